@@ -1,0 +1,49 @@
+// Imports point one way: formats ← operators ← train ← cli; streams ← operators, train; formats ← model ← train.
+const only = (name, from, allowed) => ({
+  name,
+  severity: 'error',
+  from: { path: from },
+  to: { path: '^src/', pathNot: [from, '^src/(records|errors|seed)\\.ts$', ...allowed] },
+});
+
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    only('streams-know-nothing', '^src/streams/', []),
+    only('formats-know-nothing', '^src/formats/', []),
+    only('operators', '^src/operators/', ['^src/streams/', '^src/formats/']),
+    only('model', '^src/model/', ['^src/formats/']),
+    only('native-names-kernels-only', '^src/native/', ['^src/model/kernels/']),
+    only('train', '^src/train/', ['^src/(streams|operators|formats|model|native)/']),
+    {
+      name: 'no-barrel-inside',
+      severity: 'error',
+      from: { path: '^src/(streams|operators|formats|model|native|train)/' },
+      to: { path: '^src/index\\.ts$' },
+    },
+    {
+      name: 'native-is-lazy',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(native/|train/engine\\.ts$)' },
+      to: { path: '^src/native/' },
+    },
+    {
+      name: 'rxjs-lives-in',
+      severity: 'error',
+      from: { path: '^src/(formats|model|native)/' },
+      to: { path: 'node_modules/rxjs' },
+    },
+    {
+      name: 'tfjs-lives-in',
+      severity: 'error',
+      from: { path: '^src/(formats|operators|streams|cli)/' },
+      to: { path: 'node_modules/@tensorflow' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+  },
+};

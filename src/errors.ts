@@ -1,0 +1,95 @@
+/** Where something was found wrong. */
+export interface Place {
+  readonly file?: string;
+  /** 1-based. */
+  readonly line?: number;
+  readonly field?: string;
+}
+
+interface Details extends Place {
+  readonly expected?: string;
+  readonly actual?: string;
+  /** What the reader can do about it. */
+  readonly hint?: string;
+}
+
+export type ErrorCode = `E_${string}`;
+export type WarningCode = `W_${string}`;
+
+/** One record refused, by value: it goes to the rejected stream and is counted. */
+export interface DataError extends Details {
+  readonly _tag: 'DataError';
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** Something the run goes on after but the user should know. */
+export interface Warning extends Details {
+  readonly _tag: 'Warning';
+  readonly code: WarningCode;
+  readonly message: string;
+}
+
+export const dataError = (code: ErrorCode, message: string, details: Details = {}): DataError => ({
+  _tag: 'DataError',
+  code,
+  message,
+  ...details,
+});
+
+export const warning = (code: WarningCode, message: string, details: Details = {}): Warning => ({
+  _tag: 'Warning',
+  code,
+  message,
+  ...details,
+});
+
+interface FatalDetails extends Details {
+  readonly cause?: unknown;
+  /** `usage`: the call was wrong (exit code 2); `run`: the run failed (exit code 1). */
+  readonly kind?: 'usage' | 'run';
+}
+
+/** The run cannot go on. Travels the error channel of Observables and the left side of TaskEithers. */
+export class FatalError extends Error {
+  readonly _tag = 'FatalError';
+  override readonly name = 'FatalError';
+  readonly code: ErrorCode;
+  readonly details: Details;
+  readonly kind: 'usage' | 'run';
+
+  constructor(code: ErrorCode, message: string, { cause, kind = 'run', ...details }: FatalDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.details = details;
+    this.kind = kind;
+  }
+}
+
+export const fatal = (code: ErrorCode, message: string, details: FatalDetails = {}): FatalError =>
+  new FatalError(code, message, details);
+
+/** Makes a refused record fatal: what a stage without a side door does. */
+export const fatalFromData = ({ code, message, _tag, ...details }: DataError): FatalError =>
+  fatal(code, message, details);
+
+export const isFatal = (value: unknown): value is FatalError =>
+  typeof value === 'object' && value !== null && '_tag' in value && value._tag === 'FatalError';
+
+const place = ({ file, line, field }: Place): string => {
+  const where =
+    file === undefined ? (line === undefined ? '' : `line ${line}`) : line === undefined ? file : `${file}:${line}`;
+  if (field === undefined) return where;
+  return where === '' ? `field "${field}"` : `${where}, field "${field}"`;
+};
+
+/** One readable message: place, what was wrong, expected and actual, what to do, code. Never a stack trace. */
+export const render = (error: DataError | FatalError | Warning): string => {
+  const details: Details = error._tag === 'FatalError' ? error.details : error;
+  const where = place(details);
+  const lines = [`${where === '' ? '' : `${where}: `}${error.message} [${error.code}]`];
+  if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);
+  if (details.actual !== undefined) lines.push(`  actual:   ${details.actual}`);
+  if (details.hint !== undefined) lines.push(`  try:      ${details.hint}`);
+  return lines.join('\n');
+};
