@@ -1,0 +1,34 @@
+/** Number of single-character insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`. */
+export const editDistance = (a: string, b: string): number => {
+  let beforePrevious: ReadonlyArray<number> = [];
+  let previous: ReadonlyArray<number> = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      let best = Math.min((previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (previous[j - 1] ?? 0) + (same ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        best = Math.min(best, (beforePrevious[j - 2] ?? 0) + 1);
+      }
+      row.push(best);
+    }
+    beforePrevious = previous;
+    previous = row;
+  }
+  return previous[b.length] ?? 0;
+};
+
+/** Case and word separators do not count: `learning_rate`, `learning-rate` and `learningRate` are one name. */
+const folded = (name: string): string => name.replace(/[_\-\s]/g, '').toLowerCase();
+
+/** The known name closest to `name`, or undefined when none is close enough to be meant (about a third of it may differ). */
+export const nearest = (name: string, known: Iterable<string>): string | undefined => {
+  const wanted = folded(name);
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(wanted.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(wanted, folded(candidate));
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+};
