@@ -35,6 +35,58 @@ typedef struct Gemm {
   float alpha;
 } Gemm;
 
+// Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)).
+enum { ACTIVATION_GELU = 0, ACTIVATION_GELU_NEW = 1, ACTIVATION_RELU = 2, ACTIVATION_SILU = 3, ACTIVATION_QUICK_GELU = 4 };
+
+// Documents lie one after the other; document d is rows cu_seqlens[d] .. cu_seqlens[d + 1] - 1 and sees only itself, causally.
+typedef struct Attention {
+  const float* q;  // [n, heads * head_dim], ld_q floats a row
+  const float* k;  // [n, kv_heads * head_dim], ld_k
+  const float* v;  // [n, kv_heads * head_dim], ld_v
+  long ld_q, ld_k, ld_v;
+  const int32_t* cu_seqlens;  // [documents + 1], never falling; starts at 0
+  long documents, heads, kv_heads, head_dim;
+  float scale;
+  long window;  // 0: all earlier rows; else rows i - window < j <= i
+  float* out;   // [n, heads * head_dim]; read by attention_grad
+  float* lse;   // [n, heads]; read by attention_grad
+  // attention_grad alone
+  const float* d_out;  // [n, heads * head_dim]
+  float *dq, *dk, *dv;  // contiguous, shapes of q, k, v; may lie in one matrix of ld_d floats a row
+  long ld_dq, ld_dk, ld_dv;
+} Attention;
+
+// loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
+typedef struct LinearCrossEntropy {
+  long rows, columns, vocabulary;
+  const float* h;        // [rows, columns]
+  GemmOperand w;         // [vocabulary, columns]; data, ld, kind, scale, code, block (transposed is ignored)
+  const float* bias;     // ? [vocabulary]
+  const int32_t* targets;
+  const float* weights;  // [rows]
+  float label_smoothing;
+  int dft;
+  float *total, *loss, *correct, *entropy;  // [1], [rows] x 3
+  float* dh;      // ? [rows, columns]: null asks for no gradient
+  float* dw;      // ? [vocabulary, columns]
+  float* d_bias;  // ? [vocabulary]
+  int accumulate;  // dw and d_bias are added to instead of set
+} LinearCrossEntropy;
+
+// p *= 1 - rate decay; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g²;
+// p -= rate / (1 - beta1^step) m / (sqrt(v / (1 - beta2^step)) + epsilon), with g = grad_scale * gradient.
+typedef struct AdamW {
+  long count;
+  float* const* params;
+  const float* const* grads;
+  float* const* m;
+  float* const* v;
+  const long* sizes;
+  const float* weight_decay;  // [count]
+  double learning_rate, beta1, beta2, epsilon, grad_scale;
+  long step;  // 1 at the first update
+} AdamW;
+
 typedef struct KernelTable {
   const char* isa;
 
@@ -58,6 +110,49 @@ typedef struct KernelTable {
   void (*copy_columns)(const Context*, const float* from, long ld_from, float* to, long ld_to, long rows, long width);
 
   // ---- fused kernels (one file each) ----
+
+  // embedding.cc; an id outside the table gives a row of NaN and no gradient
+  void (*embedding)(const Context*, const float* table, const int32_t* ids, float* out, long n, long vocabulary, long columns);
+  // d_table [vocabulary, columns] is set, or added to when accumulate
+  void (*embedding_grad)(const Context*, const float* dy, const int32_t* ids, float* d_table, long n, long vocabulary,
+                         long columns, int accumulate);
+
+  // layer_norm.cc; dx may be d_residual or dy
+  void (*layer_norm)(const Context*, const float* x, const float* gain, const float* bias /* ? */, float* y, float* mean,
+                     float* rstd, long rows, long columns, float eps);
+  void (*layer_norm_grad)(const Context*, const float* dy, const float* x, const float* gain, const float* mean,
+                          const float* rstd, const float* d_residual /* ? */, float* dx, float* d_gain /* ? */,
+                          float* d_bias /* ? */, long rows, long columns);
+  // rms_norm.cc; y = x rstd (gain + offset)
+  void (*rms_norm)(const Context*, const float* x, const float* gain, float* y, float* rstd, long rows, long columns, float eps,
+                   float offset);
+  void (*rms_norm_grad)(const Context*, const float* dy, const float* x, const float* gain, const float* rstd,
+                        const float* d_residual /* ? */, float* dx, float* d_gain /* ? */, long rows, long columns,
+                        float offset);
+
+  // rope.cc; y may be x. cos, sin [rows, rotary_dim / 2]
+  void (*rope)(const Context*, const float* x, const float* cos, const float* sin, float* y, long rows, long heads,
+               long head_dim, long rotary_dim, int inverse);
+
+  // activation.cc; outputs may be inputs
+  void (*activation)(const Context*, int kind, const float* x, float* y, long n);
+  void (*activation_grad)(const Context*, int kind, const float* x, const float* dy, float* dx, long n);
+  void (*gated_activation)(const Context*, int kind, const float* gate, const float* up, float* y, long n);
+  void (*gated_activation_grad)(const Context*, int kind, const float* gate, const float* up, const float* dy, float* d_gate,
+                                float* d_up, long n);
+
+  // attention.cc, attention_grad.cc
+  void (*attention)(const Context*, const Attention*);
+  void (*attention_grad)(const Context*, const Attention*);
+
+  // linear_cross_entropy.cc; a target outside the vocabulary gives NaN
+  void (*linear_cross_entropy)(const Context*, const LinearCrossEntropy*);
+
+  // adamw.cc
+  void (*adamw)(const Context*, const AdamW*);
+
+  // dropout.cc; y may be x. The mask depends on seed, offset and place alone
+  void (*dropout)(const Context*, const float* x, float* y, long n, double rate, uint32_t seed, uint64_t offset);
 } KernelTable;
 
 // The product at the precision in force.
