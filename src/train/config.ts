@@ -1,0 +1,379 @@
+/**
+ * `SftConfig`: every option of a run once, with its codec, default and one line of documentation. Command-line flags, help texts
+ * and the parity table are generated from it. Names are those of TRL's SFTConfig and transformers' TrainingArguments, camelCased.
+ */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import * as t from 'io-ts';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import {
+  boolean,
+  closed,
+  fraction,
+  integer,
+  json,
+  list,
+  nonEmptyString,
+  nonNegativeInteger,
+  nonNegativeNumber,
+  nullable,
+  numberThat,
+  oneOf,
+  option,
+  optional,
+  positiveInteger,
+  positiveNumber,
+  properFraction,
+  string,
+} from '../formats/closed.js';
+import type { ClosedInput, ClosedValue } from '../formats/closed.js';
+
+const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
+  x < 1 ? x > 0 : Number.isSafeInteger(x),
+);
+const textOrIds = json<string | ReadonlyArray<number>>(
+  t.union([t.string, t.readonlyArray(t.number)], 'a text or a list of token ids'),
+);
+const modules = json<string | ReadonlyArray<string>>(
+  t.union([t.string, t.readonlyArray(t.string)], 'a regular expression or a list of module names'),
+);
+const resume = json<boolean | string>(t.union([t.boolean, t.string], 'true, false or a directory'));
+const ranks = json<Readonly<Record<string, number>>>(t.record(t.string, t.number, 'an object of module name → number'));
+
+const data = {
+  datasetTextField: optional(nonEmptyString, 'Column that holds the text of a plain-text row.'),
+  maxLength: optional(
+    positiveInteger,
+    "Tokens a row keeps, or the window when packing. Default: the tokenizer's limit, at most 1024.",
+  ),
+  packing: option(boolean, false, 'Put several rows into one window of maxLength tokens.'),
+  evalPacking: optional(boolean, 'The same for evaluation rows. Default: as packing.'),
+  packingStrategy: option(
+    oneOf('bfd', 'bfd_split', 'wrapped'),
+    'bfd',
+    'How rows are packed: best fit decreasing (long rows cut off or split), or wrapped end to end.',
+  ),
+  paddingFree: option(
+    boolean,
+    false,
+    'Accepted for compatibility: no padding ever reaches the model here, so there is nothing to switch.',
+  ),
+  numOfSequences: option(positiveInteger, 1024, 'Windows that the text buffer of 0.7.10 packing is sized for.'),
+  charsPerToken: option(positiveNumber, 3.6, 'Letters a token is taken to have in that buffer.'),
+  appendConcatToken: option(boolean, true, 'Put the end-of-sequence token after every row in 0.7.10 packing.'),
+  addSpecialTokens: optional(
+    boolean,
+    'Whether the tokenizer adds its special tokens. Default: unless a chat template printed them; 0.7.10 parity: always.',
+  ),
+  completionOnlyLoss: optional(
+    boolean,
+    'Train on completions only. Default: on when a row has prompt and completion, off under 0.7.10 parity.',
+  ),
+  assistantOnlyLoss: option(boolean, false, 'Train only on what the assistant says in a conversation.'),
+  responseTemplate: optional(textOrIds, 'Train only on what follows this text (or token ids) in a row.'),
+  instructionTemplate: optional(textOrIds, 'With responseTemplate: what begins the next turn of the user.'),
+  chatTemplate: optional(nonEmptyString, "Jinja source, or a file of it, used instead of the tokenizer's template."),
+  padToMultipleOf: optional(positiveInteger, 'Round batch widths up to a multiple of this.'),
+  maxRejectRate: option(fraction, 1, 'Share of refused rows above which the run ends.'),
+  streaming: option(
+    boolean,
+    false,
+    'Read and prepare the rows while training, instead of holding them. Needs maxSteps.',
+  ),
+  shuffle: option(boolean, true, 'Draw a new order of the rows for every epoch.'),
+  shuffleBuffer: option(positiveInteger, 10_000, 'Rows the shuffle of a streamed dataset chooses from.'),
+  groupByLength: option(boolean, false, 'Batch rows of about the same length together.'),
+  dataloaderDropLast: option(boolean, false, 'Leave out an incomplete last batch of an epoch.'),
+  prefetch: option(positiveInteger, 2, 'Updates prepared ahead of the one that runs.'),
+} as const;
+
+const loop = {
+  perDeviceTrainBatchSize: option(positiveInteger, 8, 'Rows of a micro-batch.'),
+  perDeviceEvalBatchSize: option(positiveInteger, 8, 'Rows of an evaluation batch.'),
+  gradientAccumulationSteps: option(positiveInteger, 1, 'Micro-batches whose gradients make one update.'),
+  epochRemainder: option(
+    oneOf('carry', 'update'),
+    'carry',
+    'Micro-batches left at the end of an epoch: carried into the next, or made a smaller update of their own.',
+  ),
+  numTrainEpochs: option(positiveNumber, 3, 'Passes over the data; may be a fraction.'),
+  maxSteps: option(
+    numberThat('-1 or a whole number ≥ 1', (x) => x === -1 || (Number.isSafeInteger(x) && x >= 1), 'integer'),
+    -1,
+    'Updates of the run; overrides numTrainEpochs. -1: not set.',
+  ),
+  seed: option(nonNegativeInteger, 42, 'Seed of every random draw, applied before anything else.'),
+  dataSeed: optional(nonNegativeInteger, 'Seed of the order of the rows. Default: seed.'),
+  parity: optional(oneOf('trl-0.7.10'), 'Reproduce TRL 0.7.10 where this library does better on purpose.'),
+} as const;
+
+const optimisation = {
+  learningRate: option(nonNegativeNumber, 5e-5, 'Peak learning rate.'),
+  lrSchedulerType: option(
+    oneOf(
+      'linear',
+      'cosine',
+      'cosine_with_restarts',
+      'cosine_with_min_lr',
+      'polynomial',
+      'constant',
+      'constant_with_warmup',
+      'inverse_sqrt',
+      'warmup_stable_decay',
+    ),
+    'linear',
+    'How the learning rate changes over the run.',
+  ),
+  lrCycles: optional(positiveNumber, 'Waves of the cosine schedules. Default: 0.5, with restarts 1.'),
+  lrPower: optional(positiveNumber, 'Power of the polynomial schedule. Default: 1.'),
+  lrEnd: optional(
+    nonNegativeNumber,
+    'Rate at which polynomial (1e-7), cosine_with_min_lr (0) and stable decay (0) end.',
+  ),
+  lrTimescale: optional(positiveNumber, 'Timescale of inverse_sqrt. Default: the warm-up, else 10000.'),
+  lrDecaySteps: optional(positiveInteger, 'Updates of the fall of warmup_stable_decay. Default: a tenth of the run.'),
+  warmupSteps: option(nonNegativeInteger, 0, 'Updates over which the rate rises from 0; goes before warmupRatio.'),
+  warmupRatio: option(fraction, 0, 'The same as a share of the run.'),
+  optim: option(
+    oneOf('adamw_torch', 'adamw_8bit', 'adafactor', 'lion', 'sgd'),
+    'adamw_torch',
+    'Update rule: AdamW, AdamW with 8-bit moments, Adafactor, Lion, or plain gradient descent.',
+  ),
+  weightDecay: option(nonNegativeNumber, 0, 'Decoupled weight decay; never on biases and norm weights.'),
+  adamBeta1: option(properFraction, 0.9, 'Decay of the first moment.'),
+  adamBeta2: option(properFraction, 0.999, 'Decay of the second moment.'),
+  adamEpsilon: option(positiveNumber, 1e-8, 'Added to the root of the second moment.'),
+  momentum: option(properFraction, 0, 'Momentum of sgd.'),
+  maxGradNorm: option(
+    nullable(nonNegativeNumber),
+    1,
+    'Largest norm of all gradients together; 0 or null: no clipping.',
+  ),
+  lossType: option(
+    oneOf('nll', 'chunked_nll', 'dft'),
+    'nll',
+    'Loss of a token: -log p, or the dynamic fine-tuning -p·log p.',
+  ),
+  labelSmoothingFactor: option(properFraction, 0, 'Share of the loss spread evenly over the vocabulary.'),
+  neftuneNoiseAlpha: optional(positiveNumber, 'Strength of the noise on embeddings while training.'),
+  dropout: optional(properFraction, "Replaces every dropout rate of the model's config."),
+  gradientCheckpointing: option(boolean, false, 'Keep layer inputs only and compute the rest again on the way back.'),
+  nonFinite: option(
+    oneOf('stop', 'skip'),
+    'stop',
+    'A loss or gradient that is not finite: end the run naming the rows, or skip the update and count it.',
+  ),
+} as const;
+
+const watching = {
+  outputDir: optional(
+    nonEmptyString,
+    'Directory of the final model, the log and the checkpoints. Absent: nothing is written.',
+  ),
+  loggingStrategy: option(oneOf('steps', 'epoch', 'no'), 'steps', 'When a log row is written.'),
+  loggingSteps: option(interval, 1, 'Updates between log rows, or a share of the run.'),
+  loggingFirstStep: option(boolean, false, 'Log the first update whatever loggingSteps says.'),
+  evalStrategy: option(oneOf('no', 'steps', 'epoch'), 'no', 'When evaluation runs. Setting evalSteps means steps.'),
+  evalSteps: optional(interval, 'Updates between evaluations, or a share of the run. Default: loggingSteps.'),
+  evalDelay: option(nonNegativeNumber, 0, 'Updates (or epochs, with that strategy) before the first evaluation.'),
+  evalOnStart: option(boolean, false, 'Evaluate once before the first update.'),
+  saveStrategy: option(oneOf('steps', 'epoch', 'no'), 'steps', 'When a checkpoint is written.'),
+  saveSteps: option(interval, 500, 'Updates between checkpoints, or a share of the run.'),
+  saveTotalLimit: optional(positiveInteger, 'Checkpoints kept; the best one is kept besides the newest.'),
+  saveOnlyModel: option(boolean, false, 'Leave optimizer state out of checkpoints; they cannot be resumed from.'),
+  resumeFromCheckpoint: optional(
+    resume,
+    'true: go on from the newest sound checkpoint in outputDir; or its directory.',
+  ),
+  ignoreDataSkip: option(boolean, false, 'When resuming, begin the epoch anew instead of at the place left.'),
+  loadBestModelAtEnd: option(boolean, false, 'Save the best checkpoint as the final model.'),
+  metricForBestModel: optional(nonEmptyString, 'Metric that makes a checkpoint the best. Default: loss.'),
+  greaterIsBetter: optional(boolean, 'Whether a larger metric is better. Default: unless its name ends with loss.'),
+  earlyStoppingPatience: optional(positiveInteger, 'Evaluations without improvement after which training ends.'),
+  earlyStoppingThreshold: option(nonNegativeNumber, 0, 'Change that counts as an improvement.'),
+} as const;
+
+const running = {
+  engine: optional(oneOf('native', 'tensorflow', 'wasm', 'cpu'), 'What computes. Default: the fastest that is there.'),
+  threads: optional(positiveInteger, 'Threads of the native engine. Default: one a core.'),
+  precision: option(oneOf('float32', 'bfloat16'), 'float32', 'Number format of matrix products; weights stay float32.'),
+} as const;
+
+const adapter = {
+  usePeft: option(boolean, false, 'Train a LoRA adapter, not the whole model. Any option below switches it on.'),
+  r: option(positiveInteger, 8, 'Rank of the adapter.'),
+  loraAlpha: option(positiveNumber, 8, 'Scale of the adapter: alpha / r.'),
+  loraDropout: option(properFraction, 0, 'Dropout on the input of the adapter.'),
+  targetModules: optional(
+    modules,
+    'Modules that get an adapter: names, a regular expression, or all-linear. Default: by architecture.',
+  ),
+  modulesToSave: optional(list(string), 'Modules trained and saved whole besides the adapter.'),
+  loraBias: option(oneOf('none', 'all', 'lora_only'), 'none', 'Biases that are trained too.'),
+  initLoraWeights: option(
+    json<boolean | 'gaussian'>(t.union([t.boolean, t.literal('gaussian')], 'true, false or "gaussian"')),
+    true,
+    'How A begins: Kaiming uniform or gaussian; false: B random too.',
+  ),
+  useRslora: option(boolean, false, 'Scale by alpha / √r.'),
+  useDora: option(boolean, false, 'Weight-decomposed adapter.'),
+  rankPattern: optional(ranks, 'Ranks of single modules.'),
+  alphaPattern: optional(ranks, 'Alphas of single modules.'),
+  layersToTransform: optional(list(integer), 'Layers that get an adapter. Default: all.'),
+} as const;
+
+/** All options of a run. */
+export const SftConfig = closed('SftConfig', {
+  ...data,
+  ...loop,
+  ...optimisation,
+  ...watching,
+  ...running,
+  ...adapter,
+});
+/** The options as decoded: defaults are filled in. */
+export type SftConfig = ClosedValue<typeof SftConfig>;
+/** The options as a caller gives them: all may be left out. */
+export type SftOptions = ClosedInput<typeof SftConfig>;
+
+/** Option names by topic, in the order in which help and documentation show them. */
+export const sftTopics: Readonly<Record<string, ReadonlyArray<keyof SftConfig>>> = {
+  data: Object.keys(data) as ReadonlyArray<keyof typeof data>,
+  loop: Object.keys(loop) as ReadonlyArray<keyof typeof loop>,
+  optimisation: Object.keys(optimisation) as ReadonlyArray<keyof typeof optimisation>,
+  'logging, evaluation, saving': Object.keys(watching) as ReadonlyArray<keyof typeof watching>,
+  running: Object.keys(running) as ReadonlyArray<keyof typeof running>,
+  adapter: Object.keys(adapter) as ReadonlyArray<keyof typeof adapter>,
+};
+
+/** Other names under which users know an option. */
+export const sftAliases: Readonly<Record<string, keyof SftConfig>> = {
+  maxSeqLength: 'maxLength',
+  evaluationStrategy: 'evalStrategy',
+  noiseAlpha: 'neftuneNoiseAlpha',
+  batchSize: 'perDeviceTrainBatchSize',
+  perDeviceBatchSize: 'perDeviceTrainBatchSize',
+  epochs: 'numTrainEpochs',
+  loraR: 'r',
+  loraTargetModules: 'targetModules',
+  loraModulesToSave: 'modulesToSave',
+  bias: 'loraBias',
+};
+
+/** Options of TRL and transformers that this library refuses, and why. */
+export const sftRefused: Readonly<Record<string, string>> = {
+  fp16: 'half precision needs loss scaling; use precision: bfloat16',
+  mlm: 'masked-language training is not what a causal model learns from',
+  numTrainSteps: 'the name is maxSteps',
+  infinite: 'a packed run goes on for as many epochs as it needs; set maxSteps',
+  saveSafetensors: 'safetensors is the only format written',
+  loadIn8bit: 'quantisation is an option of load, not of training',
+  loadIn4bit: 'quantisation is an option of load, not of training',
+  pushToHub: 'nothing is uploaded',
+  loggingNanInfFilter: 'a loss that is not finite is never hidden; see nonFinite',
+};
+
+const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
+  typeof u === 'object' && u !== null && !Array.isArray(u);
+
+const usage = (message: string, field: string, hint: string): FatalError =>
+  fatal('E_OPTIONS', message, { field, hint, kind: 'usage' });
+
+/** The given options under their own names: aliases resolved, refused ones told apart from unknown ones. */
+const named = (options: unknown): Either<FatalError, unknown> => {
+  if (!isRecord(options)) return E.right(options);
+  const result: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    const reason = Object.hasOwn(sftRefused, key) ? sftRefused[key] : undefined;
+    if (reason !== undefined && value !== false && value !== null) {
+      return E.left(usage(`option "${key}" is not offered`, key, reason));
+    }
+    if (reason !== undefined) continue;
+    if (key === 'bf16') {
+      if (value === true) result['precision'] = 'bfloat16';
+      continue;
+    }
+    const name = Object.hasOwn(sftAliases, key) ? (sftAliases[key] ?? key) : key;
+    if (Object.hasOwn(result, name)) {
+      return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
+    }
+    result[name] = value;
+  }
+  return E.right(result);
+};
+
+/** Combinations that no single field can refuse. */
+const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
+  if (config.packing && config.responseTemplate !== undefined && config.parity === 'trl-0.7.10') {
+    return E.left(
+      fatal('E_COMPLETION_COLLATOR_WITH_PACKING', 'responseTemplate cannot be used with packing under 0.7.10 parity', {
+        field: 'responseTemplate',
+        hint: 'leave out parity: rows are masked before they are packed then',
+        kind: 'usage',
+      }),
+    );
+  }
+  if (config.instructionTemplate !== undefined && config.responseTemplate === undefined) {
+    return E.left(usage('instructionTemplate needs responseTemplate', 'instructionTemplate', 'give both, or neither'));
+  }
+  if (config.streaming && config.maxSteps <= 0) {
+    return E.left(
+      fatal('E_MAX_STEPS_REQUIRED', 'a streamed dataset has no length to count epochs by', {
+        field: 'maxSteps',
+        hint: 'set maxSteps',
+        kind: 'usage',
+      }),
+    );
+  }
+  if (config.lrSchedulerType === 'polynomial' && (config.lrEnd ?? 1e-7) >= config.learningRate) {
+    return E.left(usage('lrEnd must lie below learningRate', 'lrEnd', 'lower lrEnd or raise learningRate'));
+  }
+  if (config.loadBestModelAtEnd || config.earlyStoppingPatience !== undefined) {
+    const field = config.loadBestModelAtEnd ? 'loadBestModelAtEnd' : 'earlyStoppingPatience';
+    if (config.evalStrategy === 'no') {
+      return E.left(usage(`${field} needs evaluation`, 'evalStrategy', 'set evalStrategy to steps or epoch'));
+    }
+  }
+  if (config.loadBestModelAtEnd) {
+    if (config.evalStrategy !== config.saveStrategy) {
+      return E.left(
+        usage(
+          'loadBestModelAtEnd needs evaluation and checkpoints at the same times',
+          'saveStrategy',
+          `evalStrategy is ${config.evalStrategy}, saveStrategy is ${config.saveStrategy}`,
+        ),
+      );
+    }
+    const evalSteps = config.evalSteps ?? config.loggingSteps;
+    const multiple = config.saveSteps / evalSteps;
+    if (config.evalStrategy === 'steps' && Math.abs(multiple - Math.round(multiple)) > 1e-9) {
+      return E.left(
+        usage(
+          'loadBestModelAtEnd needs saveSteps to be a multiple of evalSteps',
+          'saveSteps',
+          `evalSteps is ${evalSteps}, saveSteps is ${config.saveSteps}`,
+        ),
+      );
+    }
+  }
+  return E.right(config);
+};
+
+/** What a reader expects an option to switch on: evalSteps evaluation, any option of the adapter the adapter. */
+const implied = (options: unknown): unknown => {
+  if (!isRecord(options)) return options;
+  const given = (key: string): boolean => options[key] !== undefined && options[key] !== null;
+  return {
+    ...(given('evalSteps') ? { evalStrategy: 'steps' } : {}),
+    ...(Object.keys(adapter).some(given) ? { usePeft: true } : {}),
+    ...options,
+  };
+};
+
+/** The options decoded: aliases resolved, defaults filled in, contradictions refused (usage errors). */
+export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig> =>
+  E.chain(consistent)(E.chain((given: unknown) => SftConfig.decode(implied(given)))(named(options)));
+
+export const isParity = ({ parity }: Pick<SftConfig, 'parity'>): boolean => parity === 'trl-0.7.10';

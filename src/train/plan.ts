@@ -1,0 +1,107 @@
+/**
+ * How many updates a run makes, and which micro-batches each of them reads: arithmetic only.
+ *
+ * Micro-batches are counted from 0 over the whole run; epoch `e` holds those from `e·M` to `(e + 1)·M - 1`. The position of a
+ * run in its data is this one number, which is what makes resuming a subtraction.
+ */
+import type { SftConfig } from './config.js';
+
+export interface Plan {
+  readonly rows: number;
+  /** M: micro-batches of one epoch. */
+  readonly microBatchesPerEpoch: number;
+  /** U: updates that one epoch counts for in the total. */
+  readonly updatesPerEpoch: number;
+  /** Passes over the data that the run begins; the last may be left unfinished. */
+  readonly epochs: number;
+  /** T: updates of the whole run. */
+  readonly totalSteps: number;
+  readonly warmupSteps: number;
+  readonly gradientAccumulationSteps: number;
+  readonly epochRemainder: SftConfig['epochRemainder'];
+  /** Whether the micro-batch counter runs on even where an epoch is shorter than an update (the 0.7.10 loop). */
+  readonly runningCounter: boolean;
+  /** Micro-batches of the planned epochs that no update reads. */
+  readonly leftOver: number;
+}
+
+type PlanFields = Pick<
+  SftConfig,
+  | 'perDeviceTrainBatchSize'
+  | 'gradientAccumulationSteps'
+  | 'dataloaderDropLast'
+  | 'epochRemainder'
+  | 'numTrainEpochs'
+  | 'maxSteps'
+  | 'warmupSteps'
+  | 'warmupRatio'
+> & { readonly parity?: SftConfig['parity'] };
+
+/** Warm-up updates: the number when one is given, else the share of the run, rounded up. */
+export const warmupStepsOf = (
+  { warmupSteps, warmupRatio }: Pick<SftConfig, 'warmupSteps' | 'warmupRatio'>,
+  totalSteps: number,
+): number => (warmupSteps > 0 ? warmupSteps : Math.ceil(totalSteps * warmupRatio));
+
+/** `every` updates, or the share of the run when it lies between 0 and 1. */
+export const everySteps = (every: number, totalSteps: number): number =>
+  every > 0 && every < 1 ? Math.max(1, Math.ceil(totalSteps * every)) : every;
+
+const epochShape = (rows: number, config: PlanFields): { readonly microBatches: number; readonly updates: number } => {
+  const size = config.perDeviceTrainBatchSize;
+  const every = config.gradientAccumulationSteps;
+  const microBatches = config.dataloaderDropLast ? Math.floor(rows / size) : Math.ceil(rows / size);
+  const updates =
+    config.epochRemainder === 'carry' ? Math.floor(microBatches / every) : Math.ceil(microBatches / every);
+  return { microBatches, updates: Math.max(1, updates) };
+};
+
+/** The plan of a run over `rows` prepared rows. Throws when the rows do not make a single micro-batch. */
+export const planSteps = (rows: number, config: PlanFields): Plan => {
+  const { microBatches, updates } = epochShape(rows, config);
+  if (microBatches === 0) throw new RangeError(`${rows} rows make no batch of ${config.perDeviceTrainBatchSize}`);
+  const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * updates);
+  const plan = {
+    rows,
+    microBatchesPerEpoch: microBatches,
+    updatesPerEpoch: updates,
+    epochs: 0,
+    totalSteps,
+    warmupSteps: warmupStepsOf(config, totalSteps),
+    gradientAccumulationSteps: config.gradientAccumulationSteps,
+    epochRemainder: config.epochRemainder,
+    runningCounter: config.parity === 'trl-0.7.10',
+    leftOver: 0,
+  };
+  // Walking the updates costs microseconds and cannot disagree with the loop, which walks the same function.
+  let end = 0;
+  for (let step = 0; step < totalSteps; step++) end += updateSize(plan, end);
+  const epochs = Math.ceil(end / microBatches);
+  const planned = config.maxSteps > 0 ? end : Math.ceil(config.numTrainEpochs * microBatches);
+  return { ...plan, epochs, leftOver: Math.max(0, planned - end) };
+};
+
+/** Whether the update in the making ends with micro-batch `index` (counted over the whole run). */
+export const endsUpdate = (
+  plan: Pick<Plan, 'microBatchesPerEpoch' | 'gradientAccumulationSteps' | 'epochRemainder' | 'runningCounter'>,
+  index: number,
+): boolean => {
+  const { microBatchesPerEpoch: perEpoch, gradientAccumulationSteps: every } = plan;
+  const lastOfEpoch = (index + 1) % perEpoch === 0;
+  if (plan.epochRemainder === 'update') return lastOfEpoch || ((index % perEpoch) + 1) % every === 0;
+  if (perEpoch > every) return (index + 1) % every === 0;
+  return lastOfEpoch || (plan.runningCounter && (index + 1) % every === 0);
+};
+
+/** Micro-batches of the update that begins at micro-batch `start`. */
+export const updateSize = (plan: Parameters<typeof endsUpdate>[0], start: number): number => {
+  let size = 1;
+  while (!endsUpdate(plan, start + size - 1)) size++;
+  return size;
+};
+
+/** Passes over the data after `microBatches` micro-batches, fractions included: what logs call the epoch. */
+export const epochAfter = (
+  { microBatchesPerEpoch }: Pick<Plan, 'microBatchesPerEpoch'>,
+  microBatches: number,
+): number => microBatches / microBatchesPerEpoch;
