@@ -1,0 +1,156 @@
+/** Bytes of a file, a chunk at a time, unpacked on the way; everything that can go wrong on that level has its typed error here. */
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { Readable } from 'node:stream';
+import type { Transform } from 'node:stream';
+import * as zlib from 'node:zlib';
+import { fatal, isFatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+
+export type Bytes = AsyncIterable<Uint8Array>;
+
+/** Enough to make the cost of a chunk vanish, little enough to stay in the processor's cache. */
+const defaultChunkBytes = 256 * 1024;
+
+/** Any error as a Node.js error: realms differ in `instanceof`, codes do not. */
+const codeOf = (error: unknown): string =>
+  typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string' ? error.code : '';
+
+/** What the operating system said about a file, as a typed error. */
+export const fileError = (file: string, error: unknown): FatalError => {
+  if (isFatal(error)) return error;
+  const code = codeOf(error);
+  switch (code) {
+    case 'ENOENT':
+      return fatal('E_NO_FILE', `${file} does not exist`, { file, cause: error, kind: 'usage' });
+    case 'EISDIR':
+      return fatal('E_IS_DIRECTORY', `${file} is a directory`, {
+        file,
+        cause: error,
+        kind: 'usage',
+        expected: 'a file',
+      });
+    case 'ENOTDIR':
+      return fatal('E_NO_FILE', `${file} does not exist: part of its path is a file, not a directory`, {
+        file,
+        cause: error,
+        kind: 'usage',
+      });
+    case 'EACCES':
+    case 'EPERM':
+      return fatal('E_NO_PERMISSION', `${file} must not be accessed (${code})`, { file, cause: error });
+    case 'EROFS':
+      return fatal('E_NO_PERMISSION', `${file} lies on a read-only file system`, { file, cause: error });
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return fatal('E_DISK_FULL', `no space left to write ${file}`, { file, cause: error });
+    default:
+      return fatal(
+        'E_FILE',
+        `${file}: ${error === null || typeof error !== 'object' || !('message' in error) ? String(error) : String(error.message)}`,
+        {
+          file,
+          cause: error,
+        },
+      );
+  }
+};
+
+export interface ReadOptions {
+  /** Bytes read at a time; 256 KiB by default. */
+  readonly chunkBytes?: number;
+}
+
+/** A chunk is only good until the next one is asked for: the buffer is used again. */
+async function* plainBytes(handle: FileHandle, chunkBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
+  const buffer = Buffer.allocUnsafeSlow(chunkBytes);
+  for (;;) {
+    const { bytesRead } = await handle.read(buffer, 0, chunkBytes, null);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
+type Compression = 'gzip' | 'zstd';
+
+const packedError = (file: string, compression: Compression, error: unknown): FatalError => {
+  const code = codeOf(error);
+  if (code === 'Z_BUF_ERROR' || code === 'ZSTD_error_srcSize_wrong') {
+    return fatal('E_TRUNCATED_ARCHIVE', `${file} ends in the middle of its ${compression} data`, {
+      file,
+      cause: error,
+      hint: 'copy or download the file again: it is incomplete',
+    });
+  }
+  if (code.startsWith('Z_') || code.startsWith('ZSTD_')) {
+    return fatal('E_CORRUPT_ARCHIVE', `${file} holds damaged ${compression} data (${code})`, { file, cause: error });
+  }
+  return fileError(file, error);
+};
+
+const decompressor = (file: string, compression: Compression, chunkBytes: number): Transform => {
+  if (compression === 'gzip') return zlib.createGunzip({ chunkSize: chunkBytes });
+  const create: unknown = Reflect.get(zlib, 'createZstdDecompress');
+  if (typeof create !== 'function') {
+    throw fatal('E_NO_ZSTD', `${file}: this Node.js (${process.version}) cannot read zstd`, {
+      file,
+      kind: 'usage',
+      expected: 'Node.js 22.15 or newer for .zst files',
+      hint: `unpack it first: zstd -d ${file}`,
+    });
+  }
+  // Absent from the types of Node.js 20.
+  return (create as (options: { chunkSize: number }) => Transform)({ chunkSize: chunkBytes });
+};
+
+async function* unpackedBytes(
+  handle: FileHandle,
+  file: string,
+  compression: Compression,
+  chunkBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const unpack = decompressor(file, compression, chunkBytes);
+  // The reused buffer must not be: zlib keeps a reference to what it was given.
+  const packed = Readable.from(copies(plainBytes(handle, chunkBytes)), { highWaterMark: 1 });
+  const flowing = pipeline(packed, unpack).catch((error: unknown) => {
+    unpack.destroy(packedError(file, compression, error));
+  });
+  try {
+    for await (const chunk of unpack as AsyncIterable<Uint8Array>) yield chunk;
+  } catch (error) {
+    throw packedError(file, compression, error);
+  } finally {
+    packed.destroy();
+    unpack.destroy();
+    await flowing;
+  }
+}
+
+async function* copies(bytes: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of bytes) yield Uint8Array.from(chunk);
+}
+
+const compressionOf = (path: string): Compression | undefined =>
+  path.endsWith('.gz') ? 'gzip' : path.endsWith('.zst') ? 'zstd' : undefined;
+
+/**
+ * The bytes of a file, unpacked when its name ends in .gz or .zst. Throws `FatalError` only. The file is closed when the
+ * loop over it ends, however it ends. A chunk may be overwritten when the next one is asked for.
+ */
+export async function* readBytes(file: string, options: ReadOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+  const { chunkBytes = defaultChunkBytes } = options;
+  const handle = await open(file, 'r').catch((error: unknown) => {
+    throw fileError(file, error);
+  });
+  try {
+    const compression = compressionOf(file);
+    yield* compression === undefined
+      ? plainBytes(handle, chunkBytes)
+      : unpackedBytes(handle, file, compression, chunkBytes);
+  } catch (error) {
+    throw fileError(file, error);
+  } finally {
+    await handle.close();
+  }
+}

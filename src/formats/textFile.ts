@@ -1,0 +1,62 @@
+import { fatalFromData } from '../errors.js';
+import { readBytes } from './byteSource.js';
+import type { Bytes, ReadOptions } from './byteSource.js';
+import { lineBlocks, linesOfBlock, withoutByteOrderMark } from './lineBlocks.js';
+import type { LineOptions } from './lineBlocks.js';
+import { flattened, sourced, sourcedError } from './sourced.js';
+import type { Chunks, Sourced } from './sourced.js';
+import { bufferOver, notUtf8, strictUtf8 } from './utf8.js';
+
+export interface TextOptions extends LineOptions {
+  /** `line` (default): a row a line; `file`: the whole file is one row. */
+  readonly rowsAre?: 'line' | 'file';
+  /** Keep empty lines as rows of empty text; false by default, since such a row teaches nothing. */
+  readonly keepEmptyLines?: boolean;
+}
+
+const carriageReturn = 0x0d;
+
+const withoutReturn = (line: Uint8Array): Uint8Array =>
+  line[line.length - 1] === carriageReturn ? line.subarray(0, -1) : line;
+
+/** Rows `{ text }` from the bytes of a plain text file; `file` is for messages. */
+export async function* textFromBytes(
+  file: string,
+  bytes: Bytes,
+  options: TextOptions = {},
+): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
+  if (options.rowsAre === 'file') {
+    const pieces: Array<Uint8Array> = [];
+    for await (const chunk of withoutByteOrderMark(file, bytes)) pieces.push(Uint8Array.from(chunk));
+    const whole = Buffer.concat(pieces);
+    if (whole.length === 0) return;
+    const text = strictUtf8(whole);
+    if (text === undefined) throw fatalFromData(notUtf8(whole, { file }));
+    yield [sourced(file, 1, { text })];
+    return;
+  }
+  for await (const { firstLine, bytes: block } of lineBlocks(file, bytes, options)) {
+    const valid = strictUtf8(block) !== undefined;
+    const rows: Array<Sourced> = [];
+    linesOfBlock(block).forEach((raw, i) => {
+      const line = withoutReturn(raw);
+      if (line.length === 0 && options.keepEmptyLines !== true) return;
+      // Decoded line by line: a slice of the block's text would keep the whole block alive for as long as the row lives.
+      const text = valid ? bufferOver(line).toString('utf8') : strictUtf8(line);
+      const at = firstLine + i;
+      rows.push(
+        text === undefined ? sourcedError(file, at, notUtf8(line, { file, line: at })) : sourced(file, at, { text }),
+      );
+    });
+    if (rows.length > 0) yield rows;
+  }
+}
+
+/** A plain text file (or .gz, .zst of one), a chunk of rows `{ text }` at a time. */
+export const textFileChunks = (file: string, options: ReadOptions & TextOptions = {}): Chunks => ({
+  [Symbol.asyncIterator]: () => textFromBytes(file, readBytes(file, options), options),
+});
+
+/** The rows `{ text }` of a plain text file one by one. */
+export const textFile = (file: string, options: ReadOptions & TextOptions = {}): AsyncIterable<Sourced> =>
+  flattened(textFileChunks(file, options));
