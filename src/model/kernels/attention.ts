@@ -1,0 +1,155 @@
+import {
+  add,
+  concat,
+  div,
+  exp,
+  expandDims,
+  log,
+  matMul,
+  max,
+  mul,
+  reshape,
+  slice,
+  squeeze,
+  sub,
+  sum,
+  tensor2d,
+  transpose,
+} from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { namedOp } from './namedOp.js';
+
+export interface AttentionInputs {
+  /** [N, heads · headDim] */
+  readonly q: Tensor;
+  /** [N, kvHeads · headDim] */
+  readonly k: Tensor;
+  /** [N, kvHeads · headDim] */
+  readonly v: Tensor;
+}
+
+export interface AttentionAttrs {
+  /** [D + 1]: document d is tokens cuSeqlens[d] … cuSeqlens[d + 1] - 1; attention never crosses. */
+  readonly cuSeqlens: Int32Array;
+  readonly heads: number;
+  /** Divides heads; query head h reads key head ⌊h · kvHeads / heads⌋. */
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly scale: number;
+  /** 0: token i sees all j ≤ i of its document; else only i - window < j ≤ i. */
+  readonly window: number;
+}
+
+/** [length, length]: 0 where i sees j, else so low that its exponential is 0. */
+const causalMask = (length: number, window: number): Tensor => {
+  const mask = new Float32Array(length * length).fill(-1e30);
+  for (let i = 0; i < length; i++) {
+    const first = window === 0 ? 0 : Math.max(0, i - window + 1);
+    mask.fill(0, i * length + first, i * length + i + 1);
+  }
+  return tensor2d(mask, [length, length]);
+};
+
+const documents = (cuSeqlens: Int32Array): ReadonlyArray<{ readonly start: number; readonly length: number }> =>
+  Array.from(cuSeqlens.subarray(1), (end, d) => ({
+    start: cuSeqlens[d] ?? 0,
+    length: end - (cuSeqlens[d] ?? 0),
+  })).filter(({ length }) => length > 0);
+
+/** Rows of one document, heads first: [groups, heads/groups · length, headDim]. */
+const headsFirst = (x: Tensor, start: number, length: number, heads: number, groups: number, headDim: number): Tensor =>
+  reshape(transpose(reshape(slice(x, [start, 0], [length, heads * headDim]), [length, heads, headDim]), [1, 0, 2]), [
+    groups,
+    (heads / groups) * length,
+    headDim,
+  ]);
+
+const rowsFirst = (x: Tensor, length: number, heads: number, headDim: number): Tensor =>
+  reshape(transpose(reshape(x, [heads, length, headDim]), [1, 0, 2]), [length, heads * headDim]);
+
+const joined = (parts: Tensor[]): Tensor => {
+  const [only] = parts;
+  return only !== undefined && parts.length === 1 ? only : concat(parts, 0);
+};
+
+/** Scaled and masked scores of one document, [heads, length, length]. */
+const scoresOf = (q: Tensor, k: Tensor, length: number, { heads, scale, window }: AttentionAttrs): Tensor =>
+  add(reshape(mul(matMul(q, k, false, true), scale), [heads, length, length]), causalMask(length, window));
+
+export const RxAttention = namedOp(
+  'RxAttention',
+  ({ q, k, v }: AttentionInputs, attrs: AttentionAttrs): readonly [Tensor, Tensor] => {
+    const { cuSeqlens, heads, kvHeads, headDim } = attrs;
+    const parts = documents(cuSeqlens).map(({ start, length }) => {
+      const qd = headsFirst(q, start, length, heads, kvHeads, headDim);
+      const kd = headsFirst(k, start, length, kvHeads, kvHeads, headDim);
+      const vd = headsFirst(v, start, length, kvHeads, kvHeads, headDim);
+      const scores = scoresOf(qd, kd, length, attrs);
+      const highest = max(scores, 2, true);
+      const weights = exp(sub(scores, highest));
+      const total = sum(weights, 2, true);
+      const p = div(weights, total);
+      const mixed = matMul(reshape(p, [kvHeads, (heads / kvHeads) * length, length]), vd);
+      return {
+        out: rowsFirst(mixed, length, heads, headDim),
+        lse: transpose(squeeze(add(log(total), highest), [2]), [1, 0]),
+      };
+    });
+    return [joined(parts.map(({ out }) => out)), joined(parts.map(({ lse }) => lse))];
+  },
+);
+
+export interface Attended {
+  /** [N, heads · headDim] */
+  readonly out: Tensor;
+  /** [N, heads] log Σ exp of the masked scores: all that the way back needs to rebuild the probabilities. */
+  readonly lse: Tensor;
+}
+
+/** Causal attention inside each document, softmax(q·kᵀ·scale)·v. */
+export const attention = (inputs: AttentionInputs, attrs: AttentionAttrs): Attended => {
+  const [out, lse] = RxAttention.run(inputs, attrs);
+  return { out, lse };
+};
+
+export interface AttentionGradInputs extends AttentionInputs, Attended {
+  readonly dOut: Tensor;
+}
+
+export const RxAttentionGrad = namedOp(
+  'RxAttentionGrad',
+  ({ q, k, v, out, lse, dOut }: AttentionGradInputs, attrs: AttentionAttrs): readonly [Tensor, Tensor, Tensor] => {
+    const { cuSeqlens, heads, kvHeads, headDim, scale } = attrs;
+    const group = heads / kvHeads;
+    const parts = documents(cuSeqlens).map(({ start, length }) => {
+      const qd = headsFirst(q, start, length, heads, kvHeads, headDim);
+      const kd = headsFirst(k, start, length, kvHeads, kvHeads, headDim);
+      const vd = headsFirst(v, start, length, kvHeads, kvHeads, headDim);
+      const od = headsFirst(out, start, length, heads, heads, headDim);
+      const dOd = headsFirst(dOut, start, length, heads, heads, headDim);
+      const lseD = expandDims(transpose(slice(lse, [start, 0], [length, heads]), [1, 0]), 2);
+      const p = exp(sub(scoresOf(qd, kd, length, attrs), lseD)); // [heads, length, length]
+      const grouped = reshape(p, [kvHeads, group * length, length]);
+      const dOg = reshape(dOd, [kvHeads, group * length, headDim]);
+      const dv = matMul(grouped, dOg, true, false);
+      const dp = reshape(matMul(dOg, vd, false, true), [heads, length, length]);
+      const delta = sum(mul(dOd, od), 2, true);
+      const ds = reshape(mul(mul(p, sub(dp, delta)), scale), [kvHeads, group * length, length]);
+      return [
+        rowsFirst(matMul(ds, kd), length, heads, headDim),
+        rowsFirst(matMul(ds, qd, true, false), length, kvHeads, headDim),
+        rowsFirst(dv, length, kvHeads, headDim),
+      ] as const;
+    });
+    return [joined(parts.map(([dq]) => dq)), joined(parts.map(([, dk]) => dk)), joined(parts.map(([, , dv]) => dv))];
+  },
+);
+
+/** Gradients of q, k and v from dOut [N, heads · headDim]. */
+export const attentionGrad = (
+  inputs: AttentionGradInputs,
+  attrs: AttentionAttrs,
+): { readonly dq: Tensor; readonly dk: Tensor; readonly dv: Tensor } => {
+  const [dq, dk, dv] = RxAttentionGrad.run(inputs, attrs);
+  return { dq, dk, dv };
+};

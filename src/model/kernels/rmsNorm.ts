@@ -1,0 +1,67 @@
+import { add, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { NormGrads } from './layerNorm.js';
+import { namedOp } from './namedOp.js';
+
+export interface RmsNormAttrs {
+  readonly eps: number;
+  /** What is added to the gain: 0, or 1 for Gemma, which stores gain - 1. */
+  readonly offset: number;
+}
+
+const shifted = (gain: Tensor, offset: number): Tensor => (offset === 0 ? gain : add(gain, offset));
+
+export const RxRmsNorm = namedOp(
+  'RxRmsNorm',
+  ({ x, gain }: { x: Tensor; gain: Tensor }, { eps, offset }: RmsNormAttrs): readonly [Tensor, Tensor] => {
+    const rstd = rsqrt(add(mean(square(x), 1, true), eps));
+    return [mul(mul(x, rstd), shifted(gain, offset)), squeeze(rstd, [1])];
+  },
+);
+
+export interface RmsNormed {
+  /** [N, C] */
+  readonly y: Tensor;
+  /** [N] 1 / √(mean square + eps) */
+  readonly rstd: Tensor;
+}
+
+/** x / √(mean(x²) + eps) · (gain + offset) over the last axis of x [N, C] (Zhang & Sennrich 2019). */
+export const rmsNorm = (x: Tensor, gain: Tensor, attrs: RmsNormAttrs): RmsNormed => {
+  const [y, rstd] = RxRmsNorm.run({ x, gain }, attrs);
+  return { y, rstd };
+};
+
+interface RmsNormGradInputs {
+  readonly dy: Tensor;
+  readonly x: Tensor;
+  readonly gain: Tensor;
+  readonly rstd: Tensor;
+  readonly dResidual?: Tensor | undefined;
+}
+
+interface RmsNormGradAttrs {
+  readonly offset: number;
+  readonly needWeights: boolean;
+}
+
+export const RxRmsNormGrad = namedOp(
+  'RxRmsNormGrad',
+  (
+    { dy, x, gain, rstd, dResidual }: RmsNormGradInputs,
+    { offset, needWeights }: RmsNormGradAttrs,
+  ): ReadonlyArray<Tensor> => {
+    const r = expandDims(rstd, 1);
+    const normed = mul(x, r);
+    const scaled = mul(dy, shifted(gain, offset));
+    const dx = mul(sub(scaled, mul(normed, mean(mul(scaled, normed), 1, true))), r);
+    const total = dResidual === undefined ? dx : add(dx, dResidual);
+    return needWeights ? [total, sum(mul(dy, normed), 0)] : [total];
+  },
+);
+
+/** Gradients of x (with `dResidual` added) and, where asked for, of gain [C]. */
+export const rmsNormGrad = (inputs: RmsNormGradInputs, attrs: RmsNormGradAttrs): NormGrads => {
+  const [dx, dGain] = RxRmsNormGrad.run(inputs, attrs) as readonly [Tensor, Tensor?];
+  return { dx, dGain };
+};
