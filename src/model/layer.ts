@@ -1,14 +1,36 @@
 /**
  * Layers carry their pullbacks: a layer returns its value and the way back. There is no tape, so an activation lives exactly
  * until the way back has consumed it.
+ *
+ * Ownership, everywhere in this folder:
+ * - A layer borrows its input and its weights. What it needs again on the way back it keeps as a clone (same data, counted),
+ *   so the maker of the input disposes it as soon as the call returns.
+ * - The caller owns the value.
+ * - A pullback owns `dOutput` and `onto`, and gives away what it returns.
  */
+import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add } from './kernels/add.js';
+import { axpy } from './kernels/axpy.js';
 
 /** Named weights; names are the checkpoint's own. */
 export type Weights = Readonly<Record<string, Tensor>>;
 
 /** Gradients of the trainable weights only, under the weights' names. */
 export type Gradients = Readonly<Record<string, Tensor>>;
+
+/** What flows between layers. */
+export type Value = Tensor | ReadonlyArray<Tensor>;
+
+/** Which gradients the way back is asked for. */
+export interface Wanted {
+  readonly weight: (name: string) => boolean;
+  /** False below the first trainable layer: there nothing runs backwards. */
+  readonly input: boolean;
+}
+
+/** Forward only: nothing is kept. */
+export const nothing: Wanted = { weight: () => false, input: false };
 
 /**
  * Forward value, and a pullback from the value's gradient to the gradients of weights and input. A pullback is called at most
@@ -17,9 +39,316 @@ export type Gradients = Readonly<Record<string, Tensor>>;
  */
 export interface Passed<A, B> {
   readonly value: B;
-  readonly pullback: (dOutput: B) => readonly [Gradients, A];
+  /** False when no wanted gradient lies behind: nothing was kept, and the pullback only frees what it is given. */
+  readonly active: boolean;
+  /** `onto`, if given, is added to the input's gradient, which is undefined where it was not wanted. */
+  readonly pullback: (dOutput: B, onto?: A) => readonly [Gradients, A | undefined];
   /** Frees what was kept for the way back. */
   readonly drop: () => void;
 }
 
-export type Layer<A, B> = (weights: Weights, input: A) => Passed<A, B>;
+export type Layer<A, B> = (weights: Weights, input: A, wanted: Wanted) => Passed<A, B>;
+
+const isTensor = (value: Value): value is Tensor => !Array.isArray(value);
+
+const disposeValue = (value: Value): void => {
+  if (isTensor(value)) value.dispose();
+  else for (const tensor of value) tensor.dispose();
+};
+
+const cloneValue = <B extends Value>(value: B): B =>
+  (isTensor(value) ? clone(value) : value.map((tensor) => clone(tensor))) as B;
+
+const at = (values: ReadonlyArray<Tensor>, i: number): Tensor => {
+  const value = values[i];
+  if (value === undefined) throw new RangeError(`a layer was given ${values.length} tensors and wanted number ${i}`);
+  return value;
+};
+
+const addValues = <B extends Value>(a: B, b: B): B => {
+  const sum: Value =
+    isTensor(a) || isTensor(b) ? add(a as Tensor, b as Tensor) : a.map((tensor, i) => add(tensor, at(b, i)));
+  disposeValue(a);
+  disposeValue(b);
+  return sum as B;
+};
+
+/** `value` with `onto`, where there is one, added; consumes both. */
+export const landedOn = <B extends Value>(value: B, onto: B | undefined): B =>
+  onto === undefined ? value : addValues(value, onto);
+
+/** Gradients of both; those of one weight used twice are summed. Consumes both. */
+export const mergeGradients = (a: Gradients, b: Gradients): Gradients => {
+  const merged: Record<string, Tensor> = { ...a };
+  for (const [name, gradient] of Object.entries(b)) {
+    const other = merged[name];
+    merged[name] = other === undefined ? gradient : axpy(other, gradient, 1);
+    if (other !== undefined) gradient.dispose();
+  }
+  return merged;
+};
+
+/** What a layer returns when no wanted gradient lies behind its value. */
+export const inactive = <A, B extends Value>(value: B): Passed<A, B> => ({
+  value,
+  active: false,
+  pullback: (dOutput) => {
+    disposeValue(dOutput);
+    return [{}, undefined];
+  },
+  drop: () => undefined,
+});
+
+/**
+ * A layer's answer when its way back is wanted. `kept` is disposed after the pullback or by `drop`, whichever comes; so is
+ * `dOutput`, unless the pullback hands it on.
+ */
+export const passed = <A, B extends Value>(
+  value: B,
+  kept: ReadonlyArray<Tensor>,
+  pullback: (dOutput: B, onto: A | undefined) => readonly [Gradients, A | undefined],
+): Passed<A, B> => {
+  const drop = (): void => {
+    for (const tensor of kept) tensor.dispose();
+  };
+  return {
+    value,
+    active: true,
+    pullback: (dOutput, onto) => {
+      const result = pullback(dOutput, onto);
+      drop();
+      return result;
+    },
+    drop,
+  };
+};
+
+const then =
+  <A, B extends Value, C extends Value>(first: Layer<A, B>, second: Layer<B, C>): Layer<A, C> =>
+  (weights, input, wanted) => {
+    const below = first(weights, input, wanted);
+    const above = second(weights, below.value, { ...wanted, input: below.active });
+    disposeValue(below.value);
+    if (!above.active) return inactive(above.value);
+    return {
+      value: above.value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        const [gradients, dMiddle] = above.pullback(dOutput);
+        if (dMiddle === undefined) return [gradients, undefined];
+        const [more, dInput] = below.pullback(dMiddle, onto);
+        return [mergeGradients(more, gradients), dInput];
+      },
+      drop: () => {
+        above.drop();
+        below.drop();
+      },
+    };
+  };
+
+/** One layer after the other. */
+export function compose<A, B extends Value, C extends Value>(f: Layer<A, B>, g: Layer<B, C>): Layer<A, C>;
+export function compose<A, B extends Value, C extends Value, D extends Value>(
+  f: Layer<A, B>,
+  g: Layer<B, C>,
+  h: Layer<C, D>,
+): Layer<A, D>;
+export function compose<A, B extends Value, C extends Value, D extends Value, E extends Value>(
+  f: Layer<A, B>,
+  g: Layer<B, C>,
+  h: Layer<C, D>,
+  i: Layer<D, E>,
+): Layer<A, E>;
+export function compose<B extends Value>(...layers: ReadonlyArray<Layer<B, B>>): Layer<B, B>;
+export function compose(...layers: ReadonlyArray<Layer<Value, Value>>): Layer<Value, Value> {
+  return layers.reduce((composed, layer) => then(composed, layer), identity);
+}
+
+/** The input. */
+export const identity = <B extends Value>(_weights: Weights, input: B, wanted: Wanted): Passed<B, B> =>
+  wanted.input
+    ? passed(cloneValue(input), [], (dOutput, onto) => [{}, landedOn(dOutput, onto)])
+    : inactive(cloneValue(input));
+
+/** input + layer(input). */
+export const residual =
+  (layer: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
+  (weights, input, wanted) => {
+    const inner = layer(weights, input, wanted);
+    const value = add(input, inner.value);
+    inner.value.dispose();
+    if (!inner.active) return inactive(value);
+    return {
+      value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        // The straight path's gradient lands in the branch's last kernel, which adds it at no further pass over memory.
+        if (wanted.input) return inner.pullback(clone(dOutput), landedOn(dOutput, onto));
+        return inner.pullback(dOutput);
+      },
+      drop: inner.drop,
+    };
+  };
+
+/** n layers after one another, each made when its turn comes. */
+export const mapLayers =
+  <B extends Value>(n: number, layerAt: (index: number) => Layer<B, B>): Layer<B, B> =>
+  (weights, input, wanted) => {
+    const stack: Passed<B, B>[] = [];
+    let value = cloneValue(input);
+    let active = wanted.input;
+    for (let i = 0; i < n; i++) {
+      const layer = layerAt(i)(weights, value, { ...wanted, input: active });
+      disposeValue(value);
+      value = layer.value;
+      active = layer.active;
+      stack.push(layer);
+    }
+    if (!active) return inactive(value);
+    return {
+      value,
+      active,
+      pullback: (dOutput, onto) => {
+        let gradients: Gradients = {};
+        let gradient: B | undefined = dOutput;
+        for (let i = n - 1; i >= 0 && gradient !== undefined; i--) {
+          const [more, dInput]: readonly [Gradients, B | undefined] = stack[i]?.pullback(
+            gradient,
+            i === 0 ? onto : undefined,
+          ) ?? [{}, undefined];
+          gradients = mergeGradients(gradients, more);
+          gradient = dInput;
+        }
+        if (n === 0 && gradient !== undefined) gradient = landedOn(gradient, onto);
+        return [gradients, gradient];
+      },
+      drop: () => {
+        for (const layer of stack) layer.drop();
+      },
+    };
+  };
+
+/** Each layer on the same input, side by side; on the way back their gradients of the input add up. */
+export const fanOut =
+  <A>(...layers: ReadonlyArray<Layer<A, Tensor>>): Layer<A, ReadonlyArray<Tensor>> =>
+  (weights, input, wanted) => {
+    const branches = layers.map((layer) => layer(weights, input, wanted));
+    const value: ReadonlyArray<Tensor> = branches.map((branch) => branch.value);
+    if (!branches.some(({ active }) => active)) return inactive(value);
+    return {
+      value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        let gradients: Gradients = {};
+        let dInput = onto;
+        branches.forEach((branch, i) => {
+          const [more, dBranch] = branch.pullback(at(dOutput, i), dInput);
+          gradients = mergeGradients(gradients, more);
+          dInput = dBranch;
+        });
+        return [gradients, dInput];
+      },
+      drop: () => {
+        for (const branch of branches) branch.drop();
+      },
+    };
+  };
+
+/** The i-th layer on the i-th input. */
+export const each =
+  (...layers: ReadonlyArray<Layer<Tensor, Tensor>>): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> =>
+  (weights, input, wanted) => {
+    const lanes = layers.map((layer, i) => layer(weights, at(input, i), wanted));
+    const value: ReadonlyArray<Tensor> = lanes.map((lane) => lane.value);
+    if (!lanes.some(({ active }) => active)) return inactive(value);
+    return {
+      value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        const results = lanes.map((lane, i) => lane.pullback(at(dOutput, i), onto && at(onto, i)));
+        const gradients = results.map(([more]) => more).reduce(mergeGradients, {});
+        if (!wanted.input) return [gradients, undefined];
+        return [gradients, results.flatMap(([, dInput]) => (dInput === undefined ? [] : [dInput]))];
+      },
+      drop: () => {
+        for (const lane of lanes) lane.drop();
+      },
+    };
+  };
+
+/** Sum of all. */
+export const total: Layer<ReadonlyArray<Tensor>, Tensor> = (_weights, input, wanted) => {
+  const [first, ...others] = input as readonly [Tensor, ...Tensor[]];
+  const value = others.reduce((sum, other) => {
+    const next = add(sum, other);
+    sum.dispose();
+    return next;
+  }, clone(first));
+  if (!wanted.input) return inactive(value);
+  return passed(value, [], (dOutput, onto) => {
+    const spread = input.map(() => clone(dOutput));
+    dOutput.dispose();
+    return [{}, landedOn<ReadonlyArray<Tensor>>(spread, onto)];
+  });
+};
+
+/**
+ * The same layer, of which only the input is kept: the way back runs it forward again (Chen et al. 2016). One block's
+ * activations at a time are alive, for one more forward pass.
+ */
+export const checkpoint =
+  <A extends Value, B extends Value>(layer: Layer<A, B>): Layer<A, B> =>
+  (weights, input, wanted) => {
+    const first = layer(weights, input, wanted);
+    if (!first.active) return first;
+    first.drop();
+    const kept = cloneValue(input);
+    return {
+      value: first.value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        const again = layer(weights, kept, wanted);
+        disposeValue(kept);
+        disposeValue(again.value);
+        return again.pullback(dOutput, onto);
+      },
+      drop: () => disposeValue(kept),
+    };
+  };
+
+/** The same layer, none of whose weights gets a gradient. */
+export const frozen =
+  <A, B>(layer: Layer<A, B>): Layer<A, B> =>
+  (weights, input, wanted) =>
+    layer(weights, input, { ...wanted, weight: () => false });
+
+/** A layer that reads tensors made for it: they live until its way back is over. */
+export const holding =
+  <R extends Readonly<Record<string, Tensor>>, A, B extends Value>(
+    make: (input: A) => R,
+    layer: (tensors: R) => Layer<A, B>,
+  ): Layer<A, B> =>
+  (weights, input, wanted) => {
+    const tensors = make(input);
+    const release = (): void => {
+      for (const tensor of Object.values(tensors)) tensor.dispose();
+    };
+    const inner = layer(tensors)(weights, input, wanted);
+    if (!inner.active) {
+      release();
+      return inner;
+    }
+    return {
+      value: inner.value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        const result = inner.pullback(dOutput, onto);
+        release();
+        return result;
+      },
+      drop: () => {
+        inner.drop();
+        release();
+      },
+    };
+  };
