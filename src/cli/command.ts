@@ -1,0 +1,116 @@
+/** What a command is, and how its outcome becomes an exit code. */
+import { Command, type CommanderError } from 'commander';
+import * as E from 'fp-ts/lib/Either.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal, isFatal, render, type FatalError } from '../errors.js';
+import { nearest } from '../formats/nearest.js';
+
+/** Where a command reads and writes. Results go to `out`, everything told to a person to `err`. */
+export interface Terminal {
+  readonly out: NodeJS.WritableStream;
+  readonly err: NodeJS.WritableStream & { readonly isTTY?: boolean };
+}
+
+export interface CommandLine {
+  readonly name: string;
+  readonly summary: string;
+  /** Adds the command's flags. */
+  readonly flags: (command: Command) => void;
+  /** Runs it with the flags that `command` holds. */
+  readonly run: (command: Command, terminal: Terminal) => TaskEither<FatalError, void>;
+}
+
+/** 0 done, 1 the run failed, 2 the call was wrong. */
+export type ExitCode = 0 | 1 | 2;
+
+const quoted = (message: string): string => /'(-{0,2}[^'\s=]*)/.exec(message)?.[1] ?? '';
+
+/** Commander's complaint as a typed error with the nearest name. */
+const wrongCall = (complaint: CommanderError, command: Command): FatalError => {
+  const name = quoted(complaint.message);
+  const usage = (message: string, hint: string): FatalError => fatal('E_USAGE', message, { hint, kind: 'usage' });
+  const help = `rxtune ${command.parent === null ? '' : `${command.name()} `}--help`;
+  const meant = (known: ReadonlyArray<string>): string => {
+    const close = nearest(name.replace(/^-+/, ''), known);
+    return close === undefined ? help : `did you mean ${name.startsWith('-') ? `--${close}` : close}?`;
+  };
+  switch (complaint.code) {
+    case 'commander.unknownOption':
+      return usage(
+        `unknown option ${name}`,
+        meant(
+          command.options.flatMap(({ long, hidden }) => (typeof long === 'string' && !hidden ? [long.slice(2)] : [])),
+        ),
+      );
+    case 'commander.unknownCommand':
+      return usage(`unknown command ${name}`, meant(command.commands.map((one) => one.name())));
+    case 'commander.optionMissingArgument':
+      return usage(`option ${name} needs a value`, help);
+    case 'commander.excessArguments':
+      return usage('too many arguments: options are written --name value', help);
+    default:
+      return usage(complaint.message.replace(/^error: /, ''), help);
+  }
+};
+
+const bug = (cause: unknown): FatalError =>
+  fatal('E_BUG', cause instanceof Error ? cause.message : String(cause), {
+    cause,
+    hint: 'this is a fault of rxtune; RXTUNE_DEBUG=1 shows where',
+  });
+
+const fail = (thrown: unknown, { err }: Terminal): ExitCode => {
+  const error = isFatal(thrown) ? thrown : bug(thrown);
+  err.write(`rxtune: ${render(error)}\n`);
+  if (process.env['RXTUNE_DEBUG'] !== undefined)
+    err.write(`${String(error.cause instanceof Error ? error.cause.stack : error.stack)}\n`);
+  return error.kind === 'usage' ? 2 : 1;
+};
+
+/** Parses `argv` (without node and script), runs the command it names, and tells how that ended. Never throws. */
+export const runCommandLine = async (
+  commands: ReadonlyArray<CommandLine>,
+  {
+    version,
+    argv,
+    terminal,
+  }: { readonly version: string; readonly argv: ReadonlyArray<string>; readonly terminal: Terminal },
+): Promise<ExitCode> => {
+  let outcome: E.Either<unknown, void> = E.right(undefined);
+  const strict = (command: Command): Command =>
+    command
+      .exitOverride((complaint) => {
+        throw complaint.exitCode === 0 || complaint.code === 'commander.help'
+          ? complaint
+          : wrongCall(complaint, command);
+      })
+      .configureOutput({ writeOut: (text) => terminal.out.write(text), writeErr: () => undefined })
+      .allowExcessArguments(false)
+      .showSuggestionAfterError(false);
+  const program = strict(new Command('rxtune'))
+    .description('Supervised fine-tuning of language models.')
+    .version(version, '-V, --version');
+  for (const { name, summary, flags, run } of commands) {
+    const command = strict(new Command(name)).description(summary);
+    flags(command);
+    command.action(async () => {
+      outcome = await run(command, terminal)();
+    });
+    program.addCommand(command);
+  }
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+  } catch (thrown) {
+    if (isFatal(thrown) || !isHelp(thrown)) return fail(thrown, terminal);
+    if (thrown.code !== 'commander.help') return 0;
+    terminal.err.write(program.helpInformation());
+    return 2;
+  }
+  return E.isLeft(outcome) ? fail(outcome.left, terminal) : 0;
+};
+
+const isHelp = (thrown: unknown): thrown is CommanderError =>
+  thrown instanceof Error &&
+  'code' in thrown &&
+  typeof thrown.code === 'string' &&
+  thrown.code.startsWith('commander.');

@@ -1,0 +1,53 @@
+/** A configuration file: options by name, in YAML (or JSON, which is YAML). */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { readFile } from 'node:fs/promises';
+import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { fatal, type FatalError } from '../errors.js';
+import { camel } from './names.js';
+
+export interface ConfigFile {
+  readonly path: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Option name → its line in the file. */
+  readonly lines: ReadonlyMap<string, number>;
+}
+
+/** The options of a file's text. Refused: what is no YAML, what is no mapping, the same option twice (`E_CONFIG_FILE`). */
+export const parseConfig = (path: string, text: string): Either<FatalError, ConfigFile> => {
+  const counter = new LineCounter();
+  const document = parseDocument(text, { lineCounter: counter });
+  const refused = (message: string, line?: number): Either<FatalError, never> =>
+    E.left(fatal('E_CONFIG_FILE', message, { file: path, ...(line === undefined ? {} : { line }), kind: 'usage' }));
+  const [broken] = document.errors;
+  if (broken !== undefined) {
+    return refused(broken.message.split('\n')[0]?.replace(/ at line.*$/, '') ?? 'not YAML', broken.linePos?.[0].line);
+  }
+  const { contents } = document;
+  if (contents === null) return E.right({ path, options: {}, lines: new Map() });
+  if (!isMap(contents)) return refused('not a mapping of options to values', 1);
+  const lines = new Map<string, number>();
+  const options: Array<[string, unknown]> = [];
+  const values = document.toJS() as Readonly<Record<string, unknown>>;
+  for (const { key } of contents.items) {
+    if (!isScalar(key)) return refused('an option name must be plain text');
+    const written = String(key.value);
+    const name = camel(written);
+    const { line } = counter.linePos(key.range[0]);
+    if (lines.has(name)) return refused(`option "${name}" is given twice`, line);
+    lines.set(name, line);
+    options.push([name, values[written]]);
+  }
+  return E.right({ path, options: Object.fromEntries(options), lines });
+};
+
+/** Reads and parses; a file that cannot be read is a wrong call (`E_CONFIG_FILE`). */
+export const readConfig = (path: string): TaskEither<FatalError, ConfigFile> =>
+  TE.flatMapEither((text: string) => parseConfig(path, text))(
+    TE.tryCatch(
+      () => readFile(path, 'utf8'),
+      (cause) => fatal('E_CONFIG_FILE', 'the configuration file cannot be read', { file: path, cause, kind: 'usage' }),
+    ),
+  );

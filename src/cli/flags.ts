@@ -1,0 +1,63 @@
+/** Command-line flags from records of options, and the options back from the flags. */
+import { Option, type Command } from 'commander';
+import { fieldFromText, type Field, type Fields } from '../formats/closed.js';
+import { kebab } from './names.js';
+
+const placeholder = ({ kind, itemKind, values = [] }: Field): string => {
+  switch (kind) {
+    case 'number':
+    case 'integer':
+      return '<n>';
+    case 'enum':
+      return values.join('').length <= 24 ? `<${values.join('|')}>` : '<name>';
+    case 'list':
+      return itemKind === 'string' || itemKind === 'enum' ? '<name,…>' : '<n,…>';
+    case 'json':
+      return '<json>';
+    case 'boolean':
+      return '[true|false]';
+    case 'string':
+      return '<text>';
+  }
+};
+
+const description = (field: Field): string => {
+  const { values = [], doc } = field;
+  const told = field.kind === 'enum' && !placeholder(field).includes('|') ? `${doc} One of ${values.join(', ')}.` : doc;
+  if (field.presence === 'required') return `${told} (required)`;
+  const value: unknown = field.default;
+  if (field.presence === 'optional' || value === null || value === '') return told;
+  return `${told} (default: ${typeof value === 'string' ? value : JSON.stringify(value)})`;
+};
+
+/** Every text given for a flag, in order; `true` stands for a flag without a value. */
+type Given = ReadonlyArray<string | true>;
+
+// Texts are gathered as they come: the codec, not the flag, judges them.
+const gather = (text: string, before: Given | undefined): Given => [...(before ?? []), text];
+
+/** Adds one flag a field, under `heading` in the help (hidden without one); a boolean also gets its `--no-` form. */
+export const addFlags = (command: Command, fields: Fields, heading?: string): void => {
+  for (const [name, field] of Object.entries(fields)) {
+    const flag = new Option(`--${kebab(name)} ${placeholder(field)}`, description(field)).argParser(gather);
+    command.addOption(heading === undefined ? flag.hideHelp() : flag.helpGroup(heading));
+    if (field.kind === 'boolean') command.addOption(new Option(`--no-${kebab(name)}`).hideHelp());
+  }
+};
+
+const valueOf = (field: Field, given: unknown): unknown => {
+  // A flag without a value is `true`, its `--no-` form `false`.
+  if (typeof given === 'boolean') return given;
+  if (!Array.isArray(given)) return undefined;
+  const texts = (given as Given).map((one) => (one === true ? true : fieldFromText(field, one)));
+  return field.kind === 'list' && texts.length > 1 ? texts.flat() : texts[texts.length - 1];
+};
+
+/** What the flags of `fields` say, by option name; flags not given are absent. */
+export const flagsGiven = (command: Command, fields: Fields): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(
+    Object.entries(fields).flatMap(([name, field]): Array<[string, unknown]> => {
+      const value = valueOf(field, command.getOptionValue(name));
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );

@@ -1,0 +1,33 @@
+/** Options of a call: flags over the configuration file over defaults, and errors in the words of the caller. */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { fatal, type FatalError } from '../errors.js';
+import type { ConfigFile } from './configFile.js';
+import { kebab } from './names.js';
+
+export interface Given {
+  readonly flags: Readonly<Record<string, unknown>>;
+  readonly file?: ConfigFile;
+}
+
+/** What was given, a flag before the file. */
+export const merged = ({ flags, file }: Given): Readonly<Record<string, unknown>> => ({ ...file?.options, ...flags });
+
+/** Names an option as the caller wrote it: as a flag, or as a line of the configuration file. */
+const asWritten = ({ flags, file }: Given, error: FatalError): FatalError => {
+  const { field, ...details } = error.details;
+  if (field === undefined || error.kind !== 'usage') return error;
+  const [option = field, ...inner] = field.split('.');
+  const line = file?.lines.get(option);
+  const place =
+    file !== undefined && line !== undefined && !Object.hasOwn(flags, option)
+      ? { field, file: file.path, line }
+      : { field: [`--${kebab(option)}`, ...inner].join('.') };
+  return fatal(error.code, error.message, { ...details, ...place, kind: 'usage' });
+};
+
+/** `decode` of what was given. */
+export const decodeGiven = <A>(
+  given: Given,
+  decode: (options: Readonly<Record<string, unknown>>) => Either<FatalError, A>,
+): Either<FatalError, A> => E.mapLeft((error: FatalError) => asWritten(given, error))(decode(merged(given)));

@@ -1,0 +1,34 @@
+import { describe, expect, test } from '@jest/globals';
+import * as E from 'fp-ts/lib/Either.js';
+import { parseConfig } from '../../src/cli/configFile.js';
+import { decodeGiven, type Given } from '../../src/cli/options.js';
+import { render } from '../../src/errors.js';
+import { closed, integer, option } from '../../src/formats/closed.js';
+
+const Options = closed('run', { maxSteps: option(integer, 10, 'Updates.'), seed: option(integer, 42, 'Seed.') });
+const file = E.getOrElseW(() => undefined)(parseConfig('run.yaml', 'seed: 1\nmax_steps: 5\n'));
+const decoded = (given: Given): unknown => E.mapLeft(render)(decodeGiven(given, Options.decode));
+
+describe('options of a call', () => {
+  test('a flag goes before the file, the file before the default', () => {
+    if (file === undefined) throw new Error('the file must parse');
+    expect(decoded({ flags: {} })).toEqual(E.right({ maxSteps: 10, seed: 42 }));
+    expect(decoded({ flags: {}, file })).toEqual(E.right({ maxSteps: 5, seed: 1 }));
+    expect(decoded({ flags: { seed: 7 }, file })).toEqual(E.right({ maxSteps: 5, seed: 7 }));
+  });
+
+  test('an error names the flag when a flag was wrong', () => {
+    expect(decoded({ flags: { maxSteps: 'many' } })).toEqual(
+      E.left(expect.stringMatching(/^field "--max-steps": run: wrong value for maxSteps \[E_OPTIONS\]/)),
+    );
+  });
+
+  test('and the line of the file when the file was', () => {
+    const broken = E.getOrElseW(() => undefined)(parseConfig('run.yaml', '# a run\n\nmax_steps: many\n'));
+    if (broken === undefined) throw new Error('the file must parse');
+    expect(decoded({ flags: {}, file: broken })).toEqual(
+      E.left(expect.stringMatching(/^run\.yaml:3, field "maxSteps": /)),
+    );
+    expect(decoded({ flags: { maxSteps: 2 }, file: broken })).toEqual(E.right({ maxSteps: 2, seed: 42 }));
+  });
+});
