@@ -1,0 +1,96 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fatal } from '../errors.js';
+
+const special = /[*?[\]{}]/;
+
+/** One path segment of a pattern as a regular expression: `*`, `?`, `[abc]`, `[!abc]`, `{a,b}`. */
+const segmentPattern = (segment: string): RegExp => {
+  let source = '';
+  let braces = 0;
+  for (let at = 0; at < segment.length; at++) {
+    const c = segment[at] ?? '';
+    const close = c === '[' ? segment.indexOf(']', at + 2) : -1;
+    if (c === '*') source += '[^/]*';
+    else if (c === '?') source += '[^/]';
+    else if (close !== -1) {
+      const inside = segment.slice(at + 1, close).replace(/[\\\]]/g, '\\$&');
+      source += `[${inside.startsWith('!') ? `^${inside.slice(1)}` : inside}]`;
+      at = close;
+    } else if (c === '{' && segment.includes('}', at)) {
+      source += '(?:';
+      braces++;
+    } else if (c === '}' && braces > 0) {
+      source += ')';
+      braces--;
+    } else if (c === ',' && braces > 0) source += '|';
+    else source += c.replace(/[.+^$()|\\[\]{}]/g, '\\$&');
+  }
+  return new RegExp(`^${source}$`, 'u');
+};
+
+const entriesOf = async (
+  dir: string,
+): Promise<ReadonlyArray<{ readonly name: string; readonly isDirectory: boolean }>> => {
+  const found = await readdir(dir === '' ? '.' : dir, { withFileTypes: true }).catch(() => []);
+  return await Promise.all(
+    found
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .map(async (entry) => ({
+        name: entry.name,
+        isDirectory: entry.isSymbolicLink()
+          ? await stat(join(dir, entry.name)).then(
+              (at) => at.isDirectory(),
+              () => false,
+            )
+          : entry.isDirectory(),
+      })),
+  );
+};
+
+const below = (dir: string, name: string): string => (dir === '' ? name : join(dir, name));
+
+const matching = async (dir: string, segments: ReadonlyArray<string>): Promise<ReadonlyArray<string>> => {
+  const [segment, ...rest] = segments;
+  if (segment === undefined) return [];
+  if (segment === '**') {
+    const here = await matching(dir, rest);
+    const deeper: Array<string> = [];
+    for (const { name, isDirectory } of await entriesOf(dir)) {
+      if (isDirectory && !name.startsWith('.')) deeper.push(...(await matching(below(dir, name), segments)));
+    }
+    return [...here, ...deeper];
+  }
+  if (!special.test(segment) && rest.length > 0) return await matching(below(dir, segment), rest);
+  const pattern = segmentPattern(segment);
+  const found: Array<string> = [];
+  for (const { name, isDirectory } of await entriesOf(dir)) {
+    // As in a shell, a leading dot must be asked for.
+    if (!pattern.test(name) || (name.startsWith('.') && !segment.startsWith('.'))) continue;
+    if (rest.length === 0) {
+      if (!isDirectory) found.push(below(dir, name));
+    } else if (isDirectory) found.push(...(await matching(below(dir, name), rest)));
+  }
+  return found;
+};
+
+/**
+ * The files that a path or pattern (`*`, `**`, `?`, `[…]`, `{a,b}`) stands for, sorted within each directory. A path that
+ * exists is itself, whatever characters it has. No file at all is `E_NO_FILE`.
+ */
+export const expandPattern = async (pattern: string): Promise<ReadonlyArray<string>> => {
+  const exists = await stat(pattern).then(
+    () => true,
+    () => false,
+  );
+  if (exists || !special.test(pattern)) return [pattern];
+  const absolute = pattern.startsWith('/');
+  const found = await matching(
+    absolute ? '/' : '',
+    pattern.split('/').filter((segment) => segment !== '' && segment !== '.'),
+  );
+  if (found.length === 0) {
+    throw fatal('E_NO_FILE', `no file matches ${pattern}`, { file: pattern, kind: 'usage' });
+  }
+  return [...new Set(found)];
+};

@@ -1,0 +1,95 @@
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { fatal, isFatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { fileError } from './byteSource.js';
+import { flattened, sourced } from './sourced.js';
+import type { Chunks, Sourced } from './sourced.js';
+
+export interface ParquetOptions {
+  /** The columns to read; all by default. */
+  readonly columns?: ReadonlyArray<string>;
+}
+
+/** A Parquet value as JSON would have it: whole numbers as numbers, moments as ISO text. */
+const plain = (value: unknown): unknown => {
+  if (typeof value === 'bigint') {
+    return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value.toString();
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(plain);
+  if (ArrayBuffer.isView(value)) return Array.from(value as Uint8Array, plain);
+  if ('toISOString' in value && typeof value.toISOString === 'function') return String(value.toISOString.call(value));
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
+};
+
+const parquetError = (file: string, error: unknown): FatalError =>
+  fatal(
+    'E_PARQUET',
+    `${file} cannot be read as Parquet: ${typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error)}`,
+    { file, cause: error },
+  );
+
+/** Reads at a position, and never past the end, whatever the file's own footer claims. */
+const sliceOf = async (handle: FileHandle, size: number, start: number, end: number): Promise<ArrayBuffer> => {
+  if (start < 0 || end > size || end < start) {
+    throw new RangeError(`its footer points at bytes ${start}-${end} of ${size}`);
+  }
+  const bytes = new Uint8Array(end - start);
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);
+    if (bytesRead === 0) throw new RangeError(`the file ends at byte ${start + done}`);
+    done += bytesRead;
+  }
+  return bytes.buffer;
+};
+
+async function* parquetRows(
+  file: string,
+  { columns }: ParquetOptions,
+): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
+  const [{ parquetMetadataAsync, parquetReadObjects }, { compressors }] = await Promise.all([
+    import('hyparquet'),
+    import('hyparquet-compressors'),
+  ]);
+  const handle = await open(file, 'r').catch((error: unknown) => {
+    throw fileError(file, error);
+  });
+  try {
+    const { size } = await handle.stat();
+    const bytes = {
+      byteLength: size,
+      slice: (start: number, end = size) => sliceOf(handle, size, start < 0 ? size + start : start, end),
+    };
+    const metadata = await parquetMetadataAsync(bytes);
+    let rowStart = 0;
+    for (const group of metadata.row_groups) {
+      const rowEnd = rowStart + Number(group.num_rows);
+      const rows = await parquetReadObjects({
+        file: bytes,
+        metadata,
+        compressors,
+        rowStart,
+        rowEnd,
+        ...(columns === undefined ? {} : { columns: [...columns] }),
+      });
+      const first = rowStart + 1;
+      yield rows.map((row, i) => sourced(file, first + i, plain(row)));
+      rowStart = rowEnd;
+    }
+  } catch (error) {
+    throw isFatal(error) ? error : parquetError(file, error);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A Parquet file, a row group at a time (that much is in memory at once). `line` is the row's number. */
+export const parquetChunks = (file: string, options: ParquetOptions = {}): Chunks => ({
+  [Symbol.asyncIterator]: () => parquetRows(file, options),
+});
+
+/** The rows of a Parquet file one by one. */
+export const parquet = (file: string, options: ParquetOptions = {}): AsyncIterable<Sourced> =>
+  flattened(parquetChunks(file, options));
