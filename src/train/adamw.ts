@@ -1,0 +1,56 @@
+import { adamW } from '../model/kernels/adamW.js';
+import { decays, pick, slotOf, zip } from './optimizer.js';
+import type { GradientTransform } from './optimizer.js';
+
+export interface AdamWOptions {
+  /** Multiplies with the schedules of the chain. Default 1. */
+  readonly learningRate?: number;
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  /** Decoupled; not applied to biases and norm weights. Default 0. */
+  readonly weightDecay?: number;
+}
+
+/**
+ * AdamW (Loshchilov & Hutter 2019): p ← p·(1 - lr·wd) - lr·m̂ / (√v̂ + ε), moments corrected for their beginning at 0. Defaults are
+ * torch's: betas 0.9 and 0.999, ε 1e-8.
+ */
+export const adamw = ({
+  learningRate = 1,
+  beta1 = 0.9,
+  beta2 = 0.999,
+  epsilon = 1e-8,
+  weightDecay = 0,
+}: AdamWOptions = {}): GradientTransform => ({
+  rule: {
+    slots: (shape) => ({ m: shape, v: shape }),
+    apply: (update, moments) => {
+      const names = Object.keys(update.gradients);
+      const moved = adamW(
+        {
+          parameters: pick(update.parameters, names),
+          m: slotOf(moments, 'm', names),
+          v: slotOf(moments, 'v', names),
+        },
+        pick(update.gradients, names),
+        {
+          learningRate: learningRate * update.learningRate,
+          beta1,
+          beta2,
+          epsilon,
+          weightDecay: Float32Array.from(names, (name) => (decays(name) ? weightDecay : 0)),
+          step: update.step,
+          gradScale: update.scale,
+        },
+      );
+      return {
+        parameters: { ...update.parameters, ...zip(names, moved.parameters) },
+        moments: {
+          m: { ...moments['m'], ...zip(names, moved.m) },
+          v: { ...moments['v'], ...zip(names, moved.v) },
+        },
+      };
+    },
+  },
+});

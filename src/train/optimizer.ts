@@ -1,0 +1,192 @@
+/**
+ * Optimizers as gradient transforms joined by `chain`:
+ *
+ *     chain(clipByGlobalNorm(1), adamw({ weightDecay: 0.01 }), scaleBy(linearDecay({ learningRate: 2e-4, totalSteps: 500 })))
+ *
+ * A transform does not touch the gradients' tensors if it can help it: it multiplies numbers (`scale`, `learningRate`) that the
+ * rule at the end applies in one fused pass over every parameter.
+ */
+import { dispose, keep, tidy, zeros } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Gradients, Weights } from '../model/layer.js';
+import { squaredNorm } from '../model/kernels/squaredNorm.js';
+import type { Schedule } from './schedule.js';
+
+/** What an optimizer keeps between updates: slot name → parameter name → tensor. All begin at 0. */
+export type Moments = Readonly<Record<string, Weights>>;
+
+/** One update in the making. */
+export interface Update {
+  /** Number of the update, from 1. */
+  readonly step: number;
+  /** The trainable parameters. */
+  readonly parameters: Weights;
+  readonly gradients: Gradients;
+  /** What every gradient is still to be multiplied with. */
+  readonly scale: number;
+  /** Product of the rates so far; begins at 1. */
+  readonly learningRate: number;
+  /** L2 norm of all gradients together as they came, before any clipping. */
+  readonly gradNorm: number;
+}
+
+/** Parameters and moments after an update; tensors that were replaced are disposed. */
+export interface Moved {
+  readonly parameters: Weights;
+  readonly moments: Moments;
+}
+
+/** How parameters move. */
+export interface Rule {
+  /** Shapes of the slots a parameter of this shape needs. */
+  readonly slots: (shape: ReadonlyArray<number>) => Readonly<Record<string, ReadonlyArray<number>>>;
+  /** Moves the parameters by an update whose gradients are theirs; leaves the gradients to the caller. */
+  readonly apply: (update: Update, moments: Moments) => Moved;
+}
+
+/** One member of a chain: changes the update, or moves the parameters by it, or both. */
+export interface GradientTransform {
+  readonly change?: (update: Update) => Update;
+  readonly rule?: Rule;
+}
+
+export interface Optimizer {
+  /** All slots at 0. */
+  readonly init: (parameters: Weights) => Moments;
+  /** The update that the gradients ask for, its norm read back, nothing moved yet. */
+  readonly prepare: (from: Pick<Update, 'step' | 'parameters' | 'gradients'>) => Promise<Update>;
+  /** Moves the parameters; the gradients are disposed. */
+  readonly apply: (update: Update, moments: Moments) => Moved;
+}
+
+/** Transforms in the order given: those before the rule change gradients, those after it the rate. */
+export const chain = (...transforms: ReadonlyArray<GradientTransform>): Optimizer => {
+  const rules = transforms.flatMap(({ rule }) => (rule === undefined ? [] : [rule]));
+  const [rule] = rules;
+  if (rule === undefined || rules.length > 1) {
+    throw new RangeError(`an optimizer needs exactly one rule (adamw, sgd, lion, adafactor), not ${rules.length}`);
+  }
+  return {
+    init: (parameters) => {
+      const moments: Record<string, Record<string, Tensor>> = {};
+      for (const [name, parameter] of Object.entries(parameters)) {
+        for (const [slot, shape] of Object.entries(rule.slots(parameter.shape))) {
+          (moments[slot] ??= {})[name] = zeros([...shape]);
+        }
+      }
+      return moments;
+    },
+    prepare: async ({ step, parameters, gradients }) => {
+      const gradNorm = await globalNorm(gradients);
+      return transforms.reduce<Update>((update, { change }) => change?.(update) ?? update, {
+        step,
+        parameters,
+        gradients,
+        scale: 1,
+        learningRate: 1,
+        gradNorm,
+      });
+    },
+    apply: (update, moments) => {
+      const moved = rule.apply(update, moments);
+      dispose(Object.values(update.gradients));
+      return moved;
+    },
+  };
+};
+
+/** L2 norm over all gradients together. */
+export const globalNorm = async (gradients: Gradients): Promise<number> => {
+  const tensors = Object.values(gradients);
+  if (tensors.length === 0) return 0;
+  const squared = squaredNorm(tensors);
+  const [sum = 0] = await squared.data<'float32'>();
+  squared.dispose();
+  return Math.sqrt(sum);
+};
+
+/**
+ * Scales all gradients by `min(1, maxNorm / (norm + 1e-6))` (torch's clip_grad_norm_). 0 or null: no clipping.
+ * Clips what is left to clip: transforms before it count.
+ */
+export const clipByGlobalNorm = (maxNorm: number | null): GradientTransform => ({
+  change: (update) => ({ ...update, scale: update.scale * clipFactor(update.gradNorm * update.scale, maxNorm) }),
+});
+
+export const clipFactor = (norm: number, maxNorm: number | null): number =>
+  maxNorm === null || maxNorm === 0 ? 1 : Math.min(1, maxNorm / (norm + 1e-6));
+
+/** Multiplies the learning rate by what the schedule gives for the updates done so far. */
+export const scaleBy = (schedule: Schedule): GradientTransform => ({
+  change: (update) => ({ ...update, learningRate: update.learningRate * schedule(update.step - 1) }),
+});
+
+/** The gradients replaced, e.g. by noisy ones. `map` owns what it is given; the chain disposes what it returns. */
+export const mapGradients = (map: (gradients: Gradients, step: number) => Gradients): GradientTransform => ({
+  change: (update) => ({ ...update, gradients: map(update.gradients, update.step) }),
+});
+
+/** The tensors of one slot in the order of `names`. */
+export const slotOf = (moments: Moments, slot: string, names: ReadonlyArray<string>): ReadonlyArray<Tensor> =>
+  pick(moments[slot] ?? {}, names);
+
+/** The tensors of these names, which must all be there. */
+export const pick = (tensors: Weights, names: ReadonlyArray<string>): ReadonlyArray<Tensor> =>
+  names.map((name) => {
+    const found = tensors[name];
+    if (found === undefined) throw new RangeError(`no tensor "${name}"`);
+    return found;
+  });
+
+/** Names and tensors joined again. */
+export const zip = (names: ReadonlyArray<string>, tensors: ReadonlyArray<Tensor>): Weights =>
+  Object.fromEntries(names.flatMap((name, i) => (tensors[i] === undefined ? [] : [[name, tensors[i]]])));
+
+// Names of norm modules: input_layernorm, norm, ln_1, ln_f, final_layer_norm, q_norm, …
+const exempt = /bias|layernorm|layer_norm|rmsnorm|(^|[._])norm(\.|$)|(^|\.)ln_\w+(\.|$)/i;
+
+/** Whether weight decay applies: never to biases and to the weights of norms, as in transformers. */
+export const decays = (name: string): boolean => !exempt.test(name);
+
+/** One parameter as a rule sees it. */
+export interface Single {
+  readonly name: string;
+  readonly parameter: Tensor;
+  readonly gradient: Tensor;
+  /** Its slots, under the names that `slots` gave them. */
+  readonly slots: (slot: string) => Tensor;
+  readonly update: Update;
+}
+
+/**
+ * A rule that moves every parameter by itself, in tensor operations: `move` gives the new parameter and its new slots, and what it
+ * made besides is freed, as are the tensors that were replaced.
+ */
+export const eachParameter = (
+  slots: Rule['slots'],
+  move: (single: Single) => { readonly parameter: Tensor; readonly slots: Readonly<Record<string, Tensor>> },
+): Rule => ({
+  slots,
+  apply: (update, moments) => {
+    const parameters: Record<string, Tensor> = { ...update.parameters };
+    const moved: Record<string, Record<string, Tensor>> = Object.fromEntries(
+      Object.entries(moments).map(([slot, tensors]) => [slot, { ...tensors }]),
+    );
+    for (const [name, gradient] of Object.entries(update.gradients)) {
+      const [parameter] = pick(parameters, [name]) as [Tensor];
+      const own = (slot: string): Tensor => (pick(moved[slot] ?? {}, [name]) as [Tensor])[0];
+      const kept: Record<string, Tensor> = {};
+      parameters[name] = tidy(() => {
+        const result = move({ name, parameter, gradient, slots: own, update });
+        for (const [slot, tensor] of Object.entries(result.slots)) kept[slot] = keep(tensor);
+        return result.parameter;
+      });
+      parameter.dispose();
+      for (const [slot, tensor] of Object.entries(kept)) {
+        own(slot).dispose();
+        moved[slot] = { ...moved[slot], [name]: tensor };
+      }
+    }
+    return { parameters, moments: moved };
+  },
+});
