@@ -309,3 +309,31 @@ RX_INLINE vf verf(vf x) {
 
 // 1 / (1 + e^-x): 2 ulp.
 RX_INLINE vf vsigmoid(vf x) { return vset(1.f) / (vset(1.f) + vexp(-x)); }
+
+// ---- loops ----
+
+namespace {
+
+// How many lanes of a vector lie inside the array: all of them, or the first n.
+struct AllLanes {
+  RX_INLINE vf load(const float* p) { return ::load(p); }
+  RX_INLINE void store(float* p, vf v) { ::store(p, v); }
+  RX_INLINE vf keep(vf v, float) { return v; }
+};
+struct SomeLanes {
+  long n;
+  inline __attribute__((always_inline)) vf load(const float* p) const { return load_n(p, n); }
+  inline __attribute__((always_inline)) void store(float* p, vf v) const { store_n(p, v, n); }
+  inline __attribute__((always_inline)) vf keep(vf v, float fill) const { return keep_n(v, n, fill); }
+};
+
+// Calls body(i, lanes) for every vector of an array of n floats; lanes.load reads zeros beyond the end, lanes.keep sets what
+// lies beyond it.
+template <class F>
+inline __attribute__((always_inline)) void each_vector(long n, F body) {
+  long i = 0;
+  for (; i + VW <= n; i += VW) body(i, AllLanes());
+  if (i < n) body(i, SomeLanes{n - i});
+}
+
+}  // namespace

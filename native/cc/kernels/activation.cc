@@ -1,0 +1,117 @@
+// Activation functions, alone and as the gate of a gated MLP, with their derivatives.
+#include "../kernel_table.h"
+#include "../simd.h"
+#include "parallel.h"
+
+namespace {
+
+constexpr long piece = 16384;
+
+struct ValueAndSlope {
+  vf value, slope;
+};
+
+// x Φ(x) with the error function.
+struct Gelu {
+  RX_INLINE vf value(vf x) { return vset(0.5f) * x * (vset(1.f) + verf(x * vset(0.70710678f))); }
+  RX_INLINE ValueAndSlope both(vf x) {
+    const vf cdf = vset(0.5f) * (vset(1.f) + verf(x * vset(0.70710678f)));
+    const vf density = vset(0.39894228f) * vexp(vset(-0.5f) * x * x);
+    return {x * cdf, density_term(x, density) + cdf};
+  }
+  // x φ(x), which is 0 (not inf · 0) far outside
+  RX_INLINE vf density_term(vf x, vf density) { return density == vset(0.f) ? vset(0.f) : x * density; }
+};
+
+// x / 2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/π) (x + 0.044715 x³): the sigmoid keeps its digits where 1 + tanh loses them.
+struct GeluNew {
+  RX_INLINE vf gate(vf x) {
+    const vf twice_u = x * fma(x * x, vset(1.5957691216f * 0.044715f), vset(1.5957691216f));
+    return vsigmoid(twice_u);
+  }
+  RX_INLINE vf value(vf x) { return x * gate(x); }
+  RX_INLINE ValueAndSlope both(vf x) {
+    const vf s = gate(x);
+    const vf inner = fma(x * x, vset(3.f * 1.5957691216f * 0.044715f), vset(1.5957691216f));
+    const vf tail = s * (vset(1.f) - s);
+    return {x * s, s + (tail == vset(0.f) ? vset(0.f) : x * tail * inner)};
+  }
+};
+
+struct Relu {
+  RX_INLINE vf value(vf x) { return x < vset(0.f) ? vset(0.f) : x; }  // NaN stays
+  RX_INLINE ValueAndSlope both(vf x) { return {value(x), x > vset(0.f) ? vset(1.f) : vset(0.f)}; }
+};
+
+// x sigmoid(a x)
+template <int thousandths>
+struct Swish {
+  static constexpr float a = thousandths / 1000.f;
+  RX_INLINE vf value(vf x) { return x * vsigmoid(vset(a) * x); }
+  RX_INLINE ValueAndSlope both(vf x) {
+    const vf s = vsigmoid(vset(a) * x);
+    const vf tail = s * (vset(1.f) - s);
+    return {x * s, s + (tail == vset(0.f) ? vset(0.f) : vset(a) * x * tail)};
+  }
+};
+
+template <class F>
+void in_pieces(const Context* context, long n, F body) {
+  parallel(context, parts_of(n, piece), [=](long part) {
+    const long from = part * piece;
+    each_vector(smaller(piece, n - from), [&](long i, auto lanes) { body(from + i, lanes); });
+  });
+}
+
+template <class F>
+void with_kind(int kind, F body) {
+  switch (kind) {
+    case ACTIVATION_GELU: return body(Gelu());
+    case ACTIVATION_GELU_NEW: return body(GeluNew());
+    case ACTIVATION_RELU: return body(Relu());
+    case ACTIVATION_SILU: return body(Swish<1000>());
+    case ACTIVATION_QUICK_GELU: return body(Swish<1702>());
+  }
+}
+
+void activation(const Context* context, int kind, const float* x, float* y, long n) {
+  with_kind(kind, [=](auto f) {
+    in_pieces(context, n, [=](long i, auto lanes) { lanes.store(y + i, f.value(lanes.load(x + i))); });
+  });
+}
+
+void activation_grad(const Context* context, int kind, const float* x, const float* dy, float* dx, long n) {
+  with_kind(kind, [=](auto f) {
+    in_pieces(context, n,
+              [=](long i, auto lanes) { lanes.store(dx + i, lanes.load(dy + i) * f.both(lanes.load(x + i)).slope); });
+  });
+}
+
+void gated_activation(const Context* context, int kind, const float* gate, const float* up, float* y, long n) {
+  with_kind(kind, [=](auto f) {
+    in_pieces(context, n,
+              [=](long i, auto lanes) { lanes.store(y + i, f.value(lanes.load(gate + i)) * lanes.load(up + i)); });
+  });
+}
+
+void gated_activation_grad(const Context* context, int kind, const float* gate, const float* up, const float* dy, float* d_gate,
+                           float* d_up, long n) {
+  with_kind(kind, [=](auto f) {
+    in_pieces(context, n, [=](long i, auto lanes) {
+      const ValueAndSlope at = f.both(lanes.load(gate + i));
+      const vf d = lanes.load(dy + i);
+      const vf other = lanes.load(up + i);
+      lanes.store(d_gate + i, d * other * at.slope);
+      lanes.store(d_up + i, d * at.value);
+    });
+  });
+}
+
+}  // namespace
+
+extern "C" void RX_FILL(activation)(KernelTable* table) {
+  table->activation = activation;
+  table->activation_grad = activation_grad;
+  table->gated_activation = gated_activation;
+  table->gated_activation_grad = gated_activation_grad;
+}

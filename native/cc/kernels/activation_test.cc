@@ -1,0 +1,69 @@
+#include "test.h"
+
+extern "C" void RX_FILL(activation)(KernelTable*);
+
+namespace {
+
+double value(int kind, double x) {
+  switch (kind) {
+    case ACTIVATION_GELU: return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case ACTIVATION_GELU_NEW: return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACTIVATION_RELU: return x > 0 ? x : 0;
+    case ACTIVATION_SILU: return x / (1 + std::exp(-x));
+    default: return x / (1 + std::exp(-1.702 * x));
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (int kind = ACTIVATION_GELU; kind <= ACTIVATION_QUICK_GELU; kind++)
+    for (long n : {0L, 1L, 15L, 31L, 1000L, 16385L, 50021L}) {
+      Random random((unsigned)n);
+      Floats x = random.floats(n, -9, 9);
+      const Floats up = random.floats(n, -2, 2), dy = random.floats(n, -2, 2);
+      if (kind == ACTIVATION_RELU)
+        for (auto& one : x)
+          if (std::fabs(one) < 1e-3f) one = 1;  // no derivative at 0
+      const std::string name = "kind " + std::to_string(kind) + " n " + std::to_string(n);
+      Doubles y_want(n), dx_want(n), gated_want(n), gate_want(n), up_want(n);
+      for (long i = 0; i < n; i++) {
+        double at = x[i];
+        const double d = slope(at, 1e-6, [&] { return value(kind, at); });
+        y_want[i] = value(kind, at);
+        dx_want[i] = dy[i] * d;
+        gated_want[i] = y_want[i] * up[i];
+        gate_want[i] = d * dy[i] * up[i];
+        up_want[i] = y_want[i] * dy[i];
+      }
+      for (int threads = 1; threads <= 3; threads++) {
+        Engine engine(threads, RX_FILL(activation));
+        Floats y(n), dx(n), gated(n), d_gate(n), d_up(n), in_place = x;
+        engine.table.activation(*engine, kind, x.data(), y.data(), n);
+        engine.table.activation_grad(*engine, kind, x.data(), dy.data(), dx.data(), n);
+        engine.table.gated_activation(*engine, kind, x.data(), up.data(), gated.data(), n);
+        engine.table.gated_activation_grad(*engine, kind, x.data(), up.data(), dy.data(), d_gate.data(), d_up.data(), n);
+        engine.table.activation(*engine, kind, in_place.data(), in_place.data(), n);
+        expect_close(name + " y", y, y_want, 1e-6, 5e-7);
+        expect_close(name + " dx", dx, dx_want, 1e-5, 2e-6);
+        expect_close(name + " gated", gated, gated_want, 1e-6, 1e-6);
+        expect_close(name + " dGate", d_gate, gate_want, 1e-5, 4e-6);
+        expect_close(name + " dUp", d_up, up_want, 1e-6, 1e-6);
+        expect_same_bits(name + " in place", in_place, y);
+      }
+    }
+  // far outside and not a number
+  const float inf = std::numeric_limits<float>::infinity();
+  const Floats x = {std::nanf(""), inf, 1e30f, -1e30f, 3e4f, -3e4f, 0}, one(7, 1.f);
+  Engine engine(1, RX_FILL(activation));
+  for (int kind = ACTIVATION_GELU; kind <= ACTIVATION_QUICK_GELU; kind++) {
+    Floats y(7), dx(7);
+    engine.table.activation(*engine, kind, x.data(), y.data(), 7);
+    engine.table.activation_grad(*engine, kind, x.data(), one.data(), dx.data(), 7);
+    const double zero_slope = kind == ACTIVATION_RELU ? 0 : 0.5;
+    expect_close("extremes of kind " + std::to_string(kind), y, {NAN, inf, 1e30f, 0, 3e4f, 0, 0}, 0, 1e-30);
+    expect_close("slopes at extremes of kind " + std::to_string(kind), Floats(dx.begin() + 2, dx.end()), {1, 0, 1, 0, zero_slope}, 0, 0);
+    expect("slope at NaN", kind == ACTIVATION_RELU || std::isnan(dx[0]));
+  }
+  return finish();
+}
