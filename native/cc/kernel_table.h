@@ -35,6 +35,21 @@ typedef struct Gemm {
   float alpha;
 } Gemm;
 
+// Kinds of elementwise operation (elementwise.cc).
+enum { BINARY_ADD = 0, BINARY_SUB = 1, BINARY_MUL = 2, BINARY_DIV = 3, BINARY_MAX = 4, BINARY_MIN = 5 };
+enum {
+  UNARY_NEG = 0,
+  UNARY_EXP = 1,
+  UNARY_LOG = 2,
+  UNARY_SQRT = 3,
+  UNARY_RSQRT = 4,
+  UNARY_SQUARE = 5,
+  UNARY_TANH = 6,
+  UNARY_SIGMOID = 7,
+  UNARY_RELU = 8,
+  UNARY_ABS = 9
+};
+
 // Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)).
 enum { ACTIVATION_GELU = 0, ACTIVATION_GELU_NEW = 1, ACTIVATION_RELU = 2, ACTIVATION_SILU = 3, ACTIVATION_QUICK_GELU = 4 };
 
@@ -93,21 +108,29 @@ typedef struct KernelTable {
   // ---- matrix product (gemm.cc, gemm_bf16.cc) ----
   void (*gemm)(const Context*, const Gemm*);
   void (*gemm_bf16)(const Context*, const Gemm*);  // ? null where the processor has no bfloat16 dot product
-  // On the calling thread alone, float32 operands, inside pool_run: `scratch` is this thread's own, at least
-  // gemm_serial_bytes(n, k) long and 64-byte aligned. Meant for small products (attention).
+  // On the calling thread alone, float32, inside pool_run: `scratch` is this thread's own, at least gemm_serial_bytes (only
+  // shapes, strides and transpositions are read) long and 64-byte aligned. Meant for small products (attention).
   void (*gemm_serial)(const Gemm*, void* scratch);
-  size_t (*gemm_serial_bytes)(long n, long k);
+  size_t (*gemm_serial_bytes)(const Gemm*);
 
-  // ---- memory-bound pieces of the linear family (columns.cc, elementwise.cc, reduce.cc) ----
+  // ---- columns.cc ----
   void (*column_sum)(const Context*, const float* dy, float* out, long rows, long columns);
-  void (*add)(const Context*, const float* a, const float* b, float* out, long n);
-  void (*axpy)(const Context*, float* y, const float* x, float alpha, long n);  // y += alpha x
-  void (*squared_norm)(const Context*, const float* const* tensors, const long* sizes, long count, float* out);
+  // One part of a column split or concatenation: `rows` rows of `width` floats between two row strides.
+  void (*copy_columns)(const Context*, const float* from, long ld_from, float* to, long ld_to, long rows, long width);
+  // Rows must lie inside: who calls has checked them.
   void (*gather_rows)(const Context*, const float* x, const int32_t* rows, float* out, long count, long columns);
   // out [size, columns] = 0, then out[rows[i]] += dy[i]
   void (*scatter_rows)(const Context*, const float* dy, const int32_t* rows, float* out, long count, long size, long columns);
-  // One part of a column split or concatenation: `rows` rows of `width` floats between two row strides.
-  void (*copy_columns)(const Context*, const float* from, long ld_from, float* to, long ld_to, long rows, long width);
+
+  // ---- elementwise.cc; outputs may be inputs ----
+  void (*add)(const Context*, const float* a, const float* b, float* out, long n);
+  void (*axpy)(const Context*, float* y, const float* x, float alpha, long n);  // y += alpha x
+  void (*squared_norm)(const Context*, const float* const* tensors, const long* sizes, long count, float* out);
+  // n_a and n_b are n, or a divisor of it: that operand is repeated
+  void (*binary)(const Context*, int kind, const float* a, long n_a, const float* b, long n_b, float* out, long n);
+  void (*unary)(const Context*, int kind, const float* x, float* y, long n);
+  void (*fill)(const Context*, float* out, float value, long n);
+  void (*row_sum)(const Context*, const float* x, float* out, long rows, long columns);
 
   // ---- fused kernels (one file each) ----
 

@@ -11,9 +11,8 @@ typedef struct Scratch Scratch;
 
 enum {
   // The matrix product owns these; everything else may hold its slots across calls of gemm.
-  SCRATCH_GEMM_B = 0,
-  SCRATCH_GEMM_A = 1,
-  SCRATCH_GEMM_STATE = 2,
+  SCRATCH_GEMM = 0,
+  SCRATCH_GEMM_STATE = 1,
   // Free for the kernel that runs; a kernel that calls another kernel must know which slots that one takes.
   SCRATCH_KERNEL = 4,  // 4 .. 15
   SCRATCH_SLOTS = 16

@@ -1,0 +1,157 @@
+// Compiles the native engine to native/build/rxtune.node with g++ or clang++: no node-gyp, no install script. What is up to
+// date (by content, flags and compiler) is not compiled again. Without a compiler one line says so and the exit code is 0.
+import { execFile, execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism, platform, arch } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const sources = join(here, 'cc');
+const build = join(here, 'build');
+const objects = join(build, 'objects');
+
+/** Flags of each instruction set; kernels whose name ends in _bf16 are compiled for avx512bf16 alone. */
+const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
+export const instructionSets =
+  arch() === 'x64'
+    ? { portable: [], avx2: ['-mavx2', '-mfma'], avx512, avx512bf16: [...avx512, '-mavx512bf16'] }
+    : { portable: [] };
+
+export const findCompiler = () => {
+  for (const candidate of [process.env['CXX'], 'g++', 'clang++', 'c++']) {
+    if (!candidate) continue;
+    try {
+      return { path: candidate, version: execFileSync(candidate, ['--version'], { stdio: 'pipe' }).toString() };
+    } catch {
+      // try the next one
+    }
+  }
+  return undefined;
+};
+
+const baseFlags = ['-std=c++17', '-O3', '-fPIC', '-fvisibility=hidden', '-fno-math-errno', '-Wno-psabi', '-pthread'];
+const filesIn = (folder, extension) =>
+  readdirSync(join(sources, folder))
+    .filter((name) => name.endsWith(extension))
+    .sort()
+    .map((name) => join(folder, name));
+
+export const kernelNames = () =>
+  filesIn('kernels', '.cc')
+    .map((file) => file.slice('kernels/'.length, -'.cc'.length))
+    .filter((name) => !/_(test|bench)$/.test(name));
+
+const isBf16 = (name) => name.endsWith('_bf16');
+
+/** [source, instruction set, flags] of everything that becomes part of the library. */
+export const units = () => [
+  ...kernelNames().flatMap((name) =>
+    Object.entries(instructionSets)
+      .filter(([set]) => isBf16(name) === (set === 'avx512bf16'))
+      .map(([set, flags]) => [`kernels/${name}.cc`, set, [...flags, `-DRX_ISA=${set}`]]),
+  ),
+  ...['', 'ops'].flatMap((folder) =>
+    filesIn(folder, '.cc')
+      .filter((file) => !/_(test|bench)\.cc$/.test(file))
+      .map((file) => [file, 'base', []]),
+  ),
+];
+
+/** dispatch.cc learns from this header which kernels there are. */
+export const writeKernelList = (folder) => {
+  const list = (names) => names.map((name) => `X(${name}, isa)`).join(' ');
+  const names = kernelNames();
+  const text =
+    `#define RX_KERNELS(X, isa) ${list(names.filter((name) => !isBf16(name)))}\n` +
+    `#define RX_BFLOAT16_KERNELS(X, isa) ${list(names.filter(isBf16))}\n`;
+  const path = join(folder, 'kernel_list.h');
+  if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);
+};
+
+const hash = (...parts) => {
+  const digest = createHash('sha256');
+  for (const part of parts) digest.update(part).update('\0');
+  return digest.digest('hex').slice(0, 16);
+};
+
+/** Runs tasks, so many at a time. */
+export const inParallel = async (tasks, width = Math.max(1, Math.min(availableParallelism(), 8))) => {
+  const queue = [...tasks];
+  await Promise.all(Array.from({ length: width }, async () => {
+    for (let task = queue.shift(); task !== undefined; task = queue.shift()) await task();
+  }));
+};
+
+export const run = promisify(execFile);
+
+const replace = (temporary, path) => renameSync(temporary, path);
+
+const main = async () => {
+  const compiler = findCompiler();
+  if (compiler === undefined) {
+    console.log('native engine not built: no C++ compiler (g++ or clang++) found; the wasm engine will be used');
+    return;
+  }
+  const started = Date.now();
+  mkdirSync(objects, { recursive: true });
+  writeKernelList(build);
+  const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
+  const headers = ['', 'kernels', 'ops'].flatMap((folder) => filesIn(folder, '.h'));
+  const shared = hash(
+    compiler.path,
+    compiler.version,
+    ...headers.map((file) => readFileSync(join(sources, file))),
+    readFileSync(join(build, 'kernel_list.h')),
+  );
+  const wanted = units().map(([source, set, extra]) => {
+    const flags = [...baseFlags, ...extra, '-DNAPI_VERSION=8', `-I${build}`, `-I${sources}`, `-I${include}`];
+    const key = hash(shared, flags.join(' '), readFileSync(join(sources, source)));
+    const name = `${source.replace(/[/.]/g, '-')}-${set}-${key}.o`;
+    return { source, flags, path: join(objects, name), name };
+  });
+  const missing = wanted.filter(({ path }) => !existsSync(path));
+  const failures = [];
+  await inParallel(
+    missing.map(({ source, flags, path }) => async () => {
+      const temporary = `${path}.${process.pid}`;
+      try {
+        const { stderr } = await run(compiler.path, [...flags, '-c', join(sources, source), '-o', temporary], { maxBuffer: 1 << 26 });
+        if (stderr) process.stderr.write(stderr);
+        replace(temporary, path);
+      } catch (error) {
+        failures.push(`${source}:\n${error.stderr ?? error.message}`);
+      }
+    }),
+  );
+  if (failures.length > 0) {
+    console.error(failures.join('\n'));
+    console.error('native engine not built: the sources do not compile');
+    process.exitCode = 1;
+    return;
+  }
+  const target = join(build, 'rxtune.node');
+  const stamp = join(build, 'rxtune.key');
+  const key = hash(...wanted.map(({ name }) => name));
+  if (existsSync(target) && existsSync(stamp) && readFileSync(stamp, 'utf8') === key) {
+    console.log('native engine up to date');
+    return;
+  }
+  const linking =
+    platform() === 'darwin'
+      ? ['-bundle', '-undefined', 'dynamic_lookup']
+      : ['-shared', '-static-libstdc++', '-static-libgcc', '-Wl,--gc-sections', '-Wl,-s', '-pthread'];
+  const temporary = `${target}.${process.pid}`;
+  await run(compiler.path, [...wanted.map(({ path }) => path), ...linking, '-o', temporary], { maxBuffer: 1 << 26 });
+  replace(temporary, target);
+  writeFileSync(stamp, key);
+  const current = new Set(wanted.map(({ name }) => name));
+  for (const name of readdirSync(objects)) if (!current.has(name) && name.endsWith('.o')) rmSync(join(objects, name), { force: true });
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  console.log(`native engine built in ${seconds} s (${missing.length} of ${wanted.length} files compiled): ${target}`);
+};
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -1,0 +1,75 @@
+#include "dispatch.h"
+
+#include <string.h>
+
+// Written by build.mjs: RX_KERNELS(X) calls X(name) for every kernels/<name>.cc.
+#include "kernel_list.h"
+
+#define DECLARE(name, isa) extern "C" void rx_fill_##name##_##isa(KernelTable*);
+#define FILL(name, isa) rx_fill_##name##_##isa(table);
+
+RX_KERNELS(DECLARE, portable)
+#if defined(__x86_64__)
+RX_KERNELS(DECLARE, avx2)
+RX_KERNELS(DECLARE, avx512)
+RX_BFLOAT16_KERNELS(DECLARE, avx512bf16)
+#endif
+
+namespace {
+
+KernelTable portable() {
+  KernelTable filled = {};
+  KernelTable* const table = &filled;
+  RX_KERNELS(FILL, portable)
+  table->isa = "portable";
+  return filled;
+}
+
+#if defined(__x86_64__)
+KernelTable avx2() {
+  KernelTable filled = {};
+  KernelTable* const table = &filled;
+  RX_KERNELS(FILL, avx2)
+  table->isa = "avx2";
+  return filled;
+}
+
+KernelTable avx512() {
+  KernelTable filled = {};
+  KernelTable* const table = &filled;
+  RX_KERNELS(FILL, avx512)
+  table->isa = "avx512";
+  if (__builtin_cpu_supports("avx512bf16")) {
+    RX_BFLOAT16_KERNELS(FILL, avx512bf16)
+  }
+  return filled;
+}
+
+bool hasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool hasAvx512() {
+  return hasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+}  // namespace
+
+const KernelTable* kernel_table(const char* isa) {
+  const bool any = isa == nullptr || isa[0] == 0;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if ((any || strcmp(isa, "avx512") == 0) && hasAvx512()) {
+    static const KernelTable table = avx512();
+    return &table;
+  }
+  if ((any || strcmp(isa, "avx2") == 0) && hasAvx2()) {
+    static const KernelTable table = avx2();
+    return &table;
+  }
+#endif
+  if (any || strcmp(isa, "portable") == 0) {
+    static const KernelTable table = portable();
+    return &table;
+  }
+  return nullptr;
+}

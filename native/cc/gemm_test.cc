@@ -1,0 +1,200 @@
+// The matrix product at random shapes, transpositions, operand formats, strides and thread counts, on every instruction set of
+// this processor, against sums in double precision. Arguments: how many cases (default 400), seed.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+
+namespace {
+
+std::mt19937 engine;
+int failures = 0;
+
+long below(long n) { return std::uniform_int_distribution<long>(0, n - 1)(engine); }
+float uniform() { return std::uniform_real_distribution<float>(-1, 1)(engine); }
+
+// Mostly small, at times just around the sizes of blocks and panels, at times zero.
+long size(long large) {
+  switch (below(8)) {
+    case 0: return below(3);
+    case 1: return 1 + below(20);
+    case 2: return 28 + below(8);
+    case 3: return 160 + below(20);
+    default: return 1 + below(large);
+  }
+}
+
+float round16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
+// A stored matrix with room beside its rows, and what its elements are worth.
+struct Stored {
+  std::vector<float> floats, scale, code;
+  std::vector<uint16_t> halves;
+  std::vector<int8_t> bytes;
+  std::vector<uint8_t> nibbles;
+  std::vector<double> worth;  // op(X), row-major
+  GemmOperand operand = {};
+
+  Stored(long rows, long columns, int transposed, int kind) {
+    const long stored_rows = transposed ? columns : rows, stored_columns = transposed ? rows : columns;
+    const long ld = kind == GEMM_FOUR_BIT ? stored_columns : stored_columns + below(5);
+    const long n = stored_rows * ld;
+    std::vector<double> values(n + 1);
+    operand.ld = ld;
+    operand.transposed = transposed;
+    operand.kind = kind;
+    if (kind == GEMM_FLOAT32) {
+      floats.resize(n + 1);
+      for (long i = 0; i < n; i++) values[i] = floats[i] = uniform();
+      operand.data = floats.data();
+    } else if (kind == GEMM_BFLOAT16) {
+      halves.resize(n + 1);
+      for (long i = 0; i < n; i++) {
+        const float x = round16(uniform());
+        uint32_t bits;
+        std::memcpy(&bits, &x, 4);
+        halves[i] = (uint16_t)(bits >> 16);
+        values[i] = x;
+      }
+      operand.data = halves.data();
+    } else if (kind == GEMM_INT8_ROWS) {
+      bytes.resize(n + 1);
+      scale.resize(stored_rows + 1);
+      for (auto& s : scale) s = 0.01f * uniform();
+      for (long i = 0; i < n; i++) {
+        bytes[i] = (int8_t)(below(255) - 127);
+        values[i] = (double)((float)bytes[i] * scale[i / ld]);
+      }
+      operand.data = bytes.data();
+      operand.scale = scale.data();
+    } else {
+      operand.block = 8 << below(5);
+      nibbles.resize(n / 2 + 1);
+      scale.resize(n / operand.block + 1);
+      code.resize(16);
+      for (auto& c : code) c = uniform();
+      for (auto& s : scale) s = uniform();
+      for (auto& b : nibbles) b = (uint8_t)below(256);
+      for (long i = 0; i < n; i++) {
+        const int q = i & 1 ? nibbles[i / 2] & 15 : nibbles[i / 2] >> 4;
+        values[i] = (double)(code[q] * scale[i / operand.block]);
+      }
+      operand.data = nibbles.data();
+      operand.scale = scale.data();
+      operand.code = code.data();
+    }
+    worth.resize(rows * columns + 1);
+    for (long i = 0; i < rows; i++)
+      for (long j = 0; j < columns; j++) worth[i * columns + j] = values[transposed ? j * ld + i : i * ld + j];
+  }
+};
+
+// The same product with other threads must have the same bits, and a repeated one too.
+void check(const char* isa, bool bf16, std::vector<Pool*>& pools, Scratch* scratch) {
+  const KernelTable* const table = kernel_table(isa);
+  const long m = size(300), n = size(300), k = size(below(4) == 0 ? 2500 : 300);
+  const int kindA = below(3) == 0 ? GEMM_BFLOAT16 : GEMM_FLOAT32;
+  const int kindB = (int)below(4);
+  Stored a(m, k, (int)below(2), kindA), b(k, n, (int)below(2), kindB);
+  const long ldc = n + below(4);
+  const int start = (int)below(4);  // nothing, C itself, a row, another matrix
+  const float alpha = below(2) ? 1.f : uniform();
+  std::vector<float> c(m * ldc + 1), row(n + 1), other(m * (n + 3) + 1);
+  for (auto& x : c) x = uniform();
+  for (auto& x : row) x = uniform();
+  for (auto& x : other) x = uniform();
+  const std::vector<float> before = c;
+  Gemm g = {m, n, k, a.operand, b.operand, nullptr, ldc, nullptr, 0, alpha};
+  std::vector<float> first;
+  for (Pool* pool : pools) {
+    for (int repeat = 0; repeat < 2; repeat++) {
+      c = before;
+      g.c = c.data();
+      if (start == 1) g.start = c.data(), g.ld_start = ldc;
+      if (start == 2) g.start = row.data(), g.ld_start = 0;
+      if (start == 3) g.start = other.data(), g.ld_start = n + 3;
+      const Context context = {pool, scratch, table, bf16};
+      run_gemm(&context, &g);
+      if (repeat == 0) {
+        first = c;
+      } else if (std::memcmp(first.data(), c.data(), c.size() * sizeof(float)) != 0) {
+        std::printf("%s: not the same bits twice at %ld %ld %ld, %d threads\n", isa, m, n, k, pool_threads(pool));
+        failures++;
+      }
+    }
+    double worst = 0;
+    long at = -1;
+    for (long i = 0; i < m; i++)
+      for (long j = 0; j < ldc; j++) {
+        double want = before[i * ldc + j];
+        double scale = 1;
+        if (j < n) {
+          want = start == 1 ? before[i * ldc + j] : start == 2 ? row[j] : start == 3 ? other[i * (n + 3) + j] : 0;
+          for (long q = 0; q < k; q++) {
+            double x = a.worth[i * k + q], y = b.worth[q * n + j];
+            if (bf16) x = round16((float)x), y = round16((float)y);
+            want += alpha * x * y;
+            scale += std::fabs(alpha * x * y);
+          }
+        }
+        const double error = std::fabs(want - c[i * ldc + j]) / scale;
+        if (!(error <= worst)) worst = error, at = i * ldc + j;
+      }
+    // denormal products count as zero in bfloat16 arithmetic
+    if (!(worst <= 2e-6)) {
+      failures++;
+      std::printf("%s%s: %ld x %ld x %ld, A %s kind %d, B %s kind %d, start %d, alpha %g, %d threads: error %g at row %ld, column %ld\n",
+                  isa, bf16 ? " bf16" : "", m, n, k, a.operand.transposed ? "T" : "N", kindA, b.operand.transposed ? "T" : "N", kindB,
+                  start, alpha, pool_threads(pool), worst, at / ldc, at % ldc);
+    }
+  }
+  // One thread by itself gives what the pool of one gives.
+  if (!bf16 && kindA == GEMM_FLOAT32 && kindB == GEMM_FLOAT32) {
+    const Context context = {pools[0], scratch, table, 0};
+    c = before;
+    run_gemm(&context, &g);
+    first = c;
+    c = before;
+    std::vector<char> memory(table->gemm_serial_bytes(&g) + 64);
+    table->gemm_serial(&g, memory.data() + (64 - (reinterpret_cast<uintptr_t>(memory.data()) & 63)) % 64);
+    if (std::memcmp(first.data(), c.data(), c.size() * sizeof(float)) != 0) {
+      failures++;
+      std::printf("%s: serial differs at %ld %ld %ld\n", isa, m, n, k);
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int cases = argc > 1 ? std::atoi(argv[1]) : 400;
+  engine.seed(argc > 2 ? (unsigned)std::atoi(argv[2]) : 1);
+  std::vector<Pool*> pools = {pool_create(1), pool_create(2), pool_create(3), pool_create(4)};
+  Scratch* const scratch = scratch_create();
+  for (const char* isa : {"portable", "avx2", "avx512"}) {
+    const KernelTable* const table = kernel_table(isa);
+    if (table == nullptr) {
+      std::printf("%s: not on this processor\n", isa);
+      continue;
+    }
+    for (int i = 0; i < cases; i++) check(isa, false, pools, scratch);
+    if (table->gemm_bf16 != nullptr)
+      for (int i = 0; i < cases; i++) check(isa, true, pools, scratch);
+  }
+  for (Pool* pool : pools) pool_destroy(pool);
+  scratch_destroy(scratch);
+  std::printf(failures == 0 ? "gemm: all right\n" : "gemm: %d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,84 @@
+// Sums, copies and selections of rows and columns: work bounded by memory.
+#include "../kernel_table.h"
+#include "../simd.h"
+#include "parallel.h"
+
+namespace {
+
+// Each piece of work owns a band of columns and sums its rows in order, 64 at a time, so that rounding errors grow with the
+// number of blocks, not of rows.
+void column_sum(const Context* context, const float* dy, float* out, long rows, long columns) {
+  constexpr long band = 4 * VW;
+  constexpr long bands = 256 / band;
+  parallel(context, parts_of(columns, band * bands), [=](long part) {
+    const long end = smaller(columns, (part + 1) * band * bands);
+    for (long c = part * band * bands; c < end; c += band) {
+      vf total[4] = {};
+      for (long r0 = 0; r0 < rows; r0 += 64) {
+        vf sum[4] = {};
+        const long last = smaller(rows, r0 + 64);
+        if (c + band <= end) {
+          for (long r = r0; r < last; r++)
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) sum[j] += load(dy + r * columns + c + j * VW);
+        } else {
+          for (long r = r0; r < last; r++)
+            for (int j = 0; j < 4; j++) {
+              const long left = end - c - j * VW;
+              if (left > 0) sum[j] += left >= VW ? load(dy + r * columns + c + j * VW) : load_n(dy + r * columns + c + j * VW, left);
+            }
+        }
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) total[j] += sum[j];
+      }
+      for (int j = 0; j < 4; j++) {
+        const long left = end - c - j * VW;
+        if (left >= VW)
+          store(out + c + j * VW, total[j]);
+        else if (left > 0)
+          store_n(out + c + j * VW, total[j], left);
+      }
+    }
+  });
+}
+
+void copy_columns(const Context* context, const float* from, long ld_from, float* to, long ld_to, long rows, long width) {
+  const long piece = rows_a_piece(width);
+  parallel(context, parts_of(rows, piece), [=](long part) {
+    for (long r = part * piece; r < smaller(rows, (part + 1) * piece); r++)
+      __builtin_memcpy(to + r * ld_to, from + r * ld_from, width * sizeof(float));
+  });
+}
+
+void gather_rows(const Context* context, const float* x, const int32_t* rows, float* out, long count, long columns) {
+  const long piece = rows_a_piece(columns);
+  parallel(context, parts_of(count, piece), [=](long part) {
+    for (long r = part * piece; r < smaller(count, (part + 1) * piece); r++)
+      __builtin_memcpy(out + r * columns, x + rows[r] * columns, columns * sizeof(float));
+  });
+}
+
+// Each piece of work owns a band of rows of the result and looks for those that go there, in order.
+void scatter_rows(const Context* context, const float* dy, const int32_t* rows, float* out, long count, long size, long columns) {
+  const long piece = greater(rows_a_piece(columns), parts_of(size, 64));
+  parallel(context, parts_of(size, piece), [=](long part) {
+    const long first = part * piece;
+    const long last = smaller(size, first + piece);
+    __builtin_memset(out + first * columns, 0, (last - first) * columns * sizeof(float));
+    for (long r = 0; r < count; r++) {
+      if (rows[r] < first || rows[r] >= last) continue;
+      float* const to = out + rows[r] * columns;
+      const float* const from = dy + r * columns;
+      each_vector(columns, [&](long i, auto lanes) { lanes.store(to + i, lanes.load(to + i) + lanes.load(from + i)); });
+    }
+  });
+}
+
+}  // namespace
+
+extern "C" void RX_FILL(columns)(KernelTable* table) {
+  table->column_sum = column_sum;
+  table->copy_columns = copy_columns;
+  table->gather_rows = gather_rows;
+  table->scatter_rows = scatter_rows;
+}

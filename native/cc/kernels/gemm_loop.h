@@ -1,0 +1,282 @@
+// The blocking around a micro-kernel (after BLIS), shared by the float32 and the bfloat16 product. The file that includes this
+// has defined
+//   MR, NR            lines of a panel of A and of B: the micro-kernel computes MR x NR
+//   KC, MC, NC        sizes of the blocks of k, m and n
+//   Packed            one element of a packed panel; packed_k(kc) of them a line
+//   pack_a, pack_b    a panel of A or B into Packed
+//   micro             table of micro-kernels, micro[m - 1] for m rows
+//
+// Threads form `groups` column groups. A group packs its part of B together into a shared double buffer (one barrier a block),
+// and its threads take blocks of rows from a counter; each packs its own rows of A. What a tile of C is computed from, and in
+// which order, depends on the shape and the thread count only, never on who computes it.
+#pragma once
+
+#include "../kernel_table.h"
+#include "../simd.h"
+
+RX_INLINE long least(long a, long b) { return a < b ? a : b; }
+RX_INLINE long divide_up(long a, long b) { return (a + b - 1) / b; }
+RX_INLINE long round_up(long a, long unit) { return divide_up(a, unit) * unit; }
+
+typedef struct Group {
+  PoolBarrier barrier;
+  PoolCounter next[2];
+} Group;
+
+typedef struct Plan {
+  Gemm g;               // possibly the transposed problem
+  long c_row, c_column; // strides of C
+  long s_row, s_column; // strides of start
+  int a_along, b_along; // whether stored rows run along k
+  long kc, mc, nc;
+  long row_blocks;
+  int threads, groups;
+  int narrow;           // few rows: A is packed whole, columns are handed out
+  Group* state;
+  Packed* packed_a;     // narrow: all of A; else one block a thread
+  Packed* packed_b;     // narrow: one block a thread; else two a group
+  float* unpacked;      // one piece a thread
+  long a_size, b_size, unpacked_size;
+} Plan;
+
+// Slack behind each buffer: packing may write a vector beyond a panel, the micro-kernel prefetches beyond it.
+#define PACK_SLACK 1024
+
+// Time of a split of the threads, in multiply-adds at the micro-kernel's full speed. Packing an element costs about as much as
+// 8 of them, a barrier about 20000.
+RX_STATIC double split_cost(long m, long n, long k, int by_rows, int groups) {
+  const double columns = (double)round_up(divide_up(n, groups), NR);
+  const double rows = (double)divide_up(m, by_rows);
+  double work = rows * columns * (double)k;
+  // fewer than five rows do not hide the latency of a multiply-add
+  if (rows < 5) work *= 5 / rows;
+  const double pack = 8.0 * (double)k * (rows * (double)divide_up((long)columns, NC) + columns / by_rows);
+  const double barriers = by_rows > 1 ? 20000.0 * (double)(divide_up(k, KC) * divide_up((long)columns, NC)) : 0;
+  return work + pack + barriers;
+}
+
+RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
+  p->g = *given;
+  Gemm* const g = &p->g;
+  p->c_row = g->ldc;
+  p->c_column = 1;
+  p->s_row = g->ld_start;
+  p->s_column = 1;
+  // A column of C narrower than a panel would waste most of the micro-kernel: compute Cᵀ = op(B)ᵀ op(A)ᵀ then.
+  const double straight = (double)g->m * (double)round_up(g->n, NR);
+  const double turned = (double)g->n * (double)round_up(g->m, NR) * 1.25;
+  if (g->n < 4 * NR && turned < straight) {
+    const GemmOperand a = g->a;
+    g->a = g->b;
+    g->b = a;
+    g->a.transposed = !g->a.transposed;
+    g->b.transposed = !g->b.transposed;
+    g->m = given->n;
+    g->n = given->m;
+    p->c_row = 1;
+    p->c_column = g->ldc;
+    p->s_row = 1;
+    p->s_column = g->ld_start;
+  }
+  p->a_along = !g->a.transposed;
+  p->b_along = g->b.transposed;
+  const long m = g->m, n = g->n, k = g->k;
+  p->threads = threads;
+  p->kc = round_up(divide_up(k, divide_up(k, KC)), 2);
+  const long kp = packed_k(p->kc);
+  p->narrow = m <= 4 * MR;
+  p->unpacked_size = g->a.kind == GEMM_FLOAT32 && g->b.kind == GEMM_FLOAT32
+                         ? 0
+                         : round_up((NR > MR ? NR : MR) * (p->kc + VW), 16) + PACK_SLACK;
+  if (p->narrow) {
+    p->groups = 1;
+    p->mc = m;
+    p->row_blocks = 1;
+    // B's block stays in the second-level cache between packing and use
+    p->nc = NR * (65536 / (kp * NR) > 1 ? 65536 / (kp * NR) : 1);
+    const long share = round_up(divide_up(n, threads), NR);
+    if (p->nc > share) p->nc = share;
+    p->a_size = round_up(m, MR) * packed_k(round_up(k, 2) + 2 * divide_up(k, p->kc)) + PACK_SLACK;
+    p->b_size = p->nc * kp + PACK_SLACK;
+    return;
+  }
+  int groups = 1;
+  double cheapest = split_cost(m, n, k, threads, 1);
+  for (int candidate = 2; candidate <= threads; candidate++) {
+    if (threads % candidate != 0) continue;
+    const double cost = split_cost(m, n, k, threads / candidate, candidate);
+    if (cost < cheapest) {
+      cheapest = cost;
+      groups = candidate;
+    }
+  }
+  p->groups = groups;
+  const int by_rows = threads / groups;
+  const long columns = round_up(divide_up(n, groups), NR);
+  p->nc = round_up(divide_up(columns, divide_up(columns, NC)), NR);
+  // a multiple of the group's threads, so that all finish together
+  const long blocks = by_rows * divide_up(m, (long)by_rows * MC);
+  p->mc = round_up(divide_up(m, blocks), MR);
+  p->row_blocks = divide_up(m, p->mc);
+  p->a_size = p->mc * kp + PACK_SLACK;
+  p->b_size = p->nc * kp + PACK_SLACK;
+}
+
+// One thread needs no second buffer: it is never ahead of itself.
+RX_INLINE int buffers_of_b(const Plan* p) {
+  return p->narrow ? p->threads : p->threads == p->groups ? p->groups : 2 * p->groups;
+}
+
+// Places the buffers one after the other from `memory` and returns how many bytes they take.
+RX_STATIC size_t place_buffers(Plan* p, char* memory) {
+  size_t at = 0;
+  p->packed_a = (Packed*)(memory + at);
+  at += (size_t)round_up((p->narrow ? 1 : p->threads) * p->a_size * (long)sizeof(Packed), 64);
+  p->packed_b = (Packed*)(memory + at);
+  at += (size_t)round_up(buffers_of_b(p) * p->b_size * (long)sizeof(Packed), 64);
+  p->unpacked = (float*)(memory + at);
+  at += (size_t)(p->threads * p->unpacked_size) * sizeof(float);
+  return at;
+}
+
+// Rows [row, row + m) (m <= MR) and columns [column, column + w) of C from one panel of each operand.
+RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* b, long row, int m, long column, int w,
+                         int first, float* tile) {
+  const Gemm* const g = &p->g;
+  float* const c = g->c + row * p->c_row + column * p->c_column;
+  const float* in = c;
+  long in_row = p->c_row, in_column = p->c_column;
+  if (first) {
+    in = g->start ? g->start + row * p->s_row + column * p->s_column : 0;
+    in_row = p->s_row;
+    in_column = p->s_column;
+  }
+  if (w == NR && p->c_column == 1 && (in == 0 || in_column == 1)) {
+    micro[m - 1](kp, a, b, c, p->c_row, in, in_row, g->alpha);
+    return;
+  }
+  micro[m - 1](kp, a, b, tile, NR, 0, 0, g->alpha);
+  if (p->c_column == 1) {
+    for (int i = 0; i < m; i++)
+      for (int j = 0; j < w; j++)
+        c[i * p->c_row + j] = in ? in[i * in_row + j * in_column] + tile[i * NR + j] : tile[i * NR + j];
+  } else {
+    for (int j = 0; j < w; j++)
+      for (int i = 0; i < m; i++)
+        c[i + j * p->c_column] = in ? in[i * in_row + j * in_column] + tile[i * NR + j] : tile[i * NR + j];
+  }
+}
+
+// Rows a panel of A really holds: panels of equal height, since two of 8 rows run faster than one of 14 and one of 2.
+RX_INLINE long panel_rows(long m) { return divide_up(m, divide_up(m, MR)); }
+
+RX_STATIC void work_narrow(const Plan* p, int id) {
+  float tile[MR * NR] __attribute__((aligned(64)));
+  const Gemm* const g = &p->g;
+  float* const unpacked = p->unpacked + id * p->unpacked_size;
+  const long height = panel_rows(g->m), panels = divide_up(g->m, height);
+  const long k_blocks = divide_up(g->k, p->kc);
+  const long whole = packed_k(p->kc) * panels * MR;
+  for (long q = id; q < k_blocks * panels; q += p->threads) {
+    const long k0 = q / panels * p->kc, kc = least(p->kc, g->k - k0), i = q % panels;
+    pack_a(&g->a, p->a_along, i * height, (int)least(height, g->m - i * height), k0, kc, unpacked,
+           p->packed_a + q / panels * whole + i * MR * packed_k(kc));
+  }
+  pool_barrier_wait(&p->state->barrier);
+  Packed* const bp = p->packed_b + id * p->b_size;
+  for (;;) {
+    const long j0 = pool_counter_next(&p->state->next[0], p->nc);
+    if (j0 >= g->n) break;
+    const long nc = least(p->nc, g->n - j0);
+    for (long block = 0; block < k_blocks; block++) {
+      const long k0 = block * p->kc, kc = least(p->kc, g->k - k0), kp = packed_k(kc);
+      for (long j = 0; j < nc; j += NR) {
+        const int w = (int)least(NR, nc - j);
+        Packed* const b = bp + j * kp;
+        pack_b(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
+        for (long i = 0; i < panels; i++)
+          run_micro(p, kp, p->packed_a + block * whole + i * MR * kp, b, i * height, (int)least(height, g->m - i * height),
+                    j0 + j, w, block == 0, tile);
+      }
+    }
+  }
+}
+
+RX_STATIC void work_wide(const Plan* p, int id) {
+  float tile[MR * NR] __attribute__((aligned(64)));
+  const Gemm* const g = &p->g;
+  const int group = id % p->groups, rank = id / p->groups, ranks = p->threads / p->groups;
+  Group* const state = p->state + group;
+  long from, to;
+  pool_part(g->n, NR, group, p->groups, &from, &to);
+  Packed* const ap = p->packed_a + id * p->a_size;
+  float* const unpacked = p->unpacked + id * p->unpacked_size;
+  int phase = 0;
+  for (long j0 = from; j0 < to; j0 += p->nc) {
+    const long nc = least(p->nc, to - j0), panels = divide_up(nc, NR);
+    for (long k0 = 0; k0 < g->k; k0 += p->kc, phase ^= 1) {
+      const long kc = least(p->kc, g->k - k0), kp = packed_k(kc);
+      Packed* const bp = p->packed_b + (ranks == 1 ? group : group * 2 + phase) * p->b_size;
+      for (long j = panels * rank / ranks; j < panels * (rank + 1) / ranks; j++)
+        pack_b(&g->b, p->b_along, j0 + j * NR, (int)least(NR, nc - j * NR), k0, kc, unpacked, bp + j * NR * kp);
+      pool_barrier_wait(&state->barrier);
+      // All have left the loop that used the other counter, and none reaches it before the next barrier.
+      if (rank == 0) pool_counter_set(&state->next[phase ^ 1], 0);
+      for (;;) {
+        const long block = pool_counter_next(&state->next[phase], 1);
+        if (block >= p->row_blocks) break;
+        const long i0 = block * p->mc, mc = least(p->mc, g->m - i0);
+        for (long i = 0; i < mc; i += MR)
+          pack_a(&g->a, p->a_along, i0 + i, (int)least(MR, mc - i), k0, kc, unpacked, ap + i * kp);
+        for (long j = 0; j < panels; j++)
+          for (long i = 0; i < mc; i += MR)
+            run_micro(p, kp, ap + i * kp, bp + j * NR * kp, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
+                      (int)least(NR, nc - j * NR), k0 == 0, tile);
+      }
+    }
+  }
+}
+
+RX_STATIC void work_gemm(void* plan, int id, int threads) {
+  (void)threads;
+  const Plan* const p = (const Plan*)plan;
+  if (p->narrow)
+    work_narrow(p, id);
+  else
+    work_wide(p, id);
+}
+
+// What is left when there is nothing to sum.
+RX_STATIC void fill_start(const Gemm* g) {
+  for (long i = 0; i < g->m; i++)
+    for (long j = 0; j < g->n; j++) g->c[i * g->ldc + j] = g->start ? g->start[i * g->ld_start + j] : 0;
+}
+
+RX_INLINE void init_state(const Plan* p) {
+  for (int group = 0; group < p->groups; group++) {
+    pool_barrier_init(&p->state[group].barrier, p->threads / p->groups);
+    pool_counter_set(&p->state[group].next[0], 0);
+    pool_counter_set(&p->state[group].next[1], 0);
+  }
+}
+
+// Products smaller than this are done before other threads have woken up.
+#define ALONE_BELOW 200000.0
+
+RX_STATIC void run_planned(const Context* context, const Gemm* g) {
+  if (g->m <= 0 || g->n <= 0) return;
+  if (g->k <= 0) {
+    fill_start(g);
+    return;
+  }
+  Plan p;
+  const int alone = (double)g->m * (double)g->n * (double)g->k < ALONE_BELOW;
+  plan_gemm(&p, g, alone ? 1 : pool_threads(context->pool));
+  p.state = (Group*)scratch_get(context->scratch, SCRATCH_GEMM_STATE, sizeof(Group) * (size_t)p.groups);
+  init_state(&p);
+  place_buffers(&p, (char*)scratch_get(context->scratch, SCRATCH_GEMM, place_buffers(&p, 0)));
+  if (alone)
+    work_gemm(&p, 0, 1);
+  else
+    pool_run(context->pool, work_gemm, &p);
+}

@@ -1,0 +1,10 @@
+// Memory from the operating system: 64-byte aligned, large pieces aligned to and advised for huge pages.
+#pragma once
+
+#include <stddef.h>
+
+// Rounds a size up to what pages_take really uses.
+size_t pages_round(size_t bytes);
+// Null when there is none left.
+void* pages_take(size_t bytes);
+void pages_give(void* memory, size_t bytes);
