@@ -58,6 +58,8 @@ export interface Formatted {
   readonly addSpecialTokens: boolean;
   /** Text positions at and after this are completion; absent when the row has no prompt/completion border. */
   readonly completionStart?: number;
+  /** The prompt as it is rendered alone, where that is not `text` up to `completionStart`. */
+  readonly promptText?: string;
   /** What the assistant is to write, its end-of-turn mark included; absent when the row is no conversation. */
   readonly assistantSpans?: ReadonlyArray<Span>;
   /** Loss weights of spans, when any message or row carries one; characters outside weigh 1. */
