@@ -1,6 +1,6 @@
 /** Chat templates: Jinja source → rendered text, and where each part of it came from. */
 import { Template } from '@huggingface/jinja';
-import { type Either, left, right } from 'fp-ts/lib/Either.js';
+import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type DataError, dataError } from '../errors.js';
 import type { Message, Span } from '../records.js';
 
@@ -62,4 +62,30 @@ export const makeChatTemplate = (
     }
   };
   return right({ source, render });
+};
+
+/**
+ * One template of several by name, as transformers chooses: `tool_use` when there are tools, else `default`. A source that
+ * does not compile, or a missing default, is an error of every rendering that needs it.
+ */
+export const namedTemplates = (
+  sources: ReadonlyMap<string, string>,
+  options: ChatTemplateOptions = {},
+): ChatTemplate => {
+  const compiled = new Map([...sources].map(([name, source]) => [name, makeChatTemplate(source, options)]));
+  return {
+    source: sources.get('default') ?? [...sources.values()][0] ?? '',
+    render: (conversation) => {
+      const chosen =
+        (conversation.tools !== undefined ? compiled.get('tool_use') : undefined) ?? compiled.get('default');
+      if (chosen === undefined) {
+        return left(
+          dataError('E_TEMPLATE_NONE', 'the tokenizer has several chat templates and none is the default', {
+            actual: [...sources.keys()].join(', '),
+          }),
+        );
+      }
+      return isLeft(chosen) ? chosen : chosen.right.render(conversation);
+    },
+  };
 };

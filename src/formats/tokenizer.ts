@@ -1,20 +1,34 @@
-/** tokenizer.json + tokenizer_config.json → Tokenizer, a small interface. */
+/** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Tokenizer as Reference } from '@huggingface/tokenizers';
-import { type Either, isRight, left, right } from 'fp-ts/lib/Either.js';
+import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { type FatalError, fatal, isFatal } from '../errors.js';
-import { type ChatTemplate, makeChatTemplate } from './chatTemplate.js';
+import { type FatalError, fatal } from '../errors.js';
+import type { ChatTemplate } from './chatTemplate.js';
+import { chatTemplateOf } from './tokenizing/chatTemplateOf.js';
+import { compileDecoder } from './tokenizing/tokenDecoder.js';
+import { makeEncoder } from './tokenizing/encoder.js';
+import { compileModel } from './tokenizing/modelOf.js';
+import { compileNormalizer } from './tokenizing/normalizer.js';
+import { compilePostProcessor } from './tokenizing/postProcessor.js';
+import { compilePreTokenizer } from './tokenizing/preTokenizer.js';
+import { referenceEncoder } from './tokenizing/reference.js';
+import type { TokenizerSpec } from './tokenizing/spec.js';
+import { specOf, specOfFiles } from './tokenizing/specOf.js';
+import { wellFormed } from './tokenizing/wellFormed.js';
 
 export interface Tokenizer {
   /** Ids of a text, with what the post-processor adds when `addSpecialTokens`. Pure. */
   readonly encode: (text: string, options: { addSpecialTokens: boolean }) => Int32Array;
-  /** Ids plus the UTF-16 [start, end) of each in `text` (length 2n); tokens the post-processor added have start = end. */
+  /**
+   * Ids plus the UTF-16 [start, end) of each in `text` (length 2n); tokens the post-processor added have start = end. A token
+   * that holds part of a character covers the whole character; nothing is trimmed off (`trim_offsets` is not applied).
+   */
   readonly encodeWithOffsets: (
     text: string,
     options: { addSpecialTokens: boolean },
   ) => { readonly ids: Int32Array; readonly offsets: Int32Array };
+  /** Never cleans up spaces: what was encoded comes back. */
   readonly decode: (ids: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }) => string;
   readonly tokenToId: (token: string) => number | undefined;
   readonly idToToken: (id: number) => string | undefined;
@@ -32,101 +46,166 @@ export interface Tokenizer {
   readonly modelMaxLength?: number;
   readonly paddingSide?: 'left' | 'right';
   readonly chatTemplate?: ChatTemplate;
+  /** Which code turns text into ids: our own, or @huggingface/tokenizers for what ours does not cover exactly. */
+  readonly path: 'own' | 'reference';
   /** File name → text, as they were read, to be saved beside the model. */
   readonly files: Readonly<Record<string, string>>;
 }
 
-const record = (value: unknown): Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+interface Surroundings {
+  readonly files: Readonly<Record<string, string>>;
+  readonly clock?: () => Date;
+}
 
-const tokenText = (value: unknown): string | undefined => {
-  if (typeof value === 'string') return value;
-  const content = record(value)['content'];
-  return typeof content === 'string' ? content : undefined;
+/** Absent fields are left out, as exactOptionalPropertyTypes wants it. */
+const present = <A extends object>(fields: { readonly [K in keyof A]: A[K] | undefined }): A =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as A;
+
+const absurdLength = 1e29;
+
+const sizeOf = (vocab: ReadonlyMap<string, number>, added: ReadonlyMap<string, number>): number => {
+  let size = vocab.size;
+  for (const token of added.keys()) if (!vocab.has(token)) size++;
+  return size;
 };
 
+/** The tokenizer of a spec, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
+const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): Either<FatalError, Tokenizer> => {
+  const preTokenizer = compilePreTokenizer(spec.preTokenizer);
+  if (preTokenizer !== undefined && 'refused' in preTokenizer) {
+    return left(
+      fatal('E_TOKENIZER_UNSUPPORTED', `pre-tokenizer ${preTokenizer.refused} would give wrong ids`, {
+        file: 'tokenizer.json',
+        field: 'pre_tokenizer',
+      }),
+    );
+  }
+  const compiled = compileModel(spec.model, preTokenizer?.byteLevel === true);
+  if (isLeft(compiled)) return compiled;
+  const { vocab, model, cutsBeforeMark } = compiled.right;
+  const addedByContent = new Map(spec.addedTokens.map((token) => [token.content, token.id]));
+  const tokenToId = (token: string): number | undefined => addedByContent.get(token) ?? vocab.get(token);
+  const tokenOf: (string | undefined)[] = [];
+  for (const [token, id] of vocab) tokenOf[id] = token;
+  for (const { content, id } of spec.addedTokens) tokenOf[id] = content;
+  const special = new Set(spec.addedTokens.filter((token) => token.special).map(({ id }) => id));
+
+  const normalize = compileNormalizer(spec.normalizer);
+  const surround = compilePostProcessor(spec.postProcessor, tokenToId);
+  const covered =
+    model !== undefined && normalize !== undefined && preTokenizer !== undefined && surround !== undefined
+      ? makeEncoder({ addedTokens: spec.addedTokens, normalize, steps: preTokenizer.steps, model, cutsBeforeMark })
+      : undefined;
+  const reference = covered === undefined ? referenceEncoder(spec) : undefined;
+  if (reference !== undefined && isLeft(reference)) return reference;
+  const encoder = covered ?? reference?.right;
+  if (encoder === undefined || surround === undefined) {
+    return left(
+      fatal('E_TOKENIZER_UNSUPPORTED', 'the post-processor is of an unknown shape', {
+        file: 'tokenizer.json',
+        field: 'post_processor',
+      }),
+    );
+  }
+  const decodeTokens = compileDecoder(spec.decoder) ?? reference?.right.decode;
+  if (decodeTokens === undefined) {
+    return left(
+      fatal('E_TOKENIZER_UNSUPPORTED', 'the decoder is of an unknown type', {
+        file: 'tokenizer.json',
+        field: 'decoder',
+      }),
+    );
+  }
+  const prefix = Int32Array.from(surround.prefix);
+  const suffix = Int32Array.from(surround.suffix);
+
+  const named = (name: string): { token: string | undefined; id: number | undefined } => {
+    const token = spec.specialTokens[name];
+    return { token, id: token === undefined ? undefined : tokenToId(token) };
+  };
+  const [bos, eos, pad, unk] = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
+  const limit = spec.config['model_max_length'];
+  const side = spec.config['padding_side'];
+  const template = chatTemplateOf(files, spec, clock);
+  return right({
+    encode: (text, { addSpecialTokens }) => {
+      const ids = encoder.ids(wellFormed(text));
+      if (!addSpecialTokens || prefix.length + suffix.length === 0) return ids;
+      const all = new Int32Array(prefix.length + ids.length + suffix.length);
+      all.set(prefix);
+      all.set(ids, prefix.length);
+      all.set(suffix, prefix.length + ids.length);
+      return all;
+    },
+    encodeWithOffsets: (text, { addSpecialTokens }) => {
+      const found = encoder.idsWithOffsets(wellFormed(text));
+      if (!addSpecialTokens || prefix.length + suffix.length === 0) return found;
+      const ids = new Int32Array(prefix.length + found.ids.length + suffix.length);
+      ids.set(prefix);
+      ids.set(found.ids, prefix.length);
+      ids.set(suffix, prefix.length + found.ids.length);
+      const offsets = new Int32Array(ids.length * 2);
+      offsets.set(found.offsets, prefix.length * 2);
+      offsets.fill(text.length, (prefix.length + found.ids.length) * 2);
+      return { ids, offsets };
+    },
+    decode: (ids, { skipSpecialTokens = false } = {}) => {
+      const tokens: string[] = [];
+      for (const id of Array.from(ids)) {
+        const token = tokenOf[id];
+        if (token !== undefined && !(skipSpecialTokens && special.has(id))) tokens.push(token);
+      }
+      return decodeTokens(tokens);
+    },
+    tokenToId,
+    idToToken: (id) => tokenOf[id],
+    vocabSize: sizeOf(vocab, addedByContent),
+    ...present<Partial<Tokenizer>>({
+      bosTokenId: bos.id,
+      eosTokenId: eos.id,
+      padTokenId: pad.id,
+      unkTokenId: unk.id,
+      bosToken: bos.token,
+      eosToken: eos.token,
+      padToken: pad.token,
+      unkToken: unk.token,
+      modelMaxLength: typeof limit === 'number' && limit < absurdLength ? limit : undefined,
+      paddingSide: side === 'left' || side === 'right' ? side : undefined,
+      chatTemplate: template,
+    }),
+    path: covered === undefined ? 'reference' : 'own',
+    files,
+  });
+};
+
+/**
+ * A tokenizer from parsed files: tokenizer.json and, when there is one, tokenizer_config.json. Errors: E_TOKENIZER_INVALID
+ * for what is broken, E_TOKENIZER_UNSUPPORTED for what would give wrong ids.
+ */
 export const makeTokenizer = (
   tokenizerJson: unknown,
   tokenizerConfig: unknown = {},
-  files: Readonly<Record<string, string>> = {},
+  options: Partial<Surroundings> = {},
 ): Either<FatalError, Tokenizer> => {
-  try {
-    const config = record(tokenizerConfig);
-    const json = {
-      normalizer: null,
-      pre_tokenizer: null,
-      post_processor: null,
-      decoder: null,
-      added_tokens: [],
-      ...record(tokenizerJson),
-    };
-    const reference = new Reference(json, {});
-    const encode: Tokenizer['encode'] = (text, { addSpecialTokens }) =>
-      Int32Array.from(reference.encode(text, { add_special_tokens: addSpecialTokens }).ids);
-    const idOf = (name: string): number | undefined => {
-      const token = tokenText(config[name]);
-      return token === undefined ? undefined : reference.token_to_id(token);
-    };
-    const named = Object.fromEntries(
-      Object.entries(config).flatMap(([key, value]) => {
-        const token = key.endsWith('_token') ? tokenText(value) : undefined;
-        return token === undefined ? [] : [[key, token]];
-      }),
-    );
-    const template =
-      typeof config['chat_template'] === 'string'
-        ? makeChatTemplate(config['chat_template'], { specialTokens: named })
-        : undefined;
-    const limit = config['model_max_length'];
-    const optional = {
-      bosTokenId: idOf('bos_token'),
-      eosTokenId: idOf('eos_token'),
-      padTokenId: idOf('pad_token'),
-      unkTokenId: idOf('unk_token'),
-      bosToken: named['bos_token'],
-      eosToken: named['eos_token'],
-      padToken: named['pad_token'],
-      unkToken: named['unk_token'],
-      modelMaxLength: typeof limit === 'number' && limit < 1e29 ? limit : undefined,
-      paddingSide: config['padding_side'],
-      chatTemplate: template !== undefined && isRight(template) ? template.right : undefined,
-    };
-    return right({
-      encode,
-      encodeWithOffsets: (text, options) => {
-        const ids = encode(text, options);
-        const offsets = new Int32Array(ids.length * 2);
-        let at = 0;
-        ids.forEach((id, i) => {
-          const piece = reference.decode([id], { clean_up_tokenization_spaces: false });
-          const found = piece === '' ? -1 : text.indexOf(piece, at);
-          offsets[2 * i] = found < 0 ? at : found;
-          if (found >= 0) at = found + piece.length;
-          offsets[2 * i + 1] = at;
-        });
-        return { ids, offsets };
-      },
-      decode: (ids, { skipSpecialTokens = false } = {}) =>
-        ids.length === 0
-          ? ''
-          : reference.decode(Array.from(ids), {
-              skip_special_tokens: skipSpecialTokens,
-              clean_up_tokenization_spaces: false,
-            }),
-      tokenToId: (token) => reference.token_to_id(token),
-      idToToken: (id) => reference.id_to_token(id),
-      vocabSize: reference.get_vocab().size,
-      ...(Object.fromEntries(
-        Object.entries(optional).filter(([, value]) => value !== undefined),
-      ) as Partial<Tokenizer>),
-      files,
-    });
-  } catch (cause) {
-    return left(isFatal(cause) ? cause : fatal('E_TOKENIZER_INVALID', String(cause), { cause }));
-  }
+  const spec = specOf({ tokenizer: tokenizerJson, config: tokenizerConfig });
+  if (isLeft(spec)) return spec;
+  const files = options.files ?? {
+    'tokenizer.json': `${JSON.stringify(tokenizerJson)}\n`,
+    'tokenizer_config.json': `${JSON.stringify(tokenizerConfig, null, 2)}\n`,
+  };
+  return tokenizerOfSpec(spec.right, { ...options, files });
 };
 
-const fileNames = [
+/** A tokenizer from the texts of its files, by name. */
+export const tokenizerOfFiles = (
+  files: Readonly<Record<string, string>>,
+  options: { readonly clock?: () => Date } = {},
+): Either<FatalError, Tokenizer> => {
+  const spec = specOfFiles(files);
+  return isLeft(spec) ? spec : tokenizerOfSpec(spec.right, { ...options, files });
+};
+
+const fileNames: ReadonlyArray<string> = [
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',
@@ -137,18 +216,29 @@ const fileNames = [
   'chat_template.json',
 ];
 
-/** The tokenizer of a model directory. */
+/**
+ * The tokenizer of a model directory. Errors: E_TOKENIZER_MISSING when the directory or the files are not there,
+ * E_TOKENIZER_INVALID, E_TOKENIZER_UNSUPPORTED.
+ */
 export const loadTokenizer =
   (dir: string): TaskEither<FatalError, Tokenizer> =>
   async () => {
+    const files: Record<string, string> = {};
     try {
       const present = new Set(await readdir(dir));
-      const files: Record<string, string> = {};
       for (const name of fileNames) if (present.has(name)) files[name] = await readFile(join(dir, name), 'utf8');
-      const json = files['tokenizer.json'];
-      if (json === undefined) return left(fatal('E_TOKENIZER_MISSING', 'no tokenizer.json', { file: dir }));
-      return makeTokenizer(JSON.parse(json), JSON.parse(files['tokenizer_config.json'] ?? '{}'), files);
     } catch (cause) {
-      return left(fatal('E_TOKENIZER_INVALID', String(cause), { file: dir, cause }));
+      return left(
+        fatal('E_TOKENIZER_MISSING', 'the directory of the tokenizer cannot be read', {
+          file: dir,
+          cause,
+          actual: cause instanceof Error ? cause.message : String(cause),
+        }),
+      );
     }
+    const loaded = tokenizerOfFiles(files);
+    if (!isLeft(loaded)) return loaded;
+    const { code, message, details, kind } = loaded.left;
+    const file = details.file === undefined ? dir : join(dir, details.file);
+    return left(fatal(code, message, { ...details, kind, file, cause: loaded.left.cause }));
   };

@@ -1,0 +1,45 @@
+/** Merges of a BPE vocabulary by pair of ids: (left, right) → (rank, merged id). Open addressing over one Int32Array. */
+export interface MergeTable {
+  /** Four integers a slot: left + 1 (0 = empty), right, rank, merged. */
+  readonly slots: Int32Array;
+  /** Slots - 1; the number of slots is a power of two at least twice the number of merges. */
+  readonly mask: number;
+}
+
+const hash = (left: number, right: number): number => {
+  const h = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
+  return h ^ (h >>> 15);
+};
+
+export const makeMergeTable = (
+  merges: ReadonlyArray<{ readonly left: number; readonly right: number; readonly merged: number }>,
+): MergeTable => {
+  let size = 16;
+  while (size < merges.length * 2) size *= 2;
+  const slots = new Int32Array(size * 4);
+  const mask = size - 1;
+  merges.forEach(({ left, right, merged }, rank) => {
+    let slot = hash(left, right) & mask;
+    while (slots[slot * 4] !== 0 && !(slots[slot * 4] === left + 1 && slots[slot * 4 + 1] === right)) {
+      slot = (slot + 1) & mask;
+    }
+    // A pair listed twice has the rank of its last line, as in the reference.
+    slots[slot * 4] = left + 1;
+    slots[slot * 4 + 1] = right;
+    slots[slot * 4 + 2] = rank;
+    slots[slot * 4 + 3] = merged;
+  });
+  return { slots, mask };
+};
+
+/** Index into `slots` of the pair's entry, or -1. */
+export const findMerge = ({ slots, mask }: MergeTable, left: number, right: number): number => {
+  let slot = hash(left, right) & mask;
+  for (;;) {
+    const at = slot * 4;
+    const key = slots[at];
+    if (key === 0) return -1;
+    if (key === left + 1 && slots[at + 1] === right) return at;
+    slot = (slot + 1) & mask;
+  }
+};

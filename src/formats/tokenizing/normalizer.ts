@@ -1,0 +1,98 @@
+/** Normalisers of tokenizer.json over aligned text, as the `tokenizers` library defines them. */
+import { type Aligned, applyEdits, type Edit } from './aligned.js';
+import { compilePattern } from './pattern.js';
+
+export type Normalize = (aligned: Aligned) => Aligned;
+
+/** A character with what can join it: combining marks, Hangul vowels and finals, joiners. */
+const cluster = /[^\p{M}\u1160-\u11FF][\p{M}\u1160-\u11FF]*|[\p{M}\u1160-\u11FF]+/gu;
+
+type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
+
+/** Every changed cluster is one edit; if the pieces do not add up to the whole (they should), the text is one edit. */
+const unicodeForm =
+  (form: Form): Normalize =>
+  (aligned) => {
+    const { text } = aligned;
+    const normalized = text.normalize(form);
+    if (normalized === text) return aligned;
+    if (!aligned.tracked) return { ...aligned, text: normalized };
+    const edits: Edit[] = [];
+    let rebuilt = '';
+    for (const match of text.matchAll(cluster)) {
+      const piece = match[0];
+      const changed = piece.normalize(form);
+      rebuilt += changed;
+      if (changed !== piece) edits.push({ from: match.index, to: match.index + piece.length, text: changed });
+    }
+    return applyEdits(aligned, rebuilt === normalized ? edits : [{ from: 0, to: text.length, text: normalized }]);
+  };
+
+const replacing = (pattern: RegExp, replacement: (match: string) => string): Normalize => {
+  const anywhere = new RegExp(pattern.source, pattern.flags.replace('g', ''));
+  return (aligned) => {
+    if (!anywhere.test(aligned.text)) return aligned;
+    if (!aligned.tracked) return { ...aligned, text: aligned.text.replace(pattern, replacement) };
+    const edits: Edit[] = [];
+    for (const match of aligned.text.matchAll(pattern)) {
+      const text = replacement(match[0]);
+      if (text !== match[0]) edits.push({ from: match.index, to: match.index + match[0].length, text });
+    }
+    return applyEdits(aligned, edits);
+  };
+};
+
+/** Per character, as Rust's `char::to_lowercase`: no final-sigma rule. */
+const lowercase = replacing(/[^\0-@[-`{-\x7f]/gu, (character) => character.toLowerCase());
+
+const stripAccents = replacing(/\p{Mn}+/gu, () => '');
+
+const strip = (left: boolean, right: boolean): Normalize => {
+  const ends = [...(left ? ['^\\p{White_Space}+'] : []), ...(right ? ['\\p{White_Space}+$'] : [])].join('|');
+  return ends === '' ? (aligned) => aligned : replacing(new RegExp(ends, 'gu'), () => '');
+};
+
+const field = (config: object, name: string): unknown => (config as Record<string, unknown>)[name];
+
+/** A normaliser, or undefined when this one is not covered exactly. */
+export const compileNormalizer = (config: unknown): Normalize | undefined => {
+  if (config === null || config === undefined) return (aligned) => aligned;
+  if (typeof config !== 'object') return undefined;
+  const type = field(config, 'type');
+  switch (type) {
+    case 'Sequence': {
+      const parts = field(config, 'normalizers');
+      if (!Array.isArray(parts)) return undefined;
+      const compiled: Normalize[] = [];
+      for (const part of parts as ReadonlyArray<unknown>) {
+        const one = compileNormalizer(part);
+        if (one === undefined) return undefined;
+        compiled.push(one);
+      }
+      return (aligned) => compiled.reduce((text, normalize) => normalize(text), aligned);
+    }
+    case 'NFC':
+    case 'NFD':
+    case 'NFKC':
+    case 'NFKD':
+      return unicodeForm(type);
+    case 'Prepend': {
+      const prefix = field(config, 'prepend');
+      if (typeof prefix !== 'string') return undefined;
+      return (aligned) => (aligned.text === '' ? aligned : applyEdits(aligned, [{ from: 0, to: 0, text: prefix }]));
+    }
+    case 'Replace': {
+      const pattern = compilePattern(field(config, 'pattern'));
+      const content = field(config, 'content');
+      return pattern === undefined || typeof content !== 'string' ? undefined : replacing(pattern, () => content);
+    }
+    case 'Lowercase':
+      return lowercase;
+    case 'Strip':
+      return strip(field(config, 'strip_left') === true, field(config, 'strip_right') === true);
+    case 'StripAccents':
+      return stripAccents;
+    default:
+      return undefined;
+  }
+};

@@ -1,0 +1,236 @@
+/** Pre-tokenisers of tokenizer.json as steps that edit a text or cut it, as the `tokenizers` library defines them. */
+import { type Aligned, applyEdits, type Edit } from './aligned.js';
+import { compilePattern } from './pattern.js';
+
+/** Non-empty pieces of a text. Without `starts` they lie end to end and make up the whole text. */
+export interface Pieces {
+  readonly words: ReadonlyArray<string>;
+  readonly starts?: ReadonlyArray<number>;
+}
+
+export type Step =
+  | { readonly kind: 'edit'; readonly edit: (aligned: Aligned) => Aligned }
+  | { readonly kind: 'cut'; readonly cut: (text: string) => Pieces };
+
+export interface PreTokenizer {
+  readonly steps: ReadonlyArray<Step>;
+  /** Whether the model works on bytes: the last step was `ByteLevel`. */
+  readonly byteLevel: boolean;
+}
+
+/** Silently wrong in the reference path, or unknown to it: never let through. */
+export interface Refused {
+  readonly refused: string;
+}
+
+type Behavior = 'Removed' | 'Isolated' | 'MergedWithPrevious' | 'MergedWithNext' | 'Contiguous';
+
+/** What becomes of a delimiter: the five behaviours of `SplitDelimiterBehavior`. */
+const pieces = (text: string, pattern: RegExp, behavior: Behavior, invert: boolean): Pieces => {
+  const marks: { from: number; to: number; match: boolean }[] = [];
+  let at = 0;
+  for (const match of text.matchAll(pattern)) {
+    if (match.index > at) marks.push({ from: at, to: match.index, match: invert });
+    at = match.index + match[0].length;
+    if (at > match.index) marks.push({ from: match.index, to: at, match: !invert });
+  }
+  if (at < text.length) marks.push({ from: at, to: text.length, match: invert });
+  const spans: { from: number; to: number }[] = [];
+  let previousMatch = false;
+  switch (behavior) {
+    case 'Removed':
+      for (const mark of marks) if (!mark.match) spans.push(mark);
+      break;
+    case 'Isolated':
+      spans.push(...marks);
+      break;
+    case 'MergedWithPrevious':
+      for (const mark of marks) {
+        const last = spans.at(-1);
+        if (mark.match && !previousMatch && last !== undefined) last.to = mark.to;
+        else spans.push({ from: mark.from, to: mark.to });
+        previousMatch = mark.match;
+      }
+      break;
+    case 'MergedWithNext':
+      for (const mark of marks.reverse()) {
+        const last = spans.at(-1);
+        if (mark.match && !previousMatch && last !== undefined) last.from = mark.from;
+        else spans.push({ from: mark.from, to: mark.to });
+        previousMatch = mark.match;
+      }
+      spans.reverse();
+      break;
+    case 'Contiguous':
+      for (const mark of marks) {
+        const last = spans.at(-1);
+        if (last !== undefined && mark.match === previousMatch) last.to = mark.to;
+        else spans.push({ from: mark.from, to: mark.to });
+        previousMatch = mark.match;
+      }
+      break;
+  }
+  const words = spans.map(({ from, to }) => text.slice(from, to));
+  return behavior === 'Removed' ? { words, starts: spans.map(({ from }) => from) } : { words };
+};
+
+const cutBy = (pattern: RegExp, behavior: Behavior, invert = false): Step => {
+  if (behavior !== 'Isolated') return { kind: 'cut', cut: (text) => pieces(text, pattern, behavior, invert) };
+  // Most split patterns match everything: then their matches are the pieces, which is several times faster to get.
+  return {
+    kind: 'cut',
+    cut: (text) => {
+      const words = text.match(pattern);
+      if (words !== null) {
+        let covered = 0;
+        let empty = false;
+        for (const word of words) {
+          covered += word.length;
+          empty ||= word === '';
+        }
+        if (covered === text.length && !empty) return { words };
+      }
+      return pieces(text, pattern, 'Isolated', false);
+    },
+  };
+};
+
+const gpt2Pattern = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+
+const replaceAll = (aligned: Aligned, from: string, to: string): Aligned => {
+  if (from === to || !aligned.text.includes(from)) return aligned;
+  if (!aligned.tracked) return { ...aligned, text: aligned.text.replaceAll(from, to) };
+  const edits: Edit[] = [];
+  for (let i = aligned.text.indexOf(from); i >= 0; i = aligned.text.indexOf(from, i + from.length)) {
+    edits.push({ from: i, to: i + from.length, text: to });
+  }
+  return applyEdits(aligned, edits);
+};
+
+const prepend = (aligned: Aligned, prefix: string): Aligned =>
+  aligned.text === '' ? aligned : applyEdits(aligned, [{ from: 0, to: 0, text: prefix }]);
+
+const escapeInClass = (character: string): string => character.replace(/[\\\]^-]/g, '\\$&');
+
+const metaspace = (config: Record<string, unknown>): ReadonlyArray<Step> => {
+  const mark = typeof config['replacement'] === 'string' ? config['replacement'] : '\u2581';
+  const scheme = config['prepend_scheme'] ?? (config['add_prefix_space'] === false ? 'never' : 'always');
+  const edit = (aligned: Aligned): Aligned => {
+    const replaced = replaceAll(aligned, ' ', mark);
+    const wanted = scheme === 'always' || (scheme === 'first' && aligned.first);
+    return wanted && !replaced.text.startsWith(mark) ? prepend(replaced, mark) : replaced;
+  };
+  const steps: Step[] = [{ kind: 'edit', edit }];
+  // MergedWithNext on single characters: each mark begins a piece.
+  if (config['split'] !== false) {
+    const one = escapeInClass(mark);
+    steps.push(cutBy(new RegExp(`[${one}]?[^${one}]+|[${one}]`, 'gu'), 'Isolated'));
+  }
+  return steps;
+};
+
+const punctuation = '!-\\/:-@\\[-`{-~\\p{P}';
+
+const behaviorOf = (value: unknown, otherwise: Behavior): Behavior | undefined => {
+  switch (value ?? otherwise) {
+    case 'Removed':
+    case 'removed':
+      return 'Removed';
+    case 'Isolated':
+    case 'isolated':
+      return 'Isolated';
+    case 'MergedWithPrevious':
+    case 'merged_with_previous':
+      return 'MergedWithPrevious';
+    case 'MergedWithNext':
+    case 'merged_with_next':
+      return 'MergedWithNext';
+    case 'Contiguous':
+    case 'contiguous':
+      return 'Contiguous';
+    default:
+      return undefined;
+  }
+};
+
+/**
+ * The steps of a pre-tokeniser; undefined when it is not covered exactly, so that the reference has to run it; `refused`
+ * when the reference would run it wrongly.
+ */
+export const compilePreTokenizer = (config: unknown): PreTokenizer | Refused | undefined => {
+  if (config === null || config === undefined) return { steps: [], byteLevel: false };
+  if (typeof config !== 'object') return undefined;
+  const fields = config as Record<string, unknown>;
+  switch (fields['type']) {
+    case 'Sequence': {
+      const parts = fields['pretokenizers'];
+      if (!Array.isArray(parts)) return undefined;
+      const steps: Step[] = [];
+      let byteLevel = false;
+      for (const part of parts as ReadonlyArray<unknown>) {
+        const one = compilePreTokenizer(part);
+        // Steps behind ByteLevel would cut the byte alphabet, not the text.
+        if (one === undefined || byteLevel) return undefined;
+        if ('refused' in one) return one;
+        steps.push(...one.steps);
+        byteLevel = one.byteLevel;
+      }
+      return { steps, byteLevel };
+    }
+    case 'ByteLevel': {
+      const steps: Step[] = [];
+      if (fields['add_prefix_space'] === true) {
+        steps.push({
+          kind: 'edit',
+          edit: (aligned) => (aligned.text.startsWith(' ') ? aligned : prepend(aligned, ' ')),
+        });
+      }
+      if (fields['use_regex'] !== false) {
+        const pattern = compilePattern({ Regex: gpt2Pattern });
+        if (pattern === undefined) return undefined;
+        steps.push(cutBy(pattern, 'Isolated'));
+      }
+      return { steps, byteLevel: true };
+    }
+    case 'Split': {
+      const behavior = behaviorOf(fields['behavior'], 'Isolated');
+      if (behavior === 'MergedWithNext' || behavior === 'Contiguous') {
+        return { refused: `Split with behavior "${behavior}"` };
+      }
+      const pattern = compilePattern(fields['pattern']);
+      if (pattern === undefined || behavior === undefined) return undefined;
+      return { steps: [cutBy(pattern, behavior, fields['invert'] === true)], byteLevel: false };
+    }
+    case 'UnicodeScripts':
+      return { refused: 'UnicodeScripts' };
+    case 'Metaspace':
+      return { steps: metaspace(fields), byteLevel: false };
+    case 'Digits':
+      return {
+        steps: [cutBy(fields['individual_digits'] === true ? /\p{N}/gu : /\p{N}+/gu, 'Isolated')],
+        byteLevel: false,
+      };
+    case 'Punctuation': {
+      const behavior = behaviorOf(fields['behavior'], 'Isolated');
+      if (behavior === undefined) return undefined;
+      return { steps: [cutBy(new RegExp(`[${punctuation}]`, 'gu'), behavior)], byteLevel: false };
+    }
+    case 'CharDelimiterSplit': {
+      const pattern = compilePattern({ String: fields['delimiter'] });
+      return pattern === undefined ? undefined : { steps: [cutBy(pattern, 'Removed')], byteLevel: false };
+    }
+    case 'WhitespaceSplit':
+      return { steps: [cutBy(/\p{White_Space}+/gu, 'Removed')], byteLevel: false };
+    case 'Whitespace': {
+      const pattern = compilePattern({ Regex: String.raw`\w+|[^\w\s]+` });
+      return pattern === undefined ? undefined : { steps: [cutBy(pattern, 'Removed', true)], byteLevel: false };
+    }
+    case 'BertPreTokenizer':
+      return {
+        steps: [cutBy(/\p{White_Space}+/gu, 'Removed'), cutBy(new RegExp(`[${punctuation}]`, 'gu'), 'Isolated')],
+        byteLevel: false,
+      };
+    default:
+      return undefined;
+  }
+};

@@ -1,0 +1,46 @@
+/** WordPiece: the longest piece of the vocabulary again and again; a word that does not divide so is one `unk`. */
+import type { TokenModel } from './tokenModel.js';
+
+export interface WordPieceConfig {
+  readonly vocab: ReadonlyMap<string, number>;
+  readonly unkToken: string;
+  readonly prefix: string;
+  /** Words of more characters (code points) are unknown. */
+  readonly longest: number;
+}
+
+export const wordPiece = ({ vocab, unkToken, prefix, longest }: WordPieceConfig): TokenModel | undefined => {
+  const unk = vocab.get(unkToken);
+  if (unk === undefined) return undefined;
+  const divide = (word: string): ReadonlyArray<readonly [id: number, start: number, end: number]> => {
+    const whole = [[unk, 0, word.length]] as const;
+    const borders = [0];
+    for (const character of word) borders.push((borders.at(-1) ?? 0) + character.length);
+    const count = borders.length - 1;
+    if (count > longest) return whole;
+    const result: (readonly [number, number, number])[] = [];
+    let at = 0;
+    while (at < count) {
+      const start = borders[at] ?? 0;
+      let end = count;
+      let id: number | undefined;
+      for (; end > at; end--) {
+        const piece = word.slice(start, borders[end]);
+        id = vocab.get(at > 0 ? prefix + piece : piece);
+        if (id !== undefined) break;
+      }
+      if (id === undefined) return whole;
+      result.push([id, start, borders[end] ?? 0]);
+      at = end;
+    }
+    return result;
+  };
+  return {
+    encode: (word, out) => {
+      for (const [id] of divide(word)) out.push(id);
+    },
+    spans: (word, _ids, _from, sink) => {
+      for (const [, start, end] of divide(word)) sink(start, end);
+    },
+  };
+};
