@@ -1,0 +1,99 @@
+import { left, right } from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import type { Context, Decoder, Errors } from 'io-ts';
+import type { OperatorFunction } from 'rxjs';
+import { dataError } from '../errors.js';
+import type { DataError, Place } from '../errors.js';
+import { describe } from '../formats/describe.js';
+import { isSourced, placeOf } from '../formats/sourced.js';
+import type { Example } from '../records.js';
+import { mapping } from '../streams/operator.js';
+import type { Rejecting } from '../streams/operator.js';
+
+/** Reads a row as it came; `place` is where it came from, for the error. */
+export type Decode<A> = (value: unknown, place?: Place) => Either<DataError, A>;
+
+/** Any io-ts codec, or a function such as `decodeExample`. */
+export type Shape<A> = Decoder<unknown, A> | Decode<A>;
+
+const fieldOf = (context: Context): string =>
+  context
+    .map(({ key }) => key)
+    .filter((key) => key !== '')
+    .join('.');
+
+/** The first fault that io-ts found: the deepest context has the field, what was expected there and what stood there. */
+const firstFault = (errors: Errors, place: Place): DataError => {
+  const [fault] = errors;
+  const entry = fault?.context[fault.context.length - 1];
+  if (fault === undefined || entry === undefined) return dataError('E_ROW_SHAPE', 'The row has another shape', place);
+  const field = fieldOf(fault.context);
+  return dataError(
+    'E_ROW_SHAPE',
+    fault.message ?? (field === '' ? 'The row has another shape' : `"${field}" is not as it should be`),
+    {
+      ...place,
+      ...(field === '' ? {} : { field }),
+      expected: entry.type.name,
+      actual: describe(fault.value),
+    },
+  );
+};
+
+/** The row of a value: unpacked if it comes from a reader here, and refused with its place if it is not of the shape. */
+export const decodeRow = <A>(shape: Shape<A>): ((row: unknown) => Either<DataError, A>) => {
+  const decode: Decode<A> =
+    typeof shape === 'function'
+      ? shape
+      : (value, place = {}) => {
+          const result = shape.decode(value);
+          return result._tag === 'Left' ? left(firstFault(result.left, place)) : result;
+        };
+  return (row) => {
+    if (!isSourced(row)) return decode(row);
+    return 'error' in row ? left(row.error) : decode(row.value, placeOf(row));
+  };
+};
+
+/** Rows as they came → records. Shape: any io-ts codec, or `decodeExample` for every known data set shape. */
+export const decode = <A>(shape: Shape<A>, options: Rejecting = {}): OperatorFunction<unknown, A> =>
+  mapping('decode', decodeRow(shape), options);
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** A shape: the text in the column `field`, whatever else the row holds (`dataset_text_field`). */
+export const textField =
+  (field: string): Decode<Example> =>
+  (value, place = {}) => {
+    const text = isRecord(value) ? value[field] : undefined;
+    return typeof text === 'string'
+      ? right({ kind: 'text', text })
+      : left(
+          dataError('E_NO_TEXT_FIELD', `The row has no text in "${field}"`, {
+            ...place,
+            field,
+            expected: 'a string',
+            actual:
+              isRecord(value) && text === undefined
+                ? `columns ${Object.keys(value).join(', ')}`
+                : describe(text ?? value),
+          }),
+        );
+  };
+
+/** A shape: what `formattingFunc` makes of the row as it came, which must be one string (`formatting_func`). */
+export const formattedBy =
+  (formattingFunc: (row: unknown) => unknown): Decode<Example> =>
+  (value, place = {}) => {
+    const text = formattingFunc(value);
+    return typeof text === 'string' ? right({ kind: 'text', text }) : left(notText(text, place));
+  };
+
+/** The refusal of a formatting function's result. */
+export const notText = (result: unknown, place: Place = {}): DataError =>
+  dataError('E_FORMATTER_NOT_STRING', 'The formatting function must return one string a row', {
+    ...place,
+    expected: 'a string',
+    actual: describe(result),
+  });

@@ -1,0 +1,216 @@
+import { left, right } from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import type { OperatorFunction } from 'rxjs';
+import { dataError, warning } from '../errors.js';
+import type { DataError, Warning } from '../errors.js';
+import type { ChatTemplate, Rendered } from '../formats/chatTemplate.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Example, Formatted, Message, Span, Transform } from '../records.js';
+import { mapping } from '../streams/operator.js';
+import type { Rejecting } from '../streams/operator.js';
+import { notText } from './decode.js';
+
+export type PreTokenized = Extract<Example, { readonly kind: 'tokenized' }>;
+type Conversational = Extract<Example, { readonly kind: 'messages' }>;
+
+export interface FormatOptions {
+  /** Where template, BOS and EOS come from unless given below. */
+  readonly tokenizer?: Pick<Tokenizer, 'chatTemplate' | 'bosToken' | 'eosToken'> | undefined;
+  readonly template?: ChatTemplate | undefined;
+  readonly bosToken?: string | undefined;
+  readonly eosToken?: string | undefined;
+  /** Append the EOS string to rows that no template renders, unless it is there. Default true; under parity false. */
+  readonly appendEos?: boolean | undefined;
+  /**
+   * Whether the tokenizer adds its special tokens. Default: yes for plain rows, unless the text begins with BOS already; no for
+   * rendered conversations, whose template prints all it wants (as `apply_chat_template` has it), so no BOS is ever doubled.
+   */
+  readonly addSpecialTokens?: boolean | undefined;
+  /** End a conversation with the opening of the assistant's turn: for prompts before inference. */
+  readonly addGenerationPrompt?: boolean | undefined;
+  /** The text of a row, in place of its shape's own. */
+  readonly formattingFunc?: ((example: Example) => unknown) | undefined;
+  /**
+   * As TRL 0.7.10: nothing appended, special tokens always added, prompt/completion rows rendered as a user and an assistant turn
+   * with no border between them.
+   */
+  readonly parity?: 'trl-0.7.10' | undefined;
+  readonly warn?: ((warning: Warning) => void) | undefined;
+}
+
+const noTemplate = (): DataError =>
+  dataError('E_NO_CHAT_TEMPLATE', 'The row is a conversation, but the tokenizer has no chat template', {
+    hint: 'give a chat template, or a formatting function',
+  });
+
+const weighed = (length: number, weight: number | undefined): Pick<Formatted, 'weights'> =>
+  weight === undefined ? {} : { weights: [{ start: 0, end: length, weight }] };
+
+/** Where each message stands in the rendered text, its end-of-turn mark included when the template tells. */
+const messageSpans = ({ provenance, assistantSpans }: Rendered): ReadonlyMap<number, Span> => {
+  const spans = new Map<number, Span>();
+  for (const { message, start, end } of provenance) {
+    if (message === undefined) continue;
+    const own = spans.get(message);
+    spans.set(
+      message,
+      own === undefined ? { start, end } : { start: Math.min(own.start, start), end: Math.max(own.end, end) },
+    );
+  }
+  for (const [message, own] of spans) {
+    for (const { start, end } of assistantSpans) {
+      if (start < own.end && end > own.start && end > own.end) spans.set(message, { start: own.start, end });
+    }
+  }
+  return spans;
+};
+
+/** Weights of messages times the row's, text position by text position; messages without a weight have the row's. */
+const weightsOf = (
+  rendered: Rendered,
+  messages: ReadonlyArray<Message>,
+  row: number | undefined,
+): Pick<Formatted, 'weights'> => {
+  if (row === undefined && messages.every(({ weight }) => weight === undefined)) return {};
+  const whole = row ?? 1;
+  const spans = messageSpans(rendered);
+  const weights: Array<Span & { readonly weight: number }> = [];
+  let at = 0;
+  for (const [index, { weight }] of messages.entries()) {
+    const span = spans.get(index);
+    if (span === undefined || weight === undefined || span.start < at) continue;
+    if (at < span.start) weights.push({ start: at, end: span.start, weight: whole });
+    weights.push({ ...span, weight: whole * weight });
+    at = span.end;
+  }
+  if (at < rendered.text.length) weights.push({ start: at, end: rendered.text.length, weight: whole });
+  return { weights };
+};
+
+const commonPrefix = (a: string, b: string): number => {
+  let i = 0;
+  while (i < a.length && i < b.length && a.charCodeAt(i) === b.charCodeAt(i)) i++;
+  return i;
+};
+
+/**
+ * Where the completion of a conversational prompt/completion row begins: behind the prompt as it is rendered alone, with the
+ * opening of the assistant's turn. When that is not how the whole begins, at the first text that is known to be the completion's.
+ */
+const borderOf = (
+  whole: Rendered,
+  prompt: string,
+  promptMessages: number,
+  warn: FormatOptions['warn'],
+): Pick<Formatted, 'completionStart' | 'promptText'> => {
+  if (whole.text.startsWith(prompt)) return { completionStart: prompt.length };
+  warn?.(
+    warning('W_PROMPT_NOT_PREFIX', 'The prompt rendered alone is not how the whole conversation begins', {
+      expected: JSON.stringify(prompt.slice(-80)),
+      actual: JSON.stringify(whole.text.slice(0, prompt.length).slice(-80)),
+      hint: 'the template writes past turns otherwise than the last one; what the model is asked at inference differs from training',
+    }),
+  );
+  const starts = whole.provenance
+    .filter(({ message, field }) => message !== undefined && message >= promptMessages && field !== 'role')
+    .map(({ start }) => start);
+  return {
+    completionStart: starts.length > 0 ? Math.min(...starts) : commonPrefix(whole.text, prompt),
+    promptText: prompt,
+  };
+};
+
+/**
+ * Text of a record and what is known of its characters; a record that brings token ids passes. Refuses conversations without a
+ * template (`E_NO_CHAT_TEMPLATE`), what the template refuses, and formatting functions that give no string
+ * (`E_FORMATTER_NOT_STRING`).
+ */
+export const formatRow = (options: FormatOptions = {}): Transform<Example, Formatted | PreTokenized> => {
+  const { tokenizer, formattingFunc, addGenerationPrompt = false, parity, warn } = options;
+  const template = options.template ?? tokenizer?.chatTemplate;
+  const bosToken = options.bosToken ?? tokenizer?.bosToken;
+  const eosToken = options.eosToken ?? tokenizer?.eosToken;
+  const appendEos = options.appendEos ?? parity === undefined;
+  let warnedOfEos = false;
+
+  const plain = (text: string, weight: number | undefined, completionStart?: number): Formatted => {
+    if (appendEos && eosToken === undefined && !warnedOfEos) {
+      warnedOfEos = true;
+      warn?.(warning('W_NO_EOS', 'No end-of-sequence token is known, so rows are not closed with one'));
+    }
+    const closed = appendEos && eosToken !== undefined && !text.endsWith(eosToken) ? text + eosToken : text;
+    const hasBos = bosToken !== undefined && bosToken !== '' && closed.startsWith(bosToken);
+    if (hasBos && options.addSpecialTokens === undefined && parity === undefined) {
+      warn?.(
+        warning('W_TEXT_HAS_BOS', 'The text begins with the BOS token, so the tokenizer is not to add another', {
+          actual: JSON.stringify(closed.slice(0, 40)),
+        }),
+      );
+    }
+    return {
+      text: closed,
+      addSpecialTokens: options.addSpecialTokens ?? (parity !== undefined || !hasBos),
+      ...(completionStart === undefined ? {} : { completionStart }),
+      ...weighed(closed.length, weight),
+    };
+  };
+
+  const conversation = (row: Conversational): Either<DataError, Formatted> => {
+    if (template === undefined) return left(noTemplate());
+    const { messages, promptMessages = 0, tools, chatTemplateKwargs, weight } = row;
+    const shared = {
+      ...(tools === undefined ? {} : { tools }),
+      ...(chatTemplateKwargs === undefined ? {} : { kwargs: chatTemplateKwargs }),
+    };
+    const whole = template.render({ ...shared, messages, addGenerationPrompt });
+    if (whole._tag === 'Left') return whole;
+    let border: Pick<Formatted, 'completionStart' | 'promptText'> = {};
+    if (promptMessages > 0 && parity === undefined) {
+      const prompt = template.render({
+        ...shared,
+        messages: messages.slice(0, promptMessages),
+        addGenerationPrompt: true,
+      });
+      if (prompt._tag === 'Left') return prompt;
+      border = borderOf(whole.right, prompt.right.text, promptMessages, warn);
+    }
+    return right({
+      text: whole.right.text,
+      addSpecialTokens: options.addSpecialTokens ?? parity !== undefined,
+      assistantSpans: whole.right.assistantSpans,
+      ...border,
+      ...weightsOf(whole.right, messages, weight),
+    });
+  };
+
+  return (example) => {
+    if (example.kind === 'tokenized') {
+      if (formattingFunc !== undefined) {
+        warn?.(warning('W_FORMATTER_IGNORED', 'The row is tokenised already, so the formatting function is not asked'));
+      }
+      return right(example);
+    }
+    if (formattingFunc !== undefined) {
+      const text = formattingFunc(example);
+      return typeof text === 'string' ? right(plain(text, example.weight)) : left(notText(text));
+    }
+    switch (example.kind) {
+      case 'text':
+        return right(plain(example.text, example.weight));
+      case 'promptCompletion': {
+        const { prompt, completion, weight } = example;
+        if (parity === undefined) return right(plain(prompt + completion, weight, prompt.length));
+        const messages = [
+          { role: 'user', content: prompt },
+          { role: 'assistant', content: completion },
+        ];
+        return conversation({ kind: 'messages', messages, ...(weight === undefined ? {} : { weight }) });
+      }
+      case 'messages':
+        return conversation(example);
+    }
+  };
+};
+
+export const format = (options: FormatOptions & Rejecting = {}): OperatorFunction<Example, Formatted | PreTokenized> =>
+  mapping('format', formatRow(options), options);

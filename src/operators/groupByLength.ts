@@ -1,0 +1,63 @@
+import { right } from 'fp-ts/lib/Either.js';
+import type { OperatorFunction } from 'rxjs';
+import type { Row } from '../records.js';
+import { windowed } from '../streams/operator.js';
+import { permutation } from './shuffle.js';
+
+export interface GroupByLengthOptions {
+  /** Rows a batch: lengths agree within a batch as far as they can. */
+  readonly size: number;
+  readonly seed: number;
+  readonly epoch?: number | undefined;
+  /** In a stream: rows held at once. Absent: all of them. */
+  readonly bufferSize?: number | undefined;
+}
+
+/**
+ * A random order in which neighbours have like lengths, the longest row in front so that memory runs out early or never:
+ * a permutation cut into stretches of min(n / (4 size), 50) batches, each sorted by falling length (transformers'
+ * `get_length_grouped_indices`).
+ */
+export const groupByLengthRows =
+  ({ size, seed, epoch = 0 }: GroupByLengthOptions) =>
+  <A extends Row>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
+    const lengthOf = (i: number): number => rows[i]?.inputIds.length ?? 0;
+    const order = permutation(rows.length, seed, epoch);
+    const stretch = size * Math.max(1, Math.min(Math.floor(rows.length / (size * 4)), 50));
+    const stretches: Array<Array<number>> = [];
+    for (let start = 0; start < order.length; start += stretch) {
+      stretches.push([...order.subarray(start, start + stretch)].sort((a, b) => lengthOf(b) - lengthOf(a)));
+    }
+    const [first] = stretches;
+    const longest = stretches.reduce(
+      (best, own) => (lengthOf(own[0] ?? 0) > lengthOf(best[0] ?? 0) ? own : best),
+      first ?? [],
+    );
+    const front = first?.[0];
+    const head = longest[0];
+    if (first !== undefined && front !== undefined && head !== undefined) {
+      longest[0] = front;
+      first[0] = head;
+    }
+    return stretches.flat().flatMap((i) => rows[i] ?? []);
+  };
+
+export const groupByLength = <A extends Row>(options: GroupByLengthOptions): OperatorFunction<A, A> =>
+  windowed('groupByLength', () => {
+    const { bufferSize = Infinity, epoch = 0 } = options;
+    let held: Array<A> = [];
+    let stretch = 0;
+    const release = (): ReadonlyArray<A> => {
+      const rows = held;
+      held = [];
+      // Counters, not sums of them, keep the orders of different stretches and epochs apart.
+      return groupByLengthRows({ ...options, epoch: epoch + 0x1_0000 * stretch++ })(rows);
+    };
+    return {
+      push: (row) => {
+        held.push(row);
+        return right(held.length < bufferSize ? [] : release());
+      },
+      flush: release,
+    };
+  });

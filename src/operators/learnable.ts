@@ -1,0 +1,38 @@
+import { left, right } from 'fp-ts/lib/Either.js';
+import type { OperatorFunction } from 'rxjs';
+import { dataError } from '../errors.js';
+import type { DataError } from '../errors.js';
+import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
+import type { Labelled, Transform } from '../records.js';
+import { mapping } from '../streams/operator.js';
+import type { Rejecting } from '../streams/operator.js';
+
+export interface LearnableOptions {
+  readonly ignoreIndex?: number | undefined;
+}
+
+const noLabels = (length: number): DataError =>
+  dataError('E_NO_LABELS', `No label of this row (${length} tokens) reaches the loss`, {
+    expected: 'at least one trained token after the first',
+    hint: 'was the answer cut off by maxLength, or does the mask leave nothing to train?',
+  });
+
+/** How many labels reach the loss: those not ignored, the first of each document left out, because nothing predicts it. */
+export const countLearnable = (labels: Int32Array, seqLengths: ReadonlyArray<number>, ignoreIndex: number): number => {
+  let count = 0;
+  let at = 0;
+  for (const length of seqLengths) {
+    for (let t = at + 1; t < at + length; t++) if (labels[t] !== ignoreIndex) count++;
+    at += length;
+  }
+  return count;
+};
+
+/** Refuses a row that would cost a forward pass and teach nothing (`E_NO_LABELS`). */
+export const learnableRow =
+  ({ ignoreIndex = defaultIgnoreIndex }: LearnableOptions = {}): Transform<Labelled, Labelled> =>
+  (row) =>
+    countLearnable(row.labels, row.seqLengths, ignoreIndex) > 0 ? right(row) : left(noLabels(row.labels.length));
+
+export const learnable = (options: LearnableOptions & Rejecting = {}): OperatorFunction<Labelled, Labelled> =>
+  mapping('learnable', learnableRow(options), options);

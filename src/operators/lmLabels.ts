@@ -1,0 +1,34 @@
+import { left, right } from 'fp-ts/lib/Either.js';
+import type { OperatorFunction } from 'rxjs';
+import { dataError } from '../errors.js';
+import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
+import type { Labelled, Row, Transform } from '../records.js';
+import { mapping } from '../streams/operator.js';
+import type { Rejecting } from '../streams/operator.js';
+
+export interface LmLabelsOptions {
+  readonly padTokenId: number | undefined;
+  readonly ignoreIndex?: number | undefined;
+}
+
+/** The ids, every pad id among them ignored. */
+export const labelsWithoutPad = (inputIds: Int32Array, padTokenId: number, ignoreIndex: number): Int32Array =>
+  inputIds.map((id) => (id === padTokenId ? ignoreIndex : id));
+
+/**
+ * Labels as transformers' language-modelling collator makes them: a copy of the ids in which EVERY pad id is ignored, so that
+ * with pad = eos no end of sequence is ever trained. Labels a row brought are overwritten. No pad token: `E_NO_PAD_TOKEN`.
+ */
+export const lmLabelsRow =
+  ({ padTokenId, ignoreIndex = defaultIgnoreIndex }: LmLabelsOptions): Transform<Row, Labelled> =>
+  (row) =>
+    padTokenId === undefined
+      ? left(dataError('E_NO_PAD_TOKEN', 'The tokenizer has no pad token, which the collator of 0.7.10 asks for'))
+      : right({
+          inputIds: row.inputIds,
+          seqLengths: row.seqLengths,
+          labels: labelsWithoutPad(row.inputIds, padTokenId, ignoreIndex),
+        });
+
+export const lmLabels = (options: LmLabelsOptions & Rejecting): OperatorFunction<Row, Labelled> =>
+  mapping('lmLabels', lmLabelsRow(options), options);

@@ -1,0 +1,27 @@
+import { right } from 'fp-ts/lib/Either.js';
+import type { OperatorFunction } from 'rxjs';
+import type { Row, Transform } from '../records.js';
+import { mapping } from '../streams/operator.js';
+import type { Rejecting } from '../streams/operator.js';
+import { sliceRow } from './columns.js';
+
+export interface TruncateOptions {
+  /** Longest row in tokens; absent or null: rows stay as they are. */
+  readonly maxLength?: number | null | undefined;
+  /** Which end stays. Default `keep_start`. */
+  readonly truncationMode?: 'keep_start' | 'keep_end' | undefined;
+}
+
+/** At most `maxLength` tokens of a row, all columns cut alike. */
+export const truncateRow =
+  <A extends Row>({ maxLength, truncationMode = 'keep_start' }: TruncateOptions): Transform<A, A> =>
+  (row) => {
+    const { length } = row.inputIds;
+    if (maxLength === undefined || maxLength === null || length <= maxLength) return right(row);
+    return right(
+      truncationMode === 'keep_start' ? sliceRow(row, 0, maxLength) : sliceRow(row, length - maxLength, length),
+    );
+  };
+
+export const truncate = <A extends Row>(options: TruncateOptions & Rejecting): OperatorFunction<A, A> =>
+  mapping('truncate', truncateRow<A>(options), options);
