@@ -1,0 +1,506 @@
+/**
+ * Rows of data sets → `Example`. Which shape a row has is told by its columns, in this order; a column that is null counts as
+ * absent, further columns never matter.
+ *
+ * 1. a bare string, or the text column that the caller named
+ * 2. `input_ids` (and `labels`, `attention_mask`, `completion_mask`, `assistant_masks`)
+ * 3. `messages`, 4. `conversations`: role/content or from/value; with `tools`, `system`, `chat_template_kwargs`
+ * 5. `prompt` and `completion`: both text, or both lists of messages
+ * 6. `instruction` and `output` or `response`, with `input` or `context`, `system`, `history` (Alpaca, Dolly)
+ * 7. `question` and `answer` (GSM8K)
+ * 8. `text`
+ *
+ * Any row may have a `weight`: how much its loss counts.
+ */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import * as t from 'io-ts';
+import { dataError } from '../errors.js';
+import type { DataError, Place } from '../errors.js';
+import { ignoreIndex } from '../records.js';
+import type { Example as ExampleRecord, Message } from '../records.js';
+import { alpacaPrompt } from './alpacaPrompt.js';
+import { isJsonRecord, messagesOf, toolsOf, weightOf, wrongType } from './conversation.js';
+import type { JsonRecord } from './conversation.js';
+import { describe, kindOf } from './describe.js';
+import { nearest } from './nearest.js';
+
+export type FormatName =
+  | 'tokenized'
+  | 'messages'
+  | 'conversations'
+  | 'prompt/completion'
+  | 'instruction'
+  | 'question/answer'
+  | 'text';
+
+export interface ExampleOptions {
+  /** The column that holds the text. When named here, it wins over every other shape; otherwise `text` is looked at last. */
+  readonly datasetTextField?: string;
+}
+
+type ExampleOf<K extends ExampleRecord['kind']> = Extract<ExampleRecord, { readonly kind: K }>;
+type Decoded<A> = Either<DataError, A>;
+type Rows<A> = (row: JsonRecord, place: Place) => Decoded<A>;
+
+const has = (row: JsonRecord, column: string): boolean => row[column] !== undefined && row[column] !== null;
+
+const textIn = (row: JsonRecord, column: string, place: Place): Decoded<string> => {
+  const value = row[column];
+  return typeof value === 'string' ? E.right(value) : E.left(wrongType(column, 'a string', value, place));
+};
+
+/** The text of an optional column; '' when it is absent. */
+const textOrNone = (row: JsonRecord, column: string, place: Place): Decoded<string> =>
+  has(row, column) ? textIn(row, column, place) : E.right('');
+
+/** The example with the row's weight, if it has one. */
+const weighted = <A extends ExampleRecord>(example: Decoded<A>, row: JsonRecord, place: Place): Decoded<A> => {
+  if (E.isLeft(example) || !has(row, 'weight')) return example;
+  return E.map((weight: number | undefined) => (weight === undefined ? example.right : { ...example.right, weight }))(
+    weightOf(row['weight'], 'weight', place),
+  );
+};
+
+// --- tokenized -------------------------------------------------------------------------------------------------------------
+
+const integersIn = (
+  row: JsonRecord,
+  column: string,
+  expected: string,
+  fits: (id: number) => boolean,
+  place: Place,
+): Decoded<ReadonlyArray<number>> => {
+  const value = row[column];
+  if (!Array.isArray(value)) return E.left(wrongType(column, expected, value, place));
+  for (const [i, id] of value.entries()) {
+    if (typeof id !== 'number' || (id | 0) !== id || !fits(id)) {
+      return E.left(wrongType(`${column}.${i}`, expected.replace('a list of ', 'one of '), id, place));
+    }
+  }
+  return E.right(value as ReadonlyArray<number>);
+};
+
+const isBit = (id: number): boolean => id === 0 || id === 1;
+const isLabel = (id: number): boolean => id >= 0 || id === ignoreIndex;
+
+const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
+  const ids = integersIn(row, 'input_ids', 'a list of token ids (whole numbers ≥ 0)', (id) => id >= 0, place);
+  if (E.isLeft(ids)) return ids;
+  const inputIds = ids.right;
+  const columns: Record<string, ReadonlyArray<number>> = {};
+  for (const [column, expected, fits] of [
+    ['labels', `a list of token ids (whole numbers ≥ 0, or ${ignoreIndex})`, isLabel],
+    ['attention_mask', 'a list of 0 and 1', isBit],
+    ['completion_mask', 'a list of 0 and 1', isBit],
+    ['assistant_masks', 'a list of 0 and 1', isBit],
+  ] as const) {
+    if (!has(row, column)) continue;
+    const values = integersIn(row, column, expected, fits, place);
+    if (E.isLeft(values)) return values;
+    if (values.right.length !== inputIds.length) {
+      return E.left(
+        dataError('E_LENGTHS_DISAGREE', `"${column}" and "input_ids" differ in length`, {
+          ...place,
+          field: column,
+          expected: `${inputIds.length} values, as in input_ids`,
+          actual: `${values.right.length}`,
+        }),
+      );
+    }
+    columns[column] = values.right;
+  }
+  const { labels, attention_mask: attentionMask, ...masks } = columns;
+  // Masks instead of labels: a token trains only where every mask there is allows it.
+  const allowed = Object.values(masks);
+  const given =
+    labels ??
+    (allowed.length === 0
+      ? undefined
+      : inputIds.map((id, i) => (allowed.every((mask) => mask[i] === 1) ? id : ignoreIndex)));
+  return E.right({
+    kind: 'tokenized',
+    inputIds,
+    ...(given === undefined ? {} : { labels: given }),
+    ...(attentionMask === undefined ? {} : { attentionMask }),
+  });
+};
+
+// --- conversations ---------------------------------------------------------------------------------------------------------
+
+const conversation = (
+  row: JsonRecord,
+  messages: ReadonlyArray<Message>,
+  place: Place,
+  promptMessages = 0,
+): Decoded<ExampleOf<'messages'>> => {
+  const tools = toolsOf(row['tools'], 'tools', place);
+  if (E.isLeft(tools)) return tools;
+  const kwargs = row['chat_template_kwargs'];
+  if (kwargs !== undefined && kwargs !== null && !isJsonRecord(kwargs)) {
+    return E.left(wrongType('chat_template_kwargs', 'a record', kwargs, place));
+  }
+  const system = textOrNone(row, 'system', place);
+  if (E.isLeft(system)) return system;
+  const speaksFirst = messages[0]?.role === 'system' || system.right === '';
+  return E.right({
+    kind: 'messages',
+    messages: speaksFirst ? messages : [{ role: 'system', content: system.right }, ...messages],
+    ...(promptMessages === 0 ? {} : { promptMessages: promptMessages + (speaksFirst ? 0 : 1) }),
+    ...(tools.right === undefined ? {} : { tools: tools.right }),
+    ...(isJsonRecord(kwargs) ? { chatTemplateKwargs: kwargs } : {}),
+  });
+};
+
+const messagesRow =
+  (column: string): Rows<ExampleOf<'messages'>> =>
+  (row, place) =>
+    E.flatMap((messages: ReadonlyArray<Message>) => conversation(row, messages, place))(
+      messagesOf(row[column], column, place),
+    );
+
+// --- prompt and completion -------------------------------------------------------------------------------------------------
+
+const promptCompletionRow: Rows<ExampleOf<'promptCompletion' | 'messages'>> = (row, place) => {
+  const { prompt, completion } = row;
+  if (typeof prompt === 'string' && typeof completion === 'string') {
+    return E.right({ kind: 'promptCompletion', prompt, completion });
+  }
+  if (Array.isArray(prompt) && Array.isArray(completion)) {
+    const asked = messagesOf(prompt, 'prompt', place);
+    if (E.isLeft(asked)) return asked;
+    const answered = messagesOf(completion, 'completion', place);
+    if (E.isLeft(answered)) return answered;
+    return conversation(row, [...asked.right, ...answered.right], place, asked.right.length);
+  }
+  const [column, value] =
+    typeof prompt === 'string' || Array.isArray(prompt)
+      ? (['completion', completion] as const)
+      : (['prompt', prompt] as const);
+  const expected =
+    column === 'prompt'
+      ? 'a string, or a list of messages'
+      : `${typeof prompt === 'string' ? 'a string' : 'a list of messages'}, as the prompt is`;
+  return E.left(wrongType(column, expected, value, place));
+};
+
+// --- Alpaca ----------------------------------------------------------------------------------------------------------------
+
+const historyOf = (value: unknown, place: Place): Decoded<ReadonlyArray<Message>> => {
+  const expected = 'a list of [question, answer] pairs';
+  if (value === undefined || value === null) return E.right([]);
+  if (!Array.isArray(value)) return E.left(wrongType('history', expected, value, place));
+  const messages: Array<Message> = [];
+  for (const [i, turn] of value.entries()) {
+    const pair: ReadonlyArray<unknown> = Array.isArray(turn) ? turn : [];
+    const [question, answer] = pair;
+    if (typeof question !== 'string' || typeof answer !== 'string' || pair.length !== 2) {
+      return E.left(wrongType(`history.${i}`, '[question, answer]', turn, place));
+    }
+    messages.push({ role: 'user', content: question }, { role: 'assistant', content: answer });
+  }
+  return E.right(messages);
+};
+
+/** With a history or a system prompt the row is a conversation; otherwise its prompt is Stanford Alpaca's. */
+const instructionRow: Rows<ExampleOf<'promptCompletion' | 'messages'>> = (row, place) => {
+  const texts: Array<string> = [];
+  for (const text of [
+    textIn(row, 'instruction', place),
+    textOrNone(row, has(row, 'input') ? 'input' : 'context', place),
+    textIn(row, has(row, 'output') ? 'output' : 'response', place),
+  ]) {
+    if (E.isLeft(text)) return text;
+    texts.push(text.right);
+  }
+  const [instruction = '', input = '', output = ''] = texts;
+  const history = historyOf(row['history'], place);
+  if (E.isLeft(history)) return history;
+  if (history.right.length === 0 && (row['system'] ?? '') === '') {
+    return E.right({ kind: 'promptCompletion', prompt: alpacaPrompt(instruction, input), completion: output });
+  }
+  const asked = { role: 'user', content: input === '' ? instruction : `${instruction}\n${input}` };
+  return conversation(row, [...history.right, asked, { role: 'assistant', content: output }], place);
+};
+
+// --- question and answer, text ---------------------------------------------------------------------------------------------
+
+/** A line feed parts the two, as in openai/grade-school-math. */
+const questionAnswerRow: Rows<ExampleOf<'promptCompletion'>> = (row, place) => {
+  const question = textIn(row, 'question', place);
+  if (E.isLeft(question)) return question;
+  const answer = textIn(row, 'answer', place);
+  if (E.isLeft(answer)) return answer;
+  return E.right({ kind: 'promptCompletion', prompt: `${question.right}\n`, completion: answer.right });
+};
+
+const textRow =
+  (column: string): Rows<ExampleOf<'text'>> =>
+  (row, place) =>
+    E.map((text: string) => ({ kind: 'text' as const, text }))(textIn(row, column, place));
+
+// --- recognition -----------------------------------------------------------------------------------------------------------
+
+interface Column {
+  /** Any one of these names will do. */
+  readonly names: ReadonlyArray<string>;
+  readonly expected: string;
+  readonly fits: (value: unknown) => boolean;
+}
+
+interface Shape {
+  readonly name: FormatName;
+  /** All of them must be there. */
+  readonly columns: ReadonlyArray<Column>;
+  readonly decode: Rows<ExampleRecord>;
+}
+
+const isText = (value: unknown): boolean => typeof value === 'string';
+const text = (...names: ReadonlyArray<string>): Column => ({ names, expected: 'a string', fits: isText });
+const messageList = (name: string): Column => ({ names: [name], expected: 'a list of messages', fits: Array.isArray });
+const textOrMessages = (name: string): Column => ({
+  names: [name],
+  expected: 'a string or a list of messages',
+  fits: (value) => isText(value) || Array.isArray(value),
+});
+
+const tokenizedShape: Shape = {
+  name: 'tokenized',
+  columns: [{ names: ['input_ids'], expected: 'a list of token ids', fits: Array.isArray }],
+  decode: tokenizedRow,
+};
+const messagesShape: Shape = {
+  name: 'messages',
+  columns: [messageList('messages')],
+  decode: messagesRow('messages'),
+};
+const conversationsShape: Shape = {
+  name: 'conversations',
+  columns: [messageList('conversations')],
+  decode: messagesRow('conversations'),
+};
+const promptCompletionShape: Shape = {
+  name: 'prompt/completion',
+  columns: [textOrMessages('prompt'), textOrMessages('completion')],
+  decode: promptCompletionRow,
+};
+const instructionShape: Shape = {
+  name: 'instruction',
+  columns: [text('instruction'), text('output', 'response')],
+  decode: instructionRow,
+};
+const questionAnswerShape: Shape = {
+  name: 'question/answer',
+  columns: [text('question'), text('answer')],
+  decode: questionAnswerRow,
+};
+const textShape = (column: string): Shape => ({ name: 'text', columns: [text(column)], decode: textRow(column) });
+
+const shapesByColumns: ReadonlyArray<Shape> = [
+  tokenizedShape,
+  messagesShape,
+  conversationsShape,
+  promptCompletionShape,
+  instructionShape,
+  questionAnswerShape,
+  textShape('text'),
+];
+
+const shapesFor = ({ datasetTextField }: ExampleOptions): ReadonlyArray<Shape> =>
+  datasetTextField === undefined
+    ? shapesByColumns
+    : [textShape(datasetTextField), ...shapesByColumns.filter(({ name }) => name !== 'text')];
+
+const holds = (row: JsonRecord, { columns }: Shape): boolean =>
+  columns.every(({ names }) => names.some((name) => has(row, name)));
+
+export interface ColumnReport {
+  /** The column's name; several when any of them would do. */
+  readonly names: ReadonlyArray<string>;
+  readonly expected: string;
+  /** What stands there: "missing", "null", "a string", … */
+  readonly actual: string;
+  readonly ok: boolean;
+}
+
+/** What was looked for in a row and what was found: the same knowledge that `decodeExample` acts on, as a value. */
+export interface FormatReport {
+  /** The shape the row is taken for; undefined when no shape's columns are all there. */
+  readonly format?: FormatName;
+  /** What the row decodes to. */
+  readonly kind?: ExampleRecord['kind'];
+  /** Why it is refused, though its shape may have been recognised. */
+  readonly error?: DataError;
+  readonly columns: ReadonlyArray<string>;
+  readonly shapes: ReadonlyArray<{
+    readonly format: FormatName;
+    readonly matches: boolean;
+    readonly columns: ReadonlyArray<ColumnReport>;
+  }>;
+}
+
+const reportColumn = (row: JsonRecord, { names, expected, fits }: Column): ColumnReport => {
+  const present = names.find((name) => has(row, name));
+  const value = present === undefined ? undefined : row[present];
+  return {
+    names: present === undefined ? names : [present],
+    expected,
+    actual: present !== undefined ? kindOf(value) : names.some((name) => row[name] === null) ? 'null' : 'missing',
+    ok: present !== undefined && fits(value),
+  };
+};
+
+const reportShapes = (row: JsonRecord, shapes: ReadonlyArray<Shape>): FormatReport['shapes'] =>
+  shapes.map((shape) => ({
+    format: shape.name,
+    matches: holds(row, shape),
+    columns: shape.columns.map((column) => reportColumn(row, column)),
+  }));
+
+/** `E_NO_TEXT_SOURCE`: no shape's columns are all there; the message goes through the shapes column by column. */
+const unrecognised = (row: JsonRecord, shapes: ReadonlyArray<Shape>, place: Place): DataError => {
+  const lines = reportShapes(row, shapes).map(
+    ({ format, columns }) =>
+      `\n  ${format}: ${columns
+        .filter(({ ok }) => !ok)
+        .map(({ names, actual }) => `"${names.join('" or "')}" is ${actual}`)
+        .join(', ')}`,
+  );
+  const columns = Object.keys(row);
+  const strings = columns.filter((column) => isText(row[column]));
+  const known = shapes.flatMap((shape) => shape.columns.flatMap(({ names }) => names));
+  const misspelt = columns
+    .map((column) => [column, nearest(column, known)] as const)
+    .find(([column, meant]) => meant !== undefined && !known.includes(column));
+  const hint =
+    misspelt?.[1] !== undefined
+      ? `did you mean "${misspelt[1]}" by "${misspelt[0]}"?`
+      : strings.length > 0
+        ? `name the column that holds the text: datasetTextField "${strings[0] ?? ''}"`
+        : undefined;
+  return dataError('E_NO_TEXT_SOURCE', `the row has none of the known shapes${lines.join('')}`, {
+    ...place,
+    expected: 'the columns of one of these shapes',
+    actual: columns.length === 0 ? 'a row without columns' : `columns ${columns.join(', ')}`,
+    ...(hint === undefined ? {} : { hint }),
+  });
+};
+
+/** A row as it came → `Example`; the module's header tells the shapes. `place` goes into the error. */
+export const decodeExample = (
+  value: unknown,
+  place: Place = {},
+  options: ExampleOptions = {},
+): Decoded<ExampleRecord> => {
+  if (typeof value === 'string') return E.right({ kind: 'text', text: value });
+  if (!isJsonRecord(value)) {
+    return E.left(
+      dataError('E_ROW_TYPE', `the row is ${kindOf(value)}`, {
+        ...place,
+        expected: 'a record, or a string',
+        actual: describe(value),
+      }),
+    );
+  }
+  const shapes = shapesFor(options);
+  const shape = shapes.find((candidate) => holds(value, candidate));
+  return shape === undefined
+    ? E.left(unrecognised(value, shapes, place))
+    : weighted(shape.decode(value, place), value, place);
+};
+
+/** How a row is understood, and why not otherwise. */
+export const recogniseFormat = (value: unknown, options: ExampleOptions = {}): FormatReport => {
+  const decoded = decodeExample(value, {}, options);
+  const outcome = E.isLeft(decoded) ? { error: decoded.left } : { kind: decoded.right.kind };
+  if (!isJsonRecord(value)) {
+    return { ...outcome, ...(typeof value === 'string' ? { format: 'text' as const } : {}), columns: [], shapes: [] };
+  }
+  const shapes = reportShapes(value, shapesFor(options));
+  const format = shapes.find(({ matches }) => matches)?.format;
+  return { ...outcome, ...(format === undefined ? {} : { format }), columns: Object.keys(value), shapes };
+};
+
+// --- codecs ----------------------------------------------------------------------------------------------------------------
+
+/** An example as a row on disk. */
+export const encodeExample = (example: ExampleRecord): JsonRecord => {
+  const weight = example.weight === undefined ? {} : { weight: example.weight };
+  switch (example.kind) {
+    case 'text':
+      return { text: example.text, ...weight };
+    case 'promptCompletion':
+      return { prompt: example.prompt, completion: example.completion, ...weight };
+    case 'messages': {
+      const { messages, promptMessages = 0, tools, chatTemplateKwargs } = example;
+      return {
+        ...(promptMessages === 0
+          ? { messages }
+          : { prompt: messages.slice(0, promptMessages), completion: messages.slice(promptMessages) }),
+        ...(tools === undefined ? {} : { tools }),
+        ...(chatTemplateKwargs === undefined ? {} : { chat_template_kwargs: chatTemplateKwargs }),
+        ...weight,
+      };
+    }
+    case 'tokenized':
+      return {
+        input_ids: example.inputIds,
+        ...(example.labels === undefined ? {} : { labels: example.labels }),
+        ...(example.attentionMask === undefined ? {} : { attention_mask: example.attentionMask }),
+        ...weight,
+      };
+  }
+};
+
+const isExample = (value: unknown): value is ExampleRecord =>
+  isJsonRecord(value) &&
+  ((value['kind'] === 'text' && isText(value['text'])) ||
+    (value['kind'] === 'promptCompletion' && isText(value['prompt']) && isText(value['completion'])) ||
+    (value['kind'] === 'messages' && Array.isArray(value['messages'])) ||
+    (value['kind'] === 'tokenized' && Array.isArray(value['inputIds'])));
+
+const codec = <K extends ExampleRecord['kind']>(
+  name: string,
+  decode: (value: unknown) => Decoded<ExampleRecord>,
+  ...kinds: ReadonlyArray<K>
+): t.Type<ExampleOf<K>, JsonRecord> => {
+  const is = (value: unknown): value is ExampleOf<K> =>
+    isExample(value) && (kinds as ReadonlyArray<string>).includes(value.kind);
+  return new t.Type(
+    name,
+    is,
+    (value, context) => {
+      const decoded = decode(value);
+      if (E.isLeft(decoded)) return t.failure(value, context, decoded.left.message);
+      return is(decoded.right) ? t.success(decoded.right) : t.failure(value, context, `a ${decoded.right.kind} row`);
+    },
+    encodeExample,
+  );
+};
+
+const decodeAs =
+  (...shapes: ReadonlyArray<Shape>) =>
+  (value: unknown): Decoded<ExampleRecord> => {
+    if (!isJsonRecord(value)) return decodeExample(value);
+    const shape = shapes.find((candidate) => holds(value, candidate));
+    return shape === undefined ? E.left(unrecognised(value, shapes, {})) : weighted(shape.decode(value, {}), value, {});
+  };
+
+/** Any known shape. */
+export const Example = codec('Example', decodeExample, 'text', 'promptCompletion', 'messages', 'tokenized');
+/** Only `text`. */
+export const Text = codec('Text', decodeAs(textShape('text')), 'text');
+/** Only `prompt` and `completion`, as texts. */
+export const PromptCompletion = codec('PromptCompletion', decodeAs(promptCompletionShape), 'promptCompletion');
+/** Only conversations: `messages`, `conversations` (either spelling), or `prompt` and `completion` as lists of messages. */
+export const Conversation = codec(
+  'Conversation',
+  decodeAs(messagesShape, conversationsShape, promptCompletionShape),
+  'messages',
+);
+/** Only Alpaca's columns: `instruction`, `input`, `output`. */
+export const Instruction = codec('Instruction', decodeAs(instructionShape), 'promptCompletion', 'messages');
+/** Only `question` and `answer`. */
+export const QuestionAnswer = codec('QuestionAnswer', decodeAs(questionAnswerShape), 'promptCompletion');
+/** Only rows of token ids. */
+export const TokenIds = codec('TokenIds', decodeAs(tokenizedShape), 'tokenized');
