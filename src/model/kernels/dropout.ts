@@ -7,7 +7,7 @@ export interface DropoutAttrs {
   readonly rate: number;
   /** uint32. */
   readonly seed: number;
-  /** uint32: tells the masks of one seed apart. */
+  /** Integer in [0, 2⁵³): where in the seed's endless mask this one begins. */
   readonly offset: number;
 }
 
@@ -19,17 +19,19 @@ const mix = (h: number): number => {
 };
 
 /**
- * 1/(1 - rate) where kept, 0 where dropped. Entry i is kept when mix(key ^ mix(i · 0x9e3779b1)) ≥ rate · 2³², with
- * key = mix(seed + mix(offset + 0x7f4a7c15)): a function of (seed, offset, i) alone, so threads need no order and the way
- * back needs no stored mask.
+ * 1/(1 - rate) where kept, 0 where dropped. With index = offset + i split into 32-bit words low and high, and
+ * key = mix(mix(seed) + high), entry i is kept when mix(mix(low ^ key) + key) / 2³² ≥ rate in steps of 2⁻²⁴: a function of
+ * (seed, offset + i) alone, so threads need no order and the way back needs no stored mask. Every engine draws the same.
  */
 export const dropoutMask = (size: number, { rate, seed, offset }: DropoutAttrs): Float32Array => {
-  const key = mix((seed + mix((offset + 0x7f4a7c15) | 0)) | 0);
-  const threshold = Math.floor(rate * 0x1_0000_0000);
+  const threshold = Math.ceil(rate * 0x100_0000);
   const kept = 1 / (1 - rate);
-  return Float32Array.from({ length: size }, (_, i) =>
-    mix((key ^ mix(Math.imul(i, 0x9e3779b1))) | 0) >= threshold ? kept : 0,
-  );
+  const seeded = mix(seed | 0);
+  return Float32Array.from({ length: size }, (_, i) => {
+    const index = offset + i;
+    const key = mix((seeded + Math.floor(index / 0x1_0000_0000)) | 0);
+    return mix((mix((index ^ key) | 0) + key) | 0) >>> 8 >= threshold ? kept : 0;
+  });
 };
 
 export const RxDropout = namedOp('RxDropout', ({ x }: { x: Tensor }, attrs: DropoutAttrs): readonly [Tensor] => [

@@ -1,0 +1,31 @@
+/** What the library must know of a family of models to run it. */
+import type * as E from 'fp-ts/lib/Either.js';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../errors.js';
+import type { ModelConfig, RawConfig } from './config.js';
+import type { Layer } from './layer.js';
+import type { Pass } from './pass.js';
+import type { Sequence } from './sequence.js';
+import type { TensorSpec } from './weights.js';
+
+export interface Architecture<C extends ModelConfig = ModelConfig> {
+  /** `config.architecture` of the configurations that it runs. */
+  readonly name: string;
+  /** `model_type` of the config.json files that it reads. */
+  readonly modelTypes: ReadonlyArray<string>;
+  readonly config: (raw: RawConfig, modelType: string) => E.Either<FatalError, C>;
+  /** Every tensor of a checkpoint, under the names that transformers saves. */
+  readonly tensors: (config: C) => ReadonlyArray<TensorSpec>;
+  /** Prefix of all names but the head's, which some files leave out. */
+  readonly basePrefix: string;
+  /** Names of stored buffers that are no weights. */
+  readonly buffers?: RegExp;
+  /** Module path of the token embedding. */
+  readonly embedding: string;
+  /** Tokens to hidden states [N, C], up to where the last steps treat every row by itself. */
+  readonly body: (config: C, pass: Pass) => Layer<Sequence, Tensor>;
+  /** Those last steps, on the rows whose logits are wanted: [M, C] to what the head multiplies. */
+  readonly tail: (config: C, pass: Pass) => Layer<Tensor, Tensor>;
+  /** Modules that take a LoRA adapter when none are named. */
+  readonly loraTargets: (config: C) => ReadonlyArray<string>;
+}

@@ -1,0 +1,157 @@
+/** Which architecture runs which model type, and how a checkpoint's tensors fit one. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../errors.js';
+import { fatal } from '../errors.js';
+import type { Architecture } from './architecture.js';
+import { decodeFields } from './config.js';
+import type { ModelConfig, RawConfig } from './config.js';
+import { gpt2 } from './gpt2.js';
+import type { Layer } from './layer.js';
+import { llama } from './llama.js';
+import type { Pass } from './pass.js';
+import type { Sequence } from './sequence.js';
+import type { TensorSpec } from './weights.js';
+
+/** An architecture whose configuration type has been closed over. */
+interface Registered {
+  readonly modelTypes: ReadonlyArray<string>;
+  readonly config: (raw: RawConfig, modelType: string) => E.Either<FatalError, ModelConfig>;
+  readonly of: (config: ModelConfig) => BoundArchitecture;
+}
+
+/** An architecture at one configuration. */
+export interface BoundArchitecture {
+  readonly tensors: ReadonlyArray<TensorSpec>;
+  readonly basePrefix: string;
+  readonly buffers: RegExp | undefined;
+  readonly embedding: string;
+  readonly body: (pass: Pass) => Layer<Sequence, Tensor>;
+  readonly tail: (pass: Pass) => Layer<Tensor, Tensor>;
+  readonly loraTargets: ReadonlyArray<string>;
+}
+
+const registry = new Map<string, Registered>();
+
+const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Registered => {
+  // Only this architecture's codec writes its name into a configuration.
+  const isOwn = (config: ModelConfig): config is C => config.architecture === architecture.name;
+  return {
+    modelTypes: architecture.modelTypes,
+    config: architecture.config,
+    of: (config) => {
+      if (!isOwn(config)) throw new TypeError(`not a configuration of ${architecture.name}: ${config.architecture}`);
+      return {
+        tensors: architecture.tensors(config),
+        basePrefix: architecture.basePrefix,
+        buffers: architecture.buffers,
+        embedding: architecture.embedding,
+        body: (pass) => architecture.body(config, pass),
+        tail: (pass) => architecture.tail(config, pass),
+        loraTargets: architecture.loraTargets(config),
+      };
+    },
+  };
+};
+
+/** Makes an architecture known under its name; a later one of the same name or model type takes its place. */
+export const registerArchitecture = <C extends ModelConfig>(architecture: Architecture<C>): void => {
+  registry.set(architecture.name, closedOver(architecture));
+};
+
+registerArchitecture(llama);
+registerArchitecture(gpt2);
+
+/** Model types that can be read. */
+export const knownModelTypes = (): ReadonlyArray<string> => [
+  ...new Set([...registry.values()].flatMap(({ modelTypes }) => modelTypes)),
+];
+
+/**
+ * A config.json as a model's configuration. `E_UNKNOWN_ARCHITECTURE` names the model types there are; `E_MODEL_CONFIG` the field
+ * that is missing or wrong.
+ */
+export const modelConfig = (raw: unknown): E.Either<FatalError, ModelConfig> =>
+  pipe(
+    decodeFields(t.intersection([t.type({ model_type: t.string }), t.UnknownRecord]))(raw),
+    E.flatMap((fields) => {
+      const modelType = fields.model_type;
+      const found = [...registry.values()].reverse().find(({ modelTypes }) => modelTypes.includes(modelType));
+      if (found !== undefined) return found.config(fields, modelType);
+      return E.left(
+        fatal('E_UNKNOWN_ARCHITECTURE', `no architecture is known for model type "${modelType}"`, {
+          field: 'model_type',
+          expected: `one of ${knownModelTypes().join(', ')}`,
+          actual: modelType,
+          hint: 'registerArchitecture adds one of your own',
+        }),
+      );
+    }),
+  );
+
+/** What runs the configuration. */
+export const architectureOf = (config: ModelConfig): BoundArchitecture => {
+  const found = registry.get(config.architecture);
+  if (found === undefined) throw new TypeError(`no architecture "${config.architecture}" is registered`);
+  return found.of(config);
+};
+
+/** Every tensor that a checkpoint of the configuration holds, under the names that transformers saves. */
+export const expectedTensors = (config: ModelConfig): ReadonlyArray<TensorSpec> => architectureOf(config).tensors;
+
+/** How the tensors of a file are called here. */
+export interface TensorMatch {
+  readonly tensors: ReadonlyArray<{ readonly stored: string; readonly name: string }>;
+  /** Stored tensors that the model has no use for, known buffers left out. */
+  readonly unexpected: ReadonlyArray<string>;
+}
+
+const shapeText = (shape: ReadonlyArray<number>): string => `[${shape.join(', ')}]`;
+
+/**
+ * Finds every tensor of the model among those stored, whether or not their names begin with the base prefix.
+ * `E_WEIGHTS_MISSING`, `E_WEIGHTS_SHAPE`.
+ */
+export const matchTensors = (
+  config: ModelConfig,
+  stored: ReadonlyArray<{ readonly name: string; readonly shape: ReadonlyArray<number> }>,
+): E.Either<FatalError, TensorMatch> => {
+  const { tensors, basePrefix, buffers } = architectureOf(config);
+  const byName = new Map(tensors.map((spec) => [spec.name, spec]));
+  const canonical = (name: string): string => (byName.has(name) ? name : `${basePrefix}${name}`);
+  const matched = stored.filter(({ name }) => byName.has(canonical(name)));
+  const found = new Set(matched.map(({ name }) => canonical(name)));
+  const missing = tensors.filter(({ name }) => !found.has(name));
+  const [firstMissing] = missing;
+  if (firstMissing !== undefined) {
+    return E.left(
+      fatal('E_WEIGHTS_MISSING', `the checkpoint lacks ${missing.length} of ${tensors.length} tensors`, {
+        expected: `${firstMissing.name} ${shapeText(firstMissing.shape)}${missing.length > 1 ? ', …' : ''}`,
+        actual: `${stored.length} tensors, ${stored
+          .slice(0, 3)
+          .map(({ name }) => name)
+          .join(', ')}, …`,
+      }),
+    );
+  }
+  const wrong = matched.find(
+    ({ name, shape }) => shapeText(shape) !== shapeText(byName.get(canonical(name))?.shape ?? []),
+  );
+  if (wrong !== undefined) {
+    return E.left(
+      fatal('E_WEIGHTS_SHAPE', `tensor "${wrong.name}" does not fit config.json`, {
+        expected: shapeText(byName.get(canonical(wrong.name))?.shape ?? []),
+        actual: shapeText(wrong.shape),
+      }),
+    );
+  }
+  const isTiedHead = (name: string): boolean => config.tieWordEmbeddings && name === 'lm_head.weight';
+  return E.right({
+    tensors: matched.map(({ name }) => ({ stored: name, name: canonical(name) })),
+    unexpected: stored
+      .map(({ name }) => name)
+      .filter((name) => !byName.has(canonical(name)) && buffers?.test(name) !== true && !isTiedHead(name)),
+  });
+};

@@ -1,0 +1,40 @@
+import { clone } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { attendCached, remember } from './cachedAttention.js';
+import { attention as attend, attentionGrad } from './kernels/attention.js';
+import type { AttentionAttrs } from './kernels/attention.js';
+import type { Layer } from './layer.js';
+import { inactive, landedOn, passed } from './layer.js';
+import type { Pass } from './pass.js';
+
+export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
+  /** Which layer of the model this is: its place in the cache. */
+  readonly layer: number;
+}
+
+/** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · headDim]. */
+export const attention =
+  (
+    { sequence: { cuSeqlens }, cache }: Pass,
+    { layer, ...shape }: AttentionShape,
+  ): Layer<ReadonlyArray<Tensor>, Tensor> =>
+  (_weights, input, wanted) => {
+    const [q, k, v] = input as readonly [Tensor, Tensor, Tensor];
+    if (cache !== undefined) {
+      const known = cache.layers.has(layer);
+      const entry = remember(cache, layer, k, v);
+      if (known) return inactive(attendCached(q, entry, shape));
+    }
+    const attrs = { ...shape, cuSeqlens };
+    const { out, lse } = attend({ q, k, v }, attrs);
+    if (!wanted.input) {
+      lse.dispose();
+      return inactive(out);
+    }
+    const kept = { q: clone(q), k: clone(k), v: clone(v), out: clone(out), lse };
+    return passed(out, Object.values(kept), (dOut, onto) => {
+      const { dq, dk, dv } = attentionGrad({ ...kept, dOut }, attrs);
+      dOut.dispose();
+      return [{}, landedOn<ReadonlyArray<Tensor>>([dq, dk, dv], onto)];
+    });
+  };

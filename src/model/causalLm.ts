@@ -1,0 +1,171 @@
+/** Loss, gradients and logits of a causal language model over real tokens laid end to end. */
+import { tensor1d, tensor2d, zeros, scalar } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { architectureOf } from './architectures.js';
+import { headOf } from './head.js';
+import type { Head } from './head.js';
+import { linear } from './kernels/linear.js';
+import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
+import type { LinearCrossEntropy } from './kernels/linearCrossEntropy.js';
+import { compose, mergeGradients, nothing } from './layer.js';
+import type { Gradients, Layer } from './layer.js';
+import type { CausalLM } from './model.js';
+import type { Pass } from './pass.js';
+import { gatherRows } from './rows.js';
+import type { Sequence, Targets } from './sequence.js';
+
+export { expectedTensors, matchTensors, modelConfig, registerArchitecture } from './architectures.js';
+export { makeCausalLm, training } from './model.js';
+export type { CausalLM } from './model.js';
+
+export interface TrainOptions {
+  /** Keep one hidden state a layer and run each layer again on the way back. */
+  readonly checkpointing?: boolean;
+  readonly labelSmoothing?: number;
+  readonly variant?: 'nll' | 'dft';
+  readonly seed: number;
+  /** Number of the micro-batch: with the seed it determines dropout and NEFTune's noise. */
+  readonly step: number;
+  /** False: no dropout, no noise. */
+  readonly training: boolean;
+  /** The model's own dropouts as config.json has them (default), or none. The adapter's is `loraDropout`. */
+  readonly dropout?: boolean;
+  readonly neftuneNoiseAlpha?: number;
+  /** [N, width of the embedding], added to the embeddings in place of drawn noise; borrowed. */
+  readonly neftuneNoise?: Tensor;
+}
+
+/** All tensors are the caller's. */
+export interface LossOutput {
+  /** [] Σ weights·loss */
+  readonly total: Tensor;
+  /** [M] */
+  readonly loss: Tensor;
+  /** [M] 1 where the likeliest id is the target, else 0. */
+  readonly correct: Tensor;
+  /** [M] of the predicted distribution, in nats. */
+  readonly entropy: Tensor;
+}
+
+const passOf = (model: CausalLM, sequence: Sequence, options?: TrainOptions): Pass => ({
+  sequence,
+  lora: model.lora,
+  checkpointing: options?.checkpointing,
+  training:
+    options?.training === true
+      ? {
+          seed: options.seed,
+          step: options.step,
+          dropout: options.dropout ?? true,
+          neftuneNoiseAlpha: options.neftuneNoiseAlpha,
+          neftuneNoise: options.neftuneNoise,
+        }
+      : undefined,
+});
+
+/** Tokens to what the head multiplies, at `rows` only. */
+const trunk = (model: CausalLM, pass: Pass, head: Head, rows: Int32Array): Layer<Sequence, Tensor> => {
+  const { body, tail } = architectureOf(model.config);
+  return compose(body(pass), gatherRows(rows), tail(pass), head.input);
+};
+
+const noLoss = (): LossOutput => ({
+  total: scalar(0),
+  loss: tensor1d([], 'float32'),
+  correct: tensor1d([], 'float32'),
+  entropy: tensor1d([], 'float32'),
+});
+
+const outputOf = ({ total, loss, correct, entropy }: LinearCrossEntropy): LossOutput => ({
+  total,
+  loss,
+  correct,
+  entropy,
+});
+
+/** A gradient for every trainable weight: zeros for those that the loss does not depend on. */
+const complete = (model: CausalLM, gradients: Gradients): Gradients => {
+  const all: Record<string, Tensor> = {};
+  for (const name of model.trainable) all[name] = gradients[name] ?? zeros(model.weights[name]?.shape ?? []);
+  return all;
+};
+
+/**
+ * The loss at the targets and the gradients of `total` for every trainable weight. Logits are made at the targets' rows only, a
+ * block at a time. Without targets: total 0 and gradients of zeros.
+ */
+export const lossAndGradients = (
+  model: CausalLM,
+  sequence: Sequence,
+  targets: Targets,
+  options: TrainOptions,
+): LossOutput & { readonly gradients: Gradients } => {
+  if (targets.rows.length === 0) return { ...noLoss(), gradients: complete(model, {}) };
+  const pass = passOf(model, sequence, options);
+  const head = headOf(model, pass);
+  const trainable = new Set(model.trainable);
+  const hidden = trunk(
+    model,
+    pass,
+    head,
+    targets.rows,
+  )(model.weights, sequence, {
+    weight: (name) => trainable.has(name),
+    input: false,
+  });
+  const needWeight = head.trains || head.trainsBias;
+  const result = linearCrossEntropy(
+    { h: hidden.value, w: head.w, bias: head.bias },
+    {
+      targets: targets.labels,
+      weights: targets.weights,
+      labelSmoothing: options.labelSmoothing ?? 0,
+      variant: options.variant ?? 'nll',
+      gradient: hidden.active || needWeight,
+      needWeight,
+    },
+  );
+  hidden.value.dispose();
+  const ofHead = head.gradients(result.dW, result.dBias);
+  head.dispose();
+  if (result.dh === undefined) return { ...outputOf(result), gradients: complete(model, ofHead) };
+  const [ofTrunk] = hidden.pullback(result.dh);
+  return { ...outputOf(result), gradients: complete(model, mergeGradients(ofHead, ofTrunk)) };
+};
+
+/** The loss at the targets as in evaluation: no dropout, no noise, no smoothing, and nothing kept. */
+export const evaluateLoss = (model: CausalLM, sequence: Sequence, targets: Targets): LossOutput => {
+  if (targets.rows.length === 0) return noLoss();
+  const pass = passOf(model, sequence);
+  const head = headOf(model, pass);
+  const hidden = trunk(model, pass, head, targets.rows)(model.weights, sequence, nothing);
+  const result = linearCrossEntropy(
+    { h: hidden.value, w: head.w, bias: head.bias },
+    {
+      targets: targets.labels,
+      weights: targets.weights,
+      labelSmoothing: 0,
+      variant: 'nll',
+      gradient: false,
+      needWeight: false,
+    },
+  );
+  hidden.value.dispose();
+  head.dispose();
+  return outputOf(result);
+};
+
+/** Logits of a pass at `rows`, [M, V]: what `logits` and generation share. */
+export const logitsOf = (model: CausalLM, pass: Pass, rows: Int32Array): Tensor => {
+  if (rows.length === 0) return tensor2d([], [0, model.config.vocabSize], 'float32');
+  const head = headOf(model, pass);
+  const hidden = trunk(model, pass, head, rows)(model.weights, pass.sequence, nothing);
+  const values = linear(hidden.value, head.w, head.bias, { transposed: false });
+  hidden.value.dispose();
+  head.dispose();
+  return values;
+};
+
+/** Logits at `rows` (all, if absent): [M, V], the caller's. */
+export const logits = (model: CausalLM, sequence: Sequence, rows?: Int32Array): Tensor =>
+  logitsOf(model, passOf(model, sequence), rows ?? Int32Array.from(sequence.inputIds.keys()));

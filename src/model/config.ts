@@ -1,0 +1,154 @@
+/** What every architecture's config.json has in common, and the codecs its own fields are written with. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { FatalError } from '../errors.js';
+import { fatal } from '../errors.js';
+import type { ActivationKind } from './kernels/activation.js';
+
+/** A decoded config.json. Each architecture adds its own fields. */
+export interface ModelConfig {
+  /** Name of the architecture in the registry that runs it; several model types may share one. */
+  readonly architecture: string;
+  readonly modelType: string;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly numLayers: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly maxPositions: number;
+  /** The head multiplies by the embedding table. */
+  readonly tieWordEmbeddings: boolean;
+  /** Width of the token embedding, where it is not hiddenSize (OPT-350m). */
+  readonly embeddingSize?: number;
+  readonly bosTokenId?: number;
+  readonly eosTokenIds: ReadonlyArray<number>;
+  readonly padTokenId?: number;
+  /** config.json as it came, to be written beside trained weights. */
+  readonly raw: Readonly<Record<string, unknown>>;
+}
+
+export type RawConfig = Readonly<Record<string, unknown>>;
+
+const numberThat = (name: string, holds: (value: number) => boolean): t.Type<number> =>
+  new t.Type(
+    name,
+    (u): u is number => typeof u === 'number' && holds(u),
+    (u, context) => (typeof u === 'number' && holds(u) ? t.success(u) : t.failure(u, context)),
+    t.identity,
+  );
+
+export const positiveInteger = numberThat('a whole number > 0', (n) => Number.isInteger(n) && n > 0);
+export const nonNegativeInteger = numberThat('a whole number ≥ 0', (n) => Number.isInteger(n) && n >= 0);
+export const positive = numberThat('a number > 0', (n) => Number.isFinite(n) && n > 0);
+export const rate = numberThat('a number ≥ 0 and < 1', (n) => n >= 0 && n < 1);
+export const boolean = t.boolean;
+
+/** The field may be missing or null. */
+export const optional = <A>(codec: t.Type<A, unknown>): t.Type<A | null | undefined, unknown> =>
+  t.union([codec, t.null, t.undefined], codec.name);
+
+const activations: Readonly<Record<string, ActivationKind>> = {
+  gelu: 'gelu',
+  gelu_new: 'gelu_new',
+  gelu_fast: 'gelu_new',
+  gelu_pytorch_tanh: 'gelu_new',
+  quick_gelu: 'quick_gelu',
+  relu: 'relu',
+  silu: 'silu',
+  swish: 'silu',
+};
+
+/** transformers' name of an activation. */
+export const activation: t.Type<ActivationKind, string> = new t.Type(
+  `one of ${Object.keys(activations).join(', ')}`,
+  (u): u is ActivationKind => typeof u === 'string' && Object.values(activations).some((kind) => kind === u),
+  (u, context) => {
+    const kind = typeof u === 'string' && Object.hasOwn(activations, u) ? activations[u] : undefined;
+    return kind === undefined ? t.failure(u, context) : t.success(kind);
+  },
+  t.identity,
+);
+
+const isUnion = (entry: t.ContextEntry | undefined): boolean =>
+  entry !== undefined && '_tag' in entry.type && entry.type._tag === 'UnionType';
+
+const isIntersection = (entry: t.ContextEntry | undefined): boolean =>
+  entry !== undefined && '_tag' in entry.type && entry.type._tag === 'IntersectionType';
+
+/** The field that was wrong: of a union of alternatives, the field itself and not its alternatives. */
+const wrongField = (
+  context: t.Context,
+): { readonly field: string; readonly expected: string; readonly actual: unknown } => {
+  const union = context.findIndex(isUnion);
+  const upTo = union === -1 ? context : context.slice(0, union + 1);
+  const path = upTo.filter((entry, i) => entry.key !== '' && !isIntersection(upTo[i - 1])).map(({ key }) => key);
+  const last = upTo[upTo.length - 1];
+  return { field: path.join('.'), expected: last?.type.name ?? '', actual: last?.actual };
+};
+
+/** Fields of config.json by their codecs, or `E_MODEL_CONFIG` with the field, what it should be and what it is. */
+export const decodeFields =
+  <A>(codec: t.Decoder<unknown, A>) =>
+  (raw: unknown): E.Either<FatalError, A> =>
+    pipe(
+      codec.decode(raw),
+      E.mapLeft((errors) => {
+        const [first] = errors;
+        const { field, expected, actual } = wrongField(first?.context ?? []);
+        const missing = actual === undefined;
+        return fatal('E_MODEL_CONFIG', `config.json ${missing ? 'lacks' : 'has a wrong'} "${field}"`, {
+          field,
+          expected,
+          actual: missing ? 'nothing' : JSON.stringify(actual),
+        });
+      }),
+    );
+
+/** Token ids that every config.json may carry. */
+export const tokenIds = {
+  bos_token_id: optional(nonNegativeInteger),
+  eos_token_id: optional(t.union([nonNegativeInteger, t.array(nonNegativeInteger)])),
+  // -1 stands for "none" in some files.
+  pad_token_id: optional(numberThat('a whole number', Number.isInteger)),
+} as const;
+
+export interface TokenIds {
+  readonly bos_token_id?: number | null | undefined;
+  readonly eos_token_id?: number | ReadonlyArray<number> | null | undefined;
+  readonly pad_token_id?: number | null | undefined;
+}
+
+/** The same as fields of `ModelConfig`. */
+export const namedTokenIds = (fields: TokenIds): Pick<ModelConfig, 'bosTokenId' | 'eosTokenIds' | 'padTokenId'> => {
+  const { bos_token_id: bos, eos_token_id: eos, pad_token_id: pad } = fields;
+  return {
+    ...(typeof bos === 'number' ? { bosTokenId: bos } : {}),
+    eosTokenIds: typeof eos === 'number' ? [eos] : (eos ?? []),
+    ...(typeof pad === 'number' && pad >= 0 ? { padTokenId: pad } : {}),
+  };
+};
+
+/** `E_MODEL_CONFIG`: fields that are each right and do not fit together, or that this library cannot run. */
+export const unfit = (field: string, expected: string, actual: unknown): FatalError =>
+  fatal('E_MODEL_CONFIG', `config.json asks for a model that cannot be built: "${field}"`, {
+    field,
+    expected,
+    actual: JSON.stringify(actual),
+  });
+
+/** Width of a head and number of key heads, refused where they do not divide. */
+export const headsOf = (sizes: {
+  readonly hiddenSize: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim?: number | null | undefined;
+}): E.Either<FatalError, { readonly headDim: number; readonly numHeads: number; readonly numKvHeads: number }> => {
+  const { hiddenSize, numHeads, numKvHeads } = sizes;
+  if (typeof sizes.headDim !== 'number' && hiddenSize % numHeads !== 0)
+    return E.left(unfit('num_attention_heads', `a divisor of hidden_size ${hiddenSize}`, numHeads));
+  if (numHeads % numKvHeads !== 0)
+    return E.left(unfit('num_key_value_heads', `a divisor of num_attention_heads ${numHeads}`, numKvHeads));
+  return E.right({ headDim: sizes.headDim ?? hiddenSize / numHeads, numHeads, numKvHeads });
+};

@@ -1,0 +1,159 @@
+/** GPT-2: learned positions, layer norms before each block, q, k and v from one Conv1D. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from './architecture.js';
+import { attention } from './attention.js';
+import { splitColumns } from './columns.js';
+import {
+  activation as activationField,
+  boolean,
+  decodeFields,
+  headsOf,
+  namedTokenIds,
+  optional,
+  positive,
+  positiveInteger,
+  rate,
+  tokenIds,
+} from './config.js';
+import type { ModelConfig } from './config.js';
+import { dropout } from './dropout.js';
+import { positionEmbedding, tokenEmbedding } from './embedding.js';
+import type { ActivationKind } from './kernels/activation.js';
+import { compose, fanOut, mapLayers, residual, total } from './layer.js';
+import type { Layer } from './layer.js';
+import { linear } from './linear.js';
+import { activation } from './mlp.js';
+import { neftune } from './neftune.js';
+import { layerNorm } from './norm.js';
+import type { Pass } from './pass.js';
+import { block } from './pass.js';
+import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from './weights.js';
+
+export interface Gpt2Config extends ModelConfig {
+  readonly innerSize: number;
+  readonly activation: ActivationKind;
+  readonly layerNormEps: number;
+  readonly embeddingDropout: number;
+  readonly residualDropout: number;
+  /** Scores are divided by √headDim. */
+  readonly scaleAttention: boolean;
+  /** Scores of layer i are divided by i + 1 too. */
+  readonly scaleByLayer: boolean;
+}
+
+const fields = t.type({
+  vocab_size: positiveInteger,
+  n_positions: positiveInteger,
+  n_embd: positiveInteger,
+  n_layer: positiveInteger,
+  n_head: positiveInteger,
+  n_inner: optional(positiveInteger),
+  activation_function: optional(activationField),
+  layer_norm_epsilon: optional(positive),
+  embd_pdrop: optional(rate),
+  resid_pdrop: optional(rate),
+  scale_attn_weights: optional(boolean),
+  scale_attn_by_inverse_layer_idx: optional(boolean),
+  tie_word_embeddings: optional(boolean),
+  ...tokenIds,
+});
+
+const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const { hiddenSize, numHeads, headDim, scaleAttention, scaleByLayer, residualDropout } = config;
+  const module = `transformer.h.${i}.attn`;
+  return compose(
+    linear(pass, { module: `${module}.c_attn`, transposed: true }),
+    splitColumns([hiddenSize, hiddenSize, hiddenSize]),
+    attention(pass, {
+      layer: i,
+      heads: numHeads,
+      kvHeads: numHeads,
+      headDim,
+      scale: (scaleAttention ? 1 / Math.sqrt(headDim) : 1) / (scaleByLayer ? i + 1 : 1),
+      window: 0,
+    }),
+    compose(
+      linear(pass, { module: `${module}.c_proj`, transposed: true }),
+      dropout(pass, `${module}.resid_dropout`, residualDropout),
+    ),
+  );
+};
+
+const mlp = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const module = `transformer.h.${i}.mlp`;
+  return compose(
+    linear(pass, { module: `${module}.c_fc`, transposed: true }),
+    activation(config.activation),
+    linear(pass, { module: `${module}.c_proj`, transposed: true }),
+    dropout(pass, `${module}.dropout`, config.residualDropout),
+  );
+};
+
+export const gpt2: Architecture<Gpt2Config> = {
+  name: 'gpt2',
+  modelTypes: ['gpt2'],
+  config: (raw, modelType) =>
+    pipe(
+      E.Do,
+      E.bind('f', () => decodeFields(fields)(raw)),
+      E.bind('heads', ({ f }) => headsOf({ hiddenSize: f.n_embd, numHeads: f.n_head, numKvHeads: f.n_head })),
+      E.map(({ f, heads }) => ({
+        architecture: 'gpt2',
+        modelType,
+        vocabSize: f.vocab_size,
+        hiddenSize: f.n_embd,
+        numLayers: f.n_layer,
+        ...heads,
+        maxPositions: f.n_positions,
+        tieWordEmbeddings: f.tie_word_embeddings ?? true,
+        ...namedTokenIds(f),
+        raw,
+        innerSize: f.n_inner ?? 4 * f.n_embd,
+        activation: f.activation_function ?? 'gelu_new',
+        layerNormEps: f.layer_norm_epsilon ?? 1e-5,
+        embeddingDropout: f.embd_pdrop ?? 0.1,
+        residualDropout: f.resid_pdrop ?? 0.1,
+        scaleAttention: f.scale_attn_weights ?? true,
+        scaleByLayer: f.scale_attn_by_inverse_layer_idx ?? false,
+      })),
+    ),
+  tensors: ({ vocabSize, maxPositions, hiddenSize, innerSize, numLayers, tieWordEmbeddings }) => [
+    embeddingSpec('transformer.wte', vocabSize, hiddenSize),
+    embeddingSpec('transformer.wpe', maxPositions, hiddenSize),
+    ...perLayer(numLayers, (i) => [
+      ...layerNormSpec(`transformer.h.${i}.ln_1`, hiddenSize),
+      ...conv1dSpec(`transformer.h.${i}.attn.c_attn`, hiddenSize, 3 * hiddenSize),
+      ...conv1dSpec(`transformer.h.${i}.attn.c_proj`, hiddenSize, hiddenSize),
+      ...layerNormSpec(`transformer.h.${i}.ln_2`, hiddenSize),
+      ...conv1dSpec(`transformer.h.${i}.mlp.c_fc`, hiddenSize, innerSize),
+      ...conv1dSpec(`transformer.h.${i}.mlp.c_proj`, innerSize, hiddenSize),
+    ]),
+    ...layerNormSpec('transformer.ln_f', hiddenSize),
+    ...headSpec(tieWordEmbeddings, vocabSize, hiddenSize),
+  ],
+  basePrefix: 'transformer.',
+  buffers: /\.attn\.(?:bias|masked_bias)$/,
+  embedding: 'transformer.wte',
+  body: (config, pass) =>
+    compose(
+      fanOut(compose(tokenEmbedding('transformer.wte'), neftune(pass)), positionEmbedding('transformer.wpe')),
+      total,
+      dropout(pass, 'transformer.drop', config.embeddingDropout),
+      mapLayers(config.numLayers, (i) =>
+        block(
+          pass,
+          compose(
+            residual(
+              compose(layerNorm(`transformer.h.${i}.ln_1`, config.layerNormEps), selfAttention(config, pass, i)),
+            ),
+            residual(compose(layerNorm(`transformer.h.${i}.ln_2`, config.layerNormEps), mlp(config, pass, i))),
+          ),
+        ),
+      ),
+    ),
+  tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
+  loraTargets: () => ['c_attn'],
+};

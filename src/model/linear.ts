@@ -1,0 +1,113 @@
+/** The one place where a weight matrix multiplies: dense or Conv1D, with or without a LoRA adapter. */
+import { clone } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { dropout } from './kernels/dropout.js';
+import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from './kernels/linear.js';
+import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
+import type { Gradients, Layer, Weights } from './layer.js';
+import { inactive, landedOn, passed } from './layer.js';
+import { adapterNames, adapterOptions } from './lora.js';
+import type { Pass } from './pass.js';
+import { dropoutSeed } from './pass.js';
+import { weightOf } from './weights.js';
+
+interface Projection {
+  /** Path of the module: its weight is `<module>.weight`, its bias, where the checkpoint has one, `<module>.bias`. */
+  readonly module: string;
+  /** The weight is stored [inputs, outputs] (GPT-2's Conv1D). */
+  readonly transposed?: boolean;
+}
+
+/** x [N, I] ↦ x·Wᵀ + b [N, O], and what the adapter of the module adds. */
+export const linear = (pass: Pass, { module, transposed = false }: Projection): Layer<Tensor, Tensor> => {
+  const adapter = adapterNames(module);
+  return (weights, x, wanted) =>
+    pass.lora !== undefined && adapter.a in weights
+      ? adapted(pass, module, transposed)(weights, x, wanted)
+      : dense(module, transposed)(weights, x, wanted);
+};
+
+const biasName = (module: string): string => `${module}.bias`;
+const weightName = (module: string): string => `${module}.weight`;
+
+const ownGradients = (
+  module: string,
+  transposed: boolean,
+  wanted: (name: string) => boolean,
+  weights: Weights,
+  x: Tensor | undefined,
+  dy: Tensor,
+): Gradients => ({
+  ...(x !== undefined && wanted(weightName(module))
+    ? { [weightName(module)]: linearGradWeight(x, dy, { transposed }) }
+    : {}),
+  ...(biasName(module) in weights && wanted(biasName(module)) ? { [biasName(module)]: columnSum(dy) } : {}),
+});
+
+const dense =
+  (module: string, transposed: boolean): Layer<Tensor, Tensor> =>
+  (weights, x, wanted) => {
+    const w = weightOf(weights, weightName(module));
+    const bias = weights[biasName(module)];
+    const y = multiply(x, w, bias, { transposed });
+    const trainsWeight = wanted.weight(weightName(module));
+    const trainsBias = bias !== undefined && wanted.weight(biasName(module));
+    if (!wanted.input && !trainsWeight && !trainsBias) return inactive(y);
+    const kept = trainsWeight ? clone(x) : undefined;
+    return passed(y, kept === undefined ? [] : [kept], (dy, onto) => {
+      const gradients = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
+      const dx = wanted.input ? linearGradInput(dy, w, onto, { transposed }) : undefined;
+      dy.dispose();
+      onto?.dispose();
+      return [gradients, dx];
+    });
+  };
+
+/** The fused adapter path: y = x·Wᵀ + b + scaling·(drop(x)·Aᵀ)·Bᵀ. */
+const adapted =
+  (pass: Pass, module: string, transposed: boolean): Layer<Tensor, Tensor> =>
+  (weights, x, wanted) => {
+    const names = adapterNames(module);
+    const w = weightOf(weights, weightName(module));
+    const bias = weights[biasName(module)];
+    const a = weightOf(weights, names.a);
+    const b = weightOf(weights, names.b);
+    const { scaling, rate } = adapterOptions(pass.lora, module, a);
+    const { training } = pass;
+    const drops = training !== undefined && rate > 0;
+    // The mask is drawn again on the way back, so the dropped copy need not be kept.
+    const drop = (value: Tensor): Tensor =>
+      drops ? dropout(value, { rate, seed: dropoutSeed(training, names.a), offset: 0 }) : clone(value);
+    const xDropped = drops ? drop(x) : undefined;
+    const { y, u } = loraLinear({ x, w, bias, a, b, xDropped }, { transposed, scaling });
+    xDropped?.dispose();
+    const trains = (name: string): boolean => name in weights && wanted.weight(name);
+    const trainsAdapter = trains(names.a) || trains(names.b);
+    if (!wanted.input && !trainsAdapter && !trains(weightName(module)) && !trains(biasName(module))) {
+      u.dispose();
+      return inactive(y);
+    }
+    const kept = clone(x);
+    return passed(y, [kept, u], (dy, onto) => {
+      const own = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
+      const read = drop(kept);
+      const { dA, dB, dx, dxDropped } = loraLinearGrad(
+        { dy, x: read, w, a, b, u },
+        { transposed, scaling, needInput: wanted.input, dropped: drops },
+      );
+      read.dispose();
+      dy.dispose();
+      const gradients: Record<string, Tensor> = { ...own };
+      for (const [name, gradient] of [
+        [names.a, dA],
+        [names.b, dB],
+      ] as const) {
+        if (wanted.weight(name)) gradients[name] = gradient;
+        else gradient.dispose();
+      }
+      if (dx === undefined) return [gradients, undefined];
+      const viaAdapter = dxDropped === undefined ? undefined : drop(dxDropped);
+      dxDropped?.dispose();
+      return [gradients, landedOn(landedOn(dx, viaAdapter), onto)];
+    });
+  };

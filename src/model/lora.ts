@@ -1,0 +1,221 @@
+/** LoRA as PEFT does it: which modules get an adapter, how it begins, by what factor it counts. */
+import * as E from 'fp-ts/lib/Either.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../errors.js';
+import { fatal } from '../errors.js';
+import {
+  boolean,
+  closed,
+  integer,
+  json,
+  list,
+  nonEmptyString,
+  oneOf,
+  option,
+  optional,
+  positiveInteger,
+  positiveNumber,
+  properFraction,
+} from '../formats/closed.js';
+import type { ClosedValue } from '../formats/closed.js';
+import { random } from '../seed.js';
+import type { TensorSpec } from './weights.js';
+
+const textOrList = json<string | ReadonlyArray<string>>(
+  t.union([t.string, t.readonlyArray(t.string)], 'a regular expression or a list of module names'),
+);
+const integerOrList = json<number | ReadonlyArray<number>>(
+  t.union([integer, t.readonlyArray(integer)], 'a layer number or a list of them'),
+);
+const pattern = (item: t.Type<number, unknown>) =>
+  json<Readonly<Record<string, number>>>(t.record(t.string, item, 'an object of module name → number'));
+
+/** PEFT's LoraConfig, names camelCased, its defaults. */
+export const LoraConfig = closed('LoraConfig', {
+  r: option(positiveInteger, 8, 'Rank of the adapter.'),
+  loraAlpha: option(positiveNumber, 8, 'The adapter counts loraAlpha / r times.'),
+  loraDropout: option(properFraction, 0, 'Dropout on what the adapter reads.'),
+  targetModules: optional(
+    textOrList,
+    "Modules that get an adapter: names, a regular expression of whole paths, or 'all-linear'. Default: by model type.",
+  ),
+  excludeModules: optional(textOrList, 'Modules that get none, whatever targetModules says.'),
+  bias: option(
+    oneOf('none', 'all', 'lora_only'),
+    'none',
+    'Biases that train too: none, all, or those of adapted modules.',
+  ),
+  fanInFanOut: option(boolean, false, 'Accepted and ignored: the layout of every weight is known.'),
+  useRslora: option(boolean, false, 'Count loraAlpha / √r times.'),
+  modulesToSave: optional(list(nonEmptyString), 'Modules that train whole and are saved with the adapter.'),
+  initLoraWeights: option(
+    json<boolean | 'gaussian'>(t.union([t.boolean, t.literal('gaussian')], 'true, false or "gaussian"')),
+    true,
+    'true: A uniform (Kaiming), B zero; gaussian: A normal, B zero; false: both uniform.',
+  ),
+  layersToTransform: optional(integerOrList, 'Only these layers get an adapter.'),
+  layersPattern: optional(textOrList, 'Name of the list of layers, if not the first numbered one.'),
+  rankPattern: option(pattern(positiveInteger), {}, 'Ranks of single modules, by name or regular expression.'),
+  alphaPattern: option(pattern(positiveNumber), {}, 'Alphas of single modules, by name or regular expression.'),
+});
+export type LoraConfig = ClosedValue<typeof LoraConfig>;
+
+export const adapterNames = (module: string): { readonly a: string; readonly b: string } => ({
+  a: `${module}.lora_A.weight`,
+  b: `${module}.lora_B.weight`,
+});
+
+const adapterEnding = /\.lora_[AB]\.weight$/;
+
+/** Whether the weight is one half of an adapter. */
+export const isAdapterName = (name: string): boolean => adapterEnding.test(name);
+
+/** The module that an adapter's weight belongs to. */
+export const adaptedModule = (name: string): string => name.replace(adapterEnding, '');
+
+/** PEFT matches a pattern as (^|.*\.)pattern$. */
+const fromPattern = (patterns: Readonly<Record<string, number>>, module: string, otherwise: number): number =>
+  Object.entries(patterns).find(([key]) => new RegExp(`^(?:.*\\.)?(?:${key})$`).test(module))?.[1] ?? otherwise;
+
+const rankOf = (config: LoraConfig, module: string): number => fromPattern(config.rankPattern, module, config.r);
+
+/** Factor and dropout of a module's adapter, whose rank is read off its weight a [r, I]. */
+export const adapterOptions = (
+  config: LoraConfig | undefined,
+  module: string,
+  a: Tensor,
+): { readonly scaling: number; readonly rate: number } => {
+  const [r = 1] = a.shape;
+  if (config === undefined) return { scaling: 1, rate: 0 };
+  const alpha = fromPattern(config.alphaPattern, module, config.loraAlpha);
+  return { scaling: config.useRslora ? alpha / Math.sqrt(r) : alpha / r, rate: config.loraDropout };
+};
+
+/** Path of the module a weight belongs to. */
+export const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
+
+const named = (module: string, names: ReadonlyArray<string>): boolean =>
+  names.some((name) => module === name || module.endsWith(`.${name}`));
+
+const regularExpression = (source: string): E.Either<FatalError, RegExp> =>
+  E.tryCatch(
+    () => new RegExp(`^(?:${source})$`),
+    (cause) => fatal('E_LORA_TARGET', `"${source}" is not a regular expression`, { cause, kind: 'usage' }),
+  );
+
+const layerNumber = (module: string, layersPattern: string | ReadonlyArray<string> | undefined): number | undefined => {
+  const lists = layersPattern === undefined ? [] : typeof layersPattern === 'string' ? [layersPattern] : layersPattern;
+  const expressions =
+    lists.length === 0
+      ? [/^.*?\.[^.]*\.(\d+)\./]
+      : lists.map((name) => new RegExp(`(?:^|^.*?\\.)(?:${name})\\.(\\d+)\\.`));
+  for (const expression of expressions) {
+    const number = expression.exec(module)?.[1];
+    if (number !== undefined) return Number(number);
+  }
+  return undefined;
+};
+
+/** A module that gets an adapter. */
+export interface Target {
+  readonly module: string;
+  readonly inputs: number;
+  readonly outputs: number;
+  readonly rank: number;
+}
+
+const targetOf = (config: LoraConfig, { name, shape, kind }: TensorSpec): Target => {
+  const module = moduleOf(name);
+  const [first = 0, second = 0] = shape;
+  const rank = rankOf(config, module);
+  return kind === 'conv1d'
+    ? { module, inputs: first, outputs: second, rank }
+    : { module, inputs: second, outputs: first, rank };
+};
+
+/**
+ * The modules that get an adapter, in the checkpoint's order. `E_LORA_TARGET` when there is none, when an expression is none, or
+ * when the options contradict each other.
+ */
+export const loraTargets = (
+  config: LoraConfig,
+  specs: ReadonlyArray<TensorSpec>,
+  defaults: ReadonlyArray<string> | undefined,
+  modelType: string,
+): E.Either<FatalError, ReadonlyArray<Target>> => {
+  const usage = (message: string, hint?: string): E.Either<FatalError, never> =>
+    E.left(fatal('E_LORA_TARGET', message, { kind: 'usage', ...(hint === undefined ? {} : { hint }) }));
+  const targets = config.targetModules ?? defaults;
+  if (targets === undefined)
+    return usage(`no default target modules are known for model type "${modelType}"`, 'give targetModules');
+  const wholeString = typeof targets === 'string' && targets.toLowerCase() !== 'all-linear';
+  if (wholeString && config.layersToTransform !== undefined)
+    return usage('layersToTransform needs targetModules as a list, not as a regular expression');
+  const expression = wholeString ? regularExpression(targets) : E.right(undefined);
+  if (E.isLeft(expression)) return expression;
+  const exclusion =
+    typeof config.excludeModules === 'string' ? regularExpression(config.excludeModules) : E.right(undefined);
+  if (E.isLeft(exclusion)) return exclusion;
+  const layers =
+    config.layersToTransform === undefined
+      ? undefined
+      : typeof config.layersToTransform === 'number'
+        ? [config.layersToTransform]
+        : config.layersToTransform;
+  const isTarget = (module: string, head: boolean): boolean => {
+    if (exclusion.right?.test(module) === true) return false;
+    if (Array.isArray(config.excludeModules) && named(module, config.excludeModules)) return false;
+    if (config.modulesToSave?.some((saved) => `.${module}.`.includes(`.${saved}.`)) === true) return false;
+    if (expression.right !== undefined) return expression.right.test(module);
+    if (typeof targets === 'string' ? head : !named(module, targets)) return false;
+    if (layers === undefined || layers.length === 0) return true;
+    const layer = layerNumber(module, config.layersPattern);
+    return layer !== undefined && layers.includes(layer);
+  };
+  const candidates = specs.filter(({ name }) => name.endsWith('.weight'));
+  const wrongKind = candidates.find(
+    ({ name, kind, head }) =>
+      kind === 'embedding' && typeof targets !== 'string' && isTarget(moduleOf(name), head ?? false),
+  );
+  if (wrongKind !== undefined)
+    return usage(`"${moduleOf(wrongKind.name)}" is an embedding`, 'list it in modulesToSave to train it whole');
+  const found = candidates
+    .filter(
+      ({ name, kind, head }) => (kind === 'linear' || kind === 'conv1d') && isTarget(moduleOf(name), head ?? false),
+    )
+    .map((spec) => targetOf(config, spec));
+  if (found.length > 0) return E.right(found);
+  const modules = [
+    ...new Set(candidates.filter(({ kind }) => kind !== 'norm').map(({ name }) => moduleOf(name).replace(/^.*\./, ''))),
+  ];
+  return usage(
+    `no module of the model matches targetModules ${JSON.stringify(targets)}`,
+    `modules are named ${modules.join(', ')}`,
+  );
+};
+
+/** The first values of a new adapter's halves, A [r, inputs] and B [outputs, r]; the same for the same seed and module. */
+export const initialAdapter = (
+  { initLoraWeights }: LoraConfig,
+  { module, inputs, outputs, rank }: Target,
+  seed: number,
+): { readonly a: Float32Array; readonly b: Float32Array } => {
+  const draws = (half: number): ReturnType<typeof random> =>
+    random(seed, 'init', half, ...Array.from(module, (letter) => letter.charCodeAt(0)));
+  const fill = (size: number, draw: () => number): Float32Array => Float32Array.from({ length: size }, draw);
+  const first = draws(0);
+  const second = draws(1);
+  // torch's kaiming_uniform with a = √5 is uniform in ±1/√(fan in).
+  const uniform = (source: typeof first, fanIn: number) => (): number => (2 * source.uniform() - 1) / Math.sqrt(fanIn);
+  const a =
+    initLoraWeights === 'gaussian'
+      ? fill(rank * inputs, () => first.normal() / rank)
+      : fill(rank * inputs, uniform(first, inputs));
+  const b = initLoraWeights === false ? fill(outputs * rank, uniform(second, rank)) : new Float32Array(outputs * rank);
+  return { a, b };
+};
+
+/** Whether `modulesToSave` names the module (PEFT: its path ends so). */
+export const isSavedModule = (config: LoraConfig, module: string): boolean =>
+  config.modulesToSave !== undefined && named(module, config.modulesToSave);

@@ -1,0 +1,44 @@
+import * as E from 'fp-ts/lib/Either.js';
+import type { FatalError } from '../errors.js';
+import { matchTensors } from './architectures.js';
+import type { ModelConfig } from './config.js';
+import type { Weights } from './layer.js';
+import type { LoraConfig } from './lora.js';
+
+/**
+ * A causal language model: weights under transformers' names, those of a LoRA adapter beside them under PEFT's names without
+ * its prefix (`model.layers.0.self_attn.q_proj.lora_A.weight`).
+ */
+export interface CausalLM {
+  readonly config: ModelConfig;
+  readonly weights: Weights;
+  /** Names of the weights that get gradients. */
+  readonly trainable: ReadonlyArray<string>;
+  /** Options of the adapter in `weights`; absent: adapters there are left out of every pass. */
+  readonly lora?: LoraConfig;
+}
+
+/**
+ * The model of a configuration and its weights, all of which train. Names may lack the base prefix; what the model has no use
+ * for is left out (and stays the caller's). `E_WEIGHTS_MISSING`, `E_WEIGHTS_SHAPE`.
+ */
+export const makeCausalLm = (config: ModelConfig, weights: Weights): E.Either<FatalError, CausalLM> => {
+  const stored = Object.entries(weights).map(([name, { shape }]) => ({ name, shape }));
+  return E.Functor.map(matchTensors(config, stored), ({ tensors }) => ({
+    config,
+    weights: Object.fromEntries(
+      tensors.flatMap(({ stored: key, name }) => {
+        const tensor = weights[key];
+        return tensor === undefined ? [] : [[name, tensor] as const];
+      }),
+    ),
+    trainable: tensors.map(({ name }) => name),
+  }));
+};
+
+/** The same model, of which only `names` train; a RangeError for a name that it has not. */
+export const training = (model: CausalLM, names: ReadonlyArray<string>): CausalLM => {
+  const unknown = names.find((name) => !(name in model.weights));
+  if (unknown !== undefined) throw new RangeError(`the model has no weight "${unknown}"`);
+  return { ...model, trainable: names };
+};

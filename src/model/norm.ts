@@ -1,0 +1,102 @@
+import { clone, reshape } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { layerNorm as normLayer, layerNormGrad } from './kernels/layerNorm.js';
+import type { NormGrads } from './kernels/layerNorm.js';
+import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';
+import type { RmsNormAttrs } from './kernels/rmsNorm.js';
+import type { Gradients, Layer } from './layer.js';
+import { inactive, passed } from './layer.js';
+import { weightOf } from './weights.js';
+
+/** Hands on the gradients that were wanted and frees the others. */
+const sorted = (
+  { dx, dGain, dBias }: NormGrads,
+  names: { readonly gain: string; readonly bias: string },
+  wanted: { readonly weight: (name: string) => boolean; readonly input: boolean },
+): readonly [Gradients, Tensor | undefined] => {
+  const gradients: Record<string, Tensor> = {};
+  const keep = (name: string, gradient: Tensor | undefined): void => {
+    if (gradient === undefined) return;
+    if (wanted.weight(name)) gradients[name] = gradient;
+    else gradient.dispose();
+  };
+  keep(names.gain, dGain);
+  keep(names.bias, dBias);
+  if (!wanted.input) dx.dispose();
+  return [gradients, wanted.input ? dx : undefined];
+};
+
+/** Layer norm with the gain `<module>.weight` and, where the checkpoint has one, the bias `<module>.bias`. */
+export const layerNorm =
+  (module: string, eps: number): Layer<Tensor, Tensor> =>
+  (weights, x, wanted) => {
+    const names = { gain: `${module}.weight`, bias: `${module}.bias` };
+    const gain = weightOf(weights, names.gain);
+    const bias = weights[names.bias];
+    const { y, mean, rstd } = normLayer(x, gain, bias, eps);
+    const needWeights = wanted.weight(names.gain) || (bias !== undefined && wanted.weight(names.bias));
+    if (!wanted.input && !needWeights) {
+      mean.dispose();
+      rstd.dispose();
+      return inactive(y);
+    }
+    const kept = clone(x);
+    return passed(y, [kept, mean, rstd], (dy, dResidual) => {
+      const grads = layerNormGrad(
+        { dy, x: kept, gain, mean, rstd, dResidual },
+        { hasBias: bias !== undefined, needWeights },
+      );
+      dy.dispose();
+      dResidual?.dispose();
+      return sorted(grads, names, wanted);
+    });
+  };
+
+/** RMS norm with the gain `<module>.weight`. */
+export const rmsNorm =
+  (module: string, { eps, offset }: RmsNormAttrs): Layer<Tensor, Tensor> =>
+  (weights, x, wanted) => {
+    const names = { gain: `${module}.weight`, bias: '' };
+    const gain = weightOf(weights, names.gain);
+    const { y, rstd } = normRms(x, gain, { eps, offset });
+    const needWeights = wanted.weight(names.gain);
+    if (!wanted.input && !needWeights) {
+      rstd.dispose();
+      return inactive(y);
+    }
+    const kept = clone(x);
+    return passed(y, [kept, rstd], (dy, dResidual) => {
+      const grads = rmsNormGrad({ dy, x: kept, gain, rstd, dResidual }, { offset, needWeights });
+      dy.dispose();
+      dResidual?.dispose();
+      return sorted(grads, names, wanted);
+    });
+  };
+
+/** The layer on every head by itself: [N, heads · headDim] seen as [N · heads, headDim]. */
+export const perHead =
+  (headDim: number, layer: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
+  (weights, x, wanted) => {
+    const { shape } = x;
+    const heads = (tensor: Tensor): Tensor => reshape(tensor, [tensor.size / headDim, headDim]);
+    const joined = (tensor: Tensor): Tensor => reshape(tensor, shape);
+    const moved = (tensor: Tensor, change: (tensor: Tensor) => Tensor): Tensor => {
+      const changed = change(tensor);
+      tensor.dispose();
+      return changed;
+    };
+    const split = heads(x);
+    const inner = layer(weights, split, wanted);
+    split.dispose();
+    const value = moved(inner.value, joined);
+    if (!inner.active) return inactive(value);
+    return {
+      value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        const [gradients, dx] = inner.pullback(moved(dOutput, heads), onto && moved(onto, heads));
+        return [gradients, dx && moved(dx, joined)];
+      },
+      drop: inner.drop,
+    };
+  };

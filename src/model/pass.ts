@@ -1,0 +1,41 @@
+/** What one pass through a model is given besides weights and tokens. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Layer, Value } from './layer.js';
+import { checkpoint } from './layer.js';
+import type { KvCache } from './cachedAttention.js';
+import type { LoraConfig } from './lora.js';
+import { random } from '../seed.js';
+import type { Sequence } from './sequence.js';
+
+export interface Pass {
+  readonly sequence: Sequence;
+  /** The adapter that linear layers apply where they find its weights; absent: none. */
+  readonly lora?: LoraConfig | undefined;
+  /** Present while training: dropout and NEFTune are on. */
+  readonly training?: Training | undefined;
+  readonly checkpointing?: boolean | undefined;
+  /** Present while generating: keys and values of earlier tokens. */
+  readonly cache?: KvCache | undefined;
+}
+
+export interface Training {
+  readonly seed: number;
+  /** Tells the draws of one micro-batch from another's. */
+  readonly step: number;
+  /** False switches the model's own dropouts off (the adapter's stays). */
+  readonly dropout: boolean;
+  readonly neftuneNoiseAlpha?: number | undefined;
+  /** [N, C], added to the embeddings in place of drawn noise. */
+  readonly neftuneNoise?: Tensor | undefined;
+}
+
+/** A block of the model: checkpointed if the pass says so. */
+export const block = <A extends Value, B extends Value>({ checkpointing }: Pass, layer: Layer<A, B>): Layer<A, B> =>
+  checkpointing === true ? checkpoint(layer) : layer;
+
+/** The uint32 seed of a dropout at a named site: the same when a checkpointed block runs again. */
+export const dropoutSeed = ({ seed, step }: Training, site: string): number => {
+  let hash = 0x811c9dc5; // FNV-1a
+  for (let i = 0; i < site.length; i++) hash = Math.imul(hash ^ site.charCodeAt(i), 0x01000193);
+  return random(seed, 'dropout', step, hash >>> 0).below(0x1_0000_0000);
+};

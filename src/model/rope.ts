@@ -1,0 +1,221 @@
+/** Rotary positions: which angles each position turns by, under every scaling that config.json may ask for. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import { tensor2d } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../errors.js';
+import { boolean, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
+import type { RawConfig } from './config.js';
+import { rope as turn } from './kernels/rope.js';
+import type { Layer } from './layer.js';
+import { inactive, landedOn, passed } from './layer.js';
+
+export interface RopeConfig {
+  readonly theta: number;
+  /** How many entries of each head turn. */
+  readonly rotaryDim: number;
+  readonly maxPositions: number;
+  readonly scaling: RopeScaling;
+}
+
+export type RopeScaling =
+  | { readonly kind: 'default' }
+  | { readonly kind: 'linear' | 'dynamic'; readonly factor: number }
+  | {
+      readonly kind: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositions: number;
+    }
+  | {
+      readonly kind: 'yarn';
+      readonly factor: number;
+      readonly originalMaxPositions: number;
+      readonly attentionFactor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      readonly truncate: boolean;
+    };
+
+const scalingFields = t.type({
+  rope_theta: optional(positive),
+  partial_rotary_factor: optional(positive),
+  rope_type: optional(t.string),
+  type: optional(t.string),
+  factor: optional(positive),
+  low_freq_factor: optional(positive),
+  high_freq_factor: optional(positive),
+  original_max_position_embeddings: optional(positiveInteger),
+  attention_factor: optional(positive),
+  mscale: optional(positive),
+  mscale_all_dim: optional(positive),
+  beta_fast: optional(positive),
+  beta_slow: optional(positive),
+  truncate: optional(boolean),
+});
+type ScalingFields = t.TypeOf<typeof scalingFields>;
+
+const kinds = ['default', 'linear', 'dynamic', 'llama3', 'yarn'];
+
+const scalingOf = (fields: Partial<ScalingFields>, maxPositions: number): E.Either<FatalError, RopeScaling> => {
+  const kind = fields.rope_type ?? fields.type ?? 'default';
+  const { factor } = fields;
+  const original = fields.original_max_position_embeddings ?? maxPositions;
+  const needs = (name: string): E.Either<FatalError, never> =>
+    E.left(unfit(`rope_scaling.${name}`, `a number, for rope_type "${kind}"`, null));
+  switch (kind) {
+    case 'default':
+      return E.right({ kind });
+    case 'linear':
+    case 'dynamic':
+      return typeof factor === 'number' ? E.right({ kind, factor }) : needs('factor');
+    case 'llama3': {
+      const { low_freq_factor: low, high_freq_factor: high } = fields;
+      if (typeof factor !== 'number') return needs('factor');
+      if (typeof low !== 'number') return needs('low_freq_factor');
+      if (typeof high !== 'number') return needs('high_freq_factor');
+      return E.right({ kind, factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositions: original });
+    }
+    case 'yarn': {
+      const stretch = factor ?? maxPositions / original;
+      const magnitude = (m: number): number => (stretch <= 1 ? 1 : 0.1 * m * Math.log(stretch) + 1);
+      const { mscale, mscale_all_dim: all } = fields;
+      const inferred =
+        typeof mscale === 'number' && typeof all === 'number' ? magnitude(mscale) / magnitude(all) : magnitude(1);
+      return E.right({
+        kind,
+        factor: stretch,
+        originalMaxPositions: original,
+        attentionFactor: fields.attention_factor ?? inferred,
+        betaFast: fields.beta_fast ?? 32,
+        betaSlow: fields.beta_slow ?? 1,
+        truncate: fields.truncate ?? true,
+      });
+    }
+    default:
+      return E.left(unfit('rope_scaling.rope_type', `one of ${kinds.join(', ')}`, kind));
+  }
+};
+
+const ropeFields = t.type({
+  rope_theta: optional(positive),
+  partial_rotary_factor: optional(positive),
+  // transformers 5 writes all of it under rope_parameters.
+  rope_scaling: optional(scalingFields),
+  rope_parameters: optional(scalingFields),
+});
+
+/** The rotary part of a config.json, in its old form (rope_theta, rope_scaling) or its new (rope_parameters). */
+export const ropeConfig = (
+  raw: RawConfig,
+  { headDim, maxPositions, partial = 1 }: { headDim: number; maxPositions: number; partial?: number },
+): E.Either<FatalError, RopeConfig> =>
+  pipe(
+    decodeFields(ropeFields)(raw),
+    E.flatMap((fields) => {
+      const scaling: Partial<ScalingFields> = fields.rope_parameters ?? fields.rope_scaling ?? {};
+      const part = scaling.partial_rotary_factor ?? fields.partial_rotary_factor ?? partial;
+      const rotaryDim = Math.floor(headDim * part);
+      if (rotaryDim % 2 !== 0 || rotaryDim > headDim)
+        return E.left(unfit('partial_rotary_factor', `an even part of head_dim ${headDim}`, part));
+      return pipe(
+        scalingOf(scaling, maxPositions),
+        E.map((known) => ({
+          theta: scaling.rope_theta ?? fields.rope_theta ?? 10_000,
+          rotaryDim,
+          maxPositions,
+          scaling: known,
+        })),
+      );
+    }),
+  );
+
+/** Angle a position, for each of the rotaryDim / 2 pairs; and what cos and sin are multiplied by. */
+export const inverseFrequencies = (
+  { theta, rotaryDim, maxPositions, scaling }: RopeConfig,
+  length: number,
+): { readonly frequencies: Float64Array; readonly magnitude: number } => {
+  const half = rotaryDim / 2;
+  const base = (root: number): Float64Array =>
+    Float64Array.from({ length: half }, (_, i) => root ** ((-2 * i) / rotaryDim));
+  switch (scaling.kind) {
+    case 'default':
+      return { frequencies: base(theta), magnitude: 1 };
+    case 'linear':
+      return { frequencies: base(theta).map((f) => f / scaling.factor), magnitude: 1 };
+    case 'dynamic': {
+      // NTK-aware: past the trained length the base grows with the length at hand.
+      const longest = Math.max(length, maxPositions);
+      const stretched = (scaling.factor * longest) / maxPositions - (scaling.factor - 1);
+      return { frequencies: base(theta * stretched ** (rotaryDim / (rotaryDim - 2))), magnitude: 1 };
+    }
+    case 'llama3': {
+      const { factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositions: original } = scaling;
+      return {
+        frequencies: base(theta).map((f) => {
+          const wavelength = (2 * Math.PI) / f;
+          if (wavelength < original / high) return f;
+          if (wavelength > original / low) return f / factor;
+          const smooth = (original / wavelength - low) / (high - low);
+          return ((1 - smooth) * f) / factor + smooth * f;
+        }),
+        magnitude: 1,
+      };
+    }
+    case 'yarn': {
+      // Peng et al. 2023, as transformers writes it.
+      const { factor, originalMaxPositions: original, betaFast, betaSlow, truncate } = scaling;
+      const turns = (rotations: number): number =>
+        (rotaryDim * Math.log(original / (rotations * 2 * Math.PI))) / (2 * Math.log(theta));
+      const low = Math.max(truncate ? Math.floor(turns(betaFast)) : turns(betaFast), 0);
+      const high = Math.min(truncate ? Math.ceil(turns(betaSlow)) : turns(betaSlow), rotaryDim - 1);
+      const span = high === low ? 0.001 : high - low;
+      return {
+        frequencies: base(theta).map((f, i) => {
+          const interpolated = Math.min(1, Math.max(0, (i - low) / span));
+          return (f / factor) * interpolated + f * (1 - interpolated);
+        }),
+        magnitude: scaling.attentionFactor,
+      };
+    }
+  }
+};
+
+/** cos and sin of every position's angles, [N, rotaryDim / 2] each. */
+export const rotaryAngles = (
+  config: RopeConfig,
+  positionIds: Int32Array,
+): { readonly cos: Tensor; readonly sin: Tensor } => {
+  const half = config.rotaryDim / 2;
+  const length = positionIds.reduce((longest, position) => Math.max(longest, position + 1), 0);
+  const { frequencies, magnitude } = inverseFrequencies(config, length);
+  // Angles are float32 products in the reference; large positions show the difference.
+  const angles = Float32Array.from({ length: positionIds.length * half }, (_, i) =>
+    Math.fround((positionIds[Math.floor(i / half)] ?? 0) * Math.fround(frequencies[i % half] ?? 0)),
+  );
+  const table = (f: (angle: number) => number): Tensor =>
+    tensor2d(
+      angles.map((angle) => f(angle) * magnitude),
+      [positionIds.length, half],
+    );
+  return { cos: table(Math.cos), sin: table(Math.sin) };
+};
+
+/** Turns each head of x [N, heads · headDim] by its position's angles. */
+export const rotary =
+  (
+    angles: { readonly cos: Tensor; readonly sin: Tensor },
+    { heads, headDim, rotaryDim }: { readonly heads: number; readonly headDim: number; readonly rotaryDim: number },
+  ): Layer<Tensor, Tensor> =>
+  (_weights, x, wanted) => {
+    const attrs = { heads, headDim, rotaryDim };
+    const y = turn({ x, ...angles }, { ...attrs, inverse: false });
+    if (!wanted.input) return inactive(y);
+    return passed(y, [], (dy, onto) => {
+      const dx = turn({ x: dy, ...angles }, { ...attrs, inverse: true });
+      dy.dispose();
+      return [{}, landedOn(dx, onto)];
+    });
+  };

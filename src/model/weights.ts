@@ -1,0 +1,67 @@
+/** Named weights: names are the checkpoint's own. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Weights } from './layer.js';
+
+/** The weight, or a RangeError: names were checked when the model was made. */
+export const weightOf = (weights: Weights, name: string): Tensor => {
+  const weight = weights[name];
+  if (weight === undefined) throw new RangeError(`the model has no weight "${name}"`);
+  return weight;
+};
+
+/** What a tensor of a checkpoint is, and so how it trains: norms and biases do not decay, linear maps take adapters. */
+export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'norm' | 'bias';
+
+/** A tensor that a checkpoint of some architecture must hold. */
+export interface TensorSpec {
+  readonly name: string;
+  readonly shape: ReadonlyArray<number>;
+  readonly kind: TensorKind;
+  /** The output head: adapters leave it alone unless it is named. */
+  readonly head?: boolean;
+}
+
+/** nn.Linear: weight [outputs, inputs]. */
+export const linearSpec = (
+  module: string,
+  outputs: number,
+  inputs: number,
+  bias: boolean,
+): ReadonlyArray<TensorSpec> => [
+  { name: `${module}.weight`, shape: [outputs, inputs], kind: 'linear' },
+  ...(bias ? [{ name: `${module}.bias`, shape: [outputs], kind: 'bias' } as const] : []),
+];
+
+/** GPT-2's Conv1D: weight [inputs, outputs]. */
+export const conv1dSpec = (module: string, inputs: number, outputs: number): ReadonlyArray<TensorSpec> => [
+  { name: `${module}.weight`, shape: [inputs, outputs], kind: 'conv1d' },
+  { name: `${module}.bias`, shape: [outputs], kind: 'bias' },
+];
+
+export const embeddingSpec = (module: string, rows: number, width: number): TensorSpec => ({
+  name: `${module}.weight`,
+  shape: [rows, width],
+  kind: 'embedding',
+});
+
+export const rmsNormSpec = (module: string, width: number): TensorSpec => ({
+  name: `${module}.weight`,
+  shape: [width],
+  kind: 'norm',
+});
+
+export const layerNormSpec = (module: string, width: number, bias = true): ReadonlyArray<TensorSpec> => [
+  { name: `${module}.weight`, shape: [width], kind: 'norm' },
+  ...(bias ? [{ name: `${module}.bias`, shape: [width], kind: 'norm' } as const] : []),
+];
+
+/** An output head of its own: nothing where the model ties it to the embedding. */
+export const headSpec = (tied: boolean, vocabSize: number, width: number, bias = false): ReadonlyArray<TensorSpec> => [
+  ...(tied ? [] : [{ name: 'lm_head.weight', shape: [vocabSize, width], kind: 'linear', head: true } as const]),
+  ...(bias ? [{ name: 'lm_head.bias', shape: [vocabSize], kind: 'bias', head: true } as const] : []),
+];
+
+export const perLayer = (
+  numLayers: number,
+  specs: (index: number) => ReadonlyArray<TensorSpec>,
+): ReadonlyArray<TensorSpec> => Array.from({ length: numLayers }, (_, i) => specs(i)).flat();
