@@ -1,83 +1,115 @@
-// Compiles the C++ tests of the kernels for every instruction set and runs them where the processor can.
-//   node native/test.mjs [name …] [--isa=avx2] [--sanitize=address|thread|undefined] [--bench]
-// A test is kernels/<name>_test.cc with a main of its own; it is linked with those kernels whose RX_FILL(name) it mentions.
+// Compiles the C++ tests and runs them.
+//   node native/test.mjs [name …] [--isa=avx2] [--sanitize=address|thread|undefined] [--bench] [-- arguments of the tests]
+// cc/kernels/<name>_test.cc is compiled once an instruction set and linked with those kernels whose RX_FILL(name) it mentions;
+// cc/<name>_test.cc is linked with the kernels of all instruction sets. --bench takes <name>_bench.cc instead.
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { cpuFlags, isas } from './isas.mjs';
+import { findCompiler, inParallel, instructionSets, units, writeKernelList } from './build.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const cc = join(here, 'cc');
 const kernels = join(cc, 'kernels');
 
-const words = process.argv.slice(2);
+const [words, passed] = [process.argv.slice(2), []];
+if (words.includes('--')) passed.push(...words.splice(words.indexOf('--')).slice(1));
 const option = (name) => words.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3);
 const sanitize = option('sanitize');
-const onlyIsa = option('isa');
-const bench = words.includes('--bench');
+const suffix = words.includes('--bench') ? '_bench.cc' : '_test.cc';
 const wanted = words.filter((word) => !word.startsWith('--'));
-const compiler = process.env.CXX ?? 'g++';
 
-const suffix = bench ? '_bench.cc' : '_test.cc';
-const sources = readdirSync(kernels).filter((file) => file.endsWith('.cc'));
-const tests = sources.filter((file) => file.endsWith(suffix) && (wanted.length === 0 || wanted.includes(file.slice(0, -suffix.length))));
-const shared = ['pool.cc', 'scratch.cc', 'pages.cc'];
-const headers = [cc, kernels].flatMap((dir) => readdirSync(dir).filter((file) => file.endsWith('.h')).map((file) => join(dir, file)));
-const newestHeader = Math.max(...headers.map((file) => statSync(file).mtimeMs), statSync(join(here, 'isas.mjs')).mtimeMs);
+const compiler = findCompiler();
+if (compiler === undefined) {
+  console.log('no C++ compiler (g++ or clang++) found: the C++ tests were not run');
+  process.exit(0);
+}
 
 const flags = [
-  '-std=c++17', '-fPIC', '-pthread', '-fno-math-errno', '-fno-trapping-math', '-Wall', '-Wextra', '-Wno-psabi', '-Wno-unused-function',
+  '-std=c++17', '-fPIC', '-pthread', '-fno-math-errno', '-Wall', '-Wextra', '-Wno-psabi', '-Wno-unused-function',
   // GCC 12 reports the deliberately undefined operands inside its own AVX-512 headers
   '-Wno-uninitialized', '-Wno-maybe-uninitialized',
   ...(sanitize === undefined ? ['-O2'] : ['-O1', '-g', '-fno-omit-frame-pointer', `-fsanitize=${sanitize}`, '-fno-sanitize-recover=all']),
 ];
+const buildFolder = join(here, 'build', 'test');
+mkdirSync(buildFolder, { recursive: true });
+writeKernelList(buildFolder);
 
-const run = promisify(execFile);
 const call = async (args) => {
-  const { stderr } = await run(compiler, args, { maxBuffer: 1 << 26 }).catch(({ stderr }) => {
-    process.stderr.write(stderr);
+  try {
+    const { stderr } = await promisify(execFile)(compiler.path, args, { maxBuffer: 1 << 26 });
+    if (stderr) process.stderr.write(stderr);
+  } catch (error) {
+    process.stderr.write(error.stderr ?? String(error));
     process.exit(1);
-  });
-  if (stderr) process.stderr.write(stderr);
+  }
 };
-const stale = (target, source) =>
-  !existsSync(target) || statSync(target).mtimeMs < Math.max(statSync(source).mtimeMs, newestHeader);
 
-const compile = async (isa, source, target) => {
-  if (!stale(target, source)) return;
-  const extra = isa.extra?.[basename(source, '.cc')]?.flags ?? [];
-  await call([...flags, ...isa.flags, ...extra, `-DRX_ISA=${isa.name}`, '-c', source, '-o', target]);
+const headers = [cc, kernels].flatMap((folder) => readdirSync(folder).filter((file) => file.endsWith('.h')).map((file) => join(folder, file)));
+const changed = (file) => statSync(file).mtimeMs;
+const newestHeader = Math.max(...headers.map(changed), changed(join(here, 'build.mjs')), changed(join(here, 'test.mjs')));
+
+/** The object of a source for an instruction set, compiled when it is older than the source or any header. */
+const objectOf = async (source, set) => {
+  const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}`);
+  mkdirSync(folder, { recursive: true });
+  const target = join(folder, `${basename(source, '.cc')}.o`);
+  if (!existsSync(target) || changed(target) < Math.max(changed(source), newestHeader))
+    await call([...flags, ...(instructionSets[set] ?? []), `-I${buildFolder}`, `-I${cc}`, `-DRX_ISA=${set}`, '-c', source, '-o', target]);
+  return target;
 };
+const objectsOf = async (pairs) => {
+  const objects = [];
+  await inParallel(pairs.map(([source, set], i) => async () => { objects[i] = await objectOf(source, set); }), 2);
+  return objects;
+};
+
+const has = (() => {
+  try {
+    return new Set(/^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.trim().split(/\s+/) ?? []);
+  } catch {
+    return new Set();
+  }
+})();
+const needs = (set) =>
+  (instructionSets[set] ?? []).filter((flag) => /^-m(avx|fma)/.test(flag)).map((flag) => flag.slice(2).replace('avx512bf16', 'avx512_bf16'));
 
 let failures = 0;
-const has = cpuFlags();
-for (const isa of isas) {
-  if (onlyIsa !== undefined && isa.name !== onlyIsa) continue;
-  const out = join(here, 'build', 'test', `${isa.name}${sanitize === undefined ? '' : `-${sanitize}`}`);
-  mkdirSync(out, { recursive: true });
-  for (const test of tests) {
-    const name = test.slice(0, -suffix.length);
-    const needed = [...readFileSync(join(kernels, test), 'utf8').matchAll(/RX_FILL\((\w+)\)/g)].map((match) => `${match[1]}.cc`);
-    const parts = [...shared.map((file) => join(cc, file)), ...[...new Set(needed), test].map((file) => join(kernels, file))];
-    const objects = parts.map((source) => join(out, `${basename(source, '.cc')}.o`));
-    for (const [i, source] of parts.entries()) await compile(isa, source, objects[i]);
-    const program = join(out, basename(test, '.cc'));
-    await call([...flags, ...objects, '-o', program]);
-    if (isa.cpu.some((flag) => !has.has(flag))) {
-      console.log(`${isa.name} ${name}: compiled, not run: this processor lacks ${isa.cpu.filter((flag) => !has.has(flag)).join(', ')}`);
-      continue;
-    }
-    const started = performance.now();
-    const { status, signal } = spawnSync(program, words.filter((word) => /^--[0-9]/.test(word)), { stdio: 'inherit' });
-    const ok = status === 0;
-    if (!ok) failures++;
-    console.log(`${isa.name} ${name}: ${ok ? 'ok' : `FAILED (${signal ?? status})`} ${((performance.now() - started) / 1000).toFixed(1)} s`);
+let found = 0;
+const runOne = async (title, test, pairs, set) => {
+  found++;
+  const program = join(dirname(await objectOf(test, set)), basename(test, '.cc'));
+  await call([...flags, ...(await objectsOf([...pairs, [test, set]])), '-o', program]);
+  const lacking = needs(set).filter((flag) => !has.has(flag));
+  if (lacking.length > 0) {
+    console.log(`${title}: compiled, not run: this processor lacks ${lacking.join(', ')}`);
+    return;
   }
+  const started = performance.now();
+  const { status, signal } = spawnSync(program, passed, { stdio: 'inherit' });
+  if (status !== 0) failures++;
+  console.log(`${title}: ${status === 0 ? 'ok' : `FAILED (${signal ?? status})`} ${((performance.now() - started) / 1000).toFixed(1)} s`);
+};
+
+const testsIn = (folder) =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith(suffix) && (wanted.length === 0 || wanted.includes(file.slice(0, -suffix.length))))
+    .map((file) => join(folder, file));
+const core = ['pool.cc', 'scratch.cc', 'pages.cc'].map((file) => [join(cc, file), 'base']);
+
+const sets = Object.keys(instructionSets).filter((set) => set !== 'avx512bf16' && (option('isa') ?? set) === set);
+for (const set of sets.reverse())
+  for (const test of testsIn(kernels)) {
+    const mentioned = [...readFileSync(test, 'utf8').matchAll(/RX_FILL\((\w+)\)/g)].map(([, name]) => join(kernels, `${name}.cc`));
+    await runOne(`${set} ${basename(test, suffix)}`, test, [...core, ...[...new Set(mentioned)].map((source) => [source, set])], set);
+  }
+for (const test of testsIn(cc)) {
+  const all = units().filter(([, set]) => set !== 'base').map(([source, set]) => [join(cc, source), set]);
+  await runOne(basename(test, suffix), test, [...core, [join(cc, 'dispatch.cc'), 'base'], ...all], 'base');
 }
-if (tests.length === 0) {
-  console.error(`no test ${wanted.join(', ')}`);
+if (found === 0) {
+  console.error(`no ${suffix} called ${wanted.join(', ')}`);
   failures++;
 }
 process.exitCode = failures === 0 ? 0 : 1;
