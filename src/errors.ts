@@ -93,3 +93,14 @@ export const render = (error: DataError | FatalError | Warning): string => {
   if (details.hint !== undefined) lines.push(`  try:      ${details.hint}`);
   return lines.join('\n');
 };
+
+/** The value of a task as a Promise, its Left thrown: for scripts. */
+export const orThrow = async <A>(
+  task: () => Promise<
+    { readonly _tag: 'Left'; readonly left: FatalError } | { readonly _tag: 'Right'; readonly right: A }
+  >,
+): Promise<A> => {
+  const result = await task();
+  if (result._tag === 'Left') throw result.left;
+  return result.right;
+};
