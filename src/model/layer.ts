@@ -161,7 +161,8 @@ export function compose<A, B extends Value, C extends Value, D extends Value, E 
 ): Layer<A, E>;
 export function compose<B extends Value>(...layers: ReadonlyArray<Layer<B, B>>): Layer<B, B>;
 export function compose(...layers: ReadonlyArray<Layer<Value, Value>>): Layer<Value, Value> {
-  return layers.reduce((composed, layer) => then(composed, layer), identity);
+  const [first, ...others] = layers;
+  return others.reduce((composed, layer) => then(composed, layer), first ?? identity);
 }
 
 /** The input. */
