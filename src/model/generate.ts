@@ -1,0 +1,114 @@
+/** Greedy and sampled decoding over a cache of keys and values. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { random } from '../seed.js';
+import { makeKvCache } from './cachedAttention.js';
+import { logitsOf } from './causalLm.js';
+import type { CausalLM } from './model.js';
+
+export interface GenerateOptions {
+  /** Tokens to give at most; default 256, and never more than the model has positions for. */
+  readonly maxNewTokens?: number;
+  /** Generation ends with one of these, which is given too. Default: the model's own end-of-sequence ids. */
+  readonly stopIds?: ReadonlyArray<number>;
+  /** 0 (default): the likeliest id each time. Above: draw from the distribution with logits divided by it. */
+  readonly temperature?: number;
+  /** Draw among the k likeliest only. Default: all. */
+  readonly topK?: number;
+  /** Draw among the likeliest that together have this probability. Default 1: all. */
+  readonly topP?: number;
+  /** Ids read or given so far: positive logits are divided by it, negative ones multiplied (Keskar et al. 2019). Default 1. */
+  readonly repetitionPenalty?: number;
+  /** Seed of the draws; default 0. */
+  readonly seed?: number;
+}
+
+const likeliest = (logits: Float32Array): number => {
+  let best = 0;
+  for (let id = 1; id < logits.length; id++) if ((logits[id] ?? -Infinity) > (logits[best] ?? -Infinity)) best = id;
+  return best;
+};
+
+/** Lowers the logits of ids seen, as transformers does. */
+export const penalised = (logits: Float32Array, seen: Iterable<number>, penalty: number): Float32Array => {
+  const changed = Float32Array.from(logits);
+  for (const id of new Set(seen)) {
+    const logit = changed[id];
+    if (logit !== undefined) changed[id] = logit > 0 ? logit / penalty : logit * penalty;
+  }
+  return changed;
+};
+
+interface Sampling {
+  readonly temperature: number;
+  readonly topK: number | undefined;
+  readonly topP: number;
+}
+
+/** The ids that may be drawn and their probabilities, likeliest first; equal logits keep the order of ids. */
+export const distribution = (
+  logits: Float32Array,
+  { temperature, topK, topP }: Sampling,
+): { readonly ids: ReadonlyArray<number>; readonly probabilities: ReadonlyArray<number> } => {
+  const order = Array.from(logits.keys()).sort((a, b) => (logits[b] ?? 0) - (logits[a] ?? 0) || a - b);
+  const kept = topK === undefined ? order : order.slice(0, Math.max(1, topK));
+  const highest = logits[kept[0] ?? 0] ?? 0;
+  const powers = kept.map((id) => Math.exp(((logits[id] ?? 0) - highest) / temperature));
+  const total = powers.reduce((sum, power) => sum + power, 0);
+  // The shortest head that reaches topP; always at least one id.
+  let reached = 0;
+  const size = powers.findIndex((power) => (reached += power / total) >= topP) + 1;
+  const head = size === 0 || topP >= 1 ? kept.length : size;
+  const mass = powers.slice(0, head).reduce((sum, power) => sum + power, 0);
+  return { ids: kept.slice(0, head), probabilities: powers.slice(0, head).map((power) => power / mass) };
+};
+
+const drawn = (logits: Float32Array, sampling: Sampling, uniform: () => number): number => {
+  const { ids, probabilities } = distribution(logits, sampling);
+  let left = uniform();
+  for (const [i, probability] of probabilities.entries()) {
+    left -= probability;
+    if (left < 0) return ids[i] ?? 0;
+  }
+  return ids[ids.length - 1] ?? 0;
+};
+
+const taken = async (tensor: Tensor): Promise<Float32Array> => {
+  const values = (await tensor.data()) as Float32Array;
+  tensor.dispose();
+  return values;
+};
+
+/**
+ * The ids that the model continues the prompt with, one at a time; a stop id is given and ends it. The same options and seed give
+ * the same ids. A RangeError for an empty prompt. Weights must stay as they are until it ends.
+ */
+export async function* generate(
+  model: CausalLM,
+  promptIds: Int32Array,
+  options: GenerateOptions = {},
+): AsyncGenerator<number, void, undefined> {
+  if (promptIds.length === 0) throw new RangeError('generation needs at least one token to start from');
+  const { temperature = 0, topK, topP = 1, repetitionPenalty = 1, seed = 0 } = options;
+  const stop = new Set(options.stopIds ?? model.config.eosTokenIds);
+  const room = model.config.maxPositions - promptIds.length;
+  const cache = makeKvCache();
+  const seen = Array.from(promptIds);
+  const { uniform } = random(seed, 'sample');
+  let next = promptIds;
+  for (let given = 0; given < Math.min(options.maxNewTokens ?? 256, room); given++) {
+    const start = seen.length - next.length;
+    const sequence = {
+      inputIds: next,
+      positionIds: Int32Array.from(next, (_, i) => start + i),
+      cuSeqlens: Int32Array.of(0, next.length),
+    };
+    const pass = { sequence, lora: model.lora, cache };
+    const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
+    const logits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
+    const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP }, uniform);
+    yield id;
+    if (stop.has(id)) return;
+    seen.push(id);
+    next = Int32Array.of(id);
+  }
+}
