@@ -1,0 +1,20 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { runCommandLine } from './command.js';
+import { doctorCommand } from './doctor.js';
+import { prepareCommand } from './prepare.js';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  readonly version: string;
+};
+
+// A reader that has seen enough (`rxtune prepare … | head`) is no fault of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+const code = await runCommandLine([prepareCommand, doctorCommand], {
+  version,
+  argv: process.argv.slice(2),
+  terminal: { out: process.stdout, err: process.stderr },
+});
+// Engines may hold threads open; what was written is flushed first.
+process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));

@@ -1,0 +1,127 @@
+/** `rxtune prepare`: rows of a dataset as they would be trained on, as JSON Lines. */
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { once } from 'node:events';
+import { bufferCount, lastValueFrom, map } from 'rxjs';
+import { fatal, isFatal, type FatalError } from '../errors.js';
+import { writeFileAtomically, writeFully } from '../formats/atomicFile.js';
+import { closed, nonEmptyString, optional, required } from '../formats/closed.js';
+import { openDataset } from '../formats/dataset.js';
+import { encodePreparedRow } from '../formats/preparedRow.js';
+import { requireRows } from '../formats/sourced.js';
+import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
+import { drain } from '../streams/drain.js';
+import { makeGate } from '../streams/gate.js';
+import { pull } from '../streams/pull.js';
+import { makeRejects } from '../streams/rejects.js';
+import type { SftConfig } from '../train/config.js';
+import { fewOfEach, makeTally, maxLengthOf, prepare, type PrepareSummary } from '../train/prepare.js';
+import type { CommandLine, Terminal } from './command.js';
+import { addSftFlags, decodeSftFlags } from './sftFlags.js';
+import { tellRejects, tellWarning } from './tell.js';
+
+const Own = closed('prepare', {
+  trainDataset: required(nonEmptyString, 'File of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
+  tokenizer: optional(nonEmptyString, 'Directory of a tokenizer. Not needed for rows that hold input_ids.'),
+  model: optional(nonEmptyString, 'Directory of a model, for its tokenizer.'),
+  out: optional(nonEmptyString, 'File to write. Default: standard output.'),
+});
+
+/** Rows written at a time. */
+const chunk = 256;
+
+type Write = (text: string) => Promise<void>;
+
+const run = async (
+  trainDataset: string,
+  tokenizer: Tokenizer | undefined,
+  config: SftConfig,
+  write: Write,
+  { err }: Terminal,
+): Promise<PrepareSummary> => {
+  const prepared = { ...config, maxLength: maxLengthOf(config, tokenizer) };
+  const gate = makeGate({ prefetch: config.prefetch });
+  const rejects = makeRejects({ maxRate: config.maxRejectRate });
+  const tally = makeTally(prepared, rejects);
+  tellRejects(rejects, err);
+  await lastValueFrom(
+    pull(requireRows(openDataset(trainDataset), trainDataset), gate).pipe(
+      prepare({ tokenizer, rejects, tally, warn: fewOfEach(tellWarning(err)) }, prepared),
+      bufferCount(chunk),
+      map((rows) => rows.map((row) => `${encodePreparedRow(row)}\n`).join('')),
+      drain(write, gate),
+    ),
+    { defaultValue: undefined },
+  );
+  return tally.summary();
+};
+
+const told = (summary: PrepareSummary): string => {
+  const { rejectedByReason, packingEfficiency, warnings } = summary;
+  const lines: ReadonlyArray<readonly [string, string | number]> = [
+    ['rows read', summary.rowsRead],
+    ['rejected', summary.rejected],
+    ...Object.entries(rejectedByReason).map(([code, count]): [string, number] => [`  ${code}`, count ?? 0]),
+    ['truncated', summary.truncated],
+    ['fully masked', summary.fullyMasked],
+    ['rows prepared', summary.rows],
+    ['tokens', summary.tokens],
+    ['trained tokens', summary.trainedTokens],
+    ...(packingEfficiency === undefined ? [] : [['packing efficiency', packingEfficiency.toFixed(4)] as const]),
+    ...Object.entries(warnings).map(([code, count]): [string, number] => [`warned ${code}`, count ?? 0]),
+  ];
+  return lines.map(([name, value]) => `${name}: ${value}\n`).join('');
+};
+
+const nothingLeft = ({ rowsRead, fullyMasked }: PrepareSummary, file: string): FatalError =>
+  fatal('E_NO_ROWS', `of ${rowsRead} rows none is left to train on`, {
+    file,
+    ...(fullyMasked > 0 ? { hint: 'no row has a token to train: does responseTemplate match?' } : {}),
+  });
+
+const asFatal = (cause: unknown): FatalError => {
+  if (isFatal(cause)) return cause;
+  // Not ours: the command's frame tells it as a fault.
+  throw cause;
+};
+
+export const prepareCommand: CommandLine = {
+  name: 'prepare',
+  summary: 'write the rows of a dataset as they would be trained on',
+  flags: (command) => addSftFlags(command, Own.fields),
+  run: (command, terminal): TaskEither<FatalError, void> =>
+    pipe(
+      TE.Do,
+      TE.bind('call', () => decodeSftFlags(command, Own)),
+      TE.bind('tokenizer', ({ call: { own } }): TaskEither<FatalError, Tokenizer | undefined> => {
+        const directory = own.tokenizer ?? own.model;
+        return directory === undefined ? TE.right(undefined) : loadTokenizer(directory);
+      }),
+      TE.flatMap(({ call: { own, config }, tokenizer }) => {
+        const through = (write: Write): TaskEither<FatalError, void> =>
+          pipe(
+            TE.tryCatch(() => run(own.trainDataset, tokenizer, config, write, terminal), asFatal),
+            TE.tapIO((summary) => () => terminal.err.write(told(summary))),
+            TE.flatMap((summary) =>
+              summary.rows === 0 ? TE.left(nothingLeft(summary, own.trainDataset)) : TE.right(undefined),
+            ),
+          );
+        return own.out === undefined
+          ? through(async (text) => {
+              if (!terminal.out.write(text)) await once(terminal.out, 'drain');
+            })
+          : intoFile(own.out, through);
+      }),
+    ),
+};
+
+/** Writes a file that is there whole or, when anything fails, not at all. */
+const intoFile = (
+  path: string,
+  through: (write: Write) => TaskEither<FatalError, void>,
+): TaskEither<FatalError, void> =>
+  writeFileAtomically(path, async (handle) => {
+    const result = await through((text) => writeFully(handle, Buffer.from(text)))();
+    if (result._tag === 'Left') throw result.left;
+  });

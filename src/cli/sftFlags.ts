@@ -1,0 +1,80 @@
+/** The flags of `SftConfig`: by topic in the help, other names and refused names understood, and `--config FILE`. */
+import type { Command } from 'commander';
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { FatalError } from '../errors.js';
+import {
+  closed,
+  nonEmptyString,
+  optional,
+  string,
+  type Closed,
+  type ClosedValue,
+  type Field,
+  type Fields,
+} from '../formats/closed.js';
+import { decodeSftConfig, SftConfig, sftAliases, sftRefused, sftTopics } from '../train/config.js';
+import { readConfig, type ConfigFile } from './configFile.js';
+import { addFlags, flagsGiven } from './flags.js';
+import { decodeGiven, type Given } from './options.js';
+
+const ConfigFlag = closed('config', {
+  config: optional(nonEmptyString, 'File of options in YAML or JSON; flags go before it.'),
+}).fields;
+
+const entries = Object.entries<Field>(SftConfig.fields);
+const known = new Map(entries);
+
+/** Hidden flags: names from elsewhere that mean one of ours, and names that are refused with a reason. */
+const understood: Fields = Object.fromEntries([
+  ...Object.entries(sftAliases).flatMap(([alias, name]): Array<[string, Field]> => {
+    const field = known.get(name);
+    return field === undefined || known.has(alias) ? [] : [[alias, field]];
+  }),
+  ...[...Object.keys(sftRefused), 'bf16'].map((name): [string, Field] => [
+    name,
+    { ...optional(string, ''), kind: 'boolean' },
+  ]),
+]);
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** Adds the command's own flags, then those of `SftConfig`, topic by topic. */
+export const addSftFlags = (command: Command, own: Fields): void => {
+  addFlags(command, own, 'Files:');
+  addFlags(command, ConfigFlag, 'Files:');
+  for (const [topic, names] of Object.entries(sftTopics)) {
+    const fields = names.flatMap((name): Array<[string, Field]> => {
+      const field = known.get(name);
+      return field === undefined ? [] : [[name, field]];
+    });
+    addFlags(command, Object.fromEntries(fields), `${capital(topic)}:`);
+  }
+  addFlags(command, understood);
+};
+
+/** The command's own options and the `SftConfig` of a call. */
+export const decodeSftFlags = <F extends Fields>(
+  command: Command,
+  own: Closed<F>,
+): TaskEither<FatalError, { readonly own: ClosedValue<Closed<F>>; readonly config: SftConfig }> => {
+  const flags = flagsGiven(command, { ...SftConfig.fields, ...understood, ...own.fields });
+  const { config: path } = flagsGiven(command, ConfigFlag);
+  const isOwn = ([name]: readonly [string, unknown]): boolean => Object.hasOwn(own.fields, name);
+  return pipe(
+    typeof path === 'string' ? readConfig(path) : TE.right<FatalError, ConfigFile | undefined>(undefined),
+    TE.map((file): Given => (file === undefined ? { flags } : { flags, file })),
+    TE.flatMapEither((given) =>
+      decodeGiven(given, (options) => {
+        const all = Object.entries(options);
+        return pipe(
+          E.Do,
+          E.bind('config', () => decodeSftConfig(Object.fromEntries(all.filter((entry) => !isOwn(entry))))),
+          E.bind('own', () => own.decode(Object.fromEntries(all.filter(isOwn)))),
+        );
+      }),
+    ),
+  );
+};
