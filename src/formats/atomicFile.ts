@@ -1,0 +1,70 @@
+/** Files that are there whole or not at all. */
+import { open, rename, rm } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { FatalError } from '../errors.js';
+import { fileError } from './byteSource.js';
+
+let made = 0;
+
+/** A name beside `path` that no other run and no other call takes. */
+export const temporaryBeside = (path: string): string =>
+  join(dirname(path), `.${basename(path)}.${process.pid}-${made++}.tmp`);
+
+/** Makes renames and new names in a directory survive a power cut. Where directories cannot be opened, nothing is done. */
+export const syncDirectory = async (dir: string): Promise<void> => {
+  const handle = await open(dir, 'r').catch(() => undefined);
+  if (handle === undefined) return;
+  try {
+    await handle.sync().catch(() => undefined);
+  } finally {
+    await handle.close();
+  }
+};
+
+/** Writes all bytes, however many the system takes at a time. */
+export const writeFully = async (handle: FileHandle, bytes: Uint8Array): Promise<void> => {
+  // Some systems take no more than 2 GiB in one call.
+  const most = 1 << 30;
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(most, bytes.length - done));
+    done += bytesWritten;
+  }
+};
+
+/**
+ * Writes a file beside its place, makes it durable, and moves it there: readers see the old file or the new one, never half
+ * of one, and a failure leaves nothing behind.
+ */
+export const writeFileAtomically = (
+  path: string,
+  write: (handle: FileHandle) => Promise<void>,
+): TaskEither<FatalError, void> =>
+  TE.tryCatch(
+    async () => {
+      const temporary = temporaryBeside(path);
+      const handle = await open(temporary, 'wx');
+      try {
+        try {
+          await write(handle);
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        await rename(temporary, path);
+      } catch (error) {
+        await rm(temporary, { force: true });
+        throw error;
+      }
+      await syncDirectory(dirname(path));
+    },
+    (error) => fileError(path, error),
+  );
+
+/** The same for content that is in memory. */
+export const writeTextAtomically = (path: string, content: string | Uint8Array): TaskEither<FatalError, void> =>
+  writeFileAtomically(path, (handle) =>
+    writeFully(handle, typeof content === 'string' ? new TextEncoder().encode(content) : content),
+  );

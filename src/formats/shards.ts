@@ -1,0 +1,200 @@
+/** A model's tensors in one file or several (`model.safetensors.index.json`). */
+import { readdir, rm, stat } from 'node:fs/promises';
+import { isAbsolute, join, relative, resolve } from 'node:path';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as E from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import * as t from 'io-ts';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { fileError } from './byteSource.js';
+import { decodeFrom, readJson, writeJson } from './json.js';
+import { byteLengthOf, readSafetensors, writeSafetensors } from './safetensors.js';
+import type { StoredTensor, StoredTensors, TensorToWrite } from './safetensors.js';
+
+const singleFile = 'model.safetensors';
+const indexFile = 'model.safetensors.index.json';
+
+const Index = t.type(
+  { weight_map: t.record(t.string, t.string, 'a record of tensor name → file name') },
+  'an index of shards',
+);
+
+export interface CheckpointTensors extends StoredTensors {
+  /** The files they lie in. */
+  readonly files: ReadonlyArray<string>;
+}
+
+const exists = async (path: string): Promise<boolean> =>
+  await stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/** The shard's path, or undefined when its name leads out of the directory. */
+const shardPath = (dir: string, name: string): string | undefined => {
+  const path = resolve(dir, name);
+  const inside = relative(resolve(dir), path);
+  return name === '' || /[\\\0]/.test(name) || isAbsolute(name) || inside === '' || inside.startsWith('..')
+    ? undefined
+    : path;
+};
+
+const orThrow = async <A>(task: TaskEither<FatalError, A>): Promise<A> => {
+  const result = await task();
+  if (E.isLeft(result)) throw result.left;
+  return result.right;
+};
+
+const edge = <A>(file: string, run: () => Promise<A>): TaskEither<FatalError, A> =>
+  TE.tryCatch(run, (error) => fileError(file, error));
+
+const readShards = (dir: string, index: string): TaskEither<FatalError, CheckpointTensors> =>
+  edge(index, async () => {
+    const { weight_map: map } = await orThrow(
+      pipe(readJson(index), TE.flatMapEither(decodeFrom(Index, index, 'E_SHARD_INDEX'))),
+    );
+    const names = [...new Set(Object.values(map))].toSorted();
+    const paths = new Map<string, string>();
+    for (const name of names) {
+      const path = shardPath(dir, name);
+      if (path === undefined) {
+        throw fatal('E_SHARD_PATH', `${index} names a file outside its directory`, {
+          file: index,
+          expected: 'plain file names',
+          actual: JSON.stringify(name),
+        });
+      }
+      paths.set(name, path);
+    }
+    const missing: Array<string> = [];
+    for (const [name, path] of paths) if (!(await exists(path))) missing.push(name);
+    if (missing.length > 0) {
+      throw fatal('E_MISSING_SHARD', `${dir}: ${missing.length} of ${names.length} weight files are missing`, {
+        file: index,
+        expected: names.join(', '),
+        actual: `without ${missing.join(', ')}`,
+        hint: 'copy or download the missing files',
+      });
+    }
+    const tensors = new Map<string, StoredTensor>();
+    const home = new Map<string, string>();
+    for (const [name, path] of paths) {
+      const shard = await orThrow(readSafetensors(path));
+      for (const [tensor, stored] of shard.tensors) {
+        const other = home.get(tensor);
+        if (other !== undefined) {
+          throw fatal('E_DUPLICATE_TENSOR', `${dir}: tensor "${tensor}" is in ${other} and in ${name}`, {
+            file: path,
+            field: tensor,
+          });
+        }
+        home.set(tensor, name);
+        if (Object.hasOwn(map, tensor) && map[tensor] === name) tensors.set(tensor, stored);
+      }
+    }
+    const absent = Object.keys(map).find((tensor) => !tensors.has(tensor));
+    if (absent !== undefined) {
+      throw fatal('E_MISSING_TENSOR', `${dir}: tensor "${absent}" is not in the file that the index names`, {
+        file: index,
+        field: absent,
+        expected: `in ${map[absent] ?? ''}`,
+        actual: home.get(absent) ?? 'in none of the files',
+      });
+    }
+    return { tensors, metadata: {}, files: [...paths.values()] };
+  });
+
+/** `E_PICKLE_ONLY` when only pickled weights are there, else `E_NO_WEIGHTS`. */
+const noWeights = async (dir: string): Promise<FatalError> => {
+  const names = await readdir(dir).catch((error: unknown) => {
+    throw fileError(dir, error);
+  });
+  const pickled = names.find((name) => /^pytorch_model.*\.bin(\.index\.json)?$|\.(pt|pth|ckpt)$/.test(name));
+  return pickled === undefined
+    ? fatal('E_NO_WEIGHTS', `${dir} holds no weights`, {
+        file: dir,
+        expected: `${singleFile}, or ${indexFile} and its files`,
+        actual: names.length === 0 ? 'an empty directory' : names.slice(0, 12).join(', '),
+      })
+    : fatal('E_PICKLE_ONLY', `${dir} holds only pickled weights (${pickled}), which can run code when they are read`, {
+        file: join(dir, pickled),
+        expected: singleFile,
+        hint:
+          `convert them once, with Python: from transformers import AutoModelForCausalLM as M; ` +
+          `M.from_pretrained("${dir}").save_pretrained("${dir}", safe_serialization=True)`,
+      });
+};
+
+/** The tensors of a model directory (one file or shards), or of one .safetensors file. Headers are read, data is not. */
+export const readCheckpointTensors = (path: string): TaskEither<FatalError, CheckpointTensors> =>
+  edge(path, async () => {
+    const found = await stat(path);
+    const single = found.isFile() ? path : join(path, singleFile);
+    if (found.isFile() || (await exists(single)))
+      return { ...(await orThrow(readSafetensors(single))), files: [single] };
+    const index = join(path, indexFile);
+    if (await exists(index)) return await orThrow(readShards(path, index));
+    throw await noWeights(path);
+  });
+
+export interface ShardOptions {
+  /** No file gets larger than this, unless one tensor alone is. 5 GB by default, as in transformers. */
+  readonly maxShardBytes?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+const isWeightFile = (name: string): boolean =>
+  name === singleFile || name === indexFile || /^model-\d{5}-of-\d{5}\.safetensors$/.test(name);
+
+/**
+ * Writes a model's weights into `dir`: one `model.safetensors`, or shards and their index when they are larger than
+ * `maxShardBytes`. Weight files of an earlier save that are no longer part of it are removed last. Resolves to the names written.
+ */
+export const writeCheckpointTensors = (
+  dir: string,
+  tensors: Iterable<TensorToWrite>,
+  { maxShardBytes = 5_000_000_000, metadata }: ShardOptions = {},
+): TaskEither<FatalError, ReadonlyArray<string>> =>
+  edge(dir, async () => {
+    const shards: Array<Array<TensorToWrite>> = [];
+    let bytes = 0;
+    let total = 0;
+    for (const tensor of tensors) {
+      const size = byteLengthOf(tensor);
+      const last = shards[shards.length - 1];
+      if (last === undefined || (bytes + size > maxShardBytes && last.length > 0)) {
+        shards.push([tensor]);
+        bytes = size;
+      } else {
+        last.push(tensor);
+        bytes += size;
+      }
+      total += size;
+    }
+    const written: Array<string> = [];
+    const map = new Map<string, string>();
+    const digits = (n: number): string => n.toString().padStart(5, '0');
+    const parts = shards.length === 0 ? [[]] : shards;
+    for (const [i, shard] of parts.entries()) {
+      const name = parts.length === 1 ? singleFile : `model-${digits(i + 1)}-of-${digits(parts.length)}.safetensors`;
+      await orThrow(writeSafetensors(join(dir, name), shard, metadata));
+      written.push(name);
+      for (const tensor of shard) map.set(tensor.name, name);
+    }
+    if (parts.length > 1) {
+      await orThrow(
+        writeJson(
+          join(dir, indexFile),
+          { metadata: { total_size: total }, weight_map: Object.fromEntries(map) },
+          { sortKeys: true },
+        ),
+      );
+      written.push(indexFile);
+    }
+    for (const name of await readdir(dir)) {
+      if (isWeightFile(name) && !written.includes(name)) await rm(join(dir, name), { force: true });
+    }
+    return written;
+  });
