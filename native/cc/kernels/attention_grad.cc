@@ -1,0 +1,294 @@
+// The way back through causal attention: weights are computed again from lse, never kept.
+//
+// With P the weights and dP = dO Vᵀ: dV = Pᵀ dO, dS = P (dP - rowsum(dO O)), dQ = scale dS K, dK = scale dSᵀ Q. One task is one
+// key head of one document, or a range of its keys where there are fewer of these than threads would like; it owns its part of
+// dK and dV. dQ is a sum over ranges: each range but the first writes into memory of its own, and a second pass adds them up in
+// order. So no two threads add to the same number, and the order of every sum depends on shapes and the number of threads alone.
+#include "attention_tiles.h"
+
+namespace {
+
+constexpr long most_ranges = 16;
+
+typedef struct Task {
+  int32_t document_start, document_end;
+  int32_t from, to;  // keys
+  int32_t kv_head;
+  int32_t range;  // 0: writes dq itself
+  long partial;   // otherwise: where in the memory for partial dq this document's rows of this range begin
+} Task;
+
+// What the threads share.
+typedef struct Shared {
+  const Attention* a;
+  float* partial;  // dq of ranges after the first, rows of heads * head_dim
+  long width;      // head_dim up to whole vectors
+  long span;       // keys whose dk and dv are held at a time
+} Shared;
+
+// Memory of one thread.
+typedef struct Held {
+  float *q, *d_out;            // [head_dim, query_block] transposed; q times scale
+  float *q_rows, *d_out_rows;  // [query_block, width]
+  float* dq;                   // [head_dim, query_block] transposed
+  float *weights, *slopes;     // [key_block, query_block]: scores, then P; dP, then dS
+  float *lse, *delta;          // [query_block]
+  float *dk, *dv;              // [span, width]
+} Held;
+
+long held_floats(const Attention* a, long width, long span) {
+  return 3 * a->head_dim * query_block + 2 * query_block * width + 2 * key_block * query_block + 2 * query_block + 2 * span * width;
+}
+
+Held hold(const Attention* a, long width, long span, float* memory) {
+  Held h;
+  h.q = take(&memory, a->head_dim * query_block);
+  h.d_out = take(&memory, a->head_dim * query_block);
+  h.dq = take(&memory, a->head_dim * query_block);
+  h.q_rows = take(&memory, query_block * width);
+  h.d_out_rows = take(&memory, query_block * width);
+  h.weights = take(&memory, key_block * query_block);
+  h.slopes = take(&memory, key_block * query_block);
+  h.lse = take(&memory, query_block);
+  h.delta = take(&memory, query_block);
+  h.dk = take(&memory, span * width);
+  h.dv = take(&memory, span * width);
+  return h;
+}
+
+void copy_rows(const float* from, long ld, long rows, long columns, float scale, float* to, long width) {
+  for (long r = 0; r < rows; r++)
+    each_vector(columns, [&](long i, auto lanes) { store(to + r * width + i, lanes.load(from + r * ld + i) * vset(scale)); });
+}
+
+void load_queries(const Attention* a, long head, long first, long rows, long padded, long width, const Held& h) {
+  const long D = a->head_dim, ld = a->heads * D;
+  const float* const q = a->q + first * a->ld_q + head * D;
+  const float* const out = a->out + first * ld + head * D;
+  const float* const d_out = a->d_out + first * ld + head * D;
+  transpose_in(q, a->ld_q, rows, D, a->scale, h.q, query_block, padded);
+  transpose_in(d_out, ld, rows, D, 1.f, h.d_out, query_block, padded);
+  copy_rows(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
+  copy_rows(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
+  __builtin_memset(h.dq, 0, D * query_block * sizeof(float));
+  for (long i = 0; i < padded; i++) {
+    // beyond the last query every weight is e^-inf = 0
+    h.lse[i] = i < rows ? a->lse[(first + i) * a->heads + head] : __builtin_inff();
+    vf sum = {};
+    if (i < rows) each_vector(D, [&](long c, auto lanes) { sum = fma(lanes.load(out + i * ld + c), lanes.load(d_out + i * ld + c), sum); });
+    h.delta[i] = hsum(sum);
+  }
+}
+
+// Weights and slopes of NV vectors of queries `first` + lanes for the keys low .. high - 1, and their share of dq.
+template <int NV>
+RX_STATIC void differentiate(const Attention* a, long shared, long first, long low, long high, bool masked, const float* q,
+                             const float* d_out, float* weights, float* slopes, const float* lse, const float* delta, float* dq) {
+  const long keys = high - low;
+  const float* const k = a->k + low * a->ld_k + shared;
+  tiles<NV, TILE_SET>(keys, a->head_dim, k, a->ld_k, 1, q, query_block, weights, query_block, nullptr);
+  tiles<NV, TILE_SET>(keys, a->head_dim, a->v + low * a->ld_v + shared, a->ld_v, 1, d_out, query_block, slopes, query_block, nullptr);
+  if (masked) mask_scores<NV>(weights, query_block, first, low, high, a->window);
+#pragma GCC unroll 4
+  for (int v = 0; v < NV; v++) {
+    const vf base = load(lse + v * VW), along = load(delta + v * VW);
+    for (long j = 0; j < keys; j++) {
+      vf* const p = (vf*)(weights + j * query_block + v * VW);
+      vf* const s = (vf*)(slopes + j * query_block + v * VW);
+      *p = vexp(*p - base);
+      *s = *p * (*s - along);
+    }
+  }
+  tiles<NV, TILE_ADD>(a->head_dim, keys, k, 1, a->ld_k, slopes, query_block, dq, query_block, nullptr);
+}
+
+// to[j][.] += sum over queries i of from[j][i] rows[i][.], for keys low + j < high; queries that no key of a tile is seen by
+// are passed over.
+template <int NV>
+RX_INLINE void spread(const float* from, const float* rows, float* to, long width, long first, long queries, long low, long high,
+                      long window) {
+  for (long j = low; j < high; j += tile_rows) {
+    const long some = smaller(tile_rows, high - j);
+    const long start = greater(0, j - first);
+    const long end = window ? smaller(queries, j + some - 1 + window - first) : queries;
+    if (start >= end) continue;
+    tiles<NV, TILE_ADD>(some, end - start, from + (j - low) * query_block + start, query_block, 1, rows + start * width, width,
+                        to + (j - low) * width, width, nullptr);
+  }
+}
+
+// One block of queries of one head against the keys from .. to - 1, whose dk and dv are held.
+void visit(const Shared& shared, long head, long first, long rows, long from, long to, const Held& h) {
+  const Attention* const a = shared.a;
+  const long column = head / (a->heads / a->kv_heads) * a->head_dim;
+  const long padded = parts_of(rows, VW) * VW;
+  const long last = first + rows - 1;
+  const long start = a->window ? greater(from, first - a->window + 1) : from;
+  const long end = smaller(to, last + 1);
+  for (long block = start; block < end; block += key_block) {
+    const long block_end = smaller(block + key_block, end);
+    for (long lane = 0; lane < padded; lane += lanes_a_group) {
+      const long wide = smaller(lanes_a_group, padded - lane);
+      const long first_of_group = first + lane;
+      const long final = smaller(first_of_group + wide, last + 1) - 1;
+      const long low = a->window ? smaller(greater(block, first_of_group - a->window + 1), block_end) : block;
+      const long high = greater(low, smaller(block_end, final + 1));
+      float* const weights = h.weights + lane;
+      float* const slopes = h.slopes + lane;
+      for (long j = block; j < block_end; j++) {
+        if (j == low) j = high;
+        if (j >= block_end) break;
+        __builtin_memset(weights + (j - block) * query_block, 0, wide * sizeof(float));
+        __builtin_memset(slopes + (j - block) * query_block, 0, wide * sizeof(float));
+      }
+      if (low == high) continue;
+      const bool masked = high - 1 > first_of_group || (a->window && low <= final - a->window);
+      const long at = (low - block) * query_block;
+      if (wide == lanes_a_group)
+        differentiate<tile_vectors>(a, column, first_of_group, low, high, masked, h.q + lane, h.d_out + lane, weights + at, slopes + at,
+                                    h.lse + lane, h.delta + lane, h.dq + lane);
+      else
+        differentiate<1>(a, column, first_of_group, low, high, masked, h.q + lane, h.d_out + lane, weights + at, slopes + at,
+                         h.lse + lane, h.delta + lane, h.dq + lane);
+    }
+    const long offset = (block - from) * shared.width;
+    long c = 0;
+    for (; c + lanes_a_group <= shared.width; c += lanes_a_group) {
+      spread<tile_vectors>(h.weights, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
+      spread<tile_vectors>(h.slopes, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
+    }
+    if (c < shared.width) {
+      spread<1>(h.weights, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
+      spread<1>(h.slopes, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
+    }
+  }
+}
+
+// The first key that queries from `first` on can see of those from `from` on.
+RX_INLINE long first_seen(const Attention* a, long first, long from) {
+  return a->window ? greater(from, first - a->window + 1) : from;
+}
+
+void run_task(const Shared& shared, const Task& task, float* memory) {
+  const Attention* const a = shared.a;
+  const long D = a->head_dim, group = a->heads / a->kv_heads;
+  const Held h = hold(a, shared.width, shared.span, memory);
+  const long ld_dq = task.range == 0 ? a->ld_dq : a->heads * D;
+  float* const dq = task.range == 0 ? a->dq + task.document_start * a->ld_dq : shared.partial + task.partial;
+  for (long from = task.from; from < task.to; from += shared.span) {
+    const long to = smaller(from + shared.span, task.to);
+    __builtin_memset(h.dk, 0, (to - from) * shared.width * sizeof(float));
+    __builtin_memset(h.dv, 0, (to - from) * shared.width * sizeof(float));
+    for (long head = task.kv_head * group; head < (task.kv_head + 1) * group; head++) {
+      // blocks of queries are counted from the start of the document
+      const long first_block = (from - task.document_start) / query_block;
+      for (long first = task.document_start + first_block * query_block; first < task.document_end; first += query_block) {
+        const long rows = smaller(query_block, task.document_end - first);
+        const long seen = first_seen(a, first, task.from);
+        if (first_seen(a, first, from) >= to) break;  // past the window
+        load_queries(a, head, first, rows, parts_of(rows, VW) * VW, shared.width, h);
+        visit(shared, head, first, rows, from, to, h);
+        float* const at = dq + (first - task.document_start) * ld_dq + head * D;
+        // The scale belongs to q in q·k; what h.dq holds is dS K.
+        float factor[query_block];
+        for (long i = 0; i < query_block; i++) factor[i] = a->scale;
+        if (seen >= from)
+          transpose_out<false>(h.dq, query_block, rows, D, factor, at, ld_dq);
+        else
+          transpose_out<true>(h.dq, query_block, rows, D, factor, at, ld_dq);
+      }
+    }
+    for (long j = from; j < to; j++)
+      each_vector(D, [&](long i, auto lanes) {
+        lanes.store(a->dk + j * a->ld_dk + task.kv_head * D + i, load(h.dk + (j - from) * shared.width + i));
+        lanes.store(a->dv + j * a->ld_dv + task.kv_head * D + i, load(h.dv + (j - from) * shared.width + i));
+      });
+  }
+}
+
+// Ranges of keys of a document of this length: enough that one is no more than a fourth of a thread's share of all work.
+RX_INLINE long ranges_of(long length, double share) {
+  const double wanted = share > 0 ? (double)length * (double)length / share : 1;
+  const long limit = smaller(most_ranges, parts_of(length, 2 * query_block));
+  return wanted >= (double)limit ? greater(1, limit) : greater(1, (long)__builtin_ceil(wanted));
+}
+
+// Where range r of n begins: without a window, the keys before x of all `length` cost length² - (length - x)².
+RX_INLINE long range_start(long length, long r, long n, long window) {
+  if (r <= 0) return 0;
+  if (r >= n) return length;
+  const double part = (double)r / (double)n;
+  const double x = window && window < length / 2 ? part : 1 - __builtin_sqrt(1 - part);
+  return smaller(length, (long)(x * (double)length / query_block + 0.5) * query_block);
+}
+
+void attention_grad(const Context* context, const Attention* a) {
+  const long threads = pool_threads(context->pool);
+  const long D = a->head_dim, row = a->heads * D;
+  double work = 0;
+  for (long d = 0; d < a->documents; d++) {
+    const double length = a->cu_seqlens[d + 1] - a->cu_seqlens[d];
+    work += length * length * (double)a->kv_heads;
+  }
+  const double share = threads == 1 ? 0 : work / (4.0 * (double)threads);
+  long tasks = 0, partial_floats = 0;
+  for (long d = 0; d < a->documents; d++) {
+    const long length = a->cu_seqlens[d + 1] - a->cu_seqlens[d];
+    const long n = ranges_of(length, share);
+    tasks += n * a->kv_heads;
+    partial_floats += (n - 1) * length * row;
+  }
+
+  Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
+  shared.span = greater(1, 32768 / shared.width / key_block) * key_block;
+  const long floats = held_floats(a, shared.width, shared.span) + 16 * 16;
+  Task* const list = (Task*)scratch_get(context->scratch, SCRATCH_KERNEL, (tasks + 1) * sizeof(Task));
+  float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
+  if (partial_floats) shared.partial = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, partial_floats * sizeof(float));
+
+  long t = 0, offset = 0;
+  for (long d = 0; d < a->documents; d++) {
+    const long start = a->cu_seqlens[d], end = a->cu_seqlens[d + 1], length = end - start;
+    const long n = ranges_of(length, share);
+    for (long r = 0; r < n; r++) {
+      const long from = range_start(length, r, n, a->window), to = range_start(length, r + 1, n, a->window);
+      for (long kv = 0; kv < a->kv_heads; kv++)
+        list[t++] = {(int32_t)start, (int32_t)end, (int32_t)(start + from), (int32_t)(start + to), (int32_t)kv, (int32_t)r,
+                     offset + (r - 1) * length * row};
+    }
+    offset += (n - 1) * length * row;
+  }
+  parallel_with_id(context, tasks, [=](long task, int id) { run_task(shared, list[task], memory + id * floats); });
+  if (partial_floats == 0) return;
+
+  // dq += the other ranges, in order; a range wrote only blocks of queries that see one of its keys.
+  long place = 0;
+  for (long d = 0; d < a->documents; d++) {
+    const long start = a->cu_seqlens[d], length = a->cu_seqlens[d + 1] - start;
+    const long n = ranges_of(length, share);
+    if (n > 1)
+      parallel(context, parts_of(length, query_block), [=](long block) {
+        const long first = block * query_block;
+        const long rows = smaller(query_block, length - first);
+        bool written = first_seen(a, first, 0) < range_start(length, 1, n, a->window);
+        for (long r = 1; r < n; r++) {
+          const long from = range_start(length, r, n, a->window), to = range_start(length, r + 1, n, a->window);
+          if (from >= first + rows || first_seen(a, first, from) >= to) continue;
+          for (long i = first; i < first + rows; i++) {
+            float* const at = a->dq + (start + i) * a->ld_dq;
+            const float* const more = shared.partial + place + (r - 1) * length * row + i * row;
+            if (written)
+              each_vector(row, [&](long c, auto lanes) { lanes.store(at + c, lanes.load(at + c) + lanes.load(more + c)); });
+            else
+              __builtin_memcpy(at, more, row * sizeof(float));
+          }
+          written = true;
+        }
+      });
+    place += (n - 1) * length * row;
+  }
+}
+
+}  // namespace
+
+extern "C" void RX_FILL(attention_grad)(KernelTable* table) { table->attention_grad = attention_grad; }

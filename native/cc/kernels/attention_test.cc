@@ -1,0 +1,153 @@
+#include <algorithm>
+
+#include "test.h"
+
+extern "C" void RX_FILL(attention)(KernelTable*);
+extern "C" void RX_FILL(attention_grad)(KernelTable*);
+
+namespace {
+
+struct Case {
+  std::vector<int> lengths;
+  long heads, kv_heads, head_dim, window;
+};
+
+struct Naive {
+  Doubles out, lse, dq, dk, dv;
+};
+
+// Attention in double precision, the whole matrix of a document and head at a time.
+Naive naive(const Case& c, const Doubles& q, const Doubles& k, const Doubles& v, const Doubles& d_out, double scale, long n) {
+  const long D = c.head_dim, Q = c.heads * D, K = c.kv_heads * D;
+  Naive r;
+  r.out.resize(n * Q), r.lse.resize(n * c.heads), r.dq.resize(n * Q), r.dk.resize(n * K), r.dv.resize(n * K);
+  long start = 0;
+  for (const int length : c.lengths) {
+    for (long h = 0; h < c.heads; h++) {
+      const long kv = h * c.kv_heads / c.heads;
+      for (long i = 0; i < length; i++) {
+        const long low = c.window ? std::max(0L, i - c.window + 1) : 0;
+        const double* const qi = &q[(start + i) * Q + h * D];
+        const double* const gi = &d_out[(start + i) * Q + h * D];
+        Doubles p(i + 1), dp(i + 1);
+        double top = -1e300, sum = 0, along = 0;
+        for (long j = low; j <= i; j++) {
+          for (long d = 0; d < D; d++) p[j] += scale * qi[d] * k[(start + j) * K + kv * D + d];
+          top = std::max(top, p[j]);
+        }
+        for (long j = low; j <= i; j++) sum += p[j] = std::exp(p[j] - top);
+        r.lse[(start + i) * c.heads + h] = top + std::log(sum);
+        for (long j = low; j <= i; j++) {
+          p[j] /= sum;
+          for (long d = 0; d < D; d++) {
+            const double value = v[(start + j) * K + kv * D + d];
+            r.out[(start + i) * Q + h * D + d] += p[j] * value;
+            dp[j] += gi[d] * value;
+          }
+          along += p[j] * dp[j];
+        }
+        for (long j = low; j <= i; j++)
+          for (long d = 0; d < D; d++) {
+            const double ds = scale * p[j] * (dp[j] - along);
+            r.dq[(start + i) * Q + h * D + d] += ds * k[(start + j) * K + kv * D + d];
+            r.dk[(start + j) * K + kv * D + d] += ds * qi[d];
+            r.dv[(start + j) * K + kv * D + d] += p[j] * gi[d];
+          }
+      }
+    }
+    start += length;
+  }
+  return r;
+}
+
+void check(const Case& c, unsigned seed) {
+  Random random(seed);
+  const long D = c.head_dim, Q = c.heads * D, K = c.kv_heads * D;
+  std::vector<int32_t> borders = {0};
+  for (const int length : c.lengths) borders.push_back(borders.back() + length);
+  const long n = borders.back();
+  std::string name = std::to_string(c.heads) + "/" + std::to_string(c.kv_heads) + " heads of " + std::to_string(D) + ", window " +
+                     std::to_string(c.window) + ", documents";
+  for (const int length : c.lengths) name += " " + std::to_string(length);
+  const float scale = 1 / std::sqrt((float)D);
+  const float size = 3;
+  const Floats q = random.floats(n * Q, -size, size), k = random.floats(n * K, -size, size), v = random.floats(n * K);
+  const Floats d_out = random.floats(n * Q);
+  const Naive want = naive(c, widen(q), widen(k), widen(v), widen(d_out), scale, n);
+  // One matrix with q, k, v side by side must give the same bits as three.
+  const long ld = Q + 2 * K + 3;
+  Floats joined(n * ld);
+  for (long i = 0; i < n; i++) {
+    std::copy_n(q.begin() + i * Q, Q, joined.begin() + i * ld);
+    std::copy_n(k.begin() + i * K, K, joined.begin() + i * ld + Q);
+    std::copy_n(v.begin() + i * K, K, joined.begin() + i * ld + Q + K);
+  }
+  Floats out0;
+  for (int threads = 1; threads <= 3; threads++) {
+    Engine engine(threads, RX_FILL(attention));
+    RX_FILL(attention_grad)(&engine.table);
+    std::vector<Floats> first;
+    for (int again = 0; again < 2; again++) {
+      Floats out(n * Q), lse(n * c.heads), dq(n * Q, 9.f), dk(n * K, 9.f), dv(n * K, 9.f), d_joined(n * ld, 9.f);
+      Attention call = {};
+      call.q = again ? joined.data() : q.data();
+      call.k = again ? joined.data() + Q : k.data();
+      call.v = again ? joined.data() + Q + K : v.data();
+      call.ld_q = again ? ld : Q, call.ld_k = again ? ld : K, call.ld_v = call.ld_k;
+      call.cu_seqlens = borders.data(), call.documents = (long)c.lengths.size();
+      call.heads = c.heads, call.kv_heads = c.kv_heads, call.head_dim = D, call.scale = scale, call.window = c.window;
+      call.out = out.data(), call.lse = lse.data(), call.d_out = d_out.data();
+      call.dq = again ? d_joined.data() : dq.data();
+      call.dk = again ? d_joined.data() + Q : dk.data();
+      call.dv = again ? d_joined.data() + Q + K : dv.data();
+      call.ld_dq = call.ld_q, call.ld_dk = call.ld_k, call.ld_dv = call.ld_v;
+      engine.table.attention(*engine, &call);
+      engine.table.attention_grad(*engine, &call);
+      if (again)
+        for (long i = 0; i < n; i++) {
+          std::copy_n(d_joined.begin() + i * ld, Q, dq.begin() + i * Q);
+          std::copy_n(d_joined.begin() + i * ld + Q, K, dk.begin() + i * K);
+          std::copy_n(d_joined.begin() + i * ld + Q + K, K, dv.begin() + i * K);
+          for (long x = Q + 2 * K; x < ld; x++) expect(name + " wrote between rows", d_joined[i * ld + x] == 9.f);
+        }
+      if (!again) {
+        const std::string with = name + ", " + std::to_string(threads) + " threads:";
+        expect_close(with + " out", out, want.out, 1e-5, 2e-6);
+        expect_close(with + " lse", lse, want.lse, 1e-6, 2e-6);
+        expect_close(with + " dq", dq, want.dq, 1e-4, 1e-5);
+        expect_close(with + " dk", dk, want.dk, 1e-4, 3e-5);
+        expect_close(with + " dv", dv, want.dv, 1e-4, 1e-5);
+        first = {dq, dk, dv};
+        if (threads == 1) out0 = out;
+        expect_same_bits(with + " out", out, out0);
+      } else {
+        expect_same_bits(name + " dq in one matrix", dq, first[0]);
+        expect_same_bits(name + " dk in one matrix", dk, first[1]);
+        expect_same_bits(name + " dv in one matrix", dv, first[2]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<Case> cases = {
+      {{}, 2, 1, 8, 0},         {{0, 0}, 2, 1, 8, 0},          {{1}, 1, 1, 1, 0},          {{1, 0, 1, 2}, 2, 2, 3, 0},
+      {{5}, 1, 1, 16, 0},       {{33, 1, 64}, 3, 1, 16, 0},    {{65, 63, 7}, 4, 2, 20, 0}, {{129}, 2, 1, 64, 0},
+      {{200, 113}, 9, 3, 37, 0}, {{300}, 1, 1, 256, 0},        {{257}, 2, 1, 96, 1},       {{257, 31}, 2, 2, 32, 5},
+      {{300}, 4, 1, 24, 64},    {{411, 17}, 2, 1, 48, 100},    {{700}, 1, 1, 64, 0},       {{700}, 2, 1, 64, 90},
+      {{1021}, 1, 1, 128, 0},   {{901}, 1, 1, 16, 500},        {{10, 10, 10, 10, 10, 10}, 3, 3, 64, 0},
+  };
+  unsigned seed = 1;
+  for (const Case& c : cases) check(c, seed++);
+  Random random(99);
+  const int more = argc > 1 ? std::atoi(argv[1]) : 12;
+  for (int i = 0; i < more; i++) {
+    Case c = {{}, 0, random.one_of({1L, 2L, 3L}), 1 + random.below(80), random.below(2) ? 0 : 1 + random.below(150)};
+    c.heads = c.kv_heads * random.one_of({1L, 1L, 2L, 3L});
+    for (long d = random.below(4); d >= 0; d--) c.lengths.push_back((int)random.below(random.one_of({4L, 70L, 260L})));
+    check(c, seed++);
+  }
+  return finish();
+}

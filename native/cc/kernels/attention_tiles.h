@@ -1,0 +1,154 @@
+// What both directions of attention are made of: tiles of transposed scores, one query a lane.
+//
+// With queries along the lanes of a vector the softmax over keys needs no sums across lanes, rows of K and V are only ever
+// read as scalars to broadcast (so any head_dim and any number of keys will do, without copies and without tails), and the
+// queries are padded with zeros up to whole vectors in scratch memory.
+#pragma once
+
+#include "../kernel_table.h"
+#include "../simd.h"
+#include "parallel.h"
+#include "transpose.h"
+
+namespace {
+
+#if VW == 16
+constexpr int tile_rows = 14;
+constexpr int key_block = 112;  // a multiple of tile_rows
+#else
+constexpr int tile_rows = 6;
+constexpr int key_block = 96;
+#endif
+constexpr int tile_vectors = 2;
+constexpr int lanes_a_group = tile_vectors * VW;
+constexpr int query_block = 64;  // a multiple of lanes_a_group
+
+enum TileMode { TILE_SET, TILE_ADD, TILE_SCALE_AND_ADD };
+
+// c[r][.] = sum over t of a[r * row + t * step] * b[t * ldb + .], for rows r < M and NV vectors; added to c, or to c times
+// the lanes of `factor`. b, c and factor are vector-aligned.
+template <int M, int NV, int mode>
+RX_STATIC void tile(long k, const float* __restrict a, long row, long step, const float* __restrict b, long ldb, float* c, long ldc,
+                    const float* factor) {
+  vf sum[M][NV];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) sum[i][j] = vf{};
+  for (long t = 0; t < k; t++) {
+    vf right[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) right[j] = *(const vf*)(b + j * VW);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+      const vf left = vset(a[i * row]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) sum[i][j] = fma(left, right[j], sum[i][j]);
+    }
+    a += step;
+    b += ldb;
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; j++) {
+    const vf scale = mode == TILE_SCALE_AND_ADD ? *(const vf*)(factor + j * VW) : vf{};
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+      vf* const to = (vf*)(c + i * ldc + j * VW);
+      if (mode == TILE_SET) *to = sum[i][j];
+      if (mode == TILE_ADD) *to = *to + sum[i][j];
+      if (mode == TILE_SCALE_AND_ADD) *to = fma(*to, scale, sum[i][j]);
+    }
+  }
+}
+
+// The same for any number of rows.
+template <int NV, int mode>
+RX_INLINE void tiles(long rows, long k, const float* a, long row, long step, const float* b, long ldb, float* c, long ldc,
+                     const float* factor) {
+  long r = 0;
+  for (; r + tile_rows <= rows; r += tile_rows)
+    tile<tile_rows, NV, mode>(k, a + r * row, row, step, b, ldb, c + r * ldc, ldc, factor);
+#define RX_TILE(M) \
+  case M: tile<M < tile_rows ? M : tile_rows, NV, mode>(k, a + r * row, row, step, b, ldb, c + r * ldc, ldc, factor); break;
+  switch (rows - r) {
+    RX_TILE(1) RX_TILE(2) RX_TILE(3) RX_TILE(4) RX_TILE(5)
+#if VW == 16
+    RX_TILE(6) RX_TILE(7) RX_TILE(8) RX_TILE(9) RX_TILE(10) RX_TILE(11) RX_TILE(12) RX_TILE(13)
+#endif
+  }
+#undef RX_TILE
+}
+
+// to[c][r] = from[r][c] * scale for rows x columns of `from`; rows r up to `padded` (a multiple of VW, to's rows at least that
+// long) become 0.
+RX_STATIC void transpose_in(const float* from, long ld_from, long rows, long columns, float scale, float* to, long ld_to,
+                            long padded) {
+  for (long r = 0; r < padded; r += VW) {
+    const long some = smaller(VW, greater(0, rows - r));
+    for (long c = 0; c < columns; c += VW) {
+      const long wide = smaller(VW, columns - c);
+      vf block[VW];
+      for (long i = 0; i < VW; i++) {
+        const float* const at = from + (r + i) * ld_from + c;
+        block[i] = i >= some ? vf{} : (wide == VW ? load(at) : load_n(at, wide)) * vset(scale);
+      }
+      transpose_block(block);
+      for (long i = 0; i < wide; i++) store(to + (c + i) * ld_to + r, block[i]);
+    }
+  }
+}
+
+// to[r][c] = from[c][r] * factor[r] (factor null: 1), or is added to, for rows r < rows and columns c < columns; `from` has
+// whole vectors in its rows.
+template <bool add>
+RX_STATIC void transpose_out(const float* from, long ld_from, long rows, long columns, const float* factor, float* to, long ld_to) {
+  for (long r = 0; r < rows; r += VW) {
+    const long some = smaller(VW, rows - r);
+    const vf scale = factor ? load(factor + r) : vset(1.f);
+    for (long c = 0; c < columns; c += VW) {
+      const long wide = smaller(VW, columns - c);
+      vf block[VW];
+      for (long i = 0; i < VW; i++) block[i] = i < wide ? load(from + (c + i) * ld_from + r) * scale : vf{};
+      transpose_block(block);
+      for (long i = 0; i < some; i++) {
+        float* const at = to + (r + i) * ld_to + c;
+        if (wide == VW)
+          store(at, add ? load(at) + block[i] : block[i]);
+        else
+          store_n(at, add ? load_n(at, wide) + block[i] : block[i], wide);
+      }
+    }
+  }
+}
+
+// Rows of the score tile of queries first .. first + NV * VW - 1 (lanes) and keys from .. to - 1 that no lane may see become
+// -inf in that lane.
+template <int NV>
+RX_INLINE void mask_scores(float* scores, long ld, long first, long from, long to, long window) {
+  for (long j = from; j < to; j++) {
+    const int32_t ahead = (int32_t)(j - first);  // lanes below it lie before key j
+    const int32_t behind = window ? (int32_t)smaller(j - first + window, 1 << 20) : 1 << 20;  // lanes from it on are past its window
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) {
+      vf* const at = (vf*)(scores + (j - from) * ld + v * VW);
+      const vi lane = iota() + v * VW;
+      *at = (lane >= vseti(ahead)) & (lane < vseti(behind)) ? *at : vset(-__builtin_inff());
+    }
+  }
+}
+
+// Memory of one thread: pieces of a block of floats, each aligned to a vector.
+RX_INLINE float* take(float** memory, long floats) {
+  float* const piece = *memory;
+  *memory += parts_of(floats, 16) * 16;
+  return piece;
+}
+
+// Blocks of queries of all documents, in order.
+RX_INLINE long count_blocks(const Attention* a) {
+  long blocks = 0;
+  for (long d = 0; d < a->documents; d++) blocks += parts_of(a->cu_seqlens[d + 1] - a->cu_seqlens[d], query_block);
+  return blocks;
+}
+
+}  // namespace
