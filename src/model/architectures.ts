@@ -8,10 +8,14 @@ import { fatal } from '../errors.js';
 import type { Architecture } from './architecture.js';
 import { decodeFields } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
+import { gemma } from './gemma.js';
 import { gpt2 } from './gpt2.js';
+import { gptNeo } from './gptNeo.js';
 import type { Layer } from './layer.js';
 import { llama } from './llama.js';
+import { opt } from './opt.js';
 import type { Pass } from './pass.js';
+import { phi } from './phi.js';
 import type { Sequence } from './sequence.js';
 import type { TensorSpec } from './weights.js';
 
@@ -63,6 +67,10 @@ export const registerArchitecture = <C extends ModelConfig>(architecture: Archit
 
 registerArchitecture(llama);
 registerArchitecture(gpt2);
+registerArchitecture(opt);
+registerArchitecture(gptNeo);
+registerArchitecture(gemma);
+registerArchitecture(phi);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

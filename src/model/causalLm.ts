@@ -15,6 +15,7 @@ import { gatherRows } from './rows.js';
 import type { Sequence, Targets } from './sequence.js';
 
 export { expectedTensors, matchTensors, modelConfig, registerArchitecture } from './architectures.js';
+export { adapterTensors, attachLora, attachSavedLora, mergeLora } from './adapter.js';
 export { makeCausalLm, training } from './model.js';
 export type { CausalLM } from './model.js';
 

@@ -95,7 +95,8 @@ export const adapterOptions = (
 /** Path of the module a weight belongs to. */
 export const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
 
-const named = (module: string, names: ReadonlyArray<string>): boolean =>
+/** Whether the module's path is one of the names or ends with `.name`. */
+export const isNamed = (module: string, names: ReadonlyArray<string>): boolean =>
   names.some((name) => module === name || module.endsWith(`.${name}`));
 
 const regularExpression = (source: string): E.Either<FatalError, RegExp> =>
@@ -165,10 +166,10 @@ export const loraTargets = (
         : config.layersToTransform;
   const isTarget = (module: string, head: boolean): boolean => {
     if (exclusion.right?.test(module) === true) return false;
-    if (Array.isArray(config.excludeModules) && named(module, config.excludeModules)) return false;
+    if (Array.isArray(config.excludeModules) && isNamed(module, config.excludeModules)) return false;
     if (config.modulesToSave?.some((saved) => `.${module}.`.includes(`.${saved}.`)) === true) return false;
     if (expression.right !== undefined) return expression.right.test(module);
-    if (typeof targets === 'string' ? head : !named(module, targets)) return false;
+    if (typeof targets === 'string' ? head : !isNamed(module, targets)) return false;
     if (layers === undefined || layers.length === 0) return true;
     const layer = layerNumber(module, config.layersPattern);
     return layer !== undefined && layers.includes(layer);
@@ -218,4 +219,4 @@ export const initialAdapter = (
 
 /** Whether `modulesToSave` names the module (PEFT: its path ends so). */
 export const isSavedModule = (config: LoraConfig, module: string): boolean =>
-  config.modulesToSave !== undefined && named(module, config.modulesToSave);
+  config.modulesToSave !== undefined && isNamed(module, config.modulesToSave);

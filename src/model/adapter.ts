@@ -1,0 +1,262 @@
+/** LoRA adapters of a model: attach, take out for saving, merge into the weights and back. */
+import * as E from 'fp-ts/lib/Either.js';
+import { tensor, tensor2d } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../errors.js';
+import { fatal } from '../errors.js';
+import { architectureOf } from './architectures.js';
+import { axpy } from './kernels/axpy.js';
+import { linear, linearGradWeight } from './kernels/linear.js';
+import type { Weights } from './layer.js';
+import {
+  adaptedModule,
+  adapterNames,
+  adapterOptions,
+  initialAdapter,
+  isNamed,
+  isAdapterName,
+  isSavedModule,
+  loraTargets,
+  moduleOf,
+} from './lora.js';
+import type { LoraConfig, Target } from './lora.js';
+import type { CausalLM } from './model.js';
+import { weightOf } from './weights.js';
+
+const targetsOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, ReadonlyArray<Target>> => {
+  const { tensors, loraTargets: defaults } = architectureOf(model.config);
+  const modules = [...tensors.map(({ name }) => moduleOf(name)), 'lm_head'];
+  const nowhere = config.modulesToSave?.find((name) => !modules.some((module) => isNamed(module, [name])));
+  if (nowhere !== undefined)
+    return E.left(
+      fatal('E_LORA_TARGET', `modulesToSave names "${nowhere}", and no module of the model ends so`, { kind: 'usage' }),
+    );
+  return loraTargets(config, tensors, defaults, model.config.modelType);
+};
+
+/** A physical copy: clones share data, which an optimizer that works in place would write through. */
+const copied = (source: Tensor): Tensor => tensor(source.dataSync().slice(), source.shape, 'float32');
+
+/**
+ * Weights that `modulesToSave` needs and a tied model lacks. PEFT trains a copy of the named module, which unties it: the head
+ * and the embedding part ways.
+ */
+const untied = (model: CausalLM, config: LoraConfig): Weights => {
+  const embedding = architectureOf(model.config).embedding;
+  const table = model.weights[`${embedding}.weight`];
+  if (table === undefined || 'lm_head.weight' in model.weights) return {};
+  return isSavedModule(config, 'lm_head') || isSavedModule(config, embedding)
+    ? { 'lm_head.weight': copied(table) }
+    : {};
+};
+
+const isBias = (name: string): boolean => name.endsWith('bias');
+
+/** What trains beside the adapter itself. */
+const trainedBeside = (
+  names: ReadonlyArray<string>,
+  config: LoraConfig,
+  modules: ReadonlySet<string>,
+): ReadonlyArray<string> =>
+  names.filter(
+    (name) =>
+      isSavedModule(config, moduleOf(name)) ||
+      (config.bias === 'all' && isBias(name)) ||
+      (config.bias === 'lora_only' && isBias(name) && modules.has(moduleOf(name))),
+  );
+
+const withAdapter = (
+  model: CausalLM,
+  config: LoraConfig,
+  targets: ReadonlyArray<Target>,
+  adapter: Weights,
+  base: Weights,
+): CausalLM => {
+  const trainable = trainedBeside(Object.keys(base), config, new Set(targets.map(({ module }) => module)));
+  return {
+    config: model.config,
+    weights: { ...base, ...adapter },
+    trainable: [...Object.keys(adapter), ...trainable],
+    lora: config,
+  };
+};
+
+const withoutAdapter = (weights: Weights): Weights =>
+  Object.fromEntries(Object.entries(weights).filter(([name]) => !isAdapterName(name)));
+
+const alreadyThere = (model: CausalLM): E.Either<FatalError, CausalLM> =>
+  model.lora === undefined
+    ? E.right(model)
+    : E.left(
+        fatal('E_LORA_PRESENT', 'the model carries an adapter already', {
+          kind: 'usage',
+          hint: 'go on training it, or merge it first',
+        }),
+      );
+
+/**
+ * The model with a new adapter, which alone trains (with what `bias` and `modulesToSave` name). Takes the base weights over: use
+ * the result, not the model given. `E_LORA_TARGET`, `E_LORA_PRESENT`.
+ */
+export const attachLora = (model: CausalLM, config: LoraConfig, seed: number): E.Either<FatalError, CausalLM> =>
+  E.Monad.chain(alreadyThere(model), () =>
+    E.Functor.map(targetsOf(model, config), (targets) => {
+      const adapter: Record<string, Tensor> = {};
+      for (const target of targets) {
+        const names = adapterNames(target.module);
+        const { a, b } = initialAdapter(config, target, seed);
+        adapter[names.a] = tensor2d(a, [target.rank, target.inputs]);
+        adapter[names.b] = tensor2d(b, [target.outputs, target.rank]);
+      }
+      return withAdapter(model, config, targets, adapter, { ...model.weights, ...untied(model, config) });
+    }),
+  );
+
+const baseLayer = '.base_layer.';
+
+/**
+ * The model with a saved adapter: `saved` holds the tensors of adapter_model.safetensors under their names without
+ * `base_model.model.`. Takes what it uses of `saved` into the model and trains it, unless `isTrainable` is false.
+ * `E_LORA_WEIGHTS` for an adapter that does not fit, `E_LORA_TARGET`, `E_LORA_PRESENT`.
+ */
+export const attachSavedLora = (
+  model: CausalLM,
+  config: LoraConfig,
+  saved: Weights,
+  { isTrainable = true }: { readonly isTrainable?: boolean } = {},
+): E.Either<FatalError, CausalLM> => {
+  const free = alreadyThere(model);
+  if (E.isLeft(free)) return free;
+  const found = targetsOf(model, config);
+  if (E.isLeft(found)) return found;
+  const targets = found.right;
+  const misfit = (message: string, expected: string, actual: string): E.Either<FatalError, never> =>
+    E.left(fatal('E_LORA_WEIGHTS', message, { expected, actual }));
+  const adapter: Record<string, Tensor> = {};
+  for (const { module, inputs, outputs } of targets) {
+    const { a, b } = adapterNames(module);
+    const halfA = saved[a];
+    const halfB = saved[b];
+    if (halfA === undefined || halfB === undefined)
+      return misfit('the adapter lacks a tensor', halfA === undefined ? a : b, 'nothing of that name');
+    const [rank = 0] = halfA.shape;
+    if (`${halfA.shape.join()};${halfB.shape.join()}` !== `${rank},${inputs};${outputs},${rank}`)
+      return misfit(
+        `the adapter of "${module}" does not fit the model`,
+        `A [r, ${inputs}], B [${outputs}, r]`,
+        `A [${halfA.shape.join(', ')}], B [${halfB.shape.join(', ')}]`,
+      );
+    adapter[a] = halfA;
+    adapter[b] = halfB;
+  }
+  const base: Record<string, Tensor> = { ...model.weights, ...untied(model, config) };
+  for (const [key, value] of Object.entries(saved)) {
+    if (key in adapter) continue;
+    const name = key.replace(baseLayer, '.');
+    const own = base[name];
+    if (own === undefined)
+      return misfit('the adapter holds a tensor that the model has no place for', 'a weight of the model', key);
+    if (own.shape.join() !== value.shape.join())
+      return misfit(
+        `the adapter's "${key}" does not fit the model`,
+        `[${own.shape.join(', ')}]`,
+        `[${value.shape.join(', ')}]`,
+      );
+    base[name] = value;
+  }
+  const attached = withAdapter(model, config, targets, adapter, base);
+  return E.right(isTrainable ? attached : { ...attached, trainable: [] });
+};
+
+/**
+ * What adapter_model.safetensors holds, under PEFT's names without `base_model.model.`: the adapter, biases and whole modules
+ * that train with it. Borrowed from the model.
+ */
+export const adapterTensors = (model: CausalLM): Weights => {
+  const { lora, weights } = model;
+  if (lora === undefined) return {};
+  const adapter = Object.keys(weights).filter(isAdapterName);
+  const modules = new Set(adapter.map(adaptedModule));
+  const beside = trainedBeside(
+    Object.keys(weights).filter((name) => !isAdapterName(name)),
+    lora,
+    modules,
+  );
+  const savedName = (name: string): string =>
+    modules.has(moduleOf(name)) ? name.replace(/\.([^.]*)$/, `${baseLayer}$1`) : name;
+  return Object.fromEntries([
+    ...adapter.map((name) => [name, weightOf(weights, name)] as const),
+    ...beside.map((name) => [savedName(name), weightOf(weights, name)] as const),
+  ]);
+};
+
+/** B·A in the layout of the weight it is for: [O, I], or [I, O] for Conv1D. */
+const delta = (a: Tensor, b: Tensor, transposed: boolean): Tensor => {
+  if (!transposed) return linear(b, a, undefined, { transposed: true });
+  const [rank = 0] = a.shape;
+  const unit = tensor2d(
+    Float32Array.from({ length: rank * rank }, (_, i) => (i % (rank + 1) === 0 ? 1 : 0)),
+    [rank, rank],
+  );
+  const bT = linear(unit, b, undefined, { transposed: false }); // [r, O]
+  const product = linearGradWeight(a, bT, { transposed: true });
+  unit.dispose();
+  bT.dispose();
+  return product;
+};
+
+/** The weights with sign · scaling · B·A added to every adapted one; consumes those. */
+const moved = (model: CausalLM, sign: 1 | -1): Weights => {
+  const { config, lora, weights } = model;
+  const transposed = new Set(
+    architectureOf(config)
+      .tensors.filter(({ kind }) => kind === 'conv1d')
+      .map(({ name }) => name),
+  );
+  const changed: Record<string, Tensor> = { ...weights };
+  for (const name of Object.keys(weights)) {
+    if (!isAdapterName(name)) continue;
+    const module = adaptedModule(name);
+    const names = adapterNames(module);
+    if (name !== names.a) continue;
+    const a = weightOf(weights, names.a);
+    const target = `${module}.weight`;
+    const change = delta(a, weightOf(weights, names.b), transposed.has(target));
+    changed[target] = axpy(weightOf(weights, target), change, sign * adapterOptions(lora, module, a).scaling);
+    change.dispose();
+  }
+  return changed;
+};
+
+/** A model whose adapter has been added to its weights; the adapter's tensors are kept, so that it can be taken out again. */
+export interface Merged {
+  /** Runs as a plain model; nothing in it trains. */
+  readonly model: CausalLM;
+  /** The model before, of weights equal up to rounding. Consumes the merged one. */
+  readonly unmerge: () => CausalLM;
+  /** The plain model, the adapter disposed. */
+  readonly unload: () => CausalLM;
+}
+
+/**
+ * The model with scaling · B·A added to the weights. Consumes the model given (its adapted weights change); use the result.
+ * `E_LORA_NOT_FINITE` when the adapter holds a number that is none, `E_LORA_ABSENT` when there is no adapter.
+ */
+export const mergeLora = (model: CausalLM): E.Either<FatalError, Merged> => {
+  if (model.lora === undefined)
+    return E.left(fatal('E_LORA_ABSENT', 'the model carries no adapter to merge', { kind: 'usage' }));
+  const broken = Object.keys(model.weights).find(
+    (name) => isAdapterName(name) && !weightOf(model.weights, name).dataSync().every(Number.isFinite),
+  );
+  if (broken !== undefined) return E.left(fatal('E_LORA_NOT_FINITE', `"${broken}" holds numbers that are not finite`));
+  const weights = moved(model, 1);
+  return E.right({
+    model: { config: model.config, weights, trainable: [] },
+    unmerge: () => ({ ...model, weights: moved({ ...model, weights }, -1) }),
+    unload: () => {
+      for (const [name, value] of Object.entries(weights)) if (isAdapterName(name)) value.dispose();
+      const plain = withoutAdapter(weights);
+      return { config: model.config, weights: plain, trainable: Object.keys(plain) };
+    },
+  });
+};

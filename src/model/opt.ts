@@ -1,0 +1,191 @@
+/** OPT: learned positions from row 2 on, norms before each block; opt-350m norms after and embeds at a smaller width. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from './architecture.js';
+import { attention } from './attention.js';
+import {
+  activation as activationField,
+  boolean,
+  decodeFields,
+  headsOf,
+  namedTokenIds,
+  optional,
+  positiveInteger,
+  rate,
+  tokenIds,
+  unfit,
+} from './config.js';
+import type { ModelConfig } from './config.js';
+import { dropout } from './dropout.js';
+import { positionEmbedding, tokenEmbedding } from './embedding.js';
+import type { ActivationKind } from './kernels/activation.js';
+import { compose, fanOut, identity, mapLayers, residual, total } from './layer.js';
+import type { Layer } from './layer.js';
+import { linear } from './linear.js';
+import { activation } from './mlp.js';
+import { neftune } from './neftune.js';
+import { layerNorm } from './norm.js';
+import type { Pass } from './pass.js';
+import { block } from './pass.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
+
+export interface OptConfig extends ModelConfig {
+  readonly intermediateSize: number;
+  readonly embeddingSize: number;
+  readonly activation: ActivationKind;
+  readonly dropout: number;
+  readonly bias: boolean;
+  /** Norms before their blocks; else after each sum (opt-350m). */
+  readonly normBefore: boolean;
+  readonly finalNorm: boolean;
+}
+
+const fields = t.type({
+  vocab_size: positiveInteger,
+  max_position_embeddings: positiveInteger,
+  hidden_size: positiveInteger,
+  ffn_dim: positiveInteger,
+  num_hidden_layers: positiveInteger,
+  num_attention_heads: positiveInteger,
+  word_embed_proj_dim: optional(positiveInteger),
+  do_layer_norm_before: optional(boolean),
+  _remove_final_layer_norm: optional(boolean),
+  layer_norm_elementwise_affine: optional(boolean),
+  enable_bias: optional(boolean),
+  activation_function: optional(activationField),
+  dropout: optional(rate),
+  tie_word_embeddings: optional(boolean),
+  ...tokenIds,
+});
+
+const decoder = 'model.decoder';
+const eps = 1e-5;
+/** The position table begins with two rows that no real token uses. */
+const positionOffset = 2;
+
+const selfAttention = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const module = `${decoder}.layers.${i}.self_attn`;
+  return compose(
+    fanOut(
+      linear(pass, { module: `${module}.q_proj` }),
+      linear(pass, { module: `${module}.k_proj` }),
+      linear(pass, { module: `${module}.v_proj` }),
+    ),
+    attention(pass, {
+      layer: i,
+      heads: config.numHeads,
+      kvHeads: config.numHeads,
+      headDim: config.headDim,
+      scale: 1 / Math.sqrt(config.headDim),
+      window: 0,
+    }),
+    linear(pass, { module: `${module}.out_proj` }),
+    dropout(pass, `${module}.dropout`, config.dropout),
+  );
+};
+
+const mlp = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const module = `${decoder}.layers.${i}`;
+  return compose(
+    linear(pass, { module: `${module}.fc1` }),
+    activation(config.activation),
+    linear(pass, { module: `${module}.fc2` }),
+    dropout(pass, `${module}.dropout`, config.dropout),
+  );
+};
+
+const layer = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const attentionNorm = layerNorm(`${decoder}.layers.${i}.self_attn_layer_norm`, eps);
+  const mlpNorm = layerNorm(`${decoder}.layers.${i}.final_layer_norm`, eps);
+  return config.normBefore
+    ? compose(
+        residual(compose(attentionNorm, selfAttention(config, pass, i))),
+        residual(compose(mlpNorm, mlp(config, pass, i))),
+      )
+    : compose(residual(selfAttention(config, pass, i)), attentionNorm, residual(mlp(config, pass, i)), mlpNorm);
+};
+
+export const opt: Architecture<OptConfig> = {
+  name: 'opt',
+  modelTypes: ['opt'],
+  config: (raw, modelType) =>
+    pipe(
+      E.Do,
+      E.bind('f', () => decodeFields(fields)(raw)),
+      E.bind('heads', ({ f }) =>
+        headsOf({
+          hiddenSize: f.hidden_size,
+          numHeads: f.num_attention_heads,
+          numKvHeads: f.num_attention_heads,
+        }),
+      ),
+      E.filterOrElse(
+        ({ f }) => f.layer_norm_elementwise_affine ?? true,
+        () => unfit('layer_norm_elementwise_affine', 'true', false),
+      ),
+      E.map(({ f, heads }) => ({
+        architecture: 'opt',
+        modelType,
+        vocabSize: f.vocab_size,
+        hiddenSize: f.hidden_size,
+        numLayers: f.num_hidden_layers,
+        ...heads,
+        maxPositions: f.max_position_embeddings,
+        tieWordEmbeddings: f.tie_word_embeddings ?? true,
+        embeddingSize: f.word_embed_proj_dim ?? f.hidden_size,
+        ...namedTokenIds(f),
+        raw,
+        intermediateSize: f.ffn_dim,
+        activation: f.activation_function ?? 'relu',
+        dropout: f.dropout ?? 0.1,
+        bias: f.enable_bias ?? true,
+        normBefore: f.do_layer_norm_before ?? true,
+        finalNorm: (f.do_layer_norm_before ?? true) && !(f._remove_final_layer_norm ?? false),
+      })),
+    ),
+  tensors: (config) => {
+    const { vocabSize, maxPositions, hiddenSize, embeddingSize, intermediateSize, numLayers, bias } = config;
+    const projects = embeddingSize !== hiddenSize;
+    return [
+      embeddingSpec(`${decoder}.embed_tokens`, vocabSize, embeddingSize),
+      embeddingSpec(`${decoder}.embed_positions`, maxPositions + positionOffset, hiddenSize),
+      ...(projects ? linearSpec(`${decoder}.project_out`, embeddingSize, hiddenSize, false) : []),
+      ...(projects ? linearSpec(`${decoder}.project_in`, hiddenSize, embeddingSize, false) : []),
+      ...(config.finalNorm ? layerNormSpec(`${decoder}.final_layer_norm`, hiddenSize) : []),
+      ...perLayer(numLayers, (i) => [
+        ...linearSpec(`${decoder}.layers.${i}.self_attn.k_proj`, hiddenSize, hiddenSize, bias),
+        ...linearSpec(`${decoder}.layers.${i}.self_attn.v_proj`, hiddenSize, hiddenSize, bias),
+        ...linearSpec(`${decoder}.layers.${i}.self_attn.q_proj`, hiddenSize, hiddenSize, bias),
+        ...linearSpec(`${decoder}.layers.${i}.self_attn.out_proj`, hiddenSize, hiddenSize, bias),
+        ...layerNormSpec(`${decoder}.layers.${i}.self_attn_layer_norm`, hiddenSize),
+        ...linearSpec(`${decoder}.layers.${i}.fc1`, intermediateSize, hiddenSize, bias),
+        ...linearSpec(`${decoder}.layers.${i}.fc2`, hiddenSize, intermediateSize, bias),
+        ...layerNormSpec(`${decoder}.layers.${i}.final_layer_norm`, hiddenSize),
+      ]),
+      ...headSpec(config.tieWordEmbeddings, vocabSize, embeddingSize),
+    ];
+  },
+  basePrefix: 'model.',
+  embedding: `${decoder}.embed_tokens`,
+  body: (config, pass) =>
+    compose(
+      fanOut(
+        compose(
+          tokenEmbedding(`${decoder}.embed_tokens`),
+          neftune(pass),
+          config.embeddingSize === config.hiddenSize ? identity : linear(pass, { module: `${decoder}.project_in` }),
+        ),
+        positionEmbedding(`${decoder}.embed_positions`, positionOffset),
+      ),
+      total,
+      mapLayers(config.numLayers, (i) => block(pass, layer(config, pass, i))),
+    ),
+  tail: (config, pass) =>
+    compose(
+      config.finalNorm ? layerNorm(`${decoder}.final_layer_norm`, eps) : identity,
+      config.embeddingSize === config.hiddenSize ? identity : linear(pass, { module: `${decoder}.project_out` }),
+    ),
+  loraTargets: () => ['q_proj', 'v_proj'],
+};

@@ -1,0 +1,192 @@
+/** Phi (1, 1.5, 2): attention and MLP side by side from one layer norm, rotary on part of each head, biases everywhere. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from './architecture.js';
+import { attention } from './attention.js';
+import {
+  activation as activationField,
+  boolean,
+  decodeFields,
+  headsOf,
+  namedTokenIds,
+  optional,
+  positive,
+  positiveInteger,
+  rate,
+  tokenIds,
+} from './config.js';
+import type { ModelConfig } from './config.js';
+import { dropout } from './dropout.js';
+import { tokenEmbedding } from './embedding.js';
+import type { ActivationKind } from './kernels/activation.js';
+import { compose, each, fanOut, holding, identity, mapLayers, residual, total } from './layer.js';
+import type { Layer } from './layer.js';
+import { linear } from './linear.js';
+import { activation } from './mlp.js';
+import { neftune } from './neftune.js';
+import { layerNorm, perHead } from './norm.js';
+import type { Pass } from './pass.js';
+import { block } from './pass.js';
+import { ropeConfig, rotary, rotaryAngles } from './rope.js';
+import type { RopeConfig } from './rope.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
+
+export interface PhiConfig extends ModelConfig {
+  readonly intermediateSize: number;
+  readonly activation: ActivationKind;
+  readonly layerNormEps: number;
+  readonly embeddingDropout: number;
+  readonly residualDropout: number;
+  readonly rope: RopeConfig;
+  /** Queries and keys are normed, each head by itself, before they turn. */
+  readonly headNorm: boolean;
+}
+
+const fields = t.type({
+  vocab_size: positiveInteger,
+  hidden_size: positiveInteger,
+  intermediate_size: positiveInteger,
+  num_hidden_layers: positiveInteger,
+  num_attention_heads: positiveInteger,
+  num_key_value_heads: optional(positiveInteger),
+  hidden_act: optional(activationField),
+  max_position_embeddings: optional(positiveInteger),
+  layer_norm_eps: optional(positive),
+  embd_pdrop: optional(rate),
+  resid_pdrop: optional(rate),
+  qk_layernorm: optional(boolean),
+  tie_word_embeddings: optional(boolean),
+  ...tokenIds,
+});
+
+type Angles = ReturnType<typeof rotaryAngles>;
+
+const selfAttention = (config: PhiConfig, pass: Pass, angles: Angles, i: number): Layer<Tensor, Tensor> => {
+  const { numHeads, numKvHeads, headDim, rope, layerNormEps, headNorm } = config;
+  const module = `model.layers.${i}.self_attn`;
+  const turned = (heads: number, normed: string): Layer<Tensor, Tensor> => {
+    const turn = rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim });
+    return headNorm ? compose(perHead(headDim, layerNorm(`${module}.${normed}`, layerNormEps)), turn) : turn;
+  };
+  return compose(
+    fanOut(
+      linear(pass, { module: `${module}.q_proj` }),
+      linear(pass, { module: `${module}.k_proj` }),
+      linear(pass, { module: `${module}.v_proj` }),
+    ),
+    each(turned(numHeads, 'q_layernorm'), turned(numKvHeads, 'k_layernorm'), identity),
+    attention(pass, {
+      layer: i,
+      heads: numHeads,
+      kvHeads: numKvHeads,
+      headDim,
+      scale: 1 / Math.sqrt(headDim),
+      window: 0,
+    }),
+    compose(
+      linear(pass, { module: `${module}.dense` }),
+      dropout(pass, `${module}.resid_dropout`, config.residualDropout),
+    ),
+  );
+};
+
+const mlp = (config: PhiConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const module = `model.layers.${i}.mlp`;
+  return compose(
+    linear(pass, { module: `${module}.fc1` }),
+    activation(config.activation),
+    linear(pass, { module: `${module}.fc2` }),
+    dropout(pass, `${module}.resid_dropout`, config.residualDropout),
+  );
+};
+
+export const phi: Architecture<PhiConfig> = {
+  name: 'phi',
+  modelTypes: ['phi'],
+  config: (raw, modelType) =>
+    pipe(
+      E.Do,
+      E.bind('f', () => decodeFields(fields)(raw)),
+      E.bind('heads', ({ f }) =>
+        headsOf({
+          hiddenSize: f.hidden_size,
+          numHeads: f.num_attention_heads,
+          numKvHeads: f.num_key_value_heads ?? f.num_attention_heads,
+        }),
+      ),
+      E.bind('rope', ({ f, heads: { headDim } }) =>
+        ropeConfig(raw, { headDim, maxPositions: f.max_position_embeddings ?? 2048, partial: 0.5 }),
+      ),
+      E.map(({ f, heads, rope }) => ({
+        architecture: 'phi',
+        modelType,
+        vocabSize: f.vocab_size,
+        hiddenSize: f.hidden_size,
+        numLayers: f.num_hidden_layers,
+        ...heads,
+        maxPositions: f.max_position_embeddings ?? 2048,
+        tieWordEmbeddings: f.tie_word_embeddings ?? false,
+        ...namedTokenIds(f),
+        raw,
+        intermediateSize: f.intermediate_size,
+        activation: f.hidden_act ?? 'gelu_new',
+        layerNormEps: f.layer_norm_eps ?? 1e-5,
+        embeddingDropout: f.embd_pdrop ?? 0,
+        residualDropout: f.resid_pdrop ?? 0,
+        rope,
+        headNorm: f.qk_layernorm ?? false,
+      })),
+    ),
+  tensors: (config) => {
+    const { vocabSize, hiddenSize, intermediateSize, numLayers, numKvHeads, headDim, headNorm } = config;
+    return [
+      embeddingSpec('model.embed_tokens', vocabSize, hiddenSize),
+      ...perLayer(numLayers, (i) => [
+        ...linearSpec(`model.layers.${i}.self_attn.q_proj`, hiddenSize, hiddenSize, true),
+        ...linearSpec(`model.layers.${i}.self_attn.k_proj`, numKvHeads * headDim, hiddenSize, true),
+        ...linearSpec(`model.layers.${i}.self_attn.v_proj`, numKvHeads * headDim, hiddenSize, true),
+        ...linearSpec(`model.layers.${i}.self_attn.dense`, hiddenSize, hiddenSize, true),
+        ...(headNorm
+          ? [
+              ...layerNormSpec(`model.layers.${i}.self_attn.q_layernorm`, headDim),
+              ...layerNormSpec(`model.layers.${i}.self_attn.k_layernorm`, headDim),
+            ]
+          : []),
+        ...linearSpec(`model.layers.${i}.mlp.fc1`, intermediateSize, hiddenSize, true),
+        ...linearSpec(`model.layers.${i}.mlp.fc2`, hiddenSize, intermediateSize, true),
+        ...layerNormSpec(`model.layers.${i}.input_layernorm`, hiddenSize),
+      ]),
+      ...layerNormSpec('model.final_layernorm', hiddenSize),
+      ...headSpec(config.tieWordEmbeddings, vocabSize, hiddenSize, true),
+    ];
+  },
+  basePrefix: 'model.',
+  buffers: /\.rotary_emb\.inv_freq$/,
+  embedding: 'model.embed_tokens',
+  body: (config, pass) =>
+    holding(
+      ({ positionIds }) => rotaryAngles(config.rope, positionIds),
+      (angles) =>
+        compose(
+          tokenEmbedding('model.embed_tokens'),
+          neftune(pass),
+          dropout(pass, 'model.embed_dropout', config.embeddingDropout),
+          mapLayers(config.numLayers, (i) =>
+            block(
+              pass,
+              residual(
+                compose(
+                  layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps),
+                  fanOut(selfAttention(config, pass, angles, i), mlp(config, pass, i)),
+                  total,
+                ),
+              ),
+            ),
+          ),
+        ),
+    ),
+  tail: (config) => layerNorm('model.final_layernorm', config.layerNormEps),
+  loraTargets: () => ['q_proj', 'v_proj', 'fc1', 'fc2'],
+};
