@@ -38,7 +38,7 @@ const given = (row: PreTokenized, vocabSize: number | undefined): Either<DataErr
   ] as const) {
     if (column !== undefined && column.length !== inputIds.length) {
       return left(
-        dataError('E_COLUMN_LENGTHS', `"${field}" and "input_ids" are not equally long`, {
+        dataError('E_LENGTHS_DISAGREE', `"${field}" and "input_ids" are not equally long`, {
           field,
           expected: `${inputIds.length} numbers`,
           actual: `${column.length}`,
@@ -110,7 +110,7 @@ const byPromptIds = (
 /**
  * Tokens of a text, one document, with the masks that its spans say: a token is completion when it begins at or behind the
  * border, the assistant's when it covers any character of an assistant span. A record that brings ids is checked and passes
- * (`E_COLUMN_LENGTHS`, `E_TOKEN_ID`, `E_ATTENTION_MASK`).
+ * (`E_LENGTHS_DISAGREE`, `E_TOKEN_ID`, `E_ATTENTION_MASK`).
  */
 export const tokenizeRow = (options: TokenizeOptions): Transform<Formatted | PreTokenized, Tokenized> => {
   const { tokenizer, promptBorder = 'offsets', responseTemplate, instructionTemplate, warn } = options;
