@@ -11,9 +11,7 @@ import {
   boolean,
   closed,
   fraction,
-  integer,
   json,
-  list,
   nonEmptyString,
   nonNegativeInteger,
   nonNegativeNumber,
@@ -25,9 +23,9 @@ import {
   positiveInteger,
   positiveNumber,
   properFraction,
-  string,
 } from '../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../formats/closed.js';
+import { LoraConfig } from '../model/lora.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
   x < 1 ? x > 0 : Number.isSafeInteger(x),
@@ -35,11 +33,7 @@ const interval = numberThat('a whole number ≥ 1, or a share of the run between
 const textOrIds = json<string | ReadonlyArray<number>>(
   t.union([t.string, t.readonlyArray(t.number)], 'a text or a list of token ids'),
 );
-const modules = json<string | ReadonlyArray<string>>(
-  t.union([t.string, t.readonlyArray(t.string)], 'a regular expression or a list of module names'),
-);
 const resume = json<boolean | string>(t.union([t.boolean, t.string], 'true, false or a directory'));
-const ranks = json<Readonly<Record<string, number>>>(t.record(t.string, t.number, 'an object of module name → number'));
 
 const data = {
   datasetTextField: optional(nonEmptyString, 'Column that holds the text of a plain-text row.'),
@@ -105,6 +99,10 @@ const loop = {
   ),
   seed: option(nonNegativeInteger, 42, 'Seed of every random draw, applied before anything else.'),
   dataSeed: optional(nonNegativeInteger, 'Seed of the order of the rows. Default: seed.'),
+  lossMean: optional(
+    oneOf('token', 'microBatch'),
+    'What the loss of an update is the mean of: its tokens, or the means of its micro-batches. Default: token.',
+  ),
   parity: optional(oneOf('trl-0.7.10'), 'Reproduce TRL 0.7.10 where this library does better on purpose.'),
 } as const;
 
@@ -136,9 +134,9 @@ const optimisation = {
   warmupSteps: option(nonNegativeInteger, 0, 'Updates over which the rate rises from 0; goes before warmupRatio.'),
   warmupRatio: option(fraction, 0, 'The same as a share of the run.'),
   optim: option(
-    oneOf('adamw_torch', 'adamw_8bit', 'adafactor', 'lion', 'sgd'),
+    oneOf('adamw_torch', 'adafactor', 'lion', 'sgd'),
     'adamw_torch',
-    'Update rule: AdamW, AdamW with 8-bit moments, Adafactor, Lion, or plain gradient descent.',
+    'Update rule: AdamW, Adafactor, Lion, or gradient descent with momentum.',
   ),
   weightDecay: option(nonNegativeNumber, 0, 'Decoupled weight decay; never on biases and norm weights.'),
   adamBeta1: option(properFraction, 0.9, 'Decay of the first moment.'),
@@ -157,7 +155,7 @@ const optimisation = {
   ),
   labelSmoothingFactor: option(properFraction, 0, 'Share of the loss spread evenly over the vocabulary.'),
   neftuneNoiseAlpha: optional(positiveNumber, 'Strength of the noise on embeddings while training.'),
-  dropout: optional(properFraction, "Replaces every dropout rate of the model's config."),
+  disableDropout: option(boolean, false, "Switch the model's own dropout off while training; the adapter's stays."),
   gradientCheckpointing: option(boolean, false, 'Keep layer inputs only and compute the rest again on the way back.'),
   nonFinite: option(
     oneOf('stop', 'skip'),
@@ -202,25 +200,7 @@ const running = {
 
 const adapter = {
   usePeft: option(boolean, false, 'Train a LoRA adapter, not the whole model. Any option below switches it on.'),
-  r: option(positiveInteger, 8, 'Rank of the adapter.'),
-  loraAlpha: option(positiveNumber, 8, 'Scale of the adapter: alpha / r.'),
-  loraDropout: option(properFraction, 0, 'Dropout on the input of the adapter.'),
-  targetModules: optional(
-    modules,
-    'Modules that get an adapter: names, a regular expression, or all-linear. Default: by architecture.',
-  ),
-  modulesToSave: optional(list(string), 'Modules trained and saved whole besides the adapter.'),
-  loraBias: option(oneOf('none', 'all', 'lora_only'), 'none', 'Biases that are trained too.'),
-  initLoraWeights: option(
-    json<boolean | 'gaussian'>(t.union([t.boolean, t.literal('gaussian')], 'true, false or "gaussian"')),
-    true,
-    'How A begins: Kaiming uniform or gaussian; false: B random too.',
-  ),
-  useRslora: option(boolean, false, 'Scale by alpha / √r.'),
-  useDora: option(boolean, false, 'Weight-decomposed adapter.'),
-  rankPattern: optional(ranks, 'Ranks of single modules.'),
-  alphaPattern: optional(ranks, 'Alphas of single modules.'),
-  layersToTransform: optional(list(integer), 'Layers that get an adapter. Default: all.'),
+  ...LoraConfig.fields,
 } as const;
 
 /** All options of a run. */
@@ -258,7 +238,7 @@ export const sftAliases: Readonly<Record<string, keyof SftConfig>> = {
   loraR: 'r',
   loraTargetModules: 'targetModules',
   loraModulesToSave: 'modulesToSave',
-  bias: 'loraBias',
+  loraBias: 'bias',
 };
 
 /** Options of TRL and transformers that this library refuses, and why. */
@@ -377,3 +357,14 @@ export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig>
   E.chain(consistent)(E.chain((given: unknown) => SftConfig.decode(implied(given)))(named(options)));
 
 export const isParity = ({ parity }: Pick<SftConfig, 'parity'>): boolean => parity === 'trl-0.7.10';
+
+/** The adapter asked for, as the model knows it; undefined where the whole model trains. */
+export const loraOf = (config: SftConfig): LoraConfig | undefined => {
+  if (!config.usePeft) return undefined;
+  const given: Readonly<Record<string, unknown>> = config;
+  const fields = Object.keys(LoraConfig.fields).flatMap((name) =>
+    given[name] === undefined ? [] : [[name, given[name]]],
+  );
+  const decoded = LoraConfig.decode(Object.fromEntries(fields));
+  return E.isRight(decoded) ? decoded.right : undefined;
+};

@@ -56,7 +56,10 @@ const epochShape = (rows: number, config: PlanFields): { readonly microBatches: 
   return { microBatches, updates: Math.max(1, updates) };
 };
 
-/** The plan of a run over `rows` prepared rows. Throws when the rows do not make a single micro-batch. */
+/**
+ * The plan of a run over `rows` prepared rows; Infinity for a dataset of unknown length, which needs `maxSteps`. Throws when the
+ * rows do not make a single micro-batch.
+ */
 export const planSteps = (rows: number, config: PlanFields): Plan => {
   const { microBatches, updates } = epochShape(rows, config);
   if (microBatches === 0) throw new RangeError(`${rows} rows make no batch of ${config.perDeviceTrainBatchSize}`);

@@ -1,0 +1,452 @@
+/** Everything before the first update: options decoded, model and rows made ready, plan made, an earlier run taken up. */
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { lastValueFrom, toArray } from 'rxjs';
+import { fatal, isFatal, warning } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import { openJsonLog } from '../formats/jsonLines.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import { attachLora } from '../model/adapter.js';
+import type { CausalLM } from '../model/causalLm.js';
+import { LoraConfig } from '../model/lora.js';
+import type { Labelled } from '../records.js';
+import { pull } from '../streams/pull.js';
+import { makeRejects } from '../streams/rejects.js';
+import { adafactor } from './adafactor.js';
+import { adamw } from './adamw.js';
+import { decodeSftConfig, isParity, loraOf, SftConfig } from './config.js';
+import type { SftOptions } from './config.js';
+import type { Controls } from './controls.js';
+import { currentEngine } from './engine.js';
+import { lion } from './lion.js';
+import { load } from './load.js';
+import { truncateLog } from './log.js';
+import { orderRows } from './microBatches.js';
+import { chain, clipByGlobalNorm, scaleBy } from './optimizer.js';
+import type { GradientTransform, Optimizer } from './optimizer.js';
+import { epochAfter, planSteps } from './plan.js';
+import type { Plan } from './plan.js';
+import { fewOfEach, makeTally, maxLengthOf, prepare } from './prepare.js';
+import type { PrepareSummary } from './prepare.js';
+import { resume } from './resume.js';
+import type { Dataset, Run, RunEvent, SftSetup } from './run.js';
+import { scheduleOf } from './schedule.js';
+import type { Schedule } from './schedule.js';
+import { sgd } from './sgd.js';
+import { initState } from './state.js';
+
+const usage = (code: `E_${string}`, message: string, field: string, hint: string): FatalError =>
+  fatal(code, message, { field, hint, kind: 'usage' });
+
+interface Loaded {
+  readonly model: CausalLM;
+  readonly tokenizer: Tokenizer | undefined;
+}
+
+/** The model and tokenizer of the setup, loaded where it names a directory. */
+const loaded = ({ model, tokenizer }: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> => {
+  if (typeof model === 'string') {
+    return pipe(
+      load(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
+      TE.map((found) => ({ model: found.model, tokenizer: tokenizer ?? found.tokenizer })),
+    );
+  }
+  if (config.engine !== undefined && currentEngine() !== config.engine) {
+    return TE.left(
+      usage(
+        'E_ENGINE_CHOSEN',
+        `the model was made on the ${currentEngine() ?? 'unknown'} engine`,
+        'engine',
+        `choose ${config.engine} before loading: load(dir, { engine })`,
+      ),
+    );
+  }
+  return TE.right({ model, tokenizer });
+};
+
+/** The model with the adapter that setup or options ask for; one that has an adapter keeps it. */
+const adapted = (
+  model: CausalLM,
+  { peftConfig }: SftSetup,
+  config: SftConfig,
+  warn: (warning: Warning) => void,
+): Either<FatalError, CausalLM> => {
+  if (peftConfig === undefined && !config.usePeft) return E.right(model);
+  if (model.lora !== undefined) {
+    warn(
+      warning(
+        'W_PEFT_CONFIG_IGNORED',
+        'the model has an adapter already, which is trained on; peftConfig is not used',
+        {
+          field: 'peftConfig',
+          hint: 'load the model without its adapter to begin a new one',
+        },
+      ),
+    );
+    return E.right(model);
+  }
+  const lora = peftConfig === undefined ? E.right(loraOf(config)) : LoraConfig.decode(peftConfig);
+  return pipe(
+    lora,
+    E.flatMap((found) => (found === undefined ? E.right(model) : attachLora(model, found, config.seed))),
+  );
+};
+
+interface Prepared {
+  readonly rows: ReadonlyArray<Labelled>;
+  readonly summary: PrepareSummary;
+}
+
+const refused = (cause: unknown): FatalError =>
+  isFatal(cause)
+    ? cause
+    : fatal(
+        'E_PREPARE',
+        `the dataset could not be prepared: ${cause instanceof Error ? cause.message : String(cause)}`,
+        {
+          cause,
+        },
+      );
+
+export interface PrepareRowsSetup extends Pick<SftSetup, 'formattingFunc' | 'rejects'> {
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly warn?: ((warning: Warning) => void) | undefined;
+}
+
+/** A whole dataset made ready and held in memory. `E_NO_ROWS`: nothing is left to train on, with the reasons. */
+export const prepareRows = (
+  dataset: Dataset,
+  setup: PrepareRowsSetup,
+  config: SftConfig & { readonly maxLength: number },
+): TaskEither<FatalError, Prepared> =>
+  pipe(
+    TE.tryCatch(async () => {
+      const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
+      const tally = makeTally(config, rejects);
+      const rows = await lastValueFrom(pull(dataset).pipe(prepare({ ...setup, rejects, tally }, config), toArray()));
+      return { rows, summary: tally.summary() };
+    }, refused),
+    TE.filterOrElse(
+      ({ rows }) => rows.length > 0,
+      ({ summary }) => {
+        const reasons = Object.entries(summary.rejectedByReason).map(([code, count]) => `${count} ${code}`);
+        return fatal(
+          config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
+          'no row is left to train on',
+          {
+            expected: 'at least one row with a label that reaches the loss',
+            actual: `${summary.rowsRead} rows read${reasons.length === 0 ? '' : `; refused: ${reasons.join(', ')}`}`,
+          },
+        );
+      },
+    ),
+  );
+
+/** A streamed dataset is read while training, so there is nothing to hold and nothing to tell yet. */
+const trainRows = (
+  dataset: Dataset,
+  setup: PrepareRowsSetup,
+  config: SftConfig & { readonly maxLength: number },
+): TaskEither<FatalError, Pick<Prepared, 'summary'> & Partial<Pick<Prepared, 'rows'>>> =>
+  config.streaming ? TE.right({ summary: makeTally(config).summary() }) : prepareRows(dataset, setup, config);
+
+const isDataset = (value: SftSetup['evalDataset']): value is Dataset =>
+  typeof value === 'object' && (Symbol.iterator in value || Symbol.asyncIterator in value);
+
+/** Evaluation sets by name; a single one has the empty name. */
+const evalSets = ({ evalDataset }: SftSetup): Readonly<Record<string, Dataset>> =>
+  evalDataset === undefined ? {} : isDataset(evalDataset) ? { '': evalDataset } : evalDataset;
+
+const preparedSets = (
+  sets: Readonly<Record<string, Dataset>>,
+  setup: PrepareRowsSetup,
+  config: SftConfig & { readonly maxLength: number },
+): TaskEither<FatalError, Readonly<Record<string, Prepared>>> =>
+  Object.entries(sets).reduce<TaskEither<FatalError, Readonly<Record<string, Prepared>>>>(
+    (all, [name, dataset]) =>
+      pipe(
+        all,
+        TE.flatMap((before) =>
+          pipe(
+            prepareRows(dataset, setup, config),
+            TE.map((prepared) => ({ ...before, [name]: prepared })),
+          ),
+        ),
+      ),
+    TE.right({}),
+  );
+
+/** The update rule that the options name. */
+const ruleOf = (config: SftConfig): GradientTransform => {
+  const { weightDecay, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon, momentum } = config;
+  switch (config.optim) {
+    case 'adamw_torch':
+      return adamw({ beta1, beta2, epsilon, weightDecay });
+    case 'adafactor':
+      return adafactor({ weightDecay });
+    case 'lion':
+      return lion({ beta1, beta2, weightDecay });
+    case 'sgd':
+      return sgd({ momentum, weightDecay });
+  }
+};
+
+/** Clipping, the update rule, and the schedule. */
+export const optimizerOf = (config: SftConfig, schedule: Schedule): Optimizer =>
+  chain(clipByGlobalNorm(config.maxGradNorm), ruleOf(config), scaleBy(schedule));
+
+/** What decides the updates of a run; changing any of it makes another run. */
+const decisive: ReadonlyArray<keyof SftConfig> = [
+  'perDeviceTrainBatchSize',
+  'gradientAccumulationSteps',
+  'epochRemainder',
+  'numTrainEpochs',
+  'maxSteps',
+  'seed',
+  'dataSeed',
+  'shuffle',
+  'groupByLength',
+  'streaming',
+  'shuffleBuffer',
+  'dataloaderDropLast',
+  'parity',
+  'lossMean',
+  'learningRate',
+  'lrSchedulerType',
+  'lrCycles',
+  'lrPower',
+  'lrEnd',
+  'lrTimescale',
+  'lrDecaySteps',
+  'warmupSteps',
+  'warmupRatio',
+  'optim',
+  'weightDecay',
+  'adamBeta1',
+  'adamBeta2',
+  'adamEpsilon',
+  'momentum',
+  'maxGradNorm',
+  'lossType',
+  'labelSmoothingFactor',
+  'neftuneNoiseAlpha',
+  'disableDropout',
+  'nonFinite',
+];
+
+/** A hash of the options and rows that decide a run's updates. */
+export const fingerprintOf = (
+  config: SftConfig,
+  rows: ReadonlyArray<Labelled> | undefined,
+  { trainable }: Pick<CausalLM, 'trainable'>,
+): string => {
+  const hash = createHash('sha256');
+  hash.update(JSON.stringify(decisive.map((name) => config[name] ?? null)));
+  hash.update(JSON.stringify(trainable));
+  for (const row of rows ?? []) {
+    hash.update(row.inputIds);
+    hash.update(row.labels);
+    hash.update(JSON.stringify(row.seqLengths));
+    if (row.lossWeights !== undefined) hash.update(row.lossWeights);
+  }
+  return hash.digest('hex');
+};
+
+/** How messages call a row of a micro-batch: by its number among the prepared rows. */
+const rowNames =
+  (rows: ReadonlyArray<Labelled> | undefined, { microBatchesPerEpoch }: Plan, config: SftConfig) =>
+  (micro: number, row: number): string => {
+    if (rows === undefined) return `row ${row} of micro-batch ${micro}`;
+    const order = orderRows(config, Math.floor(micro / microBatchesPerEpoch))(rows);
+    const place = (micro % microBatchesPerEpoch) * config.perDeviceTrainBatchSize + row;
+    const found = order[place];
+    return `row ${found === undefined ? place : rows.indexOf(found)}`;
+  };
+
+/** Positions beyond these have no embedding in models that learn one a position. */
+const learnedPositions = new Set(['gpt2', 'opt', 'gpt_neo']);
+
+const fittingLength = (
+  config: SftConfig,
+  { model, tokenizer }: Loaded,
+  warn: (warning: Warning) => void,
+): Either<FatalError, number> => {
+  const { maxPositions, architecture } = model.config;
+  const maxLength = maxLengthOf(config, tokenizer, maxPositions);
+  if (config.maxLength === undefined) {
+    warn(
+      warning('W_MAX_SEQ_DEFAULTED', `maxLength was not given: rows keep ${maxLength} tokens`, { field: 'maxLength' }),
+    );
+  }
+  if (maxLength <= maxPositions) return E.right(maxLength);
+  const details = {
+    field: 'maxLength',
+    expected: `at most ${maxPositions}, the model's positions`,
+    actual: String(maxLength),
+  };
+  if (learnedPositions.has(architecture)) {
+    return E.left(fatal('E_MAX_LENGTH', 'rows would be longer than the model can read', { ...details, kind: 'usage' }));
+  }
+  warn(warning('W_MAX_LENGTH', 'rows may be longer than what the model was made for', details));
+  return E.right(maxLength);
+};
+
+/** The output directory, made and found writable; `E_OUTPUT_DIR` otherwise, before any work is lost. */
+const writable = (dir: string): TaskEither<FatalError, void> =>
+  TE.tryCatch(
+    async () => {
+      await mkdir(dir, { recursive: true });
+      const { access, constants } = await import('node:fs/promises');
+      await access(dir, constants.W_OK);
+    },
+    (cause) =>
+      fatal(
+        'E_OUTPUT_DIR',
+        `the output directory cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
+        {
+          file: dir,
+          cause,
+        },
+      ),
+  );
+
+const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl' } as const;
+
+const logWriter = (outputDir: string | undefined): Run['write'] => {
+  if (outputDir === undefined) return () => TE.right(undefined);
+  const open: Partial<Record<keyof typeof files, ReturnType<typeof openJsonLog>>> = {};
+  return (file, row) => {
+    const log = (open[file] ??= memoised(openJsonLog(join(outputDir, files[file]))));
+    return pipe(
+      log,
+      TE.flatMap(({ append }) => append(row)),
+    );
+  };
+};
+
+const memoised = <A>(task: TaskEither<FatalError, A>): TaskEither<FatalError, A> => {
+  let running: Promise<E.Either<FatalError, A>> | undefined;
+  return () => (running ??= task());
+};
+
+/** Cuts the logs back to the step the run begins at. */
+const cutLogs = (outputDir: string | undefined, step: number): TaskEither<FatalError, void> =>
+  outputDir === undefined
+    ? TE.right(undefined)
+    : pipe(
+        truncateLog(join(outputDir, files.log), step),
+        TE.flatMap(() => truncateLog(join(outputDir, files.evaluations), step)),
+      );
+
+const sizeOf = ({ shape }: { readonly shape: ReadonlyArray<number> }): number => shape.reduce((a, b) => a * b, 1);
+
+/** Options and setup → a run about to make its next update. */
+export const begin = (
+  setup: SftSetup,
+  options: SftOptions,
+  controls: Controls,
+  emit: (event: RunEvent) => void,
+): TaskEither<FatalError, Run> => {
+  const warnAll = (warned: Warning): void => emit({ kind: 'warning', warning: warned });
+  const warn = fewOfEach(warnAll);
+  return pipe(
+    TE.fromEither(decodeSftConfig(options)),
+    TE.bindTo('config'),
+    TE.tap(({ config }) => (config.outputDir === undefined ? TE.right(undefined) : writable(config.outputDir))),
+    TE.bind('found', ({ config }) => loaded(setup, config)),
+    TE.bind('model', ({ config, found }) => TE.fromEither(adapted(found.model, setup, config, warn))),
+    TE.bind('maxLength', ({ config, found }) => TE.fromEither(fittingLength(config, found, warn))),
+    TE.bind('sets', ({ config, found, maxLength }) => {
+      const preparing = { ...setup, tokenizer: found.tokenizer, warn };
+      const fitted = { ...config, maxLength };
+      return pipe(
+        trainRows(setup.trainDataset, preparing, fitted),
+        TE.bindTo('train'),
+        TE.bind('evaluation', () =>
+          preparedSets(evalSets(setup), preparing, { ...fitted, packing: config.evalPacking ?? config.packing }),
+        ),
+      );
+    }),
+    TE.flatMap(({ config: given, found, model, maxLength, sets }) => {
+      const config = { ...given, maxLength };
+      const { rows } = sets.train;
+      const planned = E.tryCatch(
+        () => planSteps(rows?.length ?? Infinity, config),
+        (cause) => usage('E_NO_BATCH', String(cause), 'perDeviceTrainBatchSize', 'make batches smaller'),
+      );
+      if (E.isLeft(planned)) return TE.left(planned.left);
+      const plan = planned.right;
+      if (plan.leftOver > 0 && !isParity(config)) {
+        warn(
+          warning('W_ROWS_LEFT_OVER', `${plan.leftOver} micro-batches at the end fill no update and are not trained`, {
+            field: 'epochRemainder',
+            hint: "epochRemainder: 'update' makes a smaller update of them",
+          }),
+        );
+      }
+      const schedule = scheduleOf(config, plan);
+      const state = initState({
+        model,
+        optimizer:
+          setup.optimizer?.(plan, schedule) ?? optimizerOf(config, (step) => state.learningRate ?? schedule(step)),
+        seed: config.seed,
+        mean: config.lossMean ?? (isParity(config) ? 'microBatch' : 'token'),
+        gradientAccumulationSteps: config.gradientAccumulationSteps,
+        lossType: config.lossType,
+        labelSmoothingFactor: config.labelSmoothingFactor,
+        neftuneNoiseAlpha: config.neftuneNoiseAlpha,
+        gradientCheckpointing: config.gradientCheckpointing,
+        disableDropout: config.disableDropout,
+        nonFinite: config.nonFinite,
+        epochAfter: (microBatches) => epochAfter(plan, microBatches),
+        nameRow: rowNames(rows, plan, config),
+      });
+      const run: Run = {
+        config,
+        setup,
+        plan,
+        state,
+        tokenizer: found.tokenizer,
+        rows,
+        evalRows: Object.fromEntries(Object.entries(sets.evaluation).map(([name, set]) => [name, set.rows])),
+        fingerprint: fingerprintOf(config, rows, model),
+        controls,
+        emit,
+        write: logWriter(config.outputDir),
+        startedAt: performance.now(),
+        startStep: 0,
+        startTokens: 0,
+      };
+      return pipe(
+        resume(run),
+        TE.tap(() => cutLogs(config.outputDir, state.step)),
+        TE.map(() => {
+          const weights = Object.entries(state.model.weights);
+          const trainable = new Set(state.model.trainable);
+          emit({
+            kind: 'begun',
+            begun: {
+              config,
+              plan,
+              model: state.model,
+              trainSummary: sets.train.summary,
+              evalSummaries: Object.fromEntries(
+                Object.entries(sets.evaluation).map(([name, { summary }]) => [name, summary]),
+              ),
+              resumedAt: state.step,
+              trainableParameters: weights.reduce((sum, [name, w]) => sum + (trainable.has(name) ? sizeOf(w) : 0), 0),
+              totalParameters: weights.reduce((sum, [, w]) => sum + sizeOf(w), 0),
+            },
+          });
+          return { ...run, startedAt: performance.now(), startStep: state.step, startTokens: state.numTokens };
+        }),
+      );
+    }),
+  );
+};

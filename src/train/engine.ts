@@ -1,0 +1,209 @@
+/** Which engine computes, and why: the one place that knows how each is started. */
+import { createRequire } from 'node:module';
+import { env, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal, warning } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import { prepareWasm } from '../model/kernels/wasmBackend.js';
+
+export type EngineName = 'native' | 'tensorflow' | 'wasm' | 'cpu';
+export type Precision = 'float32' | 'bfloat16';
+
+export interface EngineOptions {
+  /** Absent: the fastest that starts. Given: this one or an error. */
+  readonly engine?: EngineName | undefined;
+  /** For the native engine. Absent: one a core. */
+  readonly threads?: number | undefined;
+  readonly precision?: Precision | undefined;
+}
+
+/** What became of the attempt to start an engine. */
+export interface EngineTried {
+  readonly engine: EngineName;
+  readonly started: boolean;
+  /** What it runs on, or why it does not run. */
+  readonly note: string;
+}
+
+export interface EngineReport {
+  readonly engine: EngineName;
+  readonly precision: Precision;
+  /** One sentence for people. */
+  readonly reason: string;
+  /** In the order tried. */
+  readonly tried: ReadonlyArray<EngineTried>;
+  readonly warnings: ReadonlyArray<Warning>;
+}
+
+/** Starts an engine and makes it the current backend: right, a note on what it runs on; left, why it does not. */
+export type Starter = (options: EngineOptions) => Promise<Either<string, string>>;
+
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+
+/** The first line is enough for a report; loaders like to add a screenful. */
+const brief = (cause: unknown): string => messageOf(cause).split('\n')[0] ?? '';
+
+const startNative: Starter = async ({ threads, precision }) => {
+  const native = await import('../native/register.js');
+  const info = native.registerNative(threads === undefined ? {} : { threads });
+  if (E.isLeft(info)) return E.left(info.left);
+  if (!(await setBackend('native'))) return E.left('the backend was registered and did not start');
+  native.setPrecision(precision ?? 'float32');
+  return E.right(info.right.description);
+};
+
+/** tfjs-node 4.22 calls a function of node:util that Node 23 removed (tensorflow/tfjs#8609). */
+const mendUtil = (): void => {
+  const util = createRequire(import.meta.url)('node:util') as { isNullOrUndefined?: (value: unknown) => boolean };
+  util.isNullOrUndefined ??= (value) => value === undefined || value === null;
+};
+
+const startTensorflow: Starter = async () => {
+  mendUtil();
+  const reasons: Array<string> = [];
+  for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
+    try {
+      await import(name);
+      await setBackend('tensorflow');
+      await ready();
+      return E.right(name);
+    } catch (cause) {
+      const missing = messageOf(cause).includes(`Cannot find`);
+      reasons.push(missing ? `${name} is not installed` : `${name}: ${brief(cause)}`);
+    }
+  }
+  return E.left(reasons.join('; '));
+};
+
+const startWasm: Starter = async () => {
+  const started = await prepareWasm()();
+  return E.isLeft(started) ? E.left(started.left.message) : E.right('WebAssembly with SIMD, one thread, 4 GB at most');
+};
+
+const startCpu: Starter = async () => {
+  // The backend recommends tfjs-node on its first use otherwise.
+  env().set('IS_TEST', true);
+  await import('@tensorflow/tfjs-backend-cpu');
+  if (!(await setBackend('cpu'))) return E.left('the backend did not start');
+  return E.right('plain JavaScript, one thread: for reference, not for speed');
+};
+
+const starters: Readonly<Record<EngineName, Starter>> = {
+  native: startNative,
+  tensorflow: startTensorflow,
+  wasm: startWasm,
+  cpu: startCpu,
+};
+
+/** Fastest first. */
+const order: ReadonlyArray<EngineName> = ['native', 'tensorflow', 'wasm', 'cpu'];
+
+const attempt = async (
+  engine: EngineName,
+  options: EngineOptions,
+  known: Readonly<Record<EngineName, Starter>>,
+): Promise<EngineTried> => {
+  try {
+    const started = await known[engine](options);
+    return E.isRight(started)
+      ? { engine, started: true, note: started.right }
+      : { engine, started: false, note: started.left };
+  } catch (cause) {
+    return { engine, started: false, note: brief(cause) };
+  }
+};
+
+const report = (options: EngineOptions, chosen: EngineTried, tried: ReadonlyArray<EngineTried>): EngineReport => {
+  const failed = tried.filter(({ started }) => !started);
+  const why =
+    options.engine !== undefined
+      ? 'as asked'
+      : failed.length === 0
+        ? 'the fastest there is'
+        : `because ${failed.map(({ engine, note }) => `${engine} is not there (${note})`).join(', ')}`;
+  const half = options.precision === 'bfloat16';
+  const warnings =
+    half && chosen.engine !== 'native'
+      ? [
+          warning('W_PRECISION_IGNORED', `the ${chosen.engine} engine computes in float32`, {
+            field: 'precision',
+            hint: 'build the native engine, or leave precision out',
+          }),
+        ]
+      : [];
+  return {
+    engine: chosen.engine,
+    precision: half && chosen.engine === 'native' ? 'bfloat16' : 'float32',
+    reason: `${chosen.engine} (${chosen.note}), ${why}`,
+    tried,
+    warnings,
+  };
+};
+
+/**
+ * Starts the engine asked for, or the first that starts of native, tensorflow, wasm, cpu. Left (`E_ENGINE_UNAVAILABLE`): the one
+ * asked for does not start, with the reason.
+ */
+export const chooseEngine =
+  (
+    options: EngineOptions = {},
+    known: Readonly<Record<EngineName, Starter>> = starters,
+  ): TaskEither<FatalError, EngineReport> =>
+  async () => {
+    const tried: Array<EngineTried> = [];
+    for (const engine of options.engine === undefined ? order : [options.engine]) {
+      const result = await attempt(engine, options, known);
+      tried.push(result);
+      if (result.started) return E.right(report(options, result, tried));
+    }
+    return E.left(
+      fatal('E_ENGINE_UNAVAILABLE', `the ${options.engine ?? 'cpu'} engine does not start`, {
+        field: 'engine',
+        actual: tried.map(({ engine, note }) => `${engine}: ${note}`).join('; '),
+        hint:
+          options.engine === 'native'
+            ? 'build it with `npm run build:native` (needs a C++17 compiler), or leave the option out'
+            : options.engine === 'tensorflow'
+              ? 'npm install @tensorflow/tfjs-node, or leave the option out'
+              : 'leave the option out',
+      }),
+    );
+  };
+
+export interface Doctor {
+  readonly node: string;
+  readonly platform: string;
+  /** Every engine, whether or not it would be chosen. */
+  readonly engines: ReadonlyArray<EngineTried>;
+  readonly chosen: EngineReport;
+}
+
+/** Tries every engine and says which would run and why. The chosen one is the current backend afterwards. */
+export const doctor =
+  (
+    options: EngineOptions = {},
+    known: Readonly<Record<EngineName, Starter>> = starters,
+  ): TaskEither<FatalError, Doctor> =>
+  async () => {
+    const engines: Array<EngineTried> = [];
+    for (const engine of order) engines.push(await attempt(engine, options, known));
+    const chosen = await chooseEngine(options, known)();
+    if (E.isLeft(chosen)) return chosen;
+    return E.right({
+      node: process.version,
+      platform: `${process.platform} ${process.arch}`,
+      engines,
+      chosen: chosen.right,
+    });
+  };
+
+/** The engine that computes now; undefined before one was chosen. */
+export const currentEngine = (): string | undefined => {
+  try {
+    return getBackend();
+  } catch {
+    return undefined;
+  }
+};

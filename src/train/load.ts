@@ -1,0 +1,133 @@
+/** A model directory → a model on an engine, and its tokenizer. */
+import { join } from 'node:path';
+import { tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal, warning } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import { readJson } from '../formats/json.js';
+import type { StoredTensor } from '../formats/safetensors.js';
+import { readCheckpointTensors } from '../formats/shards.js';
+import { loadTokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import { makeCausalLm, matchTensors, modelConfig } from '../model/causalLm.js';
+import type { CausalLM } from '../model/causalLm.js';
+import { chooseEngine, currentEngine } from './engine.js';
+import type { EngineOptions, EngineReport } from './engine.js';
+
+export interface LoadOptions extends EngineOptions {
+  /** A PEFT adapter to put on the model; it is what trains then. */
+  readonly adapterDir?: string | undefined;
+}
+
+export interface LoadedModel {
+  readonly model: CausalLM;
+  readonly warnings: ReadonlyArray<Warning>;
+  /** Absent when an engine was running already and none was asked for. */
+  readonly engine?: EngineReport;
+}
+
+export interface Loaded extends LoadedModel {
+  readonly tokenizer: Tokenizer;
+}
+
+/** Starts an engine unless one runs and nothing else is asked for. */
+const onEngine = (options: EngineOptions): TaskEither<FatalError, EngineReport | undefined> => {
+  const asked = options.engine ?? options.threads ?? options.precision;
+  return asked === undefined && currentEngine() !== undefined ? TE.right(undefined) : chooseEngine(options);
+};
+
+/** Tensors one after another, so that only one is in memory twice. Made ones are freed when a later one fails. */
+export const uploaded =
+  (
+    stored: ReadonlyArray<{ readonly name: string; readonly from: StoredTensor }>,
+  ): TaskEither<FatalError, Readonly<Record<string, Tensor>>> =>
+  async () => {
+    const tensors: Record<string, Tensor> = {};
+    for (const { name, from } of stored) {
+      const values = await from.read()();
+      if (E.isLeft(values)) {
+        for (const made of Object.values(tensors)) made.dispose();
+        return values;
+      }
+      tensors[name] = tensor(values.right, [...from.shape], 'float32');
+    }
+    return E.right(tensors);
+  };
+
+const unexpectedTensors = (dir: string, names: ReadonlyArray<string>): ReadonlyArray<Warning> =>
+  names.length === 0
+    ? []
+    : [
+        warning('W_UNEXPECTED_TENSORS', `${names.length} tensors of the checkpoint belong to no part of the model`, {
+          file: dir,
+          actual: names.slice(0, 8).join(', '),
+        }),
+      ];
+
+/**
+ * The model of a directory with config.json and model.safetensors (or shards), as float32 on the engine that runs or is chosen
+ * now. All of its weights train. Left: what of the directory is missing or wrong, or the engine asked for does not start.
+ */
+export const loadModel = (dir: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>
+  pipe(
+    readJson(join(dir, 'config.json')),
+    TE.flatMapEither(modelConfig),
+    TE.bindTo('config'),
+    TE.bind('stored', () => readCheckpointTensors(dir)),
+    TE.bind('match', ({ config, stored }) => TE.fromEither(matchTensors(config, [...stored.tensors.values()]))),
+    TE.bind('engine', () => onEngine(options)),
+    TE.bind('weights', ({ stored, match }) =>
+      uploaded(
+        match.tensors.flatMap(({ stored: key, name }) => {
+          const from = stored.tensors.get(key);
+          return from === undefined ? [] : [{ name, from }];
+        }),
+      ),
+    ),
+    TE.bind('model', ({ config, weights }) => TE.fromEither(makeCausalLm(config, weights))),
+    TE.map(({ model, match, engine }) => ({
+      model,
+      warnings: [...unexpectedTensors(dir, match.unexpected), ...(engine?.warnings ?? [])],
+      ...(engine === undefined ? {} : { engine }),
+    })),
+  );
+
+/** The vocabularies fit: every id the tokenizer makes has a row in the embedding. `E_VOCAB_MISMATCH`. */
+export const checkVocabulary = (
+  { config }: Pick<CausalLM, 'config'>,
+  { vocabSize }: Pick<Tokenizer, 'vocabSize'>,
+): E.Either<FatalError, void> =>
+  vocabSize <= config.vocabSize
+    ? E.right(undefined)
+    : E.left(
+        fatal('E_VOCAB_MISMATCH', "the tokenizer makes ids that the model's embedding has no row for", {
+          expected: `at most ${config.vocabSize} tokens, as config.json has it`,
+          actual: `${vocabSize} tokens in the tokenizer`,
+          hint: 'use the tokenizer the model was trained with, or resize the embedding',
+        }),
+      );
+
+/**
+ * Model and tokenizer of a directory as transformers writes them.
+ *
+ *     const { model, tokenizer } = await orThrow(load('./models/Qwen2.5-0.5B'));
+ */
+export const load = (dir: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
+  pipe(
+    loadTokenizer(dir),
+    TE.bindTo('tokenizer'),
+    // The small file is read first: a wrong directory is told before gigabytes are loaded.
+    TE.tap(({ tokenizer }) =>
+      pipe(
+        readJson(join(dir, 'config.json')),
+        TE.flatMapEither(modelConfig),
+        TE.flatMapEither((config) => checkVocabulary({ config }, tokenizer)),
+      ),
+    ),
+    TE.bind('loaded', () => loadModel(dir, options)),
+    TE.map(({ tokenizer, loaded }) => ({ ...loaded, tokenizer })),
+  );

@@ -1,0 +1,257 @@
+/** A dataset as it came → rows ready to train on, as one operator; and what became of the rows, as a value. */
+import { left, right } from 'fp-ts/lib/Either.js';
+import type { OperatorFunction } from 'rxjs';
+import { identity, tap } from 'rxjs';
+import { dataError, warning } from '../errors.js';
+import type { ErrorCode, Warning } from '../errors.js';
+import { decodeExample } from '../formats/example.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import { decode, textField } from '../operators/decode.js';
+import { format } from '../operators/format.js';
+import type { FormatOptions, PreTokenized } from '../operators/format.js';
+import { countLearnable, learnable } from '../operators/learnable.js';
+import { maskCompletions } from '../operators/maskCompletions.js';
+import { pack } from '../operators/pack.js';
+import { packConstantLength } from '../operators/packConstantLength.js';
+import { templateIds } from '../operators/responses.js';
+import { tokenize } from '../operators/tokenize.js';
+import { truncate } from '../operators/truncate.js';
+import type { Formatted, Labelled, Row, Tokenized } from '../records.js';
+import { ignoreIndex } from '../records.js';
+import { compose, mapping } from '../streams/operator.js';
+import type { Rejects } from '../streams/rejects.js';
+import { isParity } from './config.js';
+import type { SftConfig } from './config.js';
+
+export interface PrepareSetup {
+  /** Not needed for rows that bring token ids. */
+  readonly tokenizer?: Tokenizer | undefined;
+  /** Where refused rows go; without it the first one ends the stream. */
+  readonly rejects?: Rejects | undefined;
+  /** The text of a row, in place of its shape's own. */
+  readonly formattingFunc?: FormatOptions['formattingFunc'];
+  readonly warn?: ((warning: Warning) => void) | undefined;
+  /** Counts what passes. */
+  readonly tally?: Tally | undefined;
+}
+
+export type PrepareConfig = Pick<
+  SftConfig,
+  | 'datasetTextField'
+  | 'packing'
+  | 'packingStrategy'
+  | 'numOfSequences'
+  | 'charsPerToken'
+  | 'appendConcatToken'
+  | 'addSpecialTokens'
+  | 'completionOnlyLoss'
+  | 'assistantOnlyLoss'
+  | 'responseTemplate'
+  | 'instructionTemplate'
+  | 'shuffle'
+  | 'seed'
+  | 'parity'
+> & { readonly maxLength: number };
+
+/** What became of a dataset's rows. */
+export interface PrepareSummary {
+  readonly rowsRead: number;
+  readonly rejected: number;
+  readonly rejectedByReason: Readonly<Partial<Record<ErrorCode, number>>>;
+  /** Rows that lost tokens to maxLength. */
+  readonly truncated: number;
+  /** Rows (windows, when packing) refused because no label of theirs reaches the loss. */
+  readonly fullyMasked: number;
+  /** Rows (windows) ready to train on. */
+  readonly rows: number;
+  readonly tokens: number;
+  /** Tokens with a label that reaches the loss. */
+  readonly trainedTokens: number;
+  /** Share of the windows' places that hold a token; absent when not packing. */
+  readonly packingEfficiency?: number;
+  readonly warnings: Readonly<Partial<Record<string, number>>>;
+}
+
+/** Counters of one pass over a dataset. */
+export interface Tally {
+  readonly read: () => void;
+  readonly tokenized: (row: Row) => void;
+  readonly prepared: (row: Labelled) => void;
+  readonly warned: (warning: Warning) => void;
+  readonly summary: () => PrepareSummary;
+}
+
+export const makeTally = (
+  { packing, packingStrategy, maxLength }: Pick<PrepareConfig, 'packing' | 'packingStrategy' | 'maxLength'>,
+  rejects?: Rejects,
+): Tally => {
+  const warnings = new Map<string, number>();
+  let rowsRead = 0;
+  let truncated = 0;
+  let rows = 0;
+  let tokens = 0;
+  let trainedTokens = 0;
+  const cuts = !packing || packingStrategy === 'bfd';
+  return {
+    read: () => {
+      rowsRead++;
+    },
+    tokenized: ({ inputIds }) => {
+      if (cuts && inputIds.length > maxLength) truncated++;
+    },
+    prepared: ({ inputIds, labels, seqLengths }) => {
+      rows++;
+      tokens += inputIds.length;
+      trainedTokens += countLearnable(labels, seqLengths, ignoreIndex);
+    },
+    warned: ({ code }) => {
+      warnings.set(code, (warnings.get(code) ?? 0) + 1);
+    },
+    summary: () => {
+      const counts = rejects?.counts();
+      return {
+        rowsRead,
+        rejected: counts?.rejected ?? 0,
+        rejectedByReason: counts?.byCode ?? {},
+        truncated,
+        fullyMasked: counts?.byCode['E_NO_LABELS'] ?? 0,
+        rows,
+        tokens,
+        trainedTokens,
+        ...(packing && rows > 0 ? { packingEfficiency: tokens / (rows * maxLength) } : {}),
+        warnings: Object.fromEntries(warnings),
+      };
+    },
+  };
+};
+
+/** `maxLength`, or its default: what tokenizer and model can hold, at most 1024. */
+export const maxLengthOf = (
+  { maxLength }: Pick<SftConfig, 'maxLength'>,
+  tokenizer?: Pick<Tokenizer, 'modelMaxLength'>,
+  maxPositions?: number,
+): number => maxLength ?? Math.min(tokenizer?.modelMaxLength ?? 1024, maxPositions ?? 1024, 1024);
+
+/** A tokenizer for rows that bring their ids: it is never asked for anything else. */
+const noTokenizer = {
+  encode: (): Int32Array => new Int32Array(0),
+  encodeWithOffsets: (): { readonly ids: Int32Array; readonly offsets: Int32Array } => ({
+    ids: new Int32Array(0),
+    offsets: new Int32Array(0),
+  }),
+};
+
+const onlyTokenized = mapping('tokenize', (row: Formatted | PreTokenized) =>
+  'inputIds' in row
+    ? right(row)
+    : left(
+        dataError('E_NO_TOKENIZER', 'The row is text, and there is no tokenizer to make tokens of it', {
+          expected: 'rows with input_ids, or a tokenizer beside the model',
+        }),
+      ),
+);
+
+const onlyText = mapping('packConstantLength', (row: Formatted | PreTokenized) =>
+  'inputIds' in row
+    ? left(
+        dataError('E_PACKING_TOKENIZED', 'The packing of 0.7.10 works on text, and the row brings token ids', {
+          hint: 'leave out packing for rows that are packed already, or leave out parity',
+        }),
+      )
+    : right(row),
+);
+
+const counted = <A>(count: ((row: A) => void) | undefined): OperatorFunction<A, A> =>
+  count === undefined ? identity : tap(count);
+
+/**
+ * Rows as they came → labelled rows of at most `maxLength` tokens: decoded, formatted, tokenised, masked, packed or cut, and those
+ * without a label refused.
+ */
+export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
+  const { tokenizer, rejects, formattingFunc, tally } = setup;
+  const { maxLength, parity, datasetTextField, responseTemplate, instructionTemplate } = config;
+  const rejecting = rejects === undefined ? {} : { rejects };
+  const warn = (warned: Warning): void => {
+    tally?.warned(warned);
+    setup.warn?.(warned);
+  };
+  const toText = compose(
+    counted<unknown>(tally?.read),
+    decode(
+      // In 0.7.10 the text field goes before the formatter when not packing, and after it when packing.
+      datasetTextField === undefined || (formattingFunc !== undefined && config.packing)
+        ? decodeExample
+        : textField(datasetTextField),
+      rejecting,
+    ),
+    format({
+      tokenizer,
+      formattingFunc: datasetTextField !== undefined && !config.packing ? undefined : formattingFunc,
+      addSpecialTokens: config.addSpecialTokens,
+      parity,
+      warn,
+      ...rejecting,
+    }),
+  );
+  const finish = compose(learnable(rejecting), counted<Labelled>(tally?.prepared));
+  if (config.packing && isParity(config) && tokenizer !== undefined) {
+    return compose(
+      toText,
+      onlyText,
+      packConstantLength({
+        tokenizer,
+        seqLength: maxLength,
+        numOfSequences: config.numOfSequences,
+        charsPerToken: config.charsPerToken,
+        appendConcatToken: config.appendConcatToken,
+        addSpecialTokens: config.addSpecialTokens ?? true,
+        shuffle: config.shuffle,
+        seed: config.seed,
+        warn,
+      }),
+      finish,
+    );
+  }
+  // A template in words is found in the text, where token context cannot hide it; 0.7.10 looked among ids.
+  const byText = typeof responseTemplate === 'string' && typeof instructionTemplate !== 'object' && !isParity(config);
+  const idsOf = (template: string | ReadonlyArray<number> | undefined): ReadonlyArray<number> | undefined =>
+    template === undefined || byText ? undefined : templateIds(template, tokenizer ?? noTokenizer);
+  const toTokens = compose(
+    tokenizer === undefined ? compose(toText, onlyTokenized) : toText,
+    tokenize({
+      tokenizer: tokenizer ?? noTokenizer,
+      ...(byText ? { responseTemplate, instructionTemplate } : {}),
+      warn,
+      ...rejecting,
+    }),
+    counted<Tokenized>(tally?.tokenized),
+    maskCompletions({
+      completionOnlyLoss: config.completionOnlyLoss,
+      assistantOnlyLoss: config.assistantOnlyLoss,
+      responseTemplate: idsOf(responseTemplate),
+      instructionTemplate: idsOf(instructionTemplate),
+      parity,
+      padTokenId: tokenizer?.padTokenId,
+      tokenizer,
+      warn,
+      ...rejecting,
+    }),
+  );
+  return config.packing
+    ? compose(toTokens, pack({ maxLength, packingStrategy: config.packingStrategy, ...rejecting }), finish)
+    : compose(toTokens, truncate({ maxLength, ...rejecting }), finish);
+};
+
+/** The first few warnings of each kind go through; the tally has counted them all. */
+export const fewOfEach = (warn: (warning: Warning) => void, few = 3): ((warning: Warning) => void) => {
+  const seen = new Map<string, number>();
+  return (warned) => {
+    const count = (seen.get(warned.code) ?? 0) + 1;
+    seen.set(warned.code, count);
+    if (count <= few) warn(warned);
+    if (count === few) {
+      warn(warning(warned.code, `${warned.message} (further rows like this are counted only)`));
+    }
+  };
+};

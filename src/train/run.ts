@@ -1,0 +1,125 @@
+/** What a run is given, what it is while it runs, and what it tells. */
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { FatalError, Warning } from '../errors.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import type { CausalLM } from '../model/causalLm.js';
+import type { LoraConfig } from '../model/lora.js';
+import type { FormatOptions } from '../operators/format.js';
+import type { Labelled, StepResult } from '../records.js';
+import type { Rejects } from '../streams/rejects.js';
+import type { SftConfig } from './config.js';
+import type { Controls } from './controls.js';
+import type { Evaluated } from './evaluate.js';
+import type { LogRow } from './metrics.js';
+import type { Optimizer } from './optimizer.js';
+import type { Plan } from './plan.js';
+import type { PrepareSummary } from './prepare.js';
+import type { Schedule } from './schedule.js';
+import type { TrainState } from './state.js';
+
+/** Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. */
+export type Dataset = Iterable<unknown> | AsyncIterable<unknown>;
+
+/** What the options cannot say because it is no JSON. */
+export interface SftSetup {
+  /** Trained in place. A string: the directory of a model, loaded with its tokenizer. */
+  readonly model: CausalLM | string;
+  /** Not needed for rows that bring token ids. */
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly trainDataset: Dataset;
+  /** One, or several by name. */
+  readonly evalDataset?: Dataset | Readonly<Record<string, Dataset>> | undefined;
+  /** An adapter to train in place of the whole model; the options r, loraAlpha, … mean the same. */
+  readonly peftConfig?: Partial<LoraConfig> | undefined;
+  /** The text of a row, in place of its shape's own. */
+  readonly formattingFunc?: FormatOptions['formattingFunc'];
+  /** In place of the optimizer that the options describe. */
+  readonly optimizer?: ((plan: Plan, schedule: Schedule) => Optimizer) | undefined;
+  /** Where refused rows go. Default: counted and left out, up to maxRejectRate. */
+  readonly rejects?: Rejects | undefined;
+  /** Metrics of your own beside the loss, called with every evaluation. Their names get the prefix `eval_`. */
+  readonly computeMetrics?:
+    | ((evaluation: Evaluated, model: CausalLM) => TaskEither<FatalError, Readonly<Record<string, number>>>)
+    | undefined;
+}
+
+export interface Evaluation extends Evaluated {
+  /** Of the evaluation set, where there are several. */
+  readonly name?: string;
+  readonly step: number;
+  readonly epoch: number;
+  /** All numbers under the names that metricForBestModel knows: eval_loss, eval_perplexity, …, with the set's name in them. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface CheckpointWritten {
+  readonly dir: string;
+  readonly step: number;
+}
+
+export interface RunSummary {
+  /** Updates of the whole run, those before a resume included. */
+  readonly steps: number;
+  readonly epoch: number;
+  /** Mean over all updates. */
+  readonly trainLoss: number;
+  readonly numTokens: number;
+  readonly seconds: number;
+  /** Of this process, not of the run. */
+  readonly tokensPerSecond: number;
+  readonly stepsPerSecond: number;
+  readonly skippedSteps: number;
+  readonly emptyMicroBatches: number;
+  /** `left`: stopped with a checkpoint, to be resumed. */
+  readonly ended: 'finished' | 'stopped' | 'early' | 'left';
+  readonly bestStep?: number;
+  readonly bestMetric?: number;
+  /** Where the final model was written. */
+  readonly outputDir?: string;
+}
+
+/** The run is about to begin. */
+export interface Begun {
+  readonly config: SftConfig;
+  readonly plan: Plan;
+  readonly model: CausalLM;
+  readonly trainSummary: PrepareSummary;
+  readonly evalSummaries: Readonly<Record<string, PrepareSummary>>;
+  /** Updates that a resumed run had done already. */
+  readonly resumedAt: number;
+  /** The adapter's parameters, or all. */
+  readonly trainableParameters: number;
+  readonly totalParameters: number;
+}
+
+/** Everything that a run tells, in order. */
+export type RunEvent =
+  | { readonly kind: 'begun'; readonly begun: Begun }
+  | { readonly kind: 'step'; readonly step: StepResult }
+  | { readonly kind: 'log'; readonly log: LogRow }
+  | { readonly kind: 'evaluation'; readonly evaluation: Evaluation }
+  | { readonly kind: 'checkpoint'; readonly checkpoint: CheckpointWritten }
+  | { readonly kind: 'warning'; readonly warning: Warning }
+  | { readonly kind: 'finished'; readonly summary: RunSummary };
+
+/** A run between its beginning and its end: what the lane works with. */
+export interface Run {
+  readonly config: SftConfig;
+  readonly setup: SftSetup;
+  readonly plan: Plan;
+  readonly state: TrainState;
+  readonly tokenizer: Tokenizer | undefined;
+  /** Absent when streaming. */
+  readonly rows: ReadonlyArray<Labelled> | undefined;
+  readonly evalRows: Readonly<Record<string, ReadonlyArray<Labelled>>>;
+  /** Tells runs that make the same updates from those that do not. */
+  readonly fingerprint: string;
+  readonly controls: Controls;
+  readonly emit: (event: RunEvent) => void;
+  /** Adds a line to a log in the output directory; does nothing where there is none. */
+  readonly write: (file: 'log' | 'evaluations', row: Readonly<Record<string, unknown>>) => TaskEither<FatalError, void>;
+  readonly startedAt: number;
+  /** State when this process took over. */
+  readonly startStep: number;
+  readonly startTokens: number;
+}

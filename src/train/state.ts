@@ -1,0 +1,112 @@
+/** `TrainState`: weights, moments, counters. The one mutable thing; only the serial lane writes to it. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { CausalLM } from '../model/causalLm.js';
+import type { Weights } from '../model/layer.js';
+import { emptyInterval } from './metrics.js';
+import type { Interval } from './metrics.js';
+import { pick, zip } from './optimizer.js';
+import type { Moments, Optimizer } from './optimizer.js';
+
+/** What a step needs to know besides the state. All may be left out. */
+export interface StepOptions {
+  /** Seed of dropout and NEFTune noise. Default 42. */
+  readonly seed?: number | undefined;
+  /**
+   * What a mean over an update is: over its supervised tokens (`token`, the default), or the mean of each micro-batch's own
+   * mean (`microBatch`: TRL 0.7.10, transformers before 4.46), divided by `gradientAccumulationSteps`.
+   */
+  readonly mean?: 'token' | 'microBatch' | undefined;
+  /** Divisor of a `microBatch` mean. Default: the micro-batches of the update. */
+  readonly gradientAccumulationSteps?: number | undefined;
+  readonly lossType?: 'nll' | 'chunked_nll' | 'dft' | undefined;
+  readonly labelSmoothingFactor?: number | undefined;
+  readonly neftuneNoiseAlpha?: number | undefined;
+  readonly gradientCheckpointing?: boolean | undefined;
+  /** Switches the model's own dropout off; the adapter's stays. */
+  readonly disableDropout?: boolean | undefined;
+  /** What to do about a loss or gradient that is not finite. Default `stop`. */
+  readonly nonFinite?: 'stop' | 'skip' | undefined;
+  /** Passes over the data after so many micro-batches. Default: 0. */
+  readonly epochAfter?: ((microBatches: number) => number) | undefined;
+  /** How an error calls a row of a micro-batch (both counted from 0 over the run and in the batch). */
+  readonly nameRow?: ((microBatch: number, row: number) => string) | undefined;
+}
+
+export interface TrainState {
+  /** Trained in place: its weights are the newest after every step. */
+  readonly model: CausalLM;
+  readonly optimizer: Optimizer;
+  readonly options: StepOptions;
+  moments: Moments;
+  /** Updates done. */
+  step: number;
+  /** Micro-batches read: the position in the data. */
+  microBatches: number;
+  /** Micro-batches of the last update. */
+  lastUpdate: number;
+  /** Real tokens read. */
+  numTokens: number;
+  /** Updates left out because a loss or gradient was not finite. */
+  skippedSteps: number;
+  /** Micro-batches without a single supervised token. */
+  emptyMicroBatches: number;
+  /** Sums since the last log row. */
+  interval: Interval;
+  /** Sum of the losses of all updates. */
+  totalLoss: number;
+  /** The best evaluation so far, when one is looked for. */
+  best: Best | undefined;
+  /** Evaluations in a row without improvement. */
+  patience: number;
+  /** A rate set by hand, which goes before the schedule. */
+  learningRate: number | undefined;
+}
+
+export interface Best {
+  readonly metric: number;
+  readonly step: number;
+}
+
+/**
+ * The state of a run that has not begun. `model` is trained in place; its moments are made here. Throws when nothing of the model
+ * is trainable.
+ */
+export const initState = ({
+  model,
+  optimizer,
+  ...options
+}: { readonly model: CausalLM; readonly optimizer: Optimizer } & StepOptions): TrainState => {
+  if (model.trainable.length === 0) throw new RangeError('the model has no trainable weights');
+  return {
+    model,
+    optimizer,
+    options,
+    moments: optimizer.init(trainableOf(model)),
+    step: 0,
+    microBatches: 0,
+    lastUpdate: 0,
+    numTokens: 0,
+    skippedSteps: 0,
+    emptyMicroBatches: 0,
+    interval: emptyInterval,
+    totalLoss: 0,
+    best: undefined,
+    patience: 0,
+    learningRate: undefined,
+  };
+};
+
+/** The weights that training moves. */
+export const trainableOf = ({ weights, trainable }: CausalLM): Weights => zip(trainable, pick(weights, trainable));
+
+/** Puts new weights in the place of old ones of the same names. The old tensors are the caller's to dispose. */
+export const setWeights = (model: CausalLM, weights: Weights): void => {
+  // Engines that update in place change the very tensors; this keeps the others alike: whoever holds the model sees it trained.
+  Object.assign(model.weights as Record<string, Tensor>, weights);
+};
+
+/** Frees the optimizer's tensors; the model stays. */
+export const disposeState = (state: TrainState): void => {
+  for (const slot of Object.values(state.moments)) for (const tensor of Object.values(slot)) tensor.dispose();
+  state.moments = {};
+};

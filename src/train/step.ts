@@ -1,0 +1,211 @@
+/** `trainStep`: the micro-batches of one update → what the update did. And `step`, its operator. */
+import { dispose } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { OperatorFunction } from 'rxjs';
+import { fatal, isFatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { lossAndGradients } from '../model/causalLm.js';
+import type { LossOutput } from '../model/causalLm.js';
+import { axpy } from '../model/kernels/axpy.js';
+import type { Gradients } from '../model/layer.js';
+import type { Batch, StepResult } from '../records.js';
+import { drain } from '../streams/drain.js';
+import type { Gate } from '../streams/gate.js';
+import { setWeights, trainableOf } from './state.js';
+import type { StepOptions, TrainState } from './state.js';
+import { scaleTargets, sequenceOf } from './unpad.js';
+import type { Unpadded } from './unpad.js';
+
+/** One micro-batch on its way through an update. */
+interface Micro extends Unpadded {
+  /** Counted over the whole run. */
+  readonly index: number;
+}
+
+/** What the passes of one update left: losses on the device still, gradients summed. */
+interface Passes {
+  readonly outputs: ReadonlyArray<{ readonly micro: Micro; readonly output: LossOutput }>;
+  readonly gradients: Gradients;
+}
+
+/** Sums read back from the device. */
+interface Sums {
+  readonly loss: number;
+  readonly correct: number;
+  readonly entropy: number;
+}
+
+/**
+ * What each micro-batch's weighted losses are multiplied with, so that their sum over the update is its mean. Over tokens that
+ * is one number, so k batches of b rows weigh as one of k·b; over micro-batches each divides by its own weight and by their
+ * number.
+ */
+export const meanFactors = (
+  weights: ReadonlyArray<number>,
+  { mean = 'token', gradientAccumulationSteps }: Pick<StepOptions, 'mean' | 'gradientAccumulationSteps'>,
+): ReadonlyArray<number> => {
+  if (mean === 'token') {
+    const whole = weights.reduce((sum, weight) => sum + weight, 0);
+    return weights.map(() => (whole === 0 ? 0 : 1 / whole));
+  }
+  const divisor = gradientAccumulationSteps ?? weights.length;
+  return weights.map((weight) => (weight === 0 ? 0 : 1 / (weight * divisor)));
+};
+
+/** Adds `more` to `sum` name by name; consumes both. */
+const addGradients = (sum: Gradients | undefined, more: Gradients): Gradients => {
+  if (sum === undefined) return more;
+  const added: Record<string, Tensor> = { ...sum };
+  for (const [name, gradient] of Object.entries(more)) {
+    const held = added[name];
+    added[name] = held === undefined ? gradient : axpy(held, gradient, 1);
+    if (held !== undefined) gradient.dispose();
+  }
+  return added;
+};
+
+/** Lets timers, signals and other streams have their turn between two passes that each hold the thread. */
+const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+const disposeOutputs = (outputs: Passes['outputs']): void => {
+  for (const { output } of outputs) dispose([output.total, output.loss, output.correct, output.entropy]);
+};
+
+/** Forward and back through every micro-batch that supervises anything. */
+const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): Promise<Passes> => {
+  const { options, model } = state;
+  const factors = meanFactors(
+    micros.map(({ weight }) => weight),
+    options,
+  );
+  const outputs: Array<Passes['outputs'][number]> = [];
+  let gradients: Gradients | undefined;
+  for (const [i, micro] of micros.entries()) {
+    if (micro.targets.rows.length === 0) continue;
+    if (outputs.length > 0) await breathe();
+    const { gradients: own, ...output } = lossAndGradients(
+      model,
+      micro.sequence,
+      scaleTargets(micro.targets, factors[i] ?? 0),
+      {
+        training: true,
+        seed: options.seed ?? 42,
+        step: micro.index,
+        checkpointing: options.gradientCheckpointing ?? false,
+        labelSmoothing: options.labelSmoothingFactor ?? 0,
+        variant: options.lossType === 'dft' ? 'dft' : 'nll',
+        dropout: !(options.disableDropout ?? false),
+        ...(options.neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha: options.neftuneNoiseAlpha }),
+      },
+    );
+    outputs.push({ micro, output });
+    gradients = addGradients(gradients, own);
+  }
+  return { outputs, gradients: gradients ?? {} };
+};
+
+const sumOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0);
+
+const readBack = async (outputs: Passes['outputs']): Promise<Sums> => {
+  const sums = { loss: 0, correct: 0, entropy: 0 };
+  for (const { output } of outputs) {
+    sums.loss += sumOf(await output.total.data<'float32'>());
+    sums.correct += sumOf(await output.correct.data<'float32'>());
+    sums.entropy += sumOf(await output.entropy.data<'float32'>());
+  }
+  return sums;
+};
+
+/** The rows whose own loss is not finite, as `nameRow` calls them. */
+const culprits = async (outputs: Passes['outputs'], { nameRow }: StepOptions): Promise<ReadonlyArray<string>> => {
+  const named = new Set<string>();
+  for (const { micro, output } of outputs) {
+    const losses = await output.loss.data<'float32'>();
+    losses.forEach((loss, i) => {
+      const row = micro.rowOfTarget[i] ?? 0;
+      if (!Number.isFinite(loss)) named.add(nameRow?.(micro.index, row) ?? `row ${row} of micro-batch ${micro.index}`);
+    });
+  }
+  return [...named];
+};
+
+const notFinite = (step: number, loss: number, gradNorm: number, rows: ReadonlyArray<string>): FatalError => {
+  const what = Number.isFinite(loss) ? 'gradient norm' : 'loss';
+  const shown = rows.slice(0, 8).join(', ');
+  const more = rows.length > 8 ? ` and ${rows.length - 8} more` : '';
+  return fatal(
+    'E_NON_FINITE',
+    `the ${what} of step ${step} is not finite${rows.length === 0 ? '' : `: ${shown}${more}`}`,
+    {
+      expected: 'finite numbers',
+      actual: `loss ${loss}, gradient norm ${gradNorm}`,
+      hint: "a lower learning rate, maxGradNorm, or nonFinite: 'skip' to leave such steps out and count them",
+    },
+  );
+};
+
+const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise<StepResult> => {
+  const { options, optimizer, model } = state;
+  const micros = batches.map((batch, i): Micro => ({ ...sequenceOf(batch), index: state.microBatches + i }));
+  const { outputs, gradients } = await passes(state, micros);
+  const number = state.step + 1;
+  const prepared = await optimizer.prepare({ step: number, parameters: trainableOf(model), gradients });
+  const sums = await readBack(outputs);
+  const { gradNorm } = prepared;
+  const numItems = micros.reduce((sum, { targets }) => sum + targets.rows.length, 0);
+  const numTokens = micros.reduce((sum, { sequence }) => sum + sequence.inputIds.length, 0);
+  if (!Number.isFinite(sums.loss) || !Number.isFinite(gradNorm)) {
+    dispose(Object.values(prepared.gradients));
+    const rows = await culprits(outputs, options);
+    disposeOutputs(outputs);
+    if (options.nonFinite !== 'skip') throw notFinite(number, sums.loss, gradNorm, rows);
+    state.skippedSteps += 1;
+  } else {
+    disposeOutputs(outputs);
+    // An update that supervises nothing has nothing to say about any weight: not even decay moves them.
+    if (outputs.length > 0) {
+      const moved = optimizer.apply(prepared, state.moments);
+      setWeights(model, moved.parameters);
+      state.moments = moved.moments;
+    }
+  }
+  state.step = number;
+  state.microBatches += micros.length;
+  state.lastUpdate = micros.length;
+  state.numTokens += numTokens;
+  state.emptyMicroBatches += micros.length - outputs.length;
+  return {
+    step: number,
+    epoch: options.epochAfter?.(state.microBatches) ?? 0,
+    loss: sums.loss,
+    learningRate: prepared.learningRate,
+    gradNorm,
+    numTokens,
+    numItems,
+    meanTokenAccuracy: numItems === 0 ? 0 : sums.correct / numItems,
+    entropy: numItems === 0 ? 0 : sums.entropy / numItems,
+  };
+};
+
+/**
+ * One update of the state from its micro-batches: their gradients summed, clipped, applied. Settles when the loss has been read
+ * back. Left: `E_NON_FINITE`, with the rows named, or `E_STEP` when the engine fails.
+ */
+export const trainStep =
+  (state: TrainState) =>
+  (batches: ReadonlyArray<Batch>): TaskEither<FatalError, StepResult> =>
+  async () => {
+    try {
+      return E.right(await update(state, batches));
+    } catch (cause) {
+      if (isFatal(cause)) return E.left(cause);
+      const message = cause instanceof Error ? cause.message : String(cause);
+      return E.left(fatal('E_STEP', `step ${state.step + 1} failed: ${message}`, { cause }));
+    }
+  };
+
+/** Trains on every group of micro-batches, strictly one at a time; the end of the pipeline that begins with `pull(…, gate)`. */
+export const step = (state: TrainState, gate?: Gate): OperatorFunction<ReadonlyArray<Batch>, StepResult> =>
+  drain(trainStep(state), gate);

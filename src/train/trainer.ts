@@ -1,0 +1,172 @@
+/** `sftTrainer`: a run as a composition, told as a stream. */
+import { flow, pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import {
+  concat,
+  concatMap,
+  defer,
+  filter,
+  finalize,
+  ignoreElements,
+  map,
+  Observable,
+  share,
+  Subject,
+  take,
+  takeWhile,
+} from 'rxjs';
+import { fatal } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import type { Batch, Labelled, StepResult } from '../records.js';
+import { drain } from '../streams/drain.js';
+import { makeGate } from '../streams/gate.js';
+import type { Gate } from '../streams/gate.js';
+import { fromEither } from '../streams/operator.js';
+import { pull } from '../streams/pull.js';
+import { makeRejects } from '../streams/rejects.js';
+import { begin } from './begin.js';
+import type { SftOptions } from './config.js';
+import { makeControls } from './controls.js';
+import type { RunInputs } from './controls.js';
+import { finish } from './finish.js';
+import { evaluateEvery, evaluateNow, logEvery, saveEvery } from './hooks.js';
+import type { LogRow } from './metrics.js';
+import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
+import { prepare } from './prepare.js';
+import type { Begun, CheckpointWritten, Evaluation, Run, RunEvent, RunSummary, SftSetup } from './run.js';
+import { disposeState } from './state.js';
+import { trainStep } from './step.js';
+
+/** The steps of a run as a stream, with its other streams and its inputs beside. */
+export interface SftRun extends Observable<StepResult>, RunInputs {
+  /** Everything in order; the streams below are parts of it. None of them starts the run: subscribing to the run does. */
+  readonly events: Observable<RunEvent>;
+  /** Once, when everything is ready: options, plan, model, what became of the rows. */
+  readonly begun: Observable<Begun>;
+  readonly logs: Observable<LogRow>;
+  readonly evaluations: Observable<Evaluation>;
+  readonly checkpoints: Observable<CheckpointWritten>;
+  readonly warnings: Observable<Warning>;
+  /** Once, at the end of a run that did not fail. */
+  readonly finished: Observable<RunSummary>;
+}
+
+/** Rows prepared anew for every pass, for datasets that are not held in memory. */
+const passOver = ({ setup, tokenizer, config }: Run, gate: Gate): Observable<Labelled> =>
+  pull(setup.trainDataset, gate).pipe(
+    prepare(
+      {
+        tokenizer,
+        formattingFunc: setup.formattingFunc,
+        rejects: setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate }),
+      },
+      { ...config, maxLength: config.maxLength ?? 1024 },
+    ),
+  );
+
+/** The micro-batches from where the state stands. */
+const data = (run: Run, gate: Gate): Observable<Batch> => {
+  const { rows, plan, config, state } = run;
+  return rows === undefined
+    ? streamedMicroBatches(() => passOver(run, gate), config, { from: state.microBatches })
+    : microBatches(rows, plan, config, { from: state.microBatches, gate });
+};
+
+/** The serial lane: waits while the run is held, makes one update, and does what wants the weights at rest. */
+const lane = (run: Run): ((batches: ReadonlyArray<Batch>) => TaskEither<FatalError, StepResult>) => {
+  const { controls, state } = run;
+  const ready = (batches: ReadonlyArray<Batch>): TaskEither<FatalError, ReadonlyArray<Batch>> =>
+    TE.fromTask(async () => {
+      await controls.ready();
+      const rate = controls.takeLearningRate();
+      if (rate !== undefined) state.learningRate = rate.learningRate;
+      return batches;
+    });
+  return flow(
+    ready,
+    TE.flatMap(trainStep(state)),
+    TE.tap(logEvery(run)),
+    TE.tap(evaluateEvery(run)),
+    TE.tap(saveEvery(run)),
+  );
+};
+
+const train = (run: Run): Observable<StepResult> => {
+  const { config, plan, state, controls } = run;
+  const gate = makeGate({ prefetch: config.prefetch });
+  return data(run, gate).pipe(
+    groupUpdates(plan, state.microBatches),
+    drain(lane(run), gate),
+    takeWhile(() => !controls.isStopping(), true),
+    take(plan.totalSteps - state.step),
+  );
+};
+
+/** A task as a stream of nothing, done in its turn. */
+const then = (task: () => TaskEither<FatalError, unknown>): Observable<never> =>
+  defer(() => task()()).pipe(concatMap(fromEither), ignoreElements());
+
+const evaluateFirst = (run: Run): TaskEither<FatalError, unknown> =>
+  run.config.evalOnStart && run.state.step === 0 ? evaluateNow(run) : TE.right(undefined);
+
+/**
+ * Fine-tunes a model as the options say. The run is a stream of steps; subscribing starts it, once: later subscribers join it.
+ *
+ *     sftTrainer({ model, tokenizer, trainDataset: jsonl('chats.jsonl') }, { maxLength: 1024, outputDir: './out' })
+ *       .subscribe({ next: ({ step, loss }) => console.log(step, loss), error: (fatal) => console.error(render(fatal)) });
+ *
+ * Unsubscribing ends it where it is and writes nothing; `stop` ends it in order.
+ */
+export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun => {
+  const controls = makeControls();
+  const events = new Subject<RunEvent>();
+  const emit = (event: RunEvent): void => events.next(event);
+  let begunOnce = false;
+  const steps = defer((): Observable<StepResult> => {
+    if (begunOnce)
+      throw fatal('E_RUN_TWICE', 'a run is made once; call sftTrainer again for another', { kind: 'usage' });
+    begunOnce = true;
+    return defer(begin(setup, options, controls, emit)).pipe(
+      concatMap(fromEither),
+      concatMap((run) =>
+        concat(
+          then(() => evaluateFirst(run)),
+          train(run),
+          then(() => finish(run)),
+        ).pipe(finalize(() => disposeState(run.state))),
+      ),
+      finalize(() => events.complete()),
+    );
+  }).pipe(share());
+  const only = <K extends RunEvent['kind'], A>(
+    kind: K,
+    value: (event: Extract<RunEvent, { kind: K }>) => A,
+  ): Observable<A> =>
+    events.pipe(
+      filter((event): event is Extract<RunEvent, { kind: K }> => event.kind === kind),
+      map(value),
+    );
+  return Object.assign(new Observable<StepResult>((out) => steps.subscribe(out)), controls.inputs, {
+    events: events.asObservable(),
+    begun: only('begun', ({ begun }) => begun),
+    logs: only('log', ({ log }) => log),
+    evaluations: only('evaluation', ({ evaluation }) => evaluation),
+    checkpoints: only('checkpoint', ({ checkpoint }) => checkpoint),
+    warnings: only('warning', ({ warning }) => warning),
+    finished: only('finished', ({ summary }) => summary),
+  });
+};
+
+/** The end of a run, awaited: for scripts that want no stream. */
+export const completed = (run: SftRun): TaskEither<FatalError, RunSummary> =>
+  pipe(
+    TE.tryCatch(
+      () =>
+        new Promise<RunSummary>((resolve, reject) => {
+          run.finished.subscribe(resolve);
+          run.subscribe({ error: reject });
+        }),
+      (cause) => cause as FatalError,
+    ),
+  );
