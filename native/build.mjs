@@ -33,7 +33,16 @@ export const findCompiler = () => {
   return undefined;
 };
 
-const baseFlags = ['-std=c++17', '-O3', '-fPIC', '-fvisibility=hidden', '-fno-math-errno', '-Wno-psabi', '-pthread'];
+const baseFlags = [
+  '-std=c++17',
+  '-O3',
+  '-fPIC',
+  '-fvisibility=hidden',
+  '-fno-math-errno',
+  '-Wno-psabi',
+  '-pthread',
+  '-DNDEBUG',
+];
 const filesIn = (folder, extension) =>
   readdirSync(join(sources, folder))
     .filter((name) => name.endsWith(extension))
@@ -78,12 +87,23 @@ const hash = (...parts) => {
   return digest.digest('hex').slice(0, 16);
 };
 
+/** A source file and every header of ours that it includes, directly or not. */
+const included = (file, seen = new Set()) => {
+  if (seen.has(file)) return [];
+  seen.add(file);
+  const names = [...readFileSync(file, 'utf8').matchAll(/^#include "(.*)"/gm)].map(([, name]) => name);
+  const found = names.map((name) => [join(dirname(file), name), join(build, name)].find((path) => existsSync(path)));
+  return [file, ...found.filter((path) => path !== undefined).flatMap((path) => included(path, seen))];
+};
+
 /** Runs tasks, so many at a time. */
 export const inParallel = async (tasks, width = Math.max(1, Math.min(availableParallelism(), 8))) => {
   const queue = [...tasks];
-  await Promise.all(Array.from({ length: width }, async () => {
-    for (let task = queue.shift(); task !== undefined; task = queue.shift()) await task();
-  }));
+  await Promise.all(
+    Array.from({ length: width }, async () => {
+      for (let task = queue.shift(); task !== undefined; task = queue.shift()) await task();
+    }),
+  );
 };
 
 export const run = promisify(execFile);
@@ -100,16 +120,10 @@ const main = async () => {
   mkdirSync(objects, { recursive: true });
   writeKernelList(build);
   const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
-  const headers = ['', 'kernels', 'ops'].flatMap((folder) => filesIn(folder, '.h'));
-  const shared = hash(
-    compiler.path,
-    compiler.version,
-    ...headers.map((file) => readFileSync(join(sources, file))),
-    readFileSync(join(build, 'kernel_list.h')),
-  );
+  const shared = hash(compiler.path, compiler.version);
   const wanted = units().map(([source, set, extra]) => {
     const flags = [...baseFlags, ...extra, '-DNAPI_VERSION=8', `-I${build}`, `-I${sources}`, `-I${include}`];
-    const key = hash(shared, flags.join(' '), readFileSync(join(sources, source)));
+    const key = hash(shared, flags.join(' '), ...included(join(sources, source)).map((file) => readFileSync(file)));
     const name = `${source.replace(/[/.]/g, '-')}-${set}-${key}.o`;
     return { source, flags, path: join(objects, name), name };
   });
@@ -119,7 +133,9 @@ const main = async () => {
     missing.map(({ source, flags, path }) => async () => {
       const temporary = `${path}.${process.pid}`;
       try {
-        const { stderr } = await run(compiler.path, [...flags, '-c', join(sources, source), '-o', temporary], { maxBuffer: 1 << 26 });
+        const { stderr } = await run(compiler.path, [...flags, '-c', join(sources, source), '-o', temporary], {
+          maxBuffer: 1 << 26,
+        });
         if (stderr) process.stderr.write(stderr);
         replace(temporary, path);
       } catch (error) {
@@ -149,7 +165,8 @@ const main = async () => {
   replace(temporary, target);
   writeFileSync(stamp, key);
   const current = new Set(wanted.map(({ name }) => name));
-  for (const name of readdirSync(objects)) if (!current.has(name) && name.endsWith('.o')) rmSync(join(objects, name), { force: true });
+  for (const name of readdirSync(objects))
+    if (!current.has(name) && name.endsWith('.o')) rmSync(join(objects, name), { force: true });
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   console.log(`native engine built in ${seconds} s (${missing.length} of ${wanted.length} files compiled): ${target}`);
 };

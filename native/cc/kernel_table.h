@@ -125,6 +125,7 @@ typedef struct KernelTable {
   // ---- elementwise.cc; outputs may be inputs ----
   void (*add)(const Context*, const float* a, const float* b, float* out, long n);
   void (*axpy)(const Context*, float* y, const float* x, float alpha, long n);  // y += alpha x
+  void (*scale)(const Context*, const float* x, float* y, float factor, long n);
   void (*squared_norm)(const Context*, const float* const* tensors, const long* sizes, long count, float* out);
   // n_a and n_b are n, or a divisor of it: that operand is repeated
   void (*binary)(const Context*, int kind, const float* a, long n_a, const float* b, long n_b, float* out, long n);

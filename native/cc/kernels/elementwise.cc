@@ -23,6 +23,10 @@ void axpy(const Context* context, float* y, const float* x, float alpha, long n)
   in_pieces(context, n, [=](long i, auto lanes) { lanes.store(y + i, fma(vset(alpha), lanes.load(x + i), lanes.load(y + i))); });
 }
 
+void scale(const Context* context, const float* x, float* y, float factor, long n) {
+  in_pieces(context, n, [=](long i, auto lanes) { lanes.store(y + i, vset(factor) * lanes.load(x + i)); });
+}
+
 // Squares are summed in double precision: the norm of all gradients decides about clipping, and 10^8 float32 terms would lose
 // half of their digits.
 void squared_norm(const Context* context, const float* const* tensors, const long* sizes, long count, float* out) {
@@ -141,6 +145,7 @@ void row_sum(const Context* context, const float* x, float* out, long rows, long
 extern "C" void RX_FILL(elementwise)(KernelTable* table) {
   table->add = add;
   table->axpy = axpy;
+  table->scale = scale;
   table->squared_norm = squared_norm;
   table->binary = binary;
   table->unary = unary;

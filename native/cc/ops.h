@@ -1,0 +1,9 @@
+// The operations that JavaScript can call, one list a file of ops/.
+#pragma once
+
+#include "call.h"
+
+Operations linearOperations();
+Operations elementOperations();
+Operations blockOperations();
+Operations lossOperations();

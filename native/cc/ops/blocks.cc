@@ -1,0 +1,233 @@
+// What a transformer block is made of beside products with weights.
+#include "../ops.h"
+
+namespace {
+
+// vocabulary, columns, table, out; ids
+void embedding(Call& call) {
+  const long vocabulary = call.size(), columns = call.size();
+  const float* const table = call.tensor(area(vocabulary, columns));
+  HostArray<int32_t> ids = call.ints();
+  float* const out = call.tensor(area(ids.size(), columns));
+  call.enqueue([=, ids = std::move(ids)](const Context* c) {
+    c->table->embedding(c, table, ids.data(), out, ids.size(), vocabulary, columns);
+  });
+}
+
+// vocabulary, columns, add, dy, dTable; ids
+void embeddingGrad(Call& call) {
+  const long vocabulary = call.size(), columns = call.size();
+  const bool add = call.flag();
+  HostArray<int32_t> ids = call.ints();
+  const float* const dy = call.tensor(area(ids.size(), columns));
+  float* const dTable = call.tensor(area(vocabulary, columns));
+  call.enqueue([=, ids = std::move(ids)](const Context* c) {
+    c->table->embedding_grad(c, dy, ids.data(), dTable, ids.size(), vocabulary, columns, add);
+  });
+}
+
+// rows, columns, eps, x, gain, bias?, y, mean, rstd
+void layerNorm(Call& call) {
+  const long rows = call.size(), columns = call.size();
+  const float eps = static_cast<float>(call.number());
+  const float* const x = call.tensor(area(rows, columns));
+  const float* const gain = call.tensor(columns);
+  const float* const bias = call.optional(columns);
+  float* const y = call.tensor(area(rows, columns));
+  float* const mean = call.tensor(rows);
+  float* const rstd = call.tensor(rows);
+  call.enqueue([=](const Context* c) { c->table->layer_norm(c, x, gain, bias, y, mean, rstd, rows, columns, eps); });
+}
+
+// rows, columns, dy, x, gain, mean, rstd, dResidual?, dx, dGain?, dBias?
+void layerNormGrad(Call& call) {
+  const long rows = call.size(), columns = call.size();
+  const float* const dy = call.tensor(area(rows, columns));
+  const float* const x = call.tensor(area(rows, columns));
+  const float* const gain = call.tensor(columns);
+  const float* const mean = call.tensor(rows);
+  const float* const rstd = call.tensor(rows);
+  const float* const residual = call.optional(area(rows, columns));
+  float* const dx = call.tensor(area(rows, columns));
+  float* const dGain = call.optional(columns);
+  float* const dBias = call.optional(columns);
+  call.enqueue([=](const Context* c) {
+    c->table->layer_norm_grad(c, dy, x, gain, mean, rstd, residual, dx, dGain, dBias, rows, columns);
+  });
+}
+
+// rows, columns, eps, offset, x, gain, y, rstd
+void rmsNorm(Call& call) {
+  const long rows = call.size(), columns = call.size();
+  const float eps = static_cast<float>(call.number()), offset = static_cast<float>(call.number());
+  const float* const x = call.tensor(area(rows, columns));
+  const float* const gain = call.tensor(columns);
+  float* const y = call.tensor(area(rows, columns));
+  float* const rstd = call.tensor(rows);
+  call.enqueue([=](const Context* c) { c->table->rms_norm(c, x, gain, y, rstd, rows, columns, eps, offset); });
+}
+
+// rows, columns, offset, dy, x, gain, rstd, dResidual?, dx, dGain?
+void rmsNormGrad(Call& call) {
+  const long rows = call.size(), columns = call.size();
+  const float offset = static_cast<float>(call.number());
+  const float* const dy = call.tensor(area(rows, columns));
+  const float* const x = call.tensor(area(rows, columns));
+  const float* const gain = call.tensor(columns);
+  const float* const rstd = call.tensor(rows);
+  const float* const residual = call.optional(area(rows, columns));
+  float* const dx = call.tensor(area(rows, columns));
+  float* const dGain = call.optional(columns);
+  call.enqueue([=](const Context* c) {
+    c->table->rms_norm_grad(c, dy, x, gain, rstd, residual, dx, dGain, rows, columns, offset);
+  });
+}
+
+// rows, heads, headDim, rotaryDim, inverse, x, cos, sin, y
+void rope(Call& call) {
+  const long rows = call.size(), heads = call.size(), headDim = call.size(), rotaryDim = call.size();
+  const bool inverse = call.flag();
+  if (rotaryDim % 2 != 0 || rotaryDim > headDim) throw BadCall("an odd number of rotated dimensions, or more than there are");
+  const long n = area(rows, area(heads, headDim)), angles = area(rows, rotaryDim / 2);
+  const float* const x = call.tensor(n);
+  const float* const cos = call.tensor(angles);
+  const float* const sin = call.tensor(angles);
+  float* const y = call.tensor(n);
+  call.enqueue([=](const Context* c) { c->table->rope(c, x, cos, sin, y, rows, heads, headDim, rotaryDim, inverse); });
+}
+
+// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, q, k, v, out, lse; cuSeqlens.
+// A matrix may lie in a wider one: each of q, k, v is followed by the row stride and the first column.
+struct AttentionCall {
+  Attention a = {};
+  long n = 0;
+  HostArray<int32_t> borders;
+};
+
+float* strided(Call& call, long n, long width, long& ld) {
+  long size;
+  float* const data = call.any(size);
+  ld = call.size();
+  const long first = call.size();
+  if (first + width > ld || area(n, ld) > size) throw BadCall("columns outside the matrix");
+  return data + first;
+}
+
+AttentionCall attentionCall(Call& call) {
+  AttentionCall r;
+  r.n = call.size();
+  r.a.heads = call.size();
+  r.a.kv_heads = call.size();
+  r.a.head_dim = call.size();
+  r.a.scale = static_cast<float>(call.number());
+  r.a.window = call.size();
+  if (r.a.heads < 1 || r.a.kv_heads < 1 || r.a.heads % r.a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
+  const long q = area(r.a.heads, r.a.head_dim), kv = area(r.a.kv_heads, r.a.head_dim);
+  r.a.q = strided(call, r.n, q, r.a.ld_q);
+  r.a.k = strided(call, r.n, kv, r.a.ld_k);
+  r.a.v = strided(call, r.n, kv, r.a.ld_v);
+  r.a.out = call.tensor(area(r.n, q));
+  r.a.lse = call.tensor(area(r.n, r.a.heads));
+  r.borders = call.ints();
+  const long borders = r.borders.size();
+  if (borders < 1 || r.borders[0] != 0 || r.borders[borders - 1] != r.n) throw BadCall("cuSeqlens must run from 0 to the number of tokens");
+  for (long i = 1; i < borders; i++)
+    if (r.borders[i] < r.borders[i - 1]) throw BadCall("cuSeqlens must not fall");
+  r.a.documents = borders - 1;
+  return r;
+}
+
+void attention(Call& call) {
+  AttentionCall r = attentionCall(call);
+  call.enqueue([a = r.a, borders = std::move(r.borders)](const Context* c) {
+    Attention run = a;
+    run.cu_seqlens = borders.data();
+    c->table->attention(c, &run);
+  });
+}
+
+// … dOut, then dq, dk, dv, each with row stride and first column
+void attentionGrad(Call& call) {
+  AttentionCall r = attentionCall(call);
+  const long q = r.a.heads * r.a.head_dim, kv = r.a.kv_heads * r.a.head_dim;
+  r.a.d_out = call.tensor(area(r.n, q));
+  r.a.dq = strided(call, r.n, q, r.a.ld_dq);
+  r.a.dk = strided(call, r.n, kv, r.a.ld_dk);
+  r.a.dv = strided(call, r.n, kv, r.a.ld_dv);
+  call.enqueue([a = r.a, borders = std::move(r.borders)](const Context* c) {
+    Attention run = a;
+    run.cu_seqlens = borders.data();
+    c->table->attention_grad(c, &run);
+  });
+}
+
+// n, kind, x, y
+void activation(Call& call) {
+  const long n = call.size();
+  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const float* const x = call.tensor(n);
+  float* const y = call.tensor(n);
+  call.enqueue([=](const Context* c) { c->table->activation(c, kind, x, y, n); });
+}
+
+// n, kind, x, dy, dx
+void activationGrad(Call& call) {
+  const long n = call.size();
+  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const float *const x = call.tensor(n), *const dy = call.tensor(n);
+  float* const dx = call.tensor(n);
+  call.enqueue([=](const Context* c) { c->table->activation_grad(c, kind, x, dy, dx, n); });
+}
+
+// n, kind, gate, up, y
+void gatedActivation(Call& call) {
+  const long n = call.size();
+  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const float *const gate = call.tensor(n), *const up = call.tensor(n);
+  float* const y = call.tensor(n);
+  call.enqueue([=](const Context* c) { c->table->gated_activation(c, kind, gate, up, y, n); });
+}
+
+// n, kind, gate, up, dy, dGate, dUp
+void gatedActivationGrad(Call& call) {
+  const long n = call.size();
+  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const float *const gate = call.tensor(n), *const up = call.tensor(n), *const dy = call.tensor(n);
+  float *const dGate = call.tensor(n), *const dUp = call.tensor(n);
+  call.enqueue([=](const Context* c) { c->table->gated_activation_grad(c, kind, gate, up, dy, dGate, dUp, n); });
+}
+
+// n, rate, seed, offset, x, y
+void dropout(Call& call) {
+  const long n = call.size();
+  const double rate = call.number();
+  const double seed = call.number(), offset = call.number();
+  if (!(rate >= 0 && rate < 1)) throw BadCall("a dropout rate outside [0, 1)");
+  if (!(seed >= 0 && seed < 4294967296.0) || !(offset >= 0 && offset < 9007199254740992.0)) throw BadCall("a seed or offset out of range");
+  const float* const x = call.tensor(n);
+  float* const y = call.tensor(n);
+  call.enqueue([=](const Context* c) {
+    c->table->dropout(c, x, y, n, rate, static_cast<uint32_t>(seed), static_cast<uint64_t>(offset));
+  });
+}
+
+constexpr Operation list[] = {
+    {"embedding", embedding},
+    {"embeddingGrad", embeddingGrad},
+    {"layerNorm", layerNorm},
+    {"layerNormGrad", layerNormGrad},
+    {"rmsNorm", rmsNorm},
+    {"rmsNormGrad", rmsNormGrad},
+    {"rope", rope},
+    {"attention", attention},
+    {"attentionGrad", attentionGrad},
+    {"activation", activation},
+    {"activationGrad", activationGrad},
+    {"gatedActivation", gatedActivation},
+    {"gatedActivationGrad", gatedActivationGrad},
+    {"dropout", dropout},
+};
+
+}  // namespace
+
+Operations blockOperations() { return {list, sizeof list / sizeof *list}; }

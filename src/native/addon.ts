@@ -1,0 +1,73 @@
+/** The compiled engine (native/build/rxtune.node) as its C++ side exposes it, and how it is found. */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { arch, platform } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { left, right } from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+
+export type InstructionSet = 'portable' | 'avx2' | 'avx512';
+
+export interface AddonInfo {
+  readonly isa: InstructionSet;
+  readonly threads: number;
+  /** Whether the processor multiplies bfloat16 numbers itself. */
+  readonly bfloat16: boolean;
+}
+
+export interface AddonStatistics {
+  readonly tensors: number;
+  readonly bytes: number;
+  readonly peakBytes: number;
+  /** Taken from the system for tensors, used or not. */
+  readonly reservedBytes: number;
+  /** Work space of the kernels. */
+  readonly scratchBytes: number;
+}
+
+/**
+ * Tensors are known by number, 0 meaning none. Operations are enqueued and run later, in order, on the engine's own thread;
+ * what goes wrong there is thrown by the next read.
+ */
+export interface Addon {
+  readonly info: () => AddonInfo;
+  readonly configure: (threads: number, isa?: string) => AddonInfo;
+  /** Where `op` finds its numbers. */
+  readonly attach: (args: Float64Array) => void;
+  readonly code: (operation: string) => number;
+  readonly op: (code: number, ...arrays: ReadonlyArray<Int32Array | Float32Array>) => void;
+  readonly take: (bytes: number) => number;
+  readonly give: (id: number) => void;
+  readonly write: (id: number, values: ArrayBufferView) => void;
+  readonly read: (id: number, bytes: number) => Promise<ArrayBuffer>;
+  readonly readSync: (id: number, bytes: number) => ArrayBuffer;
+  /** Returns when everything enqueued has run. */
+  readonly wait: () => void;
+  readonly statistics: () => AddonStatistics;
+  readonly resetPeak: () => void;
+}
+
+/** Next to the sources (src/native or dist/native), or in the package for this platform. */
+const candidates = (): ReadonlyArray<string> => {
+  const here = dirname(fileURLToPath(import.meta.url));
+  return [
+    join(here, '..', '..', 'native', 'build', 'rxtune.node'),
+    `@rxtune/native-${platform()}-${arch()}/rxtune.node`,
+  ];
+};
+
+/** The addon, or why there is none. */
+export const loadAddon = (): Either<string, Addon> => {
+  const require = createRequire(import.meta.url);
+  const [built = '', packaged = ''] = candidates();
+  const path = existsSync(built) ? built : packaged;
+  try {
+    return right(require(path) as Addon);
+  } catch (cause) {
+    if (path === packaged) return left('not built (npm run build:native compiles it)');
+    return left(
+      `${path} does not load: ${cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause)}`,
+    );
+  }
+};

@@ -1,0 +1,251 @@
+/** The tfjs backend `native`: tensors live in the engine's memory; JavaScript holds numbers. */
+import { engine, KernelBackend } from '@tensorflow/tfjs-core';
+import type { BackendValues, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+import type { Addon } from './addon.js';
+import { operationNames } from './operations.js';
+import type { Operations } from './operations.js';
+
+const width = (dtype: DataType): number => {
+  switch (dtype) {
+    case 'float32':
+    case 'int32':
+      return 4;
+    case 'bool':
+      return 1;
+    default:
+      throw new Error(`the native engine has no tensors of ${dtype}`);
+  }
+};
+
+const sizeOf = (shape: ReadonlyArray<number>): number => {
+  let size = 1;
+  for (const length of shape) size *= length;
+  return size;
+};
+
+const viewOf = (buffer: ArrayBuffer, dtype: DataType): Float32Array | Int32Array | Uint8Array =>
+  dtype === 'float32' ? new Float32Array(buffer) : dtype === 'int32' ? new Int32Array(buffer) : new Uint8Array(buffer);
+
+/** Numbers as the typed array of their dtype. */
+const typed = (values: BackendValues, dtype: DataType): Float32Array | Int32Array | Uint8Array => {
+  const numbers = values as ArrayLike<number>;
+  if (dtype === 'float32') return numbers instanceof Float32Array ? numbers : Float32Array.from(numbers);
+  if (dtype === 'int32') return numbers instanceof Int32Array ? numbers : Int32Array.from(numbers);
+  return numbers instanceof Uint8Array ? numbers : Uint8Array.from(numbers);
+};
+
+/** What tfjs holds as a dataId. */
+export class NativeData {
+  constructor(
+    /** Number of the tensor in the engine; 0 once freed. */
+    public id: number,
+    public readonly size: number,
+    public readonly dtype: DataType,
+    public references: number,
+    /** Strings stay in JavaScript. */
+    public readonly strings?: BackendValues,
+  ) {}
+}
+
+/** What kernels are given as output: a tensor that is not tracked yet. */
+export interface NativeInfo extends TensorInfo {
+  readonly dataId: NativeData;
+}
+
+/** More numbers than an update of a few thousand tensors passes. */
+const longestCall = 1 << 16;
+
+export class NativeBackend extends KernelBackend {
+  readonly op: Operations;
+  /** Tensors that were born on another backend keep their dataId. */
+  private readonly moved = new WeakMap<object, NativeData>();
+  private readonly args = new Float64Array(longestCall);
+  private at = 0;
+  private count = 0;
+  /** Outputs of the kernel that runs: what a kernel that throws leaves behind. */
+  private fresh: NativeData[] = [];
+
+  constructor(readonly addon: Addon) {
+    super();
+    addon.attach(this.args);
+    this.op = Object.fromEntries(operationNames.map((name) => [name, addon.code(name)])) as Operations;
+  }
+
+  // ---- calling the engine: arguments are put one after the other, then run ----
+
+  /** A kernel starts. */
+  begin(): void {
+    this.at = 0;
+    this.fresh.length = 0;
+  }
+
+  /** The kernel threw: its outputs are nobody's. */
+  abandon(): void {
+    for (const data of this.fresh) this.disposeData(data, true);
+    this.fresh.length = 0;
+  }
+
+  /** The next argument is a number. */
+  put(value: number): this {
+    if (this.at === longestCall) throw new Error('too many arguments');
+    this.args[this.at++] = value;
+    return this;
+  }
+
+  /** The next argument is a float32 tensor. */
+  tensor(info: TensorInfo): this {
+    const data = this.data(info.dataId);
+    if (data.dtype !== 'float32') throw new Error(`a tensor of ${data.dtype}, expected float32`);
+    return this.put(data.id);
+  }
+
+  /** The next argument is a float32 tensor, or none. */
+  optional(info: TensorInfo | undefined): this {
+    return info === undefined ? this.put(0) : this.tensor(info);
+  }
+
+  /** The next argument is the right operand of a product: kind, data, scale, code, block. */
+  matrix(info: TensorInfo): this {
+    return this.put(0).tensor(info).put(0).put(0).put(0);
+  }
+
+  /** Enqueues an operation on the arguments put since the last. */
+  run(code: number, first?: Int32Array | Float32Array, second?: Int32Array | Float32Array): void {
+    this.at = 0;
+    if (first === undefined) this.addon.op(code);
+    else if (second === undefined) this.addon.op(code, first);
+    else this.addon.op(code, first, second);
+  }
+
+  /** A new tensor whose values are whatever the memory held. */
+  output(shape: ReadonlyArray<number>, dtype: DataType = 'float32'): NativeInfo {
+    const dataId = this.allocate(sizeOf(shape), dtype);
+    this.fresh.push(dataId);
+    return { dataId, shape: shape as number[], dtype };
+  }
+
+  /** The same data under another shape. */
+  alias(info: TensorInfo, shape: ReadonlyArray<number>): TensorInfo {
+    this.incRef(info.dataId);
+    return { dataId: info.dataId, shape: shape as number[], dtype: info.dtype };
+  }
+
+  private allocate(size: number, dtype: DataType): NativeData {
+    const data = new NativeData(this.addon.take(size * width(dtype)), size, dtype, 1);
+    this.count++;
+    return data;
+  }
+
+  private data(dataId: object): NativeData {
+    if (dataId instanceof NativeData && dataId.id !== 0) return dataId;
+    const known = this.moved.get(dataId);
+    if (known !== undefined && known.id !== 0) return known;
+    if (dataId instanceof NativeData && dataId.strings !== undefined) return dataId;
+    engine().moveData(this, dataId);
+    const moved = this.moved.get(dataId);
+    if (moved === undefined) throw new Error('a tensor that was disposed of');
+    return moved;
+  }
+
+  private known(dataId: object): NativeData | undefined {
+    const moved = this.moved.get(dataId);
+    if (moved !== undefined) return moved;
+    return dataId instanceof NativeData && dataId.references > 0 ? dataId : undefined;
+  }
+
+  // ---- what tfjs asks of a backend ----
+
+  override write(values: BackendValues, shape: number[], dtype: DataType): NativeData {
+    if (dtype === 'string') {
+      this.count++;
+      return new NativeData(0, sizeOf(shape), dtype, 1, values);
+    }
+    const data = this.allocate(sizeOf(shape), dtype);
+    this.addon.write(data.id, typed(values, dtype));
+    return data;
+  }
+
+  override move(dataId: object, values: BackendValues, shape: number[], dtype: DataType, refCount: number): void {
+    const data = this.write(values, shape, dtype);
+    data.references = refCount;
+    this.moved.set(dataId, data);
+  }
+
+  override readSync(dataId: object): BackendValues {
+    const data = this.data(dataId);
+    if (data.strings !== undefined) return data.strings;
+    return viewOf(this.addon.readSync(data.id, data.size * width(data.dtype)), data.dtype);
+  }
+
+  override async read(dataId: object): Promise<BackendValues> {
+    const data = this.data(dataId);
+    if (data.strings !== undefined) return data.strings;
+    return viewOf(await this.addon.read(data.id, data.size * width(data.dtype)), data.dtype);
+  }
+
+  override incRef(dataId: object): void {
+    this.data(dataId).references++;
+  }
+
+  override refCount(dataId: object): number {
+    return this.known(dataId)?.references ?? 0;
+  }
+
+  /** True when the data is gone, at once or before. */
+  override disposeData(dataId: object, force = false): boolean {
+    const data = this.known(dataId);
+    if (data === undefined) return true;
+    data.references--;
+    if (data.references > 0 && !force) return false;
+    data.references = 0;
+    this.count--;
+    if (data.id !== 0) this.addon.give(data.id);
+    data.id = 0;
+    this.moved.delete(dataId);
+    return true;
+  }
+
+  override numDataIds(): number {
+    return this.count;
+  }
+
+  /** Counts bytes in the engine, which tfjs adds its own counts to. */
+  override memory(): {
+    unreliable: boolean;
+    nativeBytes: number;
+    nativePeakBytes: number;
+    nativeReservedBytes: number;
+  } {
+    const { bytes, peakBytes, reservedBytes, scratchBytes } = this.addon.statistics();
+    return {
+      unreliable: false,
+      nativeBytes: bytes,
+      nativePeakBytes: peakBytes,
+      nativeReservedBytes: reservedBytes + scratchBytes,
+    };
+  }
+
+  override floatPrecision(): 16 | 32 {
+    return 32;
+  }
+
+  override epsilon(): number {
+    return 1e-7;
+  }
+
+  override timerAvailable(): boolean {
+    return true;
+  }
+
+  override time(f: () => void): Promise<{ kernelMs: number }> {
+    this.addon.wait();
+    const started = performance.now();
+    f();
+    this.addon.wait();
+    return Promise.resolve({ kernelMs: performance.now() - started });
+  }
+
+  override dispose(): void {
+    this.addon.wait();
+  }
+}

@@ -1,0 +1,32 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { expectSame, kernel, sizeOf } from '../kernel.js';
+
+/** In the order of the engine's numbers. */
+const kinds = ['gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu'];
+
+export const activationNumber = (kind: string): number => {
+  const number = kinds.indexOf(kind);
+  if (number < 0) throw new Error(`no activation "${kind}"`);
+  return number;
+};
+
+interface Attrs {
+  readonly kind: string;
+}
+
+export const activation = kernel('RxActivation', (backend, { x }: { x: TensorInfo }, { kind }: Attrs) => {
+  const y = backend.output(x.shape);
+  backend.put(sizeOf(x)).put(activationNumber(kind)).tensor(x).tensor(y).run(backend.op.activation);
+  return [y];
+});
+
+export const activationGrad = kernel(
+  'RxActivationGrad',
+  (backend, { x, dy }: { x: TensorInfo; dy: TensorInfo }, { kind }: Attrs) => {
+    expectSame('dy', x, dy);
+    const dx = backend.output(x.shape);
+    backend.put(sizeOf(x)).put(activationNumber(kind)).tensor(x).tensor(dy).tensor(dx);
+    backend.run(backend.op.activationGrad);
+    return [dx];
+  },
+);

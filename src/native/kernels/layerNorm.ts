@@ -1,0 +1,50 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
+
+export const layerNorm = kernel(
+  'RxLayerNorm',
+  (backend, { x, gain, bias }: { x: TensorInfo; gain: TensorInfo; bias?: TensorInfo }, { eps }: { eps: number }) => {
+    const [n, columns] = rowsOf('x', x);
+    expectVector('gain', gain, columns);
+    expectVector('bias', bias, columns);
+    const y = backend.output([n, columns]);
+    const mean = backend.output([n]);
+    const rstd = backend.output([n]);
+    backend.put(n).put(columns).put(eps).tensor(x).tensor(gain).optional(bias).tensor(y).tensor(mean).tensor(rstd);
+    backend.run(backend.op.layerNorm);
+    return [y, mean, rstd];
+  },
+);
+
+interface GradInputs {
+  readonly dy: TensorInfo;
+  readonly x: TensorInfo;
+  readonly gain: TensorInfo;
+  readonly mean: TensorInfo;
+  readonly rstd: TensorInfo;
+  readonly dResidual?: TensorInfo;
+}
+
+export const layerNormGrad = kernel(
+  'RxLayerNormGrad',
+  (
+    backend,
+    { dy, x, gain, mean, rstd, dResidual }: GradInputs,
+    { hasBias, needWeights }: { hasBias: boolean; needWeights: boolean },
+  ) => {
+    const [n, columns] = rowsOf('x', x);
+    expectMatrix('dy', dy, n, columns);
+    expectMatrix('dResidual', dResidual, n, columns);
+    expectVector('gain', gain, columns);
+    expectVector('mean', mean, n);
+    expectVector('rstd', rstd, n);
+    const dx = backend.output([n, columns]);
+    const dGain = needWeights ? backend.output([columns]) : undefined;
+    const dBias = needWeights && hasBias ? backend.output([columns]) : undefined;
+    backend.put(n).put(columns).tensor(dy).tensor(x).tensor(gain).tensor(mean).tensor(rstd);
+    backend.optional(dResidual).tensor(dx).optional(dGain).optional(dBias);
+    backend.run(backend.op.layerNormGrad);
+    if (dGain === undefined) return [dx];
+    return dBias === undefined ? [dx, dGain] : [dx, dGain, dBias];
+  },
+);

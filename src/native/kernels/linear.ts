@@ -1,0 +1,60 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
+
+interface Layout {
+  readonly transposed: boolean;
+}
+
+export const linear = kernel(
+  'RxLinear',
+  (backend, { x, w, bias }: { x: TensorInfo; w: TensorInfo; bias?: TensorInfo }, { transposed }: Layout) => {
+    const [n, inner] = rowsOf('x', x);
+    const [first, second] = rowsOf('w', w);
+    const outer = transposed ? second : first;
+    expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
+    expectVector('bias', bias, outer);
+    const y = backend.output([n, outer]);
+    backend.put(n).put(inner).put(outer).put(Number(transposed)).tensor(x).matrix(w).optional(bias).tensor(y);
+    backend.run(backend.op.linear);
+    return [y];
+  },
+);
+
+export const linearGradInput = kernel(
+  'RxLinearGradInput',
+  (
+    backend,
+    { dy, w, accumulate }: { dy: TensorInfo; w: TensorInfo; accumulate?: TensorInfo },
+    { transposed }: Layout,
+  ) => {
+    const [n, outer] = rowsOf('dy', dy);
+    const [first, second] = rowsOf('w', w);
+    const inner = transposed ? first : second;
+    expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
+    expectMatrix('accumulate', accumulate, n, inner);
+    const dx = backend.output([n, inner]);
+    backend.put(n).put(inner).put(outer).put(Number(transposed)).tensor(dy).matrix(w).optional(accumulate).tensor(dx);
+    backend.run(backend.op.linearGradInput);
+    return [dx];
+  },
+);
+
+export const linearGradWeight = kernel(
+  'RxLinearGradWeight',
+  (backend, { x, dy }: { x: TensorInfo; dy: TensorInfo }, { transposed }: Layout) => {
+    const [n, inner] = rowsOf('x', x);
+    const [, outer] = rowsOf('dy', dy);
+    expectMatrix('dy', dy, n, outer);
+    const dw = backend.output(transposed ? [inner, outer] : [outer, inner]);
+    backend.put(n).put(inner).put(outer).put(Number(transposed)).tensor(x).tensor(dy).tensor(dw).put(0);
+    backend.run(backend.op.linearGradWeight);
+    return [dw];
+  },
+);
+
+export const columnSum = kernel('RxColumnSum', (backend, { dy }: { dy: TensorInfo }, _attrs: object) => {
+  const [n, columns] = rowsOf('dy', dy);
+  const sum = backend.output([columns]);
+  backend.put(n).put(columns).tensor(dy).tensor(sum).run(backend.op.columnSum);
+  return [sum];
+});

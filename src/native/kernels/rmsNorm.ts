@@ -1,0 +1,44 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
+
+export const rmsNorm = kernel(
+  'RxRmsNorm',
+  (backend, { x, gain }: { x: TensorInfo; gain: TensorInfo }, { eps, offset }: { eps: number; offset: number }) => {
+    const [n, columns] = rowsOf('x', x);
+    expectVector('gain', gain, columns);
+    const y = backend.output([n, columns]);
+    const rstd = backend.output([n]);
+    backend.put(n).put(columns).put(eps).put(offset).tensor(x).tensor(gain).tensor(y).tensor(rstd);
+    backend.run(backend.op.rmsNorm);
+    return [y, rstd];
+  },
+);
+
+interface GradInputs {
+  readonly dy: TensorInfo;
+  readonly x: TensorInfo;
+  readonly gain: TensorInfo;
+  readonly rstd: TensorInfo;
+  readonly dResidual?: TensorInfo;
+}
+
+export const rmsNormGrad = kernel(
+  'RxRmsNormGrad',
+  (
+    backend,
+    { dy, x, gain, rstd, dResidual }: GradInputs,
+    { offset, needWeights }: { offset: number; needWeights: boolean },
+  ) => {
+    const [n, columns] = rowsOf('x', x);
+    expectMatrix('dy', dy, n, columns);
+    expectMatrix('dResidual', dResidual, n, columns);
+    expectVector('gain', gain, columns);
+    expectVector('rstd', rstd, n);
+    const dx = backend.output([n, columns]);
+    const dGain = needWeights ? backend.output([columns]) : undefined;
+    backend.put(n).put(columns).put(offset).tensor(dy).tensor(x).tensor(gain).tensor(rstd);
+    backend.optional(dResidual).tensor(dx).optional(dGain);
+    backend.run(backend.op.rmsNormGrad);
+    return dGain === undefined ? [dx] : [dx, dGain];
+  },
+);

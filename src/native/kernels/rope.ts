@@ -1,0 +1,27 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+
+interface Attrs {
+  readonly heads: number;
+  readonly headDim: number;
+  readonly rotaryDim: number;
+  readonly inverse: boolean;
+}
+
+export const rope = kernel(
+  'RxRope',
+  (
+    backend,
+    { x, cos, sin }: { x: TensorInfo; cos: TensorInfo; sin: TensorInfo },
+    { heads, headDim, rotaryDim, inverse }: Attrs,
+  ) => {
+    const [n] = rowsOf('x', x);
+    expectMatrix('x', x, n, heads * headDim);
+    expectMatrix('cos', cos, n, rotaryDim / 2);
+    expectMatrix('sin', sin, n, rotaryDim / 2);
+    const y = backend.output(x.shape);
+    backend.put(n).put(heads).put(headDim).put(rotaryDim).put(Number(inverse));
+    backend.tensor(x).tensor(cos).tensor(sin).tensor(y).run(backend.op.rope);
+    return [y];
+  },
+);

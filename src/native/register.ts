@@ -1,0 +1,147 @@
+/** Makes the native engine a backend of tfjs. */
+import { availableParallelism } from 'node:os';
+import '@tensorflow/tfjs-backend-cpu';
+import { engine, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
+import type { KernelConfig } from '@tensorflow/tfjs-core';
+import { left, right } from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { loadAddon } from './addon.js';
+import type { Addon, AddonStatistics, InstructionSet } from './addon.js';
+import { NativeBackend } from './backend.js';
+import { backendName } from './kernel.js';
+import { activation, activationGrad } from './kernels/activation.js';
+import { adamW } from './kernels/adamW.js';
+import { add } from './kernels/add.js';
+import { attention, attentionGrad } from './kernels/attention.js';
+import { axpy } from './kernels/axpy.js';
+import { concatColumns, splitColumns } from './kernels/columns.js';
+import { dropout } from './kernels/dropout.js';
+import { embedding, embeddingGrad } from './kernels/embedding.js';
+import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
+import { gatherRows, scatterRows } from './kernels/gatherRows.js';
+import { layerNorm, layerNormGrad } from './kernels/layerNorm.js';
+import { columnSum, linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
+import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
+import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
+import { rmsNorm, rmsNormGrad } from './kernels/rmsNorm.js';
+import { rope } from './kernels/rope.js';
+import { scale } from './kernels/scale.js';
+import { squaredNorm } from './kernels/squaredNorm.js';
+import { elementwise } from './standard/elementwise.js';
+import { fill } from './standard/fill.js';
+import { identity, reshape } from './standard/identity.js';
+import { matMul } from './standard/matMul.js';
+import { sum } from './standard/sum.js';
+import { remaining } from './standard/viaCpu.js';
+
+export type Precision = 'float32' | 'bfloat16';
+
+export interface NativeInfo {
+  readonly isa: InstructionSet;
+  readonly threads: number;
+  /** Whether `bfloat16` is faster than `float32` here: else products stay in float32. */
+  readonly bfloat16: boolean;
+  /** One line for people. */
+  readonly description: string;
+}
+
+export interface NativeOptions {
+  /** Default: one a core. */
+  readonly threads?: number;
+  /** Default: the environment's RXTUNE_ISA, else the best the processor has. */
+  readonly isa?: InstructionSet;
+}
+
+/** The named ops. */
+const named: ReadonlyArray<KernelConfig> = [
+  activation,
+  activationGrad,
+  adamW,
+  add,
+  attention,
+  attentionGrad,
+  axpy,
+  columnSum,
+  concatColumns,
+  dropout,
+  embedding,
+  embeddingGrad,
+  gatedActivation,
+  gatedActivationGrad,
+  gatherRows,
+  layerNorm,
+  layerNormGrad,
+  linear,
+  linearCrossEntropy,
+  linearGradInput,
+  linearGradWeight,
+  loraLinear,
+  loraLinearGrad,
+  rmsNorm,
+  rmsNormGrad,
+  rope,
+  scale,
+  scatterRows,
+  splitColumns,
+  squaredNorm,
+];
+
+interface Registered {
+  readonly addon: Addon;
+  readonly backend: NativeBackend;
+}
+
+let registered: Registered | undefined;
+
+const register = (addon: Addon): Registered => {
+  const backend = new NativeBackend(addon);
+  registerBackend(backendName, () => backend, 4);
+  // The slow path runs kernels on it; tfjs makes it on first use.
+  engine().findBackend('cpu');
+  const fast = [...named, identity, reshape, matMul, sum(), ...fill(), ...elementwise()];
+  for (const config of fast) registerKernel(config);
+  for (const config of remaining(new Set(fast.map(({ kernelName }) => kernelName)))) registerKernel(config);
+  return { addon, backend };
+};
+
+const isaNames: Readonly<Record<InstructionSet, string>> = {
+  portable: 'portable vectors',
+  avx2: 'AVX2',
+  avx512: 'AVX-512',
+};
+
+/**
+ * Registers the backend `native` and its kernels; called again, it only changes threads and instruction set. Left: why there
+ * is no native engine.
+ */
+export const registerNative = ({ threads, isa }: NativeOptions = {}): Either<string, NativeInfo> => {
+  if (registered === undefined) {
+    const addon = loadAddon();
+    if (addon._tag === 'Left') return addon;
+    registered = register(addon.right);
+  }
+  try {
+    const info = registered.addon.configure(threads ?? availableParallelism(), isa ?? process.env['RXTUNE_ISA'] ?? '');
+    const several = info.threads === 1 ? 'one thread' : `${info.threads} threads`;
+    return right({
+      ...info,
+      description: `${isaNames[info.isa]}${info.bfloat16 ? ' with bfloat16' : ''}, ${several}`,
+    });
+  } catch (cause) {
+    return left(cause instanceof Error ? cause.message : String(cause));
+  }
+};
+
+/**
+ * From here on products of the named ops round their operands to bfloat16 (sums stay in float32), where the processor has
+ * instructions for it; tensors stay float32. Does nothing before `registerNative`.
+ */
+export const setPrecision = (precision: Precision): void => {
+  if (registered === undefined) return;
+  const { backend } = registered;
+  backend.begin();
+  backend.put(Number(precision === 'bfloat16')).run(backend.op.bfloat16);
+};
+
+/** Bytes and numbers of the engine's tensors; undefined before `registerNative`. */
+export const nativeStatistics = (): AddonStatistics | undefined => registered?.addon.statistics();

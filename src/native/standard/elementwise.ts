@@ -1,0 +1,79 @@
+/** Elementwise kernels on float32; what they do not cover is handed on. */
+import {
+  Abs,
+  Add,
+  backend_util,
+  Exp,
+  Log,
+  Maximum,
+  Minimum,
+  Multiply,
+  Neg,
+  RealDiv,
+  Relu,
+  Rsqrt,
+  Sigmoid,
+  Sqrt,
+  Square,
+  Sub,
+  Tanh,
+} from '@tensorflow/tfjs-core';
+import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
+import { kernel, sizeOf } from '../kernel.js';
+import { viaCpu } from './viaCpu.js';
+
+const product = (shape: ReadonlyArray<number>): number => shape.reduce((size, length) => size * length, 1);
+
+/**
+ * Of `of` elements that `shape` broadcasts to `full`, how many repeat as one run: all of them, one, or a trailing block.
+ * Undefined when the elements repeat in any other way.
+ */
+const repeating = (shape: ReadonlyArray<number>, full: ReadonlyArray<number>): number | undefined => {
+  const size = product(shape);
+  const trailing = shape.slice(shape.findIndex((length) => length !== 1));
+  if (size === 1 || size === product(full)) return size;
+  return trailing.every((length, i) => length === full[full.length - trailing.length + i]) ? size : undefined;
+};
+
+/** In the order of the engine's numbers. */
+const binaryKernels = [Add, Sub, Multiply, RealDiv, Maximum, Minimum];
+const unaryKernels = [Neg, Exp, Log, Sqrt, Rsqrt, Square, Tanh, Sigmoid, Relu, Abs];
+
+const binary = (name: string, number: number): KernelConfig => {
+  const other = viaCpu(name);
+  return kernel(name, (backend, inputs: { a: TensorInfo; b: TensorInfo }, attrs: object) => {
+    const { a, b } = inputs;
+    const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
+    const size = product(shape);
+    const ofA = repeating(a.shape, shape);
+    const ofB = repeating(b.shape, shape);
+    const covered =
+      a.dtype === 'float32' &&
+      b.dtype === 'float32' &&
+      ofA !== undefined &&
+      ofB !== undefined &&
+      (ofA === size || ofB === size);
+    if (!covered) return other(backend, inputs, attrs);
+    const out = backend.output(shape);
+    if (size === 0) return out;
+    backend.put(size).put(number).put(ofA).put(ofB).tensor(a).tensor(b).tensor(out).run(backend.op.binary);
+    return out;
+  });
+};
+
+const unary = (name: string, number: number): KernelConfig => {
+  const other = viaCpu(name);
+  return kernel(name, (backend, inputs: { x: TensorInfo }, attrs: object) => {
+    const { x } = inputs;
+    if (x.dtype !== 'float32') return other(backend, inputs, attrs);
+    const y = backend.output(x.shape);
+    backend.put(sizeOf(x)).put(number).tensor(x).tensor(y).run(backend.op.unary);
+    return y;
+  });
+};
+
+/** Made late, since the kernels of the cpu backend must have been registered before. */
+export const elementwise = (): ReadonlyArray<KernelConfig> => [
+  ...binaryKernels.map(binary),
+  ...unaryKernels.map(unary),
+];
