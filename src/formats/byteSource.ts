@@ -60,6 +60,8 @@ export const fileError = (file: string, error: unknown): FatalError => {
 export interface ReadOptions {
   /** Bytes read at a time; 256 KiB by default. */
   readonly chunkBytes?: number;
+  /** The bytes as they lie there, packed or not; false by default. */
+  readonly raw?: boolean;
 }
 
 /** A chunk is only good until the next one is asked for: the buffer is used again. */
@@ -139,12 +141,12 @@ const compressionOf = (path: string): Compression | undefined =>
  * loop over it ends, however it ends. A chunk may be overwritten when the next one is asked for.
  */
 export async function* readBytes(file: string, options: ReadOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
-  const { chunkBytes = defaultChunkBytes } = options;
+  const { chunkBytes = defaultChunkBytes, raw = false } = options;
   const handle = await open(file, 'r').catch((error: unknown) => {
     throw fileError(file, error);
   });
   try {
-    const compression = compressionOf(file);
+    const compression = raw ? undefined : compressionOf(file);
     yield* compression === undefined
       ? plainBytes(handle, chunkBytes)
       : unpackedBytes(handle, file, compression, chunkBytes);

@@ -1,0 +1,220 @@
+/** Directories that are there whole or not at all, with a list of what they must hold. */
+import { createHash } from 'node:crypto';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, sep } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { syncDirectory, temporaryBeside } from './atomicFile.js';
+import { fileError, readBytes } from './byteSource.js';
+import { decodeFrom, readJson, writeJson } from './json.js';
+
+/** Sizes and SHA-256 of every other file of the directory, by relative path. */
+export const manifestFile = 'rxtune_manifest.json';
+
+const Manifest = t.type(
+  { files: t.record(t.string, t.type({ bytes: t.number, sha256: t.string }), 'a record of files') },
+  'a manifest',
+);
+export type Manifest = t.TypeOf<typeof Manifest>;
+
+const orThrow = async <A>(task: TaskEither<FatalError, A>): Promise<A> => {
+  const result = await task();
+  if (E.isLeft(result)) throw result.left;
+  return result.right;
+};
+
+const edge = <A>(path: string, run: () => Promise<A>): TaskEither<FatalError, A> =>
+  TE.tryCatch(run, (error) => fileError(path, error));
+
+/** Files below a directory, as paths relative to it, and the directories on the way; sorted. */
+const contents = async (
+  dir: string,
+): Promise<{ readonly files: ReadonlyArray<string>; readonly directories: ReadonlyArray<string> }> => {
+  const entries = await readdir(dir, { withFileTypes: true, recursive: true });
+  const pathOf = (entry: { readonly parentPath?: string; readonly path?: string; readonly name: string }): string =>
+    // Node.js 20.0 to 20.11 know only `path`.
+    relative(dir, join(entry.parentPath ?? entry.path ?? dir, entry.name))
+      .split(sep)
+      .join('/');
+  return {
+    files: entries
+      .filter((entry) => !entry.isDirectory())
+      .map(pathOf)
+      .toSorted(),
+    directories: entries
+      .filter((entry) => entry.isDirectory())
+      .map(pathOf)
+      .toSorted(),
+  };
+};
+
+const digest = async (file: string): Promise<{ readonly bytes: number; readonly sha256: string }> => {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  // Not unpacked, whatever the name: the check is on the bytes as they lie there.
+  for await (const chunk of readBytes(file, { chunkBytes: 1 << 20, raw: true })) {
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  return { bytes, sha256: hash.digest('hex') };
+};
+
+const syncFile = async (file: string): Promise<void> => {
+  const handle = await open(file, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+};
+
+/** Makes everything below `dir` durable, its manifest included. */
+const seal = async (dir: string): Promise<void> => {
+  const { files, directories } = await contents(dir);
+  const manifest: Record<string, unknown> = {};
+  for (const file of files) {
+    if (file === manifestFile) continue;
+    manifest[file] = await digest(join(dir, file));
+    await syncFile(join(dir, file));
+  }
+  await orThrow(writeJson(join(dir, manifestFile), { files: manifest }));
+  for (const directory of directories) await syncDirectory(join(dir, directory));
+  await syncDirectory(dir);
+};
+
+/**
+ * Lets `write` fill a directory beside `dir`, adds the manifest, makes all of it durable and moves it to its place. A failure
+ * or a crash on the way leaves `dir` as it was; a directory that stood there is replaced.
+ */
+export const writeDirectoryAtomically = (
+  dir: string,
+  write: (temporary: string) => TaskEither<FatalError, unknown>,
+): TaskEither<FatalError, void> =>
+  edge(dir, async () => {
+    const temporary = temporaryBeside(dir);
+    await mkdir(dirname(dir), { recursive: true });
+    await mkdir(temporary);
+    try {
+      await orThrow(write(temporary));
+      await seal(temporary);
+      const old = temporaryBeside(dir);
+      const replaced = await rename(dir, old).then(
+        () => true,
+        () => false,
+      );
+      try {
+        await rename(temporary, dir);
+      } catch (error) {
+        if (replaced) await rename(old, dir);
+        throw error;
+      }
+      if (replaced) await rm(old, { recursive: true, force: true });
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true });
+      throw error;
+    }
+    await syncDirectory(dirname(dir));
+  });
+
+/** A directory's manifest, after every file was found as it says; `E_DIRECTORY_INCOMPLETE` or `E_DIRECTORY_CORRUPT` otherwise. */
+export const verifyDirectory = (dir: string): TaskEither<FatalError, Manifest> => {
+  const path = join(dir, manifestFile);
+  return edge(dir, async () => {
+    const { files } = await contents(dir);
+    if (!files.includes(manifestFile)) {
+      throw fatal('E_DIRECTORY_INCOMPLETE', `${dir} has no manifest: it was not written to its end, or not by rxtune`, {
+        file: dir,
+        expected: manifestFile,
+        actual: files.length === 0 ? 'an empty directory' : files.slice(0, 12).join(', '),
+      });
+    }
+    const manifest = await orThrow(
+      pipe(readJson(path), TE.flatMapEither(decodeFrom(Manifest, path, 'E_DIRECTORY_CORRUPT'))),
+    );
+    for (const [file, { bytes, sha256 }] of Object.entries(manifest.files)) {
+      if (!files.includes(file)) {
+        throw fatal('E_DIRECTORY_INCOMPLETE', `${dir}: ${file} is missing`, { file: join(dir, file) });
+      }
+      const found = await digest(join(dir, file));
+      if (found.bytes !== bytes || found.sha256 !== sha256) {
+        throw fatal('E_DIRECTORY_CORRUPT', `${dir}: ${file} is not as it was written`, {
+          file: join(dir, file),
+          expected: `${bytes} bytes, sha256 ${sha256}`,
+          actual: `${found.bytes} bytes, sha256 ${found.sha256}`,
+        });
+      }
+    }
+    return manifest;
+  });
+};
+
+const isRunning = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Somebody else's process is one, too.
+    return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EPERM';
+  }
+};
+
+/** Removes what runs that were killed have left half-written in `dir`. Resolves to the names removed. */
+export const removeLeftovers = (dir: string): TaskEither<FatalError, ReadonlyArray<string>> =>
+  edge(dir, async () => {
+    const removed: Array<string> = [];
+    for (const name of await readdir(dir)) {
+      const [, pid] = /^\..+\.(\d+)-\d+\.tmp$/.exec(name) ?? [];
+      if (pid === undefined || isRunning(Number(pid))) continue;
+      await rm(join(dir, name), { recursive: true, force: true });
+      removed.push(name);
+    }
+    return removed;
+  });
+
+/** Removes a directory so that no half of it is ever seen under its name. */
+export const removeDirectoryAtomically = (dir: string): TaskEither<FatalError, void> =>
+  edge(dir, async () => {
+    const doomed = temporaryBeside(dir);
+    await rename(dir, doomed);
+    await rm(doomed, { recursive: true, force: true });
+  });
+
+/**
+ * Lets `write` fill a directory of its own inside `dir` and then moves its files up, one by one, in the order of their names:
+ * `dir` itself cannot be swapped when it holds other things, but each file in it is whole, and a failure of `write` changes
+ * nothing. Resolves to the names of the files.
+ */
+export const writeInto = (
+  dir: string,
+  write: (temporary: string) => TaskEither<FatalError, unknown>,
+): TaskEither<FatalError, ReadonlyArray<string>> =>
+  edge(dir, async () => {
+    await mkdir(dir, { recursive: true });
+    const temporary = temporaryBeside(join(dir, basename(dir)));
+    await mkdir(temporary);
+    try {
+      await orThrow(write(temporary));
+      const { files } = await contents(temporary);
+      for (const file of files) await syncFile(join(temporary, file));
+      for (const file of files) {
+        await mkdir(dirname(join(dir, file)), { recursive: true });
+        await rename(join(temporary, file), join(dir, file));
+      }
+      await syncDirectory(dir);
+      return files;
+    } finally {
+      await rm(temporary, { recursive: true, force: true });
+    }
+  });
+
+/** True when there is a directory at `path`. */
+export const isDirectory = async (path: string): Promise<boolean> =>
+  await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
