@@ -219,7 +219,7 @@ const norm = ({ rmsNormEps: eps, normOffset: offset }: LlamaConfig, module: stri
 
 export const llamaBody = (config: LlamaConfig, pass: Pass): Layer<Sequence, Tensor> =>
   holding(
-    ({ positionIds }) => rotaryAngles(config.rope, positionIds),
+    (sequence) => rotaryAngles(config.rope, sequence),
     (angles) =>
       compose(
         tokenEmbedding('model.embed_tokens'),

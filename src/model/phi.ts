@@ -167,7 +167,7 @@ export const phi: Architecture<PhiConfig> = {
   embedding: 'model.embed_tokens',
   body: (config, pass) =>
     holding(
-      ({ positionIds }) => rotaryAngles(config.rope, positionIds),
+      (sequence) => rotaryAngles(config.rope, sequence),
       (angles) =>
         compose(
           tokenEmbedding('model.embed_tokens'),

@@ -10,6 +10,7 @@ import type { RawConfig } from './config.js';
 import { rope as turn } from './kernels/rope.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
+import type { Sequence } from './sequence.js';
 
 export interface RopeConfig {
   readonly theta: number;
@@ -183,24 +184,31 @@ export const inverseFrequencies = (
   }
 };
 
-/** cos and sin of every position's angles, [N, rotaryDim / 2] each. */
+/**
+ * cos and sin of every position's angles, [N, rotaryDim / 2] each. Where a scaling depends on the length, each document has its
+ * own, so that packing changes nothing (transformers takes the longest row of the batch).
+ */
 export const rotaryAngles = (
   config: RopeConfig,
-  positionIds: Int32Array,
+  { positionIds, cuSeqlens }: Sequence,
 ): { readonly cos: Tensor; readonly sin: Tensor } => {
   const half = config.rotaryDim / 2;
-  const length = positionIds.reduce((longest, position) => Math.max(longest, position + 1), 0);
-  const { frequencies, magnitude } = inverseFrequencies(config, length);
-  // Angles are float32 products in the reference; large positions show the difference.
-  const angles = Float32Array.from({ length: positionIds.length * half }, (_, i) =>
-    Math.fround((positionIds[Math.floor(i / half)] ?? 0) * Math.fround(frequencies[i % half] ?? 0)),
-  );
-  const table = (f: (angle: number) => number): Tensor =>
-    tensor2d(
-      angles.map((angle) => f(angle) * magnitude),
-      [positionIds.length, half],
-    );
-  return { cos: table(Math.cos), sin: table(Math.sin) };
+  const cos = new Float32Array(positionIds.length * half);
+  const sin = new Float32Array(positionIds.length * half);
+  cuSeqlens.subarray(1).forEach((end, d) => {
+    const start = cuSeqlens[d] ?? 0;
+    const length = positionIds.subarray(start, end).reduce((longest, position) => Math.max(longest, position + 1), 0);
+    const { frequencies, magnitude } = inverseFrequencies(config, length);
+    for (let n = start; n < end; n++) {
+      for (let i = 0; i < half; i++) {
+        // Angles are float32 products in the reference; large positions show the difference.
+        const angle = Math.fround((positionIds[n] ?? 0) * Math.fround(frequencies[i] ?? 0));
+        cos[n * half + i] = Math.cos(angle) * magnitude;
+        sin[n * half + i] = Math.sin(angle) * magnitude;
+      }
+    }
+  });
+  return { cos: tensor2d(cos, [positionIds.length, half]), sin: tensor2d(sin, [positionIds.length, half]) };
 };
 
 /** Turns each head of x [N, heads · headDim] by its position's angles. */

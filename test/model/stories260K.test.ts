@@ -56,20 +56,23 @@ whenThere('stories260K (skipped without the shared test data)', () => {
     }
   });
 
-  it.each(['full-finetune-lm', 'full-finetune-completion', 'full-finetune-packed'])('takes the recorded first step of %s', (name) => {
-    const run = recorded.runs.find((candidate) => candidate.name.startsWith(name));
-    const [first] = recorded.data[run?.train ?? ''] ?? [];
-    if (run === undefined || first === undefined)
-      throw new Error(`the reference has no run ${name}: ${recorded.runs.map((r) => r.name).join()}`);
-    const before = memory().numTensors;
-    const { sequence, targets } = unpadded(first);
-    const { gradients, ...losses } = lossAndGradients(model, sequence, targets, { seed: 1, step: 0, training: true });
-    const norm = squaredNorm(Object.values(gradients));
-    expect((losses.total.dataSync()[0] ?? NaN) / (run.log[0]?.loss ?? NaN)).toBeCloseTo(1, 5);
-    expect(Math.sqrt(norm.dataSync()[0] ?? NaN) / (run.log[0]?.grad_norm ?? NaN)).toBeCloseTo(1, 4);
-    dispose([...Object.values(gradients), ...Object.values(losses), norm]);
-    expect(memory().numTensors).toBe(before);
-  });
+  it.each(['full-finetune-lm', 'full-finetune-completion', 'full-finetune-packed'])(
+    'takes the recorded first step of %s',
+    (name) => {
+      const run = recorded.runs.find((candidate) => candidate.name.startsWith(name));
+      const [first] = recorded.data[run?.train ?? ''] ?? [];
+      if (run === undefined || first === undefined)
+        throw new Error(`the reference has no run ${name}: ${recorded.runs.map((r) => r.name).join()}`);
+      const before = memory().numTensors;
+      const { sequence, targets } = unpadded(first);
+      const { gradients, ...losses } = lossAndGradients(model, sequence, targets, { seed: 1, step: 0, training: true });
+      const norm = squaredNorm(Object.values(gradients));
+      expect((losses.total.dataSync()[0] ?? NaN) / (run.log[0]?.loss ?? NaN)).toBeCloseTo(1, 5);
+      expect(Math.sqrt(norm.dataSync()[0] ?? NaN) / (run.log[0]?.grad_norm ?? NaN)).toBeCloseTo(1, 4);
+      dispose([...Object.values(gradients), ...Object.values(losses), norm]);
+      expect(memory().numTensors).toBe(before);
+    },
+  );
 
   it('tells the documented story', async () => {
     const expected = recorded.greedy_from_bos.ids;

@@ -1,0 +1,258 @@
+"""Tiny random checkpoints of every architecture, with what transformers computes from them.
+
+Writes test/golden/models/<name>/{config.json,model.safetensors,golden.json}. Everything is float32 on one CPU thread.
+
+    python reference/tiny_checkpoints.py            # needs torch, transformers, safetensors
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import (
+    GemmaConfig,
+    GPT2Config,
+    GPTNeoConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PhiConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "models"
+VOCAB = 40
+STEPS = 10
+IGNORE = -100
+
+common = dict(
+    vocab_size=VOCAB,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=32,
+    bos_token_id=1,
+    eos_token_id=None,
+    pad_token_id=0,
+)
+
+
+def rope(kind, **fields):
+    return dict(rope_parameters={"rope_type": kind, "rope_theta": 10000.0, **fields})
+
+
+CONFIGS = {
+    "llama": LlamaConfig(**common),
+    "llama_biased_tied": LlamaConfig(**common, attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+    "llama_linear": LlamaConfig(**common, **rope("linear", factor=4.0)),
+    "llama_dynamic": LlamaConfig(**{**common, "max_position_embeddings": 8}, **rope("dynamic", factor=2.0)),
+    "llama_llama3": LlamaConfig(
+        **{**common, "hidden_size": 32},
+        **rope(
+            "llama3",
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=12,
+        ),
+    ),
+    "llama_yarn": LlamaConfig(
+        **{**common, "hidden_size": 32}, **rope("yarn", factor=4.0, original_max_position_embeddings=12)
+    ),
+    "mistral": MistralConfig(**common, sliding_window=4),
+    "qwen2": Qwen2Config(
+        **common, tie_word_embeddings=True, use_sliding_window=True, sliding_window=3, max_window_layers=1
+    ),
+    "qwen3": Qwen3Config(**common, head_dim=8),
+    "gpt2": GPT2Config(
+        vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=None
+    ),
+    "gpt2_by_layer": GPT2Config(
+        vocab_size=VOCAB,
+        n_positions=32,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_inner=20,
+        scale_attn_by_inverse_layer_idx=True,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=None,
+    ),
+    "opt": OPTConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        ffn_dim=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=32,
+        word_embed_proj_dim=16,
+        eos_token_id=None,
+        pad_token_id=0,
+    ),
+    "opt_350m": OPTConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        ffn_dim=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=32,
+        word_embed_proj_dim=8,
+        do_layer_norm_before=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    ),
+    "gpt_neo": GPTNeoConfig(
+        vocab_size=VOCAB,
+        max_position_embeddings=32,
+        hidden_size=16,
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        window_size=4,
+        bos_token_id=1,
+        eos_token_id=None,
+    ),
+    "gemma": GemmaConfig(**common, head_dim=8),
+    "phi": PhiConfig(**common),
+    "phi_headnorm": PhiConfig(**common, qk_layernorm=True),
+}
+
+
+def randomise(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    gemma = model.config.model_type == "gemma"
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name or ".ln_" in name:
+                centre = 0.0 if name.endswith("bias") or gemma else 1.0
+                parameter.copy_(centre + 0.2 * noise)
+            else:
+                parameter.copy_((0.05 if name.endswith("bias") else 0.3) * noise)
+    model.tie_weights()
+
+
+def documents(seed):
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for length in (11, 5, 14):
+        ids = torch.randint(1, VOCAB, (length,), generator=generator).tolist()
+        labels = [i if t >= length // 3 else IGNORE for t, i in enumerate(ids)]
+        rows.append((ids, labels))
+    return rows
+
+
+def padded(rows, left):
+    width = max(len(ids) for ids, _ in rows)
+
+    def pad(values, filler):
+        gap = [filler] * (width - len(values))
+        return gap + values if left else values + gap
+
+    mask = [pad([1] * len(ids), 0) for ids, _ in rows]
+    positions = [pad(list(range(len(ids))), 0) for ids, _ in rows]
+    return dict(
+        input_ids=torch.tensor([pad(ids, 0) for ids, _ in rows]),
+        attention_mask=torch.tensor(mask),
+        position_ids=torch.tensor(positions),
+        labels=torch.tensor([pad(labels, IGNORE) for _, labels in rows]),
+    )
+
+
+def alone(model, ids):
+    """Logits of one document. Dynamic rotary scaling remembers the longest row it saw: made to forget."""
+    rotary = getattr(model.model, "rotary_emb", None) if hasattr(model, "model") else None
+    if rotary is not None and rotary.rope_type == "dynamic":
+        rotary.max_seq_len_cached = rotary.original_max_seq_len
+        rotary.inv_freq = rotary.original_inv_freq
+    return model(torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def loss_of(model, rows, left=False):
+    if (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic":
+        # In a batch every row would turn by the longest one's angles; rxtune turns each document by its own.
+        logits = torch.cat([alone(model, ids)[:-1] for ids, _ in rows])
+        labels = torch.tensor([label for _, labels in rows for label in labels[1:]])
+        return torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE)
+    return model(**padded(rows, left), use_cache=False).loss
+
+
+def fingerprint(tensor):
+    flat = tensor.detach().double().flatten()
+    wave = torch.cos(0.37 * torch.arange(flat.numel(), dtype=torch.float64))
+    return dict(norm=flat.norm().item(), wave=(flat * wave).sum().item(), first=flat[:4].tolist())
+
+
+def build(name, config, seed):
+    config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(config).float()
+    model.config.use_cache = False
+    randomise(model, seed)
+    model.eval()
+    rows = documents(seed)
+    folder = OUT / name
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = {}
+    tied = getattr(model.config, "tie_word_embeddings", False)
+    for key, value in model.state_dict().items():
+        if not (tied and key == "lm_head.weight"):
+            saved[key] = value.detach().clone().contiguous()
+    save_file(saved, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    (folder / "config.json").write_text(model.config.to_json_string() + "\n")
+
+    with torch.no_grad():
+        logits = [alone(model, ids) for ids, _ in rows]
+    generated = model.generate(
+        torch.tensor([rows[0][0]]), max_new_tokens=8, do_sample=False, use_cache=True, pad_token_id=0
+    )[0].tolist()
+
+    loss = loss_of(model, rows)
+    loss.backward()
+    gradients = {key: fingerprint(p.grad) for key, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    with torch.no_grad():
+        left = loss_of(model, rows, left=True).item()
+
+    decay = [p for key, p in model.named_parameters() if not is_exempt(key)]
+    exempt = [p for key, p in model.named_parameters() if is_exempt(key)]
+    optimizer = torch.optim.AdamW(
+        [dict(params=decay, weight_decay=0.1), dict(params=exempt, weight_decay=0.0)], lr=5e-3, eps=1e-8
+    )
+    losses = []
+    for _ in range(STEPS):
+        step = loss_of(model, rows)
+        step.backward()
+        losses.append(step.item())
+        optimizer.step()
+        optimizer.zero_grad()
+
+    golden = dict(
+        generator=f"torch {torch.__version__}, transformers {transformers.__version__}",
+        documents=[dict(input_ids=ids, labels=labels) for ids, labels in rows],
+        logits=[[[round(x, 6) for x in row] for row in matrix.tolist()[-2:]] for matrix in logits],
+        loss=dict(right=loss.item(), left=left),
+        gradients=gradients,
+        losses=losses,
+        generated=generated,
+    )
+    (folder / "golden.json").write_text(json.dumps(golden) + "\n")
+    assert math.isfinite(loss.item())
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{name}: loss {loss.item():.5f} (left {left:.5f}) -> {losses[-1]:.5f}, {size} bytes")
+
+
+def is_exempt(name):
+    return "bias" in name or "norm" in name or ".ln_" in name
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for index, (name, config) in enumerate(CONFIGS.items()):
+        build(name, config, 100 + index)

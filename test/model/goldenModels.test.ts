@@ -1,0 +1,156 @@
+/** Every architecture against what transformers computes from the same tiny checkpoint (reference/tiny_checkpoints.py). */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { dispose, memory, zeros } from '@tensorflow/tfjs-core';
+import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/causalLm.js';
+import { generate } from '../../src/model/generate.js';
+import { adamW } from '../../src/model/kernels/adamW.js';
+import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
+import { expectedTensors } from '../../src/model/architectures.js';
+import type { Weights } from '../../src/model/layer.js';
+import { documents, unpadded } from './batches.js';
+import { loadModel, orThrow } from './loadModel.js';
+
+const folder = resolve(import.meta.dirname, '..', 'golden', 'models');
+
+interface Fingerprint {
+  readonly norm: number;
+  readonly wave: number;
+  readonly first: ReadonlyArray<number>;
+}
+
+interface Golden {
+  readonly documents: ReadonlyArray<{
+    readonly input_ids: ReadonlyArray<number>;
+    readonly labels: ReadonlyArray<number>;
+  }>;
+  /** The last two rows of each document's. */
+  readonly logits: ReadonlyArray<ReadonlyArray<ReadonlyArray<number>>>;
+  readonly loss: { readonly right: number; readonly left: number };
+  readonly gradients: Readonly<Record<string, Fingerprint>>;
+  readonly losses: ReadonlyArray<number>;
+  readonly generated: ReadonlyArray<number>;
+}
+
+const options = { seed: 1, step: 0, training: false } as const;
+
+const fingerprint = (values: ArrayLike<number>): Fingerprint => {
+  const flat = Array.from(values);
+  return {
+    norm: Math.sqrt(flat.reduce((sum, x) => sum + x * x, 0)),
+    wave: flat.reduce((sum, x, i) => sum + x * Math.cos(0.37 * i), 0),
+    first: flat.slice(0, 4),
+  };
+};
+
+describe.each(readdirSync(folder))('%s', (name) => {
+  const golden = JSON.parse(readFileSync(join(folder, name, 'golden.json'), 'utf8')) as Golden;
+  const packed = unpadded({
+    input_ids: golden.documents.map(({ input_ids }) => input_ids),
+    labels: golden.documents.map(({ labels }) => labels),
+  });
+  let model: CausalLM;
+  beforeAll(async () => {
+    orThrow(await prepareWasm()());
+    model = loadModel(join(folder, name));
+  });
+  afterAll(() => dispose(Object.values(model.weights)));
+
+  it('gives the logits of every document, packed together as alone', () => {
+    const sequence = packed.sequence;
+    const rows = Array.from(sequence.cuSeqlens.subarray(1)).flatMap((end) => [end - 2, end - 1]);
+    const together = logits(model, sequence, Int32Array.from(rows));
+    const expected = golden.logits.flat(2);
+    const values = together.dataSync();
+    expect(values).toHaveLength(expected.length);
+    expect(Math.max(...expected.map((value, i) => Math.abs(value - (values[i] ?? NaN))))).toBeLessThan(1e-4);
+    golden.documents.forEach(({ input_ids: ids }, d) => {
+      const alone = logits(model, documents(ids), Int32Array.of(ids.length - 2, ids.length - 1));
+      const own = golden.logits[d]?.flat() ?? [];
+      const got = alone.dataSync();
+      expect(Math.max(...own.map((value, i) => Math.abs(value - (got[i] ?? NaN))))).toBeLessThan(1e-4);
+      alone.dispose();
+    });
+    together.dispose();
+  });
+
+  it('gives the loss of the batch padded right and padded left', () => {
+    const output = evaluateLoss(model, packed.sequence, packed.targets);
+    const [total = NaN] = output.total.dataSync();
+    expect(Math.abs(total - golden.loss.right)).toBeLessThan(1e-5);
+    expect(Math.abs(total - golden.loss.left)).toBeLessThan(1e-5);
+    dispose([output.total, output.loss, output.correct, output.entropy]);
+  });
+
+  it.each([false, true])('gives every gradient (checkpointing: %s) and keeps no tensor', (checkpointing) => {
+    const before = memory().numTensors;
+    const { gradients, ...losses } = lossAndGradients(model, packed.sequence, packed.targets, {
+      ...options,
+      checkpointing,
+    });
+    expect(Object.keys(gradients).sort()).toEqual(Object.keys(golden.gradients).sort());
+    for (const [key, expected] of Object.entries(golden.gradients)) {
+      const got = fingerprint(gradients[key]?.dataSync() ?? []);
+      const tolerance = 1e-3 * expected.norm + 1e-6;
+      expect({ key, close: Math.abs(got.norm - expected.norm) < tolerance }).toEqual({ key, close: true });
+      expect({ key, close: Math.abs(got.wave - expected.wave) < tolerance }).toEqual({ key, close: true });
+      expected.first.forEach((entry, i) => expect(Math.abs(entry - (got.first[i] ?? NaN))).toBeLessThan(tolerance));
+    }
+    dispose([...Object.values(gradients), ...Object.values(losses)]);
+    expect(memory().numTensors).toBe(before);
+  });
+
+  it('continues the first document as transformers does', async () => {
+    const [first] = golden.documents;
+    const prompt = first?.input_ids ?? [];
+    const ids = [...prompt];
+    // The dynamic model is asked for more than it has positions for.
+    const roomy = { ...model, config: { ...model.config, maxPositions: 64 } };
+    for await (const id of generate(roomy, Int32Array.from(prompt), { maxNewTokens: 8, stopIds: [] })) ids.push(id);
+    expect(ids).toEqual(golden.generated);
+  });
+
+  it('has the losses of ten AdamW steps', () => {
+    const names = model.trainable;
+    const shapes = new Map(expectedTensors(model.config).map((spec) => [spec.name, spec]));
+    const weightDecay = Float32Array.from(names, (key) =>
+      shapes.get(key)?.kind === 'norm' || key.includes('bias') ? 0 : 0.1,
+    );
+    const start = loadModel(join(folder, name));
+    let weights: Weights = start.weights;
+    const blank = () => names.map((key) => zeros(weights[key]?.shape ?? []));
+    let moments = {
+      m: blank() as ReadonlyArray<ReturnType<typeof zeros>>,
+      v: blank() as ReadonlyArray<ReturnType<typeof zeros>>,
+    };
+    const losses = golden.losses.map((_, step) => {
+      const { gradients, ...output } = lossAndGradients(
+        { ...model, weights },
+        packed.sequence,
+        packed.targets,
+        options,
+      );
+      const [total = NaN] = output.total.dataSync();
+      const pick = (map: Weights) => names.flatMap((key) => map[key] ?? []);
+      const moved = adamW({ parameters: pick(weights), ...moments }, pick(gradients), {
+        learningRate: 5e-3,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weightDecay,
+        step: step + 1,
+        gradScale: 1,
+      });
+      dispose([...Object.values(gradients), ...Object.values(output)]);
+      weights = Object.fromEntries(
+        names.flatMap((key, i) => (moved.parameters[i] ? [[key, moved.parameters[i]]] : [])),
+      );
+      moments = { m: moved.m, v: moved.v };
+      return total;
+    });
+    losses.forEach((loss, i) => expect(Math.abs(loss / (golden.losses[i] ?? NaN) - 1)).toBeLessThan(1e-3));
+    dispose([...Object.values(weights), ...moments.m, ...moments.v]);
+  });
+});
