@@ -42,7 +42,8 @@ export const player = async (name, command, args, env = {}) => {
   });
   const heard = () => (early.length > 0 ? Promise.resolve(early.shift()) : new Promise((done) => waiting.push(done)));
   const ready = await heard();
-  if (ready.failed !== undefined) throw new Error(`${name} did not start (exit code ${ready.failed}); BENCH_VERBOSE=1 shows why`);
+  if (ready.failed !== undefined)
+    throw new Error(`${name} did not start (exit code ${ready.failed}); BENCH_VERBOSE=1 shows why`);
   return {
     name,
     ready,
@@ -93,7 +94,11 @@ export const flags = (defaults) => {
   for (let i = 0; i < args.length; i++) {
     const name = args[i].replace(/^--/, '');
     if (!(name in defaults)) {
-      console.error(`unknown option ${args[i]}; known: ${Object.keys(defaults).map((key) => `--${key}`).join(' ')}`);
+      console.error(
+        `unknown option ${args[i]}; known: ${Object.keys(defaults)
+          .map((key) => `--${key}`)
+          .join(' ')}`,
+      );
       process.exit(2);
     }
     const fallback = defaults[name];

@@ -1,0 +1,33 @@
+/** Runs a trainer one step a line of standard input, and says what each step took. */
+import { createInterface } from 'node:readline';
+import { readFileSync } from 'node:fs';
+
+/** Most resident memory this process has had, in bytes. */
+export const peakBytes = () => {
+  const line = readFileSync('/proc/self/status', 'utf8').match(/VmHWM:\s+(\d+)/);
+  return line === null ? process.memoryUsage().rss : Number(line[1]) * 1024;
+};
+
+const say = (record) => process.stdout.write(`${JSON.stringify(record)}\n`);
+
+export const takingTurns = (run) => {
+  let began = 0;
+  run.pause();
+  run.begun.subscribe(() => say({ ready: true }));
+  createInterface({ input: process.stdin }).on('line', () => {
+    began = performance.now();
+    run.resume();
+  });
+  run.subscribe({
+    next: ({ step, loss, numItems, numTokens }) => {
+      const seconds = (performance.now() - began) / 1000;
+      run.pause();
+      say({ step, seconds, loss, trained_tokens: numItems, tokens: numTokens, peak_bytes: peakBytes() });
+    },
+    error: (error) => {
+      console.error(error);
+      process.exit(1);
+    },
+    complete: () => process.exit(0),
+  });
+};
