@@ -2,8 +2,8 @@ import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { Context, Decoder, Errors } from 'io-ts';
 import type { OperatorFunction } from 'rxjs';
-import { dataError } from '../errors.js';
-import type { DataError, Place } from '../errors.js';
+import { dataError, warning } from '../errors.js';
+import type { DataError, Place, Warning } from '../errors.js';
 import { describe } from '../formats/describe.js';
 import { isSourced, placeOf } from '../formats/sourced.js';
 import type { Example } from '../records.js';
@@ -82,13 +82,11 @@ export const textField =
         );
   };
 
-/** A shape: what `formattingFunc` makes of the row as it came, which must be one string (`formatting_func`). */
-export const formattedBy =
-  (formattingFunc: (row: unknown) => unknown): Decode<Example> =>
-  (value, place = {}) => {
-    const text = formattingFunc(value);
-    return typeof text === 'string' ? right({ kind: 'text', text }) : left(notText(text, place));
-  };
+/** The warning 0.7.10 gives of a function that wants more than the row. */
+export const arityWarning = (formattingFunc: (...args: ReadonlyArray<never>) => unknown): Warning | undefined =>
+  formattingFunc.length > 1
+    ? warning('W_FORMATTER_ARITY', 'The formatting function has more than one parameter, and is given the row only')
+    : undefined;
 
 /** The refusal of a formatting function's result. */
 export const notText = (result: unknown, place: Place = {}): DataError =>
@@ -97,3 +95,16 @@ export const notText = (result: unknown, place: Place = {}): DataError =>
     expected: 'a string',
     actual: describe(result),
   });
+
+/** A shape: what `formattingFunc` makes of the row as it came, which must be one string (`formatting_func`). */
+export const formattedBy = (
+  formattingFunc: (row: unknown) => unknown,
+  { warn }: { readonly warn?: ((warning: Warning) => void) | undefined } = {},
+): Decode<Example> => {
+  const arity = arityWarning(formattingFunc);
+  if (arity !== undefined) warn?.(arity);
+  return (value, place = {}) => {
+    const text = formattingFunc(value);
+    return typeof text === 'string' ? right({ kind: 'text', text }) : left(notText(text, place));
+  };
+};

@@ -8,7 +8,7 @@ import type { Tokenizer } from '../formats/tokenizer.js';
 import type { Example, Formatted, Message, Span, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
-import { notText } from './decode.js';
+import { arityWarning, notText } from './decode.js';
 
 export type PreTokenized = Extract<Example, { readonly kind: 'tokenized' }>;
 type Conversational = Extract<Example, { readonly kind: 'messages' }>;
@@ -132,6 +132,8 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
   const eosToken = options.eosToken ?? tokenizer?.eosToken;
   const appendEos = options.appendEos ?? parity === undefined;
   let warnedOfEos = false;
+  const arity = formattingFunc === undefined ? undefined : arityWarning(formattingFunc);
+  if (arity !== undefined) warn?.(arity);
 
   const plain = (text: string, weight: number | undefined, completionStart?: number): Formatted => {
     if (appendEos && eosToken === undefined && !warnedOfEos) {

@@ -8,10 +8,32 @@ export interface GroupByLengthOptions {
   /** Rows a batch: lengths agree within a batch as far as they can. */
   readonly size: number;
   readonly seed: number;
+  /** Another order an epoch. Default 0. */
   readonly epoch?: number | undefined;
   /** In a stream: rows held at once. Absent: all of them. */
   readonly bufferSize?: number | undefined;
 }
+
+const grouped = <A extends Row>(rows: ReadonlyArray<A>, size: number, order: Uint32Array): ReadonlyArray<A> => {
+  const lengthOf = (i: number): number => rows[i]?.inputIds.length ?? 0;
+  const stretch = size * Math.max(1, Math.min(Math.floor(rows.length / (size * 4)), 50));
+  const stretches: Array<Array<number>> = [];
+  for (let start = 0; start < order.length; start += stretch) {
+    stretches.push([...order.subarray(start, start + stretch)].sort((a, b) => lengthOf(b) - lengthOf(a)));
+  }
+  const [first] = stretches;
+  const longest = stretches.reduce(
+    (best, own) => (lengthOf(own[0] ?? 0) > lengthOf(best[0] ?? 0) ? own : best),
+    first ?? [],
+  );
+  const front = first?.[0];
+  const head = longest[0];
+  if (first !== undefined && front !== undefined && head !== undefined) {
+    longest[0] = front;
+    first[0] = head;
+  }
+  return stretches.flat().flatMap((i) => rows[i] ?? []);
+};
 
 /**
  * A random order in which neighbours have like lengths, the longest row in front so that memory runs out early or never:
@@ -20,38 +42,20 @@ export interface GroupByLengthOptions {
  */
 export const groupByLengthRows =
   ({ size, seed, epoch = 0 }: GroupByLengthOptions) =>
-  <A extends Row>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
-    const lengthOf = (i: number): number => rows[i]?.inputIds.length ?? 0;
-    const order = permutation(rows.length, seed, epoch);
-    const stretch = size * Math.max(1, Math.min(Math.floor(rows.length / (size * 4)), 50));
-    const stretches: Array<Array<number>> = [];
-    for (let start = 0; start < order.length; start += stretch) {
-      stretches.push([...order.subarray(start, start + stretch)].sort((a, b) => lengthOf(b) - lengthOf(a)));
-    }
-    const [first] = stretches;
-    const longest = stretches.reduce(
-      (best, own) => (lengthOf(own[0] ?? 0) > lengthOf(best[0] ?? 0) ? own : best),
-      first ?? [],
-    );
-    const front = first?.[0];
-    const head = longest[0];
-    if (first !== undefined && front !== undefined && head !== undefined) {
-      longest[0] = front;
-      first[0] = head;
-    }
-    return stretches.flat().flatMap((i) => rows[i] ?? []);
-  };
+  <A extends Row>(rows: ReadonlyArray<A>): ReadonlyArray<A> =>
+    grouped(rows, size, permutation(rows.length, seed, epoch));
 
 export const groupByLength = <A extends Row>(options: GroupByLengthOptions): OperatorFunction<A, A> =>
   windowed('groupByLength', () => {
-    const { bufferSize = Infinity, epoch = 0 } = options;
+    const { size, seed, epoch = 0, bufferSize = Infinity } = options;
     let held: Array<A> = [];
-    let stretch = 0;
+    let buffers = 0;
     const release = (): ReadonlyArray<A> => {
       const rows = held;
       held = [];
-      // Counters, not sums of them, keep the orders of different stretches and epochs apart.
-      return groupByLengthRows({ ...options, epoch: epoch + 0x1_0000 * stretch++ })(rows);
+      // Each buffer its own order; one that holds the whole source, the order of the pure half.
+      const counters = Number.isFinite(bufferSize) ? [epoch, buffers++] : [epoch];
+      return grouped(rows, size, permutation(rows.length, seed, ...counters));
     };
     return {
       push: (row) => {

@@ -31,7 +31,7 @@ export interface MaskCompletionsOptions {
   /** Needed under parity. */
   readonly padTokenId?: number | undefined;
   /** To show a row's text in warnings. */
-  readonly tokenizer?: Pick<Tokenizer, 'decode'> | undefined;
+  readonly tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosTokenId'>>) | undefined;
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 
@@ -61,6 +61,12 @@ const notFound = (which: 'response' | 'instruction', actual: string | undefined)
       hint: 'ids differ in context: a template that ends in a space, or Llama-2’s ▁, never matches; match on characters instead (tokenize)',
     },
   );
+
+const padIsEos = (id: number): Warning =>
+  warning('W_PAD_EQUALS_EOS', 'Pad and end-of-sequence are one token, so no end of a turn is trained', {
+    actual: `both ${id}`,
+    hint: 'give the tokenizer a pad token of its own, or leave out parity',
+  });
 
 /** Ignores everything outside the responses, document by document. False where a template was missing. */
 const maskByTemplates = (
@@ -130,13 +136,21 @@ const ignoreWhere = (labels: Int32Array, mask: Uint8Array, ignoreIndex: number):
  * Labels of a row: its ids (or the labels it brought) where every applicable mask allows, `ignoreIndex` elsewhere. A token of
  * loss weight 0 has no label. Refuses rows that lack a mask asked for (`E_NO_COMPLETION_MASK`, `E_NO_ASSISTANT_MASK`).
  */
-export const maskCompletionsRow =
-  (options: MaskCompletionsOptions = {}): Transform<Tokenized, Labelled> =>
-  (row) => {
+export const maskCompletionsRow = (options: MaskCompletionsOptions = {}): Transform<Tokenized, Labelled> => {
+  const { completionOnlyLoss, assistantOnlyLoss = false, responseTemplate, instructionTemplate } = options;
+  const { strict = false, parity, padTokenId, tokenizer } = options;
+  const ignoreIndex = options.ignoreIndex ?? defaultIgnoreIndex;
+  if (
+    parity !== undefined &&
+    instructionTemplate !== undefined &&
+    padTokenId !== undefined &&
+    padTokenId === tokenizer?.eosTokenId
+  ) {
+    options.warn?.(padIsEos(padTokenId));
+  }
+  return (row) => {
     const { completionMask, assistantMask, givenLabels, ...rest } = row;
-    const { completionOnlyLoss, assistantOnlyLoss = false, responseTemplate, strict = false, parity } = options;
-    const ignoreIndex = options.ignoreIndex ?? defaultIgnoreIndex;
-    if (responseTemplate?.length === 0 || options.instructionTemplate?.length === 0) {
+    if (responseTemplate?.length === 0 || instructionTemplate?.length === 0) {
       return left(
         dataError('E_TEMPLATE_EMPTY', 'A template of no ids is everywhere and nowhere', {
           expected: 'at least one id',
@@ -145,12 +159,12 @@ export const maskCompletionsRow =
     }
     let labels: Int32Array;
     if (parity !== undefined) {
-      if (options.padTokenId === undefined) {
+      if (padTokenId === undefined) {
         return left(
           dataError('E_NO_PAD_TOKEN', 'The tokenizer has no pad token, which the collators of 0.7.10 ask for'),
         );
       }
-      labels = parityLabels(row, options.padTokenId, ignoreIndex, options);
+      labels = parityLabels(row, padTokenId, ignoreIndex, options);
     } else {
       // Whatever a data set wrote to mean "ignored", no negative number is a token.
       labels = givenLabels?.map((label) => (label < 0 ? ignoreIndex : label)) ?? row.inputIds.slice();
@@ -171,6 +185,7 @@ export const maskCompletionsRow =
     }
     return right({ ...rest, labels });
   };
+};
 
 export const maskCompletions = (
   options: MaskCompletionsOptions & Rejecting = {},

@@ -12,9 +12,9 @@ export interface ShuffleOptions {
   readonly bufferSize?: number | undefined;
 }
 
-/** A uniform permutation of 0 … count - 1, determined by seed and epoch (Fisher-Yates). */
-export const permutation = (count: number, seed: number, epoch = 0): Uint32Array => {
-  const { below } = random(seed, 'shuffle', epoch);
+/** A uniform permutation of 0 … count - 1, determined by seed and counters, the epoch first (Fisher-Yates). */
+export const permutation = (count: number, seed: number, ...counters: ReadonlyArray<number>): Uint32Array => {
+  const { below } = random(seed, 'shuffle', ...counters);
   const order = Uint32Array.from({ length: count }, (_, i) => i);
   for (let last = count - 1; last > 0; last--) {
     const drawn = below(last + 1);
@@ -25,7 +25,7 @@ export const permutation = (count: number, seed: number, epoch = 0): Uint32Array
   return order;
 };
 
-const whole = <A>({ seed, epoch }: ShuffleOptions): Machine<A, A> => {
+const whole = <A>({ seed, epoch = 0 }: ShuffleOptions): Machine<A, A> => {
   const rows: Array<A> = [];
   return {
     push: (row) => {

@@ -187,6 +187,19 @@ describe('the collator of 0.7.10 with padding', () => {
     expect(masked('1 7 40 3', { responseTemplate: [7, 40] }).labels).toBe('· · · 3');
   });
 
+  it('warns when pad is eos, with an instruction template only', () => {
+    const codes = (options: MaskCompletionsOptions): ReadonlyArray<string> => {
+      const warnings: Array<string> = [];
+      const tokenizer = { decode: () => '', eosTokenId: 40 };
+      maskCompletionsRow({ ...parity, ...options, tokenizer, warn: ({ code }) => warnings.push(code) });
+      return warnings;
+    };
+    expect(codes(multi)).toEqual(['W_PAD_EQUALS_EOS']);
+    expect(codes(single)).toEqual([]);
+    expect(codes({ ...multi, padTokenId: 39 })).toEqual([]);
+    expect(codes({ ...multi, parity: undefined })).toEqual([]);
+  });
+
   it('asks for a pad token, as the language-modelling collator does', () => {
     const result = maskCompletionsRow({ parity: 'trl-0.7.10' })(rowOf('1 2'));
     expect(result).toMatchObject({ left: { code: 'E_NO_PAD_TOKEN' } });

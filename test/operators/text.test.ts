@@ -60,6 +60,12 @@ describe('decode', () => {
 
   it('lets a function make the text, one string a row', () => {
     const decode = decodeRow(formattedBy((row) => (row === 1 ? 'one' : ['a', 'b'])));
+    const codes: Array<string> = [];
+    formattedBy((_row, ...more: ReadonlyArray<unknown>) => `${more.length}`, { warn: ({ code }) => codes.push(code) });
+    const two = (_row: unknown, _more?: unknown): string => 'x';
+    formattedBy(two, { warn: ({ code }) => codes.push(code) });
+    formatRow({ tokenizer, formattingFunc: two, warn: ({ code }) => codes.push(code) });
+    expect(codes).toEqual(['W_FORMATTER_ARITY', 'W_FORMATTER_ARITY']);
     expect(decode(1)).toMatchObject({ right: { kind: 'text', text: 'one' } });
     expect(decode(sourced('a.json', 4, 2))).toMatchObject({ left: { code: 'E_FORMATTER_NOT_STRING', line: 4 } });
   });
