@@ -1,16 +1,20 @@
 /** Warnings and refused rows, told on standard error: a few of each kind, the rest is counted. */
 import { render, type Warning } from '../errors.js';
 import type { Rejects } from '../streams/rejects.js';
-import type { Terminal } from './command.js';
+
+/** Takes whole lines. */
+export interface Line {
+  readonly write: (line: string) => unknown;
+}
 
 export const tellWarning =
-  (err: Pick<Terminal['err'], 'write'>) =>
+  (err: Line) =>
   (warned: Warning): void => {
     err.write(`warning: ${render(warned)}\n`);
   };
 
 /** Tells the first `few` refusals of each reason. */
-export const tellRejects = (rejects: Pick<Rejects, 'stream'>, err: Pick<Terminal['err'], 'write'>, few = 3): void => {
+export const tellRejects = (rejects: Pick<Rejects, 'stream'>, err: Line, few = 3): void => {
   const told = new Map<string, number>();
   rejects.stream.subscribe(({ index, error }) => {
     const count = (told.get(error.code) ?? 0) + 1;

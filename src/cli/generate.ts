@@ -1,0 +1,119 @@
+/** `rxtune generate`: continues a text or answers a conversation, writing as it goes. */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { lastValueFrom, tap } from 'rxjs';
+import { fatal, fatalFromData, isFatal, type FatalError } from '../errors.js';
+import {
+  closed,
+  fraction,
+  nonEmptyString,
+  nonNegativeInteger,
+  nonNegativeNumber,
+  option,
+  optional,
+  positiveInteger,
+  positiveNumber,
+  required,
+  string,
+  type ClosedValue,
+} from '../formats/closed.js';
+import { decodeExample } from '../formats/example.js';
+import { readJson } from '../formats/json.js';
+import type { Example } from '../records.js';
+import { SftConfig } from '../train/config.js';
+import { generateText, promptIds } from '../train/generateText.js';
+import { load } from '../train/load.js';
+import type { CommandLine } from './command.js';
+import { addFlags, flagsGiven } from './flags.js';
+import { decodeGiven } from './options.js';
+import { tellWarning } from './tell.js';
+
+const { engine, threads, precision } = SftConfig.fields;
+
+const Options = closed('generate', {
+  model: required(nonEmptyString, 'Directory of the model.'),
+  adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to put on it.'),
+  prompt: optional(string, 'Text to continue.'),
+  messages: optional(
+    nonEmptyString,
+    'JSON file of a conversation to answer: a list of messages, or {"messages": […]}.',
+  ),
+  maxNewTokens: option(positiveInteger, 256, 'Tokens written at most.'),
+  temperature: option(nonNegativeNumber, 0, '0: the likeliest token each time; above: draw from the distribution.'),
+  topK: optional(positiveInteger, 'Draw among the k likeliest tokens only.'),
+  topP: option(fraction, 1, 'Draw among the likeliest tokens that together have this probability.'),
+  repetitionPenalty: option(positiveNumber, 1, 'Above 1: tokens seen before become less likely.'),
+  seed: option(nonNegativeInteger, 0, 'Seed of the draws.'),
+  engine,
+  threads,
+  precision,
+});
+
+type Options = ClosedValue<typeof Options>;
+
+const usage = (message: string, hint: string): FatalError => fatal('E_USAGE', message, { hint, kind: 'usage' });
+
+const conversation = (file: string): TaskEither<FatalError, Example> =>
+  pipe(
+    readJson(file),
+    TE.flatMapEither(
+      (value): Either<FatalError, Example> =>
+        E.mapLeft(fatalFromData)(
+          decodeExample(Array.isArray(value) ? { messages: value as unknown } : value, { file }),
+        ),
+    ),
+  );
+
+const asked = ({ prompt, messages }: Options): TaskEither<FatalError, Example> => {
+  if (prompt !== undefined && messages !== undefined) {
+    return TE.left(usage('--prompt and --messages exclude each other', 'give one of them'));
+  }
+  if (messages !== undefined) return conversation(messages);
+  return prompt === undefined
+    ? TE.left(usage('nothing to continue', 'give --prompt TEXT or --messages FILE'))
+    : TE.right({ kind: 'text', text: prompt });
+};
+
+const asFatal = (cause: unknown): FatalError => {
+  if (isFatal(cause)) return cause;
+  // Not ours: the command's frame tells it as a fault.
+  throw cause;
+};
+
+export const generateCommand: CommandLine = {
+  name: 'generate',
+  summary: 'continue a text or answer a conversation',
+  flags: (command) => addFlags(command, Options.fields, 'Options:'),
+  run: (command, { out, err }): TaskEither<FatalError, void> =>
+    pipe(
+      TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),
+      TE.bindTo('options'),
+      TE.bind('example', ({ options }) => asked(options)),
+      TE.bind('loaded', ({ options }) =>
+        load(options.model, {
+          engine: options.engine,
+          threads: options.threads,
+          precision: options.precision,
+          adapterDir: options.adapter,
+        }),
+      ),
+      TE.bind('ids', ({ loaded, example }) =>
+        TE.fromEither(E.mapLeft(fatalFromData)(promptIds(loaded.tokenizer)(example))),
+      ),
+      TE.filterOrElse(
+        ({ ids }) => ids.length > 0,
+        () => usage('the prompt makes no token to start from', 'give a longer text'),
+      ),
+      TE.flatMap(({ loaded, ids, options: { topK, ...options } }) => {
+        loaded.warnings.forEach(tellWarning(err));
+        const text = generateText(loaded, ids, { ...options, ...(topK === undefined ? {} : { topK }) });
+        return TE.tryCatch(async () => {
+          await lastValueFrom(text.pipe(tap((piece) => out.write(piece))), { defaultValue: '' });
+          out.write('\n');
+        }, asFatal);
+      }),
+    ),
+};

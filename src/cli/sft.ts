@@ -1,0 +1,161 @@
+/** `rxtune sft`: fine-tunes a model on a dataset. */
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal, isFatal, type FatalError } from '../errors.js';
+import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
+import { openDataset } from '../formats/dataset.js';
+import { requireRows } from '../formats/sourced.js';
+import { makeRejects } from '../streams/rejects.js';
+import { load } from '../train/load.js';
+import type { Begun, RunSummary } from '../train/run.js';
+import { sftTrainer, type SftRun } from '../train/trainer.js';
+import type { CommandLine, Terminal } from './command.js';
+import { duration, makeProgress, type Progress } from './progress.js';
+import { addSftFlags, decodeSftFlags } from './sftFlags.js';
+import { onSignals } from './signals.js';
+import { tellRejects, tellWarning } from './tell.js';
+
+const Own = closed('sft', {
+  model: required(nonEmptyString, 'Directory of the model: config.json, model.safetensors, tokenizer.json.'),
+  adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to train on.'),
+  trainDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
+  evalDataset: optional(list(nonEmptyString), 'Files of rows to evaluate on.'),
+});
+
+const count = (value: number): string => value.toLocaleString('en-US');
+
+const toldAtStart = ({ plan, trainSummary, resumedAt, trainableParameters, totalParameters }: Begun): string =>
+  [
+    `training ${count(trainableParameters)} of ${count(totalParameters)} parameters`,
+    ...(trainSummary.rows === 0
+      ? []
+      : [
+          `rows: ${count(trainSummary.rows)} from ${count(trainSummary.rowsRead)} read, ` +
+            `${count(trainSummary.rejected)} refused, ${count(trainSummary.truncated)} cut; ` +
+            `${count(trainSummary.trainedTokens)} of ${count(trainSummary.tokens)} tokens trained`,
+        ]),
+    `steps: ${count(plan.totalSteps)}${resumedAt === 0 ? '' : `, going on after ${count(resumedAt)}`}`,
+    '',
+  ].join('\n');
+
+const toldAtEnd = ({
+  steps,
+  trainLoss,
+  seconds,
+  tokensPerSecond,
+  skippedSteps,
+  ended,
+  outputDir,
+}: RunSummary): string =>
+  [
+    `${ended === 'early' ? 'stopped early' : 'done'}: ${count(steps)} steps in ${duration(seconds)}, ` +
+      `mean loss ${trainLoss.toFixed(4)}, ${count(Math.round(tokensPerSecond))} tokens/s`,
+    ...(skippedSteps === 0 ? [] : [`skipped steps: ${count(skippedSteps)} (loss or gradient not finite)`]),
+    ...(outputDir === undefined ? [] : [`written to ${outputDir}`]),
+    '',
+  ].join('\n');
+
+const interrupted = ({ steps }: RunSummary, outputDir: string | undefined): FatalError =>
+  fatal('E_INTERRUPTED', `stopped after step ${steps}${outputDir === undefined ? '' : '; a checkpoint was written'}`, {
+    ...(outputDir === undefined
+      ? { hint: 'without --output-dir nothing is kept' }
+      : { file: outputDir, hint: 'the same command with --resume-from-checkpoint true goes on from here' }),
+  });
+
+/** Shows what the run tells, until it ends. */
+const watch = (run: SftRun, { err }: Terminal): Promise<RunSummary> =>
+  new Promise((resolve, reject) => {
+    let progress: Progress | undefined;
+    let summary: RunSummary | undefined;
+    const note = (text: string): void => (progress === undefined ? void err.write(`${text}\n`) : progress.note(text));
+    run.events.subscribe((event) => {
+      switch (event.kind) {
+        case 'begun':
+          err.write(toldAtStart(event.begun));
+          progress = makeProgress({ total: event.begun.plan.totalSteps, stream: err });
+          return;
+        case 'evaluation': {
+          const { name, step, loss, perplexity, meanTokenAccuracy } = event.evaluation;
+          note(
+            `evaluation${name === undefined ? '' : ` ${name}`} at step ${step}: loss ${loss.toFixed(4)}, ` +
+              `perplexity ${perplexity.toFixed(3)}, token accuracy ${meanTokenAccuracy.toFixed(4)}`,
+          );
+          return;
+        }
+        case 'checkpoint':
+          note(`checkpoint ${event.checkpoint.dir}`);
+          return;
+        case 'warning':
+          tellWarning({ write: (line) => note(line.trimEnd()) })(event.warning);
+          return;
+        case 'finished':
+          summary = event.summary;
+          return;
+        case 'step':
+        case 'log':
+          return;
+      }
+    });
+    run.subscribe({
+      next: (step) => progress?.step(step),
+      error: (error: unknown) => {
+        progress?.stop();
+        reject(error instanceof Error ? error : new Error(String(error)));
+      },
+      complete: () => {
+        progress?.stop();
+        if (summary === undefined) reject(new Error('the run ended without a summary'));
+        else resolve(summary);
+      },
+    });
+  });
+
+const asFatal = (cause: unknown): FatalError => {
+  if (isFatal(cause)) return cause;
+  // Not ours: the command's frame tells it as a fault.
+  throw cause;
+};
+
+const rowsOf = (files: ReadonlyArray<string>): AsyncIterable<unknown> =>
+  requireRows(openDataset(files), files.join(', '));
+
+export const sftCommand: CommandLine = {
+  name: 'sft',
+  summary: 'fine-tune a model on a dataset',
+  flags: (command) => addSftFlags(command, Own.fields),
+  run: (command, terminal): TaskEither<FatalError, void> =>
+    pipe(
+      decodeSftFlags(command, Own),
+      TE.bind('loaded', ({ own, config: { engine, threads, precision } }) =>
+        load(own.model, { engine, threads, precision, adapterDir: own.adapter }),
+      ),
+      TE.flatMap(({ own, config, loaded: { model, tokenizer, engine, warnings } }) => {
+        if (engine !== undefined) terminal.err.write(`engine: ${engine.reason}\n`);
+        warnings.forEach(tellWarning(terminal.err));
+        const rejects = makeRejects({ maxRate: config.maxRejectRate });
+        tellRejects(rejects, terminal.err);
+        const run = sftTrainer(
+          {
+            model,
+            tokenizer,
+            rejects,
+            trainDataset: rowsOf(own.trainDataset),
+            ...(own.evalDataset === undefined ? {} : { evalDataset: rowsOf(own.evalDataset) }),
+          },
+          config,
+        );
+        const quiet = onSignals(terminal.err, () => run.stop({ checkpoint: true }));
+        return pipe(
+          TE.tryCatch(() => watch(run, terminal).finally(quiet), asFatal),
+          TE.flatMap((summary) => {
+            if (summary.ended === 'left' || summary.ended === 'stopped') {
+              return TE.left(interrupted(summary, config.outputDir));
+            }
+            terminal.err.write(toldAtEnd(summary));
+            return TE.right(undefined);
+          }),
+        );
+      }),
+    ),
+};

@@ -1,0 +1,18 @@
+/** Ctrl-C and SIGTERM: the first asks the run to end in order, the second ends the process. */
+
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
+/** Calls `stop` at the first signal. Returns how to give the signals back. */
+export const onSignals = (err: { readonly write: (text: string) => unknown }, stop: () => void): (() => void) => {
+  let asked = false;
+  const heard = (signal: NodeJS.Signals): void => {
+    if (asked) process.exit(1);
+    asked = true;
+    err.write(`\n${signal}: stopping after the running step; once more to stop now\n`);
+    stop();
+  };
+  for (const signal of signals) process.on(signal, heard);
+  return () => {
+    for (const signal of signals) process.off(signal, heard);
+  };
+};

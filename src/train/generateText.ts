@@ -1,0 +1,71 @@
+/** Generation as a stream: ids, or the text they make. */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import { concat, defer, map, of, type Observable } from 'rxjs';
+import type { DataError } from '../errors.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import type { CausalLM } from '../model/causalLm.js';
+import { generate, type GenerateOptions } from '../model/generate.js';
+import { formatRow } from '../operators/format.js';
+import { tokenizeRow } from '../operators/tokenize.js';
+import type { Example } from '../records.js';
+import { pull } from '../streams/pull.js';
+
+/**
+ * Ids of what a model is to continue: a text as it is, a prompt without its completion, or a conversation with the opening of
+ * the assistant's turn. The same pure halves as in training, with nothing appended.
+ */
+export const promptIds =
+  (tokenizer: Tokenizer) =>
+  (example: Example): Either<DataError, Int32Array> =>
+    pipe(
+      example.kind === 'promptCompletion' ? { kind: 'text' as const, text: example.prompt } : example,
+      formatRow({ tokenizer, appendEos: false, addGenerationPrompt: true }),
+      E.flatMap(tokenizeRow({ tokenizer })),
+      E.map(({ inputIds }) => inputIds),
+    );
+
+/** The ids a model continues a prompt with, each as soon as it is known. Leaving ends the generation. */
+export const generateIds = (model: CausalLM, prompt: Int32Array, options: GenerateOptions = {}): Observable<number> =>
+  defer(() => pull(generate(model, prompt, options)));
+
+/**
+ * The whole text of each prefix of a stream of ids, as pieces: what a further id adds, once no character in it is unfinished.
+ * Joined, they are the decoded text of all ids.
+ */
+export const decodePieces =
+  (tokenizer: Pick<Tokenizer, 'decode'>) =>
+  (ids: Observable<number>): Observable<string> =>
+    defer(() => {
+      const seen: Array<number> = [];
+      let told = '';
+      const rest = (finished: boolean): string => {
+        const text = tokenizer.decode(seen, { skipSpecialTokens: true });
+        // Bytes of an unfinished character decode to U+FFFD: they wait for the ids to come.
+        const settled = finished ? text : text.replace(/\ufffd+$/, '');
+        const piece = settled.slice(told.length);
+        if (piece !== '') told = settled;
+        return piece;
+      };
+      return concat(
+        ids.pipe(
+          map((id) => {
+            seen.push(id);
+            return rest(false);
+          }),
+        ),
+        defer(() => of(rest(true))),
+      );
+    });
+
+/** The text a model continues a prompt with, piece by piece; end-of-sequence and other special tokens are not shown. */
+export const generateText = (
+  { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },
+  prompt: Int32Array,
+  options: GenerateOptions = {},
+): Observable<string> => {
+  const own = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
+  const stopIds = options.stopIds ?? [...model.config.eosTokenIds, ...own];
+  return generateIds(model, prompt, { ...options, stopIds }).pipe(decodePieces(tokenizer));
+};
