@@ -10,7 +10,7 @@ const started = registerNative({ threads: 1 });
 if (started._tag === 'Left') process.stdout.write(`skipped, no native engine: ${started.left}\n`);
 
 /** `describe`, skipped where there is no native engine. */
-export const describeNative = isRight(started) ? describe : describe.skip;
+export const describeNative: (name: string, tests: () => void) => void = isRight(started) ? describe : describe.skip;
 
 export interface Configuration {
   readonly isa: InstructionSet;

@@ -57,6 +57,10 @@ const candidates = (): ReadonlyArray<string> => {
   ];
 };
 
+/** Not by `instanceof`: errors of the addon belong to another realm where modules run in a context of their own. */
+export const messageOf = (cause: unknown): string =>
+  typeof cause === 'object' && cause !== null && 'message' in cause ? String(cause.message) : String(cause);
+
 /** The addon, or why there is none. */
 export const loadAddon = (): Either<string, Addon> => {
   const require = createRequire(import.meta.url);
@@ -66,8 +70,6 @@ export const loadAddon = (): Either<string, Addon> => {
     return right(require(path) as Addon);
   } catch (cause) {
     if (path === packaged) return left('not built (npm run build:native compiles it)');
-    return left(
-      `${path} does not load: ${cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause)}`,
-    );
+    return left(`${path} does not load: ${messageOf(cause).split('\n')[0] ?? ''}`);
   }
 };

@@ -5,7 +5,7 @@ import { engine, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
 import type { KernelConfig } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { loadAddon } from './addon.js';
+import { loadAddon, messageOf } from './addon.js';
 import type { Addon, AddonStatistics, InstructionSet } from './addon.js';
 import { NativeBackend } from './backend.js';
 import { backendName } from './kernel.js';
@@ -128,7 +128,7 @@ export const registerNative = ({ threads, isa }: NativeOptions = {}): Either<str
       description: `${isaNames[info.isa]}${info.bfloat16 ? ' with bfloat16' : ''}, ${several}`,
     });
   } catch (cause) {
-    return left(cause instanceof Error ? cause.message : String(cause));
+    return left(messageOf(cause));
   }
 };
 
