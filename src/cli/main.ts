@@ -2,7 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { runCommandLine } from './command.js';
 import { doctorCommand } from './doctor.js';
+import { evaluateCommand } from './evaluate.js';
+import { generateCommand } from './generate.js';
 import { prepareCommand } from './prepare.js';
+import { sftCommand } from './sft.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   readonly version: string;
@@ -11,7 +14,7 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 // A reader that has seen enough (`rxtune prepare … | head`) is no fault of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
-const code = await runCommandLine([prepareCommand, doctorCommand], {
+const code = await runCommandLine([sftCommand, prepareCommand, generateCommand, evaluateCommand, doctorCommand], {
   version,
   argv: process.argv.slice(2),
   terminal: { out: process.stdout, err: process.stderr },
