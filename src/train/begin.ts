@@ -20,8 +20,8 @@ import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
 import { adafactor } from './adafactor.js';
 import { adamw } from './adamw.js';
-import { decodeSftConfig, isParity, loraOf, SftConfig } from './config.js';
-import type { SftOptions } from './config.js';
+import { decodeSftConfig, isParity, loraOf } from './config.js';
+import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
 import { currentEngine } from './engine.js';
 import { lion } from './lion.js';
@@ -34,7 +34,7 @@ import { epochAfter, planSteps } from './plan.js';
 import type { Plan } from './plan.js';
 import { fewOfEach, makeTally, maxLengthOf, prepare } from './prepare.js';
 import type { PrepareSummary } from './prepare.js';
-import { resume } from './resume.js';
+import { resume, tidyOutput } from './resume.js';
 import type { Dataset, Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './schedule.js';
 import type { Schedule } from './schedule.js';
@@ -358,7 +358,14 @@ export const begin = (
   return pipe(
     TE.fromEither(decodeSftConfig(options)),
     TE.bindTo('config'),
-    TE.tap(({ config }) => (config.outputDir === undefined ? TE.right(undefined) : writable(config.outputDir))),
+    TE.tap(({ config: { outputDir } }) =>
+      outputDir === undefined
+        ? TE.right(undefined)
+        : pipe(
+            writable(outputDir),
+            TE.flatMap(() => tidyOutput(outputDir)),
+          ),
+    ),
     TE.bind('found', ({ config }) => loaded(setup, config)),
     TE.bind('model', ({ config, found }) => TE.fromEither(adapted(found.model, setup, config, warn))),
     TE.bind('maxLength', ({ config, found }) => TE.fromEither(fittingLength(config, found, warn))),

@@ -1,11 +1,14 @@
 /** The end of a run: the best weights or the last ones, saved; and what the run came to. */
+import { join } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
+import { checkpointName } from '../formats/checkpoint.js';
 import { epochAfter } from './plan.js';
+import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
-import { saveModel } from './save.js';
+import { saveModel, saveOptionsOf } from './save.js';
 
 const summaryOf = (run: Run): RunSummary => {
   const { state, plan, controls, config, startedAt, startStep, startTokens } = run;
@@ -30,14 +33,20 @@ const summaryOf = (run: Run): RunSummary => {
 
 /** Saves the final model, unless the run was left to be resumed, and tells what the run came to. */
 export const finish = (run: Run): TaskEither<FatalError, void> => {
-  const { config, state, tokenizer, emit } = run;
+  const { config, state, emit } = run;
+  const { outputDir, loadBestModelAtEnd } = config;
   const summary = summaryOf(run);
-  const saved =
-    config.outputDir === undefined || summary.ended === 'left'
-      ? TE.right(undefined)
-      : saveModel(config.outputDir, state.model, tokenizer);
+  const best = loadBestModelAtEnd && outputDir !== undefined ? state.best : undefined;
   return pipe(
-    saved,
+    best === undefined || outputDir === undefined || summary.ended === 'left'
+      ? TE.right(undefined)
+      : restoreWeights(join(outputDir, checkpointName(best.step)), state.model),
+    TE.flatMap(() =>
+      outputDir === undefined || summary.ended === 'left'
+        ? TE.right<FatalError, ReadonlyArray<string>>([])
+        : saveModel(outputDir, state.model, saveOptionsOf(run)),
+    ),
+    TE.map(() => undefined),
     TE.tapIO(() => () => emit({ kind: 'finished', summary })),
   );
 };

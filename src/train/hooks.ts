@@ -44,8 +44,10 @@ export const logEvery =
     if (!logDue(run, result.step)) return done;
     const row = rowOf(state.interval, result, state.numTokens);
     state.interval = emptyInterval;
+    const encoded = encodeLogRow(row);
+    state.history.push(encoded);
     return pipe(
-      write('log', encodeLogRow(row)),
+      write('log', encoded),
       TE.tapIO(() => () => emit({ kind: 'log', log: row })),
     );
   };

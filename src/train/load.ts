@@ -8,19 +8,24 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
+import { readAdapter } from '../formats/adapterFiles.js';
 import { readJson } from '../formats/json.js';
 import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import { loadTokenizer } from '../formats/tokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
+import { attachSavedLora } from '../model/adapter.js';
 import { makeCausalLm, matchTensors, modelConfig } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
+import { LoraConfig } from '../model/lora.js';
 import { chooseEngine, currentEngine } from './engine.js';
 import type { EngineOptions, EngineReport } from './engine.js';
 
 export interface LoadOptions extends EngineOptions {
   /** A PEFT adapter to put on the model; it is what trains then. */
   readonly adapterDir?: string | undefined;
+  /** Whether that adapter trains. Default true. */
+  readonly isTrainable?: boolean | undefined;
 }
 
 export interface LoadedModel {
@@ -68,6 +73,21 @@ const unexpectedTensors = (dir: string, names: ReadonlyArray<string>): ReadonlyA
         }),
       ];
 
+/** The model with the PEFT adapter of a directory, which alone trains (or nothing does, unless `isTrainable`). */
+export const loadAdapter = (
+  model: CausalLM,
+  dir: string,
+  { isTrainable = true }: { readonly isTrainable?: boolean } = {},
+): TaskEither<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
+  pipe(
+    readAdapter(dir),
+    TE.bindTo('files'),
+    TE.bind('lora', ({ files }) => TE.fromEither(LoraConfig.decode(files.config.lora))),
+    TE.bind('saved', ({ files }) => uploaded(Array.from(files.tensors, ([name, from]) => ({ name, from })))),
+    TE.bind('adapted', ({ lora, saved }) => TE.fromEither(attachSavedLora(model, lora, saved, { isTrainable }))),
+    TE.map(({ adapted, files }) => ({ model: adapted, warnings: files.warnings })),
+  );
+
 /**
  * The model of a directory with config.json and model.safetensors (or shards), as float32 on the engine that runs or is chosen
  * now. All of its weights train. Left: what of the directory is missing or wrong, or the engine asked for does not start.
@@ -88,10 +108,15 @@ export const loadModel = (dir: string, options: LoadOptions = {}): TaskEither<Fa
         }),
       ),
     ),
-    TE.bind('model', ({ config, weights }) => TE.fromEither(makeCausalLm(config, weights))),
-    TE.map(({ model, match, engine }) => ({
-      model,
-      warnings: [...unexpectedTensors(dir, match.unexpected), ...(engine?.warnings ?? [])],
+    TE.bind('base', ({ config, weights }) => TE.fromEither(makeCausalLm(config, weights))),
+    TE.bind('adapted', ({ base }) =>
+      options.adapterDir === undefined
+        ? TE.right({ model: base, warnings: [] })
+        : loadAdapter(base, options.adapterDir, { isTrainable: options.isTrainable ?? true }),
+    ),
+    TE.map(({ adapted, match, engine }) => ({
+      model: adapted.model,
+      warnings: [...unexpectedTensors(dir, match.unexpected), ...(engine?.warnings ?? []), ...adapted.warnings],
       ...(engine === undefined ? {} : { engine }),
     })),
   );

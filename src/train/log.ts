@@ -1,7 +1,6 @@
-/** JSON Lines that grow a whole line at a time, and can be cut back to the step of a checkpoint. */
-import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+/** Logs cut back to the step of a checkpoint. */
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
-import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
@@ -13,19 +12,6 @@ const failed =
       file,
       cause,
     });
-
-/** Adds one object as a line: a single append, so that a reader or a crash never meets half of one between two writes. */
-export const appendLine =
-  (file: string) =>
-  (row: Readonly<Record<string, unknown>>): TaskEither<FatalError, void> =>
-    TE.tryCatch(async () => {
-      const handle = await open(file, 'a');
-      try {
-        await handle.appendFile(`${JSON.stringify(row)}\n`);
-      } finally {
-        await handle.close();
-      }
-    }, failed(file));
 
 const stepOf = (line: string): number | undefined => {
   try {

@@ -1,6 +1,210 @@
+/** An earlier run taken up where its checkpoint left it: the same weights, moments, counters and place in the data, to the bit. */
+import { join } from 'node:path';
+import { tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
+import { fatal, warning } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import { adapterWeightsFile, nameOfAdapterKey } from '../formats/adapterFiles.js';
+import { listCheckpoints } from '../formats/checkpoint.js';
+import type { Checkpoint } from '../formats/checkpoint.js';
+import { removeLeftovers, verifyDirectory } from '../formats/directory.js';
+import { readJson } from '../formats/json.js';
+import { readSafetensors } from '../formats/safetensors.js';
+import type { StoredTensor } from '../formats/safetensors.js';
+import { readCheckpointTensors } from '../formats/shards.js';
+import type { CausalLM } from '../model/causalLm.js';
 import type { Run } from './run.js';
+import { optimizerFile, trainerStateFile } from './save.js';
+import { setWeights } from './state.js';
+import type { TrainState } from './state.js';
+import { decodeTrainerState } from './trainerState.js';
+import type { SavedState } from './trainerState.js';
 
-export const resume = (_run: Run): TaskEither<FatalError, void> => TE.right(undefined);
+interface Found extends SavedState {
+  readonly dir: string;
+}
+
+const readState = (dir: string): TaskEither<FatalError, Found> => {
+  const file = join(dir, trainerStateFile);
+  return pipe(
+    readJson(file),
+    TE.flatMapEither(decodeTrainerState(file)),
+    TE.map((saved) => ({ ...saved, dir })),
+  );
+};
+
+/** A checkpoint's state, after every file was found as it was written. */
+const sound = (dir: string): TaskEither<FatalError, Found> =>
+  pipe(
+    verifyDirectory(dir),
+    TE.flatMap(() => readState(dir)),
+  );
+
+const skipped = ({ dir }: Checkpoint, { message }: FatalError): Warning =>
+  warning('W_CHECKPOINT_SKIPPED', `${dir} is damaged and passed over: ${message}`, { file: dir });
+
+/** The newest sound checkpoint of this very run, else the newest sound one. */
+const newest = ({ config, fingerprint, emit }: Run): TaskEither<FatalError, Found> => {
+  const { outputDir } = config;
+  if (outputDir === undefined) {
+    return TE.left(
+      fatal('E_OPTIONS', 'resumeFromCheckpoint: true needs outputDir', { field: 'outputDir', kind: 'usage' }),
+    );
+  }
+  return pipe(
+    listCheckpoints(outputDir),
+    TE.flatMap((checkpoints) => async () => {
+      let other: Found | undefined;
+      for (const checkpoint of checkpoints.toReversed()) {
+        const found = await sound(checkpoint.dir)();
+        if (E.isLeft(found)) emit({ kind: 'warning', warning: skipped(checkpoint, found.left) });
+        else if (found.right.fingerprint === fingerprint) return found;
+        else other ??= found.right;
+      }
+      if (other !== undefined) return E.right(other);
+      return E.left(
+        fatal('E_NO_CHECKPOINT', 'there is no sound checkpoint to go on from', {
+          file: outputDir,
+          expected: 'a directory checkpoint-N',
+          actual: checkpoints.length === 0 ? 'none' : checkpoints.map(({ dir }) => dir).join(', '),
+          hint: 'leave out resumeFromCheckpoint to begin anew',
+        }),
+      );
+    }),
+  );
+};
+
+const misfit = (file: string, name: string, expected: string, actual: string): FatalError =>
+  fatal('E_CHECKPOINT_MISFIT', 'the checkpoint does not fit the model that is to be trained', {
+    file,
+    field: name,
+    expected,
+    actual,
+  });
+
+const shapeText = (shape: ReadonlyArray<number>): string => `[${shape.join(', ')}]`;
+
+/** New tensors under the names of `wanted`, of the same shapes. */
+const readAll =
+  (
+    file: string,
+    stored: ReadonlyMap<string, StoredTensor>,
+    wanted: Readonly<Record<string, Tensor>>,
+  ): TaskEither<FatalError, Readonly<Record<string, Tensor>>> =>
+  async () => {
+    const read: Record<string, Tensor> = {};
+    const fail = (error: FatalError): E.Either<FatalError, never> => {
+      for (const made of Object.values(read)) made.dispose();
+      return E.left(error);
+    };
+    for (const [name, { shape }] of Object.entries(wanted)) {
+      const from = stored.get(name);
+      if (from?.shape.join() !== shape.join()) {
+        return fail(misfit(file, name, shapeText(shape), from === undefined ? 'nothing' : shapeText(from.shape)));
+      }
+      const values = await from.read()();
+      if (E.isLeft(values)) return fail(values.left);
+      read[name] = tensor(values.right, shape, 'float32');
+    }
+    return E.right(read);
+  };
+
+/** The checkpoint's weights by the names they have in the model. */
+const storedWeights = (dir: string, { lora }: CausalLM): TaskEither<FatalError, ReadonlyMap<string, StoredTensor>> =>
+  lora === undefined
+    ? pipe(
+        readCheckpointTensors(dir),
+        TE.map(({ tensors }) => tensors),
+      )
+    : pipe(
+        readSafetensors(join(dir, adapterWeightsFile)),
+        TE.map(
+          ({ tensors }) =>
+            new Map(
+              Array.from(tensors, ([key, stored]) => [nameOfAdapterKey(key).replace('.base_layer.', '.'), stored]),
+            ),
+        ),
+      );
+
+/** Puts a checkpoint's trained weights into the model. */
+export const restoreWeights = (dir: string, model: CausalLM): TaskEither<FatalError, void> =>
+  pipe(
+    storedWeights(dir, model),
+    TE.flatMap((stored) => {
+      const wanted = Object.fromEntries(
+        model.trainable.flatMap((name) => (model.weights[name] === undefined ? [] : [[name, model.weights[name]]])),
+      );
+      return pipe(
+        readAll(dir, stored, wanted),
+        TE.map((weights) => {
+          setWeights(model, weights);
+          for (const old of Object.values(wanted)) old.dispose();
+        }),
+      );
+    }),
+  );
+
+const restoreMoments = (dir: string, state: TrainState): TaskEither<FatalError, void> => {
+  const file = join(dir, optimizerFile);
+  const wanted = Object.fromEntries(
+    Object.entries(state.moments).flatMap(([slot, tensors]) =>
+      Object.entries(tensors).map(([name, moment]) => [`${slot}.${name}`, moment] as const),
+    ),
+  );
+  return pipe(
+    readSafetensors(file),
+    TE.flatMap(({ tensors }) => readAll(file, tensors, wanted)),
+    TE.map((read) => {
+      for (const old of Object.values(wanted)) old.dispose();
+      state.moments = Object.fromEntries(
+        Object.entries(state.moments).map(([slot, tensors]) => [
+          slot,
+          Object.fromEntries(
+            Object.keys(tensors).flatMap((name) => {
+              const moment = read[`${slot}.${name}`];
+              return moment === undefined ? [] : [[name, moment]];
+            }),
+          ),
+        ]),
+      );
+    }),
+  );
+};
+
+const changed = ({ dir }: Found): Warning =>
+  warning('W_RESUME_CHANGED', 'options or rows are not those of the run that wrote the checkpoint', {
+    file: dir,
+    hint: 'the run goes on, but not as it would have without the stop',
+  });
+
+/** Takes up the run that the options name; does nothing when they name none. */
+export const resume = (run: Run): TaskEither<FatalError, void> => {
+  const { config, state, emit, plan, fingerprint } = run;
+  const from = config.resumeFromCheckpoint ?? false;
+  if (from === false) return TE.right(undefined);
+  return pipe(
+    from === true ? newest(run) : sound(from),
+    TE.tapIO((found) => () => {
+      if (found.fingerprint !== fingerprint) emit({ kind: 'warning', warning: changed(found) });
+    }),
+    TE.tap(({ dir }) => restoreWeights(dir, state.model)),
+    TE.tap(({ dir }) => restoreMoments(dir, state)),
+    TE.map(({ counters }) => {
+      Object.assign(state, counters);
+      if (config.ignoreDataSkip) {
+        state.microBatches -= state.microBatches % plan.microBatchesPerEpoch;
+      }
+    }),
+  );
+};
+
+/** Removes what killed runs left half-written in the output directory. */
+export const tidyOutput = (outputDir: string): TaskEither<FatalError, void> =>
+  pipe(
+    removeLeftovers(outputDir),
+    TE.map(() => undefined),
+  );

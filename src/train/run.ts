@@ -24,6 +24,8 @@ export type Dataset = Iterable<unknown> | AsyncIterable<unknown>;
 export interface SftSetup {
   /** Trained in place. A string: the directory of a model, loaded with its tokenizer. */
   readonly model: CausalLM | string;
+  /** What a saved adapter calls its base model. Default: the directory, where `model` is one. */
+  readonly modelName?: string | undefined;
   /** Not needed for rows that bring token ids. */
   readonly tokenizer?: Tokenizer | undefined;
   readonly trainDataset: Dataset;

@@ -1,44 +1,138 @@
-/** Models and checkpoints on disk. */
+/** Models and checkpoints on disk: what other software opens, and what this run goes on from. */
 import { join } from 'node:path';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
+import { writeAdapter } from '../formats/adapterFiles.js';
+import type { AdapterConfig } from '../formats/adapterFiles.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
+import { rotateCheckpoints, writeCheckpoint } from '../formats/checkpoint.js';
+import { writeInto } from '../formats/directory.js';
 import { writeJson } from '../formats/json.js';
-import { writeCheckpointTensors } from '../formats/shards.js';
+import { writeSafetensors } from '../formats/safetensors.js';
 import type { TensorToWrite } from '../formats/safetensors.js';
+import { writeCheckpointTensors } from '../formats/shards.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
+import { adapterTensors } from '../model/adapter.js';
+import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { Weights } from '../model/layer.js';
+import { adaptedModule, isAdapterName } from '../model/lora.js';
 import type { Run } from './run.js';
+import { encodeTrainerState } from './trainerState.js';
+
+export const optimizerFile = 'optimizer.safetensors';
+export const trainerStateFile = 'trainer_state.json';
 
 /** Tensors as a file takes them: each is read back from the device when its turn comes. */
-export const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>
+const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>
   Object.entries(tensors).map(([name, tensor]) => ({
     name,
     dtype: 'F32',
     shape: tensor.shape,
-    data: () => floats(tensor),
+    data: () => tensor.data<'float32'>(),
   }));
 
-const floats = async (tensor: Tensor): Promise<Float32Array> => tensor.data<'float32'>();
+/** Moments under `slot.parameter`. */
+const momentsToWrite = (moments: Readonly<Record<string, Weights>>): ReadonlyArray<TensorToWrite> =>
+  Object.entries(moments).flatMap(([slot, tensors]) =>
+    toWrite(tensors).map((tensor) => ({ ...tensor, name: `${slot}.${tensor.name}` })),
+  );
 
-const writeTokenizer = (dir: string, { files }: Tokenizer): TaskEither<FatalError, void> =>
+const writeTokenizer = (dir: string, tokenizer: Tokenizer | undefined): TaskEither<FatalError, void> =>
   pipe(
-    Object.entries(files),
+    Object.entries(tokenizer?.files ?? {}),
     A.traverse(TE.ApplicativeSeq)(([name, text]) => writeTextAtomically(join(dir, name), text)),
     TE.map(() => undefined),
   );
 
-/** Writes what other software opens as a model. */
-export const saveModel = (dir: string, model: CausalLM, tokenizer?: Tokenizer): TaskEither<FatalError, void> =>
-  pipe(
-    writeJson(join(dir, 'config.json'), model.config.raw),
-    TE.flatMap(() => writeCheckpointTensors(dir, toWrite(model.weights))),
-    TE.flatMap(() => (tokenizer === undefined ? TE.right(undefined) : writeTokenizer(dir, tokenizer))),
-  );
+const lastName = (module: string): string => module.slice(module.lastIndexOf('.') + 1);
 
-export const saveCheckpoint = (_run: Run): TaskEither<FatalError, string> => TE.right('');
+/** The adapter as PEFT describes it. The modules it sits on are named even where they were the default. */
+const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefined): AdapterConfig | undefined => {
+  const { lora, weights } = model;
+  if (lora === undefined) return undefined;
+  const modules = [...new Set(Object.keys(weights).filter(isAdapterName).map(adaptedModule))];
+  const conv1d = new Set(expectedTensors(model.config).flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
+  return {
+    lora: {
+      ...lora,
+      fanInFanOut: modules.some((module) => conv1d.has(`${module}.weight`)),
+      targetModules: lora.targetModules ?? [...new Set(modules.map(lastName))],
+    },
+    taskType: 'CAUSAL_LM',
+    ...(baseModelNameOrPath === undefined ? {} : { baseModelNameOrPath }),
+  };
+};
+
+export interface SaveOptions {
+  readonly tokenizer?: Tokenizer | undefined;
+  /** Where an adapter's base model lies, for who loads the adapter. */
+  readonly baseModelNameOrPath?: string | undefined;
+}
+
+/** Weights and configuration (an adapter's alone, where there is one) and tokenizer files, into a directory that is there. */
+const writeModel = (
+  dir: string,
+  model: CausalLM,
+  { tokenizer, baseModelNameOrPath }: SaveOptions,
+): TaskEither<FatalError, void> => {
+  const adapter = adapterConfigOf(model, baseModelNameOrPath);
+  const weights =
+    adapter === undefined
+      ? pipe(
+          writeJson(join(dir, 'config.json'), { ...model.config.raw, torch_dtype: 'float32' }),
+          TE.flatMap(() => writeCheckpointTensors(dir, toWrite(model.weights))),
+          TE.map((): void => undefined),
+        )
+      : writeAdapter(dir, adapter, toWrite(adapterTensors(model)));
+  return pipe(
+    weights,
+    TE.flatMap(() => writeTokenizer(dir, tokenizer)),
+  );
+};
+
+/**
+ * Writes what transformers (or, for an adapter, PEFT) opens: config.json and model.safetensors, or the adapter's two files, and the
+ * tokenizer's. Other files of the directory stay; each of these appears whole, and none if one cannot be written.
+ */
+export const saveModel = (
+  dir: string,
+  model: CausalLM,
+  options: SaveOptions = {},
+): TaskEither<FatalError, ReadonlyArray<string>> =>
+  writeInto(dir, (temporary) => writeModel(temporary, model, options));
+
+export const saveOptionsOf = ({ setup, tokenizer }: Run): SaveOptions => {
+  const base = setup.modelName ?? (typeof setup.model === 'string' ? setup.model : undefined);
+  return { tokenizer, baseModelNameOrPath: base };
+};
+
+/** Writes `checkpoint-N` whole or not at all, then removes what saveTotalLimit no longer keeps. Resolves to its directory. */
+export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
+  const { config, state } = run;
+  const outputDir = config.outputDir ?? '.';
+  const { saveTotalLimit: limit } = config;
+  return pipe(
+    writeCheckpoint(outputDir, state.step, (dir) =>
+      pipe(
+        writeModel(dir, state.model, saveOptionsOf(run)),
+        TE.flatMap(() =>
+          config.saveOnlyModel
+            ? TE.right(undefined)
+            : writeSafetensors(join(dir, optimizerFile), momentsToWrite(state.moments)),
+        ),
+        TE.flatMap(() => writeJson(join(dir, trainerStateFile), encodeTrainerState(run))),
+      ),
+    ),
+    TE.tap(() =>
+      rotateCheckpoints(outputDir, {
+        ...(limit === undefined ? {} : { limit }),
+        ...(config.loadBestModelAtEnd && state.best !== undefined ? { best: state.best.step } : {}),
+      }),
+    ),
+    TE.map(({ dir }) => dir),
+  );
+};

@@ -58,6 +58,8 @@ export interface TrainState {
   best: Best | undefined;
   /** Evaluations in a row without improvement. */
   patience: number;
+  /** Log rows and evaluations so far, as they stand in the logs. */
+  history: Array<Readonly<Record<string, unknown>>>;
   /** A rate set by hand, which goes before the schedule. */
   learningRate: number | undefined;
 }
@@ -92,6 +94,7 @@ export const initState = ({
     totalLoss: 0,
     best: undefined,
     patience: 0,
+    history: [],
     learningRate: undefined,
   };
 };

@@ -2,14 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { tensor } from '@tensorflow/tfjs-core';
-import * as E from 'fp-ts/lib/Either.js';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import { readSafetensors } from '../../src/formats/safetensors.js';
-import { attachSavedLora } from '../../src/model/adapter.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
-import { LoraConfig } from '../../src/model/lora.js';
 import type { StepResult } from '../../src/records.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { loadModel } from '../../src/train/load.js';
@@ -94,23 +88,6 @@ const expectRecorded = (steps: ReadonlyArray<StepResult>, { log }: RecordedRun):
   expect(worst.learningRate).toBeLessThan(1e-6);
 };
 
-const withAdapter = async (model: CausalLM, dir: string): Promise<CausalLM> => {
-  const raw = JSON.parse(readFileSync(`${dir}/adapter_config.json`, 'utf8')) as Record<string, unknown>;
-  const config = LoraConfig.decode({ r: raw['r'], loraAlpha: raw['lora_alpha'], targetModules: raw['target_modules'] });
-  if (E.isLeft(config)) throw config.left;
-  const stored = await orThrow(readSafetensors(`${dir}/adapter_model.safetensors`));
-  const saved = Object.fromEntries(
-    await Promise.all(
-      [...stored.tensors.values()].map(
-        async (t) => [t.name.replace('base_model.model.', ''), tensor(await orThrow(t.read()), [...t.shape])] as const,
-      ),
-    ),
-  );
-  const attached = attachSavedLora(model, config.right, saved);
-  if (E.isLeft(attached)) throw attached.left;
-  return attached.right;
-};
-
 beforeAll(async () => {
   await orThrow(chooseEngine());
 });
@@ -127,9 +104,11 @@ if (stories === undefined || nano === undefined) {
   };
   describe('stories260K', () => {
     test.each(recorded.runs.map((run) => [run.name, run] as const))('%s', async (_, run) => {
-      const base = await orThrow(loadModel(sharedPath('data', 'weights', 'stories260K', 'hf') ?? ''));
-      const lora = sharedPath('data', 'reference', 'stories260K_lora-init') ?? '';
-      const model = run.name === 'lora-r8' ? await withAdapter(base.model, lora) : base.model;
+      const lora = sharedPath('data', 'reference', 'stories260K_lora-init');
+      const adapterDir = run.name === 'lora-r8' ? lora : undefined;
+      const { model } = await orThrow(
+        loadModel(sharedPath('data', 'weights', 'stories260K', 'hf') ?? '', { adapterDir }),
+      );
       const batches = recorded.data[run.train ?? ''] ?? [];
       const trainer = sftTrainer(
         { model, trainDataset: rowsOf(batches), evalDataset: rowsOf(recorded.data[run.eval ?? ''] ?? []) },
@@ -156,9 +135,11 @@ if (stories === undefined || nano === undefined) {
   };
   describe('gpt-nano-sort', () => {
     test.each(sorting.runs.map((run) => [run.name, run] as const))('%s', async (_, run) => {
-      const base = await orThrow(loadModel(sharedPath('data', 'weights', 'gpt-nano-sort', 'hf') ?? ''));
-      const lora = sharedPath('data', 'reference', 'gpt_nano_sort_lora-init') ?? '';
-      const model = run.name.includes('lora') ? await withAdapter(base.model, lora) : base.model;
+      const lora = sharedPath('data', 'reference', 'gpt_nano_sort_lora-init');
+      const adapterDir = run.name.includes('lora') ? lora : undefined;
+      const { model } = await orThrow(
+        loadModel(sharedPath('data', 'weights', 'gpt-nano-sort', 'hf') ?? '', { adapterDir }),
+      );
       const trainer = sftTrainer(
         { model, trainDataset: rowsOf(sorting.batches), evalDataset: rowsOf(sorting.eval) },
         { ...optionsOf(run, 8), evalOnStart: true, evalStrategy: 'steps', evalSteps: run.hyper.steps },

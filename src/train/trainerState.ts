@@ -1,0 +1,95 @@
+/** trainer_state.json: counters, seeds and the place in the data. transformers' names where it has one for the same thing. */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import * as t from 'io-ts';
+import type { FatalError } from '../errors.js';
+import { checkpointName } from '../formats/checkpoint.js';
+import { decodeFrom } from '../formats/json.js';
+import { epochAfter } from './plan.js';
+import type { Run } from './run.js';
+import type { TrainState } from './state.js';
+
+const orNull = <C extends t.Mixed>(codec: C) => t.union([codec, t.null], `${codec.name}, or null`);
+
+const OnDisk = t.type(
+  {
+    format: t.literal(1),
+    global_step: t.number,
+    max_steps: t.number,
+    epoch: orNull(t.number),
+    // Micro-batches read: with the seeds, the place in the data.
+    micro_batches: t.number,
+    last_update: t.number,
+    num_tokens: t.number,
+    skipped_steps: t.number,
+    empty_micro_batches: t.number,
+    total_loss: t.number,
+    interval: t.type({ steps: t.number, loss: t.number, items: t.number, correct: t.number, entropy: t.number }),
+    best_metric: orNull(t.number),
+    best_step: orNull(t.number),
+    best_model_checkpoint: orNull(t.string),
+    patience: t.number,
+    learning_rate: orNull(t.number),
+    fingerprint: t.string,
+    seed: t.number,
+    data_seed: t.number,
+    log_history: t.readonlyArray(t.UnknownRecord),
+  },
+  'a trainer state',
+);
+type OnDisk = t.TypeOf<typeof OnDisk>;
+
+export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): OnDisk => ({
+  format: 1,
+  global_step: state.step,
+  max_steps: plan.totalSteps,
+  epoch: epochAfter(plan, state.microBatches),
+  micro_batches: state.microBatches,
+  last_update: state.lastUpdate,
+  num_tokens: state.numTokens,
+  skipped_steps: state.skippedSteps,
+  empty_micro_batches: state.emptyMicroBatches,
+  total_loss: state.totalLoss,
+  interval: state.interval,
+  best_metric: state.best?.metric ?? null,
+  best_step: state.best?.step ?? null,
+  best_model_checkpoint: state.best === undefined ? null : checkpointName(state.best.step),
+  patience: state.patience,
+  learning_rate: state.learningRate ?? null,
+  fingerprint,
+  seed: config.seed,
+  data_seed: config.dataSeed ?? config.seed,
+  log_history: state.history,
+});
+
+/** The counters of a state; tensors are in other files. */
+export type Counters = Omit<TrainState, 'model' | 'optimizer' | 'options' | 'moments'>;
+
+export interface SavedState {
+  readonly counters: Counters;
+  readonly fingerprint: string;
+}
+
+export const decodeTrainerState =
+  (file: string) =>
+  (value: unknown): Either<FatalError, SavedState> =>
+    E.map((disk: OnDisk) => ({
+      fingerprint: disk.fingerprint,
+      counters: {
+        step: disk.global_step,
+        microBatches: disk.micro_batches,
+        lastUpdate: disk.last_update,
+        numTokens: disk.num_tokens,
+        skippedSteps: disk.skipped_steps,
+        emptyMicroBatches: disk.empty_micro_batches,
+        totalLoss: disk.total_loss,
+        interval: disk.interval,
+        best:
+          disk.best_metric === null || disk.best_step === null
+            ? undefined
+            : { metric: disk.best_metric, step: disk.best_step },
+        patience: disk.patience,
+        learningRate: disk.learning_rate ?? undefined,
+        history: [...disk.log_history],
+      },
+    }))(decodeFrom(OnDisk, file, 'E_TRAINER_STATE')(value));
