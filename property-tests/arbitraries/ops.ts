@@ -1,0 +1,419 @@
+/**
+ * Random calls of every named op that has a gradient, each with what it computes in plain differentiable tfjs ops written from
+ * the formula and not from the op's own definition. Any backend's kernels can be held against them.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { activation, activationGrad } from '../../src/model/kernels/activation.js';
+import type { ActivationKind } from '../../src/model/kernels/activation.js';
+import { attention, attentionGrad } from '../../src/model/kernels/attention.js';
+import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js';
+import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
+import { gatedActivation, gatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
+import { gatherRows, scatterRows } from '../../src/model/kernels/gatherRows.js';
+import { layerNorm, layerNormGrad } from '../../src/model/kernels/layerNorm.js';
+import { columnSum, linear, linearGradInput, linearGradWeight } from '../../src/model/kernels/linear.js';
+import { linearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
+import { loraLinear, loraLinearGrad } from '../../src/model/kernels/loraLinear.js';
+import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
+import { rope } from '../../src/model/kernels/rope.js';
+import { random } from '../../src/seed.js';
+
+/** Normal values of a shape, the same for the same seed. */
+export const values = (seed: number, shape: ReadonlyArray<number>): Float32Array => {
+  const { normal } = random(seed, 'init');
+  return Float32Array.from({ length: shape.reduce((size, n) => size * n, 1) }, normal);
+};
+
+/** One call: how its inputs are shaped, what it computes, and how its gradient kernels are reached. */
+export interface OpCall {
+  readonly seed: number;
+  readonly shapes: ReadonlyArray<ReadonlyArray<number>>;
+  /** The op's value. */
+  readonly forward: (...inputs: ReadonlyArray<Tensor>) => Tensor;
+  /** The same from the formula, differentiable by the tape. */
+  readonly formula: (...inputs: ReadonlyArray<Tensor>) => Tensor;
+  /** Gradients of all inputs from that of the value. */
+  readonly backward: (dy: Tensor, ...inputs: ReadonlyArray<Tensor>) => ReadonlyArray<Tensor>;
+  /** The value is not smooth, or the gradient holds something constant: no finite differences. */
+  readonly rough?: boolean;
+}
+
+/** [ids, width] with a 1 in each row at its id; tfjs's oneHot refuses a width of 1. */
+const oneHot = (ids: Int32Array, width: number): Tensor =>
+  tf.tensor2d(
+    Float32Array.from({ length: ids.length * width }, (_, at) => (ids[Math.floor(at / width)] === at % width ? 1 : 0)),
+    [ids.length, width],
+  );
+
+type Six = readonly [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
+
+const size = (max = 5): fc.Arbitrary<number> => fc.integer({ min: 1, max });
+const seed = fc.integer({ min: 0, max: 1 << 20 });
+const given = (tensor: Tensor | undefined): Tensor => {
+  if (tensor === undefined) throw new Error('the op returned no such gradient');
+  return tensor;
+};
+const ints = (from: number, count: number, below: number): Int32Array => {
+  const source = random(from, 'sample');
+  return Int32Array.from({ length: count }, () => source.below(below));
+};
+
+const embeddings = fc.record({ seed, n: size(7), v: size(), c: size() }).map(({ seed: s, n, v, c }): OpCall => {
+  const ids = ints(s, n, v);
+  return {
+    seed: s,
+    shapes: [[v, c]],
+    forward: (table) => embedding(given(table), ids),
+    formula: (table) => tf.matMul(oneHot(ids, v), given(table)),
+    backward: (dy) => [embeddingGrad(dy, ids, v)],
+  };
+});
+
+const linears = fc.record({ seed, n: size(), i: size(), o: size(), transposed: fc.boolean() }).map(
+  ({ seed: s, n, i, o, transposed }): OpCall => ({
+    seed: s,
+    shapes: [[n, i], transposed ? [i, o] : [o, i], [o]],
+    forward: (...inputs) => {
+      const [x, w, bias] = inputs as unknown as Six;
+      return linear(x, w, bias, { transposed });
+    },
+    formula: (...inputs) => {
+      const [x, w, bias] = inputs as unknown as Six;
+      return tf.add(tf.matMul(x, transposed ? w : tf.transpose(w)), bias);
+    },
+    backward: (dy, ...inputs) => {
+      const [x, w] = inputs as unknown as Six;
+      return [
+        linearGradInput(dy, w, undefined, { transposed }),
+        linearGradWeight(x, dy, { transposed }),
+        columnSum(dy),
+      ];
+    },
+  }),
+);
+
+const loraLinears = fc
+  .record({ seed, n: size(), i: size(), o: size(), r: size(3), transposed: fc.boolean(), dropped: fc.boolean() })
+  .map(({ seed: s, n, i, o, r, transposed, dropped }): OpCall => {
+    const attrs = { transposed, scaling: 0.7 };
+    return {
+      seed: s,
+      shapes: [[n, i], transposed ? [i, o] : [o, i], [o], [r, i], [o, r], [n, i]],
+      forward: (...inputs) => {
+        const [x, w, bias, a, b, xDropped] = inputs as unknown as Six;
+        return loraLinear({ x, w, bias, a, b, xDropped: dropped ? xDropped : undefined }, attrs).y;
+      },
+      formula: (...inputs) => {
+        const [x, w, bias, a, b, xDropped] = inputs as unknown as Six;
+        const base = tf.add(tf.matMul(x, transposed ? w : tf.transpose(w)), bias);
+        const read = dropped ? xDropped : tf.add(x, tf.mul(xDropped, 0));
+        return tf.add(base, tf.mul(tf.matMul(tf.matMul(read, tf.transpose(a)), tf.transpose(b)), 0.7));
+      },
+      backward: (dy, ...inputs) => {
+        const [x, w, bias, a, b, xDropped] = inputs as unknown as Six;
+        const read = dropped ? xDropped : x;
+        const { u } = loraLinear({ x, w, bias, a, b, xDropped: dropped ? xDropped : undefined }, attrs);
+        const { dx, dA, dB, dxDropped } = loraLinearGrad(
+          { dy, x: read, w, a, b, u },
+          { ...attrs, needInput: true, dropped },
+        );
+        const dW = linearGradWeight(x, dy, { transposed });
+        return [given(dx), dW, columnSum(dy), dA, dB, dxDropped ?? tf.zeros([n, i])];
+      },
+    };
+  });
+
+const layerNorms = fc.record({ seed, n: size(), c: fc.integer({ min: 2, max: 6 }), residual: fc.boolean() }).map(
+  ({ seed: s, n, c, residual }): OpCall => ({
+    seed: s,
+    shapes: [[n, c], [c], [c]],
+    forward: (...inputs) => {
+      const [x, gain, bias] = inputs as unknown as Six;
+      const { y } = layerNorm(x, gain, bias, 1e-2);
+      return residual ? tf.add(y, x) : y;
+    },
+    formula: (...inputs) => {
+      const [x, gain, bias] = inputs as unknown as Six;
+      const centred = tf.sub(x, tf.mean(x, 1, true));
+      const deviation = tf.sqrt(tf.add(tf.mean(tf.square(centred), 1, true), 1e-2));
+      const y = tf.add(tf.mul(tf.div(centred, deviation), gain), bias);
+      return residual ? tf.add(y, x) : y;
+    },
+    backward: (dy, ...inputs) => {
+      const [x, gain, bias] = inputs as unknown as Six;
+      const { mean, rstd } = layerNorm(x, gain, bias, 1e-2);
+      const grads = layerNormGrad(
+        { dy, x, gain, mean, rstd, dResidual: residual ? dy : undefined },
+        { hasBias: true, needWeights: true },
+      );
+      return [grads.dx, given(grads.dGain), given(grads.dBias)];
+    },
+  }),
+);
+
+const rmsNorms = fc.record({ seed, n: size(), c: size(6), residual: fc.boolean(), offset: fc.constantFrom(0, 1) }).map(
+  ({ seed: s, n, c, residual, offset }): OpCall => ({
+    seed: s,
+    shapes: [[n, c], [c]],
+    forward: (...inputs) => {
+      const [x, gain] = inputs as unknown as Six;
+      const { y } = rmsNorm(x, gain, { eps: 1e-2, offset });
+      return residual ? tf.add(y, x) : y;
+    },
+    formula: (...inputs) => {
+      const [x, gain] = inputs as unknown as Six;
+      const y = tf.mul(tf.div(x, tf.sqrt(tf.add(tf.mean(tf.square(x), 1, true), 1e-2))), tf.add(gain, offset));
+      return residual ? tf.add(y, x) : y;
+    },
+    backward: (dy, ...inputs) => {
+      const [x, gain] = inputs as unknown as Six;
+      const { rstd } = rmsNorm(x, gain, { eps: 1e-2, offset });
+      const grads = rmsNormGrad(
+        { dy, x, gain, rstd, dResidual: residual ? dy : undefined },
+        { offset, needWeights: true },
+      );
+      return [grads.dx, given(grads.dGain)];
+    },
+  }),
+);
+
+const ropes = fc
+  .record({ seed, n: size(), heads: size(3), half: size(3), rest: fc.constantFrom(0, 1, 2) })
+  .map(({ seed: s, n, heads, half, rest }): OpCall => {
+    const headDim = 2 * half + rest;
+    const angles = values(s + 1, [n, half]);
+    const cos = (): Tensor => tf.tensor2d(angles.map(Math.cos), [n, half]);
+    const sin = (): Tensor => tf.tensor2d(angles.map(Math.sin), [n, half]);
+    const attrs = { heads, headDim, rotaryDim: 2 * half };
+    return {
+      seed: s,
+      shapes: [[n, heads * headDim]],
+      forward: (x) => rope({ x: given(x), cos: cos(), sin: sin() }, { ...attrs, inverse: false }),
+      formula: (x) => {
+        // Pair (i, i + half) of a head turns by angle i.
+        const columns = tf.unstack(given(x), 1);
+        const c = tf.unstack(cos(), 1);
+        const t = tf.unstack(sin(), 1);
+        const turned = columns.map((column, j) => {
+          const d = j % headDim;
+          if (d >= 2 * half) return column;
+          const pair = d < half ? d : d - half;
+          const other = given(columns[d < half ? j + half : j - half]);
+          const along = tf.mul(column, given(c[pair]));
+          const across = tf.mul(other, given(t[pair]));
+          return d < half ? tf.sub(along, across) : tf.add(along, across);
+        });
+        return tf.stack(turned, 1);
+      },
+      backward: (dy) => [rope({ x: dy, cos: cos(), sin: sin() }, { ...attrs, inverse: true })],
+    };
+  });
+
+const attentions = fc
+  .record({
+    seed,
+    lengths: fc.array(fc.integer({ min: 0, max: 5 }), { minLength: 1, maxLength: 3 }),
+    kvHeads: size(2),
+    group: size(2),
+    headDim: size(4),
+    window: fc.constantFrom(0, 0, 1, 3),
+  })
+  .filter(({ lengths }) => lengths.some((length) => length > 0))
+  .map(({ seed: s, lengths, kvHeads, group, headDim, window }): OpCall => {
+    const heads = kvHeads * group;
+    const cuSeqlens = Int32Array.from([
+      0,
+      ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b, 0)),
+    ]);
+    const n = cuSeqlens[lengths.length] ?? 0;
+    const attrs = { cuSeqlens, heads, kvHeads, headDim, scale: 0.6, window };
+    const documentOf = (i: number): number => cuSeqlens.findIndex((end, d) => d > 0 && i < end);
+    const mask = tf.keep(
+      tf.tensor2d(
+        Float32Array.from({ length: n * n }, (_, at) => {
+          const i = Math.floor(at / n);
+          const j = at % n;
+          const near = window === 0 || j > i - window;
+          return j <= i && near && documentOf(i) === documentOf(j) ? 0 : -1e9;
+        }),
+        [n, n],
+      ),
+    );
+    const head = (x: Tensor, h: number): Tensor => tf.slice(x, [0, h * headDim], [n, headDim]);
+    return {
+      seed: s,
+      shapes: [
+        [n, heads * headDim],
+        [n, kvHeads * headDim],
+        [n, kvHeads * headDim],
+      ],
+      forward: (...inputs) => {
+        const [q, k, v] = inputs as unknown as Six;
+        return attention({ q, k, v }, attrs).out;
+      },
+      formula: (...inputs) => {
+        const [q, k, v] = inputs as unknown as Six;
+        const outs = Array.from({ length: heads }, (_, h) => {
+          const kv = Math.floor(h / group);
+          const scores = tf.add(tf.mul(tf.matMul(head(q, h), tf.transpose(head(k, kv))), 0.6), mask);
+          return tf.matMul(tf.softmax(scores), head(v, kv));
+        });
+        return tf.concat(outs, 1);
+      },
+      backward: (dOut, ...inputs) => {
+        const [q, k, v] = inputs as unknown as Six;
+        const { out, lse } = attention({ q, k, v }, attrs);
+        const { dq, dk, dv } = attentionGrad({ q, k, v, out, lse, dOut }, attrs);
+        return [dq, dk, dv];
+      },
+    };
+  });
+
+const activationFormula = (x: Tensor, kind: ActivationKind): Tensor => {
+  switch (kind) {
+    case 'relu':
+      return tf.maximum(x, 0);
+    case 'silu':
+      return tf.div(x, tf.add(tf.exp(tf.neg(x)), 1));
+    case 'quick_gelu':
+      return tf.div(x, tf.add(tf.exp(tf.mul(x, -1.702)), 1));
+    case 'gelu':
+      return tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.div(x, Math.SQRT2)), 1));
+    case 'gelu_new':
+      return tf.mul(
+        tf.mul(x, 0.5),
+        tf.add(tf.tanh(tf.mul(tf.add(x, tf.mul(tf.pow(x, 3), 0.044715)), Math.sqrt(2 / Math.PI))), 1),
+      );
+  }
+};
+
+const kinds = fc.constantFrom<ActivationKind[]>('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu');
+
+const activations = fc.record({ seed, n: size(), c: size(), kind: kinds }).map(
+  ({ seed: s, n, c, kind }): OpCall => ({
+    seed: s,
+    shapes: [[n, c]],
+    forward: (x) => activation(given(x), kind),
+    formula: (x) => activationFormula(given(x), kind),
+    backward: (dy, x) => [activationGrad(given(x), dy, kind)],
+    rough: kind === 'relu',
+  }),
+);
+
+const gatedActivations = fc.record({ seed, n: size(), c: size(), kind: kinds }).map(
+  ({ seed: s, n, c, kind }): OpCall => ({
+    seed: s,
+    shapes: [
+      [n, c],
+      [n, c],
+    ],
+    forward: (...inputs) => {
+      const [gate, up] = inputs as unknown as Six;
+      return gatedActivation(gate, up, kind);
+    },
+    formula: (...inputs) => {
+      const [gate, up] = inputs as unknown as Six;
+      return tf.mul(activationFormula(gate, kind), up);
+    },
+    backward: (dy, ...inputs) => {
+      const [gate, up] = inputs as unknown as Six;
+      const { dGate, dUp } = gatedActivationGrad(gate, up, dy, kind);
+      return [dGate, dUp];
+    },
+    rough: kind === 'relu',
+  }),
+);
+
+const gathers = fc
+  .record({ seed, n: size(6), c: size(), keep: fc.array(fc.boolean(), { minLength: 6, maxLength: 6 }) })
+  .map(({ seed: s, n, c, keep }): OpCall => {
+    const chosen = Array.from({ length: n }, (_, i) => i).filter((i) => keep[i]);
+    const rows = Int32Array.from(chosen.length === 0 ? [0] : chosen);
+    return {
+      seed: s,
+      shapes: [[n, c]],
+      forward: (x) => gatherRows(given(x), rows),
+      formula: (x) => tf.matMul(oneHot(rows, n), given(x)),
+      backward: (dy) => [scatterRows(dy, rows, n)],
+    };
+  });
+
+const columns = fc.record({ seed, n: size(), sizes: fc.array(size(3), { minLength: 1, maxLength: 3 }) }).map(
+  ({ seed: s, n, sizes }): OpCall => ({
+    seed: s,
+    shapes: sizes.map((width) => [n, width]),
+    forward: (...parts) => concatColumns(parts),
+    formula: (...parts) =>
+      tf.transpose(
+        tf.concat(
+          parts.map((part) => tf.transpose(part)),
+          0,
+        ),
+      ),
+    backward: (dy) => splitColumns(dy, sizes),
+  }),
+);
+
+const crossEntropies = fc
+  .record({
+    seed,
+    m: size(),
+    c: size(),
+    v: fc.integer({ min: 2, max: 6 }),
+    biased: fc.boolean(),
+    labelSmoothing: fc.constantFrom(0, 0.1),
+    variant: fc.constantFrom('nll' as const, 'dft' as const),
+  })
+  .map(({ seed: s, m, c, v, biased, labelSmoothing, variant }): OpCall => {
+    const targets = ints(s, m, v);
+    const weights = values(s + 1, [m]).map(Math.abs);
+    const attrs = { targets, weights, labelSmoothing, variant, needWeight: true };
+    const wanted = (): Tensor => oneHot(targets, v);
+    const nllOf = (h: Tensor, w: Tensor, bias: Tensor): readonly [Tensor, Tensor] => {
+      const logP = tf.logSoftmax(tf.add(tf.matMul(h, tf.transpose(w)), tf.mul(bias, biased ? 1 : 0)));
+      return [tf.neg(tf.sum(tf.mul(logP, wanted()), 1)), tf.neg(tf.mean(logP, 1))];
+    };
+    return {
+      seed: s,
+      shapes: [[m, c], [v, c], [v]],
+      forward: (...inputs) => {
+        const [h, w, bias] = inputs as unknown as Six;
+        return linearCrossEntropy({ h, w, bias: biased ? bias : undefined }, { ...attrs, gradient: false }).total;
+      },
+      formula: (...inputs) => {
+        const [h, w, bias] = inputs as unknown as Six;
+        const [nll, uniform] = nllOf(h, w, bias);
+        const loss = tf.add(tf.mul(nll, 1 - labelSmoothing), tf.mul(uniform, labelSmoothing));
+        // The probability of dft is a constant: taken out of the tape's sight.
+        const confidence = variant === 'dft' ? tf.tensor1d(nll.dataSync().map((x) => Math.exp(-x))) : tf.ones([m]);
+        return tf.sum(tf.mul(tf.mul(loss, confidence), tf.tensor1d(weights)));
+      },
+      backward: (dTotal, ...inputs) => {
+        const [h, w, bias] = inputs as unknown as Six;
+        const { dh, dW, dBias } = linearCrossEntropy(
+          { h, w, bias: biased ? bias : undefined },
+          { ...attrs, gradient: true },
+        );
+        return [given(dh), given(dW), dBias ?? tf.zeros([v])].map((gradient) => tf.mul(gradient, dTotal));
+      },
+      rough: variant === 'dft',
+    };
+  });
+
+/** Every differentiable op by name. */
+export const opCalls = {
+  embedding: embeddings,
+  linear: linears,
+  loraLinear: loraLinears,
+  layerNorm: layerNorms,
+  rmsNorm: rmsNorms,
+  rope: ropes,
+  attention: attentions,
+  activation: activations,
+  gatedActivation: gatedActivations,
+  gatherRows: gathers,
+  concatColumns: columns,
+  linearCrossEntropy: crossEntropies,
+} as const satisfies Readonly<Record<string, fc.Arbitrary<OpCall>>>;
