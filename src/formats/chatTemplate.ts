@@ -1,17 +1,31 @@
-/** Chat templates: Jinja source → rendered text, and where each part of it came from. */
-import { Template } from '@huggingface/jinja';
+/**
+ * Chat templates: Jinja source → rendered text, and for each of its characters the message, role and field it came from.
+ *
+ * The interpreter is our own (`jinja/`), set up as transformers sets up Jinja2: `trim_blocks`, `lstrip_blocks`, loop controls,
+ * generation blocks, `tojson` as `json.dumps`, `raise_exception`, `strftime_now`, special tokens by name.
+ */
 import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type DataError, dataError } from '../errors.js';
 import type { Message, Span } from '../records.js';
+import { assistantSpans } from './assistantSpans.js';
+import { compile, type Program } from './jinja/evaluate.js';
+import { TemplateError } from './jinja/templateError.js';
+import type { Text } from './jinja/traced.js';
+import { messageValue, toValue } from './jinja/toValue.js';
+import { list, type Value } from './jinja/values.js';
 
 export interface Conversation {
   readonly messages: ReadonlyArray<Message>;
   readonly tools?: ReadonlyArray<unknown>;
   readonly addGenerationPrompt?: boolean;
+  /** Further variables of the template (`enable_thinking`, `documents`, …). */
   readonly kwargs?: Readonly<Record<string, unknown>>;
 }
 
-/** Where a stretch of rendered text came from; nothing but a span is text of the template itself. */
+/**
+ * Where a stretch of rendered text came from. With a `field`, it is data: of a message, or of `tools`. With a `message` but
+ * no field, it is text that the template wrote in that message's turn. With neither, it is text of the template alone.
+ */
 export interface Provenance extends Span {
   readonly message?: number;
   readonly role?: string;
@@ -20,45 +34,175 @@ export interface Provenance extends Span {
 
 export interface Rendered {
   readonly text: string;
-  /** What the assistant is to write, its end-of-turn mark included. */
+  /**
+   * What the assistant is to write, its end-of-turn mark included. With generation blocks in the template, what they hold.
+   * Without, see `assistantSpans.ts`.
+   */
   readonly assistantSpans: ReadonlyArray<Span>;
+  /** Stretches end to end over the whole text. */
   readonly provenance: ReadonlyArray<Provenance>;
 }
 
 export interface ChatTemplate {
   readonly source: string;
+  /**
+   * Errors: E_TEMPLATE_RAISED when the template itself refuses (`raise_exception`), E_TEMPLATE_RENDER when it uses a value as
+   * that cannot be used, E_TEMPLATE_LIMIT when it takes too many steps or writes too much, E_TEMPLATE_SYNTAX.
+   */
   readonly render: (conversation: Conversation) => Either<DataError, Rendered>;
 }
 
 export interface ChatTemplateOptions {
   /** Special tokens by name (`bos_token`, `eos_token`, …) as the template sees them. */
   readonly specialTokens?: Readonly<Record<string, unknown>>;
+  /** What `strftime_now` reads. Default: the machine's clock. */
   readonly clock?: () => Date;
+  /** Statements, loop turns, calls and operations (long texts cost more) before a rendering is given up. Default 10 million. */
+  readonly maxSteps?: number;
 }
+
+const defaultSteps = 10_000_000;
+
+const asDataError = (error: unknown, source: string): DataError => {
+  if (error instanceof TemplateError) {
+    return dataError(error.code, error.message, error.line === undefined ? {} : { line: error.line });
+  }
+  if (error instanceof RangeError) {
+    return dataError('E_TEMPLATE_LIMIT', 'the template is nested too deeply', {
+      actual: `${source.length} characters`,
+    });
+  }
+  throw error;
+};
+
+const withoutWeight = ({ weight: _weight, ...fields }: Message): Readonly<Record<string, unknown>> => fields;
+
+const variablesOf = (
+  { messages, tools, addGenerationPrompt = false, kwargs = {} }: Conversation,
+  specialTokens: Readonly<Record<string, unknown>>,
+): ReadonlyMap<string, Value> => {
+  const variables = new Map<string, Value>();
+  variables.set('documents', null);
+  for (const [name, value] of Object.entries(specialTokens)) {
+    if (value !== undefined) variables.set(name, toValue(value));
+  }
+  for (const [name, value] of Object.entries(kwargs)) if (value !== undefined) variables.set(name, toValue(value));
+  // The loss weight of a message is ours, not the template's.
+  variables.set('messages', list(messages.map((message, i) => messageValue(withoutWeight(message), i))));
+  variables.set('tools', tools === undefined ? null : toValue(tools, { field: 'tools' }));
+  variables.set('add_generation_prompt', addGenerationPrompt);
+  return variables;
+};
+
+const provenanceOf = (text: Text): ReadonlyArray<Provenance> => {
+  if (typeof text === 'string') return text === '' ? [] : [{ start: 0, end: text.length }];
+  const stretches: Provenance[] = [];
+  let start = 0;
+  for (const { end, origin } of text.runs) {
+    const { message, role, field } = origin ?? {};
+    const last = stretches.at(-1);
+    if (last !== undefined && last.message === message && last.field === field) {
+      stretches[stretches.length - 1] = { ...last, end };
+    } else {
+      stretches.push({
+        start,
+        end,
+        ...(message === undefined ? {} : { message }),
+        ...(role === undefined ? {} : { role }),
+        ...(field === undefined ? {} : { field }),
+      });
+    }
+    start = end;
+  }
+  return stretches;
+};
+
+const generatedSpans = (text: Text): ReadonlyArray<Span> => {
+  if (typeof text === 'string') return [];
+  const spans: Span[] = [];
+  let start = 0;
+  for (const { end, origin } of text.runs) {
+    const last = spans.at(-1);
+    if (origin?.generated === true) {
+      if (last?.end === start) spans[spans.length - 1] = { start: last.start, end };
+      else spans.push({ start, end });
+    }
+    start = end;
+  }
+  return spans;
+};
+
+/**
+ * What the template writes to have the assistant speak next, as it follows a plain user message. An end-of-sequence token
+ * that stands there otherwise does not count.
+ */
+const generationPrompt = (
+  run: (conversation: Conversation) => string,
+  conversation: Conversation,
+  eosToken: string,
+): string | undefined => {
+  const { kwargs } = conversation;
+  const probe = (addGenerationPrompt: boolean): string =>
+    run({
+      messages: [{ role: 'user', content: 'x' }],
+      addGenerationPrompt,
+      ...(kwargs === undefined ? {} : { kwargs }),
+    });
+  try {
+    const without = probe(false);
+    const along = probe(true);
+    if (along.startsWith(without)) return along.slice(without.length);
+    const start = without.endsWith(eosToken) ? without.slice(0, without.length - eosToken.length) : without;
+    return along.startsWith(start) ? along.slice(start.length) : undefined;
+  } catch {
+    return undefined;
+  }
+};
 
 /** A compiled template, or E_TEMPLATE_SYNTAX. */
 export const makeChatTemplate = (
   source: string,
   options: ChatTemplateOptions = {},
 ): Either<DataError, ChatTemplate> => {
-  let template: Template;
+  const { specialTokens = {}, clock = () => new Date(), maxSteps = defaultSteps } = options;
+  let program: Program;
   try {
-    template = new Template(source.replace(/\r\n?/g, '\n'));
-  } catch (cause) {
-    return left(dataError('E_TEMPLATE_SYNTAX', String(cause)));
+    program = compile(source);
+  } catch (error) {
+    return left(asDataError(error, source));
   }
-  const render: ChatTemplate['render'] = ({ messages, tools, addGenerationPrompt = false, kwargs = {} }) => {
+  const run = (conversation: Conversation): Text =>
+    program.run(variablesOf(conversation, specialTokens), { clock, steps: maxSteps });
+  const asText = (text: Text): string => (typeof text === 'string' ? text : text.text);
+  const eosToken = typeof specialTokens['eos_token'] === 'string' ? specialTokens['eos_token'] : '';
+  const prompts = new Map<string, string | undefined>();
+  const promptFor = (conversation: Conversation): string | undefined => {
+    const key = conversation.kwargs === undefined ? '' : JSON.stringify(conversation.kwargs);
+    if (!prompts.has(key)) {
+      if (prompts.size >= 64) prompts.clear();
+      prompts.set(
+        key,
+        generationPrompt((one) => asText(run(one)), conversation, eosToken),
+      );
+    }
+    return prompts.get(key);
+  };
+  const render: ChatTemplate['render'] = (conversation) => {
     try {
-      const text = template.render({
-        ...options.specialTokens,
-        ...kwargs,
-        messages,
-        tools,
-        add_generation_prompt: addGenerationPrompt,
+      const text = run(conversation);
+      const provenance = provenanceOf(text);
+      return right({
+        text: asText(text),
+        provenance,
+        assistantSpans: program.marksGeneration
+          ? generatedSpans(text)
+          : assistantSpans(asText(text), provenance, {
+              generationPrompt: promptFor(conversation),
+              eosToken,
+            }),
       });
-      return right({ text, assistantSpans: [], provenance: [] });
-    } catch (cause) {
-      return left(dataError('E_TEMPLATE_RENDER', cause instanceof Error ? cause.message : String(cause)));
+    } catch (error) {
+      return left(asDataError(error, source));
     }
   };
   return right({ source, render });
