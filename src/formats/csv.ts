@@ -16,6 +16,7 @@ export interface CsvOptions extends LineOptions {
 
 const quote = 0x22;
 const lineFeed = 0x0a;
+const carriageReturn = 0x0d;
 const defaultMaxRecordBytes = 256 * 1024 * 1024;
 
 interface RecordBlock {
@@ -70,12 +71,12 @@ async function* recordBlocks(
   if (carriedBytes > 0) yield { firstLine, bytes: Buffer.concat(carried) };
 }
 
-const csvError = (file: string, firstLine: number, error: unknown): FatalError => {
-  const lines =
-    typeof error === 'object' && error !== null && 'lines' in error && typeof error.lines === 'number'
-      ? error.lines
-      : 1;
-  const line = firstLine + lines - 1;
+const csvError = (file: string, { firstLine, bytes }: RecordBlock, error: unknown): FatalError => {
+  // Bytes up to the end of the last good row.
+  const read = typeof error === 'object' && error !== null && 'bytes' in error ? Number(error.bytes) : 0;
+  const starts = lineStarts(bytes, firstLine);
+  starts.next(read);
+  const line = starts.next(read);
   const said =
     typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
   return fatal('E_CSV', `${file}:${line}: not CSV: ${said}`, { file, line, cause: error });
@@ -86,8 +87,23 @@ interface Parsed {
   readonly info: Info;
 }
 
-const lineFeedsIn = (cells: ReadonlyArray<string>): number =>
-  cells.reduce((sum, cell) => (cell.includes('\n') ? sum + cell.split('\n').length - 1 : sum), 0);
+/** Lines and rows are counted here: csv-parse takes a CRLF within quotes for two lines. */
+const lineStarts = (bytes: Uint8Array, firstLine: number) => {
+  let at = 0;
+  let line = firstLine;
+  const goTo = (end: number): void => {
+    for (; at < end; at++) if (bytes[at] === lineFeed) line++;
+  };
+  return {
+    /** The line of the next row that is not blank; the row ends at byte `end`. */
+    next: (end: number): number => {
+      while (bytes[at] === lineFeed || (bytes[at] === carriageReturn && bytes[at + 1] === lineFeed)) goTo(at + 1);
+      const start = line;
+      goTo(end);
+      return start;
+    },
+  };
+};
 
 const checkedHeader = (file: string, line: number, header: ReadonlyArray<string>): ReadonlyArray<string> => {
   const twice = header.find((name, i) => header.indexOf(name) !== i);
@@ -120,12 +136,12 @@ export async function* csvFromBytes(
         // The declared type does not know what `info` does.
       }) as unknown as ReadonlyArray<Parsed>;
     } catch (error) {
-      throw csvError(file, block.firstLine, error);
+      throw csvError(file, block, error);
     }
     const rows: Array<Sourced> = [];
+    const starts = lineStarts(block.bytes, block.firstLine);
     for (const { record, info } of records) {
-      // `info.lines` is the line a record ends on.
-      const line = block.firstLine + info.lines - 1 - lineFeedsIn(record);
+      const line = starts.next(info.bytes);
       if (header === undefined) {
         header = checkedHeader(file, line, record);
         continue;

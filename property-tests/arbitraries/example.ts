@@ -1,0 +1,59 @@
+import fc from 'fast-check';
+import { ignoreIndex } from '../../src/records.js';
+import type { Example, Message } from '../../src/records.js';
+import { jsonValues } from './bytes.js';
+
+const weight = fc.double({ min: 0, max: 100, noNaN: true }).map((x) => x + 0);
+const text = fc.string({ unit: 'grapheme', maxLength: 12 });
+const tokenId = fc.integer({ min: 0, max: 2 ** 31 - 1 });
+
+const messages: fc.Arbitrary<ReadonlyArray<Message>> = fc.array(
+  fc.record(
+    { role: fc.constantFrom('system', 'user', 'assistant', 'tool'), content: text, weight, name: text },
+    { requiredKeys: ['role', 'content'] },
+  ),
+  { minLength: 1, maxLength: 5 },
+);
+
+/** Whatever a data set row may become. */
+export const examples = (): fc.Arbitrary<Example> =>
+  fc.oneof(
+    fc.record({ kind: fc.constant('text' as const), text, weight }, { requiredKeys: ['kind', 'text'] }),
+    fc.record(
+      { kind: fc.constant('promptCompletion' as const), prompt: text, completion: text, weight },
+      { requiredKeys: ['kind', 'prompt', 'completion'] },
+    ),
+    fc
+      .record(
+        {
+          kind: fc.constant('messages' as const),
+          messages,
+          tools: fc.array(jsonValues(), { minLength: 1, maxLength: 2 }),
+          chatTemplateKwargs: fc.dictionary(text, jsonValues(), { maxKeys: 2, noNullPrototype: true }),
+          weight,
+        },
+        { requiredKeys: ['kind', 'messages'] },
+      )
+      .chain((row) =>
+        row.messages.length < 2
+          ? fc.constant(row)
+          : fc
+              .option(fc.integer({ min: 1, max: row.messages.length - 1 }), { nil: undefined })
+              .map((promptMessages) => ({
+                ...row,
+                ...(promptMessages === undefined ? {} : { promptMessages }),
+              })),
+      ),
+    fc.array(fc.tuple(tokenId, fc.boolean(), fc.constantFrom(0, 1)), { maxLength: 6 }).chain((tokens) =>
+      fc.record(
+        {
+          kind: fc.constant('tokenized' as const),
+          inputIds: fc.constant(tokens.map(([id]) => id)),
+          labels: fc.constant(tokens.map(([id, trained]) => (trained ? id : ignoreIndex))),
+          attentionMask: fc.constant(tokens.map(([, , mask]) => mask)),
+          weight,
+        },
+        { requiredKeys: ['kind', 'inputIds'] },
+      ),
+    ),
+  );
