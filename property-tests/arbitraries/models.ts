@@ -1,0 +1,125 @@
+/** Tiny models of every architecture with random weights, and random documents for them. */
+import { tensor } from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import * as E from 'fp-ts/lib/Either.js';
+import { expectedTensors, modelConfig } from '../../src/model/architectures.js';
+import { makeCausalLm } from '../../src/model/model.js';
+import type { CausalLM } from '../../src/model/model.js';
+import type { Sequence, Targets } from '../../src/model/sequence.js';
+import { random } from '../../src/seed.js';
+import { values } from './ops.js';
+
+export const vocabSize = 13;
+
+const likeLlama = {
+  vocab_size: vocabSize,
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 24,
+};
+
+/** One config.json of each kind. */
+export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  llama: { model_type: 'llama', ...likeLlama },
+  mistral: { model_type: 'mistral', ...likeLlama, sliding_window: 3, tie_word_embeddings: true },
+  qwen2: { model_type: 'qwen2', ...likeLlama, tie_word_embeddings: true },
+  qwen3: { model_type: 'qwen3', ...likeLlama, head_dim: 6 },
+  gemma: { model_type: 'gemma', ...likeLlama, head_dim: 4 },
+  gpt2: { model_type: 'gpt2', vocab_size: vocabSize, n_positions: 24, n_embd: 8, n_layer: 2, n_head: 2 },
+  gpt_neo: {
+    model_type: 'gpt_neo',
+    vocab_size: vocabSize,
+    max_position_embeddings: 24,
+    hidden_size: 8,
+    num_layers: 2,
+    num_heads: 2,
+    attention_types: [[['global', 'local'], 1]],
+    window_size: 3,
+  },
+  opt: {
+    model_type: 'opt',
+    vocab_size: vocabSize,
+    max_position_embeddings: 24,
+    hidden_size: 8,
+    ffn_dim: 12,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    do_layer_norm_before: false,
+    word_embed_proj_dim: 4,
+  },
+  phi: { model_type: 'phi', ...likeLlama },
+};
+
+const right = <A>(result: E.Either<Error, A>): A => {
+  if (E.isLeft(result)) throw result.left;
+  return result.right;
+};
+
+/** The model of a config.json with random weights, which the caller disposes. */
+export const modelOf = (raw: Readonly<Record<string, unknown>>, seed: number): CausalLM => {
+  const config = right(modelConfig(raw));
+  const weights = expectedTensors(config).map(({ name, shape, kind }, i) => {
+    const centre = kind === 'norm' && name.endsWith('weight') && config.modelType !== 'gemma' ? 1 : 0;
+    return [
+      name,
+      tensor(
+        values(seed + i, shape).map((x) => centre + 0.3 * x),
+        [...shape],
+      ),
+    ] as const;
+  });
+  return right(makeCausalLm(config, Object.fromEntries(weights)));
+};
+
+export const architectureNames = fc.constantFrom(...Object.keys(configs));
+export const modelSeeds = fc.integer({ min: 0, max: 1 << 16 });
+
+/** Some documents, each with the positions whose next token is supervised. */
+export interface Documents {
+  readonly ids: ReadonlyArray<ReadonlyArray<number>>;
+  readonly supervised: ReadonlyArray<ReadonlyArray<boolean>>;
+}
+
+export const documents = (options: { readonly maxDocuments?: number } = {}): fc.Arbitrary<Documents> =>
+  fc
+    .array(fc.array(fc.tuple(fc.nat(vocabSize - 1), fc.boolean()), { minLength: 1, maxLength: 7 }), {
+      minLength: 1,
+      maxLength: options.maxDocuments ?? 3,
+    })
+    .map((rows) => ({
+      ids: rows.map((row) => row.map(([id]) => id)),
+      supervised: rows.map((row) => row.map(([, flag]) => flag)),
+    }));
+
+/** The documents laid end to end; every target weighs `weight`. */
+export const laidOut = (
+  { ids, supervised }: Documents,
+  weight: number,
+): { readonly sequence: Sequence; readonly targets: Targets } => {
+  const flat = ids.flat();
+  const starts = ids.map((_, d) => ids.slice(0, d).reduce((sum, row) => sum + row.length, 0));
+  const targets = ids.flatMap((row, d) =>
+    row.flatMap((label, t) => (t > 0 && supervised[d]?.[t] === true ? [{ row: (starts[d] ?? 0) + t - 1, label }] : [])),
+  );
+  return {
+    sequence: {
+      inputIds: Int32Array.from(flat),
+      positionIds: Int32Array.from(ids.flatMap((row) => row.map((_, t) => t))),
+      cuSeqlens: Int32Array.from([...starts, flat.length]),
+    },
+    targets: {
+      rows: Int32Array.from(targets, ({ row }) => row),
+      labels: Int32Array.from(targets, ({ label }) => label),
+      weights: new Float32Array(targets.length).fill(weight),
+    },
+  };
+};
+
+/** Noise for weights that begin at zero, such as an adapter's B. */
+export const noise = (seed: number, size: number): Float32Array => {
+  const { normal } = random(seed, 'init', 7);
+  return Float32Array.from({ length: size }, () => 0.3 * normal());
+};
