@@ -6,6 +6,7 @@ import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
 import type { Batch, Labelled } from '../records.js';
 import { windowed } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
+import { countLearnable } from './learnable.js';
 
 export interface BatchOptions {
   /** What padding holds in `inputIds`. Models here never read it, so 0 does where a tokenizer has none. */
@@ -41,6 +42,9 @@ const layout = (
   return { shape: [rows.length, columns], starts };
 };
 
+const longestDocument = (rows: ReadonlyArray<Labelled>): number =>
+  rows.reduce((most, row) => row.seqLengths.reduce((longest, length) => Math.max(longest, length), most), 0);
+
 /**
  * A rectangular batch of rows. Positions restart at each document, and a document's first label is ignored, because nothing
  * before it in the document predicts it; `numItems` counts the labels that are left. A row longer than `padToLength` throws
@@ -59,6 +63,8 @@ export const batchRows =
     const positionIds = new Int32Array(size);
     const weighted = rows.some((row) => row.lossWeights !== undefined);
     const lossWeights = weighted ? new Float32Array(size) : undefined;
+    // 0, 1, 2, … copied for each document: several times faster than a loop over tokens.
+    const ramp = new Int32Array(longestDocument(rows)).map((_, t) => t);
     let numItems = 0;
     for (const [i, row] of rows.entries()) {
       const { length } = row.inputIds;
@@ -73,13 +79,11 @@ export const batchRows =
       }
       let at = start;
       for (const documentLength of row.seqLengths) {
-        for (let t = 0; t < documentLength; t++, at++) {
-          positionIds[at] = t;
-          if (t === 0) {
-            if (!keepFirstLabels) labels[at] = ignoreIndex;
-          } else if (labels[at] !== ignoreIndex) numItems++;
-        }
+        positionIds.set(ramp.subarray(0, documentLength), at);
+        if (documentLength > 0 && !keepFirstLabels) labels[at] = ignoreIndex;
+        at += documentLength;
       }
+      numItems += countLearnable(row.labels, row.seqLengths, ignoreIndex);
     }
     return {
       shape,

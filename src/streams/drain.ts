@@ -58,7 +58,6 @@ export const drain =
         result.then(
           (value) => {
             running = false;
-            if (out.closed) return;
             out.next(value);
             // The next step starts before the gate wakes the source: its preparation hides behind the step.
             next();
