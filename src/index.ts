@@ -4,7 +4,6 @@ export * from './records.js';
 export * from './errors.js';
 export { random } from './seed.js';
 export type { Random, RandomStream } from './seed.js';
-export { orThrow } from './orThrow.js';
 
 // streams: when values move
 export { asyncMapping } from './streams/asyncMapping.js';
