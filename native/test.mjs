@@ -46,7 +46,7 @@ const call = async (args) => {
   }
 };
 
-const headers = [cc, kernels].flatMap((folder) => readdirSync(folder).filter((file) => file.endsWith('.h')).map((file) => join(folder, file)));
+const headers = [cc, kernels, join(cc, 'ops')].flatMap((folder) => readdirSync(folder).filter((file) => file.endsWith('.h')).map((file) => join(folder, file)));
 const changed = (file) => statSync(file).mtimeMs;
 const newestHeader = Math.max(...headers.map(changed), changed(join(here, 'build.mjs')), changed(join(here, 'test.mjs')));
 
@@ -105,8 +105,8 @@ for (const set of sets.reverse())
     await runOne(`${set} ${basename(test, suffix)}`, test, [...core, ...[...new Set(mentioned)].map((source) => [source, set])], set);
   }
 for (const test of testsIn(cc)) {
-  const all = units().filter(([, set]) => set !== 'base').map(([source, set]) => [join(cc, source), set]);
-  await runOne(basename(test, suffix), test, [...core, [join(cc, 'dispatch.cc'), 'base'], ...all], 'base');
+  const all = units().filter(([source]) => source !== 'binding.cc').map(([source, set]) => [join(cc, source), set]);
+  await runOne(basename(test, suffix), test, all, 'base');
 }
 if (found === 0) {
   console.error(`no ${suffix} called ${wanted.join(', ')}`);
