@@ -1,0 +1,32 @@
+/**
+ * The other side of trl_prepare.py: rows on disk to the last collated batch. Prints {"seconds", "rows", "tokens", "peak_bytes"};
+ * with --out writes every row's ids and labels, so that the two sides can be compared.
+ */
+import { writeFileSync } from 'node:fs';
+import { lastValueFrom, tap } from 'rxjs';
+import { batch, compose, jsonl, loadTokenizer, makeGate, orThrow, prepare, pull } from '../../dist/index.js';
+import { flags } from '../turns.mjs';
+import { peakBytes } from './turn.mjs';
+
+const { data, tokenizer: dir, maxLength, out } = flags({ data: '', tokenizer: '', maxLength: 1024, out: '' });
+const tokenizer = await orThrow(loadTokenizer(dir));
+const began = performance.now();
+let rows = 0;
+let tokens = 0;
+const lines = [];
+await lastValueFrom(
+  pull(jsonl(data), makeGate()).pipe(
+    compose(
+      prepare({ tokenizer }, { maxLength, packing: false, packingStrategy: 'bfd', shuffle: false, seed: 0 }),
+      tap((row) => {
+        rows++;
+        tokens += row.inputIds.length;
+        if (out !== '') lines.push(JSON.stringify({ input_ids: [...row.inputIds], labels: [...row.labels] }));
+      }),
+      batch({ size: 8, padTokenId: tokenizer.padTokenId }),
+    ),
+  ),
+);
+const seconds = (performance.now() - began) / 1000;
+if (out !== '') writeFileSync(out, `${lines.join('\n')}\n`);
+console.log(JSON.stringify({ seconds, rows, tokens, peak_bytes: peakBytes() }));
