@@ -35,6 +35,14 @@ int main() {
           expect_same_bits("in place", y, in_place);
         }
       }
+  // a draw equal to the rate is kept
+  {
+    Engine engine(1, RX_FILL(dropout));
+    const Floats x(9, 1.f);
+    Floats y(9);
+    engine.table.dropout(*engine, x.data(), y.data(), 9, draw(77, 5), 77, 0);
+    expect("draw equal to the rate", y[5] != 0);
+  }
   // Kept shares, and agreement of masks of neighbouring seeds and offsets, within five standard deviations.
   const long n = 1000000;
   const double rate = 0.3;

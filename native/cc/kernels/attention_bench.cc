@@ -1,0 +1,60 @@
+// Attention alone: seconds of processor time of one thread (least of several runs), and GFLOP/s counting only what the causal
+// mask lets through. Arguments: tokens, heads, key heads, head_dim, documents, threads.
+#include <ctime>
+
+#include "test.h"
+
+extern "C" void RX_FILL(attention)(KernelTable*);
+extern "C" void RX_FILL(attention_grad)(KernelTable*);
+
+namespace {
+
+double now(clockid_t clock) {
+  timespec t;
+  clock_gettime(clock, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+template <class F>
+double least(clockid_t clock, F f) {
+  double best = 1e9;
+  for (int i = 0; i < 7; i++) {
+    const double start = now(clock);
+    f();
+    best = std::fmin(best, now(clock) - start);
+  }
+  return best;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto argument = [&](int i, long other) { return argc > i ? std::atol(argv[i]) : other; };
+  const long n = argument(1, 2048), heads = argument(2, 12), kv_heads = argument(3, heads), D = argument(4, 64), documents = argument(5, 1);
+  const int threads = (int)argument(6, 1);
+  Engine engine(threads, RX_FILL(attention));
+  RX_FILL(attention_grad)(&engine.table);
+  Random random(1);
+  const long Q = heads * D, K = kv_heads * D;
+  const Floats q = random.floats(n * Q), k = random.floats(n * K), v = random.floats(n * K), d_out = random.floats(n * Q);
+  Floats out(n * Q), lse(n * heads), dq(n * Q), dk(n * K), dv(n * K);
+  std::vector<int32_t> borders;
+  double pairs = 0;
+  for (long d = 0; d <= documents; d++) borders.push_back((int32_t)(n * d / documents));
+  for (long d = 0; d < documents; d++) {
+    const double length = borders[d + 1] - borders[d];
+    pairs += length * (length + 1) / 2 * (double)heads;
+  }
+  Attention call = {};
+  call.q = q.data(), call.k = k.data(), call.v = v.data(), call.ld_q = Q, call.ld_k = K, call.ld_v = K;
+  call.cu_seqlens = borders.data(), call.documents = documents, call.heads = heads, call.kv_heads = kv_heads, call.head_dim = D;
+  call.scale = 1 / std::sqrt((float)D), call.out = out.data(), call.lse = lse.data(), call.d_out = d_out.data();
+  call.dq = dq.data(), call.dk = dk.data(), call.dv = dv.data(), call.ld_dq = Q, call.ld_dk = K, call.ld_dv = K;
+  const clockid_t clock = threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+  const double forward = least(clock, [&] { engine.table.attention(*engine, &call); });
+  const double backward = least(clock, [&] { engine.table.attention_grad(*engine, &call); });
+  std::printf("{\"tokens\":%ld,\"heads\":%ld,\"kvHeads\":%ld,\"headDim\":%ld,\"documents\":%ld,\"threads\":%d,\"forward\":%.5f,\"backward\":%.5f,"
+              "\"forwardGflops\":%.1f,\"backwardGflops\":%.1f,\"scratchBytes\":%zu}\n",
+              n, heads, kv_heads, D, documents, threads, forward, backward, 4e-9 * pairs * (double)D / forward, 10e-9 * pairs * (double)D / backward,
+              scratch_bytes(engine.context.scratch));
+}
