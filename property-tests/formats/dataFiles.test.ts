@@ -72,7 +72,7 @@ describe('laws of data files', () => {
         expect(pieces.rows.slice(0, count)).toEqual(whole.rows.slice(0, count));
         if (whole.failure === undefined) expect(pieces.rows.length).toBe(whole.rows.length);
       }),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
@@ -87,7 +87,7 @@ describe('laws of data files', () => {
             expect(row.line).toBeGreaterThan(0);
           }
         }),
-        { numRuns: 500 },
+        { numRuns: 200 },
       );
     },
   );
@@ -99,7 +99,7 @@ describe('laws of data files', () => {
         await writeJsonLines(path, values)();
         expect(valuesOf((await outcome(openDataset(path))).rows)).toEqual(values);
       }),
-      { numRuns: 100 },
+      { numRuns: 40 },
     );
   });
 
@@ -120,7 +120,7 @@ describe('laws of data files', () => {
           expect(rows.map(({ line }) => line)).toEqual(expected);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
@@ -142,7 +142,7 @@ describe('laws of data files', () => {
           expect(refused !== undefined && 'error' in refused ? refused.error.hint : '').toContain('cut off');
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 80 },
     );
   });
 
@@ -170,7 +170,7 @@ describe('laws of data files', () => {
           expect(rows.map(({ line }) => line)).toEqual(values.map((_value, i) => startOf(i)));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
@@ -187,7 +187,7 @@ describe('laws of data files', () => {
           expect(valuesOf(rows)).toEqual(values.slice(0, rows.length));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
@@ -206,7 +206,7 @@ describe('laws of data files', () => {
           expect(valuesOf(rows)).toEqual(values);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 80 },
     );
   });
 
@@ -225,7 +225,7 @@ describe('laws of data files', () => {
           expect(valuesOf((await read(lines, utf8(text), at)).rows)).toEqual(safe.map((one) => ({ text: one })));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
@@ -252,7 +252,7 @@ describe('laws of data files', () => {
           expect(rows.map(({ line }) => line)).toEqual(cells.map((_row, i) => startOf(i)));
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 80 },
     );
   });
 
@@ -268,7 +268,7 @@ describe('laws of data files', () => {
         expect(failure?.code).toBe('E_TRUNCATED_ARCHIVE');
         expect(valuesOf(rows)).toEqual(values.slice(0, rows.length));
       }),
-      { numRuns: 100 },
+      { numRuns: 40 },
     );
   });
 
@@ -296,7 +296,7 @@ describe('laws of data files', () => {
           }
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: 300 },
     );
   });
 
