@@ -8,7 +8,7 @@ import { closed, list, nonEmptyString, optional, required } from '../formats/clo
 import { openDataset } from '../formats/dataset.js';
 import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
-import { prepareRows } from '../train/begin.js';
+import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated } from '../train/evaluate.js';
 import { load } from '../train/load.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';

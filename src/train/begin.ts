@@ -1,44 +1,33 @@
 /** Everything before the first update: options decoded, model and rows made ready, plan made, an earlier run taken up. */
-import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, constants, mkdir } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { lastValueFrom, toArray } from 'rxjs';
-import { fatal, isFatal, warning } from '../errors.js';
+import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
-import { openJsonLog } from '../formats/jsonLines.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachLora } from '../model/adapter.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { LoraConfig } from '../model/lora.js';
 import type { Labelled } from '../records.js';
-import { pull } from '../streams/pull.js';
-import { makeRejects } from '../streams/rejects.js';
-import { adafactor } from './adafactor.js';
-import { adamw } from './adamw.js';
 import { decodeSftConfig, isParity, loraOf } from './config.js';
 import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
 import { currentEngine } from './engine.js';
-import { lion } from './lion.js';
-import { load } from './load.js';
-import { truncateLog } from './log.js';
+import { fingerprintOf } from './fingerprint.js';
+import { loadParts } from './load.js';
+import { runLogs } from './log.js';
 import { orderRows } from './microBatches.js';
-import { chain, clipByGlobalNorm, scaleBy } from './optimizer.js';
-import type { GradientTransform, Optimizer } from './optimizer.js';
+import { optimizerOf } from './optimizerOf.js';
 import { epochAfter, planSteps } from './plan.js';
 import type { Plan } from './plan.js';
-import { fewOfEach, makeTally, maxLengthOf, prepare } from './prepare.js';
-import type { PrepareSummary } from './prepare.js';
+import { fewOfEach, maxLengthOf } from './prepare.js';
+import { evalSets, preparedSets, trainRows } from './prepareRows.js';
 import { resume, tidyOutput } from './resume.js';
-import type { Dataset, Run, RunEvent, SftSetup } from './run.js';
+import type { Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './schedule.js';
-import type { Schedule } from './schedule.js';
-import { sgd } from './sgd.js';
 import { initState } from './state.js';
 
 const usage = (code: `E_${string}`, message: string, field: string, hint: string): FatalError =>
@@ -53,7 +42,7 @@ interface Loaded {
 const loaded = ({ model, tokenizer }: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> => {
   if (typeof model === 'string') {
     return pipe(
-      load(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
+      loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
       TE.map((found) => ({ model: found.model, tokenizer: tokenizer ?? found.tokenizer })),
     );
   }
@@ -96,166 +85,6 @@ const adapted = (
     lora,
     E.flatMap((found) => (found === undefined ? E.right(model) : attachLora(model, found, config.seed))),
   );
-};
-
-interface Prepared {
-  readonly rows: ReadonlyArray<Labelled>;
-  readonly summary: PrepareSummary;
-}
-
-const refused = (cause: unknown): FatalError =>
-  isFatal(cause)
-    ? cause
-    : fatal(
-        'E_PREPARE',
-        `the dataset could not be prepared: ${cause instanceof Error ? cause.message : String(cause)}`,
-        {
-          cause,
-        },
-      );
-
-export interface PrepareRowsSetup extends Pick<SftSetup, 'formattingFunc' | 'rejects'> {
-  readonly tokenizer?: Tokenizer | undefined;
-  readonly warn?: ((warning: Warning) => void) | undefined;
-}
-
-/** A whole dataset made ready and held in memory. `E_NO_ROWS`: nothing is left to train on, with the reasons. */
-export const prepareRows = (
-  dataset: Dataset,
-  setup: PrepareRowsSetup,
-  config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Prepared> =>
-  pipe(
-    TE.tryCatch(async () => {
-      const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
-      const tally = makeTally(config, rejects);
-      const rows = await lastValueFrom(pull(dataset).pipe(prepare({ ...setup, rejects, tally }, config), toArray()));
-      return { rows, summary: tally.summary() };
-    }, refused),
-    TE.filterOrElse(
-      ({ rows }) => rows.length > 0,
-      ({ summary }) => {
-        const reasons = Object.entries(summary.rejectedByReason).map(([code, count]) => `${count} ${code}`);
-        return fatal(
-          config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
-          'no row is left to train on',
-          {
-            expected: 'at least one row with a label that reaches the loss',
-            actual: `${summary.rowsRead} rows read${reasons.length === 0 ? '' : `; refused: ${reasons.join(', ')}`}`,
-          },
-        );
-      },
-    ),
-  );
-
-/** A streamed dataset is read while training, so there is nothing to hold and nothing to tell yet. */
-const trainRows = (
-  dataset: Dataset,
-  setup: PrepareRowsSetup,
-  config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Pick<Prepared, 'summary'> & Partial<Pick<Prepared, 'rows'>>> =>
-  config.streaming ? TE.right({ summary: makeTally(config).summary() }) : prepareRows(dataset, setup, config);
-
-const isDataset = (value: SftSetup['evalDataset']): value is Dataset =>
-  typeof value === 'object' && (Symbol.iterator in value || Symbol.asyncIterator in value);
-
-/** Evaluation sets by name; a single one has the empty name. */
-const evalSets = ({ evalDataset }: SftSetup): Readonly<Record<string, Dataset>> =>
-  evalDataset === undefined ? {} : isDataset(evalDataset) ? { '': evalDataset } : evalDataset;
-
-const preparedSets = (
-  sets: Readonly<Record<string, Dataset>>,
-  setup: PrepareRowsSetup,
-  config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Readonly<Record<string, Prepared>>> =>
-  Object.entries(sets).reduce<TaskEither<FatalError, Readonly<Record<string, Prepared>>>>(
-    (all, [name, dataset]) =>
-      pipe(
-        all,
-        TE.flatMap((before) =>
-          pipe(
-            prepareRows(dataset, setup, config),
-            TE.map((prepared) => ({ ...before, [name]: prepared })),
-          ),
-        ),
-      ),
-    TE.right({}),
-  );
-
-/** The update rule that the options name. */
-const ruleOf = (config: SftConfig): GradientTransform => {
-  const { weightDecay, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon, momentum } = config;
-  switch (config.optim) {
-    case 'adamw_torch':
-      return adamw({ beta1, beta2, epsilon, weightDecay });
-    case 'adafactor':
-      return adafactor({ weightDecay });
-    case 'lion':
-      return lion({ beta1, beta2, weightDecay });
-    case 'sgd':
-      return sgd({ momentum, weightDecay });
-  }
-};
-
-/** Clipping, the update rule, and the schedule. */
-export const optimizerOf = (config: SftConfig, schedule: Schedule): Optimizer =>
-  chain(clipByGlobalNorm(config.maxGradNorm), ruleOf(config), scaleBy(schedule));
-
-/** What decides the updates of a run; changing any of it makes another run. */
-const decisive: ReadonlyArray<keyof SftConfig> = [
-  'perDeviceTrainBatchSize',
-  'gradientAccumulationSteps',
-  'epochRemainder',
-  'numTrainEpochs',
-  'maxSteps',
-  'seed',
-  'dataSeed',
-  'shuffle',
-  'groupByLength',
-  'streaming',
-  'shuffleBuffer',
-  'dataloaderDropLast',
-  'parity',
-  'lossMean',
-  'learningRate',
-  'lrSchedulerType',
-  'lrCycles',
-  'lrPower',
-  'lrEnd',
-  'lrTimescale',
-  'lrDecaySteps',
-  'warmupSteps',
-  'warmupRatio',
-  'optim',
-  'weightDecay',
-  'adamBeta1',
-  'adamBeta2',
-  'adamEpsilon',
-  'momentum',
-  'maxGradNorm',
-  'lossType',
-  'labelSmoothingFactor',
-  'neftuneNoiseAlpha',
-  'disableDropout',
-  'nonFinite',
-];
-
-/** A hash of the options and rows that decide a run's updates. */
-export const fingerprintOf = (
-  config: SftConfig,
-  rows: ReadonlyArray<Labelled> | undefined,
-  { trainable }: Pick<CausalLM, 'trainable'>,
-): string => {
-  const hash = createHash('sha256');
-  hash.update(JSON.stringify(decisive.map((name) => config[name] ?? null)));
-  hash.update(JSON.stringify(trainable));
-  for (const row of rows ?? []) {
-    hash.update(row.inputIds);
-    hash.update(row.labels);
-    hash.update(JSON.stringify(row.seqLengths));
-    if (row.lossWeights !== undefined) hash.update(row.lossWeights);
-  }
-  return hash.digest('hex');
 };
 
 /** How messages call a row of a micro-batch: by its number among the prepared rows. */
@@ -302,7 +131,6 @@ const writable = (dir: string): TaskEither<FatalError, void> =>
   TE.tryCatch(
     async () => {
       await mkdir(dir, { recursive: true });
-      const { access, constants } = await import('node:fs/promises');
       await access(dir, constants.W_OK);
     },
     (cause) =>
@@ -315,34 +143,6 @@ const writable = (dir: string): TaskEither<FatalError, void> =>
         },
       ),
   );
-
-const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl' } as const;
-
-const logWriter = (outputDir: string | undefined): Run['write'] => {
-  if (outputDir === undefined) return () => TE.right(undefined);
-  const open: Partial<Record<keyof typeof files, ReturnType<typeof openJsonLog>>> = {};
-  return (file, row) => {
-    const log = (open[file] ??= memoised(openJsonLog(join(outputDir, files[file]))));
-    return pipe(
-      log,
-      TE.flatMap(({ append }) => append(row)),
-    );
-  };
-};
-
-const memoised = <A>(task: TaskEither<FatalError, A>): TaskEither<FatalError, A> => {
-  let running: Promise<E.Either<FatalError, A>> | undefined;
-  return () => (running ??= task());
-};
-
-/** Cuts the logs back to the step the run begins at. */
-const cutLogs = (outputDir: string | undefined, step: number): TaskEither<FatalError, void> =>
-  outputDir === undefined
-    ? TE.right(undefined)
-    : pipe(
-        truncateLog(join(outputDir, files.log), step),
-        TE.flatMap(() => truncateLog(join(outputDir, files.evaluations), step)),
-      );
 
 const sizeOf = ({ shape }: { readonly shape: ReadonlyArray<number> }): number => shape.reduce((a, b) => a * b, 1);
 
@@ -425,14 +225,14 @@ export const begin = (
         fingerprint: fingerprintOf(config, rows, model),
         controls,
         emit,
-        write: logWriter(config.outputDir),
+        logs: runLogs(config.outputDir),
         startedAt: performance.now(),
         startStep: 0,
         startTokens: 0,
       };
       return pipe(
         resume(run),
-        TE.tap(() => cutLogs(config.outputDir, state.step)),
+        TE.tap(() => run.logs.cut(state.step)),
         TE.map(() => {
           const weights = Object.entries(state.model.weights);
           const trainable = new Set(state.model.trainable);

@@ -83,8 +83,6 @@ const startWasm: Starter = async () => {
 };
 
 const startCpu: Starter = async () => {
-  // The backend recommends tfjs-node on its first use otherwise.
-  env().set('IS_TEST', true);
   await import('@tensorflow/tfjs-backend-cpu');
   if (!(await setBackend('cpu'))) return E.left('the backend did not start');
   return E.right('plain JavaScript, one thread: for reference, not for speed');
@@ -105,6 +103,8 @@ const attempt = async (
   options: EngineOptions,
   known: Readonly<Record<EngineName, Starter>>,
 ): Promise<EngineTried> => {
+  // Otherwise the cpu backend recommends tfjs-node on its first use, whoever uses it.
+  env().set('IS_TEST', true);
   try {
     const started = await known[engine](options);
     return E.isRight(started)

@@ -37,7 +37,7 @@ const logDue = (run: Run, step: number): boolean => {
 export const logEvery =
   (run: Run): Hook =>
   (result) => {
-    const { state, emit, write } = run;
+    const { state, emit, logs } = run;
     emit({ kind: 'step', step: result });
     state.interval = addToInterval(state.interval, result);
     if (Number.isFinite(result.loss)) state.totalLoss += result.loss;
@@ -47,7 +47,7 @@ export const logEvery =
     const encoded = encodeLogRow(row);
     state.history.push(encoded);
     return pipe(
-      write('log', encoded),
+      logs.write('log', encoded),
       TE.tapIO(() => () => emit({ kind: 'log', log: row })),
     );
   };
@@ -97,9 +97,11 @@ const evaluateSet = (run: Run, name: string): TaskEither<FatalError, Evaluation>
       epoch: epochAfter(plan, state.microBatches),
       metrics: metricsOf(name, evaluated, own),
     })),
-    TE.tap((evaluation) =>
-      run.write('evaluations', { step: evaluation.step, epoch: evaluation.epoch, ...evaluation.metrics }),
-    ),
+    TE.tap(({ step, epoch, metrics }) => {
+      const row = { step, epoch, ...metrics };
+      state.history.push(row);
+      return run.logs.write('evaluations', row);
+    }),
     TE.tapIO((evaluation) => () => run.emit({ kind: 'evaluation', evaluation })),
   );
 };

@@ -136,6 +136,34 @@ export const checkVocabulary = (
         }),
       );
 
+/** Model and tokenizer, the tokenizer absent where the directory has none: rows that bring token ids need none. */
+export const loadParts = (
+  dir: string,
+  options: LoadOptions = {},
+): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
+  pipe(
+    loadTokenizer(dir),
+    TE.map((tokenizer): Partial<Pick<Loaded, 'tokenizer'>> => ({ tokenizer })),
+    TE.orElse((error) =>
+      error.code === 'E_TOKENIZER_MISSING'
+        ? TE.right<FatalError, Partial<Pick<Loaded, 'tokenizer'>>>({})
+        : TE.left(error),
+    ),
+    TE.bindTo('found'),
+    // The small files are read first: a wrong directory is told before gigabytes are loaded.
+    TE.tap(({ found: { tokenizer } }) =>
+      pipe(
+        readJson(join(dir, 'config.json')),
+        TE.flatMapEither(modelConfig),
+        TE.flatMapEither((config) =>
+          tokenizer === undefined ? E.right(undefined) : checkVocabulary({ config }, tokenizer),
+        ),
+      ),
+    ),
+    TE.bind('loaded', () => loadModel(dir, options)),
+    TE.map(({ found, loaded }) => ({ ...loaded, ...found })),
+  );
+
 /**
  * Model and tokenizer of a directory as transformers writes them.
  *
@@ -143,16 +171,9 @@ export const checkVocabulary = (
  */
 export const load = (dir: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
   pipe(
+    // Told at once, before the model is loaded for nothing.
     loadTokenizer(dir),
     TE.bindTo('tokenizer'),
-    // The small file is read first: a wrong directory is told before gigabytes are loaded.
-    TE.tap(({ tokenizer }) =>
-      pipe(
-        readJson(join(dir, 'config.json')),
-        TE.flatMapEither(modelConfig),
-        TE.flatMapEither((config) => checkVocabulary({ config }, tokenizer)),
-      ),
-    ),
-    TE.bind('loaded', () => loadModel(dir, options)),
-    TE.map(({ tokenizer, loaded }) => ({ ...loaded, tokenizer })),
+    TE.bind('parts', () => loadParts(dir, options)),
+    TE.map(({ tokenizer, parts }) => ({ ...parts, tokenizer })),
   );

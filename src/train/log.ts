@@ -1,9 +1,14 @@
-/** Logs cut back to the step of a checkpoint. */
+/** The logs of a run: lines that are added whole, and cut back to the step of a checkpoint when the run is resumed. */
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
+import { openJsonLog } from '../formats/jsonLines.js';
+import type { JsonLog } from '../formats/jsonLines.js';
 
 const failed =
   (file: string) =>
@@ -49,3 +54,48 @@ export const truncateLog =
       return absent ? E.right(undefined) : E.left(failed(file)(cause));
     }
   };
+
+const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl' } as const;
+
+export interface RunLogs {
+  /** Adds a line; does nothing where there is no output directory. */
+  readonly write: (file: keyof typeof files, row: Readonly<Record<string, unknown>>) => TaskEither<FatalError, void>;
+  /** Drops the lines of steps after `step`. */
+  readonly cut: (step: number) => TaskEither<FatalError, void>;
+  readonly close: () => Promise<void>;
+}
+
+/** The logs in an output directory. Each is opened when its first line comes. */
+export const runLogs = (outputDir: string | undefined): RunLogs => {
+  if (outputDir === undefined) {
+    return { write: () => TE.right(undefined), cut: () => TE.right(undefined), close: () => Promise.resolve() };
+  }
+  const open = new Map<string, Promise<E.Either<FatalError, JsonLog>>>();
+  const logOf =
+    (file: string): TaskEither<FatalError, JsonLog> =>
+    () => {
+      const opening = open.get(file) ?? openJsonLog(join(outputDir, file))();
+      open.set(file, opening);
+      return opening;
+    };
+  return {
+    write: (file, row) =>
+      pipe(
+        logOf(files[file]),
+        TE.flatMap(({ append }) => append(row)),
+      ),
+    cut: (step) =>
+      pipe(
+        Object.values(files),
+        TE.traverseSeqArray((file) => truncateLog(join(outputDir, file), step)),
+        TE.map(() => undefined),
+      ),
+    close: async () => {
+      for (const opening of open.values()) {
+        const log = await opening;
+        if (E.isRight(log)) await log.right.close()();
+      }
+      open.clear();
+    },
+  };
+};

@@ -10,6 +10,7 @@ import type { Rejects } from '../streams/rejects.js';
 import type { SftConfig } from './config.js';
 import type { Controls } from './controls.js';
 import type { Evaluated } from './evaluate.js';
+import type { RunLogs } from './log.js';
 import type { LogRow } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { Plan } from './plan.js';
@@ -118,8 +119,7 @@ export interface Run {
   readonly fingerprint: string;
   readonly controls: Controls;
   readonly emit: (event: RunEvent) => void;
-  /** Adds a line to a log in the output directory; does nothing where there is none. */
-  readonly write: (file: 'log' | 'evaluations', row: Readonly<Record<string, unknown>>) => TaskEither<FatalError, void>;
+  readonly logs: RunLogs;
   readonly startedAt: number;
   /** State when this process took over. */
   readonly startStep: number;

@@ -134,7 +134,13 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
           then(() => evaluateFirst(run)),
           train(run),
           then(() => finish(run)),
-        ).pipe(finalize(() => disposeState(run.state))),
+          defer(run.logs.close).pipe(ignoreElements()),
+        ).pipe(
+          finalize(() => {
+            disposeState(run.state);
+            void run.logs.close();
+          }),
+        ),
       ),
       finalize(() => events.complete()),
     );

@@ -1,0 +1,62 @@
+/** What tells runs that make the same updates from those that do not. */
+import { createHash } from 'node:crypto';
+import type { CausalLM } from '../model/causalLm.js';
+import type { Labelled } from '../records.js';
+import type { SftConfig } from './config.js';
+
+/** What decides the updates of a run; changing any of it makes another run. */
+const decisive: ReadonlyArray<keyof SftConfig> = [
+  'perDeviceTrainBatchSize',
+  'gradientAccumulationSteps',
+  'epochRemainder',
+  'numTrainEpochs',
+  'maxSteps',
+  'seed',
+  'dataSeed',
+  'shuffle',
+  'groupByLength',
+  'streaming',
+  'shuffleBuffer',
+  'dataloaderDropLast',
+  'parity',
+  'lossMean',
+  'learningRate',
+  'lrSchedulerType',
+  'lrCycles',
+  'lrPower',
+  'lrEnd',
+  'lrTimescale',
+  'lrDecaySteps',
+  'warmupSteps',
+  'warmupRatio',
+  'optim',
+  'weightDecay',
+  'adamBeta1',
+  'adamBeta2',
+  'adamEpsilon',
+  'momentum',
+  'maxGradNorm',
+  'lossType',
+  'labelSmoothingFactor',
+  'neftuneNoiseAlpha',
+  'disableDropout',
+  'nonFinite',
+];
+
+/** A hash of the options and rows that decide a run's updates. */
+export const fingerprintOf = (
+  config: SftConfig,
+  rows: ReadonlyArray<Labelled> | undefined,
+  { trainable }: Pick<CausalLM, 'trainable'>,
+): string => {
+  const hash = createHash('sha256');
+  hash.update(JSON.stringify(decisive.map((name) => config[name] ?? null)));
+  hash.update(JSON.stringify(trainable));
+  for (const row of rows ?? []) {
+    hash.update(row.inputIds);
+    hash.update(row.labels);
+    hash.update(JSON.stringify(row.seqLengths));
+    if (row.lossWeights !== undefined) hash.update(row.lossWeights);
+  }
+  return hash.digest('hex');
+};

@@ -1,0 +1,28 @@
+/** The optimizer that the options describe. */
+import { adafactor } from './adafactor.js';
+import { adamw } from './adamw.js';
+import type { SftConfig } from './config.js';
+import { lion } from './lion.js';
+import { chain, clipByGlobalNorm, scaleBy } from './optimizer.js';
+import type { GradientTransform, Optimizer } from './optimizer.js';
+import type { Schedule } from './schedule.js';
+import { sgd } from './sgd.js';
+
+/** The update rule that the options name. */
+const ruleOf = (config: SftConfig): GradientTransform => {
+  const { weightDecay, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon, momentum } = config;
+  switch (config.optim) {
+    case 'adamw_torch':
+      return adamw({ beta1, beta2, epsilon, weightDecay });
+    case 'adafactor':
+      return adafactor({ weightDecay });
+    case 'lion':
+      return lion({ beta1, beta2, weightDecay });
+    case 'sgd':
+      return sgd({ momentum, weightDecay });
+  }
+};
+
+/** Clipping, the update rule, and the schedule. */
+export const optimizerOf = (config: SftConfig, schedule: Schedule): Optimizer =>
+  chain(clipByGlobalNorm(config.maxGradNorm), ruleOf(config), scaleBy(schedule));

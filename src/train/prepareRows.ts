@@ -1,0 +1,100 @@
+/** Whole datasets made ready and held in memory. */
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { lastValueFrom, toArray } from 'rxjs';
+import { fatal, isFatal } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Labelled } from '../records.js';
+import { pull } from '../streams/pull.js';
+import { makeRejects } from '../streams/rejects.js';
+import { isParity } from './config.js';
+import type { SftConfig } from './config.js';
+import { makeTally, prepare } from './prepare.js';
+import type { PrepareSummary } from './prepare.js';
+import type { Dataset, SftSetup } from './run.js';
+
+export interface Prepared {
+  readonly rows: ReadonlyArray<Labelled>;
+  readonly summary: PrepareSummary;
+}
+
+const refused = (cause: unknown): FatalError =>
+  isFatal(cause)
+    ? cause
+    : fatal(
+        'E_PREPARE',
+        `the dataset could not be prepared: ${cause instanceof Error ? cause.message : String(cause)}`,
+        {
+          cause,
+        },
+      );
+
+export interface PrepareRowsSetup extends Pick<SftSetup, 'formattingFunc' | 'rejects'> {
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly warn?: ((warning: Warning) => void) | undefined;
+}
+
+/** A whole dataset made ready and held in memory. `E_NO_ROWS`: nothing is left to train on, with the reasons. */
+export const prepareRows = (
+  dataset: Dataset,
+  setup: PrepareRowsSetup,
+  config: SftConfig & { readonly maxLength: number },
+): TaskEither<FatalError, Prepared> =>
+  pipe(
+    TE.tryCatch(async () => {
+      const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
+      const tally = makeTally(config, rejects);
+      const rows = await lastValueFrom(pull(dataset).pipe(prepare({ ...setup, rejects, tally }, config), toArray()));
+      return { rows, summary: tally.summary() };
+    }, refused),
+    TE.filterOrElse(
+      ({ rows }) => rows.length > 0,
+      ({ summary }) => {
+        const reasons = Object.entries(summary.rejectedByReason).map(([code, count]) => `${count} ${code}`);
+        return fatal(
+          config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
+          'no row is left to train on',
+          {
+            expected: 'at least one row with a label that reaches the loss',
+            actual: `${summary.rowsRead} rows read${reasons.length === 0 ? '' : `; refused: ${reasons.join(', ')}`}`,
+          },
+        );
+      },
+    ),
+  );
+
+/** A streamed dataset is read while training, so there is nothing to hold and nothing to tell yet. */
+export const trainRows = (
+  dataset: Dataset,
+  setup: PrepareRowsSetup,
+  config: SftConfig & { readonly maxLength: number },
+): TaskEither<FatalError, Pick<Prepared, 'summary'> & Partial<Pick<Prepared, 'rows'>>> =>
+  config.streaming ? TE.right({ summary: makeTally(config).summary() }) : prepareRows(dataset, setup, config);
+
+const isDataset = (value: SftSetup['evalDataset']): value is Dataset =>
+  typeof value === 'object' && (Symbol.iterator in value || Symbol.asyncIterator in value);
+
+/** Evaluation sets by name; a single one has the empty name. */
+export const evalSets = ({ evalDataset }: SftSetup): Readonly<Record<string, Dataset>> =>
+  evalDataset === undefined ? {} : isDataset(evalDataset) ? { '': evalDataset } : evalDataset;
+
+export const preparedSets = (
+  sets: Readonly<Record<string, Dataset>>,
+  setup: PrepareRowsSetup,
+  config: SftConfig & { readonly maxLength: number },
+): TaskEither<FatalError, Readonly<Record<string, Prepared>>> =>
+  Object.entries(sets).reduce<TaskEither<FatalError, Readonly<Record<string, Prepared>>>>(
+    (all, [name, dataset]) =>
+      pipe(
+        all,
+        TE.flatMap((before) =>
+          pipe(
+            prepareRows(dataset, setup, config),
+            TE.map((prepared) => ({ ...before, [name]: prepared })),
+          ),
+        ),
+      ),
+    TE.right({}),
+  );
