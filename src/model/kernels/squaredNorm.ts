@@ -1,4 +1,4 @@
-import { addN, square, sum } from '@tensorflow/tfjs-core';
+import { addN, scalar, square, sum } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { namedOp } from './namedOp.js';
 
@@ -9,5 +9,6 @@ export const RxSquaredNorm = namedOp(
   ],
 );
 
-/** Sum of squares over all entries of all tensors (at least one), a scalar. */
-export const squaredNorm = (tensors: ReadonlyArray<Tensor>): Tensor => RxSquaredNorm.run(tensors, {})[0];
+/** Sum of squares over all entries of all tensors, a scalar. */
+export const squaredNorm = (tensors: ReadonlyArray<Tensor>): Tensor =>
+  tensors.length === 0 ? scalar(0) : RxSquaredNorm.run(tensors, {})[0];
