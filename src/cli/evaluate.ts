@@ -10,7 +10,7 @@ import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
 import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated } from '../train/evaluate.js';
-import { load } from '../train/load.js';
+import { loadParts } from '../train/load.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import type { CommandLine } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
@@ -41,7 +41,7 @@ export const evaluateCommand: CommandLine = {
     pipe(
       decodeSftFlags(command, Own),
       TE.bind('loaded', ({ own, config: { engine, threads, precision } }) =>
-        load(own.model, { engine, threads, precision, adapterDir: own.adapter }),
+        loadParts(own.model, { engine, threads, precision, adapterDir: own.adapter }),
       ),
       TE.bind('prepared', ({ own, config, loaded: { model, tokenizer, warnings } }) => {
         warnings.forEach(tellWarning(err));

@@ -7,7 +7,7 @@ import { closed, list, nonEmptyString, optional, required } from '../formats/clo
 import { openDataset } from '../formats/dataset.js';
 import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
-import { load } from '../train/load.js';
+import { loadParts } from '../train/load.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
@@ -128,7 +128,7 @@ export const sftCommand: CommandLine = {
     pipe(
       decodeSftFlags(command, Own),
       TE.bind('loaded', ({ own, config: { engine, threads, precision } }) =>
-        load(own.model, { engine, threads, precision, adapterDir: own.adapter }),
+        loadParts(own.model, { engine, threads, precision, adapterDir: own.adapter }),
       ),
       TE.flatMap(({ own, config, loaded: { model, tokenizer, engine, warnings } }) => {
         if (engine !== undefined) terminal.err.write(`engine: ${engine.reason}\n`);
