@@ -146,6 +146,27 @@ describe('back-pressure', () => {
     );
   });
 
+  it('works on no more records at once than it is told, though its source waits for nobody', async () => {
+    await fc.assert(
+      fc.asyncProperty(small(), fc.nat(30), beats(), async (concurrency, count, pace) => {
+        let working = 0;
+        let most = 0;
+        const work = async (a: number): Promise<E.Either<never, number>> => {
+          most = Math.max(most, ++working);
+          await wait(pace[a % pace.length] ?? 'now');
+          working--;
+          return E.right(a);
+        };
+        const out = await lastValueFrom(
+          from(numbers(count)).pipe(asyncMapping('work', work, { concurrency }), toArray()),
+        );
+        expect(out).toEqual(numbers(count));
+        expect(most).toBe(Math.min(concurrency, count));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
   it('keeps its bound over epochs that share a gate', async () => {
     await fc.assert(
       fc.asyncProperty(

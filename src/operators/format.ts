@@ -19,7 +19,10 @@ export interface FormatOptions {
   readonly template?: ChatTemplate | undefined;
   readonly bosToken?: string | undefined;
   readonly eosToken?: string | undefined;
-  /** Append the EOS string to rows that no template renders, unless it is there. Default true; under parity false. */
+  /**
+   * Append the EOS string to rows that no template renders, unless it is there. Default true; false under parity, and with
+   * `addGenerationPrompt`, because a prompt is not at its end.
+   */
   readonly appendEos?: boolean | undefined;
   /**
    * Whether the tokenizer adds its special tokens. Default: yes for plain rows, unless the text begins with BOS already; no for
@@ -130,7 +133,7 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
   const template = options.template ?? tokenizer?.chatTemplate;
   const bosToken = options.bosToken ?? tokenizer?.bosToken;
   const eosToken = options.eosToken ?? tokenizer?.eosToken;
-  const appendEos = options.appendEos ?? parity === undefined;
+  const appendEos = options.appendEos ?? (parity === undefined && !addGenerationPrompt);
   let warnedOfEos = false;
   const arity = formattingFunc === undefined ? undefined : arityWarning(formattingFunc);
   if (arity !== undefined) warn?.(arity);

@@ -76,6 +76,7 @@ describe('format', () => {
     expect(formatted({ kind: 'text', text: 'hi' }).row).toEqual({ text: 'hi</s>', addSpecialTokens: true });
     expect(formatted({ kind: 'text', text: 'hi</s>' }).row.text).toBe('hi</s>');
     expect(formatted({ kind: 'text', text: 'hi' }, { tokenizer, appendEos: false }).row.text).toBe('hi');
+    expect(formatted({ kind: 'text', text: 'hi' }, { tokenizer, addGenerationPrompt: true }).row.text).toBe('hi');
     expect(formatted({ kind: 'promptCompletion', prompt: 'a', completion: ' b' }).row).toEqual({
       text: 'a b</s>',
       addSpecialTokens: true,
