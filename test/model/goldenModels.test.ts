@@ -7,11 +7,11 @@ import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { generate } from '../../src/model/generate.js';
 import { adamW } from '../../src/model/kernels/adamW.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import { expectedTensors } from '../../src/model/architectures.js';
 import type { Weights } from '../../src/model/layer.js';
 import { documents, unpadded } from './batches.js';
-import { loadModel, orThrow } from './loadModel.js';
+import { engines, start } from './engines.js';
+import { loadModel } from './loadModel.js';
 
 const folder = resolve(import.meta.dirname, '..', 'golden', 'models');
 
@@ -45,7 +45,9 @@ const fingerprint = (values: ArrayLike<number>): Fingerprint => {
   };
 };
 
-describe.each(readdirSync(folder))('%s', (name) => {
+const cases = engines.flatMap((engine) => readdirSync(folder).map((name) => ({ engine, name })));
+
+describe.each(cases)('$name on $engine', ({ engine, name }) => {
   const golden = JSON.parse(readFileSync(join(folder, name, 'golden.json'), 'utf8')) as Golden;
   const packed = unpadded({
     input_ids: golden.documents.map(({ input_ids }) => input_ids),
@@ -53,7 +55,7 @@ describe.each(readdirSync(folder))('%s', (name) => {
   });
   let model: CausalLM;
   beforeAll(async () => {
-    orThrow(await prepareWasm()());
+    await start(engine);
     model = loadModel(join(folder, name));
   });
   afterAll(() => dispose(Object.values(model.weights)));
