@@ -138,6 +138,7 @@ export const sftCommand: CommandLine = {
         const run = sftTrainer(
           {
             model,
+            modelName: own.model,
             tokenizer,
             rejects,
             trainDataset: rowsOf(own.trainDataset),
