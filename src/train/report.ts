@@ -65,7 +65,7 @@ const charts = (steps: ReadonlyArray<ReportStep>): Markup => {
     title: 'Loss (nats a token)',
     series: [
       { name: 'each step', points: loss, style: 'faint' },
-      { name: 'smoothed', points: smooth(loss, 0.9) },
+      { name: 'smoothed', points: smooth(loss, 1 - 1 / Math.max(2, loss.length / 40)) },
       { name: 'evaluation', points: evalLoss, style: 'dots' },
     ],
     width: 880,

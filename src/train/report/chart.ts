@@ -89,6 +89,7 @@ export const lineChart = ({ title, series, width, height, fromZero = false }: Ch
   const axis = ticks(x0, x1, Math.max(2, Math.floor(width / 110)))
     .filter((x) => x >= x0 && x <= x1)
     .map((x) => html`<text class="tick" x="${at(px(x))}" y="${floor + 17}" text-anchor="middle">${short(x)}</text>`);
+  const axisName = html`<text class="tick" x="${margin.left - 7}" y="${floor + 17}" text-anchor="end">step</text>`;
   const lines = drawn.map(({ points: own, style = 'line', name }) =>
     style === 'dots' || own.length === 1
       ? join(
@@ -112,5 +113,5 @@ export const lineChart = ({ title, series, width, height, fromZero = false }: Ch
     drawn.length < 2
       ? nothing
       : html`<p class="legend">${join(drawn.map(({ name, style = 'line' }) => html`<span><i class="${style}"></i>${name}</span>`))}</p>`;
-  return html`<figure><figcaption>${title}</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title}">${join(grid)}${join(axis)}${join(lines)}${join(tips)}</svg>${legend}</figure>`;
+  return html`<figure><figcaption>${title}</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title}">${join(grid)}${axisName}${join(axis)}${join(lines)}${join(tips)}</svg>${legend}</figure>`;
 };
