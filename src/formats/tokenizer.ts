@@ -82,7 +82,7 @@ const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): E
   }
   const compiled = compileModel(spec.model, preTokenizer?.byteLevel === true);
   if (isLeft(compiled)) return compiled;
-  const { vocab, model, cutsBeforeMark } = compiled.right;
+  const { vocab, model } = compiled.right;
   const addedByContent = new Map(spec.addedTokens.map((token) => [token.content, token.id]));
   const tokenToId = (token: string): number | undefined => addedByContent.get(token) ?? vocab.get(token);
   const tokenOf: (string | undefined)[] = [];
@@ -94,7 +94,7 @@ const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): E
   const surround = compilePostProcessor(spec.postProcessor, tokenToId);
   const covered =
     model !== undefined && normalize !== undefined && preTokenizer !== undefined && surround !== undefined
-      ? makeEncoder({ addedTokens: spec.addedTokens, normalize, steps: preTokenizer.steps, model, cutsBeforeMark })
+      ? makeEncoder({ addedTokens: spec.addedTokens, normalize, steps: preTokenizer.steps, model })
       : undefined;
   const reference = covered === undefined ? referenceEncoder(spec) : undefined;
   if (reference !== undefined && isLeft(reference)) return reference;

@@ -1,13 +1,14 @@
 /**
- * Byte-pair encoding on ids: a numeric merge table, a cache on raw words, no token strings. Equal to the BPE model of the
- * `tokenizers` library, without dropout, suffixes and prefixes of subwords.
+ * Byte-pair encoding on ids: a numeric merge table, a table of words seen before, no token strings. Equal to the BPE model of
+ * the `tokenizers` library, without dropout, suffixes and prefixes of subwords.
  */
-import { byteOfCharacter, characterOfByte, utf8Length, writeUtf8 } from './byteAlphabet.js';
-import type { IdBuffer } from './idBuffer.js';
+import { byteOfCharacter, characterOfByte } from './byteAlphabet.js';
+import { type ByteBorders, makeByteBorders } from './byteBorders.js';
+import { type IdBuffer, pushId } from './idBuffer.js';
 import { mergeSymbols } from './mergeSymbols.js';
 import { makeMergeTable, type MergeTable } from './mergeTable.js';
-import type { TokenModel } from './tokenModel.js';
-import { makeWordCache } from './wordCache.js';
+import type { Source, TokenModel } from './tokenModel.js';
+import { makeWordTable } from './wordTable.js';
 
 export interface BpeConfig {
   readonly vocab: ReadonlyMap<string, number>;
@@ -20,133 +21,114 @@ export interface BpeConfig {
 
 /** The merge table, or the first merge whose parts or result the vocabulary lacks. */
 export const mergesOf = ({ vocab, merges }: BpeConfig): MergeTable | { readonly missing: string } => {
-  const entries: { left: number; right: number; merged: number }[] = [];
+  const parts = new Int32Array(merges.length * 3);
+  let at = 0;
   for (const [a, b] of merges) {
     const left = vocab.get(a);
     const right = vocab.get(b);
     const merged = vocab.get(a + b);
     if (left === undefined || right === undefined || merged === undefined) return { missing: `${a} ${b}` };
-    entries.push({ left, right, merged });
+    parts[at++] = left;
+    parts[at++] = right;
+    parts[at++] = merged;
   }
-  return makeMergeTable(entries);
+  return makeMergeTable(parts);
+};
+
+const largestId = (vocab: ReadonlyMap<string, number>): number => {
+  let largest = 0;
+  for (const id of vocab.values()) if (id > largest) largest = id;
+  return largest;
 };
 
 let symbols = new Int32Array(256);
-let bytes = new Uint8Array(256);
 
 const reserve = (count: number): void => {
   if (symbols.length < count) symbols = new Int32Array(count * 2);
-  if (bytes.length < count) bytes = new Uint8Array(count * 2);
 };
 
-/** Where a byte lies, as the UTF-16 range of its character: calls `sink(start, end)` for each run of `lengths` bytes. */
-const walkBytes = (
-  word: string,
-  count: number,
-  lengthOf: (index: number) => number,
-  sink: (start: number, end: number) => void,
-): void => {
-  // `unit` is the character that holds byte number `at - 1` behind `unit`'s first byte.
-  let unit = 0;
-  let unitBytes = 0;
-  let units = 0;
-  const measure = (): void => {
-    const code = word.charCodeAt(unit);
-    units = code >= 0xd800 && code <= 0xdbff ? 2 : 1;
-    unitBytes = units === 2 ? 4 : code < 0x80 ? 1 : code < 0x800 ? 2 : 3;
+/** Where a model's `encode` begins: the table of known words before the work. */
+const remembering = (
+  /** Leaves the ids in `symbols`, returns how many. */
+  work: (source: Source, from: number, to: number) => number,
+): TokenModel['encode'] => {
+  const table = makeWordTable();
+  return (source, from, to, out) => {
+    const { units } = source;
+    const hash = table.hash(units, from, to);
+    if (table.push(units, from, to, hash, out)) return;
+    const count = work(source, from, to);
+    table.store(units, from, to, hash, symbols, count);
+    for (let i = 0; i < count; i++) pushId(out, symbols[i] ?? 0);
   };
-  let inside = 0;
-  if (word.length > 0) measure();
-  for (let k = 0; k < count; k++) {
-    let left = lengthOf(k);
-    if (inside === unitBytes && unit + units < word.length) {
-      unit += units;
-      inside = 0;
-      measure();
+};
+
+const isHigh = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdbff;
+
+const codePoint = (units: Uint16Array, at: number): number => {
+  const unit = units[at] ?? 0;
+  return isHigh(unit) ? 0x10000 + ((unit - 0xd800) << 10) + ((units[at + 1] ?? 0) - 0xdc00) : unit;
+};
+
+const utf8Size = (code: number): number => (code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4);
+
+/** Calls back with each UTF-8 byte of the units. */
+const eachByte = (units: Uint16Array, from: number, to: number, take: (byte: number) => void): void => {
+  for (let i = from; i < to; i++) {
+    const code = codePoint(units, i);
+    if (code < 0x80) {
+      take(code);
+    } else if (code < 0x800) {
+      take(0xc0 | (code >> 6));
+      take(0x80 | (code & 63));
+    } else if (code < 0x10000) {
+      take(0xe0 | (code >> 12));
+      take(0x80 | ((code >> 6) & 63));
+      take(0x80 | (code & 63));
+    } else {
+      take(0xf0 | (code >> 18));
+      take(0x80 | ((code >> 12) & 63));
+      take(0x80 | ((code >> 6) & 63));
+      take(0x80 | (code & 63));
+      i++;
     }
-    const start = unit;
-    while (left > 0) {
-      if (inside === unitBytes) {
-        unit += units;
-        inside = 0;
-        if (unit >= word.length) break;
-        measure();
-      }
-      const step = Math.min(left, unitBytes - inside);
-      inside += step;
-      left -= step;
-    }
-    sink(start, Math.min(unit + units, word.length));
   }
 };
 
-/** BPE behind a `ByteLevel` pre-tokeniser: symbols are bytes. Undefined when bytes are missing that would become `unk`. */
-export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel | undefined => {
-  const { vocab, ignoreMerges, unkToken } = config;
-  const idOfByte = Int32Array.from(characterOfByte, (character) => vocab.get(character) ?? -1);
-  const complete = idOfByte.every((id) => id >= 0);
-  if (!complete && unkToken !== undefined && vocab.has(unkToken)) return undefined;
-  let largest = 0;
-  for (const id of vocab.values()) largest = Math.max(largest, id);
-  const byteLength = new Int32Array(largest + 1);
-  for (const [token, id] of vocab) byteLength[id] = token.length;
-  const cache = makeWordCache();
-
-  const mapped = (word: string): string => {
-    reserve(word.length * 3);
-    const count = writeUtf8(word, bytes);
-    let text = '';
-    for (let i = 0; i < count; i++) text += characterOfByte[bytes[i] ?? 0] ?? '';
-    return text;
-  };
-
-  const encode = (word: string, out: IdBuffer): void => {
-    if (cache.push(word, out)) return;
-    reserve(word.length * 3);
-    if (ignoreMerges) {
-      const whole = vocab.get(mapped(word));
-      if (whole !== undefined) {
-        symbols[0] = whole;
-        cache.store(word, symbols, 1);
-        out.push(whole);
-        return;
+/** Hands runs of bytes, `lengthOf(k)` for the k-th, to the sink as ranges of units: whole characters, whatever part it is. */
+const walkBytes = (
+  units: Uint16Array,
+  from: number,
+  to: number,
+  count: number,
+  lengthOf: (k: number) => number,
+  sink: (start: number, end: number) => void,
+): void => {
+  let at = from;
+  /** Bytes of the character at `at` that are handed out already. */
+  let used = 0;
+  for (let k = 0; k < count; k++) {
+    let left = lengthOf(k);
+    const start = at;
+    let end = at;
+    while (left > 0 && at < to) {
+      const code = codePoint(units, at);
+      const size = utf8Size(code);
+      const next = at + (code < 0x10000 ? 1 : 2);
+      end = next;
+      const taken = Math.min(left, size - used);
+      left -= taken;
+      used += taken;
+      if (used === size) {
+        at = next;
+        used = 0;
       }
     }
-    const count = writeUtf8(word, bytes);
-    let n = 0;
-    for (let i = 0; i < count; i++) {
-      const id = idOfByte[bytes[i] ?? 0] ?? -1;
-      // A byte that the alphabet lacks is dropped, as the library drops it.
-      if (id >= 0) symbols[n++] = id;
-    }
-    n = mergeSymbols(table, symbols, n);
-    cache.store(word, symbols, n);
-    for (let i = 0; i < n; i++) out.push(symbols[i] ?? 0);
-  };
-
-  const spans: TokenModel['spans'] = (word, ids, from, sink) => {
-    const count = ids.length() - from;
-    if (complete) {
-      walkBytes(word, count, (k) => byteLength[ids.at(from + k)] ?? 0, sink);
-      return;
-    }
-    // Dropped bytes belong to the token behind them (the last one's to the token before).
-    reserve(word.length * 3);
-    const total = writeUtf8(word, bytes);
-    let at = 0;
-    const lengths: number[] = [];
-    for (let k = 0; k < count; k++) {
-      let left = byteLength[ids.at(from + k)] ?? 0;
-      const start = at;
-      while (at < total && left > 0) if ((idOfByte[bytes[at++] ?? 0] ?? -1) >= 0) left--;
-      lengths.push((k === count - 1 ? total : at) - start);
-    }
-    walkBytes(word, count, (k) => lengths[k] ?? 0, sink);
-  };
-  return { encode, spans };
+    sink(start, end);
+  }
 };
 
-/** Every token that ends inside the byte alphabet as bytes; undefined for a token with another character. */
+/** A token of the byte alphabet as bytes; undefined for a token with another character. */
 export const bytesOfToken = (token: string): ReadonlyArray<number> | undefined => {
   const result: number[] = [];
   for (let i = 0; i < token.length; i++) {
@@ -157,125 +139,289 @@ export const bytesOfToken = (token: string): ReadonlyArray<number> | undefined =
   return result;
 };
 
+const utf8Known = new Map<number, ReadonlyArray<number>>();
+
+const utf8Of = (code: number): ReadonlyArray<number> => {
+  let known = utf8Known.get(code);
+  if (known === undefined) {
+    known = Array.from(new TextEncoder().encode(String.fromCodePoint(code)));
+    utf8Known.set(code, known);
+  }
+  return known;
+};
+
+function* tokenBytes(vocab: ReadonlyMap<string, number>): Generator<ReadonlyArray<number>> {
+  for (const token of vocab.keys()) {
+    const bytes = bytesOfToken(token);
+    if (bytes !== undefined) yield bytes;
+  }
+}
+
+/** Wide words longer than this many units are cut into parts: whole, they would hardly be seen again. */
+const shortWord = 3;
+/** So are words of any kind longer than this. */
+const longWord = 32;
+
+/** BPE behind a `ByteLevel` pre-tokeniser: symbols are bytes. Undefined when bytes are missing that would become `unk`. */
+export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel | undefined => {
+  const { vocab, ignoreMerges, unkToken } = config;
+  const idOfByte = Int32Array.from(characterOfByte, (character) => vocab.get(character) ?? -1);
+  const complete = idOfByte.every((id) => id >= 0);
+  if (!complete && unkToken !== undefined && vocab.has(unkToken)) return undefined;
+  const byteLength = new Int32Array(largestId(vocab) + 1);
+  for (const [token, id] of vocab) byteLength[id] = token.length;
+
+  let longest = 0;
+  for (const token of vocab.keys()) longest = Math.max(longest, token.length);
+
+  const wholeWord = (units: Uint16Array, from: number, to: number): number => {
+    if (to - from > longest) return -1;
+    let mapped = '';
+    eachByte(units, from, to, (byte) => {
+      mapped += characterOfByte[byte] ?? '';
+    });
+    return vocab.get(mapped) ?? -1;
+  };
+
+  const merge = (units: Uint16Array, from: number, to: number): number => {
+    reserve((to - from) * 3);
+    let count = 0;
+    let at = from;
+    // A byte that the alphabet lacks is dropped, as the library drops it.
+    for (; at < to; at++) {
+      const unit = units[at] ?? 0;
+      if (unit >= 0x80) break;
+      const id = idOfByte[unit] ?? -1;
+      if (id >= 0) symbols[count++] = id;
+    }
+    eachByte(units, at, to, (byte) => {
+      const id = idOfByte[byte] ?? -1;
+      if (id >= 0) symbols[count++] = id;
+    });
+    return mergeSymbols(table, symbols, count);
+  };
+
+  let borders: ByteBorders | undefined;
+  const bordersOf = (): ByteBorders => {
+    borders ??= makeByteBorders(tokenBytes(vocab));
+    return borders;
+  };
+  const words = makeWordTable();
+  // What is part of a longer word is never looked up whole, so with `ignore_merges` its ids may differ from the word's.
+  const parts = ignoreMerges ? makeWordTable() : words;
+
+  const encodePart = (units: Uint16Array, from: number, to: number, out: IdBuffer): void => {
+    const hash = parts.hash(units, from, to);
+    if (parts.push(units, from, to, hash, out)) return;
+    const count = merge(units, from, to);
+    parts.store(units, from, to, hash, symbols, count);
+    for (let i = 0; i < count; i++) pushId(out, symbols[i] ?? 0);
+  };
+
+  /** A word of wide characters, cut where no token reaches over the border. */
+  const encodeParts = (units: Uint16Array, from: number, to: number, out: IdBuffer): void => {
+    const { joins } = bordersOf();
+    let start = from;
+    let before: ReadonlyArray<number> = [];
+    for (let at = from; at < to; ) {
+      const after = utf8Of(codePoint(units, at));
+      if (at > start && !joins(before, after)) {
+        encodePart(units, start, at, out);
+        start = at;
+      }
+      before = after;
+      at += after.length === 4 ? 2 : 1;
+    }
+    encodePart(units, start, to, out);
+  };
+
+  const isWide = (units: Uint16Array, from: number, to: number): boolean => {
+    for (let i = from; i < to; i++) if ((units[i] ?? 0) >= 0x800) return true;
+    return false;
+  };
+
+  const encode: TokenModel['encode'] = ({ units }, from, to, out) => {
+    const hash = words.hash(units, from, to);
+    if (words.push(units, from, to, hash, out)) return;
+    const whole = ignoreMerges ? wholeWord(units, from, to) : -1;
+    if (whole >= 0) {
+      reserve(1);
+      symbols[0] = whole;
+      words.store(units, from, to, hash, symbols, 1);
+      pushId(out, whole);
+      return;
+    }
+    if (to - from > shortWord && (to - from > longWord || isWide(units, from, to))) {
+      encodeParts(units, from, to, out);
+      return;
+    }
+    const count = merge(units, from, to);
+    words.store(units, from, to, hash, symbols, count);
+    for (let i = 0; i < count; i++) pushId(out, symbols[i] ?? 0);
+  };
+
+  const spans: TokenModel['spans'] = ({ units }, from, to, out, first, sink) => {
+    const count = out.length - first;
+    const { data } = out;
+    if (complete) {
+      let ascii = 0;
+      for (let i = from; i < to; i++) ascii |= units[i] ?? 0;
+      if (ascii < 0x80) {
+        let at = from;
+        for (let k = first; k < out.length; k++) {
+          const end = at + (byteLength[data[k] ?? 0] ?? 0);
+          sink(at, end);
+          at = end;
+        }
+      } else {
+        walkBytes(units, from, to, count, (k) => byteLength[data[first + k] ?? 0] ?? 0, sink);
+      }
+      return;
+    }
+    // Dropped bytes belong to the token behind them (the last one's to the token before).
+    const kept: boolean[] = [];
+    eachByte(units, from, to, (byte) => {
+      kept.push((idOfByte[byte] ?? -1) >= 0);
+    });
+    let at = 0;
+    const lengths: number[] = [];
+    for (let k = 0; k < count; k++) {
+      let left = byteLength[data[first + k] ?? 0] ?? 0;
+      const start = at;
+      while (at < kept.length && left > 0) if (kept[at++] === true) left--;
+      lengths.push((k === count - 1 ? kept.length : at) - start);
+    }
+    walkBytes(units, from, to, count, (k) => lengths[k] ?? 0, sink);
+  };
+  return { encode, spans };
+};
+
 /** `<0x41>`, the token of a byte under byte fallback. */
 export const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
 
-const codeUnits = 0x10000;
+const pairBits = 22;
+
+/**
+ * Where a text may be cut without changing any id: between two units that stand side by side in no token, so that no merge
+ * can reach over the border. (A hashed set of pairs: a false hit only means one cut less.) Not where unknown characters
+ * could be fused over the border, and not inside a character.
+ */
+const scanByPairs = (vocab: ReadonlyMap<string, number>): NonNullable<TokenModel['scan']> => {
+  const pairs = new Uint8Array(1 << (pairBits - 3));
+  const place = (a: number, b: number): number =>
+    (Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b)) >>> (32 - pairBits);
+  for (const token of vocab.keys()) {
+    for (let i = 0; i + 1 < token.length; i++) {
+      const bit = place(token.charCodeAt(i), token.charCodeAt(i + 1));
+      pairs[bit >> 3] = (pairs[bit >> 3] ?? 0) | (1 << (bit & 7));
+    }
+  }
+  return (units, at, end) => {
+    let before = units[at] ?? 0;
+    for (let i = at + 1; i < end; i++) {
+      const unit = units[i] ?? 0;
+      const bit = place(before, unit);
+      if (((pairs[bit >> 3] ?? 0) & (1 << (bit & 7))) === 0 && !isHigh(before)) return i;
+      before = unit;
+    }
+    return end;
+  };
+};
 
 /** BPE on characters, SentencePiece style: unknown characters become byte tokens, or `unk`, or nothing. */
 export const characterBpe = (config: BpeConfig, table: MergeTable): TokenModel => {
   const { vocab, unkToken, fuseUnk, byteFallback, ignoreMerges } = config;
   const unk = unkToken === undefined ? -1 : (vocab.get(unkToken) ?? -1);
-  const idOfUnit = new Int32Array(codeUnits).fill(-1);
+  const largest = largestId(vocab);
+  const idOfUnit = new Int32Array(0x10000).fill(-1);
   const idOfAstral = new Map<number, number>();
-  const idOfByte = Int32Array.from({ length: 256 }, (_, byte) =>
-    byteFallback ? (vocab.get(byteToken(byte)) ?? -1) : -1,
-  );
-  let largest = 0;
-  for (const id of vocab.values()) largest = Math.max(largest, id);
   const unitLength = new Int32Array(largest + 1);
   for (const [token, id] of vocab) {
     unitLength[id] = token.length;
     const code = token.codePointAt(0) ?? 0;
     if (token.length === 1) idOfUnit[code] = id;
-    else if (token.length === 2 && code >= codeUnits) idOfAstral.set(code, id);
+    else if (token.length === 2 && code >= 0x10000) idOfAstral.set(code, id);
   }
+  const idOfByte = Int32Array.from({ length: 256 }, (_, byte) =>
+    byteFallback ? (vocab.get(byteToken(byte)) ?? -1) : -1,
+  );
+  const everyByte = idOfByte.every((id) => id >= 0);
   const isByte = new Uint8Array(largest + 1);
   for (const id of idOfByte) if (id >= 0) isByte[id] = 1;
-  const idOf = (code: number): number => (code < codeUnits ? (idOfUnit[code] ?? -1) : (idOfAstral.get(code) ?? -1));
-  const scratch = new Uint8Array(4);
-  /** How many bytes the fallback gives the character; 0 when one of them has no token. Their ids are in `fallbackIds`. */
-  const fallbackIds = new Int32Array(4);
-  const fallback = (character: string): number => {
-    if (!byteFallback) return 0;
-    const count = writeUtf8(character, scratch);
-    for (let i = 0; i < count; i++) {
-      const id = idOfByte[scratch[i] ?? 0] ?? -1;
-      if (id < 0) return 0;
-      fallbackIds[i] = id;
-    }
-    return count;
+  const idOf = (code: number): number => (code < 0x10000 ? (idOfUnit[code] ?? -1) : (idOfAstral.get(code) ?? -1));
+  const widthOf = (code: number): number => (code < 0x10000 ? 1 : 2);
+  const fallsBack = (units: Uint16Array, at: number, width: number): boolean => {
+    if (!byteFallback) return false;
+    let all = true;
+    eachByte(units, at, at + width, (byte) => {
+      all &&= (idOfByte[byte] ?? -1) >= 0;
+    });
+    return all;
   };
-  const cache = makeWordCache();
 
-  const encode = (word: string, out: IdBuffer): void => {
-    if (cache.push(word, out)) return;
+  const encode = remembering(({ text, units }, from, to) => {
+    reserve((to - from) * 4);
     if (ignoreMerges) {
-      const whole = vocab.get(word);
+      const whole = vocab.get(text.slice(from, to));
       if (whole !== undefined) {
-        reserve(1);
         symbols[0] = whole;
-        cache.store(word, symbols, 1);
-        out.push(whole);
-        return;
+        return 1;
       }
     }
-    reserve(word.length * 4);
-    let n = 0;
+    let count = 0;
     let afterUnknown = false;
-    for (let i = 0; i < word.length; i++) {
-      const code = word.codePointAt(i) ?? 0;
+    for (let i = from; i < to; ) {
+      const code = codePoint(units, i);
+      const width = widthOf(code);
       const id = idOf(code);
-      const units = code < codeUnits ? 1 : 2;
       if (id >= 0) {
-        symbols[n++] = id;
+        symbols[count++] = id;
         afterUnknown = false;
-      } else {
-        const count = fallback(word.slice(i, i + units));
-        for (let k = 0; k < count; k++) symbols[n++] = fallbackIds[k] ?? 0;
-        if (count === 0 && unk >= 0 && !(afterUnknown && fuseUnk)) symbols[n++] = unk;
-        afterUnknown = count === 0 && unk >= 0;
+      } else if (fallsBack(units, i, width)) {
+        eachByte(units, i, i + width, (byte) => {
+          symbols[count++] = idOfByte[byte] ?? 0;
+        });
+        afterUnknown = false;
+      } else if (unk >= 0) {
+        if (!(afterUnknown && fuseUnk)) symbols[count++] = unk;
+        afterUnknown = true;
       }
-      i += units - 1;
+      i += width;
     }
-    n = mergeSymbols(table, symbols, n);
-    cache.store(word, symbols, n);
-    for (let i = 0; i < n; i++) out.push(symbols[i] ?? 0);
-  };
+    return mergeSymbols(table, symbols, count);
+  });
 
-  const unitsAt = (word: string, i: number): number => ((word.codePointAt(i) ?? 0) < codeUnits ? 1 : 2);
-  const unknownAt = (word: string, i: number): boolean =>
-    i < word.length && idOf(word.codePointAt(i) ?? 0) < 0 && fallback(word.slice(i, i + unitsAt(word, i))) === 0;
-
-  const spans: TokenModel['spans'] = (word, ids, from, sink) => {
-    const count = ids.length() - from;
-    let at = 0;
+  const spans: TokenModel['spans'] = ({ units }, from, to, out, first, sink) => {
+    const unknownAt = (at: number): boolean => {
+      if (at >= to) return false;
+      const code = codePoint(units, at);
+      return idOf(code) < 0 && !fallsBack(units, at, widthOf(code));
+    };
+    let at = from;
     let bytesDone = 0;
-    for (let k = 0; k < count; k++) {
-      const id = ids.at(from + k);
-      // Without an unk token, unknown characters leave no id; they belong to the next token.
+    for (let k = first; k < out.length; k++) {
+      const id = out.data[k] ?? 0;
+      const last = k === out.length - 1;
       const start = at;
-      if (unk < 0) while (unknownAt(word, at)) at += unitsAt(word, at);
-      if (isByte[id] === 1 && idOf(word.codePointAt(at) ?? 0) < 0) {
-        const units = unitsAt(word, at);
-        sink(start, at + units);
-        if (++bytesDone === utf8Length(word.slice(at, at + units))) {
-          at += units;
+      // Without an unk token, unknown characters leave no id; they belong to the next token.
+      if (unk < 0) while (unknownAt(at)) at += widthOf(codePoint(units, at));
+      const code = at < to ? codePoint(units, at) : 0;
+      if (isByte[id] === 1 && idOf(code) < 0) {
+        const end = at + widthOf(code);
+        if (++bytesDone === utf8Size(code)) {
+          at = end;
           bytesDone = 0;
         }
-      } else if (id === unk && unknownAt(word, at)) {
-        do at += unitsAt(word, at);
-        while (fuseUnk && unknownAt(word, at));
+        sink(start, last && unk < 0 ? to : end);
+      } else if (id === unk && unknownAt(at)) {
+        do at += widthOf(codePoint(units, at));
+        while (fuseUnk && unknownAt(at));
         sink(start, at);
       } else {
         at += unitLength[id] ?? 0;
-        sink(start, k === count - 1 ? word.length : at);
+        sink(start, last && unk < 0 ? to : at);
       }
     }
   };
-  return { encode, spans };
-};
-
-/**
- * Whether a text may be cut before each `mark` that follows another character without changing any id: no entry of the
- * vocabulary holds the mark behind another character, so no merge reaches over such a border, and the mark itself is known.
- */
-export const cutsBefore = (mark: string, { vocab, ignoreMerges, unkToken }: BpeConfig): boolean => {
-  if (ignoreMerges || !vocab.has(mark)) return false;
-  for (const token of vocab.keys()) {
-    const at = token.lastIndexOf(mark);
-    if (at <= 0 || token === unkToken) continue;
-    for (let i = 0; i < at; i++) if (token[i] !== mark && token[i + 1] === mark) return false;
-  }
-  return true;
+  return { encode, spans, ...(everyByte && !ignoreMerges ? { scan: scanByPairs(vocab) } : {}) };
 };

@@ -1,17 +1,16 @@
 /** Text → ids and offsets: added tokens, normaliser, pre-tokeniser, model. */
 import { type Aligned, endOf, sliceAligned, startOf, verbatim } from './aligned.js';
 import { type AddedToken, splitters } from './addedTokens.js';
-import { makeIdBuffer } from './idBuffer.js';
+import { makeIdBuffer, pushId, takeIds } from './idBuffer.js';
 import type { Normalize } from './normalizer.js';
-import type { Pieces, Step } from './preTokenizer.js';
-import type { TokenModel } from './tokenModel.js';
+import type { Step } from './preTokenizer.js';
+import type { Source, TokenModel } from './tokenModel.js';
 
 export interface EncoderParts {
   readonly addedTokens: ReadonlyArray<AddedToken>;
   readonly normalize: Normalize;
   readonly steps: ReadonlyArray<Step>;
   readonly model: TokenModel;
-  readonly cutsBeforeMark: boolean;
 }
 
 export interface Encoder {
@@ -20,58 +19,85 @@ export interface Encoder {
   readonly idsWithOffsets: (text: string) => { readonly ids: Int32Array; readonly offsets: Int32Array };
 }
 
-const beforeMark = /\u2581*[^\u2581]+|\u2581+/g;
-
-export const makeEncoder = ({ addedTokens, normalize, steps, model, cutsBeforeMark }: EncoderParts): Encoder => {
+export const makeEncoder = ({ addedTokens, normalize, steps, model }: EncoderParts): Encoder => {
   const added = splitters(addedTokens, normalize);
   const out = makeIdBuffer();
   const offsets = makeIdBuffer();
-  const cuts: ReadonlyArray<Step> = cutsBeforeMark
-    ? [...steps, { kind: 'cut', cut: (text): Pieces => ({ words: text.match(beforeMark) ?? [] }) }]
-    : steps;
-  const last = cuts.length - 1;
+  const { scan: modelScan } = model;
+  let units = new Uint16Array(4096);
 
-  const word = (aligned: Aligned, text: string, start: number): void => {
-    const from = out.length();
-    model.encode(text, out);
+  const sourceOf = (text: string): Source => {
+    if (units.length < text.length) units = new Uint16Array(text.length * 2);
+    for (let i = 0; i < text.length; i++) units[i] = text.charCodeAt(i);
+    return { text, units };
+  };
+
+  const word = (aligned: Aligned, source: Source, from: number, to: number): void => {
+    const first = out.length;
+    model.encode(source, from, to, out);
     if (!aligned.tracked) return;
-    model.spans(text, out, from, (a, b) => {
-      offsets.push(startOf(aligned, start + a));
-      offsets.push(endOf(aligned, start + Math.max(a, b - 1)));
+    model.spans(source, from, to, out, first, (start, end) => {
+      pushId(offsets, startOf(aligned, start));
+      pushId(offsets, endOf(aligned, Math.max(start, end - 1)));
     });
   };
 
+  /** One pre-token, cut further where the model says that this changes nothing. */
+  const piece = (aligned: Aligned, source: Source, from: number, to: number): void => {
+    if (modelScan === undefined) {
+      word(aligned, source, from, to);
+      return;
+    }
+    for (let at = from; at < to; ) {
+      const end = modelScan(source.units, at, to);
+      word(aligned, source, at, end);
+      at = end;
+    }
+  };
+
   const run = (aligned: Aligned, index: number): void => {
-    if (aligned.text === '') return;
-    const step = cuts[index];
+    const { text } = aligned;
+    if (text === '') return;
+    const step = steps[index];
     if (step === undefined) {
-      word(aligned, aligned.text, 0);
+      piece(aligned, sourceOf(text), 0, text.length);
       return;
     }
     if (step.kind === 'edit') {
       run(step.edit(aligned), index + 1);
       return;
     }
-    const { words, starts } = step.cut(aligned.text);
-    let at = 0;
-    for (let i = 0; i < words.length; i++) {
-      const piece = words[i] ?? '';
-      if (starts !== undefined) at = starts[i] ?? 0;
-      if (index === last) word(aligned, piece, at);
-      else run(sliceAligned(aligned, at, at + piece.length), index + 1);
-      at += piece.length;
+    const last = index === steps.length - 1;
+    if (last && step.scan !== undefined) {
+      const source = sourceOf(text);
+      for (let at = 0; at < text.length; ) {
+        const end = step.scan(source.units, at, text.length);
+        piece(aligned, source, at, end);
+        at = end;
+      }
+      return;
     }
+    const { words, starts } = step.cut(text);
+    const source = last ? sourceOf(text) : undefined;
+    let at = 0;
+    words.forEach((one, i) => {
+      if (starts !== undefined) at = starts[i] ?? 0;
+      const end = at + one.length;
+      if (source !== undefined) piece(aligned, source, at, end);
+      else run(sliceAligned(aligned, at, end), index + 1);
+      at = end;
+    });
   };
 
   const encode = (text: string, tracked: boolean): void => {
-    out.clear();
-    offsets.clear();
+    out.length = 0;
+    offsets.length = 0;
     for (const stretch of added.raw(text)) {
       if (stretch.id !== undefined) {
-        out.push(stretch.id);
+        pushId(out, stretch.id);
         if (tracked) {
-          offsets.push(stretch.start);
-          offsets.push(stretch.end);
+          pushId(offsets, stretch.start);
+          pushId(offsets, stretch.end);
         }
         continue;
       }
@@ -81,10 +107,10 @@ export const makeEncoder = ({ addedTokens, normalize, steps, model, cutsBeforeMa
           run(sliceAligned(section, inner.start, inner.end), 0);
           continue;
         }
-        out.push(inner.id);
+        pushId(out, inner.id);
         if (tracked) {
-          offsets.push(startOf(section, inner.start));
-          offsets.push(endOf(section, inner.end - 1));
+          pushId(offsets, startOf(section, inner.start));
+          pushId(offsets, endOf(section, inner.end - 1));
         }
       }
     }
@@ -93,11 +119,11 @@ export const makeEncoder = ({ addedTokens, normalize, steps, model, cutsBeforeMa
   return {
     ids: (text) => {
       encode(text, false);
-      return out.take();
+      return takeIds(out);
     },
     idsWithOffsets: (text) => {
       encode(text, true);
-      return { ids: out.take(), offsets: offsets.take() };
+      return { ids: takeIds(out), offsets: takeIds(offsets) };
     },
   };
 };

@@ -11,14 +11,16 @@ const hash = (left: number, right: number): number => {
   return h ^ (h >>> 15);
 };
 
-export const makeMergeTable = (
-  merges: ReadonlyArray<{ readonly left: number; readonly right: number; readonly merged: number }>,
-): MergeTable => {
+/** `merges` holds left, right and merged id of each, in order of rank. */
+export const makeMergeTable = (merges: Int32Array): MergeTable => {
+  const count = merges.length / 3;
   let size = 16;
-  while (size < merges.length * 2) size *= 2;
+  while (size < count * 2) size *= 2;
   const slots = new Int32Array(size * 4);
   const mask = size - 1;
-  merges.forEach(({ left, right, merged }, rank) => {
+  for (let rank = 0; rank < count; rank++) {
+    const left = merges[rank * 3] ?? 0;
+    const right = merges[rank * 3 + 1] ?? 0;
     let slot = hash(left, right) & mask;
     while (slots[slot * 4] !== 0 && !(slots[slot * 4] === left + 1 && slots[slot * 4 + 1] === right)) {
       slot = (slot + 1) & mask;
@@ -27,8 +29,8 @@ export const makeMergeTable = (
     slots[slot * 4] = left + 1;
     slots[slot * 4 + 1] = right;
     slots[slot * 4 + 2] = rank;
-    slots[slot * 4 + 3] = merged;
-  });
+    slots[slot * 4 + 3] = merges[rank * 3 + 2] ?? 0;
+  }
   return { slots, mask };
 };
 

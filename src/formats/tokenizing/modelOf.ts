@@ -1,7 +1,7 @@
 /** The `model` part of tokenizer.json → vocabulary and token model. */
 import { type Either, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
-import { type BpeConfig, byteLevelBpe, characterBpe, cutsBefore, mergesOf } from './bpe.js';
+import { type BpeConfig, byteLevelBpe, characterBpe, mergesOf } from './bpe.js';
 import type { TokenModel } from './tokenModel.js';
 import { unigram } from './unigram.js';
 import { wordPiece } from './wordPiece.js';
@@ -10,8 +10,6 @@ export interface CompiledModel {
   readonly vocab: ReadonlyMap<string, number>;
   /** Undefined when this model is not covered exactly. */
   readonly model: TokenModel | undefined;
-  /** Cut before each ▁ behind another character: changes no id, and makes the cache work. */
-  readonly cutsBeforeMark: boolean;
 }
 
 const invalid = (message: string, hint?: string): FatalError =>
@@ -68,13 +66,12 @@ const bpeModel = (fields: Readonly<Record<string, unknown>>, byteLevel: boolean)
   };
   const affix = optionalText(fields['continuing_subword_prefix']) ?? '';
   const suffix = optionalText(fields['end_of_word_suffix']) ?? '';
-  if (affix !== '' || suffix !== '') return right({ vocab, model: undefined, cutsBeforeMark: false });
+  if (affix !== '' || suffix !== '') return right({ vocab, model: undefined });
   const table = mergesOf(config);
   if ('missing' in table) return left(invalid(`the merge "${table.missing}" uses a token that the vocabulary lacks`));
   return right({
     vocab,
     model: byteLevel ? byteLevelBpe(config, table) : characterBpe(config, table),
-    cutsBeforeMark: !byteLevel && cutsBefore('\u2581', config),
   });
 };
 
@@ -98,7 +95,6 @@ const unigramModel = (fields: Readonly<Record<string, unknown>>): Either<FatalEr
       ...(typeof unkId === 'number' ? { unkId } : {}),
       byteFallback: fields['byte_fallback'] === true,
     }),
-    cutsBeforeMark: false,
   });
 };
 
@@ -114,7 +110,6 @@ const wordPieceModel = (fields: Readonly<Record<string, unknown>>): Either<Fatal
       prefix: optionalText(fields['continuing_subword_prefix']) ?? '##',
       longest: typeof longest === 'number' ? longest : 100,
     }),
-    cutsBeforeMark: false,
   });
 };
 

@@ -1,5 +1,5 @@
 /** Normalisers of tokenizer.json over aligned text, as the `tokenizers` library defines them. */
-import { type Aligned, applyEdits, type Edit } from './aligned.js';
+import { type Aligned, applyEdits, type Edit, prepend, respell } from './aligned.js';
 import { compilePattern } from './pattern.js';
 
 export type Normalize = (aligned: Aligned) => Aligned;
@@ -16,7 +16,7 @@ const unicodeForm =
     const { text } = aligned;
     const normalized = text.normalize(form);
     if (normalized === text) return aligned;
-    if (!aligned.tracked) return { ...aligned, text: normalized };
+    if (!aligned.tracked) return respell(aligned, normalized);
     const edits: Edit[] = [];
     let rebuilt = '';
     for (const match of text.matchAll(cluster)) {
@@ -32,7 +32,7 @@ const replacing = (pattern: RegExp, replacement: (match: string) => string): Nor
   const anywhere = new RegExp(pattern.source, pattern.flags.replace('g', ''));
   return (aligned) => {
     if (!anywhere.test(aligned.text)) return aligned;
-    if (!aligned.tracked) return { ...aligned, text: aligned.text.replace(pattern, replacement) };
+    if (!aligned.tracked) return respell(aligned, aligned.text.replace(pattern, replacement));
     const edits: Edit[] = [];
     for (const match of aligned.text.matchAll(pattern)) {
       const text = replacement(match[0]);
@@ -79,11 +79,18 @@ export const compileNormalizer = (config: unknown): Normalize | undefined => {
     case 'Prepend': {
       const prefix = field(config, 'prepend');
       if (typeof prefix !== 'string') return undefined;
-      return (aligned) => (aligned.text === '' ? aligned : applyEdits(aligned, [{ from: 0, to: 0, text: prefix }]));
+      return (aligned) => prepend(aligned, prefix);
     }
     case 'Replace': {
-      const pattern = compilePattern(field(config, 'pattern'));
+      const wanted = field(config, 'pattern');
       const content = field(config, 'content');
+      const literal = (wanted as { readonly String?: unknown } | null | undefined)?.String;
+      // One unit for one unit moves nothing: the commonest case (blanks become ▁) costs no bookkeeping.
+      if (typeof literal === 'string' && literal.length === 1 && typeof content === 'string' && content.length === 1) {
+        return (aligned) =>
+          aligned.text.includes(literal) ? respell(aligned, aligned.text.replaceAll(literal, content)) : aligned;
+      }
+      const pattern = compilePattern(wanted);
       return pattern === undefined || typeof content !== 'string' ? undefined : replacing(pattern, () => content);
     }
     case 'Lowercase':

@@ -1,6 +1,7 @@
 /** Pre-tokenisers of tokenizer.json as steps that edit a text or cut it, as the `tokenizers` library defines them. */
-import { type Aligned, applyEdits, type Edit } from './aligned.js';
+import { type Aligned, applyEdits, type Edit, prepend, respell } from './aligned.js';
 import { compilePattern } from './pattern.js';
+import { type Scan, scanGpt2, scannerOf } from './scan.js';
 
 /** Non-empty pieces of a text. Without `starts` they lie end to end and make up the whole text. */
 export interface Pieces {
@@ -10,7 +11,12 @@ export interface Pieces {
 
 export type Step =
   | { readonly kind: 'edit'; readonly edit: (aligned: Aligned) => Aligned }
-  | { readonly kind: 'cut'; readonly cut: (text: string) => Pieces };
+  | {
+      readonly kind: 'cut';
+      readonly cut: (text: string) => Pieces;
+      /** The same pieces one by one, for the patterns that have a scanner. */
+      readonly scan?: Scan;
+    };
 
 export interface PreTokenizer {
   readonly steps: ReadonlyArray<Step>;
@@ -74,11 +80,12 @@ const pieces = (text: string, pattern: RegExp, behavior: Behavior, invert: boole
   return behavior === 'Removed' ? { words, starts: spans.map(({ from }) => from) } : { words };
 };
 
-const cutBy = (pattern: RegExp, behavior: Behavior, invert = false): Step => {
+const cutBy = (pattern: RegExp, behavior: Behavior, invert = false, scan?: Scan): Step => {
   if (behavior !== 'Isolated') return { kind: 'cut', cut: (text) => pieces(text, pattern, behavior, invert) };
   // Most split patterns match everything: then their matches are the pieces, which is several times faster to get.
   return {
     kind: 'cut',
+    ...(scan === undefined ? {} : { scan }),
     cut: (text) => {
       const words = text.match(pattern);
       if (words !== null) {
@@ -99,16 +106,13 @@ const gpt2Pattern = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\
 
 const replaceAll = (aligned: Aligned, from: string, to: string): Aligned => {
   if (from === to || !aligned.text.includes(from)) return aligned;
-  if (!aligned.tracked) return { ...aligned, text: aligned.text.replaceAll(from, to) };
+  if (!aligned.tracked || to.length === from.length) return respell(aligned, aligned.text.replaceAll(from, to));
   const edits: Edit[] = [];
   for (let i = aligned.text.indexOf(from); i >= 0; i = aligned.text.indexOf(from, i + from.length)) {
     edits.push({ from: i, to: i + from.length, text: to });
   }
   return applyEdits(aligned, edits);
 };
-
-const prepend = (aligned: Aligned, prefix: string): Aligned =>
-  aligned.text === '' ? aligned : applyEdits(aligned, [{ from: 0, to: 0, text: prefix }]);
 
 const escapeInClass = (character: string): string => character.replace(/[\\\]^-]/g, '\\$&');
 
@@ -188,7 +192,7 @@ export const compilePreTokenizer = (config: unknown): PreTokenizer | Refused | u
       if (fields['use_regex'] !== false) {
         const pattern = compilePattern({ Regex: gpt2Pattern });
         if (pattern === undefined) return undefined;
-        steps.push(cutBy(pattern, 'Isolated'));
+        steps.push(cutBy(pattern, 'Isolated', false, scanGpt2));
       }
       return { steps, byteLevel: true };
     }
@@ -199,7 +203,9 @@ export const compilePreTokenizer = (config: unknown): PreTokenizer | Refused | u
       }
       const pattern = compilePattern(fields['pattern']);
       if (pattern === undefined || behavior === undefined) return undefined;
-      return { steps: [cutBy(pattern, behavior, fields['invert'] === true)], byteLevel: false };
+      const source = (fields['pattern'] as { readonly Regex?: unknown }).Regex;
+      const scan = typeof source === 'string' ? scannerOf(source) : undefined;
+      return { steps: [cutBy(pattern, behavior, fields['invert'] === true, scan)], byteLevel: false };
     }
     case 'UnicodeScripts':
       return { refused: 'UnicodeScripts' };

@@ -3,7 +3,7 @@
  * scores the earliest start wins, runs of unknown characters are one token.
  */
 import { byteToken } from './bpe.js';
-import { utf8Length, writeUtf8 } from './byteAlphabet.js';
+import { pushId } from './idBuffer.js';
 import type { TokenModel } from './tokenModel.js';
 
 export interface UnigramConfig {
@@ -25,6 +25,7 @@ interface Path {
 }
 
 const unknownPenalty = 10;
+const encoder = new TextEncoder();
 const cacheCapacity = 1 << 16;
 const longestCached = 256;
 
@@ -100,8 +101,7 @@ export const unigram = ({ vocab, unkId, byteFallback }: UnigramConfig): TokenMod
         if (known !== undefined) {
           tokens = [known];
         } else if (byteFallback) {
-          const bytes = new Uint8Array(utf8Length(text));
-          writeUtf8(text, bytes);
+          const bytes = encoder.encode(text);
           const fallback = Array.from(bytes, (byte) => byteIds[byte]).filter((byte) => byte !== undefined);
           if (fallback.length === bytes.length) tokens = fallback;
         }
@@ -127,13 +127,13 @@ export const unigram = ({ vocab, unkId, byteFallback }: UnigramConfig): TokenMod
     return path;
   };
   return {
-    encode: (word, out) => {
-      out.pushAll(pathOf(word).ids);
+    encode: ({ text }, from, to, out) => {
+      for (const id of pathOf(text.slice(from, to)).ids) pushId(out, id);
     },
-    spans: (word, _ids, _from, sink) => {
-      const { starts, ends } = pathOf(word);
+    spans: ({ text }, from, to, _out, _first, sink) => {
+      const { starts, ends } = pathOf(text.slice(from, to));
       starts.forEach((start, i) => {
-        sink(start, ends[i] ?? 0);
+        sink(from + start, from + (ends[i] ?? 0));
       });
     },
   };

@@ -1,4 +1,5 @@
 /** WordPiece: the longest piece of the vocabulary again and again; a word that does not divide so is one `unk`. */
+import { pushId } from './idBuffer.js';
 import type { TokenModel } from './tokenModel.js';
 
 export interface WordPieceConfig {
@@ -36,11 +37,11 @@ export const wordPiece = ({ vocab, unkToken, prefix, longest }: WordPieceConfig)
     return result;
   };
   return {
-    encode: (word, out) => {
-      for (const [id] of divide(word)) out.push(id);
+    encode: ({ text }, from, to, out) => {
+      for (const [id] of divide(text.slice(from, to))) pushId(out, id);
     },
-    spans: (word, _ids, _from, sink) => {
-      for (const [, start, end] of divide(word)) sink(start, end);
+    spans: ({ text }, from, to, _out, _first, sink) => {
+      for (const [, start, end] of divide(text.slice(from, to))) sink(from + start, from + end);
     },
   };
 };
