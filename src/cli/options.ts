@@ -8,16 +8,22 @@ import { kebab } from './names.js';
 export interface Given {
   readonly flags: Readonly<Record<string, unknown>>;
   readonly file?: ConfigFile;
+  /** Other names of options. */
+  readonly aliases?: Readonly<Record<string, string>>;
 }
 
 /** What was given, a flag before the file. */
 export const merged = ({ flags, file }: Given): Readonly<Record<string, unknown>> => ({ ...file?.options, ...flags });
 
 /** Names an option as the caller wrote it: as a flag, or as a line of the configuration file. */
-const asWritten = ({ flags, file }: Given, error: FatalError): FatalError => {
+const asWritten = ({ flags, file, aliases = {} }: Given, error: FatalError): FatalError => {
   const { field, ...details } = error.details;
   if (field === undefined || error.kind !== 'usage') return error;
-  const [option = field, ...inner] = field.split('.');
+  const [named = field, ...inner] = field.split('.');
+  const given = (name: string): boolean => Object.hasOwn(flags, name) || file?.lines.has(name) === true;
+  const option = given(named)
+    ? named
+    : (Object.keys(aliases).find((alias) => aliases[alias] === named && given(alias)) ?? named);
   const line = file?.lines.get(option);
   const place =
     file !== undefined && line !== undefined && !Object.hasOwn(flags, option)

@@ -65,7 +65,7 @@ export const decodeSftFlags = <F extends Fields>(
   const isOwn = ([name]: readonly [string, unknown]): boolean => Object.hasOwn(own.fields, name);
   return pipe(
     typeof path === 'string' ? readConfig(path) : TE.right<FatalError, ConfigFile | undefined>(undefined),
-    TE.map((file): Given => (file === undefined ? { flags } : { flags, file })),
+    TE.map((file): Given => ({ flags, aliases: sftAliases, ...(file === undefined ? {} : { file }) })),
     TE.flatMapEither((given) =>
       decodeGiven(given, (options) => {
         const all = Object.entries(options);
