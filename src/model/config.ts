@@ -77,15 +77,22 @@ const isUnion = (entry: t.ContextEntry | undefined): boolean =>
 const isIntersection = (entry: t.ContextEntry | undefined): boolean =>
   entry !== undefined && '_tag' in entry.type && entry.type._tag === 'IntersectionType';
 
-/** The field that was wrong: of a union of alternatives, the field itself and not its alternatives. */
+/** The field that was wrong, the innermost one found; alternatives of a union are no fields. */
 const wrongField = (
-  context: t.Context,
+  errors: t.Errors,
 ): { readonly field: string; readonly expected: string; readonly actual: unknown } => {
-  const union = context.findIndex(isUnion);
-  const upTo = union === -1 ? context : context.slice(0, union + 1);
-  const path = upTo.filter((entry, i) => entry.key !== '' && !isIntersection(upTo[i - 1])).map(({ key }) => key);
-  const last = upTo[upTo.length - 1];
-  return { field: path.join('.'), expected: last?.type.name ?? '', actual: last?.actual };
+  const fields = errors
+    .map(({ context }) => context.filter((_, i) => !isUnion(context[i - 1]) && !isIntersection(context[i - 1])))
+    .reduce((deepest, path) => (path.length > deepest.length ? path : deepest), []);
+  const last = fields[fields.length - 1];
+  return {
+    field: fields
+      .map(({ key }) => key)
+      .filter((key) => key !== '')
+      .join('.'),
+    expected: last?.type.name ?? '',
+    actual: last?.actual,
+  };
 };
 
 /** Fields of config.json by their codecs, or `E_MODEL_CONFIG` with the field, what it should be and what it is. */
@@ -95,8 +102,7 @@ export const decodeFields =
     pipe(
       codec.decode(raw),
       E.mapLeft((errors) => {
-        const [first] = errors;
-        const { field, expected, actual } = wrongField(first?.context ?? []);
+        const { field, expected, actual } = wrongField(errors);
         const missing = actual === undefined;
         return fatal('E_MODEL_CONFIG', `config.json ${missing ? 'lacks' : 'has a wrong'} "${field}"`, {
           field,

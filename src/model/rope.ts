@@ -40,22 +40,25 @@ export type RopeScaling =
       readonly truncate: boolean;
     };
 
-const scalingFields = t.type({
-  rope_theta: optional(positive),
-  partial_rotary_factor: optional(positive),
-  rope_type: optional(t.string),
-  type: optional(t.string),
-  factor: optional(positive),
-  low_freq_factor: optional(positive),
-  high_freq_factor: optional(positive),
-  original_max_position_embeddings: optional(positiveInteger),
-  attention_factor: optional(positive),
-  mscale: optional(positive),
-  mscale_all_dim: optional(positive),
-  beta_fast: optional(positive),
-  beta_slow: optional(positive),
-  truncate: optional(boolean),
-});
+const scalingFields = t.type(
+  {
+    rope_theta: optional(positive),
+    partial_rotary_factor: optional(positive),
+    rope_type: optional(t.string),
+    type: optional(t.string),
+    factor: optional(positive),
+    low_freq_factor: optional(positive),
+    high_freq_factor: optional(positive),
+    original_max_position_embeddings: optional(positiveInteger),
+    attention_factor: optional(positive),
+    mscale: optional(positive),
+    mscale_all_dim: optional(positive),
+    beta_fast: optional(positive),
+    beta_slow: optional(positive),
+    truncate: optional(boolean),
+  },
+  'an object',
+);
 type ScalingFields = t.TypeOf<typeof scalingFields>;
 
 const kinds = ['default', 'linear', 'dynamic', 'llama3', 'yarn'];

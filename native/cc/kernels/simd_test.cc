@@ -49,6 +49,7 @@ void special(const char* name, V f, float x, float want) {
 int main() {
   const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
   const auto e = [](vf x) { return vexp(x); };
+  const auto e2 = [](vf x) { return vexp2(x); };
   const auto l = [](vf x) { return vlog(x); };
   const auto t = [](vf x) { return vtanh(x); };
   const auto r = [](vf x) { return verf(x); };
@@ -56,6 +57,8 @@ int main() {
   check("exp", 1.6, -87, 88.7f, e, [](double x) { return std::exp(x); });
   check("exp", 1.6, -104, -87, e, [](double x) { return std::exp(x); });
   check("exp", 1.6, -0.5f, 0.5f, e, [](double x) { return std::exp(x); });
+  check("exp2", 1.6, -126, 127.9f, e2, [](double x) { return std::exp2(x); });
+  check("exp2", 1.6, -149, -126, e2, [](double x) { return std::exp2(x); });
   check("log", 1.6, 1e-38f, 3e38f, l, [](double x) { return std::log(x); });
   check("log", 1.6, 0.5f, 2.f, l, [](double x) { return std::log(x); });
   check("log", 1.6, 1e-44f, 1e-38f, l, [](double x) { return std::log(x); });
@@ -68,6 +71,13 @@ int main() {
   special("exp", e, 89, inf);
   special("exp", e, -1e30f, 0);
   special("exp", e, nan, nan);
+  special("exp2", e2, 0, 1);
+  special("exp2", e2, 10, 1024);
+  special("exp2", e2, inf, inf);
+  special("exp2", e2, -inf, 0);
+  special("exp2", e2, 128, inf);
+  special("exp2", e2, -1e30f, 0);
+  special("exp2", e2, nan, nan);
   special("log", l, 0, -inf);
   special("log", l, inf, inf);
   special("log", l, -1, nan);

@@ -1,0 +1,190 @@
+import { describe, expect, it } from '@jest/globals';
+import { tensor } from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+import * as E from 'fp-ts/lib/Either.js';
+import type { FatalError } from '../../src/errors.js';
+import { render } from '../../src/errors.js';
+import {
+  architectureOf,
+  expectedTensors,
+  knownModelTypes,
+  matchTensors,
+  modelConfig,
+  registerArchitecture,
+} from '../../src/model/architectures.js';
+import { llama } from '../../src/model/llama.js';
+import { makeCausalLm, training } from '../../src/model/model.js';
+import { makeRaw } from './rawConfigs.js';
+import { orThrow } from './loadModel.js';
+
+const failure = (result: E.Either<FatalError, unknown>): FatalError => {
+  if (E.isRight(result)) throw new Error('expected a refusal');
+  return result.left;
+};
+
+describe('config.json', () => {
+  it('of an unknown architecture is refused with the known ones', () => {
+    const error = failure(modelConfig({ model_type: 'bert', hidden_size: 4 }));
+    expect(error.code).toBe('E_UNKNOWN_ARCHITECTURE');
+    expect(render(error)).toContain('gemma');
+    for (const type of ['llama', 'mistral', 'qwen2', 'qwen3', 'gpt2', 'opt', 'gpt_neo', 'gemma', 'phi'])
+      expect(knownModelTypes()).toContain(type);
+  });
+
+  it.each([
+    ['hidden_size', undefined, 'lacks'],
+    ['hidden_size', '64', 'a whole number > 0'],
+    ['num_hidden_layers', -1, 'a whole number > 0'],
+    ['num_key_value_heads', 2.5, 'a whole number > 0'],
+    ['hidden_act', 'tanhshrink', 'one of gelu'],
+    ['rms_norm_eps', 0, 'a number > 0'],
+    ['tie_word_embeddings', 'yes', 'boolean'],
+    ['eos_token_id', 'x', '"x"'],
+    ['num_attention_heads', 3, 'a divisor of hidden_size 8'],
+    ['num_key_value_heads', 3, 'a divisor of num_attention_heads'],
+  ])('with %s = %p says so', (field, value, text) => {
+    const error = failure(modelConfig({ ...makeRaw('llama'), [field]: value }));
+    expect(error.code).toBe('E_MODEL_CONFIG');
+    expect(error.details.field).toBe(field);
+    expect(render(error)).toContain(text);
+  });
+
+  it('that is no object is refused', () => {
+    expect(failure(modelConfig([1])).code).toBe('E_MODEL_CONFIG');
+    expect(failure(modelConfig(null)).code).toBe('E_MODEL_CONFIG');
+    expect(failure(modelConfig({})).details.field).toBe('model_type');
+  });
+
+  it('names a nested field by its path', () => {
+    const error = failure(modelConfig({ ...makeRaw('llama'), rope_scaling: { rope_type: 'linear', factor: 'two' } }));
+    expect(error.details.field).toBe('rope_scaling.factor');
+  });
+
+  it.each([
+    [{ rope_type: 'longrope' }, 'rope_scaling.rope_type'],
+    [{ rope_type: 'linear' }, 'rope_scaling.factor'],
+    [{ type: 'llama3', factor: 2 }, 'rope_scaling.low_freq_factor'],
+    [{ type: 'llama3', factor: 2, low_freq_factor: 1 }, 'rope_scaling.high_freq_factor'],
+  ])('with rope_scaling %j is refused', (scaling, field) => {
+    const error = failure(modelConfig({ ...makeRaw('llama'), rope_scaling: scaling }));
+    expect(error.code).toBe('E_MODEL_CONFIG');
+    expect(error.details.field).toBe(field);
+  });
+
+  it('keeps what it was made from, and ids under one name', () => {
+    const raw = { ...makeRaw('llama'), eos_token_id: [2, 3], bos_token_id: 1, pad_token_id: -1, something_else: true };
+    const config = orThrow(modelConfig(raw));
+    expect(config.raw).toEqual(raw);
+    expect(config).toMatchObject({ bosTokenId: 1, eosTokenIds: [2, 3] });
+    expect(config.padTokenId).toBeUndefined();
+  });
+
+  it('of GPT-Neo wants a kind for each layer', () => {
+    const error = failure(modelConfig({ ...makeRaw('gpt_neo'), attention_types: [[['global'], 1]] }));
+    expect(error.details.field).toBe('attention_types');
+  });
+
+  it('knows the parameters of real models', () => {
+    const count = (raw: object): number =>
+      expectedTensors(orThrow(modelConfig(raw))).reduce(
+        (sum, { shape }) => sum + shape.reduce((size, n) => size * n, 1),
+        0,
+      );
+    const opt350m = {
+      model_type: 'opt',
+      vocab_size: 50272,
+      hidden_size: 1024,
+      ffn_dim: 4096,
+      num_hidden_layers: 24,
+      num_attention_heads: 16,
+      max_position_embeddings: 2048,
+      word_embed_proj_dim: 512,
+      do_layer_norm_before: false,
+    };
+    expect(count(opt350m)).toBe(331_196_416);
+    const neo125m = {
+      model_type: 'gpt_neo',
+      vocab_size: 50257,
+      max_position_embeddings: 2048,
+      hidden_size: 768,
+      num_layers: 12,
+      num_heads: 12,
+      attention_types: [[['global', 'local'], 6]],
+    };
+    expect(count(neo125m)).toBe(125_198_592);
+    expect(
+      count({ model_type: 'gpt2', vocab_size: 50257, n_positions: 1024, n_embd: 768, n_layer: 12, n_head: 12 }),
+    ).toBe(124_439_808);
+    const tinyLlama = {
+      model_type: 'llama',
+      vocab_size: 32000,
+      hidden_size: 2048,
+      intermediate_size: 5632,
+      num_hidden_layers: 22,
+      num_attention_heads: 32,
+      num_key_value_heads: 4,
+    };
+    expect(count(tinyLlama)).toBe(1_100_048_384);
+  });
+});
+
+describe('tensors of a checkpoint', () => {
+  const config = orThrow(modelConfig(makeRaw('gpt2')));
+  const stored = expectedTensors(config).map(({ name, shape }) => ({ name, shape }));
+
+  it('are found with and without the base prefix, buffers and a tied head passed over', () => {
+    const bare = [
+      ...stored.map(({ name, shape }) => ({ name: name.replace(/^transformer\./, ''), shape })),
+      { name: 'h.0.attn.bias', shape: [1, 1, 24, 24] },
+      { name: 'lm_head.weight', shape: [13, 8] },
+      { name: 'classifier.weight', shape: [2, 8] },
+    ];
+    const { tensors, unexpected } = orThrow(matchTensors(config, bare));
+    expect(tensors.map(({ name }) => name).sort()).toEqual(stored.map(({ name }) => name).sort());
+    expect(unexpected).toEqual(['classifier.weight']);
+  });
+
+  it('that are missing or of a wrong shape are named', () => {
+    const missing = failure(matchTensors(config, stored.slice(1)));
+    expect(missing.code).toBe('E_WEIGHTS_MISSING');
+    expect(render(missing)).toContain('transformer.wte.weight [13, 8]');
+    const wrong = failure(matchTensors(config, [{ name: 'wte.weight', shape: [12, 8] }, ...stored.slice(1)]));
+    expect(wrong.code).toBe('E_WEIGHTS_SHAPE');
+    expect(render(wrong)).toContain('[12, 8]');
+  });
+
+  it('make a model under their full names', () => {
+    const weights = Object.fromEntries(
+      stored.map(({ name, shape }) => [
+        name.replace(/^transformer\./, ''),
+        tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [...shape]),
+      ]),
+    );
+    const model = orThrow(makeCausalLm(config, weights));
+    expect(Object.keys(model.weights)).toEqual(stored.map(({ name }) => name));
+    expect(model.trainable).toEqual(stored.map(({ name }) => name));
+    expect(training(model, ['transformer.ln_f.bias']).trainable).toEqual(['transformer.ln_f.bias']);
+    expect(() => training(model, ['nowhere'])).toThrow(RangeError);
+    Object.values(weights).forEach((weight) => weight.dispose());
+  });
+});
+
+describe('registerArchitecture', () => {
+  it('makes a model type of one’s own known', () => {
+    registerArchitecture({
+      ...llama,
+      name: 'mine',
+      modelTypes: ['mine'],
+      config: (raw, modelType) =>
+        E.map((config: ReturnType<typeof widened>) => widened(config))(llama.config(raw, modelType)),
+    });
+    const config = orThrow(modelConfig({ ...makeRaw('llama'), model_type: 'mine' }));
+    expect(config).toMatchObject({ architecture: 'mine', modelType: 'mine' });
+    expect(architectureOf(config).tensors).toHaveLength(expectedTensors(orThrow(modelConfig(makeRaw('llama')))).length);
+  });
+});
+
+const widened = (config: Parameters<typeof llama.tensors>[0]): Parameters<typeof llama.tensors>[0] => ({
+  ...config,
+  architecture: 'mine',
+});

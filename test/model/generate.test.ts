@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { dispose, memory } from '@tensorflow/tfjs-core';
+import { distribution, generate, penalised } from '../../src/model/generate.js';
+import type { GenerateOptions } from '../../src/model/generate.js';
+import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
+import type { CausalLM } from '../../src/model/model.js';
+import { loadModel, orThrow } from './loadModel.js';
+
+let model: CausalLM;
+beforeAll(async () => {
+  orThrow(await prepareWasm()());
+  model = loadModel(new URL('../golden/models/gpt2', import.meta.url).pathname);
+});
+afterAll(() => dispose(Object.values(model.weights)));
+
+const idsOf = async (options: GenerateOptions, prompt = [1, 2, 3]): Promise<ReadonlyArray<number>> => {
+  const ids: number[] = [];
+  for await (const id of generate(model, Int32Array.from(prompt), options)) ids.push(id);
+  return ids;
+};
+
+describe('generation', () => {
+  it('ends with a stop id, which it gives', async () => {
+    const free = await idsOf({ maxNewTokens: 6, stopIds: [] });
+    const stop = free[2] ?? 0;
+    expect(await idsOf({ maxNewTokens: 6, stopIds: [stop] })).toEqual(free.slice(0, free.indexOf(stop) + 1));
+  });
+
+  it('ends where the model has no positions left', async () => {
+    expect(await idsOf({ maxNewTokens: 1000, stopIds: [] })).toHaveLength(model.config.maxPositions - 3);
+  });
+
+  it('refuses an empty prompt', async () => {
+    await expect(idsOf({}, [])).rejects.toThrow(RangeError);
+  });
+
+  it('keeps no tensor, even when it is left early', async () => {
+    const before = memory().numTensors;
+    await idsOf({ maxNewTokens: 3, stopIds: [] });
+    for await (const id of generate(model, Int32Array.of(1), { maxNewTokens: 5, stopIds: [] })) {
+      expect(id).toBeGreaterThanOrEqual(0);
+      break;
+    }
+    expect(memory().numTensors).toBe(before);
+  });
+
+  it('draws the same for the same seed, and something else for another', async () => {
+    const options = { maxNewTokens: 12, stopIds: [], temperature: 1 };
+    expect(await idsOf({ ...options, seed: 4 })).toEqual(await idsOf({ ...options, seed: 4 }));
+    expect(await idsOf({ ...options, seed: 4 })).not.toEqual(await idsOf({ ...options, seed: 5 }));
+  });
+
+  it('of the one likeliest, or a tiny share, is greedy', async () => {
+    const greedy = await idsOf({ maxNewTokens: 8, stopIds: [] });
+    expect(await idsOf({ maxNewTokens: 8, stopIds: [], temperature: 2, topK: 1 })).toEqual(greedy);
+    expect(await idsOf({ maxNewTokens: 8, stopIds: [], temperature: 2, topP: 1e-6 })).toEqual(greedy);
+  });
+});
+
+describe('the distribution', () => {
+  const logits = Float32Array.of(0, Math.log(2), Math.log(4), Math.log(1));
+
+  it('is the softmax, likeliest first', () => {
+    const { ids, probabilities } = distribution(logits, { temperature: 1, topK: undefined, topP: 1 });
+    expect(ids).toEqual([2, 1, 0, 3]);
+    [0.5, 0.25, 0.125, 0.125].forEach((p, i) => expect(probabilities[i]).toBeCloseTo(p, 6));
+  });
+
+  it('is cut after the k likeliest, then after the share p, and stretched to 1', () => {
+    expect(
+      distribution(logits, { temperature: 1, topK: 2, topP: 1 }).probabilities.map((p) => Number(p.toFixed(6))),
+    ).toEqual([0.666667, 0.333333]);
+    expect(distribution(logits, { temperature: 1, topK: undefined, topP: 0.7 }).ids).toEqual([2, 1]);
+    expect(distribution(logits, { temperature: 1, topK: undefined, topP: 0.5 }).ids).toEqual([2]);
+  });
+
+  it('flattens with temperature', () => {
+    const { probabilities } = distribution(logits, { temperature: 2, topK: undefined, topP: 1 });
+    expect((probabilities[0] ?? 0) / (probabilities[1] ?? 1)).toBeCloseTo(Math.SQRT2, 6);
+  });
+});
+
+describe('the repetition penalty', () => {
+  it('divides what is positive and multiplies what is negative, once an id', () => {
+    expect(Array.from(penalised(Float32Array.of(2, -2, 3), [0, 1, 1, 0], 2))).toEqual([1, -4, 3]);
+  });
+});

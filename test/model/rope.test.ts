@@ -1,0 +1,68 @@
+import { describe, expect, it } from '@jest/globals';
+import { dispose } from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+import { inverseFrequencies, ropeConfig, rotaryAngles } from '../../src/model/rope.js';
+import { orThrow } from './loadModel.js';
+
+const sizes = { headDim: 8, maxPositions: 32 };
+const frequencies = (raw: object, length = 1): ReadonlyArray<number> =>
+  Array.from(inverseFrequencies(orThrow(ropeConfig({ ...raw }, sizes)), length).frequencies);
+
+describe('rotary frequencies', () => {
+  it('fall from 1 by the base', () => {
+    const [first, second, third, last] = frequencies({});
+    expect([first, second, third, last]).toEqual([1, 10_000 ** -0.25, 10_000 ** -0.5, 10_000 ** -0.75]);
+    expect(frequencies({ rope_theta: 16 })[1]).toBeCloseTo(0.5, 12);
+  });
+
+  it('are read from the old fields and the new alike', () => {
+    const old = { rope_theta: 500, rope_scaling: { type: 'linear', factor: 4 } };
+    const now = { rope_parameters: { rope_type: 'linear', rope_theta: 500, factor: 4 } };
+    expect(frequencies(now)).toEqual(frequencies(old));
+    expect(frequencies(old)[0]).toBe(0.25);
+  });
+
+  it('of a partly turned head cover that part', () => {
+    const config = orThrow(ropeConfig({ partial_rotary_factor: 0.5 }, sizes));
+    expect(config.rotaryDim).toBe(4);
+    expect(inverseFrequencies(config, 1).frequencies).toHaveLength(2);
+  });
+
+  it('grow their base past the trained length under dynamic scaling only', () => {
+    const raw = { rope_scaling: { rope_type: 'dynamic', factor: 2 } };
+    expect(frequencies(raw, 32)).toEqual(frequencies({}));
+    const base = 10_000 * ((2 * 64) / 32 - 1) ** (8 / 6);
+    expect(frequencies(raw, 64)[1]).toBeCloseTo(base ** -0.25, 12);
+  });
+
+  it('keep high ones and divide low ones under llama3 scaling', () => {
+    const raw = {
+      rope_scaling: {
+        rope_type: 'llama3',
+        factor: 8,
+        low_freq_factor: 1,
+        high_freq_factor: 4,
+        original_max_position_embeddings: 32,
+      },
+    };
+    const plain = frequencies({});
+    const scaled = frequencies(raw);
+    expect(scaled[0]).toBe(plain[0]);
+    expect(scaled[3]).toBeCloseTo((plain[3] ?? NaN) / 8, 12);
+  });
+
+  it('of yarn lengthen the vectors by its attention factor', () => {
+    const raw = { rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 16 } };
+    const config = orThrow(ropeConfig(raw, sizes));
+    expect(inverseFrequencies(config, 1).magnitude).toBeCloseTo(0.1 * Math.log(4) + 1, 12);
+    const given = orThrow(ropeConfig({ rope_scaling: { ...raw.rope_scaling, attention_factor: 1.5 } }, sizes));
+    const { cos, sin } = rotaryAngles(given, {
+      inputIds: Int32Array.of(0),
+      positionIds: Int32Array.of(0),
+      cuSeqlens: Int32Array.of(0, 1),
+    });
+    expect(Array.from(cos.dataSync())).toEqual([1.5, 1.5, 1.5, 1.5]);
+    expect(Array.from(sin.dataSync())).toEqual([0, 0, 0, 0]);
+    dispose([cos, sin]);
+  });
+});
