@@ -5,6 +5,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { checkpointName } from '../formats/checkpoint.js';
+import { saveAsked } from './hooks.js';
 import { epochAfter } from './plan.js';
 import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
@@ -38,9 +39,12 @@ export const finish = (run: Run): TaskEither<FatalError, void> => {
   const summary = summaryOf(run);
   const best = loadBestModelAtEnd && outputDir !== undefined ? state.best : undefined;
   return pipe(
-    best === undefined || outputDir === undefined || summary.ended === 'left'
-      ? TE.right(undefined)
-      : restoreWeights(join(outputDir, checkpointName(best.step)), state.model),
+    saveAsked(run),
+    TE.flatMap(() =>
+      best === undefined || outputDir === undefined || summary.ended === 'left'
+        ? TE.right(undefined)
+        : restoreWeights(join(outputDir, checkpointName(best.step)), state.model),
+    ),
     TE.flatMap(() =>
       outputDir === undefined || summary.ended === 'left'
         ? TE.right<FatalError, ReadonlyArray<string>>([])

@@ -160,22 +160,27 @@ export const evaluateEvery =
     evaluationDue(run, result) ? TE.map(() => undefined)(evaluateNow(run)) : done;
 
 const saveDue = (run: Run, { step }: StepResult): boolean => {
-  const { config, plan, controls } = run;
-  if (config.outputDir === undefined) return false;
-  const asked = controls.takeCheckpoint();
-  if (asked || config.saveStrategy === 'no') return asked;
+  const { config, plan } = run;
+  if (config.saveStrategy === 'no') return false;
   if (config.saveStrategy === 'epoch') return atEpochEnd(run);
   return isDue(step, everySteps(config.saveSteps, plan.totalSteps));
 };
 
+const saveNow = (run: Run): TaskEither<FatalError, void> =>
+  pipe(
+    saveCheckpoint(run),
+    TE.tapIO((dir) => () => run.emit({ kind: 'checkpoint', checkpoint: { dir, step: run.state.step } })),
+    TE.map(() => undefined),
+  );
+
+/** Writes a checkpoint if one was asked for since the last. */
+export const saveAsked = (run: Run): TaskEither<FatalError, void> =>
+  run.controls.takeCheckpoint() && run.config.outputDir !== undefined ? saveNow(run) : done;
+
 /** Writes a checkpoint when one is due or was asked for. */
 export const saveEvery =
   (run: Run): Hook =>
-  (result) =>
-    saveDue(run, result)
-      ? pipe(
-          saveCheckpoint(run),
-          TE.tapIO((dir) => () => run.emit({ kind: 'checkpoint', checkpoint: { dir, step: result.step } })),
-          TE.map(() => undefined),
-        )
-      : done;
+  (result) => {
+    const asked = run.controls.takeCheckpoint();
+    return run.config.outputDir !== undefined && (asked || saveDue(run, result)) ? saveNow(run) : done;
+  };

@@ -16,7 +16,7 @@ import { packConstantLength } from '../operators/packConstantLength.js';
 import { templateIds } from '../operators/responses.js';
 import { tokenize } from '../operators/tokenize.js';
 import { truncate } from '../operators/truncate.js';
-import type { Formatted, Labelled, Row, Tokenized } from '../records.js';
+import type { Formatted, Labelled, Row, Tokenized, Transform } from '../records.js';
 import { ignoreIndex } from '../records.js';
 import { compose, mapping } from '../streams/operator.js';
 import type { Rejects } from '../streams/rejects.js';
@@ -141,25 +141,23 @@ const noTokenizer = {
   }),
 };
 
-const onlyTokenized = mapping('tokenize', (row: Formatted | PreTokenized) =>
+const tokenizedOnly: Transform<Formatted | PreTokenized, PreTokenized> = (row) =>
   'inputIds' in row
     ? right(row)
     : left(
         dataError('E_NO_TOKENIZER', 'The row is text, and there is no tokenizer to make tokens of it', {
           expected: 'rows with input_ids, or a tokenizer beside the model',
         }),
-      ),
-);
+      );
 
-const onlyText = mapping('packConstantLength', (row: Formatted | PreTokenized) =>
+const textOnly: Transform<Formatted | PreTokenized, Formatted> = (row) =>
   'inputIds' in row
     ? left(
         dataError('E_PACKING_TOKENIZED', 'The packing of 0.7.10 works on text, and the row brings token ids', {
           hint: 'leave out packing for rows that are packed already, or leave out parity',
         }),
       )
-    : right(row),
-);
+    : right(row);
 
 const counted = <A>(count: ((row: A) => void) | undefined): OperatorFunction<A, A> =>
   count === undefined ? identity : tap(count);
@@ -198,7 +196,7 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
   if (config.packing && isParity(config) && tokenizer !== undefined) {
     return compose(
       toText,
-      onlyText,
+      mapping('packConstantLength', textOnly, rejecting),
       packConstantLength({
         tokenizer,
         seqLength: maxLength,
@@ -218,7 +216,7 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
   const idsOf = (template: string | ReadonlyArray<number> | undefined): ReadonlyArray<number> | undefined =>
     template === undefined || byText ? undefined : templateIds(template, tokenizer ?? noTokenizer);
   const toTokens = compose(
-    tokenizer === undefined ? compose(toText, onlyTokenized) : toText,
+    tokenizer === undefined ? compose(toText, mapping('tokenize', tokenizedOnly, rejecting)) : toText,
     tokenize({
       tokenizer: tokenizer ?? noTokenizer,
       ...(byText ? { responseTemplate, instructionTemplate } : {}),

@@ -30,7 +30,7 @@ import type { SftOptions } from './config.js';
 import { makeControls } from './controls.js';
 import type { RunInputs } from './controls.js';
 import { finish } from './finish.js';
-import { evaluateEvery, evaluateNow, logEvery, saveEvery } from './hooks.js';
+import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './hooks.js';
 import type { LogRow } from './metrics.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
 import { prepare } from './prepare.js';
@@ -73,32 +73,40 @@ const data = (run: Run, gate: Gate): Observable<Batch> => {
     : microBatches(rows, plan, config, { from: state.microBatches, gate });
 };
 
-/** The serial lane: waits while the run is held, makes one update, and does what wants the weights at rest. */
-const lane = (run: Run): ((batches: ReadonlyArray<Batch>) => TaskEither<FatalError, StepResult>) => {
+/**
+ * Before an update: waits while the run is held, and does what was asked for since the last one. False when the run is to end
+ * here.
+ */
+const goesOn = (run: Run): TaskEither<FatalError, boolean> => {
   const { controls, state } = run;
-  const ready = (batches: ReadonlyArray<Batch>): TaskEither<FatalError, ReadonlyArray<Batch>> =>
-    TE.fromTask(async () => {
-      await controls.ready();
+  return pipe(
+    TE.fromTask(controls.ready),
+    TE.tapIO(() => () => {
       const rate = controls.takeLearningRate();
       if (rate !== undefined) state.learningRate = rate.learningRate;
-      return batches;
-    });
-  return flow(
-    ready,
-    TE.flatMap(trainStep(state)),
-    TE.tap(logEvery(run)),
-    TE.tap(evaluateEvery(run)),
-    TE.tap(saveEvery(run)),
+    }),
+    TE.flatMap(() => saveAsked(run)),
+    TE.map(() => !controls.isStopping()),
   );
 };
 
+/** The serial lane: one update, then what wants the weights at rest. Undefined when the run ends instead. */
+const lane = (run: Run): ((batches: ReadonlyArray<Batch>) => TaskEither<FatalError, StepResult | undefined>) => {
+  const update = flow(trainStep(run.state), TE.tap(logEvery(run)), TE.tap(evaluateEvery(run)), TE.tap(saveEvery(run)));
+  return (batches) =>
+    pipe(
+      goesOn(run),
+      TE.flatMap((on) => (on ? update(batches) : TE.right(undefined))),
+    );
+};
+
 const train = (run: Run): Observable<StepResult> => {
-  const { config, plan, state, controls } = run;
+  const { config, plan, state } = run;
   const gate = makeGate({ prefetch: config.prefetch });
   return data(run, gate).pipe(
     groupUpdates(plan, state.microBatches),
     drain(lane(run), gate),
-    takeWhile(() => !controls.isStopping(), true),
+    takeWhile((result) => result !== undefined),
     take(plan.totalSteps - state.step),
   );
 };

@@ -1,0 +1,133 @@
+import { describe, expect, test } from '@jest/globals';
+import * as E from 'fp-ts/lib/Either.js';
+import { decodeSftConfig, loraOf, SftConfig, sftAliases, sftTopics } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/config.js';
+
+const decoded = (options: unknown): SftConfig => {
+  const result = decodeSftConfig(options);
+  if (E.isLeft(result)) throw result.left;
+  return result.right;
+};
+
+const refusal = (
+  options: unknown,
+): { readonly code: string; readonly message: string; readonly hint?: string | undefined } => {
+  const result = decodeSftConfig(options);
+  if (E.isRight(result)) throw new Error('was accepted');
+  const { code, message, details, kind } = result.left;
+  expect(kind).toBe('usage');
+  return { code, message, hint: details.hint };
+};
+
+test('the defaults are those of TrainingArguments', () => {
+  const expected: SftOptions = {
+    perDeviceTrainBatchSize: 8,
+    perDeviceEvalBatchSize: 8,
+    gradientAccumulationSteps: 1,
+    numTrainEpochs: 3,
+    maxSteps: -1,
+    learningRate: 5e-5,
+    lrSchedulerType: 'linear',
+    warmupSteps: 0,
+    warmupRatio: 0,
+    weightDecay: 0,
+    adamBeta1: 0.9,
+    adamBeta2: 0.999,
+    adamEpsilon: 1e-8,
+    optim: 'adamw_torch',
+    maxGradNorm: 1,
+    labelSmoothingFactor: 0,
+    loggingStrategy: 'steps',
+    loggingFirstStep: false,
+    evalStrategy: 'no',
+    evalDelay: 0,
+    saveStrategy: 'steps',
+    saveSteps: 500,
+    loadBestModelAtEnd: false,
+    seed: 42,
+    gradientCheckpointing: false,
+    dataloaderDropLast: false,
+    groupByLength: false,
+    ignoreDataSkip: false,
+    packing: false,
+    numOfSequences: 1024,
+    charsPerToken: 3.6,
+    // LoRA, as in PEFT.
+    r: 8,
+    loraAlpha: 8,
+    loraDropout: 0,
+    bias: 'none',
+  };
+  expect(decoded({})).toMatchObject(expected);
+});
+
+test('every option belongs to one topic', () => {
+  const inTopics = Object.values(sftTopics).flat();
+  expect([...inTopics].sort()).toEqual(Object.keys(SftConfig.fields).sort());
+  expect(new Set(inTopics).size).toBe(inTopics.length);
+});
+
+test('what was decoded decodes to itself', () => {
+  const config = decoded({ r: 4, targetModules: ['q_proj'], evalSteps: 3, maxGradNorm: null });
+  expect(decoded(config)).toEqual(config);
+  expect(decoded(SftConfig.encode(config))).toEqual(config);
+});
+
+describe('other names', () => {
+  test('mean the option', () => {
+    expect(decoded({ maxSeqLength: 77, loraR: 3, bf16: true })).toMatchObject({
+      maxLength: 77,
+      r: 3,
+      precision: 'bfloat16',
+    });
+  });
+
+  test('all lead to options that are there', () => {
+    for (const name of Object.values(sftAliases)) expect(Object.keys(SftConfig.fields)).toContain(name);
+  });
+
+  test('do not excuse giving it twice', () => {
+    expect(refusal({ maxSeqLength: 7, maxLength: 8 }).message).toContain('given twice');
+  });
+});
+
+describe('what options imply', () => {
+  test('evalSteps switches evaluation on, and false stays false', () => {
+    expect(decoded({ evalSteps: 5 }).evalStrategy).toBe('steps');
+    expect(decoded({ evalSteps: 5, evalStrategy: 'no' }).evalStrategy).toBe('no');
+  });
+
+  test('an option of the adapter switches the adapter on', () => {
+    expect(loraOf(decoded({ loraAlpha: 16 }))).toMatchObject({ r: 8, loraAlpha: 16 });
+    expect(loraOf(decoded({}))).toBeUndefined();
+    expect(loraOf(decoded({ usePeft: true }))).toMatchObject({ r: 8, loraAlpha: 8 });
+  });
+});
+
+describe('refusals', () => {
+  test.each([
+    [{ lerningRate: 1 }, 'E_OPTIONS', 'learningRate'],
+    [{ fp16: true }, 'E_OPTIONS', 'bfloat16'],
+    [{ loadIn8bit: true }, 'E_OPTIONS', 'load'],
+    [{ warmupRatio: 2 }, 'E_OPTIONS', undefined],
+    [{ saveSteps: 0 }, 'E_OPTIONS', undefined],
+    [{ saveSteps: 1.5 }, 'E_OPTIONS', undefined],
+    [{ maxSteps: 0 }, 'E_OPTIONS', undefined],
+    [{ streaming: true }, 'E_MAX_STEPS_REQUIRED', 'maxSteps'],
+    [{ instructionTemplate: 'User:' }, 'E_OPTIONS', undefined],
+    [{ loadBestModelAtEnd: true }, 'E_OPTIONS', 'evalStrategy'],
+    [{ loadBestModelAtEnd: true, evalStrategy: 'epoch' }, 'E_OPTIONS', 'saveStrategy'],
+    [{ loadBestModelAtEnd: true, evalSteps: 3, saveSteps: 4 }, 'E_OPTIONS', 'saveSteps is 4'],
+    [{ earlyStoppingPatience: 1 }, 'E_OPTIONS', 'evalStrategy'],
+    [{ lrSchedulerType: 'polynomial', learningRate: 1e-8 }, 'E_OPTIONS', 'lrEnd'],
+    [{ packing: true, responseTemplate: 'A:', parity: 'trl-0.7.10' }, 'E_COMPLETION_COLLATOR_WITH_PACKING', 'parity'],
+  ])('%j', (options, code, hint) => {
+    const found = refusal(options);
+    expect(found.code).toBe(code);
+    if (hint !== undefined) expect(found.hint).toContain(hint);
+  });
+
+  test('a refused option that is off is no reason to stop', () => {
+    expect(decoded({ fp16: false, pushToHub: null }).precision).toBe('float32');
+  });
+});

@@ -1,0 +1,130 @@
+import { describe, expect, test } from '@jest/globals';
+import * as E from 'fp-ts/lib/Either.js';
+import { orThrow } from '../../src/errors.js';
+import type { Warning } from '../../src/errors.js';
+import type { Labelled } from '../../src/records.js';
+import { wordTokenizer } from '../../property-tests/arbitraries/tokenizer.js';
+import { decodeSftConfig } from '../../src/train/config.js';
+import type { SftConfig, SftOptions } from '../../src/train/config.js';
+import { fewOfEach, maxLengthOf } from '../../src/train/prepare.js';
+import { prepareRows } from '../../src/train/prepareRows.js';
+import { warning } from '../../src/errors.js';
+
+const configOf = (options: SftOptions): SftConfig & { readonly maxLength: number } => {
+  const config = decodeSftConfig(options);
+  if (E.isLeft(config)) throw config.left;
+  return { ...config.right, maxLength: maxLengthOf(config.right) };
+};
+
+const tokenizer = wordTokenizer({ addBos: true });
+
+const shown = ({ inputIds, labels }: Labelled): string =>
+  Array.from(inputIds, (id, t) => (labels[t] === -100 ? '·' : tokenizer.decode([id]).trim())).join(' ');
+
+describe('prepareRows', () => {
+  test('masks prompts, appends the end of sequence, cuts and counts', async () => {
+    const { rows, summary } = await orThrow(
+      prepareRows(
+        [
+          { prompt: 'How are you?', completion: ' Fine, thank you.' },
+          { text: 'one two three four five six seven eight' },
+          { prompt: 'A prompt that is longer than a row may be', completion: ' lost' },
+          { nothing: 'known' },
+        ],
+        { tokenizer },
+        configOf({ maxLength: 8 }),
+      ),
+    );
+    expect(rows.map(shown)).toEqual(['· · · · Fine, thank you. </s>', '<s> one two three four five six seven']);
+    expect(summary).toMatchObject({
+      rowsRead: 4,
+      rows: 2,
+      rejected: 2,
+      truncated: 2,
+      fullyMasked: 1,
+      tokens: 16,
+      trainedTokens: 11,
+    });
+    expect(Object.values(summary.rejectedByReason).reduce<number>((sum, count) => sum + (count ?? 0), 0)).toBe(2);
+  });
+
+  test('packs documents side by side and tells how full the windows are', async () => {
+    const { rows, summary } = await orThrow(
+      prepareRows(
+        [{ text: 'a b c' }, { text: 'd' }, { text: 'e f g h i' }],
+        { tokenizer },
+        configOf({ maxLength: 8, packing: true }),
+      ),
+    );
+    expect(rows.map(({ seqLengths }) => seqLengths)).toEqual([[7], [5, 3]]);
+    expect(summary.packingEfficiency).toBeCloseTo(15 / 16);
+  });
+
+  test('under 0.7.10 parity packs one stream of tokens and drops its tail', async () => {
+    const { rows } = await orThrow(
+      prepareRows(
+        [{ text: 'a b c' }, { text: 'd e' }],
+        { tokenizer },
+        configOf({ maxLength: 4, packing: true, parity: 'trl-0.7.10', shuffle: false }),
+      ),
+    );
+    expect(rows.map(shown)).toEqual(['<s> a b c', '</s> <s> d e']);
+    expect(rows.map(({ seqLengths }) => seqLengths)).toEqual([[4], [4]]);
+  });
+
+  test('a response template in words is found in the text', async () => {
+    const { rows } = await orThrow(
+      prepareRows(
+        [{ text: 'Q: x A: y z' }],
+        { tokenizer },
+        configOf({ maxLength: 16, responseTemplate: 'A:', instructionTemplate: 'Q:' }),
+      ),
+    );
+    expect(rows.map(shown)).toEqual(['· · · · y z </s>']);
+  });
+
+  test('rows that bring ids need no tokenizer, and text without one is refused', async () => {
+    const { rows, summary } = await orThrow(
+      prepareRows([{ input_ids: [5, 6, 7], labels: [-100, 6, 7] }, { text: 'words' }], {}, configOf({ maxLength: 16 })),
+    );
+    expect(rows.map(({ labels }) => Array.from(labels))).toEqual([[-100, 6, 7]]);
+    expect(summary.rejectedByReason).toEqual({ E_NO_TOKENIZER: 1 });
+  });
+
+  test('nothing left to train on is an error that tells why', async () => {
+    const nothing = await prepareRows([{ nothing: 1 }, { nothing: 2 }], { tokenizer }, configOf({ maxLength: 8 }))();
+    expect(E.isLeft(nothing) && nothing.left.code).toBe('E_NO_ROWS');
+    expect(E.isLeft(nothing) && nothing.left.details.actual).toContain('2 rows read');
+    const short = await prepareRows(
+      [{ text: 'a' }],
+      { tokenizer },
+      configOf({ maxLength: 64, packing: true, parity: 'trl-0.7.10' }),
+    )();
+    expect(E.isLeft(short) && short.left.code).toBe('E_PACKING_EMPTY');
+  });
+
+  test('too many refusals end the run', async () => {
+    const result = await prepareRows(
+      [{ text: 'a b' }, { nothing: 1 }],
+      { tokenizer },
+      configOf({ maxLength: 8, maxRejectRate: 0.2 }),
+    )();
+    expect(E.isLeft(result) && result.left.code).toBe('E_TOO_MANY_REJECTED');
+  });
+});
+
+test('maxLength defaults to what tokenizer and model hold, at most 1024', () => {
+  expect(maxLengthOf({}, { modelMaxLength: 300 }, 512)).toBe(300);
+  expect(maxLengthOf({}, { modelMaxLength: 4096 }, 2048)).toBe(1024);
+  expect(maxLengthOf({}, {}, 11)).toBe(11);
+  expect(maxLengthOf({ maxLength: 3000 }, { modelMaxLength: 300 }, 11)).toBe(3000);
+});
+
+test('warnings that repeat are told a few times only', () => {
+  const told: Array<Warning> = [];
+  const warn = fewOfEach((warned) => told.push(warned), 2);
+  for (let i = 0; i < 9; i++) warn(warning('W_A', 'again'));
+  warn(warning('W_B', 'once'));
+  expect(told.map(({ code }) => code)).toEqual(['W_A', 'W_A', 'W_A', 'W_B']);
+  expect(told[2]?.message).toContain('counted only');
+});

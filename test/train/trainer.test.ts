@@ -1,0 +1,487 @@
+/** What a run tells, what it does when told something, and how it ends. */
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { memory } from '@tensorflow/tfjs-core';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import { firstValueFrom, lastValueFrom, take, toArray } from 'rxjs';
+import { isFatal, orThrow, render } from '../../src/errors.js';
+import type { CausalLM } from '../../src/model/causalLm.js';
+import { chooseEngine } from '../../src/train/engine.js';
+import { completed, sftTrainer } from '../../src/train/trainer.js';
+import type { SftRun } from '../../src/train/trainer.js';
+import type { RunEvent, SftSetup } from '../../src/train/run.js';
+import type { SftOptions } from '../../src/train/config.js';
+import { disposeModel, numbersOf, tinyModel } from '../../property-tests/train/tiny.js';
+
+beforeAll(async () => {
+  await orThrow(chooseEngine());
+});
+
+const dirs: Array<string> = [];
+const temporary = (): string => {
+  const dir = mkdtempSync(join(tmpdir(), 'rxtune-trainer-'));
+  dirs.push(dir);
+  return dir;
+};
+afterAll(() => {
+  for (const dir of dirs) rmSync(dir, { recursive: true, force: true });
+});
+
+const rows = Array.from({ length: 6 }, (_, i) => ({
+  input_ids: Array.from({ length: 4 + i }, (__, t) => (7 * i + 3 * t) % 40),
+}));
+
+const started = async (
+  options: SftOptions,
+  setup: Partial<SftSetup> = {},
+): Promise<{ readonly run: SftRun; readonly model: CausalLM; readonly events: Array<RunEvent> }> => {
+  const model = await tinyModel();
+  const run = sftTrainer(
+    { model, trainDataset: rows, ...setup },
+    { perDeviceTrainBatchSize: 2, maxSteps: 6, learningRate: 0.01, ...options },
+  );
+  const events: Array<RunEvent> = [];
+  run.events.subscribe((event) => events.push(event));
+  return { run, model, events };
+};
+
+const kinds = (events: ReadonlyArray<RunEvent>): ReadonlyArray<string> =>
+  events.map((event) =>
+    event.kind === 'step' ? String(event.step.step) : event.kind === 'warning' ? event.warning.code : event.kind,
+  );
+
+const linesOf = (path: string): ReadonlyArray<Readonly<Record<string, number>>> =>
+  readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Readonly<Record<string, number>>);
+
+const failure = async (run: SftRun): Promise<{ readonly code: string; readonly text: string }> => {
+  try {
+    await lastValueFrom(run.pipe(toArray()));
+  } catch (error) {
+    if (isFatal(error)) return { code: error.code, text: render(error) };
+    throw error;
+  }
+  throw new Error('the run did not fail');
+};
+
+describe('the streams of a run', () => {
+  test('tell everything in order', async () => {
+    const outputDir = temporary();
+    const { run, events } = await started(
+      { outputDir, maxLength: 16, saveSteps: 3, evalSteps: 2, loggingSteps: 2 },
+      { evalDataset: rows.slice(0, 3) },
+    );
+    const steps = await lastValueFrom(run.pipe(toArray()));
+    expect(steps.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(kinds(events)).toEqual([
+      ...['begun', '1', '2', 'log', 'evaluation', '3', 'checkpoint'],
+      ...['4', 'log', 'evaluation', '5', '6', 'log', 'evaluation', 'checkpoint', 'finished'],
+    ]);
+  });
+
+  test('begin with what is going to happen', async () => {
+    const { run } = await started({ numTrainEpochs: 2, maxSteps: -1, r: 2 });
+    const begun = firstValueFrom(run.begun);
+    run.subscribe();
+    expect(await begun).toMatchObject({
+      resumedAt: 0,
+      plan: { totalSteps: 6, microBatchesPerEpoch: 3 },
+      trainSummary: { rows: 6, rejected: 0 },
+      trainableParameters: 2 * (2 * 16 + 16 * 2 + 2 * 16 + 8 * 2),
+    });
+  });
+
+  test('subscribing twice joins one run; another run needs another call', async () => {
+    const { run } = await started({});
+    const both = await Promise.all([lastValueFrom(run.pipe(toArray())), lastValueFrom(run.pipe(toArray()))]);
+    expect(both[0]).toEqual(both[1]);
+    await expect(lastValueFrom(run)).rejects.toMatchObject({ code: 'E_RUN_TWICE' });
+  });
+
+  test('leaving ends the run where it is and frees what it made', async () => {
+    const { run, model } = await started({});
+    const seen = await lastValueFrom(run.pipe(take(2), toArray()));
+    expect(seen.length).toBe(2);
+    disposeModel(model);
+    const { run: another, model: fresh } = await started({});
+    const before = memory().numTensors;
+    await lastValueFrom(another.pipe(take(1)));
+    // The step that was running when the subscriber left runs out.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(memory().numTensors).toBe(before);
+    disposeModel(fresh);
+  });
+
+  test('a whole run leaves no tensor behind but the model', async () => {
+    const { run, model } = await started({ r: 2 }, { evalDataset: rows });
+    const before = memory().numTensors;
+    const begun = firstValueFrom(run.begun);
+    await lastValueFrom(run);
+    const adapter = Object.keys((await begun).model.weights).length - Object.keys(model.weights).length;
+    expect(memory().numTensors).toBe(before + adapter);
+  });
+});
+
+describe('what is written', () => {
+  test('a log row tells the interval it ends', async () => {
+    const outputDir = temporary();
+    const { run } = await started({ outputDir, loggingSteps: 2, saveStrategy: 'no' });
+    const steps = await lastValueFrom(run.pipe(toArray()));
+    const log = linesOf(join(outputDir, 'log.jsonl'));
+    expect(log.map(({ step }) => step)).toEqual([2, 4, 6]);
+    const [, second] = log;
+    const [, , third, fourth] = steps;
+    expect(second).toEqual({
+      step: 4,
+      epoch: fourth?.epoch,
+      loss: ((third?.loss ?? 0) + (fourth?.loss ?? 0)) / 2,
+      grad_norm: fourth?.gradNorm,
+      learning_rate: fourth?.learningRate,
+      num_tokens: steps.slice(0, 4).reduce((sum, { numTokens }) => sum + numTokens, 0),
+      mean_token_accuracy: expect.any(Number),
+      entropy: expect.any(Number),
+    });
+  });
+
+  test('the final model lies in the output directory, checkpoints beside it, and only what limits allow', async () => {
+    const outputDir = temporary();
+    const { run, model } = await started({ outputDir, saveSteps: 2, saveTotalLimit: 2 });
+    await lastValueFrom(run);
+    expect(readdirSync(outputDir).sort()).toEqual([
+      'checkpoint-4',
+      'checkpoint-6',
+      'config.json',
+      'log.jsonl',
+      'model.safetensors',
+    ]);
+    expect(readdirSync(join(outputDir, 'checkpoint-4')).sort()).toEqual([
+      'config.json',
+      'model.safetensors',
+      'optimizer.safetensors',
+      'rxtune_manifest.json',
+      'trainer_state.json',
+    ]);
+    const { run: again, model: loaded } = await started({
+      maxSteps: 6,
+      resumeFromCheckpoint: join(outputDir, 'checkpoint-6'),
+    });
+    await lastValueFrom(again, { defaultValue: undefined });
+    expect(numbersOf(loaded)).toEqual(numbersOf(model));
+  });
+
+  test('an adapter is saved alone', async () => {
+    const outputDir = temporary();
+    const { run } = await started({ outputDir, r: 2, saveStrategy: 'no' }, { modelName: 'tiny' });
+    await lastValueFrom(run);
+    expect(readdirSync(outputDir).sort()).toEqual(['adapter_config.json', 'adapter_model.safetensors', 'log.jsonl']);
+    expect(JSON.parse(readFileSync(join(outputDir, 'adapter_config.json'), 'utf8'))).toMatchObject({
+      r: 2,
+      target_modules: ['q_proj', 'v_proj'],
+      base_model_name_or_path: 'tiny',
+      task_type: 'CAUSAL_LM',
+    });
+  });
+
+  test('an output directory that cannot be written is told before anything is done', async () => {
+    const file = join(temporary(), 'file');
+    writeFileSync(file, '');
+    const { run, events } = await started({ outputDir: join(file, 'out') });
+    expect((await failure(run)).code).toBe('E_OUTPUT_DIR');
+    expect(kinds(events)).toEqual([]);
+  });
+});
+
+describe('inputs', () => {
+  test('pause holds the run between two updates, resume lets it go on', async () => {
+    const { run } = await started({});
+    const steps: Array<number> = [];
+    const ended = lastValueFrom(run.pipe(toArray()));
+    run.subscribe(({ step }) => {
+      steps.push(step);
+      if (step === 2) run.pause();
+    });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(steps).toEqual([1, 2]);
+    run.resume();
+    expect((await ended).length).toBe(6);
+  });
+
+  test('stop ends it as if that had been the last update', async () => {
+    const outputDir = temporary();
+    const { run, events } = await started({ outputDir });
+    run.subscribe(({ step }) => (step === 3 ? run.stop() : undefined));
+    await lastValueFrom(run);
+    expect(kinds(events).slice(-3)).toEqual(['3', 'log', 'finished']);
+    expect(existsSync(join(outputDir, 'model.safetensors'))).toBe(true);
+  });
+
+  test('stop with a checkpoint leaves it to be resumed, without a final model', async () => {
+    const outputDir = temporary();
+    const { run } = await started({ outputDir });
+    const finished = firstValueFrom(run.finished);
+    run.subscribe(({ step }) => (step === 3 ? run.stop({ checkpoint: true }) : undefined));
+    await lastValueFrom(run);
+    expect(await finished).toMatchObject({ ended: 'left', steps: 3 });
+    expect(readdirSync(outputDir).sort()).toEqual(['checkpoint-3', 'log.jsonl']);
+  });
+
+  test('a checkpoint is written when asked for', async () => {
+    const outputDir = temporary();
+    const { run } = await started({ outputDir, saveStrategy: 'no' });
+    const written = lastValueFrom(run.checkpoints.pipe(toArray()));
+    run.subscribe(({ step }) => (step === 2 ? run.checkpointNow() : undefined));
+    expect((await written).map(({ step }) => step)).toEqual([2]);
+  });
+
+  test('a rate set by hand goes before the schedule, and can be given back', async () => {
+    const { run } = await started({ lrSchedulerType: 'constant' });
+    run.subscribe(({ step }) => {
+      if (step === 2) run.setLearningRate(0.5);
+      if (step === 4) run.setLearningRate(undefined);
+    });
+    const steps = await lastValueFrom(run.pipe(toArray()));
+    expect(steps.map(({ learningRate }) => learningRate)).toEqual([0.01, 0.01, 0.5, 0.5, 0.01, 0.01]);
+  });
+});
+
+describe('evaluation', () => {
+  test('tells several sets by name, and your own metrics', async () => {
+    const outputDir = temporary();
+    const { run } = await started(
+      { outputDir, evalStrategy: 'epoch', numTrainEpochs: 2, maxSteps: -1, saveStrategy: 'no' },
+      {
+        evalDataset: { seen: rows, other: rows.slice(0, 1) },
+        computeMetrics: ({ numItems }) => TE.right({ items: numItems }),
+      },
+    );
+    const evaluations = lastValueFrom(run.evaluations.pipe(toArray()));
+    run.subscribe();
+    expect((await evaluations).map(({ name, step }) => [name, step])).toEqual([
+      ['seen', 3],
+      ['other', 3],
+      ['seen', 6],
+      ['other', 6],
+    ]);
+    const [first] = linesOf(join(outputDir, 'evaluations.jsonl'));
+    expect(Object.keys(first ?? {})).toEqual([
+      ...['step', 'epoch', 'eval_seen_loss', 'eval_seen_token_loss', 'eval_seen_perplexity'],
+      ...['eval_seen_mean_token_accuracy', 'eval_seen_entropy', 'eval_seen_items'],
+    ]);
+    expect(first?.['eval_seen_perplexity']).toBeCloseTo(Math.exp(first?.['eval_seen_token_loss'] ?? 0), 6);
+  });
+
+  test('waits for evalDelay and begins at once with evalOnStart', async () => {
+    const { run } = await started({ evalSteps: 1, evalDelay: 4, evalOnStart: true }, { evalDataset: rows });
+    const evaluations = lastValueFrom(run.evaluations.pipe(toArray()));
+    run.subscribe();
+    expect((await evaluations).map(({ step }) => step)).toEqual([0, 4, 5, 6]);
+  });
+
+  test('the best checkpoint becomes the final model', async () => {
+    const outputDir = temporary();
+    // A rate that soon ruins the model: the first evaluation stays the best.
+    const { run, model } = await started(
+      {
+        outputDir,
+        learningRate: 3,
+        lrSchedulerType: 'constant',
+        maxGradNorm: null,
+        optim: 'sgd',
+        evalSteps: 1,
+        saveSteps: 1,
+        loadBestModelAtEnd: true,
+        saveTotalLimit: 1,
+      },
+      { evalDataset: rows },
+    );
+    const evaluations = lastValueFrom(run.evaluations.pipe(toArray()));
+    const finished = firstValueFrom(run.finished);
+    run.subscribe();
+    const losses = (await evaluations).map(({ loss }) => loss);
+    const best = losses.indexOf(Math.min(...losses)) + 1;
+    const summary = await finished;
+    expect(best).toBeLessThan(6);
+    expect(summary).toMatchObject({ bestStep: best, bestMetric: Math.min(...losses) });
+    const { run: again, model: loaded } = await started({
+      resumeFromCheckpoint: join(outputDir, `checkpoint-${best}`),
+      maxSteps: best,
+      optim: 'sgd',
+    });
+    await lastValueFrom(again, { defaultValue: undefined });
+    expect(numbersOf(model)).toEqual(numbersOf(loaded));
+    expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual(
+      [`checkpoint-${best}`, 'checkpoint-6'].sort(),
+    );
+  });
+
+  test('patience ends a run that gets no better', async () => {
+    const { run } = await started(
+      { maxSteps: 20, learningRate: 0, evalSteps: 2, earlyStoppingPatience: 2 },
+      { evalDataset: rows },
+    );
+    const summary = firstValueFrom(run.finished);
+    run.subscribe();
+    // The first evaluation is the best; the second and third are no better.
+    expect(await summary).toMatchObject({ ended: 'early', steps: 6 });
+  });
+
+  test('a metric that is not there is told', async () => {
+    const { run, events } = await started(
+      { maxSteps: 2, evalSteps: 1, earlyStoppingPatience: 1, metricForBestModel: 'bleu' },
+      { evalDataset: rows },
+    );
+    await lastValueFrom(run);
+    expect(kinds(events)).toContain('W_METRIC_MISSING');
+  });
+});
+
+describe('faults', () => {
+  const poisoned = async (): Promise<CausalLM> => {
+    const model = await tinyModel();
+    const table = model.weights['model.embed_tokens.weight'];
+    const { tensor } = await import('@tensorflow/tfjs-core');
+    const values = table?.dataSync().slice() ?? new Float32Array();
+    // Token 13 stands for a broken number.
+    values.fill(NaN, 13 * 16, 14 * 16);
+    const weights = { ...model.weights, 'model.embed_tokens.weight': tensor(values, [40, 16]) };
+    return { ...model, weights };
+  };
+  const data = [
+    { input_ids: [1, 2, 3] },
+    { input_ids: [4, 5, 6] },
+    { input_ids: [7, 13, 8] },
+    { input_ids: [9, 10, 11] },
+  ];
+
+  test('a loss that is not finite ends the run and names the rows', async () => {
+    const { run } = await started({ shuffle: false }, { model: await poisoned(), trainDataset: data });
+    const { code, text } = await failure(run);
+    expect(code).toBe('E_NON_FINITE');
+    expect(text).toContain('step 2');
+    expect(text).toContain('row 2');
+    expect(text).not.toContain('row 3');
+  });
+
+  test('or is left out and counted, and the run goes on', async () => {
+    const model = await poisoned();
+    const { run } = await started({ shuffle: false, nonFinite: 'skip', maxSteps: 4 }, { model, trainDataset: data });
+    const finished = firstValueFrom(run.finished);
+    const steps = await lastValueFrom(run.pipe(toArray()));
+    expect(steps.map(({ loss }) => Number.isFinite(loss))).toEqual([true, false, true, false]);
+    expect(await finished).toMatchObject({ skippedSteps: 2, steps: 4 });
+  });
+
+  test('a micro-batch that supervises nothing counts as such and moves nothing', async () => {
+    const nothing = [{ input_ids: [1, 2, 3], labels: [1, -100, -100] }];
+    const { run } = await started({}, { trainDataset: nothing });
+    expect((await failure(run)).code).toBe('E_NO_ROWS');
+  });
+
+  test('options that are wrong are a usage error', async () => {
+    const { run } = await started({ perDeviceTrainBatchSize: 0 });
+    expect((await failure(run)).code).toBe('E_OPTIONS');
+  });
+
+  test('rows too few for one batch', async () => {
+    const { run } = await started({ dataloaderDropLast: true, perDeviceTrainBatchSize: 99 });
+    expect((await failure(run)).code).toBe('E_NO_BATCH');
+  });
+
+  test('an engine other than the one the model is on', async () => {
+    const { run } = await started({ engine: 'tensorflow' });
+    expect((await failure(run)).code).toBe('E_ENGINE_CHOSEN');
+  });
+
+  test('a source that fails in the middle', async () => {
+    const source = function* (): Generator {
+      yield { input_ids: [1, 2, 3] };
+      throw new Error('disk gone');
+    };
+    const { run } = await started({}, { trainDataset: source() });
+    const { code, text } = await failure(run);
+    expect(code).toBe('E_SOURCE_FAILED');
+    expect(text).toContain('disk gone');
+  });
+
+  test('a generator cannot be streamed twice', async () => {
+    const source = function* (): Generator {
+      yield* rows;
+    };
+    const { run } = await started({ streaming: true, maxSteps: 9 }, { trainDataset: source() });
+    expect((await failure(run)).code).toBe('E_STREAM_EMPTY');
+  });
+
+  test('a second adapter is told and not made', async () => {
+    const { run, events } = await started({ maxSteps: 1, r: 2 });
+    const begun = firstValueFrom(run.begun);
+    await lastValueFrom(run);
+    const { model } = await begun;
+    const again = await started({ maxSteps: 1, r: 3 }, { model });
+    await lastValueFrom(again.run);
+    expect(kinds(events)).not.toContain('W_PEFT_CONFIG_IGNORED');
+    expect(kinds(again.events)).toContain('W_PEFT_CONFIG_IGNORED');
+  });
+
+  test('rows that no update will read are told', async () => {
+    const { run, events } = await started({ maxSteps: -1, numTrainEpochs: 1, gradientAccumulationSteps: 2 });
+    await lastValueFrom(run);
+    expect(kinds(events)).toContain('W_ROWS_LEFT_OVER');
+  });
+});
+
+describe('resuming', () => {
+  const saved = async (): Promise<string> => {
+    const outputDir = temporary();
+    const { run } = await started({ outputDir, saveSteps: 2 });
+    await lastValueFrom(run);
+    return outputDir;
+  };
+
+  test('a damaged checkpoint is passed over for the one before it, saying so', async () => {
+    const outputDir = await saved();
+    const weights = join(outputDir, 'checkpoint-6', 'model.safetensors');
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
+    writeFileSync(weights, bytes);
+    const { run, events } = await started({ outputDir, saveSteps: 2, resumeFromCheckpoint: true });
+    const begun = firstValueFrom(run.begun);
+    await lastValueFrom(run);
+    expect((await begun).resumedAt).toBe(4);
+    expect(kinds(events)).toContain('W_CHECKPOINT_SKIPPED');
+  });
+
+  test('without a checkpoint there is nothing to resume', async () => {
+    const { run } = await started({ outputDir: temporary(), resumeFromCheckpoint: true });
+    expect((await failure(run)).code).toBe('E_NO_CHECKPOINT');
+  });
+
+  test('another run is taken up with a warning', async () => {
+    const outputDir = await saved();
+    const { run, events } = await started({ outputDir, seed: 1, maxSteps: 8, resumeFromCheckpoint: true });
+    const steps = await lastValueFrom(run.pipe(toArray()));
+    expect(kinds(events)).toContain('W_RESUME_CHANGED');
+    expect(steps.map(({ step }) => step)).toEqual([7, 8]);
+  });
+
+  test('a checkpoint of another model does not fit', async () => {
+    const outputDir = await saved();
+    const { run } = await started({ r: 2, maxSteps: 8, resumeFromCheckpoint: join(outputDir, 'checkpoint-4') });
+    expect((await failure(run)).code).toMatch(/^E_/);
+    const { run: other } = await started(
+      { maxSteps: 8, resumeFromCheckpoint: join(outputDir, 'checkpoint-4') },
+      { model: await tinyModel('qwen2') },
+    );
+    expect((await failure(other)).code).toBe('E_CHECKPOINT_MISFIT');
+  });
+});
+
+test('a run awaited: its summary, or its error as a Left', async () => {
+  const { run } = await started({});
+  expect(await orThrow(completed(run))).toMatchObject({ steps: 6, ended: 'finished', epoch: 2 });
+  const { run: wrong } = await started({ perDeviceTrainBatchSize: -1 });
+  expect(await completed(wrong)()).toMatchObject({ _tag: 'Left', left: { code: 'E_OPTIONS' } });
+});
