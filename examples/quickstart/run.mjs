@@ -1,5 +1,5 @@
 // Teaches the small base model beside this file to answer a shop's customers with one line of JSON, and shows what that changed.
-// No network, a minute or two on two cores. Leaves out/adapter (PEFT), out/model (merged) and out/report.html.
+// No network, a minute or two on two cores; `npm run quickstart -- wasm` runs it on another engine. Leaves out/adapter (PEFT), out/model (merged) and out/report.html.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lastValueFrom, reduce, take, toArray } from 'rxjs';
@@ -67,7 +67,7 @@ const show = (title, rows, said) => {
 
 const main = async () => {
   const heldout = (await readFile(join(here, 'heldout.jsonl'), 'utf8')).trim().split('\n').map(JSON.parse);
-  const engine = await orThrow(chooseEngine());
+  const engine = await orThrow(chooseEngine({ engine: process.argv[2] }));
   console.log(`engine: ${engine.reason}`);
   const loaded = await orThrow(load(base));
   const { tokenizer } = loaded;

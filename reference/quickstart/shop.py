@@ -64,21 +64,26 @@ def part(kind, text):
 
 
 def letter(rng):
-    """A letter and the line the shop wrote into its ledger for it."""
+    """A letter, and what the shop wrote about it: the ledger's line, the parcel's label."""
     what, name = order(rng), rng.choice(NAMES)
     line = f"{name}: {what['count']} x {what['item']}, {what['colour']}, {what['day']}"
-    return part("letter", say(rng.choice(LETTERS), what, name)) + part("ledger", line)
+    label = f"For {name}, {what['day']}: {things(what)}"
+    after = [part("ledger", line), part("label", label)]
+    rng.shuffle(after)
+    return part("letter", say(rng.choice(LETTERS), what, name)) + "".join(after[: rng.randint(1, 2)])
+
+
+def inventory(rng):
+    """A list read out and read back."""
+    goods = [f"{rng.choice(COLOURS)} {rng.choice(list(ITEMS))}" for _ in range(rng.randint(2, 4))]
+    return part("list", ", ".join(goods)) + part("again", ", ".join(goods))
 
 
 def card(rng):
-    """Stock cards, in JSON."""
-    rows = []
-    for _ in range(rng.randint(1, 3)):
-        what = order(rng)
-        fields = [("item", what["item"]), ("colour", what["colour"]), ("shelf", rng.randint(1, 9))]
-        rng.shuffle(fields)
-        rows.append(json.dumps(dict(fields)))
-    return part("card", "\n".join(rows))
+    """Cards in JSON, about nothing in particular: never the four fields of an order together."""
+    what = {**order(rng), "shelf": rng.randint(1, 9)}
+    fields = rng.sample(list(what.items()), rng.randint(1, 3))
+    return part("card", json.dumps(dict(fields)))
 
 
 def diary(rng):
@@ -106,12 +111,12 @@ def count(rng):
 
 
 def papers(seed, characters):
-    """What the base model reads: about so many characters of letters, ledgers, cards, diaries and counts."""
+    """What the base model reads: about so many characters of letters and what was made of them, lists, cards, diaries and counts."""
     rng = random.Random(seed)
-    kinds = [letter, letter, letter, letter, letter, card, card, diary, count]
+    kinds = [letter] * 8 + [inventory, inventory, card, card, diary, count]
     texts, total = [], 0
     while total < characters:
-        text = "".join(rng.choice(kinds)(rng) for _ in range(rng.randint(1, 3)))
+        text = rng.choice(kinds)(rng)
         texts.append(text)
         total += len(text)
     return texts

@@ -1,0 +1,113 @@
+/** Every snippet of the README compiles and runs, in the order of the page. */
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import ts from 'typescript';
+import { built, inTemporary, root } from './cli/rxtune.js';
+
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+const blocks = (language: string): ReadonlyArray<string> =>
+  [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map((match) => match[1] ?? '');
+
+/** A place that sees the examples, where snippets may write. */
+const inPlace = <A>(use: (directory: string) => Promise<A>): Promise<A> =>
+  inTemporary(async (directory) => {
+    await symlink(join(root, 'examples'), join(directory, 'examples'));
+    return use(directory);
+  });
+
+const node = async (
+  cwd: string,
+  ...argv: ReadonlyArray<string>
+): Promise<{ readonly stdout: string; readonly stderr: string }> =>
+  promisify(execFile)(process.execPath, [...argv], { cwd });
+
+beforeAll(() => void built());
+
+describe('TypeScript snippets', () => {
+  const snippets = blocks('ts');
+  // Within the package, where `from 'rxtune'` means it.
+  const directory = join(root, 'test', `.readme-${process.pid}`);
+  const file = (i: number): string => join(directory, `snippet${i}.ts`);
+
+  test('there are some', () => {
+    expect(snippets.length).toBeGreaterThanOrEqual(2);
+  });
+
+  test('compile, strictly', async () => {
+    await mkdir(directory);
+    try {
+      await Promise.all(snippets.map((text, i) => writeFile(file(i), text)));
+      const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => readFileSync(path, 'utf8')) as {
+        readonly config: { readonly compilerOptions: object };
+      };
+      const { options } = ts.convertCompilerOptionsFromJson({ ...config.compilerOptions, paths: {} }, root);
+      const program = ts.createProgram(
+        snippets.map((_, i) => file(i)),
+        options,
+      );
+      const told = ts
+        .getPreEmitDiagnostics(program)
+        .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+      expect(told).toEqual([]);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  test.each(snippets.map((text, i) => [i, text] as const))('snippet %d runs, and its loss falls', async (i, text) => {
+    const { outputText } = ts.transpileModule(text, {
+      compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
+    });
+    const script = join(root, 'test', `.readme-${process.pid}-${i}.mjs`);
+    await writeFile(script, outputText);
+    try {
+      const { stdout, stderr } = await inPlace((cwd) => node(cwd, script));
+      const losses = [...stdout.matchAll(/^(\d+) (\d+\.\d+)$/gm)];
+      expect(losses.map(([, number]) => Number(number))).toEqual(Array.from({ length: 10 }, (_, k) => k + 1));
+      expect(Number(losses[9]?.[2])).toBeLessThan(Number(losses[0]?.[2]));
+      expect(stderr).toBe('');
+    } finally {
+      await rm(script);
+    }
+  });
+});
+
+describe('shell snippets', () => {
+  const lines = blocks('sh').flatMap((block) => block.trim().split('\n'));
+
+  test('rxtune’s run, one after another', async () => {
+    const calls = lines.filter((line) => line.startsWith('npx rxtune '));
+    expect(calls).toHaveLength(5);
+    await inPlace(async (cwd) => {
+      for (const call of calls) {
+        const argv = [...call.slice('npx rxtune '.length).matchAll(/"([^"]*)"|(\S+)/g)].map(
+          (match) => match[1] ?? match[2] ?? '',
+        );
+        await node(cwd, built(), ...argv);
+      }
+      expect(JSON.parse(await readFile(join(cwd, 'out', 'adapter_config.json'), 'utf8'))).toMatchObject({
+        r: 16,
+        peft_type: 'LORA',
+      });
+      expect((await readFile(join(cwd, 'prepared.jsonl'), 'utf8')).trim().split('\n')).toHaveLength(400);
+    });
+  });
+
+  test('npm’s name scripts that exist; the tests are what .ci/run runs', () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { readonly scripts: object };
+    const named = lines.flatMap((line) => [...line.matchAll(/npm run ([\w:]+)/g)].map((match) => match[1] ?? ''));
+    expect(named).toEqual(expect.arrayContaining(['build', 'quickstart', 'check']));
+    for (const name of named) expect(Object.keys(scripts)).toContain(name);
+    expect(readFileSync(join(root, '.ci', 'run'), 'utf8')).toContain('npm ci && npm run check');
+  });
+});
+
+test('links of the page lead somewhere', async () => {
+  const links = [...readme.matchAll(/\]\(([^)#]+)\)/g)].map((match) => match[1] ?? '');
+  expect(links.length).toBeGreaterThan(3);
+  for (const link of links) await expect(readFile(join(root, link))).resolves.toBeDefined();
+});
