@@ -13,8 +13,8 @@ struct Running {
   float *greatest, *sum, *factor;  // [query_block]
 };
 
-// The tile of NV vectors of queries `first` + lanes and keys from .. to - 1: scores -> weights, in place; the running maximum
-// and sum move on; factor becomes what earlier sums must be multiplied with.
+// The tile of NV vectors of queries and `keys` keys: scores (in powers of two) -> weights, in place; the running maximum and
+// sum move on; factor becomes what earlier sums must be multiplied with.
 template <int NV>
 RX_INLINE void soften(float* scores, long keys, const Running& r) {
 #pragma GCC unroll 4
@@ -24,18 +24,18 @@ RX_INLINE void soften(float* scores, long keys, const Running& r) {
     vf top0 = before, top1 = before;
     long j = 0;
     for (; j + 2 <= keys; j += 2) {
-      top0 = vmax(*(vf*)(column + j * query_block), top0);  // passes over NaN, which the exponential then brings back
-      top1 = vmax(*(vf*)(column + (j + 1) * query_block), top1);
+      top0 = vmax(*(vf*)(column + j * group_lanes), top0);  // passes over NaN, which the exponential then brings back
+      top1 = vmax(*(vf*)(column + (j + 1) * group_lanes), top1);
     }
-    if (j < keys) top0 = vmax(*(vf*)(column + j * query_block), top0);
+    if (j < keys) top0 = vmax(*(vf*)(column + j * group_lanes), top0);
     const vf top = vmax(top0, top1);
     // a lane that has seen no key yet has -inf everywhere, and -inf - -inf would be NaN
     const vf base = top == vset(-__builtin_inff()) ? vset(0.f) : top;
-    const vf factor = vexp(before - base);
+    const vf factor = vexp2(before - base);
     vf sum = {};
     for (j = 0; j < keys; j++) {
-      vf* const at = (vf*)(column + j * query_block);
-      const vf weight = vexp(*at - base);
+      vf* const at = (vf*)(column + j * group_lanes);
+      const vf weight = vexp2(*at - base);
       *at = weight;
       sum += weight;
     }
@@ -52,10 +52,10 @@ RX_STATIC void attend(const Attention* a, long head, long first, long from, long
   const long shared = head / (a->heads / a->kv_heads) * a->head_dim;
   const float* const k = a->k + from * a->ld_k + shared;
   const float* const v = a->v + from * a->ld_v + shared;
-  tiles<NV, TILE_SET>(to - from, a->head_dim, k, a->ld_k, 1, q, query_block, scores, query_block, nullptr);
-  if (masked) mask_scores<NV>(scores, query_block, first, from, to, a->window);
+  tiles<NV, TILE_SET>(to - from, a->head_dim, k, a->ld_k, 1, q, group_lanes, scores, group_lanes, nullptr);
+  if (masked) mask_scores<NV>(scores, group_lanes, first, from, to, a->window);
   soften<NV>(scores, to - from, r);
-  tiles<NV, TILE_SCALE_AND_ADD>(a->head_dim, to - from, v, 1, a->ld_v, scores, query_block, out, query_block, r.factor);
+  tiles<NV, TILE_SCALE_AND_ADD>(a->head_dim, to - from, v, 1, a->ld_v, scores, group_lanes, out, group_lanes, r.factor);
 }
 
 void attend_block(const Attention* a, const Block& block, long head, float* memory) {
@@ -63,19 +63,23 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
   const long padded = parts_of(block.rows, VW) * VW;
   float* const q = take(&memory, D * query_block);
   float* const out = take(&memory, D * query_block);
-  float* const scores = take(&memory, key_block * query_block);
+  float* const scores = take(&memory, key_block * group_lanes);
   const Running running = {take(&memory, query_block), take(&memory, query_block), take(&memory, query_block)};
-
-  transpose_in(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale, q, query_block, padded);
-  __builtin_memset(out, 0, D * query_block * sizeof(float));
-  for (long i = 0; i < query_block; i++) running.greatest[i] = -__builtin_inff(), running.sum[i] = 0;
+  const long shared = head / (a->heads / a->kv_heads) * D;
 
   const long last = block.first + block.rows - 1;
   const long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
+  prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
+  panel_in(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, q, padded);
+  __builtin_memset(out, 0, D * query_block * sizeof(float));
+  for (long i = 0; i < query_block; i++) running.greatest[i] = -__builtin_inff(), running.sum[i] = 0;
+
   for (long from = start; from <= last; from += key_block) {
     const long to = smaller(from + key_block, last + 1);
-    for (long lane = 0; lane < padded; lane += lanes_a_group) {
-      const long wide = smaller(lanes_a_group, padded - lane);
+    prefetch_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D);
+    prefetch_rows(a->k + to * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - to), D);
+    for (long lane = 0; lane < padded; lane += group_lanes) {
+      const long wide = smaller(group_lanes, padded - lane);
       const long first = block.first + lane;
       const long final = smaller(first + wide, last + 1) - 1;  // last query of the group
       const long low = a->window ? greater(from, first - a->window + 1) : from;
@@ -83,26 +87,26 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
       if (low >= high) continue;
       const bool masked = high - 1 > first || (a->window && low <= final - a->window);
       const Running r = {running.greatest + lane, running.sum + lane, running.factor + lane};
-      if (wide == lanes_a_group)
-        attend<tile_vectors>(a, head, first, low, high, masked, q + lane, scores + lane, out + lane, r);
+      if (wide == group_lanes)
+        attend<tile_vectors>(a, head, first, low, high, masked, q + lane * D, scores, out + lane * D, r);
       else
-        attend<1>(a, head, first, low, high, masked, q + lane, scores + lane, out + lane, r);
+        attend<1>(a, head, first, low, high, masked, q + lane * D, scores, out + lane * D, r);
     }
   }
 
   for (long i = 0; i < padded; i += VW) {
     const vf sum = load(running.sum + i);
     store(running.factor + i, vset(1.f) / sum);
-    store(running.sum + i, load(running.greatest + i) + vlog(sum));
+    store(running.sum + i, fma(load(running.greatest + i), vset(ln_2), vlog(sum)));
   }
   for (long i = 0; i < block.rows; i++) a->lse[(block.first + i) * a->heads + head] = running.sum[i];
-  transpose_out<false>(out, query_block, block.rows, D, running.factor, a->out + block.first * a->heads * D + head * D, a->heads * D);
+  panel_out<false>(out, block.rows, D, running.factor, a->out + block.first * a->heads * D + head * D, a->heads * D);
 }
 
 void attention(const Context* context, const Attention* a) {
   const long blocks = count_blocks(a);
   const long threads = pool_threads(context->pool);
-  const long floats = 2 * a->head_dim * query_block + (key_block + 3) * query_block + 5 * 16;
+  const long floats = 2 * a->head_dim * query_block + key_block * group_lanes + 3 * query_block + 6 * 16;
   Block* const list = (Block*)scratch_get(context->scratch, SCRATCH_KERNEL, (blocks + 1) * sizeof(Block));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   // Within a document the last block sees most keys: it comes first, so that the threads end together.

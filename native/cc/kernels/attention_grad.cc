@@ -28,16 +28,16 @@ typedef struct Shared {
 
 // Memory of one thread.
 typedef struct Held {
-  float *q, *d_out;            // [head_dim, query_block] transposed; q times scale
-  float *q_rows, *d_out_rows;  // [query_block, width]
-  float* dq;                   // [head_dim, query_block] transposed
-  float *weights, *slopes;     // [key_block, query_block]: scores, then P; dP, then dS
-  float *lse, *delta;          // [query_block]
+  float *q, *d_out;            // panels of queries; q times scale, in powers of two
+  float *q_rows, *d_out_rows;  // [query_block, width]; q times scale
+  float* dq;                   // panel of queries
+  float *weights, *slopes;     // [grad_key_block, query_block]: scores, then P; dP, then dS
+  float *lse, *delta;          // [query_block]; lse in powers of two
   float *dk, *dv;              // [span, width]
 } Held;
 
 long held_floats(const Attention* a, long width, long span) {
-  return 3 * a->head_dim * query_block + 2 * query_block * width + 2 * key_block * query_block + 2 * query_block + 2 * span * width;
+  return 3 * a->head_dim * query_block + 2 * query_block * width + 2 * grad_key_block * query_block + 2 * query_block + 2 * span * width;
 }
 
 Held hold(const Attention* a, long width, long span, float* memory) {
@@ -47,8 +47,8 @@ Held hold(const Attention* a, long width, long span, float* memory) {
   h.dq = take(&memory, a->head_dim * query_block);
   h.q_rows = take(&memory, query_block * width);
   h.d_out_rows = take(&memory, query_block * width);
-  h.weights = take(&memory, key_block * query_block);
-  h.slopes = take(&memory, key_block * query_block);
+  h.weights = take(&memory, grad_key_block * query_block);
+  h.slopes = take(&memory, grad_key_block * query_block);
   h.lse = take(&memory, query_block);
   h.delta = take(&memory, query_block);
   h.dk = take(&memory, span * width);
@@ -66,14 +66,14 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
   const float* const q = a->q + first * a->ld_q + head * D;
   const float* const out = a->out + first * ld + head * D;
   const float* const d_out = a->d_out + first * ld + head * D;
-  transpose_in(q, a->ld_q, rows, D, a->scale, h.q, query_block, padded);
-  transpose_in(d_out, ld, rows, D, 1.f, h.d_out, query_block, padded);
+  panel_in(q, a->ld_q, rows, D, a->scale * log2_e, h.q, padded);
+  panel_in(d_out, ld, rows, D, 1.f, h.d_out, padded);
   copy_rows(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
   copy_rows(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
   __builtin_memset(h.dq, 0, D * query_block * sizeof(float));
   for (long i = 0; i < padded; i++) {
     // beyond the last query every weight is e^-inf = 0
-    h.lse[i] = i < rows ? a->lse[(first + i) * a->heads + head] : __builtin_inff();
+    h.lse[i] = i < rows ? a->lse[(first + i) * a->heads + head] * log2_e : __builtin_inff();
     vf sum = {};
     if (i < rows) each_vector(D, [&](long c, auto lanes) { sum = fma(lanes.load(out + i * ld + c), lanes.load(d_out + i * ld + c), sum); });
     h.delta[i] = hsum(sum);
@@ -86,8 +86,8 @@ RX_STATIC void differentiate(const Attention* a, long shared, long first, long l
                              const float* d_out, float* weights, float* slopes, const float* lse, const float* delta, float* dq) {
   const long keys = high - low;
   const float* const k = a->k + low * a->ld_k + shared;
-  tiles<NV, TILE_SET>(keys, a->head_dim, k, a->ld_k, 1, q, query_block, weights, query_block, nullptr);
-  tiles<NV, TILE_SET>(keys, a->head_dim, a->v + low * a->ld_v + shared, a->ld_v, 1, d_out, query_block, slopes, query_block, nullptr);
+  tiles<NV, TILE_SET>(keys, a->head_dim, k, a->ld_k, 1, q, group_lanes, weights, query_block, nullptr);
+  tiles<NV, TILE_SET>(keys, a->head_dim, a->v + low * a->ld_v + shared, a->ld_v, 1, d_out, group_lanes, slopes, query_block, nullptr);
   if (masked) mask_scores<NV>(weights, query_block, first, low, high, a->window);
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
@@ -95,11 +95,11 @@ RX_STATIC void differentiate(const Attention* a, long shared, long first, long l
     for (long j = 0; j < keys; j++) {
       vf* const p = (vf*)(weights + j * query_block + v * VW);
       vf* const s = (vf*)(slopes + j * query_block + v * VW);
-      *p = vexp(*p - base);
+      *p = vexp2(*p - base);
       *s = *p * (*s - along);
     }
   }
-  tiles<NV, TILE_ADD>(a->head_dim, keys, k, 1, a->ld_k, slopes, query_block, dq, query_block, nullptr);
+  tiles<NV, TILE_ADD>(a->head_dim, keys, k, 1, a->ld_k, slopes, query_block, dq, group_lanes, nullptr);
 }
 
 // to[j][.] += sum over queries i of from[j][i] rows[i][.], for keys low + j < high; queries that no key of a tile is seen by
@@ -125,10 +125,12 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
   const long last = first + rows - 1;
   const long start = a->window ? greater(from, first - a->window + 1) : from;
   const long end = smaller(to, last + 1);
-  for (long block = start; block < end; block += key_block) {
-    const long block_end = smaller(block + key_block, end);
-    for (long lane = 0; lane < padded; lane += lanes_a_group) {
-      const long wide = smaller(lanes_a_group, padded - lane);
+  for (long block = start; block < end; block += grad_key_block) {
+    const long block_end = smaller(block + grad_key_block, end);
+    prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
+    prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
+    for (long lane = 0; lane < padded; lane += group_lanes) {
+      const long wide = smaller(group_lanes, padded - lane);
       const long first_of_group = first + lane;
       const long final = smaller(first_of_group + wide, last + 1) - 1;
       const long low = a->window ? smaller(greater(block, first_of_group - a->window + 1), block_end) : block;
@@ -144,16 +146,16 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
       if (low == high) continue;
       const bool masked = high - 1 > first_of_group || (a->window && low <= final - a->window);
       const long at = (low - block) * query_block;
-      if (wide == lanes_a_group)
-        differentiate<tile_vectors>(a, column, first_of_group, low, high, masked, h.q + lane, h.d_out + lane, weights + at, slopes + at,
-                                    h.lse + lane, h.delta + lane, h.dq + lane);
+      if (wide == group_lanes)
+        differentiate<tile_vectors>(a, column, first_of_group, low, high, masked, h.q + lane * a->head_dim, h.d_out + lane * a->head_dim, weights + at, slopes + at,
+                                    h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
       else
-        differentiate<1>(a, column, first_of_group, low, high, masked, h.q + lane, h.d_out + lane, weights + at, slopes + at,
-                         h.lse + lane, h.delta + lane, h.dq + lane);
+        differentiate<1>(a, column, first_of_group, low, high, masked, h.q + lane * a->head_dim, h.d_out + lane * a->head_dim, weights + at, slopes + at,
+                         h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
     }
     const long offset = (block - from) * shared.width;
     long c = 0;
-    for (; c + lanes_a_group <= shared.width; c += lanes_a_group) {
+    for (; c + group_lanes <= shared.width; c += group_lanes) {
       spread<tile_vectors>(h.weights, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
       spread<tile_vectors>(h.slopes, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
     }
@@ -193,9 +195,9 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
         float factor[query_block];
         for (long i = 0; i < query_block; i++) factor[i] = a->scale;
         if (seen >= from)
-          transpose_out<false>(h.dq, query_block, rows, D, factor, at, ld_dq);
+          panel_out<false>(h.dq, rows, D, factor, at, ld_dq);
         else
-          transpose_out<true>(h.dq, query_block, rows, D, factor, at, ld_dq);
+          panel_out<true>(h.dq, rows, D, factor, at, ld_dq);
       }
     }
     for (long j = from; j < to; j++)
@@ -240,7 +242,7 @@ void attention_grad(const Context* context, const Attention* a) {
   }
 
   Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
-  shared.span = greater(1, 32768 / shared.width / key_block) * key_block;
+  shared.span = greater(1, 32768 / shared.width / grad_key_block) * grad_key_block;
   const long floats = held_floats(a, shared.width, shared.span) + 16 * 16;
   Task* const list = (Task*)scratch_get(context->scratch, SCRATCH_KERNEL, (tasks + 1) * sizeof(Task));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));

@@ -2,7 +2,8 @@
 //
 // With queries along the lanes of a vector the softmax over keys needs no sums across lanes, rows of K and V are only ever
 // read as scalars to broadcast (so any head_dim and any number of keys will do, without copies and without tails), and the
-// queries are padded with zeros up to whole vectors in scratch memory.
+// queries are padded with zeros up to whole vectors in scratch memory. Panels of queries are stored group by group:
+// [groups][head_dim][lanes of a group], so that what a tile reads lies together.
 #pragma once
 
 #include "../kernel_table.h"
@@ -14,14 +15,19 @@ namespace {
 
 #if VW == 16
 constexpr int tile_rows = 14;
-constexpr int key_block = 112;  // a multiple of tile_rows
+constexpr int key_block = 112;       // a multiple of tile_rows
+constexpr int grad_key_block = 56;   // likewise
 #else
 constexpr int tile_rows = 6;
 constexpr int key_block = 96;
+constexpr int grad_key_block = 48;
 #endif
 constexpr int tile_vectors = 2;
-constexpr int lanes_a_group = tile_vectors * VW;
-constexpr int query_block = 64;  // a multiple of lanes_a_group
+constexpr int group_lanes = tile_vectors * VW;
+constexpr int query_block = 64;  // a multiple of group_lanes
+
+constexpr float log2_e = 1.44269504f;
+constexpr float ln_2 = 0.693147181f;
 
 enum TileMode { TILE_SET, TILE_ADD, TILE_SCALE_AND_ADD };
 
@@ -79,12 +85,14 @@ RX_INLINE void tiles(long rows, long k, const float* a, long row, long step, con
 #undef RX_TILE
 }
 
-// to[c][r] = from[r][c] * scale for rows x columns of `from`; rows r up to `padded` (a multiple of VW, to's rows at least that
-// long) become 0.
-RX_STATIC void transpose_in(const float* from, long ld_from, long rows, long columns, float scale, float* to, long ld_to,
-                            long padded) {
+// Where lane 0 of query r (a multiple of VW) lies in a panel of queries with `columns` numbers each.
+RX_INLINE long panel_place(long r, long columns) { return r / group_lanes * group_lanes * columns + r % group_lanes; }
+
+// A panel of queries from rows x columns of `from`, times scale; queries up to `padded` (a multiple of VW) become 0.
+RX_STATIC void panel_in(const float* from, long ld_from, long rows, long columns, float scale, float* panel, long padded) {
   for (long r = 0; r < padded; r += VW) {
     const long some = smaller(VW, greater(0, rows - r));
+    float* const to = panel + panel_place(r, columns);
     for (long c = 0; c < columns; c += VW) {
       const long wide = smaller(VW, columns - c);
       vf block[VW];
@@ -93,22 +101,22 @@ RX_STATIC void transpose_in(const float* from, long ld_from, long rows, long col
         block[i] = i >= some ? vf{} : (wide == VW ? load(at) : load_n(at, wide)) * vset(scale);
       }
       transpose_block(block);
-      for (long i = 0; i < wide; i++) store(to + (c + i) * ld_to + r, block[i]);
+      for (long i = 0; i < wide; i++) store(to + (c + i) * group_lanes, block[i]);
     }
   }
 }
 
-// to[r][c] = from[c][r] * factor[r] (factor null: 1), or is added to, for rows r < rows and columns c < columns; `from` has
-// whole vectors in its rows.
+// Rows of `to` from a panel: row r is query r times factor[r], set or added.
 template <bool add>
-RX_STATIC void transpose_out(const float* from, long ld_from, long rows, long columns, const float* factor, float* to, long ld_to) {
+RX_STATIC void panel_out(const float* panel, long rows, long columns, const float* factor, float* to, long ld_to) {
   for (long r = 0; r < rows; r += VW) {
     const long some = smaller(VW, rows - r);
-    const vf scale = factor ? load(factor + r) : vset(1.f);
+    const vf scale = load(factor + r);
+    const float* const from = panel + panel_place(r, columns);
     for (long c = 0; c < columns; c += VW) {
       const long wide = smaller(VW, columns - c);
       vf block[VW];
-      for (long i = 0; i < VW; i++) block[i] = i < wide ? load(from + (c + i) * ld_from + r) * scale : vf{};
+      for (long i = 0; i < VW; i++) block[i] = i < wide ? load(from + (c + i) * group_lanes) * scale : vf{};
       transpose_block(block);
       for (long i = 0; i < some; i++) {
         float* const at = to + (r + i) * ld_to + c;
@@ -121,13 +129,13 @@ RX_STATIC void transpose_out(const float* from, long ld_from, long rows, long co
   }
 }
 
-// Rows of the score tile of queries first .. first + NV * VW - 1 (lanes) and keys from .. to - 1 that no lane may see become
-// -inf in that lane.
+// Scores of keys from .. to - 1 (rows of ld floats) and queries first + lanes that no lane may see become -inf in that lane.
 template <int NV>
 RX_INLINE void mask_scores(float* scores, long ld, long first, long from, long to, long window) {
   for (long j = from; j < to; j++) {
     const int32_t ahead = (int32_t)(j - first);  // lanes below it lie before key j
     const int32_t behind = window ? (int32_t)smaller(j - first + window, 1 << 20) : 1 << 20;  // lanes from it on are past its window
+    if (ahead <= 0 && behind >= NV * VW) continue;
 #pragma GCC unroll 4
     for (int v = 0; v < NV; v++) {
       vf* const at = (vf*)(scores + (j - from) * ld + v * VW);
@@ -137,6 +145,12 @@ RX_INLINE void mask_scores(float* scores, long ld, long first, long from, long t
   }
 }
 
+// Asks for rows that will be read soon.
+RX_INLINE void prefetch_rows(const float* rows, long ld, long count, long columns) {
+  for (long r = 0; r < count; r++)
+    for (long c = 0; c < columns; c += 16) __builtin_prefetch(rows + r * ld + c);
+}
+
 // Memory of one thread: pieces of a block of floats, each aligned to a vector.
 RX_INLINE float* take(float** memory, long floats) {
   float* const piece = *memory;
@@ -144,7 +158,7 @@ RX_INLINE float* take(float** memory, long floats) {
   return piece;
 }
 
-// Blocks of queries of all documents, in order.
+// Blocks of queries of all documents.
 RX_INLINE long count_blocks(const Attention* a) {
   long blocks = 0;
   for (long d = 0; d < a->documents; d++) blocks += parts_of(a->cu_seqlens[d + 1] - a->cu_seqlens[d], query_block);
