@@ -74,10 +74,18 @@ const told = (summary: PrepareSummary): string => {
   return lines.map(([name, value]) => `${name}: ${value}\n`).join('');
 };
 
-const nothingLeft = ({ rowsRead, fullyMasked }: PrepareSummary, file: string): FatalError =>
+const nothingLeft = (
+  { rowsRead, fullyMasked }: PrepareSummary,
+  file: string,
+  tokenizer: Tokenizer | undefined,
+): FatalError =>
   fatal('E_NO_ROWS', `of ${rowsRead} rows none is left to train on`, {
     file,
-    ...(fullyMasked > 0 ? { hint: 'no row has a token to train: does responseTemplate match?' } : {}),
+    ...(tokenizer === undefined
+      ? { hint: 'give --tokenizer DIR: without one, rows must hold input_ids' }
+      : fullyMasked > 0
+        ? { hint: 'no row has a token to train: does responseTemplate match?' }
+        : {}),
   });
 
 const asFatal = (cause: unknown): FatalError => {
@@ -104,7 +112,7 @@ export const prepareCommand: CommandLine = {
             TE.tryCatch(() => run(own.trainDataset, tokenizer, config, write, terminal), asFatal),
             TE.tapIO((summary) => () => terminal.err.write(told(summary))),
             TE.flatMap((summary) =>
-              summary.rows === 0 ? TE.left(nothingLeft(summary, own.trainDataset)) : TE.right(undefined),
+              summary.rows === 0 ? TE.left(nothingLeft(summary, own.trainDataset, tokenizer)) : TE.right(undefined),
             ),
           );
         return own.out === undefined

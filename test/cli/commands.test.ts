@@ -1,0 +1,357 @@
+/** What other software may rely on: the commands' files, columns, numbers and exit codes. */
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { sharedPath } from '../shared.js';
+import { base, built, inTemporary, root, rxtune, start } from './rxtune.js';
+
+const shop = join(root, 'examples', 'quickstart');
+const linesOf = (text: string): ReadonlyArray<Readonly<Record<string, unknown>>> =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
+const jsonl = (rows: ReadonlyArray<unknown>): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+const sft = ['sft', '--model', base, '--train-dataset', join(shop, 'train.jsonl'), '--assistant-only-loss'];
+const small = ['--max-length', '256', '--per-device-train-batch-size', '4', '--learning-rate', '1e-3'];
+
+beforeAll(() => void built());
+
+describe('sft', () => {
+  test('leaves the model, the tokenizer and a log with one object a step', () =>
+    inTemporary(async (directory) => {
+      const outcome = await rxtune(...sft, ...small, '--max-steps', '3', '--output-dir', directory);
+      expect(outcome).toMatchObject({ code: 0, out: '' });
+      expect(readdirSync(directory).sort()).toEqual(
+        expect.arrayContaining([
+          'config.json',
+          'log.jsonl',
+          'model.safetensors',
+          'tokenizer.json',
+          'tokenizer_config.json',
+        ]),
+      );
+      const log = linesOf(await readFile(join(directory, 'log.jsonl'), 'utf8'));
+      expect(log.map(({ step }) => step)).toEqual([1, 2, 3]);
+      for (const row of log) {
+        expect(Object.keys(row)).toEqual(
+          expect.arrayContaining(['epoch', 'loss', 'grad_norm', 'learning_rate', 'num_tokens', 'mean_token_accuracy']),
+        );
+      }
+      expect(log[0]).toMatchObject({ learning_rate: 1e-3 });
+      expect(outcome.err).toMatch(/engine: \w+/);
+      expect(outcome.err).toMatch(/step 3\/3 {2}loss \d\.\d{4} {2}\d+ tokens\/s {2}0 s left/);
+    }));
+
+  test('an option comes from a flag, else from the file of options, else it has its default', () =>
+    inTemporary(async (directory) => {
+      const file = join(directory, 'run.yaml');
+      await writeFile(file, 'max_steps: 9\nlearning_rate: 5e-4\nlora_r: 4\nlr_scheduler_type: constant\n');
+      const outcome = await rxtune(
+        ...[
+          ...sft,
+          '--config',
+          file,
+          '--max-steps',
+          '2',
+          '--max-length',
+          '256',
+          '--output-dir',
+          join(directory, 'out'),
+        ],
+      );
+      expect(outcome.code).toBe(0);
+      const log = linesOf(await readFile(join(directory, 'out', 'log.jsonl'), 'utf8'));
+      expect(log.map(({ learning_rate: rate }) => rate)).toEqual([5e-4, 5e-4]);
+      expect(JSON.parse(await readFile(join(directory, 'out', 'adapter_config.json'), 'utf8'))).toMatchObject({
+        r: 4,
+        lora_alpha: 8,
+        base_model_name_or_path: base,
+      });
+    }));
+
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    '%s: a checkpoint, nothing half-written, and the run goes on from there',
+    (signal) =>
+      inTemporary(async (directory) => {
+        const call = [...sft, ...small, '--max-steps', '40', '--lora-r', '4', '--output-dir', directory];
+        let asked = false;
+        const stopped = await start(call, (child, err) => {
+          if (asked || !/^step \d+\//m.test(err)) return;
+          asked = true;
+          child.kill(signal);
+        });
+        expect(stopped.code).toBe(1);
+        expect(stopped.err).toContain('[E_INTERRUPTED]');
+        expect(stopped.err).toContain('--resume-from-checkpoint true');
+        const left = readdirSync(directory).sort();
+        expect(left).toEqual([expect.stringMatching(/^checkpoint-\d+$/), 'log.jsonl']);
+        const at = Number(left[0]?.replace('checkpoint-', ''));
+        expect(at).toBeLessThan(40);
+
+        const resumed = await rxtune(...call, '--resume-from-checkpoint', 'true');
+        expect(resumed.err).toContain(`going on after ${at}`);
+        expect(resumed.code).toBe(0);
+        const log = linesOf(await readFile(join(directory, 'log.jsonl'), 'utf8'));
+        expect(log.map(({ step }) => step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+
+        const whole = join(directory, 'whole');
+        await rxtune(...[...sft, ...small, '--max-steps', '40', '--lora-r', '4', '--output-dir', whole]);
+        expect(await readFile(join(directory, 'log.jsonl'), 'utf8')).toBe(
+          await readFile(join(whole, 'log.jsonl'), 'utf8'),
+        );
+        const weights = 'adapter_model.safetensors';
+        expect((await readFile(join(directory, weights))).equals(await readFile(join(whole, weights)))).toBe(true);
+      }),
+  );
+});
+
+describe('prepare', () => {
+  test('columns are aligned, only the assistant is trained, the summary counts', () =>
+    inTemporary(async (directory) => {
+      const out = join(directory, 'prepared.jsonl');
+      const outcome = await rxtune(
+        ...[
+          'prepare',
+          '--tokenizer',
+          base,
+          '--train-dataset',
+          join(shop, 'heldout.jsonl'),
+          '--assistant-only-loss',
+          '--out',
+          out,
+        ],
+      );
+      expect(outcome).toMatchObject({ code: 0, out: '' });
+      const rows = linesOf(await readFile(out, 'utf8')) as unknown as ReadonlyArray<
+        Readonly<Record<string, ReadonlyArray<number>>>
+      >;
+      expect(rows).toHaveLength(60);
+      let trained = 0;
+      for (const { input_ids: ids = [], labels = [], attention_mask: mask, position_ids: positions } of rows) {
+        expect(labels).toHaveLength(ids.length);
+        expect(mask).toEqual(ids.map(() => 1));
+        expect(positions).toEqual(ids.map((_, t) => t));
+        expect(labels.every((label, t) => label === -100 || label === ids[t])).toBe(true);
+        trained += labels.filter((label) => label !== -100).length;
+      }
+      expect(outcome.err).toContain('rows read: 60\nrejected: 0\ntruncated: 0\nfully masked: 0\nrows prepared: 60\n');
+      expect(outcome.err).toContain(`trained tokens: ${trained}\n`);
+    }));
+
+  test('rows that hold input_ids are taken as they are, in their order, without a tokenizer', () =>
+    inTemporary(async (directory) => {
+      const file = join(directory, 'rows.jsonl');
+      const rows = [
+        { input_ids: [5, 6, 7], labels: [-100, 6, 7] },
+        { input_ids: [9, 9], attention_mask: [1, 1] },
+        { input_ids: [4, 3, 0, 0], labels: [4, 3, -100, -100], attention_mask: [1, 1, 0, 0] },
+      ];
+      await writeFile(file, jsonl(rows));
+      const { code, out } = await rxtune('prepare', '--train-dataset', file);
+      expect(code).toBe(0);
+      expect(linesOf(out)).toEqual([
+        { input_ids: [5, 6, 7], labels: [-100, 6, 7], attention_mask: [1, 1, 1], position_ids: [0, 1, 2] },
+        { input_ids: [9, 9], labels: [9, 9], attention_mask: [1, 1], position_ids: [0, 1] },
+        { input_ids: [4, 3], labels: [4, 3], attention_mask: [1, 1], position_ids: [0, 1] },
+      ]);
+    }));
+
+  test('packed rows tell their documents by positions, and no first token of one is trained', () =>
+    inTemporary(async (directory) => {
+      const file = join(directory, 'rows.jsonl');
+      await writeFile(file, jsonl([{ input_ids: [1, 2, 3] }, { input_ids: [4, 5] }, { input_ids: [6, 7, 8, 9] }]));
+      const { out, err } = await rxtune('prepare', '--train-dataset', file, '--packing', '--max-length', '5');
+      expect(linesOf(out)).toEqual([
+        { input_ids: [6, 7, 8, 9], labels: [6, 7, 8, 9], attention_mask: [1, 1, 1, 1], position_ids: [0, 1, 2, 3] },
+        {
+          input_ids: [1, 2, 3, 4, 5],
+          labels: [-100, 2, 3, -100, 5],
+          attention_mask: [1, 1, 1, 1, 1],
+          position_ids: [0, 1, 2, 0, 1],
+        },
+      ]);
+      expect(err).toContain('packing efficiency: 0.9000\n');
+    }));
+
+  test('text without a tokenizer is refused, and nothing is written', () =>
+    inTemporary(async (directory) => {
+      const out = join(directory, 'prepared.jsonl');
+      const outcome = await rxtune('prepare', '--train-dataset', join(shop, 'heldout.jsonl'), '--out', out);
+      expect(outcome.err).toContain('[E_NO_ROWS]\n  try:      give --tokenizer DIR');
+      expect(outcome.code).toBe(1);
+      expect(readdirSync(directory)).toEqual([]);
+    }));
+});
+
+describe('generate and evaluate', () => {
+  test('a text is continued', async () => {
+    const letter = '<|im_start|>letter\nOn Sunday I will come for two grey shelves. Thank you, June<|im_end|>\n';
+    expect(await rxtune('generate', '--model', base, '--prompt', `${letter}<|im_start|>ledger\n`)).toMatchObject({
+      code: 0,
+      out: 'June: 2 x shelf, grey, Sunday\n',
+    });
+  });
+
+  test('a conversation is answered, with the adapter that training left', () =>
+    inTemporary(async (directory) => {
+      const out = join(directory, 'out');
+      const messages = join(directory, 'messages.json');
+      await writeFile(
+        messages,
+        JSON.stringify([{ role: 'user', content: 'Please send me two grey shelves on Sunday.' }]),
+      );
+      const call = [
+        '--max-steps',
+        '150',
+        '--per-device-train-batch-size',
+        '16',
+        '--learning-rate',
+        '1e-2',
+        '--lora-r',
+        '16',
+      ];
+      const flags = [
+        '--max-length',
+        '256',
+        '--lora-target-modules',
+        'all-linear',
+        '--lora-alpha',
+        '32',
+        '--output-dir',
+        out,
+      ];
+      expect((await rxtune(...sft, ...call, ...flags)).code).toBe(0);
+      const adapted = ['--model', base, '--adapter', out];
+      expect(await rxtune('generate', ...adapted, '--messages', messages)).toMatchObject({
+        code: 0,
+        out: '{"item": "shelf", "colour": "grey", "count": 2, "day": "Sunday"}\n',
+      });
+
+      const perRow = join(directory, 'rows.jsonl');
+      const heldout = ['--eval-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--per-row', perRow];
+      const [before, after] = [
+        await rxtune('evaluate', '--model', base, ...heldout),
+        await rxtune('evaluate', ...adapted, ...heldout),
+      ].map(({ out: text }) => JSON.parse(text) as Readonly<Record<string, number>>);
+      expect(after?.['loss']).toBeLessThan((before?.['loss'] ?? 0) / 10);
+      expect(after?.['mean_token_accuracy']).toBeGreaterThan(0.98);
+      expect(after?.['perplexity']).toBeCloseTo(Math.exp(after?.['loss'] ?? 0), 10);
+      const rows = linesOf(await readFile(perRow, 'utf8')) as ReadonlyArray<{ loss: number; num_tokens: number }>;
+      expect(rows).toHaveLength(60);
+      const tokens = rows.reduce((sum, row) => sum + row.num_tokens, 0);
+      expect(tokens).toBe(after?.['num_tokens']);
+      expect(rows.reduce((sum, row) => sum + row.loss * row.num_tokens, 0) / tokens).toBeCloseTo(
+        after?.['loss'] ?? 0,
+        5,
+      );
+    }));
+
+  test('a call that asks for nothing, or for two things, is wrong', async () => {
+    expect(await rxtune('generate', '--model', base)).toMatchObject({ code: 2, out: '' });
+    expect(await rxtune('generate', '--model', base, '--prompt', 'a', '--messages', 'b')).toMatchObject({
+      code: 2,
+      out: '',
+    });
+  });
+});
+
+test('doctor names engines, the one chosen, compiler and node', async () => {
+  const { code, out } = await rxtune('doctor');
+  expect(code).toBe(0);
+  for (const name of ['native', 'tensorflow', 'wasm', 'cpu', 'chosen', 'compiler', process.version])
+    expect(out).toContain(name);
+  expect((await rxtune('doctor', '--engine', 'cpu')).out).toMatch(/chosen +cpu .*as asked/);
+});
+
+const weights = sharedPath('data', 'weights');
+const reference = sharedPath('data', 'reference');
+if (weights === undefined || reference === undefined) {
+  test.skip('recorded runs: the folder of shared data is not here', () => undefined);
+} else {
+  interface Recorded {
+    readonly greedy_from_bos: { readonly text: string; readonly ids: ReadonlyArray<number> };
+    readonly data: Readonly<
+      Record<string, ReadonlyArray<Readonly<Record<'input_ids' | 'labels', ReadonlyArray<ReadonlyArray<number>>>>>>
+    >;
+    readonly runs: ReadonlyArray<{
+      readonly name: string;
+      readonly train: string;
+      readonly hyper: Readonly<Record<string, number | string | null>>;
+      readonly log: ReadonlyArray<Readonly<Record<'loss' | 'grad_norm' | 'learning_rate', number | null>>>;
+    }>;
+  }
+  const recorded = JSON.parse(
+    gunzipSync(readFileSync(join(reference, 'stories260K_sft.json.gz'))).toString('utf8'),
+  ) as Recorded;
+  const model = join(weights, 'stories260K', 'hf');
+
+  describe('stories260K', () => {
+    test('greedy generation gives the recorded text', async () => {
+      const { text, ids } = recorded.greedy_from_bos;
+      const { out } = await rxtune(
+        ...['generate', '--model', model, '--prompt', '', '--max-new-tokens', `${ids.length - 1}`],
+      );
+      expect(out.trim()).toBe(text.trim());
+    });
+
+    test.each(recorded.runs.map((run) => [run.name, run] as const))(
+      '%s: loss, gradient norm and rate of each step',
+      (name, run) =>
+        inTemporary(async (directory) => {
+          const batches = recorded.data[run.train] ?? [];
+          const rows = batches.flatMap(({ input_ids: ids, labels }) =>
+            // Padding there is the eos token without a label; it is told by where the labels and ids end.
+            ids.map((row, i) => ({ input_ids: row, labels: labels[i] })),
+          );
+          await mkdir(directory, { recursive: true });
+          await writeFile(join(directory, 'rows.jsonl'), jsonl(rows));
+          const { hyper } = run;
+          const flags = [
+            'lr_scheduler_type',
+            'warmup_steps',
+            'weight_decay',
+            'learning_rate',
+            'max_grad_norm',
+            'gradient_accumulation_steps',
+          ];
+          const outcome = await rxtune(
+            ...[
+              'sft',
+              '--model',
+              model,
+              '--train-dataset',
+              join(directory, 'rows.jsonl'),
+              '--no-shuffle',
+              '--max-length',
+              '512',
+            ],
+            ...[
+              '--max-steps',
+              String(hyper['steps']),
+              '--per-device-train-batch-size',
+              String(batches[0]?.input_ids.length),
+            ],
+            ...flags.flatMap((key) => [`--${key.replaceAll('_', '-')}`, String(hyper[key])]),
+            ...['--loss-mean', 'microBatch', '--save-strategy', 'no', '--output-dir', join(directory, 'out')],
+            ...(name === 'lora-r8' ? ['--adapter', join(reference, 'stories260K_lora-init')] : []),
+          );
+          expect(outcome.code).toBe(0);
+          const log = linesOf(await readFile(join(directory, 'out', 'log.jsonl'), 'utf8'));
+          expect(log).toHaveLength(run.log.length);
+          for (const [i, expected] of run.log.entries()) {
+            for (const key of ['loss', 'grad_norm', 'learning_rate'] as const) {
+              const wanted = expected[key];
+              // Without clipping the reference did not record the norm.
+              if (wanted === null) continue;
+              const difference = Math.abs(Number(log[i]?.[key]) - wanted);
+              expect(difference).toBeLessThanOrEqual(1e-3 * Math.abs(wanted) + 1e-12);
+            }
+          }
+        }),
+    );
+  });
+}
