@@ -96,7 +96,8 @@ const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): E
     model !== undefined && normalize !== undefined && preTokenizer !== undefined && surround !== undefined
       ? makeEncoder({ addedTokens: spec.addedTokens, normalize, steps: preTokenizer.steps, model })
       : undefined;
-  const reference = covered === undefined ? referenceEncoder(spec) : undefined;
+  const ownDecoder = compileDecoder(spec.decoder);
+  const reference = covered === undefined || ownDecoder === undefined ? referenceEncoder(spec) : undefined;
   if (reference !== undefined && isLeft(reference)) return reference;
   const encoder = covered ?? reference?.right;
   if (encoder === undefined || surround === undefined) {
@@ -107,7 +108,7 @@ const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): E
       }),
     );
   }
-  const decodeTokens = compileDecoder(spec.decoder) ?? reference?.right.decode;
+  const decodeTokens = ownDecoder ?? reference?.right.decode;
   if (decodeTokens === undefined) {
     return left(
       fatal('E_TOKENIZER_UNSUPPORTED', 'the decoder is of an unknown type', {

@@ -62,6 +62,26 @@ const metaspace =
   (tokens) =>
     tokens.map((token, i) => token.replaceAll(mark, i === 0 && prepended ? '' : ' '));
 
+/** What the file asks for, not what transformers' `clean_up_tokenization_spaces` would do to the text. */
+const cleanUp = (text: string): string =>
+  [' .', ' ?', ' !', ' ,']
+    .reduce((current, sign) => current.replaceAll(sign, sign.slice(1)), text)
+    .replaceAll(" ' ", "'")
+    .replaceAll(" n't", "n't")
+    .replaceAll(" 'm", "'m")
+    .replaceAll(' do not', " don't")
+    .replaceAll(" 's", "'s")
+    .replaceAll(" 've", "'ve")
+    .replaceAll(" 're", "'re");
+
+const wordPiece =
+  (prefix: string, cleanup: boolean): Chain =>
+  (tokens) =>
+    tokens.map((token, i) => {
+      const text = i === 0 ? token : token.startsWith(prefix) ? token.slice(prefix.length) : ` ${token}`;
+      return cleanup ? cleanUp(text) : text;
+    });
+
 const compileChain = (config: unknown): Chain | undefined => {
   const fields = fieldsOf(config);
   switch (fields['type']) {
@@ -85,6 +105,10 @@ const compileChain = (config: unknown): Chain | undefined => {
     case 'Metaspace': {
       const mark = typeof fields['replacement'] === 'string' ? fields['replacement'] : '\u2581';
       return metaspace(mark, fields['prepend_scheme'] !== 'never' && fields['add_prefix_space'] !== false);
+    }
+    case 'WordPiece': {
+      const prefix = typeof fields['prefix'] === 'string' ? fields['prefix'] : '##';
+      return wordPiece(prefix, fields['cleanup'] !== false);
     }
     case 'Sequence': {
       if (!Array.isArray(fields['decoders'])) return undefined;
