@@ -98,16 +98,26 @@ const maskedRows = (rows: ReadonlyArray<ReadonlyArray<ReportToken>>): Markup =>
     ? nothing
     : html`<section><h2>What the loss sees</h2><p>Only the <span class="on">marked tokens</span> have a label; the model reads <span class="off">the others</span> and is never asked for them.</p>${join(rows.map(maskedRow))}</section>`;
 
-const answerTable = (answers: ReadonlyArray<ReportAnswer>): Markup => {
-  if (answers.length === 0) return nothing;
+const answerRows = (answers: ReadonlyArray<ReportAnswer>): Markup => {
   const cell = (text: string, expected: string): Markup =>
     html`<td class="${text === expected ? 'right' : 'wrong'}"><code>${text}</code></td>`;
-  return html`<section><h2>Held-out answers</h2><div class="scroll"><table><thead><tr><th>prompt</th><th>before</th><th>after</th><th>expected</th></tr></thead><tbody>${join(
+  return html`<div class="scroll"><table><thead><tr><th>prompt</th><th>before</th><th>after</th><th>expected</th></tr></thead><tbody>${join(
     answers.map(
       ({ prompt, before, after, expected }) =>
         html`<tr><td>${prompt}</td>${cell(before, expected)}${cell(after, expected)}<td><code>${expected}</code></td></tr>`,
     ),
-  )}</tbody></table></div></section>`;
+  )}</tbody></table></div>`;
+};
+
+/** Answers shown at once; the rest unfolds. */
+const few = 8;
+
+const answerTable = (answers: ReadonlyArray<ReportAnswer>): Markup => {
+  if (answers.length === 0) return nothing;
+  const rest = answers.slice(few);
+  return html`<section><h2>Held-out answers</h2>${answerRows(answers.slice(0, few))}${
+    rest.length === 0 ? nothing : html`<details><summary>${rest.length} more</summary>${answerRows(rest)}</details>`
+  }</section>`;
 };
 
 /**
@@ -123,8 +133,8 @@ export const report = ({ title, facts = [], steps, rows = [], answers = [] }: Re
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark"><title>${title}</title><style>${style}</style></head>
 <body><main><h1>${title}</h1><dl>${join(told.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`))}</dl>
 ${charts(steps)}
-${answerTable(answers)}
 ${maskedRows(rows)}
+${answerTable(answers)}
 </main></body></html>
 `.markup;
 };

@@ -44,6 +44,7 @@ th{text-align:left;font-size:12px;font-weight:600;color:var(--soft)}
 th,td{padding:8px 12px;border-bottom:1px solid var(--line);vertical-align:top}
 tr:last-child td{border-bottom:0}
 td code{font-size:12px;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere}
+details{margin-top:12px}summary{cursor:pointer;color:var(--soft);font-size:13px;margin-bottom:10px}
 .right{background:var(--right)}.wrong{background:var(--wrong)}
 `,
 };
