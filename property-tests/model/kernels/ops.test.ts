@@ -12,7 +12,7 @@ import { concatColumns, splitColumns } from '../../../src/model/kernels/columns.
 import { dropout, dropoutMask } from '../../../src/model/kernels/dropout.js';
 import { embeddingGrad } from '../../../src/model/kernels/embedding.js';
 import { gatherRows, scatterRows } from '../../../src/model/kernels/gatherRows.js';
-import { linearCrossEntropy } from '../../../src/model/kernels/linearCrossEntropy.js';
+import { inBlocks, linearCrossEntropy } from '../../../src/model/kernels/linearCrossEntropy.js';
 import { rope } from '../../../src/model/kernels/rope.js';
 import { squaredNorm } from '../../../src/model/kernels/squaredNorm.js';
 import { prepareWasm } from '../../../src/model/kernels/wasmBackend.js';
@@ -205,6 +205,34 @@ describe.each(['cpu', 'wasm'])('on %s', (backend) => {
         single.flatMap(({ dh }) => numbers(dh ?? tf.scalar(NaN))),
       );
       near(numbers(whole.dW ?? tf.scalar(NaN)), numbers(tf.addN(single.flatMap(({ dW }) => dW ?? []))));
+    },
+  );
+
+  law(
+    'a loss is the same in blocks of any size',
+    fc.record({ seed, m: size(), v: fc.integer({ min: 2, max: 6 }), entries: fc.nat(40), biased: fc.boolean() }),
+    ({ seed: s, m, v, entries, biased }) => {
+      const source = random(s, 'sample');
+      const attrs = {
+        targets: Int32Array.from({ length: m }, () => source.below(v)),
+        weights: values(s + 2, [m]),
+        labelSmoothing: 0.1,
+        variant: 'nll' as const,
+        gradient: true,
+        needWeight: true,
+      };
+      const inputs = {
+        h: matrix(s, m, 3),
+        w: matrix(s + 1, v, 3),
+        bias: biased ? tf.tensor1d(values(s + 3, [v])) : undefined,
+      };
+      const whole = inBlocks(1000)(inputs, attrs);
+      const parts = inBlocks(entries)(inputs, attrs);
+      expect(parts).toHaveLength(biased ? 7 : 6);
+      parts.forEach((part, i) => {
+        expect(part.shape).toEqual(whole[i]?.shape);
+        near(numbers(part), numbers(whole[i] ?? tf.scalar(NaN)));
+      });
     },
   );
 

@@ -48,9 +48,6 @@ export interface LinearCrossEntropyAttrs {
   readonly needWeight: boolean;
 }
 
-/** Entries of a block of logits: bounds what is alive at once. */
-const blockSize = 1 << 22;
-
 const ofBlock = (
   { h, w, bias }: LinearCrossEntropyInputs,
   attrs: LinearCrossEntropyAttrs,
@@ -98,12 +95,13 @@ const ofBlock = (
   return bias === undefined ? [...values, dh, dW] : [...values, dh, dW, sum(dLogits, 0)];
 };
 
-export const RxLinearCrossEntropy = namedOp(
-  'RxLinearCrossEntropy',
+/** The definition, with at most `entries` logits (and at least a row of them) alive at once. */
+export const inBlocks =
+  (entries: number) =>
   (inputs: LinearCrossEntropyInputs, attrs: LinearCrossEntropyAttrs): ReadonlyArray<Tensor> => {
     const m = attrs.targets.length;
     const [vocabSize = 1] = inputs.w.shape;
-    const rows = Math.max(1, Math.floor(blockSize / vocabSize));
+    const rows = Math.max(1, Math.floor(entries / vocabSize));
     const blocks: ReadonlyArray<Tensor>[] = [];
     for (let start = 0; start < m; start += rows) {
       blocks.push(tidy(() => [...ofBlock(inputs, attrs, start, Math.min(rows, m - start))]));
@@ -117,8 +115,9 @@ export const RxLinearCrossEntropy = namedOp(
       const parts = blocks.map((block) => block[output]).filter((part) => part !== undefined);
       return adds[output] === true ? addN(parts) : concat(parts, 0);
     });
-  },
-);
+  };
+
+export const RxLinearCrossEntropy = namedOp('RxLinearCrossEntropy', inBlocks(1 << 22));
 
 export interface LinearCrossEntropy {
   /** [] Σ weights·loss */
