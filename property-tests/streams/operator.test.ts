@@ -185,3 +185,26 @@ describe('refusals', () => {
     );
   });
 });
+
+describe('refusals behind a stage that merges rows', () => {
+  it('name the place among the rows the refusing stage received', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.record({ value: fc.nat(40) })), async (values) => {
+        const rejects = makeRejects({ maxRate: 1 });
+        const refused: Array<Rejected> = [];
+        rejects.stream.subscribe((rejected) => refused.push(rejected));
+        const held: Array<Boxed> = [];
+        // Lets each row go one row later, so the row that comes and the row that goes differ.
+        const late = windowed<Boxed, Boxed>('late', () => ({
+          push: (box) => E.right(held.push(box) > 1 ? held.splice(0, 1) : []),
+          flush: () => held,
+        }));
+        await lastValueFrom(pull(values).pipe(late, mapping('halve', unbox, { rejects }), toArray()));
+        expect(refused.map(({ index }) => index)).toEqual(
+          values.flatMap(({ value }, index) => (value % 2 === 1 ? [index] : [])),
+        );
+      }),
+      { numRuns: 40 },
+    );
+  });
+});

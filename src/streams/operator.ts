@@ -4,7 +4,7 @@ import type { OperatorFunction, Subscriber } from 'rxjs';
 import { fatal, fatalFromData } from '../errors.js';
 import type { DataError, FatalError } from '../errors.js';
 import type { Transform } from '../records.js';
-import { originOf, setOrigin } from './origin.js';
+import { forgetOrigin, originOf, setOrigin } from './origin.js';
 import type { Rejects } from './rejects.js';
 import { untilLeft } from './untilLeft.js';
 
@@ -100,6 +100,7 @@ export const windowed =
       const release = (released: ReadonlyArray<B>): void => {
         for (const record of released) {
           if (out.closed) return;
+          forgetOrigin();
           out.next(record);
         }
       };

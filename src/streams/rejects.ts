@@ -6,7 +6,7 @@ import type { DataError, ErrorCode, FatalError } from '../errors.js';
 /** A record that left by the side door. */
 export interface Rejected {
   readonly stage: string;
-  /** 0-based position in the source; after a stage that merges rows, among the rows the stage received. */
+  /** 0-based position in the source; after a stage that merges or reorders rows, among the rows this stage received. */
   readonly index: number;
   readonly error: DataError;
   /** What the stage was given. */
