@@ -96,7 +96,7 @@ const main = async () => {
   const after = await answers({ model: tuned, tokenizer }, heldout);
   show('after', heldout, after);
 
-  await orThrow(saveModel(join(out, 'model'), right(mergeLora(tuned)).model, { tokenizer }));
+  await orThrow(saveModel(join(out, 'model'), right(mergeLora(tuned)).unload(), { tokenizer }));
   const rows = await lastValueFrom(
     pull(jsonl(train)).pipe(prepare({ tokenizer }, { ...options, maxLength: 256 }), take(3), toArray()),
   );

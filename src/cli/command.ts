@@ -7,7 +7,7 @@ import { nearest } from '../formats/nearest.js';
 
 /** Where a command reads and writes. Results go to `out`, everything told to a person to `err`. */
 export interface Terminal {
-  readonly out: NodeJS.WritableStream;
+  readonly out: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly err: NodeJS.WritableStream & { readonly isTTY?: boolean };
 }
 

@@ -12,6 +12,7 @@ import type { Begun, RunSummary } from '../train/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
 import { duration, makeProgress, type Progress } from './progress.js';
+import { recorded, writeReport } from './runReport.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { onSignals } from './signals.js';
 import { tellRejects, tellWarning } from './tell.js';
@@ -21,6 +22,7 @@ const Own = closed('sft', {
   adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to train on.'),
   trainDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
   evalDataset: optional(list(nonEmptyString), 'Files of rows to evaluate on.'),
+  report: optional(nonEmptyString, 'HTML file to write: curves of the run, and a few rows as the loss sees them.'),
 });
 
 const count = (value: number): string => value.toLocaleString('en-US');
@@ -146,9 +148,21 @@ export const sftCommand: CommandLine = {
           },
           config,
         );
+        const steps = recorded(run);
         const quiet = onSignals(terminal.err, () => run.stop({ checkpoint: true }));
         return pipe(
           TE.tryCatch(() => watch(run, terminal).finally(quiet), asFatal),
+          TE.tap((summary) =>
+            own.report === undefined
+              ? TE.right(undefined)
+              : writeReport(steps(), summary, {
+                  path: own.report,
+                  title: own.model,
+                  files: own.trainDataset,
+                  tokenizer,
+                  config,
+                }),
+          ),
           TE.flatMap((summary) => {
             if (summary.ended === 'left' || summary.ended === 'stopped') {
               return TE.left(interrupted(summary, config.outputDir));

@@ -50,6 +50,10 @@ const writeTokenizer = (dir: string, tokenizer: Tokenizer | undefined): TaskEith
 
 const lastName = (module: string): string => module.slice(module.lastIndexOf('.') + 1);
 
+/** A merged model may still hold the adapter it was merged with; a plain model's file has no place for it. */
+const withoutAdapter = (weights: Weights): Weights =>
+  Object.fromEntries(Object.entries(weights).filter(([name]) => !isAdapterName(name)));
+
 /** The adapter as PEFT describes it. The modules it sits on are named even where they were the default. */
 const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefined): AdapterConfig | undefined => {
   const { lora, weights } = model;
@@ -84,7 +88,7 @@ const writeModel = (
     adapter === undefined
       ? pipe(
           writeJson(join(dir, 'config.json'), { ...model.config.raw, torch_dtype: 'float32' }),
-          TE.flatMap(() => writeCheckpointTensors(dir, toWrite(model.weights))),
+          TE.flatMap(() => writeCheckpointTensors(dir, toWrite(withoutAdapter(model.weights)))),
           TE.map((): void => undefined),
         )
       : writeAdapter(dir, adapter, toWrite(adapterTensors(model)));

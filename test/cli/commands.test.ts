@@ -259,6 +259,53 @@ describe('generate and evaluate', () => {
   });
 });
 
+test('inspect marks what is trained', async () => {
+  const flags = ['--train-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--rows', '1'];
+  const { code, out } = await rxtune('inspect', '--tokenizer', base, ...flags);
+  expect(code).toBe(0);
+  expect(out).toMatch(/^row 0: (\d+) of (\d+) tokens trained\n/);
+  expect(out).toContain(
+    '<|im_start|>assistant\n⟦{"item": "mug", "colour": "brown", "count": 1, "day": "Thursday"}<|im_end|>⟧\n',
+  );
+});
+
+test('a merged model says what its adapter said, and holds no adapter; the report is one page', () =>
+  inTemporary(async (directory) => {
+    const [out, merged, page] = ['out', 'merged', 'report.html'].map((name) => join(directory, name)) as [
+      string,
+      string,
+      string,
+    ];
+    const flags = [
+      '--max-steps',
+      '15',
+      '--lora-r',
+      '4',
+      '--learning-rate',
+      '1e-2',
+      '--report',
+      page,
+      '--eval-steps',
+      '5',
+    ];
+    const data = ['--eval-dataset', join(shop, 'heldout.jsonl'), '--max-length', '256', '--output-dir', out];
+    expect((await rxtune(...sft, ...flags, ...data)).code).toBe(0);
+    expect((await rxtune('merge', '--model', base, '--adapter', out, '--output-dir', merged)).code).toBe(0);
+    const heldout = ['--eval-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss'];
+    const [adapted, plain, before] = [
+      await rxtune('evaluate', '--model', base, '--adapter', out, ...heldout),
+      await rxtune('evaluate', '--model', merged, ...heldout),
+      await rxtune('evaluate', '--model', base, ...heldout),
+    ].map(({ out: text }) => (JSON.parse(text) as { readonly loss: number }).loss);
+    expect(plain).toBeCloseTo(adapted ?? 0, 4);
+    expect(plain).toBeLessThan((before ?? 0) - 0.5);
+    const size = (dir: string): number => readFileSync(join(dir, 'model.safetensors')).length;
+    expect(Math.abs(size(merged) - size(base))).toBeLessThan(4096);
+    const html = await readFile(page, 'utf8');
+    expect(html).toContain('class="dot dots"');
+    expect(html).toContain('tokens trained');
+  }));
+
 test('doctor names engines, the one chosen, compiler and node', async () => {
   const { code, out } = await rxtune('doctor');
   expect(code).toBe(0);

@@ -1,0 +1,46 @@
+/** `rxtune merge`: a model with its adapter's weights added in. */
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { FatalError } from '../errors.js';
+import { closed, nonEmptyString, required } from '../formats/closed.js';
+import { mergeLora } from '../model/adapter.js';
+import { SftConfig } from '../train/config.js';
+import { loadParts } from '../train/load.js';
+import { saveModel } from '../train/save.js';
+import type { CommandLine } from './command.js';
+import { addFlags, flagsGiven } from './flags.js';
+import { decodeGiven } from './options.js';
+import { tellWarning } from './tell.js';
+
+const { engine, threads } = SftConfig.fields;
+
+const Options = closed('merge', {
+  model: required(nonEmptyString, 'Directory of the model.'),
+  adapter: required(nonEmptyString, 'Directory of the PEFT adapter.'),
+  outputDir: required(nonEmptyString, 'Directory to write the merged model to.'),
+  engine,
+  threads,
+});
+
+export const mergeCommand: CommandLine = {
+  name: 'merge',
+  summary: 'write a model with its adapter added in',
+  flags: (command) => addFlags(command, Options.fields, 'Options:'),
+  run: (command, { err }): TaskEither<FatalError, void> =>
+    pipe(
+      TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),
+      TE.bindTo('options'),
+      TE.bind('loaded', ({ options: { model, adapter: adapterDir, engine: asked, threads: count } }) =>
+        loadParts(model, { engine: asked, threads: count, adapterDir }),
+      ),
+      TE.bind('merged', ({ loaded: { model } }) => TE.fromEither(mergeLora(model))),
+      TE.tap(({ options, loaded: { tokenizer }, merged }) =>
+        saveModel(options.outputDir, merged.unload(), { tokenizer }),
+      ),
+      TE.map(({ options, loaded }) => {
+        loaded.warnings.forEach(tellWarning(err));
+        err.write(`written to ${options.outputDir}\n`);
+      }),
+    ),
+};
