@@ -42,6 +42,8 @@ export type Example =
       readonly inputIds: ReadonlyArray<number>;
       readonly labels?: ReadonlyArray<number>;
       readonly attentionMask?: ReadonlyArray<number>;
+      /** Counted from 0 in each document of the row; absent: the row is one document. */
+      readonly positionIds?: ReadonlyArray<number>;
       readonly weight?: number;
     };
 

@@ -3,7 +3,7 @@
  * absent, further columns never matter.
  *
  * 1. a bare string, or the text column that the caller named
- * 2. `input_ids` (and `labels`, `attention_mask`, `completion_mask`, `assistant_masks`)
+ * 2. `input_ids` (and `labels`, `attention_mask`, `position_ids`, `completion_mask`, `assistant_masks`)
  * 3. `messages`, 4. `conversations`: role/content or from/value; with `tools`, `system`, `chat_template_kwargs`
  * 5. `prompt` and `completion`: both text, or both lists of messages
  * 6. `instruction` and `output` or `response`, with `input` or `context`, `system`, `history` (Alpaca, Dolly)
@@ -82,6 +82,7 @@ const integersIn = (
 };
 
 const isBit = (id: number): boolean => id === 0 || id === 1;
+const isPosition = (position: number): boolean => position >= 0;
 const isLabel = (id: number): boolean => id >= 0 || id === ignoreIndex;
 
 const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
@@ -92,6 +93,7 @@ const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
   for (const [column, expected, fits] of [
     ['labels', `a list of token ids (whole numbers ≥ 0, or ${ignoreIndex})`, isLabel],
     ['attention_mask', 'a list of 0 and 1', isBit],
+    ['position_ids', 'a list of positions (whole numbers ≥ 0)', isPosition],
     ['completion_mask', 'a list of 0 and 1', isBit],
     ['assistant_masks', 'a list of 0 and 1', isBit],
   ] as const) {
@@ -110,7 +112,7 @@ const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
     }
     columns[column] = values.right;
   }
-  const { labels, attention_mask: attentionMask, ...masks } = columns;
+  const { labels, attention_mask: attentionMask, position_ids: positionIds, ...masks } = columns;
   // Masks instead of labels: a token trains only where every mask there is allows it.
   const allowed = Object.values(masks);
   const given =
@@ -123,6 +125,7 @@ const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
     inputIds,
     ...(given === undefined ? {} : { labels: given }),
     ...(attentionMask === undefined ? {} : { attentionMask }),
+    ...(positionIds === undefined ? {} : { positionIds }),
   });
 };
 
@@ -447,6 +450,7 @@ export const encodeExample = (example: ExampleRecord): JsonRecord => {
         input_ids: example.inputIds,
         ...(example.labels === undefined ? {} : { labels: example.labels }),
         ...(example.attentionMask === undefined ? {} : { attention_mask: example.attentionMask }),
+        ...(example.positionIds === undefined ? {} : { position_ids: example.positionIds }),
         ...weight,
       };
   }

@@ -29,12 +29,33 @@ export interface TokenizeOptions {
 
 const isId = (value: number): boolean => Number.isInteger(value) && value >= 0;
 
+/** Lengths of the documents whose positions count 0, 1, 2, … each. */
+const documentsOf = (positions: ReadonlyArray<number>): Either<DataError, ReadonlyArray<number>> => {
+  const lengths: Array<number> = [];
+  for (const [t, position] of positions.entries()) {
+    const length = lengths[lengths.length - 1];
+    if (position === 0) lengths.push(1);
+    else if (position === length) lengths[lengths.length - 1] = length + 1;
+    else {
+      return left(
+        dataError('E_POSITION_IDS', '"position_ids" do not count from 0 in each document', {
+          field: 'position_ids',
+          expected: length === undefined ? '0' : `0 or ${length} at token ${t}`,
+          actual: `${position}`,
+        }),
+      );
+    }
+  }
+  return right(lengths.length === 0 ? [0] : lengths);
+};
+
 /** Ids, labels and mask that a row brought, checked against each other. */
 const given = (row: PreTokenized, vocabSize: number | undefined): Either<DataError, Tokenized> => {
-  const { inputIds, labels, attentionMask, weight } = row;
+  const { inputIds, labels, attentionMask, positionIds, weight } = row;
   for (const [field, column] of [
     ['labels', labels],
     ['attention_mask', attentionMask],
+    ['position_ids', positionIds],
   ] as const) {
     if (column !== undefined && column.length !== inputIds.length) {
       return left(
@@ -70,9 +91,11 @@ const given = (row: PreTokenized, vocabSize: number | undefined): Either<DataErr
       }),
     );
   }
+  const seqLengths = positionIds === undefined ? right([end - start]) : documentsOf(positionIds.slice(start, end));
+  if (seqLengths._tag === 'Left') return seqLengths;
   return right({
     inputIds: Int32Array.from(inputIds.slice(start, end)),
-    seqLengths: [end - start],
+    seqLengths: seqLengths.right,
     ...(labels === undefined ? {} : { givenLabels: Int32Array.from(labels.slice(start, end)) }),
     ...(weight === undefined ? {} : { lossWeights: new Float32Array(end - start).fill(weight) }),
   });
@@ -110,7 +133,7 @@ const byPromptIds = (
 /**
  * Tokens of a text, one document, with the masks that its spans say: a token is completion when it begins at or behind the
  * border, the assistant's when it covers any character of an assistant span. A record that brings ids is checked and passes
- * (`E_LENGTHS_DISAGREE`, `E_TOKEN_ID`, `E_ATTENTION_MASK`).
+ * (`E_LENGTHS_DISAGREE`, `E_TOKEN_ID`, `E_ATTENTION_MASK`, `E_POSITION_IDS`).
  */
 export const tokenizeRow = (options: TokenizeOptions): Transform<Formatted | PreTokenized, Tokenized> => {
   const { tokenizer, promptBorder = 'offsets', responseTemplate, instructionTemplate, warn } = options;

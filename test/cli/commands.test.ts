@@ -175,6 +175,10 @@ describe('prepare', () => {
         },
       ]);
       expect(err).toContain('packing efficiency: 0.9000\n');
+      // Prepared rows prepared again are what they were: positions keep the documents apart.
+      const again = join(directory, 'again.jsonl');
+      await writeFile(again, out);
+      expect((await rxtune('prepare', '--train-dataset', again)).out).toBe(out);
     }));
 
   test('text without a tokenizer is refused, and nothing is written', () =>
