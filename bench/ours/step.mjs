@@ -4,7 +4,7 @@
  * node step.mjs --model DIR --mode full|lora --precision float32|bfloat16 --batch 2 --seq 512 --threads 2
  * The run is held between steps. Rows are made beforehand from the same generator as the other side's ids.
  */
-import { load, orThrow, sftTrainer } from '../../dist/index.js';
+import { loadModel, orThrow, sftTrainer } from '../../dist/index.js';
 import { flags } from '../turns.mjs';
 import { tokenRows } from '../rows.mjs';
 import { takingTurns } from './turn.mjs';
@@ -26,7 +26,7 @@ const {
   threads: 2,
   steps: 64,
 });
-const { model } = await orThrow(load(dir, { engine: 'native', threads, precision }));
+const { model } = await orThrow(loadModel(dir, { engine: 'native', threads, precision }));
 const run = sftTrainer(
   {
     model,
