@@ -1,0 +1,63 @@
+import { describe, expect, test } from '@jest/globals';
+import * as E from 'fp-ts/lib/Either.js';
+import { orThrow } from '../../src/errors.js';
+import { chooseEngine, doctor } from '../../src/train/engine.js';
+import type { EngineName, Starter } from '../../src/train/engine.js';
+
+const world = (there: ReadonlyArray<EngineName>): Readonly<Record<EngineName, Starter>> => {
+  const starter =
+    (engine: EngineName): Starter =>
+    () =>
+      Promise.resolve(there.includes(engine) ? E.right(`${engine} of the test`) : E.left('not built'));
+  return { native: starter('native'), tensorflow: starter('tensorflow'), wasm: starter('wasm'), cpu: starter('cpu') };
+};
+
+describe('chooseEngine', () => {
+  test('takes the fastest that starts and says why not the others', async () => {
+    const report = await orThrow(chooseEngine({}, world(['wasm', 'cpu'])));
+    expect(report.engine).toBe('wasm');
+    expect(report.reason).toBe(
+      'wasm (wasm of the test), because native is not there (not built), tensorflow is not there (not built)',
+    );
+    expect(report.tried.map(({ engine, started }) => [engine, started])).toEqual([
+      ['native', false],
+      ['tensorflow', false],
+      ['wasm', true],
+    ]);
+  });
+
+  test('takes the one asked for, slower ones too', async () => {
+    const report = await orThrow(chooseEngine({ engine: 'cpu' }, world(['native', 'cpu'])));
+    expect([report.engine, report.reason]).toEqual(['cpu', 'cpu (cpu of the test), as asked']);
+  });
+
+  test('never takes another than the one asked for', async () => {
+    const result = await chooseEngine({ engine: 'native' }, world(['wasm']))();
+    expect(E.isLeft(result) && result.left.code).toBe('E_ENGINE_UNAVAILABLE');
+    expect(E.isLeft(result) && result.left.details.hint).toContain('build:native');
+  });
+
+  test('a starter that throws is one that does not start', async () => {
+    const broken: Starter = () => Promise.reject(new Error('cannot map\nstack'));
+    const report = await orThrow(chooseEngine({}, { ...world(['cpu']), native: broken }));
+    expect(report.tried[0]).toEqual({ engine: 'native', started: false, note: 'cannot map' });
+  });
+
+  test('bfloat16 is for the native engine; elsewhere it is told and left out', async () => {
+    const half = await orThrow(chooseEngine({ precision: 'bfloat16' }, world(['native'])));
+    expect([half.precision, half.warnings]).toEqual(['bfloat16', []]);
+    const whole = await orThrow(chooseEngine({ precision: 'bfloat16' }, world(['wasm'])));
+    expect([whole.precision, whole.warnings[0]?.code]).toEqual(['float32', 'W_PRECISION_IGNORED']);
+  });
+});
+
+test('doctor tries every engine and tells which would run', async () => {
+  const { engines, chosen } = await orThrow(doctor({}, world(['native', 'cpu'])));
+  expect(engines.map(({ engine, started }) => [engine, started])).toEqual([
+    ['native', true],
+    ['tensorflow', false],
+    ['wasm', false],
+    ['cpu', true],
+  ]);
+  expect(chosen.engine).toBe('native');
+});

@@ -1,0 +1,94 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { memory } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
+import { orThrow } from '../../src/errors.js';
+import { chooseEngine } from '../../src/train/engine.js';
+import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/load.js';
+import { saveModel } from '../../src/train/save.js';
+import { numbersOf } from '../../property-tests/train/tiny.js';
+
+const golden = resolve(import.meta.dirname, '..', 'golden');
+const llama = resolve(golden, 'models', 'llama');
+
+const root = mkdtempSync(join(tmpdir(), 'rxtune-load-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+beforeAll(async () => {
+  await orThrow(chooseEngine());
+});
+
+let copies = 0;
+/** A copy of the tiny Llama whose config.json is changed. */
+const copyWith = (change: Readonly<Record<string, unknown>>): string => {
+  const dir = join(root, String(copies++));
+  cpSync(llama, dir, { recursive: true });
+  const config = JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8')) as Record<string, unknown>;
+  writeFileSync(join(dir, 'config.json'), JSON.stringify({ ...config, ...change }));
+  return dir;
+};
+
+const codeOf = async (dir: string): Promise<string> => {
+  const result = await loadModel(dir)();
+  return E.isLeft(result) ? result.left.code : 'loaded';
+};
+
+describe('loadModel', () => {
+  test('what was saved loads as it was', async () => {
+    const { model, warnings } = await orThrow(loadModel(llama));
+    const dir = join(root, 'saved');
+    await orThrow(saveModel(dir, model));
+    const again = await orThrow(loadModel(dir));
+    expect(numbersOf(again.model)).toEqual(numbersOf(model));
+    expect(warnings).toEqual([]);
+    expect(again.model.trainable).toEqual(model.trainable);
+  });
+
+  test('an adapter that was saved loads as it was, and alone trains', async () => {
+    const adapterDir = resolve(golden, 'runs', 'gpt2-lora-adapter');
+    const base = resolve(golden, 'models', 'gpt2');
+    const { model } = await orThrow(loadModel(base, { adapterDir }));
+    expect(model.trainable.every((name) => name.includes('lora_'))).toBe(true);
+    const dir = join(root, 'adapter');
+    await orThrow(saveModel(dir, model));
+    const again = await orThrow(loadModel(base, { adapterDir: dir, isTrainable: false }));
+    expect(numbersOf(again.model)).toEqual(numbersOf(model));
+    expect(again.model.trainable).toEqual([]);
+  });
+
+  test.each([
+    ['an unknown architecture', { model_type: 'mamba' }, 'E_UNKNOWN_ARCHITECTURE'],
+    ['a field that is missing', { hidden_size: undefined }, 'E_MODEL_CONFIG'],
+    ['more layers than weights', { num_hidden_layers: 3 }, 'E_WEIGHTS_MISSING'],
+    ['another width', { intermediate_size: 25 }, 'E_WEIGHTS_SHAPE'],
+  ])('%s', async (_, change, code) => {
+    const before = memory().numTensors;
+    expect(await codeOf(copyWith(change))).toBe(code);
+    expect(memory().numTensors).toBe(before);
+  });
+
+  test('a directory that is not there', async () => {
+    expect(await codeOf(join(root, 'nowhere'))).toMatch(/^E_/);
+  });
+
+  test('tensors that belong nowhere are told', async () => {
+    const { warnings } = await orThrow(loadModel(copyWith({ num_hidden_layers: 1 })));
+    expect(warnings.map(({ code }) => code)).toEqual(['W_UNEXPECTED_TENSORS']);
+  });
+});
+
+describe('tokenizers', () => {
+  test('load wants one, loadParts does without', async () => {
+    const result = await load(llama)();
+    expect(E.isLeft(result) && result.left.code).toBe('E_TOKENIZER_MISSING');
+    expect((await orThrow(loadParts(llama))).tokenizer).toBeUndefined();
+  });
+
+  test('whose ids the embedding has no rows for are refused', async () => {
+    const { model } = await orThrow(loadModel(llama));
+    expect(E.isRight(checkVocabulary(model, { vocabSize: 40 }))).toBe(true);
+    const wrong = checkVocabulary(model, { vocabSize: 41 });
+    expect(E.isLeft(wrong) && wrong.left.code).toBe('E_VOCAB_MISMATCH');
+  });
+});
