@@ -13,7 +13,9 @@ const cases = { 'address,undefined': '80', thread: '15' };
 let failed = false;
 for (const [sanitizer, count] of Object.entries(cases)) {
   console.log(`-fsanitize=${sanitizer}`);
-  const { status } = spawnSync(process.execPath, [runner, ...names, `--sanitize=${sanitizer}`, '--', count], { stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [runner, ...names, `--sanitize=${sanitizer}`, '--', count], {
+    stdio: 'inherit',
+  });
   failed ||= status !== 0;
 }
 process.exitCode = failed ? 1 : 0;

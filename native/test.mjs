@@ -27,10 +27,20 @@ if (compiler === undefined) {
 }
 
 const flags = [
-  '-std=c++17', '-fPIC', '-pthread', '-fno-math-errno', '-Wall', '-Wextra', '-Wno-psabi', '-Wno-unused-function',
+  '-std=c++17',
+  '-fPIC',
+  '-pthread',
+  '-fno-math-errno',
+  '-Wall',
+  '-Wextra',
+  '-Wno-psabi',
+  '-Wno-unused-function',
   // GCC 12 reports the deliberately undefined operands inside its own AVX-512 headers
-  '-Wno-uninitialized', '-Wno-maybe-uninitialized',
-  ...(sanitize === undefined ? ['-O2'] : ['-O1', '-g', '-fno-omit-frame-pointer', `-fsanitize=${sanitize}`, '-fno-sanitize-recover=all']),
+  '-Wno-uninitialized',
+  '-Wno-maybe-uninitialized',
+  ...(sanitize === undefined
+    ? ['-O2']
+    : ['-O1', '-g', '-fno-omit-frame-pointer', `-fsanitize=${sanitize}`, '-fno-sanitize-recover=all']),
 ];
 const buildFolder = join(here, 'build', 'test');
 mkdirSync(buildFolder, { recursive: true });
@@ -46,9 +56,17 @@ const call = async (args) => {
   }
 };
 
-const headers = [cc, kernels, join(cc, 'ops')].flatMap((folder) => readdirSync(folder).filter((file) => file.endsWith('.h')).map((file) => join(folder, file)));
+const headers = [cc, kernels, join(cc, 'ops')].flatMap((folder) =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith('.h'))
+    .map((file) => join(folder, file)),
+);
 const changed = (file) => statSync(file).mtimeMs;
-const newestHeader = Math.max(...headers.map(changed), changed(join(here, 'build.mjs')), changed(join(here, 'test.mjs')));
+const newestHeader = Math.max(
+  ...headers.map(changed),
+  changed(join(here, 'build.mjs')),
+  changed(join(here, 'test.mjs')),
+);
 
 /** The object of a source for an instruction set, compiled when it is older than the source or any header. */
 const objectOf = async (source, set) => {
@@ -56,12 +74,27 @@ const objectOf = async (source, set) => {
   mkdirSync(folder, { recursive: true });
   const target = join(folder, `${basename(source, '.cc')}.o`);
   if (!existsSync(target) || changed(target) < Math.max(changed(source), newestHeader))
-    await call([...flags, ...(instructionSets[set] ?? []), `-I${buildFolder}`, `-I${cc}`, `-DRX_ISA=${set}`, '-c', source, '-o', target]);
+    await call([
+      ...flags,
+      ...(instructionSets[set] ?? []),
+      `-I${buildFolder}`,
+      `-I${cc}`,
+      `-DRX_ISA=${set}`,
+      '-c',
+      source,
+      '-o',
+      target,
+    ]);
   return target;
 };
 const objectsOf = async (pairs) => {
   const objects = [];
-  await inParallel(pairs.map(([source, set], i) => async () => { objects[i] = await objectOf(source, set); }), 2);
+  await inParallel(
+    pairs.map(([source, set], i) => async () => {
+      objects[i] = await objectOf(source, set);
+    }),
+    2,
+  );
   return objects;
 };
 
@@ -73,7 +106,9 @@ const has = (() => {
   }
 })();
 const needs = (set) =>
-  (instructionSets[set] ?? []).filter((flag) => /^-m(avx|fma)/.test(flag)).map((flag) => flag.slice(2).replace('avx512bf16', 'avx512_bf16'));
+  (instructionSets[set] ?? [])
+    .filter((flag) => /^-m(avx|fma)/.test(flag))
+    .map((flag) => flag.slice(2).replace('avx512bf16', 'avx512_bf16'));
 
 let failures = 0;
 let found = 0;
@@ -89,7 +124,9 @@ const runOne = async (title, test, pairs, set) => {
   const started = performance.now();
   const { status, signal } = spawnSync(program, passed, { stdio: 'inherit' });
   if (status !== 0) failures++;
-  console.log(`${title}: ${status === 0 ? 'ok' : `FAILED (${signal ?? status})`} ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  console.log(
+    `${title}: ${status === 0 ? 'ok' : `FAILED (${signal ?? status})`} ${((performance.now() - started) / 1000).toFixed(1)} s`,
+  );
 };
 
 const testsIn = (folder) =>
@@ -101,11 +138,20 @@ const core = ['pool.cc', 'scratch.cc', 'pages.cc'].map((file) => [join(cc, file)
 const sets = Object.keys(instructionSets).filter((set) => set !== 'avx512bf16' && (option('isa') ?? set) === set);
 for (const set of sets.reverse())
   for (const test of testsIn(kernels)) {
-    const mentioned = [...readFileSync(test, 'utf8').matchAll(/RX_FILL\((\w+)\)/g)].map(([, name]) => join(kernels, `${name}.cc`));
-    await runOne(`${set} ${basename(test, suffix)}`, test, [...core, ...[...new Set(mentioned)].map((source) => [source, set])], set);
+    const mentioned = [...readFileSync(test, 'utf8').matchAll(/RX_FILL\((\w+)\)/g)].map(([, name]) =>
+      join(kernels, `${name}.cc`),
+    );
+    await runOne(
+      `${set} ${basename(test, suffix)}`,
+      test,
+      [...core, ...[...new Set(mentioned)].map((source) => [source, set])],
+      set,
+    );
   }
 for (const test of testsIn(cc)) {
-  const all = units().filter(([source]) => source !== 'binding.cc').map(([source, set]) => [join(cc, source), set]);
+  const all = units()
+    .filter(([source]) => source !== 'binding.cc')
+    .map(([source, set]) => [join(cc, source), set]);
   await runOne(basename(test, suffix), test, all, 'base');
 }
 if (found === 0) {

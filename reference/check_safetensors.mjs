@@ -25,7 +25,12 @@ try {
   await right(
     writeSafetensors(
       join(dir, 'bytes.safetensors'),
-      [...tensors.values()].map(({ name, dtype, shape, readBytes }) => ({ name, dtype, shape, data: () => right(readBytes()) })),
+      [...tensors.values()].map(({ name, dtype, shape, readBytes }) => ({
+        name,
+        dtype,
+        shape,
+        data: () => right(readBytes()),
+      })),
       metadata,
     ),
   );
@@ -48,7 +53,10 @@ try {
   const rounded = (await right(readSafetensors(join(dir, 'rounded.safetensors')))).tensors;
   const f32 = await right(rounded.get('f32').read());
   const differences = {};
-  for (const [name, narrow] of [['bf16', float32ToBfloat16], ['f16', float32ToFloat16]]) {
+  for (const [name, narrow] of [
+    ['bf16', float32ToBfloat16],
+    ['f16', float32ToFloat16],
+  ]) {
     const bytes = await right(rounded.get(name).readBytes());
     const theirs = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
     differences[name] = narrow(f32).reduce((count, bits, i) => count + (bits === theirs[i] ? 0 : 1), 0);

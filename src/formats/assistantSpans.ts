@@ -10,7 +10,7 @@
  *   writes behind the last turn belongs to it.
  */
 import type { Span } from '../records.js';
-import type { Provenance } from './chatTemplate.js';
+import type { Provenance } from './provenance.js';
 
 interface Clues {
   /** What the template appends for the assistant to go on from; undefined when it could not be found out. */

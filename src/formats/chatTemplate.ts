@@ -8,6 +8,9 @@ import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type DataError, dataError } from '../errors.js';
 import type { Message, Span } from '../records.js';
 import { assistantSpans } from './assistantSpans.js';
+import type { Provenance } from './provenance.js';
+
+export type { Provenance } from './provenance.js';
 import { compile, type Program } from './jinja/evaluate.js';
 import { TemplateError } from './jinja/templateError.js';
 import type { Text } from './jinja/traced.js';
@@ -20,16 +23,6 @@ export interface Conversation {
   readonly addGenerationPrompt?: boolean;
   /** Further variables of the template (`enable_thinking`, `documents`, …). */
   readonly kwargs?: Readonly<Record<string, unknown>>;
-}
-
-/**
- * Where a stretch of rendered text came from. With a `field`, it is data: of a message, or of `tools`. With a `message` but
- * no field, it is text that the template wrote in that message's turn. With neither, it is text of the template alone.
- */
-export interface Provenance extends Span {
-  readonly message?: number;
-  readonly role?: string;
-  readonly field?: string;
 }
 
 export interface Rendered {
