@@ -8,14 +8,14 @@ import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type DataError, dataError } from '../errors.js';
 import type { Message, Span } from '../records.js';
 import { assistantSpans } from './assistantSpans.js';
-import type { Provenance } from './provenance.js';
-
-export type { Provenance } from './provenance.js';
 import { compile, type Program } from './jinja/evaluate.js';
 import { TemplateError } from './jinja/templateError.js';
 import type { Text } from './jinja/traced.js';
 import { messageValue, toValue } from './jinja/toValue.js';
 import { list, type Value } from './jinja/values.js';
+import type { Provenance } from './provenance.js';
+
+export type { Provenance } from './provenance.js';
 
 export interface Conversation {
   readonly messages: ReadonlyArray<Message>;
