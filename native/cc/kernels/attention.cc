@@ -7,6 +7,7 @@ namespace {
 
 typedef struct Block {
   int32_t document_start, first, rows;
+  int32_t last;  // of its document: the first to run, which finds keys and values far from the cache
 } Block;
 
 struct Running {
@@ -69,15 +70,17 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
 
   const long last = block.first + block.rows - 1;
   const long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
-  prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
+  if (block.last) prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
   panel_in(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, q, padded);
   __builtin_memset(out, 0, D * query_block * sizeof(float));
   for (long i = 0; i < query_block; i++) running.greatest[i] = -__builtin_inff(), running.sum[i] = 0;
 
   for (long from = start; from <= last; from += key_block) {
     const long to = smaller(from + key_block, last + 1);
-    prefetch_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D);
-    prefetch_rows(a->k + to * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - to), D);
+    if (block.last) {
+      prefetch_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D);
+      prefetch_rows(a->k + to * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - to), D);
+    }
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first = block.first + lane;
@@ -113,8 +116,9 @@ void attention(const Context* context, const Attention* a) {
   long b = 0;
   for (long d = 0; d < a->documents; d++) {
     const long start = a->cu_seqlens[d], length = a->cu_seqlens[d + 1] - start;
-    for (long i = parts_of(length, query_block) - 1; i >= 0; i--)
-      list[b++] = {(int32_t)start, (int32_t)(start + i * query_block), (int32_t)smaller(query_block, length - i * query_block)};
+    const long n = parts_of(length, query_block);
+    for (long i = n - 1; i >= 0; i--)
+      list[b++] = {(int32_t)start, (int32_t)(start + i * query_block), (int32_t)smaller(query_block, length - i * query_block), i == n - 1};
   }
   // Blocks of one head one after the other: its keys and values stay in the cache.
   parallel_with_id(context, blocks * a->heads, [=](long task, int id) {

@@ -117,8 +117,9 @@ RX_INLINE void spread(const float* from, const float* rows, float* to, long widt
   }
 }
 
-// One block of queries of one head against the keys from .. to - 1, whose dk and dv are held.
-void visit(const Shared& shared, long head, long first, long rows, long from, long to, const Held& h) {
+// One block of queries of one head against the keys from .. to - 1, whose dk and dv are held; fresh when those keys have not
+// been read before.
+void visit(const Shared& shared, long head, long first, long rows, long from, long to, bool fresh, const Held& h) {
   const Attention* const a = shared.a;
   const long column = head / (a->heads / a->kv_heads) * a->head_dim;
   const long padded = parts_of(rows, VW) * VW;
@@ -127,8 +128,8 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
   const long end = smaller(to, last + 1);
   for (long block = start; block < end; block += grad_key_block) {
     const long block_end = smaller(block + grad_key_block, end);
-    prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
-    prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
+    if (fresh) prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
+    if (fresh) prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first_of_group = first + lane;
@@ -189,7 +190,7 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
         const long seen = first_seen(a, first, task.from);
         if (first_seen(a, first, from) >= to) break;  // past the window
         load_queries(a, head, first, rows, parts_of(rows, VW) * VW, shared.width, h);
-        visit(shared, head, first, rows, from, to, h);
+        visit(shared, head, first, rows, from, to, head == task.kv_head * group && first <= from + query_block, h);
         float* const at = dq + (first - task.document_start) * ld_dq + head * D;
         // The scale belongs to q in q·k; what h.dq holds is dS K.
         float factor[query_block];
