@@ -14,6 +14,7 @@ import type { Pass } from './pass.js';
 import { gatherRows } from './rows.js';
 import type { Sequence, Targets } from './sequence.js';
 
+export { configWarnings } from './config.js';
 export { expectedTensors, matchTensors, modelConfig, registerArchitecture } from './architectures.js';
 export { adapterTensors, attachLora, attachSavedLora, mergeLora } from './adapter.js';
 export { makeCausalLm, training } from './model.js';
@@ -64,6 +65,14 @@ const passOf = (model: CausalLM, sequence: Sequence, options?: TrainOptions): Pa
       : undefined,
 });
 
+/** A RangeError for a target that no logit stands for, or that lies at no token. */
+const checkTargets = ({ config }: CausalLM, { inputIds }: Sequence, { rows, labels }: Targets): void => {
+  const label = labels.find((id) => id < 0 || id >= config.vocabSize);
+  if (label !== undefined) throw new RangeError(`a label is ${label}, the vocabulary has ${config.vocabSize} entries`);
+  const row = rows.find((index) => index < 0 || index >= inputIds.length);
+  if (row !== undefined) throw new RangeError(`a target lies at ${row}, the sequence has ${inputIds.length} tokens`);
+};
+
 /** Tokens to what the head multiplies, at `rows` only. */
 const trunk = (model: CausalLM, pass: Pass, head: Head, rows: Int32Array): Layer<Sequence, Tensor> => {
   const { body, tail } = architectureOf(model.config);
@@ -93,7 +102,8 @@ const complete = (model: CausalLM, gradients: Gradients): Gradients => {
 
 /**
  * The loss at the targets and the gradients of `total` for every trainable weight. Logits are made at the targets' rows only, a
- * block at a time. Without targets: total 0 and gradients of zeros.
+ * block at a time. Without targets: total 0 and gradients of zeros. A RangeError for an id outside the vocabulary or a position
+ * outside the model.
  */
 export const lossAndGradients = (
   model: CausalLM,
@@ -101,6 +111,7 @@ export const lossAndGradients = (
   targets: Targets,
   options: TrainOptions,
 ): LossOutput & { readonly gradients: Gradients } => {
+  checkTargets(model, sequence, targets);
   if (targets.rows.length === 0) return { ...noLoss(), gradients: complete(model, {}) };
   const pass = passOf(model, sequence, options);
   const head = headOf(model, pass);
@@ -136,6 +147,7 @@ export const lossAndGradients = (
 
 /** The loss at the targets as in evaluation: no dropout, no noise, no smoothing, and nothing kept. */
 export const evaluateLoss = (model: CausalLM, sequence: Sequence, targets: Targets): LossOutput => {
+  checkTargets(model, sequence, targets);
   if (targets.rows.length === 0) return noLoss();
   const pass = passOf(model, sequence);
   const head = headOf(model, pass);

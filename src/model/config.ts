@@ -2,8 +2,8 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { FatalError } from '../errors.js';
-import { fatal } from '../errors.js';
+import { fatal, warning } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
 import type { ActivationKind } from './kernels/activation.js';
 
 /** A decoded config.json. Each architecture adds its own fields. */
@@ -20,6 +20,8 @@ export interface ModelConfig {
   readonly maxPositions: number;
   /** The head multiplies by the embedding table. */
   readonly tieWordEmbeddings: boolean;
+  /** Dropout on attention weights that config.json asks for; see `configWarnings`. */
+  readonly attentionDropout?: number;
   /** Width of the token embedding, where it is not hiddenSize (OPT-350m). */
   readonly embeddingSize?: number;
   readonly bosTokenId?: number;
@@ -158,3 +160,14 @@ export const headsOf = (sizes: {
     return E.left(unfit('num_key_value_heads', `a divisor of num_attention_heads ${numHeads}`, numKvHeads));
   return E.right({ headDim: sizes.headDim ?? hiddenSize / numHeads, numHeads, numKvHeads });
 };
+
+/** What of a config.json training does not do, and the reader should know. */
+export const configWarnings = ({ attentionDropout = 0 }: ModelConfig): ReadonlyArray<Warning> =>
+  attentionDropout === 0
+    ? []
+    : [
+        warning('W_ATTENTION_DROPOUT', 'dropout on attention weights is left out: attention runs fused, without them', {
+          expected: '0',
+          actual: String(attentionDropout),
+        }),
+      ];

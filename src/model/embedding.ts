@@ -6,15 +6,22 @@ import { inactive, landedOn, passed } from './layer.js';
 import type { Sequence } from './sequence.js';
 import { weightOf } from './weights.js';
 
+/** Kernels do not look: an id outside the table would read what lies beside it. */
+const checked = (ids: Int32Array, rows: number, name: string): void => {
+  const wrong = ids.find((id) => id < 0 || id >= rows);
+  if (wrong !== undefined) throw new RangeError(`"${name}" has ${rows} rows, and row ${wrong} was asked for`);
+};
+
 const lookUp =
   (module: string, idsOf: (sequence: Sequence) => Int32Array): Layer<Sequence, Tensor> =>
   (weights, sequence, wanted) => {
     const name = `${module}.weight`;
     const table = weightOf(weights, name);
     const ids = idsOf(sequence);
+    const [vocabSize = 0] = table.shape;
+    checked(ids, vocabSize, name);
     const value = embed(table, ids);
     if (!wanted.weight(name)) return inactive(value);
-    const [vocabSize = 0] = table.shape;
     return passed<Sequence, Tensor>(value, [], (dy) => {
       const gradient = embeddingGrad(dy, ids, vocabSize);
       dy.dispose();

@@ -56,6 +56,7 @@ const fields = t.type({
   layer_norm_epsilon: optional(positive),
   embed_dropout: optional(rate),
   resid_dropout: optional(rate),
+  attention_dropout: optional(rate),
   tie_word_embeddings: optional(boolean),
   ...tokenIds,
 });
@@ -127,6 +128,7 @@ export const gptNeo: Architecture<GptNeoConfig> = {
         layerNormEps: f.layer_norm_epsilon ?? 1e-5,
         embeddingDropout: f.embed_dropout ?? 0,
         residualDropout: f.resid_dropout ?? 0,
+        attentionDropout: f.attention_dropout ?? 0,
         windows,
       })),
     ),

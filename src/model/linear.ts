@@ -1,4 +1,7 @@
-/** The one place where a weight matrix multiplies: dense or Conv1D, with or without a LoRA adapter. */
+/**
+ * The one place where a weight matrix multiplies: dense or Conv1D, with or without a LoRA adapter. `linear` chooses by what
+ * tensors the weights hold for the module; a quantised weight is one more choice there, beside `dense` and `adapted`.
+ */
 import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dropout } from './kernels/dropout.js';

@@ -16,6 +16,7 @@ import {
   optional,
   positive,
   positiveInteger,
+  rate,
   tokenIds,
 } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
@@ -64,6 +65,7 @@ const fields = t.type({
   hidden_act: optional(activation),
   max_position_embeddings: optional(positiveInteger),
   rms_norm_eps: optional(positive),
+  attention_dropout: optional(rate),
   attention_bias: optional(boolean),
   mlp_bias: optional(boolean),
   tie_word_embeddings: optional(boolean),
@@ -80,7 +82,7 @@ interface Family {
   readonly headDim?: number;
   readonly qkvBias?: boolean;
   readonly headNorm?: boolean;
-  readonly windows: (fields: LlamaFields) => ReadonlyArray<number>;
+  readonly windows: (fields: LlamaFields, raw: RawConfig) => ReadonlyArray<number>;
 }
 
 const everywhere = ({ num_hidden_layers: layers }: LlamaFields, window: number): ReadonlyArray<number> =>
@@ -98,7 +100,10 @@ const qwenWindows = (config: LlamaFields): ReadonlyArray<number> => {
 
 const families: Readonly<Record<string, Family>> = {
   llama: { windows: (config) => everywhere(config, 0) },
-  mistral: { windows: (config) => everywhere(config, config.sliding_window ?? 0) },
+  // A file that says nothing of it means 4096, one that says null means none.
+  mistral: {
+    windows: (config, raw) => everywhere(config, 'sliding_window' in raw ? (config.sliding_window ?? 0) : 4096),
+  },
   qwen2: { qkvBias: true, windows: qwenWindows },
   qwen3: { headDim: 128, headNorm: true, windows: qwenWindows },
 };
@@ -139,10 +144,11 @@ export const llamaConfig = (
         intermediateSize: f.intermediate_size,
         activation: f.hidden_act ?? 'silu',
         rmsNormEps: f.rms_norm_eps ?? 1e-6,
+        attentionDropout: f.attention_dropout ?? 0,
         normOffset: 0,
         embeddingScale: 1,
         rope,
-        windows: family.windows(f),
+        windows: family.windows(f, raw),
         qkvBias: family.qkvBias ?? f.attention_bias ?? false,
         outputBias: family.qkvBias === true ? false : (f.attention_bias ?? false),
         mlpBias: f.mlp_bias ?? false,

@@ -56,6 +56,7 @@ const fields = t.type({
   enable_bias: optional(boolean),
   activation_function: optional(activationField),
   dropout: optional(rate),
+  attention_dropout: optional(rate),
   tie_word_embeddings: optional(boolean),
   ...tokenIds,
 });
@@ -140,6 +141,7 @@ export const opt: Architecture<OptConfig> = {
         intermediateSize: f.ffn_dim,
         activation: f.activation_function ?? 'relu',
         dropout: f.dropout ?? 0.1,
+        attentionDropout: f.attention_dropout ?? 0,
         bias: f.enable_bias ?? true,
         normBefore: f.do_layer_norm_before ?? true,
         finalNorm: (f.do_layer_norm_before ?? true) && !(f._remove_final_layer_norm ?? false),

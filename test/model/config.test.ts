@@ -12,6 +12,7 @@ import {
   modelConfig,
   registerArchitecture,
 } from '../../src/model/architectures.js';
+import { configWarnings } from '../../src/model/config.js';
 import { llama } from '../../src/model/llama.js';
 import { makeCausalLm, training } from '../../src/model/model.js';
 import { makeRaw } from './rawConfigs.js';
@@ -69,6 +70,12 @@ describe('config.json', () => {
     const error = failure(modelConfig({ ...makeRaw('llama'), rope_scaling: scaling }));
     expect(error.code).toBe('E_MODEL_CONFIG');
     expect(error.details.field).toBe(field);
+  });
+
+  it('of Mistral that says nothing of a window means 4096, null none', () => {
+    const { sliding_window: _, ...silent } = makeRaw('mistral');
+    expect(orThrow(modelConfig(silent))).toMatchObject({ windows: [4096, 4096] });
+    expect(orThrow(modelConfig({ ...silent, sliding_window: null }))).toMatchObject({ windows: [0, 0] });
   });
 
   it('keeps what it was made from, and ids under one name', () => {
@@ -170,21 +177,25 @@ describe('tensors of a checkpoint', () => {
 });
 
 describe('registerArchitecture', () => {
-  it('makes a model type of one’s own known', () => {
+  it("makes a model type of one's own known", () => {
     registerArchitecture({
       ...llama,
       name: 'mine',
       modelTypes: ['mine'],
       config: (raw, modelType) =>
-        E.map((config: ReturnType<typeof widened>) => widened(config))(llama.config(raw, modelType)),
+        E.Functor.map(llama.config(raw, modelType), (config) => ({ ...config, architecture: 'mine' })),
     });
     const config = orThrow(modelConfig({ ...makeRaw('llama'), model_type: 'mine' }));
     expect(config).toMatchObject({ architecture: 'mine', modelType: 'mine' });
-    expect(architectureOf(config).tensors).toHaveLength(expectedTensors(orThrow(modelConfig(makeRaw('llama')))).length);
+    expect(architectureOf(config).tensors).toEqual(expectedTensors(orThrow(modelConfig(makeRaw('llama')))));
   });
 });
 
-const widened = (config: Parameters<typeof llama.tensors>[0]): Parameters<typeof llama.tensors>[0] => ({
-  ...config,
-  architecture: 'mine',
+describe('warnings', () => {
+  it('tell that dropout on attention weights is left out', () => {
+    const codes = (raw: object) => configWarnings(orThrow(modelConfig(raw))).map(({ code }) => code);
+    expect(codes(makeRaw('gpt2'))).toEqual(['W_ATTENTION_DROPOUT']);
+    expect(codes({ ...makeRaw('gpt2'), attn_pdrop: 0 })).toEqual([]);
+    expect(codes(makeRaw('llama'))).toEqual([]);
+  });
 });

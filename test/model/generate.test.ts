@@ -34,6 +34,10 @@ describe('generation', () => {
     await expect(idsOf({}, [])).rejects.toThrow(RangeError);
   });
 
+  it('refuses an id outside the vocabulary', async () => {
+    await expect(idsOf({}, [1, model.config.vocabSize])).rejects.toThrow('"transformer.wte.weight" has 40 rows');
+  });
+
   it('keeps no tensor, even when it is left early', async () => {
     const before = memory().numTensors;
     await idsOf({ maxNewTokens: 3, stopIds: [] });
