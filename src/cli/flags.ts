@@ -45,10 +45,16 @@ export const addFlags = (command: Command, fields: Fields, heading?: string): vo
   }
 };
 
+/** Names with commas between them. */
+const words = /^[\w.-]+(,[\w.-]+)+$/;
+
 const valueOf = (field: Field, given: unknown): unknown => {
   // A flag without a value is `true`, its `--no-` form `false`.
   if (typeof given === 'boolean') return given;
   if (!Array.isArray(given)) return undefined;
+  const raw = (given as Given).flatMap((one) => (one === true ? [] : words.test(one) ? one.split(',') : [one]));
+  // Fields that take a text or a list (module names) are written as lists are.
+  if (field.kind === 'json' && raw.length > 1 && field.codec.is(raw)) return raw;
   const texts = (given as Given).map((one) => (one === true ? true : fieldFromText(field, one)));
   return field.kind === 'list' && texts.length > 1 ? texts.flat() : texts[texts.length - 1];
 };

@@ -1,5 +1,5 @@
 /** The flags of `SftConfig`: by topic in the help, other names and refused names understood, and `--config FILE`. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -44,6 +44,7 @@ const capital = (text: string): string => text.charAt(0).toUpperCase() + text.sl
 /** Adds the command's own flags, then those of `SftConfig`, topic by topic. */
 export const addSftFlags = (command: Command, own: Fields): void => {
   addFlags(command, own, 'Files:');
+  command.addHelpOption(new Option('-h, --help', 'Show this.').helpGroup('Files:'));
   addFlags(command, ConfigFlag, 'Files:');
   for (const [topic, names] of Object.entries(sftTopics)) {
     const fields = names.flatMap((name): Array<[string, Field]> => {

@@ -216,7 +216,9 @@ export const required = <C extends t.Mixed>(codec: C, doc: string): Field<C, 're
 export const fieldFromText = ({ kind, itemKind, codec }: Field, text: string): unknown => {
   const nullAllowed = codec.is(null);
   if (nullAllowed && /^(null|none)$/i.test(text.trim())) return null;
-  return valueFromText(kind, itemKind, text);
+  const value = valueFromText(kind, itemKind, text);
+  // Of JSON and plain text, what the field can take: a template may be spelt 42.
+  return kind === 'json' && !codec.is(value) && codec.is(text) ? text : value;
 };
 
 const valueFromText = (kind: FieldKind, itemKind: FieldKind | undefined, text: string): unknown => {
@@ -237,7 +239,7 @@ const valueFromText = (kind: FieldKind, itemKind: FieldKind | undefined, text: s
         ? []
         : trimmed.split(',').map((part) => valueFromText(itemKind ?? 'string', undefined, part.trim()));
     case 'json':
-      return jsonOrText(trimmed);
+      return jsonOrText(text);
     case 'string':
     case 'enum':
       return text;

@@ -24,6 +24,7 @@ const fields = {
   modulesToSave: optional(list(string), 'Modules.'),
   rankPattern: optional(json(t.record(t.string, t.number)), 'Ranks.'),
   responseTemplate: optional(string, 'Template.'),
+  modules: optional(json(t.union([t.string, t.array(t.string)])), 'Names.'),
 } as const;
 
 const given = (...argv: ReadonlyArray<string>): unknown => {
@@ -72,6 +73,16 @@ describe('flags', () => {
     expect(given('--modules-to-save', 'lm_head', '--modules-to-save', 'embed_tokens')).toEqual({
       modulesToSave: ['lm_head', 'embed_tokens'],
     });
+  });
+
+  test('a field that takes a text or a list is written either way, and keeps the spaces of a text', () => {
+    expect(given('--modules', 'q_proj')).toEqual({ modules: 'q_proj' });
+    expect(given('--modules', 'q_proj,v_proj')).toEqual({ modules: ['q_proj', 'v_proj'] });
+    expect(given('--modules', 'q_proj', '--modules', 'v_proj')).toEqual({ modules: ['q_proj', 'v_proj'] });
+    expect(given('--modules', '["q_proj"]')).toEqual({ modules: ['q_proj'] });
+    expect(given('--modules', '.*attn.(q|v)_proj')).toEqual({ modules: '.*attn.(q|v)_proj' });
+    expect(given('--modules', ' ### Answer:')).toEqual({ modules: ' ### Answer:' });
+    expect(given('--modules', '42')).toEqual({ modules: '42' });
   });
 
   test('of a flag given twice the last one counts', () => {
