@@ -32,6 +32,7 @@ import {
   list,
   missing,
   orElse,
+  setKey,
   type Named,
   none,
   truthy,
@@ -191,7 +192,7 @@ const compileExpression = (expression: Expression): Evaluate => {
       const pairs = expression.items.map(([key, value]) => [compileExpression(key), compileExpression(value)] as const);
       return (scope) => {
         const entries = new Map<Key, Value>();
-        for (const [key, value] of pairs) entries.set(keyOf(key(scope)), value(scope));
+        for (const [key, value] of pairs) setKey(entries, keyOf(key(scope)), value(scope));
         return { kind: 'dict', entries };
       };
     }

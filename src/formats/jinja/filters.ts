@@ -1,7 +1,7 @@
 /** Jinja2's filters, those without HTML and chance. */
 import { percentFormat } from './formatText.js';
 import { type JsonOptions, plainText, toJson } from './json.js';
-import { attribute, binary, item, iterate } from './operations.js';
+import { attribute, binary, item, iterate, noSuch, ownAttribute } from './operations.js';
 import { repr, str } from './print.js';
 import { fail } from './templateError.js';
 import { testNamed } from './tests.js';
@@ -163,7 +163,8 @@ const round: Filter = (value, positional, named) => {
   const number = numberOf(value) ?? fail(`cannot round ${typeName(value)}`);
   const precision = integerOr(precisionValue, 0);
   const how = method === undefined ? 'common' : plainText(method, 'the method');
-  if (how === 'common') return float(roundHalfEven(number, precision));
+  if (how === 'common')
+    return isFloat(value) ? float(roundHalfEven(number, precision)) : roundHalfEven(number, precision);
   if (how !== 'ceil' && how !== 'floor') return fail('method must be common, ceil or floor');
   const scale = 10 ** precision;
   return float((how === 'ceil' ? Math.ceil(number * scale) : Math.floor(number * scale)) / scale);
@@ -386,7 +387,7 @@ const urlencode: Filter = (value) => {
       .join('');
   if (isDict(value)) {
     return [...value.entries]
-      .map(([key, one]) => `${quote(plain(str(key)), false)}=${quote(plain(str(one)), false)}`)
+      .map((pair) => pair.map((part) => quote(plain(str(part)), false).replaceAll('%20', '+')).join('='))
       .join('&');
   }
   return quote(plain(str(value)), true);
@@ -400,7 +401,13 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
         ? float(Math.abs(numberOf(value) ?? 0))
         : Math.abs(numberOf(value) ?? fail('bad operand type for abs()')),
   ],
-  ['attr', (value, [name = null]) => attribute(value, plainText(name, 'the name of an attribute'))],
+  [
+    'attr',
+    (value, [name = null]) => {
+      const wanted = plainText(name, 'the name of an attribute');
+      return orElse(ownAttribute(value, wanted), () => noSuch(value, wanted));
+    },
+  ],
   ['batch', batch],
   ['capitalize', onText(capitalize)],
   [

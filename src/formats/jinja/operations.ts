@@ -37,6 +37,7 @@ import {
   typeName,
   undefinedError,
   type Value,
+  view,
 } from './values.js';
 
 /** Items of a list that grew by operators; Python would run out of memory much later. */
@@ -241,15 +242,16 @@ const dictMethod = (dict: Dict, name: string): Value | undefined => {
       return callable('get', ([key = null, otherwise = null]) => orElse(getKey(dict, keyOf(key)), () => otherwise));
     case 'items':
       return callable('items', () =>
-        list(
+        view(
+          'dict_items',
           [...dict.entries].map((entry) => tuple(entry)),
           dict.origin,
         ),
       );
     case 'keys':
-      return callable('keys', () => list([...dict.entries.keys()]));
+      return callable('keys', () => view('dict_keys', [...dict.entries.keys()]));
     case 'values':
-      return callable('values', () => list([...dict.entries.values()], dict.origin));
+      return callable('values', () => view('dict_values', [...dict.entries.values()], dict.origin));
     case 'copy':
       return callable('copy', () => dict);
     default:
@@ -278,7 +280,7 @@ const sequenceMethod = (items: ReadonlyArray<Value>, name: string): Value | unde
 };
 
 /** Attributes in Python's sense, without items. */
-const ownAttribute = (object: Value, name: string): Value | undefined => {
+export const ownAttribute = (object: Value, name: string): Value | undefined => {
   if (isText(object)) {
     const method = textMethods.get(name);
     return method === undefined ? undefined : callable(name, (positional, named) => method(object, positional, named));
@@ -316,10 +318,10 @@ const itemOf = (object: Value, key: Value): Value | undefined => {
     const starts = codePointStarts(plain(object));
     return cut(object, starts?.[at] ?? at, starts?.[at + 1] ?? at + 1);
   }
-  return isSequence(object) ? object.items.at(index) : undefined;
+  return isSequence(object) && object.view === undefined ? object.items.at(index) : undefined;
 };
 
-const noSuch = (object: Value, name: string): Value =>
+export const noSuch = (object: Value, name: string): Value =>
   missing(`'${typeName(object)} object' has no attribute '${name}', which`);
 
 /** `object.name`: an attribute, else an item. */

@@ -49,6 +49,7 @@ export const parse = (template: string): Body => {
   const tokens = lex(template);
   let at = 0;
   let depth = 0;
+  let loops = 0;
 
   const end: Token = { type: 'data', value: '', line: tokens.at(-1)?.line ?? 1 };
   const atEnd = (): boolean => at >= tokens.length;
@@ -479,7 +480,9 @@ export const parse = (template: string): Body => {
     const iterable = tuple({ conditional: false, endWords: ['recursive'] });
     const condition = skipWord('if') ? expression() : undefined;
     const recursive = skipWord('recursive');
+    loops++;
     const inner = body(['endfor', 'else'], 'for', line);
+    loops--;
     const otherwise = skipWord('else') ? body(['endfor'], 'for', line) : [];
     closeBlock('endfor');
     return {
@@ -568,6 +571,7 @@ export const parse = (template: string): Body => {
       }
       case 'break':
       case 'continue':
+        if (loops === 0) throw syntax(`'${word}' outside of a loop`, line);
         expectBlockEnd();
         return [{ type: word, line }];
       case 'autoescape': {

@@ -70,6 +70,7 @@ export const repr = (value: Value): Text => {
     case 'list':
     case 'tuple': {
       const builder = makeTextBuilder();
+      if (value.view !== undefined) builder.add(`${value.view}(`, value.origin);
       builder.add(value.kind === 'list' ? '[' : '(', value.origin);
       value.items.forEach((item, i) => {
         if (i > 0) builder.add(', ', value.origin);
@@ -77,6 +78,7 @@ export const repr = (value: Value): Text => {
       });
       if (value.kind === 'tuple' && value.items.length === 1) builder.add(',');
       builder.add(value.kind === 'list' ? ']' : ')', value.origin);
+      if (value.view !== undefined) builder.add(')', value.origin);
       return builder.take();
     }
     case 'dict': {

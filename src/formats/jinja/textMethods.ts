@@ -188,15 +188,12 @@ const everyCharacter =
 
 const cased = /[\p{Lu}\p{Ll}\p{Lt}]/u;
 
-const titled = (string: string): string => {
-  let result = '';
-  let afterCased = false;
-  for (const character of string) {
-    result += afterCased ? character.toLowerCase() : character.toUpperCase();
-    afterCased = cased.test(character);
-  }
-  return result;
-};
+/** Each run of cased letters begins with a capital. */
+const titled = (string: string): string =>
+  string.replace(/[\p{Lu}\p{Ll}\p{Lt}]+/gu, (word) => {
+    const first = String.fromCodePoint(word.codePointAt(0) ?? 0);
+    return first.toUpperCase() + word.slice(first.length).toLowerCase();
+  });
 
 const padded =
   (method: string, place: (missing: number) => readonly [number, number]): TextMethod =>

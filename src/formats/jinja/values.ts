@@ -8,6 +8,8 @@ export interface List {
   readonly items: ReadonlyArray<Value>;
   /** Where the data came from that the list was made of. */
   readonly origin?: Origin;
+  /** What `items()`, `keys()` and `values()` of a dict give is a list without places. */
+  readonly view?: string;
 }
 
 export type Key = string | number | boolean | null;
@@ -62,6 +64,10 @@ export const list = (items: ReadonlyArray<Value>, origin?: Origin): List => ({
   kind: 'list',
   items,
   ...(origin === undefined ? {} : { origin }),
+});
+export const view = (name: string, items: ReadonlyArray<Value>, origin?: Origin): List => ({
+  ...list(items, origin),
+  view: name,
 });
 export const generator = (items: ReadonlyArray<Value>): List => ({ kind: 'generator', items });
 export const tuple = (items: ReadonlyArray<Value>): List => ({ kind: 'tuple', items });
@@ -205,6 +211,12 @@ export const keyOf = (value: Value): Key => {
   if (value === null || typeof value === 'boolean') return value;
   const number = numberOf(value);
   return number ?? fail(`unhashable type: '${typeName(value)}'`);
+};
+
+/** Sets an item; of keys that are equal (`True` and `1`) the first stays. */
+export const setKey = (entries: Map<Key, Value>, key: Key, value: Value): void => {
+  const twin = typeof key === 'boolean' ? (key ? 1 : 0) : key === 1 ? true : key === 0 ? false : key;
+  entries.set(entries.has(twin) ? twin : key, value);
 };
 
 /** `True` and `1` are one key in Python. */
