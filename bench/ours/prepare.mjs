@@ -4,7 +4,17 @@
  */
 import { writeFileSync } from 'node:fs';
 import { lastValueFrom, tap } from 'rxjs';
-import { batch, compose, jsonl, loadTokenizer, makeGate, orThrow, prepare, pull } from '../../dist/index.js';
+import {
+  batch,
+  compose,
+  jsonl,
+  loadTokenizer,
+  makeGate,
+  makeRejects,
+  orThrow,
+  prepare,
+  pull,
+} from '../../dist/index.js';
 import { flags } from '../turns.mjs';
 import { peakBytes } from './turn.mjs';
 
@@ -17,7 +27,10 @@ const lines = [];
 await lastValueFrom(
   pull(jsonl(data), makeGate()).pipe(
     compose(
-      prepare({ tokenizer }, { maxLength, packing: false, packingStrategy: 'bfd', shuffle: false, seed: 0 }),
+      prepare(
+        { tokenizer, rejects: makeRejects() },
+        { maxLength, packing: false, packingStrategy: 'bfd', shuffle: false, seed: 0 },
+      ),
       tap((row) => {
         rows++;
         tokens += row.inputIds.length;
