@@ -69,6 +69,8 @@ RX_STATIC void micro_kernel(long k, const float* __restrict a, const float* __re
     a += MR;
     b += NR;
   }
+  // Hides that the rows of c were prefetched above: their addresses, kept over the loop, would take registers from the sums.
+  __asm__("" : "+r"(c), "+r"(ldc), "+r"(in));
   const vf scale = vset(alpha);
   if (in) {
 #pragma GCC unroll 32

@@ -147,6 +147,8 @@ RX_STATIC void micro_kernel(long k, const Packed* __restrict a, const Packed* __
     a += MR;
     b += NR;
   }
+  // Hides that the rows of c were prefetched above: their addresses, kept over the loop, would take registers from the sums.
+  __asm__("" : "+r"(c), "+r"(ldc), "+r"(in));
   const vf scale = vset(alpha);
 #pragma GCC unroll 32
   for (int i = 0; i < M; i++)
