@@ -36,7 +36,7 @@ export interface Rejects {
 
 export interface RejectOptions {
   /** Share of records that may be refused, 0 … 1. One more is fatal. */
-  readonly maxRate: number;
+  readonly maxRate?: number;
   /** Until so many were seen the rate is not judged, except at the end. Default 100. */
   readonly minSeen?: number;
 }
@@ -44,7 +44,7 @@ export interface RejectOptions {
 const percent = (rate: number): string => `${Number((rate * 100).toPrecision(3))} %`;
 
 /** The side door of one run, shared by its stages. Fatal error when refusals are too many: `E_TOO_MANY_REJECTED`. */
-export const makeRejects = ({ maxRate, minSeen = 100 }: RejectOptions): Rejects => {
+export const makeRejects = ({ maxRate = 1, minSeen = 100 }: RejectOptions = {}): Rejects => {
   const subject = new Subject<Rejected>();
   const seenBy = new Map<string, number>();
   const byCode = new Map<ErrorCode, number>();
