@@ -194,14 +194,17 @@ describe('refusals behind a stage that merges rows', () => {
         const refused: Array<Rejected> = [];
         rejects.stream.subscribe((rejected) => refused.push(rejected));
         const held: Array<Boxed> = [];
-        // Lets each row go one row later, so the row that comes and the row that goes differ.
-        const late = windowed<Boxed, Boxed>('late', () => ({
-          push: (box) => E.right(held.push(box) > 1 ? held.splice(0, 1) : []),
+        // The row that goes first is the one that came last, so its place in the source is at hand, and wrong here.
+        const reversed = windowed<Boxed, Boxed>('reversed', () => ({
+          push: (box) => {
+            held.unshift(box);
+            return E.right([]);
+          },
           flush: () => held,
         }));
-        await lastValueFrom(pull(values).pipe(late, mapping('halve', unbox, { rejects }), toArray()));
+        await lastValueFrom(pull(values).pipe(reversed, mapping('halve', unbox, { rejects }), toArray()));
         expect(refused.map(({ index }) => index)).toEqual(
-          values.flatMap(({ value }, index) => (value % 2 === 1 ? [index] : [])),
+          values.toReversed().flatMap(({ value }, index) => (value % 2 === 1 ? [index] : [])),
         );
       }),
       { numRuns: 40 },
