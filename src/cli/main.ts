@@ -1,13 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { runCommandLine } from './command.js';
-import { doctorCommand } from './doctor.js';
-import { evaluateCommand } from './evaluate.js';
-import { generateCommand } from './generate.js';
-import { inspectCommand } from './inspect.js';
-import { mergeCommand } from './merge.js';
-import { prepareCommand } from './prepare.js';
-import { sftCommand } from './sft.js';
+import { commands } from './commands.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   readonly version: string;
@@ -16,13 +10,10 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 // A reader that has seen enough (`rxtune prepare … | head`) is no fault of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
-const code = await runCommandLine(
-  [sftCommand, prepareCommand, inspectCommand, generateCommand, evaluateCommand, mergeCommand, doctorCommand],
-  {
-    version,
-    argv: process.argv.slice(2),
-    terminal: { out: process.stdout, err: process.stderr },
-  },
-);
+const code = await runCommandLine(commands, {
+  version,
+  argv: process.argv.slice(2),
+  terminal: { out: process.stdout, err: process.stderr },
+});
 // Engines may hold threads open; what was written is flushed first.
 process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));

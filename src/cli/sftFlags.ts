@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
+import { fatal, type FatalError } from '../errors.js';
 import {
   closed,
   nonEmptyString,
@@ -15,6 +15,7 @@ import {
   type Field,
   type Fields,
 } from '../formats/closed.js';
+import { nearest } from '../formats/nearest.js';
 import { decodeSftConfig, SftConfig, sftAliases, sftRefused, sftTopics } from '../train/config.js';
 import { readConfig, type ConfigFile } from './configFile.js';
 import { addFlags, flagsGiven } from './flags.js';
@@ -56,6 +57,19 @@ export const addSftFlags = (command: Command, own: Fields): void => {
   addFlags(command, understood);
 };
 
+/** A name that only a file can bring: flags have been looked at by then. */
+const unknownOption = (options: Readonly<Record<string, unknown>>, own: Fields): FatalError | undefined => {
+  const names = [...Object.keys(own), ...known.keys(), ...Object.keys(understood)];
+  const wrong = Object.keys(options).find((name) => !names.includes(name));
+  if (wrong === undefined) return undefined;
+  const meant = nearest(wrong, names);
+  return fatal('E_OPTIONS', `unknown option "${wrong}"`, {
+    field: wrong,
+    hint: meant === undefined ? 'the command with --help lists all options' : `did you mean "${meant}"?`,
+    kind: 'usage',
+  });
+};
+
 /** The command's own options and the `SftConfig` of a call. */
 export const decodeSftFlags = <F extends Fields>(
   command: Command,
@@ -69,6 +83,8 @@ export const decodeSftFlags = <F extends Fields>(
     TE.map((file): Given => ({ flags, aliases: sftAliases, ...(file === undefined ? {} : { file }) })),
     TE.flatMapEither((given) =>
       decodeGiven(given, (options) => {
+        const wrong = unknownOption(options, own.fields);
+        if (wrong !== undefined) return E.left(wrong);
         const all = Object.entries(options);
         return pipe(
           E.Do,

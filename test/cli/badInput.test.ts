@@ -2,6 +2,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { chmod, cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { runCommandLine } from '../../src/cli/command.js';
+import { commands } from '../../src/cli/commands.js';
 import { base, inTemporary, rxtune, type Outcome } from './rxtune.js';
 
 const good = [
@@ -50,6 +53,13 @@ const expectTyped = ({ err }: Outcome, code: string): void => {
   expect(err).not.toContain('E_BUG');
 };
 
+/** The same commands within this process: enough where the call is refused before anything is loaded. */
+const called = async (...argv: ReadonlyArray<string>): Promise<Outcome> => {
+  const [out, err] = [new PassThrough(), new PassThrough()];
+  const code = await runCommandLine(commands, { version: '0', argv, terminal: { out, err } });
+  return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') };
+};
+
 describe('rows', () => {
   test('good rows train, so that the cases below fail for their own reason', async () => {
     const outcome = await train(good.join('\n'));
@@ -73,7 +83,10 @@ describe('rows', () => {
     expect(outcome.err).toMatch(new RegExp(`rejected: \\S*rows\\.jsonl:${line}\\b[^]*\\[${code}\\]`));
     expect(outcome.err).toContain('rows: 2 from 3 read, 1 refused');
     expect(outcome.code).toBe(0);
-    const strict = await train(rows, { flags: ['--max-reject-rate', '0'] });
+  });
+
+  test('too many refused rows end the run', async () => {
+    const strict = await train([...good, '{"prompt": "one"}'].join('\n'), { flags: ['--max-reject-rate', '0.3'] });
     expectTyped(strict, 'E_TOO_MANY_REJECTED');
     expect(strict).toMatchObject({ code: 1, left: [] });
   });
@@ -245,6 +258,18 @@ describe('the call', () => {
     expect(outcome.code).not.toBe(0);
   });
 
+  test('a misspelt option in a file of options is refused with its line', async () => {
+    const outcome = await inTemporary(async (directory) => {
+      const file = join(directory, 'run.yaml');
+      await writeFile(file, 'train_dataset: rows.jsonl\nmax_stesp: 3\n');
+      return called('sft', '--model', base, '--config', file);
+    });
+    expect(outcome.err).toMatch(
+      /run\.yaml:2, field "maxStesp": unknown option "maxStesp" \[E_OPTIONS\]\n {2}try: {6}did you mean "maxSteps"\?/,
+    );
+    expect(outcome.code).toBe(2);
+  });
+
   test.each([
     [['--lerning-rate', '1'], 'did you mean --learning-rate?'],
     [['--learning_rate', '1'], 'did you mean --learning-rate?'],
@@ -255,7 +280,7 @@ describe('the call', () => {
     [['--fp16'], 'use precision: bfloat16'],
     [['--config', 'no-such.yaml'], 'no-such.yaml'],
   ])('%j', async (flags, told) => {
-    const outcome = await rxtune('sft', '--model', base, '--train-dataset', 'rows.jsonl', ...flags);
+    const outcome = await called('sft', '--model', base, '--train-dataset', 'rows.jsonl', ...flags);
     expect(outcome.err).toContain(told);
     expect(outcome).toMatchObject({ code: 2, out: '' });
   });
