@@ -37,6 +37,8 @@ export const player = async (name, command, args, env = {}) => {
   createInterface({ input: child.stdout }).on('line', (line) => {
     if (line.startsWith('{')) answer(JSON.parse(line));
   });
+  const gone = new Promise((done) => child.on('exit', done));
+  child.stdin.on('error', () => undefined);
   child.on('exit', (code) => {
     for (const next of waiting.splice(0)) next({ failed: code });
   });
@@ -53,12 +55,11 @@ export const player = async (name, command, args, env = {}) => {
       if (said.failed !== undefined) throw new Error(`${name} ended early (exit code ${said.failed})`);
       return said;
     },
-    end: () =>
-      new Promise((done) => {
-        child.once('exit', done);
-        child.stdin.end();
-        child.kill('SIGTERM');
-      }),
+    end: () => {
+      child.stdin.end();
+      child.kill('SIGTERM');
+      return gone;
+    },
   };
 };
 
