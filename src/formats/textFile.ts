@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { fatalFromData } from '../errors.js';
 import { readBytes } from './byteSource.js';
 import type { Bytes, ReadOptions } from './byteSource.js';
@@ -36,7 +37,7 @@ export async function* textFromBytes(
     return;
   }
   for await (const { firstLine, bytes: block } of lineBlocks(file, bytes, options)) {
-    const valid = strictUtf8(block) !== undefined;
+    const valid = isUtf8(block);
     const rows: Array<Sourced> = [];
     linesOfBlock(block).forEach((raw, i) => {
       const line = withoutReturn(raw);
