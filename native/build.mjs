@@ -123,20 +123,23 @@ const main = async () => {
   const shared = hash(compiler.path, compiler.version);
   const wanted = units().map(([source, set, extra]) => {
     const flags = [...baseFlags, ...extra, '-DNAPI_VERSION=8', `-I${build}`, `-I${sources}`, `-I${include}`];
-    const key = hash(shared, flags.join(' '), ...included(join(sources, source)).map((file) => readFileSync(file)));
+    const keyNow = () =>
+      hash(shared, flags.join(' '), ...included(join(sources, source)).map((file) => readFileSync(file)));
+    const key = keyNow();
     const name = `${source.replace(/[/.]/g, '-')}-${set}-${key}.o`;
-    return { source, flags, path: join(objects, name), name };
+    return { source, flags, path: join(objects, name), name, unchanged: () => keyNow() === key };
   });
   const missing = wanted.filter(({ path }) => !existsSync(path));
   const failures = [];
   await inParallel(
-    missing.map(({ source, flags, path }) => async () => {
+    missing.map(({ source, flags, path, unchanged }) => async () => {
       const temporary = `${path}.${process.pid}`;
       try {
         const { stderr } = await run(compiler.path, [...flags, '-c', join(sources, source), '-o', temporary], {
           maxBuffer: 1 << 26,
         });
         if (stderr) process.stderr.write(stderr);
+        if (!unchanged()) throw new Error('was edited while it was compiled; build again');
         replace(temporary, path);
       } catch (error) {
         failures.push(`${source}:\n${error.stderr ?? error.message}`);

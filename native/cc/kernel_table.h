@@ -53,6 +53,9 @@ enum {
 // Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)).
 enum { ACTIVATION_GELU = 0, ACTIVATION_GELU_NEW = 1, ACTIVATION_RELU = 2, ACTIVATION_SILU = 3, ACTIVATION_QUICK_GELU = 4 };
 
+// Four-bit formats, in the order of the names nf4, fp4.
+enum { FOUR_BIT_NF4 = 0, FOUR_BIT_FP4 = 1 };
+
 // Documents lie one after the other; document d is rows cu_seqlens[d] .. cu_seqlens[d + 1] - 1 and sees only itself, causally.
 typedef struct Attention {
   const float* q;  // [n, heads * head_dim], ld_q floats a row
@@ -177,6 +180,17 @@ typedef struct KernelTable {
 
   // dropout.cc; y may be x. The mask depends on seed, offset and place alone
   void (*dropout)(const Context*, const float* x, float* y, long n, double rate, uint32_t seed, uint64_t offset);
+
+  // quantize.cc: the weight formats of bitsandbytes. int8 rows: value = q scale[row] / 127 with scale = max |w| of the row. Four bits:
+  // value = code[q] absmax[i / block], two codes a byte, the first in the high half; (n + 1) / 2 bytes
+  void (*quantize_int8_rows)(const Context*, const float* w, int8_t* q, float* scale, long rows, long columns);
+  void (*dequantize_int8_rows)(const Context*, const int8_t* q, const float* scale, float* w, long rows, long columns);
+  void (*quantize_four_bit)(const Context*, int kind, const float* w, uint8_t* packed, float* absmax, long n, long block);
+  void (*dequantize_four_bit)(const Context*, int kind, const uint8_t* packed, const float* absmax, float* w, long n, long block);
+  const float* four_bit_codes[2];  // of each kind, 16 values
+  // What LLM.int8 makes of activations, given back as floats: through half precision; a column with an element |x| >= threshold
+  // stays so; elsewhere q s / 127 with q = round(127 x / s), s = greatest |x| < threshold of the row
+  void (*int8_activations)(const Context*, const float* x, float* y, long rows, long columns, float threshold);
 } KernelTable;
 
 // The product at the precision in force.

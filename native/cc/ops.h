@@ -5,5 +5,6 @@
 
 Operations linearOperations();
 Operations elementOperations();
+Operations bfloat16Operations();
 Operations blockOperations();
 Operations lossOperations();

@@ -36,6 +36,9 @@ const typed = (values: BackendValues, dtype: DataType): Float32Array | Int32Arra
 
 /** What tfjs holds as a dataId. */
 export class NativeData {
+  /** The values lie as bfloat16 in the engine, whatever the dtype says. */
+  half = false;
+
   constructor(
     /** Number of the tensor in the engine; 0 once freed. */
     public id: number,
@@ -64,6 +67,8 @@ export class NativeBackend extends KernelBackend {
   private count = 0;
   /** Outputs of the kernel that runs: what a kernel that throws leaves behind. */
   private fresh: NativeData[] = [];
+  /** Float32 copies of bfloat16 values, alive until the operation that reads them is enqueued. */
+  private widened: number[] = [];
 
   constructor(readonly addon: Addon) {
     super();
@@ -77,6 +82,7 @@ export class NativeBackend extends KernelBackend {
   begin(): void {
     this.at = 0;
     this.fresh.length = 0;
+    this.forgetWidened();
   }
 
   /** The kernel threw: its outputs are nobody's. */
@@ -92,10 +98,25 @@ export class NativeBackend extends KernelBackend {
     return this;
   }
 
-  /** The next argument is a float32 tensor. */
-  tensor(info: TensorInfo): this {
+  private float(info: TensorInfo): NativeData {
     const data = this.data(info.dataId);
     if (data.dtype !== 'float32') throw new Error(`a tensor of ${data.dtype}, expected float32`);
+    return data;
+  }
+
+  /** The next argument is a float32 tensor that is read. */
+  tensor(info: TensorInfo): this {
+    const data = this.float(info);
+    if (!data.half) return this.put(data.id);
+    const copy = this.widen(data);
+    this.widened.push(copy);
+    return this.put(copy);
+  }
+
+  /** The next argument is a float32 tensor that is written to. */
+  written(info: TensorInfo): this {
+    const data = this.float(info);
+    if (data.half) throw new Error('a tensor held as bfloat16 is not updated');
     return this.put(data.id);
   }
 
@@ -104,9 +125,10 @@ export class NativeBackend extends KernelBackend {
     return info === undefined ? this.put(0) : this.tensor(info);
   }
 
-  /** The next argument is the right operand of a product: kind, data, scale, code, block. */
+  /** The next argument is a stored matrix, read as it is stored: kind, data, scale, code, block. */
   matrix(info: TensorInfo): this {
-    return this.put(0).tensor(info).put(0).put(0).put(0);
+    const data = this.float(info);
+    return this.put(Number(data.half)).put(data.id).put(0).put(0).put(0);
   }
 
   /** Enqueues an operation on the arguments put since the last. */
@@ -115,6 +137,38 @@ export class NativeBackend extends KernelBackend {
     if (first === undefined) this.addon.op(code);
     else if (second === undefined) this.addon.op(code, first);
     else this.addon.op(code, first, second);
+    if (this.widened.length > 0) this.forgetWidened();
+  }
+
+  /** Number of a new tensor with the float32 values of one held as bfloat16. */
+  private widen(data: NativeData): number {
+    // Arguments of the operation that asks are being put: they wait aside.
+    const waiting = this.args.slice(0, this.at);
+    const copy = this.addon.take(data.size * 4);
+    this.args.set([data.size, data.id, copy]);
+    this.addon.op(this.op.widen);
+    this.args.set(waiting);
+    return copy;
+  }
+
+  private forgetWidened(): void {
+    for (const id of this.widened) this.addon.give(id);
+    this.widened.length = 0;
+  }
+
+  /**
+   * From here on the values lie as bfloat16, rounded to nearest even, in half of the memory. Products and lookups read them as
+   * they lie; other kernels get a float32 copy for as long as they run; updates in place are refused.
+   */
+  holdAsBfloat16(info: TensorInfo): void {
+    const data = this.float(info);
+    if (data.half) return;
+    const id = this.addon.take(data.size * 2);
+    this.begin();
+    this.put(data.size).put(data.id).put(id).run(this.op.narrow);
+    this.addon.give(data.id);
+    data.id = id;
+    data.half = true;
   }
 
   /** A new tensor whose values are whatever the memory held. */
@@ -174,13 +228,19 @@ export class NativeBackend extends KernelBackend {
   override readSync(dataId: object): BackendValues {
     const data = this.data(dataId);
     if (data.strings !== undefined) return data.strings;
-    return viewOf(this.addon.readSync(data.id, data.size * width(data.dtype)), data.dtype);
+    const id = data.half ? this.widen(data) : data.id;
+    const values = viewOf(this.addon.readSync(id, data.size * width(data.dtype)), data.dtype);
+    if (data.half) this.addon.give(id);
+    return values;
   }
 
   override async read(dataId: object): Promise<BackendValues> {
     const data = this.data(dataId);
     if (data.strings !== undefined) return data.strings;
-    return viewOf(await this.addon.read(data.id, data.size * width(data.dtype)), data.dtype);
+    const id = data.half ? this.widen(data) : data.id;
+    const reading = this.addon.read(id, data.size * width(data.dtype));
+    if (data.half) this.addon.give(id);
+    return viewOf(await reading, data.dtype);
   }
 
   override incRef(dataId: object): void {

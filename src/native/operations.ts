@@ -19,6 +19,8 @@ export const operationNames = [
   'scatterRows',
   'copyColumns',
   'bfloat16',
+  'narrow',
+  'widen',
   'embedding',
   'embeddingGrad',
   'layerNorm',

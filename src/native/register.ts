@@ -1,8 +1,8 @@
 /** Makes the native engine a backend of tfjs. */
 import { availableParallelism } from 'node:os';
 import '@tensorflow/tfjs-backend-cpu';
-import { engine, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
-import type { KernelConfig } from '@tensorflow/tfjs-core';
+import { engine, getBackend, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
+import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { loadAddon, messageOf } from './addon.js';
@@ -141,6 +141,16 @@ export const setPrecision = (precision: Precision): void => {
   const { backend } = registered;
   backend.begin();
   backend.put(Number(precision === 'bfloat16')).run(backend.op.bfloat16);
+};
+
+/**
+ * Keeps a float32 tensor's values as bfloat16 from here on (rounded to nearest even), in half of the memory: for weights that
+ * are not trained. Its dtype stays float32, products and lookups read it as it lies, everything else still works. Does nothing
+ * to a tensor of another backend.
+ */
+export const holdAsBfloat16 = (tensor: TensorInfo): void => {
+  if (registered === undefined || getBackend() !== backendName) return;
+  registered.backend.holdAsBfloat16(tensor);
 };
 
 /** Bytes and numbers of the engine's tensors; undefined before `registerNative`. */

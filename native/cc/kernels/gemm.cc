@@ -1,6 +1,7 @@
 // The float32 matrix product. Sums over k run in one order per element of C: blocks of KC in turn, within a block one running
 // sum.
 #include "gemm_pack.h"
+#include "parallel.h"
 
 #if VW == 16
 #define MR 14
@@ -120,8 +121,82 @@ static void gemm_serial(const Gemm* g, void* scratch) {
   work_gemm(&p, 0, 1);
 }
 
+// Up to so many rows a product is bounded by reading B once: packing it would only add to that.
+#define FEW_ROWS 4
+
+// Columns [from, to) of C, B's columns lying along k: dot products of VW running sums.
+template <int M>
+RX_STATIC void few_dots(const Gemm* g, long from, long to) {
+  const float* const a = (const float*)g->a.data;
+  const float* const b = (const float*)g->b.data;
+  for (long j = from; j < to; j += 4) {
+    const int columns = to - j < 4 ? (int)(to - j) : 4;
+    vf sum[M][4] = {};
+    each_vector(g->k, [&](long k, auto lanes) {
+      vf left[M];
+#pragma GCC unroll 4
+      for (int i = 0; i < M; i++) left[i] = lanes.load(a + i * g->a.ld + k);
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; q++) {
+        const vf right = lanes.load(b + (j + (q < columns ? q : 0)) * g->b.ld + k);
+#pragma GCC unroll 4
+        for (int i = 0; i < M; i++) sum[i][q] = fma(left[i], right, sum[i][q]);
+      }
+    });
+    for (int i = 0; i < M; i++)
+      for (int q = 0; q < columns; q++)
+        g->c[i * g->ldc + j + q] = (g->start ? g->start[i * g->ld_start + j + q] : 0) + g->alpha * hsum(sum[i][q]);
+  }
+}
+
+// The same, B's rows lying along n: four vectors of C at a time.
+template <int M>
+RX_STATIC void few_columns(const Gemm* g, long from, long to) {
+  const float* const a = (const float*)g->a.data;
+  for (long j = from; j < to; j += 4 * VW) {
+    const float* const b = (const float*)g->b.data + j;
+    vf sum[M][4] = {};
+    const long wide = to - j;
+    if (wide >= 4 * VW) {
+      for (long k = 0; k < g->k; k++) {
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; q++) {
+          const vf right = load(b + k * g->b.ld + q * VW);
+#pragma GCC unroll 4
+          for (int i = 0; i < M; i++) sum[i][q] = fma(vset(a[i * g->a.ld + k]), right, sum[i][q]);
+        }
+      }
+    } else {
+      for (long k = 0; k < g->k; k++)
+        for (int q = 0; q * VW < wide; q++) {
+          const long left = wide - q * VW;
+          const vf right = left >= VW ? load(b + k * g->b.ld + q * VW) : load_n(b + k * g->b.ld + q * VW, left);
+          for (int i = 0; i < M; i++) sum[i][q] = fma(vset(a[i * g->a.ld + k]), right, sum[i][q]);
+        }
+    }
+    for (int i = 0; i < M; i++)
+      for (long q = 0; q < 4 * VW && q < wide; q++)
+        g->c[i * g->ldc + j + q] = (g->start ? g->start[i * g->ld_start + j + q] : 0) + g->alpha * sum[i][q / VW][q % VW];
+  }
+}
+
+typedef void (*Few)(const Gemm*, long, long);
+static const Few dots[FEW_ROWS] = {few_dots<1>, few_dots<2>, few_dots<3>, few_dots<4>};
+static const Few rows_of_columns[FEW_ROWS] = {few_columns<1>, few_columns<2>, few_columns<3>, few_columns<4>};
+
+static void gemm(const Context* context, const Gemm* g) {
+  const int few = g->m >= 1 && g->m <= FEW_ROWS && !g->a.transposed && g->a.kind == GEMM_FLOAT32 && g->b.kind == GEMM_FLOAT32;
+  if (!few) {
+    run_planned(context, g);
+    return;
+  }
+  const Few part = (g->b.transposed ? dots : rows_of_columns)[g->m - 1];
+  const long width = 4 * VW * greater(1, 16384 / greater(1, 4 * VW * g->k));
+  parallel(context, parts_of(g->n, width), [=](long i) { part(g, i * width, smaller(g->n, (i + 1) * width)); });
+}
+
 extern "C" void RX_FILL(gemm)(KernelTable* table) {
-  table->gemm = run_planned;
+  table->gemm = gemm;
   table->gemm_serial = gemm_serial;
   table->gemm_serial_bytes = gemm_serial_bytes;
 }

@@ -3,17 +3,6 @@
 
 namespace {
 
-// vocabulary, columns, table, out; ids
-void embedding(Call& call) {
-  const long vocabulary = call.size(), columns = call.size();
-  const float* const table = call.tensor(area(vocabulary, columns));
-  HostArray<int32_t> ids = call.ints();
-  float* const out = call.tensor(area(ids.size(), columns));
-  call.enqueue([=, ids = std::move(ids)](const Context* c) {
-    c->table->embedding(c, table, ids.data(), out, ids.size(), vocabulary, columns);
-  });
-}
-
 // vocabulary, columns, add, dy, dTable; ids
 void embeddingGrad(Call& call) {
   const long vocabulary = call.size(), columns = call.size();
@@ -212,7 +201,6 @@ void dropout(Call& call) {
 }
 
 constexpr Operation list[] = {
-    {"embedding", embedding},
     {"embeddingGrad", embeddingGrad},
     {"layerNorm", layerNorm},
     {"layerNormGrad", layerNormGrad},

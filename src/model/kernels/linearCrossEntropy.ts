@@ -12,7 +12,7 @@ import {
   matMul,
   max,
   mul,
-  oneHot,
+  range,
   slice,
   squeeze,
   stack,
@@ -87,7 +87,9 @@ const ofBlock = (
   const values = [sum(mul(loss, weights)), loss, correct, entropy];
   if (!gradient) return values;
   const factor = confidence === undefined ? weights : mul(weights, confidence);
-  const wanted = add(mul(cast(oneHot(targets, vocabSize), 'float32'), 1 - labelSmoothing), labelSmoothing / vocabSize);
+  // oneHot refuses a vocabulary of one.
+  const hit = equal(stack([targets], 1), range(0, vocabSize, 1, 'int32')); // [rows, V]
+  const wanted = add(mul(cast(hit, 'float32'), 1 - labelSmoothing), labelSmoothing / vocabSize);
   const dLogits = mul(sub(p, wanted), stack([factor], 1)); // [rows, V]
   const dh = matMul(dLogits, w);
   if (!needWeight) return [...values, dh];

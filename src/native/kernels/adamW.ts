@@ -23,7 +23,7 @@ export const adamW = kernel('RxAdamW', (backend, tensors: ReadonlyArray<TensorIn
   });
   backend.put(n).put(learningRate).put(beta1).put(beta2).put(epsilon).put(step).put(gradScale);
   for (const parameter of parameters) backend.put(sizeOf(parameter));
-  for (const tensor of tensors) backend.tensor(tensor);
+  tensors.forEach((tensor, i) => (i >= n && i < 2 * n ? backend.tensor(tensor) : backend.written(tensor)));
   backend.run(backend.op.adamW, weightDecay);
   return [];
 });

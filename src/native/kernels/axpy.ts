@@ -6,7 +6,7 @@ export const axpy = kernel(
   'RxAxpy',
   (backend, { y, x }: { y: TensorInfo; x: TensorInfo }, { alpha }: { alpha: number }) => {
     expectSame('x', y, x);
-    backend.put(sizeOf(y)).put(alpha).tensor(y).tensor(x).run(backend.op.axpy);
+    backend.put(sizeOf(y)).put(alpha).written(y).tensor(x).run(backend.op.axpy);
     return [];
   },
 );

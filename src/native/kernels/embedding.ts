@@ -6,7 +6,7 @@ export const embedding = kernel(
   (backend, { table }: { table: TensorInfo }, { ids }: { ids: Int32Array }) => {
     const [vocabSize, columns] = rowsOf('table', table);
     const out = backend.output([ids.length, columns]);
-    backend.put(vocabSize).put(columns).tensor(table).tensor(out).run(backend.op.embedding, ids);
+    backend.put(vocabSize).put(columns).matrix(table).tensor(out).run(backend.op.embedding, ids);
     return [out];
   },
 );

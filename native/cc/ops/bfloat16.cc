@@ -1,0 +1,93 @@
+// Tensors that lie as bfloat16: into it, out of it, and lookups in it. Bounded by memory, so the same code for every
+// instruction set.
+#include "../ops.h"
+
+#include <cmath>
+
+namespace {
+
+struct Part {
+  long n;
+  void (*run)(const void* task, long from, long to);
+  const void* task;
+};
+
+// run(from, to) over parts of n on all threads
+template <class F>
+void inParts(const Context* context, long n, const F& run) {
+  const Part part = {n, [](const void* task, long from, long to) { (*static_cast<const F*>(task))(from, to); }, &run};
+  pool_run(
+      context->pool,
+      [](void* opaque, int id, int threads) {
+        const Part& p = *static_cast<const Part*>(opaque);
+        long from, to;
+        pool_part(p.n, 4096, id, threads, &from, &to);
+        if (from < to) p.run(p.task, from, to);
+      },
+      const_cast<Part*>(&part));
+}
+
+// To nearest, ties to even; NaN stays NaN.
+uint16_t narrowed(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+void widenRow(const uint16_t* from, float* to, long n) {
+  for (long i = 0; i < n; i++) {
+    const uint32_t bits = static_cast<uint32_t>(from[i]) << 16;
+    std::memcpy(to + i, &bits, 4);
+  }
+}
+
+// n, x, y: y as bfloat16
+void narrow(Call& call) {
+  const long n = call.size();
+  const float* const x = call.tensor(n);
+  uint16_t* const y = static_cast<uint16_t*>(call.bytes(n, 2));
+  call.enqueue([=](const Context* c) {
+    inParts(c, n, [=](long from, long to) {
+      for (long i = from; i < to; i++) y[i] = narrowed(x[i]);
+    });
+  });
+}
+
+// n, x, y: x as bfloat16
+void widen(Call& call) {
+  const long n = call.size();
+  const uint16_t* const x = static_cast<const uint16_t*>(call.bytes(n, 2));
+  float* const y = call.tensor(n);
+  call.enqueue([=](const Context* c) { inParts(c, n, [=](long from, long to) { widenRow(x + from, y + from, to - from); }); });
+}
+
+// vocabulary, columns, table…, out; ids. An id outside the table gives a row of NaN.
+void embedding(Call& call) {
+  const long vocabulary = call.size(), columns = call.size();
+  const GemmOperand table = call.matrix(vocabulary, columns, false);
+  if (table.kind != GEMM_FLOAT32 && table.kind != GEMM_BFLOAT16) throw BadCall("a table is float32 or bfloat16");
+  HostArray<int32_t> ids = call.ints();
+  float* const out = call.tensor(area(ids.size(), columns));
+  call.enqueue([=, ids = std::move(ids)](const Context* c) {
+    const long n = ids.size();
+    if (table.kind == GEMM_FLOAT32) {
+      c->table->embedding(c, static_cast<const float*>(table.data), ids.data(), out, n, vocabulary, columns);
+      return;
+    }
+    const uint16_t* const rows = static_cast<const uint16_t*>(table.data);
+    const int32_t* const id = ids.data();
+    for (long i = 0; i < n; i++) {
+      if (id[i] >= 0 && id[i] < vocabulary)
+        widenRow(rows + id[i] * columns, out + i * columns, columns);
+      else
+        for (long j = 0; j < columns; j++) out[i * columns + j] = std::nanf("");
+    }
+  });
+}
+
+constexpr Operation list[] = {{"narrow", narrow}, {"widen", widen}, {"embedding", embedding}};
+
+}  // namespace
+
+Operations bfloat16Operations() { return {list, sizeof list / sizeof *list}; }
