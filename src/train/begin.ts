@@ -29,6 +29,7 @@ import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './schedule.js';
 import { initState } from './state.js';
+import { withChatTemplate } from './withChatTemplate.js';
 
 const usage = (code: `E_${string}`, message: string, field: string, hint: string): FatalError =>
   fatal(code, message, { field, hint, kind: 'usage' });
@@ -39,7 +40,7 @@ interface Loaded {
 }
 
 /** The model and tokenizer of the setup, loaded where it names a directory. */
-const loaded = ({ model, tokenizer }: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> => {
+const found = ({ model, tokenizer }: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> => {
   if (typeof model === 'string') {
     return pipe(
       loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
@@ -58,6 +59,19 @@ const loaded = ({ model, tokenizer }: SftSetup, config: SftConfig): TaskEither<F
   }
   return TE.right({ model, tokenizer });
 };
+
+const loaded = (setup: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> =>
+  pipe(
+    found(setup, config),
+    TE.flatMap((parts) =>
+      config.chatTemplate === undefined || parts.tokenizer === undefined
+        ? TE.right(parts)
+        : pipe(
+            withChatTemplate(parts.tokenizer, config.chatTemplate),
+            TE.map((tokenizer) => ({ ...parts, tokenizer })),
+          ),
+    ),
+  );
 
 /** The model with the adapter that setup or options ask for; one that has an adapter keeps it. */
 const adapted = (

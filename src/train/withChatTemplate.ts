@@ -1,0 +1,40 @@
+/** A tokenizer with another chat template than its own. */
+import { readFile } from 'node:fs/promises';
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatalFromData } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { makeChatTemplate } from '../formats/chatTemplate.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+
+/** What is at the path, or the text itself where there is no such file: Jinja source is no path. */
+const sourceOf =
+  (template: string): (() => Promise<string>) =>
+  () =>
+    readFile(template, 'utf8').catch(() => template);
+
+/** The tokenizer with a template given as Jinja source or as a file of it, which is saved with the model too. */
+export const withChatTemplate = (tokenizer: Tokenizer, template: string): TaskEither<FatalError, Tokenizer> =>
+  pipe(
+    TE.fromTask<string, FatalError>(sourceOf(template)),
+    TE.flatMapEither((source) =>
+      pipe(
+        makeChatTemplate(source, {
+          specialTokens: {
+            bos_token: tokenizer.bosToken,
+            eos_token: tokenizer.eosToken,
+            pad_token: tokenizer.padToken,
+            unk_token: tokenizer.unkToken,
+          },
+        }),
+        E.mapLeft(fatalFromData),
+        E.map((chatTemplate) => ({
+          ...tokenizer,
+          chatTemplate,
+          files: { ...tokenizer.files, 'chat_template.jinja': source },
+        })),
+      ),
+    ),
+  );
