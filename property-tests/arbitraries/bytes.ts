@@ -1,12 +1,36 @@
 import fc from 'fast-check';
 
+/** Characters that JSON escapes, brackets, separators and characters of several bytes are common in the strings. */
+const unit = fc.constantFrom(
+  'a',
+  'b',
+  '"',
+  '\\',
+  '\n',
+  '\u0001',
+  'é',
+  '\u2028',
+  '😀',
+  '{',
+  '}',
+  '[',
+  ']',
+  ',',
+  ':',
+  ' ',
+  '0',
+);
+
 /** A value that JSON can say, and says back the same. */
 export const jsonValues = (): fc.Arbitrary<unknown> =>
-  fc.jsonValue({ maxDepth: 3 }).map((value): unknown => JSON.parse(JSON.stringify(value)));
+  fc.jsonValue({ maxDepth: 3, stringUnit: unit }).map((value): unknown => JSON.parse(JSON.stringify(value)));
 
-/** Where to cut: fractions, so that they mean something for bytes of any length. */
+/** Where to cut: fractions, so that they mean something for bytes of any length. A few places, or about every byte. */
 export const cuts = (): fc.Arbitrary<ReadonlyArray<number>> =>
-  fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 8 });
+  fc.oneof(
+    { weight: 3, arbitrary: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 8 }) },
+    { weight: 1, arbitrary: fc.constant(Array.from({ length: 200 }, (_, i) => i / 200)) },
+  );
 
 /** The bytes in pieces (some of them empty), as a file or a pipe would hand them over; the buffer is overwritten afterwards. */
 export async function* inPieces(

@@ -162,7 +162,7 @@ describe('laws of safetensors', () => {
       fc.property(
         sizes,
         fc.nat(),
-        fc.constantFrom('begin', 'end', 'shape'),
+        fc.constantFrom('begin', 'end', 'shape', 'place'),
         fc.integer({ min: -40, max: 40 }),
         (all, which, what, by) => {
           fc.pre(by !== 0);
@@ -178,7 +178,9 @@ describe('laws of safetensors', () => {
               ? entry
               : what === 'shape'
                 ? { ...entry, shape: entry.shape.map((dimension) => dimension + by) }
-                : { ...entry, [what]: entry[what] + by },
+                : what === 'place'
+                  ? { ...entry, begin: entry.begin + by, end: entry.end + by }
+                  : { ...entry, [what]: entry[what] + by },
           );
           expect(E.isLeft(decoded(lied))).toBe(true);
         },
