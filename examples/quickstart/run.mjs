@@ -121,10 +121,11 @@ const main = async () => {
     }),
   );
   console.log(`\nwritten to ${out}: adapter, model, report.html\nexact match: ${had} -> ${has}`);
+  return Number(has) >= 0.9;
 };
 
 main().then(
-  () => process.exit(0),
+  (learned) => process.exit(learned ? 0 : 1),
   (error) => {
     console.error(isFatal(error) ? render(error) : error);
     process.exit(1);
