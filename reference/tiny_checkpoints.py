@@ -1,6 +1,7 @@
 """Tiny random checkpoints of every architecture, with what transformers computes from them.
 
-Writes test/golden/models/<name>/{config.json,model.safetensors,golden.json}. Everything is float32 on one CPU thread.
+Writes test/golden/models/<name>/{config.json,model.safetensors,golden.json,gradients.safetensors}. Everything is computed in
+float32 on one CPU thread; gradients are stored as float16, divided by their tensor's largest entry (in the metadata).
 
     python reference/tiny_checkpoints.py            # needs torch, transformers, safetensors
 """
@@ -122,6 +123,31 @@ CONFIGS = {
     "gemma": GemmaConfig(**common, head_dim=8),
     "phi": PhiConfig(**common),
     "phi_headnorm": PhiConfig(**common, qk_layernorm=True),
+    "llama_wide_heads": LlamaConfig(**{**common, "num_key_value_heads": 1}, head_dim=8),
+    "opt_no_bias": OPTConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        ffn_dim=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=32,
+        word_embed_proj_dim=16,
+        enable_bias=False,
+        activation_function="gelu",
+        eos_token_id=None,
+        pad_token_id=0,
+    ),
+    "gpt2_unscaled": GPT2Config(
+        vocab_size=VOCAB,
+        n_positions=32,
+        n_embd=16,
+        n_layer=2,
+        n_head=4,
+        scale_attn_weights=False,
+        activation_function="gelu",
+        bos_token_id=1,
+        eos_token_id=None,
+    ),
 }
 
 
@@ -184,12 +210,6 @@ def loss_of(model, rows, left=False):
     return model(**padded(rows, left), use_cache=False).loss
 
 
-def fingerprint(tensor):
-    flat = tensor.detach().double().flatten()
-    wave = torch.cos(0.37 * torch.arange(flat.numel(), dtype=torch.float64))
-    return dict(norm=flat.norm().item(), wave=(flat * wave).sum().item(), first=flat[:4].tolist())
-
-
 def build(name, config, seed):
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).float()
@@ -215,7 +235,13 @@ def build(name, config, seed):
 
     loss = loss_of(model, rows)
     loss.backward()
-    gradients = {key: fingerprint(p.grad) for key, p in model.named_parameters() if p.grad is not None}
+    gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    largest = {key: gradient.abs().max().item() for key, gradient in gradients.items()}
+    save_file(
+        {key: (gradient / max(largest[key], 1e-30)).half() for key, gradient in gradients.items()},
+        str(folder / "gradients.safetensors"),
+        metadata={key: repr(value) for key, value in largest.items()},
+    )
     model.zero_grad()
     with torch.no_grad():
         left = loss_of(model, rows, left=True).item()
@@ -238,7 +264,6 @@ def build(name, config, seed):
         documents=[dict(input_ids=ids, labels=labels) for ids, labels in rows],
         logits=[[[round(x, 6) for x in row] for row in matrix.tolist()[-2:]] for matrix in logits],
         loss=dict(right=loss.item(), left=left),
-        gradients=gradients,
         losses=losses,
         generated=generated,
     )

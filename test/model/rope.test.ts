@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
@@ -64,5 +66,26 @@ describe('rotary frequencies', () => {
     expect(Array.from(cos.dataSync())).toEqual([1.5, 1.5, 1.5, 1.5]);
     expect(Array.from(sin.dataSync())).toEqual([0, 0, 0, 0]);
     dispose([cos, sin]);
+  });
+});
+
+describe('as transformers has them (reference/rope_frequencies.py)', () => {
+  const { cases } = JSON.parse(readFileSync(resolve(import.meta.dirname, '..', 'golden', 'rope.json'), 'utf8')) as {
+    readonly cases: ReadonlyArray<{
+      readonly name: string;
+      readonly config: Readonly<Record<string, unknown>>;
+      readonly length: number;
+      readonly frequencies: ReadonlyArray<number>;
+      readonly magnitude: number;
+    }>;
+  };
+
+  it.each(cases)('$name', ({ config, length, frequencies: expected, magnitude }) => {
+    const known = orThrow(ropeConfig(config, { headDim: 16, maxPositions: 64 }));
+    const found = inverseFrequencies(known, length);
+    expect(found.frequencies).toHaveLength(expected.length);
+    // The reference has float32 numbers, its powers and logarithms included.
+    expected.forEach((value, i) => expect(Math.abs((found.frequencies[i] ?? NaN) / value - 1)).toBeLessThan(2e-6));
+    expect(Math.abs(found.magnitude / magnitude - 1)).toBeLessThan(1e-6);
   });
 });

@@ -1,0 +1,141 @@
+"""Names and shapes of the tensors of models that people fine-tune, from transformers on the meta device (no weights, no network).
+
+Writes test/golden/real_shapes.json: config.json as the hub has it, how many parameters there are, and a digest of the sorted lines
+"name d1xd2" of everything that a checkpoint of the model holds.
+
+    python reference/real_shapes.py            # needs torch, transformers
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+import transformers
+
+OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "real_shapes.json"
+
+
+def llama(hidden, inner, layers, heads, kv, vocab, **more):
+    return dict(
+        model_type="llama",
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv,
+        vocab_size=vocab,
+        hidden_act="silu",
+        **more,
+    )
+
+
+LLAMA3 = dict(
+    rope_type="llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192
+)
+
+MODELS = {
+    "gpt2": dict(model_type="gpt2", vocab_size=50257, n_positions=1024, n_embd=768, n_layer=12, n_head=12),
+    "gpt2-xl": dict(model_type="gpt2", vocab_size=50257, n_positions=1024, n_embd=1600, n_layer=48, n_head=25),
+    "facebook/opt-125m": dict(
+        model_type="opt", vocab_size=50272, hidden_size=768, ffn_dim=3072, num_hidden_layers=12, num_attention_heads=12,
+        max_position_embeddings=2048, word_embed_proj_dim=768, do_layer_norm_before=True,
+    ),
+    "facebook/opt-350m": dict(
+        model_type="opt", vocab_size=50272, hidden_size=1024, ffn_dim=4096, num_hidden_layers=24,
+        num_attention_heads=16, max_position_embeddings=2048, word_embed_proj_dim=512, do_layer_norm_before=False,
+    ),
+    "facebook/opt-1.3b": dict(
+        model_type="opt", vocab_size=50272, hidden_size=2048, ffn_dim=8192, num_hidden_layers=24,
+        num_attention_heads=32, max_position_embeddings=2048, word_embed_proj_dim=2048, do_layer_norm_before=True,
+    ),
+    "EleutherAI/gpt-neo-125m": dict(
+        model_type="gpt_neo", vocab_size=50257, max_position_embeddings=2048, hidden_size=768, num_layers=12,
+        num_heads=12, intermediate_size=None, window_size=256, attention_types=[[["global", "local"], 6]],
+    ),
+    "EleutherAI/gpt-neo-1.3B": dict(
+        model_type="gpt_neo", vocab_size=50257, max_position_embeddings=2048, hidden_size=2048, num_layers=24,
+        num_heads=16, intermediate_size=None, window_size=256, attention_types=[[["global", "local"], 12]],
+    ),
+    "meta-llama/Llama-2-7b-hf": llama(4096, 11008, 32, 32, 32, 32000, max_position_embeddings=4096, rms_norm_eps=1e-5),
+    "meta-llama/Llama-3.2-1B": llama(
+        2048, 8192, 16, 32, 8, 128256, head_dim=64, max_position_embeddings=131072, rms_norm_eps=1e-5,
+        rope_theta=500000.0, tie_word_embeddings=True, rope_scaling=LLAMA3,
+    ),
+    "meta-llama/Meta-Llama-3-8B": llama(
+        4096, 14336, 32, 32, 8, 128256, max_position_embeddings=8192, rms_norm_eps=1e-5, rope_theta=500000.0
+    ),
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": llama(
+        2048, 5632, 22, 32, 4, 32000, max_position_embeddings=2048, rms_norm_eps=1e-5
+    ),
+    "01-ai/Yi-6B": llama(4096, 11008, 32, 32, 4, 64000, max_position_embeddings=4096, rope_theta=5000000.0),
+    "deepseek-ai/deepseek-llm-7b-base": llama(4096, 11008, 30, 32, 32, 102400, max_position_embeddings=4096),
+    "codellama/CodeLlama-34b-hf": llama(
+        8192, 22016, 48, 64, 8, 32000, max_position_embeddings=16384, rms_norm_eps=1e-5, rope_theta=1000000
+    ),
+    "HuggingFaceTB/SmolLM2-135M": llama(
+        576, 1536, 30, 9, 3, 49152, max_position_embeddings=8192, rms_norm_eps=1e-5, rope_theta=100000,
+        tie_word_embeddings=True,
+    ),
+    "mistralai/Mistral-7B-v0.1": dict(
+        model_type="mistral", vocab_size=32000, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=8, sliding_window=4096, max_position_embeddings=32768,
+    ),
+    "mistralai/Mistral-7B-v0.3": dict(
+        model_type="mistral", vocab_size=32768, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=8, sliding_window=None, max_position_embeddings=32768,
+        rope_theta=1000000.0,
+    ),
+    "Qwen/Qwen2.5-0.5B": dict(
+        model_type="qwen2", vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
+        num_attention_heads=14, num_key_value_heads=2, tie_word_embeddings=True, use_sliding_window=False,
+        sliding_window=32768, max_window_layers=24, rope_theta=1000000.0, max_position_embeddings=32768,
+    ),
+    "Qwen/Qwen2.5-7B": dict(
+        model_type="qwen2", vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28,
+        num_attention_heads=28, num_key_value_heads=4, tie_word_embeddings=False, use_sliding_window=False,
+        rope_theta=1000000.0, max_position_embeddings=131072,
+    ),
+    "Qwen/Qwen3-0.6B": dict(
+        model_type="qwen3", vocab_size=151936, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28,
+        num_attention_heads=16, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True, attention_bias=False,
+        use_sliding_window=False, sliding_window=None, max_window_layers=28, rope_theta=1000000,
+        max_position_embeddings=40960,
+    ),
+    "google/gemma-2b": dict(
+        model_type="gemma", vocab_size=256000, hidden_size=2048, intermediate_size=16384, num_hidden_layers=18,
+        num_attention_heads=8, num_key_value_heads=1, head_dim=256, hidden_act="gelu", max_position_embeddings=8192,
+    ),
+    "microsoft/phi-1_5": dict(
+        model_type="phi", vocab_size=51200, hidden_size=2048, intermediate_size=8192, num_hidden_layers=24,
+        num_attention_heads=32, num_key_value_heads=None, hidden_act="gelu_new", partial_rotary_factor=0.5,
+        max_position_embeddings=2048, qk_layernorm=False, tie_word_embeddings=False,
+    ),
+    "microsoft/phi-2": dict(
+        model_type="phi", vocab_size=51200, hidden_size=2560, intermediate_size=10240, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=32, hidden_act="gelu_new", partial_rotary_factor=0.4,
+        max_position_embeddings=2048, qk_layernorm=False, tie_word_embeddings=False,
+    ),
+}
+
+
+def shapes(raw):
+    config = transformers.AutoConfig.for_model(**raw)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    tied = getattr(model.config, "tie_word_embeddings", False)
+    state = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    return {key: shape for key, shape in state.items() if not (tied and key == "lm_head.weight")}
+
+
+if __name__ == "__main__":
+    found = {}
+    for name, raw in MODELS.items():
+        state = shapes(raw)
+        lines = "".join(f"{key} {'x'.join(map(str, shape))}\n" for key, shape in sorted(state.items()))
+        parameters = sum(torch.Size(shape).numel() for shape in state.values())
+        found[name] = dict(
+            config=raw, parameters=parameters, tensors=len(state), sha256=hashlib.sha256(lines.encode()).hexdigest()
+        )
+        print(f"{name}: {parameters:,} in {len(state)} tensors")
+    OUT.write_text(json.dumps(dict(generator=f"transformers {transformers.__version__}", models=found), indent=1) + "\n")

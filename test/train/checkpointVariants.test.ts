@@ -1,0 +1,111 @@
+/** One checkpoint in the forms in which checkpoints come: other prefixes, buffers, a tied head, shards, other number formats. */
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { dispose } from '@tensorflow/tfjs-core';
+import { orThrow } from '../../src/errors.js';
+import type { TensorToWrite } from '../../src/formats/safetensors.js';
+import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats/shards.js';
+import { logits } from '../../src/model/causalLm.js';
+import { chooseEngine } from '../../src/train/engine.js';
+import { loadModel } from '../../src/train/load.js';
+import { documents } from '../model/batches.js';
+
+const models = resolve(import.meta.dirname, '..', 'golden', 'models');
+const root = mkdtempSync(join(tmpdir(), 'rxtune-variants-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+beforeAll(async () => {
+  await orThrow(chooseEngine());
+});
+
+type Change = (tensors: ReadonlyArray<TensorToWrite>) => ReadonlyArray<TensorToWrite>;
+
+let made = 0;
+const variant = async (name: string, change: Change, maxShardBytes?: number): Promise<string> => {
+  const dir = join(root, String(made++));
+  cpSync(join(models, name), dir, { recursive: true });
+  const { tensors } = await orThrow(readCheckpointTensors(join(models, name)));
+  const all = Array.from(tensors.values(), ({ name: key, shape, read }) => ({
+    name: key,
+    dtype: 'F32' as const,
+    shape,
+    data: () => orThrow(read()),
+  }));
+  await orThrow(writeCheckpointTensors(dir, change(all), maxShardBytes === undefined ? {} : { maxShardBytes }));
+  return dir;
+};
+
+const logitsOf = async (dir: string): Promise<{ readonly values: Float32Array; readonly warnings: number }> => {
+  const { model, warnings } = await orThrow(loadModel(dir));
+  const found = logits(model, documents([3, 1, 4, 1, 5], [9, 2, 6]));
+  const values = Float32Array.from(found.dataSync());
+  found.dispose();
+  dispose(Object.values(model.weights));
+  return { values, warnings: warnings.length };
+};
+
+const renamed =
+  (from: RegExp, to: string): Change =>
+  (tensors) =>
+    tensors.map((tensor) => ({ ...tensor, name: tensor.name.replace(from, to) }));
+
+const withExtra =
+  (...extra: ReadonlyArray<readonly [string, ReadonlyArray<number>]>): Change =>
+  (tensors) => [
+    ...tensors,
+    ...extra.map(([name, shape]) => ({
+      name,
+      shape,
+      dtype: 'F32' as const,
+      data: () => Promise.resolve(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(7)),
+    })),
+  ];
+
+const forms: ReadonlyArray<readonly [string, string, Change]> = [
+  ["the hub's gpt2, whose names begin at h. and wte.", 'gpt2', renamed(/^transformer\./, '')],
+  ['OPT whose names begin at decoder.', 'opt_350m', renamed(/^model\./, '')],
+  ['Llama saved from its base model', 'llama', renamed(/^model\./, '')],
+  ['GPT-Neo without its prefix', 'gpt_neo', renamed(/^transformer\./, '')],
+  [
+    'GPT-2 with masks among its tensors',
+    'gpt2',
+    withExtra(['transformer.h.0.attn.bias', [1, 1, 32, 32]], ['transformer.h.1.attn.masked_bias', [1]]),
+  ],
+  [
+    'GPT-Neo with masks among its tensors',
+    'gpt_neo',
+    withExtra(
+      ['transformer.h.0.attn.attention.bias', [1, 1, 32, 32]],
+      ['transformer.h.1.attn.attention.masked_bias', [1]],
+    ),
+  ],
+  ['Llama with rotary frequencies', 'llama', withExtra(['model.layers.0.self_attn.rotary_emb.inv_freq', [2]])],
+  ['a tied model that stores its head too, which is not read', 'qwen2', withExtra(['lm_head.weight', [40, 16]])],
+  ['a tied OPT that stores its head too', 'opt', withExtra(['lm_head.weight', [40, 16]])],
+];
+
+describe('a checkpoint computes the same, without a warning, as', () => {
+  test.each(forms)('%s', async (_, name, change) => {
+    const plain = await logitsOf(join(models, name));
+    const other = await logitsOf(await variant(name, change));
+    expect(other).toEqual({ values: plain.values, warnings: 0 });
+  });
+
+  test('several files and their index', async () => {
+    const dir = await variant('llama', (all) => all, 6000);
+    expect(readdirSync(dir).filter((file) => file.startsWith('model-')).length).toBeGreaterThan(2);
+    expect(readdirSync(dir)).toContain('model.safetensors.index.json');
+    expect(await logitsOf(dir)).toEqual(await logitsOf(join(models, 'llama')));
+  });
+});
+
+test('pickled weights alone are refused, with the way out', async () => {
+  const dir = join(root, 'pickled');
+  cpSync(join(models, 'opt'), dir, { recursive: true });
+  rmSync(join(dir, 'model.safetensors'));
+  writeFileSync(join(dir, 'pytorch_model.bin'), 'PK');
+  expect(await loadModel(dir)()).toMatchObject({
+    left: { code: 'E_PICKLE_ONLY', details: { hint: expect.stringContaining('save_pretrained') } },
+  });
+});
