@@ -1,6 +1,6 @@
 /** A run stopped at any update and resumed is the run that never stopped: the same weights, moments and log, to the bit. */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
@@ -33,13 +33,23 @@ const hashes = (dir: string): Readonly<Record<string, string>> =>
       .map(({ name }) => [name, hashOf(join(dir, name))]),
   );
 
-/** A whole run in its own process's stead: a fresh model each time. `stopAt`: left with a checkpoint after that update. */
-const go = async (rows: ReadonlyArray<unknown>, options: SftOptions, stopAt?: number): Promise<void> => {
-  const model = await tinyModel();
+/**
+ * A whole run in its own process's stead: a fresh model each time. `stopAt`: left with a checkpoint after that update. Resolves to
+ * the codes of its warnings.
+ */
+const go = async (
+  rows: ReadonlyArray<unknown>,
+  { model: name, ...options }: SftOptions & { readonly model?: string },
+  stopAt?: number,
+): Promise<ReadonlyArray<string>> => {
+  const model = await tinyModel(name);
   const run = runOf(model, rows, options);
+  const told: Array<string> = [];
+  run.warnings.subscribe(({ code }) => told.push(code));
   const watched = run.pipe(tap(({ step }) => (step === stopAt ? run.stop({ checkpoint: true }) : undefined)));
   await stepsOf(Object.assign(watched, run));
   disposeModel(model);
+  return told;
 };
 
 const setups = fc.record({
@@ -52,12 +62,22 @@ const setups = fc.record({
   adapter: fc.boolean(),
   loggingSteps: fc.integer({ min: 1, max: 3 }),
   groupByLength: fc.boolean(),
+  // gpt2 has dropout of its own.
+  model: fc.constantFrom('llama', 'gpt2'),
+  packing: fc.constantFrom(undefined, 'bfd' as const, 'bfd_split' as const, 'wrapped' as const),
+  gradientCheckpointing: fc.boolean(),
   seed: fc.nat(1000),
   stopAt: fc.integer({ min: 1, max: 6 }),
   again: fc.integer({ min: 1, max: 6 }),
 });
 
-const optionsOf = (setup: typeof setups extends fc.Arbitrary<infer S> ? S : never): SftOptions => ({
+type Setup = typeof setups extends fc.Arbitrary<infer S> ? S : never;
+
+const optionsOf = (setup: Setup): SftOptions & { readonly model: string } => ({
+  model: setup.model,
+  gradientCheckpointing: setup.gradientCheckpointing,
+  maxLength: 16,
+  ...(setup.packing === undefined ? {} : { packing: true, packingStrategy: setup.packing }),
   perDeviceTrainBatchSize: setup.size,
   gradientAccumulationSteps: setup.accumulation,
   epochRemainder: setup.epochRemainder,
@@ -106,6 +126,42 @@ describe('resuming', () => {
         }),
       ),
       { numRuns: 6 },
+    );
+  });
+
+  test('whatever happened to the newest checkpoint: the one before is taken, saying so', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        setups,
+        fc.nat(),
+        fc.oneof(
+          fc.record({ kind: fc.constant('cut' as const), at: fc.nat() }),
+          fc.record({ kind: fc.constant('flipped' as const), at: fc.nat(), bit: fc.nat(7) }),
+          fc.constant({ kind: 'removed' as const }),
+        ),
+        (setup, which, damage) =>
+          inTemporary(async (dir) => {
+            const options = { ...optionsOf(setup), saveStrategy: 'steps', saveSteps: 2 } as const;
+            await go(setup.rows, { ...options, outputDir: join(dir, 'whole') });
+            const outputDir = join(dir, 'parts');
+            await go(setup.rows, { ...options, outputDir }, 5);
+            const newest = join(outputDir, 'checkpoint-5');
+            const files = readdirSync(newest);
+            const file = join(newest, files[which % files.length] ?? '');
+            const bytes = readFileSync(file);
+            if (damage.kind === 'removed') rmSync(file);
+            else if (damage.kind === 'cut') writeFileSync(file, bytes.subarray(0, damage.at % bytes.length));
+            else {
+              const at = damage.at % bytes.length;
+              bytes[at] = (bytes[at] ?? 0) ^ (1 << damage.bit);
+              writeFileSync(file, bytes);
+            }
+            const told = await go(setup.rows, { ...options, outputDir, resumeFromCheckpoint: true });
+            expect(told).toContain('W_CHECKPOINT_SKIPPED');
+            expect(hashes(outputDir)).toEqual(hashes(join(dir, 'whole')));
+          }),
+      ),
+      { numRuns: 12 },
     );
   });
 

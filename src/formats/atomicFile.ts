@@ -1,4 +1,5 @@
 /** Files that are there whole or not at all. */
+import { randomBytes } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -9,9 +10,31 @@ import { fileError } from './byteSource.js';
 
 let made = 0;
 
-/** A name beside `path` that no other run and no other call takes. */
-export const temporaryBeside = (path: string): string =>
-  join(dirname(path), `.${basename(path)}.${process.pid}-${made++}.tmp`);
+/** Process numbers come again, in containers at every start; this tells two processes of one number apart. */
+const token = randomBytes(4).toString('hex');
+
+const kinds = { written: 'tmp', replaced: 'old.tmp' } as const;
+
+/** A name beside `path` that no other run and no other call takes. `replaced`: for what stood there, until its successor does. */
+export const temporaryBeside = (path: string, kind: keyof typeof kinds = 'written'): string =>
+  join(dirname(path), `.${basename(path)}.${process.pid}-${token}${made++}.${kinds[kind]}`);
+
+export interface Temporary {
+  /** Of the file or directory it was made beside. */
+  readonly name: string;
+  readonly pid: number;
+  /** Made by this very process. */
+  readonly own: boolean;
+  readonly kind: keyof typeof kinds;
+}
+
+/** What the name of a temporary file or directory says; undefined for any other name. */
+export const temporaryOf = (entry: string): Temporary | undefined => {
+  const [, name, pid, rest, old] = /^\.(.+)\.(\d+)-([0-9a-f]+)(\.old)?\.tmp$/.exec(entry) ?? [];
+  if (name === undefined || pid === undefined || rest === undefined) return undefined;
+  const own = Number(pid) === process.pid && rest.startsWith(token);
+  return { name, pid: Number(pid), own, kind: old === undefined ? 'written' : 'replaced' };
+};
 
 /** Makes renames and new names in a directory survive a power cut. Where directories cannot be opened, nothing is done. */
 export const syncDirectory = async (dir: string): Promise<void> => {

@@ -80,12 +80,20 @@ export interface Rotation {
   readonly limit?: number;
   /** Step of the best one, which is kept whatever its age. It counts as one of `limit`, but the newest is always kept, too. */
   readonly best?: number;
+  /**
+   * Step of the one just written, which is the newest: those of later steps were left by a run that began here before, and go
+   * first. Default: the highest step.
+   */
+  readonly written?: number;
 }
 
 /** The steps whose checkpoints have to go, oldest first (`save_total_limit` of transformers). */
-export const outdated = (steps: ReadonlyArray<number>, { limit, best }: Rotation): ReadonlyArray<number> => {
+export const outdated = (steps: ReadonlyArray<number>, rotation: Rotation): ReadonlyArray<number> => {
+  const { limit, best, written = Infinity } = rotation;
   if (limit === undefined || limit < 1) return [];
-  const ascending = steps.toSorted((a, b) => a - b);
+  const earlier = ({ step }: { readonly step: number }): boolean => step <= written;
+  const sorted = steps.toSorted((a, b) => a - b).map((step) => ({ step }));
+  const ascending = [...sorted.filter((one) => !earlier(one)), ...sorted.filter(earlier)].map(({ step }) => step);
   const others = ascending.filter((step) => step !== best);
   const newestIsBest = ascending[ascending.length - 1] === best;
   const bestCounts = others.length < ascending.length ? 1 : 0;

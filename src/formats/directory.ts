@@ -1,6 +1,6 @@
 /** Directories that are there whole or not at all, with a list of what they must hold. */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -9,7 +9,8 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { syncDirectory, temporaryBeside } from './atomicFile.js';
+import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
+import type { Temporary } from './atomicFile.js';
 import { fileError, readBytes } from './byteSource.js';
 import { decodeFrom, readJson, writeJson } from './json.js';
 
@@ -89,7 +90,8 @@ const seal = async (dir: string): Promise<void> => {
 
 /**
  * Lets `write` fill a directory beside `dir`, adds the manifest, makes all of it durable and moves it to its place. A failure
- * or a crash on the way leaves `dir` as it was; a directory that stood there is replaced.
+ * leaves `dir` as it was; a directory that stood there is replaced. So does a crash, but for the instant between two renames, in
+ * which the old directory lies beside its place: `removeLeftovers` puts it back.
  */
 export const writeDirectoryAtomically = (
   dir: string,
@@ -102,7 +104,7 @@ export const writeDirectoryAtomically = (
     try {
       await orThrow(write(temporary));
       await seal(temporary);
-      const old = temporaryBeside(dir);
+      const old = temporaryBeside(dir, 'replaced');
       const replaced = await rename(dir, old).then(
         () => true,
         () => false,
@@ -163,15 +165,30 @@ const isRunning = (pid: number): boolean => {
   }
 };
 
-/** Removes what runs that were killed have left half-written in `dir`. Resolves to the names removed. */
+/** Whether the process that made a temporary name may still be at work on it. */
+const isInUse = ({ pid, own }: Temporary): boolean => own || (pid !== process.pid && isRunning(pid));
+
+const exists = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
+    () => false,
+  );
+
+/**
+ * Removes what runs that were killed have left half-written in `dir`, and puts back what they had moved aside to replace and did
+ * not replace. Resolves to the names removed or moved.
+ */
 export const removeLeftovers = (dir: string): TaskEither<FatalError, ReadonlyArray<string>> =>
   edge(dir, async () => {
     const removed: Array<string> = [];
-    for (const name of await readdir(dir)) {
-      const [, pid] = /^\..+\.(\d+)-\d+\.tmp$/.exec(name) ?? [];
-      if (pid === undefined || isRunning(Number(pid))) continue;
-      await rm(join(dir, name), { recursive: true, force: true });
-      removed.push(name);
+    for (const entry of await readdir(dir)) {
+      const found = temporaryOf(entry);
+      if (found === undefined || isInUse(found)) continue;
+      const path = join(dir, entry);
+      const place = join(dir, found.name);
+      if (found.kind === 'replaced' && !(await exists(place))) await rename(path, place);
+      else await rm(path, { recursive: true, force: true });
+      removed.push(entry);
     }
     return removed;
   });

@@ -42,6 +42,8 @@ export const writeJsonLines = (
 /** A log that lines are added to, each with one write: a crash can cut no more than the last line. */
 export interface JsonLog {
   readonly append: (value: unknown) => TaskEither<FatalError, void>;
+  /** Makes the lines so far survive a power cut. */
+  readonly sync: () => TaskEither<FatalError, void>;
   readonly close: () => TaskEither<FatalError, void>;
 }
 
@@ -62,6 +64,7 @@ export const openJsonLog = (file: string): TaskEither<FatalError, JsonLog> =>
       const wrong = (error: unknown): FatalError => fileError(file, error);
       return {
         append: (value) => TE.tryCatch(() => writeFully(handle, new TextEncoder().encode(lineOf(value))), wrong),
+        sync: () => TE.tryCatch(() => handle.sync(), wrong),
         close: () => TE.tryCatch(() => handle.close(), wrong),
       };
     },

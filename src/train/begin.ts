@@ -246,7 +246,11 @@ export const begin = (
       };
       return pipe(
         resume(run),
-        TE.tap(() => run.logs.cut(state.step)),
+        TE.tap(() => {
+          // The evaluation before the first update is made again by a run that begins, or goes on, before it.
+          if (state.step === 0) state.history = [];
+          return run.logs.cut(state.step === 0 ? -1 : state.step);
+        }),
         TE.map(() => {
           const weights = Object.entries(state.model.weights);
           const trainable = new Set(state.model.trainable);

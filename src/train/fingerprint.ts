@@ -41,17 +41,37 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
   'neftuneNoiseAlpha',
   'disableDropout',
   'nonFinite',
+  'precision',
+];
+
+/** What decides the rows of a streamed run, whose rows are not at hand to be looked at. */
+const preparing: ReadonlyArray<keyof SftConfig> = [
+  'datasetTextField',
+  'maxLength',
+  'packing',
+  'packingStrategy',
+  'numOfSequences',
+  'charsPerToken',
+  'appendConcatToken',
+  'addSpecialTokens',
+  'completionOnlyLoss',
+  'assistantOnlyLoss',
+  'responseTemplate',
+  'instructionTemplate',
+  'chatTemplate',
 ];
 
 /** A hash of the options and rows that decide a run's updates. */
 export const fingerprintOf = (
   config: SftConfig,
   rows: ReadonlyArray<Labelled> | undefined,
-  { trainable }: Pick<CausalLM, 'trainable'>,
+  { trainable, lora }: Pick<CausalLM, 'trainable' | 'lora'>,
 ): string => {
   const hash = createHash('sha256');
   hash.update(JSON.stringify(decisive.map((name) => config[name] ?? null)));
   hash.update(JSON.stringify(trainable));
+  hash.update(JSON.stringify(lora ?? null));
+  if (rows === undefined) hash.update(JSON.stringify(preparing.map((name) => config[name] ?? null)));
   for (const row of rows ?? []) {
     hash.update(row.inputIds);
     hash.update(row.labels);

@@ -137,8 +137,10 @@ const judge = (run: Run, evaluations: ReadonlyArray<Evaluation>): void => {
     });
     return;
   }
-  const gain =
-    state.best === undefined
+  // What is not a finite number is never the best, and nothing could be held against it later.
+  const gain = !Number.isFinite(metric)
+    ? -Infinity
+    : state.best === undefined
       ? Infinity
       : greaterIsBetter(config)
         ? metric - state.best.metric

@@ -1,5 +1,5 @@
 /** The logs of a run: lines that are added whole, and cut back to the step of a checkpoint when the run is resumed. */
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -7,6 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
+import { writeTextAtomically } from '../formats/atomicFile.js';
 import { openJsonLog } from '../formats/jsonLines.js';
 import type { JsonLog } from '../formats/jsonLines.js';
 
@@ -29,8 +30,8 @@ const stepOf = (line: string): number | undefined => {
 };
 
 /**
- * Keeps the lines of steps up to `step` and drops the rest, among them a last line that was cut short. 0 empties the file; a file
- * that is not there stays away.
+ * Keeps the lines of steps up to `step` and drops the rest, among them a last line that was cut short. A file of which nothing
+ * stays goes; one that is not there stays away. -1 drops all, step 0 included, which an evaluation before the first update has.
  */
 export const truncateLog =
   (file: string, step: number): TaskEither<FatalError, void> =>
@@ -45,10 +46,7 @@ export const truncateLog =
         await rm(file);
         return E.right(undefined);
       }
-      const temporary = `${file}.tmp`;
-      await writeFile(temporary, kept.map((line) => `${line}\n`).join(''));
-      await rename(temporary, file);
-      return E.right(undefined);
+      return await writeTextAtomically(file, kept.map((line) => `${line}\n`).join(''))();
     } catch (cause) {
       const absent = typeof cause === 'object' && cause !== null && 'code' in cause && cause.code === 'ENOENT';
       return absent ? E.right(undefined) : E.left(failed(file)(cause));
@@ -60,6 +58,8 @@ const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl' } as const;
 export interface RunLogs {
   /** Adds a line; does nothing where there is no output directory. */
   readonly write: (file: keyof typeof files, row: Readonly<Record<string, unknown>>) => TaskEither<FatalError, void>;
+  /** Makes what was written durable: a checkpoint must not survive a power cut that its log lines do not. */
+  readonly sync: () => TaskEither<FatalError, void>;
   /** Drops the lines of steps after `step`. */
   readonly cut: (step: number) => TaskEither<FatalError, void>;
   readonly close: () => Promise<void>;
@@ -68,7 +68,8 @@ export interface RunLogs {
 /** The logs in an output directory. Each is opened when its first line comes. */
 export const runLogs = (outputDir: string | undefined): RunLogs => {
   if (outputDir === undefined) {
-    return { write: () => TE.right(undefined), cut: () => TE.right(undefined), close: () => Promise.resolve() };
+    const nothing = (): TaskEither<FatalError, void> => TE.right(undefined);
+    return { write: nothing, sync: nothing, cut: nothing, close: () => Promise.resolve() };
   }
   const open = new Map<string, Promise<E.Either<FatalError, JsonLog>>>();
   const logOf =
@@ -83,6 +84,17 @@ export const runLogs = (outputDir: string | undefined): RunLogs => {
       pipe(
         logOf(files[file]),
         TE.flatMap(({ append }) => append(row)),
+      ),
+    sync: () =>
+      pipe(
+        [...open.keys()],
+        TE.traverseSeqArray((file) =>
+          pipe(
+            logOf(file),
+            TE.flatMap(({ sync }) => sync()),
+          ),
+        ),
+        TE.map(() => undefined),
       ),
     cut: (step) =>
       pipe(

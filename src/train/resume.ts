@@ -37,15 +37,23 @@ const readState = (dir: string): TaskEither<FatalError, Found> => {
   );
 };
 
+/** Of a checkpoint that was written with saveOnlyModel. */
+const withoutOptimizer = (dir: string): FatalError =>
+  fatal('E_CHECKPOINT_WITHOUT_OPTIMIZER', `${dir} holds a model and no optimizer state`, {
+    file: dir,
+    expected: optimizerFile,
+    hint: 'saveOnlyModel left it out; begin a new run with --model (or --adapter) set to this directory',
+  });
+
 /** A checkpoint's state, after every file was found as it was written. */
 const sound = (dir: string): TaskEither<FatalError, Found> =>
   pipe(
     verifyDirectory(dir),
-    TE.flatMap(() => readState(dir)),
+    TE.flatMap(({ files }) => (Object.hasOwn(files, optimizerFile) ? readState(dir) : TE.left(withoutOptimizer(dir)))),
   );
 
 const skipped = ({ dir }: Checkpoint, { message }: FatalError): Warning =>
-  warning('W_CHECKPOINT_SKIPPED', `${dir} is damaged and passed over: ${message}`, { file: dir });
+  warning('W_CHECKPOINT_SKIPPED', `${dir} cannot be gone on from and is passed over: ${message}`, { file: dir });
 
 /** The newest sound checkpoint of this very run, else the newest sound one. */
 const newest = ({ config, fingerprint, emit }: Run): TaskEither<FatalError, Found> => {
@@ -195,6 +203,10 @@ export const resume = (run: Run): TaskEither<FatalError, void> => {
     TE.tap(({ dir }) => restoreMoments(dir, state)),
     TE.map(({ counters }) => {
       Object.assign(state, counters);
+      // Killed between the evaluation that ended patience and the end: it ends here, as it would have there.
+      if (config.earlyStoppingPatience !== undefined && state.patience >= config.earlyStoppingPatience) {
+        run.controls.endEarly();
+      }
       if (config.ignoreDataSkip) {
         state.microBatches -= state.microBatches % plan.microBatchesPerEpoch;
       }

@@ -120,19 +120,23 @@ export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
   const outputDir = config.outputDir ?? '.';
   const { saveTotalLimit: limit } = config;
   return pipe(
-    writeCheckpoint(outputDir, state.step, (dir) =>
-      pipe(
-        writeModel(dir, state.model, saveOptionsOf(run)),
-        TE.flatMap(() =>
-          config.saveOnlyModel
-            ? TE.right(undefined)
-            : writeSafetensors(join(dir, optimizerFile), momentsToWrite(state.moments)),
+    run.logs.sync(),
+    TE.flatMap(() =>
+      writeCheckpoint(outputDir, state.step, (dir) =>
+        pipe(
+          writeModel(dir, state.model, saveOptionsOf(run)),
+          TE.flatMap(() =>
+            config.saveOnlyModel
+              ? TE.right(undefined)
+              : writeSafetensors(join(dir, optimizerFile), momentsToWrite(state.moments)),
+          ),
+          TE.flatMap(() => writeJson(join(dir, trainerStateFile), encodeTrainerState(run))),
         ),
-        TE.flatMap(() => writeJson(join(dir, trainerStateFile), encodeTrainerState(run))),
       ),
     ),
     TE.tap(() =>
       rotateCheckpoints(outputDir, {
+        written: state.step,
         ...(limit === undefined ? {} : { limit }),
         ...(config.loadBestModelAtEnd && state.best !== undefined ? { best: state.best.step } : {}),
       }),

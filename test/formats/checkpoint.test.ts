@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -22,7 +22,7 @@ import {
   writeDirectoryAtomically,
   writeInto,
 } from '../../src/formats/directory.js';
-import { writeTextAtomically } from '../../src/formats/atomicFile.js';
+import { temporaryBeside, writeTextAtomically } from '../../src/formats/atomicFile.js';
 import { fileIn, temporaryDirectory } from './temporary.js';
 
 const root = temporaryDirectory();
@@ -114,10 +114,28 @@ describe('directories', () => {
   it('of killed runs are cleared away, those of running ones are not', async () => {
     const run = fresh();
     mkdirSync(join(run, '.checkpoint-5.999999999-0.tmp'), { recursive: true });
-    mkdirSync(join(run, `.checkpoint-6.${process.pid}-0.tmp`));
-    mkdirSync(join(run, '.git'));
-    expect(await right(removeLeftovers(run))).toEqual(['.checkpoint-5.999999999-0.tmp']);
-    expect(readdirSync(run).toSorted()).toEqual([`.checkpoint-6.${process.pid}-0.tmp`, '.git'].toSorted());
+    const running = [`.checkpoint-6.${process.ppid}-0.tmp`, basename(temporaryBeside(join(run, 'checkpoint-7')))];
+    // In a container the process after a restart often has the number of the one before.
+    mkdirSync(join(run, `.checkpoint-8.${process.pid}-0.tmp`));
+    for (const name of [...running, '.git']) mkdirSync(join(run, name));
+    expect((await right(removeLeftovers(run))).toSorted()).toEqual(
+      ['.checkpoint-5.999999999-0.tmp', `.checkpoint-8.${process.pid}-0.tmp`].toSorted(),
+    );
+    expect(readdirSync(run).toSorted()).toEqual([...running, '.git'].toSorted());
+  });
+
+  it('that were moved aside and not replaced are put back', async () => {
+    const run = fresh();
+    const [gone, there] = [join(run, 'checkpoint-5'), join(run, 'checkpoint-6')];
+    for (const dir of [gone, there]) {
+      await right(writeDirectoryAtomically(dir, filling('old')));
+      renameSync(dir, `${run}/.${basename(dir)}.999999999-0.old.tmp`);
+    }
+    await right(writeDirectoryAtomically(there, filling('new')));
+    await right(removeLeftovers(run));
+    expect(readdirSync(run).toSorted()).toEqual(['checkpoint-5', 'checkpoint-6']);
+    expect(readFileSync(join(gone, 'a.txt'), 'utf8')).toBe('old');
+    expect(readFileSync(join(there, 'a.txt'), 'utf8')).toBe('new');
   });
 
   it('take files in without losing what is there', async () => {
@@ -176,6 +194,9 @@ describe('checkpoints', () => {
     expect(outdated([1, 2, 3, 4], { limit: 1, best: 4 })).toEqual([1, 2, 3]);
     expect(outdated([1, 2, 3, 4], { limit: 2, best: 4 })).toEqual([1, 2]);
     expect(outdated([1, 2], { limit: 1, best: 9 })).toEqual([1]);
+    // What an earlier run left beyond the newest goes before anything of this one.
+    expect(outdated([10, 20, 150, 160], { limit: 3, written: 20 })).toEqual([150]);
+    expect(outdated([10, 20, 150, 160], { limit: 1, written: 20 })).toEqual([150, 160, 10]);
     const run = fresh();
     for (const step of [5, 10, 15]) await right(writeCheckpoint(run, step, filling(`${step}`)));
     expect((await right(rotateCheckpoints(run, { limit: 1 }))).map(({ step }) => step)).toEqual([5, 10]);

@@ -14,7 +14,10 @@ test('a log is cut back to a step, and a line that a crash cut short goes with i
   writeFileSync(file, '{"step":1}\n{"step":2}\n{"step":3}\n{"ste');
   await orThrow(truncateLog(file, 2));
   expect(readFileSync(file, 'utf8')).toBe('{"step":1}\n{"step":2}\n');
+  writeFileSync(file, '{"step":0}\n{"step":1}\n');
   await orThrow(truncateLog(file, 0));
+  expect(readFileSync(file, 'utf8')).toBe('{"step":0}\n');
+  await orThrow(truncateLog(file, -1));
   expect(existsSync(file)).toBe(false);
   await orThrow(truncateLog(file, 7));
   expect(existsSync(file)).toBe(false);
@@ -24,6 +27,7 @@ test('lines are added whole, to the file they belong to', async () => {
   const logs = runLogs(dir);
   await orThrow(logs.write('log', { step: 1 }));
   await orThrow(logs.write('evaluations', { step: 1, eval_loss: 2 }));
+  await orThrow(logs.sync());
   await orThrow(logs.write('log', { step: 2 }));
   await logs.close();
   expect(readFileSync(join(dir, 'log.jsonl'), 'utf8')).toBe('{"step":1}\n{"step":2}\n');
@@ -35,6 +39,7 @@ test('lines are added whole, to the file they belong to', async () => {
 test('without an output directory nothing is written', async () => {
   const logs = runLogs(undefined);
   await orThrow(logs.write('log', { step: 1 }));
+  await orThrow(logs.sync());
   await orThrow(logs.cut(0));
   await logs.close();
 });

@@ -318,6 +318,18 @@ describe('evaluation', () => {
     );
   });
 
+  test('a metric that is not a number is never the best', async () => {
+    const outputDir = temporary();
+    let evaluations = 0;
+    const { run } = await started(
+      { outputDir, evalSteps: 2, saveSteps: 2, loadBestModelAtEnd: true, metricForBestModel: 'own' },
+      { evalDataset: rows, computeMetrics: () => TE.right({ own: [NaN, 3, Infinity][evaluations++] ?? 0 }) },
+    );
+    const summary = firstValueFrom(run.finished);
+    await lastValueFrom(run);
+    expect(await summary).toMatchObject({ bestStep: 4, bestMetric: 3 });
+  });
+
   test('patience ends a run that gets no better', async () => {
     const { run } = await started(
       { maxSteps: 20, learningRate: 0, evalSteps: 2, earlyStoppingPatience: 2 },
@@ -457,6 +469,80 @@ describe('resuming', () => {
   test('without a checkpoint there is nothing to resume', async () => {
     const { run } = await started({ outputDir: temporary(), resumeFromCheckpoint: true });
     expect((await failure(run)).code).toBe('E_NO_CHECKPOINT');
+  });
+
+  test('a checkpoint without optimizer state is passed over, or refused where it is named', async () => {
+    const outputDir = temporary();
+    const first = await started({ outputDir, maxSteps: 2, saveSteps: 2 });
+    await lastValueFrom(first.run);
+    const second = await started({ outputDir, saveSteps: 4, saveOnlyModel: true, resumeFromCheckpoint: true });
+    await lastValueFrom(second.run);
+    const { run, events } = await started({ outputDir, saveStrategy: 'no', resumeFromCheckpoint: true });
+    await lastValueFrom(run);
+    expect(kinds(events).slice(0, 4)).toEqual([
+      'W_MAX_SEQ_DEFAULTED',
+      'W_CHECKPOINT_SKIPPED',
+      'W_RESUME_CHANGED',
+      'begun',
+    ]);
+    const { run: named } = await started({ resumeFromCheckpoint: join(outputDir, 'checkpoint-4') });
+    expect((await failure(named)).code).toBe('E_CHECKPOINT_WITHOUT_OPTIMIZER');
+  });
+
+  test('checkpoints of an earlier run in the same place are not taken, and do not push out new ones', async () => {
+    const outputDir = await saved();
+    const options = { outputDir, seed: 7, saveSteps: 1, saveTotalLimit: 2 };
+    const { run } = await started(options);
+    run.subscribe(({ step }) => (step === 2 ? run.stop({ checkpoint: true }) : undefined));
+    await lastValueFrom(run);
+    expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual([
+      'checkpoint-1',
+      'checkpoint-2',
+    ]);
+    const again = await started({ ...options, resumeFromCheckpoint: true });
+    const steps = await lastValueFrom(again.run.pipe(toArray()));
+    expect(steps.map(({ step }) => step)).toEqual([3, 4, 5, 6]);
+    expect(kinds(again.events)).not.toContain('W_RESUME_CHANGED');
+  });
+
+  test('another adapter setting makes another run', async () => {
+    const outputDir = temporary();
+    const { run } = await started({ outputDir, r: 2, loraAlpha: 4, saveSteps: 2 });
+    await lastValueFrom(run);
+    const { run: other, events } = await started({
+      ...{ outputDir, r: 2, loraAlpha: 8, saveSteps: 2 },
+      resumeFromCheckpoint: join(outputDir, 'checkpoint-2'),
+    });
+    await lastValueFrom(other);
+    expect(kinds(events)).toContain('W_RESUME_CHANGED');
+  });
+
+  test('patience that was at its end stays so', async () => {
+    const outputDir = temporary();
+    const options = {
+      ...{ outputDir, maxSteps: 20, learningRate: 0, evalSteps: 2, saveSteps: 2 },
+      earlyStoppingPatience: 2,
+    };
+    const { run } = await started(options, { evalDataset: rows });
+    await lastValueFrom(run);
+    const again = await started({ ...options, resumeFromCheckpoint: true }, { evalDataset: rows });
+    const summary = firstValueFrom(again.run.finished);
+    await lastValueFrom(again.run, { defaultValue: undefined });
+    expect(await summary).toMatchObject({ ended: 'early', steps: 6 });
+  });
+
+  test('an evaluation before the first update stands in the log once, however often the run begins', async () => {
+    const outputDir = temporary();
+    const options: SftOptions = { outputDir, evalOnStart: true, evalSteps: 3, saveStrategy: 'no' };
+    for (const resumeFromCheckpoint of [false, false, true]) {
+      const { run } = await started({ ...options, resumeFromCheckpoint }, { evalDataset: rows });
+      if (!resumeFromCheckpoint) {
+        // Held before the first update: a checkpoint of step 0.
+        run.begun.subscribe(() => run.stop({ checkpoint: true }));
+      }
+      await lastValueFrom(run, { defaultValue: undefined });
+    }
+    expect(linesOf(join(outputDir, 'evaluations.jsonl')).map(({ step }) => step)).toEqual([0, 3, 6]);
   });
 
   test('another run is taken up with a warning', async () => {
