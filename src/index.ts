@@ -84,6 +84,10 @@ export { generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
 export { attachLora, attachSavedLora, mergeLora } from './model/adapter.js';
 export { LoraConfig } from './model/lora.js';
+export { QuantizationConfig } from './model/quantize/config.js';
+export { dequantizeFourBit, quantizeFourBit } from './model/quantize/fourBit.js';
+export { dequantizeInt8, quantizeInt8 } from './model/quantize/int8.js';
+export { nestScales, unnestScales } from './model/quantize/nested.js';
 export type { Gradients, Layer, Weights } from './model/layer.js';
 export type { Sequence, Targets } from './model/sequence.js';
 

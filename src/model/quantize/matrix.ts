@@ -1,0 +1,72 @@
+/** A weight matrix in 8 or 4 bits: plain data, whatever engine computes with it. */
+import type { QuantizedLayout } from '../kernels/quantizedMatrix.js';
+import { valuesOfLayout } from '../kernels/quantizedMatrix.js';
+import type { QuantizationConfig } from './config.js';
+import { fourBitCodes, fourBitCodesOf, quantizeFourBit } from './fourBit.js';
+import type { FourBitKind } from './fourBit.js';
+import { int8Codes, int8Units, quantizeInt8 } from './int8.js';
+import type { Int8Rows } from './int8.js';
+import { nestScales, unnestScales } from './nested.js';
+import type { NestedScales } from './nested.js';
+
+/** Shape [outputs, inputs], whatever layout the checkpoint has: GPT-2's Conv1D lies turned round. */
+type Shape = readonly [number, number];
+
+export interface FourBitMatrix {
+  readonly kind: FourBitKind;
+  readonly shape: Shape;
+  readonly blockSize: number;
+  readonly codes: Uint8Array;
+  /** Of each block; nested where they are quantised themselves. */
+  readonly scale: Float32Array | NestedScales;
+}
+
+export type QuantizedMatrix = Int8Rows | FourBitMatrix;
+
+/** All of it but the codes, which lie in the engine: values, divided by the scales, give them back exactly. */
+export type QuantizedScales = Omit<Int8Rows, 'codes'> | Omit<FourBitMatrix, 'codes'>;
+
+export const isNested = (scale: FourBitMatrix['scale']): scale is NestedScales => !(scale instanceof Float32Array);
+
+const absmaxOf = (scale: FourBitMatrix['scale']): Float32Array => (isNested(scale) ? unnestScales(scale) : scale);
+
+/** 64, as bitsandbytes has it. */
+const blockSize = 64;
+
+/** Row-major values [outputs, inputs] quantised as the options say. */
+export const quantizeMatrix = (config: QuantizationConfig, values: Float32Array, shape: Shape): QuantizedMatrix => {
+  if (config.loadIn8bit) return quantizeInt8(values, shape);
+  const kind = config.bnb4bitQuantType;
+  const { codes, absmax } = quantizeFourBit(kind, values, blockSize);
+  return { kind, shape, blockSize, codes, scale: config.bnb4bitUseDoubleQuant ? nestScales(absmax) : absmax };
+};
+
+/** As an engine takes it. */
+export const layoutOf = (matrix: QuantizedMatrix): QuantizedLayout => {
+  const { shape, codes } = matrix;
+  return matrix.kind === 'int8'
+    ? { shape, codes, scale: int8Units(matrix.scale), blockSize: 0 }
+    : { shape, codes, scale: absmaxOf(matrix.scale), map: fourBitCodes[matrix.kind], blockSize: matrix.blockSize };
+};
+
+/** The values that products read, [outputs, inputs] row-major. */
+export const dequantizeMatrix = (matrix: QuantizedMatrix): Float32Array => valuesOfLayout(layoutOf(matrix));
+
+export const scalesOf = (matrix: QuantizedMatrix): QuantizedScales => {
+  const { codes: _codes, ...scales } = matrix;
+  return scales;
+};
+
+/** The matrix again from its scales and the values that it stands for. */
+export const matrixOf = (scales: QuantizedScales, values: Float32Array): QuantizedMatrix =>
+  scales.kind === 'int8'
+    ? { ...scales, codes: int8Codes(values, scales.shape, scales.scale) }
+    : { ...scales, codes: fourBitCodesOf(scales.kind, values, absmaxOf(scales.scale), scales.blockSize) };
+
+/** [rows, columns] → [columns, rows]. */
+export const turned = (values: Float32Array, [rows, columns]: Shape): Float32Array => {
+  const result = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) result[column * rows + row] = values[row * columns + column] ?? 0;
+  return result;
+};
