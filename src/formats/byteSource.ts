@@ -16,8 +16,8 @@ export type Bytes = AsyncIterable<Uint8Array>;
  */
 const defaultChunkBytes = 48 * 1024;
 
-/** Any error as a Node.js error: realms differ in `instanceof`, codes do not. */
-const codeOf = (error: unknown): string =>
+/** The code of a system error, such as ENOENT; '' where it has none. Realms differ in `instanceof`, codes do not. */
+export const codeOf = (error: unknown): string =>
   typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string' ? error.code : '';
 
 /** What the operating system said about a file, as a typed error. */

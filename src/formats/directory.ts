@@ -11,8 +11,9 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
 import type { Temporary } from './atomicFile.js';
-import { fileError, readBytes } from './byteSource.js';
+import { codeOf, fileError, readBytes } from './byteSource.js';
 import { decodeFrom, readJson, writeJson } from './json.js';
+import { makeDirectory } from './makeDirectory.js';
 
 /** Sizes and SHA-256 of every other file of the directory, by relative path. */
 export const manifestFile = 'rxtune_manifest.json';
@@ -99,7 +100,7 @@ export const writeDirectoryAtomically = (
 ): TaskEither<FatalError, void> =>
   edge(dir, async () => {
     const temporary = temporaryBeside(dir);
-    await mkdir(dirname(dir), { recursive: true });
+    await makeDirectory(dirname(dir));
     await mkdir(temporary);
     try {
       await orThrow(write(temporary));
@@ -161,7 +162,7 @@ const isRunning = (pid: number): boolean => {
     return true;
   } catch (error) {
     // Somebody else's process is one, too.
-    return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EPERM';
+    return codeOf(error) === 'EPERM';
   }
 };
 
@@ -211,7 +212,7 @@ export const writeInto = (
   write: (temporary: string) => TaskEither<FatalError, unknown>,
 ): TaskEither<FatalError, ReadonlyArray<string>> =>
   edge(dir, async () => {
-    await mkdir(dir, { recursive: true });
+    await makeDirectory(dir);
     const temporary = temporaryBeside(join(dir, basename(dir)));
     await mkdir(temporary);
     try {
@@ -219,7 +220,7 @@ export const writeInto = (
       const { files } = await contents(temporary);
       for (const file of files) await syncFile(join(temporary, file));
       for (const file of files) {
-        await mkdir(dirname(join(dir, file)), { recursive: true });
+        await makeDirectory(dirname(join(dir, file)));
         await rename(join(temporary, file), join(dir, file));
       }
       await syncDirectory(dir);

@@ -1,5 +1,5 @@
 /** Everything before the first update: options decoded, model and rows made ready, plan made, an earlier run taken up. */
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -7,6 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
+import { makeDirectory } from '../formats/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachLora } from '../model/adapter.js';
 import type { CausalLM } from '../model/causalLm.js';
@@ -144,7 +145,7 @@ const fittingLength = (
 const writable = (dir: string): TaskEither<FatalError, void> =>
   TE.tryCatch(
     async () => {
-      await mkdir(dir, { recursive: true });
+      await makeDirectory(dir);
       await access(dir, constants.W_OK);
     },
     (cause) =>

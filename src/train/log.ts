@@ -8,6 +8,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
+import { codeOf } from '../formats/byteSource.js';
 import { openJsonLog } from '../formats/jsonLines.js';
 import type { JsonLog } from '../formats/jsonLines.js';
 
@@ -48,7 +49,7 @@ export const truncateLog =
       }
       return await writeTextAtomically(file, kept.map((line) => `${line}\n`).join(''))();
     } catch (cause) {
-      const absent = typeof cause === 'object' && cause !== null && 'code' in cause && cause.code === 'ENOENT';
+      const absent = codeOf(cause) === 'ENOENT';
       return absent ? E.right(undefined) : E.left(failed(file)(cause));
     }
   };

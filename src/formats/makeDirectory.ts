@@ -1,0 +1,23 @@
+/** Directories made with those above them. */
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { codeOf } from './byteSource.js';
+
+/**
+ * Makes a directory and those above it; one that is there is left as it is. Throws what the file system says. Node's own
+ * recursive mkdir never returns where a file system takes no directories and says that there is no such path, as /proc does.
+ */
+export const makeDirectory = async (path: string): Promise<void> => {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    const above = dirname(path);
+    if (codeOf(error) !== 'ENOENT' || above === path) throw error;
+    await makeDirectory(above);
+    // Another process may have made it meanwhile.
+    await mkdir(path).catch((again: unknown) => {
+      if (codeOf(again) !== 'EEXIST') throw again;
+    });
+  }
+};
