@@ -87,7 +87,9 @@ const place = ({ file, line, field }: Place): string => {
 export const render = (error: DataError | FatalError | Warning): string => {
   const details: Details = error._tag === 'FatalError' ? error.details : error;
   const where = place(details);
-  const lines = [`${where === '' ? '' : `${where}: `}${error.message} [${error.code}]`];
+  // Many messages begin with the file themselves, for those who read the message alone.
+  const told = where === '' || error.message.startsWith(where);
+  const lines = [`${told ? '' : `${where}: `}${error.message} [${error.code}]`];
   if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);
   if (details.actual !== undefined) lines.push(`  actual:   ${details.actual}`);
   if (details.hint !== undefined) lines.push(`  try:      ${details.hint}`);
