@@ -4,6 +4,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { env, setBackend } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
+import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/float16.js';
 import { RxActivation, RxActivationGrad } from '../../src/model/kernels/activation.js';
 import { RxAdamW } from '../../src/model/kernels/adamW.js';
 import { RxAdd } from '../../src/model/kernels/add.js';
@@ -14,6 +15,7 @@ import { RxDropout } from '../../src/model/kernels/dropout.js';
 import { RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
 import { RxGatedActivation, RxGatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
+import { hold } from '../../src/model/kernels/hold.js';
 import { RxLayerNorm, RxLayerNormGrad } from '../../src/model/kernels/layerNorm.js';
 import { RxColumnSum, RxLinear, RxLinearGradInput, RxLinearGradWeight } from '../../src/model/kernels/linear.js';
 import { RxLinearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
@@ -79,7 +81,31 @@ const dispose = (tensors: ReadonlyArray<Tensor>): void => tensors.forEach((tenso
 
 const nothing: Values = { shape: [], values: new Float32Array() };
 
-const disagreement = async (t: Trial): Promise<string | undefined> => {
+/** The value that bfloat16 keeps of a float32 one. */
+const rounded = ({ shape, values }: Values): Values => ({
+  shape,
+  values: bfloat16ToFloat32(float32ToBfloat16(values)),
+});
+
+/** The same trial with inputs that bfloat16 can hold, those that the kernel writes to left out. */
+const holdable = (t: Trial): Trial => {
+  const entries = Object.entries(t.inputs).map(([key, values]: readonly [string, Values | undefined]) => [
+    key,
+    values === undefined || t.inPlace?.map(String).includes(key) === true ? values : rounded(values),
+  ]);
+  const inputs: unknown = Array.isArray(t.inputs) ? entries.map(([, values]) => values) : Object.fromEntries(entries);
+  return { ...t, inputs: inputs as Trial['inputs'] };
+};
+
+const holdAll = (t: Trial, inputs: ReturnType<typeof onBackend>): void => {
+  for (const [key, lent] of Object.entries(inputs))
+    if (t.inPlace?.map(String).includes(key) !== true) hold(lent, 'bfloat16');
+};
+
+const disagreement = async (
+  t: Trial,
+  prepare: (t: Trial, inputs: ReturnType<typeof onBackend>) => void = () => undefined,
+): Promise<string | undefined> => {
   await setBackend('cpu');
   const lent = onBackend(t.inputs);
   const outputs = t.reference(lent as never, t.attrs as never);
@@ -89,6 +115,7 @@ const disagreement = async (t: Trial): Promise<string | undefined> => {
     await startNative(configuration);
     const before = alive();
     const inputs = onBackend(t.inputs);
+    prepare(t, inputs);
     const results = t.run(inputs as never, t.attrs as never);
     const compared =
       t.inPlace === undefined
@@ -385,6 +412,15 @@ describeNative('the native engine computes what the reference does, and leaves n
         expect(await disagreement(t)).toBeUndefined();
       }),
       { numRuns: 40 },
+    );
+  });
+
+  it.each(Object.entries(families))('%s, of inputs held as bfloat16', async (_, family) => {
+    await fc.assert(
+      fc.asyncProperty(family, async (t) => {
+        expect(await disagreement(holdable(t), holdAll)).toBeUndefined();
+      }),
+      { numRuns: 15 },
     );
   });
 });

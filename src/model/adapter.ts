@@ -6,6 +6,7 @@ import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import { architectureOf } from './architectures.js';
 import { axpy } from './kernels/axpy.js';
+import { release } from './kernels/hold.js';
 import { linear, linearGradWeight } from './kernels/linear.js';
 import type { Weights } from './layer.js';
 import {
@@ -221,8 +222,10 @@ const moved = (model: CausalLM, sign: 1 | -1): Weights => {
     if (name !== names.a) continue;
     const a = weightOf(weights, names.a);
     const target = `${module}.weight`;
+    const weight = weightOf(weights, target);
     const change = delta(a, weightOf(weights, names.b), transposed.has(target));
-    changed[target] = axpy(weightOf(weights, target), change, sign * adapterOptions(lora, module, a).scaling);
+    release(weight);
+    changed[target] = axpy(weight, change, sign * adapterOptions(lora, module, a).scaling);
     change.dispose();
   }
   return changed;

@@ -34,10 +34,28 @@ const typed = (values: BackendValues, dtype: DataType): Float32Array | Int32Arra
   return numbers instanceof Uint8Array ? numbers : Uint8Array.from(numbers);
 };
 
+export type Precision = 'float32' | 'bfloat16';
+
+/** Ways in which float32 values can lie in the engine, with the numbers that kernel_table.h gives them. */
+const kinds = { float32: 0, bfloat16: 1 } as const;
+
+/** A way to lie that takes less memory than float32. */
+export type Storage = Exclude<keyof typeof kinds, 'float32'>;
+
+/** How values lie that do not lie as float32. */
+interface Held {
+  readonly storage: Storage;
+  /** Numbers of the tensors beside the values, 0 where the storage has none. */
+  readonly scale: number;
+  readonly code: number;
+  /** Values that share a scale; 0 where the storage has no blocks. */
+  readonly block: number;
+}
+
 /** What tfjs holds as a dataId. */
 export class NativeData {
-  /** The values lie as bfloat16 in the engine, whatever the dtype says. */
-  half = false;
+  /** Absent: the values lie as the dtype says. */
+  held: Held | undefined;
 
   constructor(
     /** Number of the tensor in the engine; 0 once freed. */
@@ -60,6 +78,8 @@ const longestCall = 1 << 16;
 
 export class NativeBackend extends KernelBackend {
   readonly op: Operations;
+  /** What products of the named ops are computed in. */
+  precision: Precision = 'float32';
   /** Tensors that were born on another backend keep their dataId. */
   private readonly moved = new WeakMap<object, NativeData>();
   private readonly args = new Float64Array(longestCall);
@@ -67,7 +87,7 @@ export class NativeBackend extends KernelBackend {
   private count = 0;
   /** Outputs of the kernel that runs: what a kernel that throws leaves behind. */
   private fresh: NativeData[] = [];
-  /** Float32 copies of bfloat16 values, alive until the operation that reads them is enqueued. */
+  /** Float32 copies of held values, alive until the operation that reads them is enqueued. */
   private widened: number[] = [];
 
   constructor(readonly addon: Addon) {
@@ -107,7 +127,7 @@ export class NativeBackend extends KernelBackend {
   /** The next argument is a float32 tensor that is read. */
   tensor(info: TensorInfo): this {
     const data = this.float(info);
-    if (!data.half) return this.put(data.id);
+    if (data.held === undefined) return this.put(data.id);
     const copy = this.widen(data);
     this.widened.push(copy);
     return this.put(copy);
@@ -116,7 +136,8 @@ export class NativeBackend extends KernelBackend {
   /** The next argument is a float32 tensor that is written to. */
   written(info: TensorInfo): this {
     const data = this.float(info);
-    if (data.half) throw new Error('a tensor held as bfloat16 is not updated');
+    if (data.held !== undefined)
+      throw new Error(`a tensor held as ${data.held.storage} cannot be updated in place: release it first`);
     return this.put(data.id);
   }
 
@@ -128,7 +149,8 @@ export class NativeBackend extends KernelBackend {
   /** The next argument is a stored matrix, read as it is stored: kind, data, scale, code, block. */
   matrix(info: TensorInfo): this {
     const data = this.float(info);
-    return this.put(Number(data.half)).put(data.id).put(0).put(0).put(0);
+    const { storage, scale, code, block } = data.held ?? { storage: 'float32', scale: 0, code: 0, block: 0 };
+    return this.put(kinds[storage]).put(data.id).put(scale).put(code).put(block);
   }
 
   /** Enqueues an operation on the arguments put since the last. */
@@ -140,7 +162,7 @@ export class NativeBackend extends KernelBackend {
     if (this.widened.length > 0) this.forgetWidened();
   }
 
-  /** Number of a new tensor with the float32 values of one held as bfloat16. */
+  /** Number of a new tensor with the float32 values of a held one. */
   private widen(data: NativeData): number {
     // Arguments of the operation that asks are being put: they wait aside.
     const waiting = this.args.slice(0, this.at);
@@ -157,18 +179,33 @@ export class NativeBackend extends KernelBackend {
   }
 
   /**
-   * From here on the values lie as bfloat16, rounded to nearest even, in half of the memory. Products and lookups read them as
-   * they lie; other kernels get a float32 copy for as long as they run; updates in place are refused.
+   * From here on the values lie as `storage` has them (bfloat16: rounded to nearest even, in half of the memory), for whoever
+   * shares the data. Products and lookups read them as they lie; other kernels get a float32 copy for as long as they run;
+   * updates in place are refused. Data that is held already stays as it is.
    */
-  holdAsBfloat16(info: TensorInfo): void {
+  hold(info: TensorInfo, storage: Storage): void {
     const data = this.float(info);
-    if (data.half) return;
+    if (data.held !== undefined) return;
     const id = this.addon.take(data.size * 2);
-    this.begin();
     this.put(data.size).put(data.id).put(id).run(this.op.narrow);
     this.addon.give(data.id);
     data.id = id;
-    data.half = true;
+    data.held = { storage, scale: 0, code: 0, block: 0 };
+  }
+
+  /** From here on the values lie as float32 again: those that reading gave before. */
+  release(info: TensorInfo): void {
+    const data = this.float(info);
+    if (data.held === undefined) return;
+    const id = this.widen(data);
+    this.giveUp(data);
+    data.id = id;
+    data.held = undefined;
+  }
+
+  /** The memory of the values and of what lies beside them. */
+  private giveUp({ id, held }: NativeData): void {
+    for (const part of [id, held?.scale ?? 0, held?.code ?? 0]) if (part !== 0) this.addon.give(part);
   }
 
   /** A new tensor whose values are whatever the memory held. */
@@ -228,18 +265,21 @@ export class NativeBackend extends KernelBackend {
   override readSync(dataId: object): BackendValues {
     const data = this.data(dataId);
     if (data.strings !== undefined) return data.strings;
-    const id = data.half ? this.widen(data) : data.id;
-    const values = viewOf(this.addon.readSync(id, data.size * width(data.dtype)), data.dtype);
-    if (data.half) this.addon.give(id);
-    return values;
+    if (data.held === undefined) return viewOf(this.addon.readSync(data.id, data.size * width(data.dtype)), data.dtype);
+    const copy = this.widen(data);
+    try {
+      return viewOf(this.addon.readSync(copy, data.size * 4), data.dtype);
+    } finally {
+      this.addon.give(copy);
+    }
   }
 
   override async read(dataId: object): Promise<BackendValues> {
     const data = this.data(dataId);
     if (data.strings !== undefined) return data.strings;
-    const id = data.half ? this.widen(data) : data.id;
-    const reading = this.addon.read(id, data.size * width(data.dtype));
-    if (data.half) this.addon.give(id);
+    const copy = data.held === undefined ? 0 : this.widen(data);
+    const reading = this.addon.read(copy === 0 ? data.id : copy, data.size * width(data.dtype));
+    if (copy !== 0) this.addon.give(copy);
     return viewOf(await reading, data.dtype);
   }
 
@@ -259,8 +299,9 @@ export class NativeBackend extends KernelBackend {
     if (data.references > 0 && !force) return false;
     data.references = 0;
     this.count--;
-    if (data.id !== 0) this.addon.give(data.id);
+    this.giveUp(data);
     data.id = 0;
+    data.held = undefined;
     this.moved.delete(dataId);
     return true;
   }

@@ -1,13 +1,14 @@
 /** Makes the native engine a backend of tfjs. */
 import { availableParallelism } from 'node:os';
 import '@tensorflow/tfjs-backend-cpu';
-import { engine, getBackend, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
-import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
+import { engine, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
+import type { KernelConfig } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { loadAddon, messageOf } from './addon.js';
 import type { Addon, AddonStatistics, InstructionSet } from './addon.js';
 import { NativeBackend } from './backend.js';
+import type { Precision } from './backend.js';
 import { backendName } from './kernel.js';
 import { activation, activationGrad } from './kernels/activation.js';
 import { adamW } from './kernels/adamW.js';
@@ -19,6 +20,7 @@ import { dropout } from './kernels/dropout.js';
 import { embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
+import { hold, release } from './kernels/hold.js';
 import { layerNorm, layerNormGrad } from './kernels/layerNorm.js';
 import { columnSum, linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
@@ -33,8 +35,6 @@ import { identity, reshape } from './standard/identity.js';
 import { matMul } from './standard/matMul.js';
 import { sum } from './standard/sum.js';
 import { remaining } from './standard/viaCpu.js';
-
-export type Precision = 'float32' | 'bfloat16';
 
 export interface NativeInfo {
   readonly isa: InstructionSet;
@@ -69,6 +69,7 @@ const named: ReadonlyArray<KernelConfig> = [
   gatedActivation,
   gatedActivationGrad,
   gatherRows,
+  hold,
   layerNorm,
   layerNormGrad,
   linear,
@@ -77,6 +78,7 @@ const named: ReadonlyArray<KernelConfig> = [
   linearGradWeight,
   loraLinear,
   loraLinearGrad,
+  release,
   rmsNorm,
   rmsNormGrad,
   rope,
@@ -134,24 +136,18 @@ export const registerNative = ({ threads, isa }: NativeOptions = {}): Either<str
 
 /**
  * From here on products of the named ops round their operands to bfloat16 (sums stay in float32), where the processor has
- * instructions for it; tensors stay float32. Does nothing before `registerNative`.
+ * instructions for it; tensors stay as they are. Does nothing before `registerNative`.
  */
 export const setPrecision = (precision: Precision): void => {
   if (registered === undefined) return;
   const { backend } = registered;
+  backend.precision = precision;
   backend.begin();
   backend.put(Number(precision === 'bfloat16')).run(backend.op.bfloat16);
 };
 
-/**
- * Keeps a float32 tensor's values as bfloat16 from here on (rounded to nearest even), in half of the memory: for weights that
- * are not trained. Its dtype stays float32, products and lookups read it as it lies, everything else still works. Does nothing
- * to a tensor of another backend.
- */
-export const holdAsBfloat16 = (tensor: TensorInfo): void => {
-  if (registered === undefined || getBackend() !== backendName) return;
-  registered.backend.holdAsBfloat16(tensor);
-};
+/** The precision last set; float32 before. */
+export const precisionSet = (): Precision => registered?.backend.precision ?? 'float32';
 
 /** Bytes and numbers of the engine's tensors; undefined before `registerNative`. */
 export const nativeStatistics = (): AddonStatistics | undefined => registered?.addon.statistics();

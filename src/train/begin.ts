@@ -16,7 +16,7 @@ import type { Labelled } from '../records.js';
 import { decodeSftConfig, isParity, loraOf } from './config.js';
 import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
-import { currentEngine } from './engine.js';
+import { currentEngine, usePrecision } from './engine.js';
 import { fingerprintOf } from './fingerprint.js';
 import { loadParts } from './load.js';
 import { runLogs } from './log.js';
@@ -30,6 +30,7 @@ import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './schedule.js';
 import { initState } from './state.js';
+import { layOut } from './storage.js';
 import { withChatTemplate } from './withChatTemplate.js';
 
 const usage = (code: `E_${string}`, message: string, field: string, hint: string): FatalError =>
@@ -183,6 +184,14 @@ export const begin = (
     ),
     TE.bind('found', ({ config }) => loaded(setup, config)),
     TE.bind('model', ({ config, found }) => TE.fromEither(adapted(found.model, setup, config, warn))),
+    TE.bind('precision', ({ config }) =>
+      TE.fromTask(async () => {
+        const { precision, warnings } = await usePrecision(config.precision)();
+        warnings.forEach(warn);
+        return precision;
+      }),
+    ),
+    TE.tapIO(({ model, precision }) => () => layOut(model, precision)),
     TE.bind('maxLength', ({ config, found }) => TE.fromEither(fittingLength(config, found, warn))),
     TE.bind('sets', ({ config, found, maxLength }) => {
       const preparing = { ...setup, tokenizer: found.tokenizer, warn };
@@ -195,8 +204,8 @@ export const begin = (
         ),
       );
     }),
-    TE.flatMap(({ config: given, found, model, maxLength, sets }) => {
-      const config = { ...given, maxLength };
+    TE.flatMap(({ config: given, found, model, precision, maxLength, sets }) => {
+      const config = { ...given, maxLength, precision };
       const { rows } = sets.train;
       const planned = E.tryCatch(
         () => planSteps(rows?.length ?? Infinity, config),

@@ -195,7 +195,10 @@ const watching = {
 const running = {
   engine: optional(oneOf('native', 'tensorflow', 'wasm', 'cpu'), 'What computes. Default: the fastest that is there.'),
   threads: optional(positiveInteger, 'Threads of the native engine. Default: one a core.'),
-  precision: option(oneOf('float32', 'bfloat16'), 'float32', 'Number format of matrix products; weights stay float32.'),
+  precision: optional(
+    oneOf('float32', 'bfloat16'),
+    'bfloat16: matrix products round to it and weights that do not train are held in it; what trains stays float32. Default: as the engine runs, float32.',
+  ),
 } as const;
 
 const adapter = {
@@ -271,15 +274,12 @@ const named = (options: unknown): Either<FatalError, unknown> => {
       return E.left(usage(`option "${key}" is not offered`, key, reason));
     }
     if (reason !== undefined) continue;
-    if (key === 'bf16') {
-      if (value === true) result['precision'] = 'bfloat16';
-      continue;
-    }
-    const name = Object.hasOwn(sftAliases, key) ? (sftAliases[key] ?? key) : key;
+    if (key === 'bf16' && value === null) continue;
+    const name = key === 'bf16' ? 'precision' : Object.hasOwn(sftAliases, key) ? (sftAliases[key] ?? key) : key;
     if (Object.hasOwn(result, name)) {
       return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
     }
-    result[name] = value;
+    result[name] = key === 'bf16' && typeof value === 'boolean' ? (value ? 'bfloat16' : 'float32') : value;
   }
   return E.right(result);
 };

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { env, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import type { Task } from 'fp-ts/lib/Task.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
@@ -16,6 +17,7 @@ export interface EngineOptions {
   readonly engine?: EngineName | undefined;
   /** For the native engine. Absent: one a core. */
   readonly threads?: number | undefined;
+  /** Of the native engine. Absent: float32 when the engine is started, else as it was. */
   readonly precision?: Precision | undefined;
 }
 
@@ -115,6 +117,12 @@ const attempt = async (
   }
 };
 
+const precisionIgnored = (engine: string): Warning =>
+  warning('W_PRECISION_IGNORED', `the ${engine} engine computes in float32`, {
+    field: 'precision',
+    hint: 'build the native engine, or leave precision out',
+  });
+
 const report = (options: EngineOptions, chosen: EngineTried, tried: ReadonlyArray<EngineTried>): EngineReport => {
   const failed = tried.filter(({ started }) => !started);
   const why =
@@ -124,15 +132,7 @@ const report = (options: EngineOptions, chosen: EngineTried, tried: ReadonlyArra
         ? 'the fastest there is'
         : `because ${failed.map(({ engine, note }) => `${engine} is not there (${note})`).join(', ')}`;
   const half = options.precision === 'bfloat16';
-  const warnings =
-    half && chosen.engine !== 'native'
-      ? [
-          warning('W_PRECISION_IGNORED', `the ${chosen.engine} engine computes in float32`, {
-            field: 'precision',
-            hint: 'build the native engine, or leave precision out',
-          }),
-        ]
-      : [];
+  const warnings = half && chosen.engine !== 'native' ? [precisionIgnored(chosen.engine)] : [];
   return {
     engine: chosen.engine,
     precision: half && chosen.engine === 'native' ? 'bfloat16' : 'float32',
@@ -207,3 +207,21 @@ export const currentEngine = (): string | undefined => {
     return undefined;
   }
 };
+
+/**
+ * The precision of the engine that runs, after `asked` was set on it: bfloat16 on the native engine alone. Absent: as it was.
+ */
+export const usePrecision =
+  (
+    asked: Precision | undefined,
+  ): Task<{ readonly precision: Precision; readonly warnings: ReadonlyArray<Warning> }> =>
+  async () => {
+    const current = currentEngine();
+    if (current !== 'native') {
+      const ignored = asked === 'bfloat16' ? [precisionIgnored(current ?? 'unknown')] : [];
+      return { precision: 'float32', warnings: ignored };
+    }
+    const native = await import('../native/register.js');
+    if (asked !== undefined) native.setPrecision(asked);
+    return { precision: native.precisionSet(), warnings: [] };
+  };

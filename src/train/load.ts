@@ -17,6 +17,7 @@ import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachSavedLora } from '../model/adapter.js';
 import { makeCausalLm, matchTensors, modelConfig } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
+import { hold } from '../model/kernels/hold.js';
 import { LoraConfig } from '../model/lora.js';
 import { chooseEngine, currentEngine } from './engine.js';
 import type { EngineOptions, EngineReport } from './engine.js';
@@ -45,7 +46,10 @@ const onEngine = (options: EngineOptions): TaskEither<FatalError, EngineReport |
   return asked === undefined && currentEngine() !== undefined ? TE.right(undefined) : chooseEngine(options);
 };
 
-/** Tensors one after another, so that only one is in memory twice. Made ones are freed when a later one fails. */
+/**
+ * Tensors one after another, so that only one is in memory twice; matrices that the file has as bfloat16 lie so in memory too,
+ * where the engine can. Made ones are freed when a later one fails.
+ */
 export const uploaded =
   (
     stored: ReadonlyArray<{ readonly name: string; readonly from: StoredTensor }>,
@@ -58,7 +62,10 @@ export const uploaded =
         for (const made of Object.values(tensors)) made.dispose();
         return values;
       }
-      tensors[name] = tensor(values.right, [...from.shape], 'float32');
+      const made = tensor(values.right, [...from.shape], 'float32');
+      // Nothing is lost by it: the file holds no more. Weights that train are released when training begins.
+      if (from.dtype === 'BF16' && made.rank >= 2) hold(made, 'bfloat16');
+      tensors[name] = made;
     }
     return E.right(tensors);
   };
@@ -89,8 +96,8 @@ export const loadAdapter = (
   );
 
 /**
- * The model of a directory with config.json and model.safetensors (or shards), as float32 on the engine that runs or is chosen
- * now. All of its weights train. Left: what of the directory is missing or wrong, or the engine asked for does not start.
+ * The model of a directory with config.json and model.safetensors (or shards), on the engine that runs or is chosen now. Values
+ * are float32, but for matrices of a bfloat16 checkpoint, which lie as they are where the engine can, at half of the memory. All of its weights train. Left: what of the directory is missing or wrong, or the engine asked for does not start.
  */
 export const loadModel = (dir: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>
   pipe(

@@ -1,6 +1,7 @@
 /** `TrainState`: weights, moments, counters. The one mutable thing; only the serial lane writes to it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { CausalLM } from '../model/causalLm.js';
+import { release } from '../model/kernels/hold.js';
 import type { Weights } from '../model/layer.js';
 import { emptyInterval } from './metrics.js';
 import type { Interval } from './metrics.js';
@@ -70,8 +71,8 @@ export interface Best {
 }
 
 /**
- * The state of a run that has not begun. `model` is trained in place; its moments are made here. Throws when nothing of the model
- * is trainable.
+ * The state of a run that has not begun. `model` is trained in place; its moments are made here. Weights that train lie as float32
+ * from here on. Throws when nothing of the model is trainable.
  */
 export const initState = ({
   model,
@@ -79,6 +80,7 @@ export const initState = ({
   ...options
 }: { readonly model: CausalLM; readonly optimizer: Optimizer } & StepOptions): TrainState => {
   if (model.trainable.length === 0) throw new RangeError('the model has no trainable weights');
+  for (const weight of Object.values(trainableOf(model))) release(weight);
   return {
     model,
     optimizer,

@@ -1,0 +1,28 @@
+/** How the values of a weight lie in memory, where an engine has more than one way. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { namedOp } from './namedOp.js';
+
+/** `bfloat16`: the upper half of a float32, rounded to nearest even. */
+export type Storage = 'bfloat16';
+
+/** The reference keeps the values as they are: not every engine has a smaller way to lie. */
+export const RxHold = namedOp(
+  'RxHold',
+  (_inputs: { x: Tensor }, _attrs: { storage: Storage }): ReadonlyArray<Tensor> => [],
+);
+
+export const RxRelease = namedOp('RxRelease', (_inputs: { x: Tensor }, _attrs: object): ReadonlyArray<Tensor> => []);
+
+/**
+ * In place: x, and every tensor that shares its data, lies as `storage` from here on and reads as the values that it keeps; its
+ * dtype stays float32. For weights that do not train: updates in place throw. Data that is held already stays as it is, and so
+ * does all on engines that have no such storage.
+ */
+export const hold = (x: Tensor, storage: Storage): void => {
+  RxHold.run({ x }, { storage });
+};
+
+/** In place: x lies as float32 again, with the values it read as. Does nothing to a tensor that is not held. */
+export const release = (x: Tensor): void => {
+  RxRelease.run({ x }, {});
+};
