@@ -191,7 +191,11 @@ export const begin = (
         return precision;
       }),
     ),
-    TE.tapIO(({ model, precision }) => () => layOut(model, precision)),
+    TE.tapIO(
+      ({ model, precision }) =>
+        () =>
+          layOut(model, precision),
+    ),
     TE.bind('maxLength', ({ config, found }) => TE.fromEither(fittingLength(config, found, warn))),
     TE.bind('sets', ({ config, found, maxLength }) => {
       const preparing = { ...setup, tokenizer: found.tokenizer, warn };

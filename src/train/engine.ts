@@ -212,9 +212,7 @@ export const currentEngine = (): string | undefined => {
  * The precision of the engine that runs, after `asked` was set on it: bfloat16 on the native engine alone. Absent: as it was.
  */
 export const usePrecision =
-  (
-    asked: Precision | undefined,
-  ): Task<{ readonly precision: Precision; readonly warnings: ReadonlyArray<Warning> }> =>
+  (asked: Precision | undefined): Task<{ readonly precision: Precision; readonly warnings: ReadonlyArray<Warning> }> =>
   async () => {
     const current = currentEngine();
     if (current !== 'native') {
