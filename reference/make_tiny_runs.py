@@ -46,6 +46,8 @@ def run(name, directory, data, options, adapter=None):
             for key, weight in model.named_parameters():
                 if "lora_B" in key:
                     weight.normal_(std=0.05)
+        # The name of the base, not its place on this machine.
+        model.peft_config["default"].base_model_name_or_path = f"models/{Path(model.peft_config['default'].base_model_name_or_path).name}"
         model.save_pretrained(root / "runs" / f"{name}-adapter")
         (root / "runs" / f"{name}-adapter" / "README.md").unlink(missing_ok=True)
     model.eval()  # dropout off
