@@ -13,6 +13,7 @@ export type {
   StepResult,
   Tokenized,
   Transform,
+  WeightedSpan,
 } from './records.js';
 export { dataError, fatal, FatalError, isFatal, orThrow, render, warning } from './errors.js';
 export type { DataError, ErrorCode, Place, Warning, WarningCode } from './errors.js';

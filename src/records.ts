@@ -11,22 +11,47 @@ export type Transform<A, B> = (a: A) => Either<DataError, B>;
 /** The label of a position that reaches no loss (PyTorch's `ignore_index`). */
 export const ignoreIndex = -100;
 
-/** One message of a conversation, as chat templates expect it. Fields beyond these (name, tool calls, weight) ride along. */
+/** Half-open range of UTF-16 positions in a text. */
+export interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** How much the loss of a stretch of text counts; a real number ≥ 0. */
+export interface WeightedSpan extends Span {
+  readonly weight: number;
+}
+
+/** One message of a conversation, as chat templates expect it. Fields beyond these (name, tool calls) ride along. */
 export interface Message {
   readonly role: string;
   readonly content: string;
+  /** Factor of the loss of the message's turn. */
   readonly weight?: number;
+  /** Factors of the loss of stretches of `content`, in order and apart. Like `weight`, not the template's to see. */
+  readonly contentWeights?: ReadonlyArray<WeightedSpan>;
   readonly [field: string]: unknown;
 }
 
-/** A decoded dataset row. Every shape on disk (Alpaca, ShareGPT, …) decodes to one of these. */
+/**
+ * A decoded dataset row. Every shape on disk (Alpaca, ShareGPT, …) decodes to one of these. The loss of a token counts with the
+ * product of the weights of its row, its message and its span; what has none counts once.
+ */
 export type Example =
-  | { readonly kind: 'text'; readonly text: string; readonly weight?: number }
+  | {
+      readonly kind: 'text';
+      readonly text: string;
+      readonly weight?: number;
+      /** Of stretches of `text`, in order and apart. */
+      readonly textWeights?: ReadonlyArray<WeightedSpan>;
+    }
   | {
       readonly kind: 'promptCompletion';
       readonly prompt: string;
       readonly completion: string;
       readonly weight?: number;
+      /** Of stretches of `prompt + completion`, in order and apart. */
+      readonly textWeights?: ReadonlyArray<WeightedSpan>;
     }
   | {
       readonly kind: 'messages';
@@ -45,13 +70,9 @@ export type Example =
       /** Counted from 0 in each document of the row; absent: the row is one document. */
       readonly positionIds?: ReadonlyArray<number>;
       readonly weight?: number;
+      /** Of each token. */
+      readonly lossWeights?: ReadonlyArray<number>;
     };
-
-/** Half-open range of UTF-16 positions in a text. */
-export interface Span {
-  readonly start: number;
-  readonly end: number;
-}
 
 /** Rendered text and what is known about its characters. Positions are UTF-16 indices into `text`. */
 export interface Formatted {
@@ -65,7 +86,7 @@ export interface Formatted {
   /** What the assistant is to write, its end-of-turn mark included; absent when the row is no conversation. */
   readonly assistantSpans?: ReadonlyArray<Span>;
   /** Loss weights of spans, when any message or row carries one; characters outside weigh 1. */
-  readonly weights?: ReadonlyArray<Span & { readonly weight: number }>;
+  readonly weights?: ReadonlyArray<WeightedSpan>;
 }
 
 /** Token ids of one or more documents laid end to end. `sum(seqLengths) === inputIds.length`. */

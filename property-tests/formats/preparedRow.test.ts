@@ -15,6 +15,7 @@ const labelled: fc.Arbitrary<Labelled> = fc
       inputIds: Int32Array.from(tokens, ([id]) => id),
       labels: Int32Array.from(tokens, ([id, trained]) => (trained ? id : ignoreIndex)),
       seqLengths: documents.map(({ length }) => length),
+      ...(tokens.length % 2 === 0 ? {} : { lossWeights: Float32Array.from(tokens, ([id]) => id / 7) }),
     };
   });
 
@@ -54,6 +55,7 @@ test('a line reads back as the documents it came from', () => {
           inputIds: row.inputIds,
           seqLengths: row.seqLengths,
           givenLabels: Int32Array.from(line.labels),
+          ...(row.lossWeights === undefined ? {} : { lossWeights: row.lossWeights }),
         }),
       );
     }),

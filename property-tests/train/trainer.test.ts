@@ -195,6 +195,23 @@ describe('a run', () => {
     );
   });
 
+  test('rows that all weigh the same train as rows without a weight', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(tinyRow(), { minLength: 2, maxLength: 5 }),
+        fc.constantFrom(0.3, 1, 5),
+        fc.constantFrom('token' as const, 'microBatch' as const),
+        async (rows, weight, lossMean) => {
+          const options = { perDeviceTrainBatchSize: 2, maxSteps: 2, optim: 'sgd', lossMean } as const;
+          const { a, b, apart } = await compared([rows, options], [rows.map((row) => ({ ...row, weight })), options]);
+          expect(largestGap(losses(a), losses(b))).toBeLessThan(1e-5);
+          expect(apart).toBeLessThan(1e-5);
+        },
+      ),
+      { numRuns },
+    );
+  });
+
   test('a learning rate of 0 moves nothing', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -68,8 +68,6 @@ const asDataError = (error: unknown, source: string): DataError => {
   throw error;
 };
 
-const withoutWeight = ({ weight: _weight, ...fields }: Message): Readonly<Record<string, unknown>> => fields;
-
 const variablesOf = (
   { messages, tools, addGenerationPrompt = false, kwargs = {} }: Conversation,
   specialTokens: Readonly<Record<string, unknown>>,
@@ -80,8 +78,7 @@ const variablesOf = (
     if (value !== undefined) variables.set(name, toValue(value));
   }
   for (const [name, value] of Object.entries(kwargs)) if (value !== undefined) variables.set(name, toValue(value));
-  // The loss weight of a message is ours, not the template's.
-  variables.set('messages', list(messages.map((message, i) => messageValue(withoutWeight(message), i))));
+  variables.set('messages', list(messages.map(messageValue)));
   variables.set('tools', tools === undefined ? null : toValue(tools, { field: 'tools' }));
   variables.set('add_generation_prompt', addGenerationPrompt);
   return variables;
@@ -92,9 +89,9 @@ const provenanceOf = (text: Text): ReadonlyArray<Provenance> => {
   const stretches: Provenance[] = [];
   let start = 0;
   for (const { end, origin } of text.runs) {
-    const { message, role, field } = origin ?? {};
+    const { message, role, field, part } = origin ?? {};
     const last = stretches.at(-1);
-    if (last !== undefined && last.message === message && last.field === field) {
+    if (last !== undefined && last.message === message && last.field === field && last.part === part) {
       stretches[stretches.length - 1] = { ...last, end };
     } else {
       stretches.push({
@@ -103,6 +100,7 @@ const provenanceOf = (text: Text): ReadonlyArray<Provenance> => {
         ...(message === undefined ? {} : { message }),
         ...(role === undefined ? {} : { role }),
         ...(field === undefined ? {} : { field }),
+        ...(part === undefined ? {} : { part }),
       });
     }
     start = end;

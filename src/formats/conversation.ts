@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { dataError } from '../errors.js';
 import type { DataError, Place } from '../errors.js';
-import type { Message } from '../records.js';
+import type { Message, WeightedSpan } from '../records.js';
 import { describe, kindOf } from './describe.js';
 import { nearest } from './nearest.js';
 
@@ -49,15 +49,36 @@ export const weightOf = (value: unknown, field: string, place: Place): Either<Da
     : E.left(wrongType(field, 'a number ≥ 0', value, place));
 };
 
-/** The text of a content: a string, or parts of which each is text. Pictures and sounds are refused. */
-const contentOf = (content: unknown, field: string, mayBeAbsent: boolean, place: Place): Either<DataError, string> => {
-  if (typeof content === 'string') return E.right(content);
-  if ((content === null || content === undefined) && mayBeAbsent) return E.right('');
-  if (!Array.isArray(content)) return E.left(wrongType(field, 'a string', content, place));
+/** A text, and the loss weights of stretches of it. */
+export interface WeightedText {
+  readonly text: string;
+  readonly weights: ReadonlyArray<WeightedSpan>;
+}
+
+/** A list of parts of one text, where a list of messages might stand. */
+const isParts = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every((part) => isJsonRecord(part) && 'text' in part && !('role' in part) && !('from' in part));
+
+/** A text: a string, or parts of one. */
+export const isTextual = (value: unknown): boolean => typeof value === 'string' || isParts(value);
+
+/** A text given as a string, or as parts `{"text": …, "weight": …}` of which each is text. Pictures and sounds are refused. */
+export const textOf = (value: unknown, field: string, place: Place): Either<DataError, WeightedText> => {
+  if (typeof value === 'string') return E.right({ text: value, weights: [] });
+  if (!Array.isArray(value)) return E.left(wrongType(field, 'a string', value, place));
   let text = '';
-  for (const [i, part] of content.entries()) {
+  const weights: Array<WeightedSpan> = [];
+  for (const [i, part] of value.entries()) {
     if (typeof part === 'string') text += part;
     else if (isJsonRecord(part) && typeof part['text'] === 'string' && (part['type'] ?? 'text') === 'text') {
+      const weight = weightOf(part['weight'], `${field}.${i}.weight`, place);
+      if (E.isLeft(weight)) return weight;
+      const end = text.length + part['text'].length;
+      if (weight.right !== undefined && end > text.length) {
+        weights.push({ start: text.length, end, weight: weight.right });
+      }
       text += part['text'];
     } else {
       return E.left(
@@ -70,16 +91,55 @@ const contentOf = (content: unknown, field: string, mayBeAbsent: boolean, place:
       );
     }
   }
-  return E.right(text);
+  return E.right({ text, weights });
 };
 
-const withWeight = (message: Message, value: unknown, field: string, place: Place): Either<DataError, Message> => {
-  if (value === undefined) return E.right(message);
-  const weight = weightOf(value, `${field}.weight`, place);
+/** A text as parts, the inverse of `textOf`: a string where nothing is weighted. */
+export const partsOf = (text: string, weights: ReadonlyArray<WeightedSpan> = []): unknown => {
+  if (weights.length === 0) return text;
+  const parts: Array<JsonRecord> = [];
+  let at = 0;
+  const plain = (end: number): void => {
+    if (end > at) parts.push({ type: 'text', text: text.slice(at, end) });
+  };
+  for (const { start, end, weight } of weights) {
+    plain(start);
+    parts.push({ type: 'text', text: text.slice(start, end), weight });
+    at = end;
+  }
+  plain(text.length);
+  return parts;
+};
+
+const contentOf = (
+  content: unknown,
+  field: string,
+  mayBeAbsent: boolean,
+  place: Place,
+): Either<DataError, WeightedText> =>
+  (content === null || content === undefined) && mayBeAbsent
+    ? E.right({ text: '', weights: [] })
+    : textOf(content, field, place);
+
+/** A message of its fields, with the weight it has as a whole and those of parts of its content. */
+const weighted = (
+  fields: JsonRecord,
+  role: string,
+  { text, weights }: WeightedText,
+  field: string,
+  place: Place,
+): Either<DataError, Message> => {
+  const weight = weightOf(fields['weight'], `${field}.weight`, place);
   if (E.isLeft(weight)) return weight;
-  const { weight: _given, ...others } = message;
-  const { role, content } = message;
-  return E.right(weight.right === undefined ? { ...others, role, content } : { ...message, weight: weight.right });
+  // A column of the second name would be taken for ours.
+  const { weight: _given, contentWeights: _named, ...others } = fields;
+  return E.right({
+    ...others,
+    role,
+    content: text,
+    ...(weight.right === undefined ? {} : { weight: weight.right }),
+    ...(weights.length === 0 ? {} : { contentWeights: weights }),
+  });
 };
 
 /** {role, content, …}; content may be missing beside tool calls. Other keys ride along for the template. */
@@ -87,8 +147,7 @@ const openAiMessage = (value: JsonRecord, field: string, place: Place): Either<D
   const { role, content: given } = value;
   if (typeof role !== 'string') return E.left(wrongType(`${field}.role`, 'a string', role, place));
   const content = contentOf(given, `${field}.content`, Array.isArray(value['tool_calls']), place);
-  if (E.isLeft(content)) return content;
-  return withWeight({ ...value, role, content: content.right }, value['weight'], field, place);
+  return E.isLeft(content) ? content : weighted(value, role, content.right, field, place);
 };
 
 const toolCallOf = (text: string): JsonRecord | undefined => {
@@ -120,12 +179,16 @@ const shareGptMessage = (value: JsonRecord, field: string, place: Place): Either
   }
   const content = contentOf(given, `${field}.value`, false, place);
   if (E.isLeft(content)) return content;
-  const call = speaker === 'function_call' ? toolCallOf(content.right) : undefined;
-  const message: Message =
-    call === undefined
-      ? { ...others, role, content: content.right }
-      : { ...others, role, content: '', tool_calls: [{ type: 'function', function: call }] };
-  return withWeight(message, others['weight'], field, place);
+  const call = speaker === 'function_call' ? toolCallOf(content.right.text) : undefined;
+  return call === undefined
+    ? weighted(others, role, content.right, field, place)
+    : weighted(
+        { ...others, tool_calls: [{ type: 'function', function: call }] },
+        role,
+        { text: '', weights: [] },
+        field,
+        place,
+      );
 };
 
 const messageOf = (value: unknown, field: string, place: Place): Either<DataError, Message> => {

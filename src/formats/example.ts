@@ -3,14 +3,15 @@
  * absent, further columns never matter.
  *
  * 1. a bare string, or the text column that the caller named
- * 2. `input_ids` (and `labels`, `attention_mask`, `position_ids`, `completion_mask`, `assistant_masks`)
- * 3. `messages`, 4. `conversations`: role/content or from/value; with `tools`, `system`, `chat_template_kwargs`
+ * 2. `input_ids` (and `labels`, `attention_mask`, `position_ids`, `completion_mask`, `assistant_masks`, `loss_weights`)
+ * 3. `messages`, 4. `conversations`: role/content or from/value; with `tools`, `documents`, `system`, `chat_template_kwargs`
  * 5. `prompt` and `completion`: both text, or both lists of messages
  * 6. `instruction` and `output` or `response`, with `input` or `context`, `system`, `history` (Alpaca, Dolly)
  * 7. `question` and `answer` (GSM8K)
  * 8. `text`
  *
- * Any row may have a `weight`: how much its loss counts.
+ * Any row may have a `weight`: how much its loss counts. A text may be a list of parts `{"text": …, "weight": …}`, each with a
+ * weight of its own; rows of ids may have `loss_weights`, one a token.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
@@ -18,10 +19,10 @@ import * as t from 'io-ts';
 import { dataError } from '../errors.js';
 import type { DataError, Place } from '../errors.js';
 import { ignoreIndex } from '../records.js';
-import type { Example as ExampleRecord, Message } from '../records.js';
+import type { Example as ExampleRecord, Message, WeightedSpan } from '../records.js';
 import { alpacaPrompt } from './alpacaPrompt.js';
-import { isJsonRecord, messagesOf, toolsOf, weightOf, wrongType } from './conversation.js';
-import type { JsonRecord } from './conversation.js';
+import { isJsonRecord, isTextual, messagesOf, partsOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
+import type { JsonRecord, WeightedText } from './conversation.js';
 import { describe, kindOf } from './describe.js';
 import { nearest } from './nearest.js';
 
@@ -85,6 +86,29 @@ const isBit = (id: number): boolean => id === 0 || id === 1;
 const isPosition = (position: number): boolean => position >= 0;
 const isLabel = (id: number): boolean => id >= 0 || id === ignoreIndex;
 
+const lengthsDisagree = (column: string, expected: number, actual: number, place: Place): DataError =>
+  dataError('E_LENGTHS_DISAGREE', `"${column}" and "input_ids" differ in length`, {
+    ...place,
+    field: column,
+    expected: `${expected} values, as in input_ids`,
+    actual: `${actual}`,
+  });
+
+/** `loss_weights`, where a row has them: real numbers ≥ 0, one a token. */
+const weightsIn = (row: JsonRecord, length: number, place: Place): Decoded<ReadonlyArray<number> | undefined> => {
+  const column = 'loss_weights';
+  if (!has(row, column)) return E.right(undefined);
+  const values = row[column];
+  const expected = 'a list of loss weights (numbers ≥ 0)';
+  if (!Array.isArray(values)) return E.left(wrongType(column, expected, values, place));
+  if (values.length !== length) return E.left(lengthsDisagree(column, length, values.length, place));
+  const isWeight = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value >= 0;
+  const bad = values.findIndex((value) => !isWeight(value));
+  return bad === -1
+    ? E.right(values as ReadonlyArray<number>)
+    : E.left(wrongType(`${column}.${bad}`, 'a number ≥ 0', values[bad], place));
+};
+
 const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
   const ids = integersIn(row, 'input_ids', 'a list of token ids (whole numbers ≥ 0)', (id) => id >= 0, place);
   if (E.isLeft(ids)) return ids;
@@ -101,17 +125,12 @@ const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
     const values = integersIn(row, column, expected, fits, place);
     if (E.isLeft(values)) return values;
     if (values.right.length !== inputIds.length) {
-      return E.left(
-        dataError('E_LENGTHS_DISAGREE', `"${column}" and "input_ids" differ in length`, {
-          ...place,
-          field: column,
-          expected: `${inputIds.length} values, as in input_ids`,
-          actual: `${values.right.length}`,
-        }),
-      );
+      return E.left(lengthsDisagree(column, inputIds.length, values.right.length, place));
     }
     columns[column] = values.right;
   }
+  const lossWeights = weightsIn(row, inputIds.length, place);
+  if (E.isLeft(lossWeights)) return lossWeights;
   const { labels, attention_mask: attentionMask, position_ids: positionIds, ...masks } = columns;
   // Masks instead of labels: a token trains only where every mask there is allows it.
   const allowed = Object.values(masks);
@@ -126,6 +145,7 @@ const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
     ...(given === undefined ? {} : { labels: given }),
     ...(attentionMask === undefined ? {} : { attentionMask }),
     ...(positionIds === undefined ? {} : { positionIds }),
+    ...(lossWeights.right === undefined ? {} : { lossWeights: lossWeights.right }),
   });
 };
 
@@ -143,6 +163,14 @@ const conversation = (
   if (kwargs !== undefined && kwargs !== null && !isJsonRecord(kwargs)) {
     return E.left(wrongType('chat_template_kwargs', 'a record', kwargs, place));
   }
+  const documents = row['documents'];
+  if (documents !== undefined && documents !== null && !Array.isArray(documents)) {
+    return E.left(wrongType('documents', 'a list of documents', documents, place));
+  }
+  const chatTemplateKwargs = {
+    ...(Array.isArray(documents) && documents.length > 0 ? { documents: documents as ReadonlyArray<unknown> } : {}),
+    ...kwargs,
+  };
   const system = textOrNone(row, 'system', place);
   if (E.isLeft(system)) return system;
   const speaksFirst = messages[0]?.role === 'system' || system.right === '';
@@ -151,7 +179,7 @@ const conversation = (
     messages: speaksFirst ? messages : [{ role: 'system', content: system.right }, ...messages],
     ...(promptMessages === 0 ? {} : { promptMessages: promptMessages + (speaksFirst ? 0 : 1) }),
     ...(tools.right === undefined ? {} : { tools: tools.right }),
-    ...(isJsonRecord(kwargs) ? { chatTemplateKwargs: kwargs } : {}),
+    ...(isJsonRecord(kwargs) || 'documents' in chatTemplateKwargs ? { chatTemplateKwargs } : {}),
   });
 };
 
@@ -164,10 +192,26 @@ const messagesRow =
 
 // --- prompt and completion -------------------------------------------------------------------------------------------------
 
+const moved = (weights: ReadonlyArray<WeightedSpan>, by: number): ReadonlyArray<WeightedSpan> =>
+  weights.map(({ start, end, weight }) => ({ start: start + by, end: end + by, weight }));
+
+const textWeights = (weights: ReadonlyArray<WeightedSpan>): { readonly textWeights?: ReadonlyArray<WeightedSpan> } =>
+  weights.length === 0 ? {} : { textWeights: weights };
+
+const textualPair = (prompt: WeightedText, completion: WeightedText): ExampleOf<'promptCompletion'> => ({
+  kind: 'promptCompletion',
+  prompt: prompt.text,
+  completion: completion.text,
+  ...textWeights([...prompt.weights, ...moved(completion.weights, prompt.text.length)]),
+});
+
 const promptCompletionRow: Rows<ExampleOf<'promptCompletion' | 'messages'>> = (row, place) => {
   const { prompt, completion } = row;
-  if (typeof prompt === 'string' && typeof completion === 'string') {
-    return E.right({ kind: 'promptCompletion', prompt, completion });
+  if (isTextual(prompt) && isTextual(completion)) {
+    const asked = textOf(prompt, 'prompt', place);
+    if (E.isLeft(asked)) return asked;
+    const answered = textOf(completion, 'completion', place);
+    return E.isLeft(answered) ? answered : E.right(textualPair(asked.right, answered.right));
   }
   if (Array.isArray(prompt) && Array.isArray(completion)) {
     const asked = messagesOf(prompt, 'prompt', place);
@@ -239,8 +283,13 @@ const questionAnswerRow: Rows<ExampleOf<'promptCompletion'>> = (row, place) => {
 
 const textRow =
   (column: string): Rows<ExampleOf<'text'>> =>
-  (row, place) =>
-    E.map((text: string) => ({ kind: 'text' as const, text }))(textIn(row, column, place));
+  (row, place) => {
+    const value = row[column];
+    if (!isTextual(value)) return E.left(wrongType(column, 'a string', value, place));
+    return E.map(
+      ({ text, weights }: WeightedText): ExampleOf<'text'> => ({ kind: 'text', text, ...textWeights(weights) }),
+    )(textOf(value, column, place));
+  };
 
 // --- recognition -----------------------------------------------------------------------------------------------------------
 
@@ -297,7 +346,11 @@ const questionAnswerShape: Shape = {
   columns: [text('question'), text('answer')],
   decode: questionAnswerRow,
 };
-const textShape = (column: string): Shape => ({ name: 'text', columns: [text(column)], decode: textRow(column) });
+const textShape = (column: string): Shape => ({
+  name: 'text',
+  columns: [{ names: [column], expected: 'a string', fits: isTextual }],
+  decode: textRow(column),
+});
 
 const shapesByColumns: ReadonlyArray<Shape> = [
   tokenizedShape,
@@ -426,16 +479,30 @@ export const recogniseFormat = (value: unknown, options: ExampleOptions = {}): F
 
 // --- codecs ----------------------------------------------------------------------------------------------------------------
 
+const encodeMessage = ({ contentWeights, ...message }: Message): JsonRecord => ({
+  ...message,
+  content: partsOf(message.content, contentWeights),
+});
+
+/** A span on both sides of the border becomes two. */
+const encodePair = ({ prompt, completion, textWeights: spans = [] }: ExampleOf<'promptCompletion'>): JsonRecord => {
+  const border = prompt.length;
+  const before = spans.flatMap((span) => (span.start < border ? [{ ...span, end: Math.min(span.end, border) }] : []));
+  const after = spans.flatMap((span) => (span.end > border ? [{ ...span, start: Math.max(span.start, border) }] : []));
+  return { prompt: partsOf(prompt, before), completion: partsOf(completion, moved(after, -border)) };
+};
+
 /** An example as a row on disk. */
 export const encodeExample = (example: ExampleRecord): JsonRecord => {
   const weight = example.weight === undefined ? {} : { weight: example.weight };
   switch (example.kind) {
     case 'text':
-      return { text: example.text, ...weight };
+      return { text: partsOf(example.text, example.textWeights), ...weight };
     case 'promptCompletion':
-      return { prompt: example.prompt, completion: example.completion, ...weight };
+      return { ...encodePair(example), ...weight };
     case 'messages': {
-      const { messages, promptMessages = 0, tools, chatTemplateKwargs } = example;
+      const { promptMessages = 0, tools, chatTemplateKwargs } = example;
+      const messages = example.messages.map(encodeMessage);
       return {
         ...(promptMessages === 0
           ? { messages }
@@ -451,6 +518,7 @@ export const encodeExample = (example: ExampleRecord): JsonRecord => {
         ...(example.labels === undefined ? {} : { labels: example.labels }),
         ...(example.attentionMask === undefined ? {} : { attention_mask: example.attentionMask }),
         ...(example.positionIds === undefined ? {} : { position_ids: example.positionIds }),
+        ...(example.lossWeights === undefined ? {} : { loss_weights: example.lossWeights }),
         ...weight,
       };
   }

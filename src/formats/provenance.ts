@@ -8,4 +8,6 @@ export interface Provenance extends Span {
   readonly message?: number;
   readonly role?: string;
   readonly field?: string;
+  /** Of the field: index into the message's `contentWeights`. */
+  readonly part?: number;
 }

@@ -4,6 +4,8 @@ import type { Context, Decoder, Errors } from 'io-ts';
 import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Place, Warning } from '../errors.js';
+import { isJsonRecord, isTextual, textOf, weightOf } from '../formats/conversation.js';
+import type { WeightedText } from '../formats/conversation.js';
 import { describe } from '../formats/describe.js';
 import { isSourced, placeOf } from '../formats/sourced.js';
 import type { Example } from '../records.js';
@@ -59,27 +61,42 @@ export const decodeRow = <A>(shape: Shape<A>): ((row: unknown) => Either<DataErr
 export const decode = <A>(shape: Shape<A>, options: Rejecting = {}): OperatorFunction<unknown, A> =>
   mapping('decode', decodeRow(shape), options);
 
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+/** A text with the row's own `weight`, where it has one. */
+const textWithWeight = (
+  { text, weights }: WeightedText,
+  row: Readonly<Record<string, unknown>>,
+  place: Place,
+): Either<DataError, Example> => {
+  const weight = weightOf(row['weight'], 'weight', place);
+  if (weight._tag === 'Left') return weight;
+  return right({
+    kind: 'text',
+    text,
+    ...(weight.right === undefined ? {} : { weight: weight.right }),
+    ...(weights.length === 0 ? {} : { textWeights: weights }),
+  });
+};
 
-/** A shape: the text in the column `field`, whatever else the row holds (`dataset_text_field`). */
+/** A shape: the text in the column `field`, whatever else the row holds (`dataset_text_field`); its `weight` counts. */
 export const textField =
   (field: string): Decode<Example> =>
   (value, place = {}) => {
-    const text = isRecord(value) ? value[field] : undefined;
-    return typeof text === 'string'
-      ? right({ kind: 'text', text })
-      : left(
-          dataError('E_NO_TEXT_FIELD', `The row has no text in "${field}"`, {
-            ...place,
-            field,
-            expected: 'a string',
-            actual:
-              isRecord(value) && text === undefined
-                ? `columns ${Object.keys(value).join(', ')}`
-                : describe(text ?? value),
-          }),
-        );
+    const text = isJsonRecord(value) ? value[field] : undefined;
+    if (!isJsonRecord(value) || !isTextual(text)) {
+      return left(
+        dataError('E_NO_TEXT_FIELD', `The row has no text in "${field}"`, {
+          ...place,
+          field,
+          expected: 'a string',
+          actual:
+            isJsonRecord(value) && text === undefined
+              ? `columns ${Object.keys(value).join(', ')}`
+              : describe(text ?? value),
+        }),
+      );
+    }
+    const read = textOf(text, field, place);
+    return read._tag === 'Left' ? read : textWithWeight(read.right, value, place);
   };
 
 /** The warning 0.7.10 gives of a function that wants more than the row. */
@@ -105,6 +122,8 @@ export const formattedBy = (
   if (arity !== undefined) warn?.(arity);
   return (value, place = {}) => {
     const text = formattingFunc(value);
-    return typeof text === 'string' ? right({ kind: 'text', text }) : left(notText(text, place));
+    return typeof text === 'string'
+      ? textWithWeight({ text, weights: [] }, isJsonRecord(value) ? value : {}, place)
+      : left(notText(text, place));
   };
 };

@@ -5,7 +5,7 @@ import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
 import type { ChatTemplate, Rendered } from '../formats/chatTemplate.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import type { Example, Formatted, Message, Span, Transform } from '../records.js';
+import type { Example, Formatted, Message, Span, Transform, WeightedSpan } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
 import { arityWarning, notText } from './decode.js';
@@ -46,8 +46,27 @@ const noTemplate = (): DataError =>
     hint: 'give a chat template, or a formatting function',
   });
 
-const weighed = (length: number, weight: number | undefined): Pick<Formatted, 'weights'> =>
-  weight === undefined ? {} : { weights: [{ start: 0, end: length, weight }] };
+/** Spans end to end over the whole text: those given, times the row's weight, and the row's weight in between. */
+const spread = (
+  length: number,
+  weight: number | undefined,
+  spans: ReadonlyArray<WeightedSpan> = [],
+): Pick<Formatted, 'weights'> => {
+  if (weight === undefined && spans.length === 0) return {};
+  const row = weight ?? 1;
+  const weights: Array<WeightedSpan> = [];
+  let at = 0;
+  const fill = (end: number): void => {
+    if (end > at) weights.push({ start: at, end, weight: row });
+  };
+  for (const span of spans) {
+    fill(span.start);
+    weights.push({ ...span, weight: row * span.weight });
+    at = span.end;
+  }
+  fill(length);
+  return { weights };
+};
 
 /** Where each message stands in the rendered text, its end-of-turn mark included when the template tells. */
 const messageSpans = ({ provenance, assistantSpans }: Rendered): ReadonlyMap<number, Span> => {
@@ -68,26 +87,38 @@ const messageSpans = ({ provenance, assistantSpans }: Rendered): ReadonlyMap<num
   return spans;
 };
 
-/** Weights of messages times the row's, text position by text position; messages without a weight have the row's. */
+/** A span of one weight, the stretches inside it of a weight of their own cut out. Both in order, stretches apart. */
+const cutOut = (span: WeightedSpan, inner: ReadonlyArray<WeightedSpan>): ReadonlyArray<WeightedSpan> => {
+  const pieces: Array<WeightedSpan> = [];
+  let at = span.start;
+  for (const { start, end, weight } of inner) {
+    if (start > at) pieces.push({ start: at, end: start, weight: span.weight });
+    pieces.push({ start, end, weight: span.weight * weight });
+    at = end;
+  }
+  if (span.end > at) pieces.push({ start: at, end: span.end, weight: span.weight });
+  return pieces;
+};
+
+/** Weights of messages and of stretches of their content, times the row's; what has none has the row's. */
 const weightsOf = (
   rendered: Rendered,
   messages: ReadonlyArray<Message>,
   row: number | undefined,
 ): Pick<Formatted, 'weights'> => {
-  if (row === undefined && messages.every(({ weight }) => weight === undefined)) return {};
-  const whole = row ?? 1;
   const spans = messageSpans(rendered);
-  const weights: Array<Span & { readonly weight: number }> = [];
-  let at = 0;
-  for (const [index, { weight }] of messages.entries()) {
+  const weighted: Array<WeightedSpan> = [];
+  for (const [index, { weight, contentWeights = [] }] of messages.entries()) {
     const span = spans.get(index);
-    if (span === undefined || weight === undefined || span.start < at) continue;
-    if (at < span.start) weights.push({ start: at, end: span.start, weight: whole });
-    weights.push({ ...span, weight: whole * weight });
-    at = span.end;
+    if (span === undefined || (weight === undefined && contentWeights.length === 0)) continue;
+    const start = Math.max(span.start, weighted.at(-1)?.end ?? 0);
+    const inner = rendered.provenance.flatMap((piece) => {
+      const own = piece.message === index && piece.part !== undefined ? contentWeights[piece.part] : undefined;
+      return own === undefined || piece.start < start ? [] : [{ ...piece, weight: own.weight }];
+    });
+    if (span.end > start) weighted.push(...cutOut({ start, end: span.end, weight: weight ?? 1 }, inner));
   }
-  if (at < rendered.text.length) weights.push({ start: at, end: rendered.text.length, weight: whole });
-  return { weights };
+  return spread(rendered.text.length, row, weighted);
 };
 
 const commonPrefix = (a: string, b: string): number => {
@@ -123,6 +154,25 @@ const borderOf = (
   };
 };
 
+/** A prompt and its completion as a turn of the user and one of the assistant. */
+const asTurns = ({
+  prompt,
+  completion,
+  textWeights = [],
+}: Extract<Example, { readonly kind: 'promptCompletion' }>): ReadonlyArray<Message> => {
+  const turn = (role: string, content: string, from: number): Message => {
+    const to = from + content.length;
+    const own = textWeights.filter(({ start, end }) => start < to && end > from);
+    const contentWeights = own.map(({ start, end, weight }) => ({
+      start: Math.max(start, from) - from,
+      end: Math.min(end, to) - from,
+      weight,
+    }));
+    return { role, content, ...(own.length === 0 ? {} : { contentWeights }) };
+  };
+  return [turn('user', prompt, 0), turn('assistant', completion, prompt.length)];
+};
+
 /**
  * Text of a record and what is known of its characters; a record that brings token ids passes. Refuses conversations without a
  * template (`E_NO_CHAT_TEMPLATE`), what the template refuses, and formatting functions that give no string
@@ -138,7 +188,11 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
   const arity = formattingFunc === undefined ? undefined : arityWarning(formattingFunc);
   if (arity !== undefined) warn?.(arity);
 
-  const plain = (text: string, weight: number | undefined, completionStart?: number): Formatted => {
+  const plain = (
+    text: string,
+    { weight, textWeights }: { readonly weight?: number; readonly textWeights?: ReadonlyArray<WeightedSpan> },
+    completionStart?: number,
+  ): Formatted => {
     if (appendEos && eosToken === undefined && !warnedOfEos) {
       warnedOfEos = true;
       warn?.(warning('W_NO_EOS', 'No end-of-sequence token is known, so rows are not closed with one'));
@@ -156,7 +210,7 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
       text: closed,
       addSpecialTokens: options.addSpecialTokens ?? (parity !== undefined || !hasBos),
       ...(completionStart === undefined ? {} : { completionStart }),
-      ...weighed(closed.length, weight),
+      ...spread(closed.length, weight, textWeights),
     };
   };
 
@@ -197,18 +251,17 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
     }
     if (formattingFunc !== undefined) {
       const text = formattingFunc(example);
-      return typeof text === 'string' ? right(plain(text, example.weight)) : left(notText(text));
+      // Spans of the row's own text say nothing about this one.
+      const row = example.weight === undefined ? {} : { weight: example.weight };
+      return typeof text === 'string' ? right(plain(text, row)) : left(notText(text));
     }
     switch (example.kind) {
       case 'text':
-        return right(plain(example.text, example.weight));
+        return right(plain(example.text, example));
       case 'promptCompletion': {
         const { prompt, completion, weight } = example;
-        if (parity === undefined) return right(plain(prompt + completion, weight, prompt.length));
-        const messages = [
-          { role: 'user', content: prompt },
-          { role: 'assistant', content: completion },
-        ];
+        if (parity === undefined) return right(plain(prompt + completion, example, prompt.length));
+        const messages = asTurns(example);
         return conversation({ kind: 'messages', messages, ...(weight === undefined ? {} : { weight }) });
       }
       case 'messages':

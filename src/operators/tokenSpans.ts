@@ -3,7 +3,7 @@
  * EOS that the post-processor adds, the later bytes of a character cut in several) goes with the token before it; in front of
  * all others it stands outside every span.
  */
-import type { Span } from '../records.js';
+import type { Span, WeightedSpan } from '../records.js';
 
 const startOf = (offsets: Int32Array, t: number): number => offsets[2 * t] ?? 0;
 const endOf = (offsets: Int32Array, t: number): number => offsets[2 * t + 1] ?? 0;
@@ -47,10 +47,7 @@ export const tokensWithin = (offsets: Int32Array, spans: ReadonlyArray<Span>): U
 };
 
 /** Each token's weight: that of the first span it covers a character of, 1 outside all. Spans increase and do not overlap. */
-export const weightsAt = (
-  offsets: Int32Array,
-  spans: ReadonlyArray<Span & { readonly weight: number }>,
-): Float32Array => {
+export const weightsAt = (offsets: Int32Array, spans: ReadonlyArray<WeightedSpan>): Float32Array => {
   const weights = new Float32Array(offsets.length / 2);
   let last = 1;
   let s = 0;

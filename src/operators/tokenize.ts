@@ -51,11 +51,12 @@ const documentsOf = (positions: ReadonlyArray<number>): Either<DataError, Readon
 
 /** Ids, labels and mask that a row brought, checked against each other. */
 const given = (row: PreTokenized, vocabSize: number | undefined): Either<DataError, Tokenized> => {
-  const { inputIds, labels, attentionMask, positionIds, weight } = row;
+  const { inputIds, labels, attentionMask, positionIds, weight, lossWeights } = row;
   for (const [field, column] of [
     ['labels', labels],
     ['attention_mask', attentionMask],
     ['position_ids', positionIds],
+    ['loss_weights', lossWeights],
   ] as const) {
     if (column !== undefined && column.length !== inputIds.length) {
       return left(
@@ -97,7 +98,14 @@ const given = (row: PreTokenized, vocabSize: number | undefined): Either<DataErr
     inputIds: Int32Array.from(inputIds.slice(start, end)),
     seqLengths: seqLengths.right,
     ...(labels === undefined ? {} : { givenLabels: Int32Array.from(labels.slice(start, end)) }),
-    ...(weight === undefined ? {} : { lossWeights: new Float32Array(end - start).fill(weight) }),
+    ...(weight === undefined && lossWeights === undefined
+      ? {}
+      : {
+          lossWeights: Float32Array.from(
+            { length: end - start },
+            (_, t) => (weight ?? 1) * (lossWeights?.[start + t] ?? 1),
+          ),
+        }),
   });
 };
 

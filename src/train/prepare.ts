@@ -150,14 +150,23 @@ const tokenizedOnly: Transform<Formatted | PreTokenized, PreTokenized> = (row) =
         }),
       );
 
-const textOnly: Transform<Formatted | PreTokenized, Formatted> = (row) =>
-  'inputIds' in row
-    ? left(
+const textOnly =
+  (warn: (warning: Warning) => void): Transform<Formatted | PreTokenized, Formatted> =>
+  (row) => {
+    if ('inputIds' in row) {
+      return left(
         dataError('E_PACKING_TOKENIZED', 'The packing of 0.7.10 works on text, and the row brings token ids', {
           hint: 'leave out packing for rows that are packed already, or leave out parity',
         }),
-      )
-    : right(row);
+      );
+    }
+    if (row.weights !== undefined) {
+      warn(
+        warning('W_WEIGHTS_IGNORED', 'The packing of 0.7.10 knows no loss weights: all tokens of the row count alike'),
+      );
+    }
+    return right(row);
+  };
 
 const counted = <A>(count: ((row: A) => void) | undefined): OperatorFunction<A, A> =>
   count === undefined ? identity : tap(count);
@@ -196,7 +205,7 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
   if (config.packing && isParity(config) && tokenizer !== undefined) {
     return compose(
       toText,
-      mapping('packConstantLength', textOnly, rejecting),
+      mapping('packConstantLength', textOnly(warn), rejecting),
       packConstantLength({
         tokenizer,
         seqLength: maxLength,

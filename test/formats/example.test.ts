@@ -194,6 +194,14 @@ describe('decodeExample', () => {
     });
     expect(refused({ text: 'x', weight: -1 })).toMatchObject({ field: 'weight' });
     expect(refused({ messages: [{ ...user, weight: 'much' }] })).toMatchObject({ field: 'messages.0.weight' });
+    expect(refused({ text: [{ text: 'x', weight: 'much' }] })).toMatchObject({ field: 'text.0.weight' });
+    expect(refused({ text: ['x', 'y'] })).toMatchObject({ code: 'E_FIELD_TYPE', field: 'text' });
+    expect(refused({ messages: [{ role: 'user', content: [{ type: 'image' }] }] })).toMatchObject({
+      code: 'E_NOT_TEXT',
+    });
+    expect(refused({ input_ids: [1, 2], loss_weights: [1] })).toMatchObject({ code: 'E_LENGTHS_DISAGREE' });
+    expect(refused({ input_ids: [1, 2], loss_weights: [1, -1] })).toMatchObject({ field: 'loss_weights.1' });
+    expect(refused({ messages: [user], documents: 'x' })).toMatchObject({ field: 'documents' });
     expect(refused({ messages: [user], tools: 'not JSON' })).toMatchObject({ field: 'tools' });
     expect(refused({ messages: [user], chat_template_kwargs: 3 })).toMatchObject({ field: 'chat_template_kwargs' });
   });

@@ -72,6 +72,29 @@ describe('prepareRows', () => {
     expect(rows.map(({ seqLengths }) => seqLengths)).toEqual([[4], [4]]);
   });
 
+  test('loss weights: of rows, parts and ids; the packing of 0.7.10 says that it knows none', async () => {
+    const weighted = [
+      { text: 'a b', weight: 0.5 },
+      { text: [{ text: 'c' }, { text: ' d', weight: 3 }] },
+      { input_ids: [1, 2, 3], loss_weights: [1, 0.25, 0], weight: 2 },
+    ];
+    const { rows } = await orThrow(prepareRows(weighted, { tokenizer }, configOf({})));
+    expect(rows.map(({ lossWeights }) => [...(lossWeights ?? [])])).toEqual([
+      [0.5, 0.5, 0.5, 0.5],
+      [1, 1, 3, 1],
+      [2, 0.5, 0],
+    ]);
+    expect([...(rows[2]?.labels ?? [])]).toEqual([1, 2, -100]);
+    const warnings: Array<string> = [];
+    const parity = configOf({ maxLength: 4, packing: true, parity: 'trl-0.7.10' });
+    const warn = ({ code }: Warning): void => void warnings.push(code);
+    await orThrow(prepareRows([{ text: 'a b c d e', weight: 2 }], { tokenizer, warn }, parity));
+    expect(warnings).toEqual(['W_WEIGHTS_IGNORED']);
+    const byField = configOf({ datasetTextField: 'body' });
+    const named = await orThrow(prepareRows([{ body: 'a b', weight: 2 }], { tokenizer }, byField));
+    expect(named.rows.map(({ lossWeights }) => [...(lossWeights ?? [])])).toEqual([[2, 2, 2, 2]]);
+  });
+
   test('a response template in words is found in the text', async () => {
     const { rows } = await orThrow(
       prepareRows(

@@ -1,6 +1,7 @@
 /** Plain data (messages, tools, arguments) → values of templates, every string traced to where it came from. */
 import { fail } from './templateError.js';
-import { type Origin, trace } from './traced.js';
+import type { Message } from '../../records.js';
+import { concat, type Origin, type Text, trace } from './traced.js';
 import { type Dict, type Key, list, type Value } from './values.js';
 
 const deepest = 100;
@@ -38,13 +39,29 @@ export const toValue = (data: unknown, origin?: Origin, depth = 0): Value => {
   }
 };
 
-/** One message: each field has an origin of its own, and the dict remembers which message it is. */
-export const messageValue = (message: Readonly<Record<string, unknown>>, index: number): Dict => {
-  const { role } = message;
+/** The content, each weighted stretch under an origin of its own. */
+const contentValue = ({ content, contentWeights = [] }: Message, origin: Origin): Text => {
+  let at = 0;
+  const pieces = contentWeights.flatMap(({ start, end }, part) => {
+    const before = trace(content.slice(at, start), origin);
+    at = end;
+    return [before, trace(content.slice(start, end), { ...origin, part })];
+  });
+  return concat(...pieces, trace(content.slice(at), origin));
+};
+
+/**
+ * One message: each field has an origin of its own, and the dict remembers which message it is. Its loss weights are ours, not
+ * the template's.
+ */
+export const messageValue = (message: Message, index: number): Dict => {
+  const { weight: _weight, contentWeights, ...fields } = message;
+  const { role } = fields;
   const whole: Origin = { message: index, ...(typeof role === 'string' ? { role } : {}) };
   const entries = new Map<Key, Value>();
-  for (const [field, value] of Object.entries(message)) {
+  for (const [field, value] of Object.entries(fields)) {
     if (value !== undefined) entries.set(field, toValue(value, { ...whole, field }));
   }
+  if (contentWeights !== undefined) entries.set('content', contentValue(message, { ...whole, field: 'content' }));
   return { kind: 'dict', entries, origin: whole, message: whole };
 };

@@ -11,6 +11,8 @@ export interface Origin {
   readonly role?: string;
   /** The field of the message (`tools` for tool descriptions). Absent: template text that a message caused. */
   readonly field?: string;
+  /** Which weighted stretch of the content; absent outside of all. */
+  readonly part?: number;
   /** Inside a generation block. */
   readonly generated?: boolean;
 }
