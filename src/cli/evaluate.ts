@@ -14,10 +14,10 @@ import { loadParts } from '../train/load.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import type { CommandLine } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
-import { tellRejects, tellWarning } from './tell.js';
+import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
 
 const Own = closed('evaluate', {
-  model: required(nonEmptyString, 'Directory of the model.'),
+  model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
   adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to put on it.'),
   evalDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
   perRow: optional(nonEmptyString, 'File to write: one object a row, loss and num_tokens.'),
@@ -41,9 +41,10 @@ export const evaluateCommand: CommandLine = {
     pipe(
       decodeSftFlags(command, Own),
       TE.bind('loaded', ({ own, config: { engine, threads, precision } }) =>
-        loadParts(own.model, { engine, threads, precision, adapterDir: own.adapter }),
+        loadParts(own.model, { engine, threads, precision, adapterDir: own.adapter, hub: tellingHub(err) }),
       ),
-      TE.bind('prepared', ({ own, config, loaded: { model, tokenizer, warnings } }) => {
+      TE.bind('prepared', ({ own, config, loaded: { model, tokenizer, warnings, located } }) => {
+        tellLocated(err, located);
         warnings.forEach(tellWarning(err));
         const rejects = makeRejects({ maxRate: config.maxRejectRate });
         tellRejects(rejects, err);

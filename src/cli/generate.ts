@@ -29,12 +29,12 @@ import { load } from '../train/load.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
-import { tellWarning } from './tell.js';
+import { tellingHub, tellWarning } from './tell.js';
 
 const { engine, threads, precision } = SftConfig.fields;
 
 const Options = closed('generate', {
-  model: required(nonEmptyString, 'Directory of the model.'),
+  model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
   adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to put on it.'),
   prompt: optional(string, 'Text to continue.'),
   messages: optional(
@@ -98,6 +98,7 @@ export const generateCommand: CommandLine = {
           threads: options.threads,
           precision: options.precision,
           adapterDir: options.adapter,
+          hub: tellingHub(err),
         }),
       ),
       TE.bind('ids', ({ loaded, example }) =>

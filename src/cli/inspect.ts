@@ -13,10 +13,10 @@ import { tokensOfRow, type ReportToken } from '../train/report.js';
 import { sampleRows } from '../train/sampleRows.js';
 import type { CommandLine } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
-import { tellRejects } from './tell.js';
+import { tellingHub, tellRejects } from './tell.js';
 
 const Own = closed('inspect', {
-  tokenizer: required(nonEmptyString, 'Directory of a tokenizer (or of a model that has one).'),
+  tokenizer: required(nonEmptyString, 'Directory of a tokenizer (or of a model that has one), or its name on the Hub.'),
   trainDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
   rows: option(positiveInteger, 3, 'Rows shown.'),
 });
@@ -44,7 +44,7 @@ export const inspectCommand: CommandLine = {
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
-      TE.bind('tokenizer', ({ own }) => loadTokenizer(own.tokenizer)),
+      TE.bind('tokenizer', ({ own }) => loadTokenizer(own.tokenizer, { hub: tellingHub(err) })),
       TE.bind('rows', ({ own, config, tokenizer }) => {
         const rejects = makeRejects({ maxRate: 1 });
         tellRejects(rejects, err);

@@ -11,12 +11,12 @@ import { saveModel } from '../train/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
-import { tellWarning } from './tell.js';
+import { tellingHub, tellLocated, tellWarning } from './tell.js';
 
 const { engine, threads } = SftConfig.fields;
 
 const Options = closed('merge', {
-  model: required(nonEmptyString, 'Directory of the model.'),
+  model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
   adapter: required(nonEmptyString, 'Directory of the PEFT adapter.'),
   outputDir: required(nonEmptyString, 'Directory to write the merged model to.'),
   engine,
@@ -32,13 +32,14 @@ export const mergeCommand: CommandLine = {
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),
       TE.bindTo('options'),
       TE.bind('loaded', ({ options: { model, adapter: adapterDir, engine: asked, threads: count } }) =>
-        loadParts(model, { engine: asked, threads: count, adapterDir }),
+        loadParts(model, { engine: asked, threads: count, adapterDir, hub: tellingHub(err) }),
       ),
       TE.bind('merged', ({ loaded: { model } }) => TE.fromEither(mergeLora(model))),
       TE.tap(({ options, loaded: { tokenizer }, merged }) =>
         saveModel(options.outputDir, merged.unload(), { tokenizer }),
       ),
       TE.map(({ options, loaded }) => {
+        tellLocated(err, loaded.located);
         loaded.warnings.forEach(tellWarning(err));
         err.write(`written to ${options.outputDir}\n`);
       }),

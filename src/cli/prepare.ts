@@ -19,12 +19,15 @@ import type { SftConfig } from '../train/config.js';
 import { fewOfEach, makeTally, maxLengthOf, prepare, type PrepareSummary } from '../train/prepare.js';
 import type { CommandLine, Terminal } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
-import { tellRejects, tellWarning } from './tell.js';
+import { tellingHub, tellRejects, tellWarning } from './tell.js';
 
 const Own = closed('prepare', {
   trainDataset: required(nonEmptyString, 'File of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
-  tokenizer: optional(nonEmptyString, 'Directory of a tokenizer. Not needed for rows that hold input_ids.'),
-  model: optional(nonEmptyString, 'Directory of a model, for its tokenizer.'),
+  tokenizer: optional(
+    nonEmptyString,
+    'Directory of a tokenizer, or its name on the Hub. Not needed for rows that hold input_ids.',
+  ),
+  model: optional(nonEmptyString, 'Directory or Hub name of a model, for its tokenizer.'),
   out: optional(nonEmptyString, 'File to write. Default: standard output.'),
 });
 
@@ -104,7 +107,9 @@ export const prepareCommand: CommandLine = {
       TE.bind('call', () => decodeSftFlags(command, Own)),
       TE.bind('tokenizer', ({ call: { own } }): TaskEither<FatalError, Tokenizer | undefined> => {
         const directory = own.tokenizer ?? own.model;
-        return directory === undefined ? TE.right(undefined) : loadTokenizer(directory);
+        return directory === undefined
+          ? TE.right(undefined)
+          : loadTokenizer(directory, { hub: tellingHub(terminal.err) });
       }),
       TE.flatMap(({ call: { own, config }, tokenizer }) => {
         const through = (write: Write): TaskEither<FatalError, void> =>

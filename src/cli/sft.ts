@@ -15,11 +15,14 @@ import { duration, makeProgress, type Progress } from './progress.js';
 import { recorded, writeReport } from './runReport.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { onSignals } from './signals.js';
-import { tellRejects, tellWarning } from './tell.js';
+import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
 
 const Own = closed('sft', {
-  model: required(nonEmptyString, 'Directory of the model: config.json, model.safetensors, tokenizer.json.'),
-  adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to train on.'),
+  model: required(
+    nonEmptyString,
+    'Directory of the model (config.json, model.safetensors, tokenizer.json), or its name on the Hub: owner/name[@revision].',
+  ),
+  adapter: optional(nonEmptyString, 'Directory (or Hub name) of a PEFT adapter to train on.'),
   trainDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
   evalDataset: optional(list(nonEmptyString), 'Files of rows to evaluate on.'),
   report: optional(nonEmptyString, 'HTML file to write: curves of the run, and a few rows as the loss sees them.'),
@@ -130,9 +133,16 @@ export const sftCommand: CommandLine = {
     pipe(
       decodeSftFlags(command, Own),
       TE.bind('loaded', ({ own, config: { engine, threads, precision } }) =>
-        loadParts(own.model, { engine, threads, precision, adapterDir: own.adapter }),
+        loadParts(own.model, {
+          engine,
+          threads,
+          precision,
+          adapterDir: own.adapter,
+          hub: tellingHub(terminal.err),
+        }),
       ),
-      TE.flatMap(({ own, config, loaded: { model, tokenizer, engine, warnings } }) => {
+      TE.flatMap(({ own, config, loaded: { model, tokenizer, engine, warnings, located } }) => {
+        tellLocated(terminal.err, located);
         if (engine !== undefined) terminal.err.write(`engine: ${engine.reason}\n`);
         warnings.forEach(tellWarning(terminal.err));
         const rejects = makeRejects({ maxRate: config.maxRejectRate });

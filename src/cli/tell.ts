@@ -1,5 +1,7 @@
 /** Warnings and refused rows, told on standard error: a few of each kind, the rest is counted. */
 import { render, type Warning } from '../errors.js';
+import type { Located } from '../formats/hub/locate.js';
+import type { HubSettings } from '../formats/hub/settings.js';
 import type { Rejects } from '../streams/rejects.js';
 
 /** Takes whole lines. */
@@ -23,4 +25,23 @@ export const tellRejects = (rejects: Pick<Rejects, 'stream'>, err: Line, few = 3
     if (count <= few) err.write(`rejected: ${where}${render(error)}\n`);
     if (count === few) err.write(`rejected: further rows with ${error.code} are counted only\n`);
   });
+};
+
+const size = (bytes: number): string =>
+  bytes < 1e6
+    ? `${Math.ceil(bytes / 1e3)} kB`
+    : bytes < 1e9
+      ? `${Math.round(bytes / 1e6)} MB`
+      : `${(bytes / 1e9).toFixed(1)} GB`;
+
+/** Says what is downloaded from the Hub. */
+export const tellingHub = (err: Line): Partial<HubSettings> => ({
+  onDownload: ({ repo, path, bytes, from }) => {
+    err.write(`downloading ${repo}: ${path}, ${size(bytes)}${from === 0 ? '' : `, of which ${size(from)} are here`}\n`);
+  },
+});
+
+/** Says which of two things of one name is used. */
+export const tellLocated = (err: Line, { told }: Located): void => {
+  err.write(`model: ${told}\n`);
 };

@@ -2,9 +2,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { type FatalError, fatal } from '../errors.js';
 import type { ChatTemplate } from './chatTemplate.js';
+import { locateModel } from './hub/locate.js';
+import type { Located } from './hub/locate.js';
+import type { HubSettings } from './hub/settings.js';
 import { chatTemplateOf } from './tokenizing/chatTemplateOf.js';
 import { compileDecoder } from './tokenizing/tokenDecoder.js';
 import { makeEncoder } from './tokenizing/encoder.js';
@@ -217,11 +221,7 @@ const fileNames: ReadonlyArray<string> = [
   'chat_template.json',
 ];
 
-/**
- * The tokenizer of a model directory. Errors: E_TOKENIZER_MISSING when the directory or the files are not there,
- * E_TOKENIZER_INVALID, E_TOKENIZER_UNSUPPORTED.
- */
-export const loadTokenizer =
+const tokenizerIn =
   (dir: string): TaskEither<FatalError, Tokenizer> =>
   async () => {
     const files: Record<string, string> = {};
@@ -243,3 +243,13 @@ export const loadTokenizer =
     const file = details.file === undefined ? dir : join(dir, details.file);
     return left(fatal(code, message, { ...details, kind, file, cause: loaded.left.cause }));
   };
+
+/**
+ * The tokenizer of a model directory, or of a name on the Hub (`owner/name`, see `locateModel`). Errors: E_TOKENIZER_MISSING when
+ * the directory or the files are not there, E_TOKENIZER_INVALID, E_TOKENIZER_UNSUPPORTED, and those of the Hub (E_HUB_…).
+ */
+export const loadTokenizer = (
+  name: string,
+  { hub }: { readonly hub?: Partial<HubSettings> | undefined } = {},
+): TaskEither<FatalError, Tokenizer> =>
+  TE.flatMap(({ dir }: Located) => tokenizerIn(dir))(locateModel(name, 'tokenizer', hub));

@@ -9,6 +9,9 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { readAdapter } from '../formats/adapterFiles.js';
+import { locateModel } from '../formats/hub/locate.js';
+import type { Located } from '../formats/hub/locate.js';
+import type { HubSettings } from '../formats/hub/settings.js';
 import { readJson } from '../formats/json.js';
 import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
@@ -27,6 +30,8 @@ export interface LoadOptions extends EngineOptions {
   readonly adapterDir?: string | undefined;
   /** Whether that adapter trains. Default true. */
   readonly isTrainable?: boolean | undefined;
+  /** In place of what the environment says about the Hub. */
+  readonly hub?: Partial<HubSettings> | undefined;
 }
 
 export interface LoadedModel {
@@ -34,6 +39,8 @@ export interface LoadedModel {
   readonly warnings: ReadonlyArray<Warning>;
   /** Absent when an engine was running already and none was asked for. */
   readonly engine?: EngineReport;
+  /** Where the model was found: a directory here, or a commit on the Hub. */
+  readonly located: Located;
 }
 
 export interface Loaded extends LoadedModel {
@@ -80,14 +87,15 @@ const unexpectedTensors = (dir: string, names: ReadonlyArray<string>): ReadonlyA
         }),
       ];
 
-/** The model with the PEFT adapter of a directory, which alone trains (or nothing does, unless `isTrainable`). */
+/** The model with the PEFT adapter of a directory (or a repository on the Hub), which alone trains (or nothing does, unless `isTrainable`). */
 export const loadAdapter = (
   model: CausalLM,
   dir: string,
-  { isTrainable = true }: { readonly isTrainable?: boolean } = {},
+  { isTrainable = true, hub }: { readonly isTrainable?: boolean; readonly hub?: LoadOptions['hub'] } = {},
 ): TaskEither<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
   pipe(
-    readAdapter(dir),
+    locateModel(dir, 'adapter', hub),
+    TE.flatMap((located) => readAdapter(located.dir)),
     TE.bindTo('files'),
     TE.bind('lora', ({ files }) => TE.fromEither(LoraConfig.decode(files.config.lora))),
     TE.bind('saved', ({ files }) => uploaded(Array.from(files.tensors, ([name, from]) => ({ name, from })))),
@@ -95,12 +103,9 @@ export const loadAdapter = (
     TE.map(({ adapted, files }) => ({ model: adapted, warnings: files.warnings })),
   );
 
-/**
- * The model of a directory with config.json and model.safetensors (or shards), on the engine that runs or is chosen now. Values
- * are float32, but for matrices of a bfloat16 checkpoint, which lie as they are where the engine can, at half of the memory. All of its weights train. Left: what of the directory is missing or wrong, or the engine asked for does not start.
- */
-export const loadModel = (dir: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>
-  pipe(
+const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError, LoadedModel> => {
+  const { dir } = located;
+  return pipe(
     readJson(join(dir, 'config.json')),
     TE.flatMapEither(modelConfig),
     TE.bindTo('config'),
@@ -119,13 +124,27 @@ export const loadModel = (dir: string, options: LoadOptions = {}): TaskEither<Fa
     TE.bind('adapted', ({ base }) =>
       options.adapterDir === undefined
         ? TE.right({ model: base, warnings: [] })
-        : loadAdapter(base, options.adapterDir, { isTrainable: options.isTrainable ?? true }),
+        : loadAdapter(base, options.adapterDir, { isTrainable: options.isTrainable ?? true, hub: options.hub }),
     ),
     TE.map(({ adapted, match, engine }) => ({
+      located,
       model: adapted.model,
       warnings: [...unexpectedTensors(dir, match.unexpected), ...(engine?.warnings ?? []), ...adapted.warnings],
       ...(engine === undefined ? {} : { engine }),
     })),
+  );
+};
+
+/**
+ * The model of a directory with config.json and model.safetensors (or shards), on the engine that runs or is chosen now. Values
+ * are float32, but for matrices of a bfloat16 checkpoint, which lie as they are where the engine can, at half of the memory. All
+ * of its weights train. A name of the Hub (`owner/name`, `owner/name@revision`) is downloaded first, see `locateModel`.
+ * Left: what of the directory is missing or wrong, or the engine asked for does not start.
+ */
+export const loadModel = (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>
+  pipe(
+    locateModel(name, 'model', options.hub),
+    TE.flatMap((located) => loadFrom(located, options)),
   );
 
 /** The vocabularies fit: every id the tokenizer makes has a row in the embedding. `E_VOCAB_MISMATCH`. */
@@ -145,11 +164,20 @@ export const checkVocabulary = (
 
 /** Model and tokenizer, the tokenizer absent where the directory has none: rows that bring token ids need none. */
 export const loadParts = (
-  dir: string,
+  name: string,
   options: LoadOptions = {},
 ): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
   pipe(
-    loadTokenizer(dir),
+    locateModel(name, 'model', options.hub),
+    TE.flatMap((located) => partsFrom(located, options)),
+  );
+
+const partsFrom = (
+  located: Located,
+  options: LoadOptions,
+): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
+  pipe(
+    loadTokenizer(located.dir),
     TE.map((tokenizer): Partial<Pick<Loaded, 'tokenizer'>> => ({ tokenizer })),
     TE.orElse((error) =>
       error.code === 'E_TOKENIZER_MISSING'
@@ -160,27 +188,28 @@ export const loadParts = (
     // The small files are read first: a wrong directory is told before gigabytes are loaded.
     TE.tap(({ found: { tokenizer } }) =>
       pipe(
-        readJson(join(dir, 'config.json')),
+        readJson(join(located.dir, 'config.json')),
         TE.flatMapEither(modelConfig),
         TE.flatMapEither((config) =>
           tokenizer === undefined ? E.right(undefined) : checkVocabulary({ config }, tokenizer),
         ),
       ),
     ),
-    TE.bind('loaded', () => loadModel(dir, options)),
+    TE.bind('loaded', () => loadFrom(located, options)),
     TE.map(({ found, loaded }) => ({ ...loaded, ...found })),
   );
 
 /**
- * Model and tokenizer of a directory as transformers writes them.
+ * Model and tokenizer of a directory as transformers writes them, or of a name on the Hub.
  *
  *     const { model, tokenizer } = await orThrow(load('./models/Qwen2.5-0.5B'));
  */
-export const load = (dir: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
+export const load = (name: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
   pipe(
+    locateModel(name, 'model', options.hub),
+    TE.bindTo('located'),
     // Told at once, before the model is loaded for nothing.
-    loadTokenizer(dir),
-    TE.bindTo('tokenizer'),
-    TE.bind('parts', () => loadParts(dir, options)),
+    TE.bind('tokenizer', ({ located }) => loadTokenizer(located.dir)),
+    TE.bind('parts', ({ located }) => partsFrom(located, options)),
     TE.map(({ tokenizer, parts }) => ({ ...parts, tokenizer })),
   );

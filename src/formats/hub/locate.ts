@@ -1,0 +1,61 @@
+/** A model by the name its user has for it: a local directory, or a repository on the Hub. */
+import * as E from 'fp-ts/lib/Either.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import { stat } from 'node:fs/promises';
+import { fatal, isFatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { fetchModelFiles } from './modelFiles.js';
+import type { ModelPart } from './modelFiles.js';
+import { isRepoId, repoOf, repoTitle } from './repo.js';
+import { hubSettings } from './settings.js';
+import type { HubSettings } from './settings.js';
+import { openSnapshot } from './snapshot.js';
+
+/** Where a model was found. */
+export interface Located {
+  readonly dir: string;
+  /** For people: which of the two it is, and which commit. */
+  readonly told: string;
+  readonly fromHub: boolean;
+}
+
+export const thrownFatal = (cause: unknown): FatalError =>
+  isFatal(cause) ? cause : fatal('E_HUB', cause instanceof Error ? cause.message : String(cause), { cause });
+
+const isThere = async (path: string): Promise<boolean> =>
+  await stat(path).then(
+    () => true,
+    () => false,
+  );
+
+const notHere = (name: string, error: FatalError): FatalError =>
+  fatal(error.code, `${error.message}; nor is ${name} a directory here`, { ...error.details, kind: error.kind });
+
+/**
+ * The directory of a model, tokenizer or adapter. What exists here under that name is taken; else `owner/name` or
+ * `owner/name@revision` (`hf://owner/name` asks for it in any case) is downloaded from the Hub into the cache that the Python
+ * library uses. A name that can be neither is given back as it is: whoever reads it says what is missing.
+ */
+export const locateModel = (
+  name: string,
+  part: ModelPart = 'model',
+  overrides: Partial<HubSettings> = {},
+): TaskEither<FatalError, Located> =>
+  TE.tryCatch(async () => {
+    const forced = name.startsWith('hf://');
+    const [id = ''] = name.split('@');
+    if (!forced && ((await isThere(name)) || !isRepoId(id))) {
+      return { dir: name, told: `the directory ${name}`, fromHub: false };
+    }
+    const repo = repoOf('model', forced ? name.slice('hf://'.length).replace(/^models\//, '') : name);
+    if (E.isLeft(repo)) throw repo.left;
+    try {
+      const snapshot = await openSnapshot(repo.right, hubSettings(process.env, overrides));
+      const dir = await fetchModelFiles(snapshot, part);
+      const told = `${repoTitle(repo.right)} of the Hub, commit ${snapshot.commit}${snapshot.cached ? ', from the cache' : ''}`;
+      return { dir, told, fromHub: true };
+    } catch (error) {
+      throw isFatal(error) && !forced ? notHere(name, error) : error;
+    }
+  }, thrownFatal);
