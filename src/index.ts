@@ -84,7 +84,7 @@ export {
 export type { CausalLM, LossOutput, TrainOptions } from './model/causalLm.js';
 export type { Architecture } from './model/architecture.js';
 export type { ModelConfig } from './model/config.js';
-export { generate } from './model/generate.js';
+export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
 export { attachLora, attachSavedLora, mergeLora } from './model/adapter.js';
 export { LoraConfig } from './model/lora.js';
@@ -98,7 +98,17 @@ export type { Sequence, Targets } from './model/sequence.js';
 // train
 export { completed, sftTrainer } from './train/trainer.js';
 export type { SftRun } from './train/trainer.js';
-export type { Begun, CheckpointWritten, Dataset, Evaluation, RunEvent, RunSummary, SftSetup } from './train/run.js';
+export type {
+  Begun,
+  CheckpointWritten,
+  Dataset,
+  Evaluation,
+  RunEvent,
+  RunSummary,
+  Samples,
+  SftSetup,
+} from './train/run.js';
+export type { RunInputs } from './train/controls.js';
 export { decodeSftConfig, SftConfig } from './train/config.js';
 export type { SftOptions } from './train/config.js';
 export { load, loadAdapter, loadModel, loadParts } from './train/load.js';
@@ -113,7 +123,11 @@ export type { StepOptions, TrainState } from './train/state.js';
 export { step, trainStep } from './train/step.js';
 export { sequenceOf } from './train/unpad.js';
 export { evaluateRows } from './train/evaluate.js';
-export type { Evaluated, RowEvaluation } from './train/evaluate.js';
+export { makeRowNames } from './train/rowNames.js';
+export type { RowNames } from './train/rowNames.js';
+export { answerRows, questionOf } from './train/samples.js';
+export type { Sample } from './train/samples.js';
+export type { Evaluated, GroupEvaluation, Predictions, PreprocessLogits, RowEvaluation } from './train/evaluate.js';
 export { saveModel } from './train/save.js';
 export { planSteps } from './train/plan.js';
 export type { Plan } from './train/plan.js';

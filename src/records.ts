@@ -87,6 +87,8 @@ export interface Formatted {
   readonly assistantSpans?: ReadonlyArray<Span>;
   /** Loss weights of spans, when any message or row carries one; characters outside weigh 1. */
   readonly weights?: ReadonlyArray<WeightedSpan>;
+  /** Whose words are where (`system`, `user`, …; `prompt` and `completion`), when that was asked for; increasing, apart. */
+  readonly roles?: ReadonlyArray<Span & { readonly role: string }>;
 }
 
 /** Token ids of one or more documents laid end to end. `sum(seqLengths) === inputIds.length`. */
@@ -103,12 +105,18 @@ export interface Tokenized extends Row {
   readonly givenLabels?: Int32Array;
   /** Real-valued loss weight a token; absent = 1 everywhere. */
   readonly lossWeights?: Float32Array;
+  /** Whose words each token is, as a number that the preparing side has names for; 0: nobody's. Evaluation rows have it. */
+  readonly roles?: Uint8Array;
 }
 
 /** Labels are unshifted (label[t] is inputIds[t] or `ignoreIndex`); the loss shifts. */
 export interface Labelled extends Row {
   readonly labels: Int32Array;
   readonly lossWeights?: Float32Array;
+  readonly roles?: Uint8Array;
+  /** Which file each token came from, as a number that the preparing side has names for, and its line there (1-based). */
+  readonly files?: Uint16Array;
+  readonly lines?: Uint32Array;
 }
 
 /** A rectangular batch, every column row-major `[rows, columns]`. `numItems` counts labels that reach the loss after the shift. */

@@ -9,9 +9,10 @@ import { openDataset } from '../formats/dataset.js';
 import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
 import { prepareRows } from '../train/prepareRows.js';
-import { evaluateRows, type Evaluated } from '../train/evaluate.js';
+import { evaluateRows, type Evaluated, type Groups } from '../train/evaluate.js';
 import { loadParts } from '../train/load.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
+import { makeRowNames } from '../train/rowNames.js';
 import type { CommandLine } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
@@ -20,10 +21,18 @@ const Own = closed('evaluate', {
   model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
   adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to put on it.'),
   evalDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
-  perRow: optional(nonEmptyString, 'File to write: one object a row, loss and num_tokens.'),
+  perRow: optional(nonEmptyString, 'File to write: one object a row, loss and num_tokens, and where the row was read.'),
 });
 
-const encode = (evaluated: Evaluated): Readonly<Record<string, number>> => ({
+const encodeGroups = (groups: Groups): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(
+    Object.entries(groups).map(([name, { loss, perplexity, meanTokenAccuracy, numTokens }]) => [
+      name,
+      { loss, perplexity, mean_token_accuracy: meanTokenAccuracy, num_tokens: numTokens },
+    ]),
+  );
+
+const encode = (evaluated: Evaluated): Readonly<Record<string, unknown>> => ({
   loss: evaluated.tokenLoss,
   eval_loss: evaluated.loss,
   perplexity: evaluated.perplexity,
@@ -31,6 +40,8 @@ const encode = (evaluated: Evaluated): Readonly<Record<string, number>> => ({
   entropy: evaluated.entropy,
   num_rows: evaluated.rows,
   num_tokens: evaluated.numItems,
+  roles: encodeGroups(evaluated.roles),
+  sources: encodeGroups(evaluated.sources),
 });
 
 export const evaluateCommand: CommandLine = {
@@ -49,18 +60,24 @@ export const evaluateCommand: CommandLine = {
         const rejects = makeRejects({ maxRate: config.maxRejectRate });
         tellRejects(rejects, err);
         const maxLength = maxLengthOf(config, tokenizer, model.config.maxPositions);
-        return prepareRows(
-          requireRows(openDataset(own.evalDataset), own.evalDataset.join(', ')),
-          { tokenizer, rejects, warn: fewOfEach(tellWarning(err)) },
-          { ...config, maxLength, packing: config.evalPacking ?? config.packing },
+        const names = makeRowNames();
+        return pipe(
+          prepareRows(
+            requireRows(openDataset(own.evalDataset), own.evalDataset.join(', ')),
+            { tokenizer, rejects, warn: fewOfEach(tellWarning(err)), names },
+            { ...config, maxLength, packing: config.evalPacking ?? config.packing },
+          ),
+          TE.map(({ rows }) => ({ rows, names })),
         );
       }),
-      TE.flatMap(({ own, config, loaded: { model }, prepared: { rows } }) => {
+      TE.flatMap(({ own, config, loaded: { model }, prepared: { rows, names } }) => {
         const lines: Array<string> = [];
         return pipe(
           evaluateRows(model, rows, {
             size: config.perDeviceEvalBatchSize,
-            onRow: ({ loss, numTokens }) => lines.push(`${JSON.stringify({ loss, num_tokens: numTokens })}\n`),
+            names,
+            onRow: ({ loss, numTokens, file, line }) =>
+              lines.push(`${JSON.stringify({ loss, num_tokens: numTokens, file, line })}\n`),
           }),
           TE.tap(() =>
             own.perRow === undefined ? TE.right(undefined) : writeTextAtomically(own.perRow, lines.join('')),

@@ -75,7 +75,7 @@ const withAdapter = (
 ): CausalLM => {
   const trainable = trainedBeside(Object.keys(base), config, new Set(targets.map(({ module }) => module)));
   return {
-    config: model.config,
+    ...model,
     weights: { ...base, ...adapter },
     trainable: [...Object.keys(adapter), ...trainable],
     lora: config,
@@ -253,13 +253,14 @@ export const mergeLora = (model: CausalLM): E.Either<FatalError, Merged> => {
   );
   if (broken !== undefined) return E.left(fatal('E_LORA_NOT_FINITE', `"${broken}" holds numbers that are not finite`));
   const weights = moved(model, 1);
+  const { lora: _, ...base } = model;
   return E.right({
-    model: { config: model.config, weights, trainable: [] },
+    model: { ...base, weights, trainable: [] },
     unmerge: () => ({ ...model, weights: moved({ ...model, weights }, -1) }),
     unload: () => {
       for (const [name, value] of Object.entries(weights)) if (isAdapterName(name)) value.dispose();
       const plain = withoutAdapter(weights);
-      return { config: model.config, weights: plain, trainable: Object.keys(plain) };
+      return { ...base, weights: plain, trainable: Object.keys(plain) };
     },
   });
 };

@@ -4,6 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { architectureOf } from './architectures.js';
 import { headOf } from './head.js';
 import type { Head } from './head.js';
+import { gatherRows as gather } from './kernels/gatherRows.js';
 import { linear } from './kernels/linear.js';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
 import type { LinearCrossEntropy } from './kernels/linearCrossEntropy.js';
@@ -166,6 +167,38 @@ export const evaluateLoss = (model: CausalLM, sequence: Sequence, targets: Targe
   hidden.value.dispose();
   head.dispose();
   return outputOf(result);
+};
+
+/** Rows of logits made at a time when they are only looked at. */
+const logitsBlock = 256;
+
+/**
+ * Shows the logits at `rows` to `visit`, [m, V] at a time with the index in `rows` of its first; a block is disposed when `visit`
+ * returns, so they never exist as a whole.
+ */
+export const eachLogits = (
+  model: CausalLM,
+  sequence: Sequence,
+  rows: Int32Array,
+  visit: (logits: Tensor, first: number) => void,
+): void => {
+  if (rows.length === 0) return;
+  const pass = passOf(model, sequence);
+  const head = headOf(model, pass);
+  const hidden = trunk(model, pass, head, rows)(model.weights, sequence, nothing);
+  for (let first = 0; first < rows.length; first += logitsBlock) {
+    const size = Math.min(logitsBlock, rows.length - first);
+    const part = gather(
+      hidden.value,
+      Int32Array.from({ length: size }, (_, i) => first + i),
+    );
+    const values = linear(part, head.w, head.bias, { transposed: false });
+    part.dispose();
+    visit(values, first);
+    values.dispose();
+  }
+  hidden.value.dispose();
+  head.dispose();
 };
 
 /** Logits of a pass at `rows`, [M, V]: what `logits` and generation share. */

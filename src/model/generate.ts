@@ -1,5 +1,6 @@
 /** Greedy and sampled decoding over a cache of keys and values. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { generationEosIds } from '../formats/generationConfig.js';
 import { random } from '../seed.js';
 import { makeKvCache } from './cachedAttention.js';
 import { logitsOf } from './causalLm.js';
@@ -8,7 +9,7 @@ import type { CausalLM } from './model.js';
 export interface GenerateOptions {
   /** Tokens to give at most; default 256, and never more than the model has positions for. */
   readonly maxNewTokens?: number;
-  /** Generation ends with one of these, which is given too. Default: the model's own end-of-sequence ids. */
+  /** Generation ends with one of these, which is given too. Default: `endIds` of the model. */
   readonly stopIds?: ReadonlyArray<number>;
   /** 0 (default): the likeliest id each time. Above: draw from the distribution with logits divided by it. */
   readonly temperature?: number;
@@ -21,6 +22,11 @@ export interface GenerateOptions {
   /** Seed of the draws; default 0. */
   readonly seed?: number;
 }
+
+/** The model's own end-of-sequence ids: those of config.json and of generation_config.json. */
+export const endIds = ({ config, generationConfig }: CausalLM): ReadonlyArray<number> => [
+  ...new Set([...config.eosTokenIds, ...generationEosIds(generationConfig)]),
+];
 
 const likeliest = (logits: Float32Array): number => {
   let best = 0;
@@ -89,7 +95,7 @@ export async function* generate(
 ): AsyncGenerator<number, void, undefined> {
   if (promptIds.length === 0) throw new RangeError('generation needs at least one token to start from');
   const { temperature = 0, topK, topP = 1, repetitionPenalty = 1, seed = 0 } = options;
-  const stop = new Set(options.stopIds ?? model.config.eosTokenIds);
+  const stop = new Set(options.stopIds ?? endIds(model));
   const room = model.config.maxPositions - promptIds.length;
   const cache = makeKvCache();
   const seen = Array.from(promptIds);

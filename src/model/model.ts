@@ -16,6 +16,8 @@ export interface CausalLM {
   readonly trainable: ReadonlyArray<string>;
   /** Options of the adapter in `weights`; absent: adapters there are left out of every pass. */
   readonly lora?: LoraConfig;
+  /** generation_config.json of the model's directory as it stood there: how the model is to be sampled. Saved with the model. */
+  readonly generationConfig?: Readonly<Record<string, unknown>>;
 }
 
 /**

@@ -38,6 +38,8 @@ export interface FormatOptions {
    * with no border between them.
    */
   readonly parity?: 'trl-0.7.10' | undefined;
+  /** Tell whose words are where. Default false: training has no use for it. */
+  readonly tellRoles?: boolean | undefined;
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 
@@ -121,6 +123,27 @@ const weightsOf = (
   return spread(rendered.text.length, row, weighted);
 };
 
+/** Fields of a message that stand in its header, not among its words. */
+const headerFields: ReadonlySet<string> = new Set(['role', 'name']);
+
+/**
+ * Whose words are where in a conversation: of the assistant, all that it is to write, its end-of-turn mark included; of others, what
+ * the data set holds. The rest is the template's.
+ */
+const rolesOf = (
+  { provenance, assistantSpans }: Rendered,
+  messages: ReadonlyArray<Message>,
+): Required<Pick<Formatted, 'roles'>> => {
+  const roles: Array<Span & { role: string }> = assistantSpans.map((span) => ({ ...span, role: 'assistant' }));
+  for (const { message, field, start, end } of provenance) {
+    const role = message === undefined ? undefined : messages[message]?.role;
+    if (role === undefined || role === 'assistant' || field === undefined || headerFields.has(field)) continue;
+    roles.push({ start, end, role });
+  }
+  roles.sort((a, b) => a.start - b.start);
+  return { roles: roles.filter(({ start }, i) => start >= (roles[i - 1]?.end ?? 0)) };
+};
+
 const commonPrefix = (a: string, b: string): number => {
   let i = 0;
   while (i < a.length && i < b.length && a.charCodeAt(i) === b.charCodeAt(i)) i++;
@@ -179,7 +202,7 @@ const asTurns = ({
  * (`E_FORMATTER_NOT_STRING`).
  */
 export const formatRow = (options: FormatOptions = {}): Transform<Example, Formatted | PreTokenized> => {
-  const { tokenizer, formattingFunc, addGenerationPrompt = false, parity, warn } = options;
+  const { tokenizer, formattingFunc, addGenerationPrompt = false, parity, tellRoles = false, warn } = options;
   const template = options.template ?? tokenizer?.chatTemplate;
   const bosToken = options.bosToken ?? tokenizer?.bosToken;
   const eosToken = options.eosToken ?? tokenizer?.eosToken;
@@ -211,6 +234,14 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
       addSpecialTokens: options.addSpecialTokens ?? (parity !== undefined || !hasBos),
       ...(completionStart === undefined ? {} : { completionStart }),
       ...spread(closed.length, weight, textWeights),
+      ...(tellRoles && completionStart !== undefined
+        ? {
+            roles: [
+              { start: 0, end: completionStart, role: 'prompt' },
+              { start: completionStart, end: closed.length, role: 'completion' },
+            ],
+          }
+        : {}),
     };
   };
 
@@ -239,6 +270,7 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
       assistantSpans: whole.right.assistantSpans,
       ...border,
       ...weightsOf(whole.right, messages, weight),
+      ...(tellRoles ? rolesOf(whole.right, messages) : {}),
     });
   };
 

@@ -46,20 +46,32 @@ export const tokensWithin = (offsets: Int32Array, spans: ReadonlyArray<Span>): U
   return mask;
 };
 
-/** Each token's weight: that of the first span it covers a character of, 1 outside all. Spans increase and do not overlap. */
-export const weightsAt = (offsets: Int32Array, spans: ReadonlyArray<WeightedSpan>): Float32Array => {
-  const weights = new Float32Array(offsets.length / 2);
-  let last = 1;
+/** Each token's value: that of the first span it covers a character of, `outside` elsewhere. Spans increase and do not overlap. */
+export const valuesAt = (
+  offsets: Int32Array,
+  spans: ReadonlyArray<Span & { readonly value: number }>,
+  outside: number,
+): Float32Array => {
+  const values = new Float32Array(offsets.length / 2);
+  let last = outside;
   let s = 0;
-  for (let t = 0; t < weights.length; t++) {
+  for (let t = 0; t < values.length; t++) {
     const start = startOf(offsets, t);
     const end = endOf(offsets, t);
     if (end > start) {
       while (s < spans.length && (spans[s]?.end ?? 0) <= start) s++;
       const span = spans[s];
-      last = span !== undefined && span.start < end ? span.weight : 1;
+      last = span !== undefined && span.start < end ? span.value : outside;
     }
-    weights[t] = last;
+    values[t] = last;
   }
-  return weights;
+  return values;
 };
+
+/** Each token's loss weight, 1 outside all spans. */
+export const weightsAt = (offsets: Int32Array, spans: ReadonlyArray<WeightedSpan>): Float32Array =>
+  valuesAt(
+    offsets,
+    spans.map(({ weight, ...span }) => ({ ...span, value: weight })),
+    1,
+  );

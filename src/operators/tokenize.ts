@@ -10,7 +10,7 @@ import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
 import type { PreTokenized } from './format.js';
 import { findText, responseSpans } from './responses.js';
-import { tokensFrom, tokensWithin, weightsAt } from './tokenSpans.js';
+import { tokensFrom, tokensWithin, valuesAt, weightsAt } from './tokenSpans.js';
 
 export interface TokenizeOptions {
   readonly tokenizer: Pick<Tokenizer, 'encode' | 'encodeWithOffsets'> & Partial<Pick<Tokenizer, 'vocabSize'>>;
@@ -24,6 +24,8 @@ export interface TokenizeOptions {
   readonly responseTemplate?: string | undefined;
   /** Text in front of each instruction, for rows of several turns. */
   readonly instructionTemplate?: string | undefined;
+  /** Numbers of the roles that rows tell, from 1; needed for the column `roles`. */
+  readonly roleNumber?: ((role: string) => number) | undefined;
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 
@@ -144,14 +146,15 @@ const byPromptIds = (
  * (`E_LENGTHS_DISAGREE`, `E_TOKEN_ID`, `E_ATTENTION_MASK`, `E_POSITION_IDS`).
  */
 export const tokenizeRow = (options: TokenizeOptions): Transform<Formatted | PreTokenized, Tokenized> => {
-  const { tokenizer, promptBorder = 'offsets', responseTemplate, instructionTemplate, warn } = options;
+  const { tokenizer, promptBorder = 'offsets', responseTemplate, instructionTemplate, roleNumber, warn } = options;
   return (row) => {
     if ('inputIds' in row) return given(row, tokenizer.vocabSize);
-    const { text, addSpecialTokens, completionStart, assistantSpans, weights } = row;
+    const { text, addSpecialTokens, completionStart, assistantSpans, weights, roles } = row;
     const byOffsets =
       (completionStart !== undefined && promptBorder === 'offsets') ||
       assistantSpans !== undefined ||
       weights !== undefined ||
+      (roles !== undefined && roleNumber !== undefined) ||
       responseTemplate !== undefined;
     if (!byOffsets) {
       const ids = tokenizer.encode(text, { addSpecialTokens });
@@ -204,6 +207,17 @@ export const tokenizeRow = (options: TokenizeOptions): Transform<Formatted | Pre
       ...(completionMask === undefined ? {} : { completionMask }),
       ...(assistantSpans === undefined ? {} : { assistantMask: tokensWithin(offsets, assistantSpans) }),
       ...(weights === undefined ? {} : { lossWeights: weightsAt(offsets, weights) }),
+      ...(roles === undefined || roleNumber === undefined
+        ? {}
+        : {
+            roles: Uint8Array.from(
+              valuesAt(
+                offsets,
+                roles.map(({ role, ...span }) => ({ ...span, value: roleNumber(role) })),
+                0,
+              ),
+            ),
+          }),
     });
   };
 };

@@ -42,7 +42,17 @@ interface Loaded {
 }
 
 /** The model and tokenizer of the setup, loaded where it names a directory. */
-const found = ({ model, tokenizer }: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> => {
+const found = ({ model, modelInit, tokenizer }: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> => {
+  if (modelInit !== undefined) {
+    return TE.tryCatch(
+      async () => ({ model: await modelInit(config.seed), tokenizer }),
+      (cause) =>
+        fatal('E_MODEL_INIT', `modelInit failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause }),
+    );
+  }
+  if (model === undefined) {
+    return TE.left(usage('E_NO_MODEL', 'there is no model to train', 'model', 'give model, or modelInit'));
+  }
   if (typeof model === 'string') {
     return pipe(
       loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
@@ -171,6 +181,9 @@ export const begin = (
 ): TaskEither<FatalError, Run> => {
   const warnAll = (warned: Warning): void => emit({ kind: 'warning', warning: warned });
   const warn = fewOfEach(warnAll);
+  if (setup.model !== undefined && setup.modelInit !== undefined) {
+    warn(warning('W_MODEL_AND_INIT', 'modelInit makes the model; model is not used', { field: 'model' }));
+  }
   return pipe(
     TE.fromEither(decodeSftConfig(options)),
     TE.bindTo('config'),
@@ -249,7 +262,7 @@ export const begin = (
         state,
         tokenizer: found.tokenizer,
         rows,
-        evalRows: Object.fromEntries(Object.entries(sets.evaluation).map(([name, set]) => [name, set.rows])),
+        evalRows: sets.evaluation,
         fingerprint: fingerprintOf(config, rows, model),
         controls,
         emit,

@@ -176,6 +176,13 @@ const watching = {
   evalSteps: optional(interval, 'Updates between evaluations, or a share of the run. Default: loggingSteps.'),
   evalDelay: option(nonNegativeNumber, 0, 'Updates (or epochs, with that strategy) before the first evaluation.'),
   evalOnStart: option(boolean, false, 'Evaluate once before the first update.'),
+  evalSamples: option(
+    nonNegativeInteger,
+    0,
+    'Held-out prompts of each evaluation set that are answered greedily with every evaluation.',
+  ),
+  evalSampleTokens: option(positiveInteger, 64, 'Tokens that such an answer may have.'),
+  evalHardest: option(nonNegativeInteger, 10, 'Rows of the highest loss that an evaluation tells.'),
   saveStrategy: option(oneOf('steps', 'epoch', 'no'), 'steps', 'When a checkpoint is written.'),
   saveSteps: option(interval, 500, 'Updates between checkpoints, or a share of the run.'),
   saveTotalLimit: optional(positiveInteger, 'Checkpoints kept; the best one is kept besides the newest.'),

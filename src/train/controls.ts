@@ -11,6 +11,10 @@ export interface RunInputs {
   readonly stop: (options?: { readonly checkpoint?: boolean }) => void;
   /** Writes a checkpoint after the update that is running. */
   readonly checkpointNow: () => void;
+  /** Evaluates after the update that is running, whatever the strategy says. */
+  readonly evaluateNow: () => void;
+  /** Writes a log row after the update that is running. */
+  readonly logNow: () => void;
   /** Goes before the schedule from the next update on; undefined gives the rate back to the schedule. */
   readonly setLearningRate: (learningRate: number | undefined) => void;
 }
@@ -27,6 +31,10 @@ export interface Controls {
   readonly endEarly: () => void;
   /** Whether a checkpoint was asked for since this was last asked. */
   readonly takeCheckpoint: () => boolean;
+  /** Whether an evaluation was asked for since this was last asked. */
+  readonly takeEvaluation: () => boolean;
+  /** Whether a log row was asked for since this was last asked. */
+  readonly takeLog: () => boolean;
   /** The rate set by hand since this was last asked; undefined: none was set. */
   readonly takeLearningRate: () => { readonly learningRate: number | undefined } | undefined;
 }
@@ -34,7 +42,12 @@ export interface Controls {
 export const makeControls = (): Controls => {
   let held: { readonly until: Promise<void>; readonly release: () => void } | undefined;
   let ending: ReturnType<Controls['ending']> = 'finished';
-  let checkpoint = false;
+  const asked = { checkpoint: false, evaluation: false, log: false };
+  const take = (what: keyof typeof asked): boolean => {
+    const was = asked[what];
+    asked[what] = false;
+    return was;
+  };
   let rate: { readonly learningRate: number | undefined } | undefined;
   const resume = (): void => {
     held?.release();
@@ -53,11 +66,17 @@ export const makeControls = (): Controls => {
       resume,
       stop: (options = {}) => {
         ending = options.checkpoint === true ? 'left' : 'stopped';
-        checkpoint ||= options.checkpoint ?? false;
+        asked.checkpoint ||= options.checkpoint ?? false;
         resume();
       },
       checkpointNow: () => {
-        checkpoint = true;
+        asked.checkpoint = true;
+      },
+      evaluateNow: () => {
+        asked.evaluation = true;
+      },
+      logNow: () => {
+        asked.log = true;
       },
       setLearningRate: (learningRate) => {
         rate = { learningRate };
@@ -69,11 +88,9 @@ export const makeControls = (): Controls => {
     endEarly: () => {
       if (ending === 'finished') ending = 'early';
     },
-    takeCheckpoint: () => {
-      const asked = checkpoint;
-      checkpoint = false;
-      return asked;
-    },
+    takeCheckpoint: () => take('checkpoint'),
+    takeEvaluation: () => take('evaluation'),
+    takeLog: () => take('log'),
     takeLearningRate: () => {
       const set = rate;
       rate = undefined;

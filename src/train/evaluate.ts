@@ -1,13 +1,15 @@
 /** Loss, accuracy and entropy of rows under a model that stands still; logits never exist as a whole. */
 import { dispose } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { evaluateLoss } from '../model/causalLm.js';
+import { eachLogits, evaluateLoss } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { batchRows } from '../operators/batch.js';
 import type { Labelled } from '../records.js';
+import type { RowNames } from './rowNames.js';
 import { sequenceOf } from './unpad.js';
 
 /** What a row came to. */
@@ -20,6 +22,40 @@ export interface RowEvaluation {
   readonly numTokens: number;
   /** Trained tokens that the model ranked first. */
   readonly correct: number;
+  /** Where the row was read, when that is known: of a window, where it begins. */
+  readonly file?: string;
+  /** 1-based. */
+  readonly line?: number;
+}
+
+/** One of the hardest rows, token by token. */
+export interface HardRow extends RowEvaluation {
+  /** [tokens of the row] Loss in nats, NaN where nothing is trained. */
+  readonly tokenLosses: Float32Array;
+}
+
+/** What the trained tokens of one role, or from one file, came to. */
+export interface GroupEvaluation {
+  /** Mean in nats. */
+  readonly loss: number;
+  /** exp(loss) */
+  readonly perplexity: number;
+  readonly meanTokenAccuracy: number;
+  /** Trained tokens. */
+  readonly numTokens: number;
+}
+
+export type Groups = Readonly<Record<string, GroupEvaluation>>;
+
+/** What `preprocessLogitsForMetrics` made of the logits, one row a trained token, with what stood there. */
+export interface Predictions {
+  /** [tokens, width], row-major. */
+  readonly values: Float32Array;
+  readonly width: number;
+  /** [tokens] The id that was to be predicted. */
+  readonly labels: Int32Array;
+  /** [tokens] Index of the evaluated row. */
+  readonly rows: Int32Array;
 }
 
 export interface Evaluated {
@@ -38,44 +74,150 @@ export interface Evaluated {
   /** Trained tokens. */
   readonly numItems: number;
   readonly numTokens: number;
+  /** By whose words they are (`user`, `assistant`, …; `prompt`, `completion`; what the template wrote beside them: `template`). */
+  readonly roles: Groups;
+  /** By the file they were read from. */
+  readonly sources: Groups;
+  /** The rows of the highest loss, the worst first. */
+  readonly hardest: ReadonlyArray<HardRow>;
+  /** Present when logits were asked for. */
+  readonly predictions?: Predictions;
 }
+
+/**
+ * Logits [m, V] at trained positions and the ids to predict there → what metrics need of them, m rows (a vector, or a matrix). The
+ * logits are borrowed; what is returned is taken over.
+ */
+export type PreprocessLogits = (logits: Tensor, labels: Int32Array) => Tensor;
 
 export interface EvaluateOptions {
   /** Rows a batch. Default 8. */
   readonly size?: number | undefined;
   /** Called for each row, in order. */
   readonly onRow?: ((row: RowEvaluation) => void) | undefined;
+  /** Names of the roles and files that the rows tell by number. */
+  readonly names?: RowNames | undefined;
+  /** How many of the hardest rows to tell. Default 10. */
+  readonly hardest?: number | undefined;
+  /** Asks for predictions. Costs the trunk's pass a second time; logits are made 256 rows at a time. */
+  readonly preprocessLogits?: PreprocessLogits | undefined;
 }
 
-interface Sums {
-  batchLoss: number;
+/** Weighted sums over trained tokens. */
+interface GroupSums {
   loss: number;
   weight: number;
   correct: number;
-  entropy: number;
   items: number;
-  tokens: number;
 }
 
-/** Sums per row of a batch: [loss·weight, weight, correct, count]. */
-const perRow = (
-  rowOfTarget: Int32Array,
-  weights: Float32Array,
-  loss: Float32Array,
-  correct: Float32Array,
-  rows: number,
-): ReadonlyArray<readonly [number, number, number, number]> => {
-  const sums = Array.from({ length: rows }, (): [number, number, number, number] => [0, 0, 0, 0]);
-  rowOfTarget.forEach((row, i) => {
-    const own = sums[row];
-    if (own === undefined) return;
-    const weight = weights[i] ?? 1;
-    own[0] += (loss[i] ?? 0) * weight;
-    own[1] += weight;
-    own[2] += correct[i] ?? 0;
-    own[3] += 1;
+const noSums = (): GroupSums => ({ loss: 0, weight: 0, correct: 0, items: 0 });
+
+const addTo = (sums: GroupSums, loss: number, weight: number, correct: number): void => {
+  sums.loss += loss * weight;
+  sums.weight += weight;
+  sums.correct += correct;
+  sums.items += 1;
+};
+
+const meanLoss = ({ loss, weight }: GroupSums): number => (weight === 0 ? 0 : loss / weight);
+
+const groupOf = (sums: GroupSums): GroupEvaluation => ({
+  loss: meanLoss(sums),
+  perplexity: Math.exp(meanLoss(sums)),
+  meanTokenAccuracy: sums.items === 0 ? 0 : sums.correct / sums.items,
+  numTokens: sums.items,
+});
+
+interface Sums {
+  readonly all: GroupSums;
+  batchLoss: number;
+  entropy: number;
+  tokens: number;
+  readonly roles: Map<number, GroupSums>;
+  readonly files: Map<number, GroupSums>;
+  hardest: ReadonlyArray<HardRow>;
+  readonly predicted: Array<Predictions>;
+}
+
+const sumsAt = (groups: Map<number, GroupSums>, number: number): GroupSums => {
+  const found = groups.get(number) ?? noSums();
+  groups.set(number, found);
+  return found;
+};
+
+/** The groups under their names; tokens of number 0 under `rest`, or left out where there is no such name. */
+const named = (
+  groups: ReadonlyMap<number, GroupSums>,
+  nameOf: (number: number) => string | undefined,
+  rest?: string,
+): Groups =>
+  Object.fromEntries(
+    Array.from(groups).flatMap(([number, sums]): Array<[string, GroupEvaluation]> => {
+      const name = nameOf(number) ?? rest;
+      return name === undefined ? [] : [[name, groupOf(sums)]];
+    }),
+  );
+
+const placeOf = (row: Labelled, names: RowNames | undefined): Pick<RowEvaluation, 'file' | 'line'> => {
+  const file = names?.files.nameOf(row.files?.[0] ?? 0);
+  const line = row.lines?.[0];
+  return { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) };
+};
+
+/** The `most` rows of the highest loss, the worst first; of equal ones the earlier. */
+const withRow = (
+  hardest: ReadonlyArray<HardRow>,
+  row: RowEvaluation,
+  most: number,
+  tokenLosses: () => Float32Array,
+): ReadonlyArray<HardRow> => {
+  if (row.numTokens === 0) return hardest;
+  const at = hardest.findIndex(({ loss }) => loss < row.loss);
+  const place = at === -1 ? hardest.length : at;
+  return place >= most ? hardest : hardest.toSpliced(place, 0, { ...row, tokenLosses: tokenLosses() }).slice(0, most);
+};
+
+const predict = async (
+  model: CausalLM,
+  { sequence, targets, rowOfTarget }: ReturnType<typeof sequenceOf>,
+  first: number,
+  preprocess: PreprocessLogits,
+): Promise<Predictions> => {
+  const parts: Array<Tensor> = [];
+  eachLogits(model, sequence, targets.rows, (logits, from) => {
+    const [count] = logits.shape;
+    parts.push(preprocess(logits, targets.labels.subarray(from, from + count)));
   });
-  return sums;
+  const count = targets.rows.length;
+  const width = parts.reduce((sum, { size }) => sum + size, 0) / Math.max(1, count);
+  const values = new Float32Array(count * width);
+  let at = 0;
+  for (const part of parts) {
+    values.set(await part.data(), at);
+    at += part.size;
+    part.dispose();
+  }
+  return { values, width, labels: targets.labels, rows: rowOfTarget.map((row) => first + row) };
+};
+
+const joined = (parts: ReadonlyArray<Predictions>): Predictions => {
+  const width = parts[0]?.width ?? 0;
+  const count = parts.reduce((sum, { labels }) => sum + labels.length, 0);
+  const all = {
+    values: new Float32Array(count * width),
+    width,
+    labels: new Int32Array(count),
+    rows: new Int32Array(count),
+  };
+  let at = 0;
+  for (const { values, labels, rows } of parts) {
+    all.values.set(values, at * width);
+    all.labels.set(labels, at);
+    all.rows.set(rows, at);
+    at += labels.length;
+  }
+  return all;
 };
 
 const evaluateBatch = async (
@@ -83,11 +225,13 @@ const evaluateBatch = async (
   rows: ReadonlyArray<Labelled>,
   first: number,
   sums: Sums,
-  onRow: EvaluateOptions['onRow'],
+  { onRow, names, hardest = 10, preprocessLogits }: EvaluateOptions,
 ): Promise<void> => {
-  const { sequence, targets, rowOfTarget, weight } = sequenceOf(batchRows()(rows));
+  const unpadded = sequenceOf(batchRows()(rows));
+  const { sequence, targets, rowOfTarget, tokenOfTarget, weight } = unpadded;
   sums.tokens += sequence.inputIds.length;
-  let rowSums: ReturnType<typeof perRow> = [];
+  const ofRow = rows.map(noSums);
+  let losses: Float32Array = new Float32Array(0);
   if (targets.rows.length > 0) {
     const output = evaluateLoss(model, sequence, targets);
     const [loss, correct, entropy] = await Promise.all([
@@ -96,47 +240,82 @@ const evaluateBatch = async (
       output.entropy.data<'float32'>(),
     ]);
     dispose([output.total, output.loss, output.correct, output.entropy]);
-    rowSums = perRow(rowOfTarget, targets.weights, loss, correct, rows.length);
-    const batchLoss = rowSums.reduce((sum, [own]) => sum + own, 0);
-    sums.loss += batchLoss;
-    sums.weight += weight;
+    losses = loss;
+    rowOfTarget.forEach((r, i) => {
+      const row = rows[r];
+      const token = tokenOfTarget[i] ?? 0;
+      const told = [loss[i] ?? 0, targets.weights[i] ?? 1, correct[i] ?? 0] as const;
+      const own = ofRow[r];
+      if (own !== undefined) addTo(own, ...told);
+      if (row?.roles !== undefined) addTo(sumsAt(sums.roles, row.roles[token] ?? 0), ...told);
+      if (row?.files !== undefined) addTo(sumsAt(sums.files, row.files[token] ?? 0), ...told);
+      addTo(sums.all, ...told);
+      sums.entropy += entropy[i] ?? 0;
+    });
+    const batchLoss = ofRow.reduce((sum, own) => sum + own.loss, 0);
     sums.batchLoss += (batchLoss / weight) * rows.length;
-    sums.correct += correct.reduce((sum, value) => sum + value, 0);
-    sums.entropy += entropy.reduce((sum, value) => sum + value, 0);
-    sums.items += targets.rows.length;
+    if (preprocessLogits !== undefined) sums.predicted.push(await predict(model, unpadded, first, preprocessLogits));
   }
-  rows.forEach((_, i) => {
-    const [loss, own, correct, count] = rowSums[i] ?? [0, 0, 0, 0];
-    onRow?.({ index: first + i, loss: own === 0 ? 0 : loss / own, numTokens: count, correct });
+  rows.forEach((row, i) => {
+    const own = ofRow[i] ?? noSums();
+    const told: RowEvaluation = {
+      index: first + i,
+      loss: meanLoss(own),
+      numTokens: own.items,
+      correct: own.correct,
+      ...placeOf(row, names),
+    };
+    sums.hardest = withRow(sums.hardest, told, hardest, () => {
+      const own = new Float32Array(row.inputIds.length).fill(NaN);
+      rowOfTarget.forEach((r, t) => {
+        if (r === i) own[tokenOfTarget[t] ?? 0] = losses[t] ?? NaN;
+      });
+      return own;
+    });
+    onRow?.(told);
   });
+};
+
+const evaluatedOf = (sums: Sums, rows: number, { names, preprocessLogits }: EvaluateOptions): Evaluated => {
+  const { loss, perplexity, meanTokenAccuracy, numTokens } = groupOf(sums.all);
+  return {
+    loss: rows === 0 ? 0 : sums.batchLoss / rows,
+    tokenLoss: loss,
+    perplexity,
+    meanTokenAccuracy,
+    entropy: numTokens === 0 ? 0 : sums.entropy / numTokens,
+    rows,
+    numItems: numTokens,
+    numTokens: sums.tokens,
+    roles: names === undefined ? {} : named(sums.roles, names.roles.nameOf, 'template'),
+    sources: names === undefined ? {} : named(sums.files, names.files.nameOf),
+    hardest: sums.hardest,
+    ...(preprocessLogits === undefined ? {} : { predictions: joined(sums.predicted) }),
+  };
 };
 
 /** Evaluates rows in batches, one after another. Left (`E_EVALUATE`) when the engine fails. */
 export const evaluateRows =
-  (
-    model: CausalLM,
-    rows: ReadonlyArray<Labelled>,
-    { size = 8, onRow }: EvaluateOptions = {},
-  ): TaskEither<FatalError, Evaluated> =>
+  (model: CausalLM, rows: ReadonlyArray<Labelled>, options: EvaluateOptions = {}): TaskEither<FatalError, Evaluated> =>
   async () => {
-    const sums: Sums = { batchLoss: 0, loss: 0, weight: 0, correct: 0, entropy: 0, items: 0, tokens: 0 };
+    const { size = 8 } = options;
+    const sums: Sums = {
+      all: noSums(),
+      batchLoss: 0,
+      entropy: 0,
+      tokens: 0,
+      roles: new Map(),
+      files: new Map(),
+      hardest: [],
+      predicted: [],
+    };
     try {
       for (let first = 0; first < rows.length; first += size) {
-        await evaluateBatch(model, rows.slice(first, first + size), first, sums, onRow);
+        await evaluateBatch(model, rows.slice(first, first + size), first, sums, options);
       }
     } catch (cause) {
       const message = cause instanceof Error ? cause.message : String(cause);
       return E.left(fatal('E_EVALUATE', `evaluation failed: ${message}`, { cause }));
     }
-    const tokenLoss = sums.weight === 0 ? 0 : sums.loss / sums.weight;
-    return E.right({
-      loss: rows.length === 0 ? 0 : sums.batchLoss / rows.length,
-      tokenLoss,
-      perplexity: Math.exp(tokenLoss),
-      meanTokenAccuracy: sums.items === 0 ? 0 : sums.correct / sums.items,
-      entropy: sums.items === 0 ? 0 : sums.entropy / sums.items,
-      rows: rows.length,
-      numItems: sums.items,
-      numTokens: sums.tokens,
-    });
+    return E.right(evaluatedOf(sums, rows.length, options));
   };

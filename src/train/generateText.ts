@@ -6,7 +6,7 @@ import { concat, defer, map, of, type Observable } from 'rxjs';
 import type { DataError } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { CausalLM } from '../model/causalLm.js';
-import { generate, type GenerateOptions } from '../model/generate.js';
+import { endIds, generate, type GenerateOptions } from '../model/generate.js';
 import { formatRow } from '../operators/format.js';
 import { tokenizeRow } from '../operators/tokenize.js';
 import type { Example } from '../records.js';
@@ -66,6 +66,6 @@ export const generateText = (
   options: GenerateOptions = {},
 ): Observable<string> => {
   const own = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
-  const stopIds = options.stopIds ?? [...model.config.eosTokenIds, ...own];
+  const stopIds = options.stopIds ?? [...endIds(model), ...own];
   return generateIds(model, prompt, { ...options, stopIds }).pipe(decodePieces(tokenizer));
 };

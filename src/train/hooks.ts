@@ -5,14 +5,17 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { warning } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import type { StepResult } from '../records.js';
+import type { Labelled, StepResult } from '../records.js';
 import type { SftConfig } from './config.js';
 import { evaluateRows } from './evaluate.js';
-import type { Evaluated } from './evaluate.js';
+import type { HardRow } from './evaluate.js';
+import { metricsOf } from './evalMetrics.js';
 import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, rowOf } from './metrics.js';
 import { epochAfter, everySteps } from './plan.js';
 import type { Plan } from './plan.js';
-import type { Evaluation, Run } from './run.js';
+import type { EvalRows, Evaluation, HardRowText, Run } from './run.js';
+import { answerRows } from './samples.js';
+import type { Sample } from './samples.js';
 import { saveCheckpoint } from './save.js';
 
 type Hook = (result: StepResult) => TaskEither<FatalError, void>;
@@ -26,7 +29,8 @@ const atEpochEnd = ({ plan, state }: Run): boolean => {
 };
 
 const logDue = (run: Run, step: number): boolean => {
-  const { config, plan } = run;
+  const { config, plan, controls } = run;
+  if (controls.takeLog()) return true;
   if (config.loggingStrategy === 'no') return false;
   if (config.loggingFirstStep && step === 1) return true;
   if (config.loggingStrategy === 'epoch') return atEpochEnd(run);
@@ -59,43 +63,75 @@ export const evalInterval = (
 ): number => (evalStrategy === 'steps' ? everySteps(evalSteps ?? loggingSteps, totalSteps) : 0);
 
 const evaluationDue = (run: Run, result: StepResult): boolean => {
-  const { config, plan } = run;
+  const { config, plan, controls } = run;
+  if (controls.takeEvaluation()) return true;
   if (config.evalStrategy === 'no') return false;
   if (config.evalStrategy === 'epoch') return atEpochEnd(run) && result.epoch >= config.evalDelay;
   return result.step >= config.evalDelay && isDue(result.step, evalInterval(config, plan));
 };
 
-const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+/** Tokens of a hard row that are shown. */
+const shownTokens = 320;
 
-/** The numbers of an evaluation under the names that transformers gives them. */
-const metricsOf = (
+const withText = (hard: HardRow, row: Labelled | undefined, tokenizer: Run['tokenizer']): HardRowText => ({
+  ...hard,
+  tokens:
+    row === undefined || tokenizer === undefined
+      ? []
+      : Array.from(row.inputIds.subarray(0, shownTokens), (id, t) => {
+          const loss = hard.tokenLosses[t] ?? NaN;
+          return { text: tokenizer.decode([id]), ...(Number.isNaN(loss) ? {} : { loss }) };
+        }),
+});
+
+/** Held-out prompts answered; logged and told. */
+const sampleSet = (
+  run: Run,
   name: string,
-  { loss, tokenLoss, perplexity, meanTokenAccuracy, entropy }: Evaluated,
-  own: Readonly<Record<string, number>>,
-): Readonly<Record<string, number>> => {
-  const prefix = name === '' ? 'eval_' : `eval_${name}_`;
-  const numbers = { loss, tokenLoss, perplexity, meanTokenAccuracy, entropy };
-  return Object.fromEntries([
-    ...Object.entries(numbers).map(([key, value]): [string, number] => [`${prefix}${snake(key)}`, value]),
-    ...Object.entries(own).map(([key, value]): [string, number] => [
-      key.startsWith('eval_') ? key : `${prefix}${key}`,
-      value,
-    ]),
-  ]);
+  { rows, names }: EvalRows,
+): TaskEither<FatalError, ReadonlyArray<Sample>> => {
+  const { state, config, plan, tokenizer, logs } = run;
+  const { evalSamples, evalSampleTokens: maxNewTokens } = config;
+  if (evalSamples === 0) return TE.right([]);
+  const place = {
+    ...(name === '' ? {} : { name }),
+    step: state.step,
+    epoch: epochAfter(plan, state.microBatches),
+  };
+  return pipe(
+    answerRows(state.model, rows, evalSamples, { tokenizer, names, maxNewTokens }),
+    TE.tap((samples) =>
+      pipe(
+        samples,
+        A.traverse(TE.ApplicativeSeq)(({ numTokens, ...sample }) =>
+          logs.write('samples', { ...place, ...sample, num_tokens: numTokens }),
+        ),
+      ),
+    ),
+    TE.tapIO((samples) => () => run.emit({ kind: 'samples', samples: { ...place, samples } })),
+  );
 };
 
-const evaluateSet = (run: Run, name: string): TaskEither<FatalError, Evaluation> => {
-  const { state, config, setup, plan } = run;
+const evaluateSet = (run: Run, name: string, set: EvalRows): TaskEither<FatalError, Evaluation> => {
+  const { state, config, setup, plan, tokenizer } = run;
+  const { rows, names } = set;
   return pipe(
-    evaluateRows(state.model, run.evalRows[name] ?? [], { size: config.perDeviceEvalBatchSize }),
+    evaluateRows(state.model, rows, {
+      size: config.perDeviceEvalBatchSize,
+      names,
+      hardest: config.evalHardest,
+      preprocessLogits: setup.preprocessLogitsForMetrics,
+    }),
     TE.bindTo('evaluated'),
     TE.bind('own', ({ evaluated }) => setup.computeMetrics?.(evaluated, state.model) ?? TE.right({})),
-    TE.map(({ evaluated, own }) => ({
+    TE.bind('samples', () => sampleSet(run, name, set)),
+    TE.map(({ evaluated: { predictions: _, ...evaluated }, own, samples }) => ({
       ...evaluated,
       ...(name === '' ? {} : { name }),
       step: state.step,
       epoch: epochAfter(plan, state.microBatches),
-      metrics: metricsOf(name, evaluated, own),
+      metrics: metricsOf(name, evaluated, samples, own),
+      hardest: evaluated.hardest.map((hard) => withText(hard, rows[hard.index], tokenizer)),
     })),
     TE.tap(({ step, epoch, metrics }) => {
       const row = { step, epoch, ...metrics };
@@ -109,8 +145,8 @@ const evaluateSet = (run: Run, name: string): TaskEither<FatalError, Evaluation>
 /** Every evaluation set, one after another; then whether this was the best yet, and whether patience is at its end. */
 export const evaluateNow = (run: Run): TaskEither<FatalError, ReadonlyArray<Evaluation>> =>
   pipe(
-    Object.keys(run.evalRows),
-    A.traverse(TE.ApplicativeSeq)((name) => evaluateSet(run, name)),
+    Object.entries(run.evalRows),
+    A.traverse(TE.ApplicativeSeq)(([name, set]) => evaluateSet(run, name, set)),
     TE.tapIO((evaluations) => () => judge(run, evaluations)),
   );
 

@@ -9,6 +9,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { readAdapter } from '../formats/adapterFiles.js';
+import { readGenerationConfig } from '../formats/generationConfig.js';
 import { locateModel } from '../formats/hub/locate.js';
 import type { Located } from '../formats/hub/locate.js';
 import type { HubSettings } from '../formats/hub/settings.js';
@@ -109,6 +110,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     readJson(join(dir, 'config.json')),
     TE.flatMapEither(modelConfig),
     TE.bindTo('config'),
+    TE.bind('generation', () => readGenerationConfig(dir)),
     TE.bind('stored', () => readCheckpointTensors(dir)),
     TE.bind('match', ({ config, stored }) => TE.fromEither(matchTensors(config, [...stored.tensors.values()]))),
     TE.bind('engine', () => onEngine(options)),
@@ -120,7 +122,13 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
         }),
       ),
     ),
-    TE.bind('base', ({ config, weights }) => TE.fromEither(makeCausalLm(config, weights))),
+    TE.bind('base', ({ config, weights, generation }) =>
+      TE.fromEither(
+        E.map((model: CausalLM) => (generation === undefined ? model : { ...model, generationConfig: generation }))(
+          makeCausalLm(config, weights),
+        ),
+      ),
+    ),
     TE.bind('adapted', ({ base }) =>
       options.adapterDir === undefined
         ? TE.right({ model: base, warnings: [] })

@@ -54,7 +54,7 @@ export const truncateLog =
     }
   };
 
-const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl' } as const;
+const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl', samples: 'samples.jsonl' } as const;
 
 export interface RunLogs {
   /** Adds a line; does nothing where there is no output directory. */

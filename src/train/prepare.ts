@@ -17,11 +17,14 @@ import { templateIds } from '../operators/responses.js';
 import { tokenize } from '../operators/tokenize.js';
 import { truncate } from '../operators/truncate.js';
 import type { Formatted, Labelled, Row, Tokenized, Transform } from '../records.js';
+import { isSourced } from '../formats/sourced.js';
 import { ignoreIndex } from '../records.js';
 import { compose, mapping } from '../streams/operator.js';
+import type { Rejecting } from '../streams/operator.js';
 import type { Rejects } from '../streams/rejects.js';
 import { isParity } from './config.js';
 import type { SftConfig } from './config.js';
+import type { Names, RowNames } from './rowNames.js';
 
 export interface PrepareSetup {
   /** Not needed for rows that bring token ids. */
@@ -33,6 +36,8 @@ export interface PrepareSetup {
   readonly warn?: ((warning: Warning) => void) | undefined;
   /** Counts what passes. */
   readonly tally?: Tally | undefined;
+  /** Given: rows say by number whose words their tokens are and which file and line they come from. */
+  readonly names?: RowNames | undefined;
 }
 
 export type PrepareConfig = Pick<
@@ -172,19 +177,47 @@ const counted = <A>(count: ((row: A) => void) | undefined): OperatorFunction<A, 
   count === undefined ? identity : tap(count);
 
 /**
+ * Two stages that belong together: the first remembers where the row that comes from a reader stood, the second, behind stages that
+ * give one row a row or none, writes it down. All between is synchronous.
+ */
+const placing = (files: Names, rejecting: Rejecting) => {
+  let file = 0;
+  let line = 0;
+  let count = 0;
+  const read = (row: unknown): void => {
+    count += 1;
+    file = isSourced(row) ? files.numberOf(row.file) : 0;
+    line = isSourced(row) ? row.line : count;
+  };
+  const write = mapping(
+    'place',
+    (row: Labelled) =>
+      right({
+        ...row,
+        files: new Uint16Array(row.inputIds.length).fill(file),
+        lines: new Uint32Array(row.inputIds.length).fill(line),
+      }),
+    rejecting,
+  );
+  return { read, write };
+};
+
+/**
  * Rows as they came → labelled rows of at most `maxLength` tokens: decoded, formatted, tokenised, masked, packed or cut, and those
  * without a label refused.
  */
 export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
-  const { tokenizer, rejects, formattingFunc, tally } = setup;
+  const { tokenizer, rejects, formattingFunc, tally, names } = setup;
   const { maxLength, parity, datasetTextField, responseTemplate, instructionTemplate } = config;
   const rejecting = rejects === undefined ? {} : { rejects };
   const warn = (warned: Warning): void => {
     tally?.warned(warned);
     setup.warn?.(warned);
   };
+  const places = names === undefined ? undefined : placing(names.files, rejecting);
   const toText = compose(
     counted<unknown>(tally?.read),
+    counted<unknown>(places?.read),
     decode(
       // In 0.7.10 the text field goes before the formatter when not packing, and after it when packing.
       datasetTextField === undefined || (formattingFunc !== undefined && config.packing)
@@ -197,6 +230,7 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
       formattingFunc: datasetTextField !== undefined && !config.packing ? undefined : formattingFunc,
       addSpecialTokens: config.addSpecialTokens,
       parity,
+      tellRoles: names !== undefined,
       warn,
       ...rejecting,
     }),
@@ -229,6 +263,7 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
     tokenize({
       tokenizer: tokenizer ?? noTokenizer,
       ...(byText ? { responseTemplate, instructionTemplate } : {}),
+      roleNumber: names?.roles.numberOf,
       warn,
       ...rejecting,
     }),
@@ -245,9 +280,10 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
       ...rejecting,
     }),
   );
+  const placed = places === undefined ? toTokens : compose(toTokens, places.write);
   return config.packing
-    ? compose(toTokens, pack({ maxLength, packingStrategy: config.packingStrategy, ...rejecting }), finish)
-    : compose(toTokens, truncate({ maxLength, ...rejecting }), finish);
+    ? compose(placed, pack({ maxLength, packingStrategy: config.packingStrategy, ...rejecting }), finish)
+    : compose(placed, truncate({ maxLength, ...rejecting }), finish);
 };
 
 /** The first few warnings of each kind go through; the tally has counted them all. */

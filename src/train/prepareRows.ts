@@ -13,6 +13,8 @@ import { isParity } from './config.js';
 import type { SftConfig } from './config.js';
 import { makeTally, prepare } from './prepare.js';
 import type { PrepareSummary } from './prepare.js';
+import { makeRowNames } from './rowNames.js';
+import type { RowNames } from './rowNames.js';
 import type { Dataset, SftSetup } from './run.js';
 
 export interface Prepared {
@@ -34,6 +36,8 @@ const refused = (cause: unknown): FatalError =>
 export interface PrepareRowsSetup extends Pick<SftSetup, 'formattingFunc' | 'rejects'> {
   readonly tokenizer?: Tokenizer | undefined;
   readonly warn?: ((warning: Warning) => void) | undefined;
+  /** Rows say whose words their tokens are and where they come from; these are the names. */
+  readonly names?: RowNames | undefined;
 }
 
 /** A whole dataset made ready and held in memory. `E_NO_ROWS`: nothing is left to train on, with the reasons. */
@@ -80,21 +84,27 @@ const isDataset = (value: SftSetup['evalDataset']): value is Dataset =>
 export const evalSets = ({ evalDataset }: SftSetup): Readonly<Record<string, Dataset>> =>
   evalDataset === undefined ? {} : isDataset(evalDataset) ? { '': evalDataset } : evalDataset;
 
+/** An evaluation set, whose rows tell roles and places under these names. */
+export interface PreparedSet extends Prepared {
+  readonly names: RowNames;
+}
+
 export const preparedSets = (
   sets: Readonly<Record<string, Dataset>>,
   setup: PrepareRowsSetup,
   config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Readonly<Record<string, Prepared>>> =>
-  Object.entries(sets).reduce<TaskEither<FatalError, Readonly<Record<string, Prepared>>>>(
+): TaskEither<FatalError, Readonly<Record<string, PreparedSet>>> =>
+  Object.entries(sets).reduce<TaskEither<FatalError, Readonly<Record<string, PreparedSet>>>>(
     (all, [name, dataset]) =>
       pipe(
         all,
-        TE.flatMap((before) =>
-          pipe(
-            prepareRows(dataset, setup, config),
-            TE.map((prepared) => ({ ...before, [name]: prepared })),
-          ),
-        ),
+        TE.flatMap((before) => {
+          const names = makeRowNames();
+          return pipe(
+            prepareRows(dataset, { ...setup, names }, config),
+            TE.map((prepared) => ({ ...before, [name]: { ...prepared, names } })),
+          );
+        }),
       ),
     TE.right({}),
   );

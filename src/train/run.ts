@@ -8,13 +8,15 @@ import type { FormatOptions } from '../operators/format.js';
 import type { Labelled, StepResult } from '../records.js';
 import type { Rejects } from '../streams/rejects.js';
 import type { SftConfig } from './config.js';
-import type { Controls } from './controls.js';
-import type { Evaluated } from './evaluate.js';
+import type { Controls, RunInputs } from './controls.js';
+import type { Evaluated, HardRow, PreprocessLogits } from './evaluate.js';
 import type { RunLogs } from './log.js';
 import type { LogRow } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { Plan } from './plan.js';
 import type { PrepareSummary } from './prepare.js';
+import type { RowNames } from './rowNames.js';
+import type { Sample } from './samples.js';
 import type { Schedule } from './schedule.js';
 import type { TrainState } from './state.js';
 
@@ -23,8 +25,10 @@ export type Dataset = Iterable<unknown> | AsyncIterable<unknown>;
 
 /** What the options cannot say because it is no JSON. */
 export interface SftSetup {
-  /** Trained in place. A string: the directory of a model, loaded with its tokenizer. */
-  readonly model: CausalLM | string;
+  /** Trained in place. A string: the directory of a model, loaded with its tokenizer. Needed unless `modelInit` is given. */
+  readonly model?: CausalLM | string | undefined;
+  /** Makes the model, from the run's seed, when the run begins; goes before `model`. */
+  readonly modelInit?: ((seed: number) => CausalLM | Promise<CausalLM>) | undefined;
   /** What a saved adapter calls its base model. Default: the directory, where `model` is one. */
   readonly modelName?: string | undefined;
   /** Not needed for rows that bring token ids. */
@@ -40,19 +44,42 @@ export interface SftSetup {
   readonly optimizer?: ((plan: Plan, schedule: Schedule) => Optimizer) | undefined;
   /** Where refused rows go. Default: counted and left out, up to maxRejectRate. */
   readonly rejects?: Rejects | undefined;
-  /** Metrics of your own beside the loss, called with every evaluation. Their names get the prefix `eval_`. */
+  /**
+   * Metrics of your own beside the loss, called with every evaluation; `evaluation.predictions` holds what
+   * `preprocessLogitsForMetrics` made. Their names get the prefix `eval_`.
+   */
   readonly computeMetrics?:
     | ((evaluation: Evaluated, model: CausalLM) => TaskEither<FatalError, Readonly<Record<string, number>>>)
     | undefined;
+  /** What metrics need of the logits at trained positions, so that no more than that is kept. Without it there are no predictions. */
+  readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
+  /** Called with everything the run tells, in order, and the inputs that act on it between two updates. */
+  readonly callbacks?: ReadonlyArray<(event: RunEvent, inputs: RunInputs) => void> | undefined;
 }
 
-export interface Evaluation extends Evaluated {
+/** One of the hardest rows as a reader sees it. */
+export interface HardRowText extends HardRow {
+  /** The row's first tokens; `loss` is absent where nothing is trained. Empty without a tokenizer. */
+  readonly tokens: ReadonlyArray<{ readonly text: string; readonly loss?: number }>;
+}
+
+export interface Evaluation extends Omit<Evaluated, 'predictions' | 'hardest'> {
   /** Of the evaluation set, where there are several. */
   readonly name?: string;
   readonly step: number;
   readonly epoch: number;
   /** All numbers under the names that metricForBestModel knows: eval_loss, eval_perplexity, …, with the set's name in them. */
   readonly metrics: Readonly<Record<string, number>>;
+  readonly hardest: ReadonlyArray<HardRowText>;
+}
+
+/** What the model said to held-out prompts at one moment of the run. */
+export interface Samples {
+  /** Of the evaluation set, where there are several. */
+  readonly name?: string;
+  readonly step: number;
+  readonly epoch: number;
+  readonly samples: ReadonlyArray<Sample>;
 }
 
 export interface CheckpointWritten {
@@ -101,9 +128,15 @@ export type RunEvent =
   | { readonly kind: 'step'; readonly step: StepResult }
   | { readonly kind: 'log'; readonly log: LogRow }
   | { readonly kind: 'evaluation'; readonly evaluation: Evaluation }
+  | { readonly kind: 'samples'; readonly samples: Samples }
   | { readonly kind: 'checkpoint'; readonly checkpoint: CheckpointWritten }
   | { readonly kind: 'warning'; readonly warning: Warning }
   | { readonly kind: 'finished'; readonly summary: RunSummary };
+
+export interface EvalRows {
+  readonly rows: ReadonlyArray<Labelled>;
+  readonly names: RowNames;
+}
 
 /** A run between its beginning and its end: what the lane works with. */
 export interface Run {
@@ -114,7 +147,7 @@ export interface Run {
   readonly tokenizer: Tokenizer | undefined;
   /** Absent when streaming. */
   readonly rows: ReadonlyArray<Labelled> | undefined;
-  readonly evalRows: Readonly<Record<string, ReadonlyArray<Labelled>>>;
+  readonly evalRows: Readonly<Record<string, EvalRows>>;
   /** Tells runs that make the same updates from those that do not. */
   readonly fingerprint: string;
   readonly controls: Controls;

@@ -10,6 +10,7 @@ import type { AdapterConfig } from '../formats/adapterFiles.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
 import { rotateCheckpoints, writeCheckpoint } from '../formats/checkpoint.js';
 import { writeInto } from '../formats/directory.js';
+import { generationConfigFile } from '../formats/generationConfig.js';
 import { writeJson } from '../formats/json.js';
 import { writeSafetensors } from '../formats/safetensors.js';
 import type { TensorToWrite } from '../formats/safetensors.js';
@@ -88,6 +89,11 @@ const writeModel = (
     adapter === undefined
       ? pipe(
           writeJson(join(dir, 'config.json'), { ...model.config.raw, torch_dtype: 'float32' }),
+          TE.flatMap(() =>
+            model.generationConfig === undefined
+              ? TE.right(undefined)
+              : writeJson(join(dir, generationConfigFile), model.generationConfig),
+          ),
           TE.flatMap(() => writeCheckpointTensors(dir, toWrite(withoutAdapter(model.weights)))),
           TE.map((): void => undefined),
         )
@@ -99,8 +105,8 @@ const writeModel = (
 };
 
 /**
- * Writes what transformers (or, for an adapter, PEFT) opens: config.json and model.safetensors, or the adapter's two files, and the
- * tokenizer's. Other files of the directory stay; each of these appears whole, and none if one cannot be written.
+ * Writes what transformers (or, for an adapter, PEFT) opens: config.json, generation_config.json where the model came with one, and
+ * model.safetensors, or the adapter's two files, and the tokenizer's. Other files of the directory stay; each of these appears whole, and none if one cannot be written.
  */
 export const saveModel = (
   dir: string,

@@ -34,7 +34,7 @@ import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './ho
 import type { LogRow } from './metrics.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
 import { prepare } from './prepare.js';
-import type { Begun, CheckpointWritten, Evaluation, Run, RunEvent, RunSummary, SftSetup } from './run.js';
+import type { Begun, CheckpointWritten, Evaluation, Run, RunEvent, RunSummary, Samples, SftSetup } from './run.js';
 import { disposeState } from './state.js';
 import { trainStep } from './step.js';
 
@@ -46,6 +46,8 @@ export interface SftRun extends Observable<StepResult>, RunInputs {
   readonly begun: Observable<Begun>;
   readonly logs: Observable<LogRow>;
   readonly evaluations: Observable<Evaluation>;
+  /** What the model says to held-out prompts, with every evaluation when `evalSamples` asks for some. */
+  readonly samples: Observable<Samples>;
   readonly checkpoints: Observable<CheckpointWritten>;
   readonly warnings: Observable<Warning>;
   /** Once, at the end of a run that did not fail. */
@@ -129,7 +131,10 @@ const evaluateFirst = (run: Run): TaskEither<FatalError, unknown> =>
 export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun => {
   const controls = makeControls();
   const events = new Subject<RunEvent>();
-  const emit = (event: RunEvent): void => events.next(event);
+  const emit = (event: RunEvent): void => {
+    for (const callback of setup.callbacks ?? []) callback(event, controls.inputs);
+    events.next(event);
+  };
   let begunOnce = false;
   const steps = defer((): Observable<StepResult> => {
     if (begunOnce)
@@ -166,6 +171,7 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
     begun: only('begun', ({ begun }) => begun),
     logs: only('log', ({ log }) => log),
     evaluations: only('evaluation', ({ evaluation }) => evaluation),
+    samples: only('samples', ({ samples }) => samples),
     checkpoints: only('checkpoint', ({ checkpoint }) => checkpoint),
     warnings: only('warning', ({ warning }) => warning),
     finished: only('finished', ({ summary }) => summary),

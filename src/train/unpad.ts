@@ -12,6 +12,8 @@ export interface Unpadded {
   readonly targets: Targets;
   /** [M] The batch's row each target came from, for messages about it. */
   readonly rowOfTarget: Int32Array;
+  /** [M] Which token of its row, padding not counted, each target is. */
+  readonly tokenOfTarget: Int32Array;
   /** Sum of the targets' weights: what a mean over them divides by. */
   readonly weight: number;
 }
@@ -30,13 +32,16 @@ export const sequenceOf = (batch: Batch): Unpadded => {
   const targetLabels: Array<number> = [];
   const targetWeights: Array<number> = [];
   const rowOfTarget: Array<number> = [];
+  const tokenOfTarget: Array<number> = [];
   let weight = 0;
   let n = 0;
   for (let row = 0; row < rows; row++) {
     let first = true;
+    let token = 0;
     for (let column = 0; column < columns; column++) {
       const at = row * columns + column;
       if (batch.attentionMask[at] !== 1) continue;
+      token++;
       const position = batch.positionIds[at] ?? 0;
       const begins = first || position === 0;
       if (begins) starts.push(n);
@@ -52,6 +57,7 @@ export const sequenceOf = (batch: Batch): Unpadded => {
           targetLabels.push(label);
           targetWeights.push(own);
           rowOfTarget.push(row);
+          tokenOfTarget.push(token - 1);
           weight += own;
         }
       }
@@ -67,6 +73,7 @@ export const sequenceOf = (batch: Batch): Unpadded => {
       weights: Float32Array.from(targetWeights),
     },
     rowOfTarget: Int32Array.from(rowOfTarget),
+    tokenOfTarget: Int32Array.from(tokenOfTarget),
     weight,
   };
 };

@@ -173,6 +173,24 @@ describe('what is written', () => {
     expect(numbersOf(loaded)).toEqual(numbersOf(model));
   });
 
+  test('generation_config.json goes with the model as it came, and not with an adapter', async () => {
+    const generationConfig = { eos_token_id: [2, 5], temperature: 0.7 };
+    for (const [options, expected] of [
+      [{}, generationConfig],
+      [{ r: 2 }, undefined],
+    ] as const) {
+      const outputDir = temporary();
+      const model = { ...(await tinyModel()), generationConfig };
+      await lastValueFrom(
+        sftTrainer({ model, trainDataset: rows }, { maxSteps: 1, saveSteps: 1, outputDir, ...options }),
+      );
+      for (const dir of [outputDir, join(outputDir, 'checkpoint-1')]) {
+        const file = join(dir, 'generation_config.json');
+        expect(existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined).toEqual(expected);
+      }
+    }
+  });
+
   test('an adapter is saved alone', async () => {
     const outputDir = temporary();
     const { run } = await started({ outputDir, r: 2, saveStrategy: 'no' }, { modelName: 'tiny' });
@@ -245,6 +263,57 @@ describe('inputs', () => {
     });
     const steps = await lastValueFrom(run.pipe(toArray()));
     expect(steps.map(({ learningRate }) => learningRate)).toEqual([0.01, 0.01, 0.5, 0.5, 0.01, 0.01]);
+  });
+});
+
+describe('inputs that act within the update they are given in', () => {
+  test('evaluateNow and logNow, from a callback', async () => {
+    const model = await tinyModel();
+    const seen: Array<string> = [];
+    const run = sftTrainer(
+      {
+        model,
+        trainDataset: rows,
+        evalDataset: rows,
+        callbacks: [
+          (event, { evaluateNow, logNow }) => {
+            if (event.kind === 'step') seen.push(String(event.step.step));
+            if (event.kind === 'log' || event.kind === 'evaluation') seen.push(event.kind);
+            if (event.kind === 'step' && event.step.step === 2) evaluateNow();
+            if (event.kind === 'step' && event.step.step === 3) logNow();
+          },
+        ],
+      },
+      { perDeviceTrainBatchSize: 2, maxSteps: 4, loggingStrategy: 'no', maxLength: 16 },
+    );
+    await lastValueFrom(run);
+    expect(seen).toEqual(['1', '2', 'evaluation', '3', 'log', '4']);
+    disposeModel(model);
+  });
+});
+
+describe('modelInit', () => {
+  test('makes the model from the seed, and goes before model with a warning', async () => {
+    const made: Array<number> = [];
+    const modelInit = (seed: number): Promise<CausalLM> => {
+      made.push(seed);
+      return tinyModel();
+    };
+    const { run, events } = await started({ seed: 7 }, { modelInit });
+    await lastValueFrom(run);
+    expect(made).toEqual([7]);
+    expect(kinds(events)[0]).toBe('W_MODEL_AND_INIT');
+  });
+
+  test('a model must come from somewhere', async () => {
+    expect(await failure(sftTrainer({ trainDataset: rows }))).toMatchObject({ code: 'E_NO_MODEL' });
+  });
+
+  test('its failure is told', async () => {
+    const modelInit = (): Promise<CausalLM> => Promise.reject(new Error('no weights today'));
+    const { code, text } = await failure(sftTrainer({ trainDataset: rows, modelInit }));
+    expect(code).toBe('E_MODEL_INIT');
+    expect(text).toContain('no weights today');
   });
 });
 

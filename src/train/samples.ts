@@ -1,0 +1,131 @@
+/** Held-out prompts answered greedily, to see what the numbers mean: what the model says, and whether it knows when to stop. */
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import { endIds, generate } from '../model/generate.js';
+import type { CausalLM } from '../model/causalLm.js';
+import { ignoreIndex } from '../records.js';
+import type { Labelled } from '../records.js';
+import type { RowNames } from './rowNames.js';
+
+/** What a model said to a prompt it was not trained on. */
+export interface Sample {
+  /** Index of the evaluation row that the prompt is of. */
+  readonly row: number;
+  readonly prompt: string;
+  /** What the row says there. */
+  readonly expected: string;
+  readonly text: string;
+  /** Whether it ended with a stop token by itself, rather than at the limit. */
+  readonly stopped: boolean;
+  /** Whether it is what was expected, white space at the ends aside. */
+  readonly exact: boolean;
+  /** Tokens given, the stop token included. */
+  readonly numTokens: number;
+}
+
+export interface Question {
+  readonly prompt: Int32Array;
+  readonly expected: Int32Array;
+}
+
+const isAnswer = (role: string | undefined): boolean => role === 'assistant' || role === 'completion';
+
+/** Where the last answer of a document begins and ends; of a text that is no conversation, its second half. */
+const lastAnswer = (row: Labelled, length: number, names: RowNames | undefined): readonly [number, number] => {
+  const trained = (t: number): boolean => (row.labels[t] ?? ignoreIndex) !== ignoreIndex;
+  const answers = (t: number): boolean => isAnswer(names?.roles.nameOf(row.roles?.[t] ?? 0));
+  const stretch = (inside: (t: number) => boolean): readonly [number, number] => {
+    let end = length;
+    while (end > 0 && !inside(end - 1)) end--;
+    let start = end;
+    while (start > 0 && inside(start - 1)) start--;
+    return [start, end];
+  };
+  const [start, end] = stretch(trained);
+  // With every token trained, the labels do not tell where an answer begins; the roles may.
+  if (start > 1) return [start, end];
+  const [from, to] = stretch((t) => trained(t) && answers(t));
+  return from > 1 ? [from, to] : [Math.ceil(length / 2), length];
+};
+
+/** The last answer of a row's first document, and what comes before it. Undefined for a document too short to ask about. */
+export const questionOf = (row: Labelled, names?: RowNames): Question | undefined => {
+  const [length = row.inputIds.length] = row.seqLengths;
+  if (length < 2) return undefined;
+  const [start, end] = lastAnswer(row, length, names);
+  return { prompt: row.inputIds.slice(0, start), expected: row.inputIds.slice(start, end) };
+};
+
+/** Text of ids as a reader wants it; ids themselves where there is no tokenizer. */
+const textOf = (
+  tokenizer: Pick<Tokenizer, 'decode'> | undefined,
+  ids: Int32Array,
+  skipSpecialTokens: boolean,
+): string => tokenizer?.decode(ids, { skipSpecialTokens }) ?? ids.join(' ');
+
+/** What ends an answer: the model's and the tokenizer's end-of-sequence, and the special token that ends the expected one. */
+const stopsOf = (model: CausalLM, tokenizer: Tokenizer | undefined, expected: Int32Array): ReadonlyArray<number> => {
+  const last = expected.at(-1);
+  const special = last !== undefined && tokenizer?.decode([last], { skipSpecialTokens: true }) === '';
+  return [
+    ...endIds(model),
+    ...(tokenizer?.eosTokenId === undefined ? [] : [tokenizer.eosTokenId]),
+    ...(special ? [last] : []),
+  ];
+};
+
+export interface SampleOptions {
+  readonly tokenizer?: Tokenizer | undefined;
+  /** Tokens an answer may have. */
+  readonly maxNewTokens: number;
+}
+
+/** The model's greedy answer to a question. */
+const answer = async (
+  model: CausalLM,
+  row: number,
+  { prompt, expected }: Question,
+  { tokenizer, maxNewTokens }: SampleOptions,
+): Promise<Sample> => {
+  const stopIds = stopsOf(model, tokenizer, expected);
+  const ids: Array<number> = [];
+  for await (const id of generate(model, prompt, { stopIds, maxNewTokens })) ids.push(id);
+  const text = textOf(tokenizer, Int32Array.from(ids), true);
+  const wanted = textOf(tokenizer, expected, true);
+  const last = ids.at(-1);
+  return {
+    row,
+    prompt: textOf(tokenizer, prompt, false),
+    expected: wanted,
+    text,
+    stopped: last !== undefined && stopIds.includes(last),
+    exact: text.trim() === wanted.trim(),
+    numTokens: ids.length,
+  };
+};
+
+/** Answers to the first `count` questions that the rows hold, one after another. `E_GENERATE` when the engine fails. */
+export const answerRows = (
+  model: CausalLM,
+  rows: ReadonlyArray<Labelled>,
+  count: number,
+  options: SampleOptions & { readonly names?: RowNames | undefined },
+): TaskEither<FatalError, ReadonlyArray<Sample>> =>
+  TE.tryCatch(
+    async () => {
+      const samples: Array<Sample> = [];
+      for (const [index, row] of rows.entries()) {
+        if (samples.length >= count) break;
+        const question = questionOf(row, options.names);
+        if (question !== undefined) samples.push(await answer(model, index, question, options));
+      }
+      return samples;
+    },
+    (cause) =>
+      fatal('E_GENERATE', `the model could not answer: ${cause instanceof Error ? cause.message : String(cause)}`, {
+        cause,
+      }),
+  );
