@@ -13,8 +13,8 @@ import {
   mergeLora,
 } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import { isAdapterName, LoraConfig } from '../../src/model/lora.js';
+import { startUnderTest } from '../../test/engine.js';
 import { architectureNames, configs, documents, laidOut, modelOf, modelSeeds, noise } from '../arbitraries/models.js';
 
 const right = <A>(result: E.Either<Error, A>): A => {
@@ -75,7 +75,7 @@ const law = <A>(
 const some = documents().map((rows) => laidOut(rows, 0.5));
 
 beforeAll(async () => {
-  await prepareWasm()();
+  await startUnderTest('wasm');
 });
 
 describe('an adapter', () => {

@@ -5,9 +5,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { evaluateLoss, lossAndGradients, logits, training } from '../../src/model/causalLm.js';
 import type { CausalLM, TrainOptions } from '../../src/model/causalLm.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import type { Weights } from '../../src/model/layer.js';
 import type { Sequence, Targets } from '../../src/model/sequence.js';
+import { startUnderTest } from '../../test/engine.js';
 import { architectureNames, configs, documents, laidOut, modelOf, modelSeeds } from '../arbitraries/models.js';
 import type { Documents } from '../arbitraries/models.js';
 import { values } from '../arbitraries/ops.js';
@@ -85,7 +85,7 @@ const law = <A>(name: string, arbitrary: fc.Arbitrary<A>, holds: (model: CausalL
   });
 
 beforeAll(async () => {
-  await prepareWasm()();
+  await startUnderTest('wasm');
 });
 
 describe('a model', () => {

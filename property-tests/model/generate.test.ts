@@ -5,11 +5,11 @@ import fc from 'fast-check';
 import { logits } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { distribution, generate, penalised } from '../../src/model/generate.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
+import { startUnderTest } from '../../test/engine.js';
 import { architectureNames, configs, documents, laidOut, modelOf, modelSeeds } from '../arbitraries/models.js';
 
 beforeAll(async () => {
-  await prepareWasm()();
+  await startUnderTest('wasm');
 });
 
 /** Logits after the ids, without any cache. */

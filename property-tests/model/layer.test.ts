@@ -21,6 +21,7 @@ import { linear } from '../../src/model/linear.js';
 import { activation } from '../../src/model/mlp.js';
 import { layerNorm, rmsNorm } from '../../src/model/norm.js';
 import type { Pass } from '../../src/model/pass.js';
+import { startUnderTest } from '../../test/engine.js';
 import { values } from '../arbitraries/ops.js';
 
 type Block = Layer<Tensor, Tensor>;
@@ -161,7 +162,7 @@ const law = <A>(name: string, arbitrary: fc.Arbitrary<A>, holds: (a: A) => void)
   it(name, () => fc.assert(fc.property(arbitrary, holds), { numRuns: 25 }));
 
 beforeAll(async () => {
-  await tf.setBackend('cpu');
+  await startUnderTest('cpu');
 });
 
 describe('a layer', () => {

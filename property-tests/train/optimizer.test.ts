@@ -2,17 +2,16 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { orThrow } from '../../src/errors.js';
 import { adafactor } from '../../src/train/adafactor.js';
 import { adamw } from '../../src/train/adamw.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { startUnderTest } from '../../test/engine.js';
 import { lion } from '../../src/train/lion.js';
 import { chain, clipByGlobalNorm, clipFactor, globalNorm, scaleBy } from '../../src/train/optimizer.js';
 import type { GradientTransform, Optimizer } from '../../src/train/optimizer.js';
 import { sgd } from '../../src/train/sgd.js';
 
 beforeAll(async () => {
-  await orThrow(chooseEngine());
+  await startUnderTest();
 });
 
 type Vector = ReadonlyArray<number>;

@@ -6,13 +6,12 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { tap } from 'rxjs';
-import { orThrow } from '../../src/errors.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { startUnderTest } from '../../test/engine.js';
 import type { SftOptions } from '../../src/train/config.js';
 import { disposeModel, runOf, stepsOf, tinyModel, tinyRow } from './tiny.js';
 
 beforeAll(async () => {
-  await orThrow(chooseEngine());
+  await startUnderTest();
 });
 
 const inTemporary = async <A>(use: (dir: string) => Promise<A>): Promise<A> => {

@@ -1,14 +1,13 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { orThrow } from '../../src/errors.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { startUnderTest } from '../../test/engine.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import type { StepResult } from '../../src/records.js';
 import type { SftOptions } from '../../src/train/config.js';
 import { disposeModel, distance, runOf, stepsOf, tinyModel, tinyRow } from './tiny.js';
 
 beforeAll(async () => {
-  await orThrow(chooseEngine());
+  await startUnderTest();
 });
 
 const numRuns = 8;

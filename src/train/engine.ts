@@ -62,6 +62,16 @@ const mendUtil = (): void => {
   util.isNullOrUndefined ??= (value) => value === undefined || value === null;
 };
 
+/** What keeps a binding from loading, told by what its loader says. */
+const whyNot = (name: string, cause: unknown): string => {
+  const said = messageOf(cause);
+  // The package's own folder is there, what its installer fetches or compiles is not.
+  if (said.includes('tfjs_binding.node'))
+    return `${name} is installed without its compiled part (npm rebuild ${name} --build-addon-from-source makes it)`;
+  if (said.includes('Cannot find')) return `${name} is not installed`;
+  return `${name}: ${brief(cause)}`;
+};
+
 const startTensorflow: Starter = async () => {
   mendUtil();
   const reasons: Array<string> = [];
@@ -72,8 +82,7 @@ const startTensorflow: Starter = async () => {
       await ready();
       return E.right(name);
     } catch (cause) {
-      const missing = messageOf(cause).includes(`Cannot find`);
-      reasons.push(missing ? `${name} is not installed` : `${name}: ${brief(cause)}`);
+      reasons.push(whyNot(name, cause));
     }
   }
   return E.left(reasons.join('; '));

@@ -14,12 +14,12 @@ import {
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { expectedTensors } from '../../src/model/architectures.js';
 import { squaredNorm } from '../../src/model/kernels/squaredNorm.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import type { Weights } from '../../src/model/layer.js';
 import { LoraConfig, loraTargets } from '../../src/model/lora.js';
 import type { FatalError } from '../../src/errors.js';
 import { sharedPath } from '../shared.js';
 import { unpadded } from './batches.js';
+import { startUnderTest } from '../engine.js';
 import { loadModel, orThrow, readTensors } from './loadModel.js';
 
 const golden = (name: string): string => new URL(`../golden/models/${name}`, import.meta.url).pathname;
@@ -27,7 +27,7 @@ const config = (options: object): LoraConfig => orThrow(LoraConfig.decode(option
 const codeOf = (result: E.Either<FatalError, unknown>): string => (E.isLeft(result) ? result.left.code : 'none');
 
 beforeAll(async () => {
-  orThrow(await prepareWasm()());
+  await startUnderTest('wasm');
 });
 
 const stories = sharedPath('data', 'weights', 'stories260K', 'hf');

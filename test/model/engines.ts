@@ -1,15 +1,11 @@
 /** The engines that tests of models run on: wasm always, the native one where it was built. */
-import { setBackend } from '@tensorflow/tfjs-core';
 import { isRight } from 'fp-ts/lib/Either.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import { registerNative } from '../../src/native/register.js';
-import { orThrow } from './loadModel.js';
+import type { EngineName } from '../../src/train/engine.js';
+import { enginesUnderTest, startEngine } from '../engine.js';
 
-export type Engine = 'wasm' | 'native';
+export const engines: ReadonlyArray<EngineName> = isRight(registerNative({ threads: 1 }))
+  ? enginesUnderTest('wasm', 'native')
+  : enginesUnderTest('wasm');
 
-export const engines: ReadonlyArray<Engine> = isRight(registerNative({ threads: 1 })) ? ['wasm', 'native'] : ['wasm'];
-
-export const start = async (engine: Engine): Promise<void> => {
-  if (engine === 'wasm') orThrow(await prepareWasm()());
-  else await setBackend('native');
-};
+export const start = startEngine;

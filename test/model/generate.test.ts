@@ -2,13 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, memory } from '@tensorflow/tfjs-core';
 import { distribution, generate, penalised } from '../../src/model/generate.js';
 import type { GenerateOptions } from '../../src/model/generate.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import type { CausalLM } from '../../src/model/model.js';
-import { loadModel, orThrow } from './loadModel.js';
+import { startUnderTest } from '../engine.js';
+import { loadModel } from './loadModel.js';
 
 let model: CausalLM;
 beforeAll(async () => {
-  orThrow(await prepareWasm()());
+  await startUnderTest('wasm');
   model = loadModel(new URL('../golden/models/gpt2', import.meta.url).pathname);
 });
 afterAll(() => dispose(Object.values(model.weights)));

@@ -4,11 +4,11 @@ import { memory } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { lossAndGradients, logits } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import { squaredNorm } from '../../src/model/kernels/squaredNorm.js';
 import { sharedPath } from '../shared.js';
 import { documents, unpadded } from './batches.js';
-import { loadModel, orThrow } from './loadModel.js';
+import { startUnderTest } from '../engine.js';
+import { loadModel } from './loadModel.js';
 
 const weights = sharedPath('data', 'weights', 'gpt-nano-sort');
 const reference = sharedPath('data', 'reference', 'gpt_nano_sort_sft.json');
@@ -25,7 +25,7 @@ const floats = ({ data }: Recorded): Float32Array =>
 whenThere('gpt-nano-sort (skipped without the shared test data)', () => {
   let model: CausalLM;
   beforeAll(async () => {
-    orThrow(await prepareWasm()());
+    await startUnderTest('wasm');
     model = loadModel(`${weights ?? ''}/hf`);
   });
   afterAll(() => Object.values(model.weights).forEach((tensor) => tensor.dispose()));

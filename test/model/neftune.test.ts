@@ -3,15 +3,15 @@ import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, tensor2d } from '@tensorflow/tfjs-core';
 import { evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import { nothing } from '../../src/model/layer.js';
 import { neftune, neftuneMagnitude } from '../../src/model/neftune.js';
 import { sharedPath } from '../shared.js';
 import { documents, unpadded } from './batches.js';
-import { loadModel, orThrow, readTensors } from './loadModel.js';
+import { startUnderTest } from '../engine.js';
+import { loadModel, readTensors } from './loadModel.js';
 
 beforeAll(async () => {
-  orThrow(await prepareWasm()());
+  await startUnderTest('wasm');
 });
 
 describe('noise', () => {

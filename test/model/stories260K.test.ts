@@ -5,11 +5,11 @@ import { dispose, memory } from '@tensorflow/tfjs-core';
 import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { generate } from '../../src/model/generate.js';
-import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import { squaredNorm } from '../../src/model/kernels/squaredNorm.js';
 import { sharedPath } from '../shared.js';
 import { documents, unpadded } from './batches.js';
-import { loadModel, orThrow } from './loadModel.js';
+import { startUnderTest } from '../engine.js';
+import { loadModel } from './loadModel.js';
 
 const weights = sharedPath('data', 'weights', 'stories260K', 'hf');
 const reference = sharedPath('data', 'reference', 'stories260K_sft.json.gz');
@@ -39,7 +39,7 @@ whenThere('stories260K (skipped without the shared test data)', () => {
   let model: CausalLM;
   let recorded: Reference;
   beforeAll(async () => {
-    orThrow(await prepareWasm()());
+    await startUnderTest('wasm');
     model = loadModel(weights ?? '');
     recorded = JSON.parse(gunzipSync(readFileSync(reference ?? '')).toString()) as Reference;
   });

@@ -61,3 +61,17 @@ test('doctor tries every engine and tells which would run', async () => {
   ]);
   expect(chosen.engine).toBe('native');
 });
+
+test('a TensorFlow binding that is not there is told in plain words, without a stack', async () => {
+  const started = await chooseEngine({ engine: 'tensorflow' })();
+  // A machine that has one starts it.
+  if (E.isRight(started)) {
+    expect(started.right.engine).toBe('tensorflow');
+    return;
+  }
+  expect(started.left.code).toBe('E_ENGINE_UNAVAILABLE');
+  expect(started.left.details.actual).toMatch(
+    /^tensorflow: @tensorflow\/tfjs-node-gpu .*; @tensorflow\/tfjs-node [^\n]*$/,
+  );
+  expect(started.left.details.hint).toContain('npm install @tensorflow/tfjs-node');
+});

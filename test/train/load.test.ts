@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { memory } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { startUnderTest } from '../engine.js';
 import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';
@@ -16,7 +16,7 @@ const llama = resolve(golden, 'models', 'llama');
 const root = mkdtempSync(join(tmpdir(), 'rxtune-load-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 beforeAll(async () => {
-  await orThrow(chooseEngine());
+  await startUnderTest();
 });
 
 let copies = 0;

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import type { StepResult } from '../../src/records.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { startUnderTest } from '../engine.js';
 import { loadModel } from '../../src/train/load.js';
 import type { SftOptions } from '../../src/train/config.js';
 import { sftTrainer } from '../../src/train/trainer.js';
@@ -89,7 +89,7 @@ const expectRecorded = (steps: ReadonlyArray<StepResult>, { log }: RecordedRun):
 };
 
 beforeAll(async () => {
-  await orThrow(chooseEngine());
+  await startUnderTest();
 });
 
 const stories = sharedPath('data', 'reference', 'stories260K_sft.json.gz');

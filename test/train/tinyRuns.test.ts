@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { beforeAll, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { startUnderTest } from '../engine.js';
 import { loadModel } from '../../src/train/load.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 
@@ -34,7 +34,7 @@ interface TinyRun {
 }
 
 beforeAll(async () => {
-  await orThrow(chooseEngine());
+  await startUnderTest();
 });
 
 test.each(['llama-accumulated', 'gpt2-lora'])('%s', async (name) => {

@@ -8,7 +8,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import { firstValueFrom, lastValueFrom, take, toArray } from 'rxjs';
 import { isFatal, orThrow, render } from '../../src/errors.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { startUnderTest } from '../engine.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import type { SftRun } from '../../src/train/trainer.js';
 import type { RunEvent, SftSetup } from '../../src/train/run.js';
@@ -16,7 +16,7 @@ import type { SftOptions } from '../../src/train/config.js';
 import { disposeModel, numbersOf, tinyModel } from '../../property-tests/train/tiny.js';
 
 beforeAll(async () => {
-  await orThrow(chooseEngine());
+  await startUnderTest();
 });
 
 const dirs: Array<string> = [];

@@ -3,7 +3,7 @@ import { beforeAll, beforeEach, afterEach, describe, expect, it } from '@jest/gl
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import fc from 'fast-check';
-import { prepareWasm } from '../../../src/model/kernels/wasmBackend.js';
+import { enginesUnderTest, startEngine } from '../../../test/engine.js';
 import { opCalls, values } from '../../arbitraries/ops.js';
 import type { OpCall } from '../../arbitraries/ops.js';
 
@@ -21,10 +21,9 @@ const near = (got: Tensor, expected: Tensor, tolerance: number): void => {
 
 const laws = Object.entries(opCalls) as ReadonlyArray<readonly [string, fc.Arbitrary<OpCall>]>;
 
-describe.each(['cpu', 'wasm'])('on %s', (backend) => {
+describe.each(enginesUnderTest('cpu', 'wasm'))('on %s', (backend) => {
   beforeAll(async () => {
-    if (backend === 'wasm') await prepareWasm()();
-    await tf.setBackend(backend);
+    await startEngine(backend);
   });
   beforeEach(() => tf.engine().startScope());
   afterEach(() => tf.engine().endScope());

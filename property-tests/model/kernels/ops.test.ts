@@ -17,6 +17,7 @@ import { rope } from '../../../src/model/kernels/rope.js';
 import { squaredNorm } from '../../../src/model/kernels/squaredNorm.js';
 import { prepareWasm } from '../../../src/model/kernels/wasmBackend.js';
 import { random } from '../../../src/seed.js';
+import { enginesUnderTest, startEngine } from '../../../test/engine.js';
 import { values } from '../../arbitraries/ops.js';
 
 const seed = fc.integer({ min: 0, max: 1 << 20 });
@@ -42,10 +43,9 @@ const law = <A>(name: string, arbitrary: fc.Arbitrary<A>, holds: (a: A) => void,
     );
   });
 
-describe.each(['cpu', 'wasm'])('on %s', (backend) => {
+describe.each(enginesUnderTest('cpu', 'wasm'))('on %s', (backend) => {
   beforeAll(async () => {
-    if (backend === 'wasm') await prepareWasm()();
-    await tf.setBackend(backend);
+    await startEngine(backend);
   });
 
   law(
