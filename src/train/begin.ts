@@ -18,6 +18,7 @@ import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
 import { currentEngine, usePrecision } from './engine.js';
 import { fingerprintOf } from './fingerprint.js';
+import { fitsDirectory, fitsLoaded } from './fitMemory.js';
 import { loadParts } from './load.js';
 import { runLogs } from './log.js';
 import { orderRows } from './microBatches.js';
@@ -42,7 +43,10 @@ interface Loaded {
 }
 
 /** The model and tokenizer of the setup, loaded where it names a directory. */
-const found = ({ model, modelInit, tokenizer }: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> => {
+const found = (
+  { model, modelInit, tokenizer, peftConfig }: SftSetup,
+  config: SftConfig,
+): TaskEither<FatalError, Loaded> => {
   if (modelInit !== undefined) {
     return TE.tryCatch(
       async () => ({ model: await modelInit(config.seed), tokenizer }),
@@ -55,7 +59,10 @@ const found = ({ model, modelInit, tokenizer }: SftSetup, config: SftConfig): Ta
   }
   if (typeof model === 'string') {
     return pipe(
-      loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
+      fitsDirectory(model, config, { adapted: peftConfig !== undefined }),
+      TE.flatMap(() =>
+        loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
+      ),
       TE.map((found) => ({ model: found.model, tokenizer: tokenizer ?? found.tokenizer })),
     );
   }
@@ -230,6 +237,9 @@ export const begin = (
       );
       if (E.isLeft(planned)) return TE.left(planned.left);
       const plan = planned.right;
+      const fits = fitsLoaded(model, rows, config);
+      if (E.isLeft(fits)) return TE.left(fits.left);
+      if (fits.right !== undefined) warn(fits.right);
       if (plan.leftOver > 0 && !isParity(config)) {
         warn(
           warning('W_ROWS_LEFT_OVER', `${plan.leftOver} micro-batches at the end fill no update and are not trained`, {

@@ -201,6 +201,10 @@ const watching = {
 
 const running = {
   engine: optional(oneOf('native', 'tensorflow', 'wasm', 'cpu'), 'What computes. Default: the fastest that is there.'),
+  maxMemory: optional(
+    nonNegativeNumber,
+    'GiB a run may take; one that is estimated to need more is refused before it starts. 0: no check. Default: what is free.',
+  ),
   threads: optional(positiveInteger, 'Threads of the native engine. Default: one a core.'),
   precision: optional(
     oneOf('float32', 'bfloat16'),

@@ -1,0 +1,109 @@
+/**
+ * The memory that a run is estimated to need, against the peak that its process was measured to take: full training and LoRA, with
+ * and without checkpointing and accumulation, on a Llama of a small shape with random weights.
+ *
+ *     npm run bench -- memory [--hidden 384] [--layers 4] [--vocab 4000] [--length 256] [--rows 8]
+ */
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { flags, here, report, rounded } from './turns.mjs';
+
+const settings = {
+  full: {},
+  'full, checkpointing': { gradientCheckpointing: true },
+  'full, accumulation': { gradientAccumulationSteps: 2 },
+  'full, one short row': { perDeviceTrainBatchSize: 1, short: true },
+  'full, lion': { optim: 'lion' },
+  LoRA: { r: 8 },
+  'LoRA on all linear maps': { r: 8, targetModules: 'all-linear' },
+  'LoRA, checkpointing': { r: 8, gradientCheckpointing: true },
+};
+
+const { shape } = flags({ shape: '' });
+
+/** The measured half: a process that trains a few updates and tells its peak. */
+const child = async ({ dir, options: { short, ...options }, length, rows, vocab }) => {
+  const { needOf } = await import(here('../dist/train/fitMemory.js'));
+  const { loadModel } = await import(here('../dist/train/load.js'));
+  const { orThrow, sftTrainer } = await import(here('../dist/index.js'));
+  const { model } = await orThrow(loadModel(dir));
+  const tokens = short ? 32 : length;
+  const trainDataset = Array.from({ length: rows * 2 }, (_, i) => ({
+    input_ids: Array.from({ length: tokens }, (__, t) => (7 * i + 3 * t) % vocab),
+  }));
+  const run = sftTrainer({ model, trainDataset }, { maxLength: length, maxSteps: 2, maxMemory: 0, ...options });
+  let need;
+  run.begun.subscribe(({ model: trained, config }) => {
+    need = needOf(
+      trained,
+      trainDataset.map(({ input_ids: inputIds }) => ({ inputIds, seqLengths: [inputIds.length] })),
+      config,
+    );
+  });
+  await new Promise((resolve, reject) => run.subscribe({ complete: resolve, error: reject }));
+  console.log(JSON.stringify({ need, peak: process.resourceUsage().maxRSS * 1024 }));
+};
+
+if (shape !== '') await child(JSON.parse(shape));
+else {
+  const { hidden, layers, vocab, length, rows } = flags({ hidden: 384, layers: 4, vocab: 4000, length: 256, rows: 8 });
+  const { expectedTensors, modelConfig } = await import(here('../dist/model/causalLm.js'));
+  const { writeCheckpointTensors } = await import(here('../dist/formats/shards.js'));
+  const { orThrow } = await import(here('../dist/index.js'));
+  const dir = await mkdtemp(join(tmpdir(), 'rxtune-bench-'));
+  try {
+    const raw = {
+      ...{ model_type: 'llama', vocab_size: vocab, hidden_size: hidden, intermediate_size: 3 * hidden },
+      ...{ num_hidden_layers: layers, num_attention_heads: 8, num_key_value_heads: 4, max_position_embeddings: 4096 },
+    };
+    await writeFile(join(dir, 'config.json'), JSON.stringify(raw));
+    const decoded = modelConfig(raw);
+    if (decoded._tag === 'Left') throw decoded.left;
+    await orThrow(
+      writeCheckpointTensors(
+        dir,
+        expectedTensors(decoded.right).map(({ name, shape: dimensions }) => ({
+          ...{ name, dtype: 'F32', shape: dimensions },
+          data: () => {
+            const size = dimensions.reduce((a, b) => a * b, 1);
+            return Promise.resolve(
+              Float32Array.from({ length: size }, (_, i) => ((i * 2654435761) % 1000) / 50000 - 0.01),
+            );
+          },
+        })),
+      ),
+    );
+    const measured = {};
+    for (const [name, options] of Object.entries(settings)) {
+      const given = JSON.stringify({
+        dir,
+        options: { perDeviceTrainBatchSize: rows, ...options },
+        length,
+        rows,
+        vocab,
+      });
+      const run = spawn(process.execPath, [fileURLToPath(import.meta.url), '--shape', given], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      let out = '';
+      run.stdout.setEncoding('utf8').on('data', (text) => (out += text));
+      const [code] = await once(run, 'close');
+      if (code !== 0) throw new Error(`${name} failed`);
+      const { need, peak } = JSON.parse(out);
+      measured[name] = { estimated: need.peak, measured: peak, ratio: rounded(need.peak / peak) };
+      const megabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
+      console.log(
+        `${name}: estimated ${megabytes(need.peak)}, measured ${megabytes(peak)} (${rounded(need.peak / peak)})`,
+      );
+      if (process.env.RXTUNE_DEBUG) console.log(need);
+    }
+    report('memory', {}, { hidden, layers, vocab, length, rows, runs: measured });
+    if (Object.values(measured).some(({ ratio }) => Math.abs(ratio - 1) > 0.25)) process.exitCode = 1;
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}

@@ -1,0 +1,144 @@
+/** The memory check of a run: before its weights are loaded, and again when its rows are known. */
+import { join } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { isFatal } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import { readJson } from '../formats/json.js';
+import { architectureOf } from '../model/architectures.js';
+import { expectedTensors, modelConfig } from '../model/causalLm.js';
+import type { CausalLM } from '../model/causalLm.js';
+import type { ModelConfig } from '../model/config.js';
+import { adaptedModule, adapterNames, isAdapterName, LoraConfig, loraTargets } from '../model/lora.js';
+import type { Row } from '../records.js';
+import { availableMemory } from './availableMemory.js';
+import type { AvailableMemory } from './availableMemory.js';
+import { loraOf } from './config.js';
+import type { SftConfig } from './config.js';
+import { checkMemory, memoryNeed } from './memory.js';
+import type { MemoryShape } from './memory.js';
+
+const gibibyte = 2 ** 30;
+
+/** WebAssembly addresses no more. */
+const wasmLimit: AvailableMemory = { bytes: 4 * gibibyte, source: 'all that the wasm engine can address' };
+
+type Adapted = Pick<MemoryShape, 'trains' | 'adapters'>;
+
+/** What trains, by the options alone. Targets that cannot be found are an error elsewhere; here they are none. */
+const adaptedBy = (model: ModelConfig, lora: LoraConfig): Adapted => {
+  const { tensors, loraTargets: defaults } = architectureOf(model);
+  const targets = loraTargets(lora, tensors, defaults, model.modelType);
+  return {
+    trains: () => false,
+    adapters: new Map(E.isRight(targets) ? targets.right.map(({ module, rank }) => [module, rank]) : []),
+  };
+};
+
+const adaptedModel = ({ weights, trainable }: CausalLM): Adapted => {
+  const names = new Set(trainable);
+  return {
+    trains: ({ name }) => names.has(name),
+    adapters: new Map(
+      trainable.filter(isAdapterName).flatMap((name): Array<[string, number]> => {
+        const module = adaptedModule(name);
+        return [[module, weights[adapterNames(module).a]?.shape[0] ?? 0]];
+      }),
+    ),
+  };
+};
+
+const shapeOf = (model: ModelConfig, config: SftConfig, adapted: Adapted, tokens: number): MemoryShape => ({
+  specs: expectedTensors(model),
+  hiddenSize: model.hiddenSize,
+  vocabSize: model.vocabSize,
+  tieWordEmbeddings: model.tieWordEmbeddings,
+  frozenBytes: config.precision === 'bfloat16' ? 2 : 4,
+  tokens,
+  gradientAccumulationSteps: config.gradientAccumulationSteps,
+  gradientCheckpointing: config.gradientCheckpointing,
+  optim: config.optim,
+  momentum: config.momentum,
+  ...adapted,
+});
+
+/** Tokens of the largest micro-batch there can be: the longest rows, all in one. */
+export const mostTokens = (
+  rows: ReadonlyArray<Row> | undefined,
+  { perDeviceTrainBatchSize: size, maxLength }: Pick<SftConfig, 'perDeviceTrainBatchSize' | 'maxLength'>,
+): number =>
+  rows === undefined
+    ? size * (maxLength ?? 1024)
+    : Int32Array.from(rows, ({ inputIds }) => inputIds.length)
+        .sort()
+        .slice(-size)
+        .reduce((a, b) => a + b, 0);
+
+type Checked = Either<FatalError, Warning | undefined>;
+
+const checked = (shape: MemoryShape, model: ModelConfig, config: SftConfig, free: AvailableMemory): Checked => {
+  if (config.maxMemory === 0) return E.right(undefined);
+  const given = config.maxMemory === undefined ? free : { bytes: config.maxMemory * gibibyte, source: 'maxMemory' };
+  const limit = config.engine === 'wasm' && wasmLimit.bytes < given.bytes ? wasmLimit : given;
+  const small = LoraConfig.decode({});
+  const alternative =
+    shape.adapters.size > 0 || E.isLeft(small) ? undefined : { ...shape, ...adaptedBy(model, small.right) };
+  const result = checkMemory(shape, config, limit, alternative);
+  return isFatal(result) ? E.left(result) : E.right(result);
+};
+
+/**
+ * Before the weights are loaded: whether they, their gradients and the optimizer's state fit at all. Rows are not known yet and
+ * count nothing. `adapted`: an adapter that is there already trains, not the model.
+ */
+export const fitsUnloaded = (
+  model: ModelConfig,
+  config: SftConfig,
+  {
+    adapted = false,
+    available = availableMemory,
+  }: { readonly adapted?: boolean; readonly available?: () => AvailableMemory } = {},
+): Checked => {
+  const lora = adapted ? undefined : loraOf(config);
+  const training: Adapted =
+    lora !== undefined ? adaptedBy(model, lora) : { trains: () => !adapted, adapters: new Map<string, number>() };
+  return checked(shapeOf(model, config, training, 0), model, config, available());
+};
+
+/** The same for a model's directory. */
+export const fitsDirectory = (
+  dir: string,
+  config: SftConfig,
+  options: { readonly adapted?: boolean } = {},
+): TaskEither<FatalError, void> =>
+  pipe(
+    readJson(join(dir, 'config.json')),
+    TE.flatMapEither(modelConfig),
+    TE.flatMapEither((model) => fitsUnloaded(model, config, options)),
+    TE.map(() => undefined),
+  );
+
+/** When model and rows are there: whether the whole run fits, its longest micro-batch included. `E_MEMORY`. */
+export const fitsLoaded = (
+  model: CausalLM,
+  rows: ReadonlyArray<Row> | undefined,
+  config: SftConfig,
+  available: () => AvailableMemory = availableMemory,
+): Checked => {
+  const shape = shapeOf(model.config, config, adaptedModel(model), mostTokens(rows, config));
+  const { bytes, source } = available();
+  // What the process holds by now is no longer free, and part of what the run needs.
+  const { weights, process } = memoryNeed(shape);
+  return checked(shape, model.config, config, { bytes: bytes + weights + process, source });
+};
+
+/** What the check adds up, for people. */
+export const needOf = (
+  model: CausalLM,
+  rows: ReadonlyArray<Row> | undefined,
+  config: SftConfig,
+): ReturnType<typeof memoryNeed> =>
+  memoryNeed(shapeOf(model.config, config, adaptedModel(model), mostTokens(rows, config)));

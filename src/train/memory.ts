@@ -1,0 +1,303 @@
+/** How much memory a run will need at its worst instant, and what of its options to change where that is too much: arithmetic only. */
+import type { TensorSpec } from '../model/weights.js';
+import { fatal, warning } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import type { SftConfig } from './config.js';
+
+/** What of a model, its adapter and the options decides how much memory a run needs. */
+export interface MemoryShape {
+  /** The base model's tensors. */
+  readonly specs: ReadonlyArray<TensorSpec>;
+  readonly hiddenSize: number;
+  readonly vocabSize: number;
+  readonly tieWordEmbeddings: boolean;
+  /** What trains of them: all, or what an adapter's modulesToSave and bias name. */
+  readonly trains: (spec: TensorSpec) => boolean;
+  /** Adapters by module: rank. */
+  readonly adapters: ReadonlyMap<string, number>;
+  /** Bytes a number of a matrix that does not train takes: 4, or 2 in bfloat16. */
+  readonly frozenBytes: number;
+  /** Tokens of the largest micro-batch, all of its rows together. */
+  readonly tokens: number;
+  readonly gradientAccumulationSteps: number;
+  readonly gradientCheckpointing: boolean;
+  readonly optim: SftConfig['optim'];
+  readonly momentum: number;
+}
+
+/** Bytes. */
+export interface MemoryNeed {
+  readonly weights: number;
+  readonly gradients: number;
+  readonly optimizer: number;
+  /** What the forward pass keeps for the way back. */
+  readonly activations: number;
+  /** What one layer, the output head and the optimizer need on top while they run. */
+  readonly workspace: number;
+  /** Node.js, the engine, this library. */
+  readonly process: number;
+  /** At the worst instant. Less than the sum: gradients come as activations go. */
+  readonly peak: number;
+}
+
+const floatBytes = 4;
+/** Measured: an empty Node.js process with the library and the native engine loaded. */
+const processBytes = 128 * 2 ** 20;
+
+/** Numbers of the block of logits that the output head works through at a time, as the native engine cuts it. */
+const logitsAtATime = (rows: number, vocabSize: number): number =>
+  Math.min(rows, 1024, Math.max(16, Math.floor(2 ** 25 / vocabSize))) * vocabSize;
+
+const sizeOf = ({ shape }: Pick<TensorSpec, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
+
+const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
+
+/** The linear maps of layers, by what they read: queries, keys and values share an input, as do gate and up. */
+const inputGroup = (module: string): string =>
+  module.replace(/[^.]*$/, (own) => (/^[qkv]_proj$/.test(own) ? 'qkv' : /^(gate|up)_proj$/.test(own) ? 'gateUp' : own));
+
+/** Attention keeps its output for its own way back, whoever reads it next. */
+const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn\.c_proj|\.dense)$/.test(module);
+
+interface Widths {
+  /** Numbers kept a token, over all layers. */
+  readonly kept: number;
+  /** The widest input or output of a layer's maps. */
+  readonly widest: number;
+  readonly layers: number;
+}
+
+const widthsOf = ({ specs, trains, adapters }: MemoryShape): Widths => {
+  const inputs = new Map<string, number>();
+  const layers = new Set<string>();
+  let kept = 0;
+  let widest = 0;
+  for (const spec of specs) {
+    if ((spec.kind !== 'linear' && spec.kind !== 'conv1d') || spec.head === true) continue;
+    const [first = 0, second = 0] = spec.shape;
+    const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
+    const module = moduleOf(spec.name);
+    layers.add(/\.(\d+)\./.exec(module)?.[1] ?? '');
+    widest = Math.max(widest, output, input);
+    const rank = adapters.get(module);
+    kept += output + (rank ?? 0);
+    if (rank !== undefined || trains(spec) || readsAttention(module)) inputs.set(inputGroup(module), input);
+  }
+  for (const input of inputs.values()) kept += input;
+  return { kept, widest, layers: Math.max(1, layers.size) };
+};
+
+/** Numbers of optimizer state for a parameter of a shape. */
+const slotsOf = (
+  { optim, momentum }: Pick<MemoryShape, 'optim' | 'momentum'>,
+  shape: ReadonlyArray<number>,
+): number => {
+  const size = shape.reduce((a, b) => a * b, 1);
+  switch (optim) {
+    case 'adamw_torch':
+      return 2 * size;
+    case 'lion':
+      return size;
+    case 'sgd':
+      return momentum > 0 ? size : 0;
+    case 'adafactor':
+      return shape.length === 2 ? shape.reduce((a, b) => a + b, 0) : size;
+  }
+};
+
+/** The shapes of everything that trains, the adapters' halves included. */
+const trainedShapes = ({ specs, trains, adapters }: MemoryShape): ReadonlyArray<ReadonlyArray<number>> =>
+  specs.flatMap((spec) => {
+    const [first = 0, second = 0] = spec.shape;
+    const rank = spec.name.endsWith('.weight') ? adapters.get(moduleOf(spec.name)) : undefined;
+    const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
+    return [
+      ...(trains(spec) ? [spec.shape] : []),
+      ...(rank === undefined
+        ? []
+        : [
+            [rank, input],
+            [output, rank],
+          ]),
+    ];
+  });
+
+/**
+ * The memory of a run with its largest micro-batch. The forward pass keeps, for every token, what each layer's maps put out and, for
+ * maps that train, what they read; attention is fused and keeps no scores; with gradient checkpointing one hidden state a layer
+ * stays, and one layer's activations while it runs again. The peak is either at the end of the forward pass, when all activations
+ * are there, or at the end of the way back, when all gradients are.
+ */
+export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
+  const { specs, trains, hiddenSize, vocabSize, tokens } = shape;
+  const trained = trainedShapes(shape);
+  const adapterNumbers = [...shape.adapters].reduce((sum, [module, rank]) => {
+    const spec = specs.find(({ name }) => name === `${module}.weight`);
+    const [first = 0, second = 0] = spec?.shape ?? [];
+    return sum + rank * (first + second);
+  }, 0);
+  const weights = specs.reduce(
+    (sum, spec) => sum + sizeOf(spec) * (trains(spec) || spec.shape.length < 2 ? floatBytes : shape.frozenBytes),
+    adapterNumbers * floatBytes,
+  );
+  const numbers = trained.map((dimensions) => dimensions.reduce((a, b) => a * b, 1));
+  const oneSet = numbers.reduce((a, b) => a + b, 0) * floatBytes;
+  const optimizer = trained.reduce((sum, dimensions) => sum + slotsOf(shape, dimensions), 0) * floatBytes;
+  const { kept, widest, layers } = widthsOf(shape);
+  const whole = kept * tokens * floatBytes;
+  const activations = shape.gradientCheckpointing ? layers * hiddenSize * tokens * floatBytes + whole / layers : whole;
+  const largest = Math.max(0, ...numbers) * floatBytes;
+  const head = specs.some((spec) => (spec.head === true || spec.kind === 'embedding') && trains(spec));
+  // The head's gradient is there first; where the embedding is the head, its two gradients meet at the very end.
+  const headGradient = head ? vocabSize * hiddenSize * floatBytes : 0;
+  const workspace =
+    tokens * (3 * widest + 4 * hiddenSize) * floatBytes +
+    logitsAtATime(tokens, vocabSize) * floatBytes +
+    // Rules written in tensor operations make several tensors the size of the parameter.
+    (shape.optim === 'adamw_torch' ? 0 : 4 * largest);
+  const before = shape.gradientAccumulationSteps > 1 ? oneSet : 0;
+  const turning = Math.max(activations + headGradient, oneSet + (shape.tieWordEmbeddings ? headGradient : 0));
+  return {
+    weights,
+    gradients: before + oneSet,
+    optimizer,
+    activations,
+    workspace,
+    process: processBytes,
+    peak: processBytes + weights + optimizer + before + turning + workspace,
+  };
+};
+
+/** Bytes as people read them. */
+export const gibibytes = (bytes: number): string =>
+  bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
+/** A change of options that saves memory. */
+export interface Saving {
+  readonly told: string;
+  readonly change: (shape: MemoryShape) => MemoryShape;
+}
+
+/** Changes that leave the model as good, first; each is left out where it would change nothing. */
+const savingsFor = (config: MemoryOptions, adapted: MemoryShape | undefined): ReadonlyArray<Saving> => [
+  ...(config.perDeviceTrainBatchSize > 1
+    ? [
+        {
+          told: `perDeviceTrainBatchSize 1 with gradientAccumulationSteps ${config.perDeviceTrainBatchSize * config.gradientAccumulationSteps}`,
+          change: (shape: MemoryShape): MemoryShape => ({
+            ...shape,
+            tokens: Math.ceil(shape.tokens / config.perDeviceTrainBatchSize),
+            gradientAccumulationSteps: config.perDeviceTrainBatchSize * config.gradientAccumulationSteps,
+          }),
+        },
+      ]
+    : []),
+  ...(config.gradientCheckpointing
+    ? []
+    : [
+        {
+          told: 'gradientCheckpointing',
+          change: (shape: MemoryShape): MemoryShape => ({ ...shape, gradientCheckpointing: true }),
+        },
+      ]),
+  ...(adapted === undefined
+    ? []
+    : [
+        {
+          told: 'an adapter (usePeft)',
+          change: (shape: MemoryShape): MemoryShape => ({
+            ...shape,
+            trains: adapted.trains,
+            adapters: adapted.adapters,
+          }),
+        },
+      ]),
+  ...(config.optim === 'adafactor'
+    ? []
+    : [{ told: 'optim adafactor', change: (shape: MemoryShape): MemoryShape => ({ ...shape, optim: 'adafactor' }) }]),
+  ...(config.precision === 'bfloat16'
+    ? []
+    : [
+        {
+          told: 'precision bfloat16',
+          change: (shape: MemoryShape): MemoryShape => ({ ...shape, frozenBytes: 2 }),
+        },
+      ]),
+  ...[2, 4].map((part) => ({
+    told: `maxLength ${Math.floor((config.maxLength ?? 1024) / part)}`,
+    change: (shape: MemoryShape): MemoryShape => ({ ...shape, tokens: Math.ceil(shape.tokens / part) }),
+  })),
+];
+
+export type MemoryOptions = Pick<
+  SftConfig,
+  | 'perDeviceTrainBatchSize'
+  | 'gradientAccumulationSteps'
+  | 'gradientCheckpointing'
+  | 'optim'
+  | 'precision'
+  | 'maxLength'
+>;
+
+/**
+ * What to change so that the run fits into `limit` bytes: every single change that does, else the shortest row of changes, taken one
+ * after another, that does. Empty: none.
+ */
+export const fittingOptions = (
+  shape: MemoryShape,
+  config: MemoryOptions,
+  limit: number,
+  adapted?: MemoryShape,
+): ReadonlyArray<string> => {
+  const savings = savingsFor(config, adapted);
+  const fits = (changed: MemoryShape): boolean => memoryNeed(changed).peak <= limit;
+  const single = savings.filter(({ change }) => fits(change(shape))).map(({ told }) => told);
+  if (single.length > 0) return single;
+  let changed = shape;
+  const taken: Array<string> = [];
+  for (const { told, change } of savings) {
+    const next = change(changed);
+    if (memoryNeed(next).peak >= memoryNeed(changed).peak) continue;
+    changed = next;
+    taken.push(told);
+    if (fits(changed)) return [taken.join(' and ')];
+  }
+  return [];
+};
+
+/** What memory is for, largest first. */
+export const toldNeed = (need: MemoryNeed): string =>
+  (['weights', 'gradients', 'optimizer', 'activations', 'workspace', 'process'] as const)
+    .map((part) => [part, need[part]] as const)
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([part, bytes]) => `${part} ${gibibytes(bytes)}`)
+    .join(', ');
+
+/** Share of the limit above which a run that fits is warned about: the estimate is no promise. */
+const tight = 0.85;
+
+/** Whether the run fits into what there is. `E_MEMORY` with the options that would fit; near the limit a warning. */
+export const checkMemory = (
+  shape: MemoryShape,
+  config: MemoryOptions,
+  { bytes: limit, source }: { readonly bytes: number; readonly source: string },
+  adapted?: MemoryShape,
+): FatalError | Warning | undefined => {
+  const need = memoryNeed(shape);
+  if (need.peak <= limit * tight) return undefined;
+  const details = {
+    expected: `at most ${gibibytes(limit)} (${source})`,
+    actual: `about ${gibibytes(need.peak)} at the worst instant: ${toldNeed(need)}`,
+  };
+  if (need.peak <= limit) {
+    return warning('W_MEMORY', 'the run takes nearly all of the memory there is', details);
+  }
+  const options = fittingOptions(shape, config, limit, adapted);
+  return fatal('E_MEMORY', 'the run needs more memory than there is', {
+    ...details,
+    hint:
+      options.length === 0
+        ? 'no option makes it fit: a smaller model or a larger machine; maxMemory 0 leaves the check out'
+        : `${options.join(', or ')}; maxMemory (in GiB) sets the limit, 0 leaves the check out`,
+  });
+};

@@ -1,0 +1,217 @@
+/** What a run is estimated to need, what there is, and what is said where the one is more than the other. */
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { lastValueFrom } from 'rxjs';
+import { isFatal, orThrow, render } from '../../src/errors.js';
+import type { FatalError } from '../../src/errors.js';
+import type { CausalLM } from '../../src/model/causalLm.js';
+import { availableMemory } from '../../src/train/availableMemory.js';
+import { decodeSftConfig } from '../../src/train/config.js';
+import type { SftConfig, SftOptions } from '../../src/train/config.js';
+import { chooseEngine } from '../../src/train/engine.js';
+import { fitsUnloaded, mostTokens, needOf } from '../../src/train/fitMemory.js';
+import { checkMemory, fittingOptions, gibibytes, memoryNeed } from '../../src/train/memory.js';
+import type { MemoryShape } from '../../src/train/memory.js';
+import { sftTrainer } from '../../src/train/trainer.js';
+import { disposeModel, tinyModel } from '../../property-tests/train/tiny.js';
+
+beforeAll(async () => {
+  await orThrow(chooseEngine());
+});
+
+const configOf = (options: SftOptions): SftConfig => {
+  const decoded = decodeSftConfig(options);
+  if (decoded._tag === 'Left') throw decoded.left;
+  return decoded.right;
+};
+
+/** Two layers of 10 → 30 → 10 and a table of 50 rows; everything trains. */
+const shape: MemoryShape = {
+  specs: [
+    { name: 'wte.weight', shape: [50, 10], kind: 'embedding' },
+    ...[0, 1].flatMap((i) => [
+      { name: `h.${i}.up_proj.weight`, shape: [30, 10], kind: 'linear' } as const,
+      { name: `h.${i}.down_proj.weight`, shape: [10, 30], kind: 'linear' } as const,
+      { name: `h.${i}.norm.weight`, shape: [10], kind: 'norm' } as const,
+    ]),
+  ],
+  hiddenSize: 10,
+  vocabSize: 50,
+  tieWordEmbeddings: true,
+  trains: () => true,
+  adapters: new Map(),
+  frozenBytes: 4,
+  tokens: 1000,
+  gradientAccumulationSteps: 1,
+  gradientCheckpointing: false,
+  optim: 'adamw_torch',
+  momentum: 0,
+};
+const numbers = 50 * 10 + 2 * (300 + 300 + 10);
+
+describe('what a run needs', () => {
+  test('every number that trains has a gradient and its optimizer state', () => {
+    const need = memoryNeed(shape);
+    expect([need.weights, need.gradients, need.optimizer]).toEqual([4 * numbers, 4 * numbers, 8 * numbers]);
+    const optimizer = (optim: MemoryShape['optim'], momentum = 0): number =>
+      memoryNeed({ ...shape, optim, momentum }).optimizer;
+    expect(optimizer('lion')).toBe(4 * numbers);
+    expect(optimizer('sgd')).toBe(0);
+    expect(optimizer('sgd', 0.9)).toBe(4 * numbers);
+    // Rows and columns of matrices, vectors whole.
+    expect(optimizer('adafactor')).toBe(4 * (60 + 2 * (40 + 40 + 10)));
+    expect(memoryNeed({ ...shape, gradientAccumulationSteps: 2 }).gradients).toBe(8 * numbers);
+  });
+
+  test('every token keeps what each layer puts out and what its trained maps read', () => {
+    expect(memoryNeed(shape).activations).toBe(4 * 1000 * 2 * (30 + 10 + 10 + 30));
+    // Frozen maps need not keep what they read.
+    expect(memoryNeed({ ...shape, trains: () => false }).activations).toBe(4 * 1000 * 2 * (30 + 10));
+    // One hidden state a layer, and one layer anew.
+    expect(memoryNeed({ ...shape, gradientCheckpointing: true }).activations).toBe(4 * 1000 * (2 * 10 + 80));
+  });
+
+  test('an adapter trains its halves alone, and frozen matrices may lie in half of the memory', () => {
+    const lora = { ...shape, trains: () => false, adapters: new Map([['h.0.up_proj', 3]]) };
+    const adapter = 3 * (30 + 10);
+    expect(memoryNeed(lora)).toMatchObject({ weights: 4 * (numbers + adapter), gradients: 4 * adapter });
+    expect(memoryNeed(lora).activations).toBe(4 * 1000 * (2 * (30 + 10) + 3 + 10));
+    expect(memoryNeed({ ...lora, frozenBytes: 2 }).weights).toBe(2 * (numbers - 20) + 4 * (20 + adapter));
+  });
+
+  test('the largest micro-batch is that of the longest rows', () => {
+    const rows = [5, 9, 1, 7].map((length) => ({ inputIds: new Int32Array(length), seqLengths: [length] }));
+    expect(mostTokens(rows, { perDeviceTrainBatchSize: 2, maxLength: 16 })).toBe(16);
+    expect(mostTokens(rows, { perDeviceTrainBatchSize: 8, maxLength: 16 })).toBe(22);
+    expect(mostTokens(undefined, { perDeviceTrainBatchSize: 8, maxLength: 16 })).toBe(128);
+  });
+});
+
+describe('what to change', () => {
+  const big = { ...shape, tokens: 4_000_000 };
+  const config = configOf({ perDeviceTrainBatchSize: 4, maxLength: 1000 });
+  const limitBelow = (changed: MemoryShape): number => memoryNeed(changed).peak + 1;
+
+  test('every single option that suffices is named', () => {
+    const told = fittingOptions(big, config, limitBelow({ ...big, gradientCheckpointing: true }));
+    expect(told).toContain('gradientCheckpointing');
+    expect(told).toContain('perDeviceTrainBatchSize 1 with gradientAccumulationSteps 4');
+    expect(told).not.toContain('optim adafactor');
+  });
+
+  test('several together where none suffices alone; none where none does', () => {
+    const both = { ...big, tokens: 1_000_000, gradientAccumulationSteps: 4, gradientCheckpointing: true };
+    expect(fittingOptions(big, config, limitBelow(both))).toEqual([
+      'perDeviceTrainBatchSize 1 with gradientAccumulationSteps 4 and gradientCheckpointing',
+    ]);
+    expect(fittingOptions(big, config, 1000)).toEqual([]);
+  });
+
+  test('near the limit is warned about, beyond it refused', () => {
+    const { peak } = memoryNeed(big);
+    const told = (bytes: number): string => {
+      const result = checkMemory(big, config, { bytes, source: 'here' });
+      return result === undefined ? 'nothing' : result.code;
+    };
+    expect([told(2 * peak), told(1.05 * peak), told(0.9 * peak)]).toEqual(['nothing', 'W_MEMORY', 'E_MEMORY']);
+    const none = checkMemory(big, config, { bytes: 1000, source: 'here' });
+    expect(none === undefined ? '' : render(none)).toMatch(
+      /at most 1 MiB \(here\)[^]*activations [^]*no option makes it fit/,
+    );
+  });
+
+  test('sizes are told in what people count in', () => {
+    expect([gibibytes(1), gibibytes(5 * 2 ** 20), gibibytes(1.5 * 2 ** 30)]).toEqual(['1 MiB', '5 MiB', '1.5 GiB']);
+  });
+});
+
+describe('what there is', () => {
+  const machine = { '/proc/meminfo': 'MemTotal: 16000 kB\nMemFree: 10 kB\nMemAvailable:   8000 kB\n' };
+  const from = (files: Readonly<Record<string, string>>) => availableMemory((path) => ({ ...machine, ...files })[path]);
+
+  test('the machine has what it can give away', () => {
+    expect(from({})).toEqual({ bytes: 8000 * 1024, source: 'free on this machine' });
+  });
+
+  test('a container allows less, files in its memory left out; the least of nested ones counts', () => {
+    const inner = '/sys/fs/cgroup/a/b';
+    const files = {
+      '/proc/self/cgroup': '0::/a/b\n',
+      [`${inner}/memory.max`]: '3000000\n',
+      [`${inner}/memory.current`]: '2500000\n',
+      [`${inner}/memory.stat`]: 'anon 1\ninactive_file 2000000\n',
+    };
+    expect(from(files)).toEqual({ bytes: 2_500_000, source: 'left of what the container may use' });
+    expect(
+      from({ ...files, '/sys/fs/cgroup/a/memory.max': '1000', '/sys/fs/cgroup/a/memory.current': '5000' }).bytes,
+    ).toBe(0);
+    expect(from({ ...files, [`${inner}/memory.max`]: 'max\n' }).bytes).toBe(8000 * 1024);
+  });
+
+  test('the older kind of container is read too', () => {
+    const dir = '/sys/fs/cgroup/memory/job';
+    const files = {
+      '/proc/self/cgroup': '5:cpu:/x\n4:memory:/job\n0::/\n',
+      [`${dir}/memory.limit_in_bytes`]: '4000000',
+      [`${dir}/memory.usage_in_bytes`]: '1000000',
+      '/sys/fs/cgroup/memory/memory.limit_in_bytes': '9223372036854771712',
+      '/sys/fs/cgroup/memory/memory.usage_in_bytes': '7',
+    };
+    expect(from(files).bytes).toBe(3_000_000);
+  });
+
+  test('some figure is found wherever this runs', () => {
+    expect(availableMemory().bytes).toBeGreaterThan(0);
+    expect(availableMemory(() => undefined).bytes).toBeGreaterThan(0);
+  });
+});
+
+describe('a run', () => {
+  const rows = Array.from({ length: 8 }, (_, i) => ({
+    input_ids: Array.from({ length: 24 }, (__, t) => (7 * i + 3 * t) % 40),
+  }));
+  const options = { perDeviceTrainBatchSize: 8, maxSteps: 1, maxLength: 24 } as const;
+  const needed = (model: CausalLM, more: SftOptions): number =>
+    needOf(
+      model,
+      rows.map(({ input_ids: ids }) => ({ inputIds: Int32Array.from(ids), seqLengths: [ids.length] })),
+      configOf({ ...options, ...more }),
+    ).peak;
+  const outcome = async (model: CausalLM, more: SftOptions): Promise<FatalError | ReadonlyArray<string>> => {
+    const run = sftTrainer({ model, trainDataset: rows }, { ...options, ...more });
+    const warned: Array<string> = [];
+    run.warnings.subscribe(({ code }) => warned.push(code));
+    try {
+      await lastValueFrom(run);
+      return warned;
+    } catch (error) {
+      if (isFatal(error)) return error;
+      throw error;
+    }
+  };
+
+  test('that would not fit is refused before its first update, and fits with what the refusal names', async () => {
+    const model = await tinyModel();
+    const maxMemory = (needed(model, {}) - 1) / 2 ** 30;
+    const refused = await outcome(model, { maxMemory });
+    expect(refused).toMatchObject({ code: 'E_MEMORY', kind: 'run' });
+    expect(isFatal(refused) ? render(refused) : '').toContain('gradientCheckpointing');
+    expect(await outcome(model, { maxMemory, gradientCheckpointing: true })).toEqual(['W_MEMORY']);
+    expect(await outcome(model, { maxMemory: 0 })).toEqual([]);
+    disposeModel(model);
+  });
+
+  test('is refused before its weights are loaded where they alone are too much', async () => {
+    const model = await tinyModel();
+    const refused = fitsUnloaded(model.config, configOf({ maxMemory: 0.001 }));
+    expect(refused).toMatchObject({ left: { code: 'E_MEMORY' } });
+    const available = () => ({ bytes: 1000, source: 'here' });
+    expect(fitsUnloaded(model.config, configOf({}), { available })).toMatchObject({ left: { code: 'E_MEMORY' } });
+    expect(fitsUnloaded(model.config, configOf({ maxMemory: 0 }), { available })).toMatchObject({ _tag: 'Right' });
+    const weights = (more: SftOptions, adapted = false): string => {
+      const found = fitsUnloaded(model.config, configOf({ maxMemory: 1e-9, ...more }), { adapted });
+      return found._tag === 'Left' ? (/gradients (\d+ \w+)/.exec(render(found.left))?.[1] ?? '') : '';
+    };
+    expect([weights({}), weights({ r: 2 }), weights({}, true)]).toEqual(['1 MiB', '1 MiB', '0 MiB']);
+    disposeModel(model);
+  });
+});
