@@ -1,9 +1,12 @@
 /**
  * A whole training step through the public trainer against PyTorch at its best CPU settings, step by step in turns.
  *
- *     PYTHON=… npm run bench -- step [--shape gpt2-124m|llama-135m] [--only full-float32,lora-float32] [--rounds 5]
+ *     PYTHON=… npm run bench -- step [--shape gpt2-124m|llama-135m|gpt2-tiny] [--only full-float32,lora-float32] [--rounds 5]
  *
- * Ratios are PyTorch's time over ours (median over pairs); `…-memory` is its peak resident memory over ours.
+ * Ratios are PyTorch's time over ours (median over pairs); `…-memory` is its peak resident memory over ours. At bfloat16 PyTorch
+ * runs both ways, autocast over float32 weights and weights in bfloat16: in every round the faster one counts, for memory the
+ * smaller one. `overhead` is what of our steps is no kernel: the share of a step that the engine's thread had nothing to do
+ * (idle), and the share that JavaScript's thread was busy, most of it beside running kernels (javascript); medians over rounds.
  */
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +16,7 @@ import { flags, here, median, once, player, python, report, rounded } from './tu
 
 const { shape, only, rounds, batch, seq, threads } = flags({
   shape: 'gpt2-124m',
-  only: 'full-float32,full-bfloat16,lora-float32',
+  only: 'full-float32,lora-float32,full-bfloat16,lora-bfloat16',
   rounds: 5,
   batch: 2,
   seq: 512,
@@ -31,6 +34,7 @@ const vocabulary = shape.startsWith('llama') ? 49152 : 50257;
 const rows = tokenRows(batch * (rounds + 1), seq, vocabulary);
 
 const ratios = {};
+const overhead = {};
 const details = {};
 for (const name of only.split(',')) {
   const [mode, dtype] = name.split('-');
@@ -46,30 +50,45 @@ for (const name of only.split(',')) {
     '--threads',
     `${threads}`,
   ];
-  const theirs = await player('torch', interpreter, [here('reference/torch_step.py'), ...shared, '--dtype', dtype], {
-    OMP_NUM_THREADS: `${threads}`,
-  });
+  const ways = dtype === 'bfloat16' ? [dtype, 'bfloat16-weights'] : [dtype];
+  const theirs = [];
+  for (const way of ways)
+    theirs.push(
+      await player(way, interpreter, [here('reference/torch_step.py'), ...shared, '--dtype', way], {
+        OMP_NUM_THREADS: `${threads}`,
+      }),
+    );
   const ours = await player('rxtune', process.execPath, [here('ours/step.mjs'), ...shared, '--precision', dtype]);
   const pairs = [];
   for (let round = 0; round <= rounds; round++) {
     const ids = rows.slice(round * batch, (round + 1) * batch).flat();
-    const a = await theirs.turn(JSON.stringify(ids));
+    const answers = [];
+    for (const their of theirs) answers.push(await their.turn(JSON.stringify(ids)));
     const b = await ours.turn();
     console.log(
-      `${name} ${round === 0 ? 'warm-up' : round}: theirs ${a.seconds.toFixed(2)} s, ours ${b.seconds.toFixed(2)} s, loss ${a.loss.toFixed(4)} / ${b.loss.toFixed(4)}`,
+      `${name} ${round === 0 ? 'warm-up' : round}: theirs ${answers.map((a) => a.seconds.toFixed(2)).join(' / ')} s, ours ${b.seconds.toFixed(2)} s, loss ${answers[0].loss.toFixed(4)} / ${b.loss.toFixed(4)}`,
     );
-    if (round > 0) pairs.push([a, b]);
+    const seconds = Math.min(...answers.map((a) => a.seconds));
+    const bytes = Math.min(...answers.map((a) => a.peak_bytes));
+    if (round > 0) pairs.push([{ ...answers[0], seconds, peak_bytes: bytes, all: answers.map((a) => a.seconds) }, b]);
   }
-  await theirs.end();
-  await ours.end();
+  for (const player of [...theirs, ours]) await player.end();
   ratios[name] = rounded(median(pairs.map(([a, b]) => a.seconds / b.seconds)));
   const [a, b] = pairs.at(-1);
   ratios[`${name}-memory`] = rounded(a.peak_bytes / b.peak_bytes);
+  overhead[name] = {
+    idle: rounded(median(pairs.map(([, y]) => y.idle))),
+    javascript: rounded(median(pairs.map(([, y]) => y.javascript))),
+  };
   details[name] = {
     theirs: median(pairs.map(([x]) => x.seconds)),
+    theirWays: Object.fromEntries(ways.map((way, i) => [way, median(pairs.map(([x]) => x.all[i]))])),
     ours: median(pairs.map(([, y]) => y.seconds)),
     losses: pairs.map(([x, y]) => [x.loss, y.loss]),
     peakBytes: [a.peak_bytes, b.peak_bytes],
   };
+  console.log(
+    `${name}: idle ${(100 * overhead[name].idle).toFixed(2)} %, JavaScript ${(100 * overhead[name].javascript).toFixed(2)} % of a step`,
+  );
 }
-report('step', ratios, { shape, batch, seq, threads, details, torch: '2.13' });
+report('step', ratios, { shape, batch, seq, threads, overhead, details, torch: '2.13' });

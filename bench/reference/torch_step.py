@@ -3,7 +3,8 @@
 python torch_step.py --model DIR --mode full|lora --dtype float32|bfloat16 --batch 2 --seq 512 --threads 2
 Prints {"ready": true, …}; then, for each line read from standard input, runs one step (forward, loss on every position,
 backward, clip at 1.0, fused AdamW) on the token ids in that line and prints {"seconds", "loss", "peak_bytes"}.
-Attention is SDPA; bfloat16 is autocast over float32 master weights; LoRA is PEFT's, r 16 alpha 32 on q and v (c_attn for GPT-2).
+Attention is SDPA; bfloat16 is autocast over float32 master weights, bfloat16-weights autocast over weights in bfloat16 (trained
+so where they train: no master weights); LoRA is PEFT's, r 16 alpha 32 on q and v (c_attn for GPT-2).
 """
 import argparse
 import json
@@ -17,14 +18,15 @@ from transformers import AutoModelForCausalLM
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", required=True)
 parser.add_argument("--mode", default="full", choices=["full", "lora"])
-parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "bfloat16-weights"])
 parser.add_argument("--batch", type=int, default=2)
 parser.add_argument("--seq", type=int, default=512)
 parser.add_argument("--threads", type=int, default=2)
 args = parser.parse_args()
 
 torch.set_num_threads(args.threads)
-model = AutoModelForCausalLM.from_pretrained(args.model, attn_implementation="sdpa", dtype=torch.float32)
+weights = torch.bfloat16 if args.dtype == "bfloat16-weights" else torch.float32
+model = AutoModelForCausalLM.from_pretrained(args.model, attn_implementation="sdpa", dtype=weights)
 if args.mode == "lora":
     from peft import LoraConfig, get_peft_model
 
@@ -37,7 +39,7 @@ optimizer = torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.0, fused=True)
 
 
 def step(ids: torch.Tensor) -> float:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.dtype == "bfloat16"):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.dtype != "float32"):
         loss = model(input_ids=ids, labels=ids, use_cache=False).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)

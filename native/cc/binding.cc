@@ -331,7 +331,7 @@ napi_value wait(Frame& frame) {
   return nullptr;
 }
 
-// statistics(): bytes and numbers of tensors
+// statistics(): bytes and numbers of tensors, seconds spent in kernels
 napi_value statistics(Frame& frame) {
   const Memory& memory = frame.engine->memory;
   napi_value object;
@@ -343,6 +343,7 @@ napi_value statistics(Frame& frame) {
   put("reservedBytes", memory.reservedBytes());
   frame.engine->executor.wait();
   put("scratchBytes", scratch_bytes(frame.engine->executor.context().scratch));
+  set(frame.env, object, "busySeconds", numberValue(frame.env, frame.engine->executor.busySeconds()));
   return object;
 }
 

@@ -1,5 +1,6 @@
 #include "executor.h"
 
+#include <chrono>
 #include <exception>
 
 namespace {
@@ -80,6 +81,7 @@ void Executor::work() {
     }
     if (stopping) return;
     Slot& slot = slots[n % capacity];
+    const auto started = std::chrono::steady_clock::now();
     try {
       slot.run(slot.storage, &current);
     } catch (const std::bad_alloc&) {
@@ -87,6 +89,8 @@ void Executor::work() {
     } catch (const std::exception& thrown) {
       fail(thrown.what());
     }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+    busy.store(busy.load(std::memory_order_relaxed) + took.count(), std::memory_order_relaxed);
     completed.fetch_add(1);
     if (!waiting.load()) continue;
     {

@@ -47,6 +47,9 @@ class Executor {
   // Returns when everything enqueued so far has run.
   void wait();
 
+  // Time spent in tasks so far; the rest of a step's time the executor had nothing to do.
+  double busySeconds() const { return busy.load(std::memory_order_relaxed); }
+
   // What went wrong first since the last call; empty if nothing. For the executor's thread, or any while it is idle.
   std::string takeError();
 
@@ -70,6 +73,7 @@ class Executor {
   Context current = {};
   alignas(64) std::atomic<uint64_t> enqueued{0};
   alignas(64) std::atomic<uint64_t> completed{0};
+  std::atomic<double> busy{0};  // written by the executor's thread alone
   std::atomic<bool> stopping{false};
   std::atomic<bool> sleeping{false};
   std::atomic<bool> waiting{false};

@@ -1,13 +1,16 @@
 /** `rxtune doctor`: what could compute here, what would, and why. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { closed } from '../formats/closed.js';
 import { SftConfig } from '../train/config.js';
-import { doctor, type Doctor } from '../train/engine.js';
+import { doctor, nativeDetails } from '../train/engine.js';
+import type { Doctor, NativeDetails } from '../train/engine.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
@@ -28,17 +31,51 @@ const compiler = async (): Promise<string | undefined> => {
   return undefined;
 };
 
-const told = ({ node, platform, engines, chosen }: Doctor, cxx: string | undefined): string =>
-  [
-    `node      ${node} on ${platform}`,
-    `compiler  ${cxx ?? 'none: the native engine cannot be built here'}`,
-    ...engines.map(
-      ({ engine: name, started, note }, i) =>
-        `${i === 0 ? 'engines ' : '        '}  ${started ? '+' : '-'} ${name.padEnd(10)}  ${note}`,
+/** What would make this machine faster, and how to get it. */
+const missing = (native: Either<string, NativeDetails>, cxx: string | undefined): ReadonlyArray<string> => {
+  if (E.isLeft(native))
+    return cxx === undefined
+      ? [
+          'a C++17 compiler (g++ or clang++), to build the native engine with',
+          'the native engine: npm run build:native, once there is a compiler',
+        ]
+      : ['the native engine: npm run build:native'];
+  const { threads, cores, bfloat16 } = native.right;
+  return [
+    ...(threads < cores ? [`threads: ${threads} of ${cores} are used; leave out --threads to use all`] : []),
+    ...(bfloat16 ? [] : ['instructions for bfloat16: --precision bfloat16 saves memory here, and no time']),
+  ];
+};
+
+/** A heading and its lines, one below the other. */
+const section = (heading: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+  lines.map((line, i) => `${(i === 0 ? heading : '').padEnd(8)}  ${line}`);
+
+const nativeLines = ({ instructions, threads, cores, bfloat16 }: NativeDetails): ReadonlyArray<string> => [
+  `instructions  ${instructions}${process.env['RXTUNE_ISA'] === undefined ? '' : ', as RXTUNE_ISA says'}`,
+  `threads       ${threads} of ${cores}`,
+  `bfloat16      ${bfloat16 ? 'multiplied by the processor itself' : 'not multiplied by the processor: products stay float32'}`,
+];
+
+const told = (
+  { node, platform, engines, chosen }: Doctor,
+  native: Either<string, NativeDetails>,
+  cxx: string | undefined,
+): string => {
+  const lacking = missing(native, cxx);
+  return [
+    ...section('node', [`${node} on ${platform}`]),
+    ...section('compiler', [cxx ?? 'none: the native engine cannot be built here']),
+    ...section(
+      'engines',
+      engines.map(({ engine: name, started, note }) => `${started ? '+' : '-'} ${name.padEnd(10)}  ${note}`),
     ),
-    `chosen    ${chosen.reason}`,
+    ...section('native', E.isLeft(native) ? [] : nativeLines(native.right)),
+    ...section('chosen', [chosen.reason]),
+    ...section('missing', lacking.length === 0 ? ['nothing'] : lacking),
     '',
   ].join('\n');
+};
 
 export const doctorCommand: CommandLine = {
   name: 'doctor',
@@ -47,9 +84,12 @@ export const doctorCommand: CommandLine = {
   run: (command, { out }): TaskEither<FatalError, void> =>
     pipe(
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),
-      TE.flatMap((options) => doctor(options)),
-      TE.flatMapTask((report) => async () => {
-        out.write(told(report, await compiler()));
+      TE.bindTo('options'),
+      // Asked first: what the doctor chooses stays the engine that runs.
+      TE.bind('native', ({ options }) => TE.fromTask(nativeDetails(options))),
+      TE.bind('report', ({ options }) => doctor(options)),
+      TE.flatMapTask(({ report, native }) => async () => {
+        out.write(told(report, native, await compiler()));
       }),
     ),
 };

@@ -24,6 +24,8 @@ export interface AddonStatistics {
   readonly reservedBytes: number;
   /** Work space of the kernels. */
   readonly scratchBytes: number;
+  /** Time the engine's thread has spent in operations; the rest of a step it waited for JavaScript. */
+  readonly busySeconds: number;
 }
 
 /**
@@ -44,6 +46,7 @@ export interface Addon {
   readonly readSync: (id: number, bytes: number) => ArrayBuffer;
   /** Returns when everything enqueued has run. */
   readonly wait: () => void;
+  /** Once everything enqueued has run. */
   readonly statistics: () => AddonStatistics;
   readonly resetPeak: () => void;
 }

@@ -106,7 +106,8 @@ const register = (addon: Addon): Registered => {
   return { addon, backend };
 };
 
-const isaNames: Readonly<Record<InstructionSet, string>> = {
+/** For people. */
+export const isaNames: Readonly<Record<InstructionSet, string>> = {
   portable: 'portable vectors',
   avx2: 'AVX2',
   avx512: 'AVX-512',

@@ -1,5 +1,6 @@
 /** Which engine computes, and why: the one place that knows how each is started. */
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import { env, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
@@ -206,6 +207,30 @@ export const doctor =
       engines,
       chosen: chosen.right,
     });
+  };
+
+/** What the native engine runs on here. */
+export interface NativeDetails {
+  /** Instructions of its kernels, for people. */
+  readonly instructions: string;
+  readonly threads: number;
+  /** Threads that this machine runs at once. */
+  readonly cores: number;
+  /** Whether the processor multiplies bfloat16 numbers itself, with the instructions in use. */
+  readonly bfloat16: boolean;
+}
+
+/** Left: why there is no native engine. */
+export const nativeDetails =
+  ({ threads }: Pick<EngineOptions, 'threads'> = {}): Task<Either<string, NativeDetails>> =>
+  async () => {
+    const native = await import('../native/register.js');
+    return E.Functor.map(native.registerNative(threads === undefined ? {} : { threads }), (info) => ({
+      instructions: native.isaNames[info.isa],
+      threads: info.threads,
+      cores: availableParallelism(),
+      bfloat16: info.bfloat16,
+    }));
   };
 
 /** The engine that computes now; undefined before one was chosen. */
