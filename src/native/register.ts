@@ -152,3 +152,6 @@ export const precisionSet = (): Precision => registered?.backend.precision ?? 'f
 
 /** Bytes and numbers of the engine's tensors; undefined before `registerNative`. */
 export const nativeStatistics = (): AddonStatistics | undefined => registered?.addon.statistics();
+
+/** From here on `peakBytes` counts anew. */
+export const resetPeak = (): void => registered?.addon.resetPeak();
