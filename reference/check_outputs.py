@@ -21,8 +21,11 @@ args = parser.parse_args()
 with open(args.logits) as file:
     ours = json.load(file)
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
-AutoTokenizer.from_pretrained(args.adapter or args.model)
+tokenizer = AutoTokenizer.from_pretrained(args.adapter or args.model)
 if args.adapter:
+    # As PEFT's AutoPeftModel does for an adapter that was trained with more tokens.
+    if len(tokenizer) > model.config.vocab_size:
+        model.resize_token_embeddings(len(tokenizer))
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(model, args.adapter)

@@ -42,6 +42,8 @@ export type { Sourced } from './formats/sourced.js';
 export { locateModel } from './formats/hub/locate.js';
 export type { Located } from './formats/hub/locate.js';
 export type { HubSettings } from './formats/hub/settings.js';
+export { withAddedTokens, withChatFormat } from './formats/addTokens.js';
+export type { ChatFormat, NewTokens } from './formats/addTokens.js';
 export { loadTokenizer, makeTokenizer } from './formats/tokenizer.js';
 export type { Tokenizer } from './formats/tokenizer.js';
 export { makeChatTemplate } from './formats/chatTemplate.js';
@@ -95,6 +97,9 @@ export { nestScales, unnestScales } from './model/quantize/nested.js';
 export type { Gradients, Layer, Weights } from './model/layer.js';
 export type { Sequence, Targets } from './model/sequence.js';
 
+export { resizeTokenEmbeddings } from './model/resizeEmbeddings.js';
+export type { NewTokenInit, ResizeOptions } from './model/resizeEmbeddings.js';
+
 // train
 export { completed, sftTrainer } from './train/trainer.js';
 export type { SftRun } from './train/trainer.js';
@@ -129,6 +134,8 @@ export { answerRows, questionOf } from './train/samples.js';
 export type { Sample } from './train/samples.js';
 export type { Evaluated, GroupEvaluation, Predictions, PreprocessLogits, RowEvaluation } from './train/evaluate.js';
 export { saveModel } from './train/save.js';
+export { setupChatFormat } from './train/setupChatFormat.js';
+export type { ChatFormatOptions, ChatReady } from './train/setupChatFormat.js';
 export { planSteps } from './train/plan.js';
 export type { Plan } from './train/plan.js';
 export {

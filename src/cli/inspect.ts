@@ -11,6 +11,7 @@ import { makeRejects } from '../streams/rejects.js';
 import { maxLengthOf } from '../train/prepare.js';
 import { tokensOfRow, type ReportToken } from '../train/report.js';
 import { sampleRows } from '../train/sampleRows.js';
+import { tokenizerAsked } from '../train/withChatTemplate.js';
 import type { CommandLine } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellRejects } from './tell.js';
@@ -44,7 +45,12 @@ export const inspectCommand: CommandLine = {
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
-      TE.bind('tokenizer', ({ own }) => loadTokenizer(own.tokenizer, { hub: tellingHub(err) })),
+      TE.bind('tokenizer', ({ own, config }) =>
+        pipe(
+          loadTokenizer(own.tokenizer, { hub: tellingHub(err) }),
+          TE.flatMap((tokenizer) => tokenizerAsked(tokenizer, config)),
+        ),
+      ),
       TE.bind('rows', ({ own, config, tokenizer }) => {
         const rejects = makeRejects({ maxRate: 1 });
         tellRejects(rejects, err);

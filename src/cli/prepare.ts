@@ -17,6 +17,7 @@ import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
 import type { SftConfig } from '../train/config.js';
 import { fewOfEach, makeTally, maxLengthOf, prepare, type PrepareSummary } from '../train/prepare.js';
+import { tokenizerAsked } from '../train/withChatTemplate.js';
 import type { CommandLine, Terminal } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellRejects, tellWarning } from './tell.js';
@@ -105,11 +106,14 @@ export const prepareCommand: CommandLine = {
     pipe(
       TE.Do,
       TE.bind('call', () => decodeSftFlags(command, Own)),
-      TE.bind('tokenizer', ({ call: { own } }): TaskEither<FatalError, Tokenizer | undefined> => {
+      TE.bind('tokenizer', ({ call: { own, config } }): TaskEither<FatalError, Tokenizer | undefined> => {
         const directory = own.tokenizer ?? own.model;
         return directory === undefined
           ? TE.right(undefined)
-          : loadTokenizer(directory, { hub: tellingHub(terminal.err) });
+          : pipe(
+              loadTokenizer(directory, { hub: tellingHub(terminal.err) }),
+              TE.flatMap((tokenizer) => tokenizerAsked(tokenizer, config)),
+            );
       }),
       TE.flatMap(({ call: { own, config }, tokenizer }) => {
         const through = (write: Write): TaskEither<FatalError, void> =>

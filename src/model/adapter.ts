@@ -5,6 +5,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import { architectureOf } from './architectures.js';
+import type { ModelConfig } from './config.js';
 import { axpy } from './kernels/axpy.js';
 import { release } from './kernels/hold.js';
 import { linear, linearGradWeight } from './kernels/linear.js';
@@ -22,6 +23,7 @@ import {
 } from './lora.js';
 import type { LoraConfig, Target } from './lora.js';
 import type { CausalLM } from './model.js';
+import { resizeTokenEmbeddings } from './resizeEmbeddings.js';
 import { weightOf } from './weights.js';
 
 const targetsOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, ReadonlyArray<Target>> => {
@@ -51,6 +53,12 @@ const untied = (model: CausalLM, config: LoraConfig): Weights => {
     : {};
 };
 
+/** The configuration of weights among which the head has a table of its own, whatever it was before. */
+const untiedConfig = (config: ModelConfig, weights: Weights): ModelConfig =>
+  config.tieWordEmbeddings && 'lm_head.weight' in weights
+    ? { ...config, tieWordEmbeddings: false, raw: { ...config.raw, tie_word_embeddings: false } }
+    : config;
+
 const isBias = (name: string): boolean => name.endsWith('bias');
 
 /** What trains beside the adapter itself. */
@@ -79,6 +87,7 @@ const withAdapter = (
     weights: { ...base, ...adapter },
     trainable: [...Object.keys(adapter), ...trainable],
     lora: config,
+    ...(model.resizedFrom === undefined ? {} : { resizedFrom: model.resizedFrom }),
   };
 };
 
@@ -115,19 +124,44 @@ export const attachLora = (model: CausalLM, config: LoraConfig, seed: number): E
 
 const baseLayer = '.base_layer.';
 
+/** What has a row for every token: PEFT saves these with an adapter whose base has been resized. */
+const tokenTables = (model: CausalLM): ReadonlyArray<string> =>
+  [`${architectureOf(model.config).embedding}.weight`, 'lm_head.weight', 'lm_head.bias'].filter(
+    (name) => name in model.weights,
+  );
+
+/** The model with as many token rows as the tables saved with an adapter have; those tables are put in with the rest. */
+const sizedAs = (model: CausalLM, saved: Weights): E.Either<FatalError, CausalLM> => {
+  const rowsOf = (name: string): number | undefined =>
+    (saved[name] ?? saved[name.replace(/\.([^.]*)$/, `${baseLayer}$1`)])?.shape[0];
+  const tables = tokenTables(model);
+  const [vocabSize = model.config.vocabSize] = tables.flatMap((name) => rowsOf(name) ?? []);
+  if (vocabSize === model.config.vocabSize) return E.right(model);
+  const short = tables.find((name) => rowsOf(name) !== vocabSize);
+  return short === undefined
+    ? resizeTokenEmbeddings(model, { rows: vocabSize, init: 'mean' })
+    : E.left(
+        fatal('E_LORA_WEIGHTS', 'the adapter brings other token rows for a part of the model only', {
+          expected: `"${short}" with ${vocabSize} rows too`,
+          actual: `${rowsOf(short) ?? 'no'} rows`,
+        }),
+      );
+};
+
 /**
  * The model with a saved adapter: `saved` holds the tensors of adapter_model.safetensors under their names without
  * `base_model.model.`. Takes what it uses of `saved` into the model and trains it, unless `isTrainable` is false.
  * `E_LORA_WEIGHTS` for an adapter that does not fit, `E_LORA_TARGET`, `E_LORA_PRESENT`.
  */
 export const attachSavedLora = (
-  model: CausalLM,
+  given: CausalLM,
   config: LoraConfig,
   saved: Weights,
   { isTrainable = true }: { readonly isTrainable?: boolean } = {},
 ): E.Either<FatalError, CausalLM> => {
-  const free = alreadyThere(model);
+  const free = E.Monad.chain(alreadyThere(given), (plain) => sizedAs(plain, saved));
   if (E.isLeft(free)) return free;
+  const model = free.right;
   const found = targetsOf(model, config);
   if (E.isLeft(found)) return found;
   const targets = found.right;
@@ -155,6 +189,8 @@ export const attachSavedLora = (
     if (key in adapter) continue;
     const name = key.replace(baseLayer, '.');
     const own = base[name];
+    // PEFT saves the head of a resized model even where it is the embedding.
+    if (own === undefined && name === 'lm_head.weight' && model.config.tieWordEmbeddings) continue;
     if (own === undefined)
       return misfit('the adapter holds a tensor that the model has no place for', 'a weight of the model', key);
     if (own.shape.join() !== value.shape.join())
@@ -185,9 +221,10 @@ export const adapterTensors = (model: CausalLM): Weights => {
   );
   const savedName = (name: string): string =>
     modules.has(moduleOf(name)) ? name.replace(/\.([^.]*)$/, `${baseLayer}$1`) : name;
+  const tables = model.resizedFrom === undefined ? [] : tokenTables(model).filter((name) => !beside.includes(name));
   return Object.fromEntries([
     ...adapter.map((name) => [name, weightOf(weights, name)] as const),
-    ...beside.map((name) => [savedName(name), weightOf(weights, name)] as const),
+    ...[...beside, ...tables].map((name) => [savedName(name), weightOf(weights, name)] as const),
   ]);
 };
 
@@ -260,7 +297,7 @@ export const mergeLora = (model: CausalLM): E.Either<FatalError, Merged> => {
     unload: () => {
       for (const [name, value] of Object.entries(weights)) if (isAdapterName(name)) value.dispose();
       const plain = withoutAdapter(weights);
-      return { ...base, weights: plain, trainable: Object.keys(plain) };
+      return { ...base, config: untiedConfig(base.config, plain), weights: plain, trainable: Object.keys(plain) };
     },
   });
 };

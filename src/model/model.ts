@@ -18,6 +18,8 @@ export interface CausalLM {
   readonly lora?: LoraConfig;
   /** generation_config.json of the model's directory as it stood there: how the model is to be sampled. Saved with the model. */
   readonly generationConfig?: Readonly<Record<string, unknown>>;
+  /** Token rows that the base model has on disk, where they are more or fewer here: an adapter is saved with its tables then. */
+  readonly resizedFrom?: number;
 }
 
 /**

@@ -10,6 +10,7 @@ import type { FatalError, Warning } from '../errors.js';
 import { makeDirectory } from '../formats/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachLora } from '../model/adapter.js';
+import { architectureOf } from '../model/architectures.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { LoraConfig } from '../model/lora.js';
 import type { Labelled } from '../records.js';
@@ -30,6 +31,7 @@ import { evalSets, preparedSets, trainRows } from './prepareRows.js';
 import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './schedule.js';
+import { setupChatFormat } from './setupChatFormat.js';
 import { initState } from './state.js';
 import { layOut } from './storage.js';
 import { withChatTemplate } from './withChatTemplate.js';
@@ -40,6 +42,8 @@ const usage = (code: `E_${string}`, message: string, field: string, hint: string
 interface Loaded {
   readonly model: CausalLM;
   readonly tokenizer: Tokenizer | undefined;
+  /** Tokens that the chat format brought. */
+  readonly newTokenIds?: ReadonlyArray<number>;
 }
 
 /** The model and tokenizer of the setup, loaded where it names a directory. */
@@ -79,18 +83,52 @@ const found = (
   return TE.right({ model, tokenizer });
 };
 
+/** Model and tokenizer with the chat format or template that the options ask for. */
+const conversing = (
+  parts: Loaded,
+  { chatFormat, resizeToMultipleOf, newTokenInit, seed, chatTemplate, ...config }: SftConfig,
+): TaskEither<FatalError, Loaded> => {
+  const { model, tokenizer } = parts;
+  if (chatFormat !== undefined) {
+    return tokenizer === undefined
+      ? TE.left(usage('E_NO_TOKENIZER', 'a chat format is set up in a tokenizer', 'chatFormat', 'give a tokenizer'))
+      : TE.fromEither(
+          setupChatFormat(
+            { model, tokenizer },
+            { format: chatFormat, resizeToMultipleOf, newTokenInit, seed, parity: isParity(config) },
+          ),
+        );
+  }
+  return chatTemplate === undefined || tokenizer === undefined
+    ? TE.right(parts)
+    : pipe(
+        withChatTemplate(tokenizer, chatTemplate),
+        TE.map((templated) => ({ ...parts, tokenizer: templated })),
+      );
+};
+
 const loaded = (setup: SftSetup, config: SftConfig): TaskEither<FatalError, Loaded> =>
   pipe(
     found(setup, config),
-    TE.flatMap((parts) =>
-      config.chatTemplate === undefined || parts.tokenizer === undefined
-        ? TE.right(parts)
-        : pipe(
-            withChatTemplate(parts.tokenizer, config.chatTemplate),
-            TE.map((tokenizer) => ({ ...parts, tokenizer })),
-          ),
-    ),
+    TE.flatMap((parts) => conversing(parts, config)),
   );
+
+/** Tokens whose rows nothing trains: an adapter leaves the embedding as it is. */
+const frozenRows = (
+  { newTokenIds = [] }: Loaded,
+  { config, trainable, lora }: CausalLM,
+  warn: (warning: Warning) => void,
+): void => {
+  if (lora === undefined || newTokenIds.length === 0) return;
+  const { embedding } = architectureOf(config);
+  if (trainable.some((name) => name.startsWith(`${embedding}.`))) return;
+  warn(
+    warning('W_NEW_ROWS_FROZEN', `the rows of ${newTokenIds.length} new tokens stay as they were drawn`, {
+      field: 'modulesToSave',
+      hint: `train them too: modulesToSave ${embedding.slice(embedding.lastIndexOf('.') + 1)},lm_head`,
+    }),
+  );
+};
 
 /** The model with the adapter that setup or options ask for; one that has an adapter keeps it. */
 const adapted = (
@@ -215,6 +253,11 @@ export const begin = (
       ({ model, precision }) =>
         () =>
           layOut(model, precision),
+    ),
+    TE.tapIO(
+      ({ found, model }) =>
+        () =>
+          frozenRows(found, model, warn),
     ),
     TE.bind('maxLength', ({ config, found }) => TE.fromEither(fittingLength(config, found, warn))),
     TE.bind('sets', ({ config, found, maxLength }) => {

@@ -68,6 +68,16 @@ const data = {
   responseTemplate: optional(textOrIds, 'Train only on what follows this text (or token ids) in a row.'),
   instructionTemplate: optional(textOrIds, 'With responseTemplate: what begins the next turn of the user.'),
   chatTemplate: optional(nonEmptyString, "Jinja source, or a file of it, used instead of the tokenizer's template."),
+  chatFormat: optional(
+    oneOf('chatml'),
+    "Set a base model up for conversations: the format's tokens and template, and embedding rows for them.",
+  ),
+  resizeToMultipleOf: optional(positiveInteger, 'With chatFormat: round the rows of the embedding up to a multiple.'),
+  newTokenInit: option(
+    oneOf('normal', 'mean'),
+    'normal',
+    'With chatFormat: new rows are drawn as a new model is, or begin at the mean of the others.',
+  ),
   padToMultipleOf: optional(positiveInteger, 'Round batch widths up to a multiple of this.'),
   maxRejectRate: option(fraction, 1, 'Share of refused rows above which the run ends.'),
   streaming: option(
@@ -308,6 +318,9 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
   }
   if (config.instructionTemplate !== undefined && config.responseTemplate === undefined) {
     return E.left(usage('instructionTemplate needs responseTemplate', 'instructionTemplate', 'give both, or neither'));
+  }
+  if (config.chatFormat !== undefined && config.chatTemplate !== undefined) {
+    return E.left(usage('chatFormat brings a template of its own', 'chatTemplate', 'give one of the two'));
   }
   if (config.streaming && config.maxSteps <= 0) {
     return E.left(

@@ -170,7 +170,59 @@ export const checkVocabulary = (
         }),
       );
 
-/** Model and tokenizer, the tokenizer absent where the directory has none: rows that bring token ids need none. */
+/** The tokenizer of a directory, absent where it has none. */
+const tokenizerIn = (dir: string): TaskEither<FatalError, Tokenizer | undefined> =>
+  pipe(
+    loadTokenizer(dir),
+    TE.orElse((error) =>
+      error.code === 'E_TOKENIZER_MISSING' ? TE.right<FatalError, Tokenizer | undefined>(undefined) : TE.left(error),
+    ),
+  );
+
+/** An adapter that was saved with a tokenizer was trained with that one. */
+const tokenizerOfAdapter = ({ adapterDir, hub }: LoadOptions): TaskEither<FatalError, Tokenizer | undefined> =>
+  adapterDir === undefined
+    ? TE.right(undefined)
+    : pipe(
+        locateModel(adapterDir, 'adapter', hub),
+        TE.flatMap(({ dir }) => tokenizerIn(dir)),
+      );
+
+const configIn = (dir: string): TaskEither<FatalError, Pick<CausalLM, 'config'>> =>
+  pipe(
+    readJson(join(dir, 'config.json')),
+    TE.flatMapEither(modelConfig),
+    TE.map((config) => ({ config })),
+  );
+
+const fits =
+  (tokenizer: Tokenizer | undefined) =>
+  (model: Pick<CausalLM, 'config'>): E.Either<FatalError, void> =>
+    tokenizer === undefined ? E.right(undefined) : checkVocabulary(model, tokenizer);
+
+const partsFrom = (
+  located: Located,
+  options: LoadOptions,
+): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
+  pipe(
+    tokenizerOfAdapter(options),
+    TE.bindTo('trainedWith'),
+    TE.bind('tokenizer', ({ trainedWith }) =>
+      trainedWith === undefined ? tokenizerIn(located.dir) : TE.right(trainedWith),
+    ),
+    // The small files are read first: a wrong directory is told before gigabytes are loaded.
+    TE.tap(({ trainedWith, tokenizer }) =>
+      pipe(configIn(located.dir), TE.flatMapEither(fits(trainedWith === undefined ? tokenizer : undefined))),
+    ),
+    TE.bind('loaded', () => loadFrom(located, options)),
+    TE.tap(({ tokenizer, loaded }) => TE.fromEither(fits(tokenizer)(loaded.model))),
+    TE.map(({ tokenizer, loaded }) => ({ ...loaded, ...(tokenizer === undefined ? {} : { tokenizer }) })),
+  );
+
+/**
+ * Model and tokenizer, the tokenizer absent where the directory has none: rows that bring token ids need none. An adapter's own
+ * tokenizer goes before the model's.
+ */
 export const loadParts = (
   name: string,
   options: LoadOptions = {},
@@ -178,33 +230,6 @@ export const loadParts = (
   pipe(
     locateModel(name, 'model', options.hub),
     TE.flatMap((located) => partsFrom(located, options)),
-  );
-
-const partsFrom = (
-  located: Located,
-  options: LoadOptions,
-): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
-  pipe(
-    loadTokenizer(located.dir),
-    TE.map((tokenizer): Partial<Pick<Loaded, 'tokenizer'>> => ({ tokenizer })),
-    TE.orElse((error) =>
-      error.code === 'E_TOKENIZER_MISSING'
-        ? TE.right<FatalError, Partial<Pick<Loaded, 'tokenizer'>>>({})
-        : TE.left(error),
-    ),
-    TE.bindTo('found'),
-    // The small files are read first: a wrong directory is told before gigabytes are loaded.
-    TE.tap(({ found: { tokenizer } }) =>
-      pipe(
-        readJson(join(located.dir, 'config.json')),
-        TE.flatMapEither(modelConfig),
-        TE.flatMapEither((config) =>
-          tokenizer === undefined ? E.right(undefined) : checkVocabulary({ config }, tokenizer),
-        ),
-      ),
-    ),
-    TE.bind('loaded', () => loadFrom(located, options)),
-    TE.map(({ found, loaded }) => ({ ...loaded, ...found })),
   );
 
 /**
@@ -217,7 +242,12 @@ export const load = (name: string, options: LoadOptions = {}): TaskEither<FatalE
     locateModel(name, 'model', options.hub),
     TE.bindTo('located'),
     // Told at once, before the model is loaded for nothing.
-    TE.bind('tokenizer', ({ located }) => loadTokenizer(located.dir)),
+    TE.bind('tokenizer', ({ located }) =>
+      pipe(
+        tokenizerOfAdapter(options),
+        TE.flatMap((trainedWith) => (trainedWith === undefined ? loadTokenizer(located.dir) : TE.right(trainedWith))),
+      ),
+    ),
     TE.bind('parts', ({ located }) => partsFrom(located, options)),
     TE.map(({ tokenizer, parts }) => ({ ...parts, tokenizer })),
   );

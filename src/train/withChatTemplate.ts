@@ -6,8 +6,11 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatalFromData } from '../errors.js';
 import type { FatalError } from '../errors.js';
+import { withChatFormat } from '../formats/addTokens.js';
 import { makeChatTemplate } from '../formats/chatTemplate.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
+import { isParity } from './config.js';
+import type { SftConfig } from './config.js';
 
 /** What is at the path, or the text itself where there is no such file: Jinja source is no path. */
 const sourceOf =
@@ -38,3 +41,13 @@ export const withChatTemplate = (tokenizer: Tokenizer, template: string): TaskEi
       ),
     ),
   );
+
+/** The tokenizer as the options have it, its chat format or template set; a chat format also wants rows in the embedding. */
+export const tokenizerAsked = (
+  tokenizer: Tokenizer,
+  config: Pick<SftConfig, 'chatFormat' | 'chatTemplate' | 'parity'>,
+): TaskEither<FatalError, Tokenizer> => {
+  if (config.chatFormat !== undefined)
+    return TE.fromEither(withChatFormat(tokenizer, { format: config.chatFormat, parity: isParity(config) }));
+  return config.chatTemplate === undefined ? TE.right(tokenizer) : withChatTemplate(tokenizer, config.chatTemplate);
+};

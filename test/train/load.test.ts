@@ -2,13 +2,16 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { memory } from '@tensorflow/tfjs-core';
+import { memory, tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
+import { attachLora, mergeLora } from '../../src/model/adapter.js';
+import { LoraConfig } from '../../src/model/lora.js';
 import { startUnderTest } from '../engine.js';
 import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';
+import { orThrow as eitherOrThrow } from '../model/loadModel.js';
 
 const golden = resolve(import.meta.dirname, '..', 'golden');
 const llama = resolve(golden, 'models', 'llama');
@@ -55,6 +58,23 @@ describe('loadModel', () => {
     const again = await orThrow(loadModel(base, { adapterDir: dir, isTrainable: false }));
     expect(numbersOf(again.model)).toEqual(numbersOf(model));
     expect(again.model.trainable).toEqual([]);
+  });
+
+  test('a head that training parted from the embedding is saved and loaded as its own', async () => {
+    const { model: base } = await orThrow(loadModel(resolve(golden, 'models', 'qwen2')));
+    const adapted = attachLora(base, eitherOrThrow(LoraConfig.decode({ modulesToSave: ['lm_head'] })), 1);
+    const { model, unload } = eitherOrThrow(mergeLora(eitherOrThrow(adapted)));
+    const { 'lm_head.weight': head, ...others } = model.weights;
+    const changed = tensor(
+      Float32Array.from(head?.dataSync() ?? [], (x) => x + 1),
+      head?.shape ?? [],
+    );
+    const dir = join(root, 'parted');
+    await orThrow(saveModel(dir, { ...unload(), weights: { ...others, 'lm_head.weight': changed } }));
+    const again = await orThrow(loadModel(dir));
+    expect(again.warnings).toEqual([]);
+    expect(again.model.config.tieWordEmbeddings).toBe(false);
+    expect(again.model.weights['lm_head.weight']?.dataSync()).toEqual(changed.dataSync());
   });
 
   test.each([
