@@ -78,9 +78,10 @@ describe('prepareRows', () => {
       { text: [{ text: 'c' }, { text: ' d', weight: 3 }] },
       { input_ids: [1, 2, 3], loss_weights: [1, 0.25, 0], weight: 2 },
     ];
+    // BOS stands in front of all text, and nothing ever asks for it.
     const { rows } = await orThrow(prepareRows(weighted, { tokenizer }, configOf({})));
     expect(rows.map(({ lossWeights }) => [...(lossWeights ?? [])])).toEqual([
-      [0.5, 0.5, 0.5, 0.5],
+      [1, 0.5, 0.5, 0.5],
       [1, 1, 3, 1],
       [2, 0.5, 0],
     ]);
@@ -92,7 +93,7 @@ describe('prepareRows', () => {
     expect(warnings).toEqual(['W_WEIGHTS_IGNORED']);
     const byField = configOf({ datasetTextField: 'body' });
     const named = await orThrow(prepareRows([{ body: 'a b', weight: 2 }], { tokenizer }, byField));
-    expect(named.rows.map(({ lossWeights }) => [...(lossWeights ?? [])])).toEqual([[2, 2, 2, 2]]);
+    expect(named.rows.map(({ lossWeights }) => [...(lossWeights ?? [])])).toEqual([[1, 2, 2, 2]]);
   });
 
   test('a response template in words is found in the text', async () => {
