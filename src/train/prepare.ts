@@ -4,16 +4,15 @@ import type { OperatorFunction } from 'rxjs';
 import { identity, tap } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { ErrorCode, Warning } from '../errors.js';
-import { decodeExample } from '../formats/example.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import { decode, textField } from '../operators/decode.js';
+import { decode } from '../operators/decode.js';
 import { format } from '../operators/format.js';
-import type { FormatOptions, PreTokenized } from '../operators/format.js';
+import type { PreTokenized } from '../operators/format.js';
 import { countLearnable, learnable } from '../operators/learnable.js';
 import { maskCompletions } from '../operators/maskCompletions.js';
 import { pack } from '../operators/pack.js';
 import { packConstantLength } from '../operators/packConstantLength.js';
-import { templateIds } from '../operators/responses.js';
+import type { ConstantLengthOptions } from '../operators/packConstantLength.js';
 import { tokenize } from '../operators/tokenize.js';
 import { truncate } from '../operators/truncate.js';
 import type { Formatted, Labelled, Row, Tokenized, Transform } from '../records.js';
@@ -25,14 +24,12 @@ import type { Rejects } from '../streams/rejects.js';
 import { isParity } from './config.js';
 import type { SftConfig } from './config.js';
 import type { Names, RowNames } from './rowNames.js';
+import { rowPath } from './rowPath.js';
+import type { RowPathConfig, RowPathSetup } from './rowPath.js';
 
-export interface PrepareSetup {
-  /** Not needed for rows that bring token ids. */
-  readonly tokenizer?: Tokenizer | undefined;
+export interface PrepareSetup extends RowPathSetup {
   /** Where refused rows go; without it the first one ends the stream. */
   readonly rejects?: Rejects | undefined;
-  /** The text of a row, in place of its shape's own. */
-  readonly formattingFunc?: FormatOptions['formattingFunc'];
   readonly warn?: ((warning: Warning) => void) | undefined;
   /** Counts what passes. */
   readonly tally?: Tally | undefined;
@@ -40,23 +37,10 @@ export interface PrepareSetup {
   readonly names?: RowNames | undefined;
 }
 
-export type PrepareConfig = Pick<
-  SftConfig,
-  | 'datasetTextField'
-  | 'packing'
-  | 'packingStrategy'
-  | 'numOfSequences'
-  | 'charsPerToken'
-  | 'appendConcatToken'
-  | 'addSpecialTokens'
-  | 'completionOnlyLoss'
-  | 'assistantOnlyLoss'
-  | 'responseTemplate'
-  | 'instructionTemplate'
-  | 'shuffle'
-  | 'seed'
-  | 'parity'
-> & { readonly maxLength: number };
+export type PrepareConfig = RowPathConfig &
+  Pick<SftConfig, 'packingStrategy' | 'numOfSequences' | 'charsPerToken' | 'appendConcatToken' | 'shuffle' | 'seed'> & {
+    readonly maxLength: number;
+  };
 
 /** What became of a dataset's rows. */
 export interface PrepareSummary {
@@ -137,16 +121,7 @@ export const maxLengthOf = (
   maxPositions?: number,
 ): number => maxLength ?? Math.min(tokenizer?.modelMaxLength ?? 1024, maxPositions ?? 1024, 1024);
 
-/** A tokenizer for rows that bring their ids: it is never asked for anything else. */
-const noTokenizer = {
-  encode: (): Int32Array => new Int32Array(0),
-  encodeWithOffsets: (): { readonly ids: Int32Array; readonly offsets: Int32Array } => ({
-    ids: new Int32Array(0),
-    offsets: new Int32Array(0),
-  }),
-};
-
-const tokenizedOnly: Transform<Formatted | PreTokenized, PreTokenized> = (row) =>
+export const tokenizedOnly: Transform<Formatted | PreTokenized, PreTokenized> = (row) =>
   'inputIds' in row
     ? right(row)
     : left(
@@ -155,7 +130,7 @@ const tokenizedOnly: Transform<Formatted | PreTokenized, PreTokenized> = (row) =
         }),
       );
 
-const textOnly =
+export const textOnly =
   (warn: (warning: Warning) => void): Transform<Formatted | PreTokenized, Formatted> =>
   (row) => {
     if ('inputIds' in row) {
@@ -172,6 +147,18 @@ const textOnly =
     }
     return right(row);
   };
+
+/** The packing of 0.7.10 as the options say. */
+export const constantLength = (config: PrepareConfig, tokenizer: Tokenizer): ConstantLengthOptions => ({
+  tokenizer,
+  seqLength: config.maxLength,
+  numOfSequences: config.numOfSequences,
+  charsPerToken: config.charsPerToken,
+  appendConcatToken: config.appendConcatToken,
+  addSpecialTokens: config.addSpecialTokens ?? true,
+  shuffle: config.shuffle,
+  seed: config.seed,
+});
 
 const counted = <A>(count: ((row: A) => void) | undefined): OperatorFunction<A, A> =>
   count === undefined ? identity : tap(count);
@@ -207,78 +194,35 @@ const placing = (files: Names, rejecting: Rejecting) => {
  * without a label refused.
  */
 export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
-  const { tokenizer, rejects, formattingFunc, tally, names } = setup;
-  const { maxLength, parity, datasetTextField, responseTemplate, instructionTemplate } = config;
+  const { tokenizer, rejects, tally, names } = setup;
+  const { maxLength } = config;
   const rejecting = rejects === undefined ? {} : { rejects };
   const warn = (warned: Warning): void => {
     tally?.warned(warned);
     setup.warn?.(warned);
   };
+  const path = rowPath(setup, config, warn);
   const places = names === undefined ? undefined : placing(names.files, rejecting);
   const toText = compose(
     counted<unknown>(tally?.read),
     counted<unknown>(places?.read),
-    decode(
-      // In 0.7.10 the text field goes before the formatter when not packing, and after it when packing.
-      datasetTextField === undefined || (formattingFunc !== undefined && config.packing)
-        ? decodeExample
-        : textField(datasetTextField),
-      rejecting,
-    ),
-    format({
-      tokenizer,
-      formattingFunc: datasetTextField !== undefined && !config.packing ? undefined : formattingFunc,
-      addSpecialTokens: config.addSpecialTokens,
-      parity,
-      tellRoles: names !== undefined,
-      warn,
-      ...rejecting,
-    }),
+    decode(path.shape, rejecting),
+    format({ ...path.format, tellRoles: names !== undefined, ...rejecting }),
   );
   const finish = compose(learnable(rejecting), counted<Labelled>(tally?.prepared));
   if (config.packing && isParity(config) && tokenizer !== undefined) {
     return compose(
       toText,
       mapping('packConstantLength', textOnly(warn), rejecting),
-      packConstantLength({
-        tokenizer,
-        seqLength: maxLength,
-        numOfSequences: config.numOfSequences,
-        charsPerToken: config.charsPerToken,
-        appendConcatToken: config.appendConcatToken,
-        addSpecialTokens: config.addSpecialTokens ?? true,
-        shuffle: config.shuffle,
-        seed: config.seed,
-        warn,
-      }),
+      packConstantLength({ ...constantLength(config, tokenizer), warn }),
       finish,
     );
   }
-  // A template in words is found in the text, where token context cannot hide it; 0.7.10 looked among ids.
-  const byText = typeof responseTemplate === 'string' && typeof instructionTemplate !== 'object' && !isParity(config);
-  const idsOf = (template: string | ReadonlyArray<number> | undefined): ReadonlyArray<number> | undefined =>
-    template === undefined || byText ? undefined : templateIds(template, tokenizer ?? noTokenizer);
   const toTokens = compose(
     tokenizer === undefined ? compose(toText, mapping('tokenize', tokenizedOnly, rejecting)) : toText,
-    tokenize({
-      tokenizer: tokenizer ?? noTokenizer,
-      ...(byText ? { responseTemplate, instructionTemplate } : {}),
-      roleNumber: names?.roles.numberOf,
-      warn,
-      ...rejecting,
-    }),
+    tokenize({ ...path.tokenize, roleNumber: names?.roles.numberOf, ...rejecting }),
     counted<Tokenized>(tally?.tokenized),
-    maskCompletions({
-      completionOnlyLoss: config.completionOnlyLoss,
-      assistantOnlyLoss: config.assistantOnlyLoss,
-      responseTemplate: idsOf(responseTemplate),
-      instructionTemplate: idsOf(instructionTemplate),
-      parity,
-      padTokenId: tokenizer?.padTokenId,
-      tokenizer,
-      warn,
-      ...rejecting,
-    }),
+    maskCompletions({ ...path.mask, ...rejecting }),
   );
   const placed = places === undefined ? toTokens : compose(toTokens, places.write);
   return config.packing

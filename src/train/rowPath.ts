@@ -1,0 +1,89 @@
+/** What `prepare` and `preflight` share: the options of each stage of a row's way, from setup and configuration. */
+import type { Warning } from '../errors.js';
+import { decodeExample } from '../formats/example.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import { textField } from '../operators/decode.js';
+import type { Decode } from '../operators/decode.js';
+import type { FormatOptions } from '../operators/format.js';
+import type { MaskCompletionsOptions } from '../operators/maskCompletions.js';
+import { templateIds } from '../operators/responses.js';
+import type { TokenizeOptions } from '../operators/tokenize.js';
+import type { Example } from '../records.js';
+import { isParity } from './config.js';
+import type { SftConfig } from './config.js';
+
+export interface RowPathSetup {
+  /** Not needed for rows that bring token ids. */
+  readonly tokenizer?: Tokenizer | undefined;
+  /** The text of a row, in place of its shape's own. */
+  readonly formattingFunc?: FormatOptions['formattingFunc'];
+}
+
+export type RowPathConfig = Pick<
+  SftConfig,
+  | 'datasetTextField'
+  | 'packing'
+  | 'addSpecialTokens'
+  | 'completionOnlyLoss'
+  | 'assistantOnlyLoss'
+  | 'responseTemplate'
+  | 'instructionTemplate'
+  | 'parity'
+>;
+
+export interface RowPath {
+  readonly shape: Decode<Example>;
+  readonly format: FormatOptions;
+  readonly tokenize: TokenizeOptions;
+  readonly mask: MaskCompletionsOptions;
+}
+
+/** A tokenizer for rows that bring their ids: it is never asked for anything else. */
+const noTokenizer = {
+  encode: (): Int32Array => new Int32Array(0),
+  encodeWithOffsets: (): { readonly ids: Int32Array; readonly offsets: Int32Array } => ({
+    ids: new Int32Array(0),
+    offsets: new Int32Array(0),
+  }),
+};
+
+export const rowPath = (
+  { tokenizer, formattingFunc }: RowPathSetup,
+  config: RowPathConfig,
+  warn: (warning: Warning) => void,
+): RowPath => {
+  const { parity, datasetTextField, responseTemplate, instructionTemplate } = config;
+  // A template in words is found in the text, where token context cannot hide it; 0.7.10 looked among ids.
+  const byText = typeof responseTemplate === 'string' && typeof instructionTemplate !== 'object' && !isParity(config);
+  const idsOf = (template: string | ReadonlyArray<number> | undefined): ReadonlyArray<number> | undefined =>
+    template === undefined || byText ? undefined : templateIds(template, tokenizer ?? noTokenizer);
+  return {
+    // In 0.7.10 the text field goes before the formatter when not packing, and after it when packing.
+    shape:
+      datasetTextField === undefined || (formattingFunc !== undefined && config.packing)
+        ? decodeExample
+        : textField(datasetTextField),
+    format: {
+      tokenizer,
+      formattingFunc: datasetTextField !== undefined && !config.packing ? undefined : formattingFunc,
+      addSpecialTokens: config.addSpecialTokens,
+      parity,
+      warn,
+    },
+    tokenize: {
+      tokenizer: tokenizer ?? noTokenizer,
+      ...(byText ? { responseTemplate, instructionTemplate } : {}),
+      warn,
+    },
+    mask: {
+      completionOnlyLoss: config.completionOnlyLoss,
+      assistantOnlyLoss: config.assistantOnlyLoss,
+      responseTemplate: idsOf(responseTemplate),
+      instructionTemplate: idsOf(instructionTemplate),
+      parity,
+      padTokenId: tokenizer?.padTokenId,
+      tokenizer,
+      warn,
+    },
+  };
+};
