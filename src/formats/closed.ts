@@ -117,14 +117,14 @@ export const oneOf = <const V extends ReadonlyArray<string>>(...values: V): Opti
   return Object.assign(primitive(`one of ${values.join(', ')}`, 'enum', is), { values });
 };
 
-/** A list of `item`; on a command line a comma-separated list or a repeated flag. */
+/** A list of `item`, or one alone; on a command line a comma-separated list or a repeated flag. */
 export const list = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>> => {
   const array = t.readonlyArray(item, `a list of: ${item.name}`);
   return Object.assign(
     new t.Type<ReadonlyArray<A>, unknown>(
       array.name,
       (u): u is ReadonlyArray<A> => array.is(u),
-      (u, context) => array.validate(u, context),
+      (u, context) => array.validate(typeof u === 'string' || typeof u === 'number' ? [u] : u, context),
       (a) => array.encode(a),
     ),
     { kind: 'list' as const, item },

@@ -54,6 +54,11 @@ group('closed', () => {
     );
   });
 
+  it('takes one value for a list of one', () => {
+    expect(Lora.decode({ targetModules: 'q' })).toMatchObject(E.right({ targetModules: ['q'] }));
+    expect(Lora.decode({ targetModules: { q: 1 } })).toMatchObject({ left: { code: 'E_OPTIONS' } });
+  });
+
   it('refuses an unknown key with the nearest known one', () => {
     expect(messageOf({ outputDir: 'o', lerningRate: 1 })).toContain('did you mean "learningRate"?');
     expect(messageOf({ outputDir: 'o', learning_rate: 1 })).toContain('did you mean "learningRate"?');
