@@ -18,7 +18,7 @@ constexpr size_t unit = 64;
 // What is left of a block after taking from it is worth keeping apart.
 constexpr size_t worthSplitting = 256;
 constexpr size_t smallestSegment = size_t(16) << 20;
-constexpr size_t largestSegment = size_t(256) << 20;
+constexpr size_t largestSegment = size_t(64) << 20;
 // Idle memory that is kept whatever the peak.
 constexpr size_t idleAllowance = size_t(64) << 20;
 
@@ -66,7 +66,7 @@ Memory::Block* Memory::fit(size_t bytes) {
 }
 
 Memory::Block* Memory::grow(size_t bytes) {
-  size_t segment = reserved / 4 < smallestSegment ? smallestSegment : reserved / 4 > largestSegment ? largestSegment : reserved / 4;
+  size_t segment = reserved / 16 < smallestSegment ? smallestSegment : reserved / 16 > largestSegment ? largestSegment : reserved / 16;
   segment = pages_round(segment < bytes ? bytes : segment);
   shrink(segment);
   char* data = static_cast<char*>(pages_take(segment));

@@ -11,6 +11,7 @@ import { fileError } from './byteSource.js';
 import { bytesOfDtype, decodeHeader, encodeHeader, headerLength, lengthBytes } from './safetensorsHeader.js';
 import type { Dtype, HeaderEntry, TensorInfo } from './safetensorsHeader.js';
 import { fromFloat32, isNumeric, toFloat32 } from './tensorData.js';
+import { discard, transientBytes } from './transient.js';
 
 export type { Dtype } from './safetensorsHeader.js';
 
@@ -21,7 +22,10 @@ export interface StoredTensor {
   readonly shape: ReadonlyArray<number>;
   readonly byteLength: number;
   readonly file: string;
-  /** Row-major values as float32, whatever the dtype; `E_TENSOR_DTYPE` for complex and 8-bit floats. */
+  /**
+   * Row-major values as float32, whatever the dtype; `E_TENSOR_DTYPE` for complex and 8-bit floats. They are the caller's, who may
+   * `discard` them.
+   */
   readonly read: () => TaskEither<FatalError, Float32Array>;
   /** The bytes as they are, little-endian. */
   readonly readBytes: () => TaskEither<FatalError, Uint8Array>;
@@ -40,10 +44,16 @@ const orThrow = <A>(result: E.Either<FatalError, A>): A => {
 /** No system reads 2 GiB or more in one call. */
 const mostAtOnce = 1 << 30;
 
-const readFully = async (handle: FileHandle, file: string, start: number, length: number): Promise<Uint8Array> => {
+const readFully = async (
+  handle: FileHandle,
+  file: string,
+  start: number,
+  length: number,
+  allocate = (bytes: number): Uint8Array<ArrayBuffer> => new Uint8Array(bytes),
+): Promise<Uint8Array> => {
   let bytes: Uint8Array<ArrayBuffer>;
   try {
-    bytes = new Uint8Array(length);
+    bytes = allocate(length);
   } catch (cause) {
     throw fatal('E_TENSOR_TOO_LARGE', `${file}: ${length} bytes at once are more than this Node.js can hold`, {
       file,
@@ -74,18 +84,22 @@ const withFile = <A>(file: string, use: (handle: FileHandle) => Promise<A>): Tas
   );
 
 const storedTensor = (file: string, name: string, { dtype, shape, start, end }: TensorInfo): StoredTensor => {
-  const readBytes = (): TaskEither<FatalError, Uint8Array> =>
-    withFile(file, (handle) => readFully(handle, file, start, end - start));
+  const readInto = (allocate?: (bytes: number) => Uint8Array<ArrayBuffer>): TaskEither<FatalError, Uint8Array> =>
+    withFile(file, (handle) => readFully(handle, file, start, end - start, allocate));
   return {
     name,
     dtype,
     shape,
     byteLength: end - start,
     file,
-    readBytes,
+    readBytes: () => readInto(),
     read: () =>
       isNumeric(dtype)
-        ? TE.map((bytes: Uint8Array) => toFloat32(dtype, bytes))(readBytes())
+        ? TE.map((bytes: Uint8Array) => {
+            const values = toFloat32(dtype, bytes, transientBytes);
+            if (values.buffer !== bytes.buffer) discard(bytes);
+            return values;
+          })(readInto(transientBytes))
         : TE.left(
             fatal('E_TENSOR_DTYPE', `${file}: tensor "${name}" is ${dtype}, which cannot be read as numbers`, {
               file,

@@ -13,9 +13,15 @@ const aligned = (bytes: Uint8Array, width: number): Uint8Array =>
 
 /**
  * Little-endian elements → float32, a fresh array unless they are float32 already (then a view). Whole numbers beyond 2^24
- * and 64-bit floats are rounded. `bytes.length` must be a multiple of the element's size.
+ * and 64-bit floats are rounded. `bytes.length` must be a multiple of the element's size. What is made of the formats of half the
+ * size lies in what `allocate` gives.
  */
-export const toFloat32 = (dtype: NumericDtype, bytes: Uint8Array): Float32Array => {
+export const toFloat32 = (
+  dtype: NumericDtype,
+  bytes: Uint8Array,
+  allocate = (length: number): Uint8Array<ArrayBuffer> => new Uint8Array(length),
+): Float32Array => {
+  const fresh = (length: number): Float32Array<ArrayBuffer> => new Float32Array(allocate(4 * length).buffer, 0, length);
   const view = <A>(View: {
     new (buffer: ArrayBufferLike, offset: number, length: number): A;
     readonly BYTES_PER_ELEMENT: number;
@@ -27,9 +33,9 @@ export const toFloat32 = (dtype: NumericDtype, bytes: Uint8Array): Float32Array 
     case 'F32':
       return view(Float32Array);
     case 'BF16':
-      return bfloat16ToFloat32(view(Uint16Array));
+      return bfloat16ToFloat32(view(Uint16Array), fresh(bytes.length / 2));
     case 'F16':
-      return float16ToFloat32(view(Uint16Array));
+      return float16ToFloat32(view(Uint16Array), fresh(bytes.length / 2));
     case 'F64':
       return Float32Array.from(view(Float64Array));
     case 'I8':

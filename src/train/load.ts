@@ -16,6 +16,7 @@ import type { HubSettings } from '../formats/hub/settings.js';
 import { readJson } from '../formats/json.js';
 import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
+import { discard } from '../formats/transient.js';
 import { loadTokenizer } from '../formats/tokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachSavedLora } from '../model/adapter.js';
@@ -71,6 +72,8 @@ export const uploaded =
         return values;
       }
       const made = tensor(values.right, [...from.shape], 'float32');
+      // The engine has a copy; plain JavaScript would go on with these very values.
+      if (currentEngine() === 'native') discard(values.right);
       // Nothing is lost by it: the file holds no more. Weights that train are released when training begins.
       if (from.dtype === 'BF16' && made.rank >= 2) hold(made, 'bfloat16');
       tensors[name] = made;
