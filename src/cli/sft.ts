@@ -7,7 +7,7 @@ import { closed, list, nonEmptyString, optional, required } from '../formats/clo
 import { openDataset } from '../formats/dataset.js';
 import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
-import { fitsDirectory } from '../train/fitMemory.js';
+import { fitsUnloaded } from '../train/fitMemory.js';
 import { loadParts } from '../train/load.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
@@ -133,12 +133,12 @@ export const sftCommand: CommandLine = {
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
-      TE.tap(({ own, config }) => fitsDirectory(own.model, config, { adapted: own.adapter !== undefined })),
-      TE.bind('loaded', ({ own, config: { engine, threads, precision } }) =>
+      TE.bind('loaded', ({ own, config }) =>
         loadParts(own.model, {
-          engine,
-          threads,
-          precision,
+          engine: config.engine,
+          threads: config.threads,
+          precision: config.precision,
+          accept: (model) => fitsUnloaded(model, config, { adapted: own.adapter !== undefined }),
           adapterDir: own.adapter,
           hub: tellingHub(terminal.err),
         }),

@@ -47,7 +47,13 @@ export const fileError = (file: string, error: unknown): FatalError => {
       return fatal('E_NO_PERMISSION', `${file} lies on a read-only file system`, { file, cause: error });
     case 'ENOSPC':
     case 'EDQUOT':
-      return fatal('E_DISK_FULL', `no space left to write ${file}`, { file, cause: error });
+    case 'EFBIG':
+      // EFBIG: a limit on the size of files (ulimit -f).
+      return fatal('E_DISK_FULL', `no space left to write ${file} (${code})`, {
+        file,
+        cause: error,
+        hint: 'make room; what was there before is as it was, and a run goes on from its last checkpoint',
+      });
     default:
       return fatal(
         'E_FILE',

@@ -19,7 +19,7 @@ import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
 import { currentEngine, usePrecision } from './engine.js';
 import { fingerprintOf } from './fingerprint.js';
-import { fitsDirectory, fitsLoaded } from './fitMemory.js';
+import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
 import { loadParts } from './load.js';
 import { runLogs } from './log.js';
 import { orderRows } from './microBatches.js';
@@ -63,10 +63,12 @@ const found = (
   }
   if (typeof model === 'string') {
     return pipe(
-      fitsDirectory(model, config, { adapted: peftConfig !== undefined }),
-      TE.flatMap(() =>
-        loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
-      ),
+      loadParts(model, {
+        engine: config.engine,
+        threads: config.threads,
+        precision: config.precision,
+        accept: (found) => fitsUnloaded(found, config, { adapted: peftConfig !== undefined }),
+      }),
       TE.map((found) => ({ model: found.model, tokenizer: tokenizer ?? found.tokenizer })),
     );
   }

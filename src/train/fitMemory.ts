@@ -1,15 +1,10 @@
 /** The memory check of a run: before its weights are loaded, and again when its rows are known. */
-import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { pipe } from 'fp-ts/lib/function.js';
-import * as TE from 'fp-ts/lib/TaskEither.js';
-import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { isFatal } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
-import { readJson } from '../formats/json.js';
 import { architectureOf } from '../model/architectures.js';
-import { expectedTensors, modelConfig } from '../model/causalLm.js';
+import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { ModelConfig } from '../model/config.js';
 import { adaptedModule, adapterNames, isAdapterName, LoraConfig, loraTargets } from '../model/lora.js';
@@ -107,19 +102,6 @@ export const fitsUnloaded = (
     lora !== undefined ? adaptedBy(model, lora) : { trains: () => !adapted, adapters: new Map<string, number>() };
   return checked(shapeOf(model, config, training, 0), model, config, available());
 };
-
-/** The same for a model's directory. */
-export const fitsDirectory = (
-  dir: string,
-  config: SftConfig,
-  options: { readonly adapted?: boolean } = {},
-): TaskEither<FatalError, void> =>
-  pipe(
-    readJson(join(dir, 'config.json')),
-    TE.flatMapEither(modelConfig),
-    TE.flatMapEither((model) => fitsUnloaded(model, config, options)),
-    TE.map(() => undefined),
-  );
 
 /** When model and rows are there: whether the whole run fits, its longest micro-batch included. `E_MEMORY`. */
 export const fitsLoaded = (

@@ -22,6 +22,7 @@ import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachSavedLora } from '../model/adapter.js';
 import { makeCausalLm, matchTensors, modelConfig } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
+import type { ModelConfig } from '../model/config.js';
 import { hold } from '../model/kernels/hold.js';
 import { LoraConfig } from '../model/lora.js';
 import { chooseEngine, currentEngine } from './engine.js';
@@ -34,6 +35,8 @@ export interface LoadOptions extends EngineOptions {
   readonly isTrainable?: boolean | undefined;
   /** In place of what the environment says about the Hub. */
   readonly hub?: Partial<HubSettings> | undefined;
+  /** Asked before the weights are loaded; a Left ends it there. */
+  readonly accept?: ((config: ModelConfig) => E.Either<FatalError, unknown>) | undefined;
 }
 
 export interface LoadedModel {
@@ -115,6 +118,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     TE.bindTo('config'),
     TE.bind('generation', () => readGenerationConfig(dir)),
     TE.bind('stored', () => readCheckpointTensors(dir)),
+    TE.tap(({ config }) => TE.fromEither(options.accept?.(config) ?? E.right(undefined))),
     TE.bind('match', ({ config, stored }) => TE.fromEither(matchTensors(config, [...stored.tensors.values()]))),
     TE.bind('engine', () => onEngine(options)),
     TE.bind('weights', ({ stored, match }) =>
