@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
@@ -51,15 +51,6 @@ export interface Addon {
   readonly resetPeak: () => void;
 }
 
-/** Next to the sources (src/native or dist/native), or in the package for this platform. */
-const candidates = (): ReadonlyArray<string> => {
-  const here = dirname(fileURLToPath(import.meta.url));
-  return [
-    join(here, '..', '..', 'native', 'build', 'rxtune.node'),
-    `@rxtune/native-${platform()}-${arch()}/rxtune.node`,
-  ];
-};
-
 /** Not by `instanceof`: errors of the addon belong to another realm where modules run in a context of their own. */
 export const messageOf = (cause: unknown): string =>
   typeof cause === 'object' && cause !== null && 'message' in cause ? String(cause.message) : String(cause);
@@ -67,12 +58,16 @@ export const messageOf = (cause: unknown): string =>
 /** The addon, or why there is none. */
 export const loadAddon = (): Either<string, Addon> => {
   const require = createRequire(import.meta.url);
-  const [built = '', packaged = ''] = candidates();
+  const here = dirname(fileURLToPath(import.meta.url));
+  // Next to the sources (src/native or dist/native), or in the package for this platform.
+  const native = join(here, '..', '..', 'native');
+  const built = join(native, 'build', 'rxtune.node');
+  const packaged = `@rxtune/native-${platform()}-${arch()}/rxtune.node`;
   const path = existsSync(built) ? built : packaged;
   try {
     return right(require(path) as Addon);
   } catch (cause) {
-    if (path === packaged) return left('not built (npm run build:native compiles it)');
+    if (path === packaged) return left(`not built (node ${relative('.', join(native, 'build.mjs'))} compiles it)`);
     return left(`${path} does not load: ${messageOf(cause).split('\n')[0] ?? ''}`);
   }
 };

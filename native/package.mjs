@@ -1,0 +1,63 @@
+// What is published, laid out in a folder: the main package, and the engine of this platform as a package of its own, so that
+// nobody needs a compiler and nothing runs at install time.
+//
+//   node native/package.mjs OUT [PLATFORM …]
+//
+// OUT/rxtune names the engines of the given platforms (linux-x64, darwin-arm64, …; this one if none is given) as optional
+// dependencies; npm installs the one that fits. OUT/native-PLATFORM is made of native/build/rxtune.node.
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { arch, platform } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const [out, ...given] = process.argv.slice(2);
+const here = `${platform()}-${arch()}`;
+const engine = join(root, 'native', 'build', 'rxtune.node');
+
+const fail = (message) => {
+  console.error(message);
+  process.exit(2);
+};
+if (out === undefined) fail('usage: node native/package.mjs OUT [PLATFORM …]');
+if (!existsSync(join(root, 'dist', 'index.js'))) fail('dist is not there: npm run build');
+if (!existsSync(engine)) fail('native/build/rxtune.node is not there: npm run build');
+
+const main = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const write = (folder, manifest, files) => {
+  mkdirSync(folder, { recursive: true });
+  for (const [from, to] of files) cpSync(from, join(folder, to), { recursive: true });
+  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+  console.log(folder);
+};
+
+const { name, version, license } = main;
+const engineName = (target) => `@${name}/native-${target}`;
+// The C++ library is linked in, the C library is the system's.
+const libc = platform() === 'linux' ? { libc: ['glibc'] } : {};
+write(
+  join(out, `native-${here}`),
+  {
+    name: engineName(here),
+    version,
+    description: `The native engine of ${name} for ${here}`,
+    license,
+    os: [platform()],
+    cpu: [arch()],
+    ...libc,
+    main: 'rxtune.node',
+    files: ['rxtune.node', 'LICENSE'],
+  },
+  [
+    [engine, 'rxtune.node'],
+    [join(root, 'LICENSE'), 'LICENSE'],
+  ],
+);
+
+const { scripts: _scripts, devDependencies: _dev, overrides: _overrides, ...published } = main;
+const targets = given.length === 0 ? [here] : given;
+write(
+  join(out, name),
+  { ...published, optionalDependencies: Object.fromEntries(targets.map((target) => [engineName(target), version])) },
+  main.files.filter((file) => existsSync(join(root, file))).map((file) => [join(root, file), file]),
+);

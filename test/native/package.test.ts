@@ -1,0 +1,68 @@
+import { describe, expect, test } from '@jest/globals';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
+import { arch, platform, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '..', '..');
+const built = ['native/build/rxtune.node', 'dist/index.js'].every((file) => existsSync(join(root, file)));
+// Without a build there is nothing to publish: npm run build, or no compiler on this machine.
+const whenBuilt = built ? test : test.skip;
+
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { readonly version: string };
+const name = `native-${platform()}-${arch()}`;
+
+/** Runs with the published packages where npm would put them. */
+const installed = (run: (modules: string) => void): void => {
+  const dir = mkdtempSync(join(tmpdir(), 'rxtune-package-'));
+  try {
+    execFileSync(process.execPath, [
+      join(root, 'native', 'package.mjs'),
+      join(dir, 'out'),
+      'linux-x64',
+      'darwin-arm64',
+    ]);
+    const modules = join(dir, 'node_modules');
+    mkdirSync(join(modules, '@rxtune'), { recursive: true });
+    renameSync(join(dir, 'out', 'rxtune'), join(modules, 'rxtune'));
+    renameSync(join(dir, 'out', name), join(modules, '@rxtune', name));
+    for (const entry of readdirSync(join(root, 'node_modules'))) {
+      if (entry !== '@rxtune' && !entry.startsWith('.'))
+        symlinkSync(join(root, 'node_modules', entry), join(modules, entry));
+    }
+    run(modules);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+};
+
+const doctor = (modules: string): string =>
+  execFileSync(process.execPath, [join(modules, 'rxtune', 'dist', 'cli', 'main.js'), 'doctor'], {
+    cwd: modules,
+    encoding: 'utf8',
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
+
+describe('the published packages', () => {
+  whenBuilt('run the engine of the platform’s package, and say how to compile it where there is none', () => {
+    installed((modules) => {
+      const manifest: unknown = JSON.parse(readFileSync(join(modules, 'rxtune', 'package.json'), 'utf8'));
+      expect(manifest).toMatchObject({
+        optionalDependencies: { '@rxtune/native-linux-x64': version, '@rxtune/native-darwin-arm64': version },
+      });
+      expect(manifest).not.toHaveProperty('scripts');
+      expect(doctor(modules)).toMatch(/\+ native/);
+      rmSync(join(modules, '@rxtune', name), { recursive: true });
+      expect(doctor(modules)).toMatch(/- native .*node rxtune\/native\/build\.mjs compiles it/);
+    });
+  });
+});
