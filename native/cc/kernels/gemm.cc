@@ -124,11 +124,26 @@ static void gemm_serial(const Gemm* g, void* scratch) {
 // Up to so many rows a product is bounded by reading B once: packing it would only add to that.
 #define FEW_ROWS 4
 
+// What a vector of B is worth; bfloat16 is the upper half of a float32.
+template <class Lanes>
+RX_INLINE vf worth(const Lanes& lanes, const float* p) {
+  return lanes.load(p);
+}
+typedef uint16_t Halves __attribute__((vector_size(VW * 2), aligned(2), may_alias));
+typedef uint32_t Bits __attribute__((vector_size(VW * 4)));
+RX_INLINE vf widened(const Halves* p) { return (vf)(__builtin_convertvector(*p, Bits) << 16); }
+RX_INLINE vf worth(const AllLanes&, const uint16_t* p) { return widened((const Halves*)p); }
+RX_INLINE vf worth(const SomeLanes& lanes, const uint16_t* p) {
+  uint16_t some[VW] = {};
+  for (long i = 0; i < lanes.n; i++) some[i] = p[i];
+  return widened((const Halves*)some);
+}
+
 // Columns [from, to) of C, B's columns lying along k: dot products of VW running sums.
-template <int M>
+template <int M, class B>
 RX_STATIC void few_dots(const Gemm* g, long from, long to) {
   const float* const a = (const float*)g->a.data;
-  const float* const b = (const float*)g->b.data;
+  const B* const b = (const B*)g->b.data;
   for (long j = from; j < to; j += 4) {
     const int columns = to - j < 4 ? (int)(to - j) : 4;
     vf sum[M][4] = {};
@@ -138,7 +153,7 @@ RX_STATIC void few_dots(const Gemm* g, long from, long to) {
       for (int i = 0; i < M; i++) left[i] = lanes.load(a + i * g->a.ld + k);
 #pragma GCC unroll 4
       for (int q = 0; q < 4; q++) {
-        const vf right = lanes.load(b + (j + (q < columns ? q : 0)) * g->b.ld + k);
+        const vf right = worth(lanes, b + (j + (q < columns ? q : 0)) * g->b.ld + k);
 #pragma GCC unroll 4
         for (int i = 0; i < M; i++) sum[i][q] = fma(left[i], right, sum[i][q]);
       }
@@ -150,18 +165,18 @@ RX_STATIC void few_dots(const Gemm* g, long from, long to) {
 }
 
 // The same, B's rows lying along n: four vectors of C at a time.
-template <int M>
+template <int M, class B>
 RX_STATIC void few_columns(const Gemm* g, long from, long to) {
   const float* const a = (const float*)g->a.data;
   for (long j = from; j < to; j += 4 * VW) {
-    const float* const b = (const float*)g->b.data + j;
+    const B* const b = (const B*)g->b.data + j;
     vf sum[M][4] = {};
     const long wide = to - j;
     if (wide >= 4 * VW) {
       for (long k = 0; k < g->k; k++) {
 #pragma GCC unroll 4
         for (int q = 0; q < 4; q++) {
-          const vf right = load(b + k * g->b.ld + q * VW);
+          const vf right = worth(AllLanes(), b + k * g->b.ld + q * VW);
 #pragma GCC unroll 4
           for (int i = 0; i < M; i++) sum[i][q] = fma(vset(a[i * g->a.ld + k]), right, sum[i][q]);
         }
@@ -170,7 +185,8 @@ RX_STATIC void few_columns(const Gemm* g, long from, long to) {
       for (long k = 0; k < g->k; k++)
         for (int q = 0; q * VW < wide; q++) {
           const long left = wide - q * VW;
-          const vf right = left >= VW ? load(b + k * g->b.ld + q * VW) : load_n(b + k * g->b.ld + q * VW, left);
+          const B* const at = b + k * g->b.ld + q * VW;
+          const vf right = left >= VW ? worth(AllLanes(), at) : worth(SomeLanes{left}, at);
           for (int i = 0; i < M; i++) sum[i][q] = fma(vset(a[i * g->a.ld + k]), right, sum[i][q]);
         }
     }
@@ -181,16 +197,19 @@ RX_STATIC void few_columns(const Gemm* g, long from, long to) {
 }
 
 typedef void (*Few)(const Gemm*, long, long);
-static const Few dots[FEW_ROWS] = {few_dots<1>, few_dots<2>, few_dots<3>, few_dots<4>};
-static const Few rows_of_columns[FEW_ROWS] = {few_columns<1>, few_columns<2>, few_columns<3>, few_columns<4>};
+#define RX_FEW(name, B) {name<1, B>, name<2, B>, name<3, B>, name<4, B>}
+static const Few dots[2][FEW_ROWS] = {RX_FEW(few_dots, float), RX_FEW(few_dots, uint16_t)};
+static const Few rows_of_columns[2][FEW_ROWS] = {RX_FEW(few_columns, float), RX_FEW(few_columns, uint16_t)};
+#undef RX_FEW
 
 static void gemm(const Context* context, const Gemm* g) {
-  const int few = g->m >= 1 && g->m <= FEW_ROWS && !g->a.transposed && g->a.kind == GEMM_FLOAT32 && g->b.kind == GEMM_FLOAT32;
+  const int stored = g->b.kind == GEMM_FLOAT32 ? 0 : g->b.kind == GEMM_BFLOAT16 ? 1 : -1;
+  const int few = g->m >= 1 && g->m <= FEW_ROWS && !g->a.transposed && g->a.kind == GEMM_FLOAT32 && stored >= 0;
   if (!few) {
     run_planned(context, g);
     return;
   }
-  const Few part = (g->b.transposed ? dots : rows_of_columns)[g->m - 1];
+  const Few part = (g->b.transposed ? dots : rows_of_columns)[stored][g->m - 1];
   const long width = 4 * VW * greater(1, 16384 / greater(1, 4 * VW * g->k));
   parallel(context, parts_of(g->n, width), [=](long i) { part(g, i * width, smaller(g->n, (i + 1) * width)); });
 }
