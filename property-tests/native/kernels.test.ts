@@ -8,7 +8,12 @@ import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/float16.
 import { RxActivation, RxActivationGrad } from '../../src/model/kernels/activation.js';
 import { RxAdamW } from '../../src/model/kernels/adamW.js';
 import { RxAdd } from '../../src/model/kernels/add.js';
-import { RxAttention, RxAttentionGrad } from '../../src/model/kernels/attention.js';
+import {
+  RxAttention,
+  RxAttentionGrad,
+  RxJoinedAttention,
+  RxJoinedAttentionGrad,
+} from '../../src/model/kernels/attention.js';
 import { RxAxpy } from '../../src/model/kernels/axpy.js';
 import { RxConcatColumns, RxSplitColumns } from '../../src/model/kernels/columns.js';
 import { RxDropout } from '../../src/model/kernels/dropout.js';
@@ -267,22 +272,26 @@ const attended = fc
     headDim: size(40),
     window: fc.constantFrom(0, 1, 5, 40),
     grad: fc.boolean(),
+    joined: fc.boolean(),
     seed: seeds,
   })
-  .map(({ n, kvHeads, group, headDim, window, grad, seed }) => {
+  .map(({ n, kvHeads, group, headDim, window, grad, joined, seed }) => {
     const make = maker(seed);
     const heads = kvHeads * group;
-    const inputs = {
-      q: make.values(n, heads * headDim),
-      k: make.values(n, kvHeads * headDim),
-      v: make.values(n, kvHeads * headDim),
-    };
+    const inputs = joined
+      ? { qkv: make.values(n, (heads + 2 * kvHeads) * headDim) }
+      : {
+          q: make.values(n, heads * headDim),
+          k: make.values(n, kvHeads * headDim),
+          v: make.values(n, kvHeads * headDim),
+        };
+    const [forward, backward] = joined ? [RxJoinedAttention, RxJoinedAttentionGrad] : [RxAttention, RxAttentionGrad];
     const attrs = { cuSeqlens: borders(n, make), heads, kvHeads, headDim, scale: headDim ** -0.5, window };
-    if (!grad) return trial(RxAttention, inputs, attrs, { tolerance: 1e-4 });
+    if (!grad) return trial(forward, inputs, attrs, { tolerance: 1e-4 });
     // lse as large as it can be, so that probabilities stay below 1
     const lse = make.positive(n, heads);
     return trial(
-      RxAttentionGrad,
+      backward,
       {
         ...inputs,
         out: make.values(n, heads * headDim),

@@ -1,10 +1,16 @@
 import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { attendCached, remember } from './cachedAttention.js';
-import { attention as attend, attentionGrad } from './kernels/attention.js';
+import { splitColumns } from './columns.js';
+import {
+  attention as attend,
+  attentionGrad,
+  joinedAttention as attendJoined,
+  joinedAttentionGrad,
+} from './kernels/attention.js';
 import type { AttentionAttrs } from './kernels/attention.js';
 import type { Layer } from './layer.js';
-import { inactive, landedOn, passed } from './layer.js';
+import { compose, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from './pass.js';
 
 export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
@@ -38,3 +44,26 @@ export const attention =
       return [{}, landedOn<ReadonlyArray<Tensor>>([dq, dk, dv], onto)];
     });
   };
+
+/** The same of q, k and v side by side, [N, (heads + 2 · kvHeads) · headDim], the way they come out of one projection. */
+export const joinedAttention = (pass: Pass, shape: AttentionShape): Layer<Tensor, Tensor> => {
+  const { heads, kvHeads, headDim } = shape;
+  // Generation keeps keys and values apart.
+  if (pass.cache !== undefined)
+    return compose(splitColumns([heads, kvHeads, kvHeads].map((n) => n * headDim)), attention(pass, shape));
+  return (_weights, qkv, wanted) => {
+    const { layer: _, ...others } = shape;
+    const attrs = { ...others, cuSeqlens: pass.sequence.cuSeqlens };
+    const { out, lse } = attendJoined(qkv, attrs);
+    if (!wanted.input) {
+      lse.dispose();
+      return inactive(out);
+    }
+    const kept = { qkv: clone(qkv), out: clone(out), lse };
+    return passed(out, Object.values(kept), (dOut, onto) => {
+      const dQkv = joinedAttentionGrad({ ...kept, dOut }, attrs);
+      dOut.dispose();
+      return [{}, landedOn(dQkv, onto)];
+    });
+  };
+};

@@ -4,8 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from './architecture.js';
-import { attention } from './attention.js';
-import { splitColumns } from './columns.js';
+import { joinedAttention } from './attention.js';
 import {
   activation as activationField,
   boolean,
@@ -63,12 +62,11 @@ const fields = t.type({
 });
 
 const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const { hiddenSize, numHeads, headDim, scaleAttention, scaleByLayer, residualDropout } = config;
+  const { numHeads, headDim, scaleAttention, scaleByLayer, residualDropout } = config;
   const module = `transformer.h.${i}.attn`;
   return compose(
     linear(pass, { module: `${module}.c_attn`, transposed: true }),
-    splitColumns([hiddenSize, hiddenSize, hiddenSize]),
-    attention(pass, {
+    joinedAttention(pass, {
       layer: i,
       heads: numHeads,
       kvHeads: numHeads,

@@ -13,7 +13,7 @@ import { backendName } from './kernel.js';
 import { activation, activationGrad } from './kernels/activation.js';
 import { adamW } from './kernels/adamW.js';
 import { add } from './kernels/add.js';
-import { attention, attentionGrad } from './kernels/attention.js';
+import { attention, attentionGrad, joinedAttention, joinedAttentionGrad } from './kernels/attention.js';
 import { axpy } from './kernels/axpy.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { dropout } from './kernels/dropout.js';
@@ -70,6 +70,8 @@ const named: ReadonlyArray<KernelConfig> = [
   gatedActivationGrad,
   gatherRows,
   hold,
+  joinedAttention,
+  joinedAttentionGrad,
   layerNorm,
   layerNormGrad,
   linear,

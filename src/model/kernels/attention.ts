@@ -10,6 +10,7 @@ import {
   mul,
   reshape,
   slice,
+  split,
   squeeze,
   sub,
   sum,
@@ -153,3 +154,37 @@ export const attentionGrad = (
   const [dq, dk, dv] = RxAttentionGrad.run(inputs, attrs);
   return { dq, dk, dv };
 };
+
+/** Columns of q, k and v in the matrix that holds them side by side. */
+const parts = (qkv: Tensor, { heads, kvHeads, headDim }: AttentionAttrs): AttentionInputs => {
+  const [q, k, v] = split(qkv, [heads * headDim, kvHeads * headDim, kvHeads * headDim], 1) as [Tensor, Tensor, Tensor];
+  return { q, k, v };
+};
+
+export const RxJoinedAttention = namedOp(
+  'RxJoinedAttention',
+  ({ qkv }: { qkv: Tensor }, attrs: AttentionAttrs): readonly [Tensor, Tensor] =>
+    RxAttention.reference(parts(qkv, attrs), attrs),
+);
+
+/** The same from q, k and v side by side, [N, (heads + 2 · kvHeads) · headDim], as one projection makes them: no copies of them. */
+export const joinedAttention = (qkv: Tensor, attrs: AttentionAttrs): Attended => {
+  const [out, lse] = RxJoinedAttention.run({ qkv }, attrs);
+  return { out, lse };
+};
+
+export interface JoinedAttentionGradInputs extends Attended {
+  readonly qkv: Tensor;
+  readonly dOut: Tensor;
+}
+
+export const RxJoinedAttentionGrad = namedOp(
+  'RxJoinedAttentionGrad',
+  ({ qkv, ...back }: JoinedAttentionGradInputs, attrs: AttentionAttrs): readonly [Tensor] => [
+    concat([...RxAttentionGrad.reference({ ...parts(qkv, attrs), ...back }, attrs)], 1),
+  ],
+);
+
+/** Gradient of qkv, likewise side by side. */
+export const joinedAttentionGrad = (inputs: JoinedAttentionGradInputs, attrs: AttentionAttrs): Tensor =>
+  RxJoinedAttentionGrad.run(inputs, attrs)[0];

@@ -11,68 +11,112 @@ interface Attrs {
   readonly window: number;
 }
 
+/** A matrix that may be some columns of a wider one. */
+interface Place {
+  readonly matrix: TensorInfo;
+  readonly firstColumn: number;
+}
+
+type Places = readonly [q: Place, k: Place, v: Place];
+
+const whole = (matrix: TensorInfo): Place => ({ matrix, firstColumn: 0 });
+
+/** Queries, keys and values side by side in one matrix. */
+const besideEachOther = (matrix: TensorInfo, { heads, kvHeads, headDim }: Attrs): Places => {
+  const [n] = rowsOf('qkv', matrix);
+  expectMatrix('qkv', matrix, n, (heads + 2 * kvHeads) * headDim);
+  return [0, heads * headDim, (heads + kvHeads) * headDim].map((firstColumn) => ({
+    matrix,
+    firstColumn,
+  })) as unknown as Places;
+};
+
+const putPlaces = (backend: NativeBackend, places: Places): void => {
+  for (const { matrix, firstColumn } of places) {
+    const [, columns] = rowsOf('a matrix', matrix);
+    backend.tensor(matrix).put(columns).put(firstColumn);
+  }
+};
+
+const putShared = (backend: NativeBackend, places: Places, attrs: Attrs, out: TensorInfo, lse: TensorInfo): void => {
+  const { heads, kvHeads, headDim, scale, window } = attrs;
+  const [n] = rowsOf('q', places[0].matrix);
+  backend.put(n).put(heads).put(kvHeads).put(headDim).put(scale).put(window);
+  putPlaces(backend, places);
+  backend.tensor(out).tensor(lse);
+};
+
+const forward = (backend: NativeBackend, places: Places, attrs: Attrs): TensorInfo[] => {
+  const [n] = rowsOf('q', places[0].matrix);
+  const out = backend.output([n, attrs.heads * attrs.headDim]);
+  const lse = backend.output([n, attrs.heads]);
+  putShared(backend, places, attrs, out, lse);
+  backend.run(backend.op.attention, attrs.cuSeqlens);
+  return [out, lse];
+};
+
+interface Back {
+  readonly out: TensorInfo;
+  readonly lse: TensorInfo;
+  readonly dOut: TensorInfo;
+}
+
+const backward = (
+  backend: NativeBackend,
+  places: Places,
+  gradients: Places,
+  { out, lse, dOut }: Back,
+  attrs: Attrs,
+): void => {
+  const [n] = rowsOf('q', places[0].matrix);
+  const wide = attrs.heads * attrs.headDim;
+  expectMatrix('out', out, n, wide);
+  expectMatrix('dOut', dOut, n, wide);
+  expectMatrix('lse', lse, n, attrs.heads);
+  putShared(backend, places, attrs, out, lse);
+  backend.tensor(dOut);
+  putPlaces(backend, gradients);
+  backend.run(backend.op.attentionGrad, attrs.cuSeqlens);
+};
+
 interface Inputs {
   readonly q: TensorInfo;
   readonly k: TensorInfo;
   readonly v: TensorInfo;
 }
 
-/** A whole matrix where a part of a wider one could be: data, row stride, first column. */
-const whole = (backend: NativeBackend, info: TensorInfo, columns: number): NativeBackend =>
-  backend.tensor(info).put(columns).put(0);
-
-const putShared = (
-  backend: NativeBackend,
-  { q, k, v }: Inputs,
-  attrs: Attrs,
-  out: TensorInfo,
-  lse: TensorInfo,
-): void => {
-  const { heads, kvHeads, headDim, scale, window } = attrs;
+const apart = ({ q, k, v }: Inputs, { heads, kvHeads, headDim }: Attrs): Places => {
   const [n] = rowsOf('q', q);
-  const wide = heads * headDim;
-  const narrow = kvHeads * headDim;
-  expectMatrix('q', q, n, wide);
-  expectMatrix('k', k, n, narrow);
-  expectMatrix('v', v, n, narrow);
-  backend.put(n).put(heads).put(kvHeads).put(headDim).put(scale).put(window);
-  whole(backend, q, wide);
-  whole(backend, k, narrow);
-  whole(backend, v, narrow);
-  backend.tensor(out).tensor(lse);
+  expectMatrix('q', q, n, heads * headDim);
+  expectMatrix('k', k, n, kvHeads * headDim);
+  expectMatrix('v', v, n, kvHeads * headDim);
+  return [whole(q), whole(k), whole(v)];
 };
 
-export const attention = kernel('RxAttention', (backend, inputs: Inputs, attrs: Attrs) => {
-  const [n] = rowsOf('q', inputs.q);
-  const out = backend.output([n, attrs.heads * attrs.headDim]);
-  const lse = backend.output([n, attrs.heads]);
-  putShared(backend, inputs, attrs, out, lse);
-  backend.run(backend.op.attention, attrs.cuSeqlens);
-  return [out, lse];
-});
+export const attention = kernel('RxAttention', (backend, inputs: Inputs, attrs: Attrs) =>
+  forward(backend, apart(inputs, attrs), attrs),
+);
 
-interface GradInputs extends Inputs {
-  readonly out: TensorInfo;
-  readonly lse: TensorInfo;
-  readonly dOut: TensorInfo;
-}
-
-export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: GradInputs, attrs: Attrs) => {
-  const { q, k, v, out, lse, dOut } = inputs;
-  const wide = attrs.heads * attrs.headDim;
-  const narrow = attrs.kvHeads * attrs.headDim;
-  const [n] = rowsOf('q', q);
-  expectMatrix('out', out, n, wide);
-  expectMatrix('dOut', dOut, n, wide);
-  expectMatrix('lse', lse, n, attrs.heads);
-  const dq = backend.output(q.shape);
-  const dk = backend.output(k.shape);
-  const dv = backend.output(v.shape);
-  putShared(backend, inputs, attrs, out, lse);
-  backend.tensor(dOut);
-  whole(backend, dq, wide);
-  whole(backend, dk, narrow);
-  whole(backend, dv, narrow);
-  backend.run(backend.op.attentionGrad, attrs.cuSeqlens);
+export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: Inputs & Back, attrs: Attrs) => {
+  const places = apart(inputs, attrs);
+  const [dq, dk, dv] = [inputs.q, inputs.k, inputs.v].map(({ shape }) => backend.output(shape)) as [
+    TensorInfo,
+    TensorInfo,
+    TensorInfo,
+  ];
+  backward(backend, places, [whole(dq), whole(dk), whole(dv)], inputs, attrs);
   return [dq, dk, dv];
 });
+
+export const joinedAttention = kernel('RxJoinedAttention', (backend, { qkv }: { qkv: TensorInfo }, attrs: Attrs) =>
+  forward(backend, besideEachOther(qkv, attrs), attrs),
+);
+
+export const joinedAttentionGrad = kernel(
+  'RxJoinedAttentionGrad',
+  (backend, { qkv, ...back }: { qkv: TensorInfo } & Back, attrs: Attrs) => {
+    const dQkv = backend.output(qkv.shape);
+    backward(backend, besideEachOther(qkv, attrs), besideEachOther(dQkv, attrs), back, attrs);
+    return [dQkv];
+  },
+);
