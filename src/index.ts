@@ -120,6 +120,19 @@ export { load, loadAdapter, loadModel, loadParts } from './train/load.js';
 export type { Loaded, LoadedModel, LoadOptions } from './train/load.js';
 export { chooseEngine, doctor } from './train/engine.js';
 export type { EngineName, EngineOptions, EngineReport } from './train/engine.js';
+export { foldPreflight, preflight } from './train/preflight/preflight.js';
+export type {
+  Check,
+  CheckName,
+  Preflight,
+  PreflightConfig,
+  PreflightFold,
+  PreflightOptions,
+} from './train/preflight/preflight.js';
+export { preflightDataset } from './train/preflight/dataset.js';
+export { preflightFault } from './train/preflight/strict.js';
+export { preflightPage } from './train/preflight/page.js';
+export { preflightText } from './train/preflight/text.js';
 export { prepare } from './train/prepare.js';
 export type { PrepareSummary } from './train/prepare.js';
 export { prepareRows } from './train/prepareRows.js';

@@ -1,73 +1,93 @@
-/** `rxtune inspect`: rows as the loss sees them, token by token. */
+/** `rxtune inspect`: whether a data set is fit to train on, and its rows as the loss sees them, token by token. */
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
-import { closed, list, nonEmptyString, option, positiveInteger, required } from '../formats/closed.js';
+import { writeTextAtomically } from '../formats/atomicFile.js';
+import {
+  boolean,
+  closed,
+  list,
+  nonEmptyString,
+  option,
+  optional,
+  positiveInteger,
+  required,
+} from '../formats/closed.js';
 import { openDataset } from '../formats/dataset.js';
 import { requireRows } from '../formats/sourced.js';
-import { loadTokenizer } from '../formats/tokenizer.js';
-import { makeRejects } from '../streams/rejects.js';
+import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
+import { encodePreflight } from '../train/preflight/encode.js';
+import { preflightPage } from '../train/preflight/page.js';
+import { preflightDataset } from '../train/preflight/dataset.js';
+import { preflightFault } from '../train/preflight/strict.js';
+import { preflightText } from '../train/preflight/text.js';
 import { maxLengthOf } from '../train/prepare.js';
-import { tokensOfRow, type ReportToken } from '../train/report.js';
-import { sampleRows } from '../train/sampleRows.js';
-import { tokenizerAsked } from '../train/withChatTemplate.js';
 import type { CommandLine } from './command.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
-import { tellingHub, tellRejects } from './tell.js';
 
 const Own = closed('inspect', {
-  tokenizer: required(nonEmptyString, 'Directory of a tokenizer (or of a model that has one), or its name on the Hub.'),
+  tokenizer: optional(nonEmptyString, 'Directory of a tokenizer. Not needed for rows that hold input_ids.'),
+  model: optional(nonEmptyString, 'Directory of a model, for its tokenizer.'),
   trainDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
-  rows: option(positiveInteger, 3, 'Rows shown.'),
+  rows: option(positiveInteger, 3, 'Rows shown, beside one for each check that found any.'),
+  maxRows: optional(positiveInteger, 'Rows read. Default: all.'),
+  html: optional(nonEmptyString, 'HTML file to write: the report as one page.'),
+  json: option(boolean, false, 'Write the report as JSON.'),
 });
 
-/** Trained stretches stand in ⟦ ⟧; on a terminal they are green instead, and the rest is dim. */
-export const shownRow = (tokens: ReadonlyArray<ReportToken>, colours: boolean): string => {
-  const [on, off, end] = colours ? ['\u001b[32m', '\u001b[2m', '\u001b[0m'] : ['⟦', '', '⟧'];
-  let text = '';
-  let open: boolean | undefined;
-  const close = (): string => (open === undefined ? '' : open || colours ? end : '');
-  for (const token of tokens) {
-    if (token.trained !== open) {
-      text += close() + (token.trained ? on : off);
-      open = token.trained;
-    }
-    text += token.text;
-  }
-  return text + close();
-};
+/** Colours are for terminals, unless the environment says no (no-color.org). */
+const colourful = ({ isTTY }: { readonly isTTY?: boolean }): boolean =>
+  isTTY === true && (process.env['NO_COLOR'] ?? '') === '';
+
+/** Ids in place of text where there is no tokenizer to tell. */
+const decoder =
+  (tokenizer: Tokenizer | undefined) =>
+  (ids: ReadonlyArray<number>): string =>
+    tokenizer?.decode(ids) ?? ids.map((id) => `${id} `).join('');
 
 export const inspectCommand: CommandLine = {
   name: 'inspect',
-  summary: 'show rows of a dataset with the tokens that are trained marked',
+  summary: 'tell whether a dataset is fit to train on, and show its rows token by token',
   flags: (command) => addSftFlags(command, Own.fields),
-  run: (command, { out, err }): TaskEither<FatalError, void> =>
+  run: (command, { out }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
-      TE.bind('tokenizer', ({ own, config }) =>
-        pipe(
-          loadTokenizer(own.tokenizer, { hub: tellingHub(err) }),
-          TE.flatMap((tokenizer) => tokenizerAsked(tokenizer, config)),
+      TE.bind('tokenizer', ({ own }): TaskEither<FatalError, Tokenizer | undefined> => {
+        const directory = own.tokenizer ?? own.model;
+        return directory === undefined ? TE.right(undefined) : loadTokenizer(directory);
+      }),
+      TE.bind('report', ({ own, config, tokenizer }) =>
+        preflightDataset(
+          requireRows(openDataset(own.trainDataset), own.trainDataset.join(', ')),
+          { tokenizer, samples: own.rows, maxRows: own.maxRows },
+          { ...config, maxLength: maxLengthOf(config, tokenizer) },
         ),
       ),
-      TE.bind('rows', ({ own, config, tokenizer }) => {
-        const rejects = makeRejects({ maxRate: 1 });
-        tellRejects(rejects, err);
-        return sampleRows(
-          requireRows(openDataset(own.trainDataset), own.trainDataset.join(', ')),
-          own.rows,
-          { tokenizer, rejects },
-          { ...config, maxLength: maxLengthOf(config, tokenizer) },
+      TE.tap(({ own, tokenizer, report }) =>
+        own.html === undefined
+          ? TE.right(undefined)
+          : writeTextAtomically(
+              own.html,
+              preflightPage(report, {
+                title: own.trainDataset.join(', '),
+                decode: decoder(tokenizer),
+                padTokenId: tokenizer?.padTokenId,
+              }),
+            ),
+      ),
+      TE.flatMap(({ own, config, tokenizer, report }) => {
+        out.write(
+          own.json
+            ? `${JSON.stringify(encodePreflight(report))}\n`
+            : preflightText(report, {
+                colours: colourful(out),
+                decode: decoder(tokenizer),
+                padTokenId: tokenizer?.padTokenId,
+              }),
         );
-      }),
-      TE.map(({ rows, tokenizer }) => {
-        for (const [i, row] of rows.entries()) {
-          const tokens = tokensOfRow(row, (ids) => tokenizer.decode(ids));
-          const trained = tokens.filter((token) => token.trained).length;
-          out.write(`row ${i}: ${trained} of ${tokens.length} tokens trained\n`);
-          out.write(`${shownRow(tokens, out.isTTY === true)}\n\n`);
-        }
+        const fault = config.strict ? preflightFault(report) : undefined;
+        return fault === undefined ? TE.right(undefined) : TE.left(fault);
       }),
     ),
 };

@@ -27,6 +27,7 @@ import { optimizerOf } from './optimizerOf.js';
 import { epochAfter, planSteps } from './plan.js';
 import type { Plan } from './plan.js';
 import { fewOfEach, maxLengthOf } from './prepare.js';
+import { strictly } from './preflight/strictly.js';
 import { evalSets, preparedSets, trainRows } from './prepareRows.js';
 import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
@@ -266,7 +267,7 @@ export const begin = (
       const preparing = { ...setup, tokenizer: found.tokenizer, warn };
       const fitted = { ...config, maxLength };
       return pipe(
-        trainRows(setup.trainDataset, preparing, fitted),
+        strictly(setup.trainDataset, preparing, fitted, (dataset) => trainRows(dataset, preparing, fitted)),
         TE.bindTo('train'),
         TE.bind('evaluation', () =>
           preparedSets(evalSets(setup), preparing, { ...fitted, packing: config.evalPacking ?? config.packing }),

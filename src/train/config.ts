@@ -80,6 +80,11 @@ const data = {
   ),
   padToMultipleOf: optional(positiveInteger, 'Round batch widths up to a multiple of this.'),
   maxRejectRate: option(fraction, 1, 'Share of refused rows above which the run ends.'),
+  strict: option(
+    boolean,
+    false,
+    'Refuse to train on a dataset that fails its checks: rows refused, cut, without a token or stop token to train, with BOS doubled.',
+  ),
   streaming: option(
     boolean,
     false,
@@ -321,6 +326,15 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
   }
   if (config.chatFormat !== undefined && config.chatTemplate !== undefined) {
     return E.left(usage('chatFormat brings a template of its own', 'chatTemplate', 'give one of the two'));
+  }
+  if (config.strict && config.streaming) {
+    return E.left(
+      usage(
+        'strict looks at a whole dataset before training',
+        'strict',
+        'leave out streaming, or run rxtune inspect --strict',
+      ),
+    );
   }
   if (config.streaming && config.maxSteps <= 0) {
     return E.left(

@@ -267,11 +267,53 @@ test('inspect marks what is trained', async () => {
   const flags = ['--train-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--rows', '1'];
   const { code, out } = await rxtune('inspect', '--tokenizer', base, ...flags);
   expect(code).toBe(0);
-  expect(out).toMatch(/^row 0: (\d+) of (\d+) tokens trained\n/);
+  expect(out).toMatch(/^ {2}columns messages; taken for messages by "messages"$/m);
+  expect(out).toMatch(/heldout\.jsonl:1: (\d+) of (\d+) tokens trained\n/);
+  expect(out).toMatch(/\npasses\n$/);
   expect(out).toContain(
     '<|im_start|>assistant\n⟦{"item": "mug", "colour": "brown", "count": 1, "day": "Thursday"}<|im_end|>⟧\n',
   );
 });
+
+test('inspect writes its report as a page and as JSON; strict refuses, naming checks and rows', () =>
+  inTemporary(async (directory) => {
+    const [rows, page] = [join(directory, 'rows.jsonl'), join(directory, 'report.html')];
+    const good = {
+      messages: [
+        { role: 'user', content: 'Two mugs?' },
+        { role: 'assistant', content: 'Yes.' },
+      ],
+    };
+    const lines = [good, { nothing: 'known' }, { messages: [{ role: 'user', content: '<script>' }] }, good];
+    await writeFile(rows, jsonl(lines));
+    const flags = ['--train-dataset', rows, '--assistant-only-loss', '--max-length', '64'];
+    const shown = await rxtune('inspect', '--tokenizer', base, ...flags, '--json', '--html', page);
+    expect(shown.code).toBe(0);
+    const report = JSON.parse(shown.out) as Record<string, unknown>;
+    expect(report).toMatchObject({
+      rowsRead: 4,
+      rows: 2,
+      passed: false,
+      formats: { messages: 3, none: 1 },
+      checks: [
+        { name: 'refused', rows: 1, share: 0.25, examples: [{ file: rows, line: 2 }] },
+        { name: 'fullyMasked', rows: 1, examples: [{ line: 3 }] },
+        { name: 'stopNotTrained', rows: 0 },
+        { name: 'doubledBos', rows: 0 },
+        { name: 'promptDiffers', rows: 0 },
+        { name: 'truncated', rows: 0 },
+      ],
+    });
+    const html = await readFile(page, 'utf8');
+    expect(html).toContain('Not fit to train on');
+    expect(html).not.toContain('<script>');
+    const refused = await rxtune('sft', '--model', base, ...flags, '--strict', '--max-steps', '1');
+    expect(refused.code).toBe(1);
+    expect(refused.err).toContain('[E_PREFLIGHT]');
+    expect(refused.err).toContain(`refused: 1 of 4 rows refused (25 %, at most 0 %): ${rows}:2`);
+    expect(refused.err).toContain(`fullyMasked: 1 of 4 rows without a token to train (25 %, at most 0 %): ${rows}:3`);
+    expect((await rxtune('inspect', '--tokenizer', base, ...flags, '--strict')).code).toBe(1);
+  }));
 
 test('a merged model says what its adapter said, and holds no adapter; the report is one page', () =>
   inTemporary(async (directory) => {

@@ -1,0 +1,47 @@
+/** The report on a data set that is read for it, or while it is prepared. */
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { isFatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import type { Dataset } from '../run.js';
+import { foldPreflight } from './preflight.js';
+import type { Preflight, PreflightConfig, PreflightOptions } from './preflight.js';
+
+export interface DatasetOptions extends PreflightOptions {
+  /** Rows read. Default: all. */
+  readonly maxRows?: number | undefined;
+}
+
+/** Reads a data set and reports on it. Left: what the reader ends with. */
+export const preflightDataset = (
+  dataset: Dataset,
+  { maxRows = Infinity, ...options }: DatasetOptions,
+  config: PreflightConfig,
+): TaskEither<FatalError, Preflight> =>
+  TE.tryCatch(
+    async () => {
+      const fold = foldPreflight(options, config);
+      let left = maxRows;
+      for await (const raw of dataset) {
+        fold.push(raw);
+        if (--left <= 0) break;
+      }
+      return fold.report();
+    },
+    (cause) => {
+      if (isFatal(cause)) return cause;
+      throw cause;
+    },
+  );
+
+/** The same data set; each row is seen as it is read. */
+export const watched = (dataset: Dataset, see: (raw: unknown) => void): AsyncIterable<unknown> => ({
+  [Symbol.asyncIterator]: () => seeing(dataset, see),
+});
+
+async function* seeing(dataset: Dataset, see: (raw: unknown) => void): AsyncGenerator<unknown, void, undefined> {
+  for await (const raw of dataset) {
+    see(raw);
+    yield raw;
+  }
+}
