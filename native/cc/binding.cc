@@ -36,7 +36,7 @@ struct Engine {
   int pending = 0;
 
   Engine() {
-    for (const Operations& list : {linearOperations(), elementOperations(), bfloat16Operations(), blockOperations(), lossOperations()})
+    for (const Operations& list : {linearOperations(), elementOperations(), bfloat16Operations(), blockOperations(), lossOperations(), quantizedOperations()})
       operations.insert(operations.end(), list.first, list.first + list.count);
     configure(1, kernel_table(nullptr));
   }

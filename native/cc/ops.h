@@ -8,3 +8,4 @@ Operations elementOperations();
 Operations bfloat16Operations();
 Operations blockOperations();
 Operations lossOperations();
+Operations quantizedOperations();

@@ -10,7 +10,7 @@ import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
 import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated, type Groups } from '../train/evaluate.js';
-import { loadParts } from '../train/load.js';
+import { loadOptionsOf, loadParts } from '../train/load.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import { makeRowNames } from '../train/rowNames.js';
 import type { CommandLine } from './command.js';
@@ -51,8 +51,8 @@ export const evaluateCommand: CommandLine = {
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
-      TE.bind('loaded', ({ own, config: { engine, threads, precision } }) =>
-        loadParts(own.model, { engine, threads, precision, adapterDir: own.adapter, hub: tellingHub(err) }),
+      TE.bind('loaded', ({ own, config }) =>
+        loadParts(own.model, { ...loadOptionsOf(config), adapterDir: own.adapter, hub: tellingHub(err) }),
       ),
       TE.bind('prepared', ({ own, config, loaded: { model, tokenizer, warnings, located } }) => {
         tellLocated(err, located);

@@ -22,10 +22,11 @@ import {
 } from '../formats/closed.js';
 import { decodeExample } from '../formats/example.js';
 import { readJson } from '../formats/json.js';
+import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Example } from '../records.js';
 import { SftConfig } from '../train/config.js';
 import { generateText, promptIds } from '../train/generateText.js';
-import { load } from '../train/load.js';
+import { load, loadOptionsOf } from '../train/load.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
@@ -50,6 +51,7 @@ const Options = closed('generate', {
   engine,
   threads,
   precision,
+  ...QuantizationConfig.fields,
 });
 
 type Options = ClosedValue<typeof Options>;
@@ -93,13 +95,7 @@ export const generateCommand: CommandLine = {
       TE.bindTo('options'),
       TE.bind('example', ({ options }) => asked(options)),
       TE.bind('loaded', ({ options }) =>
-        load(options.model, {
-          engine: options.engine,
-          threads: options.threads,
-          precision: options.precision,
-          adapterDir: options.adapter,
-          hub: tellingHub(err),
-        }),
+        load(options.model, { ...loadOptionsOf(options), adapterDir: options.adapter, hub: tellingHub(err) }),
       ),
       TE.bind('ids', ({ loaded, example }) =>
         TE.fromEither(E.mapLeft(fatalFromData)(promptIds(loaded.tokenizer)(example))),

@@ -5,8 +5,9 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { closed, nonEmptyString, required } from '../formats/closed.js';
 import { mergeLora } from '../model/adapter.js';
+import { QuantizationConfig } from '../model/quantize/config.js';
 import { SftConfig } from '../train/config.js';
-import { loadParts } from '../train/load.js';
+import { loadOptionsOf, loadParts } from '../train/load.js';
 import { saveModel } from '../train/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
@@ -21,6 +22,7 @@ const Options = closed('merge', {
   outputDir: required(nonEmptyString, 'Directory to write the merged model to.'),
   engine,
   threads,
+  ...QuantizationConfig.fields,
 });
 
 export const mergeCommand: CommandLine = {
@@ -31,16 +33,16 @@ export const mergeCommand: CommandLine = {
     pipe(
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),
       TE.bindTo('options'),
-      TE.bind('loaded', ({ options: { model, adapter: adapterDir, engine: asked, threads: count } }) =>
-        loadParts(model, { engine: asked, threads: count, adapterDir, hub: tellingHub(err) }),
+      TE.bind('loaded', ({ options }) =>
+        loadParts(options.model, { ...loadOptionsOf(options), adapterDir: options.adapter, hub: tellingHub(err) }),
       ),
       TE.bind('merged', ({ loaded: { model } }) => TE.fromEither(mergeLora(model))),
       TE.tap(({ options, loaded: { tokenizer }, merged }) =>
         saveModel(options.outputDir, merged.unload(), { tokenizer }),
       ),
-      TE.map(({ options, loaded }) => {
+      TE.map(({ options, loaded, merged }) => {
         tellLocated(err, loaded.located);
-        loaded.warnings.forEach(tellWarning(err));
+        [...loaded.warnings, ...merged.warnings].forEach(tellWarning(err));
         err.write(`written to ${options.outputDir}\n`);
       }),
     ),

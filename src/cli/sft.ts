@@ -8,7 +8,7 @@ import { openDataset } from '../formats/dataset.js';
 import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
-import { loadParts } from '../train/load.js';
+import { loadOptionsOf, loadParts } from '../train/load.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
@@ -135,9 +135,7 @@ export const sftCommand: CommandLine = {
       decodeSftFlags(command, Own),
       TE.bind('loaded', ({ own, config }) =>
         loadParts(own.model, {
-          engine: config.engine,
-          threads: config.threads,
-          precision: config.precision,
+          ...loadOptionsOf(config),
           accept: (model) => fitsUnloaded(model, config, { adapted: own.adapter !== undefined }),
           adapterDir: own.adapter,
           hub: tellingHub(terminal.err),

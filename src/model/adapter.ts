@@ -2,8 +2,8 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { tensor, tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError } from '../errors.js';
-import { fatal } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import { fatal, warning } from '../errors.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import { axpy } from './kernels/axpy.js';
@@ -23,6 +23,10 @@ import {
 } from './lora.js';
 import type { LoraConfig, Target } from './lora.js';
 import type { CausalLM } from './model.js';
+import { placed } from './quantize/base.js';
+import { quantizeMatrix, scalesOf } from './quantize/matrix.js';
+import type { QuantizationConfig } from './quantize/config.js';
+import type { QuantizedScales } from './quantize/matrix.js';
 import { resizeTokenEmbeddings } from './resizeEmbeddings.js';
 import { weightOf } from './weights.js';
 
@@ -33,6 +37,14 @@ const targetsOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Re
   if (nowhere !== undefined)
     return E.left(
       fatal('E_LORA_TARGET', `modulesToSave names "${nowhere}", and no module of the model ends so`, { kind: 'usage' }),
+    );
+  const whole = Object.keys(model.quantized?.scales ?? {}).find((name) => isSavedModule(config, moduleOf(name)));
+  if (whole !== undefined)
+    return E.left(
+      fatal('E_LORA_TARGET', `modulesToSave names "${moduleOf(whole)}", whose weight is quantised and cannot train`, {
+        kind: 'usage',
+        hint: 'name it in llmInt8SkipModules too, or give it an adapter',
+      }),
     );
   return loraTargets(config, tensors, defaults, model.config.modelType);
 };
@@ -243,9 +255,25 @@ const delta = (a: Tensor, b: Tensor, transposed: boolean): Tensor => {
   return product;
 };
 
+/** A quantised weight with factor · change added, quantised again; consumes the weight. */
+const requantized = (
+  config: QuantizationConfig,
+  weight: Tensor,
+  change: Tensor,
+  factor: number,
+): { readonly weight: Tensor; readonly scales: QuantizedScales } => {
+  const added = change.dataSync<'float32'>();
+  const values = weight.dataSync<'float32'>().map((x, i) => x + factor * (added[i] ?? 0));
+  const [rows = 0, columns = 0] = weight.shape;
+  const matrix = quantizeMatrix(config, values, [rows, columns]);
+  weight.dispose();
+  return { weight: placed(matrix), scales: scalesOf(matrix) };
+};
+
 /** The weights with sign · scaling · B·A added to every adapted one; consumes those. */
-const moved = (model: CausalLM, sign: 1 | -1): Weights => {
-  const { config, lora, weights } = model;
+const moved = (model: CausalLM, sign: 1 | -1): Pick<CausalLM, 'weights' | 'quantized'> => {
+  const { config, lora, weights, quantized } = model;
+  const scales: Record<string, QuantizedScales> = { ...quantized?.scales };
   const transposed = new Set(
     architectureOf(config)
       .tensors.filter(({ kind }) => kind === 'conv1d')
@@ -260,12 +288,20 @@ const moved = (model: CausalLM, sign: 1 | -1): Weights => {
     const a = weightOf(weights, names.a);
     const target = `${module}.weight`;
     const weight = weightOf(weights, target);
-    const change = delta(a, weightOf(weights, names.b), transposed.has(target));
-    release(weight);
-    changed[target] = axpy(weight, change, sign * adapterOptions(lora, module, a).scaling);
+    const factor = sign * adapterOptions(lora, module, a).scaling;
+    const held = quantized !== undefined && target in scales ? quantized : undefined;
+    const change = delta(a, weightOf(weights, names.b), held === undefined && transposed.has(target));
+    if (held === undefined) {
+      release(weight);
+      changed[target] = axpy(weight, change, factor);
+    } else {
+      const again = requantized(held.config, weight, change, factor);
+      changed[target] = again.weight;
+      scales[target] = again.scales;
+    }
     change.dispose();
   }
-  return changed;
+  return { weights: changed, ...(quantized === undefined ? {} : { quantized: { ...quantized, scales } }) };
 };
 
 /** A model whose adapter has been added to its weights; the adapter's tensors are kept, so that it can be taken out again. */
@@ -276,7 +312,18 @@ export interface Merged {
   readonly unmerge: () => CausalLM;
   /** The plain model, the adapter disposed. */
   readonly unload: () => CausalLM;
+  /** `W_MERGE_ROUNDS` where weights are quantised: they were rounded again. */
+  readonly warnings: ReadonlyArray<Warning>;
 }
+
+const rounds = ({ quantized }: CausalLM): ReadonlyArray<Warning> =>
+  quantized === undefined
+    ? []
+    : [
+        warning('W_MERGE_ROUNDS', 'the adapter is merged into quantised weights, which rounds what it learned', {
+          hint: 'merge into the unquantised model: the same adapter fits it',
+        }),
+      ];
 
 /**
  * The model with scaling · B·A added to the weights. Consumes the model given (its adapted weights change); use the result.
@@ -289,15 +336,24 @@ export const mergeLora = (model: CausalLM): E.Either<FatalError, Merged> => {
     (name) => isAdapterName(name) && !weightOf(model.weights, name).dataSync().every(Number.isFinite),
   );
   if (broken !== undefined) return E.left(fatal('E_LORA_NOT_FINITE', `"${broken}" holds numbers that are not finite`));
-  const weights = moved(model, 1);
+  const after = moved(model, 1);
+  const { weights } = after;
   const { lora: _, ...base } = model;
   return E.right({
-    model: { ...base, weights, trainable: [] },
-    unmerge: () => ({ ...model, weights: moved({ ...model, weights }, -1) }),
+    model: { ...base, ...after, trainable: [] },
+    unmerge: () => ({ ...model, ...moved({ ...model, ...after }, -1) }),
     unload: () => {
       for (const [name, value] of Object.entries(weights)) if (isAdapterName(name)) value.dispose();
       const plain = withoutAdapter(weights);
-      return { ...base, config: untiedConfig(base.config, plain), weights: plain, trainable: Object.keys(plain) };
+      const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
+      return {
+        ...base,
+        ...after,
+        config: untiedConfig(base.config, plain),
+        weights: plain,
+        trainable: Object.keys(plain).filter((name) => !isHeld(name)),
+      };
     },
+    warnings: rounds(model),
   });
 };

@@ -108,7 +108,7 @@ export async function* generate(
       positionIds: Int32Array.from(next, (_, i) => start + i),
       cuSeqlens: Int32Array.of(0, next.length),
     };
-    const pass = { sequence, lora: model.lora, cache };
+    const pass = { sequence, lora: model.lora, quantized: model.quantized, cache };
     const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
     const logits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
     const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP }, uniform);

@@ -1,10 +1,11 @@
 /**
- * The one place where a weight matrix multiplies: dense or Conv1D, with or without a LoRA adapter. `linear` chooses by what
- * tensors the weights hold for the module; a quantised weight is one more choice there, beside `dense` and `adapted`.
+ * The one place where a weight matrix multiplies: dense, Conv1D or quantised, with or without a LoRA adapter. `linear` chooses by
+ * what tensors the weights hold for the module.
  */
 import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dropout } from './kernels/dropout.js';
+import { int8Activations } from './kernels/int8Activations.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
 import type { Gradients, Layer, Weights } from './layer.js';
@@ -24,10 +25,29 @@ interface Projection {
 /** x [N, I] ↦ x·Wᵀ + b [N, O], and what the adapter of the module adds. */
 export const linear = (pass: Pass, { module, transposed = false }: Projection): Layer<Tensor, Tensor> => {
   const adapter = adapterNames(module);
+  const base = baseOf(pass, module, transposed);
   return (weights, x, wanted) =>
     pass.lora !== undefined && adapter.a in weights
-      ? adapted(pass, module, transposed)(weights, x, wanted)
-      : dense(module, transposed)(weights, x, wanted);
+      ? adapted(pass, base)(weights, x, wanted)
+      : dense(base)(weights, x, wanted);
+};
+
+/** A module's weight as products meet it. */
+interface Base {
+  readonly module: string;
+  readonly transposed: boolean;
+  /** What the weight multiplies in place of x: a new tensor, the caller's. The way back takes it for x (straight through). */
+  readonly reads: (x: Tensor) => Tensor;
+}
+
+const baseOf = ({ quantized }: Pass, module: string, transposed: boolean): Base => {
+  const scales = quantized?.scales[weightName(module)];
+  // Quantised weights lie outputs first, those of Conv1D too.
+  if (quantized === undefined || scales === undefined) return { module, transposed, reads: clone };
+  if (scales.kind !== 'int8') return { module, transposed: false, reads: clone };
+  const threshold = quantized.config.llmInt8Threshold;
+  const attrs = { threshold: threshold === 0 ? Infinity : threshold };
+  return { module, transposed: false, reads: (x) => int8Activations(x, attrs) };
 };
 
 const biasName = (module: string): string => `${module}.bias`;
@@ -48,11 +68,13 @@ const ownGradients = (
 });
 
 const dense =
-  (module: string, transposed: boolean): Layer<Tensor, Tensor> =>
+  ({ module, transposed, reads }: Base): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     const w = weightOf(weights, weightName(module));
     const bias = weights[biasName(module)];
-    const y = multiply(x, w, bias, { transposed });
+    const read = reads(x);
+    const y = multiply(read, w, bias, { transposed });
+    read.dispose();
     const trainsWeight = wanted.weight(weightName(module));
     const trainsBias = bias !== undefined && wanted.weight(biasName(module));
     if (!wanted.input && !trainsWeight && !trainsBias) return inactive(y);
@@ -68,7 +90,7 @@ const dense =
 
 /** The fused adapter path: y = x·Wᵀ + b + scaling·(drop(x)·Aᵀ)·Bᵀ. */
 const adapted =
-  (pass: Pass, module: string, transposed: boolean): Layer<Tensor, Tensor> =>
+  (pass: Pass, { module, transposed, reads }: Base): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     const names = adapterNames(module);
     const w = weightOf(weights, weightName(module));
@@ -81,9 +103,12 @@ const adapted =
     // The mask is drawn again on the way back, so the dropped copy need not be kept.
     const drop = (value: Tensor): Tensor =>
       drops ? dropout(value, { rate, seed: dropoutSeed(training, names.a), offset: 0 }) : clone(value);
-    const xDropped = drops ? drop(x) : undefined;
-    const { y, u } = loraLinear({ x, w, bias, a, b, xDropped }, { transposed, scaling });
-    xDropped?.dispose();
+    const xBase = reads(x);
+    // The adapter reads x itself, never what an 8-bit product rounds.
+    const xAdapter = drop(x);
+    const { y, u } = loraLinear({ x: xBase, w, bias, a, b, xDropped: xAdapter }, { transposed, scaling });
+    xBase.dispose();
+    xAdapter.dispose();
     const trains = (name: string): boolean => name in weights && wanted.weight(name);
     const trainsAdapter = trains(names.a) || trains(names.b);
     if (!wanted.input && !trainsAdapter && !trains(weightName(module)) && !trains(biasName(module))) {
@@ -93,12 +118,12 @@ const adapted =
     const kept = clone(x);
     return passed(y, [kept, u], (dy, onto) => {
       const own = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
-      const read = drop(kept);
+      const xRead = drop(kept);
       const { dA, dB, dx, dxDropped } = loraLinearGrad(
-        { dy, x: read, w, a, b, u },
+        { dy, x: xRead, w, a, b, u },
         { transposed, scaling, needInput: wanted.input, dropped: drops },
       );
-      read.dispose();
+      xRead.dispose();
       dy.dispose();
       const gradients: Record<string, Tensor> = { ...own };
       for (const [name, gradient] of [

@@ -4,6 +4,7 @@ import { matchTensors } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import type { Weights } from './layer.js';
 import type { LoraConfig } from './lora.js';
+import type { QuantizedBase } from './quantize/matrix.js';
 
 /**
  * A causal language model: weights under transformers' names, those of a LoRA adapter beside them under PEFT's names without
@@ -20,6 +21,8 @@ export interface CausalLM {
   readonly generationConfig?: Readonly<Record<string, unknown>>;
   /** Token rows that the base model has on disk, where they are more or fewer here: an adapter is saved with its tables then. */
   readonly resizedFrom?: number;
+  /** Present when linear weights are held in 8 or 4 bits. */
+  readonly quantized?: QuantizedBase;
 }
 
 /**
@@ -39,6 +42,14 @@ export const makeCausalLm = (config: ModelConfig, weights: Weights): E.Either<Fa
     trainable: tensors.map(({ name }) => name),
   }));
 };
+
+/** The model of weights that have been matched, some of them quantised: those do not train. */
+export const quantizedLm = (config: ModelConfig, weights: Weights, quantized: QuantizedBase): CausalLM => ({
+  config,
+  weights,
+  trainable: Object.keys(weights).filter((name) => !(name in quantized.scales)),
+  quantized,
+});
 
 /** The same model, of which only `names` train; a RangeError for a name that it has not. */
 export const training = (model: CausalLM, names: ReadonlyArray<string>): CausalLM => {

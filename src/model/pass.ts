@@ -4,6 +4,7 @@ import type { Layer, Value } from './layer.js';
 import { checkpoint } from './layer.js';
 import type { KvCache } from './cachedAttention.js';
 import type { LoraConfig } from './lora.js';
+import type { QuantizedBase } from './quantize/matrix.js';
 import { random } from '../seed.js';
 import type { Sequence } from './sequence.js';
 
@@ -11,6 +12,8 @@ export interface Pass {
   readonly sequence: Sequence;
   /** The adapter that linear layers apply where they find its weights; absent: none. */
   readonly lora?: LoraConfig | undefined;
+  /** What linear layers must know of quantised weights; absent: none is. */
+  readonly quantized?: QuantizedBase | undefined;
   /** Present while training: dropout and NEFTune are on. */
   readonly training?: Training | undefined;
   readonly checkpointing?: boolean | undefined;

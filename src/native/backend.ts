@@ -1,6 +1,7 @@
 /** The tfjs backend `native`: tensors live in the engine's memory; JavaScript holds numbers. */
 import { engine, KernelBackend } from '@tensorflow/tfjs-core';
 import type { BackendValues, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+import type { QuantizedLayout } from '../model/kernels/quantizedMatrix.js';
 import type { Addon } from './addon.js';
 import { operationNames } from './operations.js';
 import type { Operations } from './operations.js';
@@ -37,20 +38,25 @@ const typed = (values: BackendValues, dtype: DataType): Float32Array | Int32Arra
 export type Precision = 'float32' | 'bfloat16';
 
 /** Ways in which float32 values can lie in the engine, with the numbers that kernel_table.h gives them. */
-const kinds = { float32: 0, bfloat16: 1 } as const;
+const kinds = { float32: 0, bfloat16: 1, int8: 2, fourBit: 3 } as const;
 
-/** A way to lie that takes less memory than float32. */
-export type Storage = Exclude<keyof typeof kinds, 'float32'>;
+/** A way to lie that float32 values can be brought into. */
+export type Storage = 'bfloat16';
 
 /** How values lie that do not lie as float32. */
 interface Held {
-  readonly storage: Storage;
+  readonly storage: Exclude<keyof typeof kinds, 'float32'>;
+  /** Length of a row of the matrix that the values are. */
+  readonly columns: number;
   /** Numbers of the tensors beside the values, 0 where the storage has none. */
   readonly scale: number;
   readonly code: number;
   /** Values that share a scale; 0 where the storage has no blocks. */
   readonly block: number;
 }
+
+/** Held without rows, scales and codes of its own. */
+const bare: Held = { storage: 'bfloat16', columns: 0, scale: 0, code: 0, block: 0 };
 
 /** What tfjs holds as a dataId. */
 export class NativeData {
@@ -149,7 +155,11 @@ export class NativeBackend extends KernelBackend {
   /** The next argument is a stored matrix, read as it is stored: kind, data, scale, code, block. */
   matrix(info: TensorInfo): this {
     const data = this.float(info);
-    const { storage, scale, code, block } = data.held ?? { storage: 'float32', scale: 0, code: 0, block: 0 };
+    const { held } = data;
+    // Scales of rows fit no other rows.
+    if (held?.storage === 'int8' && held.columns !== info.shape[info.shape.length - 1])
+      return this.put(kinds.float32).tensor(info).put(0).put(0).put(0);
+    const { storage, scale, code, block } = held ?? { storage: 'float32', scale: 0, code: 0, block: 0 };
     return this.put(kinds[storage]).put(data.id).put(scale).put(code).put(block);
   }
 
@@ -167,8 +177,15 @@ export class NativeBackend extends KernelBackend {
     // Arguments of the operation that asks are being put: they wait aside.
     const waiting = this.args.slice(0, this.at);
     const copy = this.addon.take(data.size * 4);
-    this.args.set([data.size, data.id, copy]);
-    this.addon.op(this.op.widen);
+    const { storage, columns, scale, code, block } = data.held ?? bare;
+    if (storage === 'bfloat16') {
+      this.args.set([data.size, data.id, copy]);
+      this.addon.op(this.op.widen);
+    } else {
+      const rows = columns === 0 ? 0 : data.size / columns;
+      this.args.set([rows, columns, kinds[storage], data.id, scale, code, block, copy]);
+      this.addon.op(this.op.dequantize);
+    }
     this.args.set(waiting);
     return copy;
   }
@@ -190,7 +207,27 @@ export class NativeBackend extends KernelBackend {
     this.put(data.size).put(data.id).put(id).run(this.op.narrow);
     this.addon.give(data.id);
     data.id = id;
-    data.held = { storage, scale: 0, code: 0, block: 0 };
+    data.held = { ...bare, storage };
+  }
+
+  /** A new matrix that lies as given. Updates in place are refused. */
+  quantized({ shape: [rows, columns], codes, scale, map, blockSize }: QuantizedLayout): NativeInfo {
+    const lying = (values: Int8Array | Uint8Array | Float32Array): number => {
+      const id = this.addon.take(values.byteLength);
+      this.addon.write(id, values);
+      return id;
+    };
+    const data = new NativeData(lying(codes), rows * columns, 'float32', 1);
+    data.held = {
+      storage: map === undefined ? 'int8' : 'fourBit',
+      columns,
+      scale: lying(scale),
+      code: map === undefined ? 0 : lying(map),
+      block: blockSize,
+    };
+    this.count++;
+    this.fresh.push(data);
+    return { dataId: data, shape: [rows, columns], dtype: 'float32' };
   }
 
   /** From here on the values lie as float32 again: those that reading gave before. */

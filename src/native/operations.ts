@@ -21,6 +21,8 @@ export const operationNames = [
   'bfloat16',
   'narrow',
   'widen',
+  'dequantize',
+  'int8Activations',
   'embedding',
   'embeddingGrad',
   'layerNorm',

@@ -21,10 +21,12 @@ import { embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
 import { hold, release } from './kernels/hold.js';
+import { int8Activations } from './kernels/int8Activations.js';
 import { layerNorm, layerNormGrad } from './kernels/layerNorm.js';
 import { columnSum, linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
 import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
+import { quantizedMatrix } from './kernels/quantizedMatrix.js';
 import { rmsNorm, rmsNormGrad } from './kernels/rmsNorm.js';
 import { rope } from './kernels/rope.js';
 import { scale } from './kernels/scale.js';
@@ -70,6 +72,7 @@ const named: ReadonlyArray<KernelConfig> = [
   gatedActivationGrad,
   gatherRows,
   hold,
+  int8Activations,
   joinedAttention,
   joinedAttentionGrad,
   layerNorm,
@@ -80,6 +83,7 @@ const named: ReadonlyArray<KernelConfig> = [
   linearGradWeight,
   loraLinear,
   loraLinearGrad,
+  quantizedMatrix,
   release,
   rmsNorm,
   rmsNormGrad,

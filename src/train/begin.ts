@@ -20,7 +20,7 @@ import type { Controls } from './controls.js';
 import { currentEngine, usePrecision } from './engine.js';
 import { fingerprintOf } from './fingerprint.js';
 import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
-import { loadParts } from './load.js';
+import { loadOptionsOf, loadParts } from './load.js';
 import { runLogs } from './log.js';
 import { orderRows } from './microBatches.js';
 import { optimizerOf } from './optimizerOf.js';
@@ -65,9 +65,7 @@ const found = (
   if (typeof model === 'string') {
     return pipe(
       loadParts(model, {
-        engine: config.engine,
-        threads: config.threads,
-        precision: config.precision,
+        ...loadOptionsOf(config),
         accept: (found) => fitsUnloaded(found, config, { adapted: peftConfig !== undefined }),
       }),
       TE.map((found) => ({ model: found.model, tokenizer: tokenizer ?? found.tokenizer })),
@@ -80,6 +78,16 @@ const found = (
         `the model was made on the ${currentEngine() ?? 'unknown'} engine`,
         'engine',
         `choose ${config.engine} before loading: load(dir, { engine })`,
+      ),
+    );
+  }
+  if ((config.loadIn4bit || config.loadIn8bit) && model.quantized === undefined) {
+    return TE.left(
+      usage(
+        'E_OPTIONS',
+        'the model was loaded unquantised',
+        config.loadIn4bit ? 'loadIn4bit' : 'loadIn8bit',
+        'quantise where it is loaded: load(dir, { loadIn4bit: true }), or quantizeModel',
       ),
     );
   }
@@ -158,6 +166,21 @@ const adapted = (
   return pipe(
     lora,
     E.flatMap((found) => (found === undefined ? E.right(model) : attachLora(model, found, config.seed))),
+  );
+};
+
+/** Quantised weights do not train: a model that has some needs an adapter. `E_QUANTIZED_TRAINING`. */
+const trainableAsAsked = (model: CausalLM): Either<FatalError, CausalLM> => {
+  const { quantized, lora, trainable } = model;
+  if (quantized === undefined) return E.right(model);
+  const frozen = trainable.find((name) => name in quantized.scales);
+  if (lora !== undefined && frozen === undefined) return E.right(model);
+  return E.left(
+    fatal('E_QUANTIZED_TRAINING', 'the weights of a quantised model cannot train', {
+      kind: 'usage',
+      ...(frozen === undefined ? {} : { actual: frozen }),
+      hint: 'train an adapter (usePeft), or load the model without loadIn4bit and loadIn8bit',
+    }),
   );
 };
 
@@ -244,7 +267,9 @@ export const begin = (
           ),
     ),
     TE.bind('found', ({ config }) => loaded(setup, config)),
-    TE.bind('model', ({ config, found }) => TE.fromEither(adapted(found.model, setup, config, warn))),
+    TE.bind('model', ({ config, found }) =>
+      TE.fromEither(E.chain(trainableAsAsked)(adapted(found.model, setup, config, warn))),
+    ),
     TE.bind('precision', ({ config }) =>
       TE.fromTask(async () => {
         const { precision, warnings } = await usePrecision(config.precision)();

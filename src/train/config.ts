@@ -26,6 +26,7 @@ import {
 } from '../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../formats/closed.js';
 import { LoraConfig } from '../model/lora.js';
+import { QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
   x < 1 ? x > 0 : Number.isSafeInteger(x),
@@ -232,6 +233,8 @@ const adapter = {
   ...LoraConfig.fields,
 } as const;
 
+const quantisation = { ...QuantizationConfig.fields } as const;
+
 /** All options of a run. */
 export const SftConfig = closed('SftConfig', {
   ...data,
@@ -239,6 +242,7 @@ export const SftConfig = closed('SftConfig', {
   ...optimisation,
   ...watching,
   ...running,
+  ...quantisation,
   ...adapter,
 });
 /** The options as decoded: defaults are filled in. */
@@ -253,6 +257,7 @@ export const sftTopics: Readonly<Record<string, ReadonlyArray<keyof SftConfig>>>
   optimisation: Object.keys(optimisation) as ReadonlyArray<keyof typeof optimisation>,
   'logging, evaluation, saving': Object.keys(watching) as ReadonlyArray<keyof typeof watching>,
   running: Object.keys(running) as ReadonlyArray<keyof typeof running>,
+  quantisation: Object.keys(quantisation) as ReadonlyArray<keyof typeof quantisation>,
   adapter: Object.keys(adapter) as ReadonlyArray<keyof typeof adapter>,
 };
 
@@ -277,8 +282,6 @@ export const sftRefused: Readonly<Record<string, string>> = {
   numTrainSteps: 'the name is maxSteps',
   infinite: 'a packed run goes on for as many epochs as it needs; set maxSteps',
   saveSafetensors: 'safetensors is the only format written',
-  loadIn8bit: 'quantisation is an option of load, not of training',
-  loadIn4bit: 'quantisation is an option of load, not of training',
   pushToHub: 'nothing is uploaded',
   loggingNanInfFilter: 'a loss that is not finite is never hidden; see nonFinite',
 };
@@ -312,6 +315,8 @@ const named = (options: unknown): Either<FatalError, unknown> => {
 
 /** Combinations that no single field can refuse. */
 const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
+  const quantization = quantizationOf(config);
+  if (E.isLeft(quantization)) return quantization;
   if (config.packing && config.responseTemplate !== undefined && config.parity === 'trl-0.7.10') {
     return E.left(
       fatal('E_COMPLETION_COLLATOR_WITH_PACKING', 'responseTemplate cannot be used with packing under 0.7.10 parity', {

@@ -1,6 +1,7 @@
 /** What tells runs that make the same updates from those that do not. */
 import { createHash } from 'node:crypto';
 import type { CausalLM } from '../model/causalLm.js';
+import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Labelled } from '../records.js';
 import type { SftConfig } from './config.js';
 
@@ -42,6 +43,7 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
   'disableDropout',
   'nonFinite',
   'precision',
+  ...(Object.keys(QuantizationConfig.fields) as ReadonlyArray<keyof QuantizationConfig>),
 ];
 
 /** What decides the rows of a streamed run, whose rows are not at hand to be looked at. */

@@ -8,6 +8,7 @@ import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { ModelConfig } from '../model/config.js';
 import { adaptedModule, adapterNames, isAdapterName, LoraConfig, loraTargets } from '../model/lora.js';
+import { quantizableTensors } from '../model/quantize/base.js';
 import type { Row } from '../records.js';
 import { availableMemory } from './availableMemory.js';
 import type { AvailableMemory } from './availableMemory.js';
@@ -46,12 +47,22 @@ const adaptedModel = ({ weights, trainable }: CausalLM): Adapted => {
   };
 };
 
+/** Only the native engine holds what is quantised as it lies. 4 bits, and a scale for 64 of them. */
+const quantizedIn = (model: ModelConfig, config: SftConfig): MemoryShape['quantized'] =>
+  (config.loadIn4bit || config.loadIn8bit) && (config.engine ?? 'native') === 'native'
+    ? {
+        names: new Set(quantizableTensors(expectedTensors(model), config).map(({ name }) => name)),
+        bytes: config.loadIn8bit ? 1 : 0.5 + 4 / 64,
+      }
+    : undefined;
+
 const shapeOf = (model: ModelConfig, config: SftConfig, adapted: Adapted, tokens: number): MemoryShape => ({
   specs: expectedTensors(model),
   hiddenSize: model.hiddenSize,
   vocabSize: model.vocabSize,
   tieWordEmbeddings: model.tieWordEmbeddings,
   frozenBytes: config.precision === 'bfloat16' ? 2 : 4,
+  quantized: quantizedIn(model, config),
   tokens,
   gradientAccumulationSteps: config.gradientAccumulationSteps,
   gradientCheckpointing: config.gradientCheckpointing,

@@ -1,7 +1,5 @@
 /** A model directory → a model on an engine, and its tokenizer. */
 import { join } from 'node:path';
-import { tensor } from '@tensorflow/tfjs-core';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -14,21 +12,23 @@ import { locateModel } from '../formats/hub/locate.js';
 import type { Located } from '../formats/hub/locate.js';
 import type { HubSettings } from '../formats/hub/settings.js';
 import { readJson } from '../formats/json.js';
-import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
-import { discard } from '../formats/transient.js';
 import { loadTokenizer } from '../formats/tokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachSavedLora } from '../model/adapter.js';
-import { makeCausalLm, matchTensors, modelConfig } from '../model/causalLm.js';
+import { makeCausalLm, modelConfig } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { ModelConfig } from '../model/config.js';
-import { hold } from '../model/kernels/hold.js';
 import { LoraConfig } from '../model/lora.js';
+import { quantizedLm } from '../model/model.js';
+import { decodeQuantization, QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
+import type { QuantizationOptions } from '../model/quantize/config.js';
 import { chooseEngine, currentEngine } from './engine.js';
 import type { EngineOptions, EngineReport } from './engine.js';
+import { planWeights, uploaded } from './loadWeights.js';
 
-export interface LoadOptions extends EngineOptions {
+/** Quantisation is BitsAndBytesConfig's options, camelCased: `loadIn4bit`, `bnb4bitQuantType`, … */
+export interface LoadOptions extends EngineOptions, QuantizationOptions {
   /** A PEFT adapter to put on the model; it is what trains then. */
   readonly adapterDir?: string | undefined;
   /** Whether that adapter trains. Default true. */
@@ -52,37 +52,29 @@ export interface Loaded extends LoadedModel {
   readonly tokenizer: Tokenizer;
 }
 
+/** What of the options is of quantisation. */
+const quantizationGiven = (options: QuantizationOptions): QuantizationOptions => {
+  const given: Readonly<Record<string, unknown>> = { ...options };
+  return Object.fromEntries(
+    Object.keys(QuantizationConfig.fields).flatMap((name) =>
+      given[name] === undefined ? [] : [[name, given[name]] as const],
+    ),
+  );
+};
+
+/** What of a run's options loading needs. */
+export const loadOptionsOf = (options: LoadOptions): LoadOptions => ({
+  engine: options.engine,
+  threads: options.threads,
+  precision: options.precision,
+  ...quantizationGiven(options),
+});
+
 /** Starts an engine unless one runs and nothing else is asked for. */
 const onEngine = (options: EngineOptions): TaskEither<FatalError, EngineReport | undefined> => {
   const asked = options.engine ?? options.threads ?? options.precision;
   return asked === undefined && currentEngine() !== undefined ? TE.right(undefined) : chooseEngine(options);
 };
-
-/**
- * Tensors one after another, so that only one is in memory twice; matrices that the file has as bfloat16 lie so in memory too,
- * where the engine can. Made ones are freed when a later one fails.
- */
-export const uploaded =
-  (
-    stored: ReadonlyArray<{ readonly name: string; readonly from: StoredTensor }>,
-  ): TaskEither<FatalError, Readonly<Record<string, Tensor>>> =>
-  async () => {
-    const tensors: Record<string, Tensor> = {};
-    for (const { name, from } of stored) {
-      const values = await from.read()();
-      if (E.isLeft(values)) {
-        for (const made of Object.values(tensors)) made.dispose();
-        return values;
-      }
-      const made = tensor(values.right, [...from.shape], 'float32');
-      // The engine has a copy; plain JavaScript would go on with these very values.
-      if (currentEngine() === 'native') discard(values.right);
-      // Nothing is lost by it: the file holds no more. Weights that train are released when training begins.
-      if (from.dtype === 'BF16' && made.rank >= 2) hold(made, 'bfloat16');
-      tensors[name] = made;
-    }
-    return E.right(tensors);
-  };
 
 const unexpectedTensors = (dir: string, names: ReadonlyArray<string>): ReadonlyArray<Warning> =>
   names.length === 0
@@ -93,6 +85,14 @@ const unexpectedTensors = (dir: string, names: ReadonlyArray<string>): ReadonlyA
           actual: names.slice(0, 8).join(', '),
         }),
       ];
+
+const quantizedAlready = (dir: string): Warning =>
+  warning('W_QUANTIZED_ALREADY', 'the checkpoint is quantised already; quantisation options are not used', {
+    file: dir,
+  });
+
+const quantizationWanted = (options: LoadOptions): E.Either<FatalError, QuantizationConfig | undefined> =>
+  E.chain(quantizationOf)(QuantizationConfig.decode(quantizationGiven(options)));
 
 /** The model with the PEFT adapter of a directory (or a repository on the Hub), which alone trains (or nothing does, unless `isTrainable`). */
 export const loadAdapter = (
@@ -117,22 +117,19 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     TE.flatMapEither(modelConfig),
     TE.bindTo('config'),
     TE.bind('generation', () => readGenerationConfig(dir)),
+    TE.bind('wanted', () => TE.fromEither(quantizationWanted(options))),
+    TE.bind('quantization', ({ config }) => TE.fromEither(decodeQuantization(config.raw))),
     TE.bind('stored', () => readCheckpointTensors(dir)),
     TE.tap(({ config }) => TE.fromEither(options.accept?.(config) ?? E.right(undefined))),
-    TE.bind('match', ({ config, stored }) => TE.fromEither(matchTensors(config, [...stored.tensors.values()]))),
-    TE.bind('engine', () => onEngine(options)),
-    TE.bind('weights', ({ stored, match }) =>
-      uploaded(
-        match.tensors.flatMap(({ stored: key, name }) => {
-          const from = stored.tensors.get(key);
-          return from === undefined ? [] : [{ name, from }];
-        }),
-      ),
+    TE.bind('planned', ({ config, stored, quantization, wanted }) =>
+      planWeights(config, stored.tensors, { stored: quantization, wanted }),
     ),
-    TE.bind('base', ({ config, weights, generation }) =>
+    TE.bind('engine', () => onEngine(options)),
+    TE.bind('loaded', ({ planned }) => planned.load),
+    TE.bind('base', ({ config, loaded: { weights, quantized }, generation }) =>
       TE.fromEither(
         E.map((model: CausalLM) => (generation === undefined ? model : { ...model, generationConfig: generation }))(
-          makeCausalLm(config, weights),
+          quantized === undefined ? makeCausalLm(config, weights) : E.right(quantizedLm(config, weights, quantized)),
         ),
       ),
     ),
@@ -141,10 +138,15 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
         ? TE.right({ model: base, warnings: [] })
         : loadAdapter(base, options.adapterDir, { isTrainable: options.isTrainable ?? true, hub: options.hub }),
     ),
-    TE.map(({ adapted, match, engine }) => ({
+    TE.map(({ adapted, planned: { unexpected }, engine, quantization, wanted }) => ({
       located,
       model: adapted.model,
-      warnings: [...unexpectedTensors(dir, match.unexpected), ...(engine?.warnings ?? []), ...adapted.warnings],
+      warnings: [
+        ...unexpectedTensors(dir, unexpected),
+        ...(quantization === undefined || wanted === undefined ? [] : [quantizedAlready(dir)]),
+        ...(engine?.warnings ?? []),
+        ...adapted.warnings,
+      ],
       ...(engine === undefined ? {} : { engine }),
     })),
   );
@@ -152,8 +154,8 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
 
 /**
  * The model of a directory with config.json and model.safetensors (or shards), on the engine that runs or is chosen now. Values
- * are float32, but for matrices of a bfloat16 checkpoint, which lie as they are where the engine can, at half of the memory. All
- * of its weights train. A name of the Hub (`owner/name`, `owner/name@revision`) is downloaded first, see `locateModel`.
+ * are float32, but for matrices of a bfloat16 checkpoint, which lie as they are where the engine can, at half of the memory, and
+ * for those that are quantised, by the options or in the checkpoint. All others train. A name of the Hub (`owner/name`, `owner/name@revision`) is downloaded first, see `locateModel`.
  * Left: what of the directory is missing or wrong, or the engine asked for does not start.
  */
 export const loadModel = (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>

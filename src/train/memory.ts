@@ -17,6 +17,8 @@ export interface MemoryShape {
   readonly adapters: ReadonlyMap<string, number>;
   /** Bytes a number of a matrix that does not train takes: 4, or 2 in bfloat16. */
   readonly frozenBytes: number;
+  /** Weights held in 8 or 4 bits, and the bytes a number of them takes, its share of the scales included. */
+  readonly quantized?: { readonly names: ReadonlySet<string>; readonly bytes: number } | undefined;
   /** Tokens of the largest micro-batch, all of its rows together. */
   readonly tokens: number;
   readonly gradientAccumulationSteps: number;
@@ -136,10 +138,11 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
     const [first = 0, second = 0] = spec?.shape ?? [];
     return sum + rank * (first + second);
   }, 0);
-  const weights = specs.reduce(
-    (sum, spec) => sum + sizeOf(spec) * (trains(spec) || spec.shape.length < 2 ? floatBytes : shape.frozenBytes),
-    adapterNumbers * floatBytes,
-  );
+  const bytesOf = (spec: TensorSpec): number => {
+    if (trains(spec) || spec.shape.length < 2) return floatBytes;
+    return shape.quantized?.names.has(spec.name) === true ? shape.quantized.bytes : shape.frozenBytes;
+  };
+  const weights = specs.reduce((sum, spec) => sum + sizeOf(spec) * bytesOf(spec), adapterNumbers * floatBytes);
   const numbers = trained.map((dimensions) => dimensions.reduce((a, b) => a * b, 1));
   const oneSet = numbers.reduce((a, b) => a + b, 0) * floatBytes;
   const optimizer = trained.reduce((sum, dimensions) => sum + slotsOf(shape, dimensions), 0) * floatBytes;

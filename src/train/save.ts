@@ -21,6 +21,9 @@ import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { Weights } from '../model/layer.js';
 import { adaptedModule, isAdapterName } from '../model/lora.js';
+import { quantizedTensors } from '../model/quantize/bitsandbytes.js';
+import { encodeQuantization } from '../model/quantize/config.js';
+import { matrixOf } from '../model/quantize/matrix.js';
 import type { Run } from './run.js';
 import { encodeTrainerState } from './trainerState.js';
 
@@ -64,12 +67,37 @@ const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefine
   return {
     lora: {
       ...lora,
-      fanInFanOut: modules.some((module) => conv1d.has(`${module}.weight`)),
+      // A quantised weight lies outputs first, Conv1D or not.
+      fanInFanOut: modules.some((module) => {
+        const name = `${module}.weight`;
+        return conv1d.has(name) && model.quantized?.scales[name] === undefined;
+      }),
       targetModules: lora.targetModules ?? [...new Set(modules.map(lastName))],
     },
     taskType: 'CAUSAL_LM',
     ...(baseModelNameOrPath === undefined ? {} : { baseModelNameOrPath }),
   };
+};
+
+/** config.json as the weights are written: float32, but for those that are quantised. */
+const configOf = ({ config, quantized }: CausalLM): Readonly<Record<string, unknown>> => {
+  const { quantization_config: _replaced, ...raw } = config.raw;
+  return {
+    ...raw,
+    torch_dtype: 'float32',
+    ...(quantized === undefined ? {} : { quantization_config: encodeQuantization(quantized.config) }),
+  };
+};
+
+/** A plain model's tensors; quantised weights in the parts that bitsandbytes reads. */
+const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
+  const plain = withoutAdapter(model.weights);
+  return Object.entries(plain).flatMap(([name, weight]) => {
+    const scales = model.quantized?.scales[name];
+    return scales === undefined
+      ? toWrite({ [name]: weight })
+      : quantizedTensors(name, scales, () => matrixOf(scales, weight.dataSync<'float32'>()).codes);
+  });
 };
 
 export interface SaveOptions {
@@ -88,13 +116,13 @@ const writeModel = (
   const weights =
     adapter === undefined
       ? pipe(
-          writeJson(join(dir, 'config.json'), { ...model.config.raw, torch_dtype: 'float32' }),
+          writeJson(join(dir, 'config.json'), configOf(model)),
           TE.flatMap(() =>
             model.generationConfig === undefined
               ? TE.right(undefined)
               : writeJson(join(dir, generationConfigFile), model.generationConfig),
           ),
-          TE.flatMap(() => writeCheckpointTensors(dir, toWrite(withoutAdapter(model.weights)))),
+          TE.flatMap(() => writeCheckpointTensors(dir, weightsToWrite(model))),
           TE.map((): void => undefined),
         )
       : writeAdapter(dir, adapter, toWrite(adapterTensors(model)));

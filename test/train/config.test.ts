@@ -108,7 +108,7 @@ describe('refusals', () => {
   test.each([
     [{ lerningRate: 1 }, 'E_OPTIONS', 'learningRate'],
     [{ fp16: true }, 'E_OPTIONS', 'bfloat16'],
-    [{ loadIn8bit: true }, 'E_OPTIONS', 'load'],
+    [{ loadIn8bit: true, loadIn4bit: true }, 'E_OPTIONS', 'choose one'],
     [{ warmupRatio: 2 }, 'E_OPTIONS', undefined],
     [{ saveSteps: 0 }, 'E_OPTIONS', undefined],
     [{ saveSteps: 1.5 }, 'E_OPTIONS', undefined],

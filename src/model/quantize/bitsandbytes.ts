@@ -11,7 +11,7 @@ import type { StoredTensor, TensorToWrite } from '../../formats/safetensors.js';
 import { fourBitCodes } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';
 import { isNested } from './matrix.js';
-import type { FourBitMatrix, QuantizedMatrix } from './matrix.js';
+import type { FourBitMatrix, QuantizedMatrix, QuantizedScales } from './matrix.js';
 import { dynamicMap } from './nested.js';
 
 const stateName = (weight: string, kind: FourBitKind): string => `${weight}.quant_state.bitsandbytes__${kind}`;
@@ -28,8 +28,11 @@ const pythonJson = (value: unknown): string => {
 
 const moduleOf = (weight: string): string => weight.slice(0, weight.lastIndexOf('.'));
 
-const fourBitTensors = (weight: string, matrix: FourBitMatrix): ReadonlyArray<TensorToWrite> => {
-  const { kind, shape, blockSize, codes, scale } = matrix;
+const fourBitTensors = (
+  weight: string,
+  { kind, shape, blockSize, scale }: Omit<FourBitMatrix, 'codes'>,
+  codes: () => Uint8Array,
+): ReadonlyArray<TensorToWrite> => {
   const nested = isNested(scale) ? scale : undefined;
   const state = new TextEncoder().encode(
     pythonJson({
@@ -49,7 +52,7 @@ const fourBitTensors = (weight: string, matrix: FourBitMatrix): ReadonlyArray<Te
     data: values,
   });
   return [
-    { name: weight, dtype: 'U8', shape: [codes.length, 1], data: codes },
+    { name: weight, dtype: 'U8', shape: [Math.ceil((shape[0] * shape[1]) / 2), 1], data: codes },
     isNested(scale)
       ? { name: `${weight}.absmax`, dtype: 'U8', shape: [scale.codes.length], data: scale.codes }
       : floats('absmax', scale),
@@ -59,11 +62,18 @@ const fourBitTensors = (weight: string, matrix: FourBitMatrix): ReadonlyArray<Te
   ];
 };
 
-/** The tensors of a quantised weight, as bitsandbytes names and shapes them. */
-export const quantizedTensors = (weight: string, matrix: QuantizedMatrix): ReadonlyArray<TensorToWrite> => {
-  if (matrix.kind !== 'int8') return fourBitTensors(weight, matrix);
-  const { codes, scale, shape } = matrix;
-  const bytes = new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength);
+/** The tensors of a quantised weight, as bitsandbytes names and shapes them; its codes are asked for when they are written. */
+export const quantizedTensors = (
+  weight: string,
+  scales: QuantizedScales,
+  codes: () => Int8Array | Uint8Array,
+): ReadonlyArray<TensorToWrite> => {
+  const bytes = (): Uint8Array => {
+    const { buffer, byteOffset, byteLength } = codes();
+    return new Uint8Array(buffer, byteOffset, byteLength);
+  };
+  if (scales.kind !== 'int8') return fourBitTensors(weight, scales, bytes);
+  const { scale, shape } = scales;
   return [
     { name: weight, dtype: 'I8', shape: [...shape], data: bytes },
     { name: `${moduleOf(weight)}.SCB`, dtype: 'F32', shape: [scale.length], data: scale },

@@ -20,7 +20,7 @@ export const QuantizationConfig = closed('QuantizationConfig', {
   llmInt8Threshold: option(
     nonNegativeNumber,
     6,
-    'Activations of this magnitude and more keep their column out of 8-bit products; 0: activations stay as they are.',
+    'Activations of this magnitude and more keep their column out of 8-bit products; 0: none does.',
   ),
   llmInt8SkipModules: optional(
     list(nonEmptyString),

@@ -26,6 +26,13 @@ export type QuantizedMatrix = Int8Rows | FourBitMatrix;
 /** All of it but the codes, which lie in the engine: values, divided by the scales, give them back exactly. */
 export type QuantizedScales = Omit<Int8Rows, 'codes'> | Omit<FourBitMatrix, 'codes'>;
 
+/** What is quantised of a model, and how. */
+export interface QuantizedBase {
+  readonly config: QuantizationConfig;
+  /** By name of the weight, whose tensor is [outputs, inputs] whatever the architecture stores (GPT-2's Conv1D lies turned). */
+  readonly scales: Readonly<Record<string, QuantizedScales>>;
+}
+
 export const isNested = (scale: FourBitMatrix['scale']): scale is NestedScales => !(scale instanceof Float32Array);
 
 const absmaxOf = (scale: FourBitMatrix['scale']): Float32Array => (isNested(scale) ? unnestScales(scale) : scale);

@@ -1,0 +1,175 @@
+/** A checkpoint's tensors → weights on the engine, quantised on the way where that is asked for or how they are stored. */
+import { tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { FatalError } from '../errors.js';
+import type { StoredTensor } from '../formats/safetensors.js';
+import { discard } from '../formats/transient.js';
+import { architectureOf, matchTensors } from '../model/architectures.js';
+import type { ModelConfig } from '../model/config.js';
+import { hold } from '../model/kernels/hold.js';
+import { outputsFirst, placed, quantizableTensors, valuesOutputsFirst } from '../model/quantize/base.js';
+import { storedParts } from '../model/quantize/bitsandbytes.js';
+import type { StoredParts, StoredQuantized } from '../model/quantize/bitsandbytes.js';
+import type { QuantizationConfig } from '../model/quantize/config.js';
+import { quantizeMatrix, scalesOf } from '../model/quantize/matrix.js';
+import type { QuantizedBase, QuantizedMatrix, QuantizedScales } from '../model/quantize/matrix.js';
+import type { TensorSpec } from '../model/weights.js';
+import { currentEngine } from './engine.js';
+
+interface Made {
+  readonly tensor: Tensor;
+  readonly scales?: QuantizedScales;
+}
+
+/** A weight, made when its turn comes. */
+interface Making {
+  readonly name: string;
+  readonly make: TaskEither<FatalError, Made>;
+}
+
+/** The values of a file; matrices that it has as bfloat16 lie so in memory too, where the engine can. */
+const plain = (from: StoredTensor): TaskEither<FatalError, Made> =>
+  pipe(
+    from.read(),
+    TE.map((values) => {
+      const made = tensor(values, [...from.shape], 'float32');
+      // The engine has a copy; plain JavaScript would go on with these very values.
+      if (currentEngine() === 'native') discard(values);
+      // Nothing is lost by it: the file holds no more. Weights that train are released when training begins.
+      if (from.dtype === 'BF16' && made.rank >= 2) hold(made, 'bfloat16');
+      return { tensor: made };
+    }),
+  );
+
+const quantized = (matrix: QuantizedMatrix): Made => ({ tensor: placed(matrix), scales: scalesOf(matrix) });
+
+const quantizing = (from: StoredTensor, spec: TensorSpec, config: QuantizationConfig): TaskEither<FatalError, Made> =>
+  pipe(
+    from.read(),
+    TE.map((values) => {
+      const made = quantized(quantizeMatrix(config, valuesOutputsFirst(values, spec), outputsFirst(spec)));
+      discard(values);
+      return made;
+    }),
+  );
+
+/** One after another, so that only one is in memory twice. Made ones are freed when a later one fails. */
+const inTurn =
+  (makings: ReadonlyArray<Making>): TaskEither<FatalError, ReadonlyMap<string, Made>> =>
+  async () => {
+    const all = new Map<string, Made>();
+    for (const { name, make } of makings) {
+      const made = await make();
+      if (E.isLeft(made)) {
+        for (const { tensor: earlier } of all.values()) earlier.dispose();
+        return made;
+      }
+      all.set(name, made.right);
+    }
+    return E.right(all);
+  };
+
+const tensorsOf = (all: ReadonlyMap<string, Made>): Readonly<Record<string, Tensor>> =>
+  Object.fromEntries(Array.from(all, ([name, made]) => [name, made.tensor]));
+
+/** Tensors of a file on the engine. */
+export const uploaded = (
+  stored: ReadonlyArray<{ readonly name: string; readonly from: StoredTensor }>,
+): TaskEither<FatalError, Readonly<Record<string, Tensor>>> =>
+  pipe(inTurn(stored.map(({ name, from }) => ({ name, make: plain(from) }))), TE.map(tensorsOf));
+
+export interface LoadedWeights {
+  readonly weights: Readonly<Record<string, Tensor>>;
+  readonly quantized?: QuantizedBase;
+}
+
+/** A checkpoint whose names and shapes fit the model; no value has been read. */
+export interface PlannedWeights {
+  /** Stored tensors that the model has no use for. */
+  readonly unexpected: ReadonlyArray<string>;
+  /** Needs an engine. */
+  readonly load: TaskEither<FatalError, LoadedWeights>;
+}
+
+export interface QuantizationAsked {
+  /** How the checkpoint was quantised when it was written. */
+  readonly stored?: QuantizationConfig | undefined;
+  /** How weights of an unquantised one are to be. */
+  readonly wanted?: QuantizationConfig | undefined;
+}
+
+/** A weight of the checkpoint under its name here, with the shape that config.json asks for. */
+interface Found {
+  readonly name: string;
+  readonly shape: ReadonlyArray<number>;
+  readonly make: (spec: TensorSpec) => TaskEither<FatalError, Made>;
+}
+
+/** What a checkpoint holds for the model. `E_WEIGHTS_MISSING`, `E_WEIGHTS_SHAPE`, `E_QUANTIZATION`. */
+export const planWeights = (
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  { stored, wanted }: QuantizationAsked,
+): TaskEither<FatalError, PlannedWeights> => {
+  const { tensors: specs, basePrefix } = architectureOf(config);
+  const byName = new Map(specs.map((spec) => [spec.name, spec]));
+  const quantizable = new Set(wanted === undefined ? [] : quantizableTensors(specs, wanted).map(({ name }) => name));
+  const asStored = ({ shape: [rows, columns], name }: StoredQuantized) => {
+    const spec = byName.get(name) ?? byName.get(`${basePrefix}${name}`);
+    return spec?.kind === 'conv1d' ? [columns, rows] : [rows, columns];
+  };
+  const parts: TaskEither<FatalError, StoredParts> =
+    stored === undefined ? TE.right({ quantized: new Map(), plain: tensors }) : storedParts(tensors);
+  const foundIn = (of: StoredParts): ReadonlyMap<string, Found> =>
+    new Map<string, Found>([
+      ...Array.from(
+        of.quantized,
+        ([name, matrix]) =>
+          [name, { name, shape: asStored(matrix), make: () => pipe(matrix.read(), TE.map(quantized)) }] as const,
+      ),
+      ...Array.from(
+        of.plain,
+        ([name, from]) =>
+          [
+            name,
+            {
+              name,
+              shape: from.shape,
+              make: (spec: TensorSpec) =>
+                wanted !== undefined && quantizable.has(spec.name) ? quantizing(from, spec, wanted) : plain(from),
+            },
+          ] as const,
+      ),
+    ]);
+  return pipe(
+    parts,
+    TE.map(foundIn),
+    TE.bindTo('found'),
+    TE.bind('match', ({ found }) => TE.fromEither(matchTensors(config, [...found.values()]))),
+    TE.map(({ found, match }) => ({
+      unexpected: match.unexpected,
+      load: pipe(
+        inTurn(
+          match.tensors.flatMap(({ stored: key, name }) => {
+            const entry = found.get(key);
+            const spec = byName.get(name);
+            return entry === undefined || spec === undefined ? [] : [{ name, make: entry.make(spec) }];
+          }),
+        ),
+        TE.map((all) => {
+          const how = stored ?? wanted;
+          const scales = Object.fromEntries(
+            Array.from(all).flatMap(([name, made]) =>
+              made.scales === undefined ? [] : [[name, made.scales] as const],
+            ),
+          );
+          return { weights: tensorsOf(all), ...(how === undefined ? {} : { quantized: { config: how, scales } }) };
+        }),
+      ),
+    })),
+  );
+};
