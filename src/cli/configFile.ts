@@ -1,11 +1,12 @@
 /** A configuration file: options by name, in YAML (or JSON, which is YAML). */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { readFile } from 'node:fs/promises';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { fatal, type FatalError } from '../errors.js';
+import { readText } from '../formats/json.js';
 import { camel } from './names.js';
 
 export interface ConfigFile {
@@ -15,12 +16,24 @@ export interface ConfigFile {
   readonly lines: ReadonlyMap<string, number>;
 }
 
+/** A few lines of names for names would otherwise stand for more than any memory holds. */
+const maxAliasCount = 100;
+
 /** The options of a file's text. Refused: what is no YAML, what is no mapping, the same option twice (`E_CONFIG_FILE`). */
 export const parseConfig = (path: string, text: string): Either<FatalError, ConfigFile> => {
   const counter = new LineCounter();
-  const document = parseDocument(text, { lineCounter: counter });
   const refused = (message: string, line?: number): Either<FatalError, never> =>
     E.left(fatal('E_CONFIG_FILE', message, { file: path, ...(line === undefined ? {} : { line }), kind: 'usage' }));
+  let document: ReturnType<typeof parseDocument>;
+  let values: Readonly<Record<string, unknown>>;
+  try {
+    document = parseDocument(text, { lineCounter: counter });
+    // Where the document is broken this may throw anything; its own errors say better what is wrong.
+    values = document.errors.length > 0 ? {} : (document.toJS({ maxAliasCount }) as typeof values);
+  } catch (cause) {
+    // Nested deeper than the stack, or names for names for names.
+    return refused(`not a file of options: ${cause instanceof Error ? cause.message : String(cause)}`);
+  }
   const [broken] = document.errors;
   if (broken !== undefined) {
     return refused(broken.message.split('\n')[0]?.replace(/ at line.*$/, '') ?? 'not YAML', broken.linePos?.[0].line);
@@ -30,12 +43,11 @@ export const parseConfig = (path: string, text: string): Either<FatalError, Conf
   if (!isMap(contents)) return refused('not a mapping of options to values', 1);
   const lines = new Map<string, number>();
   const options: Array<[string, unknown]> = [];
-  const values = document.toJS() as Readonly<Record<string, unknown>>;
   for (const { key } of contents.items) {
     if (!isScalar(key)) return refused('an option name must be plain text');
     const written = String(key.value);
     const name = camel(written);
-    const { line } = counter.linePos(key.range[0]);
+    const { line } = counter.linePos(key.range?.[0] ?? 0);
     if (lines.has(name)) return refused(`option "${name}" is given twice`, line);
     lines.set(name, line);
     options.push([name, values[written]]);
@@ -45,9 +57,14 @@ export const parseConfig = (path: string, text: string): Either<FatalError, Conf
 
 /** Reads and parses; a file that cannot be read is a wrong call (`E_CONFIG_FILE`). */
 export const readConfig = (path: string): TaskEither<FatalError, ConfigFile> =>
-  TE.flatMapEither((text: string) => parseConfig(path, text))(
-    TE.tryCatch(
-      () => readFile(path, 'utf8'),
-      (cause) => fatal('E_CONFIG_FILE', 'the configuration file cannot be read', { file: path, cause, kind: 'usage' }),
+  pipe(
+    readText(path),
+    TE.mapLeft((cause) =>
+      fatal('E_CONFIG_FILE', `the configuration file cannot be read: ${cause.message}`, {
+        file: path,
+        cause,
+        kind: 'usage',
+      }),
     ),
+    TE.flatMapEither((text) => parseConfig(path, text)),
   );

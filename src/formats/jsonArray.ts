@@ -113,37 +113,48 @@ const parses = (bytes: Uint8Array): boolean => {
   }
 };
 
+const isBlank = (byte: number): boolean => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
+
 /** A .json file holds a list, rows line by line (many tools write JSON Lines under that name), or pretty-printed rows. */
 const peek = async (file: string, bytes: Bytes): Promise<Peeked> => {
   const source = bytes[Symbol.asyncIterator]();
   const seen: Array<Uint8Array> = [];
-  let head: Uint8Array = new Uint8Array(0);
-  let first = -1;
+  let seenBytes = 0;
+  /** What the file begins with, blanks left out. */
+  let opening: number | undefined;
+  const again = (layout: Peeked['layout']): Peeked => ({ layout, bytes: resumed(seen, source) });
+  const refused = async (actual: string): Promise<never> => {
+    await source.return?.();
+    throw fatal('E_JSON_TOP_LEVEL', `${file} is no JSON data set`, {
+      file,
+      expected: 'a list of rows, [{…}, …], or one row a line',
+      actual,
+    });
+  };
   for (;;) {
     const next = await source.next();
-    if (next.done !== true) {
-      seen.push(Uint8Array.from(next.value));
-      head = Buffer.concat([head, next.value]);
+    if (next.done === true) return again(opening === undefined ? 'empty' : 'values');
+    const chunk = Uint8Array.from(next.value);
+    seen.push(chunk);
+    seenBytes += chunk.length;
+    let from = 0;
+    if (opening === undefined) {
+      const first = chunk.findIndex((byte) => !isBlank(byte));
+      if (first === -1) {
+        if (seenBytes > longestFirstLine) await refused(`${seenBytes} bytes of blanks`);
+        continue;
+      }
+      opening = chunk[first] ?? 0;
+      if (opening === 0x5b) return again('array');
+      if (opening !== 0x7b) await refused(`a file that begins with ${JSON.stringify(String.fromCharCode(opening))}`);
+      from = first;
     }
-    if (first === -1) first = head.findIndex((byte) => byte !== 0x20 && (byte < 0x09 || byte > 0x0d));
-    const again = (layout: Peeked['layout']): Peeked => ({ layout, bytes: resumed(seen, source) });
-    if (first === -1) {
-      if (next.done === true) return again('empty');
-      continue;
+    const lineEnd = chunk.indexOf(0x0a, from);
+    if (lineEnd !== -1) {
+      const firstLine = Buffer.concat([...seen.slice(0, -1), chunk.subarray(0, lineEnd)]);
+      return again(parses(firstLine) ? 'lines' : 'values');
     }
-    const byte = head[first] ?? 0;
-    if (byte === 0x5b) return again('array');
-    if (byte !== 0x7b) {
-      await source.return?.();
-      throw fatal('E_JSON_TOP_LEVEL', `${file} is no JSON data set`, {
-        file,
-        expected: 'a list of rows, [{…}, …], or one row a line',
-        actual: `a file that begins with ${JSON.stringify(String.fromCharCode(byte))}`,
-      });
-    }
-    const lineEnd = head.indexOf(0x0a, first);
-    if (lineEnd !== -1) return again(parses(head.subarray(first, lineEnd)) ? 'lines' : 'values');
-    if (next.done === true || head.length > longestFirstLine) return again('values');
+    if (seenBytes > longestFirstLine) return again('values');
   }
 };
 

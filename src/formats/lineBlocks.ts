@@ -13,7 +13,7 @@ export interface LineOptions {
   readonly maxLineBytes?: number;
 }
 
-const defaultMaxLineBytes = 256 * 1024 * 1024;
+export const defaultMaxLineBytes = 256 * 1024 * 1024;
 const lineFeed = 0x0a;
 
 const countLineFeeds = (bytes: Uint8Array): number => {

@@ -1,6 +1,6 @@
 /** A model's tensors in one file or several (`model.safetensors.index.json`). */
-import { readdir, rm, stat } from 'node:fs/promises';
-import { isAbsolute, join, relative, resolve } from 'node:path';
+import { readdir, realpath, rm, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -41,6 +41,22 @@ const shardPath = (dir: string, name: string): string | undefined => {
     : path;
 };
 
+/** Where files of a directory may truly lie: below it, or, for a snapshot of a Hub cache, beside it among the blobs. */
+const homesOf = async (dir: string): Promise<ReadonlyArray<string>> => {
+  const real = await realpath(dir);
+  return basename(dirname(real)) === 'snapshots' ? [real, join(dirname(dirname(real)), 'blobs')] : [real];
+};
+
+/** A name whose file truly lies elsewhere; files that are not there lie nowhere. */
+const linkOutside = async (dir: string, paths: ReadonlyMap<string, string>): Promise<string | undefined> => {
+  const homes = await homesOf(dir);
+  for (const [name, path] of paths) {
+    const real = await realpath(path).catch(() => undefined);
+    if (real !== undefined && !homes.some((home) => real.startsWith(`${home}${sep}`))) return name;
+  }
+  return undefined;
+};
+
 const orThrow = async <A>(task: TaskEither<FatalError, A>): Promise<A> => {
   const result = await task();
   if (E.isLeft(result)) throw result.left;
@@ -67,6 +83,15 @@ const readShards = (dir: string, index: string): TaskEither<FatalError, Checkpoi
         });
       }
       paths.set(name, path);
+    }
+    const strayed = await linkOutside(dir, paths);
+    if (strayed !== undefined) {
+      throw fatal('E_SHARD_PATH', `${index} names ${strayed}, a link that leads out of its directory`, {
+        file: index,
+        expected: 'files that lie in the directory, or in the blobs folder of a Hub cache',
+        actual: await realpath(join(dir, strayed)),
+        hint: 'if the link is your own, put the file itself there',
+      });
     }
     const missing: Array<string> = [];
     for (const [name, path] of paths) if (!(await exists(path))) missing.push(name);

@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
-import { fatalFromData } from '../errors.js';
+import { fatal, fatalFromData } from '../errors.js';
 import { readBytes } from './byteSource.js';
 import type { Bytes, ReadOptions } from './byteSource.js';
-import { lineBlocks, linesOfBlock, withoutByteOrderMark } from './lineBlocks.js';
+import { defaultMaxLineBytes, lineBlocks, linesOfBlock, withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { flattened, sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
@@ -28,7 +28,18 @@ export async function* textFromBytes(
 ): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
   if (options.rowsAre === 'file') {
     const pieces: Array<Uint8Array> = [];
-    for await (const chunk of withoutByteOrderMark(file, bytes)) pieces.push(Uint8Array.from(chunk));
+    const { maxLineBytes = defaultMaxLineBytes } = options;
+    let size = 0;
+    for await (const chunk of withoutByteOrderMark(file, bytes)) {
+      size += chunk.length;
+      if (size > maxLineBytes) {
+        throw fatal('E_LINE_TOO_LONG', `${file}: as one row it is longer than ${maxLineBytes} bytes`, {
+          file,
+          hint: "rowsAre: 'line' reads it line by line",
+        });
+      }
+      pieces.push(Uint8Array.from(chunk));
+    }
     const whole = Buffer.concat(pieces);
     if (whole.length === 0) return;
     const text = strictUtf8(whole);

@@ -295,7 +295,8 @@ const usage = (message: string, field: string, hint: string): FatalError =>
 /** The given options under their own names: aliases resolved, refused ones told apart from unknown ones. */
 const named = (options: unknown): Either<FatalError, unknown> => {
   if (!isRecord(options)) return E.right(options);
-  const result: Record<string, unknown> = {};
+  // Not an object built key by key: `__proto__` would become no key of it.
+  const result = new Map<string, unknown>();
   for (const [key, value] of Object.entries(options)) {
     if (value === undefined) continue;
     const reason = Object.hasOwn(sftRefused, key) ? sftRefused[key] : undefined;
@@ -305,12 +306,12 @@ const named = (options: unknown): Either<FatalError, unknown> => {
     if (reason !== undefined) continue;
     if (key === 'bf16' && value === null) continue;
     const name = key === 'bf16' ? 'precision' : Object.hasOwn(sftAliases, key) ? (sftAliases[key] ?? key) : key;
-    if (Object.hasOwn(result, name)) {
+    if (result.has(name)) {
       return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
     }
-    result[name] = key === 'bf16' && typeof value === 'boolean' ? (value ? 'bfloat16' : 'float32') : value;
+    result.set(name, key === 'bf16' && typeof value === 'boolean' ? (value ? 'bfloat16' : 'float32') : value);
   }
-  return E.right(result);
+  return E.right(Object.fromEntries(result));
 };
 
 /** Combinations that no single field can refuse. */

@@ -82,10 +82,10 @@ const step = (state: State, steps = 1): void => {
   if (state.stepsLeft < 0) throw new TemplateError('E_TEMPLATE_LIMIT', 'the template took too many steps');
 };
 
-/** What handling a value costs: a step an item or 64 characters. Keeps short programs from doing long work. */
+/** What handling a value costs: a step an item or 8 characters. Keeps short programs from doing long work. */
 const sizeOf = (value: Value): number => {
-  if (value === null || typeof value !== 'object') return typeof value === 'string' ? value.length >> 6 : 0;
-  if (isText(value)) return value.text.length >> 6;
+  if (value === null || typeof value !== 'object') return typeof value === 'string' ? value.length >> 3 : 0;
+  if (isText(value)) return value.text.length >> 3;
   return 'items' in value ? value.items.length : value.kind === 'dict' ? value.entries.size : 0;
 };
 

@@ -170,7 +170,11 @@ const round: Filter = (value, positional, named) => {
   return float((how === 'ceil' ? Math.ceil(number * scale) : Math.floor(number * scale)) / scale);
 };
 
+/** Python refuses to read more digits than these. */
+const mostDigits = 4300;
+
 const parseInteger = (text: string, base: number): number | undefined => {
+  if (text.length > mostDigits) return undefined;
   const trimmed = text.trim().replace(/(?<=\d)_(?=\d)/g, '');
   const match = /^([+-]?)(0[xX]|0[oO]|0[bB])?([0-9a-zA-Z]+)$/.exec(trimmed);
   if (match === null) return undefined;
@@ -228,11 +232,34 @@ const truncate: Filter = (value, positional, named) => {
   const length = integerOr(lengthValue, 255);
   const ending = str(end);
   if (codePointLength(text) <= length + integerOr(leewayValue, 5)) return text;
-  const kept = characters(text).slice(0, Math.max(0, length - codePointLength(ending)));
+  const wanted = Math.max(0, length - codePointLength(ending));
+  // A character is two UTF-16 units at most.
+  const kept = characters(cut(text, 0, 2 * wanted)).slice(0, wanted);
   const head = concat(...kept);
   if (truthy(killWords)) return concat(head, ending);
   const at = plain(head).lastIndexOf(' ');
   return concat(at < 0 ? head : cut(head, 0, at), ending);
+};
+
+/** Without `<…>` and `<!--…-->`, in one pass whatever the text: what a regular expression does in one pass for each "<". */
+const withoutTags = (text: string): string => {
+  const kept: Array<string> = [];
+  let at = 0;
+  let from = 0;
+  let comments = true;
+  for (;;) {
+    const open = text.indexOf('<', from);
+    if (open === -1) break;
+    const comment = comments && text.startsWith('<!--', open) ? text.indexOf('-->', open + 4) : -1;
+    if (comment === -1 && text.startsWith('<!--', open)) comments = false;
+    const end = comment === -1 ? text.indexOf('>', open + 1) + 1 : comment + 3;
+    if (end === 0) break;
+    kept.push(text.slice(at, open));
+    at = end;
+    from = end;
+  }
+  kept.push(text.slice(at));
+  return kept.join('');
 };
 
 const title: Filter = (value) => {
@@ -498,18 +525,7 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
     },
   ],
   ['string', onText((text) => text)],
-  [
-    'striptags',
-    onText((text) =>
-      respelled(
-        text,
-        plain(text)
-          .replace(/<!--[\s\S]*?-->|<[^>]*>/g, '')
-          .trim()
-          .replace(/\s+/g, ' '),
-      ),
-    ),
-  ],
+  ['striptags', onText((text) => respelled(text, withoutTags(plain(text)).trim().replace(/\s+/g, ' ')))],
   ['sum', sum],
   ['title', title],
   ['tojson', json],

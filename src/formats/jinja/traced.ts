@@ -179,6 +179,10 @@ export const repeat = (text: Text, times: number): Text => {
 };
 
 export const join = (separator: Text, texts: ReadonlyArray<Text>): Text => {
+  if (typeof separator === 'string' && texts.every((text) => typeof text === 'string')) {
+    checkLength(texts.reduce((sum, text) => sum + text.length, separator.length * Math.max(0, texts.length - 1)));
+    return texts.join(separator);
+  }
   const builder = makeTextBuilder();
   texts.forEach((text, i) => {
     if (i > 0) builder.add(separator);
@@ -203,6 +207,11 @@ export const replace = (text: Text, from: Text, to: Text, limit = -1): Text => {
     if (left > 0) builder.add(to);
     return builder.take();
   }
+  if (typeof text === 'string' && typeof to === 'string' && limit < 0) {
+    const parts = string.split(wanted);
+    checkLength(string.length + (parts.length - 1) * (to.length - wanted.length));
+    return parts.join(to);
+  }
   let at = 0;
   let done = 0;
   for (let found = string.indexOf(wanted); found >= 0 && done !== limit; found = string.indexOf(wanted, at)) {
@@ -218,7 +227,11 @@ export const replace = (text: Text, from: Text, to: Text, limit = -1): Text => {
 
 /** Each stretch of one origin spelled anew; it keeps its origin. */
 export const mapOrigins = (text: Text, spell: (piece: string) => string): Text => {
-  if (typeof text === 'string') return spell(text);
+  if (typeof text === 'string') {
+    const spelling = spell(text);
+    checkLength(spelling.length);
+    return spelling;
+  }
   const builder = makeTextBuilder();
   let from = 0;
   for (const { end, origin } of text.runs) {
