@@ -33,6 +33,8 @@ export type { RejectCounts, Rejected, Rejects } from './streams/rejects.js';
 
 // formats
 export { openDataset } from './formats/dataset.js';
+export { interleave } from './formats/interleave.js';
+export type { MixSource, StoppingStrategy } from './formats/interleave.js';
 export { jsonl } from './formats/jsonl.js';
 export { jsonArray } from './formats/jsonArray.js';
 export { textFile } from './formats/textFile.js';
@@ -110,6 +112,7 @@ export type {
   CheckpointWritten,
   Dataset,
   Evaluation,
+  Mixture,
   RunEvent,
   RunSummary,
   Samples,

@@ -5,8 +5,6 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
-import { openDataset } from '../formats/dataset.js';
-import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
 import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated, type Groups } from '../train/evaluate.js';
@@ -14,13 +12,14 @@ import { loadOptionsOf, loadParts } from '../train/load.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import { makeRowNames } from '../train/rowNames.js';
 import type { CommandLine } from './command.js';
+import { evalDatasetDoc, evalRows } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
 
 const Own = closed('evaluate', {
   model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
   adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to put on it.'),
-  evalDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
+  evalDataset: required(list(nonEmptyString), evalDatasetDoc),
   perRow: optional(nonEmptyString, 'File to write: one object a row, loss and num_tokens, and where the row was read.'),
 });
 
@@ -63,7 +62,7 @@ export const evaluateCommand: CommandLine = {
         const names = makeRowNames();
         return pipe(
           prepareRows(
-            requireRows(openDataset(own.evalDataset), own.evalDataset.join(', ')),
+            evalRows(own.evalDataset, err),
             { tokenizer, rejects, warn: fewOfEach(tellWarning(err)), names },
             { ...config, maxLength, packing: config.evalPacking ?? config.packing },
           ),

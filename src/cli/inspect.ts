@@ -14,8 +14,6 @@ import {
   positiveInteger,
   required,
 } from '../formats/closed.js';
-import { openDataset } from '../formats/dataset.js';
-import { requireRows } from '../formats/sourced.js';
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
 import { encodePreflight } from '../train/preflight/encode.js';
 import { preflightPage } from '../train/preflight/page.js';
@@ -24,12 +22,17 @@ import { preflightFault } from '../train/preflight/strict.js';
 import { preflightText } from '../train/preflight/text.js';
 import { maxLengthOf } from '../train/prepare.js';
 import type { CommandLine } from './command.js';
+import { mixedRows, trainDatasetDoc } from './datasets.js';
+import { tellingHub } from './tell.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 
 const Own = closed('inspect', {
-  tokenizer: optional(nonEmptyString, 'Directory of a tokenizer. Not needed for rows that hold input_ids.'),
+  tokenizer: optional(
+    nonEmptyString,
+    'Directory of a tokenizer, or its name on the Hub. Not needed for rows that hold input_ids.',
+  ),
   model: optional(nonEmptyString, 'Directory of a model, for its tokenizer.'),
-  trainDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
+  trainDataset: required(list(nonEmptyString), trainDatasetDoc),
   rows: option(positiveInteger, 3, 'Rows shown, beside one for each check that found any.'),
   maxRows: optional(positiveInteger, 'Rows read. Default: all.'),
   html: optional(nonEmptyString, 'HTML file to write: the report as one page.'),
@@ -50,16 +53,17 @@ export const inspectCommand: CommandLine = {
   name: 'inspect',
   summary: 'tell whether a dataset is fit to train on, and show its rows token by token',
   flags: (command) => addSftFlags(command, Own.fields),
-  run: (command, { out }): TaskEither<FatalError, void> =>
+  run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
+      TE.bind('data', ({ own, config }) => TE.fromEither(mixedRows(own.trainDataset, config, err))),
       TE.bind('tokenizer', ({ own }): TaskEither<FatalError, Tokenizer | undefined> => {
         const directory = own.tokenizer ?? own.model;
-        return directory === undefined ? TE.right(undefined) : loadTokenizer(directory);
+        return directory === undefined ? TE.right(undefined) : loadTokenizer(directory, { hub: tellingHub(err) });
       }),
-      TE.bind('report', ({ own, config, tokenizer }) =>
+      TE.bind('report', ({ own, config, data, tokenizer }) =>
         preflightDataset(
-          requireRows(openDataset(own.trainDataset), own.trainDataset.join(', ')),
+          data,
           { tokenizer, samples: own.rows, maxRows: own.maxRows },
           { ...config, maxLength: maxLengthOf(config, tokenizer) },
         ),

@@ -6,10 +6,8 @@ import { once } from 'node:events';
 import { bufferCount, lastValueFrom, map } from 'rxjs';
 import { fatal, isFatal, type FatalError } from '../errors.js';
 import { writeFileAtomically, writeFully } from '../formats/atomicFile.js';
-import { closed, nonEmptyString, optional, required } from '../formats/closed.js';
-import { openDataset } from '../formats/dataset.js';
+import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { encodePreparedRow } from '../formats/preparedRow.js';
-import { requireRows } from '../formats/sourced.js';
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
 import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
@@ -18,12 +16,14 @@ import { makeRejects } from '../streams/rejects.js';
 import type { SftConfig } from '../train/config.js';
 import { fewOfEach, makeTally, maxLengthOf, prepare, type PrepareSummary } from '../train/prepare.js';
 import { tokenizerAsked } from '../train/withChatTemplate.js';
+import type { Dataset } from '../train/run.js';
 import type { CommandLine, Terminal } from './command.js';
+import { mixedRows, trainDatasetDoc } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellRejects, tellWarning } from './tell.js';
 
 const Own = closed('prepare', {
-  trainDataset: required(nonEmptyString, 'File of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
+  trainDataset: required(list(nonEmptyString), trainDatasetDoc),
   tokenizer: optional(
     nonEmptyString,
     'Directory of a tokenizer, or its name on the Hub. Not needed for rows that hold input_ids.',
@@ -38,7 +38,7 @@ const chunk = 256;
 type Write = (text: string) => Promise<void>;
 
 const run = async (
-  trainDataset: string,
+  trainDataset: Dataset,
   tokenizer: Tokenizer | undefined,
   config: SftConfig,
   write: Write,
@@ -50,7 +50,7 @@ const run = async (
   const tally = makeTally(prepared, rejects);
   tellRejects(rejects, err);
   await lastValueFrom(
-    pull(requireRows(openDataset(trainDataset), trainDataset), gate).pipe(
+    pull(trainDataset, gate).pipe(
       prepare({ tokenizer, rejects, tally, warn: fewOfEach(tellWarning(err)) }, prepared),
       bufferCount(chunk),
       map((rows) => rows.map((row) => `${encodePreparedRow(row)}\n`).join('')),
@@ -115,13 +115,16 @@ export const prepareCommand: CommandLine = {
               TE.flatMap((tokenizer) => tokenizerAsked(tokenizer, config)),
             );
       }),
-      TE.flatMap(({ call: { own, config }, tokenizer }) => {
+      TE.bind('data', ({ call: { own, config } }) => TE.fromEither(mixedRows(own.trainDataset, config, terminal.err))),
+      TE.flatMap(({ call: { own, config }, data, tokenizer }) => {
         const through = (write: Write): TaskEither<FatalError, void> =>
           pipe(
-            TE.tryCatch(() => run(own.trainDataset, tokenizer, config, write, terminal), asFatal),
+            TE.tryCatch(() => run(data, tokenizer, config, write, terminal), asFatal),
             TE.tapIO((summary) => () => terminal.err.write(told(summary))),
             TE.flatMap((summary) =>
-              summary.rows === 0 ? TE.left(nothingLeft(summary, own.trainDataset, tokenizer)) : TE.right(undefined),
+              summary.rows === 0
+                ? TE.left(nothingLeft(summary, own.trainDataset.join(', '), tokenizer))
+                : TE.right(undefined),
             ),
           );
         return own.out === undefined

@@ -1,15 +1,15 @@
 /** The HTML report of a run that the command line made. */
 import { pipe } from 'fp-ts/lib/function.js';
+import type { Either } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
-import { openDataset } from '../formats/dataset.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/config.js';
 import { maxLengthOf } from '../train/prepare.js';
 import { report, tokensOfRow, type ReportStep } from '../train/report.js';
-import type { RunSummary } from '../train/run.js';
+import type { Dataset, RunSummary } from '../train/run.js';
 import { sampleRows } from '../train/sampleRows.js';
 import type { SftRun } from '../train/trainer.js';
 
@@ -32,7 +32,8 @@ export const recorded = (run: SftRun): (() => ReadonlyArray<ReportStep>) => {
 export interface Reporting {
   readonly path: string;
   readonly title: string;
-  readonly files: ReadonlyArray<string>;
+  /** The training rows; the first few are shown. */
+  readonly rows: Either<FatalError, Dataset>;
   readonly tokenizer: Tokenizer | undefined;
   readonly config: SftConfig;
 }
@@ -41,10 +42,13 @@ export interface Reporting {
 export const writeReport = (
   steps: ReadonlyArray<ReportStep>,
   { tokensPerSecond, trainLoss }: RunSummary,
-  { path, title, files, tokenizer, config }: Reporting,
+  { path, title, rows: data, tokenizer, config }: Reporting,
 ): TaskEither<FatalError, void> =>
   pipe(
-    sampleRows(openDataset(files), 3, { tokenizer }, { ...config, maxLength: maxLengthOf(config, tokenizer) }),
+    TE.fromEither(data),
+    TE.flatMap((dataset) =>
+      sampleRows(dataset, 3, { tokenizer }, { ...config, maxLength: maxLengthOf(config, tokenizer) }),
+    ),
     TE.flatMap((rows) =>
       writeTextAtomically(
         path,

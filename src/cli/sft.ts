@@ -4,14 +4,13 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal, type FatalError } from '../errors.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
-import { openDataset } from '../formats/dataset.js';
-import { requireRows } from '../formats/sourced.js';
 import { makeRejects } from '../streams/rejects.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
+import { evalDatasetDoc, evalRows, mixedRows, trainDatasetDoc, trainRows } from './datasets.js';
 import { duration, makeProgress, type Progress } from './progress.js';
 import { recorded, writeReport } from './runReport.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
@@ -24,8 +23,8 @@ const Own = closed('sft', {
     'Directory of the model (config.json, model.safetensors, tokenizer.json), or its name on the Hub: owner/name[@revision].',
   ),
   adapter: optional(nonEmptyString, 'Directory (or Hub name) of a PEFT adapter to train on.'),
-  trainDataset: required(list(nonEmptyString), 'Files of rows: .jsonl, .json, .txt, .csv, .parquet, packed or not.'),
-  evalDataset: optional(list(nonEmptyString), 'Files of rows to evaluate on.'),
+  trainDataset: required(list(nonEmptyString), trainDatasetDoc),
+  evalDataset: optional(list(nonEmptyString), evalDatasetDoc),
   report: optional(nonEmptyString, 'HTML file to write: curves of the run, and a few rows as the loss sees them.'),
 });
 
@@ -123,9 +122,6 @@ const asFatal = (cause: unknown): FatalError => {
   throw cause;
 };
 
-const rowsOf = (files: ReadonlyArray<string>): AsyncIterable<unknown> =>
-  requireRows(openDataset(files), files.join(', '));
-
 export const sftCommand: CommandLine = {
   name: 'sft',
   summary: 'fine-tune a model on a dataset',
@@ -133,6 +129,8 @@ export const sftCommand: CommandLine = {
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
+      // A wrong mixture is told before gigabytes are loaded.
+      TE.bind('rows', ({ own }) => TE.fromEither(trainRows(own.trainDataset, terminal.err))),
       TE.bind('loaded', ({ own, config }) =>
         loadParts(own.model, {
           ...loadOptionsOf(config),
@@ -141,7 +139,7 @@ export const sftCommand: CommandLine = {
           hub: tellingHub(terminal.err),
         }),
       ),
-      TE.flatMap(({ own, config, loaded: { model, tokenizer, engine, warnings, located } }) => {
+      TE.flatMap(({ own, config, rows, loaded: { model, tokenizer, engine, warnings, located } }) => {
         tellLocated(terminal.err, located);
         if (engine !== undefined) terminal.err.write(`engine: ${engine.reason}\n`);
         warnings.forEach(tellWarning(terminal.err));
@@ -153,8 +151,8 @@ export const sftCommand: CommandLine = {
             modelName: own.model,
             tokenizer,
             rejects,
-            trainDataset: rowsOf(own.trainDataset),
-            ...(own.evalDataset === undefined ? {} : { evalDataset: rowsOf(own.evalDataset) }),
+            trainDataset: rows,
+            ...(own.evalDataset === undefined ? {} : { evalDataset: evalRows(own.evalDataset, terminal.err) }),
           },
           config,
         );
@@ -168,7 +166,7 @@ export const sftCommand: CommandLine = {
               : writeReport(steps(), summary, {
                   path: own.report,
                   title: own.model,
-                  files: own.trainDataset,
+                  rows: mixedRows(own.trainDataset, config, { write: () => undefined }),
                   tokenizer,
                   config,
                 }),

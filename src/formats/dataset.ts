@@ -1,8 +1,16 @@
+import { stat } from 'node:fs/promises';
+import { isLeft } from 'fp-ts/lib/Either.js';
 import { fatal } from '../errors.js';
 import type { ReadOptions } from './byteSource.js';
 import { csvChunks } from './csv.js';
 import type { CsvOptions } from './csv.js';
+import { isDirectory } from './directory.js';
 import { expandPattern } from './glob.js';
+import { folderFiles, hubFiles, namedSet } from './hub/dataset.js';
+import type { DataFile } from './hub/dataset.js';
+import type { DatasetChoice } from './hub/datasetFiles.js';
+import { hubSettings } from './hub/settings.js';
+import type { HubSettings } from './hub/settings.js';
 import { jsonArrayChunks } from './jsonArray.js';
 import type { ElementOptions } from './jsonElements.js';
 import { jsonlChunks } from './jsonl.js';
@@ -15,9 +23,19 @@ import type { TextOptions } from './textFile.js';
 
 export type DatasetFormat = 'jsonl' | 'json' | 'text' | 'csv' | 'tsv' | 'parquet';
 
-export interface DatasetOptions extends ReadOptions, ElementOptions, TextOptions, CsvOptions, ParquetOptions {
+export interface DatasetOptions
+  extends ReadOptions,
+    ElementOptions,
+    TextOptions,
+    CsvOptions,
+    ParquetOptions,
+    DatasetChoice {
   /** How to read the files, whatever they are called. By default the extension tells. */
   readonly format?: DatasetFormat;
+  /** In place of what the environment says about the Hub. */
+  readonly hub?: Partial<HubSettings> | undefined;
+  /** Told which folder or commit a name stands for. */
+  readonly onLocated?: ((told: string) => void) | undefined;
 }
 
 const extensions: Readonly<Record<string, DatasetFormat>> = {
@@ -63,21 +81,48 @@ const chunksOf = (file: string, options: DatasetOptions): Chunks => {
   }
 };
 
+const here = (path: string): DataFile => ({ name: path, open: () => Promise.resolve(path) });
+
+/** The files that a path, pattern, folder or name stands for. */
+const filesOf = async (pattern: string, options: DatasetOptions): Promise<ReadonlyArray<DataFile>> => {
+  if (await isDirectory(pattern)) {
+    options.onLocated?.(`the directory ${pattern}`);
+    return (await folderFiles(pattern, options)).map(here);
+  }
+  const isThere = await stat(pattern).then(
+    () => true,
+    () => false,
+  );
+  const named = isThere ? undefined : namedSet(pattern);
+  if (named === undefined) return (await expandPattern(pattern)).map(here);
+  if (isLeft(named)) throw named.left;
+  return await hubFiles(named.right, options, hubSettings(process.env, options.hub), options.onLocated);
+};
+
+async function* fetched(
+  file: DataFile,
+  options: DatasetOptions,
+): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
+  yield* chunksOf(await file.open(), options);
+}
+
 async function* filesInTurn(
   patterns: ReadonlyArray<string>,
   options: DatasetOptions,
 ): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
-  const files: Array<string> = [];
-  for (const pattern of patterns) files.push(...(await expandPattern(pattern)));
+  const files: Array<DataFile> = [];
+  for (const pattern of patterns) files.push(...(await filesOf(pattern, options)));
   // Every name is judged before any file is read.
-  const all = files.map((file) => chunksOf(file, options));
-  for (const chunks of all) yield* chunks;
+  if (options.format === undefined) for (const { name } of files) formatOf(name);
+  for (const file of files) yield* fetched(file, options);
 }
 
 /**
  * The rows of one or more data files, a chunk (an array of rows) at a time, in the order given. Each path may be a pattern
- * (see `expandPattern`). Rows that cannot be read come as errors with their place; a file that cannot be read at all ends
- * the iteration with a `FatalError`. Each loop over the result reads the files anew.
+ * (see `expandPattern`), a folder (its files of `split`), or, where nothing here has that name, a data set on the Hub:
+ * `owner/name[@revision][:config[:split]]` or `hf://datasets/owner/name[@revision]/pattern`. Rows that cannot be read come as
+ * errors with their place; a file that cannot be read at all ends the iteration with a `FatalError`. Each loop over the result
+ * reads the files anew; files of the Hub are downloaded when their turn comes, and stay in its cache.
  */
 export const openDatasetChunks = (path: string | ReadonlyArray<string>, options: DatasetOptions = {}): Chunks => {
   const patterns = typeof path === 'string' ? [path] : path;

@@ -94,3 +94,22 @@ export const expandPattern = async (pattern: string): Promise<ReadonlyArray<stri
   }
   return [...new Set(found)];
 };
+
+/** Whether a relative path (with `/`) matches a pattern: for lists of names that lie on no disk. */
+export const pathMatcher = (pattern: string): ((path: string) => boolean) => {
+  const segments = pattern.split('/').filter((segment) => segment !== '' && segment !== '.');
+  const tests = segments.map((segment) => (segment === '**' ? undefined : segmentPattern(segment)));
+  const from = (path: ReadonlyArray<string>, at: number, i: number): boolean => {
+    if (i === tests.length) return at === path.length;
+    const test = tests[i];
+    if (test === undefined) {
+      // At the end `**` stands for files at any depth.
+      return i === tests.length - 1
+        ? at < path.length
+        : from(path, at, i + 1) || (at < path.length && from(path, at + 1, i));
+    }
+    const segment = path[at];
+    return segment !== undefined && test.test(segment) && from(path, at + 1, i + 1);
+  };
+  return (path) => from(path.split('/'), 0, 0);
+};

@@ -17,6 +17,7 @@ import type { Labelled } from '../records.js';
 import { decodeSftConfig, isParity, loraOf } from './config.js';
 import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
+import { divide } from './divide.js';
 import { currentEngine, usePrecision } from './engine.js';
 import { fingerprintOf } from './fingerprint.js';
 import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
@@ -288,18 +289,19 @@ export const begin = (
           frozenRows(found, model, warn),
     ),
     TE.bind('maxLength', ({ config, found }) => TE.fromEither(fittingLength(config, found, warn))),
-    TE.bind('sets', ({ config, found, maxLength }) => {
+    TE.bind('data', ({ config }) => divide(setup, config)),
+    TE.bind('sets', ({ config, found, maxLength, data }) => {
       const preparing = { ...setup, tokenizer: found.tokenizer, warn };
       const fitted = { ...config, maxLength };
       return pipe(
-        strictly(setup.trainDataset, preparing, fitted, (dataset) => trainRows(dataset, preparing, fitted)),
+        strictly(data.trainDataset, preparing, fitted, (dataset) => trainRows(dataset, preparing, fitted)),
         TE.bindTo('train'),
         TE.bind('evaluation', () =>
-          preparedSets(evalSets(setup), preparing, { ...fitted, packing: config.evalPacking ?? config.packing }),
+          preparedSets(evalSets(data), preparing, { ...fitted, packing: config.evalPacking ?? config.packing }),
         ),
       );
     }),
-    TE.flatMap(({ config: given, found, model, precision, maxLength, sets }) => {
+    TE.flatMap(({ config: given, found, model, precision, maxLength, data, sets }) => {
       const config = { ...given, maxLength, precision };
       const { rows } = sets.train;
       const planned = E.tryCatch(
@@ -339,6 +341,7 @@ export const begin = (
       const run: Run = {
         config,
         setup,
+        trainDataset: data.trainDataset,
         plan,
         state,
         tokenizer: found.tokenizer,

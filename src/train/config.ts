@@ -86,6 +86,18 @@ const data = {
     false,
     'Refuse to train on a dataset that fails its checks: rows refused, cut, without a token or stop token to train, with BOS doubled.',
   ),
+  stoppingStrategy: option(
+    oneOf('first_exhausted', 'all_exhausted', 'all_exhausted_without_replacement'),
+    'first_exhausted',
+    'Where a mixture of weighted sources ends: with the first that ends, or when each has ended once.',
+  ),
+  evalSplit: optional(
+    numberThat(
+      'a share of the rows below 1, or a whole number of rows',
+      (x) => x > 0 && (x < 1 || Number.isSafeInteger(x)),
+    ),
+    'Rows (or the share of them) held back from the training data by lot to evaluate on.',
+  ),
   streaming: option(
     boolean,
     false,
@@ -349,6 +361,15 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
         hint: 'set maxSteps',
         kind: 'usage',
       }),
+    );
+  }
+  if (config.streaming && config.evalSplit !== undefined && config.evalSplit >= 1) {
+    return E.left(
+      usage(
+        'a streamed dataset can be divided by a share only',
+        'evalSplit',
+        'give a share below 1, or a file of its own',
+      ),
     );
   }
   if (config.lrSchedulerType === 'polynomial' && (config.lrEnd ?? 1e-7) >= config.learningRate) {

@@ -17,6 +17,8 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
   'shuffle',
   'groupByLength',
   'streaming',
+  'stoppingStrategy',
+  'evalSplit',
   'shuffleBuffer',
   'dataloaderDropLast',
   'parity',

@@ -81,7 +81,7 @@ const isDataset = (value: SftSetup['evalDataset']): value is Dataset =>
   typeof value === 'object' && (Symbol.iterator in value || Symbol.asyncIterator in value);
 
 /** Evaluation sets by name; a single one has the empty name. */
-export const evalSets = ({ evalDataset }: SftSetup): Readonly<Record<string, Dataset>> =>
+export const evalSets = ({ evalDataset }: Pick<SftSetup, 'evalDataset'>): Readonly<Record<string, Dataset>> =>
   evalDataset === undefined ? {} : isDataset(evalDataset) ? { '': evalDataset } : evalDataset;
 
 /** An evaluation set, whose rows tell roles and places under these names. */

@@ -23,6 +23,11 @@ import type { TrainState } from './state.js';
 /** Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. */
 export type Dataset = Iterable<unknown> | AsyncIterable<unknown>;
 
+/** Datasets from which rows are drawn by chance, each with its relative weight: see `stoppingStrategy`. */
+export interface Mixture {
+  readonly mix: ReadonlyArray<{ readonly dataset: Dataset; readonly weight: number }>;
+}
+
 /** What the options cannot say because it is no JSON. */
 export interface SftSetup {
   /** Trained in place. A string: the directory of a model, loaded with its tokenizer. Needed unless `modelInit` is given. */
@@ -33,7 +38,7 @@ export interface SftSetup {
   readonly modelName?: string | undefined;
   /** Not needed for rows that bring token ids. */
   readonly tokenizer?: Tokenizer | undefined;
-  readonly trainDataset: Dataset;
+  readonly trainDataset: Dataset | Mixture;
   /** One, or several by name. */
   readonly evalDataset?: Dataset | Readonly<Record<string, Dataset>> | undefined;
   /** An adapter to train in place of the whole model; the options r, loraAlpha, … mean the same. */
@@ -142,6 +147,8 @@ export interface EvalRows {
 export interface Run {
   readonly config: SftConfig;
   readonly setup: SftSetup;
+  /** The training rows as they come: sources mixed, without what is held back. */
+  readonly trainDataset: Dataset;
   readonly plan: Plan;
   readonly state: TrainState;
   readonly tokenizer: Tokenizer | undefined;

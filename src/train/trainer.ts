@@ -55,8 +55,8 @@ export interface SftRun extends Observable<StepResult>, RunInputs {
 }
 
 /** Rows prepared anew for every pass, for datasets that are not held in memory. */
-const passOver = ({ setup, tokenizer, config }: Run, gate: Gate): Observable<Labelled> =>
-  pull(setup.trainDataset, gate).pipe(
+const passOver = ({ setup, trainDataset, tokenizer, config }: Run, gate: Gate): Observable<Labelled> =>
+  pull(trainDataset, gate).pipe(
     prepare(
       {
         tokenizer,

@@ -49,9 +49,14 @@ export interface Outcome {
 export const start = (
   argv: ReadonlyArray<string>,
   watch: (child: ChildProcess, err: string) => void = () => undefined,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Outcome> =>
   new Promise((done, failed) => {
-    const child = spawn(process.execPath, [built(), ...argv], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [built(), ...argv], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    });
     let [out, err] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => {

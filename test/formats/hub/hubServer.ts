@@ -20,6 +20,8 @@ export interface HubFile {
 export interface HubRepo {
   readonly files: Readonly<Record<string, HubFile>>;
   readonly commit?: string;
+  /** What the branch that the Hub converts into holds. */
+  readonly converted?: Readonly<Record<string, HubFile>>;
   /** Seen with this token only. */
   readonly token?: string;
   readonly gated?: boolean;
@@ -127,7 +129,12 @@ export const hubServer = async (repos: Readonly<Record<string, HubRepo>>): Promi
       /^\/(datasets\/)?(.+?)\/resolve\/((?:refs\/[^/]+\/)?[^/]+)\/(.+)$/.exec(path) ?? [];
     const kind = infoKind || (fileKind === undefined ? 'models' : 'datasets');
     const id = infoId || fileId;
-    const repo = repos[`${kind}/${id}`];
+    const named = repos[`${kind}/${id}`];
+    const convertedCommit = commitOf(`${id} converted`);
+    const repo: HubRepo | undefined =
+      named?.converted !== undefined && ['refs/convert/parquet', convertedCommit].includes(infoRevision || fileRevision)
+        ? { files: named.converted, commit: convertedCommit }
+        : named;
     if (repo === undefined) {
       refuse(401, 'RepoNotFound');
       return;
@@ -143,7 +150,11 @@ export const hubServer = async (repos: Readonly<Record<string, HubRepo>>): Promi
       return;
     }
     const commit = repo.commit ?? commitOf(id);
-    if (![commit, 'main'].includes(infoRevision || fileRevision)) {
+    if (
+      ![commit, 'main', ...(commit === convertedCommit ? ['refs/convert/parquet'] : [])].includes(
+        infoRevision || fileRevision,
+      )
+    ) {
       refuse(404, 'RevisionNotFound');
       return;
     }

@@ -1,0 +1,73 @@
+/** Data sets as a command line names them: files, patterns, folders, names on the Hub; with weights, a mixture. */
+import { existsSync } from 'node:fs';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { fatal, type FatalError } from '../errors.js';
+import { openDataset, type DatasetOptions } from '../formats/dataset.js';
+import { interleave } from '../formats/interleave.js';
+import { requireRows } from '../formats/sourced.js';
+import type { SftConfig } from '../train/config.js';
+import { isMixture } from '../train/divide.js';
+import type { Dataset, Mixture } from '../train/run.js';
+import { tellingHub, type Line } from './tell.js';
+
+export const trainDatasetDoc =
+  'Files of rows (.jsonl, .json, .txt, .csv, .parquet, .arrow, packed or not), patterns, folders, or names on the Hub: ' +
+  'owner/name[@revision][:config[:split]]. With PATH=WEIGHT for each: a mixture.';
+
+export const evalDatasetDoc =
+  'The same for evaluation, without weights; of a folder or name the split test or validation.';
+
+/** A path and what stands after its last `=`, where that is a number and no file has the whole name. */
+export const weighted = (text: string): { readonly path: string; readonly weight?: number } => {
+  const [, path, weight] = /^(.+)=(\d+(?:\.\d*)?|\.\d+)$/.exec(text) ?? [];
+  return path === undefined || existsSync(text) ? { path: text } : { path, weight: Number(weight) };
+};
+
+const opened = (paths: ReadonlyArray<string>, err: Line, options: DatasetOptions): Dataset => {
+  // Once, not for every pass.
+  const told = new Set<string>();
+  const onLocated = (where: string): void => {
+    if (!told.has(where)) err.write(`data: ${where}\n`);
+    told.add(where);
+  };
+  return requireRows(openDataset(paths, { ...options, hub: tellingHub(err), onLocated }), paths.join(', '));
+};
+
+/** The rows to train on: one after the other, or, where weights are given, mixed. */
+export const trainRows = (texts: ReadonlyArray<string>, err: Line): Either<FatalError, Dataset | Mixture> => {
+  const sources = texts.map(weighted);
+  const without = sources.find(({ weight }) => weight === undefined);
+  if (sources.every(({ weight }) => weight === undefined)) return E.right(opened(texts, err, {}));
+  if (without !== undefined) {
+    return E.left(
+      fatal('E_MIXTURE', 'some sources have a weight and some have none', {
+        field: 'trainDataset',
+        kind: 'usage',
+        expected: 'PATH=WEIGHT for each, or for none',
+        actual: without.path,
+      }),
+    );
+  }
+  return E.right({
+    mix: sources.map(({ path, weight = 1 }) => ({ dataset: opened([path], err, {}), weight })),
+  });
+};
+
+/** The same as one stream of rows, for commands that do not train. */
+export const mixedRows = (
+  texts: ReadonlyArray<string>,
+  { seed, dataSeed, stoppingStrategy }: Pick<SftConfig, 'seed' | 'dataSeed' | 'stoppingStrategy'>,
+  err: Line,
+): Either<FatalError, Dataset> =>
+  E.map((rows: Dataset | Mixture) =>
+    isMixture(rows)
+      ? interleave(
+          rows.mix.map(({ dataset, weight }) => ({ rows: dataset, weight })),
+          { seed: dataSeed ?? seed, stoppingStrategy },
+        )
+      : rows,
+  )(trainRows(texts, err));
+
+export const evalRows = (paths: ReadonlyArray<string>, err: Line): Dataset =>
+  opened(paths, err, { split: ['test', 'validation'] });

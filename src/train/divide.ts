@@ -1,0 +1,120 @@
+/** What a run reads: sources mixed, and rows held back for evaluation. */
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal, isFatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { interleave } from '../formats/interleave.js';
+import { random } from '../seed.js';
+import type { SftConfig } from './config.js';
+import type { Dataset, Mixture, SftSetup } from './run.js';
+
+export type DivideConfig = Pick<SftConfig, 'evalSplit' | 'stoppingStrategy' | 'seed' | 'dataSeed' | 'streaming'>;
+
+export const isMixture = (dataset: Dataset | Mixture): dataset is Mixture => 'mix' in dataset;
+
+async function* where<A>(
+  rows: Iterable<A> | AsyncIterable<A>,
+  holds: (index: number) => boolean,
+): AsyncGenerator<A, void, undefined> {
+  let index = 0;
+  for await (const row of rows) if (holds(index++)) yield row;
+}
+
+const part = (dataset: Dataset, holds: (index: number) => boolean): Dataset => ({
+  [Symbol.asyncIterator]: () => where<unknown>(dataset, holds),
+});
+
+async function* inTurn(datasets: ReadonlyArray<Dataset>): AsyncGenerator<unknown, void, undefined> {
+  for (const dataset of datasets) yield* dataset;
+}
+
+const joined = (datasets: ReadonlyArray<Dataset>): Dataset => ({ [Symbol.asyncIterator]: () => inTurn(datasets) });
+
+/** A generator can be read once only, and is held in memory. */
+const rereadable = async (dataset: Dataset): Promise<Dataset> => {
+  const iterator: unknown =
+    Symbol.asyncIterator in dataset ? dataset[Symbol.asyncIterator]() : dataset[Symbol.iterator]();
+  if (iterator !== dataset) return dataset;
+  const rows: Array<unknown> = [];
+  for await (const row of dataset) rows.push(row);
+  return rows;
+};
+
+/** The lot that row `index` of source `source` draws, in [0, 1): it stays the same whatever other rows there are. */
+export const lotOf = (seed: number, source: number, index: number): number =>
+  random(seed, 'split', source, index).uniform();
+
+/** How many of `count` rows are held back: a share is rounded up, as `train_test_split` does. */
+export const evalRowCount = (count: number, evalSplit: number): number =>
+  evalSplit < 1 ? Math.ceil(evalSplit * count) : evalSplit;
+
+/** Lots below this are held back: exactly as many as asked for. One pass over every source, nothing held but the lots. */
+const limitFor = async (datasets: ReadonlyArray<Dataset>, seed: number, evalSplit: number): Promise<number> => {
+  const lots: Array<number> = [];
+  for (const [source, dataset] of datasets.entries()) {
+    let index = 0;
+    for await (const _row of dataset) lots.push(lotOf(seed, source, index++));
+  }
+  const count = evalRowCount(lots.length, evalSplit);
+  if (count >= lots.length) {
+    throw fatal('E_EVAL_SPLIT', `evalSplit holds back ${count} of ${lots.length} rows, and none is left to train on`, {
+      field: 'evalSplit',
+      kind: 'usage',
+    });
+  }
+  return Float64Array.from(lots).sort()[count] ?? 1;
+};
+
+const divided = async (datasets: ReadonlyArray<Dataset>, config: DivideConfig, evalSplit: number) => {
+  const seed = config.dataSeed ?? config.seed;
+  const sources = await Promise.all(datasets.map(rereadable));
+  const limit = config.streaming ? evalSplit : await limitFor(sources, seed, evalSplit);
+  return {
+    train: sources.map((dataset, i) => part(dataset, (index) => lotOf(seed, i, index) >= limit)),
+    evaluation: sources.map((dataset, i) => part(dataset, (index) => lotOf(seed, i, index) < limit)),
+  };
+};
+
+export interface Divided {
+  readonly trainDataset: Dataset;
+  readonly evalDataset?: SftSetup['evalDataset'];
+}
+
+/**
+ * The rows to train and to evaluate on: `evalSplit` of every source held back by lot, then the sources mixed. The two parts are
+ * disjoint and together all rows; a resumed run, having the same seed, divides them the same way.
+ */
+export const divide = (
+  { trainDataset, evalDataset }: Pick<SftSetup, 'trainDataset' | 'evalDataset'>,
+  config: DivideConfig,
+): TaskEither<FatalError, Divided> =>
+  TE.tryCatch(
+    async () => {
+      const { evalSplit, stoppingStrategy } = config;
+      const seed = config.dataSeed ?? config.seed;
+      const mixing = isMixture(trainDataset) ? trainDataset.mix : undefined;
+      const mixed = (parts: ReadonlyArray<Dataset>): Dataset =>
+        mixing === undefined
+          ? joined(parts)
+          : interleave(
+              parts.map((rows, i) => ({ rows, weight: mixing[i]?.weight ?? 1 })),
+              { seed, stoppingStrategy },
+            );
+      const sources = isMixture(trainDataset) ? trainDataset.mix.map(({ dataset }) => dataset) : [trainDataset];
+      if (evalSplit === undefined) {
+        return {
+          trainDataset: isMixture(trainDataset) ? mixed(sources) : trainDataset,
+          ...(evalDataset === undefined ? {} : { evalDataset }),
+        };
+      }
+      if (evalDataset !== undefined) {
+        throw fatal('E_OPTIONS', 'evalSplit and evalDataset exclude each other', { field: 'evalSplit', kind: 'usage' });
+      }
+      const { train, evaluation } = await divided(sources, config, evalSplit);
+      return { trainDataset: mixed(train), evalDataset: joined(evaluation) };
+    },
+    (cause) => {
+      if (isFatal(cause)) return cause;
+      throw cause;
+    },
+  );
