@@ -151,6 +151,8 @@ export type { RowNames } from './train/rowNames.js';
 export { answerRows, questionOf } from './train/samples.js';
 export type { Sample } from './train/samples.js';
 export type { Evaluated, GroupEvaluation, Predictions, PreprocessLogits, RowEvaluation } from './train/evaluate.js';
+export { exportGguf } from './train/exportGguf.js';
+export type { GgufOptions } from './train/exportGguf.js';
 export { saveModel } from './train/save.js';
 export { setupChatFormat } from './train/setupChatFormat.js';
 export type { ChatFormatOptions, ChatReady } from './train/setupChatFormat.js';

@@ -2,6 +2,7 @@
 import type { CommandLine } from './command.js';
 import { doctorCommand } from './doctor.js';
 import { evaluateCommand } from './evaluate.js';
+import { exportCommand } from './export.js';
 import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
 import { mergeCommand } from './merge.js';
@@ -15,5 +16,6 @@ export const commands: ReadonlyArray<CommandLine> = [
   generateCommand,
   evaluateCommand,
   mergeCommand,
+  exportCommand,
   doctorCommand,
 ];

@@ -1,0 +1,91 @@
+/**
+ * Does llama.cpp compute what rxtune computes? Exports models as GGUF and compares ids of texts and greedy continuations.
+ *
+ *     npm install --prefix ~/llama node-llama-cpp@3 --ignore-scripts       # llama.cpp, built already
+ *     LLAMA=~/llama node reference/check_gguf.mjs MODEL_DIR ...
+ *
+ * A directory without a tokenizer gets a toy one of single letters. Exits 1 where something differs.
+ */
+import { createRequire } from 'node:module';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { exportGguf, generate, loadParts, logits, makeTokenizer, orThrow } from '../dist/index.js';
+
+const require = createRequire(join(process.env.LLAMA, 'package.json'));
+const { getLlama, LlamaLogLevel } = await import(pathToFileURL(require.resolve('node-llama-cpp')).href);
+const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, maxThreads: 1 });
+
+const toy = (size) => {
+  const letters = Array.from({ length: size }, (_, i) => String.fromCodePoint(33 + i));
+  const made = makeTokenizer({
+    version: '1.0',
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    post_processor: null,
+    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+    model: { type: 'BPE', vocab: Object.fromEntries(letters.map((letter, id) => [letter, id])), merges: [] },
+  });
+  return made.right;
+};
+
+const texts = [
+  'Two red mugs for Friday, please.',
+  'On Sunday I will come\nfor 17 grey   shelves. Ça va? 漢字 🙂',
+  "don't  stop: x = [1, 2, 3];\n\n\treturn",
+];
+
+/** How far apart the logits of two ids are after a prompt. */
+const gap = async (model, prompt, a, b) => {
+  const positionIds = Int32Array.from(prompt.keys());
+  const sequence = { inputIds: Int32Array.from(prompt), positionIds, cuSeqlens: Int32Array.of(0, prompt.length) };
+  const last = logits(model, sequence, Int32Array.of(prompt.length - 1));
+  const values = await last.data();
+  last.dispose();
+  return Math.abs(values[a] - values[b]);
+};
+
+const folder = mkdtempSync(join(tmpdir(), 'rxtune-gguf-'));
+let wrong = 0;
+for (const dir of process.argv.slice(2)) {
+  const { model, tokenizer } = await orThrow(loadParts(dir));
+  const spoken = tokenizer ?? toy(model.config.vocabSize);
+  const file = join(folder, `${basename(dir)}.gguf`);
+  const warnings = await orThrow(exportGguf(file, { model, tokenizer: spoken }, { outtype: 'f32' }));
+  const there = await llama.loadModel({ modelPath: file, useMmap: false });
+  const asked = tokenizer === undefined ? [] : texts;
+  const ids = asked.map((text) => {
+    const ours = [...spoken.encode(text, { addSpecialTokens: false })].join();
+    const theirs = there.tokenize(text, false).join();
+    return ours === theirs || `\n  ours   ${ours}\n  theirs ${theirs}`;
+  });
+  const prompt =
+    tokenizer === undefined
+      ? [3, 1, 4, 1, 5]
+      : [...spoken.encode('On Friday I will come for two red mugs. ', { addSpecialTokens: true })];
+  const context = await there.createContext({ contextSize: Math.min(256, model.config.maxPositions), threads: 1 });
+  const theirs = [];
+  const wanted = Math.min(12, model.config.maxPositions - prompt.length - 1);
+  for await (const id of context.getSequence().evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
+    theirs.push(id);
+    if (theirs.length >= wanted) break;
+  }
+  const ours = [];
+  for await (const id of generate(model, Int32Array.from(prompt), { maxNewTokens: wanted, stopIds: [] })) ours.push(id);
+  // Keys and values are float16 there: where two tokens are all but equally likely, either may come first.
+  const at = ours.findIndex((id, i) => id !== theirs[i]);
+  const close = at < 0 ? 0 : await gap(model, [...prompt, ...ours.slice(0, at)], ours[at], theirs[at]);
+  const same = close < 5e-3 || warnings.length > 0;
+  const told = ids.filter((answer) => answer !== true);
+  if (!same || told.length > 0) wrong++;
+  console.log(
+    `${basename(dir)}: ${asked.length - told.length} of ${asked.length} texts alike, ` +
+      `${same ? `${at < 0 ? wanted : at} greedy tokens alike${at < 0 || warnings.length > 0 ? '' : ', then two are equally likely'}` : `\n  ours   ${ours}\n  theirs ${theirs}`}` +
+      `${warnings.map(({ code }) => ` [${code}]`).join('')}${told.join('')}`,
+  );
+  await there.dispose();
+}
+rmSync(folder, { recursive: true, force: true });
+process.exit(wrong === 0 ? 0 : 1);

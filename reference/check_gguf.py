@@ -1,0 +1,73 @@
+"""Does the gguf package read what rxtune exports, and hold every tensor what llama.cpp's converter would put there?
+
+    rxtune export --model MODEL --outtype q8_0 --out FILE
+    python reference/check_gguf.py MODEL FILE             # needs gguf, safetensors, numpy, transformers
+
+Names come from the package's own table, blocks of 8 bits from its own quantiser; bytes are compared. Exits 1 where they differ.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+from safetensors.numpy import load_file
+from transformers import AutoTokenizer
+
+model_dir, path = sys.argv[1:]
+config = json.loads((Path(model_dir) / "config.json").read_text())
+kind = config["model_type"]
+reader = gguf.GGUFReader(path)
+field = lambda name: reader.fields[name].contents() if name in reader.fields else None
+arch = {"mistral": "llama", "phi": "phi2"}.get(kind, kind)
+assert field("general.architecture") == arch
+
+layers = config.get("num_hidden_layers") or config["n_layer"]
+heads = config.get("num_attention_heads") or config["n_head"]
+kv_heads = config.get("num_key_value_heads") or heads
+by_name = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}
+table = gguf.get_tensor_name_map(by_name[arch], layers)
+
+
+def interleaved(array, count):
+    rows = array.shape[0]
+    return array.reshape(count, 2, rows // count // 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
+
+
+expected = {}
+for name, array in load_file(str(Path(model_dir) / "model.safetensors")).items():
+    array = array.astype(np.float32)
+    if arch == "llama" and ".q_proj." in name:
+        array = interleaved(array, heads)
+    if arch == "llama" and ".k_proj." in name:
+        array = interleaved(array, kv_heads)
+    if arch == "gemma" and name.endswith("norm.weight"):
+        array = array + 1
+    if arch == "gpt2" and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+        array = array.T
+    expected[table.get_name(name, try_suffixes=(".weight", ".bias"))] = np.ascontiguousarray(array)
+
+found = {tensor.name: tensor for tensor in reader.tensors}
+extra = set(found) - set(expected) - {"rope_freqs.weight", "output.weight"}
+assert not extra and set(expected) <= set(found), (extra, set(expected) - set(found))
+for name, array in expected.items():
+    tensor = found[name]
+    assert tuple(reversed(tensor.shape.tolist())) == array.shape, (name, tensor.shape, array.shape)
+    bytes_wanted = gguf.quants.quantize(array, tensor.tensor_type).tobytes()
+    assert tensor.data.tobytes() == bytes_wanted, name
+
+told = ""
+if (Path(model_dir) / "tokenizer.json").exists():
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokens = field("tokenizer.ggml.tokens")
+    vocabulary = tokenizer.get_vocab()
+    assert len(tokens) == config["vocab_size"]
+    assert all(tokens[id] == token for token, id in vocabulary.items() if id < len(tokens))
+    for which in ("bos", "eos", "unk", "pad"):
+        name = {"unk": "unknown", "pad": "padding"}.get(which, which)
+        assert field(f"tokenizer.ggml.{name}_token_id") == getattr(tokenizer, f"{which}_token_id"), which
+    assert field("tokenizer.chat_template") == tokenizer.chat_template
+    told = f", {len(tokens)} tokens ({field('tokenizer.ggml.model')}, {field('tokenizer.ggml.pre')})"
+types = sorted({tensor.tensor_type.name for tensor in reader.tensors})
+print(f"{Path(model_dir).name}: {len(expected)} tensors alike, {'/'.join(types)}{told}")

@@ -1,0 +1,94 @@
+/** What llama.cpp wants to know of a model: which architecture, its numbers, and its tensors under other names. */
+import type * as E from 'fp-ts/lib/Either.js';
+import { fatal } from '../../errors.js';
+import type { FatalError, Warning } from '../../errors.js';
+import type { GgufMetadata } from '../../formats/gguf/values.js';
+import type { TensorSpec } from '../weights.js';
+
+/** How a tensor is to be rearranged. */
+export type Arrangement =
+  | { readonly kind: 'asIs' }
+  /** [inputs, outputs] to [outputs, inputs]. */
+  | { readonly kind: 'transposed' }
+  /** Rows of each head that turn together lie beside each other instead of half a head apart. */
+  | { readonly kind: 'interleaved'; readonly heads: number }
+  /** Added to every number. */
+  | { readonly kind: 'offset'; readonly by: number };
+
+export interface GgufTensor {
+  /** Name in the checkpoint. */
+  readonly source: string;
+  readonly name: string;
+  readonly arrangement: Arrangement;
+}
+
+export interface GgufLayout {
+  /** llama.cpp's name, the first part of the names of `metadata` too. */
+  readonly architecture: string;
+  readonly metadata: GgufMetadata;
+  readonly tensors: ReadonlyArray<GgufTensor>;
+  /** Tensors that the checkpoint has not. */
+  readonly extra: ReadonlyArray<{ readonly name: string; readonly values: Float32Array }>;
+  readonly warnings: ReadonlyArray<Warning>;
+}
+
+export type LayoutOf<C> = (config: C, specs: ReadonlyArray<TensorSpec>) => E.Either<FatalError, GgufLayout>;
+
+export const asIs: Arrangement = { kind: 'asIs' };
+
+/** `E_GGUF_UNSUPPORTED`: llama.cpp has the architecture, but not with this setting. */
+export const unsupported = (field: string, expected: string, actual: unknown): FatalError =>
+  fatal('E_GGUF_UNSUPPORTED', 'llama.cpp cannot run a model of this configuration', {
+    field,
+    expected,
+    actual: JSON.stringify(actual),
+  });
+
+/** A module's name there, by its name here without the number of its layer. */
+export const renamed = (
+  specs: ReadonlyArray<TensorSpec>,
+  layers: RegExp,
+  inLayer: Readonly<Record<string, string>>,
+  outside: Readonly<Record<string, string>>,
+): ReadonlyArray<{ readonly spec: TensorSpec; readonly module: string; readonly name: string }> =>
+  specs.map((spec) => {
+    const ending = spec.name.slice(spec.name.lastIndexOf('.'));
+    const path = spec.name.slice(0, -ending.length);
+    const [, number, module = path] = layers.exec(path) ?? [];
+    const found = number === undefined ? outside[module] : inLayer[module];
+    // Layouts name every module of their architecture.
+    if (found === undefined) throw new TypeError(`"${spec.name}" has no name in GGUF`);
+    return { spec, module, name: `${number === undefined ? '' : `blk.${number}.`}${found}${ending}` };
+  });
+
+/** Values in their new arrangement; shape [rows, columns], or one dimension. */
+export const arranged = (
+  values: Float32Array,
+  shape: ReadonlyArray<number>,
+  arrangement: Arrangement,
+): { readonly values: Float32Array; readonly shape: ReadonlyArray<number> } => {
+  const [rows = 1, columns = 1] = shape;
+  switch (arrangement.kind) {
+    case 'asIs':
+      return { values, shape };
+    case 'offset':
+      return { values: values.map((value) => value + arrangement.by), shape };
+    case 'transposed': {
+      const turned = new Float32Array(values.length);
+      for (let r = 0; r < rows; r++)
+        for (let c = 0; c < columns; c++) turned[c * rows + r] = values[r * columns + c] ?? 0;
+      return { values: turned, shape: [columns, rows] };
+    }
+    case 'interleaved': {
+      const half = rows / arrangement.heads / 2;
+      const moved = new Float32Array(values.length);
+      for (let row = 0; row < rows; row++) {
+        const head = Math.floor(row / (2 * half));
+        const within = row % (2 * half);
+        const target = head * 2 * half + 2 * (within % half) + Math.floor(within / half);
+        moved.set(values.subarray(row * columns, (row + 1) * columns), target * columns);
+      }
+      return { values: moved, shape };
+    }
+  }
+};

@@ -1,0 +1,94 @@
+/** A model as one GGUF file, for llama.cpp and what is built on it. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
+import { string, uint32 } from '../formats/gguf/values.js';
+import type { GgufMetadata, GgufType } from '../formats/gguf/values.js';
+import { ggufVocabulary } from '../formats/gguf/vocabulary.js';
+import { fittingType, writeGguf } from '../formats/gguf/writeGguf.js';
+import type { GgufTensorToWrite } from '../formats/gguf/writeGguf.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
+import type { CausalLM } from '../model/causalLm.js';
+import { arranged } from '../model/gguf/layout.js';
+import type { GgufLayout, GgufTensor } from '../model/gguf/layout.js';
+import { ggufLayout } from '../model/gguf/layouts.js';
+
+export interface GgufOptions {
+  /** Numbers of matrices: float32, float16, or 8 bits with a scale for every 32. Vectors stay float32. Default `f16`. */
+  readonly outtype?: GgufType | undefined;
+  /** What programs show as the model's name. */
+  readonly name?: string | undefined;
+}
+
+/** llama.cpp's `general.file_type`. */
+const fileTypes: Readonly<Record<GgufType, number>> = { f32: 0, f16: 1, q8_0: 7 };
+
+const general = ({ architecture }: GgufLayout, type: GgufType, name: string | undefined): GgufMetadata => ({
+  'general.architecture': string(architecture),
+  'general.type': string('model'),
+  ...(name === undefined ? {} : { 'general.name': string(name) }),
+  'general.file_type': uint32(fileTypes[type]),
+  ...(type === 'q8_0' ? { 'general.quantization_version': uint32(2) } : {}),
+});
+
+const toWrite = (
+  { weights }: CausalLM,
+  type: GgufType,
+  { source, name, arrangement }: GgufTensor,
+): E.Either<FatalError, GgufTensorToWrite> => {
+  const weight = weights[source];
+  if (weight === undefined)
+    return E.left(
+      fatal('E_WEIGHTS_MISSING', `the model does not hold "${source}" as numbers`, {
+        expected: 'a model without quantised weights',
+        hint: 'load it without loadIn4bit and loadIn8bit',
+      }),
+    );
+  const { shape } = weight;
+  const turned = arrangement.kind === 'transposed' ? shape.toReversed() : shape;
+  // Vectors, and positions, which ggml adds as they lie.
+  const exact = turned.length === 1 || name === 'position_embd.weight';
+  return E.right({
+    name,
+    shape: turned,
+    type: exact ? 'f32' : fittingType(type, turned),
+    data: async () => arranged(await weight.data<'float32'>(), shape, arrangement).values,
+  });
+};
+
+/**
+ * Writes the model with its tokenizer as a GGUF file (version 3), whole or not at all. Resolves to what llama.cpp does otherwise
+ * than this library. `E_GGUF_UNSUPPORTED` for a model that llama.cpp does not run, `E_GGUF_TOKENIZER` for such a tokenizer,
+ * `E_LORA_PRESENT` for a model whose adapter has not been merged.
+ */
+export const exportGguf = (
+  file: string,
+  { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },
+  { outtype = 'f16', name }: GgufOptions = {},
+): TaskEither<FatalError, ReadonlyArray<Warning>> =>
+  pipe(
+    model.lora === undefined
+      ? E.right(undefined)
+      : E.left(fatal('E_LORA_PRESENT', 'the model carries an adapter', { hint: 'merge it first', kind: 'usage' })),
+    E.bind('layout', () => ggufLayout(model.config, model.weights)),
+    E.bind('vocabulary', () => ggufVocabulary(tokenizer, model.config.vocabSize)),
+    E.bind('tensors', ({ layout }) =>
+      E.traverseArray((tensor: GgufTensor) => toWrite(model, outtype, tensor))(layout.tensors),
+    ),
+    TE.fromEither,
+    TE.tap(({ layout, vocabulary, tensors }) =>
+      writeGguf(file, { ...general(layout, outtype, name), ...layout.metadata, ...vocabulary }, [
+        ...tensors,
+        ...layout.extra.map(({ name: extra, values }) => ({
+          name: extra,
+          shape: [values.length],
+          type: 'f32' as const,
+          data: () => Promise.resolve(values),
+        })),
+      ]),
+    ),
+    TE.map(({ layout: { warnings } }) => warnings),
+  );

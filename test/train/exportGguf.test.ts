@@ -1,0 +1,191 @@
+/** Models as GGUF files, read back by a reader of the tests' own. What llama.cpp makes of them: reference/check_gguf.mjs. */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { dispose } from '@tensorflow/tfjs-core';
+import { orThrow } from '../../src/errors.js';
+import { makeTokenizer } from '../../src/formats/tokenizer.js';
+import type { Tokenizer } from '../../src/formats/tokenizer.js';
+import { attachLora } from '../../src/model/adapter.js';
+import type { CausalLM } from '../../src/model/causalLm.js';
+import { LoraConfig } from '../../src/model/lora.js';
+import { exportGguf } from '../../src/train/exportGguf.js';
+import { loadModel } from '../../src/train/load.js';
+import { built, inTemporary, rxtune } from '../cli/rxtune.js';
+import { startUnderTest } from '../engine.js';
+import { readGguf } from '../formats/ggufReader.js';
+import type { GgufRead } from '../formats/ggufReader.js';
+import { orThrow as made } from '../model/loadModel.js';
+
+const models = resolve(import.meta.dirname, '..', 'golden', 'models');
+beforeAll(async () => {
+  await startUnderTest();
+});
+
+/** Forty letters. */
+const tokenizer: Tokenizer = made(
+  makeTokenizer({
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
+    decoder: { type: 'ByteLevel' },
+    model: {
+      type: 'BPE',
+      vocab: Object.fromEntries(Array.from({ length: 40 }, (_, i) => [String.fromCodePoint(33 + i), i])),
+      merges: [],
+    },
+  }),
+);
+
+const exported = (name: string, outtype: 'f32' | 'f16' | 'q8_0', use: (read: GgufRead, model: CausalLM) => void) =>
+  inTemporary(async (directory) => {
+    const { model } = await orThrow(loadModel(join(models, name)));
+    const file = join(directory, 'model.gguf');
+    const warnings = await orThrow(exportGguf(file, { model, tokenizer }, { outtype, name }));
+    use(readGguf(file), model);
+    dispose(Object.values(model.weights));
+    return warnings.map(({ code }) => code);
+  });
+
+const numbers = (model: CausalLM, name: string): ReadonlyArray<number> =>
+  Array.from(model.weights[name]?.dataSync() ?? []);
+
+/** Where number i of a head of `size` comes from: pairs that turn together lie beside each other. */
+const origin = (row: number, size: number): number =>
+  Math.floor(row / size) * size + (row % 2) * (size / 2) + Math.floor((row % size) / 2);
+
+describe('the file of', () => {
+  test('Llama has its numbers, and heads whose pairs lie beside each other', () =>
+    exported('llama_biased_tied', 'f32', ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'llama',
+        'general.name': 'llama_biased_tied',
+        'general.file_type': 0,
+        'llama.block_count': 2,
+        'llama.embedding_length': 16,
+        'llama.attention.head_count': 4,
+        'llama.attention.head_count_kv': 2,
+        'llama.rope.freq_base': 10_000,
+      });
+      expect(tensors.has('output.weight')).toBe(false);
+      expect(Array.from(tensors.get('token_embd.weight')?.values ?? [])).toEqual(
+        numbers(model, 'model.embed_tokens.weight'),
+      );
+      expect(tensors.get('blk.1.ffn_down.weight')?.shape).toEqual([16, 24]);
+      for (const [there, here, width] of [
+        ['blk.1.attn_k.weight', 'model.layers.1.self_attn.k_proj.weight', 16],
+        ['blk.0.attn_q.bias', 'model.layers.0.self_attn.q_proj.bias', 1],
+      ] as const) {
+        const ours = numbers(model, here);
+        const expected = ours.map((_, i) => ours[origin(Math.floor(i / width), 4) * width + (i % width)]);
+        expect(Array.from(tensors.get(there)?.values ?? [])).toEqual(expected);
+      }
+    }));
+
+  test.each([
+    ['mistral', 'llama', 'blk.0.attn_norm.weight', ['W_GGUF_WINDOW']],
+    ['qwen2', 'qwen2', 'blk.0.attn_q.bias', ['W_GGUF_WINDOW']],
+    ['qwen3', 'qwen3', 'blk.1.attn_k_norm.weight', []],
+    ['gemma', 'gemma', 'blk.0.ffn_gate.weight', []],
+    ['gpt2', 'gpt2', 'position_embd.weight', []],
+    ['phi', 'phi2', 'output.bias', []],
+    ['llama_dynamic', 'llama', 'output.weight', ['W_GGUF_ROPE']],
+  ])('%s is one of %s, with %s', async (name, architecture, tensor, codes) => {
+    const warned = await exported(name, 'f16', ({ metadata, tensors }, model) => {
+      expect(metadata['general.architecture']).toBe(architecture);
+      expect(Object.keys(metadata).filter((key) => key.startsWith(`${architecture}.`)).length).toBeGreaterThan(5);
+      expect(tensors.has(tensor)).toBe(true);
+      expect(tensors.size).toBe(Object.keys(model.weights).length);
+      for (const [key, { shape, type }] of tensors)
+        expect({ key, type }).toEqual({
+          key,
+          type: shape.length === 1 || key === 'position_embd.weight' ? 'f32' : 'f16',
+        });
+    });
+    expect(warned).toEqual(codes);
+  });
+
+  test("Gemma has gains of 1 more; GPT-2's Conv1D lies as outputs by inputs", async () => {
+    await exported('gemma', 'f32', ({ tensors }, model) => {
+      const gains = numbers(model, 'model.layers.0.input_layernorm.weight').map((gain) => Math.fround(gain + 1));
+      expect(Array.from(tensors.get('blk.0.attn_norm.weight')?.values ?? [])).toEqual(gains);
+    });
+    await exported('gpt2', 'f32', ({ tensors }, model) => {
+      const { shape = [], values = [] } = tensors.get('blk.0.attn_qkv.weight') ?? {};
+      expect(shape).toEqual([48, 16]);
+      const ours = numbers(model, 'transformer.h.0.attn.c_attn.weight');
+      expect(values[5 * 16 + 3]).toBe(ours[3 * 48 + 5]);
+    });
+  });
+
+  test("Llama 3's rotary scaling goes as a factor a frequency, YaRN's as metadata", async () => {
+    await exported('llama_llama3', 'f32', ({ tensors }) => {
+      const factors = Array.from(tensors.get('rope_freqs.weight')?.values ?? []);
+      expect(factors).toHaveLength(4);
+      expect(factors).toEqual(factors.toSorted((a, b) => a - b));
+      expect(factors[0]).toBeGreaterThanOrEqual(1);
+      expect(factors[3]).toBeCloseTo(8, 5);
+    });
+    await exported('llama_yarn', 'f32', ({ metadata }) => {
+      expect(metadata).toMatchObject({
+        'llama.rope.scaling.type': 'yarn',
+        'llama.rope.scaling.factor': 4,
+        'llama.rope.scaling.original_context_length': 12,
+      });
+    });
+    await exported('llama_linear', 'f32', ({ metadata }) => {
+      expect(metadata).toMatchObject({ 'llama.rope.scaling.type': 'linear', 'llama.rope.scaling.factor': 4 });
+    });
+  });
+
+  test('q8_0: long rows in blocks, off by half a step at most; short ones float16', () =>
+    exported('llama_llama3', 'q8_0', ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({ 'general.file_type': 7, 'general.quantization_version': 2 });
+      expect(tensors.get('blk.0.ffn_down.weight')?.type).toBe('f16');
+      const { type, values = [] } = tensors.get('output.weight') ?? {};
+      expect(type).toBe('q8_0');
+      const ours = numbers(model, 'lm_head.weight');
+      ours.forEach((value, i) => {
+        const block = ours.slice(i - (i % 32), i - (i % 32) + 32).map(Math.abs);
+        expect(Math.abs(value - (values[i] ?? NaN))).toBeLessThan(0.51 * (Math.max(...block) / 127) + 127 * 2 ** -18);
+      });
+    }));
+});
+
+describe('refused, and no file is left:', () => {
+  test.each([
+    ['opt', 'model_type'],
+    ['gpt_neo', 'model_type'],
+    ['gpt2_by_layer', 'scale_attn_by_inverse_layer_idx'],
+    ['gpt2_unscaled', 'activation_function'],
+    ['phi_headnorm', 'qk_layernorm'],
+  ])('%s for its %s', (name, field) =>
+    inTemporary(async (directory) => {
+      const { model } = await orThrow(loadModel(join(models, name)));
+      const file = join(directory, 'model.gguf');
+      expect(await exportGguf(file, { model, tokenizer })()).toMatchObject({
+        left: { code: 'E_GGUF_UNSUPPORTED', details: { field } },
+      });
+      expect(existsSync(file)).toBe(false);
+      dispose(Object.values(model.weights));
+    }),
+  );
+
+  test('a model whose adapter is not merged', () =>
+    inTemporary(async (directory) => {
+      const base = (await orThrow(loadModel(join(models, 'llama')))).model;
+      const model = made(attachLora(base, made(LoraConfig.decode({})), 1));
+      const result = await exportGguf(join(directory, 'model.gguf'), { model, tokenizer })();
+      expect(result).toMatchObject({ left: { code: 'E_LORA_PRESENT', kind: 'usage' } });
+      dispose(Object.values(model.weights));
+    }));
+});
+
+test('rxtune export', () =>
+  inTemporary(async (directory) => {
+    built();
+    const file = join(directory, 'base.gguf');
+    const outcome = await rxtune('export', '--model', 'examples/quickstart/base', '--outtype', 'q8_0', '--out', file);
+    expect(outcome).toMatchObject({ code: 0, out: '' });
+    const { metadata, tensors } = readGguf(file);
+    expect(metadata).toMatchObject({ 'general.name': 'base', 'tokenizer.ggml.eos_token_id': 2 });
+    expect(tensors.get('token_embd.weight')).toMatchObject({ shape: [512, 64], type: 'q8_0' });
+  }));
