@@ -114,10 +114,10 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
   const int by_rows = threads / groups;
   const long columns = round_up(divide_up(n, groups), NR);
   p->nc = round_up(divide_up(columns, divide_up(columns, NC)), NR);
-  // a multiple of the group's threads, so that all finish together
-  const long blocks = by_rows * divide_up(m, (long)by_rows * MC);
-  p->mc = round_up(divide_up(m, blocks), MR);
-  p->row_blocks = divide_up(m, p->mc);
+  // A multiple of the group's threads, of panels as equal as can be, so that all finish together.
+  const long panels = divide_up(m, MR);
+  p->row_blocks = least(panels, by_rows * divide_up(m, (long)by_rows * MC));
+  p->mc = divide_up(panels, p->row_blocks) * MR;
   p->a_size = p->mc * kp + PACK_SLACK;
   p->b_size = p->nc * kp + PACK_SLACK;
 }
@@ -202,6 +202,11 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
   }
 }
 
+// Rows of the blocks before this one.
+RX_INLINE long rows_before(const Plan* p, long block) {
+  return least(p->g.m, divide_up(p->g.m, MR) * block / p->row_blocks * MR);
+}
+
 RX_STATIC void work_wide(const Plan* p, int id) {
   float tile[MR * NR] __attribute__((aligned(64)));
   const Gemm* const g = &p->g;
@@ -225,7 +230,7 @@ RX_STATIC void work_wide(const Plan* p, int id) {
       for (;;) {
         const long block = pool_counter_next(&state->next[phase], 1);
         if (block >= p->row_blocks) break;
-        const long i0 = block * p->mc, mc = least(p->mc, g->m - i0);
+        const long i0 = rows_before(p, block), mc = rows_before(p, block + 1) - i0;
         for (long i = 0; i < mc; i += MR)
           pack_a(&g->a, p->a_along, i0 + i, (int)least(MR, mc - i), k0, kc, unpacked, ap + i * kp);
         for (long j = 0; j < panels; j++)
