@@ -171,6 +171,10 @@ typedef struct KernelTable {
   // attention.cc, attention_grad.cc
   void (*attention)(const Context*, const Attention*);
   void (*attention_grad)(const Context*, const Attention*);
+  // ? The same with scores of operands rounded to bfloat16; null where the processor has no bfloat16 dot product. What the one
+  // keeps in lse is for the other alone.
+  void (*attention_bf16)(const Context*, const Attention*);
+  void (*attention_grad_bf16)(const Context*, const Attention*);
 
   // linear_cross_entropy.cc; a target outside the vocabulary gives NaN
   void (*linear_cross_entropy)(const Context*, const LinearCrossEntropy*);

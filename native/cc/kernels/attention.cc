@@ -46,23 +46,22 @@ RX_INLINE void soften(float* scores, long keys, const Running& r) {
   }
 }
 
-// One group of NV vectors of queries against the keys from .. to - 1 (all within key_block).
+// One group of NV vectors of queries against the keys from .. to - 1, of which the first is row `row` of `keys` and `values`.
 template <int NV>
-RX_STATIC void attend(const Attention* a, long head, long first, long from, long to, bool masked, const float* q, float* scores,
-                      float* out, const Running& r) {
-  const long shared = head / (a->heads / a->kv_heads) * a->head_dim;
-  const float* const k = a->k + from * a->ld_k + shared;
-  const float* const v = a->v + from * a->ld_v + shared;
-  tiles<NV, TILE_SET>(to - from, a->head_dim, k, a->ld_k, 1, q, group_lanes, scores, group_lanes, nullptr);
+RX_STATIC void attend(const Attention* a, long first, long from, long to, const ScoredRows& keys, const ValueRows& values, long row,
+                      bool masked, const Scored* q, float* scores, float* out, const Running& r) {
+  score<NV>(to - from, a->head_dim, keys, row, q, scores, group_lanes);
   if (masked) mask_scores<NV>(scores, group_lanes, first, from, to, a->window);
   soften<NV>(scores, to - from, r);
-  tiles<NV, TILE_SCALE_AND_ADD>(a->head_dim, to - from, v, 1, a->ld_v, scores, group_lanes, out, group_lanes, r.factor);
+  tiles<NV, TILE_SCALE_AND_ADD>(a->head_dim, to - from, values.data + row * values.ld, 1, values.ld, scores, group_lanes, out, group_lanes, r.factor);
 }
 
 void attend_block(const Attention* a, const Block& block, long head, float* memory) {
   const long D = a->head_dim;
   const long padded = parts_of(block.rows, VW) * VW;
-  float* const q = take(&memory, D * query_block);
+  Scored* const q = (Scored*)take(&memory, D * query_block);
+  float* const key_memory = take(&memory, scored_floats(key_block, D));
+  float* const value_memory = take(&memory, value_floats(key_block, D));
   float* const out = take(&memory, D * query_block);
   float* const scores = take(&memory, key_block * group_lanes);
   const Running running = {take(&memory, query_block), take(&memory, query_block), take(&memory, query_block)};
@@ -71,7 +70,7 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
   const long last = block.first + block.rows - 1;
   const long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
   if (block.last) prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
-  panel_in(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, q, padded);
+  score_panel(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, q, padded);
   __builtin_memset(out, 0, D * query_block * sizeof(float));
   for (long i = 0; i < query_block; i++) running.greatest[i] = -__builtin_inff(), running.sum[i] = 0;
 
@@ -81,6 +80,8 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
       prefetch_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D);
       prefetch_rows(a->k + to * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - to), D);
     }
+    const ScoredRows keys = score_rows(a->k + from * a->ld_k + shared, a->ld_k, to - from, D, key_memory);
+    const ValueRows values = value_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D, value_memory);
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first = block.first + lane;
@@ -91,9 +92,9 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
       const bool masked = high - 1 > first || (a->window && low <= final - a->window);
       const Running r = {running.greatest + lane, running.sum + lane, running.factor + lane};
       if (wide == group_lanes)
-        attend<tile_vectors>(a, head, first, low, high, masked, q + lane * D, scores, out + lane * D, r);
+        attend<tile_vectors>(a, first, low, high, keys, values, low - from, masked, q + lane * scored_columns(D), scores, out + lane * D, r);
       else
-        attend<1>(a, head, first, low, high, masked, q + lane * D, scores, out + lane * D, r);
+        attend<1>(a, first, low, high, keys, values, low - from, masked, q + lane * scored_columns(D), scores, out + lane * D, r);
     }
   }
 
@@ -109,7 +110,9 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
 void attention(const Context* context, const Attention* a) {
   const long blocks = count_blocks(a);
   const long threads = pool_threads(context->pool);
-  const long floats = 2 * a->head_dim * query_block + key_block * group_lanes + 3 * query_block + 6 * 16;
+  const long floats =
+      2 * a->head_dim * query_block + scored_floats(key_block, a->head_dim) + value_floats(key_block, a->head_dim) +
+      key_block * group_lanes + 3 * query_block + 8 * 16;
   Block* const list = (Block*)scratch_get(context->scratch, SCRATCH_KERNEL, (blocks + 1) * sizeof(Block));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   // Within a document the last block sees most keys: it comes first, so that the threads end together.
@@ -128,4 +131,8 @@ void attention(const Context* context, const Attention* a) {
 
 }  // namespace
 
+#ifdef RX_HALF
+extern "C" void RX_FILL(attention_bf16)(KernelTable* table) { table->attention_bf16 = attention; }
+#else
 extern "C" void RX_FILL(attention)(KernelTable* table) { table->attention = attention; }
+#endif

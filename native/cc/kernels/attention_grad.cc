@@ -28,7 +28,8 @@ typedef struct Shared {
 
 // Memory of one thread.
 typedef struct Held {
-  float *q, *d_out;            // panels of queries; q times scale, in powers of two
+  Scored *q, *d_out;           // panels of queries; q times scale, in powers of two
+  float *keys, *values;        // rows of a block as scores are computed from them, where they are not read as they lie
   float *q_rows, *d_out_rows;  // [query_block, width]; q times scale
   float* dq;                   // panel of queries
   float *weights, *slopes;     // [grad_key_block, query_block]: scores, then P; dP, then dS
@@ -37,13 +38,15 @@ typedef struct Held {
 } Held;
 
 long held_floats(const Attention* a, long width, long span) {
-  return 3 * a->head_dim * query_block + 2 * query_block * width + 2 * grad_key_block * query_block + 2 * query_block + 2 * span * width;
+  return 3 * a->head_dim * query_block + 2 * scored_floats(grad_key_block, a->head_dim) + 2 * query_block * width + 2 * grad_key_block * query_block + 2 * query_block + 2 * span * width;
 }
 
 Held hold(const Attention* a, long width, long span, float* memory) {
   Held h;
-  h.q = take(&memory, a->head_dim * query_block);
-  h.d_out = take(&memory, a->head_dim * query_block);
+  h.q = (Scored*)take(&memory, a->head_dim * query_block);
+  h.d_out = (Scored*)take(&memory, a->head_dim * query_block);
+  h.keys = take(&memory, scored_floats(grad_key_block, a->head_dim));
+  h.values = take(&memory, scored_floats(grad_key_block, a->head_dim));
   h.dq = take(&memory, a->head_dim * query_block);
   h.q_rows = take(&memory, query_block * width);
   h.d_out_rows = take(&memory, query_block * width);
@@ -66,8 +69,8 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
   const float* const q = a->q + first * a->ld_q + head * D;
   const float* const out = a->out + first * ld + head * D;
   const float* const d_out = a->d_out + first * ld + head * D;
-  panel_in(q, a->ld_q, rows, D, a->scale * log2_e, h.q, padded);
-  panel_in(d_out, ld, rows, D, 1.f, h.d_out, padded);
+  score_panel(q, a->ld_q, rows, D, a->scale * log2_e, h.q, padded);
+  score_panel(d_out, ld, rows, D, 1.f, h.d_out, padded);
   copy_rows(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
   copy_rows(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
   __builtin_memset(h.dq, 0, D * query_block * sizeof(float));
@@ -75,19 +78,20 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
     // beyond the last query every weight is e^-inf = 0
     h.lse[i] = i < rows ? a->lse[(first + i) * a->heads + head] * log2_e : __builtin_inff();
     vf sum = {};
-    if (i < rows) each_vector(D, [&](long c, auto lanes) { sum = fma(lanes.load(out + i * ld + c), lanes.load(d_out + i * ld + c), sum); });
+    if (i < rows) each_vector(D, [&](long c, auto lanes) { sum = fma(lanes.load(out + i * ld + c), scored_worth(lanes.load(d_out + i * ld + c)), sum); });
     h.delta[i] = hsum(sum);
   }
 }
 
-// Weights and slopes of NV vectors of queries `first` + lanes for the keys low .. high - 1, and their share of dq.
+// Weights and slopes of NV vectors of queries `first` + lanes for the keys low .. high - 1, the first of which is row `row` of
+// `score_keys` and `score_values`, and their share of dq.
 template <int NV>
-RX_STATIC void differentiate(const Attention* a, long shared, long first, long low, long high, bool masked, const float* q,
-                             const float* d_out, float* weights, float* slopes, const float* lse, const float* delta, float* dq) {
+RX_STATIC void differentiate(const Attention* a, long shared, long first, long low, long high, const ScoredRows& score_keys,
+                             const ScoredRows& score_values, long row, bool masked, const Scored* q, const Scored* d_out, float* weights, float* slopes, const float* lse, const float* delta, float* dq) {
   const long keys = high - low;
   const float* const k = a->k + low * a->ld_k + shared;
-  tiles<NV, TILE_SET>(keys, a->head_dim, k, a->ld_k, 1, q, group_lanes, weights, query_block, nullptr);
-  tiles<NV, TILE_SET>(keys, a->head_dim, a->v + low * a->ld_v + shared, a->ld_v, 1, d_out, group_lanes, slopes, query_block, nullptr);
+  score<NV>(keys, a->head_dim, score_keys, row, q, weights, query_block);
+  score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, query_block);
   if (masked) mask_scores<NV>(weights, query_block, first, low, high, a->window);
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
@@ -130,6 +134,9 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
     const long block_end = smaller(block + grad_key_block, end);
     if (fresh) prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
     if (fresh) prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
+    const ScoredRows keys = score_rows(a->k + block * a->ld_k + column, a->ld_k, block_end - block, a->head_dim, h.keys);
+    const ScoredRows values = score_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim, h.values);
+    const long scored = scored_columns(a->head_dim);
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first_of_group = first + lane;
@@ -148,10 +155,10 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
       const bool masked = high - 1 > first_of_group || (a->window && low <= final - a->window);
       const long at = (low - block) * query_block;
       if (wide == group_lanes)
-        differentiate<tile_vectors>(a, column, first_of_group, low, high, masked, h.q + lane * a->head_dim, h.d_out + lane * a->head_dim, weights + at, slopes + at,
+        differentiate<tile_vectors>(a, column, first_of_group, low, high, keys, values, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
                                     h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
       else
-        differentiate<1>(a, column, first_of_group, low, high, masked, h.q + lane * a->head_dim, h.d_out + lane * a->head_dim, weights + at, slopes + at,
+        differentiate<1>(a, column, first_of_group, low, high, keys, values, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
                          h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
     }
     const long offset = (block - from) * shared.width;
@@ -244,7 +251,7 @@ void attention_grad(const Context* context, const Attention* a) {
 
   Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
   shared.span = greater(1, 32768 / shared.width / grad_key_block) * grad_key_block;
-  const long floats = held_floats(a, shared.width, shared.span) + 16 * 16;
+  const long floats = held_floats(a, shared.width, shared.span) + 18 * 16;
   Task* const list = (Task*)scratch_get(context->scratch, SCRATCH_KERNEL, (tasks + 1) * sizeof(Task));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   if (partial_floats) shared.partial = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, partial_floats * sizeof(float));
@@ -294,4 +301,8 @@ void attention_grad(const Context* context, const Attention* a) {
 
 }  // namespace
 
+#ifdef RX_HALF
+extern "C" void RX_FILL(attention_grad_bf16)(KernelTable* table) { table->attention_grad_bf16 = attention_grad; }
+#else
 extern "C" void RX_FILL(attention_grad)(KernelTable* table) { table->attention_grad = attention_grad; }
+#endif

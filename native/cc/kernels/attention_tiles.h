@@ -4,7 +4,14 @@
 // read as scalars to broadcast (so any head_dim and any number of keys will do, without copies and without tails), and the
 // queries are padded with zeros up to whole vectors in scratch memory. Panels of queries are stored group by group:
 // [groups][head_dim][lanes of a group], so that what a tile reads lies together.
+//
+// Scores (q·k and dO·v) are the products whose operands come from memory alone. A file that defines RX_HALF before it includes
+// this computes them from operands rounded to bfloat16, two neighbours of head_dim at a time, with float32 sums.
 #pragma once
+
+#ifdef RX_HALF
+#include <immintrin.h>
+#endif
 
 #include "../kernel_table.h"
 #include "../simd.h"
@@ -128,6 +135,135 @@ RX_STATIC void panel_out(const float* panel, long rows, long columns, const floa
     }
   }
 }
+
+// ---- what scores are computed from ----
+
+#ifdef RX_HALF
+// Two neighbours of head_dim, the even one in the low half.
+typedef uint32_t Scored;
+RX_INLINE long scored_columns(long columns) { return parts_of(columns, 2); }
+// Floats that `keys` rows take for scoring.
+RX_INLINE long scored_floats(long keys, long columns) { return keys * scored_columns(columns); }
+
+RX_INLINE __mmask16 lanes16(long n) { return n >= 16 ? (__mmask16)0xffff : n <= 0 ? (__mmask16)0 : (__mmask16)((1u << n) - 1); }
+
+// 32 columns of a row times scale, as far as there are so many: 16 pairs.
+RX_INLINE __m512i pairs_of(const float* from, long columns, vf scale) {
+  const vf low = (vf)_mm512_maskz_loadu_ps(lanes16(columns), from);
+  const vf high = (vf)_mm512_maskz_loadu_ps(lanes16(columns - 16), from + 16);
+  return (__m512i)_mm512_cvtne2ps_pbh((__m512)(high * scale), (__m512)(low * scale));
+}
+
+// What is left of numbers that are scored.
+RX_INLINE vf scored_worth(vf x) {
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x)), 16);
+}
+struct ValueRows {
+  const float* data;
+  long ld;
+};
+// Floats that `keys` rows of values take.
+RX_INLINE long value_floats(long keys, long columns) { return keys * columns; }
+// The way back scores dO with V: its sums only cancel if what was summed forward is the V that is scored.
+RX_STATIC ValueRows value_rows(const float* from, long ld, long rows, long columns, float* memory) {
+  for (long r = 0; r < rows; r++)
+    each_vector(columns, [&](long i, auto lanes) { lanes.store(memory + r * columns + i, scored_worth(lanes.load(from + r * ld + i))); });
+  return {memory, columns};
+}
+
+RX_STATIC void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
+  const long pairs = scored_columns(columns);
+  for (long r = 0; r < padded; r += VW) {
+    const long some = smaller(VW, greater(0, rows - r));
+    Scored* const to = panel + panel_place(r, pairs);
+    for (long c = 0; c < columns; c += 32) {
+      vf block[VW];
+      for (long i = 0; i < VW; i++)
+        block[i] = i < some ? (vf)pairs_of(from + (r + i) * ld_from + c, columns - c, vset(scale)) : vf{};
+      transpose_block(block);
+      const long wide = smaller(VW, pairs - c / 2);
+      for (long i = 0; i < wide; i++) store((float*)(to + (c / 2 + i) * group_lanes), block[i]);
+    }
+  }
+}
+
+struct ScoredRows {
+  const Scored* data;
+  long ld;
+};
+RX_STATIC ScoredRows score_rows(const float* from, long ld, long rows, long columns, float* memory) {
+  const long pairs = scored_columns(columns);
+  Scored* const to = (Scored*)memory;
+  for (long r = 0; r < rows; r++)
+    for (long c = 0; c < columns; c += 32)
+      _mm512_mask_storeu_epi32(to + r * pairs + c / 2, lanes16(pairs - c / 2), pairs_of(from + r * ld + c, columns - c, vset(1.f)));
+  return {to, pairs};
+}
+
+template <int M, int NV>
+RX_STATIC void tile_of_pairs(long k, const Scored* __restrict a, long row, const Scored* __restrict b, float* c, long ldc) {
+  __m512 sum[M][NV];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) sum[i][j] = _mm512_setzero_ps();
+  for (long t = 0; t < k; t++, b += group_lanes) {
+    __m512bh right[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) right[j] = (__m512bh)_mm512_load_si512(b + j * VW);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+      const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[i * row + t]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], left, right[j]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; j++)
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) *(vf*)(c + i * ldc + j * VW) = (vf)sum[i][j];
+}
+
+// c[r][.] = scores of row r of `keys` and NV vectors of queries.
+template <int NV>
+RX_INLINE void score(long keys, long columns, const ScoredRows& rows, long first, const Scored* panel, float* c, long ldc) {
+  const long k = scored_columns(columns);
+  const Scored* const a = rows.data + first * rows.ld;
+  long r = 0;
+  for (; r + tile_rows <= keys; r += tile_rows) tile_of_pairs<tile_rows, NV>(k, a + r * rows.ld, rows.ld, panel, c + r * ldc, ldc);
+#define RX_TILE(M) \
+  case M: tile_of_pairs<M, NV>(k, a + r * rows.ld, rows.ld, panel, c + r * ldc, ldc); break;
+  switch (keys - r) {
+    RX_TILE(1) RX_TILE(2) RX_TILE(3) RX_TILE(4) RX_TILE(5) RX_TILE(6) RX_TILE(7) RX_TILE(8) RX_TILE(9) RX_TILE(10) RX_TILE(11)
+    RX_TILE(12) RX_TILE(13)
+  }
+#undef RX_TILE
+}
+#else
+typedef float Scored;
+RX_INLINE vf scored_worth(vf x) { return x; }
+struct ValueRows {
+  const float* data;
+  long ld;
+};
+RX_INLINE long value_floats(long, long) { return 0; }
+RX_INLINE ValueRows value_rows(const float* from, long ld, long, long, float*) { return {from, ld}; }
+RX_INLINE long scored_columns(long columns) { return columns; }
+RX_INLINE long scored_floats(long, long) { return 0; }
+RX_INLINE void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
+  panel_in(from, ld_from, rows, columns, scale, panel, padded);
+}
+struct ScoredRows {
+  const Scored* data;
+  long ld;
+};
+// Rows are read where they lie.
+RX_INLINE ScoredRows score_rows(const float* from, long ld, long, long, float*) { return {from, ld}; }
+template <int NV>
+RX_INLINE void score(long keys, long columns, const ScoredRows& rows, long first, const Scored* panel, float* c, long ldc) {
+  tiles<NV, TILE_SET>(keys, columns, rows.data + first * rows.ld, rows.ld, 1, panel, group_lanes, c, ldc, nullptr);
+}
+#endif
 
 // Scores of keys from .. to - 1 (rows of ld floats) and queries first + lanes that no lane may see become -inf in that lane.
 template <int NV>

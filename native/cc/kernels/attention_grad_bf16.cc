@@ -1,0 +1,3 @@
+// The way back through attention with scores computed from operands rounded to bfloat16.
+#define RX_HALF
+#include "attention_grad.cc"
