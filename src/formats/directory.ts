@@ -12,7 +12,7 @@ import type { FatalError } from '../errors.js';
 import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
 import type { Temporary } from './atomicFile.js';
 import { codeOf, fileError, readBytes } from './byteSource.js';
-import { decodeFrom, readJson, writeJson } from './json.js';
+import { decodeFrom, jsonText, parseJson, readText, writeJson } from './json.js';
 import { makeDirectory } from './makeDirectory.js';
 
 /** Sizes and SHA-256 of every other file of the directory, by relative path. */
@@ -136,9 +136,14 @@ export const verifyDirectory = (dir: string): TaskEither<FatalError, Manifest> =
         actual: files.length === 0 ? 'an empty directory' : files.slice(0, 12).join(', '),
       });
     }
+    const text = await orThrow(readText(path));
     const manifest = await orThrow(
-      pipe(readJson(path), TE.flatMapEither(decodeFrom(Manifest, path, 'E_DIRECTORY_CORRUPT'))),
+      TE.fromEither(pipe(parseJson(text, path), E.flatMap(decodeFrom(Manifest, path, 'E_DIRECTORY_CORRUPT')))),
     );
+    // It has no checksum of its own: any other spelling than the one written is damage.
+    if (text !== jsonText({ files: manifest.files })) {
+      throw fatal('E_DIRECTORY_CORRUPT', `${dir}: ${manifestFile} is not as it was written`, { file: path });
+    }
     for (const [file, { bytes, sha256 }] of Object.entries(manifest.files)) {
       if (!files.includes(file)) {
         throw fatal('E_DIRECTORY_INCOMPLETE', `${dir}: ${file} is missing`, { file: join(dir, file) });
