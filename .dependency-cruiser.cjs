@@ -22,6 +22,13 @@ module.exports = {
       to: { path: '^src/index\\.ts$' },
     },
     {
+      // Only who asks for the laws needs fast-check.
+      name: 'laws-stand-outside',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/laws/' },
+      to: { path: '^src/laws/' },
+    },
+    {
       name: 'native-is-lazy',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/(native/|train/engine\\.ts$)' },

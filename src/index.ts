@@ -177,4 +177,6 @@ export { adamw } from './train/adamw.js';
 export { lion } from './train/lion.js';
 export { sgd } from './train/sgd.js';
 export { generateIds, generateText, promptIds } from './train/generateText.js';
+export { promptTokens } from './train/promptTokens.js';
+export type { PromptTokensOptions } from './train/promptTokens.js';
 export { report, tokensOfRow } from './train/report.js';

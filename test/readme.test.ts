@@ -66,6 +66,10 @@ describe('TypeScript snippets', () => {
     await writeFile(script, outputText);
     try {
       const { stdout, stderr } = await inPlace((cwd) => node(cwd, script));
+      if (text.includes("'rxtune/laws'")) {
+        expect([stdout, stderr]).toEqual(['the laws hold\n', '']);
+        return;
+      }
       const losses = [...stdout.matchAll(/^(\d+) (\d+\.\d+)$/gm)];
       expect(losses.map(([, number]) => Number(number))).toEqual(Array.from({ length: 10 }, (_, k) => k + 1));
       expect(Number(losses[9]?.[2])).toBeLessThan(Number(losses[0]?.[2]));

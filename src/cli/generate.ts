@@ -25,7 +25,8 @@ import { readJson } from '../formats/json.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Example } from '../records.js';
 import { SftConfig } from '../train/config.js';
-import { generateText, promptIds } from '../train/generateText.js';
+import { generateText } from '../train/generateText.js';
+import { promptTokens } from '../train/promptTokens.js';
 import { load, loadOptionsOf } from '../train/load.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
@@ -98,7 +99,9 @@ export const generateCommand: CommandLine = {
         load(options.model, { ...loadOptionsOf(options), adapterDir: options.adapter, hub: tellingHub(err) }),
       ),
       TE.bind('ids', ({ loaded, example }) =>
-        TE.fromEither(E.mapLeft(fatalFromData)(promptIds(loaded.tokenizer)(example))),
+        TE.fromEither(
+          E.mapLeft(fatalFromData)(promptTokens({ tokenizer: loaded.tokenizer, warn: tellWarning(err) })(example)),
+        ),
       ),
       TE.filterOrElse(
         ({ ids }) => ids.length > 0,

@@ -1,30 +1,17 @@
 /** Generation as a stream: ids, or the text they make. */
-import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { pipe } from 'fp-ts/lib/function.js';
 import { concat, defer, map, of, type Observable } from 'rxjs';
 import type { DataError } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { endIds, generate, type GenerateOptions } from '../model/generate.js';
-import { formatRow } from '../operators/format.js';
-import { tokenizeRow } from '../operators/tokenize.js';
 import type { Example } from '../records.js';
 import { pull } from '../streams/pull.js';
+import { promptTokens } from './promptTokens.js';
 
-/**
- * Ids of what a model is to continue: a text as it is, a prompt without its completion, or a conversation with the opening of
- * the assistant's turn. The same pure halves as in training, with nothing appended.
- */
-export const promptIds =
-  (tokenizer: Tokenizer) =>
-  (example: Example): Either<DataError, Int32Array> =>
-    pipe(
-      example.kind === 'promptCompletion' ? { kind: 'text' as const, text: example.prompt } : example,
-      formatRow({ tokenizer, appendEos: false, addGenerationPrompt: true }),
-      E.flatMap(tokenizeRow({ tokenizer })),
-      E.map(({ inputIds }) => inputIds),
-    );
+/** `promptTokens` of a tokenizer, without warnings. */
+export const promptIds = (tokenizer: Tokenizer): ((example: Example) => Either<DataError, Int32Array>) =>
+  promptTokens({ tokenizer });
 
 /** The ids a model continues a prompt with, each as soon as it is known. Leaving ends the generation. */
 export const generateIds = (model: CausalLM, prompt: Int32Array, options: GenerateOptions = {}): Observable<number> =>

@@ -19,6 +19,7 @@ const says: Readonly<Record<string, RegExp>> = {
   beforeInference: /^Ada: 3 x mug, red, Friday\n$/,
   customPipeline: /^(step \d+ {2}loss \d+\.\d{4} {2}\d+ tokens\n){12}$/,
   lawsOfYourData: /^the law holds\n$/,
+  lawsOfYourOperator: /^9 laws hold\nrecords in flight\n$/,
   stopWhenGood: /^\d+ parameters, at most 100 steps\ngood enough after (\d+) steps: 0\.\d+\nended at step \1\n$/,
 };
 
