@@ -135,12 +135,13 @@ const testsIn = (folder) =>
     .map((file) => join(folder, file));
 const core = ['pool.cc', 'scratch.cc', 'pages.cc'].map((file) => [join(cc, file), 'base']);
 
-const sets = Object.keys(instructionSets).filter((set) => set !== 'avx512bf16' && (option('isa') ?? set) === set);
+const sets = Object.keys(instructionSets).filter((set) => (option('isa') ?? set) === set);
+const ofBf16 = (test) => test.endsWith(`_bf16${suffix}`);
 for (const set of sets.reverse())
-  for (const test of testsIn(kernels)) {
-    const mentioned = [...readFileSync(test, 'utf8').matchAll(/RX_FILL\((\w+)\)/g)].map(([, name]) =>
-      join(kernels, `${name}.cc`),
-    );
+  for (const test of testsIn(kernels).filter((file) => ofBf16(file) === (set === 'avx512bf16'))) {
+    const mentioned = [...readFileSync(test, 'utf8').matchAll(/RX_FILL\((\w+)\)/g)]
+      .map(([, name]) => join(kernels, `${name}.cc`))
+      .filter((file) => file.endsWith('_bf16.cc') === (set === 'avx512bf16'));
     await runOne(
       `${set} ${basename(test, suffix)}`,
       test,

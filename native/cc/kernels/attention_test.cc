@@ -2,8 +2,22 @@
 
 #include "test.h"
 
+// attention_bf16_test.cc includes this file for the kernels whose scores are of rounded operands: `slack` is what that costs.
+#ifdef RX_HALF
+extern "C" void RX_FILL(attention_bf16)(KernelTable*);
+extern "C" void RX_FILL(attention_grad_bf16)(KernelTable*);
+#define FORWARD RX_FILL(attention_bf16)
+#define BACKWARD RX_FILL(attention_grad_bf16)
+#define RUN(engine, name, call) engine.table.name##_bf16(*engine, call)
+constexpr double slack = 0.02;
+#else
 extern "C" void RX_FILL(attention)(KernelTable*);
 extern "C" void RX_FILL(attention_grad)(KernelTable*);
+#define FORWARD RX_FILL(attention)
+#define BACKWARD RX_FILL(attention_grad)
+#define RUN(engine, name, call) engine.table.name(*engine, call)
+constexpr double slack = 0;
+#endif
 
 namespace {
 
@@ -70,7 +84,7 @@ void check(const Case& c, unsigned seed) {
                      std::to_string(c.window) + ", documents";
   for (const int length : c.lengths) name += " " + std::to_string(length);
   const float scale = 1 / std::sqrt((float)D);
-  const float size = 3;
+  const float size = slack > 0 ? 1 : 3;
   const Floats q = random.floats(n * Q, -size, size), k = random.floats(n * K, -size, size), v = random.floats(n * K);
   const Floats d_out = random.floats(n * Q);
   const Naive want = naive(c, widen(q), widen(k), widen(v), widen(d_out), scale, n);
@@ -84,8 +98,8 @@ void check(const Case& c, unsigned seed) {
   }
   Floats out0;
   for (int threads = 1; threads <= 3; threads++) {
-    Engine engine(threads, RX_FILL(attention));
-    RX_FILL(attention_grad)(&engine.table);
+    Engine engine(threads, FORWARD);
+    BACKWARD(&engine.table);
     std::vector<Floats> first;
     for (int again = 0; again < 2; again++) {
       Floats out(n * Q), lse(n * c.heads), dq(n * Q, 9.f), dk(n * K, 9.f), dv(n * K, 9.f), d_joined(n * ld, 9.f);
@@ -101,8 +115,8 @@ void check(const Case& c, unsigned seed) {
       call.dk = again ? d_joined.data() + Q : dk.data();
       call.dv = again ? d_joined.data() + Q + K : dv.data();
       call.ld_dq = call.ld_q, call.ld_dk = call.ld_k, call.ld_dv = call.ld_v;
-      engine.table.attention(*engine, &call);
-      engine.table.attention_grad(*engine, &call);
+      RUN(engine, attention, &call);
+      RUN(engine, attention_grad, &call);
       if (again)
         for (long i = 0; i < n; i++) {
           std::copy_n(d_joined.begin() + i * ld, Q, dq.begin() + i * Q);
@@ -112,11 +126,11 @@ void check(const Case& c, unsigned seed) {
         }
       if (!again) {
         const std::string with = name + ", " + std::to_string(threads) + " threads:";
-        expect_close(with + " out", out, want.out, 1e-5, 2e-6);
-        expect_close(with + " lse", lse, want.lse, 1e-6, 2e-6);
-        expect_close(with + " dq", dq, want.dq, 1e-4, 1e-5);
-        expect_close(with + " dk", dk, want.dk, 1e-4, 3e-5);
-        expect_close(with + " dv", dv, want.dv, 1e-4, 1e-5);
+        expect_close(with + " out", out, want.out, 1e-5, 2e-6 + slack);
+        expect_close(with + " lse", lse, want.lse, 1e-6, 2e-6 + slack);
+        expect_close(with + " dq", dq, want.dq, 1e-4, 1e-5 + slack);
+        expect_close(with + " dk", dk, want.dk, 1e-4, 3e-5 + slack);
+        expect_close(with + " dv", dv, want.dv, 1e-4, 1e-5 + slack);
         first = {dq, dk, dv};
         if (threads == 1) out0 = out;
         expect_same_bits(with + " out", out, out0);
