@@ -68,12 +68,21 @@ const newestHeader = Math.max(
   changed(join(here, 'test.mjs')),
 );
 
+/** When the source, or another source that it includes whole, was changed last. */
+const sourceChanged = (source) =>
+  Math.max(
+    changed(source),
+    ...[...readFileSync(source, 'utf8').matchAll(/^#include "(.*\.cc)"/gm)].map(([, name]) =>
+      changed(join(dirname(source), name)),
+    ),
+  );
+
 /** The object of a source for an instruction set, compiled when it is older than the source or any header. */
 const objectOf = async (source, set) => {
   const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}`);
   mkdirSync(folder, { recursive: true });
   const target = join(folder, `${basename(source, '.cc')}.o`);
-  if (!existsSync(target) || changed(target) < Math.max(changed(source), newestHeader))
+  if (!existsSync(target) || changed(target) < Math.max(sourceChanged(source), newestHeader))
     await call([
       ...flags,
       ...(instructionSets[set] ?? []),

@@ -34,12 +34,21 @@ RX_INLINE void soften(float* scores, long keys, const Running& r) {
     const vf base = top == vset(-__builtin_inff()) ? vset(0.f) : top;
     const vf factor = vexp2(before - base);
     vf sum = {};
+#ifdef RX_HALF
+    for (j = 0; j < keys; j += 2) {
+      const vf even = vexp2(*(vf*)(column + j * group_lanes) - base);
+      const vf odd = j + 1 < keys ? vexp2(*(vf*)(column + (j + 1) * group_lanes) - base) : vf{};
+      *(__m512i*)(column + j / 2 * group_lanes) = side_by_side(even, odd);
+      sum += even + odd;
+    }
+#else
     for (j = 0; j < keys; j++) {
       vf* const at = (vf*)(column + j * group_lanes);
       const vf weight = vexp2(*at - base);
       *at = weight;
       sum += weight;
     }
+#endif
     *(vf*)(r.greatest + v * VW) = top;
     *(vf*)(r.sum + v * VW) = fma(*(vf*)(r.sum + v * VW), factor, sum);
     *(vf*)(r.factor + v * VW) = factor;
@@ -48,12 +57,12 @@ RX_INLINE void soften(float* scores, long keys, const Running& r) {
 
 // One group of NV vectors of queries against the keys from .. to - 1, of which the first is row `row` of `keys` and `values`.
 template <int NV>
-RX_STATIC void attend(const Attention* a, long first, long from, long to, const ScoredRows& keys, const ValueRows& values, long row,
+RX_STATIC void attend(const Attention* a, long first, long from, long to, const ScoredRows& keys, const SummedRows& values, long row,
                       bool masked, const Scored* q, float* scores, float* out, const Running& r) {
   score<NV>(to - from, a->head_dim, keys, row, q, scores, group_lanes);
   if (masked) mask_scores<NV>(scores, group_lanes, first, from, to, a->window);
   soften<NV>(scores, to - from, r);
-  tiles<NV, TILE_SCALE_AND_ADD>(a->head_dim, to - from, values.data + row * values.ld, 1, values.ld, scores, group_lanes, out, group_lanes, r.factor);
+  sum_over_keys<NV, TILE_SCALE_AND_ADD>(to - from, a->head_dim, values, row, scores, group_lanes, out, r.factor);
 }
 
 void attend_block(const Attention* a, const Block& block, long head, float* memory) {
@@ -61,7 +70,7 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
   const long padded = parts_of(block.rows, VW) * VW;
   Scored* const q = (Scored*)take(&memory, D * query_block);
   float* const key_memory = take(&memory, scored_floats(key_block, D));
-  float* const value_memory = take(&memory, value_floats(key_block, D));
+  float* const value_memory = take(&memory, summed_floats(key_block, D));
   float* const out = take(&memory, D * query_block);
   float* const scores = take(&memory, key_block * group_lanes);
   const Running running = {take(&memory, query_block), take(&memory, query_block), take(&memory, query_block)};
@@ -81,12 +90,13 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
       prefetch_rows(a->k + to * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - to), D);
     }
     const ScoredRows keys = score_rows(a->k + from * a->ld_k + shared, a->ld_k, to - from, D, key_memory);
-    const ValueRows values = value_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D, value_memory);
+    const SummedRows values = summed_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D, 1.f, value_memory, D);
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first = block.first + lane;
       const long final = smaller(first + wide, last + 1) - 1;  // last query of the group
-      const long low = a->window ? greater(from, first - a->window + 1) : from;
+      long low = a->window ? greater(from, first - a->window + 1) : from;
+      low -= (low - from) % together;  // a key before the window is masked
       const long high = smaller(to, final + 1);
       if (low >= high) continue;
       const bool masked = high - 1 > first || (a->window && low <= final - a->window);
@@ -110,9 +120,9 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
 void attention(const Context* context, const Attention* a) {
   const long blocks = count_blocks(a);
   const long threads = pool_threads(context->pool);
-  const long floats =
-      2 * a->head_dim * query_block + scored_floats(key_block, a->head_dim) + value_floats(key_block, a->head_dim) +
-      key_block * group_lanes + 3 * query_block + 8 * 16;
+  const long numbers = 2 * a->head_dim * query_block + scored_floats(key_block, a->head_dim) + summed_floats(key_block, a->head_dim) +
+                       key_block * group_lanes + 3 * query_block;
+  const long floats = parts_of(numbers, 16) * 16 + 8 * 16;  // whole vectors: each thread's begins with one;
   Block* const list = (Block*)scratch_get(context->scratch, SCRATCH_KERNEL, (blocks + 1) * sizeof(Block));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   // Within a document the last block sees most keys: it comes first, so that the threads end together.

@@ -30,15 +30,18 @@ typedef struct Shared {
 typedef struct Held {
   Scored *q, *d_out;           // panels of queries; q times scale, in powers of two
   float *keys, *values;        // rows of a block as scores are computed from them, where they are not read as they lie
-  float *q_rows, *d_out_rows;  // [query_block, width]; q times scale
+  float* summed_keys;          // and keys as dq is
+  float *q_rows, *d_out_rows;  // [query_block / together, width], to sum over queries; q times scale
   float* dq;                   // panel of queries
   float *weights, *slopes;     // [grad_key_block, query_block]: scores, then P; dP, then dS
+  float *p, *ds;               // P and dS to sum over queries: the same memory, or in pairs of queries
   float *lse, *delta;          // [query_block]; lse in powers of two
   float *dk, *dv;              // [span, width]
 } Held;
 
 long held_floats(const Attention* a, long width, long span) {
-  return 3 * a->head_dim * query_block + 2 * scored_floats(grad_key_block, a->head_dim) + 2 * query_block * width + 2 * grad_key_block * query_block + 2 * query_block + 2 * span * width;
+  return 3 * a->head_dim * query_block + 2 * scored_floats(grad_key_block, a->head_dim) + summed_floats(grad_key_block, a->head_dim) +
+         (together - 1) * grad_key_block * query_block + 2 * query_block * width + 2 * grad_key_block * query_block + 2 * query_block + 2 * span * width;
 }
 
 Held hold(const Attention* a, long width, long span, float* memory) {
@@ -47,11 +50,14 @@ Held hold(const Attention* a, long width, long span, float* memory) {
   h.d_out = (Scored*)take(&memory, a->head_dim * query_block);
   h.keys = take(&memory, scored_floats(grad_key_block, a->head_dim));
   h.values = take(&memory, scored_floats(grad_key_block, a->head_dim));
+  h.summed_keys = take(&memory, summed_floats(grad_key_block, a->head_dim));
   h.dq = take(&memory, a->head_dim * query_block);
   h.q_rows = take(&memory, query_block * width);
   h.d_out_rows = take(&memory, query_block * width);
   h.weights = take(&memory, grad_key_block * query_block);
   h.slopes = take(&memory, grad_key_block * query_block);
+  h.p = together == 1 ? h.weights : take(&memory, grad_key_block * query_block / together);
+  h.ds = together == 1 ? h.slopes : take(&memory, grad_key_block * query_block / together);
   h.lse = take(&memory, query_block);
   h.delta = take(&memory, query_block);
   h.dk = take(&memory, span * width);
@@ -71,8 +77,13 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
   const float* const d_out = a->d_out + first * ld + head * D;
   score_panel(q, a->ld_q, rows, D, a->scale * log2_e, h.q, padded);
   score_panel(d_out, ld, rows, D, 1.f, h.d_out, padded);
+#ifdef RX_HALF
+  summed_rows(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
+  summed_rows(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
+#else
   copy_rows(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
   copy_rows(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
+#endif
   __builtin_memset(h.dq, 0, D * query_block * sizeof(float));
   for (long i = 0; i < padded; i++) {
     // beyond the last query every weight is e^-inf = 0
@@ -83,27 +94,43 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
   }
 }
 
-// Weights and slopes of NV vectors of queries `first` + lanes for the keys low .. high - 1, the first of which is row `row` of
-// `score_keys` and `score_values`, and their share of dq.
+// Weights p and slopes ds of NV vectors of queries `first` + lanes for the keys low .. high - 1, the first of which is row `row`
+// of `score_keys`, `score_values` and `summed_keys`, and their share of dq.
 template <int NV>
-RX_STATIC void differentiate(const Attention* a, long shared, long first, long low, long high, const ScoredRows& score_keys,
-                             const ScoredRows& score_values, long row, bool masked, const Scored* q, const Scored* d_out, float* weights, float* slopes, const float* lse, const float* delta, float* dq) {
+RX_STATIC void differentiate(const Attention* a, long first, long low, long high, const ScoredRows& score_keys,
+                             const ScoredRows& score_values, const SummedRows& summed_keys, long row, bool masked, const Scored* q,
+                             const Scored* d_out, float* weights, float* slopes, float* p, float* ds, const float* lse,
+                             const float* delta, float* dq) {
   const long keys = high - low;
-  const float* const k = a->k + low * a->ld_k + shared;
   score<NV>(keys, a->head_dim, score_keys, row, q, weights, query_block);
   score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, query_block);
   if (masked) mask_scores<NV>(weights, query_block, first, low, high, a->window);
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
     const vf base = load(lse + v * VW), along = load(delta + v * VW);
-    for (long j = 0; j < keys; j++) {
-      vf* const p = (vf*)(weights + j * query_block + v * VW);
-      vf* const s = (vf*)(slopes + j * query_block + v * VW);
-      *p = vexp2(*p - base);
-      *s = *p * (*s - along);
+#ifdef RX_HALF
+    vf slope[2];
+    for (long j = 0; j < keys; j += 2) {
+      slope[1] = vf{};
+      for (long i = j; i < j + 2 && i < keys; i++) {
+        const vf weight = vexp2(*(vf*)(weights + i * query_block + v * VW) - base);
+        slope[i - j] = weight * (*(vf*)(slopes + i * query_block + v * VW) - along);
+        *(__m256i*)((uint16_t*)p + i * query_block + v * VW) = halves(weight);
+        *(__m256i*)((uint16_t*)ds + i * query_block + v * VW) = halves(slope[i - j]);
+      }
+      *(__m512i*)(slopes + j / 2 * query_block + v * VW) = side_by_side(slope[0], slope[1]);
     }
+#else
+    for (long j = 0; j < keys; j++) {
+      vf* const weight = (vf*)(weights + j * query_block + v * VW);
+      vf* const slope = (vf*)(slopes + j * query_block + v * VW);
+      *weight = vexp2(*weight - base);
+      *slope = *weight * (*slope - along);
+    }
+    (void)p, (void)ds;
+#endif
   }
-  tiles<NV, TILE_ADD>(a->head_dim, keys, k, 1, a->ld_k, slopes, query_block, dq, group_lanes, nullptr);
+  sum_over_keys<NV, TILE_ADD>(keys, a->head_dim, summed_keys, row, slopes, query_block, dq, nullptr);
 }
 
 // to[j][.] += sum over queries i of from[j][i] rows[i][.], for keys low + j < high; queries that no key of a tile is seen by
@@ -113,11 +140,18 @@ RX_INLINE void spread(const float* from, const float* rows, float* to, long widt
                       long window) {
   for (long j = low; j < high; j += tile_rows) {
     const long some = smaller(tile_rows, high - j);
-    const long start = greater(0, j - first);
+    long start = greater(0, j - first);
+    start -= start % together;  // weights of queries that do not see a key are 0
     const long end = window ? smaller(queries, j + some - 1 + window - first) : queries;
     if (start >= end) continue;
-    tiles<NV, TILE_ADD>(some, end - start, from + (j - low) * query_block + start, query_block, 1, rows + start * width, width,
-                        to + (j - low) * width, width, nullptr);
+    const float* const some_from = from + ((j - low) * query_block + start) / together;
+    const float* const some_rows = rows + start / together * width;
+#ifdef RX_HALF
+    tiles_of_pairs<NV, TILE_ADD>(some, parts_of(end - start, 2), (const Scored*)some_from, query_block / 2, 1, (const Scored*)some_rows,
+                                 width, to + (j - low) * width, width, nullptr);
+#else
+    tiles<NV, TILE_ADD>(some, end - start, some_from, query_block, 1, some_rows, width, to + (j - low) * width, width, nullptr);
+#endif
   }
 }
 
@@ -136,40 +170,46 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
     if (fresh) prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
     const ScoredRows keys = score_rows(a->k + block * a->ld_k + column, a->ld_k, block_end - block, a->head_dim, h.keys);
     const ScoredRows values = score_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim, h.values);
+    const SummedRows summed = summed_rows(a->k + block * a->ld_k + column, a->ld_k, block_end - block, a->head_dim, 1.f, h.summed_keys, a->head_dim);
     const long scored = scored_columns(a->head_dim);
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first_of_group = first + lane;
       const long final = smaller(first_of_group + wide, last + 1) - 1;
-      const long low = a->window ? smaller(greater(block, first_of_group - a->window + 1), block_end) : block;
+      long low = a->window ? smaller(greater(block, first_of_group - a->window + 1), block_end) : block;
+      if (low < block_end) low -= (low - block) % together;  // a key before the window is masked
       const long high = greater(low, smaller(block_end, final + 1));
       float* const weights = h.weights + lane;
       float* const slopes = h.slopes + lane;
+      float* const p = h.p + lane / together;
+      float* const ds = h.ds + lane / together;
       for (long j = block; j < block_end; j++) {
         if (j == low) j = high;
         if (j >= block_end) break;
-        __builtin_memset(weights + (j - block) * query_block, 0, wide * sizeof(float));
-        __builtin_memset(slopes + (j - block) * query_block, 0, wide * sizeof(float));
+        __builtin_memset(p + (j - block) * query_block / together, 0, wide * sizeof(float) / together);
+        __builtin_memset(ds + (j - block) * query_block / together, 0, wide * sizeof(float) / together);
       }
       if (low == high) continue;
       const bool masked = high - 1 > first_of_group || (a->window && low <= final - a->window);
       const long at = (low - block) * query_block;
       if (wide == group_lanes)
-        differentiate<tile_vectors>(a, column, first_of_group, low, high, keys, values, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
+        differentiate<tile_vectors>(a, first_of_group, low, high, keys, values, summed, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
+                                    p + at / together, ds + at / together,
                                     h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
       else
-        differentiate<1>(a, column, first_of_group, low, high, keys, values, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
+        differentiate<1>(a, first_of_group, low, high, keys, values, summed, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
+                                    p + at / together, ds + at / together,
                          h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
     }
     const long offset = (block - from) * shared.width;
     long c = 0;
     for (; c + group_lanes <= shared.width; c += group_lanes) {
-      spread<tile_vectors>(h.weights, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
-      spread<tile_vectors>(h.slopes, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
+      spread<tile_vectors>(h.p, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
+      spread<tile_vectors>(h.ds, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
     }
     if (c < shared.width) {
-      spread<1>(h.weights, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
-      spread<1>(h.slopes, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
+      spread<1>(h.p, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
+      spread<1>(h.ds, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
     }
   }
 }
@@ -251,7 +291,7 @@ void attention_grad(const Context* context, const Attention* a) {
 
   Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
   shared.span = greater(1, 32768 / shared.width / grad_key_block) * grad_key_block;
-  const long floats = held_floats(a, shared.width, shared.span) + 18 * 16;
+  const long floats = parts_of(held_floats(a, shared.width, shared.span), 16) * 16 + 18 * 16;  // whole vectors: each thread's begins with one
   Task* const list = (Task*)scratch_get(context->scratch, SCRATCH_KERNEL, (tasks + 1) * sizeof(Task));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   if (partial_floats) shared.partial = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, partial_floats * sizeof(float));

@@ -5,8 +5,8 @@
 // queries are padded with zeros up to whole vectors in scratch memory. Panels of queries are stored group by group:
 // [groups][head_dim][lanes of a group], so that what a tile reads lies together.
 //
-// Scores (q·k and dO·v) are the products whose operands come from memory alone. A file that defines RX_HALF before it includes
-// this computes them from operands rounded to bfloat16, two neighbours of head_dim at a time, with float32 sums.
+// A file that defines RX_HALF before it includes this multiplies operands rounded to bfloat16, two neighbours of what is summed
+// over at a time, with float32 sums.
 #pragma once
 
 #ifdef RX_HALF
@@ -154,23 +154,6 @@ RX_INLINE __m512i pairs_of(const float* from, long columns, vf scale) {
   return (__m512i)_mm512_cvtne2ps_pbh((__m512)(high * scale), (__m512)(low * scale));
 }
 
-// What is left of numbers that are scored.
-RX_INLINE vf scored_worth(vf x) {
-  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x)), 16);
-}
-struct ValueRows {
-  const float* data;
-  long ld;
-};
-// Floats that `keys` rows of values take.
-RX_INLINE long value_floats(long keys, long columns) { return keys * columns; }
-// The way back scores dO with V: its sums only cancel if what was summed forward is the V that is scored.
-RX_STATIC ValueRows value_rows(const float* from, long ld, long rows, long columns, float* memory) {
-  for (long r = 0; r < rows; r++)
-    each_vector(columns, [&](long i, auto lanes) { lanes.store(memory + r * columns + i, scored_worth(lanes.load(from + r * ld + i))); });
-  return {memory, columns};
-}
-
 RX_STATIC void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
   const long pairs = scored_columns(columns);
   for (long r = 0; r < padded; r += VW) {
@@ -200,56 +183,115 @@ RX_STATIC ScoredRows score_rows(const float* from, long ld, long rows, long colu
   return {to, pairs};
 }
 
-template <int M, int NV>
-RX_STATIC void tile_of_pairs(long k, const Scored* __restrict a, long row, const Scored* __restrict b, float* c, long ldc) {
+// Keys, or queries, that a sum over them takes together.
+constexpr long together = 2;
+
+// What is left of a number that is multiplied.
+RX_INLINE __m256i halves(vf x) { return (__m256i)_mm512_cvtneps_pbh((__m512)x); }
+RX_INLINE vf scored_worth(vf x) { return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves(x)), 16); }
+RX_INLINE __m512i side_by_side(vf even, vf odd) {
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(halves(even)), _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves(odd)), 16));
+}
+
+// Rows to sum over, two by two: [pairs][columns] of the even row's number and, above it, the odd one's.
+struct SummedRows {
+  const Scored* data;
+  long ld;
+};
+RX_INLINE long summed_floats(long rows, long columns) { return parts_of(rows, 2) * columns; }
+RX_STATIC SummedRows summed_rows(const float* from, long ld, long rows, long columns, float scale, float* memory, long width) {
+  for (long r = 0; r < rows; r += 2) {
+    const float* const even = from + r * ld;
+    const bool both = r + 1 < rows;
+    for (long c = 0; c < columns; c += 16) {
+      const __mmask16 in = lanes16(columns - c);
+      const vf low = (vf)_mm512_maskz_loadu_ps(in, even + c);
+      const vf high = both ? (vf)_mm512_maskz_loadu_ps(in, even + ld + c) : vf{};
+      _mm512_mask_storeu_epi32((Scored*)memory + r / 2 * width + c, lanes16(width - c), side_by_side(low * vset(scale), high * vset(scale)));
+    }
+  }
+  return {(const Scored*)memory, width};
+}
+
+// As tile(), over pairs.
+template <int M, int NV, int mode>
+RX_STATIC void tile_of_pairs(long k, const Scored* __restrict a, long row, long step, const Scored* __restrict b, long ldb, float* c,
+                             long ldc, const float* factor) {
   __m512 sum[M][NV];
 #pragma GCC unroll 16
   for (int i = 0; i < M; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) sum[i][j] = _mm512_setzero_ps();
-  for (long t = 0; t < k; t++, b += group_lanes) {
+  for (long t = 0; t < k; t++, a += step, b += ldb) {
     __m512bh right[NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) right[j] = (__m512bh)_mm512_load_si512(b + j * VW);
+    for (int j = 0; j < NV; j++) right[j] = (__m512bh)_mm512_loadu_si512(b + j * VW);
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++) {
-      const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[i * row + t]);
+      const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[i * row]);
 #pragma GCC unroll 4
       for (int j = 0; j < NV; j++) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], left, right[j]);
     }
   }
 #pragma GCC unroll 4
-  for (int j = 0; j < NV; j++)
+  for (int j = 0; j < NV; j++) {
+    const vf scale = mode == TILE_SCALE_AND_ADD ? *(const vf*)(factor + j * VW) : vf{};
 #pragma GCC unroll 16
-    for (int i = 0; i < M; i++) *(vf*)(c + i * ldc + j * VW) = (vf)sum[i][j];
+    for (int i = 0; i < M; i++) {
+      vf* const to = (vf*)(c + i * ldc + j * VW);
+      const vf value = (vf)sum[i][j];
+      if (mode == TILE_SET) *to = value;
+      if (mode == TILE_ADD) *to = *to + value;
+      if (mode == TILE_SCALE_AND_ADD) *to = fma(*to, scale, value);
+    }
+  }
 }
-
-// c[r][.] = scores of row r of `keys` and NV vectors of queries.
-template <int NV>
-RX_INLINE void score(long keys, long columns, const ScoredRows& rows, long first, const Scored* panel, float* c, long ldc) {
-  const long k = scored_columns(columns);
-  const Scored* const a = rows.data + first * rows.ld;
+template <int NV, int mode>
+RX_INLINE void tiles_of_pairs(long rows, long k, const Scored* a, long row, long step, const Scored* b, long ldb, float* c, long ldc,
+                              const float* factor) {
   long r = 0;
-  for (; r + tile_rows <= keys; r += tile_rows) tile_of_pairs<tile_rows, NV>(k, a + r * rows.ld, rows.ld, panel, c + r * ldc, ldc);
+  for (; r + tile_rows <= rows; r += tile_rows)
+    tile_of_pairs<tile_rows, NV, mode>(k, a + r * row, row, step, b, ldb, c + r * ldc, ldc, factor);
 #define RX_TILE(M) \
-  case M: tile_of_pairs<M, NV>(k, a + r * rows.ld, rows.ld, panel, c + r * ldc, ldc); break;
-  switch (keys - r) {
+  case M: tile_of_pairs<M, NV, mode>(k, a + r * row, row, step, b, ldb, c + r * ldc, ldc, factor); break;
+  switch (rows - r) {
     RX_TILE(1) RX_TILE(2) RX_TILE(3) RX_TILE(4) RX_TILE(5) RX_TILE(6) RX_TILE(7) RX_TILE(8) RX_TILE(9) RX_TILE(10) RX_TILE(11)
     RX_TILE(12) RX_TILE(13)
   }
 #undef RX_TILE
 }
+
+// c[r][.] = scores of row r of `keys` and NV vectors of queries.
+template <int NV>
+RX_INLINE void score(long keys, long columns, const ScoredRows& rows, long first, const Scored* panel, float* c, long ldc) {
+  tiles_of_pairs<NV, TILE_SET>(keys, scored_columns(columns), rows.data + first * rows.ld, rows.ld, 1, panel, group_lanes, c, ldc,
+                               nullptr);
+}
+// c[d][.] (added to as `mode` says) = sum over keys of rows[first + key][d] weights[key][.]; `first` is even, and the weights lie
+// in pairs of keys.
+template <int NV, int mode>
+RX_INLINE void sum_over_keys(long keys, long columns, const SummedRows& rows, long first, const float* weights, long ld, float* c,
+                             const float* factor) {
+  tiles_of_pairs<NV, mode>(columns, parts_of(keys, 2), rows.data + first / 2 * rows.ld, 1, rows.ld, (const Scored*)weights, ld, c,
+                           group_lanes, factor);
+}
 #else
 typedef float Scored;
+RX_INLINE long scored_columns(long columns) { return columns; }
+RX_INLINE long scored_floats(long, long) { return 0; }
 RX_INLINE vf scored_worth(vf x) { return x; }
-struct ValueRows {
+constexpr long together = 1;
+struct SummedRows {
   const float* data;
   long ld;
 };
-RX_INLINE long value_floats(long, long) { return 0; }
-RX_INLINE ValueRows value_rows(const float* from, long ld, long, long, float*) { return {from, ld}; }
-RX_INLINE long scored_columns(long columns) { return columns; }
-RX_INLINE long scored_floats(long, long) { return 0; }
+RX_INLINE long summed_floats(long, long) { return 0; }
+RX_INLINE SummedRows summed_rows(const float* from, long ld, long, long, float, float*, long) { return {from, ld}; }
+template <int NV, int mode>
+RX_INLINE void sum_over_keys(long keys, long columns, const SummedRows& rows, long first, const float* weights, long ld, float* c,
+                             const float* factor) {
+  tiles<NV, mode>(columns, keys, rows.data + first * rows.ld, 1, rows.ld, weights, ld, c, group_lanes, factor);
+}
 RX_INLINE void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
   panel_in(from, ld_from, rows, columns, scale, panel, padded);
 }
