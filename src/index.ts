@@ -176,6 +176,7 @@ export { adafactor } from './train/adafactor.js';
 export { adamw } from './train/adamw.js';
 export { lion } from './train/lion.js';
 export { sgd } from './train/sgd.js';
+export { loraplusFactor, withRates } from './train/rates.js';
 export { generateIds, generateText, promptIds } from './train/generateText.js';
 export { promptTokens } from './train/promptTokens.js';
 export type { PromptTokensOptions } from './train/promptTokens.js';

@@ -310,6 +310,7 @@ describe('laws of adapters', () => {
           bias: fc.constantFrom('none', 'all', 'lora_only'),
           fanInFanOut: fc.boolean(),
           useRslora: fc.boolean(),
+          useDora: fc.boolean(),
           initLoraWeights: fc.constantFrom<boolean | 'gaussian'>(true, false, 'gaussian'),
           rankPattern: fc.dictionary(name, fc.integer({ min: 1, max: 64 }), { maxKeys: 2, noNullPrototype: true }),
           alphaPattern: fc.dictionary(name, fc.integer({ min: 1, max: 64 }), { maxKeys: 2, noNullPrototype: true }),
@@ -321,7 +322,7 @@ describe('laws of adapters', () => {
         },
         {
           requiredKeys: [
-            ...(['r', 'loraAlpha', 'loraDropout', 'bias', 'fanInFanOut', 'useRslora'] as const),
+            ...(['r', 'loraAlpha', 'loraDropout', 'bias', 'fanInFanOut', 'useRslora', 'useDora'] as const),
             ...(['initLoraWeights', 'rankPattern', 'alphaPattern'] as const),
           ],
         },

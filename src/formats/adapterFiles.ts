@@ -30,6 +30,7 @@ export interface AdapterLora {
   readonly bias: 'none' | 'all' | 'lora_only';
   readonly fanInFanOut: boolean;
   readonly useRslora: boolean;
+  readonly useDora: boolean;
   readonly initLoraWeights: boolean | 'gaussian';
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
@@ -69,6 +70,7 @@ const OnDisk = t.intersection(
       bias: t.keyof({ none: null, all: null, lora_only: null }, 'none, all or lora_only'),
       fan_in_fan_out: t.boolean,
       use_rslora: orNull(t.boolean),
+      use_dora: orNull(t.boolean),
       init_lora_weights: orNull(t.union([t.boolean, t.string], 'true, false or a string')),
       rank_pattern: orNull(t.record(t.string, count, 'a record of ranks')),
       alpha_pattern: orNull(t.record(t.string, t.number, 'a record of alphas')),
@@ -88,7 +90,17 @@ const OnDisk = t.intersection(
 
 /** Keys that are read above, and those that do not touch what a saved adapter computes. */
 const harmless = new Set([
-  ...['r', 'peft_type', 'lora_alpha', 'lora_dropout', 'bias', 'fan_in_fan_out', 'use_rslora', 'init_lora_weights'],
+  ...[
+    'r',
+    'peft_type',
+    'lora_alpha',
+    'lora_dropout',
+    'bias',
+    'fan_in_fan_out',
+    'use_rslora',
+    'use_dora',
+    'init_lora_weights',
+  ],
   ...['rank_pattern', 'alpha_pattern', 'target_modules', 'exclude_modules', 'modules_to_save', 'layers_to_transform'],
   ...['layers_pattern', 'base_model_name_or_path', 'revision', 'task_type', 'auto_mapping', 'inference_mode'],
   ...[
@@ -105,7 +117,7 @@ const harmless = new Set([
 
 /** Keys of later releases that change what the adapter computes. */
 const unsupported = new Set([
-  ...['use_dora', 'use_qalora', 'use_bdlora', 'lora_bias', 'layer_replication', 'trainable_token_indices'],
+  ...['use_qalora', 'use_bdlora', 'lora_bias', 'layer_replication', 'trainable_token_indices'],
   ...[
     'target_parameters',
     'alora_invocation_tokens',
@@ -190,6 +202,7 @@ export const decodeAdapterConfig = (
         bias: disk.bias ?? 'none',
         fanInFanOut: disk.fan_in_fan_out ?? false,
         useRslora: disk.use_rslora ?? false,
+        useDora: disk.use_dora ?? false,
         initLoraWeights: typeof init === 'boolean' || init === 'gaussian' ? init : true,
         rankPattern: disk.rank_pattern ?? {},
         alphaPattern: disk.alpha_pattern ?? {},
@@ -233,6 +246,7 @@ export const encodeAdapterConfig = (config: AdapterConfig): Readonly<Record<stri
     revision: config.revision ?? null,
     target_modules: lora.targetModules ?? null,
     task_type: config.taskType ?? null,
+    ...(lora.useDora ? { use_dora: true } : {}),
     ...(lora.useRslora ? { use_rslora: true } : {}),
   };
 };
@@ -244,7 +258,8 @@ export const encodeAdapterConfig = (config: AdapterConfig): Readonly<Record<stri
 export const adapterKey = (name: string, adapted: ReadonlySet<string> = new Set()): string => {
   const dot = name.lastIndexOf('.');
   const module = name.slice(0, dot);
-  return adapted.has(module) ? `${prefix}${module}.base_layer${name.slice(dot)}` : `${prefix}${name}`;
+  const isWrapped = adapted.has(module) && name.slice(dot) !== '.lora_magnitude_vector';
+  return isWrapped ? `${prefix}${module}.base_layer${name.slice(dot)}` : `${prefix}${name}`;
 };
 
 const adaptedModules = (tensors: ReadonlyArray<TensorToWrite>): ReadonlySet<string> =>

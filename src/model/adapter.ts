@@ -1,14 +1,14 @@
 /** LoRA adapters of a model: attach, take out for saving, merge into the weights and back. */
 import * as E from 'fp-ts/lib/Either.js';
-import { tensor, tensor2d } from '@tensorflow/tfjs-core';
+import { add as addTensors, keep, mul, sub, tensor, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError, Warning } from '../errors.js';
 import { fatal, warning } from '../errors.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
+import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
 import { axpy } from './kernels/axpy.js';
 import { release } from './kernels/hold.js';
-import { linear, linearGradWeight } from './kernels/linear.js';
 import type { Weights } from './layer.js';
 import {
   adaptedModule,
@@ -22,6 +22,7 @@ import {
   moduleOf,
 } from './lora.js';
 import type { LoraConfig, Target } from './lora.js';
+import { loraDelta } from './loraDelta.js';
 import type { CausalLM } from './model.js';
 import { placed } from './quantize/base.js';
 import { quantizeMatrix, scalesOf } from './quantize/matrix.js';
@@ -46,7 +47,17 @@ const targetsOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Re
         hint: 'name it in llmInt8SkipModules too, or give it an adapter',
       }),
     );
-  return loraTargets(config, tensors, defaults, model.config.modelType);
+  return E.Monad.chain(loraTargets(config, tensors, defaults, model.config.modelType), (targets) =>
+    config.useDora && targets.some(({ module }) => module === 'lm_head')
+      ? E.left(
+          fatal('E_LORA_TARGET', 'useDora does not reach the output head', {
+            kind: 'usage',
+            field: 'useDora',
+            hint: 'leave lm_head out of targetModules, or list it in modulesToSave',
+          }),
+        )
+      : E.right(targets),
+  );
 };
 
 /** A physical copy: clones share data, which an optimizer that works in place would write through. */
@@ -116,6 +127,17 @@ const alreadyThere = (model: CausalLM): E.Either<FatalError, CausalLM> =>
         }),
       );
 
+/** DoRA begins with the lengths that the rows have. */
+const firstMagnitude = (model: CausalLM, config: LoraConfig, { module }: Target, adapter: Weights): Tensor => {
+  const names = adapterNames(module);
+  const [a, b] = [weightOf(adapter, names.a), weightOf(adapter, names.b)];
+  const name = `${module}.weight`;
+  const held = model.quantized !== undefined && name in model.quantized.scales;
+  const isConv1d = architectureOf(model.config).tensors.some((spec) => spec.name === name && spec.kind === 'conv1d');
+  const { scaling } = adapterOptions(config, module, a);
+  return adaptedNorms({ w: weightOf(model.weights, name), a, b }, { transposed: isConv1d && !held, scaling });
+};
+
 /**
  * The model with a new adapter, which alone trains (with what `bias` and `modulesToSave` name). Takes the base weights over: use
  * the result, not the model given. `E_LORA_TARGET`, `E_LORA_PRESENT`.
@@ -129,6 +151,7 @@ export const attachLora = (model: CausalLM, config: LoraConfig, seed: number): E
         const { a, b } = initialAdapter(config, target, seed);
         adapter[names.a] = tensor2d(a, [target.rank, target.inputs]);
         adapter[names.b] = tensor2d(b, [target.outputs, target.rank]);
+        if (config.useDora) adapter[names.magnitude] = firstMagnitude(model, config, target, adapter);
       }
       return withAdapter(model, config, targets, adapter, { ...model.weights, ...untied(model, config) });
     }),
@@ -181,7 +204,7 @@ export const attachSavedLora = (
     E.left(fatal('E_LORA_WEIGHTS', message, { expected, actual }));
   const adapter: Record<string, Tensor> = {};
   for (const { module, inputs, outputs } of targets) {
-    const { a, b } = adapterNames(module);
+    const { a, b, magnitude } = adapterNames(module);
     const halfA = saved[a];
     const halfB = saved[b];
     if (halfA === undefined || halfB === undefined)
@@ -195,6 +218,16 @@ export const attachSavedLora = (
       );
     adapter[a] = halfA;
     adapter[b] = halfB;
+    if (!config.useDora) continue;
+    const lengths = saved[magnitude];
+    if (lengths === undefined) return misfit('the adapter lacks a tensor', magnitude, 'nothing of that name');
+    if (lengths.size !== outputs)
+      return misfit(
+        `the adapter of "${module}" does not fit the model`,
+        `[${outputs}]`,
+        `[${lengths.shape.join(', ')}]`,
+      );
+    adapter[magnitude] = lengths;
   }
   const base: Record<string, Tensor> = { ...model.weights, ...untied(model, config) };
   for (const [key, value] of Object.entries(saved)) {
@@ -240,66 +273,69 @@ export const adapterTensors = (model: CausalLM): Weights => {
   ]);
 };
 
-/** B·A in the layout of the weight it is for: [O, I], or [I, O] for Conv1D. */
-const delta = (a: Tensor, b: Tensor, transposed: boolean): Tensor => {
-  if (!transposed) return linear(b, a, undefined, { transposed: true });
-  const [rank = 0] = a.shape;
-  const unit = tensor2d(
-    Float32Array.from({ length: rank * rank }, (_, i) => (i % (rank + 1) === 0 ? 1 : 0)),
-    [rank, rank],
-  );
-  const bT = linear(unit, b, undefined, { transposed: false }); // [r, O]
-  const product = linearGradWeight(a, bT, { transposed: true });
-  unit.dispose();
-  bT.dispose();
-  return product;
-};
-
-/** A quantised weight with factor · change added, quantised again; consumes the weight. */
+/** A quantised weight of new values [outputs, inputs]. */
 const requantized = (
   config: QuantizationConfig,
-  weight: Tensor,
-  change: Tensor,
-  factor: number,
+  values: Float32Array,
+  { shape: [rows = 0, columns = 0] }: Tensor,
 ): { readonly weight: Tensor; readonly scales: QuantizedScales } => {
-  const added = change.dataSync<'float32'>();
-  const values = weight.dataSync<'float32'>().map((x, i) => x + factor * (added[i] ?? 0));
-  const [rows = 0, columns = 0] = weight.shape;
   const matrix = quantizeMatrix(config, values, [rows, columns]);
-  weight.dispose();
   return { weight: placed(matrix), scales: scalesOf(matrix) };
 };
 
-/** The weights with sign · scaling · B·A added to every adapted one; consumes those. */
-const moved = (model: CausalLM, sign: 1 | -1): Pick<CausalLM, 'weights' | 'quantized'> => {
+/** Lengths of DoRA's rows before a merge, by module. */
+type Lengths = Map<string, Tensor>;
+
+/**
+ * The weights with the adapter merged into every adapted one (`in`), or taken out again (`out`); consumes those. `lengths` is
+ * filled on the way in and read on the way out.
+ */
+const moved = (model: CausalLM, way: 'in' | 'out', lengths: Lengths): Pick<CausalLM, 'weights' | 'quantized'> => {
   const { config, lora, weights, quantized } = model;
   const scales: Record<string, QuantizedScales> = { ...quantized?.scales };
-  const transposed = new Set(
-    architectureOf(config)
-      .tensors.filter(({ kind }) => kind === 'conv1d')
-      .map(({ name }) => name),
-  );
+  const conv1d = new Set(architectureOf(config).tensors.flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
   const changed: Record<string, Tensor> = { ...weights };
   for (const name of Object.keys(weights)) {
-    if (!isAdapterName(name)) continue;
     const module = adaptedModule(name);
     const names = adapterNames(module);
-    if (name !== names.a) continue;
-    const a = weightOf(weights, names.a);
+    if (!isAdapterName(name) || name !== names.a) continue;
+    const [a, b] = [weightOf(weights, names.a), weightOf(weights, names.b)];
     const target = `${module}.weight`;
-    const weight = weightOf(weights, target);
-    const factor = sign * adapterOptions(lora, module, a).scaling;
+    const w = weightOf(weights, target);
     const held = quantized !== undefined && target in scales ? quantized : undefined;
-    const change = delta(a, weightOf(weights, names.b), held === undefined && transposed.has(target));
+    const attrs = {
+      transposed: held === undefined && conv1d.has(target),
+      scaling: adapterOptions(lora, module, a).scaling,
+    };
+    const magnitude = weights[names.magnitude];
+    if (held === undefined && magnitude === undefined) {
+      const change = loraDelta(a, b, attrs.transposed);
+      release(w);
+      changed[target] = axpy(w, change, way === 'in' ? attrs.scaling : -attrs.scaling);
+      change.dispose();
+      continue;
+    }
+    const next = tidy((): Tensor => {
+      if (magnitude === undefined) {
+        const change = mul(loraDelta(a, b, attrs.transposed), attrs.scaling);
+        return way === 'in' ? addTensors(w, change) : sub(w, change);
+      }
+      const dora = { w, bias: undefined, a, b, magnitude };
+      if (way === 'in') {
+        lengths.set(module, keep(adaptedNorms(dora, attrs)));
+        return doraMerged(dora, attrs);
+      }
+      return doraUnmerged(dora, lengths.get(module) ?? magnitude, attrs);
+    });
     if (held === undefined) {
-      release(weight);
-      changed[target] = axpy(weight, change, factor);
+      changed[target] = next;
     } else {
-      const again = requantized(held.config, weight, change, factor);
+      const again = requantized(held.config, next.dataSync<'float32'>(), w);
       changed[target] = again.weight;
       scales[target] = again.scales;
+      next.dispose();
     }
-    change.dispose();
+    w.dispose();
   }
   return { weights: changed, ...(quantized === undefined ? {} : { quantized: { ...quantized, scales } }) };
 };
@@ -336,13 +372,22 @@ export const mergeLora = (model: CausalLM): E.Either<FatalError, Merged> => {
     (name) => isAdapterName(name) && !weightOf(model.weights, name).dataSync().every(Number.isFinite),
   );
   if (broken !== undefined) return E.left(fatal('E_LORA_NOT_FINITE', `"${broken}" holds numbers that are not finite`));
-  const after = moved(model, 1);
+  const lengths: Lengths = new Map();
+  const after = moved(model, 'in', lengths);
+  const forget = (): void => {
+    for (const length of lengths.values()) length.dispose();
+  };
   const { weights } = after;
   const { lora: _, ...base } = model;
   return E.right({
     model: { ...base, ...after, trainable: [] },
-    unmerge: () => ({ ...model, ...moved({ ...model, ...after }, -1) }),
+    unmerge: () => {
+      const before = moved({ ...model, ...after }, 'out', lengths);
+      forget();
+      return { ...model, ...before };
+    },
     unload: () => {
+      forget();
       for (const [name, value] of Object.entries(weights)) if (isAdapterName(name)) value.dispose();
       const plain = withoutAdapter(weights);
       const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;

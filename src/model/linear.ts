@@ -4,6 +4,7 @@
  */
 import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { doraBackward, doraForward, keptTensors } from './dora.js';
 import { dropout } from './kernels/dropout.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from './kernels/linear.js';
@@ -27,9 +28,11 @@ export const linear = (pass: Pass, { module, transposed = false }: Projection): 
   const adapter = adapterNames(module);
   const base = baseOf(pass, module, transposed);
   return (weights, x, wanted) =>
-    pass.lora !== undefined && adapter.a in weights
-      ? adapted(pass, base)(weights, x, wanted)
-      : dense(base)(weights, x, wanted);
+    pass.lora === undefined || !(adapter.a in weights)
+      ? dense(base)(weights, x, wanted)
+      : adapter.magnitude in weights
+        ? withDora(pass, base)(weights, x, wanted)
+        : adapted(pass, base)(weights, x, wanted);
 };
 
 /** A module's weight as products meet it. */
@@ -137,5 +140,65 @@ const adapted =
       const viaAdapter = dxDropped === undefined ? undefined : drop(dxDropped);
       dxDropped?.dispose();
       return [gradients, landedOn(landedOn(dx, viaAdapter), onto)];
+    });
+  };
+
+/** The adapted path with magnitudes apart: see dora.ts. */
+const withDora =
+  (pass: Pass, { module, transposed, reads }: Base): Layer<Tensor, Tensor> =>
+  (weights, x, wanted) => {
+    const names = adapterNames(module);
+    const a = weightOf(weights, names.a);
+    const own = {
+      w: weightOf(weights, weightName(module)),
+      bias: weights[biasName(module)],
+      a,
+      b: weightOf(weights, names.b),
+      magnitude: weightOf(weights, names.magnitude),
+    };
+    const { scaling, rate } = adapterOptions(pass.lora, module, a);
+    const { training } = pass;
+    const drops = training !== undefined && rate > 0;
+    const drop = (value: Tensor): Tensor =>
+      drops ? dropout(value, { rate, seed: dropoutSeed(training, names.a), offset: 0 }) : clone(value);
+    const xBase = reads(x);
+    const xAdapter = drop(x);
+    const { y, kept } = doraForward({ xBase, x, dropped: drops ? xAdapter : undefined }, own, { transposed, scaling });
+    xBase.dispose();
+    xAdapter.dispose();
+    const trains = (name: string): boolean => name in weights && wanted.weight(name);
+    const trainsAdapter = trains(names.a) || trains(names.b) || trains(names.magnitude);
+    if (!wanted.input && !trainsAdapter && !trains(biasName(module))) {
+      for (const tensor of keptTensors(kept)) tensor.dispose();
+      return inactive(y);
+    }
+    const input = clone(x);
+    return passed(y, [input, ...keptTensors(kept)], (dy, onto) => {
+      const xRead = drop(input);
+      const back = doraBackward(dy, xRead, own, kept, { transposed, scaling, needInput: wanted.input, drops });
+      xRead.dispose();
+      const gradients: Record<string, Tensor> = {
+        ...ownGradients(
+          module,
+          transposed,
+          (name) => name === biasName(module) && wanted.weight(name),
+          weights,
+          undefined,
+          dy,
+        ),
+      };
+      dy.dispose();
+      for (const [name, gradient] of [
+        [names.a, back.dA],
+        [names.b, back.dB],
+        [names.magnitude, back.dMagnitude],
+      ] as const) {
+        if (wanted.weight(name)) gradients[name] = gradient;
+        else gradient.dispose();
+      }
+      if (back.dx === undefined) return [gradients, undefined];
+      const viaAdapter = back.dxDropped === undefined ? undefined : drop(back.dxDropped);
+      back.dxDropped?.dispose();
+      return [gradients, landedOn(landedOn(back.dx, viaAdapter), onto)];
     });
   };

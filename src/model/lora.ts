@@ -48,6 +48,7 @@ export const LoraConfig = closed('LoraConfig', {
   ),
   fanInFanOut: option(boolean, false, 'Accepted and ignored: the layout of every weight is known.'),
   useRslora: option(boolean, false, 'Count loraAlpha / √r times.'),
+  useDora: option(boolean, false, 'DoRA: learn the length of each row of a weight apart from its direction.'),
   modulesToSave: optional(list(nonEmptyString), 'Modules that train whole and are saved with the adapter.'),
   initLoraWeights: option(
     json<boolean | 'gaussian'>(t.union([t.boolean, t.literal('gaussian')], 'true, false or "gaussian"')),
@@ -61,14 +62,18 @@ export const LoraConfig = closed('LoraConfig', {
 });
 export type LoraConfig = ClosedValue<typeof LoraConfig>;
 
-export const adapterNames = (module: string): { readonly a: string; readonly b: string } => ({
+/** Names of an adapter's tensors; the magnitude is DoRA's alone. */
+export const adapterNames = (
+  module: string,
+): { readonly a: string; readonly b: string; readonly magnitude: string } => ({
   a: `${module}.lora_A.weight`,
   b: `${module}.lora_B.weight`,
+  magnitude: `${module}.lora_magnitude_vector`,
 });
 
-const adapterEnding = /\.lora_[AB]\.weight$/;
+const adapterEnding = /\.lora_(?:[AB]\.weight|magnitude_vector)$/;
 
-/** Whether the weight is one half of an adapter. */
+/** Whether the weight is part of an adapter. */
 export const isAdapterName = (name: string): boolean => adapterEnding.test(name);
 
 /** The module that an adapter's weight belongs to. */

@@ -242,6 +242,7 @@ const running = {
 
 const adapter = {
   usePeft: option(boolean, false, 'Train a LoRA adapter, not the whole model. Any option below switches it on.'),
+  loraplusLrRatio: optional(positiveNumber, 'LoRA+: how many times the rate of A the rate of B is. Default: the same.'),
   ...LoraConfig.fields,
 } as const;
 

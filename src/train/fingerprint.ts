@@ -45,6 +45,7 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
   'disableDropout',
   'nonFinite',
   'precision',
+  'loraplusLrRatio',
   ...(Object.keys(QuantizationConfig.fields) as ReadonlyArray<keyof QuantizationConfig>),
 ];
 

@@ -6,6 +6,7 @@ import { lion } from './lion.js';
 import { chain, clipByGlobalNorm, scaleBy } from './optimizer.js';
 import type { GradientTransform, Optimizer } from './optimizer.js';
 import type { Schedule } from './schedule.js';
+import { loraplusFactor, withRates } from './rates.js';
 import { sgd } from './sgd.js';
 
 /** The update rule that the options name. */
@@ -23,6 +24,9 @@ const ruleOf = (config: SftConfig): GradientTransform => {
   }
 };
 
+const factorOf = ({ loraplusLrRatio }: SftConfig): ReturnType<typeof loraplusFactor> =>
+  loraplusLrRatio === undefined ? () => 1 : loraplusFactor(loraplusLrRatio);
+
 /** Clipping, the update rule, and the schedule. */
 export const optimizerOf = (config: SftConfig, schedule: Schedule): Optimizer =>
-  chain(clipByGlobalNorm(config.maxGradNorm), ruleOf(config), scaleBy(schedule));
+  chain(clipByGlobalNorm(config.maxGradNorm), withRates(ruleOf(config), factorOf(config)), scaleBy(schedule));

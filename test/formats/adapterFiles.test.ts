@@ -56,6 +56,7 @@ const config: AdapterConfig = {
     bias: 'none',
     fanInFanOut: false,
     useRslora: false,
+    useDora: false,
     initLoraWeights: true,
     rankPattern: {},
     alphaPattern: {},
@@ -86,7 +87,7 @@ describe('adapter_config.json', () => {
       lora: { ...config.lora, r: 8, targetModules: undefined },
     });
     expect(
-      decoded({ ...encodeAdapterConfig(config), qalora_group_size: 16, use_dora: false, use_bdlora: null }),
+      decoded({ ...encodeAdapterConfig(config), qalora_group_size: 16, lora_bias: false, use_bdlora: null }),
     ).toEqual({
       config,
       warnings: [],
@@ -98,9 +99,9 @@ describe('adapter_config.json', () => {
 
   it('is refused for other methods and for what would compute something else', () => {
     expect(refused({ peft_type: 'IA3' })).toMatchObject({ code: 'E_ADAPTER_TYPE' });
-    expect(refused({ r: 8, peft_type: 'LORA', use_dora: true })).toMatchObject({
+    expect(refused({ r: 8, peft_type: 'LORA', lora_bias: true })).toMatchObject({
       code: 'E_ADAPTER_UNSUPPORTED',
-      details: { field: 'use_dora' },
+      details: { field: 'lora_bias' },
     });
     expect(refused({ r: 8, peft_type: 'LORA', init_lora_weights: 'pissa_niter_4' })).toMatchObject({
       code: 'E_ADAPTER_UNSUPPORTED',

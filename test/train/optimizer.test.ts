@@ -8,6 +8,7 @@ import { lion } from '../../src/train/lion.js';
 import { chain, clipByGlobalNorm, clipFactor, decays, mapGradients, scaleBy } from '../../src/train/optimizer.js';
 import type { Optimizer } from '../../src/train/optimizer.js';
 import { linearDecay } from '../../src/train/schedule.js';
+import { loraplusFactor, withRates } from '../../src/train/rates.js';
 import { sgd } from '../../src/train/sgd.js';
 
 beforeAll(() => setBackend('cpu'));
@@ -186,5 +187,21 @@ describe('chains', () => {
       ({ parameters, moments } = optimizer.apply(await optimizer.prepare({ step, parameters, gradients }), moments));
     }
     expect(memory().numTensors).toBe(before);
+  });
+});
+
+describe('LoRA+', () => {
+  const start = { 'q.lora_A.weight': [[1, 2]], 'q.lora_B.weight': [[1], [2]], 'q.bias': [3], 'head.weight': [[1]] };
+  const gradients = [
+    { 'q.lora_A.weight': [[0.5, -1]], 'q.lora_B.weight': [[0.25], [-0.5]], 'q.bias': [1], 'head.weight': [[-1]] },
+    { 'q.lora_A.weight': [[1, 1]], 'q.lora_B.weight': [[1], [1]], 'q.bias': [-2], 'head.weight': [[0.5]] },
+  ];
+
+  test('moves B and vectors by their own rate, all else as before', async () => {
+    const [, plain] = await run(chain(adamw({ learningRate: 1e-2 })), start, gradients);
+    const [, fast] = await run(chain(adamw({ learningRate: 8e-2 })), start, gradients);
+    const [, both] = await run(chain(withRates(adamw({ learningRate: 1e-2 }), loraplusFactor(8))), start, gradients);
+    for (const name of ['q.lora_A.weight', 'head.weight']) expect(both?.[name]).toEqual(plain?.[name]);
+    for (const name of ['q.lora_B.weight', 'q.bias']) expectClose(both?.[name], fast?.[name] ?? []);
   });
 });

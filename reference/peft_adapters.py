@@ -1,0 +1,73 @@
+"""Adapters that PEFT saved, with what PEFT computes with them, for test/golden/adapters.
+
+Each case: a base of test/golden/models, an adapter with every weight drawn at random, its two files, and beside them golden.json:
+logits of two rows, the loss of their labels, and the gradient of every trainable weight.
+
+    python reference/peft_adapters.py test/golden
+"""
+
+import json
+import os
+import shutil
+import sys
+
+import peft
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from four_bit import dequantized
+
+root = sys.argv[1]
+torch.manual_seed(3)
+
+CASES = {
+    "llama-dora": ("llama", dict(r=2, use_dora=True, target_modules="all-linear", lora_alpha=3)),
+    "gpt2-dora": ("gpt2", dict(r=2, use_dora=True, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True)),
+    "llama-patterns": (
+        "llama",
+        dict(r=2, use_rslora=True, target_modules=["q_proj", "v_proj", "up_proj"], rank_pattern={"up_proj": 3},
+             alpha_pattern={"layers.1.self_attn.q_proj": 5}, layers_to_transform=[1], modules_to_save=["lm_head"]),
+    ),
+    "gpt2-bias": ("gpt2", dict(r=2, target_modules=["c_fc"], bias="lora_only", fan_in_fan_out=True)),
+    "llama-nf4": ("llama", dict(r=2, target_modules="all-linear")),
+}
+
+for case, (base, options) in CASES.items():
+    out = os.path.join(root, "adapters", case)
+    shutil.rmtree(out, ignore_errors=True)
+    model = AutoModelForCausalLM.from_pretrained(os.path.join(root, "models", base), attn_implementation="eager")
+    if case.endswith("nf4"):  # the values that a 4-bit base multiplies with
+        for name, module in model.named_modules():
+            if isinstance(module, torch.nn.Linear) and "lm_head" not in name:
+                module.weight.data = dequantized(module.weight.data, "nf4")
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", base_model_name_or_path=base, **options))
+    for name, parameter in model.named_parameters():
+        if "lora_magnitude" in name:
+            parameter.data *= 0.8 + 0.4 * torch.rand_like(parameter)
+        elif parameter.requires_grad:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    model.peft_config["default"].base_model_name_or_path = base
+    model.save_pretrained(out)
+    os.remove(os.path.join(out, "README.md"))
+    ids = torch.randint(0, model.config.vocab_size, (2, 7))
+    labels = ids.clone()
+    labels[0, :3] = -100
+    result = model(input_ids=ids, labels=labels)
+    result.loss.backward()
+    gradients = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = name.replace("base_model.model.", "").replace(".default", "").replace(".modules_to_save", "")
+            key = key.replace(".base_layer", "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+            gradients[key] = [float(f"{x:.6g}") for x in parameter.grad.flatten().tolist()]
+    golden = {
+        "versions": {"peft": peft.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "base": base,
+        "ids": ids.tolist(),
+        "labels": labels.tolist(),
+        "loss": result.loss.item(),
+        "logits": [[[float(f"{x:.7g}") for x in row] for row in rows] for rows in result.logits.tolist()],
+        "gradients": gradients,
+    }
+    json.dump(golden, open(os.path.join(out, "golden.json"), "w"))

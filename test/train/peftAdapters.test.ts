@@ -1,0 +1,82 @@
+/** Adapters that PEFT saved compute here what they compute there, train by the same gradients, and are saved under the same keys. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { dispose } from '@tensorflow/tfjs-core';
+import { orThrow } from '../../src/errors.js';
+import { readSafetensors } from '../../src/formats/safetensors.js';
+import { logits, lossAndGradients } from '../../src/model/causalLm.js';
+import { chooseEngine } from '../../src/train/engine.js';
+import { loadModel } from '../../src/train/load.js';
+import { saveModel } from '../../src/train/save.js';
+import { unpadded } from '../model/batches.js';
+
+const golden = resolve(import.meta.dirname, '..', 'golden');
+const root = mkdtempSync(join(tmpdir(), 'rxtune-peft-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+beforeAll(async () => {
+  await orThrow(chooseEngine());
+});
+
+interface Golden {
+  readonly base: string;
+  readonly ids: ReadonlyArray<ReadonlyArray<number>>;
+  readonly labels: ReadonlyArray<ReadonlyArray<number>>;
+  readonly loss: number;
+  readonly logits: ReadonlyArray<ReadonlyArray<ReadonlyArray<number>>>;
+  readonly gradients: Readonly<Record<string, ReadonlyArray<number>>>;
+}
+
+const near = (got: ArrayLike<number>, expected: ReadonlyArray<number>, relative: number): void => {
+  expect(got).toHaveLength(expected.length);
+  const largest = expected.reduce((max, x) => Math.max(max, Math.abs(x)), 1e-3);
+  expected.forEach((x, i) => expect(Math.abs((got[i] ?? NaN) - x)).toBeLessThanOrEqual(relative * largest));
+};
+
+describe.each(readdirSync(join(golden, 'adapters')))('%s', (name) => {
+  const adapterDir = join(golden, 'adapters', name);
+  const recorded = JSON.parse(readFileSync(join(adapterDir, 'golden.json'), 'utf8')) as Golden;
+  const quantisation = name.endsWith('nf4') ? { loadIn4bit: true, bnb4bitQuantType: 'nf4' as const } : {};
+  const loaded = async () =>
+    (await orThrow(loadModel(join(golden, 'models', recorded.base), { adapterDir, ...quantisation }))).model;
+  const { sequence, targets } = unpadded({ input_ids: recorded.ids, labels: recorded.labels });
+
+  test('has the logits of PEFT', async () => {
+    const values = logits(await loaded(), sequence);
+    near(values.dataSync(), recorded.logits.flat(2), 1e-4);
+    values.dispose();
+  });
+
+  test('has the loss and every gradient of PEFT', async () => {
+    const { gradients, ...output } = lossAndGradients(await loaded(), sequence, targets, {
+      seed: 1,
+      step: 0,
+      training: false,
+    });
+    expect(output.total.dataSync()[0]).toBeCloseTo(recorded.loss, 4);
+    expect(Object.keys(gradients).sort()).toEqual(Object.keys(recorded.gradients).sort());
+    for (const [key, expected] of Object.entries(recorded.gradients))
+      near(gradients[key]?.dataSync() ?? [], expected, 1e-3);
+    dispose({ ...gradients, ...output });
+  });
+
+  test('is saved under the keys and shapes that PEFT has, and its options say the same', async () => {
+    const dir = join(root, name);
+    await orThrow(saveModel(dir, await loaded(), { baseModelNameOrPath: recorded.base }));
+    const shapes = async (from: string) => {
+      const { tensors } = await orThrow(readSafetensors(join(from, 'adapter_model.safetensors')));
+      return Object.fromEntries(Array.from(tensors, ([key, { shape, dtype }]) => [key, [dtype, shape]]));
+    };
+    expect(await shapes(dir)).toEqual(await shapes(adapterDir));
+    const config = (from: string): Readonly<Record<string, unknown>> =>
+      JSON.parse(readFileSync(join(from, 'adapter_config.json'), 'utf8')) as Readonly<Record<string, unknown>>;
+    const theirs = config(adapterDir);
+    for (const [key, value] of Object.entries(config(dir))) {
+      // PEFT sorts what it was given as a set.
+      const sorted = (x: unknown): unknown => (Array.isArray(x) ? [...(x as ReadonlyArray<string>)].sort() : x);
+      if (!['target_modules', 'loftq_config'].includes(key) || Array.isArray(value))
+        expect([key, sorted(value)]).toEqual([key, sorted(theirs[key])]);
+    }
+  });
+});
