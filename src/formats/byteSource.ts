@@ -85,9 +85,11 @@ async function* plainBytes(handle: FileHandle, chunkBytes: number): AsyncGenerat
 
 type Compression = 'gzip' | 'zstd';
 
+const truncatedZstd = 'ZSTD_error_srcSize_wrong';
+
 const packedError = (file: string, compression: Compression, error: unknown): FatalError => {
   const code = codeOf(error);
-  if (code === 'Z_BUF_ERROR' || code === 'ZSTD_error_srcSize_wrong') {
+  if (code === 'Z_BUF_ERROR' || code === truncatedZstd) {
     return fatal('E_TRUNCATED_ARCHIVE', `${file} ends in the middle of its ${compression} data`, {
       file,
       cause: error,
@@ -100,20 +102,47 @@ const packedError = (file: string, compression: Compression, error: unknown): Fa
   return fileError(file, error);
 };
 
-const decompressor = (file: string, compression: Compression, chunkBytes: number): Transform => {
-  if (compression === 'gzip') return zlib.createGunzip({ chunkSize: chunkBytes });
-  const create: unknown = Reflect.get(zlib, 'createZstdDecompress');
-  if (typeof create !== 'function') {
-    throw fatal('E_NO_ZSTD', `${file}: this Node.js (${process.version}) cannot read zstd`, {
-      file,
-      kind: 'usage',
-      expected: 'Node.js 22.15 or newer for .zst files',
-      hint: `unpack it first: zstd -d ${file}`,
-    });
+/** Node.js has zstd since 22.15; its types here are older. */
+const nativeZstd: unknown = Reflect.get(zlib, 'createZstdDecompress');
+
+const decompressor = (compression: Compression, chunkBytes: number): Transform =>
+  compression === 'gzip' || typeof nativeZstd !== 'function'
+    ? zlib.createGunzip({ chunkSize: chunkBytes })
+    : (nativeZstd as (options: { chunkSize: number }) => Transform)({ chunkSize: chunkBytes });
+
+/** fzstd's number for data that ends too early. */
+const unexpectedEnd = 5;
+
+/** zstd in JavaScript, for versions of Node.js without it. */
+async function* zstdBytes(
+  handle: FileHandle,
+  file: string,
+  chunkBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { Decompress } = await import('fzstd');
+  let ready: Array<Uint8Array> = [];
+  const unpack = new Decompress((chunk) => {
+    if (chunk.length > 0) ready.push(chunk);
+  });
+  const push = (chunk: Uint8Array, final: boolean): void => {
+    try {
+      unpack.push(chunk, final);
+    } catch (error) {
+      const code = typeof error === 'object' && error !== null && 'code' in error ? Number(error.code) : 0;
+      throw packedError(file, 'zstd', { code: code === unexpectedEnd ? truncatedZstd : `ZSTD_${code}` });
+    }
+  };
+  let any = false;
+  for await (const chunk of copies(plainBytes(handle, chunkBytes))) {
+    any = true;
+    push(chunk, false);
+    yield* ready;
+    ready = [];
   }
-  // Absent from the types of Node.js 20.
-  return (create as (options: { chunkSize: number }) => Transform)({ chunkSize: chunkBytes });
-};
+  if (!any) return;
+  push(new Uint8Array(0), true);
+  yield* ready;
+}
 
 async function* unpackedBytes(
   handle: FileHandle,
@@ -121,7 +150,7 @@ async function* unpackedBytes(
   compression: Compression,
   chunkBytes: number,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const unpack = decompressor(file, compression, chunkBytes);
+  const unpack = decompressor(compression, chunkBytes);
   // The reused buffer must not be: zlib keeps a reference to what it was given.
   const packed = Readable.from(copies(plainBytes(handle, chunkBytes)), { highWaterMark: 1 });
   const flowing = pipeline(packed, unpack).catch((error: unknown) => {
@@ -158,7 +187,9 @@ export async function* readBytes(file: string, options: ReadOptions = {}): Async
     const compression = raw ? undefined : compressionOf(file);
     yield* compression === undefined
       ? plainBytes(handle, chunkBytes)
-      : unpackedBytes(handle, file, compression, chunkBytes);
+      : compression === 'zstd' && typeof nativeZstd !== 'function'
+        ? zstdBytes(handle, file, chunkBytes)
+        : unpackedBytes(handle, file, compression, chunkBytes);
   } catch (error) {
     throw fileError(file, error);
   } finally {

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { isLeft } from 'fp-ts/lib/Either.js';
 import { fatal } from '../errors.js';
+import { arrowChunks } from './arrow.js';
 import type { ReadOptions } from './byteSource.js';
 import { csvChunks } from './csv.js';
 import type { CsvOptions } from './csv.js';
@@ -21,7 +22,7 @@ import type { Chunks, Sourced } from './sourced.js';
 import { textFileChunks } from './textFile.js';
 import type { TextOptions } from './textFile.js';
 
-export type DatasetFormat = 'jsonl' | 'json' | 'text' | 'csv' | 'tsv' | 'parquet';
+export type DatasetFormat = 'jsonl' | 'json' | 'text' | 'csv' | 'tsv' | 'parquet' | 'arrow';
 
 export interface DatasetOptions
   extends ReadOptions,
@@ -47,16 +48,17 @@ const extensions: Readonly<Record<string, DatasetFormat>> = {
   csv: 'csv',
   tsv: 'tsv',
   parquet: 'parquet',
+  arrow: 'arrow',
 };
 
 const formatOf = (file: string): DatasetFormat => {
   const [, extension = '', packing = ''] = /\.([^./]*?)(\.(?:gz|zst))?$/.exec(file) ?? [];
   const format = Object.hasOwn(extensions, extension.toLowerCase()) ? extensions[extension.toLowerCase()] : undefined;
-  if (format === undefined || (format === 'parquet' && packing !== '')) {
+  if (format === undefined || ((format === 'parquet' || format === 'arrow') && packing !== '')) {
     throw fatal('E_UNKNOWN_FORMAT', `${file}: this kind of file cannot be read as a data set`, {
       file,
       kind: 'usage',
-      expected: '.jsonl, .ndjson, .json, .txt, .csv, .tsv (each also .gz or .zst) or .parquet',
+      expected: '.jsonl, .ndjson, .json, .txt, .csv, .tsv (each also .gz or .zst), .parquet or .arrow',
       actual: extension === '' ? 'no extension' : `.${extension}${packing}`,
     });
   }
@@ -78,6 +80,8 @@ const chunksOf = (file: string, options: DatasetOptions): Chunks => {
       return csvChunks(file, { delimiter: '\t', ...options });
     case 'parquet':
       return parquetChunks(file, options);
+    case 'arrow':
+      return arrowChunks(file, options);
   }
 };
 

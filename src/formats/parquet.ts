@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { fileError } from './byteSource.js';
+import { plainValue } from './plainValue.js';
 import { flattened, sourced } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 
@@ -10,18 +11,6 @@ export interface ParquetOptions {
   /** The columns to read; all by default. */
   readonly columns?: ReadonlyArray<string>;
 }
-
-/** A Parquet value as JSON would have it: whole numbers as numbers, moments as ISO text. */
-const plain = (value: unknown): unknown => {
-  if (typeof value === 'bigint') {
-    return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value.toString();
-  }
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(plain);
-  if (ArrayBuffer.isView(value)) return Array.from(value as Uint8Array, plain);
-  if ('toISOString' in value && typeof value.toISOString === 'function') return String(value.toISOString.call(value));
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
-};
 
 const parquetError = (file: string, error: unknown): FatalError =>
   fatal(
@@ -75,7 +64,7 @@ async function* parquetRows(
         ...(columns === undefined ? {} : { columns: [...columns] }),
       });
       const first = rowStart + 1;
-      yield rows.map((row, i) => sourced(file, first + i, plain(row)));
+      yield rows.map((row, i) => sourced(file, first + i, plainValue(row)));
       rowStart = rowEnd;
     }
   } catch (error) {
