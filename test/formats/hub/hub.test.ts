@@ -190,8 +190,11 @@ describe('broken connections', () => {
     expect(sha(readFileSync(join(dir, 'model.safetensors')))).toBe(etagOf(weights));
     const ranges = server.requests.filter(({ host }) => host === 'cdn').map(({ headers }) => headers.range);
     expect(ranges.length).toBe(10);
-    expect(ranges[0]).toBeUndefined();
-    expect(ranges[1]).toMatch(/^bytes=[1-9]\d*-$/);
+    // A connection that breaks before anything was read is asked for from the same place again.
+    const starts = ranges.map((range) => Number(range?.match(/^bytes=(\d+)-$/)?.[1] ?? 0));
+    expect(starts).toEqual(starts.toSorted((a, b) => a - b));
+    expect(starts[0]).toBe(0);
+    expect(starts.at(-1)).toBeGreaterThan(0);
   });
 
   test('a later run goes on with what an interrupted one has left', async () => {
