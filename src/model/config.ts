@@ -42,6 +42,12 @@ const numberThat = (name: string, holds: (value: number) => boolean): t.Type<num
   );
 
 export const positiveInteger = numberThat('a whole number > 0', (n) => Number.isInteger(n) && n > 0);
+/** No model has as many; a file that says more would be believed by whoever makes lists of layers. */
+const mostLayers = 4096;
+export const layerCount = numberThat(
+  `a whole number from 1 to ${mostLayers}`,
+  (n) => Number.isInteger(n) && n > 0 && n <= mostLayers,
+);
 export const nonNegativeInteger = numberThat('a whole number ≥ 0', (n) => Number.isInteger(n) && n >= 0);
 export const positive = numberThat('a number > 0', (n) => Number.isFinite(n) && n > 0);
 export const rate = numberThat('a number ≥ 0 and < 1', (n) => n >= 0 && n < 1);

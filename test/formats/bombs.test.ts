@@ -12,6 +12,7 @@ import { readJson } from '../../src/formats/json.js';
 import { jsonl } from '../../src/formats/jsonl.js';
 import { readCheckpointTensors } from '../../src/formats/shards.js';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
+import { loadTokenizer } from '../../src/formats/tokenizer.js';
 import { textFile } from '../../src/formats/textFile.js';
 import { decodeRow } from '../../src/operators/decode.js';
 import { decodeSftConfig } from '../../src/train/config.js';
@@ -92,6 +93,22 @@ describe('nesting without end', () => {
   test('in a small file of a model', async () => {
     const file = fileIn(dir, 'config.json', deep(1_000_000).slice(1));
     expect(await readJson(file)()).toMatchObject({ left: { code: 'E_INVALID_JSON' } });
+  });
+});
+
+describe('numbers that ask for long lists', () => {
+  test.each([1e18, 2 ** 32, 2 ** 31, 1e9])('as the id of a token: %p', async (id) => {
+    const model = { type: 'BPE', vocab: { a: 0, b: 1 }, merges: [] };
+    const specs = [
+      { model: { ...model, vocab: { ...model.vocab, c: id } } },
+      { model, added_tokens: [{ id, content: '<s>', special: true }] },
+    ];
+    for (const [i, spec] of specs.entries()) {
+      const home = join(dir, `tokenizer-${id}-${i}`);
+      mkdirSync(home);
+      fileIn(home, 'tokenizer.json', JSON.stringify(spec));
+      expect(await loadTokenizer(home)()).toMatchObject({ left: { code: 'E_TOKENIZER_INVALID' } });
+    }
   });
 });
 

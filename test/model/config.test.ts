@@ -35,7 +35,10 @@ describe('config.json', () => {
   it.each([
     ['hidden_size', undefined, 'lacks'],
     ['hidden_size', '64', 'a whole number > 0'],
-    ['num_hidden_layers', -1, 'a whole number > 0'],
+    ['num_hidden_layers', -1, 'a whole number from 1 to 4096'],
+    // A list of so many layers would fill the memory before anything else is looked at.
+    ['num_hidden_layers', 4294967296, 'a whole number from 1 to 4096'],
+    ['num_hidden_layers', 1e9, 'a whole number from 1 to 4096'],
     ['num_key_value_heads', 2.5, 'a whole number > 0'],
     ['hidden_act', 'tanhshrink', 'one of gelu'],
     ['rms_norm_eps', 0, 'a number > 0'],

@@ -2,6 +2,7 @@
 import { type Either, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
 import { type BpeConfig, byteLevelBpe, characterBpe, mergesOf } from './bpe.js';
+import { isTokenId } from './tokenId.js';
 import type { TokenModel } from './tokenModel.js';
 import { unigram } from './unigram.js';
 import { wordPiece } from './wordPiece.js';
@@ -19,7 +20,7 @@ const vocabOf = (value: unknown): ReadonlyMap<string, number> | undefined => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
   const vocab = new Map<string, number>();
   for (const [token, id] of Object.entries(value)) {
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0) return undefined;
+    if (!isTokenId(id)) return undefined;
     vocab.set(token, id);
   }
   return vocab;

@@ -3,6 +3,7 @@ import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
 import type { AddedToken } from './addedTokens.js';
 import type { TokenizerSpec } from './spec.js';
+import { isTokenId } from './tokenId.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -146,8 +147,7 @@ export const specOf = (sources: TokenizerSources): Either<FatalError, TokenizerS
   }
   for (const entry of listedTokens(listed)) {
     const id = fieldsOf(entry)['id'];
-    const token =
-      typeof id === 'number' && Number.isInteger(id) && id >= 0 ? addedToken(fieldsOf(entry), id) : undefined;
+    const token = isTokenId(id) ? addedToken(fieldsOf(entry), id) : undefined;
     if (token === undefined) {
       return left(invalid('tokenizer.json', 'an added token lacks its id or content', 'added_tokens'));
     }
@@ -166,7 +166,7 @@ export const specOf = (sources: TokenizerSources): Either<FatalError, TokenizerS
   } else {
     const special = new Set(Object.values(names));
     for (const [content, id] of Object.entries(fieldsOf(sources.addedTokens))) {
-      if (typeof id !== 'number' || byContent.has(content) || content === '') continue;
+      if (!isTokenId(id) || byContent.has(content) || content === '') continue;
       add(plainToken(content, id, special.has(content)));
     }
   }
