@@ -181,3 +181,8 @@ export { generateIds, generateText, promptIds } from './train/generateText.js';
 export { promptTokens } from './train/promptTokens.js';
 export type { PromptTokensOptions } from './train/promptTokens.js';
 export { report, tokensOfRow } from './train/report.js';
+export type { Report, ReportAnswer, ReportStep, ReportToken } from './train/report.js';
+export { makeRecorder } from './train/report/record.js';
+export type { Recorder, RunRecord } from './train/report/record.js';
+export { serveDashboard } from './train/dashboard.js';
+export type { Dashboard, DashboardOptions } from './train/dashboard.js';

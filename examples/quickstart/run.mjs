@@ -9,6 +9,7 @@ import {
   isFatal,
   jsonl,
   load,
+  makeRecorder,
   mergeLora,
   orThrow,
   prepare,
@@ -37,6 +38,10 @@ const options = {
   loraAlpha: 32,
   targetModules: 'all-linear',
   saveStrategy: 'no',
+  evalSteps: 40,
+  evalOnStart: true,
+  evalSamples: 4,
+  evalSampleTokens: 48,
   outputDir: join(out, 'adapter'),
 };
 
@@ -75,9 +80,19 @@ const main = async () => {
   const before = await answers(loaded, heldout);
   show('before', heldout, before);
 
-  const steps = [];
   const began = performance.now();
-  const run = sftTrainer({ model: loaded.model, modelName: base, tokenizer, trainDataset: jsonl(train) }, options);
+  const run = sftTrainer(
+    {
+      model: loaded.model,
+      modelName: base,
+      tokenizer,
+      trainDataset: jsonl(train),
+      evalDataset: jsonl(join(here, 'heldout.jsonl')),
+    },
+    options,
+  );
+  const recorder = makeRecorder({ title: 'A shop assistant in one minute', facts: [['engine', engine.engine]] });
+  run.events.subscribe(recorder.add);
   let tuned = loaded.model;
   run.begun.subscribe(({ model, trainableParameters, totalParameters, trainSummary, plan }) => {
     tuned = model;
@@ -87,7 +102,6 @@ const main = async () => {
     );
   });
   run.subscribe((result) => {
-    steps.push({ ...result, seconds: (performance.now() - began) / 1000 });
     if (result.step % 20 === 0) console.log(`step ${result.step}  loss ${result.loss.toFixed(4)}`);
   });
   await lastValueFrom(run);
@@ -105,12 +119,11 @@ const main = async () => {
     join(out, 'report.html'),
     report({
       title: 'A shop assistant in one minute',
+      record: recorder.record(),
       facts: [
         ['exact match', `${had} → ${has}`],
         ['seconds', seconds.toFixed(0)],
-        ['engine', engine.engine],
       ],
-      steps,
       rows: rows.map((row) => tokensOfRow(row, (ids) => tokenizer.decode(ids))),
       answers: heldout.map(({ messages }, i) => ({
         prompt: messages[0].content,

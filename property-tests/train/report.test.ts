@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { short, ticks } from '../../src/train/report/chart.js';
+import { nearest, short, smooth, thinned, ticks } from '../../src/train/report/numbers.js';
 import { escape } from '../../src/train/report/markup.js';
 
 const entities: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'" };
@@ -42,9 +42,56 @@ test('a shortened number is within a hundredth of the number', () => {
     fc.property(fc.double({ min: 1e-9, max: 1e9, noNaN: true }), fc.boolean(), (size, negative) => {
       const value = negative ? -size : size;
       const text = short(value);
-      const factor = text.endsWith('M') ? 1e6 : text.endsWith('k') ? 1e3 : 1;
+      const factor = text.endsWith('B') ? 1e9 : text.endsWith('M') ? 1e6 : text.endsWith('k') ? 1e3 : 1;
       expect(Math.abs(parseFloat(text) * factor - value)).toBeLessThanOrEqual(size / 100);
       expect(text.length).toBeLessThanOrEqual(9);
     }),
   );
+});
+
+const holes = fc.array(fc.option(fc.double({ min: -100, max: 100, noNaN: true })), { maxLength: 200 });
+
+test('smoothing stays between the least and the greatest seen so far, and leaves holes where they are', () => {
+  fc.assert(
+    fc.property(holes, fc.double({ min: 0, max: 0.99, noNaN: true }), (values, decay) => {
+      const smoothed = smooth(values, decay);
+      expect(smoothed.map((value) => value === null)).toEqual(values.map((value) => value === null));
+      let [least, most] = [Infinity, -Infinity];
+      smoothed.forEach((value, i) => {
+        const own = values[i];
+        if (value === null || own === null || own === undefined) return;
+        [least, most] = [Math.min(least, own), Math.max(most, own)];
+        expect(value).toBeGreaterThanOrEqual(least - 1e-6);
+        expect(value).toBeLessThanOrEqual(most + 1e-6);
+      });
+      expect(smooth(values, 0)).toEqual(values);
+    }),
+  );
+});
+
+test('thinned values are in order, few, and keep first, last, least and greatest', () => {
+  fc.assert(
+    fc.property(holes, fc.integer({ min: 1, max: 30 }), (values, columns) => {
+      const kept = thinned(values, columns);
+      const there = values.flatMap((value, i) => (value === null ? [] : [i]));
+      expect(kept).toEqual([...new Set(kept)].sort((a, b) => a - b));
+      expect(kept.length).toBeLessThanOrEqual(2 * columns + 2);
+      if (there.length === 0) return;
+      const numbers = (places: ReadonlyArray<number>): ReadonlyArray<number> => places.map((i) => values[i] ?? NaN);
+      expect([kept[0], kept.at(-1)]).toEqual([there[0], there.at(-1)]);
+      expect(Math.min(...numbers(kept))).toBe(Math.min(...numbers(there)));
+      expect(Math.max(...numbers(kept))).toBe(Math.max(...numbers(there)));
+    }),
+  );
+});
+
+test('no value is nearer than the nearest', () => {
+  const sorted = fc.array(fc.integer({ min: -50, max: 50 }), { minLength: 1 }).map((all) => all.sort((a, b) => a - b));
+  fc.assert(
+    fc.property(sorted, fc.double({ min: -60, max: 60, noNaN: true }), (values, x) => {
+      const found = values[nearest(values, x)] ?? NaN;
+      for (const value of values) expect(Math.abs(found - x)).toBeLessThanOrEqual(Math.abs(value - x));
+    }),
+  );
+  expect(nearest([], 3)).toBe(-1);
 });

@@ -71,3 +71,15 @@ export const mixedRows = (
 
 export const evalRows = (paths: ReadonlyArray<string>, err: Line): Dataset =>
   opened(paths, err, { split: ['test', 'validation'] });
+
+/** One set of all the paths; or sets by name, where names are given: `easy=a.jsonl,hard=b.jsonl`. Those without one are `rest`. */
+export const evalSets = (paths: ReadonlyArray<string>, err: Line): Dataset | Readonly<Record<string, Dataset>> => {
+  const named = paths.map((path) => (existsSync(path) ? null : /^([A-Za-z_][\w-]*)=(.+)$/.exec(path)));
+  if (named.every((match) => match === null)) return evalRows(paths, err);
+  const sets: Record<string, ReadonlyArray<string>> = {};
+  for (const [i, match] of named.entries()) {
+    const [, name = 'rest', path = paths[i] ?? ''] = match ?? [];
+    sets[name] = [...(sets[name] ?? []), path];
+  }
+  return Object.fromEntries(Object.entries(sets).map(([name, own]) => [name, evalRows(own, err)]));
+};

@@ -1,51 +1,40 @@
 /** The HTML report of a run that the command line made. */
-import { pipe } from 'fp-ts/lib/function.js';
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
+import { fileError } from '../formats/byteSource.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/config.js';
 import { maxLengthOf } from '../train/prepare.js';
-import { report, tokensOfRow, type ReportStep } from '../train/report.js';
-import type { Dataset, RunSummary } from '../train/run.js';
+import { report, tokensOfRow } from '../train/report.js';
+import type { RunRecord } from '../train/report/record.js';
+import type { Dataset } from '../train/run.js';
 import { sampleRows } from '../train/sampleRows.js';
-import type { SftRun } from '../train/trainer.js';
-
-/** The steps of the run with the time of each and the evaluations in between; asked for at the end. */
-export const recorded = (run: SftRun): (() => ReadonlyArray<ReportStep>) => {
-  const steps: Array<ReportStep> = [];
-  const evaluated = new Map<number, number>();
-  const begun = performance.now();
-  run.events.subscribe((event) => {
-    if (event.kind === 'evaluation') evaluated.set(event.evaluation.step, event.evaluation.loss);
-    if (event.kind === 'step') steps.push({ ...event.step, seconds: (performance.now() - begun) / 1000 });
-  });
-  return () =>
-    steps.map((one) => {
-      const evalLoss = evaluated.get(one.step);
-      return evalLoss === undefined ? one : { ...one, evalLoss };
-    });
-};
 
 export interface Reporting {
   readonly path: string;
-  readonly title: string;
   /** The training rows; the first few are shown. */
   readonly rows: Either<FatalError, Dataset>;
   readonly tokenizer: Tokenizer | undefined;
   readonly config: SftConfig;
 }
 
-/** Writes the page: curves, and the first rows of the dataset as the loss sees them. */
+/** Writes the page: the run as it was recorded, and the first rows of the dataset as the loss sees them. */
 export const writeReport = (
-  steps: ReadonlyArray<ReportStep>,
-  { tokensPerSecond, trainLoss }: RunSummary,
-  { path, title, rows: data, tokenizer, config }: Reporting,
+  record: RunRecord,
+  { path, rows: data, tokenizer, config }: Reporting,
 ): TaskEither<FatalError, void> =>
   pipe(
-    TE.fromEither(data),
+    TE.tryCatch(
+      () => mkdir(dirname(path), { recursive: true }),
+      (cause) => fileError(path, cause),
+    ),
+    TE.flatMapEither(() => data),
     TE.flatMap((dataset) =>
       sampleRows(dataset, 3, { tokenizer }, { ...config, maxLength: maxLengthOf(config, tokenizer) }),
     ),
@@ -53,12 +42,8 @@ export const writeReport = (
       writeTextAtomically(
         path,
         report({
-          title,
-          facts: [
-            ['mean loss', trainLoss.toFixed(4)],
-            ['tokens/s', Math.round(tokensPerSecond).toLocaleString('en-US')],
-          ],
-          steps,
+          title: record.title,
+          record,
           rows: rows.map((row) => tokensOfRow(row, (ids) => tokenizer?.decode(ids) ?? `${ids.join(' ')} `)),
         }),
       ),

@@ -1,18 +1,21 @@
 /** `rxtune sft`: fine-tunes a model on a dataset. */
+import { basename } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal, type FatalError } from '../errors.js';
-import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
+import { boolean, closed, list, nonEmptyString, numberThat, option, optional, required } from '../formats/closed.js';
 import { makeRejects } from '../streams/rejects.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
+import { serveDashboard, type Dashboard } from '../train/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
+import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
-import { evalDatasetDoc, evalRows, mixedRows, trainDatasetDoc, trainRows } from './datasets.js';
+import { evalDatasetDoc, evalSets, mixedRows, trainDatasetDoc, trainRows } from './datasets.js';
 import { duration, makeProgress, type Progress } from './progress.js';
-import { recorded, writeReport } from './runReport.js';
+import { writeReport } from './runReport.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { onSignals } from './signals.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
@@ -24,8 +27,17 @@ const Own = closed('sft', {
   ),
   adapter: optional(nonEmptyString, 'Directory (or Hub name) of a PEFT adapter to train on.'),
   trainDataset: required(list(nonEmptyString), trainDatasetDoc),
-  evalDataset: optional(list(nonEmptyString), evalDatasetDoc),
-  report: optional(nonEmptyString, 'HTML file to write: curves of the run, and a few rows as the loss sees them.'),
+  evalDataset: optional(list(nonEmptyString), `${evalDatasetDoc} NAME=PATH for several sets, told apart.`),
+  report: optional(
+    nonEmptyString,
+    'HTML file to write: curves, answers and hardest rows, and rows as the loss sees them.',
+  ),
+  dashboard: option(boolean, false, 'Serve the same page while training, on 127.0.0.1; the address is printed.'),
+  dashboardPort: option(
+    numberThat('a port: 0 to 65535', (x) => Number.isSafeInteger(x) && x >= 0 && x <= 65_535, 'integer'),
+    0,
+    'Port of that page. 0: any that is free.',
+  ),
 });
 
 const count = (value: number): string => value.toLocaleString('en-US');
@@ -97,6 +109,15 @@ const watch = (run: SftRun, { err }: Terminal): Promise<RunSummary> =>
         case 'finished':
           summary = event.summary;
           return;
+        case 'samples': {
+          const { name, step, samples } = event.samples;
+          const stopped = samples.filter((sample) => sample.stopped).length;
+          note(
+            `answers${name === undefined ? '' : ` ${name}`} at step ${step}: ${stopped} of ${samples.length} stopped by themselves, ` +
+              `${samples.filter(({ exact }) => exact).length} as expected`,
+          );
+          return;
+        }
         case 'step':
         case 'log':
           return;
@@ -152,20 +173,46 @@ export const sftCommand: CommandLine = {
             tokenizer,
             rejects,
             trainDataset: rows,
-            ...(own.evalDataset === undefined ? {} : { evalDataset: evalRows(own.evalDataset, terminal.err) }),
+            ...(own.evalDataset === undefined ? {} : { evalDataset: evalSets(own.evalDataset, terminal.err) }),
           },
           config,
         );
-        const steps = recorded(run);
+        const recorder = makeRecorder({
+          title:
+            config.runName ?? `${basename(own.model)} on ${own.trainDataset.map((file) => basename(file)).join(', ')}`,
+          facts: [['model', own.model], ...(engine === undefined ? [] : ([['engine', engine.engine]] as const))],
+        });
+        run.events.subscribe(recorder.add);
         const quiet = onSignals(terminal.err, () => run.stop({ checkpoint: true }));
         return pipe(
-          TE.tryCatch(() => watch(run, terminal).finally(quiet), asFatal),
-          TE.tap((summary) =>
+          own.dashboard
+            ? serveDashboard(recorder, { port: own.dashboardPort })
+            : TE.right<FatalError, Dashboard | undefined>(undefined),
+          TE.tapIO((dashboard) => () => {
+            if (dashboard !== undefined) terminal.err.write(`dashboard: ${dashboard.url}\n`);
+          }),
+          TE.flatMap((dashboard) =>
+            pipe(
+              TE.tryCatch(
+                () =>
+                  watch(run, terminal)
+                    .catch((error: unknown) => {
+                      recorder.failed(error);
+                      throw error;
+                    })
+                    .finally(async () => {
+                      quiet();
+                      await dashboard?.close();
+                    }),
+                asFatal,
+              ),
+            ),
+          ),
+          TE.tap(() =>
             own.report === undefined
               ? TE.right(undefined)
-              : writeReport(steps(), summary, {
+              : writeReport(recorder.record(), {
                   path: own.report,
-                  title: own.model,
                   rows: mixedRows(own.trainDataset, config, { write: () => undefined }),
                   tokenizer,
                   config,

@@ -131,6 +131,20 @@ export const list = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>>
   );
 };
 
+/** The same, where a single element may stand for a list of one. */
+export const oneOrMore = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>> => {
+  const several = list(item);
+  return Object.assign(
+    new t.Type<ReadonlyArray<A>, unknown>(
+      `${item.name}, or several of them`,
+      several.is,
+      (u, context) => several.validate(Array.isArray(u) ? u : [u], context),
+      several.encode,
+    ),
+    { kind: 'list' as const, item },
+  );
+};
+
 /** Any other codec (nested records, unions), written as JSON on a command line. */
 export const json = <A>(codec: t.Type<A, unknown>): OptionCodec<A> =>
   Object.assign(

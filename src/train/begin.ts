@@ -1,5 +1,6 @@
 /** Everything before the first update: options decoded, model and rows made ready, plan made, an earlier run taken up. */
 import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -22,7 +23,8 @@ import { currentEngine, usePrecision } from './engine.js';
 import { fingerprintOf } from './fingerprint.js';
 import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
 import { loadOptionsOf, loadParts } from './load.js';
-import { runLogs } from './log.js';
+import { allLogs, runLogs } from './log.js';
+import type { RunLogs } from './log.js';
 import { orderRows } from './microBatches.js';
 import { optimizerOf } from './optimizerOf.js';
 import { epochAfter, planSteps } from './plan.js';
@@ -36,6 +38,7 @@ import { scheduleOf } from './schedule.js';
 import { setupChatFormat } from './setupChatFormat.js';
 import { initState } from './state.js';
 import { layOut } from './storage.js';
+import { tensorBoardLog } from './tensorboard.js';
 import { withChatTemplate } from './withChatTemplate.js';
 
 const usage = (code: `E_${string}`, message: string, field: string, hint: string): FatalError =>
@@ -242,6 +245,13 @@ const writable = (dir: string): TaskEither<FatalError, void> =>
       ),
   );
 
+/** The logs that the options ask for. */
+const logsOf = ({ outputDir, reportTo, loggingDir }: SftConfig): RunLogs => {
+  const dir = loggingDir ?? (outputDir === undefined ? undefined : join(outputDir, 'runs'));
+  const wanted = dir !== undefined && reportTo.some((name) => name === 'tensorboard' || name === 'all');
+  return allLogs([runLogs(outputDir), ...(wanted ? [tensorBoardLog({ dir })] : [])]);
+};
+
 const sizeOf = ({ shape }: { readonly shape: ReadonlyArray<number> }): number => shape.reduce((a, b) => a * b, 1);
 
 /** Options and setup → a run about to make its next update. */
@@ -350,7 +360,7 @@ export const begin = (
         fingerprint: fingerprintOf(config, rows, model),
         controls,
         emit,
-        logs: runLogs(config.outputDir),
+        logs: logsOf(config),
         startedAt: performance.now(),
         startStep: 0,
         startTokens: 0,

@@ -18,6 +18,7 @@ import {
   nullable,
   numberThat,
   oneOf,
+  oneOrMore,
   option,
   optional,
   positiveInteger,
@@ -197,6 +198,13 @@ const watching = {
     nonEmptyString,
     'Directory of the final model, the log and the checkpoints. Absent: nothing is written.',
   ),
+  runName: optional(nonEmptyString, 'Name of the run in reports. Default: the model and the dataset.'),
+  reportTo: option(
+    oneOrMore(oneOf('none', 'all', 'tensorboard')),
+    ['none'],
+    'Where numbers go besides log.jsonl: event files of TensorBoard.',
+  ),
+  loggingDir: optional(nonEmptyString, "Directory of TensorBoard's event files. Default: runs in outputDir."),
   loggingStrategy: option(oneOf('steps', 'epoch', 'no'), 'steps', 'When a log row is written.'),
   loggingSteps: option(interval, 1, 'Updates between log rows, or a share of the run.'),
   loggingFirstStep: option(boolean, false, 'Log the first update whatever loggingSteps says.'),
@@ -372,6 +380,13 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
         'give a share below 1, or a file of its own',
       ),
     );
+  }
+  if (
+    config.reportTo.some((name) => name !== 'none') &&
+    config.loggingDir === undefined &&
+    config.outputDir === undefined
+  ) {
+    return E.left(usage('reportTo needs a place for its files', 'loggingDir', 'set loggingDir or outputDir'));
   }
   if (config.lrSchedulerType === 'polynomial' && (config.lrEnd ?? 1e-7) >= config.learningRate) {
     return E.left(usage('lrEnd must lie below learningRate', 'lrEnd', 'lower lrEnd or raise learningRate'));

@@ -112,3 +112,21 @@ export const runLogs = (outputDir: string | undefined): RunLogs => {
     },
   };
 };
+
+/** Several logs as one: each is given every row, one after another. */
+export const allLogs = (logs: ReadonlyArray<RunLogs>): RunLogs => {
+  const each = (run: (log: RunLogs) => TaskEither<FatalError, void>): TaskEither<FatalError, void> =>
+    pipe(
+      logs,
+      TE.traverseSeqArray(run),
+      TE.map(() => undefined),
+    );
+  return {
+    write: (file, row) => each((log) => log.write(file, row)),
+    sync: () => each((log) => log.sync()),
+    cut: (step) => each((log) => log.cut(step)),
+    close: async () => {
+      for (const log of logs) await log.close();
+    },
+  };
+};

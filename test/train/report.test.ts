@@ -1,8 +1,10 @@
+import { Script } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { ignoreIndex } from '../../src/records.js';
 import { report, tokensOfRow, type ReportStep } from '../../src/train/report.js';
-import { lineChart, short, smooth, ticks } from '../../src/train/report/chart.js';
 import { escape, html } from '../../src/train/report/markup.js';
+import { bytes, clock, short, ticks } from '../../src/train/report/numbers.js';
+import { contentPolicy, script } from '../../src/train/report/page.js';
 
 const step = (n: number, over: Partial<ReportStep> = {}): ReportStep => ({
   step: n,
@@ -15,35 +17,47 @@ const step = (n: number, over: Partial<ReportStep> = {}): ReportStep => ({
   ...over,
 });
 
+/** What the page was given. */
+const dataOf = (page: string): Readonly<Record<string, unknown>> =>
+  JSON.parse(/<script type="application\/json" id="run">(.*?)<\/script>/s.exec(page)?.[1] ?? '') as Readonly<
+    Record<string, unknown>
+  >;
+
 describe('the report', () => {
-  test('holds facts, charts, answers and rows', () => {
+  test('holds its numbers, answers and rows as data', () => {
     const page = report({
       title: 'Shop',
       facts: [['engine', 'native']],
       steps: [1, 2, 3].map((n) => step(n)),
-      rows: [
-        [
-          { text: 'Hi\n', trained: false },
-          { text: 'yes', trained: true },
-        ],
-      ],
+      rows: [[{ text: 'yes', trained: true }]],
       answers: [{ prompt: 'p', expected: 'e', before: 'b', after: 'e' }],
     });
     expect(page).toMatch(/^<!doctype html>/);
-    expect(page).toContain('<dt>engine</dt><dd>native</dd>');
-    expect(page.match(/<svg /g)).toHaveLength(5);
-    expect(page).toContain('<span class="off">Hi↵\n</span><span class="on">yes</span>');
-    expect(page).toContain('1 of 2 tokens trained');
-    expect(page).toContain('<td class="wrong"><code>b</code></td><td class="right"><code>e</code></td>');
+    expect(page).toContain('<title>Shop</title>');
+    expect(dataOf(page)).toMatchObject({
+      live: false,
+      state: 'finished',
+      totalSteps: 3,
+      facts: [['engine', 'native']],
+      steps: { step: [1, 2, 3], loss: [2, 1, 2 / 3], tokensPerSecond: [200, 200, 200] },
+      rows: [[{ text: 'yes', trained: true }]],
+      answers: [{ prompt: 'p', expected: 'e', before: 'b', after: 'e' }],
+    });
   });
 
-  test('asks for nothing from outside and runs no script', () => {
-    const page = report({ title: 'x', steps: [step(1), step(2)] });
-    expect(page).not.toMatch(/<script|<link|<img|@import|url\(|https?:/);
+  test('may do nothing but run its own script, and asks for nothing from outside', () => {
+    const page = report({ title: 'x', steps: [step(1)] });
+    expect(page).toContain(`content="${escape(contentPolicy(false))}"`);
+    expect(contentPolicy(false)).toMatch(
+      /^default-src 'none'; script-src 'sha256-[^ ;]+'; style-src 'sha256-[^ ;]+'; /,
+    );
+    expect(contentPolicy(false)).toContain("connect-src 'none'");
+    expect(page).not.toMatch(/<script src|<img|@import|url\((?!#)|https?:\/\/(?!www\.w3\.org\/2000\/svg)/);
+    expect(page.replace('`url(#${clip})`', '')).not.toContain('url(');
   });
 
   test('text from the data stays text', () => {
-    const evil = '</style><script>alert("1")</script>\'&';
+    const evil = '</style></script><script>alert("1")</script><!--\'&\u2028';
     const page = report({
       title: evil,
       facts: [[evil, evil]],
@@ -51,21 +65,15 @@ describe('the report', () => {
       rows: [[{ text: evil, trained: true }]],
       answers: [{ prompt: evil, expected: evil, before: evil, after: evil }],
     });
-    expect(page).not.toContain('<script');
+    expect(page.match(/<script/g)).toHaveLength(2);
+    expect(page.match(/<\/script>/g)).toHaveLength(2);
     expect(page.match(/<\/style>/g)).toHaveLength(1);
+    expect(dataOf(page)['rows']).toEqual([[{ text: evil, trained: true }]]);
   });
 
-  test('a run of one step, of none, or with a loss that is not finite still gives a page', () => {
-    expect(report({ title: 'x', steps: [step(1)] })).toContain('<circle');
-    expect(report({ title: 'x', steps: [] })).toContain('nothing was logged');
-    expect(report({ title: 'x', steps: [step(1), step(2, { loss: Number.NaN }), step(3)] })).not.toMatch(
-      /NaN|Infinity/,
-    );
-  });
-
-  test('speed is tokens over the time since the step before', () => {
-    const page = report({ title: 'x', steps: [step(1, { seconds: 1 }), step(2, { seconds: 1.5 })] });
-    expect(page).toContain('<title>step 2: 200</title>');
+  test('a loss that is not finite is no number of the page', () => {
+    const page = report({ title: 'x', steps: [step(1), step(2, { loss: Number.NaN }), step(3)] });
+    expect(dataOf(page)).toMatchObject({ steps: { loss: [2, null, 2 / 3] } });
   });
 
   test('rows show a token as trained exactly where it has a label', () => {
@@ -76,9 +84,14 @@ describe('the report', () => {
       { text: '<7>', trained: true },
     ]);
   });
+
+  test('its script is a script', () => {
+    expect(() => new Script(script().replace(/export \{\};/, ''))).not.toThrow();
+    expect(script()).not.toContain('</');
+  });
 });
 
-describe('charts', () => {
+describe('numbers', () => {
   test.each([
     [0, 10, 4, [0, 5, 10]],
     [0, 0.9, 4, [0, 0.5, 1]],
@@ -95,40 +108,28 @@ describe('charts', () => {
     [1234.56, '1235'],
     [12500, '12.5k'],
     [2_500_000, '2.5M'],
+    [8_030_000_000, '8.03B'],
   ])('%d is written %s', (value, text) => {
     expect(short(value)).toBe(text);
   });
 
-  test('smoothing keeps a constant and passes over what is not finite', () => {
-    const smoothed = smooth(
-      [3, Number.NaN, 3, 3].map((y, x) => ({ x, y })),
-      0.9,
-    );
-    expect(smoothed.map(({ x }) => x)).toEqual([0, 2, 3]);
-    for (const { y } of smoothed) expect(y).toBeCloseTo(3, 12);
+  test.each([
+    [0, '0 B'],
+    [999, '999 B'],
+    [999_600, '1 MB'],
+    [217_400_000, '217 MB'],
+    [1_440_000_000, '1.4 GB'],
+  ])('%d bytes are %s', (value, text) => {
+    expect(bytes(value)).toBe(text);
   });
 
-  test('a flat series lies inside the picture', () => {
-    const { markup } = lineChart({
-      title: 't',
-      series: [
-        {
-          name: 's',
-          points: [
-            { x: 1, y: 7 },
-            { x: 2, y: 7 },
-          ],
-        },
-      ],
-      width: 400,
-      height: 200,
-    });
-    const ys = [...(/M([\d. L]+)"/.exec(markup)?.[1]?.matchAll(/[\d.]+ ([\d.]+)/g) ?? [])].map((match) =>
-      Number(match[1]),
-    );
-    expect(ys).toHaveLength(2);
-    for (const y of ys) expect(y).toBeGreaterThan(0);
-    for (const y of ys) expect(y).toBeLessThan(200);
+  test.each([
+    [0, '0:00'],
+    [67.9, '1:07'],
+    [3600, '1:00:00'],
+    [11_049, '3:04:09'],
+  ])('%d seconds are %s', (value, text) => {
+    expect(clock(value)).toBe(text);
   });
 
   test('a template escapes its holes, and markup only once', () => {
