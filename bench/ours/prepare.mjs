@@ -29,7 +29,7 @@ await lastValueFrom(
     compose(
       prepare(
         { tokenizer, rejects: makeRejects() },
-        { maxLength, packing: false, packingStrategy: 'bfd', shuffle: false, seed: 0 },
+        { maxLength, packing: false, packingStrategy: 'bfd', promptBorder: 'prompt_ids', shuffle: false, seed: 0 },
       ),
       tap((row) => {
         rows++;

@@ -66,6 +66,11 @@ const data = {
     boolean,
     'Train on completions only. Default: on when a row has prompt and completion, off under 0.7.10 parity.',
   ),
+  promptBorder: option(
+    oneOf('offsets', 'prompt_ids'),
+    'offsets',
+    'Where a completion begins: at the character, or after as many tokens as the prompt alone has, as in TRL.',
+  ),
   assistantOnlyLoss: option(boolean, false, 'Train only on what the assistant says in a conversation.'),
   responseTemplate: optional(textOrIds, 'Train only on what follows this text (or token ids) in a row.'),
   instructionTemplate: optional(textOrIds, 'With responseTemplate: what begins the next turn of the user.'),

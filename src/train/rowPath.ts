@@ -25,6 +25,7 @@ export type RowPathConfig = Pick<
   | 'packing'
   | 'addSpecialTokens'
   | 'completionOnlyLoss'
+  | 'promptBorder'
   | 'assistantOnlyLoss'
   | 'responseTemplate'
   | 'instructionTemplate'
@@ -72,6 +73,7 @@ export const rowPath = (
     },
     tokenize: {
       tokenizer: tokenizer ?? noTokenizer,
+      promptBorder: config.promptBorder,
       ...(byText ? { responseTemplate, instructionTemplate } : {}),
       warn,
     },

@@ -48,6 +48,20 @@ describe('prepareRows', () => {
     expect(Object.values(summary.rejectedByReason).reduce<number>((sum, count) => sum + (count ?? 0), 0)).toBe(2);
   });
 
+  test.each([
+    ['offsets', 'W_BORDER_INSIDE_TOKEN'],
+    ['prompt_ids', 'W_PROMPT_NOT_PREFIX'],
+  ] as const)(
+    'promptBorder %s: where a token spans the border, %s is what is found wrong',
+    async (promptBorder, code) => {
+      const { rows, summary } = await orThrow(
+        prepareRows([{ prompt: 'a: ', completion: 'yes no' }], { tokenizer }, configOf({ maxLength: 9, promptBorder })),
+      );
+      expect(rows.map(shown)).toEqual(['· · · no </s>']);
+      expect(summary.warnings).toEqual({ [code]: 1 });
+    },
+  );
+
   test('packs documents side by side and tells how full the windows are', async () => {
     const { rows, summary } = await orThrow(
       prepareRows(
