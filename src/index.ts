@@ -134,6 +134,8 @@ export type {
   PreflightFold,
   PreflightOptions,
 } from './train/preflight/preflight.js';
+export { contamination } from './train/contamination.js';
+export type { Contamination, ContaminationOptions } from './train/contamination.js';
 export { preflightDataset } from './train/preflight/dataset.js';
 export { preflightFault } from './train/preflight/strict.js';
 export { preflightPage } from './train/preflight/page.js';

@@ -2,7 +2,7 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
+import { fatal, type FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
 import {
   boolean,
@@ -20,7 +20,12 @@ import { preflightPage } from '../train/preflight/page.js';
 import { preflightDataset } from '../train/preflight/dataset.js';
 import { preflightFault } from '../train/preflight/strict.js';
 import { preflightText } from '../train/preflight/text.js';
+import type { SftConfig } from '../train/config.js';
+import { contamination, contaminationFacts, type Contamination } from '../train/contamination.js';
+import { loadParts } from '../train/load.js';
 import { maxLengthOf } from '../train/prepare.js';
+import type { Dataset } from '../train/run.js';
+import { sampleRows } from '../train/sampleRows.js';
 import type { CommandLine } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';
 import { tellingHub } from './tell.js';
@@ -35,6 +40,10 @@ const Own = closed('inspect', {
   trainDataset: required(list(nonEmptyString), trainDatasetDoc),
   rows: option(positiveInteger, 3, 'Rows shown, beside one for each check that found any.'),
   maxRows: optional(positiveInteger, 'Rows read. Default: all.'),
+  contamination: optional(
+    positiveInteger,
+    'Rows on which the model is measured with documents of a window attending to each other. Needs model.',
+  ),
   html: optional(nonEmptyString, 'HTML file to write: the report as one page.'),
   json: option(boolean, false, 'Write the report as JSON.'),
 });
@@ -42,6 +51,34 @@ const Own = closed('inspect', {
 /** Colours are for terminals, unless the environment says no (no-color.org). */
 const colourful = ({ isTTY }: { readonly isTTY?: boolean }): boolean =>
   isTTY === true && (process.env['NO_COLOR'] ?? '') === '';
+
+/** What packing with attention across documents would cost on the first rows; undefined where it is not asked for. */
+const measured = (
+  { model, contamination: count }: { readonly model?: string | undefined; readonly contamination?: number | undefined },
+  data: Dataset,
+  config: SftConfig,
+): TaskEither<FatalError, Contamination | undefined> => {
+  if (count === undefined) return TE.right(undefined);
+  if (model === undefined) {
+    return TE.left(
+      fatal('E_OPTIONS', 'contamination is measured on a model', {
+        field: 'contamination',
+        hint: 'give --model DIR',
+        kind: 'usage',
+      }),
+    );
+  }
+  return pipe(
+    loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
+    TE.flatMap(({ model: found, tokenizer }) => {
+      const maxLength = maxLengthOf(config, tokenizer, found.config.maxPositions);
+      return pipe(
+        sampleRows(data, count, { tokenizer }, { ...config, maxLength, packing: false }),
+        TE.flatMap((rows) => contamination(found, rows, { maxLength })),
+      );
+    }),
+  );
+};
 
 /** Ids in place of text where there is no tokenizer to tell. */
 const decoder =
@@ -68,7 +105,8 @@ export const inspectCommand: CommandLine = {
           { ...config, maxLength: maxLengthOf(config, tokenizer) },
         ),
       ),
-      TE.tap(({ own, tokenizer, report }) =>
+      TE.bind('cost', ({ own, data, config }) => measured(own, data, config)),
+      TE.tap(({ own, tokenizer, report, cost }) =>
         own.html === undefined
           ? TE.right(undefined)
           : writeTextAtomically(
@@ -77,17 +115,19 @@ export const inspectCommand: CommandLine = {
                 title: own.trainDataset.join(', '),
                 decode: decoder(tokenizer),
                 padTokenId: tokenizer?.padTokenId,
+                facts: cost === undefined ? [] : contaminationFacts(cost),
               }),
             ),
       ),
-      TE.flatMap(({ own, config, tokenizer, report }) => {
+      TE.flatMap(({ own, config, tokenizer, report, cost }) => {
         out.write(
           own.json
-            ? `${JSON.stringify(encodePreflight(report))}\n`
+            ? `${JSON.stringify({ ...encodePreflight(report), ...(cost === undefined ? {} : { contamination: cost }) })}\n`
             : preflightText(report, {
                 colours: colourful(out),
                 decode: decoder(tokenizer),
                 padTokenId: tokenizer?.padTokenId,
+                facts: cost === undefined ? [] : contaminationFacts(cost),
               }),
         );
         const fault = config.strict ? preflightFault(report) : undefined;

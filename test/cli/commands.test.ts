@@ -315,6 +315,18 @@ test('inspect writes its report as a page and as JSON; strict refuses, naming ch
     expect((await rxtune('inspect', '--tokenizer', base, ...flags, '--strict')).code).toBe(1);
   }));
 
+test('inspect measures what attention across documents would cost', async () => {
+  const flags = ['--train-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--rows', '1', '--json'];
+  const { code, out } = await rxtune('inspect', '--model', base, ...flags, '--contamination', '12');
+  expect(code).toBe(0);
+  const { contamination: cost } = JSON.parse(out) as {
+    readonly contamination: Readonly<Record<'separate' | 'joined' | 'difference' | 'documents', number>>;
+  };
+  expect(cost.documents).toBe(12);
+  expect(cost.difference).toBeCloseTo(cost.joined - cost.separate, 12);
+  expect(await rxtune('inspect', '--tokenizer', base, ...flags, '--contamination', '12')).toMatchObject({ code: 2 });
+});
+
 test('a merged model says what its adapter said, and holds no adapter; the report is one page', () =>
   inTemporary(async (directory) => {
     const [out, merged, page] = ['out', 'merged', 'report.html'].map((name) => join(directory, name)) as [

@@ -9,6 +9,8 @@ export interface TextOptions {
   readonly colours: boolean;
   readonly decode: (ids: ReadonlyArray<number>) => string;
   readonly padTokenId?: number | undefined;
+  /** Shown behind the numbers. */
+  readonly facts?: ReadonlyArray<readonly [name: string, value: string]>;
 }
 
 type Paint = (text: string) => string;
@@ -179,7 +181,10 @@ const numbersOf = ({ rowsRead, rows, tokens, trainedTokens, packing, maxLength, 
   ]);
 
 /** The whole report. */
-export const preflightText = (report: Preflight, { colours, decode, padTokenId = 0 }: TextOptions): string => {
+export const preflightText = (
+  report: Preflight,
+  { colours, decode, padTokenId = 0, facts = [] }: TextOptions,
+): string => {
   const palette = paletteOf(colours);
   const { lengths, samples } = report;
   const longest = Math.max(0, ...samples.map(({ row }) => row.inputIds.length));
@@ -190,6 +195,7 @@ export const preflightText = (report: Preflight, { colours, decode, padTokenId =
     title('Rows'),
     checkLines(report.checks, palette),
     numbersOf(report),
+    ...(facts.length === 0 ? [] : [title('Contamination'), table(facts)]),
     ...(lengths.count === 0
       ? []
       : [
