@@ -7,6 +7,7 @@ import { contamination, joinedWindow } from '../../src/train/contamination.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { evaluateRows } from '../../src/train/evaluate.js';
 import { packRows } from '../../src/operators/pack.js';
+import { enginesUnderTest } from '../../test/engine.js';
 import { engines, start } from '../../test/model/engines.js';
 import { disposeModel, tinyModel, vocabSize } from './tiny.js';
 
@@ -23,7 +24,7 @@ const rows = (): fc.Arbitrary<ReadonlyArray<Labelled>> =>
     { minLength: 2, maxLength: 6 },
   );
 
-describe.each(engines)('on %s', (engine) => {
+describe.each(enginesUnderTest(...engines, 'cpu'))('on %s', (engine) => {
   const models = new Map<string, CausalLM>();
   beforeAll(async () => {
     await start(engine);
