@@ -13,7 +13,7 @@ import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
-import { evalDatasetDoc, evalSets, mixedRows, trainDatasetDoc, trainRows } from './datasets.js';
+import { evalDatasetDoc, evalSets, mixedRows, trainDatasetDoc, trainRows, weighted } from './datasets.js';
 import { duration, makeProgress, type Progress } from './progress.js';
 import { writeReport } from './runReport.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
@@ -170,12 +170,14 @@ export const sftCommand: CommandLine = {
           {
             model,
             modelName: own.model,
+            datasetNames: own.trainDataset.map((text) => weighted(text).path),
             tokenizer,
             rejects,
             trainDataset: rows,
             ...(own.evalDataset === undefined ? {} : { evalDataset: evalSets(own.evalDataset, terminal.err) }),
           },
-          config,
+          // They have done their work: the model is loaded.
+          { ...config, modelInitKwargs: undefined },
         );
         const recorder = makeRecorder({
           title:

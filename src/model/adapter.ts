@@ -110,7 +110,6 @@ const withAdapter = (
     weights: { ...base, ...adapter },
     trainable: [...Object.keys(adapter), ...trainable],
     lora: config,
-    ...(model.resizedFrom === undefined ? {} : { resizedFrom: model.resizedFrom }),
   };
 };
 

@@ -21,7 +21,7 @@ export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
 /** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · headDim]. */
 export const attention =
   (
-    { sequence: { cuSeqlens }, cache }: Pass,
+    { sequence: { cuSeqlens }, cache, eagerAttention }: Pass,
     { layer, ...shape }: AttentionShape,
   ): Layer<ReadonlyArray<Tensor>, Tensor> =>
   (_weights, input, wanted) => {
@@ -32,14 +32,15 @@ export const attention =
       if (known) return inactive(attendCached(q, entry, shape));
     }
     const attrs = { ...shape, cuSeqlens };
-    const { out, lse } = attend({ q, k, v }, attrs);
+    const how = eagerAttention === true ? 'reference' : 'run';
+    const { out, lse } = attend({ q, k, v }, attrs, how);
     if (!wanted.input) {
       lse.dispose();
       return inactive(out);
     }
     const kept = { q: clone(q), k: clone(k), v: clone(v), out: clone(out), lse };
     return passed(out, Object.values(kept), (dOut, onto) => {
-      const { dq, dk, dv } = attentionGrad({ ...kept, dOut }, attrs);
+      const { dq, dk, dv } = attentionGrad({ ...kept, dOut }, attrs, how);
       dOut.dispose();
       return [{}, landedOn<ReadonlyArray<Tensor>>([dq, dk, dv], onto)];
     });
@@ -49,7 +50,7 @@ export const attention =
 export const joinedAttention = (pass: Pass, shape: AttentionShape): Layer<Tensor, Tensor> => {
   const { heads, kvHeads, headDim } = shape;
   // Generation keeps keys and values apart.
-  if (pass.cache !== undefined)
+  if (pass.cache !== undefined || pass.eagerAttention === true)
     return compose(splitColumns([heads, kvHeads, kvHeads].map((n) => n * headDim)), attention(pass, shape));
   return (_weights, qkv, wanted) => {
     const { layer: _, ...others } = shape;

@@ -53,6 +53,7 @@ export interface LossOutput {
 const passOf = (model: CausalLM, sequence: Sequence, options?: TrainOptions): Pass => ({
   sequence,
   lora: model.lora,
+  eagerAttention: model.eagerAttention,
   quantized: model.quantized,
   checkpointing: options?.checkpointing,
   training:

@@ -23,6 +23,8 @@ export interface CausalLM {
   readonly resizedFrom?: number;
   /** Present when linear weights are held in 8 or 4 bits. */
   readonly quantized?: QuantizedBase;
+  /** Attention step by step, not as one kernel. */
+  readonly eagerAttention?: boolean;
 }
 
 /**

@@ -14,6 +14,8 @@ export interface Pass {
   readonly lora?: LoraConfig | undefined;
   /** What linear layers must know of quantised weights; absent: none is. */
   readonly quantized?: QuantizedBase | undefined;
+  /** Attention step by step, not as one kernel. */
+  readonly eagerAttention?: boolean | undefined;
   /** Present while training: dropout and NEFTune are on. */
   readonly training?: Training | undefined;
   readonly checkpointing?: boolean | undefined;

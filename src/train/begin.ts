@@ -75,6 +75,16 @@ const found = (
       TE.map((found) => ({ model: found.model, tokenizer: tokenizer ?? found.tokenizer })),
     );
   }
+  if (config.modelInitKwargs !== undefined) {
+    return TE.left(
+      usage(
+        'E_MODEL_KWARGS_WITH_INSTANCE',
+        'modelInitKwargs are for a model that is yet to be loaded',
+        'modelInitKwargs',
+        'give the directory of the model, or load it with these options: load(dir, { … })',
+      ),
+    );
+  }
   if (config.engine !== undefined && currentEngine() !== config.engine) {
     return TE.left(
       usage(
@@ -95,7 +105,10 @@ const found = (
       ),
     );
   }
-  return TE.right({ model, tokenizer });
+  return TE.right({
+    model: config.attnImplementation === 'eager' ? { ...model, eagerAttention: true } : model,
+    tokenizer,
+  });
 };
 
 /** Model and tokenizer with the chat format or template that the options ask for. */
@@ -355,6 +368,7 @@ export const begin = (
         plan,
         state,
         tokenizer: found.tokenizer,
+        trainSummary: sets.train.summary,
         rows,
         evalRows: sets.evaluation,
         fingerprint: fingerprintOf(config, rows, model),

@@ -27,6 +27,7 @@ import {
 } from '../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../formats/closed.js';
 import { LoraConfig } from '../model/lora.js';
+import { fromModelInitKwargs } from './modelInitKwargs.js';
 import { QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
@@ -240,6 +241,8 @@ const watching = {
   earlyStoppingThreshold: option(nonNegativeNumber, 0, 'Change that counts as an improvement.'),
 } as const;
 
+const anObject = json<Readonly<Record<string, unknown>>>(t.record(t.string, t.unknown, 'an object'));
+
 const running = {
   engine: optional(oneOf('native', 'tensorflow', 'wasm', 'cpu'), 'What computes. Default: the fastest that is there.'),
   maxMemory: optional(
@@ -247,6 +250,16 @@ const running = {
     'GiB a run may take; one that is estimated to need more is refused before it starts. 0: no check. Default: what is free.',
   ),
   threads: optional(positiveInteger, 'Threads of the native engine. Default: one a core.'),
+  modelInitKwargs: optional(
+    anObject,
+    'Options of loading as transformers calls them (torch_dtype, attn_implementation, rope_scaling, load_in_4bit, …).',
+  ),
+  attnImplementation: option(
+    oneOf('fused', 'eager'),
+    'fused',
+    'Attention as one kernel, or step by step with all scores in memory: the same numbers, more slowly.',
+  ),
+  ropeScaling: optional(anObject, "In place of config.json's rope_scaling: how positions are stretched."),
   precision: optional(
     oneOf('float32', 'bfloat16'),
     'bfloat16: matrix products round to it and weights that do not train are held in it; what trains stays float32. Default: as the engine runs, float32.',
@@ -438,9 +451,24 @@ const implied = (options: unknown): unknown => {
   };
 };
 
+/** Loader options under their own names; what is given under both names must not differ. */
+const withoutKwargs = (options: unknown): Either<FatalError, unknown> => {
+  if (!isRecord(options) || !isRecord(options['modelInitKwargs'])) return E.right(options);
+  return E.chain((loading: Readonly<Record<string, unknown>>) => {
+    const twice = Object.keys(loading).find(
+      (name) => Object.hasOwn(options, name) && JSON.stringify(options[name]) !== JSON.stringify(loading[name]),
+    );
+    return twice === undefined
+      ? E.right<FatalError, unknown>({ ...options, ...loading })
+      : E.left(usage(`option "${twice}" is given twice`, twice, 'modelInitKwargs has it too'));
+  })(fromModelInitKwargs(options['modelInitKwargs']));
+};
+
 /** The options decoded: aliases resolved, defaults filled in, contradictions refused (usage errors). */
 export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig> =>
-  E.chain(consistent)(E.chain((given: unknown) => SftConfig.decode(implied(given)))(named(options)));
+  E.chain(consistent)(
+    E.chain((given: unknown) => SftConfig.decode(implied(given)))(E.chain(withoutKwargs)(named(options))),
+  );
 
 export const isParity = ({ parity }: Pick<SftConfig, 'parity'>): boolean => parity === 'trl-0.7.10';
 

@@ -10,6 +10,7 @@ import { epochAfter } from './plan.js';
 import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
 import { saveModel, saveOptionsOf } from './save.js';
+import { cardOf, writeModelCard } from './writeModelCard.js';
 
 const summaryOf = (run: Run): RunSummary => {
   const { state, plan, controls, config, startedAt, startStep, startTokens } = run;
@@ -48,7 +49,10 @@ export const finish = (run: Run): TaskEither<FatalError, void> => {
     TE.flatMap(() =>
       outputDir === undefined || summary.ended === 'left'
         ? TE.right<FatalError, ReadonlyArray<string>>([])
-        : saveModel(outputDir, state.model, saveOptionsOf(run)),
+        : pipe(
+            saveModel(outputDir, state.model, saveOptionsOf(run)),
+            TE.tap(() => writeModelCard(outputDir, cardOf(run, summary, outputDir))),
+          ),
     ),
     TE.map(() => undefined),
     TE.tapIO(() => () => emit({ kind: 'finished', summary })),

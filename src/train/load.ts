@@ -35,6 +35,10 @@ export interface LoadOptions extends EngineOptions, QuantizationOptions {
   readonly isTrainable?: boolean | undefined;
   /** In place of what the environment says about the Hub. */
   readonly hub?: Partial<HubSettings> | undefined;
+  /** Attention as one kernel (default), or step by step. */
+  readonly attnImplementation?: 'fused' | 'eager' | undefined;
+  /** In place of config.json's `rope_scaling`. */
+  readonly ropeScaling?: Readonly<Record<string, unknown>> | undefined;
   /** Asked before the weights are loaded; a Left ends it there. */
   readonly accept?: ((config: ModelConfig) => E.Either<FatalError, unknown>) | undefined;
 }
@@ -67,6 +71,8 @@ export const loadOptionsOf = (options: LoadOptions): LoadOptions => ({
   engine: options.engine,
   threads: options.threads,
   precision: options.precision,
+  attnImplementation: options.attnImplementation,
+  ropeScaling: options.ropeScaling,
   ...quantizationGiven(options),
 });
 
@@ -110,11 +116,31 @@ export const loadAdapter = (
     TE.map(({ adapted, files }) => ({ model: adapted, warnings: files.warnings })),
   );
 
+/** A config.json with another rotary scaling than its own. `E_OPTIONS` for a model whose positions do not turn. */
+const stretched = (raw: unknown, scaling: LoadOptions['ropeScaling']): E.Either<FatalError, ModelConfig> => {
+  if (scaling === undefined || typeof raw !== 'object' || raw === null) return modelConfig(raw);
+  const { rope_parameters: now, ...others } = raw as Readonly<Record<string, unknown>>;
+  // The newer form holds the base as well.
+  const theta: unknown = typeof now === 'object' && now !== null && 'rope_theta' in now ? now.rope_theta : undefined;
+  return pipe(
+    modelConfig({ ...(theta === undefined ? {} : { rope_theta: theta }), ...others, rope_scaling: scaling }),
+    E.filterOrElse(
+      (config) => 'rope' in config,
+      ({ modelType }) =>
+        fatal('E_OPTIONS', `models of type "${modelType}" have no rotary positions`, {
+          field: 'ropeScaling',
+          hint: 'leave it out',
+          kind: 'usage',
+        }),
+    ),
+  );
+};
+
 const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError, LoadedModel> => {
   const { dir } = located;
   return pipe(
     readJson(join(dir, 'config.json')),
-    TE.flatMapEither(modelConfig),
+    TE.flatMapEither((raw) => stretched(raw, options.ropeScaling)),
     TE.bindTo('config'),
     TE.bind('generation', () => readGenerationConfig(dir)),
     TE.bind('wanted', () => TE.fromEither(quantizationWanted(options))),
@@ -128,9 +154,11 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     TE.bind('loaded', ({ planned }) => planned.load),
     TE.bind('base', ({ config, loaded: { weights, quantized }, generation }) =>
       TE.fromEither(
-        E.map((model: CausalLM) => (generation === undefined ? model : { ...model, generationConfig: generation }))(
-          quantized === undefined ? makeCausalLm(config, weights) : E.right(quantizedLm(config, weights, quantized)),
-        ),
+        E.map((model: CausalLM) => ({
+          ...model,
+          ...(generation === undefined ? {} : { generationConfig: generation }),
+          ...(options.attnImplementation === 'eager' ? { eagerAttention: true } : {}),
+        }))(quantized === undefined ? makeCausalLm(config, weights) : E.right(quantizedLm(config, weights, quantized))),
       ),
     ),
     TE.bind('adapted', ({ base }) =>

@@ -36,6 +36,8 @@ export interface SftSetup {
   readonly modelInit?: ((seed: number) => CausalLM | Promise<CausalLM>) | undefined;
   /** What a saved adapter calls its base model. Default: the directory, where `model` is one. */
   readonly modelName?: string | undefined;
+  /** What the model card calls the data: names on the Hub, or of files. */
+  readonly datasetNames?: ReadonlyArray<string> | undefined;
   /** Not needed for rows that bring token ids. */
   readonly tokenizer?: Tokenizer | undefined;
   readonly trainDataset: Dataset | Mixture;
@@ -152,6 +154,8 @@ export interface Run {
   readonly plan: Plan;
   readonly state: TrainState;
   readonly tokenizer: Tokenizer | undefined;
+  /** What became of the rows; all zero when streaming. */
+  readonly trainSummary: PrepareSummary;
   /** Absent when streaming. */
   readonly rows: ReadonlyArray<Labelled> | undefined;
   readonly evalRows: Readonly<Record<string, EvalRows>>;

@@ -152,6 +152,7 @@ describe('what is written', () => {
     const { run, model } = await started({ outputDir, saveSteps: 2, saveTotalLimit: 2 });
     await lastValueFrom(run);
     expect(readdirSync(outputDir).sort()).toEqual([
+      'README.md',
       'checkpoint-4',
       'checkpoint-6',
       'config.json',
@@ -195,7 +196,12 @@ describe('what is written', () => {
     const outputDir = temporary();
     const { run } = await started({ outputDir, r: 2, saveStrategy: 'no' }, { modelName: 'tiny' });
     await lastValueFrom(run);
-    expect(readdirSync(outputDir).sort()).toEqual(['adapter_config.json', 'adapter_model.safetensors', 'log.jsonl']);
+    expect(readdirSync(outputDir).sort()).toEqual([
+      'README.md',
+      'adapter_config.json',
+      'adapter_model.safetensors',
+      'log.jsonl',
+    ]);
     expect(JSON.parse(readFileSync(join(outputDir, 'adapter_config.json'), 'utf8'))).toMatchObject({
       r: 2,
       target_modules: ['q_proj', 'v_proj'],

@@ -107,9 +107,12 @@ export interface Attended {
   readonly lse: Tensor;
 }
 
+/** The engine's kernel, or the reference: step by step, all scores in memory. */
+export type How = 'run' | 'reference';
+
 /** Causal attention inside each document, softmax(q·kᵀ·scale)·v. */
-export const attention = (inputs: AttentionInputs, attrs: AttentionAttrs): Attended => {
-  const [out, lse] = RxAttention.run(inputs, attrs);
+export const attention = (inputs: AttentionInputs, attrs: AttentionAttrs, how: How = 'run'): Attended => {
+  const [out, lse] = RxAttention[how](inputs, attrs);
   return { out, lse };
 };
 
@@ -150,8 +153,9 @@ export const RxAttentionGrad = namedOp(
 export const attentionGrad = (
   inputs: AttentionGradInputs,
   attrs: AttentionAttrs,
+  how: How = 'run',
 ): { readonly dq: Tensor; readonly dk: Tensor; readonly dv: Tensor } => {
-  const [dq, dk, dv] = RxAttentionGrad.run(inputs, attrs);
+  const [dq, dk, dv] = RxAttentionGrad[how](inputs, attrs);
   return { dq, dk, dv };
 };
 

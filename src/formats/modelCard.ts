@@ -1,0 +1,121 @@
+/** README.md of a trained model: what it was made from, how, and how to use it. Nothing in it depends on the clock or the machine. */
+
+export interface ModelCard {
+  readonly name: string;
+  /** Name on the Hub, or of a directory. */
+  readonly baseModel?: string | undefined;
+  /** Whether `baseModel` and these data sets are names on the Hub, which its pages link. */
+  readonly baseOnHub: boolean;
+  readonly datasets: ReadonlyArray<{ readonly name: string; readonly onHub: boolean }>;
+  /** The output is a PEFT adapter, not a whole model. */
+  readonly adapter: boolean;
+  /** Conversations go through a template. */
+  readonly chats: boolean;
+  readonly trainableParameters: number;
+  readonly totalParameters: number;
+  /** What became of the rows; numbers by what they count. */
+  readonly data: Readonly<Record<string, number>>;
+  /** Options that are not their defaults. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** By this a later run knows a card that it may write anew. */
+export const cardMark = '<!-- This card was written by rxtune, which writes it anew as long as this line is here. -->';
+
+/** A YAML scalar: JSON's texts are YAML's. */
+const scalar = (text: string): string => (/^[A-Za-z][\w./-]*$/.test(text) ? text : JSON.stringify(text));
+
+const list = (name: string, items: ReadonlyArray<string>): ReadonlyArray<string> =>
+  items.length === 0 ? [] : [`${name}:`, ...items.map((item) => `- ${scalar(item)}`)];
+
+/** A cell of a table: what would end it is escaped. */
+const cell = (value: unknown): string =>
+  (typeof value === 'string' ? value : JSON.stringify(value))
+    .replaceAll('\\', '\\\\')
+    .replaceAll('|', '\\|')
+    .replaceAll('\n', '↵');
+
+const shown = (value: number): string =>
+  Number.isInteger(value) ? value.toLocaleString('en-US') : String(Number(value.toPrecision(5)));
+
+const table = (
+  head: readonly [string, string],
+  rows: ReadonlyArray<readonly [string, string]>,
+): ReadonlyArray<string> =>
+  rows.length === 0 ? [] : [`| ${head[0]} | ${head[1]} |`, '|---|---|', ...rows.map(([a, b]) => `| ${a} | ${b} |`), ''];
+
+const numbers = (values: Readonly<Record<string, number>>): ReadonlyArray<readonly [string, string]> =>
+  Object.entries(values).map(([key, value]) => [key, shown(value)] as const);
+
+const python = ({ adapter, name }: ModelCard): ReadonlyArray<string> =>
+  adapter
+    ? [
+        'from peft import AutoPeftModelForCausalLM',
+        'from transformers import AutoTokenizer',
+        '',
+        `model = AutoPeftModelForCausalLM.from_pretrained(${JSON.stringify(name)})`,
+        `tokenizer = AutoTokenizer.from_pretrained(${JSON.stringify(name)})`,
+      ]
+    : [
+        'from transformers import AutoModelForCausalLM, AutoTokenizer',
+        '',
+        `model = AutoModelForCausalLM.from_pretrained(${JSON.stringify(name)})`,
+        `tokenizer = AutoTokenizer.from_pretrained(${JSON.stringify(name)})`,
+      ];
+
+const command = ({ adapter, name, baseModel, chats }: ModelCard): string =>
+  `rxtune generate --model ${adapter ? (baseModel ?? 'BASE') : name}${adapter ? ` --adapter ${name}` : ''} ` +
+  (chats ? '--messages question.json' : '--prompt "…"');
+
+/** The card as Markdown, with the fields that the Hub reads at its beginning. */
+export const modelCard = (card: ModelCard): string => {
+  const { name, baseModel, baseOnHub, datasets, adapter, trainableParameters, totalParameters } = card;
+  const share = ((100 * trainableParameters) / totalParameters).toPrecision(3);
+  return [
+    '---',
+    ...(baseModel !== undefined && baseOnHub ? [`base_model: ${scalar(baseModel)}`] : []),
+    ...list(
+      'datasets',
+      datasets.flatMap((dataset) => (dataset.onHub ? [dataset.name] : [])),
+    ),
+    `library_name: ${adapter ? 'peft' : 'transformers'}`,
+    `model_name: ${scalar(name)}`,
+    'pipeline_tag: text-generation',
+    ...list('tags', ['rxtune', 'sft', ...(adapter ? ['lora'] : [])]),
+    '---',
+    '',
+    cardMark,
+    '',
+    `# ${name}`,
+    '',
+    `${adapter ? 'A LoRA adapter' : 'A model'}${baseModel === undefined ? '' : ` of \`${baseModel}\``}, trained by supervised ` +
+      `fine-tuning with rxtune: ${shown(trainableParameters)} of ${shown(totalParameters)} parameters (${share} %).`,
+    '',
+    '## Use',
+    '',
+    '```python',
+    ...python(card),
+    '```',
+    '',
+    '```sh',
+    command(card),
+    '```',
+    '',
+    '## Data',
+    '',
+    ...(datasets.length === 0 ? [] : [`${datasets.map((dataset) => `\`${dataset.name}\``).join(', ')}`, '']),
+    ...table(['rows and tokens', ''], numbers(card.data)),
+    '## Results',
+    '',
+    ...table(['metric', ''], numbers(card.metrics)),
+    '## Options',
+    '',
+    'What is not listed has its default.',
+    '',
+    ...table(
+      ['option', 'value'],
+      Object.entries(card.options).map(([key, value]) => [`\`${key}\``, cell(value)] as const),
+    ),
+  ].join('\n');
+};

@@ -1,0 +1,89 @@
+/** transformers' loader options, as TRL's `model_init_kwargs` passes them on, as options of this library. */
+import * as E from 'fp-ts/lib/Either.js';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { nearest } from '../formats/nearest.js';
+import { QuantizationConfig } from '../model/quantize/config.js';
+
+type Options = Readonly<Record<string, unknown>>;
+
+const isRecord = (u: unknown): u is Options => typeof u === 'object' && u !== null && !Array.isArray(u);
+
+/** torch_dtype and torchDtype alike. */
+const camel = (name: string): string => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+
+const refusal = (field: string, message: string, hint: string): E.Either<FatalError, never> =>
+  E.left(fatal('E_OPTIONS', message, { field: `modelInitKwargs.${field}`, hint, kind: 'usage' }));
+
+const dtypes: Readonly<Record<string, 'float32' | 'bfloat16'>> = {
+  float32: 'float32',
+  float: 'float32',
+  bfloat16: 'bfloat16',
+};
+
+const attentions: Readonly<Record<string, 'fused' | 'eager'>> = {
+  eager: 'eager',
+  sdpa: 'fused',
+  flash_attention_2: 'fused',
+  flash_attention_3: 'fused',
+};
+
+/** Where tensors lie and how they are read is the engine's business. */
+const ignored = ['useCache', 'lowCpuMemUsage', 'deviceMap'];
+
+const quantisation = Object.keys(QuantizationConfig.fields);
+const known = [
+  ...['torchDtype', 'dtype', 'attnImplementation', 'useFlashAttention2', 'ropeScaling', 'quantizationConfig'],
+  ...['trustRemoteCode', ...ignored, ...quantisation],
+];
+
+const oneOption = (name: string, value: unknown): E.Either<FatalError, Options> => {
+  switch (name) {
+    case 'torchDtype':
+    case 'dtype': {
+      const text = String(value).replace(/^torch\./, '');
+      if (value === null || text === 'auto') return E.right({});
+      const precision = Object.hasOwn(dtypes, text) ? dtypes[text] : undefined;
+      return precision === undefined
+        ? refusal(name, `weights are not held as ${text}`, 'float32 or bfloat16')
+        : E.right({ precision });
+    }
+    case 'attnImplementation': {
+      const attnImplementation = Object.hasOwn(attentions, String(value)) ? attentions[String(value)] : undefined;
+      return attnImplementation === undefined
+        ? refusal(name, `there is no attention called ${String(value)}`, Object.keys(attentions).join(', '))
+        : E.right({ attnImplementation });
+    }
+    case 'useFlashAttention2':
+      return E.right(value === true ? { attnImplementation: 'fused' } : {});
+    case 'ropeScaling':
+      return E.right(value === null ? {} : { ropeScaling: value });
+    case 'quantizationConfig':
+      return isRecord(value)
+        ? fromModelInitKwargs(value)
+        : refusal(name, 'quantisation is described by an object', '{ "load_in_4bit": true }');
+    case 'trustRemoteCode':
+      return value === true ? refusal(name, 'no code of a repository is run', 'leave it out') : E.right({});
+    default:
+      if (ignored.includes(name)) return E.right({});
+      if (quantisation.includes(name)) return E.right({ [name]: value });
+      return refusal(
+        name,
+        `unknown loader option "${name}"`,
+        ((meant) => (meant === undefined ? known.join(', ') : `did you mean "${meant}"?`))(nearest(name, known)),
+      );
+  }
+};
+
+/**
+ * Loader options as options of a run: `torch_dtype` is `precision`, `attn_implementation` and `rope_scaling` have their own names,
+ * quantisation its own options, alone or in a `quantization_config`. `E_OPTIONS` for one that is not known or cannot be had.
+ */
+export const fromModelInitKwargs = (kwargs: Options): E.Either<FatalError, Options> =>
+  Object.entries(kwargs).reduce<E.Either<FatalError, Options>>(
+    (sofar, [key, value]) =>
+      E.chain((options: Options) => E.map((more: Options) => ({ ...options, ...more }))(oneOption(camel(key), value)))(
+        sofar,
+      ),
+    E.right({}),
+  );

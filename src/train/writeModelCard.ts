@@ -1,0 +1,116 @@
+/** The model card of a run, beside what it saved. */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { FatalError } from '../errors.js';
+import { writeTextAtomically } from '../formats/atomicFile.js';
+import { fileError } from '../formats/byteSource.js';
+import type { Field } from '../formats/closed.js';
+import { cardMark, modelCard } from '../formats/modelCard.js';
+import type { ModelCard } from '../formats/modelCard.js';
+import { SftConfig } from './config.js';
+import type { Run, RunSummary } from './run.js';
+
+const file = 'README.md';
+
+/** owner/name of `owner/name@revision:config:split`, where no directory of that name is here. */
+const hubName = (name: string): string | undefined =>
+  existsSync(name) ? undefined : /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:[@:].*)?$/.exec(name)?.[1];
+
+/** A name as a card tells it: where a file lies is nobody's business. */
+const told = (name: string): { readonly name: string; readonly onHub: boolean } => {
+  const onHub = hubName(name);
+  return { name: onHub ?? basename(resolve(name)), onHub: onHub !== undefined };
+};
+
+/** Options that say where things are or on what they run, not what was done. */
+const untold: ReadonlySet<string> = new Set([
+  ...['outputDir', 'resumeFromCheckpoint', 'chatTemplate', 'engine', 'threads', 'maxMemory', 'prefetch'],
+  ...['loggingSteps', 'loggingStrategy', 'loggingFirstStep', 'saveStrategy', 'saveSteps', 'saveTotalLimit'],
+]);
+
+const changedOptions = (config: SftConfig): Readonly<Record<string, unknown>> => {
+  const given: Readonly<Record<string, unknown>> = config;
+  return Object.fromEntries(
+    Object.entries<Field>(SftConfig.fields).flatMap(([name, field]) => {
+      const value = given[name];
+      const usual: unknown = 'default' in field ? field.default : undefined;
+      return untold.has(name) || value === undefined || JSON.stringify(value) === JSON.stringify(usual)
+        ? []
+        : [[name, value] as const];
+    }),
+  );
+};
+
+/** The numbers of the last evaluation, as the log has them. */
+const lastEvaluation = ({ history }: Run['state']): Readonly<Record<string, number>> => {
+  const last = history.findLast((row) => Object.keys(row).some((key) => key.startsWith('eval_')));
+  return Object.fromEntries(
+    Object.entries(last ?? {}).flatMap(([key, value]) =>
+      key.startsWith('eval_') && typeof value === 'number' && !/runtime|per_second|seconds/.test(key)
+        ? [[key, value] as const]
+        : [],
+    ),
+  );
+};
+
+const sizeOf = ({ shape }: { readonly shape: ReadonlyArray<number> }): number => shape.reduce((a, b) => a * b, 1);
+
+/** What a run's card says. */
+export const cardOf = (run: Run, summary: RunSummary, outputDir: string): ModelCard => {
+  const { setup, config, state, tokenizer, trainSummary } = run;
+  const base = setup.modelName ?? (typeof setup.model === 'string' ? setup.model : undefined);
+  const found = base === undefined ? undefined : told(base);
+  const { model } = state;
+  const trainable = new Set(model.trainable);
+  const weights = Object.entries(model.weights);
+  return {
+    name: basename(resolve(outputDir)),
+    baseModel: found?.name,
+    baseOnHub: found?.onHub ?? false,
+    datasets: (setup.datasetNames ?? []).map(told),
+    adapter: model.lora !== undefined,
+    chats: tokenizer?.chatTemplate !== undefined,
+    trainableParameters: weights.reduce((sum, [name, weight]) => sum + (trainable.has(name) ? sizeOf(weight) : 0), 0),
+    totalParameters: weights.reduce((sum, [, weight]) => sum + sizeOf(weight), 0),
+    data:
+      trainSummary.rows === 0
+        ? {}
+        : {
+            'rows read': trainSummary.rowsRead,
+            'rows refused': trainSummary.rejected,
+            'rows cut': trainSummary.truncated,
+            'rows trained on': trainSummary.rows,
+            tokens: trainSummary.tokens,
+            'tokens trained': trainSummary.trainedTokens,
+          },
+    options: changedOptions(config),
+    metrics: {
+      steps: summary.steps,
+      epochs: summary.epoch,
+      'mean training loss': summary.trainLoss,
+      'tokens seen': summary.numTokens,
+      ...lastEvaluation(state),
+      ...(summary.bestStep === undefined ? {} : { 'best step': summary.bestStep }),
+    },
+  };
+};
+
+/** Writes README.md, unless one is there that somebody else has written. */
+export const writeModelCard = (dir: string, card: ModelCard): TaskEither<FatalError, void> => {
+  const path = join(dir, file);
+  const ours: TaskEither<FatalError, boolean> = TE.tryCatch(
+    async () => (existsSync(path) ? (await readFile(path, 'utf8')).includes(cardMark) : true),
+    (error) => fileError(path, error),
+  );
+  return pipe(
+    ours,
+    TE.flatMap((writable) =>
+      writable ? writeTextAtomically(path, modelCard(card)) : TE.fromEither(E.right(undefined)),
+    ),
+  );
+};
