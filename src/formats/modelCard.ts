@@ -104,7 +104,7 @@ export const modelCard = (card: ModelCard): string => {
     '',
     '## Data',
     '',
-    ...(datasets.length === 0 ? [] : [`${datasets.map((dataset) => `\`${dataset.name}\``).join(', ')}`, '']),
+    ...(datasets.length === 0 ? [] : [datasets.map((dataset) => `\`${dataset.name}\``).join(', '), '']),
     ...table(['rows and tokens', ''], numbers(card.data)),
     '## Results',
     '',
