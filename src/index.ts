@@ -87,7 +87,9 @@ export {
 } from './model/causalLm.js';
 export type { CausalLM, LossOutput, TrainOptions } from './model/causalLm.js';
 export type { Architecture } from './model/architecture.js';
-export type { ModelConfig } from './model/config.js';
+export type { ModelConfig, RawConfig } from './model/config.js';
+// Building blocks of architectures, under a name of their own: `layers.compose` is not the streams' `compose`.
+export * as layers from './model/layers.js';
 export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
 export { attachLora, attachSavedLora, mergeLora } from './model/adapter.js';

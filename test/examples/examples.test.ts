@@ -20,6 +20,7 @@ const says: Readonly<Record<string, RegExp>> = {
   customPipeline: /^(step \d+ {2}loss \d+\.\d{4} {2}\d+ tokens\n){12}$/,
   lawsOfYourData: /^the law holds\n$/,
   lawsOfYourOperator: /^9 laws hold\nrecords in flight\n$/,
+  ownArchitecture: /^(step \d+ {2}loss \d+\.\d{4}\n){40}$/,
   stopWhenGood: /^\d+ parameters, at most 100 steps\ngood enough after (\d+) steps: 0\.\d+\nended at step \1\n$/,
 };
 
