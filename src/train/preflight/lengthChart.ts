@@ -31,5 +31,5 @@ export const lengthChart = ({ bins }: Histogram, maxLength: number): Markup => {
     maxLength > reach
       ? nothing
       : html`<line class="limit" x1="${at(x(maxLength))}" x2="${at(x(maxLength))}" y1="6" y2="${floor}"/><text class="tick limit-name" x="${at(x(maxLength) - 5)}" y="15" text-anchor="end">maxLength ${number(maxLength)}</text>`;
-  return html`<figure><figcaption>Rows by tokens, before anything is cut</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="Histogram of row lengths"><line class="grid" x1="${left}" x2="${width - right}" y1="${floor}" y2="${floor}"/><text class="tick" x="${left - 7}" y="16" text-anchor="end">${number(most)}</text>${join(bars)}${join(ticks)}${limit}</svg></figure>`;
+  return html`<figure class="wide lengths"><figcaption>Rows by tokens, before anything is cut</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="Histogram of row lengths"><line class="grid" x1="${left}" x2="${width - right}" y1="${floor}" y2="${floor}"/><text class="tick" x="${left - 7}" y="16" text-anchor="end">${number(most)}</text>${join(bars)}${join(ticks)}${limit}</svg></figure>`;
 };

@@ -45,7 +45,7 @@ const factsOf = (report: Preflight, more: PageOptions['facts'] = []): Markup => 
         ]),
     ...more,
   ];
-  return html`<dl>${join(facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`))}</dl>`;
+  return html`<section class="tiles">${join(facts.map(([name, value]) => html`<div class="tile"><h3>${name}</h3><b>${value}</b></div>`))}</section>`;
 };
 
 const foundRows = ({ rows, examples }: Check): Markup => {
@@ -60,11 +60,11 @@ const marks = { ok: '✓', note: '·', fail: '✗' } as const;
 const checkRow = (check: Check): Markup => {
   const { title, rows, share, limit, passed } = check;
   const kind = passed ? (rows === 0 ? 'ok' : 'note') : 'fail';
-  return html`<tr class="${kind}"><td class="mark">${marks[kind]}</td><td>${title}${foundRows(check)}</td><td class="number">${number(rows)}</td><td class="number">${percent(share)}</td><td class="share"><span style="width:${(100 * share).toFixed(2)}%"></span></td><td class="number">${limit === 0 ? 'none' : `up to ${percent(limit)}`}</td></tr>`;
+  return html`<tr class="${kind}"><td class="mark">${marks[kind]}</td><td>${title}${foundRows(check)}</td><td class="num">${number(rows)}</td><td class="num">${percent(share)}</td><td class="share"><span style="width:${(100 * share).toFixed(2)}%"></span></td><td class="num">${limit === 0 ? 'none' : `up to ${percent(limit)}`}</td></tr>`;
 };
 
 const checksOf = (checks: ReadonlyArray<Check>): Markup =>
-  html`<section><h2>Checks</h2><div class="scroll"><table class="checks"><thead><tr><th></th><th>rows</th><th class="number">count</th><th class="number">share</th><th></th><th class="number">passes</th></tr></thead><tbody>${join(checks.map(checkRow))}</tbody></table></div></section>`;
+  html`<section><h2>Checks</h2><div class="scroll"><table class="checks"><thead><tr><th></th><th>rows</th><th class="num">count</th><th class="num">share</th><th></th><th class="num">passes</th></tr></thead><tbody>${join(checks.map(checkRow))}</tbody></table></div></section>`;
 
 const lengthsOf = ({ lengths, maxLength }: Preflight): Markup =>
   lengths.count === 0
@@ -128,13 +128,13 @@ const samplesOf = ({ samples }: Preflight, { decode, padTokenId = 0 }: PageOptio
     const tokens = shownTokens(row, decode, { padTo: longest, padTokenId });
     const trained = tokens.filter(({ state }) => state === 'trained').length;
     const documents = row.seqLengths.length > 1 ? `, ${row.seqLengths.length} documents` : '';
-    return html`<article><h3>${title}</h3><pre>${tokensOf(tokens)}</pre><p class="count">${trained} of ${row.inputIds.length} tokens trained${documents}</p></article>`;
+    return html`<div class="card row"><h3>${title}</h3><pre class="text">${tokensOf(tokens)}</pre><p class="count">${trained} of ${row.inputIds.length} tokens trained${documents}</p></div>`;
   });
-  return html`<section><h2>Rows, token by token</h2>${legend}${join(articles)}</section>`;
+  return html`<section><h2>Rows, token by token</h2>${legend}<div class="cards">${join(articles)}</div></section>`;
 };
 
 /** The page. */
 export const preflightPage = (report: Preflight, options: PageOptions): string =>
   html`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><title>${options.title}</title><style>${style}${pageStyle}</style></head><body><main><h1>${options.title}</h1>${verdict(report)}${factsOf(report, options.facts)}${checksOf(report.checks)}${lengthsOf(report)}${formatOf(report)}${warningsOf(report)}${samplesOf(report, options)}</main></body></html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><title>${options.title}</title><style>${{ markup: style }}${pageStyle}</style></head><body><main><h1>${options.title}</h1>${verdict(report)}${factsOf(report, options.facts)}${checksOf(report.checks)}${lengthsOf(report)}${formatOf(report)}${warningsOf(report)}${samplesOf(report, options)}</main></body></html>
 `.markup;

@@ -185,6 +185,7 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
   const samples: Array<Sample> = [];
   const shown = new Set<CheckName>();
   let held: Array<Labelled> = [];
+  let shownWindows = 0;
   let rowsRead = 0;
   let recognised: FormatReport | undefined;
   let unrecognised: FormatReport | undefined;
@@ -195,9 +196,8 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
     windows.tokens += packed.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
     if (packing) {
       count(prepared, packed);
-      for (const row of packed) {
-        if (samples.length >= wanted) break;
-        samples.push({ title: `window ${samples.length}`, row });
+      for (const row of packed.slice(0, Math.max(0, wanted - shownWindows))) {
+        samples.push({ title: `window ${shownWindows++}`, row });
       }
     }
     held = [];
