@@ -135,6 +135,8 @@ typedef struct KernelTable {
   void (*unary)(const Context*, int kind, const float* x, float* y, long n);
   void (*fill)(const Context*, float* out, float value, long n);
   void (*row_sum)(const Context*, const float* x, float* out, long rows, long columns);
+  void (*narrow)(const Context*, const float* x, uint16_t* y, long n);  // to bfloat16, to nearest even
+  void (*widen)(const Context*, const uint16_t* x, float* y, long n);
 
   // ---- fused kernels (one file each) ----
 

@@ -347,12 +347,14 @@ struct AllLanes {
   RX_INLINE vf load(const float* p) { return ::load(p); }
   RX_INLINE void store(float* p, vf v) { ::store(p, v); }
   RX_INLINE vf keep(vf v, float) { return v; }
+  RX_INLINE long count() { return VW; }
 };
 struct SomeLanes {
   long n;
   inline __attribute__((always_inline)) vf load(const float* p) const { return load_n(p, n); }
   inline __attribute__((always_inline)) void store(float* p, vf v) const { store_n(p, v, n); }
   inline __attribute__((always_inline)) vf keep(vf v, float fill) const { return keep_n(v, n, fill); }
+  inline __attribute__((always_inline)) long count() const { return n; }
 };
 
 // Calls body(i, lanes) for every vector of an array of n floats; lanes.load reads zeros beyond the end, lanes.keep sets what

@@ -7,7 +7,8 @@ import fc from 'fast-check';
 import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/float16.js';
 import { adamW } from '../../src/model/kernels/adamW.js';
 import { axpy } from '../../src/model/kernels/axpy.js';
-import { hold, release } from '../../src/model/kernels/hold.js';
+import { hold, keep, release } from '../../src/model/kernels/hold.js';
+import { setPrecision } from '../../src/native/register.js';
 import { alive, configurations, describeNative, startNative } from '../../test/native.js';
 
 env().set('IS_TEST', true);
@@ -33,6 +34,7 @@ describeNative('a tensor held as bfloat16', () => {
     await startNative();
   });
   afterAll(async () => {
+    setPrecision('float32');
     await setBackend('cpu');
   });
 
@@ -119,6 +121,44 @@ describeNative('a tensor held as bfloat16', () => {
     release(x);
     expect(numbers(axpy(x, y, 1))).toEqual([2, 3, 4]);
     for (const t of [x, y, ...moments.m, ...moments.v]) t.dispose();
+  });
+
+  it('is what is kept for later at bfloat16, once for all who keep it; at float32 the data itself is', () => {
+    fc.assert(
+      fc.property(
+        anyFloats,
+        fc.constantFrom('float32' as const, 'bfloat16' as const),
+        fc.integer({ min: 1, max: 4 }),
+        fc.boolean(),
+        (values, precision, keepers, originalFirst) => {
+          const before = alive();
+          const x = tensor1d(values);
+          const own = alive().nativeBytes;
+          setPrecision(precision);
+          const kept = Array.from({ length: keepers }, () => keep(x));
+          const one = alive().nativeBytes;
+          expect(one - own).toBe(precision === 'float32' ? 0 : Math.ceil(values.length / 32) * 64);
+          const wanted = precision === 'float32' ? values : rounded(values);
+          expect(numbers(x)).toEqual(Array.from(values));
+          if (originalFirst) x.dispose();
+          for (const later of kept) {
+            expect(numbers(later)).toEqual(Array.from(wanted));
+            later.dispose();
+          }
+          if (!originalFirst) {
+            // What was kept is gone: keeping again makes it again.
+            const again = keep(x);
+            expect(numbers(again)).toEqual(Array.from(wanted));
+            again.dispose();
+            expect(numbers(x)).toEqual(Array.from(values));
+            x.dispose();
+          }
+          setPrecision('float32');
+          expect(alive()).toEqual(before);
+        },
+      ),
+      { numRuns: 60 },
+    );
   });
 
   it('must be of floats', () => {

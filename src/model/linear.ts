@@ -7,6 +7,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { doraBackward, doraForward, keptTensors } from './dora.js';
 import { dropout } from './kernels/dropout.js';
 import { int8Activations } from './kernels/int8Activations.js';
+import { keep } from './kernels/hold.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
 import type { Gradients, Layer, Weights } from './layer.js';
@@ -81,7 +82,7 @@ const dense =
     const trainsWeight = wanted.weight(weightName(module));
     const trainsBias = bias !== undefined && wanted.weight(biasName(module));
     if (!wanted.input && !trainsWeight && !trainsBias) return inactive(y);
-    const kept = trainsWeight ? clone(x) : undefined;
+    const kept = trainsWeight ? keep(x) : undefined;
     return passed(y, kept === undefined ? [] : [kept], (dy, onto) => {
       const gradients = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
       const dx = wanted.input ? linearGradInput(dy, w, onto, { transposed }) : undefined;
@@ -118,7 +119,7 @@ const adapted =
       u.dispose();
       return inactive(y);
     }
-    const kept = clone(x);
+    const kept = keep(x);
     return passed(y, [kept, u], (dy, onto) => {
       const own = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
       const xRead = drop(kept);
@@ -172,7 +173,7 @@ const withDora =
       for (const tensor of keptTensors(kept)) tensor.dispose();
       return inactive(y);
     }
-    const input = clone(x);
+    const input = keep(x);
     return passed(y, [input, ...keptTensors(kept)], (dy, onto) => {
       const xRead = drop(input);
       const back = doraBackward(dy, xRead, own, kept, { transposed, scaling, needInput: wanted.input, drops });

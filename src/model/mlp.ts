@@ -1,9 +1,9 @@
-import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { activation as activate, activationGrad } from './kernels/activation.js';
 import type { ActivationKind } from './kernels/activation.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import type { Layer } from './layer.js';
+import { keep } from './kernels/hold.js';
 import { inactive, landedOn, passed } from './layer.js';
 
 /** Elementwise activation. */
@@ -12,7 +12,7 @@ export const activation =
   (_weights, x, wanted) => {
     const y = activate(x, kind);
     if (!wanted.input) return inactive(y);
-    const kept = clone(x);
+    const kept = keep(x);
     return passed(y, [kept], (dy, onto) => {
       const dx = activationGrad(kept, dy, kind);
       dy.dispose();
@@ -27,7 +27,7 @@ export const gated =
     const [gate, up] = input as readonly [Tensor, Tensor];
     const y = gatedActivation(gate, up, kind);
     if (!wanted.input) return inactive(y);
-    const kept = [clone(gate), clone(up)] as const;
+    const kept = [keep(gate), keep(up)] as const;
     return passed(y, kept, (dy, onto) => {
       const { dGate, dUp } = gatedActivationGrad(...kept, dy, kind);
       dy.dispose();

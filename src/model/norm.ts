@@ -1,5 +1,6 @@
-import { clone, reshape } from '@tensorflow/tfjs-core';
+import { reshape } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { keep } from './kernels/hold.js';
 import { layerNorm as normLayer, layerNormGrad } from './kernels/layerNorm.js';
 import type { NormGrads } from './kernels/layerNorm.js';
 import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';
@@ -40,7 +41,7 @@ export const layerNorm =
       rstd.dispose();
       return inactive(y);
     }
-    const kept = clone(x);
+    const kept = keep(x);
     return passed(y, [kept, mean, rstd], (dy, dResidual) => {
       const grads = layerNormGrad(
         { dy, x: kept, gain, mean, rstd, dResidual },
@@ -64,7 +65,7 @@ export const rmsNorm =
       rstd.dispose();
       return inactive(y);
     }
-    const kept = clone(x);
+    const kept = keep(x);
     return passed(y, [kept, rstd], (dy, dResidual) => {
       const grads = rmsNormGrad({ dy, x: kept, gain, rstd, dResidual }, { offset, needWeights });
       dy.dispose();

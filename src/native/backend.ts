@@ -62,6 +62,8 @@ const bare: Held = { storage: 'bfloat16', columns: 0, scale: 0, code: 0, block: 
 export class NativeData {
   /** Absent: the values lie as the dtype says. */
   held: Held | undefined;
+  /** What was made to keep these values for later, in a smaller storage. */
+  kept: NativeData | undefined;
 
   constructor(
     /** Number of the tensor in the engine; 0 once freed. */
@@ -240,6 +242,23 @@ export class NativeBackend extends KernelBackend {
     data.held = undefined;
   }
 
+  /** The values for later. At bfloat16 that is a tensor which lies so, one for all who keep the same data. */
+  keep(info: TensorInfo): TensorInfo {
+    const data = this.float(info);
+    if (this.precision !== 'bfloat16' || data.held !== undefined) return this.alias(info, info.shape);
+    const { shape, dtype } = info;
+    if (data.kept !== undefined && data.kept.references > 0) {
+      data.kept.references++;
+      return { dataId: data.kept, shape, dtype };
+    }
+    const dataId = new NativeData(this.addon.take(data.size * 2), data.size, dtype, 1);
+    dataId.held = bare;
+    this.count++;
+    this.put(data.size).put(data.id).put(dataId.id).run(this.op.narrow);
+    data.kept = dataId;
+    return { dataId, shape, dtype };
+  }
+
   /** The memory of the values and of what lies beside them. */
   private giveUp({ id, held }: NativeData): void {
     for (const part of [id, held?.scale ?? 0, held?.code ?? 0]) if (part !== 0) this.addon.give(part);
@@ -339,6 +358,7 @@ export class NativeBackend extends KernelBackend {
     this.giveUp(data);
     data.id = 0;
     data.held = undefined;
+    data.kept = undefined;
     this.moved.delete(dataId);
     return true;
   }

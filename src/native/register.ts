@@ -20,7 +20,7 @@ import { dropout } from './kernels/dropout.js';
 import { embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
-import { hold, release } from './kernels/hold.js';
+import { hold, keep, release } from './kernels/hold.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { layerNorm, layerNormGrad } from './kernels/layerNorm.js';
 import { columnSum, linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
@@ -75,6 +75,7 @@ const named: ReadonlyArray<KernelConfig> = [
   int8Activations,
   joinedAttention,
   joinedAttentionGrad,
+  keep,
   layerNorm,
   layerNormGrad,
   linear,

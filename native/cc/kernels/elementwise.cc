@@ -140,6 +140,35 @@ void row_sum(const Context* context, const float* x, float* out, long rows, long
   });
 }
 
+typedef uint16_t Halves __attribute__((vector_size(VW * 2), aligned(2), may_alias));
+typedef uint32_t Bits __attribute__((vector_size(VW * 4)));
+
+// To nearest, ties to even; NaN stays NaN.
+void narrow(const Context* context, const float* x, uint16_t* y, long n) {
+  in_pieces(context, n, [=](long i, auto lanes) {
+    const Bits bits = (Bits)lanes.load(x + i);
+    const Bits odd = (bits >> 16) & 1;
+    const Bits rounded = (bits + 0x7fff + odd) >> 16;
+    const Bits kept = (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40 : rounded;
+    const Halves half = __builtin_convertvector(kept, Halves);
+    if (lanes.count() == VW)
+      *(Halves*)(y + i) = half;
+    else
+      for (long j = 0; j < lanes.count(); j++) y[i + j] = half[j];
+  });
+}
+
+void widen(const Context* context, const uint16_t* x, float* y, long n) {
+  in_pieces(context, n, [=](long i, auto lanes) {
+    Halves half = {};
+    if (lanes.count() == VW)
+      half = *(const Halves*)(x + i);
+    else
+      for (long j = 0; j < lanes.count(); j++) half[j] = x[i + j];
+    lanes.store(y + i, (vf)(__builtin_convertvector(half, Bits) << 16));
+  });
+}
+
 }  // namespace
 
 extern "C" void RX_FILL(elementwise)(KernelTable* table) {
@@ -151,4 +180,6 @@ extern "C" void RX_FILL(elementwise)(KernelTable* table) {
   table->unary = unary;
   table->fill = fill;
   table->row_sum = row_sum;
+  table->narrow = narrow;
+  table->widen = widen;
 }

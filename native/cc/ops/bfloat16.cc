@@ -1,39 +1,9 @@
-// Tensors that lie as bfloat16: into it, out of it, and lookups in it. Bounded by memory, so the same code for every
-// instruction set.
+// Tensors that lie as bfloat16: into it, out of it, and lookups in it.
 #include "../ops.h"
 
 #include <cmath>
 
 namespace {
-
-struct Part {
-  long n;
-  void (*run)(const void* task, long from, long to);
-  const void* task;
-};
-
-// run(from, to) over parts of n on all threads
-template <class F>
-void inParts(const Context* context, long n, const F& run) {
-  const Part part = {n, [](const void* task, long from, long to) { (*static_cast<const F*>(task))(from, to); }, &run};
-  pool_run(
-      context->pool,
-      [](void* opaque, int id, int threads) {
-        const Part& p = *static_cast<const Part*>(opaque);
-        long from, to;
-        pool_part(p.n, 4096, id, threads, &from, &to);
-        if (from < to) p.run(p.task, from, to);
-      },
-      const_cast<Part*>(&part));
-}
-
-// To nearest, ties to even; NaN stays NaN.
-uint16_t narrowed(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
 
 void widenRow(const uint16_t* from, float* to, long n) {
   for (long i = 0; i < n; i++) {
@@ -47,11 +17,7 @@ void narrow(Call& call) {
   const long n = call.size();
   const float* const x = call.tensor(n);
   uint16_t* const y = static_cast<uint16_t*>(call.bytes(n, 2));
-  call.enqueue([=](const Context* c) {
-    inParts(c, n, [=](long from, long to) {
-      for (long i = from; i < to; i++) y[i] = narrowed(x[i]);
-    });
-  });
+  call.enqueue([=](const Context* c) { c->table->narrow(c, x, y, n); });
 }
 
 // n, x, y: x as bfloat16
@@ -59,7 +25,7 @@ void widen(Call& call) {
   const long n = call.size();
   const uint16_t* const x = static_cast<const uint16_t*>(call.bytes(n, 2));
   float* const y = call.tensor(n);
-  call.enqueue([=](const Context* c) { inParts(c, n, [=](long from, long to) { widenRow(x + from, y + from, to - from); }); });
+  call.enqueue([=](const Context* c) { c->table->widen(c, x, y, n); });
 }
 
 // vocabulary, columns, table…, out; ids. An id outside the table gives a row of NaN.

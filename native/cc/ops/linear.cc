@@ -41,17 +41,17 @@ void linearGradInput(Call& call) {
   });
 }
 
-// n, in, out, transposed, x, dy, dw, add: dw is added to
+// n, in, out, transposed, x…, dy, dw, add: dw is added to
 void linearGradWeight(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size();
   const bool transposed = call.flag();
-  const float* const x = call.tensor(area(n, in));
+  const GemmOperand x = call.matrix(n, in, false);
   const float* const dy = call.tensor(area(n, out));
   float* const dw = call.tensor(area(in, out));
   const bool add = call.flag();
   call.enqueue([=](const Context* context) {
-    const GemmOperand left = turned(transposed ? plain(x, in) : plain(dy, out));
-    const GemmOperand right = transposed ? plain(dy, out) : plain(x, in);
+    const GemmOperand left = turned(transposed ? x : plain(dy, out));
+    const GemmOperand right = transposed ? plain(dy, out) : x;
     const long rows = transposed ? in : out, columns = transposed ? out : in;
     const Gemm g = {rows, columns, n, left, right, dw, columns, add ? dw : nullptr, columns, 1};
     run_gemm(context, &g);
@@ -81,14 +81,14 @@ void loraLinear(Call& call) {
   });
 }
 
-// n, in, out, rank, transposed, scaling, dy, x, w…, a, b, u, dx?, dA, dB, dxDropped?
+// n, in, out, rank, transposed, scaling, dy, x…, w…, a, b, u, dx?, dA, dB, dxDropped?
 // dx: the base path, and the adapter's unless dxDropped takes it.
 void loraLinearGrad(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size(), rank = call.size();
   const bool transposed = call.flag();
   const float scaling = static_cast<float>(call.number());
   const float* const dy = call.tensor(area(n, out));
-  const float* const x = call.tensor(area(n, in));
+  const GemmOperand x = call.matrix(n, in, false);
   const GemmOperand w = weight(call, in, out, transposed);
   const float* const a = call.tensor(area(rank, in));
   const float* const b = call.tensor(area(out, rank));
@@ -100,7 +100,7 @@ void loraLinearGrad(Call& call) {
   call.enqueue([=](const Context* context) {
     float* const du = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(area(n, rank))));
     const Gemm toU = {n, rank, out, plain(dy, out), plain(b, rank), du, rank, nullptr, 0, scaling};
-    const Gemm toA = {rank, in, n, turned(plain(du, rank)), plain(x, in), da, in, nullptr, 0, 1};
+    const Gemm toA = {rank, in, n, turned(plain(du, rank)), x, da, in, nullptr, 0, 1};
     const Gemm toB = {out, rank, n, turned(plain(dy, out)), plain(u, rank), db, rank, nullptr, 0, scaling};
     run_gemm(context, &toU);
     run_gemm(context, &toA);

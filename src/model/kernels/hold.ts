@@ -1,4 +1,5 @@
 /** How the values of a weight lie in memory, where an engine has more than one way. */
+import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { namedOp } from './namedOp.js';
 
@@ -26,3 +27,11 @@ export const hold = (x: Tensor, storage: Storage): void => {
 export const release = (x: Tensor): void => {
   RxRelease.run({ x }, {});
 };
+
+export const RxKeep = namedOp('RxKeep', ({ x }: { x: Tensor }, _attrs: object): readonly [Tensor] => [clone(x)]);
+
+/**
+ * x for the way back: a clone, or where the engine computes in bfloat16 a tensor that lies so. For what products round anyway and
+ * for inputs of elementwise functions and norms; never for what the way back subtracts from a number made of exact values.
+ */
+export const keep = (x: Tensor): Tensor => RxKeep.run({ x }, {})[0];

@@ -12,3 +12,5 @@ export const release = kernel('RxRelease', (backend, { x }: { x: TensorInfo }, _
   backend.release(x);
   return [];
 });
+
+export const keep = kernel('RxKeep', (backend, { x }: { x: TensorInfo }, _attrs: object) => [backend.keep(x)]);

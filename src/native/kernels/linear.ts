@@ -46,7 +46,7 @@ export const linearGradWeight = kernel(
     const [, outer] = rowsOf('dy', dy);
     expectMatrix('dy', dy, n, outer);
     const dw = backend.output(transposed ? [inner, outer] : [outer, inner]);
-    backend.put(n).put(inner).put(outer).put(Number(transposed)).tensor(x).tensor(dy).tensor(dw).put(0);
+    backend.put(n).put(inner).put(outer).put(Number(transposed)).matrix(x).tensor(dy).tensor(dw).put(0);
     backend.run(backend.op.linearGradWeight);
     return [dw];
   },

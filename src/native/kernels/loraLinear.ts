@@ -59,7 +59,7 @@ export const loraLinearGrad = kernel('RxLoraLinearGrad', (backend, inputs: GradI
   const dB = backend.output([outer, rank]);
   const dxDropped = needInput && dropped ? backend.output([n, inner]) : undefined;
   backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
-  backend.tensor(dy).tensor(x).matrix(w).tensor(a).tensor(b).tensor(u);
+  backend.tensor(dy).matrix(x).matrix(w).tensor(a).tensor(b).tensor(u);
   backend.optional(dx).tensor(dA).tensor(dB).optional(dxDropped);
   backend.run(backend.op.loraLinearGrad);
   if (dx === undefined) return [dA, dB];
