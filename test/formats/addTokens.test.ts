@@ -39,6 +39,9 @@ describe('withAddedTokens', () => {
     expect(Object.keys(after.files)).toContain('tokenizer.json');
     expect(after.padToken).toBe('<|pad|>');
     expect(after.encode('<|x|>', bare).length).toBe(1);
+    // What the tokenizers library wants of every post-processor of this type.
+    const { post_processor: written } = JSON.parse(after.files['tokenizer.json'] ?? '') as Record<string, unknown>;
+    expect(written).toMatchObject({ type: 'ByteLevel', add_prefix_space: false, trim_offsets: false });
   });
 
   test('an empty token is refused', () => {

@@ -233,12 +233,21 @@ export const tokenizerOfPair = (
   };
   const postProcessor = (): unknown => {
     if (roberta)
-      return { type: 'RobertaProcessing', cls: special('cls_token', '<s>'), sep: special('sep_token', '</s>') };
+      return {
+        type: 'RobertaProcessing',
+        cls: special('cls_token', '<s>'),
+        sep: special('sep_token', '</s>'),
+        trim_offsets: true,
+        add_prefix_space: prefixSpace,
+      };
     const bos = names['bos_token'];
-    if (options['add_bos_token'] !== true || bos === undefined) return { type: 'ByteLevel' };
+    if (options['add_bos_token'] !== true || bos === undefined) return bytes;
     return {
       type: 'TemplateProcessing',
       single: [{ SpecialToken: { id: bos, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+      // The tokenizers library refuses a template whose tokens it does not list.
+      special_tokens: { [bos]: { id: bos, ids: [special('bos_token', bos)[1]], tokens: [bos] } },
     };
   };
   return right({
