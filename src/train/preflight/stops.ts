@@ -5,8 +5,11 @@ import type { Tokenizer } from '../../formats/tokenizer.js';
 export const endsWithStop = (ids: ArrayLike<number>, t: number, stop: ReadonlyArray<number>): boolean =>
   stop.length > 0 && stop.length <= t + 1 && stop.every((id, i) => ids[t + 1 - stop.length + i] === id);
 
-/** What the template writes behind an answer, as ids; undefined where it writes nothing or cannot be asked. */
-const endOfTurn = ({ chatTemplate, encode }: Tokenizer): ReadonlyArray<number> | undefined => {
+/**
+ * What the template writes behind an answer, as ids: with the white space in front of it and without, because both may be cut
+ * into other tokens. Nothing where it writes nothing or cannot be asked.
+ */
+const endsOfTurn = ({ chatTemplate, encode }: Tokenizer): ReadonlyArray<ReadonlyArray<number>> => {
   const content = 'answer';
   const rendered = chatTemplate?.render({
     messages: [
@@ -14,13 +17,15 @@ const endOfTurn = ({ chatTemplate, encode }: Tokenizer): ReadonlyArray<number> |
       { role: 'assistant', content },
     ],
   });
-  if (rendered?._tag !== 'Right') return undefined;
+  if (rendered?._tag !== 'Right') return [];
   const { text, assistantSpans } = rendered.right;
   const span = assistantSpans.at(-1);
-  if (span === undefined) return undefined;
+  if (span === undefined) return [];
   const said = text.slice(span.start, span.end);
-  const mark = said.slice(said.lastIndexOf(content) + content.length).trim();
-  return mark === '' ? undefined : [...encode(mark, { addSpecialTokens: false })];
+  const mark = said.slice(said.lastIndexOf(content) + content.length).trimEnd();
+  return [...new Set([mark, mark.trimStart()])]
+    .filter((own) => own !== '')
+    .map((own) => [...encode(own, { addSpecialTokens: false })]);
 };
 
 /** Sequences of ids that end an answer: one id each where the marks are tokens, several where they are spelt out. */
@@ -28,11 +33,10 @@ export const stopSequences = (
   tokenizer: Tokenizer | undefined,
   stopIds: ReadonlyArray<number> = [],
 ): ReadonlyArray<ReadonlyArray<number>> => {
-  const turn = tokenizer === undefined ? undefined : endOfTurn(tokenizer);
   const eos = tokenizer?.eosTokenId;
   return [
     ...(eos === undefined ? [] : [[eos]]),
-    ...(turn === undefined || turn.length === 0 ? [] : [turn]),
+    ...(tokenizer === undefined ? [] : endsOfTurn(tokenizer).filter((ids) => ids.length > 0)),
     ...stopIds.map((id) => [id]),
   ];
 };
