@@ -360,8 +360,16 @@ test('a merged model says what its adapter said, and holds no adapter; the repor
     const size = (dir: string): number => readFileSync(join(dir, 'model.safetensors')).length;
     expect(Math.abs(size(merged) - size(base))).toBeLessThan(4096);
     const html = await readFile(page, 'utf8');
-    expect(html).toContain('class="dot dots"');
-    expect(html).toContain('tokens trained');
+    const drawn = JSON.parse(/id="run">(.*?)<\/script>/s.exec(html)?.[1] ?? '') as {
+      readonly state: string;
+      readonly steps: { readonly loss: ReadonlyArray<number> };
+      readonly evaluations: ReadonlyArray<{ readonly loss: number }>;
+      readonly rows: ReadonlyArray<ReadonlyArray<{ readonly trained: boolean }>>;
+    };
+    expect(drawn.state).toBe('finished');
+    expect(drawn.steps.loss.every((loss) => loss > 0)).toBe(true);
+    expect(drawn.evaluations.length).toBeGreaterThan(0);
+    expect(drawn.rows.every((tokens) => tokens.some(({ trained }) => trained))).toBe(true);
   }));
 
 test('doctor names engines, the one chosen, compiler and node', async () => {
