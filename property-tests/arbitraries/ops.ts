@@ -372,7 +372,9 @@ const crossEntropies = fc
     const attrs = { targets, weights, labelSmoothing, variant, needWeight: true };
     const wanted = (): Tensor => oneHot(targets, v);
     const nllOf = (h: Tensor, w: Tensor, bias: Tensor): readonly [Tensor, Tensor] => {
-      const logP = tf.logSoftmax(tf.add(tf.matMul(h, tf.transpose(w)), tf.mul(bias, biased ? 1 : 0)));
+      // Not tf.logSoftmax: on wasm tfjs takes one of its outputs for a leak.
+      const z = tf.add(tf.matMul(h, tf.transpose(w)), tf.mul(bias, biased ? 1 : 0));
+      const logP = tf.sub(z, tf.log(tf.sum(tf.exp(z), 1, true)));
       return [tf.neg(tf.sum(tf.mul(logP, wanted()), 1)), tf.neg(tf.mean(logP, 1))];
     };
     return {
