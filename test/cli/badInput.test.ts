@@ -211,7 +211,7 @@ describe('configuration', () => {
     expect(outcome.err).toContain('lama');
     expect(outcome.err).toContain('llama');
     expect(outcome.err).toMatch(/\[E_\w+\]/);
-    expect(outcome.code).not.toBe(0);
+    expect(outcome.code).toBe(1);
     expect(outcome.left).toEqual([]);
   });
 
@@ -227,7 +227,7 @@ describe('configuration', () => {
   test('a directory without a model', async () => {
     const outcome = await inTemporary((model) => train(good.join('\n'), { model }));
     expect(outcome.err).toMatch(/\[E_\w+\]/);
-    expect(outcome.code).not.toBe(0);
+    expect(outcome.code).toBe(2);
     expect(outcome.left).toEqual([]);
   });
 });
@@ -251,7 +251,7 @@ describe('the call', () => {
     });
     expectTyped(outcome, 'E_OUTPUT_DIR');
     expect(outcome.err).not.toContain('step 1/');
-    expect(outcome.code).not.toBe(0);
+    expect(outcome.code).toBe(1);
   });
 
   test('a misspelt option in a file of options is refused with its line', async () => {
