@@ -146,6 +146,10 @@ typedef struct KernelTable {
   void (*embedding_grad)(const Context*, const float* dy, const int32_t* ids, float* d_table, long n, long vocabulary,
                          long columns, int accumulate);
 
+  // ops/bfloat16.cc has these for the processor; a device brings its own
+  void (*embedding_bf16)(const Context*, const uint16_t* table, const int32_t* ids, float* out, long n, long vocabulary,  // ?
+                         long columns);
+
   // layer_norm.cc; dx may be d_residual or dy
   void (*layer_norm)(const Context*, const float* x, const float* gain, const float* bias /* ? */, float* y, float* mean,
                      float* rstd, long rows, long columns, float eps);

@@ -1,7 +1,5 @@
 #include "memory.h"
 
-#include "pages.h"
-
 struct Memory::Block {
   char* data;
   size_t bytes;
@@ -52,7 +50,7 @@ Memory::~Memory() {
       delete block;
       block = after;
     }
-    pages_give(data, bytes);
+    pages.give(data, bytes);
   }
 }
 
@@ -67,12 +65,12 @@ Memory::Block* Memory::fit(size_t bytes) {
 
 Memory::Block* Memory::grow(size_t bytes) {
   size_t segment = reserved / 16 < smallestSegment ? smallestSegment : reserved / 16 > largestSegment ? largestSegment : reserved / 16;
-  segment = pages_round(segment < bytes ? bytes : segment);
+  segment = pages.round(segment < bytes ? bytes : segment);
   shrink(segment);
-  char* data = static_cast<char*>(pages_take(segment));
+  char* data = static_cast<char*>(pages.take(segment));
   if (data == nullptr) {
-    segment = pages_round(bytes);
-    data = static_cast<char*>(pages_take(segment));
+    segment = pages.round(bytes);
+    data = static_cast<char*>(pages.take(segment));
   }
   if (data == nullptr) throw std::bad_alloc();
   reserved += segment;
@@ -95,7 +93,7 @@ void Memory::shrink(size_t needed) {
 void Memory::release(Block* whole) {
   reserved -= whole->bytes;
   // in order behind whatever still uses it
-  executor.enqueue([data = whole->data, bytes = whole->bytes](const Context*) { pages_give(data, bytes); });
+  executor.enqueue([&pages = pages, data = whole->data, bytes = whole->bytes](const Context*) { pages.give(data, bytes); });
   delete whole;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "executor.h"
+#include "pages.h"
 
 class Memory {
  public:
@@ -23,7 +24,7 @@ class Memory {
     uint64_t* used;   // the last task that touches this memory
   };
 
-  explicit Memory(Executor& executor) : executor(executor) {}
+  explicit Memory(Executor& executor, PageSource& pages = host_pages()) : executor(executor), pages(pages) {}
   ~Memory();
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
@@ -58,6 +59,7 @@ class Memory {
   void release(Block* whole);
 
   Executor& executor;
+  PageSource& pages;
   std::vector<Entry> entries;
   std::vector<uint32_t> freeEntries;
   std::set<Block*, BySize> freeBlocks;

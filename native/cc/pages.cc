@@ -43,3 +43,19 @@ void pages_give(void* memory, size_t bytes) {
   (void)bytes;
   free(memory);
 }
+
+namespace {
+
+class HostPages : public PageSource {
+ public:
+  size_t round(size_t bytes) const override { return pages_round(bytes); }
+  void* take(size_t bytes) override { return pages_take(bytes); }
+  void give(void* memory, size_t bytes) override { pages_give(memory, bytes); }
+};
+
+}  // namespace
+
+PageSource& host_pages() {
+  static HostPages pages;
+  return pages;
+}

@@ -8,3 +8,16 @@ size_t pages_round(size_t bytes);
 // Null when there is none left.
 void* pages_take(size_t bytes);
 void pages_give(void* memory, size_t bytes);
+
+#ifdef __cplusplus
+// Large pieces of memory, from the system or from a device.
+class PageSource {
+ public:
+  virtual ~PageSource() = default;
+  virtual size_t round(size_t bytes) const = 0;
+  virtual void* take(size_t bytes) = 0;
+  // Nothing that was started may still use it.
+  virtual void give(void* memory, size_t bytes) = 0;
+};
+PageSource& host_pages();
+#endif

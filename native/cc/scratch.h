@@ -18,7 +18,9 @@ enum {
   SCRATCH_SLOTS = 16
 };
 
+// On the system's memory, or on that of a PageSource of pages.h.
 Scratch* scratch_create(void);
+Scratch* scratch_create_on(void* page_source);
 void scratch_destroy(Scratch* scratch);
 
 // At least `bytes` bytes, 64-byte aligned (large ones on huge pages). Call it outside pool_run, on the executor's thread.

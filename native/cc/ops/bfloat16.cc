@@ -43,6 +43,7 @@ void embedding(Call& call) {
     }
     const uint16_t* const rows = static_cast<const uint16_t*>(table.data);
     const int32_t* const id = ids.data();
+    if (c->table->embedding_bf16 != nullptr) return c->table->embedding_bf16(c, rows, id, out, n, vocabulary, columns);
     for (long i = 0; i < n; i++) {
       if (id[i] >= 0 && id[i] < vocabulary)
         widenRow(rows + id[i] * columns, out + i * columns, columns);

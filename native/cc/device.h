@@ -1,0 +1,22 @@
+// Where tensors lie and kernels run, when that is not the processor: its memory cannot be touched from here, only copied to and from.
+#pragma once
+
+#include <stddef.h>
+
+#include "kernel_table.h"
+#include "pages.h"
+
+class Device : public PageSource {
+ public:
+  // Kernels that take this device's pointers. They only start work: it runs later, in order.
+  virtual const KernelTable* table() const = 0;
+
+  // The rest is the executor's thread's, and in order with the kernels.
+
+  // `from` may go when this returns.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  // Calls done(user, error) on some thread when the bytes have come; error is null when all went well. Does not wait.
+  virtual void download(void* to, const void* from, size_t bytes, void (*done)(void* user, const char* error), void* user) = 0;
+  // Returns when everything started has run; throws what went wrong on the way.
+  virtual void finish() = 0;
+};

@@ -1,0 +1,103 @@
+// CUDA's kernel language for g++: the same .cu files, compiled for the processor. The blocks of a launch run one after another, the
+// threads of a block as fibers that switch only at barriers and at the collectives of a warp, in an order that changes from block
+// to block, so that what wants a barrier and has none shows. Shared memory starts as NaN. For tests: it is slow.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
+// One block runs at a time.
+#define __shared__ static
+
+namespace emulate {
+
+struct Index {
+  unsigned x, y, z;
+};
+struct Thread {
+  Index thread;
+  unsigned lane, warp;
+};
+
+// Of the block and the thread that run.
+extern Index block_index, block_size, grid_size;
+extern Thread* thread_now;
+extern unsigned char* shared_memory;
+
+// Returns when all threads of the block, or of the warp, have come.
+void block_barrier();
+void warp_barrier();
+// 64 bytes for each lane of the warp that runs, to exchange.
+unsigned char* lane_slot(unsigned lane);
+
+// Runs body() for every thread of every block.
+void launch(Index grid, Index block, size_t shared_bytes, const std::function<void()>& body);
+
+template <class T>
+T shuffle(T value, unsigned from) {
+  static_assert(sizeof(T) <= 64, "too large to exchange");
+  std::memcpy(lane_slot(thread_now->lane), &value, sizeof value);
+  warp_barrier();
+  std::memcpy(&value, lane_slot(from & 31), sizeof value);
+  warp_barrier();
+  return value;
+}
+
+inline float bfloat16(uint32_t bits) {
+  bits <<= 16;
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
+// c [16, 8] += a [16, 16] b [16, 8]: mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32, fragments as PTX lays them out.
+inline void mma_16816(float* c, const uint32_t* a, const uint32_t* b) {
+  unsigned char* const mine = lane_slot(thread_now->lane);
+  std::memcpy(mine, a, 16);
+  std::memcpy(mine + 16, b, 8);
+  warp_barrier();
+  const unsigned group = thread_now->lane / 4, pair = thread_now->lane % 4;
+  const auto word = [](unsigned lane, unsigned i) {
+    uint32_t w;
+    std::memcpy(&w, lane_slot(lane) + 4 * i, 4);
+    return w;
+  };
+  const auto half = [](uint32_t w, unsigned k) { return bfloat16(k % 2 ? w >> 16 : w & 0xffff); };
+  for (unsigned row = 0; row < 2; row++)
+    for (unsigned column = 0; column < 2; column++) {
+      float sum = c[row * 2 + column];
+      for (unsigned k = 0; k < 16; k++) {
+        const unsigned lane_a = group * 4 + k % 8 / 2, lane_b = (pair * 2 + column) * 4 + k % 8 / 2;
+        sum += half(word(lane_a, row + k / 8 * 2), k) * half(word(lane_b, 4 + k / 8), k);
+      }
+      c[row * 2 + column] = sum;
+    }
+  warp_barrier();
+}
+
+}  // namespace emulate
+
+#define threadIdx (emulate::thread_now->thread)
+#define blockIdx emulate::block_index
+#define blockDim emulate::block_size
+#define gridDim emulate::grid_size
+
+inline void __syncthreads() { emulate::block_barrier(); }
+inline void __syncwarp(unsigned = 0xffffffffu) { emulate::warp_barrier(); }
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  return emulate::shuffle(value, emulate::thread_now->lane ^ static_cast<unsigned>(mask));
+}
+template <class T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return emulate::shuffle(value, static_cast<unsigned>(lane));
+}

@@ -1,0 +1,230 @@
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "cuda.h"
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace emulate {
+
+Index block_index, block_size, grid_size;
+Thread* thread_now;
+unsigned char* shared_memory;
+
+namespace {
+
+constexpr size_t stack_bytes = 128 << 10;
+
+struct Barrier {
+  unsigned arrived = 0, generation = 0;
+};
+
+#if defined(__x86_64__)
+// Saves what a called function must keep, and the stack, at *from; goes on where `to` was saved.
+extern "C" void rx_fiber_switch(void** from, void* to);
+__asm__(
+    ".text\n"
+    ".type rx_fiber_switch,@function\n"
+    "rx_fiber_switch:\n"
+    "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+    "  movq %rsp, (%rdi)\n"
+    "  movq %rsi, %rsp\n"
+    "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
+    "  ret\n"
+    ".size rx_fiber_switch,.-rx_fiber_switch\n");
+#endif
+
+void work();
+
+// A stack that runs threads, one after another, and stays with one that waits.
+struct Fiber {
+  std::vector<unsigned char> stack = std::vector<unsigned char>(stack_bytes);
+#if defined(__x86_64__)
+  void* at = nullptr;
+#else
+  ucontext_t at = {};
+#endif
+  unsigned thread = 0;
+  // Waits until *generation is no longer `seen`; null: can go on.
+  const unsigned* generation = nullptr;
+  unsigned seen = 0;
+  bool finished = false;
+};
+
+std::vector<Fiber*> idle, running;
+Fiber* fiber_now;
+#if defined(__x86_64__)
+void* scheduler;
+#else
+ucontext_t scheduler;
+#endif
+
+std::vector<Thread> threads;
+std::vector<unsigned> order;
+size_t started;
+Barrier whole;
+std::vector<Barrier> warps;
+std::vector<unsigned char> slots;
+unsigned alive;
+std::vector<unsigned> alive_of_warp;
+const std::function<void()>* body_now;
+
+void to_scheduler() {
+#if defined(__x86_64__)
+  rx_fiber_switch(&fiber_now->at, scheduler);
+#else
+  swapcontext(&fiber_now->at, &scheduler);
+#endif
+}
+
+void resume(Fiber* fiber) {
+  fiber_now = fiber;
+  thread_now = &threads[fiber->thread];
+#if defined(__x86_64__)
+  rx_fiber_switch(&scheduler, fiber->at);
+#else
+  swapcontext(&scheduler, &fiber->at);
+#endif
+}
+
+void prepare(Fiber* fiber) {
+  fiber->finished = false;
+  fiber->generation = nullptr;
+#if defined(__x86_64__)
+  uintptr_t top = reinterpret_cast<uintptr_t>(fiber->stack.data() + stack_bytes) & ~uintptr_t(15);
+  void** sp = reinterpret_cast<void**>(top) - 2;  // as if work() had been called: 8 bytes off a multiple of 16
+  sp[0] = reinterpret_cast<void*>(work);
+  for (int i = 0; i < 6; i++) *--sp = nullptr;
+  fiber->at = sp;
+#else
+  getcontext(&fiber->at);
+  fiber->at.uc_stack.ss_sp = fiber->stack.data();
+  fiber->at.uc_stack.ss_size = stack_bytes;
+  fiber->at.uc_link = nullptr;
+  makecontext(&fiber->at, work, 0);
+#endif
+}
+
+// Threads that have returned no longer take part in barriers.
+void leave(Barrier& barrier, unsigned expected) {
+  if (barrier.arrived > 0 && barrier.arrived >= expected) {
+    barrier.arrived = 0;
+    barrier.generation++;
+  }
+}
+
+void work() {
+  for (;;) {
+    Fiber* const self = fiber_now;
+    while (started < order.size()) {
+      self->thread = order[started++];
+      thread_now = &threads[self->thread];
+      (*body_now)();
+      const unsigned warp = threads[self->thread].warp;
+      leave(whole, --alive);
+      leave(warps[warp], --alive_of_warp[warp]);
+    }
+    self->finished = true;
+    to_scheduler();
+  }
+}
+
+void arrive(Barrier& barrier, unsigned expected) {
+  if (++barrier.arrived >= expected) {
+    barrier.arrived = 0;
+    barrier.generation++;
+    return;
+  }
+  fiber_now->generation = &barrier.generation;
+  fiber_now->seen = barrier.generation;
+  Fiber* const self = fiber_now;
+  to_scheduler();
+  self->generation = nullptr;
+}
+
+uint32_t state = 12345;
+uint32_t random_number() {
+  state ^= state << 13;
+  state ^= state >> 17;
+  state ^= state << 5;
+  return state;
+}
+
+void run_block() {
+  const unsigned count = block_size.x * block_size.y * block_size.z;
+  alive = count;
+  whole = {};
+  const unsigned warp_count = (count + 31) / 32;
+  warps.assign(warp_count, {});
+  slots.assign(warp_count * 32 * 64, 0);
+  alive_of_warp.assign(warp_count, 0);
+  for (unsigned i = 0; i < count; i++) alive_of_warp[i / 32]++;
+  // Warps in any order, their lanes forwards or backwards.
+  order.clear();
+  const unsigned first = random_number() % warp_count;
+  const bool backwards = random_number() % 2;
+  for (unsigned w = 0; w < warp_count; w++) {
+    const unsigned warp = (first + w) % warp_count;
+    const unsigned lanes = alive_of_warp[warp];
+    for (unsigned i = 0; i < lanes; i++) order.push_back(warp * 32 + (backwards ? lanes - 1 - i : i));
+  }
+  started = 0;
+  running.clear();
+  for (;;) {
+    bool progress = false;
+    for (size_t i = 0; i < running.size(); i++) {
+      Fiber* const fiber = running[i];
+      if (fiber->finished || (fiber->generation != nullptr && *fiber->generation == fiber->seen)) continue;
+      progress = true;
+      resume(fiber);
+    }
+    // Waiting threads may want those that have not begun.
+    if (started < order.size()) {
+      progress = true;
+      if (idle.empty()) idle.push_back(new Fiber);
+      Fiber* const fiber = idle.back();
+      idle.pop_back();
+      prepare(fiber);
+      running.push_back(fiber);
+      resume(fiber);
+    }
+    if (alive == 0) break;
+    if (!progress) {
+      std::fprintf(stderr, "emulated kernel: the threads of a block wait for each other at different barriers\n");
+      std::abort();
+    }
+  }
+  for (Fiber* fiber : running) idle.push_back(fiber);
+}
+
+}  // namespace
+
+void block_barrier() { arrive(whole, alive); }
+void warp_barrier() {
+  const unsigned warp = thread_now->warp;
+  arrive(warps[warp], alive_of_warp[warp]);
+}
+unsigned char* lane_slot(unsigned lane) { return &slots[(thread_now->warp * 32 + lane) * 64]; }
+
+void launch(Index grid, Index block, size_t shared_bytes, const std::function<void()>& body) {
+  const unsigned count = block.x * block.y * block.z;
+  threads.resize(count);
+  for (unsigned i = 0; i < count; i++)
+    threads[i] = {{i % block.x, i / block.x % block.y, i / block.x / block.y}, i % 32, i / 32};
+  grid_size = grid;
+  block_size = block;
+  body_now = &body;
+  std::vector<unsigned char> shared(shared_bytes + 16);
+  shared_memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(shared.data()) + 15) & ~uintptr_t(15));
+  for (unsigned z = 0; z < grid.z; z++)
+    for (unsigned y = 0; y < grid.y; y++)
+      for (unsigned x = 0; x < grid.x; x++) {
+        block_index = {x, y, z};
+        if (shared_bytes > 0) std::memset(shared_memory, 0xff, shared_bytes);
+        run_block();
+      }
+}
+
+}  // namespace emulate

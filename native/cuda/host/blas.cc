@@ -1,0 +1,157 @@
+#include "blas.h"
+
+#include <dlfcn.h>
+#include <glob.h>
+
+#include <array>
+#include <cstdlib>
+#include <map>
+#include <stdexcept>
+#include <vector>
+
+#include "blas_types.h"
+
+namespace cuda {
+namespace {
+
+struct Functions {
+#define X(name, parameters) int(*name) parameters;
+  RX_BLAS_FUNCTIONS(X)
+#undef X
+};
+
+std::vector<std::string> candidates() {
+  std::vector<std::string> found = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
+  const auto matches = [&](const std::string& pattern) {
+    glob_t files = {};
+    if (glob(pattern.c_str(), 0, nullptr, &files) == 0)
+      for (size_t i = 0; i < files.gl_pathc; i++) found.push_back(files.gl_pathv[i]);
+    globfree(&files);
+  };
+  const auto in = [&](const char* variable, const char* below) {
+    const char* const folder = std::getenv(variable);
+    if (folder != nullptr && *folder != 0) matches(std::string(folder) + below);
+  };
+  for (const char* name : {"CUDA_HOME", "CUDA_PATH"}) in(name, "/lib64/libcublasLt.so*");
+  matches("/usr/local/cuda/lib64/libcublasLt.so*");
+  // pip's packages nvidia-cublas and nvidia-cublas-cu12
+  for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"}) in(name, "/lib/python3*/site-packages/nvidia/c*/lib/libcublasLt.so*");
+  return found;
+}
+
+long alignment_of(const void* data, long ld, long each) {
+  const unsigned long bits = reinterpret_cast<unsigned long>(data) | static_cast<unsigned long>(ld * each) | 256ul;
+  return static_cast<long>(bits & (~bits + 1));
+}
+
+// cublasLt thinks in columns: a row-major matrix is its transpose, so cᵀ = op(b)ᵀ op(a)ᵀ is asked for.
+class Lt final : public Blas {
+ public:
+  Lt(const Functions& functions, void* handle) : f(functions), handle(handle) {}
+  ~Lt() override {
+    for (auto& [key, plan] : plans) {
+      f.cublasLtMatmulDescDestroy(plan.desc);
+      for (void* layout : plan.layouts) f.cublasLtMatrixLayoutDestroy(layout);
+    }
+    f.cublasLtDestroy(handle);
+  }
+
+  bool gemm(Format format, const Matrix& a, const Matrix& b, float* c, long ld_c, const float* bias, const float* start, long ld_start,
+            float alpha, long m, long n, long k, void* workspace, size_t workspace_bytes, Handle stream) override {
+    const float beta = start != nullptr ? 1.f : 0.f;
+    const float* const c_in = start != nullptr ? start : c;
+    const long ld_in = start != nullptr ? ld_start : ld_c;
+    const long each = format == Format::float32 ? 4 : 2;
+    const std::array<long, 4> alignments = {alignment_of(b.data, b.ld, each), alignment_of(a.data, a.ld, each), alignment_of(c_in, ld_in, 4),
+                                            alignment_of(c, ld_c, 4)};
+    const Key key = {each,          m, n, k, a.transposed, b.transposed, a.ld, b.ld, ld_in, ld_c, bias != nullptr, alignments[0],
+                     alignments[1], alignments[2], alignments[3]};
+    auto found = plans.find(key);
+    if (found == plans.end()) found = plans.emplace(key, plan(format, a, b, ld_in, ld_c, bias, m, n, k, alignments, workspace_bytes)).first;
+    const Plan& p = found->second;
+    if (!p.supported) return false;
+    if (bias != nullptr) f.cublasLtMatmulDescSetAttribute(p.desc, desc_bias_pointer, &bias, sizeof bias);
+    const int status = f.cublasLtMatmul(handle, p.desc, &alpha, b.data, p.layouts[0], a.data, p.layouts[1], &beta, c_in, p.layouts[2], c,
+                                        p.layouts[3], &p.algorithm, workspace, workspace_bytes, stream);
+    if (status != 0) throw std::runtime_error("cublasLt: a matrix product failed (status " + std::to_string(status) + ")");
+    return true;
+  }
+
+ private:
+  using Key = std::array<long, 15>;
+  struct Plan {
+    void* desc = nullptr;
+    std::array<void*, 4> layouts = {};
+    Algorithm algorithm = {};
+    bool supported = false;
+  };
+
+  static void must(int status, const char* what) {
+    if (status != 0) throw std::runtime_error(std::string("cublasLt: ") + what + " failed (status " + std::to_string(status) + ")");
+  }
+
+  Plan plan(Format format, const Matrix& a, const Matrix& b, long ld_in, long ld_c, const float* bias, long m, long n, long k,
+            const std::array<long, 4>& alignments, size_t workspace_bytes) {
+    (void)k;
+    Plan p;
+    const int type = format == Format::float32 ? type_f32 : type_bf16;
+    must(f.cublasLtMatmulDescCreate(&p.desc, compute_32f, type_f32), "describing a product");
+    const auto set = [&](int attribute, int value) {
+      must(f.cublasLtMatmulDescSetAttribute(p.desc, attribute, &value, sizeof value), "describing a product");
+    };
+    set(desc_trans_a, b.transposed);
+    set(desc_trans_b, a.transposed);
+    set(desc_epilogue, bias != nullptr ? epilogue_bias : epilogue_default);
+    if (bias != nullptr) must(f.cublasLtMatmulDescSetAttribute(p.desc, desc_bias_pointer, &bias, sizeof bias), "describing a product");
+    const auto layout = [&](int i, int of, long columns, long rows, long ld) {
+      must(f.cublasLtMatrixLayoutCreate(&p.layouts[i], of, static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), ld), "a layout");
+    };
+    layout(0, type, b.columns, b.rows, b.ld);
+    layout(1, type, a.columns, a.rows, a.ld);
+    layout(2, type_f32, n, m, ld_in);
+    layout(3, type_f32, n, m, ld_c);
+    void* preference = nullptr;
+    must(f.cublasLtMatmulPreferenceCreate(&preference), "a preference");
+    f.cublasLtMatmulPreferenceSetAttribute(preference, pref_workspace_bytes, &workspace_bytes, sizeof workspace_bytes);
+    for (int i = 0; i < 4; i++) {
+      const uint32_t bytes = static_cast<uint32_t>(alignments[i]);
+      f.cublasLtMatmulPreferenceSetAttribute(preference, pref_alignment_a + i, &bytes, sizeof bytes);
+    }
+    Heuristic best = {};
+    int count = 0;
+    const int status = f.cublasLtMatmulAlgoGetHeuristic(handle, p.desc, p.layouts[0], p.layouts[1], p.layouts[2], p.layouts[3], preference, 1,
+                                                        &best, &count);
+    f.cublasLtMatmulPreferenceDestroy(preference);
+    p.supported = status == 0 && count > 0 && best.state == 0;
+    p.algorithm = best.algorithm;
+    return p;
+  }
+
+  const Functions f;
+  void* const handle;
+  std::map<Key, Plan> plans;
+};
+
+}  // namespace
+
+std::unique_ptr<Blas> Blas::open(const std::string& library, std::string& note) {
+  const std::vector<std::string> names = library.empty() ? candidates() : std::vector<std::string>{library};
+  for (const std::string& name : names) {
+    void* const opened = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (opened == nullptr) continue;
+    Functions f = {};
+    bool complete = true;
+#define X(function, parameters)                                                  \
+  f.function = reinterpret_cast<int(*) parameters>(dlsym(opened, #function));    \
+  complete = complete && f.function != nullptr;
+    RX_BLAS_FUNCTIONS(X)
+#undef X
+    void* handle = nullptr;
+    if (!complete || f.cublasLtCreate(&handle) != 0) continue;
+    return std::make_unique<Lt>(f, handle);
+  }
+  note = "without cublasLt (pip install nvidia-cublas, or set CUDA_HOME): products by plain kernels, slowly";
+  return nullptr;
+}
+
+}  // namespace cuda

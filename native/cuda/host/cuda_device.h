@@ -1,0 +1,122 @@
+// A CUDA card: opens the driver, loads the kernels, owns the stream, and brings small arrays of the host to the card.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <utility>
+
+#include "../../cc/device.h"
+#include "blas.h"
+#include "driver.h"
+#include "launch.h"
+
+namespace cuda {
+
+struct Options {
+  // Kernels as nvcc compiled them (`npm run build:cuda`).
+  std::string image;
+  // Empty: the system's.
+  std::string driver, blas;
+  int card = 0;
+};
+
+class CudaDevice final : public Device {
+ public:
+  // Throws std::runtime_error that says in plain words what is missing.
+  explicit CudaDevice(const Options& options);
+  ~CudaDevice() override;
+  CudaDevice(const CudaDevice&) = delete;
+
+  // One line for people.
+  const std::string& description() const { return told; }
+
+  size_t round(size_t bytes) const override { return (bytes + (size_t(2) << 20) - 1) >> 21 << 21; }
+  void* take(size_t bytes) override;
+  void give(void* memory, size_t bytes) override;
+  const KernelTable* table() const override;
+  void upload(void* to, const void* from, size_t bytes) override;
+  void download(void* to, const void* from, size_t bytes, void (*done)(void*, const char*), void* user) override;
+  void finish() override;
+
+  // ---- for the kernels of table.cc ----
+
+  template <class... P, class... A>
+  void launch(const Kernel<P...>& kernel, Grid grid, unsigned threads, long shared_bytes, A... arguments) {
+    static_assert(sizeof...(P) == sizeof...(A), "as many arguments as the kernel has parameters");
+    if (grid.x == 0 || grid.y == 0) return;
+    std::tuple<P...> values(static_cast<P>(arguments)...);
+    std::apply(
+        [&](P&... each) {
+          void* pointers[] = {&each...};
+          start(kernel.index, grid, threads, shared_bytes, pointers);
+        },
+        values);
+  }
+  // A grid-stride kernel over n elements.
+  template <class... P, class... A>
+  void over(long n, const Kernel<P...>& kernel, A... arguments) {
+    const long blocks = (n + 255) / 256;
+    launch(kernel, {blocks < most_blocks ? blocks : most_blocks}, 256, 0, arguments...);
+  }
+  void zero(void* memory, size_t bytes);
+  // Where on the card the values lie until the kernels started so far, and those started next, have run.
+  template <class T>
+  const T* stage(const T* values, long count) {
+    return static_cast<const T*>(staged(values, sizeof(T) * static_cast<size_t>(count)));
+  }
+  Blas* blas() { return products.get(); }
+  Handle stream() const { return queue; }
+  // Of one block, when asked for.
+  long shared_memory() const { return shared_limit; }
+
+ private:
+  static constexpr long most_blocks = 4096;
+  // Small arrays go through a ring of pinned memory, a quarter of which waits for the card before it is used again.
+  static constexpr size_t quarter = size_t(4) << 20;
+  struct Landing {
+    void* to;
+    void* pinned;
+    size_t bytes;
+    Handle event;
+    void (*done)(void*, const char*);
+    void* user;
+  };
+
+  void enter();
+  void start(int kernel, Grid grid, unsigned threads, long shared_bytes, void** arguments);
+  const void* staged(const void* values, size_t bytes);
+  void used(size_t bytes);
+  void advance();
+  void land();
+  void must(int code, const char* what) const { check(driver, code, what); }
+
+  Driver driver;
+  int card;
+  Handle context = nullptr, module = nullptr, queue = nullptr;
+  Handle functions[kernel_count] = {};
+  long asked_shared[kernel_count] = {};
+  long shared_limit = 0;
+  std::string told;
+  std::unique_ptr<Blas> products;
+
+  char* ring = nullptr;
+  Pointer ring_on_card = 0;
+  size_t at = 0;
+  Handle passed[4] = {};
+  // Too large for the ring: freed when everything has run.
+  std::deque<std::pair<void*, Pointer>> large;
+
+  // Bytes on their way to the host, and the thread that waits for them.
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::deque<Landing> landings;
+  bool stopping = false;
+  std::thread lander;
+};
+
+}  // namespace cuda

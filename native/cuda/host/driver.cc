@@ -1,0 +1,31 @@
+#include "driver.h"
+
+#include <dlfcn.h>
+
+#include <new>
+#include <stdexcept>
+
+namespace cuda {
+
+Driver open_driver(const std::string& library) {
+  const char* const name = library.empty() ? "libcuda.so.1" : library.c_str();
+  void* const opened = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  if (opened == nullptr) throw std::runtime_error(std::string("no NVIDIA driver: ") + name + " is not there");
+  Driver driver = {};
+#define X(function, parameters)                                                          \
+  driver.function = reinterpret_cast<int(*) parameters>(dlsym(opened, #function));       \
+  if (driver.function == nullptr) throw std::runtime_error("the NVIDIA driver is too old: it lacks " #function);
+  RX_DRIVER_FUNCTIONS(X)
+#undef X
+  return driver;
+}
+
+void check(const Driver& driver, int code, const char* what) {
+  if (code == successful) return;
+  if (code == out_of_memory) throw std::bad_alloc();
+  const char* said = nullptr;
+  if (driver.cuGetErrorString(code, &said) != successful || said == nullptr) said = "an error the driver has no words for";
+  throw std::runtime_error(std::string(what) + ": " + said + " (CUDA error " + std::to_string(code) + ")");
+}
+
+}  // namespace cuda

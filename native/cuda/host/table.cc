@@ -1,0 +1,363 @@
+// The kernels of kernel_table.h on a CUDA card: every entry checks nothing that its caller has checked, and starts work without waiting.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+#include "../../cc/scratch.h"
+#include "../kernels/attention_layout.h"
+#include "cuda_device.h"
+
+namespace cuda {
+namespace {
+
+namespace k = kernels;
+
+// Slots of the scratch memory, beside SCRATCH_KERNEL, which the operations take themselves.
+enum { slot_left = SCRATCH_GEMM, slot_right = SCRATCH_GEMM_STATE, slot_workspace = 2, slot_logits = SCRATCH_KERNEL + 1, slot_parts, slot_vector };
+
+CudaDevice& of(const Context* context) { return *static_cast<CudaDevice*>(static_cast<Device*>(context->device)); }
+
+template <class T>
+T* scratch(const Context* context, int slot, long count) {
+  return static_cast<T*>(scratch_get(context->scratch, slot, sizeof(T) * static_cast<size_t>(count < 1 ? 1 : count)));
+}
+
+long parts_of(long n, long part) { return (n + part - 1) / part; }
+
+// ---- products ----
+
+constexpr size_t workspace_bytes = size_t(32) << 20;
+
+// An operand in the format of the product: as it lies where it can be, else converted.
+template <class T>
+Matrix converted(const Context* context, const GemmOperand& x, long rows, long columns, int slot) {
+  CudaDevice& device = of(context);
+  constexpr bool half = sizeof(T) == 2;
+  Matrix out = {x.data, rows, columns, x.ld, x.transposed != 0};
+  if (x.kind == (half ? GEMM_BFLOAT16 : GEMM_FLOAT32)) return out;
+  // Rows of whole vectors: cublasLt is fast only there.
+  const bool packed = x.kind == GEMM_INT8_ROWS || x.kind == GEMM_FOUR_BIT || x.kind == GEMM_BFLOAT16;
+  const long ld = packed ? columns : parts_of(columns, 8) * 8;
+  T* const to = scratch<T>(context, slot, rows * ld);
+  out.data = to;
+  out.ld = ld;
+  const long n = rows * columns;
+  if constexpr (half) {
+    if (x.kind == GEMM_FLOAT32) device.over(n, k::narrow_rows, static_cast<const float*>(x.data), x.ld, to, ld, rows, columns);
+    if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_bf16, static_cast<const int8_t*>(x.data), x.scale, to, rows, columns);
+    if (x.kind == GEMM_FOUR_BIT)
+      device.over(parts_of(n, 2), k::four_bit_bf16, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, n, x.block);
+  } else {
+    if (x.kind == GEMM_BFLOAT16) device.over(n, k::widen, static_cast<const uint16_t*>(x.data), to, n);
+    if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_f32, static_cast<const int8_t*>(x.data), x.scale, to, rows, columns);
+    if (x.kind == GEMM_FOUR_BIT)
+      device.over(parts_of(n, 2), k::four_bit_f32, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, n, x.block);
+  }
+  return out;
+}
+
+template <class T>
+void gemm(const Context* context, const Gemm* g) {
+  if (g->m == 0 || g->n == 0) return;
+  CudaDevice& device = of(context);
+  const Matrix a = converted<T>(context, g->a, g->a.transposed ? g->k : g->m, g->a.transposed ? g->m : g->k, slot_left);
+  const Matrix b = converted<T>(context, g->b, g->b.transposed ? g->n : g->k, g->b.transposed ? g->k : g->n, slot_right);
+  if (device.blas() != nullptr && g->k > 0) {
+    const bool row = g->start != nullptr && g->ld_start == 0;
+    const Format format = sizeof(T) == 2 ? Format::bfloat16 : Format::float32;
+    void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
+    if (device.blas()->gemm(format, a, b, g->c, g->ldc, row ? g->start : nullptr, row ? nullptr : g->start, g->ld_start, g->alpha, g->m, g->n,
+                            g->k, workspace, workspace_bytes, device.stream()))
+      return;
+  }
+  const Grid grid = {parts_of(g->n, 64), parts_of(g->m, 64)};
+  const auto run = [&](const auto& kernel) {
+    device.launch(kernel, grid, 128, 0, static_cast<const T*>(a.data), a.ld, a.transposed, static_cast<const T*>(b.data), b.ld, b.transposed,
+                  g->c, g->ldc, g->start, g->ld_start, g->alpha, g->m, g->n, g->k);
+  };
+  if constexpr (sizeof(T) == 2)
+    run(k::gemm_bf16);
+  else
+    run(k::gemm_f32);
+}
+
+// ---- columns and rows ----
+
+// Sums of the columns of x [rows, columns] into out, in bands of rows.
+void column_sums(const Context* context, const float* x, long ld, float* out, long rows, long columns, bool add) {
+  if (columns == 0) return;
+  CudaDevice& device = of(context);
+  const long band = std::max(64L, parts_of(rows, 256)), bands = parts_of(rows, band);
+  float* const parts = scratch<float>(context, slot_parts, bands * columns);
+  const long blocks = parts_of(columns, 128);
+  device.launch(k::column_sums, {blocks, bands}, 128, 0, x, ld, parts, rows, columns, band);
+  device.launch(k::add_parts, {blocks}, 128, 0, parts, bands, columns, out, add, columns);
+}
+void column_sum(const Context* context, const float* dy, float* out, long rows, long columns) {
+  column_sums(context, dy, columns, out, rows, columns, false);
+}
+void copy_columns(const Context* context, const float* from, long ld_from, float* to, long ld_to, long rows, long width) {
+  of(context).over(rows * width, k::copy_columns, from, ld_from, to, ld_to, rows, width);
+}
+void embedding(const Context* context, const float* table, const int32_t* ids, float* out, long n, long vocabulary, long columns) {
+  CudaDevice& device = of(context);
+  device.over(n * columns, k::gather_rows, table, device.stage(ids, n), out, n, vocabulary, columns);
+}
+void embedding_bf16(const Context* context, const uint16_t* table, const int32_t* ids, float* out, long n, long vocabulary, long columns) {
+  CudaDevice& device = of(context);
+  device.over(n * columns, k::gather_rows_bf16, table, device.stage(ids, n), out, n, vocabulary, columns);
+}
+void gather_rows(const Context* context, const float* x, const int32_t* rows, float* out, long count, long columns) {
+  // Who calls has seen that the rows are there.
+  embedding(context, x, rows, out, count, 1L << 31, columns);
+}
+// The rows of each target lie together and in order: the sum is the same every time, and no two threads meet.
+void embedding_grad(const Context* context, const float* dy, const int32_t* ids, float* d_table, long n, long vocabulary, long columns,
+                    int accumulate) {
+  CudaDevice& device = of(context);
+  if (!accumulate) device.zero(d_table, sizeof(float) * static_cast<size_t>(vocabulary * columns));
+  std::vector<int32_t> order;
+  for (long i = 0; i < n; i++)
+    if (ids[i] >= 0 && ids[i] < vocabulary) order.push_back(static_cast<int32_t>(i));
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return ids[a] < ids[b]; });
+  std::vector<int32_t> start, target;
+  for (size_t i = 0; i < order.size(); i++)
+    if (i == 0 || ids[order[i]] != ids[order[i - 1]]) {
+      start.push_back(static_cast<int32_t>(i));
+      target.push_back(ids[order[i]]);
+    }
+  const long targets = static_cast<long>(target.size());
+  start.push_back(static_cast<int32_t>(order.size()));
+  if (targets == 0) return;
+  device.over(targets * columns, k::sum_rows_by_target, dy, device.stage(order.data(), static_cast<long>(order.size())),
+              device.stage(start.data(), targets + 1), device.stage(target.data(), targets), d_table, targets, columns);
+}
+void scatter_rows(const Context* context, const float* dy, const int32_t* rows, float* out, long count, long size, long columns) {
+  embedding_grad(context, dy, rows, out, count, size, columns, 0);
+}
+
+// ---- elementwise ----
+
+void add(const Context* context, const float* a, const float* b, float* out, long n) { of(context).over(n, k::add, a, b, out, n); }
+void axpy(const Context* context, float* y, const float* x, float alpha, long n) { of(context).over(n, k::axpy, y, x, alpha, n); }
+void scale(const Context* context, const float* x, float* y, float factor, long n) { of(context).over(n, k::scale, x, y, factor, n); }
+void binary(const Context* context, int kind, const float* a, long n_a, const float* b, long n_b, float* out, long n) {
+  of(context).over(n, k::binary, kind, a, n_a, b, n_b, out, n);
+}
+void unary(const Context* context, int kind, const float* x, float* y, long n) { of(context).over(n, k::unary, kind, x, y, n); }
+void fill(const Context* context, float* out, float value, long n) { of(context).over(n, k::fill, out, value, n); }
+void row_sum(const Context* context, const float* x, float* out, long rows, long columns) {
+  of(context).launch(k::row_sum, {std::min(rows, 65535L)}, 128, 0, x, out, rows, columns);
+}
+void narrow(const Context* context, const float* x, uint16_t* y, long n) { of(context).over(n, k::narrow, x, y, n); }
+void widen(const Context* context, const uint16_t* x, float* y, long n) { of(context).over(n, k::widen, x, y, n); }
+void activation(const Context* context, int kind, const float* x, float* y, long n) { of(context).over(n, k::activation, kind, x, y, n); }
+void activation_grad(const Context* context, int kind, const float* x, const float* dy, float* dx, long n) {
+  of(context).over(n, k::activation_grad, kind, x, dy, dx, n);
+}
+void gated_activation(const Context* context, int kind, const float* gate, const float* up, float* y, long n) {
+  of(context).over(n, k::gated_activation, kind, gate, up, y, n);
+}
+void gated_activation_grad(const Context* context, int kind, const float* gate, const float* up, const float* dy, float* d_gate, float* d_up,
+                           long n) {
+  of(context).over(n, k::gated_activation_grad, kind, gate, up, dy, d_gate, d_up, n);
+}
+void dropout(const Context* context, const float* x, float* y, long n, double rate, uint32_t seed, uint64_t offset) {
+  of(context).over(n, k::dropout, x, y, n, static_cast<float>(1 / (1 - rate)), static_cast<int>(std::ceil(rate * 16777216.0)), seed, offset);
+}
+void rope(const Context* context, const float* x, const float* cos, const float* sin, float* y, long rows, long heads, long head_dim,
+          long rotary_dim, int inverse) {
+  of(context).over(rows * heads * (head_dim - rotary_dim / 2), k::rope, x, cos, sin, y, rows, heads, head_dim, rotary_dim, inverse);
+}
+
+// ---- norms ----
+
+constexpr unsigned norm_threads = 256;
+
+void layer_norm(const Context* context, const float* x, const float* gain, const float* bias, float* y, float* mean, float* rstd, long rows,
+                long columns, float eps) {
+  of(context).launch(k::layer_norm, {rows}, norm_threads, 0, x, gain, bias, y, mean, rstd, columns, eps);
+}
+void rms_norm(const Context* context, const float* x, const float* gain, float* y, float* rstd, long rows, long columns, float eps,
+              float offset) {
+  of(context).launch(k::rms_norm, {rows}, norm_threads, 0, x, gain, y, rstd, columns, eps, offset);
+}
+// The sums over rows come first: dx may take the place of dy.
+void layer_norm_grad(const Context* context, const float* dy, const float* x, const float* gain, const float* mean, const float* rstd,
+                     const float* d_residual, float* dx, float* d_gain, float* d_bias, long rows, long columns) {
+  CudaDevice& device = of(context);
+  if (d_gain != nullptr || d_bias != nullptr) {
+    const long band = std::max(32L, parts_of(rows, 256)), bands = parts_of(rows, band), blocks = parts_of(columns, 128);
+    float* const parts = scratch<float>(context, slot_parts, bands * 2 * columns);
+    device.launch(k::layer_norm_parts, {blocks, bands}, 128, 0, dy, x, mean, rstd, parts, rows, columns, band);
+    if (d_gain != nullptr) device.launch(k::add_parts, {blocks}, 128, 0, parts, bands, 2 * columns, d_gain, 0, columns);
+    if (d_bias != nullptr) device.launch(k::add_parts, {blocks}, 128, 0, parts + columns, bands, 2 * columns, d_bias, 0, columns);
+  }
+  device.launch(k::layer_norm_grad, {rows}, norm_threads, 0, dy, x, gain, mean, rstd, d_residual, dx, columns);
+}
+void rms_norm_grad(const Context* context, const float* dy, const float* x, const float* gain, const float* rstd, const float* d_residual,
+                   float* dx, float* d_gain, long rows, long columns, float offset) {
+  CudaDevice& device = of(context);
+  if (d_gain != nullptr) {
+    const long band = std::max(32L, parts_of(rows, 256)), bands = parts_of(rows, band), blocks = parts_of(columns, 128);
+    float* const parts = scratch<float>(context, slot_parts, bands * columns);
+    device.launch(k::rms_norm_parts, {blocks, bands}, 128, 0, dy, x, rstd, parts, rows, columns, band);
+    device.launch(k::add_parts, {blocks}, 128, 0, parts, bands, columns, d_gain, 0, columns);
+  }
+  device.launch(k::rms_norm_grad, {rows}, norm_threads, 0, dy, x, gain, rstd, d_residual, dx, columns, offset);
+}
+
+// ---- attention ----
+
+// Tiles of `rows` rows, none across two documents.
+std::vector<int32_t> tiles_of(const Attention* a, long rows) {
+  std::vector<int32_t> tiles;
+  for (long d = 0; d < a->documents; d++)
+    for (long first = a->cu_seqlens[d]; first < a->cu_seqlens[d + 1]; first += rows)
+      for (const long x : {static_cast<long>(a->cu_seqlens[d]), static_cast<long>(a->cu_seqlens[d + 1]), first})
+        tiles.push_back(static_cast<int32_t>(x));
+  return tiles;
+}
+
+RxAttention passed(const Attention* a) {
+  RxAttention r = {};
+  r.q = a->q, r.k = a->k, r.v = a->v;
+  r.ld_q = a->ld_q, r.ld_k = a->ld_k, r.ld_v = a->ld_v;
+  r.heads = static_cast<int>(a->heads), r.kv_heads = static_cast<int>(a->kv_heads), r.head_dim = static_cast<int>(a->head_dim);
+  r.scale = a->scale, r.window = a->window, r.out = a->out, r.lse = a->lse;
+  r.d_out = a->d_out, r.dq = a->dq, r.dk = a->dk, r.dv = a->dv;
+  r.ld_dq = a->ld_dq, r.ld_dk = a->ld_dk, r.ld_dv = a->ld_dv;
+  return r;
+}
+
+template <class F>
+void over_tiles(CudaDevice& device, const Attention* a, RxAttention r, const Kernel<RxAttention>& kernel, long heads, int each, F bytes) {
+  long rows = 64;
+  while (rows > 16 && bytes(static_cast<int>(rows), r.head_dim, each) > device.shared_memory()) rows /= 2;
+  const long shared = bytes(static_cast<int>(rows), r.head_dim, each);
+  if (shared > device.shared_memory()) throw std::runtime_error("attention: heads this wide do not fit this card");
+  const std::vector<int32_t> tiles = tiles_of(a, rows);
+  r.tile_count = static_cast<int>(tiles.size() / 3);
+  if (r.tile_count == 0) return;
+  r.tiles = device.stage(tiles.data(), static_cast<long>(tiles.size()));
+  device.launch(kernel, {r.tile_count, heads}, static_cast<unsigned>(2 * rows), shared, r);
+}
+
+void attention(const Context* context, const Attention* a) {
+  const bool half = context->bf16 != 0;
+  over_tiles(of(context), a, passed(a), half ? k::attention_bf16 : k::attention_f32, a->heads, half ? 2 : 4, attention_forward_bytes);
+}
+
+void attention_grad(const Context* context, const Attention* a) {
+  CudaDevice& device = of(context);
+  const bool half = context->bf16 != 0;
+  const long n = a->cu_seqlens[a->documents];
+  RxAttention r = passed(a);
+  r.along = scratch<float>(context, slot_vector, n * a->heads);
+  device.launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
+  over_tiles(device, a, r, half ? k::attention_grad_q_bf16 : k::attention_grad_q_f32, a->heads, half ? 2 : 4, attention_grad_q_bytes);
+  over_tiles(device, a, r, half ? k::attention_grad_kv_bf16 : k::attention_grad_kv_f32, a->kv_heads, half ? 2 : 4, attention_grad_kv_bytes);
+}
+
+// ---- the two ends of a step ----
+
+// Logits held at a time, in floats.
+constexpr long most_logits = 1L << 27;
+
+void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
+  CudaDevice& device = of(context);
+  const long V = a->vocabulary, C = a->columns;
+  const bool gradient = a->dh != nullptr;
+  const long limit = std::max(64L, std::min(4096L, most_logits / std::max(V, 1L)));
+  const long chunks = parts_of(a->rows, limit), each = chunks > 0 ? parts_of(a->rows, chunks) : 0;
+  const long ld = parts_of(V, 8) * 8;
+  float* const logits = scratch<float>(context, slot_logits, each * ld);
+  const int32_t* const targets = device.stage(a->targets, a->rows);
+  const float* const weights = device.stage(a->weights, a->rows);
+  const bool set = a->accumulate == 0;
+  if (set && a->d_bias != nullptr) device.zero(a->d_bias, sizeof(float) * static_cast<size_t>(V));
+  if (set && a->dw != nullptr && chunks == 0) device.zero(a->dw, sizeof(float) * static_cast<size_t>(V * C));
+  GemmOperand turned = a->w, w = a->w;
+  turned.transposed = 1;
+  w.transposed = 0;
+  for (long start = 0; start < a->rows; start += each) {
+    const long rows = std::min(each, a->rows - start);
+    GemmOperand h = {}, d = {};
+    h.data = a->h + start * C, h.ld = C;
+    d.data = logits, d.ld = ld;
+    const Gemm forward = {rows, V, C, h, turned, logits, ld, a->bias, 0, 1.f};
+    run_gemm(context, &forward);
+    device.launch(k::cross_entropy, {rows}, 1024, 0, logits, ld, V, targets + start, weights + start, a->label_smoothing, a->dft, gradient,
+                  a->loss + start, a->correct + start, a->entropy + start);
+    if (!gradient) continue;
+    const Gemm to_h = {rows, C, V, d, w, a->dh + start * C, C, nullptr, 0, 1.f};
+    run_gemm(context, &to_h);
+    if (a->dw != nullptr) {
+      d.transposed = 1;
+      const Gemm to_w = {V, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f};
+      run_gemm(context, &to_w);
+    }
+    if (a->d_bias != nullptr) column_sums(context, logits, ld, a->d_bias, rows, V, true);
+  }
+  device.launch(k::weighted_sum, {1}, 1024, 0, a->loss, weights, a->total, a->rows);
+}
+
+constexpr long piece = 1L << 16;
+
+void adamw(const Context* context, const AdamW* a) {
+  CudaDevice& device = of(context);
+  std::vector<RxAdamWPiece> pieces;
+  for (long t = 0; t < a->count; t++)
+    for (long from = 0; from < a->sizes[t]; from += piece)
+      pieces.push_back({a->params[t] + from, a->grads[t] + from, a->m[t] + from, a->v[t] + from, std::min(piece, a->sizes[t] - from),
+                        static_cast<float>(1 - a->learning_rate * a->weight_decay[t]), 0.f});
+  const double correction = std::sqrt(1 - std::pow(a->beta2, static_cast<double>(a->step)));
+  const RxAdamWRates rates = {static_cast<float>(a->beta1),
+                              static_cast<float>(1 - a->beta1),
+                              static_cast<float>(a->beta2),
+                              static_cast<float>(1 - a->beta2),
+                              static_cast<float>(a->learning_rate / (1 - std::pow(a->beta1, static_cast<double>(a->step)))),
+                              static_cast<float>(1 / correction),
+                              static_cast<float>(a->epsilon),
+                              static_cast<float>(a->grad_scale)};
+  const long count = static_cast<long>(pieces.size());
+  if (count > 0) device.launch(k::adamw, {count}, 512, 0, device.stage(pieces.data(), count), rates);
+}
+
+void squared_norm(const Context* context, const float* const* tensors, const long* sizes, long count, float* out) {
+  CudaDevice& device = of(context);
+  std::vector<RxPiece> pieces;
+  for (long t = 0; t < count; t++)
+    for (long from = 0; from < sizes[t]; from += piece) pieces.push_back({tensors[t] + from, std::min(piece, sizes[t] - from)});
+  const long n = static_cast<long>(pieces.size());
+  double* const sums = scratch<double>(context, slot_parts, n);
+  if (n > 0) device.launch(k::squared_norm_parts, {n}, 512, 0, device.stage(pieces.data(), n), sums);
+  device.launch(k::sum_doubles, {1}, 1024, 0, sums, n, out);
+}
+
+KernelTable filled() {
+  KernelTable t = {};
+  t.isa = "cuda";
+  t.gemm = gemm<float>;
+  t.gemm_bf16 = gemm<uint16_t>;
+#define X(name) t.name = name;
+  X(column_sum) X(copy_columns) X(gather_rows) X(scatter_rows)
+  X(add) X(axpy) X(scale) X(squared_norm) X(binary) X(unary) X(fill) X(row_sum)
+  X(embedding) X(embedding_grad) X(narrow) X(widen) X(embedding_bf16)
+  X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope)
+  X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad)
+  X(attention) X(attention_grad) X(linear_cross_entropy) X(adamw) X(dropout)
+#undef X
+  return t;
+}
+
+}  // namespace
+
+const KernelTable* CudaDevice::table() const {
+  static const KernelTable filled_once = filled();
+  return &filled_once;
+}
+
+}  // namespace cuda

@@ -1,0 +1,211 @@
+// Causal attention within documents, with a sliding window and grouped heads, forwards and backwards, without a matrix of all scores:
+// the online softmax of FlashAttention (Dao 2023), and a backward pass that computes the probabilities again from the saved log-sum-exp.
+// A block has R rows of one document for one head (R: tile_rows) and walks over tiles of R rows of the other side. No two blocks write to
+// the same place, and sums have one order.
+#include "attention_layout.h"
+#include "tile.h"
+
+namespace {
+
+// Shared memory, handed out piece by piece.
+struct Pieces {
+  unsigned char* at;
+  template <class T>
+  __device__ T* take(int count) {
+    T* const piece = reinterpret_cast<T*>(at);
+    at += static_cast<long>(count) * sizeof(T);
+    return piece;
+  }
+};
+
+// Scores in the number format of the products: the same memory where that is float.
+__device__ __forceinline__ float* in_format(Pieces&, float* scores, int, float) { return scores; }
+__device__ __forceinline__ uint16_t* in_format(Pieces& pieces, float*, int count, uint16_t) { return pieces.take<uint16_t>(count); }
+
+__device__ __forceinline__ bool seen(const RxAttention& a, long i, long j) { return j <= i && (a.window == 0 || j > i - a.window); }
+
+struct Tile {
+  long begin, end, first;  // of the document, and of the tile
+};
+__device__ __forceinline__ Tile tile_of(const RxAttention& a) {
+  const int32_t* const t = a.tiles + 3 * blockIdx.x;
+  return {t[0], t[1], t[2]};
+}
+
+// The first row that rows from `first` on may see, on a border of tiles.
+__device__ __forceinline__ long first_seen(const RxAttention& a, const Tile& t) {
+  const long first = a.window > 0 && t.first - a.window + 1 > t.begin ? t.first - a.window + 1 : t.begin;
+  return t.begin + (first - t.begin) / tile_rows() * tile_rows();
+}
+
+template <class T>
+__device__ void attention(const RxAttention& a) {
+  RX_DYNAMIC_SHARED(unsigned char, memory);
+  const int R = tile_rows(), D = attention_width(a.head_dim), ld = attention_ld(a.head_dim), ld_s = R + 2;
+  Pieces pieces = {memory};
+  float* const sum = pieces.take<float>(R * ld);
+  float* const s = pieces.take<float>(R * ld_s);
+  T* const q = pieces.take<T>(R * ld);
+  T* const kv = pieces.take<T>(R * ld);
+  T* const p = in_format(pieces, s, R * ld_s, T());
+  const Tile t = tile_of(a);
+  const long head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
+  tile_load(a.q + head * a.head_dim, a.ld_q, t.first, t.end, a.head_dim, q, ld, D);
+  for (int i = threadIdx.x; i < R * ld; i += blockDim.x) sum[i] = 0.f;
+  // Two threads have a row; both know its greatest score so far and its sum of exponentials.
+  const int row = threadIdx.x / 2, half = threadIdx.x % 2;
+  const long i = t.first + row;
+  float top = -INFINITY, total = 0.f;
+  const long last = t.first + R < t.end ? t.first + R : t.end;
+  for (long from = first_seen(a, t); from < last; from += R) {
+    tile_load(a.k + kv_head * a.head_dim, a.ld_k, from, t.end, a.head_dim, kv, ld, D);
+    __syncthreads();
+    tile_product<false, true>(q, ld, kv, ld, s, ld_s, R, D, false);
+    __syncthreads();
+    tile_load(a.v + kv_head * a.head_dim, a.ld_v, from, t.end, a.head_dim, kv, ld, D);
+    float here = -INFINITY;
+    for (int c = half; c < R; c += 2)
+      if (from + c < t.end && seen(a, i, from + c)) here = Greater()(s[row * ld_s + c] * a.scale, here);
+    here = Greater()(here, __shfl_xor_sync(0xffffffffu, here, 1));
+    const float next = Greater()(here, top);
+    // Nothing seen yet: exp(-inf - -inf) would be NaN.
+    const float shrink = next == -INFINITY ? 1.f : expf(top - next);
+    float added = 0.f;
+    for (int c = half; c < R; c += 2) {
+      const bool in = from + c < t.end && seen(a, i, from + c);
+      const float value = in ? expf(s[row * ld_s + c] * a.scale - next) : 0.f;
+      added += value;
+      store(p + row * ld_s + c, value);
+    }
+    added += __shfl_xor_sync(0xffffffffu, added, 1);
+    total = total * shrink + added;
+    top = next;
+    for (int c = half; c < D; c += 2) sum[row * ld + c] *= shrink;
+    __syncthreads();
+    tile_product<false, false>(p, ld_s, kv, ld, sum, ld, D, R, true);
+    __syncthreads();
+  }
+  if (i >= t.end) return;
+  for (int c = half; c < a.head_dim; c += 2) a.out[(i * a.heads + head) * a.head_dim + c] = sum[row * ld + c] / total;
+  if (half == 0) a.lse[i * a.heads + head] = top + logf(total);
+}
+
+// p = probabilities of a tile of scores, ds = p (dp - along) scale, both in the number format; zero where nothing is seen. Scores and
+// dp are [queries, keys].
+template <class T>
+__device__ void probabilities(const RxAttention& a, const Tile& t, long head, long first_query, long first_key, const float* s,
+                              const float* dp, int ld_s, T* p, T* ds) {
+  const int R = tile_rows(), row = threadIdx.x / 2, half = threadIdx.x % 2;
+  const long i = first_query + row;
+  const float lse = i < t.end ? a.lse[i * a.heads + head] : 0.f, along = i < t.end ? a.along[i * a.heads + head] : 0.f;
+  for (int c = half; c < R; c += 2) {
+    const long j = first_key + c;
+    const bool in = i < t.end && j < t.end && seen(a, i, j);
+    const float value = in ? expf(s[row * ld_s + c] * a.scale - lse) : 0.f;
+    const float slope = in ? value * (dp[row * ld_s + c] - along) * a.scale : 0.f;
+    store(p + row * ld_s + c, value);
+    store(ds + row * ld_s + c, slope);
+  }
+}
+
+template <class T>
+__device__ void attention_grad_q(const RxAttention& a) {
+  RX_DYNAMIC_SHARED(unsigned char, memory);
+  const int R = tile_rows(), D = attention_width(a.head_dim), ld = attention_ld(a.head_dim), ld_s = R + 2;
+  Pieces pieces = {memory};
+  float* const dq = pieces.take<float>(R * ld);
+  float* const s = pieces.take<float>(R * ld_s);
+  float* const dp = pieces.take<float>(R * ld_s);
+  T* const q = pieces.take<T>(R * ld);
+  T* const d_out = pieces.take<T>(R * ld);
+  T* const kv = pieces.take<T>(R * ld);
+  T* const p = in_format(pieces, s, R * ld_s, T());
+  T* const ds = in_format(pieces, dp, R * ld_s, T());
+  const Tile t = tile_of(a);
+  const long head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
+  tile_load(a.q + head * a.head_dim, a.ld_q, t.first, t.end, a.head_dim, q, ld, D);
+  tile_load(a.d_out + head * a.head_dim, static_cast<long>(a.heads) * a.head_dim, t.first, t.end, a.head_dim, d_out, ld, D);
+  for (int i = threadIdx.x; i < R * ld; i += blockDim.x) dq[i] = 0.f;
+  const long last = t.first + R < t.end ? t.first + R : t.end;
+  for (long from = first_seen(a, t); from < last; from += R) {
+    tile_load(a.v + kv_head * a.head_dim, a.ld_v, from, t.end, a.head_dim, kv, ld, D);
+    __syncthreads();
+    tile_product<false, true>(d_out, ld, kv, ld, dp, ld_s, R, D, false);
+    __syncthreads();
+    tile_load(a.k + kv_head * a.head_dim, a.ld_k, from, t.end, a.head_dim, kv, ld, D);
+    __syncthreads();
+    tile_product<false, true>(q, ld, kv, ld, s, ld_s, R, D, false);
+    __syncthreads();
+    probabilities(a, t, head, t.first, from, s, dp, ld_s, p, ds);
+    __syncthreads();
+    tile_product<false, false>(ds, ld_s, kv, ld, dq, ld, D, R, true);
+    __syncthreads();
+  }
+  for (int i = threadIdx.x; i < R * a.head_dim; i += blockDim.x) {
+    const int r = i / a.head_dim, c = i % a.head_dim;
+    if (t.first + r < t.end) a.dq[(t.first + r) * a.ld_dq + head * a.head_dim + c] = dq[r * ld + c];
+  }
+}
+
+template <class T>
+__device__ void attention_grad_kv(const RxAttention& a) {
+  RX_DYNAMIC_SHARED(unsigned char, memory);
+  const int R = tile_rows(), D = attention_width(a.head_dim), ld = attention_ld(a.head_dim), ld_s = R + 2;
+  Pieces pieces = {memory};
+  float* const dk = pieces.take<float>(R * ld);
+  float* const dv = pieces.take<float>(R * ld);
+  float* const s = pieces.take<float>(R * ld_s);
+  float* const dp = pieces.take<float>(R * ld_s);
+  T* const k = pieces.take<T>(R * ld);
+  T* const v = pieces.take<T>(R * ld);
+  T* const q = pieces.take<T>(R * ld);
+  T* const d_out = pieces.take<T>(R * ld);
+  T* const p = in_format(pieces, s, R * ld_s, T());
+  T* const ds = in_format(pieces, dp, R * ld_s, T());
+  const Tile t = tile_of(a);
+  const long kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads;
+  tile_load(a.k + kv_head * a.head_dim, a.ld_k, t.first, t.end, a.head_dim, k, ld, D);
+  tile_load(a.v + kv_head * a.head_dim, a.ld_v, t.first, t.end, a.head_dim, v, ld, D);
+  for (int i = threadIdx.x; i < R * ld; i += blockDim.x) dk[i] = dv[i] = 0.f;
+  // The last row of the tile is seen by window - 1 rows after it.
+  const long last = a.window > 0 && t.first + R - 1 + a.window < t.end ? t.first + R - 1 + a.window : t.end;
+  for (long head = kv_head * shared_by; head < (kv_head + 1) * shared_by; head++)
+    for (long from = t.first; from < last; from += R) {
+      tile_load(a.q + head * a.head_dim, a.ld_q, from, t.end, a.head_dim, q, ld, D);
+      tile_load(a.d_out + head * a.head_dim, static_cast<long>(a.heads) * a.head_dim, from, t.end, a.head_dim, d_out, ld, D);
+      __syncthreads();
+      tile_product<false, true>(q, ld, k, ld, s, ld_s, R, D, false);
+      tile_product<false, true>(d_out, ld, v, ld, dp, ld_s, R, D, false);
+      __syncthreads();
+      probabilities(a, t, head, from, t.first, s, dp, ld_s, p, ds);
+      __syncthreads();
+      tile_product<true, false>(p, ld_s, d_out, ld, dv, ld, D, R, true);
+      tile_product<true, false>(ds, ld_s, q, ld, dk, ld, D, R, true);
+      __syncthreads();
+    }
+  for (int i = threadIdx.x; i < R * a.head_dim; i += blockDim.x) {
+    const int r = i / a.head_dim, c = i % a.head_dim;
+    if (t.first + r >= t.end) continue;
+    a.dk[(t.first + r) * a.ld_dk + kv_head * a.head_dim + c] = dk[r * ld + c];
+    a.dv[(t.first + r) * a.ld_dv + kv_head * a.head_dim + c] = dv[r * ld + c];
+  }
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(128) rx_attention_f32(RxAttention a) { attention<float>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_attention_bf16(RxAttention a) { attention<uint16_t>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_attention_grad_q_f32(RxAttention a) { attention_grad_q<float>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_attention_grad_q_bf16(RxAttention a) { attention_grad_q<uint16_t>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_attention_grad_kv_f32(RxAttention a) { attention_grad_kv<float>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_attention_grad_kv_bf16(RxAttention a) { attention_grad_kv<uint16_t>(a); }
+
+// along [rows, heads] = Σ out d_out over a head's columns, a warp each.
+extern "C" __global__ void rx_attention_along(RxAttention a, long rows) {
+  const long at = thread_index() / 32;
+  if (at >= rows * a.heads) return;
+  float sum = 0.f;
+  for (int c = threadIdx.x % 32; c < a.head_dim; c += 32) sum += a.out[at * a.head_dim + c] * a.d_out[at * a.head_dim + c];
+  sum = over_warp(sum, Sum());
+  if (threadIdx.x % 32 == 0) a.along[at] = sum;
+}

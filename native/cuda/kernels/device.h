@@ -1,0 +1,104 @@
+// What every kernel file starts with: nvcc's language, or its emulation (RX_EMULATE), and the few primitives kernels share.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+
+#ifdef RX_EMULATE
+#include "../emulate/cuda.h"
+#define RX_DYNAMIC_SHARED(type, name) type* const name = reinterpret_cast<type*>(emulate::shared_memory)
+#else
+#define RX_DYNAMIC_SHARED(type, name)               \
+  extern __shared__ __align__(16) unsigned char rx_dynamic_shared[]; \
+  type* const name = reinterpret_cast<type*>(rx_dynamic_shared)
+#endif
+
+#include "signatures.h"
+
+#define X(name, ...) extern "C" __global__ void rx_##name(__VA_ARGS__);
+RX_CUDA_KERNELS(X)
+#undef X
+
+namespace {
+
+// The flat index of this thread and the number of threads of the grid.
+__device__ __forceinline__ long thread_index() { return static_cast<long>(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ long grid_threads() { return static_cast<long>(gridDim.x) * blockDim.x; }
+
+__device__ __forceinline__ uint32_t bits_of(float x) {
+#ifdef RX_EMULATE
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+#else
+  return __float_as_uint(x);
+#endif
+}
+__device__ __forceinline__ float float_of(uint32_t bits) {
+#ifdef RX_EMULATE
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+#else
+  return __uint_as_float(bits);
+#endif
+}
+
+__device__ __forceinline__ float not_a_number() { return float_of(0x7fc00000u); }
+
+// bfloat16: the upper half of a float. To nearest, ties to even; NaN stays NaN.
+__device__ __forceinline__ uint16_t to_bfloat16(float x) {
+  const uint32_t bits = bits_of(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+__device__ __forceinline__ float from_bfloat16(uint16_t x) { return float_of(static_cast<uint32_t>(x) << 16); }
+
+__device__ __forceinline__ float load(const float* x) { return *x; }
+__device__ __forceinline__ float load(const uint16_t* x) { return from_bfloat16(*x); }
+__device__ __forceinline__ void store(float* to, float x) { *to = x; }
+__device__ __forceinline__ void store(uint16_t* to, float x) { *to = to_bfloat16(x); }
+
+struct Sum {
+  template <class T>
+  __device__ __forceinline__ T operator()(T a, T b) const { return a + b; }
+};
+// NaN wins.
+struct Greater {
+  __device__ __forceinline__ float operator()(float a, float b) const { return a != a || a > b ? a : b; }
+};
+
+// Over the 32 lanes; every lane gets the result, in the same order of additions everywhere.
+template <class T, class F>
+__device__ __forceinline__ T over_warp(T x, F f) {
+  for (int mask = 16; mask > 0; mask >>= 1) x = f(x, __shfl_xor_sync(0xffffffffu, x, mask));
+  return x;
+}
+
+// Over a block of whole warps, at most 32 of them; every thread gets the result. Starts and ends with a barrier.
+template <class T, class F>
+__device__ T over_block(T x, F f, T nothing) {
+  __shared__ T of_warp[32];
+  x = over_warp(x, f);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = threadIdx.x % 32 < blockDim.x / 32 ? of_warp[threadIdx.x % 32] : nothing;
+  return over_warp(x, f);
+}
+
+// c [16, 8] += a [16, 16] b [16, 8], of bfloat16 pairs, on a tensor core. Lane 4 g + p holds of a rows g and g + 8, columns 2 p, 2 p + 1
+// and 8 further: (g, 0), (g + 8, 0), (g, 8), (g + 8, 8); of b rows 2 p, 2 p + 1 and 8 further in column g; of c rows g and g + 8,
+// columns 2 p and 2 p + 1.
+__device__ __forceinline__ void mma_16816(float* c, const uint32_t* a, const uint32_t* b) {
+#ifdef RX_EMULATE
+  emulate::mma_16816(c, a, b);
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+}  // namespace

@@ -1,0 +1,88 @@
+// Every kernel with its parameters: what the kernel files define, what the host launches, and what the emulation runs, all checked
+// against this list by the compiler. Matrices are row-major; all floats unless a name or a type says else.
+#pragma once
+
+#include <stdint.h>
+
+// One piece of one tensor's update.
+struct RxAdamWPiece {
+  float* p;
+  const float* g;
+  float *m, *v;
+  long n;
+  float keep;  // 1 - rate decay
+  float unused;
+};
+struct RxAdamWRates {
+  float beta1, rest1, beta2, rest2, rate, root, epsilon, scale;
+};
+// One piece of one tensor whose squares are summed.
+struct RxPiece {
+  const float* x;
+  long n;
+};
+struct RxAttention {
+  const float *q, *k, *v;
+  long ld_q, ld_k, ld_v;
+  // Of each tile of rows: its document's first row and end, and its own first row.
+  const int32_t* tiles;
+  int tile_count;
+  int heads, kv_heads, head_dim;
+  float scale;
+  long window;
+  float* out;
+  float* lse;
+  const float* d_out;
+  float *dq, *dk, *dv;
+  long ld_dq, ld_dk, ld_dv;
+  float* along;  // [n, heads]: sums over columns of out d_out
+};
+
+#define RX_CUDA_KERNELS(X)                                                                                                  \
+  X(add, const float*, const float*, float*, long)                                                                          \
+  X(axpy, float*, const float*, float, long)                                                                                \
+  X(scale, const float*, float*, float, long)                                                                               \
+  X(binary, int, const float*, long, const float*, long, float*, long)                                                      \
+  X(unary, int, const float*, float*, long)                                                                                 \
+  X(fill, float*, float, long)                                                                                              \
+  X(activation, int, const float*, float*, long)                                                                            \
+  X(activation_grad, int, const float*, const float*, float*, long)                                                         \
+  X(gated_activation, int, const float*, const float*, float*, long)                                                        \
+  X(gated_activation_grad, int, const float*, const float*, const float*, float*, float*, long)                             \
+  X(dropout, const float*, float*, long, float, int, uint32_t, uint64_t)                                                    \
+  X(narrow, const float*, uint16_t*, long)                                                                                  \
+  X(widen, const uint16_t*, float*, long)                                                                                   \
+  X(int8_rows_f32, const int8_t*, const float*, float*, long, long)                                                         \
+  X(int8_rows_bf16, const int8_t*, const float*, uint16_t*, long, long)                                                     \
+  X(four_bit_f32, const uint8_t*, const float*, const float*, float*, long, long)                                           \
+  X(four_bit_bf16, const uint8_t*, const float*, const float*, uint16_t*, long, long)                                       \
+  X(copy_columns, const float*, long, float*, long, long, long)                                                             \
+  X(narrow_rows, const float*, long, uint16_t*, long, long, long)                                                           \
+  X(row_sum, const float*, float*, long, long)                                                                              \
+  X(column_sums, const float*, long, float*, long, long, long)                                                              \
+  X(add_parts, const float*, long, long, float*, int, long)                                                                 \
+  X(gather_rows, const float*, const int32_t*, float*, long, long, long)                                                    \
+  X(gather_rows_bf16, const uint16_t*, const int32_t*, float*, long, long, long)                                            \
+  X(sum_rows_by_target, const float*, const int32_t*, const int32_t*, const int32_t*, float*, long, long)                   \
+  X(layer_norm, const float*, const float*, const float*, float*, float*, float*, long, float)                              \
+  X(layer_norm_grad, const float*, const float*, const float*, const float*, const float*, const float*, float*, long)      \
+  X(layer_norm_parts, const float*, const float*, const float*, const float*, float*, long, long, long)                     \
+  X(rms_norm, const float*, const float*, float*, float*, long, float, float)                                               \
+  X(rms_norm_grad, const float*, const float*, const float*, const float*, const float*, float*, long, float)               \
+  X(rms_norm_parts, const float*, const float*, const float*, float*, long, long, long)                                     \
+  X(rope, const float*, const float*, const float*, float*, long, long, long, long, int)                                    \
+  X(cross_entropy, float*, long, long, const int32_t*, const float*, float, int, int, float*, float*, float*)               \
+  X(weighted_sum, const float*, const float*, float*, long)                                                                 \
+  X(squared_norm_parts, const RxPiece*, double*)                                                                            \
+  X(sum_doubles, const double*, long, float*)                                                                               \
+  X(adamw, const RxAdamWPiece*, RxAdamWRates)                                                                               \
+  X(gemm_f32, const float*, long, int, const float*, long, int, float*, long, const float*, long, float, long, long, long)  \
+  X(gemm_bf16, const uint16_t*, long, int, const uint16_t*, long, int, float*, long, const float*, long, float, long, long, \
+    long)                                                                                                                   \
+  X(attention_f32, RxAttention)                                                                                             \
+  X(attention_bf16, RxAttention)                                                                                            \
+  X(attention_along, RxAttention, long)                                                                                     \
+  X(attention_grad_q_f32, RxAttention)                                                                                      \
+  X(attention_grad_q_bf16, RxAttention)                                                                                     \
+  X(attention_grad_kv_f32, RxAttention)                                                                                     \
+  X(attention_grad_kv_bf16, RxAttention)

@@ -1,0 +1,522 @@
+// Every kernel of the CUDA device against the processor's, on random shapes and numbers, through the table that the operations use:
+//   check [--image=F] [--driver=F] [--blas=F] [--rounds=N] [--only=NAME]
+// In float32 to 1e-4, where bfloat16 takes part to 1e-2, of the norm of what is expected; copies, masks and indices bit for bit.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../cc/dispatch.h"
+#include "../../cc/pool.h"
+#include "../../cc/scratch.h"
+#include "../host/cuda_device.h"
+
+namespace {
+
+using Floats = std::vector<float>;
+
+std::mt19937 engine(1);
+long below(long n) { return std::uniform_int_distribution<long>(0, n - 1)(engine); }
+long between(long low, long high) { return low + below(high - low + 1); }
+bool coin() { return below(2) == 1; }
+Floats floats(long n, float low = -1, float high = 1) {
+  std::uniform_real_distribution<float> draw(low, high);
+  Floats out(static_cast<size_t>(n));
+  for (float& x : out) x = draw(engine);
+  return out;
+}
+
+int failures = 0;
+
+// What runs the same work twice: on the processor, and on the card.
+struct Both {
+  cuda::CudaDevice& device;
+  Context processor = {}, card = {};
+  double worst = 0;
+
+  explicit Both(cuda::CudaDevice& device) : device(device) {
+    processor = {pool_create(1), scratch_create(), kernel_table(nullptr), 0, nullptr};
+    card = {processor.pool, scratch_create_on(static_cast<PageSource*>(&device)), device.table(), 0, static_cast<Device*>(&device)};
+  }
+  ~Both() {
+    scratch_destroy(card.scratch);
+    scratch_destroy(processor.scratch);
+    pool_destroy(processor.pool);
+  }
+};
+
+// An array in both memories. Numbers beyond its end are watched.
+struct Array {
+  Both& both;
+  std::vector<unsigned char> here;
+  unsigned char* there;
+  size_t bytes;
+  static constexpr size_t margin = 256;
+
+  Array(Both& both, const void* from, size_t bytes) : both(both), here(bytes + margin, 0xab), there(nullptr), bytes(bytes) {
+    if (bytes > 0) std::memcpy(here.data(), from, bytes);
+    there = static_cast<unsigned char*>(both.device.take(both.device.round(bytes + margin)));
+    if (there == nullptr) throw std::bad_alloc();
+    both.device.upload(there, here.data(), bytes + margin);
+  }
+  Array(Both& both, const Floats& x) : Array(both, x.data(), x.size() * 4) {}
+  Array(const Array&) = delete;
+  ~Array() { both.device.give(there, 0); }
+  template <class T = float>
+  T* on(const Context& context) const {
+    return reinterpret_cast<T*>(&context == &both.card ? there : const_cast<unsigned char*>(here.data()));
+  }
+  std::vector<unsigned char> back() const {
+    std::vector<unsigned char> out(bytes + margin);
+    bool come = false;
+    both.device.download(out.data(), there, out.size(), [](void* user, const char* error) {
+      if (error != nullptr) {
+        std::fprintf(stderr, "  %s\n", error);
+        std::exit(1);
+      }
+      *static_cast<bool*>(user) = true;
+    }, &come);
+    both.device.finish();
+    while (!__atomic_load_n(&come, __ATOMIC_SEQ_CST)) std::this_thread::yield();
+    return out;
+  }
+  // tolerance 0: the same bits
+  void agree(const std::string& what, double tolerance) const {
+    const std::vector<unsigned char> got = back();
+    const auto fail = [&](const std::string& why) {
+      failures++;
+      std::fprintf(stderr, "  %s: %s\n", what.c_str(), why.c_str());
+    };
+    if (std::memcmp(got.data() + bytes, here.data() + bytes, margin) != 0) return fail("wrote beyond the end");
+    if (tolerance == 0) {
+      if (bytes > 0 && std::memcmp(got.data(), here.data(), bytes) != 0) fail("bits differ");
+      return;
+    }
+    const float* const a = reinterpret_cast<const float*>(got.data());
+    const float* const b = reinterpret_cast<const float*>(here.data());
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < bytes / 4; i++) {
+      if (std::isnan(a[i]) != std::isnan(b[i]) || (std::isinf(b[i]) && a[i] != b[i]))
+        return fail("[" + std::to_string(i) + "] is " + std::to_string(a[i]) + ", expected " + std::to_string(b[i]));
+      if (std::isnan(b[i]) || std::isinf(b[i])) continue;
+      error += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+      norm += static_cast<double>(b[i]) * b[i];
+    }
+    const double relative = std::sqrt(error) / std::max(std::sqrt(norm), 1e-30);
+    if (norm == 0 ? error > 1e-12 : relative > tolerance) fail("relative error " + std::to_string(relative));
+    if (norm > 0 && relative > both.worst) both.worst = relative;
+  }
+};
+
+constexpr double single = 1e-4, half = 1e-2;
+
+using Run = std::function<void(const Context&)>;
+void twice(Both& both, const Run& run) {
+  run(both.processor);
+  run(both.card);
+}
+
+// Lengths that meet the borders of blocks and lie beyond them.
+long some(long most = 1500) {
+  const long borders[] = {1, 31, 32, 33, 63, 64, 65, 128, 255, 256, 257};
+  return coin() ? std::min(most, borders[below(11)]) : between(1, most);
+}
+
+// ---- the checks ----
+
+void elementwise(Both& both) {
+  const long n = some(5000);
+  const Array a(both, floats(n, -3, 3)), b(both, floats(n, 0.1f, 3)), out(both, Floats(n)), y(both, floats(n));
+  twice(both, [&](const Context& c) { c.table->add(&c, a.on(c), b.on(c), out.on(c), n); });
+  out.agree("add", 0);
+  twice(both, [&](const Context& c) { c.table->axpy(&c, y.on(c), a.on(c), 0.37f, n); });
+  y.agree("axpy", single);
+  twice(both, [&](const Context& c) { c.table->scale(&c, a.on(c), out.on(c), 0.37f, n); });
+  out.agree("scale", 0);
+  twice(both, [&](const Context& c) { c.table->fill(&c, out.on(c), 0.5f, n); });
+  out.agree("fill", 0);
+  for (int kind = 0; kind <= BINARY_MIN; kind++) {
+    const long row = coin() ? 1 : some(40), rows = between(1, 30);
+    const bool first = coin();
+    const Array whole(both, floats(row * rows, -2, 2)), part(both, floats(row, 0.5f, 2)), result(both, Floats(row * rows));
+    twice(both, [&](const Context& c) {
+      if (first)
+        c.table->binary(&c, kind, whole.on(c), row * rows, part.on(c), row, result.on(c), row * rows);
+      else
+        c.table->binary(&c, kind, part.on(c), row, whole.on(c), row * rows, result.on(c), row * rows);
+    });
+    result.agree("binary " + std::to_string(kind), single);
+  }
+  for (int kind = 0; kind <= UNARY_ABS; kind++) {
+    const Array& x = kind == UNARY_LOG || kind == UNARY_SQRT || kind == UNARY_RSQRT ? b : a;
+    twice(both, [&](const Context& c) { c.table->unary(&c, kind, x.on(c), out.on(c), n); });
+    out.agree("unary " + std::to_string(kind), single);
+  }
+  for (int kind = 0; kind <= ACTIVATION_QUICK_GELU; kind++) {
+    const Array dy(both, floats(n)), other(both, Floats(n));
+    const std::string name = " " + std::to_string(kind);
+    twice(both, [&](const Context& c) { c.table->activation(&c, kind, a.on(c), out.on(c), n); });
+    out.agree("activation" + name, single);
+    twice(both, [&](const Context& c) { c.table->activation_grad(&c, kind, a.on(c), dy.on(c), out.on(c), n); });
+    out.agree("activation_grad" + name, single);
+    twice(both, [&](const Context& c) { c.table->gated_activation(&c, kind, a.on(c), b.on(c), out.on(c), n); });
+    out.agree("gated_activation" + name, single);
+    twice(both, [&](const Context& c) {
+      c.table->gated_activation_grad(&c, kind, a.on(c), b.on(c), dy.on(c), out.on(c), other.on(c), n);
+    });
+    out.agree("gated_activation_grad, gate" + name, single);
+    other.agree("gated_activation_grad, up" + name, single);
+  }
+}
+
+void dropout(Both& both) {
+  const long n = some(4000);
+  const uint64_t offset = coin() ? static_cast<uint64_t>(below(1L << 40)) : 0xfffffff0ull;
+  const uint32_t seed = static_cast<uint32_t>(below(1L << 32));
+  const double rate = below(100) / 100.0;
+  const Array x(both, floats(n)), y(both, Floats(n));
+  twice(both, [&](const Context& c) { c.table->dropout(&c, x.on(c), y.on(c), n, rate, seed, offset); });
+  y.agree("dropout", 0);
+}
+
+std::vector<uint16_t> halves(const Floats& x) {
+  std::vector<uint16_t> out;
+  for (const float value : x) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    out.push_back(static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16));
+  }
+  return out;
+}
+Floats widened(const std::vector<uint16_t>& x) {
+  Floats out;
+  for (const uint16_t value : x) {
+    const uint32_t bits = static_cast<uint32_t>(value) << 16;
+    float f;
+    std::memcpy(&f, &bits, 4);
+    out.push_back(f);
+  }
+  return out;
+}
+
+void bfloat16(Both& both) {
+  const long n = some(3000);
+  const Floats x = floats(n, -100, 100);
+  const std::vector<uint16_t> bits = halves(x);
+  const Floats wide = widened(bits);
+  const Array from(both, x), expected(both, bits.data(), bits.size() * 2), back(both, wide);
+  const std::vector<uint16_t> zeros(bits.size());
+  const Array to(both, zeros.data(), zeros.size() * 2), again(both, Floats(n));
+  both.card.table->narrow(&both.card, from.on(both.card), to.on<uint16_t>(both.card), n);
+  std::memcpy(const_cast<unsigned char*>(to.here.data()), bits.data(), bits.size() * 2);
+  to.agree("narrow", 0);
+  both.card.table->widen(&both.card, expected.on<uint16_t>(both.card), again.on(both.card), n);
+  std::memcpy(const_cast<unsigned char*>(again.here.data()), wide.data(), wide.size() * 4);
+  again.agree("widen", 0);
+}
+
+std::vector<int32_t> indices(long n, long below_this, bool wrong) {
+  std::vector<int32_t> out;
+  for (long i = 0; i < n; i++) out.push_back(static_cast<int32_t>(wrong && below(8) == 0 ? (coin() ? -1 : below_this) : below(below_this)));
+  return out;
+}
+
+void rows(Both& both) {
+  const long n = some(200), vocabulary = between(1, 60), columns = some(300);
+  const std::vector<int32_t> ids = indices(n, vocabulary, true), right = indices(n, vocabulary, false);
+  const Floats numbers = floats(vocabulary * columns);
+  const std::vector<uint16_t> bits = halves(numbers);
+  const Floats wide = widened(bits);
+  const Array table(both, numbers), narrow(both, bits.data(), bits.size() * 2), same(both, wide), out(both, Floats(n * columns));
+  twice(both, [&](const Context& c) { c.table->embedding(&c, table.on(c), ids.data(), out.on(c), n, vocabulary, columns); });
+  out.agree("embedding", single);
+  both.processor.table->embedding(&both.processor, same.on(both.processor), ids.data(), out.on(both.processor), n, vocabulary, columns);
+  both.card.table->embedding_bf16(&both.card, narrow.on<uint16_t>(both.card), ids.data(), out.on(both.card), n, vocabulary, columns);
+  out.agree("embedding of bfloat16", single);
+  twice(both, [&](const Context& c) { c.table->gather_rows(&c, table.on(c), right.data(), out.on(c), n, columns); });
+  out.agree("gather_rows", 0);
+  const Array dy(both, floats(n * columns)), d_table(both, floats(vocabulary * columns));
+  for (const int accumulate : {0, 1}) {
+    twice(both, [&](const Context& c) {
+      c.table->embedding_grad(&c, dy.on(c), ids.data(), d_table.on(c), n, vocabulary, columns, accumulate);
+    });
+    d_table.agree("embedding_grad", single);
+  }
+  twice(both, [&](const Context& c) { c.table->scatter_rows(&c, dy.on(c), right.data(), d_table.on(c), n, vocabulary, columns); });
+  d_table.agree("scatter_rows", single);
+}
+
+void columns(Both& both) {
+  const long rows = some(700), width = some(300), ld = width + below(9);
+  const Array x(both, floats(rows * ld)), sum(both, Floats(width)), of_row(both, Floats(rows)), to(both, floats(rows * (width + 3)));
+  const Array whole(both, floats(rows * width));
+  twice(both, [&](const Context& c) { c.table->column_sum(&c, whole.on(c), sum.on(c), rows, width); });
+  sum.agree("column_sum", single);
+  twice(both, [&](const Context& c) { c.table->row_sum(&c, whole.on(c), of_row.on(c), rows, width); });
+  of_row.agree("row_sum", single);
+  twice(both, [&](const Context& c) { c.table->copy_columns(&c, x.on(c), ld, to.on(c) + 2, width + 3, rows, width); });
+  to.agree("copy_columns", 0);
+}
+
+void norms(Both& both) {
+  const long rows = some(300), width = some(900), n = rows * width;
+  const Array x(both, floats(n, -2, 3)), gain(both, floats(width)), bias(both, floats(width)), y(both, Floats(n)), mean(both, Floats(rows)),
+      rstd(both, Floats(rows)), residual(both, floats(n));
+  const bool with_bias = coin(), with_residual = coin(), with_weights = coin();
+  twice(both, [&](const Context& c) {
+    c.table->layer_norm(&c, x.on(c), gain.on(c), with_bias ? bias.on(c) : nullptr, y.on(c), mean.on(c), rstd.on(c), rows, width, 1e-5f);
+  });
+  y.agree("layer_norm", single);
+  mean.agree("layer_norm, mean", single);
+  rstd.agree("layer_norm, rstd", single);
+  const Array dx(both, floats(n)), d_gain(both, floats(width)), d_bias(both, floats(width));
+  // dx takes the place of dy
+  twice(both, [&](const Context& c) {
+    c.table->layer_norm_grad(&c, dx.on(c), x.on(c), gain.on(c), mean.on(c), rstd.on(c), with_residual ? residual.on(c) : nullptr, dx.on(c),
+                             with_weights ? d_gain.on(c) : nullptr, with_weights && with_bias ? d_bias.on(c) : nullptr, rows, width);
+  });
+  // a row of one number has no gradient but rounding errors
+  if (width > 4) dx.agree("layer_norm_grad, dx", single);
+  if (width > 4) d_gain.agree("layer_norm_grad, gain", single);
+  d_bias.agree("layer_norm_grad, bias", single);
+  const Array d_rms(both, floats(n)), d_rms_gain(both, floats(width));
+  const float offset = coin() ? 1.f : 0.f;
+  twice(both, [&](const Context& c) { c.table->rms_norm(&c, x.on(c), gain.on(c), y.on(c), rstd.on(c), rows, width, 1e-6f, offset); });
+  y.agree("rms_norm", single);
+  rstd.agree("rms_norm, rstd", single);
+  twice(both, [&](const Context& c) {
+    c.table->rms_norm_grad(&c, d_rms.on(c), x.on(c), gain.on(c), rstd.on(c), with_residual ? residual.on(c) : nullptr, d_rms.on(c),
+                           with_weights ? d_rms_gain.on(c) : nullptr, rows, width, offset);
+  });
+  if (width > 4) d_rms.agree("rms_norm_grad, dx", single);
+  d_rms_gain.agree("rms_norm_grad, gain", single);
+}
+
+void rope(Both& both) {
+  const long n = some(60), heads = between(1, 5), rotary = 2 * between(0, 16), dim = rotary + between(rotary == 0 ? 1 : 0, 9);
+  const Array x(both, floats(n * heads * dim)), cos(both, floats(n * rotary / 2)), sin(both, floats(n * rotary / 2)),
+      y(both, Floats(n * heads * dim));
+  const int inverse = coin();
+  const bool in_place = coin();
+  twice(both, [&](const Context& c) {
+    c.table->rope(&c, x.on(c), cos.on(c), sin.on(c), in_place ? x.on(c) : y.on(c), n, heads, dim, rotary, inverse);
+  });
+  (in_place ? x : y).agree("rope", single);
+}
+
+// Every way in which a matrix may lie, at both precisions; a bias, something to add to, or nothing.
+void products(Both& both) {
+  const long m = some(150), n = some(150), depth = some(200);
+  const bool ta = coin(), tb = coin();
+  const Array a(both, floats(m * depth)), c_array(both, floats(m * n)), bias(both, floats(n)), other(both, floats(m * n));
+  const int kind = static_cast<int>(below(4));
+  const long rows_b = tb ? n : depth, columns_b = tb ? depth : n, size = n * depth;
+  const long block = 2 * between(4, 40);
+  std::vector<unsigned char> stored(static_cast<size_t>(size * 4));
+  if (kind == GEMM_FLOAT32) {
+    const Floats x = floats(size);
+    std::memcpy(stored.data(), x.data(), static_cast<size_t>(size * 4));
+  } else if (kind == GEMM_BFLOAT16) {
+    const std::vector<uint16_t> x = halves(floats(size));
+    std::memcpy(stored.data(), x.data(), static_cast<size_t>(size * 2));
+  } else {
+    for (auto& byte : stored) byte = static_cast<unsigned char>(below(256));
+  }
+  const Array b(both, stored.data(), stored.size());
+  const Array scales(both, floats(kind == GEMM_FOUR_BIT ? (size + block - 1) / block : rows_b, 0.01f, 0.02f));
+  const Array codes(both, floats(16));
+  const int start = static_cast<int>(below(4));
+  const float alpha = coin() ? 1.f : 0.4f;
+  for (const bool bf16 : {false, true}) {
+    const Array c_here(both, c_array.here.data(), c_array.bytes);
+    twice(both, [&](const Context& c) {
+      GemmOperand left = {a.on(c), ta ? m : depth, ta, GEMM_FLOAT32, nullptr, nullptr, 0};
+      GemmOperand right = {b.on(c), columns_b, tb, kind, kind >= GEMM_INT8_ROWS ? scales.on(c) : nullptr,
+                           kind == GEMM_FOUR_BIT ? codes.on(c) : nullptr, kind == GEMM_FOUR_BIT ? block : 0};
+      float* const out = c_here.on(c);
+      const float* const added = start == 0 ? nullptr : start == 1 ? bias.on(c) : start == 2 ? out : other.on(c);
+      const Gemm g = {m, n, depth, left, right, out, n, added, start == 1 ? 0 : n, alpha};
+      (bf16 && &c == &both.card ? c.table->gemm_bf16 : c.table->gemm)(&c, &g);
+    });
+    c_here.agree("product, kind " + std::to_string(kind) + (bf16 ? ", bfloat16" : ""), bf16 ? half : single);
+  }
+}
+
+void attention(Both& both) {
+  const long kv_heads = between(1, 2), heads = kv_heads * between(1, 3), dims[] = {4, 16, 20, 40, 64, 80, 96, 128, 256};
+  const long dim = dims[below(9)];
+  const long window = coin() ? 0 : between(1, 90);
+  std::vector<int32_t> borders = {0};
+  const long documents = between(1, 3);
+  for (long d = 0; d < documents; d++) borders.push_back(borders.back() + static_cast<int32_t>(below(4) == 0 ? 0 : between(1, 150)));
+  const long n = borders.back(), q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv + 3;
+  if (n == 0) return;
+  const float size = 2;
+  const Array joined(both, floats(n * ld, -size, size)), d_out(both, floats(n * q));
+  for (const int bf16 : {0, 1}) {
+    const Array out(both, Floats(n * q)), lse(both, Floats(n * heads)), d_joined(both, Floats(n * ld));
+    both.card.bf16 = bf16;
+    const auto filled = [&](const Context& c) {
+      Attention a = {};
+      a.q = joined.on(c), a.k = joined.on(c) + q, a.v = joined.on(c) + q + kv;
+      a.ld_q = a.ld_k = a.ld_v = ld;
+      a.cu_seqlens = borders.data(), a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim;
+      a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.out = out.on(c), a.lse = lse.on(c);
+      a.d_out = d_out.on(c), a.dq = d_joined.on(c), a.dk = d_joined.on(c) + q, a.dv = d_joined.on(c) + q + kv;
+      a.ld_dq = a.ld_dk = a.ld_dv = ld;
+      return a;
+    };
+    const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " x " + std::to_string(dim) + ", window " +
+                             std::to_string(window) + ", " + std::to_string(n) + " rows" + (bf16 ? ", bfloat16" : "");
+    twice(both, [&](const Context& c) {
+      const Attention a = filled(c);
+      c.table->attention(&c, &a);
+    });
+    out.agree(name, bf16 ? half : single);
+    lse.agree(name + ", lse", bf16 ? half : single);
+    twice(both, [&](const Context& c) {
+      const Attention a = filled(c);
+      c.table->attention_grad(&c, &a);
+    });
+    d_joined.agree(name + ", gradients", bf16 ? half : single);
+  }
+  both.card.bf16 = 0;
+}
+
+void loss(Both& both) {
+  const long rows = some(150), width = some(80), vocabulary = some(700);
+  const std::vector<int32_t> targets = indices(rows, vocabulary, below(4) == 0);
+  const Floats weights = floats(rows, 0, 1);
+  const bool gradient = coin(), weight = coin(), with_bias = coin(), dft = coin(), add = coin();
+  const float smoothing = coin() ? 0.f : 0.1f;
+  const Array h(both, floats(rows * width)), w(both, floats(vocabulary * width)), bias(both, floats(vocabulary));
+  for (const int bf16 : {0, 1}) {
+    both.card.bf16 = bf16;
+    const Array total(both, Floats(1)), losses(both, Floats(rows)), correct(both, Floats(rows)), entropy(both, Floats(rows)),
+        dh(both, Floats(rows * width)), dw(both, floats(vocabulary * width)), d_bias(both, floats(vocabulary));
+    twice(both, [&](const Context& c) {
+      LinearCrossEntropy a = {};
+      a.rows = rows, a.columns = width, a.vocabulary = vocabulary, a.h = h.on(c), a.bias = with_bias ? bias.on(c) : nullptr;
+      a.w = {w.on(c), width, 1, GEMM_FLOAT32, nullptr, nullptr, 0};
+      a.targets = targets.data(), a.weights = weights.data(), a.label_smoothing = smoothing, a.dft = dft;
+      a.total = total.on(c), a.loss = losses.on(c), a.correct = correct.on(c), a.entropy = entropy.on(c);
+      a.dh = gradient ? dh.on(c) : nullptr, a.dw = gradient && weight ? dw.on(c) : nullptr;
+      a.d_bias = gradient && weight && with_bias ? d_bias.on(c) : nullptr, a.accumulate = add;
+      c.table->linear_cross_entropy(&c, &a);
+    });
+    const double tolerance = bf16 ? half : single;
+    // one class: the loss is nothing but rounding errors
+    if (vocabulary < 8) continue;
+    total.agree("loss", tolerance);
+    losses.agree("loss of rows", tolerance);
+    if (!bf16) correct.agree("correct", 0);
+    entropy.agree("entropy", tolerance);
+    dh.agree("loss, dh", tolerance);
+    dw.agree("loss, dw", tolerance);
+    d_bias.agree("loss, bias", tolerance);
+  }
+  both.card.bf16 = 0;
+}
+
+void updates(Both& both) {
+  std::vector<long> sizes;
+  std::vector<std::unique_ptr<Array>> p, g, m, v;
+  Floats decay;
+  for (long t = between(1, 5); t > 0; t--) {
+    const long n = below(6) == 0 ? 70000 : some(3000);
+    sizes.push_back(n);
+    p.push_back(std::make_unique<Array>(both, floats(n)));
+    g.push_back(std::make_unique<Array>(both, floats(n)));
+    m.push_back(std::make_unique<Array>(both, floats(n)));
+    v.push_back(std::make_unique<Array>(both, floats(n, 0, 1)));
+    decay.push_back(coin() ? 0.f : 0.1f);
+  }
+  const long count = static_cast<long>(sizes.size());
+  const Array out(both, Floats(1));
+  const long step = between(1, 30);
+  twice(both, [&](const Context& c) {
+    std::vector<float*> ps, ms, vs;
+    std::vector<const float*> gs;
+    for (long t = 0; t < count; t++) {
+      ps.push_back(p[t]->on(c)), gs.push_back(g[t]->on(c)), ms.push_back(m[t]->on(c)), vs.push_back(v[t]->on(c));
+    }
+    c.table->squared_norm(&c, gs.data(), sizes.data(), count, out.on(c));
+    const AdamW a = {count, ps.data(), gs.data(), ms.data(), vs.data(), sizes.data(), decay.data(), 1e-3, 0.9, 0.99, 1e-8, 0.7, step};
+    c.table->adamw(&c, &a);
+  });
+  out.agree("squared_norm", single);
+  for (long t = 0; t < count; t++) {
+    p[t]->agree("adamw, p", single);
+    m[t]->agree("adamw, m", single);
+    v[t]->agree("adamw, v", single);
+  }
+}
+
+// More bytes than the ring of pinned memory holds, while earlier ones wait.
+void copies(Both& both) {
+  std::vector<Floats> all;
+  std::vector<std::unique_ptr<Array>> arrays;
+  for (int i = 0; i < 6; i++) arrays.push_back(std::make_unique<Array>(both, floats(between(1, 1500000))));
+  for (const auto& array : arrays) array->agree("copies", 0);
+  const long n = 1200000;  // 4.8 MB of ids: beside the ring
+  const std::vector<int32_t> ids = indices(n, 5, false);
+  const Array x(both, floats(5)), out(both, Floats(n));
+  twice(both, [&](const Context& c) { c.table->gather_rows(&c, x.on(c), ids.data(), out.on(c), n, 1); });
+  out.agree("copies of many ids", 0);
+}
+
+struct Check {
+  const char* name;
+  void (*run)(Both&);
+  int divisor;  // of the rounds, for what is slow under emulation
+};
+const Check checks[] = {
+    {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"attention", attention, 1}, {"loss", loss, 1},
+    {"updates", updates, 1},         {"copies", copies, 20},
+};
+
+}  // namespace
+
+int main(int count, char** words) {
+  cuda::Options options;
+  long rounds = 20;
+  std::string only;
+  for (int i = 1; i < count; i++) {
+    const std::string word = words[i];
+    const auto value = [&](const char* name, std::string& into) {
+      const std::string start = std::string("--") + name + "=";
+      if (word.compare(0, start.size(), start) == 0) into = word.substr(start.size());
+    };
+    std::string number;
+    value("image", options.image);
+    value("driver", options.driver);
+    value("blas", options.blas);
+    value("rounds", number);
+    value("only", only);
+    if (!number.empty()) rounds = std::stol(number);
+  }
+  try {
+    cuda::CudaDevice device(options);
+    std::printf("%s\n", device.description().c_str());
+    Both both(device);
+    for (const Check& check : checks) {
+      if (!only.empty() && only != check.name) continue;
+      engine.seed(7);
+      both.worst = 0;
+      const int before = failures;
+      const long times = std::max(1L, rounds / check.divisor);
+      for (long i = 0; i < times; i++) check.run(both);
+      std::printf("%-12s %s  %ld rounds, largest relative error %.1e\n", check.name, failures == before ? "ok    " : "FAILED", times,
+                  both.worst);
+      std::fflush(stdout);
+    }
+  } catch (const std::exception& thrown) {
+    std::printf("no card: %s\n", thrown.what());
+    return 3;
+  }
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,415 @@
+// A stand-in for libcuda and libcublasLt on a machine without a card: the same kernel files, emulated on the processor, behind the
+// functions of the driver that the engine calls. It behaves as asynchronously as a card may: nothing that was started runs before
+// somebody waits for it, launches copy their arguments, and the card's memory cannot be touched from outside. For tests alone.
+//   RXTUNE_MOCK_FAIL=<function>=<code>[@n]   that function gives the code, from its nth call on
+//   RXTUNE_MOCK_VERSION, _CAPABILITY, _CARDS, _MEMORY   what the driver says of itself (13000, 90, 1), and bytes there are
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#define RX_EMULATE
+#include "../emulate/cuda.h"
+#include "../host/blas_types.h"
+#include "../host/driver.h"
+#include "../kernels/signatures.h"
+
+#define X(name, ...) extern "C" void rx_##name(__VA_ARGS__);
+RX_CUDA_KERNELS(X)
+#undef X
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using cuda::Handle;
+using cuda::Pointer;
+
+std::recursive_mutex mutex;
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+// ---- memory of the card: closed while nothing runs ----
+
+std::map<char*, size_t> memory;
+size_t taken = 0;
+
+void open_memory(bool open) {
+  for (const auto& [at, bytes] : memory) mprotect(at, bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+// ---- the stream ----
+
+std::deque<std::function<void()>> waiting;
+unsigned long started = 0, finished = 0;
+
+void run_until(unsigned long position) {
+  if (finished >= position) return;
+  open_memory(true);
+  while (finished < position) {
+    waiting.front()();
+    waiting.pop_front();
+    finished++;
+  }
+  open_memory(false);
+}
+void start(std::function<void()> work) {
+  waiting.push_back(std::move(work));
+  started++;
+  // A real queue is finite too.
+  if (waiting.size() > 1000) run_until(finished + 500);
+}
+
+// ---- failures asked for ----
+
+const char* variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value != nullptr && *value != 0 ? value : nullptr;
+}
+long number(const char* name, long otherwise) {
+  const char* const value = variable(name);
+  return value != nullptr ? std::atol(value) : otherwise;
+}
+
+std::map<std::string, long> calls;
+int failing(const char* function) {
+  const char* const asked = variable("RXTUNE_MOCK_FAIL");
+  const size_t length = std::strlen(function);
+  if (asked == nullptr || std::strncmp(asked, function, length) != 0 || asked[length] != '=') return 0;
+  const char* const from = std::strchr(asked, '@');
+  if (++calls[function] < (from != nullptr ? std::atol(from + 1) : 1)) return 0;
+  return std::atoi(asked + length + 1);
+}
+#define CALLED                                       \
+  const Lock lock(mutex);                            \
+  if (const int code = failing(__func__)) return code;
+
+// ---- kernels ----
+
+struct Launch {
+  emulate::Index grid, block;
+  size_t shared_bytes;
+};
+
+template <class... P, size_t... i>
+std::tuple<P...> copy_of(void** arguments, std::index_sequence<i...>) {
+  return {*static_cast<P*>(arguments[i])...};
+}
+template <class... P>
+void enqueue(void (*kernel)(P...), const Launch& launch, void** arguments) {
+  const std::tuple<P...> copied = copy_of<P...>(arguments, std::index_sequence_for<P...>());
+  start([=] {
+    emulate::launch(launch.grid, launch.block, launch.shared_bytes, [&] { std::apply(kernel, copied); });
+  });
+}
+
+struct Entry {
+  const char* name;
+  void (*enqueue)(const Launch&, void**);
+  size_t allowed_shared;
+};
+Entry entries[] = {
+#define X(name, ...) {"rx_" #name, [](const Launch& launch, void** arguments) { enqueue(rx_##name, launch, arguments); }, 48 << 10},
+    RX_CUDA_KERNELS(X)
+#undef X
+};
+
+constexpr int invalid_value = 1, not_found = 500, most_shared = 227 << 10;
+
+struct Event {
+  unsigned long position = 0;
+};
+
+int token;
+
+}  // namespace
+
+EXPORT int cuInit(unsigned) {
+  CALLED
+  return number("RXTUNE_MOCK_CARDS", 1) > 0 ? 0 : cuda::no_device;
+}
+EXPORT int cuDriverGetVersion(int* version) {
+  CALLED
+  *version = static_cast<int>(number("RXTUNE_MOCK_VERSION", 13000));
+  return 0;
+}
+EXPORT int cuDeviceGetCount(int* count) {
+  CALLED
+  *count = static_cast<int>(number("RXTUNE_MOCK_CARDS", 1));
+  return 0;
+}
+EXPORT int cuDeviceGet(int* device, int i) {
+  CALLED
+  *device = i;
+  return 0;
+}
+EXPORT int cuDeviceGetName(char* name, int length, int) {
+  CALLED
+  std::snprintf(name, static_cast<size_t>(length), "emulated card");
+  return 0;
+}
+EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
+  CALLED
+  const int capability = static_cast<int>(number("RXTUNE_MOCK_CAPABILITY", 90));
+  *value = attribute == cuda::attribute_major   ? capability / 10
+           : attribute == cuda::attribute_minor ? capability % 10
+                                                : static_cast<int>(number("RXTUNE_MOCK_SHARED", most_shared));
+  return 0;
+}
+EXPORT int cuDeviceTotalMem_v2(size_t* bytes, int) {
+  CALLED
+  *bytes = static_cast<size_t>(number("RXTUNE_MOCK_MEMORY", 4L << 30));
+  return 0;
+}
+EXPORT int cuDevicePrimaryCtxRetain(Handle* context, int) {
+  CALLED
+  *context = &token;
+  return 0;
+}
+EXPORT int cuDevicePrimaryCtxRelease_v2(int) {
+  CALLED
+  return 0;
+}
+EXPORT int cuCtxSetCurrent(Handle context) {
+  CALLED
+  return context == &token ? 0 : invalid_value;
+}
+EXPORT int cuModuleLoadData(Handle* module, const void* image) {
+  CALLED
+  if (std::strncmp(static_cast<const char*>(image), "emulated", 8) != 0) return 200;  // CUDA_ERROR_INVALID_IMAGE
+  *module = &token;
+  return 0;
+}
+EXPORT int cuModuleUnload(Handle) {
+  CALLED
+  return 0;
+}
+EXPORT int cuModuleGetFunction(Handle* function, Handle, const char* name) {
+  CALLED
+  for (Entry& entry : entries)
+    if (std::strcmp(entry.name, name) == 0) {
+      *function = &entry;
+      return 0;
+    }
+  return not_found;
+}
+EXPORT int cuFuncSetAttribute(Handle function, int attribute, int value) {
+  CALLED
+  if (attribute != cuda::function_shared_memory || value > number("RXTUNE_MOCK_SHARED", most_shared)) return invalid_value;
+  static_cast<Entry*>(function)->allowed_shared = static_cast<size_t>(value);
+  return 0;
+}
+EXPORT int cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                          Handle, void** arguments, void**) {
+  CALLED
+  const Entry& entry = *static_cast<Entry*>(function);
+  if (gx == 0 || gy > 65535 || gy == 0 || gz != 1 || bx * by * bz == 0 || bx * by * bz > 1024 || shared > entry.allowed_shared)
+    return invalid_value;
+  entry.enqueue({{gx, gy, gz}, {bx, by, bz}, shared}, arguments);
+  return 0;
+}
+EXPORT int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
+  CALLED
+  if (bytes == 0) return invalid_value;
+  if (taken + bytes > static_cast<size_t>(number("RXTUNE_MOCK_MEMORY", 4L << 30))) return cuda::out_of_memory;
+  void* const at = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return cuda::out_of_memory;
+  memory[static_cast<char*>(at)] = bytes;
+  taken += bytes;
+  *pointer = reinterpret_cast<Pointer>(at);
+  return 0;
+}
+EXPORT int cuMemFree_v2(Pointer pointer) {
+  CALLED
+  const auto found = memory.find(reinterpret_cast<char*>(pointer));
+  if (found == memory.end()) return invalid_value;
+  munmap(found->first, found->second);
+  taken -= found->second;
+  memory.erase(found);
+  return 0;
+}
+EXPORT int cuMemHostAlloc(void** at, size_t bytes, unsigned) {
+  CALLED
+  *at = std::malloc(bytes);
+  return *at != nullptr ? 0 : cuda::out_of_memory;
+}
+EXPORT int cuMemFreeHost(void* at) {
+  CALLED
+  std::free(at);
+  return 0;
+}
+EXPORT int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, Handle) {
+  CALLED
+  start([=] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); });
+  return 0;
+}
+EXPORT int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, Handle) {
+  CALLED
+  start([=] { std::memcpy(to, reinterpret_cast<const void*>(from), bytes); });
+  return 0;
+}
+EXPORT int cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, Handle) {
+  CALLED
+  start([=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
+  return 0;
+}
+EXPORT int cuStreamCreate(Handle* stream, unsigned) {
+  CALLED
+  *stream = &token;
+  return 0;
+}
+EXPORT int cuStreamSynchronize(Handle) {
+  CALLED
+  run_until(started);
+  return 0;
+}
+EXPORT int cuStreamDestroy_v2(Handle) {
+  CALLED
+  return 0;
+}
+EXPORT int cuEventCreate(Handle* event, unsigned) {
+  CALLED
+  *event = new Event;
+  return 0;
+}
+EXPORT int cuEventRecord(Handle event, Handle) {
+  CALLED
+  static_cast<Event*>(event)->position = started;
+  return 0;
+}
+EXPORT int cuEventSynchronize(Handle event) {
+  CALLED
+  run_until(static_cast<Event*>(event)->position);
+  return 0;
+}
+EXPORT int cuEventDestroy_v2(Handle event) {
+  delete static_cast<Event*>(event);
+  return 0;
+}
+EXPORT int cuGetErrorString(int, const char** said) {
+  *said = "an error that a test asked for";
+  return 0;
+}
+
+// ---- cublasLt: columns first, as it is ----
+
+namespace {
+
+struct Description {
+  int trans_a = 0, trans_b = 0, epilogue = cuda::epilogue_default;
+  const float* bias = nullptr;
+};
+struct Layout {
+  int type;
+  long rows, columns, ld;
+};
+
+// op(x) [rows, columns] as floats, row-major.
+std::vector<float> floats(const void* data, const Layout& layout, bool transposed, long& rows, long& columns) {
+  rows = transposed ? layout.columns : layout.rows;
+  columns = transposed ? layout.rows : layout.columns;
+  std::vector<float> out(static_cast<size_t>(rows * columns));
+  for (long r = 0; r < rows; r++)
+    for (long c = 0; c < columns; c++) {
+      const long at = transposed ? c + r * layout.ld : r + c * layout.ld;
+      out[static_cast<size_t>(r * columns + c)] = layout.type == cuda::type_bf16
+                                                      ? emulate::bfloat16(static_cast<const uint16_t*>(data)[at])
+                                                      : static_cast<const float*>(data)[at];
+    }
+  return out;
+}
+
+}  // namespace
+
+EXPORT int cublasLtCreate(void** handle) {
+  CALLED
+  *handle = &token;
+  return 0;
+}
+EXPORT int cublasLtDestroy(void*) { return 0; }
+EXPORT int cublasLtMatmulDescCreate(void** desc, int compute, int scale) {
+  CALLED
+  if (compute != cuda::compute_32f || scale != cuda::type_f32) return 15;
+  *desc = new Description;
+  return 0;
+}
+EXPORT int cublasLtMatmulDescDestroy(void* desc) {
+  delete static_cast<Description*>(desc);
+  return 0;
+}
+EXPORT int cublasLtMatmulDescSetAttribute(void* desc, int attribute, const void* value, size_t bytes) {
+  CALLED
+  Description& d = *static_cast<Description*>(desc);
+  if (bytes != (attribute == cuda::desc_bias_pointer ? 8u : 4u)) return 7;
+  void* const to = attribute == cuda::desc_trans_a     ? static_cast<void*>(&d.trans_a)
+                   : attribute == cuda::desc_trans_b   ? static_cast<void*>(&d.trans_b)
+                   : attribute == cuda::desc_epilogue  ? static_cast<void*>(&d.epilogue)
+                   : attribute == cuda::desc_bias_pointer ? static_cast<void*>(&d.bias)
+                                                          : nullptr;
+  if (to == nullptr) return 7;
+  std::memcpy(to, value, bytes);
+  return 0;
+}
+EXPORT int cublasLtMatrixLayoutCreate(void** layout, int type, uint64_t rows, uint64_t columns, int64_t ld) {
+  CALLED
+  if (ld < static_cast<int64_t>(rows)) return 7;
+  *layout = new Layout{type, static_cast<long>(rows), static_cast<long>(columns), static_cast<long>(ld)};
+  return 0;
+}
+EXPORT int cublasLtMatrixLayoutDestroy(void* layout) {
+  delete static_cast<Layout*>(layout);
+  return 0;
+}
+EXPORT int cublasLtMatmulPreferenceCreate(void** preference) {
+  *preference = &token;
+  return 0;
+}
+EXPORT int cublasLtMatmulPreferenceDestroy(void*) { return 0; }
+EXPORT int cublasLtMatmulPreferenceSetAttribute(void*, int, const void*, size_t) { return 0; }
+EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int, cuda::Heuristic* best, int* count) {
+  CALLED
+  *best = {};
+  *count = 1;
+  return 0;
+}
+EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* layout_a, const void* b, void* layout_b,
+                          const void* beta, const void* c, void* layout_c, void* d, void* layout_d, const cuda::Algorithm*, void*, size_t,
+                          void*) {
+  CALLED
+  const Description description = *static_cast<Description*>(desc);
+  const Layout la = *static_cast<Layout*>(layout_a), lb = *static_cast<Layout*>(layout_b), lc = *static_cast<Layout*>(layout_c),
+               ld = *static_cast<Layout*>(layout_d);
+  const float times = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
+  const long k_a = description.trans_a ? la.rows : la.columns, k_b = description.trans_b ? lb.columns : lb.rows;
+  const long m = description.trans_a ? la.columns : la.rows, n = description.trans_b ? lb.rows : lb.columns;
+  if (k_a != k_b || m != ld.rows || n != ld.columns || m != lc.rows || n != lc.columns || la.type != lb.type) return 7;
+  start([=] {
+    long rows, inner, columns;
+    const std::vector<float> left = floats(a, la, description.trans_a != 0, rows, inner);
+    const std::vector<float> right = floats(b, lb, description.trans_b != 0, inner, columns);
+    std::vector<float> row(static_cast<size_t>(columns));
+    for (long i = 0; i < rows; i++) {
+      std::fill(row.begin(), row.end(), 0.f);
+      for (long p = 0; p < inner; p++) {
+        const float x = left[static_cast<size_t>(i * inner + p)];
+        const float* const y = &right[static_cast<size_t>(p * columns)];
+        for (long j = 0; j < columns; j++) row[static_cast<size_t>(j)] += x * y[j];
+      }
+      for (long j = 0; j < columns; j++) {
+        float value = times * row[static_cast<size_t>(j)];
+        if (keep != 0) value += keep * static_cast<const float*>(c)[i + j * lc.ld];
+        if (description.epilogue == cuda::epilogue_bias) value += description.bias[i];
+        static_cast<float*>(d)[i + j * ld.ld] = value;
+      }
+    }
+  });
+  return 0;
+}
