@@ -63,7 +63,8 @@ export const units = () => [
       .filter(([set]) => isBf16(name) === (set === 'avx512bf16'))
       .map(([set, flags]) => [`kernels/${name}.cc`, set, [...flags, `-DRX_ISA=${set}`]]),
   ),
-  ...['', 'ops'].flatMap((folder) =>
+  // The host's side of the CUDA device needs nothing of CUDA: it opens the driver when it is asked for.
+  ...['', 'ops', join('..', 'cuda', 'host')].flatMap((folder) =>
     filesIn(folder, '.cc')
       .filter((file) => !/_(test|bench)\.cc$/.test(file))
       .map((file) => [file, 'base', []]),
@@ -162,7 +163,7 @@ const main = async () => {
   const linking =
     platform() === 'darwin'
       ? ['-bundle', '-undefined', 'dynamic_lookup']
-      : ['-shared', '-static-libstdc++', '-static-libgcc', '-Wl,--gc-sections', '-Wl,-s', '-pthread'];
+      : ['-shared', '-static-libstdc++', '-static-libgcc', '-Wl,--gc-sections', '-Wl,-s', '-pthread', '-ldl'];
   const temporary = `${target}.${process.pid}`;
   await run(compiler.path, [...wanted.map(({ path }) => path), ...linking, '-o', temporary], { maxBuffer: 1 << 26 });
   replace(temporary, target);

@@ -1,6 +1,7 @@
 /**
  * The engine that tests of models, ops and steps run on: RXTUNE_TEST_ENGINE, so that the same suite can be run on each
- * (reference/tfjs_node.mjs does so for tensorflow); not set, the one that the test names.
+ * (reference/tfjs_node.mjs does so for tensorflow); not set, the one that the test names. RXTUNE_TEST_DEVICE=cuda with native runs
+ * it on a card, or on the emulated one that RXTUNE_LIBCUDA names.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { chooseEngine } from '../src/train/engine.js';
@@ -16,6 +17,8 @@ const asked = (): EngineName | undefined => {
   return named;
 };
 
+const device = process.env['RXTUNE_TEST_DEVICE'] === 'cuda' ? 'cuda' : undefined;
+
 export const enginesUnderTest = (...usual: ReadonlyArray<EngineName>): ReadonlyArray<EngineName> => {
   const one = asked();
   return one === undefined ? usual : [one];
@@ -23,7 +26,7 @@ export const enginesUnderTest = (...usual: ReadonlyArray<EngineName>): ReadonlyA
 
 /** Starts the engine and makes it current; throws what keeps it from starting. */
 export const startEngine = async (engine: EngineName | undefined): Promise<void> => {
-  const started = await chooseEngine({ engine })();
+  const started = await chooseEngine({ engine, device })();
   if (E.isLeft(started)) throw new Error(JSON.stringify(started.left, undefined, 1));
 };
 

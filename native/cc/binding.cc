@@ -1,11 +1,14 @@
 // The engine as a Node-API module, on the C interface alone: no headers but node-api-headers, no C++ wrapper.
 #include <node_api.h>
 
+#include <condition_variable>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "../cuda/host/cuda_device.h"
 #include "call.h"
 #include "dispatch.h"
 #include "executor.h"
@@ -26,7 +29,9 @@ struct Read {
 // One a JavaScript environment.
 struct Engine {
   Executor executor;
-  Memory memory{executor};
+  // Null: the processor. Goes after the memory that lies on it.
+  std::unique_ptr<cuda::CudaDevice> device;
+  std::unique_ptr<Memory> memory = std::make_unique<Memory>(executor);
   std::vector<Operation> operations;
   const double* args = nullptr;
   long argCount = 0;
@@ -40,9 +45,15 @@ struct Engine {
       operations.insert(operations.end(), list.first, list.first + list.count);
     configure(1, kernel_table(nullptr));
   }
-  ~Engine() {
+  ~Engine() { close(); }
+  // Afterwards nothing calls back any more.
+  void close() {
     executor.wait();
     free();
+    executor.useContext({});
+    memory.reset();
+    executor.wait();
+    device.reset();
   }
   void free() {
     const Context& old = executor.context();
@@ -53,7 +64,21 @@ struct Engine {
     executor.wait();
     const int bf16 = executor.context().bf16;
     free();
-    executor.useContext({pool_create(threads), scratch_create(), table, bf16});
+    Device* const on = device.get();
+    if (on != nullptr)
+      executor.useContext({pool_create(1), scratch_create_on(static_cast<PageSource*>(on)), on->table(), bf16, on});
+    else
+      executor.useContext({pool_create(threads), scratch_create(), table, bf16, nullptr});
+  }
+  // From here on everything lies and runs there. There must be no tensors.
+  void use(std::unique_ptr<cuda::CudaDevice> opened) {
+    executor.wait();
+    memory = nullptr;
+    executor.wait();
+    const int threads = pool_threads(executor.context().pool);
+    device = std::move(opened);
+    memory = std::make_unique<Memory>(executor, *device);
+    configure(threads, nullptr);
   }
 };
 
@@ -104,7 +129,7 @@ std::string text(Frame& frame, size_t i) {
   napi_valuetype type;
   check(frame.env, napi_typeof(frame.env, frame.args[i], &type));
   if (type == napi_undefined) return "";
-  char buffer[64];
+  char buffer[4096];
   size_t length;
   if (napi_get_value_string_utf8(frame.env, frame.args[i], buffer, sizeof buffer, &length) != napi_ok) throw BadCall("expected a string");
   return std::string(buffer, length);
@@ -150,7 +175,7 @@ uint64_t identifier(Frame& frame, size_t i) {
 
 Memory::Held held(Frame& frame, size_t i) {
   Memory::Held h;
-  if (!frame.engine->memory.find(identifier(frame, i), h)) throw BadCall("no such tensor");
+  if (!frame.engine->memory->find(identifier(frame, i), h)) throw BadCall("no such tensor");
   return h;
 }
 
@@ -184,6 +209,30 @@ napi_value configure(Frame& frame) {
   if (table == nullptr) throw BadCall("no kernels for instruction set \"" + isa + "\" on this processor");
   frame.engine->configure(static_cast<int>(threads), table);
   return info(frame);
+}
+
+// cuda(image, driver, blas, card, use): one line on the card that was opened; `use`: everything lies and runs there from now on. Throws
+// what is missing.
+napi_value cudaCard(Frame& frame) {
+  Engine& engine = *frame.engine;
+  cuda::Options options;
+  options.image = text(frame, 0);
+  options.driver = text(frame, 1);
+  options.blas = text(frame, 2);
+  options.card = static_cast<int>(number(frame, 3));
+  const bool use = number(frame, 4) != 0;
+  if (use && engine.memory->liveCount() > 0) throw BadCall("the engine holds tensors already: the device is chosen before the first");
+  std::string told;
+  if (engine.device != nullptr) {
+    told = engine.device->description();
+  } else {
+    auto opened = std::make_unique<cuda::CudaDevice>(options);
+    told = opened->description();
+    if (use) engine.use(std::move(opened));
+  }
+  napi_value line;
+  check(frame.env, napi_create_string_utf8(frame.env, told.c_str(), told.size(), &line));
+  return line;
 }
 
 // attach(Float64Array): where op() finds its arguments
@@ -223,7 +272,7 @@ napi_value op(Frame& frame) {
     passed[i - 1].count = static_cast<long>(b.count);
   }
   try {
-    Call call(engine.args, engine.argCount, passed, engine.memory, engine.executor);
+    Call call(engine.args, engine.argCount, passed, *engine.memory, engine.executor);
     operation.call(call);
   } catch (const BadCall& thrown) {
     throw BadCall(std::string(operation.name) + ": " + thrown.what());
@@ -233,12 +282,12 @@ napi_value op(Frame& frame) {
 
 // take(bytes): number of a new tensor
 napi_value take(Frame& frame) {
-  return numberValue(frame.env, static_cast<double>(frame.engine->memory.take(byteCount(frame, 0))));
+  return numberValue(frame.env, static_cast<double>(frame.engine->memory->take(byteCount(frame, 0))));
 }
 
 // give(id)
 napi_value give(Frame& frame) {
-  if (!frame.engine->memory.give(identifier(frame, 0))) throw BadCall("no such tensor");
+  if (!frame.engine->memory->give(identifier(frame, 0))) throw BadCall("no such tensor");
   return nullptr;
 }
 
@@ -249,14 +298,18 @@ napi_value write(Frame& frame) {
   if (from.bytes > to.bytes) throw BadCall("more values than the tensor holds");
   if (from.bytes == 0) return nullptr;
   Executor& executor = frame.engine->executor;
-  if (executor.finished(*to.used)) {
+  Device* const device = frame.engine->device.get();
+  if (device == nullptr && executor.finished(*to.used)) {
     std::memcpy(to.data, from.data, from.bytes);
     return nullptr;
   }
   // The memory may be in use still, by what had it before.
   *to.used = executor.next();
-  executor.enqueue([to = to.data, staged = HostArray<char>(from.data, static_cast<long>(from.bytes))](const Context*) {
-    std::memcpy(to, staged.data(), static_cast<size_t>(staged.size()));
+  executor.enqueue([device, to = to.data, staged = HostArray<char>(from.data, static_cast<long>(from.bytes))](const Context*) {
+    if (device != nullptr)
+      device->upload(to, staged.data(), static_cast<size_t>(staged.size()));
+    else
+      std::memcpy(to, staged.data(), static_cast<size_t>(staged.size()));
   });
   return nullptr;
 }
@@ -267,6 +320,27 @@ Memory::Held readable(Frame& frame, size_t bytes) {
   return from;
 }
 
+// Bytes on their way from a device, for a caller that waits.
+struct Landed {
+  bool coming = false;
+  std::string error;
+  std::mutex mutex;
+  std::condition_variable wake;
+
+  static void come(void* user, const char* error) {
+    Landed& landed = *static_cast<Landed*>(user);
+    const std::lock_guard<std::mutex> lock(landed.mutex);
+    if (error != nullptr) landed.error = error;
+    landed.coming = false;
+    // Under the lock: who waits may be gone right after.
+    landed.wake.notify_one();
+  }
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex);
+    wake.wait(lock, [&] { return !coming; });
+  }
+};
+
 // readSync(id, bytes): ArrayBuffer
 napi_value readSync(Frame& frame) {
   const size_t bytes = byteCount(frame, 1);
@@ -274,11 +348,35 @@ napi_value readSync(Frame& frame) {
   void* data;
   napi_value buffer;
   check(frame.env, napi_create_arraybuffer(frame.env, bytes, &data, &buffer));
+  Landed landed;
+  if (Device* const device = frame.engine->device.get())
+    frame.engine->executor.enqueue([device, data, bytes, from = from.data, &landed](const Context*) {
+      landed.coming = true;
+      try {
+        device->download(data, from, bytes, Landed::come, &landed);
+      } catch (...) {
+        landed.coming = false;
+        throw;
+      }
+    });
   frame.engine->executor.wait();
+  landed.wait();
+  if (!landed.error.empty()) throw BadCall(landed.error);
   const std::string error = frame.engine->executor.takeError();
   if (!error.empty()) throw BadCall(error);
-  if (bytes > 0) std::memcpy(data, from.data, bytes);
+  if (bytes > 0 && frame.engine->device == nullptr) std::memcpy(data, from.data, bytes);
   return buffer;
+}
+
+// Bytes have come from a device, for a promise: on some thread.
+struct Coming {
+  Read* request;
+  napi_threadsafe_function settle;
+};
+void settleComing(void* user, const char* error) {
+  const std::unique_ptr<Coming> coming(static_cast<Coming*>(user));
+  if (error != nullptr) coming->request->error = error;
+  napi_call_threadsafe_function(coming->settle, coming->request, napi_tsfn_nonblocking);
 }
 
 // read(id, bytes): Promise<ArrayBuffer>
@@ -295,8 +393,20 @@ napi_value read(Frame& frame) {
   if (engine.pending++ == 0) napi_ref_threadsafe_function(frame.env, engine.settle);
   *from.used = engine.executor.next();
   engine.executor.enqueue([request = request.release(), settle = engine.settle, executor = &engine.executor, data, bytes,
-                           from = from.data](const Context*) {
+                           from = from.data, device = engine.device.get()](const Context*) {
     request->error = executor->takeError();
+    if (device != nullptr && request->error.empty()) {
+      auto coming = std::make_unique<Coming>(Coming{request, settle});
+      try {
+        device->download(data, from, bytes, settleComing, coming.get());
+        coming.release();
+        return;
+      } catch (const std::exception& thrown) {
+        request->error = thrown.what();
+      }
+      napi_call_threadsafe_function(settle, request, napi_tsfn_nonblocking);
+      return;
+    }
     if (bytes > 0 && request->error.empty()) std::memcpy(data, from, bytes);
     napi_call_threadsafe_function(settle, request, napi_tsfn_nonblocking);
   });
@@ -325,6 +435,7 @@ void settleRead(napi_env env, napi_value, void* context, void* data) {
 
 // wait(): returns when everything has run; throws what went wrong on the way
 napi_value wait(Frame& frame) {
+  if (Device* const device = frame.engine->device.get()) frame.engine->executor.enqueue([device](const Context*) { device->finish(); });
   frame.engine->executor.wait();
   const std::string error = frame.engine->executor.takeError();
   if (!error.empty()) throw BadCall(error);
@@ -333,7 +444,7 @@ napi_value wait(Frame& frame) {
 
 // statistics(): bytes and numbers of tensors, seconds spent in kernels
 napi_value statistics(Frame& frame) {
-  const Memory& memory = frame.engine->memory;
+  const Memory& memory = *frame.engine->memory;
   napi_value object;
   check(frame.env, napi_create_object(frame.env, &object));
   const auto put = [&](const char* name, size_t value) { set(frame.env, object, name, numberValue(frame.env, static_cast<double>(value))); };
@@ -349,7 +460,7 @@ napi_value statistics(Frame& frame) {
 
 // resetPeak()
 napi_value resetPeak(Frame& frame) {
-  frame.engine->memory.resetPeak();
+  frame.engine->memory->resetPeak();
   return nullptr;
 }
 
@@ -361,8 +472,8 @@ void define(napi_env env, napi_value exports, const char* name, napi_callback ca
 
 void destroy(void* engine) {
   Engine* const e = static_cast<Engine*>(engine);
-  // The executor must not call back into an environment that goes away.
-  e->executor.wait();
+  // Neither the executor nor a device may call back into an environment that goes away.
+  e->close();
   napi_release_threadsafe_function(e->settle, napi_tsfn_abort);
   delete e;
 }
@@ -375,6 +486,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   check(env, napi_unref_threadsafe_function(env, engine->settle));
   define(env, exports, "info", guarded<info>, engine.get());
   define(env, exports, "configure", guarded<configure>, engine.get());
+  define(env, exports, "cuda", guarded<cudaCard>, engine.get());
   define(env, exports, "attach", guarded<attach>, engine.get());
   define(env, exports, "code", guarded<code>, engine.get());
   define(env, exports, "op", guarded<op>, engine.get());

@@ -146,7 +146,8 @@ typedef struct KernelTable {
   void (*embedding_grad)(const Context*, const float* dy, const int32_t* ids, float* d_table, long n, long vocabulary,
                          long columns, int accumulate);
 
-  // ops/bfloat16.cc has these for the processor; a device brings its own
+  // Those of the processor are in ops/quantized.cc and ops/bfloat16.cc; a device brings its own
+  void (*dequantize)(const Context*, const GemmOperand* matrix, long rows, long columns, float* y);  // ?
   void (*embedding_bf16)(const Context*, const uint16_t* table, const int32_t* ids, float* out, long n, long vocabulary,  // ?
                          long columns);
 

@@ -9,14 +9,14 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { closed } from '../formats/closed.js';
 import { SftConfig } from '../train/config.js';
-import { doctor, nativeDetails } from '../train/engine.js';
+import { cudaCard, doctor, nativeDetails } from '../train/engine.js';
 import type { Doctor, NativeDetails } from '../train/engine.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
 
-const { engine, threads } = SftConfig.fields;
-const Options = closed('doctor', { engine, threads });
+const { engine, threads, device } = SftConfig.fields;
+const Options = closed('doctor', { engine, threads, device });
 
 /** The first line a C++ compiler says about itself, or undefined when there is none. */
 const compiler = async (): Promise<string | undefined> => {
@@ -60,6 +60,7 @@ const nativeLines = ({ instructions, threads, cores, bfloat16 }: NativeDetails):
 const told = (
   { node, platform, engines, chosen }: Doctor,
   native: Either<string, NativeDetails>,
+  card: Either<string, string>,
   cxx: string | undefined,
 ): string => {
   const lacking = missing(native, cxx);
@@ -71,6 +72,7 @@ const told = (
       engines.map(({ engine: name, started, note }) => `${started ? '+' : '-'} ${name.padEnd(10)}  ${note}`),
     ),
     ...section('native', E.isLeft(native) ? [] : nativeLines(native.right)),
+    ...section('cuda', [E.isLeft(card) ? `- ${card.left}` : `+ ${card.right}`]),
     ...section('chosen', [chosen.reason]),
     ...section('missing', lacking.length === 0 ? ['nothing'] : lacking),
     '',
@@ -87,9 +89,10 @@ export const doctorCommand: CommandLine = {
       TE.bindTo('options'),
       // Asked first: what the doctor chooses stays the engine that runs.
       TE.bind('native', ({ options }) => TE.fromTask(nativeDetails(options))),
+      TE.bind('card', () => TE.fromTask(cudaCard)),
       TE.bind('report', ({ options }) => doctor(options)),
-      TE.flatMapTask(({ report, native }) => async () => {
-        out.write(told(report, native, await compiler()));
+      TE.flatMapTask(({ report, native, card }) => async () => {
+        out.write(told(report, native, card, await compiler()));
       }),
     ),
 };

@@ -33,7 +33,7 @@ import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
 import { tellingHub, tellWarning } from './tell.js';
 
-const { engine, threads, precision } = SftConfig.fields;
+const { engine, threads, device, precision } = SftConfig.fields;
 
 const Options = closed('generate', {
   model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
@@ -51,6 +51,7 @@ const Options = closed('generate', {
   seed: option(nonNegativeInteger, 0, 'Seed of the draws.'),
   engine,
   threads,
+  device,
   precision,
   ...QuantizationConfig.fields,
 });

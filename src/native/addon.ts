@@ -9,8 +9,11 @@ import type { Either } from 'fp-ts/lib/Either.js';
 
 export type InstructionSet = 'portable' | 'avx2' | 'avx512';
 
+/** Where tensors lie and operations run: the processor, or a CUDA card. */
+export type Device = 'cpu' | 'cuda';
+
 export interface AddonInfo {
-  readonly isa: InstructionSet;
+  readonly isa: InstructionSet | 'cuda';
   readonly threads: number;
   /** Whether the processor multiplies bfloat16 numbers itself. */
   readonly bfloat16: boolean;
@@ -35,6 +38,11 @@ export interface AddonStatistics {
 export interface Addon {
   readonly info: () => AddonInfo;
   readonly configure: (threads: number, isa?: string) => AddonInfo;
+  /**
+   * One line on the card, opened with the kernels of this file; empty names of libraries are the system's. `use` is 1: tensors lie
+   * and operations run there from now on, until the process ends; there must be none yet. Throws what is missing.
+   */
+  readonly cuda: (image: string, driver: string, blas: string, card: number, use: number) => string;
   /** Where `op` finds its numbers. */
   readonly attach: (args: Float64Array) => void;
   readonly code: (operation: string) => number;
@@ -55,14 +63,27 @@ export interface Addon {
 export const messageOf = (cause: unknown): string =>
   typeof cause === 'object' && cause !== null && 'message' in cause ? String(cause.message) : String(cause);
 
+/** Next to the sources (src/native or dist/native), or in the package for this platform. */
+const native = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'native');
+const builtAs = (name: string): string => join(native, 'build', name);
+const packagedAs = (name: string): string => `@rxtune/native-${platform()}-${arch()}/${name}`;
+
+/** The kernels for CUDA cards, compiled beforehand: where they are, or where they would be built. */
+export const cudaKernels = (): string => {
+  const built = builtAs('rxtune.fatbin');
+  if (existsSync(built)) return built;
+  try {
+    return createRequire(import.meta.url).resolve(packagedAs('rxtune.fatbin'));
+  } catch {
+    return built;
+  }
+};
+
 /** The addon, or why there is none. */
 export const loadAddon = (): Either<string, Addon> => {
   const require = createRequire(import.meta.url);
-  const here = dirname(fileURLToPath(import.meta.url));
-  // Next to the sources (src/native or dist/native), or in the package for this platform.
-  const native = join(here, '..', '..', 'native');
-  const built = join(native, 'build', 'rxtune.node');
-  const packaged = `@rxtune/native-${platform()}-${arch()}/rxtune.node`;
+  const built = builtAs('rxtune.node');
+  const packaged = packagedAs('rxtune.node');
   const path = existsSync(built) ? built : packaged;
   try {
     return right(require(path) as Addon);

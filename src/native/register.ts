@@ -5,8 +5,8 @@ import { engine, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
 import type { KernelConfig } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { loadAddon, messageOf } from './addon.js';
-import type { Addon, AddonStatistics, InstructionSet } from './addon.js';
+import { cudaKernels, loadAddon, messageOf } from './addon.js';
+import type { Addon, AddonStatistics, Device, InstructionSet } from './addon.js';
 import { NativeBackend } from './backend.js';
 import type { Precision } from './backend.js';
 import { backendName } from './kernel.js';
@@ -39,7 +39,7 @@ import { sum } from './standard/sum.js';
 import { remaining } from './standard/viaCpu.js';
 
 export interface NativeInfo {
-  readonly isa: InstructionSet;
+  readonly isa: InstructionSet | 'cuda';
   readonly threads: number;
   /** Whether `bfloat16` is faster than `float32` here: else products stay in float32. */
   readonly bfloat16: boolean;
@@ -52,6 +52,8 @@ export interface NativeOptions {
   readonly threads?: number;
   /** Default: the environment's RXTUNE_ISA, else the best the processor has. */
   readonly isa?: InstructionSet;
+  /** Chosen once a process, before the first tensor. Absent: as it was, at first the processor. */
+  readonly device?: Device;
 }
 
 /** The named ops. */
@@ -98,6 +100,8 @@ const named: ReadonlyArray<KernelConfig> = [
 interface Registered {
   readonly addon: Addon;
   readonly backend: NativeBackend;
+  /** The card on which everything lies and runs; absent: the processor. */
+  card?: string;
 }
 
 let registered: Registered | undefined;
@@ -114,25 +118,48 @@ const register = (addon: Addon): Registered => {
 };
 
 /** For people. */
-export const isaNames: Readonly<Record<InstructionSet, string>> = {
+export const isaNames: Readonly<Record<InstructionSet | 'cuda', string>> = {
+  cuda: 'CUDA',
   portable: 'portable vectors',
   avx2: 'AVX2',
   avx512: 'AVX-512',
 };
 
+/** The system's libraries and the kernels of this build, unless the environment names others. Throws what is missing. */
+const openCard = (addon: Addon, use: boolean): string => {
+  const named = (variable: string): string => process.env[variable] ?? '';
+  const kernels = named('RXTUNE_CUDA_KERNELS') === '' ? cudaKernels() : named('RXTUNE_CUDA_KERNELS');
+  return addon.cuda(kernels, named('RXTUNE_LIBCUDA'), named('RXTUNE_LIBCUBLASLT'), 0, Number(use));
+};
+
+/** A line on the card that `device: 'cuda'` would use, or what is missing for it, in plain words. Changes nothing. */
+export const cudaCard = (): Either<string, string> => {
+  const addon = registered === undefined ? loadAddon() : right(registered.addon);
+  if (addon._tag === 'Left') return addon;
+  try {
+    return right(openCard(addon.right, false));
+  } catch (cause) {
+    return left(messageOf(cause));
+  }
+};
+
 /**
  * Registers the backend `native` and its kernels; called again, it only changes threads and instruction set. Left: why there
- * is no native engine.
+ * is no native engine, or none on that device.
  */
-export const registerNative = ({ threads, isa }: NativeOptions = {}): Either<string, NativeInfo> => {
+export const registerNative = ({ threads, isa, device }: NativeOptions = {}): Either<string, NativeInfo> => {
   if (registered === undefined) {
     const addon = loadAddon();
     if (addon._tag === 'Left') return addon;
     registered = register(addon.right);
   }
   try {
+    if (device === 'cuda') registered.card ??= openCard(registered.addon, true);
+    if (device === 'cpu' && registered.card !== undefined)
+      return left('tensors lie on the card already: the device is chosen once a process');
     const info = registered.addon.configure(threads ?? availableParallelism(), isa ?? process.env['RXTUNE_ISA'] ?? '');
     const several = info.threads === 1 ? 'one thread' : `${info.threads} threads`;
+    if (registered.card !== undefined) return right({ ...info, description: `CUDA: ${registered.card}` });
     return right({
       ...info,
       description: `${isaNames[info.isa]}${info.bfloat16 ? ' with bfloat16' : ''}, ${several}`,

@@ -260,6 +260,10 @@ const running = {
     'Attention as one kernel, or step by step with all scores in memory: the same numbers, more slowly.',
   ),
   ropeScaling: optional(anObject, "In place of config.json's rope_scaling: how positions are stretched."),
+  device: optional(
+    oneOf('cpu', 'cuda'),
+    'cuda: compute on an NVIDIA card (native or tensorflow engine). Default: on the processor.',
+  ),
   precision: optional(
     oneOf('float32', 'bfloat16'),
     'bfloat16: matrix products round to it and weights that do not train are held in it; what trains stays float32. Default: as the engine runs, float32.',

@@ -12,12 +12,18 @@ import { prepareWasm } from '../model/kernels/wasmBackend.js';
 
 export type EngineName = 'native' | 'tensorflow' | 'wasm' | 'cpu';
 export type Precision = 'float32' | 'bfloat16';
+export type Device = 'cpu' | 'cuda';
 
 export interface EngineOptions {
   /** Absent: the fastest that starts. Given: this one or an error. */
   readonly engine?: EngineName | undefined;
   /** For the native engine. Absent: one a core. */
   readonly threads?: number | undefined;
+  /**
+   * `cuda`: the native engine's, or TensorFlow's by tfjs-node-gpu; no other engine has it. Absent: the processor, or whatever
+   * TensorFlow takes. Chosen once a process.
+   */
+  readonly device?: Device | undefined;
   /** Of the native engine. Absent: float32 when the engine is started, else as it was. */
   readonly precision?: Precision | undefined;
 }
@@ -48,9 +54,12 @@ const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.me
 /** The first line is enough for a report; loaders like to add a screenful. */
 const brief = (cause: unknown): string => messageOf(cause).split('\n')[0] ?? '';
 
-const startNative: Starter = async ({ threads, precision }) => {
+const startNative: Starter = async ({ threads, precision, device }) => {
   const native = await import('../native/register.js');
-  const info = native.registerNative(threads === undefined ? {} : { threads });
+  const info = native.registerNative({
+    ...(threads === undefined ? {} : { threads }),
+    ...(device === undefined ? {} : { device }),
+  });
   if (E.isLeft(info)) return E.left(info.left);
   if (!(await setBackend('native'))) return E.left('the backend was registered and did not start');
   native.setPrecision(precision ?? 'float32');
@@ -73,10 +82,13 @@ const whyNot = (name: string, cause: unknown): string => {
   return `${name}: ${brief(cause)}`;
 };
 
-const startTensorflow: Starter = async () => {
+const bindings = { gpu: '@tensorflow/tfjs-node-gpu', cpu: '@tensorflow/tfjs-node' } as const;
+
+const startTensorflow: Starter = async ({ device }) => {
   mendUtil();
   const reasons: Array<string> = [];
-  for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
+  const { gpu, cpu } = bindings;
+  for (const name of device === 'cuda' ? [gpu] : device === 'cpu' ? [cpu] : [gpu, cpu]) {
     try {
       await import(name);
       await setBackend('tensorflow');
@@ -89,12 +101,16 @@ const startTensorflow: Starter = async () => {
   return E.left(reasons.join('; '));
 };
 
-const startWasm: Starter = async () => {
+const onProcessorAlone = E.left('it computes on the processor alone');
+
+const startWasm: Starter = async ({ device }) => {
+  if (device === 'cuda') return onProcessorAlone;
   const started = await prepareWasm()();
   return E.isLeft(started) ? E.left(started.left.message) : E.right('WebAssembly with SIMD, one thread, 4 GB at most');
 };
 
-const startCpu: Starter = async () => {
+const startCpu: Starter = async ({ device }) => {
+  if (device === 'cuda') return onProcessorAlone;
   await import('@tensorflow/tfjs-backend-cpu');
   if (!(await setBackend('cpu'))) return E.left('the backend did not start');
   return E.right('plain JavaScript, one thread: for reference, not for speed');
@@ -109,6 +125,9 @@ const starters: Readonly<Record<EngineName, Starter>> = {
 
 /** Fastest first. */
 const order: ReadonlyArray<EngineName> = ['native', 'tensorflow', 'wasm', 'cpu'];
+
+const orderOn = (device: Device | undefined): ReadonlyArray<EngineName> =>
+  device === 'cuda' ? ['native', 'tensorflow'] : order;
 
 const attempt = async (
   engine: EngineName,
@@ -152,6 +171,13 @@ const report = (options: EngineOptions, chosen: EngineTried, tried: ReadonlyArra
   };
 };
 
+const unavailable = ({ engine, device }: EngineOptions): string =>
+  device === 'cuda'
+    ? engine === undefined
+      ? 'no engine starts on a CUDA card'
+      : `the ${engine} engine does not start on a CUDA card`
+    : `the ${engine ?? 'cpu'} engine does not start`;
+
 /**
  * Starts the engine asked for, or the first that starts of native, tensorflow, wasm, cpu. Left (`E_ENGINE_UNAVAILABLE`): the one
  * asked for does not start, with the reason.
@@ -163,21 +189,23 @@ export const chooseEngine =
   ): TaskEither<FatalError, EngineReport> =>
   async () => {
     const tried: Array<EngineTried> = [];
-    for (const engine of options.engine === undefined ? order : [options.engine]) {
+    for (const engine of options.engine === undefined ? orderOn(options.device) : [options.engine]) {
       const result = await attempt(engine, options, known);
       tried.push(result);
       if (result.started) return E.right(report(options, result, tried));
     }
     return E.left(
-      fatal('E_ENGINE_UNAVAILABLE', `the ${options.engine ?? 'cpu'} engine does not start`, {
-        field: 'engine',
+      fatal('E_ENGINE_UNAVAILABLE', unavailable(options), {
+        field: options.device === 'cuda' ? 'device' : 'engine',
         actual: tried.map(({ engine, note }) => `${engine}: ${note}`).join('; '),
         hint:
-          options.engine === 'native'
-            ? 'build it with `npm run build:native` (needs a C++17 compiler), or leave the option out'
-            : options.engine === 'tensorflow'
-              ? 'npm install @tensorflow/tfjs-node, or leave the option out'
-              : 'leave the option out',
+          options.device === 'cuda'
+            ? '`rxtune doctor` says what a card needs; leave the option out to compute on the processor'
+            : options.engine === 'native'
+              ? 'build it with `npm run build:native` (needs a C++17 compiler), or leave the option out'
+              : options.engine === 'tensorflow'
+                ? 'npm install @tensorflow/tfjs-node, or leave the option out'
+                : 'leave the option out',
       }),
     );
   };
@@ -219,6 +247,9 @@ export interface NativeDetails {
   /** Whether the processor multiplies bfloat16 numbers itself, with the instructions in use. */
   readonly bfloat16: boolean;
 }
+
+/** A line on the CUDA card that the native engine would use, or what is missing for it. Starts nothing. */
+export const cudaCard: Task<Either<string, string>> = async () => (await import('../native/register.js')).cudaCard();
 
 /** Left: why there is no native engine. */
 export const nativeDetails =

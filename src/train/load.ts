@@ -70,6 +70,7 @@ const quantizationGiven = (options: QuantizationOptions): QuantizationOptions =>
 export const loadOptionsOf = (options: LoadOptions): LoadOptions => ({
   engine: options.engine,
   threads: options.threads,
+  device: options.device,
   precision: options.precision,
   attnImplementation: options.attnImplementation,
   ropeScaling: options.ropeScaling,
@@ -78,7 +79,7 @@ export const loadOptionsOf = (options: LoadOptions): LoadOptions => ({
 
 /** Starts an engine unless one runs and nothing else is asked for. */
 const onEngine = (options: EngineOptions): TaskEither<FatalError, EngineReport | undefined> => {
-  const asked = options.engine ?? options.threads ?? options.precision;
+  const asked = options.engine ?? options.threads ?? options.precision ?? options.device;
   return asked === undefined && currentEngine() !== undefined ? TE.right(undefined) : chooseEngine(options);
 };
 

@@ -10,6 +10,7 @@ void dequantize(Call& call) {
   if (m.kind != GEMM_INT8_ROWS && m.kind != GEMM_FOUR_BIT) throw BadCall("a matrix that is not quantised");
   float* const y = call.tensor(area(rows, columns));
   call.enqueue([=](const Context* c) {
+    if (c->table->dequantize != nullptr) return c->table->dequantize(c, &m, rows, columns, y);
     struct Task {
       GemmOperand m;
       long rows, columns;

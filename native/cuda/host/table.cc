@@ -83,6 +83,22 @@ void gemm(const Context* context, const Gemm* g) {
     run(k::gemm_f32);
 }
 
+void dequantize(const Context* context, const GemmOperand* m, long rows, long columns, float* y) {
+  CudaDevice& device = of(context);
+  const long n = rows * columns;
+  if (m->kind == GEMM_INT8_ROWS)
+    device.over(n, k::int8_rows_f32, static_cast<const int8_t*>(m->data), m->scale, y, rows, columns);
+  else
+    device.over(parts_of(n, 2), k::four_bit_f32, static_cast<const uint8_t*>(m->data), m->scale, m->code, y, n, m->block);
+}
+void int8_activations(const Context* context, const float* x, float* y, long rows, long columns, float threshold) {
+  if (rows == 0 || columns == 0) return;
+  CudaDevice& device = of(context);
+  float* const outlier = scratch<float>(context, slot_vector, columns);
+  device.launch(k::int8_outliers, {parts_of(columns, 128)}, 128, 0, x, outlier, rows, columns, threshold);
+  device.launch(k::int8_activations, {rows}, 256, 0, x, outlier, y, columns, threshold);
+}
+
 // ---- columns and rows ----
 
 // Sums of the columns of x [rows, columns] into out, in bands of rows.
@@ -348,6 +364,7 @@ KernelTable filled() {
   X(embedding) X(embedding_grad) X(narrow) X(widen) X(embedding_bf16)
   X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope)
   X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad)
+  X(dequantize) X(int8_activations)
   X(attention) X(attention_grad) X(linear_cross_entropy) X(adamw) X(dropout)
 #undef X
   return t;

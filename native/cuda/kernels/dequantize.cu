@@ -1,4 +1,4 @@
-// Stored weights to numbers, for the product that reads them next. int8 rows: q scale[row]; four bits: code[q] scale[i / block], two
+// Stored weights to numbers, for the product that reads them next, and activations as LLM.int8 rounds them. int8 rows: q scale[row]; four bits: code[q] scale[i / block], two
 // codes a byte, the first in the high half.
 #include "device.h"
 
@@ -22,6 +22,17 @@ __device__ void four_bit(const uint8_t* packed, const float* scale, const float*
   }
 }
 
+// The nearest half-precision number, ties to even.
+__device__ float through_half(float x) {
+  const float a = fabsf(x);
+  const uint32_t bits = bits_of(a);
+  const float normal = float_of((bits + 0xfffu + ((bits >> 13) & 1u)) & ~0x1fffu);
+  const float tiny = (a + 0.75f) - 0.75f;  // multiples of 2^-24
+  float y = a < 6.103515625e-5f ? tiny : normal;
+  if (a >= 65520.f) y = INFINITY;
+  return copysignf(x == x ? y : x, x);
+}
+
 }  // namespace
 
 extern "C" __global__ void rx_int8_rows_f32(const int8_t* q, const float* scale, float* out, long rows, long columns) {
@@ -37,4 +48,30 @@ extern "C" __global__ void rx_four_bit_f32(const uint8_t* packed, const float* s
 extern "C" __global__ void rx_four_bit_bf16(const uint8_t* packed, const float* scale, const float* code, uint16_t* out, long n,
                                             long block) {
   four_bit(packed, scale, code, out, n, block);
+}
+
+// outlier [columns]: 1 where a column has an element of at least the threshold. A column a thread.
+extern "C" __global__ void rx_int8_outliers(const float* x, float* outlier, long rows, long columns, float threshold) {
+  const long c = thread_index();
+  if (c >= columns) return;
+  float found = 0.f;
+  for (long r = 0; r < rows; r++)
+    if (fabsf(through_half(x[r * columns + c])) >= threshold) found = 1.f;
+  outlier[c] = found;
+}
+
+// A row a block: columns of outliers stay in half precision, the others are rounded to 127ths of the row's greatest other element.
+extern "C" __global__ void rx_int8_activations(const float* x, const float* outlier, float* y, long columns, float threshold) {
+  const float* const from = x + blockIdx.x * columns;
+  float top = 0.f;
+  for (long c = threadIdx.x; c < columns; c += blockDim.x) {
+    const float size = fabsf(through_half(from[c]));
+    if (size < threshold && size > top) top = size;
+  }
+  top = over_block(top, Greater(), 0.f);
+  const float divisor = top == 0.f ? 1.f : top, unit = top / 127.f;
+  for (long c = threadIdx.x; c < columns; c += blockDim.x) {
+    const float half = through_half(from[c]);
+    y[blockIdx.x * columns + c] = outlier[c] != 0.f ? half : rintf(half * 127.f / divisor) * unit;
+  }
 }

@@ -56,6 +56,8 @@ struct RxAttention {
   X(int8_rows_bf16, const int8_t*, const float*, uint16_t*, long, long)                                                     \
   X(four_bit_f32, const uint8_t*, const float*, const float*, float*, long, long)                                           \
   X(four_bit_bf16, const uint8_t*, const float*, const float*, uint16_t*, long, long)                                       \
+  X(int8_outliers, const float*, float*, long, long, float)                                                                 \
+  X(int8_activations, const float*, const float*, float*, long, float)                                                      \
   X(copy_columns, const float*, long, float*, long, long, long)                                                             \
   X(narrow_rows, const float*, long, uint16_t*, long, long, long)                                                           \
   X(row_sum, const float*, float*, long, long)                                                                              \

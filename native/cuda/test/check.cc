@@ -345,6 +345,17 @@ void products(Both& both) {
   }
 }
 
+// Elements beyond the threshold, and below what half precision holds.
+void quantized(Both& both) {
+  const long rows = some(60), columns = some(300), n = rows * columns;
+  Floats numbers = floats(n, -3, 3);
+  for (long i = between(0, 5); i > 0; i--) numbers[static_cast<size_t>(below(n))] *= 1e3f;
+  for (long i = between(0, 5); i > 0; i--) numbers[static_cast<size_t>(below(n))] *= 1e-6f;
+  const Array x(both, numbers), y(both, Floats(n));
+  twice(both, [&](const Context& c) { c.table->int8_activations(&c, x.on(c), y.on(c), rows, columns, 6.f); });
+  y.agree("int8_activations", single);
+}
+
 void attention(Both& both) {
   const long kv_heads = between(1, 2), heads = kv_heads * between(1, 3), dims[] = {4, 16, 20, 40, 64, 80, 96, 128, 256};
   const long dim = dims[below(9)];
@@ -475,7 +486,7 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"attention", attention, 1}, {"loss", loss, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"updates", updates, 1},         {"copies", copies, 20},
 };
 

@@ -1,0 +1,193 @@
+/** The engine's CUDA device on an emulated card (native/cuda/test/mock.cc): from the driver's functions up to a step of a model. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { runInThisContext } from 'node:vm';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { add, dispose, memory, tensor1d, zeros } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
+import { evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
+import { dropout } from '../../src/model/kernels/dropout.js';
+import { cudaCard, nativeStatistics, registerNative } from '../../src/native/register.js';
+import { chooseEngine } from '../../src/train/engine.js';
+import { unpadded } from '../model/batches.js';
+import { loadModel, readTensors } from '../model/loadModel.js';
+
+const root = resolve(import.meta.dirname, '..', '..');
+const built = E.isRight(registerNative({ threads: 1 }));
+if (!built) process.stdout.write('skipped, no native engine\n');
+const whenBuilt = built ? describe : describe.skip;
+
+const variables = [
+  'RXTUNE_CUDA_KERNELS',
+  'RXTUNE_LIBCUDA',
+  'RXTUNE_LIBCUBLASLT',
+  'RXTUNE_MOCK_FAIL',
+  'RXTUNE_MOCK_VERSION',
+  'RXTUNE_MOCK_CAPABILITY',
+  'RXTUNE_MOCK_CARDS',
+  'RXTUNE_MOCK_MEMORY',
+] as const;
+type Variable = (typeof variables)[number];
+
+/** The emulated card reads the process's own environment; jest gives tests a copy, which is what TypeScript reads. */
+const environments = [process.env, runInThisContext('process.env') as NodeJS.ProcessEnv];
+const before = Object.fromEntries(variables.map((name) => [name, process.env[name]]));
+const set = (values: Readonly<Record<string, string | undefined>>): void => {
+  for (const env of environments)
+    for (const [name, value] of Object.entries(values)) {
+      if (value === undefined) Reflect.deleteProperty(env, name);
+      else env[name] = value;
+    }
+};
+
+const direction = (values: ArrayLike<number>): ReadonlyArray<number> => {
+  const norm = Math.hypot(...Array.from(values));
+  return Array.from(values, (value) => (norm === 0 ? 0 : value / norm));
+};
+
+whenBuilt('the CUDA device', () => {
+  const emulated: Partial<Record<Variable, string>> = {};
+
+  beforeAll(() => {
+    const compile = join(root, 'native', 'cuda', 'compile.mjs');
+    const mock = execFileSync(process.execPath, [compile, 'mock'], { encoding: 'utf8' }).trim();
+    emulated.RXTUNE_LIBCUDA = mock;
+    emulated.RXTUNE_LIBCUBLASLT = mock;
+    emulated.RXTUNE_CUDA_KERNELS = join(root, 'native', 'build', 'cuda', 'emulated.image');
+  });
+  afterEach(() => set(before));
+  afterAll(() => set(before));
+
+  describe('what is missing is told in plain words', () => {
+    const cases: ReadonlyArray<readonly [string, Partial<Record<Variable, string>>, RegExp]> = [
+      ['no driver', { RXTUNE_LIBCUDA: '/nowhere/libcuda.so.1' }, /^no NVIDIA driver: .* is not there$/],
+      ['no card', { RXTUNE_MOCK_CARDS: '0' }, /^there is a driver and no NVIDIA card that it can use$/],
+      ['an old driver', { RXTUNE_MOCK_VERSION: '12040' }, /supports CUDA 12\.4, .* 580 or later$/],
+      ['an old card', { RXTUNE_MOCK_CAPABILITY: '75' }, /too old: compute capability 7\.5, .* 8\.0/],
+      ['no kernels', { RXTUNE_CUDA_KERNELS: '/nowhere/k' }, /^the kernels are not compiled: .*build:cuda/],
+      ['kernels of another kind', { RXTUNE_CUDA_KERNELS: join(root, 'package.json') }, /^loading the kernels: .*200/],
+      ['a driver that fails', { RXTUNE_MOCK_FAIL: 'cuInit=999' }, /^the NVIDIA driver does not start: .*999/],
+    ];
+    it.each(cases)('%s', (_name, values, expected) => {
+      set({ ...emulated, ...values });
+      const card = cudaCard();
+      expect(E.isLeft(card) && card.left).toMatch(expected);
+    });
+
+    it('a card is described, with or without cublasLt', () => {
+      set(emulated);
+      expect(cudaCard()).toEqual(E.right('emulated card, 4 GiB, compute capability 9.0, cublasLt'));
+      set({ ...emulated, RXTUNE_LIBCUBLASLT: '/nowhere/libcublasLt.so' });
+      const card = cudaCard();
+      expect(E.isRight(card) && card.right).toContain('without cublasLt (pip install nvidia-cublas, or set CUDA_HOME)');
+    });
+
+    it('--device cuda without one is an error that names each engine', async () => {
+      set({ ...emulated, RXTUNE_LIBCUDA: '/nowhere/libcuda.so.1' });
+      const chosen = await chooseEngine({ device: 'cuda' })();
+      expect(E.isLeft(chosen) && chosen.left.code).toBe('E_ENGINE_UNAVAILABLE');
+      expect(E.isLeft(chosen) && chosen.left.details.actual).toMatch(/^native: no NVIDIA driver.*; tensorflow: /);
+      const processor = await chooseEngine({ engine: 'wasm', device: 'cuda' })();
+      expect(E.isLeft(processor) && processor.left.details.actual).toBe('wasm: it computes on the processor alone');
+    });
+  });
+
+  describe('in use', () => {
+    beforeAll(async () => {
+      set(emulated);
+      const chosen = await chooseEngine({ engine: 'native', device: 'cuda' })();
+      expect(E.isRight(chosen) && chosen.right.reason).toContain('CUDA: emulated card');
+    });
+
+    it('keeps what it is given, read at once or later, in order', async () => {
+      const values = Float32Array.from({ length: 1000 }, (_, i) => i - 500);
+      const x = tensor1d(values);
+      const twice = add(x, x);
+      const later = twice.data();
+      twice.dispose();
+      const other = add(x, x);
+      expect(other.dataSync()).toEqual(values.map((value) => 2 * value));
+      expect(await later).toEqual(values.map((value) => 2 * value));
+      dispose([x, other]);
+    });
+
+    it('draws the dropout mask of every engine', () => {
+      const x = tensor1d(Float32Array.from({ length: 300 }, () => 1));
+      const attrs = { rate: 0.3, seed: 77, offset: 2 ** 32 - 40 };
+      const got = dropout(x, attrs);
+      const mix = (h: number): number => {
+        let m = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+        m = Math.imul(m ^ (m >>> 13), 0xc2b2ae35);
+        return (m ^ (m >>> 16)) >>> 0;
+      };
+      const expected = Array.from({ length: 300 }, (_, i) => {
+        const index = attrs.offset + i;
+        const key = mix((mix(attrs.seed) + Math.floor(index / 2 ** 32)) >>> 0);
+        const draw = (mix((mix((index ^ key) >>> 0) + key) >>> 0) >>> 8) / 2 ** 24;
+        return draw >= attrs.rate;
+      });
+      expect(Array.from(got.dataSync(), (value) => value !== 0)).toEqual(expected);
+      dispose([x, got]);
+    });
+
+    it.each(['gpt2', 'llama'])('gives the loss and the gradients of %s that transformers gives', (name) => {
+      const folder = join(root, 'test', 'golden', 'models', name);
+      const golden = JSON.parse(readFileSync(join(folder, 'golden.json'), 'utf8')) as {
+        readonly documents: ReadonlyArray<{
+          readonly input_ids: ReadonlyArray<number>;
+          readonly labels: ReadonlyArray<number>;
+        }>;
+        readonly loss: { readonly right: number };
+      };
+      const { sequence, targets } = unpadded({
+        input_ids: golden.documents.map(({ input_ids }) => input_ids),
+        labels: golden.documents.map(({ labels }) => labels),
+      });
+      const model = loadModel(folder);
+      const { numTensors } = memory();
+      const output = evaluateLoss(model, sequence, targets);
+      expect(Math.abs((output.total.dataSync()[0] ?? NaN) - golden.loss.right)).toBeLessThan(1e-5);
+      const options = { seed: 1, step: 0, training: false, checkpointing: false } as const;
+      const { gradients, ...losses } = lossAndGradients(model, sequence, targets, options);
+      // Divided by their largest entry.
+      const expected = readTensors(join(folder, 'gradients.safetensors'));
+      for (const [key, scaled] of Object.entries(expected)) {
+        const [got, wanted] = [direction(gradients[key]?.dataSync() ?? []), direction(scaled.dataSync())];
+        const apart = Math.hypot(...wanted.map((value, i) => value - (got[i] ?? NaN)));
+        expect({ key, close: apart < 1e-3 }).toEqual({ key, close: true });
+      }
+      dispose(Object.values(expected));
+      dispose([...Object.values(gradients), ...Object.values(losses)]);
+      dispose([output.total, output.loss, output.correct, output.entropy]);
+      expect(memory().numTensors).toBe(numTensors);
+      dispose(Object.values(model.weights));
+    });
+
+    it('stays on the card: the processor cannot be chosen any more', () => {
+      const device = registerNative({ device: 'cpu' });
+      expect(E.isLeft(device) && device.left).toContain('chosen once a process');
+    });
+
+    it('a kernel that does not start is the error of the next read, and the one after works', async () => {
+      const x = tensor1d([1, 2, 3]);
+      set({ RXTUNE_MOCK_FAIL: 'cuLaunchKernel=700' });
+      const broken = add(x, x);
+      expect(() => broken.dataSync()).toThrow(/rx_binary: .*CUDA error 700/);
+      const again = add(x, x);
+      await expect(again.data()).rejects.toThrow(/rx_binary: .*CUDA error 700/);
+      set(before);
+      const whole = add(x, x);
+      expect(Array.from(whole.dataSync())).toEqual([2, 4, 6]);
+      dispose([x, broken, again, whole]);
+    });
+
+    it('more than the card holds is an error, and costs nothing', () => {
+      const held = nativeStatistics()?.bytes;
+      set({ RXTUNE_MOCK_MEMORY: String(1 << 20) });
+      expect(() => zeros([1 << 16, 1 << 12])).toThrow(/memory/);
+      set(before);
+      expect(nativeStatistics()?.bytes).toBe(held);
+    });
+  });
+});
