@@ -158,6 +158,9 @@ export type { Evaluated, GroupEvaluation, Predictions, PreprocessLogits, RowEval
 export { exportGguf } from './train/exportGguf.js';
 export type { GgufOptions } from './train/exportGguf.js';
 export { saveModel } from './train/save.js';
+export { gptqRows, saveGptq } from './train/gptq.js';
+export type { GptqModel } from './model/quantize/gptqModel.js';
+export type { GptqOptions } from './model/quantize/gptq.js';
 export { setupChatFormat } from './train/setupChatFormat.js';
 export type { ChatFormatOptions, ChatReady } from './train/setupChatFormat.js';
 export { planSteps } from './train/plan.js';

@@ -7,6 +7,7 @@ import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
 import { mergeCommand } from './merge.js';
 import { prepareCommand } from './prepare.js';
+import { quantizeCommand } from './quantize.js';
 import { sftCommand } from './sft.js';
 
 export const commands: ReadonlyArray<CommandLine> = [
@@ -16,6 +17,7 @@ export const commands: ReadonlyArray<CommandLine> = [
   generateCommand,
   evaluateCommand,
   mergeCommand,
+  quantizeCommand,
   exportCommand,
   doctorCommand,
 ];

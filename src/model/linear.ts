@@ -28,12 +28,11 @@ interface Projection {
 export const linear = (pass: Pass, { module, transposed = false }: Projection): Layer<Tensor, Tensor> => {
   const adapter = adapterNames(module);
   const base = baseOf(pass, module, transposed);
-  return (weights, x, wanted) =>
-    pass.lora === undefined || !(adapter.a in weights)
-      ? dense(base)(weights, x, wanted)
-      : adapter.magnitude in weights
-        ? withDora(pass, base)(weights, x, wanted)
-        : adapted(pass, base)(weights, x, wanted);
+  return (weights, x, wanted) => {
+    pass.observe?.(module, x);
+    if (pass.lora === undefined || !(adapter.a in weights)) return dense(base)(weights, x, wanted);
+    return (adapter.magnitude in weights ? withDora : adapted)(pass, base)(weights, x, wanted);
+  };
 };
 
 /** A module's weight as products meet it. */

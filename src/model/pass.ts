@@ -19,6 +19,8 @@ export interface Pass {
   /** Present while training: dropout and NEFTune are on. */
   readonly training?: Training | undefined;
   readonly checkpointing?: boolean | undefined;
+  /** Sees what every linear map reads, [N, I]; borrowed for the call. */
+  readonly observe?: ((module: string, x: Tensor) => void) | undefined;
   /** Present while generating: keys and values of earlier tokens. */
   readonly cache?: KvCache | undefined;
 }

@@ -31,7 +31,7 @@ export const optimizerFile = 'optimizer.safetensors';
 export const trainerStateFile = 'trainer_state.json';
 
 /** Tensors as a file takes them: each is read back from the device when its turn comes. */
-const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>
+export const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>
   Object.entries(tensors).map(([name, tensor]) => ({
     name,
     dtype: 'F32',
@@ -45,7 +45,7 @@ const momentsToWrite = (moments: Readonly<Record<string, Weights>>): ReadonlyArr
     toWrite(tensors).map((tensor) => ({ ...tensor, name: `${slot}.${tensor.name}` })),
   );
 
-const writeTokenizer = (dir: string, tokenizer: Tokenizer | undefined): TaskEither<FatalError, void> =>
+export const writeTokenizer = (dir: string, tokenizer: Tokenizer | undefined): TaskEither<FatalError, void> =>
   pipe(
     Object.entries(tokenizer?.files ?? {}),
     A.traverse(TE.ApplicativeSeq)(([name, text]) => writeTextAtomically(join(dir, name), text)),

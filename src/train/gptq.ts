@@ -1,0 +1,78 @@
+/** A trained model quantised by GPTQ on prepared rows, and its directory. */
+import { join } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { writeInto } from '../formats/directory.js';
+import { writeJson } from '../formats/json.js';
+import { writeCheckpointTensors } from '../formats/shards.js';
+import type { CausalLM } from '../model/causalLm.js';
+import { moduleOf } from '../model/lora.js';
+import type { GptqOptions } from '../model/quantize/gptq.js';
+import { gptqConfig, gptqTensors } from '../model/quantize/gptqFiles.js';
+import { gptqModel } from '../model/quantize/gptqModel.js';
+import type { GptqLayer, GptqModel } from '../model/quantize/gptqModel.js';
+import { batchRows } from '../operators/batch.js';
+import type { Labelled } from '../records.js';
+import { toWrite, writeTokenizer } from './save.js';
+import type { SaveOptions } from './save.js';
+import { sequenceOf } from './unpad.js';
+
+/**
+ * The model with its linear weights rounded by GPTQ, calibrated on the rows. Consumes the model. `E_QUANTIZED` for one that is
+ * quantised already, `E_LORA_PRESENT` for one with an adapter, `E_GPTQ` without rows, or when no weight fits the format.
+ */
+export const gptqRows = (
+  model: CausalLM,
+  rows: ReadonlyArray<Labelled>,
+  options: GptqOptions,
+  done?: (layer: GptqLayer) => void,
+): Either<FatalError, GptqModel> => {
+  if (model.quantized !== undefined)
+    return E.left(fatal('E_QUANTIZED', 'the model is quantised already', { kind: 'usage' }));
+  if (model.lora !== undefined)
+    return E.left(fatal('E_LORA_PRESENT', 'the model carries an adapter', { kind: 'usage', hint: 'merge it first' }));
+  if (rows.length === 0)
+    return E.left(fatal('E_GPTQ', 'there are no rows to calibrate on', { expected: 'at least one', kind: 'usage' }));
+  const sequences = rows.map((row) => sequenceOf(batchRows()([row])).sequence);
+  const quantized = gptqModel(model, sequences, options, done);
+  return quantized.layers.length > 0
+    ? E.right(quantized)
+    : E.left(
+        fatal('E_GPTQ', 'no weight of the model can be packed', {
+          expected: `linear maps whose sides are multiples of ${32 / options.bits}`,
+        }),
+      );
+};
+
+/** Writes what AutoGPTQ and transformers load: config.json with `quantization_config`, quantize_config.json, the packed weights. */
+export const saveGptq = (
+  dir: string,
+  { model, matrices }: GptqModel,
+  options: GptqOptions,
+  { tokenizer }: Pick<SaveOptions, 'tokenizer'> = {},
+): TaskEither<FatalError, ReadonlyArray<string>> =>
+  writeInto(dir, (temporary) =>
+    pipe(
+      writeJson(join(temporary, 'config.json'), {
+        ...model.config.raw,
+        torch_dtype: 'float32',
+        quantization_config: gptqConfig(options),
+      }),
+      TE.flatMap(() => writeJson(join(temporary, 'quantize_config.json'), gptqConfig(options))),
+      TE.flatMap(() =>
+        writeCheckpointTensors(
+          temporary,
+          Object.entries(model.weights).flatMap(([name, weight]) => {
+            const matrix = name.endsWith('.weight') ? matrices.get(moduleOf(name)) : undefined;
+            return matrix === undefined ? toWrite({ [name]: weight }) : gptqTensors(moduleOf(name), matrix);
+          }),
+        ),
+      ),
+      TE.flatMap(() => writeTokenizer(temporary, tokenizer)),
+    ),
+  );
