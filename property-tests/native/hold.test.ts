@@ -137,7 +137,10 @@ describeNative('a tensor held as bfloat16', () => {
           setPrecision(precision);
           const kept = Array.from({ length: keepers }, () => keep(x));
           const one = alive().nativeBytes;
-          expect(one - own).toBe(precision === 'float32' ? 0 : Math.ceil(values.length / 32) * 64);
+          // One copy, however many keep it; the pool may give a piece that is too little longer to be worth splitting.
+          const copy = Math.ceil(values.length / 32) * 64;
+          if (precision === 'float32') expect(one).toBe(own);
+          else expect([one - own >= copy, one - own < copy + 256]).toEqual([true, true]);
           const wanted = precision === 'float32' ? values : rounded(values);
           expect(numbers(x)).toEqual(Array.from(values));
           if (originalFirst) x.dispose();

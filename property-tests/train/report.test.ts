@@ -49,7 +49,10 @@ test('a shortened number is within a hundredth of the number', () => {
   );
 });
 
-const holes = fc.array(fc.option(fc.double({ min: -100, max: 100, noNaN: true })), { maxLength: 200 });
+// The sign of zero is nothing to smoothing.
+const holes = fc.array(fc.option(fc.double({ min: -100, max: 100, noNaN: true }).map((x) => x + 0)), {
+  maxLength: 200,
+});
 
 test('smoothing stays between the least and the greatest seen so far, and leaves holes where they are', () => {
   fc.assert(

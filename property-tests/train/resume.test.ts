@@ -25,10 +25,11 @@ const inTemporary = async <A>(use: (dir: string) => Promise<A>): Promise<A> => {
 
 const hashOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
 
+/** The model card bears the directory's name. */
 const hashes = (dir: string): Readonly<Record<string, string>> =>
   Object.fromEntries(
     readdirSync(dir, { withFileTypes: true })
-      .filter((entry) => entry.isFile())
+      .filter((entry) => entry.isFile() && entry.name !== 'README.md')
       .map(({ name }) => [name, hashOf(join(dir, name))]),
   );
 

@@ -97,7 +97,7 @@ describe('locale, time zone and clock', () => {
       ];
       const written: Array<Readonly<Record<string, string>>> = [];
       for (const [i, env] of places.entries()) {
-        const out = join(directory, `out-${i}`);
+        const out = join(directory, String(i), 'out');
         // The second run begins later than the first by the time the first took: no file holds a moment.
         const outcome = await rxtune(await sft(directory, out, '--max-steps', '3', '--save-steps', '2'), { env });
         expect(outcome.err).toMatch(/step 3\/3 {2}loss \d\.\d{4} /);
@@ -153,7 +153,13 @@ describe('the output directory', () => {
       const outcome = await rxtune(await sft(directory, out, '--max-steps', '1', '--save-strategy', 'no'));
       expect(outcome.code).toBe(0);
       expect(await readFile(join(out, 'notes.txt'), 'utf8')).toBe('mine');
-      expect(readdirSync(out).sort()).toEqual(['config.json', 'log.jsonl', 'model.safetensors', 'notes.txt']);
+      expect(readdirSync(out).sort()).toEqual([
+        'README.md',
+        'config.json',
+        'log.jsonl',
+        'model.safetensors',
+        'notes.txt',
+      ]);
     }));
 
   test('that is a file, or lies below one, is refused before anything else is done', () =>
