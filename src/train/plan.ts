@@ -25,7 +25,8 @@ export interface Plan {
   readonly leftOver: number;
 }
 
-type PlanFields = Pick<
+/** The options that a plan is made from. */
+export type PlanFields = Pick<
   SftConfig,
   | 'perDeviceTrainBatchSize'
   | 'gradientAccumulationSteps'

@@ -11,8 +11,8 @@ import { packRows } from '../../operators/pack.js';
 import { packConstantLengthRows } from '../../operators/packConstantLength.js';
 import type { Labelled } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
-import type { SftConfig } from '../config.js';
 import { planSteps, updateSize } from '../plan.js';
+import type { PlanFields } from '../plan.js';
 import { constantLength } from '../prepare.js';
 import type { PrepareConfig } from '../prepare.js';
 import { histogramOf } from './histogram.js';
@@ -85,18 +85,7 @@ export interface Preflight {
   readonly samples: ReadonlyArray<Sample>;
 }
 
-export type PreflightConfig = PrepareConfig &
-  Pick<
-    SftConfig,
-    | 'perDeviceTrainBatchSize'
-    | 'gradientAccumulationSteps'
-    | 'dataloaderDropLast'
-    | 'epochRemainder'
-    | 'numTrainEpochs'
-    | 'maxSteps'
-    | 'warmupSteps'
-    | 'warmupRatio'
-  >;
+export type PreflightConfig = PrepareConfig & PlanFields;
 
 export interface PreflightOptions extends InspectSetup {
   /** Prepared rows to keep for showing, beside one for each check that found any. Default 3. */
