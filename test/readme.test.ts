@@ -1,82 +1,36 @@
 /** Every snippet of the README compiles and runs, in the order of the page. */
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import ts from 'typescript';
-import { built, inTemporary, root } from './cli/rxtune.js';
+import { built, root } from './cli/rxtune.js';
+import { blocksOf, complaints, inPlace, node, runSnippet } from './snippets.js';
 
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
-const blocks = (language: string): ReadonlyArray<string> =>
-  [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map((match) => match[1] ?? '');
-
-/** A place that sees the examples, where snippets may write. */
-const inPlace = <A>(use: (directory: string) => Promise<A>): Promise<A> =>
-  inTemporary(async (directory) => {
-    await symlink(join(root, 'examples'), join(directory, 'examples'));
-    return use(directory);
-  });
-
-const node = async (
-  cwd: string,
-  ...argv: ReadonlyArray<string>
-): Promise<{ readonly stdout: string; readonly stderr: string }> =>
-  promisify(execFile)(process.execPath, [...argv], { cwd });
+const blocks = (language: string): ReadonlyArray<string> => blocksOf(readme, language);
 
 beforeAll(() => void built());
 
 describe('TypeScript snippets', () => {
   const snippets = blocks('ts');
-  // Within the package, where `from 'rxtune'` means it.
-  const directory = join(root, 'test', `.readme-${process.pid}`);
-  const file = (i: number): string => join(directory, `snippet${i}.ts`);
-
   test('there are some', () => {
     expect(snippets.length).toBeGreaterThanOrEqual(2);
   });
 
   test('compile, strictly', async () => {
-    await mkdir(directory);
-    try {
-      await Promise.all(snippets.map((text, i) => writeFile(file(i), text)));
-      const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => readFileSync(path, 'utf8')) as {
-        readonly config: { readonly compilerOptions: object };
-      };
-      const { options } = ts.convertCompilerOptionsFromJson({ ...config.compilerOptions, paths: {} }, root);
-      const program = ts.createProgram(
-        snippets.map((_, i) => file(i)),
-        options,
-      );
-      const told = ts
-        .getPreEmitDiagnostics(program)
-        .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
-      expect(told).toEqual([]);
-    } finally {
-      await rm(directory, { recursive: true });
-    }
+    expect(await complaints('readme', snippets)).toEqual([]);
   });
 
   test.each(snippets.map((text, i) => [i, text] as const))('snippet %d runs, and its loss falls', async (i, text) => {
-    const { outputText } = ts.transpileModule(text, {
-      compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
-    });
-    const script = join(root, 'test', `.readme-${process.pid}-${i}.mjs`);
-    await writeFile(script, outputText);
-    try {
-      const { stdout, stderr } = await inPlace((cwd) => node(cwd, script));
-      if (text.includes("'rxtune/laws'")) {
-        expect([stdout, stderr]).toEqual(['the laws hold\n', '']);
-        return;
-      }
-      const losses = [...stdout.matchAll(/^(\d+) (\d+\.\d+)$/gm)];
-      expect(losses.map(([, number]) => Number(number))).toEqual(Array.from({ length: 10 }, (_, k) => k + 1));
-      expect(Number(losses[9]?.[2])).toBeLessThan(Number(losses[0]?.[2]));
-      expect(stderr).toBe('');
-    } finally {
-      await rm(script);
+    const { stdout, stderr } = await runSnippet(`readme-${i}`, text);
+    if (text.includes("'rxtune/laws'")) {
+      expect([stdout, stderr]).toEqual(['the laws hold\n', '']);
+      return;
     }
+    const losses = [...stdout.matchAll(/^(\d+) (\d+\.\d+)$/gm)];
+    expect(losses.map(([, number]) => Number(number))).toEqual(Array.from({ length: 10 }, (_, k) => k + 1));
+    expect(Number(losses[9]?.[2])).toBeLessThan(Number(losses[0]?.[2]));
+    expect(stderr).toBe('');
   });
 });
 
