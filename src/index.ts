@@ -144,6 +144,7 @@ export { preflightPage } from './train/preflight/page.js';
 export { preflightText } from './train/preflight/text.js';
 export { prepare } from './train/prepare.js';
 export type { PrepareSummary } from './train/prepare.js';
+export type { SourceCounts } from './train/sourceCounts.js';
 export { prepareRows } from './train/prepareRows.js';
 export { initState } from './train/state.js';
 export type { StepOptions, TrainState } from './train/state.js';

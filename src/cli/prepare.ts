@@ -15,6 +15,7 @@ import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
 import type { SftConfig } from '../train/config.js';
 import { fewOfEach, makeTally, maxLengthOf, prepare, type PrepareSummary } from '../train/prepare.js';
+import { sourceLines } from '../train/sourceCounts.js';
 import { tokenizerAsked } from '../train/withChatTemplate.js';
 import type { Dataset } from '../train/run.js';
 import type { CommandLine, Terminal } from './command.js';
@@ -62,7 +63,7 @@ const run = async (
 };
 
 const told = (summary: PrepareSummary): string => {
-  const { rejectedByReason, packingEfficiency, warnings } = summary;
+  const { rejectedByReason, packingEfficiency, warnings, perSource } = summary;
   const lines: ReadonlyArray<readonly [string, string | number]> = [
     ['rows read', summary.rowsRead],
     ['rejected', summary.rejected],
@@ -75,7 +76,10 @@ const told = (summary: PrepareSummary): string => {
     ...(packingEfficiency === undefined ? [] : [['packing efficiency', packingEfficiency.toFixed(4)] as const]),
     ...Object.entries(warnings).map(([code, count]): [string, number] => [`warned ${code}`, count ?? 0]),
   ];
-  return lines.map(([name, value]) => `${name}: ${value}\n`).join('');
+  return [
+    ...lines.map(([name, value]) => `${name}: ${value}\n`),
+    ...sourceLines(perSource).map((line) => `from ${line}\n`),
+  ].join('');
 };
 
 const nothingLeft = (

@@ -11,6 +11,7 @@ import { serveDashboard, type Dashboard } from '../train/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
 import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run.js';
+import { sourceLines } from '../train/sourceCounts.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
 import { evalDatasetDoc, evalSets, mixedRows, trainDatasetDoc, trainRows, weighted } from './datasets.js';
@@ -51,6 +52,7 @@ const toldAtStart = ({ plan, trainSummary, resumedAt, trainableParameters, total
           `rows: ${count(trainSummary.rows)} from ${count(trainSummary.rowsRead)} read, ` +
             `${count(trainSummary.rejected)} refused, ${count(trainSummary.truncated)} cut; ` +
             `${count(trainSummary.trainedTokens)} of ${count(trainSummary.tokens)} tokens trained`,
+          ...sourceLines(trainSummary.perSource).map((line) => `  ${line}`),
         ]),
     `steps: ${count(plan.totalSteps)}${resumedAt === 0 ? '' : `, going on after ${count(resumedAt)}`}`,
     '',

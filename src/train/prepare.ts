@@ -26,6 +26,8 @@ import type { SftConfig } from './config.js';
 import type { Names, RowNames } from './rowNames.js';
 import { rowPath } from './rowPath.js';
 import type { RowPathConfig, RowPathSetup } from './rowPath.js';
+import { makeSourceTally } from './sourceCounts.js';
+import type { SourceCounts } from './sourceCounts.js';
 
 export interface PrepareSetup extends RowPathSetup {
   /** Where refused rows go; without it the first one ends the stream. */
@@ -59,22 +61,29 @@ export interface PrepareSummary {
   /** Share of the windows' places that hold a token; absent when not packing. */
   readonly packingEfficiency?: number;
   readonly warnings: Readonly<Partial<Record<string, number>>>;
+  /** What each file gave, in the order of their first rows. Absent in 0.7.10 packing, whose text buffer does not know its rows. */
+  readonly perSource?: ReadonlyArray<SourceCounts>;
 }
 
 /** Counters of one pass over a dataset. */
 export interface Tally {
-  readonly read: () => void;
+  /** A row as it came. */
+  readonly read: (row: unknown) => void;
   readonly tokenized: (row: Row) => void;
+  /** When packing: the row read last, as it goes into a window. */
+  readonly packed: (row: Labelled) => void;
   readonly prepared: (row: Labelled) => void;
   readonly warned: (warning: Warning) => void;
   readonly summary: () => PrepareSummary;
 }
 
 export const makeTally = (
-  { packing, packingStrategy, maxLength }: Pick<PrepareConfig, 'packing' | 'packingStrategy' | 'maxLength'>,
+  config: Pick<PrepareConfig, 'packing' | 'packingStrategy' | 'maxLength' | 'parity'>,
   rejects?: Rejects,
 ): Tally => {
+  const { packing, packingStrategy, maxLength } = config;
   const warnings = new Map<string, number>();
+  const sources = makeSourceTally(config);
   let rowsRead = 0;
   let truncated = 0;
   let rows = 0;
@@ -82,16 +91,20 @@ export const makeTally = (
   let trainedTokens = 0;
   const cuts = !packing || packingStrategy === 'bfd';
   return {
-    read: () => {
+    read: (row) => {
       rowsRead++;
+      sources?.read(row);
     },
     tokenized: ({ inputIds }) => {
       if (cuts && inputIds.length > maxLength) truncated++;
     },
-    prepared: ({ inputIds, labels, seqLengths }) => {
+    packed: (row) => sources?.kept(row),
+    prepared: (row) => {
+      const { inputIds, labels, seqLengths } = row;
       rows++;
       tokens += inputIds.length;
       trainedTokens += countLearnable(labels, seqLengths, ignoreIndex);
+      if (!packing) sources?.kept(row);
     },
     warned: ({ code }) => {
       warnings.set(code, (warnings.get(code) ?? 0) + 1);
@@ -109,6 +122,7 @@ export const makeTally = (
         trainedTokens,
         ...(packing && rows > 0 ? { packingEfficiency: tokens / (rows * maxLength) } : {}),
         warnings: Object.fromEntries(warnings),
+        ...(sources === undefined ? {} : { perSource: sources.counts() }),
       };
     },
   };
@@ -226,7 +240,12 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
   );
   const placed = places === undefined ? toTokens : compose(toTokens, places.write);
   return config.packing
-    ? compose(placed, pack({ maxLength, packingStrategy: config.packingStrategy, ...rejecting }), finish)
+    ? compose(
+        placed,
+        counted<Labelled>(tally?.packed),
+        pack({ maxLength, packingStrategy: config.packingStrategy, ...rejecting }),
+        finish,
+      )
     : compose(placed, truncate({ maxLength, ...rejecting }), finish);
 };
 

@@ -2,6 +2,7 @@
 import type { FormatReport } from '../../formats/example.js';
 import { html, join, nothing, type Markup } from '../report/markup.js';
 import { style } from '../report/style.js';
+import { sourceLines } from '../sourceCounts.js';
 import { lengthChart } from './lengthChart.js';
 import { pageStyle } from './pageStyle.js';
 import type { Check, Preflight } from './preflight.js';
@@ -46,6 +47,13 @@ const factsOf = (report: Preflight, more: PageOptions['facts'] = []): Markup => 
     ...more,
   ];
   return html`<section class="tiles">${join(facts.map(([name, value]) => html`<div class="tile"><h3>${name}</h3><b>${value}</b></div>`))}</section>`;
+};
+
+const sourcesOf = ({ perSource }: Preflight): Markup => {
+  const lines = sourceLines(perSource);
+  return lines.length === 0
+    ? nothing
+    : html`<section><h2>Sources</h2><ul>${join(lines.map((line) => html`<li>${line}</li>`))}</ul></section>`;
 };
 
 const foundRows = ({ rows, examples }: Check): Markup => {
@@ -136,5 +144,5 @@ const samplesOf = ({ samples }: Preflight, { decode, padTokenId = 0 }: PageOptio
 /** The page. */
 export const preflightPage = (report: Preflight, options: PageOptions): string =>
   html`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><title>${options.title}</title><style>${{ markup: style }}${pageStyle}</style></head><body><main><h1>${options.title}</h1>${verdict(report)}${factsOf(report, options.facts)}${checksOf(report.checks)}${lengthsOf(report)}${formatOf(report)}${warningsOf(report)}${samplesOf(report, options)}</main></body></html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><title>${options.title}</title><style>${{ markup: style }}${pageStyle}</style></head><body><main><h1>${options.title}</h1>${verdict(report)}${factsOf(report, options.facts)}${sourcesOf(report)}${checksOf(report.checks)}${lengthsOf(report)}${formatOf(report)}${warningsOf(report)}${samplesOf(report, options)}</main></body></html>
 `.markup;

@@ -15,6 +15,8 @@ import { planSteps, updateSize } from '../plan.js';
 import type { PlanFields } from '../plan.js';
 import { constantLength } from '../prepare.js';
 import type { PrepareConfig } from '../prepare.js';
+import { makeSourceTally } from '../sourceCounts.js';
+import type { SourceCounts } from '../sourceCounts.js';
 import { histogramOf } from './histogram.js';
 import type { Histogram } from './histogram.js';
 import { inspectRow } from './inspectRow.js';
@@ -60,6 +62,8 @@ export interface Preflight {
   /** How the first row was understood, column by column; and the first that was not. */
   readonly recognised?: FormatReport;
   readonly unrecognised?: FormatReport;
+  /** What each file gave, in the order of their first rows. Absent in 0.7.10 packing, whose text buffer does not know its rows. */
+  readonly perSource?: ReadonlyArray<SourceCounts>;
   readonly refusedByReason: Readonly<Partial<Record<ErrorCode, number>>>;
   readonly warnings: Readonly<Partial<Record<WarningCode, number>>>;
   readonly checks: ReadonlyArray<Check>;
@@ -167,6 +171,7 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
   const found = new Map<CheckName, { rows: number; readonly examples: Array<FoundRow> }>(
     names.map((name) => [name, { rows: 0, examples: [] }]),
   );
+  const sources = makeSourceTally(config);
   const lengths: Array<number> = [];
   const prepared: Tally = { rows: 0, tokens: 0, trained: 0 };
   const windows = { count: 0, tokens: 0 };
@@ -213,6 +218,7 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
   const push = (raw: unknown): void => {
     const index = rowsRead++;
     understand(raw);
+    sources?.read(raw);
     const inspection = inspect(raw, index);
     for (const code of inspection.warnings) warnings.set(code, (warnings.get(code) ?? 0) + 1);
     for (const name of findings(inspection)) {
@@ -241,6 +247,7 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
       return;
     }
     lengths.push(inspection.length);
+    if (packing || inspection.trained > 0) sources?.kept(inspection.row);
     if (!packing) {
       count(prepared, [inspection.row]);
       if (inspection.trained > 0 && samples.length < wanted + shown.size) {
@@ -285,6 +292,7 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
       formats: Object.fromEntries(formats),
       ...(recognised === undefined ? {} : { recognised }),
       ...(unrecognised === undefined ? {} : { unrecognised }),
+      ...(sources === undefined ? {} : { perSource: sources.counts() }),
       refusedByReason: Object.fromEntries(reasons),
       warnings: Object.fromEntries(warnings),
       checks,

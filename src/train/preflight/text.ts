@@ -1,5 +1,6 @@
 /** The report as text for a terminal. */
 import type { FormatReport } from '../../formats/example.js';
+import { sourceLines } from '../sourceCounts.js';
 import type { Check, Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';
@@ -195,6 +196,7 @@ export const preflightText = (
     title('Rows'),
     checkLines(report.checks, palette),
     numbersOf(report),
+    ...sourceLines(report.perSource).map((line) => `  ${harmless(line)}\n`),
     ...(facts.length === 0 ? [] : [title('Contamination'), table(facts)]),
     ...(lengths.count === 0
       ? []
