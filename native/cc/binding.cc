@@ -368,6 +368,15 @@ napi_value readSync(Frame& frame) {
   return buffer;
 }
 
+// release(buffer): its bytes are given back now, not when JavaScript's collector comes by
+napi_value release(Frame& frame) {
+  bool is = false;
+  check(frame.env, napi_is_arraybuffer(frame.env, frame.args[0], &is));
+  if (!is) throw BadCall("expected an ArrayBuffer");
+  check(frame.env, napi_detach_arraybuffer(frame.env, frame.args[0]));
+  return nullptr;
+}
+
 // Bytes have come from a device, for a promise: on some thread.
 struct Coming {
   Read* request;
@@ -495,6 +504,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   define(env, exports, "write", guarded<write>, engine.get());
   define(env, exports, "read", guarded<read>, engine.get());
   define(env, exports, "readSync", guarded<readSync>, engine.get());
+  define(env, exports, "release", guarded<release>, engine.get());
   define(env, exports, "wait", guarded<wait>, engine.get());
   define(env, exports, "statistics", guarded<statistics>, engine.get());
   define(env, exports, "resetPeak", guarded<resetPeak>, engine.get());

@@ -1,15 +1,17 @@
 /** Laws of evaluation: whatever it is told by, the parts make the whole. */
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { argMax, cast, memory } from '@tensorflow/tfjs-core';
+import { argMax, cast, max, memory } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
+import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
+import { resizeTokenEmbeddings } from '../../src/model/resizeEmbeddings.js';
 import type { Labelled } from '../../src/records.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { evaluateRows } from '../../src/train/evaluate.js';
 import type { GroupEvaluation, Groups, RowEvaluation } from '../../src/train/evaluate.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
-import { tinyModel, tinyRow } from './tiny.js';
+import { disposeModel, tinyModel, tinyRow } from './tiny.js';
 
 let model: CausalLM;
 beforeAll(async () => {
@@ -154,5 +156,25 @@ describe('evaluation', () => {
       }),
       settings,
     );
+  });
+
+  test('however large the vocabulary, metrics see few logits at a time, and every trained token once', async () => {
+    const large = E.getOrElse<unknown, CausalLM>(() => model)(
+      resizeTokenEmbeddings(await tinyModel(), { rows: 100_000, seed: 1 }),
+    );
+    const blocks: Array<number> = [];
+    const row = Int32Array.from({ length: 100 }, (_, i) => i % 7);
+    const { predictions } = await orThrow(
+      evaluateRows(large, [{ inputIds: row, labels: row, seqLengths: [100] }], {
+        preprocessLogits: (logits) => {
+          blocks.push(logits.size);
+          return max(logits, -1);
+        },
+      }),
+    );
+    expect(blocks.every((size) => size <= 2 ** 22)).toBe(true);
+    expect(blocks.reduce((a, b) => a + b, 0)).toBe(99 * 100_000);
+    expect(predictions?.values).toHaveLength(99);
+    disposeModel(large);
   });
 });

@@ -171,8 +171,11 @@ export const evaluateLoss = (model: CausalLM, sequence: Sequence, targets: Targe
   return outputOf(result);
 };
 
-/** Rows of logits made at a time when they are only looked at. */
-const logitsBlock = 256;
+/**
+ * Rows of logits made at a time when they are only looked at: at most 256, and 16 MiB of them at most, for who looks makes copies of
+ * that size.
+ */
+const logitsRows = (vocabSize: number): number => Math.max(1, Math.min(256, Math.floor(2 ** 22 / vocabSize)));
 
 /**
  * Shows the logits at `rows` to `visit`, [m, V] at a time with the index in `rows` of its first; a block is disposed when `visit`
@@ -188,8 +191,9 @@ export const eachLogits = (
   const pass = passOf(model, sequence);
   const head = headOf(model, pass);
   const hidden = trunk(model, pass, head, rows)(model.weights, sequence, nothing);
-  for (let first = 0; first < rows.length; first += logitsBlock) {
-    const size = Math.min(logitsBlock, rows.length - first);
+  const most = logitsRows(model.config.vocabSize);
+  for (let first = 0; first < rows.length; first += most) {
+    const size = Math.min(most, rows.length - first);
     const part = gather(
       hidden.value,
       Int32Array.from({ length: size }, (_, i) => first + i),

@@ -52,6 +52,8 @@ export interface Addon {
   readonly write: (id: number, values: ArrayBufferView) => void;
   readonly read: (id: number, bytes: number) => Promise<ArrayBuffer>;
   readonly readSync: (id: number, bytes: number) => ArrayBuffer;
+  /** Gives a buffer's bytes back at once. Nobody may read it any more. */
+  readonly release: (buffer: ArrayBuffer) => void;
   /** Returns when everything enqueued has run. */
   readonly wait: () => void;
   /** Once everything enqueued has run. */

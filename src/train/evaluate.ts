@@ -99,7 +99,7 @@ export interface EvaluateOptions {
   readonly names?: RowNames | undefined;
   /** How many of the hardest rows to tell. Default 10. */
   readonly hardest?: number | undefined;
-  /** Asks for predictions. Costs the trunk's pass a second time; logits are made 256 rows at a time. */
+  /** Asks for predictions. Costs the trunk's pass a second time; logits are made at most 256 rows, or 16 MiB, at a time. */
   readonly preprocessLogits?: PreprocessLogits | undefined;
 }
 

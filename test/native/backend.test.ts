@@ -230,6 +230,15 @@ describeNative('the native backend', () => {
     expect(alive()).toEqual(before);
   });
 
+  it('copies made for a kernel that the engine lacks are given back at once', () => {
+    const x = tf.fill([64, 1 << 15], 3);
+    const size = 4 * x.size;
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < 3; i++) expect(tf.tidy(() => tf.argMax(x, -1).dataSync()[0])).toBe(0);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(size);
+    x.dispose();
+  });
+
   it('strings stay in JavaScript', () => {
     const x = tf.tensor1d(['a', 'bc']);
     expect(x.dataSync()).toEqual(['a', 'bc']);

@@ -18,9 +18,12 @@ export const viaCpu = (
   return (backend, inputs, attrs) => {
     const cpu = cpuBackend();
     const lent: TensorInfo[] = [];
+    const buffers: ArrayBufferLike[] = [];
     const lend = (info: TensorInfo): TensorInfo => {
-      const copy = { ...info, dataId: cpu.write(backend.readSync(info.dataId), info.shape, info.dtype) };
+      const values = backend.readSync(info.dataId);
+      const copy = { ...info, dataId: cpu.write(values, info.shape, info.dtype) };
       lent.push(copy);
+      if (ArrayBuffer.isView(values)) buffers.push(values.buffer);
       return { dataId: copy.dataId, shape: info.shape, dtype: info.dtype };
     };
     const given = inputs as Inputs;
@@ -48,6 +51,8 @@ export const viaCpu = (
       return Array.isArray(out) ? back : (back[0] ?? []);
     } finally {
       for (const { dataId } of [...results, ...lent]) if (cpu.refCount(dataId) > 0) cpu.disposeData(dataId, true);
+      // Large copies made often would lie about until the collector comes by.
+      for (const buffer of buffers) if (buffer instanceof ArrayBuffer) backend.addon.release(buffer);
     }
   };
 };
