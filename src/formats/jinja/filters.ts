@@ -1,7 +1,7 @@
 /** Jinja2's filters, those without HTML and chance. */
-import { percentFormat } from './formatText.js';
 import { type JsonOptions, plainText, toJson } from './json.js';
 import { attribute, binary, item, iterate, noSuch, ownAttribute } from './operations.js';
+import { added, escaped, escapedAnew, likewise, markup } from './markup.js';
 import { repr, str } from './print.js';
 import { fail } from './templateError.js';
 import { testNamed } from './tests.js';
@@ -13,12 +13,12 @@ import {
   cut,
   isText,
   join,
-  mapOrigins,
   plain,
   repeat,
   replace,
   respelled,
   type Text,
+  unmarked,
 } from './traced.js';
 import {
   compare,
@@ -236,9 +236,9 @@ const truncate: Filter = (value, positional, named) => {
   // A character is two UTF-16 units at most.
   const kept = characters(cut(text, 0, 2 * wanted)).slice(0, wanted);
   const head = concat(...kept);
-  if (truthy(killWords)) return concat(head, ending);
+  if (truthy(killWords)) return added(likewise(value, head), ending);
   const at = plain(head).lastIndexOf(' ');
-  return concat(at < 0 ? head : cut(head, 0, at), ending);
+  return added(likewise(value, at < 0 ? head : cut(head, 0, at)), ending);
 };
 
 /** Without `<…>` and `<!--…-->`, in one pass whatever the text: what a regular expression does in one pass for each "<". */
@@ -388,13 +388,11 @@ const sum: Filter = (value, positional, named) => {
   );
 };
 
-const htmlEscapes: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  "'": '&#39;',
-  '"': '&#34;',
-};
+/** Markup stays markup. */
+const keeping =
+  (filter: Filter): Filter =>
+  (value, positional, named) =>
+    likewise(value, filter(value, positional, named));
 
 const onText =
   (operation: (text: Text) => Value): Filter =>
@@ -436,16 +434,16 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
     },
   ],
   ['batch', batch],
-  ['capitalize', onText(capitalize)],
+  ['capitalize', keeping(onText(capitalize))],
   [
     'center',
-    (value, [width]) => {
+    keeping((value, [width]) => {
       const text = str(value);
       const blanks = integerOr(width, 80) - codePointLength(text);
       if (blanks <= 0) return text;
       const left = Math.floor(blanks / 2) + (blanks & integerOr(width, 80) & 1);
       return concat(repeat(' ', left), text, repeat(' ', blanks - left));
-    },
+    }),
   ],
   ['count', lengthOf],
   [
@@ -456,18 +454,19 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
     },
   ],
   ['dictsort', dictsort],
-  ['escape', onText((text) => mapOrigins(text, (piece) => piece.replace(/[&<>'"]/g, (c) => htmlEscapes[c] ?? c)))],
+  ['escape', onText(escaped)],
   ['first', (value) => orElse(iterate(value)[0], () => missing('No first item, sequence was empty, it'))],
   ['float', toFloat],
+  ['forceescape', onText(escapedAnew)],
   [
     'format',
     (value, positional, named) => {
       const mapping: Value = { kind: 'dict', entries: new Map(named) };
-      return percentFormat(str(value), named.size > 0 ? mapping : tuple(positional));
+      return binary('%', str(value), named.size > 0 ? mapping : tuple(positional));
     },
   ],
   ['groupby', groupby],
-  ['indent', indent],
+  ['indent', keeping(indent)],
   ['int', toInteger],
   [
     'items',
@@ -490,7 +489,7 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
   ['last', (value) => orElse(iterate(value).at(-1), () => missing('No last item, sequence was empty, it'))],
   ['length', lengthOf],
   ['list', (value) => list(iterate(value), isSequence(value) ? value.origin : undefined)],
-  ['lower', onText((text) => respelled(text, plain(text).toLowerCase()))],
+  ['lower', keeping(onText((text) => respelled(text, plain(text).toLowerCase())))],
   ['map', map],
   ['max', extreme(-1, 'max')],
   ['min', extreme(1, 'min')],
@@ -501,15 +500,17 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
     'replace',
     (value, positional, named) => {
       const [from = null, to = null, count] = bind(['old', 'new', 'count'], positional, named);
-      return replace(str(value), str(from), str(to), integerOr(count, -1));
+      return replace(unmarked(str(value)), unmarked(str(from)), unmarked(str(to)), integerOr(count, -1));
     },
   ],
   [
     'reverse',
-    (value) => (isText(value) ? concat(...[...characters(value)].reverse()) : generator([...iterate(value)].reverse())),
+    keeping((value) =>
+      isText(value) ? concat(...[...characters(value)].reverse()) : generator([...iterate(value)].reverse()),
+    ),
   ],
   ['round', round],
-  ['safe', onText((text) => text)],
+  ['safe', onText(markup)],
   ['select', selecting(true)],
   ['selectattr', selectingBy(true)],
   ['slice', slices],
@@ -529,10 +530,10 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
   ['sum', sum],
   ['title', title],
   ['tojson', json],
-  ['trim', (value, [chars]) => strip(str(value), chars, true, true)],
+  ['trim', keeping((value, [chars]) => strip(str(value), chars, true, true))],
   ['truncate', truncate],
   ['unique', unique],
-  ['upper', onText((text) => respelled(text, plain(text).toUpperCase()))],
+  ['upper', keeping(onText((text) => respelled(text, plain(text).toUpperCase())))],
   ['urlencode', urlencode],
   ['wordcount', onText((text) => plain(text).match(/[\p{L}\p{N}_]+/gu)?.length ?? 0)],
 ];
@@ -541,14 +542,7 @@ const filters: ReadonlyMap<string, Filter> = new Map([
   ...table,
   ...table.flatMap(
     ([name, filter]): ReadonlyArray<readonly [string, Filter]> =>
-      name === 'default'
-        ? [['d', filter]]
-        : name === 'escape'
-          ? [
-              ['e', filter],
-              ['forceescape', filter],
-            ]
-          : [],
+      name === 'default' ? [['d', filter]] : name === 'escape' ? [['e', filter]] : [],
   ),
 ]);
 

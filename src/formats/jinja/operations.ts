@@ -14,6 +14,7 @@ import {
   type Text,
 } from './traced.js';
 import type { BinaryOperator, CompareOperator } from './ast.js';
+import { added, argumentsFor, escapedWithin, isMarkup, likewise } from './markup.js';
 import { textMethods } from './textMethods.js';
 import {
   callable,
@@ -95,7 +96,7 @@ const arithmetic = (operator: BinaryOperator, a: number, b: number, floats: bool
 };
 
 const times = (value: Value, count: number): Value | undefined => {
-  if (isText(value)) return repeat(value, count);
+  if (isText(value)) return likewise(value, repeat(value, count));
   if (!isSequence(value)) return undefined;
   if (value.items.length * count > longestList) checkedList({ length: Infinity } as ReadonlyArray<Value>);
   const items = Array.from({ length: Math.max(0, count) }, () => value.items).flat();
@@ -103,8 +104,8 @@ const times = (value: Value, count: number): Value | undefined => {
 };
 
 export const binary = (operator: BinaryOperator, a: Value, b: Value): Value => {
-  if (operator === '+' && isText(a) && isText(b)) return concat(a, b);
-  if (operator === '%' && isText(a)) return percentFormat(a, b);
+  if (operator === '+' && isText(a) && isText(b)) return added(a, b);
+  if (operator === '%' && isText(a)) return likewise(a, percentFormat(a, isMarkup(a) ? escapedWithin(b) : b));
   const left = numberOf(a);
   const right = numberOf(b);
   if (left !== undefined && right !== undefined) return arithmetic(operator, left, right, isFloat(a) || isFloat(b));
@@ -205,10 +206,10 @@ export const slice = (object: Value, start: Value, stop: Value, step: Value): Va
     const { from, to, by } = sliceBounds(codePointLength(object), start, stop, step);
     const starts = codePointStarts(plain(object));
     const unit = (at: number): number => (starts === undefined ? at : (starts[at] ?? 0));
-    if (by === 1) return cut(object, unit(from), Math.max(unit(from), unit(Math.max(from, to))));
+    if (by === 1) return likewise(object, cut(object, unit(from), Math.max(unit(from), unit(Math.max(from, to)))));
     const parts: Text[] = [];
     for (let i = from; by > 0 ? i < to : i > to; i += by) parts.push(cut(object, unit(i), unit(i + 1)));
-    return concat(...parts);
+    return likewise(object, concat(...parts));
   }
   if (isSequence(object)) {
     const { from, to, by } = sliceBounds(object.items.length, start, stop, step);
@@ -283,7 +284,11 @@ const sequenceMethod = (items: ReadonlyArray<Value>, name: string): Value | unde
 export const ownAttribute = (object: Value, name: string): Value | undefined => {
   if (isText(object)) {
     const method = textMethods.get(name);
-    return method === undefined ? undefined : callable(name, (positional, named) => method(object, positional, named));
+    return method === undefined
+      ? undefined
+      : callable(name, (positional, named) =>
+          likewise(object, method(object, argumentsFor(object, name, positional), named)),
+        );
   }
   if (object === null || typeof object !== 'object') return undefined;
   switch (object.kind) {
@@ -316,7 +321,7 @@ const itemOf = (object: Value, key: Value): Value | undefined => {
     const at = index < 0 ? index + length : index;
     if (at < 0 || at >= length) return undefined;
     const starts = codePointStarts(plain(object));
-    return cut(object, starts?.[at] ?? at, starts?.[at + 1] ?? at + 1);
+    return likewise(object, cut(object, starts?.[at] ?? at, starts?.[at + 1] ?? at + 1));
   }
   return isSequence(object) && object.view === undefined ? object.items.at(index) : undefined;
 };

@@ -1,4 +1,5 @@
 /** Jinja2's tests: what stands behind `is`. */
+import { isMarkup } from './markup.js';
 import { comparison, contains } from './operations.js';
 import { fail } from './templateError.js';
 import { isText, plain } from './traced.js';
@@ -36,7 +37,7 @@ const table: ReadonlyArray<readonly [string, Test]> = [
   ['sequence', (value) => isText(value) || isDict(value) || isSequence(value)],
   ['iterable', iterable],
   ['callable', (value) => kindOf(value) === 'function' || kindOf(value) === 'instance'],
-  ['escaped', () => false],
+  ['escaped', (value) => isMarkup(value)],
   ['odd', (value) => modulo(value, 2) === 1],
   ['even', (value) => modulo(value, 2) === 0],
   ['divisibleby', (value, [by = null]) => modulo(value, number(by)) === 0],

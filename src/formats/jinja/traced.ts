@@ -28,6 +28,8 @@ export interface Traced {
   readonly text: string;
   /** At least one, the last ends where the text ends, neighbours differ in origin. */
   readonly runs: ReadonlyArray<Run>;
+  /** Counts as HTML already; see `markup.ts`. */
+  readonly markup?: true;
 }
 
 export type Text = string | Traced;
@@ -40,6 +42,13 @@ export const isText = (value: unknown): value is Text =>
   (typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'traced');
 
 export const plain = (text: Text): string => (typeof text === 'string' ? text : text.text);
+
+/** The same text without the mark of `markup.ts`. */
+export const unmarked = (text: Text): Text => {
+  if (typeof text === 'string' || text.markup === undefined) return text;
+  const { markup: _, ...rest } = text;
+  return rest.runs.some(({ origin }) => origin !== undefined) ? rest : rest.text;
+};
 
 export const trace = (text: string, origin: Origin): Text =>
   text === '' ? '' : { kind: 'traced', text, runs: [{ end: text.length, origin }] };
@@ -74,7 +83,7 @@ export const makeTextBuilder = (): TextBuilder => {
         parts.push(text);
         length += text.length;
         mark(length, otherwise);
-      } else {
+      } else if (text.text !== '') {
         parts.push(text.text);
         for (const { end, origin } of text.runs) mark(length + end, origin ?? otherwise);
         length += text.text.length;
@@ -161,9 +170,10 @@ export const codePointStarts = (string: string): ReadonlyArray<number> | undefin
 /** Characters (code points) as texts. */
 export const characters = (text: Text): ReadonlyArray<Text> => {
   const result: Text[] = [];
+  const bare = unmarked(text);
   let at = 0;
   for (const character of plain(text)) {
-    result.push(cut(text, at, at + character.length));
+    result.push(cut(bare, at, at + character.length));
     at += character.length;
   }
   return result;
