@@ -1,7 +1,7 @@
 /** Jinja2's filters, those without HTML and chance. */
 import { type JsonOptions, plainText, toJson } from './json.js';
 import { attribute, binary, item, iterate, noSuch, ownAttribute } from './operations.js';
-import { added, escaped, escapedAnew, likewise, markup } from './markup.js';
+import { added, escaped, escapedAnew, likewise, likewiseText, markup } from './markup.js';
 import { repr, str } from './print.js';
 import { fail } from './templateError.js';
 import { testNamed } from './tests.js';
@@ -236,9 +236,9 @@ const truncate: Filter = (value, positional, named) => {
   // A character is two UTF-16 units at most.
   const kept = characters(cut(text, 0, 2 * wanted)).slice(0, wanted);
   const head = concat(...kept);
-  if (truthy(killWords)) return added(likewise(value, head), ending);
+  if (truthy(killWords)) return added(likewiseText(value, head), ending);
   const at = plain(head).lastIndexOf(' ');
-  return added(likewise(value, at < 0 ? head : cut(head, 0, at)), ending);
+  return added(likewiseText(value, at < 0 ? head : cut(head, 0, at)), ending);
 };
 
 /** Without `<…>` and `<!--…-->`, in one pass whatever the text: what a regular expression does in one pass for each "<". */

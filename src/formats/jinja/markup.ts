@@ -46,6 +46,9 @@ export const escapedWithin = (value: Value): Value => {
     : value;
 };
 
+/** A text made of `self`, which is markup where that is. */
+export const likewiseText = (self: Value, text: Text): Text => (isMarkup(self) ? markup(text) : text);
+
 /** Results of an operation on `self` that markup keeps for itself. */
 export const likewise = (self: Value, result: Value): Value => {
   if (!isMarkup(self)) return result;
