@@ -171,6 +171,12 @@ describe('the prompt is the beginning of the row', () => {
 });
 
 describe('what is set up as in transformers', () => {
+  test('numbers print as Python prints them', () => {
+    const kwargs = { a: 1e20, b: 2 ** 53 - 1, c: 0.5, d: 1e-7 };
+    const template = templateOf('{{ a }} {{ [a]|tojson }} {{ b }} {{ c }} {{ d }}');
+    expect(rendered(template, { messages: [], kwargs }).text).toBe('1e+20 [1e+20] 9007199254740991 0.5 1e-07');
+  });
+
   test('special tokens, kwargs over them, tools and documents that are None when there are none', () => {
     const template = templateOf(
       '{{ eos_token }}{{ enable }}{{ tools is none }}{{ documents is none }}{{ pad_token is defined }}',

@@ -2,7 +2,7 @@
 import { fail } from './templateError.js';
 import type { Message } from '../../records.js';
 import { concat, type Origin, type Text, trace } from './traced.js';
-import { type Dict, type Key, list, type Value } from './values.js';
+import { type Dict, float, type Key, list, type Value } from './values.js';
 
 const deepest = 100;
 
@@ -13,6 +13,8 @@ export const toValue = (data: unknown, origin?: Origin, depth = 0): Value => {
     case 'string':
       return origin === undefined ? data : trace(data, origin);
     case 'number':
+      // Beyond 2^53 only a float can have been meant: 1e20 prints as Python prints it.
+      return Number.isInteger(data) && !Number.isSafeInteger(data) ? float(data) : data;
     case 'boolean':
       return data;
     case 'bigint':
