@@ -3,8 +3,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { Readable } from 'node:stream';
-import type { Transform } from 'node:stream';
-import * as zlib from 'node:zlib';
+import { createGunzip } from 'node:zlib';
 import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 
@@ -102,18 +101,16 @@ const packedError = (file: string, compression: Compression, error: unknown): Fa
   return fileError(file, error);
 };
 
-/** Node.js has zstd since 22.15; its types here are older. */
-const nativeZstd: unknown = Reflect.get(zlib, 'createZstdDecompress');
-
-const decompressor = (compression: Compression, chunkBytes: number): Transform =>
-  compression === 'gzip' || typeof nativeZstd !== 'function'
-    ? zlib.createGunzip({ chunkSize: chunkBytes })
-    : (nativeZstd as (options: { chunkSize: number }) => Transform)({ chunkSize: chunkBytes });
+/** zlib's least. */
+const leastChunk = 64;
 
 /** fzstd's number for data that ends too early. */
 const unexpectedEnd = 5;
 
-/** zstd in JavaScript, for versions of Node.js without it. */
+/**
+ * zstd in JavaScript: Node.js 20 has none of its own, and that of later versions says nothing of a file of several
+ * frames that was cut in a later one.
+ */
 async function* zstdBytes(
   handle: FileHandle,
   file: string,
@@ -144,22 +141,21 @@ async function* zstdBytes(
   yield* ready;
 }
 
-async function* unpackedBytes(
+async function* gzipBytes(
   handle: FileHandle,
   file: string,
-  compression: Compression,
   chunkBytes: number,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const unpack = decompressor(compression, chunkBytes);
+  const unpack = createGunzip({ chunkSize: Math.max(leastChunk, chunkBytes) });
   // The reused buffer must not be: zlib keeps a reference to what it was given.
   const packed = Readable.from(copies(plainBytes(handle, chunkBytes)), { highWaterMark: 1 });
   const flowing = pipeline(packed, unpack).catch((error: unknown) => {
-    unpack.destroy(packedError(file, compression, error));
+    unpack.destroy(packedError(file, 'gzip', error));
   });
   try {
     for await (const chunk of unpack as AsyncIterable<Uint8Array>) yield chunk;
   } catch (error) {
-    throw packedError(file, compression, error);
+    throw packedError(file, 'gzip', error);
   } finally {
     packed.destroy();
     unpack.destroy();
@@ -187,9 +183,9 @@ export async function* readBytes(file: string, options: ReadOptions = {}): Async
     const compression = raw ? undefined : compressionOf(file);
     yield* compression === undefined
       ? plainBytes(handle, chunkBytes)
-      : compression === 'zstd' && typeof nativeZstd !== 'function'
+      : compression === 'zstd'
         ? zstdBytes(handle, file, chunkBytes)
-        : unpackedBytes(handle, file, compression, chunkBytes);
+        : gzipBytes(handle, file, chunkBytes);
   } catch (error) {
     throw fileError(file, error);
   } finally {
