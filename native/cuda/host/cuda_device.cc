@@ -139,6 +139,7 @@ void CudaDevice::start(int kernel, Grid grid, unsigned threads, long shared_byte
   must(driver.cuLaunchKernel(functions[kernel], static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1, threads, 1, 1,
                              static_cast<unsigned>(shared_bytes), queue, arguments, nullptr),
        names[kernel]);
+  counted();
 }
 
 // The quarter that was being filled is done with when what has been started so far has run; the next one must be free.

@@ -70,6 +70,9 @@ class CudaDevice final : public Device {
     return static_cast<const T*>(staged(values, sizeof(T) * static_cast<size_t>(count)));
   }
   Blas* blas() { return products.get(); }
+  // Kernels and products started so far; of the thread that starts them, or any while it is idle.
+  long started() const { return count; }
+  void counted() { count++; }
   Handle stream() const { return queue; }
   // Of one block, when asked for.
   long shared_memory() const { return shared_limit; }
@@ -100,6 +103,7 @@ class CudaDevice final : public Device {
   Handle context = nullptr, module = nullptr, queue = nullptr;
   Handle functions[kernel_count] = {};
   long asked_shared[kernel_count] = {};
+  long count = 0;
   long shared_limit = 0;
   std::string told;
   std::unique_ptr<Blas> products;

@@ -70,7 +70,7 @@ void gemm(const Context* context, const Gemm* g) {
     void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
     if (device.blas()->gemm(format, a, b, g->c, g->ldc, row ? g->start : nullptr, row ? nullptr : g->start, g->ld_start, g->alpha, g->m, g->n,
                             g->k, workspace, workspace_bytes, device.stream()))
-      return;
+      return device.counted();
   }
   const Grid grid = {parts_of(g->n, 64), parts_of(g->m, 64)};
   const auto run = [&](const auto& kernel) {

@@ -1,6 +1,9 @@
 // Every kernel of the CUDA device against the processor's, on random shapes and numbers, through the table that the operations use:
 //   check [--image=F] [--driver=F] [--blas=F] [--rounds=N] [--only=NAME]
+//   check … --rate=N    checks nothing: times cublasLt's product of N x N matrices of bfloat16, as the device asks for it
 // In float32 to 1e-4, where bfloat16 takes part to 1e-2, of the norm of what is expected; copies, masks and indices bit for bit.
+#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -479,6 +482,27 @@ void copies(Both& both) {
   out.agree("copies of many ids", 0);
 }
 
+// The median of five batches, after a first product that finds its algorithm.
+void product_rate(Both& both, long n) {
+  const std::vector<uint16_t> x = halves(floats(n * n));
+  const Array a(both, x.data(), x.size() * 2), b(both, x.data(), x.size() * 2), c(both, Floats(n * n));
+  const Context& card = both.card;
+  const Gemm g = {n, n, n, {a.on(card), n, 0, GEMM_BFLOAT16, nullptr, nullptr, 0}, {b.on(card), n, 1, GEMM_BFLOAT16, nullptr, nullptr, 0},
+                  c.on(card), n, nullptr, 0, 1.f};
+  std::vector<double> seconds;
+  constexpr int times = 20;
+  for (int batch = 0; batch < 6; batch++) {
+    both.device.finish();
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < (batch == 0 ? 1 : times); i++) card.table->gemm_bf16(&card, &g);
+    both.device.finish();
+    if (batch > 0) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  std::printf("bfloat16 product: %.4e operations a second, %s\n", 2. * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds[2],
+              both.device.blas() != nullptr ? "cublasLt" : "plain kernels");
+}
+
 struct Check {
   const char* name;
   void (*run)(Both&);
@@ -495,7 +519,7 @@ const Check checks[] = {
 int main(int count, char** words) {
   cuda::Options options;
   long rounds = 20;
-  std::string only;
+  std::string only, rate;
   for (int i = 1; i < count; i++) {
     const std::string word = words[i];
     const auto value = [&](const char* name, std::string& into) {
@@ -507,6 +531,7 @@ int main(int count, char** words) {
     value("driver", options.driver);
     value("blas", options.blas);
     value("rounds", number);
+    value("rate", rate);
     value("only", only);
     if (!number.empty()) rounds = std::stol(number);
   }
@@ -514,6 +539,10 @@ int main(int count, char** words) {
     cuda::CudaDevice device(options);
     std::printf("%s\n", device.description().c_str());
     Both both(device);
+    if (!rate.empty()) {
+      product_rate(both, std::stol(rate));
+      return 0;
+    }
     for (const Check& check : checks) {
       if (!only.empty() && only != check.name) continue;
       engine.seed(7);
