@@ -13,11 +13,14 @@ import { writeTextAtomically } from './atomicFile.js';
 import { fileError } from './byteSource.js';
 import { describe } from './describe.js';
 import { decodeFrom, jsonText, readJson } from './json.js';
-import { readSafetensors, writeSafetensors } from './safetensors.js';
+import { writeSafetensors } from './safetensors.js';
 import type { StoredTensor, TensorToWrite } from './safetensors.js';
+import { readTensorFile } from './tensorFile.js';
 
 export const adapterConfigFile = 'adapter_config.json';
 export const adapterWeightsFile = 'adapter_model.safetensors';
+/** What older releases of PEFT wrote: read, without running it, where the other is not there. */
+export const pickledAdapterFile = 'adapter_model.bin';
 const prefix = 'base_model.model.';
 
 type Names = string | ReadonlyArray<string>;
@@ -312,38 +315,44 @@ const noAdapter = async (dir: string): Promise<FatalError> => {
   const found = await readdir(dir).catch((error: unknown) => {
     throw fileError(dir, error);
   });
-  return found.includes('adapter_model.bin')
-    ? fatal('E_PICKLE_ONLY', `${dir} holds only a pickled adapter, which can run code when it is read`, {
-        file: join(dir, 'adapter_model.bin'),
-        expected: adapterWeightsFile,
-        hint:
-          'convert it once, with Python: import torch; from safetensors.torch import save_file; ' +
-          `save_file(torch.load("adapter_model.bin", weights_only=True), "${adapterWeightsFile}", {"format": "pt"})`,
-      })
-    : fatal('E_NO_ADAPTER', `${dir} holds no adapter`, {
-        file: dir,
-        expected: `${adapterConfigFile} and ${adapterWeightsFile}`,
-        actual: found.length === 0 ? 'an empty directory' : found.slice(0, 12).join(', '),
-      });
+  return fatal('E_NO_ADAPTER', `${dir} holds no adapter`, {
+    file: dir,
+    expected: `${adapterConfigFile} and ${adapterWeightsFile} (or ${pickledAdapterFile})`,
+    actual: found.length === 0 ? 'an empty directory' : found.slice(0, 12).join(', '),
+  });
 };
 
 /** An adapter directory: configuration, and tensors to be read when wanted. */
 export const readAdapter = (dir: string): TaskEither<FatalError, AdapterFiles> => {
   const configPath = join(dir, adapterConfigFile);
-  const weightsPath = join(dir, adapterWeightsFile);
   return pipe(
     TE.tryCatch(
       async () => {
-        const there = await Promise.all([configPath, weightsPath].map((path) => stat(path).catch(() => undefined)));
-        if (there.includes(undefined)) throw await noAdapter(dir);
+        const paths = [configPath, join(dir, adapterWeightsFile), join(dir, pickledAdapterFile)];
+        const [config, ...weights] = await Promise.all(
+          paths.map((path) =>
+            stat(path).then(
+              () => path,
+              () => undefined,
+            ),
+          ),
+        );
+        const found = weights.find((path) => path !== undefined);
+        if (config === undefined || found === undefined) throw await noAdapter(dir);
+        return found;
       },
       (error) => fileError(dir, error),
     ),
-    TE.flatMap(() => readJson(configPath)),
-    TE.flatMapEither((value) => decodeAdapterConfig(value, configPath)),
-    TE.flatMap(({ config, warnings }) =>
+    TE.bindTo('weightsPath'),
+    TE.bind('read', () =>
       pipe(
-        readSafetensors(weightsPath),
+        readJson(configPath),
+        TE.flatMapEither((value) => decodeAdapterConfig(value, configPath)),
+      ),
+    ),
+    TE.flatMap(({ weightsPath, read: { config, warnings } }) =>
+      pipe(
+        readTensorFile(weightsPath),
         TE.map(
           ({ tensors }) => new Map(Array.from(tensors, ([key, stored]) => [nameOfAdapterKey(key), stored] as const)),
         ),

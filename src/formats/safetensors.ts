@@ -1,5 +1,4 @@
 /** Tensors in safetensors files (https://huggingface.co/docs/safetensors), read one at a time, written in a stream. */
-import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -7,117 +6,37 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { writeFileAtomically, writeFully } from './atomicFile.js';
-import { fileError } from './byteSource.js';
 import { bytesOfDtype, decodeHeader, encodeHeader, headerLength, lengthBytes } from './safetensorsHeader.js';
 import type { Dtype, HeaderEntry, TensorInfo } from './safetensorsHeader.js';
-import { fromFloat32, isNumeric, toFloat32 } from './tensorData.js';
-import { discard, transientBytes } from './transient.js';
+import { readFully, storedTensor, withFile } from './storedTensor.js';
+import type { StoredTensor, StoredTensors } from './storedTensor.js';
+import { fromFloat32 } from './tensorData.js';
 
 export type { Dtype } from './safetensorsHeader.js';
-
-/** A tensor on disk. Reading opens the file anew and closes it: nothing is held open in between. */
-export interface StoredTensor {
-  readonly name: string;
-  readonly dtype: Dtype;
-  readonly shape: ReadonlyArray<number>;
-  readonly byteLength: number;
-  readonly file: string;
-  /**
-   * Row-major values as float32, whatever the dtype; `E_TENSOR_DTYPE` for complex and 8-bit floats. They are the caller's, who may
-   * `discard` them.
-   */
-  readonly read: () => TaskEither<FatalError, Float32Array>;
-  /** The bytes as they are, little-endian. */
-  readonly readBytes: () => TaskEither<FatalError, Uint8Array>;
-}
-
-export interface StoredTensors {
-  readonly tensors: ReadonlyMap<string, StoredTensor>;
-  readonly metadata: Readonly<Record<string, string>>;
-}
+export type { StoredTensor, StoredTensors } from './storedTensor.js';
 
 const orThrow = <A>(result: E.Either<FatalError, A>): A => {
   if (E.isLeft(result)) throw result.left;
   return result.right;
 };
 
-/** No system reads 2 GiB or more in one call. */
-const mostAtOnce = 1 << 30;
+const truncated = 'E_SAFETENSORS_TRUNCATED';
 
-const readFully = async (
-  handle: FileHandle,
-  file: string,
-  start: number,
-  length: number,
-  allocate = (bytes: number): Uint8Array<ArrayBuffer> => new Uint8Array(bytes),
-): Promise<Uint8Array> => {
-  let bytes: Uint8Array<ArrayBuffer>;
-  try {
-    bytes = allocate(length);
-  } catch (cause) {
-    throw fatal('E_TENSOR_TOO_LARGE', `${file}: ${length} bytes at once are more than this Node.js can hold`, {
-      file,
-      cause,
-    });
-  }
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(mostAtOnce, length - done), start + done);
-    if (bytesRead === 0) {
-      throw fatal('E_SAFETENSORS_TRUNCATED', `${file} has become shorter while it was read`, { file });
-    }
-    done += bytesRead;
-  }
-  return bytes;
-};
-
-const withFile = <A>(file: string, use: (handle: FileHandle) => Promise<A>): TaskEither<FatalError, A> =>
-  TE.tryCatch(
-    async () => {
-      const handle = await open(file, 'r');
-      try {
-        return await use(handle);
-      } finally {
-        await handle.close();
-      }
-    },
-    (error) => fileError(file, error),
+const tensorIn = (file: string, name: string, { dtype, shape, start, end }: TensorInfo): StoredTensor =>
+  storedTensor({ name, dtype, shape, byteLength: end - start, file }, (handle, allocate) =>
+    readFully(handle, file, { start, length: end - start, truncated }, allocate),
   );
-
-const storedTensor = (file: string, name: string, { dtype, shape, start, end }: TensorInfo): StoredTensor => {
-  const readInto = (allocate?: (bytes: number) => Uint8Array<ArrayBuffer>): TaskEither<FatalError, Uint8Array> =>
-    withFile(file, (handle) => readFully(handle, file, start, end - start, allocate));
-  return {
-    name,
-    dtype,
-    shape,
-    byteLength: end - start,
-    file,
-    readBytes: () => readInto(),
-    read: () =>
-      isNumeric(dtype)
-        ? TE.map((bytes: Uint8Array) => {
-            const values = toFloat32(dtype, bytes, transientBytes);
-            if (values.buffer !== bytes.buffer) discard(bytes);
-            return values;
-          })(readInto(transientBytes))
-        : TE.left(
-            fatal('E_TENSOR_DTYPE', `${file}: tensor "${name}" is ${dtype}, which cannot be read as numbers`, {
-              file,
-              field: name,
-            }),
-          ),
-  };
-};
 
 /** What a safetensors file holds. Only the header is read, and checked whole: see `decodeHeader` for what is refused. */
 export const readSafetensors = (file: string): TaskEither<FatalError, StoredTensors> =>
   withFile(file, async (handle) => {
     const { size } = await handle.stat();
-    const first = await readFully(handle, file, 0, Math.min(size, lengthBytes));
-    const length = orThrow(headerLength(file, size, first));
-    const { tensors, metadata } = orThrow(decodeHeader(file, size, await readFully(handle, file, lengthBytes, length)));
+    const bytesAt = (start: number, length: number): Promise<Uint8Array> =>
+      readFully(handle, file, { start, length, truncated });
+    const length = orThrow(headerLength(file, size, await bytesAt(0, Math.min(size, lengthBytes))));
+    const { tensors, metadata } = orThrow(decodeHeader(file, size, await bytesAt(lengthBytes, length)));
     return {
-      tensors: new Map(Array.from(tensors, ([name, info]) => [name, storedTensor(file, name, info)])),
+      tensors: new Map(Array.from(tensors, ([name, info]) => [name, tensorIn(file, name, info)])),
       metadata,
     };
   });

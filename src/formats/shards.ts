@@ -1,4 +1,4 @@
-/** A model's tensors in one file or several (`model.safetensors.index.json`). */
+/** A model's tensors in one file or several, with their index: safetensors, or what torch.save has left. */
 import { readdir, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -10,11 +10,15 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { fileError } from './byteSource.js';
 import { decodeFrom, readJson, writeJson } from './json.js';
-import { byteLengthOf, readSafetensors, writeSafetensors } from './safetensors.js';
+import { byteLengthOf, writeSafetensors } from './safetensors.js';
 import type { StoredTensor, StoredTensors, TensorToWrite } from './safetensors.js';
+import { readTensorFile } from './tensorFile.js';
 
 const singleFile = 'model.safetensors';
 const indexFile = 'model.safetensors.index.json';
+
+/** In the order in which transformers looks for them: safetensors before pickles, one file before several. */
+export const weightFiles = [singleFile, indexFile, 'pytorch_model.bin', 'pytorch_model.bin.index.json'] as const;
 
 const Index = t.type(
   { weight_map: t.record(t.string, t.string, 'a record of tensor name → file name') },
@@ -106,7 +110,7 @@ const readShards = (dir: string, index: string): TaskEither<FatalError, Checkpoi
     const tensors = new Map<string, StoredTensor>();
     const home = new Map<string, string>();
     for (const [name, path] of paths) {
-      const shard = await orThrow(readSafetensors(path));
+      const shard = await orThrow(readTensorFile(path));
       for (const [tensor, stored] of shard.tensors) {
         const other = home.get(tensor);
         if (other !== undefined) {
@@ -131,12 +135,12 @@ const readShards = (dir: string, index: string): TaskEither<FatalError, Checkpoi
     return { tensors, metadata: {}, files: [...paths.values()] };
   });
 
-/** `E_PICKLE_ONLY` when only pickled weights are there, else `E_NO_WEIGHTS`. */
+/** `E_PICKLE_ONLY` when only pickled weights under other names are there, else `E_NO_WEIGHTS`. */
 const noWeights = async (dir: string): Promise<FatalError> => {
   const names = await readdir(dir).catch((error: unknown) => {
     throw fileError(dir, error);
   });
-  const pickled = names.find((name) => /^pytorch_model.*\.bin(\.index\.json)?$|\.(pt|pth|ckpt)$/.test(name));
+  const pickled = names.find((name) => /^pytorch_model.*\.bin$|\.(pt|pth|ckpt)$/.test(name));
   return pickled === undefined
     ? fatal('E_NO_WEIGHTS', `${dir} holds no weights`, {
         file: dir,
@@ -145,22 +149,29 @@ const noWeights = async (dir: string): Promise<FatalError> => {
       })
     : fatal('E_PICKLE_ONLY', `${dir} holds only pickled weights (${pickled}), which can run code when they are read`, {
         file: join(dir, pickled),
-        expected: singleFile,
+        expected: `${singleFile}, or pytorch_model.bin, which is read without running it`,
         hint:
           `convert them once, with Python: from transformers import AutoModelForCausalLM as M; ` +
           `M.from_pretrained("${dir}").save_pretrained("${dir}", safe_serialization=True)`,
       });
 };
 
-/** The tensors of a model directory (one file or shards), or of one .safetensors file. Headers are read, data is not. */
+/**
+ * The tensors of a model directory (one file or shards; safetensors before `pytorch_model.bin`, as in transformers), or of one file.
+ * Headers are read, data is not; for what is refused of a pickle see `readTorchFile`.
+ */
 export const readCheckpointTensors = (path: string): TaskEither<FatalError, CheckpointTensors> =>
   edge(path, async () => {
-    const found = await stat(path);
-    const single = found.isFile() ? path : join(path, singleFile);
-    if (found.isFile() || (await exists(single)))
-      return { ...(await orThrow(readSafetensors(single))), files: [single] };
-    const index = join(path, indexFile);
-    if (await exists(index)) return await orThrow(readShards(path, index));
+    const single = async (file: string): Promise<CheckpointTensors> => ({
+      ...(await orThrow(readTensorFile(file))),
+      files: [file],
+    });
+    if ((await stat(path)).isFile()) return await single(path);
+    for (const name of weightFiles) {
+      const file = join(path, name);
+      if (!(await exists(file))) continue;
+      return await (name.endsWith('.json') ? orThrow(readShards(path, file)) : single(file));
+    }
     throw await noWeights(path);
   });
 

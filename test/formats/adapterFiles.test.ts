@@ -179,14 +179,17 @@ describe('adapter directories', () => {
     }
   });
 
-  it('are refused when files are missing or pickled', async () => {
+  it('are refused when files are missing or damaged', async () => {
     const home = join(dir, 'missing');
     mkdirSync(home);
     expect((await left(readAdapter(home))).code).toBe('E_NO_ADAPTER');
     fileIn(home, 'adapter_config.json', '{');
     expect((await left(readAdapter(home))).code).toBe('E_NO_ADAPTER');
     fileIn(home, 'adapter_model.bin', 'x');
-    expect((await left(readAdapter(home))).code).toBe('E_PICKLE_ONLY');
+    expect((await left(readAdapter(home))).code).toBe('E_INVALID_JSON');
+    fileIn(home, 'adapter_config.json', JSON.stringify(encodeAdapterConfig(config)));
+    expect((await left(readAdapter(home))).code).toBe('E_PICKLE_FORMAT');
+    fileIn(home, 'adapter_config.json', '{');
     await right(writeSafetensors(join(home, 'adapter_model.safetensors'), []));
     expect((await left(readAdapter(home))).code).toBe('E_INVALID_JSON');
     expect((await left(readAdapter(join(dir, 'nowhere')))).code).toBe('E_NO_FILE');

@@ -276,7 +276,7 @@ describe('the weights of a directory', () => {
     const home = join(dir, 'pickled');
     mkdirSync(home);
     expect((await left(readCheckpointTensors(home))).code).toBe('E_NO_WEIGHTS');
-    fileIn(home, 'pytorch_model.bin', 'pickle');
+    fileIn(home, 'pytorch_model.ckpt', 'pickle');
     const error = await left(readCheckpointTensors(home));
     expect(error.code).toBe('E_PICKLE_ONLY');
     expect(render(error)).toContain('save_pretrained');

@@ -1,5 +1,5 @@
 /** One checkpoint in the forms in which checkpoints come: other prefixes, buffers, a tied head, shards, other number formats. */
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -100,12 +100,39 @@ describe('a checkpoint computes the same, without a warning, as', () => {
   });
 });
 
-test('pickled weights alone are refused, with the way out', async () => {
-  const dir = join(root, 'pickled');
-  cpSync(join(models, 'opt'), dir, { recursive: true });
+/** The checkpoint without its safetensors, and with files that torch.save wrote (reference/torch_files.py). */
+const pickled = (name: string, files: Readonly<Record<string, string>>): string => {
+  const dir = join(root, `pickled_${name}`);
+  cpSync(join(models, name), dir, { recursive: true });
   rmSync(join(dir, 'model.safetensors'));
-  writeFileSync(join(dir, 'pytorch_model.bin'), 'PK');
-  expect(await loadModel(dir)()).toMatchObject({
-    left: { code: 'E_PICKLE_ONLY', details: { hint: expect.stringContaining('save_pretrained') } },
+  for (const [to, from] of Object.entries(files)) copyFileSync(join(models, '..', 'torch', from), join(dir, to));
+  return dir;
+};
+
+describe('pickled weights', () => {
+  test('compute the same, whole with a tied head and masks, and in shards of both kinds', async () => {
+    const gpt2 = pickled('gpt2', { 'pytorch_model.bin': 'gpt2.bin' });
+    expect(await logitsOf(gpt2)).toEqual(await logitsOf(join(models, 'gpt2')));
+    const shards = [1, 2].map((i) => `pytorch_model-0000${i}-of-00002.bin`);
+    const llama = pickled('llama', {
+      'pytorch_model.bin.index.json': 'llama.index.json',
+      ...Object.fromEntries(shards.map((name) => [name, name])),
+    });
+    expect(await logitsOf(llama)).toEqual(await logitsOf(join(models, 'llama')));
+  });
+
+  test('that want more than tensors are refused before anything of them is read, with the way out', async () => {
+    const dir = pickled('opt', { 'pytorch_model.bin': 'refused_runs_code.bin' });
+    expect(await loadModel(dir)()).toMatchObject({
+      left: { code: 'E_PICKLE_GLOBAL', details: { field: 'posix.system', hint: expect.stringContaining('save_file') } },
+    });
+  });
+
+  test('under names of other programs are refused, with the way out', async () => {
+    const dir = pickled('qwen2', {});
+    writeFileSync(join(dir, 'model.ckpt'), 'PK');
+    expect(await loadModel(dir)()).toMatchObject({
+      left: { code: 'E_PICKLE_ONLY', details: { hint: expect.stringContaining('save_pretrained') } },
+    });
   });
 });

@@ -1,7 +1,9 @@
 /** Which files of a repository make a model, a tokenizer or an adapter. */
 import { readFile } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
+import { adapterWeightsFile, pickledAdapterFile } from '../adapterFiles.js';
 import { fileError } from '../byteSource.js';
+import { weightFiles } from '../shards.js';
 import { isInside, repoTitle } from './repo.js';
 import type { Snapshot } from './snapshot.js';
 
@@ -24,9 +26,10 @@ const small: Readonly<Record<ModelPart, ReadonlyArray<string>>> = {
   adapter: ['adapter_config.json', ...tokenizerFiles],
 };
 
-const weights: Readonly<Record<Exclude<ModelPart, 'tokenizer'>, string>> = {
-  model: 'model.safetensors',
-  adapter: 'adapter_model.safetensors',
+/** The first of them that is there is fetched. */
+const weights: Readonly<Record<Exclude<ModelPart, 'tokenizer'>, ReadonlyArray<string>>> = {
+  model: weightFiles,
+  adapter: [adapterWeightsFile, pickledAdapterFile],
 };
 
 const isPickle = (path: string): boolean => /^[^/]*\.(bin|pt|pth|ckpt)$/.test(path);
@@ -75,17 +78,19 @@ const noWeights = ({ repo, paths }: Snapshot, wanted: string) => {
   );
 };
 
-/** Downloads what belongs to the part and resolves to the directory it lies in. Pickled weights are refused, never fetched. */
+/**
+ * Downloads what belongs to the part and resolves to the directory it lies in. Pickled weights are fetched where no others are, under
+ * the names that transformers and PEFT give them; files of other names are refused, never fetched.
+ */
 export const fetchModelFiles = async (snapshot: Snapshot, part: ModelPart): Promise<string> => {
   const has = new Set(snapshot.paths);
   const wanted = small[part].filter((path) => has.has(path));
   if (part !== 'tokenizer') {
-    const single = weights[part];
-    const index = `${single}.index.json`;
+    const found = weights[part].find((name) => has.has(name));
     // Known before anything large is fetched.
-    if (has.has(single)) wanted.push(single);
-    else if (has.has(index)) {
-      const shards = await shardsOf(await snapshot.file(index), repoTitle(snapshot.repo));
+    if (found === undefined) throw noWeights(snapshot, weights[part].join(', '));
+    if (found.endsWith('.json')) {
+      const shards = await shardsOf(await snapshot.file(found), repoTitle(snapshot.repo));
       const missing = shards.find((name) => !has.has(name));
       if (missing !== undefined) {
         throw fatal('E_MISSING_SHARD', `${repoTitle(snapshot.repo)}: ${missing} is missing`, {
@@ -93,7 +98,7 @@ export const fetchModelFiles = async (snapshot: Snapshot, part: ModelPart): Prom
         });
       }
       wanted.push(...shards);
-    } else throw noWeights(snapshot, single);
+    } else wanted.push(found);
   }
   for (const path of wanted) await snapshot.file(path);
   return snapshot.dir;

@@ -162,9 +162,37 @@ describe('a model by name', () => {
     ]);
   });
 
-  test('pickled weights are refused before anything is fetched, with the way out', async () => {
+  test('pickled weights are fetched where no others are, in shards too', async () => {
+    const index = { weight_map: { a: 'pytorch_model-00001-of-00001.bin' } };
     const server = await serve({
-      'models/acme/old': { files: { 'config.json': text('{}'), 'pytorch_model.bin': weights } },
+      'models/acme/both': {
+        files: { 'config.json': text('{}'), 'pytorch_model.bin': weights, 'model.safetensors': weights },
+      },
+      'models/acme/old': { files: { 'config.json': text('{}'), 'pytorch_model.bin': weights, 'x.ckpt': weights } },
+      'models/acme/parts': {
+        files: {
+          'config.json': text('{}'),
+          'pytorch_model.bin.index.json': text(JSON.stringify(index)),
+          'pytorch_model-00001-of-00001.bin': weights,
+        },
+      },
+      'models/acme/lora': { files: { 'adapter_config.json': text('{}'), 'adapter_model.bin': weights } },
+    });
+    const filesOf = async (name: string, part?: 'adapter') =>
+      readdirSync((await found(name, settingsFor(server, freshCache()), part)).dir).sort();
+    expect(await filesOf('acme/both')).toEqual(['config.json', 'model.safetensors']);
+    expect(await filesOf('acme/old')).toEqual(['config.json', 'pytorch_model.bin']);
+    expect(await filesOf('acme/parts')).toEqual([
+      'config.json',
+      'pytorch_model-00001-of-00001.bin',
+      'pytorch_model.bin.index.json',
+    ]);
+    expect(await filesOf('acme/lora', 'adapter')).toEqual(['adapter_config.json', 'adapter_model.bin']);
+  });
+
+  test('pickled weights under other names are refused before anything is fetched, with the way out', async () => {
+    const server = await serve({
+      'models/acme/old': { files: { 'config.json': text('{}'), 'model.pt': weights } },
     });
     const error = await refused('acme/old', settingsFor(server, freshCache()));
     expect(error.code).toBe('E_PICKLE_ONLY');
