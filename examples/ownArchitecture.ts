@@ -33,7 +33,7 @@ const bag: Architecture = {
       const mixed = compose(fanOut(to('q'), to('k'), to('v')), attention(pass, { layer, ...scores }), to('out'));
       return block(pass, residual(compose(norm(`layers.${layer}.norm`), mixed)));
     });
-    return compose(tokenEmbedding('embed'), decoder);
+    return compose(tokenEmbedding(pass, 'embed'), decoder);
   },
   tail: () => norm('norm'), // the head multiplies by the embedding
   loraTargets: () => ['q', 'v'],

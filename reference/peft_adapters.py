@@ -31,6 +31,16 @@ CASES = {
     ),
     "gpt2-bias": ("gpt2", dict(r=2, target_modules=["c_fc"], bias="lora_only", fan_in_fan_out=True)),
     "llama-nf4": ("llama", dict(r=2, target_modules="all-linear")),
+    "llama-embedding": ("llama", dict(r=2, lora_alpha=3, target_modules=["embed_tokens", "lm_head", "k_proj"])),
+    "gpt2-embedding": ("gpt2", dict(r=2, target_modules=["wte", "wpe", "c_attn"], fan_in_fan_out=True)),
+    "llama-embedding-dora": (
+        "llama", dict(r=2, use_dora=True, target_modules=["embed_tokens", "q_proj"], lora_alpha=3)),
+    "llama-head-dora": ("llama", dict(r=2, use_dora=True, target_modules=["lm_head", "v_proj"])),
+    "tied-rows": (
+        "llama_biased_tied", dict(r=2, target_modules=["q_proj"], trainable_token_indices=[5, 38, 7])),
+    "llama-rows": (
+        "llama",
+        dict(r=2, target_modules=["q_proj"], trainable_token_indices={"embed_tokens": [5, 38], "lm_head": [4, 5, 39]})),
 }
 
 for case, (base, options) in CASES.items():
@@ -50,7 +60,12 @@ for case, (base, options) in CASES.items():
     model.peft_config["default"].base_model_name_or_path = base
     model.save_pretrained(out)
     os.remove(os.path.join(out, "README.md"))
+    config = json.load(open(os.path.join(out, "adapter_config.json")))
+    config["target_modules"].sort()  # a set, in an order of its own every time
+    json.dump(config, open(os.path.join(out, "adapter_config.json"), "w"), indent=2)
     ids = torch.randint(0, model.config.vocab_size, (2, 7))
+    if "embedding" in case:  # torch gives the row of the padding token no gradient
+        ids[ids == 0] = 9
     labels = ids.clone()
     labels[0, :3] = -100
     result = model(input_ids=ids, labels=labels)

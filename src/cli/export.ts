@@ -7,7 +7,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { closed, nonEmptyString, oneOf, option, optional, required } from '../formats/closed.js';
-import { mergeLora } from '../model/adapter.js';
+import { mergeAndUnload } from '../model/merge.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { SftConfig } from '../train/config.js';
 import { exportGguf } from '../train/exportGguf.js';
@@ -35,7 +35,7 @@ const Options = closed('export', {
 });
 
 const plain = (model: CausalLM): E.Either<FatalError, CausalLM> =>
-  model.lora === undefined ? E.right(model) : E.Functor.map(mergeLora(model), ({ unload }) => unload());
+  model.lora === undefined ? E.right(model) : E.Functor.map(mergeAndUnload(model), (merged) => merged.model);
 
 export const exportCommand: CommandLine = {
   name: 'export',

@@ -4,7 +4,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { closed, nonEmptyString, required } from '../formats/closed.js';
-import { mergeLora } from '../model/adapter.js';
+import { mergeAndUnload } from '../model/merge.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import { SftConfig } from '../train/config.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
@@ -36,10 +36,8 @@ export const mergeCommand: CommandLine = {
       TE.bind('loaded', ({ options }) =>
         loadParts(options.model, { ...loadOptionsOf(options), adapterDir: options.adapter, hub: tellingHub(err) }),
       ),
-      TE.bind('merged', ({ loaded: { model } }) => TE.fromEither(mergeLora(model))),
-      TE.tap(({ options, loaded: { tokenizer }, merged }) =>
-        saveModel(options.outputDir, merged.unload(), { tokenizer }),
-      ),
+      TE.bind('merged', ({ loaded: { model } }) => TE.fromEither(mergeAndUnload(model))),
+      TE.tap(({ options, loaded: { tokenizer }, merged }) => saveModel(options.outputDir, merged.model, { tokenizer })),
       TE.map(({ options, loaded, merged }) => {
         tellLocated(err, loaded.located);
         [...loaded.warnings, ...merged.warnings].forEach(tellWarning(err));

@@ -42,6 +42,7 @@ export interface AdapterLora {
   readonly modulesToSave?: ReadonlyArray<string>;
   readonly layersToTransform?: number | ReadonlyArray<number>;
   readonly layersPattern?: Names;
+  readonly trainableTokenIndices?: ReadonlyArray<number> | Readonly<Record<string, ReadonlyArray<number>>>;
 }
 
 export interface AdapterConfig {
@@ -82,6 +83,12 @@ const OnDisk = t.intersection(
       modules_to_save: orNull(t.readonlyArray(t.string)),
       layers_to_transform: orNull(t.union([t.number, t.readonlyArray(t.number)], 'a number or a list of numbers')),
       layers_pattern: orNull(names),
+      trainable_token_indices: orNull(
+        t.union(
+          [t.readonlyArray(t.number), t.record(t.string, t.readonlyArray(t.number))],
+          'a list of token ids, or an object of them',
+        ),
+      ),
       base_model_name_or_path: orNull(t.string),
       revision: orNull(t.string),
       task_type: orNull(t.string),
@@ -105,7 +112,15 @@ const harmless = new Set([
     'init_lora_weights',
   ],
   ...['rank_pattern', 'alpha_pattern', 'target_modules', 'exclude_modules', 'modules_to_save', 'layers_to_transform'],
-  ...['layers_pattern', 'base_model_name_or_path', 'revision', 'task_type', 'auto_mapping', 'inference_mode'],
+  ...[
+    'trainable_token_indices',
+    'layers_pattern',
+    'base_model_name_or_path',
+    'revision',
+    'task_type',
+    'auto_mapping',
+    'inference_mode',
+  ],
   ...[
     'loftq_config',
     'eva_config',
@@ -120,7 +135,7 @@ const harmless = new Set([
 
 /** Keys of later releases that change what the adapter computes. */
 const unsupported = new Set([
-  ...['use_qalora', 'use_bdlora', 'lora_bias', 'layer_replication', 'trainable_token_indices'],
+  ...['use_qalora', 'use_bdlora', 'lora_bias', 'layer_replication'],
   ...[
     'target_parameters',
     'alora_invocation_tokens',
@@ -214,6 +229,7 @@ export const decodeAdapterConfig = (
         ...present('modulesToSave', disk.modules_to_save),
         ...present('layersToTransform', disk.layers_to_transform),
         ...present('layersPattern', disk.layers_pattern),
+        ...present('trainableTokenIndices', disk.trainable_token_indices),
       },
       ...present('baseModelNameOrPath', disk.base_model_name_or_path),
       ...present('revision', disk.revision),
@@ -249,6 +265,7 @@ export const encodeAdapterConfig = (config: AdapterConfig): Readonly<Record<stri
     revision: config.revision ?? null,
     target_modules: lora.targetModules ?? null,
     task_type: config.taskType ?? null,
+    ...(lora.trainableTokenIndices === undefined ? {} : { trainable_token_indices: lora.trainableTokenIndices }),
     ...(lora.useDora ? { use_dora: true } : {}),
     ...(lora.useRslora ? { use_rslora: true } : {}),
   };
@@ -261,7 +278,7 @@ export const encodeAdapterConfig = (config: AdapterConfig): Readonly<Record<stri
 export const adapterKey = (name: string, adapted: ReadonlySet<string> = new Set()): string => {
   const dot = name.lastIndexOf('.');
   const module = name.slice(0, dot);
-  const isWrapped = adapted.has(module) && name.slice(dot) !== '.lora_magnitude_vector';
+  const isWrapped = adapted.has(module) && /^\.(?:weight|bias)$/.test(name.slice(dot));
   return isWrapped ? `${prefix}${module}.base_layer${name.slice(dot)}` : `${prefix}${name}`;
 };
 
@@ -280,6 +297,7 @@ export const nameOfAdapterKey = (key: string): string =>
   (key.startsWith(prefix) ? key.slice(prefix.length) : key)
     .replace(new RegExp(`\\.(${adapterParts})\\.default(?=\\.|$)`), '.$1')
     .replace('.modules_to_save.', '.')
+    .replace('.token_adapter.base_layer.', '.')
     .replace('.base_layer.', '.');
 
 /** Every A has its B, of the same rank. */

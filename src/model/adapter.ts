@@ -1,39 +1,54 @@
-/** LoRA adapters of a model: attach, take out for saving, merge into the weights and back. */
+/** LoRA adapters of a model: attach, and take out for saving. */
 import * as E from 'fp-ts/lib/Either.js';
-import { add as addTensors, keep, mul, sub, tensor, tensor2d, tidy } from '@tensorflow/tfjs-core';
+import { pipe } from 'fp-ts/lib/function.js';
+import { tensor, tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError, Warning } from '../errors.js';
-import { fatal, warning } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { fatal } from '../errors.js';
 import { architectureOf } from './architectures.js';
-import type { ModelConfig } from './config.js';
-import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
-import { axpy } from './kernels/axpy.js';
-import { release } from './kernels/hold.js';
+import { adaptedNorms } from './dora.js';
+import { gatherRows } from './kernels/gatherRows.js';
 import type { Weights } from './layer.js';
 import {
-  adaptedModule,
-  adapterNames,
   adapterOptions,
+  adaptersIn,
   initialAdapter,
   isNamed,
   isAdapterName,
   isSavedModule,
   loraTargets,
   moduleOf,
+  namesOf,
+  tablesIn,
+  tokenRows,
+  tokenRowsName,
 } from './lora.js';
-import type { LoraConfig, Target } from './lora.js';
-import { loraDelta } from './loraDelta.js';
+import type { LoraConfig, Target, TokenRows } from './lora.js';
 import type { CausalLM } from './model.js';
-import { placed } from './quantize/base.js';
-import { quantizeMatrix, scalesOf } from './quantize/matrix.js';
-import type { QuantizationConfig } from './quantize/config.js';
-import type { QuantizedScales } from './quantize/matrix.js';
 import { resizeTokenEmbeddings } from './resizeEmbeddings.js';
-import { weightOf } from './weights.js';
+import { headSpec, weightOf } from './weights.js';
+import type { TensorSpec } from './weights.js';
 
-const targetsOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, ReadonlyArray<Target>> => {
-  const { tensors, loraTargets: defaults } = architectureOf(model.config);
-  const modules = [...tensors.map(({ name }) => moduleOf(name)), 'lm_head'];
+/** The model's tensors, its head among them where that is the embedding. */
+const specsOf = ({ config }: CausalLM): ReadonlyArray<TensorSpec> => {
+  const { tensors, embedding } = architectureOf(config);
+  const table = tensors.find(({ name }) => name === `${embedding}.weight`);
+  const [rows = 0, width = 0] = table?.shape ?? [];
+  return tensors.some(({ name }) => name === 'lm_head.weight')
+    ? tensors
+    : [...tensors, ...headSpec(false, rows, width)];
+};
+
+/** What an adapter sits on. */
+interface Places {
+  readonly targets: ReadonlyArray<Target>;
+  readonly rows: ReadonlyArray<TokenRows>;
+}
+
+const placesOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Places> => {
+  const { loraTargets: defaults, embedding } = architectureOf(model.config);
+  const specs = specsOf(model);
+  const modules = specs.map(({ name }) => moduleOf(name));
   const nowhere = config.modulesToSave?.find((name) => !modules.some((module) => isNamed(module, [name])));
   if (nowhere !== undefined)
     return E.left(
@@ -47,16 +62,11 @@ const targetsOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Re
         hint: 'name it in llmInt8SkipModules too, or give it an adapter',
       }),
     );
-  return E.Monad.chain(loraTargets(config, tensors, defaults, model.config.modelType), (targets) =>
-    config.useDora && targets.some(({ module }) => module === 'lm_head')
-      ? E.left(
-          fatal('E_LORA_TARGET', 'useDora does not reach the output head', {
-            kind: 'usage',
-            field: 'useDora',
-            hint: 'leave lm_head out of targetModules, or list it in modulesToSave',
-          }),
-        )
-      : E.right(targets),
+  const tied = !('lm_head.weight' in model.weights);
+  return pipe(
+    loraTargets(config, specs, defaults, model.config.modelType),
+    E.bindTo('targets'),
+    E.bind('rows', ({ targets }) => tokenRows(config, specs, { embedding, tied }, targets)),
   );
 };
 
@@ -75,12 +85,6 @@ const untied = (model: CausalLM, config: LoraConfig): Weights => {
     ? { 'lm_head.weight': copied(table) }
     : {};
 };
-
-/** The configuration of weights among which the head has a table of its own, whatever it was before. */
-const untiedConfig = (config: ModelConfig, weights: Weights): ModelConfig =>
-  config.tieWordEmbeddings && 'lm_head.weight' in weights
-    ? { ...config, tieWordEmbeddings: false, raw: { ...config.raw, tie_word_embeddings: false } }
-    : config;
 
 const isBias = (name: string): boolean => name.endsWith('bias');
 
@@ -113,9 +117,6 @@ const withAdapter = (
   };
 };
 
-const withoutAdapter = (weights: Weights): Weights =>
-  Object.fromEntries(Object.entries(weights).filter(([name]) => !isAdapterName(name)));
-
 const alreadyThere = (model: CausalLM): E.Either<FatalError, CausalLM> =>
   model.lora === undefined
     ? E.right(model)
@@ -126,32 +127,56 @@ const alreadyThere = (model: CausalLM): E.Either<FatalError, CausalLM> =>
         }),
       );
 
-/** DoRA begins with the lengths that the rows have. */
-const firstMagnitude = (model: CausalLM, config: LoraConfig, { module }: Target, adapter: Weights): Tensor => {
-  const names = adapterNames(module);
-  const [a, b] = [weightOf(adapter, names.a), weightOf(adapter, names.b)];
+const headName = ({ weights, config }: CausalLM): string =>
+  'lm_head.weight' in weights ? 'lm_head.weight' : `${architectureOf(config).embedding}.weight`;
+
+/** The weight that a target's adapter adapts; of a tied head the embedding's table. */
+export const adaptedWeight = (model: CausalLM, module: string): Tensor =>
+  weightOf(model.weights, module === 'lm_head' ? headName(model) : `${module}.weight`);
+
+/** Whether the weight a target adapts lies [inputs, outputs]. */
+export const liesTransposed = (
+  { config, quantized }: CausalLM,
+  { module, isEmbedding }: Pick<Target, 'module' | 'isEmbedding'>,
+): boolean => {
   const name = `${module}.weight`;
-  const held = model.quantized !== undefined && name in model.quantized.scales;
-  const isConv1d = architectureOf(model.config).tensors.some((spec) => spec.name === name && spec.kind === 'conv1d');
-  const { scaling } = adapterOptions(config, module, a);
-  return adaptedNorms({ w: weightOf(model.weights, name), a, b }, { transposed: isConv1d && !held, scaling });
+  if (isEmbedding) return true;
+  // Quantised weights lie outputs first, those of Conv1D too.
+  if (quantized !== undefined && name in quantized.scales) return false;
+  return architectureOf(config).tensors.some((spec) => spec.name === name && spec.kind === 'conv1d');
 };
 
+/** DoRA begins with the lengths that the rows have. */
+const firstMagnitude = (model: CausalLM, config: LoraConfig, target: Target, adapter: Weights): Tensor => {
+  const names = namesOf(target);
+  const [a, b] = [weightOf(adapter, names.a), weightOf(adapter, names.b)];
+  const { scaling } = adapterOptions(config, target.module, a);
+  const transposed = liesTransposed(model, target);
+  return adaptedNorms({ w: adaptedWeight(model, target.module), a, b }, { transposed, scaling });
+};
+
+/** Where a table's rows that train apart begin: with what they are. */
+const firstRows = (model: CausalLM, { module, ids }: TokenRows): Tensor =>
+  gatherRows(adaptedWeight(model, module), Int32Array.from(ids));
+
 /**
- * The model with a new adapter, which alone trains (with what `bias` and `modulesToSave` name). Takes the base weights over: use
- * the result, not the model given. `E_LORA_TARGET`, `E_LORA_PRESENT`.
+ * The model with a new adapter, which alone trains (with what `bias`, `modulesToSave` and `trainableTokenIndices` name). Takes the
+ * base weights over: use the result, not the model given. `E_LORA_TARGET`, `E_LORA_PRESENT`.
  */
 export const attachLora = (model: CausalLM, config: LoraConfig, seed: number): E.Either<FatalError, CausalLM> =>
-  E.Monad.chain(alreadyThere(model), () =>
-    E.Functor.map(targetsOf(model, config), (targets) => {
+  pipe(
+    alreadyThere(model),
+    E.flatMap(() => placesOf(model, config)),
+    E.map(({ targets, rows }) => {
       const adapter: Record<string, Tensor> = {};
       for (const target of targets) {
-        const names = adapterNames(target.module);
+        const names = namesOf(target);
         const { a, b } = initialAdapter(config, target, seed);
         adapter[names.a] = tensor2d(a, [target.rank, target.inputs]);
         adapter[names.b] = tensor2d(b, [target.outputs, target.rank]);
         if (config.useDora) adapter[names.magnitude] = firstMagnitude(model, config, target, adapter);
       }
+      for (const table of rows) adapter[tokenRowsName(table.module)] = firstRows(model, table);
       return withAdapter(model, config, targets, adapter, { ...model.weights, ...untied(model, config) });
     }),
   );
@@ -182,6 +207,9 @@ const sizedAs = (model: CausalLM, saved: Weights): E.Either<FatalError, CausalLM
       );
 };
 
+/** What PEFT saves of a tied head beside the embedding's own. */
+const ownsNothing: ReadonlySet<string> = new Set(['lm_head.weight', tokenRowsName('lm_head')]);
+
 /**
  * The model with a saved adapter: `saved` holds the tensors of adapter_model.safetensors under their names without
  * `base_model.model.`. Takes what it uses of `saved` into the model and trains it, unless `isTrainable` is false.
@@ -196,14 +224,15 @@ export const attachSavedLora = (
   const free = E.Monad.chain(alreadyThere(given), (plain) => sizedAs(plain, saved));
   if (E.isLeft(free)) return free;
   const model = free.right;
-  const found = targetsOf(model, config);
+  const found = placesOf(model, config);
   if (E.isLeft(found)) return found;
-  const targets = found.right;
+  const { targets, rows } = found.right;
   const misfit = (message: string, expected: string, actual: string): E.Either<FatalError, never> =>
     E.left(fatal('E_LORA_WEIGHTS', message, { expected, actual }));
   const adapter: Record<string, Tensor> = {};
-  for (const { module, inputs, outputs } of targets) {
-    const { a, b, magnitude } = adapterNames(module);
+  for (const target of targets) {
+    const { module, inputs, outputs } = target;
+    const { a, b, magnitude } = namesOf(target);
     const halfA = saved[a];
     const halfB = saved[b];
     if (halfA === undefined || halfB === undefined)
@@ -228,13 +257,22 @@ export const attachSavedLora = (
       );
     adapter[magnitude] = lengths;
   }
+  for (const { module, ids } of rows) {
+    const name = tokenRowsName(module);
+    const [, width = 0] = adaptedWeight(model, module).shape;
+    const own = saved[name];
+    if (own === undefined) return misfit('the adapter lacks a tensor', name, 'nothing of that name');
+    if (own.shape.join() !== [ids.length, width].join())
+      return misfit(`"${name}" does not fit`, `[${ids.length}, ${width}]`, `[${own.shape.join(', ')}]`);
+    adapter[name] = own;
+  }
   const base: Record<string, Tensor> = { ...model.weights, ...untied(model, config) };
   for (const [key, value] of Object.entries(saved)) {
     if (key in adapter) continue;
     const name = key.replace(baseLayer, '.');
     const own = base[name];
     // PEFT saves the head of a resized model even where it is the embedding.
-    if (own === undefined && name === 'lm_head.weight' && model.config.tieWordEmbeddings) continue;
+    if (own === undefined && model.config.tieWordEmbeddings && ownsNothing.has(name)) continue;
     if (own === undefined)
       return misfit('the adapter holds a tensor that the model has no place for', 'a weight of the model', key);
     if (own.shape.join() !== value.shape.join())
@@ -249,155 +287,38 @@ export const attachSavedLora = (
   return E.right(isTrainable ? attached : { ...attached, trainable: [] });
 };
 
+/** PEFT saves the whole table of an adapted module that is called so. */
+const savedWhole = /(?:^|\.)(?:embed_tokens|lm_head)$/;
+
 /**
- * What adapter_model.safetensors holds, under PEFT's names without `base_model.model.`: the adapter, biases and whole modules
- * that train with it. Borrowed from the model.
+ * What adapter_model.safetensors holds, under PEFT's names without `base_model.model.`: the adapter, biases and whole modules that
+ * train with it, and tables that the base on disk has not, or that PEFT saves because they are adapted. Borrowed from the model.
  */
 export const adapterTensors = (model: CausalLM): Weights => {
   const { lora, weights } = model;
   if (lora === undefined) return {};
   const adapter = Object.keys(weights).filter(isAdapterName);
-  const modules = new Set(adapter.map(adaptedModule));
+  const hasRows = tablesIn(weights);
+  const modules = new Set(adaptersIn(weights).map(({ module }) => module));
   const beside = trainedBeside(
     Object.keys(weights).filter((name) => !isAdapterName(name)),
     lora,
     modules,
   );
-  const savedName = (name: string): string =>
-    modules.has(moduleOf(name)) ? name.replace(/\.([^.]*)$/, `${baseLayer}$1`) : name;
-  const tables = model.resizedFrom === undefined ? [] : tokenTables(model).filter((name) => !beside.includes(name));
+  const savedName = (name: string): string => {
+    const module = moduleOf(name);
+    if (hasRows.includes(module)) return name.replace(/\.([^.]*)$/, `.token_adapter${baseLayer}$1`);
+    return modules.has(module) ? name.replace(/\.([^.]*)$/, `${baseLayer}$1`) : name;
+  };
+  const tables = [
+    ...(model.resizedFrom === undefined ? [] : tokenTables(model)),
+    ...(hasRows.length > 0
+      ? []
+      : [...modules].filter((module) => savedWhole.test(module)).map((module) => `${module}.weight`)),
+  ];
+  const own = (name: string): Tensor => weights[name] ?? adaptedWeight(model, moduleOf(name));
   return Object.fromEntries([
     ...adapter.map((name) => [name, weightOf(weights, name)] as const),
-    ...[...beside, ...tables].map((name) => [savedName(name), weightOf(weights, name)] as const),
+    ...[...new Set([...beside, ...tables])].map((name) => [savedName(name), own(name)] as const),
   ]);
-};
-
-/** A quantised weight of new values [outputs, inputs]. */
-const requantized = (
-  config: QuantizationConfig,
-  values: Float32Array,
-  { shape: [rows = 0, columns = 0] }: Tensor,
-): { readonly weight: Tensor; readonly scales: QuantizedScales } => {
-  const matrix = quantizeMatrix(config, values, [rows, columns]);
-  return { weight: placed(matrix), scales: scalesOf(matrix) };
-};
-
-/** Lengths of DoRA's rows before a merge, by module. */
-type Lengths = Map<string, Tensor>;
-
-/**
- * The weights with the adapter merged into every adapted one (`in`), or taken out again (`out`); consumes those. `lengths` is
- * filled on the way in and read on the way out.
- */
-const moved = (model: CausalLM, way: 'in' | 'out', lengths: Lengths): Pick<CausalLM, 'weights' | 'quantized'> => {
-  const { config, lora, weights, quantized } = model;
-  const scales: Record<string, QuantizedScales> = { ...quantized?.scales };
-  const conv1d = new Set(architectureOf(config).tensors.flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
-  const changed: Record<string, Tensor> = { ...weights };
-  for (const name of Object.keys(weights)) {
-    const module = adaptedModule(name);
-    const names = adapterNames(module);
-    if (!isAdapterName(name) || name !== names.a) continue;
-    const [a, b] = [weightOf(weights, names.a), weightOf(weights, names.b)];
-    const target = `${module}.weight`;
-    const w = weightOf(weights, target);
-    const held = quantized !== undefined && target in scales ? quantized : undefined;
-    const attrs = {
-      transposed: held === undefined && conv1d.has(target),
-      scaling: adapterOptions(lora, module, a).scaling,
-    };
-    const magnitude = weights[names.magnitude];
-    if (held === undefined && magnitude === undefined) {
-      const change = loraDelta(a, b, attrs.transposed);
-      release(w);
-      changed[target] = axpy(w, change, way === 'in' ? attrs.scaling : -attrs.scaling);
-      change.dispose();
-      continue;
-    }
-    const next = tidy((): Tensor => {
-      if (magnitude === undefined) {
-        const change = mul(loraDelta(a, b, attrs.transposed), attrs.scaling);
-        return way === 'in' ? addTensors(w, change) : sub(w, change);
-      }
-      const dora = { w, bias: undefined, a, b, magnitude };
-      if (way === 'in') {
-        lengths.set(module, keep(adaptedNorms(dora, attrs)));
-        return doraMerged(dora, attrs);
-      }
-      return doraUnmerged(dora, lengths.get(module) ?? magnitude, attrs);
-    });
-    if (held === undefined) {
-      changed[target] = next;
-    } else {
-      const again = requantized(held.config, next.dataSync<'float32'>(), w);
-      changed[target] = again.weight;
-      scales[target] = again.scales;
-      next.dispose();
-    }
-    w.dispose();
-  }
-  return { weights: changed, ...(quantized === undefined ? {} : { quantized: { ...quantized, scales } }) };
-};
-
-/** A model whose adapter has been added to its weights; the adapter's tensors are kept, so that it can be taken out again. */
-export interface Merged {
-  /** Runs as a plain model; nothing in it trains. */
-  readonly model: CausalLM;
-  /** The model before, of weights equal up to rounding. Consumes the merged one. */
-  readonly unmerge: () => CausalLM;
-  /** The plain model, the adapter disposed. */
-  readonly unload: () => CausalLM;
-  /** `W_MERGE_ROUNDS` where weights are quantised: they were rounded again. */
-  readonly warnings: ReadonlyArray<Warning>;
-}
-
-const rounds = ({ quantized }: CausalLM): ReadonlyArray<Warning> =>
-  quantized === undefined
-    ? []
-    : [
-        warning('W_MERGE_ROUNDS', 'the adapter is merged into quantised weights, which rounds what it learned', {
-          hint: 'merge into the unquantised model: the same adapter fits it',
-        }),
-      ];
-
-/**
- * The model with scaling · B·A added to the weights. Consumes the model given (its adapted weights change); use the result.
- * `E_LORA_NOT_FINITE` when the adapter holds a number that is none, `E_LORA_ABSENT` when there is no adapter.
- */
-export const mergeLora = (model: CausalLM): E.Either<FatalError, Merged> => {
-  if (model.lora === undefined)
-    return E.left(fatal('E_LORA_ABSENT', 'the model carries no adapter to merge', { kind: 'usage' }));
-  const broken = Object.keys(model.weights).find(
-    (name) => isAdapterName(name) && !weightOf(model.weights, name).dataSync().every(Number.isFinite),
-  );
-  if (broken !== undefined) return E.left(fatal('E_LORA_NOT_FINITE', `"${broken}" holds numbers that are not finite`));
-  const lengths: Lengths = new Map();
-  const after = moved(model, 'in', lengths);
-  const forget = (): void => {
-    for (const length of lengths.values()) length.dispose();
-  };
-  const { weights } = after;
-  const { lora: _, ...base } = model;
-  return E.right({
-    model: { ...base, ...after, trainable: [] },
-    unmerge: () => {
-      const before = moved({ ...model, ...after }, 'out', lengths);
-      forget();
-      return { ...model, ...before };
-    },
-    unload: () => {
-      forget();
-      for (const [name, value] of Object.entries(weights)) if (isAdapterName(name)) value.dispose();
-      const plain = withoutAdapter(weights);
-      const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
-      return {
-        ...base,
-        ...after,
-        config: untiedConfig(base.config, plain),
-        weights: plain,
-        trainable: Object.keys(plain).filter((name) => !isHeld(name)),
-      };
-    },
-    warnings: rounds(model),
-  });
 };

@@ -140,7 +140,10 @@ export const gpt2: Architecture<Gpt2Config> = {
   embedding: 'transformer.wte',
   body: (config, pass) =>
     compose(
-      fanOut(compose(tokenEmbedding('transformer.wte'), neftune(pass)), positionEmbedding('transformer.wpe')),
+      fanOut(
+        compose(tokenEmbedding(pass, 'transformer.wte'), neftune(pass)),
+        positionEmbedding(pass, 'transformer.wpe'),
+      ),
       total,
       dropout(pass, 'transformer.drop', config.embeddingDropout),
       mapLayers(config.numLayers, (i) =>

@@ -229,7 +229,7 @@ export const llamaBody = (config: LlamaConfig, pass: Pass): Layer<Sequence, Tens
     (sequence) => rotaryAngles(config.rope, sequence),
     (angles) =>
       compose(
-        tokenEmbedding('model.embed_tokens'),
+        tokenEmbedding(pass, 'model.embed_tokens'),
         neftune(pass),
         config.embeddingScale === 1 ? identity : scaled(config.embeddingScale),
         mapLayers(config.numLayers, (i) =>

@@ -28,6 +28,13 @@ const textOrList = json<string | ReadonlyArray<string>>(
 const integerOrList = json<number | ReadonlyArray<number>>(
   t.union([integer, t.readonlyArray(integer)], 'a layer number or a list of them'),
 );
+const indices = t.readonlyArray(
+  t.refinement(integer, (id) => id >= 0, 'a token id'),
+  'a list of token ids',
+);
+const indicesOrRecord = json<ReadonlyArray<number> | Readonly<Record<string, ReadonlyArray<number>>>>(
+  t.union([indices, t.record(t.string, indices)], 'a list of token ids, or an object of module name → such a list'),
+);
 const pattern = (item: t.Type<number, unknown>) =>
   json<Readonly<Record<string, number>>>(t.record(t.string, item, 'an object of module name → number'));
 
@@ -59,19 +66,38 @@ export const LoraConfig = closed('LoraConfig', {
   layersPattern: optional(textOrList, 'Name of the list of layers, if not the first numbered one.'),
   rankPattern: option(pattern(positiveInteger), {}, 'Ranks of single modules, by name or regular expression.'),
   alphaPattern: option(pattern(positiveNumber), {}, 'Alphas of single modules, by name or regular expression.'),
+  trainableTokenIndices: optional(
+    indicesOrRecord,
+    'Ids of tokens whose rows train and are saved with the adapter: of the embedding (and a head tied to it), or by module.',
+  ),
 });
 export type LoraConfig = ClosedValue<typeof LoraConfig>;
 
 /** Names of an adapter's tensors; the magnitude is DoRA's alone. */
-export const adapterNames = (
-  module: string,
-): { readonly a: string; readonly b: string; readonly magnitude: string } => ({
+export interface AdapterNames {
+  readonly a: string;
+  readonly b: string;
+  readonly magnitude: string;
+}
+
+export const adapterNames = (module: string): AdapterNames => ({
   a: `${module}.lora_A.weight`,
   b: `${module}.lora_B.weight`,
   magnitude: `${module}.lora_magnitude_vector`,
 });
 
-const adapterEnding = /\.lora_(?:[AB]\.weight|magnitude_vector)$/;
+/** The same of an embedding: A [r, rows], B [width, r]. */
+export const embeddingAdapterNames = (module: string): AdapterNames => ({
+  a: `${module}.lora_embedding_A`,
+  b: `${module}.lora_embedding_B`,
+  magnitude: `${module}.lora_magnitude_vector`,
+});
+
+/** Name of the rows of a table that train apart from it, [k, width]. */
+export const tokenRowsName = (module: string): string => `${module}.token_adapter.trainable_tokens_delta`;
+
+const adapterEnding =
+  /\.(?:lora_[AB]\.weight|lora_embedding_[AB]|lora_magnitude_vector|token_adapter\.trainable_tokens_delta)$/;
 
 /** Whether the weight is part of an adapter. */
 export const isAdapterName = (name: string): boolean => adapterEnding.test(name);
@@ -126,18 +152,39 @@ const layerNumber = (module: string, layersPattern: string | ReadonlyArray<strin
 /** A module that gets an adapter. */
 export interface Target {
   readonly module: string;
+  /** An embedding is a map from its rows to its width. */
   readonly inputs: number;
   readonly outputs: number;
   readonly rank: number;
+  readonly isEmbedding: boolean;
 }
+
+/** Names of the tensors of a target's adapter. */
+export const namesOf = ({ module, isEmbedding }: Pick<Target, 'module' | 'isEmbedding'>): AdapterNames =>
+  isEmbedding ? embeddingAdapterNames(module) : adapterNames(module);
+
+/** Modules with an adapter of two halves. */
+export const adaptersIn = (weights: object): ReadonlyArray<Pick<Target, 'module' | 'isEmbedding'>> =>
+  Object.keys(weights).flatMap((name) => {
+    const module = adaptedModule(name);
+    const isEmbedding = name === namesOf({ module, isEmbedding: true }).a;
+    return isEmbedding || name === namesOf({ module, isEmbedding: false }).a ? [{ module, isEmbedding }] : [];
+  });
+
+/** Tables of which rows train apart. */
+export const tablesIn = (weights: object): ReadonlyArray<string> =>
+  Object.keys(weights)
+    .filter((name) => isAdapterName(name) && name === tokenRowsName(adaptedModule(name)))
+    .map(adaptedModule);
 
 const targetOf = (config: LoraConfig, { name, shape, kind }: TensorSpec): Target => {
   const module = moduleOf(name);
   const [first = 0, second = 0] = shape;
   const rank = rankOf(config, module);
-  return kind === 'conv1d'
-    ? { module, inputs: first, outputs: second, rank }
-    : { module, inputs: second, outputs: first, rank };
+  const isEmbedding = kind === 'embedding';
+  return isEmbedding || kind === 'conv1d'
+    ? { module, inputs: first, outputs: second, rank, isEmbedding }
+    : { module, inputs: second, outputs: first, rank, isEmbedding };
 };
 
 /**
@@ -180,15 +227,10 @@ export const loraTargets = (
     return layer !== undefined && layers.includes(layer);
   };
   const candidates = specs.filter(({ name }) => name.endsWith('.weight'));
-  const wrongKind = candidates.find(
-    ({ name, kind, head }) =>
-      kind === 'embedding' && typeof targets !== 'string' && isTarget(moduleOf(name), head ?? false),
-  );
-  if (wrongKind !== undefined)
-    return usage(`"${moduleOf(wrongKind.name)}" is an embedding`, 'list it in modulesToSave to train it whole');
+  // all-linear leaves out what is no map of a layer: the head, and embeddings.
   const found = candidates
     .filter(
-      ({ name, kind, head }) => (kind === 'linear' || kind === 'conv1d') && isTarget(moduleOf(name), head ?? false),
+      ({ name, kind, head }) => kind !== 'norm' && isTarget(moduleOf(name), head === true || kind === 'embedding'),
     )
     .map((spec) => targetOf(config, spec));
   if (found.length > 0) return E.right(found);
@@ -201,10 +243,13 @@ export const loraTargets = (
   );
 };
 
-/** The first values of a new adapter's halves, A [r, inputs] and B [outputs, r]; the same for the same seed and module. */
+/**
+ * The first values of a new adapter's halves, A [r, inputs] and B [outputs, r]; the same for the same seed and module. An
+ * embedding's begin the other way round: A zero, B normal.
+ */
 export const initialAdapter = (
   { initLoraWeights }: LoraConfig,
-  { module, inputs, outputs, rank }: Target,
+  { module, inputs, outputs, rank, isEmbedding }: Target,
   seed: number,
 ): { readonly a: Float32Array; readonly b: Float32Array } => {
   const draws = (half: number): ReturnType<typeof random> =>
@@ -212,6 +257,10 @@ export const initialAdapter = (
   const fill = (size: number, draw: () => number): Float32Array => Float32Array.from({ length: size }, draw);
   const first = draws(0);
   const second = draws(1);
+  if (isEmbedding) {
+    const b = fill(outputs * rank, second.normal);
+    return { a: initLoraWeights === false ? fill(rank * inputs, first.normal) : new Float32Array(rank * inputs), b };
+  }
   // torch's kaiming_uniform with a = √5 is uniform in ±1/√(fan in).
   const uniform = (source: typeof first, fanIn: number) => (): number => (2 * source.uniform() - 1) / Math.sqrt(fanIn);
   const a =
@@ -220,6 +269,65 @@ export const initialAdapter = (
       : fill(rank * inputs, uniform(first, inputs));
   const b = initLoraWeights === false ? fill(outputs * rank, uniform(second, rank)) : new Float32Array(outputs * rank);
   return { a, b };
+};
+
+/** Ids of the rows of the module's table that train apart, in the order in which they lie. */
+export const tokenIndicesOf = (config: LoraConfig | undefined, module: string): ReadonlyArray<number> | undefined => {
+  const given = config?.trainableTokenIndices;
+  if (given === undefined || isList(given)) return given;
+  return Object.entries(given).find(([name]) => isNamed(module, [name]))?.[1];
+};
+
+const isList = (value: NonNullable<LoraConfig['trainableTokenIndices']>): value is ReadonlyArray<number> =>
+  Array.isArray(value);
+
+/** A table of which single rows train. */
+export interface TokenRows {
+  readonly module: string;
+  readonly ids: ReadonlyArray<number>;
+}
+
+/**
+ * The tables of which rows train: the token embedding for a list of ids, those named for an object. Of a tied model, the same ids
+ * for the head as for the embedding are those of the embedding, whose rows the head multiplies by. `E_LORA_TARGET`.
+ */
+export const tokenRows = (
+  config: LoraConfig,
+  specs: ReadonlyArray<TensorSpec>,
+  { embedding, tied }: { readonly embedding: string; readonly tied: boolean },
+  targets: ReadonlyArray<Target>,
+): E.Either<FatalError, ReadonlyArray<TokenRows>> => {
+  const given = config.trainableTokenIndices;
+  const refuse = (message: string, hint?: string): E.Either<FatalError, never> =>
+    E.left(
+      fatal('E_LORA_TARGET', `trainableTokenIndices: ${message}`, {
+        kind: 'usage',
+        field: 'trainableTokenIndices',
+        ...(hint === undefined ? {} : { hint }),
+      }),
+    );
+  if (given === undefined) return E.right([]);
+  const tables = specs.filter(
+    ({ kind, head, name }) => kind === 'embedding' || (head === true && name.endsWith('.weight')),
+  );
+  const found: Array<TokenRows> = [];
+  for (const [name, ids] of isList(given) ? [[embedding, given] as const] : Object.entries(given)) {
+    const table = tables.find((spec) => isNamed(moduleOf(spec.name), [name]));
+    if (table === undefined)
+      return refuse(`the model has no table "${name}"`, `tables are ${tables.map((t) => moduleOf(t.name)).join(', ')}`);
+    const module = moduleOf(table.name);
+    const [rows = 0] = table.shape;
+    const wrong = ids.find((id) => id >= rows);
+    if (wrong !== undefined) return refuse(`"${module}" has ${rows} rows, and ${wrong} is none of them`);
+    if (new Set(ids).size !== ids.length) return refuse(`an id of "${module}" is given twice`);
+    if (isSavedModule(config, module))
+      return refuse(`"${module}" trains whole already`, 'take it out of modulesToSave');
+    if (targets.some((target) => target.module === module))
+      return refuse(`"${module}" has an adapter already`, 'take it out of targetModules');
+    if (ids.length > 0) found.push({ module, ids });
+  }
+  const own = found.find(({ module }) => module === embedding);
+  return E.right(found.filter(({ module, ids }) => !(tied && module === 'lm_head' && ids.join() === own?.ids.join())));
 };
 
 /** Whether `modulesToSave` names the module (PEFT: its path ends so). */

@@ -176,11 +176,11 @@ export const opt: Architecture<OptConfig> = {
     compose(
       fanOut(
         compose(
-          tokenEmbedding(`${decoder}.embed_tokens`),
+          tokenEmbedding(pass, `${decoder}.embed_tokens`),
           neftune(pass),
           config.embeddingSize === config.hiddenSize ? identity : linear(pass, { module: `${decoder}.project_in` }),
         ),
-        positionEmbedding(`${decoder}.embed_positions`, positionOffset),
+        positionEmbedding(pass, `${decoder}.embed_positions`, positionOffset),
       ),
       total,
       mapLayers(config.numLayers, (i) => block(pass, layer(config, pass, i))),

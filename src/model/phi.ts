@@ -173,7 +173,7 @@ export const phi: Architecture<PhiConfig> = {
       (sequence) => rotaryAngles(config.rope, sequence),
       (angles) =>
         compose(
-          tokenEmbedding('model.embed_tokens'),
+          tokenEmbedding(pass, 'model.embed_tokens'),
           neftune(pass),
           dropout(pass, 'model.embed_dropout', config.embeddingDropout),
           mapLayers(config.numLayers, (i) =>

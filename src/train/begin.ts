@@ -150,10 +150,12 @@ const frozenRows = (
   if (lora === undefined || newTokenIds.length === 0) return;
   const { embedding } = architectureOf(config);
   if (trainable.some((name) => name.startsWith(`${embedding}.`))) return;
+  const table = embedding.slice(embedding.lastIndexOf('.') + 1);
+  const rows = config.tieWordEmbeddings ? newTokenIds : { [table]: newTokenIds, lm_head: newTokenIds };
   warn(
     warning('W_NEW_ROWS_FROZEN', `the rows of ${newTokenIds.length} new tokens stay as they were drawn`, {
-      field: 'modulesToSave',
-      hint: `train them too: modulesToSave ${embedding.slice(embedding.lastIndexOf('.') + 1)},lm_head`,
+      field: 'trainableTokenIndices',
+      hint: `train them alone, with trainableTokenIndices ${JSON.stringify(rows)}, or their whole tables, with modulesToSave ${table},lm_head`,
     }),
   );
 };

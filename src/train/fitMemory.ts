@@ -7,7 +7,15 @@ import { architectureOf } from '../model/architectures.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { ModelConfig } from '../model/config.js';
-import { adaptedModule, adapterNames, isAdapterName, LoraConfig, loraTargets } from '../model/lora.js';
+import {
+  adaptedModule,
+  adapterNames,
+  embeddingAdapterNames,
+  isAdapterName,
+  LoraConfig,
+  loraTargets,
+  tokenRowsName,
+} from '../model/lora.js';
 import { quantizableTensors } from '../model/quantize/base.js';
 import type { Row } from '../records.js';
 import { availableMemory } from './availableMemory.js';
@@ -22,7 +30,7 @@ const gibibyte = 2 ** 30;
 /** WebAssembly addresses no more. */
 const wasmLimit: AvailableMemory = { bytes: 4 * gibibyte, source: 'all that the wasm engine can address' };
 
-type Adapted = Pick<MemoryShape, 'trains' | 'adapters'>;
+type Adapted = Pick<MemoryShape, 'trains' | 'adapters' | 'tokenRows' | 'headMatrices'>;
 
 /** What trains, by the options alone. Targets that cannot be found are an error elsewhere; here they are none. */
 const adaptedBy = (model: ModelConfig, lora: LoraConfig): Adapted => {
@@ -34,16 +42,34 @@ const adaptedBy = (model: ModelConfig, lora: LoraConfig): Adapted => {
   };
 };
 
-const adaptedModel = ({ weights, trainable }: CausalLM): Adapted => {
+/**
+ * The head's table is joined with the adapter's half, or with the rows that train, and its gradient has that shape too; DoRA scales
+ * it first.
+ */
+const headMatricesOf = ({ weights, config }: CausalLM): number => {
+  const { a, magnitude } = adapterNames('lm_head');
+  if (magnitude in weights) return 3;
+  const tables = 'lm_head.weight' in weights ? ['lm_head'] : ['lm_head', architectureOf(config).embedding];
+  return a in weights || tables.some((module) => tokenRowsName(module) in weights) ? 2 : 0;
+};
+
+const adaptedModel = (model: CausalLM): Adapted => {
+  const { weights, trainable } = model;
   const names = new Set(trainable);
   return {
     trains: ({ name }) => names.has(name),
     adapters: new Map(
       trainable.filter(isAdapterName).flatMap((name): Array<[string, number]> => {
         const module = adaptedModule(name);
-        return [[module, weights[adapterNames(module).a]?.shape[0] ?? 0]];
+        const isHalf = name === adapterNames(module).a || name === embeddingAdapterNames(module).a;
+        return isHalf ? [[module, weights[name]?.shape[0] ?? 0]] : [];
       }),
     ),
+    tokenRows: trainable.reduce((sum, name) => {
+      const isRows = isAdapterName(name) && name === tokenRowsName(adaptedModule(name));
+      return sum + (isRows ? (weights[name]?.size ?? 0) : 0);
+    }, 0),
+    headMatrices: headMatricesOf(model),
   };
 };
 

@@ -15,6 +15,10 @@ export interface MemoryShape {
   readonly trains: (spec: TensorSpec) => boolean;
   /** Adapters by module: rank. */
   readonly adapters: ReadonlyMap<string, number>;
+  /** Numbers of the rows of tables that train apart. */
+  readonly tokenRows?: number | undefined;
+  /** Matrices of the size of the output head that a pass makes for what an adapter changes there, its gradient among them. */
+  readonly headMatrices?: number | undefined;
   /** Bytes a number of a matrix that does not train takes: 4, or 2 in bfloat16. */
   readonly frozenBytes: number;
   /** Weights held in 8 or 4 bits, and the bytes a number of them takes, its share of the scales included. */
@@ -108,8 +112,14 @@ const slotsOf = (
 };
 
 /** The shapes of everything that trains, the adapters' halves included. */
-const trainedShapes = ({ specs, trains, adapters }: MemoryShape): ReadonlyArray<ReadonlyArray<number>> =>
-  specs.flatMap((spec) => {
+const trainedShapes = ({
+  specs,
+  trains,
+  adapters,
+  tokenRows = 0,
+}: MemoryShape): ReadonlyArray<ReadonlyArray<number>> => [
+  ...(tokenRows === 0 ? [] : [[tokenRows]]),
+  ...specs.flatMap((spec) => {
     const [first = 0, second = 0] = spec.shape;
     const rank = spec.name.endsWith('.weight') ? adapters.get(moduleOf(spec.name)) : undefined;
     const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
@@ -122,7 +132,8 @@ const trainedShapes = ({ specs, trains, adapters }: MemoryShape): ReadonlyArray<
             [output, rank],
           ]),
     ];
-  });
+  }),
+];
 
 /**
  * The memory of a run with its largest micro-batch. The forward pass keeps, for every token, what each layer's maps put out and, for
@@ -131,13 +142,13 @@ const trainedShapes = ({ specs, trains, adapters }: MemoryShape): ReadonlyArray<
  * are there, or at the end of the way back, when all gradients are.
  */
 export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
-  const { specs, trains, hiddenSize, vocabSize, tokens } = shape;
+  const { specs, trains, hiddenSize, vocabSize, tokens, tokenRows = 0, headMatrices = 0 } = shape;
   const trained = trainedShapes(shape);
   const adapterNumbers = [...shape.adapters].reduce((sum, [module, rank]) => {
     const spec = specs.find(({ name }) => name === `${module}.weight`);
     const [first = 0, second = 0] = spec?.shape ?? [];
     return sum + rank * (first + second);
-  }, 0);
+  }, tokenRows);
   const bytesOf = (spec: TensorSpec): number => {
     if (trains(spec) || spec.shape.length < 2) return floatBytes;
     return shape.quantized?.names.has(spec.name) === true ? shape.quantized.bytes : shape.frozenBytes;
@@ -155,7 +166,7 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const headGradient = head ? vocabSize * hiddenSize * floatBytes : 0;
   const workspace =
     tokens * (3 * widest + 4 * hiddenSize) * floatBytes +
-    logitsAtATime(tokens, vocabSize) * floatBytes +
+    (logitsAtATime(tokens, vocabSize) + headMatrices * vocabSize * hiddenSize) * floatBytes +
     // Rules written in tensor operations make several tensors the size of the parameter.
     (shape.optim === 'adamw_torch' ? 0 : 4 * largest);
   const before = shape.gradientAccumulationSteps > 1 ? oneSet : 0;
@@ -212,6 +223,8 @@ const savingsFor = (config: MemoryOptions, adapted: MemoryShape | undefined): Re
             ...shape,
             trains: adapted.trains,
             adapters: adapted.adapters,
+            tokenRows: adapted.tokenRows,
+            headMatrices: adapted.headMatrices,
           }),
         },
       ]),

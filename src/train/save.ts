@@ -20,7 +20,7 @@ import { adapterTensors } from '../model/adapter.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { Weights } from '../model/layer.js';
-import { adaptedModule, isAdapterName } from '../model/lora.js';
+import { adaptersIn, isAdapterName } from '../model/lora.js';
 import { quantizedTensors } from '../model/quantize/bitsandbytes.js';
 import { encodeQuantization } from '../model/quantize/config.js';
 import { matrixOf } from '../model/quantize/matrix.js';
@@ -62,7 +62,7 @@ const withoutAdapter = (weights: Weights): Weights =>
 const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefined): AdapterConfig | undefined => {
   const { lora, weights } = model;
   if (lora === undefined) return undefined;
-  const modules = [...new Set(Object.keys(weights).filter(isAdapterName).map(adaptedModule))];
+  const modules = adaptersIn(weights).map(({ module }) => module);
   const conv1d = new Set(expectedTensors(model.config).flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
   return {
     lora: {

@@ -150,7 +150,9 @@ describe('targets', () => {
   it('are all linear maps but the head for all-linear', () => {
     expect(modulesOf({ targetModules: 'all-linear' })).toHaveLength(14);
     expect(modulesOf({ targetModules: 'all-linear' })).not.toContain('lm_head');
+    expect(modulesOf({ targetModules: 'all-linear' })).not.toContain('model.embed_tokens');
     expect(modulesOf({ targetModules: ['lm_head'] })).toEqual(['lm_head']);
+    expect(modulesOf({ targetModules: ['embed_tokens'] })).toEqual(['model.embed_tokens']);
   });
 
   it('match a whole path by expression, a name by its end', () => {
@@ -183,7 +185,6 @@ describe('targets', () => {
   it.each([
     [{ targetModules: '(' }, 'not a regular expression'],
     [{ targetModules: '.*q_proj', layersToTransform: [0] }, 'layersToTransform'],
-    [{ targetModules: ['embed_tokens'] }, 'modulesToSave'],
   ])('refuse %j', (options, text) => {
     const result = loraTargets(config(options), expectedTensors(llama), [], 'llama');
     const [message, hint] = E.isLeft(result) ? [result.left.message, result.left.details.hint ?? ''] : ['', ''];
@@ -239,6 +240,35 @@ describe('refusals', () => {
     const nan = tensor2d(new Float32Array(16 * 8).fill(NaN), [16, 8]);
     expect(codeOf(mergeLora({ ...attached, weights: { ...attached.weights, [name]: nan } }))).toBe('E_LORA_NOT_FINITE');
     dispose([...Object.values(attached.weights), nan, wrong[name]]);
+  });
+});
+
+describe('rows of tokens that train', () => {
+  it.each([
+    [{ trainableTokenIndices: [40] }, '40'],
+    [{ trainableTokenIndices: [3, 3] }, 'twice'],
+    [{ trainableTokenIndices: { nowhere: [1] } }, 'nowhere'],
+    [{ trainableTokenIndices: [3], modulesToSave: ['embed_tokens'] }, 'trains whole'],
+    [{ trainableTokenIndices: { lm_head: [3] }, targetModules: ['lm_head'] }, 'has an adapter'],
+  ])('refuse %j', (options, text) => {
+    const model = loadModel(golden('llama'));
+    const result = attachLora(model, config(options), 1);
+    expect(codeOf(result)).toBe('E_LORA_TARGET');
+    expect(E.isLeft(result) ? result.left.message : '').toContain(text);
+    dispose(Object.values(model.weights));
+  });
+
+  it('of a tied head are those of the embedding where the ids are the same', () => {
+    const model = loadModel(golden('llama_biased_tied'));
+    const rowsOf = (trainableTokenIndices: object): ReadonlyArray<string> => {
+      const { trainable } = orThrow(attachLora(model, config({ trainableTokenIndices }), 1));
+      return trainable
+        .filter((name) => name.includes('token_adapter'))
+        .map((name) => name.replace('.token_adapter.trainable_tokens_delta', ''));
+    };
+    expect(rowsOf({ embed_tokens: [3, 5], lm_head: [3, 5] })).toEqual(['model.embed_tokens']);
+    expect(rowsOf({ embed_tokens: [3, 5], lm_head: [3] })).toEqual(['model.embed_tokens', 'lm_head']);
+    dispose(Object.values(model.weights));
   });
 });
 

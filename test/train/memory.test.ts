@@ -70,6 +70,13 @@ describe('what a run needs', () => {
     expect(memoryNeed({ ...shape, gradientCheckpointing: true }).activations).toBe(4 * 1000 * (2 * 10 + 80));
   });
 
+  test('rows that train apart are few numbers, and what multiplies by a table with them in it is one more table', () => {
+    const none = { ...shape, trains: () => false };
+    const [before, after] = [memoryNeed(none), memoryNeed({ ...none, tokenRows: 20, headMatrices: 2 })];
+    expect(after.optimizer - before.optimizer).toBe(2 * 4 * 20);
+    expect(after.workspace - before.workspace).toBe(2 * 4 * 50 * 10);
+  });
+
   test('an adapter trains its halves alone, and frozen matrices may lie in half of the memory', () => {
     const lora = { ...shape, trains: () => false, adapters: new Map([['h.0.up_proj', 3]]) };
     const adapter = 3 * (30 + 10);

@@ -7,17 +7,14 @@ import { dispose } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
 import { readSafetensors } from '../../src/formats/safetensors.js';
 import { logits, lossAndGradients } from '../../src/model/causalLm.js';
-import { chooseEngine } from '../../src/train/engine.js';
 import { loadModel } from '../../src/train/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { unpadded } from '../model/batches.js';
+import { engines, start } from '../model/engines.js';
 
 const golden = resolve(import.meta.dirname, '..', 'golden');
 const root = mkdtempSync(join(tmpdir(), 'rxtune-peft-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
-beforeAll(async () => {
-  await orThrow(chooseEngine());
-});
 
 interface Golden {
   readonly base: string;
@@ -34,7 +31,10 @@ const near = (got: ArrayLike<number>, expected: ReadonlyArray<number>, relative:
   expected.forEach((x, i) => expect(Math.abs((got[i] ?? NaN) - x)).toBeLessThanOrEqual(relative * largest));
 };
 
-describe.each(readdirSync(join(golden, 'adapters')))('%s', (name) => {
+const cases = engines.flatMap((engine) => readdirSync(join(golden, 'adapters')).map((name) => [name, engine] as const));
+
+describe.each(cases)('%s on %s', (name, engine) => {
+  beforeAll(() => start(engine));
   const adapterDir = join(golden, 'adapters', name);
   const recorded = JSON.parse(readFileSync(join(adapterDir, 'golden.json'), 'utf8')) as Golden;
   const quantisation = name.endsWith('nf4') ? { loadIn4bit: true, bnb4bitQuantType: 'nf4' as const } : {};
@@ -62,7 +62,7 @@ describe.each(readdirSync(join(golden, 'adapters')))('%s', (name) => {
   });
 
   test('is saved under the keys and shapes that PEFT has, and its options say the same', async () => {
-    const dir = join(root, name);
+    const dir = join(root, engine, name);
     await orThrow(saveModel(dir, await loaded(), { baseModelNameOrPath: recorded.base }));
     const shapes = async (from: string) => {
       const { tensors } = await orThrow(readSafetensors(join(from, 'adapter_model.safetensors')));

@@ -7,6 +7,7 @@ import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { chatMl } from '../../src/formats/chatMl.js';
 import { chooseEngine } from '../../src/train/engine.js';
+import { mergeAndUnload } from '../../src/model/merge.js';
 import { load } from '../../src/train/load.js';
 import type { Loaded } from '../../src/train/load.js';
 import type { Begun } from '../../src/train/run.js';
@@ -111,9 +112,14 @@ describe('the option chatFormat', () => {
     const begun: Begun[] = [];
     const warned: string[] = [];
     run.begun.subscribe((one) => begun.push(one));
-    run.warnings.subscribe(({ code }) => warned.push(code));
+    const hints: Array<string | undefined> = [];
+    run.warnings.subscribe(({ code, hint }) => {
+      warned.push(code);
+      hints.push(hint);
+    });
     await lastValueFrom(run.pipe(toArray()));
     expect(warned.includes('W_NEW_ROWS_FROZEN')).toBe(name === 'adapter');
+    if (name === 'adapter') expect(hints.join()).toContain('trainableTokenIndices [512,513]');
     const [first] = begun;
     if (first === undefined) throw new Error('the run did not begin');
     return { begun: first, dir };
@@ -153,6 +159,22 @@ describe('the option chatFormat', () => {
     const table = 'model.embed_tokens.weight';
     expect(numbersOf(model)[table]?.slice(512 * 64)).not.toEqual(numbersOf(drawn)[table]?.slice(512 * 64));
     expect(numbersOf(model)['lm_head.weight']).toHaveLength(514 * 64);
+  });
+
+  test('with an adapter and trainableTokenIndices, the rows of these tokens train and no other', async () => {
+    const { begun, dir } = await trained('rows', { r: 2, trainableTokenIndices: [512, 513] });
+    const drawn = numbersOf(made(setupChatFormat(await orThrow(load(plain)), { seed: 42 })).model);
+    const { model } = await orThrow(load(plain, { adapterDir: dir }));
+    const table = 'model.embed_tokens.weight';
+    expect(begun.model.trainable.filter((name) => name.startsWith('model.embed_tokens'))).toEqual([
+      'model.embed_tokens.token_adapter.trainable_tokens_delta',
+    ]);
+    expect(numbersOf(model)[table]).toEqual(drawn[table]);
+    const { model: plainAgain } = made(mergeAndUnload(model));
+    const rows = numbersOf(plainAgain)[table] ?? [];
+    expect(rows.slice(0, 512 * 64)).toEqual(drawn[table]?.slice(0, 512 * 64));
+    for (const row of [512, 513])
+      expect(rows.slice(row * 64, row * 64 + 64)).not.toEqual(drawn[table]?.slice(row * 64, row * 64 + 64));
   });
 
   test("together with a template of one's own is refused", async () => {

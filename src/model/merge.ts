@@ -1,0 +1,235 @@
+/** Adapters merged into the weights, and taken out again. */
+import * as E from 'fp-ts/lib/Either.js';
+import { add, keep, mul, sub, tensor, tidy } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError, Warning } from '../errors.js';
+import { fatal, warning } from '../errors.js';
+import { adaptedWeight, liesTransposed } from './adapter.js';
+import { architectureOf } from './architectures.js';
+import type { ModelConfig } from './config.js';
+import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
+import { axpy } from './kernels/axpy.js';
+import { gatherRows } from './kernels/gatherRows.js';
+import { release } from './kernels/hold.js';
+import type { Weights } from './layer.js';
+import { adaptersIn, adapterOptions, isAdapterName, namesOf, tablesIn, tokenIndicesOf, tokenRowsName } from './lora.js';
+import { loraDelta } from './loraDelta.js';
+import type { CausalLM } from './model.js';
+import { putRows } from './putRows.js';
+import { placed } from './quantize/base.js';
+import type { QuantizationConfig } from './quantize/config.js';
+import { quantizeMatrix, scalesOf } from './quantize/matrix.js';
+import type { QuantizedScales } from './quantize/matrix.js';
+import { weightOf } from './weights.js';
+
+/** The configuration of weights among which the head has a table of its own, whatever it was before. */
+const untiedConfig = (config: ModelConfig, weights: Weights): ModelConfig =>
+  config.tieWordEmbeddings && 'lm_head.weight' in weights
+    ? { ...config, tieWordEmbeddings: false, raw: { ...config.raw, tie_word_embeddings: false } }
+    : config;
+
+const withoutAdapter = (weights: Weights): Weights =>
+  Object.fromEntries(Object.entries(weights).filter(([name]) => !isAdapterName(name)));
+
+/** A quantised weight of new values [outputs, inputs]. */
+const requantized = (
+  config: QuantizationConfig,
+  values: Float32Array,
+  { shape: [rows = 0, columns = 0] }: Tensor,
+): { readonly weight: Tensor; readonly scales: QuantizedScales } => {
+  const matrix = quantizeMatrix(config, values, [rows, columns]);
+  return { weight: placed(matrix), scales: scalesOf(matrix) };
+};
+
+/**
+ * What a merge into a tied table needs first: an adapter of the embedding is none of the head's, nor the other way round, so the
+ * head gets a table of its own.
+ */
+const parted = ({ weights, config }: CausalLM): Weights => {
+  const { embedding } = architectureOf(config);
+  const table = weights[`${embedding}.weight`];
+  const alone = [
+    ...adaptersIn(weights).map(({ module }) => module),
+    ...tablesIn(weights).filter((m) => m === 'lm_head'),
+  ];
+  return table === undefined ||
+    'lm_head.weight' in weights ||
+    !alone.some((module) => module === embedding || module === 'lm_head')
+    ? {}
+    : { 'lm_head.weight': tensor(Float32Array.from(table.dataSync()), table.shape, 'float32') };
+};
+
+/** What a merge in place must remember so that it can be undone: lengths of DoRA's rows, and rows that were replaced. */
+type Remembered = Map<string, Tensor>;
+
+interface Moving {
+  readonly way: 'in' | 'out';
+  /** Whether the weights given are used up. */
+  readonly inPlace: boolean;
+  readonly remembered: Remembered;
+}
+
+/** The weights with the adapter merged into every adapted one (`in`), or taken out again (`out`). */
+const moved = (model: CausalLM, { way, inPlace, remembered }: Moving): Pick<CausalLM, 'weights' | 'quantized'> => {
+  const { lora, weights, quantized } = model;
+  const scales: Record<string, QuantizedScales> = { ...quantized?.scales };
+  const changed: Record<string, Tensor> = { ...weights };
+  const used = (w: Tensor): void => {
+    if (inPlace) w.dispose();
+  };
+  for (const target of adaptersIn(weights)) {
+    const { module } = target;
+    const names = namesOf(target);
+    const [a, b] = [weightOf(weights, names.a), weightOf(weights, names.b)];
+    const name = `${module}.weight`;
+    const w = adaptedWeight(model, module);
+    const held = quantized !== undefined && name in scales ? quantized : undefined;
+    const attrs = {
+      transposed: liesTransposed(model, target),
+      scaling: adapterOptions(lora, module, a).scaling,
+    };
+    const magnitude = weights[names.magnitude];
+    if (inPlace && held === undefined && magnitude === undefined) {
+      const change = loraDelta(a, b, attrs.transposed);
+      release(w);
+      changed[name] = axpy(w, change, way === 'in' ? attrs.scaling : -attrs.scaling);
+      change.dispose();
+      continue;
+    }
+    const next = tidy((): Tensor => {
+      if (magnitude === undefined) {
+        const change = mul(loraDelta(a, b, attrs.transposed), attrs.scaling);
+        return way === 'in' ? add(w, change) : sub(w, change);
+      }
+      const dora = { w, bias: undefined, a, b, magnitude };
+      if (way === 'out') return doraUnmerged(dora, remembered.get(module) ?? magnitude, attrs);
+      if (inPlace) remembered.set(module, keep(adaptedNorms(dora, attrs)));
+      return doraMerged(dora, attrs);
+    });
+    if (held === undefined) {
+      changed[name] = next;
+    } else {
+      const again = requantized(held.config, next.dataSync<'float32'>(), w);
+      changed[name] = again.weight;
+      scales[name] = again.scales;
+      next.dispose();
+    }
+    used(w);
+  }
+  for (const module of tablesIn(weights)) {
+    const name = `${module}.weight`;
+    const ids = tokenIndicesOf(lora, module) ?? [];
+    const w = weightOf(weights, name);
+    if (way === 'in' && inPlace) remembered.set(name, gatherRows(w, Int32Array.from(ids)));
+    const rows = way === 'in' ? weightOf(weights, tokenRowsName(module)) : remembered.get(name);
+    if (rows === undefined) continue;
+    changed[name] = putRows(w, rows, ids);
+    used(w);
+  }
+  return { weights: changed, ...(quantized === undefined ? {} : { quantized: { ...quantized, scales } }) };
+};
+
+/** A model whose adapter has been added to its weights; the adapter's tensors are kept, so that it can be taken out again. */
+export interface Merged {
+  /** Runs as a plain model; nothing in it trains. */
+  readonly model: CausalLM;
+  /** The model before. Consumes the merged one. */
+  readonly unmerge: () => CausalLM;
+  /** The plain model, the adapter disposed. Consumes the merged one, and the model before. */
+  readonly unload: () => CausalLM;
+  /** `W_MERGE_ROUNDS` where weights are quantised: they were rounded again. */
+  readonly warnings: ReadonlyArray<Warning>;
+}
+
+export interface MergeOptions {
+  /**
+   * Change the adapted weights where they lie (default false): no second copy of them, but what is taken out again is rounded: a
+   * weight w that moved by d comes back within 2⁻²³·(|w| + |d|), DoRA's and quantised ones less nearly.
+   */
+  readonly inPlace?: boolean;
+}
+
+const rounds = ({ quantized }: CausalLM): ReadonlyArray<Warning> =>
+  quantized === undefined
+    ? []
+    : [
+        warning('W_MERGE_ROUNDS', 'the adapter is merged into quantised weights, which rounds what it learned', {
+          hint: 'merge into the unquantised model: the same adapter fits it',
+        }),
+      ];
+
+/** What keeps a model's adapter from being merged. */
+const unmergeable = (model: CausalLM): FatalError | undefined => {
+  if (model.lora === undefined)
+    return fatal('E_LORA_ABSENT', 'the model carries no adapter to merge', { kind: 'usage' });
+  const broken = Object.keys(model.weights).find(
+    (name) => isAdapterName(name) && !weightOf(model.weights, name).dataSync().every(Number.isFinite),
+  );
+  return broken === undefined ? undefined : fatal('E_LORA_NOT_FINITE', `"${broken}" holds numbers that are not finite`);
+};
+
+/**
+ * The model with scaling · B·A added to its weights, and token rows put in. The weights before are kept: `unmerge` gives back the
+ * very model, bit for bit, at the price of a second copy of what is adapted; see `inPlace`, which consumes the model given, and
+ * `mergeAndUnload`. Where an adapter sits on the embedding of a tied model, the head gets a table of its own.
+ * `E_LORA_NOT_FINITE` when the adapter holds a number that is none, `E_LORA_ABSENT` when there is no adapter.
+ */
+export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {}): E.Either<FatalError, Merged> => {
+  const fault = unmergeable(model);
+  if (fault !== undefined) return E.left(fault);
+  const remembered: Remembered = new Map();
+  const own = parted(model);
+  const given: CausalLM = { ...model, weights: { ...model.weights, ...own } };
+  const after = moved(given, { way: 'in', inPlace, remembered });
+  const { weights } = after;
+  const forget = (): void => {
+    for (const old of remembered.values()) old.dispose();
+  };
+  /** Tensors of `from` that `others` do not share. */
+  const drop = (from: Weights, others: Weights): void => {
+    const shared = new Set(Object.values(others));
+    for (const weight of Object.values(from)) if (!shared.has(weight)) weight.dispose();
+  };
+  const { lora: _, ...base } = model;
+  return E.right({
+    model: { ...base, ...after, config: untiedConfig(base.config, weights), trainable: [] },
+    unmerge: () => {
+      if (!inPlace) {
+        drop(own, model.weights);
+        drop(weights, model.weights);
+        return model;
+      }
+      const before = moved({ ...given, ...after }, { way: 'out', inPlace, remembered });
+      forget();
+      const { 'lm_head.weight': head, ...others } = before.weights;
+      if (!('lm_head.weight' in own)) return { ...model, ...before };
+      head?.dispose();
+      return { ...model, ...before, weights: others };
+    },
+    unload: () => {
+      forget();
+      const plain = withoutAdapter(weights);
+      drop(weights, plain);
+      // In place these were used up already.
+      if (!inPlace) drop(given.weights, plain);
+      const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
+      return {
+        ...base,
+        ...after,
+        config: untiedConfig(base.config, plain),
+        weights: plain,
+        trainable: Object.keys(plain).filter((name) => !isHeld(name)),
+      };
+    },
+    warnings: rounds(model),
+  });
+};
+
+/**
+ * The plain model with the adapter's change in its weights, and warnings as of `mergeLora`. Consumes the model given and its
+ * adapter; takes no second copy of the weights. `E_LORA_NOT_FINITE`, `E_LORA_ABSENT`.
+ */
+export const mergeAndUnload = (
+  model: CausalLM,
+): E.Either<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
+  E.Functor.map(mergeLora(model, { inPlace: true }), ({ unload, warnings }) => ({ model: unload(), warnings }));
