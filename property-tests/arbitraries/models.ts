@@ -50,6 +50,15 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     do_layer_norm_before: false,
     word_embed_proj_dim: 4,
   },
+  opt_norm_before: {
+    model_type: 'opt',
+    vocab_size: vocabSize,
+    max_position_embeddings: 24,
+    hidden_size: 8,
+    ffn_dim: 12,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+  },
   phi: { model_type: 'phi', ...likeLlama },
 };
 

@@ -3,8 +3,10 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
+import { architectureOf } from '../../src/model/architectures.js';
 import { evaluateLoss, lossAndGradients, logits, training } from '../../src/model/causalLm.js';
 import type { CausalLM, TrainOptions } from '../../src/model/causalLm.js';
+import { nothing } from '../../src/model/layer.js';
 import type { Weights } from '../../src/model/layer.js';
 import type { Sequence, Targets } from '../../src/model/sequence.js';
 import { startUnderTest } from '../../test/engine.js';
@@ -145,6 +147,32 @@ describe('a model', () => {
     },
   );
 
+  law(
+    'leaves out of its last layer what nobody reads, and has the loss and gradients of all rows with a weight of 0 there',
+    fc.tuple(documents(), fc.boolean()),
+    (model, [rows, checkpointing]) => {
+      const { sequence, targets } = laidOut(rows, 0.5);
+      fc.pre(targets.rows.length > 0);
+      const n = sequence.inputIds.length;
+      const at = new Map(Array.from(targets.rows, (row, i) => [row, i]));
+      const everywhere: Targets = {
+        rows: Int32Array.from({ length: n }, (_, row) => row),
+        labels: Int32Array.from({ length: n }, (_, row) => targets.labels[at.get(row) ?? -1] ?? 0),
+        weights: Float32Array.from({ length: n }, (_, row) => (at.has(row) ? 0.5 : 0)),
+      };
+      const options = { ...plainOptions, checkpointing };
+      const read = trained(model, sequence, targets, options);
+      const all = trained(model, sequence, everywhere, options);
+      near([read.total], [all.total], 1e-5);
+      near(
+        read.loss,
+        Array.from(targets.rows, (row) => all.loss[row] ?? NaN),
+        1e-5,
+      );
+      sameGradients(read, all, 1e-5);
+    },
+  );
+
   law('has gradients that agree with finite differences', documents(), (model, rows) => {
     const { sequence, targets } = laidOut(rows, 0.5);
     fc.pre(targets.rows.length > 0);
@@ -241,6 +269,31 @@ describe('a model', () => {
       expect(trained(model, sequence, targets, { ...options, step: step + 1 }).total).not.toBe(first.total);
     },
   );
+});
+
+describe('a body', () => {
+  it.each(Object.keys(configs))('of %s hands on the rows that are read and no others', (name) => {
+    const model = modelOf(configs[name] ?? {}, 1);
+    const { sequence } = laidOut(
+      {
+        ids: [
+          [1, 2, 3],
+          [4, 5],
+        ],
+        supervised: [],
+      },
+      1,
+    );
+    const { body, narrows } = architectureOf(model.config);
+    expect(narrows).toBe(true);
+    const [all, some] = [undefined, Int32Array.of(1, 4)].map(
+      (rows) => body({ sequence, rows })(model.weights, sequence, nothing).value,
+    ) as [Tensor, Tensor];
+    const [, width = 0] = all.shape;
+    const values = numbers(all);
+    near(numbers(some), [...values.slice(width, 2 * width), ...values.slice(4 * width)], 1e-6);
+    tf.dispose([all, some, ...Object.values(model.weights)]);
+  });
 });
 
 describe('a head alone', () => {

@@ -22,8 +22,13 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly buffers?: RegExp;
   /** Module path of the token embedding. */
   readonly embedding: string;
-  /** Tokens to hidden states [N, C], up to where the last steps treat every row by itself. */
+  /**
+   * Tokens to hidden states [N, C], up to where the last steps treat every row by itself; of the pass's `rows` alone, [M, C], where
+   * the architecture narrows.
+   */
   readonly body: (config: C, pass: Pass) => Layer<Sequence, Tensor>;
+  /** The body's last layer leaves out the rows that nobody reads (see `narrowing` in rows.ts). Default: it computes all. */
+  readonly narrows?: boolean;
   /** Those last steps, on the rows whose logits are wanted: [M, C] to what the head multiplies. */
   readonly tail: (config: C, pass: Pass) => Layer<Tensor, Tensor>;
   /** Modules that take a LoRA adapter when none are named. */

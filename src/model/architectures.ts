@@ -33,6 +33,7 @@ export interface BoundArchitecture {
   readonly buffers: RegExp | undefined;
   readonly embedding: string;
   readonly body: (pass: Pass) => Layer<Sequence, Tensor>;
+  readonly narrows: boolean;
   readonly tail: (pass: Pass) => Layer<Tensor, Tensor>;
   readonly loraTargets: ReadonlyArray<string>;
 }
@@ -53,6 +54,7 @@ const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Regis
         buffers: architecture.buffers,
         embedding: architecture.embedding,
         body: (pass) => architecture.body(config, pass),
+        narrows: architecture.narrows ?? false,
         tail: (pass) => architecture.tail(config, pass),
         loraTargets: architecture.loraTargets(config),
       };

@@ -79,8 +79,14 @@ const checkTargets = ({ config }: CausalLM, { inputIds }: Sequence, { rows, labe
 
 /** Tokens to what the head multiplies, at `rows` only. */
 const trunk = (model: CausalLM, pass: Pass, head: Head, rows: Int32Array): Layer<Sequence, Tensor> => {
-  const { body, tail } = architectureOf(model.config);
-  return compose(body(pass), gatherRows(rows), tail(pass), head.input);
+  const { body, narrows, tail } = architectureOf(model.config);
+  const last = compose(tail(pass), head.input);
+  if (rows.length === pass.sequence.inputIds.length && rows.every((row, i) => row === i))
+    return compose(body(pass), last);
+  // Who observes is shown what every map would read of all rows.
+  return narrows && pass.observe === undefined
+    ? compose(body({ ...pass, rows }), last)
+    : compose(body(pass), gatherRows(rows), last);
 };
 
 const noLoss = (): LossOutput => ({

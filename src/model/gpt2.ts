@@ -30,6 +30,7 @@ import { neftune } from './neftune.js';
 import { layerNorm } from './norm.js';
 import type { Pass } from './pass.js';
 import { block } from './pass.js';
+import { narrowing } from './rows.js';
 import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from './weights.js';
 
 export interface Gpt2Config extends ModelConfig {
@@ -63,7 +64,7 @@ const fields = t.type({
 });
 
 const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const { numHeads, headDim, scaleAttention, scaleByLayer, residualDropout } = config;
+  const { numLayers, numHeads, headDim, scaleAttention, scaleByLayer, residualDropout } = config;
   const module = `transformer.h.${i}.attn`;
   return compose(
     linear(pass, { module: `${module}.c_attn`, transposed: true }),
@@ -76,6 +77,7 @@ const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor,
       window: 0,
     }),
     compose(
+      narrowing(pass, i, numLayers),
       linear(pass, { module: `${module}.c_proj`, transposed: true }),
       dropout(pass, `${module}.resid_dropout`, residualDropout),
     ),
@@ -152,12 +154,14 @@ export const gpt2: Architecture<Gpt2Config> = {
           compose(
             residual(
               compose(layerNorm(`transformer.h.${i}.ln_1`, config.layerNormEps), selfAttention(config, pass, i)),
+              narrowing(pass, i, config.numLayers),
             ),
             residual(compose(layerNorm(`transformer.h.${i}.ln_2`, config.layerNormEps), mlp(config, pass, i))),
           ),
         ),
       ),
     ),
+  narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
   loraTargets: () => ['c_attn'],
 };

@@ -32,6 +32,7 @@ import { neftune } from './neftune.js';
 import { layerNorm } from './norm.js';
 import type { Pass } from './pass.js';
 import { block } from './pass.js';
+import { narrowing } from './rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
 
 export interface GptNeoConfig extends ModelConfig {
@@ -87,7 +88,7 @@ const selfAttention = (config: GptNeoConfig, pass: Pass, i: number): Layer<Tenso
       scale: 1,
       window: config.windows[i] ?? 0,
     }),
-    linear(pass, { module: `${module}.out_proj` }),
+    compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.out_proj` })),
     dropout(pass, `${module}.resid_dropout`, config.residualDropout),
   );
 };
@@ -166,12 +167,14 @@ export const gptNeo: Architecture<GptNeoConfig> = {
           compose(
             residual(
               compose(layerNorm(`transformer.h.${i}.ln_1`, config.layerNormEps), selfAttention(config, pass, i)),
+              narrowing(pass, i, config.numLayers),
             ),
             residual(compose(layerNorm(`transformer.h.${i}.ln_2`, config.layerNormEps), mlp(config, pass, i))),
           ),
         ),
       ),
     ),
+  narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
   loraTargets: () => ['q_proj', 'v_proj'],
 };

@@ -171,23 +171,29 @@ export const identity = <B extends Value>(_weights: Weights, input: B, wanted: W
     ? passed(cloneValue(input), [], (dOutput, onto) => [{}, landedOn(dOutput, onto)])
     : inactive(cloneValue(input));
 
-/** input + layer(input). */
+/** straight(input) + layer(input), where `straight` has no weights: the identity, or a choice of rows that `layer` makes too. */
 export const residual =
-  (layer: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
+  (layer: Layer<Tensor, Tensor>, straight: Layer<Tensor, Tensor> = identity): Layer<Tensor, Tensor> =>
   (weights, input, wanted) => {
     const inner = layer(weights, input, wanted);
-    const value = add(input, inner.value);
+    const passing = straight(weights, input, wanted);
+    const value = add(passing.value, inner.value);
     inner.value.dispose();
+    passing.value.dispose();
     if (!inner.active) return inactive(value);
     return {
       value,
       active: true,
       pullback: (dOutput, onto) => {
+        if (!wanted.input) return inner.pullback(dOutput);
         // The straight path's gradient lands in the branch's last kernel, which adds it at no further pass over memory.
-        if (wanted.input) return inner.pullback(clone(dOutput), landedOn(dOutput, onto));
-        return inner.pullback(dOutput);
+        const [, dStraight] = passing.pullback(clone(dOutput), onto);
+        return inner.pullback(dOutput, dStraight);
       },
-      drop: inner.drop,
+      drop: () => {
+        inner.drop();
+        passing.drop();
+      },
     };
   };
 

@@ -21,6 +21,7 @@ export { activation, gated } from './mlp.js';
 export { neftune } from './neftune.js';
 export { layerNorm, perHead, rmsNorm } from './norm.js';
 export { block } from './pass.js';
+export { narrowing } from './rows.js';
 export { ropeConfig, rotary, rotaryAngles } from './rope.js';
 export {
   conv1dSpec,

@@ -33,6 +33,7 @@ import type { Pass } from './pass.js';
 import { block } from './pass.js';
 import { ropeConfig, rotary, rotaryAngles } from './rope.js';
 import type { RopeConfig } from './rope.js';
+import { narrowing } from './rows.js';
 import type { Sequence } from './sequence.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from './weights.js';
 import type { TensorSpec } from './weights.js';
@@ -208,7 +209,7 @@ const selfAttention = (config: LlamaConfig, pass: Pass, angles: Angles, i: numbe
       scale: 1 / Math.sqrt(headDim),
       window: windows[i] ?? 0,
     }),
-    linear(pass, { module: `${module}.o_proj` }),
+    compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.o_proj` })),
   );
 };
 
@@ -238,6 +239,7 @@ export const llamaBody = (config: LlamaConfig, pass: Pass): Layer<Sequence, Tens
             compose(
               residual(
                 compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i)),
+                narrowing(pass, i, config.numLayers),
               ),
               residual(compose(norm(config, `model.layers.${i}.post_attention_layernorm`), mlp(config, pass, i))),
             ),
@@ -258,6 +260,7 @@ export const llama: Architecture<LlamaConfig> = {
   buffers: /\.rotary_emb\.inv_freq$/,
   embedding: 'model.embed_tokens',
   body: llamaBody,
+  narrows: true,
   tail: (config) => norm(config, 'model.norm'),
   loraTargets: () => ['q_proj', 'v_proj'],
 };

@@ -30,6 +30,7 @@ import { neftune } from './neftune.js';
 import { layerNorm } from './norm.js';
 import type { Pass } from './pass.js';
 import { block } from './pass.js';
+import { narrowing } from './rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
 
 export interface OptConfig extends ModelConfig {
@@ -83,7 +84,7 @@ const selfAttention = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, 
       scale: 1 / Math.sqrt(config.headDim),
       window: 0,
     }),
-    linear(pass, { module: `${module}.out_proj` }),
+    compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.out_proj` })),
     dropout(pass, `${module}.dropout`, config.dropout),
   );
 };
@@ -101,12 +102,11 @@ const mlp = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> =>
 const layer = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const attentionNorm = layerNorm(`${decoder}.layers.${i}.self_attn_layer_norm`, eps);
   const mlpNorm = layerNorm(`${decoder}.layers.${i}.final_layer_norm`, eps);
+  const attended = selfAttention(config, pass, i);
+  const straight = narrowing(pass, i, config.numLayers);
   return config.normBefore
-    ? compose(
-        residual(compose(attentionNorm, selfAttention(config, pass, i))),
-        residual(compose(mlpNorm, mlp(config, pass, i))),
-      )
-    : compose(residual(selfAttention(config, pass, i)), attentionNorm, residual(mlp(config, pass, i)), mlpNorm);
+    ? compose(residual(compose(attentionNorm, attended), straight), residual(compose(mlpNorm, mlp(config, pass, i))))
+    : compose(residual(attended, straight), attentionNorm, residual(mlp(config, pass, i)), mlpNorm);
 };
 
 export const opt: Architecture<OptConfig> = {
@@ -185,6 +185,7 @@ export const opt: Architecture<OptConfig> = {
       total,
       mapLayers(config.numLayers, (i) => block(pass, layer(config, pass, i))),
     ),
+  narrows: true,
   tail: (config, pass) =>
     compose(
       config.finalNorm ? layerNorm(`${decoder}.final_layer_norm`, eps) : identity,

@@ -10,6 +10,8 @@ import type { Sequence } from './sequence.js';
 
 export interface Pass {
   readonly sequence: Sequence;
+  /** Rows that are read of the last hidden states, for architectures that narrow; absent: all. See `narrowing`. */
+  readonly rows?: Int32Array | undefined;
   /** The adapter that linear layers apply where they find its weights; absent: none. */
   readonly lora?: LoraConfig | undefined;
   /** What linear layers must know of quantised weights; absent: none is. */

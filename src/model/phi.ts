@@ -32,6 +32,7 @@ import type { Pass } from './pass.js';
 import { block } from './pass.js';
 import { ropeConfig, rotary, rotaryAngles } from './rope.js';
 import type { RopeConfig } from './rope.js';
+import { narrowing } from './rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
 
 export interface PhiConfig extends ModelConfig {
@@ -88,6 +89,7 @@ const selfAttention = (config: PhiConfig, pass: Pass, angles: Angles, i: number)
       window: 0,
     }),
     compose(
+      narrowing(pass, i, config.numLayers),
       linear(pass, { module: `${module}.dense` }),
       dropout(pass, `${module}.resid_dropout`, config.residualDropout),
     ),
@@ -182,14 +184,19 @@ export const phi: Architecture<PhiConfig> = {
               residual(
                 compose(
                   layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps),
-                  fanOut(selfAttention(config, pass, angles, i), mlp(config, pass, i)),
+                  fanOut(
+                    selfAttention(config, pass, angles, i),
+                    compose(narrowing(pass, i, config.numLayers), mlp(config, pass, i)),
+                  ),
                   total,
                 ),
+                narrowing(pass, i, config.numLayers),
               ),
             ),
           ),
         ),
     ),
+  narrows: true,
   tail: (config) => layerNorm('model.final_layernorm', config.layerNormEps),
   loraTargets: () => ['q_proj', 'v_proj', 'fc1', 'fc2'],
 };

@@ -1,7 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { gatherRows as gather, scatterRows } from './kernels/gatherRows.js';
 import type { Layer } from './layer.js';
-import { inactive, landedOn, passed } from './layer.js';
+import { identity, inactive, landedOn, passed } from './layer.js';
+import type { Pass } from './pass.js';
 
 /** Rows of x [N, C] at distinct `rows`, [M, C]: what is not supervised goes no further. */
 export const gatherRows =
@@ -16,3 +17,11 @@ export const gatherRows =
       return [{}, landedOn(dx, onto)];
     });
   };
+
+/**
+ * What layer `i` of `numLayers` does right after attention, and on its straight path: the identity, but in the last layer a choice of
+ * the rows that the head reads. Keys and values are made of all rows; what follows treats each row by itself, so the others need
+ * no output projection, no norm and no MLP, forward or backward.
+ */
+export const narrowing = ({ rows }: Pass, i: number, numLayers: number): Layer<Tensor, Tensor> =>
+  rows === undefined || i < numLayers - 1 ? identity : gatherRows(rows);
