@@ -1,4 +1,11 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+// Rows prepared for tests are kept apart from those of the user, and not for the next time.
+process.env['RXTUNE_CACHE'] ??= join(tmpdir(), `rxtune-tests-${process.pid}`);
+
 export default {
+  globalTeardown: '<rootDir>/test/removeCache.mjs',
   testEnvironment: 'node',
   roots: ['<rootDir>/test', '<rootDir>/property-tests'],
   testMatch: ['**/*.test.ts'],

@@ -3,16 +3,19 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { once } from 'node:events';
-import { bufferCount, lastValueFrom, map } from 'rxjs';
+import { bufferCount, lastValueFrom } from 'rxjs';
 import { fatal, isFatal, type FatalError } from '../errors.js';
 import { writeFileAtomically, writeFully } from '../formats/atomicFile.js';
+import { fileError } from '../formats/byteSource.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { encodePreparedRow } from '../formats/preparedRow.js';
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
+import type { Labelled } from '../records.js';
 import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
 import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
+import { throughCache } from '../train/cache/preparedCache.js';
 import type { SftConfig } from '../train/config.js';
 import { fewOfEach, makeTally, maxLengthOf, prepare, type PrepareSummary } from '../train/prepare.js';
 import { sourceLines } from '../train/sourceCounts.js';
@@ -46,20 +49,29 @@ const run = async (
   { err }: Terminal,
 ): Promise<PrepareSummary> => {
   const prepared = { ...config, maxLength: maxLengthOf(config, tokenizer) };
-  const gate = makeGate({ prefetch: config.prefetch });
   const rejects = makeRejects({ maxRate: config.maxRejectRate });
-  const tally = makeTally(prepared, rejects);
   tellRejects(rejects, err);
-  await lastValueFrom(
-    pull(trainDataset, gate).pipe(
-      prepare({ tokenizer, rejects, tally, warn: fewOfEach(tellWarning(err)) }, prepared),
-      bufferCount(chunk),
-      map((rows) => rows.map((row) => `${encodePreparedRow(row)}\n`).join('')),
-      drain(write, gate),
-    ),
-    { defaultValue: undefined },
+  const deliver = (rows: ReadonlyArray<Labelled>): Promise<void> =>
+    write(rows.map((row) => `${encodePreparedRow(row)}\n`).join(''));
+  const { summary, fromCache } = await throughCache(
+    trainDataset,
+    { tokenizer, rejects, warn: fewOfEach(tellWarning(err)) },
+    prepared,
+    async (rows) => {
+      for (let at = 0; at < rows.length; at += chunk) await deliver(rows.slice(at, at + chunk));
+    },
+    async (setup, pass) => {
+      const gate = makeGate({ prefetch: config.prefetch });
+      const tally = makeTally(prepared, setup.rejects);
+      await lastValueFrom(
+        pull(trainDataset, gate).pipe(prepare({ ...setup, tally }, prepared), bufferCount(chunk), drain(pass, gate)),
+        { defaultValue: undefined },
+      );
+      return tally.summary();
+    },
   );
-  return tally.summary();
+  if (fromCache) err.write('prepared before, taken from the cache\n');
+  return summary;
 };
 
 const told = (summary: PrepareSummary): string => {
@@ -146,6 +158,10 @@ const intoFile = (
   through: (write: Write) => TaskEither<FatalError, void>,
 ): TaskEither<FatalError, void> =>
   writeFileAtomically(path, async (handle) => {
-    const result = await through((text) => writeFully(handle, Buffer.from(text)))();
+    const result = await through((text) =>
+      writeFully(handle, Buffer.from(text)).catch((error: unknown) => {
+        throw fileError(path, error);
+      }),
+    )();
     if (result._tag === 'Left') throw result.left;
   });

@@ -43,7 +43,14 @@ const Own = closed('sft', {
 
 const count = (value: number): string => value.toLocaleString('en-US');
 
-const toldAtStart = ({ plan, trainSummary, resumedAt, trainableParameters, totalParameters }: Begun): string =>
+const toldAtStart = ({
+  plan,
+  trainSummary,
+  fromCache,
+  resumedAt,
+  trainableParameters,
+  totalParameters,
+}: Begun): string =>
   [
     `training ${count(trainableParameters)} of ${count(totalParameters)} parameters`,
     ...(trainSummary.rows === 0
@@ -52,6 +59,7 @@ const toldAtStart = ({ plan, trainSummary, resumedAt, trainableParameters, total
           `rows: ${count(trainSummary.rows)} from ${count(trainSummary.rowsRead)} read, ` +
             `${count(trainSummary.rejected)} refused, ${count(trainSummary.truncated)} cut; ` +
             `${count(trainSummary.trainedTokens)} of ${count(trainSummary.tokens)} tokens trained`,
+          ...(fromCache ? ['rows: prepared before, taken from the cache'] : []),
           ...sourceLines(trainSummary.perSource).map((line) => `  ${line}`),
         ]),
     `steps: ${count(plan.totalSteps)}${resumedAt === 0 ? '' : `, going on after ${count(resumedAt)}`}`,

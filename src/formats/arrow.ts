@@ -4,9 +4,10 @@ import type { FileHandle } from 'node:fs/promises';
 import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { fileError } from './byteSource.js';
+import { rowsOfFile } from './fileIdentity.js';
 import type { ParquetOptions } from './parquet.js';
 import { plainValue } from './plainValue.js';
-import { flattened, sourced } from './sourced.js';
+import { sourced } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 
 /** What is used of @uwdata/flechette, which is loaded with the first Arrow file. */
@@ -145,4 +146,4 @@ export const arrowChunks = (file: string, options: ParquetOptions = {}): Chunks 
 
 /** The rows of an Arrow file one by one. */
 export const arrow = (file: string, options: ParquetOptions = {}): AsyncIterable<Sourced> =>
-  flattened(arrowChunks(file, options));
+  rowsOfFile(arrowChunks(file, options), file, 'arrow', options);

@@ -57,6 +57,43 @@ export const writeFully = async (handle: FileHandle, bytes: Uint8Array): Promise
   }
 };
 
+/** A file that is being written beside its place. One of the two ends it. */
+export interface Draft {
+  readonly handle: FileHandle;
+  /** Makes it durable and moves it to its place. When that fails nothing is left of it. */
+  readonly publish: () => Promise<void>;
+  /** Leaves nothing of it. */
+  readonly discard: () => Promise<void>;
+}
+
+/** Begins a file. Throws what the file system says. */
+export const beginFile = async (path: string): Promise<Draft> => {
+  const temporary = temporaryBeside(path);
+  const handle = await open(temporary, 'wx');
+  const discard = async (): Promise<void> => {
+    await handle.close().catch(() => undefined);
+    await rm(temporary, { force: true });
+  };
+  return {
+    handle,
+    discard,
+    publish: async () => {
+      try {
+        try {
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        await rename(temporary, path);
+      } catch (error) {
+        await discard();
+        throw error;
+      }
+      await syncDirectory(dirname(path));
+    },
+  };
+};
+
 /**
  * Writes a file beside its place, makes it durable, and moves it there: readers see the old file or the new one, never half
  * of one, and a failure leaves nothing behind.
@@ -67,21 +104,14 @@ export const writeFileAtomically = (
 ): TaskEither<FatalError, void> =>
   TE.tryCatch(
     async () => {
-      const temporary = temporaryBeside(path);
-      const handle = await open(temporary, 'wx');
+      const draft = await beginFile(path);
       try {
-        try {
-          await write(handle);
-          await handle.sync();
-        } finally {
-          await handle.close();
-        }
-        await rename(temporary, path);
+        await write(draft.handle);
       } catch (error) {
-        await rm(temporary, { force: true });
+        await draft.discard();
         throw error;
       }
-      await syncDirectory(dirname(path));
+      await draft.publish();
     },
     (error) => fileError(path, error),
   );

@@ -8,6 +8,8 @@ import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type DataError, dataError } from '../errors.js';
 import type { Message, Span } from '../records.js';
 import { assistantSpans } from './assistantSpans.js';
+import { identified, lasting } from './identity.js';
+import type { Tell } from './identity.js';
 import { compile, type Program } from './jinja/evaluate.js';
 import { TemplateError } from './jinja/templateError.js';
 import type { Text } from './jinja/traced.js';
@@ -150,6 +152,15 @@ const generationPrompt = (
   }
 };
 
+/** Sources and what they see. A template that reads the clock gives something else tomorrow: it is not known. */
+const templateIdentity = (
+  sources: ReadonlyArray<string>,
+  { specialTokens = {}, maxSteps = defaultSteps }: ChatTemplateOptions,
+): Tell =>
+  sources.some((source) => source.includes('strftime_now'))
+    ? () => Promise.resolve(undefined)
+    : lasting(() => ({ sources, specialTokens, maxSteps }));
+
 /** A compiled template, or E_TEMPLATE_SYNTAX. */
 export const makeChatTemplate = (
   source: string,
@@ -196,7 +207,7 @@ export const makeChatTemplate = (
       return left(asDataError(error, source));
     }
   };
-  return right({ source, render });
+  return right(identified({ source, render }, templateIdentity([source], { specialTokens, maxSteps })));
 };
 
 /**
@@ -208,7 +219,7 @@ export const namedTemplates = (
   options: ChatTemplateOptions = {},
 ): ChatTemplate => {
   const compiled = new Map([...sources].map(([name, source]) => [name, makeChatTemplate(source, options)]));
-  return {
+  const template: ChatTemplate = {
     source: sources.get('default') ?? [...sources.values()][0] ?? '',
     render: (conversation) => {
       const chosen =
@@ -223,4 +234,5 @@ export const namedTemplates = (
       return isLeft(chosen) ? chosen : chosen.right.render(conversation);
     },
   };
+  return identified(template, templateIdentity([...sources].flat(), options));
 };

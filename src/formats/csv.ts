@@ -3,9 +3,10 @@ import { dataError, fatal, fatalFromData } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { readBytes } from './byteSource.js';
 import type { Bytes, ReadOptions } from './byteSource.js';
+import { rowsOfFile } from './fileIdentity.js';
 import { withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
-import { flattened, sourced, sourcedError } from './sourced.js';
+import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from './utf8.js';
 
@@ -172,4 +173,4 @@ export const csvChunks = (file: string, options: ReadOptions & CsvOptions = {}):
 
 /** The rows of a CSV file one by one. */
 export const csv = (file: string, options: ReadOptions & CsvOptions = {}): AsyncIterable<Sourced> =>
-  flattened(csvChunks(file, options));
+  rowsOfFile(csvChunks(file, options), file, 'csv', options);

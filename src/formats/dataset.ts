@@ -6,12 +6,15 @@ import type { ReadOptions } from './byteSource.js';
 import { csvChunks } from './csv.js';
 import type { CsvOptions } from './csv.js';
 import { isDirectory } from './directory.js';
+import { filesIdentity } from './fileIdentity.js';
+import type { NamedFile } from './fileIdentity.js';
 import { expandPattern } from './glob.js';
 import { folderFiles, hubFiles, namedSet } from './hub/dataset.js';
 import type { DataFile } from './hub/dataset.js';
 import type { DatasetChoice } from './hub/datasetFiles.js';
 import { hubSettings } from './hub/settings.js';
 import type { HubSettings } from './hub/settings.js';
+import { identified } from './identity.js';
 import { jsonArrayChunks } from './jsonArray.js';
 import type { ElementOptions } from './jsonElements.js';
 import { jsonlChunks } from './jsonl.js';
@@ -121,6 +124,15 @@ async function* filesInTurn(
   for (const file of files) yield* fetched(file, options);
 }
 
+/** The files with the paths at which they lie, those of the Hub downloaded. */
+const located = async (patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<ReadonlyArray<NamedFile>> => {
+  const files: Array<NamedFile> = [];
+  for (const pattern of patterns) {
+    for (const { name, open } of await filesOf(pattern, options)) files.push({ name, path: await open() });
+  }
+  return files;
+};
+
 /**
  * The rows of one or more data files, a chunk (an array of rows) at a time, in the order given. Each path may be a pattern
  * (see `expandPattern`), a folder (its files of `split`), or, where nothing here has that name, a data set on the Hub:
@@ -137,4 +149,13 @@ export const openDatasetChunks = (path: string | ReadonlyArray<string>, options:
 export const openDataset = (
   path: string | ReadonlyArray<string>,
   options: DatasetOptions = {},
-): AsyncIterable<Sourced> => flattened(openDatasetChunks(path, options));
+): AsyncIterable<Sourced> => {
+  let before = false;
+  return identified(flattened(openDatasetChunks(path, options)), async () => {
+    const { hub, onLocated, ...reading } = options;
+    // What a name stands for is told once.
+    const found = { ...options, onLocated: before ? undefined : onLocated };
+    before = true;
+    return await filesIdentity(() => located(typeof path === 'string' ? [path] : path, found), 'dataset', reading)();
+  });
+};

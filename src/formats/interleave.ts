@@ -1,6 +1,7 @@
 /** Several sources mixed into one by chance, as `interleave_datasets` of `datasets` does with probabilities. */
 import { fatal } from '../errors.js';
 import { random } from '../seed.js';
+import { identified, madeOf } from './identity.js';
 
 export type StoppingStrategy = 'first_exhausted' | 'all_exhausted' | 'all_exhausted_without_replacement';
 
@@ -123,15 +124,9 @@ export const interleave = <A>(
       },
     );
   }
-  return {
-    [Symbol.asyncIterator]: () =>
-      interleaved(
-        sources.map(({ rows }) => rows),
-        drawing(
-          sources.map(({ weight }) => weight),
-          seed,
-        ),
-        stoppingStrategy,
-      ),
-  };
+  const [parts, weights] = [sources.map(({ rows }) => rows), sources.map(({ weight }) => weight)];
+  return identified(
+    { [Symbol.asyncIterator]: () => interleaved(parts, drawing(weights, seed), stoppingStrategy) },
+    madeOf(parts, (mixed) => ({ mixed, weights, seed, stoppingStrategy })),
+  );
 };

@@ -1,12 +1,13 @@
 import { fatal } from '../errors.js';
 import { readBytes } from './byteSource.js';
 import type { Bytes, ReadOptions } from './byteSource.js';
+import { rowsOfFile } from './fileIdentity.js';
 import { jsonElements } from './jsonElements.js';
 import type { ElementBytes, ElementOptions, Layout } from './jsonElements.js';
 import { invalidJson, jsonlFromBytes } from './jsonl.js';
 import { withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
-import { flattened, sourced, sourcedError } from './sourced.js';
+import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from './utf8.js';
 
@@ -192,4 +193,4 @@ export const jsonArrayChunks = (file: string, options: ReadOptions & ElementOpti
 export const jsonArray = (
   file: string,
   options: ReadOptions & ElementOptions & LineOptions = {},
-): AsyncIterable<Sourced> => flattened(jsonArrayChunks(file, options));
+): AsyncIterable<Sourced> => rowsOfFile(jsonArrayChunks(file, options), file, 'json', options);

@@ -2,10 +2,11 @@ import { dataError } from '../errors.js';
 import type { DataError } from '../errors.js';
 import { readBytes } from './byteSource.js';
 import type { Bytes, ReadOptions } from './byteSource.js';
+import { rowsOfFile } from './fileIdentity.js';
 import { excerptAt, jsonFault } from './jsonFault.js';
 import { lineBlocks, linesOfBlock } from './lineBlocks.js';
 import type { LineBlock, LineOptions } from './lineBlocks.js';
-import { flattened, sourced, sourcedError } from './sourced.js';
+import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from './utf8.js';
 
@@ -78,4 +79,4 @@ export const jsonlChunks = (file: string, options: ReadOptions & LineOptions = {
 
 /** A JSON Lines file, row by row, in memory that does not grow with the file. */
 export const jsonl = (file: string, options: ReadOptions & LineOptions = {}): AsyncIterable<Sourced> =>
-  flattened(jsonlChunks(file, options));
+  rowsOfFile(jsonlChunks(file, options), file, 'jsonl', options);

@@ -3,8 +3,9 @@ import type { FileHandle } from 'node:fs/promises';
 import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { fileError } from './byteSource.js';
+import { rowsOfFile } from './fileIdentity.js';
 import { plainValue } from './plainValue.js';
-import { flattened, sourced } from './sourced.js';
+import { sourced } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 
 export interface ParquetOptions {
@@ -81,4 +82,4 @@ export const parquetChunks = (file: string, options: ParquetOptions = {}): Chunk
 
 /** The rows of a Parquet file one by one. */
 export const parquet = (file: string, options: ParquetOptions = {}): AsyncIterable<Sourced> =>
-  flattened(parquetChunks(file, options));
+  rowsOfFile(parquetChunks(file, options), file, 'parquet', options);

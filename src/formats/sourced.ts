@@ -1,5 +1,6 @@
 import { fatal } from '../errors.js';
 import type { DataError, Place } from '../errors.js';
+import { identified, madeOf } from './identity.js';
 
 /** A row as it came, and where it came from. `line` is 1-based: the line a row starts on (a row number where files have no lines). */
 export interface SourcedValue {
@@ -75,9 +76,11 @@ export const flattened = <A>(chunks: AsyncIterable<ReadonlyArray<A>>): AsyncIter
 });
 
 /** The same rows; ends in `E_EMPTY_DATASET` when there was none, because training on nothing is never meant. */
-export const requireRows = <A>(rows: AsyncIterable<A>, name: string): AsyncIterable<A> => ({
-  [Symbol.asyncIterator]: () => refusingNone(rows, name),
-});
+export const requireRows = <A>(rows: AsyncIterable<A>, name: string): AsyncIterable<A> =>
+  identified(
+    { [Symbol.asyncIterator]: () => refusingNone(rows, name) },
+    madeOf([rows], ([told]) => told),
+  );
 
 async function* refusingNone<A>(rows: AsyncIterable<A>, name: string): AsyncGenerator<A, void, undefined> {
   let any = false;

@@ -2,9 +2,10 @@ import { isUtf8 } from 'node:buffer';
 import { fatal, fatalFromData } from '../errors.js';
 import { readBytes } from './byteSource.js';
 import type { Bytes, ReadOptions } from './byteSource.js';
+import { rowsOfFile } from './fileIdentity.js';
 import { defaultMaxLineBytes, lineBlocks, linesOfBlock, withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
-import { flattened, sourced, sourcedError } from './sourced.js';
+import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { bufferOver, notUtf8, strictUtf8 } from './utf8.js';
 
@@ -71,4 +72,4 @@ export const textFileChunks = (file: string, options: ReadOptions & TextOptions 
 
 /** The rows `{ text }` of a plain text file one by one. */
 export const textFile = (file: string, options: ReadOptions & TextOptions = {}): AsyncIterable<Sourced> =>
-  flattened(textFileChunks(file, options));
+  rowsOfFile(textFileChunks(file, options), file, 'text', options);

@@ -9,6 +9,7 @@ import type { ChatTemplate } from './chatTemplate.js';
 import { locateModel } from './hub/locate.js';
 import type { Located } from './hub/locate.js';
 import type { HubSettings } from './hub/settings.js';
+import { madeFrom } from './identity.js';
 import { chatTemplateOf } from './tokenizing/chatTemplateOf.js';
 import { compileDecoder } from './tokenizing/tokenDecoder.js';
 import { makeEncoder } from './tokenizing/encoder.js';
@@ -73,8 +74,12 @@ const sizeOf = (vocab: ReadonlyMap<string, number>, added: ReadonlyMap<string, n
   return size;
 };
 
-/** The tokenizer of a spec, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
-const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): Either<FatalError, Tokenizer> => {
+/** The tokenizer of a spec that these texts gave, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
+const tokenizerOfSpec = (
+  spec: TokenizerSpec,
+  { files, clock }: Surroundings,
+  texts: () => ReadonlyArray<string>,
+): Either<FatalError, Tokenizer> => {
   const preTokenizer = compilePreTokenizer(spec.preTokenizer);
   if (preTokenizer !== undefined && 'refused' in preTokenizer) {
     return left(
@@ -132,7 +137,7 @@ const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): E
   const limit = spec.config['model_max_length'];
   const side = spec.config['padding_side'];
   const template = chatTemplateOf(files, spec, clock);
-  return right({
+  const tokenizer: Tokenizer = {
     encode: (text, { addSpecialTokens }) => {
       const ids = encoder.ids(wellFormed(text));
       if (!addSpecialTokens || prefix.length + suffix.length === 0) return ids;
@@ -180,7 +185,10 @@ const tokenizerOfSpec = (spec: TokenizerSpec, { files, clock }: Surroundings): E
     }),
     path: covered === undefined ? 'reference' : 'own',
     files,
-  });
+  };
+  const { encode, encodeWithOffsets, decode, idToToken } = tokenizer;
+  madeFrom([encode, encodeWithOffsets, decode, tokenToId, idToToken], texts);
+  return right(tokenizer);
 };
 
 /**
@@ -198,8 +206,10 @@ export const makeTokenizer = (
     'tokenizer.json': `${JSON.stringify(tokenizerJson)}\n`,
     'tokenizer_config.json': `${JSON.stringify(tokenizerConfig, null, 2)}\n`,
   };
-  return tokenizerOfSpec(spec.right, { ...options, files });
+  return tokenizerOfSpec(spec.right, { ...options, files }, () => [JSON.stringify([tokenizerJson, tokenizerConfig])]);
 };
+
+const byName = ([a]: readonly [string, string], [b]: readonly [string, string]): number => (a < b ? -1 : 1);
 
 /** A tokenizer from the texts of its files, by name. */
 export const tokenizerOfFiles = (
@@ -207,7 +217,9 @@ export const tokenizerOfFiles = (
   options: { readonly clock?: () => Date } = {},
 ): Either<FatalError, Tokenizer> => {
   const spec = specOfFiles(files);
-  return isLeft(spec) ? spec : tokenizerOfSpec(spec.right, { ...options, files });
+  return isLeft(spec)
+    ? spec
+    : tokenizerOfSpec(spec.right, { ...options, files }, () => Object.entries(files).toSorted(byName).flat());
 };
 
 const fileNames: ReadonlyArray<string> = [

@@ -401,6 +401,7 @@ export const begin = (
               evalSummaries: Object.fromEntries(
                 Object.entries(sets.evaluation).map(([name, { summary }]) => [name, summary]),
               ),
+              fromCache: sets.train.fromCache,
               resumedAt: state.step,
               trainableParameters: weights.reduce((sum, [name, w]) => sum + (trainable.has(name) ? sizeOf(w) : 0), 0),
               totalParameters: weights.reduce((sum, [, w]) => sum + sizeOf(w), 0),

@@ -87,6 +87,16 @@ const data = {
     'With chatFormat: new rows are drawn as a new model is, or begin at the mean of the others.',
   ),
   padToMultipleOf: optional(positiveInteger, 'Round batch widths up to a multiple of this.'),
+  preparedCache: option(
+    boolean,
+    true,
+    'Keep prepared rows on disk (RXTUNE_CACHE, else ~/.cache/rxtune), and take them from there while data, tokenizer and options stay the same.',
+  ),
+  preparedCacheSize: option(
+    positiveNumber,
+    10,
+    'GiB that all prepared rows kept may take together; those longest not used go first.',
+  ),
   maxRejectRate: option(fraction, 1, 'Share of refused rows above which the run ends.'),
   strict: option(
     boolean,

@@ -3,6 +3,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
+import { identified, madeOf } from '../formats/identity.js';
 import { interleave } from '../formats/interleave.js';
 import { random } from '../seed.js';
 import type { SftConfig } from './config.js';
@@ -20,15 +21,22 @@ async function* where<A>(
   for await (const row of rows) if (holds(index++)) yield row;
 }
 
-const part = (dataset: Dataset, holds: (index: number) => boolean): Dataset => ({
-  [Symbol.asyncIterator]: () => where<unknown>(dataset, holds),
-});
+/** The rows that `holds` picks; `drawn` says, for one that is compared with it, how it picks. */
+const part = (dataset: Dataset, holds: (index: number) => boolean, drawn: object): Dataset =>
+  identified(
+    { [Symbol.asyncIterator]: () => where<unknown>(dataset, holds) },
+    madeOf([dataset], ([of]) => ({ of, drawn })),
+  );
 
 async function* inTurn(datasets: ReadonlyArray<Dataset>): AsyncGenerator<unknown, void, undefined> {
   for (const dataset of datasets) yield* dataset;
 }
 
-const joined = (datasets: ReadonlyArray<Dataset>): Dataset => ({ [Symbol.asyncIterator]: () => inTurn(datasets) });
+const joined = (datasets: ReadonlyArray<Dataset>): Dataset =>
+  identified(
+    { [Symbol.asyncIterator]: () => inTurn(datasets) },
+    madeOf(datasets, (joined) => ({ joined })),
+  );
 
 /** A generator can be read once only, and is held in memory. */
 const rereadable = async (dataset: Dataset): Promise<Dataset> => {
@@ -70,8 +78,12 @@ const divided = async (datasets: ReadonlyArray<Dataset>, config: DivideConfig, e
   const sources = await Promise.all(datasets.map(rereadable));
   const limit = config.streaming ? evalSplit : await limitFor(sources, seed, evalSplit);
   return {
-    train: sources.map((dataset, i) => part(dataset, (index) => lotOf(seed, i, index) >= limit)),
-    evaluation: sources.map((dataset, i) => part(dataset, (index) => lotOf(seed, i, index) < limit)),
+    train: sources.map((dataset, i) =>
+      part(dataset, (index) => lotOf(seed, i, index) >= limit, { seed, source: i, from: limit }),
+    ),
+    evaluation: sources.map((dataset, i) =>
+      part(dataset, (index) => lotOf(seed, i, index) < limit, { seed, source: i, below: limit }),
+    ),
   };
 };
 

@@ -77,6 +77,18 @@ export interface Tally {
   readonly summary: () => PrepareSummary;
 }
 
+/** What a summary says of refused rows. */
+export const refusals = (
+  rejects: Rejects | undefined,
+): Pick<PrepareSummary, 'rejected' | 'rejectedByReason' | 'fullyMasked'> => {
+  const counts = rejects?.counts();
+  return {
+    rejected: counts?.rejected ?? 0,
+    rejectedByReason: counts?.byCode ?? {},
+    fullyMasked: counts?.byCode['E_NO_LABELS'] ?? 0,
+  };
+};
+
 export const makeTally = (
   config: Pick<PrepareConfig, 'packing' | 'packingStrategy' | 'maxLength' | 'parity'>,
   rejects?: Rejects,
@@ -109,22 +121,17 @@ export const makeTally = (
     warned: ({ code }) => {
       warnings.set(code, (warnings.get(code) ?? 0) + 1);
     },
-    summary: () => {
-      const counts = rejects?.counts();
-      return {
-        rowsRead,
-        rejected: counts?.rejected ?? 0,
-        rejectedByReason: counts?.byCode ?? {},
-        truncated,
-        fullyMasked: counts?.byCode['E_NO_LABELS'] ?? 0,
-        rows,
-        tokens,
-        trainedTokens,
-        ...(packing && rows > 0 ? { packingEfficiency: tokens / (rows * maxLength) } : {}),
-        warnings: Object.fromEntries(warnings),
-        ...(sources === undefined ? {} : { perSource: sources.counts() }),
-      };
-    },
+    summary: () => ({
+      rowsRead,
+      ...refusals(rejects),
+      truncated,
+      rows,
+      tokens,
+      trainedTokens,
+      ...(packing && rows > 0 ? { packingEfficiency: tokens / (rows * maxLength) } : {}),
+      warnings: Object.fromEntries(warnings),
+      ...(sources === undefined ? {} : { perSource: sources.counts() }),
+    }),
   };
 };
 

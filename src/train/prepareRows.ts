@@ -9,6 +9,7 @@ import type { Tokenizer } from '../formats/tokenizer.js';
 import type { Labelled } from '../records.js';
 import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
+import { throughCache } from './cache/preparedCache.js';
 import { isParity } from './config.js';
 import type { SftConfig } from './config.js';
 import { makeTally, prepare } from './prepare.js';
@@ -20,6 +21,8 @@ import type { Dataset, SftSetup } from './run.js';
 export interface Prepared {
   readonly rows: ReadonlyArray<Labelled>;
   readonly summary: PrepareSummary;
+  /** The rows were prepared before and kept: see `preparedCache`. */
+  readonly fromCache: boolean;
 }
 
 const refused = (cause: unknown): FatalError =>
@@ -49,9 +52,19 @@ export const prepareRows = (
   pipe(
     TE.tryCatch(async () => {
       const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
-      const tally = makeTally(config, rejects);
-      const rows = await lastValueFrom(pull(dataset).pipe(prepare({ ...setup, rejects, tally }, config), toArray()));
-      return { rows, summary: tally.summary() };
+      const frames: Array<ReadonlyArray<Labelled>> = [];
+      const outcome = await throughCache(
+        dataset,
+        { ...setup, rejects },
+        config,
+        (rows) => Promise.resolve(void frames.push(rows)),
+        async (heard, deliver) => {
+          const tally = makeTally(config, heard.rejects);
+          await deliver(await lastValueFrom(pull(dataset).pipe(prepare({ ...heard, tally }, config), toArray())));
+          return tally.summary();
+        },
+      );
+      return { rows: frames.length === 1 ? (frames[0] ?? []) : frames.flat(), ...outcome };
     }, refused),
     TE.filterOrElse(
       ({ rows }) => rows.length > 0,
@@ -74,8 +87,10 @@ export const trainRows = (
   dataset: Dataset,
   setup: PrepareRowsSetup,
   config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Pick<Prepared, 'summary'> & Partial<Pick<Prepared, 'rows'>>> =>
-  config.streaming ? TE.right({ summary: makeTally(config).summary() }) : prepareRows(dataset, setup, config);
+): TaskEither<FatalError, Pick<Prepared, 'summary' | 'fromCache'> & Partial<Pick<Prepared, 'rows'>>> =>
+  config.streaming
+    ? TE.right({ summary: makeTally(config).summary(), fromCache: false })
+    : prepareRows(dataset, setup, config);
 
 const isDataset = (value: SftSetup['evalDataset']): value is Dataset =>
   typeof value === 'object' && (Symbol.iterator in value || Symbol.asyncIterator in value);

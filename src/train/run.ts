@@ -122,6 +122,8 @@ export interface Begun {
   readonly model: CausalLM;
   readonly trainSummary: PrepareSummary;
   readonly evalSummaries: Readonly<Record<string, PrepareSummary>>;
+  /** The training rows were prepared by an earlier run and taken from the cache. */
+  readonly fromCache: boolean;
   /** Updates that a resumed run had done already. */
   readonly resumedAt: number;
   /** The adapter's parameters, or all. */
