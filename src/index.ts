@@ -184,6 +184,7 @@ export { chain, clipByGlobalNorm, mapGradients, scaleBy } from './train/optimize
 export type { GradientTransform, Optimizer } from './train/optimizer.js';
 export { adafactor } from './train/adafactor.js';
 export { adamw } from './train/adamw.js';
+export { adamw8bit } from './train/adamw8bit.js';
 export { lion } from './train/lion.js';
 export { sgd } from './train/sgd.js';
 export { loraplusFactor, withRates } from './train/rates.js';

@@ -141,6 +141,9 @@ class Call {
   HostArray<int32_t> ints(long n) { return exactly(ints(), n); }
   HostArray<float> floats(long n) { return exactly(host<float>(Passed::float32), n); }
 
+  // Kernels of where the task will run. They change only while nothing is enqueued.
+  const KernelTable& kernels() const { return *executor.context().table; }
+
   template <class F>
   void enqueue(F&& task) {
     // Only now is it certain that the task will run: mark the memory that it touches.

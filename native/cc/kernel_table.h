@@ -105,6 +105,25 @@ typedef struct AdamW {
   long step;  // 1 at the first update
 } AdamW;
 
+// The same with moments in 8 bits: value i = map[code i] absmax[i / 256]. The parameter moves by the moments as they are before they
+// are narrowed to the nearest code; a negative first moment never becomes 0.
+#define ADAMW_8BIT_BLOCK 256
+typedef struct AdamW8bit {
+  long count;
+  float* const* params;
+  const float* const* grads;
+  uint8_t* const* m;
+  uint8_t* const* v;
+  float* const* m_absmax;
+  float* const* v_absmax;
+  const long* sizes;
+  const float* weight_decay;   // [count]
+  const float* signed_map;     // [256], ascending; 0 at 127, and -x at 127 - i where x is at 127 + i
+  const float* unsigned_map;   // [256], ascending from 0
+  double learning_rate, beta1, beta2, epsilon, grad_scale;
+  long step;  // 1 at the first update
+} AdamW8bit;
+
 typedef struct KernelTable {
   const char* isa;
 
@@ -188,6 +207,8 @@ typedef struct KernelTable {
 
   // adamw.cc
   void (*adamw)(const Context*, const AdamW*);
+  // adamw_8bit.cc
+  void (*adamw_8bit)(const Context*, const AdamW8bit*);  // ? null on devices
 
   // dropout.cc; y may be x. The mask depends on seed, offset and place alone
   void (*dropout)(const Context*, const float* x, float* y, long n, double rate, uint32_t seed, uint64_t offset);

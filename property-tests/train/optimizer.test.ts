@@ -4,6 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { adafactor } from '../../src/train/adafactor.js';
 import { adamw } from '../../src/train/adamw.js';
+import { adamw8bit } from '../../src/train/adamw8bit.js';
 import { startUnderTest } from '../../test/engine.js';
 import { lion } from '../../src/train/lion.js';
 import { chain, clipByGlobalNorm, clipFactor, globalNorm, scaleBy } from '../../src/train/optimizer.js';
@@ -25,6 +26,7 @@ const vectors = fc.integer({ min: 1, max: 7 }).chain((size) =>
 );
 const rules = fc.constantFrom<readonly [string, (learningRate: number) => GradientTransform]>(
   ['adamw', (learningRate) => adamw({ learningRate })],
+  ['adamw in 8 bits', (learningRate) => adamw8bit({ learningRate, minSize: 1 })],
   ['sgd', (learningRate) => sgd({ learningRate })],
   ['momentum', (learningRate) => sgd({ learningRate, momentum: 0.9 })],
   ['lion', (learningRate) => lion({ learningRate })],

@@ -149,6 +149,13 @@ export class NativeBackend extends KernelBackend {
     return this.put(data.id);
   }
 
+  /** The next argument is an int32 tensor that is read or written to. */
+  integers(info: TensorInfo): this {
+    const data = this.data(info.dataId);
+    if (data.dtype !== 'int32') throw new Error(`a tensor of ${data.dtype}, expected int32`);
+    return this.put(data.id);
+  }
+
   /** The next argument is a float32 tensor, or none. */
   optional(info: TensorInfo | undefined): this {
     return info === undefined ? this.put(0) : this.tensor(info);

@@ -39,6 +39,7 @@ export const operationNames = [
   'dropout',
   'linearCrossEntropy',
   'adamW',
+  'adamW8bit',
 ] as const;
 
 export type OperationName = (typeof operationNames)[number];

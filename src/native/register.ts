@@ -12,6 +12,7 @@ import type { Precision } from './backend.js';
 import { backendName } from './kernel.js';
 import { activation, activationGrad } from './kernels/activation.js';
 import { adamW } from './kernels/adamW.js';
+import { adamW8bit } from './kernels/adamW8bit.js';
 import { add } from './kernels/add.js';
 import { attention, attentionGrad, joinedAttention, joinedAttentionGrad } from './kernels/attention.js';
 import { axpy } from './kernels/axpy.js';
@@ -61,6 +62,7 @@ const named: ReadonlyArray<KernelConfig> = [
   activation,
   activationGrad,
   adamW,
+  adamW8bit,
   add,
   attention,
   attentionGrad,

@@ -28,6 +28,7 @@ import {
 import type { ClosedInput, ClosedValue } from '../formats/closed.js';
 import { LoraConfig } from '../model/lora.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
+import { optimizerNamed, optimizers } from './optimNames.js';
 import { QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
@@ -179,9 +180,9 @@ const optimisation = {
   warmupSteps: option(nonNegativeInteger, 0, 'Updates over which the rate rises from 0; goes before warmupRatio.'),
   warmupRatio: option(fraction, 0, 'The same as a share of the run.'),
   optim: option(
-    oneOf('adamw_torch', 'adafactor', 'lion', 'sgd'),
+    oneOf(...optimizers),
     'adamw_torch',
-    'Update rule: AdamW, Adafactor, Lion, or gradient descent with momentum.',
+    'Update rule: AdamW (also with its moments in 8 bits), Adafactor, Lion, or gradient descent with momentum.',
   ),
   weightDecay: option(nonNegativeNumber, 0, 'Decoupled weight decay; never on biases and norm weights.'),
   adamBeta1: option(properFraction, 0.9, 'Decay of the first moment.'),
@@ -361,6 +362,12 @@ const named = (options: unknown): Either<FatalError, unknown> => {
     const name = key === 'bf16' ? 'precision' : Object.hasOwn(sftAliases, key) ? (sftAliases[key] ?? key) : key;
     if (result.has(name)) {
       return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
+    }
+    if (name === 'optim' && typeof value === 'string') {
+      const optim = optimizerNamed(value);
+      if (E.isLeft(optim)) return E.left(usage(`optimizer "${value}" is not offered`, 'optim', optim.left));
+      result.set(name, optim.right);
+      continue;
     }
     result.set(name, key === 'bf16' && typeof value === 'boolean' ? (value ? 'bfloat16' : 'float32') : value);
   }

@@ -2,6 +2,8 @@
 import type { TensorSpec } from '../model/weights.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
+import { momentShapes } from '../model/kernels/adamW8bit.js';
+import { isEmbedding, min8bitSize } from './adamw8bit.js';
 import type { SftConfig } from './config.js';
 
 /** What of a model, its adapter and the options decides how much memory a run needs. */
@@ -93,44 +95,46 @@ const widthsOf = ({ specs, trains, adapters }: MemoryShape): Widths => {
   return { kept, widest, layers: Math.max(1, layers.size) };
 };
 
-/** Numbers of optimizer state for a parameter of a shape. */
-const slotsOf = (
+/** Something that trains. */
+interface Trained {
+  readonly shape: ReadonlyArray<number>;
+  readonly embedding: boolean;
+}
+
+/** Bytes of optimizer state for a parameter. */
+const stateBytes = (
   { optim, momentum }: Pick<MemoryShape, 'optim' | 'momentum'>,
-  shape: ReadonlyArray<number>,
+  { shape, embedding }: Trained,
 ): number => {
-  const size = shape.reduce((a, b) => a * b, 1);
+  const size = sizeOf({ shape });
   switch (optim) {
     case 'adamw_torch':
-      return 2 * size;
+      return 2 * size * floatBytes;
+    case 'adamw_8bit': {
+      if (embedding || size < min8bitSize) return 2 * size * floatBytes;
+      const { codes, absmax } = momentShapes(size);
+      return 2 * (codes + absmax) * floatBytes;
+    }
     case 'lion':
-      return size;
+      return size * floatBytes;
     case 'sgd':
-      return momentum > 0 ? size : 0;
+      return momentum > 0 ? size * floatBytes : 0;
     case 'adafactor':
-      return shape.length === 2 ? shape.reduce((a, b) => a + b, 0) : size;
+      return (shape.length === 2 ? shape.reduce((a, b) => a + b, 0) : size) * floatBytes;
   }
 };
 
-/** The shapes of everything that trains, the adapters' halves included. */
-const trainedShapes = ({
-  specs,
-  trains,
-  adapters,
-  tokenRows = 0,
-}: MemoryShape): ReadonlyArray<ReadonlyArray<number>> => [
-  ...(tokenRows === 0 ? [] : [[tokenRows]]),
+/** Everything that trains, the adapters' halves included. */
+const trainedOf = ({ specs, trains, adapters, tokenRows = 0 }: MemoryShape): ReadonlyArray<Trained> => [
+  ...(tokenRows === 0 ? [] : [{ shape: [tokenRows], embedding: false }]),
   ...specs.flatMap((spec) => {
     const [first = 0, second = 0] = spec.shape;
     const rank = spec.name.endsWith('.weight') ? adapters.get(moduleOf(spec.name)) : undefined;
     const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
+    const half = (...shape: ReadonlyArray<number>): Trained => ({ shape, embedding: false });
     return [
-      ...(trains(spec) ? [spec.shape] : []),
-      ...(rank === undefined
-        ? []
-        : [
-            [rank, input],
-            [output, rank],
-          ]),
+      ...(trains(spec) ? [{ shape: spec.shape, embedding: isEmbedding(spec.name) }] : []),
+      ...(rank === undefined ? [] : [half(rank, input), half(output, rank)]),
     ];
   }),
 ];
@@ -143,7 +147,7 @@ const trainedShapes = ({
  */
 export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const { specs, trains, hiddenSize, vocabSize, tokens, tokenRows = 0, headMatrices = 0 } = shape;
-  const trained = trainedShapes(shape);
+  const trained = trainedOf(shape);
   const adapterNumbers = [...shape.adapters].reduce((sum, [module, rank]) => {
     const spec = specs.find(({ name }) => name === `${module}.weight`);
     const [first = 0, second = 0] = spec?.shape ?? [];
@@ -154,9 +158,9 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
     return shape.quantized?.names.has(spec.name) === true ? shape.quantized.bytes : shape.frozenBytes;
   };
   const weights = specs.reduce((sum, spec) => sum + sizeOf(spec) * bytesOf(spec), adapterNumbers * floatBytes);
-  const numbers = trained.map((dimensions) => dimensions.reduce((a, b) => a * b, 1));
+  const numbers = trained.map(sizeOf);
   const oneSet = numbers.reduce((a, b) => a + b, 0) * floatBytes;
-  const optimizer = trained.reduce((sum, dimensions) => sum + slotsOf(shape, dimensions), 0) * floatBytes;
+  const optimizer = trained.reduce((sum, one) => sum + stateBytes(shape, one), 0);
   const { kept, widest, layers } = widthsOf(shape);
   const whole = kept * tokens * floatBytes;
   const activations = shape.gradientCheckpointing ? layers * hiddenSize * tokens * floatBytes + whole / layers : whole;
@@ -168,7 +172,7 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
     tokens * (3 * widest + 4 * hiddenSize) * floatBytes +
     (logitsAtATime(tokens, vocabSize) + headMatrices * vocabSize * hiddenSize) * floatBytes +
     // Rules written in tensor operations make several tensors the size of the parameter.
-    (shape.optim === 'adamw_torch' ? 0 : 4 * largest);
+    (shape.optim === 'adamw_torch' || shape.optim === 'adamw_8bit' ? 0 : 4 * largest);
   const before = shape.gradientAccumulationSteps > 1 ? oneSet : 0;
   const turning = Math.max(activations + headGradient, oneSet + (shape.tieWordEmbeddings ? headGradient : 0));
   return {
@@ -228,6 +232,9 @@ const savingsFor = (config: MemoryOptions, adapted: MemoryShape | undefined): Re
           }),
         },
       ]),
+  ...(config.optim === 'adamw_torch'
+    ? [{ told: 'optim adamw_8bit', change: (shape: MemoryShape): MemoryShape => ({ ...shape, optim: 'adamw_8bit' }) }]
+    : []),
   ...(config.optim === 'adafactor'
     ? []
     : [{ told: 'optim adafactor', change: (shape: MemoryShape): MemoryShape => ({ ...shape, optim: 'adafactor' }) }]),

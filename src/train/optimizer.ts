@@ -36,10 +36,13 @@ export interface Moved {
   readonly moments: Moments;
 }
 
+/** What a slot holds: numbers of a shape, or bytes, four in each int32. */
+export type Slot = ReadonlyArray<number> | { readonly shape: ReadonlyArray<number>; readonly dtype: 'int32' };
+
 /** How parameters move. */
 export interface Rule {
-  /** Shapes of the slots a parameter of this shape needs. */
-  readonly slots: (shape: ReadonlyArray<number>) => Readonly<Record<string, ReadonlyArray<number>>>;
+  /** The slots that a parameter of this shape (and name) needs. */
+  readonly slots: (shape: ReadonlyArray<number>, name: string) => Readonly<Record<string, Slot>>;
   /** Moves the parameters by an update whose gradients are theirs; leaves the gradients to the caller. */
   readonly apply: (update: Update, moments: Moments) => Moved;
 }
@@ -59,19 +62,24 @@ export interface Optimizer {
   readonly apply: (update: Update, moments: Moments) => Moved;
 }
 
+const isShape = (slot: Slot): slot is ReadonlyArray<number> => Array.isArray(slot);
+
 /** Transforms in the order given: those before the rule change gradients, those after it the rate. */
 export const chain = (...transforms: ReadonlyArray<GradientTransform>): Optimizer => {
   const rules = transforms.flatMap(({ rule }) => (rule === undefined ? [] : [rule]));
   const [rule] = rules;
   if (rule === undefined || rules.length > 1) {
-    throw new RangeError(`an optimizer needs exactly one rule (adamw, sgd, lion, adafactor), not ${rules.length}`);
+    throw new RangeError(
+      `an optimizer needs exactly one rule (adamw, adamw8bit, sgd, lion, adafactor), not ${rules.length}`,
+    );
   }
   return {
     init: (parameters) => {
       const moments: Record<string, Record<string, Tensor>> = {};
       for (const [name, parameter] of Object.entries(parameters)) {
-        for (const [slot, shape] of Object.entries(rule.slots(parameter.shape))) {
-          (moments[slot] ??= {})[name] = zeros([...shape]);
+        for (const [slot, wanted] of Object.entries(rule.slots(parameter.shape, name))) {
+          const { shape, dtype } = isShape(wanted) ? { shape: wanted, dtype: 'float32' as const } : wanted;
+          (moments[slot] ??= {})[name] = zeros([...shape], dtype);
         }
       }
       return moments;

@@ -1,6 +1,7 @@
 /** The optimizer that the options describe. */
 import { adafactor } from './adafactor.js';
 import { adamw } from './adamw.js';
+import { adamw8bit } from './adamw8bit.js';
 import type { SftConfig } from './config.js';
 import { lion } from './lion.js';
 import { chain, clipByGlobalNorm, scaleBy } from './optimizer.js';
@@ -15,6 +16,8 @@ const ruleOf = (config: SftConfig): GradientTransform => {
   switch (config.optim) {
     case 'adamw_torch':
       return adamw({ beta1, beta2, epsilon, weightDecay });
+    case 'adamw_8bit':
+      return adamw8bit({ beta1, beta2, epsilon, weightDecay });
     case 'adafactor':
       return adafactor({ weightDecay });
     case 'lion':

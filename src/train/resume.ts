@@ -96,7 +96,22 @@ const misfit = (file: string, name: string, expected: string, actual: string): F
 
 const shapeText = (shape: ReadonlyArray<number>): string => `[${shape.join(', ')}]`;
 
-/** New tensors under the names of `wanted`, of the same shapes. */
+/** The shape in which a tensor is stored: codes of 8 bits lie there as bytes, here four in each int32. */
+const storedShape = ({ shape, size, dtype }: Tensor): ReadonlyArray<number> => (dtype === 'int32' ? [4 * size] : shape);
+
+const readTensor = (from: StoredTensor, { shape, dtype }: Tensor): TaskEither<FatalError, Tensor> =>
+  dtype === 'int32'
+    ? pipe(
+        from.readBytes(),
+        // The copy begins at a multiple of 4.
+        TE.map((bytes) => tensor(new Int32Array(bytes.slice().buffer), shape, dtype)),
+      )
+    : pipe(
+        from.read(),
+        TE.map((values) => tensor(values, shape, 'float32')),
+      );
+
+/** New tensors under the names of `wanted`, of the same shapes and dtypes. */
 const readAll =
   (
     file: string,
@@ -109,14 +124,16 @@ const readAll =
       for (const made of Object.values(read)) made.dispose();
       return E.left(error);
     };
-    for (const [name, { shape }] of Object.entries(wanted)) {
+    for (const [name, like] of Object.entries(wanted)) {
       const from = stored.get(name);
-      if (from?.shape.join() !== shape.join()) {
+      const shape = storedShape(like);
+      const fits = from?.shape.join() === shape.join() && (like.dtype === 'int32') === (from.dtype === 'U8');
+      if (from === undefined || !fits) {
         return fail(misfit(file, name, shapeText(shape), from === undefined ? 'nothing' : shapeText(from.shape)));
       }
-      const values = await from.read()();
-      if (E.isLeft(values)) return fail(values.left);
-      read[name] = tensor(values.right, shape, 'float32');
+      const made = await readTensor(from, like)();
+      if (E.isLeft(made)) return fail(made.left);
+      read[name] = made.right;
     }
     return E.right(read);
   };

@@ -1,5 +1,6 @@
 /** Models and checkpoints on disk: what other software opens, and what this run goes on from. */
 import { join } from 'node:path';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -39,10 +40,20 @@ export const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>
     data: () => tensor.data<'float32'>(),
   }));
 
-/** Moments under `slot.parameter`. */
+const bytesOf = async (tensor: Tensor): Promise<Uint8Array> => {
+  const { buffer, byteOffset, byteLength } = await tensor.data<'int32'>();
+  return new Uint8Array(buffer, byteOffset, byteLength);
+};
+
+/** Moments under `slot.parameter`; codes of 8 bits as bytes. */
 const momentsToWrite = (moments: Readonly<Record<string, Weights>>): ReadonlyArray<TensorToWrite> =>
   Object.entries(moments).flatMap(([slot, tensors]) =>
-    toWrite(tensors).map((tensor) => ({ ...tensor, name: `${slot}.${tensor.name}` })),
+    Object.entries(tensors).flatMap(([parameter, moment]): ReadonlyArray<TensorToWrite> => {
+      const name = `${slot}.${parameter}`;
+      return moment.dtype === 'int32'
+        ? [{ name, dtype: 'U8', shape: [4 * moment.size], data: () => bytesOf(moment) }]
+        : toWrite({ [name]: moment });
+    }),
   );
 
 export const writeTokenizer = (dir: string, tokenizer: Tokenizer | undefined): TaskEither<FatalError, void> =>

@@ -6,10 +6,13 @@ import { runInThisContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { add, dispose, memory, tensor1d, zeros } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
+import { lastValueFrom } from 'rxjs';
 import { evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
+import { adamW8bit } from '../../src/model/kernels/adamW8bit.js';
 import { dropout } from '../../src/model/kernels/dropout.js';
 import { cudaCard, nativeStatistics, registerNative } from '../../src/native/register.js';
 import { chooseEngine } from '../../src/train/engine.js';
+import { sftTrainer } from '../../src/train/trainer.js';
 import { unpadded } from '../model/batches.js';
 import { loadModel, readTensors } from '../model/loadModel.js';
 
@@ -161,6 +164,27 @@ whenBuilt('the CUDA device', () => {
       dispose([...Object.values(gradients), ...Object.values(losses)]);
       dispose([output.total, output.loss, output.correct, output.entropy]);
       expect(memory().numTensors).toBe(numTensors);
+      dispose(Object.values(model.weights));
+    });
+
+    it('has no kernel for AdamW in 8 bits, and says so before and when it is asked', async () => {
+      const [p, g, codes, scale] = [tensor1d([1]), tensor1d([1]), tensor1d([0], 'int32'), tensor1d([0])];
+      const attrs = { learningRate: 1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, step: 1, gradScale: 1 };
+      const state = { parameters: [p], mCodes: [codes], vCodes: [codes], mAbsmax: [scale], vAbsmax: [scale] };
+      expect(() => adamW8bit(state, [g], { ...attrs, weightDecay: Float32Array.of(0) })).toThrow(
+        'adamw_8bit has no kernel on this device',
+      );
+      expect(Array.from(p.dataSync())).toEqual([1]);
+      dispose([p, g, codes, scale]);
+      const model = loadModel(join(root, 'test', 'golden', 'models', 'llama'));
+      const run = sftTrainer(
+        { model, trainDataset: [{ input_ids: [1, 2, 3] }] },
+        { optim: 'adamw_8bit', device: 'cuda', maxLength: 8, maxSteps: 1 },
+      );
+      await expect(lastValueFrom(run)).rejects.toMatchObject({
+        code: 'E_OPTIONS',
+        details: { field: 'optim', hint: expect.stringContaining('adamw_torch') },
+      });
       dispose(Object.values(model.weights));
     });
 

@@ -91,6 +91,38 @@ describe('other names', () => {
   });
 });
 
+describe('names of optimizers', () => {
+  test.each([
+    ['adamw_hf', 'adamw_torch'],
+    ['adamw_torch_fused', 'adamw_torch'],
+    ['adamw_apex_fused', 'adamw_torch'],
+    ['paged_adamw_32bit', 'adamw_torch'],
+    ['adamw_bnb_8bit', 'adamw_8bit'],
+    ['paged_adamw_8bit', 'adamw_8bit'],
+    ['lion_32bit', 'lion'],
+    ['paged_lion_32bit', 'lion'],
+    ['sgd', 'sgd'],
+  ])('%s is %s', (optim, expected) => expect(decoded({ optim }).optim).toBe(expected));
+
+  test.each([
+    ['adamw_anyprecision', 'adamw_8bit'],
+    ['lion_8bit', '32 bits'],
+    ['adagrad', 'in code'],
+    ['galore_adamw', 'adafactor'],
+  ])('%s is refused, and what is offered is told', (optim, hint) => {
+    expect(refusal({ optim })).toMatchObject({
+      code: 'E_OPTIONS',
+      message: expect.stringContaining(optim),
+      hint: expect.stringContaining(hint),
+    });
+  });
+
+  test('a name that nobody has is a wrong value', () => {
+    expect(refusal({ optim: 'adamv' }).message).toContain('wrong value for optim');
+    expect(refusal({ optim: 'constructor' }).message).toContain('wrong value for optim');
+  });
+});
+
 describe('what options imply', () => {
   test('evalSteps switches evaluation on, and false stays false', () => {
     expect(decoded({ evalSteps: 5 }).evalStrategy).toBe('steps');

@@ -57,6 +57,13 @@ describe('what a run needs', () => {
     expect(optimizer('lion')).toBe(4 * numbers);
     expect(optimizer('sgd')).toBe(0);
     expect(optimizer('sgd', 0.9)).toBe(4 * numbers);
+    // Too small for 8 bits, all of them.
+    expect(optimizer('adamw_8bit')).toBe(8 * numbers);
+    const wide = { ...shape, specs: [{ name: 'h.0.up_proj.weight', shape: [100, 90], kind: 'linear' } as const] };
+    // Two bytes a number, two scales for every 256.
+    expect(memoryNeed({ ...wide, optim: 'adamw_8bit' }).optimizer).toBe(2 * (9000 + 4 * 36));
+    const table = { ...shape, specs: [{ name: 'wte.weight', shape: [100, 90], kind: 'embedding' } as const] };
+    expect(memoryNeed({ ...table, optim: 'adamw_8bit' }).optimizer).toBe(8 * 9000);
     // Rows and columns of matrices, vectors whole.
     expect(optimizer('adafactor')).toBe(4 * (60 + 2 * (40 + 40 + 10)));
     expect(memoryNeed({ ...shape, gradientAccumulationSteps: 2 }).gradients).toBe(8 * numbers);

@@ -4,6 +4,7 @@ import { memory, setBackend, sign, tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { adafactor } from '../../src/train/adafactor.js';
 import { adamw } from '../../src/train/adamw.js';
+import { adamw8bit } from '../../src/train/adamw8bit.js';
 import { lion } from '../../src/train/lion.js';
 import { chain, clipByGlobalNorm, clipFactor, decays, mapGradients, scaleBy } from '../../src/train/optimizer.js';
 import type { Optimizer } from '../../src/train/optimizer.js';
@@ -173,6 +174,7 @@ describe('chains', () => {
 
   test.each([
     ['adamw', adamw({ weightDecay: 0.1 })],
+    ['adamw in 8 bits', adamw8bit({ weightDecay: 0.1, minSize: 2 })],
     ['sgd', sgd({ weightDecay: 0.1 })],
     ['sgd with momentum', sgd({ momentum: 0.9, weightDecay: 0.1 })],
     ['lion', lion()],

@@ -12,7 +12,7 @@ import { fourBitCodes } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';
 import { isNested } from './matrix.js';
 import type { FourBitMatrix, QuantizedMatrix, QuantizedScales } from './matrix.js';
-import { dynamicMap } from './nested.js';
+import { dynamicMap } from './dynamicMap.js';
 
 const stateName = (weight: string, kind: FourBitKind): string => `${weight}.quant_state.bitsandbytes__${kind}`;
 

@@ -4,7 +4,8 @@ import { int8ActivationsOf } from '../../../src/model/kernels/int8Activations.js
 import { dequantizeFourBit, fourBitCodes, quantizeFourBit } from '../../../src/model/quantize/fourBit.js';
 import type { FourBitKind } from '../../../src/model/quantize/fourBit.js';
 import { dequantizeInt8, quantizeInt8 } from '../../../src/model/quantize/int8.js';
-import { dynamicMap, nestScales, unnestScales } from '../../../src/model/quantize/nested.js';
+import { dynamicMap } from '../../../src/model/quantize/dynamicMap.js';
+import { nestScales, unnestScales } from '../../../src/model/quantize/nested.js';
 
 interface Golden {
   readonly dynamicMap: ReadonlyArray<number>;
