@@ -13,6 +13,9 @@ export const momentShapes = (size: number): { readonly codes: number; readonly a
   absmax: Math.ceil(size / momentBlock),
 });
 
+/** What codes stand for: the map of first moments, then that of second ones. */
+export const momentMaps: readonly [Float32Array, Float32Array] = [dynamicMap, unsignedDynamicMap];
+
 /** A moment in 8 bits: value i = map[code i] · absmax[⌊i / 256⌋]. */
 export interface Moment8bit {
   readonly codes: Uint8Array;
@@ -67,6 +70,7 @@ export const RxAdamW8bit = namedOp(
   'RxAdamW8bit',
   (tensors: ReadonlyArray<Tensor>, attrs: AdamWAttrs & { readonly n: number }): ReadonlyArray<Tensor> => {
     const { n, learningRate, beta1, beta2, epsilon, weightDecay, step, gradScale } = attrs;
+    const [firstMap, secondMap] = momentMaps;
     const unbias1 = 1 - beta1 ** step;
     const unbias2 = 1 - beta2 ** step;
     const moved = Array.from({ length: n }, (_, t) => {
@@ -76,8 +80,8 @@ export const RxAdamW8bit = namedOp(
       const [p, g, mCodes, vCodes, mAbsmax, vAbsmax] = parts;
       const stored = (codes: Tensor, absmax: Tensor, map: Float32Array): Float32Array =>
         dequantizeMoment({ codes: bytesOf(codes.dataSync<'int32'>(), p.size), absmax: floats(absmax) }, map);
-      const m = stored(mCodes, mAbsmax, dynamicMap);
-      const v = stored(vCodes, vAbsmax, unsignedDynamicMap);
+      const m = stored(mCodes, mAbsmax, firstMap);
+      const v = stored(vCodes, vAbsmax, secondMap);
       const gradient = floats(g);
       const keep = 1 - learningRate * (weightDecay[t] ?? 0);
       const parameter = floats(p).map((old, i) => {
@@ -88,8 +92,8 @@ export const RxAdamW8bit = namedOp(
         v[i] = second;
         return old * keep - (learningRate * (first / unbias1)) / (Math.sqrt(second / unbias2) + epsilon);
       });
-      const first = quantizeMoment(m, dynamicMap);
-      const second = quantizeMoment(v, unsignedDynamicMap);
+      const first = quantizeMoment(m, firstMap);
+      const second = quantizeMoment(v, secondMap);
       return [
         tensor(parameter, p.shape, 'float32'),
         packed(first.codes),

@@ -1,6 +1,5 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { momentShapes } from '../../model/kernels/adamW8bit.js';
-import { dynamicMap, unsignedDynamicMap } from '../../model/quantize/dynamicMap.js';
+import { momentMaps, momentShapes } from '../../model/kernels/adamW8bit.js';
 import { expectSame, expectVector, kernel, sizeOf } from '../kernel.js';
 
 interface Attrs {
@@ -15,7 +14,7 @@ interface Attrs {
 }
 
 /** Numbers of both maps, one after the other, as the engine wants them. */
-const maps = Float32Array.of(...dynamicMap, ...unsignedDynamicMap);
+const maps = Float32Array.from(momentMaps.flatMap((map) => [...map]));
 
 /** In place, all tensors in one pass. */
 export const adamW8bit = kernel('RxAdamW8bit', (backend, tensors: ReadonlyArray<TensorInfo>, attrs: Attrs) => {
