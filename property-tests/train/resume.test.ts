@@ -14,6 +14,7 @@ beforeAll(async () => {
   await startUnderTest();
 });
 
+/** Both runs write to a directory called `run`: its name is the model card's title. */
 const inTemporary = async <A>(use: (dir: string) => Promise<A>): Promise<A> => {
   const dir = mkdtempSync(join(tmpdir(), 'rxtune-resume-'));
   try {
@@ -25,11 +26,10 @@ const inTemporary = async <A>(use: (dir: string) => Promise<A>): Promise<A> => {
 
 const hashOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
 
-/** The model card bears the directory's name. */
 const hashes = (dir: string): Readonly<Record<string, string>> =>
   Object.fromEntries(
     readdirSync(dir, { withFileTypes: true })
-      .filter((entry) => entry.isFile() && entry.name !== 'README.md')
+      .filter((entry) => entry.isFile())
       .map(({ name }) => [name, hashOf(join(dir, name))]),
   );
 
@@ -107,12 +107,12 @@ describe('resuming', () => {
       fc.asyncProperty(setups, (setup) =>
         inTemporary(async (dir) => {
           const options = optionsOf(setup);
-          await go(setup.rows, { ...options, outputDir: join(dir, 'whole') });
-          const outputDir = join(dir, 'parts');
+          await go(setup.rows, { ...options, outputDir: join(dir, 'whole', 'run') });
+          const outputDir = join(dir, 'parts', 'run');
           await go(setup.rows, { ...options, outputDir }, setup.stopAt);
           await go(setup.rows, { ...options, outputDir, resumeFromCheckpoint: true }, setup.again);
           await go(setup.rows, { ...options, outputDir, resumeFromCheckpoint: true });
-          expect(hashes(outputDir)).toEqual(hashes(join(dir, 'whole')));
+          expect(hashes(outputDir)).toEqual(hashes(join(dir, 'whole', 'run')));
         }),
       ),
       { numRuns: 12 },
@@ -124,11 +124,11 @@ describe('resuming', () => {
       fc.asyncProperty(setups, fc.integer({ min: 1, max: 5 }), (setup, shuffleBuffer) =>
         inTemporary(async (dir) => {
           const options = { ...optionsOf(setup), streaming: true, shuffleBuffer };
-          await go(setup.rows, { ...options, outputDir: join(dir, 'whole') });
-          const outputDir = join(dir, 'parts');
+          await go(setup.rows, { ...options, outputDir: join(dir, 'whole', 'run') });
+          const outputDir = join(dir, 'parts', 'run');
           await go(setup.rows, { ...options, outputDir }, setup.stopAt);
           await go(setup.rows, { ...options, outputDir, resumeFromCheckpoint: true });
-          expect(hashes(outputDir)).toEqual(hashes(join(dir, 'whole')));
+          expect(hashes(outputDir)).toEqual(hashes(join(dir, 'whole', 'run')));
         }),
       ),
       { numRuns: 6 },
@@ -148,8 +148,8 @@ describe('resuming', () => {
         (setup, which, damage) =>
           inTemporary(async (dir) => {
             const options = { ...optionsOf(setup), saveStrategy: 'steps', saveSteps: 2 } as const;
-            await go(setup.rows, { ...options, outputDir: join(dir, 'whole') });
-            const outputDir = join(dir, 'parts');
+            await go(setup.rows, { ...options, outputDir: join(dir, 'whole', 'run') });
+            const outputDir = join(dir, 'parts', 'run');
             await go(setup.rows, { ...options, outputDir }, 5);
             const newest = join(outputDir, 'checkpoint-5');
             const files = readdirSync(newest);
@@ -164,7 +164,7 @@ describe('resuming', () => {
             }
             const told = await go(setup.rows, { ...options, outputDir, resumeFromCheckpoint: true });
             expect(told).toContain('W_CHECKPOINT_SKIPPED');
-            expect(hashes(outputDir)).toEqual(hashes(join(dir, 'whole')));
+            expect(hashes(outputDir)).toEqual(hashes(join(dir, 'whole', 'run')));
           }),
       ),
       { numRuns: 12 },
@@ -176,8 +176,8 @@ describe('resuming', () => {
       fc.asyncProperty(setups, (setup) =>
         inTemporary(async (dir) => {
           const options = { ...optionsOf(setup), loggingSteps: 1, saveStrategy: 'steps', saveSteps: 3 } as const;
-          await go(setup.rows, { ...options, outputDir: join(dir, 'whole') });
-          const outputDir = join(dir, 'parts');
+          await go(setup.rows, { ...options, outputDir: join(dir, 'whole', 'run') });
+          const outputDir = join(dir, 'parts', 'run');
           // Left where it was, as by a kill: what came after checkpoint 3 has to be done again.
           await go(setup.rows, { ...options, maxSteps: 5, outputDir });
           await go(setup.rows, { ...options, outputDir, resumeFromCheckpoint: true });

@@ -40,7 +40,8 @@ export interface Request {
 
 /** What goes wrong with the next bodies: each is used up by one answer. */
 export type Fault =
-  | { readonly cutAfter: number }
+  /** `once`: when the content up to `end` has got where the test wants it. Default: after a moment. */
+  | { readonly cutAfter: number; readonly once?: (end: number) => Promise<void> }
   | { readonly status: number }
   | { readonly flipped: true }
   | { readonly ignoreRange: true };
@@ -107,7 +108,11 @@ export const hubServer = async (repos: Readonly<Record<string, HubRepo>>): Promi
       ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${content.length - 1}/${content.length}` }),
     });
     if (fault !== undefined && 'cutAfter' in fault) {
-      response.write(part.subarray(0, fault.cutAfter), () => setTimeout(() => response.socket?.end(), 20));
+      const { once = () => new Promise<void>((done) => setTimeout(done, 20)) } = fault;
+      response.write(
+        part.subarray(0, fault.cutAfter),
+        () => void once(from + fault.cutAfter).then(() => response.socket?.end()),
+      );
     } else response.end(part);
   };
 
