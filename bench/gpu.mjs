@@ -217,7 +217,9 @@ const build = async () => {
     env: environment,
     line: logged,
   });
-  return { state: 'passed', steps, doctor: doctor.output.filter((text) => /cuda|card/i.test(text)) };
+  const told = doctor.output.find((text) => /^cuda\b/.test(text)) ?? tail(doctor.output, 2).join(' | ');
+  // What cannot open the card here has nothing to check.
+  return /^cuda +\+/.test(told) ? { state: 'passed', steps, doctor: told } : { state: 'failed', steps, why: told };
 };
 
 /** The compiled check: as carried, where it starts; what was linked on another machine and does not is built here. */

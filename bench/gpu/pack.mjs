@@ -39,7 +39,7 @@ const packages = (root, names) => {
 
 /** Not run: types, maps, sources, documentation; of tfjs only what Node.js loads. */
 const wanted = (path) => {
-  if (/\.(map|md|markdown|flow|d\.[cm]?ts)$|\/(docs?|examples?)\//.test(path)) return false;
+  if (/\.(map|md|markdown|flow|d\.[cm]?ts)$/.test(path)) return false;
   const [, inside] = /@tensorflow\/[^/]+\/(.*)$/.exec(path) ?? [];
   if (inside === undefined || !/\.[a-z]+$/.test(inside)) return true;
   return /^package\.json$|\.node\.js$|\.wasm$|^wasm-out\//.test(inside);

@@ -1,9 +1,10 @@
 // What is made of native/cuda: the kernels with nvcc, and, for tests, the same kernels emulated on the processor behind stand-ins of the
 // driver and of cublasLt.
 //   node native/cuda/compile.mjs kernels   native/build/rxtune.fatbin, for cards from Ampere on (npm run build:cuda)
-//   node native/cuda/compile.mjs check     only whether everything compiles for sm_80 and sm_90 (npm run check:cuda)
+//   node native/cuda/compile.mjs check     whether everything compiles for sm_80 and sm_90, and what each kernel takes of registers and
+//                                          memory: none may spill registers (npm run check:cuda)
 //   node native/cuda/compile.mjs mock      native/build/cuda/mock.so
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -22,7 +23,7 @@ const architectures = [
   ...['-gencode', 'arch=compute_90,code=sm_90'],
   ...['-gencode', 'arch=compute_80,code=compute_80'],
 ];
-const nvccFlags = ['-std=c++17', '-O3', '-Xptxas', '-warn-spills'];
+const nvccFlags = ['-std=c++17', '-O3', '-Xptxas', '-v,-warn-spills'];
 
 export const findNvcc = () => {
   const home = process.env['CUDA_HOME'] ?? process.env['CUDA_PATH'];
@@ -38,6 +39,48 @@ export const findNvcc = () => {
   return undefined;
 };
 
+/**
+ * What ptxas says of each kernel and architecture: [{kernel, arch, registers, shared, stack, spilled}], bytes but for registers. `shared`
+ * is what a kernel has of itself; attention asks for more when it starts.
+ */
+export const resources = (said) => {
+  const found = [];
+  for (const line of said.split('\n')) {
+    const [, kernel, arch] = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line) ?? [];
+    if (kernel !== undefined) found.push({ kernel, arch, registers: 0, shared: 0, stack: 0, spilled: 0 });
+    const last = found.at(-1);
+    if (last === undefined) continue;
+    const [, stack, stores, loads] =
+      /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line) ?? [];
+    if (stack !== undefined) Object.assign(last, { stack: Number(stack), spilled: Number(stores) + Number(loads) });
+    const [, registers] = /Used (\d+) registers/.exec(line) ?? [];
+    if (registers !== undefined) last.registers = Number(registers);
+    const [, shared] = /(\d+) bytes smem/.exec(line) ?? [];
+    if (shared !== undefined) last.shared = Number(shared);
+  }
+  return found;
+};
+
+/** A line a kernel, registers / stack / shared memory of each architecture. Returns the kernels that spill. */
+const reportResources = (found) => {
+  const architectures = [...new Set(found.map(({ arch }) => arch))].sort();
+  const of = (kernel, arch) => found.find((each) => each.kernel === kernel && each.arch === arch);
+  console.log(
+    `${'kernel'.padEnd(28)}${architectures.map((arch) => `${arch}: registers stack shared`.padEnd(36)).join('')}`,
+  );
+  for (const kernel of [...new Set(found.map((each) => each.kernel))].sort()) {
+    const cells = architectures.map((arch) => {
+      const { registers, stack, shared, spilled } = of(kernel, arch) ?? {};
+      const spill = spilled > 0 ? `  SPILLS ${spilled} bytes` : '';
+      return `${' '.repeat(7)}${`${registers}`.padStart(9)} ${`${stack}`.padStart(5)} ${`${shared}`.padStart(6)}${spill}`.padEnd(
+        36,
+      );
+    });
+    console.log(kernel.padEnd(28) + cells.join(''));
+  }
+  return [...new Set(found.filter(({ spilled }) => spilled > 0).map(({ kernel, arch }) => `${kernel} (${arch})`))];
+};
+
 /** All kernels in one file: one module to load. */
 const compileKernels = (nvcc, target) => {
   const folder = mkdtempSync(join(tmpdir(), 'rxtune-cuda-'));
@@ -45,13 +88,26 @@ const compileKernels = (nvcc, target) => {
     const all = join(folder, 'all.cu');
     writeFileSync(all, kernels.map((name) => `#include "${join(here, 'kernels', name)}"\n`).join(''));
     const made = join(folder, 'kernels.fatbin');
-    execFileSync(nvcc.path, [...nvccFlags, ...architectures, '-fatbin', all, '-o', made], { stdio: 'inherit' });
-    if (target === undefined) return statSync(made).size;
+    const { status, stdout, stderr } = spawnSync(
+      nvcc.path,
+      [...nvccFlags, ...architectures, '-fatbin', all, '-o', made],
+      {
+        encoding: 'utf8',
+        maxBuffer: 1 << 26,
+      },
+    );
+    const said = `${stdout}${stderr}`;
+    const worthSaying = said
+      .split('\n')
+      .filter((line) => line.trim() !== '' && !/^ptxas info|bytes stack frame/.test(line));
+    if (worthSaying.length > 0) console.error(worthSaying.join('\n'));
+    if (status !== 0) throw new Error(`nvcc failed (exit code ${status})`);
+    if (target === undefined) return { bytes: statSync(made).size, used: resources(said) };
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(`${target}.${process.pid}`, '');
     execFileSync('cp', [made, `${target}.${process.pid}`]);
     renameSync(`${target}.${process.pid}`, target);
-    return statSync(target).size;
+    return { bytes: statSync(target).size, used: resources(said) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -109,7 +165,7 @@ const main = async (action) => {
     return;
   }
   const started = Date.now();
-  const bytes = compileKernels(nvcc, action === 'kernels' ? kernelImage : undefined);
+  const { bytes, used } = compileKernels(nvcc, action === 'kernels' ? kernelImage : undefined);
   if (action === 'check') {
     const include = join(
       dirname(
@@ -127,6 +183,13 @@ const main = async (action) => {
     execFileSync(nvcc.path, ['-std=c++17', `-I${include}`, '-x', 'c++', '-c', prototypes, '-o', '/dev/null'], {
       stdio: 'inherit',
     });
+    const spilling = reportResources(used);
+    if (spilling.length > 0) {
+      console.error(
+        `registers go to memory in ${spilling.join(', ')}: smaller tiles, or fewer threads in __launch_bounds__`,
+      );
+      process.exitCode = 1;
+    }
   }
   const seconds = ((Date.now() - started) / 1000).toFixed(0);
   console.log(

@@ -84,7 +84,39 @@ inline void mma_16816(float* c, const uint32_t* a, const uint32_t* b) {
   warp_barrier();
 }
 
+// cp.async: nothing is there before the thread that asked has waited for the group. Null: zeros.
+void copy_async(void* to, const void* from, unsigned bytes);
+void copies_end();
+void copies_wait(unsigned rest);
+
+// ldmatrix.sync.aligned.m8n8.x4.shared.b16, with .trans or not.
+inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
+  const unsigned lane = thread_now->lane;
+  std::memcpy(lane_slot(lane), &row, sizeof row);
+  warp_barrier();
+  for (unsigned i = 0; i < 4; i++) {
+    const auto at = [&](unsigned r, unsigned c) {
+      const uint16_t* from;
+      std::memcpy(&from, lane_slot(8 * i + r), sizeof from);
+      return static_cast<uint32_t>(from[c]);
+    };
+    const unsigned two = lane % 4 * 2, other = lane / 4;
+    to[i] = transposed ? at(two, other) | at(two + 1, other) << 16 : at(other, two) | at(other, two + 1) << 16;
+  }
+  warp_barrier();
+}
+
 }  // namespace emulate
+
+struct float4 {
+  float x, y, z, w;
+};
+struct uint2 {
+  uint32_t x, y;
+};
+struct uint4 {
+  uint32_t x, y, z, w;
+};
 
 #define threadIdx (emulate::thread_now->thread)
 #define blockIdx emulate::block_index

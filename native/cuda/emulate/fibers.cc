@@ -201,6 +201,37 @@ void run_block() {
 
 }  // namespace
 
+namespace {
+struct Copy {
+  void* to;
+  const void* from;
+  unsigned bytes;
+};
+// Of each thread of the block: groups that wait, the last one not ended.
+std::vector<std::vector<std::vector<Copy>>> copies;
+std::vector<std::vector<Copy>>& copies_of_thread() { return copies[thread_now->warp * 32 + thread_now->lane]; }
+}  // namespace
+
+void copy_async(void* to, const void* from, unsigned bytes) {
+  if (reinterpret_cast<uintptr_t>(to) % bytes != 0 || reinterpret_cast<uintptr_t>(from) % bytes != 0) {
+    std::fprintf(stderr, "emulated kernel: an asynchronous copy to or from an address that is no multiple of its size\n");
+    std::abort();
+  }
+  copies_of_thread().back().push_back({to, from, bytes});
+}
+void copies_end() { copies_of_thread().emplace_back(); }
+void copies_wait(unsigned rest) {
+  auto& groups = copies_of_thread();
+  while (groups.size() > rest + 1) {
+    for (const Copy& copy : groups.front())
+      if (copy.from == nullptr)
+        std::memset(copy.to, 0, copy.bytes);
+      else
+        std::memcpy(copy.to, copy.from, copy.bytes);
+    groups.erase(groups.begin());
+  }
+}
+
 void block_barrier() { arrive(whole, alive); }
 void warp_barrier() {
   const unsigned warp = thread_now->warp;
@@ -223,6 +254,7 @@ void launch(Index grid, Index block, size_t shared_bytes, const std::function<vo
       for (unsigned x = 0; x < grid.x; x++) {
         block_index = {x, y, z};
         if (shared_bytes > 0) std::memset(shared_memory, 0xff, shared_bytes);
+        copies.assign(count, {{}});
         run_block();
       }
 }

@@ -127,11 +127,13 @@ void CudaDevice::give(void* memory, size_t) {
 
 void CudaDevice::zero(void* memory, size_t bytes) {
   enter();
+  narrowed.clear();
   if (bytes > 0) must(driver.cuMemsetD8Async(reinterpret_cast<Pointer>(memory), 0, bytes, queue), "clearing memory");
 }
 
 void CudaDevice::start(int kernel, Grid grid, unsigned threads, long shared_bytes, void** arguments) {
   enter();
+  narrowed.clear();
   if (shared_bytes > 48 << 10 && asked_shared[kernel] < shared_bytes) {
     must(driver.cuFuncSetAttribute(functions[kernel], function_shared_memory, static_cast<int>(shared_bytes)), names[kernel]);
     asked_shared[kernel] = shared_bytes;
@@ -184,6 +186,7 @@ const void* CudaDevice::staged(const void* values, size_t bytes) {
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   enter();
+  narrowed.clear();
   const char* const source = static_cast<const char*>(from);
   for (size_t done = 0; done < bytes;) {
     const size_t room = quarter - at % quarter;

@@ -9,6 +9,7 @@
 #include <thread>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "../../cc/device.h"
 #include "blas.h"
@@ -69,6 +70,16 @@ class CudaDevice final : public Device {
   const T* stage(const T* values, long count) {
     return static_cast<const T*>(staged(values, sizeof(T) * static_cast<size_t>(count)));
   }
+  // Float operands of products that lie narrowed in the scratch memory, the oldest first. Whatever is started forgets them: it might write
+  // to them.
+  struct Narrowed {
+    const void* from;
+    long ld, rows, columns;
+    int slot;
+    void* to;
+  };
+  std::vector<Narrowed> narrowed;
+
   Blas* blas() { return products.get(); }
   // Kernels and products started so far; of the thread that starts them, or any while it is idle.
   long started() const { return count; }

@@ -7,6 +7,7 @@
 
 #include "../../cc/scratch.h"
 #include "../kernels/attention_layout.h"
+#include "../kernels/flash_layout.h"
 #include "cuda_device.h"
 
 namespace cuda {
@@ -15,7 +16,7 @@ namespace {
 namespace k = kernels;
 
 // Slots of the scratch memory, beside SCRATCH_KERNEL, which the operations take themselves.
-enum { slot_left = SCRATCH_GEMM, slot_right = SCRATCH_GEMM_STATE, slot_workspace = 2, slot_logits = SCRATCH_KERNEL + 1, slot_parts, slot_vector };
+enum { slot_left = SCRATCH_GEMM, slot_right = SCRATCH_GEMM_STATE, slot_workspace, slot_third, slot_logits = SCRATCH_KERNEL + 1, slot_parts, slot_vector, slot_heads };
 
 CudaDevice& of(const Context* context) { return *static_cast<CudaDevice*>(static_cast<Device*>(context->device)); }
 
@@ -30,22 +31,69 @@ long parts_of(long n, long part) { return (n + part - 1) / part; }
 
 constexpr size_t workspace_bytes = size_t(32) << 20;
 
-// An operand in the format of the product: as it lies where it can be, else converted.
+// Where narrowed operands lie, and how large one is at most that is kept for the next product.
+constexpr int narrowed_slots[] = {slot_left, slot_right, slot_third};
+constexpr long most_narrowed = 128L << 20;
+
+// A slot that does not hold the other operand: a free one, else the one with the oldest; what it held is forgotten.
+int slot_for(CudaDevice& device, int other) {
+  auto& all = device.narrowed;
+  const auto holds = [](int slot) { return [slot](const CudaDevice::Narrowed& n) { return n.slot == slot; }; };
+  for (const int slot : narrowed_slots)
+    if (slot != other && std::none_of(all.begin(), all.end(), holds(slot))) return slot;
+  const auto oldest = std::find_if(all.begin(), all.end(), [&](const CudaDevice::Narrowed& n) { return n.slot != other; });
+  const int slot = oldest->slot;
+  all.erase(oldest);
+  return slot;
+}
+
+// Rows of whole vectors: cublasLt is fast only there.
+constexpr long whole_vectors(long columns) { return (columns + 7) / 8 * 8; }
+
+// Float rows as bfloat16, taken again where the last products had them: q, k and v read the same rows, and so do an adapter and its base.
+Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
+  CudaDevice& device = of(context);
+  const long ld = whole_vectors(columns);
+  for (const CudaDevice::Narrowed& n : device.narrowed)
+    if (n.from == x.data && n.ld == x.ld && n.rows == rows && n.columns == columns) {
+      slot = n.slot;
+      return {n.to, rows, columns, ld, x.transposed != 0};
+    }
+  slot = slot_for(device, other);
+  uint16_t* const to = scratch<uint16_t>(context, slot, rows * ld);
+  // It writes to its own slot alone.
+  std::vector<CudaDevice::Narrowed> still = device.narrowed;
+  device.over(rows * (ld / 8), k::narrow_rows, static_cast<const float*>(x.data), x.ld, to, ld, rows, columns);
+  if (rows * ld * 2 <= most_narrowed) still.push_back({x.data, x.ld, rows, columns, slot, to});
+  device.narrowed = std::move(still);
+  return {to, rows, columns, ld, x.transposed != 0};
+}
+// A product has written to rows of floats.
+void forget_written(CudaDevice& device, const float* c, long ld, long rows, long columns) {
+  const auto end = [](const void* from, long width, long count, long last) { return static_cast<const char*>(from) + 4 * (width * (count - 1) + last); };
+  const auto overlaps = [&](const CudaDevice::Narrowed& n) {
+    return static_cast<const char*>(n.from) < end(c, ld, rows, columns) &&
+           reinterpret_cast<const char*>(c) < end(n.from, n.ld, n.rows, n.columns);
+  };
+  device.narrowed.erase(std::remove_if(device.narrowed.begin(), device.narrowed.end(), overlaps), device.narrowed.end());
+}
+
+// An operand in the format of the product: as it lies where it can be, else converted into a slot other than that of the other one.
 template <class T>
-Matrix converted(const Context* context, const GemmOperand& x, long rows, long columns, int slot) {
+Matrix converted(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
   CudaDevice& device = of(context);
   constexpr bool half = sizeof(T) == 2;
   Matrix out = {x.data, rows, columns, x.ld, x.transposed != 0};
+  slot = -1;
   if (x.kind == (half ? GEMM_BFLOAT16 : GEMM_FLOAT32)) return out;
-  // Rows of whole vectors: cublasLt is fast only there.
-  const bool packed = x.kind == GEMM_INT8_ROWS || x.kind == GEMM_FOUR_BIT || x.kind == GEMM_BFLOAT16;
-  const long ld = packed ? columns : parts_of(columns, 8) * 8;
-  T* const to = scratch<T>(context, slot, rows * ld);
+  if (half && x.kind == GEMM_FLOAT32) return narrowed(context, x, rows, columns, slot, other);
+  slot = slot_for(device, other);
+  T* const to = scratch<T>(context, slot, rows * columns);
   out.data = to;
-  out.ld = ld;
+  out.ld = columns;
   const long n = rows * columns;
+  const std::vector<CudaDevice::Narrowed> still = device.narrowed;
   if constexpr (half) {
-    if (x.kind == GEMM_FLOAT32) device.over(n, k::narrow_rows, static_cast<const float*>(x.data), x.ld, to, ld, rows, columns);
     if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_bf16, static_cast<const int8_t*>(x.data), x.scale, to, rows, columns);
     if (x.kind == GEMM_FOUR_BIT)
       device.over(parts_of(n, 2), k::four_bit_bf16, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, n, x.block);
@@ -55,6 +103,7 @@ Matrix converted(const Context* context, const GemmOperand& x, long rows, long c
     if (x.kind == GEMM_FOUR_BIT)
       device.over(parts_of(n, 2), k::four_bit_f32, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, n, x.block);
   }
+  device.narrowed = still;
   return out;
 }
 
@@ -62,15 +111,18 @@ template <class T>
 void gemm(const Context* context, const Gemm* g) {
   if (g->m == 0 || g->n == 0) return;
   CudaDevice& device = of(context);
-  const Matrix a = converted<T>(context, g->a, g->a.transposed ? g->k : g->m, g->a.transposed ? g->m : g->k, slot_left);
-  const Matrix b = converted<T>(context, g->b, g->b.transposed ? g->n : g->k, g->b.transposed ? g->k : g->n, slot_right);
+  int left = -1, right = -1;
+  const Matrix a = converted<T>(context, g->a, g->a.transposed ? g->k : g->m, g->a.transposed ? g->m : g->k, left, -1);
+  const Matrix b = converted<T>(context, g->b, g->b.transposed ? g->n : g->k, g->b.transposed ? g->k : g->n, right, left);
   if (device.blas() != nullptr && g->k > 0) {
     const bool row = g->start != nullptr && g->ld_start == 0;
     const Format format = sizeof(T) == 2 ? Format::bfloat16 : Format::float32;
     void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
     if (device.blas()->gemm(format, a, b, g->c, g->ldc, row ? g->start : nullptr, row ? nullptr : g->start, g->ld_start, g->alpha, g->m, g->n,
-                            g->k, workspace, workspace_bytes, device.stream()))
+                            g->k, workspace, workspace_bytes, device.stream())) {
+      forget_written(device, g->c, g->ldc, g->m, g->n);
       return device.counted();
+    }
   }
   const Grid grid = {parts_of(g->n, 64), parts_of(g->m, 64)};
   const auto run = [&](const auto& kernel) {
@@ -261,8 +313,63 @@ void over_tiles(CudaDevice& device, const Attention* a, RxAttention r, const Ker
   device.launch(kernel, {r.tile_count, heads}, static_cast<unsigned>(2 * rows), shared, r);
 }
 
+// Heads as bfloat16, each matrix after the other.
+struct PackedHeads {
+  uint16_t *q, *k, *v, *d_out;
+};
+PackedHeads packed_heads(const Context* context, const Attention* a, int width, bool gradient) {
+  CudaDevice& device = of(context);
+  const long n = a->cu_seqlens[a->documents], each = n * a->heads * width, of_kv = n * a->kv_heads * width;
+  uint16_t* const memory = scratch<uint16_t>(context, slot_heads, (gradient ? 2 : 1) * each + 2 * of_kv);
+  const PackedHeads p = {memory, memory + each, memory + each + of_kv, memory + each + 2 * of_kv};
+  const auto pack = [&](const float* from, long ld, uint16_t* to, long heads) {
+    device.launch(k::pack_heads, {parts_of(heads * width / 8, 128), std::min(n, 65535L)}, 128, 0, from, ld, to, n, heads, a->head_dim, width);
+  };
+  pack(a->q, a->ld_q, p.q, a->heads);
+  pack(a->k, a->ld_k, p.k, a->kv_heads);
+  pack(a->v, a->ld_v, p.v, a->kv_heads);
+  if (gradient) pack(a->d_out, a->heads * a->head_dim, p.d_out, a->heads);
+  return p;
+}
+
+template <class Shape>
+void over_flash_tiles(CudaDevice& device, const Attention* a, RxFlash r, const Kernel<RxFlash>& kernel, long heads, Shape) {
+  const std::vector<int32_t> tiles = tiles_of(a, Shape::rows);
+  if (tiles.empty()) return;
+  r.tiles = device.stage(tiles.data(), static_cast<long>(tiles.size()));
+  device.launch(kernel, {static_cast<long>(tiles.size() / 3), heads}, 2 * Shape::rows, Shape::bytes, r);
+}
+
+// In registers, where heads are narrow enough and the card's shared memory is large enough.
+bool has_flash(const CudaDevice& device, const Attention* a) {
+  return a->head_dim <= flash_widest && std::max(FlashForward<128>::bytes, FlashGradKv<128>::bytes) <= device.shared_memory();
+}
+RxFlash passed_packed(const Attention* a, const PackedHeads& p) {
+  RxFlash r = {};
+  r.q = p.q, r.k = p.k, r.v = p.v, r.d_out = p.d_out;
+  r.heads = static_cast<int>(a->heads), r.kv_heads = static_cast<int>(a->kv_heads), r.head_dim = static_cast<int>(a->head_dim);
+  r.scale = a->scale, r.window = a->window, r.out = a->out, r.lse = a->lse;
+  r.dq = a->dq, r.dk = a->dk, r.dv = a->dv;
+  r.ld_dq = a->ld_dq, r.ld_dk = a->ld_dk, r.ld_dv = a->ld_dv;
+  return r;
+}
+template <int width>
+void flash(const Context* context, const Attention* a) {
+  const RxFlash r = passed_packed(a, packed_heads(context, a, width, false));
+  over_flash_tiles(of(context), a, r, width == 64 ? k::flash_64 : k::flash_128, a->heads, FlashForward<width>());
+}
+template <int width>
+void flash_grad(const Context* context, const Attention* a, const float* along) {
+  CudaDevice& device = of(context);
+  RxFlash r = passed_packed(a, packed_heads(context, a, width, true));
+  r.along = along;
+  over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_q_64 : k::flash_grad_q_128, a->heads, FlashGradQ<width>());
+  over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_kv_64 : k::flash_grad_kv_128, a->kv_heads, FlashGradKv<width>());
+}
+
 void attention(const Context* context, const Attention* a) {
   const bool half = context->bf16 != 0;
+  if (half && has_flash(of(context), a)) return flash_width(static_cast<int>(a->head_dim)) == 64 ? flash<64>(context, a) : flash<128>(context, a);
   over_tiles(of(context), a, passed(a), half ? k::attention_bf16 : k::attention_f32, a->heads, half ? 2 : 4, attention_forward_bytes);
 }
 
@@ -273,6 +380,8 @@ void attention_grad(const Context* context, const Attention* a) {
   RxAttention r = passed(a);
   r.along = scratch<float>(context, slot_vector, n * a->heads);
   device.launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
+  if (half && has_flash(device, a))
+    return flash_width(r.head_dim) == 64 ? flash_grad<64>(context, a, r.along) : flash_grad<128>(context, a, r.along);
   over_tiles(device, a, r, half ? k::attention_grad_q_bf16 : k::attention_grad_q_f32, a->heads, half ? 2 : 4, attention_grad_q_bytes);
   over_tiles(device, a, r, half ? k::attention_grad_kv_bf16 : k::attention_grad_kv_f32, a->kv_heads, half ? 2 : 4, attention_grad_kv_bytes);
 }

@@ -3,14 +3,35 @@
 
 // `rows` rows of `width` floats between two row strides.
 extern "C" __global__ void rx_copy_columns(const float* from, long ld_from, float* to, long ld_to, long rows, long width) {
-  for (long i = thread_index(); i < rows * width; i += grid_threads())
-    to[i / width * ld_to + i % width] = from[i / width * ld_from + i % width];
+  if (width % 4 == 0 && ld_from % 4 == 0 && ld_to % 4 == 0 && in_vectors(from, to)) {
+    for (long i = thread_index(); i < rows * (width / 4); i += grid_threads()) {
+      const Split at = split(i, width / 4);
+      reinterpret_cast<float4*>(to + at.whole * ld_to)[at.rest] = reinterpret_cast<const float4*>(from + at.whole * ld_from)[at.rest];
+    }
+    return;
+  }
+  for (long i = thread_index(); i < rows * width; i += grid_threads()) {
+    const Split at = split(i, width);
+    to[at.whole * ld_to + at.rest] = from[at.whole * ld_from + at.rest];
+  }
 }
 
-// The same, into bfloat16.
+// The same, into bfloat16, 8 columns a thread; rows of `to` are whole vectors of 8, filled up with zeros.
 extern "C" __global__ void rx_narrow_rows(const float* from, long ld_from, uint16_t* to, long ld_to, long rows, long width) {
-  for (long i = thread_index(); i < rows * width; i += grid_threads())
-    to[i / width * ld_to + i % width] = to_bfloat16(from[i / width * ld_from + i % width]);
+  const long pieces = ld_to / 8;
+  const bool vectors = ld_from % 4 == 0 && in_vectors(from);
+  for (long i = thread_index(); i < rows * pieces; i += grid_threads()) {
+    const Split at = split(i, pieces);
+    const long c = 8 * at.rest;
+    const float* const source = from + at.whole * ld_from + c;
+    float x[8] = {};
+    if (vectors && c + 8 <= width)
+      load_eight(source, x);
+    else
+      for (int e = 0; e < 8; e++)
+        if (c + e < width) x[e] = source[e];
+    store_eight(to + at.whole * ld_to + c, x);
+  }
 }
 
 // A block a row.
@@ -45,15 +66,17 @@ extern "C" __global__ void rx_add_parts(const float* parts, long count, long ld,
 // out [count, columns]: rows of a table of `size` rows; NaN where there is no such row.
 extern "C" __global__ void rx_gather_rows(const float* x, const int32_t* rows, float* out, long count, long size, long columns) {
   for (long i = thread_index(); i < count * columns; i += grid_threads()) {
-    const long row = rows[i / columns];
-    out[i] = row >= 0 && row < size ? x[row * columns + i % columns] : not_a_number();
+    const Split at = split(i, columns);
+    const long row = rows[at.whole];
+    out[i] = row >= 0 && row < size ? x[row * columns + at.rest] : not_a_number();
   }
 }
 extern "C" __global__ void rx_gather_rows_bf16(const uint16_t* x, const int32_t* rows, float* out, long count, long size,
                                                long columns) {
   for (long i = thread_index(); i < count * columns; i += grid_threads()) {
-    const long row = rows[i / columns];
-    out[i] = row >= 0 && row < size ? from_bfloat16(x[row * columns + i % columns]) : not_a_number();
+    const Split at = split(i, columns);
+    const long row = rows[at.whole];
+    out[i] = row >= 0 && row < size ? from_bfloat16(x[row * columns + at.rest]) : not_a_number();
   }
 }
 
@@ -62,7 +85,8 @@ extern "C" __global__ void rx_gather_rows_bf16(const uint16_t* x, const int32_t*
 extern "C" __global__ void rx_sum_rows_by_target(const float* x, const int32_t* order, const int32_t* start, const int32_t* target,
                                                  float* out, long targets, long columns) {
   for (long i = thread_index(); i < targets * columns; i += grid_threads()) {
-    const long t = i / columns, c = i % columns;
+    const Split at_i = split(i, columns);
+    const long t = at_i.whole, c = at_i.rest;
     float sum = 0;
     for (long at = start[t]; at < start[t + 1]; at++) sum += x[order[at] * columns + c];
     out[target[t] * columns + c] += sum;

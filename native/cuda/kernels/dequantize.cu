@@ -1,12 +1,23 @@
-// Stored weights to numbers, for the product that reads them next, and activations as LLM.int8 rounds them. int8 rows: q scale[row]; four bits: code[q] scale[i / block], two
-// codes a byte, the first in the high half.
+// Stored weights to numbers, for the product that reads them next, and activations as LLM.int8 rounds them. int8 rows: q scale[row];
+// four bits: code[q] scale[i / block], two codes a byte, the first in the high half.
 #include "device.h"
 
 namespace {
 
 template <class T>
 __device__ void int8_rows(const int8_t* q, const float* scale, T* out, long rows, long columns) {
-  for (long i = thread_index(); i < rows * columns; i += grid_threads()) store(out + i, static_cast<float>(q[i]) * scale[i / columns]);
+  if (columns % 8 == 0 && in_vectors(out) && (reinterpret_cast<uintptr_t>(q) & 7) == 0) {
+    for (long i = thread_index(); i < rows * (columns / 8); i += grid_threads()) {
+      const float factor = scale[split(i, columns / 8).whole];
+      const uint2 codes = reinterpret_cast<const uint2*>(q)[i];
+      float x[8];
+#pragma unroll
+      for (int e = 0; e < 8; e++) x[e] = static_cast<float>(static_cast<int8_t>((e < 4 ? codes.x : codes.y) >> (8 * (e % 4)))) * factor;
+      store_eight(out + 8 * i, x);
+    }
+    return;
+  }
+  for (long i = thread_index(); i < rows * columns; i += grid_threads()) store(out + i, static_cast<float>(q[i]) * scale[split(i, columns).whole]);
 }
 
 template <class T>
@@ -14,11 +25,27 @@ __device__ void four_bit(const uint8_t* packed, const float* scale, const float*
   __shared__ float codes[16];
   if (threadIdx.x < 16) codes[threadIdx.x] = code[threadIdx.x];
   __syncthreads();
+  // 8 numbers of one block a thread
+  if (n % 8 == 0 && block % 8 == 0 && in_vectors(out) && (reinterpret_cast<uintptr_t>(packed) & 3) == 0) {
+    for (long i = thread_index(); i < n / 8; i += grid_threads()) {
+      const uint32_t four = reinterpret_cast<const uint32_t*>(packed)[i];
+      const float factor = scale[split(i, block / 8).whole];
+      float x[8];
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const uint32_t byte = (four >> (8 * e)) & 255u;
+        x[2 * e] = codes[byte >> 4] * factor;
+        x[2 * e + 1] = codes[byte & 15] * factor;
+      }
+      store_eight(out + 8 * i, x);
+    }
+    return;
+  }
   for (long pair = thread_index(); pair < (n + 1) / 2; pair += grid_threads()) {
     const int byte = packed[pair];
     const long i = 2 * pair;
-    store(out + i, codes[byte >> 4] * scale[i / block]);
-    if (i + 1 < n) store(out + i + 1, codes[byte & 15] * scale[(i + 1) / block]);
+    store(out + i, codes[byte >> 4] * scale[split(i, block).whole]);
+    if (i + 1 < n) store(out + i + 1, codes[byte & 15] * scale[split(i + 1, block).whole]);
   }
 }
 

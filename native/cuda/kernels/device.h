@@ -25,6 +25,22 @@ namespace {
 __device__ __forceinline__ long thread_index() { return static_cast<long>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ long grid_threads() { return static_cast<long>(gridDim.x) * blockDim.x; }
 
+// i / n and i % n: in 32 bits where that is enough, since 64-bit division takes dozens of instructions.
+struct Split {
+  long whole, rest;
+};
+__device__ __forceinline__ Split split(long i, long n) {
+  if (((i | n) >> 32) != 0) return {i / n, i % n};
+  const uint32_t whole = static_cast<uint32_t>(i) / static_cast<uint32_t>(n);
+  return {static_cast<long>(whole), i - static_cast<long>(whole) * n};
+}
+
+// Whether 16 bytes at a time can be read and written at all of these.
+template <class... P>
+__device__ __forceinline__ bool in_vectors(P... at) {
+  return ((reinterpret_cast<uintptr_t>(at) | ... | 0) & 15) == 0;
+}
+
 __device__ __forceinline__ uint32_t bits_of(float x) {
 #ifdef RX_EMULATE
   uint32_t bits;
@@ -53,6 +69,31 @@ __device__ __forceinline__ uint16_t to_bfloat16(float x) {
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 __device__ __forceinline__ float from_bfloat16(uint16_t x) { return float_of(static_cast<uint32_t>(x) << 16); }
+
+// Two floats rounded to bfloat16, the first in the low half.
+__device__ __forceinline__ uint32_t two_bfloat16(float low, float high) {
+#ifdef RX_EMULATE
+  return static_cast<uint32_t>(to_bfloat16(low)) | static_cast<uint32_t>(to_bfloat16(high)) << 16;
+#else
+  uint32_t packed;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+#endif
+}
+
+// Eight numbers, as 32 bytes or as 16.
+__device__ __forceinline__ void load_eight(const float* from, float* x) {
+  const float4 low = *reinterpret_cast<const float4*>(from), high = *reinterpret_cast<const float4*>(from + 4);
+  x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
+  x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
+}
+__device__ __forceinline__ void store_eight(float* to, const float* x) {
+  *reinterpret_cast<float4*>(to) = {x[0], x[1], x[2], x[3]};
+  *reinterpret_cast<float4*>(to + 4) = {x[4], x[5], x[6], x[7]};
+}
+__device__ __forceinline__ void store_eight(uint16_t* to, const float* x) {
+  *reinterpret_cast<uint4*>(to) = {two_bfloat16(x[0], x[1]), two_bfloat16(x[2], x[3]), two_bfloat16(x[4], x[5]), two_bfloat16(x[6], x[7])};
+}
 
 __device__ __forceinline__ float load(const float* x) { return *x; }
 __device__ __forceinline__ float load(const uint16_t* x) { return from_bfloat16(*x); }

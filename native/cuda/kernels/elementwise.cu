@@ -63,59 +63,93 @@ __device__ __forceinline__ uint32_t mixed(uint32_t h) {
   return h ^ (h >> 16);
 }
 
+// f(numbers of the inputs, numbers of the outputs) for each element: four at a time where all arrays begin on a border of 16 bytes.
+template <int ins, int outs, class F>
+__device__ __forceinline__ void map(const float* const (&from)[ins], float* const (&to)[outs], long n, F f) {
+  bool vectors = true;
+  for (int a = 0; a < ins; a++) vectors = vectors && in_vectors(from[a]);
+  for (int a = 0; a < outs; a++) vectors = vectors && in_vectors(to[a]);
+  const long fours = vectors ? n / 4 : 0;
+  for (long i = thread_index(); i < fours; i += grid_threads()) {
+    float4 x[ins], y[outs];
+#pragma unroll
+    for (int a = 0; a < ins; a++) x[a] = reinterpret_cast<const float4*>(from[a])[i];
+    const auto one = [&](auto part) {
+      float in[ins], out[outs];
+#pragma unroll
+      for (int a = 0; a < ins; a++) in[a] = x[a].*part;
+      f(in, out);
+#pragma unroll
+      for (int a = 0; a < outs; a++) y[a].*part = out[a];
+    };
+    one(&float4::x);
+    one(&float4::y);
+    one(&float4::z);
+    one(&float4::w);
+#pragma unroll
+    for (int a = 0; a < outs; a++) reinterpret_cast<float4*>(to[a])[i] = y[a];
+  }
+  for (long i = 4 * fours + thread_index(); i < n; i += grid_threads()) {
+    float in[ins], out[outs];
+#pragma unroll
+    for (int a = 0; a < ins; a++) in[a] = from[a][i];
+    f(in, out);
+#pragma unroll
+    for (int a = 0; a < outs; a++) to[a][i] = out[a];
+  }
+}
+
 }  // namespace
 
 #define FOR_EACH(i, n) for (long i = thread_index(); i < (n); i += grid_threads())
 
 extern "C" __global__ void rx_add(const float* a, const float* b, float* out, long n) {
-  FOR_EACH(i, n) out[i] = a[i] + b[i];
+  map({a, b}, {out}, n, [](const float* x, float* z) { z[0] = x[0] + x[1]; });
 }
 extern "C" __global__ void rx_axpy(float* y, const float* x, float alpha, long n) {
-  FOR_EACH(i, n) y[i] += alpha * x[i];
+  map({y, x}, {y}, n, [=](const float* v, float* z) { z[0] = v[0] + alpha * v[1]; });
 }
 extern "C" __global__ void rx_scale(const float* x, float* y, float factor, long n) {
-  FOR_EACH(i, n) y[i] = factor * x[i];
+  map({x}, {y}, n, [=](const float* v, float* z) { z[0] = factor * v[0]; });
 }
 // An operand shorter than the result is repeated.
 extern "C" __global__ void rx_binary(int kind, const float* a, long n_a, const float* b, long n_b, float* out, long n) {
-  FOR_EACH(i, n) out[i] = binary_value(kind, a[n_a == n ? i : i % n_a], b[n_b == n ? i : i % n_b]);
+  FOR_EACH(i, n) out[i] = binary_value(kind, a[n_a == n ? i : split(i, n_a).rest], b[n_b == n ? i : split(i, n_b).rest]);
 }
 extern "C" __global__ void rx_unary(int kind, const float* x, float* y, long n) {
-  FOR_EACH(i, n) y[i] = unary_value(kind, x[i]);
+  map({x}, {y}, n, [=](const float* v, float* z) { z[0] = unary_value(kind, v[0]); });
 }
 extern "C" __global__ void rx_fill(float* out, float value, long n) {
   FOR_EACH(i, n) out[i] = value;
 }
 extern "C" __global__ void rx_activation(int kind, const float* x, float* y, long n) {
-  FOR_EACH(i, n) {
-    float value, slope;
-    activate(kind, x[i], value, slope);
-    y[i] = value;
-  }
+  map({x}, {y}, n, [=](const float* v, float* z) {
+    float slope;
+    activate(kind, v[0], z[0], slope);
+  });
 }
 extern "C" __global__ void rx_activation_grad(int kind, const float* x, const float* dy, float* dx, long n) {
-  FOR_EACH(i, n) {
+  map({x, dy}, {dx}, n, [=](const float* v, float* z) {
     float value, slope;
-    activate(kind, x[i], value, slope);
-    dx[i] = dy[i] * slope;
-  }
+    activate(kind, v[0], value, slope);
+    z[0] = v[1] * slope;
+  });
 }
 extern "C" __global__ void rx_gated_activation(int kind, const float* gate, const float* up, float* y, long n) {
-  FOR_EACH(i, n) {
+  map({gate, up}, {y}, n, [=](const float* v, float* z) {
     float value, slope;
-    activate(kind, gate[i], value, slope);
-    y[i] = value * up[i];
-  }
+    activate(kind, v[0], value, slope);
+    z[0] = value * v[1];
+  });
 }
 extern "C" __global__ void rx_gated_activation_grad(int kind, const float* gate, const float* up, const float* dy, float* d_gate,
                                                     float* d_up, long n) {
-  FOR_EACH(i, n) {
+  map({gate, up, dy}, {d_gate, d_up}, n, [=](const float* v, float* z) {
     float value, slope;
-    activate(kind, gate[i], value, slope);
-    const float d = dy[i], other = up[i];
-    d_gate[i] = d * other * slope;
-    d_up[i] = d * value;
-  }
+    activate(kind, v[0], value, slope);
+    z[0] = v[2] * v[1] * slope;
+    z[1] = v[2] * value;
+  });
 }
 // The mask of native/cc/kernels/dropout.cc, bit for bit; threshold = ceil(rate 2^24), scale = 1 / (1 - rate).
 extern "C" __global__ void rx_dropout(const float* x, float* y, long n, float scale, int threshold, uint32_t seed, uint64_t offset) {
@@ -127,8 +161,20 @@ extern "C" __global__ void rx_dropout(const float* x, float* y, long n, float sc
   }
 }
 extern "C" __global__ void rx_narrow(const float* x, uint16_t* y, long n) {
-  FOR_EACH(i, n) y[i] = to_bfloat16(x[i]);
+  const long eights = in_vectors(x, y) ? n / 8 : 0;
+  FOR_EACH(i, eights) {
+    float eight[8];
+    load_eight(x + 8 * i, eight);
+    store_eight(y + 8 * i, eight);
+  }
+  for (long i = 8 * eights + thread_index(); i < n; i += grid_threads()) y[i] = to_bfloat16(x[i]);
 }
 extern "C" __global__ void rx_widen(const uint16_t* x, float* y, long n) {
-  FOR_EACH(i, n) y[i] = from_bfloat16(x[i]);
+  const long fours = in_vectors(y) && (reinterpret_cast<uintptr_t>(x) & 7) == 0 ? n / 4 : 0;
+  FOR_EACH(i, fours) {
+    const uint2 pairs = reinterpret_cast<const uint2*>(x)[i];
+    reinterpret_cast<float4*>(y)[i] = {float_of(pairs.x << 16), float_of(pairs.x & 0xffff0000u), float_of(pairs.y << 16),
+                                       float_of(pairs.y & 0xffff0000u)};
+  }
+  for (long i = 4 * fours + thread_index(); i < n; i += grid_threads()) y[i] = from_bfloat16(x[i]);
 }

@@ -2,46 +2,140 @@
 // of rows, then over the bands (rx_add_parts).
 #include "device.h"
 
+namespace {
+
+// `each` neighbouring numbers: one, or four at once.
+template <int each>
+struct Part {
+  float x[each];
+};
+template <int each>
+__device__ __forceinline__ Part<each> part(const float* from) {
+  if constexpr (each == 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    return {four.x, four.y, four.z, four.w};
+  } else {
+    return {*from};
+  }
+}
+template <int each>
+__device__ __forceinline__ void put(float* to, const Part<each>& from) {
+  if constexpr (each == 4)
+    *reinterpret_cast<float4*>(to) = {from.x[0], from.x[1], from.x[2], from.x[3]};
+  else
+    *to = from.x[0];
+}
+#define FOR_PARTS(c) for (long c = each * threadIdx.x; c < columns; c += each * blockDim.x)
+#define FOR_NUMBERS(e) _Pragma("unroll") for (int e = 0; e < each; e++)
+
+template <int each>
+__device__ __forceinline__ void layer_norm(const float* from, const float* gain, const float* bias, float* to, float* mean, float* rstd,
+                                           long columns, float eps) {
+  float sum = 0;
+  FOR_PARTS(c) {
+    const Part<each> x = part<each>(from + c);
+    FOR_NUMBERS(e) sum += x.x[e];
+  }
+  const float average = over_block(sum, Sum(), 0.f) / static_cast<float>(columns);
+  float squares = 0;
+  FOR_PARTS(c) {
+    const Part<each> x = part<each>(from + c);
+    FOR_NUMBERS(e) squares += (x.x[e] - average) * (x.x[e] - average);
+  }
+  const float scale = 1.f / sqrtf(over_block(squares, Sum(), 0.f) / static_cast<float>(columns) + eps);
+  FOR_PARTS(c) {
+    const Part<each> x = part<each>(from + c), g = part<each>(gain + c);
+    Part<each> b = {}, y;
+    if (bias != nullptr) b = part<each>(bias + c);
+    FOR_NUMBERS(e) y.x[e] = (x.x[e] - average) * scale * g.x[e] + b.x[e];
+    put(to + c, y);
+  }
+  if (threadIdx.x == 0) {
+    *mean = average;
+    *rstd = scale;
+  }
+}
+
+template <int each>
+__device__ __forceinline__ void layer_norm_grad(const float* dy, const float* x, const float* gain, float average, float scale,
+                                                const float* residual, float* dx, long columns) {
+  float plain = 0, along = 0;
+  FOR_PARTS(c) {
+    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    FOR_NUMBERS(e) {
+      const float g = d.x[e] * w.x[e];
+      plain += g;
+      along += g * (v.x[e] - average) * scale;
+    }
+  }
+  const float a = over_block(plain, Sum(), 0.f) / static_cast<float>(columns);
+  const float b = over_block(along, Sum(), 0.f) / static_cast<float>(columns);
+  FOR_PARTS(c) {
+    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    Part<each> more = {}, out;
+    if (residual != nullptr) more = part<each>(residual + c);
+    FOR_NUMBERS(e) out.x[e] = scale * (d.x[e] * w.x[e] - a - (v.x[e] - average) * scale * b) + more.x[e];
+    put(dx + c, out);
+  }
+}
+
+template <int each>
+__device__ __forceinline__ void rms_norm(const float* from, const float* gain, float* to, float* rstd, long columns, float eps,
+                                         float offset) {
+  float squares = 0;
+  FOR_PARTS(c) {
+    const Part<each> x = part<each>(from + c);
+    FOR_NUMBERS(e) squares += x.x[e] * x.x[e];
+  }
+  const float scale = 1.f / sqrtf(over_block(squares, Sum(), 0.f) / static_cast<float>(columns) + eps);
+  FOR_PARTS(c) {
+    const Part<each> x = part<each>(from + c), g = part<each>(gain + c);
+    Part<each> y;
+    FOR_NUMBERS(e) y.x[e] = x.x[e] * scale * (g.x[e] + offset);
+    put(to + c, y);
+  }
+  if (threadIdx.x == 0) *rstd = scale;
+}
+
+template <int each>
+__device__ __forceinline__ void rms_norm_grad(const float* dy, const float* x, const float* gain, float scale, const float* residual,
+                                              float* dx, long columns, float offset) {
+  float along = 0;
+  FOR_PARTS(c) {
+    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    FOR_NUMBERS(e) along += d.x[e] * (w.x[e] + offset) * v.x[e] * scale;
+  }
+  const float b = over_block(along, Sum(), 0.f) / static_cast<float>(columns);
+  FOR_PARTS(c) {
+    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    Part<each> more = {}, out;
+    if (residual != nullptr) more = part<each>(residual + c);
+    FOR_NUMBERS(e) out.x[e] = scale * (d.x[e] * (w.x[e] + offset) - v.x[e] * scale * b) + more.x[e];
+    put(dx + c, out);
+  }
+}
+
+}  // namespace
+
 // y = (x - mean) rstd gain + bias
 extern "C" __global__ void rx_layer_norm(const float* x, const float* gain, const float* bias, float* y, float* mean, float* rstd,
                                          long columns, float eps) {
-  const long row = blockIdx.x;
-  const float* const from = x + row * columns;
-  float sum = 0;
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) sum += from[c];
-  const float average = over_block(sum, Sum(), 0.f) / static_cast<float>(columns);
-  float squares = 0;
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) squares += (from[c] - average) * (from[c] - average);
-  const float scale = 1.f / sqrtf(over_block(squares, Sum(), 0.f) / static_cast<float>(columns) + eps);
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) {
-    const float value = (from[c] - average) * scale * gain[c];
-    y[row * columns + c] = bias != nullptr ? value + bias[c] : value;
-  }
-  if (threadIdx.x == 0) {
-    mean[row] = average;
-    rstd[row] = scale;
-  }
+  const long row = blockIdx.x, first = row * columns;
+  if (columns % 4 == 0 && in_vectors(x, gain, bias, y))
+    layer_norm<4>(x + first, gain, bias, y + first, mean + row, rstd + row, columns, eps);
+  else
+    layer_norm<1>(x + first, gain, bias, y + first, mean + row, rstd + row, columns, eps);
 }
 
 // dx = rstd (g - mean(g) - u mean(g u)) + residual with g = dy gain, u = (x - mean) rstd; dx may be dy or residual.
 extern "C" __global__ void rx_layer_norm_grad(const float* dy, const float* x, const float* gain, const float* mean, const float* rstd,
                                               const float* residual, float* dx, long columns) {
-  const long row = blockIdx.x;
-  const long first = row * columns;
-  const float average = mean[row], scale = rstd[row];
-  float plain = 0, along = 0;
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) {
-    const float g = dy[first + c] * gain[c];
-    plain += g;
-    along += g * (x[first + c] - average) * scale;
-  }
-  const float a = over_block(plain, Sum(), 0.f) / static_cast<float>(columns);
-  const float b = over_block(along, Sum(), 0.f) / static_cast<float>(columns);
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) {
-    const float g = dy[first + c] * gain[c];
-    const float d = scale * (g - a - (x[first + c] - average) * scale * b);
-    dx[first + c] = residual != nullptr ? d + residual[first + c] : d;
-  }
+  const long row = blockIdx.x, first = row * columns;
+  const float* const more = residual != nullptr ? residual + first : nullptr;
+  if (columns % 4 == 0 && in_vectors(dy, x, gain, residual, dx))
+    layer_norm_grad<4>(dy + first, x + first, gain, mean[row], rstd[row], more, dx + first, columns);
+  else
+    layer_norm_grad<1>(dy + first, x + first, gain, mean[row], rstd[row], more, dx + first, columns);
 }
 
 // parts [bands, 2 columns]: sums of dy u, then of dy, over `band` rows.
@@ -62,28 +156,22 @@ extern "C" __global__ void rx_layer_norm_parts(const float* dy, const float* x, 
 
 // y = x rstd (gain + offset)
 extern "C" __global__ void rx_rms_norm(const float* x, const float* gain, float* y, float* rstd, long columns, float eps, float offset) {
-  const long row = blockIdx.x;
-  const float* const from = x + row * columns;
-  float squares = 0;
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) squares += from[c] * from[c];
-  const float scale = 1.f / sqrtf(over_block(squares, Sum(), 0.f) / static_cast<float>(columns) + eps);
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) y[row * columns + c] = from[c] * scale * (gain[c] + offset);
-  if (threadIdx.x == 0) rstd[row] = scale;
+  const long row = blockIdx.x, first = row * columns;
+  if (columns % 4 == 0 && in_vectors(x, gain, y))
+    rms_norm<4>(x + first, gain, y + first, rstd + row, columns, eps, offset);
+  else
+    rms_norm<1>(x + first, gain, y + first, rstd + row, columns, eps, offset);
 }
 
 // dx = rstd (g - u mean(g u)) + residual with g = dy (gain + offset), u = x rstd
 extern "C" __global__ void rx_rms_norm_grad(const float* dy, const float* x, const float* gain, const float* rstd,
                                             const float* residual, float* dx, long columns, float offset) {
-  const long row = blockIdx.x;
-  const long first = row * columns;
-  const float scale = rstd[row];
-  float along = 0;
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) along += dy[first + c] * (gain[c] + offset) * x[first + c] * scale;
-  const float b = over_block(along, Sum(), 0.f) / static_cast<float>(columns);
-  for (long c = threadIdx.x; c < columns; c += blockDim.x) {
-    const float d = scale * (dy[first + c] * (gain[c] + offset) - x[first + c] * scale * b);
-    dx[first + c] = residual != nullptr ? d + residual[first + c] : d;
-  }
+  const long row = blockIdx.x, first = row * columns;
+  const float* const more = residual != nullptr ? residual + first : nullptr;
+  if (columns % 4 == 0 && in_vectors(dy, x, gain, residual, dx))
+    rms_norm_grad<4>(dy + first, x + first, gain, rstd[row], more, dx + first, columns, offset);
+  else
+    rms_norm_grad<1>(dy + first, x + first, gain, rstd[row], more, dx + first, columns, offset);
 }
 
 // parts [bands, columns]: sums of dy u over `band` rows.

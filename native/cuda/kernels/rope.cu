@@ -7,7 +7,8 @@ extern "C" __global__ void rx_rope(const float* x, const float* cosines, const f
   const long half = rotary_dim / 2;
   const long each = head_dim - half;
   for (long i = thread_index(); i < rows * heads * each; i += grid_threads()) {
-    const long head = i / each, c = i % each, row = head / heads;
+    const Split at = split(i, each);
+    const long head = at.whole, c = at.rest, row = split(head, heads).whole;
     const float* const from = x + head * head_dim;
     float* const to = y + head * head_dim;
     if (c < half) {

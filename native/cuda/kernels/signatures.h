@@ -38,6 +38,20 @@ struct RxAttention {
   float* along;  // [n, heads]: sums over columns of out d_out
 };
 
+// The same over heads packed as bfloat16 of `width` columns (flash_layout.h): rows of heads x width, or kv_heads x width.
+struct RxFlash {
+  const uint16_t *q, *k, *v, *d_out;
+  const int32_t* tiles;
+  int heads, kv_heads, head_dim;
+  float scale;
+  long window;
+  float* out;
+  float* lse;
+  const float* along;
+  float *dq, *dk, *dv;
+  long ld_dq, ld_dk, ld_dv;
+};
+
 #define RX_CUDA_KERNELS(X)                                                                                                  \
   X(add, const float*, const float*, float*, long)                                                                          \
   X(axpy, float*, const float*, float, long)                                                                                \
@@ -87,4 +101,11 @@ struct RxAttention {
   X(attention_grad_q_f32, RxAttention)                                                                                      \
   X(attention_grad_q_bf16, RxAttention)                                                                                     \
   X(attention_grad_kv_f32, RxAttention)                                                                                     \
-  X(attention_grad_kv_bf16, RxAttention)
+  X(attention_grad_kv_bf16, RxAttention)                                                                                    \
+  X(pack_heads, const float*, long, uint16_t*, long, int, int, int)                                                         \
+  X(flash_64, RxFlash)                                                                                                      \
+  X(flash_128, RxFlash)                                                                                                     \
+  X(flash_grad_q_64, RxFlash)                                                                                               \
+  X(flash_grad_q_128, RxFlash)                                                                                              \
+  X(flash_grad_kv_64, RxFlash)                                                                                              \
+  X(flash_grad_kv_128, RxFlash)

@@ -122,10 +122,10 @@ void twice(Both& both, const Run& run) {
   run(both.card);
 }
 
-// Lengths that meet the borders of blocks and lie beyond them.
+// Lengths that meet the borders of blocks and lie beyond them, or are of whole vectors.
 long some(long most = 1500) {
   const long borders[] = {1, 31, 32, 33, 63, 64, 65, 128, 255, 256, 257};
-  return coin() ? std::min(most, borders[below(11)]) : between(1, most);
+  return coin() ? std::min(most, borders[below(11)]) : coin() && most >= 8 ? 8 * between(1, most / 8) : between(1, most);
 }
 
 // ---- the checks ----
@@ -348,6 +348,35 @@ void products(Both& both) {
   }
 }
 
+// Products after one another that read the same rows, or rows that a product, a kernel or a copy has written to since.
+void sharing(Both& both) {
+  const long m = some(100), n = some(100), depth = some(100);
+  const Array x(both, floats(m * depth)), w(both, floats(n * depth)), v(both, floats(m * n)), y(both, Floats(m * n)), z(both, Floats(n * depth));
+  both.card.bf16 = 1;
+  const auto plain = [](const float* data, long ld, int transposed) { return GemmOperand{data, ld, transposed, GEMM_FLOAT32, nullptr, nullptr, 0}; };
+  twice(both, [&](const Context& c) {
+    const Gemm forwards = {m, n, depth, plain(x.on(c), depth, 0), plain(w.on(c), depth, 1), y.on(c), n, nullptr, 0, 1};
+    const Gemm backwards = {m, depth, n, plain(y.on(c), n, 0), plain(w.on(c), depth, 0), x.on(c), depth, nullptr, 0, 0.1f};
+    const Gemm to_w = {n, depth, m, plain(y.on(c), n, 1), plain(x.on(c), depth, 0), z.on(c), depth, z.on(c), depth, 1};
+    run_gemm(&c, &forwards);
+    run_gemm(&c, &forwards);
+    run_gemm(&c, &backwards);
+    run_gemm(&c, &to_w);
+    c.table->add(&c, y.on(c), v.on(c), y.on(c), m * n);
+    run_gemm(&c, &to_w);
+    run_gemm(&c, &forwards);
+    if (c.device != nullptr)
+      both.device.upload(x.on(c), v.here.data(), static_cast<size_t>(4 * std::min(m * n, m * depth)));
+    else
+      std::memcpy(x.on(c), v.here.data(), static_cast<size_t>(4 * std::min(m * n, m * depth)));
+    run_gemm(&c, &forwards);
+    run_gemm(&c, &to_w);
+  });
+  both.card.bf16 = 0;
+  y.agree("products that share, y", half);
+  z.agree("products that share, z", half);
+}
+
 // Elements beyond the threshold, and below what half precision holds.
 void quantized(Both& both) {
   const long rows = some(60), columns = some(300), n = rows * columns;
@@ -357,6 +386,26 @@ void quantized(Both& both) {
   const Array x(both, numbers), y(both, Floats(n));
   twice(both, [&](const Context& c) { c.table->int8_activations(&c, x.on(c), y.on(c), rows, columns, 6.f); });
   y.agree("int8_activations", single);
+
+  // Dequantised alone: by the formula.
+  const long block = coin() ? 8 * between(1, 16) : 2 * between(1, 40), blocks = (n + block - 1) / block;
+  std::vector<unsigned char> bytes(static_cast<size_t>(n));
+  for (auto& byte : bytes) byte = static_cast<unsigned char>(below(256));
+  const Array stored(both, bytes.data(), bytes.size()), of_row(both, floats(rows)), of_block(both, floats(blocks)), codes(both, floats(16));
+  for (const int kind : {GEMM_INT8_ROWS, GEMM_FOUR_BIT}) {
+    const Array out(both, Floats(n));
+    float* const expected = out.on(both.processor);
+    for (long i = 0; i < n; i++) {
+      const int byte = bytes[static_cast<size_t>(kind == GEMM_INT8_ROWS ? i : i / 2)];
+      expected[i] = kind == GEMM_INT8_ROWS ? static_cast<float>(static_cast<int8_t>(byte)) * of_row.on(both.processor)[i / columns]
+                                           : codes.on(both.processor)[i % 2 == 0 ? byte >> 4 : byte & 15] * of_block.on(both.processor)[i / block];
+    }
+    const Context& c = both.card;
+    const GemmOperand m = {stored.on(c), columns, 0, kind, kind == GEMM_INT8_ROWS ? of_row.on(c) : of_block.on(c),
+                           kind == GEMM_FOUR_BIT ? codes.on(c) : nullptr, kind == GEMM_FOUR_BIT ? block : 0};
+    c.table->dequantize(&c, &m, rows, columns, out.on(c));
+    out.agree("dequantize " + std::to_string(kind), single);
+  }
 }
 
 void attention(Both& both) {
@@ -510,7 +559,8 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"sharing", sharing, 1},
+    {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"updates", updates, 1},         {"copies", copies, 20},
 };
 

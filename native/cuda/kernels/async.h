@@ -1,0 +1,71 @@
+// Tiles on their way to shared memory and to registers: cp.async, ldmatrix.
+#pragma once
+
+#include "device.h"
+
+namespace {
+
+__device__ __forceinline__ float power_of_two(float x) {
+#ifdef RX_EMULATE
+  return exp2f(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
+#ifndef RX_EMULATE
+__device__ __forceinline__ uint32_t shared_address(const void* at) { return static_cast<uint32_t>(__cvta_generic_to_shared(at)); }
+#endif
+
+// 16 bytes to shared memory, or zeros. They are there after copies_end, copies_wait and a barrier.
+__device__ __forceinline__ void copy_async_16(uint16_t* to, const uint16_t* from, bool inside) {
+#ifdef RX_EMULATE
+  emulate::copy_async(to, inside ? from : nullptr, 16);
+#else
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)), "l"(from), "r"(inside ? 16 : 0) : "memory");
+#endif
+}
+// Ends a group of copies of this thread.
+__device__ __forceinline__ void copies_end() {
+#ifdef RX_EMULATE
+  emulate::copies_end();
+#else
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+#endif
+}
+// Returns when all groups but the `rest` last ones have come, for this thread.
+template <int rest>
+__device__ __forceinline__ void copies_wait() {
+#ifdef RX_EMULATE
+  emulate::copies_wait(rest);
+#else
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(rest) : "memory");
+#endif
+}
+
+// Four 8 x 8 matrices: lane l brings the address of row l % 8 of matrix l / 8, and gets of each the numbers 2 (l % 4) and the next of row
+// l / 4. Transposed: the numbers 2 (l % 4) and the next of column l / 4.
+__device__ __forceinline__ void load_matrices(uint32_t* to, const uint16_t* row) {
+#ifdef RX_EMULATE
+  emulate::load_matrices(to, row, false);
+#else
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+#endif
+}
+__device__ __forceinline__ void load_matrices_transposed(uint32_t* to, const uint16_t* row) {
+#ifdef RX_EMULATE
+  emulate::load_matrices(to, row, true);
+#else
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+#endif
+}
+
+}  // namespace

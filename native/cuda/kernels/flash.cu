@@ -1,0 +1,363 @@
+// Attention of attention.cu in bfloat16 for heads of up to 128 columns, the way of FlashAttention-2 (Dao 2023): a warp keeps 16 rows of
+// scores, probabilities and sums in registers, in the layout in which the tensor cores give them and take them; tiles come to shared
+// memory by asynchronous copies, one ahead of what is worked on, in an order of 16-byte pieces that reads without bank conflicts. Reads
+// heads packed as bfloat16 (rx_pack_heads). No two blocks write to the same place, and sums have one order.
+#include "async.h"
+#include "device.h"
+#include "flash_layout.h"
+
+namespace {
+
+constexpr float log2_e = 1.4426950408889634f;
+
+// to [rows, width] = rows first .. of a packed head, zeros beyond `end`. 8 numbers a copy; the pieces of a row are swapped by its number.
+template <int width>
+__device__ __forceinline__ uint16_t* piece(uint16_t* tile, int row, int at) {
+  return tile + row * width + ((at ^ (row & 7)) << 3);
+}
+template <int width, int rows>
+__device__ __forceinline__ void tile_copy(const uint16_t* from, long ld, long first, long end, uint16_t* tile) {
+  constexpr int pieces = width / 8;
+  for (int i = threadIdx.x; i < rows * pieces; i += blockDim.x) {
+    const int row = i / pieces, at = i % pieces;
+    const bool inside = first + row < end;
+    copy_async_16(piece<width>(tile, row, at), from + (inside ? (first + row) * ld + 8 * at : 0), inside);
+  }
+}
+
+// The left operand: rows row .. row + 15, numbers 16 k .. 16 k + 15.
+template <int width>
+__device__ __forceinline__ void left_of(uint16_t* tile, int row, int k, uint32_t* a) {
+  const int lane = threadIdx.x % 32;
+  load_matrices(a, piece<width>(tile, row + lane % 16, 2 * k + lane / 16));
+}
+// The right operand of a product with the transpose: rows row .. row + 15 are its columns (two fragments).
+template <int width>
+__device__ __forceinline__ void right_of_transpose(uint16_t* tile, int row, int k, uint32_t* b) {
+  const int lane = threadIdx.x % 32;
+  load_matrices(b, piece<width>(tile, row + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+}
+// The right operand of a product over rows row .. row + 15, columns 16 n .. 16 n + 15 (two fragments).
+template <int width>
+__device__ __forceinline__ void right_of(uint16_t* tile, int row, int n, uint32_t* b) {
+  const int lane = threadIdx.x % 32;
+  load_matrices_transposed(b, piece<width>(tile, row + lane % 16, 2 * n + lane / 16));
+}
+
+// s [16, columns] = rows `row` .. of one tile times those of the other, transposed, in registers: s[n] has 8 columns.
+template <int width, int columns>
+__device__ __forceinline__ void scores(uint16_t* left, int row, uint16_t* right, float (*s)[4]) {
+#pragma unroll
+  for (int n = 0; n < columns / 8; n++) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0.f;
+#pragma unroll
+  for (int k = 0; k < width / 16; k++) {
+    uint32_t a[4];
+    left_of<width>(left, row, k, a);
+#pragma unroll
+    for (int n = 0; n < columns / 16; n++) {
+      uint32_t b[4];
+      right_of_transpose<width>(right, 16 * n, k, b);
+      mma_16816(s[2 * n], a, b);
+      mma_16816(s[2 * n + 1], a, b + 2);
+    }
+  }
+}
+// sum [16, width] += p [16, rows], rounded, times the rows of a tile.
+template <int width, int rows>
+__device__ __forceinline__ void add_product(const float (*p)[4], uint16_t* tile, float (*sum)[4]) {
+#pragma unroll
+  for (int k = 0; k < rows / 16; k++) {
+    const uint32_t a[4] = {two_bfloat16(p[2 * k][0], p[2 * k][1]), two_bfloat16(p[2 * k][2], p[2 * k][3]),
+                           two_bfloat16(p[2 * k + 1][0], p[2 * k + 1][1]), two_bfloat16(p[2 * k + 1][2], p[2 * k + 1][3])};
+#pragma unroll
+    for (int n = 0; n < width / 16; n++) {
+      uint32_t b[4];
+      right_of<width>(tile, 16 * k, n, b);
+      mma_16816(sum[2 * n], a, b);
+      mma_16816(sum[2 * n + 1], a, b + 2);
+    }
+  }
+}
+template <int width>
+__device__ __forceinline__ void clear(float (*sum)[4]) {
+#pragma unroll
+  for (int n = 0; n < width / 8; n++) sum[n][0] = sum[n][1] = sum[n][2] = sum[n][3] = 0.f;
+}
+
+__device__ __forceinline__ bool seen(const RxFlash& a, long i, long j) { return j <= i && (a.window == 0 || j > i - a.window); }
+
+struct FlashTile {
+  long begin, end, first;  // of the document, and of the tile
+};
+// The longest rows first: those at the end of documents for queries, at their beginning for keys.
+__device__ __forceinline__ FlashTile tile_of(const RxFlash& a, bool last_first) {
+  const int32_t* const t = a.tiles + 3 * (last_first ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+  return {t[0], t[1], t[2]};
+}
+// The first row of `others`-row tiles that rows from t.first on may see.
+__device__ __forceinline__ long first_seen(const RxFlash& a, const FlashTile& t, int others) {
+  const long first = a.window > 0 && t.first - a.window + 1 > t.begin ? t.first - a.window + 1 : t.begin;
+  return t.begin + (first - t.begin) / others * others;
+}
+// Whether rows i .. i + 15 all see all of j .. j + columns - 1, inside of the document.
+__device__ __forceinline__ bool all_seen(const RxFlash& a, long i, long j, int columns, long end) {
+  return j + columns - 1 <= i && j + columns <= end && (a.window == 0 || j > i + 15 - a.window);
+}
+
+template <int width>
+__device__ void flash(const RxFlash& a) {
+  constexpr int R = FlashForward<width>::rows, C = FlashForward<width>::others;
+  RX_DYNAMIC_SHARED(uint16_t, q);
+  uint16_t* const k = q + R * width;
+  uint16_t* const v = k + 2 * C * width;
+  const FlashTile t = tile_of(a, true);
+  const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
+  const long ld_q = static_cast<long>(a.heads) * width, ld_kv = static_cast<long>(a.kv_heads) * width;
+  const uint16_t* const keys = a.k + kv_head * width;
+  const uint16_t* const values = a.v + kv_head * width;
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
+  const long i = t.first + row;
+  const long last = t.first + R < t.end ? t.first + R : t.end, from = first_seen(a, t, C);
+  tile_copy<width, R>(a.q + head * width, ld_q, t.first, t.end, q);
+  tile_copy<width, C>(keys, ld_kv, from, t.end, k);
+  tile_copy<width, C>(values, ld_kv, from, t.end, v);
+  copies_end();
+  float sum[width / 8][4], s[C / 8][4];
+  clear<width>(sum);
+  // Of rows i + group and i + group + 8: the greatest score so far, times scale and log2 e, and the sum of exponentials.
+  float top[2] = {-INFINITY, -INFINITY}, total[2] = {0.f, 0.f};
+  const float factor = a.scale * log2_e;
+  int stage = 0;
+  for (long at = from; at < last; at += C, stage ^= 1) {
+    if (at + C < last) {
+      tile_copy<width, C>(keys, ld_kv, at + C, t.end, k + (stage ^ 1) * C * width);
+      tile_copy<width, C>(values, ld_kv, at + C, t.end, v + (stage ^ 1) * C * width);
+    }
+    copies_end();
+    copies_wait<1>();
+    __syncthreads();
+    scores<width, C>(q, row, k + stage * C * width, s);
+    if (!all_seen(a, i, at, C, t.end))
+#pragma unroll
+      for (int n = 0; n < C / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const long j = at + 8 * n + two + e % 2;
+          if (j >= t.end || !seen(a, i + group + e / 2 * 8, j)) s[n][e] = -INFINITY;
+        }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      float here = -INFINITY;
+#pragma unroll
+      for (int n = 0; n < C / 8; n++) here = Greater()(s[n][2 * half + 1], Greater()(s[n][2 * half], here));
+      here = Greater()(here, __shfl_xor_sync(0xffffffffu, here, 1));
+      here = Greater()(here, __shfl_xor_sync(0xffffffffu, here, 2));
+      const float next = Greater()(here * factor, top[half]);
+      // Nothing seen yet: exp(-inf - -inf) would be NaN.
+      const float base = next == -INFINITY ? 0.f : next;
+      const float shrink = power_of_two(top[half] - base);
+      float added = 0.f;
+#pragma unroll
+      for (int n = 0; n < C / 8; n++)
+#pragma unroll
+        for (int e = 2 * half; e < 2 * half + 2; e++) {
+          s[n][e] = power_of_two(s[n][e] * factor - base);
+          added += s[n][e];
+        }
+      total[half] = total[half] * shrink + added;
+      top[half] = next;
+#pragma unroll
+      for (int n = 0; n < width / 8; n++) {
+        sum[n][2 * half] *= shrink;
+        sum[n][2 * half + 1] *= shrink;
+      }
+    }
+    add_product<width, C>(s, v + stage * C * width, sum);
+    __syncthreads();
+  }
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
+    const long at = i + group + 8 * half;
+    if (at >= t.end) continue;
+    const float factor_out = 1.f / total[half];
+    float* const to = a.out + (at * a.heads + head) * a.head_dim;
+#pragma unroll
+    for (int n = 0; n < width / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 2; e++)
+        if (8 * n + two + e < a.head_dim) to[8 * n + two + e] = sum[n][2 * half + e] * factor_out;
+    if (two == 0) a.lse[at * a.heads + head] = top[half] / log2_e + logf(total[half]);
+  }
+}
+
+// Rows i .. of a gradient, its head's columns.
+template <int width>
+__device__ __forceinline__ void store_rows(const float (*sum)[4], float factor, float* to, long ld, long i, long end, int head_dim) {
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < width / 8; n++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      const long at = i + group + e / 2 * 8;
+      const int c = 8 * n + two + e % 2;
+      if (at < end && c < head_dim) to[at * ld + c] = sum[n][e] * factor;
+    }
+}
+
+template <int width>
+__device__ void flash_grad_q(const RxFlash& a) {
+  constexpr int R = FlashGradQ<width>::rows, C = FlashGradQ<width>::others;
+  RX_DYNAMIC_SHARED(uint16_t, q);
+  uint16_t* const d_out = q + R * width;
+  uint16_t* const k = d_out + R * width;
+  uint16_t* const v = k + 2 * C * width;
+  const FlashTile t = tile_of(a, true);
+  const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
+  const long ld_q = static_cast<long>(a.heads) * width, ld_kv = static_cast<long>(a.kv_heads) * width;
+  const uint16_t* const keys = a.k + kv_head * width;
+  const uint16_t* const values = a.v + kv_head * width;
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
+  const long i = t.first + row;
+  const long last = t.first + R < t.end ? t.first + R : t.end, from = first_seen(a, t, C);
+  tile_copy<width, R>(a.q + head * width, ld_q, t.first, t.end, q);
+  tile_copy<width, R>(a.d_out + head * width, ld_q, t.first, t.end, d_out);
+  tile_copy<width, C>(keys, ld_kv, from, t.end, k);
+  tile_copy<width, C>(values, ld_kv, from, t.end, v);
+  copies_end();
+  float lse[2], along[2];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const long at = i + group + 8 * half;
+    // a row beyond the end has no probabilities
+    lse[half] = at < t.end ? a.lse[at * a.heads + head] * log2_e : INFINITY;
+    along[half] = at < t.end ? a.along[at * a.heads + head] : 0.f;
+  }
+  float sum[width / 8][4], s[C / 8][4], dp[C / 8][4];
+  clear<width>(sum);
+  const float factor = a.scale * log2_e;
+  int stage = 0;
+  for (long at = from; at < last; at += C, stage ^= 1) {
+    if (at + C < last) {
+      tile_copy<width, C>(keys, ld_kv, at + C, t.end, k + (stage ^ 1) * C * width);
+      tile_copy<width, C>(values, ld_kv, at + C, t.end, v + (stage ^ 1) * C * width);
+    }
+    copies_end();
+    copies_wait<1>();
+    __syncthreads();
+    scores<width, C>(q, row, k + stage * C * width, s);
+    scores<width, C>(d_out, row, v + stage * C * width, dp);
+    const bool all = all_seen(a, i, at, C, t.end);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const long j = at + 8 * n + two + e % 2;
+        const bool in = all || (j < t.end && seen(a, i + group + e / 2 * 8, j));
+        const float p = in ? power_of_two(s[n][e] * factor - lse[e / 2]) : 0.f;
+        s[n][e] = p * (dp[n][e] - along[e / 2]);
+      }
+    add_product<width, C>(s, k + stage * C * width, sum);
+    __syncthreads();
+  }
+  store_rows<width>(sum, a.scale, a.dq + head * a.head_dim, a.ld_dq, i, t.end, a.head_dim);
+}
+
+// Scores are [keys, queries] here: probabilities come out as the left operand of both products.
+template <int width>
+__device__ void flash_grad_kv(const RxFlash& a) {
+  constexpr int R = FlashGradKv<width>::rows, C = FlashGradKv<width>::others;
+  RX_DYNAMIC_SHARED(uint16_t, k);
+  uint16_t* const v = k + R * width;
+  uint16_t* const q = v + R * width;
+  uint16_t* const d_out = q + 2 * C * width;
+  // Of each query: the log-sum-exp times log2 e, and out d_out.
+  float* const lse = reinterpret_cast<float*>(d_out + 2 * C * width);
+  float* const along = lse + 2 * C;
+  const FlashTile t = tile_of(a, false);
+  const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads;
+  const long ld_q = static_cast<long>(a.heads) * width, ld_kv = static_cast<long>(a.kv_heads) * width;
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
+  const long j = t.first + row;
+  // The last row of the tile is seen by window - 1 rows after it.
+  const long last = a.window > 0 && t.first + R - 1 + a.window < t.end ? t.first + R - 1 + a.window : t.end;
+  const int tiles = static_cast<int>((last - t.first + C - 1) / C), steps = tiles * shared_by;
+  const auto bring = [&](int step, int stage) {
+    const int head = kv_head * shared_by + step / tiles;
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    tile_copy<width, C>(a.q + head * width, ld_q, from, t.end, q + stage * C * width);
+    tile_copy<width, C>(a.d_out + head * width, ld_q, from, t.end, d_out + stage * C * width);
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+      const bool inside = from + c < t.end;
+      lse[stage * C + c] = inside ? a.lse[(from + c) * a.heads + head] * log2_e : INFINITY;
+      along[stage * C + c] = inside ? a.along[(from + c) * a.heads + head] : 0.f;
+    }
+  };
+  tile_copy<width, R>(a.k + kv_head * width, ld_kv, t.first, t.end, k);
+  tile_copy<width, R>(a.v + kv_head * width, ld_kv, t.first, t.end, v);
+  bring(0, 0);
+  copies_end();
+  float dk[width / 8][4], dv[width / 8][4], s[C / 8][4], dp[C / 8][4];
+  clear<width>(dk);
+  clear<width>(dv);
+  const float factor = a.scale * log2_e;
+  for (int step = 0, stage = 0; step < steps; step++, stage ^= 1) {
+    if (step + 1 < steps) bring(step + 1, stage ^ 1);
+    copies_end();
+    copies_wait<1>();
+    __syncthreads();
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    uint16_t* const q_now = q + stage * C * width;
+    uint16_t* const d_out_now = d_out + stage * C * width;
+    scores<width, C>(k, row, q_now, s);
+    // All queries of the tile come after all of this warp's keys, and see them.
+    const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int c = 8 * n + two + e % 2;
+        const long key = j + group + e / 2 * 8;
+        const bool in = all || (key < t.end && seen(a, from + c, key));
+        s[n][e] = in ? power_of_two(s[n][e] * factor - lse[stage * C + c]) : 0.f;
+      }
+    add_product<width, C>(s, d_out_now, dv);
+    scores<width, C>(v, row, d_out_now, dp);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] *= dp[n][e] - along[stage * C + 8 * n + two + e % 2];
+    add_product<width, C>(s, q_now, dk);
+    __syncthreads();
+  }
+  store_rows<width>(dk, a.scale, a.dk + kv_head * a.head_dim, a.ld_dk, j, t.end, a.head_dim);
+  store_rows<width>(dv, 1.f, a.dv + kv_head * a.head_dim, a.ld_dv, j, t.end, a.head_dim);
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(256) rx_flash_64(RxFlash a) { flash<64>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_128(RxFlash a) { flash<128>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_64(RxFlash a) { flash_grad_q<64>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_128(RxFlash a) { flash_grad_q<128>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_64(RxFlash a) { flash_grad_kv<64>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_128(RxFlash a) { flash_grad_kv<128>(a); }
+
+// to [rows, heads, width] = heads of `head_dim` columns of a matrix, as bfloat16, filled up with zeros. A thread has 8 numbers.
+extern "C" __global__ void rx_pack_heads(const float* from, long ld, uint16_t* to, long rows, int heads, int head_dim, int width) {
+  const int each = width / 8, pieces = heads * each;
+  const bool vectors = head_dim % 8 == 0 && ld % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+  for (long row = blockIdx.y; row < rows; row += gridDim.y)
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < pieces; i += gridDim.x * blockDim.x) {
+      const int head = i / each, c = i % each * 8;
+      const float* const source = from + row * ld + head * head_dim + c;
+      float x[8] = {};
+      if (vectors && c < head_dim) load_eight(source, x);
+      if (!vectors)
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+          if (c + e < head_dim) x[e] = source[e];
+      store_eight(to + row * pieces * 8 + i * 8, x);
+    }
+}
