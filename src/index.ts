@@ -147,6 +147,8 @@ export { preflightText } from './train/preflight/text.js';
 export { prepare } from './train/prepare.js';
 export type { PrepareSummary } from './train/prepare.js';
 export type { SourceCounts } from './train/sourceCounts.js';
+export { prepareDataset } from './train/prepareDataset.js';
+export type { PrepareDatasetOptions } from './train/prepareDataset.js';
 export { prepareRows } from './train/prepareRows.js';
 export { initState } from './train/state.js';
 export type { StepOptions, TrainState } from './train/state.js';

@@ -5,7 +5,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { fatal, type FatalError } from '../errors.js';
 import { openDataset, type DatasetOptions } from '../formats/dataset.js';
 import { interleave } from '../formats/interleave.js';
-import { requireRows } from '../formats/sourced.js';
+import { requireRows } from '../formats/requireRows.js';
 import type { SftConfig } from '../train/config.js';
 import { isMixture } from '../train/divide.js';
 import type { Dataset, Mixture } from '../train/run.js';

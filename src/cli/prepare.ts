@@ -13,11 +13,11 @@ import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
 import type { Labelled } from '../records.js';
 import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
-import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
 import { throughCache } from '../train/cache/preparedCache.js';
 import type { SftConfig } from '../train/config.js';
-import { fewOfEach, makeTally, maxLengthOf, prepare, type PrepareSummary } from '../train/prepare.js';
+import { fewOfEach, makeTally, maxLengthOf, type PrepareSummary } from '../train/prepare.js';
+import { prepareDataset } from '../train/prepareDataset.js';
 import { sourceLines } from '../train/sourceCounts.js';
 import { tokenizerAsked } from '../train/withChatTemplate.js';
 import type { Dataset } from '../train/run.js';
@@ -64,7 +64,10 @@ const run = async (
       const gate = makeGate({ prefetch: config.prefetch });
       const tally = makeTally(prepared, setup.rejects);
       await lastValueFrom(
-        pull(trainDataset, gate).pipe(prepare({ ...setup, tally }, prepared), bufferCount(chunk), drain(pass, gate)),
+        prepareDataset(trainDataset, { ...setup, tally }, prepared, { gate }).pipe(
+          bufferCount(chunk),
+          drain(pass, gate),
+        ),
         { defaultValue: undefined },
       );
       return tally.summary();

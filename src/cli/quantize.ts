@@ -17,7 +17,7 @@ import {
   required,
 } from '../formats/closed.js';
 import { openDataset } from '../formats/dataset.js';
-import { requireRows } from '../formats/sourced.js';
+import { requireRows } from '../formats/requireRows.js';
 import { makeRejects } from '../streams/rejects.js';
 import { evaluateRows } from '../train/evaluate.js';
 import { gptqRows, saveGptq } from '../train/gptq.js';

@@ -17,9 +17,11 @@ import type { HubSettings } from './hub/settings.js';
 import { identified } from './identity.js';
 import { jsonArrayChunks } from './jsonArray.js';
 import type { ElementOptions } from './jsonElements.js';
-import { jsonlChunks } from './jsonl.js';
+import { jsonlBlocks, jsonlChunks } from './jsonl.js';
 import { parquetChunks } from './parquet.js';
 import type { ParquetOptions } from './parquet.js';
+import { withBlocks } from './rowBlocks.js';
+import type { RowBlock } from './rowBlocks.js';
 import { flattened } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { textFileChunks } from './textFile.js';
@@ -88,6 +90,12 @@ const chunksOf = (file: string, options: DatasetOptions): Chunks => {
   }
 };
 
+/** The same, what can be parsed elsewhere unparsed. */
+async function* blocksOfFile(file: string, options: DatasetOptions): AsyncGenerator<RowBlock, void, undefined> {
+  if ((options.format ?? formatOf(file)) === 'jsonl') yield* jsonlBlocks(file, options);
+  else for await (const rows of chunksOf(file, options)) yield { kind: 'rows', rows };
+}
+
 const here = (path: string): DataFile => ({ name: path, open: () => Promise.resolve(path) });
 
 /** The files that a path, pattern, folder or name stands for. */
@@ -106,22 +114,16 @@ const filesOf = async (pattern: string, options: DatasetOptions): Promise<Readon
   return await hubFiles(named.right, options, hubSettings(process.env, options.hub), options.onLocated);
 };
 
-async function* fetched(
-  file: DataFile,
-  options: DatasetOptions,
-): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
-  yield* chunksOf(await file.open(), options);
-}
-
-async function* filesInTurn(
+async function* filesInTurn<A>(
   patterns: ReadonlyArray<string>,
   options: DatasetOptions,
-): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
+  read: (file: string, options: DatasetOptions) => AsyncIterable<A>,
+): AsyncGenerator<A, void, undefined> {
   const files: Array<DataFile> = [];
   for (const pattern of patterns) files.push(...(await filesOf(pattern, options)));
   // Every name is judged before any file is read.
   if (options.format === undefined) for (const { name } of files) formatOf(name);
-  for (const file of files) yield* fetched(file, options);
+  for (const file of files) yield* read(await file.open(), options);
 }
 
 /** The files with the paths at which they lie, those of the Hub downloaded. */
@@ -133,6 +135,9 @@ const located = async (patterns: ReadonlyArray<string>, options: DatasetOptions)
   return files;
 };
 
+const patternsOf = (path: string | ReadonlyArray<string>): ReadonlyArray<string> =>
+  typeof path === 'string' ? [path] : path;
+
 /**
  * The rows of one or more data files, a chunk (an array of rows) at a time, in the order given. Each path may be a pattern
  * (see `expandPattern`), a folder (its files of `split`), or, where nothing here has that name, a data set on the Hub:
@@ -140,10 +145,9 @@ const located = async (patterns: ReadonlyArray<string>, options: DatasetOptions)
  * errors with their place; a file that cannot be read at all ends the iteration with a `FatalError`. Each loop over the result
  * reads the files anew; files of the Hub are downloaded when their turn comes, and stay in its cache.
  */
-export const openDatasetChunks = (path: string | ReadonlyArray<string>, options: DatasetOptions = {}): Chunks => {
-  const patterns = typeof path === 'string' ? [path] : path;
-  return { [Symbol.asyncIterator]: () => filesInTurn(patterns, options) };
-};
+export const openDatasetChunks = (path: string | ReadonlyArray<string>, options: DatasetOptions = {}): Chunks => ({
+  [Symbol.asyncIterator]: () => filesInTurn(patternsOf(path), options, chunksOf),
+});
 
 /** The rows of one or more data files one by one: see `openDatasetChunks`. */
 export const openDataset = (
@@ -151,11 +155,14 @@ export const openDataset = (
   options: DatasetOptions = {},
 ): AsyncIterable<Sourced> => {
   let before = false;
-  return identified(flattened(openDatasetChunks(path, options)), async () => {
+  const rows = withBlocks(flattened(openDatasetChunks(path, options)), {
+    [Symbol.asyncIterator]: () => filesInTurn(patternsOf(path), options, blocksOfFile),
+  });
+  return identified(rows, async () => {
     const { hub, onLocated, ...reading } = options;
     // What a name stands for is told once.
     const found = { ...options, onLocated: before ? undefined : onLocated };
     before = true;
-    return await filesIdentity(() => located(typeof path === 'string' ? [path] : path, found), 'dataset', reading)();
+    return await filesIdentity(() => located(patternsOf(path), found), 'dataset', reading)();
   });
 };

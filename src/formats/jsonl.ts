@@ -6,6 +6,8 @@ import { rowsOfFile } from './fileIdentity.js';
 import { excerptAt, jsonFault } from './jsonFault.js';
 import { lineBlocks, linesOfBlock } from './lineBlocks.js';
 import type { LineBlock, LineOptions } from './lineBlocks.js';
+import { withBlocks } from './rowBlocks.js';
+import type { RowBlock } from './rowBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from './utf8.js';
@@ -60,6 +62,10 @@ export const jsonlRows = (file: string, { firstLine, bytes }: LineBlock): Readon
   return rows;
 };
 
+/** The rows of a block, parsed where that was still to do. */
+export const rowsOfBlock = (block: RowBlock): ReadonlyArray<unknown> =>
+  block.kind === 'rows' ? block.rows : jsonlRows(block.file, block.lines);
+
 /** JSON Lines from bytes; `file` is for messages. */
 export async function* jsonlFromBytes(
   file: string,
@@ -72,6 +78,15 @@ export async function* jsonlFromBytes(
   }
 }
 
+async function* unparsed(file: string, options: ReadOptions & LineOptions): AsyncGenerator<RowBlock, void, undefined> {
+  for await (const lines of lineBlocks(file, readBytes(file, options), options)) yield { kind: 'lines', file, lines };
+}
+
+/** The lines of a JSON Lines file, unparsed. */
+export const jsonlBlocks = (file: string, options: ReadOptions & LineOptions = {}): AsyncIterable<RowBlock> => ({
+  [Symbol.asyncIterator]: () => unparsed(file, options),
+});
+
 /** A JSON Lines file (or .gz, .zst of one), a chunk of rows at a time. */
 export const jsonlChunks = (file: string, options: ReadOptions & LineOptions = {}): Chunks => ({
   [Symbol.asyncIterator]: () => jsonlFromBytes(file, readBytes(file, options), options),
@@ -79,4 +94,4 @@ export const jsonlChunks = (file: string, options: ReadOptions & LineOptions = {
 
 /** A JSON Lines file, row by row, in memory that does not grow with the file. */
 export const jsonl = (file: string, options: ReadOptions & LineOptions = {}): AsyncIterable<Sourced> =>
-  rowsOfFile(jsonlChunks(file, options), file, 'jsonl', options);
+  withBlocks(rowsOfFile(jsonlChunks(file, options), file, 'jsonl', options), jsonlBlocks(file, options));

@@ -1,6 +1,4 @@
-import { fatal } from '../errors.js';
 import type { DataError, Place } from '../errors.js';
-import { identified, madeOf } from './identity.js';
 
 /** A row as it came, and where it came from. `line` is 1-based: the line a row starts on (a row number where files have no lines). */
 export interface SourcedValue {
@@ -74,24 +72,3 @@ export const flattened = <A>(chunks: AsyncIterable<ReadonlyArray<A>>): AsyncIter
     };
   },
 });
-
-/** The same rows; ends in `E_EMPTY_DATASET` when there was none, because training on nothing is never meant. */
-export const requireRows = <A>(rows: AsyncIterable<A>, name: string): AsyncIterable<A> =>
-  identified(
-    { [Symbol.asyncIterator]: () => refusingNone(rows, name) },
-    madeOf([rows], ([told]) => told),
-  );
-
-async function* refusingNone<A>(rows: AsyncIterable<A>, name: string): AsyncGenerator<A, void, undefined> {
-  let any = false;
-  for await (const row of rows) {
-    any ||= !Array.isArray(row) || row.length > 0;
-    yield row;
-  }
-  if (!any) {
-    throw fatal('E_EMPTY_DATASET', `${name} holds no rows`, {
-      expected: 'at least one row',
-      actual: 'an empty file, or blank lines only',
-    });
-  }
-}

@@ -21,6 +21,7 @@ import { referenceEncoder } from './tokenizing/reference.js';
 import type { TokenizerSpec } from './tokenizing/spec.js';
 import { specOf, specOfFiles } from './tokenizing/specOf.js';
 import { wellFormed } from './tokenizing/wellFormed.js';
+import { rememberRecipe } from './tokenizerRecipe.js';
 
 export interface Tokenizer {
   /** Ids of a text, with what the post-processor adds when `addSpecialTokens`. Pure. */
@@ -191,6 +192,16 @@ const tokenizerOfSpec = (
   return right(tokenizer);
 };
 
+/** These files, and nothing else, made the tokenizer: another thread can make it again. */
+const remembered = (
+  made: Either<FatalError, Tokenizer>,
+  files: Surroundings['files'],
+  { clock }: Pick<Surroundings, 'clock'>,
+): Either<FatalError, Tokenizer> => {
+  if (!isLeft(made) && clock === undefined) rememberRecipe(made.right, { files });
+  return made;
+};
+
 /**
  * A tokenizer from parsed files: tokenizer.json and, when there is one, tokenizer_config.json. Errors: E_TOKENIZER_INVALID
  * for what is broken, E_TOKENIZER_UNSUPPORTED for what would give wrong ids.
@@ -206,7 +217,9 @@ export const makeTokenizer = (
     'tokenizer.json': `${JSON.stringify(tokenizerJson)}\n`,
     'tokenizer_config.json': `${JSON.stringify(tokenizerConfig, null, 2)}\n`,
   };
-  return tokenizerOfSpec(spec.right, { ...options, files }, () => [JSON.stringify([tokenizerJson, tokenizerConfig])]);
+  const texts = (): ReadonlyArray<string> => [JSON.stringify([tokenizerJson, tokenizerConfig])];
+  const made = tokenizerOfSpec(spec.right, { ...options, files }, texts);
+  return options.files === undefined ? remembered(made, files, options) : made;
 };
 
 const byName = ([a]: readonly [string, string], [b]: readonly [string, string]): number => (a < b ? -1 : 1);
@@ -217,9 +230,9 @@ export const tokenizerOfFiles = (
   options: { readonly clock?: () => Date } = {},
 ): Either<FatalError, Tokenizer> => {
   const spec = specOfFiles(files);
-  return isLeft(spec)
-    ? spec
-    : tokenizerOfSpec(spec.right, { ...options, files }, () => Object.entries(files).toSorted(byName).flat());
+  if (isLeft(spec)) return spec;
+  const texts = (): ReadonlyArray<string> => Object.entries(files).toSorted(byName).flat();
+  return remembered(tokenizerOfSpec(spec.right, { ...options, files }, texts), files, options);
 };
 
 const fileNames: ReadonlyArray<string> = [

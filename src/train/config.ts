@@ -121,6 +121,10 @@ const data = {
     false,
     'Read and prepare the rows while training, instead of holding them. Needs maxSteps.',
   ),
+  datasetNumProc: optional(
+    positiveInteger,
+    'Threads that prepare rows; 1: the main one alone. Default: all cores, once a data set takes long enough to be worth it.',
+  ),
   shuffle: option(boolean, true, 'Draw a new order of the rows for every epoch.'),
   shuffleBuffer: option(positiveInteger, 10_000, 'Rows the shuffle of a streamed dataset chooses from.'),
   groupByLength: option(boolean, false, 'Batch rows of about the same length together.'),
@@ -491,7 +495,7 @@ export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig>
     E.chain((given: unknown) => SftConfig.decode(implied(given)))(E.chain(withoutKwargs)(named(options))),
   );
 
-export const isParity = ({ parity }: Pick<SftConfig, 'parity'>): boolean => parity === 'trl-0.7.10';
+export { isParity } from './parity.js';
 
 /** The adapter asked for, as the model knows it; undefined where the whole model trains. */
 export const loraOf = (config: SftConfig): LoraConfig | undefined => {

@@ -15,7 +15,7 @@ import { packConstantLength } from '../operators/packConstantLength.js';
 import type { ConstantLengthOptions } from '../operators/packConstantLength.js';
 import { tokenize } from '../operators/tokenize.js';
 import { truncate } from '../operators/truncate.js';
-import type { Formatted, Labelled, Row, Tokenized, Transform } from '../records.js';
+import type { Formatted, Labelled, Tokenized, Transform } from '../records.js';
 import { isSourced } from '../formats/sourced.js';
 import { ignoreIndex } from '../records.js';
 import { compose, mapping } from '../streams/operator.js';
@@ -28,6 +28,7 @@ import { rowPath } from './rowPath.js';
 import type { RowPathConfig, RowPathSetup } from './rowPath.js';
 import { makeSourceTally } from './sourceCounts.js';
 import type { SourceCounts } from './sourceCounts.js';
+import { tokenizedOnly } from './tokenizedOnly.js';
 
 export interface PrepareSetup extends RowPathSetup {
   /** Where refused rows go; without it the first one ends the stream. */
@@ -69,7 +70,7 @@ export interface PrepareSummary {
 export interface Tally {
   /** A row as it came. */
   readonly read: (row: unknown) => void;
-  readonly tokenized: (row: Row) => void;
+  readonly tokenized: (row: { readonly inputIds: { readonly length: number } }) => void;
   /** When packing: the row read last, as it goes into a window. */
   readonly packed: (row: Labelled) => void;
   readonly prepared: (row: Labelled) => void;
@@ -142,15 +143,6 @@ export const maxLengthOf = (
   maxPositions?: number,
 ): number => maxLength ?? Math.min(tokenizer?.modelMaxLength ?? 1024, maxPositions ?? 1024, 1024);
 
-export const tokenizedOnly: Transform<Formatted | PreTokenized, PreTokenized> = (row) =>
-  'inputIds' in row
-    ? right(row)
-    : left(
-        dataError('E_NO_TOKENIZER', 'The row is text, and there is no tokenizer to make tokens of it', {
-          expected: 'rows with input_ids, or a tokenizer beside the model',
-        }),
-      );
-
 export const textOnly =
   (warn: (warning: Warning) => void): Transform<Formatted | PreTokenized, Formatted> =>
   (row) => {
@@ -210,50 +202,73 @@ const placing = (files: Names, rejecting: Rejecting) => {
   return { read, write };
 };
 
+/** What is done to rows in their order: counting, placing, packing or cutting. Of one pass. */
+export interface InOrder {
+  /** Before any stage sees the row. */
+  readonly read: ((row: unknown) => void) | undefined;
+  /** Masked rows → rows to train on. What comes out was read last: all between is synchronous. */
+  readonly finish: OperatorFunction<Labelled, Labelled>;
+}
+
+export const inOrder = (
+  { rejects, tally, names }: Pick<PrepareSetup, 'rejects' | 'tally' | 'names'>,
+  { packing, packingStrategy, maxLength }: Pick<PrepareConfig, 'packing' | 'packingStrategy' | 'maxLength'>,
+): InOrder => {
+  const rejecting = rejects === undefined ? {} : { rejects };
+  const places = names === undefined ? undefined : placing(names.files, rejecting);
+  return {
+    read:
+      tally === undefined && places === undefined
+        ? undefined
+        : (row) => {
+            tally?.read(row);
+            places?.read(row);
+          },
+    finish: compose(
+      places === undefined ? identity : places.write,
+      packing
+        ? compose(counted<Labelled>(tally?.packed), pack({ maxLength, packingStrategy, ...rejecting }))
+        : truncate<Labelled>({ maxLength, ...rejecting }),
+      learnable(rejecting),
+      counted<Labelled>(tally?.prepared),
+    ),
+  };
+};
+
 /**
  * Rows as they came → labelled rows of at most `maxLength` tokens: decoded, formatted, tokenised, masked, packed or cut, and those
- * without a label refused.
+ * without a label refused. All in this thread: see `prepareDataset`.
  */
 export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
   const { tokenizer, rejects, tally, names } = setup;
-  const { maxLength } = config;
   const rejecting = rejects === undefined ? {} : { rejects };
   const warn = (warned: Warning): void => {
     tally?.warned(warned);
     setup.warn?.(warned);
   };
   const path = rowPath(setup, config, warn);
-  const places = names === undefined ? undefined : placing(names.files, rejecting);
+  const { read, finish } = inOrder(setup, config);
   const toText = compose(
-    counted<unknown>(tally?.read),
-    counted<unknown>(places?.read),
+    counted<unknown>(read),
     decode(path.shape, rejecting),
     format({ ...path.format, tellRoles: names !== undefined, ...rejecting }),
   );
-  const finish = compose(learnable(rejecting), counted<Labelled>(tally?.prepared));
   if (config.packing && isParity(config) && tokenizer !== undefined) {
     return compose(
       toText,
       mapping('packConstantLength', textOnly(warn), rejecting),
       packConstantLength({ ...constantLength(config, tokenizer), warn }),
-      finish,
+      learnable(rejecting),
+      counted<Labelled>(tally?.prepared),
     );
   }
-  const toTokens = compose(
+  return compose(
     tokenizer === undefined ? compose(toText, mapping('tokenize', tokenizedOnly, rejecting)) : toText,
     tokenize({ ...path.tokenize, roleNumber: names?.roles.numberOf, ...rejecting }),
     counted<Tokenized>(tally?.tokenized),
     maskCompletions({ ...path.mask, ...rejecting }),
+    finish,
   );
-  const placed = places === undefined ? toTokens : compose(toTokens, places.write);
-  return config.packing
-    ? compose(
-        placed,
-        counted<Labelled>(tally?.packed),
-        pack({ maxLength, packingStrategy: config.packingStrategy, ...rejecting }),
-        finish,
-      )
-    : compose(placed, truncate({ maxLength, ...rejecting }), finish);
 };
 
 /** The first few warnings of each kind go through; the tally has counted them all. */

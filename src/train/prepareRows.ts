@@ -7,13 +7,13 @@ import { fatal, isFatal } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { Labelled } from '../records.js';
-import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
 import { throughCache } from './cache/preparedCache.js';
 import { isParity } from './config.js';
 import type { SftConfig } from './config.js';
-import { makeTally, prepare } from './prepare.js';
+import { makeTally } from './prepare.js';
 import type { PrepareSummary } from './prepare.js';
+import { prepareDataset } from './prepareDataset.js';
 import { makeRowNames } from './rowNames.js';
 import type { RowNames } from './rowNames.js';
 import type { Dataset, SftSetup } from './run.js';
@@ -60,7 +60,7 @@ export const prepareRows = (
         (rows) => Promise.resolve(void frames.push(rows)),
         async (heard, deliver) => {
           const tally = makeTally(config, heard.rejects);
-          await deliver(await lastValueFrom(pull(dataset).pipe(prepare({ ...heard, tally }, config), toArray())));
+          await deliver(await lastValueFrom(prepareDataset(dataset, { ...heard, tally }, config).pipe(toArray())));
           return tally.summary();
         },
       );

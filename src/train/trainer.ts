@@ -23,7 +23,6 @@ import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
 import type { Gate } from '../streams/gate.js';
 import { fromEither } from '../streams/operator.js';
-import { pull } from '../streams/pull.js';
 import { makeRejects } from '../streams/rejects.js';
 import { begin } from './begin.js';
 import type { SftOptions } from './config.js';
@@ -33,7 +32,7 @@ import { finish } from './finish.js';
 import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './hooks.js';
 import type { LogRow } from './metrics.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
-import { prepare } from './prepare.js';
+import { prepareDataset } from './prepareDataset.js';
 import type { Begun, CheckpointWritten, Evaluation, Run, RunEvent, RunSummary, Samples, SftSetup } from './run.js';
 import { disposeState } from './state.js';
 import { trainStep } from './step.js';
@@ -56,15 +55,15 @@ export interface SftRun extends Observable<StepResult>, RunInputs {
 
 /** Rows prepared anew for every pass, for datasets that are not held in memory. */
 const passOver = ({ setup, trainDataset, tokenizer, config }: Run, gate: Gate): Observable<Labelled> =>
-  pull(trainDataset, gate).pipe(
-    prepare(
-      {
-        tokenizer,
-        formattingFunc: setup.formattingFunc,
-        rejects: setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate }),
-      },
-      { ...config, maxLength: config.maxLength ?? 1024 },
-    ),
+  prepareDataset(
+    trainDataset,
+    {
+      tokenizer,
+      formattingFunc: setup.formattingFunc,
+      rejects: setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate }),
+    },
+    { ...config, maxLength: config.maxLength ?? 1024 },
+    { gate },
   );
 
 /** The micro-batches from where the state stands. */

@@ -1,13 +1,11 @@
 /** A tokenizer with another chat template than its own. */
 import { readFile } from 'node:fs/promises';
-import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatalFromData } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { withChatFormat } from '../formats/addTokens.js';
-import { makeChatTemplate } from '../formats/chatTemplate.js';
+import { templatedTokenizer } from '../formats/templatedTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { isParity } from './config.js';
 import type { SftConfig } from './config.js';
@@ -22,24 +20,7 @@ const sourceOf =
 export const withChatTemplate = (tokenizer: Tokenizer, template: string): TaskEither<FatalError, Tokenizer> =>
   pipe(
     TE.fromTask<string, FatalError>(sourceOf(template)),
-    TE.flatMapEither((source) =>
-      pipe(
-        makeChatTemplate(source, {
-          specialTokens: {
-            bos_token: tokenizer.bosToken,
-            eos_token: tokenizer.eosToken,
-            pad_token: tokenizer.padToken,
-            unk_token: tokenizer.unkToken,
-          },
-        }),
-        E.mapLeft(fatalFromData),
-        E.map((chatTemplate) => ({
-          ...tokenizer,
-          chatTemplate,
-          files: { ...tokenizer.files, 'chat_template.jinja': source },
-        })),
-      ),
-    ),
+    TE.flatMapEither((source) => templatedTokenizer(tokenizer, source)),
   );
 
 /** The tokenizer as the options have it, its chat format or template set; a chat format also wants rows in the embedding. */

@@ -7,7 +7,7 @@ import { isFatal, render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
 import { openDataset, openDatasetChunks } from '../../src/formats/dataset.js';
 import type { DatasetOptions } from '../../src/formats/dataset.js';
-import { requireRows } from '../../src/formats/sourced.js';
+import { requireRows } from '../../src/formats/requireRows.js';
 import type { Sourced } from '../../src/formats/sourced.js';
 import { sharedPath } from '../shared.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';

@@ -12,7 +12,7 @@ import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
 import { openDataset } from '../../src/formats/dataset.js';
 import { interleave } from '../../src/formats/interleave.js';
 import { jsonl } from '../../src/formats/jsonl.js';
-import { requireRows } from '../../src/formats/sourced.js';
+import { requireRows } from '../../src/formats/requireRows.js';
 import { loadTokenizer } from '../../src/formats/tokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';
 import { preparedDirectory } from '../../src/train/cache/directory.js';

@@ -14,10 +14,11 @@ import { truncateRow } from '../../operators/truncate.js';
 import type { Example, Formatted, Labelled, Row } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
 import { isParity } from '../config.js';
-import { textOnly, tokenizedOnly } from '../prepare.js';
+import { textOnly } from '../prepare.js';
 import type { PrepareConfig } from '../prepare.js';
 import { rowPath } from '../rowPath.js';
 import type { RowPathSetup } from '../rowPath.js';
+import { tokenizedOnly } from '../tokenizedOnly.js';
 import { endsWithStop, stopSequences } from './stops.js';
 
 export interface InspectSetup extends RowPathSetup {

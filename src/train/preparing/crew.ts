@@ -1,0 +1,124 @@
+/** Threads that take blocks of rows: how many, when they begin, what each has to do. */
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import type { RowBlock } from '../../formats/rowBlocks.js';
+import type { Crew } from '../../streams/shareOut.js';
+import type { Job } from './job.js';
+import type { Outcomes } from './outcome.js';
+import { isPlain } from './plain.js';
+import type { StartThread, Thread } from './threads.js';
+import { unpackOutcomes } from './wire.js';
+
+export interface CrewOptions {
+  /** Threads beside this one. */
+  readonly helpers: number;
+  /** Work here, in milliseconds, after which threads are started; 0: at once. */
+  readonly afterMs: number;
+}
+
+/** Blocks that a thread has at once: the one it works on and the next. */
+const queued = 2;
+
+interface Pending {
+  readonly block: RowBlock;
+  readonly resolve: (outcomes: Outcomes | undefined) => void;
+  readonly reject: (cause: FatalError) => void;
+}
+
+const broken = (cause: unknown): FatalError =>
+  fatal(
+    'E_WORKER_FAILED',
+    `a thread that prepares rows broke down: ${cause instanceof Error ? cause.message : String(cause)}`,
+    {
+      cause,
+      hint: 'datasetNumProc: 1 prepares them in the main thread',
+    },
+  );
+
+const canCross = (block: RowBlock): boolean => {
+  if (block.kind === 'lines') return true;
+  try {
+    return isPlain(block.rows);
+  } catch {
+    // A getter that throws is for the stage that meets it to tell of.
+    return false;
+  }
+};
+
+/**
+ * Threads start when the work here has taken `afterMs`, if most of the time went into it: a source or a consumer that is slow
+ * itself needs no help.
+ */
+export const makeCrew = (start: StartThread, job: Job, { helpers, afterMs }: CrewOptions): Crew<RowBlock, Outcomes> => {
+  const began = performance.now();
+  let busy = 0;
+  let room = (): void => undefined;
+  let crew: ReadonlyArray<{ readonly thread: Thread; readonly pending: Array<Pending>; ready: boolean }> | undefined;
+  let failure: FatalError | undefined;
+  let closed = false;
+
+  const begin = (): void => {
+    if (crew !== undefined || closed) return;
+    crew = Array.from({ length: helpers }, () => {
+      const pending: Array<Pending> = [];
+      const member = {
+        pending,
+        ready: false,
+        thread: start(job, {
+          answered: (answer) => {
+            if (answer.kind === 'ready') {
+              member.ready = true;
+              room();
+              return;
+            }
+            const first = pending.shift();
+            first?.resolve(answer.kind === 'packed' ? unpackOutcomes(first.block, answer.packed) : undefined);
+          },
+          failed: (cause) => {
+            failure ??= broken(cause);
+            for (const one of pending.splice(0)) one.reject(failure);
+            room();
+          },
+        }),
+      };
+      return member;
+    });
+  };
+  if (afterMs <= 0) begin();
+
+  return {
+    take: (block) => {
+      if (failure !== undefined) return Promise.reject(failure);
+      const [free] = (crew ?? [])
+        .filter(({ ready, pending }) => ready && pending.length < queued)
+        .sort((a, b) => a.pending.length - b.pending.length);
+      if (free === undefined) return undefined;
+      if (!canCross(block)) return Promise.resolve(undefined);
+      const { thread, pending } = free;
+      return new Promise((resolve, reject) => {
+        try {
+          thread.ask(block);
+          pending.push({ block, resolve, reject });
+        } catch {
+          // Something in it cannot be cloned after all.
+          resolve(undefined);
+        }
+      });
+    },
+    ahead: () => queued + (crew?.length ?? 0) * queued,
+    onRoom: (call) => {
+      room = call;
+    },
+    worked: (ms) => {
+      busy += ms;
+      if (busy >= afterMs && busy * 2 >= performance.now() - began) begin();
+    },
+    close: () => {
+      closed = true;
+      for (const { thread, pending } of crew ?? []) {
+        thread.close();
+        pending.length = 0;
+      }
+    },
+  };
+};
