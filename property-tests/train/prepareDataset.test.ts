@@ -63,7 +63,7 @@ const tokenizers: Readonly<Record<string, Tokenizer | undefined>> = {
 class OfAClass {
   readonly prompt = 'the ';
   get completion(): string {
-    return 'about';
+    return `${this.prompt}about`;
   }
 }
 
@@ -184,11 +184,11 @@ const heard = async (
   };
 };
 
-async function* given(values: ReadonlyArray<unknown>): AsyncGenerator<unknown> {
+async function* given(values: ReadonlyArray<unknown>): AsyncGenerator {
   for (const value of values) yield await Promise.resolve(value);
 }
 
-async function* failing(values: ReadonlyArray<unknown>): AsyncGenerator<unknown> {
+async function* failing(values: ReadonlyArray<unknown>): AsyncGenerator {
   yield* given(values);
   throw new Error('torn');
 }

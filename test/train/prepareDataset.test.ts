@@ -140,7 +140,12 @@ describe('threads that prepare rows', () => {
     const start: StartThread = (_job, { answered }) => {
       open++;
       setImmediate(() => answered({ kind: 'ready' }));
-      return { ask: () => undefined, close: () => void open-- };
+      return {
+        ask: () => undefined,
+        close: () => {
+          open--;
+        },
+      };
     };
     await lastValueFrom(prepared(dataset, { datasetNumProc: 4 }, { start, gate: makeGate() }).pipe(take(3)));
     expect([open, isClosed()]).toEqual([0, true]);

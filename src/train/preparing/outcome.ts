@@ -98,7 +98,7 @@ export const blockOutcomes = (
   const mask = maskCompletionsRow(path.mask);
   beginning = false;
 
-  let tokens = -1;
+  let tokens: number;
   /** The record a stage is given, for its refusal. */
   let record: unknown;
   const through = (source: unknown): Either<DataError, Labelled> => {
