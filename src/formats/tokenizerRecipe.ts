@@ -1,5 +1,4 @@
 /** What a tokenizer can be made of again, where the object itself cannot go: in another thread. */
-import type { Tokenizer } from './tokenizer.js';
 
 export interface TokenizerRecipe {
   /** File name → text. */
@@ -8,11 +7,11 @@ export interface TokenizerRecipe {
   readonly chatTemplate?: string;
 }
 
-const recipes = new WeakMap<Tokenizer, TokenizerRecipe>();
+const recipes = new WeakMap<object, TokenizerRecipe>();
 
-export const rememberRecipe = (tokenizer: Tokenizer, recipe: TokenizerRecipe): void => {
+export const rememberRecipe = (tokenizer: object, recipe: TokenizerRecipe): void => {
   recipes.set(tokenizer, recipe);
 };
 
 /** Undefined for a tokenizer that is not, or no longer, what files make: given as code, copied and changed, with a clock of its own. */
-export const recipeOf = (tokenizer: Tokenizer): TokenizerRecipe | undefined => recipes.get(tokenizer);
+export const recipeOf = (tokenizer: object): TokenizerRecipe | undefined => recipes.get(tokenizer);

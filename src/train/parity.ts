@@ -1,3 +1,3 @@
-import type { SftConfig } from './config.js';
-
-export const isParity = ({ parity }: Pick<SftConfig, 'parity'>): boolean => parity === 'trl-0.7.10';
+/** Whether options ask for TRL 0.7.10 to the letter. */
+export const isParity = ({ parity }: { readonly parity?: 'trl-0.7.10' | undefined }): boolean =>
+  parity === 'trl-0.7.10';
