@@ -93,6 +93,19 @@ export * as layers from './model/layers.js';
 export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
 export { attachLora, attachSavedLora } from './model/adapter.js';
+export {
+  addAdapter,
+  addSavedAdapter,
+  deleteAdapter,
+  listAdapters,
+  onlyAdapter,
+  setActiveAdapters,
+  withoutAdapter,
+} from './model/adapters.js';
+export type { LoraOptions } from './model/adapters.js';
+export { combineAdapters } from './model/combineAdapters.js';
+export type { CombineOptions } from './model/combineAdapters.js';
+export type { NamedAdapter, NamedAdapters } from './model/model.js';
 export { mergeAndUnload, mergeLora } from './model/merge.js';
 export type { Merged, MergeOptions } from './model/merge.js';
 export { LoraConfig } from './model/lora.js';
@@ -126,7 +139,7 @@ export type { RunInputs } from './train/controls.js';
 export { decodeSftConfig, SftConfig } from './train/config.js';
 export type { SftOptions } from './train/config.js';
 export { load, loadAdapter, loadModel, loadParts } from './train/load.js';
-export type { Loaded, LoadedModel, LoadOptions } from './train/load.js';
+export type { LoadAdapterOptions, Loaded, LoadedModel, LoadOptions } from './train/load.js';
 export { chooseEngine, doctor } from './train/engine.js';
 export type { EngineName, EngineOptions, EngineReport } from './train/engine.js';
 export { foldPreflight, preflight } from './train/preflight/preflight.js';
@@ -162,7 +175,7 @@ export type { Sample } from './train/samples.js';
 export type { Evaluated, GroupEvaluation, Predictions, PreprocessLogits, RowEvaluation } from './train/evaluate.js';
 export { exportGguf } from './train/exportGguf.js';
 export type { GgufOptions } from './train/exportGguf.js';
-export { saveModel } from './train/save.js';
+export { saveAdapters, saveModel } from './train/save.js';
 export { gptqRows, saveGptq } from './train/gptq.js';
 export type { GptqModel } from './model/quantize/gptqModel.js';
 export type { GptqOptions } from './model/quantize/gptq.js';

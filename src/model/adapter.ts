@@ -101,6 +101,14 @@ const trainedBeside = (
       (config.bias === 'lora_only' && isBias(name) && modules.has(moduleOf(name))),
   );
 
+/** Names of the weights of the base that train with an adapter. */
+export const trainedWith = ({ weights }: CausalLM, config: LoraConfig): ReadonlyArray<string> =>
+  trainedBeside(
+    Object.keys(weights).filter((name) => !isAdapterName(name)),
+    config,
+    new Set(adaptersIn(weights).map(({ module }) => module)),
+  );
+
 const withAdapter = (
   model: CausalLM,
   config: LoraConfig,
@@ -118,12 +126,12 @@ const withAdapter = (
 };
 
 const alreadyThere = (model: CausalLM): E.Either<FatalError, CausalLM> =>
-  model.lora === undefined
+  model.lora === undefined && model.adapters === undefined
     ? E.right(model)
     : E.left(
         fatal('E_LORA_PRESENT', 'the model carries an adapter already', {
           kind: 'usage',
-          hint: 'go on training it, or merge it first',
+          hint: 'go on training it, merge it first, or put another one beside it: addAdapter',
         }),
       );
 
@@ -297,14 +305,15 @@ const savedWhole = /(?:^|\.)(?:embed_tokens|lm_head)$/;
 export const adapterTensors = (model: CausalLM): Weights => {
   const { lora, weights } = model;
   if (lora === undefined) return {};
-  const adapter = Object.keys(weights).filter(isAdapterName);
-  const hasRows = tablesIn(weights);
-  const modules = new Set(adaptersIn(weights).map(({ module }) => module));
-  const beside = trainedBeside(
-    Object.keys(weights).filter((name) => !isAdapterName(name)),
-    lora,
-    modules,
+  const further = new Set(
+    adaptersIn(weights)
+      .filter((site) => site.further !== undefined)
+      .flatMap((site): ReadonlyArray<string> => Object.values({ ...namesOf(site) })),
   );
+  const adapter = Object.keys(weights).filter((name) => isAdapterName(name) && !further.has(name));
+  const hasRows = tablesIn(weights);
+  const modules = new Set(adaptersIn(weights).flatMap((site) => (site.further === undefined ? [site.module] : [])));
+  const beside = trainedWith(model, lora);
   const savedName = (name: string): string => {
     const module = moduleOf(name);
     if (hasRows.includes(module)) return name.replace(/\.([^.]*)$/, `.token_adapter${baseLayer}$1`);

@@ -51,9 +51,18 @@ export interface LossOutput {
   readonly entropy: Tensor;
 }
 
+/** What of a pass the model's adapters decide. */
+export const adaptersOf = ({ lora, adapters }: CausalLM): Pick<Pass, 'lora' | 'further'> => ({
+  lora,
+  further: adapters?.active.slice(1).flatMap((name) => {
+    const adapter = adapters.all[name];
+    return adapter === undefined ? [] : [{ name, lora: adapter.lora }];
+  }),
+});
+
 const passOf = (model: CausalLM, sequence: Sequence, options?: TrainOptions): Pass => ({
   sequence,
-  lora: model.lora,
+  ...adaptersOf(model),
   eagerAttention: model.eagerAttention,
   quantized: model.quantized,
   checkpointing: options?.checkpointing,

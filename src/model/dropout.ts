@@ -19,3 +19,7 @@ export const dropout = ({ training }: Pass, site: string, rate: number): Layer<T
     });
   };
 };
+
+/** An adapter's dropout, which stays on where the model's own is switched off. */
+export const adapterDropout = (pass: Pass, site: string, rate: number): Layer<Tensor, Tensor> =>
+  dropout(pass.training === undefined ? pass : { ...pass, training: { ...pass.training, dropout: true } }, site, rate);

@@ -2,14 +2,14 @@
 import { div, mul, sum, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { adaptedNorms } from './dora.js';
-import { add } from './kernels/add.js';
 import { embedding as embed, embeddingGrad } from './kernels/embedding.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { scale } from './kernels/scale.js';
 import type { Layer } from './layer.js';
-import { inactive, landedOn, passed } from './layer.js';
+import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
 import { adapterOptions, embeddingAdapterNames, tokenIndicesOf, tokenRowsName } from './lora.js';
+import type { AdapterNames, LoraConfig } from './lora.js';
 import type { Pass } from './pass.js';
 import { putRows } from './putRows.js';
 import type { Sequence } from './sequence.js';
@@ -70,68 +70,87 @@ const withTokenRows =
     });
   };
 
-/**
- * W[id] + s·A[:, id]ᵀ·Bᵀ, and with DoRA m ∘ that / ‖W + s·(B·A)ᵀ‖, lengths of columns: an embedding is a Conv1D that reads one-hot
- * rows. PEFT's has no dropout.
- */
-const adapted =
-  (pass: Pass, module: string, idsOf: Ids): Layer<Sequence, Tensor> =>
+/** s·A[:, id]ᵀ·Bᵀ: what an adapter adds to a row. PEFT's has no dropout. */
+const change =
+  (lora: LoraConfig, names: AdapterNames, module: string, idsOf: Ids): Layer<Sequence, Tensor> =>
   (weights, sequence, wanted) => {
-    const names = embeddingAdapterNames(module);
     const ids = idsOf(sequence);
     const a = weightOf(weights, names.a);
     const b = weightOf(weights, names.b);
-    const magnitude = weights[names.magnitude];
-    const { scaling } = adapterOptions(pass.lora, module, a);
-    const attrs = { transposed: true, scaling };
+    const { scaling } = adapterOptions(lora, module, a);
     const [, vocabSize = 0] = a.shape;
-    const base = plain(module, idsOf)(weights, sequence, wanted);
+    checked(ids, vocabSize, names.a);
     const aT = transposeMatrix(a);
-    const u = embed(aT, ids);
+    const u = embed(aT, ids); // [N, r]
     aT.dispose();
-    const change = tidy(() => scale(linear(u, b, undefined, { transposed: false }), scaling));
-    const z = add(base.value, change);
-    change.dispose();
-    base.value.dispose();
-    const lengths =
-      magnitude === undefined ? undefined : adaptedNorms({ w: weightOf(weights, `${module}.weight`), a, b }, attrs);
-    const factor = lengths === undefined || magnitude === undefined ? undefined : div(magnitude, lengths);
-    const y = factor === undefined ? z.clone() : mul(z, factor);
-    const kept = [z, u, ...(lengths === undefined ? [] : [lengths]), ...(factor === undefined ? [] : [factor])];
-    if (!base.active && ![names.a, names.b, names.magnitude].some((name) => name in weights && wanted.weight(name))) {
-      for (const tensor of kept) tensor.dispose();
+    const y = tidy(() => scale(linear(u, b, undefined, { transposed: false }), scaling));
+    if (!wanted.weight(names.a) && !wanted.weight(names.b)) {
+      u.dispose();
       return inactive(y);
     }
-    return passed<Sequence, Tensor>(y, kept, (dy) => {
+    return passed<Sequence, Tensor>(y, [u], (dy) => {
       const gradients: Record<string, Tensor> = {};
-      if (lengths !== undefined && wanted.weight(names.magnitude))
-        gradients[names.magnitude] = tidy(() => div(sum(mul(dy, z), 0), lengths));
-      const dz = factor === undefined ? dy.clone() : mul(dy, factor);
+      const ds = scale(dy, scaling);
       dy.dispose();
-      const scaled = scale(dz, scaling);
-      if (wanted.weight(names.b)) gradients[names.b] = linearGradWeight(u, scaled, { transposed: false });
+      if (wanted.weight(names.b)) gradients[names.b] = linearGradWeight(u, ds, { transposed: false });
       if (wanted.weight(names.a))
         gradients[names.a] = tidy(() => {
-          const du = linearGradInput(scaled, b, undefined, { transposed: false });
+          const du = linearGradInput(ds, b, undefined, { transposed: false });
           return transposeMatrix(embeddingGrad(du, ids, vocabSize));
         });
-      scaled.dispose();
-      const [ofTable] = base.pullback(dz);
-      return [{ ...gradients, ...ofTable }, undefined];
+      ds.dispose();
+      return [gradients, undefined];
+    });
+  };
+
+/**
+ * DoRA on rows z [N, C]: m ∘ z / ‖W + s·(B·A)ᵀ‖, lengths of the table's columns, which count as constants on the way back (dora.ts):
+ * an embedding is a Conv1D that reads one-hot rows.
+ */
+const lengthened =
+  (lora: LoraConfig, names: AdapterNames, module: string): Layer<Tensor, Tensor> =>
+  (weights, z, wanted) => {
+    const [a, b] = [weightOf(weights, names.a), weightOf(weights, names.b)];
+    const { scaling } = adapterOptions(lora, module, a);
+    const w = weightOf(weights, `${module}.weight`);
+    const lengths = adaptedNorms({ w, a, b }, { transposed: true, scaling });
+    const factor = div(weightOf(weights, names.magnitude), lengths);
+    const y = mul(z, factor);
+    const trains = wanted.weight(names.magnitude);
+    if (!wanted.input && !trains) {
+      for (const tensor of [lengths, factor]) tensor.dispose();
+      return inactive(y);
+    }
+    const read = z.clone();
+    return passed(y, [lengths, factor, read], (dy, onto) => {
+      const gradients = trains ? { [names.magnitude]: tidy(() => div(sum(mul(dy, read), 0), lengths)) } : {};
+      const dz = wanted.input ? mul(dy, factor) : undefined;
+      dy.dispose();
+      return [gradients, dz === undefined ? undefined : landedOn(dz, onto)];
     });
   };
 
 const lookUp =
   (pass: Pass, module: string, idsOf: Ids): Layer<Sequence, Tensor> =>
   (weights, sequence, wanted) => {
-    const layer = ((): Layer<Sequence, Tensor> => {
-      if (pass.lora === undefined) return plain(module, idsOf);
-      if (embeddingAdapterNames(module).a in weights) return adapted(pass, module, idsOf);
-      const trained = tokenIndicesOf(pass.lora, module);
-      return trained !== undefined && tokenRowsName(module) in weights
+    const { lora } = pass;
+    const names = embeddingAdapterNames(module);
+    const trained = tokenIndicesOf(lora, module);
+    const rows =
+      trained !== undefined && tokenRowsName(module) in weights
         ? withTokenRows(module, trained, idsOf)
         : plain(module, idsOf);
-    })();
+    const changes = [
+      ...(lora !== undefined && names.a in weights ? [change(lora, names, module, idsOf)] : []),
+      ...(pass.further ?? []).flatMap(({ name, lora: own }) => {
+        const others = embeddingAdapterNames(module, name);
+        return others.a in weights ? [change(own, others, module, idsOf)] : [];
+      }),
+    ];
+    if (changes.length === 0) return rows(weights, sequence, wanted);
+    const changed = compose(fanOut(rows, ...changes), total);
+    const layer =
+      lora !== undefined && names.magnitude in weights ? compose(changed, lengthened(lora, names, module)) : changed;
     return layer(weights, sequence, wanted);
   };
 

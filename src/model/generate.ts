@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { generationEosIds } from '../formats/generationConfig.js';
 import { random } from '../seed.js';
 import { makeKvCache } from './cachedAttention.js';
-import { logitsOf } from './causalLm.js';
+import { adaptersOf, logitsOf } from './causalLm.js';
 import type { CausalLM } from './model.js';
 
 export interface GenerateOptions {
@@ -108,7 +108,7 @@ export async function* generate(
       positionIds: Int32Array.from(next, (_, i) => start + i),
       cuSeqlens: Int32Array.of(0, next.length),
     };
-    const pass = { sequence, lora: model.lora, quantized: model.quantized, cache };
+    const pass = { sequence, ...adaptersOf(model), quantized: model.quantized, cache };
     const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
     const logits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
     const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP }, uniform);

@@ -4,13 +4,13 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { architectureOf } from './architectures.js';
 import { joinColumns } from './columns.js';
 import { adaptedNorms } from './dora.js';
-import { dropout } from './dropout.js';
+import { adapterDropout } from './dropout.js';
 import { scaled } from './embedding.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { compose, fanOut, identity } from './layer.js';
 import type { Gradients, Layer, Weights } from './layer.js';
-import { linear } from './linear.js';
+import { furtherOf, linear, narrowed } from './linear.js';
 import { adapterNames, adapterOptions, moduleOf, tokenIndicesOf, tokenRowsName } from './lora.js';
 import type { CausalLM } from './model.js';
 import type { Pass } from './pass.js';
@@ -68,31 +68,44 @@ const withTokenRows = (weights: Weights, weightName: string, rows: string, ids: 
   };
 };
 
-/** What the adapter reads: its dropout stays on where the model's own is switched off. */
-const adapterReads = (pass: Pass, rate: number): Layer<Tensor, Tensor> =>
-  dropout(
-    pass.training === undefined ? pass : { ...pass, training: { ...pass.training, dropout: true } },
-    names.a,
-    rate,
-  );
+/** What the adapter in use reads: s·(drop(h)·Aᵀ). */
+const narrowedBy = (pass: Pass, a: Tensor): Layer<Tensor, Tensor> => {
+  const { scaling, rate } = adapterOptions(pass.lora, 'lm_head', a);
+  return compose(adapterDropout(pass, names.a, rate), narrow(pass, scaling));
+};
 
-const narrowed = (pass: Pass, scaling: number): Layer<Tensor, Tensor> =>
+const narrow = (pass: Pass, scaling: number): Layer<Tensor, Tensor> =>
   compose(linear(pass, { module: 'lm_head.lora_A' }), scaled(scaling));
 
-/** h·Wᵀ + s·(h·Aᵀ)·Bᵀ is one product, of [h, s·h·Aᵀ] with [W, B]. */
-const withLora = (pass: Pass, weights: Weights, weightName: string, a: Tensor): Matrix => {
-  const { scaling, rate } = adapterOptions(pass.lora, 'lm_head', a);
-  const [rank = 0, width = 0] = a.shape;
-  const w = concatColumns([weightOf(weights, weightName), weightOf(weights, names.b)]);
+/** A half of an adapter that the table is joined with. */
+interface Half {
+  readonly name: string;
+  readonly b: Tensor;
+  readonly input: Layer<Tensor, Tensor>;
+}
+
+/** h·Wᵀ + s·(h·Aᵀ)·Bᵀ is one product, of [h, s·h·Aᵀ] with [W, B]; of several adapters, with [W, B, B', …]. */
+const joined = (base: Matrix, halves: ReadonlyArray<Half>): Matrix => {
+  const w = concatColumns([base.w, ...halves.map(({ b }) => b)]);
+  const sizes = [base.w, ...halves.map(({ b }) => b)].map(({ shape: [, size = 0] }) => size);
   return {
-    input: compose(fanOut(identity, compose(adapterReads(pass, rate), narrowed(pass, scaling))), joinColumns),
+    input: compose(fanOut(base.input, ...halves.map(({ input }) => input)), joinColumns),
     w,
-    names: [weightName, names.b],
+    names: [...base.names, ...halves.map(({ name }) => name)],
     back: (dW) => {
-      const [ofTable, ofB] = splitColumns(dW, [width, rank]) as readonly [Tensor, Tensor];
-      return { [weightName]: ofTable, [names.b]: ofB };
+      const [ofBase, ...others] = splitColumns(dW, sizes);
+      const gradients: Record<string, Tensor> = ofBase === undefined ? {} : { ...base.back(ofBase) };
+      ofBase?.dispose();
+      halves.forEach(({ name }, i) => {
+        const gradient = others[i];
+        if (gradient !== undefined) gradients[name] = gradient;
+      });
+      return gradients;
     },
-    dispose: () => w.dispose(),
+    dispose: () => {
+      w.dispose();
+      base.dispose();
+    },
   };
 };
 
@@ -112,7 +125,10 @@ const withDora = (pass: Pass, weights: Weights, weightName: string, a: Tensor, m
     const turned = mul(table, factor);
     return concatColumns([...(drops ? [table, sub(turned, table)] : [turned]), mul(b, factor)]);
   });
-  const read = compose(adapterReads(pass, rate), compose(fanOut(identity, narrowed(pass, scaling)), joinColumns));
+  const read = compose(
+    adapterDropout(pass, names.a, rate),
+    compose(fanOut(identity, narrow(pass, scaling)), joinColumns),
+  );
   return {
     input: drops ? compose(fanOut(identity, read), joinColumns) : read,
     w,
@@ -132,19 +148,30 @@ const withDora = (pass: Pass, weights: Weights, weightName: string, a: Tensor, m
   };
 };
 
-const matrixOf = (weights: Weights, pass: Pass, weightName: string): Matrix => {
-  const a = weights[names.a];
-  const magnitude = weights[names.magnitude];
-  if (pass.lora === undefined) return asItIs(weights, weightName);
-  if (a !== undefined && magnitude !== undefined) return withDora(pass, weights, weightName, a, magnitude);
-  if (a !== undefined) return withLora(pass, weights, weightName, a);
-  // Rows of the head's own, or of the embedding it is tied to.
+/** The table, with the rows that train put in: the head's own, or those of the embedding it is tied to. */
+const tableOf = (weights: Weights, { lora }: Pass, weightName: string): Matrix => {
   for (const module of ['lm_head', moduleOf(weightName)]) {
-    const ids = tokenIndicesOf(pass.lora, module);
+    const ids = tokenIndicesOf(lora, module);
     const rows = tokenRowsName(module);
     if (ids !== undefined && rows in weights) return withTokenRows(weights, weightName, rows, ids);
   }
   return asItIs(weights, weightName);
+};
+
+const matrixOf = (weights: Weights, pass: Pass, weightName: string): Matrix => {
+  const a = pass.lora === undefined ? undefined : weights[names.a];
+  const magnitude = weights[names.magnitude];
+  if (a !== undefined && magnitude !== undefined) return withDora(pass, weights, weightName, a, magnitude);
+  const further = furtherOf(pass, weights, (name) => adapterNames('lm_head', name).a);
+  const halves: ReadonlyArray<Half> = [
+    ...(a === undefined ? [] : [{ name: names.b, b: weightOf(weights, names.b), input: narrowedBy(pass, a) }]),
+    ...further.map((one) => {
+      const name = adapterNames('lm_head', one.name).b;
+      return { name, b: weightOf(weights, name), input: narrowed(pass, 'lm_head', one) };
+    }),
+  ];
+  const table = tableOf(weights, pass, weightName);
+  return halves.length === 0 ? table : joined(table, halves);
 };
 
 /** An own `lm_head.weight` where there is one, else the embedding table. */

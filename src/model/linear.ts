@@ -5,15 +5,17 @@
 import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { doraBackward, doraForward, keptTensors } from './dora.js';
+import { adapterDropout } from './dropout.js';
+import { scaled } from './embedding.js';
 import { dropout } from './kernels/dropout.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { keep } from './kernels/hold.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
 import type { Gradients, Layer, Weights } from './layer.js';
-import { inactive, landedOn, passed } from './layer.js';
+import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
 import { adapterNames, adapterOptions } from './lora.js';
-import type { Pass } from './pass.js';
+import type { FurtherAdapter, Pass } from './pass.js';
 import { dropoutSeed } from './pass.js';
 import { weightOf } from './weights.js';
 
@@ -24,16 +26,48 @@ interface Projection {
   readonly transposed?: boolean;
 }
 
-/** x [N, I] ↦ x·Wᵀ + b [N, O], and what the adapter of the module adds. */
+/** x [N, I] ↦ x·Wᵀ + b [N, O], and what the adapters of the module add. */
 export const linear = (pass: Pass, { module, transposed = false }: Projection): Layer<Tensor, Tensor> => {
   const adapter = adapterNames(module);
   const base = baseOf(pass, module, transposed);
-  return (weights, x, wanted) => {
-    pass.observe?.(module, x);
+  const first: Layer<Tensor, Tensor> = (weights, x, wanted) => {
     if (pass.lora === undefined || !(adapter.a in weights)) return dense(base)(weights, x, wanted);
     return (adapter.magnitude in weights ? withDora : adapted)(pass, base)(weights, x, wanted);
   };
+  return (weights, x, wanted) => {
+    pass.observe?.(module, x);
+    const further = furtherOf(pass, weights, (name) => adapterNames(module, name).a);
+    const layer =
+      further.length === 0 ? first : compose(fanOut(first, ...further.map((one) => change(pass, module, one))), total);
+    return layer(weights, x, wanted);
+  };
 };
+
+/** The adapters beside the first that have a tensor `nameOf` among the weights. */
+export const furtherOf = (
+  { further = [] }: Pass,
+  weights: Weights,
+  nameOf: (adapter: string) => string,
+): ReadonlyArray<FurtherAdapter> => further.filter(({ name }) => nameOf(name) in weights);
+
+/** What an adapter beside the first reads, [N, r] of x [N, I]: s·(drop(x)·Aᵀ). */
+export const narrowed = (pass: Pass, module: string, { name, lora }: FurtherAdapter): Layer<Tensor, Tensor> => {
+  const { a } = adapterNames(module, name);
+  return (weights, x, wanted) => {
+    const { scaling, rate } = adapterOptions(lora, module, weightOf(weights, a));
+    return compose(adapterDropout(pass, a, rate), plain(`${module}.lora_A.${name}`), scaled(scaling))(
+      weights,
+      x,
+      wanted,
+    );
+  };
+};
+
+/** s·(drop(x)·Aᵀ)·Bᵀ of an adapter beside the first. */
+const change = (pass: Pass, module: string, one: FurtherAdapter): Layer<Tensor, Tensor> =>
+  compose(narrowed(pass, module, one), plain(`${module}.lora_B.${one.name}`));
+
+const plain = (module: string): Layer<Tensor, Tensor> => dense({ module, transposed: false, reads: clone });
 
 /** A module's weight as products meet it. */
 interface Base {

@@ -80,24 +80,31 @@ export interface AdapterNames {
   readonly magnitude: string;
 }
 
-export const adapterNames = (module: string): AdapterNames => ({
-  a: `${module}.lora_A.weight`,
-  b: `${module}.lora_B.weight`,
-  magnitude: `${module}.lora_magnitude_vector`,
-});
+/** Names of an adapter of a module: of the one in use, or of a further one beside it, which has a name of its own. */
+export const adapterNames = (module: string, further?: string): AdapterNames => {
+  const own = further === undefined ? '' : `.${further}`;
+  return {
+    a: `${module}.lora_A${own}.weight`,
+    b: `${module}.lora_B${own}.weight`,
+    magnitude: `${module}.lora_magnitude_vector${own}`,
+  };
+};
 
 /** The same of an embedding: A [r, rows], B [width, r]. */
-export const embeddingAdapterNames = (module: string): AdapterNames => ({
-  a: `${module}.lora_embedding_A`,
-  b: `${module}.lora_embedding_B`,
-  magnitude: `${module}.lora_magnitude_vector`,
-});
+export const embeddingAdapterNames = (module: string, further?: string): AdapterNames => {
+  const own = further === undefined ? '' : `.${further}`;
+  return {
+    a: `${module}.lora_embedding_A${own}`,
+    b: `${module}.lora_embedding_B${own}`,
+    magnitude: `${module}.lora_magnitude_vector${own}`,
+  };
+};
 
 /** Name of the rows of a table that train apart from it, [k, width]. */
 export const tokenRowsName = (module: string): string => `${module}.token_adapter.trainable_tokens_delta`;
 
 const adapterEnding =
-  /\.(?:lora_[AB]\.weight|lora_embedding_[AB]|lora_magnitude_vector|token_adapter\.trainable_tokens_delta)$/;
+  /\.(?:lora_[AB](?:\.([^.]+))?\.weight|lora_(?:embedding_[AB]|magnitude_vector)(?:\.([^.]+))?|token_adapter\.trainable_tokens_delta)$/;
 
 /** Whether the weight is part of an adapter. */
 export const isAdapterName = (name: string): boolean => adapterEnding.test(name);
@@ -159,16 +166,32 @@ export interface Target {
   readonly isEmbedding: boolean;
 }
 
-/** Names of the tensors of a target's adapter. */
-export const namesOf = ({ module, isEmbedding }: Pick<Target, 'module' | 'isEmbedding'>): AdapterNames =>
-  isEmbedding ? embeddingAdapterNames(module) : adapterNames(module);
+/** An adapter of a module: the one in use, or one beside it by its name. */
+export interface Site extends Pick<Target, 'module' | 'isEmbedding'> {
+  readonly further?: string | undefined;
+}
 
-/** Modules with an adapter of two halves. */
-export const adaptersIn = (weights: object): ReadonlyArray<Pick<Target, 'module' | 'isEmbedding'>> =>
+/** Names of the tensors of an adapter. */
+export const namesOf = ({ module, isEmbedding, further }: Site): AdapterNames =>
+  isEmbedding ? embeddingAdapterNames(module, further) : adapterNames(module, further);
+
+/** The name that an adapter's tensor carries while the adapter is in use beside the first. */
+export const furtherName = (name: string, further: string): string =>
+  name
+    .replace(/\.(lora_[AB])\.weight$/, `.$1.${further}.weight`)
+    .replace(/\.lora_(?:embedding_[AB]|magnitude_vector)$/, `$&.${further}`);
+
+/** Where adapters of two halves sit. */
+export const adaptersIn = (weights: object): ReadonlyArray<Site> =>
   Object.keys(weights).flatMap((name) => {
-    const module = adaptedModule(name);
-    const isEmbedding = name === namesOf({ module, isEmbedding: true }).a;
-    return isEmbedding || name === namesOf({ module, isEmbedding: false }).a ? [{ module, isEmbedding }] : [];
+    const found = adapterEnding.exec(name);
+    if (found === null) return [];
+    const further = found[1] ?? found[2];
+    const module = name.slice(0, found.index);
+    return [true, false].flatMap((isEmbedding) => {
+      const site = { module, isEmbedding, further };
+      return name === namesOf(site).a ? [site] : [];
+    });
   });
 
 /** Tables of which rows train apart. */
@@ -322,7 +345,8 @@ export const tokenRows = (
     if (new Set(ids).size !== ids.length) return refuse(`an id of "${module}" is given twice`);
     if (isSavedModule(config, module))
       return refuse(`"${module}" trains whole already`, 'take it out of modulesToSave');
-    if (targets.some((target) => target.module === module))
+    const meant = tied && module === embedding ? [module, 'lm_head'] : [module];
+    if (targets.some((target) => meant.includes(target.module)))
       return refuse(`"${module}" has an adapter already`, 'take it out of targetModules');
     if (ids.length > 0) found.push({ module, ids });
   }

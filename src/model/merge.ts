@@ -13,6 +13,7 @@ import { gatherRows } from './kernels/gatherRows.js';
 import { release } from './kernels/hold.js';
 import type { Weights } from './layer.js';
 import { adaptersIn, adapterOptions, isAdapterName, namesOf, tablesIn, tokenIndicesOf, tokenRowsName } from './lora.js';
+import type { LoraConfig, Site } from './lora.js';
 import { loraDelta } from './loraDelta.js';
 import type { CausalLM } from './model.js';
 import { putRows } from './putRows.js';
@@ -21,6 +22,17 @@ import type { QuantizationConfig } from './quantize/config.js';
 import { quantizeMatrix, scalesOf } from './quantize/matrix.js';
 import type { QuantizedScales } from './quantize/matrix.js';
 import { weightOf } from './weights.js';
+
+/** Adapters that meet in one module, module by module. */
+const sitesByModule = (weights: Weights): ReadonlyArray<readonly [Site, ...Site[]]> => {
+  const found = new Map<string, [Site, ...Site[]]>();
+  for (const site of adaptersIn(weights)) {
+    const others = found.get(site.module);
+    if (others === undefined) found.set(site.module, [site]);
+    else others.push(site);
+  }
+  return [...found.values()];
+};
 
 /** The configuration of weights among which the head has a table of its own, whatever it was before. */
 const untiedConfig = (config: ModelConfig, weights: Weights): ModelConfig =>
@@ -69,39 +81,47 @@ interface Moving {
   readonly remembered: Remembered;
 }
 
-/** The weights with the adapter merged into every adapted one (`in`), or taken out again (`out`). */
+/** Options of the adapters in use, by the name that their tensors carry. */
+const optionsOf = ({ lora, adapters }: CausalLM, further: string | undefined): LoraConfig | undefined =>
+  further === undefined ? lora : adapters?.all[further]?.lora;
+
+/** The weights with every adapter in use merged into what it adapts (`in`), or taken out again (`out`). */
 const moved = (model: CausalLM, { way, inPlace, remembered }: Moving): Pick<CausalLM, 'weights' | 'quantized'> => {
   const { lora, weights, quantized } = model;
   const scales: Record<string, QuantizedScales> = { ...quantized?.scales };
   const changed: Record<string, Tensor> = { ...weights };
-  const used = (w: Tensor): void => {
-    if (inPlace) w.dispose();
-  };
-  for (const target of adaptersIn(weights)) {
-    const { module } = target;
-    const names = namesOf(target);
-    const [a, b] = [weightOf(weights, names.a), weightOf(weights, names.b)];
+  /** The change that adapters of one module make together: a new tensor. */
+  const changeOf = (sites: ReadonlyArray<Site>, transposed: boolean): Tensor =>
+    tidy(() =>
+      sites
+        .map((site) => {
+          const { a, b } = namesOf(site);
+          const half = weightOf(weights, a);
+          const { scaling } = adapterOptions(optionsOf(model, site.further), site.module, half);
+          return mul(loraDelta(half, weightOf(weights, b), transposed), scaling);
+        })
+        .reduce((sum, change) => add(sum, change)),
+    );
+  for (const sites of sitesByModule(weights)) {
+    const [site] = sites;
+    const { module } = site;
     const name = `${module}.weight`;
     const w = adaptedWeight(model, module);
     const held = quantized !== undefined && name in scales ? quantized : undefined;
-    const attrs = {
-      transposed: liesTransposed(model, target),
-      scaling: adapterOptions(lora, module, a).scaling,
-    };
-    const magnitude = weights[names.magnitude];
+    const transposed = liesTransposed(model, site);
+    const magnitude = weights[namesOf(site).magnitude];
     if (inPlace && held === undefined && magnitude === undefined) {
-      const change = loraDelta(a, b, attrs.transposed);
+      const change = changeOf(sites, transposed);
       release(w);
-      changed[name] = axpy(w, change, way === 'in' ? attrs.scaling : -attrs.scaling);
+      changed[name] = axpy(w, change, way === 'in' ? 1 : -1);
       change.dispose();
       continue;
     }
     const next = tidy((): Tensor => {
-      if (magnitude === undefined) {
-        const change = mul(loraDelta(a, b, attrs.transposed), attrs.scaling);
-        return way === 'in' ? add(w, change) : sub(w, change);
-      }
-      const dora = { w, bias: undefined, a, b, magnitude };
+      if (magnitude === undefined) return (way === 'in' ? add : sub)(w, changeOf(sites, transposed));
+      const { a, b } = namesOf(site);
+      const dora = { w, bias: undefined, a: weightOf(weights, a), b: weightOf(weights, b), magnitude };
+      const attrs = { transposed, scaling: adapterOptions(lora, module, dora.a).scaling };
       if (way === 'out') return doraUnmerged(dora, remembered.get(module) ?? magnitude, attrs);
       if (inPlace) remembered.set(module, keep(adaptedNorms(dora, attrs)));
       return doraMerged(dora, attrs);
@@ -114,17 +134,17 @@ const moved = (model: CausalLM, { way, inPlace, remembered }: Moving): Pick<Caus
       scales[name] = again.scales;
       next.dispose();
     }
-    used(w);
+    if (inPlace) w.dispose();
   }
   for (const module of tablesIn(weights)) {
     const name = `${module}.weight`;
     const ids = tokenIndicesOf(lora, module) ?? [];
-    const w = weightOf(weights, name);
-    if (way === 'in' && inPlace) remembered.set(name, gatherRows(w, Int32Array.from(ids)));
+    const before = changed[name] ?? weightOf(weights, name);
+    if (way === 'in' && inPlace) remembered.set(name, gatherRows(before, Int32Array.from(ids)));
     const rows = way === 'in' ? weightOf(weights, tokenRowsName(module)) : remembered.get(name);
     if (rows === undefined) continue;
-    changed[name] = putRows(w, rows, ids);
-    used(w);
+    changed[name] = putRows(before, rows, ids);
+    if (inPlace || before !== weights[name]) before.dispose();
   }
   return { weights: changed, ...(quantized === undefined ? {} : { quantized: { ...quantized, scales } }) };
 };
@@ -190,7 +210,7 @@ export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {
     const shared = new Set(Object.values(others));
     for (const weight of Object.values(from)) if (!shared.has(weight)) weight.dispose();
   };
-  const { lora: _, ...base } = model;
+  const { lora: _lora, adapters, ...base } = model;
   return E.right({
     model: { ...base, ...after, config: untiedConfig(base.config, weights), trainable: [] },
     unmerge: () => {
@@ -212,6 +232,10 @@ export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {
       drop(weights, plain);
       // In place these were used up already.
       if (!inPlace) drop(given.weights, plain);
+      for (const { weights: own, beside } of Object.values(adapters?.all ?? {})) {
+        drop(own, plain);
+        drop(beside, plain);
+      }
       const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
       return {
         ...base,

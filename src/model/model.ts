@@ -6,6 +6,24 @@ import type { Weights } from './layer.js';
 import type { LoraConfig } from './lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';
 
+/** An adapter that a model knows by its name. */
+export interface NamedAdapter {
+  readonly lora: LoraConfig;
+  /** Its tensors, under the names that they have when it is the only one in use. */
+  readonly weights: Weights;
+  /** Copies of weights of the base that are its own: what `modulesToSave` and `bias` train. */
+  readonly beside: Weights;
+}
+
+/** Adapters by name over one base; see adapters.ts. */
+export interface NamedAdapters {
+  readonly all: Readonly<Record<string, NamedAdapter>>;
+  /** Those in use: the first one's tensors lie in the model's weights under plain names, those of others under their own. */
+  readonly active: ReadonlyArray<string>;
+  /** The weights without any. */
+  readonly base: Weights;
+}
+
 /**
  * A causal language model: weights under transformers' names, those of a LoRA adapter beside them under PEFT's names without
  * its prefix (`model.layers.0.self_attn.q_proj.lora_A.weight`).
@@ -17,6 +35,8 @@ export interface CausalLM {
   readonly trainable: ReadonlyArray<string>;
   /** Options of the adapter in `weights`; absent: adapters there are left out of every pass. */
   readonly lora?: LoraConfig;
+  /** Present where adapters were added by name. */
+  readonly adapters?: NamedAdapters;
   /** generation_config.json of the model's directory as it stood there: how the model is to be sampled. Saved with the model. */
   readonly generationConfig?: Readonly<Record<string, unknown>>;
   /** Token rows that the base model has on disk, where they are more or fewer here: an adapter is saved with its tables then. */

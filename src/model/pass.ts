@@ -14,6 +14,8 @@ export interface Pass {
   readonly rows?: Int32Array | undefined;
   /** The adapter that linear layers apply where they find its weights; absent: none. */
   readonly lora?: LoraConfig | undefined;
+  /** Adapters in use beside it, by the names that their tensors carry. */
+  readonly further?: ReadonlyArray<FurtherAdapter> | undefined;
   /** What linear layers must know of quantised weights; absent: none is. */
   readonly quantized?: QuantizedBase | undefined;
   /** Attention step by step, not as one kernel. */
@@ -25,6 +27,11 @@ export interface Pass {
   readonly observe?: ((module: string, x: Tensor) => void) | undefined;
   /** Present while generating: keys and values of earlier tokens. */
   readonly cache?: KvCache | undefined;
+}
+
+export interface FurtherAdapter {
+  readonly name: string;
+  readonly lora: LoraConfig;
 }
 
 export interface Training {

@@ -3,11 +3,18 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { concatColumns } from './kernels/columns.js';
 import { gatherRows } from './kernels/gatherRows.js';
 
+/** Matrices of one width, [n, C], [m, C], …, one below the other: a new tensor. */
+export const joinRows = (parts: ReadonlyArray<Tensor>): Tensor =>
+  tidy(() => {
+    const width = parts[0]?.shape[1] ?? 0;
+    return reshape(concatColumns(parts.map((part) => reshape(part, [1, -1]))), [-1, width]);
+  });
+
 /** x [N, C] with `rows` [m, C] in the place of those at `places`, which are distinct: a new tensor. */
 export const putRows = (x: Tensor, rows: Tensor, places: ReadonlyArray<number>): Tensor =>
   tidy(() => {
-    const [n = 0, width = 0] = x.shape;
-    const joined = reshape(concatColumns([reshape(x, [1, -1]), reshape(rows, [1, -1])]), [n + places.length, width]);
+    const [n = 0] = x.shape;
+    const joined = joinRows([x, rows]);
     const from = Int32Array.from({ length: n }, (_, i) => i);
     places.forEach((place, i) => {
       from[place] = n + i;

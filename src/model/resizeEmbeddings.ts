@@ -72,7 +72,7 @@ export const resizeTokenEmbeddings = (
   model: CausalLM,
   { rows, init = 'normal', seed = 42 }: ResizeOptions,
 ): E.Either<FatalError, CausalLM> => {
-  const { config, weights, lora } = model;
+  const { config, weights, lora, adapters } = model;
   if (!Number.isSafeInteger(rows) || rows < 1)
     return E.left(
       fatal('E_RESIZE', 'the embedding cannot have that many rows', {
@@ -82,7 +82,7 @@ export const resizeTokenEmbeddings = (
       }),
     );
   if (rows === config.vocabSize) return E.right(model);
-  if (lora !== undefined)
+  if (lora !== undefined || adapters !== undefined)
     return E.left(
       fatal('E_LORA_PRESENT', 'the embedding of a model with an adapter keeps its size', {
         expected: `${config.vocabSize} rows`,

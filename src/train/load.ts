@@ -16,6 +16,7 @@ import { readCheckpointTensors } from '../formats/shards.js';
 import { loadTokenizer } from '../formats/tokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachSavedLora } from '../model/adapter.js';
+import { addSavedAdapter } from '../model/adapters.js';
 import { makeCausalLm, modelConfig } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { ModelConfig } from '../model/config.js';
@@ -101,11 +102,19 @@ const quantizedAlready = (dir: string): Warning =>
 const quantizationWanted = (options: LoadOptions): E.Either<FatalError, QuantizationConfig | undefined> =>
   E.chain(quantizationOf)(QuantizationConfig.decode(quantizationGiven(options)));
 
+export interface LoadAdapterOptions {
+  /** Default true. Not for an adapter with a name, which trains when `setActiveAdapters` says so. */
+  readonly isTrainable?: boolean;
+  readonly hub?: LoadOptions['hub'];
+  /** Put it on beside others, under this name: see `addAdapter`. */
+  readonly name?: string;
+}
+
 /** The model with the PEFT adapter of a directory (or a repository on the Hub), which alone trains (or nothing does, unless `isTrainable`). */
 export const loadAdapter = (
   model: CausalLM,
   dir: string,
-  { isTrainable = true, hub }: { readonly isTrainable?: boolean; readonly hub?: LoadOptions['hub'] } = {},
+  { isTrainable = true, hub, name }: LoadAdapterOptions = {},
 ): TaskEither<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
   pipe(
     locateModel(dir, 'adapter', hub),
@@ -113,7 +122,13 @@ export const loadAdapter = (
     TE.bindTo('files'),
     TE.bind('lora', ({ files }) => TE.fromEither(LoraConfig.decode(files.config.lora))),
     TE.bind('saved', ({ files }) => uploaded(Array.from(files.tensors, ([name, from]) => ({ name, from })))),
-    TE.bind('adapted', ({ lora, saved }) => TE.fromEither(attachSavedLora(model, lora, saved, { isTrainable }))),
+    TE.bind('adapted', ({ lora, saved }) =>
+      TE.fromEither(
+        name === undefined
+          ? attachSavedLora(model, lora, saved, { isTrainable })
+          : addSavedAdapter(model, name, lora, saved),
+      ),
+    ),
     TE.map(({ adapted, files }) => ({ model: adapted, warnings: files.warnings })),
   );
 

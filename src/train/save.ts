@@ -5,6 +5,7 @@ import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { writeAdapter } from '../formats/adapterFiles.js';
 import type { AdapterConfig } from '../formats/adapterFiles.js';
@@ -18,6 +19,7 @@ import type { TensorToWrite } from '../formats/safetensors.js';
 import { writeCheckpointTensors } from '../formats/shards.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { adapterTensors } from '../model/adapter.js';
+import { listAdapters, onlyAdapter } from '../model/adapters.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { Weights } from '../model/layer.js';
@@ -73,7 +75,7 @@ const withoutAdapter = (weights: Weights): Weights =>
 const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefined): AdapterConfig | undefined => {
   const { lora, weights } = model;
   if (lora === undefined) return undefined;
-  const modules = adaptersIn(weights).map(({ module }) => module);
+  const modules = adaptersIn(weights).flatMap(({ module, further }) => (further === undefined ? [module] : []));
   const conv1d = new Set(expectedTensors(model.config).flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
   return {
     lora: {
@@ -117,12 +119,27 @@ export interface SaveOptions {
   readonly baseModelNameOrPath?: string | undefined;
 }
 
+/** An adapter's directory holds one: where several train together, none of them is left out silently. */
+const trainTogether = ({ adapters, trainable }: CausalLM): FatalError | undefined => {
+  const others = new Set(
+    adaptersIn(Object.fromEntries(trainable.map((name) => [name, true]))).map((site) => site.further),
+  );
+  return adapters === undefined || others.size < 2
+    ? undefined
+    : fatal('E_LORA_ACTIVE', `several adapters train together: ${adapters.active.join(', ')}`, {
+        kind: 'usage',
+        hint: 'make one active (setActiveAdapters) or let one train (training); saveAdapters writes them all',
+      });
+};
+
 /** Weights and configuration (an adapter's alone, where there is one) and tokenizer files, into a directory that is there. */
 const writeModel = (
   dir: string,
   model: CausalLM,
   { tokenizer, baseModelNameOrPath }: SaveOptions,
 ): TaskEither<FatalError, void> => {
+  const several = trainTogether(model);
+  if (several !== undefined) return TE.left(several);
   const adapter = adapterConfigOf(model, baseModelNameOrPath);
   const weights =
     adapter === undefined
@@ -153,6 +170,28 @@ export const saveModel = (
   options: SaveOptions = {},
 ): TaskEither<FatalError, ReadonlyArray<string>> =>
   writeInto(dir, (temporary) => writeModel(temporary, model, options));
+
+/**
+ * Writes every adapter of a model, in use or not, as PEFT lays out several: the one called `default` into `dir`, each other one into a
+ * folder of its name. Resolves to the paths of the files written.
+ */
+export const saveAdapters = (
+  dir: string,
+  model: CausalLM,
+  options: SaveOptions = {},
+): TaskEither<FatalError, ReadonlyArray<string>> =>
+  pipe(
+    listAdapters(model),
+    TE.traverseSeqArray(({ name }) => {
+      const place = name === 'default' ? dir : join(dir, name);
+      return pipe(
+        TE.fromEither(onlyAdapter(model, name)),
+        TE.flatMap((one) => saveModel(place, one, options)),
+        TE.map((files) => files.map((file) => join(place, file))),
+      );
+    }),
+    TE.map((files) => files.flat()),
+  );
 
 export const saveOptionsOf = ({ setup, tokenizer }: Run): SaveOptions => {
   const base = setup.modelName ?? (typeof setup.model === 'string' ? setup.model : undefined);
