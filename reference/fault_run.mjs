@@ -1,5 +1,5 @@
-// Hands 10,000 damaged inputs to rxtune: files of options, rows in every format (packed too), chat templates, safetensors, models,
-// tokenizers, adapters, checkpoints. Each must end in rows, in a typed error, or in rows refused one by one: no other throw, no
+// Hands 10,000 damaged or hostile inputs to rxtune: files of options, rows in every format (packed too), chat templates, safetensors,
+// models, tokenizers, adapters, checkpoints, regular expressions that backtrack for ever, templates that write without end. Each must end in rows, in a typed error, or in rows refused one by one: no other throw, no
 // death, no more than 10 s, no more than 1 GiB. What was cut short must not pass for whole, a damaged checkpoint not for sound, and a
 // command that fails must leave no file. Needs `npm run build`.
 // Usage: node reference/fault_run.mjs [inputs = 10000] [seed = 1] [only = name of a kind]
@@ -86,6 +86,42 @@ const damages = {
 const textual = ['value', 'value', 'value', ...Object.keys(damages)];
 const binary = Object.keys(damages).filter((name) => name !== 'value');
 
+// ---- hostility ----
+
+/** Regular expressions over few letters, repetition in repetition: most backtrack catastrophically. */
+const hostileRegex = (random, depth = 0) => {
+  const part = () => hostileRegex(random, depth + 1);
+  const times = () => pick(random, ['', '+', '*', '+?', '{1,9}', '{2,}', '?', '++']);
+  const kind = depth > 3 ? 0 : below(random, 6);
+  if (kind === 0) return pick(random, ['a', '[ab]', '\\w', '\\s', '.', '\\p{L}', '[^b]', ' ', '\\S']) + times();
+  if (kind === 1) return `(${part()})${times()}`;
+  if (kind === 2) return `(?:${part()}|${part()})${times()}`;
+  if (kind === 3) return part() + part() + pick(random, ['$', 'x', '\\b', '(?=b)', '(?!a)', '']);
+  if (kind === 4) return part() + pick(random, ['$', '\\1', '(?<=a+)', '(?>a+)', '\\z', '']);
+  return `(?i:${part()})`;
+};
+
+/** Texts on which such expressions take longest. */
+const hostileTexts = ['a'.repeat(20_000) + '!', ' '.repeat(20_000) + 'x', 'a '.repeat(10_000) + '\u{1f600}'];
+
+const hostileTemplates = [
+  '{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}',
+  "{{ 'a' * 1000000000 }}",
+  "{% set ns = namespace(t='ab') %}{% for i in range(60) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}{{ ns.t }}",
+  '{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}',
+  "{{ '%1000000000d' % 1 }}",
+  "{{ ('a' * 100000) | replace('a', 'a' * 100000) }}",
+  '{{ range(1000000000) | list | length }}',
+  "{{ 'a' | center(1000000000) }}",
+  '{{ [1, 2] | tojson(indent=1000000000) }}',
+  "{{ (' ' * 1000000) | trim | wordwrap(1) | indent(100000) }}",
+  `{{ ${'('.repeat(20000)}1${')'.repeat(20000)} }}`,
+  `{{ ${'not '.repeat(20000)}1 }}`,
+  `{{ ${'[-'.repeat(5000)}1 }}`,
+  '{{ 10 ** 10 ** 10 }}',
+  "{{ messages.__class__.constructor('return process')() }}",
+];
+
 // ---- the child: one input at a time ----
 
 const child = async () => {
@@ -110,6 +146,9 @@ const child = async () => {
     { runCommandLine },
     { commands },
     { chooseEngine },
+    { LoraConfig, loraTargets },
+    { expectedTensors },
+    { expandPattern, pathMatcher },
   ] = await Promise.all(
     [
       'cli/configFile.js',
@@ -120,6 +159,9 @@ const child = async () => {
       'cli/command.js',
       'cli/commands.js',
       'train/engine.js',
+      'model/lora.js',
+      'model/causalLm.js',
+      'formats/glob.js',
     ].map(from),
   );
   await chooseEngine({ engine: 'native', threads: 1 })().then((found) => found._tag === 'Left' && chooseEngine({})());
@@ -183,10 +225,29 @@ const child = async () => {
       const loaded = await settled(loadTokenizer(dir));
       if (loaded.refused !== undefined) return loaded;
       const ids = loaded.value.encode('Three blue jars, please! äöü 你好', { addSpecialTokens: true });
+      for (const text of hostileTexts) loaded.value.encodeWithOffsets(text, { addSpecialTokens: false });
       const decoded = loaded.value.decode(ids);
+      loaded.value.decode(loaded.value.encode(hostileTexts[0], { addSpecialTokens: false }));
       const rendered = loaded.value.chatTemplate?.render(talk);
       if (rendered?._tag === 'Left') return typed(rendered.left);
       return { decoded: decoded.length };
+    },
+    expressions: async ({ dir, lora }) => {
+      const decoded = LoraConfig.decode(lora);
+      if (decoded._tag === 'Left') return typed(decoded.left);
+      const loaded = await settled(loadModel(dir));
+      const { model } = loaded.value;
+      const targets = loraTargets(decoded.right, expectedTensors(model.config), [], 'llama');
+      freed(model);
+      return targets._tag === 'Left' ? typed(targets.left) : {};
+    },
+    glob: async ({ pattern }) => {
+      try {
+        pathMatcher(pattern)(`${'a/'.repeat(60)}${'a'.repeat(200)}.json`);
+        return { found: (await expandPattern(pattern)).length };
+      } catch (error) {
+        return typed(error);
+      }
     },
     model: async ({ dir }) => {
       const loaded = await settled(loadModel(dir));
@@ -411,6 +472,60 @@ const parent = async () => {
           .replace('"@merges"', () => JSON.stringify(model.merges)),
       );
       return { send: { kind: 'tokenizer', dir } };
+    },
+    'hostile tokenizer': (random, dir) => {
+      copyOf(dir, base, ['tokenizer_config.json']);
+      const json = JSON.parse(readFileSync(join(base, 'tokenizer.json'), 'utf8'));
+      const Regex = hostileRegex(random);
+      const split = {
+        type: 'Split',
+        pattern: { Regex },
+        behavior: pick(random, ['Isolated', 'Removed']),
+        invert: false,
+      };
+      const replace = { type: 'Replace', pattern: { Regex }, content: pick(random, ['', ' ', 'ab']) };
+      const bytes = { type: 'ByteLevel', add_prefix_space: false, use_regex: false };
+      const more = {
+        split: { pre_tokenizer: { type: 'Sequence', pretokenizers: [split, bytes] } },
+        replace: { normalizer: replace },
+        decode: { decoder: { type: 'Sequence', decoders: [{ type: 'ByteLevel' }, { type: 'Fuse' }, replace] } },
+        reference: { normalizer: { type: 'Sequence', normalizers: [{ type: 'BertNormalizer' }, replace] } },
+        strip: { normalizer: { type: 'Strip', strip_left: true, strip_right: true } },
+        added: {
+          added_tokens: [
+            ...json.added_tokens,
+            ...['a', ' '].map((content, i) => ({
+              ...{ id: 5000 + i, content, single_word: random() < 0.5, lstrip: random() < 0.5, rstrip: random() < 0.5 },
+              ...{ normalized: false, special: false },
+            })),
+          ],
+        },
+      };
+      fileWith(dir, 'tokenizer.json', JSON.stringify({ ...json, ...pick(random, Object.values(more)) }));
+      return { send: { kind: 'tokenizer', dir } };
+    },
+    'hostile template': (random) => {
+      const text = pick(random, hostileTemplates);
+      return {
+        send: { kind: 'template', text: random() < 0.5 ? text : damaged(random, text, textual).bytes.toString() },
+      };
+    },
+    'hostile options': (random) => {
+      const expression = hostileRegex(random).replace(/\\\\/g, '\\');
+      const lora = pick(random, [
+        { targetModules: expression },
+        { targetModules: 'all-linear', excludeModules: expression },
+        { targetModules: 'all-linear', rankPattern: { [expression]: 2 }, alphaPattern: { [expression]: 3 } },
+        { targetModules: ['q_proj'], layersToTransform: [0], layersPattern: expression },
+      ]);
+      return { send: { kind: 'expressions', dir: llama, lora } };
+    },
+    'hostile pattern of files': (random, dir) => {
+      fileWith(dir, 'a'.repeat(200), '');
+      const segment = () =>
+        pick(random, ['*a'.repeat(30), '**', '{a,aa,*}'.repeat(20), '[!b]*'.repeat(20), 'a', '*', '[z-a]', '{a']);
+      const pattern = Array.from({ length: 1 + below(random, 20) }, segment).join('/');
+      return { send: { kind: 'glob', pattern: random() < 0.5 ? pattern : `${dir}/${pattern}` } };
     },
     'config.json': (random, dir) => {
       const source = random() < 0.5 ? llama : gpt2;

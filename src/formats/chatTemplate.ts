@@ -52,11 +52,11 @@ export interface ChatTemplateOptions {
   readonly specialTokens?: Readonly<Record<string, unknown>>;
   /** What `strftime_now` reads. Default: the machine's clock. */
   readonly clock?: () => Date;
-  /** Statements, loop turns, calls and operations (long texts cost more) before a rendering is given up. Default 10 million. */
+  /** Statements, loop turns, calls and operations (long texts cost more) before a rendering is given up. Default 4 million, seconds. */
   readonly maxSteps?: number;
 }
 
-const defaultSteps = 10_000_000;
+const defaultSteps = 4_000_000;
 
 const asDataError = (error: unknown, source: string): DataError => {
   if (error instanceof TemplateError) {

@@ -1,11 +1,13 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isLeft } from 'fp-ts/lib/Either.js';
 import { fatal } from '../errors.js';
+import { linearRegex } from './regex/linearRegex.js';
 
 const special = /[*?[\]{}]/;
 
 /** One path segment of a pattern as a regular expression: `*`, `?`, `[abc]`, `[!abc]`, `{a,b}`. */
-const segmentPattern = (segment: string): RegExp => {
+const segmentPattern = (segment: string): { readonly test: (name: string) => boolean } => {
   let source = '';
   let braces = 0;
   for (let at = 0; at < segment.length; at++) {
@@ -26,7 +28,15 @@ const segmentPattern = (segment: string): RegExp => {
     } else if (c === ',' && braces > 0) source += '|';
     else source += c.replace(/[.+^$()|\\[\]{}]/g, '\\$&');
   }
-  return new RegExp(`^${source}$`, 'u');
+  // A row of stars would make JavaScript's own matcher try every way to share a name out among them.
+  const search = linearRegex(`^${source}$`, 'u');
+  if (isLeft(search)) {
+    throw fatal('E_NO_FILE', `${segment} is not a pattern of file names: ${search.left}`, {
+      file: segment,
+      kind: 'usage',
+    });
+  }
+  return search.right;
 };
 
 const entriesOf = async (
@@ -87,7 +97,11 @@ export const expandPattern = async (pattern: string): Promise<ReadonlyArray<stri
   const absolute = pattern.startsWith('/');
   const found = await matching(
     absolute ? '/' : '',
-    pattern.split('/').filter((segment) => segment !== '' && segment !== '.'),
+    pattern
+      .split('/')
+      .filter((segment) => segment !== '' && segment !== '.')
+      // Two such in a row say no more than one, and would read each directory many times.
+      .filter((segment, i, all) => segment !== '**' || all[i - 1] !== '**'),
   );
   if (found.length === 0) {
     throw fatal('E_NO_FILE', `no file matches ${pattern}`, { file: pattern, kind: 'usage' });
@@ -99,17 +113,25 @@ export const expandPattern = async (pattern: string): Promise<ReadonlyArray<stri
 export const pathMatcher = (pattern: string): ((path: string) => boolean) => {
   const segments = pattern.split('/').filter((segment) => segment !== '' && segment !== '.');
   const tests = segments.map((segment) => (segment === '**' ? undefined : segmentPattern(segment)));
-  const from = (path: ReadonlyArray<string>, at: number, i: number): boolean => {
+  /** `failed`: places known to lead nowhere, or a row of `**` would be tried every way. */
+  const from = (path: ReadonlyArray<string>, at: number, i: number, failed: Set<number>): boolean => {
+    const place = at * (tests.length + 1) + i;
+    if (failed.has(place)) return false;
+    const found = goesOn(path, at, i, failed);
+    if (!found) failed.add(place);
+    return found;
+  };
+  const goesOn = (path: ReadonlyArray<string>, at: number, i: number, failed: Set<number>): boolean => {
     if (i === tests.length) return at === path.length;
     const test = tests[i];
     if (test === undefined) {
       // At the end `**` stands for files at any depth.
       return i === tests.length - 1
         ? at < path.length
-        : from(path, at, i + 1) || (at < path.length && from(path, at + 1, i));
+        : from(path, at, i + 1, failed) || (at < path.length && from(path, at + 1, i, failed));
     }
     const segment = path[at];
-    return segment !== undefined && test.test(segment) && from(path, at + 1, i + 1);
+    return segment !== undefined && test.test(segment) && from(path, at + 1, i + 1, failed);
   };
-  return (path) => from(path.split('/'), 0, 0);
+  return (path) => from(path.split('/'), 0, 0, new Set());
 };

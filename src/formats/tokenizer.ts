@@ -16,6 +16,7 @@ import { makeEncoder } from './tokenizing/encoder.js';
 import { compileModel } from './tokenizing/modelOf.js';
 import { compileNormalizer } from './tokenizing/normalizer.js';
 import { compilePostProcessor } from './tokenizing/postProcessor.js';
+import { type Risk, risksIn } from './tokenizing/pattern.js';
 import { compilePreTokenizer } from './tokenizing/preTokenizer.js';
 import { referenceEncoder } from './tokenizing/reference.js';
 import type { TokenizerSpec } from './tokenizing/spec.js';
@@ -75,12 +76,29 @@ const sizeOf = (vocab: ReadonlyMap<string, number>, added: ReadonlyMap<string, n
   return size;
 };
 
+const tooRisky = ({ field, expression, refused }: Risk): FatalError =>
+  fatal('E_TOKENIZER_UNSUPPORTED', 'a regular expression could take longer than anybody waits on some texts', {
+    file: 'tokenizer.json',
+    field,
+    actual: expression.length > 200 ? `${expression.slice(0, 200)}…` : expression,
+    hint: `our own matcher, whose time grows with the text alone, does not run it: ${
+      refused ?? 'another part of this tokenizer needs @huggingface/tokenizers, which has none'
+    }; use the original tokenizer of the model`,
+  });
+
 /** The tokenizer of a spec that these texts gave, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
 const tokenizerOfSpec = (
   spec: TokenizerSpec,
   { files, clock }: Surroundings,
   texts: () => ReadonlyArray<string>,
 ): Either<FatalError, Tokenizer> => {
+  const risks = Object.entries({
+    normalizer: spec.normalizer,
+    pre_tokenizer: spec.preTokenizer,
+    decoder: spec.decoder,
+  }).flatMap(([field, part]) => risksIn(part, field));
+  const hopeless = risks.find(({ refused }) => refused !== undefined);
+  if (hopeless !== undefined) return left(tooRisky(hopeless));
   const preTokenizer = compilePreTokenizer(spec.preTokenizer);
   if (preTokenizer !== undefined && 'refused' in preTokenizer) {
     return left(
@@ -107,7 +125,10 @@ const tokenizerOfSpec = (
       ? makeEncoder({ addedTokens: spec.addedTokens, normalize, steps: preTokenizer.steps, model })
       : undefined;
   const ownDecoder = compileDecoder(spec.decoder);
-  const reference = covered === undefined || ownDecoder === undefined ? referenceEncoder(spec) : undefined;
+  const [risk] = risks;
+  const needsReference = covered === undefined || ownDecoder === undefined;
+  if (needsReference && risk !== undefined) return left(tooRisky(risk));
+  const reference = needsReference ? referenceEncoder(spec) : undefined;
   if (reference !== undefined && isLeft(reference)) return reference;
   const encoder = covered ?? reference?.right;
   if (encoder === undefined || surround === undefined) {

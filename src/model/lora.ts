@@ -19,6 +19,8 @@ import {
   properFraction,
 } from '../formats/closed.js';
 import type { ClosedValue } from '../formats/closed.js';
+import { linearRegex, wholeRegex } from '../formats/regex/linearRegex.js';
+import type { Search } from '../formats/regex/search.js';
 import { random } from '../seed.js';
 import type { TensorSpec } from './weights.js';
 
@@ -35,8 +37,28 @@ const indices = t.readonlyArray(
 const indicesOrRecord = json<ReadonlyArray<number> | Readonly<Record<string, ReadonlyArray<number>>>>(
   t.union([indices, t.record(t.string, indices)], 'a list of token ids, or an object of module name → such a list'),
 );
+/** PEFT matches a pattern as (^|.*\.)pattern$. */
+const patternRegex = (key: string): E.Either<string, Search> => wholeRegex(`(?:.*\\.)?(?:${key})`);
+
+/** What stands before the number of a layer and the number itself. */
+const layersRegex = (name: string): E.Either<string, Search> =>
+  E.flatMap(() => linearRegex(`(?:^|^.*?\\.)(?:${name})\\.\\d+\\.`))(wholeRegex(name));
+
 const pattern = (item: t.Type<number, unknown>) =>
-  json<Readonly<Record<string, number>>>(t.record(t.string, item, 'an object of module name → number'));
+  json<Readonly<Record<string, number>>>(
+    t.refinement(
+      t.record(t.string, item),
+      (record) => Object.keys(record).every((key) => E.isRight(patternRegex(key))),
+      `an object of module name → number (a name may be a regular expression that can be matched without going back)`,
+    ),
+  );
+const layersNames = json<string | ReadonlyArray<string>>(
+  t.refinement(
+    t.union([t.string, t.readonlyArray(t.string)]),
+    (names) => (typeof names === 'string' ? [names] : names).every((name) => E.isRight(layersRegex(name))),
+    'a name or a list of them (they may be regular expressions that can be matched without going back)',
+  ),
+);
 
 /** PEFT's LoraConfig, names camelCased, its defaults. */
 export const LoraConfig = closed('LoraConfig', {
@@ -63,7 +85,7 @@ export const LoraConfig = closed('LoraConfig', {
     'true: A uniform (Kaiming), B zero; gaussian: A normal, B zero; false: both uniform.',
   ),
   layersToTransform: optional(integerOrList, 'Only these layers get an adapter.'),
-  layersPattern: optional(textOrList, 'Name of the list of layers, if not the first numbered one.'),
+  layersPattern: optional(layersNames, 'Name of the list of layers, if not the first numbered one.'),
   rankPattern: option(pattern(positiveInteger), {}, 'Ranks of single modules, by name or regular expression.'),
   alphaPattern: option(pattern(positiveNumber), {}, 'Alphas of single modules, by name or regular expression.'),
   trainableTokenIndices: optional(
@@ -112,9 +134,22 @@ export const isAdapterName = (name: string): boolean => adapterEnding.test(name)
 /** The module that an adapter's weight belongs to. */
 export const adaptedModule = (name: string): string => name.replace(adapterEnding, '');
 
-/** PEFT matches a pattern as (^|.*\.)pattern$. */
+/** The patterns of an adapter are asked for every module of a model. */
+const compiled = new WeakMap<object, ReadonlyArray<readonly [Search, number]>>();
+
+const searchesOf = (patterns: Readonly<Record<string, number>>): ReadonlyArray<readonly [Search, number]> => {
+  const known =
+    compiled.get(patterns) ??
+    Object.entries(patterns).flatMap(([key, value]): ReadonlyArray<readonly [Search, number]> => {
+      const search = patternRegex(key);
+      return E.isRight(search) ? [[search.right, value]] : [];
+    });
+  compiled.set(patterns, known);
+  return known;
+};
+
 const fromPattern = (patterns: Readonly<Record<string, number>>, module: string, otherwise: number): number =>
-  Object.entries(patterns).find(([key]) => new RegExp(`^(?:.*\\.)?(?:${key})$`).test(module))?.[1] ?? otherwise;
+  searchesOf(patterns).find(([search]) => search.test(module))?.[1] ?? otherwise;
 
 const rankOf = (config: LoraConfig, module: string): number => fromPattern(config.rankPattern, module, config.r);
 
@@ -137,21 +172,21 @@ export const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf
 export const isNamed = (module: string, names: ReadonlyArray<string>): boolean =>
   names.some((name) => module === name || module.endsWith(`.${name}`));
 
-const regularExpression = (source: string): E.Either<FatalError, RegExp> =>
-  E.tryCatch(
-    () => new RegExp(`^(?:${source})$`),
-    (cause) => fatal('E_LORA_TARGET', `"${source}" is not a regular expression`, { cause, kind: 'usage' }),
-  );
+const regularExpression = (source: string): E.Either<FatalError, Search> =>
+  E.mapLeft((why: string) =>
+    fatal('E_LORA_TARGET', `"${source}" is not a regular expression that can be used here: ${why}`, { kind: 'usage' }),
+  )(wholeRegex(source));
 
 const layerNumber = (module: string, layersPattern: string | ReadonlyArray<string> | undefined): number | undefined => {
-  const lists = layersPattern === undefined ? [] : typeof layersPattern === 'string' ? [layersPattern] : layersPattern;
-  const expressions =
-    lists.length === 0
-      ? [/^.*?\.[^.]*\.(\d+)\./]
-      : lists.map((name) => new RegExp(`(?:^|^.*?\\.)(?:${name})\\.(\\d+)\\.`));
-  for (const expression of expressions) {
-    const number = expression.exec(module)?.[1];
-    if (number !== undefined) return Number(number);
+  const names = layersPattern === undefined ? [] : typeof layersPattern === 'string' ? [layersPattern] : layersPattern;
+  if (names.length === 0) {
+    const number = /^.*?\.[^.]*\.(\d+)\./.exec(module)?.[1];
+    return number === undefined ? undefined : Number(number);
+  }
+  for (const name of names) {
+    const search = layersRegex(name);
+    const found = E.isRight(search) ? search.right.first(module) : undefined;
+    if (found !== undefined) return Number(/(\d+)\.$/.exec(found)?.[1]);
   }
   return undefined;
 };

@@ -333,6 +333,91 @@ describe('refusals', () => {
   }
 });
 
+describe('expressions that backtrack for ever', () => {
+  const base = goldenTokenizerJson('gpt2');
+  const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
+  const split = (Regex: string): unknown => ({
+    type: 'Sequence',
+    pretokenizers: [{ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false }, bytes],
+  });
+  const hostile = `${'a'.repeat(20_000)}!`;
+
+  test.each(['(a+)+$', '(a|a)*b', '(\\w+\\s?)+\\z', 'a*a*a*b', '(?i:(?:x?a+)+)\\b!!'])(
+    '%s is matched all the same',
+    (regex) => {
+      const tokenizer = made(makeTokenizer({ ...base, pre_tokenizer: split(regex) }));
+      expect(tokenizer.path).toBe('own');
+      const ids = tokenizer.encode(hostile, { addSpecialTokens: false });
+      expect(tokenizer.decode(ids)).toBe(hostile);
+    },
+  );
+
+  test.each([
+    ['normalizer', { normalizer: { type: 'Replace', pattern: { Regex: '(a+)+$' }, content: 'b' } }],
+    [
+      'decoder',
+      {
+        decoder: {
+          type: 'Sequence',
+          decoders: [{ type: 'ByteLevel' }, { type: 'Replace', pattern: { Regex: '(a+)+$' }, content: 'b' }],
+        },
+      },
+    ],
+  ])('so it is in a %s', (_, part) => {
+    const tokenizer = made(makeTokenizer({ ...base, ...part }));
+    const ids = tokenizer.encode(hostile, { addSpecialTokens: false });
+    expect(tokenizer.decode(ids)).toBe(hostile);
+    const short = tokenizer.encode('caaa', { addSpecialTokens: false });
+    expect(tokenizer.decode(short)).toBe('cb');
+  });
+
+  test('blanks beside a word or a token are stripped in one pass', () => {
+    const json = {
+      ...base,
+      normalizer: { type: 'Strip', strip_left: true, strip_right: true },
+      added_tokens: [
+        { id: 300, content: '#', single_word: true, lstrip: true, rstrip: true, normalized: false, special: true },
+      ],
+    };
+    const blanks = ' '.repeat(50_000);
+    const tokenizer = made(makeTokenizer(json));
+    const ids = tokenizer.encode(`${blanks}a${blanks}b ${'#'.repeat(20_000)}${blanks}#`, { addSpecialTokens: false });
+    expect(tokenizer.decode(ids.filter((id) => id !== 300))).toBe(`a${blanks}b`);
+    expect(ids.filter((id) => id === 300)).toHaveLength(20_001);
+  });
+
+  test.each([
+    ['(a)\\1', 'refers back'],
+    ['(?:a*)*b', 'may be empty'],
+    ['x'.repeat(20_000), 'more than 10000 characters'],
+  ])('what our matcher cannot run is refused with its place (%#)', (regex, why) => {
+    const error = refusal(makeTokenizer({ ...base, pre_tokenizer: split(regex) }));
+    expect(error.code).toBe('E_TOKENIZER_UNSUPPORTED');
+    expect(error.details).toMatchObject({
+      file: 'tokenizer.json',
+      field: 'pre_tokenizer.pretokenizers[0].pattern.Regex',
+      hint: expect.stringContaining(why) as unknown,
+    });
+    expect(error.details.actual?.length).toBeLessThan(300);
+  });
+
+  test('nor is one handed to the reference', () => {
+    const json = (Regex: string): Record<string, unknown> => ({
+      ...goldenTokenizerJson('wordpiece'),
+      normalizer: {
+        type: 'Sequence',
+        normalizers: [{ type: 'BertNormalizer' }, { type: 'Replace', pattern: { Regex }, content: '' }],
+      },
+    });
+    const error = refusal(makeTokenizer(json('(a+)+$')));
+    expect([error.code, error.details.field]).toEqual([
+      'E_TOKENIZER_UNSUPPORTED',
+      'normalizer.normalizers[1].pattern.Regex',
+    ]);
+    expect(made(makeTokenizer(json(' {2,}'))).path).toBe('reference');
+  });
+});
+
 describe('the reference path', () => {
   test('a normalizer that ours does not cover is run by @huggingface/tokenizers, offsets included', () => {
     const json = {

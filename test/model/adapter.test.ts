@@ -184,12 +184,32 @@ describe('targets', () => {
 
   it.each([
     [{ targetModules: '(' }, 'not a regular expression'],
+    [{ targetModules: '(.)\\1' }, 'refers back'],
+    [{ excludeModules: '(?:a*)*' }, 'may be empty'],
     [{ targetModules: '.*q_proj', layersToTransform: [0] }, 'layersToTransform'],
   ])('refuse %j', (options, text) => {
     const result = loraTargets(config(options), expectedTensors(llama), [], 'llama');
     const [message, hint] = E.isLeft(result) ? [result.left.message, result.left.details.hint ?? ''] : ['', ''];
     expect(codeOf(result)).toBe('E_LORA_TARGET');
     expect(`${message} ${hint}`).toContain(text);
+  });
+
+  it('refuse patterns that are no expressions, or that could take for ever', () => {
+    for (const key of ['(', '(.)\\1', '(?:a*)*b']) {
+      expect(codeOf(LoraConfig.decode({ rankPattern: { [key]: 2 } }))).toBe('E_OPTIONS');
+      expect(codeOf(LoraConfig.decode({ alphaPattern: { [key]: 2 } }))).toBe('E_OPTIONS');
+      expect(codeOf(LoraConfig.decode({ layersPattern: [key] }))).toBe('E_OPTIONS');
+    }
+  });
+
+  it('are found in time that grows with the names alone', () => {
+    const deep = `${'layers.'.repeat(3000)}q_proj`;
+    const specs = [{ name: `${deep}.weight`, shape: [2, 2], kind: 'linear' as const }];
+    const found = (options: object): unknown => loraTargets(config(options), specs, [], 'llama');
+    expect(codeOf(found({ targetModules: '(?:(?:[a-z]+\\.?)+)+!' }) as never)).toBe('E_LORA_TARGET');
+    expect(found({ targetModules: ['q_proj'], rankPattern: { '(?:[a-z]+\\.?)+!': 2 } })).toMatchObject({
+      right: [{ rank: 8 }],
+    });
   });
 
   it('have ranks and alphas by pattern', () => {

@@ -26,7 +26,7 @@ const whole: SplitAdded = (text) => (text === '' ? [] : [{ start: 0, end: text.l
 const escaped = (literal: string): string => literal.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 const endsInWord = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u;
 const beginsWithWord = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
-const blanksAtEnd = /\p{White_Space}+$/u;
+const blank = /\p{White_Space}/u;
 const blanksAtStart = /^\p{White_Space}+/u;
 
 /** Leftmost, of several the longest; stripping takes the blanks beside a token into it. */
@@ -47,8 +47,11 @@ const splitter = (tokens: ReadonlyArray<{ readonly text: string; readonly token:
       if (token === undefined) continue;
       let start = match.index;
       let end = start + match[0].length;
-      if (token.singleWord && (endsInWord.test(text.slice(0, start)) || beginsWithWord.test(text.slice(end)))) continue;
-      if (token.lstrip) start = Math.max(at, start - (blanksAtEnd.exec(text.slice(0, start))?.[0].length ?? 0));
+      // A character has two units at most.
+      const inWord =
+        endsInWord.test(text.slice(Math.max(0, start - 2), start)) || beginsWithWord.test(text.slice(end, end + 2));
+      if (token.singleWord && inWord) continue;
+      if (token.lstrip) while (start > at && blank.test(text.charAt(start - 1))) start--;
       if (token.rstrip) end += blanksAtStart.exec(text.slice(end))?.[0].length ?? 0;
       if (at < start) stretches.push({ start: at, end: start });
       stretches.push({ start, end, id: token.id });

@@ -1,6 +1,6 @@
 /** Normalisers of tokenizer.json over aligned text, as the `tokenizers` library defines them. */
 import { type Aligned, applyEdits, type Edit, prepend, respell } from './aligned.js';
-import { compilePattern } from './pattern.js';
+import { compilePattern, type Pattern, plainPattern } from './pattern.js';
 
 export type Normalize = (aligned: Aligned) => Aligned;
 
@@ -28,29 +28,46 @@ const unicodeForm =
     return applyEdits(aligned, rebuilt === normalized ? edits : [{ from: 0, to: text.length, text: normalized }]);
   };
 
-const replacing = (pattern: RegExp, replacement: (match: string) => string): Normalize => {
-  const anywhere = new RegExp(pattern.source, pattern.flags.replace('g', ''));
+const replacing = ({ regExp, spans }: Pattern, replacement: (match: string) => string): Normalize => {
+  const anywhere = regExp === undefined ? undefined : new RegExp(regExp.source, regExp.flags.replace('g', ''));
   return (aligned) => {
-    if (!anywhere.test(aligned.text)) return aligned;
-    if (!aligned.tracked) return respell(aligned, aligned.text.replace(pattern, replacement));
+    const { text } = aligned;
+    if (anywhere?.test(text) === false) return aligned;
+    if (regExp !== undefined && !aligned.tracked) return respell(aligned, text.replace(regExp, replacement));
+    const found = spans(text);
     const edits: Edit[] = [];
-    for (const match of aligned.text.matchAll(pattern)) {
-      const text = replacement(match[0]);
-      if (text !== match[0]) edits.push({ from: match.index, to: match.index + match[0].length, text });
+    for (let i = 0; i < found.length; i += 2) {
+      const [from = 0, to = 0] = found.slice(i, i + 2);
+      const matched = text.slice(from, to);
+      const changed = replacement(matched);
+      if (changed !== matched) edits.push({ from, to, text: changed });
     }
     return applyEdits(aligned, edits);
   };
 };
 
 /** Per character, as Rust's `char::to_lowercase`: no final-sigma rule. */
-const lowercase = replacing(/[^\0-@[-`{-\x7f]/gu, (character) => character.toLowerCase());
+const lowercase = replacing(plainPattern(/[^\0-@[-`{-\x7f]/gu), (character) => character.toLowerCase());
 
-const stripAccents = replacing(/\p{Mn}+/gu, () => '');
+const stripAccents = replacing(plainPattern(/\p{Mn}+/gu), () => '');
 
-const strip = (left: boolean, right: boolean): Normalize => {
-  const ends = [...(left ? ['^\\p{White_Space}+'] : []), ...(right ? ['\\p{White_Space}+$'] : [])].join('|');
-  return ends === '' ? (aligned) => aligned : replacing(new RegExp(ends, 'gu'), () => '');
-};
+const blank = /\p{White_Space}/u;
+
+/** By hand: an expression that ends in `$` would begin anew at every blank of a long row of them. */
+const strip =
+  (left: boolean, right: boolean): Normalize =>
+  (aligned) => {
+    const { text } = aligned;
+    let from = 0;
+    let to = text.length;
+    while (left && from < to && blank.test(text.charAt(from))) from++;
+    while (right && from < to && blank.test(text.charAt(to - 1))) to--;
+    const edits = [
+      { from: 0, to: from, text: '' },
+      { from: to, to: text.length, text: '' },
+    ].filter((edit) => edit.to > edit.from);
+    return edits.length === 0 ? aligned : applyEdits(aligned, edits);
+  };
 
 const field = (config: object, name: string): unknown => (config as Record<string, unknown>)[name];
 

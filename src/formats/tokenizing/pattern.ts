@@ -1,4 +1,6 @@
 /** Patterns of tokenizer.json: literal strings and Oniguruma expressions. */
+import { isLeft } from 'fp-ts/lib/Either.js';
+import { isPlainRegex, linearRegex } from '../regex/linearRegex.js';
 import { SplitPreTokenizer } from './huggingface.js';
 
 const escaped = (literal: string): string => literal.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
@@ -9,29 +11,84 @@ const foldedOutsideAscii: ReadonlyArray<readonly [RegExp, string]> = [
   [/\[kK\]/g, '[kK\\u212A]'],
 ];
 
-/**
- * A `{ "String": … }` or `{ "Regex": … }` pattern as a global JavaScript expression; undefined where there is neither, or
- * where the expression uses what JavaScript has no counterpart for.
- */
-export const compilePattern = (pattern: unknown): RegExp | undefined => {
-  if (typeof pattern !== 'object' || pattern === null) return undefined;
-  if ('String' in pattern && typeof pattern.String === 'string') {
-    return pattern.String === '' ? /(?!)/gu : new RegExp(escaped(pattern.String), 'gu');
-  }
-  if (!('Regex' in pattern) || typeof pattern.Regex !== 'string') return undefined;
+/** What a pattern matches in a text. */
+export interface Pattern {
+  /** [start, end) of all matches, flat. */
+  readonly spans: (text: string) => ReadonlyArray<number>;
+  /** The same as JavaScript's own expression, of the flags gu, where that takes no longer than the text is long. */
+  readonly regExp?: RegExp;
+}
+
+/** One of our own, known to be harmless. */
+export const plainPattern = (regExp: RegExp): Pattern => ({
+  regExp,
+  spans: (text) => {
+    const found: Array<number> = [];
+    for (const match of text.matchAll(regExp)) found.push(match.index, match.index + match[0].length);
+    return found;
+  },
+});
+
+/** An Oniguruma expression as JavaScript's; undefined where it uses what has no counterpart. */
+const translated = (expression: string): RegExp | undefined => {
   try {
-    const translated = new SplitPreTokenizer({
+    const { pattern } = new SplitPreTokenizer({
       type: 'Split',
-      pattern: { Regex: pattern.Regex },
+      pattern: { Regex: expression },
       behavior: 'Isolated',
       invert: false,
-    }).pattern;
-    if (translated === null) return undefined;
-    if (!pattern.Regex.includes('(?i')) return translated;
-    let source = translated.source;
+    });
+    if (pattern === null) return undefined;
+    if (!expression.includes('(?i')) return pattern;
+    let { source } = pattern;
     for (const [letter, letters] of foldedOutsideAscii) source = source.replace(letter, letters);
     return new RegExp(source, 'gu');
   } catch {
     return undefined;
   }
+};
+
+/** The longest in use have a few hundred characters. */
+const longestExpression = 10_000;
+
+/**
+ * A `{ "String": … }` or `{ "Regex": … }` pattern; undefined where there is neither, or where the expression uses what JavaScript
+ * has no counterpart for, or what `riskOf` tells.
+ */
+export const compilePattern = (pattern: unknown): Pattern | undefined => {
+  if (typeof pattern !== 'object' || pattern === null) return undefined;
+  if ('String' in pattern && typeof pattern.String === 'string') {
+    return plainPattern(pattern.String === '' ? /(?!)/gu : new RegExp(escaped(pattern.String), 'gu'));
+  }
+  if (!('Regex' in pattern) || typeof pattern.Regex !== 'string') return undefined;
+  const regExp = pattern.Regex.length > longestExpression ? undefined : translated(pattern.Regex);
+  if (regExp === undefined) return undefined;
+  if (isPlainRegex(regExp.source, 'u')) return plainPattern(regExp);
+  const linear = linearRegex(regExp.source, 'u');
+  return isLeft(linear) ? undefined : linear.right;
+};
+
+/** An expression that could take longer than anybody waits on some texts. */
+export interface Risk {
+  /** Where it stands in tokenizer.json. */
+  readonly field: string;
+  readonly expression: string;
+  /** Why our own matcher cannot run it safely either; undefined where it can. */
+  readonly refused: string | undefined;
+}
+
+/** The expressions below a part of tokenizer.json that JavaScript's own matcher should not be given. */
+export const risksIn = (part: unknown, field: string): ReadonlyArray<Risk> => {
+  if (typeof part !== 'object' || part === null) return [];
+  return Object.entries(part).flatMap(([name, value]): ReadonlyArray<Risk> => {
+    const at = Array.isArray(part) ? `${field}[${name}]` : `${field}.${name}`;
+    if (name !== 'Regex' || typeof value !== 'string') return risksIn(value, at);
+    if (value.length > longestExpression) {
+      return [{ field: at, expression: value, refused: `it has more than ${longestExpression} characters` }];
+    }
+    const source = translated(value)?.source;
+    if (source === undefined || isPlainRegex(source, 'u')) return [];
+    const linear = linearRegex(source, 'u');
+    return [{ field: at, expression: value, refused: isLeft(linear) ? linear.left : undefined }];
+  });
 };

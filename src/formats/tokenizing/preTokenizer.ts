@@ -1,6 +1,6 @@
 /** Pre-tokenisers of tokenizer.json as steps that edit a text or cut it, as the `tokenizers` library defines them. */
 import { type Aligned, applyEdits, type Edit, prepend, respell } from './aligned.js';
-import { compilePattern } from './pattern.js';
+import { compilePattern, type Pattern, plainPattern } from './pattern.js';
 import { type Scan, scanGpt2, scannerOf } from './scan.js';
 
 /** Non-empty pieces of a text. Without `starts` they lie end to end and make up the whole text. */
@@ -32,62 +32,64 @@ export interface Refused {
 type Behavior = 'Removed' | 'Isolated' | 'MergedWithPrevious' | 'MergedWithNext' | 'Contiguous';
 
 /** What becomes of a delimiter: the five behaviours of `SplitDelimiterBehavior`. */
-const pieces = (text: string, pattern: RegExp, behavior: Behavior, invert: boolean): Pieces => {
+const pieces = (text: string, pattern: Pattern, behavior: Behavior, invert: boolean): Pieces => {
   const marks: { from: number; to: number; match: boolean }[] = [];
   let at = 0;
-  for (const match of text.matchAll(pattern)) {
-    if (match.index > at) marks.push({ from: at, to: match.index, match: invert });
-    at = match.index + match[0].length;
-    if (at > match.index) marks.push({ from: match.index, to: at, match: !invert });
+  const spans = pattern.spans(text);
+  for (let i = 0; i < spans.length; i += 2) {
+    const from = spans[i] ?? 0;
+    if (from > at) marks.push({ from: at, to: from, match: invert });
+    at = spans[i + 1] ?? 0;
+    if (at > from) marks.push({ from, to: at, match: !invert });
   }
   if (at < text.length) marks.push({ from: at, to: text.length, match: invert });
-  const spans: { from: number; to: number }[] = [];
+  const parts: { from: number; to: number }[] = [];
   let previousMatch = false;
   switch (behavior) {
     case 'Removed':
-      for (const mark of marks) if (!mark.match) spans.push(mark);
+      for (const mark of marks) if (!mark.match) parts.push(mark);
       break;
     case 'Isolated':
-      spans.push(...marks);
+      parts.push(...marks);
       break;
     case 'MergedWithPrevious':
       for (const mark of marks) {
-        const last = spans.at(-1);
+        const last = parts.at(-1);
         if (mark.match && !previousMatch && last !== undefined) last.to = mark.to;
-        else spans.push({ from: mark.from, to: mark.to });
+        else parts.push({ from: mark.from, to: mark.to });
         previousMatch = mark.match;
       }
       break;
     case 'MergedWithNext':
       for (const mark of marks.reverse()) {
-        const last = spans.at(-1);
+        const last = parts.at(-1);
         if (mark.match && !previousMatch && last !== undefined) last.from = mark.from;
-        else spans.push({ from: mark.from, to: mark.to });
+        else parts.push({ from: mark.from, to: mark.to });
         previousMatch = mark.match;
       }
-      spans.reverse();
+      parts.reverse();
       break;
     case 'Contiguous':
       for (const mark of marks) {
-        const last = spans.at(-1);
+        const last = parts.at(-1);
         if (last !== undefined && mark.match === previousMatch) last.to = mark.to;
-        else spans.push({ from: mark.from, to: mark.to });
+        else parts.push({ from: mark.from, to: mark.to });
         previousMatch = mark.match;
       }
       break;
   }
-  const words = spans.map(({ from, to }) => text.slice(from, to));
-  return behavior === 'Removed' ? { words, starts: spans.map(({ from }) => from) } : { words };
+  const words = parts.map(({ from, to }) => text.slice(from, to));
+  return behavior === 'Removed' ? { words, starts: parts.map(({ from }) => from) } : { words };
 };
 
-const cutBy = (pattern: RegExp, behavior: Behavior, invert = false, scan?: Scan): Step => {
+const cutBy = (pattern: Pattern, behavior: Behavior, invert = false, scan?: Scan): Step => {
   if (behavior !== 'Isolated') return { kind: 'cut', cut: (text) => pieces(text, pattern, behavior, invert) };
   // Most split patterns match everything: then their matches are the pieces, which is several times faster to get.
   return {
     kind: 'cut',
     ...(scan === undefined ? {} : { scan }),
     cut: (text) => {
-      const words = text.match(pattern);
+      const words = pattern.regExp === undefined ? null : text.match(pattern.regExp);
       if (words !== null) {
         let covered = 0;
         let empty = false;
@@ -128,12 +130,13 @@ const metaspace = (config: Record<string, unknown>): ReadonlyArray<Step> => {
   // MergedWithNext on single characters: each mark begins a piece.
   if (config['split'] !== false) {
     const one = escapeInClass(mark);
-    steps.push(cutBy(new RegExp(`[${one}]?[^${one}]+|[${one}]`, 'gu'), 'Isolated'));
+    steps.push(cutBy(plainPattern(new RegExp(`[${one}]?[^${one}]+|[${one}]`, 'gu')), 'Isolated'));
   }
   return steps;
 };
 
-const punctuation = '!-\\/:-@\\[-`{-~\\p{P}';
+const punctuationPattern = plainPattern(/[!-/:-@[-`{-~\p{P}]/gu);
+const blanksPattern = plainPattern(/\p{White_Space}+/gu);
 
 const behaviorOf = (value: unknown, otherwise: Behavior): Behavior | undefined => {
   switch (value ?? otherwise) {
@@ -213,27 +216,27 @@ export const compilePreTokenizer = (config: unknown): PreTokenizer | Refused | u
       return { steps: metaspace(fields), byteLevel: false };
     case 'Digits':
       return {
-        steps: [cutBy(fields['individual_digits'] === true ? /\p{N}/gu : /\p{N}+/gu, 'Isolated')],
+        steps: [cutBy(plainPattern(fields['individual_digits'] === true ? /\p{N}/gu : /\p{N}+/gu), 'Isolated')],
         byteLevel: false,
       };
     case 'Punctuation': {
       const behavior = behaviorOf(fields['behavior'], 'Isolated');
       if (behavior === undefined) return undefined;
-      return { steps: [cutBy(new RegExp(`[${punctuation}]`, 'gu'), behavior)], byteLevel: false };
+      return { steps: [cutBy(punctuationPattern, behavior)], byteLevel: false };
     }
     case 'CharDelimiterSplit': {
       const pattern = compilePattern({ String: fields['delimiter'] });
       return pattern === undefined ? undefined : { steps: [cutBy(pattern, 'Removed')], byteLevel: false };
     }
     case 'WhitespaceSplit':
-      return { steps: [cutBy(/\p{White_Space}+/gu, 'Removed')], byteLevel: false };
+      return { steps: [cutBy(blanksPattern, 'Removed')], byteLevel: false };
     case 'Whitespace': {
       const pattern = compilePattern({ Regex: String.raw`\w+|[^\w\s]+` });
       return pattern === undefined ? undefined : { steps: [cutBy(pattern, 'Removed', true)], byteLevel: false };
     }
     case 'BertPreTokenizer':
       return {
-        steps: [cutBy(/\p{White_Space}+/gu, 'Removed'), cutBy(new RegExp(`[${punctuation}]`, 'gu'), 'Isolated')],
+        steps: [cutBy(blanksPattern, 'Removed'), cutBy(punctuationPattern, 'Isolated')],
         byteLevel: false,
       };
     default:

@@ -50,12 +50,19 @@ export const referenceEncoder = (spec: TokenizerSpec): Either<FatalError, Refere
       const folded = text.toLowerCase();
       const searched = folded.length === text.length ? folded : text;
       let at = 0;
+      // What is not in the rest of the text is not in the rest of that either: each spelling is missed once.
+      const absent = new Set<string>();
+      const find = (wanted: string): number => {
+        const found = absent.has(wanted) ? -1 : searched.indexOf(wanted, at);
+        if (found < 0) absent.add(wanted);
+        return found;
+      };
       tokens.forEach((token, i) => {
         const wanted = searched === text ? plain(token) : plain(token).toLowerCase();
-        let start = searched.indexOf(wanted, at);
+        let start = find(wanted);
         let length = wanted.length;
         if (start < 0) {
-          start = searched.indexOf(wanted.trim(), at);
+          start = find(wanted.trim());
           length = wanted.trim().length;
         }
         if (start < 0 || length === 0) [start, length] = [at, 0];

@@ -82,6 +82,16 @@ const wordPiece =
       return cleanup ? cleanUp(text) : text;
     });
 
+const replaced = (token: string, spans: ReadonlyArray<number>, content: string): string => {
+  let text = '';
+  let at = 0;
+  for (let i = 0; i < spans.length; i += 2) {
+    text += token.slice(at, spans[i]) + content;
+    at = spans[i + 1] ?? at;
+  }
+  return text + token.slice(at);
+};
+
 const compileChain = (config: unknown): Chain | undefined => {
   const fields = fieldsOf(config);
   switch (fields['type']) {
@@ -95,7 +105,7 @@ const compileChain = (config: unknown): Chain | undefined => {
       const pattern = compilePattern(fields['pattern']);
       const content = fields['content'];
       if (pattern === undefined || typeof content !== 'string') return undefined;
-      return (tokens) => tokens.map((token) => token.replace(pattern, () => content));
+      return (tokens) => tokens.map((token) => replaced(token, pattern.spans(token), content));
     }
     case 'Strip': {
       const { content, start, stop } = fields;
