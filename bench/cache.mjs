@@ -4,7 +4,8 @@
  *     npm run bench -- cache [--tokenizers gpt2] [--rounds 3] [--times 10]
  *
  * Ratios gsm8k-TOKENIZER-hit are seconds of preparing without the cache over seconds of a hit; -miss, what a first run with the
- * cache takes over one without it: the price of keeping the rows. Medians over rounds.
+ * cache takes over one without it: the price of keeping the rows; -hit-cpu, the first in processor seconds, which other work on
+ * the machine does not stretch. Medians over rounds.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,6 +39,7 @@ for (const name of options.tokenizers.split(',')) {
   }
   ratios[`gsm8k-${name}-hit`] = rounded(median(rounds.map(({ without, hit }) => without.seconds / hit.seconds)));
   ratios[`gsm8k-${name}-miss`] = rounded(median(rounds.map(({ without, miss }) => miss.seconds / without.seconds)));
+  ratios[`gsm8k-${name}-hit-cpu`] = rounded(median(rounds.map(({ without, hit }) => without.cpu / hit.cpu)));
   details[`gsm8k-${name}`] = rounds.map(({ without, miss, hit }) => ({
     without: rounded(without.seconds),
     miss: rounded(miss.seconds),

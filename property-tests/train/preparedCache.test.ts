@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
-import { orThrow } from '../../src/errors.js';
+import { dataError, orThrow } from '../../src/errors.js';
 import { openDataset } from '../../src/formats/dataset.js';
 import { encodeExample } from '../../src/formats/example.js';
 import { loadTokenizer } from '../../src/formats/tokenizer.js';
@@ -56,12 +56,19 @@ interface How {
   /** As evaluation rows are prepared. */
   readonly named: boolean;
   readonly maxRate: number;
+  /** Refusals of a data set before this one, where several share a side door. */
+  readonly refusedBefore?: number;
 }
 
 /** A data set prepared, and all that can be seen of it: rows, counts, names, and what was told, in order. */
-const seen = async (files: ReadonlyArray<string>, { options, named, maxRate }: How) => {
+const seen = async (files: ReadonlyArray<string>, { options, named, maxRate, refusedBefore = 0 }: How) => {
   const told: Array<unknown> = [];
   const rejects = makeRejects({ maxRate, minSeen: 3 });
+  const error = dataError('E_NO_LABELS', 'of another data set');
+  for (let index = 0; index < refusedBefore; index++) {
+    rejects.saw('learnable');
+    rejects.reject({ stage: 'learnable', index, error, record: {} });
+  }
   rejects.stream.subscribe((rejected) => told.push(rejected));
   const names = named ? makeRowNames() : undefined;
   const outcome = await prepareRows(
@@ -135,13 +142,13 @@ describe('prepared rows that are kept', () => {
     );
   });
 
-  test('end a run as preparing would where its refusals are too many for it, whoever kept them', async () => {
+  test('end a run, and count, as preparing would with the refusals that this run had before, whoever kept them', async () => {
     await fc.assert(
-      fc.asyncProperty(lines, hows, fc.constantFrom(0, 0.1, 0.5), (rows, how, maxRate) =>
+      fc.asyncProperty(lines, hows, fc.constantFrom(0, 0.1, 0.5, 1), fc.nat(3), (rows, how, maxRate, refusedBefore) =>
         inTemporary(async (dir) => {
           const files = [writeLines(dir, 'a.jsonl', rows)];
           await seen(files, { ...how, maxRate: 1 });
-          const strict = { ...how, maxRate };
+          const strict = { ...how, maxRate, refusedBefore };
           const without = await seen(files, { ...strict, options: { ...how.options, preparedCache: false } });
           expect((await seen(files, strict)).visible).toEqual(without.visible);
         }),

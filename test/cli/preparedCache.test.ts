@@ -42,6 +42,16 @@ test('prepare: the same rows, counts, warnings and refusals, to the letter', asy
   expect((await rxtune('prepare', ...data, '--no-prepared-cache')).err).not.toContain(told);
 });
 
+test('several at once: each comes to the same, and nothing is left half written', async () => {
+  const cache = join(dir, 'shared');
+  const argv = ['prepare', '--train-dataset', join(dir, 'a.jsonl'), '--tokenizer', base];
+  const all = await Promise.all(Array.from({ length: 3 }, () => start(argv, undefined, { RXTUNE_CACHE: cache })));
+  const last = await start(argv, undefined, { RXTUNE_CACHE: cache });
+  for (const { code, out } of all) expect([code, out]).toEqual([0, last.out]);
+  expect(last.err).toContain(told);
+  expect(readdirSync(join(cache, 'prepared'))).toEqual([expect.stringMatching(/^[0-9a-f]{64}\.rows$/)]);
+});
+
 test('sft: the same losses from rows that were not prepared again', async () => {
   const run = (name: string) =>
     rxtune(

@@ -15,6 +15,7 @@ import { jsonl } from '../../src/formats/jsonl.js';
 import { requireRows } from '../../src/formats/requireRows.js';
 import { loadTokenizer } from '../../src/formats/tokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';
+import { makeRejects } from '../../src/streams/rejects.js';
 import { preparedDirectory } from '../../src/train/cache/directory.js';
 import { decodeSftConfig } from '../../src/train/config.js';
 import type { SftOptions } from '../../src/train/config.js';
@@ -262,6 +263,18 @@ describe('what the key cannot see', () => {
     });
     expect([changed, codes, kept()]).toEqual([true, ['W_PREPARED_CACHE'], []]);
   });
+});
+
+test('refused rows beyond counting are told as ever, and do not gather for the sake of the cache', async () => {
+  const bad = join(dir, 'bad.jsonl');
+  writeFileSync(bad, `${'7\n'.repeat(51_000)}{"text": "one"}\n`);
+  const counted = async () => {
+    const rejects = makeRejects();
+    const { codes, fromCache } = await prepared({ dataset: openDataset(bad), setup: { rejects } });
+    return [rejects.counts().rejected, codes, fromCache, kept().length];
+  };
+  expect(await counted()).toEqual([51_000, ['W_PREPARED_CACHE'], false, 0]);
+  expect(await counted()).toEqual([51_000, ['W_PREPARED_CACHE'], false, 0]);
 });
 
 describe('the directory', () => {

@@ -152,14 +152,17 @@ const made = async (
     await keep.giveUp();
     throw error;
   }
+  const heard = happenings();
   if (summary.rows === 0) await keep.giveUp();
-  else if (!(await key.holds().catch(() => false))) {
+  else if (heard === undefined) {
+    await keep.giveUp(unkept('so much was refused or warned of that the prepared rows are not kept', path));
+  } else if (!(await key.holds().catch(() => false))) {
     await keep.giveUp(unkept('the data changed while it was read, and its prepared rows are not kept', path));
   } else {
     const { names } = setup;
     await keep.finish({
       summary,
-      happenings: happenings(),
+      happenings: heard,
       roles: names === undefined ? [] : namesOf(names.roles),
       files: names === undefined ? [] : namesOf(names.files),
     });
