@@ -16,7 +16,8 @@ import {
   type Fields,
 } from '../formats/closed.js';
 import { nearest } from '../formats/nearest.js';
-import { decodeSftConfig, SftConfig, sftAliases, sftRefused, sftTopics } from '../train/config.js';
+import { decodeSftConfig, SftConfig, sftTopics } from '../train/config.js';
+import { sftAliases, understoodNames } from '../train/optionNames.js';
 import { readConfig, type ConfigFile } from './configFile.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven, type Given } from './options.js';
@@ -28,16 +29,15 @@ const ConfigFlag = closed('config', {
 const entries = Object.entries<Field>(SftConfig.fields);
 const known = new Map(entries);
 
-/** Hidden flags: names from elsewhere that mean one of ours, and names that are refused with a reason. */
+/** Hidden flags: names from elsewhere that mean one of ours, and names of arguments that change nothing or are refused. */
 const understood: Fields = Object.fromEntries([
   ...Object.entries(sftAliases).flatMap(([alias, name]): Array<[string, Field]> => {
     const field = known.get(name);
     return field === undefined || known.has(alias) ? [] : [[alias, field]];
   }),
-  ...[...Object.keys(sftRefused), 'bf16'].map((name): [string, Field] => [
-    name,
-    { ...optional(string, ''), kind: 'boolean' },
-  ]),
+  ...Object.entries(understoodNames).flatMap(
+    ([name, kind]): Array<[string, Field]> => (known.has(name) ? [] : [[name, { ...optional(string, ''), kind }]]),
+  ),
 ]);
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

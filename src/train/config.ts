@@ -28,7 +28,8 @@ import {
 import type { ClosedInput, ClosedValue } from '../formats/closed.js';
 import { LoraConfig } from '../model/lora.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
-import { optimizerNamed, optimizers } from './optimNames.js';
+import { optimizers } from './optimNames.js';
+import { ownNames } from './optionNames.js';
 import { QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
@@ -319,64 +320,11 @@ export const sftTopics: Readonly<Record<string, ReadonlyArray<keyof SftConfig>>>
   adapter: Object.keys(adapter) as ReadonlyArray<keyof typeof adapter>,
 };
 
-/** Other names under which users know an option. */
-export const sftAliases: Readonly<Record<string, keyof SftConfig>> = {
-  maxSeqLength: 'maxLength',
-  evaluationStrategy: 'evalStrategy',
-  noiseAlpha: 'neftuneNoiseAlpha',
-  batchSize: 'perDeviceTrainBatchSize',
-  perDeviceBatchSize: 'perDeviceTrainBatchSize',
-  epochs: 'numTrainEpochs',
-  loraR: 'r',
-  loraTargetModules: 'targetModules',
-  loraModulesToSave: 'modulesToSave',
-  loraBias: 'bias',
-};
-
-/** Options of TRL and transformers that this library refuses, and why. */
-export const sftRefused: Readonly<Record<string, string>> = {
-  fp16: 'half precision needs loss scaling; use precision: bfloat16',
-  mlm: 'masked-language training is not what a causal model learns from',
-  numTrainSteps: 'the name is maxSteps',
-  infinite: 'a packed run goes on for as many epochs as it needs; set maxSteps',
-  saveSafetensors: 'safetensors is the only format written',
-  pushToHub: 'nothing is uploaded',
-  loggingNanInfFilter: 'a loss that is not finite is never hidden; see nonFinite',
-};
-
 const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
   typeof u === 'object' && u !== null && !Array.isArray(u);
 
 const usage = (message: string, field: string, hint: string): FatalError =>
   fatal('E_OPTIONS', message, { field, hint, kind: 'usage' });
-
-/** The given options under their own names: aliases resolved, refused ones told apart from unknown ones. */
-const named = (options: unknown): Either<FatalError, unknown> => {
-  if (!isRecord(options)) return E.right(options);
-  // Not an object built key by key: `__proto__` would become no key of it.
-  const result = new Map<string, unknown>();
-  for (const [key, value] of Object.entries(options)) {
-    if (value === undefined) continue;
-    const reason = Object.hasOwn(sftRefused, key) ? sftRefused[key] : undefined;
-    if (reason !== undefined && value !== false && value !== null) {
-      return E.left(usage(`option "${key}" is not offered`, key, reason));
-    }
-    if (reason !== undefined) continue;
-    if (key === 'bf16' && value === null) continue;
-    const name = key === 'bf16' ? 'precision' : Object.hasOwn(sftAliases, key) ? (sftAliases[key] ?? key) : key;
-    if (result.has(name)) {
-      return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
-    }
-    if (name === 'optim' && typeof value === 'string') {
-      const optim = optimizerNamed(value);
-      if (E.isLeft(optim)) return E.left(usage(`optimizer "${value}" is not offered`, 'optim', optim.left));
-      result.set(name, optim.right);
-      continue;
-    }
-    result.set(name, key === 'bf16' && typeof value === 'boolean' ? (value ? 'bfloat16' : 'float32') : value);
-  }
-  return E.right(Object.fromEntries(result));
-};
 
 /** Combinations that no single field can refuse. */
 const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
@@ -489,10 +437,14 @@ const withoutKwargs = (options: unknown): Either<FatalError, unknown> => {
   })(fromModelInitKwargs(options['modelInitKwargs']));
 };
 
+const isOption = (name: string): boolean => Object.hasOwn(SftConfig.fields, name);
+
 /** The options decoded: aliases resolved, defaults filled in, contradictions refused (usage errors). */
 export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig> =>
   E.chain(consistent)(
-    E.chain((given: unknown) => SftConfig.decode(implied(given)))(E.chain(withoutKwargs)(named(options))),
+    E.chain((given: unknown) => SftConfig.decode(implied(given)))(
+      E.chain(withoutKwargs)(isRecord(options) ? ownNames(options, isOption) : E.right(options)),
+    ),
   );
 
 export { isParity } from './parity.js';

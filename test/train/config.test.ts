@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
-import { decodeSftConfig, loraOf, SftConfig, sftAliases, sftTopics } from '../../src/train/config.js';
+import { decodeSftConfig, loraOf, SftConfig, sftTopics } from '../../src/train/config.js';
+import { sftAliases } from '../../src/train/optionNames.js';
 import type { SftOptions } from '../../src/train/config.js';
 
 const decoded = (options: unknown): SftConfig => {
@@ -157,6 +158,19 @@ describe('refusals', () => {
     const found = refusal(options);
     expect(found.code).toBe(code);
     if (hint !== undefined) expect(found.hint).toContain(hint);
+  });
+
+  test('records of settings are their options', () => {
+    const given = { lrSchedulerKwargs: { num_cycles: 3, lrEnd: 1e-6 }, datasetKwargs: { add_special_tokens: false } };
+    expect(decoded(given)).toEqual(decoded({ lrCycles: 3, lrEnd: 1e-6, addSpecialTokens: false }));
+    expect(decoded({ learningRate: 1e-3, lrSchedulerKwargs: { min_lr_rate: 0.25 } }).lrEnd).toBeCloseTo(2.5e-4, 12);
+    expect(decoded({ lrSchedulerKwargs: null, datasetKwargs: {} })).toEqual(decoded({}));
+    expect(refusal({ lrSchedulerKwargs: { cycles: 3 } })).toMatchObject({
+      hint: expect.stringContaining('num_cycles'),
+    });
+    expect(refusal({ lrSchedulerKwargs: 'num_cycles' }).message).toContain('a record of settings');
+    expect(refusal({ lrSchedulerKwargs: { power: 2 }, lrPower: 3 }).message).toContain('given twice');
+    expect(refusal({ lrSchedulerKwargs: { power: 'two' } }).message).toContain('lrPower');
   });
 
   test('a refused option that is off is no reason to stop', () => {

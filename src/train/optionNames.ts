@@ -1,0 +1,90 @@
+/** Options under the names that users bring from elsewhere. */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { foreignArguments } from './foreignArguments.js';
+import { fromKwargs, kwargsNames } from './kwargs.js';
+import { optimizerNamed } from './optimNames.js';
+
+type Options = Readonly<Record<string, unknown>>;
+
+/** Other names under which users know an option. */
+export const sftAliases = {
+  maxSeqLength: 'maxLength',
+  evaluationStrategy: 'evalStrategy',
+  noiseAlpha: 'neftuneNoiseAlpha',
+  batchSize: 'perDeviceTrainBatchSize',
+  perDeviceBatchSize: 'perDeviceTrainBatchSize',
+  perGpuTrainBatchSize: 'perDeviceTrainBatchSize',
+  perGpuEvalBatchSize: 'perDeviceEvalBatchSize',
+  epochs: 'numTrainEpochs',
+  loraR: 'r',
+  loraTargetModules: 'targetModules',
+  loraModulesToSave: 'modulesToSave',
+  loraBias: 'bias',
+} as const;
+
+const aliases: Readonly<Record<string, string>> = sftAliases;
+
+/** Names that are understood besides options and aliases, and what their flags take. */
+export const understoodNames: Readonly<Record<string, 'boolean' | 'json'>> = {
+  ...Object.fromEntries(Object.entries(foreignArguments).map(([name, { flag }]) => [name, flag])),
+  ...Object.fromEntries(kwargsNames.map((name) => [name, 'json'])),
+  bf16: 'boolean',
+};
+
+const usage = (message: string, field: string, hint: string): FatalError =>
+  fatal('E_OPTIONS', message, { field, hint, kind: 'usage' });
+
+/** The options that one given option stands for: itself, one of another name or value, several, or none. */
+const meant = (
+  key: string,
+  value: unknown,
+  all: Options,
+  isOption: (name: string) => boolean,
+): Either<FatalError, Options> => {
+  if (key === 'bf16' && (value === null || typeof value === 'boolean')) {
+    return E.right(value === null ? {} : { precision: value ? 'bfloat16' : 'float32' });
+  }
+  if (key === 'bf16') return E.right({ precision: value });
+  if (kwargsNames.includes(key)) return fromKwargs(key, value, all);
+  const foreign = Object.hasOwn(foreignArguments, key) && !isOption(key) ? foreignArguments[key] : undefined;
+  if (foreign !== undefined) {
+    return value === null || foreign.harmless(value)
+      ? E.right({})
+      : E.left(usage(`option "${key}" is not offered${shown(value)}`, key, foreign.reason));
+  }
+  if (key === 'optim' && typeof value === 'string') {
+    return E.bimap(
+      (hint: string) => usage(`optimizer "${value}" is not offered`, 'optim', hint),
+      (optim: string): Options => ({ optim }),
+    )(optimizerNamed(value));
+  }
+  return E.right({ [Object.hasOwn(aliases, key) ? (aliases[key] ?? key) : key]: value });
+};
+
+/** Only what can be no secret. */
+const shown = (value: unknown): string =>
+  typeof value === 'boolean' || typeof value === 'number' ? ` at ${value}` : '';
+
+/**
+ * The given options under their own names: aliases resolved, what changes nothing left out, what cannot be had refused. Names that
+ * nobody knows stay for the codec to refuse.
+ */
+export const ownNames = (options: Options, isOption: (name: string) => boolean): Either<FatalError, Options> => {
+  // Not an object built key by key: `__proto__` would become no key of it.
+  const result = new Map<string, unknown>();
+  for (const [key, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    const found = meant(key, value, options, isOption);
+    if (E.isLeft(found)) return found;
+    for (const [name, own] of Object.entries(found.right)) {
+      if (result.has(name)) {
+        return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
+      }
+      result.set(name, own);
+    }
+  }
+  return E.right(Object.fromEntries(result));
+};
