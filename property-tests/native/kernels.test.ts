@@ -17,7 +17,7 @@ import {
 import { RxAxpy } from '../../src/model/kernels/axpy.js';
 import { RxConcatColumns, RxSplitColumns } from '../../src/model/kernels/columns.js';
 import { RxDropout } from '../../src/model/kernels/dropout.js';
-import { RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
+import { RxAddRows, RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
 import { RxGatedActivation, RxGatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
 import { hold } from '../../src/model/kernels/hold.js';
@@ -254,6 +254,12 @@ const rows = fc.record({ n: size(40), c: size(50), m: size(40), seed: seeds }).c
   return fc.constantFrom(
     trial(RxEmbedding, { table: values(n, c) }, { ids: ids(m, n) }),
     trial(RxEmbeddingGrad, { dy }, { ids: ids(m, n), vocabSize: n }),
+    trial(
+      RxAddRows,
+      { table: values(n, c), x: values(Math.min(m, n), c) },
+      { rows: Int32Array.from({ length: Math.min(m, n) }, (_, i) => n - 1 - i) },
+      { inPlace: ['table'] },
+    ),
     trial(RxGatherRows, { x: values(n, c) }, { rows: ids(m, n) }),
     trial(RxScatterRows, { dy }, { rows: ids(m, n), size: n }),
   );

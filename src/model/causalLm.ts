@@ -135,6 +135,7 @@ export const lossAndGradients = (
   const pass = passOf(model, sequence, options);
   const head = headOf(model, pass);
   const trainable = new Set(model.trainable);
+  const begun = new Map<string, Tensor>();
   const hidden = trunk(
     model,
     pass,
@@ -143,6 +144,7 @@ export const lossAndGradients = (
   )(model.weights, sequence, {
     weight: (name) => trainable.has(name),
     input: false,
+    begun,
   });
   const needWeight = head.trains || head.trainsBias;
   const result = linearCrossEntropy(
@@ -160,8 +162,9 @@ export const lossAndGradients = (
   const ofHead = head.gradients(result.dW, result.dBias);
   head.dispose();
   if (result.dh === undefined) return { ...outputOf(result), gradients: complete(model, ofHead) };
+  for (const [name, gradient] of Object.entries(ofHead)) begun.set(name, gradient);
   const [ofTrunk] = hidden.pullback(result.dh);
-  return { ...outputOf(result), gradients: complete(model, mergeGradients(ofHead, ofTrunk)) };
+  return { ...outputOf(result), gradients: complete(model, mergeGradients(Object.fromEntries(begun), ofTrunk)) };
 };
 
 /** The loss at the targets as in evaluation: no dropout, no noise, no smoothing, and nothing kept. */

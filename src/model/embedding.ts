@@ -2,7 +2,7 @@
 import { div, mul, sum, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { adaptedNorms } from './dora.js';
-import { embedding as embed, embeddingGrad } from './kernels/embedding.js';
+import { addRows, embedding as embed, embeddingGrad } from './kernels/embedding.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { scale } from './kernels/scale.js';
@@ -24,6 +24,23 @@ const checked = (ids: Int32Array, rows: number, name: string): void => {
 
 type Ids = (sequence: Sequence) => Int32Array;
 
+/**
+ * The gradient of a table from dy at `ids`, added to `begun`, which it consumes. Rows of one id are summed before they are added, so
+ * the sum has the bits of that of two whole gradients.
+ */
+const addedGradient = (begun: Tensor, dy: Tensor, ids: Int32Array): Tensor => {
+  const unique = [...new Set(ids)];
+  const place = new Map(unique.map((id, i) => [id, i]));
+  const own = embeddingGrad(
+    dy,
+    ids.map((id) => place.get(id) ?? 0),
+    unique.length,
+  );
+  const sum = addRows(begun, own, Int32Array.from(unique));
+  own.dispose();
+  return sum;
+};
+
 const plain =
   (module: string, idsOf: Ids): Layer<Sequence, Tensor> =>
   (weights, sequence, wanted) => {
@@ -35,7 +52,9 @@ const plain =
     const value = embed(table, ids);
     if (!wanted.weight(name)) return inactive(value);
     return passed<Sequence, Tensor>(value, [], (dy) => {
-      const gradient = embeddingGrad(dy, ids, vocabSize);
+      const begun = wanted.begun?.get(name);
+      wanted.begun?.delete(name);
+      const gradient = begun === undefined ? embeddingGrad(dy, ids, vocabSize) : addedGradient(begun, dy, ids);
       dy.dispose();
       return [{ [name]: gradient }, undefined];
     });

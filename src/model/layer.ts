@@ -27,6 +27,11 @@ export interface Wanted {
   readonly weight: (name: string) => boolean;
   /** False below the first trainable layer: there nothing runs backwards. */
   readonly input: boolean;
+  /**
+   * Gradients that there were before the way back began, by weight. A layer that has one more for the same weight may take it out,
+   * add to it in place and return it: a table that is embedding and head then needs one gradient of its size, not two.
+   */
+  readonly begun?: Map<string, Tensor>;
 }
 
 /** Forward only: nothing is kept. */

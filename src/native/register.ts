@@ -18,7 +18,7 @@ import { attention, attentionGrad, joinedAttention, joinedAttentionGrad } from '
 import { axpy } from './kernels/axpy.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { dropout } from './kernels/dropout.js';
-import { embedding, embeddingGrad } from './kernels/embedding.js';
+import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
 import { hold, keep, release } from './kernels/hold.js';
@@ -72,6 +72,7 @@ const named: ReadonlyArray<KernelConfig> = [
   dropout,
   embedding,
   embeddingGrad,
+  addRows,
   gatedActivation,
   gatedActivationGrad,
   gatherRows,

@@ -11,6 +11,17 @@ export const embedding = kernel(
   },
 );
 
+/** In place. */
+export const addRows = kernel(
+  'RxAddRows',
+  (backend, { table, x }: { table: TensorInfo; x: TensorInfo }, { rows }: { rows: Int32Array }) => {
+    const [size, columns] = rowsOf('table', table);
+    expectMatrix('x', x, rows.length, columns);
+    backend.put(size).put(columns).put(1).tensor(x).written(table).run(backend.op.embeddingGrad, rows);
+    return [];
+  },
+);
+
 export const embeddingGrad = kernel(
   'RxEmbeddingGrad',
   (backend, { dy }: { dy: TensorInfo }, { ids, vocabSize }: { ids: Int32Array; vocabSize: number }) => {
