@@ -82,12 +82,18 @@ const quantizedIn = (model: ModelConfig, config: SftConfig): MemoryShape['quanti
       }
     : undefined;
 
+/** Only the native engine, on the processor, keeps activations as bfloat16. */
+const keptBytes = ({ precision, engine, device }: SftConfig): number =>
+  precision === 'bfloat16' && (engine ?? 'native') === 'native' && device !== 'cuda' ? 2 : 4;
+
 const shapeOf = (model: ModelConfig, config: SftConfig, adapted: Adapted, tokens: number): MemoryShape => ({
   specs: expectedTensors(model),
   hiddenSize: model.hiddenSize,
   vocabSize: model.vocabSize,
   tieWordEmbeddings: model.tieWordEmbeddings,
   frozenBytes: config.precision === 'bfloat16' ? 2 : 4,
+  keptBytes: keptBytes(config),
+  addsInPlace: (config.engine ?? 'native') === 'native',
   quantized: quantizedIn(model, config),
   tokens,
   gradientAccumulationSteps: config.gradientAccumulationSteps,

@@ -23,6 +23,13 @@ export interface MemoryShape {
   readonly headMatrices?: number | undefined;
   /** Bytes a number of a matrix that does not train takes: 4, or 2 in bfloat16. */
   readonly frozenBytes: number;
+  /**
+   * Bytes a number that the forward pass keeps takes: 4, or 2 where it is kept as bfloat16. Queries, keys, values and outputs of
+   * attention are float32 whatever this says.
+   */
+  readonly keptBytes: number;
+  /** The engine adds a gradient to one that is there without making a third. */
+  readonly addsInPlace: boolean;
   /** Weights held in 8 or 4 bits, and the bytes a number of them takes, its share of the scales included. */
   readonly quantized?: { readonly names: ReadonlySet<string>; readonly bytes: number } | undefined;
   /** Tokens of the largest micro-batch, all of its rows together. */
@@ -64,18 +71,21 @@ const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
 const inputGroup = (module: string): string =>
   module.replace(/[^.]*$/, (own) => (/^[qkv]_proj$/.test(own) ? 'qkv' : /^(gate|up)_proj$/.test(own) ? 'gateUp' : own));
 
+/** What attention keeps for its own way back. */
+const makesAttention = (module: string): boolean => /(?:\.[qkv]_proj|\.c_attn)$/.test(module);
+
 /** Attention keeps its output for its own way back, whoever reads it next. */
 const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn\.c_proj|\.dense)$/.test(module);
 
 interface Widths {
-  /** Numbers kept a token, over all layers. */
+  /** Bytes kept a token, over all layers. */
   readonly kept: number;
   /** The widest input or output of a layer's maps. */
   readonly widest: number;
   readonly layers: number;
 }
 
-const widthsOf = ({ specs, trains, adapters }: MemoryShape): Widths => {
+const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths => {
   const inputs = new Map<string, number>();
   const layers = new Set<string>();
   let kept = 0;
@@ -88,10 +98,14 @@ const widthsOf = ({ specs, trains, adapters }: MemoryShape): Widths => {
     layers.add(/\.(\d+)\./.exec(module)?.[1] ?? '');
     widest = Math.max(widest, output, input);
     const rank = adapters.get(module);
-    kept += output + (rank ?? 0);
-    if (rank !== undefined || trains(spec) || readsAttention(module)) inputs.set(inputGroup(module), input);
+    kept += output * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes;
+    const reads = rank !== undefined || trains(spec);
+    // One copy for both where they keep it alike.
+    const ofAttention = readsAttention(module) ? input * floatBytes : 0;
+    const ofMap = reads && (ofAttention === 0 || keptBytes !== floatBytes) ? input * keptBytes : 0;
+    if (ofAttention + ofMap > 0) inputs.set(inputGroup(module), ofAttention + ofMap);
   }
-  for (const input of inputs.values()) kept += input;
+  for (const bytes of inputs.values()) kept += bytes;
   return { kept, widest, layers: Math.max(1, layers.size) };
 };
 
@@ -162,11 +176,12 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const oneSet = numbers.reduce((a, b) => a + b, 0) * floatBytes;
   const optimizer = trained.reduce((sum, one) => sum + stateBytes(shape, one), 0);
   const { kept, widest, layers } = widthsOf(shape);
-  const whole = kept * tokens * floatBytes;
+  const whole = kept * tokens;
   const activations = shape.gradientCheckpointing ? layers * hiddenSize * tokens * floatBytes + whole / layers : whole;
   const largest = Math.max(0, ...numbers) * floatBytes;
   const head = specs.some((spec) => (spec.head === true || spec.kind === 'embedding') && trains(spec));
-  // The head's gradient is there first; where the embedding is the head, its two gradients meet at the very end.
+  // The head's gradient is there first; where the embedding is the head, its two gradients meet at the very end, those of the
+  // tokens' rows alone where they are added in place.
   const headGradient = head ? vocabSize * hiddenSize * floatBytes : 0;
   const workspace =
     tokens * (3 * widest + 4 * hiddenSize) * floatBytes +
@@ -174,7 +189,10 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
     // Rules written in tensor operations make several tensors the size of the parameter.
     (shape.optim === 'adamw_torch' || shape.optim === 'adamw_8bit' ? 0 : 4 * largest);
   const before = shape.gradientAccumulationSteps > 1 ? oneSet : 0;
-  const turning = Math.max(activations + headGradient, oneSet + (shape.tieWordEmbeddings ? headGradient : 0));
+  const turning = Math.max(
+    activations + headGradient,
+    oneSet + (shape.tieWordEmbeddings && !shape.addsInPlace ? headGradient : 0),
+  );
   return {
     weights,
     gradients: before + oneSet,
@@ -243,7 +261,7 @@ const savingsFor = (config: MemoryOptions, adapted: MemoryShape | undefined): Re
     : [
         {
           told: 'precision bfloat16',
-          change: (shape: MemoryShape): MemoryShape => ({ ...shape, frozenBytes: 2 }),
+          change: (shape: MemoryShape): MemoryShape => ({ ...shape, frozenBytes: 2, keptBytes: 2 }),
         },
       ]),
   ...[2, 4].map((part) => ({

@@ -40,6 +40,8 @@ const shape: MemoryShape = {
   trains: () => true,
   adapters: new Map(),
   frozenBytes: 4,
+  keptBytes: 4,
+  addsInPlace: false,
   tokens: 1000,
   gradientAccumulationSteps: 1,
   gradientCheckpointing: false,
@@ -75,6 +77,29 @@ describe('what a run needs', () => {
     expect(memoryNeed({ ...shape, trains: () => false }).activations).toBe(4 * 1000 * 2 * (30 + 10));
     // One hidden state a layer, and one layer anew.
     expect(memoryNeed({ ...shape, gradientCheckpointing: true }).activations).toBe(4 * 1000 * (2 * 10 + 80));
+  });
+
+  test('kept as bfloat16 activations take half, but for what attention keeps for itself', () => {
+    const attn: MemoryShape = {
+      ...shape,
+      specs: ['q_proj', 'k_proj', 'v_proj', 'o_proj'].map((name) => ({
+        name: `h.0.attn.${name}.weight`,
+        shape: [10, 10],
+        kind: 'linear',
+      })),
+    };
+    expect(memoryNeed(attn).activations).toBe(1000 * 4 * (10 + 30 + 10 + 10));
+    // What the projections read, and, beside attention's own, what the last one reads; its output is the residual's.
+    expect(memoryNeed({ ...attn, keptBytes: 2 }).activations).toBe(1000 * (2 * (10 + 10 + 10) + 4 * (30 + 10)));
+    expect(memoryNeed({ ...attn, keptBytes: 2, trains: () => false }).activations).toBe(
+      1000 * (2 * 10 + 4 * (30 + 10)),
+    );
+    expect(memoryNeed({ ...shape, keptBytes: 2 }).activations).toBe(memoryNeed(shape).activations / 2);
+  });
+
+  test('an embedding that is the head too has one gradient where it is added in place', () => {
+    const few = { ...shape, tokens: 1 };
+    expect(memoryNeed(few).peak - memoryNeed({ ...few, addsInPlace: true }).peak).toBe(4 * 50 * 10);
   });
 
   test('rows that train apart are few numbers, and what multiplies by a table with them in it is one more table', () => {

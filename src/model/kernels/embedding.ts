@@ -23,7 +23,7 @@ export const RxEmbeddingGrad = namedOp(
 export const RxAddRows = namedOp(
   'RxAddRows',
   ({ table, x }: { table: Tensor; x: Tensor }, { rows }: { rows: Int32Array }): ReadonlyArray<Tensor> => [
-    add(table, unsortedSegmentSum(x as Tensor2D, tensor1d(rows, 'int32'), table.shape[0] ?? 0)),
+    add(table, unsortedSegmentSum(x as Tensor2D, tensor1d(rows, 'int32'), table.shape[0])),
   ],
 );
 
