@@ -1,10 +1,10 @@
-// Compares rxtune with what random_cases.py recorded: rendered text or refusal, provenance over all of it, ids, decoded text.
+// Compares rxtune with what random_cases.py recorded: rendered text or refusal, provenance over all of it, ids, decoded text, windows.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { makeChatTemplate, makeTokenizer } from 'rxtune';
+import { makeChatTemplate, makeTokenizer, packRows } from 'rxtune';
 
-const { special, templates, tokenizers } = JSON.parse(readFileSync(process.argv[2] ?? 'cases.json', 'utf8'));
+const { special, templates, tokenizers, packings } = JSON.parse(readFileSync(process.argv[2] ?? 'cases.json', 'utf8'));
 
 const parsed = (directory, name) => {
   const plain = join(directory, name);
@@ -49,6 +49,23 @@ for (const { directory, cases: recorded } of tokenizers) {
     if (found.join() !== ids.join()) differs(`${directory} ${JSON.stringify(text)}`, ids.join(' '), found.join(' '));
     else if (made.right.decode(ids) !== decoded) differs(`${directory}, decoded`, decoded, made.right.decode(ids));
   }
+}
+
+for (const { lengths, maxLength, packingStrategy, windows } of packings) {
+  cases += 1;
+  let next = 0;
+  const rows = lengths.map((length) => {
+    const inputIds = Int32Array.from({ length }, () => next++);
+    return { inputIds, labels: inputIds, seqLengths: [length] };
+  });
+  // TRL tells the lengths of documents where it packs by best fit alone.
+  const packed = packRows({ maxLength, packingStrategy })(rows).map(({ inputIds, seqLengths }, i) => ({
+    ids: [...inputIds],
+    lengths: windows[i]?.lengths === null ? null : seqLengths,
+  }));
+  const what = `${packingStrategy}, windows of ${maxLength}`;
+  if (JSON.stringify(packed) !== JSON.stringify(windows))
+    differs(what, JSON.stringify(windows), JSON.stringify(packed));
 }
 
 console.log(`${cases} cases, ${different} different`);

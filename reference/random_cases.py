@@ -1,4 +1,5 @@
-"""Random conversations under real chat templates, and random texts under real tokenizers, as the reference renders and cuts them.
+"""Random conversations under real chat templates, random texts under real tokenizers, and packings of random rows, as the reference
+renders, cuts and packs them.
 
     python reference/random_cases.py CASES.json --templates matrix.json.gz --tokenizers DIR [--count 60] [--seed 1]
     node reference/random_cases.mjs CASES.json
@@ -13,8 +14,10 @@ import json
 import random
 from pathlib import Path
 
+from datasets import Dataset
 from tokenizers import Tokenizer
 from transformers.utils.chat_template_utils import _compile_jinja_template
+from trl.data_utils import pack_dataset
 
 parser = argparse.ArgumentParser()
 parser.add_argument("out")
@@ -159,4 +162,17 @@ for file in sorted(Path(args.tokenizers).glob("*/tokenizer.json*")) if args.toke
         cases.append({"text": one, "addSpecialTokens": add, "ids": ids, "decoded": decoded})
     tokenizers.append({"directory": str(file.parent), "cases": cases})
 
-Path(args.out).write_text(json.dumps({"special": special, "templates": templates, "tokenizers": tokenizers}), encoding="utf8")
+packings = []
+for _ in range(args.count * 5):
+    length = rng.choice([4, 8, 16, 33, 64])
+    longest = length if rng.random() < 0.6 else 3 * length
+    lengths = [rng.randint(1, longest) for _ in range(rng.randint(1, 40))]
+    ids = iter(range(sum(lengths)))
+    rows = Dataset.from_list([{"input_ids": [next(ids) for _ in range(n)]} for n in lengths])
+    for strategy in ["bfd", "bfd_split", "wrapped"]:
+        packed = pack_dataset(rows, length, strategy)
+        windows = [{"ids": row["input_ids"], "lengths": row.get("seq_lengths")} for row in packed]
+        packings.append({"lengths": lengths, "maxLength": length, "packingStrategy": strategy, "windows": windows})
+
+told = {"special": special, "templates": templates, "tokenizers": tokenizers, "packings": packings}
+Path(args.out).write_text(json.dumps(told), encoding="utf8")
