@@ -64,6 +64,11 @@ n is odd | n is even | n is divisibleby 7 | n is divisibleby(2) | n is number | 
 range(3)|list | range(1, 4)|list | range(5, 0, -2)|list | range(0)|list | range(2.5) | range('x') | range(100001)|length | dict(a=1, b=2) | dict(d, z=3).z | namespace(a=1).a | namespace(a=1).zz | cycler('a', 'b').next() | cycler().next() | joiner('|')()
 n if yes else m | n if no else m | n if no | (n if no) is defined | n if no else 'a' if no else 'b' | 'a' if l else 'b' | 'a' if e else 'b' | ('a' if n > 3 else 'b') ~ 'c'
 d.append(1) | l.append(1) | l.pop() | d.update({}) | d.pop('a') | d.clear() | l.index(1) | l.index(9) | l.count(1) | d.copy().b | l.copy() | s.__class__ | s.__class__.__mro__ | d.__class__ | d['__class__'] | ''.__add__('x') | range.__globals__ | messages.__len__()
+no == false | yes == false | z == false | 0.0 == false | '' == false | 'a' == false | nil == false | e == false | {} == false | () == false | undefined_thing == false | 1 == false | '0' == false | 'false' == false | 'False' == false | false == no | false == '' | false == nil | ''|safe == false | (''|trim) == false | s|trim == false | 'x'|replace('x', '') == false
+no != false | yes != false | z != false | '' != false | nil != false | e != false | undefined_thing != false | 'a' != false | false != '' | false != z | not no == false | not (no == false) | (not no) == false | not '' == false | yes != no == false
+no is eq false | '' is eq(false) | '' is equalto false | z is equalto false | nil is ne false | '' is ne(false) | '' is sameas false | no is sameas false | z is sameas false | no is false | z is false | '' is false | nil is false | no is boolean | no == False | '' == False | no == none | '' == none
+false in [''] | false in [0] | false in [no] | '' in [false] | none in [false] | false in {0: 1} | false in {'': 1} | {false: 'x'}[0] | {false: 'x'}[''] | {0: 'a', false: 'b'} | [false] == [0] | [false] == [''] | (false,) == (0,) | {'a': false} == {'a': 0} | {'a': false} == {'a': ''} | [0, false, 0.0]|unique|list | ['', false]|unique|list | ['', false, 0].index(false) | ['', false, 0].count(false) | false < 1 | false <= '' | false + 1 | false ~ ''
+messages|selectattr('content', 'equalto', false)|list|length | [{'k': ''}, {'k': false}, {'k': 0}]|selectattr('k', 'equalto', false)|list|length | [{'k': ''}, {'k': false}, {}]|selectattr('k', 'ne', false)|list|length | [{'k': ''}, {'k': false}, {}]|rejectattr('k', 'eq', false)|list|length | ['', false, 0, none]|select('eq', false)|list | ['', false, 0, none]|reject('eq', false)|list
 "a" "b" 'c' | 'a\\'b' | "a\\"b" | 'a\\nb' | 'a\\x41\\u00e9\\t' | 'a\\qb' | 0x1f | 0b101 | 0o17 | 1_000 | 1.5e3 | .5 | 1.
 (1, 2) | 1, 2 | 1, | [1, 2,] | {'a': 1,} | {'a': 1, 'a': 2} | {n: 1} | {l: 1} | (n) | ((n)) | d['b' ~ ''] | l[n - 7] | messages[-1].content | messages[0]['role'] ~ ':' ~ messages[0].content | messages[1].extra is none | messages[1].extra is defined | messages|length | messages|map(attribute='role')|unique|list | messages[::-1][0].role
 raise_exception('no') | raise_exception() | s|zzz | zzz() | n() | n|join | s s | 1 2 | (1 | [1 | {'a' 1} | {'a': } | a.b. | |x | 1 + | is | not | s is | s| | 'unclosed
@@ -99,6 +104,15 @@ STATEMENTS = [
     "{% set a = 1, 2 %}{{ a }}",
     "{% set x %}block {{ n }}{% endset %}[{{ x }}]",
     "{% set x | upper | trim %} block {{ n }} {% endset %}[{{ x }}]",
+    "{% if no == false %}a{% endif %}{% if '' == false %}b{% endif %}{% if nil == false %}c{% endif %}{% if z == false %}d{% endif %}",
+    "{% if undefined_thing is defined and undefined_thing == false %}a{% elif undefined_thing != false %}b{% else %}c{% endif %}",
+    "{% if no is defined and no is false %}<think>\n\n</think>{% endif %}{% if '' is defined and '' == false %}x{% endif %}",
+    "{% for m in messages %}{% if m.extra == false %}a{% elif m.extra != false %}b{% endif %}{% if m.content|trim == false %}c{% endif %}{% endfor %}",
+    "{% set seen = false %}{% for m in messages %}{% if seen == false and m.role == 'user' %}{{ m.content }}{% set seen = true %}{% endif %}{% endfor %}{{ seen == false }}",
+    "{% set ns = namespace(seen=false, text='') %}{% for m in messages %}{% if ns.seen == false %}{% set ns.seen = true %}{% set ns.text = m.content %}{% endif %}{% endfor %}{{ ns.text }}{{ ns.text == false }}{{ ns.seen != false }}",
+    "{% macro m(add=false) %}{% if add == false %}no{% else %}yes{% endif %}{% endmacro %}{{ m() }}{{ m(true) }}{{ m('') }}{{ m(0) }}{{ m(none) }}",
+    "{% for x in ['', 0, false, none, 'a', []] if x == false %}[{{ x }}]{% endfor %}",
+    "{% for x in ['', 0, false, none, 'a', []] if x != false %}[{{ x }}]{% endfor %}",
     "{% if n > 5 %}big{% elif n > 3 %}mid{% else %}small{% endif %}",
     "{% if z %}a{% elif e %}b{% elif '' %}c{% else %}d{% endif %}",
     "{% if yes %}{% set inside = 1 %}{% endif %}{{ inside }}",

@@ -65,7 +65,7 @@ const faults: Readonly<Record<string, ReadonlyArray<string>>> = {
   ],
 };
 const listed = new Set(Object.values(faults).flat());
-/** Also, an empty text equals false to it. */
+/** Also, an empty text equals false to it: comparisons with false are among the cases that Jinja2 itself has rendered. */
 const faulty = (name: string, source: string): boolean => listed.has(name) || /[!=]= *false/i.test(source);
 
 /** One conversation that every template takes which takes any. */

@@ -8,9 +8,12 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { closed } from '../formats/closed.js';
+import { availableMemory } from '../train/availableMemory.js';
+import type { AvailableMemory } from '../train/availableMemory.js';
 import { SftConfig } from '../train/config.js';
 import { cudaCard, doctor, nativeDetails } from '../train/engine.js';
 import type { Doctor, NativeDetails } from '../train/engine.js';
+import { gibibytes } from '../train/memory.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
@@ -62,6 +65,7 @@ const told = (
   native: Either<string, NativeDetails>,
   card: Either<string, string>,
   cxx: string | undefined,
+  memory: AvailableMemory,
 ): string => {
   const lacking = missing(native, cxx);
   return [
@@ -73,6 +77,7 @@ const told = (
     ),
     ...section('native', E.isLeft(native) ? [] : nativeLines(native.right)),
     ...section('cuda', [E.isLeft(card) ? `- ${card.left}` : `+ ${card.right}`]),
+    ...section('memory', [`${gibibytes(memory.bytes)} (${memory.source})`]),
     ...section('chosen', [chosen.reason]),
     ...section('missing', lacking.length === 0 ? ['nothing'] : lacking),
     '',
@@ -92,7 +97,7 @@ export const doctorCommand: CommandLine = {
       TE.bind('card', () => TE.fromTask(cudaCard)),
       TE.bind('report', ({ options }) => doctor(options)),
       TE.flatMapTask(({ report, native, card }) => async () => {
-        out.write(told(report, native, card, await compiler()));
+        out.write(told(report, native, card, await compiler(), availableMemory()));
       }),
     ),
 };

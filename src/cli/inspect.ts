@@ -14,15 +14,18 @@ import {
   positiveInteger,
   required,
 } from '../formats/closed.js';
+import { locateModel } from '../formats/hub/locate.js';
 import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
 import { encodePreflight } from '../train/preflight/encode.js';
 import { preflightPage } from '../train/preflight/page.js';
 import { preflightDataset } from '../train/preflight/dataset.js';
+import type { Preflight } from '../train/preflight/preflight.js';
 import { preflightFault } from '../train/preflight/strict.js';
 import { preflightText } from '../train/preflight/text.js';
 import type { SftConfig } from '../train/config.js';
 import { contamination, contaminationFacts, type Contamination } from '../train/contamination.js';
-import { loadParts } from '../train/load.js';
+import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/fitMemory.js';
+import { loadParts, modelConfigIn } from '../train/load.js';
 import { maxLengthOf } from '../train/prepare.js';
 import type { Dataset } from '../train/run.js';
 import { sampleRows } from '../train/sampleRows.js';
@@ -36,7 +39,7 @@ const Own = closed('inspect', {
     nonEmptyString,
     'Directory of a tokenizer, or its name on the Hub. Not needed for rows that hold input_ids.',
   ),
-  model: optional(nonEmptyString, 'Directory of a model, for its tokenizer.'),
+  model: optional(nonEmptyString, 'Directory of a model, for its tokenizer and for the memory that a run would need.'),
   trainDataset: required(list(nonEmptyString), trainDatasetDoc),
   rows: option(positiveInteger, 3, 'Rows shown, beside one for each check that found any.'),
   maxRows: optional(positiveInteger, 'Rows read. Default: all.'),
@@ -80,6 +83,25 @@ const measured = (
   );
 };
 
+/** The memory that training the model on these rows would need; undefined where there is no model, or nothing to train on. */
+const memoryOf = (
+  model: string | undefined,
+  report: Preflight,
+  config: SftConfig,
+  err: NodeJS.WritableStream,
+): TaskEither<FatalError, MemoryEstimate | undefined> => {
+  if (model === undefined || report.rows === 0) return TE.right(undefined);
+  const { packing, maxLength, lengths } = report;
+  const longest = packing.active ? maxLength : Math.min(maxLength, lengths.longest);
+  return pipe(
+    locateModel(model, 'tokenizer', tellingHub(err)),
+    TE.flatMap(({ dir }) => modelConfigIn(dir, config)),
+    TE.map((found) =>
+      found === undefined ? undefined : estimateMemory(found, config, longest * config.perDeviceTrainBatchSize),
+    ),
+  );
+};
+
 /** Ids in place of text where there is no tokenizer to tell. */
 const decoder =
   (tokenizer: Tokenizer | undefined) =>
@@ -106,7 +128,8 @@ export const inspectCommand: CommandLine = {
         ),
       ),
       TE.bind('cost', ({ own, data, config }) => measured(own, data, config)),
-      TE.tap(({ own, tokenizer, report, cost }) =>
+      TE.bind('memory', ({ own, config, report }) => memoryOf(own.model, report, config, err)),
+      TE.tap(({ own, tokenizer, report, cost, memory }) =>
         own.html === undefined
           ? TE.right(undefined)
           : writeTextAtomically(
@@ -115,19 +138,23 @@ export const inspectCommand: CommandLine = {
                 title: own.trainDataset.join(', '),
                 decode: decoder(tokenizer),
                 padTokenId: tokenizer?.padTokenId,
-                facts: cost === undefined ? [] : contaminationFacts(cost),
+                facts: [
+                  ...(cost === undefined ? [] : contaminationFacts(cost)),
+                  ...(memory === undefined ? [] : memoryTiles(memory)),
+                ],
               }),
             ),
       ),
-      TE.flatMap(({ own, config, tokenizer, report, cost }) => {
+      TE.flatMap(({ own, config, tokenizer, report, cost, memory }) => {
         out.write(
           own.json
-            ? `${JSON.stringify({ ...encodePreflight(report), ...(cost === undefined ? {} : { contamination: cost }) })}\n`
+            ? `${JSON.stringify({ ...encodePreflight(report), ...(cost === undefined ? {} : { contamination: cost }), ...(memory === undefined ? {} : { memory }) })}\n`
             : preflightText(report, {
                 colours: colourful(out),
                 decode: decoder(tokenizer),
                 padTokenId: tokenizer?.padTokenId,
                 facts: cost === undefined ? [] : contaminationFacts(cost),
+                memory: memory === undefined ? [] : memoryFacts(memory),
               }),
         );
         const fault = config.strict ? preflightFault(report) : undefined;

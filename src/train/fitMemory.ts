@@ -22,8 +22,8 @@ import { availableMemory } from './availableMemory.js';
 import type { AvailableMemory } from './availableMemory.js';
 import { loraOf } from './config.js';
 import type { SftConfig } from './config.js';
-import { checkMemory, memoryNeed } from './memory.js';
-import type { MemoryShape } from './memory.js';
+import { checkMemory, fittingOptions, gibibytes, memoryNeed, needParts } from './memory.js';
+import type { MemoryNeed, MemoryShape } from './memory.js';
 
 const gibibyte = 2 ** 30;
 
@@ -117,16 +117,94 @@ export const mostTokens = (
 
 type Checked = Either<FatalError, Warning | undefined>;
 
+/** What a run may take: what there is, or what the options and the engine allow. */
+const limitOf = (config: SftConfig, free: AvailableMemory): AvailableMemory => {
+  const given =
+    config.maxMemory === undefined || config.maxMemory === 0
+      ? free
+      : { bytes: config.maxMemory * gibibyte, source: 'maxMemory' };
+  return config.engine === 'wasm' && wasmLimit.bytes < given.bytes ? wasmLimit : given;
+};
+
+/** The same run with a small adapter in place of all weights; undefined where it has one already. */
+const withAdapter = (shape: MemoryShape, model: ModelConfig): MemoryShape | undefined => {
+  const small = LoraConfig.decode({});
+  return shape.adapters.size > 0 || E.isLeft(small) ? undefined : { ...shape, ...adaptedBy(model, small.right) };
+};
+
 const checked = (shape: MemoryShape, model: ModelConfig, config: SftConfig, free: AvailableMemory): Checked => {
   if (config.maxMemory === 0) return E.right(undefined);
-  const given = config.maxMemory === undefined ? free : { bytes: config.maxMemory * gibibyte, source: 'maxMemory' };
-  const limit = config.engine === 'wasm' && wasmLimit.bytes < given.bytes ? wasmLimit : given;
-  const small = LoraConfig.decode({});
-  const alternative =
-    shape.adapters.size > 0 || E.isLeft(small) ? undefined : { ...shape, ...adaptedBy(model, small.right) };
-  const result = checkMemory(shape, config, limit, alternative);
+  const result = checkMemory(shape, config, limitOf(config, free), withAdapter(shape, model));
   return isFatal(result) ? E.left(result) : E.right(result);
 };
+
+/** What trains by the options; `adapted`: an adapter that is there already. */
+const trainingOf = (model: ModelConfig, config: SftConfig, adapted: boolean): Adapted => {
+  const lora = adapted ? undefined : loraOf(config);
+  return lora !== undefined ? adaptedBy(model, lora) : { trains: () => !adapted, adapters: new Map<string, number>() };
+};
+
+/** What a run is expected to need, and what there is for it. Bytes. */
+export interface MemoryEstimate {
+  readonly need: MemoryNeed;
+  /** Tokens of the largest micro-batch. */
+  readonly tokens: number;
+  readonly available: number;
+  /** What sets `available`, for people. */
+  readonly source: string;
+  readonly fits: boolean;
+  /** What to change so that it fits: each of them does. Empty where it fits, or where nothing helps. */
+  readonly options: ReadonlyArray<string>;
+}
+
+/** The estimate for a model of this shape and options alone: no weight is loaded. */
+export const estimateMemory = (
+  model: ModelConfig,
+  config: SftConfig,
+  tokens: number,
+  available: () => AvailableMemory = availableMemory,
+): MemoryEstimate => {
+  const shape = shapeOf(model, config, trainingOf(model, config, false), tokens);
+  const need = memoryNeed(shape);
+  const { bytes, source } = limitOf(config, available());
+  const fits = need.peak <= bytes;
+  return {
+    ...{ need, tokens, available: bytes, source, fits },
+    options: fits ? [] : fittingOptions(shape, config, bytes, withAdapter(shape, model)),
+  };
+};
+
+/** The estimate for people, largest part first. */
+export const memoryFacts = ({
+  need,
+  tokens,
+  available,
+  source,
+  fits,
+  options,
+}: MemoryEstimate): ReadonlyArray<readonly [name: string, value: string]> => [
+  ...needParts(need).map(([part, bytes]) => [part, gibibytes(bytes)] as const),
+  ['at the worst instant', `${gibibytes(need.peak)}, with ${tokens.toLocaleString('en-US')} tokens in a micro-batch`],
+  ['there is', `${gibibytes(available)} (${source})`],
+  [
+    'the run',
+    fits
+      ? 'fits'
+      : options.length === 0
+        ? 'does not fit, whatever the options: take a smaller model or a larger machine'
+        : `does not fit; it would with ${options.join(', or with ')}`,
+  ],
+];
+
+/** The same in brief, for a page. */
+export const memoryTiles = ({
+  need,
+  available,
+  fits,
+}: MemoryEstimate): ReadonlyArray<readonly [name: string, value: string]> => [
+  [fits ? 'memory a run takes' : 'memory a run would take', gibibytes(need.peak)],
+  [fits ? 'memory there is' : 'and there is only', gibibytes(available)],
+];
 
 /**
  * Before the weights are loaded: whether they, their gradients and the optimizer's state fit at all. Rows are not known yet and
@@ -140,10 +218,7 @@ export const fitsUnloaded = (
     available = availableMemory,
   }: { readonly adapted?: boolean; readonly available?: () => AvailableMemory } = {},
 ): Checked => {
-  const lora = adapted ? undefined : loraOf(config);
-  const training: Adapted =
-    lora !== undefined ? adaptedBy(model, lora) : { trains: () => !adapted, adapters: new Map<string, number>() };
-  return checked(shapeOf(model, config, training, 0), model, config, available());
+  return checked(shapeOf(model, config, trainingOf(model, config, adapted), 0), model, config, available());
 };
 
 /** When model and rows are there: whether the whole run fits, its longest micro-batch included. `E_MEMORY`. */

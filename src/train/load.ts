@@ -1,4 +1,5 @@
 /** A model directory → a model on an engine, and its tokenizer. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -149,6 +150,19 @@ const stretched = (raw: unknown, scaling: LoadOptions['ropeScaling']): E.Either<
           kind: 'usage',
         }),
     ),
+  );
+};
+
+/** The shape of the model in a directory; undefined where it has no config.json. */
+export const modelConfigIn = (
+  dir: string,
+  { ropeScaling }: Pick<LoadOptions, 'ropeScaling'> = {},
+): TaskEither<FatalError, ModelConfig | undefined> => {
+  const file = join(dir, 'config.json');
+  if (!existsSync(file)) return TE.right(undefined);
+  return pipe(
+    readJson(file),
+    TE.flatMapEither((raw) => stretched(raw, ropeScaling)),
   );
 };
 

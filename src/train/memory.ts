@@ -307,10 +307,13 @@ export const fittingOptions = (
 };
 
 /** What memory is for, largest first. */
-export const toldNeed = (need: MemoryNeed): string =>
+export const needParts = (need: MemoryNeed): ReadonlyArray<readonly [part: string, bytes: number]> =>
   (['weights', 'gradients', 'optimizer', 'activations', 'workspace', 'process'] as const)
     .map((part) => [part, need[part]] as const)
-    .toSorted(([, a], [, b]) => b - a)
+    .toSorted(([, a], [, b]) => b - a);
+
+export const toldNeed = (need: MemoryNeed): string =>
+  needParts(need)
     .map(([part, bytes]) => `${part} ${gibibytes(bytes)}`)
     .join(', ');
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { sharedPath } from '../shared.js';
 import { base, built, inTemporary, root, rxtune, start } from './rxtune.js';
+import type { MemoryEstimate } from '../../src/train/fitMemory.js';
 
 const shop = join(root, 'examples', 'quickstart');
 const linesOf = (text: string): ReadonlyArray<Readonly<Record<string, unknown>>> =>
@@ -314,6 +315,35 @@ test('inspect writes its report as a page and as JSON; strict refuses, naming ch
     expect(refused.err).toContain(`fullyMasked: 1 of 4 rows without a token to train (25 %, at most 0 %): ${rows}:3`);
     expect((await rxtune('inspect', '--tokenizer', base, ...flags, '--strict')).code).toBe(1);
   }));
+
+test('inspect tells the memory that a run would need, and what would fit', async () => {
+  const flags = ['--train-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--rows', '1'];
+  const { code, out } = await rxtune('inspect', '--model', base, ...flags);
+  expect(code).toBe(0);
+  expect(out).toMatch(
+    /\nMemory\n( {2}\w+ +[\d.]+ [MG]iB\n){6} {2}at the worst instant +[\d.]+ [MG]iB, with [\d,]+ tokens in/,
+  );
+  expect(out).toMatch(/\n {2}there is +[\d.]+ [MG]iB \(.+\)\n {2}the run +fits\n/);
+  // A batch of long windows in little memory: everything is told as numbers, and what would help in words.
+  const large = [
+    ...flags,
+    '--max-memory',
+    '0.2',
+    '--packing',
+    '--max-length',
+    '1024',
+    '--per-device-train-batch-size',
+    '64',
+  ];
+  const refused = await rxtune('inspect', '--model', base, ...large, '--json');
+  const { memory } = JSON.parse(refused.out) as { readonly memory: MemoryEstimate };
+  expect(memory).toMatchObject({ tokens: 64 * 1024, available: 0.2 * 2 ** 30, source: 'maxMemory', fits: false });
+  expect(memory.need.peak).toBeGreaterThan(memory.available);
+  expect(memory.options).toContain('perDeviceTrainBatchSize 1 with gradientAccumulationSteps 64');
+  expect((await rxtune('inspect', '--model', base, ...large)).out).toContain('does not fit; it would with perDevice');
+  // Without a model there is nothing to estimate.
+  expect((await rxtune('inspect', '--tokenizer', base, ...flags)).out).not.toContain('\nMemory\n');
+});
 
 test('inspect measures what attention across documents would cost', async () => {
   const flags = ['--train-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--rows', '1', '--json'];

@@ -21,7 +21,8 @@ const tokenizerFiles = [
 ];
 
 const small: Readonly<Record<ModelPart, ReadonlyArray<string>>> = {
-  tokenizer: tokenizerFiles,
+  // By the shape of its model the memory of a run is estimated.
+  tokenizer: ['config.json', ...tokenizerFiles],
   model: ['config.json', 'generation_config.json', ...tokenizerFiles],
   adapter: ['adapter_config.json', ...tokenizerFiles],
 };

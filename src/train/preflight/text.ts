@@ -12,6 +12,8 @@ export interface TextOptions {
   readonly padTokenId?: number | undefined;
   /** Shown behind the numbers. */
   readonly facts?: ReadonlyArray<readonly [name: string, value: string]>;
+  /** What the run would need, behind those. */
+  readonly memory?: ReadonlyArray<readonly [name: string, value: string]>;
 }
 
 type Paint = (text: string) => string;
@@ -184,7 +186,7 @@ const numbersOf = ({ rowsRead, rows, tokens, trainedTokens, packing, maxLength, 
 /** The whole report. */
 export const preflightText = (
   report: Preflight,
-  { colours, decode, padTokenId = 0, facts = [] }: TextOptions,
+  { colours, decode, padTokenId = 0, facts = [], memory = [] }: TextOptions,
 ): string => {
   const palette = paletteOf(colours);
   const { lengths, samples } = report;
@@ -198,6 +200,7 @@ export const preflightText = (
     numbersOf(report),
     ...sourceLines(report.perSource).map((line) => `  ${harmless(line)}\n`),
     ...(facts.length === 0 ? [] : [title('Contamination'), table(facts)]),
+    ...(memory.length === 0 ? [] : [title('Memory'), table(memory)]),
     ...(lengths.count === 0
       ? []
       : [
