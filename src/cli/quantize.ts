@@ -12,25 +12,36 @@ import {
   numberThat,
   oneOf,
   option,
+  optional,
   positiveInteger,
   positiveNumber,
   required,
 } from '../formats/closed.js';
 import { openDataset } from '../formats/dataset.js';
 import { requireRows } from '../formats/requireRows.js';
+import type { CausalLM } from '../model/causalLm.js';
+import type { GptqOptions } from '../model/quantize/gptq.js';
+import type { Labelled } from '../records.js';
 import { makeRejects } from '../streams/rejects.js';
+import type { SftConfig } from '../train/config.js';
 import { evaluateRows } from '../train/evaluate.js';
 import { gptqRows, saveGptq } from '../train/gptq.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
+import type { Loaded, LoadedModel } from '../train/load.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import { prepareRows } from '../train/prepareRows.js';
+import type { Dataset } from '../train/run.js';
+import { gptqCard, writeModelCard } from '../train/writeModelCard.js';
 import type { CommandLine } from './command.js';
+import { evalDatasetDoc, evalRows } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
+import type { Line } from './tell.js';
 
 const Own = closed('quantize', {
   model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
   trainDataset: required(list(nonEmptyString), 'Files of calibration rows, prepared as for training.'),
+  evalDataset: optional(list(nonEmptyString), `Rows that calibration does not see, to measure on. ${evalDatasetDoc}`),
   method: option(oneOf('gptq'), 'gptq', 'How weights are rounded.'),
   bits: option(
     numberThat('4 or 8', (x) => x === 4 || x === 8, 'integer'),
@@ -48,6 +59,42 @@ const Own = closed('quantize', {
   calibrationRows: option(positiveInteger, 128, 'Rows to calibrate on, the first of the dataset.'),
 });
 
+type Rows = ReadonlyArray<Labelled>;
+type LoadedParts = LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>;
+
+const preparing =
+  ({ model, tokenizer }: LoadedParts, config: SftConfig, err: Line) =>
+  (dataset: Dataset): TaskEither<FatalError, Rows> => {
+    const rejects = makeRejects({ maxRate: config.maxRejectRate });
+    tellRejects(rejects, err);
+    const maxLength = maxLengthOf(config, tokenizer, model.config.maxPositions);
+    return pipe(
+      prepareRows(dataset, { tokenizer, rejects, warn: fewOfEach(tellWarning(err)) }, { ...config, maxLength }),
+      TE.map(({ rows }) => rows),
+    );
+  };
+
+/** Perplexities of a model on calibration rows and on those that are held out. */
+interface Measured {
+  readonly calibration: number;
+  readonly heldOut?: number;
+}
+
+const measuring =
+  (calibration: Rows, heldOut: Rows | undefined, { perDeviceEvalBatchSize: size }: SftConfig) =>
+  (model: CausalLM): TaskEither<FatalError, Measured> =>
+    pipe(
+      evaluateRows(model, calibration, { size }),
+      TE.flatMap(({ perplexity }) =>
+        heldOut === undefined
+          ? TE.right({ calibration: perplexity })
+          : pipe(
+              evaluateRows(model, heldOut, { size }),
+              TE.map((held) => ({ calibration: perplexity, heldOut: held.perplexity })),
+            ),
+      ),
+    );
+
 export const quantizeCommand: CommandLine = {
   name: 'quantize',
   summary: 'write a model in 4 or 8 bits (GPTQ), and tell its perplexity before and after',
@@ -61,46 +108,62 @@ export const quantizeCommand: CommandLine = {
           : TE.right(outputDir),
       ),
       TE.bind('loaded', ({ own, config }) => loadParts(own.model, { ...loadOptionsOf(config), hub: tellingHub(err) })),
-      TE.bind('rows', ({ own, config, loaded: { model, tokenizer, warnings, located } }) => {
-        tellLocated(err, located);
-        warnings.forEach(tellWarning(err));
-        const rejects = makeRejects({ maxRate: config.maxRejectRate });
-        tellRejects(rejects, err);
-        const maxLength = maxLengthOf(config, tokenizer, model.config.maxPositions);
+      TE.bind('rows', ({ own, config, loaded }) => {
+        tellLocated(err, loaded.located);
+        loaded.warnings.forEach(tellWarning(err));
         return pipe(
-          prepareRows(
-            requireRows(openDataset(own.trainDataset), own.trainDataset.join(', ')),
-            { tokenizer, rejects, warn: fewOfEach(tellWarning(err)) },
-            { ...config, maxLength },
-          ),
-          TE.map(({ rows }) => rows.slice(0, own.calibrationRows)),
+          requireRows(openDataset(own.trainDataset), own.trainDataset.join(', ')),
+          preparing(loaded, config, err),
+          TE.map((rows) => rows.slice(0, own.calibrationRows)),
         );
       }),
-      TE.bind('before', ({ loaded, rows, config }) =>
-        evaluateRows(loaded.model, rows, { size: config.perDeviceEvalBatchSize }),
+      TE.bind('heldOut', ({ own, config, loaded }) =>
+        own.evalDataset === undefined
+          ? TE.right(undefined)
+          : preparing(
+              loaded,
+              { ...config, packing: config.evalPacking ?? config.packing },
+              err,
+            )(evalRows(own.evalDataset, err)),
       ),
-      TE.bind('quantized', ({ own, loaded, rows }) =>
+      TE.let('measure', ({ rows, heldOut, config }) => measuring(rows, heldOut, config)),
+      TE.let('how', ({ own }): GptqOptions => ({ ...own, bits: own.bits === 8 ? 8 : 4 })),
+      TE.bind('before', ({ loaded: { model }, measure }) => measure(model)),
+      TE.bind('quantized', ({ how, loaded, rows }) =>
         TE.fromEither(
-          gptqRows(loaded.model, rows, { ...own, bits: own.bits === 8 ? 8 : 4 }, ({ module, error, nearestError }) =>
+          gptqRows(loaded.model, rows, how, ({ module, error, nearestError }) =>
             err.write(
               `${module}: ${((100 * error) / nearestError).toFixed(1)} % of the error of rounding to nearest\n`,
             ),
           ),
         ),
       ),
-      TE.bind('after', ({ quantized, rows, config }) =>
-        evaluateRows(quantized.model, rows, { size: config.perDeviceEvalBatchSize }),
+      TE.bind('after', ({ quantized: { model }, measure }) => measure(model)),
+      TE.tap(({ how, quantized, outputDir, loaded: { tokenizer } }) =>
+        saveGptq(outputDir, quantized, how, { tokenizer }),
       ),
-      TE.tap(({ own, quantized, outputDir, loaded: { tokenizer } }) =>
-        saveGptq(outputDir, quantized, { ...own, bits: own.bits === 8 ? 8 : 4 }, { tokenizer }),
+      TE.let('told', ({ before, after, quantized, rows, heldOut }) => ({
+        perplexity_before: before.calibration,
+        perplexity_after: after.calibration,
+        ...(before.heldOut === undefined || after.heldOut === undefined
+          ? {}
+          : { eval_perplexity_before: before.heldOut, eval_perplexity_after: after.heldOut }),
+        modules: quantized.layers.length,
+        calibration_rows: rows.length,
+        ...(heldOut === undefined ? {} : { eval_rows: heldOut.length }),
+      })),
+      TE.tap(({ own, how, outputDir, loaded, quantized: { model }, told }) =>
+        writeModelCard(
+          outputDir,
+          gptqCard(outputDir, model, how, {
+            modelName: own.model,
+            datasetNames: own.trainDataset,
+            chats: loaded.tokenizer?.chatTemplate !== undefined,
+            measured: told,
+          }),
+        ),
       ),
-      TE.map(({ before, after, quantized, outputDir, rows }) => {
-        const told = {
-          perplexity_before: before.perplexity,
-          perplexity_after: after.perplexity,
-          modules: quantized.layers.length,
-          calibration_rows: rows.length,
-        };
+      TE.map(({ told, outputDir }) => {
         out.write(`${JSON.stringify(told)}\n`);
         err.write(`written to ${outputDir}\n`);
       }),

@@ -11,6 +11,8 @@ export interface ModelCard {
   readonly adapter: boolean;
   /** Conversations go through a template. */
   readonly chats: boolean;
+  /** How weights were rounded, where that is what was done, not training: `GPTQ in 4 bits, groups of 128`. */
+  readonly quantization?: string | undefined;
   readonly trainableParameters: number;
   readonly totalParameters: number;
   /** What became of the rows; numbers by what they count. */
@@ -68,10 +70,21 @@ const command = ({ adapter, name, baseModel, chats }: ModelCard): string =>
   `rxtune generate --model ${adapter ? (baseModel ?? 'BASE') : name}${adapter ? ` --adapter ${name}` : ''} ` +
   (chats ? '--messages question.json' : '--prompt "…"');
 
+/** What it is, in a sentence. */
+const told = ({ adapter, baseModel, quantization, trainableParameters, totalParameters }: ModelCard): string => {
+  const of = baseModel === undefined ? '' : ` of \`${baseModel}\``;
+  if (quantization !== undefined)
+    return `The weights${of} quantised with rxtune: ${quantization}, calibrated on the rows below.`;
+  const share = ((100 * trainableParameters) / totalParameters).toPrecision(3);
+  return (
+    `${adapter ? 'A LoRA adapter' : 'A model'}${of}, trained by supervised fine-tuning with rxtune: ` +
+    `${shown(trainableParameters)} of ${shown(totalParameters)} parameters (${share} %).`
+  );
+};
+
 /** The card as Markdown, with the fields that the Hub reads at its beginning. */
 export const modelCard = (card: ModelCard): string => {
-  const { name, baseModel, baseOnHub, datasets, adapter, trainableParameters, totalParameters } = card;
-  const share = ((100 * trainableParameters) / totalParameters).toPrecision(3);
+  const { name, baseModel, baseOnHub, datasets, adapter, quantization } = card;
   return [
     '---',
     ...(baseModel !== undefined && baseOnHub ? [`base_model: ${scalar(baseModel)}`] : []),
@@ -82,15 +95,14 @@ export const modelCard = (card: ModelCard): string => {
     `library_name: ${adapter ? 'peft' : 'transformers'}`,
     `model_name: ${scalar(name)}`,
     'pipeline_tag: text-generation',
-    ...list('tags', ['rxtune', 'sft', ...(adapter ? ['lora'] : [])]),
+    ...list('tags', ['rxtune', ...(quantization === undefined ? ['sft'] : ['gptq']), ...(adapter ? ['lora'] : [])]),
     '---',
     '',
     cardMark,
     '',
     `# ${name}`,
     '',
-    `${adapter ? 'A LoRA adapter' : 'A model'}${baseModel === undefined ? '' : ` of \`${baseModel}\``}, trained by supervised ` +
-      `fine-tuning with rxtune: ${shown(trainableParameters)} of ${shown(totalParameters)} parameters (${share} %).`,
+    told(card),
     '',
     '## Use',
     '',
@@ -111,8 +123,7 @@ export const modelCard = (card: ModelCard): string => {
     ...table(['metric', ''], numbers(card.metrics)),
     '## Options',
     '',
-    'What is not listed has its default.',
-    '',
+    ...(quantization === undefined ? ['What is not listed has its default.', ''] : []),
     ...table(
       ['option', 'value'],
       Object.entries(card.options).map(([key, value]) => [`\`${key}\``, cell(value)] as const),

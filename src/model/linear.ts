@@ -16,6 +16,7 @@ import type { Gradients, Layer, Weights } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
 import { adapterNames, adapterOptions } from './lora.js';
 import type { FurtherAdapter, Pass } from './pass.js';
+import { isGptq } from './quantize/config.js';
 import { dropoutSeed } from './pass.js';
 import { weightOf } from './weights.js';
 
@@ -81,7 +82,7 @@ const baseOf = ({ quantized }: Pass, module: string, transposed: boolean): Base 
   const scales = quantized?.scales[weightName(module)];
   // Quantised weights lie outputs first, those of Conv1D too.
   if (quantized === undefined || scales === undefined) return { module, transposed, reads: clone };
-  if (scales.kind !== 'int8') return { module, transposed: false, reads: clone };
+  if (scales.kind !== 'int8' || isGptq(quantized.config)) return { module, transposed: false, reads: clone };
   const threshold = quantized.config.llmInt8Threshold;
   const attrs = { threshold: threshold === 0 ? Infinity : threshold };
   return { module, transposed: false, reads: (x) => int8Activations(x, attrs) };

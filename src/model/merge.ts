@@ -17,7 +17,8 @@ import type { LoraConfig, Site } from './lora.js';
 import { loraDelta } from './loraDelta.js';
 import type { CausalLM } from './model.js';
 import { putRows } from './putRows.js';
-import { placed } from './quantize/base.js';
+import { dequantizedCopy, dequantizeModel, placed } from './quantize/base.js';
+import { isGptq } from './quantize/config.js';
 import type { QuantizationConfig } from './quantize/config.js';
 import { quantizeMatrix, scalesOf } from './quantize/matrix.js';
 import type { QuantizedScales } from './quantize/matrix.js';
@@ -107,7 +108,7 @@ const moved = (model: CausalLM, { way, inPlace, remembered }: Moving): Pick<Caus
     const { module } = site;
     const name = `${module}.weight`;
     const w = adaptedWeight(model, module);
-    const held = quantized !== undefined && name in scales ? quantized : undefined;
+    const held = quantized !== undefined && !isGptq(quantized.config) && name in scales ? quantized.config : undefined;
     const transposed = liesTransposed(model, site);
     const magnitude = weights[namesOf(site).magnitude];
     if (inPlace && held === undefined && magnitude === undefined) {
@@ -129,7 +130,7 @@ const moved = (model: CausalLM, { way, inPlace, remembered }: Moving): Pick<Caus
     if (held === undefined) {
       changed[name] = next;
     } else {
-      const again = requantized(held.config, next.dataSync<'float32'>(), w);
+      const again = requantized(held, next.dataSync<'float32'>(), w);
       changed[name] = again.weight;
       scales[name] = again.scales;
       next.dispose();
@@ -157,7 +158,7 @@ export interface Merged {
   readonly unmerge: () => CausalLM;
   /** The plain model, the adapter disposed. Consumes the merged one, and the model before. */
   readonly unload: () => CausalLM;
-  /** `W_MERGE_ROUNDS` where weights are quantised: they were rounded again. */
+  /** `W_MERGE_ROUNDS` where weights are quantised: they were rounded again. `W_MERGE_DEQUANTIZED` for GPTQ's, which are not. */
   readonly warnings: ReadonlyArray<Warning>;
 }
 
@@ -169,14 +170,26 @@ export interface MergeOptions {
   readonly inPlace?: boolean;
 }
 
-const rounds = ({ quantized }: CausalLM): ReadonlyArray<Warning> =>
-  quantized === undefined
-    ? []
+const isGptqBase = ({ quantized }: CausalLM): boolean => quantized !== undefined && isGptq(quantized.config);
+
+const rounds = (model: CausalLM): ReadonlyArray<Warning> => {
+  if (model.quantized === undefined) return [];
+  return isGptqBase(model)
+    ? [
+        warning(
+          'W_MERGE_DEQUANTIZED',
+          'the adapter is merged into GPTQ weights, which are plain numbers from then on',
+          {
+            hint: 'quantise the merged model again, on rows of its task',
+          },
+        ),
+      ]
     : [
         warning('W_MERGE_ROUNDS', 'the adapter is merged into quantised weights, which rounds what it learned', {
           hint: 'merge into the unquantised model: the same adapter fits it',
         }),
       ];
+};
 
 /** What keeps a model's adapter from being merged. */
 const unmergeable = (model: CausalLM): FatalError | undefined => {
@@ -191,7 +204,8 @@ const unmergeable = (model: CausalLM): FatalError | undefined => {
 /**
  * The model with scaling · B·A added to its weights, and token rows put in. The weights before are kept: `unmerge` gives back the
  * very model, bit for bit, at the price of a second copy of what is adapted; see `inPlace`, which consumes the model given, and
- * `mergeAndUnload`. Where an adapter sits on the embedding of a tied model, the head gets a table of its own.
+ * `mergeAndUnload`. Weights of GPTQ, which only calibration can make, become plain ones. Where an adapter sits on the embedding of
+ * a tied model, the head gets a table of its own.
  * `E_LORA_NOT_FINITE` when the adapter holds a number that is none, `E_LORA_ABSENT` when there is no adapter.
  */
 export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {}): E.Either<FatalError, Merged> => {
@@ -199,18 +213,21 @@ export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {
   if (fault !== undefined) return E.left(fault);
   const remembered: Remembered = new Map();
   const own = parted(model);
-  const given: CausalLM = { ...model, weights: { ...model.weights, ...own } };
+  const numbers = isGptqBase(model) ? (inPlace ? dequantizeModel : dequantizedCopy)(model) : model;
+  const given: CausalLM = { ...numbers, weights: { ...numbers.weights, ...own } };
   const after = moved(given, { way: 'in', inPlace, remembered });
   const { weights } = after;
   const forget = (): void => {
     for (const old of remembered.values()) old.dispose();
   };
   /** Tensors of `from` that `others` do not share. */
-  const drop = (from: Weights, others: Weights): void => {
-    const shared = new Set(Object.values(others));
+  const drop = (from: Weights, ...others: ReadonlyArray<Weights>): void => {
+    const shared = new Set(others.flatMap((each) => Object.values(each)));
     for (const weight of Object.values(from)) if (!shared.has(weight)) weight.dispose();
   };
-  const { lora: _lora, adapters, ...base } = model;
+  // Numbers that were made for the merge alone.
+  if (!inPlace && numbers !== model) drop(numbers.weights, weights, model.weights);
+  const { lora: _lora, adapters, ...base } = numbers;
   return E.right({
     model: { ...base, ...after, config: untiedConfig(base.config, weights), trainable: [] },
     unmerge: () => {
@@ -222,16 +239,16 @@ export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {
       const before = moved({ ...given, ...after }, { way: 'out', inPlace, remembered });
       forget();
       const { 'lm_head.weight': head, ...others } = before.weights;
-      if (!('lm_head.weight' in own)) return { ...model, ...before };
+      if (!('lm_head.weight' in own)) return { ...numbers, ...before };
       head?.dispose();
-      return { ...model, ...before, weights: others };
+      return { ...numbers, ...before, weights: others };
     },
     unload: () => {
       forget();
       const plain = withoutAdapter(weights);
       drop(weights, plain);
       // In place these were used up already.
-      if (!inPlace) drop(given.weights, plain);
+      if (!inPlace) for (const before of [given, model]) drop(before.weights, plain);
       for (const { weights: own, beside } of Object.values(adapters?.all ?? {})) {
         drop(own, plain);
         drop(beside, plain);

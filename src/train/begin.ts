@@ -211,7 +211,7 @@ const trainableAsAsked = (model: CausalLM): Either<FatalError, CausalLM> => {
     fatal('E_QUANTIZED_TRAINING', 'the weights of a quantised model cannot train', {
       kind: 'usage',
       ...(frozen === undefined ? {} : { actual: frozen }),
-      hint: 'train an adapter (usePeft), or load the model without loadIn4bit and loadIn8bit',
+      hint: 'train an adapter (usePeft), or load the model without loadIn4bit and loadIn8bit (of GPTQ: the one it was made from)',
     }),
   );
 };

@@ -12,7 +12,7 @@ import { fittingType, writeGguf } from '../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../formats/gguf/writeGguf.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { CausalLM } from '../model/causalLm.js';
-import { arranged } from '../model/gguf/layout.js';
+import { arranged, asIs } from '../model/gguf/layout.js';
 import type { GgufLayout, GgufTensor } from '../model/gguf/layout.js';
 import { ggufLayout } from '../model/gguf/layouts.js';
 
@@ -35,11 +35,14 @@ const general = ({ architecture }: GgufLayout, type: GgufType, name: string | un
 });
 
 const toWrite = (
-  { weights }: CausalLM,
+  { weights, quantized }: CausalLM,
   type: GgufType,
-  { source, name, arrangement }: GgufTensor,
+  { source, name, arrangement: asStored }: GgufTensor,
 ): E.Either<FatalError, GgufTensorToWrite> => {
   const weight = weights[source];
+  // Quantised weights lie outputs first, those of Conv1D too.
+  const lies = asStored.kind === 'transposed' && quantized?.scales[source] !== undefined;
+  const arrangement = lies ? asIs : asStored;
   if (weight === undefined)
     return E.left(
       fatal('E_WEIGHTS_MISSING', `the model does not hold "${source}" as numbers`, {

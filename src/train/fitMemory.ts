@@ -17,6 +17,8 @@ import {
   tokenRowsName,
 } from '../model/lora.js';
 import { quantizableTensors } from '../model/quantize/base.js';
+import { decodeQuantization, isGptq } from '../model/quantize/config.js';
+import type { StoredQuantization } from '../model/quantize/config.js';
 import type { Row } from '../records.js';
 import { availableMemory } from './availableMemory.js';
 import type { AvailableMemory } from './availableMemory.js';
@@ -73,14 +75,26 @@ const adaptedModel = (model: CausalLM): Adapted => {
   };
 };
 
-/** Only the native engine holds what is quantised as it lies. 4 bits, and a scale for 64 of them. */
-const quantizedIn = (model: ModelConfig, config: SftConfig): MemoryShape['quantized'] =>
-  (config.loadIn4bit || config.loadIn8bit) && (config.engine ?? 'native') === 'native'
-    ? {
-        names: new Set(quantizableTensors(expectedTensors(model), config).map(({ name }) => name)),
-        bytes: config.loadIn8bit ? 1 : 0.5 + 4 / 64,
-      }
-    : undefined;
+/** Bytes a value of a quantised weight: 4 bits and a scale for each block of them, 8 bits; float32 for what is not held so. */
+const heldBytes = (stored: StoredQuantization): number => {
+  if (!isGptq(stored)) return stored.loadIn8bit ? 1 : 0.5 + 4 / 64;
+  const { bits, groupSize, sym, descAct } = stored;
+  if (!sym || descAct || (bits === 8 && groupSize !== -1)) return 4;
+  return bits === 8 ? 1 : 0.5 + (groupSize === -1 ? 0 : 4 / groupSize);
+};
+
+/** Only the native engine holds what is quantised as it lies. A checkpoint that is quantised already stays so. */
+const quantizedIn = (model: ModelConfig, config: SftConfig): MemoryShape['quantized'] => {
+  const own = decodeQuantization(model.raw);
+  const stored = E.isRight(own) && own.right !== undefined ? own.right : undefined;
+  const how = stored ?? (config.loadIn4bit || config.loadIn8bit ? config : undefined);
+  if (how === undefined || (config.engine ?? 'native') !== 'native') return undefined;
+  const skipping = isGptq(how) ? {} : how;
+  return {
+    names: new Set(quantizableTensors(expectedTensors(model), skipping).map(({ name }) => name)),
+    bytes: heldBytes(how),
+  };
+};
 
 /** Only the native engine, on the processor, keeps activations as bfloat16. */
 const keptBytes = ({ precision, engine, device }: SftConfig): number =>

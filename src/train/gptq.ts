@@ -13,7 +13,8 @@ import { writeCheckpointTensors } from '../formats/shards.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { moduleOf } from '../model/lora.js';
 import type { GptqOptions } from '../model/quantize/gptq.js';
-import { gptqConfig, gptqTensors } from '../model/quantize/gptqFiles.js';
+import { encodeGptq } from '../model/quantize/gptqConfig.js';
+import { gptqTensors } from '../model/quantize/gptqFiles.js';
 import { gptqModel } from '../model/quantize/gptqModel.js';
 import type { GptqLayer, GptqModel } from '../model/quantize/gptqModel.js';
 import { batchRows } from '../operators/batch.js';
@@ -61,15 +62,17 @@ export const saveGptq = (
       writeJson(join(temporary, 'config.json'), {
         ...model.config.raw,
         torch_dtype: 'float32',
-        quantization_config: gptqConfig(options),
+        quantization_config: encodeGptq({ ...options, format: 'gptq' }),
       }),
-      TE.flatMap(() => writeJson(join(temporary, 'quantize_config.json'), gptqConfig(options))),
+      TE.flatMap(() => writeJson(join(temporary, 'quantize_config.json'), encodeGptq({ ...options, format: 'gptq' }))),
       TE.flatMap(() =>
         writeCheckpointTensors(
           temporary,
           Object.entries(model.weights).flatMap(([name, weight]) => {
             const matrix = name.endsWith('.weight') ? matrices.get(moduleOf(name)) : undefined;
-            return matrix === undefined ? toWrite({ [name]: weight }) : gptqTensors(moduleOf(name), matrix);
+            return matrix === undefined
+              ? toWrite({ [name]: weight })
+              : gptqTensors(moduleOf(name), matrix, () => matrix.codes);
           }),
         ),
       ),

@@ -13,10 +13,12 @@ import type { ModelConfig } from '../model/config.js';
 import { hold } from '../model/kernels/hold.js';
 import { outputsFirst, placed, quantizableTensors, valuesOutputsFirst } from '../model/quantize/base.js';
 import { storedParts } from '../model/quantize/bitsandbytes.js';
-import type { StoredParts, StoredQuantized } from '../model/quantize/bitsandbytes.js';
-import type { QuantizationConfig } from '../model/quantize/config.js';
-import { quantizeMatrix, scalesOf } from '../model/quantize/matrix.js';
+import { isGptq } from '../model/quantize/config.js';
+import type { QuantizationConfig, StoredQuantization } from '../model/quantize/config.js';
+import { storedGptq } from '../model/quantize/gptqFiles.js';
+import { dequantizeMatrix, quantizeMatrix, scalesOf } from '../model/quantize/matrix.js';
 import type { QuantizedBase, QuantizedMatrix, QuantizedScales } from '../model/quantize/matrix.js';
+import type { StoredParts, StoredQuantized } from '../model/quantize/stored.js';
 import type { TensorSpec } from '../model/weights.js';
 import { currentEngine } from './engine.js';
 
@@ -46,6 +48,10 @@ const plain = (from: StoredTensor): TaskEither<FatalError, Made> =>
   );
 
 const quantized = (matrix: QuantizedMatrix): Made => ({ tensor: placed(matrix), scales: scalesOf(matrix) });
+
+const dequantized = (matrix: QuantizedMatrix): Made => ({
+  tensor: tensor(dequantizeMatrix(matrix), [...matrix.shape], 'float32'),
+});
 
 const quantizing = (from: StoredTensor, spec: TensorSpec, config: QuantizationConfig): TaskEither<FatalError, Made> =>
   pipe(
@@ -97,7 +103,7 @@ export interface PlannedWeights {
 
 export interface QuantizationAsked {
   /** How the checkpoint was quantised when it was written. */
-  readonly stored?: QuantizationConfig | undefined;
+  readonly stored?: StoredQuantization | undefined;
   /** How weights of an unquantised one are to be. */
   readonly wanted?: QuantizationConfig | undefined;
 }
@@ -123,13 +129,25 @@ export const planWeights = (
     return spec?.kind === 'conv1d' ? [columns, rows] : [rows, columns];
   };
   const parts: TaskEither<FatalError, StoredParts> =
-    stored === undefined ? TE.right({ quantized: new Map(), plain: tensors }) : storedParts(tensors);
+    stored === undefined
+      ? TE.right({ quantized: new Map(), plain: tensors })
+      : isGptq(stored)
+        ? TE.fromEither(storedGptq(tensors, stored))
+        : storedParts(tensors);
   const foundIn = (of: StoredParts): ReadonlyMap<string, Found> =>
     new Map<string, Found>([
       ...Array.from(
         of.quantized,
         ([name, matrix]) =>
-          [name, { name, shape: asStored(matrix), make: () => pipe(matrix.read(), TE.map(quantized)) }] as const,
+          [
+            name,
+            {
+              name,
+              shape: asStored(matrix),
+              // The head is a product of its own, which reads plain numbers.
+              make: ({ head }: TensorSpec) => pipe(matrix.read(), TE.map(head === true ? dequantized : quantized)),
+            },
+          ] as const,
       ),
       ...Array.from(
         of.plain,

@@ -23,9 +23,12 @@ import { listAdapters, onlyAdapter } from '../model/adapters.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { Weights } from '../model/layer.js';
-import { adaptersIn, isAdapterName } from '../model/lora.js';
+import { adaptersIn, isAdapterName, moduleOf } from '../model/lora.js';
 import { quantizedTensors } from '../model/quantize/bitsandbytes.js';
-import { encodeQuantization } from '../model/quantize/config.js';
+import { encodeQuantization, isGptq } from '../model/quantize/config.js';
+import { gptqCodes } from '../model/quantize/gptq.js';
+import type { GptqFormat } from '../model/quantize/gptqConfig.js';
+import { gptqTensors } from '../model/quantize/gptqFiles.js';
 import { matrixOf } from '../model/quantize/matrix.js';
 import type { Run } from './run.js';
 import { encodeTrainerState } from './trainerState.js';
@@ -102,14 +105,19 @@ const configOf = ({ config, quantized }: CausalLM): Readonly<Record<string, unkn
   };
 };
 
-/** A plain model's tensors; quantised weights in the parts that bitsandbytes reads. */
+const formatOf = ({ quantized }: CausalLM): GptqFormat =>
+  quantized !== undefined && isGptq(quantized.config) ? quantized.config.format : 'gptq';
+
+/** A plain model's tensors; quantised weights in the parts that bitsandbytes, or readers of GPTQ, take. */
 const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
   const plain = withoutAdapter(model.weights);
   return Object.entries(plain).flatMap(([name, weight]) => {
     const scales = model.quantized?.scales[name];
-    return scales === undefined
-      ? toWrite({ [name]: weight })
-      : quantizedTensors(name, scales, () => matrixOf(scales, weight.dataSync<'float32'>()).codes);
+    if (scales === undefined) return toWrite({ [name]: weight });
+    const values = (): Float32Array => weight.dataSync<'float32'>();
+    return scales.kind === 'gptq'
+      ? gptqTensors(moduleOf(name), scales, () => gptqCodes(values(), scales), formatOf(model))
+      : quantizedTensors(name, scales, () => matrixOf(scales, values()).codes);
   });
 };
 

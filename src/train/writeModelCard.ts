@@ -12,6 +12,8 @@ import { fileError } from '../formats/byteSource.js';
 import type { Field } from '../formats/closed.js';
 import { cardMark, modelCard } from '../formats/modelCard.js';
 import type { ModelCard } from '../formats/modelCard.js';
+import type { CausalLM } from '../model/causalLm.js';
+import type { GptqOptions } from '../model/quantize/gptq.js';
 import { SftConfig } from './config.js';
 import type { Run, RunSummary } from './run.js';
 
@@ -97,6 +99,43 @@ export const cardOf = (run: Run, summary: RunSummary, outputDir: string): ModelC
       ...lastEvaluation(state),
       ...(summary.bestStep === undefined ? {} : { 'best step': summary.bestStep }),
     },
+  };
+};
+
+/** What the card of a quantised model is told besides the model. */
+export interface GptqTold {
+  readonly modelName: string;
+  readonly datasetNames: ReadonlyArray<string>;
+  readonly chats: boolean;
+  /** Perplexities before and after, and rows they are of, by the names of the command's output. */
+  readonly measured: Readonly<Record<string, number>>;
+}
+
+/** The card of a model that GPTQ has rounded: perplexities before and after stand among its results. */
+export const gptqCard = (
+  outputDir: string,
+  { weights }: CausalLM,
+  { bits, groupSize, descAct, sym, dampPercent }: GptqOptions,
+  { modelName, datasetNames, chats, measured }: GptqTold,
+): ModelCard => {
+  const found = told(modelName);
+  const { calibration_rows: calibrationRows = 0, eval_rows: evalRows, ...metrics } = measured;
+  return {
+    name: basename(resolve(outputDir)),
+    baseModel: found.name,
+    baseOnHub: found.onHub,
+    datasets: datasetNames.map(told),
+    adapter: false,
+    chats,
+    quantization: `GPTQ in ${bits} bits, ${groupSize === -1 ? 'one group a row' : `groups of ${groupSize}`}`,
+    trainableParameters: 0,
+    totalParameters: Object.values(weights).reduce((sum, weight) => sum + sizeOf(weight), 0),
+    data: {
+      'calibration rows': calibrationRows,
+      ...(evalRows === undefined ? {} : { 'rows held out, of the eval perplexities': evalRows }),
+    },
+    options: { bits, groupSize, descAct, sym, dampPercent },
+    metrics,
   };
 };
 

@@ -9,6 +9,7 @@ import type { Tokenizer } from '../../src/formats/tokenizer.js';
 import { attachLora } from '../../src/model/adapter.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { LoraConfig } from '../../src/model/lora.js';
+import { dequantizeModel } from '../../src/model/quantize/base.js';
 import { exportGguf } from '../../src/train/exportGguf.js';
 import { loadModel } from '../../src/train/load.js';
 import { built, inTemporary, rxtune } from '../cli/rxtune.js';
@@ -53,6 +54,18 @@ const origin = (row: number, size: number): number =>
   Math.floor(row / size) * size + (row % 2) * (size / 2) + Math.floor((row % size) / 2);
 
 describe('the file of', () => {
+  test.each(['gpt2', 'llama'])('a quantised %s has the numbers that its weights stand for', (name) =>
+    inTemporary(async (directory) => {
+      const read = async (way: (model: CausalLM) => CausalLM) => {
+        const { model } = await orThrow(loadModel(join(models, name), { loadIn8bit: true }));
+        const file = join(directory, 'model.gguf');
+        await orThrow(exportGguf(file, { model: way(model), tokenizer }, { outtype: 'f32', name }));
+        return readGguf(file).tensors;
+      };
+      expect(await read((model) => model)).toEqual(await read(dequantizeModel));
+    }),
+  );
+
   test('Llama has its numbers, and heads whose pairs lie beside each other', () =>
     exported('llama_biased_tied', 'f32', ({ metadata, tensors }, model) => {
       expect(metadata).toMatchObject({

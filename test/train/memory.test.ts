@@ -253,4 +253,26 @@ describe('a run', () => {
     expect([weights({}), weights({ r: 2 }), weights({}, true)]).toEqual(['1 MiB', '1 MiB', '0 MiB']);
     disposeModel(model);
   });
+
+  test('counts what a quantised checkpoint holds packed, by its own config.json', async () => {
+    const model = await tinyModel();
+    const bytes = (quantization: unknown): number => {
+      const raw = { ...model.config.raw, quantization_config: quantization };
+      return needOf({ ...model, config: { ...model.config, raw }, trainable: [] }, [], configOf({ usePeft: true }))
+        .weights;
+    };
+    const linear = Object.entries(model.weights)
+      .filter(([name]) => name.includes('_proj'))
+      .reduce((sum, [, { size }]) => sum + size, 0);
+    const gptq = { quant_method: 'gptq', bits: 4, group_size: 32, sym: true, desc_act: false };
+    const whole = bytes(undefined);
+    expect(bytes(gptq)).toBe(whole - linear * (4 - 0.5 - 4 / 32));
+    expect(bytes({ ...gptq, bits: 8, group_size: -1 })).toBe(whole - linear * 3);
+    expect(bytes({ load_in_8bit: true })).toBe(whole - linear * 3);
+    // Held as numbers.
+    expect([{ desc_act: true }, { sym: false }, { bits: 8 }].map((how) => bytes({ ...gptq, ...how }))).toEqual(
+      Array(3).fill(whole),
+    );
+    disposeModel(model);
+  });
 });

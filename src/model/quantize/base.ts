@@ -12,7 +12,7 @@ import { weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { quantizationOf } from './config.js';
 import type { QuantizationConfig } from './config.js';
-import { layoutOf, matrixOf, quantizeMatrix, scalesOf, turned } from './matrix.js';
+import { dequantizeMatrix, layoutOf, matrixOf, quantizeMatrix, scalesOf, turned } from './matrix.js';
 import type { QuantizedMatrix, QuantizedScales } from './matrix.js';
 
 /** Whether a module is, or lies in, one of those named. */
@@ -43,7 +43,10 @@ export const valuesOutputsFirst = (values: Float32Array, { kind, shape }: Tensor
 };
 
 /** The quantised matrix in the engine, which keeps it as it lies if it can. */
-export const placed = (matrix: QuantizedMatrix): Tensor => quantizedMatrix(layoutOf(matrix));
+export const placed = (matrix: QuantizedMatrix): Tensor => {
+  const layout = layoutOf(matrix);
+  return layout === undefined ? tensor2d(dequantizeMatrix(matrix), [...matrix.shape]) : quantizedMatrix(layout);
+};
 
 /** The matrix that a quantised weight of the model holds. Reads it back from the engine. */
 export const quantizedWeight = (model: CausalLM, name: string): QuantizedMatrix | undefined => {
@@ -83,8 +86,8 @@ export const quantizeModel = (model: CausalLM, options: QuantizationConfig): E.E
     },
   );
 
-/** The model with all weights as float32 in the checkpoint's layout: those that products read. Consumes the model given. */
-export const dequantizeModel = (model: CausalLM): CausalLM => {
+/** The model with all weights as float32 in the checkpoint's layout: those that products read. Shares what was not quantised. */
+export const dequantizedCopy = (model: CausalLM): CausalLM => {
   const { quantized, ...rest } = model;
   if (quantized === undefined) return model;
   const weights: Record<string, Tensor> = { ...model.weights };
@@ -99,10 +102,16 @@ export const dequantizeModel = (model: CausalLM): CausalLM => {
       first,
       second,
     ]);
-    weight.dispose();
     if (model.lora === undefined) trainable.add(name);
   }
   return { ...rest, weights, trainable: [...trainable] };
+};
+
+/** The same, which consumes the model given. */
+export const dequantizeModel = (model: CausalLM): CausalLM => {
+  const plain = dequantizedCopy(model);
+  for (const name of Object.keys(model.quantized?.scales ?? {})) weightOf(model.weights, name).dispose();
+  return plain;
 };
 
 /**

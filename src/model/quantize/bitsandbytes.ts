@@ -11,8 +11,10 @@ import type { StoredTensor, TensorToWrite } from '../../formats/safetensors.js';
 import { fourBitCodes } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';
 import { isNested } from './matrix.js';
-import type { FourBitMatrix, QuantizedMatrix, QuantizedScales } from './matrix.js';
+import type { FourBitMatrix, QuantizedMatrix } from './matrix.js';
+import type { Int8Rows } from './int8.js';
 import { dynamicMap } from './dynamicMap.js';
+import type { StoredParts, StoredQuantized } from './stored.js';
 
 const stateName = (weight: string, kind: FourBitKind): string => `${weight}.quant_state.bitsandbytes__${kind}`;
 
@@ -65,7 +67,7 @@ const fourBitTensors = (
 /** The tensors of a quantised weight, as bitsandbytes names and shapes them; its codes are asked for when they are written. */
 export const quantizedTensors = (
   weight: string,
-  scales: QuantizedScales,
+  scales: Omit<Int8Rows, 'codes'> | Omit<FourBitMatrix, 'codes'>,
   codes: () => Int8Array | Uint8Array,
 ): ReadonlyArray<TensorToWrite> => {
   const bytes = (): Uint8Array => {
@@ -93,20 +95,6 @@ const State = t.intersection(
   ],
   'a quantisation state of bitsandbytes',
 );
-
-/** A quantised weight of a file, to be read when wanted. */
-export interface StoredQuantized {
-  readonly name: string;
-  /** [outputs, inputs] */
-  readonly shape: readonly [number, number];
-  readonly read: () => TaskEither<FatalError, QuantizedMatrix>;
-}
-
-export interface StoredParts {
-  readonly quantized: ReadonlyMap<string, StoredQuantized>;
-  /** Tensors that belong to no quantised weight. */
-  readonly plain: ReadonlyMap<string, StoredTensor>;
-}
 
 const misfit = ({ file }: StoredTensor, field: string, expected: string, actual: string): FatalError =>
   fatal('E_QUANTIZATION', `${file}: the quantised weight does not fit its parts`, { file, field, expected, actual });

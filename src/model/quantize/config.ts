@@ -13,6 +13,8 @@ import {
   optional,
 } from '../../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
+import { decodeGptq, encodeGptq } from './gptqConfig.js';
+import type { GptqConfig } from './gptqConfig.js';
 
 export const QuantizationConfig = closed('QuantizationConfig', {
   loadIn8bit: option(boolean, false, 'Hold frozen linear weights in 8 bits (LLM.int8).'),
@@ -37,6 +39,11 @@ export const QuantizationConfig = closed('QuantizationConfig', {
 export type QuantizationConfig = ClosedValue<typeof QuantizationConfig>;
 export type QuantizationOptions = ClosedInput<typeof QuantizationConfig>;
 
+/** How a checkpoint's weights are quantised: by bitsandbytes, or by GPTQ. */
+export type StoredQuantization = QuantizationConfig | GptqConfig;
+
+export const isGptq = (config: StoredQuantization): config is GptqConfig => 'bits' in config;
+
 /** Whether anything is quantised; `E_OPTIONS` when 4 and 8 bits are asked for together. */
 export const quantizationOf = (config: QuantizationConfig): E.Either<FatalError, QuantizationConfig | undefined> => {
   if (config.loadIn4bit && config.loadIn8bit)
@@ -51,7 +58,10 @@ export const quantizationOf = (config: QuantizationConfig): E.Either<FatalError,
 };
 
 /** The `quantization_config` of config.json, as transformers writes it. */
-export const encodeQuantization = (config: QuantizationConfig): Readonly<Record<string, unknown>> => ({
+export const encodeQuantization = (config: StoredQuantization): Readonly<Record<string, unknown>> =>
+  isGptq(config) ? encodeGptq(config) : encodeBitsAndBytes(config);
+
+const encodeBitsAndBytes = (config: QuantizationConfig): Readonly<Record<string, unknown>> => ({
   _load_in_4bit: config.loadIn4bit,
   _load_in_8bit: config.loadIn8bit,
   bnb_4bit_compute_dtype: config.bnb4bitComputeDtype,
@@ -78,21 +88,22 @@ const onDisk: Readonly<Record<keyof QuantizationConfig, string>> = {
 };
 
 /**
- * The `quantization_config` of a config.json, if bitsandbytes made it; undefined where there is none. `E_QUANTIZATION` for other
- * methods and for values that are wrong.
+ * The `quantization_config` of a config.json, if bitsandbytes or GPTQ made it; undefined where there is none. `E_QUANTIZATION` for
+ * other methods and for values that are wrong.
  */
 export const decodeQuantization = (
   raw: Readonly<Record<string, unknown>>,
-): E.Either<FatalError, QuantizationConfig | undefined> => {
+): E.Either<FatalError, StoredQuantization | undefined> => {
   const found = raw['quantization_config'];
   if (typeof found !== 'object' || found === null) return E.right(undefined);
   const fields = found as Readonly<Record<string, unknown>>;
   const method = fields['quant_method'] ?? 'bitsandbytes';
+  if (method === 'gptq') return decodeGptq(fields);
   if (method !== 'bitsandbytes')
     return E.left(
       fatal('E_QUANTIZATION', 'the checkpoint is quantised by a method that cannot be read', {
         field: 'quantization_config.quant_method',
-        expected: 'bitsandbytes',
+        expected: 'bitsandbytes or gptq',
         actual: typeof method === 'string' ? method : JSON.stringify(method),
         hint: 'load the checkpoint it was made from',
       }),

@@ -3,6 +3,7 @@
  * the layer's outputs on calibration inputs change least.
  */
 import { float16ToFloat32, float32ToFloat16 } from '../../formats/float16.js';
+import type { QuantizedLayout } from '../kernels/quantizedMatrix.js';
 import { roundHalfToEven } from './int8.js';
 
 export interface GptqOptions {
@@ -20,14 +21,15 @@ export interface GptqOptions {
 
 /** value [o, i] = scale[g, o] · (code[o, i] - zero[g, o]) with g = groupIndex[i]. */
 export interface GptqMatrix {
+  readonly kind: 'gptq';
   /** [outputs, inputs] */
   readonly shape: readonly [number, number];
   readonly bits: 4 | 8;
   readonly codes: Uint8Array;
   /** [groups, outputs], numbers that half precision has. */
   readonly scale: Float32Array;
-  /** [groups, outputs] */
-  readonly zero: Uint8Array;
+  /** [groups, outputs]; 0 to 2^bits, which no code reaches. */
+  readonly zero: Uint16Array;
   /** [inputs] */
   readonly groupIndex: Int32Array;
 }
@@ -109,7 +111,7 @@ export const gptq = (
   const u = inverseFactor(h, n);
   const codes = new Uint8Array(rows * n);
   const scale = new Float32Array(groups * rows);
-  const zero = new Uint8Array(groups * rows);
+  const zero = new Uint16Array(groups * rows);
   const groupIndex = new Int32Array(n);
   order.forEach((from, i) => {
     groupIndex[from] = Math.floor(i / size);
@@ -136,7 +138,7 @@ export const gptq = (
       for (let j = i + 1; j < n; j++) w[start + j] = (w[start + j] ?? 0) - error * (u[i * n + j] ?? 0);
     }
   }
-  return { shape: [rows, n], bits, codes, scale, zero, groupIndex };
+  return { kind: 'gptq', shape: [rows, n], bits, codes, scale, zero, groupIndex };
 };
 
 /** The same, each value rounded by itself. */
@@ -151,7 +153,7 @@ export const roundToNearest = (
   return gptq(weight, shape, unit, { ...options, descAct: false });
 };
 
-/** The values that products read, [outputs, inputs]. */
+/** The values that products read, [outputs, inputs]; exact where scales are half-precision numbers. */
 export const gptqValues = ({ shape: [rows, n], codes, scale, zero, groupIndex }: GptqMatrix): Float32Array => {
   const values = new Float32Array(rows * n);
   for (let row = 0; row < rows; row++)
@@ -160,6 +162,60 @@ export const gptqValues = ({ shape: [rows, n], codes, scale, zero, groupIndex }:
       values[row * n + i] = (scale[at] ?? 0) * ((codes[row * n + i] ?? 0) - (zero[at] ?? 0));
     }
   return values;
+};
+
+/** The codes that such values were made from. */
+export const gptqCodes = (
+  values: Float32Array,
+  { shape: [rows, n], bits, scale, zero, groupIndex }: Omit<GptqMatrix, 'codes'>,
+): Uint8Array => {
+  const codes = new Uint8Array(rows * n);
+  for (let row = 0; row < rows; row++)
+    for (let i = 0; i < n; i++) {
+      const at = (groupIndex[i] ?? 0) * rows + row;
+      const step = scale[at] ?? 0;
+      // At a scale of 0 all codes stand for 0.
+      codes[row * n + i] = codeOf(values[row * n + i] ?? 0, step === 0 ? 1 : step, zero[at] ?? 0, 2 ** bits - 1);
+    }
+  return codes;
+};
+
+/**
+ * The matrix as engines hold 4 and 8 bits, of the very same values: where zero lies in the middle of every range and a group is a run
+ * of inputs (4 bits), or all of them (8 bits). Undefined for others.
+ */
+export const gptqLayout = (matrix: GptqMatrix): QuantizedLayout | undefined => {
+  const {
+    shape,
+    shape: [rows, n],
+    bits,
+    codes,
+    scale,
+    zero,
+    groupIndex,
+  } = matrix;
+  const groups = scale.length / rows;
+  const blockSize = n / groups;
+  const middle = 2 ** (bits - 1);
+  if (zero.some((x) => x !== middle) || groupIndex.some((group, i) => group !== Math.floor(i / blockSize)))
+    return undefined;
+  if (bits === 8)
+    return groups === 1
+      ? { shape, codes: Int8Array.from(codes, (code) => code - middle), scale, blockSize: 0 }
+      : undefined;
+  // Two codes of a byte lie in one block.
+  if (blockSize % 2 !== 0) return undefined;
+  const packed = new Uint8Array((rows * n) / 2);
+  for (let i = 0; i < packed.length; i++) packed[i] = ((codes[2 * i] ?? 0) << 4) | (codes[2 * i + 1] ?? 0);
+  // Scales of a row's blocks beside each other.
+  const scales = Float32Array.from(scale, (_, at) => scale[(at % groups) * rows + Math.floor(at / groups)] ?? 0);
+  return {
+    shape,
+    codes: packed,
+    scale: scales,
+    map: Float32Array.from({ length: 16 }, (_, code) => code - 8),
+    blockSize,
+  };
 };
 
 /** Σ over calibration inputs of the squared change of the outputs: tr(D·H·Dᵀ) with D the change of the weight. */

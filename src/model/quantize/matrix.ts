@@ -1,11 +1,13 @@
 /** A weight matrix in 8 or 4 bits: plain data, whatever engine computes with it. */
 import type { QuantizedLayout } from '../kernels/quantizedMatrix.js';
 import { valuesOfLayout } from '../kernels/quantizedMatrix.js';
-import type { QuantizationConfig } from './config.js';
+import type { QuantizationConfig, StoredQuantization } from './config.js';
 import { fourBitCodes, fourBitCodesOf, quantizeFourBit } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';
 import { int8Codes, int8Units, quantizeInt8 } from './int8.js';
 import type { Int8Rows } from './int8.js';
+import { gptqCodes, gptqLayout, gptqValues } from './gptq.js';
+import type { GptqMatrix } from './gptq.js';
 import { nestScales, unnestScales } from './nested.js';
 import type { NestedScales } from './nested.js';
 
@@ -21,14 +23,14 @@ export interface FourBitMatrix {
   readonly scale: Float32Array | NestedScales;
 }
 
-export type QuantizedMatrix = Int8Rows | FourBitMatrix;
+export type QuantizedMatrix = Int8Rows | FourBitMatrix | GptqMatrix;
 
 /** All of it but the codes, which lie in the engine: values, divided by the scales, give them back exactly. */
-export type QuantizedScales = Omit<Int8Rows, 'codes'> | Omit<FourBitMatrix, 'codes'>;
+export type QuantizedScales = Omit<Int8Rows, 'codes'> | Omit<FourBitMatrix, 'codes'> | Omit<GptqMatrix, 'codes'>;
 
 /** What is quantised of a model, and how. */
 export interface QuantizedBase {
-  readonly config: QuantizationConfig;
+  readonly config: StoredQuantization;
   /** By name of the weight, whose tensor is [outputs, inputs] whatever the architecture stores (GPT-2's Conv1D lies turned). */
   readonly scales: Readonly<Record<string, QuantizedScales>>;
 }
@@ -48,16 +50,20 @@ export const quantizeMatrix = (config: QuantizationConfig, values: Float32Array,
   return { kind, shape, blockSize, codes, scale: config.bnb4bitUseDoubleQuant ? nestScales(absmax) : absmax };
 };
 
-/** As an engine takes it. */
-export const layoutOf = (matrix: QuantizedMatrix): QuantizedLayout => {
+const blocksOf = (matrix: Int8Rows | FourBitMatrix): QuantizedLayout => {
   const { shape, codes } = matrix;
   return matrix.kind === 'int8'
     ? { shape, codes, scale: int8Units(matrix.scale), blockSize: 0 }
     : { shape, codes, scale: absmaxOf(matrix.scale), map: fourBitCodes[matrix.kind], blockSize: matrix.blockSize };
 };
 
+/** As an engine takes it; undefined for a GPTQ matrix that none can hold as it lies. */
+export const layoutOf = (matrix: QuantizedMatrix): QuantizedLayout | undefined =>
+  matrix.kind === 'gptq' ? gptqLayout(matrix) : blocksOf(matrix);
+
 /** The values that products read, [outputs, inputs] row-major. */
-export const dequantizeMatrix = (matrix: QuantizedMatrix): Float32Array => valuesOfLayout(layoutOf(matrix));
+export const dequantizeMatrix = (matrix: QuantizedMatrix): Float32Array =>
+  matrix.kind === 'gptq' ? gptqValues(matrix) : valuesOfLayout(blocksOf(matrix));
 
 export const scalesOf = (matrix: QuantizedMatrix): QuantizedScales => {
   const { codes: _codes, ...scales } = matrix;
@@ -65,10 +71,16 @@ export const scalesOf = (matrix: QuantizedMatrix): QuantizedScales => {
 };
 
 /** The matrix again from its scales and the values that it stands for. */
-export const matrixOf = (scales: QuantizedScales, values: Float32Array): QuantizedMatrix =>
-  scales.kind === 'int8'
-    ? { ...scales, codes: int8Codes(values, scales.shape, scales.scale) }
-    : { ...scales, codes: fourBitCodesOf(scales.kind, values, absmaxOf(scales.scale), scales.blockSize) };
+export const matrixOf = (scales: QuantizedScales, values: Float32Array): QuantizedMatrix => {
+  switch (scales.kind) {
+    case 'int8':
+      return { ...scales, codes: int8Codes(values, scales.shape, scales.scale) };
+    case 'gptq':
+      return { ...scales, codes: gptqCodes(values, scales) };
+    default:
+      return { ...scales, codes: fourBitCodesOf(scales.kind, values, absmaxOf(scales.scale), scales.blockSize) };
+  }
+};
 
 /** [rows, columns] → [columns, rows]. */
 export const turned = (values: Float32Array, [rows, columns]: Shape): Float32Array => {

@@ -40,7 +40,7 @@ describe.each(golden.cases)('GPTQ in $bits bits, groups of $groupSize, act-order
   });
 
   it('is packed so that a reader of the format finds the same values', async () => {
-    const tensors = new Map(gptqTensors('m', matrix).map((tensor) => [tensor.name, tensor]));
+    const tensors = new Map(gptqTensors('m', matrix, () => matrix.codes).map((tensor) => [tensor.name, tensor]));
     const words = async (name: string) => await bytesOf(tensors.get(`m.${name}`)?.data);
     const [qweight, qzeros] = [await words('qweight'), await words('qzeros')];
     const perWord = 32 / one.bits;
