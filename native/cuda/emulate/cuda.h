@@ -88,6 +88,8 @@ inline void mma_16816(float* c, const uint32_t* a, const uint32_t* b) {
 void copy_async(void* to, const void* from, unsigned bytes);
 void copies_end();
 void copies_wait(unsigned rest);
+// Ends the program where a card would refuse the address.
+void must_be_aligned(const void* at, unsigned bytes);
 
 // ldmatrix.sync.aligned.m8n8.x4.shared.b16, with .trans or not.
 inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
@@ -98,6 +100,7 @@ inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
     const auto at = [&](unsigned r, unsigned c) {
       const uint16_t* from;
       std::memcpy(&from, lane_slot(8 * i + r), sizeof from);
+      must_be_aligned(from, 16);
       return static_cast<uint32_t>(from[c]);
     };
     const unsigned two = lane % 4 * 2, other = lane / 4;
@@ -108,13 +111,14 @@ inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
 
 }  // namespace emulate
 
-struct float4 {
+// Aligned as on a card: read elsewhere they fail here too.
+struct alignas(16) float4 {
   float x, y, z, w;
 };
-struct uint2 {
+struct alignas(8) uint2 {
   uint32_t x, y;
 };
-struct uint4 {
+struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
 

@@ -212,11 +212,14 @@ std::vector<std::vector<std::vector<Copy>>> copies;
 std::vector<std::vector<Copy>>& copies_of_thread() { return copies[thread_now->warp * 32 + thread_now->lane]; }
 }  // namespace
 
+void must_be_aligned(const void* at, unsigned bytes) {
+  if (reinterpret_cast<uintptr_t>(at) % bytes == 0) return;
+  std::fprintf(stderr, "emulated kernel: %u bytes at an address that is no multiple of that\n", bytes);
+  std::abort();
+}
 void copy_async(void* to, const void* from, unsigned bytes) {
-  if (reinterpret_cast<uintptr_t>(to) % bytes != 0 || reinterpret_cast<uintptr_t>(from) % bytes != 0) {
-    std::fprintf(stderr, "emulated kernel: an asynchronous copy to or from an address that is no multiple of its size\n");
-    std::abort();
-  }
+  must_be_aligned(to, bytes);
+  must_be_aligned(from, bytes);
   copies_of_thread().back().push_back({to, from, bytes});
 }
 void copies_end() { copies_of_thread().emplace_back(); }

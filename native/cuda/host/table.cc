@@ -431,6 +431,19 @@ void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
 
 constexpr long piece = 1L << 16;
 
+template <class Update>
+RxAdamWRates rates_of(const Update& a) {
+  const double correction = std::sqrt(1 - std::pow(a.beta2, static_cast<double>(a.step)));
+  return {static_cast<float>(a.beta1),
+          static_cast<float>(1 - a.beta1),
+          static_cast<float>(a.beta2),
+          static_cast<float>(1 - a.beta2),
+          static_cast<float>(a.learning_rate / (1 - std::pow(a.beta1, static_cast<double>(a.step)))),
+          static_cast<float>(1 / correction),
+          static_cast<float>(a.epsilon),
+          static_cast<float>(a.grad_scale)};
+}
+
 void adamw(const Context* context, const AdamW* a) {
   CudaDevice& device = of(context);
   std::vector<RxAdamWPiece> pieces;
@@ -438,17 +451,26 @@ void adamw(const Context* context, const AdamW* a) {
     for (long from = 0; from < a->sizes[t]; from += piece)
       pieces.push_back({a->params[t] + from, a->grads[t] + from, a->m[t] + from, a->v[t] + from, std::min(piece, a->sizes[t] - from),
                         static_cast<float>(1 - a->learning_rate * a->weight_decay[t]), 0.f});
-  const double correction = std::sqrt(1 - std::pow(a->beta2, static_cast<double>(a->step)));
-  const RxAdamWRates rates = {static_cast<float>(a->beta1),
-                              static_cast<float>(1 - a->beta1),
-                              static_cast<float>(a->beta2),
-                              static_cast<float>(1 - a->beta2),
-                              static_cast<float>(a->learning_rate / (1 - std::pow(a->beta1, static_cast<double>(a->step)))),
-                              static_cast<float>(1 / correction),
-                              static_cast<float>(a->epsilon),
-                              static_cast<float>(a->grad_scale)};
+  const RxAdamWRates rates = rates_of(*a);
   const long count = static_cast<long>(pieces.size());
   if (count > 0) device.launch(k::adamw, {count}, 512, 0, device.stage(pieces.data(), count), rates);
+}
+
+void adamw_8bit(const Context* context, const AdamW8bit* a) {
+  static_assert(ADAMW_8BIT_BLOCK == 256 && piece % 256 == 0, "a piece is of whole blocks, which a warp takes");
+  CudaDevice& device = of(context);
+  std::vector<RxAdamW8bitPiece> pieces;
+  for (long t = 0; t < a->count; t++)
+    for (long from = 0; from < a->sizes[t]; from += piece)
+      pieces.push_back({a->params[t] + from, a->grads[t] + from, a->m[t] + from, a->v[t] + from, a->m_absmax[t] + from / 256,
+                        a->v_absmax[t] + from / 256, std::min(piece, a->sizes[t] - from),
+                        static_cast<float>(1 - a->learning_rate * a->weight_decay[t]), 0.f});
+  const long count = static_cast<long>(pieces.size());
+  if (count == 0) return;
+  std::vector<float> maps(a->signed_map, a->signed_map + 256);
+  maps.insert(maps.end(), a->unsigned_map, a->unsigned_map + 256);
+  const float* const on_card = device.stage(maps.data(), 512);
+  device.launch(k::adamw_8bit, {count}, 256, 0, device.stage(pieces.data(), count), on_card, rates_of(*a));
 }
 
 void squared_norm(const Context* context, const float* const* tensors, const long* sizes, long count, float* out) {
@@ -474,7 +496,7 @@ KernelTable filled() {
   X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope)
   X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad)
   X(dequantize) X(int8_activations)
-  X(attention) X(attention_grad) X(linear_cross_entropy) X(adamw) X(dropout)
+  X(attention) X(attention_grad) X(linear_cross_entropy) X(adamw) X(adamw_8bit) X(dropout)
 #undef X
   return t;
 }

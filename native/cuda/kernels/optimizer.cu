@@ -10,7 +10,66 @@ __device__ __forceinline__ void update(const RxAdamWRates& r, float keep, float 
   p = p * keep - r.rate * (m / (sqrtf(v) * r.root + r.epsilon));
 }
 
+// How many of `count` ascending borders x lies beyond: the nearest of count + 1 magnitudes.
+__device__ __forceinline__ int beyond(const float* borders, int count, float x) {
+  int low = 0, high = count;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (x > borders[middle])
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
 }  // namespace
+
+// Moments in 8 bits, as native/cc/kernels/adamw_8bit.cc has them: a warp a block of 256 numbers, 8 a lane. maps: the signed one, 256
+// ascending numbers with 0 at 127, then the unsigned one.
+extern "C" __global__ void __launch_bounds__(256) rx_adamw_8bit(const RxAdamW8bitPiece* pieces, const float* maps, RxAdamWRates r) {
+  __shared__ float map[512], borders_m[128], borders_v[255];
+  for (int i = threadIdx.x; i < 512; i += blockDim.x) map[i] = maps[i];
+  for (int i = threadIdx.x; i < 128; i += blockDim.x) borders_m[i] = (maps[127 + i] + maps[128 + i]) / 2;
+  for (int i = threadIdx.x; i < 255; i += blockDim.x) borders_v[i] = (maps[256 + i] + maps[257 + i]) / 2;
+  __syncthreads();
+  const RxAdamW8bitPiece a = pieces[blockIdx.x];
+  const int lane = threadIdx.x % 32;
+  for (long block = threadIdx.x / 32; block * 256 < a.n; block += blockDim.x / 32) {
+    const float size_m = a.m_absmax[block], size_v = a.v_absmax[block];
+    float m[8], v[8], top_m = 0.f, top_v = 0.f;
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+      const long i = block * 256 + 32 * e + lane;
+      m[e] = v[e] = 0.f;
+      if (i >= a.n) continue;
+      m[e] = map[a.m[i]] * size_m;
+      v[e] = map[256 + a.v[i]] * size_v;
+      float p = a.p[i];
+      update(r, a.keep, a.g[i], m[e], v[e], p);
+      a.p[i] = p;
+      top_m = Greater()(fabsf(m[e]), top_m);
+      top_v = Greater()(v[e], top_v);
+    }
+    top_m = over_warp(top_m, Greater());
+    top_v = over_warp(top_v, Greater());
+    const float divisor_m = top_m == 0.f ? 1.f : top_m, divisor_v = top_v == 0.f ? 1.f : top_v;
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+      const long i = block * 256 + 32 * e + lane;
+      if (i >= a.n) continue;
+      const int found = beyond(borders_m, 128, fabsf(m[e]) / divisor_m);
+      // a negative number never becomes 0, and the signed map ends before -1
+      const int down = found == 0 ? 1 : found < 127 ? found : 127;
+      a.m[i] = static_cast<uint8_t>(m[e] < 0.f ? 127 - down : 127 + found);
+      a.v[i] = static_cast<uint8_t>(beyond(borders_v, 255, v[e] / divisor_v));
+    }
+    if (lane == 0) {
+      a.m_absmax[block] = top_m;
+      a.v_absmax[block] = top_v;
+    }
+  }
+}
 
 extern "C" __global__ void rx_adamw(const RxAdamWPiece* pieces, RxAdamWRates r) {
   const RxAdamWPiece a = pieces[blockIdx.x];

@@ -16,6 +16,16 @@ struct RxAdamWPiece {
 struct RxAdamWRates {
   float beta1, rest1, beta2, rest2, rate, root, epsilon, scale;
 };
+// Of an update with moments in 8 bits: a piece starts on a border of blocks of 256.
+struct RxAdamW8bitPiece {
+  float* p;
+  const float* g;
+  uint8_t *m, *v;
+  float *m_absmax, *v_absmax;
+  long n;
+  float keep;
+  float unused;
+};
 // One piece of one tensor whose squares are summed.
 struct RxPiece {
   const float* x;
@@ -92,6 +102,7 @@ struct RxFlash {
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \
   X(sum_doubles, const double*, long, float*)                                                                               \
   X(adamw, const RxAdamWPiece*, RxAdamWRates)                                                                               \
+  X(adamw_8bit, const RxAdamW8bitPiece*, const float*, RxAdamWRates)                                                        \
   X(gemm_f32, const float*, long, int, const float*, long, int, float*, long, const float*, long, float, long, long, long)  \
   X(gemm_bf16, const uint16_t*, long, int, const uint16_t*, long, int, float*, long, const float*, long, float, long, long, \
     long)                                                                                                                   \

@@ -518,6 +518,61 @@ void updates(Both& both) {
   }
 }
 
+// The first moment's map of bitsandbytes, or the second's: 256 ascending numbers.
+Floats moment_map(bool with_sign) {
+  Floats map = {0, 1};
+  for (int e = 0; e < 7; e++) {
+    const int parts = with_sign ? 1 << e : 2 << e;
+    for (int i = 0; i < parts; i++) {
+      const double middle = std::pow(10., e - 6) * (0.1 + 0.9 * (i + 0.5) / parts);
+      map.push_back(static_cast<float>(middle));
+      if (with_sign) map.push_back(static_cast<float>(-middle));
+    }
+  }
+  std::sort(map.begin(), map.end());
+  return map;
+}
+
+// Codes are compared by what they mean: a rounding may take a number to the other side of a border.
+void updates_8bit(Both& both) {
+  const Floats with_sign = moment_map(true), no_sign = moment_map(false);
+  const long n = below(4) == 0 ? between(65530, 66000) : some(3000), blocks = (n + 255) / 256;
+  std::vector<unsigned char> codes[2];
+  for (auto& each : codes)
+    for (long i = 0; i < n; i++) each.push_back(static_cast<unsigned char>(below(256)));
+  const Array p(both, floats(n)), g(both, floats(n)), m(both, codes[0].data(), codes[0].size()), v(both, codes[1].data(), codes[1].size()),
+      m_absmax(both, floats(blocks, 0, coin() ? 1.f : 0.f)), v_absmax(both, floats(blocks, 0, 1));
+  const float decay = coin() ? 0.f : 0.1f;
+  const long step = between(1, 30);
+  twice(both, [&](const Context& c) {
+    float* const ps[] = {p.on(c)};
+    const float* const gs[] = {g.on(c)};
+    uint8_t* const ms[] = {m.on<uint8_t>(c)};
+    uint8_t* const vs[] = {v.on<uint8_t>(c)};
+    float* const mas[] = {m_absmax.on(c)};
+    float* const vas[] = {v_absmax.on(c)};
+    const AdamW8bit a = {1, ps, gs, ms, vs, mas, vas, &n, &decay, with_sign.data(), no_sign.data(), 1e-3, 0.9, 0.99, 1e-8, 0.7, step};
+    c.table->adamw_8bit(&c, &a);
+  });
+  p.agree("adamw_8bit, p", single);
+  m_absmax.agree("adamw_8bit, greatest m", single);
+  v_absmax.agree("adamw_8bit, greatest v", single);
+  for (const bool second : {false, true}) {
+    const Array& moment = second ? v : m;
+    const Floats& map = second ? no_sign : with_sign;
+    const std::vector<unsigned char> got = moment.back();
+    Floats there(static_cast<size_t>(n));
+    const Array meant(both, Floats(n));
+    for (long i = 0; i < n; i++) {
+      const size_t at = static_cast<size_t>(i);
+      meant.on(both.processor)[i] = map[moment.here[at]];
+      there[at] = map[got[at]];
+    }
+    both.device.upload(meant.on(both.card), there.data(), there.size() * 4);
+    meant.agree(second ? "adamw_8bit, v" : "adamw_8bit, m", half);
+  }
+}
+
 // More bytes than the ring of pinned memory holds, while earlier ones wait.
 void copies(Both& both) {
   std::vector<Floats> all;
@@ -561,7 +616,7 @@ const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1},
     {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"sharing", sharing, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
-    {"updates", updates, 1},         {"copies", copies, 20},
+    {"updates", updates, 1}, {"updates_8bit", updates_8bit, 1},         {"copies", copies, 20},
 };
 
 }  // namespace
