@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { dataError } from '../errors.js';
 import type { DataError } from '../errors.js';
 import { readBytes } from './byteSource.js';
@@ -78,8 +79,20 @@ export async function* jsonlFromBytes(
   }
 }
 
+/** Bytes of a file that is read as it lies there; undefined where it is unpacked, or no file. */
+const sizeOf = async (file: string, { raw = false }: ReadOptions): Promise<number | undefined> => {
+  if (!raw && /\.(?:gz|zst)$/i.test(file)) return undefined;
+  const found = await stat(file).catch(() => undefined);
+  return found?.isFile() === true ? found.size : undefined;
+};
+
 async function* unparsed(file: string, options: ReadOptions & LineOptions): AsyncGenerator<RowBlock, void, undefined> {
-  for await (const lines of lineBlocks(file, readBytes(file, options), options)) yield { kind: 'lines', file, lines };
+  const size = await sizeOf(file, options);
+  let read = 0;
+  for await (const lines of lineBlocks(file, readBytes(file, options), options)) {
+    read += lines.bytes.length;
+    yield { kind: 'lines', file, lines, ...(size === undefined ? {} : { read: Math.min(1, read / size) }) };
+  }
 }
 
 /** The lines of a JSON Lines file, unparsed. */

@@ -1,10 +1,17 @@
 /** Data sets by the block: rows that nobody has parsed yet can be parsed wherever they are wanted. */
 import type { LineBlock } from './lineBlocks.js';
 
+interface Progress {
+  /** Share of the data set (of a file: of its bytes) read with this block, where it is known. */
+  readonly read?: number | undefined;
+}
+
 /** Whole lines of a JSON Lines file as they lie there; or rows as they came. */
-export type RowBlock =
-  | { readonly kind: 'lines'; readonly file: string; readonly lines: LineBlock }
-  | { readonly kind: 'rows'; readonly rows: ReadonlyArray<unknown> };
+export type RowBlock = Progress &
+  (
+    | { readonly kind: 'lines'; readonly file: string; readonly lines: LineBlock }
+    | { readonly kind: 'rows'; readonly rows: ReadonlyArray<unknown> }
+  );
 
 const known = new WeakMap<object, AsyncIterable<RowBlock>>();
 
@@ -38,6 +45,8 @@ const patience = (): { readonly over: Promise<typeof late>; readonly stop: () =>
 
 const blocksOfSync = (rows: Iterable<unknown>, mostRows: number): AsyncIterator<RowBlock> => {
   const source = rows[Symbol.iterator]();
+  const length = Array.isArray(rows) ? rows.length : undefined;
+  let count = 0;
   let failure: { readonly cause: unknown } | undefined;
   let ended = false;
   const block = (): IteratorResult<RowBlock> => {
@@ -51,7 +60,9 @@ const blocksOfSync = (rows: Iterable<unknown>, mostRows: number): AsyncIterator<
     } catch (cause) {
       failure = { cause };
     }
-    if (taken.length > 0) return { done: false, value: { kind: 'rows', rows: taken } };
+    count += taken.length;
+    const progress = length === undefined ? {} : { read: count / length };
+    if (taken.length > 0) return { done: false, value: { kind: 'rows', rows: taken, ...progress } };
     ended = true;
     if (failure === undefined) return { done: true, value: undefined };
     throw failure.cause;

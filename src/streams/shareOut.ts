@@ -1,6 +1,12 @@
 /** An ordered, bounded, asynchronous map whose work is shared out among helpers and this thread. */
 import { macrotask } from './macrotask.js';
 
+/** What work on an item took: on the clock, and of the processor where that is less, as it is on a busy machine. */
+export interface Took {
+  readonly wallMs: number;
+  readonly cpuMs: number;
+}
+
 /** Those who help. */
 export interface Crew<A, B> {
   /**
@@ -13,7 +19,7 @@ export interface Crew<A, B> {
   /** Called when a helper that was not there before has room. */
   readonly onRoom: (call: () => void) => void;
   /** Told how long the work on an item took here. */
-  readonly worked: (ms: number) => void;
+  readonly worked: (item: A, took: Took) => void;
   readonly close: () => void;
 }
 
@@ -117,10 +123,14 @@ export const shareOut = <A, B>(
     };
     const workOn = (slot: Slot<A, B>, inTurn: boolean): void => {
       const began = performance.now();
+      const usedBefore = process.cpuUsage();
       const result = here(slot.item, inTurn);
       if (result === undefined) slot.held = true;
       else slot.result = result;
-      crew.worked(performance.now() - began);
+      const wallMs = performance.now() - began;
+      // Of all threads of the process: others may be at work.
+      const { user, system } = process.cpuUsage(usedBefore);
+      crew.worked(slot.item, { wallMs, cpuMs: Math.min(wallMs, (user + system) / 1000) });
     };
     crew.onRoom(() => {
       read();

@@ -27,13 +27,12 @@ import type { StartThread } from './preparing/threads.js';
 import { mostRoles } from './preparing/wire.js';
 import type { Dataset } from './run.js';
 
-/** Work in the main thread, in milliseconds, after which the default has others help: about what it costs to start one. */
-const afterMs = 300;
-
 export interface PrepareDatasetOptions {
   readonly gate?: Gate | undefined;
   /** How a thread starts. Default: as a worker thread of Node.js; null: it cannot, as where its code is not to be found. */
   readonly start?: StartThread | null | undefined;
+  /** Threads where `datasetNumProc` says nothing. Default: as many as there are cores for this process. */
+  readonly cores?: number | undefined;
   /** Rows that are handed to a thread at once, where they are not lines of a file. Default 128. */
   readonly blockRows?: number | undefined;
 }
@@ -45,9 +44,10 @@ const crewFor = (
   options: BlockOptions,
   config: PrepareConfig & Pick<SftConfig, 'datasetNumProc'>,
   start: StartThread | null,
+  cores: number,
 ): MakeCrew | undefined => {
   const { datasetNumProc } = config;
-  const threads = datasetNumProc ?? availableParallelism();
+  const threads = datasetNumProc ?? cores;
   // The text buffer of 0.7.10 tokenises many rows at a time, in their order: what is left of a row's own work is not worth it.
   if (threads === 1 || (config.packing && isParity(config))) return undefined;
   const job = jobOf(options);
@@ -59,7 +59,8 @@ const crewFor = (
       hint: 'leave it out, or keep rxtune out of the bundle',
     });
   }
-  return () => makeCrew(start, job, { helpers: threads - 1, afterMs: datasetNumProc === undefined ? afterMs : 0 });
+  return () =>
+    makeCrew(start, job, { helpers: threads - 1, when: datasetNumProc === undefined ? 'whenLong' : 'atOnce' });
 };
 
 /** What became of each row, in order, a block at a time. */
@@ -106,12 +107,12 @@ export const prepareDataset = (
   dataset: Dataset,
   setup: PrepareSetup,
   config: PrepareConfig & Pick<SftConfig, 'datasetNumProc'>,
-  { gate, start = startThread(), blockRows }: PrepareDatasetOptions = {},
+  { gate, start = startThread(), cores = availableParallelism(), blockRows }: PrepareDatasetOptions = {},
 ): Observable<Labelled> =>
   defer(() => {
     const { tokenizer, formattingFunc, rejects, tally, names } = setup;
     const options: BlockOptions = { setup: { tokenizer, formattingFunc }, config, tellRoles: names !== undefined };
-    const crew = crewFor(options, config, start);
+    const crew = crewFor(options, config, start, cores);
     if (crew === undefined) return pull(dataset, gate).pipe(prepare(setup, config));
     const warn = (warned: Warning): void => {
       tally?.warned(warned);

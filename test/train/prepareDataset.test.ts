@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
-import { lastValueFrom, take, toArray } from 'rxjs';
+import { lastValueFrom, take, takeWhile, toArray } from 'rxjs';
 import { makeTokenizer } from '../../src/formats/tokenizer.js';
 import { templatedTokenizer } from '../../src/formats/templatedTokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';
@@ -167,6 +167,20 @@ describe('threads that prepare rows', () => {
     const shouted = prepareDataset(three, { tokenizer: plain, formattingFunc: () => 'A' }, config, { start });
     expect(await lastValueFrom(shouted.pipe(toArray()))).toHaveLength(3);
     expect(begun).toBe(0);
+  });
+
+  test('are begun unasked when there is no end of work', async () => {
+    let begun = 0;
+    const start: StartThread = () => {
+      begun++;
+      return { ask: () => undefined, close: () => undefined };
+    };
+    const { dataset } = endless();
+    // Ends once they are.
+    await lastValueFrom(
+      prepared(dataset, {}, { start, cores: 4, gate: makeGate() }).pipe(takeWhile(() => begun === 0)),
+    );
+    expect(begun).toBe(3);
   });
 
   test('that cannot be started are an error only where they were asked for', async () => {

@@ -19,7 +19,10 @@ const invalid = (message: string, hint?: string): FatalError =>
 const vocabOf = (value: unknown): ReadonlyMap<string, number> | undefined => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
   const vocab = new Map<string, number>();
-  for (const [token, id] of Object.entries(value)) {
+  const table = value as Readonly<Record<string, unknown>>;
+  // Not entries: that is as many arrays as tokens.
+  for (const token of Object.keys(table)) {
+    const id = table[token];
     if (!isTokenId(id)) return undefined;
     vocab.set(token, id);
   }
@@ -31,8 +34,13 @@ const mergePairs = (value: unknown): ReadonlyArray<readonly [string, string]> | 
   if (!Array.isArray(value)) return undefined;
   const pairs: [string, string][] = [];
   for (const entry of value as ReadonlyArray<unknown>) {
-    const parts: ReadonlyArray<unknown> | undefined =
-      typeof entry === 'string' ? entry.split(' ') : Array.isArray(entry) ? entry : undefined;
+    if (typeof entry === 'string') {
+      const blank = entry.indexOf(' ');
+      if (blank === -1 || entry.includes(' ', blank + 1)) return undefined;
+      pairs.push([entry.slice(0, blank), entry.slice(blank + 1)]);
+      continue;
+    }
+    const parts: ReadonlyArray<unknown> | undefined = Array.isArray(entry) ? entry : undefined;
     if (parts?.length !== 2) return undefined;
     const [a, b] = parts;
     if (typeof a !== 'string' || typeof b !== 'string') return undefined;

@@ -2,7 +2,7 @@
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { RowBlock } from '../../formats/rowBlocks.js';
-import type { Crew } from '../../streams/shareOut.js';
+import type { Crew, Took } from '../../streams/shareOut.js';
 import type { Job } from './job.js';
 import type { Outcomes } from './outcome.js';
 import { isPlain } from './plain.js';
@@ -12,9 +12,28 @@ import { unpackOutcomes } from './wire.js';
 export interface CrewOptions {
   /** Threads beside this one. */
   readonly helpers: number;
-  /** Work here, in milliseconds, after which threads are started; 0: at once. */
-  readonly afterMs: number;
+  /** At once, or when the work turns out to be long. */
+  readonly when: 'atOnce' | 'whenLong';
 }
+
+/** Work here, in milliseconds, by which what is left is judged; the first block does not count, which warms code and tables up. */
+const judgedAfterMs = 50;
+/** Work that is left, in milliseconds, for which threads are started: a few times what it costs to start one. */
+const worthMs = 1200;
+/** The same for work done, where nobody knows how much is left. */
+const longMs = 1000;
+
+interface Done extends Took {
+  /** Share of the data set. */
+  readonly read: number | undefined;
+}
+
+const isLong = (first: Done, now: Done): boolean => {
+  if (now.cpuMs >= longMs) return true;
+  const share = (now.read ?? 0) - (first.read ?? 0);
+  const cpuMs = now.cpuMs - first.cpuMs;
+  return now.read !== undefined && share > 0 && cpuMs >= judgedAfterMs && (cpuMs / share) * (1 - now.read) >= worthMs;
+};
 
 /** Blocks that a thread has at once: the one it works on and the next. */
 const queued = 2;
@@ -45,13 +64,11 @@ const canCross = (block: RowBlock): boolean => {
   }
 };
 
-/**
- * Threads start when the work here has taken `afterMs`, if most of the time went into it: a source or a consumer that is slow
- * itself needs no help.
- */
-export const makeCrew = (start: StartThread, job: Job, { helpers, afterMs }: CrewOptions): Crew<RowBlock, Outcomes> => {
+/** Threads that start at once, or when the work turns out to be long. */
+export const makeCrew = (start: StartThread, job: Job, { helpers, when }: CrewOptions): Crew<RowBlock, Outcomes> => {
   const began = performance.now();
-  let busy = 0;
+  let first: Done | undefined;
+  let done: Done = { wallMs: 0, cpuMs: 0, read: undefined };
   let room = (): void => undefined;
   let crew: ReadonlyArray<{ readonly thread: Thread; readonly pending: Array<Pending>; ready: boolean }> | undefined;
   let failure: FatalError | undefined;
@@ -84,7 +101,7 @@ export const makeCrew = (start: StartThread, job: Job, { helpers, afterMs }: Cre
       return member;
     });
   };
-  if (afterMs <= 0) begin();
+  if (when === 'atOnce') begin();
 
   return {
     take: (block) => {
@@ -109,9 +126,12 @@ export const makeCrew = (start: StartThread, job: Job, { helpers, afterMs }: Cre
     onRoom: (call) => {
       room = call;
     },
-    worked: (ms) => {
-      busy += ms;
-      if (busy >= afterMs && busy * 2 >= performance.now() - began) begin();
+    worked: ({ read }, { wallMs, cpuMs }) => {
+      if (crew !== undefined) return;
+      done = { wallMs: done.wallMs + wallMs, cpuMs: done.cpuMs + cpuMs, read };
+      first ??= done;
+      // A source or a consumer that is slow itself needs no help: most of the time must have gone into the work.
+      if (done.wallMs * 2 >= performance.now() - began && isLong(first, done)) begin();
     },
     close: () => {
       closed = true;
