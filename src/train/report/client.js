@@ -1,8 +1,25 @@
-/* The page's script, in the reader's browser. Before it stand, as text, the functions of numbers.ts. What it is given is data only:
-   every text goes into the page as text, never as markup. */
-/* global ticks, short, bytes, clock, smooth, nearest, thinned, document, window, EventSource, ResizeObserver, requestAnimationFrame, matchMedia */
+/* The page's script, in the reader's browser: page.ts puts it into the document, with the functions of numbers.ts before it in place
+   of the import. What it is given is data only: every text goes into the page as text, never as markup. */
+import { bytes, clock, nearest, short, smooth, thinned, ticks } from './numbers.js';
 
-const run = JSON.parse(document.getElementById('run').textContent);
+/**
+ * @typedef {import('./record.js').EvaluationEntry} EvaluationEntry
+ * @typedef {import('./record.js').RunRecord & Partial<Pick<import('../report.js').Report, 'rows' | 'answers'>> & { live?: boolean }} Run
+ */
+
+/**
+ * A line of a chart: `smooths` when it may be smoothed, `under` what it was before.
+ * @typedef {{ step: ReadonlyArray<number>, epoch: ReadonlyArray<number>, seconds: ReadonlyArray<number> }} Moments
+ * @typedef {ReadonlyArray<number | null>} Numbers
+ * @typedef {{ name: string, ys: Numbers, moments: Moments, colour: string, smooths?: boolean, dots?: boolean, dash?: string | undefined }} Line
+ * @typedef {Line & { xs: ReadonlyArray<number>, under?: Numbers, faint?: boolean }} ShownLine
+ * @typedef {{ y: number, label: string }} Reference
+ * @typedef {{ moment: EvaluationEntry, y: number, stroke: string }} Mark
+ */
+
+/** @type {Run} */
+const run = JSON.parse(document.getElementById('run')?.textContent ?? '{}');
+/** @type {{ axis: 'step' | 'epoch' | 'seconds', smoothing: number, log: boolean, at: number | null, moment: Record<string, number | undefined>, open: Record<string, boolean> }} */
 const view = { axis: 'step', smoothing: 0.6, log: false, at: null, moment: {}, open: {} };
 
 // ---- elements -----------------------------------------------------------------------------------------------------------------
@@ -92,7 +109,10 @@ const mark = (shape, x, y, attributes) =>
     ? s('circle', { cx: x, cy: y, r: 6, fill: 'none', 'stroke-width': 1.5, ...attributes })
     : s('circle', { cx: x, cy: y, r: 3, ...attributes });
 
-/* A chart: `series()` gives { name, colour, faint, dots, dash, smooths, moments, ys }; a moment is { step, epoch, seconds } in columns. */
+/**
+ * A chart of the lines that `series` gives whenever it is drawn; `named` when a single line needs its name too.
+ * @param {{ title: string, note?: string, series: () => ReadonlyArray<Line>, size?: string, height?: number, fromZero?: boolean, log?: boolean, show?: (y: number) => string, refs?: () => ReadonlyArray<Reference>, marks?: () => ReadonlyArray<Mark>, epochs?: boolean, named?: boolean }} options
+ */
 const makeChart = ({
   title,
   note,
@@ -105,6 +125,7 @@ const makeChart = ({
   refs = () => [],
   marks = () => [],
   epochs = false,
+  named = false,
 }) => {
   const caption = h('figcaption', {}, h('strong', {}, title), note === undefined ? null : h('span', {}, note));
   const legend = h('div', { class: 'legend' });
@@ -163,9 +184,17 @@ const makeChart = ({
     }
     const { show: showX, name, ticks: ticksX = ticks } = axes[view.axis];
     for (const x of ticksX(x0, x1, Math.max(3, Math.floor(width / 95)))) {
-      if (x < x0 || x > x1 || px(x) > right - 6) continue;
+      if (x < x0 || x > x1) continue;
       svg.append(
-        s('text', { x: px(x), y: floor + 17, 'text-anchor': px(x) < margin.left + 12 ? 'start' : 'middle' }, showX(x)),
+        s(
+          'text',
+          {
+            x: px(x),
+            y: floor + 17,
+            'text-anchor': px(x) < margin.left + 12 ? 'start' : px(x) > right - 12 ? 'end' : 'middle',
+          },
+          showX(x),
+        ),
       );
     }
     svg.append(
@@ -256,7 +285,7 @@ const makeChart = ({
     });
     body.replaceChildren(svg);
     legend.replaceChildren(
-      ...(shown.length < 2
+      ...(shown.length < 2 && !named
         ? []
         : shown.map(({ name: own, colour: stroke, dots, dash }) =>
             h(
@@ -422,7 +451,7 @@ const makeCharts = () =>
     }),
     makeChart({
       title: 'Entropy',
-      note: 'of the prediction, nats',
+      note: 'nats',
       series: () => [ofSteps('training', run.steps.entropy), ...inSets('evaluation', (entry) => entry.entropy)],
     }),
     makeChart({
@@ -436,6 +465,7 @@ const makeCharts = () =>
       note: 'whose words they are',
       size: 'half',
       height: 220,
+      named: true,
       series: () => groups('roles'),
     }),
     makeChart({
@@ -505,9 +535,7 @@ const tiles = () => {
   const smoothed = smooth(steps.loss, 0.9);
   const first = evaluations[0];
   const latest = evaluations.findLast((entry) => entry.name === first.name);
-  const best = evaluations
-    .filter((entry) => entry.name === first.name)
-    .reduce((a, b) => (a === undefined || b.loss < a.loss ? b : a), undefined);
+  const best = evaluations.filter((entry) => entry.name === first.name).toSorted((a, b) => a.loss - b.loss)[0];
   const speed = lastNumber(smooth(steps.tokensPerSecond, 0.9));
   const peak = steps.memory.reduce((a, b) => Math.max(a ?? 0, b ?? 0), null);
   const three = (x) => (x === null ? null : Math.abs(x) < 1e-3 || Math.abs(x) >= 1e4 ? short(x) : x.toPrecision(4));
@@ -738,7 +766,7 @@ const rowSection = () =>
         h(
           'div',
           { class: 'cards' },
-          run.rows.map((tokens) =>
+          (run.rows ?? []).map((tokens) =>
             h(
               'article',
               { class: 'card' },
@@ -1057,7 +1085,7 @@ const renderText = () =>
   );
 const foot = h('footer');
 const grid = makeCharts();
-document.getElementById('app').replaceChildren(head, bar, grid, text, foot);
+document.getElementById('app')?.replaceChildren(head, bar, grid, text, foot);
 
 let waiting = false;
 let textChanged = true;

@@ -9,11 +9,15 @@ const shared = { ticks, short, bytes, clock, smooth, nearest, thinned };
 
 let made: string | undefined;
 
+/** What client.js imports stands before it as text, so that the page is whole by itself. */
+const withoutImports = (source: string): string =>
+  source.replace(/^import .*;$/m, '').replace(/^\/\/# sourceMappingURL=.*$/m, '');
+
 /** The page's script: the functions of numbers.ts as they are, then client.js. */
 export const script = (): string => {
   made ??= [
     ...Object.entries(shared).map(([name, own]) => `const ${name} = ${own.toString()};`),
-    readFileSync(new URL('./client.js', import.meta.url), 'utf8').replace(/^\/\/# sourceMappingURL=.*$/m, ''),
+    withoutImports(readFileSync(new URL('./client.js', import.meta.url), 'utf8')),
   ].join('\n');
   return made;
 };

@@ -55,6 +55,7 @@ input[type=range]::-moz-range-thumb{width:10px;height:10px;border-radius:50%;bac
 figure{position:relative;margin:0;grid-column:span 2;padding:14px 16px 10px;background:var(--card);border:1px solid var(--line);border-radius:12px;min-width:0}
 figure.wide{grid-column:1/-1}
 figure.half{grid-column:span 3}
+figure.half:has(+figure.half[hidden]),figure.half[hidden]+figure.half{grid-column:1/-1}
 figcaption{display:flex;flex-wrap:wrap;align-items:baseline;gap:2px 16px;margin-bottom:6px;font-size:13.5px;font-weight:600;letter-spacing:-.005em}
 figcaption span{font-weight:400;color:var(--soft);font-size:12.5px}
 .legend{display:flex;flex-wrap:wrap;gap:2px 14px;margin-left:auto;font-weight:400;font-size:12.5px;color:var(--soft)}
