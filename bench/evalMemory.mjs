@@ -47,7 +47,7 @@ const child = async ({ dir, tokenizerDir, train, evaluation, steps, evaluates, p
           }
         : {}),
     },
-    { maxSteps: steps, maxMemory: 0, ...(evaluates ? { evalSteps: steps } : {}) },
+    { maxSteps: steps, maxMemory: 0, preparedCache: false, ...(evaluates ? { evalSteps: steps } : {}) },
   );
   let told = {};
   const before = process.hrtime.bigint();

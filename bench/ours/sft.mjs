@@ -27,6 +27,7 @@ const run = sftTrainer(
   { model, tokenizer, trainDataset: jsonl(data) },
   {
     maxSteps: steps,
+    preparedCache: false,
     perDeviceTrainBatchSize: batch,
     learningRate: mode === 'lora' ? 1e-4 : 2e-5,
     lrSchedulerType: 'linear',
