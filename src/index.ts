@@ -130,12 +130,14 @@ export type {
   Dataset,
   Evaluation,
   Mixture,
+  EpochMark,
+  RunCallback,
   RunEvent,
   RunSummary,
   Samples,
   SftSetup,
 } from './train/run.js';
-export type { RunInputs } from './train/controls.js';
+export type { RunInputs, TrainerControl } from './train/controls.js';
 export { decodeSftConfig, SftConfig } from './train/config.js';
 export type { SftOptions } from './train/config.js';
 export { load, loadAdapter, loadModel, loadParts } from './train/load.js';

@@ -15,8 +15,22 @@ export interface RunInputs {
   readonly evaluateNow: () => void;
   /** Writes a log row after the update that is running. */
   readonly logNow: () => void;
+  /** Ends the epoch after the update that is running: what is left of it is not read. Where rows are streamed, a warning says it cannot. */
+  readonly stopEpoch: () => void;
   /** Goes before the schedule from the next update on; undefined gives the rate back to the schedule. */
   readonly setLearningRate: (learningRate: number | undefined) => void;
+}
+
+/**
+ * What a callback may give back: transformers' flags. `true` asks for it as the input of the same meaning does; `false` calls off what the
+ * strategies have due at this update.
+ */
+export interface TrainerControl {
+  readonly shouldTrainingStop: boolean;
+  readonly shouldEpochStop: boolean;
+  readonly shouldSave: boolean;
+  readonly shouldEvaluate: boolean;
+  readonly shouldLog: boolean;
 }
 
 /** The lane's side of the same. */
@@ -29,12 +43,18 @@ export interface Controls {
   readonly ending: () => 'finished' | 'stopped' | 'early' | 'left';
   /** Ends the run because patience is at its end. */
   readonly endEarly: () => void;
-  /** Whether a checkpoint was asked for since this was last asked. */
-  readonly takeCheckpoint: () => boolean;
-  /** Whether an evaluation was asked for since this was last asked. */
-  readonly takeEvaluation: () => boolean;
-  /** Whether a log row was asked for since this was last asked. */
-  readonly takeLog: () => boolean;
+  /** Does what the flags say. */
+  readonly follow: (control: Partial<TrainerControl>) => void;
+  /** An update begins: what was called off was called off for the one before. */
+  readonly newStep: () => void;
+  /** Whether a checkpoint was asked for (or called off) since this was last asked. */
+  readonly takeCheckpoint: () => boolean | undefined;
+  /** Whether an evaluation was asked for (or called off) since this was last asked. */
+  readonly takeEvaluation: () => boolean | undefined;
+  /** Whether a log row was asked for (or called off) since this was last asked. */
+  readonly takeLog: () => boolean | undefined;
+  /** Whether the end of the epoch was asked for since this was last asked. */
+  readonly takeEpochStop: () => boolean;
   /** The rate set by hand since this was last asked; undefined: none was set. */
   readonly takeLearningRate: () => { readonly learningRate: number | undefined } | undefined;
 }
@@ -42,10 +62,15 @@ export interface Controls {
 export const makeControls = (): Controls => {
   let held: { readonly until: Promise<void>; readonly release: () => void } | undefined;
   let ending: ReturnType<Controls['ending']> = 'finished';
-  const asked = { checkpoint: false, evaluation: false, log: false };
-  const take = (what: keyof typeof asked): boolean => {
+  const asked: Record<'checkpoint' | 'evaluation' | 'log', boolean | undefined> = {
+    checkpoint: undefined,
+    evaluation: undefined,
+    log: undefined,
+  };
+  let epochStop = false;
+  const take = (what: keyof typeof asked): boolean | undefined => {
     const was = asked[what];
-    asked[what] = false;
+    asked[what] = undefined;
     return was;
   };
   let rate: { readonly learningRate: number | undefined } | undefined;
@@ -53,34 +78,49 @@ export const makeControls = (): Controls => {
     held?.release();
     held = undefined;
   };
+  const inputs: RunInputs = {
+    pause: () => {
+      if (held !== undefined || ending !== 'finished') return;
+      let release = (): void => undefined;
+      const until = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      held = { until, release };
+    },
+    resume,
+    stop: (options = {}) => {
+      ending = options.checkpoint === true ? 'left' : 'stopped';
+      if (options.checkpoint === true) asked.checkpoint = true;
+      resume();
+    },
+    checkpointNow: () => {
+      asked.checkpoint = true;
+    },
+    evaluateNow: () => {
+      asked.evaluation = true;
+    },
+    logNow: () => {
+      asked.log = true;
+    },
+    stopEpoch: () => {
+      epochStop = true;
+    },
+    setLearningRate: (learningRate) => {
+      rate = { learningRate };
+    },
+  };
   return {
-    inputs: {
-      pause: () => {
-        if (held !== undefined || ending !== 'finished') return;
-        let release = (): void => undefined;
-        const until = new Promise<void>((resolve) => {
-          release = resolve;
-        });
-        held = { until, release };
-      },
-      resume,
-      stop: (options = {}) => {
-        ending = options.checkpoint === true ? 'left' : 'stopped';
-        asked.checkpoint ||= options.checkpoint ?? false;
-        resume();
-      },
-      checkpointNow: () => {
-        asked.checkpoint = true;
-      },
-      evaluateNow: () => {
-        asked.evaluation = true;
-      },
-      logNow: () => {
-        asked.log = true;
-      },
-      setLearningRate: (learningRate) => {
-        rate = { learningRate };
-      },
+    inputs,
+    follow: ({ shouldTrainingStop, shouldEpochStop, shouldSave, shouldEvaluate, shouldLog }) => {
+      if (shouldTrainingStop === true) inputs.stop();
+      if (shouldEpochStop === true) epochStop = true;
+      asked.checkpoint = shouldSave ?? asked.checkpoint;
+      asked.evaluation = shouldEvaluate ?? asked.evaluation;
+      asked.log = shouldLog ?? asked.log;
+    },
+    newStep: () => {
+      for (const what of ['checkpoint', 'evaluation', 'log'] as const)
+        asked[what] = asked[what] === true ? true : undefined;
     },
     ready: () => held?.until ?? Promise.resolve(),
     isStopping: () => ending !== 'finished',
@@ -91,6 +131,11 @@ export const makeControls = (): Controls => {
     takeCheckpoint: () => take('checkpoint'),
     takeEvaluation: () => take('evaluation'),
     takeLog: () => take('log'),
+    takeEpochStop: () => {
+      const was = epochStop;
+      epochStop = false;
+      return was;
+    },
     takeLearningRate: () => {
       const set = rate;
       rate = undefined;

@@ -23,37 +23,50 @@ type Hook = (result: StepResult) => TaskEither<FatalError, void>;
 const done: TaskEither<FatalError, void> = TE.right(undefined);
 
 /** Whether the update that ended now was the last of an epoch. */
-const atEpochEnd = ({ plan, state }: Run): boolean => {
+export const atEpochEnd = ({ plan, state }: Run): boolean => {
   if (state.step === plan.totalSteps) return true;
   return endsEpoch(plan, state.microBatches - state.lastUpdate, state.microBatches);
 };
 
 const logDue = (run: Run, step: number): boolean => {
   const { config, plan, controls } = run;
-  if (controls.takeLog()) return true;
+  const asked = controls.takeLog();
+  if (asked !== undefined) return asked;
   if (config.loggingStrategy === 'no') return false;
   if (config.loggingFirstStep && step === 1) return true;
-  if (config.loggingStrategy === 'epoch') return atEpochEnd(run);
-  return isDue(step, everySteps(config.loggingSteps, plan.totalSteps));
+  return config.loggingStrategy === 'steps' && isDue(step, everySteps(config.loggingSteps, plan.totalSteps));
 };
 
-/** Adds the update to the interval since the last log row, and writes a row when one is due. */
+/** Writes the row of the interval since the last one. */
+const logNow = (run: Run, result: StepResult): TaskEither<FatalError, void> => {
+  const { state, emit, logs } = run;
+  const row = rowOf(state.interval, result, state.numTokens);
+  state.interval = emptyInterval;
+  const encoded = encodeLogRow(row);
+  state.history.push(encoded);
+  return pipe(
+    logs.write('log', encoded),
+    TE.tapIO(() => () => emit({ kind: 'log', log: row })),
+  );
+};
+
+/** Tells the update, adds it to the interval since the last log row, and writes a row when one is due. */
 export const logEvery =
   (run: Run): Hook =>
   (result) => {
-    const { state, emit, logs } = run;
+    const { state, emit } = run;
     emit({ kind: 'step', step: result });
     state.interval = addToInterval(state.interval, result);
     if (Number.isFinite(result.loss)) state.totalLoss += result.loss;
-    if (!logDue(run, result.step)) return done;
-    const row = rowOf(state.interval, result, state.numTokens);
-    state.interval = emptyInterval;
-    const encoded = encodeLogRow(row);
-    state.history.push(encoded);
-    return pipe(
-      logs.write('log', encoded),
-      TE.tapIO(() => () => emit({ kind: 'log', log: row })),
-    );
+    return logDue(run, result.step) ? logNow(run, result) : done;
+  };
+
+/** At the end of an epoch: the row that is due then, where there is anything since the last. */
+export const logEpoch =
+  (run: Run): Hook =>
+  (result) => {
+    const due = run.controls.takeLog() ?? run.config.loggingStrategy === 'epoch';
+    return due && run.state.interval.steps > 0 ? logNow(run, result) : done;
   };
 
 /** The evaluation interval in updates, 0 for never. */
@@ -64,9 +77,8 @@ export const evalInterval = (
 
 const evaluationDue = (run: Run, result: StepResult): boolean => {
   const { config, plan, controls } = run;
-  if (controls.takeEvaluation()) return true;
-  if (config.evalStrategy === 'no') return false;
-  if (config.evalStrategy === 'epoch') return atEpochEnd(run) && result.epoch >= config.evalDelay;
+  const asked = controls.takeEvaluation();
+  if (asked !== undefined) return asked;
   return result.step >= config.evalDelay && isDue(result.step, evalInterval(config, plan));
 };
 
@@ -197,6 +209,15 @@ export const evaluateEvery =
   (result) =>
     evaluationDue(run, result) ? TE.map(() => undefined)(evaluateNow(run)) : done;
 
+/** At the end of an epoch: the evaluation that is due then. */
+export const evaluateEpoch =
+  (run: Run): Hook =>
+  (result) => {
+    const { config, controls } = run;
+    const due = controls.takeEvaluation() ?? (config.evalStrategy === 'epoch' && result.epoch >= config.evalDelay);
+    return due ? TE.map(() => undefined)(evaluateNow(run)) : done;
+  };
+
 const saveDue = (run: Run, { step }: StepResult): boolean => {
   const { config, plan } = run;
   if (config.saveStrategy === 'no') return false;
@@ -213,12 +234,18 @@ const saveNow = (run: Run): TaskEither<FatalError, void> =>
 
 /** Writes a checkpoint if one was asked for since the last. */
 export const saveAsked = (run: Run): TaskEither<FatalError, void> =>
-  run.controls.takeCheckpoint() && run.config.outputDir !== undefined ? saveNow(run) : done;
+  run.controls.takeCheckpoint() === true && run.config.outputDir !== undefined ? saveNow(run) : done;
 
-/** Writes a checkpoint when one is due or was asked for. */
+/** Writes a checkpoint when one is due or was asked for: after everything else of its update, so that a resumed run repeats nothing. */
 export const saveEvery =
   (run: Run): Hook =>
   (result) => {
-    const asked = run.controls.takeCheckpoint();
-    return run.config.outputDir !== undefined && (asked || saveDue(run, result)) ? saveNow(run) : done;
+    const due = run.controls.takeCheckpoint() ?? saveDue(run, result);
+    return run.config.outputDir !== undefined && due ? saveNow(run) : done;
   };
+
+/** The checkpoint of an epoch that ends before its last update. */
+export const saveEpoch = (run: Run): TaskEither<FatalError, void> => {
+  const due = run.controls.takeCheckpoint() ?? run.config.saveStrategy === 'epoch';
+  return run.config.outputDir !== undefined && due ? saveNow(run) : done;
+};

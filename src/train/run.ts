@@ -8,7 +8,7 @@ import type { FormatOptions } from '../operators/format.js';
 import type { Labelled, StepResult } from '../records.js';
 import type { Rejects } from '../streams/rejects.js';
 import type { SftConfig } from './config.js';
-import type { Controls, RunInputs } from './controls.js';
+import type { Controls, RunInputs, TrainerControl } from './controls.js';
 import type { Evaluated, HardRow, PreprocessLogits } from './evaluate.js';
 import type { RunLogs } from './log.js';
 import type { LogRow } from './metrics.js';
@@ -60,9 +60,16 @@ export interface SftSetup {
     | undefined;
   /** What metrics need of the logits at trained positions, so that no more than that is kept. Without it there are no predictions. */
   readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
-  /** Called with everything the run tells, in order, and the inputs that act on it between two updates. */
-  readonly callbacks?: ReadonlyArray<(event: RunEvent, inputs: RunInputs) => void> | undefined;
+  readonly callbacks?: ReadonlyArray<RunCallback> | undefined;
 }
+
+/**
+ * Called with everything the run tells, in order, and the inputs that act on it between two updates. What it gives back are flags for the
+ * update that runs: after `step`, for its log row, evaluation and checkpoint; after `epochEnded`, for those of the epoch's end.
+ */
+export type RunCallback =
+  | ((event: RunEvent, inputs: RunInputs) => Partial<TrainerControl> | undefined)
+  | ((event: RunEvent, inputs: RunInputs) => void);
 
 /** One of the hardest rows as a reader sees it. */
 export interface HardRowText extends HardRow {
@@ -115,6 +122,16 @@ export interface RunSummary {
   readonly outputDir?: string;
 }
 
+/** A pass over the data at its beginning or its end. */
+export interface EpochMark {
+  /** From 0. */
+  readonly index: number;
+  /** Updates done. */
+  readonly step: number;
+  /** Passes done, fractions included: what logs call the epoch. */
+  readonly epoch: number;
+}
+
 /** The run is about to begin. */
 export interface Begun {
   readonly config: SftConfig;
@@ -134,6 +151,8 @@ export interface Begun {
 /** Everything that a run tells, in order. */
 export type RunEvent =
   | { readonly kind: 'begun'; readonly begun: Begun }
+  | { readonly kind: 'epochBegun'; readonly epoch: EpochMark }
+  | { readonly kind: 'epochEnded'; readonly epoch: EpochMark }
   | { readonly kind: 'step'; readonly step: StepResult }
   | { readonly kind: 'log'; readonly log: LogRow }
   | { readonly kind: 'evaluation'; readonly evaluation: Evaluation }

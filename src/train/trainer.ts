@@ -28,6 +28,8 @@ import { begin } from './begin.js';
 import type { SftOptions } from './config.js';
 import { makeControls } from './controls.js';
 import type { RunInputs } from './controls.js';
+import { epochsOf } from './epochs.js';
+import type { Epochs } from './epochs.js';
 import { finish } from './finish.js';
 import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './hooks.js';
 import type { LogRow } from './metrics.js';
@@ -92,22 +94,42 @@ const goesOn = (run: Run): TaskEither<FatalError, boolean> => {
 };
 
 /** The serial lane: one update, then what wants the weights at rest. Undefined when the run ends instead. */
-const lane = (run: Run): ((batches: ReadonlyArray<Batch>) => TaskEither<FatalError, StepResult | undefined>) => {
-  const update = flow(trainStep(run.state), TE.tap(logEvery(run)), TE.tap(evaluateEvery(run)), TE.tap(saveEvery(run)));
-  return (batches) =>
-    pipe(
+const lane = (
+  run: Run,
+  epochs: Epochs,
+): ((batches: ReadonlyArray<Batch>) => TaskEither<FatalError, StepResult | 'passed over' | undefined>) => {
+  const { state } = run;
+  const update = flow(
+    trainStep(state),
+    TE.tap(logEvery(run)),
+    TE.tap(evaluateEvery(run)),
+    TE.tap(epochs.after),
+    TE.tap(saveEvery(run)),
+  );
+  // The micro-batch that the next group begins with. It lies behind the state's where an epoch was ended before its last update.
+  let at = state.microBatches;
+  return (batches) => {
+    const left = batches.slice(Math.max(0, state.microBatches - at));
+    at += batches.length;
+    if (left.length === 0) return TE.right('passed over');
+    return pipe(
       goesOn(run),
-      TE.flatMap((on) => (on ? update(batches) : TE.right(undefined))),
+      TE.tapIO((on) => () => {
+        if (on) epochs.enter();
+      }),
+      TE.flatMap((on) => (on ? update(left) : TE.right(undefined))),
     );
+  };
 };
 
-const train = (run: Run): Observable<StepResult> => {
+const train = (run: Run, epochs: Epochs): Observable<StepResult> => {
   const { config, plan, state } = run;
   const gate = makeGate({ prefetch: config.prefetch });
   return data(run, gate).pipe(
     groupUpdates(plan, state.microBatches),
-    drain(lane(run), gate),
+    drain(lane(run, epochs), gate),
     takeWhile((result) => result !== undefined),
+    filter((result) => result !== 'passed over'),
     take(plan.totalSteps - state.step),
   );
 };
@@ -131,7 +153,7 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
   const controls = makeControls();
   const events = new Subject<RunEvent>();
   const emit = (event: RunEvent): void => {
-    for (const callback of setup.callbacks ?? []) callback(event, controls.inputs);
+    for (const callback of setup.callbacks ?? []) controls.follow(callback(event, controls.inputs) ?? {});
     events.next(event);
   };
   let begunOnce = false;
@@ -141,10 +163,12 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
     begunOnce = true;
     return defer(begin(setup, options, controls, emit)).pipe(
       concatMap(fromEither),
-      concatMap((run) =>
-        concat(
+      concatMap((run) => {
+        const epochs = epochsOf(run);
+        return concat(
           then(() => evaluateFirst(run)),
-          train(run),
+          train(run, epochs),
+          then(epochs.close),
           then(() => finish(run)),
           defer(run.logs.close).pipe(ignoreElements()),
         ).pipe(
@@ -152,8 +176,8 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
             disposeState(run.state);
             void run.logs.close();
           }),
-        ),
-      ),
+        );
+      }),
       finalize(() => events.complete()),
     );
   }).pipe(share());

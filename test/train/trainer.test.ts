@@ -78,8 +78,20 @@ describe('the streams of a run', () => {
     const steps = await lastValueFrom(run.pipe(toArray()));
     expect(steps.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
     expect(kinds(events)).toEqual([
-      ...['begun', '1', '2', 'log', 'evaluation', '3', 'checkpoint'],
-      ...['4', 'log', 'evaluation', '5', '6', 'log', 'evaluation', 'checkpoint', 'finished'],
+      ...['begun', 'epochBegun', '1', '2', 'log', 'evaluation', '3', 'epochEnded', 'checkpoint'],
+      ...[
+        'epochBegun',
+        '4',
+        'log',
+        'evaluation',
+        '5',
+        '6',
+        'log',
+        'evaluation',
+        'epochEnded',
+        'checkpoint',
+        'finished',
+      ],
     ]);
   });
 
@@ -239,7 +251,7 @@ describe('inputs', () => {
     const { run, events } = await started({ outputDir });
     run.subscribe(({ step }) => (step === 3 ? run.stop() : undefined));
     await lastValueFrom(run);
-    expect(kinds(events).slice(-3)).toEqual(['3', 'log', 'finished']);
+    expect(kinds(events).slice(-4)).toEqual(['3', 'log', 'epochEnded', 'finished']);
     expect(existsSync(join(outputDir, 'model.safetensors'))).toBe(true);
   });
 
