@@ -5,6 +5,9 @@
 
 Does what TRL 0.7.10's setup_chat_format does to MODEL in transformers, and compares with OUT: ids, texts, special tokens, rows, the
 rows that were there before, and the logits of a conversation. Exits 1 where they differ.
+
+Tokenizers are read from tokenizer.json as it stands (PreTrainedTokenizerFast). AutoTokenizer in transformers 5 gives a LlamaTokenizer
+other ids after special tokens, because it leaves the file's normalizer out: `auto_tokenizer_agrees` tells (docs/models.md).
 """
 
 import json
@@ -12,13 +15,13 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 source, out, *rest = sys.argv[1:]
 multiple = int(rest[0]) if rest else None
 parity = "parity" in rest
 
-tokenizer = AutoTokenizer.from_pretrained(source)
+tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
 model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
 pad = tokenizer.pad_token if tokenizer.pad_token not in (None, "<|im_end|>") else tokenizer.eos_token
 tokenizer.add_special_tokens(
@@ -30,7 +33,7 @@ tokenizer.chat_template = (
 )
 model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple)
 
-ours_tokenizer = AutoTokenizer.from_pretrained(out)
+ours_tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
 ours_model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
 ours = json.loads((Path(out) / "ours.json").read_text())
 
@@ -54,5 +57,7 @@ for half in ("get_input_embeddings", "get_output_embeddings"):
 with torch.no_grad():
     logits = ours_model(torch.tensor([ours["input_ids"]])).logits[0]
 difference = (logits - torch.tensor(ours["logits"])).abs().max().item()
-print(json.dumps(dict(rows=ours_model.config.vocab_size, tokens=len(ours_tokenizer), max_abs_difference=difference)))
+auto = AutoTokenizer.from_pretrained(out)(ours["text"], add_special_tokens=False)["input_ids"] == ours["input_ids"]
+told = dict(rows=ours_model.config.vocab_size, tokens=len(ours_tokenizer), max_abs_difference=difference)
+print(json.dumps(told | dict(auto_tokenizer_agrees=auto)))
 assert difference <= 1e-4

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -432,5 +433,34 @@ describe('the reference path', () => {
     expect(offsets.at(-3)).toBe(text.length);
     const words = Array.from(ids, (_, i) => text.slice(offsets[2 * i], offsets[2 * i + 1]));
     expect(words.join('')).toBe('TheLampburned');
+  });
+});
+
+interface LlamaCase {
+  readonly text: string;
+  readonly ids: ReadonlyArray<number>;
+  readonly rebuilt: ReadonlyArray<number>;
+  readonly rebuiltLegacy: ReadonlyArray<number>;
+}
+
+/** Fixture: reference/llama_tokenizer.py. */
+describe('a tokenizer of the Llama family, with a normalizer that puts a space before every part', () => {
+  const { tokenizer: file, cases } = JSON.parse(
+    readFileSync(new URL('../golden/llama_tokenizer.json', import.meta.url), 'utf8'),
+  ) as { readonly tokenizer: Readonly<Record<string, unknown>>; readonly cases: ReadonlyArray<LlamaCase> };
+  // What AutoTokenizer of transformers 5 would do with these would give other ids: the file is what counts.
+  const config = { tokenizer_class: 'LlamaTokenizer', legacy: false, bos_token: '<s>', eos_token: '</s>' };
+  const tokenizer = made(makeTokenizer(file, config));
+
+  test.each(cases)('has the ids of its file for $text', ({ text, ids }) => {
+    const found = tokenizer.encode(text, { addSpecialTokens: false });
+    expect([...found]).toEqual(ids);
+  });
+
+  test('differs from what transformers 5 rebuilds after special tokens and before leading spaces, and only there', () => {
+    const differs = (which: 'rebuilt' | 'rebuiltLegacy'): ReadonlyArray<string> =>
+      cases.flatMap((one) => (one[which].join() === one.ids.join() ? [] : [one.text]));
+    expect(differs('rebuilt')).toEqual(cases.map(({ text }) => text).filter((text) => /^ |<\/?s>[^<]/.test(text)));
+    expect(differs('rebuiltLegacy')).toEqual(cases.map(({ text }) => text).filter((text) => /^ |<\/?s> /.test(text)));
   });
 });
