@@ -1,9 +1,10 @@
 /** A second run starts with the rows of the first, says so, and comes to the same. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { base, built, start, type Outcome } from './rxtune.js';
+import { base, built, root, start, type Outcome } from './rxtune.js';
 
 let dir: string;
 
@@ -50,6 +51,23 @@ test('several at once: each comes to the same, and nothing is left half written'
   for (const { code, out } of all) expect([code, out]).toEqual([0, last.out]);
   expect(last.err).toContain(told);
   expect(readdirSync(join(cache, 'prepared'))).toEqual([expect.stringMatching(/^[0-9a-f]{64}\.rows$/)]);
+});
+
+test('no room for the cache: a warning, and the same rows', async () => {
+  const data = join(dir, 'many.jsonl');
+  writeFileSync(data, Array.from({ length: 3000 }, (_, i) => `{"text": "row ${i}"}\n`).join(''));
+  const cache = join(dir, 'full');
+  const argv = ['prepare', '--train-dataset', data, '--tokenizer', base];
+  // Of files, not of pipes: what is written to standard output is not bounded.
+  const bounded = spawnSync('sh', ['-c', 'ulimit -f 8; exec "$@"', 'sh', process.execPath, built(), ...argv], {
+    cwd: root,
+    env: { ...process.env, RXTUNE_CACHE: cache },
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  });
+  expect([bounded.status, bounded.stderr]).toEqual([0, expect.stringContaining('[W_PREPARED_CACHE]')]);
+  expect(readdirSync(join(cache, 'prepared'))).toEqual([]);
+  expect(bounded.stdout).toBe((await start([...argv, '--no-prepared-cache'])).out);
 });
 
 test('sft: the same losses from rows that were not prepared again', async () => {

@@ -1,11 +1,20 @@
 /** What prepared rows are kept under, where, and what is never kept. */
 import { execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, afterEach, describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { orThrow } from '../../src/errors.js';
 import type { Warning } from '../../src/errors.js';
 import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
@@ -26,6 +35,8 @@ import type { PrepareRowsSetup } from '../../src/train/prepareRows.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
 import type { Dataset } from '../../src/train/run.js';
 import { withChatTemplate } from '../../src/train/withChatTemplate.js';
+import { commitOf, hubServer } from '../formats/hub/hubServer.js';
+import type { HubRepo } from '../formats/hub/hubServer.js';
 
 const base = 'examples/quickstart/base';
 let tokenizer: Tokenizer;
@@ -194,6 +205,24 @@ describe('what decides prepared rows', () => {
     }
     expect((await prepared({ dataset: requireRows(openDataset(file), 'it') })).fromCache).toBe(true);
   });
+});
+
+test('a data set of the Hub is known by what it holds, not by its name', async () => {
+  const rowsOf = (text: string): HubRepo => ({
+    commit: commitOf(text),
+    files: { 'train.jsonl': { content: new TextEncoder().encode(`{"text": "${text}"}\n`) } },
+  });
+  const from = async (repo: HubRepo): Promise<boolean> => {
+    const server = await hubServer({ 'datasets/acme/rows': repo });
+    try {
+      const hub = { endpoint: server.endpoint, cacheDir: join(dir, 'hub'), offline: false, token: undefined };
+      return (await prepared({ dataset: openDataset('acme/rows', { hub }) })).fromCache;
+    } finally {
+      await server.close();
+    }
+  };
+  expect([await from(rowsOf('one')), await from(rowsOf('one'))]).toEqual([false, true]);
+  expect([await from(rowsOf('two')), await from(rowsOf('two'))]).toEqual([false, true]);
 });
 
 describe('what the key cannot see', () => {
