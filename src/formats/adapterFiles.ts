@@ -34,7 +34,7 @@ export interface AdapterLora {
   readonly fanInFanOut: boolean;
   readonly useRslora: boolean;
   readonly useDora: boolean;
-  readonly initLoraWeights: boolean | 'gaussian';
+  readonly initLoraWeights: boolean | string;
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly targetModules?: Names;
@@ -146,8 +146,10 @@ const unsupported = new Set([
   ],
 ]);
 
-/** Initialisations that also rewrite the base weights: such an adapter means nothing beside the original ones. */
-const rewritesBase = /^(pissa|olora|corda|lora_ga)/;
+/** Initialisations that rewrite the base weights by chance or by data: such an adapter means nothing beside the original ones. */
+const rewritesBase = /^(pissa_niter|corda|lora_ga)/;
+/** Those that matter after training: what the base lacks is made again (pissa, olora). */
+const repeatable = ['gaussian', 'pissa', 'olora'];
 
 const isNeutral = (value: unknown): boolean =>
   value === null ||
@@ -196,7 +198,9 @@ export const decodeAdapterConfig = (
         file,
         field: bad,
         expected:
-          bad === 'init_lora_weights' ? 'an initialisation that leaves the base weights alone' : 'false or null',
+          bad === 'init_lora_weights'
+            ? 'an initialisation that leaves the base weights alone, or one that can be repeated: save it with path_initial_model_for_weight_conversion'
+            : 'false or null',
         actual: describe(raw[bad]),
       }),
     );
@@ -221,7 +225,7 @@ export const decodeAdapterConfig = (
         fanInFanOut: disk.fan_in_fan_out ?? false,
         useRslora: disk.use_rslora ?? false,
         useDora: disk.use_dora ?? false,
-        initLoraWeights: typeof init === 'boolean' || init === 'gaussian' ? init : true,
+        initLoraWeights: typeof init === 'boolean' || repeatable.includes(init) ? init : true,
         rankPattern: disk.rank_pattern ?? {},
         alphaPattern: disk.alpha_pattern ?? {},
         ...present('targetModules', disk.target_modules),
@@ -250,7 +254,8 @@ export const encodeAdapterConfig = (config: AdapterConfig): Readonly<Record<stri
     ...(lora.excludeModules === undefined ? {} : { exclude_modules: lora.excludeModules }),
     fan_in_fan_out: lora.fanInFanOut,
     inference_mode: true,
-    init_lora_weights: lora.initLoraWeights,
+    // Older releases refuse names that they do not know, and how it began means nothing now.
+    init_lora_weights: lora.initLoraWeights === 'orthogonal' ? true : lora.initLoraWeights,
     layers_pattern: lora.layersPattern ?? null,
     layers_to_transform: lora.layersToTransform ?? null,
     loftq_config: {},

@@ -1,13 +1,14 @@
 /** LoRA adapters of a model: attach, and take out for saving. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { tensor, tensor2d } from '@tensorflow/tfjs-core';
+import { mul, sub, tensor, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import { architectureOf } from './architectures.js';
 import { adaptedNorms } from './dora.js';
 import { gatherRows } from './kernels/gatherRows.js';
+import { initFault, rankFault, takenHalves, takesFromBase } from './initLora.js';
 import type { Weights } from './layer.js';
 import {
   adapterOptions,
@@ -19,13 +20,16 @@ import {
   loraTargets,
   moduleOf,
   namesOf,
+  scalingOf,
   tablesIn,
   tokenRows,
   tokenRowsName,
 } from './lora.js';
 import type { LoraConfig, Target, TokenRows } from './lora.js';
+import { loraDelta } from './loraDelta.js';
 import type { CausalLM } from './model.js';
 import { resizeTokenEmbeddings } from './resizeEmbeddings.js';
+import type { Matrix } from './singularVectors.js';
 import { headSpec, weightOf } from './weights.js';
 import type { TensorSpec } from './weights.js';
 
@@ -167,27 +171,115 @@ const firstMagnitude = (model: CausalLM, config: LoraConfig, target: Target, ada
 const firstRows = (model: CausalLM, { module, ids }: TokenRows): Tensor =>
   gatherRows(adaptedWeight(model, module), Int32Array.from(ids));
 
-/**
- * The model with a new adapter, which alone trains (with what `bias`, `modulesToSave` and `trainableTokenIndices` name). Takes the
- * base weights over: use the result, not the model given. `E_LORA_TARGET`, `E_LORA_PRESENT`.
- */
-export const attachLora = (model: CausalLM, config: LoraConfig, seed: number): E.Either<FatalError, CausalLM> =>
+/** The weight without the part s·B·A that its adapter begins with: a new tensor. */
+const lacking = (
+  w: Tensor,
+  { a, b }: { readonly a: Tensor; readonly b: Tensor },
+  transposed: boolean,
+  scaling: number,
+): Tensor => tidy(() => sub(w, mul(loraDelta(a, b, transposed), scaling)));
+
+/** The weight as [outputs, inputs]. */
+const matrixOf = (w: Tensor, transposed: boolean): Matrix => {
+  const [first = 0, second = 0] = w.shape;
+  const values = w.dataSync<'float32'>();
+  if (!transposed) return { values, rows: first, columns: second };
+  const turned = Float32Array.from(values, (_, i) => values[(i % first) * second + Math.floor(i / first)] ?? 0);
+  return { values: turned, rows: second, columns: first };
+};
+
+/** What a rewriting way to begin takes of the weights, and the weights that lack it. */
+interface Taking {
+  readonly taken: Weights;
+  readonly left: Weights;
+}
+
+/** `E_LORA_INIT` where weights are quantised. */
+const takeFromBase = (
+  model: CausalLM,
+  config: LoraConfig,
+  targets: ReadonlyArray<Target>,
+  seed: number,
+): E.Either<FatalError, Taking> => {
+  const init = config.initLoraWeights;
+  const fault = initFault(init);
+  if (fault !== undefined) return E.left(fault);
+  const maps = targets.filter(({ isEmbedding }) => !isEmbedding);
+  for (const target of maps) {
+    const wrong = rankFault(init, target);
+    if (E.isLeft(wrong)) return wrong;
+  }
+  if (typeof init !== 'string' || !takesFromBase(init)) return E.right({ taken: {}, left: {} });
+  const held = maps.find(({ module }) => model.quantized?.scales[`${module}.weight`] !== undefined);
+  if (held !== undefined)
+    return E.left(
+      fatal('E_LORA_INIT', `initLoraWeights "${init}" takes a part of the weights, and "${held.module}" is quantised`, {
+        kind: 'usage',
+        hint: 'load the model unquantised, or begin with initLoraWeights true',
+      }),
+    );
+  const taken: Record<string, Tensor> = {};
+  const left: Record<string, Tensor> = {};
+  for (const target of maps) {
+    const { module, rank, inputs, outputs } = target;
+    const names = namesOf(target);
+    const transposed = liesTransposed(model, target);
+    const w = adaptedWeight(model, module);
+    const scaling = scalingOf(config, module, rank);
+    const { a, b } = takenHalves(init, matrixOf(w, transposed), { rank, scaling, seed, module });
+    const halves = { a: tensor2d(a, [rank, inputs]), b: tensor2d(b, [outputs, rank]) };
+    taken[names.a] = halves.a;
+    taken[names.b] = halves.b;
+    left[`${module}.weight`] = lacking(w, halves, transposed, scaling);
+  }
+  return E.right({ taken, left });
+};
+
+/** The model with a new adapter, as `attachLora`; the weights given stay, those that lack a part are new. */
+export const withNewAdapter = (model: CausalLM, config: LoraConfig, seed: number): E.Either<FatalError, CausalLM> =>
   pipe(
     alreadyThere(model),
     E.flatMap(() => placesOf(model, config)),
-    E.map(({ targets, rows }) => {
+    E.bind('taking', ({ targets }) => takeFromBase(model, config, targets, seed)),
+    E.map(({ targets, rows, taking: { taken, left } }) => {
       const adapter: Record<string, Tensor> = {};
+      const base = { ...model, weights: { ...model.weights, ...left } };
       for (const target of targets) {
         const names = namesOf(target);
-        const { a, b } = initialAdapter(config, target, seed);
-        adapter[names.a] = tensor2d(a, [target.rank, target.inputs]);
-        adapter[names.b] = tensor2d(b, [target.outputs, target.rank]);
-        if (config.useDora) adapter[names.magnitude] = firstMagnitude(model, config, target, adapter);
+        const [ofA, ofB] = [taken[names.a], taken[names.b]];
+        if (ofA !== undefined && ofB !== undefined) {
+          adapter[names.a] = copied(ofA);
+          adapter[names.b] = copied(ofB);
+        } else {
+          const { a, b } = initialAdapter(config, target, seed);
+          adapter[names.a] = tensor2d(a, [target.rank, target.inputs]);
+          adapter[names.b] = tensor2d(b, [target.outputs, target.rank]);
+        }
+        if (config.useDora) adapter[names.magnitude] = firstMagnitude(base, config, target, adapter);
       }
       for (const table of rows) adapter[tokenRowsName(table.module)] = firstRows(model, table);
-      return withAdapter(model, config, targets, adapter, { ...model.weights, ...untied(model, config) });
+      const attached = withAdapter(model, config, targets, adapter, { ...base.weights, ...untied(model, config) });
+      return Object.keys(taken).length === 0 ? attached : { ...attached, taken };
     }),
   );
+
+/** The same model; weights of `before` that it has replaced are freed. */
+const replacing =
+  (before: CausalLM) =>
+  (after: CausalLM): CausalLM => {
+    if (after.taken !== undefined)
+      for (const [name, weight] of Object.entries(before.weights)) if (after.weights[name] !== weight) weight.dispose();
+    return after;
+  };
+
+/**
+ * The model with a new adapter, which alone trains (with what `bias`, `modulesToSave` and `trainableTokenIndices` name). Takes the
+ * base weights over: use the result, not the model given. With `initLoraWeights` pissa or olora the adapter begins with a part of
+ * each weight, which the weight then lacks. `E_LORA_TARGET`, `E_LORA_PRESENT`, `E_LORA_INIT` for a way to begin that is not offered or
+ * that rank or quantisation rule out.
+ */
+export const attachLora = (model: CausalLM, config: LoraConfig, seed: number): E.Either<FatalError, CausalLM> =>
+  E.Functor.map(withNewAdapter(model, config, seed), replacing(model));
 
 const baseLayer = '.base_layer.';
 
@@ -227,6 +319,14 @@ export const attachSavedLora = (
   given: CausalLM,
   config: LoraConfig,
   saved: Weights,
+  options: { readonly isTrainable?: boolean } = {},
+): E.Either<FatalError, CausalLM> => E.Functor.map(withSavedAdapter(given, config, saved, options), replacing(given));
+
+/** The same; weights that the adapter replaces stay. */
+export const withSavedAdapter = (
+  given: CausalLM,
+  config: LoraConfig,
+  saved: Weights,
   { isTrainable = true }: { readonly isTrainable?: boolean } = {},
 ): E.Either<FatalError, CausalLM> => {
   const free = E.Monad.chain(alreadyThere(given), (plain) => sizedAs(plain, saved));
@@ -235,6 +335,10 @@ export const attachSavedLora = (
   const found = placesOf(model, config);
   if (E.isLeft(found)) return found;
   const { targets, rows } = found.right;
+  // Not converted when it was saved: it fits weights without the part that it began with, which is the same again.
+  const taking = takeFromBase(model, config, targets, 0);
+  if (E.isLeft(taking)) return taking;
+  const { taken, left } = taking.right;
   const misfit = (message: string, expected: string, actual: string): E.Either<FatalError, never> =>
     E.left(fatal('E_LORA_WEIGHTS', message, { expected, actual }));
   const adapter: Record<string, Tensor> = {};
@@ -274,7 +378,7 @@ export const attachSavedLora = (
       return misfit(`"${name}" does not fit`, `[${ids.length}, ${width}]`, `[${own.shape.join(', ')}]`);
     adapter[name] = own;
   }
-  const base: Record<string, Tensor> = { ...model.weights, ...untied(model, config) };
+  const base: Record<string, Tensor> = { ...model.weights, ...left, ...untied(model, config) };
   for (const [key, value] of Object.entries(saved)) {
     if (key in adapter) continue;
     const name = key.replace(baseLayer, '.');
@@ -291,7 +395,8 @@ export const attachSavedLora = (
       );
     base[name] = value;
   }
-  const attached = withAdapter(model, config, targets, adapter, base);
+  const plain = withAdapter(model, config, targets, adapter, base);
+  const attached = Object.keys(taken).length === 0 ? plain : { ...plain, taken };
   return E.right(isTrainable ? attached : { ...attached, trainable: [] });
 };
 

@@ -6,7 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import type { ClosedInput } from '../formats/closed.js';
-import { attachLora, attachSavedLora, trainedWith } from './adapter.js';
+import { trainedWith, withNewAdapter, withSavedAdapter } from './adapter.js';
 import { architectureOf } from './architectures.js';
 import type { Weights } from './layer.js';
 import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
@@ -41,12 +41,12 @@ export const adaptersNow = (model: CausalLM): E.Either<FatalError, NamedAdapters
   }
   const base = Object.fromEntries(Object.entries(weights).filter(([name]) => !isAdapterName(name)));
   if (lora === undefined) return E.right({ all: {}, active: [], base });
-  const [whole] = trainedWith(model, lora);
+  const whole = trainedWith(model, lora)[0] ?? Object.keys(model.taken ?? {})[0];
   if (whole !== undefined)
     return E.left(
       usage(
         'E_LORA_BASE',
-        `"${whole}" of the base trains with the adapter, so that the model without it is gone`,
+        `the adapter has changed weights of the base ("${whole}"), so that the model without it is gone`,
         'add the adapter with addAdapter, which keeps what it replaces',
       ),
     );
@@ -56,7 +56,7 @@ export const adaptersNow = (model: CausalLM): E.Either<FatalError, NamedAdapters
 
 /** The model with these adapters, of which the active ones are in use. All of theirs trains. */
 const withAdapters = (model: CausalLM, adapters: NamedAdapters): CausalLM => {
-  const { lora: _, ...others } = model;
+  const { lora: _l, taken: _t, ...others } = model;
   const inUse = adapters.active.flatMap((name) => {
     const adapter = adapters.all[name];
     return adapter === undefined ? [] : [{ name, ...adapter }];
@@ -75,12 +75,13 @@ const withAdapters = (model: CausalLM, adapters: NamedAdapters): CausalLM => {
   return {
     ...plain,
     lora: first.lora,
+    ...(first.taken === undefined ? {} : { taken: first.taken }),
     trainable: Object.keys(own).filter((name) => isAdapterName(name) || trained.has(name)),
   };
 };
 
 /** The base alone. */
-const baseOf = ({ lora: _l, adapters: _a, ...model }: CausalLM, { base }: NamedAdapters): CausalLM => ({
+const baseOf = ({ lora: _l, adapters: _a, taken: _t, ...model }: CausalLM, { base }: NamedAdapters): CausalLM => ({
   ...model,
   weights: base,
   trainable: [],
@@ -117,7 +118,12 @@ const taken = (attached: CausalLM, base: Weights, lora: LoraConfig, copy: (weigh
     if (base[name] !== weight) return [[name, weight]];
     return trained.has(name) ? [[name, copy(weight)]] : [];
   });
-  return { lora, weights: Object.fromEntries(own), beside: Object.fromEntries(beside) };
+  return {
+    lora,
+    weights: Object.fromEntries(own),
+    beside: Object.fromEntries(beside),
+    ...(attached.taken === undefined ? {} : { taken: attached.taken }),
+  };
 };
 
 const copied = (weight: Tensor): Tensor =>
@@ -143,7 +149,7 @@ export const addAdapter = (
     E.bindTo('adapters'),
     E.tap(({ adapters }) => isFree(name, adapters)),
     E.bind('lora', () => LoraConfig.decode(options)),
-    E.bind('attached', ({ adapters, lora }) => attachLora(baseOf(model, adapters), lora, seed)),
+    E.bind('attached', ({ adapters, lora }) => withNewAdapter(baseOf(model, adapters), lora, seed)),
     E.map(({ adapters, lora, attached }) => added(model, adapters, name, taken(attached, adapters.base, lora, copied))),
   );
 
@@ -181,7 +187,7 @@ export const addSavedAdapter = (
             }),
           );
     }),
-    E.bind('attached', ({ adapters }) => attachSavedLora(baseOf(model, adapters), lora, saved)),
+    E.bind('attached', ({ adapters }) => withSavedAdapter(baseOf(model, adapters), lora, saved)),
     E.map(({ adapters, attached }) => {
       const adapter = taken(attached, adapters.base, lora, copied);
       const trained = new Set(trainedWith(attached, lora));
@@ -272,7 +278,8 @@ export const deleteAdapter = (model: CausalLM, name: string): E.Either<FatalErro
     E.bindTo('adapters'),
     E.bind('gone', ({ adapters }) => known(name, adapters)),
     E.map(({ adapters, gone }) => {
-      for (const weight of [...Object.values(gone.weights), ...Object.values(gone.beside)]) weight.dispose();
+      for (const own of [gone.weights, gone.beside, gone.taken ?? {}])
+        for (const weight of Object.values(own)) weight.dispose();
       const { [name]: _, ...all } = adapters.all;
       return withAdapters(model, { ...adapters, all, active: adapters.active.filter((one) => one !== name) });
     }),

@@ -22,6 +22,7 @@ import type { ClosedValue } from '../formats/closed.js';
 import { linearRegex, wholeRegex } from '../formats/regex/linearRegex.js';
 import type { Search } from '../formats/regex/search.js';
 import { random } from '../seed.js';
+import { orthogonalHalves } from './initLora.js';
 import type { TensorSpec } from './weights.js';
 
 const textOrList = json<string | ReadonlyArray<string>>(
@@ -80,9 +81,9 @@ export const LoraConfig = closed('LoraConfig', {
   useDora: option(boolean, false, 'DoRA: learn the length of each row of a weight apart from its direction.'),
   modulesToSave: optional(list(nonEmptyString), 'Modules that train whole and are saved with the adapter.'),
   initLoraWeights: option(
-    json<boolean | 'gaussian'>(t.union([t.boolean, t.literal('gaussian')], 'true, false or "gaussian"')),
+    json<boolean | string>(t.union([t.boolean, t.string], 'true, false or the name of a way to begin')),
     true,
-    'true: A uniform (Kaiming), B zero; gaussian: A normal, B zero; false: both uniform.',
+    'true: A uniform (Kaiming), B zero; gaussian: A normal, B zero; false: both uniform; orthogonal; pissa, pissa_niter_N, olora: parts of the weight.',
   ),
   layersToTransform: optional(integerOrList, 'Only these layers get an adapter.'),
   layersPattern: optional(layersNames, 'Name of the list of layers, if not the first numbered one.'),
@@ -153,6 +154,12 @@ const fromPattern = (patterns: Readonly<Record<string, number>>, module: string,
 
 const rankOf = (config: LoraConfig, module: string): number => fromPattern(config.rankPattern, module, config.r);
 
+/** What the adapter of a module counts: alpha / r, or alpha / √r. */
+export const scalingOf = (config: LoraConfig, module: string, rank: number): number => {
+  const alpha = fromPattern(config.alphaPattern, module, config.loraAlpha);
+  return config.useRslora ? alpha / Math.sqrt(rank) : alpha / rank;
+};
+
 /** Factor and dropout of a module's adapter, whose rank is read off its weight a [r, I]. */
 export const adapterOptions = (
   config: LoraConfig | undefined,
@@ -160,9 +167,9 @@ export const adapterOptions = (
   a: Tensor,
 ): { readonly scaling: number; readonly rate: number } => {
   const [r = 1] = a.shape;
-  if (config === undefined) return { scaling: 1, rate: 0 };
-  const alpha = fromPattern(config.alphaPattern, module, config.loraAlpha);
-  return { scaling: config.useRslora ? alpha / Math.sqrt(r) : alpha / r, rate: config.loraDropout };
+  return config === undefined
+    ? { scaling: 1, rate: 0 }
+    : { scaling: scalingOf(config, module, r), rate: config.loraDropout };
 };
 
 /** Path of the module a weight belongs to. */
@@ -321,6 +328,7 @@ export const initialAdapter = (
   }
   // torch's kaiming_uniform with a = √5 is uniform in ±1/√(fan in).
   const uniform = (source: typeof first, fanIn: number) => (): number => (2 * source.uniform() - 1) / Math.sqrt(fanIn);
+  if (initLoraWeights === 'orthogonal') return orthogonalHalves({ module, inputs, outputs, rank }, seed);
   const a =
     initLoraWeights === 'gaussian'
       ? fill(rank * inputs, () => first.normal() / rank)

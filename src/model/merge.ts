@@ -227,7 +227,7 @@ export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {
   };
   // Numbers that were made for the merge alone.
   if (!inPlace && numbers !== model) drop(numbers.weights, weights, model.weights);
-  const { lora: _lora, adapters, ...base } = numbers;
+  const { lora: _lora, adapters, taken = {}, ...base } = numbers;
   return E.right({
     model: { ...base, ...after, config: untiedConfig(base.config, weights), trainable: [] },
     unmerge: () => {
@@ -249,10 +249,9 @@ export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {
       drop(weights, plain);
       // In place these were used up already.
       if (!inPlace) for (const before of [given, model]) drop(before.weights, plain);
-      for (const { weights: own, beside } of Object.values(adapters?.all ?? {})) {
-        drop(own, plain);
-        drop(beside, plain);
-      }
+      drop(taken, plain);
+      for (const { weights: own, beside, taken: began = {} } of Object.values(adapters?.all ?? {}))
+        for (const tensors of [own, beside, began]) drop(tensors, plain);
       const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
       return {
         ...base,

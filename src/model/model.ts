@@ -11,8 +11,10 @@ export interface NamedAdapter {
   readonly lora: LoraConfig;
   /** Its tensors, under the names that they have when it is the only one in use. */
   readonly weights: Weights;
-  /** Copies of weights of the base that are its own: what `modulesToSave` and `bias` train. */
+  /** Copies of weights of the base that are its own: what `modulesToSave` and `bias` train, and what lacks a part (`taken`). */
   readonly beside: Weights;
+  /** See `CausalLM.taken`. */
+  readonly taken?: Weights | undefined;
 }
 
 /** Adapters by name over one base; see adapters.ts. */
@@ -35,6 +37,11 @@ export interface CausalLM {
   readonly trainable: ReadonlyArray<string>;
   /** Options of the adapter in `weights`; absent: adapters there are left out of every pass. */
   readonly lora?: LoraConfig;
+  /**
+   * Halves that the adapter began with and the weights it sits on lack since, under the names of its own (`initLoraWeights` pissa and
+   * olora): the adapter is saved as its difference from them, which fits the base as it is on disk.
+   */
+  readonly taken?: Weights | undefined;
   /** Present where adapters were added by name. */
   readonly adapters?: NamedAdapters;
   /** generation_config.json of the model's directory as it stood there: how the model is to be sampled. Saved with the model. */

@@ -26,6 +26,7 @@ import {
   properFraction,
 } from '../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../formats/closed.js';
+import { initFault } from '../model/initLora.js';
 import { LoraConfig } from '../model/lora.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
 import { optimizers } from './optimNames.js';
@@ -330,6 +331,8 @@ const usage = (message: string, field: string, hint: string): FatalError =>
 const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
   const quantization = quantizationOf(config);
   if (E.isLeft(quantization)) return quantization;
+  const init = initFault(config.initLoraWeights);
+  if (init !== undefined) return E.left(init);
   if (config.packing && config.responseTemplate !== undefined && config.parity === 'trl-0.7.10') {
     return E.left(
       fatal('E_COMPLETION_COLLATOR_WITH_PACKING', 'responseTemplate cannot be used with packing under 0.7.10 parity', {

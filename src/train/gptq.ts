@@ -19,7 +19,8 @@ import { gptqModel } from '../model/quantize/gptqModel.js';
 import type { GptqLayer, GptqModel } from '../model/quantize/gptqModel.js';
 import { batchRows } from '../operators/batch.js';
 import type { Labelled } from '../records.js';
-import { toWrite, writeTokenizer } from './save.js';
+import { writeTokenizer } from './save.js';
+import { toWrite } from './toWrite.js';
 import type { SaveOptions } from './save.js';
 import { sequenceOf } from './unpad.js';
 

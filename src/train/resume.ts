@@ -17,6 +17,7 @@ import { readSafetensors } from '../formats/safetensors.js';
 import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import type { CausalLM } from '../model/causalLm.js';
+import { unconverted } from './convertedAdapter.js';
 import type { Run } from './run.js';
 import { optimizerFile, trainerStateFile } from './save.js';
 import { setWeights } from './state.js';
@@ -139,8 +140,8 @@ const readAll =
   };
 
 /** The checkpoint's weights by the names they have in the model. */
-const storedWeights = (dir: string, { lora }: CausalLM): TaskEither<FatalError, ReadonlyMap<string, StoredTensor>> =>
-  lora === undefined
+const storedWeights = (dir: string, model: CausalLM): TaskEither<FatalError, ReadonlyMap<string, StoredTensor>> =>
+  model.lora === undefined
     ? pipe(
         readCheckpointTensors(dir),
         TE.map(({ tensors }) => tensors),
@@ -153,6 +154,7 @@ const storedWeights = (dir: string, { lora }: CausalLM): TaskEither<FatalError, 
               Array.from(tensors, ([key, stored]) => [nameOfAdapterKey(key).replace('.base_layer.', '.'), stored]),
             ),
         ),
+        TE.map((stored) => unconverted(stored, model)),
       );
 
 /** Puts a checkpoint's trained weights into the model. */

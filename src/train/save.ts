@@ -30,20 +30,13 @@ import { gptqCodes } from '../model/quantize/gptq.js';
 import type { GptqFormat } from '../model/quantize/gptqConfig.js';
 import { gptqTensors } from '../model/quantize/gptqFiles.js';
 import { matrixOf } from '../model/quantize/matrix.js';
+import { convertedOptions, convertedTensors } from './convertedAdapter.js';
 import type { Run } from './run.js';
+import { toWrite } from './toWrite.js';
 import { encodeTrainerState } from './trainerState.js';
 
 export const optimizerFile = 'optimizer.safetensors';
 export const trainerStateFile = 'trainer_state.json';
-
-/** Tensors as a file takes them: each is read back from the device when its turn comes. */
-export const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>
-  Object.entries(tensors).map(([name, tensor]) => ({
-    name,
-    dtype: 'F32',
-    shape: tensor.shape,
-    data: () => tensor.data<'float32'>(),
-  }));
 
 const bytesOf = async (tensor: Tensor): Promise<Uint8Array> => {
   const { buffer, byteOffset, byteLength } = await tensor.data<'int32'>();
@@ -82,7 +75,7 @@ const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefine
   const conv1d = new Set(expectedTensors(model.config).flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
   return {
     lora: {
-      ...lora,
+      ...(model.taken === undefined ? lora : convertedOptions(lora)),
       // A quantised weight lies outputs first, Conv1D or not.
       fanInFanOut: modules.some((module) => {
         const name = `${module}.weight`;
@@ -127,6 +120,11 @@ export interface SaveOptions {
   readonly baseModelNameOrPath?: string | undefined;
 }
 
+const adapterToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
+  const tensors = adapterTensors(model);
+  return model.taken === undefined ? toWrite(tensors) : convertedTensors(model, tensors, model.taken);
+};
+
 /** An adapter's directory holds one: where several train together, none of them is left out silently. */
 const trainTogether = ({ adapters, trainable }: CausalLM): FatalError | undefined => {
   const others = new Set(
@@ -161,7 +159,7 @@ const writeModel = (
           TE.flatMap(() => writeCheckpointTensors(dir, weightsToWrite(model))),
           TE.map((): void => undefined),
         )
-      : writeAdapter(dir, adapter, toWrite(adapterTensors(model)));
+      : writeAdapter(dir, adapter, adapterToWrite(model));
   return pipe(
     weights,
     TE.flatMap(() => writeTokenizer(dir, tokenizer)),

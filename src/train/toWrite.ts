@@ -1,0 +1,11 @@
+import type { TensorToWrite } from '../formats/safetensors.js';
+import type { Weights } from '../model/layer.js';
+
+/** Tensors as a file takes them: each is read back from the device when its turn comes. */
+export const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>
+  Object.entries(tensors).map(([name, tensor]) => ({
+    name,
+    dtype: 'F32',
+    shape: tensor.shape,
+    data: () => tensor.data<'float32'>(),
+  }));
