@@ -83,7 +83,15 @@ const place = ({ file, line, field }: Place): string => {
   return where === '' ? `field "${field}"` : `${where}, field "${field}"`;
 };
 
-/** One readable message: place, what was wrong, expected and actual, what to do, code. Never a stack trace. */
+/** Credentials of an address: what stands before its host, however its slashes have fared as a path. */
+const credentials = /\b([a-z][a-z0-9+.-]{0,20}:\/{1,2})[^\s/@:"<>|`]{0,200}:[^\s/@"<>|`]{1,400}@/gi;
+/** Tokens of the Hub. */
+const hubTokens = /\bhf_[A-Za-z0-9]{16,}/g;
+
+/** A text for people without what opens doors: passwords in addresses and tokens of the Hub give way to `…`. */
+export const withoutSecrets = (text: string): string => text.replace(credentials, '$1…@').replace(hubTokens, 'hf_…');
+
+/** One readable message: place, what was wrong, expected and actual, what to do, code. Never a stack trace, never a secret. */
 export const render = (error: DataError | FatalError | Warning): string => {
   const details: Details = error._tag === 'FatalError' ? error.details : error;
   const where = place(details);
@@ -93,7 +101,7 @@ export const render = (error: DataError | FatalError | Warning): string => {
   if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);
   if (details.actual !== undefined) lines.push(`  actual:   ${details.actual}`);
   if (details.hint !== undefined) lines.push(`  try:      ${details.hint}`);
-  return lines.join('\n');
+  return withoutSecrets(lines.join('\n'));
 };
 
 /** The value of a task as a Promise, its Left thrown: for scripts. */

@@ -1,5 +1,5 @@
-import { expect, test } from '@jest/globals';
-import { dataError, fatal, render } from '../src/errors.js';
+import { describe, expect, test } from '@jest/globals';
+import { dataError, fatal, render, withoutSecrets } from '../src/errors.js';
 
 test('a message tells the place, what was expected, what was found and what to do', () => {
   const error = dataError('E_FIELD_TYPE', '"text" is a number', {
@@ -23,4 +23,32 @@ test('a file that the message names already is not named twice', () => {
     'a/b.json does not exist [E_NO_FILE]',
   );
   expect(render(fatal('E_X', 'it is cut off', { file: 'a/b.json' }))).toBe('a/b.json: it is cut off [E_X]');
+});
+
+describe('what opens doors', () => {
+  const token = 'hf_abcdefghijklmnopqrstuvwxyz';
+  test.each([
+    [`http://user:${token}@host/a does not exist`, 'http://…@host/a does not exist'],
+    ['http:/user:pass@host/config.json', 'http:/…@host/config.json'],
+    ['proxy socks5://:p%40ss@127.0.0.1:9', 'proxy socks5://…@127.0.0.1:9'],
+    [`Authorization: Bearer ${token}`, 'Authorization: Bearer hf_…'],
+  ])('%s is told without it', (text, told) => {
+    expect(withoutSecrets(text)).toBe(told);
+    expect(render(fatal('E_NO_FILE', text, { actual: text }))).toBe(`${told} [E_NO_FILE]\n  actual:   ${told}`);
+  });
+
+  test.each([
+    'git+ssh://git@host/a',
+    'https://host:80/a@b',
+    'a:b@c',
+    'hf_hub_download',
+    '{"a":"http://x","b":"c:d@e"}',
+  ])('%s holds none', (text) => {
+    expect(withoutSecrets(text)).toBe(text);
+  });
+
+  test('however long the text', () => {
+    const text = 'a:/'.repeat(100_000) + ':'.repeat(100_000);
+    expect(withoutSecrets(text)).toBe(text);
+  });
 });

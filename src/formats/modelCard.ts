@@ -1,4 +1,5 @@
 /** README.md of a trained model: what it was made from, how, and how to use it. Nothing in it depends on the clock or the machine. */
+import { withoutSecrets } from '../errors.js';
 
 export interface ModelCard {
   readonly name: string;
@@ -82,10 +83,10 @@ const told = ({ adapter, baseModel, quantization, trainableParameters, totalPara
   );
 };
 
-/** The card as Markdown, with the fields that the Hub reads at its beginning. */
+/** The card as Markdown, with the fields that the Hub reads at its beginning; it is made to be shown to others. */
 export const modelCard = (card: ModelCard): string => {
   const { name, baseModel, baseOnHub, datasets, adapter, quantization } = card;
-  return [
+  const lines = [
     '---',
     ...(baseModel !== undefined && baseOnHub ? [`base_model: ${scalar(baseModel)}`] : []),
     ...list(
@@ -128,5 +129,6 @@ export const modelCard = (card: ModelCard): string => {
       ['option', 'value'],
       Object.entries(card.options).map(([key, value]) => [`\`${key}\``, cell(value)] as const),
     ),
-  ].join('\n');
+  ];
+  return withoutSecrets(lines.join('\n'));
 };

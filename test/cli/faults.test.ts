@@ -133,6 +133,23 @@ describe('secrets', () => {
       expect(outcome.out + outcome.err).not.toContain(secret);
     }));
 
+  test('given as part of a name are told to nobody else', () =>
+    inTemporary(async (directory) => {
+      const name = `http://user:${secret}@127.0.0.1:9/`;
+      const out = join(directory, 'out');
+      const report = join(directory, 'report.html');
+      const outcome = await rxtune(
+        await sft(directory, out, '--max-steps', '1', '--save-steps', '1', '--run-name', name, '--report', report),
+      );
+      expect(outcome.code).toBe(0);
+      for (const file of filesBelow(directory)) expect((await readFile(file)).includes(secret)).toBe(false);
+      for (const model of [`${name}m`, `hf://user:${secret}@owner/name`]) {
+        const refused = await rxtune(['sft', '--model', model, '--train-dataset', `${name}x.jsonl`]);
+        expect(refused.err).toMatch(/\[E_\w+\]/);
+        expect(refused.out + refused.err).not.toContain(secret);
+      }
+    }));
+
   test('never stand in an error, not even where the address that holds them is the fault', async () => {
     const call = ['sft', '--model', 'hf://owner/name', '--train-dataset', 'none.jsonl'];
     for (const HF_HUB_OFFLINE of ['1', '']) {

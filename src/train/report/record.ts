@@ -1,6 +1,6 @@
 /** What a page about a run shows, as plain data that JSON holds; and the recorder that gathers it while the run goes on. */
 import { Subject, type Observable } from 'rxjs';
-import { render } from '../../errors.js';
+import { render, withoutSecrets } from '../../errors.js';
 import { SftConfig } from '../config.js';
 import type { Groups } from '../evaluate.js';
 import type { Evaluation, RunEvent, RunSummary } from '../run.js';
@@ -102,9 +102,12 @@ export const noSteps: StepColumns = {
   memory: [],
 };
 
+const shownFacts = (facts: RunRecord['facts']): RunRecord['facts'] =>
+  facts.map(([name, value]) => [name, withoutSecrets(value)] as const);
+
 export const emptyRecord = (title: string, facts: RunRecord['facts'] = []): RunRecord => ({
-  title,
-  facts,
+  title: withoutSecrets(title),
+  facts: shownFacts(facts),
   totalSteps: null,
   options: {},
   maxGradNorm: null,
@@ -151,9 +154,10 @@ const hardEntries = ({ name = '', hardest }: Evaluation): ReadonlyArray<HardEntr
 /** The options that are not at their defaults. */
 const givenOptions = (config: SftConfig): Readonly<Record<string, unknown>> => {
   const defaults: Readonly<Record<string, unknown>> = SftConfig.defaults;
-  return Object.fromEntries(
+  const given = Object.fromEntries(
     Object.entries(config).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(defaults[name])),
   );
+  return JSON.parse(withoutSecrets(JSON.stringify(given))) as Readonly<Record<string, unknown>>;
 };
 
 /** Two steps as one: the mean of each number, the place of the later. */
@@ -259,7 +263,7 @@ export const makeRecorder = ({
           options: givenOptions(config),
           state: 'training',
           facts: [
-            ...facts,
+            ...shownFacts(facts),
             ['parameters', `${count(trainableParameters)} of ${count(totalParameters)} trained`],
             ...(trainSummary.rows === 0
               ? []
@@ -322,7 +326,7 @@ export const makeRecorder = ({
   return {
     add,
     failed: (error) => {
-      push('warnings', error instanceof Error ? error.message : String(error));
+      push('warnings', withoutSecrets(error instanceof Error ? error.message : String(error)));
       set({ state: 'failed' });
     },
     record: () => ({ ...structuredClone(record), steps: structuredClone(columns) as unknown as StepColumns }),
