@@ -32,6 +32,7 @@ const told = (name: string): { readonly name: string; readonly onHub: boolean } 
 /** Options that say where things are or on what they run, not what was done. */
 const untold: ReadonlySet<string> = new Set([
   ...['outputDir', 'resumeFromCheckpoint', 'chatTemplate', 'engine', 'threads', 'maxMemory', 'prefetch'],
+  ...['datasetNumProc', 'preparedCache', 'preparedCacheSize'],
   ...['loggingSteps', 'loggingStrategy', 'loggingFirstStep', 'saveStrategy', 'saveSteps', 'saveTotalLimit'],
 ]);
 

@@ -44,7 +44,15 @@ const frontMatter = (card: string): unknown => parse(card.split('---\n')[1] ?? '
 
 describe('the card of a run', () => {
   test('names base, data, counts, options and metrics, for the Hub and for people', async () => {
-    const card = await cardOf('shop', { evalDataset: rows.slice(0, 2) }, { evalSteps: 2, weightDecay: 0.1 });
+    const card = await cardOf(
+      'shop',
+      { evalDataset: rows.slice(0, 2) },
+      {
+        ...{ evalSteps: 2, weightDecay: 0.1 },
+        // How the rows came about is not what was done.
+        ...{ preparedCache: false, datasetNumProc: 1 },
+      },
+    );
     expect(frontMatter(card)).toEqual({
       base_model: 'acme/tiny-llama',
       datasets: ['acme/chats'],
@@ -57,6 +65,7 @@ describe('the card of a run', () => {
     expect(card).toContain('| rows read | 3 |\n| rows refused | 1 |');
     expect(card).toContain('| tokens | 7 |\n| tokens trained | 5 |');
     expect(card).toContain('| `weightDecay` | 0.1 |');
+    expect(card).not.toMatch(/preparedCache|datasetNumProc/);
     expect(card).toMatch(/\| eval_loss \| \d\.\d+ \|/);
     expect(card).toMatch(/\| mean training loss \| \d\.\d+ \|/);
     expect(card).toContain('AutoModelForCausalLM.from_pretrained("shop")');
