@@ -13,6 +13,12 @@ class Device : public PageSource {
 
   // The rest is the executor's thread's, and in order with the kernels.
 
+  // c = what `first` asks for plus alpha op(a) op(b) of `second`, which adds to the same c: as one product. False: nothing was done.
+  virtual bool joined(const Context*, const Gemm* first, const Gemm* second) {
+    (void)first, (void)second;
+    return false;
+  }
+
   // `from` may go when this returns.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   // Calls done(user, error) on some thread when the bytes have come; error is null when all went well. Does not wait.

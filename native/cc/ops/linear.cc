@@ -1,4 +1,5 @@
 // Products with weights, with and without a low-rank adapter.
+#include "../device.h"
 #include "../ops.h"
 
 namespace {
@@ -12,6 +13,14 @@ GemmOperand turned(GemmOperand m) {
   return m;
 }
 GemmOperand plain(const float* data, long ld) { return {data, ld, 0, GEMM_FLOAT32, nullptr, nullptr, 0}; }
+
+// The second adds to what the first has written.
+void run_both(const Context* context, const Gemm* first, const Gemm* second) {
+  Device* const device = static_cast<Device*>(context->device);
+  if (device != nullptr && device->joined(context, first, second)) return;
+  run_gemm(context, first);
+  run_gemm(context, second);
+}
 
 // n, in, out, transposed, x, w…, bias?, y
 void linear(Call& call) {
@@ -75,9 +84,8 @@ void loraLinear(Call& call) {
     const Gemm base = {n, out, in, plain(x, in), w, y, out, bias, 0, 1};
     const Gemm down = {n, rank, in, plain(dropped ? dropped : x, in), turned(plain(a, in)), u, rank, nullptr, 0, 1};
     const Gemm up = {n, out, rank, plain(u, rank), turned(plain(b, rank)), y, out, y, out, scaling};
-    run_gemm(context, &base);
     run_gemm(context, &down);
-    run_gemm(context, &up);
+    run_both(context, &base, &up);
   });
 }
 
@@ -105,15 +113,12 @@ void loraLinearGrad(Call& call) {
     run_gemm(context, &toU);
     run_gemm(context, &toA);
     run_gemm(context, &toB);
-    if (dx != nullptr) {
-      const Gemm base = {n, in, out, plain(dy, out), turned(w), dx, in, nullptr, 0, 1};
-      run_gemm(context, &base);
-    }
     float* const target = dxDropped != nullptr ? dxDropped : dx;
-    if (target != nullptr) {
-      const Gemm adapter = {n, in, rank, plain(du, rank), plain(a, in), target, in, target == dx ? dx : nullptr, in, 1};
-      run_gemm(context, &adapter);
-    }
+    const Gemm base = {n, in, out, plain(dy, out), turned(w), dx, in, nullptr, 0, 1};
+    const Gemm adapter = {n, in, rank, plain(du, rank), plain(a, in), target, in, target == dx ? dx : nullptr, in, 1};
+    if (dx != nullptr && target == dx) return run_both(context, &base, &adapter);
+    if (dx != nullptr) run_gemm(context, &base);
+    if (target != nullptr) run_gemm(context, &adapter);
   });
 }
 

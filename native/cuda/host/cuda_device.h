@@ -43,6 +43,7 @@ class CudaDevice final : public Device {
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes, void (*done)(void*, const char*), void* user) override;
   void finish() override;
+  bool joined(const Context* context, const Gemm* first, const Gemm* second) override;
 
   // ---- for the kernels of table.cc ----
 

@@ -47,13 +47,15 @@ int slot_for(CudaDevice& device, int other) {
   return slot;
 }
 
+// Beside each narrowed row: what joined() puts there.
+constexpr long room = 64;
 // Rows of whole vectors: cublasLt is fast only there.
 constexpr long whole_vectors(long columns) { return (columns + 7) / 8 * 8; }
 
 // Float rows as bfloat16, taken again where the last products had them: q, k and v read the same rows, and so do an adapter and its base.
 Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
   CudaDevice& device = of(context);
-  const long ld = whole_vectors(columns);
+  const long ld = whole_vectors(columns) + room;
   for (const CudaDevice::Narrowed& n : device.narrowed)
     if (n.from == x.data && n.ld == x.ld && n.rows == rows && n.columns == columns) {
       slot = n.slot;
@@ -63,7 +65,7 @@ Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long co
   uint16_t* const to = scratch<uint16_t>(context, slot, rows * ld);
   // It writes to its own slot alone.
   std::vector<CudaDevice::Narrowed> still = device.narrowed;
-  device.over(rows * (ld / 8), k::narrow_rows, static_cast<const float*>(x.data), x.ld, to, ld, rows, columns);
+  device.over(rows * (whole_vectors(columns) / 8), k::narrow_rows, static_cast<const float*>(x.data), x.ld, to, ld, rows, columns);
   if (rows * ld * 2 <= most_narrowed) still.push_back({x.data, x.ld, rows, columns, slot, to});
   device.narrowed = std::move(still);
   return {to, rows, columns, ld, x.transposed != 0};
@@ -94,14 +96,14 @@ Matrix converted(const Context* context, const GemmOperand& x, long rows, long c
   const long n = rows * columns;
   const std::vector<CudaDevice::Narrowed> still = device.narrowed;
   if constexpr (half) {
-    if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_bf16, static_cast<const int8_t*>(x.data), x.scale, to, rows, columns);
+    if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_bf16, static_cast<const int8_t*>(x.data), x.scale, to, columns, rows, columns);
     if (x.kind == GEMM_FOUR_BIT)
-      device.over(parts_of(n, 2), k::four_bit_bf16, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, n, x.block);
+      device.over(parts_of(n, 2), k::four_bit_bf16, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, columns, columns, n, x.block);
   } else {
     if (x.kind == GEMM_BFLOAT16) device.over(n, k::widen, static_cast<const uint16_t*>(x.data), to, n);
-    if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_f32, static_cast<const int8_t*>(x.data), x.scale, to, rows, columns);
+    if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_f32, static_cast<const int8_t*>(x.data), x.scale, to, columns, rows, columns);
     if (x.kind == GEMM_FOUR_BIT)
-      device.over(parts_of(n, 2), k::four_bit_f32, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, n, x.block);
+      device.over(parts_of(n, 2), k::four_bit_f32, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, columns, columns, n, x.block);
   }
   device.narrowed = still;
   return out;
@@ -139,9 +141,9 @@ void dequantize(const Context* context, const GemmOperand* m, long rows, long co
   CudaDevice& device = of(context);
   const long n = rows * columns;
   if (m->kind == GEMM_INT8_ROWS)
-    device.over(n, k::int8_rows_f32, static_cast<const int8_t*>(m->data), m->scale, y, rows, columns);
+    device.over(n, k::int8_rows_f32, static_cast<const int8_t*>(m->data), m->scale, y, columns, rows, columns);
   else
-    device.over(parts_of(n, 2), k::four_bit_f32, static_cast<const uint8_t*>(m->data), m->scale, m->code, y, n, m->block);
+    device.over(parts_of(n, 2), k::four_bit_f32, static_cast<const uint8_t*>(m->data), m->scale, m->code, y, columns, columns, n, m->block);
 }
 void int8_activations(const Context* context, const float* x, float* y, long rows, long columns, float threshold) {
   if (rows == 0 || columns == 0) return;
@@ -502,6 +504,55 @@ KernelTable filled() {
 }
 
 }  // namespace
+
+// [x | u] [W; alpha B]: an adapter's rows lie beside its base's, and what the base writes is not read and written again. Where the base lies
+// as bfloat16 it is copied for that, which pays when there are as many rows as it has; from 8 or 4 bits it is converted anyway.
+bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* second) {
+  const GemmOperand &x = first->a, &w = first->b, &u = second->a, &b = second->b;
+  const long m = first->m, n = first->n, k1 = first->k, k2 = second->k, depth = k1 + k2;
+  const bool plain = x.kind == GEMM_FLOAT32 && u.kind == GEMM_FLOAT32 && b.kind == GEMM_FLOAT32 && !x.transposed && !u.transposed;
+  const bool same = second->m == m && second->n == n && second->c == first->c && second->start == first->c && second->ldc == first->ldc &&
+                    second->ld_start == first->ldc;
+  const bool whole = k1 % 8 == 0 && k2 % 8 == 0 && n % 8 == 0 && k1 > 0 && k2 > 0 && k2 <= room && w.ld % 8 == 0;
+  const bool row = first->start == nullptr || first->ld_start == 0;
+  const bool pays = w.kind == GEMM_INT8_ROWS || w.kind == GEMM_FOUR_BIT || (w.kind == GEMM_BFLOAT16 && m >= k1);
+  if (!context->bf16 || blas() == nullptr || !plain || !same || !whole || !row || !pays || first->alpha != 1 || m == 0 || n == 0) return false;
+  if (reinterpret_cast<uintptr_t>(w.data) % 16 != 0) return false;
+
+  int left = -1;
+  const Matrix rows = cuda::narrowed(context, x, m, k1, left, -1);
+  std::vector<Narrowed> still = this->narrowed;
+  over(m * (k2 / 8), k::narrow_rows, static_cast<const float*>(u.data), u.ld, static_cast<uint16_t*>(const_cast<void*>(rows.data)) + k1, rows.ld, m,
+       k2);
+  this->narrowed = still;
+  const int right = slot_for(*this, left);
+  still = this->narrowed;
+  // As the base is stored: B's columns beside its rows, or B's rows below them.
+  const bool beside = w.transposed != 0;
+  const long stored = beside ? n : k1, columns = beside ? k1 : n, ld = beside ? depth : n;
+  uint16_t* const to = scratch<uint16_t>(context, right, depth * n);
+  if (w.kind == GEMM_BFLOAT16)
+    over(stored * columns / 8, k::copy_rows_bf16, static_cast<const uint16_t*>(w.data), w.ld, to, ld, stored, columns);
+  else if (w.kind == GEMM_INT8_ROWS)
+    over(stored * columns, k::int8_rows_bf16, static_cast<const int8_t*>(w.data), w.scale, to, ld, stored, columns);
+  else
+    over(stored * columns / 2, k::four_bit_bf16, static_cast<const uint8_t*>(w.data), w.scale, w.code, to, ld, columns, stored * columns, w.block);
+  // op(b) [k2, n]: how far its next row and its next column are
+  const long next_row = b.transposed ? 1 : b.ld, next_column = b.transposed ? b.ld : 1;
+  if (beside)
+    over(n * k2, k::place_scaled, static_cast<const float*>(b.data), next_column, next_row, to + k1, ld, n, k2, second->alpha);
+  else
+    over(k2 * n, k::place_scaled, static_cast<const float*>(b.data), next_row, next_column, to + k1 * n, ld, k2, n, second->alpha);
+  this->narrowed = std::move(still);
+  const Matrix both = {rows.data, m, depth, rows.ld, false}, weights = {to, beside ? n : depth, beside ? depth : n, ld, beside};
+  void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
+  if (!blas()->gemm(Format::bfloat16, both, weights, first->c, first->ldc, first->start, nullptr, 0, 1, m, n, depth, workspace, workspace_bytes,
+                    stream()))
+    return false;
+  forget_written(*this, first->c, first->ldc, m, n);
+  counted();
+  return true;
+}
 
 const KernelTable* CudaDevice::table() const {
   static const KernelTable filled_once = filled();

@@ -16,9 +16,9 @@ extern "C" __global__ void rx_copy_columns(const float* from, long ld_from, floa
   }
 }
 
-// The same, into bfloat16, 8 columns a thread; rows of `to` are whole vectors of 8, filled up with zeros.
+// The same, into bfloat16, 8 columns a thread; rows of `to` have room for whole vectors of 8, filled up with zeros.
 extern "C" __global__ void rx_narrow_rows(const float* from, long ld_from, uint16_t* to, long ld_to, long rows, long width) {
-  const long pieces = ld_to / 8;
+  const long pieces = (width + 7) / 8;
   const bool vectors = ld_from % 4 == 0 && in_vectors(from);
   for (long i = thread_index(); i < rows * pieces; i += grid_threads()) {
     const Split at = split(i, pieces);
@@ -31,6 +31,23 @@ extern "C" __global__ void rx_narrow_rows(const float* from, long ld_from, uint1
       for (int e = 0; e < 8; e++)
         if (c + e < width) x[e] = source[e];
     store_eight(to + at.whole * ld_to + c, x);
+  }
+}
+
+// Rows of bfloat16, 8 columns a thread: all of them whole vectors.
+extern "C" __global__ void rx_copy_rows_bf16(const uint16_t* from, long ld_from, uint16_t* to, long ld_to, long rows, long width) {
+  for (long i = thread_index(); i < rows * (width / 8); i += grid_threads()) {
+    const Split at = split(i, width / 8);
+    reinterpret_cast<uint4*>(to + at.whole * ld_to)[at.rest] = reinterpret_cast<const uint4*>(from + at.whole * ld_from)[at.rest];
+  }
+}
+
+// to [rows, columns] of ld = factor times a small matrix that lies in any way.
+extern "C" __global__ void rx_place_scaled(const float* from, long row_step, long column_step, uint16_t* to, long ld, long rows,
+                                           long columns, float factor) {
+  for (long i = thread_index(); i < rows * columns; i += grid_threads()) {
+    const Split at = split(i, columns);
+    to[at.whole * ld + at.rest] = to_bfloat16(from[at.whole * row_step + at.rest * column_step] * factor);
   }
 }
 

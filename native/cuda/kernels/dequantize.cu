@@ -5,28 +5,32 @@
 namespace {
 
 template <class T>
-__device__ void int8_rows(const int8_t* q, const float* scale, T* out, long rows, long columns) {
-  if (columns % 8 == 0 && in_vectors(out) && (reinterpret_cast<uintptr_t>(q) & 7) == 0) {
+__device__ void int8_rows(const int8_t* q, const float* scale, T* out, long ld, long rows, long columns) {
+  if (columns % 8 == 0 && ld % 8 == 0 && in_vectors(out) && (reinterpret_cast<uintptr_t>(q) & 7) == 0) {
     for (long i = thread_index(); i < rows * (columns / 8); i += grid_threads()) {
-      const float factor = scale[split(i, columns / 8).whole];
+      const Split at = split(i, columns / 8);
+      const float factor = scale[at.whole];
       const uint2 codes = reinterpret_cast<const uint2*>(q)[i];
       float x[8];
 #pragma unroll
       for (int e = 0; e < 8; e++) x[e] = static_cast<float>(static_cast<int8_t>((e < 4 ? codes.x : codes.y) >> (8 * (e % 4)))) * factor;
-      store_eight(out + 8 * i, x);
+      store_eight(out + at.whole * ld + 8 * at.rest, x);
     }
     return;
   }
-  for (long i = thread_index(); i < rows * columns; i += grid_threads()) store(out + i, static_cast<float>(q[i]) * scale[split(i, columns).whole]);
+  for (long i = thread_index(); i < rows * columns; i += grid_threads()) {
+    const Split at = split(i, columns);
+    store(out + at.whole * ld + at.rest, static_cast<float>(q[i]) * scale[at.whole]);
+  }
 }
 
 template <class T>
-__device__ void four_bit(const uint8_t* packed, const float* scale, const float* code, T* out, long n, long block) {
+__device__ void four_bit(const uint8_t* packed, const float* scale, const float* code, T* out, long ld, long columns, long n, long block) {
   __shared__ float codes[16];
   if (threadIdx.x < 16) codes[threadIdx.x] = code[threadIdx.x];
   __syncthreads();
   // 8 numbers of one block a thread
-  if (n % 8 == 0 && block % 8 == 0 && in_vectors(out) && (reinterpret_cast<uintptr_t>(packed) & 3) == 0) {
+  if (n % 8 == 0 && columns % 8 == 0 && ld % 8 == 0 && block % 8 == 0 && in_vectors(out) && (reinterpret_cast<uintptr_t>(packed) & 3) == 0) {
     for (long i = thread_index(); i < n / 8; i += grid_threads()) {
       const uint32_t four = reinterpret_cast<const uint32_t*>(packed)[i];
       const float factor = scale[split(i, block / 8).whole];
@@ -37,15 +41,18 @@ __device__ void four_bit(const uint8_t* packed, const float* scale, const float*
         x[2 * e] = codes[byte >> 4] * factor;
         x[2 * e + 1] = codes[byte & 15] * factor;
       }
-      store_eight(out + 8 * i, x);
+      const Split at = split(8 * i, columns);
+      store_eight(out + at.whole * ld + at.rest, x);
     }
     return;
   }
   for (long pair = thread_index(); pair < (n + 1) / 2; pair += grid_threads()) {
     const int byte = packed[pair];
     const long i = 2 * pair;
-    store(out + i, codes[byte >> 4] * scale[split(i, block).whole]);
-    if (i + 1 < n) store(out + i + 1, codes[byte & 15] * scale[split(i + 1, block).whole]);
+    for (long e = i; e < i + 2 && e < n; e++) {
+      const Split at = split(e, columns);
+      store(out + at.whole * ld + at.rest, codes[e == i ? byte >> 4 : byte & 15] * scale[split(e, block).whole]);
+    }
   }
 }
 
@@ -62,19 +69,19 @@ __device__ float through_half(float x) {
 
 }  // namespace
 
-extern "C" __global__ void rx_int8_rows_f32(const int8_t* q, const float* scale, float* out, long rows, long columns) {
-  int8_rows(q, scale, out, rows, columns);
+extern "C" __global__ void rx_int8_rows_f32(const int8_t* q, const float* scale, float* out, long ld, long rows, long columns) {
+  int8_rows(q, scale, out, ld, rows, columns);
 }
-extern "C" __global__ void rx_int8_rows_bf16(const int8_t* q, const float* scale, uint16_t* out, long rows, long columns) {
-  int8_rows(q, scale, out, rows, columns);
+extern "C" __global__ void rx_int8_rows_bf16(const int8_t* q, const float* scale, uint16_t* out, long ld, long rows, long columns) {
+  int8_rows(q, scale, out, ld, rows, columns);
 }
-extern "C" __global__ void rx_four_bit_f32(const uint8_t* packed, const float* scale, const float* code, float* out, long n,
-                                           long block) {
-  four_bit(packed, scale, code, out, n, block);
+extern "C" __global__ void rx_four_bit_f32(const uint8_t* packed, const float* scale, const float* code, float* out, long ld, long columns,
+                                            long n, long block) {
+  four_bit(packed, scale, code, out, ld, columns, n, block);
 }
-extern "C" __global__ void rx_four_bit_bf16(const uint8_t* packed, const float* scale, const float* code, uint16_t* out, long n,
-                                            long block) {
-  four_bit(packed, scale, code, out, n, block);
+extern "C" __global__ void rx_four_bit_bf16(const uint8_t* packed, const float* scale, const float* code, uint16_t* out, long ld, long columns,
+                                            long n, long block) {
+  four_bit(packed, scale, code, out, ld, columns, n, block);
 }
 
 // outlier [columns]: 1 where a column has an element of at least the threshold. A column a thread.

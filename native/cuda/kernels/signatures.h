@@ -76,14 +76,16 @@ struct RxFlash {
   X(dropout, const float*, float*, long, float, int, uint32_t, uint64_t)                                                    \
   X(narrow, const float*, uint16_t*, long)                                                                                  \
   X(widen, const uint16_t*, float*, long)                                                                                   \
-  X(int8_rows_f32, const int8_t*, const float*, float*, long, long)                                                         \
-  X(int8_rows_bf16, const int8_t*, const float*, uint16_t*, long, long)                                                     \
-  X(four_bit_f32, const uint8_t*, const float*, const float*, float*, long, long)                                           \
-  X(four_bit_bf16, const uint8_t*, const float*, const float*, uint16_t*, long, long)                                       \
+  X(int8_rows_f32, const int8_t*, const float*, float*, long, long, long)                                                    \
+  X(int8_rows_bf16, const int8_t*, const float*, uint16_t*, long, long, long)                                                \
+  X(four_bit_f32, const uint8_t*, const float*, const float*, float*, long, long, long, long)                               \
+  X(four_bit_bf16, const uint8_t*, const float*, const float*, uint16_t*, long, long, long, long)                           \
   X(int8_outliers, const float*, float*, long, long, float)                                                                 \
   X(int8_activations, const float*, const float*, float*, long, float)                                                      \
   X(copy_columns, const float*, long, float*, long, long, long)                                                             \
   X(narrow_rows, const float*, long, uint16_t*, long, long, long)                                                           \
+  X(copy_rows_bf16, const uint16_t*, long, uint16_t*, long, long, long)                                                     \
+  X(place_scaled, const float*, long, long, uint16_t*, long, long, long, float)                                             \
   X(row_sum, const float*, float*, long, long)                                                                              \
   X(column_sums, const float*, long, float*, long, long, long)                                                              \
   X(add_parts, const float*, long, long, float*, int, long)                                                                 \

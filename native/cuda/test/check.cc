@@ -348,6 +348,51 @@ void products(Both& both) {
   }
 }
 
+// A base and its adapter, forwards and backwards, in one product or in two.
+void adapters(Both& both) {
+  const long m = coin() ? 8 * between(1, 20) : some(120), in = 8 * between(1, 15), out = 8 * between(1, 15), rank = coin() ? 8 * between(1, 8) : between(1, 9);
+  const bool beside = coin(), turned = coin(), with_bias = coin();
+  const int kind = coin() ? GEMM_BFLOAT16 : coin() ? GEMM_INT8_ROWS : GEMM_FOUR_BIT;
+  const long rows = beside ? out : in, columns = beside ? in : out, block = 8 * between(1, 8);
+  std::vector<unsigned char> stored(static_cast<size_t>(2 * in * out));
+  if (kind == GEMM_BFLOAT16) {
+    const std::vector<uint16_t> w = halves(floats(in * out));
+    std::memcpy(stored.data(), w.data(), stored.size());
+  } else {
+    for (auto& byte : stored) byte = static_cast<unsigned char>(below(256));
+  }
+  const Array w(both, stored.data(), stored.size()), scales(both, floats(std::max(rows, in * out / block + 1), 0.01f, 0.02f)), codes(both, floats(16));
+  const Array x(both, floats(m * in)), u(both, floats(m * rank)), b(both, floats(out * rank)), bias(both, floats(out)), y(both, Floats(m * out)),
+      again(both, Floats(m * out));
+  both.card.bf16 = 1;
+  bool was = false;
+  twice(both, [&](const Context& c) {
+    const GemmOperand base = {w.on(c), columns, beside, kind, kind == GEMM_BFLOAT16 ? nullptr : scales.on(c),
+                              kind == GEMM_FOUR_BIT ? codes.on(c) : nullptr, kind == GEMM_FOUR_BIT ? block : 0};
+    const GemmOperand left = {x.on(c), in, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, of_u = {u.on(c), rank, 0, GEMM_FLOAT32, nullptr, nullptr, 0};
+    const GemmOperand of_b = {b.on(c), turned ? rank : out, turned, GEMM_FLOAT32, nullptr, nullptr, 0};
+    for (const Array* to : {&y, &again}) {
+      const Gemm first = {m, out, in, left, base, to->on(c), out, with_bias ? bias.on(c) : nullptr, 0, 1};
+      const Gemm second = {m, out, rank, of_u, of_b, to->on(c), out, to->on(c), out, 2.f};
+      Device* const device = static_cast<Device*>(c.device);
+      if (device != nullptr && device->joined(&c, &first, &second)) {
+        was = true;
+        continue;
+      }
+      run_gemm(&c, &first);
+      run_gemm(&c, &second);
+    }
+  });
+  both.card.bf16 = 0;
+  const std::string name = std::string("adapter, ") + (was ? "one product" : "two products") + ", kind " + std::to_string(kind);
+  y.agree(name, half);
+  again.agree(name + ", again", half);
+  if (was != (both.device.blas() != nullptr && rank % 8 == 0 && (kind != GEMM_BFLOAT16 || m >= in))) {
+    failures++;
+    std::fprintf(stderr, "  %s: not where it pays\n", name.c_str());
+  }
+}
+
 // Products after one another that read the same rows, or rows that a product, a kernel or a copy has written to since.
 void sharing(Both& both) {
   const long m = some(100), n = some(100), depth = some(100);
@@ -614,7 +659,7 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"sharing", sharing, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"sharing", sharing, 1}, {"adapters", adapters, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"updates", updates, 1}, {"updates_8bit", updates_8bit, 1},         {"copies", copies, 20},
 };
