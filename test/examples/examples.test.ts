@@ -22,6 +22,8 @@ const says: Readonly<Record<string, RegExp>> = {
   lawsOfYourOperator: /^9 laws hold\nrecords in flight\n$/,
   ownArchitecture: /^(step \d+ {2}loss \d+\.\d{4}\n){40}$/,
   stopWhenGood: /^\d+ parameters, at most 100 steps\ngood enough after (\d+) steps: 0\.\d+\nended at step \1\n$/,
+  watchARun:
+    /^(step \d+ {2}mean loss \d\.\d{3}\n|evaluation rose from 0\.\d+ to [\d.]+: rate 0\.\d+\n)+little better than 0\.\d+ in five evaluations\nended at step \d+\n(same |other) \| \{.*\} \| .*\n/,
 };
 
 describe('examples', () => {
@@ -36,7 +38,7 @@ describe('examples', () => {
   test.each(Object.entries(says))('%s', async (name, expected) => {
     const text = await output(name);
     expect(text).toMatch(expected);
-    const losses = [...text.matchAll(/^step \d+ {2}loss (\d+\.\d+)/gm)].map((match) => Number(match[1]));
+    const losses = [...text.matchAll(/^step \d+ {2}(?:mean )?loss (\d+\.\d+)/gm)].map((match) => Number(match[1]));
     // Where losses are shown, the run learned.
     for (const last of losses.slice(-1)) expect(last).toBeLessThan((losses[0] ?? 0) / 2);
   });
