@@ -338,6 +338,11 @@ describe('the directory', () => {
     expect([rows.length, codes, kept()]).toEqual([3, ['W_PREPARED_CACHE'], []]);
   });
 
+  test('is made for its user alone', async () => {
+    await prepared();
+    for (const made of ['cache', join('cache', 'prepared')]) expect(statSync(join(dir, made)).mode & 0o077).toBe(0);
+  });
+
   test('that cannot be written to costs a warning, not the run', async () => {
     process.env['RXTUNE_CACHE'] = join(file, 'below a file');
     const { rows, codes } = await prepared();

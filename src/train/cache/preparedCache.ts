@@ -98,7 +98,8 @@ const keeper = async (path: string, limit: number, warn: (warning: Warning) => v
     }
   };
   try {
-    await makeDirectory(dirname(path));
+    // Who can read the rows can read the data.
+    await makeDirectory(dirname(path), 0o700);
     draft = await beginFile(path);
     writer = entryWriter(draft.handle);
   } catch (error) {
