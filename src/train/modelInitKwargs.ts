@@ -4,13 +4,14 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { nearest } from '../formats/nearest.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
+import { ignoredArguments, loaderArguments, quantisationArguments } from './loaderArguments.js';
 
 type Options = Readonly<Record<string, unknown>>;
 
 const isRecord = (u: unknown): u is Options => typeof u === 'object' && u !== null && !Array.isArray(u);
 
 /** torch_dtype and torchDtype alike. */
-const camel = (name: string): string => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+const camel = (name: string): string => name.replace(/(?<=.)_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 const refusal = (field: string, message: string, hint: string): E.Either<FatalError, never> =>
   E.left(fatal('E_OPTIONS', message, { field: `modelInitKwargs.${field}`, hint, kind: 'usage' }));
@@ -28,14 +29,14 @@ const attentions: Readonly<Record<string, 'fused' | 'eager'>> = {
   flash_attention_3: 'fused',
 };
 
-/** Where tensors lie and how they are read is the engine's business. */
-const ignored = ['useCache', 'lowCpuMemUsage', 'deviceMap'];
-
 const quantisation = Object.keys(QuantizationConfig.fields);
 const known = [
   ...['torchDtype', 'dtype', 'attnImplementation', 'useFlashAttention2', 'ropeScaling', 'quantizationConfig'],
-  ...['trustRemoteCode', ...ignored, ...quantisation],
+  ...[...ignoredArguments, ...Object.keys(loaderArguments), ...quantisation],
 ];
+
+/** `torch.bfloat16`, as Python prints a dtype. */
+const withoutTorch = (value: unknown): unknown => (typeof value === 'string' ? value.replace(/^torch\./, '') : value);
 
 const oneOption = (name: string, value: unknown): E.Either<FatalError, Options> => {
   switch (name) {
@@ -59,31 +60,47 @@ const oneOption = (name: string, value: unknown): E.Either<FatalError, Options> 
     case 'ropeScaling':
       return E.right(value === null ? {} : { ropeScaling: value });
     case 'quantizationConfig':
+      if (value === null) return E.right({});
       return isRecord(value)
-        ? fromModelInitKwargs(value)
+        ? all(value, inQuantization)
         : refusal(name, 'quantisation is described by an object', '{ "load_in_4bit": true }');
-    case 'trustRemoteCode':
-      return value === true ? refusal(name, 'no code of a repository is run', 'leave it out') : E.right({});
-    default:
-      if (ignored.includes(name)) return E.right({});
-      if (quantisation.includes(name)) return E.right({ [name]: value });
+    default: {
+      if (ignoredArguments.includes(name)) return E.right({});
+      if (quantisation.includes(name)) return E.right(value === null ? {} : { [name]: withoutTorch(value) });
+      const argument = Object.hasOwn(loaderArguments, name) ? loaderArguments[name] : undefined;
+      if (argument !== undefined)
+        return value === null || argument.accepts(value) ? E.right({}) : refusal(name, argument.message, argument.hint);
       return refusal(
         name,
         `unknown loader option "${name}"`,
         ((meant) => (meant === undefined ? known.join(', ') : `did you mean "${meant}"?`))(nearest(name, known)),
       );
+    }
   }
 };
 
-/**
- * Loader options as options of a run: `torch_dtype` is `precision`, `attn_implementation` and `rope_scaling` have their own names,
- * quantisation its own options, alone or in a `quantization_config`. `E_OPTIONS` for one that is not known or cannot be had.
- */
-export const fromModelInitKwargs = (kwargs: Options): E.Either<FatalError, Options> =>
+/** What a `quantization_config` holds beside the options: what BitsAndBytesConfig writes of itself. */
+const inQuantization = (name: string, value: unknown): E.Either<FatalError, Options> => {
+  // `_load_in_4bit` says again what `load_in_4bit` says.
+  if (name.startsWith('_')) return E.right({});
+  const argument = Object.hasOwn(quantisationArguments, name) ? quantisationArguments[name] : undefined;
+  if (argument === undefined) return oneOption(name, value);
+  return value === null || argument.accepts(value) ? E.right({}) : refusal(name, argument.message, argument.hint);
+};
+
+const all = (
+  kwargs: Options,
+  one: (name: string, value: unknown) => E.Either<FatalError, Options>,
+): E.Either<FatalError, Options> =>
   Object.entries(kwargs).reduce<E.Either<FatalError, Options>>(
     (sofar, [key, value]) =>
-      E.chain((options: Options) => E.map((more: Options) => ({ ...options, ...more }))(oneOption(camel(key), value)))(
-        sofar,
-      ),
+      E.chain((options: Options) => E.map((more: Options) => ({ ...options, ...more }))(one(camel(key), value)))(sofar),
     E.right({}),
   );
+
+/**
+ * Loader options as options of a run: `torch_dtype` is `precision`, `attn_implementation` and `rope_scaling` have their own names,
+ * quantisation its own options, alone or in a `quantization_config`. Arguments of `from_pretrained` that change nothing here are
+ * accepted; `E_OPTIONS`, with what to do, for one that cannot be had or is not known.
+ */
+export const fromModelInitKwargs = (kwargs: Options): E.Either<FatalError, Options> => all(kwargs, oneOption);

@@ -220,6 +220,12 @@ describe('loading', () => {
     [{ attn_implementation: 'paged' }, 'modelInitKwargs.attnImplementation'],
     [{ trust_remote_code: true }, 'modelInitKwargs.trustRemoteCode'],
     [{ rope_scalling: {} }, 'modelInitKwargs.ropeScalling'],
+    [{ constructor: 1 }, 'modelInitKwargs.constructor'],
+    [{ quantization_config: { quant_method: 'gptq', bits: 4 } }, 'modelInitKwargs.quantMethod'],
+    [
+      { quantization_config: { load_in_8bit: true, llm_int8_has_fp16_weight: true } },
+      'modelInitKwargs.llmInt8HasFp16Weight',
+    ],
     [{ quantization_config: { load_in_4bits: true } }, 'modelInitKwargs.loadIn4bits'],
   ])('kwargs %j are refused', (modelInitKwargs, field) => {
     expect(decodeSftConfig({ modelInitKwargs })).toMatchObject({ left: { code: 'E_OPTIONS', details: { field } } });
