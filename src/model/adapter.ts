@@ -14,7 +14,6 @@ import {
   adapterOptions,
   adaptersIn,
   initialAdapter,
-  isNamed,
   isAdapterName,
   isSavedModule,
   loraTargets,
@@ -53,7 +52,7 @@ const placesOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Pla
   const { loraTargets: defaults, embedding } = architectureOf(model.config);
   const specs = specsOf(model);
   const modules = specs.map(({ name }) => moduleOf(name));
-  const nowhere = config.modulesToSave?.find((name) => !modules.some((module) => isNamed(module, [name])));
+  const nowhere = config.modulesToSave?.find((name) => !modules.some((module) => module.endsWith(name)));
   if (nowhere !== undefined)
     return E.left(
       fatal('E_LORA_TARGET', `modulesToSave names "${nowhere}", and no module of the model ends so`, { kind: 'usage' }),

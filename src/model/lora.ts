@@ -397,6 +397,6 @@ export const tokenRows = (
   return E.right(found.filter(({ module, ids }) => !(tied && module === 'lm_head' && ids.join() === own?.ids.join())));
 };
 
-/** Whether `modulesToSave` names the module (PEFT: its path ends so). */
-export const isSavedModule = (config: LoraConfig, module: string): boolean =>
-  config.modulesToSave !== undefined && isNamed(module, config.modulesToSave);
+/** Whether `modulesToSave` names the module: by any end of its path, as in PEFT ("norm" is every norm whose name ends so). */
+export const isSavedModule = ({ modulesToSave = [] }: Pick<LoraConfig, 'modulesToSave'>, module: string): boolean =>
+  modulesToSave.some((name) => module.endsWith(name));

@@ -292,6 +292,18 @@ describe('rows of tokens that train', () => {
   });
 });
 
+describe('modulesToSave', () => {
+  it('names modules by any end of their paths, as PEFT does', () => {
+    const model = loadModel(golden('llama'));
+    const { trainable } = orThrow(attachLora(model, config({ modulesToSave: ['norm'] }), 1));
+    expect(trainable.filter((name) => !name.includes('lora_'))).toEqual(
+      Object.keys(model.weights).filter((name) => name.endsWith('norm.weight')),
+    );
+    expect(trainable).toContain('model.layers.1.input_layernorm.weight');
+    dispose(Object.values(model.weights));
+  });
+});
+
 describe('a tied head in modulesToSave', () => {
   it('parts from the embedding, as in PEFT', () => {
     const model = loadModel(golden('llama_biased_tied'));

@@ -1,0 +1,136 @@
+/**
+ * Adapters of every kind, trained for a few steps on tiny models and saved, with the logits computed here: for check_adapters.py.
+ *
+ *     node reference/write_adapters.mjs OUT [ENGINE]
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { lastValueFrom } from 'rxjs';
+import {
+  addAdapter,
+  attachLora,
+  chooseEngine,
+  combineAdapters,
+  loadModel,
+  logits,
+  LoraConfig,
+  onlyAdapter,
+  orThrow,
+  random,
+  resizeTokenEmbeddings,
+  saveAdapters,
+  saveModel,
+  setActiveAdapters,
+  sftTrainer,
+} from '../dist/index.js';
+
+const [out, engine = 'wasm'] = process.argv.slice(2);
+const models = resolve(import.meta.dirname, '..', 'test', 'golden', 'models');
+
+const right = (either) => {
+  if (either._tag === 'Left') throw either.left;
+  return either.right;
+};
+
+const everywhere = { r: 3, loraAlpha: 5, targetModules: 'all-linear' };
+const cases = {
+  linear: { base: 'llama', lora: everywhere },
+  'linear-rslora-patterns': {
+    base: 'qwen3',
+    lora: {
+      r: 2,
+      useRslora: true,
+      rankPattern: { up_proj: 3 },
+      alphaPattern: { q_proj: 5 },
+      targetModules: ['q_proj', 'up_proj'],
+    },
+  },
+  'linear-biases': { base: 'opt', lora: { r: 2, bias: 'all' } },
+  conv1d: { base: 'gpt2', lora: { r: 2, targetModules: ['c_attn', 'c_proj', 'c_fc'] } },
+  embedding: { base: 'llama', lora: { r: 2, targetModules: ['embed_tokens', 'lm_head', 'v_proj'] } },
+  'embedding-tied': { base: 'gpt2', lora: { r: 2, targetModules: ['wte', 'wpe', 'c_attn'] } },
+  'embedding-scaled': { base: 'gemma', lora: { r: 2, targetModules: ['embed_tokens', 'q_proj'] } },
+  'head-tied': { base: 'llama_biased_tied', lora: { r: 2, targetModules: ['lm_head', 'q_proj'] } },
+  'modules-to-save': { base: 'llama', lora: { r: 2, modulesToSave: ['embed_tokens', 'lm_head', 'norm'] } },
+  'modules-to-save-tied': { base: 'llama_biased_tied', lora: { r: 2, modulesToSave: ['lm_head'] } },
+  dora: { base: 'llama', lora: { ...everywhere, useDora: true } },
+  'dora-conv1d': { base: 'gpt2', lora: { r: 2, useDora: true } },
+  'dora-embedding-head': {
+    base: 'llama',
+    lora: { r: 2, useDora: true, targetModules: ['embed_tokens', 'lm_head', 'q_proj'] },
+  },
+  'base-nf4': { base: 'llama', lora: everywhere, quant: 'nf4' },
+  'base-fp4': { base: 'llama', lora: everywhere, quant: 'fp4' },
+  'dora-nf4': { base: 'llama', lora: { ...everywhere, useDora: true }, quant: 'nf4' },
+  rows: { base: 'llama', lora: { r: 2, trainableTokenIndices: { embed_tokens: [5, 9], lm_head: [9, 11, 5] } } },
+  'rows-tied': { base: 'llama_biased_tied', lora: { r: 2, trainableTokenIndices: [5, 9] } },
+  'rows-new': {
+    base: 'llama',
+    lora: { r: 2, trainableTokenIndices: { embed_tokens: [41, 43], lm_head: [41, 43] } },
+    vocab: 44,
+  },
+  'rows-new-tied': { base: 'llama_biased_tied', lora: { r: 2, trainableTokenIndices: [41, 43] }, vocab: 44 },
+  resized: { base: 'llama', lora: { r: 2 }, vocab: 44 },
+  pissa: { base: 'llama', lora: { ...everywhere, initLoraWeights: 'pissa' } },
+  'pissa-conv1d-rslora': { base: 'gpt2', lora: { r: 2, useRslora: true, initLoraWeights: 'pissa_niter_4' } },
+  'olora-dora': { base: 'llama', lora: { r: 2, useDora: true, initLoraWeights: 'olora' } },
+  orthogonal: { base: 'phi', lora: { r: 2, initLoraWeights: 'orthogonal' } },
+};
+
+const train = async (model, vocab) => {
+  const { below } = random(3, 'sample');
+  const trainDataset = Array.from({ length: 8 }, () => ({
+    input_ids: Array.from({ length: 12 }, () => 1 + below(vocab - 1)),
+  }));
+  await lastValueFrom(
+    sftTrainer({ model, trainDataset }, { maxSteps: 4, learningRate: 0.05, maxLength: 16, perDeviceTrainBatchSize: 4 }),
+  );
+};
+
+const write = async (dir, about, model, vocab) => {
+  const ids = Array.from({ length: 12 }, (_, i) => 1 + ((7 * i) % (vocab - 1)));
+  const inputIds = Int32Array.from(ids);
+  const values = logits(model, {
+    inputIds,
+    positionIds: Int32Array.from(ids, (_, i) => i),
+    cuSeqlens: Int32Array.of(0, ids.length),
+  });
+  await writeFile(join(dir, 'logits.json'), JSON.stringify({ ...about, vocab, ids, logits: await values.array() }));
+};
+
+await rm(out, { recursive: true, force: true });
+await orThrow(chooseEngine({ engine }));
+for (const [name, { base, lora, quant, vocab = 40 }] of Object.entries(cases)) {
+  const path = join(models, base);
+  const quantisation = quant === undefined ? {} : { loadIn4bit: true, bnb4bitQuantType: quant };
+  let { model } = await orThrow(loadModel(path, quantisation));
+  if (vocab !== 40) model = right(resizeTokenEmbeddings(model, { rows: vocab, init: 'mean' }));
+  model = right(attachLora(model, right(LoraConfig.decode(lora)), 1));
+  await train(model, vocab);
+  const dir = join(out, name);
+  await mkdir(dir, { recursive: true });
+  await orThrow(saveModel(dir, model, { baseModelNameOrPath: path }));
+  await write(dir, { base: path, quant }, model, vocab);
+}
+
+// Several on one model, trained one after the other, in use together and combined.
+const path = join(models, 'llama');
+const names = ['default', 'other'];
+let { model } = await orThrow(loadModel(path));
+for (const [i, name] of names.entries()) {
+  model = right(
+    addAdapter(model, name, { r: 2, targetModules: i === 0 ? ['q_proj', 'embed_tokens'] : 'all-linear' }, { seed: i }),
+  );
+  model = right(setActiveAdapters(model, name));
+  await train(model, 40);
+}
+const dir = join(out, 'several');
+await mkdir(dir, { recursive: true });
+await orThrow(saveAdapters(dir, model, { baseModelNameOrPath: path }));
+await write(dir, { base: path, adapters: names }, right(setActiveAdapters(model, names)), 40);
+const mixed = right(combineAdapters(model, 'mixed', { default: 0.7, other: -0.4 }));
+const one = right(onlyAdapter(mixed, 'mixed'));
+const combined = join(out, 'combined');
+await mkdir(combined, { recursive: true });
+await orThrow(saveModel(combined, one, { baseModelNameOrPath: path }));
+await write(combined, { base: path }, one, 40);
