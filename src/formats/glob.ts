@@ -60,18 +60,25 @@ const entriesOf = async (
 
 const below = (dir: string, name: string): string => (dir === '' ? name : join(dir, name));
 
-const matching = async (dir: string, segments: ReadonlyArray<string>): Promise<ReadonlyArray<string>> => {
+/** `seen`: what has been looked for where; several `**` come to the same directory by many ways. */
+const matching = async (
+  dir: string,
+  segments: ReadonlyArray<string>,
+  seen = new Set<string>(),
+): Promise<ReadonlyArray<string>> => {
   const [segment, ...rest] = segments;
-  if (segment === undefined) return [];
+  const place = `${segments.length}:${dir}`;
+  if (segment === undefined || seen.has(place)) return [];
+  seen.add(place);
   if (segment === '**') {
-    const here = await matching(dir, rest);
+    const here = await matching(dir, rest, seen);
     const deeper: Array<string> = [];
     for (const { name, isDirectory } of await entriesOf(dir)) {
-      if (isDirectory && !name.startsWith('.')) deeper.push(...(await matching(below(dir, name), segments)));
+      if (isDirectory && !name.startsWith('.')) deeper.push(...(await matching(below(dir, name), segments, seen)));
     }
     return [...here, ...deeper];
   }
-  if (!special.test(segment) && rest.length > 0) return await matching(below(dir, segment), rest);
+  if (!special.test(segment) && rest.length > 0) return await matching(below(dir, segment), rest, seen);
   const pattern = segmentPattern(segment);
   const found: Array<string> = [];
   for (const { name, isDirectory } of await entriesOf(dir)) {
@@ -79,7 +86,7 @@ const matching = async (dir: string, segments: ReadonlyArray<string>): Promise<R
     if (!pattern.test(name) || (name.startsWith('.') && !segment.startsWith('.'))) continue;
     if (rest.length === 0) {
       if (!isDirectory) found.push(below(dir, name));
-    } else if (isDirectory) found.push(...(await matching(below(dir, name), rest)));
+    } else if (isDirectory) found.push(...(await matching(below(dir, name), rest, seen)));
   }
   return found;
 };

@@ -33,6 +33,7 @@ describe('patterns of file names', () => {
     await mkdir(deep, { recursive: true });
     await writeFile(join(deep, 'a.json'), '[]');
     expect(await expandPattern(`${dir}/${'**/'.repeat(30)}*.json`)).toEqual([join(deep, 'a.json')]);
+    expect(await expandPattern(`${dir}/${'**/*/'.repeat(15)}*.json`)).toEqual([join(deep, 'a.json')]);
   });
 
   test('what is no pattern is refused in words', async () => {

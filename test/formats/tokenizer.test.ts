@@ -402,6 +402,14 @@ describe('expressions that backtrack for ever', () => {
     expect(error.details.actual?.length).toBeLessThan(300);
   });
 
+  test('they are found however deep a file is nested', async () => {
+    const depth = 5000;
+    const nested = `${'['.repeat(depth)}{"Regex":"(a)\\\\1"}${']'.repeat(depth)}`;
+    const text = JSON.stringify({ ...base, normalizer: { type: 'NFC', more: '@' } }).replace('"@"', () => nested);
+    const error = refusal(await loadTokenizer(await folderOf({ 'tokenizer.json': text }))());
+    expect(error.code).toBe('E_TOKENIZER_UNSUPPORTED');
+  });
+
   test('nor is one handed to the reference', () => {
     const json = (Regex: string): Record<string, unknown> => ({
       ...goldenTokenizerJson('wordpiece'),

@@ -77,18 +77,29 @@ export interface Risk {
   readonly refused: string | undefined;
 }
 
-/** The expressions below a part of tokenizer.json that JavaScript's own matcher should not be given. */
+const riskOf = (expression: string, field: string): Risk | undefined => {
+  if (expression.length > longestExpression) {
+    return { field, expression, refused: `it has more than ${longestExpression} characters` };
+  }
+  const source = translated(expression)?.source;
+  if (source === undefined || isPlainRegex(source, 'u')) return undefined;
+  const linear = linearRegex(source, 'u');
+  return { field, expression, refused: isLeft(linear) ? linear.left : undefined };
+};
+
+/** The expressions below a part of tokenizer.json that JavaScript's own matcher should not be given. Files may be nested deeply. */
 export const risksIn = (part: unknown, field: string): ReadonlyArray<Risk> => {
-  if (typeof part !== 'object' || part === null) return [];
-  return Object.entries(part).flatMap(([name, value]): ReadonlyArray<Risk> => {
-    const at = Array.isArray(part) ? `${field}[${name}]` : `${field}.${name}`;
-    if (name !== 'Regex' || typeof value !== 'string') return risksIn(value, at);
-    if (value.length > longestExpression) {
-      return [{ field: at, expression: value, refused: `it has more than ${longestExpression} characters` }];
+  const risks: Array<Risk> = [];
+  const waiting: Array<readonly [value: unknown, field: string]> = [[part, field]];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const [value, at] = next;
+    if (typeof value !== 'object' || value === null) continue;
+    for (const [name, inner] of Object.entries(value)) {
+      const place = Array.isArray(value) ? `${at}[${name}]` : `${at}.${name}`;
+      const risk = name === 'Regex' && typeof inner === 'string' ? riskOf(inner, place) : undefined;
+      if (risk !== undefined) risks.push(risk);
+      waiting.push([inner, place]);
     }
-    const source = translated(value)?.source;
-    if (source === undefined || isPlainRegex(source, 'u')) return [];
-    const linear = linearRegex(source, 'u');
-    return [{ field: at, expression: value, refused: isLeft(linear) ? linear.left : undefined }];
-  });
+  }
+  return risks;
 };
