@@ -16,7 +16,7 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp()
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 
 import datasets  # noqa: E402
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast  # noqa: E402
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 parser = argparse.ArgumentParser()
@@ -29,7 +29,8 @@ args = parser.parse_args()
 
 datasets.disable_progress_bars()
 # The file as it is: AutoTokenizer of transformers 5 rebuilds Llama's, and gives other ids to a text that begins with a space.
-tokenizer = PreTrainedTokenizerFast.from_pretrained(args.tokenizer)
+has_file = os.path.exists(os.path.join(args.tokenizer, "tokenizer.json"))
+tokenizer = (PreTrainedTokenizerFast if has_file else AutoTokenizer).from_pretrained(args.tokenizer)
 model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=max(len(tokenizer), 8)))
 work = tempfile.mkdtemp()
 

@@ -18,6 +18,7 @@ import type { PrepareDatasetOptions } from '../../src/train/prepareDataset.js';
 import type { StartThread } from '../../src/train/preparing/threads.js';
 import { startThread } from '../../src/train/preparing/threads.js';
 import type { Dataset } from '../../src/train/run.js';
+import { runOf, stepsOf, tinyModel } from '../../property-tests/train/tiny.js';
 
 const root = resolve(import.meta.dirname, '..', '..');
 // Threads run compiled code, of the package or beside the source: npm run build.
@@ -189,6 +190,24 @@ describe('threads that prepare rows', () => {
     await expect(lastValueFrom(prepared(three, { datasetNumProc: 2 }, { start: null }))).rejects.toMatchObject({
       code: 'E_WORKER_FAILED',
     });
+  });
+
+  whenBuilt('feed a run that streams, over several passes, as one thread does', async () => {
+    const data = Array.from({ length: 24 }, (_, i) => ({ input_ids: [1 + (i % 7), 2, 3 + (i % 5)] }));
+    const losses = async (datasetNumProc: number): Promise<ReadonlyArray<number>> => {
+      const run = runOf(await tinyModel(), data, {
+        datasetNumProc,
+        streaming: true,
+        shuffleBuffer: 9,
+        maxSteps: 8,
+        perDeviceTrainBatchSize: 4,
+        saveStrategy: 'no',
+      });
+      return (await stepsOf(run)).map(({ loss }) => loss);
+    };
+    const alone = await losses(1);
+    expect(alone).toHaveLength(8);
+    expect(await losses(3)).toEqual(alone);
   });
 
   whenBuilt('let the process end by itself, left early or not', () => {
