@@ -38,7 +38,7 @@ struct Session {
   Memory memory{executor};
   std::vector<Tensor> tensors;
 
-  explicit Session(int threads) { executor.useContext({pool_create(threads), scratch_create(), kernel_table(nullptr), 0}); }
+  explicit Session(int threads) { executor.useContext({pool_create(threads), scratch_create(), kernel_table(nullptr), 0, nullptr}); }
   ~Session() {
     executor.wait();
     pool_destroy(executor.context().pool);

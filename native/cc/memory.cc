@@ -16,7 +16,8 @@ constexpr size_t unit = 64;
 // What is left of a block after taking from it is worth keeping apart.
 constexpr size_t worthSplitting = 256;
 constexpr size_t smallestSegment = size_t(16) << 20;
-constexpr size_t largestSegment = size_t(64) << 20;
+// Large ones lie fuller; a page that nothing touches takes no memory.
+constexpr size_t largestSegment = size_t(256) << 20;
 // Idle memory that is kept whatever the peak.
 constexpr size_t idleAllowance = size_t(64) << 20;
 

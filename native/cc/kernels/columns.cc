@@ -5,39 +5,39 @@
 
 namespace {
 
-// Each piece of work owns a band of columns and sums its rows in order, 64 at a time, so that rounding errors grow with the
-// number of blocks, not of rows.
+// Each piece of work owns a band of columns, which it reads once, and sums its rows in order, 64 at a time, so that rounding errors
+// grow with the number of blocks, not of rows. A band is as wide as registers allow: what is read of a row lies together.
 void column_sum(const Context* context, const float* dy, float* out, long rows, long columns) {
-  constexpr long band = 4 * VW;
-  constexpr long bands = 256 / band;
-  parallel(context, parts_of(columns, band * bands), [=](long part) {
-    const long end = smaller(columns, (part + 1) * band * bands);
-    for (long c = part * band * bands; c < end; c += band) {
-      vf total[4] = {};
-      for (long r0 = 0; r0 < rows; r0 += 64) {
-        vf sum[4] = {};
-        const long last = smaller(rows, r0 + 64);
-        if (c + band <= end) {
-          for (long r = r0; r < last; r++)
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) sum[j] += load(dy + r * columns + c + j * VW);
-        } else {
-          for (long r = r0; r < last; r++)
-            for (int j = 0; j < 4; j++) {
-              const long left = end - c - j * VW;
-              if (left > 0) sum[j] += left >= VW ? load(dy + r * columns + c + j * VW) : load_n(dy + r * columns + c + j * VW, left);
-            }
-        }
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) total[j] += sum[j];
+  constexpr int vectors = 8;
+  constexpr long band = vectors * VW;
+  parallel(context, parts_of(columns, band), [=](long part) {
+    const long c = part * band;
+    const long width = smaller(band, columns - c);
+    vf total[vectors] = {};
+    for (long r0 = 0; r0 < rows; r0 += 64) {
+      vf sum[vectors] = {};
+      const long last = smaller(rows, r0 + 64);
+      if (width == band) {
+        for (long r = r0; r < last; r++)
+#pragma GCC unroll 8
+          for (int j = 0; j < vectors; j++) sum[j] += load(dy + r * columns + c + j * VW);
+      } else {
+        for (long r = r0; r < last; r++)
+          for (int j = 0; j * VW < width; j++) {
+            const long left = width - j * VW;
+            const float* const from = dy + r * columns + c + j * VW;
+            sum[j] += left >= VW ? load(from) : load_n(from, left);
+          }
       }
-      for (int j = 0; j < 4; j++) {
-        const long left = end - c - j * VW;
-        if (left >= VW)
-          store(out + c + j * VW, total[j]);
-        else if (left > 0)
-          store_n(out + c + j * VW, total[j], left);
-      }
+#pragma GCC unroll 8
+      for (int j = 0; j < vectors; j++) total[j] += sum[j];
+    }
+    for (int j = 0; j * VW < width; j++) {
+      const long left = width - j * VW;
+      if (left >= VW)
+        store(out + c + j * VW, total[j]);
+      else
+        store_n(out + c + j * VW, total[j], left);
     }
   });
 }
