@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "cuda.h"
@@ -53,6 +54,7 @@ struct Fiber {
   bool finished = false;
 };
 
+std::vector<std::unique_ptr<Fiber>> fibers;
 std::vector<Fiber*> idle, running;
 Fiber* fiber_now;
 #if defined(__x86_64__)
@@ -183,7 +185,10 @@ void run_block() {
     // Waiting threads may want those that have not begun.
     if (started < order.size()) {
       progress = true;
-      if (idle.empty()) idle.push_back(new Fiber);
+      if (idle.empty()) {
+        fibers.push_back(std::make_unique<Fiber>());
+        idle.push_back(fibers.back().get());
+      }
       Fiber* const fiber = idle.back();
       idle.pop_back();
       prepare(fiber);
