@@ -171,7 +171,7 @@ describe('an adapter', () => {
     const options = { seed: 1, step: 0, training: false } as const;
     const { gradients } = lossAndGradients(attached, sequence, targets, options);
     // DoRA's lengths count as constants on the way back: only its magnitudes have the gradient of the value.
-    const names = attached.trainable.filter((name) => !config.useDora || !/\.lora_[AB]\./.test(name));
+    const names = attached.trainable.filter((name) => !config.useDora || !/\.lora_(?:embedding_)?[AB]\b/.test(name));
     const direction = Object.fromEntries(
       names.map((name, i) => [name, noise(90 + i, attached.weights[name]?.size ?? 0)]),
     );
