@@ -290,6 +290,7 @@ const running = {
 const adapter = {
   usePeft: option(boolean, false, 'Train a LoRA adapter, not the whole model. Any option below switches it on.'),
   loraplusLrRatio: optional(positiveNumber, 'LoRA+: how many times the rate of A the rate of B is. Default: the same.'),
+  loraplusLrEmbedding: option(positiveNumber, 1e-6, 'With loraplusLrRatio: learning rate of adapters of embeddings.'),
   ...LoraConfig.fields,
 } as const;
 

@@ -46,6 +46,7 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
   'nonFinite',
   'precision',
   'loraplusLrRatio',
+  'loraplusLrEmbedding',
   ...(Object.keys(QuantizationConfig.fields) as ReadonlyArray<keyof QuantizationConfig>),
 ];
 

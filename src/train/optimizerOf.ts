@@ -27,8 +27,15 @@ const ruleOf = (config: SftConfig): GradientTransform => {
   }
 };
 
-const factorOf = ({ loraplusLrRatio }: SftConfig): ReturnType<typeof loraplusFactor> =>
-  loraplusLrRatio === undefined ? () => 1 : loraplusFactor(loraplusLrRatio);
+const factorOf = ({
+  loraplusLrRatio,
+  loraplusLrEmbedding,
+  learningRate,
+}: SftConfig): ReturnType<typeof loraplusFactor> =>
+  loraplusLrRatio === undefined
+    ? () => 1
+    : // Rates of groups follow the schedule together; at none there is none to compare with.
+      loraplusFactor(loraplusLrRatio, learningRate === 0 ? 1 : loraplusLrEmbedding / learningRate);
 
 /** Clipping, the update rule, and the schedule. */
 export const optimizerOf = (config: SftConfig, schedule: Schedule): Optimizer =>

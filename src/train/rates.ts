@@ -36,9 +36,11 @@ export const withRates = (
 
 /**
  * LoRA+ (Hayou et al. 2024): B learns `ratio` times as fast as A, and so do vectors, as PEFT's create_loraplus_optimizer groups
- * them (biases and DoRA's magnitudes).
+ * them (biases and DoRA's magnitudes); both halves of an embedding's adapter learn `embedding` times as fast (default: as A).
  */
 export const loraplusFactor =
-  (ratio: number) =>
-  (name: string, shape: ReadonlyArray<number>): number =>
-    name.includes('lora_B') || shape.length === 1 ? ratio : 1;
+  (ratio: number, embedding = 1) =>
+  (name: string, shape: ReadonlyArray<number>): number => {
+    if (/\.lora_embedding_[AB]\b/.test(name)) return embedding;
+    return name.includes('lora_B') || shape.length === 1 ? ratio : 1;
+  };

@@ -202,6 +202,10 @@ describe('LoRA+', () => {
   test('moves B and vectors by their own rate, all else as before', async () => {
     const [, plain] = await run(chain(adamw({ learningRate: 1e-2 })), start, gradients);
     const [, fast] = await run(chain(adamw({ learningRate: 8e-2 })), start, gradients);
+    const factors = ['q.lora_A.weight', 'q.lora_B.weight', 'e.lora_embedding_A', 'e.lora_embedding_B'].map((name) =>
+      loraplusFactor(8, 0.25)(name, [2, 2]),
+    );
+    expect([...factors, loraplusFactor(8)('q.bias', [2])]).toEqual([1, 8, 0.25, 0.25, 8]);
     const [, both] = await run(chain(withRates(adamw({ learningRate: 1e-2 }), loraplusFactor(8))), start, gradients);
     for (const name of ['q.lora_A.weight', 'head.weight']) expect(both?.[name]).toEqual(plain?.[name]);
     for (const name of ['q.lora_B.weight', 'q.bias']) expectClose(both?.[name], fast?.[name] ?? []);
