@@ -130,6 +130,17 @@ describe('flags', () => {
     expect(events).toEqual([...['epochBegun 0', 'step 1', 'log 1', 'evaluation 1', 'step 2', 'log 2', 'epochEnded 0']]);
   });
 
+  test('what is called off is called off for one update', async () => {
+    const logged: Array<number> = [];
+    const never: RunCallback = (event) => {
+      if (event.kind !== 'log') return undefined;
+      logged.push(event.log.step);
+      return { shouldLog: false };
+    };
+    await told({ maxSteps: 3, saveStrategy: 'no' }, {}, { callbacks: [never] });
+    expect(logged).toEqual([1, 2, 3]);
+  });
+
   test('an epoch that is ended leaves its rows unread, and the next begins anew', async () => {
     const read: Array<number> = [];
     const model = await tinyModel();
