@@ -111,19 +111,6 @@ const found = (
   });
 };
 
-/** What the engine in use has no kernel for. `E_OPTIONS`. */
-const runsHere = ({ optim, device }: SftConfig): Either<FatalError, void> =>
-  optim === 'adamw_8bit' && device === 'cuda' && currentEngine() === 'native'
-    ? E.left(
-        usage(
-          'E_OPTIONS',
-          'adamw_8bit runs on the processor alone',
-          'optim',
-          'on the card: adamw_torch, or adafactor, whose state is small too',
-        ),
-      )
-    : E.right(undefined);
-
 /** Model and tokenizer with the chat format or template that the options ask for. */
 const conversing = (
   parts: Loaded,
@@ -306,7 +293,6 @@ export const begin = (
           ),
     ),
     TE.bind('found', ({ config }) => loaded(setup, config)),
-    TE.tap(({ config }) => TE.fromEither(runsHere(config))),
     TE.bind('model', ({ config, found }) =>
       TE.fromEither(E.chain(trainableAsAsked)(adapted(found.model, setup, config, warn))),
     ),
