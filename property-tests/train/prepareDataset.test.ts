@@ -296,8 +296,8 @@ describe('rows prepared by many threads', () => {
             ),
           );
           expect(out).toHaveLength(40);
-          // Two blocks a thread are read ahead; one is being told, with what the gate lets through.
-          expect(most).toBeLessThanOrEqual((2 * threads + 1) * blockRows + prefetch);
+          // Eight blocks a thread and four are read ahead; one is being told, with what the gate lets through.
+          expect(most).toBeLessThanOrEqual((8 * (threads - 1) + 5) * blockRows + prefetch);
           const whenLeft = asked;
           await new Promise((resolve) => setTimeout(resolve, 5));
           expect(asked).toBe(whenLeft);

@@ -101,7 +101,7 @@ const outcomes = (
  *
  * One thread does it all where there is code that cannot go to another (a `formattingFunc`, a tokenizer that is not as its files make it), and for the
  * packing of 0.7.10. Rows that are objects of a class, or hold some, are prepared in the main thread while the others are not.
- * With a gate, blocks under way are bounded: two a thread, and two. A thread that breaks down ends the stream (`E_WORKER_FAILED`).
+ * With a gate, blocks under way are bounded: eight a worker thread, and four. A thread that breaks down ends the stream (`E_WORKER_FAILED`).
  */
 export const prepareDataset = (
   dataset: Dataset,

@@ -35,8 +35,8 @@ const isLong = (first: Done, now: Done): boolean => {
   return now.read !== undefined && share > 0 && cpuMs >= judgedAfterMs && (cpuMs / share) * (1 - now.read) >= worthMs;
 };
 
-/** Blocks that a thread has at once: the one it works on and the next. */
-const queued = 2;
+/** Blocks that a thread has at once: the one it works on and some for when the main thread is busy. */
+const queued = 4;
 
 interface Pending {
   readonly block: RowBlock;
@@ -122,7 +122,8 @@ export const makeCrew = (start: StartThread, job: Job, { helpers, when }: CrewOp
         }
       });
     },
-    ahead: () => queued + (crew?.length ?? 0) * queued,
+    // Twice what the threads hold, so that one that is held up does not hold up the main thread at once.
+    ahead: () => (crew === undefined ? 2 : queued * (1 + 2 * crew.length)),
     onRoom: (call) => {
       room = call;
     },
