@@ -96,8 +96,8 @@ test('a model is quantised once, and only as this library can read', async () =>
   const once = quantizeModel(model, options.right);
   if (once._tag === 'Left') throw once.left;
   expect(quantizeModel(once.right, options.right)).toMatchObject({ left: { code: 'E_QUANTIZED', kind: 'usage' } });
-  expect(decodeQuantization({ quantization_config: { quant_method: 'gptq' } })).toMatchObject({
-    left: { code: 'E_QUANTIZATION', details: { actual: 'gptq' } },
+  expect(decodeQuantization({ quantization_config: { quant_method: 'awq' } })).toMatchObject({
+    left: { code: 'E_QUANTIZATION', details: { actual: 'awq' } },
   });
   expect(decodeQuantization({ quantization_config: { load_in_4bit: 'yes' } })).toMatchObject({
     left: { code: 'E_QUANTIZATION' },
