@@ -9,10 +9,11 @@
  */
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeSmallLlama } from './ours/smallLlama.mjs';
 import { flags, here, once as run, report, rounded } from './turns.mjs';
 
 const settings = {
@@ -78,32 +79,9 @@ const writeRows = async (file, rows, words) => {
 if (shape !== '') await child(JSON.parse(shape));
 else {
   const { rows, vocab, hidden, words, steps } = flags({ rows: 10_000, vocab: 50_257, hidden: 64, words: 12, steps: 8 });
-  const { expectedTensors, modelConfig } = await import(here('../dist/model/causalLm.js'));
-  const { writeCheckpointTensors } = await import(here('../dist/formats/shards.js'));
-  const { orThrow } = await import(here('../dist/index.js'));
   const dir = await mkdtemp(join(tmpdir(), 'rxtune-bench-'));
   try {
-    const raw = {
-      ...{ model_type: 'llama', vocab_size: vocab, hidden_size: hidden, intermediate_size: 3 * hidden },
-      ...{ num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 4096 },
-    };
-    await writeFile(join(dir, 'config.json'), JSON.stringify(raw));
-    const decoded = modelConfig(raw);
-    if (decoded._tag === 'Left') throw decoded.left;
-    await orThrow(
-      writeCheckpointTensors(
-        dir,
-        expectedTensors(decoded.right).map(({ name, shape: dimensions }) => ({
-          ...{ name, dtype: 'F32', shape: dimensions },
-          data: () => {
-            const size = dimensions.reduce((a, b) => a * b, 1);
-            return Promise.resolve(
-              Float32Array.from({ length: size }, (_, i) => ((i * 2654435761) % 1000) / 50000 - 0.01),
-            );
-          },
-        })),
-      ),
-    );
+    await writeSmallLlama(dir, { vocab, hidden, layers: 2, heads: 4 });
     const [train, evaluation] = [join(dir, 'train.jsonl'), join(dir, 'evaluation.jsonl')];
     await writeRows(train, rows, words);
     await writeRows(evaluation, rows, words);

@@ -5,11 +5,12 @@
  *     npm run bench -- memory [--hidden 384] [--layers 4] [--vocab 4000] [--length 256] [--rows 8]
  */
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeSmallLlama } from './ours/smallLlama.mjs';
 import { flags, here, report, rounded } from './turns.mjs';
 
 const settings = {
@@ -53,32 +54,9 @@ const child = async ({ dir, options: { short, ...options }, length, rows, vocab 
 if (shape !== '') await child(JSON.parse(shape));
 else {
   const { hidden, layers, vocab, length, rows } = flags({ hidden: 384, layers: 4, vocab: 4000, length: 256, rows: 8 });
-  const { expectedTensors, modelConfig } = await import(here('../dist/model/causalLm.js'));
-  const { writeCheckpointTensors } = await import(here('../dist/formats/shards.js'));
-  const { orThrow } = await import(here('../dist/index.js'));
   const dir = await mkdtemp(join(tmpdir(), 'rxtune-bench-'));
   try {
-    const raw = {
-      ...{ model_type: 'llama', vocab_size: vocab, hidden_size: hidden, intermediate_size: 3 * hidden },
-      ...{ num_hidden_layers: layers, num_attention_heads: 8, num_key_value_heads: 4, max_position_embeddings: 4096 },
-    };
-    await writeFile(join(dir, 'config.json'), JSON.stringify(raw));
-    const decoded = modelConfig(raw);
-    if (decoded._tag === 'Left') throw decoded.left;
-    await orThrow(
-      writeCheckpointTensors(
-        dir,
-        expectedTensors(decoded.right).map(({ name, shape: dimensions }) => ({
-          ...{ name, dtype: 'F32', shape: dimensions },
-          data: () => {
-            const size = dimensions.reduce((a, b) => a * b, 1);
-            return Promise.resolve(
-              Float32Array.from({ length: size }, (_, i) => ((i * 2654435761) % 1000) / 50000 - 0.01),
-            );
-          },
-        })),
-      ),
-    );
+    await writeSmallLlama(dir, { vocab, hidden, layers, heads: 8 });
     const measured = {};
     for (const [name, options] of Object.entries(settings)) {
       const given = JSON.stringify({

@@ -55,7 +55,7 @@ interface Trial {
   readonly reference: (inputs: never, attrs: never) => ReadonlyArray<Tensor>;
   readonly run: (inputs: never, attrs: never) => ReadonlyArray<Tensor>;
   readonly tolerance?: number;
-  /** The tolerance is a share of an output's largest number. */
+  /** The tolerance is a share of an output's largest number, before terms of its sums cancel each other. */
   readonly rough?: boolean;
   /** The kernel writes into these inputs instead of returning outputs. */
   readonly inPlace?: ReadonlyArray<number | string>;
@@ -113,6 +113,26 @@ const holdAll = (t: Trial, inputs: ReturnType<typeof onBackend>): void => {
     if (t.inPlace?.map(String).includes(key) !== true) hold(lent, 'bfloat16');
 };
 
+const largestOf = ({ values }: Values): number => values.reduce((max, x) => Math.max(max, Math.abs(x)), 0);
+
+/** The largest number of each output when all inputs are positive: rounding is a share of the terms, also where they cancel. */
+const uncancelled = (t: Trial): ReadonlyArray<number> => {
+  const positive = ({ shape, values }: Values): Values => ({ shape, values: values.map(Math.abs) });
+  const inputs: Trial['inputs'] = Array.isArray(t.inputs)
+    ? t.inputs.map(positive)
+    : Object.fromEntries(
+        Object.entries(t.inputs as Readonly<Record<string, Values | undefined>>).map(([key, values]) => [
+          key,
+          values === undefined ? undefined : positive(values),
+        ]),
+      );
+  const lent = onBackend(inputs);
+  const outputs = t.reference(lent as never, t.attrs as never);
+  const largest = outputs.map((output) => largestOf(valuesOf(output)));
+  dispose([...outputs, ...listed(lent)]);
+  return largest;
+};
+
 const disagreement = async (
   t: Trial,
   prepare: (t: Trial, inputs: ReturnType<typeof onBackend>) => void = () => undefined,
@@ -122,6 +142,7 @@ const disagreement = async (
   const outputs = t.reference(lent as never, t.attrs as never);
   const wanted = outputs.map(valuesOf);
   dispose([...outputs, ...listed(lent)]);
+  const terms = t.rough === true ? uncancelled(t) : [];
   for (const configuration of configurations) {
     await startNative(configuration);
     const before = alive();
@@ -137,7 +158,7 @@ const disagreement = async (
     const where = `${t.name} on ${configuration.isa}, ${configuration.threads} threads`;
     if (got.length !== wanted.length) return `${where}: ${got.length} outputs, expected ${wanted.length}`;
     for (const [i, values] of wanted.entries()) {
-      const largest = t.rough === true ? values.values.reduce((max, x) => Math.max(max, Math.abs(x)), 0) : 1;
+      const largest = t.rough === true ? Math.max(largestOf(values), terms[i] ?? 0) : 1;
       const different = difference(got[i] ?? nothing, values, (t.tolerance ?? 2e-5) * largest);
       if (different !== undefined) return `${where}, output ${i}: ${different}`;
     }
@@ -555,7 +576,7 @@ describeNative('the native engine computes what the reference does, and leaves n
   it.each(['products with weights', 'products with adapters', 'attention'])('%s, at bfloat16', async (name) => {
     await fc.assert(
       fc.asyncProperty(families[name] ?? linear, async (t) => {
-        const rough = { ...t, tolerance: 0.03, rough: true };
+        const rough = { ...t, tolerance: 0.02, rough: true };
         setPrecision('bfloat16');
         try {
           expect(await disagreement(rough)).toBeUndefined();
