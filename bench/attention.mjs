@@ -8,7 +8,7 @@
  * pairs; `memory-growth` is what our work space and outputs grow by per doubling of length.
  */
 import { createRequire } from 'node:module';
-import { flags, here, median, player, python, report, rounded } from './turns.mjs';
+import { flags, here, keptMemory, median, player, python, report, rounded } from './turns.mjs';
 
 const { lengths, heads, kvHeads, headDim, threads, rounds } = flags({
   lengths: '512,1024,2048',
@@ -73,6 +73,7 @@ const ours = (documents, count) => {
 const torch = await player('torch', python(), [here('reference/torch_attention.py'), '--threads', `${threads}`], {
   OMP_NUM_THREADS: `${threads}`,
   OMP_WAIT_POLICY: 'passive',
+  ...keptMemory,
 });
 const ratios = {};
 const details = {};

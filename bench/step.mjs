@@ -3,16 +3,16 @@
  *
  *     PYTHON=… npm run bench -- step [--shape gpt2-124m|llama-135m|gpt2-tiny] [--only full-float32,lora-float32] [--rounds 5]
  *
- * Ratios are PyTorch's time over ours (median over pairs); `…-memory` is its peak resident memory over ours. At bfloat16 PyTorch
- * runs both ways, autocast over float32 weights and weights in bfloat16: in every round the faster one counts, for memory the
- * smaller one. `overhead` is what of our steps is no kernel: the share of a step that the engine's thread had nothing to do
+ * Ratios are PyTorch's time over ours (median over pairs); `…-memory` is its peak resident memory over ours. PyTorch runs as it is
+ * and with an allocator that keeps its memory, at bfloat16 both with autocast over float32 weights and with weights in bfloat16: in
+ * every round the fastest of these counts, for memory the smallest. `overhead` is what of our steps is no kernel: the share of a step that the engine's thread had nothing to do
  * (idle), and the share that JavaScript's thread was busy, most of it beside running kernels (javascript); medians over rounds.
  */
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tokenRows } from './rows.mjs';
-import { flags, here, median, once, player, python, report, rounded } from './turns.mjs';
+import { flags, here, keptMemory, median, once, player, python, report, rounded } from './turns.mjs';
 
 const { shape, only, rounds, batch, seq, threads } = flags({
   shape: 'gpt2-124m',
@@ -50,12 +50,16 @@ for (const name of only.split(',')) {
     '--threads',
     `${threads}`,
   ];
-  const ways = dtype === 'bfloat16' ? [dtype, 'bfloat16-weights'] : [dtype];
+  const ways = (dtype === 'bfloat16' ? [dtype, 'bfloat16-weights'] : [dtype]).flatMap((weights) => [
+    { way: weights, weights, env: {} },
+    { way: `${weights}, memory kept`, weights, env: keptMemory },
+  ]);
   const theirs = [];
-  for (const way of ways)
+  for (const { way, weights, env } of ways)
     theirs.push(
-      await player(way, interpreter, [here('reference/torch_step.py'), ...shared, '--dtype', way], {
+      await player(way, interpreter, [here('reference/torch_step.py'), ...shared, '--dtype', weights], {
         OMP_NUM_THREADS: `${threads}`,
+        ...env,
       }),
     );
   const ours = await player('rxtune', process.execPath, [here('ours/step.mjs'), ...shared, '--precision', dtype]);
@@ -82,7 +86,7 @@ for (const name of only.split(',')) {
   };
   details[name] = {
     theirs: median(pairs.map(([x]) => x.seconds)),
-    theirWays: Object.fromEntries(ways.map((way, i) => [way, median(pairs.map(([x]) => x.all[i]))])),
+    theirWays: Object.fromEntries(ways.map(({ way }, i) => [way, median(pairs.map(([x]) => x.all[i]))])),
     ours: median(pairs.map(([, y]) => y.seconds)),
     losses: pairs.map(([x, y]) => [x.loss, y.loss]),
     peakBytes: [a.peak_bytes, b.peak_bytes],
