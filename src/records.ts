@@ -33,46 +33,54 @@ export interface Message {
   readonly [field: string]: unknown;
 }
 
+/** Text, all of it to be trained. */
+export interface TextExample {
+  readonly kind: 'text';
+  readonly text: string;
+  readonly weight?: number;
+  /** Of stretches of `text`, in order and apart. */
+  readonly textWeights?: ReadonlyArray<WeightedSpan>;
+}
+
+/** A text that is given and the one that is to be written after it. */
+export interface PromptCompletionExample {
+  readonly kind: 'promptCompletion';
+  readonly prompt: string;
+  readonly completion: string;
+  readonly weight?: number;
+  /** Of stretches of `prompt + completion`, in order and apart. */
+  readonly textWeights?: ReadonlyArray<WeightedSpan>;
+}
+
+/** A conversation, which a chat template renders. */
+export interface ConversationExample {
+  readonly kind: 'messages';
+  readonly messages: ReadonlyArray<Message>;
+  /** Leading messages that are prompt (conversational prompt/completion rows); 0 when the row is one conversation. */
+  readonly promptMessages?: number;
+  readonly tools?: ReadonlyArray<unknown>;
+  readonly chatTemplateKwargs?: Readonly<Record<string, unknown>>;
+  readonly weight?: number;
+}
+
+/** Token ids that the dataset brought. */
+export interface PreTokenized {
+  readonly kind: 'tokenized';
+  readonly inputIds: ReadonlyArray<number>;
+  readonly labels?: ReadonlyArray<number>;
+  readonly attentionMask?: ReadonlyArray<number>;
+  /** Counted from 0 in each document of the row; absent: the row is one document. */
+  readonly positionIds?: ReadonlyArray<number>;
+  readonly weight?: number;
+  /** Of each token. */
+  readonly lossWeights?: ReadonlyArray<number>;
+}
+
 /**
  * A decoded dataset row. Every shape on disk (Alpaca, ShareGPT, …) decodes to one of these. The loss of a token counts with the
  * product of the weights of its row, its message and its span; what has none counts once.
  */
-export type Example =
-  | {
-      readonly kind: 'text';
-      readonly text: string;
-      readonly weight?: number;
-      /** Of stretches of `text`, in order and apart. */
-      readonly textWeights?: ReadonlyArray<WeightedSpan>;
-    }
-  | {
-      readonly kind: 'promptCompletion';
-      readonly prompt: string;
-      readonly completion: string;
-      readonly weight?: number;
-      /** Of stretches of `prompt + completion`, in order and apart. */
-      readonly textWeights?: ReadonlyArray<WeightedSpan>;
-    }
-  | {
-      readonly kind: 'messages';
-      readonly messages: ReadonlyArray<Message>;
-      /** Leading messages that are prompt (conversational prompt/completion rows); 0 when the row is one conversation. */
-      readonly promptMessages?: number;
-      readonly tools?: ReadonlyArray<unknown>;
-      readonly chatTemplateKwargs?: Readonly<Record<string, unknown>>;
-      readonly weight?: number;
-    }
-  | {
-      readonly kind: 'tokenized';
-      readonly inputIds: ReadonlyArray<number>;
-      readonly labels?: ReadonlyArray<number>;
-      readonly attentionMask?: ReadonlyArray<number>;
-      /** Counted from 0 in each document of the row; absent: the row is one document. */
-      readonly positionIds?: ReadonlyArray<number>;
-      readonly weight?: number;
-      /** Of each token. */
-      readonly lossWeights?: ReadonlyArray<number>;
-    };
+export type Example = TextExample | PromptCompletionExample | ConversationExample | PreTokenized;
 
 /** Rendered text and what is known about its characters. Positions are UTF-16 indices into `text`. */
 export interface Formatted {

@@ -5,8 +5,9 @@ import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Place, Warning } from '../errors.js';
 import { isJsonRecord, isTextual, textOf, weightOf } from '../formats/conversation.js';
-import type { WeightedText } from '../formats/conversation.js';
+import type { JsonRecord, WeightedText } from '../formats/conversation.js';
 import { describe } from '../formats/describe.js';
+import { decodeExample } from '../formats/example.js';
 import { isSourced, placeOf } from '../formats/sourced.js';
 import type { Example } from '../records.js';
 import { mapping } from '../streams/operator.js';
@@ -99,31 +100,51 @@ export const textField =
     return read._tag === 'Left' ? read : textWithWeight(read.right, value, place);
   };
 
+/** Any function; what it takes is known where it is called. */
+type AnyFunction = (...args: ReadonlyArray<never>) => unknown;
+
 /** The warning 0.7.10 gives of a function that wants more than the row. */
-export const arityWarning = (formattingFunc: (...args: ReadonlyArray<never>) => unknown): Warning | undefined =>
+const arityWarning = (formattingFunc: AnyFunction): Warning | undefined =>
   formattingFunc.length > 1
     ? warning('W_FORMATTER_ARITY', 'The formatting function has more than one parameter, and is given the row only')
     : undefined;
 
-/** The refusal of a formatting function's result. */
-export const notText = (result: unknown, place: Place = {}): DataError =>
-  dataError('E_FORMATTER_NOT_STRING', 'The formatting function must return one string a row', {
-    ...place,
-    expected: 'a string',
-    actual: describe(result),
-  });
+/**
+ * What a row is to be trained as, of the row as it came, under the names of its own columns: a text, or a row of another shape
+ * (`{ prompt, completion }`, `{ messages }`, …). A row that is a bare string comes as `{ text }`.
+ */
+export type FormattingFunc = (row: JsonRecord) => unknown;
 
-/** A shape: what `formattingFunc` makes of the row as it came, which must be one string (`formatting_func`). */
+/**
+ * A shape: what `formattingFunc` makes of each row (`formatting_func`). A text keeps the row's own `weight`; rows of token ids pass
+ * as they are. `E_FORMATTER_NOT_STRING` where it makes neither a string nor a record.
+ */
 export const formattedBy = (
-  formattingFunc: (row: unknown) => unknown,
+  formattingFunc: FormattingFunc,
   { warn }: { readonly warn?: ((warning: Warning) => void) | undefined } = {},
 ): Decode<Example> => {
   const arity = arityWarning(formattingFunc);
   if (arity !== undefined) warn?.(arity);
   return (value, place = {}) => {
-    const text = formattingFunc(value);
-    return typeof text === 'string'
-      ? textWithWeight({ text, weights: [] }, isJsonRecord(value) ? value : {}, place)
-      : left(notText(text, place));
+    const row = typeof value === 'string' ? { text: value } : value;
+    if (!isJsonRecord(row)) return decodeExample(value, place);
+    if ('input_ids' in row) {
+      warn?.(warning('W_FORMATTER_IGNORED', 'The row is tokenised already, so the formatting function is not asked'));
+      return decodeExample(row, place);
+    }
+    const made = formattingFunc(row);
+    if (typeof made === 'string') return textWithWeight({ text: made, weights: [] }, row, place);
+    if (isJsonRecord(made)) return decodeExample(made, place);
+    return left(
+      dataError(
+        'E_FORMATTER_NOT_STRING',
+        'The formatting function must make a text of a row, or a row of a known shape',
+        {
+          ...place,
+          expected: 'a string, or an object with the columns of a known shape',
+          actual: describe(made),
+        },
+      ),
+    );
   };
 };

@@ -5,13 +5,19 @@ import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
 import type { ChatTemplate, Rendered } from '../formats/chatTemplate.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import type { Example, Formatted, Message, Span, Transform, WeightedSpan } from '../records.js';
+import type {
+  ConversationExample,
+  Example,
+  Formatted,
+  Message,
+  PreTokenized,
+  PromptCompletionExample,
+  Span,
+  Transform,
+  WeightedSpan,
+} from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
-import { arityWarning, notText } from './decode.js';
-
-export type PreTokenized = Extract<Example, { readonly kind: 'tokenized' }>;
-type Conversational = Extract<Example, { readonly kind: 'messages' }>;
 
 export interface FormatOptions {
   /** Where template, BOS and EOS come from unless given below. */
@@ -31,8 +37,6 @@ export interface FormatOptions {
   readonly addSpecialTokens?: boolean | undefined;
   /** End a conversation with the opening of the assistant's turn: for prompts before inference. */
   readonly addGenerationPrompt?: boolean | undefined;
-  /** The text of a row, in place of its shape's own. */
-  readonly formattingFunc?: ((example: Example) => unknown) | undefined;
   /**
    * As TRL 0.7.10: nothing appended, special tokens always added, prompt/completion rows rendered as a user and an assistant turn
    * with no border between them.
@@ -178,11 +182,7 @@ const borderOf = (
 };
 
 /** A prompt and its completion as a turn of the user and one of the assistant. */
-const asTurns = ({
-  prompt,
-  completion,
-  textWeights = [],
-}: Extract<Example, { readonly kind: 'promptCompletion' }>): ReadonlyArray<Message> => {
+const asTurns = ({ prompt, completion, textWeights = [] }: PromptCompletionExample): ReadonlyArray<Message> => {
   const turn = (role: string, content: string, from: number): Message => {
     const to = from + content.length;
     const own = textWeights.filter(({ start, end }) => start < to && end > from);
@@ -198,18 +198,15 @@ const asTurns = ({
 
 /**
  * Text of a record and what is known of its characters; a record that brings token ids passes. Refuses conversations without a
- * template (`E_NO_CHAT_TEMPLATE`), what the template refuses, and formatting functions that give no string
- * (`E_FORMATTER_NOT_STRING`).
+ * template (`E_NO_CHAT_TEMPLATE`), and what the template refuses.
  */
 export const formatRow = (options: FormatOptions = {}): Transform<Example, Formatted | PreTokenized> => {
-  const { tokenizer, formattingFunc, addGenerationPrompt = false, parity, tellRoles = false, warn } = options;
+  const { tokenizer, addGenerationPrompt = false, parity, tellRoles = false, warn } = options;
   const template = options.template ?? tokenizer?.chatTemplate;
   const bosToken = options.bosToken ?? tokenizer?.bosToken;
   const eosToken = options.eosToken ?? tokenizer?.eosToken;
   const appendEos = options.appendEos ?? (parity === undefined && !addGenerationPrompt);
   let warnedOfEos = false;
-  const arity = formattingFunc === undefined ? undefined : arityWarning(formattingFunc);
-  if (arity !== undefined) warn?.(arity);
 
   const plain = (
     text: string,
@@ -245,7 +242,7 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
     };
   };
 
-  const conversation = (row: Conversational): Either<DataError, Formatted> => {
+  const conversation = (row: ConversationExample): Either<DataError, Formatted> => {
     if (template === undefined) return left(noTemplate());
     const { messages, promptMessages = 0, tools, chatTemplateKwargs, weight } = row;
     const shared = {
@@ -275,19 +272,9 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
   };
 
   return (example) => {
-    if (example.kind === 'tokenized') {
-      if (formattingFunc !== undefined) {
-        warn?.(warning('W_FORMATTER_IGNORED', 'The row is tokenised already, so the formatting function is not asked'));
-      }
-      return right(example);
-    }
-    if (formattingFunc !== undefined) {
-      const text = formattingFunc(example);
-      // Spans of the row's own text say nothing about this one.
-      const row = example.weight === undefined ? {} : { weight: example.weight };
-      return typeof text === 'string' ? right(plain(text, row)) : left(notText(text));
-    }
     switch (example.kind) {
+      case 'tokenized':
+        return right(example);
       case 'text':
         return right(plain(example.text, example));
       case 'promptCompletion': {
@@ -302,5 +289,6 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
   };
 };
 
+/** `formatRow` as a stage: decoded rows → text and what is known of its characters. */
 export const format = (options: FormatOptions & Rejecting = {}): OperatorFunction<Example, Formatted | PreTokenized> =>
   mapping('format', formatRow(options), options);

@@ -5,10 +5,9 @@ import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
 import { describe } from '../formats/describe.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import type { Formatted, Tokenized, Transform } from '../records.js';
+import type { Formatted, PreTokenized, Tokenized, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
-import type { PreTokenized } from './format.js';
 import { findText, responseSpans } from './responses.js';
 import { tokensFrom, tokensWithin, valuesAt, weightsAt } from './tokenSpans.js';
 

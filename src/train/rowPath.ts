@@ -2,8 +2,8 @@
 import type { Warning } from '../errors.js';
 import { decodeExample } from '../formats/example.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import { textField } from '../operators/decode.js';
-import type { Decode } from '../operators/decode.js';
+import { formattedBy, textField } from '../operators/decode.js';
+import type { Decode, FormattingFunc } from '../operators/decode.js';
 import type { FormatOptions } from '../operators/format.js';
 import type { MaskCompletionsOptions } from '../operators/maskCompletions.js';
 import { templateIds } from '../operators/responses.js';
@@ -15,8 +15,8 @@ import { isParity } from './parity.js';
 export interface RowPathSetup {
   /** Not needed for rows that bring token ids. */
   readonly tokenizer?: Tokenizer | undefined;
-  /** The text of a row, in place of its shape's own. */
-  readonly formattingFunc?: FormatOptions['formattingFunc'];
+  /** What a row is trained as, in place of what its columns say. */
+  readonly formattingFunc?: FormattingFunc | undefined;
 }
 
 export type RowPathConfig = Pick<
@@ -61,12 +61,13 @@ export const rowPath = (
   return {
     // In 0.7.10 the text field goes before the formatter when not packing, and after it when packing.
     shape:
-      datasetTextField === undefined || (formattingFunc !== undefined && config.packing)
-        ? decodeExample
-        : textField(datasetTextField),
+      datasetTextField !== undefined && !(formattingFunc !== undefined && config.packing)
+        ? textField(datasetTextField)
+        : formattingFunc !== undefined
+          ? formattedBy(formattingFunc, { warn })
+          : decodeExample,
     format: {
       tokenizer,
-      formattingFunc: datasetTextField !== undefined && !config.packing ? undefined : formattingFunc,
       addSpecialTokens: config.addSpecialTokens,
       parity,
       warn,

@@ -4,7 +4,7 @@ import type { FatalError, Warning } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { LoraConfig } from '../model/lora.js';
-import type { FormatOptions } from '../operators/format.js';
+import type { FormattingFunc } from '../operators/decode.js';
 import type { Labelled, StepResult } from '../records.js';
 import type { Rejects } from '../streams/rejects.js';
 import type { SftConfig } from './config.js';
@@ -45,8 +45,12 @@ export interface SftSetup {
   readonly evalDataset?: Dataset | Readonly<Record<string, Dataset>> | undefined;
   /** An adapter to train in place of the whole model; the options r, loraAlpha, … mean the same. */
   readonly peftConfig?: Partial<LoraConfig> | undefined;
-  /** The text of a row, in place of its shape's own. */
-  readonly formattingFunc?: FormatOptions['formattingFunc'];
+  /**
+   * What a row is trained as, of the row as it came: a text, or a row of a known shape.
+   *
+   *     formattingFunc: ({ q, a }) => ({ prompt: q, completion: a })
+   */
+  readonly formattingFunc?: FormattingFunc | undefined;
   /** In place of the optimizer that the options describe. */
   readonly optimizer?: ((plan: Plan, schedule: Schedule) => Optimizer) | undefined;
   /** Where refused rows go. Default: counted and left out, up to maxRejectRate. */

@@ -59,15 +59,34 @@ describe('decode', () => {
   });
 
   it('lets a function make the text, one string a row', () => {
-    const decode = decodeRow(formattedBy((row) => (row === 1 ? 'one' : ['a', 'b'])));
+    const decode = decodeRow(formattedBy(({ a }) => (a === 1 ? 'one' : ['a', 'b'])));
     const codes: Array<string> = [];
     formattedBy((_row, ...more: ReadonlyArray<unknown>) => `${more.length}`, { warn: ({ code }) => codes.push(code) });
     const two = (_row: unknown, _more?: unknown): string => 'x';
     formattedBy(two, { warn: ({ code }) => codes.push(code) });
-    formatRow({ tokenizer, formattingFunc: two, warn: ({ code }) => codes.push(code) });
-    expect(codes).toEqual(['W_FORMATTER_ARITY', 'W_FORMATTER_ARITY']);
-    expect(decode(1)).toMatchObject({ right: { kind: 'text', text: 'one' } });
-    expect(decode(sourced('a.json', 4, 2))).toMatchObject({ left: { code: 'E_FORMATTER_NOT_STRING', line: 4 } });
+    expect(codes).toEqual(['W_FORMATTER_ARITY']);
+    expect(decode({ a: 1, weight: 2 })).toEqual({ _tag: 'Right', right: { kind: 'text', text: 'one', weight: 2 } });
+    expect(decode(sourced('a.json', 4, { a: 2 }))).toMatchObject({ left: { code: 'E_FORMATTER_NOT_STRING', line: 4 } });
+  });
+
+  it('lets a function give a row of another shape, which is decoded as if it had stood there', () => {
+    const decode = decodeRow(formattedBy(({ q, a }) => ({ prompt: q, completion: a })));
+    expect(decode({ q: 'two?', a: 'three.' })).toMatchObject({
+      right: { kind: 'promptCompletion', prompt: 'two?', completion: 'three.' },
+    });
+    expect(decode(sourced('a.csv', 3, { q: 'two?' }))).toMatchObject({ left: { file: 'a.csv', line: 3 } });
+  });
+
+  it('gives a function a bare string as a text, and asks it nothing about token ids', () => {
+    const warnings: Array<string> = [];
+    const decode = decodeRow(
+      formattedBy(({ text }) => [text].join().toUpperCase(), { warn: ({ code }) => warnings.push(code) }),
+    );
+    expect(decode('hi')).toMatchObject({ right: { kind: 'text', text: 'HI' } });
+    expect(warnings).toEqual([]);
+    expect(decode({ input_ids: [1], text: 'hi' })).toMatchObject({ right: { kind: 'tokenized', inputIds: [1] } });
+    expect(warnings).toEqual(['W_FORMATTER_IGNORED']);
+    expect(decode(7)).toMatchObject({ _tag: 'Left' });
   });
 });
 
@@ -158,25 +177,6 @@ describe('format', () => {
     expect(
       formatted({ kind: 'messages', messages: chat('q', 'a'), promptMessages: 1 }, options).row.completionStart,
     ).toBeUndefined();
-  });
-
-  it('takes the text of a formatting function, which must be a string', () => {
-    const shout: FormatOptions = {
-      tokenizer,
-      formattingFunc: (row) => (row.kind === 'text' ? row.text.toUpperCase() : [row]),
-    };
-    expect(formatted({ kind: 'text', text: 'hi', weight: 2 }, shout).row).toEqual({
-      text: 'HI</s>',
-      addSpecialTokens: true,
-      weights: [{ start: 0, end: 6, weight: 2 }],
-    });
-    expect(formatRow(shout)({ kind: 'messages', messages: chat('q') })).toMatchObject({
-      left: { code: 'E_FORMATTER_NOT_STRING' },
-    });
-    const warnings: Array<string> = [];
-    const ids: Example = { kind: 'tokenized', inputIds: [1] };
-    expect(formatRow({ ...shout, warn: ({ code }) => warnings.push(code) })(ids)).toMatchObject({ right: ids });
-    expect(warnings).toEqual(['W_FORMATTER_IGNORED']);
   });
 
   it('weighs an assistant’s end of turn like its message', () => {

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';
-import type { Example, StepResult } from '../../src/records.js';
+import type { FormattingFunc } from '../../src/operators/decode.js';
+import type { StepResult } from '../../src/records.js';
 import { decodeSftConfig } from '../../src/train/config.js';
 import type { SftOptions } from '../../src/train/config.js';
 import { load, loadModel } from '../../src/train/load.js';
@@ -90,7 +91,7 @@ const learned = ({ losses }: Outcome, share = 0.9): void => {
 const trainedTexts = async (
   rows: ReadonlyArray<unknown>,
   more: SftOptions,
-  formattingFunc?: (example: Example) => unknown,
+  formattingFunc?: FormattingFunc,
 ): Promise<ReadonlyArray<string>> => {
   const config = made(decodeSftConfig({ ...options, ...more }));
   const setup = { tokenizer, ...(formattingFunc === undefined ? {} : { formattingFunc }) };
@@ -130,13 +131,22 @@ describe('data', () => {
     answers.forEach((text, i) => expect(text.trim()).toBe(`${pairs[i]?.answer}<|im_end|>`));
   });
 
-  const formattingFunc = (example: Example): unknown =>
-    example.kind === 'messages' ? shown(...(example.messages.map(({ content }) => content) as [string, string])) : '';
+  const formattingFunc: FormattingFunc = ({ messages }) =>
+    shown(...((messages as ReadonlyArray<{ content: string }>).map(({ content }) => content) as [string, string]));
 
   test('a formatting function', async () => {
     learned(await trained({ trainDataset: chats, formattingFunc }));
     const found = await trainedTexts(chats, {}, formattingFunc);
     expect(found).toEqual(texts.map(({ text }) => `${text}<|im_end|>`));
+  });
+
+  test('columns of other names, made prompt and completion by a function', async () => {
+    const rows = pairs.map(({ question: frage, answer: antwort }) => ({ frage, antwort }));
+    const found = await trainedTexts(rows, {}, ({ frage, antwort }) => ({
+      prompt: `${String(frage)}\n`,
+      completion: antwort,
+    }));
+    expect(found).toEqual(pairs.map(({ answer }) => `${answer}<|im_end|>`));
   });
 
   test('completion-only, the template as text', async () => {

@@ -6,12 +6,11 @@ import { promptPrefixFaults } from '../../formats/promptPrefix.js';
 import { isSourced, placeOf } from '../../formats/sourced.js';
 import { decodeRow } from '../../operators/decode.js';
 import { formatRow } from '../../operators/format.js';
-import type { PreTokenized } from '../../operators/format.js';
 import { countLearnable } from '../../operators/learnable.js';
 import { maskCompletionsRow } from '../../operators/maskCompletions.js';
 import { tokenizeRow } from '../../operators/tokenize.js';
 import { truncateRow } from '../../operators/truncate.js';
-import type { Example, Formatted, Labelled, Row } from '../../records.js';
+import type { Example, Formatted, Labelled, PreTokenized, Row } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
 import { isParity } from '../config.js';
 import { textOnly } from '../prepare.js';
@@ -111,7 +110,7 @@ export const inspectRow = (
   const template = tokenizer?.chatTemplate;
 
   const promptDiffers = (example: Example): boolean => {
-    if (example.kind !== 'messages' || template === undefined || setup.formattingFunc !== undefined) return false;
+    if (example.kind !== 'messages' || template === undefined) return false;
     const { messages, tools, chatTemplateKwargs: kwargs } = example;
     const faults = promptPrefixFaults(template, {
       messages,
