@@ -46,6 +46,17 @@ module.exports = {
       from: { path: '^src/(formats|operators|streams|cli)/' },
       to: { path: 'node_modules/@tensorflow' },
     },
+    {
+      // `rxtune --help` answers at once: what a command needs is loaded when it is called.
+      name: 'help-is-light',
+      severity: 'error',
+      from: { path: '^src/cli/(main|command|commands)\\.ts$' },
+      to: {
+        path: '^(src|node_modules)/',
+        pathNot: '^(src/cli/commands?\\.ts|src/errors\\.ts|src/formats/nearest\\.ts|node_modules/commander/.*)$',
+        dependencyTypesNot: ['dynamic-import', 'type-only'],
+      },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

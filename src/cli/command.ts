@@ -1,6 +1,6 @@
 /** What a command is, and how its outcome becomes an exit code. */
 import { Command, type CommanderError } from 'commander';
-import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal, render, type FatalError } from '../errors.js';
 import { nearest } from '../formats/nearest.js';
@@ -11,9 +11,15 @@ export interface Terminal {
   readonly err: NodeJS.WritableStream & { readonly isTTY?: boolean };
 }
 
-export interface CommandLine {
+/** A command of the list: what its help line says, and where the rest of it is. */
+export interface NamedCommand {
   readonly name: string;
   readonly summary: string;
+  /** Called when somebody calls the command or asks for its help: the library takes a second to load. */
+  readonly load: () => Promise<CommandLine>;
+}
+
+export interface CommandLine {
   /** Adds the command's flags. */
   readonly flags: (command: Command) => void;
   /** Runs it with the flags that `command` holds. */
@@ -69,14 +75,14 @@ const fail = (thrown: unknown, { err }: Terminal): ExitCode => {
 
 /** Parses `argv` (without node and script), runs the command it names, and tells how that ended. Never throws. */
 export const runCommandLine = async (
-  commands: ReadonlyArray<CommandLine>,
+  commands: ReadonlyArray<NamedCommand>,
   {
     version,
     argv,
     terminal,
   }: { readonly version: string; readonly argv: ReadonlyArray<string>; readonly terminal: Terminal },
 ): Promise<ExitCode> => {
-  let outcome: E.Either<unknown, void> = E.right(undefined);
+  let outcome = { _tag: 'Right', right: undefined } as Either<unknown, void>;
   const strict = (command: Command): Command =>
     command
       .exitOverride((complaint) => {
@@ -89,14 +95,19 @@ export const runCommandLine = async (
       .showSuggestionAfterError(false);
   const program = strict(new Command('rxtune'))
     .description('Supervised fine-tuning of language models.')
+    .configureHelp({ subcommandTerm: (command) => command.name() })
     .version(version, '-V, --version');
-  for (const { name, summary, flags, run } of commands) {
+  const [first, second] = argv;
+  const called = first === 'help' ? second : first;
+  for (const { name, summary, load } of commands) {
     const command = strict(new Command(name)).description(summary);
+    program.addCommand(command);
+    if (name !== called) continue;
+    const { flags, run } = await load();
     flags(command);
     command.action(async () => {
       outcome = await run(command, terminal)();
     });
-    program.addCommand(command);
   }
   try {
     await program.parseAsync([...argv], { from: 'user' });
@@ -106,7 +117,7 @@ export const runCommandLine = async (
     terminal.err.write(program.helpInformation());
     return 2;
   }
-  return E.isLeft(outcome) ? fail(outcome.left, terminal) : 0;
+  return outcome._tag === 'Left' ? fail(outcome.left, terminal) : 0;
 };
 
 const isHelp = (thrown: unknown): thrown is CommanderError =>

@@ -85,8 +85,6 @@ const told = (
 };
 
 export const doctorCommand: CommandLine = {
-  name: 'doctor',
-  summary: 'tell which engines are there, which one would run, and why',
   flags: (command) => addFlags(command, Options.fields, 'Options:'),
   run: (command, { out }): TaskEither<FatalError, void> =>
     pipe(

@@ -44,8 +44,6 @@ const encode = (evaluated: Evaluated): Readonly<Record<string, unknown>> => ({
 });
 
 export const evaluateCommand: CommandLine = {
-  name: 'evaluate',
-  summary: 'tell the loss, perplexity and token accuracy of a model on a dataset',
   flags: (command) => addSftFlags(command, Own.fields),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(

@@ -38,8 +38,6 @@ const plain = (model: CausalLM): E.Either<FatalError, CausalLM> =>
   model.lora === undefined ? E.right(model) : E.Functor.map(mergeAndUnload(model), (merged) => merged.model);
 
 export const exportCommand: CommandLine = {
-  name: 'export',
-  summary: 'write a model, its adapter added in, for llama.cpp (GGUF) or transformers',
   flags: (command) => addFlags(command, Options.fields, 'Options:'),
   run: (command, { err }): TaskEither<FatalError, void> =>
     pipe(

@@ -88,8 +88,6 @@ const asFatal = (cause: unknown): FatalError => {
 };
 
 export const generateCommand: CommandLine = {
-  name: 'generate',
-  summary: 'continue a text or answer a conversation',
   flags: (command) => addFlags(command, Options.fields, 'Options:'),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(

@@ -109,8 +109,6 @@ const decoder =
     tokenizer?.decode(ids) ?? ids.map((id) => `${id} `).join('');
 
 export const inspectCommand: CommandLine = {
-  name: 'inspect',
-  summary: 'tell whether a dataset is fit to train on, and show its rows token by token',
   flags: (command) => addSftFlags(command, Own.fields),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(

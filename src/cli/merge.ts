@@ -26,8 +26,6 @@ const Options = closed('merge', {
 });
 
 export const mergeCommand: CommandLine = {
-  name: 'merge',
-  summary: 'write a model with its adapter added in',
   flags: (command) => addFlags(command, Options.fields, 'Options:'),
   run: (command, { err }): TaskEither<FatalError, void> =>
     pipe(

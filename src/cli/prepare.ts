@@ -118,8 +118,6 @@ const asFatal = (cause: unknown): FatalError => {
 };
 
 export const prepareCommand: CommandLine = {
-  name: 'prepare',
-  summary: 'write the rows of a dataset as they would be trained on',
   flags: (command) => addSftFlags(command, Own.fields),
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(

@@ -96,8 +96,6 @@ const measuring =
     );
 
 export const quantizeCommand: CommandLine = {
-  name: 'quantize',
-  summary: 'write a model in 4 or 8 bits (GPTQ), and tell its perplexity before and after',
   flags: (command) => addSftFlags(command, Own.fields),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(

@@ -154,8 +154,6 @@ const asFatal = (cause: unknown): FatalError => {
 };
 
 export const sftCommand: CommandLine = {
-  name: 'sft',
-  summary: 'fine-tune a model on a dataset',
   flags: (command) => addSftFlags(command, Own.fields),
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(

@@ -15,9 +15,12 @@ const call = async (
   const command = {
     name: 'walk',
     summary: 'Walks.',
-    flags: (flags: Parameters<typeof addFlags>[0]) =>
-      addFlags(flags, { maxSteps: option(integer, 1, 'Steps.') }, 'options'),
-    run,
+    load: () =>
+      Promise.resolve({
+        flags: (flags: Parameters<typeof addFlags>[0]) =>
+          addFlags(flags, { maxSteps: option(integer, 1, 'Steps.') }, 'options'),
+        run,
+      }),
   };
   const code = await runCommandLine([command], { version: '1.2.3', argv, terminal: { out, err } });
   return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') };
