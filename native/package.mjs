@@ -54,10 +54,13 @@ write(
   ],
 );
 
-const { scripts: _scripts, devDependencies: _dev, overrides: _overrides, ...published } = main;
+const published = join(out, name);
+const { scripts: _scripts, devDependencies: _dev, overrides: _overrides, ...manifest } = main;
 const targets = given.length === 0 ? [here] : given;
 write(
-  join(out, name),
-  { ...published, optionalDependencies: Object.fromEntries(targets.map((target) => [engineName(target), version])) },
+  published,
+  { ...manifest, optionalDependencies: Object.fromEntries(targets.map((target) => [engineName(target), version])) },
   main.files.filter((file) => existsSync(join(root, file))).map((file) => [join(root, file), file]),
 );
+// Imported late: without a build there is none.
+(await import('./optionDocs.mjs')).documentOptions(join(published, 'dist'));

@@ -6,14 +6,17 @@ export interface Place {
   readonly field?: string;
 }
 
-interface Details extends Place {
+/** What an error tells beside its message. */
+export interface Details extends Place {
   readonly expected?: string;
   readonly actual?: string;
   /** What the reader can do about it. */
   readonly hint?: string;
 }
 
+/** Says which fault it is, for code to ask: `E_NO_FILE`, … */
 export type ErrorCode = `E_${string}`;
+/** Says which warning it is, for code to ask: `W_NO_EOS`, … */
 export type WarningCode = `W_${string}`;
 
 /** One record refused, by value: it goes to the rejected stream and is counted. */
@@ -30,6 +33,11 @@ export interface Warning extends Details {
   readonly message: string;
 }
 
+/**
+ * What is wrong with one record, as a value: what a transform of your own answers in `left(…)`.
+ *
+ *     left(dataError('E_ODD', `${n} is odd`, { expected: 'an even number', hint: 'round it' }))
+ */
 export const dataError = (code: ErrorCode, message: string, details: Details = {}): DataError => ({
   _tag: 'DataError',
   code,
@@ -37,6 +45,7 @@ export const dataError = (code: ErrorCode, message: string, details: Details = {
   ...details,
 });
 
+/** A warning as a value, for a `warn` of your own to tell. */
 export const warning = (code: WarningCode, message: string, details: Details = {}): Warning => ({
   _tag: 'Warning',
   code,
@@ -44,7 +53,8 @@ export const warning = (code: WarningCode, message: string, details: Details = {
   ...details,
 });
 
-interface FatalDetails extends Details {
+/** What a fatal error tells beside its message. */
+export interface FatalDetails extends Details {
   readonly cause?: unknown;
   /** `usage`: the call was wrong (exit code 2); `run`: the run failed (exit code 1). */
   readonly kind?: 'usage' | 'run';
@@ -66,6 +76,7 @@ export class FatalError extends Error {
   }
 }
 
+/** A `FatalError`: for code of your own that must end a run. */
 export const fatal = (code: ErrorCode, message: string, details: FatalDetails = {}): FatalError =>
   new FatalError(code, message, details);
 
@@ -73,6 +84,7 @@ export const fatal = (code: ErrorCode, message: string, details: FatalDetails = 
 export const fatalFromData = ({ code, message, _tag, ...details }: DataError): FatalError =>
   fatal(code, message, details);
 
+/** Whether something that was thrown, or came down an error channel, is a `FatalError`; `render` tells it in words. */
 export const isFatal = (value: unknown): value is FatalError =>
   typeof value === 'object' && value !== null && '_tag' in value && value._tag === 'FatalError';
 

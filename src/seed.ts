@@ -6,6 +6,7 @@
 /** What randomness is for; streams with different names never share draws. */
 export type RandomStream = 'shuffle' | 'dropout' | 'neftune' | 'init' | 'sample' | 'mix' | 'split';
 
+/** Draws of one stream of random numbers: the same seed, stream and counters give the same ones. */
 export interface Random {
   /** Uniform in [0, 1), 53 bits. */
   readonly uniform: () => number;

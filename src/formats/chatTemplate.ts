@@ -19,6 +19,7 @@ import type { Provenance } from './provenance.js';
 
 export type { Provenance } from './provenance.js';
 
+/** What a template renders. */
 export interface Conversation {
   readonly messages: ReadonlyArray<Message>;
   readonly tools?: ReadonlyArray<unknown>;
@@ -27,6 +28,7 @@ export interface Conversation {
   readonly kwargs?: Readonly<Record<string, unknown>>;
 }
 
+/** The text of a conversation, and whose words are where in it. */
 export interface Rendered {
   readonly text: string;
   /**
@@ -38,6 +40,7 @@ export interface Rendered {
   readonly provenance: ReadonlyArray<Provenance>;
 }
 
+/** A compiled Jinja chat template. */
 export interface ChatTemplate {
   readonly source: string;
   /**
@@ -47,6 +50,7 @@ export interface ChatTemplate {
   readonly render: (conversation: Conversation) => Either<DataError, Rendered>;
 }
 
+/** What a template sees beside the conversation. */
 export interface ChatTemplateOptions {
   /** Special tokens by name (`bos_token`, `eos_token`, …) as the template sees them. */
   readonly specialTokens?: Readonly<Record<string, unknown>>;

@@ -10,6 +10,7 @@ import type { ErrorCode, FatalError } from '../errors.js';
 import { describe, kindOf } from './describe.js';
 import { nearest } from './nearest.js';
 
+/** How the value of an option is written on a command line. */
 export type FieldKind = 'number' | 'integer' | 'boolean' | 'string' | 'enum' | 'list' | 'json';
 
 /** An io-ts codec that also says how its value is written on a command line. */
@@ -24,6 +25,7 @@ export interface OptionCodec<A> extends t.Type<A, unknown> {
 /** `default`: absent keys get the default; `optional`: they stay absent; `required`: they are refused. */
 type Presence = 'default' | 'optional' | 'required';
 
+/** One option: its codec, its default and what it is for. */
 export interface Field<C extends t.Mixed = t.Mixed, P extends Presence = Presence> {
   readonly codec: C;
   readonly presence: P;
@@ -37,6 +39,7 @@ export interface Field<C extends t.Mixed = t.Mixed, P extends Presence = Presenc
   readonly itemKind?: FieldKind;
 }
 
+/** Options by name. */
 export type Fields = Readonly<Record<string, Field>>;
 
 /** The decoded record: fields with a default or required are always there. */
@@ -53,6 +56,7 @@ export type InputOf<F extends Fields> = {
   readonly [K in keyof F as F[K]['presence'] extends 'required' ? never : K]?: t.TypeOf<F[K]['codec']> | undefined;
 };
 
+/** A record of options that refuses names it does not know, with the nearest one. */
 export interface Closed<F extends Fields> {
   readonly name: string;
   readonly fields: F;

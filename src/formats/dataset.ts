@@ -27,8 +27,10 @@ import type { Chunks, Sourced } from './sourced.js';
 import { textFileChunks } from './textFile.js';
 import type { TextOptions } from './textFile.js';
 
+/** How a data file is read. */
 export type DatasetFormat = 'jsonl' | 'json' | 'text' | 'csv' | 'tsv' | 'parquet' | 'arrow';
 
+/** How data files are found and read. */
 export interface DatasetOptions
   extends ReadOptions,
     ElementOptions,

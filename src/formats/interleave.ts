@@ -3,10 +3,13 @@ import { fatal } from '../errors.js';
 import { random } from '../seed.js';
 import { identified, madeOf } from './identity.js';
 
+/** When a mixture ends: see `InterleaveOptions`. */
 export type StoppingStrategy = 'first_exhausted' | 'all_exhausted' | 'all_exhausted_without_replacement';
 
+/** Rows in order, now or as they come. */
 export type Rows<A> = Iterable<A> | AsyncIterable<A>;
 
+/** One source of a mixture. */
 export interface MixSource<A> {
   readonly rows: Rows<A>;
   /** Relative to those of the others, above 0. */

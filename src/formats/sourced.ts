@@ -16,8 +16,10 @@ export interface SourcedError {
   readonly error: DataError;
 }
 
+/** A row of a file, or what is wrong with it, and where it stands. `decode` unpacks it. */
 export type Sourced = SourcedValue | SourcedError;
 
+/** A row with its place, for a reader of your own: errors then name file and line. */
 export const sourced = (file: string, line: number, value: unknown): SourcedValue => ({
   _tag: 'Sourced',
   file,

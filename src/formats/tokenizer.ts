@@ -24,6 +24,7 @@ import { specOf, specOfFiles } from './tokenizing/specOf.js';
 import { wellFormed } from './tokenizing/wellFormed.js';
 import { rememberRecipe } from './tokenizerRecipe.js';
 
+/** Texts to ids and back, as the model's `tokenizer.json` says, with its special tokens and chat template. */
 export interface Tokenizer {
   /** Ids of a text, with what the post-processor adds when `addSpecialTokens`. Pure. */
   readonly encode: (text: string, options: { addSpecialTokens: boolean }) => Int32Array;
@@ -59,7 +60,8 @@ export interface Tokenizer {
   readonly files: Readonly<Record<string, string>>;
 }
 
-interface Surroundings {
+/** What a tokenizer knows beside its files' contents. */
+export interface Surroundings {
   readonly files: Readonly<Record<string, string>>;
   readonly clock?: () => Date;
 }

@@ -19,4 +19,4 @@ export type { Beat, Watched } from './pace.js';
 export { boundedInFlight, operatorLaws, orderKept, rightsOf } from './operatorLaws.js';
 export type { InFlightOptions, MakeOperator, OperatorLawOptions } from './operatorLaws.js';
 export { columnsAligned, promptIsPrefix, promptNeverLabelled, promptTokensArePrefix, tokensKept } from './rowLaws.js';
-export type { PrepareExample } from './rowLaws.js';
+export type { PrepareExample, ToldRow } from './rowLaws.js';

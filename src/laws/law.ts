@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 
+/** A sentence and a check, for any test runner. */
 export interface Law {
   /** What holds. */
   readonly name: string;
@@ -9,6 +10,7 @@ export interface Law {
   readonly check: () => Promise<void>;
 }
 
+/** How hard a law is tried. */
 export interface LawOptions {
   /** Cases tried a law. Default 100. */
   readonly numRuns?: number | undefined;
@@ -16,6 +18,7 @@ export interface LawOptions {
   readonly seed?: number | undefined;
 }
 
+/** A law of your own: a name, and a property of fast-check. */
 export const law = <Ts>(
   name: string,
   property: fc.IRawProperty<Ts>,

@@ -4,6 +4,7 @@ import { Observable } from 'rxjs';
 /** What a source waits for before a record: nothing, a microtask, a macrotask, a timer. */
 export type Beat = 'now' | 'microtask' | 'macrotask' | 'timer';
 
+/** When a source gives its records: at once, later, or by turns. */
 export const beats = (): fc.Arbitrary<ReadonlyArray<Beat>> =>
   fc.oneof(
     fc.constant<ReadonlyArray<Beat>>(['now']),

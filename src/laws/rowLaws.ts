@@ -24,7 +24,8 @@ const told = (ids: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<ToldRow>
     own: Uint16Array.from(row, (id) => 7 * id),
   }));
 
-interface ToldRow extends Labelled {
+/** A labelled row with a further column: see `columnsAligned`. */
+export interface ToldRow extends Labelled {
   readonly lossWeights: Float32Array;
   /** A column that no stage knows. */
   readonly own: Uint16Array;

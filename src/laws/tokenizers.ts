@@ -74,6 +74,7 @@ export const wordTokenizer = ({
   };
 };
 
+/** Tokenizers of every habit: with BOS, EOS or neither, words in pieces or whole. */
 export const wordTokenizers = (): fc.Arbitrary<Tokenizer> =>
   fc
     .record({ addBos: fc.boolean(), addEos: fc.boolean(), pieceLength: fc.constantFrom(1, 2, 3, 100) })

@@ -6,7 +6,7 @@ import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { AttentionAttrs } from './kernels/attention.js';
 
-interface Entry {
+export interface Entry {
   keys: Float32Array;
   values: Float32Array;
   /** Rows in use. */

@@ -41,6 +41,7 @@ const numberThat = (name: string, holds: (value: number) => boolean): t.Type<num
     t.identity,
   );
 
+/** Codec of a whole number > 0. */
 export const positiveInteger = numberThat('a whole number > 0', (n) => Number.isInteger(n) && n > 0);
 /** No model has as many; a file that says more would be believed by whoever makes lists of layers. */
 const mostLayers = 4096;
@@ -49,7 +50,9 @@ export const layerCount = numberThat(
   (n) => Number.isInteger(n) && n > 0 && n <= mostLayers,
 );
 export const nonNegativeInteger = numberThat('a whole number ≥ 0', (n) => Number.isInteger(n) && n >= 0);
+/** Codec of a number > 0. */
 export const positive = numberThat('a number > 0', (n) => Number.isFinite(n) && n > 0);
+/** Codec of a share: a number ≥ 0 and < 1. */
 export const rate = numberThat('a number ≥ 0 and < 1', (n) => n >= 0 && n < 1);
 export const boolean = t.boolean;
 

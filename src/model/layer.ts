@@ -52,6 +52,7 @@ export interface Passed<A, B> {
   readonly drop: () => void;
 }
 
+/** A function of weights and input that gives its value and the way back. */
 export type Layer<A, B> = (weights: Weights, input: A, wanted: Wanted) => Passed<A, B>;
 
 const isTensor = (value: Value): value is Tensor => !Array.isArray(value);

@@ -38,18 +38,21 @@ export const conv1dSpec = (module: string, inputs: number, outputs: number): Rea
   { name: `${module}.bias`, shape: [outputs], kind: 'bias' },
 ];
 
+/** The table of an embedding, `[rows, width]`. */
 export const embeddingSpec = (module: string, rows: number, width: number): TensorSpec => ({
   name: `${module}.weight`,
   shape: [rows, width],
   kind: 'embedding',
 });
 
+/** The weight of an RMS norm, `[width]`. */
 export const rmsNormSpec = (module: string, width: number): TensorSpec => ({
   name: `${module}.weight`,
   shape: [width],
   kind: 'norm',
 });
 
+/** Weight and (by default) bias of a layer norm, `[width]` each. */
 export const layerNormSpec = (module: string, width: number, bias = true): ReadonlyArray<TensorSpec> => [
   { name: `${module}.weight`, shape: [width], kind: 'norm' },
   ...(bias ? [{ name: `${module}.bias`, shape: [width], kind: 'norm' } as const] : []),
@@ -61,6 +64,7 @@ export const headSpec = (tied: boolean, vocabSize: number, width: number, bias =
   ...(bias ? [{ name: 'lm_head.bias', shape: [vocabSize], kind: 'bias', head: true } as const] : []),
 ];
 
+/** What every layer has, layer after layer. */
 export const perLayer = (
   numLayers: number,
   specs: (index: number) => ReadonlyArray<TensorSpec>,

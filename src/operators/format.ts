@@ -19,6 +19,7 @@ import type {
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
 
+/** How a record becomes text. */
 export interface FormatOptions {
   /** Where template, BOS and EOS come from unless given below. */
   readonly tokenizer?: Pick<Tokenizer, 'chatTemplate' | 'bosToken' | 'eosToken'> | undefined;

@@ -45,6 +45,7 @@ export const groupByLengthRows =
   <A extends Row>(rows: ReadonlyArray<A>): ReadonlyArray<A> =>
     grouped(rows, size, permutation(rows.length, seed, epoch));
 
+/** `groupByLengthRows` as a stage: waits for the end of the source, or for `bufferSize` rows, and gives them in the new order. */
 export const groupByLength = <A extends Row>(options: GroupByLengthOptions): OperatorFunction<A, A> =>
   windowed('groupByLength', () => {
     const { size, seed, epoch = 0, bufferSize = Infinity } = options;

@@ -34,5 +34,6 @@ export const learnableRow =
   (row) =>
     countLearnable(row.labels, row.seqLengths, ignoreIndex) > 0 ? right(row) : left(noLabels(row.labels.length));
 
+/** `learnableRow` as a stage: rows that teach nothing leave by the side door. */
 export const learnable = (options: LearnableOptions & Rejecting = {}): OperatorFunction<Labelled, Labelled> =>
   mapping('learnable', learnableRow(options), options);

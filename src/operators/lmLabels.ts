@@ -30,5 +30,6 @@ export const lmLabelsRow =
           labels: labelsWithoutPad(row.inputIds, padTokenId, ignoreIndex),
         });
 
+/** `lmLabelsRow` as a stage: labels as the collator of TRL 0.7.10 makes them; `maskCompletions` is what a new pipeline wants. */
 export const lmLabels = (options: LmLabelsOptions & Rejecting): OperatorFunction<Row, Labelled> =>
   mapping('lmLabels', lmLabelsRow(options), options);

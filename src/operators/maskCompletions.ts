@@ -187,6 +187,7 @@ export const maskCompletionsRow = (options: MaskCompletionsOptions = {}): Transf
   };
 };
 
+/** `maskCompletionsRow` as a stage: tokens → labels, ignored where nothing is to be trained. `batch` takes no rows without labels. */
 export const maskCompletions = (
   options: MaskCompletionsOptions & Rejecting = {},
 ): OperatorFunction<Tokenized, Labelled> => mapping('maskCompletions', maskCompletionsRow(options), options);

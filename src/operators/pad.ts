@@ -71,5 +71,6 @@ export const padRow =
     });
   };
 
+/** `padRow` as a stage: rows of one length. `batch` pads by itself; this is for rows that go elsewhere. */
 export const pad = <A extends Row>(options: PadOptions & Rejecting): OperatorFunction<A, Padded<A>> =>
   mapping('pad', padRow<A>(options), options);

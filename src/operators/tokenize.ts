@@ -221,5 +221,6 @@ export const tokenizeRow = (options: TokenizeOptions): Transform<Formatted | Pre
   };
 };
 
+/** `tokenizeRow` as a stage: text → token ids, and masks of what is completion or the assistant's. */
 export const tokenize = (options: TokenizeOptions & Rejecting): OperatorFunction<Formatted | PreTokenized, Tokenized> =>
   mapping('tokenize', tokenizeRow(options), options);

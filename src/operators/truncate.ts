@@ -23,5 +23,6 @@ export const truncateRow =
     );
   };
 
+/** `truncateRow` as a stage: rows of at most `maxLength` tokens. */
 export const truncate = <A extends Row>(options: TruncateOptions & Rejecting): OperatorFunction<A, A> =>
   mapping('truncate', truncateRow<A>(options), options);

@@ -12,6 +12,7 @@ export interface Lane {
   readonly close: () => void;
 }
 
+/** How a lane counts. */
 export interface LaneOptions {
   /** The gate stays open while this lane counts fewer. Default: the gate's `prefetch`. */
   readonly limit?: number;
@@ -19,6 +20,7 @@ export interface LaneOptions {
   readonly yields?: boolean;
 }
 
+/** What the two ends of a pipeline share: `pull` reads on only while it is open. */
 export interface Gate {
   /** Windows that may wait or run at the slow end, the running one included. */
   readonly prefetch: number;

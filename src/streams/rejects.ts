@@ -13,6 +13,7 @@ export interface Rejected {
   readonly record: unknown;
 }
 
+/** How many records were refused, and why. */
 export interface RejectCounts {
   /** Records that came to the stage that saw most of them. */
   readonly seen: number;
@@ -21,6 +22,7 @@ export interface RejectCounts {
   readonly byStage: Readonly<Partial<Record<string, number>>>;
 }
 
+/** The side door: where the stages of a run send records they refuse. */
 export interface Rejects {
   /** Hot: subscribe before the pipeline. Ends with `close`. */
   readonly stream: Observable<Rejected>;
@@ -34,6 +36,7 @@ export interface Rejects {
   readonly close: () => void;
 }
 
+/** How many refusals are too many. */
 export interface RejectOptions {
   /** Share of records that may be refused, 0 … 1. One more is fatal. */
   readonly maxRate?: number;

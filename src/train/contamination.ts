@@ -10,6 +10,7 @@ import { ignoreIndex } from '../records.js';
 import type { Labelled } from '../records.js';
 import { evaluateRows } from './evaluate.js';
 
+/** What attention across documents of a packed window would cost. */
 export interface Contamination {
   /** Mean loss a trained token, each document by itself, as rxtune trains: that of the rows unpacked. */
   readonly separate: number;

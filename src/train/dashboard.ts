@@ -18,6 +18,7 @@ export interface DashboardOptions {
   readonly everyMs?: number | undefined;
 }
 
+/** A page that is being served. */
 export interface Dashboard {
   /** Where the page is, its secret included. */
   readonly url: string;

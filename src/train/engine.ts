@@ -10,6 +10,7 @@ import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { prepareWasm } from '../model/kernels/wasmBackend.js';
 
+/** What computes; docs/engines.md tells them apart. */
 export type EngineName = 'native' | 'tensorflow' | 'wasm' | 'cpu';
 export type Precision = 'float32' | 'bfloat16';
 export type Device = 'cpu' | 'cuda';

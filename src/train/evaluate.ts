@@ -45,6 +45,7 @@ export interface GroupEvaluation {
   readonly numTokens: number;
 }
 
+/** Numbers by role, or by file. */
 export type Groups = Readonly<Record<string, GroupEvaluation>>;
 
 /** What `preprocessLogitsForMetrics` made of the logits, one row a trained token, with what stood there. */
@@ -58,6 +59,7 @@ export interface Predictions {
   readonly rows: Int32Array;
 }
 
+/** The numbers of one evaluation. */
 export interface Evaluated {
   /**
    * Mean over rows, each with its batch's mean loss: what TRL and transformers call eval_loss. It depends a little on the batch

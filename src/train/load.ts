@@ -45,6 +45,7 @@ export interface LoadOptions extends EngineOptions, QuantizationOptions {
   readonly accept?: ((config: ModelConfig) => E.Either<FatalError, unknown>) | undefined;
 }
 
+/** A model, where it was found, and what was to be told of it. */
 export interface LoadedModel {
   readonly model: CausalLM;
   readonly warnings: ReadonlyArray<Warning>;
@@ -54,6 +55,7 @@ export interface LoadedModel {
   readonly located: Located;
 }
 
+/** A model and its tokenizer. */
 export interface Loaded extends LoadedModel {
   readonly tokenizer: Tokenizer;
 }
@@ -103,6 +105,7 @@ const quantizedAlready = (dir: string): Warning =>
 const quantizationWanted = (options: LoadOptions): E.Either<FatalError, QuantizationConfig | undefined> =>
   E.chain(quantizationOf)(QuantizationConfig.decode(quantizationGiven(options)));
 
+/** How an adapter is put on. */
 export interface LoadAdapterOptions {
   /** Default true. Not for an adapter with a name, which trains when `setActiveAdapters` says so. */
   readonly isTrainable?: boolean;

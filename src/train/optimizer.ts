@@ -53,6 +53,7 @@ export interface GradientTransform {
   readonly rule?: Rule;
 }
 
+/** What moves the parameters, as `chain` makes it. */
 export interface Optimizer {
   /** All slots at 0. */
   readonly init: (parameters: Weights) => Moments;

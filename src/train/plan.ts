@@ -6,6 +6,7 @@
  */
 import type { SftConfig } from './config.js';
 
+/** How many updates and micro-batches a run has. */
 export interface Plan {
   readonly rows: number;
   /** M: micro-batches of one epoch. */

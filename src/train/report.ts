@@ -11,12 +11,14 @@ export type ReportStep = Pick<
 > &
   Partial<Pick<StepResult, 'epoch' | 'entropy'>> & { readonly seconds?: number };
 
+/** A token of a row as the loss sees it. */
 export interface ReportToken {
   readonly text: string;
   /** Whether the token has a label, so that the loss asks for it. */
   readonly trained: boolean;
 }
 
+/** An answer before and after training. */
 export interface ReportAnswer {
   readonly prompt: string;
   readonly expected: string;
@@ -24,6 +26,7 @@ export interface ReportAnswer {
   readonly after: string;
 }
 
+/** What a report shows. */
 export interface Report {
   readonly title: string;
   /** What a recorder gathered of the run. */

@@ -23,6 +23,7 @@ export const makeNames = (most: number): Names => {
   };
 };
 
+/** The names behind the numbers that rows carry of roles and files. */
 export interface RowNames {
   readonly roles: Names;
   readonly files: Names;

@@ -81,6 +81,7 @@ export interface HardRowText extends HardRow {
   readonly tokens: ReadonlyArray<{ readonly text: string; readonly loss?: number }>;
 }
 
+/** An evaluation, and when in the run it was. */
 export interface Evaluation extends Omit<Evaluated, 'predictions' | 'hardest'> {
   /** Of the evaluation set, where there are several. */
   readonly name?: string;
@@ -100,11 +101,13 @@ export interface Samples {
   readonly samples: ReadonlyArray<Sample>;
 }
 
+/** A checkpoint that is whole on disk. */
 export interface CheckpointWritten {
   readonly dir: string;
   readonly step: number;
 }
 
+/** What became of a run. */
 export interface RunSummary {
   /** Updates of the whole run, those before a resume included. */
   readonly steps: number;

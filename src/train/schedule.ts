@@ -7,17 +7,20 @@ import type { SftConfig } from './config.js';
 /** `step` (updates already done, from 0) → the learning rate of the next update. */
 export type Schedule = (step: number) => number;
 
-interface Rate {
+/** The rate of a schedule. */
+export interface Rate {
   /** The peak: what the shape's factor is multiplied with. */
   readonly learningRate: number;
 }
 
-interface Warming extends Rate {
+/** A schedule that may begin with a warm-up. */
+export interface Warming extends Rate {
   /** Updates over which the rate rises linearly from 0. Default 0. */
   readonly warmupSteps?: number;
 }
 
-interface Ending extends Warming {
+/** A schedule that knows the end of the run. */
+export interface Ending extends Warming {
   /** Updates of the whole run; the shape has come to its end there. */
   readonly totalSteps: number;
 }
@@ -37,6 +40,7 @@ export const constant =
   () =>
     learningRate;
 
+/** Rises from 0 over `warmupSteps`, then stays. */
 export const constantWithWarmup = (options: Warming): Schedule => warmed(options, () => 1);
 
 /** Falls on a straight line to 0 at `totalSteps`. */

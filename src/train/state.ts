@@ -33,6 +33,7 @@ export interface StepOptions {
   readonly nameRow?: ((microBatch: number, row: number) => string) | undefined;
 }
 
+/** Everything that changes in a run, for `step` to advance. */
 export interface TrainState {
   /** Trained in place: its weights are the newest after every step. */
   readonly model: CausalLM;
@@ -65,6 +66,7 @@ export interface TrainState {
   learningRate: number | undefined;
 }
 
+/** The best evaluation of a run so far. */
 export interface Best {
   readonly metric: number;
   readonly step: number;

@@ -65,4 +65,30 @@ describe('the published packages', () => {
       expect(doctor(modules)).toMatch(/- native .*node rxtune\/native\/build\.mjs compiles it/);
     });
   });
+
+  whenBuilt('hold what the README links to, and no tests', () => {
+    installed((modules) => {
+      const packed = execFileSync('npm', ['pack', '--dry-run', '--json'], {
+        cwd: join(modules, 'rxtune'),
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const [{ files }] = JSON.parse(packed) as [{ readonly files: ReadonlyArray<{ readonly path: string }> }];
+      const paths = files.map(({ path }) => path);
+      expect(paths).toEqual(
+        expect.arrayContaining(['dist/cli/main.js', 'docs/data.md', 'examples/quickstart/base/model.safetensors']),
+      );
+      expect(paths.filter((path) => /_test\.cc$|\/test\/|\/emulate\/|\.map$|quickstart\/out/.test(path))).toEqual([]);
+    });
+  });
+
+  whenBuilt('say in their declarations what each option is for', () => {
+    installed((modules) => {
+      const declared = readFileSync(join(modules, 'rxtune', 'dist', 'train', 'config.d.ts'), 'utf8');
+      expect(declared).toContain('/** Rank of the adapter. Default: 8. */\n    r: ');
+      const options = [...declared.matchAll(/^ +(\w+): .*\bField</gm)].length;
+      expect(options).toBeGreaterThan(100);
+      expect([...declared.matchAll(/^ +\/\*\* .* \*\/\n +\w+: .*\bField</gm)]).toHaveLength(options);
+    });
+  });
 });

@@ -12,6 +12,9 @@ export interface HubDownload {
   readonly from: number;
 }
 
+/**
+ * What the environment says about the Hub (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`), as values.
+ */
 export interface HubSettings {
   /** Default https://huggingface.co. */
   readonly endpoint: string;

@@ -16,6 +16,7 @@ import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
 import { decodeGptq, encodeGptq } from './gptqConfig.js';
 import type { GptqConfig } from './gptqConfig.js';
 
+/** The options of quantised weights, named as in BitsAndBytesConfig, and their codec. */
 export const QuantizationConfig = closed('QuantizationConfig', {
   loadIn8bit: option(boolean, false, 'Hold frozen linear weights in 8 bits (LLM.int8).'),
   loadIn4bit: option(boolean, false, 'Hold frozen linear weights in 4 bits.'),

@@ -96,6 +96,7 @@ export const quantizeFourBit = (kind: FourBitKind, values: Float32Array, blockSi
   return { kind, blockSize, size: values.length, codes, absmax };
 };
 
+/** The values of 4-bit blocks, row-major: each code's value times its block's largest magnitude. */
 export const dequantizeFourBit = ({ kind, blockSize, size, codes, absmax }: FourBitBlocks): Float32Array => {
   const values = new Float32Array(size);
   const map = fourBitCodes[kind];

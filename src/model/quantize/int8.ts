@@ -51,6 +51,7 @@ export const quantizeInt8 = (values: Float32Array, shape: readonly [number, numb
 /** What a code of each row is worth: scale / 127. */
 export const int8Units = (scale: Float32Array): Float32Array => scale.map((top) => top / 127);
 
+/** The values of int8 rows, row-major `[rows, columns]`: each code times its row's scale / 127. */
 export const dequantizeInt8 = ({ shape: [rows, columns], codes, scale }: Int8Rows): Float32Array => {
   const values = new Float32Array(rows * columns);
   const units = int8Units(scale);

@@ -31,6 +31,7 @@ export interface FoundRow extends Place {
   readonly why?: string;
 }
 
+/** One question a dataset is asked, and the answer. */
 export interface Check {
   readonly name: CheckName;
   readonly title: string;
@@ -50,6 +51,7 @@ export interface Sample {
   readonly row: Labelled;
 }
 
+/** Whether a dataset is fit to train on, and why not. */
 export interface Preflight {
   readonly rowsRead: number;
   /** Rows, or windows when packing, ready to train on. */
@@ -160,6 +162,7 @@ export interface PreflightFold {
   readonly report: () => Preflight;
 }
 
+/** The report on a dataset, made row by row: `push` them, then ask for the `report`. */
 export const foldPreflight = (options: PreflightOptions, config: PreflightConfig): PreflightFold => {
   const { samples: wanted = 3, limits = {} } = options;
   const { maxLength, packing, packingStrategy } = config;

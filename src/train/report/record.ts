@@ -25,7 +25,7 @@ export interface StepColumns {
 
 export type StepEntry = { readonly [K in keyof StepColumns]: StepColumns[K][number] };
 
-interface Moment {
+export interface Moment {
   readonly step: number;
   readonly epoch: number;
   readonly seconds: number;
@@ -190,6 +190,7 @@ export interface RecorderOptions {
   readonly mostSteps?: number;
 }
 
+/** Gathers what a run tells, for a report or a dashboard. */
 export interface Recorder {
   readonly add: (event: RunEvent) => void;
   readonly failed: (error: unknown) => void;

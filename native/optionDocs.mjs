@@ -1,0 +1,33 @@
+// What each option is for, written into declaration files above its name, so that an editor tells it: the compiler, which
+// infers these types from codecs, cannot.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { LoraConfig, QuantizationConfig, SftConfig } from '../dist/index.js';
+
+const records = {
+  'train/config.d.ts': SftConfig,
+  'model/lora.d.ts': LoraConfig,
+  'model/quantize/config.d.ts': QuantizationConfig,
+};
+
+const comment = ({ doc, presence, default: value }) => {
+  const told = presence !== 'default' || value === null || value === '' ? '' : ` Default: ${JSON.stringify(value)}.`;
+  return `/** ${doc}${told} */`.replaceAll('*/ */', '*\\/ */');
+};
+
+/** Documents the options in the declarations of a `dist` folder. Throws where an option is not found there. */
+export const documentOptions = (dist) => {
+  for (const [name, { fields }] of Object.entries(records)) {
+    const file = join(dist, name);
+    const left = new Set(Object.keys(fields));
+    const text = readFileSync(file, 'utf8').replace(
+      /^( +)(?:readonly )?(\w+): (?=.*\bField<)/gm,
+      (line, indent, option) => {
+        left.delete(option);
+        return fields[option] === undefined ? line : `${indent}${comment(fields[option])}\n${line}`;
+      },
+    );
+    if (left.size > 0) throw new Error(`${file} does not declare ${[...left].join(', ')}`);
+    writeFileSync(file, text);
+  }
+};

@@ -1,0 +1,85 @@
+/** The public surface as an editor shows it: what is exported says what it is, and every type it names can be named. */
+import { describe, expect, test } from '@jest/globals';
+import { join } from 'node:path';
+import ts from 'typescript';
+import { root } from './cli/rxtune.js';
+
+const sources = join(root, 'src', '/');
+const entries = ['index.ts', 'laws/index.ts'].map((name) => join(sources, name));
+const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path)) as {
+  readonly config: { readonly compilerOptions: object };
+};
+const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
+const program = ts.createProgram(entries, options);
+const checker = program.getTypeChecker();
+
+const meant = (symbol: ts.Symbol): ts.Symbol =>
+  (symbol.flags & ts.SymbolFlags.Alias) === 0 ? symbol : checker.getAliasedSymbol(symbol);
+
+const exportsOf = (file: string): ReadonlyArray<ts.Symbol> => {
+  const source = program.getSourceFile(file);
+  const module = source === undefined ? undefined : checker.getSymbolAtLocation(source);
+  return module === undefined ? [] : checker.getExportsOfModule(module);
+};
+
+/** Declarations in this package. */
+const ours = (symbol: ts.Symbol): ReadonlyArray<ts.Declaration> =>
+  (symbol.declarations ?? []).filter((one) => one.getSourceFile().fileName.startsWith(sources));
+
+const isValue = (symbol: ts.Symbol): boolean => (symbol.flags & ts.SymbolFlags.Value) !== 0;
+
+// How the threads of `prepareDataset` are started: there for its tests, and nobody's to name.
+const inside = new Set(['StartThread']);
+
+/** The types of this package that a declaration names, without what functions do inside. */
+const namedIn = (declaration: ts.Node): ReadonlyArray<ts.Symbol> => {
+  const found: Array<ts.Symbol> = [];
+  const walk = (node: ts.Node): void => {
+    if (ts.isBlock(node)) return;
+    if (ts.isTypeReferenceNode(node) || ts.isExpressionWithTypeArguments(node)) {
+      const named = checker.getSymbolAtLocation(ts.isTypeReferenceNode(node) ? node.typeName : node.expression);
+      if (named !== undefined) found.push(meant(named));
+    }
+    if (ts.isArrowFunction(node))
+      [...(node.typeParameters ?? []), ...node.parameters, node.type].forEach((one) => one && walk(one));
+    else ts.forEachChild(node, walk);
+  };
+  walk(declaration);
+  return found.filter((symbol) => ours(symbol).length > 0 && !inside.has(symbol.name));
+};
+
+/** What a module exports under some name; an alias that it keeps to itself is written out where it is used. */
+const isNameable = (symbol: ts.Symbol): boolean =>
+  (symbol.flags & ts.SymbolFlags.TypeParameter) !== 0 ||
+  ours(symbol).every(
+    (one) => ts.isTypeAliasDeclaration(one) && (ts.getCombinedModifierFlags(one) & ts.ModifierFlags.Export) === 0,
+  );
+
+describe.each(entries)('%s', (entry) => {
+  test('every value says what it is', () => {
+    const silent = exportsOf(entry)
+      .map(meant)
+      .filter((symbol) => isValue(symbol) && ours(symbol).length > 0)
+      // A namespace is told at its parts.
+      .flatMap((symbol) =>
+        (symbol.flags & ts.SymbolFlags.ValueModule) === 0 ? [symbol] : checker.getExportsOfModule(symbol).map(meant),
+      )
+      .filter((symbol) => isValue(symbol) && symbol.getDocumentationComment(checker).length === 0)
+      .map(({ name }) => name);
+    expect(silent).toEqual([]);
+  });
+});
+
+test('every type that the surface names is exported', () => {
+  const exported = new Set(entries.flatMap(exportsOf).map(meant));
+  const seen = new Set<ts.Symbol>(exported);
+  const hidden = new Set<string>();
+  for (const symbol of seen) {
+    for (const named of ours(symbol).flatMap(namedIn)) {
+      seen.add(named);
+      if (!exported.has(named) && !isNameable(named)) hidden.add(named.name);
+    }
+  }
+  expect(seen.size).toBeGreaterThan(exported.size);
+  expect([...hidden]).toEqual([]);
+});
