@@ -39,15 +39,21 @@ const segmentPattern = (segment: string): { readonly test: (name: string) => boo
   return search.right;
 };
 
-const entriesOf = async (
-  dir: string,
-): Promise<ReadonlyArray<{ readonly name: string; readonly isDirectory: boolean }>> => {
+interface Listed {
+  readonly name: string;
+  /** A link to a directory is one, too. */
+  readonly isDirectory: boolean;
+  readonly isLink: boolean;
+}
+
+const entriesOf = async (dir: string): Promise<ReadonlyArray<Listed>> => {
   const found = await readdir(dir === '' ? '.' : dir, { withFileTypes: true }).catch(() => []);
   return await Promise.all(
     found
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
       .map(async (entry) => ({
         name: entry.name,
+        isLink: entry.isSymbolicLink(),
         isDirectory: entry.isSymbolicLink()
           ? await stat(join(dir, entry.name)).then(
               (at) => at.isDirectory(),
@@ -73,8 +79,10 @@ const matching = async (
   if (segment === '**') {
     const here = await matching(dir, rest, seen);
     const deeper: Array<string> = [];
-    for (const { name, isDirectory } of await entriesOf(dir)) {
-      if (isDirectory && !name.startsWith('.')) deeper.push(...(await matching(below(dir, name), segments, seen)));
+    for (const { name, isDirectory, isLink } of await entriesOf(dir)) {
+      // A link may lead back here, or to files that are met under their own path: those would be read twice.
+      if (isDirectory && !isLink && !name.startsWith('.'))
+        deeper.push(...(await matching(below(dir, name), segments, seen)));
     }
     return [...here, ...deeper];
   }
@@ -92,8 +100,10 @@ const matching = async (
 };
 
 /**
- * The files that a path or pattern (`*`, `**`, `?`, `[…]`, `{a,b}`) stands for, sorted within each directory. A path that
- * exists is itself, whatever characters it has. No file at all is `E_NO_FILE`.
+ * The files that a path or pattern (`*`, `**`, `?`, `[…]`, `{a,b}`) stands for, sorted within each directory. `**` goes into every
+ * directory below, but not through links, as with `datasets`: each directory is met once, and rings come to an end. Links that are
+ * named, or met by another pattern, are followed. A path that exists is itself, whatever characters it has. No file at all is
+ * `E_NO_FILE`.
  */
 export const expandPattern = async (pattern: string): Promise<ReadonlyArray<string>> => {
   const exists = await stat(pattern).then(

@@ -1,5 +1,5 @@
 /** Patterns of file names, on lists and on the disk. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { isFatal } from '../../src/errors.js';
@@ -34,6 +34,21 @@ describe('patterns of file names', () => {
     await writeFile(join(deep, 'a.json'), '[]');
     expect(await expandPattern(`${dir}/${'**/'.repeat(30)}*.json`)).toEqual([join(deep, 'a.json')]);
     expect(await expandPattern(`${dir}/${'**/*/'.repeat(15)}*.json`)).toEqual([join(deep, 'a.json')]);
+  });
+
+  test('** does not go through links, which may lead in a ring; a link that is named is followed', async () => {
+    const root = join(dir, 'linked');
+    await mkdir(join(root, 'data', 'more'), { recursive: true });
+    await mkdir(join(root, 'other'));
+    await writeFile(join(root, 'data', 'a.json'), '[]');
+    await writeFile(join(root, 'data', 'more', 'b.json'), '[]');
+    await symlink('../data', join(root, 'other', 'link'));
+    await symlink('..', join(root, 'data', 'ring'));
+    const own = [join(root, 'data', 'a.json'), join(root, 'data', 'more', 'b.json')];
+    expect(await expandPattern(`${root}/**/*.json`)).toEqual(own);
+    const linked = [join(root, 'other', 'link', 'a.json')];
+    expect(await expandPattern(`${root}/other/link/*.json`)).toEqual(linked);
+    expect(await expandPattern(`${root}/other/*/*.json`)).toEqual(linked);
   });
 
   test('what is no pattern is refused in words', async () => {
