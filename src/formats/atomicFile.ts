@@ -47,12 +47,13 @@ export const syncDirectory = async (dir: string): Promise<void> => {
   }
 };
 
-/** Writes all bytes, however many the system takes at a time. */
-export const writeFully = async (handle: FileHandle, bytes: Uint8Array): Promise<void> => {
+/** Writes all bytes, however many the system takes at a time: from position `at` of the file on, by default where it stands. */
+export const writeFully = async (handle: FileHandle, bytes: Uint8Array, at?: number): Promise<void> => {
   // Some systems take no more than 2 GiB in one call.
   const most = 1 << 30;
   for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, Math.min(most, bytes.length - done));
+    const position = at === undefined ? null : at + done;
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(most, bytes.length - done), position);
     done += bytesWritten;
   }
 };

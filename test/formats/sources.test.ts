@@ -104,6 +104,9 @@ describe('what the card says', () => {
   test("the Hub's own conversion is found by configuration and split", () => {
     const converted = ['default/train/0000.parquet', 'default/train/0001.parquet', 'default/partial-test/0000.parquet'];
     expect(chooseConverted('a/b', converted, {})).toEqual(E.right(converted.slice(0, 2)));
+    const odd = ['default/constructor/0000.parquet'];
+    expect(chooseConverted('a/b', odd, { split: 'constructor' })).toEqual(E.right(odd));
+    expect(chooseConverted('a/b', converted, { split: 'constructor' })).toMatchObject({ _tag: 'Left' });
     expect(chooseConverted('a/b', converted, { split: 'test' })).toEqual(E.right(converted.slice(2)));
   });
 });

@@ -43,12 +43,16 @@ const keywords: Readonly<Record<string, string>> = {
 const border = '[-._ 0-9]';
 
 const grouped = (paths: ReadonlyArray<string>, splitOf: (path: string) => string | undefined): Splits => {
-  const splits: Record<string, Array<string>> = {};
+  // Not an object at first, which has names of its own ("constructor").
+  const splits = new Map<string, Array<string>>();
   for (const path of paths) {
     const split = splitOf(path);
-    if (split !== undefined) (splits[split] ??= []).push(path);
+    if (split === undefined) continue;
+    const own = splits.get(split);
+    if (own === undefined) splits.set(split, [path]);
+    else own.push(path);
   }
-  return splits;
+  return Object.fromEntries(splits);
 };
 
 const keywordIn = (pattern: (words: string) => RegExp): ((path: string) => string | undefined) => {
@@ -153,7 +157,7 @@ const ofSplit = (
   { split = 'train' }: DatasetChoice,
 ): Either<FatalError, ReadonlyArray<string>> => {
   const wanted = listOf(split);
-  const found = wanted.find((name) => (splits[name]?.length ?? 0) > 0);
+  const found = wanted.find((name) => Object.hasOwn(splits, name) && (splits[name]?.length ?? 0) > 0);
   return found === undefined
     ? E.left(
         usage(`${title} has no split ${wanted.join(' or ')}`, {

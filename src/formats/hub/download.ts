@@ -132,7 +132,7 @@ const filled = async (
       }
       for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
         if (have + chunk.length > bytes) throw corrupt(asked.what, `${bytes} bytes`, 'more');
-        await handle.write(chunk, 0, chunk.length, have);
+        await writeFully(handle, chunk, have);
         have += chunk.length;
         progressed();
       }

@@ -89,10 +89,10 @@ const remembered = async (
         () => '',
       );
   if (!isCommit(commit)) return undefined;
-  const listed = await readFile(folders.listing(commit), 'utf8').then(
-    (text) => Listing.decode(JSON.parse(text)),
-    () => undefined,
-  );
+  // Not there, or damaged: then it is asked for again.
+  const listed = await readFile(folders.listing(commit), 'utf8')
+    .then((text) => Listing.decode(JSON.parse(text)))
+    .catch(() => undefined);
   if (listed !== undefined && E.isRight(listed) && listed.right.every(isInside)) return { commit, paths: listed.right };
   // An entry that the Python library has made: what is there is all that is known.
   if (!partly) return undefined;

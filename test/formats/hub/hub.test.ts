@@ -102,6 +102,17 @@ describe('a model by name', () => {
     expect(server.requests.length).toBe(asked);
   });
 
+  test('a damaged list of files is asked for again, and offline what is there counts', async () => {
+    const server = await serve({ 'models/acme/tiny': tiny });
+    const settings = settingsFor(server, freshCache());
+    const first = await found('acme/tiny', settings);
+    const listing = join(settings.cacheDir, 'models--acme--tiny', '.rxtune', `${commitOf('acme/tiny')}.json`);
+    writeFileSync(listing, '["config.js');
+    expect((await found('acme/tiny', { ...settings, offline: true })).dir).toBe(first.dir);
+    expect((await found(`acme/tiny@${commitOf('acme/tiny')}`, settings)).dir).toBe(first.dir);
+    expect(JSON.parse(readFileSync(listing, 'utf8'))).toContain('config.json');
+  });
+
   test('without a network the cache answers; without a cache the error says what to do', async () => {
     const server = await serve({ 'models/acme/tiny': tiny });
     const settings = settingsFor(server, freshCache());
