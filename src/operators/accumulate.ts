@@ -1,16 +1,20 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
 import { windowed } from '../streams/operator.js';
+import { wholeNumber } from './wholeNumber.js';
 
 export interface AccumulateOptions {
   /** Leave out the last, incomplete group. Default false: it becomes a smaller step. */
   readonly dropLast?: boolean | undefined;
 }
 
-/** Groups of `count` in order, the last one perhaps smaller. */
-export const accumulateRows =
-  (count: number, { dropLast = false }: AccumulateOptions = {}) =>
-  <A>(batches: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> => {
+/** Groups of `count` (1 or more, else `E_OPTIONS` is thrown) in order, the last one perhaps smaller. */
+export const accumulateRows = (
+  count: number,
+  { dropLast = false }: AccumulateOptions = {},
+): (<A>(batches: ReadonlyArray<A>) => ReadonlyArray<ReadonlyArray<A>>) => {
+  wholeNumber('accumulate', 'count', count);
+  return <A>(batches: ReadonlyArray<A>) => {
     const groups: Array<ReadonlyArray<A>> = [];
     for (let start = 0; start < batches.length; start += count) {
       const group = batches.slice(start, start + count);
@@ -18,13 +22,18 @@ export const accumulateRows =
     }
     return groups;
   };
+};
 
 /**
  * The micro-batches of one optimizer step. Inside an epoch's stream the group is cut at the epoch's end; over all epochs groups
  * go across the border, as transformers counted before 4.46.
  */
-export const accumulate = <A>(count: number, options: AccumulateOptions = {}): OperatorFunction<A, ReadonlyArray<A>> =>
-  windowed('accumulate', () => {
+export const accumulate = <A>(
+  count: number,
+  options: AccumulateOptions = {},
+): OperatorFunction<A, ReadonlyArray<A>> => {
+  const rest = accumulateRows(count, options);
+  return windowed('accumulate', () => {
     let group: Array<A> = [];
     return {
       push: (batch) => {
@@ -34,6 +43,7 @@ export const accumulate = <A>(count: number, options: AccumulateOptions = {}): O
         group = [];
         return right([complete]);
       },
-      flush: () => accumulateRows(count, options)(group),
+      flush: () => rest(group),
     };
   });
+};

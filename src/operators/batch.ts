@@ -7,6 +7,7 @@ import type { Batch, Labelled } from '../records.js';
 import { windowed } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
 import { countLearnable } from './learnable.js';
+import { wholeNumber } from './wholeNumber.js';
 
 export interface BatchOptions {
   /** What padding holds in `inputIds`. Models here never read it, so 0 does where a tokenizer has none. */
@@ -107,15 +108,16 @@ const tooLong = (length: number, padToLength: number): DataError =>
   });
 
 export interface BatchStreamOptions extends BatchOptions, Rejecting {
-  /** Rows a batch. */
+  /** Rows a batch, 1 or more (else `E_OPTIONS` is thrown). */
   readonly size: number;
   /** Leave out a last batch of fewer rows. Default false. */
   readonly dropLast?: boolean | undefined;
 }
 
 /** `size` rows a batch, the last one perhaps fewer. Refuses rows that a fixed length cannot hold (`E_ROW_TOO_LONG`). */
-export const batch = (options: BatchStreamOptions): OperatorFunction<Labelled, Batch> =>
-  windowed(
+export const batch = (options: BatchStreamOptions): OperatorFunction<Labelled, Batch> => {
+  wholeNumber('batch', 'size', options.size);
+  return windowed(
     'batch',
     () => {
       const collate = batchRows(options);
@@ -136,3 +138,4 @@ export const batch = (options: BatchStreamOptions): OperatorFunction<Labelled, B
     },
     options,
   );
+};

@@ -3,9 +3,10 @@ import type { OperatorFunction } from 'rxjs';
 import type { Row } from '../records.js';
 import { windowed } from '../streams/operator.js';
 import { permutation } from './shuffle.js';
+import { wholeNumber } from './wholeNumber.js';
 
 export interface GroupByLengthOptions {
-  /** Rows a batch: lengths agree within a batch as far as they can. */
+  /** Rows a batch, 1 or more (else `E_OPTIONS` is thrown): lengths agree within a batch as far as they can. */
   readonly size: number;
   readonly seed: number;
   /** Another order an epoch. Default 0. */
@@ -40,15 +41,20 @@ const grouped = <A extends Row>(rows: ReadonlyArray<A>, size: number, order: Uin
  * a permutation cut into stretches of min(n / (4 size), 50) batches, each sorted by falling length (transformers'
  * `get_length_grouped_indices`).
  */
-export const groupByLengthRows =
-  ({ size, seed, epoch = 0 }: GroupByLengthOptions) =>
-  <A extends Row>(rows: ReadonlyArray<A>): ReadonlyArray<A> =>
-    grouped(rows, size, permutation(rows.length, seed, epoch));
+export const groupByLengthRows = ({
+  size,
+  seed,
+  epoch = 0,
+}: GroupByLengthOptions): (<A extends Row>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) => {
+  wholeNumber('groupByLength', 'size', size);
+  return (rows) => grouped(rows, size, permutation(rows.length, seed, epoch));
+};
 
 /** `groupByLengthRows` as a stage: waits for the end of the source, or for `bufferSize` rows, and gives them in the new order. */
-export const groupByLength = <A extends Row>(options: GroupByLengthOptions): OperatorFunction<A, A> =>
-  windowed('groupByLength', () => {
-    const { size, seed, epoch = 0, bufferSize = Infinity } = options;
+export const groupByLength = <A extends Row>(options: GroupByLengthOptions): OperatorFunction<A, A> => {
+  const { size, seed, epoch = 0, bufferSize = Infinity } = options;
+  wholeNumber('groupByLength', 'size', size);
+  return windowed('groupByLength', () => {
     let held: Array<A> = [];
     let buffers = 0;
     const release = (): ReadonlyArray<A> => {
@@ -66,3 +72,4 @@ export const groupByLength = <A extends Row>(options: GroupByLengthOptions): Ope
       flush: release,
     };
   });
+};

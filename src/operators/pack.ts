@@ -5,6 +5,7 @@ import { windowed } from '../streams/operator.js';
 import type { Machine, Rejecting } from '../streams/operator.js';
 import { joinRows, sliceRow } from './columns.js';
 import { bestFit } from './bestFit.js';
+import { wholeNumber } from './wholeNumber.js';
 
 /**
  * `bfd`: best fit decreasing, rows cut to the window first. `bfd_split`: the same, but what was cut off becomes rows of its own.
@@ -13,7 +14,7 @@ import { bestFit } from './bestFit.js';
 export type PackingStrategy = 'bfd' | 'bfd_split' | 'wrapped';
 
 export interface PackOptions {
-  /** Window length in tokens. */
+  /** Window length in tokens, 1 or more. */
   readonly maxLength: number;
   readonly packingStrategy?: PackingStrategy | undefined;
   /**
@@ -66,10 +67,14 @@ const wrapped = <A extends Row>(rows: ReadonlyArray<A>, size: number): ReadonlyA
 const asOne = <A extends Row>(row: A): A =>
   row.seqLengths.length === 1 ? row : { ...row, seqLengths: [lengthOf(row)] };
 
-/** Rows → fuller rows of at most `maxLength` tokens. Empty rows vanish. */
-export const packRows =
-  <A extends Row>({ maxLength, packingStrategy = 'bfd', documents }: PackOptions) =>
-  (rows: ReadonlyArray<A>): ReadonlyArray<A> => {
+/** Rows → fuller rows of at most `maxLength` tokens. Empty rows vanish. Throws `E_OPTIONS` where nothing fits a window. */
+export const packRows = <A extends Row>({
+  maxLength,
+  packingStrategy = 'bfd',
+  documents,
+}: PackOptions): ((rows: ReadonlyArray<A>) => ReadonlyArray<A>) => {
+  wholeNumber('pack', 'maxLength', maxLength);
+  return (rows) => {
     const filled = rows.filter((row) => lengthOf(row) > 0);
     const together = documents === undefined ? packingStrategy === 'wrapped' : documents === 'joined';
     const packed =
@@ -83,10 +88,12 @@ export const packRows =
           );
     return together ? packed.map(asOne) : packed;
   };
+};
 
-const machine = <A extends Row>(options: PackOptions): Machine<A, A> => {
-  const pack = packRows<A>(options);
-  const { packingWindow = 1000 } = options;
+const machine = <A extends Row>(
+  pack: (rows: ReadonlyArray<A>) => ReadonlyArray<A>,
+  { packingWindow = 1000 }: PackOptions,
+): Machine<A, A> => {
   let held: Array<A> = [];
   const release = (): ReadonlyArray<A> => {
     const rows = held;
@@ -103,5 +110,7 @@ const machine = <A extends Row>(options: PackOptions): Machine<A, A> => {
 };
 
 /** Packs before masking or after it: any columns travel with their tokens. Rows are packed `packingWindow` at a time. */
-export const pack = <A extends Row>(options: PackOptions & Rejecting): OperatorFunction<A, A> =>
-  windowed('pack', () => machine<A>(options), options);
+export const pack = <A extends Row>(options: PackOptions & Rejecting): OperatorFunction<A, A> => {
+  const packed = packRows<A>(options);
+  return windowed('pack', () => machine(packed, options), options);
+};

@@ -7,11 +7,12 @@ import type { Formatted, Labelled } from '../records.js';
 import { windowed } from '../streams/operator.js';
 import type { Machine } from '../streams/operator.js';
 import { shuffleRows } from './shuffle.js';
+import { wholeNumber } from './wholeNumber.js';
 
 /** Names and defaults of TRL 0.7.10's ConstantLengthDataset. */
 export interface ConstantLengthOptions {
   readonly tokenizer: Pick<Tokenizer, 'encode' | 'eosTokenId'>;
-  /** Tokens a window. Default 1024. */
+  /** Tokens a window, 1 or more (else `E_OPTIONS` is thrown). Default 1024. */
   readonly seqLength?: number | undefined;
   /** A buffer holds text for about this many windows. Default 1024. */
   readonly numOfSequences?: number | undefined;
@@ -88,6 +89,11 @@ const windowsOf = (texts: ReadonlyArray<string>, options: ConstantLengthOptions)
   return windows;
 };
 
+const makeMachine = (options: ConstantLengthOptions): (() => Machine<Text, Labelled>) => {
+  wholeNumber('packConstantLength', 'seqLength', options.seqLength ?? 1024);
+  return () => machine(options);
+};
+
 const machine = (options: ConstantLengthOptions): Machine<Text, Labelled> => {
   const { tokenizer, seqLength = 1024, numOfSequences = 1024, charsPerToken = 3.6, shuffle = true, seed = 0 } = options;
   if (tokenizer.eosTokenId === undefined) {
@@ -123,7 +129,7 @@ const machine = (options: ConstantLengthOptions): Machine<Text, Labelled> => {
 export const packConstantLengthRows =
   (options: ConstantLengthOptions) =>
   (rows: ReadonlyArray<Text>): ReadonlyArray<Labelled> => {
-    const { push, flush } = machine(options);
+    const { push, flush } = makeMachine(options)();
     const windows: Array<Labelled> = [];
     for (const row of rows) {
       const released = push(row);
@@ -134,4 +140,4 @@ export const packConstantLengthRows =
 
 /** The packing of TRL 0.7.10. For its `infinite`, repeat the source before this operator (`restart`). */
 export const packConstantLength = (options: ConstantLengthOptions): OperatorFunction<Text, Labelled> =>
-  windowed('packConstantLength', () => machine(options));
+  windowed('packConstantLength', makeMachine(options));

@@ -1,13 +1,16 @@
 import { describe, expect, it } from '@jest/globals';
 import { lastValueFrom, take, toArray } from 'rxjs';
 import { isFatal } from '../../src/errors.js';
-import { accumulateRows } from '../../src/operators/accumulate.js';
+import { accumulate, accumulateRows } from '../../src/operators/accumulate.js';
+import { batch } from '../../src/operators/batch.js';
 import { joinRows } from '../../src/operators/columns.js';
+import { groupByLength, groupByLengthRows } from '../../src/operators/groupByLength.js';
 import { pack, packRows } from '../../src/operators/pack.js';
 import type { PackingStrategy } from '../../src/operators/pack.js';
 import { packConstantLength, packConstantLengthRows } from '../../src/operators/packConstantLength.js';
 import type { ConstantLengthOptions } from '../../src/operators/packConstantLength.js';
 import { restart } from '../../src/operators/restart.js';
+import { truncateRow } from '../../src/operators/truncate.js';
 import { pull } from '../../src/streams/pull.js';
 
 const rowOf = (ids: ReadonlyArray<number>) => ({ inputIds: Int32Array.from(ids), seqLengths: [ids.length] });
@@ -166,6 +169,39 @@ describe('ConstantLengthDataset', () => {
   it('tells rows apart on request', () => {
     const separate = packConstantLengthRows({ ...base, documents: 'separate' })(rows);
     expect(separate.map(({ seqLengths }) => seqLengths)).toEqual([[4], [3, 1], [1, 3]]);
+  });
+});
+
+describe('sizes that no loop would end with', () => {
+  const tokenizer = { encode: () => new Int32Array(0), eosTokenId: 1 };
+  const refusal = (make: () => unknown): unknown => {
+    try {
+      return make();
+    } catch (thrown) {
+      return isFatal(thrown) ? [thrown.code, thrown.kind, thrown.details.field] : thrown;
+    }
+  };
+
+  it.each([0, -1, 1.5, NaN])('%s is refused where the stage is made', (size) => {
+    expect(refusal(() => packRows({ maxLength: size }))).toEqual(['E_OPTIONS', 'usage', 'maxLength']);
+    expect(refusal(() => pack({ maxLength: size }))).toEqual(['E_OPTIONS', 'usage', 'maxLength']);
+    expect(refusal(() => packConstantLength({ tokenizer, seqLength: size }))).toEqual([
+      'E_OPTIONS',
+      'usage',
+      'seqLength',
+    ]);
+    expect(refusal(() => groupByLength({ size, seed: 0 }))).toEqual(['E_OPTIONS', 'usage', 'size']);
+    expect(refusal(() => groupByLengthRows({ size, seed: 0 }))).toEqual(['E_OPTIONS', 'usage', 'size']);
+    expect(refusal(() => accumulate(size))).toEqual(['E_OPTIONS', 'usage', 'count']);
+    expect(refusal(() => batch({ size }))).toEqual(['E_OPTIONS', 'usage', 'size']);
+  });
+
+  it('rows can be cut to nothing, but to no fewer tokens', () => {
+    expect(truncateRow({ maxLength: 0 })(rowOf([1, 2]))).toEqual({
+      _tag: 'Right',
+      right: { inputIds: new Int32Array(0), seqLengths: [] },
+    });
+    expect(refusal(() => truncateRow({ maxLength: -1 }))).toEqual(['E_OPTIONS', 'usage', 'maxLength']);
   });
 });
 
