@@ -26,8 +26,12 @@ export interface ModelCard {
 /** By this a later run knows a card that it may write anew. */
 export const cardMark = '<!-- This card was written by rxtune, which writes it anew as long as this line is here. -->';
 
+/** Words that YAML takes for a truth value or for nothing. */
+const yamlWord = /^(?:true|false|yes|no|on|off|y|n|null)$/i;
+
 /** A YAML scalar: JSON's texts are YAML's. */
-const scalar = (text: string): string => (/^[A-Za-z][\w./-]*$/.test(text) ? text : JSON.stringify(text));
+const scalar = (text: string): string =>
+  /^[A-Za-z][\w./-]*$/.test(text) && !yamlWord.test(text) ? text : JSON.stringify(text);
 
 const list = (name: string, items: ReadonlyArray<string>): ReadonlyArray<string> =>
   items.length === 0 ? [] : [`${name}:`, ...items.map((item) => `- ${scalar(item)}`)];

@@ -14,12 +14,14 @@ import { conversations, texts } from './conversations.js';
 import { hold, law, same } from './law.js';
 import type { Law, LawOptions } from './law.js';
 
+const labelOf = (id: number): number => (id % 3 === 0 ? ignoreIndex : id);
+
 /** Rows each of whose columns is a function of its id, so that a shifted column shows at once. */
 const told = (ids: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<ToldRow> =>
   ids.map((row) => ({
     inputIds: Int32Array.from(row),
     seqLengths: [row.length],
-    labels: Int32Array.from(row, (id) => (id % 3 === 0 ? ignoreIndex : id)),
+    labels: Int32Array.from(row, labelOf),
     lossWeights: Float32Array.from(row, (id) => id / 4),
     own: Uint16Array.from(row, (id) => 7 * id),
   }));
@@ -33,8 +35,6 @@ export interface ToldRow extends Labelled {
 
 const idRows = (): fc.Arbitrary<ReadonlyArray<ReadonlyArray<number>>> =>
   fc.array(fc.array(fc.integer({ min: 0, max: 30 }), { maxLength: 9 }), { maxLength: 12 });
-
-const labelOf = (id: number): number => (id % 3 === 0 ? ignoreIndex : id);
 
 /** Columns aligned: cutting, packing, dropping rows leaves each token its own label, weight and any further column. */
 export const columnsAligned = (

@@ -122,6 +122,10 @@ describe('modelCard', () => {
   test('survives names that YAML and Markdown would read otherwise', () => {
     const text = modelCard(card);
     expect(frontMatter(text)).toMatchObject({ base_model: '- x', datasets: ['#1'], model_name: 'a: b' });
+    const words = modelCard({ ...card, name: 'null', baseModel: 'no', datasets: [{ name: 'On', onHub: true }] });
+    expect(words).toContain('model_name: "null"\n');
+    expect(words).toContain('base_model: "no"\n');
+    expect(words).toContain('- "On"\n');
     expect(text).toContain('| `responseTemplate` |  \\| ### Answer:↵ |');
     expect(text).toContain('| `layersToTransform` | [1,2] |');
     expect(text).toContain('1,234 of 5,000 parameters (24.7 %)');
