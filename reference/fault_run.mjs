@@ -126,17 +126,23 @@ const hostileTemplates = [
 
 const child = async () => {
   const from = (path) => import(join(root, 'dist', path));
-  const [{ openDataset }, { Example }, { decodeRow }, { makeChatTemplate }, { readSafetensors }, { loadTokenizer }] =
-    await Promise.all(
-      [
-        'formats/dataset.js',
-        'formats/example.js',
-        'operators/decode.js',
-        'formats/chatTemplate.js',
-        'formats/safetensors.js',
-        'formats/tokenizer.js',
-      ].map(from),
-    );
+  const [
+    { openDataset },
+    { decodeExample },
+    { decodeRow },
+    { makeChatTemplate },
+    { readSafetensors },
+    { loadTokenizer },
+  ] = await Promise.all(
+    [
+      'formats/dataset.js',
+      'formats/example.js',
+      'operators/decode.js',
+      'formats/chatTemplate.js',
+      'formats/safetensors.js',
+      'formats/loadTokenizer.js',
+    ].map(from),
+  );
   const [
     { parseConfig },
     { decodeSftConfig },
@@ -182,7 +188,7 @@ const child = async () => {
     const codes = {};
     try {
       for await (const row of openDataset([file])) {
-        const decoded = decodeRow(Example)(row);
+        const decoded = decodeRow(decodeExample)(row);
         if (decoded._tag === 'Right') rows++;
         else codes[typed(decoded.left).refused] = (codes[decoded.left.code] ?? 0) + 1;
       }

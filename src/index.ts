@@ -33,7 +33,10 @@ export { random } from './seed.js';
 export type { Random, RandomStream } from './seed.js';
 
 // streams
-export { compose, fromEither, mapping, windowed } from './streams/operator.js';
+/** rxjs's `pipe`, for joining operators into one; the bare name is fp-ts's. */
+export { pipe as compose } from 'rxjs';
+export { fromEither } from './streams/fromEither.js';
+export { mapping, windowed } from './streams/operator.js';
 export type { Machine, Rejecting } from './streams/operator.js';
 export { asyncMapping } from './streams/asyncMapping.js';
 export type { AsyncMappingOptions } from './streams/asyncMapping.js';
@@ -65,7 +68,8 @@ export type { DatasetChoice } from './formats/hub/datasetFiles.js';
 export type { ModelPart } from './formats/hub/modelFiles.js';
 export { withAddedTokens, withChatFormat } from './formats/addTokens.js';
 export type { ChatFormat, NewTokens } from './formats/addTokens.js';
-export { loadTokenizer, makeTokenizer } from './formats/tokenizer.js';
+export { loadTokenizer } from './formats/loadTokenizer.js';
+export { makeTokenizer } from './formats/tokenizer.js';
 export type { Surroundings as TokenizerSurroundings, Tokenizer } from './formats/tokenizer.js';
 export { makeChatTemplate } from './formats/chatTemplate.js';
 export type { ChatTemplate, ChatTemplateOptions, Conversation, Rendered } from './formats/chatTemplate.js';
@@ -85,7 +89,7 @@ export type { Checkpoint, NewestCheckpoint } from './formats/checkpoint.js';
 export { closed, option, optional, required } from './formats/closed.js';
 export type { Closed, ClosedInput, ClosedValue, Field, FieldKind, Fields, InputOf, ValueOf } from './formats/closed.js';
 export type { ReadOptions } from './formats/byteSource.js';
-export type { JsonRecord } from './formats/conversation.js';
+export type { JsonRecord } from './formats/jsonRecord.js';
 export type { CsvOptions } from './formats/csv.js';
 export type { GgufType } from './formats/gguf/values.js';
 export type { ElementOptions } from './formats/jsonElements.js';

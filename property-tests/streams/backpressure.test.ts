@@ -14,11 +14,12 @@ import {
   take,
   tap,
   toArray,
+  pipe as compose,
 } from 'rxjs';
 import { asyncMapping } from '../../src/streams/asyncMapping.js';
 import { drain } from '../../src/streams/drain.js';
 import { makeGate } from '../../src/streams/gate.js';
-import { compose, mapping, windowed } from '../../src/streams/operator.js';
+import { mapping, windowed } from '../../src/streams/operator.js';
 import { pull } from '../../src/streams/pull.js';
 import { beats, endlessly, pacedIterable, wait, watchedIterable } from '../arbitraries/pace.js';
 import type { Watched } from '../arbitraries/pace.js';

@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
 import { chatMl } from '../../src/formats/chatMl.js';
 import { namedTemplates } from '../../src/formats/chatTemplate.js';
-import { encodeExample } from '../../src/formats/example.js';
+import { encodeExample } from '../arbitraries/encodeExample.js';
 import { decodeSftConfig } from '../../src/train/config.js';
 import type { SftOptions } from '../../src/train/config.js';
 import { preflightPage } from '../../src/train/preflight/page.js';

@@ -8,7 +8,7 @@ import { lastValueFrom, take, toArray } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { isFatal } from '../../src/errors.js';
 import { chatMl } from '../../src/formats/chatMl.js';
-import { encodeExample } from '../../src/formats/example.js';
+import { encodeExample } from '../arbitraries/encodeExample.js';
 import { jsonl } from '../../src/formats/jsonl.js';
 import { makeTokenizer } from '../../src/formats/tokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
-import { encodeExample } from '../../src/formats/example.js';
+import { encodeExample } from '../arbitraries/encodeExample.js';
 import { sourced } from '../../src/formats/sourced.js';
 import { decodeSftConfig } from '../../src/train/config.js';
 import type { SftOptions } from '../../src/train/config.js';

@@ -15,7 +15,8 @@ import {
   required,
 } from '../formats/closed.js';
 import { locateModel } from '../formats/hub/locate.js';
-import { loadTokenizer, type Tokenizer } from '../formats/tokenizer.js';
+import { loadTokenizer } from '../formats/loadTokenizer.js';
+import type { Tokenizer } from '../formats/tokenizer.js';
 import { encodePreflight } from '../train/preflight/encode.js';
 import { preflightPage } from '../train/preflight/page.js';
 import { preflightDataset } from '../train/preflight/dataset.js';

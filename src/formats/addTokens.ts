@@ -2,10 +2,10 @@
 import { type Either, isLeft, left } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../errors.js';
 import { chatMl } from './chatMl.js';
+import { fieldsOf } from './jsonRecord.js';
+import type { JsonRecord } from './jsonRecord.js';
 import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';
 import { parseJson, tokenizerOfPair } from './tokenizing/specOf.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface NewTokens {
   /** Tokens to add, in this order, unless the vocabulary has them. Special: never split, skipped by `skipSpecialTokens`. */
@@ -15,9 +15,6 @@ export interface NewTokens {
   readonly padToken?: string;
   readonly chatTemplate?: string;
 }
-
-const fieldsOf = (value: unknown): Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 
 const parsed = (tokenizer: Tokenizer, name: string): Either<FatalError, unknown> =>
   parseJson(name, tokenizer.files[name] ?? '{}');
@@ -68,7 +65,7 @@ export const withAddedTokens = (tokenizer: Tokenizer, additions: NewTokens): Eit
     added.push({ id, content, ...flags });
     decoderTable[id.toString()] = { content, ...flags };
   }
-  const additional = (source: Fields): ReadonlyArray<unknown> => {
+  const additional = (source: JsonRecord): ReadonlyArray<unknown> => {
     const before = source['additional_special_tokens'];
     const kept: ReadonlyArray<unknown> = Array.isArray(before) ? before : [];
     return [...kept, ...extra.filter((token) => !kept.includes(token))];
@@ -78,7 +75,7 @@ export const withAddedTokens = (tokenizer: Tokenizer, additions: NewTokens): Eit
     ...(eosToken === undefined ? {} : { eos_token: eosToken }),
     ...(padToken === undefined ? {} : { pad_token: padToken }),
   };
-  const updated = (source: Fields): Fields => {
+  const updated = (source: JsonRecord): JsonRecord => {
     const list = additional(source);
     return { ...source, ...names, ...(list.length === 0 ? {} : { additional_special_tokens: list }) };
   };

@@ -8,6 +8,7 @@ import * as t from 'io-ts';
 import { fatal } from '../errors.js';
 import type { ErrorCode, FatalError } from '../errors.js';
 import { describe, kindOf } from './describe.js';
+import { isJsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
 
 /** How the value of an option is written on a command line. */
@@ -121,7 +122,7 @@ export const oneOf = <const V extends ReadonlyArray<string>>(...values: V): Opti
   return Object.assign(primitive(`one of ${values.join(', ')}`, 'enum', is), { values });
 };
 
-/** A list of `item`, or one alone; on a command line a comma-separated list or a repeated flag. */
+/** A list of `item`, or a string or number alone; on a command line a comma-separated list or a repeated flag. */
 export const list = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>> => {
   const array = t.readonlyArray(item, `a list of: ${item.name}`);
   return Object.assign(
@@ -135,7 +136,7 @@ export const list = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>>
   );
 };
 
-/** The same, where a single element may stand for a list of one. */
+/** The same, where any single element, an object too, may stand for a list of one. */
 export const oneOrMore = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>> => {
   const several = list(item);
   return Object.assign(
@@ -278,9 +279,6 @@ interface Problem extends t.ValidationError {
   readonly hint?: string;
 }
 
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === 'object' && u !== null && !Array.isArray(u) && !ArrayBuffer.isView(u);
-
 const isUnion = (type: t.Decoder<unknown, unknown>): boolean => '_tag' in type && type._tag === 'UnionType';
 
 /** A union fails once per branch; the reader wants one line about the union. */
@@ -339,7 +337,7 @@ export const closed = <F extends Fields>(name: string, fields: F): Closed<F> => 
     value === undefined || (value === null && presence === 'optional');
 
   const validate = (u: unknown, context: t.Context): t.Validation<ValueOf<F>> => {
-    if (!isRecord(u)) return t.failure(u, context);
+    if (!isJsonRecord(u)) return t.failure(u, context);
     const problems: Array<Problem> = [];
     for (const key of Object.keys(u)) {
       if (Object.hasOwn(fields, key)) continue;
@@ -387,7 +385,7 @@ export const closed = <F extends Fields>(name: string, fields: F): Closed<F> => 
   };
 
   const is = (u: unknown): u is ValueOf<F> =>
-    isRecord(u) &&
+    isJsonRecord(u) &&
     Object.keys(u).every((key) => Object.hasOwn(fields, key)) &&
     entries.every(([key, field]) => (u[key] === undefined ? field.presence === 'optional' : field.codec.is(u[key])));
 

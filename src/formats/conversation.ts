@@ -5,12 +5,9 @@ import { dataError } from '../errors.js';
 import type { DataError, Place } from '../errors.js';
 import type { Message, WeightedSpan } from '../records.js';
 import { describe, kindOf } from './describe.js';
+import { isJsonRecord } from './jsonRecord.js';
+import type { JsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
-
-export type JsonRecord = Readonly<Record<string, unknown>>;
-
-export const isJsonRecord = (value: unknown): value is JsonRecord =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
 
 /** `E_FIELD_TYPE`: a column is there, but of another type. */
 export const wrongType = (field: string, expected: string, value: unknown, place: Place): DataError =>
@@ -92,23 +89,6 @@ export const textOf = (value: unknown, field: string, place: Place): Either<Data
     }
   }
   return E.right({ text, weights });
-};
-
-/** A text as parts, the inverse of `textOf`: a string where nothing is weighted. */
-export const partsOf = (text: string, weights: ReadonlyArray<WeightedSpan> = []): unknown => {
-  if (weights.length === 0) return text;
-  const parts: Array<JsonRecord> = [];
-  let at = 0;
-  const plain = (end: number): void => {
-    if (end > at) parts.push({ type: 'text', text: text.slice(at, end) });
-  };
-  for (const { start, end, weight } of weights) {
-    plain(start);
-    parts.push({ type: 'text', text: text.slice(start, end), weight });
-    at = end;
-  }
-  plain(text.length);
-  return parts;
 };
 
 const contentOf = (

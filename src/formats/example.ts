@@ -15,15 +15,16 @@
  */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import * as t from 'io-ts';
 import { dataError } from '../errors.js';
 import type { DataError, Place } from '../errors.js';
 import { ignoreIndex } from '../records.js';
 import type { Example as ExampleRecord, Message, WeightedSpan } from '../records.js';
 import { alpacaPrompt } from './alpacaPrompt.js';
-import { isJsonRecord, isTextual, messagesOf, partsOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
-import type { JsonRecord, WeightedText } from './conversation.js';
+import { isTextual, messagesOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
+import type { WeightedText } from './conversation.js';
 import { describe, kindOf } from './describe.js';
+import { isJsonRecord } from './jsonRecord.js';
+import type { JsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
 
 export type FormatName =
@@ -476,103 +477,3 @@ export const recogniseFormat = (value: unknown, options: ExampleOptions = {}): F
   const format = shapes.find(({ matches }) => matches)?.format;
   return { ...outcome, ...(format === undefined ? {} : { format }), columns: Object.keys(value), shapes };
 };
-
-// --- codecs ----------------------------------------------------------------------------------------------------------------
-
-const encodeMessage = ({ contentWeights, ...message }: Message): JsonRecord => ({
-  ...message,
-  content: partsOf(message.content, contentWeights),
-});
-
-/** A span on both sides of the border becomes two. */
-const encodePair = ({ prompt, completion, textWeights: spans = [] }: ExampleOf<'promptCompletion'>): JsonRecord => {
-  const border = prompt.length;
-  const before = spans.flatMap((span) => (span.start < border ? [{ ...span, end: Math.min(span.end, border) }] : []));
-  const after = spans.flatMap((span) => (span.end > border ? [{ ...span, start: Math.max(span.start, border) }] : []));
-  return { prompt: partsOf(prompt, before), completion: partsOf(completion, moved(after, -border)) };
-};
-
-/** An example as a row on disk. */
-export const encodeExample = (example: ExampleRecord): JsonRecord => {
-  const weight = example.weight === undefined ? {} : { weight: example.weight };
-  switch (example.kind) {
-    case 'text':
-      return { text: partsOf(example.text, example.textWeights), ...weight };
-    case 'promptCompletion':
-      return { ...encodePair(example), ...weight };
-    case 'messages': {
-      const { promptMessages = 0, tools, chatTemplateKwargs } = example;
-      const messages = example.messages.map(encodeMessage);
-      return {
-        ...(promptMessages === 0
-          ? { messages }
-          : { prompt: messages.slice(0, promptMessages), completion: messages.slice(promptMessages) }),
-        ...(tools === undefined ? {} : { tools }),
-        ...(chatTemplateKwargs === undefined ? {} : { chat_template_kwargs: chatTemplateKwargs }),
-        ...weight,
-      };
-    }
-    case 'tokenized':
-      return {
-        input_ids: example.inputIds,
-        ...(example.labels === undefined ? {} : { labels: example.labels }),
-        ...(example.attentionMask === undefined ? {} : { attention_mask: example.attentionMask }),
-        ...(example.positionIds === undefined ? {} : { position_ids: example.positionIds }),
-        ...(example.lossWeights === undefined ? {} : { loss_weights: example.lossWeights }),
-        ...weight,
-      };
-  }
-};
-
-const isExample = (value: unknown): value is ExampleRecord =>
-  isJsonRecord(value) &&
-  ((value['kind'] === 'text' && isText(value['text'])) ||
-    (value['kind'] === 'promptCompletion' && isText(value['prompt']) && isText(value['completion'])) ||
-    (value['kind'] === 'messages' && Array.isArray(value['messages'])) ||
-    (value['kind'] === 'tokenized' && Array.isArray(value['inputIds'])));
-
-const codec = <K extends ExampleRecord['kind']>(
-  name: string,
-  decode: (value: unknown) => Decoded<ExampleRecord>,
-  ...kinds: ReadonlyArray<K>
-): t.Type<ExampleOf<K>, JsonRecord> => {
-  const is = (value: unknown): value is ExampleOf<K> =>
-    isExample(value) && (kinds as ReadonlyArray<string>).includes(value.kind);
-  return new t.Type(
-    name,
-    is,
-    (value, context) => {
-      const decoded = decode(value);
-      if (E.isLeft(decoded)) return t.failure(value, context, decoded.left.message);
-      return is(decoded.right) ? t.success(decoded.right) : t.failure(value, context, `a ${decoded.right.kind} row`);
-    },
-    encodeExample,
-  );
-};
-
-const decodeAs =
-  (...shapes: ReadonlyArray<Shape>) =>
-  (value: unknown): Decoded<ExampleRecord> => {
-    if (!isJsonRecord(value)) return decodeExample(value);
-    const shape = shapes.find((candidate) => holds(value, candidate));
-    return shape === undefined ? E.left(unrecognised(value, shapes, {})) : weighted(shape.decode(value, {}), value, {});
-  };
-
-/** Any known shape. */
-export const Example = codec('Example', decodeExample, 'text', 'promptCompletion', 'messages', 'tokenized');
-/** Only `text`. */
-export const Text = codec('Text', decodeAs(textShape('text')), 'text');
-/** Only `prompt` and `completion`, as texts. */
-export const PromptCompletion = codec('PromptCompletion', decodeAs(promptCompletionShape), 'promptCompletion');
-/** Only conversations: `messages`, `conversations` (either spelling), or `prompt` and `completion` as lists of messages. */
-export const Conversation = codec(
-  'Conversation',
-  decodeAs(messagesShape, conversationsShape, promptCompletionShape),
-  'messages',
-);
-/** Only Alpaca's columns: `instruction`, `input`, `output`. */
-export const Instruction = codec('Instruction', decodeAs(instructionShape), 'promptCompletion', 'messages');
-/** Only `question` and `answer`. */
-export const QuestionAnswer = codec('QuestionAnswer', decodeAs(questionAnswerShape), 'promptCompletion');
-/** Only rows of token ids. */
-export const TokenIds = codec('TokenIds', decodeAs(tokenizedShape), 'tokenized');

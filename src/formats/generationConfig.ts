@@ -6,13 +6,11 @@ import { join } from 'node:path';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { readJson } from './json.js';
+import { isJsonRecord } from './jsonRecord.js';
 
 export const generationConfigFile = 'generation_config.json';
 
 export type GenerationConfig = Readonly<Record<string, unknown>>;
-
-const isRecord = (value: unknown): value is GenerationConfig =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** The file of a model's directory; undefined where there is none. `E_GENERATION_CONFIG` when it is no JSON object. */
 export const readGenerationConfig = (dir: string): TaskEither<FatalError, GenerationConfig | undefined> => {
@@ -20,7 +18,7 @@ export const readGenerationConfig = (dir: string): TaskEither<FatalError, Genera
   return pipe(
     readJson(file),
     TE.flatMap((value) =>
-      isRecord(value)
+      isJsonRecord(value)
         ? TE.right<FatalError, GenerationConfig | undefined>(value)
         : TE.left(fatal('E_GENERATION_CONFIG', 'not a JSON object', { file, hint: 'mend the file, or remove it' })),
     ),

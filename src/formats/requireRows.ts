@@ -2,7 +2,7 @@
 import { fatal } from '../errors.js';
 import { identified, madeOf } from './identity.js';
 import { blocksOf, withBlocks } from './rowBlocks.js';
-import { rowsOfBlock } from './jsonl.js';
+import { rowsOfBlock } from './jsonlRows.js';
 
 async function* refusingNone<A>(
   source: AsyncIterable<A>,

@@ -6,6 +6,7 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { describe } from './describe.js';
 import { parseJson } from './json.js';
+import { isJsonRecord } from './jsonRecord.js';
 import { strictUtf8 } from './utf8.js';
 
 /** Bytes an element, in the order in which the reference implementation lays tensors out (last ones first). */
@@ -113,9 +114,6 @@ const repeatedKey = (text: string): string | undefined => {
   return undefined;
 };
 
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 type Wrong = (code: `E_${string}`, message: string, expected?: string, actual?: unknown) => Either<FatalError, never>;
 
 const tensorInfo = (
@@ -124,7 +122,7 @@ const tensorInfo = (
   fileBytes: number,
   wrong: Wrong,
 ): Either<FatalError, TensorInfo> => {
-  if (!isRecord(value)) return wrong('E_SAFETENSORS_HEADER', 'is not described by a record', 'an object', value);
+  if (!isJsonRecord(value)) return wrong('E_SAFETENSORS_HEADER', 'is not described by a record', 'an object', value);
   const { dtype, shape: dimensions, data_offsets: offsets } = value;
   if (typeof dtype !== 'string' || !isDtype(dtype)) {
     return wrong('E_SAFETENSORS_DTYPE', 'has an unknown dtype', Object.keys(bytesOfDtype).join(', '), dtype);
@@ -181,7 +179,7 @@ export const decodeHeader = (
   if (E.isLeft(parsed)) {
     return refuse('E_SAFETENSORS_HEADER', `the header is ${parsed.left.message}`, 'a JSON object');
   }
-  if (!isRecord(parsed.right))
+  if (!isJsonRecord(parsed.right))
     return refuse('E_SAFETENSORS_HEADER', 'the header is no object', 'a JSON object', parsed.right);
   const twice = repeatedKey(text);
   if (twice !== undefined) return refuse('E_SAFETENSORS_DUPLICATE', `"${twice}" is in the header twice`);

@@ -1,14 +1,7 @@
 /** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
-import * as TE from 'fp-ts/lib/TaskEither.js';
-import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { type FatalError, fatal } from '../errors.js';
 import type { ChatTemplate } from './chatTemplate.js';
-import { locateModel } from './hub/locate.js';
-import type { Located } from './hub/locate.js';
-import type { HubSettings } from './hub/settings.js';
 import { madeFrom } from './identity.js';
 import { chatTemplateOf } from './tokenizing/chatTemplateOf.js';
 import { compileDecoder } from './tokenizing/tokenDecoder.js';
@@ -161,6 +154,7 @@ const tokenizerOfSpec = (
   const limit = spec.config['model_max_length'];
   const side = spec.config['padding_side'];
   const template = chatTemplateOf(files, spec, clock);
+  if (isLeft(template)) return template;
   const tokenizer: Tokenizer = {
     encode: (text, { addSpecialTokens }) => {
       const ids = encoder.ids(wellFormed(text));
@@ -205,7 +199,7 @@ const tokenizerOfSpec = (
       unkToken: unk.token,
       modelMaxLength: typeof limit === 'number' && limit < absurdLength ? limit : undefined,
       paddingSide: side === 'left' || side === 'right' ? side : undefined,
-      chatTemplate: template,
+      chatTemplate: template.right,
     }),
     path: covered === undefined ? 'reference' : 'own',
     files,
@@ -257,47 +251,3 @@ export const tokenizerOfFiles = (
   const texts = (): ReadonlyArray<string> => Object.entries(files).toSorted(byName).flat();
   return remembered(tokenizerOfSpec(spec.right, { ...options, files }, texts), files, options);
 };
-
-const fileNames: ReadonlyArray<string> = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'vocab.json',
-  'merges.txt',
-  'chat_template.jinja',
-  'chat_template.json',
-];
-
-const tokenizerIn =
-  (dir: string): TaskEither<FatalError, Tokenizer> =>
-  async () => {
-    const files: Record<string, string> = {};
-    try {
-      const present = new Set(await readdir(dir));
-      for (const name of fileNames) if (present.has(name)) files[name] = await readFile(join(dir, name), 'utf8');
-    } catch (cause) {
-      return left(
-        fatal('E_TOKENIZER_MISSING', 'the directory of the tokenizer cannot be read', {
-          file: dir,
-          cause,
-          actual: cause instanceof Error ? cause.message : String(cause),
-        }),
-      );
-    }
-    const loaded = tokenizerOfFiles(files);
-    if (!isLeft(loaded)) return loaded;
-    const { code, message, details, kind } = loaded.left;
-    const file = details.file === undefined ? dir : join(dir, details.file);
-    return left(fatal(code, message, { ...details, kind, file, cause: loaded.left.cause }));
-  };
-
-/**
- * The tokenizer of a model directory, or of a name on the Hub (`owner/name`, see `locateModel`). Errors: E_TOKENIZER_MISSING when
- * the directory or the files are not there, E_TOKENIZER_INVALID, E_TOKENIZER_UNSUPPORTED, and those of the Hub (E_HUB_…).
- */
-export const loadTokenizer = (
-  name: string,
-  { hub }: { readonly hub?: Partial<HubSettings> | undefined } = {},
-): TaskEither<FatalError, Tokenizer> =>
-  TE.flatMap(({ dir }: Located) => tokenizerIn(dir))(locateModel(name, 'tokenizer', hub));

@@ -1,15 +1,13 @@
 import type { Either } from 'fp-ts/lib/Either.js';
-import { Observable, of, throwError } from 'rxjs';
 import type { OperatorFunction, Subscriber } from 'rxjs';
+// By its own name: threads that prepare rows load this file, and the whole of rxjs takes them longer than all the rest.
+import { Observable } from 'rxjs/internal/Observable';
 import { fatal, fatalFromData } from '../errors.js';
 import type { DataError, FatalError } from '../errors.js';
 import type { Transform } from '../records.js';
 import { forgetOrigin, originOf, setOrigin } from './origin.js';
 import type { Rejects } from './rejects.js';
 import { untilLeft } from './untilLeft.js';
-
-/** rxjs's `pipe`, for joining operators into one; the bare name is fp-ts's. */
-export { pipe as compose } from 'rxjs';
 
 /** With `rejects` a refused record leaves by the side door and the stage goes on; without, it ends the stream. */
 export interface Rejecting {
@@ -134,9 +132,3 @@ export const windowed =
         },
       });
     });
-
-/** One value, or the error that ends the stream. */
-export const fromEither = <A>(either: Either<FatalError | DataError, A>): Observable<A> =>
-  either._tag === 'Right'
-    ? of(either.right)
-    : throwError(() => (either.left._tag === 'DataError' ? fatalFromData(either.left) : either.left));

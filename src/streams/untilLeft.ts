@@ -1,4 +1,6 @@
-import { Subject, takeUntil } from 'rxjs';
+// Parts of rxjs by name: threads that prepare rows load this file, and the whole of rxjs takes them longer than all the rest.
+import { Subject } from 'rxjs/internal/Subject';
+import { takeUntil } from 'rxjs/internal/operators/takeUntil';
 import type { Observable, Subscriber } from 'rxjs';
 
 /**

@@ -14,7 +14,7 @@ import type { Located } from '../formats/hub/locate.js';
 import type { HubSettings } from '../formats/hub/settings.js';
 import { readJson } from '../formats/json.js';
 import { readCheckpointTensors } from '../formats/shards.js';
-import { loadTokenizer } from '../formats/tokenizer.js';
+import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachSavedLora } from '../model/adapter.js';
 import { addSavedAdapter } from '../model/adapters.js';

@@ -1,7 +1,7 @@
 /** A dataset as it came → rows ready to train on, as one operator; and what became of the rows, as a value. */
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { identity, tap } from 'rxjs';
+import { identity, pipe as compose, tap } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { ErrorCode, Warning } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
@@ -17,7 +17,7 @@ import { truncate } from '../operators/truncate.js';
 import type { Formatted, Labelled, PreTokenized, Tokenized, Transform } from '../records.js';
 import { isSourced } from '../formats/sourced.js';
 import { ignoreIndex } from '../records.js';
-import { compose, mapping } from '../streams/operator.js';
+import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
 import type { Rejects } from '../streams/rejects.js';
 import { isParity } from './config.js';

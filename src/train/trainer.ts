@@ -22,7 +22,7 @@ import type { Batch, Labelled, StepResult } from '../records.js';
 import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
 import type { Gate } from '../streams/gate.js';
-import { fromEither } from '../streams/operator.js';
+import { fromEither } from '../streams/fromEither.js';
 import { makeRejects } from '../streams/rejects.js';
 import { begin } from './begin.js';
 import type { SftOptions } from './config.js';

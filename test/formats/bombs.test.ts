@@ -6,13 +6,13 @@ import { describe, expect, test } from '@jest/globals';
 import { isFatal, render } from '../../src/errors.js';
 import { parseConfig } from '../../src/cli/configFile.js';
 import { csv } from '../../src/formats/csv.js';
-import { Example } from '../../src/formats/example.js';
+import { decodeExample } from '../../src/formats/example.js';
 import { jsonArray } from '../../src/formats/jsonArray.js';
 import { readJson } from '../../src/formats/json.js';
 import { jsonl } from '../../src/formats/jsonl.js';
 import { readCheckpointTensors } from '../../src/formats/shards.js';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
-import { loadTokenizer } from '../../src/formats/tokenizer.js';
+import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import { textFile } from '../../src/formats/textFile.js';
 import { decodeRow } from '../../src/operators/decode.js';
 import { decodeSftConfig } from '../../src/train/config.js';
@@ -60,10 +60,10 @@ describe('nesting without end', () => {
 
   test('in rows is one refused row among others', async () => {
     const rows = await collected(jsonl(fileIn(dir, 'deep.jsonl', `{"text": "a"}\n{"text": ${deep(200_000)}}\n`)));
-    expect(rows.map((row) => decodeRow(Example)(row)._tag)).toEqual(['Right', 'Left']);
+    expect(rows.map((row) => decodeRow(decodeExample)(row)._tag)).toEqual(['Right', 'Left']);
     const wide = `{"messages": ${deep(50_000)}, "text": {"a": ${deep(50_000)}}}`;
     const [row] = await collected(jsonl(fileIn(dir, 'wide.jsonl', wide)));
-    expect(decodeRow(Example)(row)).toMatchObject({
+    expect(decodeRow(decodeExample)(row)).toMatchObject({
       _tag: 'Left',
       left: { code: expect.stringMatching(/^E_/) as unknown },
     });
@@ -129,7 +129,7 @@ describe('names that mean something to JavaScript', () => {
   test('are columns like any other', async () => {
     const text = '{"text": "a", "__proto__": {"polluted": 1}, "constructor": {"prototype": {"polluted": 1}}}';
     const [row] = await collected(jsonl(fileIn(dir, 'proto.jsonl', text)));
-    expect(decodeRow(Example)(row)).toMatchObject({ _tag: 'Right', right: { text: 'a' } });
+    expect(decodeRow(decodeExample)(row)).toMatchObject({ _tag: 'Right', right: { text: 'a' } });
     expect(Reflect.get({}, 'polluted')).toBeUndefined();
     expect(await read(csv(fileIn(dir, 'proto.csv', '__proto__,text\n1,a\n')))).toBe(1);
   });

@@ -5,7 +5,7 @@ import { render } from '../../src/errors.js';
 import type { DataError } from '../../src/errors.js';
 import { alpacaPrompt } from '../../src/formats/alpacaPrompt.js';
 import { openDataset } from '../../src/formats/dataset.js';
-import { Conversation, decodeExample, Example, PromptCompletion, recogniseFormat } from '../../src/formats/example.js';
+import { decodeExample, recogniseFormat } from '../../src/formats/example.js';
 import type { ExampleOptions } from '../../src/formats/example.js';
 import { sharedPath } from '../shared.js';
 import { collected } from './temporary.js';
@@ -223,17 +223,6 @@ describe('recogniseFormat', () => {
     expect(recogniseFormat({ text: 'x' })).toMatchObject({ format: 'text', kind: 'text' });
     expect(recogniseFormat({ a: 1 }).format).toBeUndefined();
     expect(recogniseFormat('x')).toMatchObject({ format: 'text', kind: 'text' });
-  });
-});
-
-describe('codecs of one shape', () => {
-  it('accept that shape only', () => {
-    expect(E.isRight(Conversation.decode({ messages: [user] }))).toBe(true);
-    expect(E.isLeft(Conversation.decode({ text: 'x' }))).toBe(true);
-    expect(E.isLeft(Conversation.decode({ prompt: 'p', completion: 'c' }))).toBe(true);
-    expect(E.isRight(PromptCompletion.decode({ prompt: 'p', completion: 'c' }))).toBe(true);
-    expect(E.isRight(Example.decode({ text: 'x' }))).toBe(true);
-    expect(E.isLeft(Example.decode({ texts: 1 }))).toBe(true);
   });
 });
 

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { isLeft, isRight, type Either } from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../src/errors.js';
-import { loadTokenizer, makeTokenizer, type Tokenizer, tokenizerOfFiles } from '../../src/formats/tokenizer.js';
+import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
+import { makeTokenizer, type Tokenizer, tokenizerOfFiles } from '../../src/formats/tokenizer.js';
 import { goldenTokenizer, goldenTokenizerJson, goldenTokenizers } from './golden.js';
 
 const made = (result: Either<FatalError, Tokenizer>): Tokenizer => {
@@ -208,6 +209,16 @@ describe('directories', () => {
     const tokenizer = made(await loadTokenizer(await folderOf({ ...files, 'config.json': '{}' }))());
     expect(tokenizer.files).toEqual(files);
     expect(tokenizer.chatTemplate?.source).toBe('{{ messages|length }}');
+  });
+
+  test('a file that is no JSON is told with the place of its fault, a template too', () => {
+    const broken = (name: string, text: string) => tokenizerOfFiles({ 'tokenizer.json': tokenizerJson, [name]: text });
+    expect(broken('chat_template.json', '{\n"chat_template": x}')).toMatchObject({
+      left: { code: 'E_TOKENIZER_INVALID', details: { file: 'chat_template.json', line: 2 } },
+    });
+    expect(broken('tokenizer_config.json', '{\n\n"a": 1,}')).toMatchObject({
+      left: { code: 'E_TOKENIZER_INVALID', details: { file: 'tokenizer_config.json', line: 3 } },
+    });
   });
 
   test('chat_template.jinja before chat_template.json before tokenizer_config.json', () => {

@@ -5,7 +5,8 @@ import { dataError, fatal, isFatal } from '../../src/errors.js';
 import { asyncMapping } from '../../src/streams/asyncMapping.js';
 import { drain } from '../../src/streams/drain.js';
 import { makeGate } from '../../src/streams/gate.js';
-import { fromEither, mapping, windowed } from '../../src/streams/operator.js';
+import { fromEither } from '../../src/streams/fromEither.js';
+import { mapping, windowed } from '../../src/streams/operator.js';
 import { pull } from '../../src/streams/pull.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 

@@ -22,7 +22,7 @@ import { openDataset } from '../../src/formats/dataset.js';
 import { interleave } from '../../src/formats/interleave.js';
 import { jsonl } from '../../src/formats/jsonl.js';
 import { requireRows } from '../../src/formats/requireRows.js';
-import { loadTokenizer } from '../../src/formats/tokenizer.js';
+import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 import { preparedDirectory } from '../../src/train/cache/directory.js';

@@ -3,16 +3,13 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { fieldsOf } from '../jsonRecord.js';
+import type { JsonRecord } from '../jsonRecord.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { TokenizerSpec } from '../tokenizing/spec.js';
 import { specOfFiles } from '../tokenizing/specOf.js';
 import { bool, float32s, int32s, string, strings, uint32 } from './values.js';
 import type { GgufMetadata } from './values.js';
-
-type Fields = Readonly<Record<string, unknown>>;
-
-const fieldsOf = (value: unknown): Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 
 const listOf = (value: unknown): ReadonlyArray<unknown> => (Array.isArray(value) ? value : []);
 
@@ -27,7 +24,7 @@ const unsupported = (what: string, field: string, expected: string): FatalError 
   });
 
 /** The parts of a pre-tokenizer, one after another. */
-const stepsOf = (preTokenizer: unknown): ReadonlyArray<Fields> => {
+const stepsOf = (preTokenizer: unknown): ReadonlyArray<JsonRecord> => {
   const fields = fieldsOf(preTokenizer);
   return fields['type'] === 'Sequence'
     ? listOf(fields['pretokenizers']).flatMap(stepsOf)
@@ -67,7 +64,7 @@ export const preTokenizerName = (preTokenizer: unknown): string | undefined => {
     : undefined;
 };
 
-const mergesOf = (model: Fields): ReadonlyArray<readonly [string, string]> =>
+const mergesOf = (model: JsonRecord): ReadonlyArray<readonly [string, string]> =>
   listOf(model['merges']).map((entry) => {
     const parts = typeof entry === 'string' ? entry.split(' ') : listOf(entry);
     return [String(parts[0]), String(parts[1])] as const;

@@ -4,21 +4,11 @@ import { fatal } from '../../errors.js';
 import { adapterWeightsFile, pickledAdapterFile } from '../adapterFiles.js';
 import { fileError } from '../byteSource.js';
 import { weightFiles } from '../shards.js';
+import { tokenizerFiles } from '../tokenizing/fileNames.js';
 import { isInside, repoTitle } from './repo.js';
 import type { Snapshot } from './snapshot.js';
 
 export type ModelPart = 'model' | 'tokenizer' | 'adapter';
-
-const tokenizerFiles = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'vocab.json',
-  'merges.txt',
-  'chat_template.jinja',
-  'chat_template.json',
-];
 
 const small: Readonly<Record<ModelPart, ReadonlyArray<string>>> = {
   // By the shape of its model the memory of a run is estimated.

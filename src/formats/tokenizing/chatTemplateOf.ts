@@ -1,9 +1,10 @@
+import { type Either, isLeft, right } from 'fp-ts/lib/Either.js';
+import type { FatalError } from '../../errors.js';
 import type { ChatTemplate } from '../chatTemplate.js';
 import { namedTemplates } from '../chatTemplate.js';
+import { fieldsOf } from '../jsonRecord.js';
 import type { TokenizerSpec } from './spec.js';
-
-const fieldsOf = (value: unknown): Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+import { parseJson } from './specOf.js';
 
 /** One template, or a list of `{ name, template }`, or a table by name. */
 const sourcesOf = (value: unknown): ReadonlyMap<string, string> => {
@@ -23,35 +24,28 @@ const sourcesOf = (value: unknown): ReadonlyMap<string, string> => {
   return sources;
 };
 
-const parsed = (text: string): unknown => {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
-};
-
-/** The template of a tokenizer: chat_template.jinja, else chat_template.json, else tokenizer_config.json. */
+/** The template of a tokenizer: chat_template.jinja, else chat_template.json, else tokenizer_config.json. E_TOKENIZER_INVALID. */
 export const chatTemplateOf = (
   files: Readonly<Record<string, string>>,
   spec: TokenizerSpec,
   clock?: () => Date,
-): ChatTemplate | undefined => {
+): Either<FatalError, ChatTemplate | undefined> => {
   const own = files['chat_template.jinja'];
-  const json = files['chat_template.json'];
-  const candidates = [
-    own,
-    json === undefined ? undefined : fieldsOf(parsed(json))['chat_template'],
-    spec.config['chat_template'],
-  ];
+  const name = 'chat_template.json';
+  const json = files[name];
+  const parsed = json === undefined ? right({}) : parseJson(name, json);
+  if (isLeft(parsed)) return parsed;
+  const candidates = [own, fieldsOf(parsed.right)['chat_template'], spec.config['chat_template']];
   for (const candidate of candidates) {
     const sources = sourcesOf(candidate);
     if (sources.size > 0) {
-      return namedTemplates(sources, {
-        specialTokens: spec.specialTokens,
-        ...(clock === undefined ? {} : { clock }),
-      });
+      return right(
+        namedTemplates(sources, {
+          specialTokens: spec.specialTokens,
+          ...(clock === undefined ? {} : { clock }),
+        }),
+      );
     }
   }
-  return undefined;
+  return right(undefined);
 };

@@ -1,13 +1,13 @@
+import { fieldsOf } from '../jsonRecord.js';
+import type { JsonRecord } from '../jsonRecord.js';
+
 /** What the post-processor puts around a single text. */
 export interface Surround {
   readonly prefix: ReadonlyArray<number>;
   readonly suffix: ReadonlyArray<number>;
 }
 
-const fieldsOf = (value: unknown): Record<string, unknown> =>
-  typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-
-const idsOf = (name: unknown, table: Record<string, unknown>, tokenToId: (token: string) => number | undefined) => {
+const idsOf = (name: unknown, table: JsonRecord, tokenToId: (token: string) => number | undefined) => {
   if (typeof name !== 'string') return undefined;
   const listed = fieldsOf(table[name])['ids'];
   if (Array.isArray(listed) && listed.every((id): id is number => typeof id === 'number')) return listed;

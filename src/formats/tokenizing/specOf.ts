@@ -1,11 +1,12 @@
 /** Files of a tokenizer → TokenizerSpec, with the precedences that transformers has. */
 import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
+import { excerptAt, jsonFault, lineAndColumn } from '../jsonFault.js';
+import { fieldsOf, isJsonRecord } from '../jsonRecord.js';
+import type { JsonRecord } from '../jsonRecord.js';
 import type { AddedToken } from './addedTokens.js';
 import type { TokenizerSpec } from './spec.js';
 import { isTokenId } from './tokenId.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface TokenizerSources {
   /** tokenizer.json, parsed. */
@@ -18,11 +19,6 @@ export interface TokenizerSources {
   readonly addedTokens?: unknown;
 }
 
-const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-const fieldsOf = (value: unknown): Fields => (isFields(value) ? value : {});
-
 const invalid = (file: string, message: string, field?: string): FatalError =>
   fatal('E_TOKENIZER_INVALID', message, { file, ...(field === undefined ? {} : { field }) });
 
@@ -33,7 +29,7 @@ const contentOf = (value: unknown): string | undefined => {
   return typeof content === 'string' && content !== '' ? content : undefined;
 };
 
-const addedToken = (fields: Fields, id: number): AddedToken | undefined => {
+const addedToken = (fields: JsonRecord, id: number): AddedToken | undefined => {
   const content = contentOf(fields);
   if (content === undefined) return undefined;
   const special = fields['special'] === true;
@@ -59,7 +55,7 @@ const plainToken = (content: string, id: number, special: boolean): AddedToken =
 });
 
 /** Ids of the base vocabulary, without copying it. */
-const baseVocabulary = (model: Fields): { idOf: (token: string) => number | undefined; size: number } => {
+const baseVocabulary = (model: JsonRecord): { idOf: (token: string) => number | undefined; size: number } => {
   const { vocab } = model;
   if (Array.isArray(vocab)) {
     const ids = new Map<unknown, number>(
@@ -77,7 +73,7 @@ const baseVocabulary = (model: Fields): { idOf: (token: string) => number | unde
   };
 };
 
-const namedTokens = (config: Fields, map: Fields): Readonly<Record<string, string>> => {
+const namedTokens = (config: JsonRecord, map: JsonRecord): Readonly<Record<string, string>> => {
   // Files from before `added_tokens_decoder` keep the truth in special_tokens_map.json.
   const [weak, strong] = 'added_tokens_decoder' in config ? [map, config] : [config, map];
   const names: Record<string, string> = {};
@@ -95,7 +91,7 @@ const listedTokens = (value: unknown): ReadonlyArray<unknown> => (Array.isArray(
 
 /** Where a Llama tokenizer says itself what stands around a text, that holds, whatever tokenizer.json says. */
 const llamaSurround = (
-  config: Fields,
+  config: JsonRecord,
   names: Readonly<Record<string, string>>,
   idOf: (token: string) => number | undefined,
   original: unknown,
@@ -116,7 +112,7 @@ const llamaSurround = (
 };
 
 /** transformers sets a `ByteLevel` pre-tokeniser's `add_prefix_space` to what tokenizer_config.json says. */
-const withPrefixSpace = (preTokenizer: unknown, config: Fields): unknown =>
+const withPrefixSpace = (preTokenizer: unknown, config: JsonRecord): unknown =>
   typeof config['add_prefix_space'] === 'boolean' && fieldsOf(preTokenizer)['type'] === 'ByteLevel'
     ? { ...fieldsOf(preTokenizer), add_prefix_space: config['add_prefix_space'] }
     : preTokenizer;
@@ -124,10 +120,10 @@ const withPrefixSpace = (preTokenizer: unknown, config: Fields): unknown =>
 /** The spec, or E_TOKENIZER_INVALID. */
 export const specOf = (sources: TokenizerSources): Either<FatalError, TokenizerSpec> => {
   const { tokenizer } = sources;
-  if (!isFields(tokenizer)) return left(invalid('tokenizer.json', 'the file does not hold an object'));
+  if (!isJsonRecord(tokenizer)) return left(invalid('tokenizer.json', 'the file does not hold an object'));
   const model = tokenizer['model'];
-  if (!isFields(model)) return left(invalid('tokenizer.json', 'the model is missing', 'model'));
-  if (sources.config !== undefined && !isFields(sources.config)) {
+  if (!isJsonRecord(model)) return left(invalid('tokenizer.json', 'the model is missing', 'model'));
+  if (sources.config !== undefined && !isJsonRecord(sources.config)) {
     return left(invalid('tokenizer_config.json', 'the file does not hold an object'));
   }
   const config = fieldsOf(sources.config);
@@ -155,7 +151,7 @@ export const specOf = (sources: TokenizerSources): Either<FatalError, TokenizerS
   }
   const names = namedTokens(config, map);
   const decoderTable = config['added_tokens_decoder'];
-  if (isFields(decoderTable)) {
+  if (isJsonRecord(decoderTable)) {
     for (const [key, entry] of Object.entries(decoderTable).sort(([a], [b]) => Number(a) - Number(b))) {
       const content = contentOf(entry);
       if (content === undefined || !/^\d+$/.test(key)) continue;
@@ -211,8 +207,8 @@ export const tokenizerOfPair = (
   mergesText: string,
   config: unknown,
   specialTokensMap: unknown,
-): Either<FatalError, Fields> => {
-  if (!isFields(vocab)) return left(invalid('vocab.json', 'the file does not hold a table of token ids'));
+): Either<FatalError, JsonRecord> => {
+  if (!isJsonRecord(vocab)) return left(invalid('vocab.json', 'the file does not hold a table of token ids'));
   const merges = mergesText
     .split('\n')
     .map((line) => line.replace(/\r$/, ''))
@@ -282,16 +278,20 @@ export const tokenizerOfPair = (
   });
 };
 
-/** Parses one of the files; E_TOKENIZER_INVALID names it. */
+/** Parses one of the files; E_TOKENIZER_INVALID names it and the place of the fault. */
 export const parseJson = (file: string, text: string): Either<FatalError, unknown> => {
+  const json = text.startsWith('\ufeff') ? text.slice(1) : text;
   try {
-    return right(JSON.parse(text.charCodeAt(0) === 0xfeff ? text.slice(1) : text) as unknown);
+    return right(JSON.parse(json) as unknown);
   } catch (cause) {
+    const { position, message } = jsonFault(json) ?? { position: 0, message: 'not JSON' };
+    const { line, column } = lineAndColumn(json, position);
     return left(
-      fatal('E_TOKENIZER_INVALID', 'the file is not JSON', {
+      fatal('E_TOKENIZER_INVALID', `the file is not JSON: ${message} (column ${column})`, {
         file,
+        line,
         cause,
-        actual: cause instanceof Error ? cause.message : String(cause),
+        actual: excerptAt(json, position),
       }),
     );
   }

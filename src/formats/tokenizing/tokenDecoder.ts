@@ -1,4 +1,5 @@
 /** Decoders of tokenizer.json: token strings → text, as the `tokenizers` library joins them. */
+import { fieldsOf } from '../jsonRecord.js';
 import { bytesOfToken } from './bpe.js';
 import { compilePattern } from './pattern.js';
 
@@ -7,9 +8,6 @@ type Chain = (tokens: ReadonlyArray<string>) => ReadonlyArray<string>;
 const encoder = new TextEncoder();
 const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
 const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
-
-const fieldsOf = (value: unknown): Record<string, unknown> =>
-  typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 
 const byteLevel: Chain = (tokens) => {
   const bytes: number[] = [];
