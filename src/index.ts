@@ -87,7 +87,17 @@ export type {
 export { listCheckpoints, newestCheckpoint } from './formats/checkpoint.js';
 export type { Checkpoint, NewestCheckpoint } from './formats/checkpoint.js';
 export { closed, option, optional, required } from './formats/closed.js';
-export type { Closed, ClosedInput, ClosedValue, Field, FieldKind, Fields, InputOf, ValueOf } from './formats/closed.js';
+export type {
+  Closed,
+  ClosedInput,
+  ClosedValue,
+  Field,
+  FieldKind,
+  Fields,
+  InputOf,
+  OptionCodec,
+  ValueOf,
+} from './formats/closed.js';
 export type { ReadOptions } from './formats/byteSource.js';
 export type { JsonRecord } from './formats/jsonRecord.js';
 export type { CsvOptions } from './formats/csv.js';

@@ -40,9 +40,9 @@ const missing = (native: Either<string, NativeDetails>, cxx: string | undefined)
     return cxx === undefined
       ? [
           'a C++17 compiler (g++ or clang++), to build the native engine with',
-          'the native engine: npm run build:native, once there is a compiler',
+          `the native engine, once there is a compiler: ${native.left}`,
         ]
-      : ['the native engine: npm run build:native'];
+      : [`the native engine: ${native.left}`];
   const { threads, cores, bfloat16 } = native.right;
   return [
     ...(threads < cores ? [`threads: ${threads} of ${cores} are used; leave out --threads to use all`] : []),

@@ -433,7 +433,7 @@ const unrecognised = (row: JsonRecord, shapes: ReadonlyArray<Shape>, place: Plac
     misspelt?.[1] !== undefined
       ? `did you mean "${misspelt[1]}" by "${misspelt[0]}"?`
       : strings.length > 0
-        ? `name the column that holds the text: datasetTextField "${strings[0] ?? ''}"`
+        ? `name the column that holds the text, datasetTextField "${strings[0] ?? ''}", or make such columns with formattingFunc`
         : undefined;
   return dataError('E_NO_TEXT_SOURCE', `the row has none of the known shapes${lines.join('')}`, {
     ...place,

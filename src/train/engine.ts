@@ -203,7 +203,7 @@ export const chooseEngine =
           options.device === 'cuda'
             ? '`rxtune doctor` says what a card needs; leave the option out to compute on the processor'
             : options.engine === 'native'
-              ? 'build it with `npm run build:native` (needs a C++17 compiler), or leave the option out'
+              ? '`rxtune doctor` says how to get it; leave the option out for the fastest engine there is'
               : options.engine === 'tensorflow'
                 ? 'npm install @tensorflow/tfjs-node, or leave the option out'
                 : 'leave the option out',

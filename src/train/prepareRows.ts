@@ -3,8 +3,8 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, toArray } from 'rxjs';
-import { fatal, isFatal } from '../errors.js';
-import type { FatalError, Warning } from '../errors.js';
+import { fatal, isFatal, render } from '../errors.js';
+import type { DataError, FatalError, Warning } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { Labelled } from '../records.js';
 import { makeRejects } from '../streams/rejects.js';
@@ -43,6 +43,10 @@ export interface PrepareRowsSetup extends Pick<SftSetup, 'formattingFunc' | 'rej
   readonly names?: RowNames | undefined;
 }
 
+/** The first refusal in a line, its place included. */
+const firstOf = (first: DataError | undefined): string =>
+  first === undefined ? '' : `; the first refused: ${render(first).split('\n')[0] ?? ''}`;
+
 /** A whole dataset made ready and held in memory. `E_NO_ROWS`: nothing is left to train on, with the reasons. */
 export const prepareRows = (
   dataset: Dataset,
@@ -52,6 +56,10 @@ export const prepareRows = (
   pipe(
     TE.tryCatch(async () => {
       const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
+      let first: DataError | undefined;
+      const listening = rejects.stream.subscribe(({ error }) => {
+        first ??= error;
+      });
       const frames: Array<ReadonlyArray<Labelled>> = [];
       const outcome = await throughCache(
         dataset,
@@ -63,23 +71,25 @@ export const prepareRows = (
           await deliver(await lastValueFrom(prepareDataset(dataset, { ...heard, tally }, config).pipe(toArray())));
           return tally.summary();
         },
-      );
-      return { rows: frames.length === 1 ? (frames[0] ?? []) : frames.flat(), ...outcome };
+      ).finally(() => listening.unsubscribe());
+      return { rows: frames.length === 1 ? (frames[0] ?? []) : frames.flat(), first, ...outcome };
     }, refused),
     TE.filterOrElse(
       ({ rows }) => rows.length > 0,
-      ({ summary }) => {
+      ({ summary, first }) => {
         const reasons = Object.entries(summary.rejectedByReason).map(([code, count]) => `${count} ${code}`);
         return fatal(
           config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
-          'no row is left to train on',
+          `no row is left to train on${firstOf(first)}`,
           {
+            ...(first?.hint === undefined ? {} : { hint: first.hint }),
             expected: 'at least one row with a label that reaches the loss',
             actual: `${summary.rowsRead} rows read${reasons.length === 0 ? '' : `; refused: ${reasons.join(', ')}`}`,
           },
         );
       },
     ),
+    TE.map(({ rows, summary, fromCache }) => ({ rows, summary, fromCache })),
   );
 
 /** A streamed dataset is read while training, so there is nothing to hold and nothing to tell yet. */

@@ -34,7 +34,7 @@ describe('chooseEngine', () => {
   test('never takes another than the one asked for', async () => {
     const result = await chooseEngine({ engine: 'native' }, world(['wasm']))();
     expect(E.isLeft(result) && result.left.code).toBe('E_ENGINE_UNAVAILABLE');
-    expect(E.isLeft(result) && result.left.details.hint).toContain('build:native');
+    expect(E.isLeft(result) && result.left.details.hint).toContain('rxtune doctor');
   });
 
   test('a starter that throws is one that does not start', async () => {

@@ -130,9 +130,15 @@ describe('prepareRows', () => {
   });
 
   test('nothing left to train on is an error that tells why', async () => {
-    const nothing = await prepareRows([{ nothing: 1 }, { nothing: 2 }], { tokenizer }, configOf({ maxLength: 8 }))();
+    const nothing = await prepareRows(
+      [{ nothing: 'a' }, { nothing: 'b' }],
+      { tokenizer },
+      configOf({ maxLength: 8 }),
+    )();
     expect(E.isLeft(nothing) && nothing.left.code).toBe('E_NO_ROWS');
     expect(E.isLeft(nothing) && nothing.left.details.actual).toContain('2 rows read');
+    expect(E.isLeft(nothing) && nothing.left.message).toMatch(/; the first refused: .*none of the known shapes/);
+    expect(E.isLeft(nothing) && nothing.left.details.hint).toContain('datasetTextField');
     const short = await prepareRows(
       [{ text: 'a' }],
       { tokenizer },
