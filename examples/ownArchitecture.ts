@@ -1,7 +1,6 @@
 /** An architecture of your own: a decoder that knows no positions, made known under its name and trained from nothing. */
 import { tensor } from '@tensorflow/tfjs-core';
 import { right } from 'fp-ts/lib/Either.js';
-import { fromEither } from 'fp-ts/lib/TaskEither.js';
 import { chooseEngine, expectedTensors, layers, makeCausalLm, modelConfig, orThrow, random, sftTrainer } from 'rxtune';
 import { registerArchitecture, type Architecture } from 'rxtune';
 
@@ -41,13 +40,13 @@ const bag: Architecture = {
 
 registerArchitecture(bag);
 await orThrow(chooseEngine());
-const config = await orThrow(fromEither(modelConfig({ model_type: 'bag' })));
+const config = orThrow(modelConfig({ model_type: 'bag' }));
 const { normal } = random(1, 'init');
 const weights = expectedTensors(config).map(({ name, shape, kind }) => {
   const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => 0.2 * normal());
   return [name, tensor(kind === 'norm' ? values.fill(1) : values, [...shape])] as const;
 });
-const model = await orThrow(fromEither(makeCausalLm(config, Object.fromEntries(weights))));
+const model = orThrow(makeCausalLm(config, Object.fromEntries(weights)));
 
 const count = (from: number) => ({ input_ids: Array.from({ length: 9 }, (_, t) => (from + t) % sizes.vocabSize) });
 const trainDataset = Array.from({ length: 32 }, (_, from) => count(from));

@@ -116,13 +116,24 @@ export const render = (error: DataError | FatalError | Warning): string => {
   return withoutSecrets(lines.join('\n'));
 };
 
-/** The value of a task as a Promise, its Left thrown: for scripts. */
-export const orThrow = async <A>(
-  task: () => Promise<
-    { readonly _tag: 'Left'; readonly left: FatalError } | { readonly _tag: 'Right'; readonly right: A }
-  >,
-): Promise<A> => {
-  const result = await task();
-  if (result._tag === 'Left') throw result.left;
-  return result.right;
+/** fp-ts's Either, by its shape. */
+type Outcome<E, A> = { readonly _tag: 'Left'; readonly left: E } | { readonly _tag: 'Right'; readonly right: A };
+
+const valueOf = <A>(outcome: Outcome<DataError | FatalError, A>): A => {
+  if (outcome._tag === 'Right') return outcome.right;
+  throw outcome.left._tag === 'DataError' ? fatalFromData(outcome.left) : outcome.left;
 };
+
+/**
+ * For scripts that want no Either: the value of a task as a Promise, or that of an Either at once, a Left thrown as a `FatalError`.
+ *
+ *     const { model, tokenizer } = await orThrow(load('./model'));
+ *     const ids = orThrow(promptTokens({ tokenizer })({ kind: 'text', text: 'Once' }));
+ */
+export function orThrow<A>(task: () => Promise<Outcome<FatalError, A>>): Promise<A>;
+export function orThrow<A>(outcome: Outcome<DataError | FatalError, A>): A;
+export function orThrow<A>(
+  given: (() => Promise<Outcome<FatalError, A>>) | Outcome<DataError | FatalError, A>,
+): Promise<A> | A {
+  return typeof given === 'function' ? given().then(valueOf) : valueOf(given);
+}

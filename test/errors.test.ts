@@ -1,5 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { dataError, fatal, render, withoutSecrets } from '../src/errors.js';
+import { left, right } from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import { dataError, fatal, isFatal, orThrow, render, withoutSecrets } from '../src/errors.js';
 
 test('a message tells the place, what was expected, what was found and what to do', () => {
   const error = dataError('E_FIELD_TYPE', '"text" is a number', {
@@ -51,4 +53,22 @@ describe('what opens doors', () => {
     const text = 'a:/'.repeat(100_000) + ':'.repeat(100_000);
     expect(withoutSecrets(text)).toBe(text);
   });
+});
+
+test('orThrow gives the value of a task later and that of an Either at once, and throws what is fatal', async () => {
+  expect(await orThrow(TE.right(7))).toBe(7);
+  expect(orThrow(right(7))).toBe(7);
+  const broken = fatal('E_A', 'broken');
+  await expect(orThrow(TE.left(broken))).rejects.toBe(broken);
+  expect(() => orThrow(left(broken))).toThrow(broken);
+  const thrown = (): unknown => {
+    try {
+      return orThrow(left(dataError('E_B', 'a bad row', { file: 'a.csv', line: 2, hint: 'mend it' })));
+    } catch (error) {
+      return error;
+    }
+  };
+  const error = thrown();
+  expect(isFatal(error) && render(error)).toBe('a.csv:2: a bad row [E_B]\n  try:      mend it');
+  expect(error).toBeInstanceOf(Error);
 });

@@ -161,6 +161,7 @@ export const decays = (name: string): boolean => !exempt.test(name);
 export interface Single {
   readonly name: string;
   readonly parameter: Tensor;
+  /** As it came: still to be multiplied with `update.scale`, which is how clipping reaches it. */
   readonly gradient: Tensor;
   /** Its slots, under the names that `slots` gave them. */
   readonly slots: (slot: string) => Tensor;
@@ -170,6 +171,9 @@ export interface Single {
 /**
  * A rule that moves every parameter by itself, in tensor operations: `move` gives the new parameter and its new slots, and what it
  * made besides is freed, as are the tensors that were replaced.
+ *
+ *     const plain = { rule: eachParameter(() => ({}), ({ parameter, gradient, update }) =>
+ *       ({ parameter: sub(parameter, mul(gradient, update.scale * update.learningRate)), slots: {} })) };
  */
 export const eachParameter = (
   slots: Rule['slots'],

@@ -82,6 +82,18 @@ describe('the published packages', () => {
     });
   });
 
+  whenBuilt('serve who requires them as who imports them', () => {
+    installed((modules) => {
+      const program = "console.log(typeof require('rxtune').sftTrainer, typeof require('rxtune/laws').operatorLaws)";
+      const out = execFileSync(process.execPath, ['-e', program], {
+        cwd: modules,
+        encoding: 'utf8',
+        env: { ...process.env, NODE_OPTIONS: '' },
+      });
+      expect(out).toBe('function function\n');
+    });
+  });
+
   whenBuilt('say in their declarations what each option is for', () => {
     installed((modules) => {
       const declared = readFileSync(join(modules, 'rxtune', 'dist', 'train', 'config.d.ts'), 'utf8');
