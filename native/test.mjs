@@ -17,7 +17,8 @@ const [words, passed] = [process.argv.slice(2), []];
 if (words.includes('--')) passed.push(...words.splice(words.indexOf('--')).slice(1));
 const option = (name) => words.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3);
 const sanitize = option('sanitize');
-const suffix = words.includes('--bench') ? '_bench.cc' : '_test.cc';
+const bench = words.includes('--bench');
+const suffix = bench ? '_bench.cc' : '_test.cc';
 const wanted = words.filter((word) => !word.startsWith('--'));
 
 const compiler = findCompiler();
@@ -39,7 +40,7 @@ const flags = [
   '-Wno-uninitialized',
   '-Wno-maybe-uninitialized',
   ...(sanitize === undefined
-    ? ['-O2']
+    ? [bench ? '-O3' : '-O2']
     : ['-O1', '-g', '-fno-omit-frame-pointer', `-fsanitize=${sanitize}`, '-fno-sanitize-recover=all']),
 ];
 const buildFolder = join(here, 'build', 'test');
@@ -79,7 +80,7 @@ const sourceChanged = (source) =>
 
 /** The object of a source for an instruction set, compiled when it is older than the source or any header. */
 const objectOf = async (source, set) => {
-  const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}`);
+  const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}${bench ? '-bench' : ''}`);
   mkdirSync(folder, { recursive: true });
   const target = join(folder, `${basename(source, '.cc')}.o`);
   if (!existsSync(target) || changed(target) < Math.max(sourceChanged(source), newestHeader))

@@ -84,6 +84,88 @@ RX_INLINE void store_n(float* p, vf v, int64_t n) {
 // v in its first n lanes, fill in the others.
 RX_INLINE vf keep_n(vf v, int64_t n, float fill) { return iota() < vseti((int32_t)n) ? v : vset(fill); }
 
+typedef uint8_t vb __attribute__((vector_size(VW)));
+
+// The first n (0 <= n <= VW) bytes at p as integers, zeros after them; and integers 0 … 255 back.
+RX_INLINE vi load_bytes(const uint8_t* p, int64_t n) {
+  vb v = {};
+  __builtin_memcpy(&v, p, (size_t)n);
+#if defined(__AVX512F__)
+  return (vi)_mm512_cvtepu8_epi32((__m128i)v);
+#elif VW == 8
+  return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)&v));
+#elif defined(__SSE2__)
+  const __m128i zero = _mm_setzero_si128();
+  int32_t word;
+  __builtin_memcpy(&word, &v, sizeof word);
+  return (vi)_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(word), zero), zero);
+#else
+  return __builtin_convertvector(v, vi);
+#endif
+}
+RX_INLINE void store_bytes(uint8_t* p, vi v, int64_t n) {
+#if defined(__AVX512F__)
+  const vb bytes = (vb)_mm512_cvtepi32_epi8((__m512i)v);
+#elif defined(__SSE2__)
+#if VW == 8
+  const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+#else
+  const __m128i shorts = _mm_packs_epi32((__m128i)v, (__m128i)v);
+#endif
+  const __m128i bytes = _mm_packus_epi16(shorts, shorts);
+#else
+  const vb bytes = __builtin_convertvector(v, vb);
+#endif
+  __builtin_memcpy(p, &bytes, (size_t)n);
+}
+
+// table[at] in each lane.
+RX_INLINE vi gather(const int32_t* table, vi at) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_i32gather_epi32((__m512i)at, table, 4);
+#elif VW == 8
+  return (vi)_mm256_i32gather_epi32(table, (__m256i)at, 4);
+#else
+  int32_t places[VW], found[VW];
+  __builtin_memcpy(places, &at, sizeof at);
+  for (int i = 0; i < VW; i++) found[i] = table[places[i]];
+  vi v;
+  __builtin_memcpy(&v, found, sizeof v);
+  return v;
+#endif
+}
+
+// A table of a power of two of numbers, up to 256: looked up in registers where they are wide enough.
+template <int size>
+struct Table {
+#if defined(__AVX512F__)
+  static constexpr int pairs = size / 32;
+  __m512 low[pairs], high[pairs];
+  inline __attribute__((always_inline)) explicit Table(const float* numbers) {
+#pragma GCC unroll 8
+    for (int i = 0; i < pairs; i++) low[i] = _mm512_loadu_ps(numbers + 32 * i), high[i] = _mm512_loadu_ps(numbers + 32 * i + 16);
+  }
+  // Number at % size in each lane.
+  inline __attribute__((always_inline)) vf operator[](vi at) const {
+    // one of 32 by a permutation; the bits above choose between those
+    __m512 found[pairs];
+#pragma GCC unroll 8
+    for (int i = 0; i < pairs; i++) found[i] = _mm512_permutex2var_ps(low[i], (__m512i)at, high[i]);
+#pragma GCC unroll 3
+    for (int left = pairs / 2, bit = 32; left > 0; left /= 2, bit *= 2) {
+      const __mmask16 second = _mm512_test_epi32_mask((__m512i)at, _mm512_set1_epi32(bit));
+#pragma GCC unroll 4
+      for (int i = 0; i < left; i++) found[i] = _mm512_mask_blend_ps(second, found[2 * i], found[2 * i + 1]);
+    }
+    return (vf)found[0];
+  }
+#else
+  const float* numbers;
+  inline __attribute__((always_inline)) explicit Table(const float* numbers) : numbers(numbers) {}
+  inline __attribute__((always_inline)) vf operator[](vi at) const { return (vf)gather((const int32_t*)numbers, at & vseti(size - 1)); }
+#endif
+};
+
 // A store past the caches, for results too large to be read back from them; p must be VW * 4-aligned.
 RX_INLINE void stream(float* p, vf v) {
 #if defined(__AVX512F__)
@@ -346,6 +428,8 @@ namespace {
 struct AllLanes {
   RX_INLINE vf load(const float* p) { return ::load(p); }
   RX_INLINE void store(float* p, vf v) { ::store(p, v); }
+  RX_INLINE vi bytes(const uint8_t* p) { return load_bytes(p, VW); }
+  RX_INLINE void store_bytes(uint8_t* p, vi v) { ::store_bytes(p, v, VW); }
   RX_INLINE vf keep(vf v, float) { return v; }
   RX_INLINE long count() { return VW; }
 };
@@ -353,11 +437,13 @@ struct SomeLanes {
   long n;
   inline __attribute__((always_inline)) vf load(const float* p) const { return load_n(p, n); }
   inline __attribute__((always_inline)) void store(float* p, vf v) const { store_n(p, v, n); }
+  inline __attribute__((always_inline)) vi bytes(const uint8_t* p) const { return load_bytes(p, n); }
+  inline __attribute__((always_inline)) void store_bytes(uint8_t* p, vi v) const { ::store_bytes(p, v, n); }
   inline __attribute__((always_inline)) vf keep(vf v, float fill) const { return keep_n(v, n, fill); }
   inline __attribute__((always_inline)) long count() const { return n; }
 };
 
-// Calls body(i, lanes) for every vector of an array of n floats; lanes.load reads zeros beyond the end, lanes.keep sets what
+// Calls body(i, lanes) for every vector of an array of n floats; lanes.load and lanes.bytes read zeros beyond the end, lanes.keep sets what
 // lies beyond it.
 template <class F>
 inline __attribute__((always_inline)) void each_vector(long n, F body) {

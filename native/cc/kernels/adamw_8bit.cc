@@ -1,7 +1,7 @@
 // AdamW whose moments lie in 8 bits (Dettmers et al. 2022), in one pass over memory: a block is widened, moved and narrowed while
 // it is in the first cache.
 #include "../kernel_table.h"
-#include "../simd.h"
+#include "adamw_rule.h"
 #include "parallel.h"
 
 namespace {
@@ -9,106 +9,169 @@ namespace {
 constexpr long block = ADAMW_8BIT_BLOCK;
 constexpr long blocks_a_piece = 64;
 
-// The nearest of up to 256 ascending magnitudes 0 … 1, found without a search: [0, 1] is cut where the leading 16 bits of a float
-// change, which is so finely that no cell holds two borders between neighbours.
-constexpr int32_t first_cell = (127 - 23) << 7;
-constexpr int32_t cells = 23 * 128 + 1;
+// The nearest to x of a dynamic map's magnitudes, 129 or 256 of them: 0; of each power p of 10^-6 … 1 the midpoints of equal parts of
+// [p / 10, p], twice as many as of the power before; and 1. What lies beyond the border between two of them is nearer to the greater.
+// Found in two strides, Guess and Settle, each in a loop of its own: a chain as long as both would outlast what a processor looks
+// ahead.
+#if defined(__AVX512F__)
+
+// Where x lies on the line through the parts of its power tells which it is to within one; the border behind that tells the rest.
+template <int magnitudes>
 struct Nearest {
-  float border[256];     // border[i]: between magnitude i and the next
-  uint8_t below[cells];  // borders below the cell
+  static constexpr int powers = 7, parts_of_first = (magnitudes - 2) / 127;
+  static constexpr int borders = magnitudes == 256 ? 256 : 128;
+  float border[borders];
+  int32_t power_of[32];  // of the least number of each exponent, by the lowest bits of the exponent
+  float end[16], slope[16], offset[16];
+
+  void prepare(const float* map) {
+    for (int i = 0; i < borders; i++) border[i] = i < magnitudes - 1 ? (map[i] + map[i + 1]) / 2 : __builtin_inff();
+    for (int power = 0; power < powers; power++) {
+      const int parts = parts_of_first << power, first = 1 + parts - parts_of_first;
+      const double p = __builtin_pow(10, power - (powers - 1));
+      end[power] = power == powers - 1 ? __builtin_inff() : (float)p;
+      slope[power] = (float)(parts / (0.9 * p));
+      offset[power] = (float)(first - parts / 9. - 0.5);
+    }
+    for (int i = 0, power = 0; i < 32; i++) {
+      while (__builtin_ldexp(1, i - 31) >= end[power]) power++;
+      power_of[i] = power;
+    }
+  }
+
+  // The nearest to x of 0 … 1, or one less.
+  struct Guess {
+    Table<32> power_of;
+    __m512 end, slope, offset;
+    inline __attribute__((always_inline)) explicit Guess(const Nearest& of)
+        : power_of((const float*)of.power_of), end(_mm512_loadu_ps(of.end)), slope(_mm512_loadu_ps(of.slope)), offset(_mm512_loadu_ps(of.offset)) {}
+    inline __attribute__((always_inline)) vi operator()(vf x) const {
+      const vf no_less = vmax(x, vset(0x1p-31f));
+      const __m512i least = (__m512i)power_of[(vi)no_less >> 23];
+      const __mmask16 beyond = _mm512_cmp_ps_mask((__m512)no_less, _mm512_permutexvar_ps(least, end), _CMP_GE_OQ);
+      const __m512i power = _mm512_mask_add_epi32(least, beyond, least, _mm512_set1_epi32(1));
+      return (vi)_mm512_cvttps_epi32(_mm512_fmadd_ps((__m512)x, _mm512_permutexvar_ps(power, slope), _mm512_permutexvar_ps(power, offset)));
+    }
+  };
+  struct Settle {
+    Table<borders> border;
+    inline __attribute__((always_inline)) explicit Settle(const Nearest& of) : border(of.border) {}
+    inline __attribute__((always_inline)) vi operator()(vf x, vi guess) const {
+      const __mmask16 beyond = _mm512_cmp_ps_mask((__m512)x, (__m512)border[guess], _CMP_GT_OQ);
+      return (vi)_mm512_mask_add_epi32((__m512i)guess, beyond, (__m512i)guess, _mm512_set1_epi32(1));
+    }
+  };
 };
 
-void prepare(Nearest* out, const float* magnitudes, int32_t count) {
-  for (int32_t i = 0; i < count - 1; i++) out->border[i] = (magnitudes[i] + magnitudes[i + 1]) / 2;
-  out->border[count - 1] = __builtin_inff();
-  int32_t below = 0;
-  for (int32_t cell = 0; cell < cells; cell++) {
-    const int32_t bits = cell == 0 ? 0 : (first_cell + cell) << 16;
-    float from;
-    __builtin_memcpy(&from, &bits, sizeof from);
-    while (out->border[below] < from) below++;
-    out->below[cell] = (uint8_t)below;
-  }
-}
+#else
 
-// found[i]: the nearest to |x[i]| / divisor, for i below n; all of x may be read.
-RX_INLINE void nearest(const Nearest* in, const float* x, float divisor, long n, int32_t* found) {
-  int32_t cell[block];
-  float magnitude[block];
-  for (long i = 0; i < block; i += VW) {
-    const vf scaled = vabs(load(x + i)) / vset(divisor);
-    vi at = ((vi)scaled >> 16) - vseti(first_cell);
-    at = at < vseti(0) ? vseti(0) : at;
-    at = at > vseti(cells - 1) ? vseti(cells - 1) : at;  // a NaN stays inside the table
-    store(magnitude + i, scaled);
-    __builtin_memcpy(cell + i, &at, sizeof at);
+// [2^-23, 1] is cut where the leading 16 bits of a float change, which is so finely that no cell holds two borders, and none lies
+// below.
+template <int magnitudes>
+struct Nearest {
+  static constexpr int32_t first_cell = (127 - 23) << 7;
+  static constexpr int32_t cells = 23 * 128 + 1;
+  // Of each cell: in the upper half how many borders lie below it; in the lower half the other 16 bits of the border inside it, or
+  // the greatest there are, which nothing is beyond.
+  int32_t cell[cells];
+
+  void prepare(const float* map) {
+    for (int32_t c = 0, below = 0; c < cells; c++) {
+      int32_t inside = 0xffff;
+      for (; below < magnitudes - 1; below++) {
+        const float border = (map[below] + map[below + 1]) / 2;
+        int32_t bits;
+        __builtin_memcpy(&bits, &border, sizeof bits);
+        if (bits >> 16 == first_cell + c) inside = bits & 0xffff;
+        if (bits >> 16 >= first_cell + c) break;
+      }
+      cell[c] = below << 16 | inside;
+    }
   }
-  for (long i = 0; i < n; i++) {
-    const int32_t below = in->below[cell[i]];
-    found[i] = below + (magnitude[i] > in->border[below]);
-  }
+
+  struct Guess {
+    const int32_t* cell;
+    inline __attribute__((always_inline)) explicit Guess(const Nearest& of) : cell(of.cell) {}
+    inline __attribute__((always_inline)) vi operator()(vf x) const {
+      return gather(cell, ((vi)vmax(x, vset(0x1p-23f)) >> 16) - vseti(first_cell));
+    }
+  };
+  struct Settle {
+    inline __attribute__((always_inline)) explicit Settle(const Nearest&) {}
+    inline __attribute__((always_inline)) vi operator()(vf x, vi guess) const {
+      const vi bits = (vi)vmax(x, vset(0x1p-23f));
+      return (guess >> 16) - ((bits & vseti(0xffff)) > (guess & vseti(0xffff)));
+    }
+  };
+};
+
+#endif
+
+typedef Nearest<129> First;
+typedef Nearest<256> Second;
+struct Both {
+  First first;
+  Second second;
+};
+
+// |x| / absmax of [0, 1]: 0 of an infinity, 1 of NaN.
+RX_INLINE vf share(vf x, float absmax) {
+  const vf finite = vmin(vset(3.40282347e38f), vabs(x));  // second operand: a NaN comes through
+  return vmin(finite / vset(absmax == 0 ? 1.f : absmax), vset(1));
 }
 
 void adamw_8bit(const Context* context, const AdamW8bit* a) {
-  // start[t]: the first piece of tensor t
-  long* const start = (long*)scratch_get(context->scratch, SCRATCH_KERNEL, (a->count + 1) * sizeof(long));
-  start[0] = 0;
-  for (long t = 0; t < a->count; t++) start[t + 1] = start[t] + parts_of(a->sizes[t], blocks_a_piece * block);
-  Nearest* const find = (Nearest*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, 2 * sizeof(Nearest));
-  prepare(find, a->signed_map + 127, 129);
-  prepare(find + 1, a->unsigned_map, 256);
-
-  const double step_size = a->learning_rate / (1 - __builtin_pow(a->beta1, (double)a->step));
-  const double correction2 = __builtin_sqrt(1 - __builtin_pow(a->beta2, (double)a->step));
-  parallel(context, start[a->count], [=](long part) {
-    long low = 0, high = a->count;  // start[low] <= part < start[high]
-    while (high - low > 1) {
-      const long middle = (low + high) / 2;
-      if (start[middle] <= part)
-        low = middle;
-      else
-        high = middle;
-    }
-    const vf beta1 = vset((float)a->beta1), rest1 = vset((float)(1 - a->beta1));
-    const vf beta2 = vset((float)a->beta2), rest2 = vset((float)(1 - a->beta2));
-    const vf keep = vset((float)(1 - a->learning_rate * a->weight_decay[low]));
-    const vf rate = vset((float)step_size), root = vset((float)(1 / correction2));
-    const vf epsilon = vset((float)a->epsilon), scale = vset((float)a->grad_scale);
-    const long end = smaller(a->sizes[low], (part - start[low] + 1) * blocks_a_piece * block);
-    for (long from = (part - start[low]) * blocks_a_piece * block; from < end; from += block) {
-      const long n = smaller(block, end - from);
-      float* const p = a->params[low] + from;
-      const float* const g = a->grads[low] + from;
-      uint8_t* const cm = a->m[low] + from;
-      uint8_t* const cv = a->v[low] + from;
-      float* const am = a->m_absmax[low] + from / block;
-      float* const av = a->v_absmax[low] + from / block;
-      float m[block] = {}, v[block] = {};
-      for (long i = 0; i < n; i++) m[i] = a->signed_map[cm[i]] * *am;
-      for (long i = 0; i < n; i++) v[i] = a->unsigned_map[cv[i]] * *av;
+  const Pieces pieces(context, SCRATCH_KERNEL, a->sizes, a->count, blocks_a_piece * block);
+  Both* const nearest = (Both*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, sizeof(Both));
+  nearest->first.prepare(a->signed_map + 127);
+  nearest->second.prepare(a->unsigned_map);
+  const AdamWRule rules(a);
+  parallel_pieces(context, pieces, [=](long, long t, long start, long count) {
+    const AdamWRule rule = rules.with_decay(a->weight_decay[t]);
+    for (long from = start; from < start + count; from += block) {
+      const long n = smaller(block, start + count - from);
+      float* const p = a->params[t] + from;
+      const float* const g = a->grads[t] + from;
+      uint8_t* const cm = a->m[t] + from;
+      uint8_t* const cv = a->v[t] + from;
+      float* const am = a->m_absmax[t] + from / block;
+      float* const av = a->v_absmax[t] + from / block;
+      float m[block], v[block], share_m[block], share_v[block], guess_m[block], guess_v[block];
+      // Every table has a loop of its own, so that it stays in registers.
+      const Table<256> signed_map(a->signed_map);
+      each_vector(n, [&](long i, auto lanes) { lanes.store(m + i, signed_map[lanes.bytes(cm + i)] * vset(*am)); });
+      const Table<256> unsigned_map(a->unsigned_map);
+      each_vector(n, [&](long i, auto lanes) { lanes.store(v + i, unsigned_map[lanes.bytes(cv + i)] * vset(*av)); });
       vf top1 = {}, top2 = {};
       each_vector(n, [&](long i, auto lanes) {
-        const vf grad = lanes.load(g + i) * scale;
-        const vf first = fma(lanes.load(m + i), beta1, grad * rest1);
-        const vf second = fma(lanes.load(v + i), beta2, grad * grad * rest2);
-        const vf divisor = fma(vsqrt(second), root, epsilon);
+        vf first = lanes.load(m + i), second = lanes.load(v + i);
+        lanes.store(p + i, rule(lanes.load(p + i), lanes.load(g + i), first, second));
         lanes.store(m + i, first);
         lanes.store(v + i, second);
-        lanes.store(p + i, fma(lanes.load(p + i), keep, -(rate * (first / divisor))));
         top1 = vmax(vabs(first), top1);
         top2 = vmax(second, top2);
       });
       *am = hmax(top1);
       *av = hmax(top2);
-      int32_t found[block];
-      nearest(find, m, *am == 0 ? 1.f : *am, n, found);
-      for (long i = 0; i < n; i++) {
+      each_vector(n, [&](long i, auto lanes) {
+        lanes.store(share_m + i, share(lanes.load(m + i), *am));
+        lanes.store(share_v + i, share(lanes.load(v + i), *av));
+      });
+      const First::Guess first_guess(nearest->first);
+      const Second::Guess second_guess(nearest->second);
+      each_vector(n, [&](long i, auto lanes) {
+        lanes.store(guess_m + i, (vf)first_guess(lanes.load(share_m + i)));
+        lanes.store(guess_v + i, (vf)second_guess(lanes.load(share_v + i)));
+      });
+      const First::Settle first_code(nearest->first);
+      each_vector(n, [&](long i, auto lanes) {
+        const vi up = first_code(lanes.load(share_m + i), (vi)lanes.load(guess_m + i));
         // a negative number never becomes 0, and the signed map ends before -1
-        const int32_t down = found[i] == 0 ? 1 : found[i] < 127 ? found[i] : 127;
-        cm[i] = (uint8_t)(m[i] < 0 ? 127 - down : 127 + found[i]);
-      }
-      nearest(find + 1, v, *av == 0 ? 1.f : *av, n, found);
-      for (long i = 0; i < n; i++) cv[i] = (uint8_t)found[i];
+        const vi down = (up > vseti(127) ? vseti(127) : up) - (up == vseti(0));
+        lanes.store_bytes(cm + i, vseti(127) + (lanes.load(m + i) < vset(0) ? -down : up));
+      });
+      const Second::Settle second_code(nearest->second);
+      each_vector(n, [&](long i, auto lanes) { lanes.store_bytes(cv + i, second_code(lanes.load(share_v + i), (vi)lanes.load(guess_v + i))); });
     }
   });
 }

@@ -1,28 +1,100 @@
-#include "test.h"
+#include "dynamic_map.h"
 
 #include <algorithm>
 
 extern "C" void RX_FILL(adamw_8bit)(KernelTable*);
 
-// bitsandbytes' dynamic maps, in doubles
-static Floats dynamic_map(bool with_sign) {
-  Floats map = {0, 1};
-  for (int e = 0; e < 7; e++) {
-    const int parts = with_sign ? 1 << e : 2 << e;
-    for (int i = 0; i < parts; i++) {
-      const double middle = std::pow(10., e - 6) * (0.1 + 0.9 * (i + 0.5) / parts);
-      map.push_back((float)middle);
-      if (with_sign) map.push_back((float)-middle);
-    }
-  }
-  std::sort(map.begin(), map.end());
-  return map;
-}
-
 struct Case {
   Floats p, g, m_absmax, v_absmax;
   std::vector<uint8_t> m, v;
 };
+
+// Which of the ascending magnitudes is nearest to a share of the greatest, one border after the other.
+static int nearest_of(const float* magnitudes, int count, float x, float absmax) {
+  if (std::isinf(x)) return 0;
+  if (std::isnan(x)) return count - 1;
+  const float share = std::fabs(x) / (absmax == 0 ? 1.f : absmax);
+  int found = 0;
+  while (found < count - 1 && share > (magnitudes[found] + magnitudes[found + 1]) / 2) found++;
+  return found;
+}
+
+static bool same(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0 || (std::isnan(a) && std::isnan(b)); }
+
+// One block of n numbers is what the formula makes of each of them alone, bit by bit.
+static void expect_formula(const std::string& name, const Floats& with_sign, const Floats& no_sign, double beta1, double beta2, Case c) {
+  const double epsilon = 1e-8, rate = 1e-2, scale = 1;
+  const long step = 3, n = (long)c.g.size();
+  const Case was = c;
+  const float decay = 0.1f;
+  Engine engine(1, RX_FILL(adamw_8bit));
+  float *const p = c.p.data(), *const am = c.m_absmax.data(), *const av = c.v_absmax.data();
+  uint8_t *const m = c.m.data(), *const v = c.v.data();
+  const float* const g = c.g.data();
+  const AdamW8bit call = {1, &p, &g, &m, &v, &am, &av, &n, &decay, with_sign.data(), no_sign.data(), rate, beta1, beta2, epsilon, scale, step};
+  engine.table.adamw_8bit(*engine, &call);
+  Floats M, V;
+  float top1 = 0, top2 = 0;
+  for (long i = 0; i < n; i++) {
+    // lanes of vectors, since whether a product is rounded before its sum is left to simd.h
+    const vf grad = vset(was.g[i]) * vset((float)scale);
+    const vf first = fma(vset(with_sign[was.m[i]] * was.m_absmax[0]), vset((float)beta1), grad * vset((float)(1 - beta1)));
+    const vf second = fma(vset(no_sign[was.v[i]] * was.v_absmax[0]), vset((float)beta2), grad * grad * vset((float)(1 - beta2)));
+    const vf divisor = fma(vsqrt(second), vset((float)(1 / std::sqrt(1 - std::pow(beta2, (double)step)))), vset((float)epsilon));
+    const vf moved = vset((float)(rate / (1 - std::pow(beta1, (double)step)))) * (first / divisor);
+    if (!same(c.p[i], fma(vset(was.p[i]), vset((float)(1 - rate * decay)), -moved)[0])) report(name + ": parameter " + std::to_string(i));
+    M.push_back(first[0]), V.push_back(second[0]);
+    if (std::fabs(M[i]) > top1) top1 = std::fabs(M[i]);
+    if (V[i] > top2) top2 = V[i];
+  }
+  if (!same(am[0], top1) || !same(av[0], top2)) report(name + ": scales");
+  for (long i = 0; i < n; i++) {
+    const int up = nearest_of(with_sign.data() + 127, 129, M[i], top1);
+    const int code = M[i] < 0 ? 127 - std::min(127, std::max(1, up)) : 127 + up;
+    if (c.m[i] != code) report(name + ": first code " + std::to_string(c.m[i]) + " for " + std::to_string(code) + " of " + std::to_string(M[i]));
+    const int other = nearest_of(no_sign.data(), 256, V[i], top2);
+    if (c.v[i] != other) report(name + ": second code " + std::to_string(c.v[i]) + " for " + std::to_string(other) + " of " + std::to_string(V[i]));
+  }
+}
+
+static void formula_laws(const Floats& with_sign, const Floats& no_sign) {
+  Random random(11);
+  const float inf = INFINITY, nan = NAN;
+  const auto state = [&](Floats g) {
+    const long n = (long)g.size();
+    Case c = {random.floats(n), g, random.floats(1, 0, 2), random.floats(1, 0, 2), {}, {}};
+    for (long i = 0; i < n; i++) c.m.push_back((uint8_t)random.below(256)), c.v.push_back((uint8_t)random.below(256));
+    return c;
+  };
+  for (int trial = 0; trial < 2000; trial++) {
+    Floats g;
+    const float low = random.uniform(-45, 30), high = random.uniform(low, 38);
+    const long n = random.one_of({256L, 256L, 255L, 16L, 17L, 1L}), odd = random.one_of({0L, 3L, 40L});
+    for (long i = 0; i < n; i++) {
+      const float plain = (float)std::pow(10., random.uniform(low, high)) * random.one_of({1.f, -1.f});
+      const float special = random.one_of({0.f, -0.f, 1e-45f, -3e-42f, 1e-38f, 3e38f, inf, -inf, nan});
+      g.push_back(random.below(100) < odd ? special : plain);
+    }
+    Case c = state(g);
+    if (random.below(2)) c.m_absmax[0] = (float)std::pow(10., random.uniform(low, high));
+    if (random.below(2)) c.v_absmax[0] = (float)std::pow(10., random.uniform(low, high));
+    if (random.below(8) == 0) c.m_absmax[0] = random.one_of({0.f, 1e-45f, 3e38f, inf, nan});
+    if (random.below(8) == 0) c.v_absmax[0] = random.one_of({0.f, 1e-45f, 3e38f, inf, nan});
+    expect_formula("block " + std::to_string(trial), with_sign, no_sign, random.one_of({0.9, 0.}), random.one_of({0.999, 0.}), c);
+  }
+  // with no memory of the past the moments are g and g²: these lie on the borders, and a few floats beside them
+  for (int second = 0; second < 2; second++)
+    for (int i = 0; i < (second ? 255 : 128); i++) {
+      const float* const map = second ? no_sign.data() : with_sign.data() + 127;
+      const float border = (map[i] + map[i + 1]) / 2;
+      float near = second ? std::sqrt(border) : border;
+      for (int j = 0; j < 4; j++) near = std::nextafter(near, 0.f);
+      Floats g = {1};
+      for (int j = 0; j < 9; j++, near = std::nextafter(near, 2.f)) g.push_back(near), g.push_back(-near);
+      for (float& x : g) x = x > 1 ? 1 : x;
+      expect_formula("border " + std::to_string(i), with_sign, no_sign, 0, 0, state(g));
+    }
+}
 
 int main() {
   Random random(7);
@@ -98,5 +170,6 @@ int main() {
     }
     if (threads == 1) first = now;
   }
+  formula_laws(with_sign, no_sign);
   return finish();
 }

@@ -35,85 +35,85 @@ void linearCrossEntropy(Call& call) {
   });
 }
 
+// What an update of weights holds on to until it runs.
 struct Updated {
-  std::vector<float*> params, m, v;
+  std::vector<float*> params;
   std::vector<const float*> grads;
   std::vector<long> sizes;
   HostArray<float> decay;
+
+  // count, learningRate, beta1, beta2, epsilon, step, gradScale, sizes…, params…, grads…
+  template <class Update>
+  void read(Call& call, Update& a) {
+    a.count = call.size();
+    a.learning_rate = call.number();
+    a.beta1 = call.number();
+    a.beta2 = call.number();
+    a.epsilon = call.number();
+    a.step = call.size();
+    a.grad_scale = call.number();
+    if (a.step < 1) throw BadCall("the first step is 1");
+    for (long i = 0; i < a.count; i++) sizes.push_back(call.size());
+    params = tensors(call);
+    for (float* grad : tensors(call)) grads.push_back(grad);
+  }
+  std::vector<float*> tensors(Call& call, long numbers_an_element = 1) const {
+    std::vector<float*> out;
+    for (long size : sizes) out.push_back(call.tensor((size + numbers_an_element - 1) / numbers_an_element));
+    return out;
+  }
+  template <class Update>
+  void point(Update& a) const {
+    a.params = params.data();
+    a.grads = grads.data();
+    a.sizes = sizes.data();
+    a.weight_decay = decay.data();
+  }
 };
 
-// count, learningRate, beta1, beta2, epsilon, step, gradScale, sizes…, params…, grads…, m…, v…; weightDecay
+// an update; m…, v…; weightDecay
 void adamW(Call& call) {
+  struct Moments : Updated {
+    std::vector<float*> m, v;
+  };
   AdamW a = {};
-  a.count = call.size();
-  a.learning_rate = call.number();
-  a.beta1 = call.number();
-  a.beta2 = call.number();
-  a.epsilon = call.number();
-  a.step = call.size();
-  a.grad_scale = call.number();
-  if (a.step < 1) throw BadCall("the first step is 1");
-  auto u = std::make_unique<Updated>();
-  for (long i = 0; i < a.count; i++) u->sizes.push_back(call.size());
-  for (long i = 0; i < a.count; i++) u->params.push_back(call.tensor(u->sizes[i]));
-  for (long i = 0; i < a.count; i++) u->grads.push_back(call.tensor(u->sizes[i]));
-  for (long i = 0; i < a.count; i++) u->m.push_back(call.tensor(u->sizes[i]));
-  for (long i = 0; i < a.count; i++) u->v.push_back(call.tensor(u->sizes[i]));
+  auto u = std::make_unique<Moments>();
+  u->read(call, a);
+  u->m = u->tensors(call);
+  u->v = u->tensors(call);
   u->decay = call.floats(a.count);
   call.enqueue([a, u = std::move(u)](const Context* c) {
     AdamW run = a;
-    run.params = u->params.data();
-    run.grads = u->grads.data();
+    u->point(run);
     run.m = u->m.data();
     run.v = u->v.data();
-    run.sizes = u->sizes.data();
-    run.weight_decay = u->decay.data();
     c->table->adamw(c, &run);
   });
 }
 
-struct Updated8bit {
-  std::vector<float*> params, mAbsmax, vAbsmax;
-  std::vector<const float*> grads;
-  std::vector<uint8_t*> m, v;
-  std::vector<long> sizes;
-  HostArray<float> decay, maps;
-};
-
-// count, learningRate, beta1, beta2, epsilon, step, gradScale, sizes…, params…, grads…, m…, v…, mAbsmax…, vAbsmax…; weightDecay,
-// maps: [2, 256], the signed one first
+// an update; m…, v…, mAbsmax…, vAbsmax…; weightDecay, maps: [2, 256], the signed one first
 void adamW8bit(Call& call) {
   if (call.kernels().adamw_8bit == nullptr) throw BadCall("adamw_8bit has no kernel on this device");
+  struct Moments : Updated {
+    std::vector<uint8_t*> m, v;
+    std::vector<float*> mAbsmax, vAbsmax;
+    HostArray<float> maps;
+  };
   AdamW8bit a = {};
-  a.count = call.size();
-  a.learning_rate = call.number();
-  a.beta1 = call.number();
-  a.beta2 = call.number();
-  a.epsilon = call.number();
-  a.step = call.size();
-  a.grad_scale = call.number();
-  if (a.step < 1) throw BadCall("the first step is 1");
-  auto u = std::make_unique<Updated8bit>();
-  const auto blocks = [](long size) { return (size + ADAMW_8BIT_BLOCK - 1) / ADAMW_8BIT_BLOCK; };
-  for (long i = 0; i < a.count; i++) u->sizes.push_back(call.size());
-  for (long i = 0; i < a.count; i++) u->params.push_back(call.tensor(u->sizes[i]));
-  for (long i = 0; i < a.count; i++) u->grads.push_back(call.tensor(u->sizes[i]));
+  auto u = std::make_unique<Moments>();
+  u->read(call, a);
   for (auto* codes : {&u->m, &u->v})
-    for (long i = 0; i < a.count; i++) codes->push_back(static_cast<uint8_t*>(call.bytes(u->sizes[i], 1)));
-  for (auto* scales : {&u->mAbsmax, &u->vAbsmax})
-    for (long i = 0; i < a.count; i++) scales->push_back(call.tensor(blocks(u->sizes[i])));
+    for (long size : u->sizes) codes->push_back(static_cast<uint8_t*>(call.bytes(size, 1)));
+  for (auto* scales : {&u->mAbsmax, &u->vAbsmax}) *scales = u->tensors(call, ADAMW_8BIT_BLOCK);
   u->decay = call.floats(a.count);
   u->maps = call.floats(512);
   call.enqueue([a, u = std::move(u)](const Context* c) {
     AdamW8bit run = a;
-    run.params = u->params.data();
-    run.grads = u->grads.data();
+    u->point(run);
     run.m = u->m.data();
     run.v = u->v.data();
     run.m_absmax = u->mAbsmax.data();
     run.v_absmax = u->vAbsmax.data();
-    run.sizes = u->sizes.data();
-    run.weight_decay = u->decay.data();
     run.signed_map = u->maps.data();
     run.unsigned_map = u->maps.data() + 256;
     c->table->adamw_8bit(c, &run);
