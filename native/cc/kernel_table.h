@@ -105,8 +105,8 @@ typedef struct AdamW {
   long step;  // 1 at the first update
 } AdamW;
 
-// The same with moments in 8 bits: value i = map[code i] absmax[i / 256]. The parameter moves by the moments as they are before they
-// are narrowed to the nearest code; a negative first moment never becomes 0.
+// The same with moments in 8 bits: value i = map[code i] absmax[i / 256], the maps bitsandbytes' dynamic ones. The parameter moves by
+// the moments as they are before they are narrowed to the nearest code; a negative first moment never becomes 0.
 #define ADAMW_8BIT_BLOCK 256
 typedef struct AdamW8bit {
   long count;
@@ -154,6 +154,8 @@ typedef struct KernelTable {
   void (*unary)(const Context*, int kind, const float* x, float* y, long n);
   void (*fill)(const Context*, float* out, float value, long n);
   void (*row_sum)(const Context*, const float* x, float* out, long rows, long columns);
+  // ? null on devices. The first place of the greatest; NaN is passed over unless it comes first: then 0. columns >= 1
+  void (*row_arg_max)(const Context*, const float* x, int32_t* out, long rows, long columns);
   void (*narrow)(const Context*, const float* x, uint16_t* y, long n);  // to bfloat16, to nearest even
   void (*widen)(const Context*, const uint16_t* x, float* y, long n);
 

@@ -88,6 +88,8 @@ export class NativeBackend extends KernelBackend {
   readonly op: Operations;
   /** What products of the named ops are computed in. */
   precision: Precision = 'float32';
+  /** Tensors lie on a CUDA card. */
+  onCard = false;
   /** Tensors that were born on another backend keep their dataId. */
   private readonly moved = new WeakMap<object, NativeData>();
   private readonly args = new Float64Array(longestCall);

@@ -13,6 +13,7 @@ export const operationNames = [
   'unary',
   'fill',
   'rowSum',
+  'rowArgMax',
   'columnSum',
   'squaredNorm',
   'gatherRows',

@@ -32,6 +32,7 @@ import { rmsNorm, rmsNormGrad } from './kernels/rmsNorm.js';
 import { rope } from './kernels/rope.js';
 import { scale } from './kernels/scale.js';
 import { squaredNorm } from './kernels/squaredNorm.js';
+import { argMax } from './standard/argMax.js';
 import { elementwise } from './standard/elementwise.js';
 import { fill } from './standard/fill.js';
 import { identity, reshape } from './standard/identity.js';
@@ -114,7 +115,7 @@ const register = (addon: Addon): Registered => {
   registerBackend(backendName, () => backend, 4);
   // The slow path runs kernels on it; tfjs makes it on first use.
   engine().findBackend('cpu');
-  const fast = [...named, identity, reshape, matMul, sum(), ...fill(), ...elementwise()];
+  const fast = [...named, identity, reshape, matMul, sum(), argMax(), ...fill(), ...elementwise()];
   for (const config of fast) registerKernel(config);
   for (const config of remaining(new Set(fast.map(({ kernelName }) => kernelName)))) registerKernel(config);
   return { addon, backend };
@@ -157,7 +158,10 @@ export const registerNative = ({ threads, isa, device }: NativeOptions = {}): Ei
     registered = register(addon.right);
   }
   try {
-    if (device === 'cuda') registered.card ??= openCard(registered.addon, true);
+    if (device === 'cuda') {
+      registered.card ??= openCard(registered.addon, true);
+      registered.backend.onCard = true;
+    }
     if (device === 'cpu' && registered.card !== undefined)
       return left('tensors lie on the card already: the device is chosen once a process');
     const info = registered.addon.configure(threads ?? availableParallelism(), isa ?? process.env['RXTUNE_ISA'] ?? '');

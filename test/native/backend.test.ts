@@ -234,7 +234,7 @@ describeNative('the native backend', () => {
     const x = tf.fill([64, 1 << 15], 3);
     const size = 4 * x.size;
     const before = process.memoryUsage().arrayBuffers;
-    for (let i = 0; i < 3; i++) expect(tf.tidy(() => tf.argMax(x, -1).dataSync()[0])).toBe(0);
+    for (let i = 0; i < 3; i++) expect(tf.tidy(() => tf.argMin(x, -1).dataSync()[0])).toBe(0);
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(size);
     x.dispose();
   });

@@ -30,25 +30,12 @@ void scale(const Context* context, const float* x, float* y, float factor, long 
 // Squares are summed in double precision: the norm of all gradients decides about clipping, and 10^8 float32 terms would lose
 // half of their digits.
 void squared_norm(const Context* context, const float* const* tensors, const long* sizes, long count, float* out) {
-  long pieces = 0;
-  for (long t = 0; t < count; t++) pieces += parts_of(sizes[t], piece);
-  double* const sums = (double*)scratch_get(context->scratch, SCRATCH_KERNEL, (pieces + 1) * sizeof(double));
-  long* const start = (long*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, (count + 1) * sizeof(long));
-  start[0] = 0;
-  for (long t = 0; t < count; t++) start[t + 1] = start[t] + parts_of(sizes[t], piece);
-  parallel(context, pieces, [=](long part) {
-    long low = 0, high = count;  // start[low] <= part < start[high]
-    while (high - low > 1) {
-      const long middle = (low + high) / 2;
-      if (start[middle] <= part)
-        low = middle;
-      else
-        high = middle;
-    }
-    const long from = (part - start[low]) * piece;
-    const float* const x = tensors[low] + from;
+  const Pieces pieces(context, SCRATCH_KERNEL, sizes, count, piece);
+  double* const sums = (double*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, (pieces.count() + 1) * sizeof(double));
+  parallel_pieces(context, pieces, [=](long part, long t, long from, long n) {
+    const float* const x = tensors[t] + from;
     vd a = {}, b = {};
-    each_vector(smaller(piece, sizes[low] - from), [&](long i, auto lanes) {
+    each_vector(n, [&](long i, auto lanes) {
       const vf v = lanes.load(x + i);
       const vd l = widen_low(v), h = widen_high(v);
       a += l * l;
@@ -57,7 +44,7 @@ void squared_norm(const Context* context, const float* const* tensors, const lon
     sums[part] = hsumd(a) + hsumd(b);
   });
   double total = 0;
-  for (long part = 0; part < pieces; part++) total += sums[part];
+  for (long part = 0; part < pieces.count(); part++) total += sums[part];
   *out = (float)total;
 }
 
@@ -140,6 +127,30 @@ void row_sum(const Context* context, const float* x, float* out, long rows, long
   });
 }
 
+// Where the greatest number of each row first stands. NaN is passed over, unless it comes first: then it is 0.
+void row_arg_max(const Context* context, const float* x, int32_t* out, long rows, long columns) {
+  const long rows_each = rows_a_piece(columns);
+  constexpr long some = 512;
+  parallel(context, parts_of(rows, rows_each), [=](long part) {
+    for (long r = part * rows_each; r < smaller(rows, (part + 1) * rows_each); r++) {
+      const float* const row = x + r * columns;
+      float top = row[0];
+      long at = 0;  // where to look for it
+      for (long start = 0; start < columns; start += some) {
+        vf greatest = vset(-__builtin_inff());
+        each_vector(smaller(some, columns - start), [&](long i, auto lanes) {
+          greatest = vmax(lanes.keep(lanes.load(row + start + i), -__builtin_inff()), greatest);
+        });
+        const float here = hmax(greatest);
+        if (here > top) top = here, at = start;
+      }
+      if (top == top)
+        while (row[at] != top) at++;
+      out[r] = (int32_t)at;
+    }
+  });
+}
+
 typedef uint16_t Halves __attribute__((vector_size(VW * 2), aligned(2), may_alias));
 typedef uint32_t Bits __attribute__((vector_size(VW * 4)));
 
@@ -180,6 +191,7 @@ extern "C" void RX_FILL(elementwise)(KernelTable* table) {
   table->unary = unary;
   table->fill = fill;
   table->row_sum = row_sum;
+  table->row_arg_max = row_arg_max;
   table->narrow = narrow;
   table->widen = widen;
 }

@@ -66,6 +66,16 @@ void rowSum(Call& call) {
   call.enqueue([=](const Context* c) { c->table->row_sum(c, x, out, rows, columns); });
 }
 
+// rows, columns, x, out: int32
+void rowArgMax(Call& call) {
+  if (call.kernels().row_arg_max == nullptr) throw BadCall("row_arg_max has no kernel on this device");
+  const long rows = call.size(), columns = call.size();
+  if (columns < 1) throw BadCall("no greatest of nothing");
+  const float* const x = call.tensor(area(rows, columns));
+  int32_t* const out = static_cast<int32_t*>(call.bytes(rows, 4));
+  call.enqueue([=](const Context* c) { c->table->row_arg_max(c, x, out, rows, columns); });
+}
+
 // rows, columns, dy, out
 void columnSum(Call& call) {
   const long rows = call.size(), columns = call.size();
@@ -146,6 +156,7 @@ constexpr Operation list[] = {
     {"unary", unary},
     {"fill", fill},
     {"rowSum", rowSum},
+    {"rowArgMax", rowArgMax},
     {"columnSum", columnSum},
     {"squaredNorm", squaredNorm},
     {"gatherRows", gatherRows},
