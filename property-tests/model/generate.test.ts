@@ -74,6 +74,20 @@ describe('what is drawn from', () => {
     );
   });
 
+  it('ranks any numbers by size and then by id', () => {
+    const number = fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(0, -0, 1e-45, -1e-45, 1, Infinity, -Infinity));
+    fc.assert(
+      fc.property(fc.float32Array({ noNaN: true }), fc.array(number, { minLength: 1 }), (some, others) => {
+        const values = Float32Array.from([...some, ...others]);
+        const wanted = Array.from(values.keys()).sort((a, b) => {
+          const [x = 0, y = 0] = [values[a], values[b]];
+          return x === y ? a - b : x > y ? -1 : 1;
+        });
+        expect(distribution(values, { temperature: 1, topK: undefined, topP: 1 }).ids).toEqual(wanted);
+      }),
+    );
+  });
+
   it('is the shortest head that reaches topP', () => {
     fc.assert(
       fc.property(someLogits, fc.constantFrom(0.9, 0.5, 0.2), (values, topP) => {

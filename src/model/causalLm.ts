@@ -167,8 +167,41 @@ export const lossAndGradients = (
   return { ...outputOf(result), gradients: complete(model, mergeGradients(Object.fromEntries(begun), ofTrunk)) };
 };
 
-/** The loss at the targets as in evaluation: no dropout, no noise, no smoothing, and nothing kept. */
-export const evaluateLoss = (model: CausalLM, sequence: Sequence, targets: Targets): LossOutput => {
+/**
+ * Rows of logits made at a time when they are only looked at: at most 256, and 16 MiB of them at most, for who looks makes copies of
+ * that size.
+ */
+const logitsRows = (vocabSize: number): number => Math.max(1, Math.min(256, Math.floor(2 ** 22 / vocabSize)));
+
+/** Shown logits [m, V] at the targets from the first-th on; they are disposed when it returns. */
+export type VisitLogits = (logits: Tensor, first: number) => void;
+
+const showLogits = (model: CausalLM, head: Head, hidden: Tensor, visit: VisitLogits): void => {
+  const [rows = 0] = hidden.shape;
+  const most = logitsRows(model.config.vocabSize);
+  for (let first = 0; first < rows; first += most) {
+    const size = Math.min(most, rows - first);
+    const part = gather(
+      hidden,
+      Int32Array.from({ length: size }, (_, i) => first + i),
+    );
+    const values = linear(part, head.w, head.bias, { transposed: false });
+    part.dispose();
+    visit(values, first);
+    values.dispose();
+  }
+};
+
+/**
+ * The loss at the targets as in evaluation: no dropout, no noise, no smoothing, and nothing kept. With `visit`, the logits there are
+ * shown to it a few rows at a time, so they never exist as a whole.
+ */
+export const evaluateLoss = (
+  model: CausalLM,
+  sequence: Sequence,
+  targets: Targets,
+  visit?: VisitLogits,
+): LossOutput => {
   checkTargets(model, sequence, targets);
   if (targets.rows.length === 0) return noLoss();
   const pass = passOf(model, sequence);
@@ -185,45 +218,10 @@ export const evaluateLoss = (model: CausalLM, sequence: Sequence, targets: Targe
       needWeight: false,
     },
   );
+  if (visit !== undefined) showLogits(model, head, hidden.value, visit);
   hidden.value.dispose();
   head.dispose();
   return outputOf(result);
-};
-
-/**
- * Rows of logits made at a time when they are only looked at: at most 256, and 16 MiB of them at most, for who looks makes copies of
- * that size.
- */
-const logitsRows = (vocabSize: number): number => Math.max(1, Math.min(256, Math.floor(2 ** 22 / vocabSize)));
-
-/**
- * Shows the logits at `rows` to `visit`, [m, V] at a time with the index in `rows` of its first; a block is disposed when `visit`
- * returns, so they never exist as a whole.
- */
-export const eachLogits = (
-  model: CausalLM,
-  sequence: Sequence,
-  rows: Int32Array,
-  visit: (logits: Tensor, first: number) => void,
-): void => {
-  if (rows.length === 0) return;
-  const pass = passOf(model, sequence);
-  const head = headOf(model, pass);
-  const hidden = trunk(model, pass, head, rows)(model.weights, sequence, nothing);
-  const most = logitsRows(model.config.vocabSize);
-  for (let first = 0; first < rows.length; first += most) {
-    const size = Math.min(most, rows.length - first);
-    const part = gather(
-      hidden.value,
-      Int32Array.from({ length: size }, (_, i) => first + i),
-    );
-    const values = linear(part, head.w, head.bias, { transposed: false });
-    part.dispose();
-    visit(values, first);
-    values.dispose();
-  }
-  hidden.value.dispose();
-  head.dispose();
 };
 
 /** Logits of a pass at `rows`, [M, V]: what `logits` and generation share. */

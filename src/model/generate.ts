@@ -50,22 +50,47 @@ interface Sampling {
   readonly topP: number;
 }
 
+/** Ids, the likeliest first; of equal logits the lower id. */
+const ranked = (logits: Float32Array): Int32Array => {
+  // Numbers sort many times as fast as with a function to compare them: a logit's bits, so that lower ones are larger, then the id.
+  const room = 2 ** 21;
+  const positive = new Float32Array(logits.length);
+  const bits = new Uint32Array(positive.buffer);
+  const keys = new Float64Array(logits.length);
+  for (let id = 0; id < keys.length; id++) {
+    positive[id] = (logits[id] ?? 0) + 0; // no -0
+    const b = bits[id] ?? 0;
+    keys[id] = (b < 2 ** 31 ? 2 ** 31 - 1 - b : b) * room + id;
+  }
+  keys.sort();
+  const ids = new Int32Array(keys.length);
+  for (let i = 0; i < ids.length; i++) ids[i] = (keys[i] ?? 0) - Math.floor((keys[i] ?? 0) / room) * room;
+  return ids;
+};
+
 /** The ids that may be drawn and their probabilities, likeliest first; equal logits keep the order of ids. */
 export const distribution = (
   logits: Float32Array,
   { temperature, topK, topP }: Sampling,
 ): { readonly ids: ReadonlyArray<number>; readonly probabilities: ReadonlyArray<number> } => {
-  const order = Array.from(logits.keys()).sort((a, b) => (logits[b] ?? 0) - (logits[a] ?? 0) || a - b);
-  const kept = topK === undefined ? order : order.slice(0, Math.max(1, topK));
+  const order = ranked(logits);
+  const kept = topK === undefined ? order : order.subarray(0, Math.max(1, topK));
   const highest = logits[kept[0] ?? 0] ?? 0;
-  const powers = kept.map((id) => Math.exp(((logits[id] ?? 0) - highest) / temperature));
-  const total = powers.reduce((sum, power) => sum + power, 0);
+  const powers = Float64Array.from(kept);
+  let total = 0;
+  for (let i = 0; i < kept.length; i++) {
+    const power = Math.exp(((logits[kept[i] ?? 0] ?? 0) - highest) / temperature);
+    powers[i] = power;
+    total += power;
+  }
   // The shortest head that reaches topP; always at least one id.
+  let head = kept.length;
   let reached = 0;
-  const size = powers.findIndex((power) => (reached += power / total) >= topP) + 1;
-  const head = size === 0 || topP >= 1 ? kept.length : size;
-  const mass = powers.slice(0, head).reduce((sum, power) => sum + power, 0);
-  return { ids: kept.slice(0, head), probabilities: powers.slice(0, head).map((power) => power / mass) };
+  if (topP < 1) head = powers.findIndex((power) => (reached += power / total) >= topP) + 1 || kept.length;
+  let mass = 0;
+  for (let i = 0; i < head; i++) mass += powers[i] ?? 0;
+  for (let i = 0; i < head; i++) powers[i] = (powers[i] ?? 0) / mass;
+  return { ids: Array.from(kept.subarray(0, head)), probabilities: Array.from(powers.subarray(0, head)) };
 };
 
 const drawn = (logits: Float32Array, sampling: Sampling, uniform: () => number): number => {

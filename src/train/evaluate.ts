@@ -5,7 +5,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { eachLogits, evaluateLoss } from '../model/causalLm.js';
+import { evaluateLoss } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { batchRows } from '../operators/batch.js';
 import type { Labelled } from '../records.js';
@@ -101,7 +101,7 @@ export interface EvaluateOptions {
   readonly names?: RowNames | undefined;
   /** How many of the hardest rows to tell. Default 10. */
   readonly hardest?: number | undefined;
-  /** Asks for predictions. Costs the trunk's pass a second time; logits are made at most 256 rows, or 16 MiB, at a time. */
+  /** Asks for predictions. Costs the head's product a second time; logits are made at most 256 rows, or 16 MiB, at a time. */
   readonly preprocessLogits?: PreprocessLogits | undefined;
 }
 
@@ -180,17 +180,12 @@ const withRow = (
   return place >= most ? hardest : hardest.toSpliced(place, 0, { ...row, tokenLosses: tokenLosses() }).slice(0, most);
 };
 
-const predict = async (
-  model: CausalLM,
-  { sequence, targets, rowOfTarget }: ReturnType<typeof sequenceOf>,
+/** What was made of the logits, read; disposes it. */
+const predictionsOf = async (
+  parts: ReadonlyArray<Tensor>,
+  { targets, rowOfTarget }: ReturnType<typeof sequenceOf>,
   first: number,
-  preprocess: PreprocessLogits,
 ): Promise<Predictions> => {
-  const parts: Array<Tensor> = [];
-  eachLogits(model, sequence, targets.rows, (logits, from) => {
-    const [count] = logits.shape;
-    parts.push(preprocess(logits, targets.labels.subarray(from, from + count)));
-  });
   const count = targets.rows.length;
   const width = parts.reduce((sum, { size }) => sum + size, 0) / Math.max(1, count);
   const values = new Float32Array(count * width);
@@ -235,7 +230,15 @@ const evaluateBatch = async (
   const ofRow = rows.map(noSums);
   let losses: Float32Array = new Float32Array(0);
   if (targets.rows.length > 0) {
-    const output = evaluateLoss(model, sequence, targets);
+    const parts: Array<Tensor> = [];
+    const visit =
+      preprocessLogits === undefined
+        ? undefined
+        : (logits: Tensor, from: number): void => {
+            const [count = 0] = logits.shape;
+            parts.push(preprocessLogits(logits, targets.labels.subarray(from, from + count)));
+          };
+    const output = evaluateLoss(model, sequence, targets, visit);
     const [loss, correct, entropy] = await Promise.all([
       output.loss.data<'float32'>(),
       output.correct.data<'float32'>(),
@@ -256,7 +259,7 @@ const evaluateBatch = async (
     });
     const batchLoss = ofRow.reduce((sum, own) => sum + own.loss, 0);
     sums.batchLoss += (batchLoss / weight) * rows.length;
-    if (preprocessLogits !== undefined) sums.predicted.push(await predict(model, unpadded, first, preprocessLogits));
+    if (visit !== undefined) sums.predicted.push(await predictionsOf(parts, unpadded, first));
   }
   rows.forEach((row, i) => {
     const own = ofRow[i] ?? noSums();
