@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import { fatalFromData } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { makeChatTemplate } from './chatTemplate.js';
-import { tokenizerOfFiles } from './tokenizer.js';
+import { tokenizerOfFiles, tokenizerOfTables } from './tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
 import { recipeOf, rememberRecipe } from './tokenizerRecipe.js';
 import type { TokenizerRecipe } from './tokenizerRecipe.js';
@@ -35,8 +35,8 @@ export const templatedTokenizer = (tokenizer: Tokenizer, source: string): Either
   );
 
 /** The tokenizer that a recipe describes. */
-export const tokenizerOfRecipe = ({ files, chatTemplate }: TokenizerRecipe): Either<FatalError, Tokenizer> => {
-  const tokenizer = tokenizerOfFiles(files);
+export const tokenizerOfRecipe = ({ files, made, chatTemplate }: TokenizerRecipe): Either<FatalError, Tokenizer> => {
+  const tokenizer = made === undefined ? tokenizerOfFiles(files) : tokenizerOfTables(files, made);
   return chatTemplate === undefined
     ? tokenizer
     : E.flatMap((plain: Tokenizer) => templatedTokenizer(plain, chatTemplate))(tokenizer);

@@ -1,12 +1,12 @@
 /** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
-import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
+import { type Either, isLeft, left, map, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../errors.js';
 import type { ChatTemplate } from './chatTemplate.js';
 import { madeFrom } from './identity.js';
 import { chatTemplateOf } from './tokenizing/chatTemplateOf.js';
 import { compileDecoder } from './tokenizing/tokenDecoder.js';
 import { makeEncoder } from './tokenizing/encoder.js';
-import { compileModel } from './tokenizing/modelOf.js';
+import { compileModel, type ModelTables } from './tokenizing/modelOf.js';
 import { compileNormalizer } from './tokenizing/normalizer.js';
 import { compilePostProcessor } from './tokenizing/postProcessor.js';
 import { type Risk, risksIn } from './tokenizing/pattern.js';
@@ -14,8 +14,9 @@ import { compilePreTokenizer } from './tokenizing/preTokenizer.js';
 import { referenceEncoder } from './tokenizing/reference.js';
 import type { TokenizerSpec } from './tokenizing/spec.js';
 import { specOf, specOfFiles } from './tokenizing/specOf.js';
+import type { Vocabulary } from './tokenizing/vocabulary.js';
 import { wellFormed } from './tokenizing/wellFormed.js';
-import { rememberRecipe } from './tokenizerRecipe.js';
+import { rememberRecipe, type TokenizerRecipe } from './tokenizerRecipe.js';
 
 /** Texts to ids and back, as the model's `tokenizer.json` says, with its special tokens and chat template. */
 export interface Tokenizer {
@@ -65,9 +66,9 @@ const present = <A extends object>(fields: { readonly [K in keyof A]: A[K] | und
 
 const absurdLength = 1e29;
 
-const sizeOf = (vocab: ReadonlyMap<string, number>, added: ReadonlyMap<string, number>): number => {
+const sizeOf = (vocab: Vocabulary, added: ReadonlyMap<string, number>): number => {
   let size = vocab.size;
-  for (const token of added.keys()) if (!vocab.has(token)) size++;
+  for (const token of added.keys()) if (vocab.get(token) === undefined) size++;
   return size;
 };
 
@@ -81,12 +82,19 @@ const tooRisky = ({ field, expression, refused }: Risk): FatalError =>
     }; use the original tokenizer of the model`,
   });
 
+interface Made {
+  readonly tokenizer: Tokenizer;
+  /** Undefined where they are not all that it was made of. */
+  readonly tables: ModelTables | undefined;
+}
+
 /** The tokenizer of a spec that these texts gave, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
 const tokenizerOfSpec = (
   spec: TokenizerSpec,
   { files, clock }: Surroundings,
   texts: () => ReadonlyArray<string>,
-): Either<FatalError, Tokenizer> => {
+  given?: ModelTables,
+): Either<FatalError, Made> => {
   const risks = Object.entries({
     normalizer: spec.normalizer,
     pre_tokenizer: spec.preTokenizer,
@@ -103,14 +111,13 @@ const tokenizerOfSpec = (
       }),
     );
   }
-  const compiled = compileModel(spec.model, preTokenizer?.byteLevel === true);
+  const compiled = compileModel(spec.model, preTokenizer?.byteLevel === true, given);
   if (isLeft(compiled)) return compiled;
   const { vocab, model } = compiled.right;
   const addedByContent = new Map(spec.addedTokens.map((token) => [token.content, token.id]));
   const tokenToId = (token: string): number | undefined => addedByContent.get(token) ?? vocab.get(token);
-  const tokenOf: (string | undefined)[] = [];
-  for (const [token, id] of vocab) tokenOf[id] = token;
-  for (const { content, id } of spec.addedTokens) tokenOf[id] = content;
+  const addedById = new Map(spec.addedTokens.map((token) => [token.id, token.content]));
+  const idToToken = (id: number): string | undefined => addedById.get(id) ?? vocab.tokenAt(id);
   const special = new Set(spec.addedTokens.filter((token) => token.special).map(({ id }) => id));
 
   const normalize = compileNormalizer(spec.normalizer);
@@ -146,8 +153,10 @@ const tokenizerOfSpec = (
   const prefix = Int32Array.from(surround.prefix);
   const suffix = Int32Array.from(surround.suffix);
 
+  // Not `spec` itself: the functions below would hold on to all that the files say.
+  const { specialTokens } = spec;
   const named = (name: string): { token: string | undefined; id: number | undefined } => {
-    const token = spec.specialTokens[name];
+    const token = specialTokens[name];
     return { token, id: token === undefined ? undefined : tokenToId(token) };
   };
   const [bos, eos, pad, unk] = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
@@ -180,13 +189,13 @@ const tokenizerOfSpec = (
     decode: (ids, { skipSpecialTokens = false } = {}) => {
       const tokens: string[] = [];
       for (const id of Array.from(ids)) {
-        const token = tokenOf[id];
+        const token = idToToken(id);
         if (token !== undefined && !(skipSpecialTokens && special.has(id))) tokens.push(token);
       }
       return decodeTokens(tokens);
     },
     tokenToId,
-    idToToken: (id) => tokenOf[id],
+    idToToken,
     vocabSize: sizeOf(vocab, addedByContent),
     ...present<Partial<Tokenizer>>({
       bosTokenId: bos.id,
@@ -204,20 +213,50 @@ const tokenizerOfSpec = (
     path: covered === undefined ? 'reference' : 'own',
     files,
   };
-  const { encode, encodeWithOffsets, decode, idToToken } = tokenizer;
+  const { encode, encodeWithOffsets, decode } = tokenizer;
   madeFrom([encode, encodeWithOffsets, decode, tokenToId, idToToken], texts);
-  return right(tokenizer);
+  return right({ tokenizer, tables: needsReference ? undefined : compiled.right.tables });
 };
+
+/** The spec without what the tables say. */
+const withoutTables = ({
+  model: { vocab: _vocab, merges: _merges, ...model },
+  ...spec
+}: TokenizerSpec): TokenizerSpec => ({
+  ...spec,
+  // Old files name no type.
+  model: { ...model, type: 'BPE' },
+});
+
+const templateFiles: ReadonlyArray<string> = ['chat_template.jinja', 'chat_template.json'];
+
+/** What another thread makes the same tokenizer of. */
+const recipeFor = (spec: TokenizerSpec, tables: Made['tables'], files: Surroundings['files']): TokenizerRecipe =>
+  tables === undefined
+    ? { files }
+    : {
+        files: Object.fromEntries(Object.entries(files).filter(([name]) => templateFiles.includes(name))),
+        made: { spec: withoutTables(spec), tables },
+      };
+
+/** The tokenizer of what was made of its files before, and of the files of its templates. */
+export const tokenizerOfTables = (
+  files: Surroundings['files'],
+  { spec, tables }: NonNullable<TokenizerRecipe['made']>,
+): Either<FatalError, Tokenizer> =>
+  map(({ tokenizer }: Made) => tokenizer)(tokenizerOfSpec(spec, { files }, () => [JSON.stringify(spec)], tables));
 
 /** These files, and nothing else, made the tokenizer: another thread can make it again. */
 const remembered = (
-  made: Either<FatalError, Tokenizer>,
+  made: Either<FatalError, Made>,
+  spec: TokenizerSpec,
   files: Surroundings['files'],
   { clock }: Pick<Surroundings, 'clock'>,
-): Either<FatalError, Tokenizer> => {
-  if (!isLeft(made) && clock === undefined) rememberRecipe(made.right, { files });
-  return made;
-};
+): Either<FatalError, Tokenizer> =>
+  map(({ tokenizer, tables }: Made) => {
+    if (clock === undefined) rememberRecipe(tokenizer, recipeFor(spec, tables, files));
+    return tokenizer;
+  })(made);
 
 /**
  * A tokenizer from parsed files: tokenizer.json and, when there is one, tokenizer_config.json. Errors: E_TOKENIZER_INVALID
@@ -236,7 +275,9 @@ export const makeTokenizer = (
   };
   const texts = (): ReadonlyArray<string> => [JSON.stringify([tokenizerJson, tokenizerConfig])];
   const made = tokenizerOfSpec(spec.right, { ...options, files }, texts);
-  return options.files === undefined ? remembered(made, files, options) : made;
+  return options.files === undefined
+    ? remembered(made, spec.right, files, options)
+    : map(({ tokenizer }: Made) => tokenizer)(made);
 };
 
 const byName = ([a]: readonly [string, string], [b]: readonly [string, string]): number => (a < b ? -1 : 1);
@@ -249,5 +290,5 @@ export const tokenizerOfFiles = (
   const spec = specOfFiles(files);
   if (isLeft(spec)) return spec;
   const texts = (): ReadonlyArray<string> => Object.entries(files).toSorted(byName).flat();
-  return remembered(tokenizerOfSpec(spec.right, { ...options, files }, texts), files, options);
+  return remembered(tokenizerOfSpec(spec.right, { ...options, files }, texts), spec.right, files, options);
 };

@@ -1,8 +1,13 @@
 /** What a tokenizer can be made of again, where the object itself cannot go: in another thread. */
 
+import type { ModelTables } from './tokenizing/modelOf.js';
+import type { TokenizerSpec } from './tokenizing/spec.js';
+
 export interface TokenizerRecipe {
-  /** File name → text. */
+  /** File name → text: all of them, or beside `made` those of templates alone. */
   readonly files: Readonly<Record<string, string>>;
+  /** What was made of the files, the model's tables in memory that threads share: nothing of them is parsed or built again. */
+  readonly made?: { readonly spec: TokenizerSpec; readonly tables: ModelTables };
   /** Source of a template in place of the files' own. */
   readonly chatTemplate?: string;
 }

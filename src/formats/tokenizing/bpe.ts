@@ -3,16 +3,16 @@
  * the `tokenizers` library, without dropout, suffixes and prefixes of subwords.
  */
 import { byteOfCharacter, characterOfByte } from './byteAlphabet.js';
-import { type ByteBorders, makeByteBorders } from './byteBorders.js';
+import { type ByteBorders, type EachToken, makeByteBorders } from './byteBorders.js';
 import { type IdBuffer, pushId } from './idBuffer.js';
 import { mergeSymbols } from './mergeSymbols.js';
 import { makeMergeTable, type MergeTable } from './mergeTable.js';
 import type { Source, TokenModel } from './tokenModel.js';
+import type { Vocabulary } from './vocabulary.js';
 import { makeWordTable } from './wordTable.js';
 
 export interface BpeConfig {
-  readonly vocab: ReadonlyMap<string, number>;
-  readonly merges: ReadonlyArray<readonly [string, string]>;
+  readonly vocab: Vocabulary;
   readonly unkToken?: string;
   readonly fuseUnk: boolean;
   readonly byteFallback: boolean;
@@ -20,7 +20,10 @@ export interface BpeConfig {
 }
 
 /** The merge table, or the first merge whose parts or result the vocabulary lacks. */
-export const mergesOf = ({ vocab, merges }: BpeConfig): MergeTable | { readonly missing: string } => {
+export const mergesOf = (
+  vocab: Vocabulary,
+  merges: ReadonlyArray<readonly [string, string]>,
+): MergeTable | { readonly missing: string } => {
   const parts = new Int32Array(merges.length * 3);
   let at = 0;
   for (const [a, b] of merges) {
@@ -33,12 +36,6 @@ export const mergesOf = ({ vocab, merges }: BpeConfig): MergeTable | { readonly 
     parts[at++] = merged;
   }
   return makeMergeTable(parts);
-};
-
-const largestId = (vocab: ReadonlyMap<string, number>): number => {
-  let largest = 0;
-  for (const id of vocab.values()) if (id > largest) largest = id;
-  return largest;
 };
 
 let symbols = new Int32Array(256);
@@ -64,6 +61,7 @@ const remembering = (
 };
 
 const isHigh = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdbff;
+const isLow = (unit: number): boolean => unit >= 0xdc00 && unit <= 0xdfff;
 
 const codePoint = (units: Uint16Array, at: number): number => {
   const unit = units[at] ?? 0;
@@ -150,12 +148,21 @@ const utf8Of = (code: number): ReadonlyArray<number> => {
   return known;
 };
 
-function* tokenBytes(vocab: ReadonlyMap<string, number>): Generator<ReadonlyArray<number>> {
-  for (const token of vocab.keys()) {
-    const bytes = bytesOfToken(token);
-    if (bytes !== undefined) yield bytes;
-  }
-}
+/** Calls back with each token that stands for bytes, in the first `length` of an array that is used again. */
+const eachTokenBytes =
+  (vocab: Vocabulary): EachToken =>
+  (visit) => {
+    let bytes = new Uint8Array(64);
+    vocab.each((units, from, to) => {
+      if (bytes.length < to - from) bytes = new Uint8Array(2 * (to - from));
+      for (let i = from; i < to; i++) {
+        const byte = byteOfCharacter[units[i] ?? 0] ?? -1;
+        if (byte < 0) return;
+        bytes[i - from] = byte;
+      }
+      visit(bytes, to - from);
+    });
+  };
 
 /** Wide words longer than this many units are cut into parts: whole, they would hardly be seen again. */
 const shortWord = 3;
@@ -167,12 +174,13 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
   const { vocab, ignoreMerges, unkToken } = config;
   const idOfByte = Int32Array.from(characterOfByte, (character) => vocab.get(character) ?? -1);
   const complete = idOfByte.every((id) => id >= 0);
-  if (!complete && unkToken !== undefined && vocab.has(unkToken)) return undefined;
-  const byteLength = new Int32Array(largestId(vocab) + 1);
-  for (const [token, id] of vocab) byteLength[id] = token.length;
-
+  if (!complete && unkToken !== undefined && vocab.get(unkToken) !== undefined) return undefined;
+  const byteLength = new Int32Array(vocab.largestId + 1);
   let longest = 0;
-  for (const token of vocab.keys()) longest = Math.max(longest, token.length);
+  vocab.each((_, from, to, id) => {
+    byteLength[id] = to - from;
+    longest = Math.max(longest, to - from);
+  });
 
   const wholeWord = (units: Uint16Array, from: number, to: number): number => {
     if (to - from > longest) return -1;
@@ -203,7 +211,7 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
 
   let borders: ByteBorders | undefined;
   const bordersOf = (): ByteBorders => {
-    borders ??= makeByteBorders(tokenBytes(vocab));
+    borders ??= makeByteBorders(eachTokenBytes(vocab));
     return borders;
   };
   const words = makeWordTable();
@@ -306,16 +314,16 @@ const pairBits = 22;
  * can reach over the border. (A hashed set of pairs: a false hit only means one cut less.) Not where unknown characters
  * could be fused over the border, and not inside a character.
  */
-const scanByPairs = (vocab: ReadonlyMap<string, number>): NonNullable<TokenModel['scan']> => {
+const scanByPairs = (vocab: Vocabulary): NonNullable<TokenModel['scan']> => {
   const pairs = new Uint8Array(1 << (pairBits - 3));
   const place = (a: number, b: number): number =>
     (Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b)) >>> (32 - pairBits);
-  for (const token of vocab.keys()) {
-    for (let i = 0; i + 1 < token.length; i++) {
-      const bit = place(token.charCodeAt(i), token.charCodeAt(i + 1));
+  vocab.each((units, from, to) => {
+    for (let i = from; i + 1 < to; i++) {
+      const bit = place(units[i] ?? 0, units[i + 1] ?? 0);
       pairs[bit >> 3] = (pairs[bit >> 3] ?? 0) | (1 << (bit & 7));
     }
-  }
+  });
   return (units, at, end) => {
     let before = units[at] ?? 0;
     for (let i = at + 1; i < end; i++) {
@@ -332,16 +340,17 @@ const scanByPairs = (vocab: ReadonlyMap<string, number>): NonNullable<TokenModel
 export const characterBpe = (config: BpeConfig, table: MergeTable): TokenModel => {
   const { vocab, unkToken, fuseUnk, byteFallback, ignoreMerges } = config;
   const unk = unkToken === undefined ? -1 : (vocab.get(unkToken) ?? -1);
-  const largest = largestId(vocab);
+  const largest = vocab.largestId;
   const idOfUnit = new Int32Array(0x10000).fill(-1);
   const idOfAstral = new Map<number, number>();
   const unitLength = new Int32Array(largest + 1);
-  for (const [token, id] of vocab) {
-    unitLength[id] = token.length;
-    const code = token.codePointAt(0) ?? 0;
-    if (token.length === 1) idOfUnit[code] = id;
-    else if (token.length === 2 && code >= 0x10000) idOfAstral.set(code, id);
-  }
+  vocab.each((units, from, to, id) => {
+    unitLength[id] = to - from;
+    if (to - from === 1) idOfUnit[units[from] ?? 0] = id;
+    else if (to - from === 2 && isHigh(units[from] ?? 0) && isLow(units[from + 1] ?? 0)) {
+      idOfAstral.set(codePoint(units, from), id);
+    }
+  });
   const idOfByte = Int32Array.from({ length: 256 }, (_, byte) =>
     byteFallback ? (vocab.get(byteToken(byte)) ?? -1) : -1,
   );

@@ -24,7 +24,10 @@ export interface ByteBorders {
   readonly joins: (before: ReadonlyArray<number>, after: ReadonlyArray<number>) => boolean;
 }
 
-export const makeByteBorders = (tokens: Iterable<ReadonlyArray<number>>): ByteBorders => {
+/** Calls back with the bytes of each token, the first `length` of an array that is only good until it returns. */
+export type EachToken = (visit: (bytes: Uint8Array, length: number) => void) => void;
+
+export const makeByteBorders = (eachToken: EachToken): ByteBorders => {
   const known = new Uint8Array(1 << (bits - 3));
   /** Last byte and first byte of the pairs in which one side is a part of a character only. */
   const partial = new Uint8Array(0x10000 >> 3);
@@ -32,13 +35,13 @@ export const makeByteBorders = (tokens: Iterable<ReadonlyArray<number>>): ByteBo
   const add = (set: Uint8Array, bit: number): void => {
     set[bit >> 3] = (set[bit >> 3] ?? 0) | (1 << (bit & 7));
   };
-  for (const bytes of tokens) {
-    for (let border = 1; border < bytes.length; border++) {
+  eachToken((bytes, length) => {
+    for (let border = 1; border < length; border++) {
       if (isContinuation(bytes[border] ?? 0)) continue;
       let from = border - 1;
       while (from > 0 && isContinuation(bytes[from] ?? 0)) from--;
       let to = border + 1;
-      while (to < bytes.length && isContinuation(bytes[to] ?? 0)) to++;
+      while (to < length && isContinuation(bytes[to] ?? 0)) to++;
       let before = seed;
       for (let i = border - 1; i >= from; i--) before = hashByte(before, bytes[i] ?? 0);
       let after = seed;
@@ -49,7 +52,7 @@ export const makeByteBorders = (tokens: Iterable<ReadonlyArray<number>>): ByteBo
         !isContinuation(lead) && sizeByLead(lead) === border - from && sizeByLead(bytes[border] ?? 0) === to - border;
       if (!whole) add(partial, ((bytes[border - 1] ?? 0) << 8) | (bytes[border] ?? 0));
     }
-  }
+  });
   return {
     joins: (before, after) => {
       const parts = has(partial, ((before.at(-1) ?? 0) << 8) | (after[0] ?? 0));

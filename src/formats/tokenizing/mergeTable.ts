@@ -1,3 +1,5 @@
+import { sharedMemory } from './sharedMemory.js';
+
 /** Merges of a BPE vocabulary by pair of ids: (left, right) → (rank, merged id). Open addressing over one Int32Array. */
 export interface MergeTable {
   /** Four integers a slot: left + 1 (0 = empty), right, rank, merged. */
@@ -16,7 +18,7 @@ export const makeMergeTable = (merges: Int32Array): MergeTable => {
   const count = merges.length / 3;
   let size = 16;
   while (size < count * 2) size *= 2;
-  const slots = new Int32Array(size * 4);
+  const slots = new Int32Array(sharedMemory(size * 16));
   const mask = size - 1;
   for (let rank = 0; rank < count; rank++) {
     const left = merges[rank * 3] ?? 0;

@@ -1,32 +1,42 @@
 /** The `model` part of tokenizer.json → vocabulary and token model. */
 import { type Either, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
-import { type BpeConfig, byteLevelBpe, characterBpe, mergesOf } from './bpe.js';
+import { byteLevelBpe, characterBpe, mergesOf } from './bpe.js';
+import type { MergeTable } from './mergeTable.js';
 import { isTokenId } from './tokenId.js';
 import type { TokenModel } from './tokenModel.js';
 import { unigram } from './unigram.js';
+import { makeVocabulary, type Vocabulary, vocabularyOf, type VocabularyTables } from './vocabulary.js';
 import { wordPiece } from './wordPiece.js';
 
+/** What took long to make of a BPE model's `vocab` and `merges`: for another thread, which then needs neither. */
+export interface ModelTables {
+  readonly vocabulary: VocabularyTables;
+  readonly merges: MergeTable;
+}
+
 export interface CompiledModel {
-  readonly vocab: ReadonlyMap<string, number>;
+  readonly vocab: Vocabulary;
   /** Undefined when this model is not covered exactly. */
   readonly model: TokenModel | undefined;
+  readonly tables?: ModelTables;
 }
 
 const invalid = (message: string, hint?: string): FatalError =>
   fatal('E_TOKENIZER_INVALID', message, { field: 'model', ...(hint === undefined ? {} : { hint }) });
 
-const vocabOf = (value: unknown): ReadonlyMap<string, number> | undefined => {
+const vocabOf = (value: unknown): Vocabulary | undefined => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
-  const vocab = new Map<string, number>();
   const table = value as Readonly<Record<string, unknown>>;
-  // Not entries: that is as many arrays as tokens.
-  for (const token of Object.keys(table)) {
-    const id = table[token];
+  // Not entries, neither of the table nor of the list: that is as many arrays as tokens.
+  const tokens = Object.keys(table);
+  const ids = new Int32Array(tokens.length);
+  for (let index = 0; index < tokens.length; index++) {
+    const id = table[tokens[index] ?? ''];
     if (!isTokenId(id)) return undefined;
-    vocab.set(token, id);
+    ids[index] = id;
   }
-  return vocab;
+  return makeVocabulary(tokens, (index) => ids[index] ?? 0);
 };
 
 /** Pairs as "a b" lines or as two-element lists. */
@@ -51,10 +61,14 @@ const mergePairs = (value: unknown): ReadonlyArray<readonly [string, string]> | 
 
 const optionalText = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
 
-const bpeModel = (fields: Readonly<Record<string, unknown>>, byteLevel: boolean): Either<FatalError, CompiledModel> => {
-  const vocab = vocabOf(fields['vocab']);
+const bpeModel = (
+  fields: Readonly<Record<string, unknown>>,
+  byteLevel: boolean,
+  made: ModelTables | undefined,
+): Either<FatalError, CompiledModel> => {
+  const vocab = made === undefined ? vocabOf(fields['vocab']) : vocabularyOf(made.vocabulary);
   if (vocab === undefined) return left(invalid('the vocabulary of the BPE model is not a table of token ids'));
-  const merges = mergePairs(fields['merges']);
+  const merges = made === undefined ? mergePairs(fields['merges']) : [];
   if (merges === undefined) return left(invalid('the merges of the BPE model are not pairs of tokens'));
   if (typeof fields['dropout'] === 'number' && fields['dropout'] > 0) {
     return left(
@@ -65,9 +79,8 @@ const bpeModel = (fields: Readonly<Record<string, unknown>>, byteLevel: boolean)
     );
   }
   const unkToken = optionalText(fields['unk_token']);
-  const config: BpeConfig = {
+  const config = {
     vocab,
-    merges,
     ...(unkToken === undefined ? {} : { unkToken }),
     fuseUnk: fields['fuse_unk'] === true,
     byteFallback: fields['byte_fallback'] === true,
@@ -76,29 +89,31 @@ const bpeModel = (fields: Readonly<Record<string, unknown>>, byteLevel: boolean)
   const affix = optionalText(fields['continuing_subword_prefix']) ?? '';
   const suffix = optionalText(fields['end_of_word_suffix']) ?? '';
   if (affix !== '' || suffix !== '') return right({ vocab, model: undefined });
-  const table = mergesOf(config);
+  const table = made?.merges ?? mergesOf(vocab, merges);
   if ('missing' in table) return left(invalid(`the merge "${table.missing}" uses a token that the vocabulary lacks`));
   return right({
     vocab,
     model: byteLevel ? byteLevelBpe(config, table) : characterBpe(config, table),
+    tables: { vocabulary: vocab.tables, merges: table },
   });
 };
 
 const unigramModel = (fields: Readonly<Record<string, unknown>>): Either<FatalError, CompiledModel> => {
   const pieces: [string, number][] = [];
-  const vocab = new Map<string, number>();
   if (!Array.isArray(fields['vocab'])) return left(invalid('the vocabulary of the Unigram model is not a list'));
   for (const entry of fields['vocab'] as ReadonlyArray<unknown>) {
     const [piece, score] = (Array.isArray(entry) ? entry : []) as ReadonlyArray<unknown>;
     if (typeof piece !== 'string' || typeof score !== 'number') {
       return left(invalid('the vocabulary of the Unigram model does not hold pairs of piece and score'));
     }
-    vocab.set(piece, pieces.length);
     pieces.push([piece, score]);
   }
   const unkId = fields['unk_id'];
   return right({
-    vocab,
+    vocab: makeVocabulary(
+      pieces.map(([piece]) => piece),
+      (id) => id,
+    ),
     model: unigram({
       vocab: pieces,
       ...(typeof unkId === 'number' ? { unkId } : {}),
@@ -129,15 +144,19 @@ const typeOf = (fields: Readonly<Record<string, unknown>>): unknown => {
   return 'merges' in fields ? 'BPE' : 'continuing_subword_prefix' in fields ? 'WordPiece' : undefined;
 };
 
-/** The compiled model, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
+/**
+ * The compiled model, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. `made`: the tables of a model of these fields, which may
+ * then lack `vocab` and `merges`.
+ */
 export const compileModel = (
   fields: Readonly<Record<string, unknown>>,
   byteLevel: boolean,
+  made?: ModelTables,
 ): Either<FatalError, CompiledModel> => {
   const type = typeOf(fields);
   switch (type) {
     case 'BPE':
-      return bpeModel(fields, byteLevel);
+      return bpeModel(fields, byteLevel, made);
     case 'Unigram':
       return unigramModel(fields);
     case 'WordPiece':

@@ -1,9 +1,10 @@
 /** WordPiece: the longest piece of the vocabulary again and again; a word that does not divide so is one `unk`. */
 import { pushId } from './idBuffer.js';
 import type { TokenModel } from './tokenModel.js';
+import type { Vocabulary } from './vocabulary.js';
 
 export interface WordPieceConfig {
-  readonly vocab: ReadonlyMap<string, number>;
+  readonly vocab: Pick<Vocabulary, 'get'>;
   readonly unkToken: string;
   readonly prefix: string;
   /** Words of more characters (code points) are unknown. */
