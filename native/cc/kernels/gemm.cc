@@ -34,13 +34,6 @@ typedef float Packed;
 
 RX_INLINE long packed_k(long kc) { return kc; }
 
-RX_INLINE void pack_a(const GemmOperand* x, int along, long line, int w, long k0, long kc, float* unpacked, Packed* d) {
-  pack_operand<MR>(x, along, line, w, k0, kc, unpacked, d);
-}
-RX_INLINE void pack_b(const GemmOperand* x, int along, long line, int w, long k0, long kc, float* unpacked, Packed* d) {
-  pack_operand<NR>(x, along, line, w, k0, kc, unpacked, d);
-}
-
 // c [M, NR] = in + alpha * a b, from packed panels k long; `in` may be null or c.
 template <int M>
 RX_STATIC void micro_kernel(long k, const float* __restrict a, const float* __restrict b, float* c, long ldc, const float* in,
@@ -58,9 +51,9 @@ RX_STATIC void micro_kernel(long k, const float* __restrict a, const float* __re
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) {
       right[j] = *(const vf*)(b + j * VW);
-      __builtin_prefetch(b + 8 * NR + j * VW);
+      __builtin_prefetch(b + AHEAD_B * NR + j * VW);
     }
-    __builtin_prefetch(a + 16 * MR);
+    __builtin_prefetch(a + AHEAD_A * MR);
 #pragma GCC unroll 32
     for (int i = 0; i < M; i++) {
       const vf left = vset(a[i]);

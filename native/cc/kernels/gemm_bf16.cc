@@ -13,40 +13,82 @@
 
 // Two neighbours in k: the even one in the low half.
 typedef uint32_t Packed;
+#define PACKS_BFLOAT16
 
 RX_INLINE long packed_k(long kc) { return (kc + 1) / 2; }
 
 RX_INLINE __mmask16 lanes16(long n) { return n >= 16 ? (__mmask16)0xffff : n <= 0 ? (__mmask16)0 : (__mmask16)((1u << n) - 1); }
 
-// d[pair * W + line] from the float at s[line * ls + k * ks]; one of ls, ks is 1.
-template <int W>
-RX_STATIC void pack_pairs(const float* s, long ls, long ks, int w, long kc, Packed* d) {
-  if (ls == 1) {
-    for (long k = 0; k < kc; k += 2, s += 2 * ks, d += W)
-      for (int i = 0; i < W; i += 16) {
-        const __mmask16 in = lanes16(w - i), out = lanes16(W - i);
-        const __m512 even = _mm512_maskz_loadu_ps(in, s + i);
-        const __m512 odd = k + 1 < kc ? _mm512_maskz_loadu_ps(in, s + ks + i) : _mm512_setzero_ps();
-        const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
-        const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd)), 16);
-        _mm512_mask_storeu_epi32(d + i, out, _mm512_or_si512(low, high));
-      }
-    return;
+// Pairs of one of the 16 values in the low half and one of those in the high half.
+RX_INLINE __m512i paired(__m512i halves) {
+  static const uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), halves);
+}
+// Two rows of up to 16 values each as bfloat16, side by side.
+RX_INLINE __m512i two_rows(const float* even, const float* odd, __mmask16 in_even, __mmask16 in_odd) {
+  return (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(in_odd, odd), _mm512_maskz_loadu_ps(in_even, even));
+}
+RX_INLINE __m512i two_rows(const uint16_t* even, const uint16_t* odd, __mmask16 in_even, __mmask16 in_odd) {
+  const __m512i low = _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(in_even, even));
+  return _mm512_inserti64x4(low, _mm256_maskz_loadu_epi16(in_odd, odd), 1);
+}
+// Up to 32 values of one row as bfloat16.
+RX_INLINE vf one_row(const float* s, __mmask32 in) {
+  return (vf)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps((__mmask16)(in >> 16), s + 16), _mm512_maskz_loadu_ps((__mmask16)in, s));
+}
+RX_INLINE vf one_row(const uint16_t* s, __mmask32 in) { return (vf)_mm512_maskz_loadu_epi16(in, s); }
+
+// One pair of `w` (<= W) lines into a panel; `ks` is 0 where there is no odd one. What a vector holds in excess falls where the
+// next pair will lie; the last must not reach into what lies behind.
+template <int W, class T>
+RX_INLINE void pack_pair(const T* s, long ks, long w, int last, Packed* d) {
+#pragma GCC unroll 8
+  for (int i = 0; i < W; i += 16) {
+    const __mmask16 in = lanes16(w - i);
+    const __m512i two = paired(two_rows(s + i, s + ks + i, in, ks != 0 ? in : (__mmask16)0));
+    if (W - i >= 16 || !last)
+      _mm512_storeu_si512(d + i, two);
+    else
+      _mm512_mask_storeu_epi32(d + i, lanes16(W - i), two);
   }
+}
+
+// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks].
+template <int W, class T>
+RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) {
+  const long whole = lines / W, kp = packed_k(kc), size = W * kp;
+  for (long p0 = 0; p0 < whole; p0 += ABREAST) {
+    const long end = p0 + ABREAST < whole ? p0 + ABREAST : whole;
+    for (long q = 0; q < kp; q++) {
+      const T* const from = s + 2 * q * ks;
+      if (2 * q + 1 + ROWS_AHEAD < kc) {
+        expect(from + ROWS_AHEAD * ks + p0 * W, from + ROWS_AHEAD * ks + end * W);
+        expect(from + (ROWS_AHEAD + 1) * ks + p0 * W, from + (ROWS_AHEAD + 1) * ks + end * W);
+      }
+      for (long p = p0; p < end; p++)
+        pack_pair<W>(from + p * W, 2 * q + 1 < kc ? ks : 0, W, q + 1 == kp, d + p * size + q * W);
+    }
+  }
+  if (whole * W == lines) return;
+  for (long q = 0; q < kp; q++)
+    pack_pair<W>(s + 2 * q * ks + whole * W, 2 * q + 1 < kc ? ks : 0, lines - whole * W, q + 1 == kp, d + whole * size + q * W);
+}
+
+// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k].
+template <int W, class T>
+RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
   for (int i0 = 0; i0 < W; i0 += 16) {
     const __mmask16 out = lanes16(W - i0);
     for (long k = 0; k < kc; k += 32) {
-      const __mmask16 first = lanes16(kc - k), second = lanes16(kc - k - 16);
+      const __mmask32 in = kc - k >= 32 ? 0xffffffffu : (__mmask32)((1u << (kc - k)) - 1);
       vf block[16];
+      // the same places of lines far apart: nothing in the processor foresees that many at once
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; i++) {
-        if (i0 + i < w) {
-          const float* const from = s + (i0 + i) * ls + k;
-          block[i] = (vf)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(second, from + 16), _mm512_maskz_loadu_ps(first, from));
-        } else {
-          block[i] = vf{};
-        }
-      }
+      for (int i = 0; i < 16; i++)
+        if (i0 + i < w) expect(s + (i0 + i) * ls + k + 64, s + (i0 + i) * ls + k + 96);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++) block[i] = i0 + i < w ? one_row(s + (i0 + i) * ls + k, in) : vf{};
       transpose_block(block);
       const long pairs = kc - k >= 32 ? 16 : (kc - k + 1) / 2;
       float* const to = (float*)(d + k / 2 * W + i0);
@@ -58,65 +100,6 @@ RX_STATIC void pack_pairs(const float* s, long ls, long ks, int w, long kc, Pack
       }
     }
   }
-}
-
-// The same from values that are bfloat16 already.
-template <int W>
-RX_STATIC void pack_halves(const uint16_t* s, long ls, long ks, int w, long kc, Packed* d) {
-  if (ls == 1) {
-    for (long k = 0; k < kc; k += 2, s += 2 * ks, d += W)
-      for (int i = 0; i < W; i += 16) {
-        const __mmask16 in = lanes16(w - i), out = lanes16(W - i);
-        const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(in, s + i));
-        const __m512i odd = k + 1 < kc ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(in, s + ks + i)) : _mm512_setzero_si512();
-        _mm512_mask_storeu_epi32(d + i, out, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
-      }
-    return;
-  }
-  for (int i0 = 0; i0 < W; i0 += 16) {
-    const __mmask16 out = lanes16(W - i0);
-    for (long k = 0; k < kc; k += 32) {
-      const __mmask32 in = kc - k >= 32 ? 0xffffffffu : (__mmask32)((1u << (kc - k)) - 1);
-      vf block[16];
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; i++)
-        block[i] = i0 + i < w ? (vf)_mm512_maskz_loadu_epi16(in, s + (i0 + i) * ls + k) : vf{};
-      transpose_block(block);
-      const long pairs = kc - k >= 32 ? 16 : (kc - k + 1) / 2;
-      float* const to = (float*)(d + k / 2 * W + i0);
-      for (long q = 0; q < pairs; q++) _mm512_mask_storeu_ps(to + q * W, out, (__m512)block[q]);
-    }
-  }
-}
-
-template <int W>
-RX_INLINE void pack_any(const GemmOperand* x, int along, long line, int w, long k0, long kc, float* unpacked, Packed* d) {
-  const long ld = x->ld;
-  if (x->kind == GEMM_FLOAT32) {
-    const float* const data = (const float*)x->data;
-    if (along)
-      pack_pairs<W>(data + line * ld + k0, ld, 1, w, kc, d);
-    else
-      pack_pairs<W>(data + k0 * ld + line, 1, ld, w, kc, d);
-  } else if (x->kind == GEMM_BFLOAT16) {
-    const uint16_t* const data = (const uint16_t*)x->data;
-    if (along)
-      pack_halves<W>(data + line * ld + k0, ld, 1, w, kc, d);
-    else
-      pack_halves<W>(data + k0 * ld + line, 1, ld, w, kc, d);
-  } else if (along) {
-    for (int i = 0; i < w; i++) unpack_row(x, line + i, k0, kc, unpacked + i * kc);
-    pack_pairs<W>(unpacked, kc, 1, w, kc, d);
-  } else {
-    for (long k = 0; k < kc; k++) unpack_row(x, k0 + k, line, w, unpacked + k * w);
-    pack_pairs<W>(unpacked, 1, w, w, kc, d);
-  }
-}
-RX_INLINE void pack_a(const GemmOperand* x, int along, long line, int w, long k0, long kc, float* unpacked, Packed* d) {
-  pack_any<MR>(x, along, line, w, k0, kc, unpacked, d);
-}
-RX_INLINE void pack_b(const GemmOperand* x, int along, long line, int w, long k0, long kc, float* unpacked, Packed* d) {
-  pack_any<NR>(x, along, line, w, k0, kc, unpacked, d);
 }
 
 template <int M>
@@ -135,9 +118,9 @@ RX_STATIC void micro_kernel(long k, const Packed* __restrict a, const Packed* __
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) {
       right[j] = (__m512bh)_mm512_loadu_si512(b + j * 16);
-      __builtin_prefetch(b + 8 * NR + j * 16);
+      __builtin_prefetch(b + AHEAD_B * NR + j * 16);
     }
-    __builtin_prefetch(a + 16 * MR);
+    __builtin_prefetch(a + AHEAD_A * MR);
 #pragma GCC unroll 32
     for (int i = 0; i < M; i++) {
       const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[i]);

@@ -3,7 +3,7 @@
 //   MR, NR            lines of a panel of A and of B: the micro-kernel computes MR x NR
 //   KC, MC, NC        sizes of the blocks of k, m and n
 //   Packed            one element of a packed panel; packed_k(kc) of them a line
-//   pack_a, pack_b    a panel of A or B into Packed
+//   pack_across<W>, pack_along<W>   float32 (PACKS_BFLOAT16: also bfloat16) into panels of W lines of Packed
 //   micro             table of micro-kernels, micro[m - 1] for m rows
 //
 // Threads form `groups` column groups. A group packs its part of B together into a shared double buffer (one barrier a block),
@@ -41,6 +41,39 @@ typedef struct Plan {
 
 // Slack behind each buffer: packing may write a vector beyond a panel, the micro-kernel prefetches beyond it.
 #define PACK_SLACK 1024
+
+template <int W, class T>
+RX_INLINE void pack_values(const T* data, long ld, int along, long line, long lines, long k0, long kc, Packed* d) {
+  if (along)
+    for (long i = 0; i < lines; i += W)
+      pack_along<W>(data + (line + i) * ld + k0, ld, (int)least(W, lines - i), kc, d + i * packed_k(kc));
+  else
+    pack_across<W>(data + k0 * ld + line, ld, lines, kc, d);
+}
+
+// Packs lines [line, line + lines) of op(x) seen as (line, k), from k0, kc long. For A lines are rows (k runs along a row), for
+// B they are columns: `along` says whether a stored row runs along k.
+template <int W>
+RX_INLINE void pack(const GemmOperand* x, int along, long line, long lines, long k0, long kc, float* unpacked, Packed* d) {
+  if (x->kind == GEMM_FLOAT32) {
+    pack_values<W>((const float*)x->data, x->ld, along, line, lines, k0, kc, d);
+    return;
+  }
+#ifdef PACKS_BFLOAT16
+  if (x->kind == GEMM_BFLOAT16) {
+    pack_values<W>((const uint16_t*)x->data, x->ld, along, line, lines, k0, kc, d);
+    return;
+  }
+#endif
+  for (long i = 0; i < lines; i += W) {
+    const long w = least(W, lines - i);
+    if (along)
+      for (long j = 0; j < w; j++) unpack_row(x, line + i + j, k0, kc, unpacked + j * kc);
+    else
+      for (long k = 0; k < kc; k++) unpack_row(x, k0 + k, line + i, w, unpacked + k * w);
+    pack_values<W>((const float*)unpacked, along ? kc : w, along, 0, w, 0, kc, d + i * packed_k(kc));
+  }
+}
 
 // Time of a split of the threads, in multiply-adds at the micro-kernel's full speed. Packing an element costs about as much as
 // 8 of them, a barrier about 20000.
@@ -179,8 +212,8 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
   const long whole = packed_k(p->kc) * panels * MR;
   for (long q = id; q < k_blocks * panels; q += p->threads) {
     const long k0 = q / panels * p->kc, kc = least(p->kc, g->k - k0), i = q % panels;
-    pack_a(&g->a, p->a_along, i * height, (int)least(height, g->m - i * height), k0, kc, unpacked,
-           p->packed_a + q / panels * whole + i * MR * packed_k(kc));
+    pack<MR>(&g->a, p->a_along, i * height, least(height, g->m - i * height), k0, kc, unpacked,
+             p->packed_a + q / panels * whole + i * MR * packed_k(kc));
   }
   pool_barrier_wait(&p->state->barrier);
   Packed* const bp = p->packed_b + id * p->b_size;
@@ -193,7 +226,7 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
       for (long j = 0; j < nc; j += NR) {
         const int w = (int)least(NR, nc - j);
         Packed* const b = bp + j * kp;
-        pack_b(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
+        pack<NR>(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
         for (long i = 0; i < panels; i++)
           run_micro(p, kp, p->packed_a + block * whole + i * MR * kp, b, i * height, (int)least(height, g->m - i * height),
                     j0 + j, w, block == 0, tile);
@@ -222,8 +255,8 @@ RX_STATIC void work_wide(const Plan* p, int id) {
     for (long k0 = 0; k0 < g->k; k0 += p->kc, phase ^= 1) {
       const long kc = least(p->kc, g->k - k0), kp = packed_k(kc);
       Packed* const bp = p->packed_b + (ranks == 1 ? group : group * 2 + phase) * p->b_size;
-      for (long j = panels * rank / ranks; j < panels * (rank + 1) / ranks; j++)
-        pack_b(&g->b, p->b_along, j0 + j * NR, (int)least(NR, nc - j * NR), k0, kc, unpacked, bp + j * NR * kp);
+      const long first = panels * rank / ranks * NR, last = least(nc, panels * (rank + 1) / ranks * NR);
+      pack<NR>(&g->b, p->b_along, j0 + first, last - first, k0, kc, unpacked, bp + first * kp);
       pool_barrier_wait(&state->barrier);
       // All have left the loop that used the other counter, and none reaches it before the next barrier.
       if (rank == 0) pool_counter_set(&state->next[phase ^ 1], 0);
@@ -231,8 +264,7 @@ RX_STATIC void work_wide(const Plan* p, int id) {
         const long block = pool_counter_next(&state->next[phase], 1);
         if (block >= p->row_blocks) break;
         const long i0 = rows_before(p, block), mc = rows_before(p, block + 1) - i0;
-        for (long i = 0; i < mc; i += MR)
-          pack_a(&g->a, p->a_along, i0 + i, (int)least(MR, mc - i), k0, kc, unpacked, ap + i * kp);
+        pack<MR>(&g->a, p->a_along, i0, mc, k0, kc, unpacked, ap);
         for (long j = 0; j < panels; j++)
           for (long i = 0; i < mc; i += MR)
             run_micro(p, kp, ap + i * kp, bp + j * NR * kp, i0 + i, (int)least(MR, mc - i), j0 + j * NR,

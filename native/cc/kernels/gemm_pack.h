@@ -1,4 +1,5 @@
-// Packing a panel of an operand for the float32 micro-kernel, whatever the operand is stored as.
+// Packing operands into panels: the layout, panels of float32, and reading what is stored in other formats. In a panel of W
+// lines element (line, k) lies at [k * W + line], lines that are not there being 0; panels lie one after the other.
 #pragma once
 
 #include "../kernel_table.h"
@@ -7,26 +8,75 @@
 
 // ---- float32 panels ----
 
-// Puts the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k * ks] at d[k * W + line],
-// lines beyond w being 0. One of ls, ks is 1.
+// How many steps of k before their use the micro-kernel asks for A and B. A panel of B comes from the third-level cache at best
+// when the first rows meet it: with wide vectors that is soon more than a dozen steps away.
+#if VW == 16
+#define AHEAD_A 32
+#define AHEAD_B 24
+#else
+#define AHEAD_A 16
+#define AHEAD_B 8
+#endif
+
+// Panels that are packed side by side when rows of the matrix cross them: a long piece of a row at a time, so that its cache
+// lines are read once and in order; panel by panel, rows a multiple of 4 KB apart would push each other out first. Not more
+// panels, for they are often a multiple of 4 KB apart themselves.
+#define ABREAST 8
+
+// Asks for a piece of a row that will be crossed a few rows later: nothing in the processor foresees rows so far apart.
+#define ROWS_AHEAD 4
+template <class T>
+RX_INLINE void expect(const T* from, const T* to) {
+  for (; from < to; from += 64 / sizeof(T)) __builtin_prefetch(from);
+}
+
+// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks].
 template <int W>
-RX_STATIC void pack_float(const float* s, long ls, long ks, int w, long kc, float* d) {
-  if (ls == 1) {
-    if (w == W) {
-      for (long k = 0; k < kc; k++, s += ks, d += W) {
+RX_STATIC void pack_across(const float* s, long ks, long lines, long kc, float* d) {
+  const long whole = lines / W;
+  for (long p0 = 0; p0 < whole; p0 += ABREAST) {
+    const long end = p0 + ABREAST < whole ? p0 + ABREAST : whole;
+    for (long k = 0; k < kc; k++) {
+      const float* from = s + k * ks + p0 * W;
+      if (k + ROWS_AHEAD < kc) expect(from + ROWS_AHEAD * ks, from + ROWS_AHEAD * ks + (end - p0) * W);
+      for (long p = p0; p < end; p++, from += W) {
+        float* const to = d + p * W * kc + k * W;
         int i = 0;
-        for (; i + VW <= W; i += VW) store(d + i, load(s + i));
-        for (; i < W; i++) d[i] = s[i];
-      }
-    } else {
-      for (long k = 0; k < kc; k++, s += ks, d += W) {
-        int i = 0;
-        for (; i < w; i++) d[i] = s[i];
-        for (; i < W; i++) d[i] = 0;
+#pragma GCC unroll 8
+        for (; i + VW <= W; i += VW) store(to + i, load(from + i));
+#if defined(__AVX512F__)
+        // What a vector holds in excess falls where the next k will lie; the last must not reach into what lies behind.
+        if (W % VW != 0) {
+          const vf rest = load_n(from + i, W % VW);
+          if (k + 1 < kc)
+            store(to + i, rest);
+          else
+            store_n(to + i, rest, W % VW);
+        }
+#else
+        for (; i < W; i++) to[i] = from[i];
+#endif
       }
     }
-    return;
   }
+  const int w = (int)(lines - whole * W);
+  if (w == 0) return;
+  s += whole * W;
+  d += whole * W * kc;
+  for (long k = 0; k < kc; k++, s += ks, d += W) {
+    int i = 0;
+#if defined(__AVX512F__)
+    for (; i < W; i += VW) store_n(d + i, load_n(s + i, w < i ? 0 : w - i < VW ? w - i : VW), W - i < VW ? W - i : VW);
+#else
+    for (; i < w; i++) d[i] = s[i];
+    for (; i < W; i++) d[i] = 0;
+#endif
+  }
+}
+
+// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k].
+template <int W>
+RX_STATIC void pack_along(const float* s, long ls, int w, long kc, float* d) {
   for (int i0 = 0; i0 < W; i0 += VW) {
     const int wide = W - i0 < VW ? W - i0 : VW;
     const int lines = w - i0 < 0 ? 0 : w - i0 < wide ? w - i0 : wide;
@@ -35,6 +85,12 @@ RX_STATIC void pack_float(const float* s, long ls, long ks, int w, long kc, floa
     for (long k = 0; k < kc; k += VW) {
       const int columns = kc - k < VW ? (int)(kc - k) : VW;
       vf block[VW];
+      // the same places of lines far apart: nothing in the processor foresees that many at once
+      if (k % 16 == 0) {
+#pragma GCC unroll 16
+        for (int i = 0; i < VW; i++)
+          if (i < lines) __builtin_prefetch(from + i * ls + k + 64);
+      }
       if (columns == VW && lines == VW) {
 #pragma GCC unroll 16
         for (int i = 0; i < VW; i++) block[i] = load(from + i * ls + k);
@@ -108,27 +164,5 @@ RX_STATIC void unpack_row(const GemmOperand* x, long row, long column, long coun
       }
       i += run;
     }
-  }
-}
-
-// Floats that pack_operand needs at `unpacked` for a panel of W lines.
-RX_INLINE long unpacked_floats(int w, long kc) { return (long)w * (kc + VW); }
-
-// Lines `line` … `line + w` of op(x) seen as (line, k), from k0, kc long. For A lines are rows (k runs along a row), for B
-// they are columns: `along` says whether a stored row runs along k.
-template <int W>
-RX_INLINE void pack_operand(const GemmOperand* x, int along, long line, int w, long k0, long kc, float* unpacked, float* d) {
-  if (x->kind == GEMM_FLOAT32) {
-    const float* const data = (const float*)x->data;
-    if (along)
-      pack_float<W>(data + line * x->ld + k0, x->ld, 1, w, kc, d);
-    else
-      pack_float<W>(data + k0 * x->ld + line, 1, x->ld, w, kc, d);
-  } else if (along) {
-    for (int i = 0; i < w; i++) unpack_row(x, line + i, k0, kc, unpacked + i * kc);
-    pack_float<W>(unpacked, kc, 1, w, kc, d);
-  } else {
-    for (long k = 0; k < kc; k++) unpack_row(x, k0 + k, line, w, unpacked + k * w);
-    pack_float<W>(unpacked, 1, w, w, kc, d);
   }
 }
