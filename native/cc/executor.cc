@@ -3,18 +3,12 @@
 #include <chrono>
 #include <exception>
 
+#include "relax.h"
+
 namespace {
 
 // Gaps between the ops of a step are microseconds; a sleeping thread takes tens of them to wake up.
 constexpr int spinsBeforeSleep = 2000;
-
-void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
 
 }  // namespace
 

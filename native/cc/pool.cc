@@ -7,15 +7,9 @@
 #include <thread>
 #include <vector>
 
-namespace {
+#include "relax.h"
 
-void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
+namespace {
 
 // A worker that finds nothing to do spins for about 20 us (the gaps between kernels of a step are shorter), then sleeps.
 constexpr int spinsBeforeSleep = 1000;

@@ -1,17 +1,22 @@
 /** Laws of evaluation: whatever it is told by, the parts make the whole. */
-import { beforeAll, describe, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { argMax, cast, max, memory } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
+import { RxAttention, RxJoinedAttention } from '../../src/model/kernels/attention.js';
 import { resizeTokenEmbeddings } from '../../src/model/resizeEmbeddings.js';
 import type { Labelled } from '../../src/records.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { evaluateRows } from '../../src/train/evaluate.js';
-import type { GroupEvaluation, Groups, RowEvaluation } from '../../src/train/evaluate.js';
+import type { GroupEvaluation, Groups, PreprocessLogits, RowEvaluation } from '../../src/train/evaluate.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
 import { disposeModel, tinyModel, tinyRow } from './tiny.js';
+
+interface AnyOp {
+  readonly run: (inputs: never, attrs: never) => unknown;
+}
 
 let model: CausalLM;
 beforeAll(async () => {
@@ -156,6 +161,21 @@ describe('evaluation', () => {
       }),
       settings,
     );
+  });
+
+  test('predictions cost no second pass through the model', async () => {
+    const ops: ReadonlyArray<AnyOp> = [RxAttention, RxJoinedAttention];
+    const attention = ops.map((op) => jest.spyOn(op, 'run'));
+    const passes = async (preprocessLogits?: PreprocessLogits): Promise<number> => {
+      attention.forEach((spy) => spy.mockClear());
+      const row = Int32Array.of(1, 2, 3, 4);
+      await orThrow(evaluateRows(model, [{ inputIds: row, labels: row, seqLengths: [4] }], { preprocessLogits }));
+      return attention.reduce((sum, { mock }) => sum + mock.calls.length, 0);
+    };
+    const alone = await passes();
+    expect(alone).toBeGreaterThan(0);
+    expect(await passes((logits) => argMax(logits, -1))).toBe(alone);
+    jest.restoreAllMocks();
   });
 
   test('however large the vocabulary, metrics see few logits at a time, and every trained token once', async () => {

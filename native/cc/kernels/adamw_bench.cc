@@ -1,7 +1,6 @@
 // AdamW with moments of 32 bits and of 8: nanoseconds a number (medians of interleaved runs), and the 8-bit one's share of the other's.
 // Arguments: numbers, threads, rounds.
 #include <algorithm>
-#include <ctime>
 
 #include "dynamic_map.h"
 #include "test.h"
@@ -10,12 +9,6 @@ extern "C" void RX_FILL(adamw)(KernelTable*);
 extern "C" void RX_FILL(adamw_8bit)(KernelTable*);
 
 namespace {
-
-double now(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 double median(Doubles of) {
   std::sort(of.begin(), of.end());

@@ -1,19 +1,11 @@
 // Attention alone: seconds of processor time of one thread (least of several runs), and GFLOP/s counting only what the causal
 // mask lets through. Arguments: tokens, heads, key heads, head_dim, documents, threads.
-#include <ctime>
-
 #include "test.h"
 
 extern "C" void RX_FILL(attention)(KernelTable*);
 extern "C" void RX_FILL(attention_grad)(KernelTable*);
 
 namespace {
-
-double now(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 template <class F>
 double least(clockid_t clock, F f) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <limits>
 #include <random>
 #include <string>
@@ -51,6 +52,13 @@ struct Engine {
   Engine(const Engine&) = delete;
   const Context* operator*() const { return &context; }
 };
+
+// Seconds on a clock.
+inline double now(clockid_t clock) {
+  timespec t;
+  clock_gettime(clock, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 inline void report(const std::string& what) {
   if (++failures <= 20) std::fprintf(stderr, "  %s\n", what.c_str());
