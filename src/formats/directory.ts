@@ -7,7 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import { fatal } from '../errors.js';
+import { fatal, orThrow } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
 import type { Temporary } from './atomicFile.js';
@@ -23,12 +23,6 @@ const Manifest = t.type(
   'a manifest',
 );
 export type Manifest = t.TypeOf<typeof Manifest>;
-
-const orThrow = async <A>(task: TaskEither<FatalError, A>): Promise<A> => {
-  const result = await task();
-  if (E.isLeft(result)) throw result.left;
-  return result.right;
-};
 
 const edge = <A>(path: string, run: () => Promise<A>): TaskEither<FatalError, A> =>
   TE.tryCatch(run, (error) => fileError(path, error));

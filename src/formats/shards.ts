@@ -2,11 +2,10 @@
 import { readdir, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
-import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
-import { fatal } from '../errors.js';
+import { fatal, orThrow } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { fileError } from './byteSource.js';
 import { decodeFrom, readJson, writeJson } from './json.js';
@@ -59,12 +58,6 @@ const linkOutside = async (dir: string, paths: ReadonlyMap<string, string>): Pro
     if (real !== undefined && !homes.some((home) => real.startsWith(`${home}${sep}`))) return name;
   }
   return undefined;
-};
-
-const orThrow = async <A>(task: TaskEither<FatalError, A>): Promise<A> => {
-  const result = await task();
-  if (E.isLeft(result)) throw result.left;
-  return result.right;
 };
 
 const edge = <A>(file: string, run: () => Promise<A>): TaskEither<FatalError, A> =>
