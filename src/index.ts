@@ -152,7 +152,7 @@ export {
   modelConfig,
   registerArchitecture,
 } from './model/causalLm.js';
-export type { CausalLM, LossOutput, TrainOptions } from './model/causalLm.js';
+export type { CausalLM, LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
 export type { Architecture } from './model/architecture.js';
 export type { ModelConfig, RawConfig } from './model/config.js';
 // Building blocks of architectures, under a name of their own: `layers.compose` is not the streams' `compose`.
