@@ -4,7 +4,7 @@ import { here } from './turns.mjs';
 
 const [name, ...rest] = process.argv.slice(2);
 const known = readdirSync(here('.'))
-  .filter((file) => file.endsWith('.mjs') && !['run.mjs', 'turns.mjs'].includes(file))
+  .filter((file) => file.endsWith('.mjs') && !['run.mjs', 'turns.mjs', 'data.mjs', 'rows.mjs'].includes(file))
   .map((file) => file.replace(/\.mjs$/, ''));
 if (name === undefined || !known.includes(name)) {
   console.error(`usage: npm run bench -- NAME [options], NAME one of: ${known.join(', ')}`);
