@@ -3,17 +3,19 @@
 Writes test/golden/models/<name>/{config.json,model.safetensors,golden.json,gradients.safetensors}. Everything is computed in
 float32 on one CPU thread; gradients are stored as float16, divided by their tensor's largest entry (in the metadata).
 
-    python reference/tiny_checkpoints.py            # needs torch, transformers, safetensors
+    python reference/tiny_checkpoints.py [NAME ...]         # needs torch, transformers, safetensors
 """
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
     GPTNeoConfig,
@@ -23,6 +25,7 @@ from transformers import (
     PhiConfig,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "models"
@@ -148,12 +151,30 @@ CONFIGS = {
         bos_token_id=1,
         eos_token_id=None,
     ),
+    "gemma3": Gemma3TextConfig(
+        **{**common, "num_hidden_layers": 3},
+        head_dim=8,
+        query_pre_attn_scalar=5,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        },
+    ),
+    "smollm3": SmolLM3Config(
+        **{**common, "num_hidden_layers": 3},
+        no_rope_layers=[1, 0, 1],
+        use_sliding_window=True,
+        sliding_window=4,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+    ),
 }
 
 
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
-    gemma = model.config.model_type == "gemma"
+    gemma = model.config.model_type.startswith("gemma")
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=generator)
@@ -279,5 +300,7 @@ def is_exempt(name):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    wanted = sys.argv[1:] or CONFIGS
     for index, (name, config) in enumerate(CONFIGS.items()):
-        build(name, config, 100 + index)
+        if name in wanted:
+            build(name, config, 100 + index)

@@ -28,6 +28,15 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   qwen2: { model_type: 'qwen2', ...likeLlama, tie_word_embeddings: true },
   qwen3: { model_type: 'qwen3', ...likeLlama, head_dim: 6 },
   gemma: { model_type: 'gemma', ...likeLlama, head_dim: 4 },
+  gemma3: {
+    model_type: 'gemma3_text',
+    ...likeLlama,
+    head_dim: 4,
+    query_pre_attn_scalar: 3,
+    sliding_window: 3,
+    sliding_window_pattern: 2,
+  },
+  smollm3: { model_type: 'smollm3', ...likeLlama, no_rope_layer_interval: 2 },
   gpt2: { model_type: 'gpt2', vocab_size: vocabSize, n_positions: 24, n_embd: 8, n_layer: 2, n_head: 2 },
   gpt_neo: {
     model_type: 'gpt_neo',
@@ -71,7 +80,7 @@ const right = <A>(result: E.Either<Error, A>): A => {
 export const modelOf = (raw: Readonly<Record<string, unknown>>, seed: number): CausalLM => {
   const config = right(modelConfig(raw));
   const weights = expectedTensors(config).map(({ name, shape, kind }, i) => {
-    const centre = kind === 'norm' && name.endsWith('weight') && config.modelType !== 'gemma' ? 1 : 0;
+    const centre = kind === 'norm' && name.endsWith('weight') && !config.modelType.startsWith('gemma') ? 1 : 0;
     return [
       name,
       tensor(

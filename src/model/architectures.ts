@@ -9,6 +9,7 @@ import type { Architecture } from './architecture.js';
 import { decodeFields } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
 import { gemma } from './gemma.js';
+import { gemma3 } from './gemma3.js';
 import { gpt2 } from './gpt2.js';
 import { gptNeo } from './gptNeo.js';
 import type { Layer } from './layer.js';
@@ -72,6 +73,7 @@ registerArchitecture(gpt2);
 registerArchitecture(opt);
 registerArchitecture(gptNeo);
 registerArchitecture(gemma);
+registerArchitecture(gemma3);
 registerArchitecture(phi);
 
 /** Model types that can be read. */

@@ -17,6 +17,7 @@ import {
   positiveInteger,
   rate,
   tokenIds,
+  unfit,
 } from './config.js';
 import type { ModelConfig } from './config.js';
 import { dropout } from './dropout.js';
@@ -59,6 +60,7 @@ const fields = t.type({
   attn_pdrop: optional(rate),
   scale_attn_weights: optional(boolean),
   scale_attn_by_inverse_layer_idx: optional(boolean),
+  add_cross_attention: optional(boolean),
   tie_word_embeddings: optional(boolean),
   ...tokenIds,
 });
@@ -102,6 +104,10 @@ export const gpt2: Architecture<Gpt2Config> = {
       E.Do,
       E.bind('f', () => decodeFields(fields)(raw)),
       E.bind('heads', ({ f }) => headsOf({ hiddenSize: f.n_embd, numHeads: f.n_head, numKvHeads: f.n_head })),
+      E.filterOrElse(
+        ({ f }) => f.add_cross_attention !== true,
+        () => unfit('add_cross_attention', 'false: there is no encoder to attend to', true),
+      ),
       E.map(({ f, heads }) => ({
         architecture: 'gpt2',
         modelType,

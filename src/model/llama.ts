@@ -1,4 +1,7 @@
-/** Llama and what is built like it: Mistral (sliding window), Qwen2 (biases on q, k, v), Qwen3 (norms on q and k). */
+/**
+ * Llama and what is built like it: Mistral (sliding window), Qwen2 (biases on q, k, v), Qwen3 (norms on q and k), SmolLM3 (layers
+ * without positions).
+ */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
@@ -19,6 +22,7 @@ import {
   positiveInteger,
   rate,
   tokenIds,
+  unfit,
 } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
 import { scaled, tokenEmbedding } from './embedding.js';
@@ -32,7 +36,7 @@ import { perHead, rmsNorm } from './norm.js';
 import type { Pass } from './pass.js';
 import { block } from './pass.js';
 import { ropeConfig, rotary, rotaryAngles } from './rope.js';
-import type { RopeConfig } from './rope.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
 import { narrowing } from './rows.js';
 import type { Sequence } from './sequence.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from './weights.js';
@@ -49,6 +53,10 @@ export interface LlamaConfig extends ModelConfig {
   readonly rope: RopeConfig;
   /** One a layer: how many tokens back it sees, itself included; 0 sees all. */
   readonly windows: ReadonlyArray<number>;
+  /** One a layer: whether its queries and keys turn by their positions. */
+  readonly turns: ReadonlyArray<boolean>;
+  /** What products of queries and keys are multiplied by. */
+  readonly attentionScale: number;
   readonly qkvBias: boolean;
   readonly outputBias: boolean;
   readonly mlpBias: boolean;
@@ -74,49 +82,103 @@ const fields = t.type({
   sliding_window: optional(positiveInteger),
   use_sliding_window: optional(boolean),
   max_window_layers: optional(nonNegativeInteger),
-  layer_types: optional(t.array(t.string)),
+  layer_types: optional(t.array(t.keyof({ full_attention: null, sliding_attention: null }))),
+  no_rope_layers: optional(t.array(t.union([t.literal(0), t.literal(1)], '0 or 1'))),
+  no_rope_layer_interval: optional(positiveInteger),
   ...tokenIds,
 });
 export type LlamaFields = t.TypeOf<typeof fields>;
 
+type PerLayer<A> = E.Either<FatalError, ReadonlyArray<A>>;
+
 /** What differs between the model types where config.json says nothing. */
-interface Family {
+export interface Family {
   readonly headDim?: number;
+  /** Where the field is missing: null stands for as many as there are heads. */
+  readonly numKvHeads?: number;
+  /** Default 2048. */
+  readonly maxPositions?: number;
+  /** Base of the rotary angles. Default 10,000. */
+  readonly theta?: number;
+  readonly tied?: boolean;
   readonly qkvBias?: boolean;
   readonly headNorm?: boolean;
-  readonly windows: (fields: LlamaFields, raw: RawConfig) => ReadonlyArray<number>;
+  /** Default: none. */
+  readonly windows?: (fields: LlamaFields, raw: RawConfig) => PerLayer<number>;
+  /** Default: all layers turn. */
+  readonly turns?: (fields: LlamaFields) => PerLayer<boolean>;
 }
 
-const everywhere = ({ num_hidden_layers: layers }: LlamaFields, window: number): ReadonlyArray<number> =>
-  Array.from({ length: layers }, () => window);
+const everywhere = <A>({ num_hidden_layers: layers }: LlamaFields, value: A): ReadonlyArray<A> =>
+  Array.from({ length: layers }, () => value);
 
-/** Qwen: layers from max_window_layers on slide, if sliding is switched on at all. */
-const qwenWindows = (config: LlamaFields): ReadonlyArray<number> => {
-  const window = config.use_sliding_window === true ? (config.sliding_window ?? 0) : 0;
-  return everywhere(config, window).map((width, i) => {
-    const type = config.layer_types?.[i];
-    const slides = type === undefined ? i >= (config.max_window_layers ?? 28) : type === 'sliding_attention';
-    return slides ? width : 0;
-  });
+/** A list with one entry a layer, or what stands for it. */
+const perLayerOf = <A>(
+  { num_hidden_layers: layers }: LlamaFields,
+  field: string,
+  given: ReadonlyArray<A> | null | undefined,
+  otherwise: (layer: number) => A,
+): PerLayer<A> => {
+  if (given === null || given === undefined) return E.right(Array.from({ length: layers }, (_, i) => otherwise(i)));
+  return given.length === layers ? E.right(given) : E.left(unfit(field, `${layers} entries, one a layer`, given));
 };
 
+/** `window` in layers of the kind `sliding_attention`. */
+export const windowsByType = (
+  fields: LlamaFields,
+  window: number,
+  slides: (layer: number) => boolean,
+): PerLayer<number> =>
+  E.Functor.map(
+    perLayerOf(fields, 'layer_types', fields.layer_types, (i) => (slides(i) ? 'sliding_attention' : 'full_attention')),
+    (types) => types.map((type) => (type === 'sliding_attention' ? window : 0)),
+  );
+
+/** Qwen: layers from max_window_layers on slide, if sliding is switched on at all. */
+const qwenWindows = (fields: LlamaFields, raw: RawConfig): PerLayer<number> => {
+  const given = 'sliding_window' in raw ? (fields.sliding_window ?? 0) : 4096;
+  const window = fields.use_sliding_window === true ? given : 0;
+  return windowsByType(fields, window, (i) => i >= (fields.max_window_layers ?? 28));
+};
+
+/** SmolLM3: every fourth layer knows no positions. */
+const smolTurns = (fields: LlamaFields): PerLayer<boolean> =>
+  E.Functor.map(
+    // Longer lists are read as far as there are layers.
+    perLayerOf(fields, 'no_rope_layers', fields.no_rope_layers?.slice(0, fields.num_hidden_layers), (i) =>
+      (i + 1) % (fields.no_rope_layer_interval ?? 4) === 0 ? 0 : 1,
+    ),
+    (flags) => flags.map((flag) => flag === 1),
+  );
+
+/** SmolLM3: if sliding is switched on, layers without positions slide. */
+const smolWindows = (fields: LlamaFields): PerLayer<number> =>
+  E.Monad.chain(smolTurns(fields), (turns) =>
+    windowsByType(
+      fields,
+      fields.use_sliding_window === true ? (fields.sliding_window ?? 0) : 0,
+      (i) => turns[i] === false,
+    ),
+  );
+
+const qwen: Family = { numKvHeads: 32, maxPositions: 32_768, windows: qwenWindows };
+
 const families: Readonly<Record<string, Family>> = {
-  llama: { windows: (config) => everywhere(config, 0) },
-  // A file that says nothing of it means 4096, one that says null means none.
+  llama: {},
+  // A file that says nothing of a window means 4096, one that says null means none.
   mistral: {
-    windows: (config, raw) => everywhere(config, 'sliding_window' in raw ? (config.sliding_window ?? 0) : 4096),
+    numKvHeads: 8,
+    maxPositions: 131_072,
+    windows: (fields, raw) =>
+      E.right(everywhere(fields, 'sliding_window' in raw ? (fields.sliding_window ?? 0) : 4096)),
   },
-  qwen2: { qkvBias: true, windows: qwenWindows },
-  qwen3: { headDim: 128, headNorm: true, windows: qwenWindows },
+  qwen2: { ...qwen, qkvBias: true },
+  qwen3: { ...qwen, headDim: 128, headNorm: true },
+  smollm3: { numKvHeads: 4, maxPositions: 32_768, theta: 2e6, tied: true, windows: smolWindows, turns: smolTurns },
 };
 
 /** The fields that all Llama-like models share; `family` fills in what the type implies. */
-export const llamaConfig = (
-  raw: RawConfig,
-  modelType: string,
-  family: Family,
-  changes: (fields: LlamaFields) => Partial<LlamaConfig> = () => ({}),
-): E.Either<FatalError, LlamaConfig> =>
+export const llamaConfig = (raw: RawConfig, modelType: string, family: Family): E.Either<FatalError, LlamaConfig> =>
   pipe(
     E.Do,
     E.bind('f', () => decodeFields(fields)(raw)),
@@ -124,23 +186,34 @@ export const llamaConfig = (
       headsOf({
         hiddenSize: f.hidden_size,
         numHeads: f.num_attention_heads,
-        numKvHeads: f.num_key_value_heads ?? f.num_attention_heads,
+        numKvHeads:
+          f.num_key_value_heads === undefined
+            ? (family.numKvHeads ?? f.num_attention_heads)
+            : (f.num_key_value_heads ?? f.num_attention_heads),
         headDim: f.head_dim ?? family.headDim,
       }),
     ),
-    E.bind('rope', ({ f, heads: { headDim } }) =>
-      ropeConfig(raw, { headDim, maxPositions: f.max_position_embeddings ?? 2048 }),
+    E.let('maxPositions', ({ f }) => f.max_position_embeddings ?? family.maxPositions ?? 2048),
+    E.bind('rope', ({ maxPositions, heads: { headDim } }) =>
+      ropeConfig(raw, { headDim, maxPositions, theta: family.theta }),
     ),
+    E.filterOrElse(
+      ({ rope, heads: { headDim } }) => rope.rotaryDim === headDim,
+      ({ rope, heads: { headDim } }) =>
+        unfit('partial_rotary_factor', `1: heads of "${modelType}" turn as a whole`, rope.rotaryDim / headDim),
+    ),
+    E.bind('windows', ({ f }) => family.windows?.(f, raw) ?? E.right(everywhere(f, 0))),
+    E.bind('turns', ({ f }) => family.turns?.(f) ?? E.right(everywhere(f, true))),
     E.map(
-      ({ f, heads, rope }): LlamaConfig => ({
+      ({ f, heads, maxPositions, rope, windows, turns }): LlamaConfig => ({
         architecture: 'llama',
         modelType,
         vocabSize: f.vocab_size,
         hiddenSize: f.hidden_size,
         numLayers: f.num_hidden_layers,
         ...heads,
-        maxPositions: f.max_position_embeddings ?? 2048,
-        tieWordEmbeddings: f.tie_word_embeddings ?? false,
+        maxPositions,
+        tieWordEmbeddings: f.tie_word_embeddings ?? family.tied ?? false,
         ...namedTokenIds(f),
         raw,
         intermediateSize: f.intermediate_size,
@@ -150,12 +223,13 @@ export const llamaConfig = (
         normOffset: 0,
         embeddingScale: 1,
         rope,
-        windows: family.windows(f, raw),
+        windows,
+        turns,
+        attentionScale: 1 / Math.sqrt(heads.headDim),
         qkvBias: family.qkvBias ?? f.attention_bias ?? false,
         outputBias: family.qkvBias === true ? false : (f.attention_bias ?? false),
         mlpBias: f.mlp_bias ?? false,
         headNorm: family.headNorm ?? false,
-        ...changes(f),
       }),
     ),
   );
@@ -185,13 +259,17 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyArray<TensorSpec> => 
   ...headSpec(config.tieWordEmbeddings, config.vocabSize, config.hiddenSize),
 ];
 
-type Angles = ReturnType<typeof rotaryAngles>;
-
-const selfAttention = (config: LlamaConfig, pass: Pass, angles: Angles, i: number): Layer<Tensor, Tensor> => {
+/** Attention of layer `i`, [N, hiddenSize] to the same, queries and keys turned by `angles`. */
+export const selfAttention = (
+  config: LlamaConfig,
+  pass: Pass,
+  angles: RotaryAngles,
+  i: number,
+): Layer<Tensor, Tensor> => {
   const { numHeads, numKvHeads, headDim, rope, rmsNormEps: eps, normOffset: offset, windows } = config;
   const module = `model.layers.${i}.self_attn`;
   const turned = (heads: number, normed: string): Layer<Tensor, Tensor> => {
-    const turn = rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim });
+    const turn = config.turns[i] === false ? identity : rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim });
     return config.headNorm ? compose(perHead(headDim, rmsNorm(`${module}.${normed}`, { eps, offset })), turn) : turn;
   };
   return compose(
@@ -206,14 +284,15 @@ const selfAttention = (config: LlamaConfig, pass: Pass, angles: Angles, i: numbe
       heads: numHeads,
       kvHeads: numKvHeads,
       headDim,
-      scale: 1 / Math.sqrt(headDim),
+      scale: config.attentionScale,
       window: windows[i] ?? 0,
     }),
     compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.o_proj` })),
   );
 };
 
-const mlp = (config: LlamaConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+/** The gated MLP of layer `i`, [N, hiddenSize] to the same. */
+export const mlp = (config: LlamaConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const module = `model.layers.${i}.mlp`;
   return compose(
     fanOut(linear(pass, { module: `${module}.gate_proj` }), linear(pass, { module: `${module}.up_proj` })),
@@ -222,7 +301,8 @@ const mlp = (config: LlamaConfig, pass: Pass, i: number): Layer<Tensor, Tensor> 
   );
 };
 
-const norm = ({ rmsNormEps: eps, normOffset: offset }: LlamaConfig, module: string): Layer<Tensor, Tensor> =>
+/** The RMS norm of a module, as the model's norms are. */
+export const norm = ({ rmsNormEps: eps, normOffset: offset }: LlamaConfig, module: string): Layer<Tensor, Tensor> =>
   rmsNorm(module, { eps, offset });
 
 export const llamaBody = (config: LlamaConfig, pass: Pass): Layer<Sequence, Tensor> =>
@@ -231,8 +311,9 @@ export const llamaBody = (config: LlamaConfig, pass: Pass): Layer<Sequence, Tens
     (angles) =>
       compose(
         tokenEmbedding(pass, 'model.embed_tokens'),
-        neftune(pass),
+        // Gemma's factor is a part of its embedding, so the noise comes after it.
         config.embeddingScale === 1 ? identity : scaled(config.embeddingScale),
+        neftune(pass),
         mapLayers(config.numLayers, (i) =>
           block(
             pass,
@@ -251,10 +332,7 @@ export const llamaBody = (config: LlamaConfig, pass: Pass): Layer<Sequence, Tens
 export const llama: Architecture<LlamaConfig> = {
   name: 'llama',
   modelTypes: Object.keys(families),
-  config: (raw, modelType) => {
-    const family = families[modelType] ?? { windows: (config) => everywhere(config, 0) };
-    return llamaConfig(raw, modelType, family);
-  },
+  config: (raw, modelType) => llamaConfig(raw, modelType, families[modelType] ?? {}),
   tensors: llamaTensors,
   basePrefix: 'model.',
   buffers: /\.rotary_emb\.inv_freq$/,

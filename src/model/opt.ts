@@ -59,6 +59,7 @@ const fields = t.type({
   activation_function: optional(activationField),
   dropout: optional(rate),
   attention_dropout: optional(rate),
+  layerdrop: optional(rate),
   tie_word_embeddings: optional(boolean),
   ...tokenIds,
 });
@@ -126,6 +127,10 @@ export const opt: Architecture<OptConfig> = {
       E.filterOrElse(
         ({ f }) => f.layer_norm_elementwise_affine ?? true,
         () => unfit('layer_norm_elementwise_affine', 'true', false),
+      ),
+      E.filterOrElse(
+        ({ f }) => (f.layerdrop ?? 0) === 0,
+        ({ f }) => unfit('layerdrop', '0: no layer is left out while training', f.layerdrop),
       ),
       E.map(({ f, heads }) => ({
         architecture: 'opt',

@@ -31,7 +31,7 @@ import { layerNorm, perHead } from './norm.js';
 import type { Pass } from './pass.js';
 import { block } from './pass.js';
 import { ropeConfig, rotary, rotaryAngles } from './rope.js';
-import type { RopeConfig } from './rope.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
 import { narrowing } from './rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
 
@@ -53,6 +53,7 @@ const fields = t.type({
   num_hidden_layers: layerCount,
   num_attention_heads: positiveInteger,
   num_key_value_heads: optional(positiveInteger),
+  head_dim: optional(positiveInteger),
   hidden_act: optional(activationField),
   max_position_embeddings: optional(positiveInteger),
   layer_norm_eps: optional(positive),
@@ -64,9 +65,7 @@ const fields = t.type({
   ...tokenIds,
 });
 
-type Angles = ReturnType<typeof rotaryAngles>;
-
-const selfAttention = (config: PhiConfig, pass: Pass, angles: Angles, i: number): Layer<Tensor, Tensor> => {
+const selfAttention = (config: PhiConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
   const { numHeads, numKvHeads, headDim, rope, layerNormEps, headNorm } = config;
   const module = `model.layers.${i}.self_attn`;
   const turned = (heads: number, normed: string): Layer<Tensor, Tensor> => {
@@ -118,6 +117,7 @@ export const phi: Architecture<PhiConfig> = {
           hiddenSize: f.hidden_size,
           numHeads: f.num_attention_heads,
           numKvHeads: f.num_key_value_heads ?? f.num_attention_heads,
+          headDim: f.head_dim,
         }),
       ),
       E.bind('rope', ({ f, heads: { headDim } }) =>
@@ -145,14 +145,14 @@ export const phi: Architecture<PhiConfig> = {
       })),
     ),
   tensors: (config) => {
-    const { vocabSize, hiddenSize, intermediateSize, numLayers, numKvHeads, headDim, headNorm } = config;
+    const { vocabSize, hiddenSize, intermediateSize, numLayers, numHeads, numKvHeads, headDim, headNorm } = config;
     return [
       embeddingSpec('model.embed_tokens', vocabSize, hiddenSize),
       ...perLayer(numLayers, (i) => [
-        ...linearSpec(`model.layers.${i}.self_attn.q_proj`, hiddenSize, hiddenSize, true),
+        ...linearSpec(`model.layers.${i}.self_attn.q_proj`, numHeads * headDim, hiddenSize, true),
         ...linearSpec(`model.layers.${i}.self_attn.k_proj`, numKvHeads * headDim, hiddenSize, true),
         ...linearSpec(`model.layers.${i}.self_attn.v_proj`, numKvHeads * headDim, hiddenSize, true),
-        ...linearSpec(`model.layers.${i}.self_attn.dense`, hiddenSize, hiddenSize, true),
+        ...linearSpec(`model.layers.${i}.self_attn.dense`, hiddenSize, numHeads * headDim, true),
         ...(headNorm
           ? [
               ...layerNormSpec(`model.layers.${i}.self_attn.q_layernorm`, headDim),

@@ -111,15 +111,31 @@ const ropeFields = t.type({
   rope_parameters: optional(scalingFields),
 });
 
-/** The rotary part of a config.json, in its old form (rope_theta, rope_scaling) or its new (rope_parameters). */
+const isEmpty = (fields: object | null | undefined): boolean =>
+  fields === null || fields === undefined || Object.keys(fields).length === 0;
+
+interface RopeDefaults {
+  readonly headDim: number;
+  readonly maxPositions: number;
+  /** Base of the angles where the file has none. Default 10,000. */
+  readonly theta?: number | undefined;
+  /** Share of each head that turns where the file says nothing. Default 1. */
+  readonly partial?: number | undefined;
+}
+
+/**
+ * The rotary part of a config.json, in its old form (rope_theta, rope_scaling) or its new (rope_parameters); the old one counts where
+ * both are there, as in transformers. `E_MODEL_CONFIG` for a scaling that is not there, lacks a number, or an uneven part of a head.
+ */
 export const ropeConfig = (
   raw: RawConfig,
-  { headDim, maxPositions, partial = 1 }: { headDim: number; maxPositions: number; partial?: number },
+  { headDim, maxPositions, theta = 10_000, partial = 1 }: RopeDefaults,
 ): E.Either<FatalError, RopeConfig> =>
   pipe(
     decodeFields(ropeFields)(raw),
     E.flatMap((fields) => {
-      const scaling: Partial<ScalingFields> = fields.rope_parameters ?? fields.rope_scaling ?? {};
+      const scaling: Partial<ScalingFields> =
+        (isEmpty(fields.rope_scaling) ? fields.rope_parameters : fields.rope_scaling) ?? {};
       const part = scaling.partial_rotary_factor ?? fields.partial_rotary_factor ?? partial;
       const rotaryDim = Math.floor(headDim * part);
       if (rotaryDim % 2 !== 0 || rotaryDim > headDim)
@@ -127,7 +143,7 @@ export const ropeConfig = (
       return pipe(
         scalingOf(scaling, maxPositions),
         E.map((known) => ({
-          theta: scaling.rope_theta ?? fields.rope_theta ?? 10_000,
+          theta: scaling.rope_theta ?? fields.rope_theta ?? theta,
           rotaryDim,
           maxPositions,
           scaling: known,
@@ -135,6 +151,20 @@ export const ropeConfig = (
       );
     }),
   );
+
+/** A config.json with another rotary scaling than its own; its base, and the share of a head that turns, stay. */
+export const withRopeScaling = (raw: RawConfig, scaling: Readonly<Record<string, unknown>>): RawConfig => {
+  const { rope_parameters: given, ...others } = raw;
+  if (!t.UnknownRecord.is(given)) return { ...raw, rope_scaling: scaling };
+  const { full_attention: full } = given;
+  // Gemma 3 has parameters for each kind of layer: layers that see a window stay as they are.
+  if (t.UnknownRecord.is(full))
+    return { ...raw, rope_parameters: { ...given, full_attention: { ...full, ...scaling } } };
+  const kept = ['rope_theta', 'partial_rotary_factor'].flatMap((field) =>
+    given[field] === undefined ? [] : [[field, given[field]] as const],
+  );
+  return { ...others, ...Object.fromEntries(kept), rope_scaling: scaling };
+};
 
 /** Angle a position, for each of the rotaryDim / 2 pairs; and what cos and sin are multiplied by. */
 export const inverseFrequencies = (
@@ -187,14 +217,17 @@ export const inverseFrequencies = (
   }
 };
 
+/** cos and sin of every position's angles, [N, rotaryDim / 2] each. */
+export interface RotaryAngles extends Readonly<Record<string, Tensor>> {
+  readonly cos: Tensor;
+  readonly sin: Tensor;
+}
+
 /**
- * cos and sin of every position's angles, [N, rotaryDim / 2] each. Where a scaling depends on the length, each document has its
- * own, so that packing changes nothing (transformers takes the longest row of the batch).
+ * The angles of a sequence. Where a scaling depends on the length, each document has its own, so that packing changes nothing
+ * (transformers takes the longest row of the batch).
  */
-export const rotaryAngles = (
-  config: RopeConfig,
-  { positionIds, cuSeqlens }: Sequence,
-): { readonly cos: Tensor; readonly sin: Tensor } => {
+export const rotaryAngles = (config: RopeConfig, { positionIds, cuSeqlens }: Sequence): RotaryAngles => {
   const half = config.rotaryDim / 2;
   const cos = new Float32Array(positionIds.length * half);
   const sin = new Float32Array(positionIds.length * half);
@@ -217,15 +250,15 @@ export const rotaryAngles = (
 /** Turns each head of x [N, heads · headDim] by its position's angles. */
 export const rotary =
   (
-    angles: { readonly cos: Tensor; readonly sin: Tensor },
+    { cos, sin }: RotaryAngles,
     { heads, headDim, rotaryDim }: { readonly heads: number; readonly headDim: number; readonly rotaryDim: number },
   ): Layer<Tensor, Tensor> =>
   (_weights, x, wanted) => {
     const attrs = { heads, headDim, rotaryDim };
-    const y = turn({ x, ...angles }, { ...attrs, inverse: false });
+    const y = turn({ x, cos, sin }, { ...attrs, inverse: false });
     if (!wanted.input) return inactive(y);
     return passed(y, [], (dy, onto) => {
-      const dx = turn({ x: dy, ...angles }, { ...attrs, inverse: true });
+      const dx = turn({ x: dy, cos, sin }, { ...attrs, inverse: true });
       dy.dispose();
       return [{}, landedOn(dx, onto)];
     });

@@ -20,9 +20,10 @@ import { attachSavedLora } from '../model/adapter.js';
 import { addSavedAdapter } from '../model/adapters.js';
 import { makeCausalLm, modelConfig } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
-import type { ModelConfig } from '../model/config.js';
+import type { ModelConfig, RawConfig } from '../model/config.js';
 import { LoraConfig } from '../model/lora.js';
 import { quantizedLm } from '../model/model.js';
+import { withRopeScaling } from '../model/rope.js';
 import { decodeQuantization, QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
 import type { QuantizationOptions } from '../model/quantize/config.js';
 import { chooseEngine, currentEngine } from './engine.js';
@@ -139,11 +140,8 @@ export const loadAdapter = (
 /** A config.json with another rotary scaling than its own. `E_OPTIONS` for a model whose positions do not turn. */
 const stretched = (raw: unknown, scaling: LoadOptions['ropeScaling']): E.Either<FatalError, ModelConfig> => {
   if (scaling === undefined || typeof raw !== 'object' || raw === null) return modelConfig(raw);
-  const { rope_parameters: now, ...others } = raw as Readonly<Record<string, unknown>>;
-  // The newer form holds the base as well.
-  const theta: unknown = typeof now === 'object' && now !== null && 'rope_theta' in now ? now.rope_theta : undefined;
   return pipe(
-    modelConfig({ ...(theta === undefined ? {} : { rope_theta: theta }), ...others, rope_scaling: scaling }),
+    modelConfig(withRopeScaling(raw as RawConfig, scaling)),
     E.filterOrElse(
       (config) => 'rope' in config,
       ({ modelType }) =>

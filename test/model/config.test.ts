@@ -28,7 +28,19 @@ describe('config.json', () => {
     const error = failure(modelConfig({ model_type: 'bert', hidden_size: 4 }));
     expect(error.code).toBe('E_UNKNOWN_ARCHITECTURE');
     expect(render(error)).toContain('gemma');
-    for (const type of ['llama', 'mistral', 'qwen2', 'qwen3', 'gpt2', 'opt', 'gpt_neo', 'gemma', 'phi'])
+    for (const type of [
+      'llama',
+      'mistral',
+      'qwen2',
+      'qwen3',
+      'gpt2',
+      'opt',
+      'gpt_neo',
+      'gemma',
+      'phi',
+      'gemma3_text',
+      'smollm3',
+    ])
       expect(knownModelTypes()).toContain(type);
   });
 
@@ -79,6 +91,76 @@ describe('config.json', () => {
     const { sliding_window: _, ...silent } = makeRaw('mistral');
     expect(orThrow(modelConfig(silent))).toMatchObject({ windows: [4096, 4096] });
     expect(orThrow(modelConfig({ ...silent, sliding_window: null }))).toMatchObject({ windows: [0, 0] });
+  });
+
+  it.each([
+    ['llama', 'partial_rotary_factor', 0.5],
+    ['gemma', 'use_bidirectional_attention', true],
+    ['gemma3', 'attn_logit_softcapping', 50],
+    ['gemma3', 'final_logit_softcapping', 30],
+    ['gemma3', 'sliding_window', null],
+    ['gemma3', 'rope_parameters', { rope_type: 'default' }],
+    ['smollm3', 'no_rope_layers', [1]],
+    ['qwen2', 'layer_types', ['full_attention']],
+    ['opt', 'layerdrop', 0.1],
+    ['gpt2', 'add_cross_attention', true],
+  ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {
+    const error = failure(modelConfig({ ...makeRaw(name), [field]: value }));
+    expect(error.code).toBe('E_MODEL_CONFIG');
+    expect(error.details.field).toMatch(new RegExp(`^${field}`));
+  });
+
+  it('of Qwen has windows by its layer types, by their number, and 4096 where it names none', () => {
+    const sliding = { ...makeRaw('qwen2'), use_sliding_window: true, max_window_layers: 1 };
+    expect(orThrow(modelConfig({ ...sliding, sliding_window: 5 }))).toMatchObject({ windows: [0, 5] });
+    expect(orThrow(modelConfig(sliding))).toMatchObject({ windows: [0, 4096] });
+    expect(orThrow(modelConfig({ ...sliding, sliding_window: null }))).toMatchObject({ windows: [0, 0] });
+    const types = { layer_types: ['sliding_attention', 'full_attention'] };
+    expect(orThrow(modelConfig({ ...sliding, ...types }))).toMatchObject({ windows: [4096, 0] });
+    const error = failure(modelConfig({ ...sliding, layer_types: ['full_attention', 'linear_attention'] }));
+    expect(error.details.field).toBe('layer_types.1');
+  });
+
+  it('has as many key heads as transformers takes where it says nothing, as many as heads for null', () => {
+    const { num_key_value_heads: _, ...silent } = { ...makeRaw('mistral'), num_attention_heads: 16, hidden_size: 32 };
+    expect(orThrow(modelConfig(silent))).toMatchObject({ numKvHeads: 8 });
+    expect(orThrow(modelConfig({ ...silent, num_key_value_heads: null }))).toMatchObject({ numKvHeads: 16 });
+  });
+
+  it('of Gemma means the tanh form by "gelu" and what it says otherwise', () => {
+    const gate = (act: object): unknown => orThrow(modelConfig({ ...makeRaw('gemma'), ...act }));
+    for (const act of [{}, { hidden_act: 'gelu' }, { hidden_act: 'gelu_pytorch_tanh' }])
+      expect(gate(act)).toMatchObject({ activation: 'gelu_new' });
+    expect(gate({ hidden_act: 'silu' })).toMatchObject({ activation: 'silu' });
+  });
+
+  it('of Gemma 3 in its old form says the same as in its new', () => {
+    const { raw: _old, ...old } = orThrow(
+      modelConfig({
+        ...makeRaw('gemma3'),
+        rope_theta: 500,
+        rope_local_base_freq: 50,
+        rope_scaling: { rope_type: 'linear', factor: 8 },
+      }),
+    );
+    const { raw: _now, ...now } = orThrow(
+      modelConfig({
+        ...makeRaw('gemma3'),
+        rope_parameters: {
+          full_attention: { rope_type: 'linear', factor: 8, rope_theta: 500 },
+          sliding_attention: { rope_type: 'default', rope_theta: 50 },
+        },
+      }),
+    );
+    expect(old).toEqual(now);
+    expect(now).toMatchObject({ windows: [3, 0], rope: { theta: 500 }, localRope: { theta: 50 } });
+  });
+
+  it('of Phi may have heads of their own width', () => {
+    const config = orThrow(modelConfig({ ...makeRaw('phi'), head_dim: 8 }));
+    const shapes = Object.fromEntries(expectedTensors(config).map(({ name, shape }) => [name, shape]));
+    expect(shapes['model.layers.0.self_attn.q_proj.weight']).toEqual([16, 8]);
+    expect(shapes['model.layers.0.self_attn.dense.weight']).toEqual([8, 16]);
   });
 
   it('keeps what it was made from, and ids under one name', () => {

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { inverseFrequencies, ropeConfig, rotaryAngles } from '../../src/model/rope.js';
+import { inverseFrequencies, ropeConfig, rotaryAngles, withRopeScaling } from '../../src/model/rope.js';
 import { orThrow } from './loadModel.js';
 
 const sizes = { headDim: 8, maxPositions: 32 };
@@ -22,6 +22,22 @@ describe('rotary frequencies', () => {
     const now = { rope_parameters: { rope_type: 'linear', rope_theta: 500, factor: 4 } };
     expect(frequencies(now)).toEqual(frequencies(old));
     expect(frequencies(old)[0]).toBe(0.25);
+  });
+
+  it('with another scaling keep their base, and the share of a head that turns', () => {
+    const linear = { rope_type: 'linear', factor: 4 };
+    const old = { rope_theta: 500, partial_rotary_factor: 0.5, rope_scaling: { type: 'yarn' } };
+    const now = { rope_parameters: { rope_type: 'yarn', rope_theta: 500, partial_rotary_factor: 0.5 } };
+    for (const raw of [old, now])
+      expect(orThrow(ropeConfig(withRopeScaling(raw, linear), sizes))).toMatchObject({
+        theta: 500,
+        rotaryDim: 4,
+        scaling: { kind: 'linear', factor: 4 },
+      });
+    const byKind = { rope_parameters: { full_attention: { rope_theta: 500 }, sliding_attention: { rope_theta: 50 } } };
+    expect(withRopeScaling(byKind, linear)).toEqual({
+      rope_parameters: { full_attention: { rope_theta: 500, ...linear }, sliding_attention: { rope_theta: 50 } },
+    });
   });
 
   it('of a partly turned head cover that part', () => {

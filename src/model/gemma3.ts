@@ -1,0 +1,143 @@
+/**
+ * Gemma 3, its text models: Gemma with norms on queries and keys and behind attention and MLP, and layers that see a window, which
+ * turn by angles of their own, between those that see all.
+ */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../errors.js';
+import type { Architecture } from './architecture.js';
+import { activation, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
+import type { RawConfig } from './config.js';
+import { scaled, tokenEmbedding } from './embedding.js';
+import { asGemma } from './gemma.js';
+import { compose, holding, mapLayers, residual } from './layer.js';
+import type { Layer } from './layer.js';
+import { llama, llamaConfig, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
+import type { LlamaConfig } from './llama.js';
+import { neftune } from './neftune.js';
+import type { Pass } from './pass.js';
+import { block } from './pass.js';
+import { ropeConfig, rotaryAngles } from './rope.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
+import { narrowing } from './rows.js';
+import { perLayer, rmsNormSpec } from './weights.js';
+
+export interface Gemma3Config extends LlamaConfig {
+  /** How layers that see a window turn; the others turn as `rope` says. */
+  readonly localRope: RopeConfig;
+}
+
+const someFields = optional(t.UnknownRecord);
+
+const fields = t.type({
+  hidden_activation: optional(activation),
+  query_pre_attn_scalar: optional(positive),
+  sliding_window_pattern: optional(positiveInteger),
+  rope_theta: optional(positive),
+  rope_local_base_freq: optional(positive),
+  rope_scaling: someFields,
+  rope_parameters: optional(t.type({ full_attention: someFields, sliding_attention: someFields }, 'an object of two')),
+});
+type Fields = t.TypeOf<typeof fields>;
+
+/** Scores and logits squeezed by a tanh, which Gemma 2 has. */
+const softcapping = ['attn_logit_softcapping', 'final_logit_softcapping'] as const;
+
+const checked = (raw: RawConfig): E.Either<FatalError, RawConfig> => {
+  const capped = softcapping.find((field) => raw[field] !== undefined && raw[field] !== null);
+  if (capped !== undefined) return E.left(unfit(capped, 'null', raw[capped]));
+  return raw['sliding_window'] === null ? E.left(unfit('sliding_window', 'a whole number > 0', null)) : E.right(raw);
+};
+
+/** The rotary part of each kind of layer, as a file of its own would have it. */
+const ropesOf = (f: Fields): { readonly full: RawConfig; readonly sliding: RawConfig } => ({
+  full: {
+    rope_theta: f.rope_theta ?? 1e6,
+    rope_parameters: { ...f.rope_parameters?.full_attention, ...f.rope_scaling },
+  },
+  sliding: { rope_theta: f.rope_local_base_freq ?? 1e4, rope_parameters: f.rope_parameters?.sliding_attention },
+});
+
+const gemma3Config = (raw: RawConfig, modelType: string): E.Either<FatalError, Gemma3Config> =>
+  pipe(
+    checked(raw),
+    E.flatMap(decodeFields(fields)),
+    E.bindTo('f'),
+    E.let('ropes', ({ f }) => ropesOf(f)),
+    E.bind('config', ({ f, ropes }) =>
+      pipe(
+        llamaConfig({ ...raw, rope_scaling: null, ...ropes.full }, modelType, {
+          headDim: 256,
+          numKvHeads: 4,
+          maxPositions: 131_072,
+          tied: true,
+          headNorm: true,
+          windows: (llamaFields) =>
+            windowsByType(
+              llamaFields,
+              llamaFields.sliding_window ?? 4096,
+              (i) => (i + 1) % (f.sliding_window_pattern ?? 6) !== 0,
+            ),
+        }),
+        E.flatMap(asGemma),
+      ),
+    ),
+    E.bind('localRope', ({ config: { headDim, maxPositions }, ropes }) =>
+      ropeConfig(ropes.sliding, { headDim, maxPositions }),
+    ),
+    E.map(
+      ({ f, config, localRope }): Gemma3Config => ({
+        ...config,
+        architecture: 'gemma3',
+        raw,
+        activation: f.hidden_activation ?? 'gelu_new',
+        attentionScale: (f.query_pre_attn_scalar ?? 256) ** -0.5,
+        localRope,
+      }),
+    ),
+  );
+
+const layer = (config: Gemma3Config, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+  const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
+  return compose(
+    residual(
+      compose(normed('input_layernorm'), selfAttention(config, pass, angles, i), normed('post_attention_layernorm')),
+      narrowing(pass, i, config.numLayers),
+    ),
+    residual(compose(normed('pre_feedforward_layernorm'), mlp(config, pass, i), normed('post_feedforward_layernorm'))),
+  );
+};
+
+export const gemma3: Architecture<Gemma3Config> = {
+  ...llama,
+  name: 'gemma3',
+  modelTypes: ['gemma3_text'],
+  config: gemma3Config,
+  tensors: (config) => [
+    ...llamaTensors(config),
+    ...perLayer(config.numLayers, (i) =>
+      ['pre_feedforward_layernorm', 'post_feedforward_layernorm'].map((name) =>
+        rmsNormSpec(`model.layers.${i}.${name}`, config.hiddenSize),
+      ),
+    ),
+  ],
+  body: (config, pass) =>
+    holding(
+      (sequence) => rotaryAngles(config.rope, sequence),
+      (global) =>
+        holding(
+          (sequence) => rotaryAngles(config.localRope, sequence),
+          (local) =>
+            compose(
+              tokenEmbedding(pass, 'model.embed_tokens'),
+              scaled(config.embeddingScale),
+              neftune(pass),
+              mapLayers(config.numLayers, (i) =>
+                block(pass, layer(config, pass, (config.windows[i] ?? 0) === 0 ? global : local, i)),
+              ),
+            ),
+        ),
+    ),
+};
