@@ -47,6 +47,8 @@ const Options = closed('generate', {
   temperature: option(nonNegativeNumber, 0, '0: the likeliest token each time; above: draw from the distribution.'),
   topK: optional(positiveInteger, 'Draw among the k likeliest tokens only.'),
   topP: option(fraction, 1, 'Draw among the likeliest tokens that together have this probability.'),
+  minP: option(fraction, 0, 'Draw among tokens at least this many times as likely as the likeliest.'),
+  minNewTokens: option(nonNegativeInteger, 0, 'Tokens before which the text does not end.'),
   repetitionPenalty: option(positiveNumber, 1, 'Above 1: tokens seen before become less likely.'),
   seed: option(nonNegativeInteger, 0, 'Seed of the draws.'),
   engine,

@@ -17,6 +17,10 @@ export interface GenerateOptions {
   readonly topK?: number;
   /** Draw among the likeliest that together have this probability. Default 1: all. */
   readonly topP?: number;
+  /** Draw among ids at least this many times as likely as the likeliest. Default 0: all. */
+  readonly minP?: number;
+  /** Before so many tokens are given no stop id is one of them. Default 0. */
+  readonly minNewTokens?: number;
   /** Ids read or given so far: positive logits are divided by it, negative ones multiplied (Keskar et al. 2019). Default 1. */
   readonly repetitionPenalty?: number;
   /** Seed of the draws; default 0. */
@@ -48,6 +52,7 @@ interface Sampling {
   readonly temperature: number;
   readonly topK: number | undefined;
   readonly topP: number;
+  readonly minP?: number | undefined;
 }
 
 /** Ids, the likeliest first; of equal logits the lower id. */
@@ -71,7 +76,7 @@ const ranked = (logits: Float32Array): Int32Array => {
 /** The ids that may be drawn and their probabilities, likeliest first; equal logits keep the order of ids. */
 export const distribution = (
   logits: Float32Array,
-  { temperature, topK, topP }: Sampling,
+  { temperature, topK, topP, minP = 0 }: Sampling,
 ): { readonly ids: ReadonlyArray<number>; readonly probabilities: ReadonlyArray<number> } => {
   const order = ranked(logits);
   const kept = topK === undefined ? order : order.subarray(0, Math.max(1, topK));
@@ -87,6 +92,8 @@ export const distribution = (
   let head = kept.length;
   let reached = 0;
   if (topP < 1) head = powers.findIndex((power) => (reached += power / total) >= topP) + 1 || kept.length;
+  // The likeliest has power 1.
+  if (minP > 0) head = powers.subarray(0, head).filter((power) => power >= minP).length;
   let mass = 0;
   for (let i = 0; i < head; i++) mass += powers[i] ?? 0;
   for (let i = 0; i < head; i++) powers[i] = (powers[i] ?? 0) / mass;
@@ -103,6 +110,40 @@ const drawn = (logits: Float32Array, sampling: Sampling, uniform: () => number):
   return ids[ids.length - 1] ?? 0;
 };
 
+/** The logits with those of `ids` so low that none of them is taken. */
+const barred = (logits: Float32Array, ids: Iterable<number>): Float32Array => {
+  const changed = Float32Array.from(logits);
+  for (const id of ids) if (id >= 0 && id < changed.length) changed[id] = -Infinity;
+  return changed;
+};
+
+/** A RangeError for a number that no generation can be asked for. */
+const checkOptions = ({
+  maxNewTokens,
+  minNewTokens,
+  temperature,
+  topK,
+  topP,
+  minP,
+  repetitionPenalty,
+}: GenerateOptions): void => {
+  const wrong = (name: string, expected: string, value: number): RangeError =>
+    new RangeError(`${name} is ${value}, expected ${expected}`);
+  const isCount = (value: number): boolean => Number.isInteger(value) && value >= 0;
+  const within = (low: number, high: number) => (value: number) => value >= low && value <= high;
+  const rules: ReadonlyArray<readonly [string, number | undefined, (value: number) => boolean, string]> = [
+    ['maxNewTokens', maxNewTokens, isCount, 'a whole number ≥ 0'],
+    ['minNewTokens', minNewTokens, isCount, 'a whole number ≥ 0'],
+    ['temperature', temperature, within(0, Number.MAX_VALUE), 'a number ≥ 0'],
+    ['topK', topK, (value) => isCount(value) && value > 0, 'a whole number ≥ 1'],
+    ['topP', topP, within(0, 1), 'a number from 0 to 1'],
+    ['minP', minP, within(0, 1), 'a number from 0 to 1'],
+    ['repetitionPenalty', repetitionPenalty, within(Number.MIN_VALUE, Number.MAX_VALUE), 'a number > 0'],
+  ];
+  for (const [name, value, holds, expected] of rules)
+    if (value !== undefined && !holds(value)) throw wrong(name, expected, value);
+};
+
 const taken = async (tensor: Tensor): Promise<Float32Array> => {
   const values = (await tensor.data()) as Float32Array;
   tensor.dispose();
@@ -111,7 +152,7 @@ const taken = async (tensor: Tensor): Promise<Float32Array> => {
 
 /**
  * The ids that the model continues the prompt with, one at a time; a stop id is given and ends it. The same options and seed give
- * the same ids. A RangeError for an empty prompt. Weights must stay as they are until it ends.
+ * the same ids. A RangeError for an empty prompt, one with more tokens than the model has positions, and numbers out of range. Weights must stay as they are until it ends.
  */
 export async function* generate(
   model: CausalLM,
@@ -119,9 +160,13 @@ export async function* generate(
   options: GenerateOptions = {},
 ): AsyncGenerator<number, void, undefined> {
   if (promptIds.length === 0) throw new RangeError('generation needs at least one token to start from');
-  const { temperature = 0, topK, topP = 1, repetitionPenalty = 1, seed = 0 } = options;
+  checkOptions(options);
+  const { maxPositions } = model.config;
+  if (promptIds.length > maxPositions)
+    throw new RangeError(`the prompt has ${promptIds.length} tokens, the model positions for ${maxPositions}`);
+  const { temperature = 0, topK, topP = 1, minP = 0, minNewTokens = 0, repetitionPenalty = 1, seed = 0 } = options;
   const stop = new Set(options.stopIds ?? endIds(model));
-  const room = model.config.maxPositions - promptIds.length;
+  const room = maxPositions - promptIds.length;
   const cache = makeKvCache();
   const seen = Array.from(promptIds);
   const { uniform } = random(seed, 'sample');
@@ -135,8 +180,9 @@ export async function* generate(
     };
     const pass = { sequence, ...adaptersOf(model), quantized: model.quantized, cache };
     const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
-    const logits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
-    const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP }, uniform);
+    const penalisedLogits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
+    const logits = given < minNewTokens ? barred(penalisedLogits, stop) : penalisedLogits;
+    const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP, minP }, uniform);
     yield id;
     if (stop.has(id)) return;
     seen.push(id);

@@ -38,6 +38,31 @@ describe('generation', () => {
     await expect(idsOf({}, [1, model.config.vocabSize])).rejects.toThrow('"transformer.wte.weight" has 40 rows');
   });
 
+  it('refuses a prompt that fills more than all positions, and numbers out of range', async () => {
+    const long = Array.from({ length: model.config.maxPositions + 1 }, () => 1);
+    await expect(idsOf({}, long)).rejects.toThrow(`the prompt has ${long.length} tokens`);
+    for (const [options, name] of [
+      [{ temperature: -1 }, 'temperature'],
+      [{ temperature: NaN }, 'temperature'],
+      [{ topK: 0 }, 'topK'],
+      [{ topP: 1.5 }, 'topP'],
+      [{ minP: -0.1 }, 'minP'],
+      [{ repetitionPenalty: 0 }, 'repetitionPenalty'],
+      [{ maxNewTokens: 1.5 }, 'maxNewTokens'],
+      [{ minNewTokens: -1 }, 'minNewTokens'],
+    ] as const)
+      await expect(idsOf(options)).rejects.toThrow(new RegExp(`^${name} is `));
+  });
+
+  it('gives no stop id before there are minNewTokens', async () => {
+    const free = await idsOf({ maxNewTokens: 6, stopIds: [] });
+    const stopIds = [free[0] ?? 0];
+    expect(await idsOf({ maxNewTokens: 6, stopIds })).toHaveLength(1);
+    const ids = await idsOf({ maxNewTokens: 6, minNewTokens: 3, stopIds });
+    expect(ids.length).toBeGreaterThanOrEqual(3);
+    expect(ids.slice(0, 3)).not.toContain(stopIds[0]);
+  });
+
   it('keeps no tensor, even when it is left early', async () => {
     const before = memory().numTensors;
     await idsOf({ maxNewTokens: 3, stopIds: [] });
@@ -76,6 +101,14 @@ describe('the distribution', () => {
     ).toEqual([0.666667, 0.333333]);
     expect(distribution(logits, { temperature: 1, topK: undefined, topP: 0.7 }).ids).toEqual([2, 1]);
     expect(distribution(logits, { temperature: 1, topK: undefined, topP: 0.5 }).ids).toEqual([2]);
+  });
+
+  it('leaves out what is less than minP times as likely as the likeliest', () => {
+    const kept = (minP: number, topK?: number) => distribution(logits, { temperature: 1, topK, topP: 1, minP }).ids;
+    expect(kept(0.4)).toEqual([2, 1]);
+    expect(kept(0.2)).toEqual([2, 1, 0, 3]);
+    expect(kept(0.2, 3)).toEqual([2, 1, 0]);
+    expect(kept(1)).toEqual([2]);
   });
 
   it('flattens with temperature', () => {
