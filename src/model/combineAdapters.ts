@@ -95,8 +95,10 @@ export const combineAdapters = (
       }
       const r = Math.max(...Object.values(ranks));
       const rankPattern = Object.fromEntries(Object.entries(ranks).filter(([, rank]) => rank !== r));
+      // Which modules there are is said by their names: choices of one of the parts would leave out those of another.
+      const { layersToTransform: _to, layersPattern: _pattern, excludeModules: _excluded, ...common } = first.lora;
       const lora: LoraConfig = {
-        ...first.lora,
+        ...common,
         r,
         // The halves carry all factors: what they make together counts once.
         loraAlpha: r,

@@ -198,6 +198,9 @@ const layerNumber = (module: string, layersPattern: string | ReadonlyArray<strin
   return undefined;
 };
 
+const isGiven = (value: number | string | ReadonlyArray<unknown> | undefined): boolean =>
+  typeof value === 'number' || (value?.length ?? 0) > 0;
+
 /** A module that gets an adapter. */
 export interface Target {
   readonly module: string;
@@ -268,8 +271,11 @@ export const loraTargets = (
   if (targets === undefined)
     return usage(`no default target modules are known for model type "${modelType}"`, 'give targetModules');
   const wholeString = typeof targets === 'string' && targets.toLowerCase() !== 'all-linear';
-  if (wholeString && config.layersToTransform !== undefined)
-    return usage('layersToTransform needs targetModules as a list, not as a regular expression');
+  const layerOption = (['layersToTransform', 'layersPattern'] as const).find((name) => isGiven(config[name]));
+  // PEFT would refuse to read such an adapter: of "all-linear" too.
+  if (typeof targets === 'string' && layerOption !== undefined)
+    return usage(`${layerOption} needs targetModules as a list of names, not "${targets}"`);
+  if (layerOption === 'layersPattern') return usage('layersPattern says where layersToTransform looks: give both');
   const expression = wholeString ? regularExpression(targets) : E.right(undefined);
   if (E.isLeft(expression)) return expression;
   const exclusion =

@@ -187,6 +187,9 @@ describe('targets', () => {
     [{ targetModules: '(.)\\1' }, 'refers back'],
     [{ excludeModules: '(?:a*)*' }, 'may be empty'],
     [{ targetModules: '.*q_proj', layersToTransform: [0] }, 'layersToTransform'],
+    [{ targetModules: 'all-linear', layersToTransform: 1 }, 'layersToTransform'],
+    [{ targetModules: 'all-linear', layersPattern: 'layers' }, 'layersPattern'],
+    [{ layersPattern: ['layers'], targetModules: ['q_proj'] }, 'give both'],
   ])('refuse %j', (options, text) => {
     const result = loraTargets(config(options), expectedTensors(llama), [], 'llama');
     const [message, hint] = E.isLeft(result) ? [result.left.message, result.left.details.hint ?? ''] : ['', ''];
