@@ -1,11 +1,12 @@
 /** LoRA adapters of a model: attach, and take out for saving. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { mul, sub, tensor, tensor2d, tidy } from '@tensorflow/tfjs-core';
+import { mul, sub, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import { architectureOf } from './architectures.js';
+import { copied } from './copied.js';
 import { adaptedNorms } from './dora.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { initFault, rankFault, takenHalves, takesFromBase } from './initLora.js';
@@ -29,6 +30,7 @@ import { loraDelta } from './loraDelta.js';
 import type { CausalLM } from './model.js';
 import { resizeTokenEmbeddings } from './resizeEmbeddings.js';
 import type { Matrix } from './singularVectors.js';
+import { turned } from './turned.js';
 import { headSpec, weightOf } from './weights.js';
 import type { TensorSpec } from './weights.js';
 
@@ -72,9 +74,6 @@ const placesOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Pla
     E.bind('rows', ({ targets }) => tokenRows(config, specs, { embedding, tied }, targets)),
   );
 };
-
-/** A physical copy: clones share data, which an optimizer that works in place would write through. */
-const copied = (source: Tensor): Tensor => tensor(source.dataSync().slice(), source.shape, 'float32');
 
 /**
  * Weights that `modulesToSave` needs and a tied model lacks. PEFT trains a copy of the named module, which unties it: the head
@@ -183,8 +182,7 @@ const matrixOf = (w: Tensor, transposed: boolean): Matrix => {
   const [first = 0, second = 0] = w.shape;
   const values = w.dataSync<'float32'>();
   if (!transposed) return { values, rows: first, columns: second };
-  const turned = Float32Array.from(values, (_, i) => values[(i % first) * second + Math.floor(i / first)] ?? 0);
-  return { values: turned, rows: second, columns: first };
+  return { values: turned(values, [first, second]), rows: second, columns: first };
 };
 
 /** What a rewriting way to begin takes of the weights, and the weights that lack it. */

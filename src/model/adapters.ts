@@ -1,13 +1,13 @@
 /** Several adapters over one base model, by name: put on, taken into use, left out, taken off, combined. All share the base's tensors. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import type { ClosedInput } from '../formats/closed.js';
 import { trainedWith, withNewAdapter, withSavedAdapter } from './adapter.js';
 import { architectureOf } from './architectures.js';
+import { copied } from './copied.js';
 import type { Weights } from './layer.js';
 import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
 import type { CausalLM, NamedAdapter, NamedAdapters } from './model.js';
@@ -125,9 +125,6 @@ const taken = (attached: CausalLM, base: Weights, lora: LoraConfig, copy: (weigh
     ...(attached.taken === undefined ? {} : { taken: attached.taken }),
   };
 };
-
-const copied = (weight: Tensor): Tensor =>
-  tensor(Float32Array.from(weight.dataSync<'float32'>()), weight.shape, 'float32');
 
 /** LoraConfig's options as a caller gives them. */
 export type LoraOptions = ClosedInput<typeof LoraConfig>;

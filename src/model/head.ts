@@ -8,7 +8,7 @@ import { adapterDropout } from './dropout.js';
 import { scaled } from './embedding.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { gatherRows } from './kernels/gatherRows.js';
-import { compose, fanOut, identity } from './layer.js';
+import { compose, fanOut, identity, onlyWanted } from './layer.js';
 import type { Gradients, Layer, Weights } from './layer.js';
 import { furtherOf, linear, narrowed } from './linear.js';
 import { adapterNames, adapterOptions, moduleOf, tokenIndicesOf, tokenRowsName } from './lora.js';
@@ -189,17 +189,12 @@ export const headOf = (model: CausalLM, pass: Pass): Head => {
     trains: matrix.names.some(trains),
     trainsBias: bias !== undefined && trains(biasName),
     gradients: (dW, dBias) => {
-      const gradients: Record<string, Tensor> = {};
       const all = {
         ...(dW === undefined ? {} : matrix.back(dW)),
         ...(dBias === undefined ? {} : { [biasName]: dBias }),
       };
       dW?.dispose();
-      for (const [name, gradient] of Object.entries(all)) {
-        if (trains(name)) gradients[name] = gradient;
-        else gradient.dispose();
-      }
-      return gradients;
+      return onlyWanted(all, trains);
     },
     dispose: matrix.dispose,
   };

@@ -94,6 +94,20 @@ export const mergeGradients = (a: Gradients, b: Gradients): Gradients => {
   return merged;
 };
 
+/** The gradients that are wanted, of those there are; frees the others. */
+export const onlyWanted = (
+  gradients: Readonly<Record<string, Tensor | undefined>>,
+  wanted: (name: string) => boolean,
+): Gradients => {
+  const kept: Record<string, Tensor> = {};
+  for (const [name, gradient] of Object.entries(gradients)) {
+    if (gradient === undefined) continue;
+    if (wanted(name)) kept[name] = gradient;
+    else gradient.dispose();
+  }
+  return kept;
+};
+
 /** What a layer returns when no wanted gradient lies behind its value. */
 export const inactive = <A, B extends Value>(value: B): Passed<A, B> => ({
   value,

@@ -13,7 +13,7 @@ import { keep } from './kernels/hold.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
 import type { Gradients, Layer, Weights } from './layer.js';
-import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
+import { compose, fanOut, inactive, landedOn, onlyWanted, passed, total } from './layer.js';
 import { adapterNames, adapterOptions } from './lora.js';
 import type { FurtherAdapter, Pass } from './pass.js';
 import { isGptq } from './quantize/config.js';
@@ -163,14 +163,7 @@ const adapted =
       );
       xRead.dispose();
       dy.dispose();
-      const gradients: Record<string, Tensor> = { ...own };
-      for (const [name, gradient] of [
-        [names.a, dA],
-        [names.b, dB],
-      ] as const) {
-        if (wanted.weight(name)) gradients[name] = gradient;
-        else gradient.dispose();
-      }
+      const gradients = { ...own, ...onlyWanted({ [names.a]: dA, [names.b]: dB }, wanted.weight) };
       if (dx === undefined) return [gradients, undefined];
       const viaAdapter = dxDropped === undefined ? undefined : drop(dxDropped);
       dxDropped?.dispose();
@@ -212,25 +205,13 @@ const withDora =
       const xRead = drop(input);
       const back = doraBackward(dy, xRead, own, kept, { transposed, scaling, needInput: wanted.input, drops });
       xRead.dispose();
-      const gradients: Record<string, Tensor> = {
-        ...ownGradients(
-          module,
-          transposed,
-          (name) => name === biasName(module) && wanted.weight(name),
-          weights,
-          undefined,
-          dy,
-        ),
+      const { dA, dB, dMagnitude } = back;
+      const gradients = {
+        // Without x there is no gradient of the weight, whose lengths would have to follow it.
+        ...ownGradients(module, transposed, wanted.weight, weights, undefined, dy),
+        ...onlyWanted({ [names.a]: dA, [names.b]: dB, [names.magnitude]: dMagnitude }, wanted.weight),
       };
       dy.dispose();
-      for (const [name, gradient] of [
-        [names.a, back.dA],
-        [names.b, back.dB],
-        [names.magnitude, back.dMagnitude],
-      ] as const) {
-        if (wanted.weight(name)) gradients[name] = gradient;
-        else gradient.dispose();
-      }
       if (back.dx === undefined) return [gradients, undefined];
       const viaAdapter = back.dxDropped === undefined ? undefined : drop(back.dxDropped);
       back.dxDropped?.dispose();

@@ -1,12 +1,13 @@
 /** Adapters merged into the weights, and taken out again. */
 import * as E from 'fp-ts/lib/Either.js';
-import { add, keep, mul, sub, tensor, tidy } from '@tensorflow/tfjs-core';
+import { add, keep, mul, sub, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError, Warning } from '../errors.js';
 import { fatal, warning } from '../errors.js';
 import { adaptedWeight, liesTransposed } from './adapter.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
+import { copied } from './copied.js';
 import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
 import { axpy } from './kernels/axpy.js';
 import { gatherRows } from './kernels/gatherRows.js';
@@ -69,7 +70,7 @@ const parted = ({ weights, config }: CausalLM): Weights => {
     'lm_head.weight' in weights ||
     !alone.some((module) => module === embedding || module === 'lm_head')
     ? {}
-    : { 'lm_head.weight': tensor(Float32Array.from(table.dataSync()), table.shape, 'float32') };
+    : { 'lm_head.weight': copied(table) };
 };
 
 /** What a merge in place must remember so that it can be undone: lengths of DoRA's rows, and rows that were replaced. */

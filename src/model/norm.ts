@@ -5,26 +5,18 @@ import { layerNorm as normLayer, layerNormGrad } from './kernels/layerNorm.js';
 import type { NormGrads } from './kernels/layerNorm.js';
 import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';
 import type { RmsNormAttrs } from './kernels/rmsNorm.js';
-import type { Gradients, Layer } from './layer.js';
-import { inactive, passed } from './layer.js';
+import type { Gradients, Layer, Wanted } from './layer.js';
+import { inactive, onlyWanted, passed } from './layer.js';
 import { weightOf } from './weights.js';
 
-/** Hands on the gradients that were wanted and frees the others. */
-const sorted = (
+/** What a norm's pullback hands on: gradients that are wanted. The others are freed. */
+const handedOn = (
   { dx, dGain, dBias }: NormGrads,
   names: { readonly gain: string; readonly bias: string },
-  wanted: { readonly weight: (name: string) => boolean; readonly input: boolean },
+  wanted: Wanted,
 ): readonly [Gradients, Tensor | undefined] => {
-  const gradients: Record<string, Tensor> = {};
-  const keep = (name: string, gradient: Tensor | undefined): void => {
-    if (gradient === undefined) return;
-    if (wanted.weight(name)) gradients[name] = gradient;
-    else gradient.dispose();
-  };
-  keep(names.gain, dGain);
-  keep(names.bias, dBias);
   if (!wanted.input) dx.dispose();
-  return [gradients, wanted.input ? dx : undefined];
+  return [onlyWanted({ [names.gain]: dGain, [names.bias]: dBias }, wanted.weight), wanted.input ? dx : undefined];
 };
 
 /** Layer norm with the gain `<module>.weight` and, where the checkpoint has one, the bias `<module>.bias`. */
@@ -49,7 +41,7 @@ export const layerNorm =
       );
       dy.dispose();
       dResidual?.dispose();
-      return sorted(grads, names, wanted);
+      return handedOn(grads, names, wanted);
     });
   };
 
@@ -70,7 +62,7 @@ export const rmsNorm =
       const grads = rmsNormGrad({ dy, x: kept, gain, rstd, dResidual }, { offset, needWeights });
       dy.dispose();
       dResidual?.dispose();
-      return sorted(grads, names, wanted);
+      return handedOn(grads, names, wanted);
     });
   };
 

@@ -5,14 +5,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { QuantizationConfig } from '../../../src/model/quantize/config.js';
 import { dequantizeFourBit, fourBitCodes, quantizeFourBit } from '../../../src/model/quantize/fourBit.js';
 import { dequantizeInt8, quantizeInt8 } from '../../../src/model/quantize/int8.js';
-import {
-  dequantizeMatrix,
-  layoutOf,
-  matrixOf,
-  quantizeMatrix,
-  scalesOf,
-  turned,
-} from '../../../src/model/quantize/matrix.js';
+import { dequantizeMatrix, layoutOf, matrixOf, quantizeMatrix, scalesOf } from '../../../src/model/quantize/matrix.js';
+import { turned } from '../../../src/model/turned.js';
 import { nestScales, unnestScales } from '../../../src/model/quantize/nested.js';
 
 /** No denormal numbers: a scale that is one has too few digits to be divided by. */

@@ -3,6 +3,7 @@ import type * as E from 'fp-ts/lib/Either.js';
 import { fatal } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
+import { turned } from '../turned.js';
 import type { TensorSpec } from '../weights.js';
 
 /** How a tensor is to be rearranged. */
@@ -73,12 +74,8 @@ export const arranged = (
       return { values, shape };
     case 'offset':
       return { values: values.map((value) => value + arrangement.by), shape };
-    case 'transposed': {
-      const turned = new Float32Array(values.length);
-      for (let r = 0; r < rows; r++)
-        for (let c = 0; c < columns; c++) turned[c * rows + r] = values[r * columns + c] ?? 0;
-      return { values: turned, shape: [columns, rows] };
-    }
+    case 'transposed':
+      return { values: turned(values, [rows, columns]), shape: [columns, rows] };
     case 'interleaved': {
       const half = rows / arrangement.heads / 2;
       const moved = new Float32Array(values.length);

@@ -8,7 +8,7 @@ import type { Gpt2Config } from '../gpt2.js';
 import type { Weights } from '../layer.js';
 import type { LlamaConfig } from '../llama.js';
 import type { PhiConfig } from '../phi.js';
-import type { TensorSpec } from '../weights.js';
+import { headSpec } from '../weights.js';
 import { gpt2Layout } from './gpt2.js';
 import type { GgufLayout } from './layout.js';
 import { llamaLayout } from './llamaLike.js';
@@ -23,24 +23,18 @@ const isPhi = (config: ModelConfig): config is PhiConfig => config.architecture 
 /** Model types that can be written as GGUF. */
 export const ggufModelTypes: ReadonlyArray<string> = ['llama', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gpt2', 'phi'];
 
-const head = ({ vocabSize, embeddingSize, hiddenSize }: ModelConfig): TensorSpec => ({
-  name: 'lm_head.weight',
-  shape: [vocabSize, embeddingSize ?? hiddenSize],
-  kind: 'linear',
-  head: true,
-});
-
 /** The model in llama.cpp's terms. `E_GGUF_UNSUPPORTED` for an architecture or a setting that it does not run. */
 export const ggufLayout = (config: ModelConfig, weights: Weights): E.Either<FatalError, GgufLayout> => {
   const specs = expectedTensors(config);
   // Training may have parted a tied head from the embedding.
   const parted = 'lm_head.weight' in weights && !specs.some(({ name }) => name === 'lm_head.weight');
-  const all = parted ? [...specs, head(config)] : specs;
+  const { vocabSize, embeddingSize, hiddenSize } = config;
+  const all = parted ? [...specs, ...headSpec(false, vocabSize, embeddingSize ?? hiddenSize)] : specs;
   if (isLlama(config)) return llamaLayout(config, all);
   if (isGpt2(config)) return gpt2Layout(config, all);
   if (isPhi(config)) return phiLayout(config, all);
   return E.left(
-    fatal('E_GGUF_UNSUPPORTED', `llama.cpp does not run models of type "${config.modelType}"`, {
+    fatal('E_GGUF_UNSUPPORTED', `models of type "${config.modelType}" are not written as GGUF`, {
       field: 'model_type',
       expected: `one of ${ggufModelTypes.join(', ')}`,
       actual: config.modelType,

@@ -3,7 +3,7 @@
  * the current backend has none, the reference runs, written in plain tfjs ops, which is also what fast kernels are tested
  * against.
  *
- * Ops borrow their inputs and return new tensors that the caller owns (the two that say so, `adamW` and `axpy`, consume).
+ * Ops borrow their inputs and return new tensors that the caller owns; those that say so (`adamW`, `axpy`, `addRows`, …) consume.
  */
 import { engine, getBackend, getKernel, tidy } from '@tensorflow/tfjs-core';
 import type { NamedAttrMap, NamedTensorMap, Tensor, TensorContainer } from '@tensorflow/tfjs-core';

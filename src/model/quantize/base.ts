@@ -8,11 +8,12 @@ import { architectureOf } from '../architectures.js';
 import { quantizedMatrix } from '../kernels/quantizedMatrix.js';
 import { moduleOf } from '../lora.js';
 import type { CausalLM } from '../model.js';
+import { turned } from '../turned.js';
 import { weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { quantizationOf } from './config.js';
 import type { QuantizationConfig } from './config.js';
-import { dequantizeMatrix, layoutOf, matrixOf, quantizeMatrix, scalesOf, turned } from './matrix.js';
+import { dequantizeMatrix, layoutOf, matrixOf, quantizeMatrix, scalesOf } from './matrix.js';
 import type { QuantizedMatrix, QuantizedScales } from './matrix.js';
 
 /** Whether a module is, or lies in, one of those named. */

@@ -8,13 +8,13 @@ import { release } from '../kernels/hold.js';
 import { moduleOf } from '../lora.js';
 import type { CausalLM } from '../model.js';
 import type { Sequence } from '../sequence.js';
+import { turned } from '../turned.js';
 import { weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { outputsFirst, quantizableTensors, valuesOutputsFirst } from './base.js';
 import { gptq, gptqValues, outputError, roundToNearest } from './gptq.js';
 import type { GptqMatrix, GptqOptions } from './gptq.js';
 import { fitsGptq } from './gptqFiles.js';
-import { turned } from './matrix.js';
 
 /** What quantising one module came to. */
 export interface GptqLayer {

@@ -81,11 +81,3 @@ export const matrixOf = (scales: QuantizedScales, values: Float32Array): Quantiz
       return { ...scales, codes: fourBitCodesOf(scales.kind, values, absmaxOf(scales.scale), scales.blockSize) };
   }
 };
-
-/** [rows, columns] → [columns, rows]. */
-export const turned = (values: Float32Array, [rows, columns]: Shape): Float32Array => {
-  const result = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++) result[column * rows + row] = values[row * columns + column] ?? 0;
-  return result;
-};
