@@ -45,7 +45,12 @@ type Fields = t.TypeOf<typeof fields>;
 /** Scores and logits squeezed by a tanh, which Gemma 2 has. */
 const softcapping = ['attn_logit_softcapping', 'final_logit_softcapping'] as const;
 
+const kinds = ['full_attention', 'sliding_attention'];
+
 const checked = (raw: RawConfig): E.Either<FatalError, RawConfig> => {
+  const rope = raw['rope_parameters'];
+  const stray = t.UnknownRecord.is(rope) ? Object.keys(rope).find((key) => !kinds.includes(key)) : undefined;
+  if (stray !== undefined) return E.left(unfit('rope_parameters', `an object of ${kinds.join(' and ')}`, rope));
   const capped = softcapping.find((field) => raw[field] !== undefined && raw[field] !== null);
   if (capped !== undefined) return E.left(unfit(capped, 'null', raw[capped]));
   return raw['sliding_window'] === null ? E.left(unfit('sliding_window', 'a whole number > 0', null)) : E.right(raw);

@@ -122,7 +122,8 @@ describe('config.json', () => {
   });
 
   it('has as many key heads as transformers takes where it says nothing, as many as heads for null', () => {
-    const { num_key_value_heads: _, ...silent } = { ...makeRaw('mistral'), num_attention_heads: 16, hidden_size: 32 };
+    const { num_key_value_heads: _, ...others } = makeRaw('mistral');
+    const silent = { ...others, num_attention_heads: 16, hidden_size: 32 };
     expect(orThrow(modelConfig(silent))).toMatchObject({ numKvHeads: 8 });
     expect(orThrow(modelConfig({ ...silent, num_key_value_heads: null }))).toMatchObject({ numKvHeads: 16 });
   });
