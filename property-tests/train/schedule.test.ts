@@ -35,6 +35,8 @@ const shapes: ReadonlyArray<readonly [string, (run: Run) => Schedule]> = [
   ['constant_with_warmup', constantWithWarmup],
   ['inverse_sqrt', inverseSqrt],
   ['warmup_stable_decay', (run) => warmupStableDecay({ ...run, decaySteps: 5 })],
+  ['warmup_stable_decay, a line', (run) => warmupStableDecay({ ...run, decaySteps: 5, decayType: 'linear' })],
+  ['warmup_stable_decay, the root', (run) => warmupStableDecay({ ...run, decaySteps: 9, decayType: '1-sqrt' })],
 ];
 
 const steps = ({ totalSteps }: Run): ReadonlyArray<number> => Array.from({ length: totalSteps + 1 }, (_, s) => s);

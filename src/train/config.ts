@@ -175,15 +175,26 @@ const optimisation = {
     'linear',
     'How the learning rate changes over the run.',
   ),
-  lrCycles: optional(positiveNumber, 'Waves of the cosine schedules. Default: 0.5, with restarts 1.'),
+  lrCycles: optional(
+    positiveNumber,
+    'Waves of the cosine schedules and of stable decay. Default: 0.5, with restarts 1.',
+  ),
   lrPower: optional(positiveNumber, 'Power of the polynomial schedule. Default: 1.'),
   lrEnd: optional(
     nonNegativeNumber,
-    'Rate at which polynomial (1e-7), cosine_with_min_lr (0) and stable decay (0) end.',
+    'Rate at which polynomial (1e-7), cosine_with_min_lr (0) and stable decay (0, its warm-up begins there too) end.',
   ),
   lrTimescale: optional(positiveNumber, 'Timescale of inverse_sqrt. Default: the warm-up, else 10000.'),
   lrDecaySteps: optional(positiveInteger, 'Updates of the fall of warmup_stable_decay. Default: a tenth of the run.'),
-  warmupSteps: option(nonNegativeInteger, 0, 'Updates over which the rate rises from 0; goes before warmupRatio.'),
+  lrDecayType: optional(oneOf('cosine', 'linear', '1-sqrt'), 'How warmup_stable_decay falls. Default: cosine.'),
+  warmupSteps: option(
+    numberThat(
+      'a whole number ≥ 0, or a share of the run below 1',
+      (x) => (x >= 0 && x < 1) || Number.isSafeInteger(x),
+    ),
+    0,
+    'Updates over which the rate rises from 0, or a share of the run; goes before warmupRatio.',
+  ),
   warmupRatio: option(fraction, 0, 'The same as a share of the run.'),
   optim: option(
     oneOf(...optimizers),

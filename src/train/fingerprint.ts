@@ -30,6 +30,7 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
   'lrEnd',
   'lrTimescale',
   'lrDecaySteps',
+  'lrDecayType',
   'warmupSteps',
   'warmupRatio',
   'optim',
@@ -61,10 +62,12 @@ const preparing: ReadonlyArray<keyof SftConfig> = [
   'appendConcatToken',
   'addSpecialTokens',
   'completionOnlyLoss',
+  'promptBorder',
   'assistantOnlyLoss',
   'responseTemplate',
   'instructionTemplate',
   'chatTemplate',
+  'chatFormat',
 ];
 
 /** A hash of the options and rows that decide a run's updates. */

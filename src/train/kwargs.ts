@@ -17,6 +17,12 @@ const nothing: Meaning = () => undefined;
 /** As TrainingArguments has it. */
 const defaultRate = 5e-5;
 
+/** A share of the peak as the rate at the end. What is no number stays, for the option to refuse. */
+const shareOfPeak: Meaning = (value, all) => [
+  'lrEnd',
+  typeof value === 'number' ? value * Number(all['learningRate'] ?? defaultRate) : value,
+];
+
 /** transformers' and TRL's records, by their names here; the keys as Python has them. */
 const records: Readonly<Record<string, Readonly<Record<string, Meaning>>>> = {
   lrSchedulerKwargs: {
@@ -24,9 +30,11 @@ const records: Readonly<Record<string, Readonly<Record<string, Meaning>>>> = {
     power: is('lrPower'),
     lr_end: is('lrEnd'),
     min_lr: is('lrEnd'),
-    min_lr_rate: (value, all) => ['lrEnd', Number(value) * Number(all['learningRate'] ?? defaultRate)],
+    min_lr_rate: shareOfPeak,
+    min_lr_ratio: shareOfPeak,
     timescale: is('lrTimescale'),
     num_decay_steps: is('lrDecaySteps'),
+    decay_type: is('lrDecayType'),
   },
   datasetKwargs: {
     add_special_tokens: is('addSpecialTokens'),

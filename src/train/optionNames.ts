@@ -61,7 +61,17 @@ const meant = (
       (optim: string): Options => ({ optim }),
     )(optimizerNamed(value));
   }
+  if (key === 'lrSchedulerType' && typeof value === 'string' && Object.hasOwn(otherSchedules, value)) {
+    return E.left(usage(`schedule "${value}" is not offered`, key, otherSchedules[value] ?? ''));
+  }
   return E.right({ [Object.hasOwn(aliases, key) ? (aliases[key] ?? key) : key]: value });
+};
+
+/** Schedules of transformers that there are not here, and what to do instead. */
+const otherSchedules: Readonly<Record<string, string>> = {
+  reduce_lr_on_plateau: 'constant, and in code setLearningRate when evaluations say so',
+  greedy: 'constant, and in code setLearningRate when losses say so',
+  cosine_warmup_with_min_lr: 'cosine_with_min_lr: the same waves, one update later',
 };
 
 /** Only what can be no secret. */

@@ -39,11 +39,11 @@ export type PlanFields = Pick<
   | 'warmupRatio'
 > & { readonly parity?: SftConfig['parity'] };
 
-/** Warm-up updates: the number when one is given, else the share of the run, rounded up. */
+/** Warm-up updates: the number when one is given, else the share of the run, rounded up. `warmupSteps` below 1 is a share, too. */
 export const warmupStepsOf = (
   { warmupSteps, warmupRatio }: Pick<SftConfig, 'warmupSteps' | 'warmupRatio'>,
   totalSteps: number,
-): number => (warmupSteps > 0 ? warmupSteps : Math.ceil(totalSteps * warmupRatio));
+): number => (warmupSteps >= 1 ? warmupSteps : Math.ceil(totalSteps * (warmupSteps > 0 ? warmupSteps : warmupRatio)));
 
 /** `every` updates, or the share of the run when it lies between 0 and 1. */
 export const everySteps = (every: number, totalSteps: number): number =>

@@ -26,9 +26,15 @@ export interface Ending extends Warming {
 }
 
 const warmed =
-  ({ learningRate, warmupSteps = 0 }: Warming, after: (step: number) => number): Schedule =>
+  ({ learningRate, warmupSteps = 0 }: Warming, after: (step: number) => number, from = 0): Schedule =>
   (step) =>
-    learningRate * (step < warmupSteps ? step / Math.max(1, warmupSteps) : after(step));
+    learningRate * (step < warmupSteps ? above(from, step / Math.max(1, warmupSteps)) : after(step));
+
+/** A factor of [0, 1] moved to [floor, 1]. */
+const above = (floor: number, factor: number): number => factor * (1 - floor) + floor;
+
+/** A rate as a share of the peak; of a peak of 0 there is none. */
+const shareOf = (rate: number, { learningRate }: Rate): number => (learningRate === 0 ? 0 : rate / learningRate);
 
 /** Share of the way from the end of the warm-up to the end of the run. */
 const progress = ({ warmupSteps = 0, totalSteps }: Ending, step: number): number =>
@@ -45,35 +51,40 @@ export const constantWithWarmup = (options: Warming): Schedule => warmed(options
 
 /** Falls on a straight line to 0 at `totalSteps`. */
 export const linearDecay = (options: Ending): Schedule =>
-  warmed(options, (step) => Math.max(0, 1 - progress(options, step)));
+  warmed(options, (step) => {
+    const { totalSteps, warmupSteps = 0 } = options;
+    return Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps));
+  });
 
-/** Falls on `cycles` half waves to 0; 0.5 (the default) is one half wave. */
+/** A cosine wave from 1, `cycles` of them on the way from 0 to 1. */
+const wave = (cycles: number, along: number): number => 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * along));
+
+/** Falls on `cycles` cosine waves; 0.5 (the default) is half a wave, from the peak to 0. */
 export const cosineDecay = (options: Ending & { readonly cycles?: number }): Schedule =>
-  warmed(options, (step) =>
-    Math.max(0, 0.5 * (1 + Math.cos(Math.PI * (options.cycles ?? 0.5) * 2 * progress(options, step)))),
-  );
+  warmed(options, (step) => Math.max(0, wave(options.cycles ?? 0.5, progress(options, step))));
 
 /** Half a cosine wave, begun again `cycles` times (default 1). */
 export const cosineWithRestarts = (options: Ending & { readonly cycles?: number }): Schedule =>
   warmed(options, (step) => {
     const along = progress(options, step);
-    return along >= 1 ? 0 : Math.max(0, 0.5 * (1 + Math.cos(Math.PI * (((options.cycles ?? 1) * along) % 1))));
+    return along >= 1 ? 0 : Math.max(0, wave(0.5, ((options.cycles ?? 1) * along) % 1));
   });
 
-/** Half a cosine wave from the peak down to `minimum` (default 0). */
-export const cosineWithMinimum = (options: Ending & { readonly minimum?: number }): Schedule =>
-  warmed(options, (step) => {
-    const floor = (options.minimum ?? 0) / options.learningRate;
-    const wave = 0.5 * (1 + Math.cos(Math.PI * progress(options, step)));
-    return Math.max(0, wave * (1 - floor) + floor);
-  });
+/** `cycles` cosine waves (default half a one) from the peak down to `minimum` (default 0). */
+export const cosineWithMinimum = (
+  options: Ending & { readonly minimum?: number; readonly cycles?: number },
+): Schedule => {
+  const { minimum = 0, cycles = 0.5 } = options;
+  const floor = shareOf(minimum, options);
+  return warmed(options, (step) => Math.max(0, above(floor, wave(cycles, progress(options, step)))));
+};
 
 /** `(1 - progress)^power` from the peak to `end`, and `end` from there on. Defaults: power 1, end 1e-7. */
 export const polynomialDecay = (options: Ending & { readonly power?: number; readonly end?: number }): Schedule =>
   warmed(options, (step) => {
     const { learningRate, totalSteps, power = 1, end = 1e-7 } = options;
-    if (step > totalSteps) return end / learningRate;
-    return ((learningRate - end) * (1 - progress(options, step)) ** power + end) / learningRate;
+    if (step > totalSteps) return shareOf(end, options);
+    return shareOf((learningRate - end) * (1 - progress(options, step)) ** power + end, options);
   });
 
 /** `1 / √((step + shift) / timescale)` with `shift = timescale - warmupSteps`; the timescale is the warm-up's length, else 10,000. */
@@ -83,20 +94,40 @@ export const inverseSqrt = (options: Warming & { readonly timescale?: number }):
   return warmed(options, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale));
 };
 
-/** Holds the peak, then falls on half a cosine wave to `minimum` over the last `decaySteps` updates ("warm up, stable, decay"). */
+type DecayType = NonNullable<SftConfig['lrDecayType']>;
+
+/** How `warmupStableDecay` falls: the share of the fall that is done → a factor from 1 to 0. */
+const falls: Readonly<Record<DecayType, (along: number, cycles: number) => number>> = {
+  cosine: (along, cycles) => wave(cycles, along),
+  linear: (along) => 1 - along,
+  '1-sqrt': (along) => 1 - Math.sqrt(along),
+};
+
+/**
+ * Rises from `minimum` (default 0), holds the peak, then falls to `minimum` over the last `decaySteps` updates ("warm up, stable,
+ * decay"): on `cycles` cosine waves (default half a one), on a straight line, or as 1 less the square root.
+ */
 export const warmupStableDecay = (
-  options: Ending & { readonly decaySteps: number; readonly minimum?: number },
-): Schedule =>
-  warmed(options, (step) => {
-    const { totalSteps, decaySteps, learningRate, minimum = 0 } = options;
-    const floor = minimum / learningRate;
-    const along = Math.min(1, Math.max(0, (step - (totalSteps - decaySteps)) / Math.max(1, decaySteps)));
-    return floor + (1 - floor) * 0.5 * (1 + Math.cos(Math.PI * along));
-  });
+  options: Ending & {
+    readonly decaySteps: number;
+    readonly minimum?: number;
+    readonly decayType?: DecayType;
+    readonly cycles?: number;
+  },
+): Schedule => {
+  const { totalSteps, decaySteps, minimum = 0, decayType = 'cosine', cycles = 0.5 } = options;
+  const floor = shareOf(minimum, options);
+  const after = (step: number): number => {
+    const along = (step - (totalSteps - decaySteps)) / Math.max(1, decaySteps);
+    if (along < 0) return 1;
+    return along >= 1 ? floor : Math.max(0, above(floor, falls[decayType](along, cycles)));
+  };
+  return warmed(options, after, floor);
+};
 
 type ScheduleFields = Pick<
   SftConfig,
-  'learningRate' | 'lrSchedulerType' | 'lrCycles' | 'lrPower' | 'lrEnd' | 'lrTimescale' | 'lrDecaySteps'
+  'learningRate' | 'lrSchedulerType' | 'lrCycles' | 'lrPower' | 'lrEnd' | 'lrTimescale' | 'lrDecaySteps' | 'lrDecayType'
 >;
 
 /** The schedule that the options name. */
@@ -115,7 +146,7 @@ export const scheduleOf = (
     case 'cosine_with_restarts':
       return cosineWithRestarts({ ...options, ...cycles });
     case 'cosine_with_min_lr':
-      return cosineWithMinimum({ ...options, minimum: lrEnd ?? 0 });
+      return cosineWithMinimum({ ...options, ...cycles, minimum: lrEnd ?? 0 });
     case 'polynomial':
       return polynomialDecay({ ...options, power: lrPower ?? 1, end: lrEnd ?? 1e-7 });
     case 'constant':
@@ -127,6 +158,8 @@ export const scheduleOf = (
     case 'warmup_stable_decay':
       return warmupStableDecay({
         ...options,
+        ...cycles,
+        ...(config.lrDecayType === undefined ? {} : { decayType: config.lrDecayType }),
         decaySteps: config.lrDecaySteps ?? Math.ceil(0.1 * totalSteps),
         minimum: lrEnd ?? 0,
       });

@@ -143,6 +143,8 @@ describe('refusals', () => {
     [{ fp16: true }, 'E_OPTIONS', 'bfloat16'],
     [{ loadIn8bit: true, loadIn4bit: true }, 'E_OPTIONS', 'choose one'],
     [{ warmupRatio: 2 }, 'E_OPTIONS', undefined],
+    [{ warmupSteps: 1.5 }, 'E_OPTIONS', undefined],
+    [{ lrSchedulerType: 'reduce_lr_on_plateau' }, 'E_OPTIONS', 'setLearningRate'],
     [{ saveSteps: 0 }, 'E_OPTIONS', undefined],
     [{ saveSteps: 1.5 }, 'E_OPTIONS', undefined],
     [{ maxSteps: 0 }, 'E_OPTIONS', undefined],
@@ -164,6 +166,11 @@ describe('refusals', () => {
     const given = { lrSchedulerKwargs: { num_cycles: 3, lrEnd: 1e-6 }, datasetKwargs: { add_special_tokens: false } };
     expect(decoded(given)).toEqual(decoded({ lrCycles: 3, lrEnd: 1e-6, addSpecialTokens: false }));
     expect(decoded({ learningRate: 1e-3, lrSchedulerKwargs: { min_lr_rate: 0.25 } }).lrEnd).toBeCloseTo(2.5e-4, 12);
+    expect(decoded({ lrSchedulerKwargs: { min_lr_ratio: 0.5, decay_type: '1-sqrt' } })).toMatchObject({
+      lrEnd: 2.5e-5,
+      lrDecayType: '1-sqrt',
+    });
+    expect(refusal({ lrSchedulerKwargs: { min_lr_rate: 'half' } }).message).toContain('lrEnd');
     expect(decoded({ lrSchedulerKwargs: null, datasetKwargs: {} })).toEqual(decoded({}));
     expect(refusal({ lrSchedulerKwargs: { cycles: 3 } })).toMatchObject({
       hint: expect.stringContaining('num_cycles'),

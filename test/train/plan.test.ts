@@ -49,6 +49,7 @@ test('rows that make no batch are refused', () => {
 test('warm-up in updates goes before warm-up as a share, which rounds up', () => {
   expect(warmupStepsOf({ warmupSteps: 0, warmupRatio: 0.03 }, 101)).toBe(4);
   expect(warmupStepsOf({ warmupSteps: 2, warmupRatio: 0.5 }, 100)).toBe(2);
+  expect(warmupStepsOf({ warmupSteps: 0.1, warmupRatio: 0.5 }, 11)).toBe(2);
 });
 
 test('intervals below 1 are shares of the run', () => {

@@ -1,40 +1,62 @@
+/** Schedules against those of transformers (reference/schedules.py). */
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import {
-  cosineDecay,
-  cosineWithRestarts,
-  inverseSqrt,
-  linearDecay,
-  polynomialDecay,
-  scheduleOf,
-} from '../../src/train/schedule.js';
+import * as E from 'fp-ts/lib/Either.js';
+import { decodeSftConfig, SftConfig } from '../../src/train/config.js';
+import { warmupStepsOf } from '../../src/train/plan.js';
+import { scheduleOf } from '../../src/train/schedule.js';
 import type { Schedule } from '../../src/train/schedule.js';
 
-const rates = (schedule: Schedule, steps: number): ReadonlyArray<number> =>
-  Array.from({ length: steps + 1 }, (_, step) => Number(schedule(step).toFixed(6)));
+interface Run {
+  readonly warmup_steps: number;
+  readonly total_steps: number;
+}
 
-const run = { learningRate: 1, warmupSteps: 2, totalSteps: 6 };
+const golden = JSON.parse(readFileSync(new URL('../golden/schedules.json', import.meta.url), 'utf8')) as {
+  readonly learning_rate: number;
+  readonly schedules: ReadonlyArray<
+    Run & {
+      readonly name: string;
+      readonly kwargs: Readonly<Record<string, unknown>>;
+      readonly rates: ReadonlyArray<number>;
+    }
+  >;
+  readonly warmups: ReadonlyArray<Run & { readonly expected: number }>;
+};
 
-describe('the numbers of transformers', () => {
-  test('linear', () => expect(rates(linearDecay(run), 6)).toEqual([0, 0.5, 1, 0.75, 0.5, 0.25, 0]));
+const named = (
+  lrSchedulerType: unknown,
+  { warmup_steps: warmupSteps, total_steps: totalSteps }: Run,
+  lrSchedulerKwargs: unknown = {},
+  learningRate = golden.learning_rate,
+): Schedule => {
+  const config = decodeSftConfig({ learningRate, lrSchedulerType, lrSchedulerKwargs });
+  if (E.isLeft(config)) throw config.left;
+  return scheduleOf(config.right, { totalSteps, warmupSteps });
+};
 
-  test('cosine', () => expect(rates(cosineDecay(run), 6)).toEqual([0, 0.5, 1, 0.853553, 0.5, 0.146447, 0]));
+describe('the rates of transformers', () => {
+  const { schedules } = golden;
 
-  // transformers 5.18: get_cosine_with_hard_restarts_schedule_with_warmup(opt, 2, 6, num_cycles=2)
-  test('cosine with two cycles begins anew and is 0 at the end', () =>
-    expect(rates(cosineWithRestarts({ ...run, cycles: 2 }), 6)).toEqual([0, 0.5, 1, 0.5, 1, 0.5, 0]));
+  test.each(schedules.map((one) => [one.name, one.kwargs, one.warmup_steps, one.total_steps, one] as const))(
+    '%s %j, %i of %i updates to warm up',
+    (_, __, ___, ____, { name, kwargs, rates, ...run }) => {
+      const schedule = named(name, run, kwargs);
+      rates.forEach((rate, step) => expect(schedule(step)).toBeCloseTo(rate, 15));
+    },
+  );
 
-  // get_polynomial_decay_schedule_with_warmup(opt, 2, 6, lr_end=0.1, power=2)
-  test('polynomial', () =>
-    expect(rates(polynomialDecay({ ...run, end: 0.1, power: 2 }), 7)).toEqual([
-      0, 0.5, 1, 0.60625, 0.325, 0.15625, 0.1, 0.1,
-    ]));
-
-  // get_inverse_sqrt_schedule(opt, 2)
-  test('inverse square root', () =>
-    expect(rates(inverseSqrt(run), 6)).toEqual([0, 0.5, 1, 0.816497, 0.707107, 0.632456, 0.57735]));
+  test('of every schedule there is', () => {
+    expect(new Set(schedules.map(({ name }) => name))).toEqual(new Set(SftConfig.fields.lrSchedulerType.values));
+  });
 });
 
-test('the options name the schedule', () => {
-  const named = scheduleOf({ learningRate: 2, lrSchedulerType: 'cosine' }, { totalSteps: 6, warmupSteps: 2 });
-  expect(named(3)).toBeCloseTo(2 * 0.853553, 5);
+test.each(golden.warmups)('$warmup_steps of $total_steps updates are $expected to warm up', (run) => {
+  const { warmup_steps: warmupSteps, total_steps: totalSteps, expected } = run;
+  expect(warmupStepsOf({ warmupSteps, warmupRatio: 0 }, totalSteps)).toBe(expected);
+});
+
+test.each(['cosine_with_min_lr', 'warmup_stable_decay', 'cosine', 'linear'])('%s of a peak of 0 is 0', (name) => {
+  const schedule = named(name, { warmup_steps: 2, total_steps: 6 }, {}, 0);
+  expect(Array.from({ length: 8 }, (_, step) => schedule(step))).toEqual(new Array<number>(8).fill(0));
 });
