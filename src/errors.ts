@@ -88,6 +88,12 @@ export const fatalFromData = ({ code, message, _tag, ...details }: DataError): F
 export const isFatal = (value: unknown): value is FatalError =>
   typeof value === 'object' && value !== null && '_tag' in value && value._tag === 'FatalError';
 
+/** A FatalError as it is. Anything else is a fault of the program, not of its input, and is thrown on. */
+export const onlyFatal = (cause: unknown): FatalError => {
+  if (isFatal(cause)) return cause;
+  throw cause;
+};
+
 const place = ({ file, line, field }: Place): string => {
   const where =
     file === undefined ? (line === undefined ? '' : `line ${line}`) : line === undefined ? file : `${file}:${line}`;

@@ -8,7 +8,7 @@ import { closed, list, nonEmptyString, optional, required } from '../formats/clo
 import { makeRejects } from '../streams/rejects.js';
 import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated, type Groups } from '../train/evaluate.js';
-import { loadOptionsOf, loadParts } from '../train/load.js';
+import { loadAsked } from '../train/loadAsked.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import { makeRowNames } from '../train/rowNames.js';
 import type { CommandLine } from './command.js';
@@ -49,7 +49,7 @@ export const evaluateCommand: CommandLine = {
     pipe(
       decodeSftFlags(command, Own),
       TE.bind('loaded', ({ own, config }) =>
-        loadParts(own.model, { ...loadOptionsOf(config), adapterDir: own.adapter, hub: tellingHub(err) }),
+        loadAsked(own.model, config, { adapterDir: own.adapter, hub: tellingHub(err) }),
       ),
       TE.bind('prepared', ({ own, config, loaded: { model, tokenizer, warnings, located } }) => {
         tellLocated(err, located);

@@ -16,7 +16,7 @@ import { saveModel } from '../train/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';
-import { tellingHub, tellWarning } from './tell.js';
+import { tellingHub, tellLocated, tellWarning } from './tell.js';
 
 const { engine, threads } = SftConfig.fields;
 
@@ -46,6 +46,10 @@ export const exportCommand: CommandLine = {
       TE.bind('loaded', ({ options: { model, adapter: adapterDir, engine: asked, threads: count } }) =>
         loadParts(model, { engine: asked, threads: count, adapterDir, hub: tellingHub(err) }),
       ),
+      TE.tapIO(({ loaded }) => () => {
+        tellLocated(err, loaded.located);
+        loaded.warnings.forEach(tellWarning(err));
+      }),
       TE.bind('whole', ({ loaded: { model } }) => TE.fromEither(plain(model))),
       TE.bind('warnings', ({ options, loaded: { tokenizer }, whole }) => {
         if (options.format === 'safetensors')
@@ -66,8 +70,8 @@ export const exportCommand: CommandLine = {
               { outtype: options.outtype, name: basename(resolve(options.adapter ?? options.model)) },
             );
       }),
-      TE.map(({ options, loaded, warnings }) => {
-        [...loaded.warnings, ...warnings].forEach(tellWarning(err));
+      TE.map(({ options, warnings }) => {
+        warnings.forEach(tellWarning(err));
         err.write(`written to ${options.out}\n`);
       }),
     ),

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { fieldFromText, type Field, type Fields } from '../formats/closed.js';
 import { kebab } from './names.js';
 
-const placeholder = ({ kind, itemKind, values = [] }: Field): string => {
+const placeholder = ({ kind, itemKind, codec, values = [] }: Field): string => {
   switch (kind) {
     case 'number':
     case 'integer':
@@ -13,7 +13,8 @@ const placeholder = ({ kind, itemKind, values = [] }: Field): string => {
     case 'list':
       return itemKind === 'string' || itemKind === 'enum' ? '<name,…>' : '<n,…>';
     case 'json':
-      return '<json>';
+      // What may be true is true where no value is given.
+      return codec.is(true) ? '[json]' : '<json>';
     case 'boolean':
       return '[true|false]';
     case 'string':
@@ -23,7 +24,7 @@ const placeholder = ({ kind, itemKind, values = [] }: Field): string => {
 
 const description = (field: Field): string => {
   const { values = [], doc } = field;
-  const told = field.kind === 'enum' && !placeholder(field).includes('|') ? `${doc} One of ${values.join(', ')}.` : doc;
+  const told = field.kind === 'enum' && placeholder(field) === '<name>' ? `${doc} One of ${values.join(', ')}.` : doc;
   if (field.presence === 'required') return `${told} (required)`;
   const value: unknown = field.default;
   if (field.presence === 'optional' || value === null || value === '') return told;

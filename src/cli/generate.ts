@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, tap } from 'rxjs';
-import { fatal, fatalFromData, isFatal, type FatalError } from '../errors.js';
+import { fatal, fatalFromData, onlyFatal, type FatalError } from '../errors.js';
 import {
   closed,
   fraction,
@@ -83,12 +83,6 @@ const asked = ({ prompt, messages }: Options): TaskEither<FatalError, Example> =
     : TE.right({ kind: 'text', text: prompt });
 };
 
-const asFatal = (cause: unknown): FatalError => {
-  if (isFatal(cause)) return cause;
-  // Not ours: the command's frame tells it as a fault.
-  throw cause;
-};
-
 export const generateCommand: CommandLine = {
   flags: (command) => addFlags(command, Options.fields, 'Options:'),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
@@ -114,7 +108,7 @@ export const generateCommand: CommandLine = {
         return TE.tryCatch(async () => {
           await lastValueFrom(text.pipe(tap((piece) => out.write(piece))), { defaultValue: '' });
           out.write('\n');
-        }, asFatal);
+        }, onlyFatal);
       }),
     ),
 };

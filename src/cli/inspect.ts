@@ -15,8 +15,8 @@ import {
   required,
 } from '../formats/closed.js';
 import { locateModel } from '../formats/hub/locate.js';
-import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
+import type { ModelConfig } from '../model/config.js';
 import { encodePreflight } from '../train/preflight/encode.js';
 import { preflightPage } from '../train/preflight/page.js';
 import { preflightDataset } from '../train/preflight/dataset.js';
@@ -26,12 +26,14 @@ import { preflightText } from '../train/preflight/text.js';
 import type { SftConfig } from '../train/config.js';
 import { contamination, contaminationFacts, type Contamination } from '../train/contamination.js';
 import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/fitMemory.js';
-import { loadParts, modelConfigIn } from '../train/load.js';
+import { modelConfigIn } from '../train/load.js';
+import { loadAsked } from '../train/loadAsked.js';
 import { maxLengthOf } from '../train/prepare.js';
 import type { Dataset } from '../train/run.js';
 import { sampleRows } from '../train/sampleRows.js';
 import type { CommandLine } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';
+import { tokenizerOf } from './tokenizerOf.js';
 import { tellingHub } from './tell.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 
@@ -73,7 +75,7 @@ const measured = (
     );
   }
   return pipe(
-    loadParts(model, { engine: config.engine, threads: config.threads, precision: config.precision }),
+    loadAsked(model, config),
     TE.flatMap(({ model: found, tokenizer }) => {
       const maxLength = maxLengthOf(config, tokenizer, found.config.maxPositions);
       return pipe(
@@ -84,24 +86,29 @@ const measured = (
   );
 };
 
-/** The memory that training the model on these rows would need; undefined where there is no model, or nothing to train on. */
+/** The memory that training a model of this shape on these rows would need; undefined where there is nothing to train on. */
 const memoryOf = (
+  shape: ModelConfig | undefined,
+  { rows, packing, maxLength, lengths }: Preflight,
+  config: SftConfig,
+): MemoryEstimate | undefined => {
+  if (shape === undefined || rows === 0) return undefined;
+  const longest = packing.active ? maxLength : Math.min(maxLength, lengths.longest);
+  return estimateMemory(shape, config, longest * config.perDeviceTrainBatchSize);
+};
+
+/** The shape of the model that is named, its weights left where they are. */
+const shapeOf = (
   model: string | undefined,
-  report: Preflight,
   config: SftConfig,
   err: NodeJS.WritableStream,
-): TaskEither<FatalError, MemoryEstimate | undefined> => {
-  if (model === undefined || report.rows === 0) return TE.right(undefined);
-  const { packing, maxLength, lengths } = report;
-  const longest = packing.active ? maxLength : Math.min(maxLength, lengths.longest);
-  return pipe(
-    locateModel(model, 'tokenizer', tellingHub(err)),
-    TE.flatMap(({ dir }) => modelConfigIn(dir, config)),
-    TE.map((found) =>
-      found === undefined ? undefined : estimateMemory(found, config, longest * config.perDeviceTrainBatchSize),
-    ),
-  );
-};
+): TaskEither<FatalError, ModelConfig | undefined> =>
+  model === undefined
+    ? TE.right(undefined)
+    : pipe(
+        locateModel(model, 'tokenizer', tellingHub(err)),
+        TE.flatMap(({ dir }) => modelConfigIn(dir, config)),
+      );
 
 /** Ids in place of text where there is no tokenizer to tell. */
 const decoder =
@@ -115,19 +122,17 @@ export const inspectCommand: CommandLine = {
     pipe(
       decodeSftFlags(command, Own),
       TE.bind('data', ({ own, config }) => TE.fromEither(mixedRows(own.trainDataset, config, err))),
-      TE.bind('tokenizer', ({ own }): TaskEither<FatalError, Tokenizer | undefined> => {
-        const directory = own.tokenizer ?? own.model;
-        return directory === undefined ? TE.right(undefined) : loadTokenizer(directory, { hub: tellingHub(err) });
-      }),
-      TE.bind('report', ({ own, config, data, tokenizer }) =>
+      TE.bind('tokenizer', ({ own, config }) => tokenizerOf(own, config, err)),
+      TE.bind('shape', ({ own, config }) => shapeOf(own.model, config, err)),
+      TE.bind('report', ({ own, config, data, tokenizer, shape }) =>
         preflightDataset(
           data,
           { tokenizer, samples: own.rows, maxRows: own.maxRows },
-          { ...config, maxLength: maxLengthOf(config, tokenizer) },
+          { ...config, maxLength: maxLengthOf(config, tokenizer, shape?.maxPositions) },
         ),
       ),
       TE.bind('cost', ({ own, data, config }) => measured(own, data, config)),
-      TE.bind('memory', ({ own, config, report }) => memoryOf(own.model, report, config, err)),
+      TE.let('memory', ({ shape, config, report }) => memoryOf(shape, report, config)),
       TE.tap(({ own, tokenizer, report, cost, memory }) =>
         own.html === undefined
           ? TE.right(undefined)

@@ -34,11 +34,14 @@ export const mergeCommand: CommandLine = {
       TE.bind('loaded', ({ options }) =>
         loadParts(options.model, { ...loadOptionsOf(options), adapterDir: options.adapter, hub: tellingHub(err) }),
       ),
+      TE.tapIO(({ loaded }) => () => {
+        tellLocated(err, loaded.located);
+        loaded.warnings.forEach(tellWarning(err));
+      }),
       TE.bind('merged', ({ loaded: { model } }) => TE.fromEither(mergeAndUnload(model))),
       TE.tap(({ options, loaded: { tokenizer }, merged }) => saveModel(options.outputDir, merged.model, { tokenizer })),
-      TE.map(({ options, loaded, merged }) => {
-        tellLocated(err, loaded.located);
-        [...loaded.warnings, ...merged.warnings].forEach(tellWarning(err));
+      TE.map(({ options, merged }) => {
+        merged.warnings.forEach(tellWarning(err));
         err.write(`written to ${options.outputDir}\n`);
       }),
     ),

@@ -4,12 +4,11 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { once } from 'node:events';
 import { bufferCount, lastValueFrom } from 'rxjs';
-import { fatal, isFatal, type FatalError } from '../errors.js';
+import { fatal, onlyFatal, type FatalError } from '../errors.js';
 import { writeFileAtomically, writeFully } from '../formats/atomicFile.js';
 import { fileError } from '../formats/byteSource.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { encodePreparedRow } from '../formats/preparedRow.js';
-import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { Labelled } from '../records.js';
 import { drain } from '../streams/drain.js';
@@ -20,12 +19,12 @@ import type { SftConfig } from '../train/config.js';
 import { fewOfEach, makeTally, maxLengthOf, type PrepareSummary } from '../train/prepare.js';
 import { prepareDataset } from '../train/prepareDataset.js';
 import { sourceLines } from '../train/sourceCounts.js';
-import { tokenizerAsked } from '../train/withChatTemplate.js';
 import type { Dataset } from '../train/run.js';
 import type { CommandLine, Terminal } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
-import { tellingHub, tellRejects, tellWarning } from './tell.js';
+import { tellRejects, tellWarning } from './tell.js';
+import { tokenizerOf } from './tokenizerOf.js';
 
 const Own = closed('prepare', {
   trainDataset: required(list(nonEmptyString), trainDatasetDoc),
@@ -112,32 +111,18 @@ const nothingLeft = (
         : {}),
   });
 
-const asFatal = (cause: unknown): FatalError => {
-  if (isFatal(cause)) return cause;
-  // Not ours: the command's frame tells it as a fault.
-  throw cause;
-};
-
 export const prepareCommand: CommandLine = {
   flags: (command) => addSftFlags(command, Own.fields),
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(
       TE.Do,
       TE.bind('call', () => decodeSftFlags(command, Own)),
-      TE.bind('tokenizer', ({ call: { own, config } }): TaskEither<FatalError, Tokenizer | undefined> => {
-        const directory = own.tokenizer ?? own.model;
-        return directory === undefined
-          ? TE.right(undefined)
-          : pipe(
-              loadTokenizer(directory, { hub: tellingHub(terminal.err) }),
-              TE.flatMap((tokenizer) => tokenizerAsked(tokenizer, config)),
-            );
-      }),
+      TE.bind('tokenizer', ({ call: { own, config } }) => tokenizerOf(own, config, terminal.err)),
       TE.bind('data', ({ call: { own, config } }) => TE.fromEither(mixedRows(own.trainDataset, config, terminal.err))),
       TE.flatMap(({ call: { own, config }, data, tokenizer }) => {
         const through = (write: Write): TaskEither<FatalError, void> =>
           pipe(
-            TE.tryCatch(() => run(data, tokenizer, config, write, terminal), asFatal),
+            TE.tryCatch(() => run(data, tokenizer, config, write, terminal), onlyFatal),
             TE.tapIO((summary) => () => terminal.err.write(told(summary))),
             TE.flatMap((summary) =>
               summary.rows === 0

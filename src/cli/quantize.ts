@@ -26,8 +26,8 @@ import { makeRejects } from '../streams/rejects.js';
 import type { SftConfig } from '../train/config.js';
 import { evaluateRows } from '../train/evaluate.js';
 import { gptqRows, saveGptq } from '../train/gptq.js';
-import { loadOptionsOf, loadParts } from '../train/load.js';
 import type { Loaded, LoadedModel } from '../train/load.js';
+import { loadAsked } from '../train/loadAsked.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import { prepareRows } from '../train/prepareRows.js';
 import type { Dataset } from '../train/run.js';
@@ -105,7 +105,7 @@ export const quantizeCommand: CommandLine = {
           ? TE.left(fatal('E_OPTIONS', 'there is nowhere to write to', { field: '--output-dir', kind: 'usage' }))
           : TE.right(outputDir),
       ),
-      TE.bind('loaded', ({ own, config }) => loadParts(own.model, { ...loadOptionsOf(config), hub: tellingHub(err) })),
+      TE.bind('loaded', ({ own, config }) => loadAsked(own.model, config, { hub: tellingHub(err) })),
       TE.bind('rows', ({ own, config, loaded }) => {
         tellLocated(err, loaded.located);
         loaded.warnings.forEach(tellWarning(err));

@@ -15,30 +15,36 @@ import { report, tokensOfRow } from '../train/report.js';
 import type { RunRecord } from '../train/report/record.js';
 import type { Dataset } from '../train/run.js';
 import { sampleRows } from '../train/sampleRows.js';
+import { tokenizerAsked } from '../train/withChatTemplate.js';
 
 export interface Reporting {
   readonly path: string;
   /** The training rows; the first few are shown. */
   readonly rows: Either<FatalError, Dataset>;
+  /** As it was loaded: the options' chat format or template is set here. */
   readonly tokenizer: Tokenizer | undefined;
+  /** The model's. */
+  readonly maxPositions: number;
   readonly config: SftConfig;
 }
 
 /** Writes the page: the run as it was recorded, and the first rows of the dataset as the loss sees them. */
 export const writeReport = (
   record: RunRecord,
-  { path, rows: data, tokenizer, config }: Reporting,
+  { path, rows: data, tokenizer: loaded, maxPositions, config }: Reporting,
 ): TaskEither<FatalError, void> =>
   pipe(
     TE.tryCatch(
       () => mkdir(dirname(path), { recursive: true }),
       (cause) => fileError(path, cause),
     ),
-    TE.flatMapEither(() => data),
-    TE.flatMap((dataset) =>
-      sampleRows(dataset, 3, { tokenizer }, { ...config, maxLength: maxLengthOf(config, tokenizer) }),
+    TE.map(() => ({})),
+    TE.bind('dataset', () => TE.fromEither(data)),
+    TE.bind('tokenizer', () => tokenizerAsked(loaded, config)),
+    TE.bind('rows', ({ dataset, tokenizer }) =>
+      sampleRows(dataset, 3, { tokenizer }, { ...config, maxLength: maxLengthOf(config, tokenizer, maxPositions) }),
     ),
-    TE.flatMap((rows) =>
+    TE.flatMap(({ rows, tokenizer }) =>
       writeTextAtomically(
         path,
         report({

@@ -3,8 +3,19 @@ import { basename } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, isFatal, type FatalError } from '../errors.js';
-import { boolean, closed, list, nonEmptyString, numberThat, option, optional, required } from '../formats/closed.js';
+import { fatal, onlyFatal, warning, type FatalError } from '../errors.js';
+import {
+  boolean,
+  closed,
+  list,
+  nonEmptyString,
+  numberThat,
+  option,
+  optional,
+  required,
+  type ClosedValue,
+} from '../formats/closed.js';
+import type { SftConfig } from '../train/config.js';
 import { makeRejects } from '../streams/rejects.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
 import { serveDashboard, type Dashboard } from '../train/dashboard.js';
@@ -147,11 +158,15 @@ const watch = (run: SftRun, { err }: Terminal): Promise<RunSummary> =>
     });
   });
 
-const asFatal = (cause: unknown): FatalError => {
-  if (isFatal(cause)) return cause;
-  // Not ours: the command's frame tells it as a fault.
-  throw cause;
-};
+const neverEvaluated = (
+  { evalDataset }: Pick<ClosedValue<typeof Own>, 'evalDataset'>,
+  { evalSplit, evalStrategy, evalOnStart }: SftConfig,
+): boolean => (evalDataset !== undefined || evalSplit !== undefined) && evalStrategy === 'no' && !evalOnStart;
+
+const evaluationUnasked = warning('W_EVAL_NEVER', 'there are rows to evaluate on, and nothing says when', {
+  field: '--eval-strategy',
+  hint: '--eval-strategy epoch, or --eval-steps N',
+});
 
 export const sftCommand: CommandLine = {
   flags: (command) => addSftFlags(command, Own.fields),
@@ -172,6 +187,7 @@ export const sftCommand: CommandLine = {
         tellLocated(terminal.err, located);
         if (engine !== undefined) terminal.err.write(`engine: ${engine.reason}\n`);
         warnings.forEach(tellWarning(terminal.err));
+        if (neverEvaluated(own, config)) tellWarning(terminal.err)(evaluationUnasked);
         const rejects = makeRejects({ maxRate: config.maxRejectRate });
         tellRejects(rejects, terminal.err);
         const run = sftTrainer(
@@ -202,20 +218,18 @@ export const sftCommand: CommandLine = {
             if (dashboard !== undefined) terminal.err.write(`dashboard: ${dashboard.url}\n`);
           }),
           TE.flatMap((dashboard) =>
-            pipe(
-              TE.tryCatch(
-                () =>
-                  watch(run, terminal)
-                    .catch((error: unknown) => {
-                      recorder.failed(error);
-                      throw error;
-                    })
-                    .finally(async () => {
-                      quiet();
-                      await dashboard?.close();
-                    }),
-                asFatal,
-              ),
+            TE.tryCatch(
+              () =>
+                watch(run, terminal)
+                  .catch((error: unknown) => {
+                    recorder.failed(error);
+                    throw error;
+                  })
+                  .finally(async () => {
+                    quiet();
+                    await dashboard?.close();
+                  }),
+              onlyFatal,
             ),
           ),
           TE.tap(() =>
@@ -225,6 +239,7 @@ export const sftCommand: CommandLine = {
                   path: own.report,
                   rows: mixedRows(own.trainDataset, config, { write: () => undefined }),
                   tokenizer,
+                  maxPositions: model.config.maxPositions,
                   config,
                 }),
           ),

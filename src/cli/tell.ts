@@ -23,7 +23,7 @@ export const tellRejects = (rejects: Pick<Rejects, 'stream'>, err: Line, few = 3
     told.set(error.code, count);
     const where = error.line === undefined ? `row ${index}: ` : '';
     if (count <= few) err.write(`rejected: ${where}${render(error)}\n`);
-    if (count === few) err.write(`rejected: further rows with ${error.code} are counted only\n`);
+    if (count === few + 1) err.write(`rejected: further rows with ${error.code} are counted only\n`);
   });
 };
 

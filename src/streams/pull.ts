@@ -1,6 +1,7 @@
 import { Observable } from 'rxjs';
 import type { Subscriber } from 'rxjs';
 import { fatal, isFatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
 import type { Gate } from './gate.js';
 import { macrotask } from './macrotask.js';
 import { setOrigin } from './origin.js';
@@ -17,7 +18,8 @@ const iterate = <A>(source: Iterable<A> | AsyncIterable<A>): Iterator<A> | Async
 const isPromise = <A>(result: A | Promise<A>): result is Promise<A> =>
   typeof result === 'object' && result !== null && 'then' in result;
 
-const failed = (cause: unknown): unknown =>
+/** What a source threw while it was read: a FatalError as it is, else `E_SOURCE_FAILED`. */
+export const sourceFailed = (cause: unknown): FatalError =>
   isFatal(cause)
     ? cause
     : fatal('E_SOURCE_FAILED', `The source failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
@@ -42,7 +44,7 @@ const start = <A>(iterator: Iterator<A> | AsyncIterator<A>, gate: Gate | undefin
 
   const fail = (cause: unknown): void => {
     finished = true;
-    out.error(failed(cause));
+    out.error(sourceFailed(cause));
   };
   /** Hands one result on; false when there is no more to do in this turn. */
   const take = (result: IteratorResult<A>): boolean => {
@@ -111,7 +113,7 @@ export const pull = <A>(source: Iterable<A> | AsyncIterable<A>, gate?: Gate): Ob
     try {
       iterator = iterate(source);
     } catch (cause) {
-      out.error(failed(cause));
+      out.error(sourceFailed(cause));
       return;
     }
     start(iterator, gate, out);

@@ -35,8 +35,10 @@ import { evalSets, preparedSets, trainRows } from './prepareRows.js';
 import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './schedule.js';
+import type { Schedule } from './schedule.js';
 import { setupChatFormat } from './setupChatFormat.js';
 import { initState } from './state.js';
+import type { TrainState } from './state.js';
 import { layOut } from './storage.js';
 import { tensorBoardLog } from './tensorboard.js';
 import { withChatTemplate } from './withChatTemplate.js';
@@ -260,6 +262,15 @@ const writable = (dir: string): TaskEither<FatalError, void> =>
       ),
   );
 
+/** Evaluation that is asked for has rows to evaluate on. `E_NO_EVAL_DATASET`. */
+const evaluable = (setup: SftSetup, { evalStrategy, evalOnStart, evalSplit }: SftConfig): Either<FatalError, void> => {
+  const asked = evalStrategy !== 'no' ? 'evalStrategy' : evalOnStart ? 'evalOnStart' : undefined;
+  if (asked === undefined || evalSplit !== undefined || Object.keys(evalSets(setup)).length > 0)
+    return E.right(undefined);
+  const message = `${asked} asks for evaluation, and there are no rows to evaluate on`;
+  return E.left(usage('E_NO_EVAL_DATASET', message, asked, 'give evalDataset, or evalSplit to hold back rows'));
+};
+
 /** The logs that the options ask for. */
 const logsOf = ({ outputDir, reportTo, loggingDir }: SftConfig): RunLogs => {
   const dir = loggingDir ?? (outputDir === undefined ? undefined : join(outputDir, 'runs'));
@@ -284,6 +295,7 @@ export const begin = (
   return pipe(
     TE.fromEither(decodeSftConfig(options)),
     TE.bindTo('config'),
+    TE.tap(({ config }) => TE.fromEither(evaluable(setup, config))),
     TE.tap(({ config: { outputDir } }) =>
       outputDir === undefined
         ? TE.right(undefined)
@@ -329,12 +341,18 @@ export const begin = (
     TE.flatMap(({ config: given, found, model, precision, maxLength, data, sets }) => {
       const config = { ...given, maxLength, precision };
       const { rows } = sets.train;
-      const planned = E.tryCatch(
+      const possible = E.tryCatch(
         () => planSteps(rows?.length ?? Infinity, config),
-        (cause) => usage('E_NO_BATCH', String(cause), 'perDeviceTrainBatchSize', 'make batches smaller'),
+        (cause) =>
+          usage(
+            'E_NO_BATCH',
+            cause instanceof Error ? cause.message : String(cause),
+            'perDeviceTrainBatchSize',
+            'make batches smaller, or leave out dataloaderDropLast',
+          ),
       );
-      if (E.isLeft(planned)) return TE.left(planned.left);
-      const plan = planned.right;
+      if (E.isLeft(possible)) return TE.left(possible.left);
+      const plan = possible.right;
       const fits = fitsLoaded(model, rows, config);
       if (E.isLeft(fits)) return TE.left(fits.left);
       if (fits.right !== undefined) warn(fits.right);
@@ -346,11 +364,13 @@ export const begin = (
           }),
         );
       }
-      const schedule = scheduleOf(config, plan);
+      const planned = scheduleOf(config, plan);
+      // A rate set by hand goes before the schedule, whoever made the optimizer; before there is a state there is none.
+      let begun: TrainState | undefined;
+      const schedule: Schedule = (step) => begun?.learningRate ?? planned(step);
       const state = initState({
         model,
-        optimizer:
-          setup.optimizer?.(plan, schedule) ?? optimizerOf(config, (step) => state.learningRate ?? schedule(step)),
+        optimizer: setup.optimizer?.(plan, schedule) ?? optimizerOf(config, schedule),
         seed: config.seed,
         mean: config.lossMean ?? (isParity(config) ? 'microBatch' : 'token'),
         gradientAccumulationSteps: config.gradientAccumulationSteps,
@@ -363,6 +383,7 @@ export const begin = (
         epochAfter: (microBatches) => epochAfter(plan, microBatches),
         nameRow: rowNames(rows, plan, config),
       });
+      begun = state;
       const run: Run = {
         config,
         setup,

@@ -253,7 +253,11 @@ const watching = {
   ),
   evalSampleTokens: option(positiveInteger, 64, 'Tokens that such an answer may have.'),
   evalHardest: option(nonNegativeInteger, 10, 'Rows of the highest loss that an evaluation tells.'),
-  saveStrategy: option(oneOf('steps', 'epoch', 'no'), 'steps', 'When a checkpoint is written.'),
+  saveStrategy: option(
+    oneOf('steps', 'epoch', 'no', 'best'),
+    'steps',
+    'When a checkpoint is written. best: whenever an evaluation is the best yet.',
+  ),
   saveSteps: option(interval, 500, 'Updates between checkpoints, or a share of the run.'),
   saveTotalLimit: optional(positiveInteger, 'Checkpoints kept; the best one is kept besides the newest.'),
   saveOnlyModel: option(boolean, false, 'Leave optimizer state out of checkpoints; they cannot be resumed from.'),
@@ -397,13 +401,15 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
   if (config.lrSchedulerType === 'polynomial' && (config.lrEnd ?? 1e-7) >= config.learningRate) {
     return E.left(usage('lrEnd must lie below learningRate', 'lrEnd', 'lower lrEnd or raise learningRate'));
   }
-  if (config.loadBestModelAtEnd || config.earlyStoppingPatience !== undefined) {
-    const field = config.loadBestModelAtEnd ? 'loadBestModelAtEnd' : 'earlyStoppingPatience';
-    if (config.evalStrategy === 'no') {
-      return E.left(usage(`${field} needs evaluation`, 'evalStrategy', 'set evalStrategy to steps or epoch'));
-    }
+  const judging = [
+    ...(config.loadBestModelAtEnd ? ['loadBestModelAtEnd'] : []),
+    ...(config.earlyStoppingPatience === undefined ? [] : ['earlyStoppingPatience']),
+    ...(config.saveStrategy === 'best' ? ['saveStrategy best'] : []),
+  ];
+  if (judging[0] !== undefined && config.evalStrategy === 'no') {
+    return E.left(usage(`${judging[0]} needs evaluation`, 'evalStrategy', 'set evalStrategy to steps or epoch'));
   }
-  if (config.loadBestModelAtEnd) {
+  if (config.loadBestModelAtEnd && config.saveStrategy !== 'best') {
     if (config.evalStrategy !== config.saveStrategy) {
       return E.left(
         usage(

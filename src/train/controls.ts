@@ -23,7 +23,7 @@ export interface RunInputs {
 
 /**
  * What a callback may give back: transformers' flags. `true` asks for it as the input of the same meaning does; `false` calls off what the
- * strategies have due at this update.
+ * strategies have due at this update, never what was asked for.
  */
 export interface TrainerControl {
   readonly shouldTrainingStop: boolean;
@@ -73,6 +73,10 @@ export const makeControls = (): Controls => {
     asked[what] = undefined;
     return was;
   };
+  /** What is asked for stays so: a checkpoint that somebody waits for is not another callback's to call off. */
+  const flag = (what: keyof typeof asked, value: boolean | undefined): void => {
+    if (asked[what] !== true) asked[what] = value ?? asked[what];
+  };
   let rate: { readonly learningRate: number | undefined } | undefined;
   const resume = (): void => {
     held?.release();
@@ -114,9 +118,9 @@ export const makeControls = (): Controls => {
     follow: ({ shouldTrainingStop, shouldEpochStop, shouldSave, shouldEvaluate, shouldLog }) => {
       if (shouldTrainingStop === true) inputs.stop();
       if (shouldEpochStop === true) epochStop = true;
-      asked.checkpoint = shouldSave ?? asked.checkpoint;
-      asked.evaluation = shouldEvaluate ?? asked.evaluation;
-      asked.log = shouldLog ?? asked.log;
+      flag('checkpoint', shouldSave);
+      flag('evaluation', shouldEvaluate);
+      flag('log', shouldLog);
     },
     newStep: () => {
       for (const what of ['checkpoint', 'evaluation', 'log'] as const)

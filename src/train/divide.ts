@@ -1,11 +1,12 @@
 /** What a run reads: sources mixed, and rows held back for evaluation. */
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, isFatal } from '../errors.js';
+import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { identified, madeOf } from '../formats/identity.js';
 import { interleave } from '../formats/interleave.js';
 import { random } from '../seed.js';
+import { sourceFailed } from '../streams/pull.js';
 import type { SftConfig } from './config.js';
 import type { Dataset, Mixture, SftSetup } from './run.js';
 
@@ -100,33 +101,27 @@ export const divide = (
   { trainDataset, evalDataset }: Pick<SftSetup, 'trainDataset' | 'evalDataset'>,
   config: DivideConfig,
 ): TaskEither<FatalError, Divided> =>
-  TE.tryCatch(
-    async () => {
-      const { evalSplit, stoppingStrategy } = config;
-      const seed = config.dataSeed ?? config.seed;
-      const mixing = isMixture(trainDataset) ? trainDataset.mix : undefined;
-      const mixed = (parts: ReadonlyArray<Dataset>): Dataset =>
-        mixing === undefined
-          ? joined(parts)
-          : interleave(
-              parts.map((rows, i) => ({ rows, weight: mixing[i]?.weight ?? 1 })),
-              { seed, stoppingStrategy },
-            );
-      const sources = isMixture(trainDataset) ? trainDataset.mix.map(({ dataset }) => dataset) : [trainDataset];
-      if (evalSplit === undefined) {
-        return {
-          trainDataset: isMixture(trainDataset) ? mixed(sources) : trainDataset,
-          ...(evalDataset === undefined ? {} : { evalDataset }),
-        };
-      }
-      if (evalDataset !== undefined) {
-        throw fatal('E_OPTIONS', 'evalSplit and evalDataset exclude each other', { field: 'evalSplit', kind: 'usage' });
-      }
-      const { train, evaluation } = await divided(sources, config, evalSplit);
-      return { trainDataset: mixed(train), evalDataset: joined(evaluation) };
-    },
-    (cause) => {
-      if (isFatal(cause)) return cause;
-      throw cause;
-    },
-  );
+  TE.tryCatch(async () => {
+    const { evalSplit, stoppingStrategy } = config;
+    const seed = config.dataSeed ?? config.seed;
+    const mixing = isMixture(trainDataset) ? trainDataset.mix : undefined;
+    const mixed = (parts: ReadonlyArray<Dataset>): Dataset =>
+      mixing === undefined
+        ? joined(parts)
+        : interleave(
+            parts.map((rows, i) => ({ rows, weight: mixing[i]?.weight ?? 1 })),
+            { seed, stoppingStrategy },
+          );
+    const sources = isMixture(trainDataset) ? trainDataset.mix.map(({ dataset }) => dataset) : [trainDataset];
+    if (evalSplit === undefined) {
+      return {
+        trainDataset: isMixture(trainDataset) ? mixed(sources) : trainDataset,
+        ...(evalDataset === undefined ? {} : { evalDataset }),
+      };
+    }
+    if (evalDataset !== undefined) {
+      throw fatal('E_OPTIONS', 'evalSplit and evalDataset exclude each other', { field: 'evalSplit', kind: 'usage' });
+    }
+    const { train, evaluation } = await divided(sources, config, evalSplit);
+    return { trainDataset: mixed(train), evalDataset: joined(evaluation) };
+  }, sourceFailed);

@@ -1,8 +1,11 @@
 /** The end of a run: the best weights or the last ones, saved; and what the run came to. */
 import { join } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
+import * as T from 'fp-ts/lib/Task.js';
+import type { Task } from 'fp-ts/lib/Task.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { warning } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { checkpointName } from '../formats/checkpoint.js';
 import { saveAsked } from './hooks.js';
@@ -33,18 +36,30 @@ const summaryOf = (run: Run): RunSummary => {
   };
 };
 
+/** The best checkpoint's weights in the model; where they cannot be had the last ones stay, and a warning tells it. */
+const restoreBest = ({ config: { outputDir }, state: { best, model }, emit }: Run): Task<void> => {
+  if (best === undefined || outputDir === undefined) return T.of(undefined);
+  const dir = best.dir ?? join(outputDir, checkpointName(best.step));
+  return pipe(
+    restoreWeights(dir, model),
+    TE.getOrElse(({ message }) =>
+      T.fromIO(() => {
+        const told = `the best checkpoint cannot be loaded, and the last weights are saved: ${message}`;
+        emit({ kind: 'warning', warning: warning('W_BEST_MODEL_LOST', told, { file: dir }) });
+      }),
+    ),
+  );
+};
+
 /** Saves the final model, unless the run was left to be resumed, and tells what the run came to. */
 export const finish = (run: Run): TaskEither<FatalError, void> => {
   const { config, state, emit } = run;
   const { outputDir, loadBestModelAtEnd } = config;
   const summary = summaryOf(run);
-  const best = loadBestModelAtEnd && outputDir !== undefined ? state.best : undefined;
   return pipe(
     saveAsked(run),
     TE.flatMap(() =>
-      best === undefined || outputDir === undefined || summary.ended === 'left'
-        ? TE.right(undefined)
-        : restoreWeights(join(outputDir, checkpointName(best.step)), state.model),
+      loadBestModelAtEnd && summary.ended !== 'left' ? TE.fromTask(restoreBest(run)) : TE.right(undefined),
     ),
     TE.flatMap(() =>
       outputDir === undefined || summary.ended === 'left'

@@ -10,7 +10,7 @@ import type { SftConfig } from './config.js';
 import { evaluateRows } from './evaluate.js';
 import type { HardRow } from './evaluate.js';
 import { metricsOf } from './evalMetrics.js';
-import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, rowOf } from './metrics.js';
+import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, isSound, rowOf } from './metrics.js';
 import { epochAfter, everySteps } from './plan.js';
 import type { Plan } from './plan.js';
 import type { EvalRows, Evaluation, HardRowText, Run } from './run.js';
@@ -32,7 +32,6 @@ const logDue = (run: Run, step: number): boolean => {
   const { config, plan, controls } = run;
   const asked = controls.takeLog();
   if (asked !== undefined) return asked;
-  if (config.loggingStrategy === 'no') return false;
   if (config.loggingFirstStep && step === 1) return true;
   return config.loggingStrategy === 'steps' && isDue(step, everySteps(config.loggingSteps, plan.totalSteps));
 };
@@ -57,7 +56,7 @@ export const logEvery =
     const { state, emit } = run;
     emit({ kind: 'step', step: result });
     state.interval = addToInterval(state.interval, result);
-    if (Number.isFinite(result.loss)) state.totalLoss += result.loss;
+    if (isSound(result)) state.totalLoss += result.loss;
     return logDue(run, result.step) ? logNow(run, result) : done;
   };
 
@@ -170,7 +169,8 @@ const greaterIsBetter = (config: SftConfig): boolean => config.greaterIsBetter ?
 
 const judge = (run: Run, evaluations: ReadonlyArray<Evaluation>): void => {
   const { config, state, controls, emit } = run;
-  if (!config.loadBestModelAtEnd && config.earlyStoppingPatience === undefined) return;
+  const { loadBestModelAtEnd, earlyStoppingPatience, saveStrategy } = config;
+  if (!loadBestModelAtEnd && earlyStoppingPatience === undefined && saveStrategy !== 'best') return;
   const name = metricName(config);
   const metric = evaluations.map(({ metrics }) => metrics[name]).find((value) => value !== undefined);
   if (metric === undefined) {
@@ -198,9 +198,9 @@ const judge = (run: Run, evaluations: ReadonlyArray<Evaluation>): void => {
   if (gain > 0) {
     state.best = { metric, step: state.step };
     // What cannot be loaded at the end is no best model.
-    if (config.loadBestModelAtEnd) controls.inputs.checkpointNow();
+    if (loadBestModelAtEnd || saveStrategy === 'best') controls.inputs.checkpointNow();
   }
-  if (config.earlyStoppingPatience !== undefined && state.patience >= config.earlyStoppingPatience) controls.endEarly();
+  if (earlyStoppingPatience !== undefined && state.patience >= earlyStoppingPatience) controls.endEarly();
 };
 
 /** Evaluates when it is due. */
@@ -220,9 +220,8 @@ export const evaluateEpoch =
 
 const saveDue = (run: Run, { step }: StepResult): boolean => {
   const { config, plan } = run;
-  if (config.saveStrategy === 'no') return false;
   if (config.saveStrategy === 'epoch') return atEpochEnd(run);
-  return isDue(step, everySteps(config.saveSteps, plan.totalSteps));
+  return config.saveStrategy === 'steps' && isDue(step, everySteps(config.saveSteps, plan.totalSteps));
 };
 
 const saveNow = (run: Run): TaskEither<FatalError, void> =>

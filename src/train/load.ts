@@ -268,15 +268,18 @@ const fits =
   (model: Pick<CausalLM, 'config'>): E.Either<FatalError, void> =>
     tokenizer === undefined ? E.right(undefined) : checkVocabulary(model, tokenizer);
 
-const partsFrom = (
+const partsFrom = <T extends Tokenizer | undefined>(
   located: Located,
   options: LoadOptions,
-): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
+  ownTokenizer: (dir: string) => TaskEither<FatalError, T>,
+): TaskEither<FatalError, LoadedModel & { readonly tokenizer: Tokenizer | T }> =>
   pipe(
     tokenizerOfAdapter(options),
     TE.bindTo('trainedWith'),
-    TE.bind('tokenizer', ({ trainedWith }) =>
-      trainedWith === undefined ? tokenizerIn(located.dir) : TE.right(trainedWith),
+    TE.bind(
+      'tokenizer',
+      ({ trainedWith }): TaskEither<FatalError, Tokenizer | T> =>
+        trainedWith === undefined ? ownTokenizer(located.dir) : TE.right(trainedWith),
     ),
     // The small files are read first: a wrong directory is told before gigabytes are loaded.
     TE.tap(({ trainedWith, tokenizer }) =>
@@ -284,7 +287,7 @@ const partsFrom = (
     ),
     TE.bind('loaded', () => loadFrom(located, options)),
     TE.tap(({ tokenizer, loaded }) => TE.fromEither(fits(tokenizer)(loaded.model))),
-    TE.map(({ tokenizer, loaded }) => ({ ...loaded, ...(tokenizer === undefined ? {} : { tokenizer }) })),
+    TE.map(({ tokenizer, loaded }) => ({ ...loaded, tokenizer })),
   );
 
 /**
@@ -297,7 +300,8 @@ export const loadParts = (
 ): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
   pipe(
     locateModel(name, 'model', options.hub),
-    TE.flatMap((located) => partsFrom(located, options)),
+    TE.flatMap((located) => partsFrom(located, options, tokenizerIn)),
+    TE.map(({ tokenizer, ...loaded }) => (tokenizer === undefined ? loaded : { ...loaded, tokenizer })),
   );
 
 /**
@@ -308,14 +312,6 @@ export const loadParts = (
 export const load = (name: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
   pipe(
     locateModel(name, 'model', options.hub),
-    TE.bindTo('located'),
-    // Told at once, before the model is loaded for nothing.
-    TE.bind('tokenizer', ({ located }) =>
-      pipe(
-        tokenizerOfAdapter(options),
-        TE.flatMap((trainedWith) => (trainedWith === undefined ? loadTokenizer(located.dir) : TE.right(trainedWith))),
-      ),
-    ),
-    TE.bind('parts', ({ located }) => partsFrom(located, options)),
-    TE.map(({ tokenizer, parts }) => ({ ...parts, tokenizer })),
+    // One that is missing is told at once, before the model is loaded for nothing.
+    TE.flatMap((located) => partsFrom(located, options, loadTokenizer)),
   );

@@ -29,9 +29,13 @@ export interface Interval {
 
 export const emptyInterval: Interval = { steps: 0, loss: 0, items: 0, correct: 0, entropy: 0 };
 
-/** An update that was left out because its loss was not finite adds nothing. */
+/** Whether loss and gradients are finite; an update of which they are not moves nothing. */
+export const isSound = ({ loss, gradNorm }: Pick<StepResult, 'loss' | 'gradNorm'>): boolean =>
+  Number.isFinite(loss) && Number.isFinite(gradNorm);
+
+/** An update that was left out because it was not finite adds nothing. */
 export const addToInterval = (interval: Interval, result: StepResult): Interval =>
-  Number.isFinite(result.loss) ? added(interval, result) : interval;
+  isSound(result) ? added(interval, result) : interval;
 
 const added = (interval: Interval, result: StepResult): Interval => ({
   steps: interval.steps + 1,

@@ -277,8 +277,8 @@ export const fewOfEach = (warn: (warning: Warning) => void, few = 3): ((warning:
     const count = (seen.get(warned.code) ?? 0) + 1;
     seen.set(warned.code, count);
     if (count <= few) warn(warned);
-    if (count === few) {
-      warn(warning(warned.code, `${warned.message} (further rows like this are counted only)`));
+    if (count === few + 1) {
+      warn(warning(warned.code, `${warned.message} (like further rows, which are counted only)`));
     }
   };
 };

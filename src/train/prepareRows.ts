@@ -80,7 +80,7 @@ export const prepareRows = (
         const reasons = Object.entries(summary.rejectedByReason).map(([code, count]) => `${count} ${code}`);
         return fatal(
           config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
-          `no row is left to train on${firstOf(first)}`,
+          `no row is left${firstOf(first)}`,
           {
             ...(first?.hint === undefined ? {} : { hint: first.hint }),
             expected: 'at least one row with a label that reaches the loss',
@@ -114,6 +114,17 @@ export interface PreparedSet extends Prepared {
   readonly names: RowNames;
 }
 
+/** An error of an evaluation set, which it names. */
+const ofSet =
+  (name: string) =>
+  (error: FatalError): FatalError =>
+    fatal(error.code, error.message, {
+      field: name === '' ? 'evalDataset' : `evalDataset.${name}`,
+      ...error.details,
+      kind: error.kind,
+      ...(error.cause === undefined ? {} : { cause: error.cause }),
+    });
+
 export const preparedSets = (
   sets: Readonly<Record<string, Dataset>>,
   setup: PrepareRowsSetup,
@@ -127,6 +138,7 @@ export const preparedSets = (
           const names = makeRowNames();
           return pipe(
             prepareRows(dataset, { ...setup, names }, config),
+            TE.mapLeft(ofSet(name)),
             TE.map((prepared) => ({ ...before, [name]: { ...prepared, names } })),
           );
         }),

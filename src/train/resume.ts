@@ -1,5 +1,5 @@
 /** An earlier run taken up where its checkpoint left it: the same weights, moments, counters and place in the data, to the bit. */
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
@@ -9,7 +9,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { adapterWeightsFile, nameOfAdapterKey } from '../formats/adapterFiles.js';
-import { listCheckpoints } from '../formats/checkpoint.js';
+import { checkpointName, listCheckpoints } from '../formats/checkpoint.js';
 import type { Checkpoint } from '../formats/checkpoint.js';
 import { removeLeftovers, verifyDirectory } from '../formats/directory.js';
 import { readJson } from '../formats/json.js';
@@ -21,7 +21,7 @@ import { unconverted } from './convertedAdapter.js';
 import type { Run } from './run.js';
 import { optimizerFile, trainerStateFile } from './save.js';
 import { setWeights } from './state.js';
-import type { TrainState } from './state.js';
+import type { Best, TrainState } from './state.js';
 import { decodeTrainerState } from './trainerState.js';
 import type { SavedState } from './trainerState.js';
 
@@ -46,10 +46,31 @@ const withoutOptimizer = (dir: string): FatalError =>
     hint: 'saveOnlyModel left it out; begin a new run with --model (or --adapter) set to this directory',
   });
 
+/** A directory that is no checkpoint and holds some: told so. */
+const holding =
+  (dir: string) =>
+  (error: FatalError): TaskEither<FatalError, never> =>
+    pipe(
+      listCheckpoints(dir),
+      TE.flatMap((checkpoints) =>
+        TE.left(
+          checkpoints.length === 0
+            ? error
+            : fatal('E_NO_CHECKPOINT', `${dir} is no checkpoint; it holds some`, {
+                file: dir,
+                expected: 'a directory checkpoint-N',
+                actual: checkpoints.map((checkpoint) => checkpoint.dir).join(', '),
+                hint: 'name one of them; resumeFromCheckpoint: true takes the newest in outputDir',
+              }),
+        ),
+      ),
+    );
+
 /** A checkpoint's state, after every file was found as it was written. */
 const sound = (dir: string): TaskEither<FatalError, Found> =>
   pipe(
     verifyDirectory(dir),
+    TE.orElseW(holding(dir)),
     TE.flatMap(({ files }) => (Object.hasOwn(files, optimizerFile) ? readState(dir) : TE.left(withoutOptimizer(dir)))),
   );
 
@@ -208,6 +229,14 @@ const changed = ({ dir }: Found): Warning =>
     hint: 'the run goes on, but not as it would have without the stop',
   });
 
+/** The best evaluation of a run that goes on in `outputDir`; its checkpoint stays where the earlier part of the run wrote it. */
+const placed = (best: Best | undefined, from: string, outputDir: string | undefined): Best | undefined => {
+  const beside = resolve(dirname(resolve(from)));
+  return best === undefined || best.dir !== undefined || outputDir === undefined || resolve(outputDir) === beside
+    ? best
+    : { ...best, dir: join(beside, checkpointName(best.step)) };
+};
+
 /** Takes up the run that the options name; does nothing when they name none. */
 export const resume = (run: Run): TaskEither<FatalError, void> => {
   const { config, state, emit, plan, fingerprint } = run;
@@ -220,8 +249,8 @@ export const resume = (run: Run): TaskEither<FatalError, void> => {
     }),
     TE.tap(({ dir }) => restoreWeights(dir, state.model)),
     TE.tap(({ dir }) => restoreMoments(dir, state)),
-    TE.map(({ counters }) => {
-      Object.assign(state, counters);
+    TE.map(({ counters, dir }) => {
+      Object.assign(state, counters, { best: placed(counters.best, dir, config.outputDir) });
       // Killed between the evaluation that ended patience and the end: it ends here, as it would have there.
       if (config.earlyStoppingPatience !== undefined && state.patience >= config.earlyStoppingPatience) {
         run.controls.endEarly();

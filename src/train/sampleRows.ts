@@ -2,7 +2,7 @@
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, take, toArray } from 'rxjs';
-import { isFatal, type FatalError } from '../errors.js';
+import { onlyFatal, type FatalError } from '../errors.js';
 import type { Labelled } from '../records.js';
 import { pull } from '../streams/pull.js';
 import { makeRejects, type Rejects } from '../streams/rejects.js';
@@ -30,8 +30,5 @@ export const sampleRows = (
           toArray(),
         ),
       ),
-    (cause) => {
-      if (isFatal(cause)) return cause;
-      throw cause;
-    },
+    onlyFatal,
   );

@@ -209,6 +209,7 @@ export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
   const { config, state } = run;
   const outputDir = config.outputDir ?? '.';
   const { saveTotalLimit: limit } = config;
+  const keepsBest = config.loadBestModelAtEnd || config.saveStrategy === 'best';
   return pipe(
     run.logs.sync(),
     TE.flatMap(() =>
@@ -228,7 +229,7 @@ export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
       rotateCheckpoints(outputDir, {
         written: state.step,
         ...(limit === undefined ? {} : { limit }),
-        ...(config.loadBestModelAtEnd && state.best !== undefined ? { best: state.best.step } : {}),
+        ...(keepsBest && state.best !== undefined ? { best: state.best.step } : {}),
       }),
     ),
     TE.map(({ dir }) => dir),

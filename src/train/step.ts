@@ -13,7 +13,9 @@ import type { Gradients } from '../model/layer.js';
 import type { Batch, StepResult } from '../records.js';
 import { drain } from '../streams/drain.js';
 import type { Gate } from '../streams/gate.js';
+import { isSound } from './metrics.js';
 import { setWeights, trainableOf } from './state.js';
+import type { Moved, Update } from './optimizer.js';
 import type { StepOptions, TrainState } from './state.js';
 import { scaleTargets, sequenceOf } from './unpad.js';
 import type { Unpadded } from './unpad.js';
@@ -146,6 +148,16 @@ const notFinite = (step: number, loss: number, gradNorm: number, rows: ReadonlyA
   );
 };
 
+/** The update made. Where it cannot be (its moments are gone: nobody listens any more) the gradients are freed. */
+const applied = ({ optimizer, moments }: TrainState, prepared: Update): Moved => {
+  try {
+    return optimizer.apply(prepared, moments);
+  } catch (cause) {
+    dispose(Object.values(prepared.gradients));
+    throw cause;
+  }
+};
+
 const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise<StepResult> => {
   const { options, optimizer, model } = state;
   const micros = batches.map((batch, i): Micro => ({ ...sequenceOf(batch), index: state.microBatches + i }));
@@ -156,17 +168,18 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
   const { gradNorm } = prepared;
   const numItems = micros.reduce((sum, { targets }) => sum + targets.rows.length, 0);
   const numTokens = micros.reduce((sum, { sequence }) => sum + sequence.inputIds.length, 0);
-  if (!Number.isFinite(sums.loss) || !Number.isFinite(gradNorm)) {
+  if (!isSound({ loss: sums.loss, gradNorm })) {
     dispose(Object.values(prepared.gradients));
-    const rows = await culprits(outputs, options);
+    const skips = options.nonFinite === 'skip';
+    const rows = skips ? [] : await culprits(outputs, options);
     disposeOutputs(outputs);
-    if (options.nonFinite !== 'skip') throw notFinite(number, sums.loss, gradNorm, rows);
+    if (!skips) throw notFinite(number, sums.loss, gradNorm, rows);
     state.skippedSteps += 1;
   } else {
     disposeOutputs(outputs);
     // An update that supervises nothing has nothing to say about any weight: not even decay moves them.
     if (outputs.length > 0) {
-      const moved = optimizer.apply(prepared, state.moments);
+      const moved = applied(state, prepared);
       setWeights(model, moved.parameters);
       state.moments = moved.moments;
     }

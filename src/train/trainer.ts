@@ -16,7 +16,7 @@ import {
   take,
   takeWhile,
 } from 'rxjs';
-import { fatal } from '../errors.js';
+import { fatal, isFatal, onlyFatal } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import type { Batch, Labelled, StepResult } from '../records.js';
 import { drain } from '../streams/drain.js';
@@ -27,7 +27,7 @@ import { makeRejects } from '../streams/rejects.js';
 import { begin } from './begin.js';
 import type { SftOptions } from './config.js';
 import { makeControls } from './controls.js';
-import type { RunInputs } from './controls.js';
+import type { RunInputs, TrainerControl } from './controls.js';
 import { epochsOf } from './epochs.js';
 import type { Epochs } from './epochs.js';
 import { finish } from './finish.js';
@@ -35,7 +35,8 @@ import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './ho
 import type { LogRow } from './metrics.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
 import { prepareDataset } from './prepareDataset.js';
-import type { Begun, CheckpointWritten, Evaluation, Run, RunEvent, RunSummary, Samples, SftSetup } from './run.js';
+import type { Begun, CheckpointWritten, Evaluation, Run, RunCallback, RunEvent, RunSummary } from './run.js';
+import type { Samples, SftSetup } from './run.js';
 import { disposeState } from './state.js';
 import { trainStep } from './step.js';
 
@@ -134,6 +135,17 @@ const train = (run: Run, epochs: Epochs): Observable<StepResult> => {
   );
 };
 
+/** What a callback gives back. Throws `E_CALLBACK` where it throws. */
+const called = (callback: RunCallback, event: RunEvent, inputs: RunInputs): Partial<TrainerControl> => {
+  try {
+    return callback(event, inputs) ?? {};
+  } catch (cause) {
+    if (isFatal(cause)) throw cause;
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw fatal('E_CALLBACK', `a callback failed at the event "${event.kind}": ${message}`, { cause });
+  }
+};
+
 /** A task as a stream of nothing, done in its turn. */
 const then = (task: () => TaskEither<FatalError, unknown>): Observable<never> =>
   defer(() => task()()).pipe(concatMap(fromEither), ignoreElements());
@@ -153,7 +165,7 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
   const controls = makeControls();
   const events = new Subject<RunEvent>();
   const emit = (event: RunEvent): void => {
-    for (const callback of setup.callbacks ?? []) controls.follow(callback(event, controls.inputs) ?? {});
+    for (const callback of setup.callbacks ?? []) controls.follow(called(callback, event, controls.inputs));
     events.next(event);
   };
   let begunOnce = false;
@@ -203,13 +215,11 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
 
 /** The end of a run, awaited: for scripts that want no stream. */
 export const completed = (run: SftRun): TaskEither<FatalError, RunSummary> =>
-  pipe(
-    TE.tryCatch(
-      () =>
-        new Promise<RunSummary>((resolve, reject) => {
-          run.finished.subscribe(resolve);
-          run.subscribe({ error: reject });
-        }),
-      (cause) => cause as FatalError,
-    ),
+  TE.tryCatch(
+    () =>
+      new Promise<RunSummary>((resolve, reject) => {
+        run.finished.subscribe(resolve);
+        run.subscribe({ error: reject });
+      }),
+    onlyFatal,
   );

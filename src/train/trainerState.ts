@@ -1,4 +1,5 @@
 /** trainer_state.json: counters, seeds and the place in the data. transformers' names where it has one for the same thing. */
+import { isAbsolute } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
@@ -7,7 +8,7 @@ import { checkpointName } from '../formats/checkpoint.js';
 import { decodeFrom } from '../formats/json.js';
 import { epochAfter } from './plan.js';
 import type { Run } from './run.js';
-import type { TrainState } from './state.js';
+import type { Best, TrainState } from './state.js';
 
 const orNull = <C extends t.Mixed>(codec: C) => t.union([codec, t.null], `${codec.name}, or null`);
 
@@ -53,7 +54,7 @@ export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): O
   interval: state.interval,
   best_metric: state.best?.metric ?? null,
   best_step: state.best?.step ?? null,
-  best_model_checkpoint: state.best === undefined ? null : checkpointName(state.best.step),
+  best_model_checkpoint: state.best === undefined ? null : (state.best.dir ?? checkpointName(state.best.step)),
   patience: state.patience,
   learning_rate: state.learningRate ?? null,
   fingerprint,
@@ -61,6 +62,12 @@ export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): O
   data_seed: config.dataSeed ?? config.seed,
   log_history: state.history,
 });
+
+/** The best evaluation; its checkpoint is told where it lies elsewhere than beside the one it is read from. */
+const bestOf = ({ best_metric: metric, best_step: step, best_model_checkpoint: dir }: OnDisk): Best | undefined => {
+  if (metric === null || step === null) return undefined;
+  return dir !== null && isAbsolute(dir) ? { metric, step, dir } : { metric, step };
+};
 
 /** The counters of a state; tensors are in other files. */
 export type Counters = Omit<TrainState, 'model' | 'optimizer' | 'options' | 'moments'>;
@@ -84,10 +91,7 @@ export const decodeTrainerState =
         emptyMicroBatches: disk.empty_micro_batches,
         totalLoss: disk.total_loss,
         interval: disk.interval,
-        best:
-          disk.best_metric === null || disk.best_step === null
-            ? undefined
-            : { metric: disk.best_metric, step: disk.best_step },
+        best: bestOf(disk),
         patience: disk.patience,
         learningRate: disk.learning_rate ?? undefined,
         history: [...disk.log_history],

@@ -25,9 +25,10 @@ export const withChatTemplate = (tokenizer: Tokenizer, template: string): TaskEi
 
 /** The tokenizer as the options have it, its chat format or template set; a chat format also wants rows in the embedding. */
 export const tokenizerAsked = (
-  tokenizer: Tokenizer,
+  tokenizer: Tokenizer | undefined,
   config: Pick<SftConfig, 'chatFormat' | 'chatTemplate' | 'parity'>,
-): TaskEither<FatalError, Tokenizer> => {
+): TaskEither<FatalError, Tokenizer | undefined> => {
+  if (tokenizer === undefined) return TE.right(undefined);
   if (config.chatFormat !== undefined)
     return TE.fromEither(withChatFormat(tokenizer, { format: config.chatFormat, parity: isParity(config) }));
   return config.chatTemplate === undefined ? TE.right(tokenizer) : withChatTemplate(tokenizer, config.chatTemplate);

@@ -108,7 +108,33 @@ describe('sft', () => {
         expect((await readFile(join(directory, weights))).equals(await readFile(join(whole, weights)))).toBe(true);
       }),
   );
+
+  test('rows to evaluate on are told where nothing says when; a directory of checkpoints is no checkpoint', () =>
+    inTemporary(async (directory) => {
+      const short = [...sft, ...small, '--max-steps', '1', '--save-steps', '1', '--output-dir', directory];
+      const first = await rxtune(...short, '--eval-dataset', join(shop, 'heldout.jsonl'));
+      expect(first).toMatchObject({ code: 0, err: expect.stringContaining('[W_EVAL_NEVER]') });
+      const wrong = await rxtune(...short, '--resume-from-checkpoint', directory);
+      expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('[E_NO_CHECKPOINT]') });
+      // Without a value it is true; there is no update left.
+      const again = await rxtune(...short, '--resume-from-checkpoint');
+      expect(again).toMatchObject({ code: 0, err: expect.stringContaining('steps: 1, going on after 1') });
+    }));
 });
+
+test('the chat template of a call is what inspect shows and evaluate measures by', () =>
+  inTemporary(async (directory) => {
+    const template = join(directory, 'template.jinja');
+    await writeFile(template, '{% for m in messages %}<<{{ m.content }}>>{% endfor %}');
+    const heldout = join(shop, 'heldout.jsonl');
+    const asked = ['--chat-template', template];
+    const shown = await rxtune('inspect', '--model', base, '--train-dataset', heldout, '--rows', '1', ...asked);
+    expect(shown.out).toContain('<<');
+    const evaluation = ['evaluate', '--model', base, '--eval-dataset', heldout];
+    const [own, other] = [await rxtune(...evaluation), await rxtune(...evaluation, ...asked)];
+    expect(other.code).toBe(0);
+    expect(linesOf(other.out)[0]?.['num_tokens']).not.toBe(linesOf(own.out)[0]?.['num_tokens']);
+  }));
 
 describe('prepare', () => {
   test('columns are aligned, only the assistant is trained, the summary counts', () =>

@@ -130,6 +130,18 @@ describe('flags', () => {
     expect(events).toEqual([...['epochBegun 0', 'step 1', 'log 1', 'evaluation 1', 'step 2', 'log 2', 'epochEnded 0']]);
   });
 
+  test('what is asked for is not another one’s to call off', async () => {
+    const asking: RunCallback = (event) =>
+      event.kind === 'step' && event.step.step === 2 ? { shouldSave: true } : undefined;
+    const never: RunCallback = () => ({ shouldSave: false });
+    const written: Array<number> = [];
+    const watch: RunCallback = (event) => {
+      if (event.kind === 'checkpoint') written.push(event.checkpoint.step);
+    };
+    await told({ maxSteps: 3, saveSteps: 1 }, {}, { callbacks: [asking, never, watch] });
+    expect(written).toEqual([2]);
+  });
+
   test('what is called off is called off for one update', async () => {
     const logged: Array<number> = [];
     const never: RunCallback = (event) => {

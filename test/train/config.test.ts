@@ -154,6 +154,7 @@ describe('refusals', () => {
     [{ loadBestModelAtEnd: true, evalStrategy: 'epoch' }, 'E_OPTIONS', 'saveStrategy'],
     [{ loadBestModelAtEnd: true, evalSteps: 3, saveSteps: 4 }, 'E_OPTIONS', 'saveSteps is 4'],
     [{ earlyStoppingPatience: 1 }, 'E_OPTIONS', 'evalStrategy'],
+    [{ saveStrategy: 'best' }, 'E_OPTIONS', 'evalStrategy'],
     [{ lrSchedulerType: 'polynomial', learningRate: 1e-8 }, 'E_OPTIONS', 'lrEnd'],
     [{ packing: true, responseTemplate: 'A:', parity: 'trl-0.7.10' }, 'E_COMPLETION_COLLATOR_WITH_PACKING', 'parity'],
   ])('%j', (options, code, hint) => {

@@ -49,7 +49,7 @@ test('an interval weighs accuracy by tokens, losses by updates, and leaves out w
   const first = { ...step, loss: 1, numItems: 1, meanTokenAccuracy: 1, entropy: 4 };
   const second = { ...step, step: 2, loss: 3, numItems: 3, meanTokenAccuracy: 0, entropy: 0 };
   const skipped = { ...step, step: 3, loss: NaN, numItems: 5, meanTokenAccuracy: 1, entropy: 1 };
-  const interval = [first, second, skipped].reduce(addToInterval, emptyInterval);
+  const interval = [first, second, skipped, { ...first, gradNorm: Infinity }].reduce(addToInterval, emptyInterval);
   expect(rowOf(interval, skipped, 27)).toEqual({
     step: 3,
     epoch: 0.5,

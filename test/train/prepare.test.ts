@@ -171,4 +171,8 @@ test('warnings that repeat are told a few times only', () => {
   warn(warning('W_B', 'once'));
   expect(told.map(({ code }) => code)).toEqual(['W_A', 'W_A', 'W_A', 'W_B']);
   expect(told[2]?.message).toContain('counted only');
+  told.length = 0;
+  const fewer = fewOfEach((warned) => told.push(warned), 2);
+  for (let i = 0; i < 2; i++) fewer(warning('W_A', 'again'));
+  expect(told.map(({ message }) => message)).toEqual(['again', 'again']);
 });

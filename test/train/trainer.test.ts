@@ -13,6 +13,8 @@ import { completed, sftTrainer } from '../../src/train/trainer.js';
 import type { SftRun } from '../../src/train/trainer.js';
 import type { RunEvent, SftSetup } from '../../src/train/run.js';
 import type { SftOptions } from '../../src/train/config.js';
+import { chain, scaleBy } from '../../src/train/optimizer.js';
+import { sgd } from '../../src/train/sgd.js';
 import { disposeModel, numbersOf, tinyModel } from '../../property-tests/train/tiny.js';
 
 beforeAll(async () => {
@@ -274,13 +276,20 @@ describe('inputs', () => {
   });
 
   test('a rate set by hand goes before the schedule, and can be given back', async () => {
-    const { run } = await started({ lrSchedulerType: 'constant' });
-    run.subscribe(({ step }) => {
-      if (step === 2) run.setLearningRate(0.5);
-      if (step === 4) run.setLearningRate(undefined);
-    });
-    const steps = await lastValueFrom(run.pipe(toArray()));
-    expect(steps.map(({ learningRate }) => learningRate)).toEqual([0.01, 0.01, 0.5, 0.5, 0.01, 0.01]);
+    const optimizer: SftSetup['optimizer'] = (_, schedule) => {
+      // A schedule may be asked at once.
+      expect(schedule(0)).toBe(0.01);
+      return chain(sgd(), scaleBy(schedule));
+    };
+    for (const setup of [{}, { optimizer }]) {
+      const { run } = await started({ lrSchedulerType: 'constant' }, setup);
+      run.subscribe(({ step }) => {
+        if (step === 2) run.setLearningRate(0.5);
+        if (step === 4) run.setLearningRate(undefined);
+      });
+      const steps = await lastValueFrom(run.pipe(toArray()));
+      expect(steps.map(({ learningRate }) => learningRate)).toEqual([0.01, 0.01, 0.5, 0.5, 0.01, 0.01]);
+    }
   });
 });
 
@@ -405,6 +414,60 @@ describe('evaluation', () => {
     );
   });
 
+  const evaluated = { evalSteps: 1, saveSteps: 1, lrSchedulerType: 'constant', optim: 'sgd', learningRate: 3 } as const;
+  const falling = (): SftSetup['computeMetrics'] => {
+    let worse = 0;
+    return () => TE.right({ own: worse++ });
+  };
+  const best = { ...evaluated, loadBestModelAtEnd: true, metricForBestModel: 'own', greaterIsBetter: false } as const;
+
+  test('saveStrategy best writes a checkpoint whenever an evaluation is the best yet, and the limit keeps it', async () => {
+    const outputDir = temporary();
+    let at = 0;
+    const { run } = await started(
+      { ...best, outputDir, loadBestModelAtEnd: false, saveStrategy: 'best', saveTotalLimit: 1 },
+      { evalDataset: rows, computeMetrics: () => TE.right({ own: [5, 4, 6, 3, 7, 8][at++] ?? 9 }) },
+    );
+    const written = lastValueFrom(run.checkpoints.pipe(toArray()));
+    await lastValueFrom(run);
+    expect((await written).map(({ step }) => step)).toEqual([1, 2, 4]);
+    expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual(['checkpoint-4']);
+  });
+
+  test('a best checkpoint that is gone is told, and the last weights are saved', async () => {
+    const outputDir = temporary();
+    const { run, events } = await started({ ...best, outputDir }, { evalDataset: rows, computeMetrics: falling() });
+    run.subscribe(({ step }) => {
+      if (step === 5) rmSync(join(outputDir, 'checkpoint-1'), { recursive: true });
+    });
+    const finished = firstValueFrom(run.finished);
+    expect(await finished).toMatchObject({ bestStep: 1, ended: 'finished' });
+    expect(kinds(events)).toContain('W_BEST_MODEL_LOST');
+    expect(existsSync(join(outputDir, 'model.safetensors'))).toBe(true);
+  });
+
+  test('a run that goes on in another directory finds its best checkpoint where it was written', async () => {
+    const [first, second, third] = [temporary(), temporary(), temporary()];
+    const own = falling();
+    const { run } = await started(
+      { ...best, outputDir: first, maxSteps: 2 },
+      { evalDataset: rows, computeMetrics: own },
+    );
+    await lastValueFrom(run);
+    const goOn = async (from: string, outputDir: string, maxSteps: number): Promise<ReadonlyArray<string>> => {
+      const { run: next, events } = await started(
+        { ...best, outputDir, maxSteps, resumeFromCheckpoint: from },
+        { evalDataset: rows, computeMetrics: own },
+      );
+      await lastValueFrom(next);
+      return kinds(events);
+    };
+    expect(await goOn(join(first, 'checkpoint-2'), second, 3)).not.toContain('W_BEST_MODEL_LOST');
+    expect(await goOn(join(second, 'checkpoint-3'), third, 4)).not.toContain('W_BEST_MODEL_LOST');
+    const saved = (dir: string): string => readFileSync(join(dir, 'model.safetensors'), 'latin1');
+    expect(saved(third)).toBe(saved(join(first, 'checkpoint-1')));
+  });
+
   test('a metric that is not a number is never the best', async () => {
     const outputDir = temporary();
     let evaluations = 0;
@@ -480,6 +543,45 @@ describe('faults', () => {
     expect((await failure(run)).code).toBe('E_NO_ROWS');
   });
 
+  test('evaluation without rows to evaluate on', async () => {
+    for (const options of [{ evalSteps: 2 }, { evalOnStart: true }, { evalStrategy: 'epoch' as const }]) {
+      const { run } = await started(options);
+      const { code, text } = await failure(run);
+      expect(code).toBe('E_NO_EVAL_DATASET');
+      expect(text).toContain(Object.keys(options)[0] === 'evalOnStart' ? 'evalOnStart' : 'evalStrategy');
+    }
+  });
+
+  test('a set of which no row is left is named', async () => {
+    const { run } = await started({ evalSteps: 2 }, { evalDataset: { easy: rows, hard: [{ no: 'text' }] } });
+    expect(await failure(run)).toMatchObject({ code: 'E_NO_ROWS', text: expect.stringContaining('evalDataset.hard') });
+  });
+
+  test('a callback that throws, before the run or in it', async () => {
+    for (const kind of ['begun', 'step', 'finished'] as const) {
+      const thrower = (event: RunEvent): void => {
+        if (event.kind === kind) throw new TypeError('my fault');
+      };
+      const { run } = await started({}, { callbacks: [thrower] });
+      const { code, text } = await failure(run);
+      expect(code).toBe('E_CALLBACK');
+      expect(text).toContain(`"${kind}": my fault`);
+    }
+  });
+
+  test('a source that throws while rows are counted to be held back', async () => {
+    const broken: Iterable<unknown> = {
+      [Symbol.iterator]: () => {
+        throw new TypeError('no such table');
+      },
+    };
+    const { run } = await started({ evalSplit: 0.5, evalSteps: 1 }, { trainDataset: broken });
+    expect(await failure(run)).toMatchObject({
+      code: 'E_SOURCE_FAILED',
+      text: expect.stringContaining('no such table'),
+    });
+  });
+
   test('options that are wrong are a usage error', async () => {
     const { run } = await started({ perDeviceTrainBatchSize: 0 });
     expect((await failure(run)).code).toBe('E_OPTIONS');
@@ -487,7 +589,9 @@ describe('faults', () => {
 
   test('rows too few for one batch', async () => {
     const { run } = await started({ dataloaderDropLast: true, perDeviceTrainBatchSize: 99 });
-    expect((await failure(run)).code).toBe('E_NO_BATCH');
+    const { code, text } = await failure(run);
+    expect(code).toBe('E_NO_BATCH');
+    expect(text).toContain('"perDeviceTrainBatchSize": 6 rows make no batch of 99');
   });
 
   test('an engine other than the one the model is on', async () => {

@@ -1,7 +1,7 @@
 /** The report on a data set that is read for it, or while it is prepared. */
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { isFatal } from '../../errors.js';
+import { onlyFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Dataset } from '../run.js';
 import { foldPreflight } from './preflight.js';
@@ -18,21 +18,15 @@ export const preflightDataset = (
   { maxRows = Infinity, ...options }: DatasetOptions,
   config: PreflightConfig,
 ): TaskEither<FatalError, Preflight> =>
-  TE.tryCatch(
-    async () => {
-      const fold = foldPreflight(options, config);
-      let left = maxRows;
-      for await (const raw of dataset) {
-        fold.push(raw);
-        if (--left <= 0) break;
-      }
-      return fold.report();
-    },
-    (cause) => {
-      if (isFatal(cause)) return cause;
-      throw cause;
-    },
-  );
+  TE.tryCatch(async () => {
+    const fold = foldPreflight(options, config);
+    let left = maxRows;
+    for await (const raw of dataset) {
+      fold.push(raw);
+      if (--left <= 0) break;
+    }
+    return fold.report();
+  }, onlyFatal);
 
 /** The same data set; each row is seen as it is read. */
 export const watched = (dataset: Dataset, see: (raw: unknown) => void): AsyncIterable<unknown> => ({
