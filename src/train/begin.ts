@@ -366,8 +366,8 @@ export const begin = (
       }
       const planned = scheduleOf(config, plan);
       // A rate set by hand goes before the schedule, whoever made the optimizer; before there is a state there is none.
-      let begun: TrainState | undefined;
-      const schedule: Schedule = (step) => begun?.learningRate ?? planned(step);
+      const made: { state?: TrainState } = {};
+      const schedule: Schedule = (step) => made.state?.learningRate ?? planned(step);
       const state = initState({
         model,
         optimizer: setup.optimizer?.(plan, schedule) ?? optimizerOf(config, schedule),
@@ -383,7 +383,7 @@ export const begin = (
         epochAfter: (microBatches) => epochAfter(plan, microBatches),
         nameRow: rowNames(rows, plan, config),
       });
-      begun = state;
+      made.state = state;
       const run: Run = {
         config,
         setup,
