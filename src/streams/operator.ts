@@ -1,6 +1,5 @@
 import type { Either } from 'fp-ts/lib/Either.js';
 import { Observable, type OperatorFunction, type Subscriber } from 'rxjs';
-// By its own name: threads that prepare rows load this file, and the whole of rxjs takes them longer than all the rest.
 import { fatal, fatalFromData } from '../errors.js';
 import type { DataError, FatalError } from '../errors.js';
 import type { Transform } from '../records.js';
