@@ -93,10 +93,29 @@ class Call {
     }
     return tensor(elements);
   }
-  // A tensor of any size, and how many whole elements of 4 bytes it holds.
-  float* any(long& elements) {
+  // Whether what comes lies as bfloat16, which activations may on a device alone.
+  bool half() {
+    const bool on = flag();
+    if (on && executor.context().device == nullptr) throw BadCall("activations lie as float32 on the processor");
+    return on;
+  }
+  // Activations: whether they lie as bfloat16, and the tensor.
+  Values values(long elements) {
+    const bool as_half = half();
+    return {bytes(elements, as_half ? 2 : 4), as_half};
+  }
+  // The same; null when the number is 0.
+  Values optionalValues(long elements) {
+    if (at + 1 < count && args[at + 1] == 0) {
+      at += 2;
+      return {nullptr, 0};
+    }
+    return values(elements);
+  }
+  // A tensor of any size, and how many whole elements of 4 bytes, or of `each`, it holds.
+  float* any(long& elements, size_t each = 4) {
     const Memory::Held held = next();
-    elements = static_cast<long>(held.bytes / 4);
+    elements = static_cast<long>(held.bytes / each);
     return reinterpret_cast<float*>(held.data);
   }
   void* bytes(long elements, long each) {

@@ -108,7 +108,7 @@ void random(int actions, int threads) {
       const uint64_t from = s.tensors[a].id;
       const std::vector<float> values = s.tensors[a].values;
       Tensor& out = s.take(n);
-      s.call("add", {double(n), double(from), double(from), double(out.id)});
+      s.call("add", {double(n), 0, double(from), 0, double(from), 0, double(out.id)});
       for (size_t j = 0; j < n; j++) out.values[j] = values[j] + values[j];
     } else {
       s.check(s.tensors[static_cast<size_t>(below(static_cast<long>(s.tensors.size())))]);
@@ -123,17 +123,18 @@ void random(int actions, int threads) {
 void refusals() {
   Session s(1);
   const double a = double(s.take(6).id), b = double(s.take(6).id), small = double(s.take(3).id);
-  expect(!s.refused("add", {6, a, a, b}), "a good call is refused");
-  expect(s.refused("add", {7, a, a, b}), "more elements than the tensors hold");
-  expect(s.refused("add", {6, a, a, small}), "an output that is too small");
-  expect(s.refused("add", {6, a, 0, b}), "no tensor");
-  expect(s.refused("add", {6, a, 12345, b}), "a number that is no tensor's");
-  expect(s.refused("add", {6, a, -1, b}), "a negative number");
-  expect(s.refused("add", {6.5, a, a, b}), "half an element");
-  expect(s.refused("add", {-1, a, a, b}), "a negative size");
-  expect(s.refused("add", {1e300, a, a, b}), "a huge size");
-  expect(s.refused("add", {6, a, a}), "too few arguments");
-  expect(s.refused("linear", {2147483648.0, 2147483648.0, 1, 0, a, 0, a, 0, 0, 0, 0, b}), "sizes whose product is too large");
+  expect(!s.refused("add", {6, 0, a, 0, a, 0, b}), "a good call is refused");
+  expect(s.refused("add", {7, 0, a, 0, a, 0, b}), "more elements than the tensors hold");
+  expect(s.refused("add", {6, 0, a, 0, a, 0, small}), "an output that is too small");
+  expect(s.refused("add", {6, 0, a, 0, 0, 0, b}), "no tensor");
+  expect(s.refused("add", {6, 0, a, 0, 12345, 0, b}), "a number that is no tensor's");
+  expect(s.refused("add", {6, 0, a, 0, -1, 0, b}), "a negative number");
+  expect(s.refused("add", {6.5, 0, a, 0, a, 0, b}), "half an element");
+  expect(s.refused("add", {-1, 0, a, 0, a, 0, b}), "a negative size");
+  expect(s.refused("add", {1e300, 0, a, 0, a, 0, b}), "a huge size");
+  expect(s.refused("add", {6, 0, a, 0, a}), "too few arguments");
+  expect(s.refused("add", {3, 1, a, 1, a, 1, b}), "activations as bfloat16 on the processor");
+  expect(s.refused("linear", {2147483648.0, 2147483648.0, 1, 0, 0, a, 0, a, 0, 0, 0, 0, 0, b}), "sizes whose product is too large");
   expect(s.refused("copyColumns", {1, 5, a, 6, 2, b, 6, 0}), "columns outside the matrix");
   expect(s.refused("binary", {6, 0, 4, 6, a, a, b}), "operands that do not repeat");
   expect(s.refused("gatherRows", {2, 3, a, b}), "no rows");
@@ -147,7 +148,7 @@ void refusals() {
   expect(s.memory.give(uint64_t(small)), "cannot give");
   const double again = double(s.take(3).id);
   expect(again != small, "the number of a tensor that is gone was given to another");
-  expect(s.refused("add", {3, small, again, again}), "a tensor that is gone");
+  expect(s.refused("add", {3, 0, small, 0, again, 0, again}), "a tensor that is gone");
 }
 
 // What throws in the executor is reported, and what comes after still runs.

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "context.h"
+#include "values.h"
 
 // Where an operand of a matrix product comes from; everything but FLOAT32 is unpacked while packing.
 enum { GEMM_FLOAT32 = 0, GEMM_BFLOAT16 = 1, GEMM_INT8_ROWS = 2, GEMM_FOUR_BIT = 3 };
@@ -33,6 +34,7 @@ typedef struct Gemm {
   const float* start;  // ?
   long ld_start;
   float alpha;
+  int half;  // devices alone: c, and start where it is no row, lie as bfloat16
 } Gemm;
 
 // Kinds of elementwise operation (elementwise.cc).
@@ -72,6 +74,7 @@ typedef struct Attention {
   const float* d_out;  // [n, heads * head_dim]
   float *dq, *dk, *dv;  // contiguous, shapes of q, k, v; may lie in one matrix of ld_d floats a row
   long ld_dq, ld_dk, ld_dv;
+  int half;  // devices alone: all but lse lies as bfloat16
 } Attention;
 
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
@@ -136,7 +139,7 @@ typedef struct KernelTable {
   size_t (*gemm_serial_bytes)(const Gemm*);
 
   // ---- columns.cc ----
-  void (*column_sum)(const Context*, const float* dy, float* out, long rows, long columns);
+  void (*column_sum)(const Context*, Values dy, float* out, long rows, long columns);
   // One part of a column split or concatenation: `rows` rows of `width` floats between two row strides.
   void (*copy_columns)(const Context*, const float* from, long ld_from, float* to, long ld_to, long rows, long width);
   // Rows must lie inside: who calls has checked them.
@@ -145,7 +148,7 @@ typedef struct KernelTable {
   void (*scatter_rows)(const Context*, const float* dy, const int32_t* rows, float* out, long count, long size, long columns);
 
   // ---- elementwise.cc; outputs may be inputs ----
-  void (*add)(const Context*, const float* a, const float* b, float* out, long n);
+  void (*add)(const Context*, Values a, Values b, Values out, long n);
   void (*axpy)(const Context*, float* y, const float* x, float alpha, long n);  // y += alpha x
   void (*scale)(const Context*, const float* x, float* y, float factor, long n);
   void (*squared_norm)(const Context*, const float* const* tensors, const long* sizes, long count, float* out);
@@ -173,28 +176,27 @@ typedef struct KernelTable {
                          long columns);
 
   // layer_norm.cc; dx may be d_residual or dy
-  void (*layer_norm)(const Context*, const float* x, const float* gain, const float* bias /* ? */, float* y, float* mean,
+  void (*layer_norm)(const Context*, Values x, const float* gain, const float* bias /* ? */, Values y, float* mean,
                      float* rstd, long rows, long columns, float eps);
-  void (*layer_norm_grad)(const Context*, const float* dy, const float* x, const float* gain, const float* mean,
+  void (*layer_norm_grad)(const Context*, Values dy, Values x, const float* gain, const float* mean,
                           const float* rstd, const float* d_residual /* ? */, float* dx, float* d_gain /* ? */,
                           float* d_bias /* ? */, long rows, long columns);
   // rms_norm.cc; y = x rstd (gain + offset)
-  void (*rms_norm)(const Context*, const float* x, const float* gain, float* y, float* rstd, long rows, long columns, float eps,
+  void (*rms_norm)(const Context*, Values x, const float* gain, Values y, float* rstd, long rows, long columns, float eps,
                    float offset);
-  void (*rms_norm_grad)(const Context*, const float* dy, const float* x, const float* gain, const float* rstd,
+  void (*rms_norm_grad)(const Context*, Values dy, Values x, const float* gain, const float* rstd,
                         const float* d_residual /* ? */, float* dx, float* d_gain /* ? */, long rows, long columns,
                         float offset);
 
   // rope.cc; y may be x. cos, sin [rows, rotary_dim / 2]
-  void (*rope)(const Context*, const float* x, const float* cos, const float* sin, float* y, long rows, long heads,
+  void (*rope)(const Context*, Values x, const float* cos, const float* sin, Values y, long rows, long heads,
                long head_dim, long rotary_dim, int inverse);
 
   // activation.cc; outputs may be inputs
-  void (*activation)(const Context*, int kind, const float* x, float* y, long n);
-  void (*activation_grad)(const Context*, int kind, const float* x, const float* dy, float* dx, long n);
-  void (*gated_activation)(const Context*, int kind, const float* gate, const float* up, float* y, long n);
-  void (*gated_activation_grad)(const Context*, int kind, const float* gate, const float* up, const float* dy, float* d_gate,
-                                float* d_up, long n);
+  void (*activation)(const Context*, int kind, Values x, Values y, long n);
+  void (*activation_grad)(const Context*, int kind, Values x, Values dy, Values dx, long n);
+  void (*gated_activation)(const Context*, int kind, Values gate, Values up, Values y, long n);
+  void (*gated_activation_grad)(const Context*, int kind, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n);
 
   // attention.cc, attention_grad.cc
   void (*attention)(const Context*, const Attention*);
@@ -213,7 +215,7 @@ typedef struct KernelTable {
   void (*adamw_8bit)(const Context*, const AdamW8bit*);  // ? null on devices
 
   // dropout.cc; y may be x. The mask depends on seed, offset and place alone
-  void (*dropout)(const Context*, const float* x, float* y, long n, double rate, uint32_t seed, uint64_t offset);
+  void (*dropout)(const Context*, Values x, Values y, long n, double rate, uint32_t seed, uint64_t offset);
 
   // quantize.cc: the weight formats of bitsandbytes. int8 rows: value = q scale[row] / 127 with scale = max |w| of the row. Four bits:
   // value = code[q] absmax[i / block], two codes a byte, the first in the high half; (n + 1) / 2 bytes

@@ -131,7 +131,7 @@ const layerNorms = fc.record({ seed, n: size(), c: fc.integer({ min: 2, max: 6 }
     shapes: [[n, c], [c], [c]],
     forward: (...inputs) => {
       const [x, gain, bias] = inputs as unknown as Six;
-      const { y } = layerNorm(x, gain, bias, 1e-2);
+      const { y } = layerNorm(x, gain, bias, { eps: 1e-2 });
       return residual ? tf.add(y, x) : y;
     },
     formula: (...inputs) => {
@@ -143,7 +143,7 @@ const layerNorms = fc.record({ seed, n: size(), c: fc.integer({ min: 2, max: 6 }
     },
     backward: (dy, ...inputs) => {
       const [x, gain, bias] = inputs as unknown as Six;
-      const { mean, rstd } = layerNorm(x, gain, bias, 1e-2);
+      const { mean, rstd } = layerNorm(x, gain, bias, { eps: 1e-2 });
       const grads = layerNormGrad(
         { dy, x, gain, mean, rstd, dResidual: residual ? dy : undefined },
         { hasBias: true, needWeights: true },

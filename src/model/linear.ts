@@ -111,7 +111,7 @@ const dense =
     const w = weightOf(weights, weightName(module));
     const bias = weights[biasName(module)];
     const read = reads(x);
-    const y = multiply(read, w, bias, { transposed });
+    const y = multiply(read, w, bias, { transposed, flows: true });
     read.dispose();
     const trainsWeight = wanted.weight(weightName(module));
     const trainsBias = bias !== undefined && wanted.weight(biasName(module));
@@ -119,7 +119,7 @@ const dense =
     const kept = trainsWeight ? keep(x) : undefined;
     return passed(y, kept === undefined ? [] : [kept], (dy, onto) => {
       const gradients = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
-      const dx = wanted.input ? linearGradInput(dy, w, onto, { transposed }) : undefined;
+      const dx = wanted.input ? linearGradInput(dy, w, onto, { transposed, flows: true }) : undefined;
       dy.dispose();
       onto?.dispose();
       return [gradients, dx];
@@ -144,7 +144,7 @@ const adapted =
     const xBase = reads(x);
     // The adapter reads x itself, never what an 8-bit product rounds.
     const xAdapter = drop(x);
-    const { y, u } = loraLinear({ x: xBase, w, bias, a, b, xDropped: xAdapter }, { transposed, scaling });
+    const { y, u } = loraLinear({ x: xBase, w, bias, a, b, xDropped: xAdapter }, { transposed, scaling, flows: true });
     xBase.dispose();
     xAdapter.dispose();
     const trains = (name: string): boolean => name in weights && wanted.weight(name);
@@ -159,7 +159,7 @@ const adapted =
       const xRead = drop(kept);
       const { dA, dB, dx, dxDropped } = loraLinearGrad(
         { dy, x: xRead, w, a, b, u },
-        { transposed, scaling, needInput: wanted.input, dropped: drops },
+        { transposed, scaling, needInput: wanted.input, dropped: drops, flows: true },
       );
       xRead.dispose();
       dy.dispose();

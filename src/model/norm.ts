@@ -19,14 +19,19 @@ const handedOn = (
   return [onlyWanted({ [names.gain]: dGain, [names.bias]: dBias }, wanted.weight), wanted.input ? dx : undefined];
 };
 
+export interface NormOptions {
+  /** False: the value is the stream that branches are added to, which stays float32 on every engine. Default: true. */
+  readonly flows?: boolean;
+}
+
 /** Layer norm with the gain `<module>.weight` and, where the checkpoint has one, the bias `<module>.bias`. */
 export const layerNorm =
-  (module: string, eps: number): Layer<Tensor, Tensor> =>
+  (module: string, eps: number, { flows = true }: NormOptions = {}): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     const names = { gain: `${module}.weight`, bias: `${module}.bias` };
     const gain = weightOf(weights, names.gain);
     const bias = weights[names.bias];
-    const { y, mean, rstd } = normLayer(x, gain, bias, eps);
+    const { y, mean, rstd } = normLayer(x, gain, bias, { eps, flows });
     const needWeights = wanted.weight(names.gain) || (bias !== undefined && wanted.weight(names.bias));
     if (!wanted.input && !needWeights) {
       mean.dispose();
@@ -45,13 +50,13 @@ export const layerNorm =
     });
   };
 
-/** RMS norm with the gain `<module>.weight`. */
+/** RMS norm with the gain `<module>.weight`; `flows` as in `layerNorm`. */
 export const rmsNorm =
-  (module: string, { eps, offset }: RmsNormAttrs): Layer<Tensor, Tensor> =>
+  (module: string, { eps, offset, flows = true }: RmsNormAttrs): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     const names = { gain: `${module}.weight`, bias: '' };
     const gain = weightOf(weights, names.gain);
-    const { y, rstd } = normRms(x, gain, { eps, offset });
+    const { y, rstd } = normRms(x, gain, { eps, offset, flows });
     const needWeights = wanted.weight(names.gain);
     if (!wanted.input && !needWeights) {
       rstd.dispose();

@@ -101,8 +101,10 @@ const mlp = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> =>
 };
 
 const layer = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const attentionNorm = layerNorm(`${decoder}.layers.${i}.self_attn_layer_norm`, eps);
-  const mlpNorm = layerNorm(`${decoder}.layers.${i}.final_layer_norm`, eps);
+  // A norm after the addition makes the stream itself.
+  const flows = { flows: config.normBefore };
+  const attentionNorm = layerNorm(`${decoder}.layers.${i}.self_attn_layer_norm`, eps, flows);
+  const mlpNorm = layerNorm(`${decoder}.layers.${i}.final_layer_norm`, eps, flows);
   const attended = selfAttention(config, pass, i);
   const straight = narrowing(pass, i, config.numLayers);
   return config.normBefore

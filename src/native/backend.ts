@@ -97,7 +97,7 @@ export class NativeBackend extends KernelBackend {
   private count = 0;
   /** Outputs of the kernel that runs: what a kernel that throws leaves behind. */
   private fresh: NativeData[] = [];
-  /** Float32 copies of held values, alive until the operation that reads them is enqueued. */
+  /** Copies that lie otherwise than the values, alive until the operation that reads them is enqueued. */
   private widened: number[] = [];
 
   constructor(readonly addon: Addon) {
@@ -140,6 +140,41 @@ export class NativeBackend extends KernelBackend {
     if (data.held === undefined) return this.put(data.id);
     const copy = this.widen(data);
     this.widened.push(copy);
+    return this.put(copy);
+  }
+
+  /** The next two arguments are a float32 tensor that is read, as it lies: whether as bfloat16, and its number. */
+  value(info: TensorInfo): this {
+    return this.liesHalved(info) ? this.put(1).put(this.float(info).id) : this.put(0).tensor(info);
+  }
+
+  /** The same, or none. */
+  optionalValue(info: TensorInfo | undefined): this {
+    return info === undefined ? this.put(0).put(0) : this.value(info);
+  }
+
+  /** Whether kernels can read and write these values as bfloat16: on a card alone. */
+  liesHalved(info: TensorInfo): boolean {
+    return this.onCard && this.float(info).held?.storage === 'bfloat16';
+  }
+
+  /** Whether activations travel from kernel to kernel as bfloat16: on a card, where that is the precision. */
+  get halves(): boolean {
+    return this.onCard && this.precision === 'bfloat16';
+  }
+
+  /** The next argument is a float32 tensor that is read as bfloat16, rounded first where it does not lie so. */
+  halved(info: TensorInfo): this {
+    const data = this.float(info);
+    if (data.held?.storage === 'bfloat16') return this.put(data.id);
+    const waiting = this.args.slice(0, this.at);
+    const wide = data.held === undefined ? data.id : this.widen(data);
+    if (wide !== data.id) this.widened.push(wide);
+    const copy = this.addon.take(data.size * 2);
+    this.widened.push(copy);
+    this.args.set([data.size, wide, copy]);
+    this.addon.op(this.op.narrow);
+    this.args.set(waiting);
     return this.put(copy);
   }
 
@@ -278,6 +313,17 @@ export class NativeBackend extends KernelBackend {
     const dataId = this.allocate(sizeOf(shape), dtype);
     this.fresh.push(dataId);
     return { dataId, shape: shape as number[], dtype };
+  }
+
+  /** An output that lies as bfloat16 where that is asked for. */
+  outputAs(half: boolean, shape: ReadonlyArray<number>): NativeInfo {
+    if (!half) return this.output(shape);
+    const size = sizeOf(shape);
+    const dataId = new NativeData(this.addon.take(size * 2), size, 'float32', 1);
+    dataId.held = bare;
+    this.count++;
+    this.fresh.push(dataId);
+    return { dataId, shape: shape as number[], dtype: 'float32' };
   }
 
   /** The same data under another shape. */

@@ -71,28 +71,36 @@ void with_kind(int kind, F body) {
   }
 }
 
-void activation(const Context* context, int kind, const float* x, float* y, long n) {
+void activation(const Context* context, int kind, Values from, Values to, long n) {
+  const float* const x = floats(from);
+  float* const y = floats(to);
   with_kind(kind, [=](auto f) {
     in_pieces(context, n, [=](long i, auto lanes) { lanes.store(y + i, f.value(lanes.load(x + i))); });
   });
 }
 
-void activation_grad(const Context* context, int kind, const float* x, const float* dy, float* dx, long n) {
+void activation_grad(const Context* context, int kind, Values from, Values gradient, Values to, long n) {
+  const float *const x = floats(from), *const dy = floats(gradient);
+  float* const dx = floats(to);
   with_kind(kind, [=](auto f) {
     in_pieces(context, n,
               [=](long i, auto lanes) { lanes.store(dx + i, lanes.load(dy + i) * f.both(lanes.load(x + i)).slope); });
   });
 }
 
-void gated_activation(const Context* context, int kind, const float* gate, const float* up, float* y, long n) {
+void gated_activation(const Context* context, int kind, Values gates, Values ups, Values to, long n) {
+  const float *const gate = floats(gates), *const up = floats(ups);
+  float* const y = floats(to);
   with_kind(kind, [=](auto f) {
     in_pieces(context, n,
               [=](long i, auto lanes) { lanes.store(y + i, f.value(lanes.load(gate + i)) * lanes.load(up + i)); });
   });
 }
 
-void gated_activation_grad(const Context* context, int kind, const float* gate, const float* up, const float* dy, float* d_gate,
-                           float* d_up, long n) {
+void gated_activation_grad(const Context* context, int kind, Values gates, Values ups, Values gradient, Values of_gates, Values of_ups,
+                           long n) {
+  const float *const gate = floats(gates), *const up = floats(ups), *const dy = floats(gradient);
+  float *const d_gate = floats(of_gates), *const d_up = floats(of_ups);
   with_kind(kind, [=](auto f) {
     in_pieces(context, n, [=](long i, auto lanes) {
       const ValueAndSlope at = f.both(lanes.load(gate + i));

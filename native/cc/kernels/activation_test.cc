@@ -39,11 +39,11 @@ int main() {
       for (int threads = 1; threads <= 3; threads++) {
         Engine engine(threads, RX_FILL(activation));
         Floats y(n), dx(n), gated(n), d_gate(n), d_up(n), in_place = x;
-        engine.table.activation(*engine, kind, x.data(), y.data(), n);
-        engine.table.activation_grad(*engine, kind, x.data(), dy.data(), dx.data(), n);
-        engine.table.gated_activation(*engine, kind, x.data(), up.data(), gated.data(), n);
-        engine.table.gated_activation_grad(*engine, kind, x.data(), up.data(), dy.data(), d_gate.data(), d_up.data(), n);
-        engine.table.activation(*engine, kind, in_place.data(), in_place.data(), n);
+        engine.table.activation(*engine, kind, values_of(x.data()), values_of(y.data()), n);
+        engine.table.activation_grad(*engine, kind, values_of(x.data()), values_of(dy.data()), values_of(dx.data()), n);
+        engine.table.gated_activation(*engine, kind, values_of(x.data()), values_of(up.data()), values_of(gated.data()), n);
+        engine.table.gated_activation_grad(*engine, kind, values_of(x.data()), values_of(up.data()), values_of(dy.data()), values_of(d_gate.data()), values_of(d_up.data()), n);
+        engine.table.activation(*engine, kind, values_of(in_place.data()), values_of(in_place.data()), n);
         expect_close(name + " y", y, y_want, 1e-6, 5e-7);
         expect_close(name + " dx", dx, dx_want, 1e-5, 2e-6);
         expect_close(name + " gated", gated, gated_want, 1e-6, 1e-6);
@@ -58,8 +58,8 @@ int main() {
   Engine engine(1, RX_FILL(activation));
   for (int kind = ACTIVATION_GELU; kind <= ACTIVATION_QUICK_GELU; kind++) {
     Floats y(7), dx(7);
-    engine.table.activation(*engine, kind, x.data(), y.data(), 7);
-    engine.table.activation_grad(*engine, kind, x.data(), one.data(), dx.data(), 7);
+    engine.table.activation(*engine, kind, values_of(x.data()), values_of(y.data()), 7);
+    engine.table.activation_grad(*engine, kind, values_of(x.data()), values_of(one.data()), values_of(dx.data()), 7);
     const double zero_slope = kind == ACTIVATION_RELU ? 0 : 0.5;
     expect_close("extremes of kind " + std::to_string(kind), y, {NAN, inf, 1e30f, 0, 3e4f, 0, 0}, 0, 1e-30);
     expect_close("slopes at extremes of kind " + std::to_string(kind), Floats(dx.begin() + 2, dx.end()), {1, 0, 1, 0, zero_slope}, 0, 0);

@@ -7,7 +7,8 @@ namespace {
 
 // Each piece of work owns a band of columns, which it reads once, and sums its rows in order, 64 at a time, so that rounding errors
 // grow with the number of blocks, not of rows. A band is as wide as registers allow: what is read of a row lies together.
-void column_sum(const Context* context, const float* dy, float* out, long rows, long columns) {
+void column_sum(const Context* context, Values gradient, float* out, long rows, long columns) {
+  const float* const dy = floats(gradient);
   constexpr int vectors = 8;
   constexpr long band = vectors * VW;
   parallel(context, parts_of(columns, band), [=](long part) {

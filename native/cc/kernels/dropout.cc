@@ -23,7 +23,9 @@ inline __attribute__((always_inline)) U mix(U h) {
   return h ^ (h >> 16);
 }
 
-void dropout(const Context* context, const float* x, float* y, long n, double rate, uint32_t seed, uint64_t offset) {
+void dropout(const Context* context, Values input, Values output, long n, double rate, uint32_t seed, uint64_t offset) {
+  const float* const x = floats(input);
+  float* const y = floats(output);
   const float scale = (float)(1 / (1 - rate));
   const int32_t threshold = (int32_t)__builtin_ceil(rate * 16777216.0);
   parallel(context, parts_of(n, piece), [=](long part) {

@@ -29,8 +29,8 @@ int main() {
         for (int threads = 1; threads <= 3; threads++) {
           Engine engine(threads, RX_FILL(dropout));
           Floats y(n, 9.f), in_place = x;
-          engine.table.dropout(*engine, x.data(), y.data(), n, rate, 77, offset);
-          engine.table.dropout(*engine, in_place.data(), in_place.data(), n, rate, 77, offset);
+          engine.table.dropout(*engine, values_of(x.data()), values_of(y.data()), n, rate, 77, offset);
+          engine.table.dropout(*engine, values_of(in_place.data()), values_of(in_place.data()), n, rate, 77, offset);
           expect_close("dropout", y, want, 0, 0);
           expect_same_bits("in place", y, in_place);
         }
@@ -40,7 +40,7 @@ int main() {
     Engine engine(1, RX_FILL(dropout));
     const Floats x(9, 1.f);
     Floats y(9);
-    engine.table.dropout(*engine, x.data(), y.data(), 9, draw(77, 5), 77, 0);
+    engine.table.dropout(*engine, values_of(x.data()), values_of(y.data()), 9, draw(77, 5), 77, 0);
     expect("draw equal to the rate", y[5] != 0);
   }
   // Kept shares, and agreement of masks of neighbouring seeds and offsets, within five standard deviations.
@@ -51,7 +51,7 @@ int main() {
   std::vector<Floats> masks;
   for (auto [seed, offset] : {std::pair<uint32_t, uint64_t>{1, 0}, {2, 0}, {3, 0}, {1, (uint64_t)n}, {1, (uint64_t)1 << 32}}) {
     masks.emplace_back(n);
-    engine.table.dropout(*engine, x.data(), masks.back().data(), n, rate, seed, offset);
+    engine.table.dropout(*engine, values_of(x.data()), values_of(masks.back().data()), n, rate, seed, offset);
   }
   for (size_t a = 0; a < masks.size(); a++) {
     long kept = 0;

@@ -15,7 +15,9 @@ void in_pieces(const Context* context, long n, F body) {
   });
 }
 
-void add(const Context* context, const float* a, const float* b, float* out, long n) {
+void add(const Context* context, Values left, Values right, Values sum, long n) {
+  const float *const a = floats(left), *const b = floats(right);
+  float* const out = floats(sum);
   in_pieces(context, n, [=](long i, auto lanes) { lanes.store(out + i, lanes.load(a + i) + lanes.load(b + i)); });
 }
 

@@ -5,8 +5,10 @@
 
 namespace {
 
-void layer_norm(const Context* context, const float* x, const float* gain, const float* bias, float* y, float* mean,
+void layer_norm(const Context* context, Values input, const float* gain, const float* bias, Values output, float* mean,
                 float* rstd, long rows, long columns, float eps) {
+  const float* const x = floats(input);
+  float* const y = floats(output);
   const long piece = rows_a_piece(columns);
   parallel(context, parts_of(rows, piece), [=](long part) {
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
@@ -33,9 +35,10 @@ void layer_norm(const Context* context, const float* x, const float* gain, const
 }
 
 // dx = rstd (g - mean(g) - x̂ mean(g x̂)) + d_residual with g = dy gain, x̂ = (x - mean) rstd.
-void layer_norm_grad(const Context* context, const float* dy, const float* x, const float* gain, const float* mean,
+void layer_norm_grad(const Context* context, Values gradient, Values input, const float* gain, const float* mean,
                      const float* rstd, const float* d_residual, float* dx, float* d_gain, float* d_bias, long rows,
                      long columns) {
+  const float *const dy = floats(gradient), *const x = floats(input);
   // Sums over rows are taken piece by piece and the pieces added in order, so their number depends on the shape alone.
   const long piece = greater(rows_a_piece(columns), parts_of(rows, 64));
   const long pieces = parts_of(rows, piece);

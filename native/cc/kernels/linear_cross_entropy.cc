@@ -90,7 +90,7 @@ void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
     GemmOperand h = {}, d = {};
     h.data = a->h + start * C, h.ld = C;
     d.data = logits, d.ld = ld;
-    const Gemm forward = {rows, V, C, h, w_transposed, logits, ld, a->bias, 0, 1.f};
+    const Gemm forward = {rows, V, C, h, w_transposed, logits, ld, a->bias, 0, 1.f, 0};
     run_gemm(context, &forward);
     parallel(context, rows, [=](long i) {
       const Row row = one_row(a, logits + i * ld, a->targets[start + i], a->weights[start + i], gradient);
@@ -99,11 +99,11 @@ void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
       a->entropy[start + i] = row.entropy;
     });
     if (!gradient) continue;
-    const Gemm to_h = {rows, C, V, d, w, a->dh + start * C, C, nullptr, 0, 1.f};
+    const Gemm to_h = {rows, C, V, d, w, a->dh + start * C, C, nullptr, 0, 1.f, 0};
     run_gemm(context, &to_h);
     if (a->dw) {
       d.transposed = 1;
-      const Gemm to_w = {V, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f};
+      const Gemm to_w = {V, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f, 0};
       run_gemm(context, &to_w);
     }
     if (a->d_bias)

@@ -5,8 +5,10 @@
 
 namespace {
 
-void rms_norm(const Context* context, const float* x, const float* gain, float* y, float* rstd, long rows, long columns,
+void rms_norm(const Context* context, Values input, const float* gain, Values output, float* rstd, long rows, long columns,
               float eps, float offset) {
+  const float* const x = floats(input);
+  float* const y = floats(output);
   const long piece = rows_a_piece(columns);
   parallel(context, parts_of(rows, piece), [=](long part) {
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
@@ -27,8 +29,9 @@ void rms_norm(const Context* context, const float* x, const float* gain, float* 
 }
 
 // dx = rstd (g - x̂ mean(g x̂)) + d_residual with g = dy (gain + offset), x̂ = x rstd.
-void rms_norm_grad(const Context* context, const float* dy, const float* x, const float* gain, const float* rstd,
+void rms_norm_grad(const Context* context, Values gradient, Values input, const float* gain, const float* rstd,
                    const float* d_residual, float* dx, float* d_gain, long rows, long columns, float offset) {
+  const float *const dy = floats(gradient), *const x = floats(input);
   // Sums over rows are taken piece by piece and the pieces added in order, so their number depends on the shape alone.
   const long piece = greater(rows_a_piece(columns), parts_of(rows, 64));
   const long pieces = parts_of(rows, piece);

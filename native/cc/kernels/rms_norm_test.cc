@@ -32,8 +32,8 @@ int main() {
     for (int threads = 1; threads <= 3; threads++) {
       Engine engine(threads, RX_FILL(rms_norm));
       Floats y(x.size()), rstd(c.rows), dx(x.size()), d_gain(c.columns);
-      engine.table.rms_norm(*engine, x.data(), gain.data(), y.data(), rstd.data(), c.rows, c.columns, eps, c.offset);
-      engine.table.rms_norm_grad(*engine, dy.data(), x.data(), gain.data(), rstd.data(), c.residual ? residual.data() : nullptr,
+      engine.table.rms_norm(*engine, values_of(x.data()), gain.data(), values_of(y.data()), rstd.data(), c.rows, c.columns, eps, c.offset);
+      engine.table.rms_norm_grad(*engine, values_of(dy.data()), values_of(x.data()), gain.data(), rstd.data(), c.residual ? residual.data() : nullptr,
                                  dx.data(), c.weights ? d_gain.data() : nullptr, c.rows, c.columns, c.offset);
       if (threads == 1) {
         y0 = y, dx0 = dx, gain0 = d_gain;

@@ -6,8 +6,10 @@
 
 namespace {
 
-void rope(const Context* context, const float* x, const float* cos, const float* sin, float* y, long rows, long heads,
+void rope(const Context* context, Values input, const float* cos, const float* sin, Values output, long rows, long heads,
           long head_dim, long rotary_dim, int inverse) {
+  const float* const x = floats(input);
+  float* const y = floats(output);
   const long half = rotary_dim / 2;
   const long rest = head_dim - 2 * half;
   const long piece = rows_a_piece(heads * head_dim);

@@ -28,10 +28,10 @@ int main() {
     for (int threads = 1; threads <= 3; threads++) {
       Engine engine(threads, RX_FILL(rope));
       Floats y(x.size(), 99.f), back(x.size(), 99.f), in_place = x;
-      engine.table.rope(*engine, x.data(), cosines.data(), sines.data(), y.data(), c.rows, c.heads, c.head_dim, c.rotary, 0);
-      engine.table.rope(*engine, y.data(), cosines.data(), sines.data(), back.data(), c.rows, c.heads, c.head_dim, c.rotary, 1);
-      engine.table.rope(*engine, x.data(), cosines.data(), sines.data(), in_place.data(), c.rows, c.heads, c.head_dim, c.rotary, 0);
-      engine.table.rope(*engine, in_place.data(), cosines.data(), sines.data(), in_place.data(), c.rows, c.heads, c.head_dim, c.rotary, 1);
+      engine.table.rope(*engine, values_of(x.data()), cosines.data(), sines.data(), values_of(y.data()), c.rows, c.heads, c.head_dim, c.rotary, 0);
+      engine.table.rope(*engine, values_of(y.data()), cosines.data(), sines.data(), values_of(back.data()), c.rows, c.heads, c.head_dim, c.rotary, 1);
+      engine.table.rope(*engine, values_of(x.data()), cosines.data(), sines.data(), values_of(in_place.data()), c.rows, c.heads, c.head_dim, c.rotary, 0);
+      engine.table.rope(*engine, values_of(in_place.data()), cosines.data(), sines.data(), values_of(in_place.data()), c.rows, c.heads, c.head_dim, c.rotary, 1);
       expect_close(name, y, want, 1e-6, 1e-6);
       expect_close(name + " and back", back, widen(x), 1e-6, 1e-6);
       expect_same_bits(name + " in place", in_place, back);

@@ -19,10 +19,10 @@ void embeddingGrad(Call& call) {
 void layerNorm(Call& call) {
   const long rows = call.size(), columns = call.size();
   const float eps = static_cast<float>(call.number());
-  const float* const x = call.tensor(area(rows, columns));
+  const Values x = call.values(area(rows, columns));
   const float* const gain = call.tensor(columns);
   const float* const bias = call.optional(columns);
-  float* const y = call.tensor(area(rows, columns));
+  const Values y = call.values(area(rows, columns));
   float* const mean = call.tensor(rows);
   float* const rstd = call.tensor(rows);
   call.enqueue([=](const Context* c) { c->table->layer_norm(c, x, gain, bias, y, mean, rstd, rows, columns, eps); });
@@ -31,8 +31,7 @@ void layerNorm(Call& call) {
 // rows, columns, dy, x, gain, mean, rstd, dResidual?, dx, dGain?, dBias?
 void layerNormGrad(Call& call) {
   const long rows = call.size(), columns = call.size();
-  const float* const dy = call.tensor(area(rows, columns));
-  const float* const x = call.tensor(area(rows, columns));
+  const Values dy = call.values(area(rows, columns)), x = call.values(area(rows, columns));
   const float* const gain = call.tensor(columns);
   const float* const mean = call.tensor(rows);
   const float* const rstd = call.tensor(rows);
@@ -49,9 +48,9 @@ void layerNormGrad(Call& call) {
 void rmsNorm(Call& call) {
   const long rows = call.size(), columns = call.size();
   const float eps = static_cast<float>(call.number()), offset = static_cast<float>(call.number());
-  const float* const x = call.tensor(area(rows, columns));
+  const Values x = call.values(area(rows, columns));
   const float* const gain = call.tensor(columns);
-  float* const y = call.tensor(area(rows, columns));
+  const Values y = call.values(area(rows, columns));
   float* const rstd = call.tensor(rows);
   call.enqueue([=](const Context* c) { c->table->rms_norm(c, x, gain, y, rstd, rows, columns, eps, offset); });
 }
@@ -60,8 +59,7 @@ void rmsNorm(Call& call) {
 void rmsNormGrad(Call& call) {
   const long rows = call.size(), columns = call.size();
   const float offset = static_cast<float>(call.number());
-  const float* const dy = call.tensor(area(rows, columns));
-  const float* const x = call.tensor(area(rows, columns));
+  const Values dy = call.values(area(rows, columns)), x = call.values(area(rows, columns));
   const float* const gain = call.tensor(columns);
   const float* const rstd = call.tensor(rows);
   const float* const residual = call.optional(area(rows, columns));
@@ -78,28 +76,29 @@ void rope(Call& call) {
   const bool inverse = call.flag();
   if (rotaryDim % 2 != 0 || rotaryDim > headDim) throw BadCall("an odd number of rotated dimensions, or more than there are");
   const long n = area(rows, area(heads, headDim)), angles = area(rows, rotaryDim / 2);
-  const float* const x = call.tensor(n);
+  const Values x = call.values(n);
   const float* const cos = call.tensor(angles);
   const float* const sin = call.tensor(angles);
-  float* const y = call.tensor(n);
+  const Values y = call.values(n);
   call.enqueue([=](const Context* c) { c->table->rope(c, x, cos, sin, y, rows, heads, headDim, rotaryDim, inverse); });
 }
 
-// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, q, k, v, out, lse; cuSeqlens.
-// A matrix may lie in a wider one: each of q, k, v is followed by the row stride and the first column.
+// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, half, q, k, v, out, lse; cuSeqlens.
+// half: all but lse lie as bfloat16. A matrix may lie in a wider one: each of q, k, v is followed by the row stride and the first column.
 struct AttentionCall {
   Attention a = {};
   long n = 0;
   HostArray<int32_t> borders;
 };
 
-float* strided(Call& call, long n, long width, long& ld) {
+// As floats, whatever they are: kernels know.
+float* strided(Call& call, long n, long width, int half, long& ld) {
   long size;
-  float* const data = call.any(size);
+  float* const data = call.any(size, half ? 2 : 4);
   ld = call.size();
   const long first = call.size();
   if (first + width > ld || area(n, ld) > size) throw BadCall("columns outside the matrix");
-  return data + first;
+  return half ? reinterpret_cast<float*>(reinterpret_cast<uint16_t*>(data) + first) : data + first;
 }
 
 AttentionCall attentionCall(Call& call) {
@@ -111,11 +110,12 @@ AttentionCall attentionCall(Call& call) {
   r.a.scale = static_cast<float>(call.number());
   r.a.window = call.size();
   if (r.a.heads < 1 || r.a.kv_heads < 1 || r.a.heads % r.a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
+  r.a.half = call.half();
   const long q = area(r.a.heads, r.a.head_dim), kv = area(r.a.kv_heads, r.a.head_dim);
-  r.a.q = strided(call, r.n, q, r.a.ld_q);
-  r.a.k = strided(call, r.n, kv, r.a.ld_k);
-  r.a.v = strided(call, r.n, kv, r.a.ld_v);
-  r.a.out = call.tensor(area(r.n, q));
+  r.a.q = strided(call, r.n, q, r.a.half, r.a.ld_q);
+  r.a.k = strided(call, r.n, kv, r.a.half, r.a.ld_k);
+  r.a.v = strided(call, r.n, kv, r.a.half, r.a.ld_v);
+  r.a.out = static_cast<float*>(call.bytes(area(r.n, q), r.a.half ? 2 : 4));
   r.a.lse = call.tensor(area(r.n, r.a.heads));
   r.borders = call.ints();
   const long borders = r.borders.size();
@@ -139,10 +139,10 @@ void attention(Call& call) {
 void attentionGrad(Call& call) {
   AttentionCall r = attentionCall(call);
   const long q = r.a.heads * r.a.head_dim, kv = r.a.kv_heads * r.a.head_dim;
-  r.a.d_out = call.tensor(area(r.n, q));
-  r.a.dq = strided(call, r.n, q, r.a.ld_dq);
-  r.a.dk = strided(call, r.n, kv, r.a.ld_dk);
-  r.a.dv = strided(call, r.n, kv, r.a.ld_dv);
+  r.a.d_out = static_cast<float*>(call.bytes(area(r.n, q), r.a.half ? 2 : 4));
+  r.a.dq = strided(call, r.n, q, r.a.half, r.a.ld_dq);
+  r.a.dk = strided(call, r.n, kv, r.a.half, r.a.ld_dk);
+  r.a.dv = strided(call, r.n, kv, r.a.half, r.a.ld_dv);
   call.enqueue([a = r.a, borders = std::move(r.borders)](const Context* c) {
     Attention run = a;
     run.cu_seqlens = borders.data();
@@ -154,8 +154,7 @@ void attentionGrad(Call& call) {
 void activation(Call& call) {
   const long n = call.size();
   const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
-  const float* const x = call.tensor(n);
-  float* const y = call.tensor(n);
+  const Values x = call.values(n), y = call.values(n);
   call.enqueue([=](const Context* c) { c->table->activation(c, kind, x, y, n); });
 }
 
@@ -163,8 +162,7 @@ void activation(Call& call) {
 void activationGrad(Call& call) {
   const long n = call.size();
   const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
-  const float *const x = call.tensor(n), *const dy = call.tensor(n);
-  float* const dx = call.tensor(n);
+  const Values x = call.values(n), dy = call.values(n), dx = call.values(n);
   call.enqueue([=](const Context* c) { c->table->activation_grad(c, kind, x, dy, dx, n); });
 }
 
@@ -172,8 +170,7 @@ void activationGrad(Call& call) {
 void gatedActivation(Call& call) {
   const long n = call.size();
   const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
-  const float *const gate = call.tensor(n), *const up = call.tensor(n);
-  float* const y = call.tensor(n);
+  const Values gate = call.values(n), up = call.values(n), y = call.values(n);
   call.enqueue([=](const Context* c) { c->table->gated_activation(c, kind, gate, up, y, n); });
 }
 
@@ -181,8 +178,7 @@ void gatedActivation(Call& call) {
 void gatedActivationGrad(Call& call) {
   const long n = call.size();
   const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
-  const float *const gate = call.tensor(n), *const up = call.tensor(n), *const dy = call.tensor(n);
-  float *const dGate = call.tensor(n), *const dUp = call.tensor(n);
+  const Values gate = call.values(n), up = call.values(n), dy = call.values(n), dGate = call.values(n), dUp = call.values(n);
   call.enqueue([=](const Context* c) { c->table->gated_activation_grad(c, kind, gate, up, dy, dGate, dUp, n); });
 }
 
@@ -193,8 +189,7 @@ void dropout(Call& call) {
   const double seed = call.number(), offset = call.number();
   if (!(rate >= 0 && rate < 1)) throw BadCall("a dropout rate outside [0, 1)");
   if (!(seed >= 0 && seed < 4294967296.0) || !(offset >= 0 && offset < 9007199254740992.0)) throw BadCall("a seed or offset out of range");
-  const float* const x = call.tensor(n);
-  float* const y = call.tensor(n);
+  const Values x = call.values(n), y = call.values(n);
   call.enqueue([=](const Context* c) {
     c->table->dropout(c, x, y, n, rate, static_cast<uint32_t>(seed), static_cast<uint64_t>(offset));
   });

@@ -6,8 +6,7 @@ namespace {
 // n, a, b, out
 void add(Call& call) {
   const long n = call.size();
-  const float *const a = call.tensor(n), *const b = call.tensor(n);
-  float* const out = call.tensor(n);
+  const Values a = call.values(n), b = call.values(n), out = call.values(n);
   call.enqueue([=](const Context* c) { c->table->add(c, a, b, out, n); });
 }
 
@@ -79,7 +78,7 @@ void rowArgMax(Call& call) {
 // rows, columns, dy, out
 void columnSum(Call& call) {
   const long rows = call.size(), columns = call.size();
-  const float* const dy = call.tensor(area(rows, columns));
+  const Values dy = call.values(area(rows, columns));
   float* const out = call.tensor(columns);
   call.enqueue([=](const Context* c) { c->table->column_sum(c, dy, out, rows, columns); });
 }

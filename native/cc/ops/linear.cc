@@ -13,6 +13,7 @@ GemmOperand turned(GemmOperand m) {
   return m;
 }
 GemmOperand plain(const float* data, long ld) { return {data, ld, 0, GEMM_FLOAT32, nullptr, nullptr, 0}; }
+GemmOperand plain(Values v, long ld) { return {v.at, ld, 0, v.half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0}; }
 
 // The second adds to what the first has written.
 void run_both(const Context* context, const Gemm* first, const Gemm* second) {
@@ -26,26 +27,27 @@ void run_both(const Context* context, const Gemm* first, const Gemm* second) {
 void linear(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size();
   const bool transposed = call.flag();
-  const float* const x = call.tensor(area(n, in));
+  const Values x = call.values(area(n, in));
   const GemmOperand w = weight(call, in, out, transposed);
   const float* const bias = call.optional(out);
-  float* const y = call.tensor(area(n, out));
+  const Values y = call.values(area(n, out));
   call.enqueue([=](const Context* context) {
-    const Gemm g = {n, out, in, plain(x, in), w, y, out, bias, 0, 1};
+    const Gemm g = {n, out, in, plain(x, in), w, floats(y), out, bias, 0, 1, y.half};
     run_gemm(context, &g);
   });
 }
 
-// n, in, out, transposed, dy, w…, accumulate?, dx
+// n, in, out, transposed, dy, w…, accumulate?, dx: the last two lie in one way
 void linearGradInput(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size();
   const bool transposed = call.flag();
-  const float* const dy = call.tensor(area(n, out));
+  const Values dy = call.values(area(n, out));
   const GemmOperand w = weight(call, in, out, transposed);
-  const float* const accumulate = call.optional(area(n, in));
-  float* const dx = call.tensor(area(n, in));
+  const Values accumulate = call.optionalValues(area(n, in));
+  const Values dx = call.values(area(n, in));
+  if (accumulate.at != nullptr && accumulate.half != dx.half) throw BadCall("a gradient that lies otherwise than what it is added to");
   call.enqueue([=](const Context* context) {
-    const Gemm g = {n, in, out, plain(dy, out), turned(w), dx, in, accumulate, in, 1};
+    const Gemm g = {n, in, out, plain(dy, out), turned(w), floats(dx), in, floats(accumulate), in, 1, dx.half};
     run_gemm(context, &g);
   });
 }
@@ -55,14 +57,14 @@ void linearGradWeight(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size();
   const bool transposed = call.flag();
   const GemmOperand x = call.matrix(n, in, false);
-  const float* const dy = call.tensor(area(n, out));
+  const Values dy = call.values(area(n, out));
   float* const dw = call.tensor(area(in, out));
   const bool add = call.flag();
   call.enqueue([=](const Context* context) {
     const GemmOperand left = turned(transposed ? x : plain(dy, out));
     const GemmOperand right = transposed ? plain(dy, out) : x;
     const long rows = transposed ? in : out, columns = transposed ? out : in;
-    const Gemm g = {rows, columns, n, left, right, dw, columns, add ? dw : nullptr, columns, 1};
+    const Gemm g = {rows, columns, n, left, right, dw, columns, add ? dw : nullptr, columns, 1, 0};
     run_gemm(context, &g);
   });
 }
@@ -72,18 +74,18 @@ void loraLinear(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size(), rank = call.size();
   const bool transposed = call.flag();
   const float scaling = static_cast<float>(call.number());
-  const float* const x = call.tensor(area(n, in));
+  const Values x = call.values(area(n, in));
   const GemmOperand w = weight(call, in, out, transposed);
   const float* const bias = call.optional(out);
   const float* const a = call.tensor(area(rank, in));
   const float* const b = call.tensor(area(out, rank));
-  const float* const dropped = call.optional(area(n, in));
-  float* const y = call.tensor(area(n, out));
+  const Values dropped = call.optionalValues(area(n, in));
+  const Values y = call.values(area(n, out));
   float* const u = call.tensor(area(n, rank));
   call.enqueue([=](const Context* context) {
-    const Gemm base = {n, out, in, plain(x, in), w, y, out, bias, 0, 1};
-    const Gemm down = {n, rank, in, plain(dropped ? dropped : x, in), turned(plain(a, in)), u, rank, nullptr, 0, 1};
-    const Gemm up = {n, out, rank, plain(u, rank), turned(plain(b, rank)), y, out, y, out, scaling};
+    const Gemm base = {n, out, in, plain(x, in), w, floats(y), out, bias, 0, 1, y.half};
+    const Gemm down = {n, rank, in, plain(dropped.at ? dropped : x, in), turned(plain(a, in)), u, rank, nullptr, 0, 1, 0};
+    const Gemm up = {n, out, rank, plain(u, rank), turned(plain(b, rank)), floats(y), out, floats(y), out, scaling, y.half};
     run_gemm(context, &down);
     run_both(context, &base, &up);
   });
@@ -95,30 +97,31 @@ void loraLinearGrad(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size(), rank = call.size();
   const bool transposed = call.flag();
   const float scaling = static_cast<float>(call.number());
-  const float* const dy = call.tensor(area(n, out));
+  const Values dy = call.values(area(n, out));
   const GemmOperand x = call.matrix(n, in, false);
   const GemmOperand w = weight(call, in, out, transposed);
   const float* const a = call.tensor(area(rank, in));
   const float* const b = call.tensor(area(out, rank));
   const float* const u = call.tensor(area(n, rank));
-  float* const dx = call.optional(area(n, in));
+  const Values dx = call.optionalValues(area(n, in));
   float* const da = call.tensor(area(rank, in));
   float* const db = call.tensor(area(out, rank));
-  float* const dxDropped = call.optional(area(n, in));
+  const Values dxDropped = call.optionalValues(area(n, in));
   call.enqueue([=](const Context* context) {
     float* const du = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(area(n, rank))));
-    const Gemm toU = {n, rank, out, plain(dy, out), plain(b, rank), du, rank, nullptr, 0, scaling};
-    const Gemm toA = {rank, in, n, turned(plain(du, rank)), x, da, in, nullptr, 0, 1};
-    const Gemm toB = {out, rank, n, turned(plain(dy, out)), plain(u, rank), db, rank, nullptr, 0, scaling};
+    const Gemm toU = {n, rank, out, plain(dy, out), plain(b, rank), du, rank, nullptr, 0, scaling, 0};
+    const Gemm toA = {rank, in, n, turned(plain(du, rank)), x, da, in, nullptr, 0, 1, 0};
+    const Gemm toB = {out, rank, n, turned(plain(dy, out)), plain(u, rank), db, rank, nullptr, 0, scaling, 0};
     run_gemm(context, &toU);
     run_gemm(context, &toA);
     run_gemm(context, &toB);
-    float* const target = dxDropped != nullptr ? dxDropped : dx;
-    const Gemm base = {n, in, out, plain(dy, out), turned(w), dx, in, nullptr, 0, 1};
-    const Gemm adapter = {n, in, rank, plain(du, rank), plain(a, in), target, in, target == dx ? dx : nullptr, in, 1};
-    if (dx != nullptr && target == dx) return run_both(context, &base, &adapter);
-    if (dx != nullptr) run_gemm(context, &base);
-    if (target != nullptr) run_gemm(context, &adapter);
+    const bool apart = dxDropped.at != nullptr;
+    const Values target = apart ? dxDropped : dx;
+    const Gemm base = {n, in, out, plain(dy, out), turned(w), floats(dx), in, nullptr, 0, 1, dx.half};
+    const Gemm adapter = {n, in, rank, plain(du, rank), plain(a, in), floats(target), in, apart ? nullptr : floats(dx), in, 1, target.half};
+    if (dx.at != nullptr && !apart) return run_both(context, &base, &adapter);
+    if (dx.at != nullptr) run_gemm(context, &base);
+    if (target.at != nullptr) run_gemm(context, &adapter);
   });
 }
 
@@ -134,7 +137,7 @@ void matMul(Call& call) {
   call.enqueue([=](const Context* context) {
     for (long i = 0; i < batches; i++) {
       Gemm g = {m, n, k, plain(a + i * strideA, transposeA ? m : k), plain(b + i * strideB, transposeB ? k : n),
-                c + i * m * n, n, nullptr, 0, 1};
+                c + i * m * n, n, nullptr, 0, 1, 0};
       g.a.transposed = transposeA;
       g.b.transposed = transposeB;
       context->table->gemm(context, &g);

@@ -44,6 +44,9 @@ long alignment_of(const void* data, long ld, long each) {
   return static_cast<long>(bits & (~bits + 1));
 }
 
+long bytes_of(Format format) { return format == Format::float32 ? 4 : 2; }
+int type_of(Format format) { return format == Format::float32 ? type_f32 : type_bf16; }
+
 // cublasLt thinks in columns: a row-major matrix is its transpose, so cᵀ = op(b)ᵀ op(a)ᵀ is asked for.
 class Lt final : public Blas {
  public:
@@ -56,18 +59,18 @@ class Lt final : public Blas {
     f.cublasLtDestroy(handle);
   }
 
-  bool gemm(Format format, const Matrix& a, const Matrix& b, float* c, long ld_c, const float* bias, const float* start, long ld_start,
-            float alpha, long m, long n, long k, void* workspace, size_t workspace_bytes, Handle stream) override {
+  bool gemm(Format operands, Format result, const Matrix& a, const Matrix& b, void* c, long ld_c, const void* bias, const void* start,
+            long ld_start, float alpha, long m, long n, long k, void* workspace, size_t workspace_bytes, Handle stream) override {
     const float beta = start != nullptr ? 1.f : 0.f;
-    const float* const c_in = start != nullptr ? start : c;
+    const void* const c_in = start != nullptr ? start : c;
     const long ld_in = start != nullptr ? ld_start : ld_c;
-    const long each = format == Format::float32 ? 4 : 2;
-    const std::array<long, 4> alignments = {alignment_of(b.data, b.ld, each), alignment_of(a.data, a.ld, each), alignment_of(c_in, ld_in, 4),
-                                            alignment_of(c, ld_c, 4)};
-    const Key key = {each,          m, n, k, a.transposed, b.transposed, a.ld, b.ld, ld_in, ld_c, bias != nullptr, alignments[0],
+    const long each = bytes_of(operands), each_c = bytes_of(result);
+    const std::array<long, 4> alignments = {alignment_of(b.data, b.ld, each), alignment_of(a.data, a.ld, each),
+                                            alignment_of(c_in, ld_in, each_c), alignment_of(c, ld_c, each_c)};
+    const Key key = {each, each_c, m, n, k, a.transposed, b.transposed, a.ld, b.ld, ld_in, ld_c, bias != nullptr, alignments[0],
                      alignments[1], alignments[2], alignments[3]};
     auto found = plans.find(key);
-    if (found == plans.end()) found = plans.emplace(key, plan(format, a, b, ld_in, ld_c, bias, m, n, k, alignments, workspace_bytes)).first;
+    if (found == plans.end()) found = plans.emplace(key, plan(operands, result, a, b, ld_in, ld_c, bias, m, n, alignments, workspace_bytes)).first;
     const Plan& p = found->second;
     if (!p.supported) return false;
     if (bias != nullptr) f.cublasLtMatmulDescSetAttribute(p.desc, desc_bias_pointer, &bias, sizeof bias);
@@ -78,7 +81,7 @@ class Lt final : public Blas {
   }
 
  private:
-  using Key = std::array<long, 15>;
+  using Key = std::array<long, 16>;
   struct Plan {
     void* desc = nullptr;
     std::array<void*, 4> layouts = {};
@@ -90,11 +93,10 @@ class Lt final : public Blas {
     if (status != 0) throw std::runtime_error(std::string("cublasLt: ") + what + " failed (status " + std::to_string(status) + ")");
   }
 
-  Plan plan(Format format, const Matrix& a, const Matrix& b, long ld_in, long ld_c, const float* bias, long m, long n, long k,
+  Plan plan(Format operands, Format result, const Matrix& a, const Matrix& b, long ld_in, long ld_c, const void* bias, long m, long n,
             const std::array<long, 4>& alignments, size_t workspace_bytes) {
-    (void)k;
     Plan p;
-    const int type = format == Format::float32 ? type_f32 : type_bf16;
+    const int type = type_of(operands), type_c = type_of(result);
     must(f.cublasLtMatmulDescCreate(&p.desc, compute_32f, type_f32), "describing a product");
     const auto set = [&](int attribute, int value) {
       must(f.cublasLtMatmulDescSetAttribute(p.desc, attribute, &value, sizeof value), "describing a product");
@@ -102,14 +104,15 @@ class Lt final : public Blas {
     set(desc_trans_a, b.transposed);
     set(desc_trans_b, a.transposed);
     set(desc_epilogue, bias != nullptr ? epilogue_bias : epilogue_default);
+    // Its numbers are those of the result unless something else is said.
     if (bias != nullptr) must(f.cublasLtMatmulDescSetAttribute(p.desc, desc_bias_pointer, &bias, sizeof bias), "describing a product");
     const auto layout = [&](int i, int of, long columns, long rows, long ld) {
       must(f.cublasLtMatrixLayoutCreate(&p.layouts[i], of, static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), ld), "a layout");
     };
     layout(0, type, b.columns, b.rows, b.ld);
     layout(1, type, a.columns, a.rows, a.ld);
-    layout(2, type_f32, n, m, ld_in);
-    layout(3, type_f32, n, m, ld_c);
+    layout(2, type_c, n, m, ld_in);
+    layout(3, type_c, n, m, ld_c);
     void* preference = nullptr;
     must(f.cublasLtMatmulPreferenceCreate(&preference), "a preference");
     f.cublasLtMatmulPreferenceSetAttribute(preference, pref_workspace_bytes, &workspace_bytes, sizeof workspace_bytes);

@@ -71,11 +71,11 @@ class CudaDevice final : public Device {
   const T* stage(const T* values, long count) {
     return static_cast<const T*>(staged(values, sizeof(T) * static_cast<size_t>(count)));
   }
-  // Float operands of products that lie narrowed in the scratch memory, the oldest first. Whatever is started forgets them: it might write
+  // Operands of products that lie narrowed in the scratch memory, the oldest first. Whatever is started forgets them: it might write
   // to them.
   struct Narrowed {
     const void* from;
-    long ld, rows, columns;
+    long each, ld, rows, columns;  // bytes of a number, and numbers
     int slot;
     void* to;
   };

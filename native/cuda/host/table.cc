@@ -52,12 +52,13 @@ constexpr long room = 64;
 // Rows of whole vectors: cublasLt is fast only there.
 constexpr long whole_vectors(long columns) { return (columns + 7) / 8 * 8; }
 
-// Float rows as bfloat16, taken again where the last products had them: q, k and v read the same rows, and so do an adapter and its base.
+// Rows as bfloat16 with room beside them, taken again where the last products had them: q, k and v read the same rows, and so do an adapter
+// and its base.
 Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
   CudaDevice& device = of(context);
-  const long ld = whole_vectors(columns) + room;
+  const long ld = whole_vectors(columns) + room, each = x.kind == GEMM_BFLOAT16 ? 2 : 4;
   for (const CudaDevice::Narrowed& n : device.narrowed)
-    if (n.from == x.data && n.ld == x.ld && n.rows == rows && n.columns == columns) {
+    if (n.from == x.data && n.each == each && n.ld == x.ld && n.rows == rows && n.columns == columns) {
       slot = n.slot;
       return {n.to, rows, columns, ld, x.transposed != 0};
     }
@@ -65,17 +66,23 @@ Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long co
   uint16_t* const to = scratch<uint16_t>(context, slot, rows * ld);
   // It writes to its own slot alone.
   std::vector<CudaDevice::Narrowed> still = device.narrowed;
-  device.over(rows * (whole_vectors(columns) / 8), k::narrow_rows, static_cast<const float*>(x.data), x.ld, to, ld, rows, columns);
-  if (rows * ld * 2 <= most_narrowed) still.push_back({x.data, x.ld, rows, columns, slot, to});
+  const long pieces = rows * (whole_vectors(columns) / 8);
+  if (x.kind == GEMM_BFLOAT16)
+    device.over(pieces, k::copy_rows_bf16, static_cast<const uint16_t*>(x.data), x.ld, to, ld, rows, columns);
+  else
+    device.over(pieces, k::narrow_rows, static_cast<const float*>(x.data), x.ld, to, ld, rows, columns);
+  if (rows * ld * 2 <= most_narrowed) still.push_back({x.data, each, x.ld, rows, columns, slot, to});
   device.narrowed = std::move(still);
   return {to, rows, columns, ld, x.transposed != 0};
 }
-// A product has written to rows of floats.
-void forget_written(CudaDevice& device, const float* c, long ld, long rows, long columns) {
-  const auto end = [](const void* from, long width, long count, long last) { return static_cast<const char*>(from) + 4 * (width * (count - 1) + last); };
+// A product has written to its rows.
+void forget_written(CudaDevice& device, const Gemm* g) {
+  const auto end = [](const void* from, long each, long width, long count, long last) {
+    return static_cast<const char*>(from) + each * (width * (count - 1) + last);
+  };
   const auto overlaps = [&](const CudaDevice::Narrowed& n) {
-    return static_cast<const char*>(n.from) < end(c, ld, rows, columns) &&
-           reinterpret_cast<const char*>(c) < end(n.from, n.ld, n.rows, n.columns);
+    return static_cast<const char*>(n.from) < end(g->c, g->half ? 2 : 4, g->ldc, g->m, g->n) &&
+           reinterpret_cast<const char*>(g->c) < end(n.from, n.each, n.ld, n.rows, n.columns);
   };
   device.narrowed.erase(std::remove_if(device.narrowed.begin(), device.narrowed.end(), overlaps), device.narrowed.end());
 }
@@ -109,6 +116,33 @@ Matrix converted(const Context* context, const GemmOperand& x, long rows, long c
   return out;
 }
 
+// The bias of a product whose result is bfloat16: cublasLt adds none of another format.
+const void* bias_of(const Context* context, const Gemm* g) {
+  const bool row = g->start != nullptr && g->ld_start == 0;
+  if (!row || !g->half) return row ? g->start : nullptr;
+  CudaDevice& device = of(context);
+  uint16_t* const to = scratch<uint16_t>(context, slot_vector, g->n);
+  std::vector<CudaDevice::Narrowed> still = std::move(device.narrowed);
+  device.over(g->n, k::narrow, g->start, to, g->n);
+  device.narrowed = std::move(still);
+  return to;
+}
+
+// By cublasLt, where it is there and has the shape.
+bool by_blas(const Context* context, const Gemm* g, Format operands, const Matrix& a, const Matrix& b) {
+  CudaDevice& device = of(context);
+  const Format result = g->half ? Format::bfloat16 : Format::float32;
+  if (device.blas() == nullptr || g->k == 0 || (g->half && operands == Format::float32)) return false;
+  const bool row = g->start != nullptr && g->ld_start == 0;
+  void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
+  if (!device.blas()->gemm(operands, result, a, b, g->c, g->ldc, bias_of(context, g), row ? nullptr : g->start, g->ld_start, g->alpha, g->m,
+                           g->n, g->k, workspace, workspace_bytes, device.stream()))
+    return false;
+  forget_written(device, g);
+  device.counted();
+  return true;
+}
+
 template <class T>
 void gemm(const Context* context, const Gemm* g) {
   if (g->m == 0 || g->n == 0) return;
@@ -116,20 +150,12 @@ void gemm(const Context* context, const Gemm* g) {
   int left = -1, right = -1;
   const Matrix a = converted<T>(context, g->a, g->a.transposed ? g->k : g->m, g->a.transposed ? g->m : g->k, left, -1);
   const Matrix b = converted<T>(context, g->b, g->b.transposed ? g->n : g->k, g->b.transposed ? g->k : g->n, right, left);
-  if (device.blas() != nullptr && g->k > 0) {
-    const bool row = g->start != nullptr && g->ld_start == 0;
-    const Format format = sizeof(T) == 2 ? Format::bfloat16 : Format::float32;
-    void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
-    if (device.blas()->gemm(format, a, b, g->c, g->ldc, row ? g->start : nullptr, row ? nullptr : g->start, g->ld_start, g->alpha, g->m, g->n,
-                            g->k, workspace, workspace_bytes, device.stream())) {
-      forget_written(device, g->c, g->ldc, g->m, g->n);
-      return device.counted();
-    }
-  }
+  if (by_blas(context, g, sizeof(T) == 2 ? Format::bfloat16 : Format::float32, a, b)) return;
   const Grid grid = {parts_of(g->n, 64), parts_of(g->m, 64)};
   const auto run = [&](const auto& kernel) {
     device.launch(kernel, grid, 128, 0, static_cast<const T*>(a.data), a.ld, a.transposed, static_cast<const T*>(b.data), b.ld, b.transposed,
-                  g->c, g->ldc, g->start, g->ld_start, g->alpha, g->m, g->n, g->k);
+                  Values{g->c, g->half}, g->ldc, Values{const_cast<float*>(g->start), g->half && g->ld_start != 0}, g->ld_start, g->alpha, g->m,
+                  g->n, g->k);
   };
   if constexpr (sizeof(T) == 2)
     run(k::gemm_bf16);
@@ -156,7 +182,7 @@ void int8_activations(const Context* context, const float* x, float* y, long row
 // ---- columns and rows ----
 
 // Sums of the columns of x [rows, columns] into out, in bands of rows.
-void column_sums(const Context* context, const float* x, long ld, float* out, long rows, long columns, bool add) {
+void column_sums(const Context* context, Values x, long ld, float* out, long rows, long columns, bool add) {
   if (columns == 0) return;
   CudaDevice& device = of(context);
   const long band = std::max(64L, parts_of(rows, 256)), bands = parts_of(rows, band);
@@ -165,7 +191,7 @@ void column_sums(const Context* context, const float* x, long ld, float* out, lo
   device.launch(k::column_sums, {blocks, bands}, 128, 0, x, ld, parts, rows, columns, band);
   device.launch(k::add_parts, {blocks}, 128, 0, parts, bands, columns, out, add, columns);
 }
-void column_sum(const Context* context, const float* dy, float* out, long rows, long columns) {
+void column_sum(const Context* context, Values dy, float* out, long rows, long columns) {
   column_sums(context, dy, columns, out, rows, columns, false);
 }
 void copy_columns(const Context* context, const float* from, long ld_from, float* to, long ld_to, long rows, long width) {
@@ -210,7 +236,7 @@ void scatter_rows(const Context* context, const float* dy, const int32_t* rows, 
 
 // ---- elementwise ----
 
-void add(const Context* context, const float* a, const float* b, float* out, long n) { of(context).over(n, k::add, a, b, out, n); }
+void add(const Context* context, Values a, Values b, Values out, long n) { of(context).over(n, k::add, a, b, out, n); }
 void axpy(const Context* context, float* y, const float* x, float alpha, long n) { of(context).over(n, k::axpy, y, x, alpha, n); }
 void scale(const Context* context, const float* x, float* y, float factor, long n) { of(context).over(n, k::scale, x, y, factor, n); }
 void binary(const Context* context, int kind, const float* a, long n_a, const float* b, long n_b, float* out, long n) {
@@ -223,21 +249,20 @@ void row_sum(const Context* context, const float* x, float* out, long rows, long
 }
 void narrow(const Context* context, const float* x, uint16_t* y, long n) { of(context).over(n, k::narrow, x, y, n); }
 void widen(const Context* context, const uint16_t* x, float* y, long n) { of(context).over(n, k::widen, x, y, n); }
-void activation(const Context* context, int kind, const float* x, float* y, long n) { of(context).over(n, k::activation, kind, x, y, n); }
-void activation_grad(const Context* context, int kind, const float* x, const float* dy, float* dx, long n) {
+void activation(const Context* context, int kind, Values x, Values y, long n) { of(context).over(n, k::activation, kind, x, y, n); }
+void activation_grad(const Context* context, int kind, Values x, Values dy, Values dx, long n) {
   of(context).over(n, k::activation_grad, kind, x, dy, dx, n);
 }
-void gated_activation(const Context* context, int kind, const float* gate, const float* up, float* y, long n) {
+void gated_activation(const Context* context, int kind, Values gate, Values up, Values y, long n) {
   of(context).over(n, k::gated_activation, kind, gate, up, y, n);
 }
-void gated_activation_grad(const Context* context, int kind, const float* gate, const float* up, const float* dy, float* d_gate, float* d_up,
-                           long n) {
+void gated_activation_grad(const Context* context, int kind, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
   of(context).over(n, k::gated_activation_grad, kind, gate, up, dy, d_gate, d_up, n);
 }
-void dropout(const Context* context, const float* x, float* y, long n, double rate, uint32_t seed, uint64_t offset) {
+void dropout(const Context* context, Values x, Values y, long n, double rate, uint32_t seed, uint64_t offset) {
   of(context).over(n, k::dropout, x, y, n, static_cast<float>(1 / (1 - rate)), static_cast<int>(std::ceil(rate * 16777216.0)), seed, offset);
 }
-void rope(const Context* context, const float* x, const float* cos, const float* sin, float* y, long rows, long heads, long head_dim,
+void rope(const Context* context, Values x, const float* cos, const float* sin, Values y, long rows, long heads, long head_dim,
           long rotary_dim, int inverse) {
   of(context).over(rows * heads * (head_dim - rotary_dim / 2), k::rope, x, cos, sin, y, rows, heads, head_dim, rotary_dim, inverse);
 }
@@ -246,16 +271,16 @@ void rope(const Context* context, const float* x, const float* cos, const float*
 
 constexpr unsigned norm_threads = 256;
 
-void layer_norm(const Context* context, const float* x, const float* gain, const float* bias, float* y, float* mean, float* rstd, long rows,
+void layer_norm(const Context* context, Values x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long rows,
                 long columns, float eps) {
   of(context).launch(k::layer_norm, {rows}, norm_threads, 0, x, gain, bias, y, mean, rstd, columns, eps);
 }
-void rms_norm(const Context* context, const float* x, const float* gain, float* y, float* rstd, long rows, long columns, float eps,
+void rms_norm(const Context* context, Values x, const float* gain, Values y, float* rstd, long rows, long columns, float eps,
               float offset) {
   of(context).launch(k::rms_norm, {rows}, norm_threads, 0, x, gain, y, rstd, columns, eps, offset);
 }
 // The sums over rows come first: dx may take the place of dy.
-void layer_norm_grad(const Context* context, const float* dy, const float* x, const float* gain, const float* mean, const float* rstd,
+void layer_norm_grad(const Context* context, Values dy, Values x, const float* gain, const float* mean, const float* rstd,
                      const float* d_residual, float* dx, float* d_gain, float* d_bias, long rows, long columns) {
   CudaDevice& device = of(context);
   if (d_gain != nullptr || d_bias != nullptr) {
@@ -267,7 +292,7 @@ void layer_norm_grad(const Context* context, const float* dy, const float* x, co
   }
   device.launch(k::layer_norm_grad, {rows}, norm_threads, 0, dy, x, gain, mean, rstd, d_residual, dx, columns);
 }
-void rms_norm_grad(const Context* context, const float* dy, const float* x, const float* gain, const float* rstd, const float* d_residual,
+void rms_norm_grad(const Context* context, Values dy, Values x, const float* gain, const float* rstd, const float* d_residual,
                    float* dx, float* d_gain, long rows, long columns, float offset) {
   CudaDevice& device = of(context);
   if (d_gain != nullptr) {
@@ -292,14 +317,22 @@ std::vector<int32_t> tiles_of(const Attention* a, long rows) {
 }
 
 RxAttention passed(const Attention* a) {
+  const auto as_given = [&](const float* x) { return Values{const_cast<float*>(x), a->half}; };
   RxAttention r = {};
-  r.q = a->q, r.k = a->k, r.v = a->v;
-  r.ld_q = a->ld_q, r.ld_k = a->ld_k, r.ld_v = a->ld_v;
+  r.q = as_given(a->q), r.k = as_given(a->k), r.v = as_given(a->v), r.d_out = as_given(a->d_out);
+  r.ld_q = a->ld_q, r.ld_k = a->ld_k, r.ld_v = a->ld_v, r.ld_d_out = a->heads * a->head_dim;
   r.heads = static_cast<int>(a->heads), r.kv_heads = static_cast<int>(a->kv_heads), r.head_dim = static_cast<int>(a->head_dim);
-  r.scale = a->scale, r.window = a->window, r.out = a->out, r.lse = a->lse;
-  r.d_out = a->d_out, r.dq = a->dq, r.dk = a->dk, r.dv = a->dv;
+  r.scale = a->scale, r.window = a->window, r.out = as_given(a->out), r.lse = a->lse;
+  r.dq = as_given(a->dq), r.dk = as_given(a->dk), r.dv = as_given(a->dv);
   r.ld_dq = a->ld_dq, r.ld_dk = a->ld_dk, r.ld_dv = a->ld_dv;
   return r;
+}
+
+void launch_tiles(CudaDevice& device, RxAttention r, const Kernel<RxAttention>& kernel, const std::vector<int32_t>& tiles, long heads, long rows,
+                  long shared) {
+  if (tiles.empty()) return;
+  r.tiles = device.stage(tiles.data(), static_cast<long>(tiles.size()));
+  device.launch(kernel, {static_cast<long>(tiles.size() / 3), heads}, static_cast<unsigned>(2 * rows), shared, r);
 }
 
 template <class F>
@@ -309,70 +342,64 @@ void over_tiles(CudaDevice& device, const Attention* a, RxAttention r, const Ker
   const long shared = bytes(static_cast<int>(rows), r.head_dim, each);
   if (shared > device.shared_memory()) throw std::runtime_error("attention: heads this wide do not fit this card");
   const std::vector<int32_t> tiles = tiles_of(a, rows);
-  r.tile_count = static_cast<int>(tiles.size() / 3);
-  if (r.tile_count == 0) return;
-  r.tiles = device.stage(tiles.data(), static_cast<long>(tiles.size()));
-  device.launch(kernel, {r.tile_count, heads}, static_cast<unsigned>(2 * rows), shared, r);
+  launch_tiles(device, r, kernel, tiles, heads, rows, shared);
 }
 
-// Heads as bfloat16, each matrix after the other.
-struct PackedHeads {
-  uint16_t *q, *k, *v, *d_out;
-};
-PackedHeads packed_heads(const Context* context, const Attention* a, int width, bool gradient) {
+// Heads as bfloat16 of `width` columns: as they lie where they are that, else packed, each matrix after the other.
+void pack_heads(const Context* context, const Attention* a, int width, bool gradient, RxAttention& r) {
   CudaDevice& device = of(context);
-  const long n = a->cu_seqlens[a->documents], each = n * a->heads * width, of_kv = n * a->kv_heads * width;
-  uint16_t* const memory = scratch<uint16_t>(context, slot_heads, (gradient ? 2 : 1) * each + 2 * of_kv);
-  const PackedHeads p = {memory, memory + each, memory + each + of_kv, memory + each + 2 * of_kv};
-  const auto pack = [&](const float* from, long ld, uint16_t* to, long heads) {
-    device.launch(k::pack_heads, {parts_of(heads * width / 8, 128), std::min(n, 65535L)}, 128, 0, from, ld, to, n, heads, a->head_dim, width);
+  const long n = a->cu_seqlens[a->documents];
+  struct Rows {
+    Values* values;
+    long* ld;
+    long heads;
   };
-  pack(a->q, a->ld_q, p.q, a->heads);
-  pack(a->k, a->ld_k, p.k, a->kv_heads);
-  pack(a->v, a->ld_v, p.v, a->kv_heads);
-  if (gradient) pack(a->d_out, a->heads * a->head_dim, p.d_out, a->heads);
-  return p;
-}
-
-template <class Shape>
-void over_flash_tiles(CudaDevice& device, const Attention* a, RxFlash r, const Kernel<RxFlash>& kernel, long heads, Shape) {
-  const std::vector<int32_t> tiles = tiles_of(a, Shape::rows);
-  if (tiles.empty()) return;
-  r.tiles = device.stage(tiles.data(), static_cast<long>(tiles.size()));
-  device.launch(kernel, {static_cast<long>(tiles.size() / 3), heads}, 2 * Shape::rows, Shape::bytes, r);
+  const Rows all[] = {{&r.q, &r.ld_q, a->heads}, {&r.k, &r.ld_k, a->kv_heads}, {&r.v, &r.ld_v, a->kv_heads}, {&r.d_out, &r.ld_d_out, a->heads}};
+  const long count = gradient ? 4 : 3;
+  const auto lie_so = [&](const Rows& x) {
+    return x.values->half && a->head_dim == width && *x.ld % 8 == 0 && reinterpret_cast<uintptr_t>(x.values->at) % 16 == 0;
+  };
+  long packed = 0;
+  for (long i = 0; i < count; i++) packed += lie_so(all[i]) ? 0 : n * all[i].heads * width;
+  if (packed == 0) return;
+  uint16_t* to = scratch<uint16_t>(context, slot_heads, packed);
+  for (long i = 0; i < count; i++) {
+    const Rows& x = all[i];
+    if (lie_so(x)) continue;
+    device.launch(k::pack_heads, {parts_of(x.heads * width / 8, 128), std::min(n, 65535L)}, 128, 0, *x.values, *x.ld, to, n, x.heads,
+                  a->head_dim, width);
+    *x.values = {to, 1};
+    *x.ld = x.heads * width;
+    to += n * x.heads * width;
+  }
 }
 
 // In registers, where heads are narrow enough and the card's shared memory is large enough.
 bool has_flash(const CudaDevice& device, const Attention* a) {
   return a->head_dim <= flash_widest && std::max(FlashForward<128>::bytes, FlashGradKv<128>::bytes) <= device.shared_memory();
 }
-RxFlash passed_packed(const Attention* a, const PackedHeads& p) {
-  RxFlash r = {};
-  r.q = p.q, r.k = p.k, r.v = p.v, r.d_out = p.d_out;
-  r.heads = static_cast<int>(a->heads), r.kv_heads = static_cast<int>(a->kv_heads), r.head_dim = static_cast<int>(a->head_dim);
-  r.scale = a->scale, r.window = a->window, r.out = a->out, r.lse = a->lse;
-  r.dq = a->dq, r.dk = a->dk, r.dv = a->dv;
-  r.ld_dq = a->ld_dq, r.ld_dk = a->ld_dk, r.ld_dv = a->ld_dv;
-  return r;
+template <class Shape>
+void over_flash_tiles(CudaDevice& device, const Attention* a, const RxAttention& r, const Kernel<RxAttention>& kernel, long heads, Shape) {
+  launch_tiles(device, r, kernel, tiles_of(a, Shape::rows), heads, Shape::rows, Shape::bytes);
 }
 template <int width>
-void flash(const Context* context, const Attention* a) {
-  const RxFlash r = passed_packed(a, packed_heads(context, a, width, false));
+void flash(const Context* context, const Attention* a, RxAttention r) {
+  pack_heads(context, a, width, false, r);
   over_flash_tiles(of(context), a, r, width == 64 ? k::flash_64 : k::flash_128, a->heads, FlashForward<width>());
 }
 template <int width>
-void flash_grad(const Context* context, const Attention* a, const float* along) {
+void flash_grad(const Context* context, const Attention* a, RxAttention r) {
   CudaDevice& device = of(context);
-  RxFlash r = passed_packed(a, packed_heads(context, a, width, true));
-  r.along = along;
+  pack_heads(context, a, width, true, r);
   over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_q_64 : k::flash_grad_q_128, a->heads, FlashGradQ<width>());
   over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_kv_64 : k::flash_grad_kv_128, a->kv_heads, FlashGradKv<width>());
 }
 
 void attention(const Context* context, const Attention* a) {
   const bool half = context->bf16 != 0;
-  if (half && has_flash(of(context), a)) return flash_width(static_cast<int>(a->head_dim)) == 64 ? flash<64>(context, a) : flash<128>(context, a);
-  over_tiles(of(context), a, passed(a), half ? k::attention_bf16 : k::attention_f32, a->heads, half ? 2 : 4, attention_forward_bytes);
+  const RxAttention r = passed(a);
+  if (half && has_flash(of(context), a)) return flash_width(r.head_dim) == 64 ? flash<64>(context, a, r) : flash<128>(context, a, r);
+  over_tiles(of(context), a, r, half ? k::attention_bf16 : k::attention_f32, a->heads, half ? 2 : 4, attention_forward_bytes);
 }
 
 void attention_grad(const Context* context, const Attention* a) {
@@ -383,7 +410,7 @@ void attention_grad(const Context* context, const Attention* a) {
   r.along = scratch<float>(context, slot_vector, n * a->heads);
   device.launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
   if (half && has_flash(device, a))
-    return flash_width(r.head_dim) == 64 ? flash_grad<64>(context, a, r.along) : flash_grad<128>(context, a, r.along);
+    return flash_width(r.head_dim) == 64 ? flash_grad<64>(context, a, r) : flash_grad<128>(context, a, r);
   over_tiles(device, a, r, half ? k::attention_grad_q_bf16 : k::attention_grad_q_f32, a->heads, half ? 2 : 4, attention_grad_q_bytes);
   over_tiles(device, a, r, half ? k::attention_grad_kv_bf16 : k::attention_grad_kv_f32, a->kv_heads, half ? 2 : 4, attention_grad_kv_bytes);
 }
@@ -414,19 +441,19 @@ void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
     GemmOperand h = {}, d = {};
     h.data = a->h + start * C, h.ld = C;
     d.data = logits, d.ld = ld;
-    const Gemm forward = {rows, V, C, h, turned, logits, ld, a->bias, 0, 1.f};
+    const Gemm forward = {rows, V, C, h, turned, logits, ld, a->bias, 0, 1.f, 0};
     run_gemm(context, &forward);
     device.launch(k::cross_entropy, {rows}, 1024, 0, logits, ld, V, targets + start, weights + start, a->label_smoothing, a->dft, gradient,
                   a->loss + start, a->correct + start, a->entropy + start);
     if (!gradient) continue;
-    const Gemm to_h = {rows, C, V, d, w, a->dh + start * C, C, nullptr, 0, 1.f};
+    const Gemm to_h = {rows, C, V, d, w, a->dh + start * C, C, nullptr, 0, 1.f, 0};
     run_gemm(context, &to_h);
     if (a->dw != nullptr) {
       d.transposed = 1;
-      const Gemm to_w = {V, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f};
+      const Gemm to_w = {V, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f, 0};
       run_gemm(context, &to_w);
     }
-    if (a->d_bias != nullptr) column_sums(context, logits, ld, a->d_bias, rows, V, true);
+    if (a->d_bias != nullptr) column_sums(context, values_of(logits), ld, a->d_bias, rows, V, true);
   }
   device.launch(k::weighted_sum, {1}, 1024, 0, a->loss, weights, a->total, a->rows);
 }
@@ -510,14 +537,15 @@ KernelTable filled() {
 bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* second) {
   const GemmOperand &x = first->a, &w = first->b, &u = second->a, &b = second->b;
   const long m = first->m, n = first->n, k1 = first->k, k2 = second->k, depth = k1 + k2;
-  const bool plain = x.kind == GEMM_FLOAT32 && u.kind == GEMM_FLOAT32 && b.kind == GEMM_FLOAT32 && !x.transposed && !u.transposed;
+  const bool rows_kind = x.kind == GEMM_FLOAT32 || (x.kind == GEMM_BFLOAT16 && x.ld % 8 == 0);
+  const bool plain = rows_kind && u.kind == GEMM_FLOAT32 && b.kind == GEMM_FLOAT32 && !x.transposed && !u.transposed;
   const bool same = second->m == m && second->n == n && second->c == first->c && second->start == first->c && second->ldc == first->ldc &&
-                    second->ld_start == first->ldc;
+                    second->ld_start == first->ldc && second->half == first->half;
   const bool whole = k1 % 8 == 0 && k2 % 8 == 0 && n % 8 == 0 && k1 > 0 && k2 > 0 && k2 <= room && w.ld % 8 == 0;
   const bool row = first->start == nullptr || first->ld_start == 0;
   const bool pays = w.kind == GEMM_INT8_ROWS || w.kind == GEMM_FOUR_BIT || (w.kind == GEMM_BFLOAT16 && m >= k1);
   if (!context->bf16 || blas() == nullptr || !plain || !same || !whole || !row || !pays || first->alpha != 1 || m == 0 || n == 0) return false;
-  if (reinterpret_cast<uintptr_t>(w.data) % 16 != 0) return false;
+  if (reinterpret_cast<uintptr_t>(w.data) % 16 != 0 || reinterpret_cast<uintptr_t>(x.data) % 16 != 0) return false;
 
   int left = -1;
   const Matrix rows = cuda::narrowed(context, x, m, k1, left, -1);
@@ -545,13 +573,9 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
     over(k2 * n, k::place_scaled, static_cast<const float*>(b.data), next_row, next_column, to + k1 * n, ld, k2, n, second->alpha);
   this->narrowed = std::move(still);
   const Matrix both = {rows.data, m, depth, rows.ld, false}, weights = {to, beside ? n : depth, beside ? depth : n, ld, beside};
-  void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
-  if (!blas()->gemm(Format::bfloat16, both, weights, first->c, first->ldc, first->start, nullptr, 0, 1, m, n, depth, workspace, workspace_bytes,
-                    stream()))
-    return false;
-  forget_written(*this, first->c, first->ldc, m, n);
-  counted();
-  return true;
+  Gemm product = *first;
+  product.k = depth;
+  return by_blas(context, &product, Format::bfloat16, both, weights);
 }
 
 const KernelTable* CudaDevice::table() const {

@@ -3,6 +3,7 @@
 // A block has R rows of one document for one head (R: tile_rows) and walks over tiles of R rows of the other side. No two blocks write to
 // the same place, and sums have one order.
 #include "attention_layout.h"
+#include "attention_rows.h"
 #include "tile.h"
 
 namespace {
@@ -22,22 +23,6 @@ struct Pieces {
 __device__ __forceinline__ float* in_format(Pieces&, float* scores, int, float) { return scores; }
 __device__ __forceinline__ uint16_t* in_format(Pieces& pieces, float*, int count, uint16_t) { return pieces.take<uint16_t>(count); }
 
-__device__ __forceinline__ bool seen(const RxAttention& a, long i, long j) { return j <= i && (a.window == 0 || j > i - a.window); }
-
-struct Tile {
-  long begin, end, first;  // of the document, and of the tile
-};
-__device__ __forceinline__ Tile tile_of(const RxAttention& a) {
-  const int32_t* const t = a.tiles + 3 * blockIdx.x;
-  return {t[0], t[1], t[2]};
-}
-
-// The first row that rows from `first` on may see, on a border of tiles.
-__device__ __forceinline__ long first_seen(const RxAttention& a, const Tile& t) {
-  const long first = a.window > 0 && t.first - a.window + 1 > t.begin ? t.first - a.window + 1 : t.begin;
-  return t.begin + (first - t.begin) / tile_rows() * tile_rows();
-}
-
 template <class T>
 __device__ void attention(const RxAttention& a) {
   RX_DYNAMIC_SHARED(unsigned char, memory);
@@ -48,21 +33,21 @@ __device__ void attention(const RxAttention& a) {
   T* const q = pieces.take<T>(R * ld);
   T* const kv = pieces.take<T>(R * ld);
   T* const p = in_format(pieces, s, R * ld_s, T());
-  const Tile t = tile_of(a);
+  const Tile t = tile_of(a, false);
   const long head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
-  tile_load(a.q + head * a.head_dim, a.ld_q, t.first, t.end, a.head_dim, q, ld, D);
+  tile_load(a.q, a.ld_q, head * a.head_dim, t.first, t.end, a.head_dim, q, ld, D);
   for (int i = threadIdx.x; i < R * ld; i += blockDim.x) sum[i] = 0.f;
   // Two threads have a row; both know its greatest score so far and its sum of exponentials.
   const int row = threadIdx.x / 2, half = threadIdx.x % 2;
   const long i = t.first + row;
   float top = -INFINITY, total = 0.f;
-  const long last = t.first + R < t.end ? t.first + R : t.end;
-  for (long from = first_seen(a, t); from < last; from += R) {
-    tile_load(a.k + kv_head * a.head_dim, a.ld_k, from, t.end, a.head_dim, kv, ld, D);
+  const long last = end_of_tile(t, R);
+  for (long from = first_key(a, t, R); from < last; from += R) {
+    tile_load(a.k, a.ld_k, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
     __syncthreads();
     tile_product<false, true>(q, ld, kv, ld, s, ld_s, R, D, false);
     __syncthreads();
-    tile_load(a.v + kv_head * a.head_dim, a.ld_v, from, t.end, a.head_dim, kv, ld, D);
+    tile_load(a.v, a.ld_v, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
     float here = -INFINITY;
     for (int c = half; c < R; c += 2)
       if (from + c < t.end && seen(a, i, from + c)) here = Greater()(s[row * ld_s + c] * a.scale, here);
@@ -86,7 +71,7 @@ __device__ void attention(const RxAttention& a) {
     __syncthreads();
   }
   if (i >= t.end) return;
-  for (int c = half; c < a.head_dim; c += 2) a.out[(i * a.heads + head) * a.head_dim + c] = sum[row * ld + c] / total;
+  for (int c = half; c < a.head_dim; c += 2) store(a.out, (i * a.heads + head) * a.head_dim + c, sum[row * ld + c] / total);
   if (half == 0) a.lse[i * a.heads + head] = top + logf(total);
 }
 
@@ -121,18 +106,18 @@ __device__ void attention_grad_q(const RxAttention& a) {
   T* const kv = pieces.take<T>(R * ld);
   T* const p = in_format(pieces, s, R * ld_s, T());
   T* const ds = in_format(pieces, dp, R * ld_s, T());
-  const Tile t = tile_of(a);
+  const Tile t = tile_of(a, false);
   const long head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
-  tile_load(a.q + head * a.head_dim, a.ld_q, t.first, t.end, a.head_dim, q, ld, D);
-  tile_load(a.d_out + head * a.head_dim, static_cast<long>(a.heads) * a.head_dim, t.first, t.end, a.head_dim, d_out, ld, D);
+  tile_load(a.q, a.ld_q, head * a.head_dim, t.first, t.end, a.head_dim, q, ld, D);
+  tile_load(a.d_out, a.ld_d_out, head * a.head_dim, t.first, t.end, a.head_dim, d_out, ld, D);
   for (int i = threadIdx.x; i < R * ld; i += blockDim.x) dq[i] = 0.f;
-  const long last = t.first + R < t.end ? t.first + R : t.end;
-  for (long from = first_seen(a, t); from < last; from += R) {
-    tile_load(a.v + kv_head * a.head_dim, a.ld_v, from, t.end, a.head_dim, kv, ld, D);
+  const long last = end_of_tile(t, R);
+  for (long from = first_key(a, t, R); from < last; from += R) {
+    tile_load(a.v, a.ld_v, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
     __syncthreads();
     tile_product<false, true>(d_out, ld, kv, ld, dp, ld_s, R, D, false);
     __syncthreads();
-    tile_load(a.k + kv_head * a.head_dim, a.ld_k, from, t.end, a.head_dim, kv, ld, D);
+    tile_load(a.k, a.ld_k, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
     __syncthreads();
     tile_product<false, true>(q, ld, kv, ld, s, ld_s, R, D, false);
     __syncthreads();
@@ -141,10 +126,7 @@ __device__ void attention_grad_q(const RxAttention& a) {
     tile_product<false, false>(ds, ld_s, kv, ld, dq, ld, D, R, true);
     __syncthreads();
   }
-  for (int i = threadIdx.x; i < R * a.head_dim; i += blockDim.x) {
-    const int r = i / a.head_dim, c = i % a.head_dim;
-    if (t.first + r < t.end) a.dq[(t.first + r) * a.ld_dq + head * a.head_dim + c] = dq[r * ld + c];
-  }
+  tile_store(dq, ld, a.dq, a.ld_dq, head * a.head_dim, t.first, t.end, a.head_dim);
 }
 
 template <class T>
@@ -162,17 +144,16 @@ __device__ void attention_grad_kv(const RxAttention& a) {
   T* const d_out = pieces.take<T>(R * ld);
   T* const p = in_format(pieces, s, R * ld_s, T());
   T* const ds = in_format(pieces, dp, R * ld_s, T());
-  const Tile t = tile_of(a);
+  const Tile t = tile_of(a, false);
   const long kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads;
-  tile_load(a.k + kv_head * a.head_dim, a.ld_k, t.first, t.end, a.head_dim, k, ld, D);
-  tile_load(a.v + kv_head * a.head_dim, a.ld_v, t.first, t.end, a.head_dim, v, ld, D);
+  tile_load(a.k, a.ld_k, kv_head * a.head_dim, t.first, t.end, a.head_dim, k, ld, D);
+  tile_load(a.v, a.ld_v, kv_head * a.head_dim, t.first, t.end, a.head_dim, v, ld, D);
   for (int i = threadIdx.x; i < R * ld; i += blockDim.x) dk[i] = dv[i] = 0.f;
-  // The last row of the tile is seen by window - 1 rows after it.
-  const long last = a.window > 0 && t.first + R - 1 + a.window < t.end ? t.first + R - 1 + a.window : t.end;
+  const long last = end_of_queries(a, t, R);
   for (long head = kv_head * shared_by; head < (kv_head + 1) * shared_by; head++)
     for (long from = t.first; from < last; from += R) {
-      tile_load(a.q + head * a.head_dim, a.ld_q, from, t.end, a.head_dim, q, ld, D);
-      tile_load(a.d_out + head * a.head_dim, static_cast<long>(a.heads) * a.head_dim, from, t.end, a.head_dim, d_out, ld, D);
+      tile_load(a.q, a.ld_q, head * a.head_dim, from, t.end, a.head_dim, q, ld, D);
+      tile_load(a.d_out, a.ld_d_out, head * a.head_dim, from, t.end, a.head_dim, d_out, ld, D);
       __syncthreads();
       tile_product<false, true>(q, ld, k, ld, s, ld_s, R, D, false);
       tile_product<false, true>(d_out, ld, v, ld, dp, ld_s, R, D, false);
@@ -183,12 +164,8 @@ __device__ void attention_grad_kv(const RxAttention& a) {
       tile_product<true, false>(ds, ld_s, q, ld, dk, ld, D, R, true);
       __syncthreads();
     }
-  for (int i = threadIdx.x; i < R * a.head_dim; i += blockDim.x) {
-    const int r = i / a.head_dim, c = i % a.head_dim;
-    if (t.first + r >= t.end) continue;
-    a.dk[(t.first + r) * a.ld_dk + kv_head * a.head_dim + c] = dk[r * ld + c];
-    a.dv[(t.first + r) * a.ld_dv + kv_head * a.head_dim + c] = dv[r * ld + c];
-  }
+  tile_store(dk, ld, a.dk, a.ld_dk, kv_head * a.head_dim, t.first, t.end, a.head_dim);
+  tile_store(dv, ld, a.dv, a.ld_dv, kv_head * a.head_dim, t.first, t.end, a.head_dim);
 }
 
 }  // namespace
@@ -205,7 +182,7 @@ extern "C" __global__ void rx_attention_along(RxAttention a, long rows) {
   const long at = thread_index() / 32;
   if (at >= rows * a.heads) return;
   float sum = 0.f;
-  for (int c = threadIdx.x % 32; c < a.head_dim; c += 32) sum += a.out[at * a.head_dim + c] * a.d_out[at * a.head_dim + c];
+  for (int c = threadIdx.x % 32; c < a.head_dim; c += 32) sum += load(a.out, at * a.head_dim + c) * load(a.d_out, at * a.head_dim + c);
   sum = over_warp(sum, Sum());
   if (threadIdx.x % 32 == 0) a.along[at] = sum;
 }

@@ -62,12 +62,12 @@ extern "C" __global__ void rx_row_sum(const float* x, float* out, long rows, lon
 }
 
 // parts [gridDim.y, columns]: sums of bands of `band` rows, a column a thread.
-extern "C" __global__ void rx_column_sums(const float* x, long ld, float* parts, long rows, long columns, long band) {
+extern "C" __global__ void rx_column_sums(Values x, long ld, float* parts, long rows, long columns, long band) {
   const long c = thread_index();
   if (c >= columns) return;
   const long first = blockIdx.y * band, end = first + band < rows ? first + band : rows;
   float sum = 0;
-  for (long r = first; r < end; r++) sum += x[r * ld + c];
+  for (long r = first; r < end; r++) sum += load(x, r * ld + c);
   parts[blockIdx.y * columns + c] = sum;
 }
 

@@ -95,10 +95,43 @@ __device__ __forceinline__ void store_eight(uint16_t* to, const float* x) {
   *reinterpret_cast<uint4*>(to) = {two_bfloat16(x[0], x[1]), two_bfloat16(x[2], x[3]), two_bfloat16(x[4], x[5]), two_bfloat16(x[6], x[7])};
 }
 
+// Four numbers, as 16 bytes or as 8.
+__device__ __forceinline__ float4 load_four(const float* from) { return *reinterpret_cast<const float4*>(from); }
+__device__ __forceinline__ float4 load_four(const uint16_t* from) {
+  const uint2 pairs = *reinterpret_cast<const uint2*>(from);
+  return {float_of(pairs.x << 16), float_of(pairs.x & 0xffff0000u), float_of(pairs.y << 16), float_of(pairs.y & 0xffff0000u)};
+}
+__device__ __forceinline__ void store_four(float* to, float4 x) { *reinterpret_cast<float4*>(to) = x; }
+__device__ __forceinline__ void store_four(uint16_t* to, float4 x) {
+  *reinterpret_cast<uint2*>(to) = {two_bfloat16(x.x, x.y), two_bfloat16(x.z, x.w)};
+}
+
 __device__ __forceinline__ float load(const float* x) { return *x; }
 __device__ __forceinline__ float load(const uint16_t* x) { return from_bfloat16(*x); }
 __device__ __forceinline__ void store(float* to, float x) { *to = x; }
 __device__ __forceinline__ void store(uint16_t* to, float x) { *to = to_bfloat16(x); }
+
+// Floats, for what takes values of either kind.
+__device__ __forceinline__ Values plain(const float* x) { return {const_cast<float*>(x), 0}; }
+
+// Values of either kind: every thread of a launch takes the same branch.
+template <class F>
+__device__ __forceinline__ auto as_they_lie(const Values& v, long i, F f) {
+  return v.half ? f(static_cast<uint16_t*>(v.at) + i) : f(static_cast<float*>(v.at) + i);
+}
+__device__ __forceinline__ float load(const Values& v, long i) {
+  return as_they_lie(v, i, [](const auto* from) { return load(from); });
+}
+__device__ __forceinline__ void store(const Values& v, long i, float x) {
+  as_they_lie(v, i, [=](auto* to) { store(to, x); });
+}
+__device__ __forceinline__ float4 load_four(const Values& v, long i) {
+  return as_they_lie(v, i, [](const auto* from) { return load_four(from); });
+}
+__device__ __forceinline__ void store_four(const Values& v, long i, float4 x) {
+  as_they_lie(v, i, [=](auto* to) { store_four(to, x); });
+}
+__device__ __forceinline__ bool in_fours(const Values& v) { return (reinterpret_cast<uintptr_t>(v.at) & (v.half ? 7 : 15)) == 0; }
 
 struct Sum {
   template <class T>

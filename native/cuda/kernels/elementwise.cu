@@ -63,17 +63,17 @@ __device__ __forceinline__ uint32_t mixed(uint32_t h) {
   return h ^ (h >> 16);
 }
 
-// f(numbers of the inputs, numbers of the outputs) for each element: four at a time where all arrays begin on a border of 16 bytes.
+// f(numbers of the inputs, numbers of the outputs) for each element: four at a time where all arrays begin on a border of four.
 template <int ins, int outs, class F>
-__device__ __forceinline__ void map(const float* const (&from)[ins], float* const (&to)[outs], long n, F f) {
+__device__ __forceinline__ void map(const Values (&from)[ins], const Values (&to)[outs], long n, F f) {
   bool vectors = true;
-  for (int a = 0; a < ins; a++) vectors = vectors && in_vectors(from[a]);
-  for (int a = 0; a < outs; a++) vectors = vectors && in_vectors(to[a]);
+  for (int a = 0; a < ins; a++) vectors = vectors && in_fours(from[a]);
+  for (int a = 0; a < outs; a++) vectors = vectors && in_fours(to[a]);
   const long fours = vectors ? n / 4 : 0;
   for (long i = thread_index(); i < fours; i += grid_threads()) {
     float4 x[ins], y[outs];
 #pragma unroll
-    for (int a = 0; a < ins; a++) x[a] = reinterpret_cast<const float4*>(from[a])[i];
+    for (int a = 0; a < ins; a++) x[a] = load_four(from[a], 4 * i);
     const auto one = [&](auto part) {
       float in[ins], out[outs];
 #pragma unroll
@@ -87,15 +87,15 @@ __device__ __forceinline__ void map(const float* const (&from)[ins], float* cons
     one(&float4::z);
     one(&float4::w);
 #pragma unroll
-    for (int a = 0; a < outs; a++) reinterpret_cast<float4*>(to[a])[i] = y[a];
+    for (int a = 0; a < outs; a++) store_four(to[a], 4 * i, y[a]);
   }
   for (long i = 4 * fours + thread_index(); i < n; i += grid_threads()) {
     float in[ins], out[outs];
 #pragma unroll
-    for (int a = 0; a < ins; a++) in[a] = from[a][i];
+    for (int a = 0; a < ins; a++) in[a] = load(from[a], i);
     f(in, out);
 #pragma unroll
-    for (int a = 0; a < outs; a++) to[a][i] = out[a];
+    for (int a = 0; a < outs; a++) store(to[a], i, out[a]);
   }
 }
 
@@ -103,47 +103,46 @@ __device__ __forceinline__ void map(const float* const (&from)[ins], float* cons
 
 #define FOR_EACH(i, n) for (long i = thread_index(); i < (n); i += grid_threads())
 
-extern "C" __global__ void rx_add(const float* a, const float* b, float* out, long n) {
+extern "C" __global__ void rx_add(Values a, Values b, Values out, long n) {
   map({a, b}, {out}, n, [](const float* x, float* z) { z[0] = x[0] + x[1]; });
 }
 extern "C" __global__ void rx_axpy(float* y, const float* x, float alpha, long n) {
-  map({y, x}, {y}, n, [=](const float* v, float* z) { z[0] = v[0] + alpha * v[1]; });
+  map({plain(y), plain(x)}, {plain(y)}, n, [=](const float* v, float* z) { z[0] = v[0] + alpha * v[1]; });
 }
 extern "C" __global__ void rx_scale(const float* x, float* y, float factor, long n) {
-  map({x}, {y}, n, [=](const float* v, float* z) { z[0] = factor * v[0]; });
+  map({plain(x)}, {plain(y)}, n, [=](const float* v, float* z) { z[0] = factor * v[0]; });
 }
 // An operand shorter than the result is repeated.
 extern "C" __global__ void rx_binary(int kind, const float* a, long n_a, const float* b, long n_b, float* out, long n) {
   FOR_EACH(i, n) out[i] = binary_value(kind, a[n_a == n ? i : split(i, n_a).rest], b[n_b == n ? i : split(i, n_b).rest]);
 }
 extern "C" __global__ void rx_unary(int kind, const float* x, float* y, long n) {
-  map({x}, {y}, n, [=](const float* v, float* z) { z[0] = unary_value(kind, v[0]); });
+  map({plain(x)}, {plain(y)}, n, [=](const float* v, float* z) { z[0] = unary_value(kind, v[0]); });
 }
 extern "C" __global__ void rx_fill(float* out, float value, long n) {
   FOR_EACH(i, n) out[i] = value;
 }
-extern "C" __global__ void rx_activation(int kind, const float* x, float* y, long n) {
+extern "C" __global__ void rx_activation(int kind, Values x, Values y, long n) {
   map({x}, {y}, n, [=](const float* v, float* z) {
     float slope;
     activate(kind, v[0], z[0], slope);
   });
 }
-extern "C" __global__ void rx_activation_grad(int kind, const float* x, const float* dy, float* dx, long n) {
+extern "C" __global__ void rx_activation_grad(int kind, Values x, Values dy, Values dx, long n) {
   map({x, dy}, {dx}, n, [=](const float* v, float* z) {
     float value, slope;
     activate(kind, v[0], value, slope);
     z[0] = v[1] * slope;
   });
 }
-extern "C" __global__ void rx_gated_activation(int kind, const float* gate, const float* up, float* y, long n) {
+extern "C" __global__ void rx_gated_activation(int kind, Values gate, Values up, Values y, long n) {
   map({gate, up}, {y}, n, [=](const float* v, float* z) {
     float value, slope;
     activate(kind, v[0], value, slope);
     z[0] = value * v[1];
   });
 }
-extern "C" __global__ void rx_gated_activation_grad(int kind, const float* gate, const float* up, const float* dy, float* d_gate,
-                                                    float* d_up, long n) {
+extern "C" __global__ void rx_gated_activation_grad(int kind, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
   map({gate, up, dy}, {d_gate, d_up}, n, [=](const float* v, float* z) {
     float value, slope;
     activate(kind, v[0], value, slope);
@@ -152,12 +151,12 @@ extern "C" __global__ void rx_gated_activation_grad(int kind, const float* gate,
   });
 }
 // The mask of native/cc/kernels/dropout.cc, bit for bit; threshold = ceil(rate 2^24), scale = 1 / (1 - rate).
-extern "C" __global__ void rx_dropout(const float* x, float* y, long n, float scale, int threshold, uint32_t seed, uint64_t offset) {
+extern "C" __global__ void rx_dropout(Values x, Values y, long n, float scale, int threshold, uint32_t seed, uint64_t offset) {
   FOR_EACH(i, n) {
     const uint64_t index = offset + static_cast<uint64_t>(i);
     const uint32_t key = mixed(mixed(seed) + static_cast<uint32_t>(index >> 32));
     const uint32_t hash = mixed(mixed(static_cast<uint32_t>(index) ^ key) + key);
-    y[i] = static_cast<int>(hash >> 8) >= threshold ? x[i] * scale : 0.f;
+    store(y, i, static_cast<int>(hash >> 8) >= threshold ? load(x, i) * scale : 0.f);
   }
 }
 extern "C" __global__ void rx_narrow(const float* x, uint16_t* y, long n) {
@@ -172,9 +171,7 @@ extern "C" __global__ void rx_narrow(const float* x, uint16_t* y, long n) {
 extern "C" __global__ void rx_widen(const uint16_t* x, float* y, long n) {
   const long fours = in_vectors(y) && (reinterpret_cast<uintptr_t>(x) & 7) == 0 ? n / 4 : 0;
   FOR_EACH(i, fours) {
-    const uint2 pairs = reinterpret_cast<const uint2*>(x)[i];
-    reinterpret_cast<float4*>(y)[i] = {float_of(pairs.x << 16), float_of(pairs.x & 0xffff0000u), float_of(pairs.y << 16),
-                                       float_of(pairs.y & 0xffff0000u)};
+    store_four(y + 4 * i, load_four(x + 4 * i));
   }
   for (long i = 4 * fours + thread_index(); i < n; i += grid_threads()) y[i] = from_bfloat16(x[i]);
 }

@@ -1,8 +1,9 @@
 // Attention of attention.cu in bfloat16 for heads of up to 128 columns, the way of FlashAttention-2 (Dao 2023): a warp keeps 16 rows of
 // scores, probabilities and sums in registers, in the layout in which the tensor cores give them and take them; tiles come to shared
 // memory by asynchronous copies, one ahead of what is worked on, in an order of 16-byte pieces that reads without bank conflicts. Reads
-// heads packed as bfloat16 (rx_pack_heads). No two blocks write to the same place, and sums have one order.
+// heads as bfloat16 of `width` columns: as they lie where they are, else packed (rx_pack_heads). No two blocks write to the same place, and sums have one order.
 #include "async.h"
+#include "attention_rows.h"
 #include "device.h"
 #include "flash_layout.h"
 
@@ -10,7 +11,12 @@ namespace {
 
 constexpr float log2_e = 1.4426950408889634f;
 
-// to [rows, width] = rows first .. of a packed head, zeros beyond `end`. 8 numbers a copy; the pieces of a row are swapped by its number.
+template <int width>
+__device__ __forceinline__ const uint16_t* head_of(const Values& rows, int head) {
+  return static_cast<const uint16_t*>(rows.at) + head * width;
+}
+
+// to [rows, width] = rows first .. of a head, zeros beyond `end`. 8 numbers a copy; the pieces of a row are swapped by its number.
 template <int width>
 __device__ __forceinline__ uint16_t* piece(uint16_t* tile, int row, int at) {
   return tile + row * width + ((at ^ (row & 7)) << 3);
@@ -84,43 +90,46 @@ __device__ __forceinline__ void clear(float (*sum)[4]) {
   for (int n = 0; n < width / 8; n++) sum[n][0] = sum[n][1] = sum[n][2] = sum[n][3] = 0.f;
 }
 
-__device__ __forceinline__ bool seen(const RxFlash& a, long i, long j) { return j <= i && (a.window == 0 || j > i - a.window); }
-
-struct FlashTile {
-  long begin, end, first;  // of the document, and of the tile
-};
-// The longest rows first: those at the end of documents for queries, at their beginning for keys.
-__device__ __forceinline__ FlashTile tile_of(const RxFlash& a, bool last_first) {
-  const int32_t* const t = a.tiles + 3 * (last_first ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
-  return {t[0], t[1], t[2]};
-}
-// The first row of `others`-row tiles that rows from t.first on may see.
-__device__ __forceinline__ long first_seen(const RxFlash& a, const FlashTile& t, int others) {
-  const long first = a.window > 0 && t.first - a.window + 1 > t.begin ? t.first - a.window + 1 : t.begin;
-  return t.begin + (first - t.begin) / others * others;
-}
 // Whether rows i .. i + 15 all see all of j .. j + columns - 1, inside of the document.
-__device__ __forceinline__ bool all_seen(const RxFlash& a, long i, long j, int columns, long end) {
+__device__ __forceinline__ bool all_seen(const RxAttention& a, long i, long j, int columns, long end) {
   return j + columns - 1 <= i && j + columns <= end && (a.window == 0 || j > i + 15 - a.window);
 }
 
+// This lane's numbers of one of its two rows, times a factor, into the columns of a head from `start` on.
 template <int width>
-__device__ void flash(const RxFlash& a) {
+__device__ __forceinline__ void store_row(const float (*sum)[4], int half, float factor, const Values& to, long start, int head_dim) {
+  const int two = threadIdx.x % 4 * 2;
+  // Two at once, where they are one word of bfloat16.
+  const bool pairs = to.half && head_dim == width && start % 2 == 0 && (reinterpret_cast<uintptr_t>(to.at) & 3) == 0;
+#pragma unroll
+  for (int n = 0; n < width / 8; n++) {
+    const int c = 8 * n + two;
+    const float low = sum[n][2 * half] * factor, high = sum[n][2 * half + 1] * factor;
+    if (pairs) {
+      *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(to.at) + start + c) = two_bfloat16(low, high);
+    } else {
+      if (c < head_dim) store(to, start + c, low);
+      if (c + 1 < head_dim) store(to, start + c + 1, high);
+    }
+  }
+}
+
+template <int width>
+__device__ void flash(const RxAttention& a) {
   constexpr int R = FlashForward<width>::rows, C = FlashForward<width>::others;
   RX_DYNAMIC_SHARED(uint16_t, q);
   uint16_t* const k = q + R * width;
   uint16_t* const v = k + 2 * C * width;
-  const FlashTile t = tile_of(a, true);
+  const Tile t = tile_of(a, true);
   const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
-  const long ld_q = static_cast<long>(a.heads) * width, ld_kv = static_cast<long>(a.kv_heads) * width;
-  const uint16_t* const keys = a.k + kv_head * width;
-  const uint16_t* const values = a.v + kv_head * width;
+  const uint16_t* const keys = head_of<width>(a.k, kv_head);
+  const uint16_t* const values = head_of<width>(a.v, kv_head);
   const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
   const long i = t.first + row;
-  const long last = t.first + R < t.end ? t.first + R : t.end, from = first_seen(a, t, C);
-  tile_copy<width, R>(a.q + head * width, ld_q, t.first, t.end, q);
-  tile_copy<width, C>(keys, ld_kv, from, t.end, k);
-  tile_copy<width, C>(values, ld_kv, from, t.end, v);
+  const long last = end_of_tile(t, R), from = first_key(a, t, C);
+  tile_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
+  tile_copy<width, C>(keys, a.ld_k, from, t.end, k);
+  tile_copy<width, C>(values, a.ld_v, from, t.end, v);
   copies_end();
   float sum[width / 8][4], s[C / 8][4];
   clear<width>(sum);
@@ -130,8 +139,8 @@ __device__ void flash(const RxFlash& a) {
   int stage = 0;
   for (long at = from; at < last; at += C, stage ^= 1) {
     if (at + C < last) {
-      tile_copy<width, C>(keys, ld_kv, at + C, t.end, k + (stage ^ 1) * C * width);
-      tile_copy<width, C>(values, ld_kv, at + C, t.end, v + (stage ^ 1) * C * width);
+      tile_copy<width, C>(keys, a.ld_k, at + C, t.end, k + (stage ^ 1) * C * width);
+      tile_copy<width, C>(values, a.ld_v, at + C, t.end, v + (stage ^ 1) * C * width);
     }
     copies_end();
     copies_wait<1>();
@@ -182,49 +191,40 @@ __device__ void flash(const RxFlash& a) {
     const long at = i + group + 8 * half;
     if (at >= t.end) continue;
     const float factor_out = 1.f / total[half];
-    float* const to = a.out + (at * a.heads + head) * a.head_dim;
-#pragma unroll
-    for (int n = 0; n < width / 8; n++)
-#pragma unroll
-      for (int e = 0; e < 2; e++)
-        if (8 * n + two + e < a.head_dim) to[8 * n + two + e] = sum[n][2 * half + e] * factor_out;
+    store_row<width>(sum, half, factor_out, a.out, (at * a.heads + head) * a.head_dim, a.head_dim);
     if (two == 0) a.lse[at * a.heads + head] = top[half] / log2_e + logf(total[half]);
   }
 }
 
-// Rows i .. of a gradient, its head's columns.
+// Rows i .. of a gradient, the columns of one head from `start` on.
 template <int width>
-__device__ __forceinline__ void store_rows(const float (*sum)[4], float factor, float* to, long ld, long i, long end, int head_dim) {
-  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2;
+__device__ __forceinline__ void store_rows(const float (*sum)[4], float factor, const Values& to, long ld, long start, long i, long end,
+                                           int head_dim) {
 #pragma unroll
-  for (int n = 0; n < width / 8; n++)
-#pragma unroll
-    for (int e = 0; e < 4; e++) {
-      const long at = i + group + e / 2 * 8;
-      const int c = 8 * n + two + e % 2;
-      if (at < end && c < head_dim) to[at * ld + c] = sum[n][e] * factor;
-    }
+  for (int half = 0; half < 2; half++) {
+    const long at = i + threadIdx.x % 32 / 4 + 8 * half;
+    if (at < end) store_row<width>(sum, half, factor, to, at * ld + start, head_dim);
+  }
 }
 
 template <int width>
-__device__ void flash_grad_q(const RxFlash& a) {
+__device__ void flash_grad_q(const RxAttention& a) {
   constexpr int R = FlashGradQ<width>::rows, C = FlashGradQ<width>::others;
   RX_DYNAMIC_SHARED(uint16_t, q);
   uint16_t* const d_out = q + R * width;
   uint16_t* const k = d_out + R * width;
   uint16_t* const v = k + 2 * C * width;
-  const FlashTile t = tile_of(a, true);
+  const Tile t = tile_of(a, true);
   const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
-  const long ld_q = static_cast<long>(a.heads) * width, ld_kv = static_cast<long>(a.kv_heads) * width;
-  const uint16_t* const keys = a.k + kv_head * width;
-  const uint16_t* const values = a.v + kv_head * width;
+  const uint16_t* const keys = head_of<width>(a.k, kv_head);
+  const uint16_t* const values = head_of<width>(a.v, kv_head);
   const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
   const long i = t.first + row;
-  const long last = t.first + R < t.end ? t.first + R : t.end, from = first_seen(a, t, C);
-  tile_copy<width, R>(a.q + head * width, ld_q, t.first, t.end, q);
-  tile_copy<width, R>(a.d_out + head * width, ld_q, t.first, t.end, d_out);
-  tile_copy<width, C>(keys, ld_kv, from, t.end, k);
-  tile_copy<width, C>(values, ld_kv, from, t.end, v);
+  const long last = end_of_tile(t, R), from = first_key(a, t, C);
+  tile_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
+  tile_copy<width, R>(head_of<width>(a.d_out, head), a.ld_d_out, t.first, t.end, d_out);
+  tile_copy<width, C>(keys, a.ld_k, from, t.end, k);
+  tile_copy<width, C>(values, a.ld_v, from, t.end, v);
   copies_end();
   float lse[2], along[2];
 #pragma unroll
@@ -240,8 +240,8 @@ __device__ void flash_grad_q(const RxFlash& a) {
   int stage = 0;
   for (long at = from; at < last; at += C, stage ^= 1) {
     if (at + C < last) {
-      tile_copy<width, C>(keys, ld_kv, at + C, t.end, k + (stage ^ 1) * C * width);
-      tile_copy<width, C>(values, ld_kv, at + C, t.end, v + (stage ^ 1) * C * width);
+      tile_copy<width, C>(keys, a.ld_k, at + C, t.end, k + (stage ^ 1) * C * width);
+      tile_copy<width, C>(values, a.ld_v, at + C, t.end, v + (stage ^ 1) * C * width);
     }
     copies_end();
     copies_wait<1>();
@@ -261,12 +261,12 @@ __device__ void flash_grad_q(const RxFlash& a) {
     add_product<width, C>(s, k + stage * C * width, sum);
     __syncthreads();
   }
-  store_rows<width>(sum, a.scale, a.dq + head * a.head_dim, a.ld_dq, i, t.end, a.head_dim);
+  store_rows<width>(sum, a.scale, a.dq, a.ld_dq, head * a.head_dim, i, t.end, a.head_dim);
 }
 
 // Scores are [keys, queries] here: probabilities come out as the left operand of both products.
 template <int width>
-__device__ void flash_grad_kv(const RxFlash& a) {
+__device__ void flash_grad_kv(const RxAttention& a) {
   constexpr int R = FlashGradKv<width>::rows, C = FlashGradKv<width>::others;
   RX_DYNAMIC_SHARED(uint16_t, k);
   uint16_t* const v = k + R * width;
@@ -275,27 +275,25 @@ __device__ void flash_grad_kv(const RxFlash& a) {
   // Of each query: the log-sum-exp times log2 e, and out d_out.
   float* const lse = reinterpret_cast<float*>(d_out + 2 * C * width);
   float* const along = lse + 2 * C;
-  const FlashTile t = tile_of(a, false);
+  const Tile t = tile_of(a, false);
   const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads;
-  const long ld_q = static_cast<long>(a.heads) * width, ld_kv = static_cast<long>(a.kv_heads) * width;
   const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
   const long j = t.first + row;
-  // The last row of the tile is seen by window - 1 rows after it.
-  const long last = a.window > 0 && t.first + R - 1 + a.window < t.end ? t.first + R - 1 + a.window : t.end;
+  const long last = end_of_queries(a, t, R);
   const int tiles = static_cast<int>((last - t.first + C - 1) / C), steps = tiles * shared_by;
   const auto bring = [&](int step, int stage) {
     const int head = kv_head * shared_by + step / tiles;
     const long from = t.first + static_cast<long>(step % tiles) * C;
-    tile_copy<width, C>(a.q + head * width, ld_q, from, t.end, q + stage * C * width);
-    tile_copy<width, C>(a.d_out + head * width, ld_q, from, t.end, d_out + stage * C * width);
+    tile_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
+    tile_copy<width, C>(head_of<width>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * width);
     for (int c = threadIdx.x; c < C; c += blockDim.x) {
       const bool inside = from + c < t.end;
       lse[stage * C + c] = inside ? a.lse[(from + c) * a.heads + head] * log2_e : INFINITY;
       along[stage * C + c] = inside ? a.along[(from + c) * a.heads + head] : 0.f;
     }
   };
-  tile_copy<width, R>(a.k + kv_head * width, ld_kv, t.first, t.end, k);
-  tile_copy<width, R>(a.v + kv_head * width, ld_kv, t.first, t.end, v);
+  tile_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
+  tile_copy<width, R>(head_of<width>(a.v, kv_head), a.ld_v, t.first, t.end, v);
   bring(0, 0);
   copies_end();
   float dk[width / 8][4], dv[width / 8][4], s[C / 8][4], dp[C / 8][4];
@@ -331,33 +329,37 @@ __device__ void flash_grad_kv(const RxFlash& a) {
     add_product<width, C>(s, q_now, dk);
     __syncthreads();
   }
-  store_rows<width>(dk, a.scale, a.dk + kv_head * a.head_dim, a.ld_dk, j, t.end, a.head_dim);
-  store_rows<width>(dv, 1.f, a.dv + kv_head * a.head_dim, a.ld_dv, j, t.end, a.head_dim);
+  store_rows<width>(dk, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
+  store_rows<width>(dv, 1.f, a.dv, a.ld_dv, kv_head * a.head_dim, j, t.end, a.head_dim);
 }
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(256) rx_flash_64(RxFlash a) { flash<64>(a); }
-extern "C" __global__ void __launch_bounds__(128) rx_flash_128(RxFlash a) { flash<128>(a); }
-extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_64(RxFlash a) { flash_grad_q<64>(a); }
-extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_128(RxFlash a) { flash_grad_q<128>(a); }
-extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_64(RxFlash a) { flash_grad_kv<64>(a); }
-extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_128(RxFlash a) { flash_grad_kv<128>(a); }
+extern "C" __global__ void __launch_bounds__(256) rx_flash_64(RxAttention a) { flash<64>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_128(RxAttention a) { flash<128>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_64(RxAttention a) { flash_grad_q<64>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_128(RxAttention a) { flash_grad_q<128>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_64(RxAttention a) { flash_grad_kv<64>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_128(RxAttention a) { flash_grad_kv<128>(a); }
 
 // to [rows, heads, width] = heads of `head_dim` columns of a matrix, as bfloat16, filled up with zeros. A thread has 8 numbers.
-extern "C" __global__ void rx_pack_heads(const float* from, long ld, uint16_t* to, long rows, int heads, int head_dim, int width) {
+extern "C" __global__ void rx_pack_heads(Values from, long ld, uint16_t* to, long rows, int heads, int head_dim, int width) {
   const int each = width / 8, pieces = heads * each;
-  const bool vectors = head_dim % 8 == 0 && ld % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+  const bool vectors = head_dim % 8 == 0 && ld % 4 == 0 && in_fours(from);
   for (long row = blockIdx.y; row < rows; row += gridDim.y)
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < pieces; i += gridDim.x * blockDim.x) {
       const int head = i / each, c = i % each * 8;
-      const float* const source = from + row * ld + head * head_dim + c;
+      const long source = row * ld + head * head_dim + c;
       float x[8] = {};
-      if (vectors && c < head_dim) load_eight(source, x);
+      if (vectors && c < head_dim) {
+        const float4 low = load_four(from, source), high = load_four(from, source + 4);
+        x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
+        x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
+      }
       if (!vectors)
 #pragma unroll
         for (int e = 0; e < 8; e++)
-          if (c + e < head_dim) x[e] = source[e];
+          if (c + e < head_dim) x[e] = load(from, source + e);
       store_eight(to + row * pieces * 8 + i * 8, x);
     }
 }

@@ -1,4 +1,4 @@
-// Matrix products where there is no cublasLt: right, not fast. c [m, n] = alpha op(a) op(b) + start, start a matrix of ld_start floats a
+// Matrix products where there is no cublasLt: right, not fast. c [m, n] = alpha op(a) op(b) + start, start a matrix of ld_start numbers a
 // row, one row for all (0), or none (null); it may be c. A block has 64 x 64 elements of c.
 #include "tile.h"
 
@@ -10,8 +10,8 @@ template <class T>
 __device__ T zero() { return T(0); }
 
 template <class T>
-__device__ void gemm(const T* a, long ld_a, int a_transposed, const T* b, long ld_b, int b_transposed, float* c, long ld_c,
-                     const float* start, long ld_start, float alpha, long m, long n, long k) {
+__device__ void gemm(const T* a, long ld_a, int a_transposed, const T* b, long ld_b, int b_transposed, const Values& c, long ld_c,
+                     const Values& start, long ld_start, float alpha, long m, long n, long k) {
   // Odd numbers of words a row: columns of a fragment lie in different banks.
   constexpr int ld_left = depth + 2, ld_right = side + 2, ld_sum = side + 1;
   __shared__ T left[side * ld_left];
@@ -38,19 +38,19 @@ __device__ void gemm(const T* a, long ld_a, int a_transposed, const T* b, long l
     const long r = row + i / side, s = column + i % side;
     if (r >= m || s >= n) continue;
     const float value = alpha * sum[i / side * ld_sum + i % side];
-    c[r * ld_c + s] = start != nullptr ? value + start[r * ld_start + s] : value;
+    store(c, r * ld_c + s, start.at != nullptr ? value + load(start, r * ld_start + s) : value);
   }
 }
 
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(128)
-    rx_gemm_f32(const float* a, long ld_a, int a_transposed, const float* b, long ld_b, int b_transposed, float* c, long ld_c,
-                const float* start, long ld_start, float alpha, long m, long n, long k) {
+    rx_gemm_f32(const float* a, long ld_a, int a_transposed, const float* b, long ld_b, int b_transposed, Values c, long ld_c,
+                Values start, long ld_start, float alpha, long m, long n, long k) {
   gemm(a, ld_a, a_transposed, b, ld_b, b_transposed, c, ld_c, start, ld_start, alpha, m, n, k);
 }
 extern "C" __global__ void __launch_bounds__(128)
-    rx_gemm_bf16(const uint16_t* a, long ld_a, int a_transposed, const uint16_t* b, long ld_b, int b_transposed, float* c, long ld_c,
-                 const float* start, long ld_start, float alpha, long m, long n, long k) {
+    rx_gemm_bf16(const uint16_t* a, long ld_a, int a_transposed, const uint16_t* b, long ld_b, int b_transposed, Values c, long ld_c,
+                 Values start, long ld_start, float alpha, long m, long n, long k) {
   gemm(a, ld_a, a_transposed, b, ld_b, b_transposed, c, ld_c, start, ld_start, alpha, m, n, k);
 }

@@ -10,45 +10,46 @@ struct Part {
   float x[each];
 };
 template <int each>
-__device__ __forceinline__ Part<each> part(const float* from) {
+__device__ __forceinline__ Part<each> part(const Values& from, long at) {
   if constexpr (each == 4) {
-    const float4 four = *reinterpret_cast<const float4*>(from);
+    const float4 four = load_four(from, at);
     return {four.x, four.y, four.z, four.w};
   } else {
-    return {*from};
+    return {load(from, at)};
   }
 }
 template <int each>
-__device__ __forceinline__ void put(float* to, const Part<each>& from) {
+__device__ __forceinline__ void put(const Values& to, long at, const Part<each>& from) {
   if constexpr (each == 4)
-    *reinterpret_cast<float4*>(to) = {from.x[0], from.x[1], from.x[2], from.x[3]};
+    store_four(to, at, {from.x[0], from.x[1], from.x[2], from.x[3]});
   else
-    *to = from.x[0];
+    store(to, at, from.x[0]);
 }
 #define FOR_PARTS(c) for (long c = each * threadIdx.x; c < columns; c += each * blockDim.x)
 #define FOR_NUMBERS(e) _Pragma("unroll") for (int e = 0; e < each; e++)
 
+// Rows begin at `first`; gain and bias are one row.
 template <int each>
-__device__ __forceinline__ void layer_norm(const float* from, const float* gain, const float* bias, float* to, float* mean, float* rstd,
-                                           long columns, float eps) {
+__device__ __forceinline__ void layer_norm(const Values& from, const Values& gain, const Values& bias, const Values& to, long first,
+                                           float* mean, float* rstd, long columns, float eps) {
   float sum = 0;
   FOR_PARTS(c) {
-    const Part<each> x = part<each>(from + c);
+    const Part<each> x = part<each>(from, first + c);
     FOR_NUMBERS(e) sum += x.x[e];
   }
   const float average = over_block(sum, Sum(), 0.f) / static_cast<float>(columns);
   float squares = 0;
   FOR_PARTS(c) {
-    const Part<each> x = part<each>(from + c);
+    const Part<each> x = part<each>(from, first + c);
     FOR_NUMBERS(e) squares += (x.x[e] - average) * (x.x[e] - average);
   }
   const float scale = 1.f / sqrtf(over_block(squares, Sum(), 0.f) / static_cast<float>(columns) + eps);
   FOR_PARTS(c) {
-    const Part<each> x = part<each>(from + c), g = part<each>(gain + c);
+    const Part<each> x = part<each>(from, first + c), g = part<each>(gain, c);
     Part<each> b = {}, y;
-    if (bias != nullptr) b = part<each>(bias + c);
+    if (bias.at != nullptr) b = part<each>(bias, c);
     FOR_NUMBERS(e) y.x[e] = (x.x[e] - average) * scale * g.x[e] + b.x[e];
-    put(to + c, y);
+    put(to, first + c, y);
   }
   if (threadIdx.x == 0) {
     *mean = average;
@@ -57,11 +58,11 @@ __device__ __forceinline__ void layer_norm(const float* from, const float* gain,
 }
 
 template <int each>
-__device__ __forceinline__ void layer_norm_grad(const float* dy, const float* x, const float* gain, float average, float scale,
-                                                const float* residual, float* dx, long columns) {
+__device__ __forceinline__ void layer_norm_grad(const Values& dy, const Values& x, const Values& gain, float average, float scale,
+                                                const Values& residual, const Values& dx, long first, long columns) {
   float plain = 0, along = 0;
   FOR_PARTS(c) {
-    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
     FOR_NUMBERS(e) {
       const float g = d.x[e] * w.x[e];
       plain += g;
@@ -71,83 +72,90 @@ __device__ __forceinline__ void layer_norm_grad(const float* dy, const float* x,
   const float a = over_block(plain, Sum(), 0.f) / static_cast<float>(columns);
   const float b = over_block(along, Sum(), 0.f) / static_cast<float>(columns);
   FOR_PARTS(c) {
-    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
     Part<each> more = {}, out;
-    if (residual != nullptr) more = part<each>(residual + c);
+    if (residual.at != nullptr) more = part<each>(residual, first + c);
     FOR_NUMBERS(e) out.x[e] = scale * (d.x[e] * w.x[e] - a - (v.x[e] - average) * scale * b) + more.x[e];
-    put(dx + c, out);
+    put(dx, first + c, out);
   }
 }
 
 template <int each>
-__device__ __forceinline__ void rms_norm(const float* from, const float* gain, float* to, float* rstd, long columns, float eps,
-                                         float offset) {
+__device__ __forceinline__ void rms_norm(const Values& from, const Values& gain, const Values& to, long first, float* rstd, long columns,
+                                         float eps, float offset) {
   float squares = 0;
   FOR_PARTS(c) {
-    const Part<each> x = part<each>(from + c);
+    const Part<each> x = part<each>(from, first + c);
     FOR_NUMBERS(e) squares += x.x[e] * x.x[e];
   }
   const float scale = 1.f / sqrtf(over_block(squares, Sum(), 0.f) / static_cast<float>(columns) + eps);
   FOR_PARTS(c) {
-    const Part<each> x = part<each>(from + c), g = part<each>(gain + c);
+    const Part<each> x = part<each>(from, first + c), g = part<each>(gain, c);
     Part<each> y;
     FOR_NUMBERS(e) y.x[e] = x.x[e] * scale * (g.x[e] + offset);
-    put(to + c, y);
+    put(to, first + c, y);
   }
   if (threadIdx.x == 0) *rstd = scale;
 }
 
 template <int each>
-__device__ __forceinline__ void rms_norm_grad(const float* dy, const float* x, const float* gain, float scale, const float* residual,
-                                              float* dx, long columns, float offset) {
+__device__ __forceinline__ void rms_norm_grad(const Values& dy, const Values& x, const Values& gain, float scale, const Values& residual,
+                                              const Values& dx, long first, long columns, float offset) {
   float along = 0;
   FOR_PARTS(c) {
-    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
     FOR_NUMBERS(e) along += d.x[e] * (w.x[e] + offset) * v.x[e] * scale;
   }
   const float b = over_block(along, Sum(), 0.f) / static_cast<float>(columns);
   FOR_PARTS(c) {
-    const Part<each> d = part<each>(dy + c), v = part<each>(x + c), w = part<each>(gain + c);
+    const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
     Part<each> more = {}, out;
-    if (residual != nullptr) more = part<each>(residual + c);
+    if (residual.at != nullptr) more = part<each>(residual, first + c);
     FOR_NUMBERS(e) out.x[e] = scale * (d.x[e] * (w.x[e] + offset) - v.x[e] * scale * b) + more.x[e];
-    put(dx + c, out);
+    put(dx, first + c, out);
   }
+}
+
+// Whether rows of all of these can be read four numbers at a time.
+template <class... V>
+__device__ __forceinline__ bool rows_in_fours(long columns, const V&... values) {
+  return columns % 4 == 0 && (in_fours(values) && ...);
 }
 
 }  // namespace
 
 // y = (x - mean) rstd gain + bias
-extern "C" __global__ void rx_layer_norm(const float* x, const float* gain, const float* bias, float* y, float* mean, float* rstd,
-                                         long columns, float eps) {
+extern "C" __global__ void rx_layer_norm(Values x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long columns,
+                                         float eps) {
   const long row = blockIdx.x, first = row * columns;
-  if (columns % 4 == 0 && in_vectors(x, gain, bias, y))
-    layer_norm<4>(x + first, gain, bias, y + first, mean + row, rstd + row, columns, eps);
+  const Values g = plain(gain), b = plain(bias);
+  if (rows_in_fours(columns, x, g, b, y))
+    layer_norm<4>(x, g, b, y, first, mean + row, rstd + row, columns, eps);
   else
-    layer_norm<1>(x + first, gain, bias, y + first, mean + row, rstd + row, columns, eps);
+    layer_norm<1>(x, g, b, y, first, mean + row, rstd + row, columns, eps);
 }
 
 // dx = rstd (g - mean(g) - u mean(g u)) + residual with g = dy gain, u = (x - mean) rstd; dx may be dy or residual.
-extern "C" __global__ void rx_layer_norm_grad(const float* dy, const float* x, const float* gain, const float* mean, const float* rstd,
+extern "C" __global__ void rx_layer_norm_grad(Values dy, Values x, const float* gain, const float* mean, const float* rstd,
                                               const float* residual, float* dx, long columns) {
   const long row = blockIdx.x, first = row * columns;
-  const float* const more = residual != nullptr ? residual + first : nullptr;
-  if (columns % 4 == 0 && in_vectors(dy, x, gain, residual, dx))
-    layer_norm_grad<4>(dy + first, x + first, gain, mean[row], rstd[row], more, dx + first, columns);
+  const Values g = plain(gain), more = plain(residual), out = plain(dx);
+  if (rows_in_fours(columns, dy, x, g, more, out))
+    layer_norm_grad<4>(dy, x, g, mean[row], rstd[row], more, out, first, columns);
   else
-    layer_norm_grad<1>(dy + first, x + first, gain, mean[row], rstd[row], more, dx + first, columns);
+    layer_norm_grad<1>(dy, x, g, mean[row], rstd[row], more, out, first, columns);
 }
 
 // parts [bands, 2 columns]: sums of dy u, then of dy, over `band` rows.
-extern "C" __global__ void rx_layer_norm_parts(const float* dy, const float* x, const float* mean, const float* rstd, float* parts,
-                                               long rows, long columns, long band) {
+extern "C" __global__ void rx_layer_norm_parts(Values dy, Values x, const float* mean, const float* rstd, float* parts, long rows,
+                                               long columns, long band) {
   const long c = thread_index();
   if (c >= columns) return;
   const long first = blockIdx.y * band, end = first + band < rows ? first + band : rows;
   float for_gain = 0, for_bias = 0;
   for (long r = first; r < end; r++) {
-    const float d = dy[r * columns + c];
-    for_gain += d * (x[r * columns + c] - mean[r]) * rstd[r];
+    const float d = load(dy, r * columns + c);
+    for_gain += d * (load(x, r * columns + c) - mean[r]) * rstd[r];
     for_bias += d;
   }
   parts[blockIdx.y * 2 * columns + c] = for_gain;
@@ -155,32 +163,32 @@ extern "C" __global__ void rx_layer_norm_parts(const float* dy, const float* x, 
 }
 
 // y = x rstd (gain + offset)
-extern "C" __global__ void rx_rms_norm(const float* x, const float* gain, float* y, float* rstd, long columns, float eps, float offset) {
+extern "C" __global__ void rx_rms_norm(Values x, const float* gain, Values y, float* rstd, long columns, float eps, float offset) {
   const long row = blockIdx.x, first = row * columns;
-  if (columns % 4 == 0 && in_vectors(x, gain, y))
-    rms_norm<4>(x + first, gain, y + first, rstd + row, columns, eps, offset);
+  const Values g = plain(gain);
+  if (rows_in_fours(columns, x, g, y))
+    rms_norm<4>(x, g, y, first, rstd + row, columns, eps, offset);
   else
-    rms_norm<1>(x + first, gain, y + first, rstd + row, columns, eps, offset);
+    rms_norm<1>(x, g, y, first, rstd + row, columns, eps, offset);
 }
 
 // dx = rstd (g - u mean(g u)) + residual with g = dy (gain + offset), u = x rstd
-extern "C" __global__ void rx_rms_norm_grad(const float* dy, const float* x, const float* gain, const float* rstd,
-                                            const float* residual, float* dx, long columns, float offset) {
+extern "C" __global__ void rx_rms_norm_grad(Values dy, Values x, const float* gain, const float* rstd, const float* residual, float* dx,
+                                            long columns, float offset) {
   const long row = blockIdx.x, first = row * columns;
-  const float* const more = residual != nullptr ? residual + first : nullptr;
-  if (columns % 4 == 0 && in_vectors(dy, x, gain, residual, dx))
-    rms_norm_grad<4>(dy + first, x + first, gain, rstd[row], more, dx + first, columns, offset);
+  const Values g = plain(gain), more = plain(residual), out = plain(dx);
+  if (rows_in_fours(columns, dy, x, g, more, out))
+    rms_norm_grad<4>(dy, x, g, rstd[row], more, out, first, columns, offset);
   else
-    rms_norm_grad<1>(dy + first, x + first, gain, rstd[row], more, dx + first, columns, offset);
+    rms_norm_grad<1>(dy, x, g, rstd[row], more, out, first, columns, offset);
 }
 
 // parts [bands, columns]: sums of dy u over `band` rows.
-extern "C" __global__ void rx_rms_norm_parts(const float* dy, const float* x, const float* rstd, float* parts, long rows, long columns,
-                                             long band) {
+extern "C" __global__ void rx_rms_norm_parts(Values dy, Values x, const float* rstd, float* parts, long rows, long columns, long band) {
   const long c = thread_index();
   if (c >= columns) return;
   const long first = blockIdx.y * band, end = first + band < rows ? first + band : rows;
   float sum = 0;
-  for (long r = first; r < end; r++) sum += dy[r * columns + c] * x[r * columns + c] * rstd[r];
+  for (long r = first; r < end; r++) sum += load(dy, r * columns + c) * load(x, r * columns + c) * rstd[r];
   parts[blockIdx.y * columns + c] = sum;
 }

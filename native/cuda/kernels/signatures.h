@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "../../cc/values.h"
+
 // One piece of one tensor's update.
 struct RxAdamWPiece {
   float* p;
@@ -31,49 +33,34 @@ struct RxPiece {
   const float* x;
   long n;
 };
+// Heads lie side by side in rows; for the kernels of flash.cu q, k, v and d_out as bfloat16 of whole tiles' width (flash_layout.h).
 struct RxAttention {
-  const float *q, *k, *v;
-  long ld_q, ld_k, ld_v;
+  Values q, k, v, d_out;
+  long ld_q, ld_k, ld_v, ld_d_out;
   // Of each tile of rows: its document's first row and end, and its own first row.
   const int32_t* tiles;
-  int tile_count;
   int heads, kv_heads, head_dim;
   float scale;
   long window;
-  float* out;
+  Values out;
   float* lse;
-  const float* d_out;
-  float *dq, *dk, *dv;
-  long ld_dq, ld_dk, ld_dv;
   float* along;  // [n, heads]: sums over columns of out d_out
-};
-
-// The same over heads packed as bfloat16 of `width` columns (flash_layout.h): rows of heads x width, or kv_heads x width.
-struct RxFlash {
-  const uint16_t *q, *k, *v, *d_out;
-  const int32_t* tiles;
-  int heads, kv_heads, head_dim;
-  float scale;
-  long window;
-  float* out;
-  float* lse;
-  const float* along;
-  float *dq, *dk, *dv;
+  Values dq, dk, dv;
   long ld_dq, ld_dk, ld_dv;
 };
 
 #define RX_CUDA_KERNELS(X)                                                                                                  \
-  X(add, const float*, const float*, float*, long)                                                                          \
+  X(add, Values, Values, Values, long)                                                                                      \
   X(axpy, float*, const float*, float, long)                                                                                \
   X(scale, const float*, float*, float, long)                                                                               \
   X(binary, int, const float*, long, const float*, long, float*, long)                                                      \
   X(unary, int, const float*, float*, long)                                                                                 \
   X(fill, float*, float, long)                                                                                              \
-  X(activation, int, const float*, float*, long)                                                                            \
-  X(activation_grad, int, const float*, const float*, float*, long)                                                         \
-  X(gated_activation, int, const float*, const float*, float*, long)                                                        \
-  X(gated_activation_grad, int, const float*, const float*, const float*, float*, float*, long)                             \
-  X(dropout, const float*, float*, long, float, int, uint32_t, uint64_t)                                                    \
+  X(activation, int, Values, Values, long)                                                                                  \
+  X(activation_grad, int, Values, Values, Values, long)                                                                     \
+  X(gated_activation, int, Values, Values, Values, long)                                                                    \
+  X(gated_activation_grad, int, Values, Values, Values, Values, Values, long)                                               \
+  X(dropout, Values, Values, long, float, int, uint32_t, uint64_t)                                                          \
   X(narrow, const float*, uint16_t*, long)                                                                                  \
   X(widen, const uint16_t*, float*, long)                                                                                   \
   X(int8_rows_f32, const int8_t*, const float*, float*, long, long, long)                                                    \
@@ -87,27 +74,26 @@ struct RxFlash {
   X(copy_rows_bf16, const uint16_t*, long, uint16_t*, long, long, long)                                                     \
   X(place_scaled, const float*, long, long, uint16_t*, long, long, long, float)                                             \
   X(row_sum, const float*, float*, long, long)                                                                              \
-  X(column_sums, const float*, long, float*, long, long, long)                                                              \
+  X(column_sums, Values, long, float*, long, long, long)                                                                    \
   X(add_parts, const float*, long, long, float*, int, long)                                                                 \
   X(gather_rows, const float*, const int32_t*, float*, long, long, long)                                                    \
   X(gather_rows_bf16, const uint16_t*, const int32_t*, float*, long, long, long)                                            \
   X(sum_rows_by_target, const float*, const int32_t*, const int32_t*, const int32_t*, float*, long, long)                   \
-  X(layer_norm, const float*, const float*, const float*, float*, float*, float*, long, float)                              \
-  X(layer_norm_grad, const float*, const float*, const float*, const float*, const float*, const float*, float*, long)      \
-  X(layer_norm_parts, const float*, const float*, const float*, const float*, float*, long, long, long)                     \
-  X(rms_norm, const float*, const float*, float*, float*, long, float, float)                                               \
-  X(rms_norm_grad, const float*, const float*, const float*, const float*, const float*, float*, long, float)               \
-  X(rms_norm_parts, const float*, const float*, const float*, float*, long, long, long)                                     \
-  X(rope, const float*, const float*, const float*, float*, long, long, long, long, int)                                    \
+  X(layer_norm, Values, const float*, const float*, Values, float*, float*, long, float)                                    \
+  X(layer_norm_grad, Values, Values, const float*, const float*, const float*, const float*, float*, long)                  \
+  X(layer_norm_parts, Values, Values, const float*, const float*, float*, long, long, long)                                 \
+  X(rms_norm, Values, const float*, Values, float*, long, float, float)                                                     \
+  X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, long, float)                           \
+  X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
+  X(rope, Values, const float*, const float*, Values, long, long, long, long, int)                                          \
   X(cross_entropy, float*, long, long, const int32_t*, const float*, float, int, int, float*, float*, float*)               \
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \
   X(sum_doubles, const double*, long, float*)                                                                               \
   X(adamw, const RxAdamWPiece*, RxAdamWRates)                                                                               \
   X(adamw_8bit, const RxAdamW8bitPiece*, const float*, RxAdamWRates)                                                        \
-  X(gemm_f32, const float*, long, int, const float*, long, int, float*, long, const float*, long, float, long, long, long)  \
-  X(gemm_bf16, const uint16_t*, long, int, const uint16_t*, long, int, float*, long, const float*, long, float, long, long, \
-    long)                                                                                                                   \
+  X(gemm_f32, const float*, long, int, const float*, long, int, Values, long, Values, long, float, long, long, long)        \
+  X(gemm_bf16, const uint16_t*, long, int, const uint16_t*, long, int, Values, long, Values, long, float, long, long, long) \
   X(attention_f32, RxAttention)                                                                                             \
   X(attention_bf16, RxAttention)                                                                                            \
   X(attention_along, RxAttention, long)                                                                                     \
@@ -115,10 +101,10 @@ struct RxFlash {
   X(attention_grad_q_bf16, RxAttention)                                                                                     \
   X(attention_grad_kv_f32, RxAttention)                                                                                     \
   X(attention_grad_kv_bf16, RxAttention)                                                                                    \
-  X(pack_heads, const float*, long, uint16_t*, long, int, int, int)                                                         \
-  X(flash_64, RxFlash)                                                                                                      \
-  X(flash_128, RxFlash)                                                                                                     \
-  X(flash_grad_q_64, RxFlash)                                                                                               \
-  X(flash_grad_q_128, RxFlash)                                                                                              \
-  X(flash_grad_kv_64, RxFlash)                                                                                              \
-  X(flash_grad_kv_128, RxFlash)
+  X(pack_heads, Values, long, uint16_t*, long, int, int, int)                                                               \
+  X(flash_64, RxAttention)                                                                                                  \
+  X(flash_128, RxAttention)                                                                                                 \
+  X(flash_grad_q_64, RxAttention)                                                                                           \
+  X(flash_grad_q_128, RxAttention)                                                                                          \
+  X(flash_grad_kv_64, RxAttention)                                                                                          \
+  X(flash_grad_kv_128, RxAttention)

@@ -63,13 +63,22 @@ __device__ void tile_product(const float* a, int ld_a, const float* b, int ld_b,
   }
 }
 
-// to [R, width] = rows first .. of a matrix, its columns up to `columns`; zeros beyond `end` and beyond the columns.
+// to [R, width] = rows first .. of a matrix, its columns from `start` on; zeros beyond `end` and beyond the columns.
 template <class T>
-__device__ void tile_load(const float* from, long ld, long first, long end, int columns, T* to, int ld_to, int width) {
+__device__ void tile_load(const Values& from, long ld, long start, long first, long end, int columns, T* to, int ld_to, int width) {
   const int rows = tile_rows();
   for (int i = threadIdx.x; i < rows * width; i += blockDim.x) {
     const int r = i / width, c = i % width;
-    store(to + r * ld_to + c, first + r < end && c < columns ? from[(first + r) * ld + c] : 0.f);
+    store(to + r * ld_to + c, first + r < end && c < columns ? load(from, (first + r) * ld + start + c) : 0.f);
+  }
+}
+
+// The other way: the first `columns` columns of a tile, up to row `end`.
+__device__ __forceinline__ void tile_store(const float* tile, int ld, const Values& to, long ld_to, long start, long first, long end,
+                                           int columns) {
+  for (int i = threadIdx.x; i < tile_rows() * columns; i += blockDim.x) {
+    const int r = i / columns, c = i % columns;
+    if (first + r < end) store(to, (first + r) * ld_to + start + c, tile[r * ld + c]);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -114,7 +115,7 @@ struct Array {
   }
 };
 
-constexpr double single = 1e-4, half = 1e-2;
+constexpr double single = 1e-4, half = 1e-2, rounded = half;
 
 using Run = std::function<void(const Context&)>;
 void twice(Both& both, const Run& run) {
@@ -128,13 +129,74 @@ long some(long most = 1500) {
   return coin() ? std::min(most, borders[below(11)]) : coin() && most >= 8 ? 8 * between(1, most / 8) : between(1, most);
 }
 
+std::vector<uint16_t> halves(const Floats& x) {
+  std::vector<uint16_t> out;
+  for (const float value : x) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    out.push_back(static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16));
+  }
+  return out;
+}
+Floats widened(const std::vector<uint16_t>& x) {
+  Floats out;
+  for (const uint16_t value : x) {
+    const uint32_t bits = static_cast<uint32_t>(value) << 16;
+    float f;
+    std::memcpy(&f, &bits, 4);
+    out.push_back(f);
+  }
+  return out;
+}
+
+// Numbers that lie as float32 on the processor, and as float32 or bfloat16 on the card.
+struct Activation {
+  const bool half;
+  Array wide;
+  std::unique_ptr<Array> narrow;
+
+  Activation(Both& both, const Floats& x, bool half) : half(half), wide(both, half ? widened(halves(x)) : x) {
+    const std::vector<uint16_t> bits = halves(x);
+    if (half) narrow = std::make_unique<Array>(both, bits.data(), bits.size() * 2);
+  }
+  Activation(Both& both, const Floats& x) : Activation(both, x, coin()) {}
+  Values on(const Context& c) const {
+    if (half && &c == &wide.both.card) return {narrow->on<uint16_t>(c), 1};
+    return values_of(wide.on(c));
+  }
+  // Where kernels are given pointers and told apart how they lie.
+  float* at(const Context& c, long first = 0) const {
+    const Values v = on(c);
+    return v.half ? reinterpret_cast<float*>(static_cast<uint16_t*>(v.at) + first) : static_cast<float*>(v.at) + first;
+  }
+  GemmOperand operand(const Context& c, long ld, int transposed) const {
+    return {on(c).at, ld, transposed, on(c).half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0};
+  }
+  void agree(const std::string& what, double tolerance) const {
+    if (!half) return wide.agree(what, tolerance);
+    const std::vector<unsigned char> got = narrow->back();
+    if (std::memcmp(got.data() + narrow->bytes, narrow->here.data() + narrow->bytes, Array::margin) != 0) {
+      failures++;
+      std::fprintf(stderr, "  %s: wrote beyond the end\n", what.c_str());
+    }
+    std::vector<uint16_t> bits(narrow->bytes / 2);
+    if (!bits.empty()) std::memcpy(bits.data(), got.data(), narrow->bytes);
+    const Floats floats = widened(bits);
+    wide.both.device.upload(wide.there, floats.data(), floats.size() * 4);
+    wide.agree(what + ", as bfloat16", std::max(tolerance, rounded));
+  }
+};
+
 // ---- the checks ----
 
 void elementwise(Both& both) {
   const long n = some(5000);
   const Array a(both, floats(n, -3, 3)), b(both, floats(n, 0.1f, 3)), out(both, Floats(n)), y(both, floats(n));
-  twice(both, [&](const Context& c) { c.table->add(&c, a.on(c), b.on(c), out.on(c), n); });
+  twice(both, [&](const Context& c) { c.table->add(&c, values_of(a.on(c)), values_of(b.on(c)), values_of(out.on(c)), n); });
   out.agree("add", 0);
+  const Activation left(both, floats(n, -3, 3)), right(both, floats(n, -3, 3)), sum(both, Floats(n));
+  twice(both, [&](const Context& c) { c.table->add(&c, left.on(c), right.on(c), sum.on(c), n); });
+  sum.agree("add of activations", single);
   twice(both, [&](const Context& c) { c.table->axpy(&c, y.on(c), a.on(c), 0.37f, n); });
   y.agree("axpy", single);
   twice(both, [&](const Context& c) { c.table->scale(&c, a.on(c), out.on(c), 0.37f, n); });
@@ -159,18 +221,18 @@ void elementwise(Both& both) {
     out.agree("unary " + std::to_string(kind), single);
   }
   for (int kind = 0; kind <= ACTIVATION_QUICK_GELU; kind++) {
-    const Array dy(both, floats(n)), other(both, Floats(n));
+    const Activation dy(both, floats(n)), to(both, Floats(n)), other(both, Floats(n));
     const std::string name = " " + std::to_string(kind);
-    twice(both, [&](const Context& c) { c.table->activation(&c, kind, a.on(c), out.on(c), n); });
-    out.agree("activation" + name, single);
-    twice(both, [&](const Context& c) { c.table->activation_grad(&c, kind, a.on(c), dy.on(c), out.on(c), n); });
-    out.agree("activation_grad" + name, single);
-    twice(both, [&](const Context& c) { c.table->gated_activation(&c, kind, a.on(c), b.on(c), out.on(c), n); });
-    out.agree("gated_activation" + name, single);
+    twice(both, [&](const Context& c) { c.table->activation(&c, kind, left.on(c), to.on(c), n); });
+    to.agree("activation" + name, single);
+    twice(both, [&](const Context& c) { c.table->activation_grad(&c, kind, left.on(c), dy.on(c), to.on(c), n); });
+    to.agree("activation_grad" + name, single);
+    twice(both, [&](const Context& c) { c.table->gated_activation(&c, kind, left.on(c), right.on(c), to.on(c), n); });
+    to.agree("gated_activation" + name, single);
     twice(both, [&](const Context& c) {
-      c.table->gated_activation_grad(&c, kind, a.on(c), b.on(c), dy.on(c), out.on(c), other.on(c), n);
+      c.table->gated_activation_grad(&c, kind, left.on(c), right.on(c), dy.on(c), to.on(c), other.on(c), n);
     });
-    out.agree("gated_activation_grad, gate" + name, single);
+    to.agree("gated_activation_grad, gate" + name, single);
     other.agree("gated_activation_grad, up" + name, single);
   }
 }
@@ -180,29 +242,10 @@ void dropout(Both& both) {
   const uint64_t offset = coin() ? static_cast<uint64_t>(below(1L << 40)) : 0xfffffff0ull;
   const uint32_t seed = static_cast<uint32_t>(below(1L << 32));
   const double rate = below(100) / 100.0;
-  const Array x(both, floats(n)), y(both, Floats(n));
+  const bool as_half = coin();
+  const Activation x(both, floats(n), as_half), y(both, Floats(n), as_half);
   twice(both, [&](const Context& c) { c.table->dropout(&c, x.on(c), y.on(c), n, rate, seed, offset); });
   y.agree("dropout", 0);
-}
-
-std::vector<uint16_t> halves(const Floats& x) {
-  std::vector<uint16_t> out;
-  for (const float value : x) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    out.push_back(static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16));
-  }
-  return out;
-}
-Floats widened(const std::vector<uint16_t>& x) {
-  Floats out;
-  for (const uint16_t value : x) {
-    const uint32_t bits = static_cast<uint32_t>(value) << 16;
-    float f;
-    std::memcpy(&f, &bits, 4);
-    out.push_back(f);
-  }
-  return out;
 }
 
 void bfloat16(Both& both) {
@@ -256,7 +299,8 @@ void columns(Both& both) {
   const long rows = some(700), width = some(300), ld = width + below(9);
   const Array x(both, floats(rows * ld)), sum(both, Floats(width)), of_row(both, Floats(rows)), to(both, floats(rows * (width + 3)));
   const Array whole(both, floats(rows * width));
-  twice(both, [&](const Context& c) { c.table->column_sum(&c, whole.on(c), sum.on(c), rows, width); });
+  const Activation dy(both, floats(rows * width));
+  twice(both, [&](const Context& c) { c.table->column_sum(&c, dy.on(c), sum.on(c), rows, width); });
   sum.agree("column_sum", single);
   twice(both, [&](const Context& c) { c.table->row_sum(&c, whole.on(c), of_row.on(c), rows, width); });
   of_row.agree("row_sum", single);
@@ -266,8 +310,8 @@ void columns(Both& both) {
 
 void norms(Both& both) {
   const long rows = some(300), width = some(900), n = rows * width;
-  const Array x(both, floats(n, -2, 3)), gain(both, floats(width)), bias(both, floats(width)), y(both, Floats(n)), mean(both, Floats(rows)),
-      rstd(both, Floats(rows)), residual(both, floats(n));
+  const Array gain(both, floats(width)), bias(both, floats(width)), mean(both, Floats(rows)), rstd(both, Floats(rows)), residual(both, floats(n));
+  const Activation x(both, floats(n, -2, 3)), y(both, Floats(n)), dy(both, floats(n));
   const bool with_bias = coin(), with_residual = coin(), with_weights = coin();
   twice(both, [&](const Context& c) {
     c.table->layer_norm(&c, x.on(c), gain.on(c), with_bias ? bias.on(c) : nullptr, y.on(c), mean.on(c), rstd.on(c), rows, width, 1e-5f);
@@ -275,33 +319,36 @@ void norms(Both& both) {
   y.agree("layer_norm", single);
   mean.agree("layer_norm, mean", single);
   rstd.agree("layer_norm, rstd", single);
-  const Array dx(both, floats(n)), d_gain(both, floats(width)), d_bias(both, floats(width));
-  // dx takes the place of dy
+  const Array apart(both, Floats(n)), d_gain(both, floats(width)), d_bias(both, floats(width));
+  // dx takes the place of dy, where that lies so
+  const Array& dx = dy.half ? apart : dy.wide;
   twice(both, [&](const Context& c) {
-    c.table->layer_norm_grad(&c, dx.on(c), x.on(c), gain.on(c), mean.on(c), rstd.on(c), with_residual ? residual.on(c) : nullptr, dx.on(c),
+    c.table->layer_norm_grad(&c, dy.on(c), x.on(c), gain.on(c), mean.on(c), rstd.on(c), with_residual ? residual.on(c) : nullptr, dx.on(c),
                              with_weights ? d_gain.on(c) : nullptr, with_weights && with_bias ? d_bias.on(c) : nullptr, rows, width);
   });
   // a row of one number has no gradient but rounding errors
   if (width > 4) dx.agree("layer_norm_grad, dx", single);
   if (width > 4) d_gain.agree("layer_norm_grad, gain", single);
   d_bias.agree("layer_norm_grad, bias", single);
-  const Array d_rms(both, floats(n)), d_rms_gain(both, floats(width));
+  const Activation d_rms(both, floats(n));
+  const Array rms_apart(both, Floats(n)), d_rms_gain(both, floats(width));
+  const Array& rms_dx = d_rms.half ? rms_apart : d_rms.wide;
   const float offset = coin() ? 1.f : 0.f;
   twice(both, [&](const Context& c) { c.table->rms_norm(&c, x.on(c), gain.on(c), y.on(c), rstd.on(c), rows, width, 1e-6f, offset); });
   y.agree("rms_norm", single);
   rstd.agree("rms_norm, rstd", single);
   twice(both, [&](const Context& c) {
-    c.table->rms_norm_grad(&c, d_rms.on(c), x.on(c), gain.on(c), rstd.on(c), with_residual ? residual.on(c) : nullptr, d_rms.on(c),
+    c.table->rms_norm_grad(&c, d_rms.on(c), x.on(c), gain.on(c), rstd.on(c), with_residual ? residual.on(c) : nullptr, rms_dx.on(c),
                            with_weights ? d_rms_gain.on(c) : nullptr, rows, width, offset);
   });
-  if (width > 4) d_rms.agree("rms_norm_grad, dx", single);
+  if (width > 4) rms_dx.agree("rms_norm_grad, dx", single);
   d_rms_gain.agree("rms_norm_grad, gain", single);
 }
 
 void rope(Both& both) {
   const long n = some(60), heads = between(1, 5), rotary = 2 * between(0, 16), dim = rotary + between(rotary == 0 ? 1 : 0, 9);
-  const Array x(both, floats(n * heads * dim)), cos(both, floats(n * rotary / 2)), sin(both, floats(n * rotary / 2)),
-      y(both, Floats(n * heads * dim));
+  const Activation x(both, floats(n * heads * dim)), y(both, Floats(n * heads * dim));
+  const Array cos(both, floats(n * rotary / 2)), sin(both, floats(n * rotary / 2));
   const int inverse = coin();
   const bool in_place = coin();
   twice(both, [&](const Context& c) {
@@ -314,7 +361,9 @@ void rope(Both& both) {
 void products(Both& both) {
   const long m = some(150), n = some(150), depth = some(200);
   const bool ta = coin(), tb = coin();
-  const Array a(both, floats(m * depth)), c_array(both, floats(m * n)), bias(both, floats(n)), other(both, floats(m * n));
+  const Activation a(both, floats(m * depth));
+  const Array bias(both, floats(n));
+  const Floats before = floats(m * n), more = floats(m * n);
   const int kind = static_cast<int>(below(4));
   const long rows_b = tb ? n : depth, columns_b = tb ? depth : n, size = n * depth;
   const long block = 2 * between(4, 40);
@@ -334,14 +383,15 @@ void products(Both& both) {
   const int start = static_cast<int>(below(4));
   const float alpha = coin() ? 1.f : 0.4f;
   for (const bool bf16 : {false, true}) {
-    const Array c_here(both, c_array.here.data(), c_array.bytes);
+    const bool as_half = bf16 && coin();
+    const Activation c_here(both, before, as_half), other(both, more, as_half);
     twice(both, [&](const Context& c) {
-      GemmOperand left = {a.on(c), ta ? m : depth, ta, GEMM_FLOAT32, nullptr, nullptr, 0};
+      const GemmOperand left = a.operand(c, ta ? m : depth, ta);
       GemmOperand right = {b.on(c), columns_b, tb, kind, kind >= GEMM_INT8_ROWS ? scales.on(c) : nullptr,
                            kind == GEMM_FOUR_BIT ? codes.on(c) : nullptr, kind == GEMM_FOUR_BIT ? block : 0};
-      float* const out = c_here.on(c);
-      const float* const added = start == 0 ? nullptr : start == 1 ? bias.on(c) : start == 2 ? out : other.on(c);
-      const Gemm g = {m, n, depth, left, right, out, n, added, start == 1 ? 0 : n, alpha};
+      float* const out = c_here.at(c);
+      const float* const added = start == 0 ? nullptr : start == 1 ? bias.on(c) : start == 2 ? out : other.at(c);
+      const Gemm g = {m, n, depth, left, right, out, n, added, start == 1 ? 0 : n, alpha, c_here.on(c).half};
       (bf16 && &c == &both.card ? c.table->gemm_bf16 : c.table->gemm)(&c, &g);
     });
     c_here.agree("product, kind " + std::to_string(kind) + (bf16 ? ", bfloat16" : ""), bf16 ? half : single);
@@ -362,18 +412,19 @@ void adapters(Both& both) {
     for (auto& byte : stored) byte = static_cast<unsigned char>(below(256));
   }
   const Array w(both, stored.data(), stored.size()), scales(both, floats(std::max(rows, in * out / block + 1), 0.01f, 0.02f)), codes(both, floats(16));
-  const Array x(both, floats(m * in)), u(both, floats(m * rank)), b(both, floats(out * rank)), bias(both, floats(out)), y(both, Floats(m * out)),
-      again(both, Floats(m * out));
+  const Array u(both, floats(m * rank)), b(both, floats(out * rank)), bias(both, floats(out));
+  const Activation x(both, floats(m * in)), y(both, Floats(m * out)), again(both, Floats(m * out));
   both.card.bf16 = 1;
   bool was = false;
   twice(both, [&](const Context& c) {
     const GemmOperand base = {w.on(c), columns, beside, kind, kind == GEMM_BFLOAT16 ? nullptr : scales.on(c),
                               kind == GEMM_FOUR_BIT ? codes.on(c) : nullptr, kind == GEMM_FOUR_BIT ? block : 0};
-    const GemmOperand left = {x.on(c), in, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, of_u = {u.on(c), rank, 0, GEMM_FLOAT32, nullptr, nullptr, 0};
+    const GemmOperand left = x.operand(c, in, 0), of_u = {u.on(c), rank, 0, GEMM_FLOAT32, nullptr, nullptr, 0};
     const GemmOperand of_b = {b.on(c), turned ? rank : out, turned, GEMM_FLOAT32, nullptr, nullptr, 0};
-    for (const Array* to : {&y, &again}) {
-      const Gemm first = {m, out, in, left, base, to->on(c), out, with_bias ? bias.on(c) : nullptr, 0, 1};
-      const Gemm second = {m, out, rank, of_u, of_b, to->on(c), out, to->on(c), out, 2.f};
+    for (const Activation* to : {&y, &again}) {
+      const int as_half = to->on(c).half;
+      const Gemm first = {m, out, in, left, base, to->at(c), out, with_bias ? bias.on(c) : nullptr, 0, 1, as_half};
+      const Gemm second = {m, out, rank, of_u, of_b, to->at(c), out, to->at(c), out, 2.f, as_half};
       Device* const device = static_cast<Device*>(c.device);
       if (device != nullptr && device->joined(&c, &first, &second)) {
         was = true;
@@ -400,14 +451,14 @@ void sharing(Both& both) {
   both.card.bf16 = 1;
   const auto plain = [](const float* data, long ld, int transposed) { return GemmOperand{data, ld, transposed, GEMM_FLOAT32, nullptr, nullptr, 0}; };
   twice(both, [&](const Context& c) {
-    const Gemm forwards = {m, n, depth, plain(x.on(c), depth, 0), plain(w.on(c), depth, 1), y.on(c), n, nullptr, 0, 1};
-    const Gemm backwards = {m, depth, n, plain(y.on(c), n, 0), plain(w.on(c), depth, 0), x.on(c), depth, nullptr, 0, 0.1f};
-    const Gemm to_w = {n, depth, m, plain(y.on(c), n, 1), plain(x.on(c), depth, 0), z.on(c), depth, z.on(c), depth, 1};
+    const Gemm forwards = {m, n, depth, plain(x.on(c), depth, 0), plain(w.on(c), depth, 1), y.on(c), n, nullptr, 0, 1, 0};
+    const Gemm backwards = {m, depth, n, plain(y.on(c), n, 0), plain(w.on(c), depth, 0), x.on(c), depth, nullptr, 0, 0.1f, 0};
+    const Gemm to_w = {n, depth, m, plain(y.on(c), n, 1), plain(x.on(c), depth, 0), z.on(c), depth, z.on(c), depth, 1, 0};
     run_gemm(&c, &forwards);
     run_gemm(&c, &forwards);
     run_gemm(&c, &backwards);
     run_gemm(&c, &to_w);
-    c.table->add(&c, y.on(c), v.on(c), y.on(c), m * n);
+    c.table->add(&c, values_of(y.on(c)), values_of(v.on(c)), values_of(y.on(c)), m * n);
     run_gemm(&c, &to_w);
     run_gemm(&c, &forwards);
     if (c.device != nullptr)
@@ -460,20 +511,24 @@ void attention(Both& both) {
   std::vector<int32_t> borders = {0};
   const long documents = between(1, 3);
   for (long d = 0; d < documents; d++) borders.push_back(borders.back() + static_cast<int32_t>(below(4) == 0 ? 0 : between(1, 150)));
-  const long n = borders.back(), q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv + 3;
+  const long n = borders.back(), q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv + (coin() ? 8 : 3);
   if (n == 0) return;
   const float size = 2;
-  const Array joined(both, floats(n * ld, -size, size)), d_out(both, floats(n * q));
+  const Floats numbers = floats(n * ld, -size, size), slopes = floats(n * q);
   for (const int bf16 : {0, 1}) {
-    const Array out(both, Floats(n * q)), lse(both, Floats(n * heads)), d_joined(both, Floats(n * ld));
+    const bool as_half = bf16 && coin();
+    const Activation joined(both, numbers, as_half), d_out(both, slopes, as_half), out(both, Floats(n * q), as_half),
+        d_joined(both, Floats(n * ld), as_half);
+    const Array lse(both, Floats(n * heads));
     both.card.bf16 = bf16;
     const auto filled = [&](const Context& c) {
       Attention a = {};
-      a.q = joined.on(c), a.k = joined.on(c) + q, a.v = joined.on(c) + q + kv;
+      a.q = joined.at(c), a.k = joined.at(c, q), a.v = joined.at(c, q + kv);
       a.ld_q = a.ld_k = a.ld_v = ld;
       a.cu_seqlens = borders.data(), a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim;
-      a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.out = out.on(c), a.lse = lse.on(c);
-      a.d_out = d_out.on(c), a.dq = d_joined.on(c), a.dk = d_joined.on(c) + q, a.dv = d_joined.on(c) + q + kv;
+      a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.out = out.at(c), a.lse = lse.on(c);
+      a.d_out = d_out.at(c), a.dq = d_joined.at(c), a.dk = d_joined.at(c, q), a.dv = d_joined.at(c, q + kv);
+      a.half = out.on(c).half;
       a.ld_dq = a.ld_dk = a.ld_dv = ld;
       return a;
     };
@@ -637,7 +692,7 @@ void product_rate(Both& both, long n) {
   const Array a(both, x.data(), x.size() * 2), b(both, x.data(), x.size() * 2), c(both, Floats(n * n));
   const Context& card = both.card;
   const Gemm g = {n, n, n, {a.on(card), n, 0, GEMM_BFLOAT16, nullptr, nullptr, 0}, {b.on(card), n, 1, GEMM_BFLOAT16, nullptr, nullptr, 0},
-                  c.on(card), n, nullptr, 0, 1.f};
+                  c.on(card), n, nullptr, 0, 1.f, 0};
   std::vector<double> seconds;
   constexpr int times = 20;
   for (int batch = 0; batch < 6; batch++) {

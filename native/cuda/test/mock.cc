@@ -305,12 +305,22 @@ namespace {
 
 struct Description {
   int trans_a = 0, trans_b = 0, epilogue = cuda::epilogue_default;
-  const float* bias = nullptr;
+  const void* bias = nullptr;
 };
 struct Layout {
   int type;
   long rows, columns, ld;
 };
+
+float number(const void* data, int type, long at) {
+  return type == cuda::type_bf16 ? emulate::bfloat16(static_cast<const uint16_t*>(data)[at]) : static_cast<const float*>(data)[at];
+}
+uint16_t rounded(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if (x != x) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
 
 // op(x) [rows, columns] as floats, row-major.
 std::vector<float> floats(const void* data, const Layout& layout, bool transposed, long& rows, long& columns) {
@@ -320,9 +330,7 @@ std::vector<float> floats(const void* data, const Layout& layout, bool transpose
   for (long r = 0; r < rows; r++)
     for (long c = 0; c < columns; c++) {
       const long at = transposed ? c + r * layout.ld : r + c * layout.ld;
-      out[static_cast<size_t>(r * columns + c)] = layout.type == cuda::type_bf16
-                                                      ? emulate::bfloat16(static_cast<const uint16_t*>(data)[at])
-                                                      : static_cast<const float*>(data)[at];
+      out[static_cast<size_t>(r * columns + c)] = number(data, layout.type, at);
     }
   return out;
 }
@@ -390,7 +398,8 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
   const float times = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const long k_a = description.trans_a ? la.rows : la.columns, k_b = description.trans_b ? lb.columns : lb.rows;
   const long m = description.trans_a ? la.columns : la.rows, n = description.trans_b ? lb.rows : lb.columns;
-  if (k_a != k_b || m != ld.rows || n != ld.columns || m != lc.rows || n != lc.columns || la.type != lb.type) return 7;
+  if (k_a != k_b || m != ld.rows || n != ld.columns || m != lc.rows || n != lc.columns || la.type != lb.type || lc.type != ld.type) return 7;
+  if (ld.type == cuda::type_bf16 && la.type != cuda::type_bf16) return 7;
   start([=] {
     long rows, inner, columns;
     const std::vector<float> left = floats(a, la, description.trans_a != 0, rows, inner);
@@ -405,9 +414,13 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
       }
       for (long j = 0; j < columns; j++) {
         float value = times * row[static_cast<size_t>(j)];
-        if (keep != 0) value += keep * static_cast<const float*>(c)[i + j * lc.ld];
-        if (description.epilogue == cuda::epilogue_bias) value += description.bias[i];
-        static_cast<float*>(d)[i + j * ld.ld] = value;
+        if (keep != 0) value += keep * number(c, lc.type, i + j * lc.ld);
+        // as the result lies
+        if (description.epilogue == cuda::epilogue_bias) value += number(description.bias, ld.type, i);
+        if (ld.type == cuda::type_bf16)
+          static_cast<uint16_t*>(d)[i + j * ld.ld] = rounded(value);
+        else
+          static_cast<float*>(d)[i + j * ld.ld] = value;
       }
     }
   });

@@ -8,9 +8,15 @@ interface LayerNormInputs {
   readonly bias?: Tensor | undefined;
 }
 
+export interface LayerNormAttrs {
+  readonly eps: number;
+  /** As in `linear`. */
+  readonly flows?: boolean;
+}
+
 export const RxLayerNorm = namedOp(
   'RxLayerNorm',
-  ({ x, gain, bias }: LayerNormInputs, { eps }: { eps: number }): readonly [Tensor, Tensor, Tensor] => {
+  ({ x, gain, bias }: LayerNormInputs, { eps }: LayerNormAttrs): readonly [Tensor, Tensor, Tensor] => {
     const m = mean(x, 1, true);
     const centred = sub(x, m);
     const rstd = rsqrt(add(mean(square(centred), 1, true), eps));
@@ -29,8 +35,8 @@ export interface LayerNormed {
 }
 
 /** (x - mean) / √(variance + eps) · gain + bias over the last axis of x [N, C] (Ba et al. 2016). */
-export const layerNorm = (x: Tensor, gain: Tensor, bias: Tensor | undefined, eps: number): LayerNormed => {
-  const [y, m, rstd] = RxLayerNorm.run({ x, gain, bias }, { eps });
+export const layerNorm = (x: Tensor, gain: Tensor, bias: Tensor | undefined, attrs: LayerNormAttrs): LayerNormed => {
+  const [y, m, rstd] = RxLayerNorm.run({ x, gain, bias }, attrs);
   return { y, mean: m, rstd };
 };
 

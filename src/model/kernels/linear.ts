@@ -5,6 +5,8 @@ import { namedOp } from './namedOp.js';
 /** `transposed` false: w is [O, I] (nn.Linear); true: w is [I, O] (GPT-2's Conv1D). */
 export interface LinearAttrs {
   readonly transposed: boolean;
+  /** The result is one of a model's activations or their gradients: an engine that computes in bfloat16 may let it lie so. */
+  readonly flows?: boolean;
 }
 
 interface LinearInputs {

@@ -8,6 +8,8 @@ export interface LoraLinearAttrs {
   readonly transposed: boolean;
   /** alpha / r, or alpha / √r. */
   readonly scaling: number;
+  /** As in `linear`. */
+  readonly flows?: boolean;
 }
 
 export interface LoraLinearInputs {

@@ -7,6 +7,8 @@ export interface RmsNormAttrs {
   readonly eps: number;
   /** What is added to the gain: 0, or 1 for Gemma, which stores gain - 1. */
   readonly offset: number;
+  /** As in `linear`. */
+  readonly flows?: boolean;
 }
 
 const shifted = (gain: Tensor, offset: number): Tensor => (offset === 0 ? gain : add(gain, offset));

@@ -15,8 +15,8 @@ interface Attrs {
 }
 
 export const activation = kernel('RxActivation', (backend, { x }: { x: TensorInfo }, { kind }: Attrs) => {
-  const y = backend.output(x.shape);
-  backend.put(sizeOf(x)).put(activationNumber(kind)).tensor(x).tensor(y).run(backend.op.activation);
+  const y = backend.outputAs(backend.liesHalved(x), x.shape);
+  backend.put(sizeOf(x)).put(activationNumber(kind)).value(x).value(y).run(backend.op.activation);
   return [y];
 });
 
@@ -24,8 +24,8 @@ export const activationGrad = kernel(
   'RxActivationGrad',
   (backend, { x, dy }: { x: TensorInfo; dy: TensorInfo }, { kind }: Attrs) => {
     expectSame('dy', x, dy);
-    const dx = backend.output(x.shape);
-    backend.put(sizeOf(x)).put(activationNumber(kind)).tensor(x).tensor(dy).tensor(dx);
+    const dx = backend.outputAs(backend.liesHalved(dy), x.shape);
+    backend.put(sizeOf(x)).put(activationNumber(kind)).value(x).value(dy).value(dx);
     backend.run(backend.op.activationGrad);
     return [dx];
   },

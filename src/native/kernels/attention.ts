@@ -31,24 +31,28 @@ const besideEachOther = (matrix: TensorInfo, { heads, kvHeads, headDim }: Attrs)
   })) as unknown as Places;
 };
 
+/** On a card at bfloat16 all lies so: what does not is rounded first, as the kernel would. */
+const putRead = (backend: NativeBackend, matrix: TensorInfo): NativeBackend =>
+  backend.halves ? backend.halved(matrix) : backend.tensor(matrix);
+
 const putPlaces = (backend: NativeBackend, places: Places): void => {
   for (const { matrix, firstColumn } of places) {
     const [, columns] = rowsOf('a matrix', matrix);
-    backend.tensor(matrix).put(columns).put(firstColumn);
+    putRead(backend, matrix).put(columns).put(firstColumn);
   }
 };
 
 const putShared = (backend: NativeBackend, places: Places, attrs: Attrs, out: TensorInfo, lse: TensorInfo): void => {
   const { heads, kvHeads, headDim, scale, window } = attrs;
   const [n] = rowsOf('q', places[0].matrix);
-  backend.put(n).put(heads).put(kvHeads).put(headDim).put(scale).put(window);
+  backend.put(n).put(heads).put(kvHeads).put(headDim).put(scale).put(window).put(Number(backend.halves));
   putPlaces(backend, places);
-  backend.tensor(out).tensor(lse);
+  putRead(backend, out).tensor(lse);
 };
 
 const forward = (backend: NativeBackend, places: Places, attrs: Attrs): TensorInfo[] => {
   const [n] = rowsOf('q', places[0].matrix);
-  const out = backend.output([n, attrs.heads * attrs.headDim]);
+  const out = backend.outputAs(backend.halves, [n, attrs.heads * attrs.headDim]);
   const lse = backend.output([n, attrs.heads]);
   putShared(backend, places, attrs, out, lse);
   backend.run(backend.op.attention, attrs.cuSeqlens);
@@ -74,7 +78,7 @@ const backward = (
   expectMatrix('dOut', dOut, n, wide);
   expectMatrix('lse', lse, n, attrs.heads);
   putShared(backend, places, attrs, out, lse);
-  backend.tensor(dOut);
+  putRead(backend, dOut);
   putPlaces(backend, gradients);
   backend.run(backend.op.attentionGrad, attrs.cuSeqlens);
 };
@@ -99,7 +103,7 @@ export const attention = kernel('RxAttention', (backend, inputs: Inputs, attrs: 
 
 export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: Inputs & Back, attrs: Attrs) => {
   const places = apart(inputs, attrs);
-  const [dq, dk, dv] = [inputs.q, inputs.k, inputs.v].map(({ shape }) => backend.output(shape)) as [
+  const [dq, dk, dv] = [inputs.q, inputs.k, inputs.v].map(({ shape }) => backend.outputAs(backend.halves, shape)) as [
     TensorInfo,
     TensorInfo,
     TensorInfo,
@@ -115,7 +119,7 @@ export const joinedAttention = kernel('RxJoinedAttention', (backend, { qkv }: { 
 export const joinedAttentionGrad = kernel(
   'RxJoinedAttentionGrad',
   (backend, { qkv, ...back }: { qkv: TensorInfo } & Back, attrs: Attrs) => {
-    const dQkv = backend.output(qkv.shape);
+    const dQkv = backend.outputAs(backend.halves, qkv.shape);
     backward(backend, besideEachOther(qkv, attrs), besideEachOther(dQkv, attrs), back, attrs);
     return [dQkv];
   },

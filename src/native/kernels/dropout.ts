@@ -8,7 +8,7 @@ interface Attrs {
 }
 
 export const dropout = kernel('RxDropout', (backend, { x }: { x: TensorInfo }, { rate, seed, offset }: Attrs) => {
-  const y = backend.output(x.shape);
-  backend.put(sizeOf(x)).put(rate).put(seed).put(offset).tensor(x).tensor(y).run(backend.op.dropout);
+  const y = backend.outputAs(backend.liesHalved(x), x.shape);
+  backend.put(sizeOf(x)).put(rate).put(seed).put(offset).value(x).value(y).run(backend.op.dropout);
   return [y];
 });

@@ -10,8 +10,8 @@ export const gatedActivation = kernel(
   'RxGatedActivation',
   (backend, { gate, up }: { gate: TensorInfo; up: TensorInfo }, { kind }: Attrs) => {
     expectSame('up', gate, up);
-    const y = backend.output(gate.shape);
-    backend.put(sizeOf(gate)).put(activationNumber(kind)).tensor(gate).tensor(up).tensor(y);
+    const y = backend.outputAs(backend.liesHalved(gate) && backend.liesHalved(up), gate.shape);
+    backend.put(sizeOf(gate)).put(activationNumber(kind)).value(gate).value(up).value(y);
     backend.run(backend.op.gatedActivation);
     return [y];
   },
@@ -22,9 +22,10 @@ export const gatedActivationGrad = kernel(
   (backend, { gate, up, dy }: { gate: TensorInfo; up: TensorInfo; dy: TensorInfo }, { kind }: Attrs) => {
     expectSame('up', gate, up);
     expectSame('dy', gate, dy);
-    const dGate = backend.output(gate.shape);
-    const dUp = backend.output(gate.shape);
-    backend.put(sizeOf(gate)).put(activationNumber(kind)).tensor(gate).tensor(up).tensor(dy).tensor(dGate).tensor(dUp);
+    const half = backend.liesHalved(dy);
+    const dGate = backend.outputAs(half, gate.shape);
+    const dUp = backend.outputAs(half, gate.shape);
+    backend.put(sizeOf(gate)).put(activationNumber(kind)).value(gate).value(up).value(dy).value(dGate).value(dUp);
     backend.run(backend.op.gatedActivationGrad);
     return [dGate, dUp];
   },

@@ -3,14 +3,18 @@ import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
 export const layerNorm = kernel(
   'RxLayerNorm',
-  (backend, { x, gain, bias }: { x: TensorInfo; gain: TensorInfo; bias?: TensorInfo }, { eps }: { eps: number }) => {
+  (
+    backend,
+    { x, gain, bias }: { x: TensorInfo; gain: TensorInfo; bias?: TensorInfo },
+    { eps, flows }: { eps: number; flows?: boolean },
+  ) => {
     const [n, columns] = rowsOf('x', x);
     expectVector('gain', gain, columns);
     expectVector('bias', bias, columns);
-    const y = backend.output([n, columns]);
+    const y = backend.outputAs(flows === true && backend.halves, [n, columns]);
     const mean = backend.output([n]);
     const rstd = backend.output([n]);
-    backend.put(n).put(columns).put(eps).tensor(x).tensor(gain).optional(bias).tensor(y).tensor(mean).tensor(rstd);
+    backend.put(n).put(columns).put(eps).value(x).tensor(gain).optional(bias).value(y).tensor(mean).tensor(rstd);
     backend.run(backend.op.layerNorm);
     return [y, mean, rstd];
   },
@@ -41,7 +45,7 @@ export const layerNormGrad = kernel(
     const dx = backend.output([n, columns]);
     const dGain = needWeights ? backend.output([columns]) : undefined;
     const dBias = needWeights && hasBias ? backend.output([columns]) : undefined;
-    backend.put(n).put(columns).tensor(dy).tensor(x).tensor(gain).tensor(mean).tensor(rstd);
+    backend.put(n).put(columns).value(dy).value(x).tensor(gain).tensor(mean).tensor(rstd);
     backend.optional(dResidual).tensor(dx).optional(dGain).optional(dBias);
     backend.run(backend.op.layerNormGrad);
     if (dGain === undefined) return [dx];

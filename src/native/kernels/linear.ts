@@ -3,18 +3,19 @@ import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
 interface Layout {
   readonly transposed: boolean;
+  readonly flows?: boolean;
 }
 
 export const linear = kernel(
   'RxLinear',
-  (backend, { x, w, bias }: { x: TensorInfo; w: TensorInfo; bias?: TensorInfo }, { transposed }: Layout) => {
+  (backend, { x, w, bias }: { x: TensorInfo; w: TensorInfo; bias?: TensorInfo }, { transposed, flows }: Layout) => {
     const [n, inner] = rowsOf('x', x);
     const [first, second] = rowsOf('w', w);
     const outer = transposed ? second : first;
     expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
     expectVector('bias', bias, outer);
-    const y = backend.output([n, outer]);
-    backend.put(n).put(inner).put(outer).put(Number(transposed)).tensor(x).matrix(w).optional(bias).tensor(y);
+    const y = backend.outputAs(flows === true && backend.halves, [n, outer]);
+    backend.put(n).put(inner).put(outer).put(Number(transposed)).value(x).matrix(w).optional(bias).value(y);
     backend.run(backend.op.linear);
     return [y];
   },
@@ -25,15 +26,18 @@ export const linearGradInput = kernel(
   (
     backend,
     { dy, w, accumulate }: { dy: TensorInfo; w: TensorInfo; accumulate?: TensorInfo },
-    { transposed }: Layout,
+    { transposed, flows }: Layout,
   ) => {
     const [n, outer] = rowsOf('dy', dy);
     const [first, second] = rowsOf('w', w);
     const inner = transposed ? first : second;
     expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
     expectMatrix('accumulate', accumulate, n, inner);
-    const dx = backend.output([n, inner]);
-    backend.put(n).put(inner).put(outer).put(Number(transposed)).tensor(dy).matrix(w).optional(accumulate).tensor(dx);
+    // What it is added to lies in the same way.
+    const half = accumulate === undefined ? flows === true && backend.halves : backend.liesHalved(accumulate);
+    const dx = backend.outputAs(half, [n, inner]);
+    backend.put(n).put(inner).put(outer).put(Number(transposed));
+    backend.value(dy).matrix(w).optionalValue(accumulate).value(dx);
     backend.run(backend.op.linearGradInput);
     return [dx];
   },
@@ -46,7 +50,7 @@ export const linearGradWeight = kernel(
     const [, outer] = rowsOf('dy', dy);
     expectMatrix('dy', dy, n, outer);
     const dw = backend.output(transposed ? [inner, outer] : [outer, inner]);
-    backend.put(n).put(inner).put(outer).put(Number(transposed)).matrix(x).tensor(dy).tensor(dw).put(0);
+    backend.put(n).put(inner).put(outer).put(Number(transposed)).matrix(x).value(dy).tensor(dw).put(0);
     backend.run(backend.op.linearGradWeight);
     return [dw];
   },
@@ -55,6 +59,6 @@ export const linearGradWeight = kernel(
 export const columnSum = kernel('RxColumnSum', (backend, { dy }: { dy: TensorInfo }, _attrs: object) => {
   const [n, columns] = rowsOf('dy', dy);
   const sum = backend.output([columns]);
-  backend.put(n).put(columns).tensor(dy).tensor(sum).run(backend.op.columnSum);
+  backend.put(n).put(columns).value(dy).tensor(sum).run(backend.op.columnSum);
   return [sum];
 });

@@ -4,6 +4,7 @@ import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 interface Layout {
   readonly transposed: boolean;
   readonly scaling: number;
+  readonly flows?: boolean;
 }
 
 interface Inputs {
@@ -15,7 +16,7 @@ interface Inputs {
   readonly xDropped?: TensorInfo;
 }
 
-export const loraLinear = kernel('RxLoraLinear', (backend, inputs: Inputs, { transposed, scaling }: Layout) => {
+export const loraLinear = kernel('RxLoraLinear', (backend, inputs: Inputs, { transposed, scaling, flows }: Layout) => {
   const { x, w, bias, a, b, xDropped } = inputs;
   const [n, inner] = rowsOf('x', x);
   const [outer, rank] = rowsOf('b', b);
@@ -23,10 +24,10 @@ export const loraLinear = kernel('RxLoraLinear', (backend, inputs: Inputs, { tra
   expectMatrix('a', a, rank, inner);
   expectMatrix('xDropped', xDropped, n, inner);
   expectVector('bias', bias, outer);
-  const y = backend.output([n, outer]);
+  const y = backend.outputAs(flows === true && backend.halves, [n, outer]);
   const u = backend.output([n, rank]);
   backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
-  backend.tensor(x).matrix(w).optional(bias).tensor(a).tensor(b).optional(xDropped).tensor(y).tensor(u);
+  backend.value(x).matrix(w).optional(bias).tensor(a).tensor(b).optionalValue(xDropped).value(y).tensor(u);
   backend.run(backend.op.loraLinear);
   return [y, u];
 });
@@ -47,20 +48,21 @@ interface GradAttrs extends Layout {
 
 export const loraLinearGrad = kernel('RxLoraLinearGrad', (backend, inputs: GradInputs, attrs: GradAttrs) => {
   const { dy, x, w, a, b, u } = inputs;
-  const { transposed, scaling, needInput, dropped } = attrs;
+  const { transposed, scaling, needInput, dropped, flows } = attrs;
+  const half = flows === true && backend.halves;
   const [n, inner] = rowsOf('x', x);
   const [outer, rank] = rowsOf('b', b);
   expectMatrix('dy', dy, n, outer);
   expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
   expectMatrix('a', a, rank, inner);
   expectMatrix('u', u, n, rank);
-  const dx = needInput ? backend.output([n, inner]) : undefined;
+  const dx = needInput ? backend.outputAs(half, [n, inner]) : undefined;
   const dA = backend.output([rank, inner]);
   const dB = backend.output([outer, rank]);
-  const dxDropped = needInput && dropped ? backend.output([n, inner]) : undefined;
+  const dxDropped = needInput && dropped ? backend.outputAs(half, [n, inner]) : undefined;
   backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
-  backend.tensor(dy).matrix(x).matrix(w).tensor(a).tensor(b).tensor(u);
-  backend.optional(dx).tensor(dA).tensor(dB).optional(dxDropped);
+  backend.value(dy).matrix(x).matrix(w).tensor(a).tensor(b).tensor(u);
+  backend.optionalValue(dx).tensor(dA).tensor(dB).optionalValue(dxDropped);
   backend.run(backend.op.loraLinearGrad);
   if (dx === undefined) return [dA, dB];
   return dxDropped === undefined ? [dx, dA, dB] : [dx, dA, dB, dxDropped];

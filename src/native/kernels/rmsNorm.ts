@@ -3,12 +3,16 @@ import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
 export const rmsNorm = kernel(
   'RxRmsNorm',
-  (backend, { x, gain }: { x: TensorInfo; gain: TensorInfo }, { eps, offset }: { eps: number; offset: number }) => {
+  (
+    backend,
+    { x, gain }: { x: TensorInfo; gain: TensorInfo },
+    { eps, offset, flows }: { eps: number; offset: number; flows?: boolean },
+  ) => {
     const [n, columns] = rowsOf('x', x);
     expectVector('gain', gain, columns);
-    const y = backend.output([n, columns]);
+    const y = backend.outputAs(flows === true && backend.halves, [n, columns]);
     const rstd = backend.output([n]);
-    backend.put(n).put(columns).put(eps).put(offset).tensor(x).tensor(gain).tensor(y).tensor(rstd);
+    backend.put(n).put(columns).put(eps).put(offset).value(x).tensor(gain).value(y).tensor(rstd);
     backend.run(backend.op.rmsNorm);
     return [y, rstd];
   },
@@ -36,7 +40,7 @@ export const rmsNormGrad = kernel(
     expectVector('rstd', rstd, n);
     const dx = backend.output([n, columns]);
     const dGain = needWeights ? backend.output([columns]) : undefined;
-    backend.put(n).put(columns).put(offset).tensor(dy).tensor(x).tensor(gain).tensor(rstd);
+    backend.put(n).put(columns).put(offset).value(dy).value(x).tensor(gain).tensor(rstd);
     backend.optional(dResidual).tensor(dx).optional(dGain);
     backend.run(backend.op.rmsNormGrad);
     return dGain === undefined ? [dx] : [dx, dGain];

@@ -19,9 +19,9 @@ export const rope = kernel(
     expectMatrix('x', x, n, heads * headDim);
     expectMatrix('cos', cos, n, rotaryDim / 2);
     expectMatrix('sin', sin, n, rotaryDim / 2);
-    const y = backend.output(x.shape);
+    const y = backend.outputAs(backend.liesHalved(x), x.shape);
     backend.put(n).put(heads).put(headDim).put(rotaryDim).put(Number(inverse));
-    backend.tensor(x).tensor(cos).tensor(sin).tensor(y).run(backend.op.rope);
+    backend.value(x).tensor(cos).tensor(sin).value(y).run(backend.op.rope);
     return [y];
   },
 );

@@ -25,7 +25,7 @@ export const sum = (): KernelConfig => {
       : x.shape.filter((_, axis) => !axes.includes(axis));
     const out = backend.output(shape);
     if (trailing) backend.put(kept).put(summed).tensor(x).tensor(out).run(backend.op.rowSum);
-    else backend.put(summed).put(kept).tensor(x).tensor(out).run(backend.op.columnSum);
+    else backend.put(summed).put(kept).value(x).tensor(out).run(backend.op.columnSum);
     return out;
   });
 };

@@ -1,0 +1,15 @@
+// Activations and their gradients, as kernels are given them.
+#pragma once
+
+// Numbers that lie as float32, or (half) as bfloat16: only a device is given the latter. What a kernel computes is float32 either way.
+typedef struct Values {
+  void* at;
+  int half;
+} Values;
+
+static inline Values values_of(const float* x) {
+  const Values v = {(void*)x, 0};
+  return v;
+}
+// On the processor, where they lie as nothing else.
+static inline float* floats(Values v) { return (float*)v.at; }
