@@ -96,10 +96,10 @@ describe('config.json', () => {
   it.each([
     ['llama', 'partial_rotary_factor', 0.5],
     ['gemma', 'use_bidirectional_attention', true],
-    ['gemma3', 'attn_logit_softcapping', 50],
-    ['gemma3', 'final_logit_softcapping', 30],
-    ['gemma3', 'sliding_window', null],
-    ['gemma3', 'rope_parameters', { rope_type: 'default' }],
+    ['gemma3_text', 'attn_logit_softcapping', 50],
+    ['gemma3_text', 'final_logit_softcapping', 30],
+    ['gemma3_text', 'sliding_window', null],
+    ['gemma3_text', 'rope_parameters', { rope_type: 'default' }],
     ['smollm3', 'no_rope_layers', [1]],
     ['qwen2', 'layer_types', ['full_attention']],
     ['opt', 'layerdrop', 0.1],
@@ -138,7 +138,7 @@ describe('config.json', () => {
   it('of Gemma 3 in its old form says the same as in its new', () => {
     const { raw: _old, ...old } = orThrow(
       modelConfig({
-        ...makeRaw('gemma3'),
+        ...makeRaw('gemma3_text'),
         rope_theta: 500,
         rope_local_base_freq: 50,
         rope_scaling: { rope_type: 'linear', factor: 8 },
@@ -146,7 +146,7 @@ describe('config.json', () => {
     );
     const { raw: _now, ...now } = orThrow(
       modelConfig({
-        ...makeRaw('gemma3'),
+        ...makeRaw('gemma3_text'),
         rope_parameters: {
           full_attention: { rope_type: 'linear', factor: 8, rope_theta: 500 },
           sliding_attention: { rope_type: 'default', rope_theta: 50 },
