@@ -8,20 +8,17 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import type { Architecture } from './architecture.js';
+import { inTurn, rotaryBody } from './blocks.js';
 import { activation, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
 import type { RawConfig } from './config.js';
-import { scaled, tokenEmbedding } from './embedding.js';
 import { asGemma } from './gemma.js';
-import { compose, holding, mapLayers, residual } from './layer.js';
+import { compose, holding } from './layer.js';
 import type { Layer } from './layer.js';
-import { llama, llamaConfig, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { neftune } from './neftune.js';
 import type { Pass } from './pass.js';
-import { block } from './pass.js';
 import { ropeConfig, rotaryAngles } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
-import { narrowing } from './rows.js';
 import { perLayer, rmsNormSpec } from './weights.js';
 
 export interface Gemma3Config extends LlamaConfig {
@@ -106,12 +103,10 @@ const gemma3Config = (raw: RawConfig, modelType: string): E.Either<FatalError, G
 
 const layer = (config: Gemma3Config, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
   const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
-  return compose(
-    residual(
-      compose(normed('input_layernorm'), selfAttention(config, pass, angles, i), normed('post_attention_layernorm')),
-      narrowing(pass, i, config.numLayers),
-    ),
-    residual(compose(normed('pre_feedforward_layernorm'), mlp(config, pass, i), normed('post_feedforward_layernorm'))),
+  return inTurn(
+    { pass, i, numLayers: config.numLayers },
+    compose(normed('input_layernorm'), selfAttention(config, pass, angles, i), normed('post_attention_layernorm')),
+    compose(normed('pre_feedforward_layernorm'), mlp(config, pass, i), normed('post_feedforward_layernorm')),
   );
 };
 
@@ -130,19 +125,10 @@ export const gemma3: Architecture<Gemma3Config> = {
   ],
   body: (config, pass) =>
     holding(
-      (sequence) => rotaryAngles(config.rope, sequence),
-      (global) =>
-        holding(
-          (sequence) => rotaryAngles(config.localRope, sequence),
-          (local) =>
-            compose(
-              tokenEmbedding(pass, 'model.embed_tokens'),
-              scaled(config.embeddingScale),
-              neftune(pass),
-              mapLayers(config.numLayers, (i) =>
-                block(pass, layer(config, pass, (config.windows[i] ?? 0) === 0 ? global : local, i)),
-              ),
-            ),
+      (sequence) => rotaryAngles(config.localRope, sequence),
+      (local) =>
+        rotaryBody(config, pass, llamaStem(config, pass), (global, i) =>
+          layer(config, pass, (config.windows[i] ?? 0) === 0 ? global : local, i),
         ),
     ),
 };

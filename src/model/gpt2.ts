@@ -5,6 +5,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from './architecture.js';
 import { joinedAttention } from './attention.js';
+import { gptBody } from './blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -21,16 +22,13 @@ import {
 } from './config.js';
 import type { ModelConfig } from './config.js';
 import { dropout } from './dropout.js';
-import { positionEmbedding, tokenEmbedding } from './embedding.js';
 import type { ActivationKind } from './kernels/activation.js';
-import { compose, fanOut, mapLayers, residual, total } from './layer.js';
+import { compose } from './layer.js';
 import type { Layer } from './layer.js';
 import { linear } from './linear.js';
-import { activation } from './mlp.js';
-import { neftune } from './neftune.js';
+import { plainMlp } from './mlp.js';
 import { layerNorm } from './norm.js';
 import type { Pass } from './pass.js';
-import { block } from './pass.js';
 import { narrowing } from './rows.js';
 import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from './weights.js';
 
@@ -89,9 +87,7 @@ const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor,
 const mlp = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const module = `transformer.h.${i}.mlp`;
   return compose(
-    linear(pass, { module: `${module}.c_fc`, transposed: true }),
-    activation(config.activation),
-    linear(pass, { module: `${module}.c_proj`, transposed: true }),
+    plainMlp(pass, config.activation, { up: `${module}.c_fc`, down: `${module}.c_proj`, transposed: true }),
     dropout(pass, `${module}.dropout`, config.residualDropout),
   );
 };
@@ -147,25 +143,11 @@ export const gpt2: Architecture<Gpt2Config> = {
   buffers: /\.attn\.(?:bias|masked_bias)$/,
   embedding: 'transformer.wte',
   body: (config, pass) =>
-    compose(
-      fanOut(
-        compose(tokenEmbedding(pass, 'transformer.wte'), neftune(pass)),
-        positionEmbedding(pass, 'transformer.wpe'),
-      ),
-      total,
-      dropout(pass, 'transformer.drop', config.embeddingDropout),
-      mapLayers(config.numLayers, (i) =>
-        block(
-          pass,
-          compose(
-            residual(
-              compose(layerNorm(`transformer.h.${i}.ln_1`, config.layerNormEps), selfAttention(config, pass, i)),
-              narrowing(pass, i, config.numLayers),
-            ),
-            residual(compose(layerNorm(`transformer.h.${i}.ln_2`, config.layerNormEps), mlp(config, pass, i))),
-          ),
-        ),
-      ),
+    gptBody(
+      config,
+      pass,
+      (i) => selfAttention(config, pass, i),
+      (i) => mlp(config, pass, i),
     ),
   narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),

@@ -6,6 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import type { Architecture } from './architecture.js';
 import { attention } from './attention.js';
+import { gptBody } from './blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -22,16 +23,13 @@ import {
 } from './config.js';
 import type { ModelConfig } from './config.js';
 import { dropout } from './dropout.js';
-import { positionEmbedding, tokenEmbedding } from './embedding.js';
 import type { ActivationKind } from './kernels/activation.js';
-import { compose, fanOut, mapLayers, residual, total } from './layer.js';
+import { compose } from './layer.js';
 import type { Layer } from './layer.js';
-import { linear } from './linear.js';
-import { activation } from './mlp.js';
-import { neftune } from './neftune.js';
+import { linear, queryKeyValue } from './linear.js';
+import { plainMlp } from './mlp.js';
 import { layerNorm } from './norm.js';
 import type { Pass } from './pass.js';
-import { block } from './pass.js';
 import { narrowing } from './rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
 
@@ -75,11 +73,7 @@ const windowsOf = (f: t.TypeOf<typeof fields>): E.Either<FatalError, ReadonlyArr
 const selfAttention = (config: GptNeoConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const module = `transformer.h.${i}.attn.attention`;
   return compose(
-    fanOut(
-      linear(pass, { module: `${module}.q_proj` }),
-      linear(pass, { module: `${module}.k_proj` }),
-      linear(pass, { module: `${module}.v_proj` }),
-    ),
+    queryKeyValue(pass, module),
     attention(pass, {
       layer: i,
       heads: config.numHeads,
@@ -96,9 +90,7 @@ const selfAttention = (config: GptNeoConfig, pass: Pass, i: number): Layer<Tenso
 const mlp = (config: GptNeoConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const module = `transformer.h.${i}.mlp`;
   return compose(
-    linear(pass, { module: `${module}.c_fc` }),
-    activation(config.activation),
-    linear(pass, { module: `${module}.c_proj` }),
+    plainMlp(pass, config.activation, { up: `${module}.c_fc`, down: `${module}.c_proj` }),
     dropout(pass, `${module}.dropout`, config.residualDropout),
   );
 };
@@ -154,25 +146,11 @@ export const gptNeo: Architecture<GptNeoConfig> = {
   buffers: /\.attn\.attention\.(?:bias|masked_bias)$/,
   embedding: 'transformer.wte',
   body: (config, pass) =>
-    compose(
-      fanOut(
-        compose(tokenEmbedding(pass, 'transformer.wte'), neftune(pass)),
-        positionEmbedding(pass, 'transformer.wpe'),
-      ),
-      total,
-      dropout(pass, 'transformer.drop', config.embeddingDropout),
-      mapLayers(config.numLayers, (i) =>
-        block(
-          pass,
-          compose(
-            residual(
-              compose(layerNorm(`transformer.h.${i}.ln_1`, config.layerNormEps), selfAttention(config, pass, i)),
-              narrowing(pass, i, config.numLayers),
-            ),
-            residual(compose(layerNorm(`transformer.h.${i}.ln_2`, config.layerNormEps), mlp(config, pass, i))),
-          ),
-        ),
-      ),
+    gptBody(
+      config,
+      pass,
+      (i) => selfAttention(config, pass, i),
+      (i) => mlp(config, pass, i),
     ),
   narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),

@@ -44,6 +44,10 @@ export const linear = (pass: Pass, { module, transposed = false }: Projection): 
   };
 };
 
+/** [N, C] to [q, k, v], by the module's `q_proj`, `k_proj` and `v_proj`. */
+export const queryKeyValue = (pass: Pass, module: string): Layer<Tensor, ReadonlyArray<Tensor>> =>
+  fanOut(...['q_proj', 'k_proj', 'v_proj'].map((name) => linear(pass, { module: `${module}.${name}` })));
+
 /** The adapters beside the first that have a tensor `nameOf` among the weights. */
 export const furtherOf = (
   { further = [] }: Pass,

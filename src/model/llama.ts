@@ -8,7 +8,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import type { Architecture } from './architecture.js';
-import { attention } from './attention.js';
+import { inTurn, rotaryBody } from './blocks.js';
 import {
   activation,
   boolean,
@@ -27,17 +27,17 @@ import {
 import type { ModelConfig, RawConfig } from './config.js';
 import { scaled, tokenEmbedding } from './embedding.js';
 import type { ActivationKind } from './kernels/activation.js';
-import { compose, each, fanOut, holding, identity, mapLayers, residual } from './layer.js';
+import { compose, identity } from './layer.js';
 import type { Layer } from './layer.js';
-import { linear } from './linear.js';
-import { gated } from './mlp.js';
+import { linear, queryKeyValue } from './linear.js';
+import { gatedMlp } from './mlp.js';
 import { neftune } from './neftune.js';
 import { perHead, rmsNorm } from './norm.js';
 import type { Pass } from './pass.js';
-import { block } from './pass.js';
-import { ropeConfig, rotary, rotaryAngles } from './rope.js';
+import { ropeConfig } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
-import { narrowing } from './rows.js';
+import { rotaryAttention } from './rotaryAttention.js';
+import type { RotaryParts } from './rotaryAttention.js';
 import type { Sequence } from './sequence.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from './weights.js';
 import type { TensorSpec } from './weights.js';
@@ -259,74 +259,53 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyArray<TensorSpec> => 
   ...headSpec(config.tieWordEmbeddings, config.vocabSize, config.hiddenSize),
 ];
 
+/** What of a layer an architecture makes otherwise than Llama. */
+export type LlamaParts = Partial<Pick<RotaryParts, 'project' | 'queries' | 'keys' | 'output'>>;
+
 /** Attention of layer `i`, [N, hiddenSize] to the same, queries and keys turned by `angles`. */
 export const selfAttention = (
   config: LlamaConfig,
   pass: Pass,
   angles: RotaryAngles,
   i: number,
+  parts: LlamaParts = {},
 ): Layer<Tensor, Tensor> => {
-  const { numHeads, numKvHeads, headDim, rope, rmsNormEps: eps, normOffset: offset, windows } = config;
   const module = `model.layers.${i}.self_attn`;
-  const turned = (heads: number, normed: string): Layer<Tensor, Tensor> => {
-    const turn = config.turns[i] === false ? identity : rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim });
-    return config.headNorm ? compose(perHead(headDim, rmsNorm(`${module}.${normed}`, { eps, offset })), turn) : turn;
-  };
-  return compose(
-    fanOut(
-      linear(pass, { module: `${module}.q_proj` }),
-      linear(pass, { module: `${module}.k_proj` }),
-      linear(pass, { module: `${module}.v_proj` }),
-    ),
-    each(turned(numHeads, 'q_norm'), turned(numKvHeads, 'k_norm'), identity),
-    attention(pass, {
-      layer: i,
-      heads: numHeads,
-      kvHeads: numKvHeads,
-      headDim,
-      scale: config.attentionScale,
-      window: windows[i] ?? 0,
-    }),
-    compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.o_proj` })),
-  );
+  const headNorm = (name: string): Layer<Tensor, Tensor> | undefined =>
+    config.headNorm ? perHead(config.headDim, norm(config, `${module}.${name}`)) : undefined;
+  return rotaryAttention(config, pass, {
+    layer: i,
+    angles: config.turns[i] === false ? undefined : angles,
+    project: queryKeyValue(pass, module),
+    queries: headNorm('q_norm'),
+    keys: headNorm('k_norm'),
+    output: linear(pass, { module: `${module}.o_proj` }),
+    ...parts,
+  });
 };
 
 /** The gated MLP of layer `i`, [N, hiddenSize] to the same. */
-export const mlp = (config: LlamaConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const module = `model.layers.${i}.mlp`;
-  return compose(
-    fanOut(linear(pass, { module: `${module}.gate_proj` }), linear(pass, { module: `${module}.up_proj` })),
-    gated(config.activation),
-    linear(pass, { module: `${module}.down_proj` }),
-  );
-};
+export const mlp = (config: LlamaConfig, pass: Pass, i: number): Layer<Tensor, Tensor> =>
+  gatedMlp(pass, config.activation, `model.layers.${i}.mlp`);
 
 /** The RMS norm of a module, as the model's norms are. */
 export const norm = ({ rmsNormEps: eps, normOffset: offset }: LlamaConfig, module: string): Layer<Tensor, Tensor> =>
   rmsNorm(module, { eps, offset });
 
-export const llamaBody = (config: LlamaConfig, pass: Pass): Layer<Sequence, Tensor> =>
-  holding(
-    (sequence) => rotaryAngles(config.rope, sequence),
-    (angles) =>
-      compose(
-        tokenEmbedding(pass, 'model.embed_tokens'),
-        // Gemma's factor is a part of its embedding, so the noise comes after it.
-        config.embeddingScale === 1 ? identity : scaled(config.embeddingScale),
-        neftune(pass),
-        mapLayers(config.numLayers, (i) =>
-          block(
-            pass,
-            compose(
-              residual(
-                compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i)),
-                narrowing(pass, i, config.numLayers),
-              ),
-              residual(compose(norm(config, `model.layers.${i}.post_attention_layernorm`), mlp(config, pass, i))),
-            ),
-          ),
-        ),
-      ),
+/** Token embeddings as the layers read them, noise included. */
+export const llamaStem = ({ embeddingScale }: LlamaConfig, pass: Pass): Layer<Sequence, Tensor> =>
+  compose(
+    tokenEmbedding(pass, 'model.embed_tokens'),
+    // Gemma's factor is a part of its embedding, so the noise comes after it.
+    embeddingScale === 1 ? identity : scaled(embeddingScale),
+    neftune(pass),
+  );
+
+const layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> =>
+  inTurn(
+    { pass, i, numLayers: config.numLayers },
+    compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i)),
+    compose(norm(config, `model.layers.${i}.post_attention_layernorm`), mlp(config, pass, i)),
   );
 
 export const llama: Architecture<LlamaConfig> = {
@@ -337,7 +316,8 @@ export const llama: Architecture<LlamaConfig> = {
   basePrefix: 'model.',
   buffers: /\.rotary_emb\.inv_freq$/,
   embedding: 'model.embed_tokens',
-  body: llamaBody,
+  body: (config, pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),
   narrows: true,
   tail: (config) => norm(config, 'model.norm'),
   loraTargets: () => ['q_proj', 'v_proj'],

@@ -4,7 +4,9 @@ import type { ActivationKind } from './kernels/activation.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import type { Layer } from './layer.js';
 import { keep } from './kernels/hold.js';
-import { inactive, landedOn, passed } from './layer.js';
+import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
+import { linear } from './linear.js';
+import type { Pass } from './pass.js';
 
 /** Elementwise activation. */
 export const activation =
@@ -34,3 +36,27 @@ export const gated =
       return [{}, landedOn<ReadonlyArray<Tensor>>([dGate, dUp], onto)];
     });
   };
+
+interface PlainMlp {
+  /** Paths of the two maps. */
+  readonly up: string;
+  readonly down: string;
+  /** As in `linear`. */
+  readonly transposed?: boolean;
+}
+
+/** down(act(up(x))), [N, C] to the same. */
+export const plainMlp = (
+  pass: Pass,
+  kind: ActivationKind,
+  { up, down, transposed = false }: PlainMlp,
+): Layer<Tensor, Tensor> =>
+  compose(linear(pass, { module: up, transposed }), activation(kind), linear(pass, { module: down, transposed }));
+
+/** down(act(gate(x))·up(x)) of `<module>.gate_proj`, `.up_proj` and `.down_proj`, [N, C] to the same. */
+export const gatedMlp = (pass: Pass, kind: ActivationKind, module: string): Layer<Tensor, Tensor> =>
+  compose(
+    fanOut(linear(pass, { module: `${module}.gate_proj` }), linear(pass, { module: `${module}.up_proj` })),
+    gated(kind),
+    linear(pass, { module: `${module}.down_proj` }),
+  );

@@ -24,8 +24,8 @@ import { positionEmbedding, tokenEmbedding } from './embedding.js';
 import type { ActivationKind } from './kernels/activation.js';
 import { compose, fanOut, identity, mapLayers, residual, total } from './layer.js';
 import type { Layer } from './layer.js';
-import { linear } from './linear.js';
-import { activation } from './mlp.js';
+import { linear, queryKeyValue } from './linear.js';
+import { plainMlp } from './mlp.js';
 import { neftune } from './neftune.js';
 import { layerNorm } from './norm.js';
 import type { Pass } from './pass.js';
@@ -72,11 +72,7 @@ const positionOffset = 2;
 const selfAttention = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const module = `${decoder}.layers.${i}.self_attn`;
   return compose(
-    fanOut(
-      linear(pass, { module: `${module}.q_proj` }),
-      linear(pass, { module: `${module}.k_proj` }),
-      linear(pass, { module: `${module}.v_proj` }),
-    ),
+    queryKeyValue(pass, module),
     attention(pass, {
       layer: i,
       heads: config.numHeads,
@@ -93,9 +89,7 @@ const selfAttention = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, 
 const mlp = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const module = `${decoder}.layers.${i}`;
   return compose(
-    linear(pass, { module: `${module}.fc1` }),
-    activation(config.activation),
-    linear(pass, { module: `${module}.fc2` }),
+    plainMlp(pass, config.activation, { up: `${module}.fc1`, down: `${module}.fc2` }),
     dropout(pass, `${module}.dropout`, config.dropout),
   );
 };

@@ -4,7 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from './architecture.js';
-import { attention } from './attention.js';
+import { besideFromOne, rotaryBody } from './blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -22,17 +22,16 @@ import type { ModelConfig } from './config.js';
 import { dropout } from './dropout.js';
 import { tokenEmbedding } from './embedding.js';
 import type { ActivationKind } from './kernels/activation.js';
-import { compose, each, fanOut, holding, identity, mapLayers, residual, total } from './layer.js';
+import { compose } from './layer.js';
 import type { Layer } from './layer.js';
-import { linear } from './linear.js';
-import { activation } from './mlp.js';
+import { linear, queryKeyValue } from './linear.js';
+import { plainMlp } from './mlp.js';
 import { neftune } from './neftune.js';
 import { layerNorm, perHead } from './norm.js';
 import type { Pass } from './pass.js';
-import { block } from './pass.js';
-import { ropeConfig, rotary, rotaryAngles } from './rope.js';
+import { ropeConfig } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
-import { narrowing } from './rows.js';
+import { rotaryAttention } from './rotaryAttention.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
 
 export interface PhiConfig extends ModelConfig {
@@ -66,41 +65,26 @@ const fields = t.type({
 });
 
 const selfAttention = (config: PhiConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
-  const { numHeads, numKvHeads, headDim, rope, layerNormEps, headNorm } = config;
   const module = `model.layers.${i}.self_attn`;
-  const turned = (heads: number, normed: string): Layer<Tensor, Tensor> => {
-    const turn = rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim });
-    return headNorm ? compose(perHead(headDim, layerNorm(`${module}.${normed}`, layerNormEps)), turn) : turn;
-  };
-  return compose(
-    fanOut(
-      linear(pass, { module: `${module}.q_proj` }),
-      linear(pass, { module: `${module}.k_proj` }),
-      linear(pass, { module: `${module}.v_proj` }),
-    ),
-    each(turned(numHeads, 'q_layernorm'), turned(numKvHeads, 'k_layernorm'), identity),
-    attention(pass, {
-      layer: i,
-      heads: numHeads,
-      kvHeads: numKvHeads,
-      headDim,
-      scale: 1 / Math.sqrt(headDim),
-      window: 0,
-    }),
-    compose(
-      narrowing(pass, i, config.numLayers),
+  const headNorm = (name: string): Layer<Tensor, Tensor> | undefined =>
+    config.headNorm ? perHead(config.headDim, layerNorm(`${module}.${name}`, config.layerNormEps)) : undefined;
+  return rotaryAttention(config, pass, {
+    layer: i,
+    angles,
+    project: queryKeyValue(pass, module),
+    queries: headNorm('q_layernorm'),
+    keys: headNorm('k_layernorm'),
+    output: compose(
       linear(pass, { module: `${module}.dense` }),
       dropout(pass, `${module}.resid_dropout`, config.residualDropout),
     ),
-  );
+  });
 };
 
 const mlp = (config: PhiConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const module = `model.layers.${i}.mlp`;
   return compose(
-    linear(pass, { module: `${module}.fc1` }),
-    activation(config.activation),
-    linear(pass, { module: `${module}.fc2` }),
+    plainMlp(pass, config.activation, { up: `${module}.fc1`, down: `${module}.fc2` }),
     dropout(pass, `${module}.resid_dropout`, config.residualDropout),
   );
 };
@@ -171,29 +155,20 @@ export const phi: Architecture<PhiConfig> = {
   buffers: /\.rotary_emb\.inv_freq$/,
   embedding: 'model.embed_tokens',
   body: (config, pass) =>
-    holding(
-      (sequence) => rotaryAngles(config.rope, sequence),
-      (angles) =>
-        compose(
-          tokenEmbedding(pass, 'model.embed_tokens'),
-          neftune(pass),
-          dropout(pass, 'model.embed_dropout', config.embeddingDropout),
-          mapLayers(config.numLayers, (i) =>
-            block(
-              pass,
-              residual(
-                compose(
-                  layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps),
-                  fanOut(
-                    selfAttention(config, pass, angles, i),
-                    compose(narrowing(pass, i, config.numLayers), mlp(config, pass, i)),
-                  ),
-                  total,
-                ),
-                narrowing(pass, i, config.numLayers),
-              ),
-            ),
-          ),
+    rotaryBody(
+      config,
+      pass,
+      compose(
+        tokenEmbedding(pass, 'model.embed_tokens'),
+        neftune(pass),
+        dropout(pass, 'model.embed_dropout', config.embeddingDropout),
+      ),
+      (angles, i) =>
+        besideFromOne(
+          { pass, i, numLayers: config.numLayers },
+          layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps),
+          selfAttention(config, pass, angles, i),
+          mlp(config, pass, i),
         ),
     ),
   narrows: true,

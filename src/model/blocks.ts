@@ -1,0 +1,81 @@
+/** How attention and an MLP make a block, and blocks a body: what the architectures have in common. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { ModelConfig } from './config.js';
+import { dropout } from './dropout.js';
+import { positionEmbedding, tokenEmbedding } from './embedding.js';
+import { compose, fanOut, holding, mapLayers, residual, total } from './layer.js';
+import type { Layer } from './layer.js';
+import { neftune } from './neftune.js';
+import { layerNorm } from './norm.js';
+import type { Pass } from './pass.js';
+import { block } from './pass.js';
+import { rotaryAngles } from './rope.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
+import { narrowing } from './rows.js';
+import type { Sequence } from './sequence.js';
+
+/** [N, C] to the same. */
+type Map = Layer<Tensor, Tensor>;
+
+/** What lies where in layer `i` of so many. */
+interface Place {
+  readonly pass: Pass;
+  readonly i: number;
+  readonly numLayers: number;
+}
+
+/** h = x + attention(x), then h + mlp(h); each with its norms. */
+export const inTurn = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
+  compose(residual(attention, narrowing(pass, i, numLayers)), residual(mlp));
+
+/** x + attention(x) + mlp(x), each with its norms. */
+export const sideBySide = (place: Place, attention: Map, mlp: Map): Map =>
+  residual(bothOf(place, attention, mlp), narrowing(place.pass, place.i, place.numLayers));
+
+/** x + attention(norm(x)) + mlp(norm(x)), of one norm. */
+export const besideFromOne = (place: Place, norm: Map, attention: Map, mlp: Map): Map =>
+  residual(compose(norm, bothOf(place, attention, mlp)), narrowing(place.pass, place.i, place.numLayers));
+
+const bothOf = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
+  compose(fanOut(attention, compose(narrowing(pass, i, numLayers), mlp)), total);
+
+/** The embedding and then the layers, each made of the angles that its queries and keys turn by. */
+export const rotaryBody = (
+  { rope, numLayers }: Pick<ModelConfig, 'numLayers'> & { readonly rope: RopeConfig },
+  pass: Pass,
+  stem: Layer<Sequence, Tensor>,
+  layer: (angles: RotaryAngles, i: number) => Map,
+): Layer<Sequence, Tensor> =>
+  holding(
+    (sequence) => rotaryAngles(rope, sequence),
+    (angles) =>
+      compose(
+        stem,
+        mapLayers(numLayers, (i) => block(pass, layer(angles, i))),
+      ),
+  );
+
+interface GptConfig extends Pick<ModelConfig, 'numLayers'> {
+  readonly layerNormEps: number;
+  readonly embeddingDropout: number;
+}
+
+/** GPT-2's body: learned positions, and layer norms before attention and MLP. */
+export const gptBody = (
+  config: GptConfig,
+  pass: Pass,
+  attention: (i: number) => Map,
+  mlp: (i: number) => Map,
+): Layer<Sequence, Tensor> => {
+  const { numLayers, layerNormEps } = config;
+  const normed = (i: number, name: string, layer: Map): Map =>
+    compose(layerNorm(`transformer.h.${i}.${name}`, layerNormEps), layer);
+  return compose(
+    fanOut(compose(tokenEmbedding(pass, 'transformer.wte'), neftune(pass)), positionEmbedding(pass, 'transformer.wpe')),
+    total,
+    dropout(pass, 'transformer.drop', config.embeddingDropout),
+    mapLayers(numLayers, (i) =>
+      block(pass, inTurn({ pass, i, numLayers }, normed(i, 'ln_1', attention(i)), normed(i, 'ln_2', mlp(i)))),
+    ),
+  );
+};

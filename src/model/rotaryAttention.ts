@@ -1,0 +1,55 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { attention } from './attention.js';
+import type { ModelConfig } from './config.js';
+import { compose, each, identity } from './layer.js';
+import type { Layer } from './layer.js';
+import type { Pass } from './pass.js';
+import { rotary } from './rope.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
+import { narrowing } from './rows.js';
+
+export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' | 'numKvHeads' | 'headDim'> {
+  readonly rope: RopeConfig;
+  /** What products of queries and keys are multiplied by. Default: 1 / √headDim. */
+  readonly attentionScale?: number;
+  /** One a layer: how many tokens back it sees, itself included; 0 sees all. Default: all of them see all. */
+  readonly windows?: ReadonlyArray<number>;
+}
+
+export interface RotaryParts {
+  /** Which layer of the model this is. */
+  readonly layer: number;
+  /** Absent: queries and keys do not turn. */
+  readonly angles: RotaryAngles | undefined;
+  /** [N, C] to [q, k, v]. */
+  readonly project: Layer<Tensor, ReadonlyArray<Tensor>>;
+  /** What queries pass before they turn, such as a norm. */
+  readonly queries?: Layer<Tensor, Tensor> | undefined;
+  readonly keys?: Layer<Tensor, Tensor> | undefined;
+  /** What the heads' values go through, [N, heads · headDim] to [N, C]; of the rows that are read, in the last layer. */
+  readonly output: Layer<Tensor, Tensor>;
+}
+
+/** Attention of queries and keys that turn by their positions, [N, C] to the same. */
+export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> => {
+  const { numLayers, numHeads, numKvHeads, headDim, rope } = config;
+  const { layer, angles, project, output } = parts;
+  const turned = (heads: number, before: Layer<Tensor, Tensor> | undefined): Layer<Tensor, Tensor> => {
+    if (angles === undefined) return before ?? identity;
+    const turn = rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim });
+    return before === undefined ? turn : compose(before, turn);
+  };
+  return compose(
+    project,
+    each(turned(numHeads, parts.queries), turned(numKvHeads, parts.keys), identity),
+    attention(pass, {
+      layer,
+      heads: numHeads,
+      kvHeads: numKvHeads,
+      headDim,
+      scale: config.attentionScale ?? 1 / Math.sqrt(headDim),
+      window: config.windows?.[layer] ?? 0,
+    }),
+    compose(narrowing(pass, layer, numLayers), output),
+  );
+};
