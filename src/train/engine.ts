@@ -135,8 +135,9 @@ const attempt = async (
   options: EngineOptions,
   known: Readonly<Record<EngineName, Starter>>,
 ): Promise<EngineTried> => {
-  // Otherwise the cpu backend recommends tfjs-node on its first use, whoever uses it.
-  env().set('IS_TEST', true);
+  // Otherwise the cpu backend recommends tfjs-node on its first use, whoever uses it. (IS_TEST would quieten it too, and then tfjs
+  // keeps a number for every kernel that ever ran.)
+  env().set('PROD', true);
   try {
     const started = await known[engine](options);
     return E.isRight(started)

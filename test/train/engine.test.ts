@@ -1,4 +1,5 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
+import { engine, square, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
 import { chooseEngine, doctor } from '../../src/train/engine.js';
@@ -49,6 +50,17 @@ describe('chooseEngine', () => {
     const whole = await orThrow(chooseEngine({ precision: 'bfloat16' }, world(['wasm'])));
     expect([whole.precision, whole.warnings[0]?.code]).toEqual(['float32', 'W_PRECISION_IGNORED']);
   });
+});
+
+test('the cpu backend recommends no other, and tfjs keeps nothing of kernels that ran', async () => {
+  const warned = jest.spyOn(console, 'warn').mockReturnValue(undefined);
+  await orThrow(chooseEngine({ engine: 'cpu' }));
+  const kept = (): number => engine().state.numDataMovesStack.length;
+  const before = kept();
+  tidy(() => square(tensor1d([1, 2])));
+  expect(kept()).toBe(before);
+  expect(warned).not.toHaveBeenCalled();
+  warned.mockRestore();
 });
 
 test('doctor tries every engine and tells which would run', async () => {
