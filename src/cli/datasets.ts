@@ -8,7 +8,7 @@ import { interleave } from '../formats/interleave.js';
 import { requireRows } from '../formats/requireRows.js';
 import type { SftConfig } from '../train/config.js';
 import { isMixture } from '../train/divide.js';
-import type { Dataset, Mixture } from '../train/run.js';
+import type { Dataset, Mixture, SftSetup } from '../train/run.js';
 import { tellingHub, type Line } from './tell.js';
 
 export const trainDatasetDoc =
@@ -83,3 +83,16 @@ export const evalSets = (paths: ReadonlyArray<string>, err: Line): Dataset | Rea
   }
   return Object.fromEntries(Object.entries(sets).map(([name, own]) => [name, evalRows(own, err)]));
 };
+
+/** What a command that trains reads. */
+export const setsOf = (
+  {
+    trainDataset,
+    evalDataset,
+  }: { readonly trainDataset: ReadonlyArray<string>; readonly evalDataset?: ReadonlyArray<string> | undefined },
+  err: Line,
+): Either<FatalError, Pick<SftSetup, 'trainDataset' | 'evalDataset'>> =>
+  E.map((rows: Dataset | Mixture) => ({
+    trainDataset: rows,
+    ...(evalDataset === undefined ? {} : { evalDataset: evalSets(evalDataset, err) }),
+  }))(trainRows(trainDataset, err));

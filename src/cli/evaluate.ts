@@ -6,6 +6,7 @@ import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { makeRejects } from '../streams/rejects.js';
+import { foundDataset } from '../train/beforeLoading.js';
 import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated, type Groups } from '../train/evaluate.js';
 import { loadAsked } from '../train/loadAsked.js';
@@ -48,10 +49,13 @@ export const evaluateCommand: CommandLine = {
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
+      TE.let('dataset', ({ own }) => evalRows(own.evalDataset, err)),
+      // A misspelt name is told before gigabytes are loaded.
+      TE.tap(({ dataset }) => foundDataset(dataset)),
       TE.bind('loaded', ({ own, config }) =>
         loadAsked(own.model, config, { adapterDir: own.adapter, hub: tellingHub(err) }),
       ),
-      TE.bind('prepared', ({ own, config, loaded: { model, tokenizer, warnings, located } }) => {
+      TE.bind('prepared', ({ dataset, config, loaded: { model, tokenizer, warnings, located } }) => {
         tellLocated(err, located);
         warnings.forEach(tellWarning(err));
         const rejects = makeRejects({ maxRate: config.maxRejectRate });
@@ -60,7 +64,7 @@ export const evaluateCommand: CommandLine = {
         const names = makeRowNames();
         return pipe(
           prepareRows(
-            evalRows(own.evalDataset, err),
+            dataset,
             { tokenizer, rejects, warn: fewOfEach(tellWarning(err)), names },
             { ...config, maxLength, packing: config.evalPacking ?? config.packing },
           ),

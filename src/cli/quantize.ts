@@ -23,6 +23,7 @@ import type { CausalLM } from '../model/causalLm.js';
 import type { GptqOptions } from '../model/quantize/gptq.js';
 import type { Labelled } from '../records.js';
 import { makeRejects } from '../streams/rejects.js';
+import { foundDataset } from '../train/beforeLoading.js';
 import type { SftConfig } from '../train/config.js';
 import { evaluateRows } from '../train/evaluate.js';
 import { gptqRows, saveGptq } from '../train/gptq.js';
@@ -105,24 +106,25 @@ export const quantizeCommand: CommandLine = {
           ? TE.left(fatal('E_OPTIONS', 'there is nowhere to write to', { field: '--output-dir', kind: 'usage' }))
           : TE.right(outputDir),
       ),
+      TE.let('calibration', ({ own }) => requireRows(openDataset(own.trainDataset), own.trainDataset.join(', '))),
+      TE.let('apart', ({ own }) => (own.evalDataset === undefined ? undefined : evalRows(own.evalDataset, err))),
+      // A misspelt name is told before gigabytes are loaded.
+      TE.tap(({ calibration }) => foundDataset(calibration)),
+      TE.tap(({ apart }) => (apart === undefined ? TE.right(undefined) : foundDataset(apart))),
       TE.bind('loaded', ({ own, config }) => loadAsked(own.model, config, { hub: tellingHub(err) })),
-      TE.bind('rows', ({ own, config, loaded }) => {
+      TE.bind('rows', ({ own, config, calibration, loaded }) => {
         tellLocated(err, loaded.located);
         loaded.warnings.forEach(tellWarning(err));
         return pipe(
-          requireRows(openDataset(own.trainDataset), own.trainDataset.join(', ')),
+          calibration,
           preparing(loaded, config, err),
           TE.map((rows) => rows.slice(0, own.calibrationRows)),
         );
       }),
-      TE.bind('heldOut', ({ own, config, loaded }) =>
-        own.evalDataset === undefined
+      TE.bind('heldOut', ({ apart, config, loaded }) =>
+        apart === undefined
           ? TE.right(undefined)
-          : preparing(
-              loaded,
-              { ...config, packing: config.evalPacking ?? config.packing },
-              err,
-            )(evalRows(own.evalDataset, err)),
+          : preparing(loaded, { ...config, packing: config.evalPacking ?? config.packing }, err)(apart),
       ),
       TE.let('measure', ({ rows, heldOut, config }) => measuring(rows, heldOut, config)),
       TE.let('how', ({ own }): GptqOptions => ({ ...own, bits: own.bits === 8 ? 8 : 4 })),

@@ -1,5 +1,5 @@
 /** The HTML report of a run that the command line made. */
-import { mkdir } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -8,6 +8,8 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
 import { fileError } from '../formats/byteSource.js';
+import { isDirectory } from '../formats/directory.js';
+import { makeDirectory } from '../formats/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/config.js';
 import { maxLengthOf } from '../train/prepare.js';
@@ -28,6 +30,18 @@ export interface Reporting {
   readonly config: SftConfig;
 }
 
+/** The place of a report, made and found writable: told before the run, which it comes after. */
+export const reportable = (path: string): TaskEither<FatalError, void> =>
+  TE.tryCatch(
+    async () => {
+      const dir = dirname(path);
+      await makeDirectory(dir);
+      await access(dir, constants.W_OK);
+      if (await isDirectory(path)) throw Object.assign(new Error('a directory'), { code: 'EISDIR' });
+    },
+    (cause) => fileError(path, cause),
+  );
+
 /** Writes the page: the run as it was recorded, and the first rows of the dataset as the loss sees them. */
 export const writeReport = (
   record: RunRecord,
@@ -35,7 +49,7 @@ export const writeReport = (
 ): TaskEither<FatalError, void> =>
   pipe(
     TE.tryCatch(
-      () => mkdir(dirname(path), { recursive: true }),
+      () => makeDirectory(dirname(path)),
       (cause) => fileError(path, cause),
     ),
     TE.map(() => ({})),

@@ -17,6 +17,7 @@ import {
 } from '../formats/closed.js';
 import type { SftConfig } from '../train/config.js';
 import { makeRejects } from '../streams/rejects.js';
+import { beforeLoading } from '../train/beforeLoading.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
 import { serveDashboard, type Dashboard } from '../train/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
@@ -25,9 +26,9 @@ import type { Begun, RunSummary } from '../train/run.js';
 import { sourceLines } from '../train/sourceCounts.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
-import { evalDatasetDoc, evalSets, mixedRows, trainDatasetDoc, trainRows, weighted } from './datasets.js';
+import { evalDatasetDoc, mixedRows, setsOf, trainDatasetDoc, weighted } from './datasets.js';
 import { duration, makeProgress, type Progress } from './progress.js';
-import { writeReport } from './runReport.js';
+import { reportable, writeReport } from './runReport.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { onSignals } from './signals.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
@@ -173,8 +174,10 @@ export const sftCommand: CommandLine = {
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),
-      // A wrong mixture is told before gigabytes are loaded.
-      TE.bind('rows', ({ own }) => TE.fromEither(trainRows(own.trainDataset, terminal.err))),
+      // What is wrong with the rest of the call is told before gigabytes are loaded.
+      TE.bind('sets', ({ own }) => TE.fromEither(setsOf(own, terminal.err))),
+      TE.tap(({ sets, config }) => beforeLoading(sets, config)),
+      TE.tap(({ own }) => (own.report === undefined ? TE.right(undefined) : reportable(own.report))),
       TE.bind('loaded', ({ own, config }) =>
         loadParts(own.model, {
           ...loadOptionsOf(config),
@@ -183,7 +186,7 @@ export const sftCommand: CommandLine = {
           hub: tellingHub(terminal.err),
         }),
       ),
-      TE.flatMap(({ own, config, rows, loaded: { model, tokenizer, engine, warnings, located } }) => {
+      TE.flatMap(({ own, config, sets, loaded: { model, tokenizer, engine, warnings, located } }) => {
         tellLocated(terminal.err, located);
         if (engine !== undefined) terminal.err.write(`engine: ${engine.reason}\n`);
         warnings.forEach(tellWarning(terminal.err));
@@ -197,8 +200,7 @@ export const sftCommand: CommandLine = {
             datasetNames: own.trainDataset.map((text) => weighted(text).path),
             tokenizer,
             rejects,
-            trainDataset: rows,
-            ...(own.evalDataset === undefined ? {} : { evalDataset: evalSets(own.evalDataset, terminal.err) }),
+            ...sets,
           },
           // They have done their work: the model is loaded.
           { ...config, modelInitKwargs: undefined },

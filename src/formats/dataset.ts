@@ -15,6 +15,7 @@ import type { DatasetChoice } from './hub/datasetFiles.js';
 import { hubSettings } from './hub/settings.js';
 import type { HubSettings } from './hub/settings.js';
 import { identified } from './identity.js';
+import { findFile, lookedFor } from './presence.js';
 import { jsonArrayChunks } from './jsonArray.js';
 import type { ElementOptions } from './jsonElements.js';
 import { jsonlBlocks, jsonlChunks } from './jsonl.js';
@@ -98,7 +99,7 @@ async function* blocksOfFile(file: string, options: DatasetOptions): AsyncGenera
   else for await (const rows of chunksOf(file, options)) yield { kind: 'rows', rows };
 }
 
-const here = (path: string): DataFile => ({ name: path, open: () => Promise.resolve(path) });
+const here = (path: string): DataFile => ({ name: path, isHere: true, open: () => Promise.resolve(path) });
 
 /** The files that a path, pattern, folder or name stands for. */
 const filesOf = async (pattern: string, options: DatasetOptions): Promise<ReadonlyArray<DataFile>> => {
@@ -116,17 +117,26 @@ const filesOf = async (pattern: string, options: DatasetOptions): Promise<Readon
   return await hubFiles(named.right, options, hubSettings(process.env, options.hub), options.onLocated);
 };
 
+/** Every name is judged before any file is read. */
+const allFiles = async (patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<ReadonlyArray<DataFile>> => {
+  const files: Array<DataFile> = [];
+  for (const pattern of patterns) files.push(...(await filesOf(pattern, options)));
+  if (options.format === undefined) for (const { name } of files) formatOf(name);
+  return files;
+};
+
 async function* filesInTurn<A>(
   patterns: ReadonlyArray<string>,
   options: DatasetOptions,
   read: (file: string, options: DatasetOptions) => AsyncIterable<A>,
 ): AsyncGenerator<A, void, undefined> {
-  const files: Array<DataFile> = [];
-  for (const pattern of patterns) files.push(...(await filesOf(pattern, options)));
-  // Every name is judged before any file is read.
-  if (options.format === undefined) for (const { name } of files) formatOf(name);
-  for (const file of files) yield* read(await file.open(), options);
+  for (const file of await allFiles(patterns, options)) yield* read(await file.open(), options);
 }
+
+/** Files of the Hub are found by their names alone, and downloaded when they are read. */
+const find = async (patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<void> => {
+  for (const { name, isHere } of await allFiles(patterns, options)) if (isHere) await findFile(name);
+};
 
 /** The files with the paths at which they lie, those of the Hub downloaded. */
 const located = async (patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<ReadonlyArray<NamedFile>> => {
@@ -157,9 +167,12 @@ export const openDataset = (
   options: DatasetOptions = {},
 ): AsyncIterable<Sourced> => {
   let before = false;
-  const rows = withBlocks(flattened(openDatasetChunks(path, options)), {
-    [Symbol.asyncIterator]: () => filesInTurn(patternsOf(path), options, blocksOfFile),
-  });
+  const rows = lookedFor(
+    withBlocks(flattened(openDatasetChunks(path, options)), {
+      [Symbol.asyncIterator]: () => filesInTurn(patternsOf(path), options, blocksOfFile),
+    }),
+    () => find(patternsOf(path), { ...options, onLocated: undefined }),
+  );
   return identified(rows, async () => {
     const { hub, onLocated, ...reading } = options;
     // What a name stands for is told once.

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { readBytes } from './byteSource.js';
 import { identified } from './identity.js';
 import type { Tell } from './identity.js';
+import { findFile, lookedFor } from './presence.js';
 import { flattened } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 
@@ -56,7 +57,10 @@ export const rowsOfFile = <O extends PlainOptions<O>>(
   reader: string,
   options: O,
 ): AsyncIterable<Sourced> =>
-  identified(
-    flattened(chunks),
-    filesIdentity(() => Promise.resolve([{ name: file, path: file }]), reader, options),
+  lookedFor(
+    identified(
+      flattened(chunks),
+      filesIdentity(() => Promise.resolve([{ name: file, path: file }]), reader, options),
+    ),
+    () => findFile(file),
   );

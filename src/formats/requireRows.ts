@@ -1,6 +1,7 @@
 /** A data set that must not be empty. */
 import { fatal } from '../errors.js';
 import { identified, madeOf } from './identity.js';
+import { findDataset, lookedFor } from './presence.js';
 import { blocksOf, withBlocks } from './rowBlocks.js';
 import { rowsOfBlock } from './jsonlRows.js';
 
@@ -26,9 +27,12 @@ const notEmpty = (one: unknown): boolean => !Array.isArray(one) || one.length > 
 
 /** The same rows; ends in `E_EMPTY_DATASET` when there was none, because training on nothing is never meant. */
 export const requireRows = <A>(rows: AsyncIterable<A>, name: string): AsyncIterable<A> => {
-  const required = identified(
-    { [Symbol.asyncIterator]: () => refusingNone(rows, notEmpty, name) },
-    madeOf([rows], ([told]) => told),
+  const required = lookedFor(
+    identified(
+      { [Symbol.asyncIterator]: () => refusingNone(rows, notEmpty, name) },
+      madeOf([rows], ([told]) => told),
+    ),
+    () => findDataset(rows),
   );
   const blocks = blocksOf(rows);
   return blocks === undefined

@@ -1,5 +1,4 @@
 /** Everything before the first update: options decoded, model and rows made ready, plan made, an earlier run taken up. */
-import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
@@ -8,13 +7,13 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
-import { makeDirectory } from '../formats/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachLora } from '../model/adapter.js';
 import { architectureOf } from '../model/architectures.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { LoraConfig } from '../model/lora.js';
 import type { Labelled } from '../records.js';
+import { beforeLoading } from './beforeLoading.js';
 import { decodeSftConfig, isParity, loraOf } from './config.js';
 import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
@@ -244,33 +243,6 @@ const fittingLength = (
   return E.right(maxLength);
 };
 
-/** The output directory, made and found writable; `E_OUTPUT_DIR` otherwise, before any work is lost. */
-const writable = (dir: string): TaskEither<FatalError, void> =>
-  TE.tryCatch(
-    async () => {
-      await makeDirectory(dir);
-      await access(dir, constants.W_OK);
-    },
-    (cause) =>
-      fatal(
-        'E_OUTPUT_DIR',
-        `the output directory cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
-        {
-          file: dir,
-          cause,
-        },
-      ),
-  );
-
-/** Evaluation that is asked for has rows to evaluate on. `E_NO_EVAL_DATASET`. */
-const evaluable = (setup: SftSetup, { evalStrategy, evalOnStart, evalSplit }: SftConfig): Either<FatalError, void> => {
-  const asked = evalStrategy !== 'no' ? 'evalStrategy' : evalOnStart ? 'evalOnStart' : undefined;
-  if (asked === undefined || evalSplit !== undefined || Object.keys(evalSets(setup)).length > 0)
-    return E.right(undefined);
-  const message = `${asked} asks for evaluation, and there are no rows to evaluate on`;
-  return E.left(usage('E_NO_EVAL_DATASET', message, asked, 'give evalDataset, or evalSplit to hold back rows'));
-};
-
 /** The logs that the options ask for. */
 const logsOf = ({ outputDir, reportTo, loggingDir }: SftConfig): RunLogs => {
   const dir = loggingDir ?? (outputDir === undefined ? undefined : join(outputDir, 'runs'));
@@ -295,15 +267,8 @@ export const begin = (
   return pipe(
     TE.fromEither(decodeSftConfig(options)),
     TE.bindTo('config'),
-    TE.tap(({ config }) => TE.fromEither(evaluable(setup, config))),
-    TE.tap(({ config: { outputDir } }) =>
-      outputDir === undefined
-        ? TE.right(undefined)
-        : pipe(
-            writable(outputDir),
-            TE.flatMap(() => tidyOutput(outputDir)),
-          ),
-    ),
+    TE.tap(({ config }) => beforeLoading(setup, config)),
+    TE.tap(({ config: { outputDir } }) => (outputDir === undefined ? TE.right(undefined) : tidyOutput(outputDir))),
     TE.bind('found', ({ config }) => loaded(setup, config)),
     TE.bind('model', ({ config, found }) =>
       TE.fromEither(E.chain(trainableAsAsked)(adapted(found.model, setup, config, warn))),

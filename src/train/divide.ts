@@ -1,4 +1,6 @@
 /** What a run reads: sources mixed, and rows held back for evaluation. */
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
@@ -88,6 +90,15 @@ const divided = async (datasets: ReadonlyArray<Dataset>, config: DivideConfig, e
   };
 };
 
+/** Rows to evaluate on come from one place. */
+export const notBothGiven = (
+  { evalDataset }: Pick<SftSetup, 'evalDataset'>,
+  { evalSplit }: Pick<SftConfig, 'evalSplit'>,
+): Either<FatalError, void> =>
+  evalDataset === undefined || evalSplit === undefined
+    ? E.right(undefined)
+    : E.left(fatal('E_OPTIONS', 'evalSplit and evalDataset exclude each other', { field: 'evalSplit', kind: 'usage' }));
+
 export interface Divided {
   readonly trainDataset: Dataset;
   readonly evalDataset?: SftSetup['evalDataset'];
@@ -119,9 +130,8 @@ export const divide = (
         ...(evalDataset === undefined ? {} : { evalDataset }),
       };
     }
-    if (evalDataset !== undefined) {
-      throw fatal('E_OPTIONS', 'evalSplit and evalDataset exclude each other', { field: 'evalSplit', kind: 'usage' });
-    }
+    const given = notBothGiven({ evalDataset }, config);
+    if (E.isLeft(given)) throw given.left;
     const { train, evaluation } = await divided(sources, config, evalSplit);
     return { trainDataset: mixed(train), evalDataset: joined(evaluation) };
   }, sourceFailed);

@@ -114,16 +114,20 @@ export interface PreparedSet extends Prepared {
   readonly names: RowNames;
 }
 
-/** An error of an evaluation set, which it names. */
-const ofSet =
-  (name: string) =>
+/** An error that names what it came of, where it names nothing itself. */
+export const ofField =
+  (field: string) =>
   (error: FatalError): FatalError =>
     fatal(error.code, error.message, {
-      field: name === '' ? 'evalDataset' : `evalDataset.${name}`,
+      field,
       ...error.details,
       kind: error.kind,
       ...(error.cause === undefined ? {} : { cause: error.cause }),
     });
+
+/** An error of an evaluation set, which it names. */
+export const ofSet = (name: string): ((error: FatalError) => FatalError) =>
+  ofField(name === '' ? 'evalDataset' : `evalDataset.${name}`);
 
 export const preparedSets = (
   sets: Readonly<Record<string, Dataset>>,

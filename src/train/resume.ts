@@ -1,4 +1,5 @@
 /** An earlier run taken up where its checkpoint left it: the same weights, moments, counters and place in the data, to the bit. */
+import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -11,12 +12,13 @@ import type { FatalError, Warning } from '../errors.js';
 import { adapterWeightsFile, nameOfAdapterKey } from '../formats/adapterFiles.js';
 import { checkpointName, listCheckpoints } from '../formats/checkpoint.js';
 import type { Checkpoint } from '../formats/checkpoint.js';
-import { removeLeftovers, verifyDirectory } from '../formats/directory.js';
+import { manifestFile, removeLeftovers, verifyDirectory } from '../formats/directory.js';
 import { readJson } from '../formats/json.js';
 import { readSafetensors } from '../formats/safetensors.js';
 import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import type { CausalLM } from '../model/causalLm.js';
+import type { SftConfig } from './config.js';
 import { unconverted } from './convertedAdapter.js';
 import type { Run } from './run.js';
 import { optimizerFile, trainerStateFile } from './save.js';
@@ -24,6 +26,12 @@ import { setWeights } from './state.js';
 import type { Best, TrainState } from './state.js';
 import { decodeTrainerState } from './trainerState.js';
 import type { SavedState } from './trainerState.js';
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 
 interface Found extends SavedState {
   readonly dir: string;
@@ -77,17 +85,38 @@ const sound = (dir: string): TaskEither<FatalError, Found> =>
 const skipped = ({ dir }: Checkpoint, { message }: FatalError): Warning =>
   warning('W_CHECKPOINT_SKIPPED', `${dir} cannot be gone on from and is passed over: ${message}`, { file: dir });
 
+/** None of these can be gone on from. */
+const nothingSound = (outputDir: string, checkpoints: ReadonlyArray<Checkpoint>): FatalError =>
+  fatal('E_NO_CHECKPOINT', 'there is no sound checkpoint to go on from', {
+    file: outputDir,
+    expected: 'a directory checkpoint-N',
+    actual: checkpoints.length === 0 ? 'none' : checkpoints.map(({ dir }) => dir).join(', '),
+    hint: 'leave out resumeFromCheckpoint to begin anew',
+  });
+
+interface Candidates {
+  readonly outputDir: string;
+  readonly checkpoints: ReadonlyArray<Checkpoint>;
+}
+
+/** The checkpoints among which the newest is looked for. */
+const candidates = ({ outputDir }: Pick<SftConfig, 'outputDir'>): TaskEither<FatalError, Candidates> =>
+  outputDir === undefined
+    ? TE.left(fatal('E_OPTIONS', 'resumeFromCheckpoint: true needs outputDir', { field: 'outputDir', kind: 'usage' }))
+    : pipe(
+        listCheckpoints(outputDir),
+        TE.filterOrElse(
+          (checkpoints) => checkpoints.length > 0,
+          (checkpoints) => nothingSound(outputDir, checkpoints),
+        ),
+        TE.map((checkpoints) => ({ outputDir, checkpoints })),
+      );
+
 /** The newest sound checkpoint of this very run, else the newest sound one. */
-const newest = ({ config, fingerprint, emit }: Run): TaskEither<FatalError, Found> => {
-  const { outputDir } = config;
-  if (outputDir === undefined) {
-    return TE.left(
-      fatal('E_OPTIONS', 'resumeFromCheckpoint: true needs outputDir', { field: 'outputDir', kind: 'usage' }),
-    );
-  }
-  return pipe(
-    listCheckpoints(outputDir),
-    TE.flatMap((checkpoints) => async () => {
+const newest = ({ config, fingerprint, emit }: Run): TaskEither<FatalError, Found> =>
+  pipe(
+    candidates(config),
+    TE.flatMap(({ outputDir, checkpoints }) => async () => {
       let other: Found | undefined;
       for (const checkpoint of checkpoints.toReversed()) {
         const found = await sound(checkpoint.dir)();
@@ -95,16 +124,24 @@ const newest = ({ config, fingerprint, emit }: Run): TaskEither<FatalError, Foun
         else if (found.right.fingerprint === fingerprint) return found;
         else other ??= found.right;
       }
-      if (other !== undefined) return E.right(other);
-      return E.left(
-        fatal('E_NO_CHECKPOINT', 'there is no sound checkpoint to go on from', {
-          file: outputDir,
-          expected: 'a directory checkpoint-N',
-          actual: checkpoints.length === 0 ? 'none' : checkpoints.map(({ dir }) => dir).join(', '),
-          hint: 'leave out resumeFromCheckpoint to begin anew',
-        }),
-      );
+      return other === undefined ? E.left(nothingSound(outputDir, checkpoints)) : E.right(other);
     }),
+  );
+
+/** Whether there is something to go on from, by its names alone: what lies in it is checked when it is taken up. */
+export const findCheckpoint = (
+  config: Pick<SftConfig, 'resumeFromCheckpoint' | 'outputDir'>,
+): TaskEither<FatalError, void> => {
+  const from = config.resumeFromCheckpoint ?? false;
+  if (from === false) return TE.right(undefined);
+  if (from === true) return TE.map(() => undefined)(candidates(config));
+  return pipe(
+    TE.fromTask(async () => {
+      const found = await Promise.all([manifestFile, optimizerFile].map((name) => isFile(join(from, name))));
+      return found.every(Boolean);
+    }),
+    // What is wrong with it is said by who reads it.
+    TE.flatMap((whole) => (whole ? TE.right(undefined) : TE.map(() => undefined)(sound(from)))),
   );
 };
 

@@ -1,5 +1,5 @@
 /** The run's log rows, evaluations and answers as TensorBoard's event files, under the tags that transformers gives them. */
-import { mkdir, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as TE from 'fp-ts/lib/TaskEither.js';
@@ -7,6 +7,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { writeFully } from '../formats/atomicFile.js';
+import { makeDirectory } from '../formats/makeDirectory.js';
 import { eventRecord } from '../formats/tfEvents.js';
 import type { TfEvent } from '../formats/tfEvents.js';
 import type { RunLogs } from './log.js';
@@ -50,7 +51,7 @@ export const tensorBoardLog = ({ dir, now = () => Date.now() }: TensorBoardOptio
   let file: Promise<FileHandle> | undefined;
   let resumedAt = 0;
   const opened = async (): Promise<FileHandle> => {
-    await mkdir(dir, { recursive: true });
+    await makeDirectory(dir);
     const stamp = String(Math.floor(now() / 1000)).padStart(10, '0');
     const handle = await open(
       join(dir, `events.out.tfevents.${stamp}.rxtune.${process.pid}.${Math.floor(now())}`),

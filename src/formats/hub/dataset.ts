@@ -17,6 +17,8 @@ import { openSnapshot } from './snapshot.js';
 /** One data file: what its name tells of its format, and where it lies once it is needed. */
 export interface DataFile {
   readonly name: string;
+  /** Its name is its path on this machine. */
+  readonly isHere: boolean;
   readonly open: () => Promise<string>;
 }
 
@@ -99,7 +101,7 @@ export const hubFiles = async (
   });
   tell(`${title} of the Hub, commit ${snapshot.commit}${snapshot.cached ? ', from the cache' : ''}`);
   const files = (paths: ReadonlyArray<string>, from = snapshot): ReadonlyArray<DataFile> =>
-    paths.map((path) => ({ name: path, open: () => from.file(path) }));
+    paths.map((path) => ({ name: path, isHere: false, open: () => from.file(path) }));
   if (pattern !== undefined) {
     const found = snapshot.paths.filter(pathMatcher(pattern));
     if (found.length > 0) return files(found);

@@ -1,0 +1,78 @@
+/** What can be found wrong with a run before its model is loaded. */
+import { access, constants } from 'node:fs/promises';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { makeDirectory } from '../formats/makeDirectory.js';
+import { findDataset } from '../formats/presence.js';
+import { sourceFailed } from '../streams/pull.js';
+import type { SftConfig } from './config.js';
+import { isMixture, notBothGiven } from './divide.js';
+import { evalSets, ofField, ofSet } from './prepareRows.js';
+import { findCheckpoint } from './resume.js';
+import type { Dataset, SftSetup } from './run.js';
+
+type Sets = Pick<SftSetup, 'trainDataset' | 'evalDataset'>;
+
+/** Evaluation that is asked for has rows to evaluate on. `E_NO_EVAL_DATASET`. */
+const evaluable = (sets: Sets, { evalStrategy, evalOnStart, evalSplit }: SftConfig): Either<FatalError, void> => {
+  const asked = evalStrategy !== 'no' ? 'evalStrategy' : evalOnStart ? 'evalOnStart' : undefined;
+  if (asked === undefined || evalSplit !== undefined || Object.keys(evalSets(sets)).length > 0)
+    return E.right(undefined);
+  return E.left(
+    fatal('E_NO_EVAL_DATASET', `${asked} asks for evaluation, and there are no rows to evaluate on`, {
+      field: asked,
+      hint: 'give evalDataset, or evalSplit to hold back rows',
+      kind: 'usage',
+    }),
+  );
+};
+
+/** The output directory, made and found writable; `E_OUTPUT_DIR` otherwise. */
+const writable = (dir: string): TaskEither<FatalError, void> =>
+  TE.tryCatch(
+    async () => {
+      await makeDirectory(dir);
+      await access(dir, constants.W_OK);
+    },
+    (cause) =>
+      fatal(
+        'E_OUTPUT_DIR',
+        `the output directory cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
+        {
+          file: dir,
+          cause,
+        },
+      ),
+  );
+
+/** Looks for what the rows are read from. */
+export const foundDataset = (dataset: Dataset): TaskEither<FatalError, void> =>
+  TE.tryCatch(() => findDataset(dataset), sourceFailed);
+
+const datasets = (sets: Sets): ReadonlyArray<TaskEither<FatalError, void>> => {
+  const { trainDataset } = sets;
+  const sources = isMixture(trainDataset) ? trainDataset.mix.map(({ dataset }) => dataset) : [trainDataset];
+  return [
+    ...sources.map((source) => TE.mapLeft(ofField('trainDataset'))(foundDataset(source))),
+    ...Object.entries(evalSets(sets)).map(([name, dataset]) => TE.mapLeft(ofSet(name))(foundDataset(dataset))),
+  ];
+};
+
+/**
+ * Refuses a run that could not begin, in a moment and with the error it would end in after its model was loaded: data sets that are
+ * not there, evaluation of no rows, a checkpoint to go on from that is missing, and last an output directory, which is made, that
+ * cannot be written.
+ */
+export const beforeLoading = (sets: Sets, config: SftConfig): TaskEither<FatalError, void> =>
+  pipe(
+    TE.fromEither(evaluable(sets, config)),
+    TE.flatMapEither(() => notBothGiven(sets, config)),
+    TE.flatMap(() => TE.sequenceSeqArray(datasets(sets))),
+    TE.flatMap(() => TE.mapLeft(ofField('resumeFromCheckpoint'))(findCheckpoint(config))),
+    TE.flatMap(() => (config.outputDir === undefined ? TE.right(undefined) : writable(config.outputDir))),
+  );

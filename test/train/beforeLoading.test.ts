@@ -1,0 +1,104 @@
+/** What is wrong with a run beside its model is told before the model is loaded. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openDataset } from '../../src/formats/dataset.js';
+import { jsonl } from '../../src/formats/jsonl.js';
+import type { SftOptions } from '../../src/train/config.js';
+import type { SftSetup } from '../../src/train/run.js';
+import { completed, sftTrainer } from '../../src/train/trainer.js';
+import { base, built, inTemporary, rxtune } from '../cli/rxtune.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'rxtune-before-'));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const here = (name: string): string => join(dir, name);
+writeFileSync(here('rows.jsonl'), '{"input_ids":[1,2,3]}\n');
+writeFileSync(here('rows.odd'), '');
+writeFileSync(here('file'), '');
+mkdirSync(here('half'));
+
+const rows = [{ input_ids: [1, 2, 3] }];
+
+/** What a run ends in, and whether it came as far as its model. */
+const ending = async (setup: Partial<SftSetup>, options: SftOptions = {}) => {
+  let loaded = false;
+  const run = sftTrainer(
+    {
+      trainDataset: rows,
+      modelInit: () => {
+        loaded = true;
+        throw new Error('the model');
+      },
+      ...setup,
+    },
+    options,
+  );
+  const result = await completed(run)();
+  return { loaded, ...(result._tag === 'Left' ? { code: result.left.code, field: result.left.details.field } : {}) };
+};
+
+describe('before the model', () => {
+  test.each<readonly [string, Partial<SftSetup>, SftOptions, object]>([
+    ['a file of rows', { trainDataset: jsonl(here('no.jsonl')) }, {}, { code: 'E_NO_FILE', field: 'trainDataset' }],
+    ['any data set', { trainDataset: openDataset(here('no.jsonl')) }, {}, { code: 'E_NO_FILE', field: 'trainDataset' }],
+    ['a pattern', { trainDataset: openDataset(here('no-*.jsonl')) }, {}, { code: 'E_NO_FILE' }],
+    ['another ending', { trainDataset: openDataset(here('rows.odd')) }, {}, { code: 'E_UNKNOWN_FORMAT' }],
+    ['an empty folder', { trainDataset: openDataset(here('half')) }, {}, { code: 'E_IS_DIRECTORY' }],
+    [
+      'a source of a mixture',
+      {
+        trainDataset: {
+          mix: [jsonl(here('rows.jsonl')), jsonl(here('no.jsonl'))].map((dataset) => ({ dataset, weight: 1 })),
+        },
+      },
+      {},
+      { code: 'E_NO_FILE', field: 'trainDataset' },
+    ],
+    ['rows to evaluate on', { evalDataset: jsonl(here('no.jsonl')) }, {}, { code: 'E_NO_FILE', field: 'evalDataset' }],
+    [
+      'one evaluation set of several',
+      { evalDataset: { easy: rows, hard: jsonl(here('no.jsonl')) } },
+      {},
+      { code: 'E_NO_FILE', field: 'evalDataset.hard' },
+    ],
+    ['two sources of evaluation', { evalDataset: rows }, { evalSplit: 1 }, { code: 'E_OPTIONS', field: 'evalSplit' }],
+    ['a checkpoint', {}, { resumeFromCheckpoint: here('no') }, { code: 'E_NO_FILE', field: 'resumeFromCheckpoint' }],
+    ['what is none', {}, { resumeFromCheckpoint: here('half') }, { code: 'E_DIRECTORY_INCOMPLETE' }],
+    ['any checkpoint', {}, { resumeFromCheckpoint: true, outputDir: here('out') }, { code: 'E_NO_CHECKPOINT' }],
+    ['a place for checkpoints', {}, { resumeFromCheckpoint: true }, { code: 'E_OPTIONS', field: 'outputDir' }],
+    ['a place to write', {}, { outputDir: here('file/out') }, { code: 'E_OUTPUT_DIR' }],
+  ])('%s', async (_name, setup, options, told) => {
+    expect(await ending(setup, options)).toMatchObject({ loaded: false, ...told });
+  });
+
+  test('what is there lets the model be loaded', async () => {
+    const sets = { trainDataset: jsonl(here('rows.jsonl')), evalDataset: openDataset(here('rows.jsonl')) };
+    expect(await ending(sets, { outputDir: here('out') })).toMatchObject({ loaded: true, code: 'E_MODEL_INIT' });
+  });
+});
+
+describe('on the command line', () => {
+  beforeAll(() => void built());
+
+  // That the directory of the model holds none would be told first, if it were read first.
+  test.each<readonly [ReadonlyArray<string>, string, number?]>([
+    [['sft', '--train-dataset', 'no.jsonl'], 'no.jsonl, field "trainDataset": no.jsonl does not exist [E_NO_FILE]'],
+    [['evaluate', '--eval-dataset', 'no.jsonl'], 'no.jsonl does not exist [E_NO_FILE]'],
+    [['quantize', '--output-dir', 'out', '--train-dataset', 'no.jsonl'], 'no.jsonl does not exist [E_NO_FILE]'],
+    [['sft', '--train-dataset', here('rows.jsonl'), '--report', here('file/run.html')], '[E_FILE]', 1],
+  ])('%j', async (argv, told, code = 2) => {
+    const outcome = await rxtune(...argv, '--model', here('half'));
+    expect(outcome.err).toContain(told);
+    expect(outcome.code).toBe(code);
+  });
+
+  test('no directory is made for a run whose data is not there', () =>
+    inTemporary(async (directory) => {
+      const out = join(directory, 'out');
+      const argv = ['sft', '--model', base, '--train-dataset', 'no.jsonl', '--output-dir', out];
+      expect((await rxtune(...argv)).code).toBe(2);
+      expect(readdirSync(directory)).toEqual([]);
+    }));
+});
