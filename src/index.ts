@@ -320,6 +320,7 @@ export { sgd } from './train/sgd.js';
 export type { SgdOptions } from './train/sgd.js';
 export { loraplusFactor, withRates } from './train/rates.js';
 export { generateIds, generateText, promptIds } from './train/generateText.js';
+export type { GenerateTextOptions } from './train/generateText.js';
 export { promptTokens } from './train/promptTokens.js';
 export type { PromptTokensOptions } from './train/promptTokens.js';
 export { report, tokensOfRow } from './train/report.js';

@@ -18,6 +18,7 @@ const placeholder = ({ kind, itemKind, codec, values = [] }: Field): string => {
     case 'boolean':
       return '[true|false]';
     case 'string':
+    case 'texts':
       return '<text>';
   }
 };
@@ -53,6 +54,7 @@ const valueOf = (field: Field, given: unknown): unknown => {
   // A flag without a value is `true`, its `--no-` form `false`.
   if (typeof given === 'boolean') return given;
   if (!Array.isArray(given)) return undefined;
+  if (field.kind === 'texts') return (given as Given).filter((one) => one !== true);
   const raw = (given as Given).flatMap((one) => (one === true ? [] : words.test(one) ? one.split(',') : [one]));
   // Fields that take a text or a list (module names) are written as lists are.
   if (field.kind === 'json' && raw.length > 1 && field.codec.is(raw)) return raw;

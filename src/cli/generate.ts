@@ -7,6 +7,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, tap } from 'rxjs';
 import { fatal, fatalFromData, onlyFatal, type FatalError } from '../errors.js';
 import {
+  boolean,
   closed,
   fraction,
   nonEmptyString,
@@ -18,6 +19,7 @@ import {
   positiveNumber,
   required,
   string,
+  texts,
   type ClosedValue,
 } from '../formats/closed.js';
 import { decodeExample } from '../formats/example.js';
@@ -44,6 +46,11 @@ const Options = closed('generate', {
     'JSON file of a conversation to answer: a list of messages, or {"messages": […]}.',
   ),
   maxNewTokens: option(positiveInteger, 256, 'Tokens written at most.'),
+  stop: optional(
+    texts,
+    'Text at which it ends, the last that is written. As it stands, commas and all; again for each further one.',
+  ),
+  includeStop: option(boolean, true, 'Whether the stop text itself is written.'),
   temperature: option(nonNegativeNumber, 0, '0: the likeliest token each time; above: draw from the distribution.'),
   topK: optional(positiveInteger, 'Draw among the k likeliest tokens only.'),
   topP: option(fraction, 1, 'Draw among the likeliest tokens that together have this probability.'),
@@ -102,9 +109,13 @@ export const generateCommand: CommandLine = {
         ({ ids }) => ids.length > 0,
         () => usage('the prompt makes no token to start from', 'give a longer text'),
       ),
-      TE.flatMap(({ loaded, ids, options: { topK, ...options } }) => {
+      TE.flatMap(({ loaded, ids, options: { topK, stop, ...options } }) => {
         loaded.warnings.forEach(tellWarning(err));
-        const text = generateText(loaded, ids, { ...options, ...(topK === undefined ? {} : { topK }) });
+        const text = generateText(loaded, ids, {
+          ...options,
+          ...(topK === undefined ? {} : { topK }),
+          ...(stop === undefined ? {} : { stop }),
+        });
         return TE.tryCatch(async () => {
           await lastValueFrom(text.pipe(tap((piece) => out.write(piece))), { defaultValue: '' });
           out.write('\n');

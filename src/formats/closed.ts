@@ -12,7 +12,7 @@ import { isJsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
 
 /** How the value of an option is written on a command line. */
-export type FieldKind = 'number' | 'integer' | 'boolean' | 'string' | 'enum' | 'list' | 'json';
+export type FieldKind = 'number' | 'integer' | 'boolean' | 'string' | 'enum' | 'list' | 'texts' | 'json';
 
 /** An io-ts codec that also says how its value is written on a command line. */
 export interface OptionCodec<A> extends t.Type<A, unknown> {
@@ -135,6 +135,11 @@ export const list = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>>
     { kind: 'list' as const, item },
   );
 };
+
+/** Texts that are not empty, as they stand: on a command line one for each time the flag is given, commas and spaces included. */
+export const texts: OptionCodec<ReadonlyArray<string>> = Object.assign(list(nonEmptyString), {
+  kind: 'texts' as const,
+});
 
 /** The same, where any single element, an object too, may stand for a list of one. */
 export const oneOrMore = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>> => {
@@ -259,6 +264,8 @@ const valueFromText = (kind: FieldKind, itemKind: FieldKind | undefined, text: s
         : trimmed.split(',').map((part) => valueFromText(itemKind ?? 'string', undefined, part.trim()));
     case 'json':
       return jsonOrText(text);
+    case 'texts':
+      return [text];
     case 'string':
     case 'enum':
       return text;

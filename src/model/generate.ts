@@ -1,5 +1,6 @@
 /** Greedy and sampled decoding over a cache of keys and values. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { fatal } from '../errors.js';
 import { generationEosIds } from '../formats/generationConfig.js';
 import { random } from '../seed.js';
 import { makeKvCache } from './cachedAttention.js';
@@ -144,6 +145,30 @@ const checkOptions = ({
     if (value !== undefined && !holds(value)) throw wrong(name, expected, value);
 };
 
+/** `E_NON_FINITE` unless there is a likeliest id: no logit is NaN or infinite, but that some are so low that they are never taken. */
+const checkLogits = (logits: Float32Array, token: number): void => {
+  let highest = -Infinity;
+  let wrong = 0;
+  for (const logit of logits) {
+    if (logit > highest) highest = logit;
+    else if (Number.isNaN(logit)) wrong++;
+  }
+  if (wrong === 0 && Number.isFinite(highest)) return;
+  throw fatal('E_NON_FINITE', `token ${token} of the continuation cannot be chosen`, {
+    expected: 'logits that are numbers, one of them at least above -Infinity',
+    actual:
+      wrong > 0
+        ? `NaN for ${wrong} of ${logits.length} ids`
+        : highest > 0
+          ? 'an infinite logit'
+          : '-Infinity for every id',
+    hint:
+      highest === -Infinity && wrong === 0
+        ? 'minNewTokens with stop ids leaves no id to choose from, or the weights are damaged'
+        : 'look for NaN in the weights: training may have diverged; of bfloat16, try precision float32',
+  });
+};
+
 const taken = async (tensor: Tensor): Promise<Float32Array> => {
   const values = (await tensor.data()) as Float32Array;
   tensor.dispose();
@@ -152,7 +177,8 @@ const taken = async (tensor: Tensor): Promise<Float32Array> => {
 
 /**
  * The ids that the model continues the prompt with, one at a time; a stop id is given and ends it. The same options and seed give
- * the same ids. A RangeError for an empty prompt, one with more tokens than the model has positions, and numbers out of range. Weights must stay as they are until it ends.
+ * the same ids. A RangeError for an empty prompt, one with more tokens than the model has positions, and numbers out of range;
+ * `E_NON_FINITE`, which names the token, where logits are NaN or every id has -Infinity. Weights must stay as they are until it ends.
  */
 export async function* generate(
   model: CausalLM,
@@ -182,6 +208,7 @@ export async function* generate(
     const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
     const penalisedLogits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
     const logits = given < minNewTokens ? barred(penalisedLogits, stop) : penalisedLogits;
+    checkLogits(logits, given + 1);
     const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP, minP }, uniform);
     yield id;
     if (stop.has(id)) return;

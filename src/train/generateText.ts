@@ -8,6 +8,7 @@ import { endIds, generate, type GenerateOptions } from '../model/generate.js';
 import type { Example } from '../records.js';
 import { pull } from '../streams/pull.js';
 import { promptTokens } from './promptTokens.js';
+import { untilStop } from './stopStrings.js';
 
 /** `promptTokens` of a tokenizer, without warnings. */
 export const promptIds = (tokenizer: Tokenizer): ((example: Example) => Either<DataError, Int32Array>) =>
@@ -46,13 +47,42 @@ export const decodePieces =
       );
     });
 
-/** The text a model continues a prompt with, piece by piece; end-of-sequence and other special tokens are not shown. */
+export interface GenerateTextOptions extends GenerateOptions {
+  /**
+   * Generation ends as soon as its text holds one of these, which is the last that is given (`stop_strings` of transformers; what the
+   * last token has beyond it is cut off). A special token among them ends it too, unseen. The prompt does not count.
+   */
+  readonly stop?: string | ReadonlyArray<string>;
+  /** Whether the stop string itself is given. Default true, as in transformers. */
+  readonly includeStop?: boolean;
+}
+
+const stopStrings = ({ stop = [] }: GenerateTextOptions): ReadonlyArray<string> => {
+  const stops = typeof stop === 'string' ? [stop] : stop;
+  if (stops.includes('')) throw new RangeError('stop holds an empty text, expected at least one character');
+  return stops;
+};
+
+/** The ids of those stop strings that are special tokens: they are in no text. */
+const specialStops = (tokenizer: Tokenizer, stops: ReadonlyArray<string>): ReadonlyArray<number> =>
+  stops.flatMap((stop) => {
+    const id = tokenizer.tokenToId(stop);
+    return id !== undefined && tokenizer.decode([id], { skipSpecialTokens: true }) === '' ? [id] : [];
+  });
+
+/**
+ * The text a model continues a prompt with, piece by piece; end-of-sequence and other special tokens are not shown. Nothing that
+ * follows a stop string is ever given. Errors are those of `generate`, and a RangeError for an empty stop string.
+ */
 export const generateText = (
   { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },
   prompt: Int32Array,
-  options: GenerateOptions = {},
+  options: GenerateTextOptions = {},
 ): Observable<string> => {
+  const { stop: _stop, includeStop = true, ...decoding } = options;
+  const stop = stopStrings(options);
   const own = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
-  const stopIds = options.stopIds ?? [...endIds(model), ...own];
-  return generateIds(model, prompt, { ...options, stopIds }).pipe(decodePieces(tokenizer));
+  const stopIds = [...(options.stopIds ?? [...endIds(model), ...own]), ...specialStops(tokenizer, stop)];
+  const pieces = generateIds(model, prompt, { ...decoding, stopIds }).pipe(decodePieces(tokenizer));
+  return stop.length === 0 ? pieces : pieces.pipe(untilStop({ stop, includeStop }));
 };

@@ -1,7 +1,7 @@
 /** Held-out prompts answered greedily, to see what the numbers mean: what the model says, and whether it knows when to stop. */
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
+import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { endIds, generate } from '../model/generate.js';
@@ -107,7 +107,7 @@ const answer = async (
   };
 };
 
-/** Answers to the first `count` questions that the rows hold, one after another. `E_GENERATE` when the engine fails. */
+/** Answers to the first `count` questions that the rows hold, one after another. `E_GENERATE` when the engine fails, `E_NON_FINITE` of logits. */
 export const answerRows = (
   model: CausalLM,
   rows: ReadonlyArray<Labelled>,
@@ -125,7 +125,9 @@ export const answerRows = (
       return samples;
     },
     (cause) =>
-      fatal('E_GENERATE', `the model could not answer: ${cause instanceof Error ? cause.message : String(cause)}`, {
-        cause,
-      }),
+      isFatal(cause)
+        ? cause
+        : fatal('E_GENERATE', `the model could not answer: ${cause instanceof Error ? cause.message : String(cause)}`, {
+            cause,
+          }),
   );

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { dispose, memory } from '@tensorflow/tfjs-core';
+import { dispose, fill, memory } from '@tensorflow/tfjs-core';
 import { distribution, generate, penalised } from '../../src/model/generate.js';
 import type { GenerateOptions } from '../../src/model/generate.js';
 import type { CausalLM } from '../../src/model/model.js';
@@ -61,6 +61,45 @@ describe('generation', () => {
     const ids = await idsOf({ maxNewTokens: 6, minNewTokens: 3, stopIds });
     expect(ids.length).toBeGreaterThanOrEqual(3);
     expect(ids.slice(0, 3)).not.toContain(stopIds[0]);
+  });
+
+  describe('of damaged weights', () => {
+    // A bias of the last norm in place of numbers: the logits are what the head makes of it.
+    const biased = (value: number): CausalLM => {
+      const name = 'transformer.ln_f.bias';
+      const bias = model.weights[name];
+      if (bias === undefined) throw new Error('no such weight');
+      return { ...model, weights: { ...model.weights, [name]: fill(bias.shape, value) } };
+    };
+    const failure = async (damaged: CausalLM, options: GenerateOptions): Promise<unknown> => {
+      const ids: number[] = [];
+      try {
+        for await (const id of generate(damaged, Int32Array.of(1, 2), { maxNewTokens: 3, stopIds: [], ...options }))
+          ids.push(id);
+      } catch (error) {
+        return error;
+      }
+      return ids;
+    };
+
+    it.each([0, 1])('ends in an error that names the token, at temperature %p', async (temperature) => {
+      expect(await failure(biased(NaN), { temperature })).toMatchObject({
+        code: 'E_NON_FINITE',
+        message: 'token 1 of the continuation cannot be chosen',
+        details: { actual: 'NaN for 40 of 40 ids' },
+      });
+      expect(await failure(biased(Infinity), { temperature })).toMatchObject({ code: 'E_NON_FINITE' });
+    });
+
+    it.each([0, 1])('and so where no id is left to choose, at temperature %p', async (temperature) => {
+      const stopIds = Array.from({ length: model.config.vocabSize }, (_, id) => id);
+      expect(await failure(model, { temperature, stopIds, minNewTokens: 1 })).toMatchObject({
+        code: 'E_NON_FINITE',
+        details: { actual: '-Infinity for every id' },
+      });
+      // All but one barred is a choice.
+      expect(await failure(model, { temperature, stopIds: stopIds.slice(1), minNewTokens: 3 })).toEqual([0, 0, 0]);
+    });
   });
 
   it('keeps no tensor, even when it is left early', async () => {

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { fill } from '@tensorflow/tfjs-core';
 import { lastValueFrom, toArray } from 'rxjs';
 import { isFatal } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
@@ -75,6 +76,13 @@ test('an evaluation, or an answer, that the engine cannot make is an error, not 
   disposeModel(model);
   expect(await evaluateRows(model, prepared)()).toMatchObject({ left: { code: 'E_EVALUATE' } });
   expect(await answerRows(model, prepared, 1, { maxNewTokens: 2 })()).toMatchObject({ left: { code: 'E_GENERATE' } });
+  const whole = await tinyModel();
+  const norm = whole.weights['model.norm.weight'];
+  const damaged = { ...whole, weights: { ...whole.weights, 'model.norm.weight': fill(norm?.shape ?? [], NaN) } };
+  expect(await answerRows(damaged, prepared, 1, { maxNewTokens: 2 })()).toMatchObject({
+    left: { code: 'E_NON_FINITE' },
+  });
+  disposeModel(whole);
 });
 
 test('a log that is a directory cannot be cut', async () => {
