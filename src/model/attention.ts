@@ -1,4 +1,3 @@
-import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { attendCached, remember } from './cachedAttention.js';
 import { splitColumns } from './columns.js';
@@ -9,6 +8,7 @@ import {
   joinedAttentionGrad,
 } from './kernels/attention.js';
 import type { AttentionAttrs } from './kernels/attention.js';
+import { clone } from './kernels/clone.js';
 import type { Layer } from './layer.js';
 import { compose, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from './pass.js';

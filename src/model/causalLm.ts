@@ -164,7 +164,8 @@ export const lossAndGradients = (
   if (result.dh === undefined) return { ...outputOf(result), gradients: complete(model, ofHead) };
   for (const [name, gradient] of Object.entries(ofHead)) begun.set(name, gradient);
   const [ofTrunk] = hidden.pullback(result.dh);
-  return { ...outputOf(result), gradients: complete(model, mergeGradients(Object.fromEntries(begun), ofTrunk)) };
+  const gradients = begun.size === 0 ? ofTrunk : mergeGradients(Object.fromEntries(begun), ofTrunk);
+  return { ...outputOf(result), gradients: complete(model, gradients) };
 };
 
 /**

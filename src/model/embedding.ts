@@ -2,6 +2,7 @@
 import { div, mul, sum, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { adaptedNorms } from './dora.js';
+import { clone } from './kernels/clone.js';
 import { addRows, embedding as embed, embeddingGrad } from './kernels/embedding.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
@@ -140,7 +141,7 @@ const lengthened =
       for (const tensor of [lengths, factor]) tensor.dispose();
       return inactive(y);
     }
-    const read = z.clone();
+    const read = clone(z);
     return passed(y, [lengths, factor, read], (dy, onto) => {
       const gradients = trains ? { [names.magnitude]: tidy(() => div(sum(mul(dy, read), 0), lengths)) } : {};
       const dz = wanted.input ? mul(dy, factor) : undefined;

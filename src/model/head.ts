@@ -6,6 +6,7 @@ import { joinColumns } from './columns.js';
 import { adaptedNorms } from './dora.js';
 import { adapterDropout } from './dropout.js';
 import { scaled } from './embedding.js';
+import { clone } from './kernels/clone.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { compose, fanOut, identity, onlyWanted } from './layer.js';
@@ -52,7 +53,7 @@ const asItIs = (weights: Weights, weightName: string): Matrix => ({
   input: identity,
   w: weightOf(weights, weightName),
   names: [weightName],
-  back: (dW) => ({ [weightName]: dW.clone() }),
+  back: (dW) => ({ [weightName]: clone(dW) }),
   dispose: () => undefined,
 });
 
@@ -194,7 +195,7 @@ export const headOf = (model: CausalLM, pass: Pass): Head => {
         ...(dBias === undefined ? {} : { [biasName]: dBias }),
       };
       dW?.dispose();
-      return onlyWanted(all, trains);
+      return onlyWanted(Object.entries(all), trains);
     },
     dispose: matrix.dispose,
   };

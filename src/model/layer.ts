@@ -8,10 +8,10 @@
  * - The caller owns the value.
  * - A pullback owns `dOutput` and `onto`, and gives away what it returns.
  */
-import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add } from './kernels/add.js';
 import { axpy } from './kernels/axpy.js';
+import { clone } from './kernels/clone.js';
 
 /** Named weights; names are the checkpoint's own. */
 export type Weights = Readonly<Record<string, Tensor>>;
@@ -83,24 +83,31 @@ const addValues = <B extends Value>(a: B, b: B): B => {
 export const landedOn = <B extends Value>(value: B, onto: B | undefined): B =>
   onto === undefined ? value : addValues(value, onto);
 
+/** Puts the gradients of `more` among those of `sum`; those of one weight used twice are summed. Consumes `more`. */
+const addGradients = (sum: Record<string, Tensor>, more: Gradients): void => {
+  for (const name of Object.keys(more)) {
+    const gradient = more[name];
+    if (gradient === undefined) continue;
+    const other = sum[name];
+    sum[name] = other === undefined ? gradient : axpy(other, gradient, 1);
+    if (other !== undefined) gradient.dispose();
+  }
+};
+
 /** Gradients of both; those of one weight used twice are summed. Consumes both. */
 export const mergeGradients = (a: Gradients, b: Gradients): Gradients => {
   const merged: Record<string, Tensor> = { ...a };
-  for (const [name, gradient] of Object.entries(b)) {
-    const other = merged[name];
-    merged[name] = other === undefined ? gradient : axpy(other, gradient, 1);
-    if (other !== undefined) gradient.dispose();
-  }
+  addGradients(merged, b);
   return merged;
 };
 
 /** The gradients that are wanted, of those there are; frees the others. */
 export const onlyWanted = (
-  gradients: Readonly<Record<string, Tensor | undefined>>,
+  gradients: ReadonlyArray<readonly [name: string, gradient: Tensor | undefined]>,
   wanted: (name: string) => boolean,
 ): Gradients => {
   const kept: Record<string, Tensor> = {};
-  for (const [name, gradient] of Object.entries(gradients)) {
+  for (const [name, gradient] of gradients) {
     if (gradient === undefined) continue;
     if (wanted(name)) kept[name] = gradient;
     else gradient.dispose();
@@ -143,25 +150,40 @@ export const passed = <A, B extends Value>(
   };
 };
 
-const then =
-  <A, B extends Value, C extends Value>(first: Layer<A, B>, second: Layer<B, C>): Layer<A, C> =>
+/** n layers after one another, each made when its turn comes. */
+export const mapLayers =
+  <B extends Value>(n: number, layerAt: (index: number) => Layer<B, B>): Layer<B, B> =>
   (weights, input, wanted) => {
-    const below = first(weights, input, wanted);
-    const above = second(weights, below.value, { ...wanted, input: below.active });
-    disposeValue(below.value);
-    if (!above.active) return inactive(above.value);
+    if (n === 0) return identity(weights, input, wanted);
+    const stack: Passed<B, B>[] = [];
+    let value = input;
+    let active = wanted.input;
+    for (let i = 0; i < n; i++) {
+      const layer = layerAt(i)(weights, value, active === wanted.input ? wanted : { ...wanted, input: active });
+      if (i > 0) disposeValue(value);
+      value = layer.value;
+      active = layer.active;
+      stack.push(layer);
+    }
+    if (!active) return inactive(value);
     return {
-      value: above.value,
-      active: true,
+      value,
+      active,
       pullback: (dOutput, onto) => {
-        const [gradients, dMiddle] = above.pullback(dOutput);
-        if (dMiddle === undefined) return [gradients, undefined];
-        const [more, dInput] = below.pullback(dMiddle, onto);
-        return [mergeGradients(more, gradients), dInput];
+        const gradients: Record<string, Tensor> = {};
+        let gradient: B | undefined = dOutput;
+        for (let i = n - 1; i >= 0 && gradient !== undefined; i--) {
+          const [more, dInput]: readonly [Gradients, B | undefined] = stack[i]?.pullback(
+            gradient,
+            i === 0 ? onto : undefined,
+          ) ?? [{}, undefined];
+          addGradients(gradients, more);
+          gradient = dInput;
+        }
+        return [gradients, gradient];
       },
       drop: () => {
-        above.drop();
-        below.drop();
+        for (const layer of stack) layer.drop();
       },
     };
   };
@@ -181,8 +203,7 @@ export function compose<A, B extends Value, C extends Value, D extends Value, E 
 ): Layer<A, E>;
 export function compose<B extends Value>(...layers: ReadonlyArray<Layer<B, B>>): Layer<B, B>;
 export function compose(...layers: ReadonlyArray<Layer<Value, Value>>): Layer<Value, Value> {
-  const [first, ...others] = layers;
-  return others.reduce((composed, layer) => then(composed, layer), first ?? identity);
+  return mapLayers(layers.length, (i) => layers[i] ?? identity);
 }
 
 /** The input. */
@@ -217,44 +238,6 @@ export const residual =
     };
   };
 
-/** n layers after one another, each made when its turn comes. */
-export const mapLayers =
-  <B extends Value>(n: number, layerAt: (index: number) => Layer<B, B>): Layer<B, B> =>
-  (weights, input, wanted) => {
-    const stack: Passed<B, B>[] = [];
-    let value = cloneValue(input);
-    let active = wanted.input;
-    for (let i = 0; i < n; i++) {
-      const layer = layerAt(i)(weights, value, { ...wanted, input: active });
-      disposeValue(value);
-      value = layer.value;
-      active = layer.active;
-      stack.push(layer);
-    }
-    if (!active) return inactive(value);
-    return {
-      value,
-      active,
-      pullback: (dOutput, onto) => {
-        let gradients: Gradients = {};
-        let gradient: B | undefined = dOutput;
-        for (let i = n - 1; i >= 0 && gradient !== undefined; i--) {
-          const [more, dInput]: readonly [Gradients, B | undefined] = stack[i]?.pullback(
-            gradient,
-            i === 0 ? onto : undefined,
-          ) ?? [{}, undefined];
-          gradients = mergeGradients(gradients, more);
-          gradient = dInput;
-        }
-        if (n === 0 && gradient !== undefined) gradient = landedOn(gradient, onto);
-        return [gradients, gradient];
-      },
-      drop: () => {
-        for (const layer of stack) layer.drop();
-      },
-    };
-  };
-
 /** Each layer on the same input, side by side; on the way back their gradients of the input add up. */
 export const fanOut =
   <A>(...layers: ReadonlyArray<Layer<A, Tensor>>): Layer<A, ReadonlyArray<Tensor>> =>
@@ -266,11 +249,11 @@ export const fanOut =
       value,
       active: true,
       pullback: (dOutput, onto) => {
-        let gradients: Gradients = {};
+        const gradients: Record<string, Tensor> = {};
         let dInput = onto;
         branches.forEach((branch, i) => {
           const [more, dBranch] = branch.pullback(at(dOutput, i), dInput);
-          gradients = mergeGradients(gradients, more);
+          addGradients(gradients, more);
           dInput = dBranch;
         });
         return [gradients, dInput];
@@ -292,10 +275,14 @@ export const each =
       value,
       active: true,
       pullback: (dOutput, onto) => {
-        const results = lanes.map((lane, i) => lane.pullback(at(dOutput, i), onto && at(onto, i)));
-        const gradients = results.map(([more]) => more).reduce(mergeGradients, {});
-        if (!wanted.input) return [gradients, undefined];
-        return [gradients, results.flatMap(([, dInput]) => (dInput === undefined ? [] : [dInput]))];
+        const gradients: Record<string, Tensor> = {};
+        const dInputs: Tensor[] = [];
+        lanes.forEach((lane, i) => {
+          const [more, dInput] = lane.pullback(at(dOutput, i), onto && at(onto, i));
+          addGradients(gradients, more);
+          if (dInput !== undefined) dInputs.push(dInput);
+        });
+        return [gradients, wanted.input ? dInputs : undefined];
       },
       drop: () => {
         for (const lane of lanes) lane.drop();

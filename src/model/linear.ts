@@ -2,23 +2,23 @@
  * The one place where a weight matrix multiplies: dense, Conv1D or quantised, with or without a LoRA adapter. `linear` chooses by
  * what tensors the weights hold for the module.
  */
-import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { doraBackward, doraForward, keptTensors } from './dora.js';
 import { adapterDropout } from './dropout.js';
 import { scaled } from './embedding.js';
+import { clone } from './kernels/clone.js';
 import { dropout } from './kernels/dropout.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { keep } from './kernels/hold.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
-import type { Gradients, Layer, Weights } from './layer.js';
-import { compose, fanOut, inactive, landedOn, onlyWanted, passed, total } from './layer.js';
+import type { Layer, Wanted, Weights } from './layer.js';
+import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
 import { adapterNames, adapterOptions } from './lora.js';
 import type { FurtherAdapter, Pass } from './pass.js';
 import { isGptq } from './quantize/config.js';
 import { dropoutSeed } from './pass.js';
-import { weightOf } from './weights.js';
+import { moduleNames, weightOf } from './weights.js';
 
 interface Projection {
   /** Path of the module: its weight is `<module>.weight`, its bias, where the checkpoint has one, `<module>.bias`. */
@@ -32,11 +32,12 @@ export const linear = (pass: Pass, { module, transposed = false }: Projection): 
   const adapter = adapterNames(module);
   const base = baseOf(pass, module, transposed);
   const first: Layer<Tensor, Tensor> = (weights, x, wanted) => {
-    if (pass.lora === undefined || !(adapter.a in weights)) return dense(base)(weights, x, wanted);
-    return (adapter.magnitude in weights ? withDora : adapted)(pass, base)(weights, x, wanted);
+    if (pass.lora === undefined || weights[adapter.a] === undefined) return dense(base)(weights, x, wanted);
+    return (weights[adapter.magnitude] === undefined ? adapted : withDora)(pass, base)(weights, x, wanted);
   };
   return (weights, x, wanted) => {
     pass.observe?.(module, x);
+    if (pass.further === undefined) return first(weights, x, wanted);
     const further = furtherOf(pass, weights, (name) => adapterNames(module, name).a);
     const layer =
       further.length === 0 ? first : compose(fanOut(first, ...further.map((one) => change(pass, module, one))), total);
@@ -72,29 +73,29 @@ export const narrowed = (pass: Pass, module: string, { name, lora }: FurtherAdap
 const change = (pass: Pass, module: string, one: FurtherAdapter): Layer<Tensor, Tensor> =>
   compose(narrowed(pass, module, one), plain(`${module}.lora_B.${one.name}`));
 
-const plain = (module: string): Layer<Tensor, Tensor> => dense({ module, transposed: false, reads: clone });
+const plain = (module: string): Layer<Tensor, Tensor> => dense({ module, transposed: false });
 
 /** A module's weight as products meet it. */
 interface Base {
   readonly module: string;
   readonly transposed: boolean;
-  /** What the weight multiplies in place of x: a new tensor, the caller's. The way back takes it for x (straight through). */
-  readonly reads: (x: Tensor) => Tensor;
+  /**
+   * What the weight multiplies in place of x: a new tensor, the caller's. The way back takes it for x (straight through). Absent: x.
+   */
+  readonly reads?: (x: Tensor) => Tensor;
 }
 
 const baseOf = ({ quantized }: Pass, module: string, transposed: boolean): Base => {
-  const scales = quantized?.scales[weightName(module)];
+  const scales = quantized?.scales[moduleNames(module).weight];
   // Quantised weights lie outputs first, those of Conv1D too.
-  if (quantized === undefined || scales === undefined) return { module, transposed, reads: clone };
-  if (scales.kind !== 'int8' || isGptq(quantized.config)) return { module, transposed: false, reads: clone };
+  if (quantized === undefined || scales === undefined) return { module, transposed };
+  if (scales.kind !== 'int8' || isGptq(quantized.config)) return { module, transposed: false };
   const threshold = quantized.config.llmInt8Threshold;
   const attrs = { threshold: threshold === 0 ? Infinity : threshold };
   return { module, transposed: false, reads: (x) => int8Activations(x, attrs) };
 };
 
-const biasName = (module: string): string => `${module}.bias`;
-const weightName = (module: string): string => `${module}.weight`;
-
+/** Gradients of weight and bias. Without x there is none of the weight. */
 const ownGradients = (
   module: string,
   transposed: boolean,
@@ -102,23 +103,25 @@ const ownGradients = (
   weights: Weights,
   x: Tensor | undefined,
   dy: Tensor,
-): Gradients => ({
-  ...(x !== undefined && wanted(weightName(module))
-    ? { [weightName(module)]: linearGradWeight(x, dy, { transposed }) }
-    : {}),
-  ...(biasName(module) in weights && wanted(biasName(module)) ? { [biasName(module)]: columnSum(dy) } : {}),
-});
+): Record<string, Tensor> => {
+  const names = moduleNames(module);
+  const gradients: Record<string, Tensor> = {};
+  if (x !== undefined && wanted(names.weight)) gradients[names.weight] = linearGradWeight(x, dy, { transposed });
+  if (weights[names.bias] !== undefined && wanted(names.bias)) gradients[names.bias] = columnSum(dy);
+  return gradients;
+};
 
 const dense =
   ({ module, transposed, reads }: Base): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
-    const w = weightOf(weights, weightName(module));
-    const bias = weights[biasName(module)];
-    const read = reads(x);
-    const y = multiply(read, w, bias, { transposed, flows: true });
-    read.dispose();
-    const trainsWeight = wanted.weight(weightName(module));
-    const trainsBias = bias !== undefined && wanted.weight(biasName(module));
+    const names = moduleNames(module);
+    const w = weightOf(weights, names.weight);
+    const bias = weights[names.bias];
+    const read = reads?.(x);
+    const y = multiply(read ?? x, w, bias, { transposed, flows: true });
+    read?.dispose();
+    const trainsWeight = wanted.weight(names.weight);
+    const trainsBias = bias !== undefined && wanted.weight(names.bias);
     if (!wanted.input && !trainsWeight && !trainsBias) return inactive(y);
     const kept = trainsWeight ? keep(x) : undefined;
     return passed(y, kept === undefined ? [] : [kept], (dy, onto) => {
@@ -130,46 +133,55 @@ const dense =
     });
   };
 
+/** Puts the gradient among those that are handed on, if it is wanted; else frees it. */
+const handOn = (gradients: Record<string, Tensor>, name: string, gradient: Tensor, wanted: Wanted): void => {
+  if (wanted.weight(name)) gradients[name] = gradient;
+  else gradient.dispose();
+};
+
 /** The fused adapter path: y = x·Wᵀ + b + scaling·(drop(x)·Aᵀ)·Bᵀ. */
 const adapted =
   (pass: Pass, { module, transposed, reads }: Base): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
+    const own = moduleNames(module);
     const names = adapterNames(module);
-    const w = weightOf(weights, weightName(module));
-    const bias = weights[biasName(module)];
+    const w = weightOf(weights, own.weight);
+    const bias = weights[own.bias];
     const a = weightOf(weights, names.a);
     const b = weightOf(weights, names.b);
     const { scaling, rate } = adapterOptions(pass.lora, module, a);
     const { training } = pass;
     const drops = training !== undefined && rate > 0;
     // The mask is drawn again on the way back, so the dropped copy need not be kept.
-    const drop = (value: Tensor): Tensor =>
-      drops ? dropout(value, { rate, seed: dropoutSeed(training, names.a), offset: 0 }) : clone(value);
-    const xBase = reads(x);
+    const drop = (value: Tensor): Tensor | undefined =>
+      drops ? dropout(value, { rate, seed: dropoutSeed(training, names.a), offset: 0 }) : undefined;
+    const rounded = reads?.(x);
+    const dropped = drop(x);
     // The adapter reads x itself, never what an 8-bit product rounds.
-    const xAdapter = drop(x);
-    const { y, u } = loraLinear({ x: xBase, w, bias, a, b, xDropped: xAdapter }, { transposed, scaling, flows: true });
-    xBase.dispose();
-    xAdapter.dispose();
-    const trains = (name: string): boolean => name in weights && wanted.weight(name);
+    const xDropped = dropped ?? (rounded === undefined ? undefined : x);
+    const { y, u } = loraLinear({ x: rounded ?? x, w, bias, a, b, xDropped }, { transposed, scaling, flows: true });
+    rounded?.dispose();
+    dropped?.dispose();
+    const trains = (name: string): boolean => weights[name] !== undefined && wanted.weight(name);
     const trainsAdapter = trains(names.a) || trains(names.b);
-    if (!wanted.input && !trainsAdapter && !trains(weightName(module)) && !trains(biasName(module))) {
+    if (!wanted.input && !trainsAdapter && !trains(own.weight) && !trains(own.bias)) {
       u.dispose();
       return inactive(y);
     }
     const kept = keep(x);
     return passed(y, [kept, u], (dy, onto) => {
-      const own = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
-      const xRead = drop(kept);
+      const gradients = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
+      const droppedAgain = drop(kept);
       const { dA, dB, dx, dxDropped } = loraLinearGrad(
-        { dy, x: xRead, w, a, b, u },
+        { dy, x: droppedAgain ?? kept, w, a, b, u },
         { transposed, scaling, needInput: wanted.input, dropped: drops, flows: true },
       );
-      xRead.dispose();
+      droppedAgain?.dispose();
       dy.dispose();
-      const gradients = { ...own, ...onlyWanted({ [names.a]: dA, [names.b]: dB }, wanted.weight) };
+      handOn(gradients, names.a, dA, wanted);
+      handOn(gradients, names.b, dB, wanted);
       if (dx === undefined) return [gradients, undefined];
-      const viaAdapter = dxDropped === undefined ? undefined : drop(dxDropped);
+      const viaAdapter = dxDropped && drop(dxDropped);
       dxDropped?.dispose();
       return [gradients, landedOn(landedOn(dx, viaAdapter), onto)];
     });
@@ -182,8 +194,8 @@ const withDora =
     const names = adapterNames(module);
     const a = weightOf(weights, names.a);
     const own = {
-      w: weightOf(weights, weightName(module)),
-      bias: weights[biasName(module)],
+      w: weightOf(weights, moduleNames(module).weight),
+      bias: weights[moduleNames(module).bias],
       a,
       b: weightOf(weights, names.b),
       magnitude: weightOf(weights, names.magnitude),
@@ -193,14 +205,14 @@ const withDora =
     const drops = training !== undefined && rate > 0;
     const drop = (value: Tensor): Tensor =>
       drops ? dropout(value, { rate, seed: dropoutSeed(training, names.a), offset: 0 }) : clone(value);
-    const xBase = reads(x);
+    const xBase = reads?.(x) ?? clone(x);
     const xAdapter = drop(x);
     const { y, kept } = doraForward({ xBase, x, dropped: drops ? xAdapter : undefined }, own, { transposed, scaling });
     xBase.dispose();
     xAdapter.dispose();
     const trains = (name: string): boolean => name in weights && wanted.weight(name);
     const trainsAdapter = trains(names.a) || trains(names.b) || trains(names.magnitude);
-    if (!wanted.input && !trainsAdapter && !trains(biasName(module))) {
+    if (!wanted.input && !trainsAdapter && !trains(moduleNames(module).bias)) {
       for (const tensor of keptTensors(kept)) tensor.dispose();
       return inactive(y);
     }
@@ -210,11 +222,11 @@ const withDora =
       const back = doraBackward(dy, xRead, own, kept, { transposed, scaling, needInput: wanted.input, drops });
       xRead.dispose();
       const { dA, dB, dMagnitude } = back;
-      const gradients = {
-        // Without x there is no gradient of the weight, whose lengths would have to follow it.
-        ...ownGradients(module, transposed, wanted.weight, weights, undefined, dy),
-        ...onlyWanted({ [names.a]: dA, [names.b]: dB, [names.magnitude]: dMagnitude }, wanted.weight),
-      };
+      // Of the weight no gradient is given: the lengths would have to follow it.
+      const gradients = ownGradients(module, transposed, wanted.weight, weights, undefined, dy);
+      handOn(gradients, names.a, dA, wanted);
+      handOn(gradients, names.b, dB, wanted);
+      handOn(gradients, names.magnitude, dMagnitude, wanted);
       dy.dispose();
       if (back.dx === undefined) return [gradients, undefined];
       const viaAdapter = back.dxDropped === undefined ? undefined : drop(back.dxDropped);

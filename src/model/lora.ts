@@ -23,6 +23,7 @@ import { linearRegex, wholeRegex } from '../formats/regex/linearRegex.js';
 import type { Search } from '../formats/regex/search.js';
 import { random } from '../seed.js';
 import { orthogonalHalves } from './initLora.js';
+import { remembered } from './remembered.js';
 import type { TensorSpec } from './weights.js';
 
 const textOrList = json<string | ReadonlyArray<string>>(
@@ -103,15 +104,18 @@ export interface AdapterNames {
   readonly magnitude: string;
 }
 
-/** Names of an adapter of a module: of the one in use, or of a further one beside it, which has a name of its own. */
-export const adapterNames = (module: string, further?: string): AdapterNames => {
-  const own = further === undefined ? '' : `.${further}`;
-  return {
+const namesEnding =
+  (own: string) =>
+  (module: string): AdapterNames => ({
     a: `${module}.lora_A${own}.weight`,
     b: `${module}.lora_B${own}.weight`,
     magnitude: `${module}.lora_magnitude_vector${own}`,
-  };
-};
+  });
+const namesInUse = remembered(namesEnding(''));
+
+/** Names of an adapter of a module: of the one in use, or of a further one beside it, which has a name of its own. */
+export const adapterNames = (module: string, further?: string): AdapterNames =>
+  further === undefined ? namesInUse(module) : namesEnding(`.${further}`)(module);
 
 /** The same of an embedding: A [r, rows], B [width, r]. */
 export const embeddingAdapterNames = (module: string, further?: string): AdapterNames => {

@@ -7,16 +7,23 @@ import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';
 import type { RmsNormAttrs } from './kernels/rmsNorm.js';
 import type { Gradients, Layer, Wanted } from './layer.js';
 import { inactive, onlyWanted, passed } from './layer.js';
-import { weightOf } from './weights.js';
+import { moduleNames, weightOf } from './weights.js';
 
 /** What a norm's pullback hands on: gradients that are wanted. The others are freed. */
 const handedOn = (
   { dx, dGain, dBias }: NormGrads,
-  names: { readonly gain: string; readonly bias: string },
+  names: ReturnType<typeof moduleNames>,
   wanted: Wanted,
 ): readonly [Gradients, Tensor | undefined] => {
   if (!wanted.input) dx.dispose();
-  return [onlyWanted({ [names.gain]: dGain, [names.bias]: dBias }, wanted.weight), wanted.input ? dx : undefined];
+  const gradients = onlyWanted(
+    [
+      [names.weight, dGain],
+      [names.bias, dBias],
+    ],
+    wanted.weight,
+  );
+  return [gradients, wanted.input ? dx : undefined];
 };
 
 export interface NormOptions {
@@ -28,11 +35,11 @@ export interface NormOptions {
 export const layerNorm =
   (module: string, eps: number, { flows = true }: NormOptions = {}): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
-    const names = { gain: `${module}.weight`, bias: `${module}.bias` };
-    const gain = weightOf(weights, names.gain);
+    const names = moduleNames(module);
+    const gain = weightOf(weights, names.weight);
     const bias = weights[names.bias];
     const { y, mean, rstd } = normLayer(x, gain, bias, { eps, flows });
-    const needWeights = wanted.weight(names.gain) || (bias !== undefined && wanted.weight(names.bias));
+    const needWeights = wanted.weight(names.weight) || (bias !== undefined && wanted.weight(names.bias));
     if (!wanted.input && !needWeights) {
       mean.dispose();
       rstd.dispose();
@@ -54,10 +61,10 @@ export const layerNorm =
 export const rmsNorm =
   (module: string, { eps, offset, flows = true }: RmsNormAttrs): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
-    const names = { gain: `${module}.weight`, bias: '' };
-    const gain = weightOf(weights, names.gain);
+    const names = moduleNames(module);
+    const gain = weightOf(weights, names.weight);
     const { y, rstd } = normRms(x, gain, { eps, offset, flows });
-    const needWeights = wanted.weight(names.gain);
+    const needWeights = wanted.weight(names.weight);
     if (!wanted.input && !needWeights) {
       rstd.dispose();
       return inactive(y);

@@ -1,6 +1,7 @@
 /** Named weights: names are the checkpoint's own. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Weights } from './layer.js';
+import { remembered } from './remembered.js';
 
 /** The weight, or a RangeError: names were checked when the model was made. */
 export const weightOf = (weights: Weights, name: string): Tensor => {
@@ -8,6 +9,9 @@ export const weightOf = (weights: Weights, name: string): Tensor => {
   if (weight === undefined) throw new RangeError(`the model has no weight "${name}"`);
   return weight;
 };
+
+/** Names of what most modules have: a weight (a norm's is its gain) and, in some checkpoints, a bias. */
+export const moduleNames = remembered((module: string) => ({ weight: `${module}.weight`, bias: `${module}.bias` }));
 
 /** What a tensor of a checkpoint is, and so how it trains: norms and biases do not decay, linear maps take adapters. */
 export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'norm' | 'bias';

@@ -1,5 +1,5 @@
 import { adamW } from '../model/kernels/adamW.js';
-import { decays, pick, slotOf, zip } from './optimizer.js';
+import { decays, pick, replaced, slotOf } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
 export interface AdamWOptions {
@@ -45,10 +45,10 @@ export const adamw = ({
         },
       );
       return {
-        parameters: { ...update.parameters, ...zip(names, moved.parameters) },
+        parameters: replaced(update.parameters, names, moved.parameters),
         moments: {
-          m: { ...moments['m'], ...zip(names, moved.m) },
-          v: { ...moments['v'], ...zip(names, moved.v) },
+          m: replaced(moments['m'] ?? {}, names, moved.m),
+          v: replaced(moments['v'] ?? {}, names, moved.v),
         },
       };
     },

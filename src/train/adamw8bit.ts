@@ -1,9 +1,9 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { adamW } from '../model/kernels/adamW.js';
 import type { AdamWAttrs } from '../model/kernels/adamW.js';
 import { adamW8bit, momentShapes } from '../model/kernels/adamW8bit.js';
-import type { Weights } from '../model/layer.js';
 import type { AdamWOptions } from './adamw.js';
-import { decays, pick, slotOf, zip } from './optimizer.js';
+import { decays, pick, replaced, slotOf } from './optimizer.js';
 import type { GradientTransform, Moments, Moved, Update } from './optimizer.js';
 
 export interface AdamW8bitOptions extends AdamWOptions {
@@ -25,8 +25,12 @@ export const min8bitSize = 4096;
 const slots8bit = ['mCodes', 'vCodes', 'mAbsmax', 'vAbsmax'] as const;
 
 /** The moments with these tensors in one slot. */
-const slotted = (moments: Moments, slot: string, tensors: Weights): Moments =>
-  Object.keys(tensors).length === 0 ? moments : { ...moments, [slot]: { ...moments[slot], ...tensors } };
+const slotted = (
+  moments: Moments,
+  slot: string,
+  names: ReadonlyArray<string>,
+  tensors: ReadonlyArray<Tensor>,
+): Moments => (names.length === 0 ? moments : { ...moments, [slot]: replaced(moments[slot] ?? {}, names, tensors) });
 
 /**
  * AdamW whose moments are held in 8 bits: a code for each number, a scale for every 256 of them (Dettmers et al. 2022; bitsandbytes'
@@ -57,8 +61,8 @@ export const adamw8bit = ({
     const state = { parameters: pick(update.parameters, names), m, v };
     const moved = adamW(state, pick(update.gradients, names), attrsOf(update, names));
     return {
-      parameters: { ...update.parameters, ...zip(names, moved.parameters) },
-      moments: slotted(slotted(moments, 'm', zip(names, moved.m)), 'v', zip(names, moved.v)),
+      parameters: replaced(update.parameters, names, moved.parameters),
+      moments: slotted(slotted(moments, 'm', names, moved.m), 'v', names, moved.v),
     };
   };
 
@@ -73,8 +77,8 @@ export const adamw8bit = ({
     };
     const moved = adamW8bit(state, pick(update.gradients, names), attrsOf(update, names));
     return {
-      parameters: { ...update.parameters, ...zip(names, moved.parameters) },
-      moments: slots8bit.reduce((all, slot) => slotted(all, slot, zip(names, moved[slot])), moments),
+      parameters: replaced(update.parameters, names, moved.parameters),
+      moments: slots8bit.reduce((all, slot) => slotted(all, slot, names, moved[slot]), moments),
     };
   };
 

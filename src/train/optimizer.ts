@@ -6,7 +6,7 @@
  * A transform does not touch the gradients' tensors if it can help it: it multiplies numbers (`scale`, `learningRate`) that the
  * rule at the end applies in one fused pass over every parameter.
  */
-import { dispose, keep, tidy, zeros } from '@tensorflow/tfjs-core';
+import { keep, tidy, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Gradients, Weights } from '../model/layer.js';
 import { squaredNorm } from '../model/kernels/squaredNorm.js';
@@ -98,7 +98,7 @@ export const chain = (...transforms: ReadonlyArray<GradientTransform>): Optimize
     },
     apply: (update, moments) => {
       const moved = rule.apply(update, moments);
-      dispose(Object.values(update.gradients));
+      for (const gradient of Object.values(update.gradients)) gradient.dispose();
       return moved;
     },
   };
@@ -148,8 +148,18 @@ export const pick = (tensors: Weights, names: ReadonlyArray<string>): ReadonlyAr
   });
 
 /** Names and tensors joined again. */
-export const zip = (names: ReadonlyArray<string>, tensors: ReadonlyArray<Tensor>): Weights =>
-  Object.fromEntries(names.flatMap((name, i) => (tensors[i] === undefined ? [] : [[name, tensors[i]]])));
+export const zip = (names: ReadonlyArray<string>, tensors: ReadonlyArray<Tensor>): Weights => {
+  const joined: Record<string, Tensor> = {};
+  names.forEach((name, i) => {
+    const tensor = tensors[i];
+    if (tensor !== undefined) joined[name] = tensor;
+  });
+  return joined;
+};
+
+/** The same with these tensors in their places: itself where it has them already, as after an update in place. */
+export const replaced = (all: Weights, names: ReadonlyArray<string>, tensors: ReadonlyArray<Tensor>): Weights =>
+  names.every((name, i) => all[name] === tensors[i]) ? all : { ...all, ...zip(names, tensors) };
 
 // Names of norm modules: input_layernorm, norm, ln_1, ln_f, final_layer_norm, q_norm, …
 const exempt = /bias|layernorm|layer_norm|rmsnorm|(^|[._])norm(\.|$)|(^|\.)ln_\w+(\.|$)/i;

@@ -27,16 +27,15 @@ const ruleOf = (config: SftConfig): GradientTransform => {
   }
 };
 
-const factorOf = ({
-  loraplusLrRatio,
-  loraplusLrEmbedding,
-  learningRate,
-}: SftConfig): ReturnType<typeof loraplusFactor> =>
-  loraplusLrRatio === undefined
-    ? () => 1
-    : // Rates of groups follow the schedule together; at none there is none to compare with.
-      loraplusFactor(loraplusLrRatio, learningRate === 0 ? 1 : loraplusLrEmbedding / learningRate);
+/** The rule, with LoRA+'s rates where they are asked for. */
+const ratedRuleOf = (config: SftConfig): GradientTransform => {
+  const { loraplusLrRatio, loraplusLrEmbedding, learningRate } = config;
+  if (loraplusLrRatio === undefined) return ruleOf(config);
+  // Rates of groups follow the schedule together; at none there is none to compare with.
+  const embedding = learningRate === 0 ? 1 : loraplusLrEmbedding / learningRate;
+  return withRates(ruleOf(config), loraplusFactor(loraplusLrRatio, embedding));
+};
 
 /** Clipping, the update rule, and the schedule. */
 export const optimizerOf = (config: SftConfig, schedule: Schedule): Optimizer =>
-  chain(clipByGlobalNorm(config.maxGradNorm), withRates(ruleOf(config), factorOf(config)), scaleBy(schedule));
+  chain(clipByGlobalNorm(config.maxGradNorm), ratedRuleOf(config), scaleBy(schedule));

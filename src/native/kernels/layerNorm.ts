@@ -5,7 +5,7 @@ export const layerNorm = kernel(
   'RxLayerNorm',
   (
     backend,
-    { x, gain, bias }: { x: TensorInfo; gain: TensorInfo; bias?: TensorInfo },
+    { x, gain, bias }: { x: TensorInfo; gain: TensorInfo; bias?: TensorInfo | undefined },
     { eps, flows }: { eps: number; flows?: boolean },
   ) => {
     const [n, columns] = rowsOf('x', x);
@@ -26,7 +26,7 @@ interface GradInputs {
   readonly gain: TensorInfo;
   readonly mean: TensorInfo;
   readonly rstd: TensorInfo;
-  readonly dResidual?: TensorInfo;
+  readonly dResidual?: TensorInfo | undefined;
 }
 
 export const layerNormGrad = kernel(

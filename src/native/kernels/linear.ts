@@ -8,7 +8,11 @@ interface Layout {
 
 export const linear = kernel(
   'RxLinear',
-  (backend, { x, w, bias }: { x: TensorInfo; w: TensorInfo; bias?: TensorInfo }, { transposed, flows }: Layout) => {
+  (
+    backend,
+    { x, w, bias }: { x: TensorInfo; w: TensorInfo; bias?: TensorInfo | undefined },
+    { transposed, flows }: Layout,
+  ) => {
     const [n, inner] = rowsOf('x', x);
     const [first, second] = rowsOf('w', w);
     const outer = transposed ? second : first;
@@ -25,7 +29,7 @@ export const linearGradInput = kernel(
   'RxLinearGradInput',
   (
     backend,
-    { dy, w, accumulate }: { dy: TensorInfo; w: TensorInfo; accumulate?: TensorInfo },
+    { dy, w, accumulate }: { dy: TensorInfo; w: TensorInfo; accumulate?: TensorInfo | undefined },
     { transposed, flows }: Layout,
   ) => {
     const [n, outer] = rowsOf('dy', dy);

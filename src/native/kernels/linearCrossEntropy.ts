@@ -12,7 +12,7 @@ interface Attrs {
 
 export const linearCrossEntropy = kernel(
   'RxLinearCrossEntropy',
-  (backend, { h, w, bias }: { h: TensorInfo; w: TensorInfo; bias?: TensorInfo }, attrs: Attrs) => {
+  (backend, { h, w, bias }: { h: TensorInfo; w: TensorInfo; bias?: TensorInfo | undefined }, attrs: Attrs) => {
     const { targets, weights, labelSmoothing, variant, gradient, needWeight } = attrs;
     const m = targets.length;
     const [vocabSize, columns] = rowsOf('w', w);

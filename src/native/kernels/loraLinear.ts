@@ -10,10 +10,10 @@ interface Layout {
 interface Inputs {
   readonly x: TensorInfo;
   readonly w: TensorInfo;
-  readonly bias?: TensorInfo;
+  readonly bias?: TensorInfo | undefined;
   readonly a: TensorInfo;
   readonly b: TensorInfo;
-  readonly xDropped?: TensorInfo;
+  readonly xDropped?: TensorInfo | undefined;
 }
 
 export const loraLinear = kernel('RxLoraLinear', (backend, inputs: Inputs, { transposed, scaling, flows }: Layout) => {

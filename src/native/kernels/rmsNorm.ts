@@ -23,7 +23,7 @@ interface GradInputs {
   readonly x: TensorInfo;
   readonly gain: TensorInfo;
   readonly rstd: TensorInfo;
-  readonly dResidual?: TensorInfo;
+  readonly dResidual?: TensorInfo | undefined;
 }
 
 export const rmsNormGrad = kernel(

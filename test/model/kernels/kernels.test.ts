@@ -1,22 +1,12 @@
 /** Numbers worked out elsewhere, and the edges of ops. */
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import {
-  dispose,
-  memory,
-  registerKernel,
-  setBackend,
-  tensor1d,
-  tensor2d,
-  tidy,
-  unregisterKernel,
-} from '@tensorflow/tfjs-core';
+import { dispose, memory, setBackend, tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { activation } from '../../../src/model/kernels/activation.js';
 import { adamW } from '../../../src/model/kernels/adamW.js';
 import { attention } from '../../../src/model/kernels/attention.js';
 import { linearCrossEntropy } from '../../../src/model/kernels/linearCrossEntropy.js';
-import { namedOp } from '../../../src/model/kernels/namedOp.js';
 import { squaredNorm } from '../../../src/model/kernels/squaredNorm.js';
 
 const numbers = (tensor: Tensor | undefined): ReadonlyArray<number> =>
@@ -24,31 +14,6 @@ const numbers = (tensor: Tensor | undefined): ReadonlyArray<number> =>
 
 beforeAll(async () => {
   await setBackend('cpu');
-});
-
-describe('a named op', () => {
-  const op = namedOp(
-    'RxTestOnly',
-    ({ x }: { x: Tensor; y?: Tensor | undefined }, _attrs: object): readonly [Tensor] => [tensor1d([x.size])],
-  );
-
-  it('runs the kernel of the current backend where there is one, without absent inputs', () => {
-    let inputs: ReadonlyArray<string> = [];
-    registerKernel({
-      kernelName: 'RxTestOnly',
-      backendName: 'cpu',
-      kernelFunc: (call) => {
-        inputs = Object.keys(call.inputs);
-        return [tensor1d([-1])];
-      },
-    });
-    const x = tensor1d([1, 2, 3]);
-    expect(numbers(op.run({ x, y: undefined }, {})[0])).toEqual([-1]);
-    expect(inputs).toEqual(['x']);
-    unregisterKernel('RxTestOnly', 'cpu');
-    expect(numbers(op.run({ x }, {})[0])).toEqual([3]);
-    x.dispose();
-  });
 });
 
 describe('AdamW', () => {
