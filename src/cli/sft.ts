@@ -21,6 +21,7 @@ import { beforeLoading } from '../train/beforeLoading.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
 import { serveDashboard, type Dashboard } from '../train/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
+import { reasonsText } from '../train/refusals.js';
 import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sourceLines } from '../train/sourceCounts.js';
@@ -84,6 +85,8 @@ const toldAtEnd = ({
   seconds,
   tokensPerSecond,
   skippedSteps,
+  rejected,
+  rejectedByReason,
   ended,
   outputDir,
 }: RunSummary): string =>
@@ -91,6 +94,7 @@ const toldAtEnd = ({
     `${ended === 'early' ? 'stopped early' : 'done'}: ${count(steps)} steps in ${duration(seconds)}, ` +
       `mean loss ${trainLoss.toFixed(4)}, ${count(Math.round(tokensPerSecond))} tokens/s`,
     ...(skippedSteps === 0 ? [] : [`skipped steps: ${count(skippedSteps)} (loss or gradient not finite)`]),
+    ...(rejected === 0 ? [] : [`refused rows: ${count(rejected)} (${reasonsText(rejectedByReason)})`]),
     ...(outputDir === undefined ? [] : [`written to ${outputDir}`]),
     '',
   ].join('\n');

@@ -30,7 +30,8 @@ import { epochAfter, planSteps } from './plan.js';
 import type { Plan } from './plan.js';
 import { fewOfEach, maxLengthOf } from './prepare.js';
 import { strictly } from './preflight/strictly.js';
-import { evalSets, preparedSets, trainRows } from './prepareRows.js';
+import { evalSets, fieldOfSet, preparedSets, trainRows } from './prepareRows.js';
+import { makeRefusals } from './refusals.js';
 import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './schedule.js';
@@ -349,9 +350,17 @@ export const begin = (
         nameRow: rowNames(rows, plan, config),
       });
       made.state = state;
+      const refusals = makeRefusals();
+      if (sets.train.refused !== undefined) {
+        refusals.passed('trainDataset', { ...sets.train.refused, read: sets.train.summary.rowsRead });
+      }
+      for (const [name, { refused, summary }] of Object.entries(sets.evaluation)) {
+        refusals.passed(fieldOfSet(name), { ...refused, read: summary.rowsRead });
+      }
       const run: Run = {
         config,
         setup,
+        refusals,
         trainDataset: data.trainDataset,
         plan,
         state,

@@ -16,9 +16,10 @@ import { saveModel, saveOptionsOf } from './save.js';
 import { cardOf, writeModelCard } from './writeModelCard.js';
 
 const summaryOf = (run: Run): RunSummary => {
-  const { state, plan, controls, config, startedAt, startStep, startTokens } = run;
+  const { state, plan, controls, config, refusals, startedAt, startStep, startTokens } = run;
   const seconds = (performance.now() - startedAt) / 1000;
   const ended = controls.ending();
+  const refused = refusals.total();
   return {
     steps: state.step,
     epoch: epochAfter(plan, state.microBatches),
@@ -29,6 +30,8 @@ const summaryOf = (run: Run): RunSummary => {
     stepsPerSecond: (state.step - startStep) / seconds,
     skippedSteps: state.skippedSteps,
     emptyMicroBatches: state.emptyMicroBatches,
+    rejected: refused.rows,
+    rejectedByReason: refused.reasons,
     // A run that was told to stop during its last update has finished all the same.
     ended: ended === 'left' && state.step === plan.totalSteps ? 'finished' : ended,
     ...(state.best === undefined ? {} : { bestStep: state.best.step, bestMetric: state.best.metric }),
@@ -53,7 +56,7 @@ const restoreBest = ({ config: { outputDir }, state: { best, model }, emit }: Ru
 
 /** Saves the final model, unless the run was left to be resumed, and tells what the run came to. */
 export const finish = (run: Run): TaskEither<FatalError, void> => {
-  const { config, state, emit } = run;
+  const { config, setup, state, refusals, emit } = run;
   const { outputDir, loadBestModelAtEnd } = config;
   const summary = summaryOf(run);
   return pipe(
@@ -70,6 +73,11 @@ export const finish = (run: Run): TaskEither<FatalError, void> => {
           ),
     ),
     TE.map(() => undefined),
-    TE.tapIO(() => () => emit({ kind: 'finished', summary })),
+    TE.tapIO(() => () => {
+      // Who gave a side door of their own has heard of each.
+      const refused = setup.rejects === undefined ? refusals.told() : undefined;
+      if (refused !== undefined) emit({ kind: 'warning', warning: refused });
+      emit({ kind: 'finished', summary });
+    }),
   );
 };

@@ -14,6 +14,8 @@ import type { SftConfig } from './config.js';
 import { makeTally } from './prepare.js';
 import type { PrepareSummary } from './prepare.js';
 import { prepareDataset } from './prepareDataset.js';
+import { countRefused, reasonsText } from './refusals.js';
+import type { Refused } from './refusals.js';
 import { makeRowNames } from './rowNames.js';
 import type { RowNames } from './rowNames.js';
 import type { Dataset, SftSetup } from './run.js';
@@ -21,6 +23,7 @@ import type { Dataset, SftSetup } from './run.js';
 export interface Prepared {
   readonly rows: ReadonlyArray<Labelled>;
   readonly summary: PrepareSummary;
+  readonly refused: Refused;
   /** The rows were prepared before and kept: see `preparedCache`. */
   readonly fromCache: boolean;
 }
@@ -56,10 +59,7 @@ export const prepareRows = (
   pipe(
     TE.tryCatch(async () => {
       const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
-      let first: DataError | undefined;
-      const listening = rejects.stream.subscribe(({ error }) => {
-        first ??= error;
-      });
+      const counting = countRefused(rejects);
       const frames: Array<ReadonlyArray<Labelled>> = [];
       const outcome = await throughCache(
         dataset,
@@ -71,25 +71,35 @@ export const prepareRows = (
           await deliver(await lastValueFrom(prepareDataset(dataset, { ...heard, tally }, config).pipe(toArray())));
           return tally.summary();
         },
-      ).finally(() => listening.unsubscribe());
-      return { rows: frames.length === 1 ? (frames[0] ?? []) : frames.flat(), first, ...outcome };
+      ).finally(counting.stop);
+      const refused = counting.refused();
+      return {
+        rows: frames.length === 1 ? (frames[0] ?? []) : frames.flat(),
+        refused,
+        fromCache: outcome.fromCache,
+        // Data sets may share one side door: its counts are those of all of them.
+        summary: {
+          ...outcome.summary,
+          rejected: refused.rows,
+          rejectedByReason: refused.reasons,
+          fullyMasked: refused.reasons['E_NO_LABELS'] ?? 0,
+        },
+      };
     }, refused),
     TE.filterOrElse(
       ({ rows }) => rows.length > 0,
-      ({ summary, first }) => {
-        const reasons = Object.entries(summary.rejectedByReason).map(([code, count]) => `${count} ${code}`);
+      ({ summary, refused: { first, reasons } }) => {
         return fatal(
           config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
           `no row is left${firstOf(first)}`,
           {
             ...(first?.hint === undefined ? {} : { hint: first.hint }),
             expected: 'at least one row with a label that reaches the loss',
-            actual: `${summary.rowsRead} rows read${reasons.length === 0 ? '' : `; refused: ${reasons.join(', ')}`}`,
+            actual: `${summary.rowsRead} rows read${first === undefined ? '' : `; refused: ${reasonsText(reasons)}`}`,
           },
         );
       },
     ),
-    TE.map(({ rows, summary, fromCache }) => ({ rows, summary, fromCache })),
   );
 
 /** A streamed dataset is read while training, so there is nothing to hold and nothing to tell yet. */
@@ -97,7 +107,7 @@ export const trainRows = (
   dataset: Dataset,
   setup: PrepareRowsSetup,
   config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Pick<Prepared, 'summary' | 'fromCache'> & Partial<Pick<Prepared, 'rows'>>> =>
+): TaskEither<FatalError, Pick<Prepared, 'summary' | 'fromCache'> & Partial<Pick<Prepared, 'rows' | 'refused'>>> =>
   config.streaming
     ? TE.right({ summary: makeTally(config).summary(), fromCache: false })
     : prepareRows(dataset, setup, config);
@@ -125,9 +135,11 @@ export const ofField =
       ...(error.cause === undefined ? {} : { cause: error.cause }),
     });
 
+/** Where an evaluation set was given. */
+export const fieldOfSet = (name: string): string => (name === '' ? 'evalDataset' : `evalDataset.${name}`);
+
 /** An error of an evaluation set, which it names. */
-export const ofSet = (name: string): ((error: FatalError) => FatalError) =>
-  ofField(name === '' ? 'evalDataset' : `evalDataset.${name}`);
+export const ofSet = (name: string): ((error: FatalError) => FatalError) => ofField(fieldOfSet(name));
 
 export const preparedSets = (
   sets: Readonly<Record<string, Dataset>>,

@@ -15,6 +15,7 @@ import type { LogRow } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { Plan } from './plan.js';
 import type { PrepareSummary } from './prepare.js';
+import type { Reasons, Refusals } from './refusals.js';
 import type { RowNames } from './rowNames.js';
 import type { Sample } from './samples.js';
 import type { Schedule } from './schedule.js';
@@ -53,7 +54,10 @@ export interface SftSetup {
   readonly formattingFunc?: FormattingFunc | undefined;
   /** In place of the optimizer that the options describe. */
   readonly optimizer?: ((plan: Plan, schedule: Schedule) => Optimizer) | undefined;
-  /** Where refused rows go. Default: counted and left out, up to maxRejectRate. */
+  /**
+   * Where refused rows go. Default: counted and left out, up to maxRejectRate; a warning at the end tells how many, and why
+   * (`W_ROWS_REFUSED`).
+   */
   readonly rejects?: Rejects | undefined;
   /**
    * Metrics of your own beside the loss, called with every evaluation; `evaluation.predictions` holds what
@@ -121,6 +125,10 @@ export interface RunSummary {
   readonly stepsPerSecond: number;
   readonly skippedSteps: number;
   readonly emptyMicroBatches: number;
+  /** Rows refused, those of evaluation sets included; of streamed rows those of one pass. */
+  readonly rejected: number;
+  /** The same by what was wrong with them. */
+  readonly rejectedByReason: Reasons;
   /** `left`: stopped with a checkpoint, to be resumed. */
   readonly ended: 'finished' | 'stopped' | 'early' | 'left';
   readonly bestStep?: number;
@@ -187,6 +195,7 @@ export interface Run {
   /** Absent when streaming. */
   readonly rows: ReadonlyArray<Labelled> | undefined;
   readonly evalRows: Readonly<Record<string, EvalRows>>;
+  readonly refusals: Refusals;
   /** Tells runs that make the same updates from those that do not. */
   readonly fingerprint: string;
   readonly controls: Controls;

@@ -35,6 +35,7 @@ import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './ho
 import type { LogRow } from './metrics.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
 import { prepareDataset } from './prepareDataset.js';
+import { countRefused } from './refusals.js';
 import type { Begun, CheckpointWritten, Evaluation, Run, RunCallback, RunEvent, RunSummary } from './run.js';
 import type { Samples, SftSetup } from './run.js';
 import { disposeState } from './state.js';
@@ -57,17 +58,22 @@ export interface SftRun extends Observable<StepResult>, RunInputs {
 }
 
 /** Rows prepared anew for every pass, for datasets that are not held in memory. */
-const passOver = ({ setup, trainDataset, tokenizer, config }: Run, gate: Gate): Observable<Labelled> =>
-  prepareDataset(
-    trainDataset,
-    {
-      tokenizer,
-      formattingFunc: setup.formattingFunc,
-      rejects: setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate }),
-    },
-    { ...config, maxLength: config.maxLength ?? 1024 },
-    { gate },
-  );
+const passOver = ({ setup, trainDataset, tokenizer, config, refusals }: Run, gate: Gate): Observable<Labelled> =>
+  defer(() => {
+    const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
+    const counting = countRefused(rejects);
+    return prepareDataset(
+      trainDataset,
+      { tokenizer, formattingFunc: setup.formattingFunc, rejects },
+      { ...config, maxLength: config.maxLength ?? 1024 },
+      { gate },
+    ).pipe(
+      finalize(() => {
+        counting.stop();
+        refusals.passed('trainDataset', counting.refused());
+      }),
+    );
+  });
 
 /** The micro-batches from where the state stands. */
 const data = (run: Run, gate: Gate): Observable<Batch> => {

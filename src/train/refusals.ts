@@ -1,0 +1,93 @@
+/** Rows that were refused in a run: counted by their reasons, and told when nobody else does. */
+import type { Subscription } from 'rxjs';
+import { render, warning } from '../errors.js';
+import type { DataError, ErrorCode, Warning } from '../errors.js';
+import type { Rejects } from '../streams/rejects.js';
+
+/** Counts by what was wrong. */
+export type Reasons = Readonly<Partial<Record<ErrorCode, number>>>;
+
+/** The rows of one pass over a data set that were refused. */
+export interface Refused {
+  readonly rows: number;
+  readonly reasons: Reasons;
+  readonly first?: DataError;
+}
+
+/** Counts what is refused from now on, until `stop`. */
+export const countRefused = (
+  rejects: Pick<Rejects, 'stream'>,
+): { readonly refused: () => Refused; readonly stop: () => void } => {
+  const reasons = new Map<ErrorCode, number>();
+  let rows = 0;
+  let first: DataError | undefined;
+  const listening: Subscription = rejects.stream.subscribe(({ error }) => {
+    first ??= error;
+    rows++;
+    reasons.set(error.code, (reasons.get(error.code) ?? 0) + 1);
+  });
+  return {
+    refused: () => ({ rows, reasons: Object.fromEntries(reasons), ...(first === undefined ? {} : { first }) }),
+    stop: () => listening.unsubscribe(),
+  };
+};
+
+/** Reasons, the most frequent first: `10 E_NO_LABELS, 2 E_ROW_JSON`. */
+export const reasonsText = (reasons: Reasons): string =>
+  Object.entries(reasons)
+    .toSorted(([, a = 0], [, b = 0]) => b - a)
+    .map(([code, count]) => `${count} ${code}`)
+    .join(', ');
+
+interface SetRefused extends Refused {
+  /** Rows read; absent where nobody counted them. */
+  readonly read?: number | undefined;
+}
+
+/** What was refused in a run, by data set. */
+export interface Refusals {
+  /** A pass over a data set. Of several the one with most refusals counts: each refuses the same rows. */
+  readonly passed: (dataset: string, refused: SetRefused) => void;
+  /** Of all data sets together. */
+  readonly total: () => Refused;
+  /** `W_ROWS_REFUSED`, with counts, reasons and the first of them; undefined where no row was refused. */
+  readonly told: () => Warning | undefined;
+}
+
+const count = (value: number): string => value.toLocaleString('en-US');
+
+export const makeRefusals = (): Refusals => {
+  const sets = new Map<string, SetRefused>();
+  const total = (): Refused => {
+    const reasons: Partial<Record<ErrorCode, number>> = {};
+    let rows = 0;
+    let first: DataError | undefined;
+    for (const refused of sets.values()) {
+      rows += refused.rows;
+      first ??= refused.first;
+      for (const [code, times] of Object.entries(refused.reasons) as ReadonlyArray<[ErrorCode, number]>)
+        reasons[code] = (reasons[code] ?? 0) + times;
+    }
+    return { rows, reasons, ...(first === undefined ? {} : { first }) };
+  };
+  return {
+    passed: (dataset, refused) => {
+      if (refused.rows >= (sets.get(dataset)?.rows ?? 0)) sets.set(dataset, refused);
+    },
+    total,
+    told: () => {
+      const { first } = total();
+      const told = Array.from(sets)
+        .filter(([, { rows }]) => rows > 0)
+        .map(([name, { rows, read, reasons }]) => {
+          const of = read === undefined ? '' : ` of ${count(read)}`;
+          return `${count(rows)}${of} rows of ${name} (${reasonsText(reasons)})`;
+        });
+      if (first === undefined) return undefined;
+      return warning('W_ROWS_REFUSED', `refused and left out: ${told.join('; ')}`, {
+        actual: `the first: ${render(first).split('\n')[0] ?? ''}`,
+        hint: 'a stream of them all: rejects: makeRejects() in the first argument, and rejects.stream.subscribe(…)',
+      });
+    },
+  };
+};
