@@ -106,6 +106,105 @@ MODELS = {
         model_type="gemma", vocab_size=256000, hidden_size=2048, intermediate_size=16384, num_hidden_layers=18,
         num_attention_heads=8, num_key_value_heads=1, head_dim=256, hidden_act="gelu", max_position_embeddings=8192,
     ),
+    "microsoft/Phi-3-mini-4k-instruct": dict(
+        model_type="phi3", vocab_size=32064, hidden_size=3072, intermediate_size=8192, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=32, sliding_window=2047, max_position_embeddings=4096,
+        original_max_position_embeddings=4096, rms_norm_eps=1e-5, rope_scaling=None, attention_bias=False,
+    ),
+    "microsoft/Phi-3.5-mini-instruct": dict(
+        model_type="phi3", vocab_size=32064, hidden_size=3072, intermediate_size=8192, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=32, sliding_window=262144, max_position_embeddings=131072,
+        original_max_position_embeddings=4096, rms_norm_eps=1e-5,
+        rope_scaling=dict(type="longrope", short_factor=[1.0] * 48, long_factor=[2.0] * 48),
+    ),
+    "microsoft/Phi-4-mini-instruct": dict(
+        model_type="phi3", vocab_size=200064, hidden_size=3072, intermediate_size=8192, num_hidden_layers=32,
+        num_attention_heads=24, num_key_value_heads=8, sliding_window=262144, max_position_embeddings=131072,
+        original_max_position_embeddings=4096, partial_rotary_factor=0.75, tie_word_embeddings=True, full_attn_mod=1,
+        attention_bias=False, mlp_bias=False, lm_head_bias=False, interpolate_factor=1, rms_norm_eps=1e-5,
+        rope_scaling=dict(type="longrope", short_factor=[1.0] * 48, long_factor=[2.0] * 48),
+    ),
+    "microsoft/phi-4": dict(
+        model_type="phi3", vocab_size=100352, hidden_size=5120, intermediate_size=17920, num_hidden_layers=40,
+        num_attention_heads=40, num_key_value_heads=10, sliding_window=None, max_position_embeddings=16384,
+        original_max_position_embeddings=16384, rope_theta=250000, rope_scaling=None, rms_norm_eps=1e-5,
+    ),
+    "allenai/OLMo-1B-hf": dict(
+        model_type="olmo", vocab_size=50304, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16,
+        num_attention_heads=16, num_key_value_heads=16, clip_qkv=None, tie_word_embeddings=True,
+        max_position_embeddings=2048, attention_bias=False,
+    ),
+    "allenai/OLMo-2-1124-7B": dict(
+        model_type="olmo2", vocab_size=100352, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=32, rms_norm_eps=1e-6, rope_theta=500000,
+        max_position_embeddings=4096, tie_word_embeddings=False, attention_bias=False,
+    ),
+    "ibm-granite/granite-3.1-2b-instruct": dict(
+        model_type="granite", vocab_size=49155, hidden_size=2048, intermediate_size=8192, num_hidden_layers=40,
+        num_attention_heads=32, num_key_value_heads=8, rms_norm_eps=1e-5, rope_theta=5000000.0, rope_scaling=None,
+        max_position_embeddings=131072, tie_word_embeddings=True, embedding_multiplier=12.0, logits_scaling=8.0,
+        residual_multiplier=0.22, attention_multiplier=0.015625, attention_bias=False, attention_dropout=0.1,
+        mlp_bias=False,
+    ),
+    "kyutai/helium-1-preview-2b": dict(
+        model_type="helium", vocab_size=48000, hidden_size=2560, intermediate_size=7040, num_hidden_layers=24,
+        num_attention_heads=20, num_key_value_heads=20, head_dim=128, rms_norm_eps=1e-8, rope_theta=100000.0,
+        max_position_embeddings=4096, attention_bias=False, mlp_bias=False, tie_word_embeddings=False,
+    ),
+    "CohereForAI/c4ai-command-r-v01": dict(
+        model_type="cohere", vocab_size=256000, hidden_size=8192, intermediate_size=22528, num_hidden_layers=40,
+        num_attention_heads=64, num_key_value_heads=64, layer_norm_eps=1e-5, rope_theta=8000000.0, logit_scale=0.0625,
+        max_position_embeddings=8192, attention_bias=False, use_qk_norm=False,
+    ),
+    "CohereForAI/aya-23-8B": dict(
+        model_type="cohere", vocab_size=256000, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=8, layer_norm_eps=1e-5, rope_theta=10000, logit_scale=0.0625,
+        max_position_embeddings=8192, attention_bias=False, use_qk_norm=False,
+    ),
+    "bigcode/starcoder2-3b": dict(
+        model_type="starcoder2", vocab_size=49152, hidden_size=3072, intermediate_size=12288, num_hidden_layers=30,
+        num_attention_heads=24, num_key_value_heads=2, sliding_window=4096, max_position_embeddings=16384,
+        rope_theta=999999.4420358813, norm_epsilon=1e-5, norm_type="layer_norm", mlp_type="default", use_bias=True,
+        hidden_act="gelu_pytorch_tanh", residual_dropout=0.1, embedding_dropout=0.1, attention_dropout=0.1,
+    ),
+    "stabilityai/stablelm-3b-4e1t": dict(
+        model_type="stablelm", vocab_size=50304, hidden_size=2560, intermediate_size=6912, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=32, partial_rotary_factor=0.25, rope_theta=10000,
+        max_position_embeddings=4096, layer_norm_eps=1e-5, use_qkv_bias=False, tie_word_embeddings=False,
+    ),
+    "stabilityai/stablelm-2-12b": dict(
+        model_type="stablelm", vocab_size=100352, hidden_size=5120, intermediate_size=13824, num_hidden_layers=40,
+        num_attention_heads=32, num_key_value_heads=8, partial_rotary_factor=0.25, rope_theta=10000,
+        max_position_embeddings=4096, layer_norm_eps=1e-5, qk_layernorm=True, use_parallel_residual=True,
+        use_qkv_bias=False, tie_word_embeddings=False,
+    ),
+    "EleutherAI/pythia-160m": dict(
+        model_type="gpt_neox", vocab_size=50304, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+        num_attention_heads=12, rotary_pct=0.25, rotary_emb_base=10000, max_position_embeddings=2048,
+        hidden_act="gelu", use_parallel_residual=True, tie_word_embeddings=False,
+    ),
+    "EleutherAI/gpt-neox-20b": dict(
+        model_type="gpt_neox", vocab_size=50432, hidden_size=6144, intermediate_size=24576, num_hidden_layers=44,
+        num_attention_heads=64, rotary_pct=0.25, rotary_emb_base=10000, max_position_embeddings=2048,
+        hidden_act="gelu_fast", use_parallel_residual=True, tie_word_embeddings=False, attention_dropout=0,
+    ),
+    "tiiuae/falcon-7b": dict(
+        model_type="falcon", vocab_size=65024, hidden_size=4544, num_hidden_layers=32, num_attention_heads=71,
+        num_kv_heads=71, multi_query=True, parallel_attn=True, new_decoder_architecture=False, alibi=False, bias=False,
+    ),
+    "tiiuae/falcon-40b": dict(
+        model_type="falcon", vocab_size=65024, hidden_size=8192, num_hidden_layers=60, num_attention_heads=128,
+        num_kv_heads=8, parallel_attn=True, new_decoder_architecture=True, alibi=False, bias=False,
+    ),
+    "tiiuae/falcon-11B": dict(
+        model_type="falcon", vocab_size=65024, hidden_size=4096, num_hidden_layers=60, num_attention_heads=32,
+        num_kv_heads=8, ffn_hidden_size=16384, num_ln_in_parallel_attn=1, new_decoder_architecture=True, alibi=False,
+        bias=False, rope_theta=500042.0, max_position_embeddings=8192, tie_word_embeddings=False,
+    ),
+    "EleutherAI/gpt-j-6b": dict(
+        model_type="gptj", vocab_size=50400, n_positions=2048, n_embd=4096, n_layer=28, n_head=16, n_inner=None,
+        rotary_dim=64, activation_function="gelu_new", tie_word_embeddings=False,
+    ),
     "microsoft/phi-1_5": dict(
         model_type="phi", vocab_size=51200, hidden_size=2048, intermediate_size=8192, num_hidden_layers=24,
         num_attention_heads=32, num_key_value_heads=None, hidden_act="gelu_new", partial_rotary_factor=0.5,

@@ -21,6 +21,12 @@ LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=24
 )
 
+LONG = dict(
+    rope_type="longrope",
+    short_factor=[1.0, 1.0, 1.05, 1.1, 1.3, 1.7, 2.0, 2.5],
+    long_factor=[1.0, 1.2, 1.9, 3.0, 5.5, 9.0, 14.0, 20.0],
+)
+
 CASES = {
     "plain": (dict(), 8),
     "plain, another base": (dict(rope_theta=500000.0), 8),
@@ -43,6 +49,17 @@ CASES = {
     "yarn, mscale": (dict(rope_scaling={**YARN, "mscale": 0.7, "mscale_all_dim": 0.4}), 8),
     "yarn, not truncated": (dict(rope_theta=1e6, rope_scaling={**YARN, "truncate": False}), 8),
     "yarn, Qwen's": (dict(rope_theta=1e6, rope_scaling=dict(type="yarn", factor=4.0, original_max_position_embeddings=16)), 8),
+    "longrope, short": (dict(original_max_position_embeddings=16, rope_scaling=LONG), 16),
+    "longrope, long": (dict(original_max_position_embeddings=16, rope_scaling=LONG), 17),
+    "longrope, factors given": (
+        dict(rope_theta=500.0, rope_scaling={**LONG, "factor": 8.0, "original_max_position_embeddings": 20}),
+        30,
+    ),
+    "longrope, attention factor": (
+        dict(original_max_position_embeddings=16, rope_scaling={**LONG, "attention_factor": 1.3}),
+        20,
+    ),
+    "longrope, not stretched": (dict(rope_scaling=LONG), 20),
     "new form": (dict(rope_parameters=dict(rope_type="linear", rope_theta=1234.0, factor=3.0)), 8),
 }
 

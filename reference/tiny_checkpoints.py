@@ -15,17 +15,28 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    CohereConfig,
+    FalconConfig,
     Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
+    GPTJConfig,
     GPTNeoConfig,
+    GPTNeoXConfig,
+    GraniteConfig,
+    HeliumConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
+    OlmoConfig,
     OPTConfig,
+    Phi3Config,
     PhiConfig,
     Qwen2Config,
     Qwen3Config,
     SmolLM3Config,
+    StableLmConfig,
+    Starcoder2Config,
 )
 
 OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "models"
@@ -50,6 +61,13 @@ common = dict(
 def rope(kind, **fields):
     return dict(rope_parameters={"rope_type": kind, "rope_theta": 10000.0, **fields})
 
+
+def partial(share):
+    return rope("default", partial_rotary_factor=share)
+
+
+many_heads = {key: value for key, value in common.items() if key != "num_key_value_heads"}
+falcon = {key: value for key, value in many_heads.items() if key != "intermediate_size"}
 
 CONFIGS = {
     "llama": LlamaConfig(**common),
@@ -169,6 +187,50 @@ CONFIGS = {
         sliding_window=4,
         rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
     ),
+    # The third document is longer than the model's first length, and the prompt grows past it.
+    "phi3": Phi3Config(
+        **{**common, "original_max_position_embeddings": 12},
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 100.0,
+            "partial_rotary_factor": 1.0,
+            "short_factor": [1.0, 1.5],
+            "long_factor": [2.0, 6.0],
+        },
+    ),
+    "phi3_partial": Phi3Config(
+        **{**common, "num_attention_heads": 2},
+        sliding_window=4,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.75},
+    ),
+    "olmo2": Olmo2Config(**common),
+    "olmo": OlmoConfig(**common, clip_qkv=0.8),
+    "granite": GraniteConfig(
+        **common,
+        tie_word_embeddings=True,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.4,
+        residual_multiplier=0.7,
+        logits_scaling=2.5,
+    ),
+    "helium": HeliumConfig(**common, head_dim=4, attention_bias=True),
+    "cohere": CohereConfig(**common, logit_scale=0.4),
+    "starcoder2": Starcoder2Config(**common, sliding_window=4),
+    "stablelm": StableLmConfig(
+        **{**common, "num_attention_heads": 2, "num_key_value_heads": 1}, use_qkv_bias=True
+    ),
+    "stablelm_parallel": StableLmConfig(**common, **partial(0.5), qk_layernorm=True, use_parallel_residual=True),
+    "gpt_neox": GPTNeoXConfig(**many_heads, **partial(0.5)),
+    "gpt_neox_in_turn": GPTNeoXConfig(
+        **many_heads, **partial(1.0), use_parallel_residual=False, attention_bias=False, tie_word_embeddings=True
+    ),
+    "falcon": FalconConfig(**falcon),
+    "falcon_groups": FalconConfig(**falcon, new_decoder_architecture=True, num_kv_heads=2, tie_word_embeddings=False),
+    "falcon_in_turn": FalconConfig(**falcon, multi_query=False, parallel_attn=False, bias=True),
+    "gptj": GPTJConfig(
+        vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=2, rotary_dim=4, bos_token_id=1, eos_token_id=None
+    ),
 }
 
 
@@ -213,6 +275,10 @@ def padded(rows, left):
     )
 
 
+def rope_type(model):
+    return (getattr(model.config, "rope_parameters", None) or {}).get("rope_type")
+
+
 def alone(model, ids):
     """Logits of one document. Dynamic rotary scaling remembers the longest row it saw: made to forget."""
     rotary = getattr(model.model, "rotary_emb", None) if hasattr(model, "model") else None
@@ -223,7 +289,7 @@ def alone(model, ids):
 
 
 def loss_of(model, rows, left=False):
-    if (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic":
+    if rope_type(model) in ("dynamic", "longrope"):
         # In a batch every row would turn by the longest one's angles; rxtune turns each document by its own.
         logits = torch.cat([alone(model, ids)[:-1] for ids, _ in rows])
         labels = torch.tensor([label for _, labels in rows for label in labels[1:]])
@@ -244,14 +310,17 @@ def build(name, config, seed):
     tied = getattr(model.config, "tie_word_embeddings", False)
     for key, value in model.state_dict().items():
         if not (tied and key == "lm_head.weight"):
-            saved[key] = value.detach().clone().contiguous()
+            # As the hub has it.
+            stored = key.replace("lm_head", "embed_out") if model.config.model_type == "gpt_neox" else key
+            saved[stored] = value.detach().clone().contiguous()
     save_file(saved, str(folder / "model.safetensors"), metadata={"format": "pt"})
     (folder / "config.json").write_text(model.config.to_json_string() + "\n")
 
     with torch.no_grad():
         logits = [alone(model, ids) for ids, _ in rows]
+    # transformers 5.18 forgets the whole text where LongRoPE's angles change and keys are kept: it sees the last token alone then.
     generated = model.generate(
-        torch.tensor([rows[0][0]]), max_new_tokens=8, do_sample=False, use_cache=True, pad_token_id=0
+        torch.tensor([rows[0][0]]), max_new_tokens=8, do_sample=False, use_cache=rope_type(model) != "longrope", pad_token_id=0
     )[0].tolist()
 
     loss = loss_of(model, rows)

@@ -21,6 +21,10 @@ const likeLlama = {
   max_position_embeddings: 24,
 };
 
+const likeGpt2 = { vocab_size: vocabSize, n_positions: 24, n_embd: 8, n_layer: 2, n_head: 2 };
+
+const { num_key_value_heads: _, ...manyHeads } = likeLlama;
+
 /** One config.json of each kind. */
 export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   llama: { model_type: 'llama', ...likeLlama },
@@ -37,7 +41,7 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     sliding_window_pattern: 2,
   },
   smollm3: { model_type: 'smollm3', ...likeLlama, no_rope_layer_interval: 2 },
-  gpt2: { model_type: 'gpt2', vocab_size: vocabSize, n_positions: 24, n_embd: 8, n_layer: 2, n_head: 2 },
+  gpt2: { model_type: 'gpt2', ...likeGpt2 },
   gpt_neo: {
     model_type: 'gpt_neo',
     vocab_size: vocabSize,
@@ -69,6 +73,30 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     num_attention_heads: 2,
   },
   phi: { model_type: 'phi', ...likeLlama },
+  phi3: {
+    model_type: 'phi3',
+    ...likeLlama,
+    original_max_position_embeddings: 4,
+    rope_scaling: { type: 'longrope', short_factor: [1, 1.5], long_factor: [2, 5] },
+  },
+  olmo: { model_type: 'olmo', ...likeLlama, clip_qkv: 0.5 },
+  olmo2: { model_type: 'olmo2', ...likeLlama },
+  granite: {
+    model_type: 'granite',
+    ...likeLlama,
+    tie_word_embeddings: true,
+    embedding_multiplier: 2,
+    attention_multiplier: 0.4,
+    residual_multiplier: 0.7,
+    logits_scaling: 3,
+  },
+  helium: { model_type: 'helium', ...likeLlama, head_dim: 4 },
+  cohere: { model_type: 'cohere', ...likeLlama, logit_scale: 0.5 },
+  starcoder2: { model_type: 'starcoder2', ...likeLlama, sliding_window: 3 },
+  stablelm: { model_type: 'stablelm', ...likeLlama, partial_rotary_factor: 0.5, qk_layernorm: true },
+  gpt_neox: { model_type: 'gpt_neox', ...manyHeads, rotary_pct: 0.5 },
+  falcon: { model_type: 'falcon', ...manyHeads, num_kv_heads: 1, new_decoder_architecture: true },
+  gptj: { model_type: 'gptj', ...likeGpt2, rotary_dim: 2 },
 };
 
 const right = <A>(result: E.Either<Error, A>): A => {

@@ -18,6 +18,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly tensors: (config: C) => ReadonlyArray<TensorSpec>;
   /** Prefix of all names but the head's, which some files leave out. */
   readonly basePrefix: string;
+  /** What files call the head. Default: `lm_head`. */
+  readonly storedHead?: string;
   /** Names of stored buffers that are no weights. */
   readonly buffers?: RegExp;
   /** Module path of the token embedding. */
@@ -31,6 +33,11 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly narrows?: boolean;
   /** Those last steps, on the rows whose logits are wanted: [M, C] to what the head multiplies. */
   readonly tail: (config: C, pass: Pass) => Layer<Tensor, Tensor>;
+  /**
+   * Tokens beyond which keys turn otherwise: generation makes those it kept anew when a text grows longer. Default: they stay as they
+   * are.
+   */
+  readonly turnsOtherwiseBeyond?: (config: C) => number | undefined;
   /** Modules that take a LoRA adapter when none are named. */
   readonly loraTargets: (config: C) => ReadonlyArray<string>;
 }

@@ -6,18 +6,29 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import type { Architecture } from './architecture.js';
+import { cohere } from './cohere.js';
 import { decodeFields } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
+import { falcon } from './falcon.js';
 import { gemma } from './gemma.js';
 import { gemma3 } from './gemma3.js';
 import { gpt2 } from './gpt2.js';
+import { gptj } from './gptj.js';
 import { gptNeo } from './gptNeo.js';
+import { gptNeox } from './gptNeox.js';
+import { granite } from './granite.js';
+import { helium } from './helium.js';
 import type { Layer } from './layer.js';
 import { llama } from './llama.js';
+import { olmo } from './olmo.js';
+import { olmo2 } from './olmo2.js';
 import { opt } from './opt.js';
 import type { Pass } from './pass.js';
 import { phi } from './phi.js';
+import { phi3 } from './phi3.js';
 import type { Sequence } from './sequence.js';
+import { stablelm } from './stablelm.js';
+import { starcoder2 } from './starcoder2.js';
 import type { TensorSpec } from './weights.js';
 
 /** An architecture whose configuration type has been closed over. */
@@ -31,11 +42,13 @@ interface Registered {
 export interface BoundArchitecture {
   readonly tensors: ReadonlyArray<TensorSpec>;
   readonly basePrefix: string;
+  readonly storedHead: string;
   readonly buffers: RegExp | undefined;
   readonly embedding: string;
   readonly body: (pass: Pass) => Layer<Sequence, Tensor>;
   readonly narrows: boolean;
   readonly tail: (pass: Pass) => Layer<Tensor, Tensor>;
+  readonly turnsOtherwiseBeyond: number | undefined;
   readonly loraTargets: ReadonlyArray<string>;
 }
 
@@ -52,11 +65,13 @@ const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Regis
       return {
         tensors: architecture.tensors(config),
         basePrefix: architecture.basePrefix,
+        storedHead: architecture.storedHead ?? 'lm_head',
         buffers: architecture.buffers,
         embedding: architecture.embedding,
         body: (pass) => architecture.body(config, pass),
         narrows: architecture.narrows ?? false,
         tail: (pass) => architecture.tail(config, pass),
+        turnsOtherwiseBeyond: architecture.turnsOtherwiseBeyond?.(config),
         loraTargets: architecture.loraTargets(config),
       };
     },
@@ -75,6 +90,17 @@ registerArchitecture(gptNeo);
 registerArchitecture(gemma);
 registerArchitecture(gemma3);
 registerArchitecture(phi);
+registerArchitecture(phi3);
+registerArchitecture(olmo);
+registerArchitecture(olmo2);
+registerArchitecture(granite);
+registerArchitecture(helium);
+registerArchitecture(cohere);
+registerArchitecture(starcoder2);
+registerArchitecture(stablelm);
+registerArchitecture(gptNeox);
+registerArchitecture(falcon);
+registerArchitecture(gptj);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [
@@ -113,6 +139,10 @@ export const architectureOf = (config: ModelConfig): BoundArchitecture => {
 /** Every tensor that a checkpoint of the configuration holds, under the names that transformers saves. */
 export const expectedTensors = (config: ModelConfig): ReadonlyArray<TensorSpec> => architectureOf(config).tensors;
 
+/** What files call a tensor of the model: its head has another name in some. */
+export const storedName = (config: ModelConfig, name: string): string =>
+  name.replace(/^lm_head(?=\.)/, architectureOf(config).storedHead);
+
 /** How the tensors of a file are called here. */
 export interface TensorMatch {
   readonly tensors: ReadonlyArray<{ readonly stored: string; readonly name: string }>;
@@ -130,9 +160,12 @@ export const matchTensors = (
   config: ModelConfig,
   stored: ReadonlyArray<{ readonly name: string; readonly shape: ReadonlyArray<number> }>,
 ): E.Either<FatalError, TensorMatch> => {
-  const { tensors, basePrefix, buffers } = architectureOf(config);
+  const { tensors, basePrefix, storedHead, buffers } = architectureOf(config);
   const byName = new Map(tensors.map((spec) => [spec.name, spec]));
-  const canonical = (name: string): string => (byName.has(name) ? name : `${basePrefix}${name}`);
+  const canonical = (stored: string): string => {
+    const name = stored.startsWith(`${storedHead}.`) ? stored.replace(storedHead, 'lm_head') : stored;
+    return byName.has(name) ? name : `${basePrefix}${name}`;
+  };
   const matched = stored.filter(({ name }) => byName.has(canonical(name)));
   const found = new Set(matched.map(({ name }) => canonical(name)));
   const missing = tensors.filter(({ name }) => !found.has(name));
@@ -159,7 +192,8 @@ export const matchTensors = (
       }),
     );
   }
-  const isTiedHead = (name: string): boolean => config.tieWordEmbeddings && name === 'lm_head.weight';
+  const isTiedHead = (name: string): boolean =>
+    config.tieWordEmbeddings && (name === 'lm_head.weight' || name === `${storedHead}.weight`);
   return E.right({
     tensors: matched.map(({ name }) => ({ stored: name, name: canonical(name) })),
     unexpected: stored

@@ -28,29 +28,45 @@ interface Place {
 export const inTurn = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
   compose(residual(attention, narrowing(pass, i, numLayers)), residual(mlp));
 
-/** x + attention(x) + mlp(x), each with its norms. */
-export const sideBySide = (place: Place, attention: Map, mlp: Map): Map =>
-  residual(bothOf(place, attention, mlp), narrowing(place.pass, place.i, place.numLayers));
-
-/** x + attention(norm(x)) + mlp(norm(x)), of one norm. */
-export const besideFromOne = (place: Place, norm: Map, attention: Map, mlp: Map): Map =>
-  residual(compose(norm, bothOf(place, attention, mlp)), narrowing(place.pass, place.i, place.numLayers));
-
-const bothOf = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
+/** attention(x) + mlp(x) */
+const both = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
   compose(fanOut(attention, compose(narrowing(pass, i, numLayers), mlp)), total);
+
+interface SideBySide {
+  /** What both read in place of x. Default: x, and they have norms of their own. */
+  readonly norm?: Map;
+  /** What their sum passes before x is added. Default: nothing. */
+  readonly after?: Map;
+}
+
+/** x + attention(x) + mlp(x). */
+export const sideBySide = (place: Place, attention: Map, mlp: Map, { norm, after }: SideBySide = {}): Map => {
+  const sum = both(place, attention, mlp);
+  const read = norm === undefined ? sum : compose(norm, sum);
+  const whole = after === undefined ? read : compose(read, after);
+  return residual(whole, narrowing(place.pass, place.i, place.numLayers));
+};
+
+/** Token embeddings as the layers read them: with noise while training, then dropped out at `rate`. */
+export const stem = (
+  pass: Pass,
+  module: string,
+  dropping: { readonly site: string; readonly rate: number } = { site: '', rate: 0 },
+): Layer<Sequence, Tensor> =>
+  compose(tokenEmbedding(pass, module), neftune(pass), dropout(pass, dropping.site, dropping.rate));
 
 /** The embedding and then the layers, each made of the angles that its queries and keys turn by. */
 export const rotaryBody = (
   { rope, numLayers }: Pick<ModelConfig, 'numLayers'> & { readonly rope: RopeConfig },
   pass: Pass,
-  stem: Layer<Sequence, Tensor>,
+  embedded: Layer<Sequence, Tensor>,
   layer: (angles: RotaryAngles, i: number) => Map,
 ): Layer<Sequence, Tensor> =>
   holding(
     (sequence) => rotaryAngles(rope, sequence),
     (angles) =>
       compose(
-        stem,
+        embedded,
         mapLayers(numLayers, (i) => block(pass, layer(angles, i))),
       ),
   );
@@ -71,7 +87,7 @@ export const gptBody = (
   const normed = (i: number, name: string, layer: Map): Map =>
     compose(layerNorm(`transformer.h.${i}.${name}`, layerNormEps), layer);
   return compose(
-    fanOut(compose(tokenEmbedding(pass, 'transformer.wte'), neftune(pass)), positionEmbedding(pass, 'transformer.wpe')),
+    fanOut(stem(pass, 'transformer.wte'), positionEmbedding(pass, 'transformer.wpe')),
     total,
     dropout(pass, 'transformer.drop', config.embeddingDropout),
     mapLayers(numLayers, (i) =>

@@ -1,3 +1,4 @@
+import { reshape } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { concatColumns, splitColumns as split } from './kernels/columns.js';
 import type { Layer } from './layer.js';
@@ -26,4 +27,74 @@ export const joinColumns: Layer<ReadonlyArray<Tensor>, Tensor> = (_weights, part
     dy.dispose();
     return [{}, landedOn(dParts, onto)];
   });
+};
+
+/** The tensor in another shape; consumes it. */
+const shaped = (tensor: Tensor, shape: readonly [number, number]): Tensor => {
+  const other = reshape(tensor, [...shape]);
+  tensor.dispose();
+  return other;
+};
+
+/** x cut into columns as [rows, Σ sizes], whatever its own shape is; borrows x. */
+const cut = (x: Tensor, rows: number, sizes: ReadonlyArray<number>): ReadonlyArray<Tensor> => {
+  const seen = reshape(x, [rows, x.size / rows]);
+  const parts = split(seen, sizes);
+  seen.dispose();
+  return parts;
+};
+
+/** Parts beside each other, each seen as [rows, …]; consumes them. */
+const put = (parts: ReadonlyArray<Tensor>, rows: number): Tensor => {
+  const seen = parts.map((part) => shaped(part, [rows, part.size / rows]));
+  const all = concatColumns(seen);
+  for (const part of seen) part.dispose();
+  return all;
+};
+
+/** [N, groups · Σ sizes] ↦ its parts, [N, groups · size] each: a projection that gives every group of heads its own q, k and v. */
+export const splitGroups = (groups: number, sizes: ReadonlyArray<number>): Layer<Tensor, ReadonlyArray<Tensor>> => {
+  if (groups === 1) return splitColumns(sizes);
+  return (_weights, x, wanted) => {
+    const [n = 0, width = 0] = x.shape;
+    const parts: ReadonlyArray<Tensor> = cut(x, n * groups, sizes).map((part) => shaped(part, [n, part.size / n]));
+    if (!wanted.input) return inactive(parts);
+    return passed(parts, [], (dParts, onto) => [{}, landedOn(shaped(put(dParts, n * groups), [n, width]), onto)]);
+  };
+};
+
+/** How the heads of queries or keys lie. */
+interface Heads {
+  readonly heads: number;
+  readonly headDim: number;
+  /** How many entries of each head turn. */
+  readonly rotaryDim: number;
+}
+
+/**
+ * Of each head of x [N, heads · headDim] the first rotaryDim entries, which are pairs beside each other (x₀ y₀ x₁ y₁ …), as two halves
+ * (x₀ x₁ … y₀ y₁ …), the way `rotary` turns them. Queries and keys that are both arranged so give the scores that they gave before.
+ */
+export const pairsApart = ({ heads, headDim, rotaryDim }: Heads): Layer<Tensor, Tensor> => {
+  const half = rotaryDim / 2;
+  const sizes = [rotaryDim, headDim - rotaryDim].filter((size) => size > 0);
+  return (_weights, x, wanted) => {
+    const [n = 0] = x.shape;
+    const rows = n * heads;
+    const [turning, ...others] = cut(x, rows, sizes) as readonly [Tensor, ...Tensor[]];
+    const value = put([...cut(turning, rows * half, [1, 1]), ...others], rows);
+    turning.dispose();
+    const y = shaped(value, [n, heads * headDim]);
+    if (!wanted.input) return inactive(y);
+    return passed(y, [], (dy, onto) => {
+      const [first, second, ...rest] = cut(dy, rows, [half, half, ...sizes.slice(1)]) as readonly [
+        Tensor,
+        Tensor,
+        ...Tensor[],
+      ];
+      dy.dispose();
+      const dx = put([put([first, second], rows * half), ...rest], rows);
+      return [{}, landedOn(shaped(dx, [n, heads * headDim]), onto)];
+    });
+  };
 };

@@ -147,6 +147,36 @@ export const namedTokenIds = (fields: TokenIds): Pick<ModelConfig, 'bosTokenId' 
   };
 };
 
+/** What most model types have under these names. */
+export const decoderFields = {
+  vocab_size: positiveInteger,
+  hidden_size: positiveInteger,
+  num_hidden_layers: layerCount,
+  num_attention_heads: positiveInteger,
+  max_position_embeddings: optional(positiveInteger),
+  attention_dropout: optional(rate),
+  tie_word_embeddings: optional(boolean),
+  ...tokenIds,
+} as const;
+
+interface DecoderFields extends TokenIds {
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly num_hidden_layers: number;
+  readonly attention_dropout?: number | null | undefined;
+  readonly tie_word_embeddings?: boolean | null | undefined;
+}
+
+/** The same as fields of `ModelConfig`; `tied` is what a file that says nothing means. */
+export const decoderConfig = (fields: DecoderFields, tied: boolean) => ({
+  vocabSize: fields.vocab_size,
+  hiddenSize: fields.hidden_size,
+  numLayers: fields.num_hidden_layers,
+  attentionDropout: fields.attention_dropout ?? 0,
+  tieWordEmbeddings: fields.tie_word_embeddings ?? tied,
+  ...namedTokenIds(fields),
+});
+
 /** `E_MODEL_CONFIG`: fields that are each right and do not fit together, or that this library cannot run. */
 export const unfit = (field: string, expected: string, actual: unknown): FatalError =>
   fatal('E_MODEL_CONFIG', `config.json asks for a model that cannot be built: "${field}"`, {
@@ -154,6 +184,16 @@ export const unfit = (field: string, expected: string, actual: unknown): FatalEr
     expected,
     actual: JSON.stringify(actual),
   });
+
+/** Refuses the first field that is there and asks for something else than what it is given here; null asks for nothing. */
+export const onlyAs =
+  (expected: Readonly<Record<string, boolean | number | string | null>>) =>
+  (raw: RawConfig): E.Either<FatalError, RawConfig> => {
+    const wrong = Object.entries(expected).find(
+      ([field, value]) => raw[field] !== undefined && raw[field] !== null && raw[field] !== value,
+    );
+    return wrong === undefined ? E.right(raw) : E.left(unfit(wrong[0], JSON.stringify(wrong[1]), raw[wrong[0]]));
+  };
 
 /** Width of a head and number of key heads, refused where they do not divide. */
 export const headsOf = (sizes: {

@@ -9,7 +9,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import type { Architecture } from './architecture.js';
 import { inTurn, rotaryBody } from './blocks.js';
-import { activation, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
+import { activation, decodeFields, onlyAs, optional, positive, positiveInteger, unfit } from './config.js';
 import type { RawConfig } from './config.js';
 import { asGemma } from './gemma.js';
 import { compose, holding } from './layer.js';
@@ -40,7 +40,7 @@ const fields = t.type({
 type Fields = t.TypeOf<typeof fields>;
 
 /** Scores and logits squeezed by a tanh, which Gemma 2 has. */
-const softcapping = ['attn_logit_softcapping', 'final_logit_softcapping'] as const;
+const softcapping = { attn_logit_softcapping: null, final_logit_softcapping: null };
 
 const kinds = ['full_attention', 'sliding_attention'];
 
@@ -48,9 +48,8 @@ const checked = (raw: RawConfig): E.Either<FatalError, RawConfig> => {
   const rope = raw['rope_parameters'];
   const stray = t.UnknownRecord.is(rope) ? Object.keys(rope).find((key) => !kinds.includes(key)) : undefined;
   if (stray !== undefined) return E.left(unfit('rope_parameters', `an object of ${kinds.join(' and ')}`, rope));
-  const capped = softcapping.find((field) => raw[field] !== undefined && raw[field] !== null);
-  if (capped !== undefined) return E.left(unfit(capped, 'null', raw[capped]));
-  return raw['sliding_window'] === null ? E.left(unfit('sliding_window', 'a whole number > 0', null)) : E.right(raw);
+  if (raw['sliding_window'] === null) return E.left(unfit('sliding_window', 'a whole number > 0', null));
+  return onlyAs(softcapping)(raw);
 };
 
 /** The rotary part of each kind of layer, as a file of its own would have it. */

@@ -3,6 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { fatal } from '../errors.js';
 import { generationEosIds } from '../formats/generationConfig.js';
 import { random } from '../seed.js';
+import { architectureOf } from './architectures.js';
 import { makeKvCache } from './cachedAttention.js';
 import { adaptersOf, logitsOf } from './causalLm.js';
 import type { CausalLM } from './model.js';
@@ -193,11 +194,17 @@ export async function* generate(
   const { temperature = 0, topK, topP = 1, minP = 0, minNewTokens = 0, repetitionPenalty = 1, seed = 0 } = options;
   const stop = new Set(options.stopIds ?? endIds(model));
   const room = maxPositions - promptIds.length;
-  const cache = makeKvCache();
+  const { turnsOtherwiseBeyond: limit = Infinity } = architectureOf(model.config);
+  let cache = makeKvCache();
   const seen = Array.from(promptIds);
   const { uniform } = random(seed, 'sample');
   let next = promptIds;
   for (let given = 0; given < Math.min(options.maxNewTokens ?? 256, room); given++) {
+    // Keys that are kept turned by the angles of a short text.
+    if (seen.length - next.length <= limit && seen.length > limit && next.length < seen.length) {
+      cache = makeKvCache();
+      next = Int32Array.from(seen);
+    }
     const start = seen.length - next.length;
     const sequence = {
       inputIds: next,

@@ -6,23 +6,10 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from './architecture.js';
 import { joinedAttention } from './attention.js';
 import { gptBody } from './blocks.js';
-import {
-  activation as activationField,
-  boolean,
-  decodeFields,
-  headsOf,
-  layerCount,
-  namedTokenIds,
-  optional,
-  positive,
-  positiveInteger,
-  rate,
-  tokenIds,
-  unfit,
-} from './config.js';
-import type { ModelConfig } from './config.js';
+import { boolean, decodeFields, onlyAs, optional } from './config.js';
 import { dropout } from './dropout.js';
-import type { ActivationKind } from './kernels/activation.js';
+import { gptConfig, gptFields } from './gptConfig.js';
+import type { GptConfig } from './gptConfig.js';
 import { compose } from './layer.js';
 import type { Layer } from './layer.js';
 import { linear } from './linear.js';
@@ -32,12 +19,7 @@ import type { Pass } from './pass.js';
 import { narrowing } from './rows.js';
 import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from './weights.js';
 
-export interface Gpt2Config extends ModelConfig {
-  readonly innerSize: number;
-  readonly activation: ActivationKind;
-  readonly layerNormEps: number;
-  readonly embeddingDropout: number;
-  readonly residualDropout: number;
+export interface Gpt2Config extends GptConfig {
   /** Scores are divided by √headDim. */
   readonly scaleAttention: boolean;
   /** Scores of layer i are divided by i + 1 too. */
@@ -45,22 +27,9 @@ export interface Gpt2Config extends ModelConfig {
 }
 
 const fields = t.type({
-  vocab_size: positiveInteger,
-  n_positions: positiveInteger,
-  n_embd: positiveInteger,
-  n_layer: layerCount,
-  n_head: positiveInteger,
-  n_inner: optional(positiveInteger),
-  activation_function: optional(activationField),
-  layer_norm_epsilon: optional(positive),
-  embd_pdrop: optional(rate),
-  resid_pdrop: optional(rate),
-  attn_pdrop: optional(rate),
+  ...gptFields,
   scale_attn_weights: optional(boolean),
   scale_attn_by_inverse_layer_idx: optional(boolean),
-  add_cross_attention: optional(boolean),
-  tie_word_embeddings: optional(boolean),
-  ...tokenIds,
 });
 
 const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
@@ -97,30 +66,16 @@ export const gpt2: Architecture<Gpt2Config> = {
   modelTypes: ['gpt2'],
   config: (raw, modelType) =>
     pipe(
-      E.Do,
-      E.bind('f', () => decodeFields(fields)(raw)),
-      E.bind('heads', ({ f }) => headsOf({ hiddenSize: f.n_embd, numHeads: f.n_head, numKvHeads: f.n_head })),
-      E.filterOrElse(
-        ({ f }) => f.add_cross_attention !== true,
-        () => unfit('add_cross_attention', 'false: there is no encoder to attend to', true),
-      ),
-      E.map(({ f, heads }) => ({
+      // There is no encoder to attend to.
+      onlyAs({ add_cross_attention: false })(raw),
+      E.flatMap(decodeFields(fields)),
+      E.bindTo('f'),
+      E.bind('gpt', ({ f }) => gptConfig(f, { maxPositions: 1024, dropout: 0.1, tied: true })),
+      E.map(({ f, gpt }) => ({
+        ...gpt,
         architecture: 'gpt2',
         modelType,
-        vocabSize: f.vocab_size,
-        hiddenSize: f.n_embd,
-        numLayers: f.n_layer,
-        ...heads,
-        maxPositions: f.n_positions,
-        tieWordEmbeddings: f.tie_word_embeddings ?? true,
-        ...namedTokenIds(f),
         raw,
-        innerSize: f.n_inner ?? 4 * f.n_embd,
-        activation: f.activation_function ?? 'gelu_new',
-        layerNormEps: f.layer_norm_epsilon ?? 1e-5,
-        embeddingDropout: f.embd_pdrop ?? 0.1,
-        residualDropout: f.resid_pdrop ?? 0.1,
-        attentionDropout: f.attn_pdrop ?? 0.1,
         scaleAttention: f.scale_attn_weights ?? true,
         scaleByLayer: f.scale_attn_by_inverse_layer_idx ?? false,
       })),

@@ -13,15 +13,14 @@ import {
   activation,
   boolean,
   decodeFields,
+  decoderConfig,
+  decoderFields,
   headsOf,
-  layerCount,
-  namedTokenIds,
   nonNegativeInteger,
+  onlyAs,
   optional,
   positive,
   positiveInteger,
-  rate,
-  tokenIds,
   unfit,
 } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
@@ -34,12 +33,12 @@ import { gatedMlp } from './mlp.js';
 import { neftune } from './neftune.js';
 import { perHead, rmsNorm } from './norm.js';
 import type { Pass } from './pass.js';
-import { ropeConfig } from './rope.js';
-import type { RopeConfig, RotaryAngles } from './rope.js';
+import { ropeConfig, turnsOtherwiseBeyond } from './rope.js';
+import type { RopeConfig, RopeDefaults, RotaryAngles } from './rope.js';
 import { rotaryAttention } from './rotaryAttention.js';
 import type { RotaryParts } from './rotaryAttention.js';
 import type { Sequence } from './sequence.js';
-import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from './weights.js';
+import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from './weights.js';
 import type { TensorSpec } from './weights.js';
 
 export interface LlamaConfig extends ModelConfig {
@@ -65,27 +64,20 @@ export interface LlamaConfig extends ModelConfig {
 }
 
 const fields = t.type({
-  vocab_size: positiveInteger,
-  hidden_size: positiveInteger,
+  ...decoderFields,
   intermediate_size: positiveInteger,
-  num_hidden_layers: layerCount,
-  num_attention_heads: positiveInteger,
   num_key_value_heads: optional(positiveInteger),
   head_dim: optional(positiveInteger),
   hidden_act: optional(activation),
-  max_position_embeddings: optional(positiveInteger),
   rms_norm_eps: optional(positive),
-  attention_dropout: optional(rate),
   attention_bias: optional(boolean),
   mlp_bias: optional(boolean),
-  tie_word_embeddings: optional(boolean),
   sliding_window: optional(positiveInteger),
   use_sliding_window: optional(boolean),
   max_window_layers: optional(nonNegativeInteger),
   layer_types: optional(t.array(t.keyof({ full_attention: null, sliding_attention: null }))),
   no_rope_layers: optional(t.array(t.union([t.literal(0), t.literal(1)], '0 or 1'))),
   no_rope_layer_interval: optional(positiveInteger),
-  ...tokenIds,
 });
 export type LlamaFields = t.TypeOf<typeof fields>;
 
@@ -98,8 +90,12 @@ export interface Family {
   readonly numKvHeads?: number;
   /** Default 2048. */
   readonly maxPositions?: number;
-  /** Base of the rotary angles. Default 10,000. */
-  readonly theta?: number;
+  readonly rope?: Omit<RopeDefaults, 'headDim' | 'maxPositions'>;
+  /** Default: silu. */
+  readonly activation?: ActivationKind;
+  /** Heads may turn in part. */
+  readonly partial?: boolean;
+  readonly rmsNormEps?: number;
   readonly tied?: boolean;
   readonly qkvBias?: boolean;
   readonly headNorm?: boolean;
@@ -161,20 +157,28 @@ const smolWindows = (fields: LlamaFields): PerLayer<number> =>
     ),
   );
 
+/** One window for all layers: of the file, none where it says null, or the default where it says nothing. */
+export const windowEverywhere =
+  (otherwise: number) =>
+  (fields: LlamaFields, raw: RawConfig): PerLayer<number> =>
+    E.right(everywhere(fields, 'sliding_window' in raw ? (fields.sliding_window ?? 0) : otherwise));
+
 const qwen: Family = { numKvHeads: 32, maxPositions: 32_768, windows: qwenWindows };
 
 const families: Readonly<Record<string, Family>> = {
   llama: {},
   // A file that says nothing of a window means 4096, one that says null means none.
-  mistral: {
-    numKvHeads: 8,
-    maxPositions: 131_072,
-    windows: (fields, raw) =>
-      E.right(everywhere(fields, 'sliding_window' in raw ? (fields.sliding_window ?? 0) : 4096)),
-  },
+  mistral: { numKvHeads: 8, maxPositions: 131_072, windows: windowEverywhere(4096) },
   qwen2: { ...qwen, qkvBias: true },
   qwen3: { ...qwen, headDim: 128, headNorm: true },
-  smollm3: { numKvHeads: 4, maxPositions: 32_768, theta: 2e6, tied: true, windows: smolWindows, turns: smolTurns },
+  smollm3: {
+    numKvHeads: 4,
+    maxPositions: 32_768,
+    rope: { theta: 2e6 },
+    tied: true,
+    windows: smolWindows,
+    turns: smolTurns,
+  },
 };
 
 /** The fields that all Llama-like models share; `family` fills in what the type implies. */
@@ -195,10 +199,10 @@ export const llamaConfig = (raw: RawConfig, modelType: string, family: Family): 
     ),
     E.let('maxPositions', ({ f }) => f.max_position_embeddings ?? family.maxPositions ?? 2048),
     E.bind('rope', ({ maxPositions, heads: { headDim } }) =>
-      ropeConfig(raw, { headDim, maxPositions, theta: family.theta }),
+      ropeConfig(raw, { headDim, maxPositions, ...family.rope }),
     ),
     E.filterOrElse(
-      ({ rope, heads: { headDim } }) => rope.rotaryDim === headDim,
+      ({ rope, heads: { headDim } }) => family.partial === true || rope.rotaryDim === headDim,
       ({ rope, heads: { headDim } }) =>
         unfit('partial_rotary_factor', `1: heads of "${modelType}" turn as a whole`, rope.rotaryDim / headDim),
     ),
@@ -208,18 +212,13 @@ export const llamaConfig = (raw: RawConfig, modelType: string, family: Family): 
       ({ f, heads, maxPositions, rope, windows, turns }): LlamaConfig => ({
         architecture: 'llama',
         modelType,
-        vocabSize: f.vocab_size,
-        hiddenSize: f.hidden_size,
-        numLayers: f.num_hidden_layers,
+        ...decoderConfig(f, family.tied ?? false),
         ...heads,
         maxPositions,
-        tieWordEmbeddings: f.tie_word_embeddings ?? family.tied ?? false,
-        ...namedTokenIds(f),
         raw,
         intermediateSize: f.intermediate_size,
-        activation: f.hidden_act ?? 'silu',
-        rmsNormEps: f.rms_norm_eps ?? 1e-6,
-        attentionDropout: f.attention_dropout ?? 0,
+        activation: f.hidden_act ?? family.activation ?? 'silu',
+        rmsNormEps: f.rms_norm_eps ?? family.rmsNormEps ?? 1e-6,
         normOffset: 0,
         embeddingScale: 1,
         rope,
@@ -234,14 +233,33 @@ export const llamaConfig = (raw: RawConfig, modelType: string, family: Family): 
     ),
   );
 
+/** What else an architecture of Llama's fields reads. */
+interface Own<A> {
+  readonly fields: t.Decoder<unknown, A>;
+  /** See `onlyAs`. */
+  readonly only?: Parameters<typeof onlyAs>[0];
+  readonly family?: Family;
+}
+
+/** Llama's fields, and an architecture's own beside them. */
+export const llamaConfigWith = <A>(
+  raw: RawConfig,
+  modelType: string,
+  { fields: own, only = {}, family = {} }: Own<A>,
+): E.Either<FatalError, { readonly f: A; readonly config: LlamaConfig }> =>
+  pipe(
+    onlyAs(only)(raw),
+    E.flatMap(decodeFields(own)),
+    E.bindTo('f'),
+    E.bind('config', () => llamaConfig(raw, modelType, family)),
+  );
+
 const layerTensors = (config: LlamaConfig, i: number): ReadonlyArray<TensorSpec> => {
-  const { hiddenSize, intermediateSize, numHeads, numKvHeads, headDim, qkvBias, outputBias, mlpBias } = config;
+  const { hiddenSize, intermediateSize, numHeads, headDim, qkvBias, outputBias, mlpBias } = config;
   const attn = `model.layers.${i}.self_attn`;
   const mlp = `model.layers.${i}.mlp`;
   return [
-    ...linearSpec(`${attn}.q_proj`, numHeads * headDim, hiddenSize, qkvBias),
-    ...linearSpec(`${attn}.k_proj`, numKvHeads * headDim, hiddenSize, qkvBias),
-    ...linearSpec(`${attn}.v_proj`, numKvHeads * headDim, hiddenSize, qkvBias),
+    ...queryKeyValueSpec(attn, config, qkvBias),
     ...linearSpec(`${attn}.o_proj`, hiddenSize, numHeads * headDim, outputBias),
     ...(config.headNorm ? [rmsNormSpec(`${attn}.q_norm`, headDim), rmsNormSpec(`${attn}.k_norm`, headDim)] : []),
     ...linearSpec(`${mlp}.gate_proj`, intermediateSize, hiddenSize, mlpBias),
@@ -301,10 +319,16 @@ export const llamaStem = ({ embeddingScale }: LlamaConfig, pass: Pass): Layer<Se
     neftune(pass),
   );
 
-const layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> =>
+export const llamaLayer = (
+  config: LlamaConfig,
+  pass: Pass,
+  angles: RotaryAngles,
+  i: number,
+  parts: LlamaParts = {},
+): Layer<Tensor, Tensor> =>
   inTurn(
     { pass, i, numLayers: config.numLayers },
-    compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i)),
+    compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i, parts)),
     compose(norm(config, `model.layers.${i}.post_attention_layernorm`), mlp(config, pass, i)),
   );
 
@@ -317,8 +341,9 @@ export const llama: Architecture<LlamaConfig> = {
   buffers: /\.rotary_emb\.inv_freq$/,
   embedding: 'model.embed_tokens',
   body: (config, pass) =>
-    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => llamaLayer(config, pass, angles, i)),
   narrows: true,
   tail: (config) => norm(config, 'model.norm'),
+  turnsOtherwiseBeyond: ({ rope }) => turnsOtherwiseBeyond(rope),
   loraTargets: () => ['q_proj', 'v_proj'],
 };

@@ -1,4 +1,4 @@
-import { reshape } from '@tensorflow/tfjs-core';
+import { ones, reshape } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { keep } from './kernels/hold.js';
 import { layerNorm as normLayer, layerNormGrad } from './kernels/layerNorm.js';
@@ -6,7 +6,7 @@ import type { NormGrads } from './kernels/layerNorm.js';
 import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';
 import type { RmsNormAttrs } from './kernels/rmsNorm.js';
 import type { Gradients, Layer, Wanted } from './layer.js';
-import { inactive, onlyWanted, passed } from './layer.js';
+import { frozen, holding, inactive, onlyWanted, passed } from './layer.js';
 import { moduleNames, weightOf } from './weights.js';
 
 /** What a norm's pullback hands on: gradients that are wanted. The others are freed. */
@@ -56,6 +56,13 @@ export const layerNorm =
       return handedOn(grads, names, wanted);
     });
   };
+
+/** Layer norm without gain or bias. */
+export const bareLayerNorm = (eps: number): Layer<Tensor, Tensor> =>
+  holding(
+    ({ shape: [, width = 0] }: Tensor) => ({ 'norm.weight': ones([width]) }),
+    (gain) => (_weights, x, wanted) => frozen(layerNorm('norm', eps))(gain, x, wanted),
+  );
 
 /** RMS norm with the gain `<module>.weight`; `flows` as in `layerNorm`. */
 export const rmsNorm =

@@ -4,35 +4,32 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from './architecture.js';
-import { besideFromOne, rotaryBody } from './blocks.js';
+import { rotaryBody, sideBySide, stem } from './blocks.js';
 import {
   activation as activationField,
   boolean,
   decodeFields,
+  decoderConfig,
+  decoderFields,
   headsOf,
-  layerCount,
-  namedTokenIds,
   optional,
   positive,
   positiveInteger,
   rate,
-  tokenIds,
 } from './config.js';
 import type { ModelConfig } from './config.js';
 import { dropout } from './dropout.js';
-import { tokenEmbedding } from './embedding.js';
 import type { ActivationKind } from './kernels/activation.js';
 import { compose } from './layer.js';
 import type { Layer } from './layer.js';
 import { linear, queryKeyValue } from './linear.js';
 import { plainMlp } from './mlp.js';
-import { neftune } from './neftune.js';
 import { layerNorm, perHead } from './norm.js';
 import type { Pass } from './pass.js';
 import { ropeConfig } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
 import { rotaryAttention } from './rotaryAttention.js';
-import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from './weights.js';
 
 export interface PhiConfig extends ModelConfig {
   readonly intermediateSize: number;
@@ -46,22 +43,15 @@ export interface PhiConfig extends ModelConfig {
 }
 
 const fields = t.type({
-  vocab_size: positiveInteger,
-  hidden_size: positiveInteger,
+  ...decoderFields,
   intermediate_size: positiveInteger,
-  num_hidden_layers: layerCount,
-  num_attention_heads: positiveInteger,
   num_key_value_heads: optional(positiveInteger),
   head_dim: optional(positiveInteger),
   hidden_act: optional(activationField),
-  max_position_embeddings: optional(positiveInteger),
   layer_norm_eps: optional(positive),
   embd_pdrop: optional(rate),
   resid_pdrop: optional(rate),
-  attention_dropout: optional(rate),
   qk_layernorm: optional(boolean),
-  tie_word_embeddings: optional(boolean),
-  ...tokenIds,
 });
 
 const selfAttention = (config: PhiConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
@@ -110,32 +100,25 @@ export const phi: Architecture<PhiConfig> = {
       E.map(({ f, heads, rope }) => ({
         architecture: 'phi',
         modelType,
-        vocabSize: f.vocab_size,
-        hiddenSize: f.hidden_size,
-        numLayers: f.num_hidden_layers,
+        ...decoderConfig(f, false),
         ...heads,
         maxPositions: f.max_position_embeddings ?? 2048,
-        tieWordEmbeddings: f.tie_word_embeddings ?? false,
-        ...namedTokenIds(f),
         raw,
         intermediateSize: f.intermediate_size,
         activation: f.hidden_act ?? 'gelu_new',
         layerNormEps: f.layer_norm_eps ?? 1e-5,
         embeddingDropout: f.embd_pdrop ?? 0,
         residualDropout: f.resid_pdrop ?? 0,
-        attentionDropout: f.attention_dropout ?? 0,
         rope,
         headNorm: f.qk_layernorm ?? false,
       })),
     ),
   tensors: (config) => {
-    const { vocabSize, hiddenSize, intermediateSize, numLayers, numHeads, numKvHeads, headDim, headNorm } = config;
+    const { vocabSize, hiddenSize, intermediateSize, numLayers, numHeads, headDim, headNorm } = config;
     return [
       embeddingSpec('model.embed_tokens', vocabSize, hiddenSize),
       ...perLayer(numLayers, (i) => [
-        ...linearSpec(`model.layers.${i}.self_attn.q_proj`, numHeads * headDim, hiddenSize, true),
-        ...linearSpec(`model.layers.${i}.self_attn.k_proj`, numKvHeads * headDim, hiddenSize, true),
-        ...linearSpec(`model.layers.${i}.self_attn.v_proj`, numKvHeads * headDim, hiddenSize, true),
+        ...queryKeyValueSpec(`model.layers.${i}.self_attn`, config, true),
         ...linearSpec(`model.layers.${i}.self_attn.dense`, hiddenSize, numHeads * headDim, true),
         ...(headNorm
           ? [
@@ -158,17 +141,13 @@ export const phi: Architecture<PhiConfig> = {
     rotaryBody(
       config,
       pass,
-      compose(
-        tokenEmbedding(pass, 'model.embed_tokens'),
-        neftune(pass),
-        dropout(pass, 'model.embed_dropout', config.embeddingDropout),
-      ),
+      stem(pass, 'model.embed_tokens', { site: 'model.embed_dropout', rate: config.embeddingDropout }),
       (angles, i) =>
-        besideFromOne(
+        sideBySide(
           { pass, i, numLayers: config.numLayers },
-          layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps),
           selfAttention(config, pass, angles, i),
           mlp(config, pass, i),
+          { norm: layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps) },
         ),
     ),
   narrows: true,

@@ -38,6 +38,15 @@ export type RopeScaling =
       readonly betaFast: number;
       readonly betaSlow: number;
       readonly truncate: boolean;
+    }
+  | {
+      /** LongRoPE (Ding et al. 2024): texts of more than `originalMaxPositions` tokens turn by other angles than shorter ones. */
+      readonly kind: 'longrope';
+      /** What each frequency is divided by, rotaryDim / 2 of them. */
+      readonly shortFactors: ReadonlyArray<number>;
+      readonly longFactors: ReadonlyArray<number>;
+      readonly originalMaxPositions: number;
+      readonly attentionFactor: number;
     };
 
 const scalingFields = t.type(
@@ -56,17 +65,33 @@ const scalingFields = t.type(
     beta_fast: optional(positive),
     beta_slow: optional(positive),
     truncate: optional(boolean),
+    short_factor: optional(t.array(positive)),
+    long_factor: optional(t.array(positive)),
   },
   'an object',
 );
 type ScalingFields = t.TypeOf<typeof scalingFields>;
 
-const kinds = ['default', 'linear', 'dynamic', 'llama3', 'yarn'];
+const kinds = ['default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope'];
 
-const scalingOf = (fields: Partial<ScalingFields>, maxPositions: number): E.Either<FatalError, RopeScaling> => {
-  const kind = fields.rope_type ?? fields.type ?? 'default';
+/** What files of the first models under LongRoPE call it. */
+const oldNames: Readonly<Record<string, string>> = { su: 'longrope' };
+
+interface Stretched {
+  readonly maxPositions: number;
+  /** How many positions the model was trained with first. */
+  readonly original: number;
+  readonly rotaryDim: number;
+  readonly names: Readonly<Record<string, string>>;
+}
+
+const scalingOf = (
+  fields: Partial<ScalingFields>,
+  { maxPositions, original, rotaryDim, names }: Stretched,
+): E.Either<FatalError, RopeScaling> => {
+  const given = fields.rope_type ?? fields.type ?? 'default';
+  const kind = names[given] ?? given;
   const { factor } = fields;
-  const original = fields.original_max_position_embeddings ?? maxPositions;
   const needs = (name: string): E.Either<FatalError, never> =>
     E.left(unfit(`rope_scaling.${name}`, `a number, for rope_type "${kind}"`, null));
   switch (kind) {
@@ -98,6 +123,21 @@ const scalingOf = (fields: Partial<ScalingFields>, maxPositions: number): E.Eith
         truncate: fields.truncate ?? true,
       });
     }
+    case 'longrope': {
+      const { short_factor: short, long_factor: long } = fields;
+      const half = rotaryDim / 2;
+      if (short?.length !== half) return E.left(unfit('rope_scaling.short_factor', `${half} numbers > 0`, short));
+      if (long?.length !== half) return E.left(unfit('rope_scaling.long_factor', `${half} numbers > 0`, long));
+      const stretch = factor ?? maxPositions / original;
+      return E.right({
+        kind,
+        shortFactors: short,
+        longFactors: long,
+        originalMaxPositions: original,
+        attentionFactor:
+          fields.attention_factor ?? (stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original))),
+      });
+    }
     default:
       return E.left(unfit('rope_scaling.rope_type', `one of ${kinds.join(', ')}`, kind));
   }
@@ -106,6 +146,7 @@ const scalingOf = (fields: Partial<ScalingFields>, maxPositions: number): E.Eith
 const ropeFields = t.type({
   rope_theta: optional(positive),
   partial_rotary_factor: optional(positive),
+  original_max_position_embeddings: optional(positiveInteger),
   // transformers 5 writes all of it under rope_parameters.
   rope_scaling: optional(scalingFields),
   rope_parameters: optional(scalingFields),
@@ -114,13 +155,17 @@ const ropeFields = t.type({
 const isEmpty = (fields: object | null | undefined): boolean =>
   fields === null || fields === undefined || Object.keys(fields).length === 0;
 
-interface RopeDefaults {
+export interface RopeDefaults {
   readonly headDim: number;
   readonly maxPositions: number;
   /** Base of the angles where the file has none. Default 10,000. */
   readonly theta?: number | undefined;
   /** Share of each head that turns where the file says nothing. Default 1. */
   readonly partial?: number | undefined;
+  /** First trained length of a stretched model where the file says nothing. Default: maxPositions. */
+  readonly originalMaxPositions?: number | undefined;
+  /** Scalings by the names that files of the model type have for them. Default: none but the usual ones. */
+  readonly scalingNames?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -129,7 +174,7 @@ interface RopeDefaults {
  */
 export const ropeConfig = (
   raw: RawConfig,
-  { headDim, maxPositions, theta = 10_000, partial = 1 }: RopeDefaults,
+  { headDim, maxPositions, theta = 10_000, partial = 1, ...defaults }: RopeDefaults,
 ): E.Either<FatalError, RopeConfig> =>
   pipe(
     decodeFields(ropeFields)(raw),
@@ -140,8 +185,19 @@ export const ropeConfig = (
       const rotaryDim = Math.floor(headDim * part);
       if (rotaryDim % 2 !== 0 || rotaryDim > headDim)
         return E.left(unfit('partial_rotary_factor', `an even part of head_dim ${headDim}`, part));
+      const stretched = {
+        maxPositions,
+        // transformers lets the field beside the scaling go before the one within.
+        original:
+          fields.original_max_position_embeddings ??
+          defaults.originalMaxPositions ??
+          scaling.original_max_position_embeddings ??
+          maxPositions,
+        rotaryDim,
+        names: { ...oldNames, ...defaults.scalingNames },
+      };
       return pipe(
-        scalingOf(scaling, maxPositions),
+        scalingOf(scaling, stretched),
         E.map((known) => ({
           theta: scaling.rope_theta ?? fields.rope_theta ?? theta,
           rotaryDim,
@@ -214,8 +270,16 @@ export const inverseFrequencies = (
         magnitude: scaling.attentionFactor,
       };
     }
+    case 'longrope': {
+      const factors = length > scaling.originalMaxPositions ? scaling.longFactors : scaling.shortFactors;
+      return { frequencies: base(theta).map((f, i) => f / (factors[i] ?? 1)), magnitude: scaling.attentionFactor };
+    }
   }
 };
+
+/** Tokens beyond which the angles of all positions are others, so that keys made for a shorter text no longer fit. */
+export const turnsOtherwiseBeyond = ({ scaling }: RopeConfig): number | undefined =>
+  scaling.kind === 'longrope' ? scaling.originalMaxPositions : undefined;
 
 /** cos and sin of every position's angles, [N, rotaryDim / 2] each. */
 export interface RotaryAngles extends Readonly<Record<string, Tensor>> {

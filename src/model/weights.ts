@@ -36,6 +36,24 @@ export const linearSpec = (
   ...(bias ? [{ name: `${module}.bias`, shape: [outputs], kind: 'bias' } as const] : []),
 ];
 
+interface HeadSizes {
+  readonly hiddenSize: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+}
+
+/** `q_proj`, `k_proj` and `v_proj` of a module. */
+export const queryKeyValueSpec = (
+  module: string,
+  { hiddenSize, numHeads, numKvHeads, headDim }: HeadSizes,
+  bias: boolean,
+): ReadonlyArray<TensorSpec> => [
+  ...linearSpec(`${module}.q_proj`, numHeads * headDim, hiddenSize, bias),
+  ...linearSpec(`${module}.k_proj`, numKvHeads * headDim, hiddenSize, bias),
+  ...linearSpec(`${module}.v_proj`, numKvHeads * headDim, hiddenSize, bias),
+];
+
 /** GPT-2's Conv1D: weight [inputs, outputs]. */
 export const conv1dSpec = (module: string, inputs: number, outputs: number): ReadonlyArray<TensorSpec> => [
   { name: `${module}.weight`, shape: [inputs, outputs], kind: 'conv1d' },

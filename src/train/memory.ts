@@ -72,7 +72,7 @@ const inputGroup = (module: string): string =>
   module.replace(/[^.]*$/, (own) => (/^[qkv]_proj$/.test(own) ? 'qkv' : /^(gate|up)_proj$/.test(own) ? 'gateUp' : own));
 
 /** What attention keeps for its own way back. */
-const makesAttention = (module: string): boolean => /(?:\.[qkv]_proj|\.c_attn)$/.test(module);
+const makesAttention = (module: string): boolean => /(?:\.(?:[qkv]|qkv)_proj|\.query_key_value|\.c_attn)$/.test(module);
 
 /** Attention keeps its output for its own way back, whoever reads it next. */
 const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn\.c_proj|\.dense)$/.test(module);

@@ -20,6 +20,7 @@ import { writeCheckpointTensors } from '../formats/shards.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { adapterTensors } from '../model/adapter.js';
 import { listAdapters, onlyAdapter } from '../model/adapters.js';
+import { storedName } from '../model/architectures.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { Weights } from '../model/layer.js';
@@ -104,7 +105,7 @@ const formatOf = ({ quantized }: CausalLM): GptqFormat =>
 /** A plain model's tensors; quantised weights in the parts that bitsandbytes, or readers of GPTQ, take. */
 const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
   const plain = withoutAdapter(model.weights);
-  return Object.entries(plain).flatMap(([name, weight]) => {
+  const tensors = Object.entries(plain).flatMap(([name, weight]) => {
     const scales = model.quantized?.scales[name];
     if (scales === undefined) return toWrite({ [name]: weight });
     const values = (): Float32Array => weight.dataSync<'float32'>();
@@ -112,6 +113,7 @@ const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
       ? gptqTensors(moduleOf(name), scales, () => gptqCodes(values(), scales), formatOf(model))
       : quantizedTensors(name, scales, () => matrixOf(scales, values()).codes);
   });
+  return tensors.map((tensor) => ({ ...tensor, name: storedName(model.config, tensor.name) }));
 };
 
 export interface SaveOptions {

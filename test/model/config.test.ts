@@ -40,6 +40,17 @@ describe('config.json', () => {
       'phi',
       'gemma3_text',
       'smollm3',
+      'phi3',
+      'olmo',
+      'olmo2',
+      'granite',
+      'helium',
+      'cohere',
+      'starcoder2',
+      'stablelm',
+      'gpt_neox',
+      'falcon',
+      'gptj',
     ])
       expect(knownModelTypes()).toContain(type);
   });
@@ -77,7 +88,10 @@ describe('config.json', () => {
   });
 
   it.each([
-    [{ rope_type: 'longrope' }, 'rope_scaling.rope_type'],
+    [{ rope_type: 'ropey' }, 'rope_scaling.rope_type'],
+    [{ rope_type: 'longrope' }, 'rope_scaling.short_factor'],
+    [{ rope_type: 'longrope', short_factor: [1, 2], long_factor: [1] }, 'rope_scaling.long_factor'],
+    [{ rope_type: 'longrope', short_factor: [1, 2], long_factor: [1, 0] }, 'rope_scaling.long_factor.1'],
     [{ rope_type: 'linear' }, 'rope_scaling.factor'],
     [{ type: 'llama3', factor: 2 }, 'rope_scaling.low_freq_factor'],
     [{ type: 'llama3', factor: 2, low_freq_factor: 1 }, 'rope_scaling.high_freq_factor'],
@@ -104,6 +118,25 @@ describe('config.json', () => {
     ['qwen2', 'layer_types', ['full_attention']],
     ['opt', 'layerdrop', 0.1],
     ['gpt2', 'add_cross_attention', true],
+    ['phi3', 'rope_scaling', { type: 'linear', factor: 2 }],
+    ['phi3', 'attention_bias', true],
+    ['phi3', 'embd_pdrop', 0.1],
+    ['phi3', 'lm_head_bias', true],
+    ['olmo', 'mlp_bias', true],
+    ['olmo', 'clip_qkv', 0],
+    ['olmo2', 'clip_qkv', 8],
+    ['granite', 'logits_scaling', 0],
+    ['helium', 'partial_rotary_factor', 0.5],
+    ['cohere', 'use_qk_norm', true],
+    ['starcoder2', 'norm_type', 'rms_norm'],
+    ['stablelm', 'attention_bias', true],
+    ['stablelm', 'head_dim', 2],
+    ['gpt_neox', 'head_dim', 2],
+    ['falcon', 'alibi', true],
+    ['falcon', 'parallel_attn', false],
+    ['falcon', 'num_ln_in_parallel_attn', 3],
+    ['gptj', 'rotary_dim', 3],
+    ['gptj', 'rotary_dim', 6],
   ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {
     const error = failure(modelConfig({ ...makeRaw(name), [field]: value }));
     expect(error.code).toBe('E_MODEL_CONFIG');
@@ -155,6 +188,45 @@ describe('config.json', () => {
     );
     expect(old).toEqual(now);
     expect(now).toMatchObject({ windows: [3, 0], rope: { theta: 500 }, localRope: { theta: 50 } });
+  });
+
+  it('of the first Phi-3 files calls LongRoPE by other names', () => {
+    const { rope_scaling: scaling, ...others } = makeRaw('phi3');
+    const named = (type: string): unknown =>
+      orThrow(modelConfig({ ...others, rope_scaling: { ...(scaling as object), type } }));
+    for (const type of ['su', 'yarn', 'longrope'])
+      expect(named(type)).toMatchObject({ rope: { scaling: { kind: 'longrope', originalMaxPositions: 4 } } });
+    // The ratio of both lengths makes vectors longer: √(1 + ln 6 / ln 4).
+    expect(named('su')).toMatchObject({
+      rope: { scaling: { attentionFactor: Math.sqrt(1 + Math.log(6) / Math.log(4)) } },
+    });
+    expect(orThrow(modelConfig({ ...others, original_max_position_embeddings: null }))).toMatchObject({
+      rope: { scaling: { kind: 'default' } },
+    });
+  });
+
+  it('of Falcon may have one key, one a head, or groups, and the norms that go with it', () => {
+    const { num_kv_heads: _, new_decoder_architecture: _new, ...older } = makeRaw('falcon');
+    const config = (fields: object): unknown => orThrow(modelConfig({ ...older, ...fields }));
+    expect(config({})).toMatchObject({ numKvHeads: 1, norms: 'one' });
+    expect(config({ multi_query: false })).toMatchObject({ numKvHeads: 2, norms: 'one' });
+    expect(config({ parallel_attn: false })).toMatchObject({ norms: 'inTurn' });
+    const newer = { new_decoder_architecture: true, num_kv_heads: 2 };
+    expect(config(newer)).toMatchObject({ numKvHeads: 2, norms: 'two' });
+    expect(config({ ...newer, num_ln_in_parallel_attn: 1 })).toMatchObject({ norms: 'one' });
+    const refused = (fields: object): unknown => failure(modelConfig({ ...older, ...fields })).details.field;
+    expect(refused({ multi_query: false, num_kv_heads: 1 })).toBe('num_kv_heads');
+    expect(refused({ num_ln_in_parallel_attn: 2 })).toBe('num_ln_in_parallel_attn');
+  });
+
+  it.each([
+    ['gpt_neox', {}, { theta: 10_000, rotaryDim: 2 }],
+    ['gpt_neox', { rotary_emb_base: 500, rotary_pct: 1 }, { theta: 500, rotaryDim: 4 }],
+    ['gpt_neox', { rope_parameters: { rope_type: 'linear', factor: 2, partial_rotary_factor: 1 } }, { rotaryDim: 4 }],
+    ['helium', {}, { theta: 100_000 }],
+    ['stablelm', { partial_rotary_factor: undefined, hidden_size: 16 }, { rotaryDim: 2 }],
+  ])('of %s with %j turns by %j', (name, fields, rope) => {
+    expect(orThrow(modelConfig({ ...makeRaw(name), ...fields }))).toMatchObject({ rope });
   });
 
   it('of Phi may have heads of their own width', () => {

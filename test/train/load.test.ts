@@ -49,6 +49,19 @@ describe('loadModel', () => {
     expect(again.model.trainable).toEqual(model.trainable);
   });
 
+  test("GPT-NeoX's head has the name in the file that the hub has for it", async () => {
+    const { model, warnings } = await orThrow(loadModel(resolve(golden, 'models', 'gpt_neox')));
+    const dir = join(root, 'neox');
+    await orThrow(saveModel(dir, model));
+    const bytes = readFileSync(join(dir, 'model.safetensors'));
+    const names = Object.keys(JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE(0)))) as object);
+    expect(names).toContain('embed_out.weight');
+    expect(names).not.toContain('lm_head.weight');
+    const again = await orThrow(loadModel(dir));
+    expect([warnings, again.warnings]).toEqual([[], []]);
+    expect(numbersOf(again.model)).toEqual(numbersOf(model));
+  });
+
   test('an adapter that was saved loads as it was, and alone trains', async () => {
     const adapterDir = resolve(golden, 'runs', 'gpt2-lora-adapter');
     const base = resolve(golden, 'models', 'gpt2');

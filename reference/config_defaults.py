@@ -1,0 +1,43 @@
+"""What transformers takes where a config.json says nothing: of every model type the smallest file, and the same with all it means.
+
+Writes test/golden/config_defaults.json.
+
+    python reference/config_defaults.py            # needs transformers
+"""
+
+import json
+from pathlib import Path
+
+import transformers
+
+OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "config_defaults.json"
+
+# 160 heads of 8: every default number of key heads divides it.
+sizes = dict(vocab_size=40, hidden_size=1280, intermediate_size=24, num_hidden_layers=30, num_attention_heads=160)
+gpt2 = dict(vocab_size=40, n_positions=32, n_embd=64, n_layer=2, n_head=1)
+
+FILES = {
+    **{
+        name: sizes
+        for name in (
+            "llama mistral qwen2 qwen3 gemma gemma3_text smollm3 phi phi3 olmo olmo2 granite helium cohere starcoder2 stablelm"
+            " gpt_neox falcon"
+        ).split()
+    },
+    "gpt2": gpt2,
+    "gptj": gpt2,
+    "gpt_neo": dict(
+        vocab_size=40, max_position_embeddings=32, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]]
+    ),
+    "opt": dict(
+        vocab_size=40, max_position_embeddings=32, hidden_size=16, ffn_dim=24, num_hidden_layers=2, num_attention_heads=2
+    ),
+}
+
+if __name__ == "__main__":
+    cases = {}
+    for name, given in FILES.items():
+        whole = transformers.AutoConfig.for_model(name, **given).to_dict()
+        cases[name] = dict(given=given, whole=whole)
+    OUT.write_text(json.dumps(dict(generator=f"transformers {transformers.__version__}", models=cases)) + "\n")
+    print(len(cases), "model types,", OUT.stat().st_size, "bytes")

@@ -1,0 +1,52 @@
+/** Cohere (Command R, Aya): attention and MLP side by side from one layer norm, pairs that turn beside each other, scaled logits. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Architecture } from './architecture.js';
+import { rotaryBody, sideBySide } from './blocks.js';
+import { optional, positive } from './config.js';
+import { scaled } from './embedding.js';
+import { inPairs } from './helium.js';
+import { compose } from './layer.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
+import { layerNorm } from './norm.js';
+
+export interface CohereConfig extends LlamaConfig {
+  readonly layerNormEps: number;
+  /** What logits are multiplied by. */
+  readonly logitScale: number;
+}
+
+const fields = t.type({ layer_norm_eps: optional(positive), logit_scale: optional(positive) });
+
+export const cohere: Architecture<CohereConfig> = {
+  ...llama,
+  name: 'cohere',
+  modelTypes: ['cohere'],
+  config: (raw, modelType) =>
+    pipe(
+      llamaConfigWith(raw, modelType, {
+        fields,
+        only: { use_qk_norm: false, mlp_bias: false },
+        family: { maxPositions: 8192, tied: true, rope: { theta: 500_000 } },
+      }),
+      E.map(({ f, config }) => ({
+        ...config,
+        architecture: 'cohere',
+        layerNormEps: f.layer_norm_eps ?? 1e-5,
+        logitScale: f.logit_scale ?? 0.0625,
+      })),
+    ),
+  tensors: (config) => llamaTensors(config).filter(({ name }) => !name.endsWith('.post_attention_layernorm.weight')),
+  body: (config, pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
+      sideBySide(
+        { pass, i, numLayers: config.numLayers },
+        selfAttention(config, pass, angles, i, inPairs(config)),
+        mlp(config, pass, i),
+        { norm: layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps) },
+      ),
+    ),
+  tail: (config) => compose(layerNorm('model.norm', config.layerNormEps), scaled(config.logitScale)),
+};

@@ -1,0 +1,150 @@
+/** GPT-NeoX (Pythia): queries, keys and values of one matrix head by head, part of each head turns, MLPs beside attention. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from './architecture.js';
+import { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
+import { splitGroups } from './columns.js';
+import {
+  activation as activationField,
+  boolean,
+  decodeFields,
+  decoderConfig,
+  decoderFields,
+  headsOf,
+  onlyAs,
+  optional,
+  positive,
+  positiveInteger,
+  rate,
+} from './config.js';
+import type { ModelConfig, RawConfig } from './config.js';
+import { dropout } from './dropout.js';
+import type { ActivationKind } from './kernels/activation.js';
+import { compose } from './layer.js';
+import type { Layer } from './layer.js';
+import { linear } from './linear.js';
+import { plainMlp } from './mlp.js';
+import { layerNorm } from './norm.js';
+import type { Pass } from './pass.js';
+import { ropeConfig, turnsOtherwiseBeyond } from './rope.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
+import { rotaryAttention } from './rotaryAttention.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
+
+export interface GptNeoxConfig extends ModelConfig {
+  readonly intermediateSize: number;
+  readonly activation: ActivationKind;
+  readonly layerNormEps: number;
+  readonly hiddenDropout: number;
+  readonly attentionBias: boolean;
+  /** MLPs stand beside attention; else behind it. */
+  readonly parallel: boolean;
+  readonly rope: RopeConfig;
+}
+
+const fields = t.type({
+  ...decoderFields,
+  intermediate_size: positiveInteger,
+  hidden_act: optional(activationField),
+  layer_norm_eps: optional(positive),
+  hidden_dropout: optional(rate),
+  attention_bias: optional(boolean),
+  use_parallel_residual: optional(boolean),
+  rotary_pct: optional(positive),
+  rotary_emb_base: optional(positive),
+});
+
+/** The rotary fields by the names that other models have for them. */
+const usualRope = (raw: RawConfig, f: t.TypeOf<typeof fields>): RawConfig => ({
+  ...raw,
+  rope_theta: f.rotary_emb_base,
+  partial_rotary_factor: f.rotary_pct,
+});
+
+const layer = (config: GptNeoxConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+  const { numLayers, numHeads, headDim, layerNormEps, hiddenDropout } = config;
+  const module = `gpt_neox.layers.${i}`;
+  const normed = (name: string): Layer<Tensor, Tensor> => layerNorm(`${module}.${name}`, layerNormEps);
+  const dropped = (site: string): Layer<Tensor, Tensor> => dropout(pass, `${module}.${site}`, hiddenDropout);
+  const attention = rotaryAttention(config, pass, {
+    layer: i,
+    angles,
+    project: compose(
+      linear(pass, { module: `${module}.attention.query_key_value` }),
+      splitGroups(numHeads, [headDim, headDim, headDim]),
+    ),
+    output: compose(linear(pass, { module: `${module}.attention.dense` }), dropped('post_attention_dropout')),
+  });
+  const mlp = compose(
+    plainMlp(pass, config.activation, { up: `${module}.mlp.dense_h_to_4h`, down: `${module}.mlp.dense_4h_to_h` }),
+    dropped('post_mlp_dropout'),
+  );
+  return (config.parallel ? sideBySide : inTurn)(
+    { pass, i, numLayers },
+    compose(normed('input_layernorm'), attention),
+    compose(normed('post_attention_layernorm'), mlp),
+  );
+};
+
+export const gptNeox: Architecture<GptNeoxConfig> = {
+  name: 'gpt_neox',
+  modelTypes: ['gpt_neox'],
+  config: (raw, modelType) =>
+    pipe(
+      onlyAs({ head_dim: null })(raw),
+      E.flatMap(decodeFields(fields)),
+      E.bindTo('f'),
+      E.bind('heads', ({ f: { hidden_size: hiddenSize, num_attention_heads: numHeads } }) =>
+        headsOf({ hiddenSize, numHeads, numKvHeads: numHeads }),
+      ),
+      E.let('maxPositions', ({ f }) => f.max_position_embeddings ?? 2048),
+      E.bind('rope', ({ f, maxPositions, heads: { headDim } }) =>
+        ropeConfig(usualRope(raw, f), { headDim, maxPositions, partial: 0.25 }),
+      ),
+      E.map(({ f, heads, maxPositions, rope }) => ({
+        architecture: 'gpt_neox',
+        modelType,
+        ...decoderConfig(f, false),
+        ...heads,
+        maxPositions,
+        raw,
+        intermediateSize: f.intermediate_size,
+        activation: f.hidden_act ?? 'gelu',
+        layerNormEps: f.layer_norm_eps ?? 1e-5,
+        hiddenDropout: f.hidden_dropout ?? 0,
+        attentionBias: f.attention_bias ?? true,
+        parallel: f.use_parallel_residual ?? true,
+        rope,
+      })),
+    ),
+  tensors: ({ vocabSize, hiddenSize, intermediateSize, numLayers, attentionBias, tieWordEmbeddings }) => [
+    embeddingSpec('gpt_neox.embed_in', vocabSize, hiddenSize),
+    ...perLayer(numLayers, (i) => [
+      ...layerNormSpec(`gpt_neox.layers.${i}.input_layernorm`, hiddenSize),
+      ...layerNormSpec(`gpt_neox.layers.${i}.post_attention_layernorm`, hiddenSize),
+      ...linearSpec(`gpt_neox.layers.${i}.attention.query_key_value`, 3 * hiddenSize, hiddenSize, attentionBias),
+      ...linearSpec(`gpt_neox.layers.${i}.attention.dense`, hiddenSize, hiddenSize, attentionBias),
+      ...linearSpec(`gpt_neox.layers.${i}.mlp.dense_h_to_4h`, intermediateSize, hiddenSize, true),
+      ...linearSpec(`gpt_neox.layers.${i}.mlp.dense_4h_to_h`, hiddenSize, intermediateSize, true),
+    ]),
+    ...layerNormSpec('gpt_neox.final_layer_norm', hiddenSize),
+    ...headSpec(tieWordEmbeddings, vocabSize, hiddenSize),
+  ],
+  basePrefix: 'gpt_neox.',
+  storedHead: 'embed_out',
+  buffers: /\.attention\.(?:bias|masked_bias|rotary_emb\.inv_freq)$/,
+  embedding: 'gpt_neox.embed_in',
+  body: (config, pass) =>
+    rotaryBody(
+      config,
+      pass,
+      stem(pass, 'gpt_neox.embed_in', { site: 'gpt_neox.emb_dropout', rate: config.hiddenDropout }),
+      (angles, i) => layer(config, pass, angles, i),
+    ),
+  narrows: true,
+  tail: (config) => layerNorm('gpt_neox.final_layer_norm', config.layerNormEps),
+  turnsOtherwiseBeyond: ({ rope }) => turnsOtherwiseBeyond(rope),
+  loraTargets: () => ['query_key_value'],
+};

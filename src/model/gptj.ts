@@ -1,0 +1,102 @@
+/** GPT-J: attention and MLP side by side from one layer norm; part of each head turns, in pairs beside each other. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from './architecture.js';
+import { rotaryBody, sideBySide, stem } from './blocks.js';
+import { pairsApart } from './columns.js';
+import { decodeFields, optional, positiveInteger, unfit } from './config.js';
+import { dropout } from './dropout.js';
+import { gptConfig, gptFields } from './gptConfig.js';
+import type { GptConfig } from './gptConfig.js';
+import { compose } from './layer.js';
+import type { Layer } from './layer.js';
+import { linear, queryKeyValue } from './linear.js';
+import { plainMlp } from './mlp.js';
+import { layerNorm } from './norm.js';
+import type { Pass } from './pass.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
+import { rotaryAttention } from './rotaryAttention.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from './weights.js';
+
+export interface GptjConfig extends GptConfig {
+  readonly rope: RopeConfig;
+}
+
+const fields = t.type({ ...gptFields, rotary_dim: optional(positiveInteger) });
+
+const layer = (config: GptjConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+  const { numLayers, numHeads, headDim, rope, residualDropout } = config;
+  const module = `transformer.h.${i}`;
+  const apart = pairsApart({ heads: numHeads, headDim, rotaryDim: rope.rotaryDim });
+  const attention = rotaryAttention(config, pass, {
+    layer: i,
+    angles,
+    project: queryKeyValue(pass, `${module}.attn`),
+    queries: apart,
+    keys: apart,
+    output: compose(
+      linear(pass, { module: `${module}.attn.out_proj` }),
+      dropout(pass, `${module}.attn.resid_dropout`, residualDropout),
+    ),
+  });
+  const mlp = compose(
+    plainMlp(pass, config.activation, { up: `${module}.mlp.fc_in`, down: `${module}.mlp.fc_out` }),
+    dropout(pass, `${module}.mlp.dropout`, residualDropout),
+  );
+  return sideBySide({ pass, i, numLayers }, attention, mlp, {
+    norm: layerNorm(`${module}.ln_1`, config.layerNormEps),
+  });
+};
+
+export const gptj: Architecture<GptjConfig> = {
+  name: 'gptj',
+  modelTypes: ['gptj'],
+  config: (raw, modelType) =>
+    pipe(
+      decodeFields(fields)(raw),
+      E.bindTo('f'),
+      E.bind('gpt', ({ f }) => gptConfig(f, { maxPositions: 2048, dropout: 0, tied: false })),
+      E.let('rotaryDim', ({ f }) => f.rotary_dim ?? 64),
+      E.filterOrElse(
+        ({ rotaryDim, gpt: { headDim } }) => rotaryDim % 2 === 0 && rotaryDim <= headDim,
+        ({ rotaryDim, gpt: { headDim } }) => unfit('rotary_dim', `an even number ≤ ${headDim}`, rotaryDim),
+      ),
+      E.map(({ gpt, rotaryDim }) => ({
+        ...gpt,
+        architecture: 'gptj',
+        modelType,
+        raw,
+        rope: { theta: 10_000, rotaryDim, maxPositions: gpt.maxPositions, scaling: { kind: 'default' } },
+      })),
+    ),
+  tensors: (config) => {
+    const { vocabSize, hiddenSize, innerSize, numLayers } = config;
+    return [
+      embeddingSpec('transformer.wte', vocabSize, hiddenSize),
+      ...perLayer(numLayers, (i) => [
+        ...layerNormSpec(`transformer.h.${i}.ln_1`, hiddenSize),
+        ...queryKeyValueSpec(`transformer.h.${i}.attn`, config, false),
+        ...linearSpec(`transformer.h.${i}.attn.out_proj`, hiddenSize, hiddenSize, false),
+        ...linearSpec(`transformer.h.${i}.mlp.fc_in`, innerSize, hiddenSize, true),
+        ...linearSpec(`transformer.h.${i}.mlp.fc_out`, hiddenSize, innerSize, true),
+      ]),
+      ...layerNormSpec('transformer.ln_f', hiddenSize),
+      ...headSpec(config.tieWordEmbeddings, vocabSize, hiddenSize, true),
+    ];
+  },
+  basePrefix: 'transformer.',
+  buffers: /\.attn\.(?:bias|masked_bias|embed_positions)$/,
+  embedding: 'transformer.wte',
+  body: (config, pass) =>
+    rotaryBody(
+      config,
+      pass,
+      stem(pass, 'transformer.wte', { site: 'transformer.drop', rate: config.embeddingDropout }),
+      (angles, i) => layer(config, pass, angles, i),
+    ),
+  narrows: true,
+  tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
+  loraTargets: () => ['q_proj', 'v_proj'],
+};

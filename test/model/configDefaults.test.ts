@@ -1,0 +1,29 @@
+/** Fields that a config.json leaves out mean what transformers takes for them (reference/config_defaults.py). */
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { expect, test } from '@jest/globals';
+import { knownModelTypes, modelConfig } from '../../src/model/architectures.js';
+import type { ModelConfig } from '../../src/model/config.js';
+import { orThrow } from './loadModel.js';
+
+interface Defaults {
+  readonly models: Readonly<Record<string, { readonly given: object; readonly whole: object }>>;
+}
+
+const { models } = JSON.parse(
+  readFileSync(resolve(import.meta.dirname, '..', 'golden', 'config_defaults.json'), 'utf8'),
+) as Defaults;
+
+/** A file without token ids means none here. */
+const meaning = (raw: object): Partial<ModelConfig> => {
+  const { raw: _raw, bosTokenId: _bos, eosTokenIds: _eos, padTokenId: _pad, ...rest } = orThrow(modelConfig(raw));
+  return rest;
+};
+
+test('are known of every model type', () => {
+  expect(Object.keys(models).sort()).toEqual([...knownModelTypes()].sort());
+});
+
+test.each(Object.entries(models))('%s', (name, { given, whole }) => {
+  expect(meaning({ model_type: name, ...given })).toEqual(meaning(whole));
+});
