@@ -4,7 +4,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { availableParallelism, platform, arch } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -14,24 +14,30 @@ const sources = join(here, 'cc');
 const build = join(here, 'build');
 const objects = join(build, 'objects');
 
-/** Flags of each instruction set; kernels whose name ends in _bf16 are compiled for avx512bf16 alone. */
-const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
-export const instructionSets =
-  arch() === 'x64'
-    ? { portable: [], avx2: ['-mavx2', '-mfma'], avx512, avx512bf16: [...avx512, '-mavx512bf16'] }
-    : { portable: [] };
-
+/** The first of CXX, g++, clang++ and c++ that answers, and the machine that it compiles for (`aarch64-linux-gnu`). */
 export const findCompiler = () => {
   for (const candidate of [process.env['CXX'], 'g++', 'clang++', 'c++']) {
     if (!candidate) continue;
+    const ask = (question) => execFileSync(candidate, [question], { stdio: 'pipe' }).toString();
     try {
-      return { path: candidate, version: execFileSync(candidate, ['--version'], { stdio: 'pipe' }).toString() };
+      return { path: candidate, version: ask('--version'), target: ask('-dumpmachine').trim() };
     } catch {
       // try the next one
     }
   }
   return undefined;
 };
+
+const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
+
+/** Flags of each instruction set of a machine; kernels whose name ends in _bf16 are compiled for the sets ending in bf16 alone. */
+export const instructionSetsOf = (target) => {
+  if (/^(x86_64|amd64)/.test(target))
+    return { portable: [], avx2: ['-mavx2', '-mfma'], avx512, avx512bf16: [...avx512, '-mavx512bf16'] };
+  if (/^(aarch64|arm64)/.test(target)) return { neon: [] };
+  return { portable: [] };
+};
+export const isBf16 = (name) => name.endsWith('bf16');
 
 const baseFlags = [
   '-std=c++17',
@@ -54,13 +60,11 @@ export const kernelNames = () =>
     .map((file) => file.slice('kernels/'.length, -'.cc'.length))
     .filter((name) => !/_(test|bench)$/.test(name));
 
-const isBf16 = (name) => name.endsWith('_bf16');
-
 /** [source, instruction set, flags] of everything that becomes part of the library. */
-export const units = () => [
+export const units = (target) => [
   ...kernelNames().flatMap((name) =>
-    Object.entries(instructionSets)
-      .filter(([set]) => isBf16(name) === (set === 'avx512bf16'))
+    Object.entries(instructionSetsOf(target))
+      .filter(([set]) => isBf16(name) === isBf16(set))
       .map(([set, flags]) => [`kernels/${name}.cc`, set, [...flags, `-DRX_ISA=${set}`]]),
   ),
   // The host's side of the CUDA device needs nothing of CUDA: it opens the driver when it is asked for.
@@ -121,8 +125,8 @@ const main = async () => {
   mkdirSync(objects, { recursive: true });
   writeKernelList(build);
   const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
-  const shared = hash(compiler.path, compiler.version);
-  const wanted = units().map(([source, set, extra]) => {
+  const shared = hash(compiler.path, compiler.version, compiler.target);
+  const wanted = units(compiler.target).map(([source, set, extra]) => {
     const flags = [...baseFlags, ...extra, '-DNAPI_VERSION=8', `-I${build}`, `-I${sources}`, `-I${include}`];
     const keyNow = () =>
       hash(shared, flags.join(' '), ...included(join(sources, source)).map((file) => readFileSync(file)));
@@ -160,10 +164,9 @@ const main = async () => {
     console.log('native engine up to date');
     return;
   }
-  const linking =
-    platform() === 'darwin'
-      ? ['-bundle', '-undefined', 'dynamic_lookup']
-      : ['-shared', '-static-libstdc++', '-static-libgcc', '-Wl,--gc-sections', '-Wl,-s', '-pthread', '-ldl'];
+  const linking = /apple/.test(compiler.target)
+    ? ['-bundle', '-undefined', 'dynamic_lookup']
+    : ['-shared', '-static-libstdc++', '-static-libgcc', '-Wl,--gc-sections', '-Wl,-s', '-pthread', '-ldl'];
   const temporary = `${target}.${process.pid}`;
   await run(compiler.path, [...wanted.map(({ path }) => path), ...linking, '-o', temporary], { maxBuffer: 1 << 26 });
   replace(temporary, target);

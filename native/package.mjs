@@ -4,7 +4,8 @@
 //   node native/package.mjs OUT [PLATFORM …]
 //
 // OUT/rxtune names the engines of the given platforms (linux-x64, darwin-arm64, …; this one if none is given) as optional
-// dependencies; npm installs the one that fits. OUT/native-PLATFORM is made of native/build/rxtune.node.
+// dependencies; npm installs the one that fits. OUT/native-PLATFORM is made of native/build/rxtune.node, and of the kernels for CUDA
+// cards where they were built (npm run build:cuda).
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { arch, platform } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -14,6 +15,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const [out, ...given] = process.argv.slice(2);
 const here = `${platform()}-${arch()}`;
 const engine = join(root, 'native', 'build', 'rxtune.node');
+
+const kernels = join(root, 'native', 'build', 'rxtune.fatbin');
 
 const fail = (message) => {
   console.error(message);
@@ -46,10 +49,11 @@ write(
     cpu: [arch()],
     ...libc,
     main: 'rxtune.node',
-    files: ['rxtune.node', 'LICENSE'],
+    files: ['rxtune.node', 'rxtune.fatbin', 'LICENSE'],
   },
   [
     [engine, 'rxtune.node'],
+    ...(existsSync(kernels) ? [[kernels, 'rxtune.fatbin']] : []),
     [join(root, 'LICENSE'), 'LICENSE'],
   ],
 );

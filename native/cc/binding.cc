@@ -10,6 +10,7 @@
 
 #include "../cuda/host/cuda_device.h"
 #include "call.h"
+#include "cblas.h"
 #include "dispatch.h"
 #include "executor.h"
 #include "memory.h"
@@ -37,6 +38,8 @@ struct Engine {
   long argCount = 0;
   napi_ref argsRef = nullptr;
   napi_threadsafe_function settle = nullptr;
+  // The table in use where products are a library's.
+  KernelTable withBlas;
   // Reads that wait; while there are any, the process stays alive.
   int pending = 0;
 
@@ -200,14 +203,18 @@ napi_value info(Frame& frame) {
   return object;
 }
 
-// configure(threads, isa?): info
+// configure(threads, isa?, blas?): info. blas: a library that computes large products.
 napi_value configure(Frame& frame) {
   const double threads = number(frame, 0);
   if (!(threads >= 1 && threads <= 1024)) throw BadCall("threads must be 1 to 1024");
   const std::string isa = text(frame, 1);
   const KernelTable* const table = kernel_table(isa.c_str());
   if (table == nullptr) throw BadCall("no kernels for instruction set \"" + isa + "\" on this processor");
-  frame.engine->configure(static_cast<int>(threads), table);
+  const std::string blas = text(frame, 2);
+  const CblasSgemm sgemm = blas.empty() ? nullptr : open_blas(blas);
+  frame.engine->executor.wait();  // kernels that run read the table
+  if (sgemm != nullptr) frame.engine->withBlas = with_blas(*table, sgemm);
+  frame.engine->configure(static_cast<int>(threads), sgemm == nullptr ? table : &frame.engine->withBlas);
   return info(frame);
 }
 

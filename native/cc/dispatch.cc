@@ -8,7 +8,14 @@
 #define DECLARE(name, isa) extern "C" void rx_fill_##name##_##isa(KernelTable*);
 #define FILL(name, isa) rx_fill_##name##_##isa(table);
 
-RX_KERNELS(DECLARE, portable)
+// What every processor of this kind has.
+#if defined(__aarch64__)
+#define RX_LEAST neon
+#else
+#define RX_LEAST portable
+#endif
+
+RX_KERNELS(DECLARE, RX_LEAST)
 #if defined(__x86_64__)
 RX_KERNELS(DECLARE, avx2)
 RX_KERNELS(DECLARE, avx512)
@@ -17,11 +24,15 @@ RX_BFLOAT16_KERNELS(DECLARE, avx512bf16)
 
 namespace {
 
-KernelTable portable() {
+#define RX_TEXT_(name) #name
+#define RX_TEXT(name) RX_TEXT_(name)
+constexpr const char* leastIsa = RX_TEXT(RX_LEAST);
+
+KernelTable least() {
   KernelTable filled = {};
   KernelTable* const table = &filled;
-  RX_KERNELS(FILL, portable)
-  table->isa = "portable";
+  RX_KERNELS(FILL, RX_LEAST)
+  table->isa = leastIsa;
   return filled;
 }
 
@@ -67,8 +78,8 @@ const KernelTable* kernel_table(const char* isa) {
     return &table;
   }
 #endif
-  if (any || strcmp(isa, "portable") == 0) {
-    static const KernelTable table = portable();
+  if (any || strcmp(isa, leastIsa) == 0) {
+    static const KernelTable table = least();
     return &table;
   }
   return nullptr;

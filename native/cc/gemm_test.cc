@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cblas.h"
 #include "dispatch.h"
 
 namespace {
@@ -101,9 +102,23 @@ struct Stored {
   }
 };
 
+// What a BLAS library does, by its definition. Counts its calls.
+long calls = 0;
+void plainSgemm(int, int transA, int transB, int m, int n, int k, float alpha, const float* a, int lda, const float* b, int ldb, float beta,
+                float* c, int ldc) {
+  calls++;
+  for (long i = 0; i < m; i++)
+    for (long j = 0; j < n; j++) {
+      double sum = 0;
+      for (long q = 0; q < k; q++)
+        sum += (double)a[transA == 112 ? q * lda + i : i * lda + q] * (double)b[transB == 112 ? j * ldb + q : q * ldb + j];
+      float* const to = c + i * ldc + j;
+      *to = (float)(alpha * sum + (beta == 0 ? 0 : beta * (double)*to));
+    }
+}
+
 // The same product with other threads must have the same bits, and a repeated one too.
-void check(const char* isa, bool bf16, std::vector<Pool*>& pools, Scratch* scratch) {
-  const KernelTable* const table = kernel_table(isa);
+void check(const char* isa, const KernelTable* table, bool bf16, std::vector<Pool*>& pools, Scratch* scratch) {
   const long m = size(300), n = size(300), k = size(below(4) == 0 ? 2500 : 300);
   const int kindA = below(3) == 0 ? GEMM_BFLOAT16 : GEMM_FLOAT32;
   const int kindB = (int)below(4);
@@ -116,7 +131,7 @@ void check(const char* isa, bool bf16, std::vector<Pool*>& pools, Scratch* scrat
   for (auto& x : row) x = uniform();
   for (auto& x : other) x = uniform();
   const std::vector<float> before = c;
-  Gemm g = {m, n, k, a.operand, b.operand, nullptr, ldc, nullptr, 0, alpha};
+  Gemm g = {m, n, k, a.operand, b.operand, nullptr, ldc, nullptr, 0, alpha, 0};
   std::vector<float> first;
   for (Pool* pool : pools) {
     for (int repeat = 0; repeat < 2; repeat++) {
@@ -125,7 +140,7 @@ void check(const char* isa, bool bf16, std::vector<Pool*>& pools, Scratch* scrat
       if (start == 1) g.start = c.data(), g.ld_start = ldc;
       if (start == 2) g.start = row.data(), g.ld_start = 0;
       if (start == 3) g.start = other.data(), g.ld_start = n + 3;
-      const Context context = {pool, scratch, table, bf16};
+      const Context context = {pool, scratch, table, bf16, nullptr};
       run_gemm(&context, &g);
       if (repeat == 0) {
         first = c;
@@ -160,9 +175,10 @@ void check(const char* isa, bool bf16, std::vector<Pool*>& pools, Scratch* scrat
                   start, alpha, pool_threads(pool), worst, at / ldc, at % ldc);
     }
   }
+  const bool byLibrary = std::strcmp(isa, "blas") == 0;
   // One thread by itself gives what the pool of one gives (very few rows take a shorter way there).
-  if (!bf16 && m > 4 && kindA == GEMM_FLOAT32 && kindB == GEMM_FLOAT32) {
-    const Context context = {pools[0], scratch, table, 0};
+  if (!bf16 && m > 4 && kindA == GEMM_FLOAT32 && kindB == GEMM_FLOAT32 && !byLibrary) {
+    const Context context = {pools[0], scratch, table, 0, nullptr};
     c = before;
     run_gemm(&context, &g);
     first = c;
@@ -183,15 +199,21 @@ int main(int argc, char** argv) {
   engine.seed(argc > 2 ? (unsigned)std::atoi(argv[2]) : 1);
   std::vector<Pool*> pools = {pool_create(1), pool_create(2), pool_create(3), pool_create(4)};
   Scratch* const scratch = scratch_create();
-  for (const char* isa : {"portable", "avx2", "avx512"}) {
+  for (const char* isa : {"portable", "avx2", "avx512", "neon"}) {
     const KernelTable* const table = kernel_table(isa);
     if (table == nullptr) {
       std::printf("%s: not on this processor\n", isa);
       continue;
     }
-    for (int i = 0; i < cases; i++) check(isa, false, pools, scratch);
+    for (int i = 0; i < cases; i++) check(isa, table, false, pools, scratch);
     if (table->gemm_bf16 != nullptr)
-      for (int i = 0; i < cases; i++) check(isa, true, pools, scratch);
+      for (int i = 0; i < cases; i++) check(isa, table, true, pools, scratch);
+  }
+  const KernelTable blas = with_blas(*kernel_table(nullptr), plainSgemm, 0, 3000);
+  for (int i = 0; i < cases; i++) check("blas", &blas, false, pools, scratch);
+  if (cases > 0 && calls == 0) {
+    std::printf("blas: was not called\n");
+    failures++;
   }
   for (Pool* pool : pools) pool_destroy(pool);
   scratch_destroy(scratch);

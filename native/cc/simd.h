@@ -199,6 +199,18 @@ RX_INLINE vf fma(vf a, vf b, vf c) {
 #endif
 }
 
+#if defined(__ARM_NEON)
+// a * b[lane] + c, the lane known when this is compiled.
+RX_INLINE vf fma_lane(vf a, vf b, int lane, vf c) {
+  switch (lane) {
+    case 0: return (vf)vfmaq_laneq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b, 0);
+    case 1: return (vf)vfmaq_laneq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b, 1);
+    case 2: return (vf)vfmaq_laneq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b, 2);
+    default: return (vf)vfmaq_laneq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b, 3);
+  }
+}
+#endif
+
 // The greater or the lesser of two; b where either is NaN.
 RX_INLINE vf vmax(vf a, vf b) {
 #if defined(__AVX512F__)
@@ -235,6 +247,8 @@ RX_INLINE vf vsqrt(vf a) {
   return (vf)_mm256_sqrt_ps((__m256)a);
 #elif defined(__SSE2__)
   return (vf)_mm_sqrt_ps((__m128)a);
+#elif defined(__ARM_NEON)
+  return (vf)vsqrtq_f32((float32x4_t)a);
 #else
   for (int i = 0; i < VW; i++) a[i] = __builtin_sqrtf(a[i]);
   return a;

@@ -39,7 +39,7 @@ const build = async () => {
     ...sanitizing,
   ];
   const wanted = [
-    ...units()
+    ...units(compiler.target)
       .filter(([source]) => source.startsWith('kernels') || /^(dispatch|pages|pool|scratch)\.cc$/.test(source))
       .map(([source, set, extra]) => [join(cc, source), set, extra]),
     ...readdirSync(join(here, 'host'))

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 
-export type InstructionSet = 'portable' | 'avx2' | 'avx512';
+export type InstructionSet = 'portable' | 'avx2' | 'avx512' | 'neon';
 
 /** Where tensors lie and operations run: the processor, or a CUDA card. */
 export type Device = 'cpu' | 'cuda';
@@ -39,7 +39,8 @@ export interface AddonStatistics {
  */
 export interface Addon {
   readonly info: () => AddonInfo;
-  readonly configure: (threads: number, isa?: string) => AddonInfo;
+  /** `blas`: a library whose `cblas_sgemm` computes large float32 products; none where it is empty. Throws where it does not open. */
+  readonly configure: (threads: number, isa: string, blas: string) => AddonInfo;
   /**
    * One line on the card, opened with the kernels of this file; empty names of libraries are the system's. `use` is 1: tensors lie
    * and operations run there from now on, until the process ends; there must be none yet. Throws what is missing.

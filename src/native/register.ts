@@ -1,5 +1,6 @@
 /** Makes the native engine a backend of tfjs. */
 import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
 import '@tensorflow/tfjs-backend-cpu';
 import { engine, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
 import type { KernelConfig } from '@tensorflow/tfjs-core';
@@ -54,6 +55,11 @@ export interface NativeOptions {
   readonly threads?: number;
   /** Default: the environment's RXTUNE_ISA, else the best the processor has. */
   readonly isa?: InstructionSet;
+  /**
+   * A library whose `cblas_sgemm` computes large float32 products, or 'none'. Default: the environment's RXTUNE_BLAS, else Accelerate on
+   * macOS and none elsewhere.
+   */
+  readonly blas?: string;
   /** Chosen once a process, before the first tensor. Absent: as it was, at first the processor. */
   readonly device?: Device;
 }
@@ -127,6 +133,7 @@ export const isaNames: Readonly<Record<InstructionSet | 'cuda', string>> = {
   portable: 'portable vectors',
   avx2: 'AVX2',
   avx512: 'AVX-512',
+  neon: 'NEON',
 };
 
 /** The system's libraries and the kernels of this build, unless the environment names others. Throws what is missing. */
@@ -134,6 +141,26 @@ const openCard = (addon: Addon, use: boolean): string => {
   const named = (variable: string): string => process.env[variable] ?? '';
   const kernels = named('RXTUNE_CUDA_KERNELS') === '' ? cudaKernels() : named('RXTUNE_CUDA_KERNELS');
   return addon.cuda(kernels, named('RXTUNE_LIBCUDA'), named('RXTUNE_LIBCUBLASLT'), 0, Number(use));
+};
+
+/** macOS': its products run on the processor's matrix units, which nothing else gives access to. */
+const accelerate = '/System/Library/Frameworks/Accelerate.framework/Accelerate';
+
+/** The library that computes large products, empty for none. The one nobody asked for is left out where it does not open. */
+const blasOf = (given: string | undefined): { readonly library: string; readonly asked: boolean } => {
+  const asked = given ?? process.env['RXTUNE_BLAS'] ?? '';
+  if (asked !== '') return { library: asked === 'none' ? '' : asked, asked: true };
+  return { library: process.platform === 'darwin' ? accelerate : '', asked: false };
+};
+
+const configure = (addon: Addon, threads: number, isa: string, given: string | undefined) => {
+  const { library, asked } = blasOf(given);
+  try {
+    return { info: addon.configure(threads, isa, library), library };
+  } catch (cause) {
+    if (asked || library === '') throw cause;
+    return { info: addon.configure(threads, isa, ''), library: '' };
+  }
 };
 
 /** A line on the card that `device: 'cuda'` would use, or what is missing for it, in plain words. Changes nothing. */
@@ -151,7 +178,7 @@ export const cudaCard = (): Either<string, string> => {
  * Registers the backend `native` and its kernels; called again, it only changes threads and instruction set. Left: why there
  * is no native engine, or none on that device.
  */
-export const registerNative = ({ threads, isa, device }: NativeOptions = {}): Either<string, NativeInfo> => {
+export const registerNative = ({ threads, isa, blas, device }: NativeOptions = {}): Either<string, NativeInfo> => {
   if (registered === undefined) {
     const addon = loadAddon();
     if (addon._tag === 'Left') return addon;
@@ -164,12 +191,17 @@ export const registerNative = ({ threads, isa, device }: NativeOptions = {}): Ei
     }
     if (device === 'cpu' && registered.card !== undefined)
       return left('tensors lie on the card already: the device is chosen once a process');
-    const info = registered.addon.configure(threads ?? availableParallelism(), isa ?? process.env['RXTUNE_ISA'] ?? '');
+    const { info, library } = configure(
+      registered.addon,
+      threads ?? availableParallelism(),
+      isa ?? process.env['RXTUNE_ISA'] ?? '',
+      blas,
+    );
     const several = info.threads === 1 ? 'one thread' : `${info.threads} threads`;
     if (registered.card !== undefined) return right({ ...info, description: `CUDA: ${registered.card}` });
     return right({
       ...info,
-      description: `${isaNames[info.isa]}${info.bfloat16 ? ' with bfloat16' : ''}, ${several}`,
+      description: `${isaNames[info.isa]}${info.bfloat16 ? ' with bfloat16' : ''}, ${several}${library === '' ? '' : `, products by ${basename(library)}`}`,
     });
   } catch (cause) {
     return left(messageOf(cause));

@@ -1,4 +1,5 @@
 /** How much memory a process may still take: what the machine has free, and what its container allows. */
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -18,6 +19,31 @@ const readText: ReadText = (path) => {
   } catch {
     return undefined;
   }
+};
+
+/** What macOS' vm_stat prints; undefined where it does not run. */
+const readVmStat = (): string | undefined => {
+  try {
+    return execFileSync('/usr/bin/vm_stat', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return undefined;
+  }
+};
+
+/**
+ * Bytes that macOS can hand out at once, as psutil counts them: pages that are free, read ahead or inactive. What Node calls free there
+ * is the first part alone, which is always little.
+ */
+export const freeOfVmStat = (text: string): number | undefined => {
+  const pageSize = numberIn(/page size of (\d+) bytes/.exec(text)?.[1]);
+  const pages = ['free', 'speculative', 'inactive'].map((kind) =>
+    numberIn(new RegExp(`^Pages ${kind}:\\s+(\\d+)`, 'm').exec(text)?.[1]),
+  );
+  return pages.reduce<number | undefined>(
+    (sum, count) =>
+      sum === undefined || count === undefined || pageSize === undefined ? undefined : sum + count * pageSize,
+    0,
+  );
 };
 
 const numberIn = (text: string | undefined): number | undefined => {
@@ -57,10 +83,17 @@ const headroom = (
   return Math.max(0, limit - Math.max(0, used - cached));
 };
 
+/** What the machine can hand out, as its system tells; Node's own number where it tells nothing. */
+const machineMemory = (read: ReadText): number => {
+  const vmStat = process.platform === 'darwin' ? readVmStat() : undefined;
+  const kibibytes = field(read('/proc/meminfo'), 'MemAvailable');
+  const told = vmStat === undefined ? kibibytes && kibibytes * 1024 : freeOfVmStat(vmStat);
+  return told ?? freemem();
+};
+
 /** Free memory of the machine and of every cgroup around this process (versions 1 and 2); the least of them. */
 export const availableMemory = (read: ReadText = readText): AvailableMemory => {
-  const meminfo = field(read('/proc/meminfo'), 'MemAvailable');
-  const machine = meminfo === undefined ? freemem() : meminfo * 1024;
+  const machine = machineMemory(read);
   const groups = (read('/proc/self/cgroup') ?? '').split('\n');
   const pathOf = (pattern: RegExp): string => groups.flatMap((line) => pattern.exec(line)?.[1] ?? [])[0] ?? '/';
   const rooms = [

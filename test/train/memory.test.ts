@@ -4,7 +4,7 @@ import { lastValueFrom } from 'rxjs';
 import { isFatal, orThrow, render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
-import { availableMemory } from '../../src/train/availableMemory.js';
+import { availableMemory, freeOfVmStat } from '../../src/train/availableMemory.js';
 import { decodeSftConfig } from '../../src/train/config.js';
 import type { SftConfig, SftOptions } from '../../src/train/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
@@ -196,6 +196,21 @@ describe('what there is', () => {
       '/sys/fs/cgroup/memory/memory.usage_in_bytes': '7',
     };
     expect(from(files).bytes).toBe(3_000_000);
+  });
+
+  test('of macOS, what it can hand out at once: not the free pages alone', () => {
+    const told = [
+      'Mach Virtual Memory Statistics: (page size of 16384 bytes)',
+      'Pages free:                                5000.',
+      'Pages active:                            300000.',
+      'Pages inactive:                          200000.',
+      'Pages speculative:                         1000.',
+      'Pages throttled:                              0.',
+      'Pages wired down:                        100000.',
+    ];
+    expect(freeOfVmStat(told.join('\n'))).toBe(206_000 * 16384);
+    expect(freeOfVmStat(told.filter((line) => !line.includes('inactive')).join('\n'))).toBeUndefined();
+    expect(freeOfVmStat('vm_stat: something else')).toBeUndefined();
   });
 
   test('some figure is found wherever this runs', () => {

@@ -101,10 +101,10 @@ void attend_block(const Attention* a, const Block& block, long head, float* memo
       if (low >= high) continue;
       const bool masked = high - 1 > first || (a->window && low <= final - a->window);
       const Running r = {running.greatest + lane, running.sum + lane, running.factor + lane};
-      if (wide == group_lanes)
-        attend<tile_vectors>(a, first, low, high, keys, values, low - from, masked, q + lane * scored_columns(D), scores, out + lane * D, r);
-      else
-        attend<1>(a, first, low, high, keys, values, low - from, masked, q + lane * scored_columns(D), scores, out + lane * D, r);
+      with_vectors(wide, [&](auto vectors) {
+        attend<decltype(vectors)::NV>(a, first, low, high, keys, values, low - from, masked, q + lane * scored_columns(D), scores,
+                                      out + lane * D, r);
+      });
     }
   }
 

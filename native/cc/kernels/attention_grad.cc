@@ -192,25 +192,19 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
       if (low == high) continue;
       const bool masked = high - 1 > first_of_group || (a->window && low <= final - a->window);
       const long at = (low - block) * query_block;
-      if (wide == group_lanes)
-        differentiate<tile_vectors>(a, first_of_group, low, high, keys, values, summed, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
-                                    p + at / together, ds + at / together,
-                                    h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
-      else
-        differentiate<1>(a, first_of_group, low, high, keys, values, summed, low - block, masked, h.q + lane * scored, h.d_out + lane * scored, weights + at, slopes + at,
-                                    p + at / together, ds + at / together,
-                         h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
+      with_vectors(wide, [&](auto vectors) {
+        differentiate<decltype(vectors)::NV>(a, first_of_group, low, high, keys, values, summed, low - block, masked, h.q + lane * scored,
+                                             h.d_out + lane * scored, weights + at, slopes + at, p + at / together, ds + at / together,
+                                             h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
+      });
     }
     const long offset = (block - from) * shared.width;
-    long c = 0;
-    for (; c + group_lanes <= shared.width; c += group_lanes) {
-      spread<tile_vectors>(h.p, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
-      spread<tile_vectors>(h.ds, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
-    }
-    if (c < shared.width) {
-      spread<1>(h.p, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
-      spread<1>(h.ds, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
-    }
+    for (long c = 0; c < shared.width; c += group_lanes)
+      with_vectors(smaller(group_lanes, shared.width - c), [&](auto vectors) {
+        constexpr int NV = decltype(vectors)::NV;
+        spread<NV>(h.p, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
+        spread<NV>(h.ds, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
+      });
   }
 }
 

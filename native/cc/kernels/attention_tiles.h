@@ -24,12 +24,21 @@ namespace {
 constexpr int tile_rows = 14;
 constexpr int key_block = 112;       // a multiple of tile_rows
 constexpr int grad_key_block = 56;   // likewise
+#elif defined(__ARM_NEON)
+// 20 sums: more than hide that a multiply-add takes 4 cycles where 4 start at once; 24 leave compilers too few registers.
+constexpr int tile_rows = 5;
+constexpr int key_block = 100;
+constexpr int grad_key_block = 50;
 #else
 constexpr int tile_rows = 6;
 constexpr int key_block = 96;
 constexpr int grad_key_block = 48;
 #endif
+#if defined(__ARM_NEON)
+constexpr int tile_vectors = 4;
+#else
 constexpr int tile_vectors = 2;
+#endif
 constexpr int group_lanes = tile_vectors * VW;
 constexpr int query_block = 64;  // a multiple of group_lanes
 
@@ -90,6 +99,23 @@ RX_INLINE void tiles(long rows, long k, const float* a, long row, long step, con
 #endif
   }
 #undef RX_TILE
+}
+
+template <int count>
+struct Vectors {
+  static constexpr int NV = count;
+};
+// Calls f with as many vectors (1 … tile_vectors) as these lanes fill.
+template <class F>
+RX_INLINE void with_vectors(long lanes, F f) {
+  switch (lanes / VW) {
+    case 1: f(Vectors<1>()); break;
+#if defined(__ARM_NEON)
+    case 2: f(Vectors<2>()); break;
+    case 3: f(Vectors<3>()); break;
+#endif
+    default: f(Vectors<tile_vectors>());
+  }
 }
 
 // Where lane 0 of query r (a multiple of VW) lies in a panel of queries with `columns` numbers each.
@@ -318,7 +344,7 @@ RX_INLINE void mask_scores(float* scores, long ld, long first, long from, long t
     for (int v = 0; v < NV; v++) {
       vf* const at = (vf*)(scores + (j - from) * ld + v * VW);
       const vi lane = iota() + v * VW;
-      *at = (lane >= vseti(ahead)) & (lane < vseti(behind)) ? *at : vset(-__builtin_inff());
+      *at = ((lane >= vseti(ahead)) & (lane < vseti(behind))) ? *at : vset(-__builtin_inff());
     }
   }
 }

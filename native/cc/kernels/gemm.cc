@@ -51,15 +51,24 @@ RX_STATIC void micro_kernel(long k, const float* __restrict a, const float* __re
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) {
       right[j] = *(const vf*)(b + j * VW);
-      __builtin_prefetch(b + AHEAD_B * NR + j * VW);
+      if (j * VW % 16 == 0) __builtin_prefetch(b + AHEAD_B * NR + j * VW);
     }
     __builtin_prefetch(a + AHEAD_A * MR);
+#if defined(__ARM_NEON)
+    // multiplies with one lane of a vector: a panel is 8 lines, whether or not they are there
+    const vf left[2] = {*(const vf*)a, *(const vf*)(a + VW)};
+#pragma GCC unroll 32
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; j++) sum[i][j] = fma_lane(right[j], left[i / VW], i % VW, sum[i][j]);
+#else
 #pragma GCC unroll 32
     for (int i = 0; i < M; i++) {
       const vf left = vset(a[i]);
 #pragma GCC unroll 8
       for (int j = 0; j < NV; j++) sum[i][j] = fma(left, right[j], sum[i][j]);
     }
+#endif
     a += MR;
     b += NR;
   }

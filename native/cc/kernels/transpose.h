@@ -60,6 +60,16 @@ RX_INLINE void transpose_block(vf* rows) {
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i++) a[i] = t[i];
 }
+#elif defined(__ARM_NEON)
+RX_INLINE void transpose_block(vf* a) {
+  const float32x4x2_t even = vtrnq_f32((float32x4_t)a[0], (float32x4_t)a[1]);
+  const float32x4x2_t odd = vtrnq_f32((float32x4_t)a[2], (float32x4_t)a[3]);
+  const auto pairs = [](float32x4_t x) { return vreinterpretq_f64_f32(x); };
+  a[0] = (vf)vtrn1q_f64(pairs(even.val[0]), pairs(odd.val[0]));
+  a[1] = (vf)vtrn1q_f64(pairs(even.val[1]), pairs(odd.val[1]));
+  a[2] = (vf)vtrn2q_f64(pairs(even.val[0]), pairs(odd.val[0]));
+  a[3] = (vf)vtrn2q_f64(pairs(even.val[1]), pairs(odd.val[1]));
+}
 #else
 RX_INLINE void transpose_block(vf* a) {
 #pragma GCC unroll 4
