@@ -14,6 +14,7 @@ import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/config.js';
 import { maxLengthOf } from '../train/prepare.js';
 import { report, tokensOfRow } from '../train/report.js';
+import type { ReportToken } from '../train/report.js';
 import type { RunRecord } from '../train/report/record.js';
 import type { Dataset } from '../train/run.js';
 import { sampleRows } from '../train/sampleRows.js';
@@ -42,30 +43,34 @@ export const reportable = (path: string): TaskEither<FatalError, void> =>
     (cause) => fileError(path, cause),
   );
 
-/** Writes the page: the run as it was recorded, and the first rows of the dataset as the loss sees them. */
-export const writeReport = (
-  record: RunRecord,
-  { path, rows: data, tokenizer: loaded, maxPositions, config }: Reporting,
-): TaskEither<FatalError, void> =>
+type Shown = ReadonlyArray<ReadonlyArray<ReportToken>>;
+
+const firstRows = ({ rows: data, tokenizer: loaded, maxPositions, config }: Reporting): TaskEither<FatalError, Shown> =>
   pipe(
-    TE.tryCatch(
-      () => makeDirectory(dirname(path)),
-      (cause) => fileError(path, cause),
-    ),
-    TE.map(() => ({})),
+    TE.Do,
     TE.bind('dataset', () => TE.fromEither(data)),
     TE.bind('tokenizer', () => tokenizerAsked(loaded, config)),
     TE.bind('rows', ({ dataset, tokenizer }) =>
       sampleRows(dataset, 3, { tokenizer }, { ...config, maxLength: maxLengthOf(config, tokenizer, maxPositions) }),
     ),
-    TE.flatMap(({ rows, tokenizer }) =>
-      writeTextAtomically(
-        path,
-        report({
-          title: record.title,
-          record,
-          rows: rows.map((row) => tokensOfRow(row, (ids) => tokenizer?.decode(ids) ?? `${ids.join(' ')} `)),
-        }),
-      ),
+    TE.map(({ rows, tokenizer }) =>
+      rows.map((row) => tokensOfRow(row, (ids) => tokenizer?.decode(ids) ?? `${ids.join(' ')} `)),
     ),
+  );
+
+/**
+ * Writes the page, whole or not at all: the run as it was recorded, and the first rows of the dataset as the loss sees them. Of a run
+ * that failed it goes without rows where they cannot be had: they may be what failed.
+ */
+export const writeReport = (record: RunRecord, reporting: Reporting): TaskEither<FatalError, void> =>
+  pipe(
+    TE.tryCatch(
+      () => makeDirectory(dirname(reporting.path)),
+      (cause) => fileError(reporting.path, cause),
+    ),
+    TE.flatMap(() => {
+      const rows = firstRows(reporting);
+      return record.state === 'failed' ? TE.orElse(() => TE.right<FatalError, Shown>([]))(rows) : rows;
+    }),
+    TE.flatMap((rows) => writeTextAtomically(reporting.path, report({ title: record.title, record, rows }))),
   );

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, onlyFatal, warning, type FatalError } from '../errors.js';
+import { fatal, onlyFatal, render, warning, type FatalError } from '../errors.js';
 import {
   boolean,
   closed,
@@ -215,6 +215,16 @@ export const sftCommand: CommandLine = {
           facts: [['model', own.model], ...(engine === undefined ? [] : ([['engine', engine.engine]] as const))],
         });
         run.events.subscribe(recorder.add);
+        const reported = (): TaskEither<FatalError, void> =>
+          own.report === undefined
+            ? TE.right(undefined)
+            : writeReport(recorder.record(), {
+                path: own.report,
+                rows: mixedRows(own.trainDataset, config, { write: () => undefined }),
+                tokenizer,
+                maxPositions: model.config.maxPositions,
+                config,
+              });
         const quiet = onSignals(terminal.err, () => run.stop({ checkpoint: true }));
         return pipe(
           own.dashboard
@@ -224,31 +234,37 @@ export const sftCommand: CommandLine = {
             if (dashboard !== undefined) terminal.err.write(`dashboard: ${dashboard.url}\n`);
           }),
           TE.flatMap((dashboard) =>
-            TE.tryCatch(
-              () =>
-                watch(run, terminal)
-                  .catch((error: unknown) => {
-                    recorder.failed(error);
-                    throw error;
-                  })
-                  .finally(async () => {
-                    quiet();
-                    await dashboard?.close();
-                  }),
-              onlyFatal,
+            pipe(
+              TE.tryCatch(
+                () =>
+                  watch(run, terminal)
+                    .catch((error: unknown) => {
+                      recorder.failed(error);
+                      throw error;
+                    })
+                    .finally(async () => {
+                      quiet();
+                      await dashboard?.close();
+                    }),
+                onlyFatal,
+              ),
+              // A run that failed leaves its report too; what it failed of goes before a fault of the report's.
+              TE.orElse((failure) =>
+                pipe(
+                  reported(),
+                  TE.match(
+                    (fault): void => {
+                      terminal.err.write(`${render(fault)}\n`);
+                    },
+                    () => undefined,
+                  ),
+                  TE.fromTask,
+                  TE.flatMap(() => TE.left<FatalError, RunSummary>(failure)),
+                ),
+              ),
             ),
           ),
-          TE.tap(() =>
-            own.report === undefined
-              ? TE.right(undefined)
-              : writeReport(recorder.record(), {
-                  path: own.report,
-                  rows: mixedRows(own.trainDataset, config, { write: () => undefined }),
-                  tokenizer,
-                  maxPositions: model.config.maxPositions,
-                  config,
-                }),
-          ),
+          TE.tap(reported),
           TE.flatMap((summary) => {
             if (summary.ended === 'left' || summary.ended === 'stopped') {
               return TE.left(interrupted(summary, config.outputDir));

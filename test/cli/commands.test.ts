@@ -79,8 +79,9 @@ describe('sft', () => {
     (signal) =>
       inTemporary(async (directory) => {
         const call = [...sft, ...small, '--max-steps', '40', '--lora-r', '4', '--output-dir', directory];
+        const page = join(directory, 'page', 'report.html');
         let asked = false;
-        const stopped = await start(call, (child, err) => {
+        const stopped = await start([...call, '--report', page], (child, err) => {
           if (asked || !/^step \d+\//m.test(err)) return;
           asked = true;
           child.kill(signal);
@@ -89,8 +90,10 @@ describe('sft', () => {
         expect(stopped.err).toContain('[E_INTERRUPTED]');
         expect(stopped.err).toContain('--resume-from-checkpoint true');
         const left = readdirSync(directory).sort();
-        expect(left).toEqual([expect.stringMatching(/^checkpoint-\d+$/), 'log.jsonl']);
+        expect(left).toEqual([expect.stringMatching(/^checkpoint-\d+$/), 'log.jsonl', 'page']);
         const at = Number(left[0]?.replace('checkpoint-', ''));
+        expect(readdirSync(join(directory, 'page'))).toEqual(['report.html']);
+        expect(await readFile(page, 'utf8')).toContain(`["ended","left to be resumed after step ${at} of 40"]`);
         expect(at).toBeLessThan(40);
 
         const resumed = await rxtune(...call, '--resume-from-checkpoint', 'true');
@@ -108,6 +111,18 @@ describe('sft', () => {
         expect((await readFile(join(directory, weights))).equals(await readFile(join(whole, weights)))).toBe(true);
       }),
   );
+
+  test('a run that fails leaves its report, which says why and after which step', () =>
+    inTemporary(async (directory) => {
+      const page = join(directory, 'report.html');
+      const failed = await rxtune(...sft, ...small, '--max-steps', '9', '--learning-rate', '1e30', '--report', page);
+      expect(failed).toMatchObject({ code: 1, err: expect.stringContaining('[E_NON_FINITE]') });
+      expect(readdirSync(directory)).toEqual(['report.html']);
+      const text = await readFile(page, 'utf8');
+      expect(text).toContain('"state":"failed"');
+      expect(text).toMatch(/\["ended","failed after step [1-8] of 9"\]/);
+      expect(text).toMatch(/"warnings":\[.*\[E_NON_FINITE\]/);
+    }));
 
   test('rows to evaluate on are told where nothing says when; a directory of checkpoints is no checkpoint', () =>
     inTemporary(async (directory) => {

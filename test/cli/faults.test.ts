@@ -151,7 +151,8 @@ describe('secrets', () => {
     }));
 
   test('never stand in an error, not even where the address that holds them is the fault', async () => {
-    const call = ['sft', '--model', 'hf://owner/name', '--train-dataset', 'none.jsonl'];
+    const rows = join(root, 'examples', 'quickstart', 'train.jsonl');
+    const call = ['sft', '--model', 'hf://owner/name', '--train-dataset', rows];
     for (const HF_HUB_OFFLINE of ['1', '']) {
       const outcome = await rxtune(call, { env: { ...env, HF_HUB_OFFLINE, HF_HOME: '/nonexistent' } });
       expect(outcome.err).toMatch(/\[E_HUB_\w+\]/);

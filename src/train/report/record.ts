@@ -1,6 +1,6 @@
 /** What a page about a run shows, as plain data that JSON holds; and the recorder that gathers it while the run goes on. */
 import { Subject, type Observable } from 'rxjs';
-import { render, withoutSecrets } from '../../errors.js';
+import { isFatal, render, withoutSecrets } from '../../errors.js';
 import { SftConfig } from '../config.js';
 import type { Groups } from '../evaluate.js';
 import type { Evaluation, RunEvent, RunSummary } from '../run.js';
@@ -202,6 +202,8 @@ export interface Recorder {
 
 type Mutable<A> = { -readonly [K in keyof A]: A[K] };
 
+const endings = { stopped: 'stopped', early: 'stopped early', left: 'left to be resumed' } as const;
+
 /** Gathers a run's events. Takes no more than a few megabytes, however long the run is. */
 export const makeRecorder = ({
   title,
@@ -227,6 +229,7 @@ export const makeRecorder = ({
   let held: { readonly entry: StepEntry; readonly count: number } | undefined;
   const begun = now();
   let before = begun;
+  let stepsDone = 0;
   const seconds = (): number => (now() - begun) / 1000;
 
   const set = (fields: Partial<RunRecord>): void => {
@@ -253,10 +256,21 @@ export const makeRecorder = ({
     changes.next({ kind: 'step', entry: merged });
   };
 
+  /** How the run ended, among the facts. */
+  const ended = (how: string): void => {
+    const { totalSteps, facts: told } = record;
+    const when =
+      totalSteps === null
+        ? 'before the first step'
+        : `after step ${stepsDone.toLocaleString('en-US')} of ${totalSteps.toLocaleString('en-US')}`;
+    set({ facts: [...told, ['ended', `${how} ${when}`]] });
+  };
+
   const add = (event: RunEvent): void => {
     switch (event.kind) {
       case 'begun': {
-        const { plan, config, trainSummary, trainableParameters, totalParameters } = event.begun;
+        const { plan, config, trainSummary, trainableParameters, totalParameters, resumedAt } = event.begun;
+        stepsDone = resumedAt;
         const count = (value: number): string => value.toLocaleString('en-US');
         set({
           totalSteps: plan.totalSteps,
@@ -279,6 +293,7 @@ export const makeRecorder = ({
       }
       case 'step': {
         const { step, epoch, loss, learningRate, gradNorm, numTokens, meanTokenAccuracy, entropy } = event.step;
+        stepsDone = step;
         const at = now();
         const speed = at > before ? (numTokens * 1000) / (at - before) : undefined;
         before = at;
@@ -319,6 +334,7 @@ export const makeRecorder = ({
         return;
       case 'finished':
         set({ state: event.summary.ended, best: event.summary.bestStep ?? null });
+        if (event.summary.ended !== 'finished') ended(endings[event.summary.ended]);
         return;
       case 'log':
         return;
@@ -327,8 +343,12 @@ export const makeRecorder = ({
   return {
     add,
     failed: (error) => {
-      push('warnings', withoutSecrets(error instanceof Error ? error.message : String(error)));
+      const told = isFatal(error)
+        ? render(error)
+        : withoutSecrets(error instanceof Error ? error.message : String(error));
+      push('warnings', told);
       set({ state: 'failed' });
+      ended('failed');
     },
     record: () => ({ ...structuredClone(record), steps: structuredClone(columns) as unknown as StepColumns }),
     changes: changes.asObservable(),
