@@ -470,6 +470,7 @@ napi_value statistics(Frame& frame) {
   put("reservedBytes", memory.reservedBytes());
   frame.engine->executor.wait();
   put("scratchBytes", scratch_bytes(frame.engine->executor.context().scratch));
+  put("availableBytes", frame.engine->device ? frame.engine->device->available() + memory.reservedBytes() - memory.liveBytes() : 0);
   put("launches", frame.engine->device ? static_cast<size_t>(frame.engine->device->started()) : 0);
   set(frame.env, object, "busySeconds", numberValue(frame.env, frame.engine->executor.busySeconds()));
   return object;

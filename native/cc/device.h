@@ -11,6 +11,9 @@ class Device : public PageSource {
   // Kernels that take this device's pointers. They only start work: it runs later, in order.
   virtual const KernelTable* table() const = 0;
 
+  // Bytes that could still be taken.
+  virtual size_t available() = 0;
+
   // The rest is the executor's thread's, and in order with the kernels.
 
   // c = what `first` asks for plus alpha op(a) op(b) of `second`, which adds to the same c: as one product. False: nothing was done.

@@ -27,6 +27,8 @@ export interface AddonStatistics {
   readonly reservedBytes: number;
   /** Work space of the kernels. */
   readonly scratchBytes: number;
+  /** What a card has left for tensors; 0 on the processor. */
+  readonly availableBytes: number;
   /** Kernels and matrix products started on a card; 0 on the processor. */
   readonly launches: number;
   /** Time the engine's thread has spent in operations; the rest of a step it waited for JavaScript. */

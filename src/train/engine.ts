@@ -55,6 +55,12 @@ const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.me
 /** The first line is enough for a report; loaders like to add a screenful. */
 const brief = (cause: unknown): string => messageOf(cause).split('\n')[0] ?? '';
 
+/** Asks the card that the native engine runs on what it has left; undefined on the processor. Bytes. */
+let askCard: (() => number | undefined) | undefined;
+
+/** Bytes that the engine's own memory has left, where it is a card's; undefined where tensors lie in the process's memory. */
+export const cardMemoryLeft = (): number | undefined => (currentEngine() === 'native' ? askCard?.() : undefined);
+
 const startNative: Starter = async ({ threads, precision, device }) => {
   const native = await import('../native/register.js');
   const info = native.registerNative({
@@ -64,6 +70,7 @@ const startNative: Starter = async ({ threads, precision, device }) => {
   if (E.isLeft(info)) return E.left(info.left);
   if (!(await setBackend('native'))) return E.left('the backend was registered and did not start');
   native.setPrecision(precision ?? 'float32');
+  askCard = info.right.isa === 'cuda' ? () => native.nativeStatistics()?.availableBytes : undefined;
   return E.right(info.right.description);
 };
 

@@ -24,10 +24,17 @@ import { availableMemory } from './availableMemory.js';
 import type { AvailableMemory } from './availableMemory.js';
 import { loraOf } from './config.js';
 import type { SftConfig } from './config.js';
+import { cardMemoryLeft } from './engine.js';
 import { checkMemory, fittingOptions, gibibytes, memoryNeed, needParts } from './memory.js';
 import type { MemoryNeed, MemoryShape } from './memory.js';
 
 const gibibyte = 2 ** 30;
+
+/** What the engine that runs has: a card's own memory where its tensors lie there, else the process's. */
+const availableHere = (): AvailableMemory => {
+  const left = cardMemoryLeft();
+  return left === undefined ? availableMemory() : { bytes: left, source: 'free on the card' };
+};
 
 /** WebAssembly addresses no more. */
 const wasmLimit: AvailableMemory = { bytes: 4 * gibibyte, source: 'all that the wasm engine can address' };
@@ -96,9 +103,9 @@ const quantizedIn = (model: ModelConfig, config: SftConfig): MemoryShape['quanti
   };
 };
 
-/** Only the native engine, on the processor, keeps activations as bfloat16. */
-const keptBytes = ({ precision, engine, device }: SftConfig): number =>
-  precision === 'bfloat16' && (engine ?? 'native') === 'native' && device !== 'cuda' ? 2 : 4;
+/** Only the native engine keeps activations as bfloat16. */
+const keptBytes = ({ precision, engine }: SftConfig): number =>
+  precision === 'bfloat16' && (engine ?? 'native') === 'native' ? 2 : 4;
 
 const shapeOf = (model: ModelConfig, config: SftConfig, adapted: Adapted, tokens: number): MemoryShape => ({
   specs: expectedTensors(model),
@@ -176,7 +183,7 @@ export const estimateMemory = (
   model: ModelConfig,
   config: SftConfig,
   tokens: number,
-  available: () => AvailableMemory = availableMemory,
+  available: () => AvailableMemory = availableHere,
 ): MemoryEstimate => {
   const shape = shapeOf(model, config, trainingOf(model, config, false), tokens);
   const need = memoryNeed(shape);
@@ -229,7 +236,7 @@ export const fitsUnloaded = (
   config: SftConfig,
   {
     adapted = false,
-    available = availableMemory,
+    available = availableHere,
   }: { readonly adapted?: boolean; readonly available?: () => AvailableMemory } = {},
 ): Checked => {
   return checked(shapeOf(model, config, trainingOf(model, config, adapted), 0), model, config, available());
@@ -240,7 +247,7 @@ export const fitsLoaded = (
   model: CausalLM,
   rows: ReadonlyArray<Row> | undefined,
   config: SftConfig,
-  available: () => AvailableMemory = availableMemory,
+  available: () => AvailableMemory = availableHere,
 ): Checked => {
   const shape = shapeOf(model.config, config, adaptedModel(model), mostTokens(rows, config));
   const { bytes, source } = available();

@@ -177,11 +177,12 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     TE.bind('wanted', () => TE.fromEither(quantizationWanted(options))),
     TE.bind('quantization', ({ config }) => TE.fromEither(decodeQuantization(config.raw))),
     TE.bind('stored', () => readCheckpointTensors(dir)),
-    TE.tap(({ config }) => TE.fromEither(options.accept?.(config) ?? E.right(undefined))),
     TE.bind('planned', ({ config, stored, quantization, wanted }) =>
       planWeights(config, stored.tensors, { stored: quantization, wanted }),
     ),
     TE.bind('engine', () => onEngine(options)),
+    // Once the engine runs: whether the model fits may be a question to a card.
+    TE.tap(({ config }) => TE.fromEither(options.accept?.(config) ?? E.right(undefined))),
     TE.bind('loaded', ({ planned }) => planned.load),
     TE.bind('base', ({ config, loaded: { weights, quantized }, generation }) =>
       TE.fromEither(

@@ -8,6 +8,7 @@ import { add, dispose, memory, randomNormal, reshape, tensor1d, zeros } from '@t
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { lastValueFrom } from 'rxjs';
+import { render } from '../../src/errors.js';
 import { attachLora, evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { adamW8bit } from '../../src/model/kernels/adamW8bit.js';
@@ -18,7 +19,9 @@ import { rmsNorm } from '../../src/model/kernels/rmsNorm.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import type { Precision } from '../../src/native/backend.js';
 import { cudaCard, nativeStatistics, registerNative, setPrecision } from '../../src/native/register.js';
-import { chooseEngine } from '../../src/train/engine.js';
+import { decodeSftConfig } from '../../src/train/config.js';
+import { cardMemoryLeft, chooseEngine } from '../../src/train/engine.js';
+import { fitsUnloaded } from '../../src/train/fitMemory.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { unpadded } from '../model/batches.js';
 import { loadModel, orThrow, readTensors } from '../model/loadModel.js';
@@ -345,6 +348,21 @@ whenBuilt('the CUDA device', () => {
       const whole = add(x, x);
       expect(Array.from(whole.dataSync())).toEqual([2, 4, 6]);
       dispose([x, broken, again, whole]);
+    });
+
+    it('a run must fit into what the card has left, whatever the machine has', () => {
+      const model = loadModel(join(root, 'test', 'golden', 'models', 'llama'));
+      const config = orThrow(decodeSftConfig({ device: 'cuda' }));
+      const left = cardMemoryLeft() ?? 0;
+      expect(left).toBeGreaterThan(3 * 2 ** 30);
+      expect(left).toBeLessThanOrEqual(4 * 2 ** 30);
+      expect(orThrow(fitsUnloaded(model.config, config))).toBeUndefined();
+      set({ RXTUNE_MOCK_MEMORY: String(1 << 20) });
+      expect(cardMemoryLeft()).toBeLessThan(2 ** 27);
+      const refused = fitsUnloaded(model.config, config);
+      expect(E.isLeft(refused) && render(refused.left)).toMatch(/more memory than there is[^]*free on the card/);
+      set(before);
+      dispose(Object.values(model.weights));
     });
 
     it('more than the card holds is an error, and costs nothing', () => {

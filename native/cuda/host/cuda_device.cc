@@ -125,6 +125,13 @@ void CudaDevice::give(void* memory, size_t) {
   must(driver.cuMemFree_v2(reinterpret_cast<Pointer>(memory)), "giving memory back");
 }
 
+size_t CudaDevice::available() {
+  enter();
+  size_t left = 0, whole = 0;
+  must(driver.cuMemGetInfo_v2(&left, &whole), "the card's memory");
+  return left;
+}
+
 void CudaDevice::zero(void* memory, size_t bytes) {
   enter();
   narrowed.clear();

@@ -39,6 +39,7 @@ class CudaDevice final : public Device {
   size_t round(size_t bytes) const override { return (bytes + (size_t(2) << 20) - 1) >> 21 << 21; }
   void* take(size_t bytes) override;
   void give(void* memory, size_t bytes) override;
+  size_t available() override;
   const KernelTable* table() const override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes, void (*done)(void*, const char*), void* user) override;

@@ -26,6 +26,7 @@ using Handle = void*;                // CUcontext, CUmodule, CUfunction, CUstrea
   X(cuModuleGetFunction, (Handle*, Handle, const char*))                                                                      \
   X(cuFuncSetAttribute, (Handle, int, int))                                                                                   \
   X(cuLaunchKernel, (Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle, void**, void**))   \
+  X(cuMemGetInfo_v2, (size_t*, size_t*))                                                                                      \
   X(cuMemAlloc_v2, (Pointer*, size_t))                                                                                        \
   X(cuMemFree_v2, (Pointer))                                                                                                  \
   X(cuMemHostAlloc, (void**, size_t, unsigned))                                                                               \

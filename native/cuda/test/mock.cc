@@ -169,6 +169,12 @@ EXPORT int cuDeviceTotalMem_v2(size_t* bytes, int) {
   *bytes = static_cast<size_t>(number("RXTUNE_MOCK_MEMORY", 4L << 30));
   return 0;
 }
+EXPORT int cuMemGetInfo_v2(size_t* left, size_t* whole) {
+  CALLED
+  *whole = static_cast<size_t>(number("RXTUNE_MOCK_MEMORY", 4L << 30));
+  *left = *whole > taken ? *whole - taken : 0;
+  return 0;
+}
 EXPORT int cuDevicePrimaryCtxRetain(Handle* context, int) {
   CALLED
   *context = &token;
