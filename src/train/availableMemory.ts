@@ -21,8 +21,9 @@ const readText: ReadText = (path) => {
   }
 };
 
-/** What macOS' vm_stat prints; undefined where it does not run. */
+/** What macOS' vm_stat prints; undefined elsewhere. */
 const readVmStat = (): string | undefined => {
+  if (process.platform !== 'darwin') return undefined;
   try {
     return execFileSync('/usr/bin/vm_stat', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   } catch {
@@ -84,16 +85,21 @@ const headroom = (
 };
 
 /** What the machine can hand out, as its system tells; Node's own number where it tells nothing. */
-const machineMemory = (read: ReadText): number => {
-  const vmStat = process.platform === 'darwin' ? readVmStat() : undefined;
+const machineMemory = (read: ReadText, vmStat: string | undefined): number => {
   const kibibytes = field(read('/proc/meminfo'), 'MemAvailable');
   const told = vmStat === undefined ? kibibytes && kibibytes * 1024 : freeOfVmStat(vmStat);
   return told ?? freemem();
 };
 
-/** Free memory of the machine and of every cgroup around this process (versions 1 and 2); the least of them. */
-export const availableMemory = (read: ReadText = readText): AvailableMemory => {
-  const machine = machineMemory(read);
+/**
+ * Free memory of the machine and of every cgroup around this process (versions 1 and 2); the least of them. `vmStat`: what macOS says of
+ * its memory.
+ */
+export const availableMemory = (
+  read: ReadText = readText,
+  vmStat: () => string | undefined = readVmStat,
+): AvailableMemory => {
+  const machine = machineMemory(read, vmStat());
   const groups = (read('/proc/self/cgroup') ?? '').split('\n');
   const pathOf = (pattern: RegExp): string => groups.flatMap((line) => pattern.exec(line)?.[1] ?? [])[0] ?? '/';
   const rooms = [

@@ -165,7 +165,11 @@ describe('what to change', () => {
 
 describe('what there is', () => {
   const machine = { '/proc/meminfo': 'MemTotal: 16000 kB\nMemFree: 10 kB\nMemAvailable:   8000 kB\n' };
-  const from = (files: Readonly<Record<string, string>>) => availableMemory((path) => ({ ...machine, ...files })[path]);
+  const from = (files: Readonly<Record<string, string>>, vmStat?: string) =>
+    availableMemory(
+      (path) => ({ ...machine, ...files })[path],
+      () => vmStat,
+    );
 
   test('the machine has what it can give away', () => {
     expect(from({})).toEqual({ bytes: 8000 * 1024, source: 'free on this machine' });
@@ -208,7 +212,7 @@ describe('what there is', () => {
       'Pages throttled:                              0.',
       'Pages wired down:                        100000.',
     ];
-    expect(freeOfVmStat(told.join('\n'))).toBe(206_000 * 16384);
+    expect(from({}, told.join('\n'))).toEqual({ bytes: 206_000 * 16384, source: 'free on this machine' });
     expect(freeOfVmStat(told.filter((line) => !line.includes('inactive')).join('\n'))).toBeUndefined();
     expect(freeOfVmStat('vm_stat: something else')).toBeUndefined();
   });
