@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { endsUpdate, epochAfter, planSteps, updateSize } from '../../src/train/plan.js';
+import { endsUpdate, epochAfter, microBatchesAfter, planSteps, updateSize } from '../../src/train/plan.js';
 
 const configs = fc.record({
   rows: fc.integer({ min: 1, max: 60 }),
@@ -116,6 +116,48 @@ describe('planSteps', () => {
         expect(plan.leftOver).toBe(0);
       }),
     );
+  });
+
+  test('counts the micro-batches of any number of updates as walking them does', () => {
+    fc.assert(
+      fc.property(planned, fc.nat(200), (config, steps) => {
+        const plan = planSteps(config.rows, config);
+        let at = 0;
+        for (let step = 0; step < steps; step++) at += updateSize(plan, at);
+        expect(microBatchesAfter(plan, steps)).toBe(at);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test('a plan of a thousand million updates takes no longer than one of ten', () => {
+    fc.assert(
+      fc.property(planned, (given) => {
+        const config = { ...given, maxSteps: 1e9 };
+        const before = performance.now();
+        const plan = planSteps(config.rows, config);
+        expect(performance.now() - before).toBeLessThan(50);
+        expect(plan).toMatchObject({ totalSteps: 1e9, leftOver: 0 });
+        expect(plan.epochs).toBe(Math.ceil(epochAfter(plan, microBatchesAfter(plan, 1e9))));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('a dataset of unknown length is read as far as its updates go', () => {
+    for (const epochRemainder of ['carry', 'update'] as const) {
+      const plan = planSteps(Infinity, {
+        perDeviceTrainBatchSize: 2,
+        gradientAccumulationSteps: 3,
+        dataloaderDropLast: false,
+        epochRemainder,
+        numTrainEpochs: 3,
+        maxSteps: 5,
+        warmupSteps: 0,
+        warmupRatio: 0,
+      });
+      expect([microBatchesAfter(plan, 5), plan.epochs, plan.leftOver]).toEqual([15, 0, 0]);
+    }
   });
 
   test('no update holds more micro-batches than asked for, and none is empty', () => {

@@ -1,6 +1,6 @@
 /** Which rows each micro-batch of a run holds, from any place on: a function of the seed, so nothing but the place need be saved. */
 import { right } from 'fp-ts/lib/Either.js';
-import { concat, concatMap, defer, range, skip, throwIfEmpty } from 'rxjs';
+import { defer, skip, throwIfEmpty } from 'rxjs';
 import type { Observable, OperatorFunction } from 'rxjs';
 import { fatal } from '../errors.js';
 import { batch } from '../operators/batch.js';
@@ -8,6 +8,7 @@ import { groupByLength, groupByLengthRows } from '../operators/groupByLength.js'
 import { shuffle, shuffleRows } from '../operators/shuffle.js';
 import type { Batch, Labelled } from '../records.js';
 import type { Gate } from '../streams/gate.js';
+import { oneAfterAnother } from '../streams/oneAfterAnother.js';
 import { windowed } from '../streams/operator.js';
 import { pull } from '../streams/pull.js';
 import type { SftConfig } from './config.js';
@@ -47,12 +48,10 @@ export const microBatches = (
 ): Observable<Batch> => {
   const first = Math.floor(from / microBatchesPerEpoch);
   const skipped = (from % microBatchesPerEpoch) * config.perDeviceTrainBatchSize;
-  return range(first, Math.max(0, epochs - first)).pipe(
-    concatMap((epoch) => {
-      const ordered = orderRows(config, epoch)(rows);
-      return pull(epoch === first ? ordered.slice(skipped) : ordered, gate).pipe(batchOf(config));
-    }),
-  );
+  return oneAfterAnother(Math.max(0, epochs - first), (index) => {
+    const ordered = orderRows(config, first + index)(rows);
+    return pull(index === 0 ? ordered.slice(skipped) : ordered, gate).pipe(batchOf(config));
+  });
 };
 
 /**
@@ -81,12 +80,8 @@ export const streamedMicroBatches = (
       mixed(epoch),
       batchOf(config),
     );
-  const passes = (epoch: number): Observable<Batch> =>
-    concat(
-      onePass(epoch),
-      defer(() => passes(epoch + 1)),
-    );
-  return from === 0 ? passes(0) : passes(0).pipe(skip(from));
+  const passes = oneAfterAnother(Infinity, onePass);
+  return from === 0 ? passes : passes.pipe(skip(from));
 };
 
 /** The micro-batches of each update, for a stream of micro-batches that begins with number `from` of the run. */

@@ -78,12 +78,40 @@ export const planSteps = (rows: number, config: PlanFields): Plan => {
     runningCounter: config.parity === 'trl-0.7.10',
     leftOver: 0,
   };
-  // Walking the updates costs microseconds and cannot disagree with the loop, which walks the same function.
-  let end = 0;
-  for (let step = 0; step < totalSteps; step++) end += updateSize(plan, end);
+  const end = microBatchesAfter(plan, totalSteps);
   const epochs = Math.ceil(end / microBatches);
   const planned = config.maxSteps > 0 ? end : Math.ceil(config.numTrainEpochs * microBatches);
   return { ...plan, epochs, leftOver: Math.max(0, planned - end) };
+};
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
+/** The `n`-th (from 1) whole number above 0 that `a` or `b` divides; 0 for n = 0. */
+const nthMultiple = (n: number, a: number, b: number): number => {
+  const period = (a / gcd(a, b)) * b;
+  const inPeriod = period / a + period / b - 1;
+  const whole = Math.floor(n / inPeriod);
+  const rest = n - whole * inPeriod;
+  let [low, high] = [0, period];
+  // The least number that has `rest` of them at or below it.
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (Math.floor(middle / a) + Math.floor(middle / b) - Math.floor(middle / period) >= rest) high = middle;
+    else low = middle + 1;
+  }
+  return whole * period + low;
+};
+
+/** Micro-batches that the first `steps` updates read: what walking them with `updateSize` comes to, without the walk. */
+export const microBatchesAfter = (plan: Parameters<typeof endsUpdate>[0], steps: number): number => {
+  const { microBatchesPerEpoch: perEpoch, gradientAccumulationSteps: every } = plan;
+  if (!Number.isFinite(perEpoch)) return steps * every;
+  if (plan.epochRemainder === 'update') {
+    const updates = Math.ceil(perEpoch / every);
+    return Math.floor(steps / updates) * perEpoch + (steps % updates) * every;
+  }
+  if (perEpoch > every) return steps * every;
+  return plan.runningCounter ? nthMultiple(steps, perEpoch, every) : steps * perEpoch;
 };
 
 /** Whether the update in the making ends with micro-batch `index` (counted over the whole run). */

@@ -233,6 +233,16 @@ describe('what is written', () => {
   });
 });
 
+test('a run of a thousand million updates begins at once, and ends when it is stopped', async () => {
+  for (const options of [{}, { streaming: true }] as const) {
+    const { run, events } = await started({ maxSteps: 1e9, ...options });
+    run.subscribe(({ step }) => step === 4 && run.stop());
+    await lastValueFrom(run);
+    expect(kinds(events).filter((kind) => kind === 'finished')).toEqual(['finished']);
+    expect(events.flatMap((event) => (event.kind === 'begun' ? [event.begun.plan.totalSteps] : []))).toEqual([1e9]);
+  }
+});
+
 describe('inputs', () => {
   test('pause holds the run between two updates, resume lets it go on', async () => {
     const { run } = await started({});

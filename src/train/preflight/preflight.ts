@@ -11,7 +11,7 @@ import { packRows } from '../../operators/pack.js';
 import { packConstantLengthRows } from '../../operators/packConstantLength.js';
 import type { Labelled } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
-import { planSteps, updateSize } from '../plan.js';
+import { planSteps, microBatchesAfter } from '../plan.js';
 import type { PlanFields } from '../plan.js';
 import { constantLength } from '../prepare.js';
 import type { PrepareConfig } from '../prepare.js';
@@ -317,9 +317,7 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
 const runOf = ({ rows, tokens, trained }: Tally, config: PreflightConfig): Preflight['run'] => {
   if (rows === 0 || (config.dataloaderDropLast && rows < config.perDeviceTrainBatchSize)) return undefined;
   const plan = planSteps(rows, config);
-  let microBatches = 0;
-  for (let step = 0; step < plan.totalSteps; step++) microBatches += updateSize(plan, microBatches);
-  const epochs = microBatches / plan.microBatchesPerEpoch;
+  const epochs = microBatchesAfter(plan, plan.totalSteps) / plan.microBatchesPerEpoch;
   return {
     steps: plan.totalSteps,
     epochs,
