@@ -20,7 +20,7 @@ config = json.loads((Path(model_dir) / "config.json").read_text())
 kind = config["model_type"]
 reader = gguf.GGUFReader(path)
 field = lambda name: reader.fields[name].contents() if name in reader.fields else None
-arch = {"mistral": "llama", "phi": "phi2"}.get(kind, kind)
+arch = {"mistral": "llama", "helium": "llama", "phi": "phi2", "cohere": "command-r", "gpt_neox": "gptneox"}.get(kind, kind)
 assert field("general.architecture") == arch
 
 layers = config.get("num_hidden_layers") or config["n_layer"]
@@ -35,21 +35,39 @@ def interleaved(array, count):
     return array.reshape(count, 2, rows // count // 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
 
 
+def ungrouped(array, groups):
+    """Queries, keys and values of every group beside each other, as all queries, then all keys, then all values."""
+    width = (config["hidden_size"] if "hidden_size" in config else config["n_embd"]) // heads
+    parts = array.reshape(groups, -1, width, *array.shape[1:])
+    each = [parts[:, :-2], parts[:, -2:-1], parts[:, -1:]]
+    return np.concatenate([part.reshape(-1, *array.shape[1:]) for part in each])
+
+
+def groups():
+    if kind == "gpt_neox" or not config.get("multi_query", True) and not config["new_decoder_architecture"]:
+        return heads
+    return config["num_kv_heads"] if config["new_decoder_architecture"] else 1
+
+
 expected = {}
 for name, array in load_file(str(Path(model_dir) / "model.safetensors")).items():
     array = array.astype(np.float32)
-    if arch == "llama" and ".q_proj." in name:
+    turned = kind != "helium" and arch in ("llama", "granite", "olmo")
+    if turned and ".q_proj." in name:
         array = interleaved(array, heads)
-    if arch == "llama" and ".k_proj." in name:
+    if turned and ".k_proj." in name:
         array = interleaved(array, kv_heads)
     if arch == "gemma" and name.endswith("norm.weight"):
         array = array + 1
     if arch == "gpt2" and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
         array = array.T
+    if ".query_key_value." in name:
+        array = ungrouped(array, groups())
     expected[table.get_name(name, try_suffixes=(".weight", ".bias"))] = np.ascontiguousarray(array)
 
 found = {tensor.name: tensor for tensor in reader.tensors}
-extra = set(found) - set(expected) - {"rope_freqs.weight", "output.weight"}
+factors = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"}
+extra = set(found) - set(expected) - factors - {"output.weight"}
 assert not extra and set(expected) <= set(found), (extra, set(expected) - set(found))
 for name, array in expected.items():
     tensor = found[name]

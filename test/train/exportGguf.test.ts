@@ -101,6 +101,17 @@ describe('the file of', () => {
     ['gpt2', 'gpt2', 'position_embd.weight', []],
     ['phi', 'phi2', 'output.bias', []],
     ['llama_dynamic', 'llama', 'output.weight', ['W_GGUF_ROPE']],
+    ['olmo', 'olmo', 'blk.0.ffn_gate.weight', []],
+    ['olmo2', 'olmo2', 'blk.0.post_ffw_norm.weight', []],
+    ['granite', 'granite', 'blk.1.ffn_norm.weight', []],
+    ['helium', 'llama', 'blk.0.attn_q.bias', []],
+    ['cohere', 'command-r', 'blk.0.ffn_gate.weight', []],
+    ['starcoder2', 'starcoder2', 'blk.0.ffn_up.bias', ['W_GGUF_WINDOW']],
+    ['stablelm', 'stablelm', 'output.weight', []],
+    ['gpt_neox', 'gptneox', 'blk.0.attn_qkv.bias', []],
+    ['falcon', 'falcon', 'blk.0.attn_norm.bias', []],
+    ['falcon_groups', 'falcon', 'blk.0.attn_norm_2.weight', []],
+    ['phi3_partial', 'phi3', 'blk.0.attn_qkv.weight', ['W_GGUF_WINDOW']],
   ])('%s is one of %s, with %s', async (name, architecture, tensor, codes) => {
     const warned = await exported(name, 'f16', ({ metadata, tensors }, model) => {
       expect(metadata['general.architecture']).toBe(architecture);
@@ -127,6 +138,87 @@ describe('the file of', () => {
       const ours = numbers(model, 'transformer.h.0.attn.c_attn.weight');
       expect(values[5 * 16 + 3]).toBe(ours[3 * 48 + 5]);
     });
+  });
+
+  test("GPT-NeoX's queries of all heads come first, then keys, then values; so do Falcon's of all groups", async () => {
+    const rows = async (name: string, source: string): Promise<ReadonlyArray<number>> => {
+      const order: number[] = [];
+      await exported(name, 'f32', ({ tensors }, model) => {
+        const ours = numbers(model, source);
+        const { values = [] } = tensors.get('blk.1.attn_qkv.weight') ?? {};
+        for (let row = 0; row < values.length / 16; row++)
+          order.push(
+            Array.from({ length: ours.length / 16 }, (_, i) => i).findIndex((i) => ours[i * 16] === values[row * 16]),
+          );
+      });
+      return order;
+    };
+    const heads = (size: number, ...starts: ReadonlyArray<number>): ReadonlyArray<number> =>
+      starts.flatMap((start) => Array.from({ length: size }, (_, i) => start * size + i));
+    // Four heads of 4 rows: q k v q k v …
+    expect(await rows('gpt_neox', 'gpt_neox.layers.1.attention.query_key_value.weight')).toEqual(
+      heads(4, 0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11),
+    );
+    // Two groups: q q k v q q k v.
+    expect(await rows('falcon_groups', 'transformer.h.1.self_attention.query_key_value.weight')).toEqual(
+      heads(4, 0, 1, 4, 5, 2, 6, 3, 7),
+    );
+  });
+
+  test('pairs of OLMo lie beside each other in the file, those of Helium and Cohere do in the checkpoint', async () => {
+    const source = 'model.layers.0.self_attn.k_proj.weight';
+    for (const [name, moved] of [
+      ['olmo', true],
+      ['granite', true],
+      ['helium', false],
+      ['cohere', false],
+      ['olmo2', false],
+    ] as const)
+      await exported(name, 'f32', ({ tensors }, model) => {
+        const ours = numbers(model, source);
+        const there = ours.map((_, i) => (moved ? ours[origin(Math.floor(i / 16), 4) * 16 + (i % 16)] : ours[i]));
+        expect({ name, values: Array.from(tensors.get('blk.0.attn_k.weight')?.values ?? []) }).toEqual({
+          name,
+          values: there,
+        });
+      });
+  });
+
+  test("Granite's factors, Cohere's, OLMo's limit and a parallel residual are told", async () => {
+    for (const [name, told] of [
+      [
+        'granite',
+        {
+          'granite.attention.scale': 0.4,
+          'granite.embedding_scale': 3,
+          'granite.residual_scale': 0.7,
+          'granite.logit_scale': 2.5,
+        },
+      ],
+      ['cohere', { 'command-r.logit_scale': 0.4 }],
+      ['olmo', { 'olmo.attention.clamp_kqv': 0.8 }],
+      ['gpt_neox', { 'gptneox.rope.dimension_count': 2 }],
+      ['stablelm', { 'stablelm.rope.dimension_count': 2 }],
+    ] as const)
+      await exported(name, 'f32', ({ metadata }) => {
+        for (const [key, value] of Object.entries(told))
+          expect({ key, value: metadata[key] }).toEqual({ key, value: expect.closeTo(value, 6) });
+      });
+    await exported('gpt_neox', 'f32', ({ metadata }) => expect(metadata['gptneox.use_parallel_residual']).toBe(true));
+    await exported('stablelm', 'f32', ({ metadata }) => expect(metadata['stablelm.use_parallel_residual']).toBe(false));
+  });
+
+  test("Phi-3's LongRoPE goes as two tensors of factors", async () => {
+    const warned = await exported('phi3', 'f32', ({ metadata, tensors }) => {
+      expect(Array.from(tensors.get('rope_factors_long.weight')?.values ?? [])).toEqual([2, 6]);
+      expect(Array.from(tensors.get('rope_factors_short.weight')?.values ?? [])).toEqual([1, 1.5]);
+      expect(metadata).toMatchObject({
+        'phi3.rope.scaling.original_context_length': 12,
+        'phi3.rope.scaling.attn_factor': expect.closeTo(Math.sqrt(1 + Math.log(32 / 12) / Math.log(12)), 6),
+        'phi3.attention.sliding_window': 0,
+      });
+    });
+    expect(warned).toEqual(['W_GGUF_ROPE']);
   });
 
   test("Llama 3's rotary scaling goes as a factor a frequency, YaRN's as metadata", async () => {
@@ -170,6 +262,10 @@ describe('refused, and no file is left:', () => {
     ['gpt2_by_layer', 'scale_attn_by_inverse_layer_idx'],
     ['gpt2_unscaled', 'activation_function'],
     ['phi_headnorm', 'qk_layernorm'],
+    ['gptj', 'model_type'],
+    ['gpt_neox_in_turn', 'attention_bias'],
+    ['falcon_in_turn', 'bias'],
+    ['stablelm_parallel', 'qk_layernorm'],
   ])('%s for its %s', (name, field) =>
     inTemporary(async (directory) => {
       const { model } = await orThrow(loadModel(join(models, name)));

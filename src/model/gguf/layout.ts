@@ -13,6 +13,8 @@ export type Arrangement =
   | { readonly kind: 'transposed' }
   /** Rows of each head that turn together lie beside each other instead of half a head apart. */
   | { readonly kind: 'interleaved'; readonly heads: number }
+  /** Of each group of rows its parts, of so many rows each, one after the other: all first parts, then all second ones, … */
+  | { readonly kind: 'ungrouped'; readonly groups: number; readonly sizes: ReadonlyArray<number> }
   /** Added to every number. */
   | { readonly kind: 'offset'; readonly by: number };
 
@@ -45,6 +47,12 @@ export const unsupported = (field: string, expected: string, actual: unknown): F
     actual: JSON.stringify(actual),
   });
 
+/** The tensors with an output head of its own, which llama.cpp wants of some, where it is the embedding's table here. */
+export const withHead = (tensors: ReadonlyArray<GgufTensor>, embedding: string): ReadonlyArray<GgufTensor> => {
+  const head = { source: `${embedding}.weight`, name: 'output.weight', arrangement: asIs };
+  return tensors.some(({ name }) => name === head.name) ? tensors : [...tensors, head];
+};
+
 /** A module's name there, by its name here without the number of its layer. */
 export const renamed = (
   specs: ReadonlyArray<TensorSpec>,
@@ -76,6 +84,21 @@ export const arranged = (
       return { values: values.map((value) => value + arrangement.by), shape };
     case 'transposed':
       return { values: turned(values, [rows, columns]), shape: [columns, rows] };
+    case 'ungrouped': {
+      const { groups, sizes } = arrangement;
+      const ofGroup = sizes.reduce((sum, size) => sum + size, 0);
+      const moved = new Float32Array(values.length);
+      let target = 0;
+      sizes.forEach((size, part) => {
+        const before = sizes.slice(0, part).reduce((sum, other) => sum + other, 0);
+        for (let group = 0; group < groups; group++) {
+          const first = group * ofGroup + before;
+          moved.set(values.subarray(first * columns, (first + size) * columns), target * columns);
+          target += size;
+        }
+      });
+      return { values: moved, shape };
+    }
     case 'interleaved': {
       const half = rows / arrangement.heads / 2;
       const moved = new Float32Array(values.length);

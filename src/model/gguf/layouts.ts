@@ -4,24 +4,61 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { expectedTensors } from '../architectures.js';
 import type { ModelConfig } from '../config.js';
-import type { Gpt2Config } from '../gpt2.js';
 import type { Weights } from '../layer.js';
-import type { LlamaConfig } from '../llama.js';
-import type { PhiConfig } from '../phi.js';
 import { headSpec } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 import { gpt2Layout } from './gpt2.js';
-import type { GgufLayout } from './layout.js';
-import { llamaLayout } from './llamaLike.js';
+import type { GgufLayout, LayoutOf } from './layout.js';
+import {
+  cohereLayout,
+  gemmaLayout,
+  graniteLayout,
+  heliumLayout,
+  llamaLayout,
+  olmo2Layout,
+  olmoLayout,
+  phi3Layout,
+} from './llamaLike.js';
+import { falconLayout, gptNeoxLayout, stableLmLayout, starcoder2Layout } from './neoxLike.js';
 import { phiLayout } from './phi.js';
 
-// Only an architecture's own codec writes its name into a configuration.
-const isLlama = (config: ModelConfig): config is LlamaConfig =>
-  config.architecture === 'llama' || config.architecture === 'gemma';
-const isGpt2 = (config: ModelConfig): config is Gpt2Config => config.architecture === 'gpt2';
-const isPhi = (config: ModelConfig): config is PhiConfig => config.architecture === 'phi';
+type Layout = (config: ModelConfig, specs: ReadonlyArray<TensorSpec>) => E.Either<FatalError, GgufLayout>;
+
+/** The layout of an architecture's own configurations. */
+const closed =
+  <C extends ModelConfig>(architecture: string, layout: LayoutOf<C>): Layout =>
+  (config, specs) => {
+    // Only an architecture's own codec writes its name into a configuration.
+    const isOwn = (of: ModelConfig): of is C => of.architecture === architecture;
+    if (!isOwn(config)) throw new TypeError(`not a configuration of ${architecture}: ${config.architecture}`);
+    return layout(config, specs);
+  };
+
+const layouts: Readonly<Record<string, Layout>> = {
+  llama: closed('llama', llamaLayout),
+  gemma: closed('gemma', gemmaLayout),
+  gpt2: closed('gpt2', gpt2Layout),
+  phi: closed('phi', phiLayout),
+  phi3: closed('phi3', phi3Layout),
+  olmo: closed('olmo', olmoLayout),
+  olmo2: closed('olmo2', olmo2Layout),
+  granite: closed('granite', graniteLayout),
+  helium: closed('helium', heliumLayout),
+  cohere: closed('cohere', cohereLayout),
+  starcoder2: closed('starcoder2', starcoder2Layout),
+  stablelm: closed('stablelm', stableLmLayout),
+  gpt_neox: closed('gpt_neox', gptNeoxLayout),
+  falcon: closed('falcon', falconLayout),
+};
 
 /** Model types that can be written as GGUF. */
-export const ggufModelTypes: ReadonlyArray<string> = ['llama', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gpt2', 'phi'];
+export const ggufModelTypes: ReadonlyArray<string> = [
+  ...Object.keys(layouts),
+  // Of Llama's architecture.
+  'mistral',
+  'qwen2',
+  'qwen3',
+];
 
 /** The model in llama.cpp's terms. `E_GGUF_UNSUPPORTED` for an architecture or a setting that it does not run. */
 export const ggufLayout = (config: ModelConfig, weights: Weights): E.Either<FatalError, GgufLayout> => {
@@ -30,9 +67,8 @@ export const ggufLayout = (config: ModelConfig, weights: Weights): E.Either<Fata
   const parted = 'lm_head.weight' in weights && !specs.some(({ name }) => name === 'lm_head.weight');
   const { vocabSize, embeddingSize, hiddenSize } = config;
   const all = parted ? [...specs, ...headSpec(false, vocabSize, embeddingSize ?? hiddenSize)] : specs;
-  if (isLlama(config)) return llamaLayout(config, all);
-  if (isGpt2(config)) return gpt2Layout(config, all);
-  if (isPhi(config)) return phiLayout(config, all);
+  const layout = layouts[config.architecture];
+  if (layout !== undefined) return layout(config, all);
   return E.left(
     fatal('E_GGUF_UNSUPPORTED', `models of type "${config.modelType}" are not written as GGUF`, {
       field: 'model_type',

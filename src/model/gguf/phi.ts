@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { float32, uint32 } from '../../formats/gguf/values.js';
 import type { PhiConfig } from '../phi.js';
-import { asIs, renamed, unsupported } from './layout.js';
+import { asIs, renamed, unsupported, withHead } from './layout.js';
 import type { LayoutOf } from './layout.js';
 
 const inLayer = {
@@ -31,8 +31,6 @@ export const phiLayout: LayoutOf<PhiConfig> = (config, specs) => {
     name,
     arrangement: asIs,
   }));
-  // There the head has a table of its own always.
-  const head = { source: 'model.embed_tokens.weight', name: 'output.weight', arrangement: asIs };
   return E.right({
     architecture: 'phi2',
     metadata: {
@@ -46,7 +44,7 @@ export const phiLayout: LayoutOf<PhiConfig> = (config, specs) => {
       'phi2.rope.dimension_count': uint32(rope.rotaryDim),
       'phi2.rope.freq_base': float32(rope.theta),
     },
-    tensors: tensors.some(({ name }) => name === head.name) ? tensors : [...tensors, head],
+    tensors: withHead(tensors, 'model.embed_tokens'),
     extra: [],
     warnings: [],
   });
