@@ -110,12 +110,18 @@ const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): Promise<
 
 const sumOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0);
 
+/** All are asked for at once: each wait for the device is a gap in its work. */
 const readBack = async (outputs: Passes['outputs']): Promise<Sums> => {
+  const read = await Promise.all(
+    outputs.map(({ output: { total, correct, entropy } }) =>
+      Promise.all([total.data<'float32'>(), correct.data<'float32'>(), entropy.data<'float32'>()]),
+    ),
+  );
   const sums = { loss: 0, correct: 0, entropy: 0 };
-  for (const { output } of outputs) {
-    sums.loss += sumOf(await output.total.data<'float32'>());
-    sums.correct += sumOf(await output.correct.data<'float32'>());
-    sums.entropy += sumOf(await output.entropy.data<'float32'>());
+  for (const [loss, correct, entropy] of read) {
+    sums.loss += sumOf(loss);
+    sums.correct += sumOf(correct);
+    sums.entropy += sumOf(entropy);
   }
   return sums;
 };
@@ -163,8 +169,8 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
   const micros = batches.map((batch, i): Micro => ({ ...sequenceOf(batch), index: state.microBatches + i }));
   const { outputs, gradients } = await passes(state, micros);
   const number = state.step + 1;
-  const prepared = await optimizer.prepare({ step: number, parameters: trainableOf(model), gradients });
-  const sums = await readBack(outputs);
+  const preparing = optimizer.prepare({ step: number, parameters: trainableOf(model), gradients });
+  const [prepared, sums] = await Promise.all([preparing, readBack(outputs)]);
   const { gradNorm } = prepared;
   const numItems = micros.reduce((sum, { targets }) => sum + targets.rows.length, 0);
   const numTokens = micros.reduce((sum, { sequence }) => sum + sequence.inputIds.length, 0);
