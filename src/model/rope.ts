@@ -10,6 +10,8 @@ import type { RawConfig } from './config.js';
 import { rope as turn } from './kernels/rope.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
+import { tableOf, writeAngles } from './rotaryTable.js';
+import type { Frequencies } from './rotaryTable.js';
 import type { Sequence } from './sequence.js';
 
 export interface RopeConfig {
@@ -226,7 +228,7 @@ export const withRopeScaling = (raw: RawConfig, scaling: Readonly<Record<string,
 export const inverseFrequencies = (
   { theta, rotaryDim, maxPositions, scaling }: RopeConfig,
   length: number,
-): { readonly frequencies: Float64Array; readonly magnitude: number } => {
+): Frequencies => {
   const half = rotaryDim / 2;
   const base = (root: number): Float64Array =>
     Float64Array.from({ length: half }, (_, i) => root ** ((-2 * i) / rotaryDim));
@@ -298,14 +300,22 @@ export const rotaryAngles = (config: RopeConfig, { positionIds, cuSeqlens }: Seq
   cuSeqlens.subarray(1).forEach((end, d) => {
     const start = cuSeqlens[d] ?? 0;
     const length = positionIds.subarray(start, end).reduce((longest, position) => Math.max(longest, position + 1), 0);
-    const { frequencies, magnitude } = inverseFrequencies(config, length);
-    for (let n = start; n < end; n++) {
-      for (let i = 0; i < half; i++) {
-        // Angles are float32 products in the reference; large positions show the difference.
-        const angle = Math.fround((positionIds[n] ?? 0) * Math.fround(frequencies[i] ?? 0));
-        cos[n * half + i] = Math.cos(angle) * magnitude;
-        sin[n * half + i] = Math.sin(angle) * magnitude;
+    const own = inverseFrequencies(config, length);
+    // A few tokens far out, as when generating beyond what was trained, are worth no table.
+    const far = length > config.maxPositions && length > 4 * (end - start);
+    const table = far ? undefined : tableOf(config, own, length);
+    for (let row = start; row < end; ) {
+      const first = positionIds[row] ?? 0;
+      // Positions that follow each other are written together.
+      let next = row + 1;
+      while (next < end && positionIds[next] === first + next - row) next++;
+      const rows = next - row;
+      if (table === undefined) writeAngles(own, first, { cos, sin, row, rows });
+      else {
+        cos.set(table.cos.subarray(first * half, (first + rows) * half), row * half);
+        sin.set(table.sin.subarray(first * half, (first + rows) * half), row * half);
       }
+      row = next;
     }
   });
   return { cos: tensor2d(cos, [positionIds.length, half]), sin: tensor2d(sin, [positionIds.length, half]) };
