@@ -58,12 +58,17 @@ interface Held {
 /** Held without rows, scales and codes of its own. */
 const bare: Held = { storage: 'bfloat16', columns: 0, scale: 0, code: 0, block: 0 };
 
+/** What tfjs notes of the data of tensors. */
+export type Noted = NonNullable<ReturnType<ReturnType<typeof engine>['state']['tensorInfo']['get']>>;
+
 /** What tfjs holds as a dataId. */
 export class NativeData {
   /** Absent: the values lie as the dtype says. */
   held: Held | undefined;
   /** What was made to keep these values for later, in a smaller storage. */
   kept: NativeData | undefined;
+  /** What tfjs notes of it, where tensors have it. */
+  noted: Noted | undefined;
 
   constructor(
     /** Number of the tensor in the engine; 0 once freed. */

@@ -33,6 +33,7 @@ import { rmsNorm, rmsNormGrad } from './kernels/rmsNorm.js';
 import { rope } from './kernels/rope.js';
 import { scale } from './kernels/scale.js';
 import { squaredNorm } from './kernels/squaredNorm.js';
+import { noteInTheData } from './notedData.js';
 import { argMax } from './standard/argMax.js';
 import { elementwise } from './standard/elementwise.js';
 import { fill } from './standard/fill.js';
@@ -119,6 +120,7 @@ let registered: Registered | undefined;
 const register = (addon: Addon): Registered => {
   const backend = new NativeBackend(addon);
   registerBackend(backendName, () => backend, 4);
+  noteInTheData();
   // The slow path runs kernels on it; tfjs makes it on first use.
   engine().findBackend('cpu');
   const fast = [...named, identity, reshape, matMul, sum(), argMax(), ...fill(), ...elementwise()];
