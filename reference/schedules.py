@@ -33,6 +33,10 @@ SCHEDULES = [
     ("warmup_stable_decay", {"num_decay_steps": 4, "min_lr_ratio": 0.1, "decay_type": "linear"}),
     ("warmup_stable_decay", {"num_decay_steps": 3, "min_lr_ratio": 0.25, "decay_type": "1-sqrt"}),
     ("warmup_stable_decay", {"num_decay_steps": 2, "num_cycles": 0.75}),
+    ("warmup_stable_decay", {"num_decay_steps": 4, "warmup_type": "cosine"}),
+    ("warmup_stable_decay", {"num_decay_steps": 4, "warmup_type": "1-sqrt", "min_lr_ratio": 0.2}),
+    ("warmup_stable_decay", {"num_decay_steps": 3, "num_stable_steps": 2, "min_lr_ratio": 0.1}),
+    ("warmup_stable_decay", {"num_decay_steps": 2, "num_stable_steps": 0, "warmup_type": "cosine", "decay_type": "linear"}),
 ]
 
 

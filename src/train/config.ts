@@ -186,6 +186,11 @@ const optimisation = {
   ),
   lrTimescale: optional(positiveNumber, 'Timescale of inverse_sqrt. Default: the warm-up, else 10000.'),
   lrDecaySteps: optional(positiveInteger, 'Updates of the fall of warmup_stable_decay. Default: a tenth of the run.'),
+  lrStableSteps: optional(
+    nonNegativeInteger,
+    'Updates that warmup_stable_decay holds the peak. Default: until the fall that ends with the run.',
+  ),
+  lrWarmupType: optional(oneOf('linear', 'cosine', '1-sqrt'), 'How warmup_stable_decay rises. Default: linear.'),
   lrDecayType: optional(oneOf('cosine', 'linear', '1-sqrt'), 'How warmup_stable_decay falls. Default: cosine.'),
   warmupSteps: option(
     numberThat(

@@ -51,6 +51,9 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
   ...(Object.keys(QuantizationConfig.fields) as ReadonlyArray<keyof QuantizationConfig>),
 ];
 
+/** The same, added since: told only where they are given, so that checkpoints of earlier versions stay those of the same run. */
+const addedSince: ReadonlyArray<keyof SftConfig> = ['lrStableSteps', 'lrWarmupType'];
+
 /** What decides the rows of a streamed run, whose rows are not at hand to be looked at. */
 const preparing: ReadonlyArray<keyof SftConfig> = [
   'datasetTextField',
@@ -78,6 +81,7 @@ export const fingerprintOf = (
 ): string => {
   const hash = createHash('sha256');
   hash.update(JSON.stringify(decisive.map((name) => config[name] ?? null)));
+  for (const name of addedSince) if (config[name] !== undefined) hash.update(JSON.stringify([name, config[name]]));
   hash.update(JSON.stringify(trainable));
   hash.update(JSON.stringify(lora ?? null));
   if (rows === undefined) hash.update(JSON.stringify(preparing.map((name) => config[name] ?? null)));

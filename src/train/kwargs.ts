@@ -34,6 +34,8 @@ const records: Readonly<Record<string, Readonly<Record<string, Meaning>>>> = {
     min_lr_ratio: shareOfPeak,
     timescale: is('lrTimescale'),
     num_decay_steps: is('lrDecaySteps'),
+    num_stable_steps: is('lrStableSteps'),
+    warmup_type: is('lrWarmupType'),
     decay_type: is('lrDecayType'),
   },
   datasetKwargs: {

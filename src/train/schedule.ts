@@ -25,10 +25,16 @@ export interface Ending extends Warming {
   readonly totalSteps: number;
 }
 
+const straight = (along: number): number => along;
+
 const warmed =
-  ({ learningRate, warmupSteps = 0 }: Warming, after: (step: number) => number, from = 0): Schedule =>
+  (
+    { learningRate, warmupSteps = 0 }: Warming,
+    after: (step: number) => number,
+    { from = 0, rise = straight }: { readonly from?: number; readonly rise?: (along: number) => number } = {},
+  ): Schedule =>
   (step) =>
-    learningRate * (step < warmupSteps ? above(from, step / Math.max(1, warmupSteps)) : after(step));
+    learningRate * (step < warmupSteps ? above(from, rise(step / Math.max(1, warmupSteps))) : after(step));
 
 /** A factor of [0, 1] moved to [floor, 1]. */
 const above = (floor: number, factor: number): number => factor * (1 - floor) + floor;
@@ -95,6 +101,14 @@ export const inverseSqrt = (options: Warming & { readonly timescale?: number }):
 };
 
 type DecayType = NonNullable<SftConfig['lrDecayType']>;
+type WarmupType = NonNullable<SftConfig['lrWarmupType']>;
+
+/** How `warmupStableDecay` rises: the share of the rise that is done → a factor from 0 to 1. */
+const rises: Readonly<Record<WarmupType, (along: number) => number>> = {
+  cosine: (along) => 1 - wave(0.5, along),
+  linear: straight,
+  '1-sqrt': (along) => 1 - Math.sqrt(1 - along),
+};
 
 /** How `warmupStableDecay` falls: the share of the fall that is done → a factor from 1 to 0. */
 const falls: Readonly<Record<DecayType, (along: number, cycles: number) => number>> = {
@@ -104,30 +118,44 @@ const falls: Readonly<Record<DecayType, (along: number, cycles: number) => numbe
 };
 
 /**
- * Rises from `minimum` (default 0), holds the peak, then falls to `minimum` over the last `decaySteps` updates ("warm up, stable,
- * decay"): on `cycles` cosine waves (default half a one), on a straight line, or as 1 less the square root.
+ * Rises from `minimum` (default 0), holds the peak for `stableSteps` updates, then falls to `minimum` over `decaySteps` ("warm up,
+ * stable, decay") and stays there: on `cycles` cosine waves (default half a one), on a straight line, or as 1 less the square root. By
+ * default the rise is straight, and the peak held until `decaySteps` are left of the run.
  */
 export const warmupStableDecay = (
   options: Ending & {
     readonly decaySteps: number;
+    readonly stableSteps?: number;
     readonly minimum?: number;
+    readonly warmupType?: WarmupType;
     readonly decayType?: DecayType;
     readonly cycles?: number;
   },
 ): Schedule => {
-  const { totalSteps, decaySteps, minimum = 0, decayType = 'cosine', cycles = 0.5 } = options;
+  const { totalSteps, warmupSteps = 0, decaySteps, stableSteps, minimum = 0 } = options;
+  const { warmupType = 'linear', decayType = 'cosine', cycles = 0.5 } = options;
+  const held = stableSteps === undefined ? totalSteps - decaySteps : warmupSteps + stableSteps;
   const floor = shareOf(minimum, options);
   const after = (step: number): number => {
-    const along = (step - (totalSteps - decaySteps)) / Math.max(1, decaySteps);
+    const along = (step - held) / Math.max(1, decaySteps);
     if (along < 0) return 1;
     return along >= 1 ? floor : Math.max(0, above(floor, falls[decayType](along, cycles)));
   };
-  return warmed(options, after, floor);
+  return warmed(options, after, { from: floor, rise: rises[warmupType] });
 };
 
 type ScheduleFields = Pick<
   SftConfig,
-  'learningRate' | 'lrSchedulerType' | 'lrCycles' | 'lrPower' | 'lrEnd' | 'lrTimescale' | 'lrDecaySteps' | 'lrDecayType'
+  | 'learningRate'
+  | 'lrSchedulerType'
+  | 'lrCycles'
+  | 'lrPower'
+  | 'lrEnd'
+  | 'lrTimescale'
+  | 'lrDecaySteps'
+  | 'lrDecayType'
+  | 'lrStableSteps'
+  | 'lrWarmupType'
 >;
 
 /** The schedule that the options name. */
@@ -159,6 +187,8 @@ export const scheduleOf = (
       return warmupStableDecay({
         ...options,
         ...cycles,
+        ...(config.lrWarmupType === undefined ? {} : { warmupType: config.lrWarmupType }),
+        ...(config.lrStableSteps === undefined ? {} : { stableSteps: config.lrStableSteps }),
         ...(config.lrDecayType === undefined ? {} : { decayType: config.lrDecayType }),
         decaySteps: config.lrDecaySteps ?? Math.ceil(0.1 * totalSteps),
         minimum: lrEnd ?? 0,

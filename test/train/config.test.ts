@@ -171,6 +171,11 @@ describe('refusals', () => {
       lrEnd: 2.5e-5,
       lrDecayType: '1-sqrt',
     });
+    expect(decoded({ lrSchedulerKwargs: { warmup_type: 'cosine', num_stable_steps: 7 } })).toMatchObject({
+      lrWarmupType: 'cosine',
+      lrStableSteps: 7,
+    });
+    expect(refusal({ lrSchedulerKwargs: { warmup_type: 'steep' } }).message).toContain('lrWarmupType');
     expect(refusal({ lrSchedulerKwargs: { min_lr_rate: 'half' } }).message).toContain('lrEnd');
     expect(decoded({ lrSchedulerKwargs: null, datasetKwargs: {} })).toEqual(decoded({}));
     expect(refusal({ lrSchedulerKwargs: { cycles: 3 } })).toMatchObject({
