@@ -49,7 +49,8 @@ enum {
   UNARY_TANH = 6,
   UNARY_SIGMOID = 7,
   UNARY_RELU = 8,
-  UNARY_ABS = 9
+  UNARY_ABS = 9,
+  UNARY_SIGN = 10  // of NaN 0, as tfjs has it
 };
 
 // Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)).
@@ -157,7 +158,7 @@ typedef struct KernelTable {
   void (*unary)(const Context*, int kind, const float* x, float* y, long n);
   void (*fill)(const Context*, float* out, float value, long n);
   void (*row_sum)(const Context*, const float* x, float* out, long rows, long columns);
-  // ? null on devices. The first place of the greatest; NaN is passed over unless it comes first: then 0. columns >= 1
+  // The first place of the greatest; NaN is passed over unless it comes first: then 0. columns >= 1
   void (*row_arg_max)(const Context*, const float* x, int32_t* out, long rows, long columns);
   void (*narrow)(const Context*, const float* x, uint16_t* y, long n);  // to bfloat16, to nearest even
   void (*widen)(const Context*, const uint16_t* x, float* y, long n);
@@ -212,7 +213,7 @@ typedef struct KernelTable {
   // adamw.cc
   void (*adamw)(const Context*, const AdamW*);
   // adamw_8bit.cc
-  void (*adamw_8bit)(const Context*, const AdamW8bit*);  // ? null on devices
+  void (*adamw_8bit)(const Context*, const AdamW8bit*);
 
   // dropout.cc; y may be x. The mask depends on seed, offset and place alone
   void (*dropout)(const Context*, Values x, Values y, long n, double rate, uint32_t seed, uint64_t offset);

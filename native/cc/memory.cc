@@ -73,6 +73,7 @@ Memory::Block* Memory::grow(size_t bytes) {
     segment = pages.round(bytes);
     data = static_cast<char*>(pages.take(segment));
   }
+  if (data == nullptr && releaseIdle()) data = static_cast<char*>(pages.take(segment));
   if (data == nullptr) throw std::bad_alloc();
   reserved += segment;
   return new Block{data, segment, nullptr, nullptr, 0, true};
@@ -89,6 +90,19 @@ void Memory::shrink(size_t needed) {
     freeBlocks.erase(whole);
     release(whole);
   }
+}
+
+// All idle segments, and returns when they have gone back; false when there are none.
+bool Memory::releaseIdle() {
+  std::vector<Block*> idle;
+  for (Block* block : freeBlocks)
+    if (block->before == nullptr && block->after == nullptr) idle.push_back(block);
+  for (Block* whole : idle) {
+    freeBlocks.erase(whole);
+    release(whole);
+  }
+  executor.wait();
+  return !idle.empty();
 }
 
 void Memory::release(Block* whole) {

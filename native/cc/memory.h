@@ -3,7 +3,7 @@
 //
 // Blocks are cut from segments on huge pages, best fit first, and joined again when both neighbours are free: batches of
 // different lengths reuse each other's memory. Whole free segments go back to the system when more than a tenth of the peak
-// lies idle.
+// lies idle, and all of them before there is said to be no memory left.
 #pragma once
 
 #include <cstddef>
@@ -56,6 +56,7 @@ class Memory {
   Block* fit(size_t bytes);
   Block* grow(size_t bytes);
   void shrink(size_t needed);
+  bool releaseIdle();
   void release(Block* whole);
 
   Executor& executor;

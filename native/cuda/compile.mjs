@@ -2,10 +2,21 @@
 // driver and of cublasLt.
 //   node native/cuda/compile.mjs kernels   native/build/rxtune.fatbin, for cards from Ampere on (npm run build:cuda)
 //   node native/cuda/compile.mjs check     whether everything compiles for sm_80 and sm_90, and what each kernel takes of registers and
-//                                          memory: none may spill registers (npm run check:cuda)
+//                                          memory: none may spill registers, or want more of them than a card has for its threads
+//                                          (npm run check:cuda)
 //   node native/cuda/compile.mjs mock      native/build/cuda/mock.so
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -60,6 +71,27 @@ export const resources = (said) => {
   }
   return found;
 };
+
+/** Threads a block at most, of the kernels that say so: { rx_flash_64: 256, … }. The others may be started with 1024. */
+const launchBounds = () =>
+  Object.fromEntries(
+    kernels.flatMap((name) =>
+      [
+        ...readFileSync(join(here, 'kernels', name), 'utf8').matchAll(
+          /__global__ void __launch_bounds__\((\d+)\)\s+(rx_\w+)/g,
+        ),
+      ].map(([, threads, kernel]) => [kernel, Number(threads)]),
+    ),
+  );
+
+/** Kernels of which a card cannot start a block: it has 65536 registers, and gives them to warps by 256. */
+export const unstartable = (found, bounds) =>
+  found
+    .filter(
+      ({ kernel, registers }) =>
+        Math.ceil((registers * 32) / 256) * 256 * Math.ceil((bounds[kernel] ?? 1024) / 32) > 65536,
+    )
+    .map(({ kernel, arch, registers }) => `${kernel} (${arch}): ${registers} registers`);
 
 /** A line a kernel, registers / stack / shared memory of each architecture. Returns the kernels that spill. */
 const reportResources = (found) => {
@@ -118,7 +150,10 @@ const sources = (folder, pattern) =>
     .filter((name) => pattern.test(name))
     .map((name) => join(here, folder, name));
 
-/** The stand-in of libcuda and libcublasLt; compiled again when anything of native/cuda is newer. */
+/**
+ * The stand-in of libcuda and libcublasLt; compiled again when anything of native/cuda is newer. A sanitizer of the compiler's, or
+ * 'races': kernels with the calls of ThreadSanitizer's instrumentation, which emulate/watch.cc answers.
+ */
 export const compileMock = async (sanitize) => {
   const compiler = findCompiler();
   if (compiler === undefined) return undefined;
@@ -130,12 +165,15 @@ export const compileMock = async (sanitize) => {
   if (existsSync(target) && statSync(target).mtimeMs > newest) return target;
   const units = [...sources('kernels', /\.cu$/), ...sources('emulate', /\.cc$/), join(here, 'test', 'mock.cc')];
   const flags = ['-std=c++17', '-O2', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Wno-unused-function'];
-  if (sanitize !== undefined) flags.push('-g', `-fsanitize=${sanitize}`, '-fno-sanitize-recover=all');
+  const races = sanitize === 'races';
+  if (races) flags.push('-g', '-DRX_WATCH');
+  else if (sanitize !== undefined) flags.push('-g', `-fsanitize=${sanitize}`, '-fno-sanitize-recover=all');
   const objects = units.map((_, i) => join(folder, `${process.pid}-${i}.o`));
   try {
     await inParallel(
       units.map((unit, i) => async () => {
-        await run(compiler.path, [...flags, '-DRX_EMULATE', '-x', 'c++', '-c', unit, '-o', objects[i]]);
+        const watched = races && unit.endsWith('.cu') ? ['-fsanitize=thread'] : [];
+        await run(compiler.path, [...flags, ...watched, '-DRX_EMULATE', '-x', 'c++', '-c', unit, '-o', objects[i]]);
       }),
       2,
     );
@@ -188,6 +226,11 @@ const main = async (action) => {
       console.error(
         `registers go to memory in ${spilling.join(', ')}: smaller tiles, or fewer threads in __launch_bounds__`,
       );
+      process.exitCode = 1;
+    }
+    const large = unstartable(used, launchBounds());
+    if (large.length > 0) {
+      console.error(`more registers than a card has for a block's threads: ${large.join(', ')}: say __launch_bounds__`);
       process.exitCode = 1;
     }
   }

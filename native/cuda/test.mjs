@@ -1,7 +1,11 @@
 // Compiles and runs native/cuda/test/check.cc: every kernel against the processor's.
-//   node native/cuda/test.mjs [--rounds=N] [--only=NAME]       emulated on the processor, with and without the stand-in of cublasLt
+//   node native/cuda/test.mjs [--rounds=N] [--only=NAME]       emulated on the processor, with and without the stand-in of cublasLt, and
+//                                                              with races looked for, in fewer rounds
 //   node native/cuda/test.mjs --card [--rounds=N] …            on a card: driver, cublasLt and native/build/rxtune.fatbin of this machine
 //   --sanitize=address|undefined                               the emulated kernels and the host's code under a sanitizer
+//   --races                                                    this last run alone: every access is looked at, two threads that meet at a
+//                                                              byte with no barrier between them end it, and so does a launch that
+//                                                              touches other bytes than test/moved.h counts
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,7 +19,8 @@ const folder = join(here, '..', 'build', 'cuda');
 const words = process.argv.slice(2);
 const card = words.includes('--card');
 const sanitize = words.find((word) => word.startsWith('--sanitize='))?.slice('--sanitize='.length);
-const passed = words.filter((word) => word !== '--card' && !word.startsWith('--sanitize='));
+const races = words.includes('--races');
+const passed = words.filter((word) => word !== '--card' && word !== '--races' && !word.startsWith('--sanitize='));
 
 const compiler = findCompiler();
 if (compiler === undefined) {
@@ -76,12 +81,23 @@ const program = await build();
 const runs = card
   ? [['on the card', [`--image=${kernelImage}`]]]
   : await (async () => {
-      const mock = await compileMock(sanitize);
-      const emulated = [`--image=${mockImage}`, `--driver=${mock}`];
-      return [
-        ['emulated', [...emulated, `--blas=${mock}`]],
-        ['emulated, without cublasLt', [...emulated, '--blas=none']],
-      ];
+      const emulated = (mock) => [`--image=${mockImage}`, `--driver=${mock}`];
+      const plainly = async () => {
+        const mock = await compileMock(sanitize);
+        return [
+          ['emulated', [...emulated(mock), `--blas=${mock}`]],
+          ['emulated, without cublasLt', [...emulated(mock), '--blas=none']],
+        ];
+      };
+      const watched = async () => {
+        const mock = await compileMock('races');
+        const few = ['--rounds=12'];
+        return [
+          ['emulated, races looked for', [...emulated(mock), `--blas=${mock}`, ...few]],
+          ['emulated, races looked for, without cublasLt', [...emulated(mock), '--blas=none', ...few]],
+        ];
+      };
+      return [...(races ? [] : await plainly()), ...(sanitize === undefined ? await watched() : [])];
     })();
 for (const [title, args] of runs) {
   console.log(title);

@@ -95,8 +95,17 @@ const linears = fc.record({ seed, n: size(), i: size(), o: size(), transposed: f
 );
 
 const loraLinears = fc
-  .record({ seed, n: size(), i: size(), o: size(), r: size(3), transposed: fc.boolean(), dropped: fc.boolean() })
-  .map(({ seed: s, n, i, o, r, transposed, dropped }): OpCall => {
+  .record({
+    seed,
+    n: size(),
+    i: size(),
+    o: size(),
+    r: size(3),
+    transposed: fc.boolean(),
+    dropped: fc.boolean(),
+    added: fc.boolean(),
+  })
+  .map(({ seed: s, n, i, o, r, transposed, dropped, added }): OpCall => {
     const attrs = { transposed, scaling: 0.7 };
     return {
       seed: s,
@@ -116,11 +125,11 @@ const loraLinears = fc
         const read = dropped ? xDropped : x;
         const { u } = loraLinear({ x, w, bias, a, b, xDropped: dropped ? xDropped : undefined }, attrs);
         const { dx, dA, dB, dxDropped } = loraLinearGrad(
-          { dy, x: read, w, a, b, u },
+          { dy, x: read, w, a, b, u, accumulate: added ? x : undefined },
           { ...attrs, needInput: true, dropped },
         );
         const dW = linearGradWeight(x, dy, { transposed });
-        return [given(dx), dW, columnSum(dy), dA, dB, dxDropped ?? tf.zeros([n, i])];
+        return [added ? tf.sub(given(dx), x) : given(dx), dW, columnSum(dy), dA, dB, dxDropped ?? tf.zeros([n, i])];
       },
     };
   });

@@ -173,17 +173,18 @@ const adapted =
       const gradients = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
       const droppedAgain = drop(kept);
       const { dA, dB, dx, dxDropped } = loraLinearGrad(
-        { dy, x: droppedAgain ?? kept, w, a, b, u },
+        { dy, x: droppedAgain ?? kept, w, a, b, u, accumulate: wanted.input ? onto : undefined },
         { transposed, scaling, needInput: wanted.input, dropped: drops, flows: true },
       );
       droppedAgain?.dispose();
       dy.dispose();
+      onto?.dispose();
       handOn(gradients, names.a, dA, wanted);
       handOn(gradients, names.b, dB, wanted);
       if (dx === undefined) return [gradients, undefined];
       const viaAdapter = dxDropped && drop(dxDropped);
       dxDropped?.dispose();
-      return [gradients, landedOn(landedOn(dx, viaAdapter), onto)];
+      return [gradients, landedOn(dx, viaAdapter)];
     });
   };
 

@@ -106,6 +106,8 @@ void unary(const Context* context, int kind, const float* x, float* y, long n) {
     case UNARY_SIGMOID: return each(context, x, y, n, [](vf v) { return vsigmoid(v); });
     case UNARY_RELU: return each(context, x, y, n, [](vf v) { return v < vset(0.f) ? vset(0.f) : v; });
     case UNARY_ABS: return each(context, x, y, n, [](vf v) { return vabs(v); });
+    case UNARY_SIGN:
+      return each(context, x, y, n, [](vf v) { return v > vset(0.f) ? vset(1.f) : v < vset(0.f) ? vset(-1.f) : vset(0.f); });
   }
 }
 

@@ -91,8 +91,8 @@ void loraLinear(Call& call) {
   });
 }
 
-// n, in, out, rank, transposed, scaling, dy, x…, w…, a, b, u, dx?, dA, dB, dxDropped?
-// dx: the base path, and the adapter's unless dxDropped takes it.
+// n, in, out, rank, transposed, scaling, dy, x…, w…, a, b, u, accumulate?, dx?, dA, dB, dxDropped?
+// dx: accumulate (which lies as dx) and the base path, and the adapter's unless dxDropped takes it.
 void loraLinearGrad(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size(), rank = call.size();
   const bool transposed = call.flag();
@@ -103,7 +103,9 @@ void loraLinearGrad(Call& call) {
   const float* const a = call.tensor(area(rank, in));
   const float* const b = call.tensor(area(out, rank));
   const float* const u = call.tensor(area(n, rank));
+  const Values accumulate = call.optionalValues(area(n, in));
   const Values dx = call.optionalValues(area(n, in));
+  if (accumulate.at != nullptr && accumulate.half != dx.half) throw BadCall("a gradient that lies otherwise than what it is added to");
   float* const da = call.tensor(area(rank, in));
   float* const db = call.tensor(area(out, rank));
   const Values dxDropped = call.optionalValues(area(n, in));
@@ -117,7 +119,7 @@ void loraLinearGrad(Call& call) {
     run_gemm(context, &toB);
     const bool apart = dxDropped.at != nullptr;
     const Values target = apart ? dxDropped : dx;
-    const Gemm base = {n, in, out, plain(dy, out), turned(w), floats(dx), in, nullptr, 0, 1, dx.half};
+    const Gemm base = {n, in, out, plain(dy, out), turned(w), floats(dx), in, floats(accumulate), in, 1, dx.half};
     const Gemm adapter = {n, in, rank, plain(du, rank), plain(a, in), floats(target), in, apart ? nullptr : floats(dx), in, 1, target.half};
     if (dx.at != nullptr && !apart) return run_both(context, &base, &adapter);
     if (dx.at != nullptr) run_gemm(context, &base);

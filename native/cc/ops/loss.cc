@@ -93,7 +93,6 @@ void adamW(Call& call) {
 
 // an update; m…, v…, mAbsmax…, vAbsmax…; weightDecay, maps: [2, 256], the signed one first
 void adamW8bit(Call& call) {
-  if (call.kernels().adamw_8bit == nullptr) throw BadCall("adamw_8bit has no kernel on this device");
   struct Moments : Updated {
     std::vector<uint8_t*> m, v;
     std::vector<float*> mAbsmax, vAbsmax;

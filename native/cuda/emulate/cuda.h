@@ -1,6 +1,7 @@
 // CUDA's kernel language for g++: the same .cu files, compiled for the processor. The blocks of a launch run one after another, the
 // threads of a block as fibers that switch only at barriers and at the collectives of a warp, in an order that changes from block
-// to block, so that what wants a barrier and has none shows. Shared memory starts as NaN. For tests: it is slow.
+// to block, so that what wants a barrier and has none shows; watch.h looks at every access. Dynamic shared memory starts as NaN. For tests:
+// it is slow.
 #pragma once
 
 #include <cmath>
@@ -33,22 +34,23 @@ extern Index block_index, block_size, grid_size;
 extern Thread* thread_now;
 extern unsigned char* shared_memory;
 
-// Returns when all threads of the block, or of the warp, have come.
+// Returns when all threads of the block, or of the warp, have come. A warp must come to one kind of exchange, with all of its lanes.
 void block_barrier();
-void warp_barrier();
+enum Exchange { sync_warp, shuffle_4, shuffle_8, product_16816, four_matrices };
+void warp_barrier(Exchange kind);
 // 64 bytes for each lane of the warp that runs, to exchange.
 unsigned char* lane_slot(unsigned lane);
 
 // Runs body() for every thread of every block.
-void launch(Index grid, Index block, size_t shared_bytes, const std::function<void()>& body);
+void launch(const char* kernel, Index grid, Index block, size_t shared_bytes, const std::function<void()>& body);
 
 template <class T>
 T shuffle(T value, unsigned from) {
-  static_assert(sizeof(T) <= 64, "too large to exchange");
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "what a card exchanges");
   std::memcpy(lane_slot(thread_now->lane), &value, sizeof value);
-  warp_barrier();
+  warp_barrier(sizeof(T) == 4 ? shuffle_4 : shuffle_8);
   std::memcpy(&value, lane_slot(from & 31), sizeof value);
-  warp_barrier();
+  warp_barrier(sizeof(T) == 4 ? shuffle_4 : shuffle_8);
   return value;
 }
 
@@ -64,7 +66,7 @@ inline void mma_16816(float* c, const uint32_t* a, const uint32_t* b) {
   unsigned char* const mine = lane_slot(thread_now->lane);
   std::memcpy(mine, a, 16);
   std::memcpy(mine + 16, b, 8);
-  warp_barrier();
+  warp_barrier(product_16816);
   const unsigned group = thread_now->lane / 4, pair = thread_now->lane % 4;
   const auto word = [](unsigned lane, unsigned i) {
     uint32_t w;
@@ -81,7 +83,7 @@ inline void mma_16816(float* c, const uint32_t* a, const uint32_t* b) {
       }
       c[row * 2 + column] = sum;
     }
-  warp_barrier();
+  warp_barrier(product_16816);
 }
 
 // cp.async: nothing is there before the thread that asked has waited for the group. Null: zeros.
@@ -95,7 +97,7 @@ void must_be_aligned(const void* at, unsigned bytes);
 inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
   const unsigned lane = thread_now->lane;
   std::memcpy(lane_slot(lane), &row, sizeof row);
-  warp_barrier();
+  warp_barrier(four_matrices);
   for (unsigned i = 0; i < 4; i++) {
     const auto at = [&](unsigned r, unsigned c) {
       const uint16_t* from;
@@ -106,7 +108,7 @@ inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
     const unsigned two = lane % 4 * 2, other = lane / 4;
     to[i] = transposed ? at(two, other) | at(two + 1, other) << 16 : at(other, two) | at(other, two + 1) << 16;
   }
-  warp_barrier();
+  warp_barrier(four_matrices);
 }
 
 }  // namespace emulate
@@ -128,7 +130,7 @@ struct alignas(16) uint4 {
 #define gridDim emulate::grid_size
 
 inline void __syncthreads() { emulate::block_barrier(); }
-inline void __syncwarp(unsigned = 0xffffffffu) { emulate::warp_barrier(); }
+inline void __syncwarp(unsigned = 0xffffffffu) { emulate::warp_barrier(emulate::sync_warp); }
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return emulate::shuffle(value, emulate::thread_now->lane ^ static_cast<unsigned>(mask));

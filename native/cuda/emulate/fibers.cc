@@ -1,9 +1,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cuda.h"
+#include "watch.h"
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
@@ -20,7 +22,13 @@ constexpr size_t stack_bytes = 128 << 10;
 
 struct Barrier {
   unsigned arrived = 0, generation = 0;
+  Exchange kind = sync_warp;
 };
+
+[[noreturn]] void fail(const char* what) {
+  std::fprintf(stderr, "emulated kernel: %s\n", what);
+  std::abort();
+}
 
 #if defined(__x86_64__)
 // Saves what a called function must keep, and the stack, at *from; goes on where `to` was saved.
@@ -112,6 +120,7 @@ void prepare(Fiber* fiber) {
 // Threads that have returned no longer take part in barriers.
 void leave(Barrier& barrier, unsigned expected) {
   if (barrier.arrived > 0 && barrier.arrived >= expected) {
+    if (&barrier == &whole) watch_barrier();
     barrier.arrived = 0;
     barrier.generation++;
   }
@@ -152,6 +161,11 @@ uint32_t random_number() {
   state ^= state >> 17;
   state ^= state << 5;
   return state;
+}
+
+unsigned lanes_of_warp(unsigned warp) {
+  const unsigned count = block_size.x * block_size.y * block_size.z;
+  return count - warp * 32 < 32 ? count - warp * 32 : 32;
 }
 
 void run_block() {
@@ -196,10 +210,7 @@ void run_block() {
       resume(fiber);
     }
     if (alive == 0) break;
-    if (!progress) {
-      std::fprintf(stderr, "emulated kernel: the threads of a block wait for each other at different barriers\n");
-      std::abort();
-    }
+    if (!progress) fail("the threads of a block wait for each other at different barriers");
   }
   for (Fiber* fiber : running) idle.push_back(fiber);
 }
@@ -210,7 +221,7 @@ namespace {
 struct Copy {
   void* to;
   const void* from;
-  unsigned bytes;
+  unsigned bytes, since;
 };
 // Of each thread of the block: groups that wait, the last one not ended.
 std::vector<std::vector<std::vector<Copy>>> copies;
@@ -219,35 +230,45 @@ std::vector<std::vector<Copy>>& copies_of_thread() { return copies[thread_now->w
 
 void must_be_aligned(const void* at, unsigned bytes) {
   if (reinterpret_cast<uintptr_t>(at) % bytes == 0) return;
-  std::fprintf(stderr, "emulated kernel: %u bytes at an address that is no multiple of that\n", bytes);
-  std::abort();
+  fail((std::to_string(bytes) + " bytes at an address that is no multiple of that").c_str());
 }
 void copy_async(void* to, const void* from, unsigned bytes) {
   must_be_aligned(to, bytes);
   must_be_aligned(from, bytes);
-  copies_of_thread().back().push_back({to, from, bytes});
+  copies_of_thread().back().push_back({to, from, bytes, watch_copy(to, from, bytes)});
 }
 void copies_end() { copies_of_thread().emplace_back(); }
 void copies_wait(unsigned rest) {
   auto& groups = copies_of_thread();
   while (groups.size() > rest + 1) {
-    for (const Copy& copy : groups.front())
+    for (const Copy& copy : groups.front()) {
+      watch_copied(copy.to, copy.bytes, copy.since);
       if (copy.from == nullptr)
         std::memset(copy.to, 0, copy.bytes);
       else
         std::memcpy(copy.to, copy.from, copy.bytes);
+    }
     groups.erase(groups.begin());
   }
 }
 
-void block_barrier() { arrive(whole, alive); }
-void warp_barrier() {
+void block_barrier() {
+  // The last one to come opens it.
+  if (whole.arrived + 1 >= alive) watch_barrier();
+  arrive(whole, alive);
+}
+void warp_barrier(Exchange kind) {
   const unsigned warp = thread_now->warp;
-  arrive(warps[warp], alive_of_warp[warp]);
+  Barrier& barrier = warps[warp];
+  if (barrier.arrived == 0) barrier.kind = kind;
+  if (barrier.kind != kind) fail("the lanes of a warp came to different exchanges");
+  if (alive_of_warp[warp] != lanes_of_warp(warp)) fail("lanes exchange with lanes that have returned");
+  if (kind == sync_warp && barrier.arrived + 1 >= alive_of_warp[warp]) watch_warp(warp);
+  arrive(barrier, alive_of_warp[warp]);
 }
 unsigned char* lane_slot(unsigned lane) { return &slots[(thread_now->warp * 32 + lane) * 64]; }
 
-void launch(Index grid, Index block, size_t shared_bytes, const std::function<void()>& body) {
+void launch(const char* kernel, Index grid, Index block, size_t shared_bytes, const std::function<void()>& body) {
   const unsigned count = block.x * block.y * block.z;
   threads.resize(count);
   for (unsigned i = 0; i < count; i++)
@@ -255,12 +276,15 @@ void launch(Index grid, Index block, size_t shared_bytes, const std::function<vo
   grid_size = grid;
   block_size = block;
   body_now = &body;
-  std::vector<unsigned char> shared(shared_bytes + 16);
-  shared_memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(shared.data()) + 15) & ~uintptr_t(15));
+  constexpr size_t page = 4096;
+  std::vector<unsigned char> shared(shared_bytes + 2 * page);
+  shared_memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(shared.data()) + page - 1) & ~uintptr_t(page - 1));
+  watch_launch(kernel, shared_memory, shared_bytes);
   for (unsigned z = 0; z < grid.z; z++)
     for (unsigned y = 0; y < grid.y; y++)
       for (unsigned x = 0; x < grid.x; x++) {
         block_index = {x, y, z};
+        watch_block((static_cast<unsigned long>(z) * grid.y + y) * grid.x + x, (count + 31) / 32);
         if (shared_bytes > 0) std::memset(shared_memory, 0xff, shared_bytes);
         copies.assign(count, {{}});
         run_block();

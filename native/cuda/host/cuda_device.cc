@@ -90,10 +90,8 @@ CudaDevice::~CudaDevice() {
   driver.cuCtxSetCurrent(context);
   driver.cuStreamSynchronize(queue);
   products.reset();
-  for (auto& [pinned, there] : large) {
-    driver.cuMemFreeHost(pinned);
-    driver.cuMemFree_v2(there);
-  }
+  forget_large(0);
+  for (const Pinned& pinned : spare) driver.cuMemFreeHost(pinned.at);
   for (Handle event : passed) driver.cuEventDestroy_v2(event);
   driver.cuMemFreeHost(ring);
   driver.cuMemFree_v2(ring_on_card);
@@ -119,10 +117,14 @@ void* CudaDevice::take(size_t bytes) {
   return reinterpret_cast<void*>(memory);
 }
 
+// Destructors give back too, and nothing may be thrown there: an error of the card stays, and who reads next is told.
 void CudaDevice::give(void* memory, size_t) {
-  enter();
-  must(driver.cuStreamSynchronize(queue), "a kernel");
-  must(driver.cuMemFree_v2(reinterpret_cast<Pointer>(memory)), "giving memory back");
+  try {
+    enter();
+    must(driver.cuStreamSynchronize(queue), "a kernel");
+    must(driver.cuMemFree_v2(reinterpret_cast<Pointer>(memory)), "giving memory back");
+  } catch (const std::exception&) {
+  }
 }
 
 size_t CudaDevice::available() {
@@ -169,8 +171,11 @@ void CudaDevice::used(size_t bytes) {
 const void* CudaDevice::staged(const void* values, size_t bytes) {
   enter();
   if (bytes > quarter) {
-    // Rare: a batch of millions of tokens. Everything before must have run, so all earlier ones can go.
-    if (large.size() >= 8) finish();
+    // Rare: a batch of millions of tokens. The last ones may be of this operation, whose kernel has not started.
+    if (large.size() >= most_large) {
+      must(driver.cuStreamSynchronize(queue), "a kernel");
+      forget_large(most_at_once);
+    }
     void* pinned = nullptr;
     Pointer there = 0;
     must(driver.cuMemHostAlloc(&pinned, bytes, 0), "pinned memory");
@@ -191,6 +196,46 @@ const void* CudaDevice::staged(const void* values, size_t bytes) {
   return reinterpret_cast<const void*>(ring_on_card + place);
 }
 
+// All but the `rest` last ones; what used them has run.
+void CudaDevice::forget_large(size_t rest) {
+  for (; large.size() > rest; large.pop_front()) {
+    driver.cuMemFreeHost(large.front().first);
+    driver.cuMemFree_v2(large.front().second);
+  }
+}
+
+CudaDevice::Pinned CudaDevice::take_pinned(size_t bytes) {
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    auto best = spare.end();
+    for (auto each = spare.begin(); each != spare.end(); ++each)
+      if (each->bytes >= bytes && (best == spare.end() || each->bytes < best->bytes)) best = each;
+    if (best != spare.end()) {
+      const Pinned taken = *best;
+      spare.erase(best);
+      spare_bytes -= taken.bytes;
+      return taken;
+    }
+  }
+  Pinned taken = {nullptr, size_t(4) << 10};
+  while (taken.bytes < bytes) taken.bytes *= 2;
+  if (taken.bytes > most_spare) taken.bytes = bytes;
+  must(driver.cuMemHostAlloc(&taken.at, taken.bytes, 0), "pinned memory");
+  return taken;
+}
+void CudaDevice::give_pinned(Pinned pinned) {
+  if (pinned.at == nullptr) return;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (spare_bytes + pinned.bytes <= most_spare) {
+      spare.push_back(pinned);
+      spare_bytes += pinned.bytes;
+      return;
+    }
+  }
+  driver.cuMemFreeHost(pinned.at);
+}
+
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   enter();
   narrowed.clear();
@@ -207,16 +252,16 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
 
 void CudaDevice::download(void* to, const void* from, size_t bytes, void (*done)(void*, const char*), void* user) {
   enter();
-  Landing landing = {to, nullptr, bytes, nullptr, done, user};
+  Landing landing = {to, {}, bytes, nullptr, done, user};
   must(driver.cuEventCreate(&landing.event, event_disable_timing), "an event");
   try {
     if (bytes > 0) {
-      must(driver.cuMemHostAlloc(&landing.pinned, bytes, 0), "pinned memory");
-      must(driver.cuMemcpyDtoHAsync_v2(landing.pinned, reinterpret_cast<Pointer>(from), bytes, queue), "copying from the card");
+      landing.pinned = take_pinned(bytes);
+      must(driver.cuMemcpyDtoHAsync_v2(landing.pinned.at, reinterpret_cast<Pointer>(from), bytes, queue), "copying from the card");
     }
     must(driver.cuEventRecord(landing.event, queue), "an event");
   } catch (...) {
-    if (landing.pinned != nullptr) driver.cuMemFreeHost(landing.pinned);
+    give_pinned(landing.pinned);
     driver.cuEventDestroy_v2(landing.event);
     throw;
   }
@@ -241,11 +286,11 @@ void CudaDevice::land() {
     try {
       enter();
       must(driver.cuEventSynchronize(landing.event), "a kernel");
-      if (landing.bytes > 0) std::memcpy(landing.to, landing.pinned, landing.bytes);
+      if (landing.bytes > 0) std::memcpy(landing.to, landing.pinned.at, landing.bytes);
     } catch (const std::exception& thrown) {
       error = thrown.what();
     }
-    if (landing.pinned != nullptr) driver.cuMemFreeHost(landing.pinned);
+    give_pinned(landing.pinned);
     driver.cuEventDestroy_v2(landing.event);
     landing.done(landing.user, error.empty() ? nullptr : error.c_str());
   }
@@ -254,11 +299,7 @@ void CudaDevice::land() {
 void CudaDevice::finish() {
   enter();
   must(driver.cuStreamSynchronize(queue), "a kernel");
-  for (auto& [pinned, there] : large) {
-    driver.cuMemFreeHost(pinned);
-    driver.cuMemFree_v2(there);
-  }
-  large.clear();
+  forget_large(0);
 }
 
 }  // namespace cuda

@@ -86,7 +86,11 @@ class CudaDevice final : public Device {
   // Kernels and products started so far; of the thread that starts them, or any while it is idle.
   long started() const { return count; }
   void counted() { count++; }
-  Handle stream() const { return queue; }
+  // For products, on the thread that asks: cublasLt takes the context that is current.
+  Handle stream() {
+    enter();
+    return queue;
+  }
   // Of one block, when asked for.
   long shared_memory() const { return shared_limit; }
 
@@ -94,9 +98,16 @@ class CudaDevice final : public Device {
   static constexpr long most_blocks = 4096;
   // Small arrays go through a ring of pinned memory, a quarter of which waits for the card before it is used again.
   static constexpr size_t quarter = size_t(4) << 20;
+  // Pinned memory that copies to the host go through. It is kept, this much of it: a driver may wait for the whole card where it takes
+  // some or gives it back.
+  struct Pinned {
+    void* at = nullptr;
+    size_t bytes = 0;
+  };
+  static constexpr size_t most_spare = size_t(256) << 20;
   struct Landing {
     void* to;
-    void* pinned;
+    Pinned pinned;
     size_t bytes;
     Handle event;
     void (*done)(void*, const char*);
@@ -108,6 +119,9 @@ class CudaDevice final : public Device {
   const void* staged(const void* values, size_t bytes);
   void used(size_t bytes);
   void advance();
+  void forget_large(size_t rest);
+  Pinned take_pinned(size_t bytes);
+  void give_pinned(Pinned pinned);
   void land();
   void must(int code, const char* what) const { check(driver, code, what); }
 
@@ -125,13 +139,16 @@ class CudaDevice final : public Device {
   Pointer ring_on_card = 0;
   size_t at = 0;
   Handle passed[4] = {};
-  // Too large for the ring: freed when everything has run.
+  // Too large for the ring: freed when everything has run, but for what an operation stages before its kernel starts.
+  static constexpr size_t most_large = 8, most_at_once = 4;
   std::deque<std::pair<void*, Pointer>> large;
 
   // Bytes on their way to the host, and the thread that waits for them.
   std::mutex mutex;
   std::condition_variable wake;
   std::deque<Landing> landings;
+  std::vector<Pinned> spare;
+  size_t spare_bytes = 0;
   bool stopping = false;
   std::thread lander;
 };

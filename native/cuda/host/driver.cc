@@ -25,7 +25,10 @@ void check(const Driver& driver, int code, const char* what) {
   if (code == out_of_memory) throw std::bad_alloc();
   const char* said = nullptr;
   if (driver.cuGetErrorString(code, &said) != successful || said == nullptr) said = "an error the driver has no words for";
-  throw std::runtime_error(std::string(what) + ": " + said + " (CUDA error " + std::to_string(code) + ")");
+  // A kernel's error comes with whatever is asked for next.
+  const bool late = code >= launch_errors && code < launch_errors + 20;
+  throw std::runtime_error(std::string(what) + ": " + said + " (CUDA error " + std::to_string(code) + ")" +
+                           (late ? "; a kernel started before may be what failed: CUDA_LAUNCH_BLOCKING=1 in the environment tells which" : ""));
 }
 
 }  // namespace cuda

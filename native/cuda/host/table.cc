@@ -52,16 +52,22 @@ constexpr long room = 64;
 // Rows of whole vectors: cublasLt is fast only there.
 constexpr long whole_vectors(long columns) { return (columns + 7) / 8 * 8; }
 
+// Rows as an earlier product had them, or null.
+const CudaDevice::Narrowed* lies_narrowed(const CudaDevice& device, const GemmOperand& x, long rows, long columns) {
+  const long each = x.kind == GEMM_BFLOAT16 ? 2 : 4;
+  for (const CudaDevice::Narrowed& n : device.narrowed)
+    if (n.from == x.data && n.each == each && n.ld == x.ld && n.rows == rows && n.columns == columns) return &n;
+  return nullptr;
+}
 // Rows as bfloat16 with room beside them, taken again where the last products had them: q, k and v read the same rows, and so do an adapter
 // and its base.
 Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
   CudaDevice& device = of(context);
   const long ld = whole_vectors(columns) + room, each = x.kind == GEMM_BFLOAT16 ? 2 : 4;
-  for (const CudaDevice::Narrowed& n : device.narrowed)
-    if (n.from == x.data && n.each == each && n.ld == x.ld && n.rows == rows && n.columns == columns) {
-      slot = n.slot;
-      return {n.to, rows, columns, ld, x.transposed != 0};
-    }
+  if (const CudaDevice::Narrowed* const n = lies_narrowed(device, x, rows, columns)) {
+    slot = n->slot;
+    return {n->to, rows, columns, ld, x.transposed != 0};
+  }
   slot = slot_for(device, other);
   uint16_t* const to = scratch<uint16_t>(context, slot, rows * ld);
   // It writes to its own slot alone.
@@ -181,15 +187,17 @@ void int8_activations(const Context* context, const float* x, float* y, long row
 
 // ---- columns and rows ----
 
+void add_parts(CudaDevice& device, const float* parts, long count, long ld, float* out, int add, long columns) {
+  device.launch(k::add_parts, {parts_of(columns, 32)}, 256, 0, parts, count, ld, out, add, columns);
+}
 // Sums of the columns of x [rows, columns] into out, in bands of rows.
 void column_sums(const Context* context, Values x, long ld, float* out, long rows, long columns, bool add) {
   if (columns == 0) return;
   CudaDevice& device = of(context);
   const long band = std::max(64L, parts_of(rows, 256)), bands = parts_of(rows, band);
   float* const parts = scratch<float>(context, slot_parts, bands * columns);
-  const long blocks = parts_of(columns, 128);
-  device.launch(k::column_sums, {blocks, bands}, 128, 0, x, ld, parts, rows, columns, band);
-  device.launch(k::add_parts, {blocks}, 128, 0, parts, bands, columns, out, add, columns);
+  device.launch(k::column_sums, {parts_of(columns, 128), bands}, 128, 0, x, ld, parts, rows, columns, band);
+  add_parts(device, parts, bands, columns, out, add, columns);
 }
 void column_sum(const Context* context, Values dy, float* out, long rows, long columns) {
   column_sums(context, dy, columns, out, rows, columns, false);
@@ -247,6 +255,9 @@ void fill(const Context* context, float* out, float value, long n) { of(context)
 void row_sum(const Context* context, const float* x, float* out, long rows, long columns) {
   of(context).launch(k::row_sum, {std::min(rows, 65535L)}, 128, 0, x, out, rows, columns);
 }
+void row_arg_max(const Context* context, const float* x, int32_t* out, long rows, long columns) {
+  of(context).launch(k::row_arg_max, {std::min(rows, 65535L)}, 256, 0, x, out, rows, columns);
+}
 void narrow(const Context* context, const float* x, uint16_t* y, long n) { of(context).over(n, k::narrow, x, y, n); }
 void widen(const Context* context, const uint16_t* x, float* y, long n) { of(context).over(n, k::widen, x, y, n); }
 void activation(const Context* context, int kind, Values x, Values y, long n) { of(context).over(n, k::activation, kind, x, y, n); }
@@ -287,8 +298,8 @@ void layer_norm_grad(const Context* context, Values dy, Values x, const float* g
     const long band = std::max(32L, parts_of(rows, 256)), bands = parts_of(rows, band), blocks = parts_of(columns, 128);
     float* const parts = scratch<float>(context, slot_parts, bands * 2 * columns);
     device.launch(k::layer_norm_parts, {blocks, bands}, 128, 0, dy, x, mean, rstd, parts, rows, columns, band);
-    if (d_gain != nullptr) device.launch(k::add_parts, {blocks}, 128, 0, parts, bands, 2 * columns, d_gain, 0, columns);
-    if (d_bias != nullptr) device.launch(k::add_parts, {blocks}, 128, 0, parts + columns, bands, 2 * columns, d_bias, 0, columns);
+    if (d_gain != nullptr) add_parts(device, parts, bands, 2 * columns, d_gain, 0, columns);
+    if (d_bias != nullptr) add_parts(device, parts + columns, bands, 2 * columns, d_bias, 0, columns);
   }
   device.launch(k::layer_norm_grad, {rows}, norm_threads, 0, dy, x, gain, mean, rstd, d_residual, dx, columns);
 }
@@ -299,7 +310,7 @@ void rms_norm_grad(const Context* context, Values dy, Values x, const float* gai
     const long band = std::max(32L, parts_of(rows, 256)), bands = parts_of(rows, band), blocks = parts_of(columns, 128);
     float* const parts = scratch<float>(context, slot_parts, bands * columns);
     device.launch(k::rms_norm_parts, {blocks, bands}, 128, 0, dy, x, rstd, parts, rows, columns, band);
-    device.launch(k::add_parts, {blocks}, 128, 0, parts, bands, columns, d_gain, 0, columns);
+    add_parts(device, parts, bands, columns, d_gain, 0, columns);
   }
   device.launch(k::rms_norm_grad, {rows}, norm_threads, 0, dy, x, gain, rstd, d_residual, dx, columns, offset);
 }
@@ -520,7 +531,7 @@ KernelTable filled() {
   t.gemm_bf16 = gemm<uint16_t>;
 #define X(name) t.name = name;
   X(column_sum) X(copy_columns) X(gather_rows) X(scatter_rows)
-  X(add) X(axpy) X(scale) X(squared_norm) X(binary) X(unary) X(fill) X(row_sum)
+  X(add) X(axpy) X(scale) X(squared_norm) X(binary) X(unary) X(fill) X(row_sum) X(row_arg_max)
   X(embedding) X(embedding_grad) X(narrow) X(widen) X(embedding_bf16)
   X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope)
   X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad)
@@ -532,8 +543,8 @@ KernelTable filled() {
 
 }  // namespace
 
-// [x | u] [W; alpha B]: an adapter's rows lie beside its base's, and what the base writes is not read and written again. Where the base lies
-// as bfloat16 it is copied for that, which pays when there are as many rows as it has; from 8 or 4 bits it is converted anyway.
+// [x | u] [W; alpha B]: an adapter's rows lie beside its base's, and what the base writes is not read and written again. For that what lies
+// as bfloat16 is copied, once for all products that read it; what does not is converted anyway. It pays where fewer bytes are copied.
 bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* second) {
   const GemmOperand &x = first->a, &w = first->b, &u = second->a, &b = second->b;
   const long m = first->m, n = first->n, k1 = first->k, k2 = second->k, depth = k1 + k2;
@@ -542,9 +553,10 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   const bool same = second->m == m && second->n == n && second->c == first->c && second->start == first->c && second->ldc == first->ldc &&
                     second->ld_start == first->ldc && second->half == first->half;
   const bool whole = k1 % 8 == 0 && k2 % 8 == 0 && n % 8 == 0 && k1 > 0 && k2 > 0 && k2 <= room && w.ld % 8 == 0;
-  const bool row = first->start == nullptr || first->ld_start == 0;
-  const bool pays = w.kind == GEMM_INT8_ROWS || w.kind == GEMM_FOUR_BIT || (w.kind == GEMM_BFLOAT16 && m >= k1);
-  if (!context->bf16 || blas() == nullptr || !plain || !same || !whole || !row || !pays || first->alpha != 1 || m == 0 || n == 0) return false;
+  const bool stored = w.kind == GEMM_INT8_ROWS || w.kind == GEMM_FOUR_BIT || w.kind == GEMM_BFLOAT16;
+  const bool copies_x = x.kind == GEMM_BFLOAT16 && !lies_narrowed(*this, x, m, k1), copies_w = w.kind == GEMM_BFLOAT16;
+  const bool pays = stored && (copies_x ? 4 * m * k1 : 0) + (copies_w ? 4 * k1 * n : 0) < (first->half ? 4 : 8) * m * n;
+  if (!context->bf16 || blas() == nullptr || !plain || !same || !whole || !pays || first->alpha != 1 || m == 0 || n == 0) return false;
   if (reinterpret_cast<uintptr_t>(w.data) % 16 != 0 || reinterpret_cast<uintptr_t>(x.data) % 16 != 0) return false;
 
   int left = -1;
@@ -557,14 +569,14 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   still = this->narrowed;
   // As the base is stored: B's columns beside its rows, or B's rows below them.
   const bool beside = w.transposed != 0;
-  const long stored = beside ? n : k1, columns = beside ? k1 : n, ld = beside ? depth : n;
+  const long lines = beside ? n : k1, columns = beside ? k1 : n, ld = beside ? depth : n;
   uint16_t* const to = scratch<uint16_t>(context, right, depth * n);
   if (w.kind == GEMM_BFLOAT16)
-    over(stored * columns / 8, k::copy_rows_bf16, static_cast<const uint16_t*>(w.data), w.ld, to, ld, stored, columns);
+    over(lines * columns / 8, k::copy_rows_bf16, static_cast<const uint16_t*>(w.data), w.ld, to, ld, lines, columns);
   else if (w.kind == GEMM_INT8_ROWS)
-    over(stored * columns, k::int8_rows_bf16, static_cast<const int8_t*>(w.data), w.scale, to, ld, stored, columns);
+    over(lines * columns, k::int8_rows_bf16, static_cast<const int8_t*>(w.data), w.scale, to, ld, lines, columns);
   else
-    over(stored * columns / 2, k::four_bit_bf16, static_cast<const uint8_t*>(w.data), w.scale, w.code, to, ld, columns, stored * columns, w.block);
+    over(lines * columns / 2, k::four_bit_bf16, static_cast<const uint8_t*>(w.data), w.scale, w.code, to, ld, columns, lines * columns, w.block);
   // op(b) [k2, n]: how far its next row and its next column are
   const long next_row = b.transposed ? 1 : b.ld, next_column = b.transposed ? b.ld : 1;
   if (beside)

@@ -61,6 +61,30 @@ extern "C" __global__ void rx_row_sum(const float* x, float* out, long rows, lon
   }
 }
 
+namespace {
+
+struct Later {
+  __device__ __forceinline__ uint64_t operator()(uint64_t a, uint64_t b) const { return a > b ? a : b; }
+};
+
+}  // namespace
+
+// The first place of the greatest; NaN is passed over, unless it comes first: then 0. A block a row; places and numbers go together, in
+// an order in which the greater number and then the earlier place is greater.
+extern "C" __global__ void rx_row_arg_max(const float* x, int32_t* out, long rows, long columns) {
+  for (long row = blockIdx.x; row < rows; row += gridDim.x) {
+    const float* const from = x + row * columns;
+    uint64_t best = 0;
+    for (long c = threadIdx.x; c < columns; c += blockDim.x) {
+      const float number = from[c] + 0.f;  // no -0
+      const uint32_t bits = bits_of(number), order = bits >> 31 ? ~bits : bits | 0x80000000u;
+      if (number == number) best = Later()(static_cast<uint64_t>(order) << 32 | (0xffffffffu - static_cast<uint32_t>(c)), best);
+    }
+    best = over_block(best, Later(), uint64_t(0));
+    if (threadIdx.x == 0) out[row] = from[0] == from[0] ? static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(best)) : 0;
+  }
+}
+
 // parts [gridDim.y, columns]: sums of bands of `band` rows, a column a thread.
 extern "C" __global__ void rx_column_sums(Values x, long ld, float* parts, long rows, long columns, long band) {
   const long c = thread_index();
@@ -71,12 +95,20 @@ extern "C" __global__ void rx_column_sums(Values x, long ld, float* parts, long 
   parts[blockIdx.y * columns + c] = sum;
 }
 
-// out [columns] = the sum of `count` rows of `ld` floats, plus out where add.
-extern "C" __global__ void rx_add_parts(const float* parts, long count, long ld, float* out, int add, long columns) {
-  const long c = thread_index();
-  if (c >= columns) return;
-  float sum = add ? out[c] : 0.f;
-  for (long p = 0; p < count; p++) sum += parts[p * ld + c];
+// out [columns] = the sum of `count` rows of `ld` floats, plus out where add. A block has 32 columns, each warp every eighth row of them:
+// there are few columns, and many rows that one thread after another would wait for.
+extern "C" __global__ void __launch_bounds__(256) rx_add_parts(const float* parts, long count, long ld, float* out, int add, long columns) {
+  __shared__ float of_warp[8][32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const long c = static_cast<long>(blockIdx.x) * 32 + lane;
+  float sum = 0.f;
+  if (c < columns)
+    for (long p = warp; p < count; p += 8) sum += parts[p * ld + c];
+  of_warp[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || c >= columns) return;
+  sum = add ? out[c] : 0.f;
+  for (int w = 0; w < 8; w++) sum += of_warp[w][lane];
   out[c] = sum;
 }
 

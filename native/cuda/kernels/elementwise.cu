@@ -30,7 +30,8 @@ __device__ float unary_value(int kind, float x) {
     case 6: return tanhf(x);
     case 7: return sigmoid(x);
     case 8: return x < 0.f ? 0.f : x;
-    default: return fabsf(x);
+    case 9: return fabsf(x);
+    default: return x > 0.f ? 1.f : x < 0.f ? -1.f : 0.f;
   }
 }
 

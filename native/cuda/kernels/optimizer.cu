@@ -64,6 +64,8 @@ extern "C" __global__ void __launch_bounds__(256) rx_adamw_8bit(const RxAdamW8bi
       a.m[i] = static_cast<uint8_t>(m[e] < 0.f ? 127 - down : 127 + found);
       a.v[i] = static_cast<uint8_t>(beyond(borders_v, 255, v[e] / divisor_v));
     }
+    // All lanes have read the old ones.
+    __syncwarp();
     if (lane == 0) {
       a.m_absmax[block] = top_m;
       a.v_absmax[block] = top_v;

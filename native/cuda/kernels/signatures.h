@@ -74,6 +74,7 @@ struct RxAttention {
   X(copy_rows_bf16, const uint16_t*, long, uint16_t*, long, long, long)                                                     \
   X(place_scaled, const float*, long, long, uint16_t*, long, long, long, float)                                             \
   X(row_sum, const float*, float*, long, long)                                                                              \
+  X(row_arg_max, const float*, int32_t*, long, long)                                                                        \
   X(column_sums, Values, long, float*, long, long, long)                                                                    \
   X(add_parts, const float*, long, long, float*, int, long)                                                                 \
   X(gather_rows, const float*, const int32_t*, float*, long, long, long)                                                    \

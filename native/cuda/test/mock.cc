@@ -3,8 +3,12 @@
 // somebody waits for it, launches copy their arguments, and the card's memory cannot be touched from outside. For tests alone.
 //   RXTUNE_MOCK_FAIL=<function>=<code>[@n]   that function gives the code, from its nth call on
 //   RXTUNE_MOCK_VERSION, _CAPABILITY, _CARDS, _MEMORY   what the driver says of itself (13000, 90, 1), and bytes there are
+//   RXTUNE_MOCK_COUNT=<file>   no kernel and no product is computed: what each kind of them has moved so far (moved.h) is written to the
+//                              file as JSON whenever somebody waits, {name: [times, bytes read, bytes written, operations]}
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,11 +21,15 @@
 #include <utility>
 #include <vector>
 
+#ifndef RX_EMULATE
 #define RX_EMULATE
+#endif
 #include "../emulate/cuda.h"
+#include "../emulate/watch.h"
 #include "../host/blas_types.h"
 #include "../host/driver.h"
 #include "../kernels/signatures.h"
+#include "moved.h"
 
 #define X(name, ...) extern "C" void rx_##name(__VA_ARGS__);
 RX_CUDA_KERNELS(X)
@@ -37,10 +45,22 @@ using cuda::Pointer;
 std::recursive_mutex mutex;
 using Lock = std::lock_guard<std::recursive_mutex>;
 
+const char* variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value != nullptr && *value != 0 ? value : nullptr;
+}
+long number(const char* name, long otherwise) {
+  const char* const value = variable(name);
+  return value != nullptr ? std::atol(value) : otherwise;
+}
+
 // ---- memory of the card: closed while nothing runs ----
 
 std::map<char*, size_t> memory;
 size_t taken = 0;
+
+// A count needs no numbers but those that say how much there is: it runs at once.
+bool counting() { return variable("RXTUNE_MOCK_COUNT") != nullptr; }
 
 void open_memory(bool open) {
   for (const auto& [at, bytes] : memory) mprotect(at, bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
@@ -62,6 +82,11 @@ void run_until(unsigned long position) {
   open_memory(false);
 }
 void start(std::function<void()> work) {
+  if (counting()) {
+    work();
+    finished = ++started;
+    return;
+  }
   waiting.push_back(std::move(work));
   started++;
   // A real queue is finite too.
@@ -69,15 +94,6 @@ void start(std::function<void()> work) {
 }
 
 // ---- failures asked for ----
-
-const char* variable(const char* name) {
-  const char* const value = std::getenv(name);
-  return value != nullptr && *value != 0 ? value : nullptr;
-}
-long number(const char* name, long otherwise) {
-  const char* const value = variable(name);
-  return value != nullptr ? std::atol(value) : otherwise;
-}
 
 std::map<std::string, long> calls;
 int failing(const char* function) {
@@ -95,19 +111,74 @@ int failing(const char* function) {
 // ---- kernels ----
 
 struct Launch {
+  const char* name;
   emulate::Index grid, block;
   size_t shared_bytes;
 };
+
+// ---- what was moved ----
+
+struct Moves {
+  long times = 0;
+  moved::Tally total;
+};
+std::map<std::string, Moves> moves;
+
+void note(const char* name, const moved::Tally& tally) {
+  Moves& all = moves[name];
+  all.times++;
+  all.total.bytes.read += tally.bytes.read;
+  all.total.bytes.written += tally.bytes.written;
+  all.total.operations += tally.operations;
+}
+void write_moves() {
+  if (!counting()) return;
+  std::string text;
+  for (const auto& [name, all] : moves) {
+    char line[256];
+    std::snprintf(line, sizeof line, "%s\n  \"%s\": [%ld, %ld, %ld, %.17g]", text.empty() ? "" : ",", name.c_str(), all.times,
+                  all.total.bytes.read, all.total.bytes.written, all.total.operations);
+    text += line;
+  }
+  if (std::FILE* const file = std::fopen(variable("RXTUNE_MOCK_COUNT"), "w")) {
+    std::fprintf(file, "{%s\n}\n", text.c_str());
+    std::fclose(file);
+  }
+}
+
+#ifdef RX_WATCH
+// A launch that touched other bytes than are counted for its kind.
+void compare(const char* name, const moved::Tally& counted) {
+  const emulate::Moved touched = emulate::watched();
+  const auto agree = [&](long is, long said) { return is <= said && is >= said - counted.or_fewer; };
+  if (agree(touched.read, counted.bytes.read) && agree(touched.written, counted.bytes.written)) return;
+  std::fprintf(stderr, "%s: reads %ld and writes %ld bytes, counted are %ld and %ld\n", name, touched.read, touched.written, counted.bytes.read,
+               counted.bytes.written);
+  std::abort();
+}
+#endif
 
 template <class... P, size_t... i>
 std::tuple<P...> copy_of(void** arguments, std::index_sequence<i...>) {
   return {*static_cast<P*>(arguments[i])...};
 }
-template <class... P>
-void enqueue(void (*kernel)(P...), const Launch& launch, void** arguments) {
+template <class F, class... P>
+void enqueue(void (*kernel)(P...), F tally, const Launch& launch, void** arguments) {
   const std::tuple<P...> copied = copy_of<P...>(arguments, std::index_sequence_for<P...>());
   start([=] {
-    emulate::launch(launch.grid, launch.block, launch.shared_bytes, [&] { std::apply(kernel, copied); });
+    const auto counted = [&] {
+      const moved::Grid grid = {launch.grid.x, launch.grid.y, launch.block.x};
+      return std::apply([&](const P&... each) -> moved::Tally { return tally(grid, each...); }, copied);
+    };
+    if (counting()) return note(launch.name, counted());
+#ifdef RX_WATCH
+    // before the launch changes what it reads
+    const moved::Tally expected = counted();
+#endif
+    emulate::launch(launch.name, launch.grid, launch.block, launch.shared_bytes, [&] { std::apply(kernel, copied); });
+#ifdef RX_WATCH
+    compare(launch.name, expected);
+#endif
   });
 }
 
@@ -117,7 +188,7 @@ struct Entry {
   size_t allowed_shared;
 };
 Entry entries[] = {
-#define X(name, ...) {"rx_" #name, [](const Launch& launch, void** arguments) { enqueue(rx_##name, launch, arguments); }, 48 << 10},
+#define X(name, ...) {"rx_" #name, [](const Launch& launch, void** arguments) { enqueue(rx_##name, [](const auto&... each) { return moved::name(each...); }, launch, arguments); }, 48 << 10},
     RX_CUDA_KERNELS(X)
 #undef X
 };
@@ -217,18 +288,19 @@ EXPORT int cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz
                           Handle, void** arguments, void**) {
   CALLED
   const Entry& entry = *static_cast<Entry*>(function);
-  if (gx == 0 || gy > 65535 || gy == 0 || gz != 1 || bx * by * bz == 0 || bx * by * bz > 1024 || shared > entry.allowed_shared)
+  if (gx == 0 || gx > 0x7fffffff || gy > 65535 || gy == 0 || gz != 1 || bx * by * bz == 0 || bx * by * bz > 1024 || shared > entry.allowed_shared)
     return invalid_value;
-  entry.enqueue({{gx, gy, gz}, {bx, by, bz}, shared}, arguments);
+  entry.enqueue({entry.name, {gx, gy, gz}, {bx, by, bz}, shared}, arguments);
   return 0;
 }
 EXPORT int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   CALLED
   if (bytes == 0) return invalid_value;
   if (taken + bytes > static_cast<size_t>(number("RXTUNE_MOCK_MEMORY", 4L << 30))) return cuda::out_of_memory;
-  void* const at = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const at = mmap(nullptr, bytes, counting() ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) return cuda::out_of_memory;
   memory[static_cast<char*>(at)] = bytes;
+  emulate::watch_memory(at, bytes, true);
   taken += bytes;
   *pointer = reinterpret_cast<Pointer>(at);
   return 0;
@@ -238,6 +310,7 @@ EXPORT int cuMemFree_v2(Pointer pointer) {
   const auto found = memory.find(reinterpret_cast<char*>(pointer));
   if (found == memory.end()) return invalid_value;
   munmap(found->first, found->second);
+  emulate::watch_memory(found->first, found->second, false);
   taken -= found->second;
   memory.erase(found);
   return 0;
@@ -264,7 +337,12 @@ EXPORT int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, Handle) {
 }
 EXPORT int cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, Handle) {
   CALLED
-  start([=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
+  start([=] {
+    if (!counting()) std::memset(reinterpret_cast<void*>(to), value, bytes);
+    moved::Tally tally;
+    tally.bytes.written = static_cast<long>(bytes);
+    note("memset", tally);
+  });
   return 0;
 }
 EXPORT int cuStreamCreate(Handle* stream, unsigned) {
@@ -275,6 +353,7 @@ EXPORT int cuStreamCreate(Handle* stream, unsigned) {
 EXPORT int cuStreamSynchronize(Handle) {
   CALLED
   run_until(started);
+  write_moves();
   return 0;
 }
 EXPORT int cuStreamDestroy_v2(Handle) {
@@ -294,6 +373,7 @@ EXPORT int cuEventRecord(Handle event, Handle) {
 EXPORT int cuEventSynchronize(Handle event) {
   CALLED
   run_until(static_cast<Event*>(event)->position);
+  write_moves();
   return 0;
 }
 EXPORT int cuEventDestroy_v2(Handle event) {
@@ -317,6 +397,23 @@ struct Layout {
   int type;
   long rows, columns, ld;
 };
+
+struct Preference {
+  uint64_t workspace = 0;
+  uint32_t alignments[4] = {256, 256, 256, 256};
+};
+
+cuda::Algorithm algorithm_of(void* desc, std::array<void*, 4> layouts) {
+  const Description& d = *static_cast<Description*>(desc);
+  cuda::Algorithm made = {};
+  uint64_t hash = static_cast<uint64_t>(d.trans_a * 4 + d.trans_b * 2 + (d.epilogue == cuda::epilogue_bias));
+  for (void* const each : layouts) {
+    const Layout& l = *static_cast<Layout*>(each);
+    for (const long part : {static_cast<long>(l.type), l.rows, l.columns, l.ld}) hash = (hash ^ static_cast<uint64_t>(part)) * 0x100000001b3ull;
+  }
+  made.data[5] = hash;
+  return made;
+}
 
 float number(const void* data, int type, long at) {
   return type == cuda::type_bf16 ? emulate::bfloat16(static_cast<const uint16_t*>(data)[at]) : static_cast<const float*>(data)[at];
@@ -383,21 +480,54 @@ EXPORT int cublasLtMatrixLayoutDestroy(void* layout) {
   return 0;
 }
 EXPORT int cublasLtMatmulPreferenceCreate(void** preference) {
-  *preference = &token;
+  CALLED
+  *preference = new Preference;
   return 0;
 }
-EXPORT int cublasLtMatmulPreferenceDestroy(void*) { return 0; }
-EXPORT int cublasLtMatmulPreferenceSetAttribute(void*, int, const void*, size_t) { return 0; }
-EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int, cuda::Heuristic* best, int* count) {
+EXPORT int cublasLtMatmulPreferenceDestroy(void* preference) {
+  delete static_cast<Preference*>(preference);
+  return 0;
+}
+EXPORT int cublasLtMatmulPreferenceSetAttribute(void* preference, int attribute, const void* value, size_t bytes) {
   CALLED
+  Preference& p = *static_cast<Preference*>(preference);
+  const int matrix = attribute - cuda::pref_alignment_a;
+  if (attribute == cuda::pref_workspace_bytes && bytes == sizeof p.workspace) {
+    std::memcpy(&p.workspace, value, bytes);
+    return 0;
+  }
+  if (matrix < 0 || matrix > 3 || bytes != sizeof p.alignments[0]) return 7;
+  std::memcpy(&p.alignments[matrix], value, bytes);
+  return 0;
+}
+// An algorithm is good for what it was asked for alone.
+EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void* desc, void* a, void* b, void* c, void* d, void* preference, int, cuda::Heuristic* best,
+                                          int* count) {
+  CALLED
+  const Preference& p = *static_cast<Preference*>(preference);
   *best = {};
+  best->algorithm = algorithm_of(desc, {a, b, c, d});
+  for (int i = 0; i < 4; i++) best->algorithm.data[i] = p.alignments[i];
+  best->algorithm.data[4] = p.workspace;
   *count = 1;
   return 0;
 }
 EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* layout_a, const void* b, void* layout_b,
-                          const void* beta, const void* c, void* layout_c, void* d, void* layout_d, const cuda::Algorithm*, void*, size_t,
-                          void*) {
+                          const void* beta, const void* c, void* layout_c, void* d, void* layout_d, const cuda::Algorithm* algorithm,
+                          void* workspace, size_t workspace_bytes, void*) {
   CALLED
+  const cuda::Algorithm here = algorithm_of(desc, {layout_a, layout_b, layout_c, layout_d});
+  if (std::memcmp(here.data + 5, algorithm->data + 5, sizeof here.data - 5 * sizeof *here.data) != 0) return 15;
+  const void* const matrices[] = {a, b, c, d};
+  void* const layouts[] = {layout_a, layout_b, layout_c, layout_d};
+  for (int i = 0; i < 4; i++) {
+    const Layout& layout = *static_cast<Layout*>(layouts[i]);
+    const uint64_t bits = reinterpret_cast<uint64_t>(matrices[i]) | static_cast<uint64_t>(layout.ld) * (layout.type == cuda::type_bf16 ? 2 : 4);
+    if (algorithm->data[i] == 0 || bits % algorithm->data[i] != 0) return 15;
+  }
+  if (workspace_bytes < algorithm->data[4] || reinterpret_cast<uintptr_t>(workspace) % 256 != 0) return 7;
+  // In place means in the same place.
+  if (c == d && static_cast<Layout*>(layout_c)->ld != static_cast<Layout*>(layout_d)->ld) return 7;
   const Description description = *static_cast<Description*>(desc);
   const Layout la = *static_cast<Layout*>(layout_a), lb = *static_cast<Layout*>(layout_b), lc = *static_cast<Layout*>(layout_c),
                ld = *static_cast<Layout*>(layout_d);
@@ -407,6 +537,15 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
   if (k_a != k_b || m != ld.rows || n != ld.columns || m != lc.rows || n != lc.columns || la.type != lb.type || lc.type != ld.type) return 7;
   if (ld.type == cuda::type_bf16 && la.type != cuda::type_bf16) return 7;
   start([=] {
+    if (counting()) {
+      const auto bytes = [](int type, long numbers) { return numbers * (type == cuda::type_bf16 ? 2 : 4); };
+      moved::Tally tally;
+      tally.bytes.read = bytes(la.type, m * k_a + k_a * n) + (keep != 0 ? bytes(lc.type, m * n) : 0);
+      tally.bytes.written = bytes(ld.type, m * n);
+      tally.operations = 2. * static_cast<double>(m * n) * static_cast<double>(k_a);
+      // of an adapter: what it moves takes longer than what it computes
+      return note(std::min({m, n, k_a}) <= 128 ? "thin product" : "product", tally);
+    }
     long rows, inner, columns;
     const std::vector<float> left = floats(a, la, description.trans_a != 0, rows, inner);
     const std::vector<float> right = floats(b, lb, description.trans_b != 0, inner, columns);

@@ -34,6 +34,7 @@ RX_DRIVER_FUNCTIONS(X)
 }  // namespace driver_functions
 
 static_assert(same(cuda::out_of_memory, CUDA_ERROR_OUT_OF_MEMORY) && same(cuda::no_device, CUDA_ERROR_NO_DEVICE));
+static_assert(same(cuda::launch_errors, CUDA_ERROR_ILLEGAL_ADDRESS));
 static_assert(same(cuda::attribute_major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR));
 static_assert(same(cuda::attribute_minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
 static_assert(same(cuda::attribute_shared_memory, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));

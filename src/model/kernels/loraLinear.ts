@@ -55,6 +55,8 @@ export interface LoraLinearGradInputs {
   readonly a: Tensor;
   readonly b: Tensor;
   readonly u: Tensor;
+  /** [N, I]: what is added to dx. */
+  readonly accumulate?: Tensor | undefined;
 }
 
 export interface LoraLinearGradAttrs extends LoraLinearAttrs {
@@ -66,14 +68,14 @@ export interface LoraLinearGradAttrs extends LoraLinearAttrs {
 export const RxLoraLinearGrad = namedOp(
   'RxLoraLinearGrad',
   (
-    { dy, x, w, a, b, u }: LoraLinearGradInputs,
+    { dy, x, w, a, b, u, accumulate }: LoraLinearGradInputs,
     { transposed, scaling, needInput, dropped }: LoraLinearGradAttrs,
   ): ReadonlyArray<Tensor> => {
     const du = mul(matMul(dy, b), scaling); // [N, r]
     const dA = matMul(du, x, true, false);
     const dB = mul(matMul(dy, u, true, false), scaling);
     if (!needInput) return [dA, dB];
-    const [base] = RxLinearGradInput.reference({ dy, w }, { transposed });
+    const [base] = RxLinearGradInput.reference({ dy, w, accumulate }, { transposed });
     const adapter = matMul(du, a);
     return dropped ? [base, dA, dB, adapter] : [add(base, adapter), dA, dB];
   },
@@ -86,7 +88,7 @@ export interface LoraLinearGrads {
   readonly dxDropped?: Tensor | undefined;
 }
 
-/** Gradients of a [r, I], b [O, r], and, where asked for, of x and of xDropped [N, I]. */
+/** Gradients of a [r, I], b [O, r], and, where asked for, of x (with `accumulate` added) and of xDropped [N, I]. */
 export const loraLinearGrad = (inputs: LoraLinearGradInputs, attrs: LoraLinearGradAttrs): LoraLinearGrads => {
   const outputs = RxLoraLinearGrad.run(inputs, attrs);
   if (attrs.needInput) {

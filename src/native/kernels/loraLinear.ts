@@ -39,6 +39,7 @@ interface GradInputs {
   readonly a: TensorInfo;
   readonly b: TensorInfo;
   readonly u: TensorInfo;
+  readonly accumulate?: TensorInfo;
 }
 
 interface GradAttrs extends Layout {
@@ -47,7 +48,7 @@ interface GradAttrs extends Layout {
 }
 
 export const loraLinearGrad = kernel('RxLoraLinearGrad', (backend, inputs: GradInputs, attrs: GradAttrs) => {
-  const { dy, x, w, a, b, u } = inputs;
+  const { dy, x, w, a, b, u, accumulate } = inputs;
   const { transposed, scaling, needInput, dropped, flows } = attrs;
   const half = flows === true && backend.halves;
   const [n, inner] = rowsOf('x', x);
@@ -56,13 +57,21 @@ export const loraLinearGrad = kernel('RxLoraLinearGrad', (backend, inputs: GradI
   expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
   expectMatrix('a', a, rank, inner);
   expectMatrix('u', u, n, rank);
-  const dx = needInput ? backend.outputAs(half, [n, inner]) : undefined;
+  expectMatrix('accumulate', accumulate, n, inner);
+  // What it is added to lies in the same way.
+  const dxHalf = accumulate === undefined ? half : backend.liesHalved(accumulate);
+  const dx = needInput ? backend.outputAs(dxHalf, [n, inner]) : undefined;
   const dA = backend.output([rank, inner]);
   const dB = backend.output([outer, rank]);
   const dxDropped = needInput && dropped ? backend.outputAs(half, [n, inner]) : undefined;
   backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
   backend.value(dy).matrix(x).matrix(w).tensor(a).tensor(b).tensor(u);
-  backend.optionalValue(dx).tensor(dA).tensor(dB).optionalValue(dxDropped);
+  backend
+    .optionalValue(needInput ? accumulate : undefined)
+    .optionalValue(dx)
+    .tensor(dA)
+    .tensor(dB)
+    .optionalValue(dxDropped);
   backend.run(backend.op.loraLinearGrad);
   if (dx === undefined) return [dA, dB];
   return dxDropped === undefined ? [dx, dA, dB] : [dx, dA, dB, dxDropped];

@@ -1,0 +1,195 @@
+#include "watch.h"
+
+#ifdef RX_WATCH
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "cuda.h"
+
+// Where variables without a first value lie, those of this library alone: __shared__ ones (a section of their own would be ignored for
+// templates) and the emulation's, to which no kernel writes.
+extern "C" __attribute__((visibility("hidden"))) unsigned char __bss_start[], _end[];
+
+namespace emulate {
+namespace {
+
+// Time goes on at every launch, block and barrier of a block: what has one time and two threads has no order, unless both are of one warp
+// and it has come to a __syncwarp() between them.
+unsigned now = 1, launch_began = 1, block_began = 1;
+std::vector<uint16_t> syncs;  // of each warp of the block
+unsigned long block_now;
+const char* kernel_now = "";
+Moved moved_now;
+
+// Who: a thread of the block, several of a warp, several, or another block.
+constexpr unsigned several_of_warp = 0x8000, several = 0xfffe, nobody = 0xffff;
+unsigned warp_of(unsigned who) { return who < several_of_warp ? who / 32 : who - several_of_warp; }
+
+// Of two bytes, or of one where single bytes are touched. Times of a launch that is over mean nothing.
+struct Cell {
+  unsigned written, read;  // when last
+  uint16_t writer, reader, writer_sync, reader_sync;
+  unsigned read_elsewhere;  // when last by a block before the one that read last
+};
+constexpr uintptr_t page = 4096;
+// Of the card's memory alone, or of shared memory and what else lies there.
+struct Page {
+  bool card;
+  Cell cells[page];
+};
+
+std::map<uintptr_t, size_t> card;  // where memory begins, and how much
+uintptr_t shared_began, shared_end;
+std::unordered_map<uintptr_t, Page*> pages;
+
+// The last page of each kind of number, since neighbours follow; null: nobody's business (stacks, arguments).
+struct Known {
+  uintptr_t number = ~uintptr_t(0);
+  Page* page = nullptr;
+};
+constexpr size_t known_pages = 4096;
+Known known[known_pages];
+
+bool is_shared(uintptr_t at) {
+  return (at >= shared_began && at < shared_end) || (at >= reinterpret_cast<uintptr_t>(__bss_start) && at < reinterpret_cast<uintptr_t>(_end));
+}
+bool is_card(uintptr_t at) {
+  auto after = card.upper_bound(at);
+  if (after == card.begin()) return false;
+  --after;
+  return at < after->first + after->second;
+}
+
+Page* page_of(uintptr_t at) {
+  const uintptr_t number = at / page;
+  Known& k = known[number % known_pages];
+  if (k.number == number) return k.page;
+  k.number = number;
+  k.page = nullptr;
+  // Shared variables of kernels may begin inside a page.
+  bool ours = is_card(at) || is_shared(at);
+  for (uintptr_t part = number * page; !ours && part < (number + 1) * page; part += 64) ours = is_shared(part);
+  if (ours) {
+    Page*& found = pages[number];
+    if (found == nullptr) found = static_cast<Page*>(std::calloc(1, sizeof(Page)));
+    found->card = is_card(at);
+    k.page = found;
+  }
+  return k.page;
+}
+
+[[noreturn]] void race(const char* what, uintptr_t at, unsigned other) {
+  const Thread& t = *thread_now;
+  std::fprintf(stderr, "%s: thread %u of block %lu %s of %s memory, with no __syncthreads() since ", kernel_now, t.warp * 32 + t.lane, block_now,
+               what, is_shared(at) ? "shared" : "the card's");
+  if (other < several_of_warp)
+    std::fprintf(stderr, "thread %u was there\n", other);
+  else
+    std::fprintf(stderr, "%s\n", other != nobody ? "other threads were there" : "another block was there");
+  std::abort();
+}
+
+void touch(uintptr_t at, unsigned bytes, bool writes, unsigned since) {
+  const unsigned me = thread_now->warp * 32 + thread_now->lane;
+  const unsigned each = bytes == 1 ? 1 : 2, warp = thread_now->warp, sync = syncs[warp];
+  const auto ordered = [&](unsigned who, unsigned then) { return who == me || (warp_of(who) == warp && then < sync); };
+  for (const uintptr_t end = at + bytes; at < end; at += each) {
+    Page* const p = page_of(at);
+    if (p == nullptr || (!p->card && !is_shared(at))) return;
+    Cell& c = p->cells[at % page];
+    const bool shared = !p->card;
+    const bool written_now = c.written >= launch_began, read_now = c.read >= launch_began;
+    if (!shared && written_now && c.written < block_began) race(writes ? "writes to a byte" : "reads a byte", at, nobody);
+    if (c.written == now && !ordered(c.writer, c.writer_sync)) race(writes ? "writes to a byte" : "reads a byte", at, c.writer);
+    if (!writes) {
+      if (!shared && !written_now && !read_now) moved_now.read += each;
+      if (read_now && c.read < block_began) c.read_elsewhere = c.read;
+      const bool alone = c.read != now || ordered(c.reader, c.reader_sync);
+      c.reader = static_cast<uint16_t>(alone ? me : warp_of(c.reader) == warp ? several_of_warp + warp : several);
+      c.reader_sync = static_cast<uint16_t>(sync);
+      c.read = now;
+      continue;
+    }
+    if (!shared && ((read_now && c.read < block_began) || c.read_elsewhere >= launch_began)) race("writes to a byte", at, nobody);
+    if (c.read == now && !ordered(c.reader, c.reader_sync)) race("writes to a byte", at, c.reader);
+    if (since != 0 && c.read > since) race("waits for a copy to a byte", at, c.reader);
+    if (!shared && !written_now) moved_now.written += each;
+    c.written = now;
+    c.writer = static_cast<uint16_t>(me);
+    c.writer_sync = static_cast<uint16_t>(sync);
+  }
+}
+
+}  // namespace
+
+void watch_memory(const void* at, size_t bytes, bool there) {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(at);
+  if (there)
+    card[begin] = bytes;
+  else
+    card.erase(begin);
+}
+
+void watch_launch(const char* kernel, const void* shared, size_t shared_bytes) {
+  if (pages.size() > 10000) {
+    for (auto& [number, p] : pages) std::free(p);
+    pages.clear();
+  }
+  for (Known& k : known) k = {};
+  kernel_now = kernel;
+  shared_began = reinterpret_cast<uintptr_t>(shared);
+  shared_end = shared_began + shared_bytes;
+  launch_began = ++now;
+  moved_now = {};
+}
+Moved watched() { return moved_now; }
+void watch_block(unsigned long block, unsigned warps) {
+  syncs.assign(warps, 0);
+  block_now = block;
+  block_began = ++now;
+}
+void watch_barrier() { now++; }
+void watch_warp(unsigned warp) { syncs[warp]++; }
+
+unsigned watch_copy(const void* to, const void* from, unsigned bytes) {
+  if (from != nullptr) touch(reinterpret_cast<uintptr_t>(from), bytes, false, 0);
+  touch(reinterpret_cast<uintptr_t>(to), bytes, true, 0);
+  return now;
+}
+void watch_copied(const void* to, unsigned bytes, unsigned since) { touch(reinterpret_cast<uintptr_t>(to), bytes, true, since); }
+
+}  // namespace emulate
+
+#define READS(name, bytes) \
+  extern "C" void name(void* at) { emulate::touch(reinterpret_cast<uintptr_t>(at), bytes, false, 0); }
+#define WRITES(name, bytes) \
+  extern "C" void name(void* at) { emulate::touch(reinterpret_cast<uintptr_t>(at), bytes, true, 0); }
+READS(__tsan_read1, 1)
+READS(__tsan_read2, 2)
+READS(__tsan_read4, 4)
+READS(__tsan_read8, 8)
+READS(__tsan_read16, 16)
+READS(__tsan_unaligned_read2, 2)
+READS(__tsan_unaligned_read4, 4)
+READS(__tsan_unaligned_read8, 8)
+READS(__tsan_unaligned_read16, 16)
+WRITES(__tsan_write1, 1)
+WRITES(__tsan_write2, 2)
+WRITES(__tsan_write4, 4)
+WRITES(__tsan_write8, 8)
+WRITES(__tsan_write16, 16)
+WRITES(__tsan_unaligned_write2, 2)
+WRITES(__tsan_unaligned_write4, 4)
+WRITES(__tsan_unaligned_write8, 8)
+WRITES(__tsan_unaligned_write16, 16)
+extern "C" void __tsan_read_range(void* at, unsigned long bytes) { emulate::touch(reinterpret_cast<uintptr_t>(at), static_cast<unsigned>(bytes), false, 0); }
+extern "C" void __tsan_write_range(void* at, unsigned long bytes) { emulate::touch(reinterpret_cast<uintptr_t>(at), static_cast<unsigned>(bytes), true, 0); }
+extern "C" void __tsan_func_entry(void*) {}
+extern "C" void __tsan_func_exit() {}
+extern "C" void __tsan_init() {}
+extern "C" void __tsan_vptr_update(void**, void*) {}
+extern "C" void __tsan_vptr_read(void**) {}
+#endif

@@ -1,0 +1,274 @@
+// What a launch of each kernel moves: bytes of the card's memory that it must read and write, each counted once, and the operations of its
+// products. The emulation compares bytes with what was touched (mock.cc), so that these can stand for runs that are too large for it.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "../emulate/cuda.h"
+#include "../emulate/watch.h"
+#include "../kernels/signatures.h"
+
+namespace moved {
+
+struct Tally {
+  emulate::Moved bytes;
+  double operations = 0;
+  // So many bytes fewer it may be: ids that come twice or are wrong, numbers that not every launch needs.
+  long or_fewer = 0;
+};
+struct Grid {
+  long blocks, rows_of_blocks, threads;
+};
+
+class Count {
+ public:
+  // What is read twice is counted once.
+  Count& read(const void* at, long bytes) {
+    if (at == nullptr || std::find(seen.begin(), seen.end(), at) != seen.end()) return *this;
+    seen.push_back(at);
+    tally.bytes.read += bytes;
+    return *this;
+  }
+  Count& write(const void* at, long bytes) {
+    if (at != nullptr) tally.bytes.written += bytes;
+    return *this;
+  }
+  Count& read(const Values& v, long n) { return read(v.at, n * (v.half ? 2 : 4)); }
+  Count& write(const Values& v, long n) { return write(v.at, n * (v.half ? 2 : 4)); }
+  Count& read(const float* at, long n) { return read(static_cast<const void*>(at), 4 * n); }
+  Count& write(const float* at, long n) { return write(static_cast<const void*>(at), 4 * n); }
+  Count& operations(double n) {
+    tally.operations += n;
+    return *this;
+  }
+  Count& at_most() { return or_fewer(tally.bytes.read + tally.bytes.written); }
+  Count& or_fewer(long bytes) {
+    tally.or_fewer = bytes;
+    return *this;
+  }
+  operator Tally() const { return tally; }
+
+ private:
+  std::vector<const void*> seen;
+  Tally tally;
+};
+
+inline long parts(long n, long part) { return (n + part - 1) / part; }
+
+// ---- single elements ----
+
+inline Tally add(Grid, Values a, Values b, Values out, long n) { return Count().read(a, n).read(b, n).write(out, n); }
+inline Tally axpy(Grid, float* y, const float* x, float, long n) { return Count().read(y, n).read(x, n).write(y, n); }
+inline Tally scale(Grid, const float* x, float* y, float, long n) { return Count().read(x, n).write(y, n); }
+inline Tally binary(Grid, int, const float* a, long n_a, const float* b, long n_b, float* out, long n) {
+  return Count().read(a, n_a).read(b, n_b).write(out, n);
+}
+inline Tally unary(Grid, int, const float* x, float* y, long n) { return Count().read(x, n).write(y, n); }
+inline Tally fill(Grid, float* out, float, long n) { return Count().write(out, n); }
+inline Tally activation(Grid, int, Values x, Values y, long n) { return Count().read(x, n).write(y, n); }
+inline Tally activation_grad(Grid, int, Values x, Values dy, Values dx, long n) { return Count().read(x, n).read(dy, n).write(dx, n); }
+inline Tally gated_activation(Grid, int, Values gate, Values up, Values y, long n) { return Count().read(gate, n).read(up, n).write(y, n); }
+inline Tally gated_activation_grad(Grid, int, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
+  return Count().read(gate, n).read(up, n).read(dy, n).write(d_gate, n).write(d_up, n);
+}
+// What is dropped is not read.
+inline Tally dropout(Grid, Values x, Values y, long n, float, int, uint32_t, uint64_t) { return Count().read(x, n).write(y, n).at_most(); }
+inline Tally narrow(Grid, const float* x, uint16_t* y, long n) { return Count().read(x, n).write(y, 2 * n); }
+inline Tally widen(Grid, const uint16_t* x, float* y, long n) { return Count().read(x, 2 * n).write(y, n); }
+
+// ---- quantised ----
+
+inline Tally int8_rows_f32(Grid, const int8_t* q, const float* scale, float* out, long, long rows, long columns) {
+  return Count().read(q, rows * columns).read(scale, rows).write(out, rows * columns);
+}
+inline Tally int8_rows_bf16(Grid, const int8_t* q, const float* scale, uint16_t* out, long, long rows, long columns) {
+  return Count().read(q, rows * columns).read(scale, rows).write(out, 2 * rows * columns);
+}
+inline Tally four_bit_f32(Grid, const uint8_t* q, const float* scale, const float* code, float* out, long, long, long n, long block) {
+  return Count().read(q, parts(n, 2)).read(scale, parts(n, block)).read(code, 16).write(out, n);
+}
+inline Tally four_bit_bf16(Grid, const uint8_t* q, const float* scale, const float* code, uint16_t* out, long, long, long n, long block) {
+  return Count().read(q, parts(n, 2)).read(scale, parts(n, block)).read(code, 16).write(out, 2 * n);
+}
+inline Tally int8_outliers(Grid, const float* x, float* outlier, long rows, long columns, float) {
+  return Count().read(x, rows * columns).write(outlier, columns);
+}
+inline Tally int8_activations(Grid g, const float* x, const float* outlier, float* y, long columns, float) {
+  return Count().read(x, g.blocks * columns).read(outlier, columns).write(y, g.blocks * columns);
+}
+
+// ---- rows and columns ----
+
+inline Tally copy_columns(Grid, const float* from, long, float* to, long, long rows, long width) {
+  return Count().read(from, rows * width).write(to, rows * width);
+}
+inline Tally narrow_rows(Grid, const float* from, long, uint16_t* to, long, long rows, long width) {
+  return Count().read(from, rows * width).write(to, 2 * rows * parts(width, 8) * 8);
+}
+inline Tally copy_rows_bf16(Grid, const uint16_t* from, long, uint16_t* to, long, long rows, long width) {
+  return Count().read(from, 2 * rows * width).write(to, 2 * rows * width);
+}
+inline Tally place_scaled(Grid, const float* from, long, long, uint16_t* to, long, long rows, long columns, float) {
+  return Count().read(from, rows * columns).write(to, 2 * rows * columns);
+}
+inline Tally row_sum(Grid, const float* x, float* out, long rows, long columns) { return Count().read(x, rows * columns).write(out, rows); }
+inline Tally row_arg_max(Grid, const float* x, int32_t* out, long rows, long columns) {
+  return Count().read(x, rows * columns).write(out, 4 * rows);
+}
+inline Tally column_sums(Grid g, Values x, long, float* out, long rows, long columns, long) {
+  return Count().read(x, rows * columns).write(out, g.rows_of_blocks * columns);
+}
+inline Tally add_parts(Grid, const float* from, long count, long, float* out, int add, long columns) {
+  return Count().read(from, count * columns).read(add ? out : nullptr, columns).write(out, columns);
+}
+inline Tally gather_rows(Grid, const float* x, const int32_t* rows, float* out, long count, long size, long columns) {
+  return Count().read(x, std::min(count, size) * columns).read(rows, 4 * count).write(out, count * columns).at_most();
+}
+inline Tally gather_rows_bf16(Grid, const uint16_t* x, const int32_t* rows, float* out, long count, long size, long columns) {
+  return Count().read(x, 2 * std::min(count, size) * columns).read(rows, 4 * count).write(out, count * columns).at_most();
+}
+inline Tally sum_rows_by_target(Grid, const float* x, const int32_t* order, const int32_t* start, const int32_t* target, float* out,
+                                long targets, long columns) {
+  const long rows = start[targets];
+  return Count().read(x, rows * columns).read(order, 4 * rows).read(start, 4 * (targets + 1)).read(target, 4 * targets).read(out, targets * columns).write(out, targets * columns);
+}
+
+// ---- norms ----
+
+inline Tally layer_norm(Grid g, Values x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long columns, float) {
+  const long n = g.blocks * columns;
+  return Count().read(x, n).read(gain, columns).read(bias, columns).write(y, n).write(mean, g.blocks).write(rstd, g.blocks);
+}
+inline Tally layer_norm_grad(Grid g, Values dy, Values x, const float* gain, const float* mean, const float* rstd, const float* residual,
+                             float* dx, long columns) {
+  const long n = g.blocks * columns;
+  return Count().read(dy, n).read(x, n).read(gain, columns).read(mean, g.blocks).read(rstd, g.blocks).read(residual, n).write(dx, n);
+}
+inline Tally layer_norm_parts(Grid g, Values dy, Values x, const float* mean, const float* rstd, float* out, long rows, long columns, long) {
+  return Count().read(dy, rows * columns).read(x, rows * columns).read(mean, rows).read(rstd, rows).write(out, 2 * g.rows_of_blocks * columns);
+}
+inline Tally rms_norm(Grid g, Values x, const float* gain, Values y, float* rstd, long columns, float, float) {
+  return Count().read(x, g.blocks * columns).read(gain, columns).write(y, g.blocks * columns).write(rstd, g.blocks);
+}
+inline Tally rms_norm_grad(Grid g, Values dy, Values x, const float* gain, const float* rstd, const float* residual, float* dx, long columns,
+                           float) {
+  const long n = g.blocks * columns;
+  return Count().read(dy, n).read(x, n).read(gain, columns).read(rstd, g.blocks).read(residual, n).write(dx, n);
+}
+inline Tally rms_norm_parts(Grid g, Values dy, Values x, const float* rstd, float* out, long rows, long columns, long) {
+  return Count().read(dy, rows * columns).read(x, rows * columns).read(rstd, rows).write(out, g.rows_of_blocks * columns);
+}
+inline Tally rope(Grid, Values x, const float* cosines, const float* sines, Values y, long rows, long heads, long head_dim, long rotary_dim,
+                  int) {
+  const long n = rows * heads * head_dim, angles = rows * rotary_dim / 2;
+  return Count().read(x, n).read(cosines, angles).read(sines, angles).write(y, n);
+}
+
+// ---- the two ends of a step ----
+
+// A row whose target is wrong is not read.
+inline Tally cross_entropy(Grid g, float* logits, long, long vocabulary, const int32_t* targets, const float* weights, float, int, int gradient,
+                           float* loss, float* correct, float* entropy) {
+  const long n = g.blocks * vocabulary;
+  return Count().read(logits, n).read(targets, 4 * g.blocks).read(gradient ? weights : nullptr, g.blocks).write(gradient ? logits : nullptr, n)
+      .write(loss, g.blocks).write(correct, g.blocks).write(entropy, g.blocks).at_most();
+}
+inline Tally weighted_sum(Grid, const float* losses, const float* weights, float* total, long rows) {
+  return Count().read(losses, rows).read(weights, rows).write(total, 1);
+}
+template <class Piece>
+long numbers_of(Grid g, const Piece* pieces) {
+  long n = 0;
+  for (long i = 0; i < g.blocks; i++) n += pieces[i].n;
+  return n;
+}
+inline Tally squared_norm_parts(Grid g, const RxPiece* pieces, double* sums) {
+  return Count().read(pieces, 16 * g.blocks).read(pieces->x, numbers_of(g, pieces)).write(sums, 8 * g.blocks);
+}
+inline Tally sum_doubles(Grid, const double* sums, long n, float* out) { return Count().read(sums, 8 * n).write(out, 1); }
+inline Tally adamw(Grid g, const RxAdamWPiece* pieces, RxAdamWRates) {
+  const long n = numbers_of(g, pieces);
+  return Count().read(pieces, 44 * g.blocks).read(pieces->p, 4 * n).write(pieces->p, 3 * n);
+}
+inline Tally adamw_8bit(Grid g, const RxAdamW8bitPiece* pieces, const float* maps, RxAdamWRates) {
+  const long n = numbers_of(g, pieces);
+  long scales = 0;
+  for (long i = 0; i < g.blocks; i++) scales += 2 * parts(pieces[i].n, 256);
+  return Count().read(pieces, 60 * g.blocks).read(maps, 512).read(static_cast<const void*>(pieces->p), 10 * n + 4 * scales)
+      .write(static_cast<const void*>(pieces->p), 6 * n + 4 * scales);
+}
+
+// ---- products and attention ----
+
+template <class T>
+Tally gemm(const T* a, const T* b, const Values& c, const Values& start, long ld_start, long m, long n, long k) {
+  const long each = sizeof(T);
+  return Count().read(static_cast<const void*>(a), each * m * k).read(static_cast<const void*>(b), each * k * n).read(start, ld_start == 0 ? n : m * n).write(c, m * n).operations(2. * static_cast<double>(m * n) * static_cast<double>(k));
+}
+inline Tally gemm_f32(Grid, const float* a, long, int, const float* b, long, int, Values c, long, Values start, long ld_start, float, long m,
+                      long n, long k) {
+  return gemm(a, b, c, start, ld_start, m, n, k);
+}
+inline Tally gemm_bf16(Grid, const uint16_t* a, long, int, const uint16_t* b, long, int, Values c, long, Values start, long ld_start, float,
+                       long m, long n, long k) {
+  return gemm(a, b, c, start, ld_start, m, n, k);
+}
+
+// Rows of the tiles of a launch, and pairs of rows that see each other.
+struct Rows {
+  long n = 0;
+  double pairs = 0;
+};
+inline Rows rows_of(Grid g, const RxAttention& a) {
+  Rows r;
+  for (long t = 0; t < g.blocks; t++) {
+    const int32_t *tile = a.tiles + 3 * t, begin = tile[0], end = tile[1], first = tile[2];
+    const long last = std::min<long>(end, first + g.threads / 2);
+    r.n += last - first;
+    for (long i = first; i < last; i++) r.pairs += static_cast<double>(a.window > 0 ? std::min<long>(a.window, i - begin + 1) : i - begin + 1);
+  }
+  return r;
+}
+// Columns of a head, and bytes of a number, as the kernel reads them.
+inline Tally attention_of(Grid g, const RxAttention& a, bool backwards, bool queries, long columns, bool packed) {
+  const Rows r = rows_of(g, a);
+  const long q = r.n * a.heads * columns, kv = r.n * a.kv_heads * columns, lse = r.n * a.heads;
+  const long q_out = r.n * a.heads * a.head_dim, kv_out = r.n * a.kv_heads * a.head_dim;
+  const auto given = [&](Values v) {
+    if (packed) v.half = 1;
+    return v;
+  };
+  Count count;
+  count.read(a.tiles, 12 * g.blocks).or_fewer(4 * g.blocks).read(given(a.q), q).read(given(a.k), kv).read(given(a.v), kv);
+  const int products = !backwards ? 2 : queries ? 3 : 4;
+  count.operations(2. * products * r.pairs * static_cast<double>(a.heads * columns));
+  if (!backwards) return count.write(a.out, q_out).write(a.lse, lse);
+  count.read(given(a.d_out), q).read(a.lse, lse).read(a.along, lse);
+  return queries ? count.write(a.dq, q_out) : count.write(a.dk, kv_out).write(a.dv, kv_out);
+}
+#define PLAIN(name, backwards, queries) \
+  inline Tally name(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, a.head_dim, false); }
+#define PACKED(name, backwards, queries)                                                                       \
+  inline Tally name##_64(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, 64, true); } \
+  inline Tally name##_128(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, 128, true); }
+PLAIN(attention_f32, false, true)
+PLAIN(attention_bf16, false, true)
+PLAIN(attention_grad_q_f32, true, true)
+PLAIN(attention_grad_q_bf16, true, true)
+PLAIN(attention_grad_kv_f32, true, false)
+PLAIN(attention_grad_kv_bf16, true, false)
+PACKED(flash, false, true)
+PACKED(flash_grad_q, true, true)
+PACKED(flash_grad_kv, true, false)
+#undef PLAIN
+#undef PACKED
+inline Tally attention_along(Grid, const RxAttention& a, long rows) {
+  const long n = rows * a.heads * a.head_dim;
+  return Count().read(a.out, n).read(a.d_out, n).write(a.along, rows * a.heads);
+}
+inline Tally pack_heads(Grid, Values from, long, uint16_t* to, long rows, int heads, int head_dim, int width) {
+  return Count().read(from, rows * heads * head_dim).write(to, 2 * rows * heads * width);
+}
+
+}  // namespace moved
