@@ -95,6 +95,8 @@ export class NativeBackend extends KernelBackend {
   precision: Precision = 'float32';
   /** Tensors lie on a CUDA card. */
   onCard = false;
+  /** How often operations without a kernel here were handed to the processor's reference, by name: copies both ways. */
+  readonly handedOn = new Map<string, number>();
   /** Tensors that were born on another backend keep their dataId. */
   private readonly moved = new WeakMap<object, NativeData>();
   private readonly args = new Float64Array(longestCall);

@@ -37,9 +37,9 @@ import { noteInTheData } from './notedData.js';
 import { argMax } from './standard/argMax.js';
 import { elementwise } from './standard/elementwise.js';
 import { fill } from './standard/fill.js';
-import { identity, reshape } from './standard/identity.js';
+import { expandDims, identity, reshape } from './standard/identity.js';
 import { matMul } from './standard/matMul.js';
-import { sum } from './standard/sum.js';
+import { reductions } from './standard/sum.js';
 import { remaining } from './standard/viaCpu.js';
 
 export interface NativeInfo {
@@ -123,7 +123,17 @@ const register = (addon: Addon): Registered => {
   noteInTheData();
   // The slow path runs kernels on it; tfjs makes it on first use.
   engine().findBackend('cpu');
-  const fast = [...named, identity, reshape, matMul, sum(), argMax(), ...fill(), ...elementwise()];
+  const fast = [
+    ...named,
+    identity,
+    reshape,
+    expandDims,
+    matMul,
+    argMax(),
+    ...reductions(),
+    ...fill(),
+    ...elementwise(),
+  ];
   for (const config of fast) registerKernel(config);
   for (const config of remaining(new Set(fast.map(({ kernelName }) => kernelName)))) registerKernel(config);
   return { addon, backend };
@@ -225,8 +235,14 @@ export const setPrecision = (precision: Precision): void => {
 /** The precision last set; float32 before. */
 export const precisionSet = (): Precision => registered?.backend.precision ?? 'float32';
 
+export interface NativeStatistics extends AddonStatistics {
+  /** How often operations without a kernel of the engine ran on tfjs's cpu backend instead, by name. */
+  readonly handedOn: Readonly<Record<string, number>>;
+}
+
 /** Bytes and numbers of the engine's tensors; undefined before `registerNative`. */
-export const nativeStatistics = (): AddonStatistics | undefined => registered?.addon.statistics();
+export const nativeStatistics = (): NativeStatistics | undefined =>
+  registered && { ...registered.addon.statistics(), handedOn: Object.fromEntries(registered.backend.handedOn) };
 
 /** From here on `peakBytes` counts anew. */
 export const resetPeak = (): void => registered?.addon.resetPeak();

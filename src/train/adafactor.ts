@@ -1,4 +1,4 @@
-import { add, div, expandDims, maximum, mean, mul, rsqrt, sqrt, square, sub } from '@tensorflow/tfjs-core';
+import { add, div, expandDims, matMul, maximum, mean, mul, rsqrt, sqrt, square, sub } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { decays, eachParameter } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
@@ -45,7 +45,8 @@ export const adafactor = ({
         const row = mixed('row', mean(squared, 1));
         const column = mixed('column', mean(squared, 0));
         const ofRow = expandDims(rsqrt(div(row, mean(row))), 1);
-        return [mul(mul(ofRow, expandDims(rsqrt(column), 0)), g), { row, column }];
+        // A product of one column and one row: engines have a kernel for it, and for few other ways to repeat.
+        return [mul(matMul(ofRow, expandDims(rsqrt(column), 0)), g), { row, column }];
       };
       const [direction, moments] = scaled();
       const size = sqrt(mean(square(direction)));

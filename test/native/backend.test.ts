@@ -30,6 +30,7 @@ const programs: Readonly<Record<string, () => tf.Tensor | ReadonlyArray<tf.Tenso
       tf.sigmoid(x),
       tf.relu(x),
       tf.abs(x),
+      tf.sign(x),
       tf.erf(tf.slice(x, [8])),
     ];
   },
@@ -85,6 +86,8 @@ const programs: Readonly<Record<string, () => tf.Tensor | ReadonlyArray<tf.Tenso
       tf.sum(x, [1, 2]),
       tf.sum(x, 1, true),
       tf.mean(x, 2),
+      tf.mean(x, [0, 1], true),
+      tf.mean(x),
       tf.max(x, 1),
       tf.cast(tf.argMax(x, 2), 'float32'),
       tf.softmax(x),
@@ -97,6 +100,8 @@ const programs: Readonly<Record<string, () => tf.Tensor | ReadonlyArray<tf.Tenso
     const ids = tf.tensor1d([3, 0, 3], 'int32');
     return [
       tf.reshape(x, [-1, 8]),
+      tf.expandDims(x, -2),
+      tf.expandDims(x),
       tf.clone(x),
       tf.slice(x, [1, 2], [2, 3]),
       tf.concat([x, x], 1),

@@ -4,7 +4,18 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { runInThisContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { add, dispose, memory, randomNormal, reshape, tensor1d, zeros } from '@tensorflow/tfjs-core';
+import {
+  add,
+  argMax,
+  dispose,
+  memory,
+  randomNormal,
+  reshape,
+  reverse,
+  tensor1d,
+  tensor2d,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { lastValueFrom } from 'rxjs';
@@ -13,6 +24,7 @@ import { attachLora, evaluateLoss, lossAndGradients } from '../../src/model/caus
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { adamW8bit } from '../../src/model/kernels/adamW8bit.js';
 import { dropout } from '../../src/model/kernels/dropout.js';
+import { generate } from '../../src/model/generate.js';
 import { gatedActivation } from '../../src/model/kernels/gatedActivation.js';
 import { linear } from '../../src/model/kernels/linear.js';
 import { rmsNorm } from '../../src/model/kernels/rmsNorm.js';
@@ -20,6 +32,7 @@ import { LoraConfig } from '../../src/model/lora.js';
 import type { Precision } from '../../src/native/backend.js';
 import { cudaCard, nativeStatistics, registerNative, setPrecision } from '../../src/native/register.js';
 import { decodeSftConfig } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/config.js';
 import { cardMemoryLeft, chooseEngine } from '../../src/train/engine.js';
 import { fitsUnloaded } from '../../src/train/fitMemory.js';
 import { sftTrainer } from '../../src/train/trainer.js';
@@ -333,6 +346,53 @@ whenBuilt('the CUDA device', () => {
       dispose(Object.values(model.weights));
     });
 
+    it.each<readonly [string, Partial<SftOptions>]>([
+      ['gpt2', {}],
+      ['llama', { r: 4, targetModules: 'all-linear', loraDropout: 0.1 }],
+      ['llama', { r: 4, targetModules: ['q_proj', 'embed_tokens', 'lm_head'] }],
+      ['llama', { r: 4, targetModules: 'all-linear', useDora: true }],
+      ['llama', { optim: 'lion' }],
+      ['llama', { optim: 'adafactor' }],
+      ['llama', { neftuneNoiseAlpha: 5, gradientCheckpointing: true, lossType: 'dft' }],
+    ])('a run of %s with %j, its evaluation and generation hand nothing on to the processor', async (name, options) => {
+      const model = loadModel(join(root, 'test', 'golden', 'models', name));
+      const rows = [{ input_ids: [1, 2, 3, 4] }, { input_ids: [3, 2, 1] }];
+      const before = nativeStatistics()?.handedOn;
+      const run = sftTrainer(
+        {
+          model,
+          trainDataset: rows,
+          evalDataset: rows,
+          preprocessLogitsForMetrics: (logits) => reshape(argMax(logits, 1), [-1, 1]),
+        },
+        { device: 'cuda', maxLength: 8, maxSteps: 2, evalStrategy: 'steps', evalSteps: 1, ...options },
+      );
+      await lastValueFrom(run);
+      for await (const id of generate(model, Int32Array.of(1, 2), { maxNewTokens: 2, stopIds: [] }))
+        expect(id).toBeGreaterThanOrEqual(0);
+      expect(nativeStatistics()?.handedOn).toEqual(before);
+      dispose(Object.values(model.weights));
+    });
+
+    it('counts what it hands on', () => {
+      const x = tensor1d([3, 1, 2]);
+      const before = nativeStatistics()?.handedOn['Reverse'] ?? 0;
+      const turned = reverse(x);
+      expect(Array.from(turned.dataSync())).toEqual([2, 1, 3]);
+      expect(nativeStatistics()?.handedOn['Reverse']).toBe(before + 1);
+      dispose([x, turned]);
+    });
+
+    it('finds the greatest of a row as the processor does', () => {
+      const x = tensor2d([NaN, 5, 1, 7, NaN, 7, -Infinity, -Infinity, NaN, -0, 0, -1], [4, 3]);
+      const found = argMax(x, 1);
+      expect(Array.from(found.dataSync())).toEqual([0, 0, 0, 0]);
+      const other = tensor2d([1, NaN, 2, 2, 0, 3], [2, 3]);
+      const last = argMax(other, 1);
+      expect(Array.from(last.dataSync())).toEqual([2, 2]);
+      dispose([x, found, other, last]);
+    });
+
     it('stays on the card: the processor cannot be chosen any more', () => {
       const device = registerNative({ device: 'cpu' });
       expect(E.isLeft(device) && device.left).toContain('chosen once a process');
@@ -364,6 +424,19 @@ whenBuilt('the CUDA device', () => {
       expect(E.isLeft(refused) && render(refused.left)).toMatch(/more memory than there is[^]*free on the card/);
       set(before);
       dispose(Object.values(model.weights));
+    });
+
+    it('memory that lies idle goes back before there is said to be none', () => {
+      const rows = 5 << 10;
+      zeros([rows, 1 << 10]).dispose();
+      const { reservedBytes = 0, scratchBytes = 0 } = nativeStatistics() ?? {};
+      const ring = 16 << 20;
+      // room for one of the two alone
+      set({ RXTUNE_MOCK_MEMORY: String(reservedBytes + scratchBytes + ring + (8 << 20)) });
+      const larger = zeros([rows + 1024, 1 << 10]);
+      expect(nativeStatistics()?.reservedBytes).toBeLessThan(reservedBytes + (8 << 20));
+      set(before);
+      larger.dispose();
     });
 
     it('more than the card holds is an error, and costs nothing', () => {

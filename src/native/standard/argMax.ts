@@ -3,7 +3,7 @@ import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
 import { kernel, sizeOf } from '../kernel.js';
 import { viaCpu } from './viaCpu.js';
 
-/** Along the last axis, on the processor: predictions are made of logits so. Anything else is handed on. */
+/** Along the last axis: predictions are made of logits so. Anything else is handed on. */
 export const argMax = (): KernelConfig => {
   const other = viaCpu(ArgMax);
   return kernel(ArgMax, (backend, inputs: { x: TensorInfo }, attrs: { readonly axis: number }) => {
@@ -11,8 +11,7 @@ export const argMax = (): KernelConfig => {
     const last = x.shape.length - 1;
     const [axis] = util.parseAxisParam(attrs.axis, x.shape);
     const columns = x.shape[last] ?? 0;
-    if (x.dtype !== 'float32' || axis !== last || sizeOf(x) === 0 || backend.onCard)
-      return other(backend, inputs, attrs);
+    if (x.dtype !== 'float32' || axis !== last || sizeOf(x) === 0) return other(backend, inputs, attrs);
     const out = backend.output(x.shape.slice(0, last), 'int32');
     backend
       .put(sizeOf(x) / columns)

@@ -13,6 +13,7 @@ import {
   Relu,
   Rsqrt,
   Sigmoid,
+  Sign,
   Sqrt,
   Square,
   Sub,
@@ -37,7 +38,7 @@ const repeating = (shape: ReadonlyArray<number>, full: ReadonlyArray<number>): n
 
 /** In the order of the engine's numbers. */
 const binaryKernels = [Add, Sub, Multiply, RealDiv, Maximum, Minimum];
-const unaryKernels = [Neg, Exp, Log, Sqrt, Rsqrt, Square, Tanh, Sigmoid, Relu, Abs];
+const unaryKernels = [Neg, Exp, Log, Sqrt, Rsqrt, Square, Tanh, Sigmoid, Relu, Abs, Sign];
 
 const binary = (name: string, number: number): KernelConfig => {
   const other = viaCpu(name);

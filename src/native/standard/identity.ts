@@ -1,5 +1,5 @@
 /** Kernels that compute nothing: the same data again. */
-import { Identity, Reshape } from '@tensorflow/tfjs-core';
+import { ExpandDims, Identity, Reshape } from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { kernel, sizeOf } from '../kernel.js';
 
@@ -14,4 +14,12 @@ export const reshape = kernel(Reshape, (backend, { x }: { x: TensorInfo }, { sha
   if (full.reduce((product, length) => product * length, 1) !== size)
     throw new Error(`${size} elements do not fill [${shape.join(', ')}]`);
   return backend.alias(x, full);
+});
+
+export const expandDims = kernel(ExpandDims, (backend, { input }: { input: TensorInfo }, { dim }: { dim: number }) => {
+  const rank = input.shape.length;
+  if (dim < -(rank + 1) || dim > rank)
+    throw new Error(`axis ${dim} of ${rank} dimensions: from ${-(rank + 1)} to ${rank}`);
+  const at = dim < 0 ? rank + 1 + dim : dim;
+  return backend.alias(input, [...input.shape.slice(0, at), 1, ...input.shape.slice(at)]);
 });

@@ -1,4 +1,4 @@
-import { Sum, util } from '@tensorflow/tfjs-core';
+import { Mean, Sum, util } from '@tensorflow/tfjs-core';
 import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
 import { kernel, sizeOf } from '../kernel.js';
 import { viaCpu } from './viaCpu.js';
@@ -8,10 +8,10 @@ interface Attrs {
   readonly keepDims: boolean;
 }
 
-/** Sums over the last axes, or over the first; others are handed on. */
-export const sum = (): KernelConfig => {
-  const other = viaCpu(Sum);
-  return kernel(Sum, (backend, inputs: { x: TensorInfo }, attrs: Attrs) => {
+/** Sums or means over the last axes, or over the first; others are handed on. */
+const reduction = (name: typeof Sum | typeof Mean): KernelConfig => {
+  const other = viaCpu(name);
+  return kernel(name, (backend, inputs: { x: TensorInfo }, attrs: Attrs) => {
     const { x } = inputs;
     const rank = x.shape.length;
     const axes = util.parseAxisParam(attrs.axis, x.shape);
@@ -26,6 +26,15 @@ export const sum = (): KernelConfig => {
     const out = backend.output(shape);
     if (trailing) backend.put(kept).put(summed).tensor(x).tensor(out).run(backend.op.rowSum);
     else backend.put(summed).put(kept).value(x).tensor(out).run(backend.op.columnSum);
+    if (name === Mean)
+      backend
+        .put(kept)
+        .put(1 / summed)
+        .tensor(out)
+        .tensor(out)
+        .run(backend.op.scale);
     return out;
   });
 };
+
+export const reductions = (): ReadonlyArray<KernelConfig> => [reduction(Sum), reduction(Mean)];

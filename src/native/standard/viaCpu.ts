@@ -16,6 +16,7 @@ export const viaCpu = (
 ): ((backend: NativeBackend, inputs: object, attrs: object) => TensorInfo | TensorInfo[]) => {
   const run: KernelFunc = getKernel(name, 'cpu').kernelFunc;
   return (backend, inputs, attrs) => {
+    backend.handedOn.set(name, (backend.handedOn.get(name) ?? 0) + 1);
     const cpu = cpuBackend();
     const lent: TensorInfo[] = [];
     const buffers: ArrayBufferLike[] = [];
