@@ -30,3 +30,82 @@ export const shapes = {
  */
 export const operationsPerToken = ({ layers, matrixWeights, attentionWidth }, seq, mode) =>
   (mode === 'full' ? 6 : 4) * matrixWeights + 6 * layers * seq * attentionWidth;
+
+const gpt2Model = (layers, width, vocabulary) => ({
+  config: {
+    model_type: 'gpt2',
+    n_embd: width,
+    n_head: width / 64,
+    n_layer: layers,
+    n_positions: 2048,
+    vocab_size: vocabulary,
+    activation_function: 'gelu_new',
+    attn_pdrop: 0,
+    embd_pdrop: 0,
+    resid_pdrop: 0,
+    layer_norm_epsilon: 1e-5,
+    tie_word_embeddings: true,
+  },
+  tensors: Object.fromEntries([
+    ['transformer.wte.weight', [vocabulary, width]],
+    ['transformer.wpe.weight', [2048, width]],
+    ...Array.from({ length: layers }, (_, i) =>
+      [
+        ['ln_1.weight', [width]],
+        ['ln_1.bias', [width]],
+        ['attn.c_attn.weight', [width, 3 * width]],
+        ['attn.c_attn.bias', [3 * width]],
+        ['attn.c_proj.weight', [width, width]],
+        ['attn.c_proj.bias', [width]],
+        ['ln_2.weight', [width]],
+        ['ln_2.bias', [width]],
+        ['mlp.c_fc.weight', [width, 4 * width]],
+        ['mlp.c_fc.bias', [4 * width]],
+        ['mlp.c_proj.weight', [4 * width, width]],
+        ['mlp.c_proj.bias', [width]],
+      ].map(([name, dims]) => [`transformer.h.${i}.${name}`, dims]),
+    ).flat(),
+    ['transformer.ln_f.weight', [width]],
+    ['transformer.ln_f.bias', [width]],
+  ]),
+});
+const llamaModel = (layers, width, keyWidth, mlp, vocabulary) => ({
+  config: {
+    model_type: 'llama',
+    hidden_size: width,
+    intermediate_size: mlp,
+    num_hidden_layers: layers,
+    num_attention_heads: width / 64,
+    num_key_value_heads: keyWidth / 64,
+    vocab_size: vocabulary,
+    max_position_embeddings: 2048,
+    hidden_act: 'silu',
+    rms_norm_eps: 1e-6,
+    rope_theta: 10000,
+    tie_word_embeddings: false,
+  },
+  tensors: Object.fromEntries([
+    ['model.embed_tokens.weight', [vocabulary, width]],
+    ...Array.from({ length: layers }, (_, i) =>
+      [
+        ['input_layernorm.weight', [width]],
+        ['self_attn.q_proj.weight', [width, width]],
+        ['self_attn.k_proj.weight', [keyWidth, width]],
+        ['self_attn.v_proj.weight', [keyWidth, width]],
+        ['self_attn.o_proj.weight', [width, width]],
+        ['post_attention_layernorm.weight', [width]],
+        ['mlp.gate_proj.weight', [mlp, width]],
+        ['mlp.up_proj.weight', [mlp, width]],
+        ['mlp.down_proj.weight', [width, mlp]],
+      ].map(([name, dims]) => [`model.layers.${i}.${name}`, dims]),
+    ).flat(),
+    ['model.norm.weight', [width]],
+    ['lm_head.weight', [vocabulary, width]],
+  ]),
+});
+
+/** Configuration and tensors of the two shapes that are counted (bench/card.mjs), with any number of layers. */
+export const models = {
+  'gpt2-124m': (layers) => gpt2Model(layers, 768, 50257),
+  'llama-1.1b': (layers) => llamaModel(layers, 2048, 256, 5632, 32000),
+};
