@@ -34,7 +34,7 @@ const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2',
 export const instructionSetsOf = (target) => {
   if (/^(x86_64|amd64)/.test(target))
     return { portable: [], avx2: ['-mavx2', '-mfma'], avx512, avx512bf16: [...avx512, '-mavx512bf16'] };
-  if (/^(aarch64|arm64)/.test(target)) return { neon: [] };
+  if (/^(aarch64|arm64)/.test(target)) return { neon: [], neonbf16: ['-march=armv8.2-a+bf16'] };
   return { portable: [] };
 };
 export const isBf16 = (name) => name.endsWith('bf16');

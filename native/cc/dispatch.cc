@@ -1,6 +1,9 @@
 #include "dispatch.h"
 
 #include <string.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 // Written by build.mjs: RX_KERNELS(X) calls X(name) for every kernels/<name>.cc.
 #include "kernel_list.h"
@@ -16,6 +19,9 @@
 #endif
 
 RX_KERNELS(DECLARE, RX_LEAST)
+#if defined(__aarch64__)
+RX_BFLOAT16_KERNELS(DECLARE, neonbf16)
+#endif
 #if defined(__x86_64__)
 RX_KERNELS(DECLARE, avx2)
 RX_KERNELS(DECLARE, avx512)
@@ -28,11 +34,28 @@ namespace {
 #define RX_TEXT(name) RX_TEXT_(name)
 constexpr const char* leastIsa = RX_TEXT(RX_LEAST);
 
+#if defined(__aarch64__)
+// macOS has Accelerate, which is faster at float32 than this is.
+bool hasBfloat16() {
+#if defined(__linux__)
+  constexpr unsigned long hwcap2Bf16 = 1UL << 14;
+  return (getauxval(AT_HWCAP2) & hwcap2Bf16) != 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 KernelTable least() {
   KernelTable filled = {};
   KernelTable* const table = &filled;
   RX_KERNELS(FILL, RX_LEAST)
   table->isa = leastIsa;
+#if defined(__aarch64__)
+  if (hasBfloat16()) {
+    RX_BFLOAT16_KERNELS(FILL, neonbf16)
+  }
+#endif
   return filled;
 }
 

@@ -1,5 +1,8 @@
 // The matrix product of operands rounded to bfloat16 (to nearest even, while packing) with float32 sums: vdpbf16ps multiplies
 // pairs of neighbours in k. Inputs that are denormal or become so count as 0 there.
+#if defined(__ARM_NEON)
+#include "gemm_bf16_neon.h"
+#else
 #include <immintrin.h>
 
 #include "gemm_pack.h"
@@ -150,22 +153,27 @@ static const Micro micro[MR] = {
 
 #include "gemm_loop.h"
 
+// To nearest even, as float32 again.
+RX_STATIC void round_row(const float* from, long n, float* to) {
+  for (long k = 0; k < n; k += 16) {
+    const __mmask16 in = lanes16(n - k);
+    const __m256bh half = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(in, from + k));
+    const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
+    _mm512_mask_storeu_ps(to + k, in, (__m512)wide);
+  }
+}
+#endif
+
 // Very few rows are bounded by reading B, which the float32 product does as it lies; only A is left to round.
 static void gemm_bf16(const Context* context, const Gemm* g) {
   if (g->m < 1 || g->m > 4 || g->k < 1 || g->a.transposed || g->a.kind != GEMM_FLOAT32 || g->b.kind != GEMM_BFLOAT16) {
     run_planned(context, g);
     return;
   }
-  float* const rounded = (float*)scratch_get(context->scratch, SCRATCH_GEMM, sizeof(float) * (size_t)(g->m * g->k));
-  for (long i = 0; i < g->m; i++)
-    for (long k = 0; k < g->k; k += 16) {
-      const __mmask16 in = lanes16(g->k - k);
-      const __m256bh half = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(in, (const float*)g->a.data + i * g->a.ld + k));
-      const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
-      _mm512_mask_storeu_ps(rounded + i * g->k + k, in, (__m512)wide);
-    }
+  float* const rounded_rows = (float*)scratch_get(context->scratch, SCRATCH_GEMM, sizeof(float) * (size_t)(g->m * g->k));
+  for (long i = 0; i < g->m; i++) round_row((const float*)g->a.data + i * g->a.ld, g->k, rounded_rows + i * g->k);
   Gemm few = *g;
-  few.a.data = rounded;
+  few.a.data = rounded_rows;
   few.a.ld = g->k;
   context->table->gemm(context, &few);
 }

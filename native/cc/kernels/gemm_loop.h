@@ -14,6 +14,11 @@
 #include "../kernel_table.h"
 #include "../simd.h"
 
+// Blocks of k are multiples of it: the numbers that one packed element holds, or 2.
+#ifndef K_UNIT
+#define K_UNIT 2
+#endif
+
 RX_INLINE long least(long a, long b) { return a < b ? a : b; }
 RX_INLINE long divide_up(long a, long b) { return (a + b - 1) / b; }
 RX_INLINE long round_up(long a, long unit) { return divide_up(a, unit) * unit; }
@@ -115,7 +120,7 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
   p->b_along = g->b.transposed;
   const long m = g->m, n = g->n, k = g->k;
   p->threads = threads;
-  p->kc = round_up(divide_up(k, divide_up(k, KC)), 2);
+  p->kc = round_up(divide_up(k, divide_up(k, KC)), K_UNIT);
   const long kp = packed_k(p->kc);
   p->narrow = m <= 4 * MR;
   p->unpacked_size = g->a.kind == GEMM_FLOAT32 && g->b.kind == GEMM_FLOAT32
@@ -129,7 +134,7 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
     p->nc = NR * (65536 / (kp * NR) > 1 ? 65536 / (kp * NR) : 1);
     const long share = round_up(divide_up(n, threads), NR);
     if (p->nc > share) p->nc = share;
-    p->a_size = round_up(m, MR) * packed_k(round_up(k, 2) + 2 * divide_up(k, p->kc)) + PACK_SLACK;
+    p->a_size = round_up(m, MR) * packed_k(round_up(k, K_UNIT) + K_UNIT * divide_up(k, p->kc)) + PACK_SLACK;
     p->b_size = p->nc * kp + PACK_SLACK;
     return;
   }
