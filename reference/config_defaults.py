@@ -1,14 +1,17 @@
-"""What transformers takes where a config.json says nothing: of every model type the smallest file, and the same with all it means.
+"""What transformers takes where a config.json says nothing: of every model type the smallest file, and the same with all it means;
+and which modules PEFT adapts where nobody names any.
 
 Writes test/golden/config_defaults.json.
 
-    python reference/config_defaults.py            # needs transformers
+    python reference/config_defaults.py            # needs transformers, peft
 """
 
 import json
 from pathlib import Path
 
+import peft
 import transformers
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TARGETS
 
 OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "config_defaults.json"
 
@@ -38,6 +41,6 @@ if __name__ == "__main__":
     cases = {}
     for name, given in FILES.items():
         whole = transformers.AutoConfig.for_model(name, **given).to_dict()
-        cases[name] = dict(given=given, whole=whole)
-    OUT.write_text(json.dumps(dict(generator=f"transformers {transformers.__version__}", models=cases)) + "\n")
+        cases[name] = dict(given=given, whole=whole, targets=TARGETS.get(name))
+    OUT.write_text(json.dumps(dict(generator=f"transformers {transformers.__version__}, peft {peft.__version__}", models=cases)) + "\n")
     print(len(cases), "model types,", OUT.stat().st_size, "bytes")

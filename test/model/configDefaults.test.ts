@@ -1,13 +1,18 @@
-/** Fields that a config.json leaves out mean what transformers takes for them (reference/config_defaults.py). */
+/**
+ * Fields that a config.json leaves out mean what transformers takes for them, and modules that nobody names are those that PEFT takes
+ * (reference/config_defaults.py).
+ */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, test } from '@jest/globals';
-import { knownModelTypes, modelConfig } from '../../src/model/architectures.js';
+import { architectureOf, knownModelTypes, modelConfig } from '../../src/model/architectures.js';
 import type { ModelConfig } from '../../src/model/config.js';
 import { orThrow } from './loadModel.js';
 
 interface Defaults {
-  readonly models: Readonly<Record<string, { readonly given: object; readonly whole: object }>>;
+  readonly models: Readonly<
+    Record<string, { readonly given: object; readonly whole: object; readonly targets: ReadonlyArray<string> | null }>
+  >;
 }
 
 const { models } = JSON.parse(
@@ -24,6 +29,12 @@ test('are known of every model type', () => {
   expect(Object.keys(models).sort()).toEqual([...knownModelTypes()].sort());
 });
 
-test.each(Object.entries(models))('%s', (name, { given, whole }) => {
+/** What the likes of a model have where PEFT knows nothing. */
+const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = { phi3: ['qkv_proj'] };
+
+test.each(Object.entries(models))('%s', (name, { given, whole, targets }) => {
+  expect(architectureOf(orThrow(modelConfig(whole))).loraTargets).toEqual(
+    targets ?? otherwise[name] ?? ['q_proj', 'v_proj'],
+  );
   expect(meaning({ model_type: name, ...given })).toEqual(meaning(whole));
 });

@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { dispose, tensor2d } from '@tensorflow/tfjs-core';
+import { add, dispose, tensor2d } from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import { configs, laidOut, modelOf } from '../../property-tests/arbitraries/models.js';
+import { architectureOf } from '../../src/model/architectures.js';
 import { evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
 import { nothing } from '../../src/model/layer.js';
+import type { Weights } from '../../src/model/layer.js';
 import { neftune, neftuneMagnitude } from '../../src/model/neftune.js';
 import { sharedPath } from '../shared.js';
 import { documents, unpadded } from './batches.js';
@@ -28,6 +32,55 @@ describe('noise', () => {
     const other = neftune({ sequence, training: { ...training, step: 1 } })({}, x, nothing);
     expect(other.value.dataSync()).not.toEqual(value.dataSync());
     dispose([x, value, other.value]);
+  });
+});
+
+describe.each(Object.entries(configs))('noise of %s', (_, raw) => {
+  it('is added to rows of the embedding, before anything else is done to them', () => {
+    // A head of its own, that the table may move without it.
+    const model = modelOf({ ...raw, tie_word_embeddings: false }, 3);
+    const { sequence, targets } = laidOut(
+      {
+        ids: [
+          [3, 1, 4, 1],
+          [5, 9],
+        ],
+        supervised: [
+          [true, true, true, true],
+          [true, true],
+        ],
+      },
+      1,
+    );
+    const table = `${architectureOf(model.config).embedding}.weight`;
+    const given = model.weights[table] as Tensor2D;
+    const [, width] = given.shape;
+    // Gemma's factor is a part of its embedding.
+    const { embeddingScale = 1 } = model.config as { readonly embeddingScale?: number };
+    const moved = (rows: number, factor: number): Tensor2D =>
+      tensor2d(
+        Float32Array.from({ length: rows * width }, (__, i) => (factor * ((i % width) + 1)) / width),
+        [rows, width],
+      );
+    const noise = moved(6, 1);
+    const shift = moved(given.shape[0], 1 / embeddingScale);
+    const totalOf = (weights: Weights, neftuneNoise?: Tensor2D): number => {
+      const options = { seed: 1, step: 0, training: true, dropout: false, ...(neftuneNoise && { neftuneNoise }) };
+      const { gradients, ...output } = lossAndGradients(
+        { ...model, weights, trainable: [table] },
+        sequence,
+        targets,
+        options,
+      );
+      const [total = NaN] = output.total.dataSync();
+      dispose([...Object.values(gradients), ...Object.values(output)]);
+      return total;
+    };
+    const shifted = add(given, shift);
+    const noisy = totalOf(model.weights, noise);
+    expect(noisy).toBeCloseTo(totalOf({ ...model.weights, [table]: shifted }), 3);
+    expect(Math.abs(noisy - totalOf(model.weights))).toBeGreaterThan(1e-2);
+    dispose([noise, shift, shifted, ...Object.values(model.weights)]);
   });
 });
 

@@ -31,6 +31,10 @@ const tables = {
   qwen2: ['model.embed_tokens.weight'],
   phi: ['model.embed_tokens.weight', 'lm_head.weight', 'lm_head.bias'],
   opt_350m: ['model.decoder.embed_tokens.weight'],
+  gpt_neox: ['gpt_neox.embed_in.weight', 'lm_head.weight'],
+  gptj: ['transformer.wte.weight', 'lm_head.weight', 'lm_head.bias'],
+  granite: ['model.embed_tokens.weight'],
+  falcon: ['transformer.word_embeddings.weight'],
   gpt2_by_layer: ['transformer.wte.weight', 'lm_head.weight'],
 } as const;
 
