@@ -248,7 +248,7 @@ const lora = fc
       ),
       trial(
         RxLoraLinearGrad,
-        { ...shared, dy: values(n, o), u: values(n, r) },
+        { ...shared, dy: values(n, o), u: values(n, r), accumulate: maybe(() => values(n, i)) },
         { transposed, scaling: 0.5, needInput, dropped },
       ),
     );

@@ -412,13 +412,22 @@ whenBuilt('the CUDA device', () => {
       const x = tensor1d([1, 2, 3]);
       set({ RXTUNE_MOCK_FAIL: 'cuLaunchKernel=700' });
       const broken = add(x, x);
-      expect(() => broken.dataSync()).toThrow(/rx_binary: .*CUDA error 700/);
+      expect(() => broken.dataSync()).toThrow(/rx_binary: .*CUDA error 700\); .*CUDA_LAUNCH_BLOCKING=1/);
       const again = add(x, x);
       await expect(again.data()).rejects.toThrow(/rx_binary: .*CUDA error 700/);
       set(before);
       const whole = add(x, x);
       expect(Array.from(whole.dataSync())).toEqual([2, 4, 6]);
       dispose([x, broken, again, whole]);
+    });
+
+    it('reads by way of pinned memory that it has already', () => {
+      const x = tensor1d([1, 2, 3]);
+      const values = x.dataSync();
+      set({ RXTUNE_MOCK_FAIL: 'cuMemHostAlloc=2' });
+      expect(x.dataSync()).toEqual(values);
+      set(before);
+      x.dispose();
     });
 
     it('a run must fit into what the card has left, whatever the machine has', () => {
