@@ -13,7 +13,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeSmallLlama } from './ours/smallLlama.mjs';
+import { writeSmallLlama } from './ours/smallModel.mjs';
 import { flags, here, once as run, report, rounded } from './turns.mjs';
 
 const settings = {

@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeSmallLlama } from './ours/smallLlama.mjs';
+import { writeSmallLlama } from './ours/smallModel.mjs';
 import { flags, here, report, rounded } from './turns.mjs';
 
 const settings = {

@@ -42,6 +42,8 @@ struct Engine {
   KernelTable withBlas;
   // Reads that wait; while there are any, the process stays alive.
   int pending = 0;
+  // Operations that were called so far.
+  size_t called = 0;
 
   Engine() {
     for (const Operations& list : {linearOperations(), elementOperations(), bfloat16Operations(), blockOperations(), lossOperations(), quantizedOperations()})
@@ -281,6 +283,7 @@ napi_value op(Frame& frame) {
   try {
     Call call(engine.args, engine.argCount, passed, *engine.memory, engine.executor);
     operation.call(call);
+    engine.called++;
   } catch (const BadCall& thrown) {
     throw BadCall(std::string(operation.name) + ": " + thrown.what());
   }
@@ -458,7 +461,7 @@ napi_value wait(Frame& frame) {
   return nullptr;
 }
 
-// statistics(): bytes and numbers of tensors, seconds spent in kernels
+// statistics(): bytes and numbers of tensors, operations, seconds spent in kernels
 napi_value statistics(Frame& frame) {
   const Memory& memory = *frame.engine->memory;
   napi_value object;
@@ -471,6 +474,7 @@ napi_value statistics(Frame& frame) {
   frame.engine->executor.wait();
   put("scratchBytes", scratch_bytes(frame.engine->executor.context().scratch));
   put("availableBytes", frame.engine->device ? frame.engine->device->available() + memory.reservedBytes() - memory.liveBytes() : 0);
+  put("operations", frame.engine->called);
   put("launches", frame.engine->device ? static_cast<size_t>(frame.engine->device->started()) : 0);
   set(frame.env, object, "busySeconds", numberValue(frame.env, frame.engine->executor.busySeconds()));
   return object;

@@ -83,23 +83,31 @@ const addValues = <B extends Value>(a: B, b: B): B => {
 export const landedOn = <B extends Value>(value: B, onto: B | undefined): B =>
   onto === undefined ? value : addValues(value, onto);
 
-/** Puts the gradients of `more` among those of `sum`; those of one weight used twice are summed. Consumes `more`. */
-const addGradients = (sum: Record<string, Tensor>, more: Gradients): void => {
-  for (const name of Object.keys(more)) {
-    const gradient = more[name];
-    if (gradient === undefined) continue;
-    const other = sum[name];
-    sum[name] = other === undefined ? gradient : axpy(other, gradient, 1);
-    if (other !== undefined) gradient.dispose();
+const isEmpty = (gradients: Gradients): boolean => {
+  for (const _ in gradients) return false;
+  return true;
+};
+
+/** Gradients of all; those of one weight are summed. Consumes them. Nothing is copied where only one has any. */
+const gathered = (all: ReadonlyArray<Gradients>): Gradients => {
+  const some = all.filter((gradients) => !isEmpty(gradients));
+  const [first = {}] = some;
+  if (some.length < 2) return first;
+  const sum: Record<string, Tensor> = {};
+  for (const gradients of some) {
+    for (const name of Object.keys(gradients)) {
+      const gradient = gradients[name];
+      if (gradient === undefined) continue;
+      const other = sum[name];
+      sum[name] = other === undefined ? gradient : axpy(other, gradient, 1);
+      if (other !== undefined) gradient.dispose();
+    }
   }
+  return sum;
 };
 
 /** Gradients of both; those of one weight used twice are summed. Consumes both. */
-export const mergeGradients = (a: Gradients, b: Gradients): Gradients => {
-  const merged: Record<string, Tensor> = { ...a };
-  addGradients(merged, b);
-  return merged;
-};
+export const mergeGradients = (a: Gradients, b: Gradients): Gradients => gathered([a, b]);
 
 /** The gradients that are wanted, of those there are; frees the others. */
 export const onlyWanted = (
@@ -170,17 +178,17 @@ export const mapLayers =
       value,
       active,
       pullback: (dOutput, onto) => {
-        const gradients: Record<string, Tensor> = {};
+        const gradients: Gradients[] = [];
         let gradient: B | undefined = dOutput;
         for (let i = n - 1; i >= 0 && gradient !== undefined; i--) {
           const [more, dInput]: readonly [Gradients, B | undefined] = stack[i]?.pullback(
             gradient,
             i === 0 ? onto : undefined,
           ) ?? [{}, undefined];
-          addGradients(gradients, more);
+          gradients.push(more);
           gradient = dInput;
         }
-        return [gradients, gradient];
+        return [gathered(gradients), gradient];
       },
       drop: () => {
         for (const layer of stack) layer.drop();
@@ -249,14 +257,14 @@ export const fanOut =
       value,
       active: true,
       pullback: (dOutput, onto) => {
-        const gradients: Record<string, Tensor> = {};
+        const gradients: Gradients[] = [];
         let dInput = onto;
         branches.forEach((branch, i) => {
           const [more, dBranch] = branch.pullback(at(dOutput, i), dInput);
-          addGradients(gradients, more);
+          gradients.push(more);
           dInput = dBranch;
         });
-        return [gradients, dInput];
+        return [gathered(gradients), dInput];
       },
       drop: () => {
         for (const branch of branches) branch.drop();
@@ -275,14 +283,14 @@ export const each =
       value,
       active: true,
       pullback: (dOutput, onto) => {
-        const gradients: Record<string, Tensor> = {};
+        const gradients: Gradients[] = [];
         const dInputs: Tensor[] = [];
         lanes.forEach((lane, i) => {
           const [more, dInput] = lane.pullback(at(dOutput, i), onto && at(onto, i));
-          addGradients(gradients, more);
+          gradients.push(more);
           if (dInput !== undefined) dInputs.push(dInput);
         });
-        return [gradients, wanted.input ? dInputs : undefined];
+        return [gathered(gradients), wanted.input ? dInputs : undefined];
       },
       drop: () => {
         for (const lane of lanes) lane.drop();

@@ -29,6 +29,8 @@ export interface AddonStatistics {
   readonly scratchBytes: number;
   /** What a card has left for tensors; 0 on the processor. */
   readonly availableBytes: number;
+  /** Operations that JavaScript has called. */
+  readonly operations: number;
   /** Kernels and matrix products started on a card; 0 on the processor. */
   readonly launches: number;
   /** Time the engine's thread has spent in operations; the rest of a step it waited for JavaScript. */

@@ -56,6 +56,7 @@ export const expectVector = (what: string, info: TensorInfo | undefined, size: n
 
 /** Throws unless the shapes are the same. */
 export const expectSame = (what: string, a: TensorInfo, b: TensorInfo): void => {
-  const same = a.shape.length === b.shape.length && a.shape.every((length, i) => length === b.shape[i]);
+  let same = a.shape.length === b.shape.length;
+  for (let i = 0; i < a.shape.length; i++) same &&= a.shape[i] === b.shape[i];
   if (!same) throw new Error(`${what} has shape ${shown(b.shape)}, expected ${shown(a.shape)}`);
 };

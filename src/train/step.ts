@@ -169,7 +169,8 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
   const micros = batches.map((batch, i): Micro => ({ ...sequenceOf(batch), index: state.microBatches + i }));
   const { outputs, gradients } = await passes(state, micros);
   const number = state.step + 1;
-  const preparing = optimizer.prepare({ step: number, parameters: trainableOf(model), gradients });
+  const parameters = trainableOf(model);
+  const preparing = optimizer.prepare({ step: number, parameters, gradients });
   const [prepared, sums] = await Promise.all([preparing, readBack(outputs)]);
   const { gradNorm } = prepared;
   const numItems = micros.reduce((sum, { targets }) => sum + targets.rows.length, 0);
@@ -186,7 +187,7 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
     // An update that supervises nothing has nothing to say about any weight: not even decay moves them.
     if (outputs.length > 0) {
       const moved = applied(state, prepared);
-      setWeights(model, moved.parameters);
+      if (moved.parameters !== parameters) setWeights(model, moved.parameters);
       state.moments = moved.moments;
     }
   }

@@ -25,11 +25,12 @@ export const putUpdate = (
 export const adamW = kernel('RxAdamW', (backend, tensors: ReadonlyArray<TensorInfo>, attrs: UpdateAttrs) => {
   const { n } = attrs;
   const parameters = putUpdate(backend, tensors, 4, attrs);
-  tensors.forEach((tensor, i) => {
+  for (const [i, tensor] of tensors.entries()) {
     const parameter = parameters[i % n];
     if (parameter !== undefined) expectSame('a gradient or moment', parameter, tensor);
-  });
-  tensors.forEach((tensor, i) => (i >= n && i < 2 * n ? backend.tensor(tensor) : backend.written(tensor)));
+    if (i >= n && i < 2 * n) backend.tensor(tensor);
+    else backend.written(tensor);
+  }
   backend.run(backend.op.adamW, attrs.weightDecay);
   return [];
 });

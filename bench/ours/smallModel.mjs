@@ -1,15 +1,11 @@
-/** A directory with a small Llama of made-up weights in it. */
+/** Directories with small models of made-up weights in them. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { here } from '../turns.mjs';
 
-export const writeSmallLlama = async (dir, { vocab, hidden, layers, heads }) => {
+/** The model of a config.json. */
+export const writeModel = async (dir, raw) => {
   const { expectedTensors, modelConfig, orThrow, writeCheckpointTensors } = await import(here('../dist/index.js'));
-  const raw = {
-    ...{ model_type: 'llama', vocab_size: vocab, hidden_size: hidden, intermediate_size: 3 * hidden },
-    ...{ num_hidden_layers: layers, num_attention_heads: heads, num_key_value_heads: heads / 2 },
-    max_position_embeddings: 4096,
-  };
   await writeFile(join(dir, 'config.json'), JSON.stringify(raw));
   const decoded = modelConfig(raw);
   if (decoded._tag === 'Left') throw decoded.left;
@@ -28,3 +24,10 @@ export const writeSmallLlama = async (dir, { vocab, hidden, layers, heads }) => 
     ),
   );
 };
+
+export const writeSmallLlama = (dir, { vocab, hidden, layers, heads }) =>
+  writeModel(dir, {
+    ...{ model_type: 'llama', vocab_size: vocab, hidden_size: hidden, intermediate_size: 3 * hidden },
+    ...{ num_hidden_layers: layers, num_attention_heads: heads, num_key_value_heads: heads / 2 },
+    max_position_embeddings: 4096,
+  });
