@@ -11,9 +11,10 @@ export const clipped =
   (_weights, x, wanted) => {
     const y = tidy(() => minimum(maximum(x, -limit), limit));
     if (!wanted.input) return inactive(y);
-    const kept = keep(x);
+    // Its value alone tells what was clipped, and may be kept by others already.
+    const kept = keep(y);
     return passed(y, [kept], (dy, onto) => {
-      // A relu's slope is 1 above 0 and 0 below: dy where -limit < x < limit.
+      // A relu's slope is 1 above 0, else 0: dy where -limit < y < limit.
       const dx = tidy(() => activationGrad(sub(limit, kept), activationGrad(add(kept, limit), dy, 'relu'), 'relu'));
       dy.dispose();
       return [{}, landedOn(dx, onto)];

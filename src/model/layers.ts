@@ -1,11 +1,16 @@
 /** What an architecture of one's own is built from: layers that carry their way back, and how its tensors are described. */
 export { attention } from './attention.js';
-export { joinColumns, splitColumns } from './columns.js';
+export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
+export { clipped } from './clipped.js';
+export { joinColumns, pairsApart, splitColumns, splitGroups } from './columns.js';
 export {
   activation as activationName,
   decodeFields,
+  decoderConfig,
+  decoderFields,
   headsOf,
   namedTokenIds,
+  onlyAs,
   optional,
   positive,
   positiveInteger,
@@ -16,13 +21,14 @@ export {
 export { dropout } from './dropout.js';
 export { positionEmbedding, scaled, tokenEmbedding } from './embedding.js';
 export { compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
-export { linear } from './linear.js';
-export { activation, gated } from './mlp.js';
+export { linear, queryKeyValue } from './linear.js';
+export { activation, gated, gatedMlp, plainMlp } from './mlp.js';
 export { neftune } from './neftune.js';
-export { layerNorm, perHead, rmsNorm } from './norm.js';
+export { bareLayerNorm, layerNorm, perHead, rmsNorm } from './norm.js';
 export { block } from './pass.js';
 export { narrowing } from './rows.js';
 export { ropeConfig, rotary, rotaryAngles } from './rope.js';
+export { rotaryAttention } from './rotaryAttention.js';
 export {
   conv1dSpec,
   embeddingSpec,
@@ -30,5 +36,6 @@ export {
   layerNormSpec,
   linearSpec,
   perLayer,
+  queryKeyValueSpec,
   rmsNormSpec,
 } from './weights.js';

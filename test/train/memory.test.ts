@@ -95,6 +95,24 @@ describe('what a run needs', () => {
       1000 * (2 * 10 + 4 * (30 + 10)),
     );
     expect(memoryNeed({ ...shape, keptBytes: 2 }).activations).toBe(memoryNeed(shape).activations / 2);
+    // One matrix for queries, keys and values keeps as much as three; only what they read is one copy either way.
+    for (const [name, output] of [
+      ['self_attn.qkv_proj', 'self_attn.o_proj'],
+      ['attention.query_key_value', 'attention.dense'],
+    ] as const) {
+      const fused: MemoryShape = {
+        ...shape,
+        specs: [
+          { name: `h.0.${name}.weight`, shape: [30, 10], kind: 'linear' },
+          { name: `h.0.${output}.weight`, shape: [10, 10], kind: 'linear' },
+        ],
+        keptBytes: 2,
+      };
+      expect({ name, kept: memoryNeed(fused).activations }).toEqual({
+        name,
+        kept: memoryNeed({ ...attn, keptBytes: 2 }).activations,
+      });
+    }
   });
 
   test('an embedding that is the head too has one gradient where it is added in place', () => {
