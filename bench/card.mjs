@@ -72,7 +72,7 @@ const kindOf = (name) =>
           ? 'attention'
           : 'between';
 const sum = (counts, pick) => Object.entries(counts).reduce((total, [name, count]) => total + pick(name, count), 0);
-const starts = (counts) => sum(counts, (name, [times]) => (name === 'memset' ? 0 : times));
+const starts = (counts) => sum(counts, (name, [times]) => (name === 'memset' || name === 'plan' ? 0 : times));
 const bytesOf = (counts, kind) =>
   sum(counts, (name, [, read, written]) => (kindOf(name) === kind ? read + written : 0));
 const operationsOf = (counts, kind) => sum(counts, (name, [, , , done]) => (kindOf(name) === kind ? done : 0));

@@ -12,7 +12,6 @@ struct Memory::Block {
 
 namespace {
 
-constexpr size_t unit = 64;
 // What is left of a block after taking from it is worth keeping apart.
 constexpr size_t worthSplitting = 256;
 constexpr size_t smallestSegment = size_t(16) << 20;
@@ -113,6 +112,7 @@ void Memory::release(Block* whole) {
 }
 
 uint64_t Memory::take(size_t asked) {
+  const size_t unit = pages.unit();
   const size_t bytes = asked < unit ? unit : (asked + unit - 1) / unit * unit;
   if (bytes < asked) throw std::bad_alloc();
   Block* block = fit(bytes);

@@ -15,6 +15,8 @@ class PageSource {
  public:
   virtual ~PageSource() = default;
   virtual size_t round(size_t bytes) const = 0;
+  // What the place of each tensor is a multiple of.
+  virtual size_t unit() const { return 64; }
   virtual void* take(size_t bytes) = 0;
   // Nothing that was started may still use it.
   virtual void give(void* memory, size_t bytes) = 0;

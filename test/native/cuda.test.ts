@@ -421,6 +421,13 @@ whenBuilt('the CUDA device', () => {
       dispose([x, broken, again, whole]);
     });
 
+    it('lays tensors on borders of 256 bytes, so that products of a shape are planned once', () => {
+      const held = nativeStatistics()?.bytes ?? NaN;
+      const x = zeros([1]);
+      expect((nativeStatistics()?.bytes ?? NaN) - held).toBe(256);
+      x.dispose();
+    });
+
     it('reads by way of pinned memory that it has already', () => {
       const x = tensor1d([1, 2, 3]);
       const values = x.dataSync();
