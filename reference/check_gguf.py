@@ -20,7 +20,7 @@ config = json.loads((Path(model_dir) / "config.json").read_text())
 kind = config["model_type"]
 reader = gguf.GGUFReader(path)
 field = lambda name: reader.fields[name].contents() if name in reader.fields else None
-arch = {"mistral": "llama", "helium": "llama", "phi": "phi2", "cohere": "command-r", "gpt_neox": "gptneox"}.get(kind, kind)
+arch = {"gemma3_text": "gemma3", "mistral": "llama", "helium": "llama", "phi": "phi2", "cohere": "command-r", "gpt_neox": "gptneox"}.get(kind, kind)
 assert field("general.architecture") == arch
 
 layers = config.get("num_hidden_layers") or config["n_layer"]
@@ -52,12 +52,12 @@ def groups():
 expected = {}
 for name, array in load_file(str(Path(model_dir) / "model.safetensors")).items():
     array = array.astype(np.float32)
-    turned = kind != "helium" and arch in ("llama", "granite", "olmo")
+    turned = kind != "helium" and arch in ("llama", "granite", "olmo", "smollm3")
     if turned and ".q_proj." in name:
         array = interleaved(array, heads)
     if turned and ".k_proj." in name:
         array = interleaved(array, kv_heads)
-    if arch == "gemma" and name.endswith("norm.weight"):
+    if arch in ("gemma", "gemma3") and name.endswith("norm.weight"):
         array = array + 1
     if arch == "gpt2" and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
         array = array.T

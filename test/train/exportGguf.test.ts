@@ -14,6 +14,7 @@ import { exportGguf } from '../../src/train/exportGguf.js';
 import { loadModel } from '../../src/train/load.js';
 import { built, inTemporary, rxtune } from '../cli/rxtune.js';
 import { startUnderTest } from '../engine.js';
+import { configs, modelOf } from '../../property-tests/arbitraries/models.js';
 import { readGguf } from '../formats/ggufReader.js';
 import type { GgufRead } from '../formats/ggufReader.js';
 import { orThrow as made } from '../model/loadModel.js';
@@ -208,6 +209,39 @@ describe('the file of', () => {
     await exported('stablelm', 'f32', ({ metadata }) => expect(metadata['stablelm.use_parallel_residual']).toBe(false));
   });
 
+  test('Gemma 3 and SmolLM3 of the usual pattern of layers have norms behind their blocks, windows, and pairs beside each other', async () => {
+    const read = (raw: object): Promise<GgufRead> =>
+      inTemporary(async (directory) => {
+        const model = modelOf({ ...raw, vocab_size: 40 }, 1);
+        const file = join(directory, 'model.gguf');
+        expect(await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32', name: 'tiny' }))).toEqual([]);
+        const k = numbers(model, 'model.layers.0.self_attn.k_proj.weight');
+        const found = readGguf(file);
+        const kThere = Array.from(found.tensors.get('blk.0.attn_k.weight')?.values ?? []);
+        const moved = k.map((_, i) => k[origin(Math.floor(i / 8), 4) * 8 + (i % 8)]);
+        expect(kThere).toEqual(found.metadata['general.architecture'] === 'smollm3' ? moved : k);
+        dispose(Object.values(model.weights));
+        return found;
+      });
+    const gemma = { ...configs['gemma3'], num_hidden_layers: 6, sliding_window_pattern: 6, query_pre_attn_scalar: 4 };
+    const { metadata, tensors } = await read(gemma);
+    expect(metadata).toMatchObject({ 'general.architecture': 'gemma3', 'gemma3.attention.sliding_window': 3 });
+    for (const name of ['attn_norm', 'post_attention_norm', 'ffn_norm', 'post_ffw_norm'])
+      expect(tensors.has(`blk.5.${name}.weight`)).toBe(true);
+    await read({ ...configs['smollm3'], num_hidden_layers: 4, no_rope_layer_interval: 4 });
+    const refused = async (raw: object): Promise<unknown> => {
+      const model = modelOf({ ...raw, vocab_size: 40 }, 1);
+      const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
+      dispose(Object.values(model.weights));
+      return result;
+    };
+    for (const [field, change] of [
+      ['query_pre_attn_scalar', { query_pre_attn_scalar: 3 }],
+      ['rope_local_base_freq', { rope_local_base_freq: 500 }],
+    ] as const)
+      expect(await refused({ ...gemma, ...change })).toMatchObject({ left: { details: { field } } });
+  });
+
   test("Phi-3's LongRoPE goes as two tensors of factors", async () => {
     const warned = await exported('phi3', 'f32', ({ metadata, tensors }) => {
       expect(Array.from(tensors.get('rope_factors_long.weight')?.values ?? [])).toEqual([2, 6]);
@@ -262,6 +296,8 @@ describe('refused, and no file is left:', () => {
     ['gpt2_by_layer', 'scale_attn_by_inverse_layer_idx'],
     ['gpt2_unscaled', 'activation_function'],
     ['phi_headnorm', 'qk_layernorm'],
+    ['gemma3', 'layer_types'],
+    ['smollm3', 'no_rope_layers'],
     ['gptj', 'model_type'],
     ['gpt_neox_in_turn', 'attention_bias'],
     ['falcon_in_turn', 'bias'],

@@ -11,6 +11,7 @@ import { gpt2Layout } from './gpt2.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
 import {
   cohereLayout,
+  gemma3Layout,
   gemmaLayout,
   graniteLayout,
   heliumLayout,
@@ -37,6 +38,7 @@ const closed =
 const layouts: Readonly<Record<string, Layout>> = {
   llama: closed('llama', llamaLayout),
   gemma: closed('gemma', gemmaLayout),
+  gemma3: closed('gemma3', gemma3Layout),
   gpt2: closed('gpt2', gpt2Layout),
   phi: closed('phi', phiLayout),
   phi3: closed('phi3', phi3Layout),
@@ -53,11 +55,12 @@ const layouts: Readonly<Record<string, Layout>> = {
 
 /** Model types that can be written as GGUF. */
 export const ggufModelTypes: ReadonlyArray<string> = [
-  ...Object.keys(layouts),
+  ...Object.keys(layouts).map((architecture) => (architecture === 'gemma3' ? 'gemma3_text' : architecture)),
   // Of Llama's architecture.
   'mistral',
   'qwen2',
   'qwen3',
+  'smollm3',
 ];
 
 /** The model in llama.cpp's terms. `E_GGUF_UNSUPPORTED` for an architecture or a setting that it does not run. */

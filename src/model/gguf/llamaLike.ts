@@ -1,9 +1,13 @@
-/** Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, Gemma, Helium, Granite, OLMo, OLMo 2, Cohere, Phi-3. */
+/**
+ * Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 3, Helium, Granite, OLMo, OLMo 2, Cohere,
+ * Phi-3.
+ */
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
 import { float32, string, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { CohereConfig } from '../cohere.js';
+import type { Gemma3Config } from '../gemma3.js';
 import type { GraniteConfig } from '../granite.js';
 import type { LlamaConfig } from '../llama.js';
 import type { OlmoConfig } from '../olmo.js';
@@ -27,7 +31,7 @@ const inLayer = {
   post_attention_layernorm: 'ffn_norm',
 } as const;
 
-/** OLMo 2's norms stand behind attention and MLP. */
+/** Norms that stand behind attention and MLP. */
 const behind = {
   post_attention_layernorm: 'post_attention_norm',
   post_feedforward_layernorm: 'post_ffw_norm',
@@ -57,6 +61,8 @@ interface Form<C extends LlamaConfig> {
   readonly biases: 'all' | 'qkv' | 'none';
   /** A tied head is written as its own. */
   readonly ownHead?: boolean;
+  /** It has the windows of layers too. */
+  readonly slides?: boolean;
   readonly metadata?: (config: C) => GgufMetadata;
   readonly refusal?: (config: C) => FatalError | undefined;
 }
@@ -111,7 +117,7 @@ const layoutOf =
       },
       tensors: form.ownHead === true ? withHead(tensors, 'model.embed_tokens') : tensors,
       extra: ropeFactors(rope),
-      warnings: positionWarnings(config),
+      warnings: positionWarnings(form.slides === true ? { ...config, windows: [] } : config),
     });
   };
 
@@ -124,12 +130,20 @@ const likeLlama = {
 
 const noBias = { scalings: likeLlama.scalings, biases: 'none' } as const;
 
+/** There every fourth layer knows no positions, and all see all. */
+const smolRefusal = ({ turns, windows }: LlamaConfig): FatalError | undefined => {
+  if (turns.some((turn, i) => turn !== ((i + 1) % 4 !== 0)))
+    return unsupported('no_rope_layers', '0 for every fourth layer, else 1', turns.map(Number));
+  return windows.some((window) => window > 0) ? unsupported('use_sliding_window', 'false', true) : undefined;
+};
+
 const forms: Readonly<Record<string, Form<LlamaConfig>>> = {
   llama: likeLlama,
   // Mistral is Llama there.
   mistral: likeLlama,
   qwen2: { ...noBias, name: 'qwen2', biases: 'qkv' },
   qwen3: { ...noBias, name: 'qwen3' },
+  smollm3: { ...likeLlama, name: 'smollm3', biases: 'none', refusal: smolRefusal },
 };
 
 export const llamaLayout: LayoutOf<LlamaConfig> = (config, specs) => {
@@ -141,6 +155,33 @@ export const llamaLayout: LayoutOf<LlamaConfig> = (config, specs) => {
 
 export const gemmaLayout: LayoutOf<LlamaConfig> = (config, specs) =>
   layoutOf({ ...noBias, name: 'gemma', activation: config.activation })(config, specs);
+
+/** Every sixth layer sees all there, and the others turn by a base of 10,000. */
+const gemma3Refusal = (config: Gemma3Config): FatalError | undefined => {
+  const { windows, headDim, attentionScale, localRope } = config;
+  const window = Math.max(0, ...windows);
+  if (windows.some((own, i) => own !== ((i + 1) % 6 === 0 ? 0 : window)))
+    return unsupported('layer_types', 'full_attention for every sixth layer, else sliding_attention', windows);
+  if (Math.abs(attentionScale * Math.sqrt(headDim) - 1) > 1e-6)
+    return unsupported('query_pre_attn_scalar', String(headDim), attentionScale ** -2);
+  return localRope.theta === 10_000 && localRope.scaling.kind === 'default'
+    ? undefined
+    : unsupported('rope_local_base_freq', '10000', localRope.theta);
+};
+
+export const gemma3Layout: LayoutOf<Gemma3Config> = layoutOf({
+  name: 'gemma3',
+  names: { ...behind, pre_feedforward_layernorm: 'ffn_norm' },
+  scalings: ['default', 'linear'],
+  activation: 'gelu_new',
+  biases: 'none',
+  slides: true,
+  metadata: (config) => ({
+    ...rmsEps('gemma3')(config),
+    'gemma3.attention.sliding_window': uint32(Math.max(0, ...config.windows)),
+  }),
+  refusal: gemma3Refusal,
+});
 
 /** Llama, but that its pairs lie beside each other already. */
 export const heliumLayout: LayoutOf<LlamaConfig> = layoutOf({ ...likeLlama, interleaved: false });
