@@ -131,7 +131,25 @@ for name, template in TEMPLATES.items():
             case["error"] = str(error)
         cases.append(case)
 
+# Lines of JSON Lines as they stand: what Python reads as a float it prints as one.
+LINES = [
+    '{"tools": [{"type": "function", "function": {"name": "get_weather", "description": "", "parameters": {"minimum": 0.0, "maximum": 1.0, "step": 1, "default": [1.00, 2, -0.0, 0.5, 1.0e3, 12.50]}}}], "messages": [{"role": "user", "content": "v2.0 \\" 3.0"}]}',
+    '{"messages": [{"role": "user", "content": "Set it to 21.0"}, {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "set", "arguments": {"degrees": 21.0, "rooms": [1, 2.0], "a\\"b": 3.0, "twice": 1.0, "twice": 1, "nested": {"x": -4.0}}}}]}]}',
+    '{"tools": "[{\\"type\\": \\"function\\", \\"function\\": {\\"name\\": \\"f\\", \\"description\\": \\"\\", \\"parameters\\": {\\"maximum\\": 2.0}}}]", "messages": [{"role": "user", "content": "?"}]}',
+    '{"tools": [{"maximum": 1, "of": 100, "to": 1e20, "by": 1.5e-7}], "messages": [{"role": "user", "content": "2.0"}]}',
+]
+
+
+def rendered(line):
+    row = json.loads(line)
+    tools = row.get("tools")
+    return tokenizer.apply_chat_template(
+        row["messages"], chat_template=TEMPLATES["tags"], tokenize=False, tools=json.loads(tools) if isinstance(tools, str) else tools
+    )
+
+
 result = {
+    "lines": [{"line": line, "text": rendered(line)} for line in LINES],
     "generator": f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}, Jinja2 {jinja2.__version__}",
     # In the order of their ids.
     "marks": sorted(marks, key=tokenizer.convert_tokens_to_ids),

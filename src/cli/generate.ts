@@ -24,6 +24,7 @@ import {
 } from '../formats/closed.js';
 import { decodeExample } from '../formats/example.js';
 import { readJson } from '../formats/json.js';
+import { parseJsonExactly } from '../formats/wholeFloats.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Example } from '../records.js';
 import { SftConfig } from '../train/config.js';
@@ -71,7 +72,7 @@ const usage = (message: string, hint: string): FatalError => fatal('E_USAGE', me
 
 const conversation = (file: string): TaskEither<FatalError, Example> =>
   pipe(
-    readJson(file),
+    readJson(file, parseJsonExactly),
     TE.flatMapEither(
       (value): Either<FatalError, Example> =>
         E.mapLeft(fatalFromData)(

@@ -13,9 +13,10 @@ import type { Tell } from './identity.js';
 import { compile, type Program } from './jinja/evaluate.js';
 import { TemplateError } from './jinja/templateError.js';
 import type { Text } from './jinja/traced.js';
-import { messageValue, toValue } from './jinja/toValue.js';
+import { memberValue, messageValue, toValue } from './jinja/toValue.js';
 import { list, type Value } from './jinja/values.js';
 import type { Provenance } from './provenance.js';
+import { wholeFloatsOf } from './wholeFloats.js';
 
 export type { Provenance } from './provenance.js';
 
@@ -83,7 +84,9 @@ const variablesOf = (
   for (const [name, value] of Object.entries(specialTokens)) {
     if (value !== undefined) variables.set(name, toValue(value));
   }
-  for (const [name, value] of Object.entries(kwargs)) if (value !== undefined) variables.set(name, toValue(value));
+  const floats = wholeFloatsOf(kwargs);
+  for (const [name, value] of Object.entries(kwargs))
+    if (value !== undefined) variables.set(name, memberValue([name, value], floats));
   variables.set('messages', list(messages.map(messageValue)));
   variables.set('tools', tools === undefined ? null : toValue(tools, { field: 'tools' }));
   variables.set('add_generation_prompt', addGenerationPrompt);

@@ -8,6 +8,7 @@ import { describe, kindOf } from './describe.js';
 import { isJsonRecord } from './jsonRecord.js';
 import type { JsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
+import { parseJsonExactly, withFloatsOf } from './wholeFloats.js';
 
 /** `E_FIELD_TYPE`: a column is there, but of another type. */
 export const wrongType = (field: string, expected: string, value: unknown, place: Place): DataError =>
@@ -132,7 +133,7 @@ const openAiMessage = (value: JsonRecord, field: string, place: Place): Either<D
 
 const toolCallOf = (text: string): JsonRecord | undefined => {
   try {
-    const call: unknown = JSON.parse(text);
+    const call = parseJsonExactly(text);
     return isJsonRecord(call) && typeof call['name'] === 'string' ? call : undefined;
   } catch {
     return undefined;
@@ -173,8 +174,9 @@ const shareGptMessage = (value: JsonRecord, field: string, place: Place): Either
 
 const messageOf = (value: unknown, field: string, place: Place): Either<DataError, Message> => {
   if (!isJsonRecord(value)) return E.left(wrongType(field, 'a message {role, content}', value, place));
-  if ('role' in value) return openAiMessage(value, field, place);
-  if ('from' in value) return shareGptMessage(value, field, place);
+  const known = (message: Message): Message => withFloatsOf(value, message);
+  if ('role' in value) return E.map(known)(openAiMessage(value, field, place));
+  if ('from' in value) return E.map(known)(shareGptMessage(value, field, place));
   return E.left(wrongType(field, 'a message {role, content} or {from, value}', value, place));
 };
 
@@ -209,7 +211,7 @@ export const toolsOf = (
   let tools: unknown = value;
   if (typeof value === 'string') {
     try {
-      tools = JSON.parse(value);
+      tools = parseJsonExactly(value);
     } catch {
       return E.left(wrongType(field, 'a list of tools, or JSON text of one', value, place));
     }

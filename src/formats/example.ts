@@ -26,6 +26,7 @@ import { describe, kindOf } from './describe.js';
 import { isJsonRecord } from './jsonRecord.js';
 import type { JsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
+import { withFloatsOf } from './wholeFloats.js';
 
 export type FormatName =
   | 'tokenized'
@@ -168,10 +169,10 @@ const conversation = (
   if (documents !== undefined && documents !== null && !Array.isArray(documents)) {
     return E.left(wrongType('documents', 'a list of documents', documents, place));
   }
-  const chatTemplateKwargs = {
+  const chatTemplateKwargs = withFloatsOf(kwargs ?? {}, {
     ...(Array.isArray(documents) && documents.length > 0 ? { documents: documents as ReadonlyArray<unknown> } : {}),
     ...kwargs,
-  };
+  });
   const system = textOrNone(row, 'system', place);
   if (E.isLeft(system)) return system;
   const speaksFirst = messages[0]?.role === 'system' || system.right === '';

@@ -16,10 +16,12 @@ import { strictUtf8 } from './utf8.js';
 /** Configuration and index files are small; what is larger has a wrong name. */
 const maxBytes = 256 * 1024 * 1024;
 
-/** The value of JSON text; `E_INVALID_JSON` tells line and column of the fault. */
-export const parseJson = (text: string, file: string): Either<FatalError, unknown> => {
+const plainly = (text: string): unknown => JSON.parse(text);
+
+/** The value of JSON text; `E_INVALID_JSON` tells line and column of the fault. `parse`: what reads it, throwing as JSON.parse. */
+export const parseJson = (text: string, file: string, parse = plainly): Either<FatalError, unknown> => {
   try {
-    return E.right(JSON.parse(text) as unknown);
+    return E.right(parse(text));
   } catch (cause) {
     const { position, message } = jsonFault(text) ?? { position: 0, message: 'not JSON' };
     const { line, column } = lineAndColumn(text, position);
@@ -54,10 +56,10 @@ export const readText = (file: string): TaskEither<FatalError, string> =>
   );
 
 /** The value of a JSON file. */
-export const readJson = (file: string): TaskEither<FatalError, unknown> =>
+export const readJson = (file: string, parse = plainly): TaskEither<FatalError, unknown> =>
   pipe(
     readText(file),
-    TE.flatMapEither((text) => parseJson(text, file)),
+    TE.flatMapEither((text) => parseJson(text, file, parse)),
   );
 
 /** A decoded value, or `code` with the field, what was expected and what stood there. */

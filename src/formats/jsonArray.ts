@@ -11,12 +11,13 @@ import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from './utf8.js';
+import { parseJsonExactly } from './wholeFloats.js';
 
 const row = (file: string, { line, bytes }: ElementBytes): Sourced => {
   const text = strictUtf8(bytes);
   if (text === undefined) return sourcedError(file, line, notUtf8(bytes, { file, line }));
   try {
-    return sourced(file, line, JSON.parse(text));
+    return sourced(file, line, parseJsonExactly(text));
   } catch {
     return sourcedError(file, line, invalidJson(text, file, line));
   }

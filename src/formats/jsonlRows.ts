@@ -8,6 +8,7 @@ import type { RowBlock } from './rowBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from './utf8.js';
+import { mayHoldFloats, parseJsonExactly } from './wholeFloats.js';
 
 /** `E_INVALID_JSON`: what is wrong with the text, and in which column. */
 export const invalidJson = (text: string, file: string, line: number): DataError => {
@@ -27,10 +28,11 @@ export const invalidJson = (text: string, file: string, line: number): DataError
   });
 };
 
-const parsed = (file: string, line: number, text: string, rows: Array<Sourced>): void => {
+/** `exact`: whole floats may be written in the text. */
+const parsed = (file: string, line: number, text: string, rows: Array<Sourced>, exact = true): void => {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = exact ? parseJsonExactly(text) : JSON.parse(text);
   } catch {
     if (text.trim() !== '') rows.push(sourcedError(file, line, invalidJson(text, file, line)));
     return;
@@ -43,9 +45,11 @@ export const jsonlRows = (file: string, { firstLine, bytes }: LineBlock): Readon
   const rows: Array<Sourced> = [];
   const text = strictUtf8(bytes);
   if (text !== undefined) {
+    // One look at the block is cheaper than one at each line.
+    const exact = mayHoldFloats(text);
     let line = firstLine;
     for (const one of text.split('\n')) {
-      if (one !== '' && one !== '\r') parsed(file, line, one, rows);
+      if (one !== '' && one !== '\r') parsed(file, line, one, rows, exact);
       line++;
     }
     return rows;

@@ -4,6 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { withAddedTokens } from '../../src/formats/addTokens.js';
 import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
 import { decodeExample } from '../../src/formats/example.js';
+import { jsonlRows } from '../../src/formats/jsonlRows.js';
 import { formatRow } from '../../src/operators/format.js';
 import { tokenizeRow } from '../../src/operators/tokenize.js';
 import { golden, goldenTokenizer } from '../formats/golden.js';
@@ -20,9 +21,11 @@ interface Golden {
     readonly assistant_masks?: ReadonlyArray<number>;
     readonly error?: string;
   }>;
+  /** Lines of JSON Lines, and what the template "tags" makes of them. */
+  readonly lines: ReadonlyArray<{ readonly line: string; readonly text: string }>;
 }
 
-const { marks, templates, rows, cases } = golden('tools.json') as Golden;
+const { marks, templates, rows, cases, lines } = golden('tools.json') as Golden;
 
 const right = <A>(either: Either<unknown, A>): A => {
   if (either._tag === 'Left') throw new Error(JSON.stringify(either.left));
@@ -53,6 +56,17 @@ describe('rows of data sets', () => {
       expect(right(formatted)).toMatchObject({ text: one.text });
       expect([...inputIds]).toEqual(one.input_ids);
       if (one.assistant_masks !== undefined) expect([...(assistantMask ?? [])]).toEqual(one.assistant_masks);
+    },
+  );
+
+  test.each(lines.map(({ line, text }) => [line, text] as const))(
+    'numbers print as Python reads them: %s',
+    (line, text) => {
+      const template = right(makeChatTemplate(templates['tags'] ?? '', { specialTokens: { eos_token: '<|im_end|>' } }));
+      const read = jsonlRows('rows.jsonl', { firstLine: 1, bytes: Buffer.from(line) });
+      expect(
+        read.map((row) => formatRow({ tokenizer, template })(right(decodeExample('value' in row ? row.value : row)))),
+      ).toMatchObject([{ right: { text } }]);
     },
   );
 
