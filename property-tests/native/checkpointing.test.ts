@@ -1,36 +1,12 @@
 /** Gradient checkpointing on the native engine: the same bits for less memory. */
 import { afterAll, expect, it } from '@jest/globals';
 import { dispose, engine, memory, setBackend } from '@tensorflow/tfjs-core';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { isLeft } from 'fp-ts/lib/Either.js';
-import { attachLora, lossAndGradients } from '../../src/model/causalLm.js';
-import type { CausalLM, TrainOptions } from '../../src/model/causalLm.js';
-import { LoraConfig } from '../../src/model/lora.js';
 import { nativeStatistics, resetPeak, setPrecision } from '../../src/native/register.js';
 import { layOut } from '../../src/train/storage.js';
 import { configurations, describeNative, startNative } from '../../test/native.js';
-import { architectureNames, configs, documents, laidOut, modelOf, modelSeeds } from '../arbitraries/models.js';
-import type { Documents } from '../arbitraries/models.js';
-
-const bits = (tensor: Tensor): ReadonlyArray<number> => Array.from(new Int32Array(tensor.dataSync().slice().buffer));
-
-/** Every number of a pass forward and back, as bits. */
-const pass = (model: CausalLM, rows: Documents, options: TrainOptions) => {
-  const { sequence, targets } = laidOut(rows, 0.5);
-  const { gradients, ...output } = lossAndGradients(model, sequence, targets, options);
-  const all = Object.entries({ ...output, ...gradients }).map(([name, tensor]) => [name, bits(tensor)] as const);
-  dispose([...Object.values(output), ...Object.values(gradients)]);
-  return Object.fromEntries(all);
-};
-
-const withAdapter = (model: CausalLM, seed: number): CausalLM => {
-  const lora = LoraConfig.decode({ r: 3, loraDropout: 0.3, targetModules: 'all-linear', initLoraWeights: false });
-  if (isLeft(lora)) throw lora.left;
-  const adapted = attachLora(model, lora.right, seed);
-  if (isLeft(adapted)) throw adapted.left;
-  return adapted.right;
-};
+import { architectureNames, configs, documents, modelOf, modelSeeds } from '../arbitraries/models.js';
+import { pass, withAdapter } from './passes.js';
 
 describeNative('gradient checkpointing', () => {
   afterAll(async () => {
