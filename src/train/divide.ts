@@ -16,20 +16,15 @@ export type DivideConfig = Pick<SftConfig, 'evalSplit' | 'stoppingStrategy' | 's
 
 export const isMixture = (dataset: Dataset | Mixture): dataset is Mixture => 'mix' in dataset;
 
-async function* where<A>(
-  rows: Iterable<A> | AsyncIterable<A>,
-  holds: (index: number) => boolean,
-): AsyncGenerator<A, void, undefined> {
+async function* where(
+  rows: Dataset,
+  limit: () => Promise<number>,
+  holds: (index: number, limit: number) => boolean,
+): AsyncGenerator<unknown, void, undefined> {
+  const drawn = await limit();
   let index = 0;
-  for await (const row of rows) if (holds(index++)) yield row;
+  for await (const row of rows) if (holds(index++, drawn)) yield row;
 }
-
-/** The rows that `holds` picks; `drawn` says, for one that is compared with it, how it picks. */
-const part = (dataset: Dataset, holds: (index: number) => boolean, drawn: object): Dataset =>
-  identified(
-    { [Symbol.asyncIterator]: () => where<unknown>(dataset, holds) },
-    madeOf([dataset], ([of]) => ({ of, drawn })),
-  );
 
 async function* inTurn(datasets: ReadonlyArray<Dataset>): AsyncGenerator<unknown, void, undefined> {
   for (const dataset of datasets) yield* dataset;
@@ -76,17 +71,34 @@ const limitFor = async (datasets: ReadonlyArray<Dataset>, seed: number, evalSpli
   return Float64Array.from(lots).sort()[count] ?? 1;
 };
 
-const divided = async (datasets: ReadonlyArray<Dataset>, config: DivideConfig, evalSplit: number) => {
+/** The same promise for all who ask, made for the first. */
+const once = <A>(make: () => Promise<A>): (() => Promise<A>) => {
+  let made: Promise<A> | undefined;
+  return () => (made ??= make());
+};
+
+const divided = async (datasets: ReadonlyArray<Dataset>, { streaming, ...config }: DivideConfig, evalSplit: number) => {
   const seed = config.dataSeed ?? config.seed;
   const sources = await Promise.all(datasets.map(rereadable));
-  const limit = config.streaming ? evalSplit : await limitFor(sources, seed, evalSplit);
+  // Only who reads a part needs to know: rows that were prepared before are known by what the parts are made of.
+  const limit = once(() => (streaming ? Promise.resolve(evalSplit) : limitFor(sources, seed, evalSplit)));
+  // What is held back of one source depends on the lots of all; their files are hashed once for all parts.
+  const all = once(madeOf(sources, (told) => told));
+  const part = (dataset: Dataset, source: number, isHeldBack: boolean): Dataset =>
+    identified(
+      {
+        [Symbol.asyncIterator]: () =>
+          where(dataset, limit, (index, drawn) => lotOf(seed, source, index) < drawn === isHeldBack),
+      },
+      async () => {
+        const identity = await all();
+        const drawn = { source, seed, evalSplit, streaming, isHeldBack };
+        return identity === undefined ? undefined : { ...identity, told: { of: identity.told, drawn } };
+      },
+    );
   return {
-    train: sources.map((dataset, i) =>
-      part(dataset, (index) => lotOf(seed, i, index) >= limit, { seed, source: i, from: limit }),
-    ),
-    evaluation: sources.map((dataset, i) =>
-      part(dataset, (index) => lotOf(seed, i, index) < limit, { seed, source: i, below: limit }),
-    ),
+    train: sources.map((dataset, source) => part(dataset, source, false)),
+    evaluation: sources.map((dataset, source) => part(dataset, source, true)),
   };
 };
 

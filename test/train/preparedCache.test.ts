@@ -19,6 +19,7 @@ import { orThrow } from '../../src/errors.js';
 import type { Warning } from '../../src/errors.js';
 import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
 import { openDataset } from '../../src/formats/dataset.js';
+import { identified, madeOf } from '../../src/formats/identity.js';
 import { interleave } from '../../src/formats/interleave.js';
 import { jsonl } from '../../src/formats/jsonl.js';
 import { requireRows } from '../../src/formats/requireRows.js';
@@ -92,6 +93,41 @@ const kept = (): ReadonlyArray<string> => {
   const directory = join(dir, 'cache', 'prepared');
   return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
 };
+
+test('rows held back are not counted where both parts were prepared before', async () => {
+  const options = { evalSplit: 0.4, seed: 3 };
+  const rows = (): { readonly dataset: Dataset; readonly passes: () => number } => {
+    let passes = 0;
+    const source = openDataset([file, file]);
+    const counted = {
+      [Symbol.asyncIterator]: () => {
+        passes++;
+        return source[Symbol.asyncIterator]();
+      },
+    };
+    // A generator is told from what can be read again by one look at it.
+    return {
+      dataset: identified(
+        counted,
+        madeOf([source], ([told]) => told),
+      ),
+      passes: () => passes - 1,
+    };
+  };
+  const both = async (dataset: Dataset): Promise<ReadonlyArray<unknown>> => {
+    const { trainDataset, evalDataset } = await orThrow(divide({ trainDataset: dataset }, configOf(options)));
+    const parts = [trainDataset, evalDataset as Dataset];
+    const made = [];
+    for (const part of parts) made.push(await prepared({ dataset: part, options }));
+    return made;
+  };
+  const first = rows();
+  const second = rows();
+  expect(await both(first.dataset)).toMatchObject([{ fromCache: false }, { fromCache: false }]);
+  expect(first.passes()).toBe(3);
+  expect(await both(second.dataset)).toMatchObject([{ fromCache: true }, { fromCache: true }]);
+  expect(second.passes()).toBe(0);
+});
 
 describe('what decides prepared rows', () => {
   const changes: ReadonlyArray<readonly [string, SftOptions]> = [
