@@ -139,6 +139,15 @@ MODELS = {
         num_attention_heads=32, num_key_value_heads=32, rms_norm_eps=1e-6, rope_theta=500000,
         max_position_embeddings=4096, tie_word_embeddings=False, attention_bias=False,
     ),
+    "allenai/Olmo-3-1025-7B": dict(
+        model_type="olmo3", vocab_size=100278, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=32, rms_norm_eps=1e-6, rope_theta=500000, sliding_window=4096,
+        max_position_embeddings=65536, tie_word_embeddings=False, attention_bias=False,
+        rope_scaling=dict(
+            rope_type="yarn", factor=8.0, original_max_position_embeddings=8192, attention_factor=1.2079441541679836,
+            beta_fast=32.0, beta_slow=1.0,
+        ),
+    ),
     "ibm-granite/granite-3.1-2b-instruct": dict(
         model_type="granite", vocab_size=49155, hidden_size=2048, intermediate_size=8192, num_hidden_layers=40,
         num_attention_heads=32, num_key_value_heads=8, rms_norm_eps=1e-5, rope_theta=5000000.0, rope_scaling=None,

@@ -28,6 +28,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     Olmo2Config,
+    Olmo3Config,
     OlmoConfig,
     OPTConfig,
     Phi3Config,
@@ -230,6 +231,17 @@ CONFIGS = {
     "falcon_in_turn": FalconConfig(**falcon, multi_query=False, parallel_attn=False, bias=True),
     "gptj": GPTJConfig(
         vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=2, rotary_dim=4, bos_token_id=1, eos_token_id=None
+    ),
+    "olmo3": Olmo3Config(
+        **common,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters={
+            "full_attention": {
+                "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12, "rope_theta": 1000.0
+            },
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        },
     ),
 }
 

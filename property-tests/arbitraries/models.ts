@@ -81,6 +81,7 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   },
   olmo: { model_type: 'olmo', ...likeLlama, clip_qkv: 0.5 },
   olmo2: { model_type: 'olmo2', ...likeLlama },
+  olmo3: { model_type: 'olmo3', ...likeLlama, sliding_window: 3, num_hidden_layers: 4 },
   granite: {
     model_type: 'granite',
     ...likeLlama,

@@ -8,65 +8,44 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import type { Architecture } from './architecture.js';
-import { inTurn, rotaryBody } from './blocks.js';
+import { inTurn } from './blocks.js';
 import { activation, decodeFields, onlyAs, optional, positive, positiveInteger, unfit } from './config.js';
 import type { RawConfig } from './config.js';
 import { asGemma } from './gemma.js';
-import { compose, holding } from './layer.js';
+import { compose } from './layer.js';
 import type { Layer } from './layer.js';
-import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
-import type { LlamaConfig } from './llama.js';
+import { llama, llamaConfig, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { Pass } from './pass.js';
-import { ropeConfig, rotaryAngles } from './rope.js';
-import type { RopeConfig, RotaryAngles } from './rope.js';
+import { ropeConfig } from './rope.js';
+import type { RotaryAngles } from './rope.js';
+import { byKindBody, onlyByKind, ropeByKindFields, ropesOf } from './ropeByKind.js';
+import type { RopeByKind } from './ropeByKind.js';
 import { perLayer, rmsNormSpec } from './weights.js';
 
-export interface Gemma3Config extends LlamaConfig {
-  /** How layers that see a window turn; the others turn as `rope` says. */
-  readonly localRope: RopeConfig;
-}
-
-const someFields = optional(t.UnknownRecord);
+export type Gemma3Config = RopeByKind;
 
 const fields = t.type({
   hidden_activation: optional(activation),
   query_pre_attn_scalar: optional(positive),
   sliding_window_pattern: optional(positiveInteger),
-  rope_theta: optional(positive),
+  ...ropeByKindFields,
   rope_local_base_freq: optional(positive),
-  rope_scaling: someFields,
-  rope_parameters: optional(t.type({ full_attention: someFields, sliding_attention: someFields }, 'an object of two')),
 });
-type Fields = t.TypeOf<typeof fields>;
 
 /** Scores and logits squeezed by a tanh, which Gemma 2 has. */
 const softcapping = { attn_logit_softcapping: null, final_logit_softcapping: null };
 
-const kinds = ['full_attention', 'sliding_attention'];
-
-const checked = (raw: RawConfig): E.Either<FatalError, RawConfig> => {
-  const rope = raw['rope_parameters'];
-  const stray = t.UnknownRecord.is(rope) ? Object.keys(rope).find((key) => !kinds.includes(key)) : undefined;
-  if (stray !== undefined) return E.left(unfit('rope_parameters', `an object of ${kinds.join(' and ')}`, rope));
-  if (raw['sliding_window'] === null) return E.left(unfit('sliding_window', 'a whole number > 0', null));
-  return onlyAs(softcapping)(raw);
-};
-
-/** The rotary part of each kind of layer, as a file of its own would have it. */
-const ropesOf = (f: Fields): { readonly full: RawConfig; readonly sliding: RawConfig } => ({
-  full: {
-    rope_theta: f.rope_theta ?? 1e6,
-    rope_parameters: { ...f.rope_parameters?.full_attention, ...f.rope_scaling },
-  },
-  sliding: { rope_theta: f.rope_local_base_freq ?? 1e4, rope_parameters: f.rope_parameters?.sliding_attention },
-});
+const checked = (raw: RawConfig): E.Either<FatalError, RawConfig> =>
+  raw['sliding_window'] === null
+    ? E.left(unfit('sliding_window', 'a whole number > 0', null))
+    : E.Monad.chain(onlyByKind(raw), onlyAs(softcapping));
 
 const gemma3Config = (raw: RawConfig, modelType: string): E.Either<FatalError, Gemma3Config> =>
   pipe(
     checked(raw),
     E.flatMap(decodeFields(fields)),
     E.bindTo('f'),
-    E.let('ropes', ({ f }) => ropesOf(f)),
+    E.let('ropes', ({ f }) => ropesOf(f, { full: 1e6, sliding: f.rope_local_base_freq ?? 1e4 })),
     E.bind('config', ({ f, ropes }) =>
       pipe(
         llamaConfig({ ...raw, rope_scaling: null, ...ropes.full }, modelType, {
@@ -122,12 +101,5 @@ export const gemma3: Architecture<Gemma3Config> = {
       ),
     ),
   ],
-  body: (config, pass) =>
-    holding(
-      (sequence) => rotaryAngles(config.localRope, sequence),
-      (local) =>
-        rotaryBody(config, pass, llamaStem(config, pass), (global, i) =>
-          layer(config, pass, (config.windows[i] ?? 0) === 0 ? global : local, i),
-        ),
-    ),
+  body: (config, pass) => byKindBody(config, pass, (angles, i) => layer(config, pass, angles, i)),
 };

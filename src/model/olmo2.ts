@@ -1,19 +1,23 @@
-/** OLMo 2: Llama with norms behind attention and MLP in place of before them, and on queries and keys over their whole width. */
+/** OLMo 2 and 3: Llama with norms behind attention and MLP in place of before them, and on queries and keys over their whole width. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from './architecture.js';
 import { inTurn, rotaryBody } from './blocks.js';
-import { onlyAs } from './config.js';
+import { decodeFields, onlyAs } from './config.js';
 import { compose } from './layer.js';
 import type { Layer } from './layer.js';
-import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import type { Pass } from './pass.js';
+import { ropeConfig } from './rope.js';
 import type { RotaryAngles } from './rope.js';
+import { byKindBody, onlyByKind, ropeByKindFields, ropesOf } from './ropeByKind.js';
+import type { RopeByKind } from './ropeByKind.js';
 import { perLayer, rmsNormSpec } from './weights.js';
 
-const layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+const olmo2Layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
   const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
   const parts = { queries: normed('self_attn.q_norm'), keys: normed('self_attn.k_norm') };
   return inTurn(
@@ -42,5 +46,35 @@ export const olmo2: Architecture<LlamaConfig> = {
     ]),
   ],
   body: (config, pass) =>
-    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => olmo2Layer(config, pass, angles, i)),
+};
+
+const fields = t.type(ropeByKindFields);
+
+/** OLMo 3: three layers that see a window, then one that sees all, by turns; angles of the latter may be stretched. */
+export const olmo3: Architecture<RopeByKind> = {
+  ...llama,
+  name: 'olmo3',
+  modelTypes: ['olmo3'],
+  config: (raw, modelType) =>
+    pipe(
+      E.Monad.chain(onlyByKind(raw), onlyAs({ mlp_bias: false, clip_qkv: null })),
+      E.flatMap(decodeFields(fields)),
+      // The layers with a window never read the theta of an old file, in transformers either.
+      E.map((f) => ropesOf(f, { full: 500_000, sliding: 500_000 })),
+      E.bindTo('ropes'),
+      E.bind('config', ({ ropes }) =>
+        llamaConfig({ ...raw, rope_scaling: null, ...ropes.full }, modelType, {
+          rmsNormEps: 1e-5,
+          windows: (f, own) =>
+            windowsByType(f, 'sliding_window' in own ? (f.sliding_window ?? 0) : 4096, (i) => (i + 1) % 4 !== 0),
+        }),
+      ),
+      E.bind('localRope', ({ config: { headDim, maxPositions }, ropes }) =>
+        ropeConfig(ropes.sliding, { headDim, maxPositions }),
+      ),
+      E.map(({ config, localRope }) => ({ ...config, architecture: 'olmo3', raw, localRope })),
+    ),
+  tensors: olmo2.tensors,
+  body: (config, pass) => byKindBody(config, pass, (angles, i) => olmo2Layer(config, pass, angles, i)),
 };

@@ -1,0 +1,67 @@
+/** Models whose layers that see a window turn otherwise than those that see all: Gemma 3, OLMo 3. */
+import * as E from 'fp-ts/lib/Either.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../errors.js';
+import { rotaryBody } from './blocks.js';
+import { optional, positive, unfit } from './config.js';
+import type { RawConfig } from './config.js';
+import { holding } from './layer.js';
+import type { Layer } from './layer.js';
+import { llamaStem } from './llama.js';
+import type { LlamaConfig } from './llama.js';
+import type { Pass } from './pass.js';
+import { rotaryAngles } from './rope.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
+import type { Sequence } from './sequence.js';
+
+export interface RopeByKind extends LlamaConfig {
+  /** How layers that see a window turn; the others turn as `rope` says. */
+  readonly localRope: RopeConfig;
+}
+
+const someFields = optional(t.UnknownRecord);
+
+/** Rotary fields in their old form and their new. */
+export const ropeByKindFields = {
+  rope_theta: optional(positive),
+  rope_scaling: someFields,
+  rope_parameters: optional(t.type({ full_attention: someFields, sliding_attention: someFields }, 'an object of two')),
+} as const;
+
+const kinds = ['full_attention', 'sliding_attention'];
+
+/** Refuses rotary parameters that are not those of the two kinds of layers. */
+export const onlyByKind = (raw: RawConfig): E.Either<FatalError, RawConfig> => {
+  const rope = raw['rope_parameters'];
+  const stray = t.UnknownRecord.is(rope) ? Object.keys(rope).find((key) => !kinds.includes(key)) : undefined;
+  return stray === undefined
+    ? E.right(raw)
+    : E.left(unfit('rope_parameters', `an object of ${kinds.join(' and ')}`, rope));
+};
+
+/** The rotary part of each kind of layer, as a file of its own would have it. */
+export const ropesOf = (
+  f: t.TypeOf<t.TypeC<typeof ropeByKindFields>>,
+  theta: { readonly full: number; readonly sliding: number },
+): { readonly full: RawConfig; readonly sliding: RawConfig } => ({
+  full: {
+    rope_theta: f.rope_theta ?? theta.full,
+    rope_parameters: { ...f.rope_parameters?.full_attention, ...f.rope_scaling },
+  },
+  sliding: { rope_theta: theta.sliding, rope_parameters: f.rope_parameters?.sliding_attention },
+});
+
+/** The body of such a model: `layer` is given the angles of its kind. */
+export const byKindBody = (
+  config: RopeByKind,
+  pass: Pass,
+  layer: (angles: RotaryAngles, i: number) => Layer<Tensor, Tensor>,
+): Layer<Sequence, Tensor> =>
+  holding(
+    (sequence) => rotaryAngles(config.localRope, sequence),
+    (local) =>
+      rotaryBody(config, pass, llamaStem(config, pass), (global, i) =>
+        layer((config.windows[i] ?? 0) === 0 ? global : local, i),
+      ),
+  );
