@@ -247,6 +247,7 @@ export type { TextOptions as PreflightTextOptions } from './train/preflight/text
 export type { Histogram } from './train/preflight/histogram.js';
 export type { InspectSetup } from './train/preflight/inspectRow.js';
 export { prepare } from './train/prepare.js';
+export type { RefusedRows } from './train/refusals.js';
 export type { PrepareConfig, PrepareSetup, PrepareSummary, Tally } from './train/prepare.js';
 export type { SourceCounts } from './train/sourceCounts.js';
 export { prepareDataset } from './train/prepareDataset.js';

@@ -15,7 +15,7 @@ import { makeTally } from './prepare.js';
 import type { PrepareSummary } from './prepare.js';
 import { prepareDataset } from './prepareDataset.js';
 import { countRefused, reasonsText } from './refusals.js';
-import type { Refused } from './refusals.js';
+import type { RefusedRows } from './refusals.js';
 import { makeRowNames } from './rowNames.js';
 import type { RowNames } from './rowNames.js';
 import type { Dataset, SftSetup } from './run.js';
@@ -23,7 +23,7 @@ import type { Dataset, SftSetup } from './run.js';
 export interface Prepared {
   readonly rows: ReadonlyArray<Labelled>;
   readonly summary: PrepareSummary;
-  readonly refused: Refused;
+  readonly refused: RefusedRows;
   /** The rows were prepared before and kept: see `preparedCache`. */
   readonly fromCache: boolean;
 }

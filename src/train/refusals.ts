@@ -2,22 +2,20 @@
 import type { Subscription } from 'rxjs';
 import { render, warning } from '../errors.js';
 import type { DataError, ErrorCode, Warning } from '../errors.js';
-import type { Rejects } from '../streams/rejects.js';
-
-/** Counts by what was wrong. */
-export type Reasons = Readonly<Partial<Record<ErrorCode, number>>>;
+import type { RejectCounts, Rejects } from '../streams/rejects.js';
 
 /** The rows of one pass over a data set that were refused. */
-export interface Refused {
+export interface RefusedRows {
   readonly rows: number;
-  readonly reasons: Reasons;
+  /** Counts by what was wrong. */
+  readonly reasons: RejectCounts['byCode'];
   readonly first?: DataError;
 }
 
 /** Counts what is refused from now on, until `stop`. */
 export const countRefused = (
   rejects: Pick<Rejects, 'stream'>,
-): { readonly refused: () => Refused; readonly stop: () => void } => {
+): { readonly refused: () => RefusedRows; readonly stop: () => void } => {
   const reasons = new Map<ErrorCode, number>();
   let rows = 0;
   let first: DataError | undefined;
@@ -33,13 +31,13 @@ export const countRefused = (
 };
 
 /** Reasons, the most frequent first: `10 E_NO_LABELS, 2 E_ROW_JSON`. */
-export const reasonsText = (reasons: Reasons): string =>
+export const reasonsText = (reasons: RejectCounts['byCode']): string =>
   Object.entries(reasons)
     .toSorted(([, a = 0], [, b = 0]) => b - a)
     .map(([code, count]) => `${count} ${code}`)
     .join(', ');
 
-interface SetRefused extends Refused {
+interface SetRefused extends RefusedRows {
   /** Rows read; absent where nobody counted them. */
   readonly read?: number | undefined;
 }
@@ -49,7 +47,7 @@ export interface Refusals {
   /** A pass over a data set. Of several the one with most refusals counts: each refuses the same rows. */
   readonly passed: (dataset: string, refused: SetRefused) => void;
   /** Of all data sets together. */
-  readonly total: () => Refused;
+  readonly total: () => RefusedRows;
   /** `W_ROWS_REFUSED`, with counts, reasons and the first of them; undefined where no row was refused. */
   readonly told: () => Warning | undefined;
 }
@@ -58,7 +56,7 @@ const count = (value: number): string => value.toLocaleString('en-US');
 
 export const makeRefusals = (): Refusals => {
   const sets = new Map<string, SetRefused>();
-  const total = (): Refused => {
+  const total = (): RefusedRows => {
     const reasons: Partial<Record<ErrorCode, number>> = {};
     let rows = 0;
     let first: DataError | undefined;

@@ -6,7 +6,7 @@ import type { CausalLM } from '../model/causalLm.js';
 import type { LoraConfig } from '../model/lora.js';
 import type { FormattingFunc } from '../operators/decode.js';
 import type { Labelled, StepResult } from '../records.js';
-import type { Rejects } from '../streams/rejects.js';
+import type { RejectCounts, Rejects } from '../streams/rejects.js';
 import type { SftConfig } from './config.js';
 import type { Controls, RunInputs, TrainerControl } from './controls.js';
 import type { Evaluated, HardRow, PreprocessLogits } from './evaluate.js';
@@ -15,7 +15,7 @@ import type { LogRow } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { Plan } from './plan.js';
 import type { PrepareSummary } from './prepare.js';
-import type { Reasons, Refusals } from './refusals.js';
+import type { Refusals } from './refusals.js';
 import type { RowNames } from './rowNames.js';
 import type { Sample } from './samples.js';
 import type { Schedule } from './schedule.js';
@@ -128,7 +128,7 @@ export interface RunSummary {
   /** Rows refused, those of evaluation sets included; of streamed rows those of one pass. */
   readonly rejected: number;
   /** The same by what was wrong with them. */
-  readonly rejectedByReason: Reasons;
+  readonly rejectedByReason: RejectCounts['byCode'];
   /** `left`: stopped with a checkpoint, to be resumed. */
   readonly ended: 'finished' | 'stopped' | 'early' | 'left';
   readonly bestStep?: number;
