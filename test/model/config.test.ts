@@ -13,7 +13,7 @@ import {
   registerArchitecture,
 } from '../../src/model/architectures.js';
 import { configWarnings } from '../../src/model/config.js';
-import { llama } from '../../src/model/llama.js';
+import { llama } from '../../src/model/architectures/llama.js';
 import { makeCausalLm, training } from '../../src/model/model.js';
 import { makeRaw } from './rawConfigs.js';
 import { orThrow } from './loadModel.js';

@@ -1,7 +1,7 @@
 /** GPT-2 in GGUF. */
 import * as E from 'fp-ts/lib/Either.js';
 import { float32, uint32 } from '../../formats/gguf/values.js';
-import type { Gpt2Config } from '../gpt2.js';
+import type { Gpt2Config } from '../architectures/gpt2.js';
 import { asIs, renamed, unsupported } from './layout.js';
 import type { LayoutOf } from './layout.js';
 

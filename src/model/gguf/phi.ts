@@ -1,7 +1,7 @@
 /** Phi in GGUF. */
 import * as E from 'fp-ts/lib/Either.js';
 import { float32, uint32 } from '../../formats/gguf/values.js';
-import type { PhiConfig } from '../phi.js';
+import type { PhiConfig } from '../architectures/phi.js';
 import { asIs, renamed, unsupported, withHead } from './layout.js';
 import type { LayoutOf } from './layout.js';
 

@@ -6,9 +6,9 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError } from '../errors.js';
-import type { Architecture } from './architecture.js';
-import { inTurn, rotaryBody } from './blocks.js';
+import type { FatalError } from '../../errors.js';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
 import {
   activation,
   boolean,
@@ -22,24 +22,24 @@ import {
   positive,
   positiveInteger,
   unfit,
-} from './config.js';
-import type { ModelConfig, RawConfig } from './config.js';
-import { scaled, tokenEmbedding } from './embedding.js';
-import type { ActivationKind } from './kernels/activation.js';
-import { compose, identity } from './layer.js';
-import type { Layer } from './layer.js';
-import { linear, queryKeyValue } from './linear.js';
-import { gatedMlp } from './mlp.js';
-import { neftune } from './neftune.js';
-import { perHead, rmsNorm } from './norm.js';
-import type { Pass } from './pass.js';
-import { ropeConfig, turnsOtherwiseBeyond } from './rope.js';
-import type { RopeConfig, RopeDefaults, RotaryAngles } from './rope.js';
-import { rotaryAttention } from './rotaryAttention.js';
-import type { RotaryParts } from './rotaryAttention.js';
-import type { Sequence } from './sequence.js';
-import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from './weights.js';
-import type { TensorSpec } from './weights.js';
+} from '../config.js';
+import type { ModelConfig, RawConfig } from '../config.js';
+import { scaled, tokenEmbedding } from '../embedding.js';
+import type { ActivationKind } from '../kernels/activation.js';
+import { compose, identity } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear, queryKeyValue } from '../linear.js';
+import { gatedMlp } from '../mlp.js';
+import { neftune } from '../neftune.js';
+import { perHead, rmsNorm } from '../norm.js';
+import type { Pass } from '../pass.js';
+import { ropeConfig, turnsOtherwiseBeyond } from '../rope.js';
+import type { RopeConfig, RopeDefaults, RotaryAngles } from '../rope.js';
+import { rotaryAttention } from '../rotaryAttention.js';
+import type { RotaryParts } from '../rotaryAttention.js';
+import type { Sequence } from '../sequence.js';
+import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 
 export interface LlamaConfig extends ModelConfig {
   readonly intermediateSize: number;

@@ -1,7 +1,7 @@
 /** Fields of config.json by the names of GPT-2, which GPT-J has too. */
 import * as E from 'fp-ts/lib/Either.js';
 import type * as t from 'io-ts';
-import type { FatalError } from '../errors.js';
+import type { FatalError } from '../../errors.js';
 import {
   activation,
   boolean,
@@ -13,9 +13,9 @@ import {
   positiveInteger,
   rate,
   tokenIds,
-} from './config.js';
-import type { ModelConfig } from './config.js';
-import type { ActivationKind } from './kernels/activation.js';
+} from '../config.js';
+import type { ModelConfig } from '../config.js';
+import type { ActivationKind } from '../kernels/activation.js';
 
 export interface GptConfig extends ModelConfig {
   readonly innerSize: number;

@@ -3,10 +3,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError } from '../errors.js';
-import type { Architecture } from './architecture.js';
-import { attention } from './attention.js';
-import { gptBody } from './blocks.js';
+import type { FatalError } from '../../errors.js';
+import type { Architecture } from '../architecture.js';
+import { attention } from '../attention.js';
+import { gptBody } from '../blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -20,18 +20,18 @@ import {
   rate,
   tokenIds,
   unfit,
-} from './config.js';
-import type { ModelConfig } from './config.js';
-import { dropout } from './dropout.js';
-import type { ActivationKind } from './kernels/activation.js';
-import { compose } from './layer.js';
-import type { Layer } from './layer.js';
-import { linear, queryKeyValue } from './linear.js';
-import { plainMlp } from './mlp.js';
-import { layerNorm } from './norm.js';
-import type { Pass } from './pass.js';
-import { narrowing } from './rows.js';
-import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
+} from '../config.js';
+import type { ModelConfig } from '../config.js';
+import { dropout } from '../dropout.js';
+import type { ActivationKind } from '../kernels/activation.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear, queryKeyValue } from '../linear.js';
+import { plainMlp } from '../mlp.js';
+import { layerNorm } from '../norm.js';
+import type { Pass } from '../pass.js';
+import { narrowing } from '../rows.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface GptNeoConfig extends ModelConfig {
   readonly intermediateSize: number;

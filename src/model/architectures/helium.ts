@@ -1,10 +1,10 @@
 /** Helium: Llama whose queries and keys turn in pairs that lie beside each other. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Architecture } from './architecture.js';
-import { rotaryBody } from './blocks.js';
-import { pairsApart } from './columns.js';
-import type { Layer } from './layer.js';
+import type { Architecture } from '../architecture.js';
+import { rotaryBody } from '../blocks.js';
+import { pairsApart } from '../columns.js';
+import type { Layer } from '../layer.js';
 import { llama, llamaConfig, llamaLayer, llamaStem } from './llama.js';
 import type { LlamaConfig, LlamaParts } from './llama.js';
 

@@ -1,11 +1,11 @@
 /** Gemma: Llama's layout with gains stored less 1, embeddings times √hiddenSize and a tanh gelu in the gate. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import type { FatalError } from '../errors.js';
-import type { Architecture } from './architecture.js';
-import { unfit } from './config.js';
-import type { RawConfig } from './config.js';
-import type { ActivationKind } from './kernels/activation.js';
+import type { FatalError } from '../../errors.js';
+import type { Architecture } from '../architecture.js';
+import { unfit } from '../config.js';
+import type { RawConfig } from '../config.js';
+import type { ActivationKind } from '../kernels/activation.js';
 import { llama, llamaConfig } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 

@@ -3,8 +3,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Architecture } from './architecture.js';
-import { rotaryBody, sideBySide, stem } from './blocks.js';
+import type { Architecture } from '../architecture.js';
+import { rotaryBody, sideBySide, stem } from '../blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -16,20 +16,20 @@ import {
   positive,
   positiveInteger,
   rate,
-} from './config.js';
-import type { ModelConfig } from './config.js';
-import { dropout } from './dropout.js';
-import type { ActivationKind } from './kernels/activation.js';
-import { compose } from './layer.js';
-import type { Layer } from './layer.js';
-import { linear, queryKeyValue } from './linear.js';
-import { plainMlp } from './mlp.js';
-import { layerNorm, perHead } from './norm.js';
-import type { Pass } from './pass.js';
-import { ropeConfig } from './rope.js';
-import type { RopeConfig, RotaryAngles } from './rope.js';
-import { rotaryAttention } from './rotaryAttention.js';
-import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from './weights.js';
+} from '../config.js';
+import type { ModelConfig } from '../config.js';
+import { dropout } from '../dropout.js';
+import type { ActivationKind } from '../kernels/activation.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear, queryKeyValue } from '../linear.js';
+import { plainMlp } from '../mlp.js';
+import { layerNorm, perHead } from '../norm.js';
+import type { Pass } from '../pass.js';
+import { ropeConfig } from '../rope.js';
+import type { RopeConfig, RotaryAngles } from '../rope.js';
+import { rotaryAttention } from '../rotaryAttention.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
 
 export interface PhiConfig extends ModelConfig {
   readonly intermediateSize: number;

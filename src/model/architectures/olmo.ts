@@ -3,18 +3,18 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Architecture } from './architecture.js';
-import { inTurn, rotaryBody } from './blocks.js';
-import { clipped } from './clipped.js';
-import { optional, positive } from './config.js';
-import { compose, each } from './layer.js';
-import type { Layer } from './layer.js';
-import { queryKeyValue } from './linear.js';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
+import { clipped } from '../clipped.js';
+import { optional, positive } from '../config.js';
+import { compose, each } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { queryKeyValue } from '../linear.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
 import type { LlamaConfig, LlamaParts } from './llama.js';
-import { bareLayerNorm } from './norm.js';
-import type { Pass } from './pass.js';
-import type { RotaryAngles } from './rope.js';
+import { bareLayerNorm } from '../norm.js';
+import type { Pass } from '../pass.js';
+import type { RotaryAngles } from '../rope.js';
 
 export interface OlmoConfig extends LlamaConfig {
   /** Queries, keys and values stay within ± this. */

@@ -3,21 +3,21 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Architecture } from './architecture.js';
-import { joinedAttention } from './attention.js';
-import { gptBody } from './blocks.js';
-import { boolean, decodeFields, onlyAs, optional } from './config.js';
-import { dropout } from './dropout.js';
+import type { Architecture } from '../architecture.js';
+import { joinedAttention } from '../attention.js';
+import { gptBody } from '../blocks.js';
+import { boolean, decodeFields, onlyAs, optional } from '../config.js';
+import { dropout } from '../dropout.js';
 import { gptConfig, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
-import { compose } from './layer.js';
-import type { Layer } from './layer.js';
-import { linear } from './linear.js';
-import { plainMlp } from './mlp.js';
-import { layerNorm } from './norm.js';
-import type { Pass } from './pass.js';
-import { narrowing } from './rows.js';
-import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from './weights.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear } from '../linear.js';
+import { plainMlp } from '../mlp.js';
+import { layerNorm } from '../norm.js';
+import type { Pass } from '../pass.js';
+import { narrowing } from '../rows.js';
+import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from '../weights.js';
 
 export interface Gpt2Config extends GptConfig {
   /** Scores are divided by √headDim. */

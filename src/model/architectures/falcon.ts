@@ -6,10 +6,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError } from '../errors.js';
-import type { Architecture } from './architecture.js';
-import { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
-import { splitGroups } from './columns.js';
+import type { FatalError } from '../../errors.js';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody, sideBySide, stem } from '../blocks.js';
+import { splitGroups } from '../columns.js';
 import {
   activation as activationField,
   boolean,
@@ -23,20 +23,20 @@ import {
   positiveInteger,
   rate,
   unfit,
-} from './config.js';
-import type { ModelConfig } from './config.js';
-import { dropout } from './dropout.js';
-import type { ActivationKind } from './kernels/activation.js';
-import { compose } from './layer.js';
-import type { Layer } from './layer.js';
-import { linear } from './linear.js';
-import { plainMlp } from './mlp.js';
-import { layerNorm } from './norm.js';
-import type { Pass } from './pass.js';
-import { ropeConfig, turnsOtherwiseBeyond } from './rope.js';
-import type { RopeConfig, RotaryAngles } from './rope.js';
-import { rotaryAttention } from './rotaryAttention.js';
-import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
+} from '../config.js';
+import type { ModelConfig } from '../config.js';
+import { dropout } from '../dropout.js';
+import type { ActivationKind } from '../kernels/activation.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear } from '../linear.js';
+import { plainMlp } from '../mlp.js';
+import { layerNorm } from '../norm.js';
+import type { Pass } from '../pass.js';
+import { ropeConfig, turnsOtherwiseBeyond } from '../rope.js';
+import type { RopeConfig, RotaryAngles } from '../rope.js';
+import { rotaryAttention } from '../rotaryAttention.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 /** Names of the norms of a layer, before attention and before its MLP: one for both, two, or one behind the other. */
 type Norms = 'one' | 'two' | 'inTurn';

@@ -2,15 +2,15 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Architecture } from './architecture.js';
-import { rotaryBody, sideBySide } from './blocks.js';
-import { optional, positive } from './config.js';
-import { scaled } from './embedding.js';
+import type { Architecture } from '../architecture.js';
+import { rotaryBody, sideBySide } from '../blocks.js';
+import { optional, positive } from '../config.js';
+import { scaled } from '../embedding.js';
 import { inPairs } from './helium.js';
-import { compose } from './layer.js';
+import { compose } from '../layer.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { layerNorm } from './norm.js';
+import { layerNorm } from '../norm.js';
 
 export interface CohereConfig extends LlamaConfig {
   readonly layerNormEps: number;

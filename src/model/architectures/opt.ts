@@ -3,8 +3,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Architecture } from './architecture.js';
-import { attention } from './attention.js';
+import type { Architecture } from '../architecture.js';
+import { attention } from '../attention.js';
 import {
   activation as activationField,
   boolean,
@@ -17,21 +17,21 @@ import {
   rate,
   tokenIds,
   unfit,
-} from './config.js';
-import type { ModelConfig } from './config.js';
-import { dropout } from './dropout.js';
-import { positionEmbedding, tokenEmbedding } from './embedding.js';
-import type { ActivationKind } from './kernels/activation.js';
-import { compose, fanOut, identity, mapLayers, residual, total } from './layer.js';
-import type { Layer } from './layer.js';
-import { linear, queryKeyValue } from './linear.js';
-import { plainMlp } from './mlp.js';
-import { neftune } from './neftune.js';
-import { layerNorm } from './norm.js';
-import type { Pass } from './pass.js';
-import { block } from './pass.js';
-import { narrowing } from './rows.js';
-import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from './weights.js';
+} from '../config.js';
+import type { ModelConfig } from '../config.js';
+import { dropout } from '../dropout.js';
+import { positionEmbedding, tokenEmbedding } from '../embedding.js';
+import type { ActivationKind } from '../kernels/activation.js';
+import { compose, fanOut, identity, mapLayers, residual, total } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear, queryKeyValue } from '../linear.js';
+import { plainMlp } from '../mlp.js';
+import { neftune } from '../neftune.js';
+import { layerNorm } from '../norm.js';
+import type { Pass } from '../pass.js';
+import { block } from '../pass.js';
+import { narrowing } from '../rows.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface OptConfig extends ModelConfig {
   readonly intermediateSize: number;

@@ -3,16 +3,16 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Architecture } from './architecture.js';
-import { inTurn, rotaryBody } from './blocks.js';
-import { optional, positive } from './config.js';
-import { scaled } from './embedding.js';
-import { compose } from './layer.js';
-import type { Layer } from './layer.js';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
+import { optional, positive } from '../config.js';
+import { scaled } from '../embedding.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
 import { llama, llamaConfigWith, llamaStem, mlp, norm, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import type { Pass } from './pass.js';
-import type { RotaryAngles } from './rope.js';
+import type { Pass } from '../pass.js';
+import type { RotaryAngles } from '../rope.js';
 
 export interface GraniteConfig extends LlamaConfig {
   /** Factor of the embeddings, noise included. */
