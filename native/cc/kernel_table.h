@@ -78,6 +78,12 @@ typedef struct Attention {
   int half;  // devices alone: all but lse lies as bfloat16
 } Attention;
 
+// The last n of `rows` tokens, each with all keys up to its own, or the last `window` of them.
+typedef struct CachedAttention {
+  long n, rows, heads, kv_heads, head_dim, window;
+  float scale;
+} CachedAttention;
+
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
 typedef struct LinearCrossEntropy {
   long rows, columns, vocabulary;
@@ -206,6 +212,9 @@ typedef struct KernelTable {
   // keeps in lse is for the other alone.
   void (*attention_bf16)(const Context*, const Attention*);
   void (*attention_grad_bf16)(const Context*, const Attention*);
+
+  // cached_attention.cc: q, out [n, heads * head_dim] over keys and values [rows, kv_heads * head_dim]
+  void (*cached_attention)(const Context*, Values q, const float* keys, const float* values, Values out, CachedAttention shape);
 
   // linear_cross_entropy.cc; a target outside the vocabulary gives NaN
   void (*linear_cross_entropy)(const Context*, const LinearCrossEntropy*);

@@ -15,6 +15,7 @@ import {
   RxJoinedAttentionGrad,
 } from '../../src/model/kernels/attention.js';
 import { RxAxpy } from '../../src/model/kernels/axpy.js';
+import { RxCachedAttention, RxWriteRows } from '../../src/model/kernels/cachedAttention.js';
 import { RxConcatColumns, RxSplitColumns } from '../../src/model/kernels/columns.js';
 import { RxDropout } from '../../src/model/kernels/dropout.js';
 import { RxAddRows, RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
@@ -337,6 +338,31 @@ const attended = fc
     );
   });
 
+const kept = fc
+  .record({
+    n: size(4),
+    before: fc.nat(70),
+    room: fc.nat(5),
+    kvHeads: size(3),
+    group: size(3),
+    headDim: size(40),
+    window: fc.nat(20),
+    seed: seeds,
+  })
+  .chain(({ n, before, room, kvHeads, group, headDim, window, seed }) => {
+    const { values } = maker(seed);
+    const [rows, heads] = [before + n, kvHeads * group];
+    const table = (): Values => values(rows + room, kvHeads * headDim);
+    return fc.constantFrom(
+      trial(
+        RxCachedAttention,
+        { q: values(n, heads * headDim), keys: table(), values: table() },
+        { rows, heads, kvHeads, headDim, scale: 0.4, window },
+      ),
+      trial(RxWriteRows, { table: table(), x: values(n, kvHeads * headDim) }, { at: before }, { inPlace: ['table'] }),
+    );
+  });
+
 const elementwise = fc.record({ n: size(40), f: size(100), kind: kinds, seed: seeds }).chain(({ n, f, kind, seed }) => {
   const { values, next } = maker(seed);
   const wide = (): Values => {
@@ -444,6 +470,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   'rows of tables': rows,
   'rotary positions': rotary,
   attention: attended,
+  'attention over what is kept': kept,
   'elementwise ops': elementwise,
   columns,
   'updates of weights': updates,

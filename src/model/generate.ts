@@ -4,7 +4,7 @@ import { fatal } from '../errors.js';
 import { generationEosIds } from '../formats/generationConfig.js';
 import { random } from '../seed.js';
 import { architectureOf } from './architectures.js';
-import { makeKvCache } from './cachedAttention.js';
+import { emptyKvCache, makeKvCache } from './cachedAttention.js';
 import { adaptersOf, logitsOf } from './causalLm.js';
 import type { CausalLM } from './model.js';
 
@@ -195,31 +195,35 @@ export async function* generate(
   const stop = new Set(options.stopIds ?? endIds(model));
   const room = maxPositions - promptIds.length;
   const { turnsOtherwiseBeyond: limit = Infinity } = architectureOf(model.config);
-  let cache = makeKvCache();
+  const cache = makeKvCache();
   const seen = Array.from(promptIds);
   const { uniform } = random(seed, 'sample');
   let next = promptIds;
-  for (let given = 0; given < Math.min(options.maxNewTokens ?? 256, room); given++) {
-    // Keys that are kept turned by the angles of a short text.
-    if (seen.length - next.length <= limit && seen.length > limit && next.length < seen.length) {
-      cache = makeKvCache();
-      next = Int32Array.from(seen);
+  try {
+    for (let given = 0; given < Math.min(options.maxNewTokens ?? 256, room); given++) {
+      // Keys that are kept turned by the angles of a short text.
+      if (seen.length - next.length <= limit && seen.length > limit && next.length < seen.length) {
+        emptyKvCache(cache);
+        next = Int32Array.from(seen);
+      }
+      const start = seen.length - next.length;
+      const sequence = {
+        inputIds: next,
+        positionIds: Int32Array.from(next, (_, i) => start + i),
+        cuSeqlens: Int32Array.of(0, next.length),
+      };
+      const pass = { sequence, ...adaptersOf(model), quantized: model.quantized, cache };
+      const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
+      const penalisedLogits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
+      const logits = given < minNewTokens ? barred(penalisedLogits, stop) : penalisedLogits;
+      checkLogits(logits, given + 1);
+      const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP, minP }, uniform);
+      yield id;
+      if (stop.has(id)) return;
+      seen.push(id);
+      next = Int32Array.of(id);
     }
-    const start = seen.length - next.length;
-    const sequence = {
-      inputIds: next,
-      positionIds: Int32Array.from(next, (_, i) => start + i),
-      cuSeqlens: Int32Array.of(0, next.length),
-    };
-    const pass = { sequence, ...adaptersOf(model), quantized: model.quantized, cache };
-    const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
-    const penalisedLogits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
-    const logits = given < minNewTokens ? barred(penalisedLogits, stop) : penalisedLogits;
-    checkLogits(logits, given + 1);
-    const id = temperature === 0 ? likeliest(logits) : drawn(logits, { temperature, topK, topP, minP }, uniform);
-    yield id;
-    if (stop.has(id)) return;
-    seen.push(id);
-    next = Int32Array.of(id);
+  } finally {
+    emptyKvCache(cache);
   }
 }

@@ -33,6 +33,8 @@ export const operationNames = [
   'rope',
   'attention',
   'attentionGrad',
+  'cachedAttention',
+  'writeRows',
   'activation',
   'activationGrad',
   'gatedActivation',

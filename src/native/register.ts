@@ -17,6 +17,7 @@ import { adamW8bit } from './kernels/adamW8bit.js';
 import { add } from './kernels/add.js';
 import { attention, attentionGrad, joinedAttention, joinedAttentionGrad } from './kernels/attention.js';
 import { axpy } from './kernels/axpy.js';
+import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { dropout } from './kernels/dropout.js';
 import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
@@ -75,6 +76,8 @@ const named: ReadonlyArray<KernelConfig> = [
   attention,
   attentionGrad,
   axpy,
+  cachedAttention,
+  writeRows,
   columnSum,
   concatColumns,
   dropout,

@@ -150,6 +150,29 @@ void attentionGrad(Call& call) {
   });
 }
 
+// n, rows, heads, kvHeads, headDim, window, scale, q, keys, values, out: keys and values may have room for more rows
+void cachedAttention(Call& call) {
+  CachedAttention a = {};
+  a.n = call.size(), a.rows = call.size(), a.heads = call.size(), a.kv_heads = call.size(), a.head_dim = call.size(), a.window = call.size();
+  a.scale = static_cast<float>(call.number());
+  if (a.heads < 1 || a.kv_heads < 1 || a.heads % a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
+  if (a.n > a.rows) throw BadCall("more queries than rows are kept");
+  const long queries = area(a.n, area(a.heads, a.head_dim)), kept = area(a.rows, area(a.kv_heads, a.head_dim));
+  const Values q = call.values(queries);
+  const float* const keys = call.tensor(kept);
+  const float* const values = call.tensor(kept);
+  const Values out = call.values(queries);
+  call.enqueue([=](const Context* c) { c->table->cached_attention(c, q, keys, values, out, a); });
+}
+
+// at, n, columns, x, table: rows at … at + n - 1 of the table become those of x
+void writeRows(Call& call) {
+  const long at = call.size(), n = call.size(), columns = call.size();
+  const float* const x = call.tensor(area(n, columns));
+  float* const table = call.tensor(area(at + n, columns));
+  call.enqueue([=](const Context* c) { c->table->copy_columns(c, x, columns, table + at * columns, columns, n, columns); });
+}
+
 // n, kind, x, y
 void activation(Call& call) {
   const long n = call.size();
@@ -196,6 +219,8 @@ void dropout(Call& call) {
 }
 
 constexpr Operation list[] = {
+    {"cachedAttention", cachedAttention},
+    {"writeRows", writeRows},
     {"embeddingGrad", embeddingGrad},
     {"layerNorm", layerNorm},
     {"layerNormGrad", layerNormGrad},

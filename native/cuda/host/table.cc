@@ -258,6 +258,12 @@ void row_sum(const Context* context, const float* x, float* out, long rows, long
 void row_arg_max(const Context* context, const float* x, int32_t* out, long rows, long columns) {
   of(context).launch(k::row_arg_max, {std::min(rows, 65535L)}, 256, 0, x, out, rows, columns);
 }
+void cached_attention(const Context* context, Values q, const float* keys, const float* values, Values out, CachedAttention a) {
+  constexpr long warps = 8;
+  if (a.n == 0) return;
+  of(context).launch(k::cached_attention, {a.n * a.heads}, 32 * warps, (1 + warps) * a.head_dim * sizeof(float), q, keys, values, out, a.n, a.rows,
+                     a.heads, a.kv_heads, a.head_dim, a.window, a.scale);
+}
 void narrow(const Context* context, const float* x, uint16_t* y, long n) { of(context).over(n, k::narrow, x, y, n); }
 void widen(const Context* context, const uint16_t* x, float* y, long n) { of(context).over(n, k::widen, x, y, n); }
 void activation(const Context* context, int kind, Values x, Values y, long n) { of(context).over(n, k::activation, kind, x, y, n); }
@@ -531,7 +537,7 @@ KernelTable filled() {
   t.gemm_bf16 = gemm<uint16_t>;
 #define X(name) t.name = name;
   X(column_sum) X(copy_columns) X(gather_rows) X(scatter_rows)
-  X(add) X(axpy) X(scale) X(squared_norm) X(binary) X(unary) X(fill) X(row_sum) X(row_arg_max)
+  X(add) X(axpy) X(scale) X(squared_norm) X(binary) X(unary) X(fill) X(row_sum) X(row_arg_max) X(cached_attention)
   X(embedding) X(embedding_grad) X(narrow) X(widen) X(embedding_bf16)
   X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope)
   X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad)

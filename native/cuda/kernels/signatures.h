@@ -87,6 +87,7 @@ struct RxAttention {
   X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, long, float)                           \
   X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
   X(rope, Values, const float*, const float*, Values, long, long, long, long, int)                                          \
+  X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float)                 \
   X(cross_entropy, float*, long, long, const int32_t*, const float*, float, int, int, float*, float*, float*)               \
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \

@@ -372,6 +372,15 @@ void rope(Both& both) {
   (in_place ? x : y).agree("rope", single);
 }
 
+void kept(Both& both) {
+  const long n = between(1, 4), rows = n + some(120), kv_heads = between(1, 3), heads = kv_heads * between(1, 3), dim = between(1, 100);
+  const Activation q(both, floats(n * heads * dim)), out(both, Floats(n * heads * dim));
+  const Array keys(both, floats((rows + 3) * kv_heads * dim)), values(both, floats((rows + 3) * kv_heads * dim));
+  const CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f};
+  twice(both, [&](const Context& c) { c.table->cached_attention(&c, q.on(c), keys.on(c), values.on(c), out.on(c), shape); });
+  out.agree("cached_attention", single);
+}
+
 // Every way in which a matrix may lie, at both precisions; a bias, something to add to, or nothing.
 void products(Both& both) {
   const long m = some(150), n = some(150), depth = some(200);
@@ -758,7 +767,7 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"greatest", greatest, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"products", products, 1}, {"sharing", sharing, 1}, {"adapters", adapters, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"kept", kept, 1},       {"products", products, 1}, {"sharing", sharing, 1}, {"adapters", adapters, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"updates", updates, 1},         {"updates_8bit", updates_8bit, 1}, {"copies", copies, 20}, {"broken", broken, 20},
 };

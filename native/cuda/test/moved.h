@@ -165,6 +165,12 @@ inline Tally rope(Grid, Values x, const float* cosines, const float* sines, Valu
   return Count().read(x, n).read(cosines, angles).read(sines, angles).write(y, n);
 }
 
+inline Tally cached_attention(Grid, Values q, const float* keys, const float* values, Values out, long n, long rows, long heads, long kv_heads,
+                              long head_dim, long window, float) {
+  const long first = window != 0 ? std::max(0L, rows - n - window + 1) : 0, kept = (rows - first) * kv_heads * head_dim;
+  return Count().read(q, n * heads * head_dim).read(keys, kept).read(values, kept).write(out, n * heads * head_dim);
+}
+
 // ---- the two ends of a step ----
 
 // A row whose target is wrong is not read.

@@ -1,0 +1,50 @@
+// Attention of the last tokens of a text over the keys and values that were kept of all of it: one query and head at a time, each key
+// and value read where it lies. Bounded by reading them.
+#include "../kernel_table.h"
+#include "../simd.h"
+#include "parallel.h"
+
+namespace {
+
+// weights [rows] is this thread's own.
+void attend(const CachedAttention& a, const float* q, const float* keys, const float* values, long last, float* weights, float* out) {
+  const long first = a.window ? greater(0, last - a.window + 1) : 0, count = last + 1 - first, ld = a.kv_heads * a.head_dim;
+  const float* const k = keys + first * ld;
+  const float* const v = values + first * ld;
+  for (long j = 0; j < count; j++) {
+    vf sum = {};
+    each_vector(a.head_dim, [&](long d, auto lanes) { sum = fma(lanes.load(q + d), lanes.load(k + j * ld + d), sum); });
+    weights[j] = a.scale * hsum(sum);
+  }
+  // NaN is passed over here, and comes back in the exponential
+  float highest = -__builtin_inff();
+  for (long j = 0; j < count; j++)
+    if (weights[j] > highest) highest = weights[j];
+  vf total = {};
+  each_vector(count, [&](long j, auto lanes) {
+    const vf weight = vexp(lanes.load(weights + j) - vset(highest));
+    lanes.store(weights + j, weight);
+    total += lanes.keep(weight, 0.f);
+  });
+  const float share = 1.f / hsum(total);
+  __builtin_memset(out, 0, a.head_dim * sizeof(float));
+  for (long j = 0; j < count; j++) {
+    const vf weight = vset(weights[j] * share);
+    each_vector(a.head_dim, [&](long d, auto lanes) { lanes.store(out + d, fma(weight, lanes.load(v + j * ld + d), lanes.load(out + d))); });
+  }
+}
+
+void cached_attention(const Context* context, Values q, const float* keys, const float* values, Values out, CachedAttention a) {
+  const float* const queries = floats(q);
+  float* const results = floats(out);
+  const long stride = parts_of(a.rows, 16) * 16;
+  float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL, (size_t)(pool_threads(context->pool) * stride) * sizeof(float));
+  parallel_with_id(context, a.n * a.heads, [=](long task, int id) {
+    const long i = task / a.heads, head = task % a.heads, place = task * a.head_dim, kv = head / (a.heads / a.kv_heads) * a.head_dim;
+    attend(a, queries + place, keys + kv, values + kv, a.rows - a.n + i, memory + id * stride, results + place);
+  });
+}
+
+}  // namespace
+
+extern "C" void RX_FILL(cached_attention)(KernelTable* table) { table->cached_attention = cached_attention; }

@@ -1,0 +1,38 @@
+// Attention of the last tokens of a text over the keys and values that were kept of all of it. A block a query and head; its warps take
+// turns at the keys, each with a softmax of its own as it goes along, which are put together in the end in one order.
+#include "device.h"
+
+extern "C" __global__ void rx_cached_attention(Values q, const float* keys, const float* values, Values out, long n, long rows, long heads,
+                                               long kv_heads, long head_dim, long window, float scale) {
+  RX_DYNAMIC_SHARED(float, memory);
+  __shared__ float tops[32], totals[32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  const long head = blockIdx.x % heads, place = blockIdx.x * head_dim, ld = kv_heads * head_dim;
+  const long last = rows - n + blockIdx.x / heads, first = window != 0 && last - window + 1 > 0 ? last - window + 1 : 0;
+  const long kv = head / (heads / kv_heads) * head_dim;
+  float* const query = memory;
+  float* const sum = memory + (1 + warp) * head_dim;
+  for (long c = threadIdx.x; c < head_dim; c += blockDim.x) query[c] = load(q, place + c);
+  for (long c = lane; c < head_dim; c += 32) sum[c] = 0.f;
+  __syncthreads();
+  float top = -INFINITY, total = 0.f;
+  for (long j = first + warp; j <= last; j += warps) {
+    float score = 0.f;
+    for (long c = lane; c < head_dim; c += 32) score += query[c] * keys[j * ld + kv + c];
+    score = over_warp(score, Sum()) * scale;
+    const float next = Greater()(score, top), shrink = top == -INFINITY ? 0.f : expf(top - next), weight = expf(score - next);
+    for (long c = lane; c < head_dim; c += 32) sum[c] = sum[c] * shrink + weight * values[j * ld + kv + c];
+    total = total * shrink + weight;
+    top = next;
+  }
+  if (lane == 0) tops[warp] = top, totals[warp] = total;
+  __syncthreads();
+  float highest = -INFINITY, whole = 0.f;
+  for (int w = 0; w < warps; w++) highest = Greater()(tops[w], highest);
+  for (int w = 0; w < warps; w++) whole += totals[w] * expf(tops[w] - highest);
+  for (long c = threadIdx.x; c < head_dim; c += blockDim.x) {
+    float here = 0.f;
+    for (int w = 0; w < warps; w++) here += memory[(1 + w) * head_dim + c] * expf(tops[w] - highest);
+    store(out, place + c, here / whole);
+  }
+}

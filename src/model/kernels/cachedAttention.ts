@@ -1,0 +1,90 @@
+import {
+  add,
+  concat,
+  gather,
+  matMul,
+  mul,
+  reshape,
+  slice,
+  softmax,
+  tensor1d,
+  tensor2d,
+  transpose,
+} from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { AttentionAttrs } from './attention.js';
+import { namedOp } from './namedOp.js';
+
+export interface CachedAttentionInputs {
+  /** [N, heads · headDim]: the last N of the rows that are kept. */
+  readonly q: Tensor;
+  /** [room, kvHeads · headDim]; rows from `rows` on are not looked at. */
+  readonly keys: Tensor;
+  /** [room, kvHeads · headDim] */
+  readonly values: Tensor;
+}
+
+export interface CachedAttentionAttrs extends Omit<AttentionAttrs, 'cuSeqlens'> {
+  /** Tokens whose keys and values are kept, those of q among them. */
+  readonly rows: number;
+}
+
+/** [N, rows]: 0 where query i, token rows - N + i, sees key j; else so low that its exponential is 0. */
+const seen = (n: number, rows: number, window: number): Tensor => {
+  const mask = new Float32Array(n * rows).fill(-1e30);
+  for (let i = 0; i < n; i++) {
+    const last = rows - n + i;
+    mask.fill(0, i * rows + (window === 0 ? 0 : Math.max(0, last - window + 1)), i * rows + last + 1);
+  }
+  return tensor2d(mask, [n, rows]);
+};
+
+export const RxCachedAttention = namedOp(
+  'RxCachedAttention',
+  (
+    { q, keys, values }: CachedAttentionInputs,
+    { rows, heads, kvHeads, headDim, scale, window }: CachedAttentionAttrs,
+  ): readonly [Tensor] => {
+    const [n = 0] = q.shape;
+    const keyHeads = tensor1d(
+      Array.from({ length: heads }, (_, h) => Math.floor((h * kvHeads) / heads)),
+      'int32',
+    );
+    // [heads, rows, headDim]
+    const kept = (x: Tensor): Tensor =>
+      gather(
+        transpose(reshape(slice(x, [0, 0], [rows, kvHeads * headDim]), [rows, kvHeads, headDim]), [1, 0, 2]),
+        keyHeads,
+      );
+    const queries = transpose(reshape(q, [n, heads, headDim]), [1, 0, 2]);
+    const weights = softmax(add(mul(matMul(queries, kept(keys), false, true), scale), seen(n, rows, window)));
+    return [reshape(transpose(matMul(weights, kept(values)), [1, 0, 2]), [n, heads * headDim])];
+  },
+);
+
+/** Attention of q over the keys and values that are kept, each query with those up to its own token: [N, heads · headDim]. */
+export const cachedAttention = (inputs: CachedAttentionInputs, attrs: CachedAttentionAttrs): Tensor =>
+  RxCachedAttention.run(inputs, attrs)[0];
+
+/** Kernels may write into table and return nothing; the reference returns what table should hold. */
+export const RxWriteRows = namedOp(
+  'RxWriteRows',
+  ({ table, x }: { table: Tensor; x: Tensor }, { at }: { at: number }): ReadonlyArray<Tensor> => {
+    const [size = 0, columns = 0] = table.shape;
+    const [n = 0] = x.shape;
+    const part = (from: number, to: number): Tensor[] =>
+      to > from ? [slice(table, [from, 0], [to - from, columns])] : [];
+    return [concat([...part(0, at), x, ...part(at + n, size)], 0)];
+  },
+);
+
+/**
+ * The tensor that now holds `table` [V, C] with x [N, C] in rows at … at + N - 1. Consumes table, whose data no other tensor may share;
+ * borrows x.
+ */
+export const writeRows = (table: Tensor, x: Tensor, at: number): Tensor => {
+  const [written] = RxWriteRows.run({ table, x }, { at });
+  if (written === undefined) return table;
+  table.dispose();
+  return written;
+};

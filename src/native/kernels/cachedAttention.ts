@@ -1,0 +1,34 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { CachedAttentionAttrs } from '../../model/kernels/cachedAttention.js';
+import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+
+export const cachedAttention = kernel(
+  'RxCachedAttention',
+  (
+    backend,
+    { q, keys, values }: { q: TensorInfo; keys: TensorInfo; values: TensorInfo },
+    { rows, heads, kvHeads, headDim, scale, window }: CachedAttentionAttrs,
+  ) => {
+    const [n] = rowsOf('q', q);
+    const [room] = rowsOf('keys', keys);
+    expectMatrix('q', q, n, heads * headDim);
+    expectMatrix('keys', keys, room, kvHeads * headDim);
+    expectMatrix('values', values, room, kvHeads * headDim);
+    const out = backend.outputAs(backend.liesHalved(q), q.shape);
+    backend.put(n).put(rows).put(heads).put(kvHeads).put(headDim).put(window).put(scale);
+    backend.value(q).tensor(keys).tensor(values).value(out).run(backend.op.cachedAttention);
+    return [out];
+  },
+);
+
+/** In place. */
+export const writeRows = kernel(
+  'RxWriteRows',
+  (backend, { table, x }: { table: TensorInfo; x: TensorInfo }, { at }: { at: number }) => {
+    const [, columns] = rowsOf('table', table);
+    const [n] = rowsOf('x', x);
+    expectMatrix('x', x, n, columns);
+    backend.put(at).put(n).put(columns).tensor(x).written(table).run(backend.op.writeRows);
+    return [];
+  },
+);
