@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { isFatal } from '../../src/errors.js';
 import { openDataset } from '../../src/formats/dataset.js';
+import { interleave } from '../../src/formats/interleave.js';
 import { findDataset } from '../../src/formats/presence.js';
 import { requireRows } from '../../src/formats/requireRows.js';
 
@@ -49,6 +50,17 @@ test('finding a data set ends as reading it does', async () => {
       const files = openDataset(names.map((name) => join(dir, name)));
       const dataset = required ? requireRows(files, 'rows') : files;
       expect(await outcome(findDataset(dataset))).toEqual(await outcome(readThrough(dataset)));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a mixture is found where each of its sources is', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(paths, { minLength: 1, maxLength: 3 }), async (names) => {
+      const sources = names.map((name) => ({ rows: openDataset(join(dir, name)), weight: 1 }));
+      const mixture = interleave(sources, { seed: 7 });
+      expect(await outcome(findDataset(mixture))).toEqual(await outcome(readThrough(mixture)));
     }),
     { numRuns: 60 },
   );

@@ -2,6 +2,7 @@
 import { fatal } from '../errors.js';
 import { random } from '../seed.js';
 import { identified, madeOf } from './identity.js';
+import { findDataset, lookedFor } from './presence.js';
 
 /** When a mixture ends: see `InterleaveOptions`. */
 export type StoppingStrategy = 'first_exhausted' | 'all_exhausted' | 'all_exhausted_without_replacement';
@@ -128,8 +129,13 @@ export const interleave = <A>(
     );
   }
   const [parts, weights] = [sources.map(({ rows }) => rows), sources.map(({ weight }) => weight)];
-  return identified(
-    { [Symbol.asyncIterator]: () => interleaved(parts, drawing(weights, seed), stoppingStrategy) },
-    madeOf(parts, (mixed) => ({ mixed, weights, seed, stoppingStrategy })),
+  return lookedFor(
+    identified(
+      { [Symbol.asyncIterator]: () => interleaved(parts, drawing(weights, seed), stoppingStrategy) },
+      madeOf(parts, (mixed) => ({ mixed, weights, seed, stoppingStrategy })),
+    ),
+    async () => {
+      for (const part of parts) await findDataset(part);
+    },
   );
 };
