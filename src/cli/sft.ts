@@ -16,12 +16,11 @@ import {
   type ClosedValue,
 } from '../formats/closed.js';
 import type { SftConfig } from '../train/config.js';
-import { makeRejects } from '../streams/rejects.js';
+import { makeRejects, reasonsText } from '../streams/rejects.js';
 import { beforeLoading } from '../train/beforeLoading.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
 import { serveDashboard, type Dashboard } from '../train/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
-import { reasonsText } from '../train/refusals.js';
 import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sourceLines } from '../train/sourceCounts.js';

@@ -46,6 +46,13 @@ export interface RejectOptions {
 
 const percent = (rate: number): string => `${Number((rate * 100).toPrecision(3))} %`;
 
+/** Reasons, the most frequent first: `10 E_NO_LABELS, 2 E_ROW_JSON`. */
+export const reasonsText = (reasons: RejectCounts['byCode']): string =>
+  Object.entries(reasons)
+    .toSorted(([, a = 0], [, b = 0]) => b - a)
+    .map(([code, count]) => `${count} ${code}`)
+    .join(', ');
+
 /** The side door of one run, shared by its stages. Fatal error when refusals are too many: `E_TOO_MANY_REJECTED`. */
 export const makeRejects = ({ maxRate = 1, minSeen = 100 }: RejectOptions = {}): Rejects => {
   const subject = new Subject<Rejected>();
@@ -65,11 +72,10 @@ export const makeRejects = ({ maxRate = 1, minSeen = 100 }: RejectOptions = {}):
   const judge = (): FatalError | undefined => {
     if (last === undefined || rejected <= maxRate * seen) return undefined;
     const { code, message, _tag, ...place } = last.error;
-    const kinds = [...byCode].sort(([, a], [, b]) => b - a).map(([kind, count]) => `${count} ${kind}`);
     return fatal('E_TOO_MANY_REJECTED', `${rejected} of ${seen} records were refused, the last: ${message} [${code}]`, {
       ...place,
       expected: `at most ${percent(maxRate)} of the records refused`,
-      actual: `${percent(rejected / seen)}: ${kinds.join(', ')}`,
+      actual: `${percent(rejected / seen)}: ${reasonsText(counts().byCode)}`,
     });
   };
   return {

@@ -2,6 +2,7 @@
 import type { Subscription } from 'rxjs';
 import { render, warning } from '../errors.js';
 import type { DataError, ErrorCode, Warning } from '../errors.js';
+import { reasonsText } from '../streams/rejects.js';
 import type { RejectCounts, Rejects } from '../streams/rejects.js';
 
 /** The rows of one pass over a data set that were refused. */
@@ -29,13 +30,6 @@ export const countRefused = (
     stop: () => listening.unsubscribe(),
   };
 };
-
-/** Reasons, the most frequent first: `10 E_NO_LABELS, 2 E_ROW_JSON`. */
-export const reasonsText = (reasons: RejectCounts['byCode']): string =>
-  Object.entries(reasons)
-    .toSorted(([, a = 0], [, b = 0]) => b - a)
-    .map(([code, count]) => `${count} ${code}`)
-    .join(', ');
 
 interface SetRefused extends RefusedRows {
   /** Rows read; absent where nobody counted them. */
