@@ -31,8 +31,9 @@ export const ropeByKindFields = {
 
 const kinds = ['full_attention', 'sliding_attention'];
 
-/** Refuses rotary parameters that are not those of the two kinds of layers. */
+/** Refuses a window of null, which transformers cannot run either, and rotary parameters that are not those of the two kinds of layers. */
 export const onlyByKind = (raw: RawConfig): E.Either<FatalError, RawConfig> => {
+  if (raw['sliding_window'] === null) return E.left(unfit('sliding_window', 'a whole number > 0', null));
   const rope = raw['rope_parameters'];
   const stray = t.UnknownRecord.is(rope) ? Object.keys(rope).find((key) => !kinds.includes(key)) : undefined;
   return stray === undefined

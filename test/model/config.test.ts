@@ -128,6 +128,8 @@ describe('config.json', () => {
     ['olmo2', 'clip_qkv', 8],
     ['olmo3', 'rope_parameters', { rope_type: 'default' }],
     ['olmo3', 'mlp_bias', true],
+    ['olmo3', 'sliding_window', null],
+    ['falcon', 'num_kv_heads', 3],
     ['granite', 'logits_scaling', 0],
     ['helium', 'partial_rotary_factor', 0.5],
     ['cohere', 'use_qk_norm', true],

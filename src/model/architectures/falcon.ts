@@ -73,7 +73,10 @@ type Fields = t.TypeOf<typeof fields>;
 const keyHeads = (f: Fields): E.Either<FatalError, number> => {
   const heads = f.num_attention_heads;
   const given = f.num_kv_heads ?? heads;
-  if (f.new_decoder_architecture === true) return E.right(given);
+  if (f.new_decoder_architecture === true)
+    return heads % given === 0
+      ? E.right(given)
+      : E.left(unfit('num_kv_heads', `a divisor of num_attention_heads ${heads}`, given));
   if (f.multi_query ?? true) return E.right(1);
   return given === heads ? E.right(heads) : E.left(unfit('num_kv_heads', `num_attention_heads ${heads}`, given));
 };

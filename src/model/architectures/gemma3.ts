@@ -9,7 +9,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
 import { inTurn } from '../blocks.js';
-import { activation, decodeFields, onlyAs, optional, positive, positiveInteger, unfit } from '../config.js';
+import { activation, decodeFields, onlyAs, optional, positive, positiveInteger } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { asGemma } from './gemma.js';
 import { compose } from '../layer.js';
@@ -35,14 +35,10 @@ const fields = t.type({
 /** Scores and logits squeezed by a tanh, which Gemma 2 has. */
 const softcapping = { attn_logit_softcapping: null, final_logit_softcapping: null };
 
-const checked = (raw: RawConfig): E.Either<FatalError, RawConfig> =>
-  raw['sliding_window'] === null
-    ? E.left(unfit('sliding_window', 'a whole number > 0', null))
-    : E.Monad.chain(onlyByKind(raw), onlyAs(softcapping));
-
 const gemma3Config = (raw: RawConfig, modelType: string): E.Either<FatalError, Gemma3Config> =>
   pipe(
-    checked(raw),
+    onlyByKind(raw),
+    E.flatMap(onlyAs(softcapping)),
     E.flatMap(decodeFields(fields)),
     E.bindTo('f'),
     E.let('ropes', ({ f }) => ropesOf(f, { full: 1e6, sliding: f.rope_local_base_freq ?? 1e4 })),

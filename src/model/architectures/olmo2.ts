@@ -58,7 +58,8 @@ export const olmo3: Architecture<RopeByKind> = {
   modelTypes: ['olmo3'],
   config: (raw, modelType) =>
     pipe(
-      E.Monad.chain(onlyByKind(raw), onlyAs({ mlp_bias: false, clip_qkv: null })),
+      onlyByKind(raw),
+      E.flatMap(onlyAs({ mlp_bias: false, clip_qkv: null })),
       E.flatMap(decodeFields(fields)),
       // The layers with a window never read the theta of an old file, in transformers either.
       E.map((f) => ropesOf(f, { full: 500_000, sliding: 500_000 })),
@@ -66,8 +67,7 @@ export const olmo3: Architecture<RopeByKind> = {
       E.bind('config', ({ ropes }) =>
         llamaConfig({ ...raw, rope_scaling: null, ...ropes.full }, modelType, {
           rmsNormEps: 1e-5,
-          windows: (f, own) =>
-            windowsByType(f, 'sliding_window' in own ? (f.sliding_window ?? 0) : 4096, (i) => (i + 1) % 4 !== 0),
+          windows: (f) => windowsByType(f, f.sliding_window ?? 4096, (i) => (i + 1) % 4 !== 0),
         }),
       ),
       E.bind('localRope', ({ config: { headDim, maxPositions }, ropes }) =>
