@@ -210,18 +210,27 @@ export const ropeConfig = (
     }),
   );
 
+/** What of rotary parameters stays under another scaling. */
+const apartFromScaling = (parameters: unknown): RawConfig =>
+  t.UnknownRecord.is(parameters)
+    ? Object.fromEntries(
+        ['rope_theta', 'partial_rotary_factor'].flatMap((field) =>
+          parameters[field] === undefined ? [] : [[field, parameters[field]] as const],
+        ),
+      )
+    : {};
+
 /** A config.json with another rotary scaling than its own; its base, and the share of a head that turns, stay. */
 export const withRopeScaling = (raw: RawConfig, scaling: Readonly<Record<string, unknown>>): RawConfig => {
-  const { rope_parameters: given, ...others } = raw;
-  if (!t.UnknownRecord.is(given)) return { ...raw, rope_scaling: scaling };
-  const { full_attention: full } = given;
-  // Gemma 3 has parameters for each kind of layer: layers that see a window stay as they are.
-  if (t.UnknownRecord.is(full))
-    return { ...raw, rope_parameters: { ...given, full_attention: { ...full, ...scaling } } };
-  const kept = ['rope_theta', 'partial_rotary_factor'].flatMap((field) =>
-    given[field] === undefined ? [] : [[field, given[field]] as const],
-  );
-  return { ...others, ...Object.fromEntries(kept), rope_scaling: scaling };
+  const { rope_parameters: given, rope_scaling: before, ...others } = raw;
+  // Gemma 3 and OLMo 3 have parameters for each kind of layer: layers that see a window stay as they are.
+  if (t.UnknownRecord.is(given) && 'full_attention' in given) {
+    const full_attention = { ...apartFromScaling(given['full_attention']), ...scaling };
+    return { ...others, rope_parameters: { ...given, full_attention } };
+  }
+  const kept = apartFromScaling(t.UnknownRecord.is(before) && !isEmpty(before) ? before : given);
+  // Within the scaling too: beside it model types have names of their own for them.
+  return { ...others, ...kept, rope_scaling: { ...kept, ...scaling } };
 };
 
 /** Angle a position, for each of the rotaryDim / 2 pairs; and what cos and sin are multiplied by. */

@@ -140,6 +140,7 @@ describe('config.json', () => {
     ['falcon', 'alibi', true],
     ['falcon', 'parallel_attn', false],
     ['falcon', 'num_ln_in_parallel_attn', 3],
+    ['gptj', 'rope_scaling', { type: 'linear', factor: 2 }],
     ['gptj', 'rotary_dim', 3],
     ['gptj', 'rotary_dim', 6],
   ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {

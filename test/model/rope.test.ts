@@ -3,8 +3,10 @@ import { resolve } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
+import { modelConfig } from '../../src/model/architectures.js';
 import { inverseFrequencies, ropeConfig, rotaryAngles, withRopeScaling } from '../../src/model/rope.js';
 import { orThrow } from './loadModel.js';
+import { makeRaw } from './rawConfigs.js';
 
 const sizes = { headDim: 8, maxPositions: 32 };
 const frequencies = (raw: object, length = 1): ReadonlyArray<number> =>
@@ -37,6 +39,35 @@ describe('rotary frequencies', () => {
     const byKind = { rope_parameters: { full_attention: { rope_theta: 500 }, sliding_attention: { rope_theta: 50 } } };
     expect(withRopeScaling(byKind, linear)).toEqual({
       rope_parameters: { full_attention: { rope_theta: 500, ...linear }, sliding_attention: { rope_theta: 50 } },
+    });
+  });
+
+  it('with another scaling keep nothing of the one before', () => {
+    const yarn = { rope_type: 'yarn', factor: 8, attention_factor: 1.5 };
+    const other = { rope_type: 'yarn', factor: 16 };
+    const full_attention = { rope_theta: 500, ...yarn };
+    for (const before of [
+      { rope_parameters: { full_attention } },
+      { rope_parameters: { full_attention }, rope_scaling: yarn },
+    ])
+      expect(withRopeScaling(before, other)).toEqual({
+        rope_parameters: { full_attention: { rope_theta: 500, ...other } },
+      });
+    for (const before of [{ rope_scaling: full_attention }, { rope_parameters: full_attention }])
+      expect(orThrow(ropeConfig(withRopeScaling(before, other), sizes))).toMatchObject({
+        theta: 500,
+        scaling: { factor: 16, attentionFactor: 0.1 * Math.log(16) + 1 },
+      });
+  });
+
+  it('with another scaling keep their base where the model type has its own name for it', () => {
+    const { rotary_pct: _, ...silent } = makeRaw('gpt_neox');
+    const rope_parameters = { rope_type: 'default', rope_theta: 500, partial_rotary_factor: 1 };
+    const config = orThrow(
+      modelConfig(withRopeScaling({ ...silent, rope_parameters }, { rope_type: 'linear', factor: 4 })),
+    );
+    expect(config).toMatchObject({
+      rope: { theta: 500, rotaryDim: config.headDim, scaling: { kind: 'linear', factor: 4 } },
     });
   });
 

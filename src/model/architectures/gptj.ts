@@ -6,7 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { rotaryBody, sideBySide, stem } from '../blocks.js';
 import { pairsApart } from '../columns.js';
-import { decodeFields, optional, positiveInteger, unfit } from '../config.js';
+import { decodeFields, onlyAs, optional, positiveInteger, unfit } from '../config.js';
 import { dropout } from '../dropout.js';
 import { gptConfig, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
@@ -55,7 +55,9 @@ export const gptj: Architecture<GptjConfig> = {
   modelTypes: ['gptj'],
   config: (raw, modelType) =>
     pipe(
-      decodeFields(fields)(raw),
+      // There is no scaling, nor another base.
+      onlyAs({ rope_scaling: null, rope_parameters: null })(raw),
+      E.flatMap(decodeFields(fields)),
       E.bindTo('f'),
       E.bind('gpt', ({ f }) => gptConfig(f, { maxPositions: 2048, dropout: 0, tied: false })),
       E.let('rotaryDim', ({ f }) => f.rotary_dim ?? 64),
