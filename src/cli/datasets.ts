@@ -84,7 +84,7 @@ export const evalSets = (paths: ReadonlyArray<string>, err: Line): Dataset | Rea
   return Object.fromEntries(Object.entries(sets).map(([name, own]) => [name, evalRows(own, err)]));
 };
 
-/** What a command that trains reads. */
+/** What a command that trains reads. `E_MIXTURE` where some sources have weights and some none. */
 export const setsOf = (
   {
     trainDataset,

@@ -31,7 +31,7 @@ export interface Reporting {
   readonly config: SftConfig;
 }
 
-/** The place of a report, made and found writable: told before the run, which it comes after. */
+/** The place of a report, made and found writable: told before the run, which it comes after. `E_IS_DIRECTORY`, `E_FILE`. */
 export const reportable = (path: string): TaskEither<FatalError, void> =>
   TE.tryCatch(
     async () => {

@@ -50,7 +50,7 @@ const writable = (dir: string): TaskEither<FatalError, void> =>
       ),
   );
 
-/** Looks for what the rows are read from. */
+/** Looks for what the rows are read from. Errors are those of reading it: `E_NO_FILE`, `E_UNKNOWN_FORMAT`, `E_HUB_NOT_FOUND` and others. */
 export const foundDataset = (dataset: Dataset): TaskEither<FatalError, void> =>
   TE.tryCatch(() => findDataset(dataset), sourceFailed);
 
@@ -65,8 +65,9 @@ const datasets = (sets: Sets): ReadonlyArray<TaskEither<FatalError, void>> => {
 
 /**
  * Refuses a run that could not begin, in a moment and with the error it would end in after its model was loaded: data sets that are
- * not there, evaluation of no rows, a checkpoint to go on from that is missing, and last an output directory, which is made, that
- * cannot be written.
+ * not there (the errors of reading them), evaluation of no rows (`E_NO_EVAL_DATASET`) or of two kinds (`E_OPTIONS`), a checkpoint to go
+ * on from that is missing (those of `findCheckpoint`), and last an output directory, which is made, that cannot be written
+ * (`E_OUTPUT_DIR`).
  */
 export const beforeLoading = (sets: Sets, config: SftConfig): TaskEither<FatalError, void> =>
   pipe(

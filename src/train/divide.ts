@@ -102,7 +102,7 @@ const divided = async (datasets: ReadonlyArray<Dataset>, { streaming, ...config 
   };
 };
 
-/** Rows to evaluate on come from one place. */
+/** Rows to evaluate on come from one place: `E_OPTIONS` where both `evalSplit` and `evalDataset` are given. */
 export const notBothGiven = (
   { evalDataset }: Pick<SftSetup, 'evalDataset'>,
   { evalSplit }: Pick<SftConfig, 'evalSplit'>,

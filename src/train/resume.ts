@@ -128,7 +128,10 @@ const newest = ({ config, fingerprint, emit }: Run): TaskEither<FatalError, Foun
     }),
   );
 
-/** Whether there is something to go on from, by its names alone: what lies in it is checked when it is taken up. */
+/**
+ * Whether there is something to go on from, by its names alone: what lies in it is checked when it is taken up. `E_NO_CHECKPOINT`,
+ * `E_OPTIONS` where no outputDir says where to look, or what `verifyDirectory` says of a directory that is not whole.
+ */
 export const findCheckpoint = (
   config: Pick<SftConfig, 'resumeFromCheckpoint' | 'outputDir'>,
 ): TaskEither<FatalError, void> => {
