@@ -1,5 +1,6 @@
 /** Models whose layers that see a window turn otherwise than those that see all: Gemma 3, OLMo 3. */
 import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
@@ -11,7 +12,7 @@ import type { Layer } from './layer.js';
 import { llamaStem } from './architectures/llama.js';
 import type { LlamaConfig } from './architectures/llama.js';
 import type { Pass } from './pass.js';
-import { rotaryAngles } from './rope.js';
+import { ropeConfig, rotaryAngles } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
 import type { Sequence } from './sequence.js';
 
@@ -52,6 +53,24 @@ export const ropesOf = (
   },
   sliding: { rope_theta: theta.sliding, rope_parameters: f.rope_parameters?.sliding_attention },
 });
+
+/** How layers that see a window turn, of their part as `ropesOf` gives it. `E_MODEL_CONFIG` also where heads turn in part. */
+export const localRopeOf = (
+  sliding: RawConfig,
+  { headDim, maxPositions }: Pick<LlamaConfig, 'headDim' | 'maxPositions'>,
+): E.Either<FatalError, RopeConfig> =>
+  pipe(
+    ropeConfig(sliding, { headDim, maxPositions }),
+    E.filterOrElse(
+      ({ rotaryDim }) => rotaryDim === headDim,
+      ({ rotaryDim }) =>
+        unfit(
+          'rope_parameters.sliding_attention.partial_rotary_factor',
+          '1: heads turn as a whole',
+          rotaryDim / headDim,
+        ),
+    ),
+  );
 
 /** The body of such a model: `layer` is given the angles of its kind. */
 export const byKindBody = (

@@ -16,9 +16,8 @@ import { compose } from '../layer.js';
 import type { Layer } from '../layer.js';
 import { llama, llamaConfig, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { Pass } from '../pass.js';
-import { ropeConfig } from '../rope.js';
 import type { RotaryAngles } from '../rope.js';
-import { byKindBody, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
+import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
 import type { RopeByKind } from '../ropeByKind.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 
@@ -60,9 +59,7 @@ const gemma3Config = (raw: RawConfig, modelType: string): E.Either<FatalError, G
         E.flatMap(asGemma),
       ),
     ),
-    E.bind('localRope', ({ config: { headDim, maxPositions }, ropes }) =>
-      ropeConfig(ropes.sliding, { headDim, maxPositions }),
-    ),
+    E.bind('localRope', ({ config, ropes }) => localRopeOf(ropes.sliding, config)),
     E.map(
       ({ f, config, localRope }): Gemma3Config => ({
         ...config,

@@ -11,9 +11,8 @@ import type { Layer } from '../layer.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import type { Pass } from '../pass.js';
-import { ropeConfig } from '../rope.js';
 import type { RotaryAngles } from '../rope.js';
-import { byKindBody, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
+import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
 import type { RopeByKind } from '../ropeByKind.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 
@@ -70,9 +69,7 @@ export const olmo3: Architecture<RopeByKind> = {
           windows: (f) => windowsByType(f, f.sliding_window ?? 4096, (i) => (i + 1) % 4 !== 0),
         }),
       ),
-      E.bind('localRope', ({ config: { headDim, maxPositions }, ropes }) =>
-        ropeConfig(ropes.sliding, { headDim, maxPositions }),
-      ),
+      E.bind('localRope', ({ config, ropes }) => localRopeOf(ropes.sliding, config)),
       E.map(({ config, localRope }) => ({ ...config, architecture: 'olmo3', raw, localRope })),
     ),
   tensors: olmo2.tensors,
