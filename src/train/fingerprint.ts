@@ -52,7 +52,7 @@ const decisive: ReadonlyArray<keyof SftConfig> = [
 ];
 
 /** The same, added since: told only where they are given, so that checkpoints of earlier versions stay those of the same run. */
-const addedSince: ReadonlyArray<keyof SftConfig> = ['lrStableSteps', 'lrWarmupType'];
+const addedSince: ReadonlyArray<keyof SftConfig> = ['lrStableSteps', 'lrWarmupType', 'ropeScaling'];
 
 /** What decides the rows of a streamed run, whose rows are not at hand to be looked at. */
 const preparing: ReadonlyArray<keyof SftConfig> = [

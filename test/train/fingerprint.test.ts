@@ -16,6 +16,7 @@ test.each<SftOptions>([
   { lrStableSteps: 7 },
   { lrWarmupType: 'cosine' },
   { evalSplit: 0.5 },
+  { ropeScaling: { rope_type: 'linear', factor: 2 } },
 ])('%j makes other updates', (options) => {
   expect(of(options)).not.toBe(of({}));
 });
