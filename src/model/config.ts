@@ -195,18 +195,27 @@ export const onlyAs =
     return wrong === undefined ? E.right(raw) : E.left(unfit(wrong[0], JSON.stringify(wrong[1]), raw[wrong[0]]));
   };
 
-/** Width of a head and number of key heads, refused where they do not divide. */
+/** What most files call what heads are made of. */
+const headFields = {
+  hiddenSize: 'hidden_size',
+  numHeads: 'num_attention_heads',
+  numKvHeads: 'num_key_value_heads',
+} as const;
+
+/** Width of a head and number of key heads, refused where they do not divide; `names`: fields that the file calls otherwise. */
 export const headsOf = (sizes: {
   readonly hiddenSize: number;
   readonly numHeads: number;
   readonly numKvHeads: number;
   readonly headDim?: number | null | undefined;
+  readonly names?: Readonly<Partial<Record<keyof typeof headFields, string>>>;
 }): E.Either<FatalError, { readonly headDim: number; readonly numHeads: number; readonly numKvHeads: number }> => {
   const { hiddenSize, numHeads, numKvHeads } = sizes;
+  const names = { ...headFields, ...sizes.names };
   if (typeof sizes.headDim !== 'number' && hiddenSize % numHeads !== 0)
-    return E.left(unfit('num_attention_heads', `a divisor of hidden_size ${hiddenSize}`, numHeads));
+    return E.left(unfit(names.numHeads, `a divisor of ${names.hiddenSize} ${hiddenSize}`, numHeads));
   if (numHeads % numKvHeads !== 0)
-    return E.left(unfit('num_key_value_heads', `a divisor of num_attention_heads ${numHeads}`, numKvHeads));
+    return E.left(unfit(names.numKvHeads, `a divisor of ${names.numHeads} ${numHeads}`, numKvHeads));
   return E.right({ headDim: sizes.headDim ?? hiddenSize / numHeads, numHeads, numKvHeads });
 };
 

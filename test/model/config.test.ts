@@ -120,6 +120,8 @@ describe('config.json', () => {
     ['qwen2', 'layer_types', ['full_attention']],
     ['opt', 'layerdrop', 0.1],
     ['gpt2', 'add_cross_attention', true],
+    ['gpt2', 'n_head', 3],
+    ['gpt_neo', 'num_heads', 3],
     ['phi3', 'rope_scaling', { type: 'linear', factor: 2 }],
     ['phi3', 'attention_bias', true],
     ['phi3', 'embd_pdrop', 0.1],

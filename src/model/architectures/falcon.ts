@@ -73,10 +73,7 @@ type Fields = t.TypeOf<typeof fields>;
 const keyHeads = (f: Fields): E.Either<FatalError, number> => {
   const heads = f.num_attention_heads;
   const given = f.num_kv_heads ?? heads;
-  if (f.new_decoder_architecture === true)
-    return heads % given === 0
-      ? E.right(given)
-      : E.left(unfit('num_kv_heads', `a divisor of num_attention_heads ${heads}`, given));
+  if (f.new_decoder_architecture === true) return E.right(given);
   if (f.multi_query ?? true) return E.right(1);
   return given === heads ? E.right(heads) : E.left(unfit('num_kv_heads', `num_attention_heads ${heads}`, given));
 };
@@ -146,7 +143,12 @@ export const falcon: Architecture<FalconConfig> = {
       E.bind('numKvHeads', ({ f }) => keyHeads(f)),
       E.bind('norms', ({ f }) => normsOf(f)),
       E.bind('heads', ({ f, numKvHeads }) =>
-        headsOf({ hiddenSize: f.hidden_size, numHeads: f.num_attention_heads, numKvHeads }),
+        headsOf({
+          hiddenSize: f.hidden_size,
+          numHeads: f.num_attention_heads,
+          numKvHeads,
+          names: { numKvHeads: 'num_kv_heads' },
+        }),
       ),
       E.let('maxPositions', ({ f }) => f.max_position_embeddings ?? 2048),
       E.bind('rope', ({ maxPositions, heads: { headDim } }) => ropeConfig(raw, { headDim, maxPositions })),

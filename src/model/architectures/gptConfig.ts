@@ -53,18 +53,26 @@ export const gptConfig = (
   f: t.TypeOf<t.TypeC<typeof gptFields>>,
   { maxPositions, dropout, tied }: Otherwise,
 ): E.Either<FatalError, Omit<GptConfig, 'architecture' | 'modelType' | 'raw'>> =>
-  E.Functor.map(headsOf({ hiddenSize: f.n_embd, numHeads: f.n_head, numKvHeads: f.n_head }), (heads) => ({
-    vocabSize: f.vocab_size,
-    hiddenSize: f.n_embd,
-    numLayers: f.n_layer,
-    ...heads,
-    maxPositions: f.n_positions ?? maxPositions,
-    tieWordEmbeddings: f.tie_word_embeddings ?? tied,
-    ...namedTokenIds(f),
-    innerSize: f.n_inner ?? 4 * f.n_embd,
-    activation: f.activation_function ?? 'gelu_new',
-    layerNormEps: f.layer_norm_epsilon ?? 1e-5,
-    embeddingDropout: f.embd_pdrop ?? dropout,
-    residualDropout: f.resid_pdrop ?? dropout,
-    attentionDropout: f.attn_pdrop ?? dropout,
-  }));
+  E.Functor.map(
+    headsOf({
+      hiddenSize: f.n_embd,
+      numHeads: f.n_head,
+      numKvHeads: f.n_head,
+      names: { hiddenSize: 'n_embd', numHeads: 'n_head' },
+    }),
+    (heads) => ({
+      vocabSize: f.vocab_size,
+      hiddenSize: f.n_embd,
+      numLayers: f.n_layer,
+      ...heads,
+      maxPositions: f.n_positions ?? maxPositions,
+      tieWordEmbeddings: f.tie_word_embeddings ?? tied,
+      ...namedTokenIds(f),
+      innerSize: f.n_inner ?? 4 * f.n_embd,
+      activation: f.activation_function ?? 'gelu_new',
+      layerNormEps: f.layer_norm_epsilon ?? 1e-5,
+      embeddingDropout: f.embd_pdrop ?? dropout,
+      residualDropout: f.resid_pdrop ?? dropout,
+      attentionDropout: f.attn_pdrop ?? dropout,
+    }),
+  );

@@ -103,7 +103,12 @@ export const gptNeo: Architecture<GptNeoConfig> = {
       E.Do,
       E.bind('f', () => decodeFields(fields)(raw)),
       E.bind('heads', ({ f }) =>
-        headsOf({ hiddenSize: f.hidden_size, numHeads: f.num_heads, numKvHeads: f.num_heads }),
+        headsOf({
+          hiddenSize: f.hidden_size,
+          numHeads: f.num_heads,
+          numKvHeads: f.num_heads,
+          names: { numHeads: 'num_heads' },
+        }),
       ),
       E.bind('windows', ({ f }) => windowsOf(f)),
       E.map(({ f, heads, windows }) => ({
