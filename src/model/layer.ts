@@ -344,7 +344,7 @@ export const frozen =
   (weights, input, wanted) =>
     layer(weights, input, { ...wanted, weight: () => false });
 
-/** A layer that reads tensors made for it: they live until its way back is over. */
+/** A layer that reads tensors made for it: they live until its way back is over, or the layer throws, as for an id that is none. */
 export const holding =
   <R extends Readonly<Record<string, Tensor>>, A, B extends Value>(
     make: (input: A) => R,
@@ -355,7 +355,15 @@ export const holding =
     const release = (): void => {
       for (const tensor of Object.values(tensors)) tensor.dispose();
     };
-    const inner = layer(tensors)(weights, input, wanted);
+    const run = (): Passed<A, B> => {
+      try {
+        return layer(tensors)(weights, input, wanted);
+      } catch (cause) {
+        release();
+        throw cause;
+      }
+    };
+    const inner = run();
     if (!inner.active) {
       release();
       return inner;

@@ -38,6 +38,15 @@ describe('generation', () => {
     await expect(idsOf({}, [1, model.config.vocabSize])).rejects.toThrow('"transformer.wte.weight" has 40 rows');
   });
 
+  it('keeps no tensor where it is refused, the angles of positions neither', async () => {
+    const turning = loadModel(new URL('../golden/models/gemma3', import.meta.url).pathname);
+    const before = memory().numTensors;
+    const ids = generate(turning, Int32Array.of(1, turning.config.vocabSize));
+    await expect(ids.next()).rejects.toThrow(RangeError);
+    expect(memory().numTensors).toBe(before);
+    dispose(Object.values(turning.weights));
+  });
+
   it('refuses a prompt that fills more than all positions, and numbers out of range', async () => {
     const long = Array.from({ length: model.config.maxPositions + 1 }, () => 1);
     await expect(idsOf({}, long)).rejects.toThrow(`the prompt has ${long.length} tokens`);
