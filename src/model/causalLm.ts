@@ -229,11 +229,14 @@ export const evaluateLoss = (
 export const logitsOf = (model: CausalLM, pass: Pass, rows: Int32Array): Tensor => {
   if (rows.length === 0) return tensor2d([], [0, model.config.vocabSize], 'float32');
   const head = headOf(model, pass);
-  const hidden = trunk(model, pass, head, rows)(model.weights, pass.sequence, nothing);
-  const values = linear(hidden.value, head.w, head.bias, { transposed: false });
-  hidden.value.dispose();
-  head.dispose();
-  return values;
+  try {
+    const hidden = trunk(model, pass, head, rows)(model.weights, pass.sequence, nothing);
+    const values = linear(hidden.value, head.w, head.bias, { transposed: false });
+    hidden.value.dispose();
+    return values;
+  } finally {
+    head.dispose();
+  }
 };
 
 /** Logits at `rows` (all, if absent): [M, V], the caller's. */

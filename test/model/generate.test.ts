@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, fill, memory } from '@tensorflow/tfjs-core';
+import { attachLora } from '../../src/model/adapter.js';
 import { distribution, generate, penalised } from '../../src/model/generate.js';
 import type { GenerateOptions } from '../../src/model/generate.js';
+import { LoraConfig } from '../../src/model/lora.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { startUnderTest } from '../engine.js';
-import { loadModel } from './loadModel.js';
+import { loadModel, orThrow } from './loadModel.js';
 
 let model: CausalLM;
 beforeAll(async () => {
@@ -38,13 +40,14 @@ describe('generation', () => {
     await expect(idsOf({}, [1, model.config.vocabSize])).rejects.toThrow('"transformer.wte.weight" has 40 rows');
   });
 
-  it('keeps no tensor where it is refused, the angles of positions neither', async () => {
-    const turning = loadModel(new URL('../golden/models/gemma3', import.meta.url).pathname);
+  it.each([['q_proj'], ['lm_head']])('keeps no tensor where it is refused, with an adapter of %s', async (module) => {
+    const base = loadModel(new URL('../golden/models/llama', import.meta.url).pathname);
+    const adapted = orThrow(attachLora(base, orThrow(LoraConfig.decode({ r: 2, targetModules: [module] })), 0));
     const before = memory().numTensors;
-    const ids = generate(turning, Int32Array.of(1, turning.config.vocabSize));
+    const ids = generate(adapted, Int32Array.of(1, base.config.vocabSize));
     await expect(ids.next()).rejects.toThrow(RangeError);
     expect(memory().numTensors).toBe(before);
-    dispose(Object.values(turning.weights));
+    dispose(Object.values(adapted.weights));
   });
 
   it('refuses a prompt that fills more than all positions, and numbers out of range', async () => {
