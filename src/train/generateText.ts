@@ -1,7 +1,8 @@
 /** Generation as a stream: ids, or the text they make. */
 import type { Either } from 'fp-ts/lib/Either.js';
 import { concat, defer, map, of, type Observable } from 'rxjs';
-import type { DataError } from '../errors.js';
+import { fatal, isFatal } from '../errors.js';
+import type { DataError, FatalError } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { endIds, generate, type GenerateOptions } from '../model/generate.js';
@@ -14,9 +15,29 @@ import { untilStop } from './stopStrings.js';
 export const promptIds = (tokenizer: Tokenizer): ((example: Example) => Either<DataError, Int32Array>) =>
   promptTokens({ tokenizer });
 
-/** The ids a model continues a prompt with, each as soon as it is known. Leaving ends the generation. */
+/** What generation throws as the error of a stream: a wrong prompt or option is the caller's (`E_GENERATE`). */
+const generationFailed = (cause: unknown): FatalError =>
+  isFatal(cause)
+    ? cause
+    : fatal('E_GENERATE', `nothing can be generated: ${cause instanceof Error ? cause.message : String(cause)}`, {
+        cause,
+        ...(cause instanceof RangeError ? { kind: 'usage' } : {}),
+      });
+
+async function* told(ids: AsyncGenerator<number, void, undefined>): AsyncGenerator<number, void, undefined> {
+  try {
+    yield* ids;
+  } catch (cause) {
+    throw generationFailed(cause);
+  }
+}
+
+/**
+ * The ids a model continues a prompt with, each as soon as it is known. Leaving ends the generation. Errors: `E_GENERATE` for a prompt or
+ * options that `generate` refuses, and where the engine fails; `E_NON_FINITE` where no token can be chosen.
+ */
 export const generateIds = (model: CausalLM, prompt: Int32Array, options: GenerateOptions = {}): Observable<number> =>
-  defer(() => pull(generate(model, prompt, options)));
+  defer(() => pull(told(generate(model, prompt, options))));
 
 /**
  * The whole text of each prefix of a stream of ids, as pieces: what a further id adds, once no character in it is unfinished.
@@ -72,7 +93,7 @@ const specialStops = (tokenizer: Tokenizer, stops: ReadonlyArray<string>): Reado
 
 /**
  * The text a model continues a prompt with, piece by piece; end-of-sequence and other special tokens are not shown. Nothing that
- * follows a stop string is ever given. Errors are those of `generate`, and a RangeError for an empty stop string.
+ * follows a stop string is ever given. Errors are those of `generateIds`, and a RangeError, thrown at once, for an empty stop string.
  */
 export const generateText = (
   { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },

@@ -49,6 +49,15 @@ describe('generation with stop strings', () => {
     expect((await written(prompt, { stop: 'grey', includeStop: false })).join('')).toBe(text.slice(0, -'grey'.length));
   });
 
+  test('what generation refuses is an error of the stream, and the caller’s', async () => {
+    await expect(written('a', { topP: 3 })).rejects.toMatchObject({
+      code: 'E_GENERATE',
+      kind: 'usage',
+      message: expect.stringMatching(/^nothing can be generated: topP is /) as unknown,
+    });
+    await expect(written('', {})).rejects.toMatchObject({ code: 'E_GENERATE', kind: 'usage' });
+  });
+
   test('an empty stop string is none', () => {
     expect(() => generateText(loaded, Int32Array.of(1), { stop: ['a', ''] })).toThrow('stop holds an empty text');
   });
