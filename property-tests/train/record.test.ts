@@ -37,7 +37,7 @@ const recorded = (steps: ReadonlyArray<{ readonly gap: number; readonly result: 
     time += gap;
     recorder.add({ kind: 'step', step: result });
   }
-  return { record: recorder.record(), changes };
+  return { record: recorder.record(), changes, recorder };
 };
 
 test('a short run is kept step by step; numbers that are none become holes', () => {
@@ -66,6 +66,18 @@ test('a long run keeps its columns aligned, in order, within the limit, and its 
         expect(value).toBeGreaterThanOrEqual(Math.min(...all) - 1e-9);
         expect(value).toBeLessThanOrEqual(Math.max(...all) + 1e-9);
       }
+    }),
+  );
+});
+
+test('the end of a run that failed is there, however many of its steps make one entry', () => {
+  fc.assert(
+    fc.property(stepsOf, fc.integer({ min: 2, max: 16 }), (steps, mostSteps) => {
+      const { recorder, changes } = recorded(steps, mostSteps);
+      recorder.failed(new Error('the device is gone'));
+      expect(recorder.record().steps.step.at(-1)).toBe(steps.length);
+      const told = changes.flatMap((change) => (change.kind === 'step' ? [change.entry.step] : []));
+      expect(told.at(-1)).toBe(steps.length);
     }),
   );
 });

@@ -242,18 +242,20 @@ export const makeRecorder = ({
   };
   const pushStep = (entry: StepEntry): void => {
     const merged = held === undefined ? entry : joinedSteps(held.entry, entry, held.count);
-    const count = (held?.count ?? 0) + 1;
-    if (count < stride) {
-      held = { entry: merged, count };
-      return;
-    }
+    held = { entry: merged, count: (held?.count ?? 0) + 1 };
+    if (held.count >= stride) settle();
+  };
+  /** What is held becomes an entry: it is whole, or the run is over. */
+  const settle = (): void => {
+    if (held === undefined) return;
+    const { entry } = held;
     held = undefined;
-    for (const [name, column] of Object.entries(columns)) column.push(merged[name as keyof StepColumns]);
+    for (const [name, column] of Object.entries(columns)) column.push(entry[name as keyof StepColumns]);
     if (columns.step.length >= mostSteps) {
       columns = structuredClone(halved(columns as unknown as StepColumns)) as unknown as typeof columns;
       stride *= 2;
     }
-    changes.next({ kind: 'step', entry: merged });
+    changes.next({ kind: 'step', entry });
   };
 
   /** How the run ended, among the facts. */
@@ -333,6 +335,7 @@ export const makeRecorder = ({
         push('warnings', render(event.warning));
         return;
       case 'finished':
+        settle();
         set({ state: event.summary.ended, best: event.summary.bestStep ?? null });
         if (event.summary.ended !== 'finished') ended(endings[event.summary.ended]);
         return;
@@ -343,6 +346,7 @@ export const makeRecorder = ({
   return {
     add,
     failed: (error) => {
+      settle();
       const told = isFatal(error)
         ? render(error)
         : withoutSecrets(error instanceof Error ? error.message : String(error));
