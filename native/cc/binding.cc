@@ -39,7 +39,7 @@ struct Engine {
   napi_ref argsRef = nullptr;
   napi_threadsafe_function settle = nullptr;
   // The table in use where products are a library's.
-  KernelTable withBlas;
+  BlasTable withBlas;
   // Reads that wait; while there are any, the process stays alive.
   int pending = 0;
   // Operations that were called so far.

@@ -13,12 +13,7 @@ namespace {
 
 enum { rowMajor = 101, noTranspose = 111, transpose = 112 };
 
-struct {
-  CblasSgemm sgemm;
-  double least;
-  long piece;
-  void (*own)(const Context*, const Gemm*);
-} blas;
+const BlasTable& of(const Context* context) { return *static_cast<const BlasTable*>(context->table); }
 
 // C becomes what the product is added to; the factor that sgemm multiplies it with.
 float startOf(const Context* context, const Gemm* g) {
@@ -32,8 +27,8 @@ float startOf(const Context* context, const Gemm* g) {
   return 1;
 }
 
-void multiply(const Gemm& g, float beta) {
-  blas.sgemm(rowMajor, g.a.transposed ? transpose : noTranspose, g.b.transposed ? transpose : noTranspose, static_cast<int>(g.m),
+void multiply(const Context* context, const Gemm& g, float beta) {
+  of(context).sgemm(rowMajor, g.a.transposed ? transpose : noTranspose, g.b.transposed ? transpose : noTranspose, static_cast<int>(g.m),
              static_cast<int>(g.n), static_cast<int>(g.k), g.alpha, static_cast<const float*>(g.a.data), static_cast<int>(g.a.ld),
              static_cast<const float*>(g.b.data), static_cast<int>(g.b.ld), beta, g.c, static_cast<int>(g.ldc));
 }
@@ -41,7 +36,7 @@ void multiply(const Gemm& g, float beta) {
 // Calls each(first, piece) for pieces of rows of a stored operand as float32, piece.ld being its columns.
 template <class F>
 void inPieces(const Context* context, int slot, const GemmOperand& x, long rows, long columns, F each) {
-  const long height = greater(1, blas.piece / columns);
+  const long height = greater(1, of(context).piece / columns);
   float* const floats = static_cast<float*>(scratch_get(context->scratch, slot, sizeof(float) * static_cast<size_t>(smaller(height, rows) * columns)));
   for (long first = 0; first < rows; first += height) {
     const long some = smaller(height, rows - first), at_once = rows_a_piece(columns);
@@ -69,12 +64,12 @@ void multiplyStored(const Context* context, const Gemm& g, float beta) {
                if (alongColumns) {
                  part.n = some;
                  part.c = g.c + first;
-                 multiply(part, beta);
+                 multiply(context, part, beta);
                  return;
                }
                part.k = some;
                part.a.data = static_cast<const float*>(g.a.data) + (g.a.transposed ? first * g.a.ld : first);
-               multiply(part, first == 0 ? beta : 1);
+               multiply(context, part, first == 0 ? beta : 1);
              });
     return;
   }
@@ -87,16 +82,16 @@ void multiplyStored(const Context* context, const Gemm& g, float beta) {
                if (alongK) {
                  part.k = some;
                  part.b.data = static_cast<const float*>(g.b.data) + (g.b.transposed ? first : first * g.b.ld);
-                 multiply(part, first == 0 ? beta : 1);
+                 multiply(context, part, first == 0 ? beta : 1);
                } else {
                  part.m = some;
                  part.c = g.c + first * g.ldc;
-                 multiply(part, beta);
+                 multiply(context, part, beta);
                }
              });
     return;
   }
-  multiply(g, beta);
+  multiply(context, g, beta);
 }
 
 // Rows of a matrix begin at least as far apart as BLAS asks, which a matrix of one row need not.
@@ -107,10 +102,10 @@ bool fits(const GemmOperand& x, long rows, long columns) {
 
 void gemm(const Context* context, const Gemm* g) {
   const bool twoStored = g->a.kind != GEMM_FLOAT32 && g->b.kind != GEMM_FLOAT32;
-  const bool large = static_cast<double>(g->m) * static_cast<double>(g->n) * static_cast<double>(g->k) >= blas.least && g->m > 4 && g->n > 0 && g->k > 0;
+  const bool large = static_cast<double>(g->m) * static_cast<double>(g->n) * static_cast<double>(g->k) >= of(context).least && g->m > 4 && g->n > 0 && g->k > 0;
   const bool ints = g->m <= INT_MAX && g->n <= INT_MAX && g->k <= INT_MAX && g->ldc <= INT_MAX && g->ldc >= g->n;
   if (!large || twoStored || !ints || !fits(g->a, g->m, g->k) || !fits(g->b, g->k, g->n)) {
-    blas.own(context, g);
+    of(context).own(context, g);
     return;
   }
   multiplyStored(context, *g, startOf(context, g));
@@ -126,12 +121,8 @@ CblasSgemm open_blas(const std::string& library) {
   return sgemm;
 }
 
-KernelTable with_blas(const KernelTable& table, CblasSgemm sgemm, double least, long piece) {
-  KernelTable changed = table;
-  blas.sgemm = sgemm;
-  blas.least = least;
-  blas.piece = piece;
-  blas.own = table.gemm;
+BlasTable with_blas(const KernelTable& table, CblasSgemm sgemm, double least, long piece) {
+  BlasTable changed = {table, sgemm, least, piece, table.gemm};
   changed.gemm = gemm;
   return changed;
 }

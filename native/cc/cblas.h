@@ -16,7 +16,12 @@ constexpr double blasFrom = 4e6;
 // Floats of a piece: small enough that it is still in the cache when it is read.
 constexpr long blasPiece = 1L << 20;
 
-// The table with products of at least `least` multiply-adds computed by `sgemm`; an operand that is stored otherwise is unpacked first,
-// `piece` floats at a time. Products of bfloat16, of a few rows, and those within other kernels stay as they are. There is one such
-// library a process.
-KernelTable with_blas(const KernelTable& table, CblasSgemm sgemm, double least = blasFrom, long piece = blasPiece);
+// A table whose products of at least `least` multiply-adds are computed by `sgemm`; an operand that is stored otherwise is unpacked first,
+// `piece` floats at a time. Products of bfloat16, of a few rows, and those within other kernels stay as they are.
+struct BlasTable : KernelTable {
+  CblasSgemm sgemm;
+  double least;
+  long piece;
+  void (*own)(const Context*, const Gemm*);
+};
+BlasTable with_blas(const KernelTable& table, CblasSgemm sgemm, double least = blasFrom, long piece = blasPiece);

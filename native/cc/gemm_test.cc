@@ -209,7 +209,7 @@ int main(int argc, char** argv) {
     if (table->gemm_bf16 != nullptr)
       for (int i = 0; i < cases; i++) check(isa, table, true, pools, scratch);
   }
-  const KernelTable blas = with_blas(*kernel_table(nullptr), plainSgemm, 0, 3000);
+  const BlasTable blas = with_blas(*kernel_table(nullptr), plainSgemm, 0, 3000);
   for (int i = 0; i < cases; i++) check("blas", &blas, false, pools, scratch);
   if (cases > 0 && calls == 0) {
     std::printf("blas: was not called\n");
