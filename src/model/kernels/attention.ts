@@ -14,10 +14,10 @@ import {
   squeeze,
   sub,
   sum,
-  tensor2d,
   transpose,
 } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';
 
 export interface AttentionInputs {
@@ -40,16 +40,6 @@ export interface AttentionAttrs {
   /** 0: token i sees all j ≤ i of its document; else only i - window < j ≤ i. */
   readonly window: number;
 }
-
-/** [length, length]: 0 where i sees j, else so low that its exponential is 0. */
-const causalMask = (length: number, window: number): Tensor => {
-  const mask = new Float32Array(length * length).fill(-1e30);
-  for (let i = 0; i < length; i++) {
-    const first = window === 0 ? 0 : Math.max(0, i - window + 1);
-    mask.fill(0, i * length + first, i * length + i + 1);
-  }
-  return tensor2d(mask, [length, length]);
-};
 
 const documents = (cuSeqlens: Int32Array): ReadonlyArray<{ readonly start: number; readonly length: number }> =>
   Array.from(cuSeqlens.subarray(1), (end, d) => ({
@@ -75,7 +65,7 @@ const joined = (parts: Tensor[]): Tensor => {
 
 /** Scaled and masked scores of one document, [heads, length, length]. */
 const scoresOf = (q: Tensor, k: Tensor, length: number, { heads, scale, window }: AttentionAttrs): Tensor =>
-  add(reshape(mul(matMul(q, k, false, true), scale), [heads, length, length]), causalMask(length, window));
+  add(reshape(mul(matMul(q, k, false, true), scale), [heads, length, length]), causalMask(length, length, window));
 
 export const RxAttention = namedOp(
   'RxAttention',

@@ -1,18 +1,7 @@
-import {
-  add,
-  concat,
-  gather,
-  matMul,
-  mul,
-  reshape,
-  slice,
-  softmax,
-  tensor1d,
-  tensor2d,
-  transpose,
-} from '@tensorflow/tfjs-core';
+import { add, concat, gather, matMul, mul, reshape, slice, softmax, tensor1d, transpose } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { AttentionAttrs } from './attention.js';
+import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';
 
 export interface CachedAttentionInputs {
@@ -28,16 +17,6 @@ export interface CachedAttentionAttrs extends Omit<AttentionAttrs, 'cuSeqlens'> 
   /** Tokens whose keys and values are kept, those of q among them. */
   readonly rows: number;
 }
-
-/** [N, rows]: 0 where query i, token rows - N + i, sees key j; else so low that its exponential is 0. */
-const seen = (n: number, rows: number, window: number): Tensor => {
-  const mask = new Float32Array(n * rows).fill(-1e30);
-  for (let i = 0; i < n; i++) {
-    const last = rows - n + i;
-    mask.fill(0, i * rows + (window === 0 ? 0 : Math.max(0, last - window + 1)), i * rows + last + 1);
-  }
-  return tensor2d(mask, [n, rows]);
-};
 
 export const RxCachedAttention = namedOp(
   'RxCachedAttention',
@@ -57,7 +36,7 @@ export const RxCachedAttention = namedOp(
         keyHeads,
       );
     const queries = transpose(reshape(q, [n, heads, headDim]), [1, 0, 2]);
-    const weights = softmax(add(mul(matMul(queries, kept(keys), false, true), scale), seen(n, rows, window)));
+    const weights = softmax(add(mul(matMul(queries, kept(keys), false, true), scale), causalMask(n, rows, window)));
     return [reshape(transpose(matMul(weights, kept(values)), [1, 0, 2]), [n, heads * headDim])];
   },
 );
