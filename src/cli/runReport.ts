@@ -1,5 +1,4 @@
 /** The HTML report of a run that the command line made. */
-import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -9,7 +8,7 @@ import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
 import { fileError } from '../formats/byteSource.js';
 import { isDirectory } from '../formats/directory.js';
-import { makeDirectory } from '../formats/makeDirectory.js';
+import { makeDirectory, makeWritableDirectory } from '../formats/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/config.js';
 import { maxLengthOf } from '../train/prepare.js';
@@ -35,9 +34,7 @@ export interface Reporting {
 export const reportable = (path: string): TaskEither<FatalError, void> =>
   TE.tryCatch(
     async () => {
-      const dir = dirname(path);
-      await makeDirectory(dir);
-      await access(dir, constants.W_OK);
+      await makeWritableDirectory(dirname(path));
       if (await isDirectory(path)) throw Object.assign(new Error('a directory'), { code: 'EISDIR' });
     },
     (cause) => fileError(path, cause),

@@ -1,5 +1,5 @@
 /** Directories made with those above them. */
-import { mkdir, stat } from 'node:fs/promises';
+import { access, constants, mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { codeOf } from './byteSource.js';
 
@@ -21,4 +21,10 @@ export const makeDirectory = async (path: string, mode = 0o777): Promise<void> =
       if (codeOf(again) !== 'EEXIST') throw again;
     });
   }
+};
+
+/** The same, and throws where nothing can be written into it. */
+export const makeWritableDirectory = async (path: string): Promise<void> => {
+  await makeDirectory(path);
+  await access(path, constants.W_OK);
 };

@@ -1,5 +1,4 @@
 /** What can be found wrong with a run before its model is loaded. */
-import { access, constants } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -7,7 +6,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { makeDirectory } from '../formats/makeDirectory.js';
+import { makeWritableDirectory } from '../formats/makeDirectory.js';
 import { findDataset } from '../formats/presence.js';
 import { sourceFailed } from '../streams/pull.js';
 import type { SftConfig } from './config.js';
@@ -35,10 +34,7 @@ const evaluable = (sets: Sets, { evalStrategy, evalOnStart, evalSplit }: SftConf
 /** The output directory, made and found writable; `E_OUTPUT_DIR` otherwise. */
 const writable = (dir: string): TaskEither<FatalError, void> =>
   TE.tryCatch(
-    async () => {
-      await makeDirectory(dir);
-      await access(dir, constants.W_OK);
-    },
+    () => makeWritableDirectory(dir),
     (cause) =>
       fatal(
         'E_OUTPUT_DIR',

@@ -1,12 +1,13 @@
 /** One file of a repository into the cache: resumed where an earlier try broke off, and checked before it gets its name. */
 import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
-import { copyFile, mkdir, open, readdir, rename, rm, stat, symlink } from 'node:fs/promises';
+import { copyFile, open, readdir, rename, rm, stat, symlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fatal } from '../../errors.js';
 import { writeFully } from '../atomicFile.js';
 import { fileError, readBytes } from '../byteSource.js';
+import { makeDirectory } from '../makeDirectory.js';
 import { repoFolders, repoTitle, repoUrls } from './repo.js';
 import type { Repo } from './repo.js';
 import { again, requested } from './request.js';
@@ -158,7 +159,7 @@ const fetchBlob = async (
 ): Promise<string> => {
   const blob = repoFolders(settings.cacheDir, repo).blob(facts.etag);
   if (await exists(blob)) return blob;
-  await mkdir(dirname(blob), { recursive: true });
+  await makeDirectory(dirname(blob));
   const what = `${repoTitle(repo)}: ${path}`;
   const partial = await claim(blob);
   try {
@@ -194,7 +195,7 @@ const fetchBlob = async (
 
 /** Puts `blob` into the snapshot under the file's own name: a relative link, or a copy where links are not allowed. */
 const pointed = async (blob: string, pointer: string): Promise<void> => {
-  await mkdir(dirname(pointer), { recursive: true });
+  await makeDirectory(dirname(pointer));
   try {
     await symlink(relative(dirname(pointer), blob), pointer);
   } catch (error) {
@@ -228,7 +229,7 @@ export const ensureFile = async (repo: Repo, commit: string, path: string, setti
 
 /** Writes a small file of the cache, whole or not at all. */
 export const writeSmall = async (path: string, text: string): Promise<void> => {
-  await mkdir(dirname(path), { recursive: true });
+  await makeDirectory(dirname(path));
   const temporary = `${path}.${process.pid}-${claimed++}.tmp`;
   const handle = await open(temporary, 'wx');
   try {
