@@ -153,13 +153,8 @@ const runOne = async (title, test, pairs, set) => {
     return;
   }
   const started = performance.now();
-  const { status, signal } = spawnSync(
-    runner[0] ?? program,
-    [...(runner.length === 0 ? [] : [...runner.slice(1), program]), ...passed],
-    {
-      stdio: 'inherit',
-    },
-  );
+  const [command, ...args] = [...runner, program, ...passed];
+  const { status, signal } = spawnSync(command, args, { stdio: 'inherit' });
   if (status !== 0) failures++;
   console.log(
     `${title}: ${status === 0 ? 'ok' : `FAILED (${signal ?? status})`} ${((performance.now() - started) / 1000).toFixed(1)} s`,
