@@ -53,7 +53,7 @@ const fileBytes = (): fc.Arbitrary<Uint8Array> =>
       .array(
         fc.oneof(
           jsonValues().map((value) => JSON.stringify(value)),
-          fc.constantFrom('', ' ', '{"a":', 'x,"y', '[', '\r', 'é\u2028', '\ufeff', '"a\n""b"'),
+          fc.constantFrom('', ' ', '{"a":', 'x,"y', '[', '\r', 'é\u2028', '\ufeff', '"a\n""b"', 'a,a', 'a"b'),
         ),
         { maxLength: 8 },
       )

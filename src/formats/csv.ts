@@ -1,4 +1,4 @@
-import type { Info } from 'csv-parse/sync';
+import type { Options } from 'csv-parse/sync';
 import { dataError, fatal, fatalFromData } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { readBytes } from './byteSource.js';
@@ -8,7 +8,7 @@ import { withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
-import { notUtf8, strictUtf8 } from './utf8.js';
+import { bufferOver, invalidUtf8At, notUtf8 } from './utf8.js';
 
 export interface CsvOptions extends LineOptions {
   /** `,` by default. */
@@ -72,12 +72,7 @@ async function* recordBlocks(
   if (carriedBytes > 0) yield { firstLine, bytes: Buffer.concat(carried) };
 }
 
-const csvError = (file: string, { firstLine, bytes }: RecordBlock, error: unknown): FatalError => {
-  // Bytes up to the end of the last good row.
-  const read = typeof error === 'object' && error !== null && 'bytes' in error ? Number(error.bytes) : 0;
-  const starts = lineStarts(bytes, firstLine);
-  starts.next(read);
-  const line = starts.next(read);
+const csvError = (file: string, line: number, error: unknown): FatalError => {
   const said =
     typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
   return fatal('E_CSV', `${file}:${line}: not CSV: ${said}`, { file, line, cause: error });
@@ -85,8 +80,58 @@ const csvError = (file: string, { firstLine, bytes }: RecordBlock, error: unknow
 
 interface Parsed {
   readonly record: ReadonlyArray<string>;
-  readonly info: Info;
+  /** Bytes of the block up to the end of the row. */
+  readonly end: number;
 }
+
+/** The rows of a block up to its end, or up to the first that is broken. */
+interface ParsedBlock {
+  readonly rows: ReadonlyArray<Parsed>;
+  /** Given the line of the broken row. */
+  readonly failure: ((line: number) => FatalError) | undefined;
+}
+
+/** What is in front of the row that holds byte `at`: a block begins outside quotes. */
+const rowsBefore = (bytes: Uint8Array, at: number): Uint8Array => {
+  let cut = 0;
+  let quoted = false;
+  for (let i = 0; i < at; i++) {
+    if (bytes[i] === quote) quoted = !quoted;
+    else if (bytes[i] === lineFeed && !quoted) cut = i + 1;
+  }
+  return bytes.subarray(0, cut);
+};
+
+const parseBlock = (
+  parse: (text: string, options: Options) => unknown,
+  file: string,
+  bytes: Uint8Array,
+  delimiter: string,
+): ParsedBlock => {
+  const at = invalidUtf8At(bytes);
+  // One bad byte may hide a quote: from its row on, rows cannot be told apart with certainty, and the file is refused.
+  const whole = at === -1 ? bytes : rowsBefore(bytes, at);
+  const rows: Array<Parsed> = [];
+  try {
+    parse(bufferOver(whole).toString('utf8'), {
+      delimiter,
+      record_delimiter: ['\r\n', '\n'],
+      relax_column_count: true,
+      skip_empty_lines: true,
+      // Rows in front of a broken one are kept: what is told first must not depend on where chunks end.
+      on_record: (record: ReadonlyArray<string>, { bytes: end }) => {
+        rows.push({ record, end });
+        return undefined;
+      },
+    });
+  } catch (error) {
+    return { rows, failure: (line) => csvError(file, line, error) };
+  }
+  return {
+    rows,
+    failure: at === -1 ? undefined : (line) => fatalFromData(notUtf8(bytes.subarray(whole.length), { file, line })),
+  };
+};
 
 /** Lines and rows are counted here: csv-parse takes a CRLF within quotes for two lines. */
 const lineStarts = (bytes: Uint8Array, firstLine: number) => {
@@ -123,26 +168,11 @@ export async function* csvFromBytes(
   const { parse } = await import('csv-parse/sync');
   let header: ReadonlyArray<string> | undefined;
   for await (const block of recordBlocks(file, bytes, options)) {
-    const text = strictUtf8(block.bytes);
-    // One bad byte may hide a quote, so rows cannot be told apart with certainty: the file is refused.
-    if (text === undefined) throw fatalFromData(notUtf8(block.bytes, { file, line: block.firstLine }));
-    let records: ReadonlyArray<Parsed>;
-    try {
-      records = parse(text, {
-        delimiter: options.delimiter ?? ',',
-        record_delimiter: ['\r\n', '\n'],
-        relax_column_count: true,
-        skip_empty_lines: true,
-        info: true,
-        // The declared type does not know what `info` does.
-      }) as unknown as ReadonlyArray<Parsed>;
-    } catch (error) {
-      throw csvError(file, block, error);
-    }
+    const parsed = parseBlock(parse, file, block.bytes, options.delimiter ?? ',');
     const rows: Array<Sourced> = [];
     const starts = lineStarts(block.bytes, block.firstLine);
-    for (const { record, info } of records) {
-      const line = starts.next(info.bytes);
+    for (const { record, end } of parsed.rows) {
+      const line = starts.next(end);
       if (header === undefined) {
         header = checkedHeader(file, line, record);
         continue;
@@ -163,6 +193,7 @@ export async function* csvFromBytes(
       );
     }
     if (rows.length > 0) yield rows;
+    if (parsed.failure !== undefined) throw parsed.failure(starts.next(0));
   }
 }
 
