@@ -56,9 +56,9 @@ const ours = (shape, count, dtype) => {
   call(fill, k * n, 0.25, b);
   call(bfloat16, dtype === 'bfloat16' ? 1 : 0);
   const run = () => {
-    if (ta) call(gradWeight, k, n, m, 0, 0, b, 0, 0, 0, a, c, 0);
-    else if (tb) call(linear, m, k, n, 0, a, 0, b, 0, 0, 0, 0, c);
-    else call(gradInput, m, n, k, 0, a, 0, b, 0, 0, 0, 0, c);
+    if (ta) call(gradWeight, k, n, m, 0, 0, b, 0, 0, 0, 0, a, c, 0);
+    else if (tb) call(linear, m, k, n, 0, 0, a, 0, b, 0, 0, 0, 0, 0, c);
+    else call(gradInput, m, n, k, 0, 0, a, 0, b, 0, 0, 0, 0, 0, 0, c);
   };
   run();
   addon.wait();
