@@ -10,17 +10,36 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const here = dirname(fileURLToPath(import.meta.url));
+const isX64 = (target) => /^(x86_64|amd64)/.test(target);
 const sources = join(here, 'cc');
 const build = join(here, 'build');
 const objects = join(build, 'objects');
 
-/** The first of CXX, g++, clang++ and c++ that answers, and the machine that it compiles for (`aarch64-linux-gnu`). */
+/** Whether the compiler takes these flags: those of Intel's matrix tiles are known to g++ and clang++ from 11 on. */
+const takes = (path, flags) => {
+  try {
+    execFileSync(path, [...flags, '-x', 'c++', '-fsyntax-only', '-'], { input: '', stdio: ['pipe', 'ignore', 'ignore'] });
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
+const avx512bf16 = [...avx512, '-mavx512bf16'];
+const tiles = ['-mamx-tile', '-mamx-bf16'];
+
+/**
+ * The first of CXX, g++, clang++ and c++ that answers, the machine that it compiles for (`aarch64-linux-gnu`), and whether it knows the
+ * tiles of that machine.
+ */
 export const findCompiler = () => {
   for (const candidate of [process.env['CXX'], 'g++', 'clang++', 'c++']) {
     if (!candidate) continue;
     const ask = (question) => execFileSync(candidate, [question], { stdio: 'pipe' }).toString();
     try {
-      return { path: candidate, version: ask('--version'), target: ask('-dumpmachine').trim() };
+      const target = ask('-dumpmachine').trim();
+      return { path: candidate, version: ask('--version'), target, tiles: isX64(target) && takes(candidate, tiles) };
     } catch {
       // try the next one
     }
@@ -28,12 +47,16 @@ export const findCompiler = () => {
   return undefined;
 };
 
-const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
-
-/** Flags of each instruction set of a machine; kernels whose name ends in _bf16 are compiled for the sets ending in bf16 alone. */
-export const instructionSetsOf = (target) => {
-  if (/^(x86_64|amd64)/.test(target))
-    return { portable: [], avx2: ['-mavx2', '-mfma'], avx512, avx512bf16: [...avx512, '-mavx512bf16'] };
+/** Flags of each instruction set that a compiler knows; kernels whose name ends in _bf16 are compiled for the sets ending in bf16 alone. */
+export const instructionSetsOf = ({ target, tiles: withTiles }) => {
+  if (isX64(target))
+    return {
+      portable: [],
+      avx2: ['-mavx2', '-mfma'],
+      avx512,
+      avx512bf16,
+      ...(withTiles ? { amxbf16: [...avx512bf16, ...tiles] } : {}),
+    };
   if (/^(aarch64|arm64)/.test(target)) return { neon: [], neonbf16: ['-march=armv8.2-a+bf16'] };
   return { portable: [] };
 };
@@ -61,9 +84,9 @@ export const kernelNames = () =>
     .filter((name) => !/_(test|bench)$/.test(name));
 
 /** [source, instruction set, flags] of everything that becomes part of the library. */
-export const units = (target) => [
+export const units = (compiler) => [
   ...kernelNames().flatMap((name) =>
-    Object.entries(instructionSetsOf(target))
+    Object.entries(instructionSetsOf(compiler))
       .filter(([set]) => isBf16(name) === isBf16(set))
       .map(([set, flags]) => [`kernels/${name}.cc`, set, [...flags, `-DRX_ISA=${set}`]]),
   ),
@@ -75,13 +98,14 @@ export const units = (target) => [
   ),
 ];
 
-/** dispatch.cc learns from this header which kernels there are. */
-export const writeKernelList = (folder) => {
+/** dispatch.cc learns from this header which kernels there are, and whether those of Intel's tiles are among them. */
+export const writeKernelList = (folder, { tiles: withTiles }) => {
   const list = (names) => names.map((name) => `X(${name}, isa)`).join(' ');
   const names = kernelNames();
   const text =
     `#define RX_KERNELS(X, isa) ${list(names.filter((name) => !isBf16(name)))}\n` +
-    `#define RX_BFLOAT16_KERNELS(X, isa) ${list(names.filter(isBf16))}\n`;
+    `#define RX_BFLOAT16_KERNELS(X, isa) ${list(names.filter(isBf16))}\n` +
+    (withTiles ? '#define RX_TILES\n' : '');
   const path = join(folder, 'kernel_list.h');
   if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);
 };
@@ -123,10 +147,10 @@ const main = async () => {
   }
   const started = Date.now();
   mkdirSync(objects, { recursive: true });
-  writeKernelList(build);
+  writeKernelList(build, compiler);
   const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
   const shared = hash(compiler.path, compiler.version, compiler.target);
-  const wanted = units(compiler.target).map(([source, set, extra]) => {
+  const wanted = units(compiler).map(([source, set, extra]) => {
     const flags = [...baseFlags, ...extra, '-DNAPI_VERSION=8', `-I${build}`, `-I${sources}`, `-I${include}`];
     const keyNow = () =>
       hash(shared, flags.join(' '), ...included(join(sources, source)).map((file) => readFileSync(file)));

@@ -28,7 +28,7 @@ if (compiler === undefined) {
   process.exit(0);
 }
 
-const instructionSets = instructionSetsOf(compiler.target);
+const instructionSets = instructionSetsOf(compiler);
 
 /** What programs of the compiler's machine are run with: nothing here, qemu's user mode for another processor; none: they cannot be. */
 const runner = (() => {
@@ -58,7 +58,7 @@ const flags = [
 ];
 const buildFolder = join(here, 'build', 'test', runner?.length === 0 ? '' : compiler.target);
 mkdirSync(buildFolder, { recursive: true });
-writeKernelList(buildFolder);
+writeKernelList(buildFolder, compiler);
 
 const call = async (args) => {
   try {
@@ -134,8 +134,8 @@ const has = (() => {
 })();
 const needs = (set) =>
   (instructionSets[set] ?? [])
-    .filter((flag) => /^-m(avx|fma)/.test(flag))
-    .map((flag) => flag.slice(2).replace('avx512bf16', 'avx512_bf16'));
+    .filter((flag) => /^-m(avx|fma|amx)/.test(flag))
+    .map((flag) => flag.slice(2).replace('avx512bf16', 'avx512_bf16').replace('amx-', 'amx_'));
 
 let failures = 0;
 let found = 0;
@@ -184,7 +184,7 @@ for (const set of sets.reverse())
     );
   }
 for (const test of testsIn(cc)) {
-  const all = units(compiler.target)
+  const all = units(compiler)
     .filter(([source]) => source !== 'binding.cc')
     .map(([source, set]) => [join(cc, source), set]);
   await runOne(basename(test, suffix), test, all, 'base');

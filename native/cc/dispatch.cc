@@ -5,8 +5,15 @@
 #include <sys/auxv.h>
 #endif
 
-// Written by build.mjs: RX_KERNELS(X) calls X(name) for every kernels/<name>.cc.
+// Written by build.mjs: RX_KERNELS(X) calls X(name) for every kernels/<name>.cc; RX_TILES where the compiler knows Intel's tiles.
 #include "kernel_list.h"
+#if defined(RX_TILES) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#undef RX_TILES
+#endif
 
 #define DECLARE(name, isa) extern "C" void rx_fill_##name##_##isa(KernelTable*);
 #define FILL(name, isa) rx_fill_##name##_##isa(table);
@@ -26,6 +33,9 @@ RX_BFLOAT16_KERNELS(DECLARE, neonbf16)
 RX_KERNELS(DECLARE, avx2)
 RX_KERNELS(DECLARE, avx512)
 RX_BFLOAT16_KERNELS(DECLARE, avx512bf16)
+#endif
+#if defined(RX_TILES)
+RX_BFLOAT16_KERNELS(DECLARE, amxbf16)
 #endif
 
 namespace {
@@ -79,6 +89,29 @@ KernelTable avx512() {
   return filled;
 }
 
+#if defined(RX_TILES)
+KernelTable amx() {
+  KernelTable filled = avx512();
+  KernelTable* const table = &filled;
+  table->isa = "amx";
+  RX_BFLOAT16_KERNELS(FILL, amxbf16)
+  return filled;
+}
+
+// The tiles are 8 KB of state more for every thread; Linux gives them to a process that asks (5.16), and refuses where it cannot.
+bool allowsTiles() {
+  constexpr long request = 0x1023, tileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, request, tileData) == 0;
+}
+bool hasAmx() {
+  constexpr unsigned amxBf16 = 1u << 22, amxTile = 1u << 24;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amxBf16) == 0 || (d & amxTile) == 0) return false;
+  static const bool allowed = allowsTiles();
+  return allowed;
+}
+#endif
+
 bool hasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool hasAvx512() {
   return hasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -92,6 +125,12 @@ const KernelTable* kernel_table(const char* isa) {
   const bool any = isa == nullptr || isa[0] == 0;
 #if defined(__x86_64__)
   __builtin_cpu_init();
+#if defined(RX_TILES)
+  if ((any || strcmp(isa, "amx") == 0) && hasAvx512() && __builtin_cpu_supports("avx512bf16") && hasAmx()) {
+    static const KernelTable table = amx();
+    return &table;
+  }
+#endif
   if ((any || strcmp(isa, "avx512") == 0) && hasAvx512()) {
     static const KernelTable table = avx512();
     return &table;

@@ -199,7 +199,7 @@ int main(int argc, char** argv) {
   engine.seed(argc > 2 ? (unsigned)std::atoi(argv[2]) : 1);
   std::vector<Pool*> pools = {pool_create(1), pool_create(2), pool_create(3), pool_create(4)};
   Scratch* const scratch = scratch_create();
-  for (const char* isa : {"portable", "avx2", "avx512", "neon"}) {
+  for (const char* isa : {"portable", "avx2", "avx512", "amx", "neon"}) {
     const KernelTable* const table = kernel_table(isa);
     if (table == nullptr) {
       std::printf("%s: not on this processor\n", isa);

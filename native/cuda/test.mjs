@@ -31,7 +31,7 @@ if (compiler === undefined) {
 /** The processor's kernels for comparison, the host's side of the device, and the test. */
 const build = async () => {
   mkdirSync(folder, { recursive: true });
-  writeKernelList(folder);
+  writeKernelList(folder, compiler);
   const sanitizing = sanitize === undefined ? [] : ['-g', `-fsanitize=${sanitize}`, '-fno-sanitize-recover=all'];
   const flags = [
     '-std=c++17',
@@ -44,7 +44,7 @@ const build = async () => {
     ...sanitizing,
   ];
   const wanted = [
-    ...units(compiler.target)
+    ...units(compiler)
       .filter(([source]) => source.startsWith('kernels') || /^(dispatch|pages|pool|scratch)\.cc$/.test(source))
       .map(([source, set, extra]) => [join(cc, source), set, extra]),
     ...readdirSync(join(here, 'host'))

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 
-export type InstructionSet = 'portable' | 'avx2' | 'avx512' | 'neon';
+/** `amx`: AVX-512, and products of bfloat16 by Intel's matrix tiles. */
+export type InstructionSet = 'portable' | 'avx2' | 'avx512' | 'amx' | 'neon';
 
 /** Where tensors lie and operations run: the processor, or a CUDA card. */
 export type Device = 'cpu' | 'cuda';

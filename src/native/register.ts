@@ -148,6 +148,7 @@ export const isaNames: Readonly<Record<InstructionSet | 'cuda', string>> = {
   portable: 'portable vectors',
   avx2: 'AVX2',
   avx512: 'AVX-512',
+  amx: 'AVX-512 and AMX',
   neon: 'NEON',
 };
 

@@ -102,8 +102,6 @@ static const Micro micro[MR] = {
     micro_kernel<1>, micro_kernel<2>, micro_kernel<3>, micro_kernel<4>, micro_kernel<5>, micro_kernel<6>, micro_kernel<7>, micro_kernel<8>,
 };
 
-#include "gemm_loop.h"
-
 // To nearest even, as float32 again.
 RX_STATIC void round_row(const float* from, long n, float* to) {
   for (long i = 0; i < n; i += 4) {

@@ -5,6 +5,7 @@
 //   Packed            one element of a packed panel; packed_k(kc) of them a line
 //   pack_across<W>, pack_along<W>   float32 (PACKS_BFLOAT16: also bfloat16) into panels of W lines of Packed
 //   micro             table of micro-kernels, micro[m - 1] for m rows
+// or, where panels of A and of B lie otherwise (PACKS_TILES), pack_across<W, left>, pack_along<W, left> and run_micro_kernel.
 //
 // Threads form `groups` column groups. A group packs its part of B together into a shared double buffer (one barrier a block),
 // and its threads take blocks of rows from a counter; each packs its own rows of A. What a tile of C is computed from, and in
@@ -18,8 +19,14 @@
 #ifndef K_UNIT
 #define K_UNIT 2
 #endif
+// What packing an element and a barrier cost, in multiply-adds at the micro-kernel's full speed, and the products that are done before
+// other threads have woken up.
+#ifndef PACK_COST
+#define PACK_COST 8.0
+#define BARRIER_COST 20000.0
+#define ALONE_BELOW 200000.0
+#endif
 
-RX_INLINE long least(long a, long b) { return a < b ? a : b; }
 RX_INLINE long divide_up(long a, long b) { return (a + b - 1) / b; }
 RX_INLINE long round_up(long a, long unit) { return divide_up(a, unit) * unit; }
 
@@ -47,26 +54,32 @@ typedef struct Plan {
 // Slack behind each buffer: packing may write a vector beyond a panel, the micro-kernel prefetches beyond it.
 #define PACK_SLACK 1024
 
-template <int W, class T>
+#ifdef PACKS_TILES
+#define RX_PANELS W, left
+#else
+#define RX_PANELS W
+#endif
+template <int W, bool left, class T>
 RX_INLINE void pack_values(const T* data, long ld, int along, long line, long lines, long k0, long kc, Packed* d) {
   if (along)
     for (long i = 0; i < lines; i += W)
-      pack_along<W>(data + (line + i) * ld + k0, ld, (int)least(W, lines - i), kc, d + i * packed_k(kc));
+      pack_along<RX_PANELS>(data + (line + i) * ld + k0, ld, (int)least(W, lines - i), kc, d + i * packed_k(kc));
   else
-    pack_across<W>(data + k0 * ld + line, ld, lines, kc, d);
+    pack_across<RX_PANELS>(data + k0 * ld + line, ld, lines, kc, d);
 }
+#undef RX_PANELS
 
 // Packs lines [line, line + lines) of op(x) seen as (line, k), from k0, kc long. For A lines are rows (k runs along a row), for
 // B they are columns: `along` says whether a stored row runs along k.
-template <int W>
+template <int W, bool left>
 RX_INLINE void pack(const GemmOperand* x, int along, long line, long lines, long k0, long kc, float* unpacked, Packed* d) {
   if (x->kind == GEMM_FLOAT32) {
-    pack_values<W>((const float*)x->data, x->ld, along, line, lines, k0, kc, d);
+    pack_values<W, left>((const float*)x->data, x->ld, along, line, lines, k0, kc, d);
     return;
   }
 #ifdef PACKS_BFLOAT16
   if (x->kind == GEMM_BFLOAT16) {
-    pack_values<W>((const uint16_t*)x->data, x->ld, along, line, lines, k0, kc, d);
+    pack_values<W, left>((const uint16_t*)x->data, x->ld, along, line, lines, k0, kc, d);
     return;
   }
 #endif
@@ -76,20 +89,19 @@ RX_INLINE void pack(const GemmOperand* x, int along, long line, long lines, long
       for (long j = 0; j < w; j++) unpack_row(x, line + i + j, k0, kc, unpacked + j * kc);
     else
       for (long k = 0; k < kc; k++) unpack_row(x, k0 + k, line + i, w, unpacked + k * w);
-    pack_values<W>((const float*)unpacked, along ? kc : w, along, 0, w, 0, kc, d + i * packed_k(kc));
+    pack_values<W, left>((const float*)unpacked, along ? kc : w, along, 0, w, 0, kc, d + i * packed_k(kc));
   }
 }
 
-// Time of a split of the threads, in multiply-adds at the micro-kernel's full speed. Packing an element costs about as much as
-// 8 of them, a barrier about 20000.
+// Time of a split of the threads, in multiply-adds at the micro-kernel's full speed.
 RX_STATIC double split_cost(long m, long n, long k, int by_rows, int groups) {
   const double columns = (double)round_up(divide_up(n, groups), NR);
   const double rows = (double)divide_up(m, by_rows);
   double work = rows * columns * (double)k;
   // fewer than five rows do not hide the latency of a multiply-add
   if (rows < 5) work *= 5 / rows;
-  const double pack = 8.0 * (double)k * (rows * (double)divide_up((long)columns, NC) + columns / by_rows);
-  const double barriers = by_rows > 1 ? 20000.0 * (double)(divide_up(k, KC) * divide_up((long)columns, NC)) : 0;
+  const double pack = PACK_COST * (double)k * (rows * (double)divide_up((long)columns, NC) + columns / by_rows);
+  const double barriers = by_rows > 1 ? BARRIER_COST * (double)(divide_up(k, KC) * divide_up((long)columns, NC)) : 0;
   return work + pack + barriers;
 }
 
@@ -177,6 +189,12 @@ RX_STATIC size_t place_buffers(Plan* p, char* memory) {
   return at;
 }
 
+#ifndef PACKS_TILES
+RX_INLINE void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, float* c, long ldc, const float* in, long ld_in, float alpha) {
+  micro[m - 1](k, a, b, c, ldc, in, ld_in, alpha);
+}
+#endif
+
 // Rows [row, row + m) (m <= MR) and columns [column, column + w) of C from one panel of each operand.
 RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* b, long row, int m, long column, int w,
                          int first, float* tile) {
@@ -190,10 +208,10 @@ RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* 
     in_column = p->s_column;
   }
   if (w == NR && p->c_column == 1 && (in == 0 || in_column == 1)) {
-    micro[m - 1](kp, a, b, c, p->c_row, in, in_row, g->alpha);
+    run_micro_kernel(m, kp, a, b, c, p->c_row, in, in_row, g->alpha);
     return;
   }
-  micro[m - 1](kp, a, b, tile, NR, 0, 0, g->alpha);
+  run_micro_kernel(m, kp, a, b, tile, NR, 0, 0, g->alpha);
   if (p->c_column == 1) {
     for (int i = 0; i < m; i++)
       for (int j = 0; j < w; j++)
@@ -205,8 +223,12 @@ RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* 
   }
 }
 
-// Rows a panel of A really holds: panels of equal height, since two of 8 rows run faster than one of 14 and one of 2.
+// Rows a panel of A really holds: panels of equal height, since two of 8 rows run faster than one of 14 and one of 2; but tiles are whole.
+#ifdef PACKS_TILES
+RX_INLINE long panel_rows(long m) { return least(m, MR); }
+#else
 RX_INLINE long panel_rows(long m) { return divide_up(m, divide_up(m, MR)); }
+#endif
 
 RX_STATIC void work_narrow(const Plan* p, int id) {
   float tile[MR * NR] __attribute__((aligned(64)));
@@ -217,7 +239,7 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
   const long whole = packed_k(p->kc) * panels * MR;
   for (long q = id; q < k_blocks * panels; q += p->threads) {
     const long k0 = q / panels * p->kc, kc = least(p->kc, g->k - k0), i = q % panels;
-    pack<MR>(&g->a, p->a_along, i * height, least(height, g->m - i * height), k0, kc, unpacked,
+    pack<MR, true>(&g->a, p->a_along, i * height, least(height, g->m - i * height), k0, kc, unpacked,
              p->packed_a + q / panels * whole + i * MR * packed_k(kc));
   }
   pool_barrier_wait(&p->state->barrier);
@@ -231,7 +253,7 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
       for (long j = 0; j < nc; j += NR) {
         const int w = (int)least(NR, nc - j);
         Packed* const b = bp + j * kp;
-        pack<NR>(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
+        pack<NR, false>(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
         for (long i = 0; i < panels; i++)
           run_micro(p, kp, p->packed_a + block * whole + i * MR * kp, b, i * height, (int)least(height, g->m - i * height),
                     j0 + j, w, block == 0, tile);
@@ -261,7 +283,7 @@ RX_STATIC void work_wide(const Plan* p, int id) {
       const long kc = least(p->kc, g->k - k0), kp = packed_k(kc);
       Packed* const bp = p->packed_b + (ranks == 1 ? group : group * 2 + phase) * p->b_size;
       const long first = panels * rank / ranks * NR, last = least(nc, panels * (rank + 1) / ranks * NR);
-      pack<NR>(&g->b, p->b_along, j0 + first, last - first, k0, kc, unpacked, bp + first * kp);
+      pack<NR, false>(&g->b, p->b_along, j0 + first, last - first, k0, kc, unpacked, bp + first * kp);
       pool_barrier_wait(&state->barrier);
       // All have left the loop that used the other counter, and none reaches it before the next barrier.
       if (rank == 0) pool_counter_set(&state->next[phase ^ 1], 0);
@@ -269,7 +291,7 @@ RX_STATIC void work_wide(const Plan* p, int id) {
         const long block = pool_counter_next(&state->next[phase], 1);
         if (block >= p->row_blocks) break;
         const long i0 = rows_before(p, block), mc = rows_before(p, block + 1) - i0;
-        pack<MR>(&g->a, p->a_along, i0, mc, k0, kc, unpacked, ap);
+        pack<MR, true>(&g->a, p->a_along, i0, mc, k0, kc, unpacked, ap);
         for (long j = 0; j < panels; j++)
           for (long i = 0; i < mc; i += MR)
             run_micro(p, kp, ap + i * kp, bp + j * NR * kp, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
@@ -282,10 +304,16 @@ RX_STATIC void work_wide(const Plan* p, int id) {
 RX_STATIC void work_gemm(void* plan, int id, int threads) {
   (void)threads;
   const Plan* const p = (const Plan*)plan;
+#ifdef PACKS_TILES
+  tiles_begin();
+#endif
   if (p->narrow)
     work_narrow(p, id);
   else
     work_wide(p, id);
+#ifdef PACKS_TILES
+  tiles_end();
+#endif
 }
 
 // What is left when there is nothing to sum.
@@ -301,9 +329,6 @@ RX_INLINE void init_state(const Plan* p) {
     pool_counter_set(&p->state[group].next[1], 0);
   }
 }
-
-// Products smaller than this are done before other threads have woken up.
-#define ALONE_BELOW 200000.0
 
 RX_STATIC void run_planned(const Context* context, const Gemm* g) {
   if (g->m <= 0 || g->n <= 0) return;

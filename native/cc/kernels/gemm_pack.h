@@ -6,6 +6,8 @@
 #include "../simd.h"
 #include "transpose.h"
 
+RX_INLINE long least(long a, long b) { return a < b ? a : b; }
+
 // ---- float32 panels ----
 
 // How many steps of k before their use the micro-kernel asks for A and B. A panel of B comes from the third-level cache at best

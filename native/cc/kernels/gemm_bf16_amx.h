@@ -1,0 +1,153 @@
+// The same on Intel's matrix tiles: one instruction multiplies 16 lines by 16 lines, 32 neighbours in k at a time. Denormals count as 0 there.
+#pragma once
+
+#include "amx.h"
+#include "bf16_pairs.h"
+#include "gemm_pack.h"
+
+#define MR 32
+#define NR 32
+#define KC 512
+#define MC 256
+#define NC 2048
+#define K_UNIT 32
+// A multiply-add costs a sixteenth of what it costs in vectors, packing and waiting as much as ever.
+#define PACK_COST 120.0
+#define BARRIER_COST 1000000.0
+#define ALONE_BELOW 2000000.0
+
+// Two neighbours in k of one line, the even one in the low half. A panel is tiles of 16 x 16 of them, 1 KB each, two side by side
+// for each 32 neighbours: of A [line][pair], of B [pair][line].
+typedef uint32_t Packed;
+#define PACKS_BFLOAT16
+#define PACKS_TILES
+#define TILE 256
+
+RX_INLINE long packed_k(long kc) { return (kc + 31) / 32 * 16; }
+
+RX_INLINE void store_tile(vf (&block)[16], bool turn, Packed* d) {
+  if (turn) transpose_block(block);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) _mm512_store_si512(d + i * 16, (__m512i)block[i]);
+}
+
+// The tile of `lines` lines and `kc` neighbours of a matrix whose element (line, k) lies at s[line * ls + k].
+template <bool left, class T>
+RX_INLINE void tile_along(const T* s, long ls, long lines, long kc, Packed* d) {
+  vf block[16];
+  const __mmask32 in = lanes32(kc);
+  if (lines >= 16) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) block[i] = pairs_of_line(s + i * ls, in);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) block[i] = i < lines ? pairs_of_line(s + i * ls, in) : vf{};
+  }
+  store_tile(block, !left, d);
+}
+
+// The same where element (line, k) lies at s[line + k * ks].
+template <bool left, class T>
+RX_INLINE void tile_across(const T* s, long ks, long lines, long kc, Packed* d) {
+  vf block[16];
+  const __mmask16 in = lanes16(lines);
+  if (kc >= 32) {
+#pragma GCC unroll 16
+    for (int q = 0; q < 16; q++) block[q] = pair_of_rows(s + 2 * q * ks, s + (2 * q + 1) * ks, in, in);
+  } else {
+#pragma GCC unroll 16
+    for (int q = 0; q < 16; q++) {
+      const T* const even = s + 2 * q * ks;
+      block[q] = 2 * q >= kc ? vf{} : 2 * q + 1 < kc ? pair_of_rows(even, even + ks, in, in) : pair_of_rows(even, even, in, 0);
+    }
+  }
+  store_tile(block, left, d);
+}
+
+// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks]. A tile without lines is left out.
+template <int W, bool left, class T>
+RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) {
+  const long size = W * packed_k(kc);
+  for (long first = 0; first < lines; first += ABREAST * W) {
+    const long end = least(lines, first + ABREAST * W);
+    for (long k = 0; k < kc; k += 32) {
+      for (long line = first; line < end; line += 16) {
+        const T* const from = s + k * ks + line;
+        if (k + 64 <= kc)
+          for (int i = 0; i < 32; i++) __builtin_prefetch(from + (32 + i) * ks);
+        tile_across<left>(from, ks, lines - line, kc - k, d + line / W * size + k * (W / 2) + line % W * 16);
+      }
+    }
+  }
+}
+
+// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k].
+template <int W, bool left, class T>
+RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
+  for (long k = 0; k < kc; k += 32)
+    for (long line = 0; line < w; line += 16) {
+      const T* const from = s + line * ls + k;
+      // the same places of lines far apart: nothing in the processor foresees that many at once
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++)
+        if (line + i < w) expect(from + i * ls + 64, from + i * ls + 96);
+      tile_along<left>(from, ls, w - line, kc - k, d + k * (W / 2) + line * 16);
+    }
+}
+
+// c [m, NR] = in + alpha a b, from packed panels k pairs long; `in` may be null or c.
+template <bool both>
+RX_STATIC void micro_of_rows(long m, long k, const Packed* a, const Packed* b, float* c, long ldc, const float* in, long ld_in, float alpha) {
+  for (long i = 0; i < m; i++) {
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + NR - 1, 1);
+  }
+  // what was packed is in memory: the instructions below do not tell the compiler what they read
+  __asm__ volatile("" ::: "memory");
+  _tile_zero(0);
+  _tile_zero(1);
+  if (both) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (; k > 0; k -= 16, a += 2 * TILE, b += 2 * TILE) {
+    _tile_loadd(6, b, 64);
+    _tile_loadd(4, a, 64);
+    _tile_loadd(7, b + TILE, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if (both) {
+      _tile_loadd(5, a + TILE, 64);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  if (in == 0 && alpha == 1 && m == (both ? 32 : 16)) {
+    const long bytes = ldc * (long)sizeof(float);
+    _tile_stored(0, c, bytes);
+    _tile_stored(1, c + 16, bytes);
+    if (both) {
+      _tile_stored(2, c + 16 * ldc, bytes);
+      _tile_stored(3, c + 16 * ldc + 16, bytes);
+    }
+    return;
+  }
+  float sums[MR * NR] __attribute__((aligned(64)));
+  _tile_stored(0, sums, NR * sizeof(float));
+  _tile_stored(1, sums + 16, NR * sizeof(float));
+  if (both) {
+    _tile_stored(2, sums + 16 * NR, NR * sizeof(float));
+    _tile_stored(3, sums + 16 * NR + 16, NR * sizeof(float));
+  }
+  const vf scale = vset(alpha);
+  for (long i = 0; i < m; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < NR; j += VW) {
+      const vf product = scale * *(const vf*)(sums + i * NR + j);
+      store(c + i * ldc + j, in ? load(in + i * ld_in + j) + product : product);
+    }
+}
+
+RX_INLINE void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, float* c, long ldc, const float* in, long ld_in, float alpha) {
+  (m > 16 ? micro_of_rows<true> : micro_of_rows<false>)(m, k, a, b, c, ldc, in, ld_in, alpha);
+}
