@@ -25,6 +25,7 @@ export const configurations: ReadonlyArray<Configuration> = (
     { isa: 'avx2', threads: 3 },
     { isa: 'avx512', threads: 1 },
     { isa: 'avx512', threads: 2 },
+    { isa: 'amx', threads: 2 },
     { isa: 'neon', threads: 1 },
     { isa: 'neon', threads: 3 },
   ] as const

@@ -135,7 +135,7 @@ void noNumbers(const char* isa, const Context& context, long m, long n, long k, 
 
 int main() {
   Scratch* const scratch = scratch_create();
-  for (const char* isa : {"portable", "avx2", "avx512", "neon"}) {
+  for (const char* isa : {"portable", "avx2", "avx512", "amx", "neon"}) {
     const KernelTable* const table = kernel_table(isa);
     if (table == nullptr) continue;
     for (const int threads : {1, 3}) {

@@ -7,9 +7,12 @@
 
 #define MR 32
 #define NR 32
-#define KC 512
+#define KC 1024
 #define MC 256
 #define NC 2048
+// A panel of B stays in the first-level cache for KI neighbours; JC panels' sums stay in the second-level cache.
+#define KI 256
+#define JC 8
 #define K_UNIT 32
 // A multiply-add costs a sixteenth of what it costs in vectors, packing and waiting as much as ever.
 #define PACK_COST 120.0
@@ -95,22 +98,35 @@ RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
     }
 }
 
-// c [m, NR] = in + alpha a b, from packed panels k pairs long; `in` may be null or c.
+// Where the sums will go, to be asked for line by line on the way: rows `ld` floats apart.
+typedef struct Expected {
+  const float* rows;  // null: nowhere
+  long ld;
+} Expected;
+
+// sums [MR, NR] = before + a b, from packed panels k pairs long; `before` may be null or sums. Only 16 rows unless `both`.
 template <bool both>
-RX_STATIC void micro_of_rows(long m, long k, const Packed* a, const Packed* b, float* c, long ldc, const float* in, long ld_in, float alpha) {
-  for (long i = 0; i < m; i++) {
-    __builtin_prefetch(c + i * ldc, 1);
-    __builtin_prefetch(c + i * ldc + NR - 1, 1);
-  }
+RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* before, float* sums, Expected next) {
+  constexpr long bytes = NR * sizeof(float);
+  const long lines = next.rows ? divide_up((both ? 64 : 32) * 16, k) : 0;  // of the cache, each time
+  long line = 0;
   // what was packed is in memory: the instructions below do not tell the compiler what they read
   __asm__ volatile("" ::: "memory");
-  _tile_zero(0);
-  _tile_zero(1);
-  if (both) {
+  if (before) {
+    _tile_loadd(0, before, bytes);
+    _tile_loadd(1, before + 16, bytes);
+    if (both) {
+      _tile_loadd(2, before + 16 * NR, bytes);
+      _tile_loadd(3, before + 16 * NR + 16, bytes);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
   }
   for (; k > 0; k -= 16, a += 2 * TILE, b += 2 * TILE) {
+    for (long end = line + lines; line < end; line++) __builtin_prefetch(next.rows + line / 2 * next.ld + line % 2 * 16, 1);
     _tile_loadd(6, b, 64);
     _tile_loadd(4, a, 64);
     _tile_loadd(7, b + TILE, 64);
@@ -122,23 +138,23 @@ RX_STATIC void micro_of_rows(long m, long k, const Packed* a, const Packed* b, f
       _tile_dpbf16ps(3, 5, 7);
     }
   }
-  if (in == 0 && alpha == 1 && m == (both ? 32 : 16)) {
-    const long bytes = ldc * (long)sizeof(float);
-    _tile_stored(0, c, bytes);
-    _tile_stored(1, c + 16, bytes);
-    if (both) {
-      _tile_stored(2, c + 16 * ldc, bytes);
-      _tile_stored(3, c + 16 * ldc + 16, bytes);
-    }
-    return;
-  }
-  float sums[MR * NR] __attribute__((aligned(64)));
-  _tile_stored(0, sums, NR * sizeof(float));
-  _tile_stored(1, sums + 16, NR * sizeof(float));
+  _tile_stored(0, sums, bytes);
+  _tile_stored(1, sums + 16, bytes);
   if (both) {
-    _tile_stored(2, sums + 16 * NR, NR * sizeof(float));
-    _tile_stored(3, sums + 16 * NR + 16, NR * sizeof(float));
+    _tile_stored(2, sums + 16 * NR, bytes);
+    _tile_stored(3, sums + 16 * NR + 16, bytes);
   }
+}
+
+RX_INLINE void sum_panels(long m, long k, const Packed* a, const Packed* b, const float* before, float* sums, Expected next) {
+  (m > 16 ? sum_tiles<true> : sum_tiles<false>)(k, a, b, before, sums, next);
+}
+
+// c [m, NR] = in + alpha (before + a b); `before` [MR, NR] and `in` may be null, `in` may be c.
+RX_STATIC void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, const float* before, float* c, long ldc, const float* in,
+                                long ld_in, float alpha) {
+  float sums[MR * NR] __attribute__((aligned(64)));
+  sum_panels(m, k, a, b, before, sums, Expected{c + MR * ldc, ldc});
   const vf scale = vset(alpha);
   for (long i = 0; i < m; i++)
 #pragma GCC unroll 2
@@ -146,8 +162,4 @@ RX_STATIC void micro_of_rows(long m, long k, const Packed* a, const Packed* b, f
       const vf product = scale * *(const vf*)(sums + i * NR + j);
       store(c + i * ldc + j, in ? load(in + i * ld_in + j) + product : product);
     }
-}
-
-RX_INLINE void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, float* c, long ldc, const float* in, long ld_in, float alpha) {
-  (m > 16 ? micro_of_rows<true> : micro_of_rows<false>)(m, k, a, b, c, ldc, in, ld_in, alpha);
 }

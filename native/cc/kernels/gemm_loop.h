@@ -21,14 +21,17 @@
 #endif
 // What packing an element and a barrier cost, in multiply-adds at the micro-kernel's full speed, and the products that are done before
 // other threads have woken up.
+// Sums that a thread keeps apart.
+#ifdef PACKS_TILES
+#define SUMS ((MC + MR) * JC * NR)
+#else
+#define SUMS 0L
+#endif
 #ifndef PACK_COST
 #define PACK_COST 8.0
 #define BARRIER_COST 20000.0
 #define ALONE_BELOW 200000.0
 #endif
-
-RX_INLINE long divide_up(long a, long b) { return (a + b - 1) / b; }
-RX_INLINE long round_up(long a, long unit) { return divide_up(a, unit) * unit; }
 
 typedef struct Group {
   PoolBarrier barrier;
@@ -49,6 +52,7 @@ typedef struct Plan {
   Packed* packed_b;     // narrow: one block a thread; else two a group
   float* unpacked;      // one piece a thread
   long a_size, b_size, unpacked_size;
+  float* sums;          // SUMS a thread, whole tiles
 } Plan;
 
 // Slack behind each buffer: packing may write a vector beyond a panel, the micro-kernel prefetches beyond it.
@@ -185,19 +189,21 @@ RX_STATIC size_t place_buffers(Plan* p, char* memory) {
   p->packed_b = (Packed*)(memory + at);
   at += (size_t)round_up(buffers_of_b(p) * p->b_size * (long)sizeof(Packed), 64);
   p->unpacked = (float*)(memory + at);
-  at += (size_t)(p->threads * p->unpacked_size) * sizeof(float);
+  at += (size_t)round_up(p->threads * p->unpacked_size * (long)sizeof(float), 64);
+  p->sums = (float*)(memory + at);
+  at += (size_t)(p->narrow ? 0 : p->threads * SUMS) * sizeof(float);
   return at;
 }
 
 #ifndef PACKS_TILES
-RX_INLINE void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, float* c, long ldc, const float* in, long ld_in, float alpha) {
+RX_INLINE void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, const float*, float* c, long ldc, const float* in, long ld_in, float alpha) {
   micro[m - 1](k, a, b, c, ldc, in, ld_in, alpha);
 }
 #endif
 
 // Rows [row, row + m) (m <= MR) and columns [column, column + w) of C from one panel of each operand.
-RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* b, long row, int m, long column, int w,
-                         int first, float* tile) {
+RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* b, const float* before, long row, int m, long column,
+                         int w, int first, float* tile) {
   const Gemm* const g = &p->g;
   float* const c = g->c + row * p->c_row + column * p->c_column;
   const float* in = c;
@@ -208,10 +214,10 @@ RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* 
     in_column = p->s_column;
   }
   if (w == NR && p->c_column == 1 && (in == 0 || in_column == 1)) {
-    run_micro_kernel(m, kp, a, b, c, p->c_row, in, in_row, g->alpha);
+    run_micro_kernel(m, kp, a, b, before, c, p->c_row, in, in_row, g->alpha);
     return;
   }
-  run_micro_kernel(m, kp, a, b, tile, NR, 0, 0, g->alpha);
+  run_micro_kernel(m, kp, a, b, before, tile, NR, 0, 0, g->alpha);
   if (p->c_column == 1) {
     for (int i = 0; i < m; i++)
       for (int j = 0; j < w; j++)
@@ -255,7 +261,7 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
         Packed* const b = bp + j * kp;
         pack<NR, false>(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
         for (long i = 0; i < panels; i++)
-          run_micro(p, kp, p->packed_a + block * whole + i * MR * kp, b, i * height, (int)least(height, g->m - i * height),
+          run_micro(p, kp, p->packed_a + block * whole + i * MR * kp, b, 0, i * height, (int)least(height, g->m - i * height),
                     j0 + j, w, block == 0, tile);
       }
     }
@@ -266,6 +272,32 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
 RX_INLINE long rows_before(const Plan* p, long block) {
   return least(p->g.m, divide_up(p->g.m, MR) * block / p->row_blocks * MR);
 }
+
+#ifdef PACKS_TILES
+// A block of C, JC panels of B at a time, along k in pieces of which a panel of B stays in the first-level cache; the sums of all but the
+// last piece stay in the second-level cache, since C itself is far.
+RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp, long i0, long mc, long j0, long nc, long kp, int first,
+                              float* sums, float* tile) {
+  const long panels = divide_up(nc, NR), rows = divide_up(mc, MR);
+  const long piece = round_up(divide_up(kp, divide_up(kp, packed_k(KI))), 16);
+  for (long j1 = 0; j1 < panels; j1 += JC)
+    for (long k = 0; k < kp; k += piece) {
+      const long deep = least(piece, kp - k);
+      for (long j = j1; j < least(panels, j1 + JC); j++)
+        for (long i = 0; i < rows; i++) {
+          const Packed* const a = ap + i * MR * kp + k * MR;
+          const Packed* const b = bp + j * NR * kp + k * NR;
+          float* const own = sums + ((j - j1) * rows + i) * MR * NR;
+          const float* const before = k == 0 ? 0 : own;
+          const long m = least(MR, mc - i * MR);
+          if (k + deep < kp)
+            sum_panels(m, deep, a, b, before, own, Expected{0, 0});
+          else
+            run_micro(p, deep, a, b, before, i0 + i * MR, (int)m, j0 + j * NR, (int)least(NR, nc - j * NR), first, tile);
+        }
+    }
+}
+#endif
 
 RX_STATIC void work_wide(const Plan* p, int id) {
   float tile[MR * NR] __attribute__((aligned(64)));
@@ -292,10 +324,14 @@ RX_STATIC void work_wide(const Plan* p, int id) {
         if (block >= p->row_blocks) break;
         const long i0 = rows_before(p, block), mc = rows_before(p, block + 1) - i0;
         pack<MR, true>(&g->a, p->a_along, i0, mc, k0, kc, unpacked, ap);
+#ifdef PACKS_TILES
+        multiply_block(p, ap, bp, i0, mc, j0, nc, kp, k0 == 0, p->sums + id * SUMS, tile);
+#else
         for (long j = 0; j < panels; j++)
           for (long i = 0; i < mc; i += MR)
-            run_micro(p, kp, ap + i * kp, bp + j * NR * kp, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
+            run_micro(p, kp, ap + i * kp, bp + j * NR * kp, 0, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
                       (int)least(NR, nc - j * NR), k0 == 0, tile);
+#endif
       }
     }
   }

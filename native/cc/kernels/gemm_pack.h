@@ -7,6 +7,8 @@
 #include "transpose.h"
 
 RX_INLINE long least(long a, long b) { return a < b ? a : b; }
+RX_INLINE long divide_up(long a, long b) { return (a + b - 1) / b; }
+RX_INLINE long round_up(long a, long unit) { return divide_up(a, unit) * unit; }
 
 // ---- float32 panels ----
 
