@@ -18,7 +18,10 @@ const objects = join(build, 'objects');
 /** Whether the compiler takes these flags: those of Intel's matrix tiles are known to g++ and clang++ from 11 on. */
 const takes = (path, flags) => {
   try {
-    execFileSync(path, [...flags, '-x', 'c++', '-fsyntax-only', '-'], { input: '', stdio: ['pipe', 'ignore', 'ignore'] });
+    execFileSync(path, [...flags, '-x', 'c++', '-fsyntax-only', '-'], {
+      input: '',
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
     return true;
   } catch {
     return false;
