@@ -9,8 +9,8 @@
 #include "kernel_list.h"
 #if defined(RX_TILES) && defined(__linux__)
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "allow_tiles.h"
 #else
 #undef RX_TILES
 #endif
@@ -98,16 +98,11 @@ KernelTable amx() {
   return filled;
 }
 
-// The tiles are 8 KB of state more for every thread; Linux gives them to a process that asks (5.16), and refuses where it cannot.
-bool allowsTiles() {
-  constexpr long request = 0x1023, tileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, request, tileData) == 0;
-}
 bool hasAmx() {
   constexpr unsigned amxBf16 = 1u << 22, amxTile = 1u << 24;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amxBf16) == 0 || (d & amxTile) == 0) return false;
-  static const bool allowed = allowsTiles();
+  static const bool allowed = allows_tiles();
   return allowed;
 }
 #endif

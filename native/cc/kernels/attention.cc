@@ -7,15 +7,75 @@ namespace {
 
 typedef struct Block {
   int32_t document_start, first, rows;
+  int32_t packed;  // of the document's keys, where they begin in those of all documents
   int32_t last;  // of its document: the first to run, which finds keys and values far from the cache
 } Block;
+
+// Keys and values of all documents as they are multiplied, a key head after the other: empty where they are read as they lie.
+typedef struct Packed {
+  float *keys, *values;
+  long rows;
+} Packed;
 
 struct Running {
   float *greatest, *sum, *factor;  // [query_block]
 };
 
+// Memory of one thread.
+typedef struct Held {
+  Scored* q;      // panel of queries times scale, in powers of two
+  float* out;     // panel of sums
+  float* scores;  // [key_block, group_lanes], then weights
+  Running running;
+} Held;
+
+Held hold(const Attention* a, Memory memory, long* used = nullptr) {
+  Held h;
+  h.q = (Scored*)memory.take(scored_columns(a->head_dim) * query_block);
+  h.out = memory.take(summed_columns(a->head_dim) * query_block);
+  h.scores = memory.take(key_block * group_lanes);
+  h.running = {memory.take(query_block), memory.take(query_block), memory.take(query_block)};
+  if (used) *used = memory.used;
+  return h;
+}
+
 // The tile of NV vectors of queries and `keys` keys: scores (in powers of two) -> weights, in place; the running maximum and
 // sum move on; factor becomes what earlier sums must be multiplied with.
+#ifdef RX_ATTENTION_TILES
+template <int NV>
+RX_INLINE void soften(float* scores, long keys, const Running& r) {
+  vf top[2], base[2], factor[2], sum[2] = {};
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; v++) {
+    const float* const column = scores + v * VW;
+    const vf before = *(vf*)(r.greatest + v * VW);
+    vf top0 = before, top1 = before;
+    for (long j = 0; j < keys; j += 2) {
+      top0 = vmax(*(vf*)(column + j * group_lanes), top0);  // passes over NaN, which the exponential then brings back
+      top1 = vmax(*(vf*)(column + (j + 1) * group_lanes), top1);
+    }
+    top[v] = vmax(top0, top1);
+    // a lane that has seen no key yet has -inf everywhere, and -inf - -inf would be NaN
+    base[v] = top[v] == vset(-__builtin_inff()) ? vset(0.f) : top[v];
+    factor[v] = vexp2(before - base[v]);
+    *(vf*)(r.greatest + v * VW) = top[v];
+  }
+  for (long j = 0; j < keys; j += 2) {
+    vf weight[2][2];
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; v++) {
+        weight[i][v] = rough_exp2(*(vf*)(scores + (j + i) * group_lanes + v * VW) - base[v]);
+        sum[v] += weight[i][v];
+      }
+    store_pairs(rounded(weight[0][0], weight[0][1]), rounded(weight[1][0], weight[1][1]), scores + j / 2 * group_lanes);
+  }
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; v++) *(vf*)(r.sum + v * VW) = fma(*(vf*)(r.sum + v * VW), factor[v], sum[v]);
+  as_lanes(factor[0], factor[1], (vf*)r.factor, (vf*)(r.factor + VW));
+}
+#else
 template <int NV>
 RX_INLINE void soften(float* scores, long keys, const Running& r) {
 #pragma GCC unroll 4
@@ -54,6 +114,7 @@ RX_INLINE void soften(float* scores, long keys, const Running& r) {
     *(vf*)(r.factor + v * VW) = factor;
   }
 }
+#endif
 
 // One group of NV vectors of queries against the keys from .. to - 1, of which the first is row `row` of `keys` and `values`.
 template <int NV>
@@ -65,77 +126,97 @@ RX_STATIC void attend(const Attention* a, long first, long from, long to, const 
   sum_over_keys<NV, TILE_SCALE_AND_ADD>(to - from, a->head_dim, values, row, scores, group_lanes, out, r.factor);
 }
 
-void attend_block(const Attention* a, const Block& block, long head, float* memory) {
+void attend_block(const Attention* a, const Block& block, long head, const Packed& packed, float* memory) {
   const long D = a->head_dim;
-  const long padded = parts_of(block.rows, VW) * VW;
-  Scored* const q = (Scored*)take(&memory, D * query_block);
-  float* const key_memory = take(&memory, scored_floats(key_block, D));
-  float* const value_memory = take(&memory, summed_floats(key_block, D));
-  float* const out = take(&memory, D * query_block);
-  float* const scores = take(&memory, key_block * group_lanes);
-  const Running running = {take(&memory, query_block), take(&memory, query_block), take(&memory, query_block)};
-  const long shared = head / (a->heads / a->kv_heads) * D;
+  const long padded = parts_of(block.rows, lanes_together) * lanes_together;
+  const Held h = hold(a, Memory{memory});
+  const long key_head = head / (a->heads / a->kv_heads);
+  const long shared = key_head * D;
+  const long row = key_head * packed.rows + block.packed;
+  const ScoredRows keys = scored_rows(a->k + block.document_start * a->ld_k + shared, a->ld_k, D, packed.keys + scored_floats(row, D));
+  const SummedRows values = summed_rows(a->v + block.document_start * a->ld_v + shared, a->ld_v, D, packed.values + summed_floats(row, D));
 
   const long last = block.first + block.rows - 1;
-  const long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
-  if (block.last) prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
-  score_panel(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, q, padded);
-  __builtin_memset(out, 0, D * query_block * sizeof(float));
-  for (long i = 0; i < query_block; i++) running.greatest[i] = -__builtin_inff(), running.sum[i] = 0;
+  long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
+  start -= (start - block.document_start) % together;  // a key before the window is masked
+  if (block.last && !packs) prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
+  score_panel(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, h.q, padded);
+  __builtin_memset(h.out, 0, summed_columns(D) * query_block * sizeof(float));
+  for (long i = 0; i < query_block; i++) h.running.greatest[i] = -__builtin_inff(), h.running.sum[i] = 0;
 
   for (long from = start; from <= last; from += key_block) {
     const long to = smaller(from + key_block, last + 1);
-    if (block.last) {
+    if (block.last && !packs) {
       prefetch_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D);
       prefetch_rows(a->k + to * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - to), D);
     }
-    const ScoredRows keys = score_rows(a->k + from * a->ld_k + shared, a->ld_k, to - from, D, key_memory);
-    const SummedRows values = summed_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D, 1.f, value_memory, D);
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first = block.first + lane;
       const long final = smaller(first + wide, last + 1) - 1;  // last query of the group
       long low = a->window ? greater(from, first - a->window + 1) : from;
-      low -= (low - from) % together;  // a key before the window is masked
-      const long high = smaller(to, final + 1);
+      low -= (low - from) % together;
+      long high = smaller(to, final + 1);
       if (low >= high) continue;
+      high = low + whole_keys(high - low);
       const bool masked = high - 1 > first || (a->window && low <= final - a->window);
-      const Running r = {running.greatest + lane, running.sum + lane, running.factor + lane};
+      const Running r = {h.running.greatest + lane, h.running.sum + lane, h.running.factor + lane};
       with_vectors(wide, [&](auto vectors) {
-        attend<decltype(vectors)::NV>(a, first, low, high, keys, values, low - from, masked, q + lane * scored_columns(D), scores,
-                                      out + lane * D, r);
+        attend<decltype(vectors)::NV>(a, first, low, high, keys, values, low - block.document_start, masked, h.q + lane * scored_columns(D),
+                                      h.scores, h.out + lane * summed_columns(D), r);
       });
     }
   }
 
   for (long i = 0; i < padded; i += VW) {
-    const vf sum = load(running.sum + i);
-    store(running.factor + i, vset(1.f) / sum);
-    store(running.sum + i, fma(load(running.greatest + i), vset(ln_2), vlog(sum)));
+    const vf sum = load(h.running.sum + i);
+    store(h.running.factor + i, vset(1.f) / sum);
+    store(h.running.sum + i, fma(load(h.running.greatest + i), vset(ln_2), vlog(sum)));
   }
-  for (long i = 0; i < block.rows; i++) a->lse[(block.first + i) * a->heads + head] = running.sum[i];
-  panel_out<false>(out, block.rows, D, running.factor, a->out + block.first * a->heads * D + head * D, a->heads * D);
+  for (long i = 0; i < block.rows; i++) a->lse[(block.first + i) * a->heads + head] = h.running.sum[i];
+  panel_out<false>(h.out, block.rows, D, h.running.factor, a->out + block.first * a->heads * D + head * D, a->heads * D);
+}
+
+// Packs the keys and values of a block's own tokens.
+void pack_block(const Attention* a, const Block& block, long key_head, const Packed& packed) {
+  const long D = a->head_dim, shared = key_head * D;
+  const long row = key_head * packed.rows + block.packed + block.first - block.document_start;
+  const float* const v = a->v + block.first * a->ld_v + shared;
+  prefetch_rows(v, a->ld_v, block.rows, D);
+  pack_scored(a->k + block.first * a->ld_k + shared, a->ld_k, block.rows, D, packed.keys + scored_floats(row, D));
+  pack_summed(v, a->ld_v, block.rows, D, packed.values + summed_floats(row, D));
 }
 
 void attention(const Context* context, const Attention* a) {
-  const long blocks = count_blocks(a);
+  const long blocks = count_blocks(a), D = a->head_dim;
   const long threads = pool_threads(context->pool);
-  const long numbers = 2 * a->head_dim * query_block + scored_floats(key_block, a->head_dim) + summed_floats(key_block, a->head_dim) +
-                       key_block * group_lanes + 3 * query_block;
-  const long floats = parts_of(numbers, 16) * 16 + 8 * 16;  // whole vectors: each thread's begins with one;
+  long floats = 0;
+  hold(a, Memory{nullptr}, &floats);
   Block* const list = (Block*)scratch_get(context->scratch, SCRATCH_KERNEL, (blocks + 1) * sizeof(Block));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   // Within a document the last block sees most keys: it comes first, so that the threads end together.
   long b = 0;
+  Packed packed = {};
   for (long d = 0; d < a->documents; d++) {
     const long start = a->cu_seqlens[d], length = a->cu_seqlens[d + 1] - start;
     const long n = parts_of(length, query_block);
-    for (long i = n - 1; i >= 0; i--)
-      list[b++] = {(int32_t)start, (int32_t)(start + i * query_block), (int32_t)smaller(query_block, length - i * query_block), i == n - 1};
+    for (long i = n - 1; i >= 0; i--) {
+      const long first = i * query_block;
+      list[b++] = {(int32_t)start, (int32_t)(start + first), (int32_t)smaller(query_block, length - first), (int32_t)packed.rows, i == n - 1};
+    }
+    packed.rows += parts_of(length, together) * together;
+  }
+  if (packs) {
+    const long rows = packed.rows * a->kv_heads, keys = parts_of(scored_floats(rows, D), 16) * 16;
+    packed.keys = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, (keys + summed_floats(rows, D)) * sizeof(float));
+    packed.values = packed.keys + keys;
+    parallel(context, blocks * a->kv_heads, [=](long task) { pack_block(a, list[task % blocks], task / blocks, packed); });
   }
   // Blocks of one head one after the other: its keys and values stay in the cache.
   parallel_with_id(context, blocks * a->heads, [=](long task, int id) {
-    attend_block(a, list[task % blocks], task / blocks, memory + id * floats);
+    products_begin();
+    attend_block(a, list[task % blocks], task / blocks, packed, memory + id * floats);
+    products_end();
   });
 }
 

@@ -2,8 +2,20 @@
 // mask lets through. Arguments: tokens, heads, key heads, head_dim, documents, threads.
 #include "test.h"
 
+// attention_bf16_bench.cc includes this file for the kernels that round operands to bfloat16.
+#ifdef RX_HALF
+extern "C" void RX_FILL(attention_bf16)(KernelTable*);
+extern "C" void RX_FILL(attention_grad_bf16)(KernelTable*);
+#define FORWARD RX_FILL(attention_bf16)
+#define BACKWARD RX_FILL(attention_grad_bf16)
+#define RUN(engine, name, call) engine.table.name##_bf16(*engine, call)
+#else
 extern "C" void RX_FILL(attention)(KernelTable*);
 extern "C" void RX_FILL(attention_grad)(KernelTable*);
+#define FORWARD RX_FILL(attention)
+#define BACKWARD RX_FILL(attention_grad)
+#define RUN(engine, name, call) engine.table.name(*engine, call)
+#endif
 
 namespace {
 
@@ -24,8 +36,8 @@ int main(int argc, char** argv) {
   const auto argument = [&](int i, long other) { return argc > i ? std::atol(argv[i]) : other; };
   const long n = argument(1, 2048), heads = argument(2, 12), kv_heads = argument(3, heads), D = argument(4, 64), documents = argument(5, 1);
   const int threads = (int)argument(6, 1);
-  Engine engine(threads, RX_FILL(attention));
-  RX_FILL(attention_grad)(&engine.table);
+  Engine engine(threads, FORWARD);
+  BACKWARD(&engine.table);
   Random random(1);
   const long Q = heads * D, K = kv_heads * D;
   const Floats q = random.floats(n * Q), k = random.floats(n * K), v = random.floats(n * K), d_out = random.floats(n * Q);
@@ -43,8 +55,8 @@ int main(int argc, char** argv) {
   call.scale = 1 / std::sqrt((float)D), call.out = out.data(), call.lse = lse.data(), call.d_out = d_out.data();
   call.dq = dq.data(), call.dk = dk.data(), call.dv = dv.data(), call.ld_dq = Q, call.ld_dk = K, call.ld_dv = K;
   const clockid_t clock = threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-  const double forward = least(clock, [&] { engine.table.attention(*engine, &call); });
-  const double backward = least(clock, [&] { engine.table.attention_grad(*engine, &call); });
+  const double forward = least(clock, [&] { RUN(engine, attention, &call); });
+  const double backward = least(clock, [&] { RUN(engine, attention_grad, &call); });
   std::printf("{\"tokens\":%ld,\"heads\":%ld,\"kvHeads\":%ld,\"headDim\":%ld,\"documents\":%ld,\"threads\":%d,\"forward\":%.5f,\"backward\":%.5f,"
               "\"forwardGflops\":%.1f,\"backwardGflops\":%.1f,\"scratchBytes\":%zu}\n",
               n, heads, kv_heads, D, documents, threads, forward, backward, 4e-9 * pairs * (double)D / forward, 10e-9 * pairs * (double)D / backward,

@@ -29,45 +29,36 @@ typedef struct Shared {
 // Memory of one thread.
 typedef struct Held {
   Scored *q, *d_out;           // panels of queries; q times scale, in powers of two
-  float *keys, *values;        // rows of a block as scores are computed from them, where they are not read as they lie
+  float *keys, *values;        // rows of a span as scores are computed from them, where they are not read as they lie
   float* summed_keys;          // and keys as dq is
-  float *q_rows, *d_out_rows;  // [query_block / together, width], to sum over queries; q times scale
+  float *q_rows, *d_out_rows;  // [query_block, width] as dk and dv are; q times scale
   float* dq;                   // panel of queries
-  float *weights, *slopes;     // [grad_key_block, query_block]: scores, then P; dP, then dS
-  float *p, *ds;               // P and dS to sum over queries: the same memory, or in pairs of queries
+  float *weights, *slopes;     // [grad_key_block, slope_lanes]: scores, then P; dP, then dS
+  float *p, *ds;               // [grad_key_block, query_block] of P and dS to sum over queries: the same memory, or halves
   float *lse, *delta;          // [query_block]; lse in powers of two
   float *dk, *dv;              // [span, width]
 } Held;
 
-long held_floats(const Attention* a, long width, long span) {
-  return 3 * a->head_dim * query_block + 2 * scored_floats(grad_key_block, a->head_dim) + summed_floats(grad_key_block, a->head_dim) +
-         (together - 1) * grad_key_block * query_block + 2 * query_block * width + 2 * grad_key_block * query_block + 2 * query_block + 2 * span * width;
-}
-
-Held hold(const Attention* a, long width, long span, float* memory) {
+Held hold(const Attention* a, long width, long span, Memory memory, long* used = nullptr) {
   Held h;
-  h.q = (Scored*)take(&memory, a->head_dim * query_block);
-  h.d_out = (Scored*)take(&memory, a->head_dim * query_block);
-  h.keys = take(&memory, scored_floats(grad_key_block, a->head_dim));
-  h.values = take(&memory, scored_floats(grad_key_block, a->head_dim));
-  h.summed_keys = take(&memory, summed_floats(grad_key_block, a->head_dim));
-  h.dq = take(&memory, a->head_dim * query_block);
-  h.q_rows = take(&memory, query_block * width);
-  h.d_out_rows = take(&memory, query_block * width);
-  h.weights = take(&memory, grad_key_block * query_block);
-  h.slopes = take(&memory, grad_key_block * query_block);
-  h.p = together == 1 ? h.weights : take(&memory, grad_key_block * query_block / together);
-  h.ds = together == 1 ? h.slopes : take(&memory, grad_key_block * query_block / together);
-  h.lse = take(&memory, query_block);
-  h.delta = take(&memory, query_block);
-  h.dk = take(&memory, span * width);
-  h.dv = take(&memory, span * width);
+  h.q = (Scored*)memory.take(scored_columns(a->head_dim) * query_block);
+  h.d_out = (Scored*)memory.take(scored_columns(a->head_dim) * query_block);
+  h.keys = memory.take(scored_floats(span, a->head_dim));
+  h.values = memory.take(scored_floats(span, a->head_dim));
+  h.summed_keys = memory.take(summed_floats(span, a->head_dim));
+  h.dq = memory.take(summed_columns(a->head_dim) * query_block);
+  h.q_rows = memory.take(query_block * width / in_float);
+  h.d_out_rows = memory.take(query_block * width / in_float);
+  h.weights = memory.take(grad_key_block * slope_lanes);
+  h.slopes = memory.take(grad_key_block * slope_lanes);
+  h.p = packs ? memory.take(grad_key_block * query_block / in_float) : h.weights;
+  h.ds = packs ? memory.take(grad_key_block * query_block / in_float) : h.slopes;
+  h.lse = memory.take(query_block);
+  h.delta = memory.take(query_block);
+  h.dk = memory.take(span * width);
+  h.dv = memory.take(span * width);
+  if (used) *used = memory.used;
   return h;
-}
-
-void copy_rows(const float* from, long ld, long rows, long columns, float scale, float* to, long width) {
-  for (long r = 0; r < rows; r++)
-    each_vector(columns, [&](long i, auto lanes) { store(to + r * width + i, lanes.load(from + r * ld + i) * vset(scale)); });
 }
 
 void load_queries(const Attention* a, long head, long first, long rows, long padded, long width, const Held& h) {
@@ -77,14 +68,9 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
   const float* const d_out = a->d_out + first * ld + head * D;
   score_panel(q, a->ld_q, rows, D, a->scale * log2_e, h.q, padded);
   score_panel(d_out, ld, rows, D, 1.f, h.d_out, padded);
-#ifdef RX_HALF
-  summed_rows(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
-  summed_rows(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
-#else
-  copy_rows(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
-  copy_rows(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
-#endif
-  __builtin_memset(h.dq, 0, D * query_block * sizeof(float));
+  pack_spread(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
+  pack_spread(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
+  __builtin_memset(h.dq, 0, summed_columns(D) * query_block * sizeof(float));
   for (long i = 0; i < padded; i++) {
     // beyond the last query every weight is e^-inf = 0
     h.lse[i] = i < rows ? a->lse[(first + i) * a->heads + head] * log2_e : __builtin_inff();
@@ -102,9 +88,28 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
                              const Scored* d_out, float* weights, float* slopes, float* p, float* ds, const float* lse,
                              const float* delta, float* dq) {
   const long keys = high - low;
-  score<NV>(keys, a->head_dim, score_keys, row, q, weights, query_block);
-  score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, query_block);
-  if (masked) mask_scores<NV>(weights, query_block, first, low, high, a->window);
+  score<NV>(keys, a->head_dim, score_keys, row, q, weights, slope_lanes);
+  score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, slope_lanes);
+  if (masked) mask_scores<NV>(weights, slope_lanes, first, low, high, a->window);
+#if defined(RX_ATTENTION_TILES)
+  const vf base[2] = {load(lse), load(lse + VW)}, along[2] = {load(delta), load(delta + VW)};
+  for (long j = 0; j < keys; j += 2) {
+    __m512i rows[2];
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+      vf weight[2], slope[2];
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; v++) {
+        weight[v] = rough_exp2(load(weights + (j + i) * slope_lanes + v * VW) - base[v]);
+        slope[v] = weight[v] * (load(slopes + (j + i) * slope_lanes + v * VW) - along[v]);
+      }
+      rows[i] = rounded(slope[0], slope[1]);
+      store(p + (j + i) * query_block / 2, (vf)rounded(weight[0], weight[1]));
+      store(ds + (j + i) * query_block / 2, (vf)rows[i]);
+    }
+    store_pairs(rows[0], rows[1], slopes + j / 2 * slope_lanes);
+  }
+#else
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
     const vf base = load(lse + v * VW), along = load(delta + v * VW);
@@ -130,7 +135,8 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
     (void)p, (void)ds;
 #endif
   }
-  sum_over_keys<NV, TILE_ADD>(keys, a->head_dim, summed_keys, row, slopes, query_block, dq, nullptr);
+#endif
+  sum_over_keys<NV, TILE_ADD>(keys, a->head_dim, summed_keys, row, slopes, slope_lanes, dq, nullptr);
 }
 
 // to[j][.] += sum over queries i of from[j][i] rows[i][.], for keys low + j < high; queries that no key of a tile is seen by
@@ -138,20 +144,14 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
 template <int NV>
 RX_INLINE void spread(const float* from, const float* rows, float* to, long width, long first, long queries, long low, long high,
                       long window) {
-  for (long j = low; j < high; j += tile_rows) {
-    const long some = smaller(tile_rows, high - j);
+  for (long j = low; j < high; j += spread_keys) {
+    const long some = smaller(spread_keys, high - j);
     long start = greater(0, j - first);
     start -= start % together;  // weights of queries that do not see a key are 0
     const long end = window ? smaller(queries, j + some - 1 + window - first) : queries;
     if (start >= end) continue;
-    const float* const some_from = from + ((j - low) * query_block + start) / together;
-    const float* const some_rows = rows + start / together * width;
-#ifdef RX_HALF
-    tiles_of_pairs<NV, TILE_ADD>(some, parts_of(end - start, 2), (const Scored*)some_from, query_block / 2, 1, (const Scored*)some_rows,
-                                 width, to + (j - low) * width, width, nullptr);
-#else
-    tiles<NV, TILE_ADD>(some, end - start, some_from, query_block, 1, some_rows, width, to + (j - low) * width, width, nullptr);
-#endif
+    sum_over_queries<NV>(some, end - start, from + ((j - low) * query_block + start) / in_float, rows + start / in_float * width,
+                         width, to + (j - low) * width);
   }
 }
 
@@ -160,42 +160,46 @@ RX_INLINE void spread(const float* from, const float* rows, float* to, long widt
 void visit(const Shared& shared, long head, long first, long rows, long from, long to, bool fresh, const Held& h) {
   const Attention* const a = shared.a;
   const long column = head / (a->heads / a->kv_heads) * a->head_dim;
-  const long padded = parts_of(rows, VW) * VW;
+  const long padded = parts_of(rows, lanes_together) * lanes_together;
   const long last = first + rows - 1;
-  const long start = a->window ? greater(from, first - a->window + 1) : from;
+  long start = a->window ? greater(from, first - a->window + 1) : from;
+  start -= (start - from) % together;  // a key before the window is masked
   const long end = smaller(to, last + 1);
+  const ScoredRows keys = scored_rows(a->k + from * a->ld_k + column, a->ld_k, a->head_dim, h.keys);
+  const ScoredRows values = scored_rows(a->v + from * a->ld_v + column, a->ld_v, a->head_dim, h.values);
+  const SummedRows summed = summed_rows(a->k + from * a->ld_k + column, a->ld_k, a->head_dim, h.summed_keys);
+  const long scored = scored_columns(a->head_dim);
   for (long block = start; block < end; block += grad_key_block) {
     const long block_end = smaller(block + grad_key_block, end);
-    if (fresh) prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
-    if (fresh) prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
-    const ScoredRows keys = score_rows(a->k + block * a->ld_k + column, a->ld_k, block_end - block, a->head_dim, h.keys);
-    const ScoredRows values = score_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim, h.values);
-    const SummedRows summed = summed_rows(a->k + block * a->ld_k + column, a->ld_k, block_end - block, a->head_dim, 1.f, h.summed_keys, a->head_dim);
-    const long scored = scored_columns(a->head_dim);
+    if (fresh && !packs) {
+      prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
+      prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
+    }
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
       const long first_of_group = first + lane;
       const long final = smaller(first_of_group + wide, last + 1) - 1;
       long low = a->window ? smaller(greater(block, first_of_group - a->window + 1), block_end) : block;
-      if (low < block_end) low -= (low - block) % together;  // a key before the window is masked
-      const long high = greater(low, smaller(block_end, final + 1));
-      float* const weights = h.weights + lane;
-      float* const slopes = h.slopes + lane;
-      float* const p = h.p + lane / together;
-      float* const ds = h.ds + lane / together;
-      for (long j = block; j < block_end; j++) {
+      if (low < block_end) low -= (low - block) % together;
+      const long high = low + whole_keys(greater(0, smaller(block_end, final + 1) - low));
+      float* const p = h.p + lane / in_float;
+      float* const ds = h.ds + lane / in_float;
+      const long whole_end = block + whole_keys(block_end - block);
+      for (long j = block; j < whole_end; j++) {
         if (j == low) j = high;
-        if (j >= block_end) break;
-        __builtin_memset(p + (j - block) * query_block / together, 0, wide * sizeof(float) / together);
-        __builtin_memset(ds + (j - block) * query_block / together, 0, wide * sizeof(float) / together);
+        if (j >= whole_end) break;
+        __builtin_memset(p + (j - block) * query_block / in_float, 0, wide * sizeof(float) / in_float);
+        __builtin_memset(ds + (j - block) * query_block / in_float, 0, wide * sizeof(float) / in_float);
       }
       if (low == high) continue;
       const bool masked = high - 1 > first_of_group || (a->window && low <= final - a->window);
-      const long at = (low - block) * query_block;
+      // lanes of one group after the other, or side by side
+      const long at = (low - block) * slope_lanes + (slope_lanes > group_lanes ? lane : 0);
+      const long half = (low - block) * query_block / in_float;
       with_vectors(wide, [&](auto vectors) {
-        differentiate<decltype(vectors)::NV>(a, first_of_group, low, high, keys, values, summed, low - block, masked, h.q + lane * scored,
-                                             h.d_out + lane * scored, weights + at, slopes + at, p + at / together, ds + at / together,
-                                             h.lse + lane, h.delta + lane, h.dq + lane * a->head_dim);
+        differentiate<decltype(vectors)::NV>(a, first_of_group, low, high, keys, values, summed, low - from, masked, h.q + lane * scored,
+                                             h.d_out + lane * scored, h.weights + at, h.slopes + at, p + half, ds + half,
+                                             h.lse + lane, h.delta + lane, h.dq + lane * summed_columns(a->head_dim));
       });
     }
     const long offset = (block - from) * shared.width;
@@ -216,13 +220,20 @@ RX_INLINE long first_seen(const Attention* a, long first, long from) {
 void run_task(const Shared& shared, const Task& task, float* memory) {
   const Attention* const a = shared.a;
   const long D = a->head_dim, group = a->heads / a->kv_heads;
-  const Held h = hold(a, shared.width, shared.span, memory);
+  const Held h = hold(a, shared.width, shared.span, Memory{memory});
   const long ld_dq = task.range == 0 ? a->ld_dq : a->heads * D;
   float* const dq = task.range == 0 ? a->dq + task.document_start * a->ld_dq : shared.partial + task.partial;
   for (long from = task.from; from < task.to; from += shared.span) {
     const long to = smaller(from + shared.span, task.to);
-    __builtin_memset(h.dk, 0, (to - from) * shared.width * sizeof(float));
-    __builtin_memset(h.dv, 0, (to - from) * shared.width * sizeof(float));
+    __builtin_memset(h.dk, 0, whole_keys(to - from) * shared.width * sizeof(float));
+    __builtin_memset(h.dv, 0, whole_keys(to - from) * shared.width * sizeof(float));
+    if (packs) {
+      const float* const k = a->k + from * a->ld_k + task.kv_head * D;
+      const float* const v = a->v + from * a->ld_v + task.kv_head * D;
+      pack_scored(k, a->ld_k, to - from, D, h.keys);
+      pack_summed(k, a->ld_k, to - from, D, h.summed_keys);
+      pack_scored(v, a->ld_v, to - from, D, h.values);
+    }
     for (long head = task.kv_head * group; head < (task.kv_head + 1) * group; head++) {
       // blocks of queries are counted from the start of the document
       const long first_block = (from - task.document_start) / query_block;
@@ -230,7 +241,7 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
         const long rows = smaller(query_block, task.document_end - first);
         const long seen = first_seen(a, first, task.from);
         if (first_seen(a, first, from) >= to) break;  // past the window
-        load_queries(a, head, first, rows, parts_of(rows, VW) * VW, shared.width, h);
+        load_queries(a, head, first, rows, parts_of(rows, lanes_together) * lanes_together, shared.width, h);
         visit(shared, head, first, rows, from, to, head == task.kv_head * group && first <= from + query_block, h);
         float* const at = dq + (first - task.document_start) * ld_dq + head * D;
         // The scale belongs to q in q·k; what h.dq holds is dS K.
@@ -285,7 +296,8 @@ void attention_grad(const Context* context, const Attention* a) {
 
   Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
   shared.span = greater(1, 32768 / shared.width / grad_key_block) * grad_key_block;
-  const long floats = parts_of(held_floats(a, shared.width, shared.span), 16) * 16 + 18 * 16;  // whole vectors: each thread's begins with one
+  long floats = 0;
+  hold(a, shared.width, shared.span, Memory{nullptr}, &floats);
   Task* const list = (Task*)scratch_get(context->scratch, SCRATCH_KERNEL, (tasks + 1) * sizeof(Task));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   if (partial_floats) shared.partial = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, partial_floats * sizeof(float));
@@ -302,7 +314,11 @@ void attention_grad(const Context* context, const Attention* a) {
     }
     offset += (n - 1) * length * row;
   }
-  parallel_with_id(context, tasks, [=](long task, int id) { run_task(shared, list[task], memory + id * floats); });
+  parallel_with_id(context, tasks, [=](long task, int id) { 
+    products_begin();
+    run_task(shared, list[task], memory + id * floats);
+    products_end();
+  });
   if (partial_floats == 0) return;
 
   // dq += the other ranges, in order; a range wrote only blocks of queries that see one of its keys.

@@ -13,6 +13,9 @@
 
 #include "../kernel_table.h"
 #include "../simd.h"
+#if defined(__AMX_TILE__)
+#include "../allow_tiles.h"
+#endif
 
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
@@ -40,6 +43,9 @@ struct Engine {
   KernelTable table = {};
   Context context = {};
   Engine(int threads, void (*fill)(KernelTable*)) {
+#if defined(__AMX_TILE__)
+    if (!allows_tiles()) std::fprintf(stderr, "Linux does not give matrix tiles here\n"), std::exit(1);
+#endif
     fill(&table);
     context.pool = pool_create(threads);
     context.scratch = scratch_create();
