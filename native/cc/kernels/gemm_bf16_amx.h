@@ -98,18 +98,48 @@ RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
     }
 }
 
-// Where the sums will go, to be asked for line by line on the way: rows `ld` floats apart.
-typedef struct Expected {
-  const float* rows;  // null: nowhere
+// Sums that are to be written: c [rows, NR] = in + alpha sums, `in` may be null or c.
+typedef struct Output {
+  const float* sums;  // [MR, NR]
+  float* c;
+  long ldc;
+  const float* in;
+  long ld_in;
+  float alpha;
+  int rows;
+} Output;
+
+RX_INLINE void put_row(const Output* o, long row) {
+  float* const c = o->c + row * o->ldc;
+#pragma GCC unroll 2
+  for (int j = 0; j < NR; j += VW) {
+    const vf product = vset(o->alpha) * *(const vf*)(o->sums + row * NR + j);
+    store(c + j, o->in ? load(o->in + row * o->ld_in + j) + product : product);
+  }
+}
+RX_INLINE void put_rows(Output* o) {
+  for (long row = 0; row < o->rows; row++) put_row(o, row);
+  o->rows = 0;
+}
+
+// What is done while tiles are multiplied, which takes none of what they take: a former output is written, and memory is asked for that
+// will be needed: rows of an output to come and sums that will be added to.
+typedef struct Beside {
+  Output* former;
+  const float* rows;  // null: none
   long ld;
-} Expected;
+  const float* sums;  // null: none
+  const Packed* panel;  // MR lines of the cache of the next panel of B; null: none
+} Beside;
 
 // sums [MR, NR] = before + a b, from packed panels k pairs long; `before` may be null or sums. Only 16 rows unless `both`.
 template <bool both>
-RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* before, float* sums, Expected next) {
+RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* before, float* sums, const Beside* beside) {
   constexpr long bytes = NR * sizeof(float);
-  const long lines = next.rows ? divide_up((both ? 64 : 32) * 16, k) : 0;  // of the cache, each time
-  long line = 0;
+  const Output former = *beside->former;
+  const Beside soon = *beside;
+  const long each = divide_up(MR * 16, k);  // rows a step
+  long row = 0;
   // what was packed is in memory: the instructions below do not tell the compiler what they read
   __asm__ volatile("" ::: "memory");
   if (before) {
@@ -126,7 +156,6 @@ RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* 
     _tile_zero(3);
   }
   for (; k > 0; k -= 16, a += 2 * TILE, b += 2 * TILE) {
-    for (long end = line + lines; line < end; line++) __builtin_prefetch(next.rows + line / 2 * next.ld + line % 2 * 16, 1);
     _tile_loadd(6, b, 64);
     _tile_loadd(4, a, 64);
     _tile_loadd(7, b + TILE, 64);
@@ -137,7 +166,20 @@ RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* 
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
+    for (const long end = row + each; row < end; row++) {
+      if (row < former.rows) put_row(&former, row);
+      if (soon.rows) {
+        __builtin_prefetch(soon.rows + row * soon.ld, 1);
+        __builtin_prefetch(soon.rows + row * soon.ld + NR - 1, 1);
+      }
+      if (soon.panel) __builtin_prefetch(soon.panel + row * 16, 0, 2);
+      if (soon.sums) {
+        __builtin_prefetch(soon.sums + row * NR);
+        __builtin_prefetch(soon.sums + row * NR + 16);
+      }
+    }
   }
+  beside->former->rows = 0;
   _tile_stored(0, sums, bytes);
   _tile_stored(1, sums + 16, bytes);
   if (both) {
@@ -146,20 +188,17 @@ RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* 
   }
 }
 
-RX_INLINE void sum_panels(long m, long k, const Packed* a, const Packed* b, const float* before, float* sums, Expected next) {
-  (m > 16 ? sum_tiles<true> : sum_tiles<false>)(k, a, b, before, sums, next);
+RX_INLINE void sum_panels(long m, long k, const Packed* a, const Packed* b, const float* before, float* sums, const Beside* beside) {
+  (m > 16 ? sum_tiles<true> : sum_tiles<false>)(k, a, b, before, sums, beside);
 }
 
 // c [m, NR] = in + alpha (before + a b); `before` [MR, NR] and `in` may be null, `in` may be c.
 RX_STATIC void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, const float* before, float* c, long ldc, const float* in,
                                 long ld_in, float alpha) {
   float sums[MR * NR] __attribute__((aligned(64)));
-  sum_panels(m, k, a, b, before, sums, Expected{c + MR * ldc, ldc});
-  const vf scale = vset(alpha);
-  for (long i = 0; i < m; i++)
-#pragma GCC unroll 2
-    for (int j = 0; j < NR; j += VW) {
-      const vf product = scale * *(const vf*)(sums + i * NR + j);
-      store(c + i * ldc + j, in ? load(in + i * ld_in + j) + product : product);
-    }
+  Output none = {};
+  const Beside beside = {&none, c, ldc, 0, 0};
+  sum_panels(m, k, a, b, before, sums, &beside);
+  Output output = {sums, c, ldc, in, ld_in, alpha, (int)m};
+  put_rows(&output);
 }

@@ -278,8 +278,10 @@ RX_INLINE long rows_before(const Plan* p, long block) {
 // last piece stay in the second-level cache, since C itself is far.
 RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp, long i0, long mc, long j0, long nc, long kp, int first,
                               float* sums, float* tile) {
+  const Gemm* const g = &p->g;
   const long panels = divide_up(nc, NR), rows = divide_up(mc, MR);
   const long piece = round_up(divide_up(kp, divide_up(kp, packed_k(KI))), 16);
+  Output output = {};
   for (long j1 = 0; j1 < panels; j1 += JC)
     for (long k = 0; k < kp; k += piece) {
       const long deep = least(piece, kp - k);
@@ -289,12 +291,24 @@ RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp,
           const Packed* const b = bp + j * NR * kp + k * NR;
           float* const own = sums + ((j - j1) * rows + i) * MR * NR;
           const float* const before = k == 0 ? 0 : own;
-          const long m = least(MR, mc - i * MR);
-          if (k + deep < kp)
-            sum_panels(m, deep, a, b, before, own, Expected{0, 0});
-          else
-            run_micro(p, deep, a, b, before, i0 + i * MR, (int)m, j0 + j * NR, (int)least(NR, nc - j * NR), first, tile);
+          const long m = least(MR, mc - i * MR), w = least(NR, nc - j * NR), row = i0 + i * MR, column = j0 + j * NR;
+          const int last = k + deep == kp;
+          if (last && (w < NR || p->c_column != 1 || (first && g->start && p->s_column != 1))) {
+            run_micro(p, deep, a, b, before, row, (int)m, column, (int)w, first, tile);
+            continue;
+          }
+          float* const c = g->c + row * p->c_row + column;
+          // the next panel comes from far: each row of tiles asks for a part of it
+          const Packed* const ahead = i * MR * 16 < deep * NR ? b + NR * kp + i * MR * 16 : 0;
+          const Beside beside = {&output, last ? c : 0, p->c_row, before ? own + MR * NR : 0, ahead};
+          sum_panels(m, deep, a, b, before, own, &beside);
+          if (last) {
+            const float* const start = g->start ? g->start + row * p->s_row + column : 0;
+            output = {own, c, p->c_row, first ? start : c, first ? p->s_row : p->c_row, g->alpha, (int)m};
+          }
         }
+      // the next ones take their place
+      put_rows(&output);
     }
 }
 #endif
