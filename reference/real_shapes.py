@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from tiny_checkpoints import experts_apart
 
 OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "real_shapes.json"
 
@@ -224,6 +225,33 @@ MODELS = {
         num_attention_heads=32, num_key_value_heads=32, hidden_act="gelu_new", partial_rotary_factor=0.4,
         max_position_embeddings=2048, qk_layernorm=False, tie_word_embeddings=False,
     ),
+    "mistralai/Mixtral-8x7B-v0.1": dict(
+        model_type="mixtral", vocab_size=32000, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=8, rms_norm_eps=1e-5, rope_theta=1000000.0, sliding_window=None,
+        max_position_embeddings=32768, num_experts_per_tok=2, num_local_experts=8, output_router_logits=False,
+        router_aux_loss_coef=0.02, tie_word_embeddings=False,
+    ),
+    "Qwen/Qwen1.5-MoE-A2.7B": dict(
+        model_type="qwen2_moe", vocab_size=151936, hidden_size=2048, intermediate_size=5632, num_hidden_layers=24,
+        num_attention_heads=16, num_key_value_heads=16, rms_norm_eps=1e-6, rope_theta=1000000.0, sliding_window=32768,
+        use_sliding_window=False, max_window_layers=21, max_position_embeddings=8192, decoder_sparse_step=1,
+        moe_intermediate_size=1408, shared_expert_intermediate_size=5632, num_experts_per_tok=4, num_experts=60,
+        norm_topk_prob=False, output_router_logits=False, router_aux_loss_coef=0.001, tie_word_embeddings=False,
+    ),
+    "Qwen/Qwen3-30B-A3B": dict(
+        model_type="qwen3_moe", vocab_size=151936, hidden_size=2048, intermediate_size=6144, num_hidden_layers=48,
+        num_attention_heads=32, num_key_value_heads=4, head_dim=128, rms_norm_eps=1e-6, rope_theta=1000000.0,
+        sliding_window=None, use_sliding_window=False, max_window_layers=48, max_position_embeddings=40960,
+        attention_bias=False, decoder_sparse_step=1, mlp_only_layers=[], moe_intermediate_size=768,
+        num_experts_per_tok=8, num_experts=128, norm_topk_prob=True, output_router_logits=False,
+        router_aux_loss_coef=0.001, tie_word_embeddings=False,
+    ),
+    "allenai/OLMoE-1B-7B-0924": dict(
+        model_type="olmoe", vocab_size=50304, hidden_size=2048, intermediate_size=1024, num_hidden_layers=16,
+        num_attention_heads=16, num_key_value_heads=16, rms_norm_eps=1e-5, rope_theta=10000.0, clip_qkv=None,
+        max_position_embeddings=4096, num_experts_per_tok=8, num_experts=64, norm_topk_prob=False,
+        output_router_logits=False, router_aux_loss_coef=0.01, tie_word_embeddings=False,
+    ),
 }
 
 
@@ -232,7 +260,7 @@ def shapes(raw):
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     tied = getattr(model.config, "tie_word_embeddings", False)
-    state = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    state = {key: tuple(value.shape) for key, value in experts_apart(model, model.state_dict()).items()}
     return {key: shape for key, shape in state.items() if not (tied and key == "lm_head.weight")}
 
 

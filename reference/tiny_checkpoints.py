@@ -27,14 +27,18 @@ from transformers import (
     HeliumConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     Olmo2Config,
     Olmo3Config,
     OlmoConfig,
+    OlmoeConfig,
     OPTConfig,
     Phi3Config,
     PhiConfig,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
     StableLmConfig,
     Starcoder2Config,
@@ -243,7 +247,59 @@ CONFIGS = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
         },
     ),
+    "mixtral": MixtralConfig(**common, num_local_experts=4, sliding_window=4),
+    # The loss has its load-balancing part.
+    "mixtral_balanced": MixtralConfig(
+        **common, num_local_experts=5, num_experts_per_tok=3, output_router_logits=True, router_aux_loss_coef=0.2
+    ),
+    "qwen2_moe": Qwen2MoeConfig(
+        **common,
+        num_experts=5,
+        num_experts_per_tok=2,
+        moe_intermediate_size=12,
+        shared_expert_intermediate_size=20,
+        use_sliding_window=True,
+        sliding_window=4,
+    ),
+    "qwen2_moe_mixed": Qwen2MoeConfig(
+        **{**common, "num_hidden_layers": 4},
+        num_experts=4,
+        num_experts_per_tok=2,
+        norm_topk_prob=True,
+        moe_intermediate_size=12,
+        shared_expert_intermediate_size=8,
+        decoder_sparse_step=2,
+        mlp_only_layers=[3],
+        qkv_bias=False,
+        output_router_logits=True,
+        router_aux_loss_coef=0.5,
+    ),
+    "qwen3_moe": Qwen3MoeConfig(
+        **common, head_dim=8, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=8, norm_topk_prob=True
+    ),
+    "olmoe": OlmoeConfig(
+        **common, num_experts=4, num_experts_per_tok=2, clip_qkv=0.8, output_router_logits=True, router_aux_loss_coef=0.3
+    ),
 }
+
+
+def experts_apart(model, tensors):
+    """Tensors of the model with each expert's matrices by themselves, under the names that `save_pretrained` gives them."""
+    mixtral = model.config.model_type == "mixtral"
+    gate, up, down = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
+    stored = {}
+    for name, value in tensors.items():
+        module, _, own = name.replace(".mlp.", ".block_sparse_moe.").rpartition(".") if mixtral else name.rpartition(".")
+        if own == "gate_up_proj" and value.dim() == 3:
+            for expert, both in enumerate(value):
+                for part, half in zip((gate, up), both.chunk(2)):
+                    stored[f"{module}.{expert}.{part}.weight"] = half
+        elif own == "down_proj" and value.dim() == 3:
+            for expert, matrix in enumerate(value):
+                stored[f"{module}.{expert}.{down}.weight"] = matrix
+        else:
+            stored[f"{module}.{own}"] = value
+    return stored
 
 
 def randomise(model, seed):
@@ -318,9 +374,9 @@ def build(name, config, seed):
     rows = documents(seed)
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
-    saved = {}
     tied = getattr(model.config, "tie_word_embeddings", False)
-    for key, value in model.state_dict().items():
+    saved = {}
+    for key, value in experts_apart(model, model.state_dict()).items():
         if not (tied and key == "lm_head.weight"):
             # As the hub has it.
             stored = key.replace("lm_head", "embed_out") if model.config.model_type == "gpt_neox" else key
@@ -335,9 +391,13 @@ def build(name, config, seed):
         torch.tensor([rows[0][0]]), max_new_tokens=8, do_sample=False, use_cache=rope_type(model) != "longrope", pad_token_id=0
     )[0].tolist()
 
+    if getattr(model.config, "output_router_logits", False):
+        with torch.no_grad():
+            aux = model(**padded(rows, False), use_cache=False).aux_loss.item()
     loss = loss_of(model, rows)
     loss.backward()
     gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    gradients = experts_apart(model, gradients)
     largest = {key: gradient.abs().max().item() for key, gradient in gradients.items()}
     save_file(
         {key: (gradient / max(largest[key], 1e-30)).half() for key, gradient in gradients.items()},
@@ -369,6 +429,8 @@ def build(name, config, seed):
         losses=losses,
         generated=generated,
     )
+    if getattr(model.config, "output_router_logits", False):
+        golden["aux_loss"] = aux
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
     assert math.isfinite(loss.item())
     size = sum(path.stat().st_size for path in folder.iterdir())

@@ -98,6 +98,26 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   gpt_neox: { model_type: 'gpt_neox', ...manyHeads, rotary_pct: 0.5 },
   falcon: { model_type: 'falcon', ...manyHeads, num_kv_heads: 1, new_decoder_architecture: true },
   gptj: { model_type: 'gptj', ...likeGpt2, rotary_dim: 2 },
+  mixtral: { model_type: 'mixtral', ...likeLlama, num_local_experts: 4 },
+  qwen2_moe: {
+    model_type: 'qwen2_moe',
+    ...likeLlama,
+    num_experts: 5,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 6,
+    shared_expert_intermediate_size: 10,
+    mlp_only_layers: [0],
+  },
+  qwen3_moe: {
+    model_type: 'qwen3_moe',
+    ...likeLlama,
+    num_experts: 4,
+    num_experts_per_tok: 3,
+    norm_topk_prob: true,
+    moe_intermediate_size: 6,
+  },
+  // All experts are chosen: no step of a weight changes which.
+  olmoe: { model_type: 'olmoe', ...likeLlama, num_experts: 3, num_experts_per_tok: 3, clip_qkv: 0.5 },
 };
 
 const right = <A>(result: E.Either<Error, A>): A => {

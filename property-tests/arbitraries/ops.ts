@@ -9,6 +9,7 @@ import { activation, activationGrad } from '../../src/model/kernels/activation.j
 import type { ActivationKind } from '../../src/model/kernels/activation.js';
 import { attention, attentionGrad } from '../../src/model/kernels/attention.js';
 import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js';
+import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRows.js';
 import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { gatherRows, scatterRows } from '../../src/model/kernels/gatherRows.js';
@@ -58,6 +59,13 @@ const given = (tensor: Tensor | undefined): Tensor => {
 const ints = (from: number, count: number, below: number): Int32Array => {
   const source = random(from, 'sample');
   return Int32Array.from({ length: count }, () => source.below(below));
+};
+
+/** The numbers below `count`, each once, in an order of the seed's. */
+export const permutation = (from: number, count: number): Int32Array => {
+  const { uniform } = random(from, 'sample');
+  const lots = Array.from({ length: count }, uniform);
+  return Int32Array.from(lots.keys()).sort((a, b) => (lots[a] ?? 0) - (lots[b] ?? 0));
 };
 
 const embeddings = fc.record({ seed, n: size(7), v: size(), c: size() }).map(({ seed: s, n, v, c }): OpCall => {
@@ -349,6 +357,34 @@ const gathers = fc
     };
   });
 
+const combinations = fc
+  .record({ seed, n: size(), perRow: size(3), c: size() })
+  .map(({ seed: s, n, perRow, c }): OpCall => {
+    const places = permutation(s, n * perRow);
+    const attrs = { places, perRow };
+    return {
+      seed: s,
+      shapes: [
+        [n * perRow, c],
+        [n, perRow],
+      ],
+      forward: (...inputs) => {
+        const [x, weights] = inputs as unknown as Six;
+        return combineRows(x, weights, attrs);
+      },
+      formula: (...inputs) => {
+        const [x, weights] = inputs as unknown as Six;
+        const sorted = tf.reshape(tf.matMul(oneHot(places, n * perRow), x), [n, perRow, c]);
+        return tf.sum(tf.mul(sorted, tf.reshape(weights, [n, perRow, 1])), 1);
+      },
+      backward: (dy, ...inputs) => {
+        const [x, weights] = inputs as unknown as Six;
+        const { dx, dWeights } = combineRowsGrad(dy, x, weights, attrs);
+        return [dx, dWeights];
+      },
+    };
+  });
+
 const columns = fc.record({ seed, n: size(), sizes: fc.array(size(3), { minLength: 1, maxLength: 3 }) }).map(
   ({ seed: s, n, sizes }): OpCall => ({
     seed: s,
@@ -425,6 +461,7 @@ export const opCalls = {
   activation: activations,
   gatedActivation: gatedActivations,
   gatherRows: gathers,
+  combineRows: combinations,
   concatColumns: columns,
   linearCrossEntropy: crossEntropies,
 } as const satisfies Readonly<Record<string, fc.Arbitrary<OpCall>>>;

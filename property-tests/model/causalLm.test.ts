@@ -184,7 +184,9 @@ describe('a model', () => {
 
   law('has gradients that agree with finite differences', documents(), (model, rows) => {
     const { sequence, targets } = laidOut(rows, 0.5);
-    fc.pre(targets.rows.length > 0);
+    const { experts } = model.config;
+    // Where a small step may change the experts of a token, the loss leaps.
+    fc.pre(targets.rows.length > 0 && (experts === undefined || experts.perToken === experts.numExperts));
     const { gradients } = trained(model, sequence, targets);
     const direction = Object.fromEntries(
       Object.entries(model.weights).map(([name, { shape }], i) => [name, values(77 + i, shape)]),

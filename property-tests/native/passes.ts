@@ -12,7 +12,7 @@ const bits = (tensor: Tensor): ReadonlyArray<number> => Array.from(new Int32Arra
 /** Every number of a pass forward and back, as bits. */
 export const pass = (model: CausalLM, rows: Documents, options: TrainOptions) => {
   const { sequence, targets } = laidOut(rows, 0.5);
-  const { gradients, ...output } = lossAndGradients(model, sequence, targets, options);
+  const { gradients, auxLoss: _, ...output } = lossAndGradients(model, sequence, targets, options);
   const all = Object.entries({ ...output, ...gradients }).map(([name, tensor]) => [name, bits(tensor)] as const);
   dispose([...Object.values(output), ...Object.values(gradients)]);
   return Object.fromEntries(all);

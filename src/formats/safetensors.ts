@@ -23,8 +23,8 @@ const orThrow = <A>(result: E.Either<FatalError, A>): A => {
 const truncated = 'E_SAFETENSORS_TRUNCATED';
 
 const tensorIn = (file: string, name: string, { dtype, shape, start, end }: TensorInfo): StoredTensor =>
-  storedTensor({ name, dtype, shape, byteLength: end - start, file }, (handle, allocate) =>
-    readFully(handle, file, { start, length: end - start, truncated }, allocate),
+  storedTensor({ name, dtype, shape, byteLength: end - start, file }, (handle, range, allocate) =>
+    readFully(handle, file, { start: start + range.start, length: range.length, truncated }, allocate),
   );
 
 /** What a safetensors file holds. Only the header is read, and checked whole: see `decodeHeader` for what is refused. */

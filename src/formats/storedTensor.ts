@@ -6,6 +6,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { ErrorCode, FatalError } from '../errors.js';
 import { fileError } from './byteSource.js';
+import { bytesOfDtype } from './safetensorsHeader.js';
 import type { Dtype } from './safetensorsHeader.js';
 import { isNumeric, toFloat32 } from './tensorData.js';
 import { discard, transientBytes } from './transient.js';
@@ -24,6 +25,12 @@ export interface StoredTensor {
   readonly read: () => TaskEither<FatalError, Float32Array>;
   /** The bytes, row-major and little-endian. */
   readonly readBytes: () => TaskEither<FatalError, Uint8Array>;
+  /** Values from number `from` on, in row-major order, as a tensor of its own. */
+  readonly part: (what: {
+    readonly name: string;
+    readonly shape: ReadonlyArray<number>;
+    readonly from: number;
+  }) => StoredTensor;
 }
 
 export interface StoredTensors {
@@ -79,14 +86,20 @@ export const withFile = <A>(file: string, use: (handle: FileHandle) => Promise<A
     (error) => fileError(file, error),
   );
 
-/** `readInto` gives the tensor's bytes, row-major and little-endian, in memory that it asks for. */
+/** Which of a tensor's bytes. */
+export interface ByteRange {
+  readonly start: number;
+  readonly length: number;
+}
+
+/** `readInto` gives bytes of the tensor, which are row-major and little-endian, in memory that it asks for. */
 export const storedTensor = (
   what: Pick<StoredTensor, 'name' | 'dtype' | 'shape' | 'byteLength' | 'file'>,
-  readInto: (handle: FileHandle, allocate: Allocate) => Promise<Uint8Array>,
+  readInto: (handle: FileHandle, range: ByteRange, allocate: Allocate) => Promise<Uint8Array>,
 ): StoredTensor => {
   const { name, dtype, shape, byteLength, file } = what;
   const bytesIn = (allocate: Allocate): TaskEither<FatalError, Uint8Array> =>
-    withFile(file, (handle) => readInto(handle, allocate));
+    withFile(file, (handle) => readInto(handle, { start: 0, length: byteLength }, allocate));
   return {
     name,
     dtype,
@@ -94,6 +107,13 @@ export const storedTensor = (
     byteLength,
     file,
     readBytes: () => bytesIn(fresh),
+    part: ({ from, ...own }) => {
+      const length = own.shape.reduce((product, dimension) => product * dimension, bytesOfDtype[dtype]);
+      const first = from * bytesOfDtype[dtype];
+      return storedTensor({ ...own, dtype, byteLength: length, file }, (handle, range, allocate) =>
+        readInto(handle, { start: first + range.start, length: range.length }, allocate),
+      );
+    },
     read: () =>
       isNumeric(dtype)
         ? TE.map((bytes: Uint8Array) => {

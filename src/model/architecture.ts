@@ -8,6 +8,14 @@ import type { Pass } from './pass.js';
 import type { Sequence } from './sequence.js';
 import type { TensorSpec } from './weights.js';
 
+/** A tensor that files may hold in the place of several: their rows one below the other. */
+export interface Packed {
+  readonly name: string;
+  readonly shape: ReadonlyArray<number>;
+  /** Names of those that it stands for, which share it evenly, in order. */
+  readonly parts: ReadonlyArray<string>;
+}
+
 export interface Architecture<C extends ModelConfig = ModelConfig> {
   /** `config.architecture` of the configurations that it runs. */
   readonly name: string;
@@ -20,6 +28,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly basePrefix: string;
   /** What files call the head. Default: `lm_head`. */
   readonly storedHead?: string;
+  /** Tensors that some files hold in the place of those. Default: none. */
+  readonly packed?: (config: C) => ReadonlyArray<Packed>;
   /** Names of stored buffers that are no weights. */
   readonly buffers?: RegExp;
   /** Module path of the token embedding. */

@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
-import type { Architecture } from './architecture.js';
+import type { Architecture, Packed } from './architecture.js';
 import { cohere } from './architectures/cohere.js';
 import { decodeFields } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
@@ -20,12 +20,15 @@ import { granite } from './architectures/granite.js';
 import { helium } from './architectures/helium.js';
 import type { Layer } from './layer.js';
 import { llama } from './architectures/llama.js';
+import { mixtral } from './architectures/mixtral.js';
 import { olmo } from './architectures/olmo.js';
 import { olmo2, olmo3 } from './architectures/olmo2.js';
+import { olmoe } from './architectures/olmoe.js';
 import { opt } from './architectures/opt.js';
 import type { Pass } from './pass.js';
 import { phi } from './architectures/phi.js';
 import { phi3 } from './architectures/phi3.js';
+import { qwen2Moe, qwen3Moe } from './architectures/qwenMoe.js';
 import type { Sequence } from './sequence.js';
 import { stablelm } from './architectures/stablelm.js';
 import { starcoder2 } from './architectures/starcoder2.js';
@@ -43,6 +46,7 @@ export interface BoundArchitecture {
   readonly tensors: ReadonlyArray<TensorSpec>;
   readonly basePrefix: string;
   readonly storedHead: string;
+  readonly packed: ReadonlyArray<Packed>;
   readonly buffers: RegExp | undefined;
   readonly embedding: string;
   readonly body: (pass: Pass) => Layer<Sequence, Tensor>;
@@ -57,23 +61,29 @@ const registry = new Map<string, Registered>();
 const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Registered => {
   // Only this architecture's codec writes its name into a configuration.
   const isOwn = (config: ModelConfig): config is C => config.architecture === architecture.name;
+  // Every pass asks, and a model of many experts has tens of thousands of tensors.
+  const bound = new WeakMap<ModelConfig, BoundArchitecture>();
+  const bind = (config: C): BoundArchitecture => ({
+    tensors: architecture.tensors(config),
+    basePrefix: architecture.basePrefix,
+    storedHead: architecture.storedHead ?? 'lm_head',
+    packed: architecture.packed?.(config) ?? [],
+    buffers: architecture.buffers,
+    embedding: architecture.embedding,
+    body: (pass) => architecture.body(config, pass),
+    narrows: architecture.narrows ?? false,
+    tail: (pass) => architecture.tail(config, pass),
+    turnsOtherwiseBeyond: architecture.turnsOtherwiseBeyond?.(config),
+    loraTargets: architecture.loraTargets(config),
+  });
   return {
     modelTypes: architecture.modelTypes,
     config: architecture.config,
     of: (config) => {
       if (!isOwn(config)) throw new TypeError(`not a configuration of ${architecture.name}: ${config.architecture}`);
-      return {
-        tensors: architecture.tensors(config),
-        basePrefix: architecture.basePrefix,
-        storedHead: architecture.storedHead ?? 'lm_head',
-        buffers: architecture.buffers,
-        embedding: architecture.embedding,
-        body: (pass) => architecture.body(config, pass),
-        narrows: architecture.narrows ?? false,
-        tail: (pass) => architecture.tail(config, pass),
-        turnsOtherwiseBeyond: architecture.turnsOtherwiseBeyond?.(config),
-        loraTargets: architecture.loraTargets(config),
-      };
+      const known = bound.get(config) ?? bind(config);
+      bound.set(config, known);
+      return known;
     },
   };
 };
@@ -102,6 +112,10 @@ registerArchitecture(stablelm);
 registerArchitecture(gptNeox);
 registerArchitecture(falcon);
 registerArchitecture(gptj);
+registerArchitecture(mixtral);
+registerArchitecture(qwen2Moe);
+registerArchitecture(qwen3Moe);
+registerArchitecture(olmoe);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

@@ -1,7 +1,8 @@
 /** Loss, gradients and logits of a causal language model over real tokens laid end to end. */
-import { tensor1d, tensor2d, zeros, scalar } from '@tensorflow/tfjs-core';
+import { add, scalar, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { architectureOf } from './architectures.js';
+import { balanceLoss, makeBalance } from './balance.js';
 import { headOf } from './head.js';
 import type { Head } from './head.js';
 import { gatherRows as gather } from './kernels/gatherRows.js';
@@ -41,7 +42,7 @@ export interface TrainOptions {
 
 /** All tensors are the caller's. */
 export interface LossOutput {
-  /** [] Σ weights·loss */
+  /** [] Σ weights·loss, and what the load-balancing loss counts */
   readonly total: Tensor;
   /** [M] */
   readonly loss: Tensor;
@@ -49,6 +50,8 @@ export interface LossOutput {
   readonly correct: Tensor;
   /** [M] of the predicted distribution, in nats. */
   readonly entropy: Tensor;
+  /** The load-balancing loss of routed experts, its coefficient left out; absent where it counts nothing. */
+  readonly auxLoss?: number;
 }
 
 /** What of a pass the model's adapters decide. */
@@ -92,8 +95,8 @@ const trunk = (model: CausalLM, pass: Pass, head: Head, rows: Int32Array): Layer
   const last = compose(tail(pass), head.input);
   if (rows.length === pass.sequence.inputIds.length && rows.every((row, i) => row === i))
     return compose(body(pass), last);
-  // Who observes is shown what every map would read of all rows.
-  return narrows && pass.observe === undefined
+  // Who observes is shown what every map would read of all rows, and the experts of the last layer are balanced over all of them.
+  return narrows && pass.observe === undefined && pass.balance === undefined
     ? compose(body({ ...pass, rows }), last)
     : compose(body(pass), gatherRows(rows), last);
 };
@@ -105,12 +108,18 @@ const noLoss = (): LossOutput => ({
   entropy: tensor1d([], 'float32'),
 });
 
-const outputOf = ({ total, loss, correct, entropy }: LinearCrossEntropy): LossOutput => ({
-  total,
-  loss,
-  correct,
-  entropy,
-});
+/** What of a pass the loss needs beside the targets' own: where its load-balancing part counts, the routes of all tokens. */
+const balanced = ({ config: { experts } }: CausalLM): Pick<Pass, 'balance'> =>
+  experts === undefined || experts.auxLossCoef === 0 ? {} : { balance: makeBalance(experts.auxLossCoef) };
+
+const outputOf = ({ total, loss, correct, entropy }: LinearCrossEntropy, { balance }: Pass): LossOutput => {
+  if (balance === undefined) return { total, loss, correct, entropy };
+  const auxLoss = balanceLoss(balance);
+  const part = scalar(balance.coefficient * auxLoss);
+  const whole = add(total, part);
+  for (const tensor of [total, part]) tensor.dispose();
+  return { total: whole, loss, correct, entropy, auxLoss };
+};
 
 /** A gradient for every trainable weight: zeros for those that the loss does not depend on. */
 const complete = (model: CausalLM, gradients: Gradients): Gradients => {
@@ -121,7 +130,7 @@ const complete = (model: CausalLM, gradients: Gradients): Gradients => {
 
 /**
  * The loss at the targets and the gradients of `total` for every trainable weight. Logits are made at the targets' rows only, a
- * block at a time. Without targets: total 0 and gradients of zeros. A RangeError for an id outside the vocabulary or a position
+ * block at a time. Without targets: total 0 and gradients of zeros, experts that are to be balanced or not. A RangeError for an id outside the vocabulary or a position
  * outside the model.
  */
 export const lossAndGradients = (
@@ -132,7 +141,7 @@ export const lossAndGradients = (
 ): LossOutput & { readonly gradients: Gradients } => {
   checkTargets(model, sequence, targets);
   if (targets.rows.length === 0) return { ...noLoss(), gradients: complete(model, {}) };
-  const pass = passOf(model, sequence, options);
+  const pass = { ...passOf(model, sequence, options), ...balanced(model) };
   const head = headOf(model, pass);
   const trainable = new Set(model.trainable);
   const begun = new Map<string, Tensor>();
@@ -161,11 +170,11 @@ export const lossAndGradients = (
   hidden.value.dispose();
   const ofHead = head.gradients(result.dW, result.dBias);
   head.dispose();
-  if (result.dh === undefined) return { ...outputOf(result), gradients: complete(model, ofHead) };
+  if (result.dh === undefined) return { ...outputOf(result, pass), gradients: complete(model, ofHead) };
   for (const [name, gradient] of Object.entries(ofHead)) begun.set(name, gradient);
   const [ofTrunk] = hidden.pullback(result.dh);
   const gradients = begun.size === 0 ? ofTrunk : mergeGradients(Object.fromEntries(begun), ofTrunk);
-  return { ...outputOf(result), gradients: complete(model, gradients) };
+  return { ...outputOf(result, pass), gradients: complete(model, gradients) };
 };
 
 /**
@@ -205,7 +214,7 @@ export const evaluateLoss = (
 ): LossOutput => {
   checkTargets(model, sequence, targets);
   if (targets.rows.length === 0) return noLoss();
-  const pass = passOf(model, sequence);
+  const pass = { ...passOf(model, sequence), ...balanced(model) };
   const head = headOf(model, pass);
   const hidden = trunk(model, pass, head, targets.rows)(model.weights, sequence, nothing);
   const result = linearCrossEntropy(
@@ -222,7 +231,7 @@ export const evaluateLoss = (
   if (visit !== undefined) showLogits(model, head, hidden.value, visit);
   hidden.value.dispose();
   head.dispose();
-  return outputOf(result);
+  return outputOf(result, pass);
 };
 
 /** Logits of a pass at `rows`, [M, V]: what `logits` and generation share. */

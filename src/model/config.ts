@@ -6,6 +6,20 @@ import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import type { ActivationKind } from './kernels/activation.js';
 
+/** Routed experts, as far as all models that have them say the same. */
+export interface ExpertsConfig {
+  readonly numExperts: number;
+  /** Experts that each token goes to. */
+  readonly perToken: number;
+  /** The weights of a token's experts are divided by their sum. */
+  readonly normalized: boolean;
+  /**
+   * What the load-balancing loss counts in the loss where no option says otherwise: `router_aux_loss_coef`, or 0 without
+   * `output_router_logits`.
+   */
+  readonly auxLossCoef: number;
+}
+
 /** A decoded config.json. Each architecture adds its own fields. */
 export interface ModelConfig {
   /** Name of the architecture in the registry that runs it; several model types may share one. */
@@ -24,6 +38,8 @@ export interface ModelConfig {
   readonly attentionDropout?: number;
   /** Width of the token embedding, where it is not hiddenSize (OPT-350m). */
   readonly embeddingSize?: number;
+  /** Present where layers route tokens to experts. */
+  readonly experts?: ExpertsConfig;
   readonly bosTokenId?: number;
   readonly eosTokenIds: ReadonlyArray<number>;
   readonly padTokenId?: number;

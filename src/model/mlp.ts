@@ -53,10 +53,25 @@ export const plainMlp = (
 ): Layer<Tensor, Tensor> =>
   compose(linear(pass, { module: up, transposed }), activation(kind), linear(pass, { module: down, transposed }));
 
-/** down(act(gate(x))·up(x)) of `<module>.gate_proj`, `.up_proj` and `.down_proj`, [N, C] to the same. */
-export const gatedMlp = (pass: Pass, kind: ActivationKind, module: string): Layer<Tensor, Tensor> =>
+/** What a gated MLP calls its three maps. */
+export interface GatedNames {
+  readonly gate: string;
+  readonly up: string;
+  readonly down: string;
+}
+
+/** The names that most models have. */
+export const gatedNames: GatedNames = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
+
+/** down(act(gate(x))·up(x)) of three maps of the module, [N, C] to the same. */
+export const gatedMlp = (
+  pass: Pass,
+  kind: ActivationKind,
+  module: string,
+  { gate, up, down }: GatedNames = gatedNames,
+): Layer<Tensor, Tensor> =>
   compose(
-    fanOut(linear(pass, { module: `${module}.gate_proj` }), linear(pass, { module: `${module}.up_proj` })),
+    fanOut(linear(pass, { module: `${module}.${gate}` }), linear(pass, { module: `${module}.${up}` })),
     gated(kind),
-    linear(pass, { module: `${module}.down_proj` }),
+    linear(pass, { module: `${module}.${down}` }),
   );

@@ -19,6 +19,7 @@ import { storedGptq } from '../model/quantize/gptqFiles.js';
 import { dequantizeMatrix, quantizeMatrix, scalesOf } from '../model/quantize/matrix.js';
 import type { QuantizedBase, QuantizedMatrix, QuantizedScales } from '../model/quantize/matrix.js';
 import type { StoredParts, StoredQuantized } from '../model/quantize/stored.js';
+import { unpacked } from '../model/unpacked.js';
 import type { TensorSpec } from '../model/weights.js';
 import { currentEngine } from './engine.js';
 
@@ -128,12 +129,12 @@ export const planWeights = (
     const spec = byName.get(name) ?? byName.get(`${basePrefix}${name}`);
     return spec?.kind === 'conv1d' ? [columns, rows] : [rows, columns];
   };
-  const parts: TaskEither<FatalError, StoredParts> =
+  const partsOf = (plain: ReadonlyMap<string, StoredTensor>): TaskEither<FatalError, StoredParts> =>
     stored === undefined
-      ? TE.right({ quantized: new Map(), plain: tensors })
+      ? TE.right({ quantized: new Map(), plain })
       : isGptq(stored)
-        ? TE.fromEither(storedGptq(tensors, stored))
-        : storedParts(tensors);
+        ? TE.fromEither(storedGptq(plain, stored))
+        : storedParts(plain);
   const foundIn = (of: StoredParts): ReadonlyMap<string, Found> =>
     new Map<string, Found>([
       ...Array.from(
@@ -164,7 +165,8 @@ export const planWeights = (
       ),
     ]);
   return pipe(
-    parts,
+    TE.fromEither(unpacked(architectureOf(config), tensors)),
+    TE.flatMap(partsOf),
     TE.map(foundIn),
     TE.bindTo('found'),
     TE.bind('match', ({ found }) => TE.fromEither(matchTensors(config, [...found.values()]))),

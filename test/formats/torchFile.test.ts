@@ -73,6 +73,22 @@ describe('a file of torch.save', () => {
     );
   });
 
+  it.each(['views.bin', 'big_endian.bin'])('gives parts of the tensors of %s, and parts of those', async (name) => {
+    const { tensors } = await right(readTorchFile(fixture(name)));
+    for (const stored of tensors.values()) {
+      const whole = await right(stored.readBytes());
+      const count = stored.shape.reduce((size, n) => size * n, 1);
+      const width = whole.length / count;
+      if (count < 3) continue;
+      const part = stored.part({ name: 'part', shape: [count - 1], from: 1 });
+      expect(part).toMatchObject({ name: 'part', dtype: stored.dtype, shape: [count - 1] });
+      expect(part.byteLength).toBe(whole.length - width);
+      expect(await right(part.readBytes())).toEqual(whole.subarray(width));
+      const middle = part.part({ name: 'middle', shape: [1, count - 2], from: 0 });
+      expect(await right(middle.readBytes())).toEqual(whole.subarray(width, whole.length - width));
+    }
+  });
+
   it('is refused for what is more than tensors, by name, with the way out', async () => {
     const refusals = {
       runs_code: ['E_PICKLE_GLOBAL', 'posix.system'],

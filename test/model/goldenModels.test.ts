@@ -25,6 +25,8 @@ interface Golden {
   readonly loss: { readonly right: number; readonly left: number };
   readonly losses: ReadonlyArray<number>;
   readonly generated: ReadonlyArray<number>;
+  /** The load-balancing loss, where it is a part of the loss. */
+  readonly aux_loss?: number;
 }
 
 const options = { seed: 1, step: 0, training: false } as const;
@@ -85,6 +87,8 @@ describe.each(cases)('$name on $engine', ({ engine, name }) => {
     const [total = NaN] = output.total.dataSync();
     expect(Math.abs(total - golden.loss.right)).toBeLessThan(1e-5);
     expect(Math.abs(total - golden.loss.left)).toBeLessThan(1e-5);
+    if (golden.aux_loss === undefined) expect(output.auxLoss).toBeUndefined();
+    else expect(output.auxLoss).toBeCloseTo(golden.aux_loss, 5);
     dispose([output.total, output.loss, output.correct, output.entropy]);
   });
 

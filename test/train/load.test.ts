@@ -33,6 +33,14 @@ const copyWith = (change: Readonly<Record<string, unknown>>): string => {
   return dir;
 };
 
+const namesIn = (file: string): ReadonlyArray<string> => {
+  const bytes = readFileSync(file);
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE(0)))) as object;
+  return Object.keys(header)
+    .filter((name) => name !== '__metadata__')
+    .sort();
+};
+
 const codeOf = async (dir: string): Promise<string> => {
   const result = await loadModel(dir)();
   return E.isLeft(result) ? result.left.code : 'loaded';
@@ -53,13 +61,40 @@ describe('loadModel', () => {
     const { model, warnings } = await orThrow(loadModel(resolve(golden, 'models', 'gpt_neox')));
     const dir = join(root, 'neox');
     await orThrow(saveModel(dir, model));
-    const bytes = readFileSync(join(dir, 'model.safetensors'));
-    const names = Object.keys(JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE(0)))) as object);
+    const names = namesIn(join(dir, 'model.safetensors'));
     expect(names).toContain('embed_out.weight');
     expect(names).not.toContain('lm_head.weight');
     const again = await orThrow(loadModel(dir));
     expect([warnings, again.warnings]).toEqual([[], []]);
     expect(numbersOf(again.model)).toEqual(numbersOf(model));
+  });
+
+  // reference/packed_experts.py
+  test.each(['mixtral', 'qwen2_moe_mixed'])(
+    'experts of %s that lie in one tensor are those that lie apart',
+    async (name) => {
+      const packed = await orThrow(loadModel(resolve(golden, 'packed_experts', name)));
+      const apart = await orThrow(loadModel(resolve(golden, 'models', name)));
+      expect([packed.warnings, apart.warnings]).toEqual([[], []]);
+      expect(numbersOf(packed.model)).toEqual(numbersOf(apart.model));
+      const dir = join(root, `apart-${name}`);
+      await orThrow(saveModel(dir, packed.model));
+      expect(namesIn(join(dir, 'model.safetensors'))).toEqual(
+        namesIn(resolve(golden, 'models', name, 'model.safetensors')),
+      );
+    },
+  );
+
+  test('experts of another width than config.json says are refused by their names', async () => {
+    const dir = join(root, 'misfit');
+    cpSync(resolve(golden, 'packed_experts', 'mixtral'), dir, { recursive: true });
+    const config = JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8')) as Record<string, unknown>;
+    writeFileSync(join(dir, 'config.json'), JSON.stringify({ ...config, intermediate_size: 25 }));
+    const result = await loadModel(dir)();
+    expect(E.isLeft(result) && [result.left.code, result.left.details]).toMatchObject([
+      'E_WEIGHTS_SHAPE',
+      { expected: '[4, 50, 16]', actual: '[4, 48, 16]' },
+    ]);
   });
 
   test('an adapter that was saved loads as it was, and alone trains', async () => {

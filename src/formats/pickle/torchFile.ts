@@ -203,20 +203,24 @@ const tensorIn = (
   if (count * width > size)
     throw wrongTensor(file, name, 'is larger than the file', `at most ${size} bytes`, `${count * width} bytes`);
   const start = range.start + offset * width;
-  return storedTensor({ name, dtype, shape, byteLength: count * width, file }, async (handle, allocate) => {
-    if (count === 0) return allocated(file, 0, allocate);
-    const whole = { start, length: span * width, truncated } as const;
+  return storedTensor({ name, dtype, shape, byteLength: count * width, file }, async (handle, asked, allocate) => {
+    if (asked.length === 0) return allocated(file, 0, allocate);
     if (isContiguous(tensor)) {
-      const bytes = await readFully(handle, file, whole, allocate);
+      const bytes = await readFully(
+        handle,
+        file,
+        { start: start + asked.start, length: asked.length, truncated },
+        allocate,
+      );
       if (isBigEndian) swapBytes(bytes, dtype === 'C64' ? 4 : width);
       return bytes;
     }
-    const bytes = await readFully(handle, file, whole, transientBytes);
+    const bytes = await readFully(handle, file, { start, length: span * width, truncated }, transientBytes);
     if (isBigEndian) swapBytes(bytes, dtype === 'C64' ? 4 : width);
     const out = allocated(file, count * width, allocate);
     gather(tensor, width, bytes, out);
     discard(bytes);
-    return out;
+    return asked.length === out.length ? out : out.slice(asked.start, asked.start + asked.length);
   });
 };
 

@@ -1,0 +1,177 @@
+/** Laws of routing: no token is lost, and the way back is the slope of the way there. */
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { balanceLoss, balanceSlopes, makeBalance, noteLoad } from '../../src/model/balance.js';
+import { routes, routesBack } from '../../src/model/routing.js';
+import type { Routing, RoutingShape } from '../../src/model/routing.js';
+import { permutation, values } from '../arbitraries/ops.js';
+
+interface Asked extends RoutingShape {
+  readonly n: number;
+  readonly logits: Float32Array;
+}
+
+/** Logits of which many are alike: they are rounded to quarters. */
+const asked = fc
+  .record({
+    n: fc.integer({ min: 1, max: 12 }),
+    numExperts: fc.integer({ min: 1, max: 9 }),
+    most: fc.integer({ min: 1, max: 9 }),
+    normalized: fc.boolean(),
+    seed: fc.nat(1 << 20),
+    alike: fc.boolean(),
+  })
+  .map(
+    ({ n, numExperts, most, normalized, seed, alike }): Asked => ({
+      n,
+      numExperts,
+      perToken: Math.min(most, numExperts),
+      normalized,
+      logits: values(seed, [n, numExperts]).map((x) => (alike ? Math.round(4 * x) / 4 : 2 * x)),
+    }),
+  );
+
+const law = (name: string, holds: (a: Asked, routing: Routing) => void): void =>
+  it(name, () => {
+    fc.assert(fc.property(asked, (a) => holds(a, routes(a.logits, a))));
+  });
+
+const rowOf = (all: ArrayLike<number>, n: number, width: number): ReadonlyArray<number> =>
+  Array.from({ length: width }, (_, i) => all[n * width + i] ?? NaN);
+
+const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((a, b) => a + b, 0);
+
+describe('routes', () => {
+  law('lose no token: each is with each of its experts once, in order', ({ n, perToken }, { tokens, chosen }) => {
+    const pairs = tokens.flatMap((own, e) => Array.from(own, (token) => `${token}:${e}`));
+    const wanted = Array.from(chosen, (e, i) => `${Math.floor(i / perToken)}:${e}`);
+    expect(pairs.length).toBe(n * perToken);
+    expect(new Set(pairs)).toEqual(new Set(wanted));
+    for (const own of tokens) expect(Array.from(own)).toEqual(Array.from(own).sort((a, b) => a - b));
+  });
+
+  law('find each row of each token where the experts lay it', ({ perToken }, { tokens, chosen, places }) => {
+    const laid = tokens.flatMap((own, e) => Array.from(own, (token) => ({ token, expert: e })));
+    expect(Array.from(places).sort((a, b) => a - b)).toEqual(Array.from(places.keys()));
+    places.forEach((place, i) => {
+      expect(laid[place]).toEqual({ token: Math.floor(i / perToken), expert: chosen[i] });
+    });
+  });
+
+  law(
+    'go to the largest logits, of equal ones to the lower numbers',
+    ({ n, numExperts, perToken, logits }, { chosen }) => {
+      for (let i = 0; i < n; i++) {
+        const own = rowOf(logits, i, numExperts);
+        const order = Array.from(own.keys()).sort((a, b) => (own[b] ?? 0) - (own[a] ?? 0) || a - b);
+        expect(rowOf(chosen, i, perToken)).toEqual(order.slice(0, perToken));
+      }
+    },
+  );
+
+  law('weigh by the probabilities, or so that they sum to 1', (a, { probabilities, chosen, weights }) => {
+    for (let i = 0; i < a.n; i++) {
+      const all = rowOf(probabilities, i, a.numExperts);
+      expect(sum(all)).toBeCloseTo(1, 5);
+      const own = rowOf(chosen, i, a.perToken).map((e) => all[e] ?? NaN);
+      const counted = rowOf(weights, i, a.perToken);
+      if (a.normalized) expect(sum(counted)).toBeCloseTo(1, 5);
+      const divisor = a.normalized ? sum(own) : 1;
+      counted.forEach((weight, j) => expect(weight).toBeCloseTo((own[j] ?? NaN) / divisor, 5));
+    }
+  });
+
+  it('name experts that are different and there even where logits are no numbers', () => {
+    const shape = { numExperts: 4, perToken: 3, normalized: true };
+    for (const logits of [
+      [NaN, NaN, NaN, NaN],
+      [-Infinity, 1, NaN, 2],
+      [0, -Infinity, -Infinity, -Infinity],
+    ]) {
+      const { chosen } = routes(Float32Array.from(logits), shape);
+      expect(new Set(chosen).size).toBe(3);
+      expect(Array.from(chosen).every((e) => e >= 0 && e < 4)).toBe(true);
+    }
+  });
+
+  law('have a way back that agrees with finite differences', (a, routing) => {
+    const { n, numExperts, perToken, logits } = a;
+    const dWeights = values(n * 31 + numExperts, [n, perToken]);
+    const slopes = values(perToken, [numExperts]);
+    const gradient = routesBack(routing, a, dWeights, slopes);
+    const direction = values(n + 7, [n, numExperts]);
+    /** In double precision, with the experts as they were chosen. */
+    const along = (t: number): number =>
+      sum(
+        Array.from({ length: n }, (_, i) => {
+          const exps = rowOf(logits, i, numExperts).map((x, e) =>
+            Math.exp(x + t * (direction[i * numExperts + e] ?? 0)),
+          );
+          const p = exps.map((x) => x / sum(exps));
+          const own = rowOf(routing.chosen, i, perToken).map((e) => p[e] ?? NaN);
+          const divisor = a.normalized ? sum(own) : 1;
+          return (
+            sum(own.map((x, j) => (x / divisor) * (dWeights[i * perToken + j] ?? NaN))) +
+            sum(p.map((x, e) => x * (slopes[e] ?? NaN)))
+          );
+        }),
+      );
+    const step = 1e-4;
+    const slope = (along(step) - along(-step)) / (2 * step);
+    const product = sum(Array.from(gradient, (g, i) => g * (direction[i] ?? NaN)));
+    expect(Math.abs(slope - product)).toBeLessThan(1e-4 * (1 + n));
+  });
+});
+
+describe('the load-balancing loss', () => {
+  law(
+    'is the k experts a token where all are alike, and never less where each token has what it likes best',
+    (a, routing) => {
+      const balance = makeBalance(1);
+      noteLoad(balance, 0, routing);
+      const even = makeBalance(1);
+      noteLoad(even, 0, routes(new Float32Array(a.logits.length), a));
+      expect(balanceLoss(even)).toBeCloseTo(a.perToken, 4);
+      if (a.n === 1) expect(balanceLoss(balance)).toBeGreaterThan(a.perToken - 1e-4);
+    },
+  );
+
+  law('is the same in whatever order tokens come, and layers', (a, routing) => {
+    const { n, numExperts, logits } = a;
+    const order = permutation(n, n);
+    const moved = Float32Array.from(Array.from(order).flatMap((i) => rowOf(logits, i, numExperts)));
+    const other = routes(
+      logits.map((x) => -x),
+      a,
+    );
+    const [one, two] = [makeBalance(0.3), makeBalance(0.3)];
+    noteLoad(one, 0, routing);
+    noteLoad(one, 1, other);
+    noteLoad(two, 1, routes(moved, a));
+    noteLoad(two, 0, other);
+    expect(balanceLoss(two)).toBeCloseTo(balanceLoss(one), 5);
+  });
+
+  law('says the same when a layer runs again', (_, routing) => {
+    const balance = makeBalance(1);
+    noteLoad(balance, 0, routing);
+    const before = balanceLoss(balance);
+    noteLoad(balance, 0, routing);
+    expect(balanceLoss(balance)).toBe(before);
+  });
+
+  law('has as slopes what a probability more of an expert would cost', (a, routing) => {
+    const of = (more: number, expert: number): number => {
+      const balance = makeBalance(0.7);
+      const probabilities = routing.probabilities.slice();
+      probabilities[expert] = (probabilities[expert] ?? NaN) + more;
+      noteLoad(balance, 3, { ...routing, probabilities });
+      return 0.7 * balanceLoss(balance);
+    };
+    const balance = makeBalance(0.7);
+    noteLoad(balance, 3, routing);
+    const slopes = balanceSlopes(balance);
+    expect(slopes).toHaveLength(a.numExperts);
+    slopes.forEach((slope, e) => expect((of(0.25, e) - of(-0.25, e)) / 0.5).toBeCloseTo(slope, 4));
+  });
+});

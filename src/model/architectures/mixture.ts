@@ -1,0 +1,237 @@
+/** What Llama-like models with routed experts have in common: Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../../errors.js';
+import type { Architecture, Packed } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
+import { boolean, nonNegativeInteger, optional, positiveInteger, rate, unfit } from '../config.js';
+import type { ExpertsConfig, RawConfig } from '../config.js';
+import { mixture, shared } from '../experts.js';
+import { compose, fanOut, total } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear } from '../linear.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
+import type { Family, LlamaConfig, LlamaParts } from './llama.js';
+import { gatedMlp, gatedNames } from '../mlp.js';
+import type { GatedNames } from '../mlp.js';
+import type { Pass } from '../pass.js';
+import type { RotaryAngles } from '../rope.js';
+import { linearSpec, perLayer } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
+
+/** What files call the parts of a layer's mixture. */
+export interface MixtureNames extends GatedNames {
+  /** The mixture within its layer. */
+  readonly block: string;
+}
+
+export interface MixtureConfig extends LlamaConfig {
+  readonly experts: ExpertsConfig;
+  /** Width of an expert. */
+  readonly expertSize: number;
+  /** Width of the expert that all tokens go to; 0: there is none. */
+  readonly sharedSize: number;
+  /** One a layer: whether it has experts, or a plain MLP. */
+  readonly routed: ReadonlyArray<boolean>;
+}
+
+/** Either spelling of the number of experts: files that transformers 5 writes have the one for the other. */
+const mixtureFields = t.type({
+  num_experts: optional(positiveInteger),
+  num_local_experts: optional(positiveInteger),
+  num_experts_per_tok: optional(positiveInteger),
+  norm_topk_prob: optional(boolean),
+  output_router_logits: optional(boolean),
+  router_aux_loss_coef: optional(rate),
+  moe_intermediate_size: optional(positiveInteger),
+  shared_expert_intermediate_size: optional(positiveInteger),
+  decoder_sparse_step: optional(positiveInteger),
+  mlp_only_layers: optional(t.array(nonNegativeInteger)),
+});
+type MixtureFields = t.TypeOf<typeof mixtureFields>;
+
+/** What differs between the model types, mostly where config.json says nothing. */
+export interface MixtureFamily {
+  readonly numExperts: number;
+  readonly perToken: number;
+  /** Default: as `norm_topk_prob` says, which is no where it says nothing. */
+  readonly normalized?: boolean;
+  readonly auxLossCoef: number;
+  /** Width of an expert. Default: the width of a plain MLP. */
+  readonly expertSize?: (fields: MixtureFields) => number;
+  /** Default: 0, there is none. */
+  readonly sharedSize?: (fields: MixtureFields) => number;
+  /** Some layers may have a plain MLP: `decoder_sparse_step`, `mlp_only_layers`. */
+  readonly mixed?: boolean;
+  readonly llama: Family;
+  readonly only: Readonly<Record<string, boolean | number | string | null>>;
+}
+
+const isRouted = (f: MixtureFields, i: number): boolean =>
+  f.mlp_only_layers?.includes(i) !== true && (i + 1) % (f.decoder_sparse_step ?? 1) === 0;
+
+export const mixtureConfig = (
+  raw: RawConfig,
+  modelType: string,
+  family: MixtureFamily,
+): E.Either<FatalError, MixtureConfig> =>
+  pipe(
+    llamaConfigWith(raw, modelType, { fields: mixtureFields, only: family.only, family: family.llama }),
+    E.let('numExperts', ({ f }) => f.num_experts ?? f.num_local_experts ?? family.numExperts),
+    E.let('perToken', ({ f }) => f.num_experts_per_tok ?? family.perToken),
+    E.filterOrElse(
+      ({ numExperts, perToken }) => perToken <= numExperts,
+      ({ numExperts, perToken }) =>
+        unfit('num_experts_per_tok', `at most ${numExperts}, the number of experts`, perToken),
+    ),
+    E.map(({ f, config, numExperts, perToken }) => ({
+      ...config,
+      experts: {
+        numExperts,
+        perToken,
+        normalized: family.normalized ?? f.norm_topk_prob ?? false,
+        auxLossCoef: f.output_router_logits === true ? (f.router_aux_loss_coef ?? family.auxLossCoef) : 0,
+      },
+      expertSize: family.expertSize?.(f) ?? config.intermediateSize,
+      sharedSize: family.sharedSize?.(f) ?? 0,
+      routed: Array.from({ length: config.numLayers }, (_, i) => family.mixed !== true || isRouted(f, i)),
+    })),
+  );
+
+const expertModule = (block: string, e: number): string => `${block}.experts.${e}`;
+
+const gatedSpecs = (
+  module: string,
+  names: GatedNames,
+  width: number,
+  hiddenSize: number,
+): ReadonlyArray<TensorSpec> => [
+  ...linearSpec(`${module}.${names.gate}`, width, hiddenSize, false),
+  ...linearSpec(`${module}.${names.up}`, width, hiddenSize, false),
+  ...linearSpec(`${module}.${names.down}`, hiddenSize, width, false),
+];
+
+const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: number): ReadonlyArray<TensorSpec> => {
+  const { hiddenSize, expertSize, sharedSize, experts } = config;
+  const block = `model.layers.${i}.${names.block}`;
+  const share = experts.perToken / experts.numExperts;
+  return [
+    ...linearSpec(`${block}.gate`, experts.numExperts, hiddenSize, false),
+    ...Array.from({ length: experts.numExperts }, (_, e) =>
+      gatedSpecs(expertModule(block, e), names, expertSize, hiddenSize).map((spec) => ({ ...spec, share })),
+    ).flat(),
+    ...(sharedSize === 0
+      ? []
+      : [
+          ...gatedSpecs(`${block}.shared_expert`, gatedNames, sharedSize, hiddenSize),
+          ...linearSpec(`${block}.shared_expert_gate`, 1, hiddenSize, false),
+        ]),
+  ];
+};
+
+/** Llama's tensors, the plain MLPs of routed layers replaced. */
+export const mixtureTensors = (config: MixtureConfig, names: MixtureNames): ReadonlyArray<TensorSpec> => {
+  const replaced = (name: string): boolean => {
+    const layer = /^model\.layers\.(\d+)\.mlp\./.exec(name)?.[1];
+    return layer !== undefined && config.routed[Number(layer)] === true;
+  };
+  return [
+    ...llamaTensors(config).filter(({ name }) => !replaced(name)),
+    ...perLayer(config.numLayers, (i) => (config.routed[i] === true ? mixtureSpecs(config, names, i) : [])),
+  ];
+};
+
+/**
+ * How transformers 5 may write them (`save_original_format=False`): one tensor for the gates and ups of all experts of a layer,
+ * another for their downs.
+ */
+export const mixturePacked = (config: MixtureConfig, names: MixtureNames): ReadonlyArray<Packed> =>
+  config.routed.flatMap((routed, i): ReadonlyArray<Packed> => {
+    if (!routed) return [];
+    const layer = `model.layers.${i}`;
+    const { hiddenSize, expertSize, experts } = config;
+    const parts = (...own: ReadonlyArray<string>): ReadonlyArray<string> =>
+      Array.from({ length: experts.numExperts }, (_, e) =>
+        own.map((name) => `${expertModule(`${layer}.${names.block}`, e)}.${name}.weight`),
+      ).flat();
+    return [
+      {
+        name: `${layer}.mlp.experts.gate_up_proj`,
+        shape: [experts.numExperts, 2 * expertSize, hiddenSize],
+        parts: parts(names.gate, names.up),
+      },
+      {
+        name: `${layer}.mlp.experts.down_proj`,
+        shape: [experts.numExperts, hiddenSize, expertSize],
+        parts: parts(names.down),
+      },
+      ...(names.block === 'mlp'
+        ? []
+        : [
+            {
+              name: `${layer}.mlp.gate.weight`,
+              shape: [experts.numExperts, hiddenSize],
+              parts: [`${layer}.${names.block}.gate.weight`],
+            },
+          ]),
+    ];
+  });
+
+/** The experts of layer `i`, [N, hiddenSize] to the same. */
+const routedExperts = (config: MixtureConfig, names: MixtureNames, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const { numExperts, perToken, normalized } = config.experts;
+  const block = `model.layers.${i}.${names.block}`;
+  const chosen = mixture(pass, {
+    layer: i,
+    numExperts,
+    perToken,
+    normalized,
+    router: linear(pass, { module: `${block}.gate` }),
+    expert: (e) => gatedMlp(pass, config.activation, expertModule(block, e), names),
+  });
+  if (config.sharedSize === 0) return chosen;
+  const everyToken = shared(
+    gatedMlp(pass, config.activation, `${block}.shared_expert`),
+    linear(pass, { module: `${block}.shared_expert_gate` }),
+  );
+  return compose(fanOut(chosen, everyToken), total);
+};
+
+const mixtureLayer = (
+  config: MixtureConfig,
+  names: MixtureNames,
+  pass: Pass,
+  angles: RotaryAngles,
+  i: number,
+  parts: LlamaParts,
+): Layer<Tensor, Tensor> =>
+  inTurn(
+    { pass, i, numLayers: config.numLayers },
+    compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i, parts)),
+    compose(
+      norm(config, `model.layers.${i}.post_attention_layernorm`),
+      config.routed[i] === true ? routedExperts(config, names, pass, i) : mlp(config, pass, i),
+    ),
+  );
+
+/** An architecture of Llama's attention and experts under these names. */
+export const mixtureArchitecture = <C extends MixtureConfig>({
+  names = { block: 'mlp', ...gatedNames },
+  parts = () => ({}),
+  ...own
+}: {
+  readonly names?: MixtureNames;
+  readonly parts?: (config: C, pass: Pass, i: number) => LlamaParts;
+} & Pick<Architecture<C>, 'name' | 'modelTypes' | 'config'> &
+  Partial<Architecture<C>>): Architecture<C> => ({
+  ...llama,
+  tensors: (config) => mixtureTensors(config, names),
+  packed: (config) => mixturePacked(config, names),
+  body: (config, pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
+      mixtureLayer(config, names, pass, angles, i, parts(config, pass, i)),
+    ),
+  ...own,
+});
