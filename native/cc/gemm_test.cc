@@ -175,21 +175,6 @@ void check(const char* isa, const KernelTable* table, bool bf16, std::vector<Poo
                   start, alpha, pool_threads(pool), worst, at / ldc, at % ldc);
     }
   }
-  const bool byLibrary = std::strcmp(isa, "blas") == 0;
-  // One thread by itself gives what the pool of one gives (very few rows take a shorter way there).
-  if (!bf16 && m > 4 && kindA == GEMM_FLOAT32 && kindB == GEMM_FLOAT32 && !byLibrary) {
-    const Context context = {pools[0], scratch, table, 0, nullptr};
-    c = before;
-    run_gemm(&context, &g);
-    first = c;
-    c = before;
-    std::vector<char> memory(table->gemm_serial_bytes(&g) + 64);
-    table->gemm_serial(&g, memory.data() + (64 - (reinterpret_cast<uintptr_t>(memory.data()) & 63)) % 64);
-    if (std::memcmp(first.data(), c.data(), c.size() * sizeof(float)) != 0) {
-      failures++;
-      std::printf("%s: serial differs at %ld %ld %ld\n", isa, m, n, k);
-    }
-  }
 }
 
 }  // namespace

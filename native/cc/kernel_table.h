@@ -137,13 +137,9 @@ typedef struct AdamW8bit {
 typedef struct KernelTable {
   const char* isa;
 
-  // ---- matrix product (gemm.cc, gemm_bf16.cc) ----
+  // ---- matrix product (gemm.cc, gemm_bf16.cc, gemm_split_bf16.cc) ----
   void (*gemm)(const Context*, const Gemm*);
   void (*gemm_bf16)(const Context*, const Gemm*);  // ? null where the processor has no bfloat16 dot product
-  // On the calling thread alone, float32, inside pool_run: `scratch` is this thread's own, at least gemm_serial_bytes (only
-  // shapes, strides and transpositions are read) long and 64-byte aligned. Meant for small products (attention).
-  void (*gemm_serial)(const Gemm*, void* scratch);
-  size_t (*gemm_serial_bytes)(const Gemm*);
 
   // ---- columns.cc ----
   void (*column_sum)(const Context*, Values dy, float* out, long rows, long columns);

@@ -101,28 +101,6 @@ static const Micro micro[MR] = {
 
 #include "gemm_loop.h"
 
-static size_t gemm_serial_bytes(const Gemm* g) {
-  if (g->m <= 0 || g->n <= 0 || g->k <= 0) return 0;
-  Plan p;
-  plan_gemm(&p, g, 1);
-  return place_buffers(&p, 0);
-}
-
-static void gemm_serial(const Gemm* g, void* scratch) {
-  if (g->m <= 0 || g->n <= 0) return;
-  if (g->k <= 0) {
-    fill_start(g);
-    return;
-  }
-  Plan p;
-  Group state;
-  plan_gemm(&p, g, 1);
-  place_buffers(&p, (char*)scratch);
-  p.state = &state;
-  init_state(&p);
-  work_gemm(&p, 0, 1);
-}
-
 // Up to so many rows a product is bounded by reading B once: packing it would only add to that.
 #define FEW_ROWS 4
 
@@ -218,6 +196,4 @@ static void gemm(const Context* context, const Gemm* g) {
 
 extern "C" void RX_FILL(gemm)(KernelTable* table) {
   table->gemm = gemm;
-  table->gemm_serial = gemm_serial;
-  table->gemm_serial_bytes = gemm_serial_bytes;
 }

@@ -2,7 +2,8 @@
 #if defined(__ARM_NEON)
 #include "gemm_bf16_neon.h"
 #elif defined(__AMX_BF16__)
-#include "gemm_bf16_amx.h"
+#define PARTS 1
+#include "gemm_amx.h"
 #else
 #include "gemm_bf16_avx512.h"
 #endif

@@ -196,8 +196,9 @@ RX_STATIC size_t place_buffers(Plan* p, char* memory) {
 }
 
 #ifndef PACKS_TILES
-RX_INLINE void run_micro_kernel(long m, long k, const Packed* a, const Packed* b, const float*, float* c, long ldc, const float* in, long ld_in, float alpha) {
-  micro[m - 1](k, a, b, c, ldc, in, ld_in, alpha);
+RX_INLINE void run_micro_kernel(const Gemm* g, long m, long k, const Packed* a, const Packed* b, const float*, float* c, long ldc,
+                                const float* in, long ld_in) {
+  micro[m - 1](k, a, b, c, ldc, in, ld_in, g->alpha);
 }
 #endif
 
@@ -214,10 +215,10 @@ RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* 
     in_column = p->s_column;
   }
   if (w == NR && p->c_column == 1 && (in == 0 || in_column == 1)) {
-    run_micro_kernel(m, kp, a, b, before, c, p->c_row, in, in_row, g->alpha);
+    run_micro_kernel(g, m, kp, a, b, before, c, p->c_row, in, in_row);
     return;
   }
-  run_micro_kernel(m, kp, a, b, before, tile, NR, 0, 0, g->alpha);
+  run_micro_kernel(g, m, kp, a, b, before, tile, NR, 0, 0);
   if (p->c_column == 1) {
     for (int i = 0; i < m; i++)
       for (int j = 0; j < w; j++)
@@ -280,7 +281,7 @@ RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp,
                               float* sums, float* tile) {
   const Gemm* const g = &p->g;
   const long panels = divide_up(nc, NR), rows = divide_up(mc, MR);
-  const long piece = round_up(divide_up(kp, divide_up(kp, packed_k(KI))), 16);
+  const long piece = round_up(divide_up(kp, divide_up(kp, packed_k(KI))), STEP);
   Output output = {};
   for (long j1 = 0; j1 < panels; j1 += JC)
     for (long k = 0; k < kp; k += piece) {
@@ -299,9 +300,9 @@ RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp,
           }
           float* const c = g->c + row * p->c_row + column;
           // the next panel comes from far: each row of tiles asks for a part of it
-          const Packed* const ahead = i * MR * 16 < deep * NR ? b + NR * kp + i * MR * 16 : 0;
+          const Packed* const ahead = i * STEP < deep ? b + NR * kp + i * MR * STEP : 0;
           const Beside beside = {&output, last ? c : 0, p->c_row, before ? own + MR * NR : 0, ahead};
-          sum_panels(m, deep, a, b, before, own, &beside);
+          sum_panels(g, m, deep, a, b, before, own, &beside);
           if (last) {
             const float* const start = g->start ? g->start + row * p->s_row + column : 0;
             output = {own, c, p->c_row, first ? start : c, first ? p->s_row : p->c_row, g->alpha, (int)m};

@@ -1,0 +1,312 @@
+// On Intel's matrix tiles: one instruction multiplies 16 lines by 16 lines of bfloat16, 32 neighbours in k at a time, with float32 sums.
+// Denormals count as 0 there. The file that includes this has defined
+//   PARTS   1: operands are rounded to bfloat16
+//           3: each is the sum of three bfloat16 numbers, which hold its 24 bits; of their nine products the six that matter are summed
+//              (Henry, Tang and Heinecke 2019). What is left out is below 2^-25 of a product; an infinite operand gives NaN.
+#pragma once
+
+#include "amx.h"
+#include "bf16_pairs.h"
+#include "gemm_pack.h"
+
+#define MR 32
+#define NR 32
+// A panel of B stays in the first-level cache for KI neighbours; JC panels' sums stay in the second-level cache.
+#if PARTS == 1
+#define KC 1024
+#define MC 256
+#define NC 2048
+#define KI 256
+#define JC 8
+#else
+#define KC 256
+#define MC 256
+#define NC 2048
+#define KI 256
+#define JC 8
+#endif
+#define K_UNIT 32
+// A multiply-add costs a fraction of what it costs in vectors, packing and waiting as much as ever.
+#if PARTS == 1
+#define PACK_COST 120.0
+#define BARRIER_COST 1000000.0
+#define ALONE_BELOW 2000000.0
+#else
+#define PACK_COST 60.0
+#define BARRIER_COST 200000.0
+#define ALONE_BELOW 400000.0
+#endif
+
+// Two neighbours in k of one line, the even one in the low half. A panel is tiles of 16 x 16 of them, 1 KB each, two side by side
+// for each 32 neighbours and part: of A [line][pair], of B [pair][line].
+typedef uint32_t Packed;
+#define PACKS_TILES
+#define TILE 256
+#define STEP (PARTS * 16)  // Packed of a line for 32 neighbours
+
+RX_INLINE long packed_k(long kc) { return (kc + 31) / 32 * STEP; }
+
+typedef struct Pairs {
+  vf part[PARTS];
+} Pairs;
+
+#define PACKS_BFLOAT16
+#if PARTS == 1
+RX_INLINE Pairs parts_of_two(vf low, vf high) { return {{(vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low)}}; }
+#else
+// What is left of a number without the part of it that 16 bits hold.
+RX_INLINE vf rest_of(vf x, __m256i part) { return x - (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16); }
+RX_INLINE Pairs parts_of_two(vf low, vf high) {
+  Pairs all;
+#pragma GCC unroll 3
+  for (int p = 0; p < PARTS; p++) {
+    const __m512i part = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+    all.part[p] = (vf)part;
+    low = rest_of(low, _mm512_castsi512_si256(part));
+    high = rest_of(high, _mm512_extracti64x4_epi64(part, 1));
+  }
+  return all;
+}
+#endif
+
+// Up to 32 neighbours of one line.
+RX_INLINE Pairs parts_of_line(const float* s, __mmask32 in) {
+  return parts_of_two((vf)_mm512_maskz_loadu_ps((__mmask16)in, s), (vf)_mm512_maskz_loadu_ps((__mmask16)(in >> 16), s + 16));
+}
+RX_INLINE Pairs parts_of_line(const uint16_t* s, __mmask32 in) { return {{pairs_of_line(s, in)}}; }
+// Up to 16 lines of two neighbours.
+RX_INLINE Pairs parts_of_rows(const float* even, const float* odd, __mmask16 in_even, __mmask16 in_odd) {
+  Pairs all = parts_of_two((vf)_mm512_maskz_loadu_ps(in_even, even), (vf)_mm512_maskz_loadu_ps(in_odd, odd));
+#pragma GCC unroll 3
+  for (int p = 0; p < PARTS; p++) all.part[p] = paired((__m512i)all.part[p]);
+  return all;
+}
+RX_INLINE Pairs parts_of_rows(const uint16_t* even, const uint16_t* odd, __mmask16 in_even, __mmask16 in_odd) {
+  return {{pair_of_rows(even, odd, in_even, in_odd)}};
+}
+
+// Parts that a number of B stored so has; where it is one, the others are neither stored nor read.
+RX_INLINE constexpr int parts_of_right(const float*) { return PARTS; }
+RX_INLINE constexpr int parts_of_right(const uint16_t*) { return 1; }
+
+// The tiles of 16 rows, which `row` gives, turned where asked for.
+template <bool turn, int parts, class Row>
+RX_INLINE void store_tiles(Packed* d, Row row) {
+  if (!turn || parts > 1) {
+    for (int i = 0; i < 16; i++) {
+      const Pairs pairs = row(i);
+#pragma GCC unroll 3
+      for (int p = 0; p < parts; p++) _mm512_store_si512(d + p * 2 * TILE + i * 16, (__m512i)pairs.part[p]);
+    }
+    if (!turn) return;
+  }
+#pragma GCC unroll 3
+  for (int p = 0; p < parts; p++) {
+    vf block[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) block[i] = parts == 1 ? row(i).part[0] : *(const vf*)(d + p * 2 * TILE + i * 16);
+    transpose_block(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) _mm512_store_si512(d + p * 2 * TILE + i * 16, (__m512i)block[i]);
+  }
+}
+
+// The tile of `lines` lines and `kc` neighbours of a matrix whose element (line, k) lies at s[line * ls + k].
+template <bool left, class T>
+RX_INLINE void tile_along(const T* s, long ls, long lines, long kc, Packed* d) {
+  constexpr int parts = left ? PARTS : parts_of_right((const T*)0);
+  const __mmask32 in = lanes32(kc);
+  if (lines >= 16)
+    store_tiles<!left, parts>(d, [&](int i) __attribute__((always_inline)) { return parts_of_line(s + i * ls, in); });
+  else
+    store_tiles<!left, parts>(d, [&](int i) __attribute__((always_inline)) { return i < lines ? parts_of_line(s + i * ls, in) : Pairs{}; });
+}
+
+// The same where element (line, k) lies at s[line + k * ks].
+template <bool left, class T>
+RX_INLINE void tile_across(const T* s, long ks, long lines, long kc, Packed* d) {
+  constexpr int parts = left ? PARTS : parts_of_right((const T*)0);
+  const __mmask16 in = lanes16(lines);
+  if (kc >= 32)
+    store_tiles<left, parts>(d, [&](int q) __attribute__((always_inline)) { return parts_of_rows(s + 2 * q * ks, s + (2 * q + 1) * ks, in, in); });
+  else
+    store_tiles<left, parts>(d, [&](int q) __attribute__((always_inline)) {
+      const T* const even = s + 2 * q * ks;
+      return 2 * q >= kc       ? Pairs{}
+             : 2 * q + 1 < kc ? parts_of_rows(even, even + ks, in, in)
+                              : parts_of_rows(even, even, in, 0);
+    });
+}
+
+// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks]. A tile without lines is left out.
+template <int W, bool left, class T>
+RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) {
+  const long size = W * packed_k(kc);
+  for (long first = 0; first < lines; first += ABREAST * W) {
+    const long end = least(lines, first + ABREAST * W);
+    for (long k = 0; k < kc; k += 32) {
+      for (long line = first; line < end; line += 16) {
+        const T* const from = s + k * ks + line;
+        if (k + 64 <= kc)
+          for (int i = 0; i < 32; i++) __builtin_prefetch(from + (32 + i) * ks);
+        tile_across<left>(from, ks, lines - line, kc - k, d + line / W * size + k / 32 * STEP * W + line % W * 16);
+      }
+    }
+  }
+}
+
+// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k].
+template <int W, bool left, class T>
+RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
+  for (long k = 0; k < kc; k += 32)
+    for (long line = 0; line < w; line += 16) {
+      const T* const from = s + line * ls + k;
+      // the same places of lines far apart: nothing in the processor foresees that many at once
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++)
+        if (line + i < w) expect(from + i * ls + 64, from + i * ls + 96);
+      tile_along<left>(from, ls, w - line, kc - k, d + k / 32 * STEP * W + line * 16);
+    }
+}
+
+// Sums that are to be written: c [rows, NR] = in + alpha sums, `in` may be null or c.
+typedef struct Output {
+  const float* sums;  // [MR, NR]
+  float* c;
+  long ldc;
+  const float* in;
+  long ld_in;
+  float alpha;
+  int rows;
+} Output;
+
+RX_INLINE void put_row(const Output* o, long row) {
+  float* const c = o->c + row * o->ldc;
+#pragma GCC unroll 2
+  for (int j = 0; j < NR; j += VW) {
+    const vf product = vset(o->alpha) * *(const vf*)(o->sums + row * NR + j);
+    store(c + j, o->in ? load(o->in + row * o->ld_in + j) + product : product);
+  }
+}
+RX_INLINE void put_rows(Output* o) {
+  for (long row = 0; row < o->rows; row++) put_row(o, row);
+  o->rows = 0;
+}
+
+// What is done while tiles are multiplied, which takes none of what they take: a former output is written, and memory is asked for that
+// will be needed: rows of an output to come and sums that will be added to.
+typedef struct Beside {
+  Output* former;
+  const float* rows;  // null: none
+  long ld;
+  const float* sums;  // null: none
+  const Packed* panel;  // MR * PARTS lines of the cache of the next panel of B; null: none
+} Beside;
+
+// The tiles of one part of A and one of B: rows in registers 4 and 5, columns in 6 and 7.
+template <bool both>
+RX_INLINE void multiply_there(void) {
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  if (both) {
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+}
+template <bool both>
+RX_INLINE void multiply_left(const Packed* a) {
+  _tile_loadd(4, a, 64);
+  if (both) _tile_loadd(5, a + TILE, 64);
+  multiply_there<both>();
+}
+template <bool both>
+RX_INLINE void multiply_right(const Packed* b) {
+  _tile_loadd(6, b, 64);
+  _tile_loadd(7, b + TILE, 64);
+  multiply_there<both>();
+}
+template <bool both>
+RX_INLINE void multiply_tiles(const Packed* a, const Packed* b) {
+  _tile_loadd(6, b, 64);
+  _tile_loadd(7, b + TILE, 64);
+  multiply_left<both>(a);
+}
+
+// sums [MR, NR] = before + a b, from packed panels k pairs long; `before` may be null or sums. Only 16 rows unless `both`.
+template <bool both, int parts_of_b>
+RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* before, float* sums, const Beside* beside) {
+  constexpr long bytes = NR * sizeof(float);
+  const Output former = *beside->former;
+  const Beside soon = *beside;
+  const long each = divide_up(MR * STEP, k);  // rows a step
+  long row = 0;
+  // what was packed is in memory: the instructions below do not tell the compiler what they read
+  __asm__ volatile("" ::: "memory");
+  if (before) {
+    _tile_loadd(0, before, bytes);
+    _tile_loadd(1, before + 16, bytes);
+    if (both) {
+      _tile_loadd(2, before + 16 * NR, bytes);
+      _tile_loadd(3, before + 16 * NR + 16, bytes);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (; k > 0; k -= STEP, a += PARTS * 2 * TILE, b += PARTS * 2 * TILE) {
+#if PARTS == 1
+    multiply_tiles<both>(a, b);
+#else
+    // part of A with part of B, so that what is there already is read seldom: 3 1, 2 1, 1 1, 1 2, 2 2, 1 3
+    multiply_tiles<both>(a + 4 * TILE, b);
+    multiply_left<both>(a + 2 * TILE);
+    multiply_left<both>(a);
+    if (parts_of_b > 1) {
+      multiply_right<both>(b + 2 * TILE);
+      multiply_left<both>(a + 2 * TILE);
+      multiply_tiles<both>(a, b + 4 * TILE);
+    }
+#endif
+    for (const long end = row + each; row < end; row++) {
+      if (row < former.rows) put_row(&former, row);
+      if (soon.rows) {
+        __builtin_prefetch(soon.rows + row * soon.ld, 1);
+        __builtin_prefetch(soon.rows + row * soon.ld + NR - 1, 1);
+      }
+      if (soon.panel)
+        for (long line = row * PARTS; line < (row + 1) * PARTS; line++) __builtin_prefetch(soon.panel + line * 16, 0, 2);
+      if (soon.sums) {
+        __builtin_prefetch(soon.sums + row * NR);
+        __builtin_prefetch(soon.sums + row * NR + 16);
+      }
+    }
+  }
+  beside->former->rows = 0;
+  _tile_stored(0, sums, bytes);
+  _tile_stored(1, sums + 16, bytes);
+  if (both) {
+    _tile_stored(2, sums + 16 * NR, bytes);
+    _tile_stored(3, sums + 16 * NR + 16, bytes);
+  }
+}
+
+RX_INLINE void sum_panels(const Gemm* g, long m, long k, const Packed* a, const Packed* b, const float* before, float* sums,
+                          const Beside* beside) {
+  if (g->b.kind == GEMM_BFLOAT16)
+    (m > 16 ? sum_tiles<true, 1> : sum_tiles<false, 1>)(k, a, b, before, sums, beside);
+  else
+    (m > 16 ? sum_tiles<true, PARTS> : sum_tiles<false, PARTS>)(k, a, b, before, sums, beside);
+}
+
+// c [m, NR] = in + alpha (before + a b); `before` [MR, NR] and `in` may be null, `in` may be c.
+RX_STATIC void run_micro_kernel(const Gemm* g, long m, long k, const Packed* a, const Packed* b, const float* before, float* c, long ldc,
+                                const float* in, long ld_in) {
+  float sums[MR * NR] __attribute__((aligned(64)));
+  Output none = {};
+  const Beside beside = {&none, c, ldc, 0, 0};
+  sum_panels(g, m, k, a, b, before, sums, &beside);
+  Output output = {sums, c, ldc, in, ld_in, g->alpha, (int)m};
+  put_rows(&output);
+}
