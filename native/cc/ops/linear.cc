@@ -15,12 +15,18 @@ GemmOperand turned(GemmOperand m) {
 GemmOperand plain(const float* data, long ld) { return {data, ld, 0, GEMM_FLOAT32, nullptr, nullptr, 0}; }
 GemmOperand plain(Values v, long ld) { return {v.at, ld, 0, v.half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0}; }
 
-// The second adds to what the first has written.
-void run_both(const Context* context, const Gemm* first, const Gemm* second) {
+// What `base` starts with, and both products. The adapter's runs first: it only writes where the base has nothing to start with, and what it
+// wrote is read by the product that computes for longer than it reads.
+void run_both(const Context* context, const Gemm& base, const Gemm& adapter) {
   Device* const device = static_cast<Device*>(context->device);
-  if (device != nullptr && device->joined(context, first, second)) return;
-  run_gemm(context, first);
-  run_gemm(context, second);
+  if (device != nullptr && device->joined(context, &base, &adapter)) return;
+  Gemm first = adapter, second = base;
+  first.start = base.start;
+  first.ld_start = base.ld_start;
+  second.start = base.c;
+  second.ld_start = base.ldc;
+  run_gemm(context, &first);
+  run_gemm(context, &second);
 }
 
 // n, in, out, transposed, x, w…, bias?, y
@@ -87,7 +93,7 @@ void loraLinear(Call& call) {
     const Gemm down = {n, rank, in, plain(dropped.at ? dropped : x, in), turned(plain(a, in)), u, rank, nullptr, 0, 1, 0};
     const Gemm up = {n, out, rank, plain(u, rank), turned(plain(b, rank)), floats(y), out, floats(y), out, scaling, y.half};
     run_gemm(context, &down);
-    run_both(context, &base, &up);
+    run_both(context, base, up);
   });
 }
 
@@ -121,7 +127,7 @@ void loraLinearGrad(Call& call) {
     const Values target = apart ? dxDropped : dx;
     const Gemm base = {n, in, out, plain(dy, out), turned(w), floats(dx), in, floats(accumulate), in, 1, dx.half};
     const Gemm adapter = {n, in, rank, plain(du, rank), plain(a, in), floats(target), in, apart ? nullptr : floats(dx), in, 1, target.half};
-    if (dx.at != nullptr && !apart) return run_both(context, &base, &adapter);
+    if (dx.at != nullptr && !apart) return run_both(context, base, adapter);
     if (dx.at != nullptr) run_gemm(context, &base);
     if (target.at != nullptr) run_gemm(context, &adapter);
   });
