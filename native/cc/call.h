@@ -112,6 +112,14 @@ class Call {
     }
     return values(elements);
   }
+  // The memory of a tensor that lies as bfloat16; null when the number is 0.
+  uint16_t* optionalHalves(long elements) {
+    if (at < count && args[at] == 0) {
+      at++;
+      return nullptr;
+    }
+    return static_cast<uint16_t*>(bytes(elements, 2));
+  }
   // A tensor of any size, and how many whole elements of 4 bytes, or of `each`, it holds.
   float* any(long& elements, size_t each = 4) {
     const Memory::Held held = next();

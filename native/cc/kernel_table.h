@@ -179,13 +179,13 @@ typedef struct KernelTable {
                          long columns);
 
   // layer_norm.cc; dx may be d_residual or dy
-  void (*layer_norm)(const Context*, Values x, const float* gain, const float* bias /* ? */, Values y, float* mean,
+  void (*layer_norm)(const Context*, NormInput x, const float* gain, const float* bias /* ? */, Values y, float* mean,
                      float* rstd, long rows, long columns, float eps);
   void (*layer_norm_grad)(const Context*, Values dy, Values x, const float* gain, const float* mean,
                           const float* rstd, const float* d_residual /* ? */, float* dx, float* d_gain /* ? */,
                           float* d_bias /* ? */, long rows, long columns);
   // rms_norm.cc; y = x rstd (gain + offset)
-  void (*rms_norm)(const Context*, Values x, const float* gain, Values y, float* rstd, long rows, long columns, float eps,
+  void (*rms_norm)(const Context*, NormInput x, const float* gain, Values y, float* rstd, long rows, long columns, float eps,
                    float offset);
   void (*rms_norm_grad)(const Context*, Values dy, Values x, const float* gain, const float* rstd,
                         const float* d_residual /* ? */, float* dx, float* d_gain /* ? */, long rows, long columns,

@@ -1,11 +1,21 @@
 // Activations and their gradients, as kernels are given them.
 #pragma once
 
+#include <stdint.h>
+
 // Numbers that lie as float32, or (half) as bfloat16: only a device is given the latter. What a kernel computes is float32 either way.
 typedef struct Values {
   void* at;
   int half;
 } Values;
+
+// What a norm reads: x, or x + added, which it writes to `sum`; as it goes it writes what it reads to `kept`, as bfloat16.
+typedef struct NormInput {
+  Values x;
+  Values added;    // ?
+  Values sum;      // ? where something is added
+  uint16_t* kept;  // ?
+} NormInput;
 
 static inline Values values_of(const float* x) {
   const Values v = {(void*)x, 0};

@@ -262,10 +262,11 @@ const norms = fc
     const x = values(n, c);
     const gain = values(c);
     const grad = { dy: values(n, c), x, gain, rstd: positive(n), dResidual: maybe(() => values(n, c)) };
+    const keeps = needWeights;
     return fc.constantFrom(
-      trial(RxLayerNorm, { x, gain, bias: hasBias ? values(c) : undefined }, { eps: 1e-3 }, { tolerance: 1e-4 }),
+      trial(RxLayerNorm, { x, gain, bias: hasBias ? values(c) : undefined }, { eps: 1e-3, keeps }, { tolerance: 1e-4 }),
       trial(RxLayerNormGrad, { ...grad, mean: values(n) }, { hasBias, needWeights }, { tolerance: 1e-4 }),
-      trial(RxRmsNorm, { x, gain }, { eps: 1e-3, offset: hasBias ? 1 : 0 }, { tolerance: 1e-4 }),
+      trial(RxRmsNorm, { x, gain }, { eps: 1e-3, offset: hasBias ? 1 : 0, keeps }, { tolerance: 1e-4 }),
       trial(RxRmsNormGrad, grad, { offset: hasBias ? 1 : 0, needWeights }, { tolerance: 1e-4 }),
     );
   });

@@ -1,6 +1,5 @@
 import { ones, reshape } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { keep } from './kernels/hold.js';
 import { layerNorm as normLayer, layerNormGrad } from './kernels/layerNorm.js';
 import type { NormGrads } from './kernels/layerNorm.js';
 import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';
@@ -38,14 +37,14 @@ export const layerNorm =
     const names = moduleNames(module);
     const gain = weightOf(weights, names.weight);
     const bias = weights[names.bias];
-    const { y, mean, rstd } = normLayer(x, gain, bias, { eps, flows });
     const needWeights = wanted.weight(names.weight) || (bias !== undefined && wanted.weight(names.bias));
-    if (!wanted.input && !needWeights) {
+    const keeps = wanted.input || needWeights;
+    const { y, mean, rstd, kept } = normLayer(x, gain, bias, { eps, flows, keeps });
+    if (kept === undefined) {
       mean.dispose();
       rstd.dispose();
       return inactive(y);
     }
-    const kept = keep(x);
     return passed(y, [kept, mean, rstd], (dy, dResidual) => {
       const grads = layerNormGrad(
         { dy, x: kept, gain, mean, rstd, dResidual },
@@ -70,13 +69,12 @@ export const rmsNorm =
   (weights, x, wanted) => {
     const names = moduleNames(module);
     const gain = weightOf(weights, names.weight);
-    const { y, rstd } = normRms(x, gain, { eps, offset, flows });
     const needWeights = wanted.weight(names.weight);
-    if (!wanted.input && !needWeights) {
+    const { y, rstd, kept } = normRms(x, gain, { eps, offset, flows, keeps: wanted.input || needWeights });
+    if (kept === undefined) {
       rstd.dispose();
       return inactive(y);
     }
-    const kept = keep(x);
     return passed(y, [kept, rstd], (dy, dResidual) => {
       const grads = rmsNormGrad({ dy, x: kept, gain, rstd, dResidual }, { offset, needWeights });
       dy.dispose();

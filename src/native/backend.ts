@@ -81,6 +81,26 @@ export class NativeData {
   ) {}
 }
 
+/** A sum that is not computed yet. */
+interface WaitingSum {
+  /** Numbers of its two terms in the engine, and whether they lie as bfloat16. */
+  readonly terms: ReadonlyArray<{ readonly id: number; readonly half: boolean }>;
+  readonly out: NativeInfo;
+  /** Terms that nobody else needs any more: they live until the sum is computed. */
+  readonly freed: number[];
+}
+
+/** What a norm reads. */
+interface NormInput {
+  readonly x: TensorInfo;
+  /** Present: x is this sum. */
+  readonly sum: WaitingSum | undefined;
+  /** x for the way back, if it was asked for. */
+  readonly kept: ReadonlyArray<TensorInfo>;
+  /** Number of the tensor of it that the norm writes; 0: none. */
+  readonly copy: number;
+}
+
 /** What kernels are given as output: a tensor that is not tracked yet. */
 export interface NativeInfo extends TensorInfo {
   readonly dataId: NativeData;
@@ -104,6 +124,8 @@ export class NativeBackend extends KernelBackend {
   private count = 0;
   /** Outputs of the kernel that runs: what a kernel that throws leaves behind. */
   private fresh: NativeData[] = [];
+  /** What `add` was asked for, until the next kernel comes. */
+  private waiting: WaitingSum | undefined;
   /** Copies that lie otherwise than the values, alive until the operation that reads them is enqueued. */
   private widened: number[] = [];
 
@@ -120,6 +142,55 @@ export class NativeBackend extends KernelBackend {
     this.at = 0;
     this.fresh.length = 0;
     this.forgetWidened();
+  }
+
+  /**
+   * a + b of one shape, computed by the kernel that comes next: a norm that reads it does so in its own pass over the terms, before all
+   * others it is computed by itself.
+   */
+  sumLater(a: TensorInfo, b: TensorInfo): NativeInfo {
+    const both = [a, b].map((info) => ({ data: this.float(info), half: this.liesHalved(info) }));
+    const out = this.outputAs(
+      both.every(({ half }) => half),
+      a.shape,
+    );
+    if (both.some(({ data, half }) => data.held !== undefined && !half))
+      this.put(out.dataId.size).value(a).value(b).value(out).run(this.op.add);
+    else this.waiting = { terms: both.map(({ data: { id }, half }) => ({ id, half })), out, freed: [] };
+    return out;
+  }
+
+  private terms({ terms, out }: WaitingSum): this {
+    for (const { id, half } of terms) this.put(Number(half)).put(id);
+    return this.value(out);
+  }
+
+  /** The sum that waits is computed. */
+  settle(): void {
+    if (this.waiting === undefined) return;
+    this.put(this.waiting.out.dataId.size).terms(this.waiting).run(this.op.add);
+    this.summed();
+  }
+
+  /** No sum waits any more. */
+  summed(): void {
+    const freed = this.waiting?.freed ?? [];
+    this.waiting = undefined;
+    for (const id of freed) this.addon.give(id);
+  }
+
+  /** What a norm of x is given: `normed` puts it, and `summed` must follow when the norm has run. */
+  normInput(x: TensorInfo, keeps: boolean): NormInput {
+    if (this.waiting?.out.dataId !== x.dataId) this.settle();
+    const { kept, copy } = keeps ? this.later(x) : { kept: undefined, copy: 0 };
+    return { x, sum: this.waiting, kept: kept === undefined ? [] : [kept], copy };
+  }
+
+  /** The next arguments are what a norm reads. */
+  normed({ x, sum, copy }: NormInput): this {
+    if (sum === undefined) this.value(x).optionalValue(undefined).optionalValue(undefined);
+    else this.terms(sum);
+    return this.put(copy);
   }
 
   /** The kernel threw: its outputs are nobody's. */
@@ -295,24 +366,35 @@ export class NativeBackend extends KernelBackend {
 
   /** The values for later. At bfloat16 that is a tensor which lies so, one for all who keep the same data. */
   keep(info: TensorInfo): TensorInfo {
+    const { kept, copy } = this.later(info);
+    if (copy !== 0) this.put(sizeOf(info.shape)).tensor(info).put(copy).run(this.op.narrow);
+    return kept;
+  }
+
+  /** The same, of which `copy` is to be written, unless it is 0. */
+  private later(info: TensorInfo): { readonly kept: TensorInfo; readonly copy: number } {
     const data = this.float(info);
-    if (this.precision !== 'bfloat16' || data.held !== undefined) return this.alias(info, info.shape);
+    if (this.precision !== 'bfloat16' || data.held !== undefined)
+      return { kept: this.alias(info, info.shape), copy: 0 };
     const { shape, dtype } = info;
     if (data.kept !== undefined && data.kept.references > 0) {
       data.kept.references++;
-      return { dataId: data.kept, shape, dtype };
+      return { kept: { dataId: data.kept, shape, dtype }, copy: 0 };
     }
     const dataId = new NativeData(this.addon.take(data.size * 2), data.size, dtype, 1);
     dataId.held = bare;
     this.count++;
-    this.put(data.size).put(data.id).put(dataId.id).run(this.op.narrow);
+    this.fresh.push(dataId);
     data.kept = dataId;
-    return { dataId, shape, dtype };
+    return { kept: { dataId, shape, dtype }, copy: dataId.id };
   }
 
   /** The memory of the values and of what lies beside them. */
   private giveUp({ id, held }: NativeData): void {
-    for (const part of [id, held?.scale ?? 0, held?.code ?? 0]) if (part !== 0) this.addon.give(part);
+    const { waiting } = this;
+    if (waiting?.terms.some((term) => term.id === id) === true) waiting.freed.push(id);
+    else if (id !== 0) this.addon.give(id);
+    for (const part of [held?.scale ?? 0, held?.code ?? 0]) if (part !== 0) this.addon.give(part);
   }
 
   /** A new tensor whose values are whatever the memory held. */
@@ -381,6 +463,7 @@ export class NativeBackend extends KernelBackend {
   }
 
   override readSync(dataId: object): BackendValues {
+    this.settle();
     const data = this.data(dataId);
     if (data.strings !== undefined) return data.strings;
     if (data.held === undefined) return viewOf(this.addon.readSync(data.id, data.size * width(data.dtype)), data.dtype);
@@ -393,6 +476,7 @@ export class NativeBackend extends KernelBackend {
   }
 
   override async read(dataId: object): Promise<BackendValues> {
+    this.settle();
     const data = this.data(dataId);
     if (data.strings !== undefined) return data.strings;
     const copy = data.held === undefined ? 0 : this.widen(data);
@@ -416,6 +500,7 @@ export class NativeBackend extends KernelBackend {
     data.references--;
     if (data.references > 0 && !force) return false;
     data.references = 0;
+    if (this.waiting?.out.dataId === data) this.summed();
     this.count--;
     this.giveUp(data);
     data.id = 0;
@@ -436,6 +521,7 @@ export class NativeBackend extends KernelBackend {
     nativePeakBytes: number;
     nativeReservedBytes: number;
   } {
+    this.settle();
     const { bytes, peakBytes, reservedBytes, scratchBytes } = this.addon.statistics();
     return {
       unreliable: false,

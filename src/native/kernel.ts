@@ -8,11 +8,14 @@ export const backendName = 'native';
 export const kernel = (
   kernelName: string,
   run: (backend: NativeBackend, inputs: never, attrs: never) => TensorInfo | TensorInfo[],
+  /** Asks for `normInput`, so that a sum that waits may go on waiting. */
+  { takesSums = false }: { readonly takesSums?: boolean } = {},
 ): KernelConfig => ({
   kernelName,
   backendName,
   kernelFunc: (({ inputs, attrs, backend }: { inputs: never; attrs: never; backend: NativeBackend }) => {
     backend.begin();
+    if (!takesSums) backend.settle();
     try {
       return run(backend, inputs, attrs);
     } catch (error) {

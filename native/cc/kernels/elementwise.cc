@@ -1,6 +1,7 @@
 // Operations on single elements, and sums over everything.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 #include "parallel.h"
 
 namespace {
@@ -155,33 +156,12 @@ void row_arg_max(const Context* context, const float* x, int32_t* out, long rows
   });
 }
 
-typedef uint16_t Halves __attribute__((vector_size(VW * 2), aligned(2), may_alias));
-typedef uint32_t Bits __attribute__((vector_size(VW * 4)));
-
-// To nearest, ties to even; NaN stays NaN.
 void narrow(const Context* context, const float* x, uint16_t* y, long n) {
-  in_pieces(context, n, [=](long i, auto lanes) {
-    const Bits bits = (Bits)lanes.load(x + i);
-    const Bits odd = (bits >> 16) & 1;
-    const Bits rounded = (bits + 0x7fff + odd) >> 16;
-    const Bits kept = (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40 : rounded;
-    const Halves half = __builtin_convertvector(kept, Halves);
-    if (lanes.count() == VW)
-      *(Halves*)(y + i) = half;
-    else
-      for (long j = 0; j < lanes.count(); j++) y[i + j] = half[j];
-  });
+  in_pieces(context, n, [=](long i, auto lanes) { store_halves(lanes, y + i, lanes.load(x + i)); });
 }
 
 void widen(const Context* context, const uint16_t* x, float* y, long n) {
-  in_pieces(context, n, [=](long i, auto lanes) {
-    Halves half = {};
-    if (lanes.count() == VW)
-      half = *(const Halves*)(x + i);
-    else
-      for (long j = 0; j < lanes.count(); j++) half[j] = x[i + j];
-    lanes.store(y + i, (vf)(__builtin_convertvector(half, Bits) << 16));
-  });
+  in_pieces(context, n, [=](long i, auto lanes) { lanes.store(y + i, load_halves(lanes, x + i)); });
 }
 
 }  // namespace

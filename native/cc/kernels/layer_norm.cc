@@ -1,21 +1,20 @@
 // Layer normalisation of rows: y = (x - mean) rstd gain + bias.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "norm_input.h"
 #include "parallel.h"
 
 namespace {
 
-void layer_norm(const Context* context, Values input, const float* gain, const float* bias, Values output, float* mean,
+void layer_norm(const Context* context, NormInput input, const float* gain, const float* bias, Values output, float* mean,
                 float* rstd, long rows, long columns, float eps) {
-  const float* const x = floats(input);
   float* const y = floats(output);
   const long piece = rows_a_piece(columns);
   parallel(context, parts_of(rows, piece), [=](long part) {
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
-      const float* const from = x + row * columns;
       float* const to = y + row * columns;
       vf sum = {};
-      each_vector(columns, [&](long i, auto lanes) { sum += lanes.load(from + i); });
+      const float* const from = take_row(input, row * columns, columns, [&](long, auto, vf value) { sum += value; });
       const float average = hsum(sum) / (float)columns;
       vf squares = {};
       // Around the mean, in a second pass over the (cached) row: E[x²] - E[x]² would cancel.

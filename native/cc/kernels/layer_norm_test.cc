@@ -1,4 +1,4 @@
-#include "test.h"
+#include "norm_test.h"
 
 extern "C" void RX_FILL(layer_norm)(KernelTable*);
 
@@ -38,11 +38,16 @@ int main() {
     for (int threads = 1; threads <= 3; threads++) {
       Engine engine(threads, RX_FILL(layer_norm));
       Floats y(x.size()), mean(c.rows), rstd(c.rows), dx(x.size()), d_gain(c.columns), d_bias(c.columns);
-      engine.table.layer_norm(*engine, values_of(x.data()), gain.data(), c.bias ? bias.data() : nullptr, values_of(y.data()), mean.data(), rstd.data(),
+      engine.table.layer_norm(*engine, {values_of(x.data()), {}, {}, nullptr}, gain.data(), c.bias ? bias.data() : nullptr, values_of(y.data()), mean.data(), rstd.data(),
                               c.rows, c.columns, eps);
       engine.table.layer_norm_grad(*engine, values_of(dy.data()), values_of(x.data()), gain.data(), mean.data(), rstd.data(),
                                    c.residual ? residual.data() : nullptr, dx.data(), c.weights ? d_gain.data() : nullptr,
                                    c.weights && c.bias ? d_bias.data() : nullptr, c.rows, c.columns);
+      Floats mean_of_sum(c.rows), rstd_of_sum(c.rows);
+      expect_of_sum(name, x, residual, [&](const NormInput& input, Floats& to) {
+        engine.table.layer_norm(*engine, input, gain.data(), c.bias ? bias.data() : nullptr, values_of(to.data()), mean_of_sum.data(),
+                                rstd_of_sum.data(), c.rows, c.columns, eps);
+      });
       if (threads == 1) {
         y0 = y, dx0 = dx, gain0 = d_gain, bias0 = d_bias;
         Doubles X = widen(x), G = widen(gain), B = c.bias ? widen(bias) : Doubles();
@@ -80,7 +85,7 @@ int main() {
   // a large mean must not drown the variance; NaN stays in its row
   Engine engine(1, RX_FILL(layer_norm));
   Floats x = {1000.f, 1001.f, 1002.f, std::nanf(""), 1.f, 2.f}, gain = {1, 1, 1}, y(6), mean(2), rstd(2);
-  engine.table.layer_norm(*engine, values_of(x.data()), gain.data(), nullptr, values_of(y.data()), mean.data(), rstd.data(), 2, 3, 0);
+  engine.table.layer_norm(*engine, {values_of(x.data()), {}, {}, nullptr}, gain.data(), nullptr, values_of(y.data()), mean.data(), rstd.data(), 2, 3, 0);
   expect_close("large mean", y, {-std::sqrt(1.5), 0, std::sqrt(1.5), NAN, NAN, NAN}, 1e-5, 1e-5);
   return finish();
 }

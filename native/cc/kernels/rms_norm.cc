@@ -1,24 +1,21 @@
 // Root-mean-square normalisation of rows: y = x rstd (gain + offset), rstd = 1 / sqrt(mean(x²) + eps).
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "norm_input.h"
 #include "parallel.h"
 
 namespace {
 
-void rms_norm(const Context* context, Values input, const float* gain, Values output, float* rstd, long rows, long columns,
+void rms_norm(const Context* context, NormInput input, const float* gain, Values output, float* rstd, long rows, long columns,
               float eps, float offset) {
-  const float* const x = floats(input);
   float* const y = floats(output);
   const long piece = rows_a_piece(columns);
   parallel(context, parts_of(rows, piece), [=](long part) {
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
-      const float* const from = x + row * columns;
       float* const to = y + row * columns;
       vf squares = {};
-      each_vector(columns, [&](long i, auto lanes) {
-        const vf value = lanes.load(from + i);
-        squares = fma(value, value, squares);
-      });
+      const float* const from =
+          take_row(input, row * columns, columns, [&](long, auto, vf value) { squares = fma(value, value, squares); });
       const float scale = 1.f / __builtin_sqrtf(hsum(squares) / (float)columns + eps);
       each_vector(columns, [&](long i, auto lanes) {
         lanes.store(to + i, lanes.load(from + i) * vset(scale) * (lanes.load(gain + i) + vset(offset)));

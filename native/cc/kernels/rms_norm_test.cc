@@ -1,4 +1,4 @@
-#include "test.h"
+#include "norm_test.h"
 
 extern "C" void RX_FILL(rms_norm)(KernelTable*);
 
@@ -32,9 +32,12 @@ int main() {
     for (int threads = 1; threads <= 3; threads++) {
       Engine engine(threads, RX_FILL(rms_norm));
       Floats y(x.size()), rstd(c.rows), dx(x.size()), d_gain(c.columns);
-      engine.table.rms_norm(*engine, values_of(x.data()), gain.data(), values_of(y.data()), rstd.data(), c.rows, c.columns, eps, c.offset);
+      engine.table.rms_norm(*engine, {values_of(x.data()), {}, {}, nullptr}, gain.data(), values_of(y.data()), rstd.data(), c.rows, c.columns, eps, c.offset);
       engine.table.rms_norm_grad(*engine, values_of(dy.data()), values_of(x.data()), gain.data(), rstd.data(), c.residual ? residual.data() : nullptr,
                                  dx.data(), c.weights ? d_gain.data() : nullptr, c.rows, c.columns, c.offset);
+      expect_of_sum(name, x, residual, [&](const NormInput& input, Floats& to) {
+        engine.table.rms_norm(*engine, input, gain.data(), values_of(to.data()), rstd.data(), c.rows, c.columns, eps, c.offset);
+      });
       if (threads == 1) {
         y0 = y, dx0 = dx, gain0 = d_gain;
         Doubles want(x.size()), gain_want(c.columns), X = widen(x);

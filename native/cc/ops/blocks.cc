@@ -15,11 +15,22 @@ void embeddingGrad(Call& call) {
   });
 }
 
-// rows, columns, eps, x, gain, bias?, y, mean, rstd
+// x, added?, sum?, kept?
+NormInput normInput(Call& call, long n) {
+  NormInput input = {};
+  input.x = call.values(n);
+  input.added = call.optionalValues(n);
+  input.sum = call.optionalValues(n);
+  input.kept = call.optionalHalves(n);
+  if ((input.added.at == nullptr) != (input.sum.at == nullptr)) throw BadCall("what is added and the sum come together");
+  return input;
+}
+
+// rows, columns, eps, (x, added?, sum?, kept?), gain, bias?, y, mean, rstd
 void layerNorm(Call& call) {
   const long rows = call.size(), columns = call.size();
   const float eps = static_cast<float>(call.number());
-  const Values x = call.values(area(rows, columns));
+  const NormInput x = normInput(call, area(rows, columns));
   const float* const gain = call.tensor(columns);
   const float* const bias = call.optional(columns);
   const Values y = call.values(area(rows, columns));
@@ -44,11 +55,11 @@ void layerNormGrad(Call& call) {
   });
 }
 
-// rows, columns, eps, offset, x, gain, y, rstd
+// rows, columns, eps, offset, (x, added?, sum?, kept?), gain, y, rstd
 void rmsNorm(Call& call) {
   const long rows = call.size(), columns = call.size();
   const float eps = static_cast<float>(call.number()), offset = static_cast<float>(call.number());
-  const Values x = call.values(area(rows, columns));
+  const NormInput x = normInput(call, area(rows, columns));
   const float* const gain = call.tensor(columns);
   const Values y = call.values(area(rows, columns));
   float* const rstd = call.tensor(rows);

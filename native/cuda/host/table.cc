@@ -288,13 +288,24 @@ void rope(const Context* context, Values x, const float* cos, const float* sin, 
 
 constexpr unsigned norm_threads = 256;
 
-void layer_norm(const Context* context, Values x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long rows,
+void layer_norm(const Context* context, NormInput x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long rows,
                 long columns, float eps) {
   of(context).launch(k::layer_norm, {rows}, norm_threads, 0, x, gain, bias, y, mean, rstd, columns, eps);
 }
-void rms_norm(const Context* context, Values x, const float* gain, Values y, float* rstd, long rows, long columns, float eps,
+void rms_norm(const Context* context, NormInput x, const float* gain, Values y, float* rstd, long rows, long columns, float eps,
               float offset) {
   of(context).launch(k::rms_norm, {rows}, norm_threads, 0, x, gain, y, rstd, columns, eps, offset);
+}
+// Runs launch(narrowed, ld), which writes dx and, where it is given that, the same as bfloat16: a gradient that goes on beside a residual
+// is read by products next, which take it as they take rows that an earlier product had.
+template <class Launch>
+void with_narrowed(const Context* context, const float* dx, bool residual, long rows, long columns, Launch launch) {
+  CudaDevice& device = of(context);
+  const long ld = whole_vectors(columns) + room;
+  if (!residual || !context->bf16 || columns % 8 != 0 || rows * ld * 2 > most_narrowed) return launch(nullptr, ld);
+  uint16_t* const to = scratch<uint16_t>(context, slot_left, rows * ld);
+  launch(to, ld);
+  device.narrowed.push_back({dx, 4, columns, rows, columns, slot_left, to});
 }
 // The sums over rows come first: dx may take the place of dy.
 void layer_norm_grad(const Context* context, Values dy, Values x, const float* gain, const float* mean, const float* rstd,
@@ -307,7 +318,9 @@ void layer_norm_grad(const Context* context, Values dy, Values x, const float* g
     if (d_gain != nullptr) add_parts(device, parts, bands, 2 * columns, d_gain, 0, columns);
     if (d_bias != nullptr) add_parts(device, parts + columns, bands, 2 * columns, d_bias, 0, columns);
   }
-  device.launch(k::layer_norm_grad, {rows}, norm_threads, 0, dy, x, gain, mean, rstd, d_residual, dx, columns);
+  with_narrowed(context, dx, d_residual != nullptr, rows, columns, [&](uint16_t* narrowed, long ld) {
+    device.launch(k::layer_norm_grad, {rows}, norm_threads, 0, dy, x, gain, mean, rstd, d_residual, dx, narrowed, ld, columns);
+  });
 }
 void rms_norm_grad(const Context* context, Values dy, Values x, const float* gain, const float* rstd, const float* d_residual,
                    float* dx, float* d_gain, long rows, long columns, float offset) {
@@ -318,7 +331,9 @@ void rms_norm_grad(const Context* context, Values dy, Values x, const float* gai
     device.launch(k::rms_norm_parts, {blocks, bands}, 128, 0, dy, x, rstd, parts, rows, columns, band);
     add_parts(device, parts, bands, columns, d_gain, 0, columns);
   }
-  device.launch(k::rms_norm_grad, {rows}, norm_threads, 0, dy, x, gain, rstd, d_residual, dx, columns, offset);
+  with_narrowed(context, dx, d_residual != nullptr, rows, columns, [&](uint16_t* narrowed, long ld) {
+    device.launch(k::rms_norm_grad, {rows}, norm_threads, 0, dy, x, gain, rstd, d_residual, dx, narrowed, ld, columns, offset);
+  });
 }
 
 // ---- attention ----

@@ -25,16 +25,34 @@ __device__ __forceinline__ void put(const Values& to, long at, const Part<each>&
   else
     store(to, at, from.x[0]);
 }
-#define FOR_PARTS(c) for (long c = each * threadIdx.x; c < columns; c += each * blockDim.x)
 #define FOR_NUMBERS(e) _Pragma("unroll") for (int e = 0; e < each; e++)
+#define FOR_PARTS(c) for (long c = each * threadIdx.x; c < columns; c += each * blockDim.x)
+
+// What is read lies in the caches the second time.
+template <int each>
+__device__ __forceinline__ Part<each> part(const NormInput& from, long at) {
+  Part<each> x = part<each>(from.x, at);
+  if (from.added.at == nullptr) return x;
+  const Part<each> more = part<each>(from.added, at);
+  FOR_NUMBERS(e) x.x[e] += more.x[e];
+  return x;
+}
+// The first time: the sum and what is kept are written.
+template <int each>
+__device__ __forceinline__ Part<each> taken(const NormInput& from, long at) {
+  const Part<each> x = part<each>(from, at);
+  if (from.added.at != nullptr) put(from.sum, at, x);
+  if (from.kept != nullptr) put(Values{from.kept, 1}, at, x);
+  return x;
+}
 
 // Rows begin at `first`; gain and bias are one row.
 template <int each>
-__device__ __forceinline__ void layer_norm(const Values& from, const Values& gain, const Values& bias, const Values& to, long first,
+__device__ __forceinline__ void layer_norm(const NormInput& from, const Values& gain, const Values& bias, const Values& to, long first,
                                            float* mean, float* rstd, long columns, float eps) {
   float sum = 0;
   FOR_PARTS(c) {
-    const Part<each> x = part<each>(from, first + c);
+    const Part<each> x = taken<each>(from, first + c);
     FOR_NUMBERS(e) sum += x.x[e];
   }
   const float average = over_block(sum, Sum(), 0.f) / static_cast<float>(columns);
@@ -59,7 +77,7 @@ __device__ __forceinline__ void layer_norm(const Values& from, const Values& gai
 
 template <int each>
 __device__ __forceinline__ void layer_norm_grad(const Values& dy, const Values& x, const Values& gain, float average, float scale,
-                                                const Values& residual, const Values& dx, long first, long columns) {
+                                                const Values& residual, const Values& dx, const Values& narrowed, long first, long columns) {
   float plain = 0, along = 0;
   FOR_PARTS(c) {
     const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
@@ -77,15 +95,16 @@ __device__ __forceinline__ void layer_norm_grad(const Values& dy, const Values& 
     if (residual.at != nullptr) more = part<each>(residual, first + c);
     FOR_NUMBERS(e) out.x[e] = scale * (d.x[e] * w.x[e] - a - (v.x[e] - average) * scale * b) + more.x[e];
     put(dx, first + c, out);
+    if (narrowed.at != nullptr) put(narrowed, c, out);
   }
 }
 
 template <int each>
-__device__ __forceinline__ void rms_norm(const Values& from, const Values& gain, const Values& to, long first, float* rstd, long columns,
+__device__ __forceinline__ void rms_norm(const NormInput& from, const Values& gain, const Values& to, long first, float* rstd, long columns,
                                          float eps, float offset) {
   float squares = 0;
   FOR_PARTS(c) {
-    const Part<each> x = part<each>(from, first + c);
+    const Part<each> x = taken<each>(from, first + c);
     FOR_NUMBERS(e) squares += x.x[e] * x.x[e];
   }
   const float scale = 1.f / sqrtf(over_block(squares, Sum(), 0.f) / static_cast<float>(columns) + eps);
@@ -100,7 +119,7 @@ __device__ __forceinline__ void rms_norm(const Values& from, const Values& gain,
 
 template <int each>
 __device__ __forceinline__ void rms_norm_grad(const Values& dy, const Values& x, const Values& gain, float scale, const Values& residual,
-                                              const Values& dx, long first, long columns, float offset) {
+                                              const Values& dx, const Values& narrowed, long first, long columns, float offset) {
   float along = 0;
   FOR_PARTS(c) {
     const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
@@ -113,9 +132,13 @@ __device__ __forceinline__ void rms_norm_grad(const Values& dy, const Values& x,
     if (residual.at != nullptr) more = part<each>(residual, first + c);
     FOR_NUMBERS(e) out.x[e] = scale * (d.x[e] * (w.x[e] + offset) - v.x[e] * scale * b) + more.x[e];
     put(dx, first + c, out);
+    if (narrowed.at != nullptr) put(narrowed, c, out);
   }
 }
 
+__device__ __forceinline__ bool in_fours(const NormInput& x) {
+  return in_fours(x.x) && in_fours(x.added) && in_fours(x.sum) && in_fours(Values{x.kept, 1});
+}
 // Whether rows of all of these can be read four numbers at a time.
 template <class... V>
 __device__ __forceinline__ bool rows_in_fours(long columns, const V&... values) {
@@ -125,7 +148,7 @@ __device__ __forceinline__ bool rows_in_fours(long columns, const V&... values) 
 }  // namespace
 
 // y = (x - mean) rstd gain + bias
-extern "C" __global__ void rx_layer_norm(Values x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long columns,
+extern "C" __global__ void rx_layer_norm(NormInput x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long columns,
                                          float eps) {
   const long row = blockIdx.x, first = row * columns;
   const Values g = plain(gain), b = plain(bias);
@@ -135,15 +158,16 @@ extern "C" __global__ void rx_layer_norm(Values x, const float* gain, const floa
     layer_norm<1>(x, g, b, y, first, mean + row, rstd + row, columns, eps);
 }
 
-// dx = rstd (g - mean(g) - u mean(g u)) + residual with g = dy gain, u = (x - mean) rstd; dx may be dy or residual.
+// dx = rstd (g - mean(g) - u mean(g u)) + residual with g = dy gain, u = (x - mean) rstd; dx may be dy or residual. The same goes to
+// `narrowed`, ld numbers a row, where that is given.
 extern "C" __global__ void rx_layer_norm_grad(Values dy, Values x, const float* gain, const float* mean, const float* rstd,
-                                              const float* residual, float* dx, long columns) {
+                                              const float* residual, float* dx, uint16_t* narrowed, long ld, long columns) {
   const long row = blockIdx.x, first = row * columns;
-  const Values g = plain(gain), more = plain(residual), out = plain(dx);
-  if (rows_in_fours(columns, dy, x, g, more, out))
-    layer_norm_grad<4>(dy, x, g, mean[row], rstd[row], more, out, first, columns);
+  const Values g = plain(gain), more = plain(residual), out = plain(dx), beside = {narrowed != nullptr ? narrowed + row * ld : nullptr, 1};
+  if (rows_in_fours(columns, dy, x, g, more, out, beside))
+    layer_norm_grad<4>(dy, x, g, mean[row], rstd[row], more, out, beside, first, columns);
   else
-    layer_norm_grad<1>(dy, x, g, mean[row], rstd[row], more, out, first, columns);
+    layer_norm_grad<1>(dy, x, g, mean[row], rstd[row], more, out, beside, first, columns);
 }
 
 // parts [bands, 2 columns]: sums of dy u, then of dy, over `band` rows.
@@ -163,7 +187,7 @@ extern "C" __global__ void rx_layer_norm_parts(Values dy, Values x, const float*
 }
 
 // y = x rstd (gain + offset)
-extern "C" __global__ void rx_rms_norm(Values x, const float* gain, Values y, float* rstd, long columns, float eps, float offset) {
+extern "C" __global__ void rx_rms_norm(NormInput x, const float* gain, Values y, float* rstd, long columns, float eps, float offset) {
   const long row = blockIdx.x, first = row * columns;
   const Values g = plain(gain);
   if (rows_in_fours(columns, x, g, y))
@@ -172,15 +196,15 @@ extern "C" __global__ void rx_rms_norm(Values x, const float* gain, Values y, fl
     rms_norm<1>(x, g, y, first, rstd + row, columns, eps, offset);
 }
 
-// dx = rstd (g - u mean(g u)) + residual with g = dy (gain + offset), u = x rstd
+// dx = rstd (g - u mean(g u)) + residual with g = dy (gain + offset), u = x rstd; `narrowed` as above
 extern "C" __global__ void rx_rms_norm_grad(Values dy, Values x, const float* gain, const float* rstd, const float* residual, float* dx,
-                                            long columns, float offset) {
+                                            uint16_t* narrowed, long ld, long columns, float offset) {
   const long row = blockIdx.x, first = row * columns;
-  const Values g = plain(gain), more = plain(residual), out = plain(dx);
-  if (rows_in_fours(columns, dy, x, g, more, out))
-    rms_norm_grad<4>(dy, x, g, rstd[row], more, out, first, columns, offset);
+  const Values g = plain(gain), more = plain(residual), out = plain(dx), beside = {narrowed != nullptr ? narrowed + row * ld : nullptr, 1};
+  if (rows_in_fours(columns, dy, x, g, more, out, beside))
+    rms_norm_grad<4>(dy, x, g, rstd[row], more, out, beside, first, columns, offset);
   else
-    rms_norm_grad<1>(dy, x, g, rstd[row], more, out, first, columns, offset);
+    rms_norm_grad<1>(dy, x, g, rstd[row], more, out, beside, first, columns, offset);
 }
 
 // parts [bands, columns]: sums of dy u over `band` rows.

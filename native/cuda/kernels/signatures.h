@@ -80,11 +80,11 @@ struct RxAttention {
   X(gather_rows, const float*, const int32_t*, float*, long, long, long)                                                    \
   X(gather_rows_bf16, const uint16_t*, const int32_t*, float*, long, long, long)                                            \
   X(sum_rows_by_target, const float*, const int32_t*, const int32_t*, const int32_t*, float*, long, long)                   \
-  X(layer_norm, Values, const float*, const float*, Values, float*, float*, long, float)                                    \
-  X(layer_norm_grad, Values, Values, const float*, const float*, const float*, const float*, float*, long)                  \
+  X(layer_norm, NormInput, const float*, const float*, Values, float*, float*, long, float)                                 \
+  X(layer_norm_grad, Values, Values, const float*, const float*, const float*, const float*, float*, uint16_t*, long, long) \
   X(layer_norm_parts, Values, Values, const float*, const float*, float*, long, long, long)                                 \
-  X(rms_norm, Values, const float*, Values, float*, long, float, float)                                                     \
-  X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, long, float)                           \
+  X(rms_norm, NormInput, const float*, Values, float*, long, float, float)                                                  \
+  X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, uint16_t*, long, long, float)          \
   X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
   X(rope, Values, const float*, const float*, Values, long, long, long, long, int)                                          \
   X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float)                 \

@@ -328,12 +328,30 @@ void norms(Both& both) {
   const Array gain(both, floats(width)), bias(both, floats(width)), mean(both, Floats(rows)), rstd(both, Floats(rows)), residual(both, floats(n));
   const Activation x(both, floats(n, -2, 3)), y(both, Floats(n)), dy(both, floats(n));
   const bool with_bias = coin(), with_residual = coin(), with_weights = coin();
+  // of x, or of a sum that is written; kept or not
+  const Activation added(both, floats(n)), sum(both, Floats(n));
+  const std::vector<uint16_t> zeros(static_cast<size_t>(n));
+  const Array kept(both, zeros.data(), zeros.size() * 2);
+  const bool adds = coin(), keeps = coin();
+  const auto input = [&](const Context& c) {
+    return NormInput{x.on(c), adds ? added.on(c) : Values{}, adds ? sum.on(c) : Values{}, keeps ? kept.on<uint16_t>(c) : nullptr};
+  };
+  const auto taken = [&](const std::string& name) {
+    sum.agree(name + ", sum", single);
+    kept.agree(name + ", kept", 0);
+  };
   twice(both, [&](const Context& c) {
-    c.table->layer_norm(&c, x.on(c), gain.on(c), with_bias ? bias.on(c) : nullptr, y.on(c), mean.on(c), rstd.on(c), rows, width, 1e-5f);
+    c.table->layer_norm(&c, input(c), gain.on(c), with_bias ? bias.on(c) : nullptr, y.on(c), mean.on(c), rstd.on(c), rows, width, 1e-5f);
   });
   y.agree("layer_norm", single);
   mean.agree("layer_norm, mean", single);
   rstd.agree("layer_norm, rstd", single);
+  taken("layer_norm");
+  // the way back, of the x that stayed: of its own mean and rstd
+  twice(both, [&](const Context& c) {
+    c.table->layer_norm(&c, {x.on(c), {}, {}, nullptr}, gain.on(c), with_bias ? bias.on(c) : nullptr, y.on(c), mean.on(c), rstd.on(c), rows,
+                        width, 1e-5f);
+  });
   const Array apart(both, Floats(n)), d_gain(both, floats(width)), d_bias(both, floats(width));
   // dx takes the place of dy, where that lies so
   const Array& dx = dy.half ? apart : dy.wide;
@@ -349,10 +367,12 @@ void norms(Both& both) {
   const Array rms_apart(both, Floats(n)), d_rms_gain(both, floats(width));
   const Array& rms_dx = d_rms.half ? rms_apart : d_rms.wide;
   const float offset = coin() ? 1.f : 0.f;
-  twice(both, [&](const Context& c) { c.table->rms_norm(&c, x.on(c), gain.on(c), y.on(c), rstd.on(c), rows, width, 1e-6f, offset); });
+  twice(both, [&](const Context& c) { c.table->rms_norm(&c, input(c), gain.on(c), y.on(c), rstd.on(c), rows, width, 1e-6f, offset); });
   y.agree("rms_norm", single);
   rstd.agree("rms_norm, rstd", single);
+  taken("rms_norm");
   twice(both, [&](const Context& c) {
+    c.table->rms_norm(&c, {x.on(c), {}, {}, nullptr}, gain.on(c), y.on(c), rstd.on(c), rows, width, 1e-6f, offset);
     c.table->rms_norm_grad(&c, d_rms.on(c), x.on(c), gain.on(c), rstd.on(c), with_residual ? residual.on(c) : nullptr, rms_dx.on(c),
                            with_weights ? d_rms_gain.on(c) : nullptr, rows, width, offset);
   });
@@ -503,6 +523,38 @@ void sharing(Both& both) {
   both.card.bf16 = 0;
   y.agree("products that share, y", half);
   z.agree("products that share, z", half);
+}
+
+// A product that reads what a norm's gradient has just written: as bfloat16 it is written beside, and not converted once more.
+void after_norms(Both& both) {
+  const long rows = some(100), width = coin() ? 8 * between(1, 60) : some(300), out = 8 * between(1, 10), n = rows * width;
+  const Array gain(both, floats(width)), mean(both, floats(rows)), rstd(both, floats(rows, 0.5f, 2)), residual(both, floats(n)), dx(both, Floats(n));
+  const Activation x(both, floats(n)), dy(both, floats(n));
+  const std::vector<uint16_t> numbers = halves(floats(width * out));
+  const Array w(both, numbers.data(), numbers.size() * 2), y(both, Floats(rows * out));
+  const bool rms = coin(), with_residual = coin();
+  both.card.bf16 = 1;
+  long launches = 0;
+  twice(both, [&](const Context& c) {
+    const float* const more = with_residual ? residual.on(c) : nullptr;
+    if (rms)
+      c.table->rms_norm_grad(&c, dy.on(c), x.on(c), gain.on(c), rstd.on(c), more, dx.on(c), nullptr, rows, width, 0);
+    else
+      c.table->layer_norm_grad(&c, dy.on(c), x.on(c), gain.on(c), mean.on(c), rstd.on(c), more, dx.on(c), nullptr, nullptr, rows, width);
+    const long before = both.device.started();
+    const GemmOperand left = {dx.on(c), width, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, right = {w.on(c), out, 0, GEMM_BFLOAT16, nullptr, nullptr, 0};
+    const Gemm g = {rows, out, width, left, right, y.on(c), out, nullptr, 0, 1, 0};
+    run_gemm(&c, &g);
+    launches = both.device.started() - before;
+  });
+  both.card.bf16 = 0;
+  dx.agree("a norm's gradient before a product", single);
+  y.agree("product after a norm's gradient", half);
+  const bool beside = with_residual && width % 8 == 0;
+  if (launches != (beside ? 1 : 2)) {
+    failures++;
+    std::fprintf(stderr, "  a product after a norm's gradient, %ld columns: %ld launches\n", width, launches);
+  }
 }
 
 // Elements beyond the threshold, and below what half precision holds.
@@ -768,6 +820,7 @@ struct Check {
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"greatest", greatest, 1},
     {"norms", norms, 1},             {"rope", rope, 1},       {"kept", kept, 1},       {"products", products, 1}, {"sharing", sharing, 1}, {"adapters", adapters, 1},
+    {"after_norms", after_norms, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"updates", updates, 1},         {"updates_8bit", updates_8bit, 1}, {"copies", copies, 20}, {"broken", broken, 20},
 };

@@ -136,25 +136,28 @@ inline Tally sum_rows_by_target(Grid, const float* x, const int32_t* order, cons
 
 // ---- norms ----
 
-inline Tally layer_norm(Grid g, Values x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long columns, float) {
+inline Count norm_input(const NormInput& x, long n) {
+  return Count().read(x.x, n).read(x.added, n).write(x.sum, n).write(x.kept, 2 * n);
+}
+inline Tally layer_norm(Grid g, NormInput x, const float* gain, const float* bias, Values y, float* mean, float* rstd, long columns, float) {
   const long n = g.blocks * columns;
-  return Count().read(x, n).read(gain, columns).read(bias, columns).write(y, n).write(mean, g.blocks).write(rstd, g.blocks);
+  return norm_input(x, n).read(gain, columns).read(bias, columns).write(y, n).write(mean, g.blocks).write(rstd, g.blocks);
 }
 inline Tally layer_norm_grad(Grid g, Values dy, Values x, const float* gain, const float* mean, const float* rstd, const float* residual,
-                             float* dx, long columns) {
+                             float* dx, uint16_t* narrowed, long, long columns) {
   const long n = g.blocks * columns;
-  return Count().read(dy, n).read(x, n).read(gain, columns).read(mean, g.blocks).read(rstd, g.blocks).read(residual, n).write(dx, n);
+  return Count().read(dy, n).read(x, n).read(gain, columns).read(mean, g.blocks).read(rstd, g.blocks).read(residual, n).write(dx, n).write(narrowed, 2 * n);
 }
 inline Tally layer_norm_parts(Grid g, Values dy, Values x, const float* mean, const float* rstd, float* out, long rows, long columns, long) {
   return Count().read(dy, rows * columns).read(x, rows * columns).read(mean, rows).read(rstd, rows).write(out, 2 * g.rows_of_blocks * columns);
 }
-inline Tally rms_norm(Grid g, Values x, const float* gain, Values y, float* rstd, long columns, float, float) {
-  return Count().read(x, g.blocks * columns).read(gain, columns).write(y, g.blocks * columns).write(rstd, g.blocks);
+inline Tally rms_norm(Grid g, NormInput x, const float* gain, Values y, float* rstd, long columns, float, float) {
+  return norm_input(x, g.blocks * columns).read(gain, columns).write(y, g.blocks * columns).write(rstd, g.blocks);
 }
-inline Tally rms_norm_grad(Grid g, Values dy, Values x, const float* gain, const float* rstd, const float* residual, float* dx, long columns,
-                           float) {
+inline Tally rms_norm_grad(Grid g, Values dy, Values x, const float* gain, const float* rstd, const float* residual, float* dx,
+                           uint16_t* narrowed, long, long columns, float) {
   const long n = g.blocks * columns;
-  return Count().read(dy, n).read(x, n).read(gain, columns).read(rstd, g.blocks).read(residual, n).write(dx, n);
+  return Count().read(dy, n).read(x, n).read(gain, columns).read(rstd, g.blocks).read(residual, n).write(dx, n).write(narrowed, 2 * n);
 }
 inline Tally rms_norm_parts(Grid g, Values dy, Values x, const float* rstd, float* out, long rows, long columns, long) {
   return Count().read(dy, rows * columns).read(x, rows * columns).read(rstd, rows).write(out, g.rows_of_blocks * columns);

@@ -1,4 +1,4 @@
-import { add, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '@tensorflow/tfjs-core';
+import { add, clone, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { namedOp } from './namedOp.js';
 
@@ -14,14 +14,21 @@ export interface LayerNormAttrs {
   readonly flows?: boolean;
 }
 
+/** What both norms are asked beside. */
+export interface Keeping {
+  /** x is given back too, for the way back, as `keep` gives it. Default: false. */
+  readonly keeps?: boolean;
+}
+
 export const RxLayerNorm = namedOp(
   'RxLayerNorm',
-  ({ x, gain, bias }: LayerNormInputs, { eps }: LayerNormAttrs): readonly [Tensor, Tensor, Tensor] => {
+  ({ x, gain, bias }: LayerNormInputs, { eps, keeps = false }: LayerNormAttrs & Keeping): ReadonlyArray<Tensor> => {
     const m = mean(x, 1, true);
     const centred = sub(x, m);
     const rstd = rsqrt(add(mean(square(centred), 1, true), eps));
     const y = mul(mul(centred, rstd), gain);
-    return [bias === undefined ? y : add(y, bias), squeeze(m, [1]), squeeze(rstd, [1])];
+    const normed = [bias === undefined ? y : add(y, bias), squeeze(m, [1]), squeeze(rstd, [1])];
+    return keeps ? [...normed, clone(x)] : normed;
   },
 );
 
@@ -32,12 +39,19 @@ export interface LayerNormed {
   readonly mean: Tensor;
   /** [N] 1 / √(variance + eps) */
   readonly rstd: Tensor;
+  /** [N, C] x for the way back, where it `keeps`. */
+  readonly kept?: Tensor | undefined;
 }
 
 /** (x - mean) / √(variance + eps) · gain + bias over the last axis of x [N, C] (Ba et al. 2016). */
-export const layerNorm = (x: Tensor, gain: Tensor, bias: Tensor | undefined, attrs: LayerNormAttrs): LayerNormed => {
-  const [y, m, rstd] = RxLayerNorm.run({ x, gain, bias }, attrs);
-  return { y, mean: m, rstd };
+export const layerNorm = (
+  x: Tensor,
+  gain: Tensor,
+  bias: Tensor | undefined,
+  attrs: LayerNormAttrs & Keeping,
+): LayerNormed => {
+  const [y, m, rstd, kept] = RxLayerNorm.run({ x, gain, bias }, attrs) as readonly [Tensor, Tensor, Tensor, Tensor?];
+  return { y, mean: m, rstd, kept };
 };
 
 interface LayerNormGradInputs {

@@ -1,6 +1,6 @@
-import { add, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '@tensorflow/tfjs-core';
+import { add, clone, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { NormGrads } from './layerNorm.js';
+import type { Keeping, NormGrads } from './layerNorm.js';
 import { namedOp } from './namedOp.js';
 
 export interface RmsNormAttrs {
@@ -15,9 +15,13 @@ const shifted = (gain: Tensor, offset: number): Tensor => (offset === 0 ? gain :
 
 export const RxRmsNorm = namedOp(
   'RxRmsNorm',
-  ({ x, gain }: { x: Tensor; gain: Tensor }, { eps, offset }: RmsNormAttrs): readonly [Tensor, Tensor] => {
+  (
+    { x, gain }: { x: Tensor; gain: Tensor },
+    { eps, offset, keeps = false }: RmsNormAttrs & Keeping,
+  ): ReadonlyArray<Tensor> => {
     const rstd = rsqrt(add(mean(square(x), 1, true), eps));
-    return [mul(mul(x, rstd), shifted(gain, offset)), squeeze(rstd, [1])];
+    const normed = [mul(mul(x, rstd), shifted(gain, offset)), squeeze(rstd, [1])];
+    return keeps ? [...normed, clone(x)] : normed;
   },
 );
 
@@ -26,12 +30,14 @@ export interface RmsNormed {
   readonly y: Tensor;
   /** [N] 1 / √(mean square + eps) */
   readonly rstd: Tensor;
+  /** [N, C] x for the way back, where it `keeps`. */
+  readonly kept?: Tensor | undefined;
 }
 
 /** x / √(mean(x²) + eps) · (gain + offset) over the last axis of x [N, C] (Zhang & Sennrich 2019). */
-export const rmsNorm = (x: Tensor, gain: Tensor, attrs: RmsNormAttrs): RmsNormed => {
-  const [y, rstd] = RxRmsNorm.run({ x, gain }, attrs);
-  return { y, rstd };
+export const rmsNorm = (x: Tensor, gain: Tensor, attrs: RmsNormAttrs & Keeping): RmsNormed => {
+  const [y, rstd, kept] = RxRmsNorm.run({ x, gain }, attrs) as readonly [Tensor, Tensor, Tensor?];
+  return { y, rstd, kept };
 };
 
 interface RmsNormGradInputs {

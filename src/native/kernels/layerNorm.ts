@@ -6,18 +6,21 @@ export const layerNorm = kernel(
   (
     backend,
     { x, gain, bias }: { x: TensorInfo; gain: TensorInfo; bias?: TensorInfo | undefined },
-    { eps, flows }: { eps: number; flows?: boolean },
+    { eps, flows, keeps }: { eps: number; flows?: boolean; keeps?: boolean },
   ) => {
     const [n, columns] = rowsOf('x', x);
     expectVector('gain', gain, columns);
     expectVector('bias', bias, columns);
+    const input = backend.normInput(x, keeps === true);
     const y = backend.outputAs(flows === true && backend.halves, [n, columns]);
     const mean = backend.output([n]);
     const rstd = backend.output([n]);
-    backend.put(n).put(columns).put(eps).value(x).tensor(gain).optional(bias).value(y).tensor(mean).tensor(rstd);
+    backend.put(n).put(columns).put(eps).normed(input).tensor(gain).optional(bias).value(y).tensor(mean).tensor(rstd);
     backend.run(backend.op.layerNorm);
-    return [y, mean, rstd];
+    backend.summed();
+    return [y, mean, rstd, ...input.kept];
   },
+  { takesSums: true },
 );
 
 interface GradInputs {

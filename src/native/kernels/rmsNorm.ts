@@ -6,16 +6,19 @@ export const rmsNorm = kernel(
   (
     backend,
     { x, gain }: { x: TensorInfo; gain: TensorInfo },
-    { eps, offset, flows }: { eps: number; offset: number; flows?: boolean },
+    { eps, offset, flows, keeps }: { eps: number; offset: number; flows?: boolean; keeps?: boolean },
   ) => {
     const [n, columns] = rowsOf('x', x);
     expectVector('gain', gain, columns);
+    const input = backend.normInput(x, keeps === true);
     const y = backend.outputAs(flows === true && backend.halves, [n, columns]);
     const rstd = backend.output([n]);
-    backend.put(n).put(columns).put(eps).put(offset).value(x).tensor(gain).value(y).tensor(rstd);
+    backend.put(n).put(columns).put(eps).put(offset).normed(input).tensor(gain).value(y).tensor(rstd);
     backend.run(backend.op.rmsNorm);
-    return [y, rstd];
+    backend.summed();
+    return [y, rstd, ...input.kept];
   },
+  { takesSums: true },
 );
 
 interface GradInputs {
