@@ -45,18 +45,14 @@ const layers = fc
   });
 
 describe('GPTQ', () => {
-  it('changes the outputs on its calibration inputs no more than rounding to nearest does, summed over layers', () => {
-    fc.assert(
-      fc.property(fc.array(layers, { minLength: 8, maxLength: 8 }), (all) => {
-        const total = { own: 0, nearest: 0 };
-        for (const { shape, hessian, weight, options } of all) {
-          total.own += outputError(weight, gptqValues(gptq(weight, shape, hessian, options)), shape, hessian);
-          total.nearest += outputError(weight, gptqValues(roundToNearest(weight, shape, options)), shape, hessian);
-        }
-        expect(total.own).toBeLessThanOrEqual(1.05 * total.nearest);
-      }),
-      { numRuns: 20 },
-    );
+  // No law of each layer: rounding column by column is greedy. So the layers are the same every time.
+  it('changes the outputs on its calibration inputs less than rounding to nearest does, summed over layers', () => {
+    const total = { own: 0, nearest: 0 };
+    for (const { shape, hessian, weight, options } of fc.sample(layers, { numRuns: 160, seed: 1 })) {
+      total.own += outputError(weight, gptqValues(gptq(weight, shape, hessian, options)), shape, hessian);
+      total.nearest += outputError(weight, gptqValues(roundToNearest(weight, shape, options)), shape, hessian);
+    }
+    expect(total.own).toBeLessThan(0.8 * total.nearest);
   });
 
   it('has a factor whose square is the inverse', () => {
