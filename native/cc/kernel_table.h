@@ -178,6 +178,13 @@ typedef struct KernelTable {
   void (*embedding_bf16)(const Context*, const uint16_t* table, const int32_t* ids, float* out, long n, long vocabulary,  // ?
                          long columns);
 
+  // combine_rows.cc; null on a device, which makes them of others. places [n * each] is a permutation of the rows of x.
+  // out[r] [columns] = sum of weights[j] x[places[j]] for j of row r: r * each .. (r + 1) * each - 1; 1 in place of null weights
+  void (*combine_rows)(const Context*, const float* x, const float* weights /* ? */, const int32_t* places, float* out,  // ?
+                       long n, long each, long columns);
+  void (*combine_rows_grad)(const Context*, const float* dy, const float* x, const float* weights, const int32_t* places,  // ?
+                            float* dx, float* d_weights, long n, long each, long columns);
+
   // layer_norm.cc; dx may be d_residual or dy
   void (*layer_norm)(const Context*, NormInput x, const float* gain, const float* bias /* ? */, Values y, float* mean,
                      float* rstd, long rows, long columns, float eps);

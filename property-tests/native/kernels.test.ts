@@ -20,6 +20,7 @@ import { RxConcatColumns, RxSplitColumns } from '../../src/model/kernels/columns
 import { RxDropout } from '../../src/model/kernels/dropout.js';
 import { RxAddRows, RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
 import { RxGatedActivation, RxGatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
+import { RxCombineRows, RxCombineRowsGrad } from '../../src/model/kernels/combineRows.js';
 import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
 import { hold } from '../../src/model/kernels/hold.js';
 import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
@@ -44,6 +45,7 @@ import {
   valuesOf,
 } from '../../test/native.js';
 import type { Values } from '../../test/native.js';
+import { permutation } from '../arbitraries/ops.js';
 
 env().set('IS_TEST', true);
 
@@ -288,6 +290,25 @@ const rows = fc.record({ n: size(40), c: size(50), m: size(40), seed: seeds }).c
   );
 });
 
+const combined = fc
+  .record({ n: size(30), perRow: size(5), c: size(50), weighs: fc.boolean(), seed: seeds })
+  .chain(({ n, perRow, c, weighs, seed }) => {
+    const { values } = maker(seed);
+    const places = permutation(seed, n * perRow);
+    // A card turns pairs of columns.
+    const x = values(n * perRow, 2 * c);
+    const weights = values(n, perRow);
+    return fc.constantFrom(
+      trial(RxCombineRows, { x, weights: weighs ? weights : undefined }, { places, perRow }),
+      trial(
+        RxCombineRowsGrad,
+        { dy: values(n, 2 * c), x, weights },
+        { places, perRow },
+        { tolerance: 1e-4, rough: true },
+      ),
+    );
+  });
+
 const rotary = fc
   .record({ n: size(30), heads: size(4), half: size(20), rest: fc.nat(5), inverse: fc.boolean(), seed: seeds })
   .map(({ n, heads, half, rest, inverse, seed }) => {
@@ -469,6 +490,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   'products with adapters': lora,
   norms,
   'rows of tables': rows,
+  'rows that are added up': combined,
   'rotary positions': rotary,
   attention: attended,
   'attention over what is kept': kept,

@@ -26,6 +26,8 @@ export const operationNames = [
   'int8Activations',
   'embedding',
   'embeddingGrad',
+  'combineRows',
+  'combineRowsGrad',
   'layerNorm',
   'layerNormGrad',
   'rmsNorm',

@@ -22,6 +22,7 @@ import { concatColumns, splitColumns } from './kernels/columns.js';
 import { dropout } from './kernels/dropout.js';
 import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
+import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
 import { hold, keep, release } from './kernels/hold.js';
 import { int8Activations } from './kernels/int8Activations.js';
@@ -86,6 +87,8 @@ const named: ReadonlyArray<KernelConfig> = [
   addRows,
   gatedActivation,
   gatedActivationGrad,
+  combineRows,
+  combineRowsGrad,
   gatherRows,
   hold,
   int8Activations,

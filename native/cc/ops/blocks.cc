@@ -15,6 +15,47 @@ void embeddingGrad(Call& call) {
   });
 }
 
+// Every number below `rows` once, in any order.
+void permuted(const HostArray<int32_t>& places, long rows) {
+  if (places.size() != rows) throw BadCall(std::to_string(places.size()) + " places of " + std::to_string(rows) + " rows");
+  std::vector<bool> seen(static_cast<size_t>(rows));
+  for (long i = 0; i < rows; i++) {
+    if (places[i] < 0 || places[i] >= rows || seen[places[i]]) throw BadCall("no permutation of rows at " + std::to_string(i));
+    seen[places[i]] = true;
+  }
+}
+
+// n, each, columns, x, weights?, out; places
+void combineRows(Call& call) {
+  const long n = call.size(), each = call.size(), columns = call.size();
+  if (each < 1) throw BadCall("sums of nothing");
+  const long rows = area(n, each);
+  HostArray<int32_t> places = call.ints();
+  permuted(places, rows);
+  const float* const x = call.tensor(area(rows, columns));
+  const float* const weights = call.optional(rows);
+  float* const out = call.tensor(area(n, columns));
+  call.enqueue([=, places = std::move(places)](const Context* c) {
+    c->table->combine_rows(c, x, weights, places.data(), out, n, each, columns);
+  });
+}
+
+// n, each, columns, dy, x, weights, dx, dWeights; places
+void combineRowsGrad(Call& call) {
+  const long n = call.size(), each = call.size(), columns = call.size();
+  const long rows = area(n, each);
+  HostArray<int32_t> places = call.ints();
+  permuted(places, rows);
+  const float* const dy = call.tensor(area(n, columns));
+  const float* const x = call.tensor(area(rows, columns));
+  const float* const weights = call.tensor(rows);
+  float* const dx = call.tensor(area(rows, columns));
+  float* const dWeights = call.tensor(rows);
+  call.enqueue([=, places = std::move(places)](const Context* c) {
+    c->table->combine_rows_grad(c, dy, x, weights, places.data(), dx, dWeights, n, each, columns);
+  });
+}
+
 // x, added?, sum?, kept?
 NormInput normInput(Call& call, long n) {
   NormInput input = {};
@@ -233,6 +274,8 @@ constexpr Operation list[] = {
     {"cachedAttention", cachedAttention},
     {"writeRows", writeRows},
     {"embeddingGrad", embeddingGrad},
+    {"combineRows", combineRows},
+    {"combineRowsGrad", combineRowsGrad},
     {"layerNorm", layerNorm},
     {"layerNormGrad", layerNormGrad},
     {"rmsNorm", rmsNorm},
