@@ -3,7 +3,7 @@
 Three whole configurations: plain text with evaluation; conversations with LoRA, loss on the assistant, accumulation and a cosine
 schedule with warm-up; rows packed by best fit with label smoothing and weight decay. Then ten steps for one option each: label
 smoothing, NEFTune (with rxtune's noise in place of torch's), accumulation over rows of very unequal length as transformers has it
-since 4.46 and as it was before, weight decay and what it leaves out, schedules with a lowest rate, clipping. Writes
+since 4.46 and as it was before, weight decay and what it leaves out, schedules with a lowest rate, clipping, models with routed experts. Writes
 test/golden/trl/: the model, the adapter the LoRA run begins with, and runs.json with rows, options, and loss, gradient norm,
 learning rate of every step and every evaluation loss. Needs trl 1.13, transformers 5.18, peft 0.21 (CPU).
 Run: python reference/trl_runs.py
@@ -167,8 +167,9 @@ def run(name, options, train, evaluation=None, lora=None, kind=InOrder, base="tr
         trainer.train()
     shutil.rmtree(work)
     history = trainer.state.log_history
+    more = ("aux_loss",) if trainer.aux_loss_enabled else ()
     steps = [
-        {key: row[key] for key in ("step", "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "mean_token_accuracy")}
+        {key: row[key] for key in (*more, "step", "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "mean_token_accuracy")}
         for row in history
         if "loss" in row
     ]
@@ -253,6 +254,22 @@ made += [
         texts(0, 30),
     ),
     run("clipping", {**ten, "max_grad_norm": 0.05, "optim": "sgd", "learning_rate": 2.0}, texts(0, 30)),
+    run("experts", {**ten, "eval_strategy": "steps", "eval_steps": 4}, patterns(30), patterns(5), base="models/mixtral"),
+    run(
+        "experts, accumulation",
+        {**ten, "router_aux_loss_coef": 0.1, "gradient_accumulation_steps": 2},
+        patterns(60),
+        base="models/qwen2_moe_mixed",
+    ),
+    run(
+        "experts, accumulation, mean of means",
+        # With nll TRL 1.13 takes the coefficient of config.json, whatever the option says.
+        {**ten, "router_aux_loss_coef": 0.5, "gradient_accumulation_steps": 2, "loss_type": "nll"},
+        patterns(60),
+        base="models/qwen2_moe_mixed",
+        kind=MeanOfMeans,
+    ),
+    run("experts left alone", {**ten, "router_aux_loss_coef": 0.0}, patterns(30), base="models/olmoe"),
 ]
 versions = {package: version(package) for package in ("trl", "transformers", "peft", "torch", "datasets")}
 (golden / "runs.json").write_text(json.dumps({"versions": versions, "runs": made}, ensure_ascii=False) + "\n")

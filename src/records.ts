@@ -155,4 +155,6 @@ export interface StepResult {
   readonly meanTokenAccuracy: number;
   /** Mean entropy of the predicted distribution over supervised positions, in nats. */
   readonly entropy: number;
+  /** Mean over micro-batches of the load-balancing loss of routed experts, which is a part of the loss; absent where it is none. */
+  readonly auxLoss?: number;
 }

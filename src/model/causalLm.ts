@@ -20,7 +20,7 @@ export { configWarnings } from './config.js';
 export { expectedTensors, matchTensors, modelConfig, registerArchitecture } from './architectures.js';
 export { adapterTensors, attachLora, attachSavedLora } from './adapter.js';
 export { mergeAndUnload, mergeLora } from './merge.js';
-export { makeCausalLm, training } from './model.js';
+export { balancing, makeCausalLm, training } from './model.js';
 export type { CausalLM } from './model.js';
 
 export interface TrainOptions {
@@ -36,6 +36,8 @@ export interface TrainOptions {
   /** The model's own dropouts as config.json has them (default), or none. The adapter's is `loraDropout`. */
   readonly dropout?: boolean;
   readonly neftuneNoiseAlpha?: number;
+  /** What the load-balancing loss of routed experts is multiplied with, beside its coefficient in `config.experts`. Default: 1. */
+  readonly auxLossFactor?: number;
   /** [N, width of the embedding], added to the embeddings in place of drawn noise; borrowed. */
   readonly neftuneNoise?: Tensor;
 }
@@ -109,8 +111,8 @@ const noLoss = (): LossOutput => ({
 });
 
 /** What of a pass the loss needs beside the targets' own: where its load-balancing part counts, the routes of all tokens. */
-const balanced = ({ config: { experts } }: CausalLM): Pick<Pass, 'balance'> =>
-  experts === undefined || experts.auxLossCoef === 0 ? {} : { balance: makeBalance(experts.auxLossCoef) };
+const balanced = ({ config: { experts } }: CausalLM, factor = 1): Pick<Pass, 'balance'> =>
+  experts === undefined || experts.auxLossCoef === 0 ? {} : { balance: makeBalance(factor * experts.auxLossCoef) };
 
 const outputOf = ({ total, loss, correct, entropy }: LinearCrossEntropy, { balance }: Pass): LossOutput => {
   if (balance === undefined) return { total, loss, correct, entropy };
@@ -141,7 +143,7 @@ export const lossAndGradients = (
 ): LossOutput & { readonly gradients: Gradients } => {
   checkTargets(model, sequence, targets);
   if (targets.rows.length === 0) return { ...noLoss(), gradients: complete(model, {}) };
-  const pass = { ...passOf(model, sequence, options), ...balanced(model) };
+  const pass = { ...passOf(model, sequence, options), ...balanced(model, options.auxLossFactor) };
   const head = headOf(model, pass);
   const trainable = new Set(model.trainable);
   const begun = new Map<string, Tensor>();

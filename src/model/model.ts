@@ -80,6 +80,15 @@ export const quantizedLm = (config: ModelConfig, weights: Weights, quantized: Qu
   quantized,
 });
 
+/**
+ * The same model, whose load-balancing loss counts so much whatever config.json says of it; of a model without routed experts, the
+ * model.
+ */
+export const balancing = (model: CausalLM, auxLossCoef: number): CausalLM => {
+  const { experts, ...config } = model.config;
+  return experts === undefined ? model : { ...model, config: { ...config, experts: { ...experts, auxLossCoef } } };
+};
+
 /** The same model, of which only `names` train; a RangeError for a name that it has not. */
 export const training = (model: CausalLM, names: ReadonlyArray<string>): CausalLM => {
   const unknown = names.find((name) => !(name in model.weights));

@@ -10,6 +10,7 @@ import type { FatalError, Warning } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { attachLora } from '../model/adapter.js';
 import { architectureOf } from '../model/architectures.js';
+import { balancing } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { LoraConfig } from '../model/lora.js';
 import type { Labelled } from '../records.js';
@@ -272,7 +273,13 @@ export const begin = (
     TE.tap(({ config: { outputDir } }) => (outputDir === undefined ? TE.right(undefined) : tidyOutput(outputDir))),
     TE.bind('found', ({ config }) => loaded(setup, config)),
     TE.bind('model', ({ config, found }) =>
-      TE.fromEither(E.chain(trainableAsAsked)(adapted(found.model, setup, config, warn))),
+      TE.fromEither(
+        pipe(
+          adapted(found.model, setup, config, warn),
+          E.flatMap(trainableAsAsked),
+          E.map((model) => balancing(model, config.routerAuxLossCoef)),
+        ),
+      ),
     ),
     TE.bind('precision', ({ config }) =>
       TE.fromTask(async () => {

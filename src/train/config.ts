@@ -222,6 +222,11 @@ const optimisation = {
     'Loss of a token: -log p, or the dynamic fine-tuning -p·log p.',
   ),
   labelSmoothingFactor: option(properFraction, 0, 'Share of the loss spread evenly over the vocabulary.'),
+  routerAuxLossCoef: option(
+    nonNegativeNumber,
+    0.001,
+    'What the load-balancing loss of routed experts counts in the loss, of models that have such; 0 leaves it out.',
+  ),
   neftuneNoiseAlpha: optional(positiveNumber, 'Strength of the noise on embeddings while training.'),
   disableDropout: option(boolean, false, "Switch the model's own dropout off while training; the adapter's stays."),
   gradientCheckpointing: option(boolean, false, 'Keep layer inputs only and compute the rest again on the way back.'),

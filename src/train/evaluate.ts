@@ -62,8 +62,8 @@ export interface Predictions {
 /** The numbers of one evaluation. */
 export interface Evaluated {
   /**
-   * Mean over rows, each with its batch's mean loss: what TRL and transformers call eval_loss. It depends a little on the batch
-   * size; `tokenLoss` does not.
+   * Mean over rows, each with its batch's mean loss, the load-balancing loss included: what TRL and transformers call eval_loss. It
+   * depends a little on the batch size; `tokenLoss` does not.
    */
   readonly loss: number;
   /** Mean over all trained tokens, in nats. */
@@ -258,7 +258,8 @@ const evaluateBatch = async (
       sums.entropy += entropy[i] ?? 0;
     });
     const batchLoss = ofRow.reduce((sum, own) => sum + own.loss, 0);
-    sums.batchLoss += (batchLoss / weight) * rows.length;
+    const balancing = (output.auxLoss ?? 0) * (model.config.experts?.auxLossCoef ?? 0);
+    sums.batchLoss += (batchLoss / weight + balancing) * rows.length;
     if (visit !== undefined) sums.predicted.push(await predictionsOf(parts, unpadded, first));
   }
   rows.forEach((row, i) => {

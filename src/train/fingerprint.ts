@@ -77,11 +77,12 @@ const preparing: ReadonlyArray<keyof SftConfig> = [
 export const fingerprintOf = (
   config: SftConfig,
   rows: ReadonlyArray<Labelled> | undefined,
-  { trainable, lora }: Pick<CausalLM, 'trainable' | 'lora'>,
+  { trainable, lora, config: shape }: Pick<CausalLM, 'trainable' | 'lora'> & Partial<Pick<CausalLM, 'config'>>,
 ): string => {
   const hash = createHash('sha256');
   hash.update(JSON.stringify(decisive.map((name) => config[name] ?? null)));
   for (const name of addedSince) if (config[name] !== undefined) hash.update(JSON.stringify([name, config[name]]));
+  if (shape?.experts !== undefined) hash.update(JSON.stringify(['routerAuxLossCoef', config.routerAuxLossCoef]));
   hash.update(JSON.stringify(trainable));
   hash.update(JSON.stringify(lora ?? null));
   if (rows === undefined) hash.update(JSON.stringify(preparing.map((name) => config[name] ?? null)));

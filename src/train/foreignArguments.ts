@@ -124,7 +124,6 @@ const rows = {
   eosToken: empty("the tokenizer's own; set it in tokenizer_config.json"),
   padToken: empty('padding never reaches the model; the tokenizer needs no such token'),
   trustRemoteCode: off('no code of a repository is run'),
-  routerAuxLossCoef: only('no model with routed experts is trained', 0.001),
   mlm: off('masked-language training is not what a causal model learns from'),
   infinite: off('a packed run goes on for as many epochs as it needs; set maxSteps'),
   pastIndex: only('rows are whole documents; nothing is carried over from batch to batch', -1),

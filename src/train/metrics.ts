@@ -16,6 +16,8 @@ export interface LogRow {
   /** Over all supervised tokens since the last row, as entropy is. */
   readonly meanTokenAccuracy: number;
   readonly entropy: number;
+  /** Mean of the load-balancing losses of the updates since the last row; absent where they are no part of the loss. */
+  readonly auxLoss?: number;
 }
 
 /** Sums over the updates since the last log row. Plain data: checkpoints hold it. */
@@ -25,6 +27,8 @@ export interface Interval {
   readonly items: number;
   readonly correct: number;
   readonly entropy: number;
+  /** Sum of the updates' means. */
+  readonly auxLoss?: number;
 }
 
 export const emptyInterval: Interval = { steps: 0, loss: 0, items: 0, correct: 0, entropy: 0 };
@@ -43,6 +47,7 @@ const added = (interval: Interval, result: StepResult): Interval => ({
   items: interval.items + result.numItems,
   correct: interval.correct + result.meanTokenAccuracy * result.numItems,
   entropy: interval.entropy + result.entropy * result.numItems,
+  ...(result.auxLoss === undefined ? {} : { auxLoss: (interval.auxLoss ?? 0) + result.auxLoss }),
 });
 
 /** The log row of an interval that ends with `last`. */
@@ -55,6 +60,7 @@ export const rowOf = (interval: Interval, last: StepResult, numTokens: number): 
   numTokens,
   meanTokenAccuracy: interval.correct / Math.max(1, interval.items),
   entropy: interval.entropy / Math.max(1, interval.items),
+  ...(interval.auxLoss === undefined ? {} : { auxLoss: interval.auxLoss / interval.steps }),
 });
 
 /** The row as it stands on disk: TRL's names. */
@@ -67,6 +73,7 @@ export const encodeLogRow = (row: LogRow): Readonly<Record<string, number>> => (
   num_tokens: row.numTokens,
   mean_token_accuracy: row.meanTokenAccuracy,
   entropy: row.entropy,
+  ...(row.auxLoss === undefined ? {} : { aux_loss: row.auxLoss }),
 });
 
 /** Whether something that happens every `interval` updates happens at this one. */

@@ -39,6 +39,12 @@ interface Sums {
   readonly entropy: number;
 }
 
+/** The mean of those that have one. */
+const auxLossOf = (outputs: Passes['outputs']): Pick<StepResult, 'auxLoss'> => {
+  const all = outputs.flatMap(({ output: { auxLoss } }) => auxLoss ?? []);
+  return all.length === 0 ? {} : { auxLoss: all.reduce((sum, one) => sum + one, 0) / all.length };
+};
+
 /**
  * What each micro-batch's weighted losses are multiplied with, so that their sum over the update is its mean. Over tokens that
  * is one number, so k batches of b rows weigh as one of k·b; over micro-batches each divides by its own weight and by their
@@ -99,6 +105,8 @@ const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): Promise<
         labelSmoothing: options.labelSmoothingFactor ?? 0,
         variant: options.lossType === 'dft' ? 'dft' : 'nll',
         dropout: !(options.disableDropout ?? false),
+        // Of a mean over tokens each micro-batch adds the whole of it, as in transformers; means of micro-batches are divided.
+        auxLossFactor: options.mean === 'microBatch' ? 1 / (options.gradientAccumulationSteps ?? micros.length) : 1,
         ...(options.neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha: options.neftuneNoiseAlpha }),
       },
     );
@@ -206,6 +214,7 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
     numItems,
     meanTokenAccuracy: numItems === 0 ? 0 : sums.correct / numItems,
     entropy: numItems === 0 ? 0 : sums.entropy / numItems,
+    ...auxLossOf(outputs),
   };
 };
 

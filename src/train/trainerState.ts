@@ -25,7 +25,10 @@ const OnDisk = t.type(
     skipped_steps: t.number,
     empty_micro_batches: t.number,
     total_loss: t.number,
-    interval: t.type({ steps: t.number, loss: t.number, items: t.number, correct: t.number, entropy: t.number }),
+    interval: t.intersection([
+      t.type({ steps: t.number, loss: t.number, items: t.number, correct: t.number, entropy: t.number }),
+      t.partial({ auxLoss: t.number }),
+    ]),
     best_metric: orNull(t.number),
     best_step: orNull(t.number),
     best_model_checkpoint: orNull(t.string),

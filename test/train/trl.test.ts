@@ -22,6 +22,8 @@ interface Step {
   readonly learning_rate: number;
   readonly num_tokens: number;
   readonly mean_token_accuracy: number;
+  /** Where it is a part of the loss. */
+  readonly aux_loss?: number;
 }
 
 interface TrlRun {
@@ -90,6 +92,8 @@ describe('side by side with TRL', () => {
       expect(actual?.learningRate).toBeCloseTo(expected.learning_rate, 9);
       expect(actual?.epoch).toBeCloseTo(expected.epoch, 3);
       expect(actual?.numTokens).toBe(expected.num_tokens);
+      if (expected.aux_loss === undefined) expect(actual?.auxLoss).toBeUndefined();
+      else expect([i, apart(actual?.auxLoss, expected.aux_loss) < 1e-3]).toEqual([i, true]);
       // Of several micro-batches TRL takes the mean of their accuracies, rxtune that of their tokens.
       if (run.options['gradient_accumulation_steps'] === undefined) {
         expect(actual?.meanTokenAccuracy).toBeCloseTo(expected.mean_token_accuracy, 4);
@@ -118,6 +122,7 @@ describe('side by side with TRL', () => {
         'accumulation, mean of means',
       ],
       ...['weight decay', 'cosine to a lowest rate', 'warm up, hold, fall', 'clipping'],
+      ...['experts', 'experts, accumulation', 'experts, accumulation, mean of means', 'experts left alone'],
     ]);
     expect(runs.some(({ evaluations }) => evaluations.length > 1)).toBe(true);
   });
