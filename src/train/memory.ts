@@ -69,7 +69,12 @@ const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
 
 /** The linear maps of layers, by what they read: queries, keys and values share an input, as do gate and up. */
 const inputGroup = (module: string): string =>
-  module.replace(/[^.]*$/, (own) => (/^[qkv]_proj$/.test(own) ? 'qkv' : /^(gate|up)_proj$/.test(own) ? 'gateUp' : own));
+  module.replace(/[^.]*$/, (own) =>
+    /^[qkv]_proj$/.test(own) ? 'qkv' : /^(?:(?:gate|up)_proj|w[13])$/.test(own) ? 'gateUp' : own,
+  );
+
+/** Maps whose rows are there at once: one, or those of one name of all experts of a layer. */
+const besideEachOther = (module: string): string => module.replace(/\.experts\.\d+\./, '.experts.');
 
 /** What attention keeps for its own way back. */
 const makesAttention = (module: string): boolean => /(?:\.(?:[qkv]|qkv)_proj|\.query_key_value|\.c_attn)$/.test(module);
@@ -88,25 +93,27 @@ interface Widths {
 const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths => {
   const inputs = new Map<string, number>();
   const layers = new Set<string>();
+  const widths = new Map<string, number>();
   let kept = 0;
-  let widest = 0;
   for (const spec of specs) {
     if ((spec.kind !== 'linear' && spec.kind !== 'conv1d') || spec.head === true) continue;
     const [first = 0, second = 0] = spec.shape;
     const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
     const module = moduleOf(spec.name);
     layers.add(/\.(\d+)\./.exec(module)?.[1] ?? '');
-    widest = Math.max(widest, output, input);
+    const { share = 1 } = spec;
+    const lane = besideEachOther(module);
+    widths.set(lane, (widths.get(lane) ?? 0) + share * Math.max(output, input));
     const rank = adapters.get(module);
-    kept += output * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes;
+    kept += share * (output * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
     const reads = rank !== undefined || trains(spec);
     // One copy for both where they keep it alike.
     const ofAttention = readsAttention(module) ? input * floatBytes : 0;
     const ofMap = reads && (ofAttention === 0 || keptBytes !== floatBytes) ? input * keptBytes : 0;
-    if (ofAttention + ofMap > 0) inputs.set(inputGroup(module), ofAttention + ofMap);
+    if (ofAttention + ofMap > 0) inputs.set(inputGroup(module), share * (ofAttention + ofMap));
   }
   for (const bytes of inputs.values()) kept += bytes;
-  return { kept, widest, layers: Math.max(1, layers.size) };
+  return { kept, widest: Math.max(0, ...widths.values()), layers: Math.max(1, layers.size) };
 };
 
 /** Something that trains. */
@@ -155,16 +162,16 @@ const trainedOf = ({ specs, trains, adapters, tokenRows = 0 }: MemoryShape): Rea
 
 /**
  * The memory of a run with its largest micro-batch. The forward pass keeps, for every token, what each layer's maps put out and, for
- * maps that train, what they read; attention is fused and keeps no scores; with gradient checkpointing one hidden state a layer
+ * maps that train, what they read, of routed experts those of the tokens that go there, evenly spread; attention is fused and keeps no scores; with gradient checkpointing one hidden state a layer
  * stays, and one layer's activations while it runs again. The peak is either at the end of the forward pass, when all activations
  * are there, or at the end of the way back, when all gradients are.
  */
 export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const { specs, trains, hiddenSize, vocabSize, tokens, tokenRows = 0, headMatrices = 0 } = shape;
   const trained = trainedOf(shape);
+  const shapes = new Map(specs.map(({ name, shape: own }) => [name, own]));
   const adapterNumbers = [...shape.adapters].reduce((sum, [module, rank]) => {
-    const spec = specs.find(({ name }) => name === `${module}.weight`);
-    const [first = 0, second = 0] = spec?.shape ?? [];
+    const [first = 0, second = 0] = shapes.get(`${module}.weight`) ?? [];
     return sum + rank * (first + second);
   }, tokenRows);
   const bytesOf = (spec: TensorSpec): number => {

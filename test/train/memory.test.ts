@@ -71,6 +71,29 @@ describe('what a run needs', () => {
     expect(memoryNeed({ ...shape, gradientAccumulationSteps: 2 }).gradients).toBe(8 * numbers);
   });
 
+  test('tokens keep what the experts they go to put out and read, and no more', () => {
+    const map = (name: string, output: number, input: number, share?: number): MemoryShape['specs'][number] => ({
+      name: `${name}.weight`,
+      shape: [output, input],
+      kind: 'linear',
+      ...(share === undefined ? {} : { share }),
+    });
+    const mlp = (module: string, width: number, share?: number): MemoryShape['specs'] => [
+      map(`${module}.gate_proj`, width, 10, share),
+      map(`${module}.up_proj`, width, 10, share),
+      map(`${module}.down_proj`, 10, width, share),
+    ];
+    const dense = memoryNeed({ ...shape, specs: [...mlp('h.0.mlp', 30), ...mlp('h.0.more', 30)] });
+    const routed = memoryNeed({
+      ...shape,
+      specs: Array.from({ length: 8 }, (_, e) => mlp(`h.0.mlp.experts.${e}`, 30, 2 / 8)).flat(),
+    });
+    expect(routed.activations).toBeCloseTo(dense.activations, 3);
+    expect(routed.weights).toBe(4 * dense.weights);
+    // The rows of all experts are there at once: two a token.
+    expect(routed.workspace - dense.workspace).toBeCloseTo(4 * 1000 * 3 * 30, 3);
+  });
+
   test('every token keeps what each layer puts out and what its trained maps read', () => {
     expect(memoryNeed(shape).activations).toBe(4 * 1000 * 2 * (30 + 10 + 10 + 30));
     // Frozen maps need not keep what they read.
