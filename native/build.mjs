@@ -30,7 +30,7 @@ const takes = (path, flags) => {
 
 const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
 const avx512bf16 = [...avx512, '-mavx512bf16'];
-const tiles = ['-mamx-tile', '-mamx-bf16'];
+const tiles = ['-mamx-tile', '-mamx-bf16', '-DRX_AMX'];
 
 /**
  * The first of CXX, g++, clang++ and c++ that answers, the machine that it compiles for (`aarch64-linux-gnu`), and whether it knows the

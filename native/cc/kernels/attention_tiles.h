@@ -11,7 +11,7 @@
 
 #include "../kernel_table.h"
 #include "attention_panels.h"
-#if defined(RX_HALF) && defined(__AMX_BF16__)
+#if defined(RX_HALF) && defined(RX_AMX)
 #include "attention_amx.h"
 #elif defined(RX_HALF)
 #include "attention_pairs.h"

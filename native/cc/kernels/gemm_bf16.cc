@@ -1,7 +1,7 @@
 // The matrix product of operands rounded to bfloat16 (to nearest even, while packing) with float32 sums.
 #if defined(__ARM_NEON)
 #include "gemm_bf16_neon.h"
-#elif defined(__AMX_BF16__)
+#elif defined(RX_AMX)
 #define PARTS 1
 #include "gemm_amx.h"
 #else

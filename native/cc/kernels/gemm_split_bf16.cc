@@ -1,5 +1,5 @@
 // The float32 product where products of bfloat16 are more than six times as fast: each number is taken apart into three of them.
-#if defined(__AMX_BF16__)
+#if defined(RX_AMX)
 #define PARTS 3
 #include "gemm_amx.h"
 #include "gemm_loop.h"
