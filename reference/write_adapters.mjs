@@ -88,6 +88,20 @@ const cases = {
   'helium-all': { base: 'helium', lora: everywhere },
   'starcoder2-biases': { base: 'starcoder2', lora: { r: 2, bias: 'all' } },
   'stablelm-default': { base: 'stablelm_parallel', lora: { r: 2 } },
+  'mixtral-default': { base: 'mixtral', lora: { r: 2 } },
+  'mixtral-experts': { base: 'mixtral', lora: { ...everywhere, targetModules: ['q_proj', 'w1', 'w2', 'w3'] } },
+  'mixtral-all': { base: 'mixtral', lora: everywhere },
+  'qwen3-moe-experts': {
+    base: 'qwen3_moe',
+    lora: { ...everywhere, targetModules: ['o_proj', 'gate_proj', 'up_proj', 'down_proj'] },
+  },
+  'qwen3-moe-all': { base: 'qwen3_moe', lora: everywhere },
+  'qwen2-moe-shared': {
+    base: 'qwen2_moe',
+    lora: { ...everywhere, targetModules: 'model\\.layers\\.\\d+\\.mlp\\.shared_expert\\.(gate|up|down)_proj' },
+  },
+  // On its routed experts PEFT 0.21 has no place for an adapter (with transformers 5): it knows those of Qwen3-MoE.
+  'olmoe-experts': { base: 'olmoe', lora: { r: 2, targetModules: ['gate_proj', 'up_proj', 'down_proj'] } },
   orthogonal: { base: 'phi', lora: { r: 2, initLoraWeights: 'orthogonal' } },
 };
 

@@ -239,7 +239,7 @@ whenBuilt('the CUDA device', () => {
       dispose([x, got]);
     });
 
-    it.each(['gpt2', 'llama', 'phi3', 'olmo', 'gpt_neox', 'gptj'])(
+    it.each(['gpt2', 'llama', 'phi3', 'olmo', 'gpt_neox', 'gptj', 'mixtral_balanced', 'qwen2_moe_mixed'])(
       'gives the loss and the gradients of %s that transformers gives',
       (name) => {
         const folder = join(root, 'test', 'golden', 'models', name);
