@@ -13,7 +13,7 @@
 
 #include "../kernel_table.h"
 #include "../simd.h"
-#if defined(__AMX_TILE__)
+#if defined(RX_AMX)
 #include "../allow_tiles.h"
 #endif
 
@@ -43,7 +43,7 @@ struct Engine {
   KernelTable table = {};
   Context context = {};
   Engine(int threads, void (*fill)(KernelTable*)) {
-#if defined(__AMX_TILE__)
+#if defined(RX_AMX)
     if (!allows_tiles()) std::fprintf(stderr, "Linux does not give matrix tiles here\n"), std::exit(1);
 #endif
     fill(&table);
