@@ -9,13 +9,14 @@
 namespace {
 
 #define RX_ATTENTION_TILES
-constexpr int key_block = 128;
+constexpr int key_block = 64;
 constexpr int grad_key_block = 64;
 constexpr int query_block = 64;
 // Keys, or queries, that a sum over them takes together, and lanes that are computed whether they hold a query or not.
 constexpr long together = 32;
 constexpr long in_float = 2;               // numbers that lie in the room of a float
-constexpr long slope_lanes = group_lanes;  // of scores and slopes that are held at a time
+constexpr long slope_lanes = group_lanes;  // and keys, of scores and slopes that are held at a time
+constexpr long slope_keys = together;
 constexpr long spread_keys = grad_key_block;    // that a sum over queries is made for at a time
 constexpr long lanes_together = group_lanes;
 constexpr bool packs = true;  // keys and values, before they are multiplied
@@ -144,24 +145,70 @@ RX_STATIC void pack_spread(const float* from, long ld, long rows, long columns, 
     }
 }
 
-// Adds `steps` products of tiles, from 32 neighbours each, to the tiles 0 and 1 (16 rows), and 2 and 3 where there are 16 rows more; 1 and
-// 3 only where there are 32 columns. Rows of a lie lda apart, those after the 16th at `second`; rows of b ldb.
-template <bool rows32, bool columns32>
-RX_INLINE void multiply_tiles(long steps, const Scored* a, long lda, long second, long step, const Scored* b, long ldb) {
-  for (; steps > 0; steps--, a += step, b += 16 * ldb) {
-    _tile_loadd(6, b, ldb * 4);
-    _tile_loadd(4, a, lda * 4);
+// c [32, 32] (16 rows, or 16 columns) = or += a b over `steps` times 32 neighbours: rows of a, b and c lie lda, ldb and ldc apart, the next
+// neighbours of a `step` further.
+template <bool add, bool rows32, bool columns32>
+RX_INLINE void multiply(long steps, const Scored* a, long lda, long step, const Scored* b, long ldb, float* c, long ldc) {
+  const Scored* const lower_a = a + 16 * lda;
+  float* const lower = c + 16 * ldc;
+  lda *= sizeof(Scored), ldc *= sizeof(float);
+  const long row = ldb * (long)sizeof(Scored);
+  if (add) {
+    _tile_loadd(0, c, ldc);
+    if (columns32) _tile_loadd(1, c + 16, ldc);
+    if (rows32) _tile_loadd(2, lower, ldc);
+    if (rows32 && columns32) _tile_loadd(3, lower + 16, ldc);
+  } else {
+    _tile_zero(0);
+    if (columns32) _tile_zero(1);
+    if (rows32) _tile_zero(2);
+    if (rows32 && columns32) _tile_zero(3);
+  }
+  // Of two steps one sum is made after the other, so that it is stored while the next is made.
+  if (steps == 2 && rows32 && columns32) {
+    const Scored* const b2 = b + 16 * ldb;
+    _tile_loadd(4, a, lda);
+    _tile_loadd(6, b, row);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(5, a + step, lda);
+    _tile_loadd(7, b2, row);
+    _tile_dpbf16ps(0, 5, 7);
+    _tile_loadd(6, b + 16, row);
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_loadd(7, b2 + 16, row);
+    _tile_dpbf16ps(1, 5, 7);
+    _tile_stored(0, c, ldc);
+    _tile_loadd(4, lower_a, lda);
+    _tile_dpbf16ps(3, 4, 6);
+    _tile_loadd(5, lower_a + step, lda);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_stored(1, c + 16, ldc);
+    _tile_loadd(6, b, row);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_loadd(7, b2, row);
+    _tile_dpbf16ps(2, 5, 7);
+    _tile_stored(3, lower + 16, ldc);
+    _tile_stored(2, lower, ldc);
+    return;
+  }
+  for (long s = 0; s < steps; s++, b += 16 * ldb) {
+    _tile_loadd(6, b, row);
+    _tile_loadd(4, a + s * step, lda);
     _tile_dpbf16ps(0, 4, 6);
     if (columns32) {
-      _tile_loadd(7, b + 16, ldb * 4);
+      _tile_loadd(7, b + 16, row);
       _tile_dpbf16ps(1, 4, 7);
     }
     if (rows32) {
-      _tile_loadd(5, a + second, lda * 4);
+      _tile_loadd(5, lower_a + s * step, lda);
       _tile_dpbf16ps(2, 5, 6);
       if (columns32) _tile_dpbf16ps(3, 5, 7);
     }
   }
+  _tile_stored(0, c, ldc);
+  if (columns32) _tile_stored(1, c + 16, ldc);
+  if (rows32) _tile_stored(2, lower, ldc);
+  if (rows32 && columns32) _tile_stored(3, lower + 16, ldc);
 }
 // What was stored is in memory: instructions of tiles do not tell the compiler what they read.
 RX_INLINE void stored() { __asm__ volatile("" ::: "memory"); }
@@ -170,32 +217,8 @@ RX_INLINE void stored() { __asm__ volatile("" ::: "memory"); }
 template <int NV>
 RX_INLINE void score(long keys, long columns, const ScoredRows& rows, long first, const Scored* panel, float* c, long ldc) {
   stored();
-  for (long j = 0; j < keys; j += 32) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    multiply_tiles<true, true>(scored_columns(columns) / 16, rows.data + (first + j) * rows.ld, rows.ld, 16 * rows.ld, 16, panel, group_lanes);
-    float* const to = c + j * ldc;
-    _tile_stored(0, to, ldc * 4);
-    _tile_stored(1, to + 16, ldc * 4);
-    _tile_stored(2, to + 16 * ldc, ldc * 4);
-    _tile_stored(3, to + 16 * ldc + 16, ldc * 4);
-  }
-}
-
-// c[r][.] += a product, c of ldc floats a row.
-template <bool rows32, bool columns32>
-RX_INLINE void add_tiles(long steps, const Scored* a, long lda, long second, long step, const Scored* b, long ldb, float* c, long ldc) {
-  _tile_loadd(0, c, ldc * 4);
-  if (columns32) _tile_loadd(1, c + 16, ldc * 4);
-  if (rows32) _tile_loadd(2, c + 16 * ldc, ldc * 4);
-  if (rows32 && columns32) _tile_loadd(3, c + 16 * ldc + 16, ldc * 4);
-  multiply_tiles<rows32, columns32>(steps, a, lda, second, step, b, ldb);
-  _tile_stored(0, c, ldc * 4);
-  if (columns32) _tile_stored(1, c + 16, ldc * 4);
-  if (rows32) _tile_stored(2, c + 16 * ldc, ldc * 4);
-  if (rows32 && columns32) _tile_stored(3, c + 16 * ldc + 16, ldc * 4);
+  for (long j = 0; j < keys; j += 32)
+    multiply<false, true, true>(scored_columns(columns) / 16, rows.data + (first + j) * rows.ld, rows.ld, 16, panel, group_lanes, c + j * ldc, ldc);
 }
 
 // c[d][.] (times the lanes of factor, as `mode` says) += sum over keys of rows[first + key][d] weights[key][.]; `first` is a multiple of 32.
@@ -215,8 +238,8 @@ RX_INLINE void sum_over_keys(long keys, long columns, const SummedRows& rows, lo
   const Scored* const a = rows.data + first / 32 * rows.ld;
   long d = 0;
   for (; d + 32 <= height; d += 32)
-    add_tiles<true, true>(steps, a + d * 16, 16, 256, rows.ld, (const Scored*)weights, ld, c + d * group_lanes, group_lanes);
-  if (d < height) add_tiles<false, true>(steps, a + d * 16, 16, 256, rows.ld, (const Scored*)weights, ld, c + d * group_lanes, group_lanes);
+    multiply<true, true, true>(steps, a + d * 16, 16, rows.ld, (const Scored*)weights, ld, c + d * group_lanes, group_lanes);
+  if (d < height) multiply<true, false, true>(steps, a + d * 16, 16, rows.ld, (const Scored*)weights, ld, c + d * group_lanes, group_lanes);
 }
 
 // c[key][.] += sum over queries of weights[key][query] rows[query][.], NV vectors of [keys, width], for whole tiles of keys.
@@ -225,8 +248,7 @@ RX_INLINE void sum_over_queries(long keys, long queries, const float* weights, c
   constexpr long ld = query_block / 2;
   stored();
   for (long j = 0; j < keys; j += 32)
-    add_tiles<true, NV == 2>(parts_of(queries, 32), (const Scored*)weights + j * ld, ld, 16 * ld, 16, (const Scored*)rows, width, c + j * width,
-                             width);
+    multiply<true, true, NV == 2>(parts_of(queries, 32), (const Scored*)weights + j * ld, ld, 16, (const Scored*)rows, width, c + j * width, width);
 }
 
 }  // namespace

@@ -33,7 +33,8 @@ typedef struct Held {
   float* summed_keys;          // and keys as dq is
   float *q_rows, *d_out_rows;  // [query_block, width] as dk and dv are; q times scale
   float* dq;                   // panel of queries
-  float *weights, *slopes;     // [grad_key_block, slope_lanes]: scores, then P; dP, then dS
+  float *weights, *slopes;     // [slope_keys, slope_lanes]: scores, then P; dP, then dS
+  float* ds_pairs;             // [grad_key_block / 2, slope_lanes] of dS in pairs of keys, or the same memory as slopes
   float *p, *ds;               // [grad_key_block, query_block] of P and dS to sum over queries: the same memory, or halves
   float *lse, *delta;          // [query_block]; lse in powers of two
   float *dk, *dv;              // [span, width]
@@ -49,8 +50,9 @@ Held hold(const Attention* a, long width, long span, Memory memory, long* used =
   h.dq = memory.take(summed_columns(a->head_dim) * query_block);
   h.q_rows = memory.take(query_block * width / in_float);
   h.d_out_rows = memory.take(query_block * width / in_float);
-  h.weights = memory.take(grad_key_block * slope_lanes);
-  h.slopes = memory.take(grad_key_block * slope_lanes);
+  h.weights = memory.take(slope_keys * slope_lanes);
+  h.slopes = memory.take(slope_keys * slope_lanes);
+  h.ds_pairs = slope_keys == grad_key_block ? h.slopes : memory.take(grad_key_block / 2 * slope_lanes);
   h.p = packs ? memory.take(grad_key_block * query_block / in_float) : h.weights;
   h.ds = packs ? memory.take(grad_key_block * query_block / in_float) : h.slopes;
   h.lse = memory.take(query_block);
@@ -85,31 +87,37 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
 template <int NV>
 RX_STATIC void differentiate(const Attention* a, long first, long low, long high, const ScoredRows& score_keys,
                              const ScoredRows& score_values, const SummedRows& summed_keys, long row, bool masked, const Scored* q,
-                             const Scored* d_out, float* weights, float* slopes, float* p, float* ds, const float* lse,
+                             const Scored* d_out, float* weights, float* slopes, float* ds_pairs, float* p, float* ds, const float* lse,
                              const float* delta, float* dq) {
   const long keys = high - low;
+#ifdef RX_ATTENTION_TILES
+  // 32 keys at a time, so that what is computed of them stays in the nearest cache
+  const vf base[2] = {load(lse), load(lse + VW)}, along[2] = {load(delta), load(delta + VW)};
+  for (long from = 0; from < keys; from += together) {
+    score<NV>(together, a->head_dim, score_keys, row + from, q, weights, slope_lanes);
+    score<NV>(together, a->head_dim, score_values, row + from, d_out, slopes, slope_lanes);
+    if (masked) mask_scores<NV>(weights, slope_lanes, first, low + from, low + from + together, a->window);
+    for (long j = 0; j < together; j += 2) {
+      __m512i rows[2];
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; i++) {
+        vf weight[2], slope[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+          weight[v] = rough_exp2(load(weights + (j + i) * slope_lanes + v * VW) - base[v]);
+          slope[v] = weight[v] * (load(slopes + (j + i) * slope_lanes + v * VW) - along[v]);
+        }
+        rows[i] = rounded(slope[0], slope[1]);
+        store(p + (from + j + i) * query_block / 2, (vf)rounded(weight[0], weight[1]));
+        store(ds + (from + j + i) * query_block / 2, (vf)rows[i]);
+      }
+      store_pairs(rows[0], rows[1], ds_pairs + (from + j) / 2 * slope_lanes);
+    }
+  }
+#else
   score<NV>(keys, a->head_dim, score_keys, row, q, weights, slope_lanes);
   score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, slope_lanes);
   if (masked) mask_scores<NV>(weights, slope_lanes, first, low, high, a->window);
-#if defined(RX_ATTENTION_TILES)
-  const vf base[2] = {load(lse), load(lse + VW)}, along[2] = {load(delta), load(delta + VW)};
-  for (long j = 0; j < keys; j += 2) {
-    __m512i rows[2];
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-      vf weight[2], slope[2];
-#pragma GCC unroll 2
-      for (int v = 0; v < 2; v++) {
-        weight[v] = rough_exp2(load(weights + (j + i) * slope_lanes + v * VW) - base[v]);
-        slope[v] = weight[v] * (load(slopes + (j + i) * slope_lanes + v * VW) - along[v]);
-      }
-      rows[i] = rounded(slope[0], slope[1]);
-      store(p + (j + i) * query_block / 2, (vf)rounded(weight[0], weight[1]));
-      store(ds + (j + i) * query_block / 2, (vf)rows[i]);
-    }
-    store_pairs(rows[0], rows[1], slopes + j / 2 * slope_lanes);
-  }
-#else
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
     const vf base = load(lse + v * VW), along = load(delta + v * VW);
@@ -136,7 +144,7 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
 #endif
   }
 #endif
-  sum_over_keys<NV, TILE_ADD>(keys, a->head_dim, summed_keys, row, slopes, slope_lanes, dq, nullptr);
+  sum_over_keys<NV, TILE_ADD>(keys, a->head_dim, summed_keys, row, ds_pairs, slope_lanes, dq, nullptr);
 }
 
 // to[j][.] += sum over queries i of from[j][i] rows[i][.], for keys low + j < high; queries that no key of a tile is seen by
@@ -155,9 +163,20 @@ RX_INLINE void spread(const float* from, const float* rows, float* to, long widt
   }
 }
 
+// Asks for what load_queries will read.
+RX_INLINE void prefetch_queries(const Attention* a, long head, long from, long to) {
+  const long D = a->head_dim, ld = a->heads * D;
+  for (long i = from; i < to; i++)
+    for (long c = 0; c < D; c += 16) {
+      __builtin_prefetch(a->q + i * a->ld_q + head * D + c, 0, 2);
+      __builtin_prefetch(a->d_out + i * ld + head * D + c, 0, 2);
+      __builtin_prefetch(a->out + i * ld + head * D + c, 0, 2);
+    }
+}
+
 // One block of queries of one head against the keys from .. to - 1, whose dk and dv are held; fresh when those keys have not
 // been read before.
-void visit(const Shared& shared, long head, long first, long rows, long from, long to, bool fresh, const Held& h) {
+void visit(const Shared& shared, long head, long first, long rows, long document_end, long from, long to, bool fresh, const Held& h) {
   const Attention* const a = shared.a;
   const long column = head / (a->heads / a->kv_heads) * a->head_dim;
   const long padded = parts_of(rows, lanes_together) * lanes_together;
@@ -169,8 +188,10 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
   const ScoredRows values = scored_rows(a->v + from * a->ld_v + column, a->ld_v, a->head_dim, h.values);
   const SummedRows summed = summed_rows(a->k + from * a->ld_k + column, a->ld_k, a->head_dim, h.summed_keys);
   const long scored = scored_columns(a->head_dim);
-  for (long block = start; block < end; block += grad_key_block) {
+  const long next = first + query_block, ahead = smaller(query_block, document_end - next), blocks = parts_of(end - start, grad_key_block);
+  for (long block = start, b = 0; block < end; block += grad_key_block, b++) {
     const long block_end = smaller(block + grad_key_block, end);
+    if (packs && ahead > 0) prefetch_queries(a, head, next + ahead * b / blocks, next + ahead * (b + 1) / blocks);
     if (fresh && !packs) {
       prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
       prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
@@ -194,11 +215,11 @@ void visit(const Shared& shared, long head, long first, long rows, long from, lo
       if (low == high) continue;
       const bool masked = high - 1 > first_of_group || (a->window && low <= final - a->window);
       // lanes of one group after the other, or side by side
-      const long at = (low - block) * slope_lanes + (slope_lanes > group_lanes ? lane : 0);
+      const long at = slope_lanes > group_lanes ? (low - block) * slope_lanes + lane : 0;
       const long half = (low - block) * query_block / in_float;
       with_vectors(wide, [&](auto vectors) {
         differentiate<decltype(vectors)::NV>(a, first_of_group, low, high, keys, values, summed, low - from, masked, h.q + lane * scored,
-                                             h.d_out + lane * scored, h.weights + at, h.slopes + at, p + half, ds + half,
+                                             h.d_out + lane * scored, h.weights + at, h.slopes + at, h.ds_pairs + at, p + half, ds + half,
                                              h.lse + lane, h.delta + lane, h.dq + lane * summed_columns(a->head_dim));
       });
     }
@@ -242,7 +263,7 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
         const long seen = first_seen(a, first, task.from);
         if (first_seen(a, first, from) >= to) break;  // past the window
         load_queries(a, head, first, rows, parts_of(rows, lanes_together) * lanes_together, shared.width, h);
-        visit(shared, head, first, rows, from, to, head == task.kv_head * group && first <= from + query_block, h);
+        visit(shared, head, first, rows, task.document_end, from, to, head == task.kv_head * group && first <= from + query_block, h);
         float* const at = dq + (first - task.document_start) * ld_dq + head * D;
         // The scale belongs to q in q·k; what h.dq holds is dS K.
         float factor[query_block];

@@ -15,7 +15,8 @@ constexpr int query_block = 64;     // a multiple of group_lanes
 // Keys, or queries, that a sum over them takes together, and lanes that are computed whether they hold a query or not.
 constexpr long together = 2;
 constexpr long in_float = 2;               // numbers that lie in the room of a float
-constexpr long slope_lanes = query_block;  // of scores and slopes that are held at a time
+constexpr long slope_lanes = query_block;  // and keys, of scores and slopes that are held at a time
+constexpr long slope_keys = grad_key_block;
 constexpr long spread_keys = tile_rows;    // that a sum over queries is made for at a time
 constexpr long lanes_together = VW;
 // Whether keys and values are packed first, or read as they lie.
