@@ -2,27 +2,31 @@
  * Attention, forward and backward, against torch's scaled_dot_product_attention, in turns on the same cores.
  *
  *     PYTHON=… npm run bench -- attention [--lengths 512,1024,2048] [--heads 12] [--kvHeads 12] [--headDim 64] [--threads 2] [--rounds 7]
+ *         [--dtypes float32,bfloat16] [--isa avx512]
  *
  * Causal over one document of each length, and packed: the same tokens as documents of 64 to 512 tokens that do not see each
  * other (torch at its faster way: a call a document, or one call with a mask). Ratios are torch's time over ours, medians of
- * pairs; `memory-growth` is what our work space and outputs grow by per doubling of length.
+ * pairs. At bfloat16 torch's tensors are of bfloat16; ours are float32, as a model hands them over, and rounded where they are multiplied.
+ * `memory-growth` is what our work space and outputs grow by per doubling of length.
  */
 import { createRequire } from 'node:module';
 import { flags, here, keptMemory, median, player, python, report, rounded } from './turns.mjs';
 
-const { lengths, heads, kvHeads, headDim, threads, rounds } = flags({
+const { lengths, heads, kvHeads, headDim, threads, rounds, dtypes, isa } = flags({
   lengths: '512,1024,2048',
   heads: 12,
   kvHeads: 12,
   headDim: 64,
   threads: 2,
   rounds: 7,
+  dtypes: 'float32,bfloat16',
+  isa: '',
 });
 const addon = createRequire(import.meta.url)('../native/build/rxtune.node');
 const args = new Float64Array(64);
 addon.attach(args);
-addon.configure(threads);
-const [fill, forward, backward] = ['fill', 'attention', 'attentionGrad'].map(addon.code);
+addon.configure(threads, isa);
+const [fill, forward, backward, bfloat16] = ['fill', 'attention', 'attentionGrad', 'bfloat16'].map(addon.code);
 const call = (code, values, ...arrays) => {
   args.set(values);
   addon.op(code, ...arrays);
@@ -41,7 +45,8 @@ const packed = (n) => {
 };
 
 /** Our seconds, the median of several, and the bytes that were alive and the work space. */
-const ours = (documents, count) => {
+const ours = (documents, count, dtype) => {
+  call(bfloat16, [dtype === 'bfloat16' ? 1 : 0]);
   const n = documents.reduce((sum, length) => sum + length, 0);
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const borders = Int32Array.from([0, ...documents]);
@@ -53,7 +58,7 @@ const ours = (documents, count) => {
   };
   const all = [q, kv, kv, q, heads, q, q, kv, kv].map(take);
   const [inQ, inK, inV, out, lse, dOut, dQ, dK, dV] = all;
-  const shape = [n, heads, kvHeads, headDim, headDim ** -0.5, 0, inQ, q, 0, inK, kv, 0, inV, kv, 0, out, lse];
+  const shape = [n, heads, kvHeads, headDim, headDim ** -0.5, 0, 0, inQ, q, 0, inK, kv, 0, inV, kv, 0, out, lse];
   const run = () => {
     call(forward, shape, borders);
     call(backward, [...shape, dOut, dQ, q, 0, dK, kv, 0, dV, kv, 0], borders);
@@ -78,31 +83,33 @@ const torch = await player('torch', python(), [here('reference/torch_attention.p
 const ratios = {};
 const details = {};
 const sizes = lengths.split(',').map(Number);
-for (const [kind, documentsOf] of Object.entries({ causal: (n) => [n], packed })) {
-  for (const n of sizes) {
-    const documents = documentsOf(n);
-    const count = Math.max(1, Math.min(9, Math.round(2e6 / (n * n)) + 1));
-    const pairs = [];
-    for (let round = 0; round < rounds; round++) {
-      const theirs = await torch.turn(JSON.stringify({ documents, heads, kvHeads, headDim, count }));
-      pairs.push([theirs, ours(documents, count)]);
+for (const dtype of dtypes.split(','))
+  for (const [kind, documentsOf] of Object.entries({ causal: (n) => [n], packed })) {
+    for (const n of sizes) {
+      const documents = documentsOf(n);
+      const count = Math.max(1, Math.min(9, Math.round(2e6 / (n * n)) + 1));
+      const pairs = [];
+      for (let round = 0; round < rounds; round++) {
+        const theirs = await torch.turn(JSON.stringify({ documents, heads, kvHeads, headDim, count, dtype }));
+        pairs.push([theirs, ours(documents, count, dtype)]);
+      }
+      const name = dtype === 'float32' ? `${kind}-${n}` : `${dtype}-${kind}-${n}`;
+      ratios[name] = rounded(median(pairs.map(([a, b]) => a.seconds / b.seconds)));
+      details[name] = {
+        theirs: median(pairs.map(([a]) => a.seconds)),
+        ours: median(pairs.map(([, b]) => b.seconds)),
+        way: pairs[0][0].way,
+        bytes: pairs.at(-1)[1].bytes,
+      };
+      console.log(
+        `${name.padEnd(21)} torch ${(1000 * details[name].theirs).toFixed(1)} ms (${details[name].way}), ours ${(1000 * details[name].ours).toFixed(1)} ms, ratio ${ratios[name].toFixed(2)}`,
+      );
     }
-    const name = `${kind}-${n}`;
-    ratios[name] = rounded(median(pairs.map(([a, b]) => a.seconds / b.seconds)));
-    details[name] = {
-      theirs: median(pairs.map(([a]) => a.seconds)),
-      ours: median(pairs.map(([, b]) => b.seconds)),
-      way: pairs[0][0].way,
-      bytes: pairs.at(-1)[1].bytes,
-    };
-    console.log(
-      `${name.padEnd(12)} torch ${(1000 * details[name].theirs).toFixed(1)} ms (${details[name].way}), ours ${(1000 * details[name].ours).toFixed(1)} ms, ratio ${ratios[name].toFixed(2)}`,
-    );
   }
-}
 await torch.end();
+const prefix = dtypes.includes('float32') ? '' : `${dtypes.split(',')[0]}-`;
 const growth = sizes.slice(1).map((n, i) => {
-  const [a, b] = [details[`causal-${sizes[i]}`].bytes, details[`causal-${n}`].bytes];
+  const [a, b] = [details[`${prefix}causal-${sizes[i]}`].bytes, details[`${prefix}causal-${n}`].bytes];
   return (b / a) ** (1 / Math.log2(n / sizes[i]));
 });
 report('attention', ratios, { memoryGrowth: rounded(Math.max(...growth)), details, threads, torch: '2.13' });

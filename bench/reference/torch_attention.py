@@ -28,11 +28,11 @@ def median_seconds(run, count: int) -> float:
     return statistics.median(times)
 
 
-def case(documents, heads: int, kv_heads: int, head_dim: int, count: int) -> dict:
+def case(documents, heads: int, kv_heads: int, head_dim: int, count: int, dtype: torch.dtype) -> dict:
     n = sum(documents)
     # As a model has them: tokens first, heads split off and moved forward as a view.
-    leaves = [torch.full((n, h * head_dim), 0.01, requires_grad=True) for h in (heads, kv_heads, kv_heads)]
-    d_out = torch.full((n, heads * head_dim), 0.01)
+    leaves = [torch.full((n, h * head_dim), 0.01, dtype=dtype, requires_grad=True) for h in (heads, kv_heads, kv_heads)]
+    d_out = torch.full((n, heads * head_dim), 0.01, dtype=dtype)
 
     def split(x, h):
         return x.view(1, n, h, head_dim).transpose(1, 2)
@@ -69,4 +69,5 @@ def case(documents, heads: int, kv_heads: int, head_dim: int, count: int) -> dic
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
-    print(json.dumps(case(asked["documents"], asked["heads"], asked["kvHeads"], asked["headDim"], asked["count"])), flush=True)
+    dtype = torch.bfloat16 if asked["dtype"] == "bfloat16" else torch.float32
+    print(json.dumps(case(asked["documents"], asked["heads"], asked["kvHeads"], asked["headDim"], asked["count"], dtype)), flush=True)

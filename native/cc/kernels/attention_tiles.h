@@ -30,9 +30,23 @@ RX_STATIC void panel_out(const float* panel, long rows, long columns, const floa
   const long lanes = parts_of(rows, lanes_together) * lanes_together;
   for (long r = 0; r < lanes; r += VW) {
     const float* const from = panel + panel_place(r, summed_columns(columns));
+    const bool all = r / lanes_together * lanes_together + lanes_together <= rows;
     for (long c = 0; c < columns; c += VW) {
       const long wide = smaller(VW, columns - c);
       vf block[VW];
+      if (all && wide == VW) {
+#pragma GCC unroll 16
+        for (long i = 0; i < VW; i++) block[i] = load(from + (c + i) * group_lanes);
+        transpose_block(block);
+#pragma GCC unroll 16
+        for (long i = 0; i < VW; i++) {
+          const long query = query_of_lane(r + i);
+          const vf value = block[i] * vset(factor[query]);
+          float* const at = to + query * ld_to + c;
+          store(at, add ? load(at) + value : value);
+        }
+        continue;
+      }
       for (long i = 0; i < VW; i++) block[i] = i < wide ? load(from + (c + i) * group_lanes) : vf{};
       transpose_block(block);
       for (long i = 0; i < VW; i++) {
