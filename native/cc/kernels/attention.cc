@@ -141,6 +141,7 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
   start -= (start - block.document_start) % together;  // a key before the window is masked
   if (block.last && !packs) prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
   score_panel(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, h.q, padded);
+  if (packs) prefetch_rows(a->out + block.first * a->heads * D + head * D, a->heads * D, block.rows, D);
   __builtin_memset(h.out, 0, summed_columns(D) * query_block * sizeof(float));
   for (long i = 0; i < query_block; i++) h.running.greatest[i] = -__builtin_inff(), h.running.sum[i] = 0;
 

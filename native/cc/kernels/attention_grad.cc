@@ -263,6 +263,7 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
         const long seen = first_seen(a, first, task.from);
         if (first_seen(a, first, from) >= to) break;  // past the window
         load_queries(a, head, first, rows, parts_of(rows, lanes_together) * lanes_together, shared.width, h);
+        if (packs) prefetch_rows(dq + (first - task.document_start) * ld_dq + head * D, ld_dq, rows, D);
         visit(shared, head, first, rows, task.document_end, from, to, head == task.kv_head * group && first <= from + query_block, h);
         float* const at = dq + (first - task.document_start) * ld_dq + head * D;
         // The scale belongs to q in q·k; what h.dq holds is dS K.
@@ -274,11 +275,16 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
           panel_out<true>(h.dq, rows, D, factor, at, ld_dq);
       }
     }
-    for (long j = from; j < to; j++)
+    for (long j = from; j < to; j++) {
+      if (packs) {
+        prefetch_rows(a->dk + smaller(j + 8, to - 1) * a->ld_dk + task.kv_head * D, a->ld_dk, 1, D);
+        prefetch_rows(a->dv + smaller(j + 8, to - 1) * a->ld_dv + task.kv_head * D, a->ld_dv, 1, D);
+      }
       each_vector(D, [&](long i, auto lanes) {
         lanes.store(a->dk + j * a->ld_dk + task.kv_head * D + i, load(h.dk + (j - from) * shared.width + i));
         lanes.store(a->dv + j * a->ld_dv + task.kv_head * D + i, load(h.dv + (j - from) * shared.width + i));
       });
+    }
   }
 }
 
