@@ -23,6 +23,8 @@ export interface TensorSpec {
   readonly kind: TensorKind;
   /** The output head: adapters leave it alone unless it is named. */
   readonly head?: boolean;
+  /** It chooses experts: quantisation leaves it alone, as transformers does. */
+  readonly router?: boolean;
   /** Of routed experts: the share of tokens that reads it, on average. Default: 1, all. */
   readonly share?: number;
 }

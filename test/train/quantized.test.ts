@@ -36,7 +36,7 @@ const rows = [
   { input_ids: [6, 5, 4], labels: [-100, 5, 4] },
 ];
 
-describe.each(['llama', 'gpt2', 'opt'])('%s', (name) => {
+describe.each(['llama', 'gpt2', 'opt', 'qwen2_moe_mixed'])('%s', (name) => {
   test.each(ways)('%s: what was saved loads as it was, without options', async (way, options) => {
     const { model } = await orThrow(loadModel(join(models, name), options));
     const dir = join(root, `${name} ${way}`);
@@ -53,6 +53,13 @@ describe.each(['llama', 'gpt2', 'opt'])('%s', (name) => {
     expect(config).not.toHaveProperty('quantization_config');
     expect((await orThrow(loadModel(plain))).model.quantized).toBeUndefined();
   });
+});
+
+test('routers stay as they are', async () => {
+  const { model } = await orThrow(loadModel(join(models, 'mixtral'), nf4));
+  const quantized = Object.keys(model.quantized?.scales ?? {});
+  expect(quantized).toHaveLength(2 * (4 + 4 * 3));
+  expect(quantized.some((name) => name.endsWith('.block_sparse_moe.gate.weight'))).toBe(false);
 });
 
 test("files have bitsandbytes' names, types and shapes", async () => {

@@ -109,8 +109,8 @@ describe('a quantised model', () => {
       const plain = copied(model);
       const quantized = right(quantizeModel(model, config));
       const held = new Set(Object.keys(quantized.quantized?.scales ?? {}));
-      for (const { name, kind, head } of expectedTensors(model.config)) {
-        const isLinear = (kind === 'linear' || kind === 'conv1d') && head !== true;
+      for (const { name, kind, head, router } of expectedTensors(model.config)) {
+        const isLinear = (kind === 'linear' || kind === 'conv1d') && head !== true && router !== true;
         expect({ name, held: held.has(name) }).toEqual({ name, held: isLinear });
         expect(quantized.trainable.includes(name)).toBe(!isLinear);
         if (!isLinear) expect(numbers(quantized.weights[name])).toEqual(numbers(plain.weights[name]));

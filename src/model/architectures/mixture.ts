@@ -118,7 +118,7 @@ const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: number): Re
   const block = `model.layers.${i}.${names.block}`;
   const share = experts.perToken / experts.numExperts;
   return [
-    ...linearSpec(`${block}.gate`, experts.numExperts, hiddenSize, false),
+    ...linearSpec(`${block}.gate`, experts.numExperts, hiddenSize, false).map((spec) => ({ ...spec, router: true })),
     ...Array.from({ length: experts.numExperts }, (_, e) =>
       gatedSpecs(expertModule(block, e), names, expertSize, hiddenSize).map((spec) => ({ ...spec, share })),
     ).flat(),

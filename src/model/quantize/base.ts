@@ -20,15 +20,16 @@ import type { QuantizedMatrix, QuantizedScales } from './matrix.js';
 const isUnder = (module: string, names: ReadonlyArray<string>): boolean =>
   names.some((name) => `.${module}.`.includes(`.${name}.`));
 
-/** The weights that quantisation takes: every linear map's but the output head's and those of skipped modules. */
+/** The weights that quantisation takes: every linear map's but the output head's, routers' and those of skipped modules. */
 export const quantizableTensors = (
   tensors: ReadonlyArray<TensorSpec>,
   { llmInt8SkipModules = [] }: Pick<QuantizationConfig, 'llmInt8SkipModules'>,
 ): ReadonlyArray<TensorSpec> =>
   tensors.filter(
-    ({ name, kind, head }) =>
+    ({ name, kind, head, router }) =>
       (kind === 'linear' || kind === 'conv1d') &&
       head !== true &&
+      router !== true &&
       name.endsWith('.weight') &&
       !isUnder(moduleOf(name), llmInt8SkipModules),
   );

@@ -81,12 +81,13 @@ export const gptqModel = (
     for (const spec of own) {
       const module = moduleOf(spec.name);
       const hessian = sums.get(module);
-      if (hessian === undefined) continue;
       const weight = weightOf(weights, spec.name);
       release(weight);
       const shape = outputsFirst(spec);
       const before = valuesOutputsFirst(weight.dataSync<'float32'>(), spec).slice();
-      const matrix = gptq(before, shape, hessian, options);
+      const nearest = roundToNearest(before, shape, options);
+      // An expert to which no token of the calibration goes.
+      const matrix = hessian === undefined ? nearest : gptq(before, shape, hessian, options);
       const after = gptqValues(matrix);
       const stored = spec.kind === 'conv1d' ? turned(after, shape) : after;
       const [first = 0, second = 0] = spec.shape;
@@ -95,8 +96,8 @@ export const gptqModel = (
       matrices.set(module, matrix);
       const told = {
         module,
-        error: outputError(before, after, shape, hessian),
-        nearestError: outputError(before, gptqValues(roundToNearest(before, shape, options)), shape, hessian),
+        error: hessian === undefined ? 0 : outputError(before, after, shape, hessian),
+        nearestError: hessian === undefined ? 0 : outputError(before, gptqValues(nearest), shape, hessian),
       };
       layers.push(told);
       done(told);
