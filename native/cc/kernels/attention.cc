@@ -8,6 +8,7 @@ namespace {
 typedef struct Block {
   int32_t document_start, first, rows;
   int32_t packed;  // of the document's keys, where they begin in those of all documents
+  int32_t before, count;  // blocks of the documents before this one, and of this one
   int32_t last;  // of its document: the first to run, which finds keys and values far from the cache
 } Block;
 
@@ -201,9 +202,11 @@ void attention(const Context* context, const Attention* a) {
   for (long d = 0; d < a->documents; d++) {
     const long start = a->cu_seqlens[d], length = a->cu_seqlens[d + 1] - start;
     const long n = parts_of(length, query_block);
+    const int32_t before = (int32_t)b;
     for (long i = n - 1; i >= 0; i--) {
       const long first = i * query_block;
-      list[b++] = {(int32_t)start, (int32_t)(start + first), (int32_t)smaller(query_block, length - first), (int32_t)packed.rows, i == n - 1};
+      list[b++] = {(int32_t)start, (int32_t)(start + first), (int32_t)smaller(query_block, length - first), (int32_t)packed.rows,
+                   before, (int32_t)n, i == n - 1};
     }
     packed.rows += parts_of(length, together) * together;
   }
@@ -211,12 +214,14 @@ void attention(const Context* context, const Attention* a) {
     const long rows = packed.rows * a->kv_heads, keys = parts_of(scored_floats(rows, D), 16) * 16;
     packed.keys = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, (keys + summed_floats(rows, D)) * sizeof(float));
     packed.values = packed.keys + keys;
-    parallel(context, blocks * a->kv_heads, [=](long task) { pack_block(a, list[task % blocks], task / blocks, packed); });
+    parallel(context, blocks * a->kv_heads, [=](long task) { pack_block(a, list[task / a->kv_heads], task % a->kv_heads, packed); });
   }
-  // Blocks of one head one after the other: its keys and values stay in the cache.
+  // Heads of one document one after the other, which lie side by side, and blocks of one head: its keys and values stay in the cache.
   parallel_with_id(context, blocks * a->heads, [=](long task, int id) {
+    const Block& some = list[task / a->heads];
+    const long place = task - some.before * a->heads;
     products_begin();
-    attend_block(a, list[task % blocks], task / blocks, packed, memory + id * floats);
+    attend_block(a, list[some.before + place % some.count], place / some.count, packed, memory + id * floats);
     products_end();
   });
 }
