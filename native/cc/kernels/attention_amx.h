@@ -12,14 +12,16 @@ namespace {
 constexpr int key_block = 64;
 constexpr int grad_key_block = 64;
 constexpr int query_block = 64;
-// Keys, or queries, that a sum over them takes together, and lanes that are computed whether they hold a query or not.
-constexpr long together = 32;
-constexpr long in_float = 2;               // numbers that lie in the room of a float
-constexpr long slope_lanes = group_lanes;  // and keys, of scores and slopes that are held at a time
+constexpr long together = 32;  // keys, or queries, that a sum over them takes at a time
+constexpr long in_float = 2;  // numbers that lie in the room of a float
+// Scores and slopes held at a time on the way back, and keys whose sums over queries are made at a time.
 constexpr long slope_keys = together;
-constexpr long spread_keys = grad_key_block;    // that a sum over queries is made for at a time
+constexpr long slope_lanes = group_lanes;
+constexpr long spread_keys = together;
+// Lanes that are computed together, whether they hold a query or not.
 constexpr long lanes_together = group_lanes;
-constexpr bool packs = true;  // keys and values, before they are multiplied
+// Whether keys and values are packed first, or read as they lie.
+constexpr bool packs = true;
 static_assert(group_lanes == 32 && key_block % together == 0 && grad_key_block % together == 0 && query_block % together == 0, "whole tiles");
 
 // Weights of queries 8i … 8i + 3 of a group fill the first of its two vectors of pairs, 8i + 4 … 8i + 7 the second: that is how two rows
@@ -47,14 +49,14 @@ RX_INLINE void store_pairs(__m512i even, __m512i odd, float* to) {
   store(to + VW, (vf)_mm512_unpackhi_epi16(even, odd));
 }
 
-// 2^x for what is rounded to bfloat16: off by 9e-5 of it at most, 1 at 0; NaN stays.
+// 2^x for what tiles multiply: off by 9e-5 of it at most, 1 at 0, 0 below normal numbers; NaN stays.
 RX_INLINE vf rough_exp2(vf x) {
   const __m512 r = _mm512_reduce_ps((__m512)x, 1);  // x - floor(x); 0 of infinities
   // minimax with p(0) = 1
   vf p = fma(vset(7.70670548e-2f), (vf)r, vset(0.22764498f));
   p = fma(p, (vf)r, vset(0.69511676f));
   p = fma(p, (vf)r, vset(1.f));
-  return (vf)_mm512_scalef_ps((__m512)p, (__m512)x);
+  return scale_above(x, -126.f, p, x);
 }
 
 // Two neighbours of what is summed over, the even one in the low half.
