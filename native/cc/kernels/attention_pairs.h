@@ -12,12 +12,13 @@ constexpr int tile_rows = 14;
 constexpr int key_block = 112;      // a multiple of tile_rows
 constexpr int grad_key_block = 56;  // likewise
 constexpr int query_block = 64;     // a multiple of group_lanes
-// Keys, or queries, that a sum over them takes together, and lanes that are computed whether they hold a query or not.
-constexpr long together = 2;
-constexpr long in_float = 2;               // numbers that lie in the room of a float
-constexpr long slope_lanes = query_block;  // and keys, of scores and slopes that are held at a time
+constexpr long together = 2;  // keys, or queries, that a sum over them takes at a time
+constexpr long in_float = 2;  // numbers that lie in the room of a float
+// Scores and slopes held at a time on the way back, and keys whose sums over queries are made at a time.
 constexpr long slope_keys = grad_key_block;
-constexpr long spread_keys = tile_rows;    // that a sum over queries is made for at a time
+constexpr long slope_lanes = query_block;
+constexpr long spread_keys = tile_rows;
+// Lanes that are computed together, whether they hold a query or not.
 constexpr long lanes_together = VW;
 // Whether keys and values are packed first, or read as they lie.
 constexpr bool packs = true;

@@ -1,9 +1,8 @@
 // What both directions of attention are made of: tiles of transposed scores, one query a lane.
 //
-// With queries along the lanes of a vector the softmax over keys needs no sums across lanes, rows of K and V are only ever
-// read as scalars to broadcast (so any head_dim and any number of keys will do, without copies and without tails), and the
-// queries are padded with zeros up to whole vectors in scratch memory. Panels of queries are stored group by group:
-// [groups][head_dim][lanes of a group], so that what a tile reads lies together.
+// With queries along the lanes of a vector the softmax over keys needs no sums across lanes, numbers of K and V multiply whole vectors (so
+// any head_dim and any number of keys will do), and the queries are padded with zeros up to whole vectors in scratch memory. Panels of
+// queries are stored group by group: [groups][head_dim][lanes of a group], so that what a tile reads lies together.
 //
 // A file that defines RX_HALF before it includes this multiplies operands rounded to bfloat16, two neighbours of what is summed
 // over at a time, with float32 sums.
