@@ -257,8 +257,9 @@ made += [
     run("experts", {**ten, "eval_strategy": "steps", "eval_steps": 4}, patterns(30), patterns(5), base="models/mixtral"),
     run(
         "experts, accumulation",
-        {**ten, "router_aux_loss_coef": 0.1, "gradient_accumulation_steps": 2},
+        {**ten, "router_aux_loss_coef": 0.1, "gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 5},
         patterns(60),
+        patterns(5),
         base="models/qwen2_moe_mixed",
     ),
     run(

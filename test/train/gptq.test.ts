@@ -57,10 +57,12 @@ test('the head, embeddings and norms stay as they are', async () => {
 test('an expert that no token of the calibration goes to is rounded to the nearest', async () => {
   const { model } = await orThrow(loadModel(join(golden, 'models', 'mixtral')));
   const one = [{ inputIds: Int32Array.of(5), labels: Int32Array.of(5), seqLengths: [1] }];
-  const { layers } = await orThrow(() => Promise.resolve(gptqRows(model, one, options)));
+  const { layers, model: quantized } = await orThrow(() => Promise.resolve(gptqRows(model, one, options)));
   const experts = layers.filter(({ module }) => module.includes('.experts.'));
   expect(experts).toHaveLength(2 * 4 * 3);
   const unseen = experts.filter(({ error, nearestError }) => error === 0 && nearestError === 0);
+  for (const { module } of unseen)
+    expect(quantized.weights[`${module}.weight`]?.dataSync().some((value) => value !== 0)).toBe(true);
   // Of four experts a token goes to two.
   expect(unseen.map(({ module }) => module.replace(/^.*\./, ''))).toEqual(
     Array.from({ length: 4 }, () => ['w1', 'w3', 'w2']).flat(),
