@@ -13,7 +13,7 @@ import { RxGatedActivationGrad } from '../../src/model/kernels/gatedActivation.j
 import { RxLayerNormGrad } from '../../src/model/kernels/layerNorm.js';
 import { RxLinearGradInput, RxLinearGradWeight } from '../../src/model/kernels/linear.js';
 import { RxLinearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
-import { RxLoraLinearGrad } from '../../src/model/kernels/loraLinear.js';
+import { RxLoraDownGrad, RxLoraLinearGrad, RxLoraUpGrad } from '../../src/model/kernels/loraLinear.js';
 import { RxRmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import { nothing } from '../../src/model/layer.js';
 import type { Weights } from '../../src/model/layer.js';
@@ -317,7 +317,9 @@ const backwardOps: ReadonlyArray<{ readonly name: string; readonly run: (inputs:
   RxLayerNormGrad,
   RxLinearGradInput,
   RxLinearGradWeight,
+  RxLoraDownGrad,
   RxLoraLinearGrad,
+  RxLoraUpGrad,
   RxRmsNormGrad,
 ];
 

@@ -27,7 +27,14 @@ import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
 import { RxLayerNorm, RxLayerNormGrad } from '../../src/model/kernels/layerNorm.js';
 import { RxColumnSum, RxLinear, RxLinearGradInput, RxLinearGradWeight } from '../../src/model/kernels/linear.js';
 import { RxLinearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
-import { RxLoraLinear, RxLoraLinearGrad } from '../../src/model/kernels/loraLinear.js';
+import {
+  RxLoraDown,
+  RxLoraDownGrad,
+  RxLoraLinear,
+  RxLoraLinearGrad,
+  RxLoraUp,
+  RxLoraUpGrad,
+} from '../../src/model/kernels/loraLinear.js';
 import { quantizedMatrix, valuesOfLayout } from '../../src/model/kernels/quantizedMatrix.js';
 import type { QuantizedLayout } from '../../src/model/kernels/quantizedMatrix.js';
 import { RxRmsNorm, RxRmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
@@ -240,7 +247,7 @@ const lora = fc
     seed: seeds,
   })
   .chain(({ n, i, o, r, transposed, needInput, dropped, seed }) => {
-    const { values, maybe } = maker(seed);
+    const { values, maybe, below } = maker(seed);
     const w = transposed ? values(i, o) : values(o, i);
     const shared = { x: values(n, i), w, a: values(r, i), b: values(o, r) };
     return fc.constantFrom(
@@ -253,6 +260,18 @@ const lora = fc
         RxLoraLinearGrad,
         { ...shared, dy: values(n, o), u: values(n, r), accumulate: maybe(() => values(n, i)) },
         { transposed, scaling: 0.5, needInput, dropped },
+      ),
+      trial(
+        RxLoraUp,
+        { x: values(n, i), w, b: values(o, r), u: values(n, r + i), bias: maybe(() => values(o)) },
+        { transposed, scaling: 1.75, first: below(i + 1) },
+      ),
+      trial(RxLoraDown, [values(n, i), values(r, i), values(o, i), values(1, i)], {}),
+      trial(RxLoraDownGrad, [values(n, i), values(n, r + o), values(r, i), values(o, i)], { needInput }),
+      trial(
+        RxLoraUpGrad,
+        [values(n, r + 3 + i), values(n, o), values(o, r), values(n, i), values(i, 3), values(n, 1), values(1, i)],
+        { scaling: [0.5, 2, 1] },
       ),
     );
   });

@@ -65,7 +65,8 @@ const disposeValue = (value: Value): void => {
 const cloneValue = <B extends Value>(value: B): B =>
   (isTensor(value) ? clone(value) : value.map((tensor) => clone(tensor))) as B;
 
-const at = (values: ReadonlyArray<Tensor>, i: number): Tensor => {
+/** Number i of what a layer was given. */
+export const at = (values: ReadonlyArray<Tensor>, i: number): Tensor => {
   const value = values[i];
   if (value === undefined) throw new RangeError(`a layer was given ${values.length} tensors and wanted number ${i}`);
   return value;

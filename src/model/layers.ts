@@ -21,7 +21,8 @@ export {
 export { dropout } from './dropout.js';
 export { positionEmbedding, scaled, tokenEmbedding } from './embedding.js';
 export { compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
-export { linear, queryKeyValue } from './linear.js';
+export { linear } from './linear.js';
+export { queryKeyValue } from './linears.js';
 export { activation, gated, gatedMlp, plainMlp } from './mlp.js';
 export { neftune } from './neftune.js';
 export { bareLayerNorm, layerNorm, perHead, rmsNorm } from './norm.js';

@@ -45,10 +45,6 @@ export const linear = (pass: Pass, { module, transposed = false }: Projection): 
   };
 };
 
-/** [N, C] to [q, k, v], by the module's `q_proj`, `k_proj` and `v_proj`. */
-export const queryKeyValue = (pass: Pass, module: string): Layer<Tensor, ReadonlyArray<Tensor>> =>
-  fanOut(...['q_proj', 'k_proj', 'v_proj'].map((name) => linear(pass, { module: `${module}.${name}` })));
-
 /** The adapters beside the first that have a tensor `nameOf` among the weights. */
 export const furtherOf = (
   { further = [] }: Pass,
@@ -85,7 +81,8 @@ interface Base {
   readonly reads?: (x: Tensor) => Tensor;
 }
 
-const baseOf = ({ quantized }: Pass, module: string, transposed: boolean): Base => {
+/** What the weights of the module multiply, and how they lie. */
+export const baseOf = ({ quantized }: Pass, module: string, transposed: boolean): Base => {
   const scales = quantized?.scales[moduleNames(module).weight];
   // Quantised weights lie outputs first, those of Conv1D too.
   if (quantized === undefined || scales === undefined) return { module, transposed };
@@ -96,7 +93,7 @@ const baseOf = ({ quantized }: Pass, module: string, transposed: boolean): Base 
 };
 
 /** Gradients of weight and bias. Without x there is none of the weight. */
-const ownGradients = (
+export const ownGradients = (
   module: string,
   transposed: boolean,
   wanted: (name: string) => boolean,

@@ -4,8 +4,9 @@ import type { ActivationKind } from './kernels/activation.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import type { Layer } from './layer.js';
 import { keep } from './kernels/hold.js';
-import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
+import { compose, inactive, landedOn, passed } from './layer.js';
 import { linear } from './linear.js';
+import { linears } from './linears.js';
 import type { Pass } from './pass.js';
 
 /** Elementwise activation. */
@@ -71,7 +72,7 @@ export const gatedMlp = (
   { gate, up, down }: GatedNames = gatedNames,
 ): Layer<Tensor, Tensor> =>
   compose(
-    fanOut(linear(pass, { module: `${module}.${gate}` }), linear(pass, { module: `${module}.${up}` })),
+    linears(pass, [`${module}.${gate}`, `${module}.${up}`]),
     gated(kind),
     linear(pass, { module: `${module}.${down}` }),
   );

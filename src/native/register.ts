@@ -29,7 +29,7 @@ import { int8Activations } from './kernels/int8Activations.js';
 import { layerNorm, layerNormGrad } from './kernels/layerNorm.js';
 import { columnSum, linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
-import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
+import { loraDown, loraDownGrad, loraLinear, loraLinearGrad, loraUp, loraUpGrad } from './kernels/loraLinear.js';
 import { quantizedMatrix } from './kernels/quantizedMatrix.js';
 import { rmsNorm, rmsNormGrad } from './kernels/rmsNorm.js';
 import { rope } from './kernels/rope.js';
@@ -101,8 +101,12 @@ const named: ReadonlyArray<KernelConfig> = [
   linearCrossEntropy,
   linearGradInput,
   linearGradWeight,
+  loraDown,
+  loraDownGrad,
   loraLinear,
   loraLinearGrad,
+  loraUp,
+  loraUpGrad,
   quantizedMatrix,
   release,
   rmsNorm,

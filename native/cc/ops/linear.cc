@@ -2,6 +2,8 @@
 #include "../device.h"
 #include "../ops.h"
 
+#include <vector>
+
 namespace {
 
 // w [out, in], or [in, out] when transposed, as the right operand of x [n, in].
@@ -14,6 +16,20 @@ GemmOperand turned(GemmOperand m) {
 }
 GemmOperand plain(const float* data, long ld) { return {data, ld, 0, GEMM_FLOAT32, nullptr, nullptr, 0}; }
 GemmOperand plain(Values v, long ld) { return {v.at, ld, 0, v.half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0}; }
+
+// Some columns of a matrix [n, ld].
+struct Columns {
+  float* at;
+  long ld;
+};
+// the matrix, ld, first
+Columns columns(Call& call, long n, long width) {
+  long size;
+  float* const matrix = call.any(size);
+  const long ld = call.size(), first = call.size();
+  if (first + width > ld || area(n, ld) > size) throw BadCall("columns outside the matrix");
+  return {matrix + first, ld};
+}
 
 // What `base` starts with, and both products. The adapter's runs first: it only writes where the base has nothing to start with, and what it
 // wrote is read by the product that computes for longer than it reads.
@@ -75,7 +91,8 @@ void linearGradWeight(Call& call) {
   });
 }
 
-// n, in, out, rank, transposed, scaling, x, w…, bias?, a, b, xDropped?, y, u
+// n, in, out, rank, transposed, scaling, x, w…, bias?, a?, b, xDropped?, y, u, ldU, firstU
+// u: columns from firstU on of a matrix of ldU. They are read where there is no a.
 void loraLinear(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size(), rank = call.size();
   const bool transposed = call.flag();
@@ -83,17 +100,105 @@ void loraLinear(Call& call) {
   const Values x = call.values(area(n, in));
   const GemmOperand w = weight(call, in, out, transposed);
   const float* const bias = call.optional(out);
-  const float* const a = call.tensor(area(rank, in));
+  const float* const a = call.optional(area(rank, in));
   const float* const b = call.tensor(area(out, rank));
   const Values dropped = call.optionalValues(area(n, in));
   const Values y = call.values(area(n, out));
-  float* const u = call.tensor(area(n, rank));
+  const Columns u = columns(call, n, rank);
   call.enqueue([=](const Context* context) {
     const Gemm base = {n, out, in, plain(x, in), w, floats(y), out, bias, 0, 1, y.half};
-    const Gemm down = {n, rank, in, plain(dropped.at ? dropped : x, in), turned(plain(a, in)), u, rank, nullptr, 0, 1, 0};
-    const Gemm up = {n, out, rank, plain(u, rank), turned(plain(b, rank)), floats(y), out, floats(y), out, scaling, y.half};
-    run_gemm(context, &down);
+    const Gemm down = {n, rank, in, plain(dropped.at ? dropped : x, in), turned(plain(a, in)), u.at, u.ld, nullptr, 0, 1, 0};
+    const Gemm up = {n, out, rank, plain(u.at, u.ld), turned(plain(b, rank)), floats(y), out, floats(y), out, scaling, y.half};
+    if (a != nullptr) run_gemm(context, &down);
     run_both(context, base, up);
+  });
+}
+
+// Matrices A [rank, in] of several adapters, and somewhere for their gradients.
+struct Stack {
+  struct Part {
+    const float* a;
+    float* da;
+    long size;
+  };
+  std::vector<Part> parts;
+  long size = 0;
+};
+// of each: rank, a, dA where there are gradients; `ranks` in all
+Stack stack(Call& call, long in, long ranks, long count, bool gradients) {
+  Stack all;
+  for (long i = 0; i < count; i++) {
+    const long size = area(call.size(), in);
+    const float* const a = call.tensor(size);
+    float* const da = gradients ? call.tensor(size) : nullptr;
+    all.parts.push_back({a, da, size});
+    all.size += size;
+  }
+  if (all.size != area(ranks, in)) throw BadCall("adapters of other ranks than the matrix has columns");
+  return all;
+}
+// All A below each other, in scratch memory with room for as many numbers behind them.
+float* stacked(const Context* context, const Stack& all) {
+  float* const whole = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(2 * all.size)));
+  float* to = whole;
+  for (const Stack::Part& part : all.parts) {
+    context->table->copy_columns(context, part.a, part.size, to, part.size, 1, part.size);
+    to += part.size;
+  }
+  return whole;
+}
+
+// n, in, ranks, count, x, u, then of each: rank, a. u = x [A; A; …]ᵀ
+void loraDown(Call& call) {
+  const long n = call.size(), in = call.size(), ranks = call.size(), count = call.size();
+  const Values x = call.values(area(n, in));
+  float* const u = call.tensor(area(n, ranks));
+  call.enqueue([=, all = stack(call, in, ranks, count, false)](const Context* context) {
+    const Gemm product = {n, ranks, in, plain(x, in), turned(plain(stacked(context, all), in)), u, ranks, nullptr, 0, 1, 0};
+    run_gemm(context, &product);
+  });
+}
+
+// n, in, ranks, count, x…, du, dx?, then of each: rank, a, dA. dA = duᵀ x of its columns of du, dx = du [A; A; …]
+void loraDownGrad(Call& call) {
+  const long n = call.size(), in = call.size(), ranks = call.size(), count = call.size();
+  const GemmOperand x = call.matrix(n, in, false);
+  const float* const du = call.tensor(area(n, ranks));
+  const Values dx = call.optionalValues(area(n, in));
+  call.enqueue([=, all = stack(call, in, ranks, count, true)](const Context* context) {
+    float* const a = stacked(context, all);
+    const float* from = a + all.size;
+    const Gemm toA = {ranks, in, n, turned(plain(du, ranks)), x, a + all.size, in, nullptr, 0, 1, 0};
+    run_gemm(context, &toA);
+    const Gemm toX = {n, in, ranks, plain(du, ranks), plain(a, in), floats(dx), in, nullptr, 0, 1, dx.half};
+    if (dx.at != nullptr) run_gemm(context, &toX);
+    for (const Stack::Part& part : all.parts) {
+      context->table->copy_columns(context, from, part.size, part.da, part.size, 1, part.size);
+      from += part.size;
+    }
+  });
+}
+
+// n, ranks, count, u, du, then of each: out, rank, scaling, first, dy, b, dB. Rank columns of u and du, from `first` on, are its own:
+// du = scaling dy b, dB = scaling dyᵀ u
+void loraUpGrad(Call& call) {
+  const long n = call.size(), ranks = call.size(), count = call.size();
+  const float* const u = call.tensor(area(n, ranks));
+  float* const du = call.tensor(area(n, ranks));
+  std::vector<Gemm> products;
+  for (long i = 0; i < count; i++) {
+    const long out = call.size(), rank = call.size();
+    const float scaling = static_cast<float>(call.number());
+    const long first = call.size();
+    if (first + rank > ranks) throw BadCall("columns outside the matrix");
+    const Values dy = call.values(area(n, out));
+    const float* const b = call.tensor(area(out, rank));
+    float* const db = call.tensor(area(out, rank));
+    products.push_back({n, rank, out, plain(dy, out), plain(b, rank), du + first, ranks, nullptr, 0, scaling, 0});
+    products.push_back({out, rank, n, turned(plain(dy, out)), plain(u + first, ranks), db, rank, nullptr, 0, scaling, 0});
+  }
+  call.enqueue([products = std::move(products)](const Context* context) {
+    for (const Gemm& product : products) run_gemm(context, &product);
   });
 }
 
@@ -156,6 +261,7 @@ void matMul(Call& call) {
 constexpr Operation list[] = {
     {"linear", linear},         {"linearGradInput", linearGradInput}, {"linearGradWeight", linearGradWeight},
     {"loraLinear", loraLinear}, {"loraLinearGrad", loraLinearGrad},   {"matMul", matMul},
+    {"loraUpGrad", loraUpGrad}, {"loraDown", loraDown},               {"loraDownGrad", loraDownGrad},
 };
 
 }  // namespace

@@ -9,7 +9,7 @@ import { clipped } from '../clipped.js';
 import { optional, positive } from '../config.js';
 import { compose, each } from '../layer.js';
 import type { Layer } from '../layer.js';
-import { queryKeyValue } from '../linear.js';
+import { queryKeyValue } from '../linears.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
 import type { LlamaConfig, LlamaParts } from './llama.js';
 import { bareLayerNorm } from '../norm.js';

@@ -7,7 +7,7 @@ import { clipped } from '../clipped.js';
 import { decodeFields, optional, positive } from '../config.js';
 import { compose, each, identity } from '../layer.js';
 import type { Layer } from '../layer.js';
-import { queryKeyValue } from '../linear.js';
+import { queryKeyValue } from '../linears.js';
 import { norm } from './llama.js';
 import type { LlamaParts } from './llama.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';

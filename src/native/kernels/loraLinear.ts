@@ -27,10 +27,58 @@ export const loraLinear = kernel('RxLoraLinear', (backend, inputs: Inputs, { tra
   const y = backend.outputAs(flows === true && backend.halves, [n, outer]);
   const u = backend.output([n, rank]);
   backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
-  backend.value(x).matrix(w).optional(bias).tensor(a).tensor(b).optionalValue(xDropped).value(y).tensor(u);
-  backend.run(backend.op.loraLinear);
+  backend.value(x).matrix(w).optional(bias).tensor(a).tensor(b).optionalValue(xDropped).value(y);
+  backend.tensor(u).put(rank).put(0).run(backend.op.loraLinear);
   return [y, u];
 });
+
+interface UpInputs {
+  readonly x: TensorInfo;
+  readonly w: TensorInfo;
+  readonly bias?: TensorInfo | undefined;
+  readonly u: TensorInfo;
+  readonly b: TensorInfo;
+}
+
+export const loraUp = kernel(
+  'RxLoraUp',
+  (backend, { x, w, bias, u, b }: UpInputs, { transposed, scaling, first, flows }: Layout & { first: number }) => {
+    const [n, inner] = rowsOf('x', x);
+    const [outer, rank] = rowsOf('b', b);
+    const [, ranks] = rowsOf('u', u);
+    expectMatrix('u', u, n, ranks);
+    expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
+    expectVector('bias', bias, outer);
+    const y = backend.outputAs(flows === true && backend.halves, [n, outer]);
+    backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
+    backend.value(x).matrix(w).optional(bias).put(0).tensor(b).optionalValue(undefined).value(y);
+    backend.tensor(u).put(ranks).put(first).run(backend.op.loraLinear);
+    return [y];
+  },
+);
+
+/** u, then dy and b of each adapter. */
+export const loraUpGrad = kernel(
+  'RxLoraUpGrad',
+  (backend, [u, ...pairs]: readonly [TensorInfo, ...TensorInfo[]], { scaling }: { scaling: ReadonlyArray<number> }) => {
+    const [n, ranks] = rowsOf('u', u);
+    const du = backend.output([n, ranks]);
+    const adapters = scaling.map((factor, i) => {
+      const [dy, b] = pairs.slice(2 * i) as [TensorInfo, TensorInfo];
+      const [outer, rank] = rowsOf('b', b);
+      expectMatrix('dy', dy, n, outer);
+      return { dy, b, outer, rank, factor, dB: backend.output([outer, rank]) };
+    });
+    backend.put(n).put(ranks).put(adapters.length).tensor(u).tensor(du);
+    let first = 0;
+    for (const { dy, b, outer, rank, factor, dB } of adapters) {
+      backend.put(outer).put(rank).put(factor).put(first).value(dy).tensor(b).tensor(dB);
+      first += rank;
+    }
+    backend.run(backend.op.loraUpGrad);
+    return [du, ...adapters.map(({ dB }) => dB)];
+  },
+);
 
 interface GradInputs {
   readonly dy: TensorInfo;
@@ -76,3 +124,50 @@ export const loraLinearGrad = kernel('RxLoraLinearGrad', (backend, inputs: GradI
   if (dx === undefined) return [dA, dB];
   return dxDropped === undefined ? [dx, dA, dB] : [dx, dA, dB, dxDropped];
 });
+
+const ranksOf = (as: ReadonlyArray<TensorInfo>, inner: number): ReadonlyArray<number> =>
+  as.map((a) => {
+    const [rank] = rowsOf('a', a);
+    expectMatrix('a', a, rank, inner);
+    return rank;
+  });
+const total = (ranks: ReadonlyArray<number>): number => ranks.reduce((sum, rank) => sum + rank, 0);
+
+/** x, then a of each adapter. */
+export const loraDown = kernel(
+  'RxLoraDown',
+  (backend, [x, ...as]: readonly [TensorInfo, ...TensorInfo[]], _attrs: object) => {
+    const [n, inner] = rowsOf('x', x);
+    const ranks = ranksOf(as, inner);
+    const u = backend.output([n, total(ranks)]);
+    backend.put(n).put(inner).put(total(ranks)).put(as.length).value(x).tensor(u);
+    as.forEach((a, i) => backend.put(ranks[i] ?? 0).tensor(a));
+    backend.run(backend.op.loraDown);
+    return [u];
+  },
+);
+
+/** x and du, then a of each adapter. */
+export const loraDownGrad = kernel(
+  'RxLoraDownGrad',
+  (
+    backend,
+    [x, du, ...as]: readonly [TensorInfo, TensorInfo, ...TensorInfo[]],
+    { needInput, flows }: { needInput: boolean; flows?: boolean },
+  ) => {
+    const [n, inner] = rowsOf('x', x);
+    const ranks = ranksOf(as, inner);
+    expectMatrix('du', du, n, total(ranks));
+    const dx = needInput ? backend.outputAs(flows === true && backend.halves, [n, inner]) : undefined;
+    const dAs = ranks.map((rank) => backend.output([rank, inner]));
+    backend.put(n).put(inner).put(total(ranks)).put(as.length).matrix(x).tensor(du).optionalValue(dx);
+    as.forEach((a, i) =>
+      backend
+        .put(ranks[i] ?? 0)
+        .tensor(a)
+        .tensor(dAs[i] ?? du),
+    );
+    backend.run(backend.op.loraDownGrad);
+    return dx === undefined ? dAs : [dx, ...dAs];
+  },
+);
