@@ -1,7 +1,7 @@
 /** JSON read exactly: the values of JSON.parse, and beside them which numbers were written as whole floats. */
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { parseJsonExactly, wholeFloatsOf, withFloatsOf } from '../../src/formats/wholeFloats.js';
+import { parseJsonExactly, stringifyExactly, wholeFloatsOf, withFloatsOf } from '../../src/formats/wholeFloats.js';
 import { isPlain } from '../../src/train/preparing/plain.js';
 
 type Node =
@@ -63,6 +63,18 @@ test('the values are those of JSON.parse, and every whole float is known by its 
       const value = parseJsonExactly(text);
       expect(value).toEqual(JSON.parse(text));
       agree(one, value);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('what is written of them is read as they were', () => {
+  fc.assert(
+    fc.property(node, fc.constantFrom(0, 2), (one, indent) => {
+      const value = parseJsonExactly(written(one, ''));
+      const again = parseJsonExactly(stringifyExactly(value, indent));
+      expect(JSON.stringify(again)).toBe(JSON.stringify(value));
+      agree(one, again);
     }),
     { numRuns: 1000 },
   );

@@ -7,6 +7,7 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { readJson } from './json.js';
 import { isJsonRecord } from './jsonRecord.js';
+import { parseJsonExactly } from './wholeFloats.js';
 
 export const generationConfigFile = 'generation_config.json';
 
@@ -16,7 +17,7 @@ export type GenerationConfig = Readonly<Record<string, unknown>>;
 export const readGenerationConfig = (dir: string): TaskEither<FatalError, GenerationConfig | undefined> => {
   const file = join(dir, generationConfigFile);
   return pipe(
-    readJson(file),
+    readJson(file, parseJsonExactly),
     TE.flatMap((value) =>
       isJsonRecord(value)
         ? TE.right<FatalError, GenerationConfig | undefined>(value)

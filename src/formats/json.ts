@@ -12,6 +12,7 @@ import { fileError } from './byteSource.js';
 import { describe } from './describe.js';
 import { excerptAt, jsonFault, lineAndColumn } from './jsonFault.js';
 import { strictUtf8 } from './utf8.js';
+import { stringifyExactly } from './wholeFloats.js';
 
 /** Configuration and index files are small; what is larger has a wrong name. */
 const maxBytes = 256 * 1024 * 1024;
@@ -105,9 +106,9 @@ const sorted = (value: unknown): unknown => {
   );
 };
 
-/** JSON text that ends in a line feed. */
+/** JSON text that ends in a line feed; numbers that were read as whole floats (wholeFloats.ts) are written as such. */
 export const jsonText = (value: unknown, { indent = 2, sortKeys = false }: JsonLayout = {}): string =>
-  `${JSON.stringify(sortKeys ? sorted(value) : value, null, indent)}\n`;
+  `${stringifyExactly(sortKeys ? sorted(value) : value, indent)}\n`;
 
 /** Writes a JSON file, whole or not at all. */
 export const writeJson = (file: string, value: unknown, layout: JsonLayout = {}): TaskEither<FatalError, void> =>

@@ -109,6 +109,24 @@ const noteFloats = (text: string, value: unknown): void => {
   }
 };
 
+/** No text that people write begins so. */
+const mark = '\u0000float ';
+const marked = /"\\u0000float (-?\d+)"/g;
+
+/** `JSON.stringify`, whole floats written as such. */
+export const stringifyExactly = (value: unknown, indent: number): string => {
+  if (!any) return JSON.stringify(value, null, indent);
+  const text = JSON.stringify(
+    value,
+    function replaced(this: object, key, own: unknown) {
+      const isFloat = typeof own === 'number' && Number.isSafeInteger(own) && wholeFloatsOf(this)?.has(key) === true;
+      return isFloat ? `${mark}${own}` : own;
+    },
+    indent,
+  );
+  return text.replace(marked, '$1.0');
+};
+
 /** False of text in which no whole float is written. */
 export const mayHoldFloats = (text: string): boolean => text.includes('.0');
 

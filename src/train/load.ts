@@ -16,6 +16,7 @@ import { readJson } from '../formats/json.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
+import { parseJsonExactly } from '../formats/wholeFloats.js';
 import { attachSavedLora } from '../model/adapter.js';
 import { addSavedAdapter } from '../model/adapters.js';
 import { makeCausalLm, modelConfig } from '../model/causalLm.js';
@@ -162,7 +163,7 @@ export const modelConfigIn = (
   const file = join(dir, 'config.json');
   if (!existsSync(file)) return TE.right(undefined);
   return pipe(
-    readJson(file),
+    readJson(file, parseJsonExactly),
     TE.flatMapEither((raw) => stretched(raw, ropeScaling)),
   );
 };
@@ -170,7 +171,8 @@ export const modelConfigIn = (
 const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError, LoadedModel> => {
   const { dir } = located;
   return pipe(
-    readJson(join(dir, 'config.json')),
+    // Strict readers of what is saved tell 0 from 0.0.
+    readJson(join(dir, 'config.json'), parseJsonExactly),
     TE.flatMapEither((raw) => stretched(raw, options.ropeScaling)),
     TE.bindTo('config'),
     TE.bind('generation', () => readGenerationConfig(dir)),

@@ -18,6 +18,7 @@ import { writeSafetensors } from '../formats/safetensors.js';
 import type { TensorToWrite } from '../formats/safetensors.js';
 import { writeCheckpointTensors } from '../formats/shards.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
+import { withFloatsOf } from '../formats/wholeFloats.js';
 import { adapterTensors } from '../model/adapter.js';
 import { listAdapters, onlyAdapter } from '../model/adapters.js';
 import { storedName } from '../model/architectures.js';
@@ -92,11 +93,11 @@ const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefine
 /** config.json as the weights are written: float32, but for those that are quantised. */
 const configOf = ({ config, quantized }: CausalLM): Readonly<Record<string, unknown>> => {
   const { quantization_config: _replaced, ...raw } = config.raw;
-  return {
+  return withFloatsOf(config.raw, {
     ...raw,
     torch_dtype: 'float32',
     ...(quantized === undefined ? {} : { quantization_config: encodeQuantization(quantized.config) }),
-  };
+  });
 };
 
 const formatOf = ({ quantized }: CausalLM): GptqFormat =>

@@ -69,6 +69,15 @@ describe('loadModel', () => {
     expect(numbersOf(again.model)).toEqual(numbersOf(model));
   });
 
+  test('whole floats of config.json stay floats, which transformers tells from whole numbers', async () => {
+    const { model } = await orThrow(loadModel(resolve(golden, 'models', 'mixtral')));
+    const dir = join(root, 'floats');
+    await orThrow(saveModel(dir, model));
+    const text = readFileSync(join(dir, 'config.json'), 'utf8');
+    for (const field of ['"router_jitter_noise": 0.0,', '"rope_theta": 1000000.0,', '"num_local_experts": 4,'])
+      expect(text).toContain(field);
+  });
+
   // reference/packed_experts.py
   test.each(['mixtral', 'qwen2_moe_mixed'])(
     'experts of %s that lie in one tensor are those that lie apart',
