@@ -153,8 +153,9 @@ export {
   registerArchitecture,
 } from './model/causalLm.js';
 export type { CausalLM, LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
-export type { Architecture } from './model/architecture.js';
-export type { ModelConfig, RawConfig } from './model/config.js';
+export type { Architecture, JoinedTensor } from './model/architecture.js';
+export type { ExpertLoad, RouterBalance } from './model/balance.js';
+export type { ExpertsConfig, ModelConfig, RawConfig } from './model/config.js';
 // Building blocks of architectures, under a name of their own: `layers.compose` is not the streams' `compose`.
 export * as layers from './model/layers.js';
 export { endIds, generate } from './model/generate.js';

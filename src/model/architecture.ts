@@ -9,7 +9,7 @@ import type { Sequence } from './sequence.js';
 import type { TensorSpec } from './weights.js';
 
 /** A tensor that files may hold in the place of several: their rows one below the other. */
-export interface Packed {
+export interface JoinedTensor {
   readonly name: string;
   readonly shape: ReadonlyArray<number>;
   /** Names of those that it stands for, which share it evenly, in order. */
@@ -29,7 +29,7 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   /** What files call the head. Default: `lm_head`. */
   readonly storedHead?: string;
   /** Tensors that some files hold in the place of those. Default: none. */
-  readonly packed?: (config: C) => ReadonlyArray<Packed>;
+  readonly packed?: (config: C) => ReadonlyArray<JoinedTensor>;
   /** Names of stored buffers that are no weights. */
   readonly buffers?: RegExp;
   /** Module path of the token embedding. */

@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
-import type { Architecture, Packed } from './architecture.js';
+import type { Architecture, JoinedTensor } from './architecture.js';
 import { cohere } from './architectures/cohere.js';
 import { decodeFields } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
@@ -46,7 +46,7 @@ export interface BoundArchitecture {
   readonly tensors: ReadonlyArray<TensorSpec>;
   readonly basePrefix: string;
   readonly storedHead: string;
-  readonly packed: ReadonlyArray<Packed>;
+  readonly packed: ReadonlyArray<JoinedTensor>;
   readonly buffers: RegExp | undefined;
   readonly embedding: string;
   readonly body: (pass: Pass) => Layer<Sequence, Tensor>;

@@ -5,7 +5,7 @@
 import type { Routing } from './routing.js';
 
 /** What the tokens of a layer ask of its experts. */
-interface Load {
+export interface ExpertLoad {
   readonly tokens: number;
   /** [E] Tokens that go to each. */
   readonly counts: Float64Array;
@@ -14,17 +14,17 @@ interface Load {
 }
 
 /** Kept of a pass whose loss has a balancing part: what each layer's router did. */
-export interface Balance {
+export interface RouterBalance {
   /** What the balancing loss counts in the whole. */
   readonly coefficient: number;
   /** By layer; a layer that runs again says the same again. */
-  readonly loads: Map<number, Load>;
+  readonly loads: Map<number, ExpertLoad>;
 }
 
-export const makeBalance = (coefficient: number): Balance => ({ coefficient, loads: new Map() });
+export const makeBalance = (coefficient: number): RouterBalance => ({ coefficient, loads: new Map() });
 
 /** Takes note of the routes of a layer. */
-export const noteLoad = ({ loads }: Balance, layer: number, { tokens, probabilities }: Routing): void => {
+export const noteLoad = ({ loads }: RouterBalance, layer: number, { tokens, probabilities }: Routing): void => {
   const numExperts = tokens.length;
   const sums = new Float64Array(numExperts);
   probabilities.forEach((probability, i) => {
@@ -37,16 +37,16 @@ export const noteLoad = ({ loads }: Balance, layer: number, { tokens, probabilit
   });
 };
 
-const over = (loads: Balance['loads'], of: (load: Load) => Float64Array): Float64Array => {
+const over = (loads: RouterBalance['loads'], of: (load: ExpertLoad) => Float64Array): Float64Array => {
   const [first, ...others] = Array.from(loads.values(), of);
   return others.reduce((sum, more) => sum.map((value, e) => value + (more[e] ?? 0)), first ?? new Float64Array(0));
 };
 
-const tokensOf = (loads: Balance['loads']): number =>
+const tokensOf = (loads: RouterBalance['loads']): number =>
   Array.from(loads.values()).reduce((sum, { tokens }) => sum + tokens, 0);
 
 /** The balancing loss, its coefficient left out; 0 where nothing was routed. */
-export const balanceLoss = ({ loads }: Balance): number => {
+export const balanceLoss = ({ loads }: RouterBalance): number => {
   const tokens = tokensOf(loads);
   const sums = over(loads, (load) => load.sums);
   const product = over(loads, (load) => load.counts).reduce((sum, count, e) => sum + count * (sums[e] ?? 0), 0);
@@ -54,7 +54,7 @@ export const balanceLoss = ({ loads }: Balance): number => {
 };
 
 /** [E] What the probability of each expert counts in the whole loss, for any token of any layer: its count is constant. */
-export const balanceSlopes = ({ coefficient, loads }: Balance): Float64Array => {
+export const balanceSlopes = ({ coefficient, loads }: RouterBalance): Float64Array => {
   const tokens = tokensOf(loads);
   const counts = over(loads, (load) => load.counts);
   return counts.map((count) => (coefficient * counts.length * count) / tokens ** 2);

@@ -1,6 +1,6 @@
 /** What one pass through a model is given besides weights and tokens. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Balance } from './balance.js';
+import type { RouterBalance } from './balance.js';
 import type { Layer, Value } from './layer.js';
 import { checkpoint } from './layer.js';
 import type { KvCache } from './cachedAttention.js';
@@ -27,7 +27,7 @@ export interface Pass {
   /** Sees what every linear map reads, [N, I]; borrowed for the call. */
   readonly observe?: ((module: string, x: Tensor) => void) | undefined;
   /** Present where the loss has a part that balances routed experts: takes note of their routes. */
-  readonly balance?: Balance | undefined;
+  readonly balance?: RouterBalance | undefined;
   /** Present while generating: keys and values of earlier tokens. */
   readonly cache?: KvCache | undefined;
 }

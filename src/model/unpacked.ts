@@ -3,10 +3,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import type { StoredTensor } from '../formats/storedTensor.js';
-import type { Packed } from './architecture.js';
+import type { JoinedTensor } from './architecture.js';
 
 /** Each part of the tensor; the shape of a part is the tensor's, less the first dimensions. */
-const parts = (whole: StoredTensor, { shape, parts: names }: Packed): ReadonlyArray<StoredTensor> => {
+const parts = (whole: StoredTensor, { shape, parts: names }: JoinedTensor): ReadonlyArray<StoredTensor> => {
   const columns = shape[shape.length - 1] ?? 1;
   const rows = shape.slice(0, -1).reduce((product, dimension) => product * dimension, 1) / names.length;
   return names.map((name, i) => whole.part({ name, shape: [rows, columns], from: i * rows * columns }));
@@ -14,7 +14,7 @@ const parts = (whole: StoredTensor, { shape, parts: names }: Packed): ReadonlyAr
 
 /** A file's tensors by name, those that stand for several replaced; values are read when they are wanted. `E_WEIGHTS_SHAPE`. */
 export const unpacked = (
-  { packed, basePrefix }: { readonly packed: ReadonlyArray<Packed>; readonly basePrefix: string },
+  { packed, basePrefix }: { readonly packed: ReadonlyArray<JoinedTensor>; readonly basePrefix: string },
   tensors: ReadonlyMap<string, StoredTensor>,
 ): E.Either<FatalError, ReadonlyMap<string, StoredTensor>> => {
   if (packed.length === 0) return E.right(tensors);

@@ -277,7 +277,8 @@ export const begin = (
         pipe(
           adapted(found.model, setup, config, warn),
           E.flatMap(trainableAsAsked),
-          E.map((model) => balancing(model, config.routerAuxLossCoef)),
+          // TRL 0.7.10 has no option for it: config.json's counts.
+          E.map((model) => (isParity(config) ? model : balancing(model, config.routerAuxLossCoef))),
         ),
       ),
     ),

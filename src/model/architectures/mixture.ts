@@ -4,7 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
-import type { Architecture, Packed } from '../architecture.js';
+import type { Architecture, JoinedTensor } from '../architecture.js';
 import { inTurn, rotaryBody } from '../blocks.js';
 import { boolean, nonNegativeInteger, optional, positiveInteger, rate, unfit } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
@@ -147,8 +147,8 @@ export const mixtureTensors = (config: MixtureConfig, names: MixtureNames): Read
  * How transformers 5 may write them (`save_original_format=False`): one tensor for the gates and ups of all experts of a layer,
  * another for their downs.
  */
-export const mixturePacked = (config: MixtureConfig, names: MixtureNames): ReadonlyArray<Packed> =>
-  config.routed.flatMap((routed, i): ReadonlyArray<Packed> => {
+export const mixturePacked = (config: MixtureConfig, names: MixtureNames): ReadonlyArray<JoinedTensor> =>
+  config.routed.flatMap((routed, i): ReadonlyArray<JoinedTensor> => {
     if (!routed) return [];
     const layer = `model.layers.${i}`;
     const { hiddenSize, expertSize, experts } = config;
