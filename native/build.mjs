@@ -1,6 +1,6 @@
 // Compiles the native engine to native/build/rxtune.node with g++ or clang++: no node-gyp, no install script. What is up to
 // date (by content, flags and compiler) is not compiled again. Without a compiler one line says so and the exit code is 0.
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,17 +15,11 @@ const sources = join(here, 'cc');
 const build = join(here, 'build');
 const objects = join(build, 'objects');
 
-/** Whether the compiler takes these flags: those of Intel's matrix tiles are known to g++ and clang++ from 11 on. */
-const takes = (path, flags) => {
-  try {
-    execFileSync(path, [...flags, '-x', 'c++', '-fsyntax-only', '-'], {
-      input: '',
-      stdio: ['pipe', 'ignore', 'ignore'],
-    });
-    return true;
-  } catch {
-    return false;
-  }
+/** Whether the compiler and its assembler know Intel's matrix tiles: g++ and clang++ from 11 on. */
+const knowsTiles = (path) => {
+  const input = '#include <immintrin.h>\nvoid f() { _tile_zero(0); }\n';
+  const args = [...tiles, '-x', 'c++', '-c', '-o', '/dev/null', '-'];
+  return spawnSync(path, args, { input, stdio: ['pipe', 'ignore', 'ignore'] }).status === 0;
 };
 
 const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
@@ -42,7 +36,12 @@ export const findCompiler = () => {
     const ask = (question) => execFileSync(candidate, [question], { stdio: 'pipe' }).toString();
     try {
       const target = ask('-dumpmachine').trim();
-      return { path: candidate, version: ask('--version'), target, tiles: isX64(target) && takes(candidate, tiles) };
+      return {
+        path: candidate,
+        version: ask('--version'),
+        target,
+        tiles: /linux/.test(target) && isX64(target) && knowsTiles(candidate),
+      };
     } catch {
       // try the next one
     }

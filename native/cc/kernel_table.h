@@ -139,7 +139,7 @@ typedef struct KernelTable {
 
   // ---- matrix product (gemm.cc, gemm_bf16.cc, gemm_split_bf16.cc) ----
   void (*gemm)(const Context*, const Gemm*);
-  void (*gemm_bf16)(const Context*, const Gemm*);  // ? null where the processor has no bfloat16 dot product
+  void (*gemm_bf16)(const Context*, const Gemm*);  // ? null where bfloat16 would gain nothing
 
   // ---- columns.cc ----
   void (*column_sum)(const Context*, Values dy, float* out, long rows, long columns);

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 
-/** `amx`: AVX-512, and products of bfloat16 by Intel's matrix tiles. */
+/** `amx`: AVX-512, and Intel's matrix tiles for large products and for attention at bfloat16. */
 export type InstructionSet = 'portable' | 'avx2' | 'avx512' | 'amx' | 'neon';
 
 /** Where tensors lie and operations run: the processor, or a CUDA card. */

@@ -168,8 +168,11 @@ export class NativeBackend extends KernelBackend {
   /** The sum that waits is computed. */
   settle(): void {
     if (this.waiting === undefined) return;
-    this.put(this.waiting.out.dataId.size).terms(this.waiting).run(this.op.add);
-    this.summed();
+    try {
+      this.put(this.waiting.out.dataId.size).terms(this.waiting).run(this.op.add);
+    } finally {
+      this.summed();
+    }
   }
 
   /** No sum waits any more. */
@@ -179,7 +182,7 @@ export class NativeBackend extends KernelBackend {
     for (const id of freed) this.addon.give(id);
   }
 
-  /** What a norm of x is given: `normed` puts it, and `summed` must follow when the norm has run. */
+  /** What a norm of x is given, asked for when its outputs are there: `normed` puts it, and `summed` must follow when the norm has run. */
   normInput(x: TensorInfo, keeps: boolean): NormInput {
     if (this.waiting?.out.dataId !== x.dataId) this.settle();
     const { kept, copy } = keeps ? this.later(x) : { kept: undefined, copy: 0 };
@@ -544,9 +547,11 @@ export class NativeBackend extends KernelBackend {
   }
 
   override time(f: () => void): Promise<{ kernelMs: number }> {
+    this.settle();
     this.addon.wait();
     const started = performance.now();
     f();
+    this.settle();
     this.addon.wait();
     return Promise.resolve({ kernelMs: performance.now() - started });
   }

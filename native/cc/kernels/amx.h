@@ -6,7 +6,7 @@
 
 #include "../simd.h"
 
-// What a thread does before it uses tiles: all of them whole.
+// What a thread does before it uses tiles: all eight at full size.
 RX_INLINE void tiles_begin() {
   struct {
     uint8_t palette, start_row, reserved[14];

@@ -39,7 +39,7 @@ RX_INLINE void as_lanes(vf first, vf second, vf* low, vf* high) {
 RX_INLINE void products_begin() { tiles_begin(); }
 RX_INLINE void products_end() { tiles_end(); }
 
-RX_INLINE vf scored_worth(vf x) { return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x)), 16); }
+RX_INLINE vf scored_worth(vf x) { return rounded_worth(x); }
 // Both vectors of a group, rounded.
 RX_INLINE __m512i rounded(vf first, vf second) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first); }
 
@@ -68,12 +68,6 @@ RX_INLINE long summed_columns(long columns) { return parts_of(columns, 16) * 16;
 // Floats that rows take for scoring, and to be summed over.
 RX_INLINE long scored_floats(long rows, long columns) { return whole(rows) * scored_columns(columns); }
 RX_INLINE long summed_floats(long rows, long columns) { return whole(rows) / 2 * summed_columns(columns); }
-
-RX_INLINE vf scaled_pairs(const float* from, long columns, vf scale) {
-  const vf low = (vf)_mm512_maskz_loadu_ps(lanes16(columns), from);
-  const vf high = (vf)_mm512_maskz_loadu_ps(lanes16(columns - 16), from + 16);
-  return (vf)rounded(low * scale, high * scale);
-}
 
 // Groups of [pair of columns][lane].
 RX_STATIC void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {

@@ -2,9 +2,8 @@
 // Part of attention_tiles.h.
 #pragma once
 
-#include <immintrin.h>
-
 #include "attention_panels.h"
+#include "bf16_pairs.h"
 
 namespace {
 
@@ -34,15 +33,6 @@ RX_INLINE long summed_columns(long columns) { return columns; }
 // Floats that `keys` rows take for scoring.
 RX_INLINE long scored_floats(long keys, long columns) { return keys * scored_columns(columns); }
 
-RX_INLINE __mmask16 lanes16(long n) { return n >= 16 ? (__mmask16)0xffff : n <= 0 ? (__mmask16)0 : (__mmask16)((1u << n) - 1); }
-
-// 32 columns of a row times scale, as far as there are so many: 16 pairs.
-RX_INLINE __m512i pairs_of(const float* from, long columns, vf scale) {
-  const vf low = (vf)_mm512_maskz_loadu_ps(lanes16(columns), from);
-  const vf high = (vf)_mm512_maskz_loadu_ps(lanes16(columns - 16), from + 16);
-  return (__m512i)_mm512_cvtne2ps_pbh((__m512)(high * scale), (__m512)(low * scale));
-}
-
 RX_STATIC void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
   const long pairs = scored_columns(columns);
   for (long r = 0; r < padded; r += VW) {
@@ -51,7 +41,7 @@ RX_STATIC void score_panel(const float* from, long ld_from, long rows, long colu
     for (long c = 0; c < columns; c += 32) {
       vf block[VW];
       for (long i = 0; i < VW; i++)
-        block[i] = i < some ? (vf)pairs_of(from + (r + i) * ld_from + c, columns - c, vset(scale)) : vf{};
+        block[i] = i < some ? scaled_pairs(from + (r + i) * ld_from + c, columns - c, vset(scale)) : vf{};
       transpose_block(block);
       const long wide = smaller(VW, pairs - c / 2);
       for (long i = 0; i < wide; i++) store((float*)(to + (c / 2 + i) * group_lanes), block[i]);
@@ -68,7 +58,7 @@ RX_STATIC void pack_scored(const float* from, long ld, long rows, long columns, 
   Scored* const to = (Scored*)memory;
   for (long r = 0; r < rows; r++)
     for (long c = 0; c < columns; c += 32)
-      _mm512_mask_storeu_epi32(to + r * pairs + c / 2, lanes16(pairs - c / 2), pairs_of(from + r * ld + c, columns - c, vset(1.f)));
+      _mm512_mask_storeu_epi32(to + r * pairs + c / 2, lanes16(pairs - c / 2), (__m512i)scaled_pairs(from + r * ld + c, columns - c, vset(1.f)));
 }
 RX_INLINE ScoredRows scored_rows(const float*, long, long columns, const float* packed) {
   return {(const Scored*)packed, scored_columns(columns)};
@@ -76,7 +66,7 @@ RX_INLINE ScoredRows scored_rows(const float*, long, long columns, const float* 
 
 // What is left of a number that is multiplied.
 RX_INLINE __m256i halves(vf x) { return (__m256i)_mm512_cvtneps_pbh((__m512)x); }
-RX_INLINE vf scored_worth(vf x) { return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves(x)), 16); }
+RX_INLINE vf scored_worth(vf x) { return rounded_worth(x); }
 RX_INLINE __m512i side_by_side(vf even, vf odd) {
   return _mm512_or_si512(_mm512_cvtepu16_epi32(halves(even)), _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves(odd)), 16));
 }

@@ -29,12 +29,18 @@ RX_INLINE vf pair_of_rows(const uint16_t* even, const uint16_t* odd, __mmask16 i
   return paired(_mm512_inserti64x4(low, _mm256_maskz_loadu_epi16(in_odd, odd), 1));
 }
 
+// As many as there are of 32 columns of a row, times scale.
+RX_INLINE vf scaled_pairs(const float* from, long columns, vf scale) {
+  const vf low = (vf)_mm512_maskz_loadu_ps(lanes16(columns), from);
+  const vf high = (vf)_mm512_maskz_loadu_ps(lanes16(columns - 16), from + 16);
+  return (vf)_mm512_cvtne2ps_pbh((__m512)(high * scale), (__m512)(low * scale));
+}
+
 // To nearest even, as float32 again.
+RX_INLINE vf rounded_worth(vf x) { return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x)), 16); }
 RX_STATIC void round_row(const float* from, long n, float* to) {
   for (long k = 0; k < n; k += 16) {
     const __mmask16 in = lanes16(n - k);
-    const __m256bh half = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(in, from + k));
-    const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
-    _mm512_mask_storeu_ps(to + k, in, (__m512)wide);
+    _mm512_mask_storeu_ps(to + k, in, (__m512)rounded_worth((vf)_mm512_maskz_loadu_ps(in, from + k)));
   }
 }

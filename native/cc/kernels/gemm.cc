@@ -1,6 +1,7 @@
 // The float32 matrix product. Sums over k run in one order per element of C: blocks of KC in turn, within a block one running
 // sum.
 #include "gemm_pack.h"
+#include "halves.h"
 #include "parallel.h"
 
 #if VW == 16
@@ -109,14 +110,9 @@ template <class Lanes>
 RX_INLINE vf worth(const Lanes& lanes, const float* p) {
   return lanes.load(p);
 }
-typedef uint16_t Halves __attribute__((vector_size(VW * 2), aligned(2), may_alias));
-typedef uint32_t Bits __attribute__((vector_size(VW * 4)));
-RX_INLINE vf widened(const Halves* p) { return (vf)(__builtin_convertvector(*p, Bits) << 16); }
-RX_INLINE vf worth(const AllLanes&, const uint16_t* p) { return widened((const Halves*)p); }
-RX_INLINE vf worth(const SomeLanes& lanes, const uint16_t* p) {
-  uint16_t some[VW] = {};
-  for (long i = 0; i < lanes.n; i++) some[i] = p[i];
-  return widened((const Halves*)some);
+template <class Lanes>
+RX_INLINE vf worth(const Lanes& lanes, const uint16_t* p) {
+  return load_halves(lanes, p);
 }
 
 // Columns [from, to) of C, B's columns lying along k: dot products of VW running sums.

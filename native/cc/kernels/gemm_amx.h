@@ -2,7 +2,7 @@
 // Denormals count as 0 there. The file that includes this has defined
 //   PARTS   1: operands are rounded to bfloat16
 //           3: each is the sum of three bfloat16 numbers, which hold its 24 bits; of their nine products the six that matter are summed
-//              (Henry, Tang and Heinecke 2019). What is left out is below 2^-25 of a product; an infinite operand gives NaN.
+//              (Henry, Tang and Heinecke 2019). What is left out is at most about 2^-24 of a product; an operand beyond 3.39e38 gives NaN.
 #pragma once
 
 #include "amx.h"
@@ -11,20 +11,16 @@
 
 #define MR 32
 #define NR 32
-// A panel of B stays in the first-level cache for KI neighbours; JC panels' sums stay in the second-level cache.
 #if PARTS == 1
 #define KC 1024
-#define MC 256
-#define NC 2048
-#define KI 256
-#define JC 8
 #else
 #define KC 256
+#endif
 #define MC 256
 #define NC 2048
+// A panel of B stays in the first-level cache for KI neighbours; JC panels' sums stay in the second-level cache.
 #define KI 256
 #define JC 8
-#endif
 #define K_UNIT 32
 // A multiply-add costs a fraction of what it costs in vectors, packing and waiting as much as ever.
 #if PARTS == 1
@@ -34,7 +30,7 @@
 #else
 #define PACK_COST 60.0
 #define BARRIER_COST 200000.0
-#define ALONE_BELOW 400000.0
+#define ALONE_BELOW 0.0  // small ones are not taken apart at all
 #endif
 
 // Two neighbours in k of one line, the even one in the low half. A panel is tiles of 16 x 16 of them, 1 KB each, two side by side
@@ -138,7 +134,8 @@ RX_INLINE void tile_across(const T* s, long ks, long lines, long kc, Packed* d) 
     });
 }
 
-// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks]. A tile without lines is left out.
+// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks]. The second tile of a
+// panel that has no lines is left as it is: of A it is not read, of B it makes columns that nobody reads.
 template <int W, bool left, class T>
 RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) {
   const long size = W * packed_k(kc);

@@ -1,4 +1,4 @@
-// The same with AVX-512: vdpbf16ps multiplies pairs of neighbours in k. Inputs that are denormal or become so count as 0 there.
+// The product of gemm_bf16.cc with AVX-512: vdpbf16ps multiplies pairs of neighbours in k. Inputs that are denormal or become so count as 0 there.
 #pragma once
 
 #include "bf16_pairs.h"

@@ -1,4 +1,4 @@
-// The same on Arm: bfmmla multiplies two lines by two lines, four neighbours in k at a time. The processor rounds sums of pairs to odd and
+// The product of gemm_bf16.cc on Arm: bfmmla multiplies two lines by two lines, four neighbours in k at a time. The processor rounds sums of pairs to odd and
 // counts denormals as 0 on the way.
 #pragma once
 

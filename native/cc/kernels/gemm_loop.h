@@ -5,7 +5,8 @@
 //   Packed            one element of a packed panel; packed_k(kc) of them a line
 //   pack_across<W>, pack_along<W>   float32 (PACKS_BFLOAT16: also bfloat16) into panels of W lines of Packed
 //   micro             table of micro-kernels, micro[m - 1] for m rows
-// or, where panels of A and of B lie otherwise (PACKS_TILES), pack_across<W, left>, pack_along<W, left> and run_micro_kernel.
+// or, where panels of A and of B lie otherwise (PACKS_TILES, see gemm_amx.h), pack_across<W, left>, pack_along<W, left>, run_micro_kernel and
+// what multiply_block needs: STEP, KI, JC, Output and put_rows, Beside and sum_panels, tiles_begin and tiles_end.
 //
 // Threads form `groups` column groups. A group packs its part of B together into a shared double buffer (one barrier a block),
 // and its threads take blocks of rows from a counter; each packs its own rows of A. What a tile of C is computed from, and in
@@ -19,14 +20,14 @@
 #ifndef K_UNIT
 #define K_UNIT 2
 #endif
-// What packing an element and a barrier cost, in multiply-adds at the micro-kernel's full speed, and the products that are done before
-// other threads have woken up.
 // Sums that a thread keeps apart.
 #ifdef PACKS_TILES
 #define SUMS ((MC + MR) * JC * NR)
 #else
 #define SUMS 0L
 #endif
+// What packing an element and a barrier cost, in multiply-adds at the micro-kernel's full speed, and the products that are done before
+// other threads have woken up.
 #ifndef PACK_COST
 #define PACK_COST 8.0
 #define BARRIER_COST 20000.0
@@ -100,7 +101,11 @@ RX_INLINE void pack(const GemmOperand* x, int along, long line, long lines, long
 // Time of a split of the threads, in multiply-adds at the micro-kernel's full speed.
 RX_STATIC double split_cost(long m, long n, long k, int by_rows, int groups) {
   const double columns = (double)round_up(divide_up(n, groups), NR);
+#ifdef PACKS_TILES
+  const double rows = (double)(divide_up(divide_up(m, MR), by_rows) * MR);
+#else
   const double rows = (double)divide_up(m, by_rows);
+#endif
   double work = rows * columns * (double)k;
   // fewer than five rows do not hide the latency of a multiply-add
   if (rows < 5) work *= 5 / rows;

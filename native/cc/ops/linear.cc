@@ -137,9 +137,9 @@ Stack stack(Call& call, long in, long ranks, long count, bool gradients) {
   if (all.size != area(ranks, in)) throw BadCall("adapters of other ranks than the matrix has columns");
   return all;
 }
-// All A below each other, in scratch memory with room for as many numbers behind them.
-float* stacked(const Context* context, const Stack& all) {
-  float* const whole = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(2 * all.size)));
+// All A below each other, in scratch memory with room for `more` numbers behind them.
+float* stacked(const Context* context, const Stack& all, long more) {
+  float* const whole = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(all.size + more)));
   float* to = whole;
   for (const Stack::Part& part : all.parts) {
     context->table->copy_columns(context, part.a, part.size, to, part.size, 1, part.size);
@@ -154,7 +154,7 @@ void loraDown(Call& call) {
   const Values x = call.values(area(n, in));
   float* const u = call.tensor(area(n, ranks));
   call.enqueue([=, all = stack(call, in, ranks, count, false)](const Context* context) {
-    const Gemm product = {n, ranks, in, plain(x, in), turned(plain(stacked(context, all), in)), u, ranks, nullptr, 0, 1, 0};
+    const Gemm product = {n, ranks, in, plain(x, in), turned(plain(stacked(context, all, 0), in)), u, ranks, nullptr, 0, 1, 0};
     run_gemm(context, &product);
   });
 }
@@ -166,7 +166,7 @@ void loraDownGrad(Call& call) {
   const float* const du = call.tensor(area(n, ranks));
   const Values dx = call.optionalValues(area(n, in));
   call.enqueue([=, all = stack(call, in, ranks, count, true)](const Context* context) {
-    float* const a = stacked(context, all);
+    float* const a = stacked(context, all, all.size);
     const float* from = a + all.size;
     const Gemm toA = {ranks, in, n, turned(plain(du, ranks)), x, a + all.size, in, nullptr, 0, 1, 0};
     run_gemm(context, &toA);

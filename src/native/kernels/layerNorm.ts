@@ -11,10 +11,10 @@ export const layerNorm = kernel(
     const [n, columns] = rowsOf('x', x);
     expectVector('gain', gain, columns);
     expectVector('bias', bias, columns);
-    const input = backend.normInput(x, keeps === true);
     const y = backend.outputAs(flows === true && backend.halves, [n, columns]);
     const mean = backend.output([n]);
     const rstd = backend.output([n]);
+    const input = backend.normInput(x, keeps === true);
     backend.put(n).put(columns).put(eps).normed(input).tensor(gain).optional(bias).value(y).tensor(mean).tensor(rstd);
     backend.run(backend.op.layerNorm);
     backend.summed();

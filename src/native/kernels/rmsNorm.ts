@@ -10,9 +10,9 @@ export const rmsNorm = kernel(
   ) => {
     const [n, columns] = rowsOf('x', x);
     expectVector('gain', gain, columns);
-    const input = backend.normInput(x, keeps === true);
     const y = backend.outputAs(flows === true && backend.halves, [n, columns]);
     const rstd = backend.output([n]);
+    const input = backend.normInput(x, keeps === true);
     backend.put(n).put(columns).put(eps).put(offset).normed(input).tensor(gain).value(y).tensor(rstd);
     backend.run(backend.op.rmsNorm);
     backend.summed();
