@@ -5,13 +5,14 @@
 #include "gemm_loop.h"
 
 // Smaller ones, and those that fill few tiles, are faster as they are.
-constexpr long least_lines = 48;
+constexpr long least_lines = 64;
+constexpr long least_depth = 24;
 constexpr double least_work = 4e6;
 
 static void (*plain)(const Context*, const Gemm*);
 
 static void gemm_split(const Context* context, const Gemm* g) {
-  const int large = g->m >= least_lines && g->n >= least_lines && (double)g->m * (double)g->n * (double)g->k >= least_work;
+  const int large = g->m >= least_lines && g->n >= least_lines && g->k >= least_depth && (double)g->m * (double)g->n * (double)g->k >= least_work;
   if (large)
     run_planned(context, g);
   else
