@@ -11,10 +11,13 @@ let any = false;
 export const wholeFloatsOf = (container: object): ReadonlySet<string> | undefined =>
   any ? kept.get(container) : undefined;
 
-/** A copy of an object's fields, its whole floats known as those of the original. */
-export const withFloatsOf = <A extends object>(original: object, copy: A): A => {
-  const floats = any ? kept.get(original) : undefined;
-  if (floats !== undefined) kept.set(copy, floats);
+/** A copy of an object's fields, its whole floats known as those of the original, or of several whose fields it has. */
+export const withFloatsOf = <A extends object>(original: object, copy: A, ...others: ReadonlyArray<object>): A => {
+  if (!any) return copy;
+  const floats = [original, ...others].flatMap((one) => kept.get(one) ?? []);
+  const [first, ...further] = floats;
+  if (first === undefined) return copy;
+  kept.set(copy, further.length === 0 ? first : new Set(floats.flatMap((keys) => [...keys])));
   return copy;
 };
 

@@ -4,6 +4,7 @@ import { add, keep, mul, sub, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError, Warning } from '../errors.js';
 import { fatal, warning } from '../errors.js';
+import { withFloatsOf } from '../formats/wholeFloats.js';
 import { adaptedWeight, liesTransposed } from './adapter.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
@@ -39,7 +40,11 @@ const sitesByModule = (weights: Weights): ReadonlyArray<readonly [Site, ...Site[
 /** The configuration of weights among which the head has a table of its own, whatever it was before. */
 const untiedConfig = (config: ModelConfig, weights: Weights): ModelConfig =>
   config.tieWordEmbeddings && 'lm_head.weight' in weights
-    ? { ...config, tieWordEmbeddings: false, raw: { ...config.raw, tie_word_embeddings: false } }
+    ? {
+        ...config,
+        tieWordEmbeddings: false,
+        raw: withFloatsOf(config.raw, { ...config.raw, tie_word_embeddings: false }),
+      }
     : config;
 
 const withoutAdapter = (weights: Weights): Weights =>

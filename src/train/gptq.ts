@@ -10,6 +10,7 @@ import type { FatalError } from '../errors.js';
 import { writeInto } from '../formats/directory.js';
 import { writeJson } from '../formats/json.js';
 import { writeCheckpointTensors } from '../formats/shards.js';
+import { withFloatsOf } from '../formats/wholeFloats.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { moduleOf } from '../model/lora.js';
 import type { GptqOptions } from '../model/quantize/gptq.js';
@@ -60,11 +61,14 @@ export const saveGptq = (
 ): TaskEither<FatalError, ReadonlyArray<string>> =>
   writeInto(dir, (temporary) =>
     pipe(
-      writeJson(join(temporary, 'config.json'), {
-        ...model.config.raw,
-        torch_dtype: 'float32',
-        quantization_config: encodeGptq({ ...options, format: 'gptq' }),
-      }),
+      writeJson(
+        join(temporary, 'config.json'),
+        withFloatsOf(model.config.raw, {
+          ...model.config.raw,
+          torch_dtype: 'float32',
+          quantization_config: encodeGptq({ ...options, format: 'gptq' }),
+        }),
+      ),
       TE.flatMap(() => writeJson(join(temporary, 'quantize_config.json'), encodeGptq({ ...options, format: 'gptq' }))),
       TE.flatMap(() =>
         writeCheckpointTensors(

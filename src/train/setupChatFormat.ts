@@ -6,6 +6,7 @@ import type { FatalError } from '../errors.js';
 import { withChatFormat } from '../formats/addTokens.js';
 import type { ChatFormat } from '../formats/addTokens.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
+import { withFloatsOf } from '../formats/wholeFloats.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { resizeTokenEmbeddings } from '../model/resizeEmbeddings.js';
 import type { NewTokenInit } from '../model/resizeEmbeddings.js';
@@ -56,9 +57,11 @@ const withTokenIds = (model: CausalLM, { bosTokenId, eosTokenId, padTokenId }: T
       ...(bosTokenId === undefined ? {} : { bosTokenId }),
       ...(eosTokenId === undefined ? {} : { eosTokenIds: [eosTokenId] }),
       ...(padTokenId === undefined ? {} : { padTokenId }),
-      raw: { ...model.config.raw, ...ids },
+      raw: withFloatsOf(model.config.raw, { ...model.config.raw, ...ids }),
     },
-    ...(model.generationConfig === undefined ? {} : { generationConfig: { ...model.generationConfig, ...ids } }),
+    ...(model.generationConfig === undefined
+      ? {}
+      : { generationConfig: withFloatsOf(model.generationConfig, { ...model.generationConfig, ...ids }) }),
   };
 };
 

@@ -5,12 +5,18 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { memory, tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
+import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
+import { parseJsonExactly, stringifyExactly } from '../../src/formats/wholeFloats.js';
 import { attachLora } from '../../src/model/adapter.js';
-import { mergeLora } from '../../src/model/merge.js';
+import { mergeAndUnload, mergeLora } from '../../src/model/merge.js';
 import { LoraConfig } from '../../src/model/lora.js';
+import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
+import { withRopeScaling } from '../../src/model/rope.js';
 import { startUnderTest } from '../engine.js';
+import { gptqRows, saveGptq } from '../../src/train/gptq.js';
 import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/load.js';
 import { saveModel } from '../../src/train/save.js';
+import { setupChatFormat } from '../../src/train/setupChatFormat.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';
 import { orThrow as eitherOrThrow } from '../model/loadModel.js';
 
@@ -76,6 +82,35 @@ describe('loadModel', () => {
     const text = readFileSync(join(dir, 'config.json'), 'utf8');
     for (const field of ['"router_jitter_noise": 0.0,', '"rope_theta": 1000000.0,', '"num_local_experts": 4,'])
       expect(text).toContain(field);
+  });
+
+  test('they stay floats where a model is changed before it is saved', async () => {
+    const fresh = async () => (await orThrow(loadModel(resolve(golden, 'models', 'mixtral')))).model;
+    const texts = [stringifyExactly(withVocabSize((await fresh()).config, 48).raw, 2)];
+    const tokenizer = await orThrow(loadTokenizer(resolve(golden, '..', '..', 'examples', 'quickstart', 'base')));
+    const generationConfig = parseJsonExactly('{"temperature": 1.0}') as Readonly<Record<string, unknown>>;
+    const chat = eitherOrThrow(setupChatFormat({ model: { ...(await fresh()), generationConfig }, tokenizer }));
+    expect(stringifyExactly(chat.model.generationConfig, 2)).toContain('"temperature": 1.0,');
+    texts.push(stringifyExactly(chat.model.config.raw, 2));
+    const ropeScaling = parseJsonExactly('{"rope_type": "linear", "factor": 2.0}') as { readonly factor: number };
+    const stretched = stringifyExactly(withRopeScaling((await fresh()).config.raw, ropeScaling), 2);
+    expect(stretched.match(/"factor": 2\.0|"rope_theta": 1000000\.0/g)).toHaveLength(3);
+    texts.push(stretched);
+    const rows = [{ inputIds: Int32Array.of(1, 2), labels: Int32Array.of(1, 2), seqLengths: [2] }];
+    const options = { bits: 4, groupSize: 8, descAct: false, sym: true, dampPercent: 0.01 } as const;
+    const packed = join(root, 'packed-floats');
+    await orThrow(saveGptq(packed, eitherOrThrow(gptqRows(await fresh(), rows, options)), options));
+    texts.push(readFileSync(join(packed, 'config.json'), 'utf8'));
+    for (const text of texts) expect(text).toContain('"router_jitter_noise": 0.0');
+    expect(texts).toHaveLength(4);
+  });
+
+  test('nor does a head that gets a table of its own forget them', async () => {
+    const { model } = await orThrow(loadModel(resolve(golden, 'models', 'granite')));
+    const lora = eitherOrThrow(LoraConfig.decode({ targetModules: ['embed_tokens'] }));
+    const { model: merged } = eitherOrThrow(mergeAndUnload(eitherOrThrow(attachLora(model, lora, 1))));
+    expect(merged.config.raw).toMatchObject({ tie_word_embeddings: false });
+    expect(stringifyExactly(merged.config.raw, 2)).toContain('"embedding_multiplier": 3.0,');
   });
 
   // reference/packed_experts.py
