@@ -39,16 +39,19 @@ async function* recordBlocks(
   for await (const chunk of withoutByteOrderMark(file, bytes)) {
     let cut = -1;
     let linesAtCut = 0;
-    for (let at = 0; at < chunk.length; at++) {
+    let isTooLong = false;
+    for (let at = 0; at < chunk.length && !isTooLong; at++) {
       const byte = chunk[at];
       // A doubled quote inside quotes leaves and enters again: counting parity is enough.
       if (byte === quote) quoted = !quoted;
       else if (byte === lineFeed) {
         linesSeen++;
-        if (!quoted) {
-          cut = at;
-          linesAtCut = linesSeen;
-        }
+        if (quoted) continue;
+        // A row that ends here is measured as one that does not end yet: what is refused must not depend on where chunks end.
+        isTooLong = at - cut - 1 + (cut === -1 ? carriedBytes : 0) > maxLineBytes;
+        if (isTooLong) continue;
+        cut = at;
+        linesAtCut = linesSeen;
       }
     }
     if (cut !== -1) {
@@ -75,7 +78,9 @@ async function* recordBlocks(
 const csvError = (file: string, line: number, error: unknown): FatalError => {
   const said =
     typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
-  return fatal('E_CSV', `${file}:${line}: not CSV: ${said}`, { file, line, cause: error });
+  // csv-parse counts lines from where it began to read.
+  const what = said.replace(/ at line \d+/, '');
+  return fatal('E_CSV', `${file}:${line}: not CSV: ${what}`, { file, line, cause: error });
 };
 
 interface Parsed {
@@ -100,6 +105,13 @@ const rowsBefore = (bytes: Uint8Array, at: number): Uint8Array => {
     else if (bytes[i] === lineFeed && !quoted) cut = i + 1;
   }
   return bytes.subarray(0, cut);
+};
+
+/** `E_NOT_UTF8` for byte `at` of a row that starts on `line`, told by the line within the row that holds it. */
+const badByte = (file: string, line: number, row: Uint8Array, at: number): FatalError => {
+  const start = row.lastIndexOf(lineFeed, at) + 1;
+  const linesBefore = row.subarray(0, start).filter((byte) => byte === lineFeed).length;
+  return fatalFromData(notUtf8(row.subarray(start), { file, line: line + linesBefore }));
 };
 
 const parseBlock = (
@@ -129,7 +141,7 @@ const parseBlock = (
   }
   return {
     rows,
-    failure: at === -1 ? undefined : (line) => fatalFromData(notUtf8(bytes.subarray(whole.length), { file, line })),
+    failure: at === -1 ? undefined : (line) => badByte(file, line, bytes.subarray(whole.length), at - whole.length),
   };
 };
 

@@ -200,6 +200,13 @@ describe('.csv and .tsv', () => {
       code: 'E_CSV',
       details: { line: 2 },
     });
+    // Told by the line in the file alone, and a bad byte by its own.
+    expect((await failure(fileIn(dir, 'q3.csv', 'a,b\n"1\n",2\n3,x"y"\n'))).message).toMatch(/^[^ ]*:4: (?!.*at line)/);
+    const late = fileIn(dir, 'late.csv', Buffer.from('a,b\n1,2\n"x\ny\u00e9z",3\n', 'latin1'));
+    expect(await failure(late)).toMatchObject({
+      code: 'E_NOT_UTF8',
+      details: { line: 4, actual: 'byte 0xe9 at byte 2 of the line' },
+    });
     expect((await failure(fileIn(dir, 'twice.csv', 'a,a\n1,2\n'))).code).toBe('E_CSV_HEADER');
     expect((await failure(fileIn(dir, 'latin.csv', Uint8Array.of(0x61, 0x0a, 0xe9, 0x0a)))).code).toBe('E_NOT_UTF8');
   });

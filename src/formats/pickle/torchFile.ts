@@ -217,10 +217,15 @@ const tensorIn = (
     }
     const bytes = await readFully(handle, file, { start, length: span * width, truncated }, transientBytes);
     if (isBigEndian) swapBytes(bytes, dtype === 'C64' ? 4 : width);
-    const out = allocated(file, count * width, allocate);
+    const isAll = asked.length === count * width;
+    const out = allocated(file, count * width, isAll ? allocate : transientBytes);
     gather(tensor, width, bytes, out);
     discard(bytes);
-    return asked.length === out.length ? out : out.slice(asked.start, asked.start + asked.length);
+    if (isAll) return out;
+    const part = allocated(file, asked.length, allocate);
+    part.set(out.subarray(asked.start, asked.start + asked.length));
+    discard(out);
+    return part;
   });
 };
 
