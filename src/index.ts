@@ -144,6 +144,7 @@ export type { TruncateOptions } from './operators/truncate.js';
 
 // model
 export {
+  balancing,
   evaluateLoss,
   expectedTensors,
   logits,

@@ -11,6 +11,8 @@ import { linear } from '../../src/model/linear.js';
 import { linears } from '../../src/model/linears.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import type { Pass } from '../../src/model/pass.js';
+import { QuantizationConfig } from '../../src/model/quantize/config.js';
+import type { QuantizedBase } from '../../src/model/quantize/matrix.js';
 import { startUnderTest } from '../../test/engine.js';
 import { values } from '../arbitraries/ops.js';
 
@@ -28,7 +30,17 @@ const cases = fc.record({
     },
   ),
   /** What keeps adapters apart. */
-  apart: fc.constantFrom('nothing', 'nothing', 'dropout', 'a magnitude', 'a map without'),
+  apart: fc.constantFrom(
+    'nothing',
+    'nothing',
+    'dropout',
+    'a magnitude',
+    'a map without',
+    'another adapter',
+    'rounded inputs',
+  ),
+  /** Of several adapters those beside the first: a list of none keeps nothing apart. */
+  lists: fc.boolean(),
   seed: fc.nat(1 << 20),
 });
 type Case = typeof cases extends fc.Arbitrary<infer C> ? C : never;
@@ -49,13 +61,29 @@ const weightsOf = ({ maps, apart, seed }: Case): Weights => {
               [`m.${i}.lora_A.weight`, drawn(10 * i + 2, rank, width)] as const,
               [`m.${i}.lora_B.weight`, drawn(10 * i + 3, outputs, rank)] as const,
             ]),
+        ...(apart === 'another adapter' && i === 0
+          ? [
+              [`m.${i}.lora_A.other.weight`, drawn(10 * i + 4, 2, width)] as const,
+              [`m.${i}.lora_B.other.weight`, drawn(10 * i + 5, outputs, 2)] as const,
+            ]
+          : []),
         ...(apart === 'a magnitude' && i === 0 ? [[`m.${i}.lora_magnitude_vector`, tf.ones([outputs])] as const] : []),
       ];
     }),
   );
 };
 
-const passOf = ({ apart }: Case): Pass => {
+/** The first map's weight as one of bitsandbytes' 8 bits, which reads its input rounded. */
+const eightBits = ({ maps: [first] }: Case): QuantizedBase => {
+  const config = QuantizationConfig.decode({ loadIn8bit: true });
+  if (isLeft(config)) throw new Error('no such quantisation');
+  const shape = [first?.outputs ?? 0, width] as const;
+  const scale = new Float32Array(shape[0]).fill(1);
+  return { config: config.right, scales: { 'm.0.weight': { kind: 'int8', shape, scale } } };
+};
+
+const passOf = (c: Case): Pass => {
+  const { apart, lists } = c;
   const lora = LoraConfig.decode({
     loraAlpha: 3,
     targetModules: 'all-linear',
@@ -63,7 +91,14 @@ const passOf = ({ apart }: Case): Pass => {
   });
   if (isLeft(lora)) throw new Error('no such adapter');
   const sequence = { inputIds: Int32Array.of(), positionIds: Int32Array.of(), cuSeqlens: Int32Array.of(0) };
-  return { sequence, lora: lora.right, training };
+  const others = apart === 'another adapter' ? [{ name: 'other', lora: lora.right }] : lists ? [] : undefined;
+  return {
+    sequence,
+    lora: lora.right,
+    training,
+    further: others,
+    quantized: apart === 'rounded inputs' ? eightBits(c) : undefined,
+  };
 };
 
 const numbers = (tensor: Tensor | undefined): ReadonlyArray<number> | undefined =>

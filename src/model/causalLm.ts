@@ -132,8 +132,8 @@ const complete = (model: CausalLM, gradients: Gradients): Gradients => {
 
 /**
  * The loss at the targets and the gradients of `total` for every trainable weight. Logits are made at the targets' rows only, a
- * block at a time. Without targets: total 0 and gradients of zeros, experts that are to be balanced or not. A RangeError for an id outside the vocabulary or a position
- * outside the model.
+ * block at a time. Without targets: total 0 and gradients of zeros, experts that are to be balanced or not. A RangeError for an id
+ * outside the vocabulary or a position outside the model.
  */
 export const lossAndGradients = (
   model: CausalLM,

@@ -68,6 +68,8 @@ export const layerCount = numberThat(
 export const nonNegativeInteger = numberThat('a whole number ≥ 0', (n) => Number.isInteger(n) && n >= 0);
 /** Codec of a number > 0. */
 export const positive = numberThat('a number > 0', (n) => Number.isFinite(n) && n > 0);
+/** Codec of a number ≥ 0. */
+export const nonNegative = numberThat('a number ≥ 0', (n) => Number.isFinite(n) && n >= 0);
 /** Codec of a share: a number ≥ 0 and < 1. */
 export const rate = numberThat('a number ≥ 0 and < 1', (n) => n >= 0 && n < 1);
 export const boolean = t.boolean;

@@ -33,7 +33,7 @@ const readsAsItIs = (pass: Pass, weights: Weights, module: string): boolean => {
   const names = adapterNames(module);
   return (
     pass.lora !== undefined &&
-    pass.further === undefined &&
+    (pass.further ?? []).length === 0 &&
     (pass.training === undefined || pass.lora.loraDropout === 0) &&
     baseOf(pass, module, false).reads === undefined &&
     weights[names.a] !== undefined &&

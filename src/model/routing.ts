@@ -22,7 +22,7 @@ export interface Routing {
   readonly places: Int32Array;
 }
 
-/** Puts the numbers of the k largest of logits[from …] at chosen[to …]. What is no number stays where it is first met. */
+/** Puts the numbers of the k largest of logits[from …] at chosen[to …]. A NaN is never moved past. */
 const chooseLargest = (
   logits: Float32Array,
   from: number,
@@ -110,7 +110,7 @@ export const routes = (logits: Float32Array, shape: RoutingShape): Routing => {
 export const routesBack = (
   routing: Routing,
   shape: RoutingShape,
-  dWeights: Float32Array | undefined,
+  dWeights: Float32Array,
   ofProbabilities: ArrayLike<number> | undefined,
 ): Float32Array => {
   const { probabilities, chosen, weights } = routing;
@@ -119,15 +119,13 @@ export const routesBack = (
   const d = new Float64Array(numExperts);
   for (let from = 0, n = 0; from < dLogits.length; from += numExperts, n++) {
     for (let e = 0; e < numExperts; e++) d[e] = ofProbabilities?.[e] ?? 0;
-    if (dWeights !== undefined) {
-      const divisor = normalized ? mass(routing, shape, n) : 1;
-      const start = n * perToken;
-      let mean = 0;
-      if (normalized) for (let j = start; j < start + perToken; j++) mean += (weights[j] ?? NaN) * (dWeights[j] ?? NaN);
-      for (let j = start; j < start + perToken; j++) {
-        const expert = chosen[j] ?? 0;
-        d[expert] = (d[expert] ?? NaN) + ((dWeights[j] ?? NaN) - mean) / divisor;
-      }
+    const divisor = normalized ? mass(routing, shape, n) : 1;
+    const start = n * perToken;
+    let shift = 0;
+    if (normalized) for (let j = start; j < start + perToken; j++) shift += (weights[j] ?? NaN) * (dWeights[j] ?? NaN);
+    for (let j = start; j < start + perToken; j++) {
+      const expert = chosen[j] ?? 0;
+      d[expert] = (d[expert] ?? NaN) + ((dWeights[j] ?? NaN) - shift) / divisor;
     }
     let mean = 0;
     for (let e = 0; e < numExperts; e++) mean += (probabilities[from + e] ?? NaN) * (d[e] ?? NaN);

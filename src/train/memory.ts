@@ -162,9 +162,10 @@ const trainedOf = ({ specs, trains, adapters, tokenRows = 0 }: MemoryShape): Rea
 
 /**
  * The memory of a run with its largest micro-batch. The forward pass keeps, for every token, what each layer's maps put out and, for
- * maps that train, what they read, of routed experts those of the tokens that go there, evenly spread; attention is fused and keeps no scores; with gradient checkpointing one hidden state a layer
- * stays, and one layer's activations while it runs again. The peak is either at the end of the forward pass, when all activations
- * are there, or at the end of the way back, when all gradients are.
+ * maps that train, what they read, of routed experts those of the tokens that go there, evenly spread; attention is fused and
+ * keeps no scores; with gradient checkpointing one hidden state a layer stays, and one layer's activations while it runs again. The
+ * peak is either at the end of the forward pass, when all activations are there, or at the end of the way back, when all gradients
+ * are.
  */
 export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const { specs, trains, hiddenSize, vocabSize, tokens, tokenRows = 0, headMatrices = 0 } = shape;

@@ -6,6 +6,7 @@ import * as t from 'io-ts';
 import type { FatalError } from '../errors.js';
 import { checkpointName } from '../formats/checkpoint.js';
 import { decodeFrom } from '../formats/json.js';
+import type { Interval } from './metrics.js';
 import { epochAfter } from './plan.js';
 import type { Run } from './run.js';
 import type { Best, TrainState } from './state.js';
@@ -27,7 +28,7 @@ const OnDisk = t.type(
     total_loss: t.number,
     interval: t.intersection([
       t.type({ steps: t.number, loss: t.number, items: t.number, correct: t.number, entropy: t.number }),
-      t.partial({ auxLoss: t.number }),
+      t.partial({ aux_loss: t.number }),
     ]),
     best_metric: orNull(t.number),
     best_step: orNull(t.number),
@@ -43,6 +44,16 @@ const OnDisk = t.type(
 );
 type OnDisk = t.TypeOf<typeof OnDisk>;
 
+const encodeInterval = ({ auxLoss, ...sums }: Interval): OnDisk['interval'] => ({
+  ...sums,
+  ...(auxLoss === undefined ? {} : { aux_loss: auxLoss }),
+});
+
+const intervalOf = ({ aux_loss: auxLoss, ...sums }: OnDisk['interval']): Interval => ({
+  ...sums,
+  ...(auxLoss === undefined ? {} : { auxLoss }),
+});
+
 export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): OnDisk => ({
   format: 1,
   global_step: state.step,
@@ -54,7 +65,7 @@ export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): O
   skipped_steps: state.skippedSteps,
   empty_micro_batches: state.emptyMicroBatches,
   total_loss: state.totalLoss,
-  interval: state.interval,
+  interval: encodeInterval(state.interval),
   best_metric: state.best?.metric ?? null,
   best_step: state.best?.step ?? null,
   best_model_checkpoint: state.best === undefined ? null : (state.best.dir ?? checkpointName(state.best.step)),
@@ -93,7 +104,7 @@ export const decodeTrainerState =
         skippedSteps: disk.skipped_steps,
         emptyMicroBatches: disk.empty_micro_batches,
         totalLoss: disk.total_loss,
-        interval: disk.interval,
+        interval: intervalOf(disk.interval),
         best: bestOf(disk),
         patience: disk.patience,
         learningRate: disk.learning_rate ?? undefined,

@@ -108,6 +108,29 @@ describe('config.json', () => {
     expect(orThrow(modelConfig({ ...silent, sliding_window: null }))).toMatchObject({ windows: [0, 0] });
   });
 
+  it('of Qwen2-MoE has biases of queries, keys and values as its own field says, and no other', () => {
+    const { qkv_bias: _, ...silent } = makeRaw('qwen2_moe');
+    const biased = (change: object): ReadonlyArray<string> => [
+      ...new Set(
+        expectedTensors(orThrow(modelConfig({ ...silent, ...change }))).flatMap(
+          ({ name }) => /\w+(?=\.bias$)/.exec(name)?.[0] ?? [],
+        ),
+      ),
+    ];
+    for (const attention_bias of [true, false]) {
+      expect(biased({ attention_bias })).toEqual(['q_proj', 'k_proj', 'v_proj']);
+      expect(biased({ attention_bias, qkv_bias: false })).toEqual([]);
+      expect(biased({ attention_bias, qkv_bias: null })).toEqual([]);
+    }
+    expect(failure(modelConfig({ ...silent, qkv_bias: 0 })).details.field).toBe('qkv_bias');
+  });
+
+  it('of a mixture may weigh the load-balancing loss as heavily as it likes', () => {
+    const asked = { ...makeRaw('mixtral'), output_router_logits: true };
+    expect(orThrow(modelConfig({ ...asked, router_aux_loss_coef: 1.5 })).experts?.auxLossCoef).toBe(1.5);
+    expect(failure(modelConfig({ ...asked, router_aux_loss_coef: -1 })).details.field).toBe('router_aux_loss_coef');
+  });
+
   it.each([
     ['llama', 'partial_rotary_factor', 0.5],
     ['gemma', 'use_bidirectional_attention', true],

@@ -98,6 +98,7 @@ export interface Family {
   readonly partial?: boolean;
   readonly rmsNormEps?: number;
   readonly tied?: boolean;
+  /** Whatever `attention_bias` says, which stands for the output's too. Default: as it says. */
   readonly qkvBias?: boolean;
   readonly headNorm?: boolean;
   /** Default: none. */
@@ -106,7 +107,7 @@ export interface Family {
   readonly turns?: (fields: LlamaFields) => PerLayer<boolean>;
 }
 
-const everywhere = <A>({ num_hidden_layers: layers }: LlamaFields, value: A): ReadonlyArray<A> =>
+export const everywhere = <A>({ num_hidden_layers: layers }: LlamaFields, value: A): ReadonlyArray<A> =>
   Array.from({ length: layers }, () => value);
 
 /** A list with one entry a layer, or what stands for it. */
@@ -131,12 +132,17 @@ export const windowsByType = (
     (types) => types.map((type) => (type === 'sliding_attention' ? window : 0)),
   );
 
-/** Qwen: layers from max_window_layers on slide, if sliding is switched on at all. */
-const qwenWindows = (fields: LlamaFields, raw: RawConfig): PerLayer<number> => {
+/** Qwen's window: 0 unless sliding is switched on. */
+export const qwenWindow = (fields: LlamaFields, raw: RawConfig): number => {
   const given = 'sliding_window' in raw ? (fields.sliding_window ?? 0) : 4096;
-  const window = fields.use_sliding_window === true ? given : 0;
-  return windowsByType(fields, window, (i) => i >= (fields.max_window_layers ?? 28));
+  return fields.use_sliding_window === true ? given : 0;
 };
+
+/** Qwen's window in the layers that slide, told by their number and `max_window_layers`. */
+export const qwenWindows =
+  (slides: (layer: number, maxWindowLayers: number) => boolean) =>
+  (fields: LlamaFields, raw: RawConfig): PerLayer<number> =>
+    windowsByType(fields, qwenWindow(fields, raw), (i) => slides(i, fields.max_window_layers ?? 28));
 
 /** SmolLM3: every fourth layer knows no positions. */
 const smolTurns = (fields: LlamaFields): PerLayer<boolean> =>
@@ -164,7 +170,7 @@ export const windowEverywhere =
   (fields: LlamaFields, raw: RawConfig): PerLayer<number> =>
     E.right(everywhere(fields, 'sliding_window' in raw ? (fields.sliding_window ?? 0) : otherwise));
 
-const qwen: Family = { numKvHeads: 32, maxPositions: 32_768, windows: qwenWindows };
+const qwen: Family = { numKvHeads: 32, maxPositions: 32_768, windows: qwenWindows((i, most) => i >= most) };
 
 const families: Readonly<Record<string, Family>> = {
   llama: {},
@@ -227,7 +233,7 @@ export const llamaConfig = (raw: RawConfig, modelType: string, family: Family): 
         turns,
         attentionScale: 1 / Math.sqrt(heads.headDim),
         qkvBias: family.qkvBias ?? f.attention_bias ?? false,
-        outputBias: family.qkvBias === true ? false : (f.attention_bias ?? false),
+        outputBias: family.qkvBias === undefined ? (f.attention_bias ?? false) : false,
         mlpBias: f.mlp_bias ?? false,
         headNorm: family.headNorm ?? false,
       }),

@@ -6,7 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture, JoinedTensor } from '../architecture.js';
 import { inTurn, rotaryBody } from '../blocks.js';
-import { boolean, nonNegativeInteger, optional, positiveInteger, rate, unfit } from '../config.js';
+import { boolean, nonNegative, nonNegativeInteger, optional, positiveInteger, unfit } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
 import { mixture, shared } from '../experts.js';
 import { compose, fanOut, total } from '../layer.js';
@@ -44,7 +44,7 @@ const mixtureFields = t.type({
   num_experts_per_tok: optional(positiveInteger),
   norm_topk_prob: optional(boolean),
   output_router_logits: optional(boolean),
-  router_aux_loss_coef: optional(rate),
+  router_aux_loss_coef: optional(nonNegative),
   moe_intermediate_size: optional(positiveInteger),
   shared_expert_intermediate_size: optional(positiveInteger),
   decoder_sparse_step: optional(positiveInteger),

@@ -1,22 +1,14 @@
 /** Qwen2-MoE and Qwen3-MoE: Qwen whose MLPs are experts, in all layers or some; Qwen2's has one more that all tokens go to. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
-import { windowsByType } from './llama.js';
-import type { Family, LlamaFields } from './llama.js';
+import { boolean, decodeFields, optional } from '../config.js';
+import type { RawConfig } from '../config.js';
+import { everywhere, qwenWindow, qwenWindows } from './llama.js';
+import type { Family } from './llama.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';
 import type { MixtureConfig, MixtureFamily } from './mixture.js';
-import type { RawConfig } from '../config.js';
-
-const windowOf = (fields: LlamaFields, raw: RawConfig): number =>
-  fields.use_sliding_window === true ? ('sliding_window' in raw ? (fields.sliding_window ?? 0) : 4096) : 0;
-
-/** Every other layer of the first max_window_layers slides, if sliding is switched on at all. */
-const qwen2Windows: Family['windows'] = (fields, raw) =>
-  windowsByType(fields, windowOf(fields, raw), (i) => i % 2 === 0 && i < (fields.max_window_layers ?? 28));
-
-const qwen3Windows: Family['windows'] = (fields, raw) =>
-  E.right(Array.from({ length: fields.num_hidden_layers }, () => windowOf(fields, raw)));
 
 const qwen2: MixtureFamily = {
   numExperts: 60,
@@ -25,9 +17,12 @@ const qwen2: MixtureFamily = {
   expertSize: (f) => f.moe_intermediate_size ?? 1408,
   sharedSize: (f) => f.shared_expert_intermediate_size ?? 5632,
   mixed: true,
-  llama: { numKvHeads: 16, maxPositions: 32_768, windows: qwen2Windows },
+  // Every other one of the first layers slides.
+  llama: { numKvHeads: 16, maxPositions: 32_768, windows: qwenWindows((i, most) => i % 2 === 0 && i < most) },
   only: { mlp_bias: false },
 };
+
+const qwen3Windows: Family['windows'] = (fields, raw) => E.right(everywhere(fields, qwenWindow(fields, raw)));
 
 const qwen3: MixtureFamily = {
   numExperts: 128,
@@ -42,25 +37,33 @@ const qwen3: MixtureFamily = {
 /** transformers 5 writes a window of 0 where sliding is switched off. */
 const readable = (raw: RawConfig): RawConfig => (raw['sliding_window'] === 0 ? { ...raw, sliding_window: null } : raw);
 
+const biasField = t.type({ qkv_bias: optional(boolean) });
+
+/** Biases of queries, keys and values: there where config.json says nothing of them, and not where it says null. */
+const withBias = (raw: RawConfig): E.Either<FatalError, MixtureFamily> =>
+  pipe(
+    raw,
+    decodeFields(biasField),
+    E.map(({ qkv_bias: qkvBias = true }) => ({ ...qwen2, llama: { ...qwen2.llama, qkvBias: qkvBias ?? false } })),
+  );
+
 const configOf =
-  (architecture: string, family: (raw: RawConfig) => MixtureFamily) =>
+  (architecture: string, familyOf: (raw: RawConfig) => E.Either<FatalError, MixtureFamily>) =>
   (raw: RawConfig, modelType: string): E.Either<FatalError, MixtureConfig> =>
     pipe(
-      mixtureConfig(readable(raw), modelType, family(raw)),
+      familyOf(raw),
+      E.flatMap((family) => mixtureConfig(readable(raw), modelType, family)),
       E.map((config) => ({ ...config, architecture, raw })),
     );
 
 export const qwen2Moe = mixtureArchitecture<MixtureConfig>({
   name: 'qwen2_moe',
   modelTypes: ['qwen2_moe'],
-  config: configOf('qwen2_moe', (raw) => ({
-    ...qwen2,
-    llama: { ...qwen2.llama, qkvBias: raw['qkv_bias'] !== false },
-  })),
+  config: configOf('qwen2_moe', withBias),
 });
 
 export const qwen3Moe = mixtureArchitecture<MixtureConfig>({
   name: 'qwen3_moe',
   modelTypes: ['qwen3_moe'],
-  config: configOf('qwen3_moe', () => qwen3),
+  config: configOf('qwen3_moe', () => E.right(qwen3)),
 });
