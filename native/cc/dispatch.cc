@@ -5,14 +5,12 @@
 #include <sys/auxv.h>
 #endif
 
-// Written by build.mjs: RX_KERNELS(X) calls X(name) for every kernels/<name>.cc; RX_TILES where the compiler knows Intel's tiles.
+// Written by build.mjs: RX_KERNELS(X) calls X(name) for every kernels/<name>.cc; RX_TILES where the compiler knows Intel's tiles, on Linux.
 #include "kernel_list.h"
-#if defined(RX_TILES) && defined(__linux__)
+#if defined(RX_TILES)
 #include <cpuid.h>
 
 #include "allow_tiles.h"
-#else
-#undef RX_TILES
 #endif
 
 #define DECLARE(name, isa) extern "C" void rx_fill_##name##_##isa(KernelTable*);

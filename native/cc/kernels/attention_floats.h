@@ -20,21 +20,17 @@ constexpr int tile_rows = 6;
 constexpr int key_block = 96;
 constexpr int grad_key_block = 48;
 #endif
-constexpr int query_block = 64;  // a multiple of group_lanes
+
+}  // namespace
+
+#include "attention_vectors.h"
+
+namespace {
+
 constexpr long together = 1;  // keys, or queries, that a sum over them takes at a time
 constexpr long in_float = 1;  // numbers that lie in the room of a float
-// Scores and slopes held at a time on the way back, and keys whose sums over queries are made at a time.
-constexpr long slope_keys = grad_key_block;
-constexpr long slope_lanes = query_block;
-constexpr long spread_keys = tile_rows;
-// Lanes that are computed together, whether they hold a query or not.
-constexpr long lanes_together = VW;
 // Whether keys and values are packed first, or read as they lie.
 constexpr bool packs = false;
-RX_INLINE long query_of_lane(long lane) { return lane; }
-RX_INLINE long whole_keys(long n) { return n; }
-RX_INLINE void products_begin() {}
-RX_INLINE void products_end() {}
 
 // c[r][.] = sum over t of a[r * row + t * step] * b[t * ldb + .], for rows r < M and NV vectors; added to c, or to c times
 // the lanes of `factor`. b, c and factor are vector-aligned.

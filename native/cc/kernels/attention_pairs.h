@@ -10,21 +10,17 @@ namespace {
 constexpr int tile_rows = 14;
 constexpr int key_block = 112;      // a multiple of tile_rows
 constexpr int grad_key_block = 56;  // likewise
-constexpr int query_block = 64;     // a multiple of group_lanes
+
+}  // namespace
+
+#include "attention_vectors.h"
+
+namespace {
+
 constexpr long together = 2;  // keys, or queries, that a sum over them takes at a time
 constexpr long in_float = 2;  // numbers that lie in the room of a float
-// Scores and slopes held at a time on the way back, and keys whose sums over queries are made at a time.
-constexpr long slope_keys = grad_key_block;
-constexpr long slope_lanes = query_block;
-constexpr long spread_keys = tile_rows;
-// Lanes that are computed together, whether they hold a query or not.
-constexpr long lanes_together = VW;
 // Whether keys and values are packed first, or read as they lie.
 constexpr bool packs = true;
-RX_INLINE long query_of_lane(long lane) { return lane; }
-RX_INLINE long whole_keys(long n) { return n; }
-RX_INLINE void products_begin() {}
-RX_INLINE void products_end() {}
 
 // Two neighbours of head_dim, the even one in the low half.
 typedef uint32_t Scored;

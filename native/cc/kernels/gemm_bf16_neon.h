@@ -19,7 +19,6 @@ typedef uint64_t Packed;
 
 RX_INLINE long packed_k(long kc) { return (kc + 3) / 4; }
 
-RX_INLINE long whole_of(long n, long unit) { return (n + unit - 1) / unit * unit; }
 RX_INLINE Packed rounded(vf four) { return (Packed)vreinterpret_u64_bf16(vcvt_bf16_f32((float32x4_t)four)); }
 
 // n (1 … 4) neighbours, zeros after them.
@@ -48,7 +47,7 @@ RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) 
 #pragma GCC unroll 4
       for (int i = 0; i < 4; i++) to[i] = rounded(block[i]);
     }
-    for (long line = whole_of(lines, 4); line < whole_of(lines, W); line++) d[line / W * W * kp + q * W + line % W] = 0;
+    for (long line = round_up(lines, 4); line < round_up(lines, W); line++) d[line / W * W * kp + q * W + line % W] = 0;
   }
 }
 
