@@ -9,6 +9,7 @@ The tokenizer is the byte-level BPE of test/golden/tokenizers.json.gz with ChatM
 
 import gzip
 import json
+import random
 from pathlib import Path
 
 import jinja2
@@ -136,20 +137,39 @@ LINES = [
     '{"tools": [{"type": "function", "function": {"name": "get_weather", "description": "", "parameters": {"minimum": 0.0, "maximum": 1.0, "step": 1, "default": [1.00, 2, -0.0, 0.5, 1.0e3, 12.50]}}}], "messages": [{"role": "user", "content": "v2.0 \\" 3.0"}]}',
     '{"messages": [{"role": "user", "content": "Set it to 21.0"}, {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "set", "arguments": {"degrees": 21.0, "rooms": [1, 2.0], "a\\"b": 3.0, "twice": 1.0, "twice": 1, "nested": {"x": -4.0}}}}]}]}',
     '{"tools": "[{\\"type\\": \\"function\\", \\"function\\": {\\"name\\": \\"f\\", \\"description\\": \\"\\", \\"parameters\\": {\\"maximum\\": 2.0}}}]", "messages": [{"role": "user", "content": "?"}]}',
-    '{"tools": [{"maximum": 1, "of": 100, "to": 1e20, "by": 1.5e-7}], "messages": [{"role": "user", "content": "2.0"}]}',
+    '{"tools": [{"maximum": 1, "of": 100, "to": 1e20, "by": 1.5e-7, "id": 12345678901234567890, "most": 1e3}], "messages": [{"role": "user", "content": "2.0"}]}',
+]
+
+# Every way to write a number: what is an int to Python, of any length, and what a float.
+NUMBERS = """{%- for t in tools %}{%- for n in t.n %}{{ n }} {{ n | tojson }} {{ n is integer }} {{ n is float }} {{ [n] }} {{ n | string }}{% if n is integer %} {{ n | int }} {{ n | abs }} {{ -n }} {{ '%d' % n }}{% endif %} {{ n == t.of }} {{ n > t.of }} {{ n < t.of }} {{ n < 1e19 }};{%- endfor %}{%- endfor %}"""
+rng = random.Random(7)
+
+
+def number():
+    digits = str(rng.randint(0, 10 ** rng.choice([1, 4, 15, 16, 17, 20, 30, 60])))
+    fraction = rng.choice(["", "", "", ".0", ".00", ".5", ".25", "." + str(rng.randint(0, 999))])
+    exponent = rng.choice(["", "", "", "e3", "E+2", "e-2", "e0", "e21", "e-9"])
+    return rng.choice(["", "", "-"]) + digits + fraction + exponent
+
+
+FORMS = ["9007199254740991", "9007199254740992", "9007199254740993", "-9007199254740993", "-0", "-0.0", "0e5", "1e3", "1E3", "1e16", "1e22", "12345678901234567890", "1.5e1", "150e-1"]
+NUMBER_LINES = [
+    json.dumps({"messages": [{"role": "user", "content": "2e3, 12345678901234567890"}], "tools": [{"of": 9007199254740993, "n": [0]}]}).replace("[0]", "[" + rng.choice([",", ", "]).join(numbers) + "]")
+    for numbers in [FORMS] + [[number() for _ in range(12)] for _ in range(20)]
 ]
 
 
-def rendered(line):
+def rendered(line, template=TEMPLATES["tags"]):
     row = json.loads(line)
     tools = row.get("tools")
     return tokenizer.apply_chat_template(
-        row["messages"], chat_template=TEMPLATES["tags"], tokenize=False, tools=json.loads(tools) if isinstance(tools, str) else tools
+        row["messages"], chat_template=template, tokenize=False, tools=json.loads(tools) if isinstance(tools, str) else tools
     )
 
 
 result = {
     "lines": [{"line": line, "text": rendered(line)} for line in LINES],
+    "numbers": {"template": NUMBERS, "lines": [{"line": line, "text": rendered(line, NUMBERS)} for line in NUMBER_LINES]},
     "generator": f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}, Jinja2 {jinja2.__version__}",
     # In the order of their ids.
     "marks": sorted(marks, key=tokenizer.convert_tokens_to_ids),

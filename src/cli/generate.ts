@@ -24,7 +24,7 @@ import {
 } from '../formats/closed.js';
 import { decodeExample } from '../formats/example.js';
 import { readJson } from '../formats/json.js';
-import { parseJsonExactly } from '../formats/wholeFloats.js';
+import { parseJsonExactly } from '../formats/writtenNumbers.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Example } from '../records.js';
 import { SftConfig } from '../train/config.js';

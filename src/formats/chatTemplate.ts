@@ -16,7 +16,7 @@ import type { Text } from './jinja/traced.js';
 import { memberValue, messageValue, toValue } from './jinja/toValue.js';
 import { list, type Value } from './jinja/values.js';
 import type { Provenance } from './provenance.js';
-import { wholeFloatsOf } from './wholeFloats.js';
+import { writtenNumbersOf } from './writtenNumbers.js';
 
 export type { Provenance } from './provenance.js';
 
@@ -84,9 +84,9 @@ const variablesOf = (
   for (const [name, value] of Object.entries(specialTokens)) {
     if (value !== undefined) variables.set(name, toValue(value));
   }
-  const floats = wholeFloatsOf(kwargs);
+  const written = writtenNumbersOf(kwargs);
   for (const [name, value] of Object.entries(kwargs))
-    if (value !== undefined) variables.set(name, memberValue([name, value], floats));
+    if (value !== undefined) variables.set(name, memberValue([name, value], written));
   variables.set('messages', list(messages.map(messageValue)));
   variables.set('tools', tools === undefined ? null : toValue(tools, { field: 'tools' }));
   variables.set('add_generation_prompt', addGenerationPrompt);

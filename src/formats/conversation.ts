@@ -8,7 +8,7 @@ import { describe, kindOf } from './describe.js';
 import { isJsonRecord } from './jsonRecord.js';
 import type { JsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
-import { parseJsonExactly, withFloatsOf } from './wholeFloats.js';
+import { parseJsonExactly, withNumbersOf } from './writtenNumbers.js';
 
 /** `E_FIELD_TYPE`: a column is there, but of another type. */
 export const wrongType = (field: string, expected: string, value: unknown, place: Place): DataError =>
@@ -174,7 +174,7 @@ const shareGptMessage = (value: JsonRecord, field: string, place: Place): Either
 
 const messageOf = (value: unknown, field: string, place: Place): Either<DataError, Message> => {
   if (!isJsonRecord(value)) return E.left(wrongType(field, 'a message {role, content}', value, place));
-  const known = (message: Message): Message => withFloatsOf(value, message);
+  const known = (message: Message): Message => withNumbersOf(value, message);
   if ('role' in value) return E.map(known)(openAiMessage(value, field, place));
   if ('from' in value) return E.map(known)(shareGptMessage(value, field, place));
   return E.left(wrongType(field, 'a message {role, content} or {from, value}', value, place));

@@ -26,7 +26,7 @@ import { describe, kindOf } from './describe.js';
 import { isJsonRecord } from './jsonRecord.js';
 import type { JsonRecord } from './jsonRecord.js';
 import { nearest } from './nearest.js';
-import { withFloatsOf } from './wholeFloats.js';
+import { withNumbersOf } from './writtenNumbers.js';
 
 export type FormatName =
   | 'tokenized'
@@ -169,7 +169,7 @@ const conversation = (
   if (documents !== undefined && documents !== null && !Array.isArray(documents)) {
     return E.left(wrongType('documents', 'a list of documents', documents, place));
   }
-  const chatTemplateKwargs = withFloatsOf(kwargs ?? {}, {
+  const chatTemplateKwargs = withNumbersOf(kwargs ?? {}, {
     ...(Array.isArray(documents) && documents.length > 0 ? { documents: documents as ReadonlyArray<unknown> } : {}),
     ...kwargs,
   });

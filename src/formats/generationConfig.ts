@@ -7,7 +7,7 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { readJson } from './json.js';
 import { isJsonRecord } from './jsonRecord.js';
-import { parseJsonExactly } from './wholeFloats.js';
+import { parseJsonExactly } from './writtenNumbers.js';
 
 export const generationConfigFile = 'generation_config.json';
 

@@ -12,7 +12,7 @@ import { fileError } from './byteSource.js';
 import { describe } from './describe.js';
 import { excerptAt, jsonFault, lineAndColumn } from './jsonFault.js';
 import { strictUtf8 } from './utf8.js';
-import { stringifyExactly } from './wholeFloats.js';
+import { stringifyExactly } from './writtenNumbers.js';
 
 /** Configuration and index files are small; what is larger has a wrong name. */
 const maxBytes = 256 * 1024 * 1024;
@@ -106,7 +106,7 @@ const sorted = (value: unknown): unknown => {
   );
 };
 
-/** JSON text that ends in a line feed; numbers that were read as whole floats (wholeFloats.ts) are written as such. */
+/** JSON text that ends in a line feed; numbers are written as they were read (writtenNumbers.ts). */
 export const jsonText = (value: unknown, { indent = 2, sortKeys = false }: JsonLayout = {}): string =>
   `${stringifyExactly(sortKeys ? sorted(value) : value, indent)}\n`;
 

@@ -8,7 +8,7 @@ import type { RowBlock } from './rowBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from './utf8.js';
-import { mayHoldFloats, parseJsonExactly } from './wholeFloats.js';
+import { mayLoseNumbers, parseJsonExactly } from './writtenNumbers.js';
 
 /** `E_INVALID_JSON`: what is wrong with the text, and in which column. */
 export const invalidJson = (text: string, file: string, line: number): DataError => {
@@ -28,7 +28,7 @@ export const invalidJson = (text: string, file: string, line: number): DataError
   });
 };
 
-/** `exact`: whole floats may be written in the text. */
+/** `exact`: the text may hold numbers that JSON.parse alone would lose. */
 const parsed = (file: string, line: number, text: string, rows: Array<Sourced>, exact = true): void => {
   let value: unknown;
   try {
@@ -46,7 +46,7 @@ export const jsonlRows = (file: string, { firstLine, bytes }: LineBlock): Readon
   const text = strictUtf8(bytes);
   if (text !== undefined) {
     // One look at the block is cheaper than one at each line.
-    const exact = mayHoldFloats(text);
+    const exact = mayLoseNumbers(text);
     let line = firstLine;
     for (const one of text.split('\n')) {
       if (one !== '' && one !== '\r') parsed(file, line, one, rows, exact);

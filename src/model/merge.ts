@@ -4,7 +4,7 @@ import { add, keep, mul, sub, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError, Warning } from '../errors.js';
 import { fatal, warning } from '../errors.js';
-import { withFloatsOf } from '../formats/wholeFloats.js';
+import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { adaptedWeight, liesTransposed } from './adapter.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
@@ -43,7 +43,7 @@ const untiedConfig = (config: ModelConfig, weights: Weights): ModelConfig =>
     ? {
         ...config,
         tieWordEmbeddings: false,
-        raw: withFloatsOf(config.raw, { ...config.raw, tie_word_embeddings: false }),
+        raw: withNumbersOf(config.raw, { ...config.raw, tie_word_embeddings: false }),
       }
     : config;
 

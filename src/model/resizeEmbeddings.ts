@@ -4,7 +4,7 @@ import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
-import { withFloatsOf } from '../formats/wholeFloats.js';
+import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { random } from '../seed.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
@@ -61,7 +61,7 @@ const resizedTensor = (old: Tensor, rows: number, fresh: (mean: number) => numbe
 export const withVocabSize = (config: ModelConfig, vocabSize: number): ModelConfig => ({
   ...config,
   vocabSize,
-  raw: withFloatsOf(config.raw, { ...config.raw, vocab_size: vocabSize }),
+  raw: withNumbersOf(config.raw, { ...config.raw, vocab_size: vocabSize }),
 });
 
 /**

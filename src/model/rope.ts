@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
-import { withFloatsOf } from '../formats/wholeFloats.js';
+import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { boolean, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
 import type { RawConfig } from './config.js';
 import { rope as turn } from './kernels/rope.js';
@@ -214,7 +214,7 @@ export const ropeConfig = (
 /** What of rotary parameters stays under another scaling. */
 const apartFromScaling = (parameters: unknown): RawConfig =>
   t.UnknownRecord.is(parameters)
-    ? withFloatsOf(
+    ? withNumbersOf(
         parameters,
         Object.fromEntries(
           ['rope_theta', 'partial_rotary_factor'].flatMap((field) =>
@@ -230,13 +230,13 @@ export const withRopeScaling = (raw: RawConfig, scaling: Readonly<Record<string,
   // Gemma 3 and OLMo 3 have parameters for each kind of layer: layers that see a window stay as they are.
   if (t.UnknownRecord.is(given) && 'full_attention' in given) {
     const kept = apartFromScaling(given['full_attention']);
-    const full_attention = withFloatsOf(kept, { ...kept, ...scaling }, scaling);
-    return withFloatsOf(raw, { ...others, rope_parameters: withFloatsOf(given, { ...given, full_attention }) });
+    const full_attention = withNumbersOf(kept, { ...kept, ...scaling }, scaling);
+    return withNumbersOf(raw, { ...others, rope_parameters: withNumbersOf(given, { ...given, full_attention }) });
   }
   const kept = apartFromScaling(t.UnknownRecord.is(before) && !isEmpty(before) ? before : given);
   // Within the scaling too: beside it model types have names of their own for them.
-  const rope_scaling = withFloatsOf(kept, { ...kept, ...scaling }, scaling);
-  return withFloatsOf(raw, { ...others, ...kept, rope_scaling }, kept);
+  const rope_scaling = withNumbersOf(kept, { ...kept, ...scaling }, scaling);
+  return withNumbersOf(raw, { ...others, ...kept, rope_scaling }, kept);
 };
 
 /** Angle a position, for each of the rotaryDim / 2 pairs; and what cos and sin are multiplied by. */

@@ -10,7 +10,7 @@ import type { FatalError } from '../errors.js';
 import { writeInto } from '../formats/directory.js';
 import { writeJson } from '../formats/json.js';
 import { writeCheckpointTensors } from '../formats/shards.js';
-import { withFloatsOf } from '../formats/wholeFloats.js';
+import { withNumbersOf } from '../formats/writtenNumbers.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { moduleOf } from '../model/lora.js';
 import type { GptqOptions } from '../model/quantize/gptq.js';
@@ -63,7 +63,7 @@ export const saveGptq = (
     pipe(
       writeJson(
         join(temporary, 'config.json'),
-        withFloatsOf(model.config.raw, {
+        withNumbersOf(model.config.raw, {
           ...model.config.raw,
           torch_dtype: 'float32',
           quantization_config: encodeGptq({ ...options, format: 'gptq' }),

@@ -16,7 +16,7 @@ import { readJson } from '../formats/json.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import { parseJsonExactly } from '../formats/wholeFloats.js';
+import { parseJsonExactly } from '../formats/writtenNumbers.js';
 import { attachSavedLora } from '../model/adapter.js';
 import { addSavedAdapter } from '../model/adapters.js';
 import { makeCausalLm, modelConfig } from '../model/causalLm.js';

@@ -18,7 +18,7 @@ import { writeSafetensors } from '../formats/safetensors.js';
 import type { TensorToWrite } from '../formats/safetensors.js';
 import { writeCheckpointTensors } from '../formats/shards.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import { withFloatsOf } from '../formats/wholeFloats.js';
+import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { adapterTensors } from '../model/adapter.js';
 import { listAdapters, onlyAdapter } from '../model/adapters.js';
 import { storedName } from '../model/architectures.js';
@@ -93,7 +93,7 @@ const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefine
 /** config.json as the weights are written: float32, but for those that are quantised. */
 const configOf = ({ config, quantized }: CausalLM): Readonly<Record<string, unknown>> => {
   const { quantization_config: _replaced, ...raw } = config.raw;
-  return withFloatsOf(config.raw, {
+  return withNumbersOf(config.raw, {
     ...raw,
     torch_dtype: 'float32',
     ...(quantized === undefined ? {} : { quantization_config: encodeQuantization(quantized.config) }),

@@ -6,7 +6,7 @@ import type { FatalError } from '../errors.js';
 import { withChatFormat } from '../formats/addTokens.js';
 import type { ChatFormat } from '../formats/addTokens.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import { withFloatsOf } from '../formats/wholeFloats.js';
+import { withNumbersOf } from '../formats/writtenNumbers.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { resizeTokenEmbeddings } from '../model/resizeEmbeddings.js';
 import type { NewTokenInit } from '../model/resizeEmbeddings.js';
@@ -57,11 +57,11 @@ const withTokenIds = (model: CausalLM, { bosTokenId, eosTokenId, padTokenId }: T
       ...(bosTokenId === undefined ? {} : { bosTokenId }),
       ...(eosTokenId === undefined ? {} : { eosTokenIds: [eosTokenId] }),
       ...(padTokenId === undefined ? {} : { padTokenId }),
-      raw: withFloatsOf(model.config.raw, { ...model.config.raw, ...ids }),
+      raw: withNumbersOf(model.config.raw, { ...model.config.raw, ...ids }),
     },
     ...(model.generationConfig === undefined
       ? {}
-      : { generationConfig: withFloatsOf(model.generationConfig, { ...model.generationConfig, ...ids }) }),
+      : { generationConfig: withNumbersOf(model.generationConfig, { ...model.generationConfig, ...ids }) }),
   };
 };
 

@@ -9,6 +9,11 @@ import { formatRow } from '../../src/operators/format.js';
 import { tokenizeRow } from '../../src/operators/tokenize.js';
 import { golden, goldenTokenizer } from '../formats/golden.js';
 
+interface Line {
+  readonly line: string;
+  readonly text: string;
+}
+
 interface Golden {
   readonly marks: ReadonlyArray<string>;
   readonly templates: Readonly<Record<string, string>>;
@@ -22,10 +27,12 @@ interface Golden {
     readonly error?: string;
   }>;
   /** Lines of JSON Lines, and what the template "tags" makes of them. */
-  readonly lines: ReadonlyArray<{ readonly line: string; readonly text: string }>;
+  readonly lines: ReadonlyArray<Line>;
+  /** Lines whose tools are lists of numbers in all their spellings, and a template that looks at each. */
+  readonly numbers: { readonly template: string; readonly lines: ReadonlyArray<Line> };
 }
 
-const { marks, templates, rows, cases, lines } = golden('tools.json') as Golden;
+const { marks, templates, rows, cases, lines, numbers } = golden('tools.json') as Golden;
 
 const right = <A>(either: Either<unknown, A>): A => {
   if (either._tag === 'Left') throw new Error(JSON.stringify(either.left));
@@ -59,10 +66,11 @@ describe('rows of data sets', () => {
     },
   );
 
-  test.each(lines.map(({ line, text }) => [line, text] as const))(
+  const numberLines = numbers.lines.map(({ line, text }) => [line, text, numbers.template] as const);
+  test.each([...lines.map(({ line, text }) => [line, text, templates['tags'] ?? ''] as const), ...numberLines])(
     'numbers print as Python reads them: %s',
-    (line, text) => {
-      const template = right(makeChatTemplate(templates['tags'] ?? '', { specialTokens: { eos_token: '<|im_end|>' } }));
+    (line, text, source) => {
+      const template = right(makeChatTemplate(source, { specialTokens: { eos_token: '<|im_end|>' } }));
       const read = jsonlRows('rows.jsonl', { firstLine: 1, bytes: Buffer.from(line) });
       expect(
         read.map((row) => formatRow({ tokenizer, template })(right(decodeExample('value' in row ? row.value : row)))),

@@ -6,7 +6,7 @@ import { memory, tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
 import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
-import { parseJsonExactly, stringifyExactly } from '../../src/formats/wholeFloats.js';
+import { parseJsonExactly, stringifyExactly } from '../../src/formats/writtenNumbers.js';
 import { attachLora } from '../../src/model/adapter.js';
 import { mergeAndUnload, mergeLora } from '../../src/model/merge.js';
 import { LoraConfig } from '../../src/model/lora.js';

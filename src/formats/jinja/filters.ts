@@ -26,6 +26,8 @@ import {
   float,
   generator,
   isDict,
+  integer,
+  isBig,
   isFloat,
   isSequence,
   isUndefined,
@@ -163,6 +165,7 @@ const round: Filter = (value, positional, named) => {
   const number = numberOf(value) ?? fail(`cannot round ${typeName(value)}`);
   const precision = integerOr(precisionValue, 0);
   const how = method === undefined ? 'common' : plainText(method, 'the method');
+  if (isBig(value) && how === 'common' && precision >= 0) return value;
   if (how === 'common')
     return isFloat(value) ? float(roundHalfEven(number, precision)) : roundHalfEven(number, precision);
   if (how !== 'ceil' && how !== 'floor') return fail('method must be common, ceil or floor');
@@ -173,7 +176,7 @@ const round: Filter = (value, positional, named) => {
 /** Python refuses to read more digits than these. */
 const mostDigits = 4300;
 
-const parseInteger = (text: string, base: number): number | undefined => {
+const parseInteger = (text: string, base: number): Value | undefined => {
   if (text.length > mostDigits) return undefined;
   const trimmed = text.trim().replace(/(?<=\d)_(?=\d)/g, '');
   const match = /^([+-]?)(0[xX]|0[oO]|0[bB])?([0-9a-zA-Z]+)$/.exec(trimmed);
@@ -183,7 +186,13 @@ const parseInteger = (text: string, base: number): number | undefined => {
   if (prefixBase !== undefined && prefixBase !== base) return undefined;
   const number = Number.parseInt(digits, base);
   const valid = Array.from(digits.toLowerCase()).every((digit) => Number.parseInt(digit, 36) < base);
-  return valid ? (sign === '-' ? -number : number) : undefined;
+  if (!valid) return undefined;
+  if (Number.isSafeInteger(number)) return sign === '-' ? -number : number;
+  const whole = Array.from(digits.toLowerCase()).reduce(
+    (sum, digit) => sum * BigInt(base) + BigInt(Number.parseInt(digit, 36)),
+    0n,
+  );
+  return integer(sign === '-' ? -whole : whole);
 };
 
 const floatPattern = /^\s*[+-]?(?:\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|inf(?:inity)?|nan)\s*$/i;
@@ -195,14 +204,17 @@ const parseFloatText = (text: string): number | undefined => {
   return lower.includes('nan') ? Number.NaN : Number(lower);
 };
 
+/** The whole part, as an integer. */
+const truncated = (number: number | undefined, otherwise: Value): Value =>
+  number === undefined || !Number.isFinite(number) ? otherwise : integer(BigInt(Math.trunc(number)));
+
 const toInteger: Filter = (value, positional, named) => {
   const [otherwise = 0, baseValue] = bind(['default', 'base'], positional, named);
   if (isText(value)) {
-    const whole = parseInteger(plain(value), integerOr(baseValue, 10)) ?? parseFloatText(plain(value));
-    return whole === undefined || !Number.isFinite(whole) ? otherwise : Math.trunc(whole);
+    const whole = parseInteger(plain(value), integerOr(baseValue, 10));
+    return whole === undefined ? truncated(parseFloatText(plain(value)), otherwise) : whole;
   }
-  const number = numberOf(value);
-  return number === undefined || !Number.isFinite(number) ? otherwise : Math.trunc(number);
+  return isBig(value) ? value : truncated(numberOf(value), otherwise);
 };
 
 const toFloat: Filter = (value, positional, named) => {
@@ -424,7 +436,9 @@ const table: ReadonlyArray<readonly [string, Filter]> = [
     (value) =>
       isFloat(value)
         ? float(Math.abs(numberOf(value) ?? 0))
-        : Math.abs(numberOf(value) ?? fail('bad operand type for abs()')),
+        : isBig(value)
+          ? integer(value.value < 0n ? -value.value : value.value)
+          : Math.abs(numberOf(value) ?? fail('bad operand type for abs()')),
   ],
   [
     'attr',

@@ -1,5 +1,6 @@
 /** `str.format` and `%`: the parts that templates use. */
-import { floatText, repr, str } from './print.js';
+import { floatText } from '../floatText.js';
+import { repr, str } from './print.js';
 import { fail, TemplateError } from './templateError.js';
 import {
   characters,
@@ -13,7 +14,18 @@ import {
   repeat,
   type Text,
 } from './traced.js';
-import { getKey, isDict, isFloat, isSequence, type Named, numberOf, orElse, typeName, type Value } from './values.js';
+import {
+  getKey,
+  isBig,
+  isDict,
+  isFloat,
+  isSequence,
+  type Named,
+  numberOf,
+  orElse,
+  typeName,
+  type Value,
+} from './values.js';
 
 const widthOf = (digits: string | undefined): number => {
   const width = digits === undefined || digits === '' ? 0 : Number(digits);
@@ -55,21 +67,25 @@ const grouped = (digits: string, separator: string): string => {
   return fraction === undefined ? withSeparators : `${withSeparators}.${fraction}`;
 };
 
+/** The digits of a whole number's magnitude. */
+const wholeDigits = (value: Value, magnitude: number, base: number): string =>
+  (isBig(value) ? (value.value < 0n ? -value.value : value.value) : Math.trunc(magnitude)).toString(base);
+
 /** The digits of a number under a presentation type, without its sign. */
 const digitsOf = (value: Value, magnitude: number, type: string, precision: number | undefined): string => {
   switch (type) {
     case 'd':
     case 'i':
     case 'u':
-      return Math.trunc(magnitude).toString();
+      return wholeDigits(value, magnitude, 10);
     case 'x':
-      return Math.trunc(magnitude).toString(16);
+      return wholeDigits(value, magnitude, 16);
     case 'X':
-      return Math.trunc(magnitude).toString(16).toUpperCase();
+      return wholeDigits(value, magnitude, 16).toUpperCase();
     case 'o':
-      return Math.trunc(magnitude).toString(8);
+      return wholeDigits(value, magnitude, 8);
     case 'b':
-      return Math.trunc(magnitude).toString(2);
+      return wholeDigits(value, magnitude, 2);
     case 'e':
     case 'E': {
       const text = exponential(magnitude, precision ?? 6);
@@ -85,7 +101,7 @@ const digitsOf = (value: Value, magnitude: number, type: string, precision: numb
       return general(magnitude, precision ?? 6);
     default:
       if (precision !== undefined) return general(magnitude, precision);
-      return isFloat(value) ? floatText(magnitude) : magnitude.toString();
+      return isFloat(value) ? floatText(magnitude) : wholeDigits(value, magnitude, 10);
   }
 };
 

@@ -1,8 +1,20 @@
 /** `tojson` as transformers defines it: Python's `json.dumps`, not escaped for HTML. */
-import { floatText, mapCharacters } from './print.js';
+import { floatText } from '../floatText.js';
+import { mapCharacters } from './print.js';
 import { fail } from './templateError.js';
 import { concat, isText, makeTextBuilder, type Origin, plain, type Text } from './traced.js';
-import { compare, type Dict, isDict, isFloat, isSequence, type Key, numberOf, typeName, type Value } from './values.js';
+import {
+  compare,
+  type Dict,
+  isBig,
+  isDict,
+  isFloat,
+  isSequence,
+  type Key,
+  numberOf,
+  typeName,
+  type Value,
+} from './values.js';
 
 export interface JsonOptions {
   readonly ensureAscii: boolean;
@@ -71,6 +83,8 @@ export const toJson = (value: Value, options: JsonOptions): Text => {
       builder.add('null', around);
     } else if (typeof item === 'boolean') {
       builder.add(item ? 'true' : 'false', around);
+    } else if (isBig(item)) {
+      builder.add(item.value.toString(), around);
     } else if (isSequence(item) || isDict(item)) {
       const origin = item.origin ?? around;
       const [open, close] = isDict(item) ? ['{', '}'] : ['[', ']'];

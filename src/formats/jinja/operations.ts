@@ -23,6 +23,8 @@ import {
   equal,
   float,
   getKey,
+  integer,
+  isBig,
   isDict,
   isFloat,
   isSequence,
@@ -68,11 +70,12 @@ const unsupported = (operator: string, a: Value, b: Value): never => {
   return fail(`unsupported operand type(s) for ${operator}: '${typeName(a)}' and '${typeName(b)}'`);
 };
 
-const integer = (value: number): number =>
-  Number.isSafeInteger(value) ? value : fail('integers beyond 2^53 are not supported');
+const tooBig = (): never => fail('arithmetic of integers beyond 2^53 is not supported');
+
+const wholeOf = (value: number): number => (Number.isSafeInteger(value) ? value : tooBig());
 
 const arithmetic = (operator: BinaryOperator, a: number, b: number, floats: boolean): Value => {
-  const exact = (value: number): Value => (floats ? float(value) : integer(value));
+  const exact = (value: number): Value => (floats ? float(value) : wholeOf(value));
   switch (operator) {
     case '+':
       return exact(a + b);
@@ -108,7 +111,11 @@ export const binary = (operator: BinaryOperator, a: Value, b: Value): Value => {
   if (operator === '%' && isText(a)) return likewise(a, percentFormat(a, isMarkup(a) ? escapedWithin(b) : b));
   const left = numberOf(a);
   const right = numberOf(b);
-  if (left !== undefined && right !== undefined) return arithmetic(operator, left, right, isFloat(a) || isFloat(b));
+  if (left !== undefined && right !== undefined) {
+    const floats = isFloat(a) || isFloat(b);
+    if (!floats && operator !== '/' && (isBig(a) || isBig(b))) return tooBig();
+    return arithmetic(operator, left, right, floats);
+  }
   if (operator === '+') {
     if (isSequence(a) && isSequence(b) && a.kind === b.kind) {
       const items = checkedList([...a.items, ...b.items]);
@@ -131,12 +138,13 @@ export const binary = (operator: BinaryOperator, a: Value, b: Value): Value => {
 export const negative = (value: Value): Value => {
   const number = numberOf(value);
   if (number === undefined) return unsupported('unary -', value, null);
+  if (isBig(value)) return integer(-value.value);
   return isFloat(value) ? float(-number) : number === 0 ? 0 : -number;
 };
 
 export const positive = (value: Value): Value => {
   const number = numberOf(value);
-  return number === undefined ? unsupported('unary +', value, null) : isFloat(value) ? value : number;
+  return number === undefined ? unsupported('unary +', value, null) : isFloat(value) || isBig(value) ? value : number;
 };
 
 export const contains = (container: Value, item: Value): boolean => {

@@ -1,22 +1,7 @@
 /** `str()` and `repr()` of values, as Python writes them. */
+import { floatText } from '../floatText.js';
 import { concat, isText, makeTextBuilder, mapOrigins, plain, type Text } from './traced.js';
 import type { Value } from './values.js';
-
-/** Shortest digits that read back, in Python's choice of notation. */
-export const floatText = (value: number): string => {
-  if (Number.isNaN(value)) return 'nan';
-  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
-  if (Object.is(value, -0)) return '-0.0';
-  if (value === 0) return '0.0';
-  const [mantissa = '', exponentText = '0'] = value.toExponential().split('e');
-  const exponent = Number(exponentText);
-  if (exponent < -4 || exponent >= 16) {
-    const digits = Math.abs(exponent).toString().padStart(2, '0');
-    return `${mantissa}e${exponent < 0 ? '-' : '+'}${digits}`;
-  }
-  const text = value.toString();
-  return text.includes('.') ? text : `${text}.0`;
-};
 
 const unprintable = /[\p{C}\p{Z}]/u;
 
@@ -117,6 +102,8 @@ export const str = (value: Value): Text => {
           return value;
         case 'float':
           return floatText(value.value);
+        case 'integer':
+          return value.value.toString();
         case 'undefined':
           return '';
         case 'list':

@@ -1,20 +1,23 @@
 /** Plain data (messages, tools, arguments) → values of templates, every string traced to where it came from. */
-import { wholeFloatsOf } from '../wholeFloats.js';
+import { writtenNumbersOf } from '../writtenNumbers.js';
 import { fail } from './templateError.js';
 import type { Message } from '../../records.js';
 import { concat, type Origin, type Text, trace } from './traced.js';
-import { type Dict, float, type Key, list, type Value } from './values.js';
+import { type Dict, float, integer, type Key, list, type Value } from './values.js';
 
 const deepest = 100;
 
-/** A field or item, which may be a float that was written as one. */
+/** A field or item as it was written. */
 export const memberValue = (
   [key, value]: readonly [key: string, value: unknown],
-  floats: ReadonlySet<string> | undefined,
+  written: ReturnType<typeof writtenNumbersOf>,
   origin?: Origin,
   depth = 0,
-): Value =>
-  floats !== undefined && typeof value === 'number' && floats.has(key) ? float(value) : toValue(value, origin, depth);
+): Value => {
+  const number = typeof value === 'number' ? written?.get(key) : undefined;
+  if (number === 'float') return float(Number(value));
+  return number !== undefined && Number(number) === value ? integer(number) : toValue(value, origin, depth);
+};
 
 /** Data under one origin; without one, its text counts as the template's own. */
 export const toValue = (data: unknown, origin?: Origin, depth = 0): Value => {
@@ -23,25 +26,25 @@ export const toValue = (data: unknown, origin?: Origin, depth = 0): Value => {
     case 'string':
       return origin === undefined ? data : trace(data, origin);
     case 'number':
-      // Beyond 2^53 only a float can have been meant: 1e20 prints as Python prints it.
+      // Of a number beyond 2^53 that no JSON wrote, a float is all that is known: 1e20 prints as Python prints it.
       return Number.isInteger(data) && !Number.isSafeInteger(data) ? float(data) : data;
     case 'boolean':
       return data;
     case 'bigint':
-      return Number(data);
+      return integer(data);
     case 'object': {
       if (data === null) return null;
-      const floats = wholeFloatsOf(data);
+      const written = writtenNumbersOf(data);
       if (Array.isArray(data)) {
         return list(
-          data.map((item: unknown, i) => memberValue([String(i), item], floats, origin, depth + 1)),
+          data.map((item: unknown, i) => memberValue([String(i), item], written, origin, depth + 1)),
           origin,
         );
       }
       if (ArrayBuffer.isView(data)) return fail('binary data in a conversation');
       const entries = new Map<Key, Value>();
       for (const [key, value] of Object.entries(data)) {
-        if (value !== undefined) entries.set(key, memberValue([key, value], floats, origin, depth + 1));
+        if (value !== undefined) entries.set(key, memberValue([key, value], written, origin, depth + 1));
       }
       return { kind: 'dict', entries, ...(origin === undefined ? {} : { origin }) };
     }
@@ -71,10 +74,10 @@ export const messageValue = (message: Message, index: number): Dict => {
   const { weight: _weight, contentWeights, ...fields } = message;
   const { role } = fields;
   const whole: Origin = { message: index, ...(typeof role === 'string' ? { role } : {}) };
-  const floats = wholeFloatsOf(message);
+  const written = writtenNumbersOf(message);
   const entries = new Map<Key, Value>();
   for (const [field, value] of Object.entries(fields)) {
-    if (value !== undefined) entries.set(field, memberValue([field, value], floats, { ...whole, field }));
+    if (value !== undefined) entries.set(field, memberValue([field, value], written, { ...whole, field }));
   }
   if (contentWeights !== undefined) entries.set('content', contentValue(message, { ...whole, field: 'content' }));
   return { kind: 'dict', entries, origin: whole, message: whole };

@@ -28,6 +28,12 @@ export interface Float {
   readonly value: number;
 }
 
+/** An integer beyond 2^53. */
+export interface Big {
+  readonly kind: 'integer';
+  readonly value: bigint;
+}
+
 export interface Undefined {
   readonly kind: 'undefined';
   /** What was looked for, for the message of the error that using it gives. */
@@ -56,7 +62,19 @@ export interface Instance {
   readonly call?: Callable['call'];
 }
 
-export type Value = null | boolean | number | Text | List | Dict | Float | Undefined | Namespace | Callable | Instance;
+export type Value =
+  | null
+  | boolean
+  | number
+  | Text
+  | List
+  | Dict
+  | Float
+  | Big
+  | Undefined
+  | Namespace
+  | Callable
+  | Instance;
 
 export const none: Named = new Map();
 
@@ -74,6 +92,11 @@ export const tuple = (items: ReadonlyArray<Value>): List => ({ kind: 'tuple', it
 export const missing = (what: string): Undefined => ({ kind: 'undefined', what });
 /** A float: whole ones are boxed. */
 export const float = (value: number): Value => (Number.isInteger(value) ? { kind: 'float', value } : value);
+/** An integer: those beyond 2^53 are boxed. */
+export const integer = (value: bigint): Value => {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : { kind: 'integer', value };
+};
 export const callable = (name: string, call: Callable['call']): Callable => ({ kind: 'function', name, call });
 
 /** The value, where there is one: null is a value (`None`), so `??` will not do. */
@@ -96,21 +119,33 @@ export const typeName = (value: Value): string => {
     case 'string':
       return 'str';
     default:
-      return value.kind === 'traced' ? 'str' : value.kind === 'instance' ? value.name : value.kind;
+      return value.kind === 'traced'
+        ? 'str'
+        : value.kind === 'integer'
+          ? 'int'
+          : value.kind === 'instance'
+            ? value.name
+            : value.kind;
   }
 };
 
-/** The number of an int, float or bool; undefined for anything else. */
+export const isBig = (value: Value): value is Big => kindOf(value) === 'integer';
+
+/** The number of an int (rounded beyond 2^53), float or bool; undefined for anything else. */
 export const numberOf = (value: Value): number | undefined => {
   if (typeof value === 'number') return value;
   if (typeof value === 'boolean') return value ? 1 : 0;
-  return typeof value === 'object' && value !== null && value.kind === 'float' ? value.value : undefined;
+  if (typeof value !== 'object' || value === null) return undefined;
+  return value.kind === 'float' ? value.value : value.kind === 'integer' ? Number(value.value) : undefined;
 };
 
 export const isFloat = (value: Value): boolean =>
   typeof value === 'number' ? !Number.isInteger(value) : typeof value === 'object' && value?.kind === 'float';
 
-export const isInteger = (value: Value): value is number => typeof value === 'number' && Number.isInteger(value);
+export const isInteger = (value: Value): value is number | Big => Number.isInteger(value) || isBig(value);
+
+/** A number to compare, an integer with all its digits. */
+const exactly = (value: Value): number | bigint | undefined => (isBig(value) ? value.value : numberOf(value));
 
 export const undefinedError = (value: Undefined): never => fail(`${value.what} is undefined`);
 
@@ -144,8 +179,9 @@ export const truthy = (value: Value): boolean => {
 
 export const equal = (a: Value, b: Value): boolean => {
   if (isText(a)) return isText(b) && plain(a) === plain(b);
-  const left = numberOf(a);
-  if (left !== undefined) return left === numberOf(b);
+  const left = exactly(a);
+  const right = exactly(b);
+  if (left !== undefined) return right !== undefined && left <= right && left >= right;
   if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') return a === b;
   if (isSequence(a) && isSequence(b)) {
     const { items } = b;
@@ -183,9 +219,17 @@ const compareStrings = (a: string, b: string): number => {
 /** Below, at or above 0; an error for values without an order. */
 export const compare = (a: Value, b: Value): number => {
   if (isText(a) && isText(b)) return compareStrings(plain(a), plain(b));
-  const left = numberOf(a);
-  const right = numberOf(b);
-  if (left !== undefined && right !== undefined) return left - right;
+  const left = exactly(a);
+  const right = exactly(b);
+  if (left !== undefined && right !== undefined) {
+    return typeof left === 'number' && typeof right === 'number'
+      ? left - right
+      : left < right
+        ? -1
+        : left > right
+          ? 1
+          : 0;
+  }
   if (isUndefined(a)) return undefinedError(a);
   if (isUndefined(b)) return undefinedError(b);
   if (isSequence(a) && isSequence(b) && a.kind === b.kind) {

@@ -1,6 +1,6 @@
 /** Whether a value is the same in another thread: structured cloning makes plain objects of all objects, and runs their getters. */
 
-import { wholeFloatsOf } from '../../formats/wholeFloats.js';
+import { writtenNumbersOf } from '../../formats/writtenNumbers.js';
 
 /** Deeper than any row, so that rings come to an end too. */
 const deepest = 64;
@@ -12,7 +12,7 @@ export const isPlain = (value: unknown, depth = 0): boolean => {
   if (value === null || plainTypes.has(typeof value)) return true;
   if (typeof value !== 'object' || depth > deepest) return false;
   // What is known of it beside it stays behind.
-  if (wholeFloatsOf(value) !== undefined) return false;
+  if (writtenNumbersOf(value) !== undefined) return false;
   if (Array.isArray(value)) {
     for (const inner of value as ReadonlyArray<unknown>) if (!isPlain(inner, depth + 1)) return false;
     return true;
