@@ -18,7 +18,7 @@ import {
 import { nearest } from '../formats/nearest.js';
 import { decodeSftConfig, SftConfig, sftTopics } from '../train/config.js';
 import { sftAliases, understoodNames } from '../train/optionNames.js';
-import { readConfig, type ConfigFile } from './configFile.js';
+import type { ConfigFile } from './configFile.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven, type Given } from './options.js';
 
@@ -70,6 +70,12 @@ const unknownOption = (options: Readonly<Record<string, unknown>>, own: Fields):
   });
 };
 
+/** The reader of YAML is loaded for those who give a file. */
+const readLate =
+  (path: string): TaskEither<FatalError, ConfigFile> =>
+  async () =>
+    (await import('./configFile.js')).readConfig(path)();
+
 /** The command's own options and the `SftConfig` of a call. */
 export const decodeSftFlags = <F extends Fields>(
   command: Command,
@@ -79,7 +85,7 @@ export const decodeSftFlags = <F extends Fields>(
   const { config: path } = flagsGiven(command, ConfigFlag);
   const isOwn = ([name]: readonly [string, unknown]): boolean => Object.hasOwn(own.fields, name);
   return pipe(
-    typeof path === 'string' ? readConfig(path) : TE.right<FatalError, ConfigFile | undefined>(undefined),
+    typeof path === 'string' ? readLate(path) : TE.right<FatalError, ConfigFile | undefined>(undefined),
     TE.map((file): Given => ({ flags, aliases: sftAliases, ...(file === undefined ? {} : { file }) })),
     TE.flatMapEither((given) =>
       decodeGiven(given, (options) => {

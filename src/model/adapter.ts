@@ -1,10 +1,10 @@
 /** LoRA adapters of a model: attach, and take out for saving. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { mul, sub, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
+import { mul, sub, tensor2d, tidy } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
 import { copied } from './copied.js';
 import { adaptedNorms } from './dora.js';

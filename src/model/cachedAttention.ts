@@ -1,6 +1,6 @@
 /** Keys and values of the tokens already read, and attention of new tokens over them. */
-import { zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { zeros } from '../tfjs.js';
 import type { AttentionAttrs } from './kernels/attention.js';
 import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
 

@@ -1,6 +1,6 @@
 /** Loss, gradients and logits of a causal language model over real tokens laid end to end. */
-import { add, scalar, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, scalar, tensor1d, tensor2d, zeros } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
 import { balanceLoss, makeBalance } from './balance.js';
 import { headOf } from './head.js';

@@ -1,5 +1,5 @@
-import { add, maximum, minimum, sub, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, maximum, minimum, sub, tidy } from '../tfjs.js';
 import { activationGrad } from './kernels/activation.js';
 import { clone } from './kernels/clone.js';
 import type { Layer } from './layer.js';

@@ -1,5 +1,5 @@
-import { reshape } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { reshape } from '../tfjs.js';
 import { concatColumns, splitColumns as split } from './kernels/columns.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';

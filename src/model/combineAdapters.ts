@@ -1,10 +1,10 @@
 /** A weighted sum of adapters as one adapter. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { add, mul, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
+import { add, mul, tidy } from '../tfjs.js';
 import { added, adaptersNow, isFree, known } from './adapters.js';
 import { concatColumns } from './kernels/columns.js';
 import { adapterOptions, adaptersIn, namesOf, tablesIn } from './lora.js';

@@ -1,6 +1,6 @@
 /** Rows of a table at the ids of a sequence, with what an adapter makes of them. */
-import { div, mul, sum, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { div, mul, sum, tidy } from '../tfjs.js';
 import { adaptedNorms } from './dora.js';
 import { clone } from './kernels/clone.js';
 import { addRows, embedding as embed, embeddingGrad } from './kernels/embedding.js';

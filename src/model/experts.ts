@@ -1,6 +1,6 @@
 /** A mixture of experts: a router sends each token to a few of many MLPs, and their outputs are added by what each counts. */
-import { dispose, mul, reshape, sigmoid, sub, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { dispose, mul, reshape, sigmoid, sub, tensor2d, tidy } from '../tfjs.js';
 import { balanceSlopes, noteLoad } from './balance.js';
 import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { splitColumns } from './kernels/columns.js';

@@ -1,6 +1,6 @@
 /** The output head, and the adapter it may carry. */
-import { add, div, mul, reshape, sub, sum, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, div, mul, reshape, sub, sum, tidy } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
 import { joinColumns } from './columns.js';
 import { adaptedNorms } from './dora.js';

@@ -1,10 +1,10 @@
 /** Adapters merged into the weights, and taken out again. */
 import * as E from 'fp-ts/lib/Either.js';
-import { add, keep, mul, sub, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError, Warning } from '../errors.js';
 import { fatal, warning } from '../errors.js';
 import { withNumbersOf } from '../formats/writtenNumbers.js';
+import { add, keep, mul, sub, tidy } from '../tfjs.js';
 import { adaptedWeight, liesTransposed } from './adapter.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';

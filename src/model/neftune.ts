@@ -1,7 +1,7 @@
 /** NEFTune (Jain et al. 2023, arXiv 2310.05914): uniform noise on the token embeddings while training. */
-import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { random } from '../seed.js';
+import { tensor2d } from '../tfjs.js';
 import { add } from './kernels/add.js';
 import type { Layer } from './layer.js';
 import { identity, inactive, landedOn, passed } from './layer.js';

@@ -1,5 +1,5 @@
-import { ones, reshape } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { ones, reshape } from '../tfjs.js';
 import { layerNorm as normLayer, layerNormGrad } from './kernels/layerNorm.js';
 import type { NormGrads } from './kernels/layerNorm.js';
 import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';

@@ -1,5 +1,5 @@
-import { reshape, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { reshape, tidy } from '../tfjs.js';
 import { concatColumns } from './kernels/columns.js';
 import { gatherRows } from './kernels/gatherRows.js';
 

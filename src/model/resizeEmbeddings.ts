@@ -1,11 +1,11 @@
 /** A model with more token rows, or fewer: embedding and head grow together. */
 import * as E from 'fp-ts/lib/Either.js';
-import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { random } from '../seed.js';
+import { tensor } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import type { CausalLM } from './model.js';

@@ -2,10 +2,10 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { withNumbersOf } from '../formats/writtenNumbers.js';
+import { tensor2d } from '../tfjs.js';
 import { boolean, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
 import type { RawConfig } from './config.js';
 import { rope as turn } from './kernels/rope.js';

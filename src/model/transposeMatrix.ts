@@ -1,5 +1,5 @@
-import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import { tensor2d } from '../tfjs.js';
 import { linear, linearGradWeight } from './kernels/linear.js';
 
 /** The r × r matrix of ones on the diagonal. */

@@ -1,10 +1,12 @@
 /** The tfjs backend `native`: tensors live in the engine's memory; JavaScript holds numbers. */
-import { engine, KernelBackend } from '@tensorflow/tfjs-core';
 import type { BackendValues, DataType, TensorInfo } from '@tensorflow/tfjs-core';
 import type { QuantizedLayout } from '../model/kernels/quantizedMatrix.js';
+import { engine, tfjs } from '../tfjs.js';
 import type { Addon } from './addon.js';
 import { operationNames } from './operations.js';
 import type { Operations } from './operations.js';
+
+const { KernelBackend } = tfjs();
 
 const width = (dtype: DataType): number => {
   switch (dtype) {

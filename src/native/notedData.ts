@@ -1,4 +1,4 @@
-import { engine } from '@tensorflow/tfjs-core';
+import { engine } from '../tfjs.js';
 import { NativeData } from './backend.js';
 import type { Noted } from './backend.js';
 

@@ -1,11 +1,10 @@
 /** Makes the native engine a backend of tfjs. */
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
-import '@tensorflow/tfjs-backend-cpu';
-import { engine, registerBackend, registerKernel } from '@tensorflow/tfjs-core';
 import type { KernelConfig } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import { engine, registerBackend, registerKernel, loadBackend } from '../tfjs.js';
 import { cudaKernels, loadAddon, messageOf } from './addon.js';
 import type { Addon, AddonStatistics, Device, InstructionSet } from './addon.js';
 import { NativeBackend } from './backend.js';
@@ -132,6 +131,7 @@ const register = (addon: Addon): Registered => {
   registerBackend(backendName, () => backend, 4);
   noteInTheData();
   // The slow path runs kernels on it; tfjs makes it on first use.
+  loadBackend('cpu');
   engine().findBackend('cpu');
   const fast = [
     ...named,

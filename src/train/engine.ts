@@ -1,7 +1,6 @@
 /** Which engine computes, and why: the one place that knows how each is started. */
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { env, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { Task } from 'fp-ts/lib/Task.js';
@@ -9,6 +8,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { prepareWasm } from '../model/kernels/wasmBackend.js';
+import { env, getBackend, loadBackend, ready, setBackend } from '../tfjs.js';
 
 /** What computes; docs/engines.md tells them apart. */
 export type EngineName = 'native' | 'tensorflow' | 'wasm' | 'cpu';
@@ -119,7 +119,7 @@ const startWasm: Starter = async ({ device }) => {
 
 const startCpu: Starter = async ({ device }) => {
   if (device === 'cuda') return onProcessorAlone;
-  await import('@tensorflow/tfjs-backend-cpu');
+  loadBackend('cpu');
   if (!(await setBackend('cpu'))) return E.left('the backend did not start');
   return E.right('plain JavaScript, one thread: for reference, not for speed');
 };

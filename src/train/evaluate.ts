@@ -1,5 +1,4 @@
 /** Loss, accuracy and entropy of rows under a model that stands still; logits never exist as a whole. */
-import { dispose } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
@@ -9,6 +8,7 @@ import { evaluateLoss } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { batchRows } from '../operators/batch.js';
 import type { Labelled } from '../records.js';
+import { dispose } from '../tfjs.js';
 import type { RowNames } from './rowNames.js';
 import { sequenceOf } from './unpad.js';
 

@@ -1,5 +1,4 @@
 /** A checkpoint's tensors → weights on the engine, quantised on the way where that is asked for or how they are stored. */
-import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -21,6 +20,7 @@ import type { QuantizedBase, QuantizedMatrix, QuantizedScales } from '../model/q
 import type { StoredParts, StoredQuantized } from '../model/quantize/stored.js';
 import { unpacked } from '../model/unpacked.js';
 import type { TensorSpec } from '../model/weights.js';
+import { tensor } from '../tfjs.js';
 import { currentEngine } from './engine.js';
 
 interface Made {

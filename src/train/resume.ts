@@ -1,7 +1,6 @@
 /** An earlier run taken up where its checkpoint left it: the same weights, moments, counters and place in the data, to the bit. */
 import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -18,6 +17,7 @@ import { readSafetensors } from '../formats/safetensors.js';
 import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import type { CausalLM } from '../model/causalLm.js';
+import { tensor } from '../tfjs.js';
 import type { SftConfig } from './config.js';
 import { unconverted } from './convertedAdapter.js';
 import type { Run } from './run.js';

@@ -1,5 +1,4 @@
 /** `trainStep`: the micro-batches of one update → what the update did. And `step`, its operator. */
-import { dispose } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
@@ -13,6 +12,7 @@ import type { Gradients } from '../model/layer.js';
 import type { Batch, StepResult } from '../records.js';
 import { drain } from '../streams/drain.js';
 import type { Gate } from '../streams/gate.js';
+import { dispose } from '../tfjs.js';
 import { isSound } from './metrics.js';
 import { setWeights, trainableOf } from './state.js';
 import type { Moved, Update } from './optimizer.js';

@@ -7,7 +7,6 @@ import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../byteSource.js';
 import { pathMatcher } from '../glob.js';
-import { chooseConverted, chooseFiles } from './datasetFiles.js';
 import type { DatasetChoice } from './datasetFiles.js';
 import { isRepoId, repoOf, repoTitle } from './repo.js';
 import type { Repo } from './repo.js';
@@ -59,6 +58,9 @@ export const namedSet = (text: string): Either<FatalError, NamedSet> | undefined
   }))(repoOf('dataset', name));
 };
 
+/** Loaded late: most data sets are a file, and a card is YAML, whose reader is as large as the rest of this folder. */
+const choosing = () => import('./datasetFiles.js');
+
 /** The data files of a split of a folder. */
 export const folderFiles = async (dir: string, choice: DatasetChoice): Promise<ReadonlyArray<string>> => {
   const entries = await readdir(dir, { withFileTypes: true, recursive: true }).catch((error: unknown) => {
@@ -69,6 +71,7 @@ export const folderFiles = async (dir: string, choice: DatasetChoice): Promise<R
     .map((entry) => relative(dir, join(entry.parentPath, entry.name)).split(sep).join('/'))
     .toSorted();
   const readme = await readFile(join(dir, 'README.md'), 'utf8').catch(() => '');
+  const { chooseFiles } = await choosing();
   const chosen = orThrow(chooseFiles(dir, paths, readme, choice));
   if (chosen === undefined) {
     throw fatal('E_IS_DIRECTORY', `${dir} is a directory without data files`, {
@@ -111,6 +114,7 @@ export const hubFiles = async (
     });
   }
   const readme = snapshot.paths.includes('README.md') ? await readFile(await snapshot.file('README.md'), 'utf8') : '';
+  const { chooseFiles, chooseConverted } = await choosing();
   const chosen = orThrow(chooseFiles(title, snapshot.paths, readme, wanted));
   if (chosen !== undefined) return files(chosen);
   const converted = await openSnapshot({ ...repo, revision: convertedBranch }, settings).catch((error: unknown) => {

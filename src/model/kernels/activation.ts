@@ -1,5 +1,5 @@
-import { add, div, erf, exp, mul, relu, sigmoid, square, step, sub, tanh } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, div, erf, exp, mul, relu, sigmoid, square, step, sub, tanh } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 /** `gelu` is the exact one (erf), `gelu_new` its tanh form, `quick_gelu` x·σ(1.702x). */

@@ -1,5 +1,5 @@
-import { add, div, mul, sqrt, square, sub } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, div, mul, sqrt, square, sub } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export interface AdamWAttrs {

@@ -1,5 +1,5 @@
-import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tensor } from '../../tfjs.js';
 import { dynamicMap, nearestCode, unsignedDynamicMap } from '../quantize/dynamicMap.js';
 import type { AdamWAttrs } from './adamW.js';
 import { namedOp } from './namedOp.js';

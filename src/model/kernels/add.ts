@@ -1,5 +1,5 @@
-import { add as tfAdd } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add as tfAdd } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export const RxAdd = namedOp('RxAdd', ({ a, b }: { a: Tensor; b: Tensor }, _attrs: object): readonly [Tensor] => [

@@ -1,3 +1,4 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   add,
   concat,
@@ -15,8 +16,7 @@ import {
   sub,
   sum,
   transpose,
-} from '@tensorflow/tfjs-core';
-import type { Tensor } from '@tensorflow/tfjs-core';
+} from '../../tfjs.js';
 import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';
 

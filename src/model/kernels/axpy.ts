@@ -1,5 +1,5 @@
-import { add, mul } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, mul } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 /** Kernels may write into y and return nothing; the reference returns the sum. */

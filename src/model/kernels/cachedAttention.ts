@@ -1,5 +1,5 @@
-import { add, concat, gather, matMul, mul, reshape, slice, softmax, tensor1d, transpose } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, concat, gather, matMul, mul, reshape, slice, softmax, tensor1d, transpose } from '../../tfjs.js';
 import type { AttentionAttrs } from './attention.js';
 import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';

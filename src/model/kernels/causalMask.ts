@@ -1,5 +1,5 @@
-import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tensor2d } from '../../tfjs.js';
 
 /**
  * What is added to the scores of the last n of `rows` tokens, [n, rows]: 0 where query i, token rows - n + i, sees key j; else so low that

@@ -1,5 +1,5 @@
-import { clone, concat, split } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { clone, concat, split } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export const RxSplitColumns = namedOp(

@@ -1,5 +1,5 @@
-import { add, gather, mul, reshape, slice, sum, tensor1d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, gather, mul, reshape, slice, sum, tensor1d } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 interface CombineAttrs {

@@ -1,5 +1,5 @@
-import { mul, tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { mul, tensor } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export interface DropoutAttrs {

@@ -1,5 +1,5 @@
-import { add, gather, tensor1d, unsortedSegmentSum } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import { add, gather, tensor1d, unsortedSegmentSum } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export const RxEmbedding = namedOp(

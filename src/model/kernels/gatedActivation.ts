@@ -1,5 +1,5 @@
-import { mul } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { mul } from '../../tfjs.js';
 import { activated, slopeOf } from './activation.js';
 import type { ActivationKind } from './activation.js';
 import { namedOp } from './namedOp.js';

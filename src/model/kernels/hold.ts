@@ -1,6 +1,6 @@
 /** How the values of a weight lie in memory, where an engine has more than one way. */
-import { clone } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { clone } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 /** `bfloat16`: the upper half of a float32, rounded to nearest even. */

@@ -1,5 +1,5 @@
-import { add, matMul, sum } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, matMul, sum } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 /** `transposed` false: w is [O, I] (nn.Linear); true: w is [I, O] (GPT-2's Conv1D). */

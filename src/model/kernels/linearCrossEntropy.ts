@@ -1,3 +1,4 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   add,
   addN,
@@ -21,8 +22,7 @@ import {
   tensor1d,
   tensor2d,
   tidy,
-} from '@tensorflow/tfjs-core';
-import type { Tensor } from '@tensorflow/tfjs-core';
+} from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export interface LinearCrossEntropyInputs {

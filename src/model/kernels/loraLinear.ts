@@ -1,5 +1,5 @@
-import { add, concat, matMul, mul, slice } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, concat, matMul, mul, slice } from '../../tfjs.js';
 import { RxLinear, RxLinearGradInput } from './linear.js';
 import { namedOp } from './namedOp.js';
 

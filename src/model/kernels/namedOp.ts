@@ -5,8 +5,8 @@
  *
  * Ops borrow their inputs and return new tensors that the caller owns; those that say so (`adamW`, `axpy`, `addRows`, …) consume.
  */
-import { engine, getKernel, tidy } from '@tensorflow/tfjs-core';
 import type { KernelFunc, NamedAttrMap, NamedTensorMap, Tensor, TensorContainer } from '@tensorflow/tfjs-core';
+import { engine, getKernel, tidy } from '../../tfjs.js';
 
 export interface NamedOp<Inputs, Attrs, Outputs extends ReadonlyArray<Tensor>> {
   readonly name: string;

@@ -1,5 +1,5 @@
-import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tensor2d } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 /** A matrix as it lies in memory, in 8 bits a value or in 4. */

@@ -1,5 +1,5 @@
-import { add, clone, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, clone, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '../../tfjs.js';
 import type { Keeping, NormGrads } from './layerNorm.js';
 import { namedOp } from './namedOp.js';
 

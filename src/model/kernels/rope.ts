@@ -1,5 +1,5 @@
-import { add, concat, expandDims, mul, reshape, slice, sub } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { add, concat, expandDims, mul, reshape, slice, sub } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export interface RopeInputs {

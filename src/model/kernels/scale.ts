@@ -1,5 +1,5 @@
-import { mul } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { mul } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export const RxScale = namedOp('RxScale', ({ x }: { x: Tensor }, { factor }: { factor: number }): readonly [Tensor] => [

@@ -1,5 +1,5 @@
-import { addN, scalar, square, sum } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { addN, scalar, square, sum } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
 export const RxSquaredNorm = namedOp(

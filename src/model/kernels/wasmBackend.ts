@@ -2,23 +2,13 @@
  * The wasm backend of tfjs 4.22 with what training needs and it lacks: one kernel is missing, one writes wrong bits, and
  * matMul is fast in one form only.
  */
-import {
-  BatchMatMul,
-  getKernel,
-  OneHot,
-  ready,
-  registerKernel,
-  setBackend,
-  Transpose,
-  unregisterKernel,
-  UnsortedSegmentSum,
-} from '@tensorflow/tfjs-core';
 import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { getKernel, ready, registerKernel, setBackend, unregisterKernel, loadBackend, tfjs } from '../../tfjs.js';
 
 const backendName = 'wasm';
 
@@ -147,6 +137,7 @@ const replace = (name: string, replacement: (stock: KernelFunc) => KernelFunc): 
 };
 
 const mend = (): void => {
+  const { BatchMatMul, OneHot, Transpose, UnsortedSegmentSum } = tfjs();
   // The kernel that the backend lacks tells whether this has been done.
   if (isRegistered(UnsortedSegmentSum)) return;
   registerKernel({ kernelName: UnsortedSegmentSum, backendName, kernelFunc: unsortedSegmentSum });
@@ -158,7 +149,7 @@ const mend = (): void => {
 /** Loads the wasm backend, mends it and makes it the current one. `E_ENGINE_UNAVAILABLE` where it cannot run. */
 export const prepareWasm = (): TaskEither<FatalError, void> => async () => {
   try {
-    await import('@tensorflow/tfjs-backend-wasm');
+    loadBackend('wasm');
     mend();
     if (!(await setBackend(backendName))) return left(fatal('E_ENGINE_UNAVAILABLE', 'the wasm backend did not start'));
     await ready();

@@ -1,9 +1,9 @@
 /** Models whose frozen linear weights are held in 8 or 4 bits. */
 import * as E from 'fp-ts/lib/Either.js';
-import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { tensor2d } from '../../tfjs.js';
 import { architectureOf } from '../architectures.js';
 import { quantizedMatrix } from '../kernels/quantizedMatrix.js';
 import { moduleOf } from '../lora.js';

@@ -1,6 +1,6 @@
 /** GPTQ of a whole model: layer after layer, each calibrated on what the quantised layers before it give. */
-import { tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tensor2d } from '../../tfjs.js';
 import { architectureOf } from '../architectures.js';
 import { logitsOf } from '../causalLm.js';
 import { linearGradWeight } from '../kernels/linear.js';

@@ -1,7 +1,9 @@
-import { ArgMax, util } from '@tensorflow/tfjs-core';
 import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
+import { tfjs } from '../../tfjs.js';
 import { kernel, sizeOf } from '../kernel.js';
 import { viaCpu } from './viaCpu.js';
+
+const { ArgMax, util } = tfjs();
 
 /** Along the last axis: predictions are made of logits so. Anything else is handed on. */
 export const argMax = (): KernelConfig => {

@@ -1,5 +1,10 @@
 /** Elementwise kernels on float32; what they do not cover is handed on. */
-import {
+import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
+import { tfjs } from '../../tfjs.js';
+import { kernel, sizeOf } from '../kernel.js';
+import { viaCpu } from './viaCpu.js';
+
+const {
   Abs,
   Add,
   backend_util,
@@ -18,10 +23,7 @@ import {
   Square,
   Sub,
   Tanh,
-} from '@tensorflow/tfjs-core';
-import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
-import { kernel, sizeOf } from '../kernel.js';
-import { viaCpu } from './viaCpu.js';
+} = tfjs();
 
 const product = (shape: ReadonlyArray<number>): number => shape.reduce((size, length) => size * length, 1);
 

@@ -1,8 +1,10 @@
-import { Cast, Fill, OnesLike, ZerosLike } from '@tensorflow/tfjs-core';
 import type { DataType, KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
+import { tfjs } from '../../tfjs.js';
 import type { NativeBackend } from '../backend.js';
 import { kernel, sizeOf } from '../kernel.js';
 import { viaCpu } from './viaCpu.js';
+
+const { Cast, Fill, OnesLike, ZerosLike } = tfjs();
 
 const filled = (backend: NativeBackend, shape: ReadonlyArray<number>, value: number): TensorInfo => {
   const out = backend.output(shape);

@@ -1,7 +1,9 @@
 /** Kernels that compute nothing: the same data again. */
-import { ExpandDims, Identity, Reshape } from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { tfjs } from '../../tfjs.js';
 import { kernel, sizeOf } from '../kernel.js';
+
+const { ExpandDims, Identity, Reshape } = tfjs();
 
 export const identity = kernel(Identity, (backend, { x }: { x: TensorInfo }, _attrs: object) =>
   backend.alias(x, x.shape),

@@ -1,6 +1,8 @@
-import { BatchMatMul } from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { tfjs } from '../../tfjs.js';
 import { kernel } from '../kernel.js';
+
+const { BatchMatMul } = tfjs();
 
 interface Attrs {
   readonly transposeA: boolean;

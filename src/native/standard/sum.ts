@@ -1,7 +1,9 @@
-import { Mean, Sum, util } from '@tensorflow/tfjs-core';
 import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
+import { tfjs } from '../../tfjs.js';
 import { kernel, sizeOf } from '../kernel.js';
 import { viaCpu } from './viaCpu.js';
+
+const { Mean, Sum, util } = tfjs();
 
 interface Attrs {
   readonly axis: number | number[];

@@ -2,8 +2,8 @@
  * The slow path: a kernel of the cpu backend, given copies of the tensors. For what no training step runs often; every
  * call waits for the engine and copies both ways.
  */
-import { engine, getKernel, getKernelsForBackend } from '@tensorflow/tfjs-core';
 import type { KernelBackend, KernelConfig, KernelFunc, NamedAttrMap, TensorInfo } from '@tensorflow/tfjs-core';
+import { engine, getKernel, getKernelsForBackend } from '../../tfjs.js';
 import type { NativeBackend } from '../backend.js';
 import { kernel } from '../kernel.js';
 
