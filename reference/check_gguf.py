@@ -57,7 +57,7 @@ for name, array in load_file(str(Path(model_dir) / "model.safetensors")).items()
         array = interleaved(array, heads)
     if turned and ".k_proj." in name:
         array = interleaved(array, kv_heads)
-    if arch in ("gemma", "gemma3") and name.endswith("norm.weight"):
+    if arch in ("gemma", "gemma2", "gemma3") and name.endswith("norm.weight"):
         array = array + 1
     if arch == "gpt2" and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
         array = array.T

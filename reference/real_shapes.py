@@ -103,6 +103,18 @@ MODELS = {
         use_sliding_window=False, sliding_window=None, max_window_layers=28, rope_theta=1000000,
         max_position_embeddings=40960,
     ),
+    "google/gemma-2-2b": dict(
+        model_type="gemma2", vocab_size=256000, hidden_size=2304, intermediate_size=9216, num_hidden_layers=26,
+        num_attention_heads=8, num_key_value_heads=4, head_dim=256, hidden_activation="gelu_pytorch_tanh",
+        max_position_embeddings=8192, rms_norm_eps=1e-6, rope_theta=10000.0, sliding_window=4096,
+        query_pre_attn_scalar=256, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
+    ),
+    "google/gemma-2-27b": dict(
+        model_type="gemma2", vocab_size=256000, hidden_size=4608, intermediate_size=36864, num_hidden_layers=46,
+        num_attention_heads=32, num_key_value_heads=16, head_dim=128, hidden_activation="gelu_pytorch_tanh",
+        max_position_embeddings=8192, rms_norm_eps=1e-6, rope_theta=10000.0, sliding_window=4096,
+        query_pre_attn_scalar=144, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
+    ),
     "google/gemma-2b": dict(
         model_type="gemma", vocab_size=256000, hidden_size=2048, intermediate_size=16384, num_hidden_layers=18,
         num_attention_heads=8, num_key_value_heads=1, head_dim=256, hidden_act="gelu", max_position_embeddings=8192,

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from transformers import (
     CohereConfig,
     FalconConfig,
+    Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
@@ -173,6 +174,23 @@ CONFIGS = {
         activation_function="gelu",
         bos_token_id=1,
         eos_token_id=None,
+    ),
+    # Caps low enough that scores and logits feel them.
+    "gemma2": Gemma2Config(
+        **{**common, "num_hidden_layers": 3},
+        head_dim=8,
+        query_pre_attn_scalar=5,
+        sliding_window=4,
+        attn_logit_softcapping=1.5,
+        final_logit_softcapping=2.0,
+    ),
+    "gemma2_uncapped": Gemma2Config(
+        **common,
+        head_dim=8,
+        sliding_window=6,
+        layer_types=["full_attention", "sliding_attention"],
+        attn_logit_softcapping=None,
+        final_logit_softcapping=None,
     ),
     "gemma3": Gemma3TextConfig(
         **{**common, "num_hidden_layers": 3},

@@ -69,6 +69,8 @@ typedef struct Attention {
   long documents, heads, kv_heads, head_dim;
   float scale;
   long window;  // 0: all earlier rows; else rows i - window < j <= i
+  float softcap;  // 0: scores stay; else a score s becomes softcap tanh(s / softcap) before it is masked
+  const float* sinks;  // ? [heads]: exp of it is added to the sum that weights are divided by; attention alone
   float* out;   // [n, heads * head_dim]; read by attention_grad
   float* lse;   // [n, heads]; read by attention_grad
   // attention_grad alone
@@ -81,7 +83,8 @@ typedef struct Attention {
 // The last n of `rows` tokens, each with all keys up to its own, or the last `window` of them.
 typedef struct CachedAttention {
   long n, rows, heads, kv_heads, head_dim, window;
-  float scale;
+  float scale, softcap;
+  const float* sinks;  // ? [heads]; both as of Attention
 } CachedAttention;
 
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
@@ -93,6 +96,7 @@ typedef struct LinearCrossEntropy {
   const int32_t* targets;
   const float* weights;  // [rows]
   float label_smoothing;
+  float softcap;  // 0: logits stay; else a logit x becomes softcap tanh(x / softcap) before it counts
   int dft;
   float *total, *loss, *correct, *entropy;  // [1], [rows] x 3
   float* dh;      // ? [rows, columns]: null asks for no gradient

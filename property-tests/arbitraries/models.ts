@@ -32,6 +32,15 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   qwen2: { model_type: 'qwen2', ...likeLlama, tie_word_embeddings: true },
   qwen3: { model_type: 'qwen3', ...likeLlama, head_dim: 6 },
   gemma: { model_type: 'gemma', ...likeLlama, head_dim: 4 },
+  gemma2: {
+    model_type: 'gemma2',
+    ...likeLlama,
+    head_dim: 4,
+    query_pre_attn_scalar: 3,
+    sliding_window: 3,
+    attn_logit_softcapping: 1.5,
+    final_logit_softcapping: 2,
+  },
   gemma3: {
     model_type: 'gemma3_text',
     ...likeLlama,

@@ -7,7 +7,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { activation, activationGrad } from '../../src/model/kernels/activation.js';
 import type { ActivationKind } from '../../src/model/kernels/activation.js';
-import { attention, attentionGrad } from '../../src/model/kernels/attention.js';
+import { attention, attentionGrad, sinksGrad } from '../../src/model/kernels/attention.js';
 import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js';
 import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRows.js';
 import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
@@ -236,16 +236,18 @@ const attentions = fc
     group: size(2),
     headDim: size(4),
     window: fc.constantFrom(0, 0, 1, 3),
+    softcap: fc.constantFrom(undefined, 0.7, 3),
+    sunk: fc.boolean(),
   })
   .filter(({ lengths }) => lengths.some((length) => length > 0))
-  .map(({ seed: s, lengths, kvHeads, group, headDim, window }): OpCall => {
+  .map(({ seed: s, lengths, kvHeads, group, headDim, window, softcap, sunk }): OpCall => {
     const heads = kvHeads * group;
     const cuSeqlens = Int32Array.from([
       0,
       ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b, 0)),
     ]);
     const n = cuSeqlens[lengths.length] ?? 0;
-    const attrs = { cuSeqlens, heads, kvHeads, headDim, scale: 0.6, window };
+    const attrs = { cuSeqlens, heads, kvHeads, headDim, scale: 0.6, window, softcap };
     const documentOf = (i: number): number => cuSeqlens.findIndex((end, d) => d > 0 && i < end);
     const mask = tf.keep(
       tf.tensor2d(
@@ -261,29 +263,30 @@ const attentions = fc
     const head = (x: Tensor, h: number): Tensor => tf.slice(x, [0, h * headDim], [n, headDim]);
     return {
       seed: s,
-      shapes: [
-        [n, heads * headDim],
-        [n, kvHeads * headDim],
-        [n, kvHeads * headDim],
-      ],
+      shapes: [[n, heads * headDim], [n, kvHeads * headDim], [n, kvHeads * headDim], [heads]],
       forward: (...inputs) => {
-        const [q, k, v] = inputs as unknown as Six;
-        return attention({ q, k, v }, attrs).out;
+        const [q, k, v, sinks] = inputs as unknown as Six;
+        return attention({ q, k, v, sinks: sunk ? sinks : undefined }, attrs).out;
       },
       formula: (...inputs) => {
-        const [q, k, v] = inputs as unknown as Six;
+        const [q, k, v, sinks] = inputs as unknown as Six;
         const outs = Array.from({ length: heads }, (_, h) => {
           const kv = Math.floor(h / group);
-          const scores = tf.add(tf.mul(tf.matMul(head(q, h), tf.transpose(head(k, kv))), 0.6), mask);
-          return tf.matMul(tf.softmax(scores), head(v, kv));
+          const plain = tf.mul(tf.matMul(head(q, h), tf.transpose(head(k, kv))), 0.6);
+          const scores = softcap === undefined ? plain : tf.mul(tf.tanh(tf.div(plain, softcap)), softcap);
+          // The sink is one more key, of no value.
+          const sink = tf.add(tf.zeros([n, 1]), tf.add(tf.slice(sinks, [h], [1]), sunk ? 0 : -1e9));
+          const weights = tf.softmax(tf.concat([tf.add(scores, mask), sink], 1));
+          return tf.matMul(tf.slice(weights, [0, 0], [n, n]), head(v, kv));
         });
         return tf.concat(outs, 1);
       },
       backward: (dOut, ...inputs) => {
-        const [q, k, v] = inputs as unknown as Six;
-        const { out, lse } = attention({ q, k, v }, attrs);
+        const [q, k, v, some] = inputs as unknown as Six;
+        const sinks = sunk ? some : undefined;
+        const { out, lse } = attention({ q, k, v, sinks }, attrs);
         const { dq, dk, dv } = attentionGrad({ q, k, v, out, lse, dOut }, attrs);
-        return [dq, dk, dv];
+        return [dq, dk, dv, sinks === undefined ? tf.zeros([heads]) : sinksGrad({ sinks, out, lse, dOut }, attrs)];
       },
     };
   });
@@ -409,16 +412,18 @@ const crossEntropies = fc
     v: fc.integer({ min: 2, max: 6 }),
     biased: fc.boolean(),
     labelSmoothing: fc.constantFrom(0, 0.1),
+    softcap: fc.constantFrom(undefined, 0.8, 4),
     variant: fc.constantFrom('nll' as const, 'dft' as const),
   })
-  .map(({ seed: s, m, c, v, biased, labelSmoothing, variant }): OpCall => {
+  .map(({ seed: s, m, c, v, biased, labelSmoothing, softcap, variant }): OpCall => {
     const targets = ints(s, m, v);
     const weights = values(s + 1, [m]).map(Math.abs);
-    const attrs = { targets, weights, labelSmoothing, variant, needWeight: true };
+    const attrs = { targets, weights, labelSmoothing, softcap, variant, needWeight: true };
     const wanted = (): Tensor => oneHot(targets, v);
     const nllOf = (h: Tensor, w: Tensor, bias: Tensor): readonly [Tensor, Tensor] => {
       // Not tf.logSoftmax: on wasm tfjs takes one of its outputs for a leak.
-      const z = tf.add(tf.matMul(h, tf.transpose(w)), tf.mul(bias, biased ? 1 : 0));
+      const plain = tf.add(tf.matMul(h, tf.transpose(w)), tf.mul(bias, biased ? 1 : 0));
+      const z = softcap === undefined ? plain : tf.mul(tf.tanh(tf.div(plain, softcap)), softcap);
       const logP = tf.sub(z, tf.log(tf.sum(tf.exp(z), 1, true)));
       return [tf.neg(tf.sum(tf.mul(logP, wanted()), 1)), tf.neg(tf.mean(logP, 1))];
     };

@@ -349,9 +349,11 @@ const attended = fc
     window: fc.constantFrom(0, 1, 5, 40),
     grad: fc.boolean(),
     joined: fc.boolean(),
+    softcap: fc.constantFrom(undefined, 0.8, 5),
+    sunk: fc.boolean(),
     seed: seeds,
   })
-  .map(({ n, kvHeads, group, headDim, window, grad, joined, seed }) => {
+  .map(({ n, kvHeads, group, headDim, window, grad, joined, softcap, sunk, seed }) => {
     const make = maker(seed);
     const heads = kvHeads * group;
     const inputs = joined
@@ -362,8 +364,9 @@ const attended = fc
           v: make.values(n, kvHeads * headDim),
         };
     const [forward, backward] = joined ? [RxJoinedAttention, RxJoinedAttentionGrad] : [RxAttention, RxAttentionGrad];
-    const attrs = { cuSeqlens: borders(n, make), heads, kvHeads, headDim, scale: headDim ** -0.5, window };
-    if (!grad) return trial(forward, inputs, attrs, { tolerance: 1e-4 });
+    const attrs = { cuSeqlens: borders(n, make), heads, kvHeads, headDim, scale: headDim ** -0.5, window, softcap };
+    const sinks = sunk && !joined ? make.values(heads) : undefined;
+    if (!grad) return trial(forward, { ...inputs, sinks }, attrs, { tolerance: 1e-4 });
     // lse as large as it can be, so that probabilities stay below 1
     const lse = make.positive(n, heads);
     return trial(
@@ -388,17 +391,19 @@ const kept = fc
     group: size(3),
     headDim: size(40),
     window: fc.nat(20),
+    softcap: fc.constantFrom(undefined, 0.8, 5),
+    sunk: fc.boolean(),
     seed: seeds,
   })
-  .chain(({ n, before, room, kvHeads, group, headDim, window, seed }) => {
+  .chain(({ n, before, room, kvHeads, group, headDim, window, softcap, sunk, seed }) => {
     const { values } = maker(seed);
     const [rows, heads] = [before + n, kvHeads * group];
     const table = (): Values => values(rows + room, kvHeads * headDim);
     return fc.constantFrom(
       trial(
         RxCachedAttention,
-        { q: values(n, heads * headDim), keys: table(), values: table() },
-        { rows, heads, kvHeads, headDim, scale: 0.4, window },
+        { q: values(n, heads * headDim), keys: table(), values: table(), sinks: sunk ? values(heads) : undefined },
+        { rows, heads, kvHeads, headDim, scale: 0.4, window, softcap },
       ),
       trial(RxWriteRows, { table: table(), x: values(n, kvHeads * headDim) }, { at: before }, { inPlace: ['table'] }),
     );
@@ -483,17 +488,18 @@ const losses = fc
     c: size(40),
     v: size(90),
     labelSmoothing: fc.constantFrom(0, 0.1),
+    softcap: fc.constantFrom(undefined, 0.8, 4),
     variant: fc.constantFrom('nll', 'dft'),
     gradient: fc.boolean(),
     needWeight: fc.boolean(),
     seed: seeds,
   })
-  .map(({ m, c, v, labelSmoothing, variant, gradient, needWeight, seed }) => {
+  .map(({ m, c, v, labelSmoothing, softcap, variant, gradient, needWeight, seed }) => {
     const { values, positive, ids, maybe } = maker(seed);
     return trial(
       RxLinearCrossEntropy,
       { h: values(m, c), w: values(v, c), bias: maybe(() => values(v)) },
-      { targets: ids(m, v), weights: positive(m).values, labelSmoothing, variant, gradient, needWeight },
+      { targets: ids(m, v), weights: positive(m).values, labelSmoothing, softcap, variant, gradient, needWeight },
       { tolerance: 1e-4 },
     );
   });

@@ -6,43 +6,52 @@ import {
   attentionGrad,
   joinedAttention as attendJoined,
   joinedAttentionGrad,
+  sinksGrad,
 } from './kernels/attention.js';
 import type { AttentionAttrs } from './kernels/attention.js';
 import { clone } from './kernels/clone.js';
 import type { Layer } from './layer.js';
 import { compose, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from './pass.js';
+import { weightOf } from './weights.js';
 
 export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
   /** Which layer of the model this is: its place in the cache. */
   readonly layer: number;
 }
 
-/** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · headDim]. */
+/** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · headDim]; `sinksName` is that of a weight [heads]. */
 export const attention =
   (
     { sequence: { cuSeqlens }, cache, eagerAttention }: Pass,
     { layer, ...shape }: AttentionShape,
+    sinksName?: string,
   ): Layer<ReadonlyArray<Tensor>, Tensor> =>
-  (_weights, input, wanted) => {
+  (weights, input, wanted) => {
     const [q, k, v] = input as readonly [Tensor, Tensor, Tensor];
+    const sinks = sinksName === undefined ? undefined : weightOf(weights, sinksName);
+    const needSinks = sinksName !== undefined && wanted.weight(sinksName);
     if (cache !== undefined) {
       const known = cache.layers.has(layer);
       const entry = remember(cache, layer, k, v);
-      if (known) return inactive(attendCached(q, entry, shape));
+      if (known) return inactive(attendCached({ q, sinks }, entry, shape));
     }
     const attrs = { ...shape, cuSeqlens };
     const how = eagerAttention === true ? 'reference' : 'run';
-    const { out, lse } = attend({ q, k, v }, attrs, how);
-    if (!wanted.input) {
+    const { out, lse } = attend({ q, k, v, sinks }, attrs, how);
+    if (!wanted.input && !needSinks) {
       lse.dispose();
       return inactive(out);
     }
     const kept = { q: clone(q), k: clone(k), v: clone(v), out: clone(out), lse };
     return passed(out, Object.values(kept), (dOut, onto) => {
-      const { dq, dk, dv } = attentionGrad({ ...kept, dOut }, attrs, how);
+      const gradients =
+        sinks !== undefined && needSinks ? { [sinksName]: sinksGrad({ ...kept, sinks, dOut }, attrs) } : {};
+      const dInput = wanted.input ? attentionGrad({ ...kept, dOut }, attrs, how) : undefined;
       dOut.dispose();
-      return [{}, landedOn<ReadonlyArray<Tensor>>([dq, dk, dv], onto)];
+      if (dInput === undefined) return [gradients, undefined];
+      const { dq, dk, dv } = dInput;
+      return [gradients, landedOn<ReadonlyArray<Tensor>>([dq, dk, dv], onto)];
     });
   };
 

@@ -1,7 +1,7 @@
 /** Keys and values of the tokens already read, and attention of new tokens over them. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { zeros } from '../tfjs.js';
-import type { AttentionAttrs } from './kernels/attention.js';
+import type { AttentionAttrs, AttentionInputs } from './kernels/attention.js';
 import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
 
 export interface Entry {
@@ -54,5 +54,8 @@ export const remember = ({ layers }: KvCache, layer: number, k: Tensor, v: Tenso
 };
 
 /** Attention of q [N, heads · headDim], the last N of the rows kept, over all rows kept that each may see: [N, heads · headDim]. */
-export const attendCached = (q: Tensor, entry: Entry, shape: Omit<AttentionAttrs, 'cuSeqlens'>): Tensor =>
-  cachedAttention({ q, keys: entry.keys, values: entry.values }, { ...shape, rows: entry.rows });
+export const attendCached = (
+  { q, sinks }: Pick<AttentionInputs, 'q' | 'sinks'>,
+  { keys, values, rows }: Entry,
+  shape: Omit<AttentionAttrs, 'cuSeqlens'>,
+): Tensor => cachedAttention({ q, keys, values, sinks }, { ...shape, rows });

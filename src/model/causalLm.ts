@@ -1,10 +1,11 @@
 /** Loss, gradients and logits of a causal language model over real tokens laid end to end. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, scalar, tensor1d, tensor2d, zeros } from '../tfjs.js';
+import { add, scalar, tensor1d, tensor2d, tidy, zeros } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
 import { balanceLoss, makeBalance } from './balance.js';
 import { headOf } from './head.js';
 import type { Head } from './head.js';
+import { capped } from './kernels/capped.js';
 import { gatherRows as gather } from './kernels/gatherRows.js';
 import { linear } from './kernels/linear.js';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
@@ -164,6 +165,7 @@ export const lossAndGradients = (
       targets: targets.labels,
       weights: targets.weights,
       labelSmoothing: options.labelSmoothing ?? 0,
+      softcap: model.config.logitSoftcap,
       variant: options.variant ?? 'nll',
       gradient: hidden.active || needWeight,
       needWeight,
@@ -178,6 +180,10 @@ export const lossAndGradients = (
   const gradients = begun.size === 0 ? ofTrunk : mergeGradients(Object.fromEntries(begun), ofTrunk);
   return { ...outputOf(result, pass), gradients: complete(model, gradients) };
 };
+
+/** Logits [M, V] of what the head multiplies, [M, C]. */
+const headLogits = ({ config }: CausalLM, { w, bias }: Head, hidden: Tensor): Tensor =>
+  tidy(() => capped(linear(hidden, w, bias, { transposed: false }), config.logitSoftcap));
 
 /**
  * Rows of logits made at a time when they are only looked at: at most 256, and 16 MiB of them at most, for who looks makes copies of
@@ -197,7 +203,7 @@ const showLogits = (model: CausalLM, head: Head, hidden: Tensor, visit: VisitLog
       hidden,
       Int32Array.from({ length: size }, (_, i) => first + i),
     );
-    const values = linear(part, head.w, head.bias, { transposed: false });
+    const values = headLogits(model, head, part);
     part.dispose();
     visit(values, first);
     values.dispose();
@@ -225,6 +231,7 @@ export const evaluateLoss = (
       targets: targets.labels,
       weights: targets.weights,
       labelSmoothing: 0,
+      softcap: model.config.logitSoftcap,
       variant: 'nll',
       gradient: false,
       needWeight: false,
@@ -242,7 +249,7 @@ export const logitsOf = (model: CausalLM, pass: Pass, rows: Int32Array): Tensor 
   const head = headOf(model, pass);
   try {
     const hidden = trunk(model, pass, head, rows)(model.weights, pass.sequence, nothing);
-    const values = linear(hidden.value, head.w, head.bias, { transposed: false });
+    const values = headLogits(model, head, hidden.value);
     hidden.value.dispose();
     return values;
   } finally {

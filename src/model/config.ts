@@ -38,6 +38,8 @@ export interface ModelConfig {
   readonly attentionDropout?: number;
   /** Width of the token embedding, where it is not hiddenSize (OPT-350m). */
   readonly embeddingSize?: number;
+  /** What logits are capped at: x becomes logitSoftcap · tanh(x / logitSoftcap). Absent: they are not. */
+  readonly logitSoftcap?: number | undefined;
   /** Present where layers route tokens to experts. */
   readonly experts?: ExpertsConfig;
   readonly bosTokenId?: number;

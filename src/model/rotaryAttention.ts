@@ -14,6 +14,8 @@ export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' 
   readonly attentionScale?: number;
   /** One a layer: how many tokens back it sees, itself included; 0 sees all. Default: all of them see all. */
   readonly windows?: ReadonlyArray<number>;
+  /** What scores are capped at (see `AttentionAttrs`). Default: they are not. */
+  readonly attentionSoftcap?: number | undefined;
 }
 
 export interface RotaryParts {
@@ -26,6 +28,8 @@ export interface RotaryParts {
   /** What queries pass before they turn, such as a norm. */
   readonly queries?: Layer<Tensor, Tensor> | undefined;
   readonly keys?: Layer<Tensor, Tensor> | undefined;
+  /** Name of the heads' sinks, a weight [heads]. Absent: they have none. */
+  readonly sinks?: string | undefined;
   /** What the heads' values go through, [N, heads · headDim] to [N, C]; of the rows that are read, in the last layer. */
   readonly output: Layer<Tensor, Tensor>;
 }
@@ -42,14 +46,19 @@ export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryPa
   return compose(
     project,
     each(turned(numHeads, parts.queries), turned(numKvHeads, parts.keys), identity),
-    attention(pass, {
-      layer,
-      heads: numHeads,
-      kvHeads: numKvHeads,
-      headDim,
-      scale: config.attentionScale ?? 1 / Math.sqrt(headDim),
-      window: config.windows?.[layer] ?? 0,
-    }),
+    attention(
+      pass,
+      {
+        layer,
+        heads: numHeads,
+        kvHeads: numKvHeads,
+        headDim,
+        scale: config.attentionScale ?? 1 / Math.sqrt(headDim),
+        window: config.windows?.[layer] ?? 0,
+        softcap: config.attentionSoftcap,
+      },
+      parts.sinks,
+    ),
     compose(narrowing(pass, layer, numLayers), output),
   );
 };

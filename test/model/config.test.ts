@@ -38,6 +38,7 @@ describe('config.json', () => {
       'gpt_neo',
       'gemma',
       'phi',
+      'gemma2',
       'gemma3_text',
       'smollm3',
       'phi3',
@@ -134,6 +135,10 @@ describe('config.json', () => {
   it.each([
     ['llama', 'partial_rotary_factor', 0.5],
     ['gemma', 'use_bidirectional_attention', true],
+    ['gemma2', 'sliding_window', null],
+    ['gemma2', 'attn_logit_softcapping', 0],
+    ['gemma2', 'final_logit_softcapping', -30],
+    ['gemma2', 'use_bidirectional_attention', true],
     ['gemma3_text', 'attn_logit_softcapping', 50],
     ['gemma3_text', 'final_logit_softcapping', 30],
     ['gemma3_text', 'sliding_window', null],

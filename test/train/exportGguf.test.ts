@@ -209,6 +209,45 @@ describe('the file of', () => {
     await exported('stablelm', 'f32', ({ metadata }) => expect(metadata['stablelm.use_parallel_residual']).toBe(false));
   });
 
+  test('Gemma 2 has its caps and its window; what llama.cpp takes for granted of it is refused where it is otherwise', async () => {
+    const raw = { ...configs['gemma2'], vocab_size: 40, query_pre_attn_scalar: 4 };
+    await inTemporary(async (directory) => {
+      const model = modelOf(raw, 1);
+      const file = join(directory, 'model.gguf');
+      expect(await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32', name: 'tiny' }))).toEqual([]);
+      const { metadata, tensors } = readGguf(file);
+      expect(metadata).toMatchObject({
+        'general.architecture': 'gemma2',
+        'gemma2.attention.sliding_window': 3,
+        'gemma2.attention.key_length': 4,
+        'gemma2.attn_logit_softcapping': 1.5,
+        'gemma2.final_logit_softcapping': 2,
+      });
+      for (const [there, here] of [
+        ['attn_norm', 'input_layernorm'],
+        ['post_attention_norm', 'post_attention_layernorm'],
+        ['ffn_norm', 'pre_feedforward_layernorm'],
+        ['post_ffw_norm', 'post_feedforward_layernorm'],
+      ] as const)
+        expect(Array.from(tensors.get(`blk.1.${there}.weight`)?.values ?? [])).toEqual(
+          numbers(model, `model.layers.1.${here}.weight`).map((gain) => Math.fround(gain + 1)),
+        );
+      dispose(Object.values(model.weights));
+    });
+    for (const [field, change] of [
+      ['query_pre_attn_scalar', { query_pre_attn_scalar: 3 }],
+      ['query_pre_attn_scalar', { num_hidden_layers: 46, hidden_size: 10 }],
+      ['layer_types', { layer_types: ['full_attention', 'sliding_attention'] }],
+      ['attn_logit_softcapping', { attn_logit_softcapping: null }],
+      ['final_logit_softcapping', { final_logit_softcapping: null }],
+    ] as const) {
+      const model = modelOf({ ...raw, ...change }, 1);
+      const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
+      expect(result).toMatchObject({ left: { code: 'E_GGUF_UNSUPPORTED', details: { field } } });
+      dispose(Object.values(model.weights));
+    }
+  });
+
   test('Gemma 3 and SmolLM3 of the usual pattern of layers have norms behind their blocks, windows, and pairs beside each other', async () => {
     const read = (raw: object): Promise<GgufRead> =>
       inTemporary(async (directory) => {

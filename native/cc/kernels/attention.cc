@@ -122,6 +122,7 @@ template <int NV>
 RX_STATIC void attend(const Attention* a, long first, long from, long to, const ScoredRows& keys, const SummedRows& values, long row,
                       bool masked, const Scored* q, float* scores, float* out, const Running& r) {
   score<NV>(to - from, a->head_dim, keys, row, q, scores, group_lanes);
+  if (a->softcap > 0) cap_scores<NV>(scores, group_lanes, to - from, a->softcap);
   if (masked) mask_scores<NV>(scores, group_lanes, first, from, to, a->window);
   soften<NV>(scores, to - from, r);
   sum_over_keys<NV, TILE_SCALE_AND_ADD>(to - from, a->head_dim, values, row, scores, group_lanes, out, r.factor);
@@ -141,10 +142,12 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
   long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
   start -= (start - block.document_start) % together;  // a key before the window is masked
   if (block.last && !packs) prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
-  score_panel(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, a->scale * log2_e, h.q, padded);
+  score_panel(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, score_factor(a), h.q, padded);
   if (packs) prefetch_rows(a->out + block.first * a->heads * D + head * D, a->heads * D, block.rows, D);
   __builtin_memset(h.out, 0, summed_columns(D) * query_block * sizeof(float));
-  for (long i = 0; i < query_block; i++) h.running.greatest[i] = -__builtin_inff(), h.running.sum[i] = 0;
+  // A sink is what has been seen before all keys.
+  const float sink = a->sinks ? a->sinks[head] * log2_e : -__builtin_inff();
+  for (long i = 0; i < query_block; i++) h.running.greatest[i] = sink, h.running.sum[i] = a->sinks ? 1.f : 0.f;
 
   for (long from = start; from <= last; from += key_block) {
     const long to = smaller(from + key_block, last + 1);

@@ -28,7 +28,7 @@ typedef struct Shared {
 
 // Memory of one thread.
 typedef struct Held {
-  Scored *q, *d_out;           // panels of queries; q times scale, in powers of two
+  Scored *q, *d_out;           // panels of queries; q times what scores are in
   float *keys, *values;        // rows of a span as scores are computed from them, where they are not read as they lie
   float* summed_keys;          // and keys as dq is
   float *q_rows, *d_out_rows;  // [query_block, width] as dk and dv are; q times scale
@@ -68,7 +68,7 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
   const float* const q = a->q + first * a->ld_q + head * D;
   const float* const out = a->out + first * ld + head * D;
   const float* const d_out = a->d_out + first * ld + head * D;
-  score_panel(q, a->ld_q, rows, D, a->scale * log2_e, h.q, padded);
+  score_panel(q, a->ld_q, rows, D, score_factor(a), h.q, padded);
   score_panel(d_out, ld, rows, D, 1.f, h.d_out, padded);
   pack_spread(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
   pack_spread(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
@@ -96,6 +96,7 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
   for (long from = 0; from < keys; from += together) {
     score<NV>(together, a->head_dim, score_keys, row + from, q, weights, slope_lanes);
     score<NV>(together, a->head_dim, score_values, row + from, d_out, slopes, slope_lanes);
+    if (a->softcap > 0) cap_slopes<NV>(weights, slopes, slope_lanes, together, a->softcap, delta);
     if (masked) mask_scores<NV>(weights, slope_lanes, first, low + from, low + from + together, a->window);
     for (long j = 0; j < together; j += 2) {
       __m512i rows[2];
@@ -117,6 +118,7 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
 #else
   score<NV>(keys, a->head_dim, score_keys, row, q, weights, slope_lanes);
   score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, slope_lanes);
+  if (a->softcap > 0) cap_slopes<NV>(weights, slopes, slope_lanes, keys, a->softcap, delta);
   if (masked) mask_scores<NV>(weights, slope_lanes, first, low, high, a->window);
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {

@@ -24,6 +24,8 @@ namespace {
 struct Case {
   std::vector<int> lengths;
   long heads, kv_heads, head_dim, window;
+  float softcap = 0;
+  bool sinks = false;
 };
 
 struct Naive {
@@ -31,7 +33,8 @@ struct Naive {
 };
 
 // Attention in double precision, the whole matrix of a document and head at a time.
-Naive naive(const Case& c, const Doubles& q, const Doubles& k, const Doubles& v, const Doubles& d_out, double scale, long n) {
+Naive naive(const Case& c, const Doubles& q, const Doubles& k, const Doubles& v, const Doubles& d_out, const Doubles& sinks,
+            double scale, long n) {
   const long D = c.head_dim, Q = c.heads * D, K = c.kv_heads * D;
   Naive r;
   r.out.resize(n * Q), r.lse.resize(n * c.heads), r.dq.resize(n * Q), r.dk.resize(n * K), r.dv.resize(n * K);
@@ -43,12 +46,18 @@ Naive naive(const Case& c, const Doubles& q, const Doubles& k, const Doubles& v,
         const long low = c.window ? std::max(0L, i - c.window + 1) : 0;
         const double* const qi = &q[(start + i) * Q + h * D];
         const double* const gi = &d_out[(start + i) * Q + h * D];
-        Doubles p(i + 1), dp(i + 1);
-        double top = -1e300, sum = 0, along = 0;
+        Doubles p(i + 1), dp(i + 1), rise(i + 1, 1);
+        double top = c.sinks ? sinks[h] : -1e300, sum = 0, along = 0;
         for (long j = low; j <= i; j++) {
           for (long d = 0; d < D; d++) p[j] += scale * qi[d] * k[(start + j) * K + kv * D + d];
+          if (c.softcap > 0) {
+            const double tanh = std::tanh(p[j] / c.softcap);
+            p[j] = c.softcap * tanh;
+            rise[j] = 1 - tanh * tanh;
+          }
           top = std::max(top, p[j]);
         }
+        if (c.sinks) sum += std::exp(sinks[h] - top);
         for (long j = low; j <= i; j++) sum += p[j] = std::exp(p[j] - top);
         r.lse[(start + i) * c.heads + h] = top + std::log(sum);
         for (long j = low; j <= i; j++) {
@@ -62,7 +71,7 @@ Naive naive(const Case& c, const Doubles& q, const Doubles& k, const Doubles& v,
         }
         for (long j = low; j <= i; j++)
           for (long d = 0; d < D; d++) {
-            const double ds = scale * p[j] * (dp[j] - along);
+            const double ds = scale * rise[j] * p[j] * (dp[j] - along);
             r.dq[(start + i) * Q + h * D + d] += ds * k[(start + j) * K + kv * D + d];
             r.dk[(start + j) * K + kv * D + d] += ds * qi[d];
             r.dv[(start + j) * K + kv * D + d] += p[j] * gi[d];
@@ -81,13 +90,13 @@ void check(const Case& c, unsigned seed) {
   for (const int length : c.lengths) borders.push_back(borders.back() + length);
   const long n = borders.back();
   std::string name = std::to_string(c.heads) + "/" + std::to_string(c.kv_heads) + " heads of " + std::to_string(D) + ", window " +
-                     std::to_string(c.window) + ", documents";
+                     std::to_string(c.window) + ", softcap " + std::to_string(c.softcap) + (c.sinks ? ", sinks" : "") + ", documents";
   for (const int length : c.lengths) name += " " + std::to_string(length);
   const float scale = 1 / std::sqrt((float)D);
   const float size = slack > 0 ? 1 : 3;
   const Floats q = random.floats(n * Q, -size, size), k = random.floats(n * K, -size, size), v = random.floats(n * K);
-  const Floats d_out = random.floats(n * Q);
-  const Naive want = naive(c, widen(q), widen(k), widen(v), widen(d_out), scale, n);
+  const Floats d_out = random.floats(n * Q), sinks = random.floats(c.heads, -3, 3);
+  const Naive want = naive(c, widen(q), widen(k), widen(v), widen(d_out), widen(sinks), scale, n);
   // One matrix with q, k, v side by side must give the same bits as three.
   const long ld = Q + 2 * K + 3;
   Floats joined(n * ld);
@@ -110,6 +119,7 @@ void check(const Case& c, unsigned seed) {
       call.ld_q = again ? ld : Q, call.ld_k = again ? ld : K, call.ld_v = call.ld_k;
       call.cu_seqlens = borders.data(), call.documents = (long)c.lengths.size();
       call.heads = c.heads, call.kv_heads = c.kv_heads, call.head_dim = D, call.scale = scale, call.window = c.window;
+      call.softcap = c.softcap, call.sinks = c.sinks ? sinks.data() : nullptr;
       call.out = out.data(), call.lse = lse.data(), call.d_out = d_out.data();
       call.dq = again ? d_joined.data() : dq.data();
       call.dk = again ? d_joined.data() + Q : dk.data();
@@ -153,13 +163,15 @@ int main(int argc, char** argv) {
       {{300}, 4, 1, 24, 64},    {{411, 17}, 2, 1, 48, 100},    {{700}, 1, 1, 64, 0},       {{400, 390}, 1, 1, 8, 0},
              {{700}, 2, 1, 64, 90},
       {{1021}, 1, 1, 128, 0},   {{901}, 1, 1, 16, 500},        {{10, 10, 10, 10, 10, 10}, 3, 3, 64, 0},
+      {{129, 33}, 4, 2, 64, 0, 1.5f},  {{300, 1}, 2, 1, 40, 30, 3.f},   {{257, 64}, 4, 2, 64, 0, 0, true}, {{90, 0, 200}, 3, 1, 20, 16, 2.f, true},
   };
   unsigned seed = 1;
   for (const Case& c : cases) check(c, seed++);
   Random random(99);
   const int more = argc > 1 ? std::atoi(argv[1]) : 12;
   for (int i = 0; i < more; i++) {
-    Case c = {{}, 0, random.one_of({1L, 2L, 3L}), 1 + random.below(80), random.below(2) ? 0 : 1 + random.below(150)};
+    Case c = {{}, 0, random.one_of({1L, 2L, 3L}), 1 + random.below(80), random.below(2) ? 0 : 1 + random.below(150),
+              random.one_of({0.f, 0.f, 0.7f, 4.f}), random.below(3) == 0};
     c.heads = c.kv_heads * random.one_of({1L, 1L, 2L, 3L});
     for (long d = random.below(4); d >= 0; d--) c.lengths.push_back((int)random.below(random.one_of({4L, 70L, 260L})));
     check(c, seed++);

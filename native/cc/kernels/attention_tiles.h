@@ -78,6 +78,31 @@ RX_INLINE void mask_scores(float* scores, long ld, long first, long from, long t
   }
 }
 
+// What queries are multiplied with for their scores: they are in powers of two, or in softcaps where they are capped.
+RX_INLINE float score_factor(const Attention* a) { return a->softcap > 0 ? a->scale / a->softcap : a->scale * log2_e; }
+
+// Scores of `keys` keys (rows of ld floats) in softcaps -> capped, in powers of two.
+template <int NV>
+RX_INLINE void cap_scores(float* scores, long ld, long keys, float softcap) {
+  const vf factor = vset(softcap * log2_e);
+  for (long j = 0; j < keys; j++)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) store(scores + j * ld + v * VW, vtanh(load(scores + j * ld + v * VW)) * factor);
+}
+
+// The same, and their slopes: capped scores rise by 1 - tanh², which dP - along is multiplied with, to be subtracted from again.
+template <int NV>
+RX_INLINE void cap_slopes(float* scores, float* slopes, long ld, long keys, float softcap, const float* along) {
+  const vf factor = vset(softcap * log2_e);
+  for (long j = 0; j < keys; j++)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) {
+      const vf tanh = vtanh(load(scores + j * ld + v * VW)), less = load(along + v * VW);
+      store(scores + j * ld + v * VW, tanh * factor);
+      store(slopes + j * ld + v * VW, fma(load(slopes + j * ld + v * VW) - less, fma(-tanh, tanh, vset(1.f)), less));
+    }
+}
+
 // Asks for rows that will be read soon.
 RX_INLINE void prefetch_rows(const float* rows, long ld, long count, long columns) {
   for (long r = 0; r < count; r++)

@@ -7,7 +7,7 @@
 namespace {
 
 // weights [rows] is this thread's own.
-void attend(const CachedAttention& a, const float* q, const float* keys, const float* values, long last, float* weights, float* out) {
+void attend(const CachedAttention& a, const float* q, const float* keys, const float* values, long last, const float* sink, float* weights, float* out) {
   const long first = a.window ? greater(0, last - a.window + 1) : 0, count = last + 1 - first, ld = a.kv_heads * a.head_dim;
   const float* const k = keys + first * ld;
   const float* const v = values + first * ld;
@@ -16,8 +16,12 @@ void attend(const CachedAttention& a, const float* q, const float* keys, const f
     each_vector(a.head_dim, [&](long d, auto lanes) { sum = fma(lanes.load(q + d), lanes.load(k + j * ld + d), sum); });
     weights[j] = a.scale * hsum(sum);
   }
+  if (a.softcap > 0)
+    each_vector(count, [&](long j, auto lanes) {
+      lanes.store(weights + j, vtanh(lanes.load(weights + j) * vset(1 / a.softcap)) * vset(a.softcap));
+    });
   // NaN is passed over here, and comes back in the exponential
-  float highest = -__builtin_inff();
+  float highest = sink ? *sink : -__builtin_inff();
   for (long j = 0; j < count; j++)
     if (weights[j] > highest) highest = weights[j];
   vf total = {};
@@ -26,7 +30,7 @@ void attend(const CachedAttention& a, const float* q, const float* keys, const f
     lanes.store(weights + j, weight);
     total += lanes.keep(weight, 0.f);
   });
-  const float share = 1.f / hsum(total);
+  const float share = 1.f / (hsum(total) + (sink ? (float)__builtin_exp(*sink - highest) : 0.f));
   __builtin_memset(out, 0, a.head_dim * sizeof(float));
   for (long j = 0; j < count; j++) {
     const vf weight = vset(weights[j] * share);
@@ -41,7 +45,7 @@ void cached_attention(const Context* context, Values q, const float* keys, const
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL, (size_t)(pool_threads(context->pool) * stride) * sizeof(float));
   parallel_with_id(context, a.n * a.heads, [=](long task, int id) {
     const long i = task / a.heads, head = task % a.heads, place = task * a.head_dim, kv = head / (a.heads / a.kv_heads) * a.head_dim;
-    attend(a, queries + place, keys + kv, values + kv, a.rows - a.n + i, memory + id * stride, results + place);
+    attend(a, queries + place, keys + kv, values + kv, a.rows - a.n + i, a.sinks ? a.sinks + head : nullptr, memory + id * stride, results + place);
   });
 }
 

@@ -5,27 +5,32 @@ extern "C" void RX_FILL(cached_attention)(KernelTable*);
 int main() {
   struct Case {
     long n, rows, heads, kv_heads, head_dim, window;
+    float softcap = 0;
+    bool sinks = false;
   };
   const std::vector<Case> cases = {{0, 3, 2, 1, 4, 0},   {1, 1, 1, 1, 1, 0},    {1, 300, 6, 2, 64, 0}, {3, 40, 4, 4, 37, 0},
-                                   {2, 2, 2, 1, 80, 0},  {5, 70, 3, 1, 16, 9},  {1, 50, 2, 2, 128, 1}, {4, 17, 2, 1, 256, 100}};
+                                   {2, 2, 2, 1, 80, 0},  {5, 70, 3, 1, 16, 9},  {1, 50, 2, 2, 128, 1}, {4, 17, 2, 1, 256, 100},
+                                   {2, 90, 4, 2, 64, 0, 1.5f}, {3, 33, 2, 1, 20, 7, 0, true}, {1, 60, 4, 2, 48, 0, 0.8f, true}};
   for (const Case& c : cases) {
     Random random((unsigned)(c.rows + c.head_dim));
     const long width = c.heads * c.head_dim, ld = c.kv_heads * c.head_dim;
     // what lies beyond `rows` is never looked at
-    const Floats q = random.floats(c.n * width, -2, 2), keys = random.floats(c.rows * ld), values = random.floats(c.rows * ld);
+    const Floats q = random.floats(c.n * width, -2, 2), keys = random.floats(c.rows * ld), values = random.floats(c.rows * ld), sinks = random.floats(c.heads, -2, 3);
     const float scale = 0.7f;
     Doubles want(q.size());
     for (long i = 0; i < c.n; i++)
       for (long h = 0; h < c.heads; h++) {
         const long last = c.rows - c.n + i, first = c.window ? std::max(0L, last - c.window + 1) : 0, kv = h / (c.heads / c.kv_heads) * c.head_dim;
         Doubles weights;
-        double total = 0, highest = -1e300;
+        double total = 0, highest = c.sinks ? sinks[h] : -1e300;
         for (long j = first; j <= last; j++) {
           double score = 0;
           for (long d = 0; d < c.head_dim; d++) score += (double)q[i * width + h * c.head_dim + d] * keys[j * ld + kv + d];
-          weights.push_back(score * scale);
+          score *= scale;
+          weights.push_back(c.softcap > 0 ? c.softcap * std::tanh(score / c.softcap) : score);
           highest = std::fmax(highest, weights.back());
         }
+        if (c.sinks) total += std::exp(sinks[h] - highest);
         for (double& w : weights) total += w = std::exp(w - highest);
         for (long d = 0; d < c.head_dim; d++) {
           double sum = 0;
@@ -33,12 +38,13 @@ int main() {
           want[i * width + h * c.head_dim + d] = sum;
         }
       }
-    const std::string name = std::to_string(c.n) + " of " + std::to_string(c.rows) + ", window " + std::to_string(c.window);
+    const std::string name = std::to_string(c.n) + " of " + std::to_string(c.rows) + ", window " + std::to_string(c.window) +
+                             ", softcap " + std::to_string(c.softcap) + (c.sinks ? ", sinks" : "");
     Floats first;
     for (int threads = 1; threads <= 3; threads++) {
       Engine engine(threads, RX_FILL(cached_attention));
       Floats out(q.size(), 99.f);
-      const CachedAttention shape = {c.n, c.rows, c.heads, c.kv_heads, c.head_dim, c.window, scale};
+      const CachedAttention shape = {c.n, c.rows, c.heads, c.kv_heads, c.head_dim, c.window, scale, c.softcap, c.sinks ? sinks.data() : nullptr};
       engine.table.cached_attention(*engine, values_of((float*)q.data()), keys.data(), values.data(), values_of(out.data()), shape);
       expect_close(name, out, want, 1e-5, 3e-6);
       if (threads == 1) first = out;

@@ -22,6 +22,10 @@ struct Row {
   float loss, correct, entropy;
 };
 
+void cap(float* x, long n, float softcap) {
+  each_vector(n, [&](long i, auto lanes) { lanes.store(x + i, vtanh(lanes.load(x + i) * vset(1 / softcap)) * vset(softcap)); });
+}
+
 // Logits x [vocabulary] of one row -> its numbers; x becomes the gradient of weight · loss when asked for.
 Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bool gradient) {
   const long V = a->vocabulary;
@@ -31,6 +35,8 @@ Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bo
       for (long i = 0; i < V; i++) x[i] = nan;
     return {nan, nan, nan};
   }
+  const bool capped = a->softcap > 0;
+  if (capped) cap(x, V, a->softcap);
   const float picked = x[target];
   const float before = greatest(x, target), from = greatest(x + target, V - target);
   const float top = before > from ? before : from;
@@ -46,7 +52,7 @@ Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bo
       e_sum += e;
       ex_sum = fma(e, off, ex_sum);
       x_sum += off;
-      if (gradient) lanes.store(at + i, e);
+      if (gradient && !capped) lanes.store(at + i, e);
     });
     sum += hsum(e_sum);
     weighted += hsum(ex_sum);
@@ -59,8 +65,20 @@ Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bo
   if (gradient) {
     const double factor = weight * confidence;
     const vf scale = vset((float)(factor / sum)), shift = vset((float)(factor * smoothing / (double)V));
-    each_vector(V, [&](long i, auto lanes) { lanes.store(x + i, fma(lanes.load(x + i), scale, -shift)); });
-    x[target] -= (float)(factor * (1 - smoothing));
+    const float more = (float)(factor * (1 - smoothing));
+    if (!capped) {
+      each_vector(V, [&](long i, auto lanes) { lanes.store(x + i, fma(lanes.load(x + i), scale, -shift)); });
+      x[target] -= more;
+    } else {
+      // What is capped rises by 1 - tanh².
+      const vf unit = vset(1 / a->softcap);
+      each_vector(V, [&](long i, auto lanes) {
+        const vf logit = lanes.load(x + i), tanh = logit * unit;
+        lanes.store(x + i, fma(vexp(logit - vset(top)), scale, -shift) * fma(-tanh, tanh, vset(1.f)));
+      });
+      const float tanh = picked / a->softcap;
+      x[target] -= more * (1 - tanh * tanh);
+    }
   }
   // argmax takes the first of equals
   const float correct = before < picked && from == picked ? 1.f : 0.f;

@@ -8,7 +8,7 @@ namespace {
 struct Case {
   long rows, columns, vocabulary;
   bool bias, dft;
-  float smoothing;
+  float smoothing, softcap = 0;
 };
 
 struct Truth {
@@ -20,12 +20,17 @@ Truth truth(const Case& c, const Doubles& h, const Doubles& w, const Doubles& bi
   Truth t;
   t.dh.resize(h.size()), t.dw.resize(w.size()), t.d_bias.resize(c.vocabulary);
   for (long i = 0; i < c.rows; i++) {
-    Doubles x(c.vocabulary);
+    Doubles x(c.vocabulary), rise(c.vocabulary, 1);
     double top = -1e300, sum = 0, mean = 0;
     long best = 0;
     for (long v = 0; v < c.vocabulary; v++) {
       if (c.bias) x[v] = bias[v];
       for (long d = 0; d < c.columns; d++) x[v] += h[i * c.columns + d] * w[v * c.columns + d];
+      if (c.softcap > 0) {
+        const double tanh = std::tanh(x[v] / c.softcap);
+        x[v] = c.softcap * tanh;
+        rise[v] = 1 - tanh * tanh;
+      }
       if (x[v] > top) top = x[v], best = v;
       mean += x[v] / c.vocabulary;
     }
@@ -37,7 +42,7 @@ Truth truth(const Case& c, const Doubles& h, const Doubles& w, const Doubles& bi
     for (long v = 0; v < c.vocabulary; v++) {
       const double p = std::exp(x[v] - lse);
       entropy -= p * (x[v] - lse);
-      const double g = weights[i] * confidence * (p - (v == targets[i] ? 1 - c.smoothing : 0) - c.smoothing / c.vocabulary);
+      const double g = rise[v] * weights[i] * confidence * (p - (v == targets[i] ? 1 - c.smoothing : 0) - c.smoothing / c.vocabulary);
       for (long d = 0; d < c.columns; d++) {
         t.dh[i * c.columns + d] += g * w[v * c.columns + d];
         t.dw[v * c.columns + d] += g * h[i * c.columns + d];
@@ -57,6 +62,7 @@ int main() {
       {0, 3, 5, true, false, 0},    {1, 1, 1, false, false, 0},     {1, 1, 2, true, true, 0.1f},       {7, 5, 13, true, false, 0},
       {33, 16, 100, false, true, 0}, {65, 24, 257, true, false, 0.1f}, {129, 8, 4099, false, true, 0.2f}, {1100, 6, 31, true, false, 0.05f},
       {2500, 3, 17, false, false, 0}, {20, 4, 9000, true, false, 0.1f},
+      {33, 16, 100, true, false, 0, 2.f}, {40, 5, 4099, true, true, 0.1f, 1.f}, {7, 3, 1, false, false, 0, 3.f},
   };
   for (const Case& c : cases) {
     Random random((unsigned)(c.rows + c.vocabulary));
@@ -76,7 +82,7 @@ int main() {
         LinearCrossEntropy call = {};
         call.rows = c.rows, call.columns = c.columns, call.vocabulary = c.vocabulary;
         call.h = h.data(), call.w.data = w.data(), call.w.ld = c.columns, call.bias = c.bias ? bias.data() : nullptr;
-        call.targets = targets.data(), call.weights = weights.data(), call.label_smoothing = c.smoothing, call.dft = c.dft;
+        call.targets = targets.data(), call.weights = weights.data(), call.label_smoothing = c.smoothing, call.softcap = c.softcap, call.dft = c.dft;
         call.total = &total, call.loss = loss.data(), call.correct = correct.data(), call.entropy = entropy.data();
         if (way > 0) call.dh = dh.data();
         if (way == 2) call.dw = dw.data(), call.d_bias = d_bias.data();

@@ -135,7 +135,7 @@ void rope(Call& call) {
   call.enqueue([=](const Context* c) { c->table->rope(c, x, cos, sin, y, rows, heads, headDim, rotaryDim, inverse); });
 }
 
-// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, half, q, k, v, out, lse; cuSeqlens.
+// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, softcap, half, q, k, v, out, lse; cuSeqlens.
 // half: all but lse lie as bfloat16. A matrix may lie in a wider one: each of q, k, v is followed by the row stride and the first column.
 struct AttentionCall {
   Attention a = {};
@@ -161,6 +161,7 @@ AttentionCall attentionCall(Call& call) {
   r.a.head_dim = call.size();
   r.a.scale = static_cast<float>(call.number());
   r.a.window = call.size();
+  r.a.softcap = static_cast<float>(call.number());
   if (r.a.heads < 1 || r.a.kv_heads < 1 || r.a.heads % r.a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
   r.a.half = call.half();
   const long q = area(r.a.heads, r.a.head_dim), kv = area(r.a.kv_heads, r.a.head_dim);
@@ -178,8 +179,10 @@ AttentionCall attentionCall(Call& call) {
   return r;
 }
 
+// … sinks?
 void attention(Call& call) {
   AttentionCall r = attentionCall(call);
+  r.a.sinks = call.optional(r.a.heads);
   call.enqueue([a = r.a, borders = std::move(r.borders)](const Context* c) {
     Attention run = a;
     run.cu_seqlens = borders.data();
@@ -202,14 +205,16 @@ void attentionGrad(Call& call) {
   });
 }
 
-// n, rows, heads, kvHeads, headDim, window, scale, q, keys, values, out: keys and values may have room for more rows
+// n, rows, heads, kvHeads, headDim, window, scale, softcap, sinks?, q, keys, values, out: keys and values may have room for more rows
 void cachedAttention(Call& call) {
   CachedAttention a = {};
   a.n = call.size(), a.rows = call.size(), a.heads = call.size(), a.kv_heads = call.size(), a.head_dim = call.size(), a.window = call.size();
   a.scale = static_cast<float>(call.number());
+  a.softcap = static_cast<float>(call.number());
   if (a.heads < 1 || a.kv_heads < 1 || a.heads % a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
   if (a.n > a.rows) throw BadCall("more queries than rows are kept");
   const long queries = area(a.n, area(a.heads, a.head_dim)), kept = area(a.rows, area(a.kv_heads, a.head_dim));
+  a.sinks = call.optional(a.heads);
   const Values q = call.values(queries);
   const float* const keys = call.tensor(kept);
   const float* const values = call.tensor(kept);

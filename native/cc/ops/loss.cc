@@ -5,7 +5,7 @@
 
 namespace {
 
-// rows, columns, vocabulary, labelSmoothing, dft, h, w…, bias?, total, loss, correct, entropy, dh?, dw?, dBias?, add: dw and
+// rows, columns, vocabulary, labelSmoothing, softcap, dft, h, w…, bias?, total, loss, correct, entropy, dh?, dw?, dBias?, add: dw and
 // dBias are added to; targets, weights
 void linearCrossEntropy(Call& call) {
   LinearCrossEntropy r = {};
@@ -13,6 +13,7 @@ void linearCrossEntropy(Call& call) {
   r.columns = call.size();
   r.vocabulary = call.size();
   r.label_smoothing = static_cast<float>(call.number());
+  r.softcap = static_cast<float>(call.number());
   r.dft = call.flag();
   r.h = call.tensor(area(r.rows, r.columns));
   r.w = call.matrix(r.vocabulary, r.columns, true);

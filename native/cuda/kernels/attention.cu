@@ -40,7 +40,8 @@ __device__ void attention(const RxAttention& a) {
   // Two threads have a row; both know its greatest score so far and its sum of exponentials.
   const int row = threadIdx.x / 2, half = threadIdx.x % 2;
   const long i = t.first + row;
-  float top = -INFINITY, total = 0.f;
+  // A sink is what has been seen before all keys.
+  float top = a.sinks != nullptr ? a.sinks[head] : -INFINITY, total = a.sinks != nullptr ? 1.f : 0.f;
   const long last = end_of_tile(t, R);
   for (long from = first_key(a, t, R); from < last; from += R) {
     tile_load(a.k, a.ld_k, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
@@ -50,7 +51,7 @@ __device__ void attention(const RxAttention& a) {
     tile_load(a.v, a.ld_v, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
     float here = -INFINITY;
     for (int c = half; c < R; c += 2)
-      if (from + c < t.end && seen(a, i, from + c)) here = Greater()(s[row * ld_s + c] * a.scale, here);
+      if (from + c < t.end && seen(a, i, from + c)) here = Greater()(score_of(a, s[row * ld_s + c]), here);
     here = Greater()(here, __shfl_xor_sync(0xffffffffu, here, 1));
     const float next = Greater()(here, top);
     // Nothing seen yet: exp(-inf - -inf) would be NaN.
@@ -58,7 +59,7 @@ __device__ void attention(const RxAttention& a) {
     float added = 0.f;
     for (int c = half; c < R; c += 2) {
       const bool in = from + c < t.end && seen(a, i, from + c);
-      const float value = in ? expf(s[row * ld_s + c] * a.scale - next) : 0.f;
+      const float value = in ? expf(score_of(a, s[row * ld_s + c]) - next) : 0.f;
       added += value;
       store(p + row * ld_s + c, value);
     }
@@ -86,8 +87,8 @@ __device__ void probabilities(const RxAttention& a, const Tile& t, long head, lo
   for (int c = half; c < R; c += 2) {
     const long j = first_key + c;
     const bool in = i < t.end && j < t.end && seen(a, i, j);
-    const float value = in ? expf(s[row * ld_s + c] * a.scale - lse) : 0.f;
-    const float slope = in ? value * (dp[row * ld_s + c] - along) * a.scale : 0.f;
+    const float score = score_of(a, s[row * ld_s + c]), value = in ? expf(score - lse) : 0.f;
+    const float slope = in ? value * (dp[row * ld_s + c] - along) * a.scale * rise_of(a, score) : 0.f;
     store(p + row * ld_s + c, value);
     store(ds + row * ld_s + c, slope);
   }

@@ -8,6 +8,15 @@ namespace {
 // Whether query i sees key j, both of one document.
 __device__ __forceinline__ bool seen(const RxAttention& a, long i, long j) { return j <= i && (a.window == 0 || j > i - a.window); }
 
+// A product of query and key as a score.
+__device__ __forceinline__ float score_of(const RxAttention& a, float product) {
+  return a.softcap > 0.f ? a.softcap * tanhf(product * a.scale / a.softcap) : product * a.scale;
+}
+// How much it rises where the product times scale does: 1 - tanh² where it is capped.
+__device__ __forceinline__ float rise_of(const RxAttention& a, float score) {
+  return a.softcap > 0.f ? 1.f - score / a.softcap * (score / a.softcap) : 1.f;
+}
+
 struct Tile {
   long begin, end, first;  // of the document, and of the tile
 };

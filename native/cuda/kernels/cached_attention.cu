@@ -3,7 +3,8 @@
 #include "device.h"
 
 extern "C" __global__ void rx_cached_attention(Values q, const float* keys, const float* values, Values out, long n, long rows, long heads,
-                                               long kv_heads, long head_dim, long window, float scale) {
+                                               long kv_heads, long head_dim, long window, float scale, float softcap,
+                                               const float* sinks) {
   RX_DYNAMIC_SHARED(float, memory);
   __shared__ float tops[32], totals[32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -20,6 +21,7 @@ extern "C" __global__ void rx_cached_attention(Values q, const float* keys, cons
     float score = 0.f;
     for (long c = lane; c < head_dim; c += 32) score += query[c] * keys[j * ld + kv + c];
     score = over_warp(score, Sum()) * scale;
+    if (softcap > 0.f) score = softcap * tanhf(score / softcap);
     const float next = Greater()(score, top), shrink = top == -INFINITY ? 0.f : expf(top - next), weight = expf(score - next);
     for (long c = lane; c < head_dim; c += 32) sum[c] = sum[c] * shrink + weight * values[j * ld + kv + c];
     total = total * shrink + weight;
@@ -27,8 +29,10 @@ extern "C" __global__ void rx_cached_attention(Values q, const float* keys, cons
   }
   if (lane == 0) tops[warp] = top, totals[warp] = total;
   __syncthreads();
-  float highest = -INFINITY, whole = 0.f;
+  const float sink = sinks != nullptr ? sinks[head] : -INFINITY;
+  float highest = sink;
   for (int w = 0; w < warps; w++) highest = Greater()(tops[w], highest);
+  float whole = sinks != nullptr ? expf(sink - highest) : 0.f;
   for (int w = 0; w < warps; w++) whole += totals[w] * expf(tops[w] - highest);
   for (long c = threadIdx.x; c < head_dim; c += blockDim.x) {
     float here = 0.f;

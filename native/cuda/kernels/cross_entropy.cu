@@ -2,9 +2,9 @@
 #include "device.h"
 
 // loss = (1 - s)(lse - logit[target]) + s (lse - mean), times p[target] held constant for dft; `gradient`: x becomes the gradient of
-// weight · loss. A target outside the vocabulary gives NaN.
+// weight · loss. With a softcap x is softcap tanh(x / softcap) in all of it. A target outside the vocabulary gives NaN.
 extern "C" __global__ void rx_cross_entropy(float* logits, long ld, long vocabulary, const int32_t* targets, const float* weights,
-                                            float smoothing, int dft, int gradient, float* loss, float* correct, float* entropy) {
+                                            float smoothing, float softcap, int dft, int gradient, float* loss, float* correct, float* entropy) {
   const long row = blockIdx.x;
   float* const x = logits + row * ld;
   const long target = targets[row];
@@ -14,6 +14,9 @@ extern "C" __global__ void rx_cross_entropy(float* logits, long ld, long vocabul
     if (threadIdx.x == 0) loss[row] = correct[row] = entropy[row] = not_a_number();
     return;
   }
+  // Each thread reads what it wrote, and the target's logit after the sums below have met.
+  if (softcap > 0.f)
+    for (long i = threadIdx.x; i < vocabulary; i += blockDim.x) x[i] = softcap * tanhf(x[i] / softcap);
   float top = -INFINITY, before = -INFINITY;
   for (long i = threadIdx.x; i < vocabulary; i += blockDim.x) {
     top = Greater()(x[i], top);
@@ -44,7 +47,11 @@ extern "C" __global__ void rx_cross_entropy(float* logits, long ld, long vocabul
     const double factor = weights[row] * confidence;
     const float scale = static_cast<float>(factor / sum), shift = static_cast<float>(factor * smoothing / static_cast<double>(vocabulary));
     const float less = static_cast<float>(factor * (1 - smoothing));
-    for (long i = threadIdx.x; i < vocabulary; i += blockDim.x) x[i] = expf(x[i] - top) * scale - shift - (i == target ? less : 0.f);
+    for (long i = threadIdx.x; i < vocabulary; i += blockDim.x) {
+      const float slope = expf(x[i] - top) * scale - shift - (i == target ? less : 0.f);
+      const float tanh = softcap > 0.f ? x[i] / softcap : 0.f;
+      x[i] = slope * (1.f - tanh * tanh);
+    }
   }
   if (threadIdx.x == 0) {
     loss[row] = static_cast<float>(confidence * smooth);

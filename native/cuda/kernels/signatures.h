@@ -47,6 +47,9 @@ struct RxAttention {
   float* along;  // [n, heads]: sums over columns of out d_out
   Values dq, dk, dv;
   long ld_dq, ld_dk, ld_dv;
+  // As of Attention; the kernels of flash.cu know neither.
+  float softcap;
+  const float* sinks;
 };
 
 #define RX_CUDA_KERNELS(X)                                                                                                  \
@@ -87,8 +90,8 @@ struct RxAttention {
   X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, uint16_t*, long, long, float)          \
   X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
   X(rope, Values, const float*, const float*, Values, long, long, long, long, int)                                          \
-  X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float)                 \
-  X(cross_entropy, float*, long, long, const int32_t*, const float*, float, int, int, float*, float*, float*)               \
+  X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float, float, const float*) \
+  X(cross_entropy, float*, long, long, const int32_t*, const float*, float, float, int, int, float*, float*, float*)        \
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \
   X(sum_doubles, const double*, long, float*)                                                                               \

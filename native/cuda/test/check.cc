@@ -396,8 +396,13 @@ void kept(Both& both) {
   const long n = between(1, 4), rows = n + some(120), kv_heads = between(1, 3), heads = kv_heads * between(1, 3), dim = between(1, 100);
   const Activation q(both, floats(n * heads * dim)), out(both, Floats(n * heads * dim));
   const Array keys(both, floats((rows + 3) * kv_heads * dim)), values(both, floats((rows + 3) * kv_heads * dim));
-  const CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f};
-  twice(both, [&](const Context& c) { c.table->cached_attention(&c, q.on(c), keys.on(c), values.on(c), out.on(c), shape); });
+  const Array sinks(both, floats(heads));
+  const bool sunk = coin();
+  CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f, coin() ? 0.f : 0.7f, nullptr};
+  twice(both, [&](const Context& c) {
+    shape.sinks = sunk ? sinks.on(c) : nullptr;
+    c.table->cached_attention(&c, q.on(c), keys.on(c), values.on(c), out.on(c), shape);
+  });
   out.agree("cached_attention", single);
 }
 
@@ -597,7 +602,9 @@ void attention(Both& both) {
   for (long d = 0; d < documents; d++) borders.push_back(borders.back() + static_cast<int32_t>(below(4) == 0 ? 0 : between(1, 150)));
   const long n = borders.back(), q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv + (coin() ? 8 : 3);
   if (n == 0) return;
-  const float size = 2;
+  const float size = 2, softcap = below(3) == 0 ? 1.5f : 0.f;
+  const Array sinks(both, floats(heads));
+  const bool sunk = below(3) == 0;
   const Floats numbers = floats(n * ld, -size, size), slopes = floats(n * q);
   for (const int bf16 : {0, 1}) {
     const bool as_half = bf16 && coin();
@@ -610,14 +617,16 @@ void attention(Both& both) {
       a.q = joined.at(c), a.k = joined.at(c, q), a.v = joined.at(c, q + kv);
       a.ld_q = a.ld_k = a.ld_v = ld;
       a.cu_seqlens = borders.data(), a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim;
-      a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.out = out.at(c), a.lse = lse.on(c);
+      a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.softcap = softcap, a.sinks = sunk ? sinks.on(c) : nullptr;
+      a.out = out.at(c), a.lse = lse.on(c);
       a.d_out = d_out.at(c), a.dq = d_joined.at(c), a.dk = d_joined.at(c, q), a.dv = d_joined.at(c, q + kv);
       a.half = out.on(c).half;
       a.ld_dq = a.ld_dk = a.ld_dv = ld;
       return a;
     };
     const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " x " + std::to_string(dim) + ", window " +
-                             std::to_string(window) + ", " + std::to_string(n) + " rows" + (bf16 ? ", bfloat16" : "");
+                             std::to_string(window) + (softcap > 0 ? ", capped" : "") + (sunk ? ", sinks" : "") + ", " +
+                             std::to_string(n) + " rows" + (bf16 ? ", bfloat16" : "");
     twice(both, [&](const Context& c) {
       const Attention a = filled(c);
       c.table->attention(&c, &a);
@@ -638,7 +647,7 @@ void loss(Both& both) {
   const std::vector<int32_t> targets = indices(rows, vocabulary, below(4) == 0);
   const Floats weights = floats(rows, 0, 1);
   const bool gradient = coin(), weight = coin(), with_bias = coin(), dft = coin(), add = coin();
-  const float smoothing = coin() ? 0.f : 0.1f;
+  const float smoothing = coin() ? 0.f : 0.1f, softcap = coin() ? 0.f : 1.5f;
   const Array h(both, floats(rows * width)), w(both, floats(vocabulary * width)), bias(both, floats(vocabulary));
   for (const int bf16 : {0, 1}) {
     both.card.bf16 = bf16;
@@ -648,7 +657,7 @@ void loss(Both& both) {
       LinearCrossEntropy a = {};
       a.rows = rows, a.columns = width, a.vocabulary = vocabulary, a.h = h.on(c), a.bias = with_bias ? bias.on(c) : nullptr;
       a.w = {w.on(c), width, 1, GEMM_FLOAT32, nullptr, nullptr, 0};
-      a.targets = targets.data(), a.weights = weights.data(), a.label_smoothing = smoothing, a.dft = dft;
+      a.targets = targets.data(), a.weights = weights.data(), a.label_smoothing = smoothing, a.softcap = softcap, a.dft = dft;
       a.total = total.on(c), a.loss = losses.on(c), a.correct = correct.on(c), a.entropy = entropy.on(c);
       a.dh = gradient ? dh.on(c) : nullptr, a.dw = gradient && weight ? dw.on(c) : nullptr;
       a.d_bias = gradient && weight && with_bias ? d_bias.on(c) : nullptr, a.accumulate = add;

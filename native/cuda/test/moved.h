@@ -169,16 +169,17 @@ inline Tally rope(Grid, Values x, const float* cosines, const float* sines, Valu
 }
 
 inline Tally cached_attention(Grid, Values q, const float* keys, const float* values, Values out, long n, long rows, long heads, long kv_heads,
-                              long head_dim, long window, float) {
+                              long head_dim, long window, float, float, const float* sinks) {
   const long first = window != 0 ? std::max(0L, rows - n - window + 1) : 0, kept = (rows - first) * kv_heads * head_dim;
-  return Count().read(q, n * heads * head_dim).read(keys, kept).read(values, kept).write(out, n * heads * head_dim);
+  return Count().read(q, n * heads * head_dim).read(keys, kept).read(values, kept).read(sinks, heads)
+      .write(out, n * heads * head_dim);
 }
 
 // ---- the two ends of a step ----
 
 // A row whose target is wrong is not read.
-inline Tally cross_entropy(Grid g, float* logits, long, long vocabulary, const int32_t* targets, const float* weights, float, int, int gradient,
-                           float* loss, float* correct, float* entropy) {
+inline Tally cross_entropy(Grid g, float* logits, long, long vocabulary, const int32_t* targets, const float* weights, float, float, int,
+                           int gradient, float* loss, float* correct, float* entropy) {
   const long n = g.blocks * vocabulary;
   return Count().read(logits, n).read(targets, 4 * g.blocks).read(gradient ? weights : nullptr, g.blocks).write(gradient ? logits : nullptr, n)
       .write(loss, g.blocks).write(correct, g.blocks).write(entropy, g.blocks).at_most();
@@ -252,7 +253,7 @@ inline Tally attention_of(Grid g, const RxAttention& a, bool backwards, bool que
   count.read(a.tiles, 12 * g.blocks).or_fewer(4 * g.blocks).read(given(a.q), q).read(given(a.k), kv).read(given(a.v), kv);
   const int products = !backwards ? 2 : queries ? 3 : 4;
   count.operations(2. * products * r.pairs * static_cast<double>(a.heads * columns));
-  if (!backwards) return count.write(a.out, q_out).write(a.lse, lse);
+  if (!backwards) return count.read(a.sinks, a.heads).write(a.out, q_out).write(a.lse, lse);
   count.read(given(a.d_out), q).read(a.lse, lse).read(a.along, lse);
   return queries ? count.write(a.dq, q_out) : count.write(a.dk, kv_out).write(a.dv, kv_out);
 }

@@ -1,25 +1,19 @@
 /**
- * Gemma 3, its text models: Gemma with norms on queries and keys and behind attention and MLP, and layers that see a window, which
- * turn by angles of their own, between those that see all.
+ * Gemma 3, its text models: Gemma 2 with norms on queries and keys in the place of its caps, and layers that see a window, which turn
+ * by angles of their own, between those that see all.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn } from '../blocks.js';
 import { activation, decodeFields, onlyAs, optional, positive, positiveInteger } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { asGemma } from './gemma.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { llama, llamaConfig, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import { gemma2Layer, gemma2Tensors } from './gemma2.js';
+import { llama, llamaConfig, windowsByType } from './llama.js';
 import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
 import type { RopeByKind } from '../ropeByKind.js';
-import { perLayer, rmsNormSpec } from '../weights.js';
 
 export type Gemma3Config = RopeByKind;
 
@@ -72,27 +66,11 @@ const gemma3Config = (raw: RawConfig, modelType: string): E.Either<FatalError, G
     ),
   );
 
-const layer = (config: Gemma3Config, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
-  const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
-  return inTurn(
-    { pass, i, numLayers: config.numLayers },
-    compose(normed('input_layernorm'), selfAttention(config, pass, angles, i), normed('post_attention_layernorm')),
-    compose(normed('pre_feedforward_layernorm'), mlp(config, pass, i), normed('post_feedforward_layernorm')),
-  );
-};
-
 export const gemma3: Architecture<Gemma3Config> = {
   ...llama,
   name: 'gemma3',
   modelTypes: ['gemma3_text'],
   config: gemma3Config,
-  tensors: (config) => [
-    ...llamaTensors(config),
-    ...perLayer(config.numLayers, (i) =>
-      ['pre_feedforward_layernorm', 'post_feedforward_layernorm'].map((name) =>
-        rmsNormSpec(`model.layers.${i}.${name}`, config.hiddenSize),
-      ),
-    ),
-  ],
-  body: (config, pass) => byKindBody(config, pass, (angles, i) => layer(config, pass, angles, i)),
+  tensors: gemma2Tensors,
+  body: (config, pass) => byKindBody(config, pass, (angles, i) => gemma2Layer(config, pass, angles, i)),
 };

@@ -57,6 +57,8 @@ export interface LlamaConfig extends ModelConfig {
   readonly turns: ReadonlyArray<boolean>;
   /** What products of queries and keys are multiplied by. */
   readonly attentionScale: number;
+  /** What scores are capped at. Absent: they are not. */
+  readonly attentionSoftcap?: number | undefined;
   readonly qkvBias: boolean;
   readonly outputBias: boolean;
   readonly mlpBias: boolean;

@@ -11,6 +11,7 @@ import { gpt2Layout } from './gpt2.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
 import {
   cohereLayout,
+  gemma2Layout,
   gemma3Layout,
   gemmaLayout,
   graniteLayout,
@@ -38,6 +39,7 @@ const closed =
 const layouts: Readonly<Record<string, Layout>> = {
   llama: closed('llama', llamaLayout),
   gemma: closed('gemma', gemmaLayout),
+  gemma2: closed('gemma2', gemma2Layout),
   gemma3: closed('gemma3', gemma3Layout),
   gpt2: closed('gpt2', gpt2Layout),
   phi: closed('phi', phiLayout),

@@ -1,6 +1,6 @@
 /**
- * Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 3, Helium, Granite, OLMo, OLMo 2, Cohere,
- * Phi-3.
+ * Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 2, Gemma 3, Helium, Granite, OLMo, OLMo 2,
+ * Cohere, Phi-3.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
@@ -155,6 +155,38 @@ export const llamaLayout: LayoutOf<LlamaConfig> = (config, specs) => {
 
 export const gemmaLayout: LayoutOf<LlamaConfig> = (config, specs) =>
   layoutOf({ ...noBias, name: 'gemma', activation: config.activation })(config, specs);
+
+/**
+ * The first of two layers slides there. Scores are scaled by the width of a head, but in a model of 46 layers, which is taken for the 27B,
+ * by hiddenSize / heads.
+ */
+const gemma2Refusal = (config: LlamaConfig): FatalError | undefined => {
+  const { windows, hiddenSize, numLayers, numHeads, headDim, attentionScale, attentionSoftcap, logitSoftcap } = config;
+  const window = Math.max(0, ...windows);
+  if (windows.some((own, i) => own !== (i % 2 === 0 ? window : 0)))
+    return unsupported('layer_types', 'sliding_attention and full_attention by turns', windows);
+  const scalar = numLayers === 46 ? hiddenSize / numHeads : headDim;
+  if (Math.abs(attentionScale * Math.sqrt(scalar) - 1) > 1e-6)
+    return unsupported('query_pre_attn_scalar', String(scalar), attentionScale ** -2);
+  if (attentionSoftcap === undefined) return unsupported('attn_logit_softcapping', 'a number', null);
+  return logitSoftcap === undefined ? unsupported('final_logit_softcapping', 'a number', null) : undefined;
+};
+
+export const gemma2Layout: LayoutOf<LlamaConfig> = layoutOf({
+  name: 'gemma2',
+  names: { ...behind, pre_feedforward_layernorm: 'ffn_norm' },
+  scalings: ['default'],
+  activation: 'gelu_new',
+  biases: 'none',
+  slides: true,
+  metadata: (config) => ({
+    ...rmsEps('gemma2')(config),
+    'gemma2.attention.sliding_window': uint32(Math.max(0, ...config.windows)),
+    'gemma2.attn_logit_softcapping': float32(config.attentionSoftcap ?? 0),
+    'gemma2.final_logit_softcapping': float32(config.logitSoftcap ?? 0),
+  }),
+  refusal: gemma2Refusal,
+});
 
 /** Every sixth layer sees all there, and the others turn by a base of 10,000. */
 const gemma3Refusal = (config: Gemma3Config): FatalError | undefined => {

@@ -8,6 +8,7 @@ import {
   log,
   matMul,
   max,
+  maximum,
   mul,
   reshape,
   slice,
@@ -17,6 +18,7 @@ import {
   sum,
   transpose,
 } from '../../tfjs.js';
+import { capped, cappedGrad } from './capped.js';
 import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';
 
@@ -27,6 +29,11 @@ export interface AttentionInputs {
   readonly k: Tensor;
   /** [N, kvHeads · headDim] */
   readonly v: Tensor;
+  /**
+   * [heads] A logit a head that takes part in the softmax beside the scores and has no value: exp of it is in the denominator alone.
+   * Absent: none.
+   */
+  readonly sinks?: Tensor | undefined;
 }
 
 export interface AttentionAttrs {
@@ -39,6 +46,8 @@ export interface AttentionAttrs {
   readonly scale: number;
   /** 0: token i sees all j ≤ i of its document; else only i - window < j ≤ i. */
   readonly window: number;
+  /** A score s becomes softcap · tanh(s / softcap) before it is masked. Absent: it stays. */
+  readonly softcap?: number | undefined;
 }
 
 const documents = (cuSeqlens: Int32Array): ReadonlyArray<{ readonly start: number; readonly length: number }> =>
@@ -63,22 +72,28 @@ const joined = (parts: Tensor[]): Tensor => {
   return only !== undefined && parts.length === 1 ? only : concat(parts, 0);
 };
 
-/** Scaled and masked scores of one document, [heads, length, length]. */
-const scoresOf = (q: Tensor, k: Tensor, length: number, { heads, scale, window }: AttentionAttrs): Tensor =>
-  add(reshape(mul(matMul(q, k, false, true), scale), [heads, length, length]), causalMask(length, length, window));
+/** Scaled scores of one document, capped, [heads, length, length]. */
+const scoresOf = (q: Tensor, k: Tensor, length: number, { heads, scale, softcap }: AttentionAttrs): Tensor =>
+  capped(reshape(mul(matMul(q, k, false, true), scale), [heads, length, length]), softcap);
+
+const masked = (scores: Tensor, length: number, { window }: AttentionAttrs): Tensor =>
+  add(scores, causalMask(length, length, window));
 
 export const RxAttention = namedOp(
   'RxAttention',
-  ({ q, k, v }: AttentionInputs, attrs: AttentionAttrs): readonly [Tensor, Tensor] => {
+  ({ q, k, v, sinks }: AttentionInputs, attrs: AttentionAttrs): readonly [Tensor, Tensor] => {
+    const sunk = sinks === undefined ? undefined : reshape(sinks, [attrs.heads, 1, 1]);
     const { cuSeqlens, heads, kvHeads, headDim } = attrs;
     const parts = documents(cuSeqlens).map(({ start, length }) => {
       const qd = headsFirst(q, start, length, heads, kvHeads, headDim);
       const kd = headsFirst(k, start, length, kvHeads, kvHeads, headDim);
       const vd = headsFirst(v, start, length, kvHeads, kvHeads, headDim);
-      const scores = scoresOf(qd, kd, length, attrs);
-      const highest = max(scores, 2, true);
+      const scores = masked(scoresOf(qd, kd, length, attrs), length, attrs);
+      const ofKeys = max(scores, 2, true);
+      const highest = sunk === undefined ? ofKeys : maximum(ofKeys, sunk);
       const weights = exp(sub(scores, highest));
-      const total = sum(weights, 2, true);
+      const overKeys = sum(weights, 2, true);
+      const total = sunk === undefined ? overKeys : add(overKeys, exp(sub(sunk, highest)));
       const p = div(weights, total);
       const mixed = matMul(reshape(p, [kvHeads, (heads / kvHeads) * length, length]), vd);
       return {
@@ -93,7 +108,7 @@ export const RxAttention = namedOp(
 export interface Attended {
   /** [N, heads · headDim] */
   readonly out: Tensor;
-  /** [N, heads] log Σ exp of the masked scores: all that the way back needs to rebuild the probabilities. */
+  /** [N, heads] log Σ exp of the masked scores, and of the sink beside them: all that the way back needs to rebuild the probabilities. */
   readonly lse: Tensor;
 }
 
@@ -122,13 +137,15 @@ export const RxAttentionGrad = namedOp(
       const od = headsFirst(out, start, length, heads, heads, headDim);
       const dOd = headsFirst(dOut, start, length, heads, heads, headDim);
       const lseD = expandDims(transpose(slice(lse, [start, 0], [length, heads]), [1, 0]), 2);
-      const p = exp(sub(scoresOf(qd, kd, length, attrs), lseD)); // [heads, length, length]
+      const scores = scoresOf(qd, kd, length, attrs);
+      const p = exp(sub(masked(scores, length, attrs), lseD)); // [heads, length, length]
       const grouped = reshape(p, [kvHeads, group * length, length]);
       const dOg = reshape(dOd, [kvHeads, group * length, headDim]);
       const dv = matMul(grouped, dOg, true, false);
       const dp = reshape(matMul(dOg, vd, false, true), [heads, length, length]);
       const delta = sum(mul(dOd, od), 2, true);
-      const ds = reshape(mul(mul(p, sub(dp, delta)), scale), [kvHeads, group * length, length]);
+      const slopes = cappedGrad(mul(p, sub(dp, delta)), scores, attrs.softcap);
+      const ds = reshape(mul(slopes, scale), [kvHeads, group * length, length]);
       return [
         rowsFirst(matMul(ds, kd), length, heads, headDim),
         rowsFirst(matMul(ds, qd, true, false), length, kvHeads, headDim),
@@ -148,6 +165,29 @@ export const attentionGrad = (
   const [dq, dk, dv] = RxAttentionGrad[how](inputs, attrs);
   return { dq, dk, dv };
 };
+
+export interface SinksGradInputs extends Attended {
+  /** [heads] */
+  readonly sinks: Tensor;
+  /** [N, heads · headDim] */
+  readonly dOut: Tensor;
+}
+
+/** A sink's weight is p = exp(sink - lse), and what it adds has no value: its slope is p · (0 - dOut · out), summed over rows. */
+export const RxSinksGrad = namedOp(
+  'RxSinksGrad',
+  (
+    { sinks, out, lse, dOut }: SinksGradInputs,
+    { heads, headDim }: Pick<AttentionAttrs, 'heads' | 'headDim'>,
+  ): readonly [Tensor] => {
+    const delta = sum(reshape(mul(dOut, out), [dOut.size / (heads * headDim), heads, headDim]), 2);
+    return [mul(sum(mul(exp(sub(sinks, lse)), delta), 0), -1)];
+  },
+);
+
+/** Gradient of the sinks, [heads]. Those of q, k and v need no more of them than lse. */
+export const sinksGrad = (inputs: SinksGradInputs, attrs: Pick<AttentionAttrs, 'heads' | 'headDim'>): Tensor =>
+  RxSinksGrad.run(inputs, attrs)[0];
 
 /** Columns of q, k and v in the matrix that holds them side by side. */
 const parts = (qkv: Tensor, { heads, kvHeads, headDim }: AttentionAttrs): AttentionInputs => {

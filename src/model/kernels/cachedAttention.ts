@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, concat, gather, matMul, mul, reshape, slice, softmax, tensor1d, transpose } from '../../tfjs.js';
+import { add, concat, gather, matMul, mul, reshape, slice, softmax, tensor1d, transpose, zeros } from '../../tfjs.js';
 import type { AttentionAttrs } from './attention.js';
+import { capped } from './capped.js';
 import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';
 
@@ -11,6 +12,8 @@ export interface CachedAttentionInputs {
   readonly keys: Tensor;
   /** [room, kvHeads · headDim] */
   readonly values: Tensor;
+  /** [heads] As in `AttentionInputs`. */
+  readonly sinks?: Tensor | undefined;
 }
 
 export interface CachedAttentionAttrs extends Omit<AttentionAttrs, 'cuSeqlens'> {
@@ -21,8 +24,8 @@ export interface CachedAttentionAttrs extends Omit<AttentionAttrs, 'cuSeqlens'> 
 export const RxCachedAttention = namedOp(
   'RxCachedAttention',
   (
-    { q, keys, values }: CachedAttentionInputs,
-    { rows, heads, kvHeads, headDim, scale, window }: CachedAttentionAttrs,
+    { q, keys, values, sinks }: CachedAttentionInputs,
+    { rows, heads, kvHeads, headDim, scale, window, softcap }: CachedAttentionAttrs,
   ): readonly [Tensor] => {
     const [n = 0] = q.shape;
     const keyHeads = tensor1d(
@@ -36,7 +39,13 @@ export const RxCachedAttention = namedOp(
         keyHeads,
       );
     const queries = transpose(reshape(q, [n, heads, headDim]), [1, 0, 2]);
-    const weights = softmax(add(mul(matMul(queries, kept(keys), false, true), scale), causalMask(n, rows, window)));
+    const scores = add(
+      capped(mul(matMul(queries, kept(keys), false, true), scale), softcap),
+      causalMask(n, rows, window),
+    );
+    const beside =
+      sinks === undefined ? scores : concat([scores, add(zeros([heads, n, 1]), reshape(sinks, [heads, 1, 1]))], 2);
+    const weights = slice(softmax(beside), [0, 0, 0], [heads, n, rows]);
     return [reshape(transpose(matMul(weights, kept(values)), [1, 0, 2]), [n, heads * headDim])];
   },
 );

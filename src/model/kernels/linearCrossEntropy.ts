@@ -23,6 +23,7 @@ import {
   tensor2d,
   tidy,
 } from '../../tfjs.js';
+import { capped, cappedGrad } from './capped.js';
 import { namedOp } from './namedOp.js';
 
 export interface LinearCrossEntropyInputs {
@@ -41,6 +42,8 @@ export interface LinearCrossEntropyAttrs {
   readonly weights: Float32Array;
   /** ε: loss = (1 - ε)·nll + ε·mean over the vocabulary of -log p. */
   readonly labelSmoothing: number;
+  /** A logit x becomes softcap · tanh(x / softcap) before it counts. Absent: it stays. */
+  readonly softcap?: number | undefined;
   /** 'dft' multiplies each row's loss by the probability of its target, held constant (Wu et al. 2025). */
   readonly variant: 'nll' | 'dft';
   readonly gradient: boolean;
@@ -56,13 +59,13 @@ const ofBlock = (
 ): ReadonlyArray<Tensor> => {
   const [, width = 0] = h.shape;
   const [vocabSize = 0] = w.shape;
-  const { labelSmoothing, variant, gradient, needWeight } = attrs;
+  const { labelSmoothing, softcap, variant, gradient, needWeight } = attrs;
   const ids = attrs.targets.subarray(start, start + rows);
   const targets = tensor1d(ids, 'int32');
   const weights = tensor1d(attrs.weights.subarray(start, start + rows));
   const hidden = slice(h, [start, 0], [rows, width]);
   const product = matMul(hidden, w, false, true);
-  const logits = bias === undefined ? product : add(product, bias);
+  const logits = capped(bias === undefined ? product : add(product, bias), softcap);
   const shifted = sub(logits, max(logits, 1, true));
   const powers = exp(shifted);
   const total = sum(powers, 1, true);
@@ -90,7 +93,7 @@ const ofBlock = (
   // oneHot refuses a vocabulary of one.
   const hit = equal(stack([targets], 1), range(0, vocabSize, 1, 'int32')); // [rows, V]
   const wanted = add(mul(cast(hit, 'float32'), 1 - labelSmoothing), labelSmoothing / vocabSize);
-  const dLogits = mul(sub(p, wanted), stack([factor], 1)); // [rows, V]
+  const dLogits = cappedGrad(mul(sub(p, wanted), stack([factor], 1)), logits, softcap); // [rows, V]
   const dh = matMul(dLogits, w);
   if (!needWeight) return [...values, dh];
   const dW = matMul(dLogits, hidden, true, false);

@@ -1,6 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend.js';
-import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
 interface Attrs {
   readonly cuSeqlens: Int32Array;
@@ -9,6 +9,7 @@ interface Attrs {
   readonly headDim: number;
   readonly scale: number;
   readonly window: number;
+  readonly softcap?: number | undefined;
 }
 
 /** A matrix that may be some columns of a wider one. */
@@ -43,18 +44,20 @@ const putPlaces = (backend: NativeBackend, places: Places): void => {
 };
 
 const putShared = (backend: NativeBackend, places: Places, attrs: Attrs, out: TensorInfo, lse: TensorInfo): void => {
-  const { heads, kvHeads, headDim, scale, window } = attrs;
+  const { heads, kvHeads, headDim, scale, window, softcap = 0 } = attrs;
   const [n] = rowsOf('q', places[0].matrix);
-  backend.put(n).put(heads).put(kvHeads).put(headDim).put(scale).put(window).put(Number(backend.halves));
+  backend.put(n).put(heads).put(kvHeads).put(headDim).put(scale).put(window).put(softcap).put(Number(backend.halves));
   putPlaces(backend, places);
   putRead(backend, out).tensor(lse);
 };
 
-const forward = (backend: NativeBackend, places: Places, attrs: Attrs): TensorInfo[] => {
+const forward = (backend: NativeBackend, places: Places, attrs: Attrs, sinks?: TensorInfo): TensorInfo[] => {
+  expectVector('sinks', sinks, attrs.heads);
   const [n] = rowsOf('q', places[0].matrix);
   const out = backend.outputAs(backend.halves, [n, attrs.heads * attrs.headDim]);
   const lse = backend.output([n, attrs.heads]);
   putShared(backend, places, attrs, out, lse);
+  backend.optional(sinks);
   backend.run(backend.op.attention, attrs.cuSeqlens);
   return [out, lse];
 };
@@ -97,8 +100,10 @@ const apart = ({ q, k, v }: Inputs, { heads, kvHeads, headDim }: Attrs): Places 
   return [whole(q), whole(k), whole(v)];
 };
 
-export const attention = kernel('RxAttention', (backend, inputs: Inputs, attrs: Attrs) =>
-  forward(backend, apart(inputs, attrs), attrs),
+export const attention = kernel(
+  'RxAttention',
+  (backend, { sinks, ...inputs }: Inputs & { sinks?: TensorInfo | undefined }, attrs: Attrs) =>
+    forward(backend, apart(inputs, attrs), attrs, sinks),
 );
 
 export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: Inputs & Back, attrs: Attrs) => {

@@ -1,22 +1,23 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CachedAttentionAttrs } from '../../model/kernels/cachedAttention.js';
-import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
 export const cachedAttention = kernel(
   'RxCachedAttention',
   (
     backend,
-    { q, keys, values }: { q: TensorInfo; keys: TensorInfo; values: TensorInfo },
-    { rows, heads, kvHeads, headDim, scale, window }: CachedAttentionAttrs,
+    { q, keys, values, sinks }: { q: TensorInfo; keys: TensorInfo; values: TensorInfo; sinks?: TensorInfo | undefined },
+    { rows, heads, kvHeads, headDim, scale, window, softcap = 0 }: CachedAttentionAttrs,
   ) => {
     const [n] = rowsOf('q', q);
     const [room] = rowsOf('keys', keys);
     expectMatrix('q', q, n, heads * headDim);
     expectMatrix('keys', keys, room, kvHeads * headDim);
     expectMatrix('values', values, room, kvHeads * headDim);
+    expectVector('sinks', sinks, heads);
     const out = backend.outputAs(backend.liesHalved(q), q.shape);
-    backend.put(n).put(rows).put(heads).put(kvHeads).put(headDim).put(window).put(scale);
-    backend.value(q).tensor(keys).tensor(values).value(out).run(backend.op.cachedAttention);
+    backend.put(n).put(rows).put(heads).put(kvHeads).put(headDim).put(window).put(scale).put(softcap);
+    backend.optional(sinks).value(q).tensor(keys).tensor(values).value(out).run(backend.op.cachedAttention);
     return [out];
   },
 );

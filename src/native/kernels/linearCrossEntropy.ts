@@ -5,6 +5,7 @@ interface Attrs {
   readonly targets: Int32Array;
   readonly weights: Float32Array;
   readonly labelSmoothing: number;
+  readonly softcap?: number | undefined;
   readonly variant: 'nll' | 'dft';
   readonly gradient: boolean;
   readonly needWeight: boolean;
@@ -13,7 +14,7 @@ interface Attrs {
 export const linearCrossEntropy = kernel(
   'RxLinearCrossEntropy',
   (backend, { h, w, bias }: { h: TensorInfo; w: TensorInfo; bias?: TensorInfo | undefined }, attrs: Attrs) => {
-    const { targets, weights, labelSmoothing, variant, gradient, needWeight } = attrs;
+    const { targets, weights, labelSmoothing, softcap = 0, variant, gradient, needWeight } = attrs;
     const m = targets.length;
     const [vocabSize, columns] = rowsOf('w', w);
     expectMatrix('h', h, m, columns);
@@ -30,6 +31,7 @@ export const linearCrossEntropy = kernel(
       .put(columns)
       .put(vocabSize)
       .put(labelSmoothing)
+      .put(softcap)
       .put(Number(variant === 'dft'));
     backend.tensor(h).matrix(w).optional(bias).tensor(total).tensor(loss).tensor(correct).tensor(entropy);
     backend.optional(dh).optional(dW).optional(dBias).put(0);
