@@ -192,16 +192,18 @@ size_t byteCount(Frame& frame, size_t i) {
 
 // ---- the functions ----
 
-// info(): {isa, threads, bfloat16}
+// info(): {isa, threads, bfloat16, halves}
 napi_value info(Frame& frame) {
   const Context& context = frame.engine->executor.context();
-  napi_value object, isa, bfloat16;
+  napi_value object, isa, bfloat16, halves;
   check(frame.env, napi_create_object(frame.env, &object));
   check(frame.env, napi_create_string_utf8(frame.env, context.table->isa, NAPI_AUTO_LENGTH, &isa));
   check(frame.env, napi_get_boolean(frame.env, context.table->gemm_bf16 != nullptr, &bfloat16));
   set(frame.env, object, "isa", isa);
   set(frame.env, object, "threads", numberValue(frame.env, pool_threads(context.pool)));
   set(frame.env, object, "bfloat16", bfloat16);
+  check(frame.env, napi_get_boolean(frame.env, takes_halves(&context), &halves));
+  set(frame.env, object, "halves", halves);
   return object;
 }
 

@@ -93,10 +93,10 @@ class Call {
     }
     return tensor(elements);
   }
-  // Whether what comes lies as bfloat16, which activations may on a device alone.
+  // Whether what comes lies as bfloat16, which activations may where attention reads it.
   bool half() {
     const bool on = flag();
-    if (on && executor.context().device == nullptr) throw BadCall("activations lie as float32 on the processor");
+    if (on && !takes_halves(&executor.context())) throw BadCall("activations lie as float32 on this processor");
     return on;
   }
   // Activations: whether they lie as bfloat16, and the tensor.

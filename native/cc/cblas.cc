@@ -104,7 +104,7 @@ void gemm(const Context* context, const Gemm* g) {
   const bool twoStored = g->a.kind != GEMM_FLOAT32 && g->b.kind != GEMM_FLOAT32;
   const bool large = static_cast<double>(g->m) * static_cast<double>(g->n) * static_cast<double>(g->k) >= of(context).least && g->m > 4 && g->n > 0 && g->k > 0;
   const bool ints = g->m <= INT_MAX && g->n <= INT_MAX && g->k <= INT_MAX && g->ldc <= INT_MAX && g->ldc >= g->n;
-  if (!large || twoStored || !ints || !fits(g->a, g->m, g->k) || !fits(g->b, g->k, g->n)) {
+  if (g->half || !large || twoStored || !ints || !fits(g->a, g->m, g->k) || !fits(g->b, g->k, g->n)) {
     of(context).own(context, g);
     return;
   }

@@ -133,7 +133,9 @@ void refusals() {
   expect(s.refused("add", {-1, 0, a, 0, a, 0, b}), "a negative size");
   expect(s.refused("add", {1e300, 0, a, 0, a, 0, b}), "a huge size");
   expect(s.refused("add", {6, 0, a, 0, a}), "too few arguments");
-  expect(s.refused("add", {3, 1, a, 1, a, 1, b}), "activations as bfloat16 on the processor");
+  expect(s.refused("add", {3, 1, a, 1, a, 1, b}) != static_cast<bool>(takes_halves(&s.executor.context())),
+         "activations as bfloat16 where kernels take them, and there alone");
+  expect(s.refused("add", {13, 1, a, 1, a, 1, b}), "more numbers of bfloat16 than the tensors hold");
   expect(s.refused("linear", {2147483648.0, 2147483648.0, 1, 0, 0, a, 0, a, 0, 0, 0, 0, 0, b}), "sizes whose product is too large");
   expect(s.refused("copyColumns", {1, 5, a, 6, 2, b, 6, 0}), "columns outside the matrix");
   expect(s.refused("binary", {6, 0, 4, 6, a, a, b}), "operands that do not repeat");

@@ -34,7 +34,7 @@ typedef struct Gemm {
   const float* start;  // ?
   long ld_start;
   float alpha;
-  int half;  // devices alone: c, and start where it is no row, lie as bfloat16
+  int half;  // c, and start where it is no row, lie as bfloat16
 } Gemm;
 
 // Kinds of elementwise operation (elementwise.cc).
@@ -77,7 +77,7 @@ typedef struct Attention {
   const float* d_out;  // [n, heads * head_dim]
   float *dq, *dk, *dv;  // contiguous, shapes of q, k, v; may lie in one matrix of ld_d floats a row
   long ld_dq, ld_dk, ld_dv;
-  int half;  // devices alone: all but lse lies as bfloat16
+  int half;  // all but lse lies as bfloat16; on the processor for attention_bf16 and its gradient alone
 } Attention;
 
 // The last n of `rows` tokens, each with all keys up to its own, or the last `window` of them.
@@ -245,6 +245,11 @@ typedef struct KernelTable {
   // stays so; elsewhere q s / 127 with q = round(127 x / s), s = greatest |x| < threshold of the row
   void (*int8_activations)(const Context*, const float* x, float* y, long rows, long columns, float threshold);
 } KernelTable;
+
+// Whether activations may lie as bfloat16: on a device, and where the processor multiplies such numbers in attention too.
+static inline int takes_halves(const Context* context) {
+  return context->device || (context->table->gemm_bf16 && context->table->attention_bf16);
+}
 
 // The product at the precision in force.
 static inline void run_gemm(const Context* context, const Gemm* gemm) {

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-// Numbers that lie as float32, or (half) as bfloat16: only a device is given the latter. What a kernel computes is float32 either way.
+// Numbers that lie as float32, or (half) as bfloat16. What a kernel computes is float32 either way.
 typedef struct Values {
   void* at;
   int half;
@@ -21,5 +21,5 @@ static inline Values values_of(const float* x) {
   const Values v = {(void*)x, 0};
   return v;
 }
-// On the processor, where they lie as nothing else.
+// As a product is given them, which is told apart how they lie.
 static inline float* floats(Values v) { return (float*)v.at; }

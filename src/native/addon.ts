@@ -18,6 +18,8 @@ export interface AddonInfo {
   readonly threads: number;
   /** Whether the processor multiplies bfloat16 numbers itself. */
   readonly bfloat16: boolean;
+  /** Whether kernels read and write activations that lie as bfloat16. */
+  readonly halves: boolean;
 }
 
 export interface AddonStatistics {

@@ -117,6 +117,8 @@ export class NativeBackend extends KernelBackend {
   precision: Precision = 'float32';
   /** Tensors lie on a CUDA card. */
   onCard = false;
+  /** Kernels read and write activations that lie as bfloat16: on a card, and where the processor multiplies them. */
+  takesHalves = false;
   /** How often operations without a kernel here were handed to the processor's reference, by name: copies both ways. */
   readonly handedOn = new Map<string, number>();
   /** Tensors that were born on another backend keep their dataId. */
@@ -236,14 +238,14 @@ export class NativeBackend extends KernelBackend {
     return info === undefined ? this.put(0).put(0) : this.value(info);
   }
 
-  /** Whether kernels can read and write these values as bfloat16: on a card alone. */
+  /** Whether the values lie as bfloat16 and kernels read them so: at float32 they are given a copy, and nothing is rounded. */
   liesHalved(info: TensorInfo): boolean {
-    return this.onCard && this.float(info).held?.storage === 'bfloat16';
+    return this.halves && this.float(info).held?.storage === 'bfloat16';
   }
 
-  /** Whether activations travel from kernel to kernel as bfloat16: on a card, where that is the precision. */
+  /** Whether activations travel from kernel to kernel as bfloat16. */
   get halves(): boolean {
-    return this.onCard && this.precision === 'bfloat16';
+    return this.takesHalves && this.precision === 'bfloat16';
   }
 
   /** The next argument is a float32 tensor that is read as bfloat16, rounded first where it does not lie so. */

@@ -220,6 +220,7 @@ export const registerNative = ({ threads, isa, blas, device }: NativeOptions = {
       isa ?? process.env['RXTUNE_ISA'] ?? '',
       blas,
     );
+    registered.backend.takesHalves = info.halves;
     const several = info.threads === 1 ? 'one thread' : `${info.threads} threads`;
     if (registered.card !== undefined) return right({ ...info, description: `CUDA: ${registered.card}` });
     return right({

@@ -4,31 +4,18 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { runInThisContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import {
-  add,
-  argMax,
-  dispose,
-  memory,
-  randomNormal,
-  reshape,
-  reverse,
-  tensor1d,
-  tensor2d,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { add, argMax, dispose, memory, reshape, reverse, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { lastValueFrom } from 'rxjs';
 import { render } from '../../src/errors.js';
-import { attachLora, evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import { evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
 import { adamW8bit } from '../../src/model/kernels/adamW8bit.js';
 import { dropout } from '../../src/model/kernels/dropout.js';
 import { generate } from '../../src/model/generate.js';
 import { gatedActivation } from '../../src/model/kernels/gatedActivation.js';
 import { linear } from '../../src/model/kernels/linear.js';
 import { rmsNorm } from '../../src/model/kernels/rmsNorm.js';
-import { LoraConfig } from '../../src/model/lora.js';
 import type { Precision } from '../../src/native/backend.js';
 import { cudaCard, nativeStatistics, registerNative, setPrecision } from '../../src/native/register.js';
 import { decodeSftConfig } from '../../src/train/config.js';
@@ -38,6 +25,8 @@ import { fitsUnloaded } from '../../src/train/fitMemory.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { unpadded } from '../model/batches.js';
 import { loadModel, orThrow, readTensors } from '../model/loadModel.js';
+import { apartBy, halvedCases, stepAt } from './goldenStep.js';
+import type { Case, Step } from './goldenStep.js';
 
 const root = resolve(import.meta.dirname, '..', '..');
 // There is no CUDA on macOS, and what emulates it here speaks Linux.
@@ -72,82 +61,6 @@ const direction = (values: ArrayLike<number>): ReadonlyArray<number> => {
   const norm = Math.hypot(...Array.from(values));
   return Array.from(values, (value) => (norm === 0 ? 0 : value / norm));
 };
-
-interface Step {
-  readonly loss: number;
-  readonly gradients: Readonly<Record<string, ArrayLike<number>>>;
-}
-
-/** A model of the golden ones, alone or under an adapter whose products are not zero. */
-const modelOf = (name: string, adapted: boolean): CausalLM => {
-  const model = loadModel(join(root, 'test', 'golden', 'models', name));
-  if (!adapted) return model;
-  const config = orThrow(LoraConfig.decode({ r: 8, loraAlpha: 16, loraDropout: 0.1, targetModules: 'all-linear' }));
-  const attached = orThrow(attachLora(model, config, 3));
-  const moved = Object.entries(attached.weights).map(([key, value], seed): [string, Tensor] => {
-    if (!key.includes('lora_B')) return [key, value];
-    value.dispose();
-    return [key, randomNormal(value.shape, 0, 0.05, 'float32', seed)];
-  });
-  return { ...attached, weights: Object.fromEntries(moved) };
-};
-
-type Case = readonly [name: string, adapted: boolean, checkpointing: boolean];
-
-/** Loss and gradients on the device that is chosen. */
-const stepAt = (precision: Precision, [name, adapted, checkpointing]: Case): Step => {
-  const folder = join(root, 'test', 'golden', 'models', name);
-  const { documents } = JSON.parse(readFileSync(join(folder, 'golden.json'), 'utf8')) as {
-    readonly documents: ReadonlyArray<{
-      readonly input_ids: ReadonlyArray<number>;
-      readonly labels: ReadonlyArray<number>;
-    }>;
-  };
-  const { sequence, targets } = unpadded({
-    input_ids: documents.map(({ input_ids }) => input_ids),
-    labels: documents.map(({ labels }) => labels),
-  });
-  const model = modelOf(name, adapted);
-  setPrecision(precision);
-  try {
-    const options = { seed: 1, step: 0, training: true, checkpointing } as const;
-    const { gradients, ...losses } = lossAndGradients(model, sequence, targets, options);
-    const step = {
-      loss: losses.total.dataSync()[0] ?? NaN,
-      gradients: Object.fromEntries(Object.entries(gradients).map(([key, value]) => [key, value.dataSync()])),
-    };
-    dispose([...Object.values(gradients), ...Object.values(losses)]);
-    return step;
-  } finally {
-    setPrecision('float32');
-    dispose(Object.values(model.weights));
-  }
-};
-
-/** ‖got - wanted‖ / ‖wanted‖ over all of them. */
-const apartBy = (got: Step['gradients'], wanted: Step['gradients']): number => {
-  const pairs = Object.entries(wanted).flatMap(([key, values]) =>
-    Array.from(values, (value, i): readonly [number, number] => [got[key]?.[i] ?? NaN, value]),
-  );
-  return Math.hypot(...pairs.map(([a, b]) => a - b)) / Math.hypot(...pairs.map(([, b]) => b));
-};
-
-const halvedCases: ReadonlyArray<Case> = [
-  ['llama', false, false],
-  ['llama', true, false],
-  ['llama', true, true],
-  ['gpt2', false, false],
-  ['gpt2', true, false],
-  ['opt_350m', false, false],
-  ['phi', false, false],
-  ['phi3', true, false],
-  ['olmo', true, true],
-  ['gpt_neox', true, false],
-  ['falcon_groups', false, false],
-  ['cohere', false, true],
-  ['gptj', true, false],
-  ['stablelm_parallel', false, false],
-];
 
 whenBuilt('the CUDA device', () => {
   const emulated: Partial<Record<Variable, string>> = {};

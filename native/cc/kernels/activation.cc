@@ -1,6 +1,7 @@
 // Activation functions, alone and as the gate of a gated MLP, with their derivatives.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 #include "parallel.h"
 
 namespace {
@@ -71,43 +72,32 @@ void with_kind(int kind, F body) {
   }
 }
 
-void activation(const Context* context, int kind, Values from, Values to, long n) {
-  const float* const x = floats(from);
-  float* const y = floats(to);
+void activation(const Context* context, int kind, Values x, Values y, long n) {
   with_kind(kind, [=](auto f) {
-    in_pieces(context, n, [=](long i, auto lanes) { lanes.store(y + i, f.value(lanes.load(x + i))); });
+    in_pieces(context, n, [=](long i, auto lanes) { put(lanes, y, i, f.value(take(lanes, x, i))); });
   });
 }
 
-void activation_grad(const Context* context, int kind, Values from, Values gradient, Values to, long n) {
-  const float *const x = floats(from), *const dy = floats(gradient);
-  float* const dx = floats(to);
+void activation_grad(const Context* context, int kind, Values x, Values dy, Values dx, long n) {
   with_kind(kind, [=](auto f) {
-    in_pieces(context, n,
-              [=](long i, auto lanes) { lanes.store(dx + i, lanes.load(dy + i) * f.both(lanes.load(x + i)).slope); });
+    in_pieces(context, n, [=](long i, auto lanes) { put(lanes, dx, i, take(lanes, dy, i) * f.both(take(lanes, x, i)).slope); });
   });
 }
 
-void gated_activation(const Context* context, int kind, Values gates, Values ups, Values to, long n) {
-  const float *const gate = floats(gates), *const up = floats(ups);
-  float* const y = floats(to);
+void gated_activation(const Context* context, int kind, Values gate, Values up, Values y, long n) {
   with_kind(kind, [=](auto f) {
-    in_pieces(context, n,
-              [=](long i, auto lanes) { lanes.store(y + i, f.value(lanes.load(gate + i)) * lanes.load(up + i)); });
+    in_pieces(context, n, [=](long i, auto lanes) { put(lanes, y, i, f.value(take(lanes, gate, i)) * take(lanes, up, i)); });
   });
 }
 
-void gated_activation_grad(const Context* context, int kind, Values gates, Values ups, Values gradient, Values of_gates, Values of_ups,
-                           long n) {
-  const float *const gate = floats(gates), *const up = floats(ups), *const dy = floats(gradient);
-  float *const d_gate = floats(of_gates), *const d_up = floats(of_ups);
+void gated_activation_grad(const Context* context, int kind, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
   with_kind(kind, [=](auto f) {
     in_pieces(context, n, [=](long i, auto lanes) {
-      const ValueAndSlope at = f.both(lanes.load(gate + i));
-      const vf d = lanes.load(dy + i);
-      const vf other = lanes.load(up + i);
-      lanes.store(d_gate + i, d * other * at.slope);
-      lanes.store(d_up + i, d * at.value);
+      const ValueAndSlope at = f.both(take(lanes, gate, i));
+      const vf d = take(lanes, dy, i);
+      const vf other = take(lanes, up, i);
+      put(lanes, d_gate, i, d * other * at.slope);
+      put(lanes, d_up, i, d * at.value);
     });
   });
 }

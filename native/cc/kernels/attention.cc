@@ -135,15 +135,15 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
   const long key_head = head / (a->heads / a->kv_heads);
   const long shared = key_head * D;
   const long row = key_head * packed.rows + block.packed;
-  const ScoredRows keys = scored_rows(a->k + block.document_start * a->ld_k + shared, a->ld_k, D, packed.keys + scored_floats(row, D));
-  const SummedRows values = summed_rows(a->v + block.document_start * a->ld_v + shared, a->ld_v, D, packed.values + summed_floats(row, D));
+  const ScoredRows keys = scored_rows(numbers(a, a->k, block.document_start * a->ld_k + shared), a->ld_k, D, packed.keys + scored_floats(row, D));
+  const SummedRows values = summed_rows(numbers(a, a->v, block.document_start * a->ld_v + shared), a->ld_v, D, packed.values + summed_floats(row, D));
 
   const long last = block.first + block.rows - 1;
   long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
   start -= (start - block.document_start) % together;  // a key before the window is masked
-  if (block.last && !packs) prefetch_rows(a->k + start * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - start), D);
-  score_panel(a->q + block.first * a->ld_q + head * D, a->ld_q, block.rows, D, score_factor(a), h.q, padded);
-  if (packs) prefetch_rows(a->out + block.first * a->heads * D + head * D, a->heads * D, block.rows, D);
+  if (block.last && !packs) prefetch_rows(numbers(a, a->k, start * a->ld_k + shared), a->ld_k, smaller(key_block, last + 1 - start), D);
+  score_panel(numbers(a, a->q, block.first * a->ld_q + head * D), a->ld_q, block.rows, D, score_factor(a), h.q, padded);
+  if (packs) prefetch_rows(numbers(a, a->out, block.first * a->heads * D + head * D), a->heads * D, block.rows, D);
   __builtin_memset(h.out, 0, summed_columns(D) * query_block * sizeof(float));
   // A sink is what has been seen before all keys.
   const float sink = a->sinks ? a->sinks[head] * log2_e : -__builtin_inff();
@@ -152,8 +152,8 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
   for (long from = start; from <= last; from += key_block) {
     const long to = smaller(from + key_block, last + 1);
     if (block.last && !packs) {
-      prefetch_rows(a->v + from * a->ld_v + shared, a->ld_v, to - from, D);
-      prefetch_rows(a->k + to * a->ld_k + shared, a->ld_k, smaller(key_block, last + 1 - to), D);
+      prefetch_rows(numbers(a, a->v, from * a->ld_v + shared), a->ld_v, to - from, D);
+      prefetch_rows(numbers(a, a->k, to * a->ld_k + shared), a->ld_k, smaller(key_block, last + 1 - to), D);
     }
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
@@ -179,16 +179,16 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
     store(h.running.sum + i, fma(load(h.running.greatest + i), vset(ln_2), vlog(sum)));
   }
   for (long i = 0; i < block.rows; i++) a->lse[(block.first + i) * a->heads + head] = h.running.sum[i];
-  panel_out<false>(h.out, block.rows, D, h.running.factor, a->out + block.first * a->heads * D + head * D, a->heads * D);
+  panel_out<false>(h.out, block.rows, D, h.running.factor, numbers(a, a->out, block.first * a->heads * D + head * D), a->heads * D);
 }
 
 // Packs the keys and values of a block's own tokens.
 void pack_block(const Attention* a, const Block& block, long key_head, const Packed& packed) {
   const long D = a->head_dim, shared = key_head * D;
   const long row = key_head * packed.rows + block.packed + block.first - block.document_start;
-  const float* const v = a->v + block.first * a->ld_v + shared;
+  const Values v = numbers(a, a->v, block.first * a->ld_v + shared);
   prefetch_rows(v, a->ld_v, block.rows, D);
-  pack_scored(a->k + block.first * a->ld_k + shared, a->ld_k, block.rows, D, packed.keys + scored_floats(row, D));
+  pack_scored(numbers(a, a->k, block.first * a->ld_k + shared), a->ld_k, block.rows, D, packed.keys + scored_floats(row, D));
   pack_summed(v, a->ld_v, block.rows, D, packed.values + summed_floats(row, D));
 }
 

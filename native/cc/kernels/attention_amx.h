@@ -5,6 +5,7 @@
 #include "amx.h"
 #include "attention_panels.h"
 #include "bf16_pairs.h"
+#include "halves.h"
 
 namespace {
 
@@ -70,7 +71,8 @@ RX_INLINE long scored_floats(long rows, long columns) { return whole(rows) * sco
 RX_INLINE long summed_floats(long rows, long columns) { return whole(rows) / 2 * summed_columns(columns); }
 
 // Groups of [pair of columns][lane].
-RX_STATIC void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
+template <class T>
+RX_STATIC void score_rows(const T* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
   for (long r = 0; r < padded; r += VW) {
     const long some = smaller(VW, greater(0, rows - r));
     Scored* const to = panel + panel_place(r, scored_columns(columns));
@@ -89,19 +91,26 @@ RX_STATIC void score_panel(const float* from, long ld_from, long rows, long colu
     }
   }
 }
+RX_INLINE void score_panel(Values from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
+  with_numbers(from, [&](auto* numbers) { score_rows(numbers, ld_from, rows, columns, scale, panel, padded); });
+}
 
 // [rows][pairs of columns].
 struct ScoredRows {
   const Scored* data;
   long ld;
 };
-RX_STATIC void pack_scored(const float* from, long ld, long rows, long columns, float* memory) {
+template <class T>
+RX_STATIC void pack_scored_rows(const T* from, long ld, long rows, long columns, float* memory) {
   const long pairs = scored_columns(columns);
   for (long r = 0; r < whole(rows); r++)
     for (long c = 0; c < columns; c += 32)
       store(memory + r * pairs + c / 2, r < rows ? pairs_of_line(from + r * ld + c, lanes32(columns - c)) : vf{});
 }
-RX_INLINE ScoredRows scored_rows(const float*, long, long columns, const float* packed) {
+RX_INLINE void pack_scored(Values from, long ld, long rows, long columns, float* memory) {
+  with_numbers(from, [&](auto* numbers) { pack_scored_rows(numbers, ld, rows, columns, memory); });
+}
+RX_INLINE ScoredRows scored_rows(Values, long, long columns, const float* packed) {
   return {(const Scored*)packed, scored_columns(columns)};
 }
 
@@ -110,11 +119,12 @@ struct SummedRows {
   const Scored* data;
   long ld;  // of 32 rows
 };
-RX_STATIC void pack_summed(const float* from, long ld, long rows, long columns, float* memory) {
+template <class T>
+RX_STATIC void pack_summed_rows(const T* from, long ld, long rows, long columns, float* memory) {
   for (long r = 0; r < rows; r += 32)
     for (long c = 0; c < columns; c += 16, memory += 256) {
       const __mmask16 in = lanes16(columns - c);
-      const float* const at = from + r * ld + c;
+      const T* const at = from + r * ld + c;
       vf block[16];
 #pragma GCC unroll 16
       for (int i = 0; i < 16; i++) {
@@ -126,19 +136,26 @@ RX_STATIC void pack_summed(const float* from, long ld, long rows, long columns, 
       for (int i = 0; i < 16; i++) store(memory + 16 * i, block[i]);
     }
 }
-RX_INLINE SummedRows summed_rows(const float*, long, long columns, const float* packed) {
+RX_INLINE void pack_summed(Values from, long ld, long rows, long columns, float* memory) {
+  with_numbers(from, [&](auto* numbers) { pack_summed_rows(numbers, ld, rows, columns, memory); });
+}
+RX_INLINE SummedRows summed_rows(Values, long, long columns, const float* packed) {
   return {(const Scored*)packed, 16 * summed_columns(columns)};
 }
 
 // Rows times scale, to sum over queries: [pair of rows][width].
-RX_STATIC void pack_spread(const float* from, long ld, long rows, long columns, float scale, float* memory, long width) {
+template <class T>
+RX_STATIC void pack_spread_rows(const T* from, long ld, long rows, long columns, float scale, float* memory, long width) {
   for (long r = 0; r < whole(rows); r += 2, memory += width)
     for (long c = 0; c < width; c += 16) {
       const __mmask16 in = lanes16(columns - c);
-      const __m512 even = _mm512_maskz_loadu_ps(r < rows ? in : 0, from + r * ld + c);
-      const __m512 odd = _mm512_maskz_loadu_ps(r + 1 < rows ? in : 0, from + (r + 1) * ld + c);
-      store(memory + c, paired(rounded((vf)even * vset(scale), (vf)odd * vset(scale))));
+      const vf even = some_values(from + r * ld + c, r < rows ? in : 0);
+      const vf odd = some_values(from + (r + 1) * ld + c, r + 1 < rows ? in : 0);
+      store(memory + c, paired(rounded(even * vset(scale), odd * vset(scale))));
     }
+}
+RX_INLINE void pack_spread(Values from, long ld, long rows, long columns, float scale, float* memory, long width) {
+  with_numbers(from, [&](auto* numbers) { pack_spread_rows(numbers, ld, rows, columns, scale, memory, width); });
 }
 
 // c [32, 32] (16 rows, or 16 columns) = or += a b over `steps` times 32 neighbours: rows of a, b and c lie lda, ldb and ldc apart, the next

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "attention_panels.h"
+#include "halves.h"
 
 namespace {
 
@@ -94,7 +95,8 @@ RX_INLINE long summed_columns(long columns) { return columns; }
 RX_INLINE vf scored_worth(vf x) { return x; }
 
 // A panel of queries from rows x columns of `from`, times scale; queries up to `padded` (a multiple of VW) become 0.
-RX_STATIC void score_panel(const float* from, long ld_from, long rows, long columns, float scale, float* panel, long padded) {
+RX_STATIC void score_panel(Values queries, long ld_from, long rows, long columns, float scale, float* panel, long padded) {
+  const float* const from = (const float*)queries.at;
   for (long r = 0; r < padded; r += VW) {
     const long some = smaller(VW, greater(0, rows - r));
     float* const to = panel + panel_place(r, columns);
@@ -118,10 +120,10 @@ struct ScoredRows {
 typedef ScoredRows SummedRows;
 RX_INLINE long scored_floats(long, long) { return 0; }
 RX_INLINE long summed_floats(long, long) { return 0; }
-RX_INLINE void pack_scored(const float*, long, long, long, float*) {}
-RX_INLINE void pack_summed(const float*, long, long, long, float*) {}
-RX_INLINE ScoredRows scored_rows(const float* from, long ld, long, const float*) { return {from, ld}; }
-RX_INLINE SummedRows summed_rows(const float* from, long ld, long, const float*) { return {from, ld}; }
+RX_INLINE void pack_scored(Values, long, long, long, float*) {}
+RX_INLINE void pack_summed(Values, long, long, long, float*) {}
+RX_INLINE ScoredRows scored_rows(Values from, long ld, long, const float*) { return {(const float*)from.at, ld}; }
+RX_INLINE SummedRows summed_rows(Values from, long ld, long, const float*) { return {(const float*)from.at, ld}; }
 
 template <int NV>
 RX_INLINE void score(long keys, long columns, const ScoredRows& rows, long first, const Scored* panel, float* c, long ldc) {
@@ -134,7 +136,8 @@ RX_INLINE void sum_over_keys(long keys, long columns, const SummedRows& rows, lo
 }
 
 // [rows, width] of rows times scale, to sum over queries.
-RX_STATIC void pack_spread(const float* from, long ld, long rows, long columns, float scale, float* to, long width) {
+RX_STATIC void pack_spread(Values values, long ld, long rows, long columns, float scale, float* to, long width) {
+  const float* const from = (const float*)values.at;
   for (long r = 0; r < rows; r++)
     each_vector(columns, [&](long i, auto lanes) { store(to + r * width + i, lanes.load(from + r * ld + i) * vset(scale)); });
 }

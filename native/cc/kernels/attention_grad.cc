@@ -2,8 +2,8 @@
 //
 // With P the weights and dP = dO Vᵀ: dV = Pᵀ dO, dS = P (dP - rowsum(dO O)), dQ = scale dS K, dK = scale dSᵀ Q. One task is one
 // key head of one document, or a range of its keys where there are fewer of these than threads would like; it owns its part of
-// dK and dV. dQ is a sum over ranges: each range but the first writes into memory of its own, and a second pass adds them up in
-// order. So no two threads add to the same number, and the order of every sum depends on shapes and the number of threads alone.
+// dK and dV. dQ is a sum over ranges: each range but the first (that too where dQ is bfloat16) writes into memory of its own, and a second
+// pass adds them up in order. So no two threads add to the same number, and the order of every sum depends on shapes and the number of threads alone.
 #include "attention_tiles.h"
 
 namespace {
@@ -14,14 +14,14 @@ typedef struct Task {
   int32_t document_start, document_end;
   int32_t from, to;  // keys
   int32_t kv_head;
-  int32_t range;  // 0: writes dq itself
-  long partial;   // otherwise: where in the memory for partial dq this document's rows of this range begin
+  int32_t range;
+  long partial;   // where in the memory for partial dq this document's rows of this range begin; -1: it writes dq itself
 } Task;
 
 // What the threads share.
 typedef struct Shared {
   const Attention* a;
-  float* partial;  // dq of ranges after the first, rows of heads * head_dim
+  float* partial;  // dq of ranges, rows of heads * head_dim
   long width;      // head_dim up to whole vectors
   long span;       // keys whose dk and dv are held at a time
 } Shared;
@@ -65,9 +65,8 @@ Held hold(const Attention* a, long width, long span, Memory memory, long* used =
 
 void load_queries(const Attention* a, long head, long first, long rows, long padded, long width, const Held& h) {
   const long D = a->head_dim, ld = a->heads * D;
-  const float* const q = a->q + first * a->ld_q + head * D;
-  const float* const out = a->out + first * ld + head * D;
-  const float* const d_out = a->d_out + first * ld + head * D;
+  const Values q = numbers(a, a->q, first * a->ld_q + head * D);
+  const Values out = numbers(a, a->out, first * ld + head * D), d_out = numbers(a, a->d_out, first * ld + head * D);
   score_panel(q, a->ld_q, rows, D, score_factor(a), h.q, padded);
   score_panel(d_out, ld, rows, D, 1.f, h.d_out, padded);
   pack_spread(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
@@ -77,7 +76,7 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
     // beyond the last query every weight is e^-inf = 0
     h.lse[i] = i < rows ? a->lse[(first + i) * a->heads + head] * log2_e : __builtin_inff();
     vf sum = {};
-    if (i < rows) each_vector(D, [&](long c, auto lanes) { sum = fma(lanes.load(out + i * ld + c), scored_worth(lanes.load(d_out + i * ld + c)), sum); });
+    if (i < rows) each_vector(D, [&](long c, auto lanes) { sum = fma(take(lanes, out, i * ld + c), scored_worth(take(lanes, d_out, i * ld + c)), sum); });
     h.delta[i] = hsum(sum);
   }
 }
@@ -168,11 +167,12 @@ RX_INLINE void spread(const float* from, const float* rows, float* to, long widt
 // Asks for what load_queries will read.
 RX_INLINE void prefetch_queries(const Attention* a, long head, long from, long to) {
   const long D = a->head_dim, ld = a->heads * D;
+  const Values q = numbers(a, a->q, head * D), d_out = numbers(a, a->d_out, head * D), out = numbers(a, a->out, head * D);
   for (long i = from; i < to; i++)
-    for (long c = 0; c < D; c += 16) {
-      __builtin_prefetch(a->q + i * a->ld_q + head * D + c, 0, 2);
-      __builtin_prefetch(a->d_out + i * ld + head * D + c, 0, 2);
-      __builtin_prefetch(a->out + i * ld + head * D + c, 0, 2);
+    for (long c = 0; c < D; c += q.half ? 32 : 16) {
+      __builtin_prefetch(from_number(q, i * a->ld_q + c).at, 0, 2);
+      __builtin_prefetch(from_number(d_out, i * ld + c).at, 0, 2);
+      __builtin_prefetch(from_number(out, i * ld + c).at, 0, 2);
     }
 }
 
@@ -186,17 +186,17 @@ void visit(const Shared& shared, long head, long first, long rows, long document
   long start = a->window ? greater(from, first - a->window + 1) : from;
   start -= (start - from) % together;  // a key before the window is masked
   const long end = smaller(to, last + 1);
-  const ScoredRows keys = scored_rows(a->k + from * a->ld_k + column, a->ld_k, a->head_dim, h.keys);
-  const ScoredRows values = scored_rows(a->v + from * a->ld_v + column, a->ld_v, a->head_dim, h.values);
-  const SummedRows summed = summed_rows(a->k + from * a->ld_k + column, a->ld_k, a->head_dim, h.summed_keys);
+  const ScoredRows keys = scored_rows(numbers(a, a->k, from * a->ld_k + column), a->ld_k, a->head_dim, h.keys);
+  const ScoredRows values = scored_rows(numbers(a, a->v, from * a->ld_v + column), a->ld_v, a->head_dim, h.values);
+  const SummedRows summed = summed_rows(numbers(a, a->k, from * a->ld_k + column), a->ld_k, a->head_dim, h.summed_keys);
   const long scored = scored_columns(a->head_dim);
   const long next = first + query_block, ahead = smaller(query_block, document_end - next), blocks = parts_of(end - start, grad_key_block);
   for (long block = start, b = 0; block < end; block += grad_key_block, b++) {
     const long block_end = smaller(block + grad_key_block, end);
     if (packs && ahead > 0) prefetch_queries(a, head, next + ahead * b / blocks, next + ahead * (b + 1) / blocks);
     if (fresh && !packs) {
-      prefetch_rows(a->v + block * a->ld_v + column, a->ld_v, block_end - block, a->head_dim);
-      prefetch_rows(a->k + block_end * a->ld_k + column, a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
+      prefetch_rows(numbers(a, a->v, block * a->ld_v + column), a->ld_v, block_end - block, a->head_dim);
+      prefetch_rows(numbers(a, a->k, block_end * a->ld_k + column), a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
     }
     for (long lane = 0; lane < padded; lane += group_lanes) {
       const long wide = smaller(group_lanes, padded - lane);
@@ -244,15 +244,16 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
   const Attention* const a = shared.a;
   const long D = a->head_dim, group = a->heads / a->kv_heads;
   const Held h = hold(a, shared.width, shared.span, Memory{memory});
-  const long ld_dq = task.range == 0 ? a->ld_dq : a->heads * D;
-  float* const dq = task.range == 0 ? a->dq + task.document_start * a->ld_dq : shared.partial + task.partial;
+  const bool alone = task.partial < 0;
+  const long ld_dq = alone ? a->ld_dq : a->heads * D;
+  const Values dq = alone ? numbers(a, a->dq, task.document_start * a->ld_dq) : values_of(shared.partial + task.partial);
   for (long from = task.from; from < task.to; from += shared.span) {
     const long to = smaller(from + shared.span, task.to);
     __builtin_memset(h.dk, 0, whole_keys(to - from) * shared.width * sizeof(float));
     __builtin_memset(h.dv, 0, whole_keys(to - from) * shared.width * sizeof(float));
     if (packs) {
-      const float* const k = a->k + from * a->ld_k + task.kv_head * D;
-      const float* const v = a->v + from * a->ld_v + task.kv_head * D;
+      const Values k = numbers(a, a->k, from * a->ld_k + task.kv_head * D);
+      const Values v = numbers(a, a->v, from * a->ld_v + task.kv_head * D);
       pack_scored(k, a->ld_k, to - from, D, h.keys);
       pack_summed(k, a->ld_k, to - from, D, h.summed_keys);
       pack_scored(v, a->ld_v, to - from, D, h.values);
@@ -265,9 +266,9 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
         const long seen = first_seen(a, first, task.from);
         if (first_seen(a, first, from) >= to) break;  // past the window
         load_queries(a, head, first, rows, parts_of(rows, lanes_together) * lanes_together, shared.width, h);
-        if (packs) prefetch_rows(dq + (first - task.document_start) * ld_dq + head * D, ld_dq, rows, D);
+        const Values at = from_number(dq, (first - task.document_start) * ld_dq + head * D);
+        if (packs) prefetch_rows(at, ld_dq, rows, D);
         visit(shared, head, first, rows, task.document_end, from, to, head == task.kv_head * group && first <= from + query_block, h);
-        float* const at = dq + (first - task.document_start) * ld_dq + head * D;
         // The scale belongs to q in q·k; what h.dq holds is dS K.
         float factor[query_block];
         for (long i = 0; i < query_block; i++) factor[i] = a->scale;
@@ -279,12 +280,12 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
     }
     for (long j = from; j < to; j++) {
       if (packs) {
-        prefetch_rows(a->dk + smaller(j + 8, to - 1) * a->ld_dk + task.kv_head * D, a->ld_dk, 1, D);
-        prefetch_rows(a->dv + smaller(j + 8, to - 1) * a->ld_dv + task.kv_head * D, a->ld_dv, 1, D);
+        prefetch_rows(numbers(a, a->dk, smaller(j + 8, to - 1) * a->ld_dk + task.kv_head * D), a->ld_dk, 1, D);
+        prefetch_rows(numbers(a, a->dv, smaller(j + 8, to - 1) * a->ld_dv + task.kv_head * D), a->ld_dv, 1, D);
       }
       each_vector(D, [&](long i, auto lanes) {
-        lanes.store(a->dk + j * a->ld_dk + task.kv_head * D + i, load(h.dk + (j - from) * shared.width + i));
-        lanes.store(a->dv + j * a->ld_dv + task.kv_head * D + i, load(h.dv + (j - from) * shared.width + i));
+        put(lanes, numbers(a, a->dk, j * a->ld_dk + task.kv_head * D), i, load(h.dk + (j - from) * shared.width + i));
+        put(lanes, numbers(a, a->dv, j * a->ld_dv + task.kv_head * D), i, load(h.dv + (j - from) * shared.width + i));
       });
     }
   }
@@ -306,9 +307,16 @@ RX_INLINE long range_start(long length, long r, long n, long window) {
   return smaller(length, (long)(x * (double)length / query_block + 0.5) * query_block);
 }
 
+// Ranges of a document that write dq themselves: the first, unless it would round what more is added to.
+RX_INLINE long ranges_alone(const Attention* a, long length, long ranges, long span) {
+  return numbers(a, a->dq, 0).half && (ranges > 1 || length > span) ? 0 : 1;
+}
+
 void attention_grad(const Context* context, const Attention* a) {
   const long threads = pool_threads(context->pool);
   const long D = a->head_dim, row = a->heads * D;
+  Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
+  shared.span = greater(1, 32768 / shared.width / grad_key_block) * grad_key_block;
   double work = 0;
   for (long d = 0; d < a->documents; d++) {
     const double length = a->cu_seqlens[d + 1] - a->cu_seqlens[d];
@@ -320,11 +328,9 @@ void attention_grad(const Context* context, const Attention* a) {
     const long length = a->cu_seqlens[d + 1] - a->cu_seqlens[d];
     const long n = ranges_of(length, share);
     tasks += n * a->kv_heads;
-    partial_floats += (n - 1) * length * row;
+    partial_floats += (n - ranges_alone(a, length, n, shared.span)) * length * row;
   }
 
-  Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
-  shared.span = greater(1, 32768 / shared.width / grad_key_block) * grad_key_block;
   long floats = 0;
   hold(a, shared.width, shared.span, Memory{nullptr}, &floats);
   Task* const list = (Task*)scratch_get(context->scratch, SCRATCH_KERNEL, (tasks + 1) * sizeof(Task));
@@ -334,14 +340,14 @@ void attention_grad(const Context* context, const Attention* a) {
   long t = 0, offset = 0;
   for (long d = 0; d < a->documents; d++) {
     const long start = a->cu_seqlens[d], end = a->cu_seqlens[d + 1], length = end - start;
-    const long n = ranges_of(length, share);
+    const long n = ranges_of(length, share), alone = ranges_alone(a, length, n, shared.span);
     for (long r = 0; r < n; r++) {
       const long from = range_start(length, r, n, a->window), to = range_start(length, r + 1, n, a->window);
       for (long kv = 0; kv < a->kv_heads; kv++)
         list[t++] = {(int32_t)start, (int32_t)end, (int32_t)(start + from), (int32_t)(start + to), (int32_t)kv, (int32_t)r,
-                     offset + (r - 1) * length * row};
+                     r < alone ? -1 : offset + (r - alone) * length * row};
     }
-    offset += (n - 1) * length * row;
+    offset += (n - alone) * length * row;
   }
   parallel_with_id(context, tasks, [=](long task, int id) { 
     products_begin();
@@ -350,31 +356,36 @@ void attention_grad(const Context* context, const Attention* a) {
   });
   if (partial_floats == 0) return;
 
-  // dq += the other ranges, in order; a range wrote only blocks of queries that see one of its keys.
+  // dq: the ranges' sums, in order; a range wrote only blocks of queries that see one of its keys.
   long place = 0;
   for (long d = 0; d < a->documents; d++) {
     const long start = a->cu_seqlens[d], length = a->cu_seqlens[d + 1] - start;
-    const long n = ranges_of(length, share);
-    if (n > 1)
+    const long n = ranges_of(length, share), alone = ranges_alone(a, length, n, shared.span);
+    if (n > alone)
       parallel(context, parts_of(length, query_block), [=](long block) {
         const long first = block * query_block;
         const long rows = smaller(query_block, length - first);
-        bool written = first_seen(a, first, 0) < range_start(length, 1, n, a->window);
-        for (long r = 1; r < n; r++) {
+        long wrote[most_ranges], count = 0;
+        for (long r = 0; r < n; r++) {
           const long from = range_start(length, r, n, a->window), to = range_start(length, r + 1, n, a->window);
-          if (from >= first + rows || first_seen(a, first, from) >= to) continue;
-          for (long i = first; i < first + rows; i++) {
-            float* const at = a->dq + (start + i) * a->ld_dq;
-            const float* const more = shared.partial + place + (r - 1) * length * row + i * row;
-            if (written)
-              each_vector(row, [&](long c, auto lanes) { lanes.store(at + c, lanes.load(at + c) + lanes.load(more + c)); });
-            else
-              __builtin_memcpy(at, more, row * sizeof(float));
-          }
-          written = true;
+          if (from < first + rows && first_seen(a, first, from) < to) wrote[count++] = r;
+        }
+        if (count == 1 && wrote[0] < alone) return;
+        for (long i = first; i < first + rows; i++) {
+          const Values to = numbers(a, a->dq, (start + i) * a->ld_dq);
+          const float* const sums = shared.partial + place + i * row;
+          each_vector(row, [&](long c, auto lanes) {
+            vf sum = {};
+            for (long q = 0; q < count; q++) {
+              const long r = wrote[q];
+              const vf more = r < alone ? take(lanes, to, c) : lanes.load(sums + (r - alone) * length * row + c);
+              sum = q == 0 ? more : sum + more;
+            }
+            put(lanes, to, c, sum);
+          });
         }
       });
-    place += (n - 1) * length * row;
+    place += (n - alone) * length * row;
   }
 }
 

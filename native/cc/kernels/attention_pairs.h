@@ -4,6 +4,7 @@
 
 #include "attention_panels.h"
 #include "bf16_pairs.h"
+#include "halves.h"
 
 namespace {
 
@@ -29,7 +30,8 @@ RX_INLINE long summed_columns(long columns) { return columns; }
 // Floats that `keys` rows take for scoring.
 RX_INLINE long scored_floats(long keys, long columns) { return keys * scored_columns(columns); }
 
-RX_STATIC void score_panel(const float* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
+template <class T>
+RX_STATIC void score_rows(const T* from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
   const long pairs = scored_columns(columns);
   for (long r = 0; r < padded; r += VW) {
     const long some = smaller(VW, greater(0, rows - r));
@@ -44,19 +46,26 @@ RX_STATIC void score_panel(const float* from, long ld_from, long rows, long colu
     }
   }
 }
+RX_INLINE void score_panel(Values from, long ld_from, long rows, long columns, float scale, Scored* panel, long padded) {
+  with_numbers(from, [&](auto* numbers) { score_rows(numbers, ld_from, rows, columns, scale, panel, padded); });
+}
 
 struct ScoredRows {
   const Scored* data;
   long ld;
 };
-RX_STATIC void pack_scored(const float* from, long ld, long rows, long columns, float* memory) {
+template <class T>
+RX_STATIC void pack_scored_rows(const T* from, long ld, long rows, long columns, float* memory) {
   const long pairs = scored_columns(columns);
   Scored* const to = (Scored*)memory;
   for (long r = 0; r < rows; r++)
     for (long c = 0; c < columns; c += 32)
       _mm512_mask_storeu_epi32(to + r * pairs + c / 2, lanes16(pairs - c / 2), (__m512i)scaled_pairs(from + r * ld + c, columns - c, vset(1.f)));
 }
-RX_INLINE ScoredRows scored_rows(const float*, long, long columns, const float* packed) {
+RX_INLINE void pack_scored(Values from, long ld, long rows, long columns, float* memory) {
+  with_numbers(from, [&](auto* numbers) { pack_scored_rows(numbers, ld, rows, columns, memory); });
+}
+RX_INLINE ScoredRows scored_rows(Values, long, long columns, const float* packed) {
   return {(const Scored*)packed, scored_columns(columns)};
 }
 
@@ -73,22 +82,26 @@ struct SummedRows {
   long ld;
 };
 RX_INLINE long summed_floats(long rows, long columns) { return parts_of(rows, 2) * columns; }
-RX_STATIC void pack_spread(const float* from, long ld, long rows, long columns, float scale, float* memory, long width) {
+template <class T>
+RX_STATIC void pack_spread_rows(const T* from, long ld, long rows, long columns, float scale, float* memory, long width) {
   for (long r = 0; r < rows; r += 2) {
-    const float* const even = from + r * ld;
+    const T* const even = from + r * ld;
     const bool both = r + 1 < rows;
     for (long c = 0; c < columns; c += 16) {
       const __mmask16 in = lanes16(columns - c);
-      const vf low = (vf)_mm512_maskz_loadu_ps(in, even + c);
-      const vf high = both ? (vf)_mm512_maskz_loadu_ps(in, even + ld + c) : vf{};
+      const vf low = some_values(even + c, in);
+      const vf high = both ? some_values(even + ld + c, in) : vf{};
       _mm512_mask_storeu_epi32((Scored*)memory + r / 2 * width + c, lanes16(width - c), side_by_side(low * vset(scale), high * vset(scale)));
     }
   }
 }
-RX_INLINE void pack_summed(const float* from, long ld, long rows, long columns, float* memory) {
+RX_INLINE void pack_spread(Values from, long ld, long rows, long columns, float scale, float* memory, long width) {
+  with_numbers(from, [&](auto* numbers) { pack_spread_rows(numbers, ld, rows, columns, scale, memory, width); });
+}
+RX_INLINE void pack_summed(Values from, long ld, long rows, long columns, float* memory) {
   pack_spread(from, ld, rows, columns, 1.f, memory, columns);
 }
-RX_INLINE SummedRows summed_rows(const float*, long, long columns, const float* packed) { return {(const Scored*)packed, columns}; }
+RX_INLINE SummedRows summed_rows(Values, long, long columns, const float* packed) { return {(const Scored*)packed, columns}; }
 
 // As tile(), over pairs.
 template <int M, int NV, int mode>

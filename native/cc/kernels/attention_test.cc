@@ -153,6 +153,47 @@ void check(const Case& c, unsigned seed) {
   }
 }
 
+#ifdef RX_HALF
+// All but lse as bfloat16: what float32 gives of the same numbers, rounded.
+void check_halves(const Case& c, unsigned seed) {
+  Random random(seed);
+  const long D = c.head_dim, Q = c.heads * D, K = c.kv_heads * D;
+  std::vector<int32_t> borders = {0};
+  for (const int length : c.lengths) borders.push_back(borders.back() + length);
+  const long n = borders.back();
+  const Halved q = halved(random.floats(n * Q)), k = halved(random.floats(n * K)), v = halved(random.floats(n * K));
+  const Halved d_out = halved(random.floats(n * Q));
+  const Floats wide[] = {widened(q), widened(k), widened(v), widened(d_out)};
+  for (int threads = 1; threads <= 3; threads++) {
+    Engine engine(threads, FORWARD);
+    BACKWARD(&engine.table);
+    Floats out(n * Q), lse(n * c.heads), lse_of_halves(n * c.heads), dq(n * Q), dk(n * K), dv(n * K);
+    Halved half_out(n * Q), half_dq(n * Q), half_dk(n * K), half_dv(n * K);
+    Attention call = {};
+    call.ld_q = call.ld_dq = Q, call.ld_k = call.ld_v = call.ld_dk = call.ld_dv = K;
+    call.cu_seqlens = borders.data(), call.documents = (long)c.lengths.size();
+    call.heads = c.heads, call.kv_heads = c.kv_heads, call.head_dim = D, call.scale = 1 / std::sqrt((float)D), call.window = c.window;
+    call.q = wide[0].data(), call.k = wide[1].data(), call.v = wide[2].data(), call.d_out = wide[3].data();
+    call.out = out.data(), call.lse = lse.data(), call.dq = dq.data(), call.dk = dk.data(), call.dv = dv.data();
+    RUN(engine, attention, &call);
+    for (float& x : out) x = widened(halved({x})[0]);  // as the way back is given it
+    RUN(engine, attention_grad, &call);
+    const auto floats = [](const Halved& x) { return (float*)x.data(); };
+    call.q = floats(q), call.k = floats(k), call.v = floats(v), call.d_out = floats(d_out);
+    call.out = floats(half_out), call.lse = lse_of_halves.data(), call.dq = floats(half_dq), call.dk = floats(half_dk), call.dv = floats(half_dv);
+    call.half = 1;
+    RUN(engine, attention, &call);
+    RUN(engine, attention_grad, &call);
+    const std::string name = "as bfloat16, " + std::to_string(n) + " tokens, heads of " + std::to_string(D) + ", " + std::to_string(threads) + " threads: ";
+    expect(name + "out", half_out == halved(out));
+    expect_same_bits(name + "lse", lse_of_halves, lse);
+    expect(name + "dq", half_dq == halved(dq));
+    expect(name + "dk", half_dk == halved(dk));
+    expect(name + "dv", half_dv == halved(dv));
+  }
+}
+#endif
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -167,6 +208,9 @@ int main(int argc, char** argv) {
   };
   unsigned seed = 1;
   for (const Case& c : cases) check(c, seed++);
+#ifdef RX_HALF
+  for (const Case& c : cases) check_halves(c, seed++);
+#endif
   Random random(99);
   const int more = argc > 1 ? std::atoi(argv[1]) : 12;
   for (int i = 0; i < more; i++) {

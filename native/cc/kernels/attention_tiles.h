@@ -10,6 +10,7 @@
 
 #include "../kernel_table.h"
 #include "attention_panels.h"
+#include "halves.h"
 #if defined(RX_HALF) && defined(RX_AMX)
 #include "attention_amx.h"
 #elif defined(RX_HALF)
@@ -23,9 +24,19 @@ namespace {
 constexpr float log2_e = 1.44269504f;
 constexpr float ln_2 = 0.693147181f;
 
+// Numbers of a call from number i on: those of float32 attention lie as nothing else.
+RX_INLINE Values numbers(const Attention* a, const float* at, long i) {
+#ifdef RX_HALF
+  return from_number({(void*)at, a->half}, i);
+#else
+  (void)a;
+  return from_number({(void*)at, 0}, i);
+#endif
+}
+
 // Rows of `to` from a panel of sums: row r is query r times factor[r], set or added.
 template <bool add>
-RX_STATIC void panel_out(const float* panel, long rows, long columns, const float* factor, float* to, long ld_to) {
+RX_STATIC void panel_out(const float* panel, long rows, long columns, const float* factor, Values to, long ld_to) {
   const long lanes = parts_of(rows, lanes_together) * lanes_together;
   for (long r = 0; r < lanes; r += VW) {
     const float* const from = panel + panel_place(r, summed_columns(columns));
@@ -41,8 +52,8 @@ RX_STATIC void panel_out(const float* panel, long rows, long columns, const floa
         for (long i = 0; i < VW; i++) {
           const long query = query_of_lane(r + i);
           const vf value = block[i] * vset(factor[query]);
-          float* const at = to + query * ld_to + c;
-          store(at, add ? load(at) + value : value);
+          const long at = query * ld_to + c;
+          put(AllLanes(), to, at, add ? take(AllLanes(), to, at) + value : value);
         }
         continue;
       }
@@ -52,11 +63,11 @@ RX_STATIC void panel_out(const float* panel, long rows, long columns, const floa
         const long query = query_of_lane(r + i);
         if (query >= rows) continue;
         const vf value = block[i] * vset(factor[query]);
-        float* const at = to + query * ld_to + c;
+        const long at = query * ld_to + c;
         if (wide == VW)
-          store(at, add ? load(at) + value : value);
+          put(AllLanes(), to, at, add ? take(AllLanes(), to, at) + value : value);
         else
-          store_n(at, add ? load_n(at, wide) + value : value, wide);
+          put(SomeLanes{wide}, to, at, add ? take(SomeLanes{wide}, to, at) + value : value);
       }
     }
   }
@@ -104,9 +115,10 @@ RX_INLINE void cap_slopes(float* scores, float* slopes, long ld, long keys, floa
 }
 
 // Asks for rows that will be read soon.
-RX_INLINE void prefetch_rows(const float* rows, long ld, long count, long columns) {
+RX_INLINE void prefetch_rows(Values rows, long ld, long count, long columns) {
+  const long width = rows.half ? 2 : 4;
   for (long r = 0; r < count; r++)
-    for (long c = 0; c < columns; c += 16) __builtin_prefetch(rows + r * ld + c);
+    for (long c = 0; c < columns; c += 64 / width) __builtin_prefetch((const char*)rows.at + (r * ld + c) * width);
 }
 
 // Memory of one thread, given out in pieces, each aligned to a vector. Without a base it only counts.

@@ -29,10 +29,17 @@ RX_INLINE vf pair_of_rows(const uint16_t* even, const uint16_t* odd, __mmask16 i
   return paired(_mm512_inserti64x4(low, _mm256_maskz_loadu_epi16(in_odd, odd), 1));
 }
 
+// Up to 16 values as float32, zeros beyond them.
+RX_INLINE vf some_values(const float* s, __mmask16 in) { return (vf)_mm512_maskz_loadu_ps(in, s); }
+RX_INLINE vf some_values(const uint16_t* s, __mmask16 in) {
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(in, s)), 16);
+}
+
 // As many as there are of 32 columns of a row, times scale.
-RX_INLINE vf scaled_pairs(const float* from, long columns, vf scale) {
-  const vf low = (vf)_mm512_maskz_loadu_ps(lanes16(columns), from);
-  const vf high = (vf)_mm512_maskz_loadu_ps(lanes16(columns - 16), from + 16);
+template <class T>
+RX_INLINE vf scaled_pairs(const T* from, long columns, vf scale) {
+  const vf low = some_values(from, lanes16(columns));
+  const vf high = some_values(from + 16, lanes16(columns - 16));
   return (vf)_mm512_cvtne2ps_pbh((__m512)(high * scale), (__m512)(low * scale));
 }
 

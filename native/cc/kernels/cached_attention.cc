@@ -2,18 +2,20 @@
 // and value read where it lies. Bounded by reading them.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 #include "parallel.h"
 
 namespace {
 
-// weights [rows] is this thread's own.
-void attend(const CachedAttention& a, const float* q, const float* keys, const float* values, long last, const float* sink, float* weights, float* out) {
+// weights [rows] and sums [head_dim] are this thread's own.
+void attend(const CachedAttention& a, Values q, const float* keys, const float* values, long last, const float* sink, float* weights, float* sums,
+            Values out) {
   const long first = a.window ? greater(0, last - a.window + 1) : 0, count = last + 1 - first, ld = a.kv_heads * a.head_dim;
   const float* const k = keys + first * ld;
   const float* const v = values + first * ld;
   for (long j = 0; j < count; j++) {
     vf sum = {};
-    each_vector(a.head_dim, [&](long d, auto lanes) { sum = fma(lanes.load(q + d), lanes.load(k + j * ld + d), sum); });
+    each_vector(a.head_dim, [&](long d, auto lanes) { sum = fma(take(lanes, q, d), lanes.load(k + j * ld + d), sum); });
     weights[j] = a.scale * hsum(sum);
   }
   if (a.softcap > 0)
@@ -31,21 +33,22 @@ void attend(const CachedAttention& a, const float* q, const float* keys, const f
     total += lanes.keep(weight, 0.f);
   });
   const float share = 1.f / (hsum(total) + (sink ? (float)__builtin_exp(*sink - highest) : 0.f));
-  __builtin_memset(out, 0, a.head_dim * sizeof(float));
+  __builtin_memset(sums, 0, a.head_dim * sizeof(float));
   for (long j = 0; j < count; j++) {
     const vf weight = vset(weights[j] * share);
-    each_vector(a.head_dim, [&](long d, auto lanes) { lanes.store(out + d, fma(weight, lanes.load(v + j * ld + d), lanes.load(out + d))); });
+    each_vector(a.head_dim, [&](long d, auto lanes) { lanes.store(sums + d, fma(weight, lanes.load(v + j * ld + d), lanes.load(sums + d))); });
   }
+  each_vector(a.head_dim, [&](long d, auto lanes) { put(lanes, out, d, lanes.load(sums + d)); });
 }
 
 void cached_attention(const Context* context, Values q, const float* keys, const float* values, Values out, CachedAttention a) {
-  const float* const queries = floats(q);
-  float* const results = floats(out);
-  const long stride = parts_of(a.rows, 16) * 16;
+  const long weights = parts_of(a.rows, 16) * 16, stride = weights + parts_of(a.head_dim, 16) * 16;
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL, (size_t)(pool_threads(context->pool) * stride) * sizeof(float));
   parallel_with_id(context, a.n * a.heads, [=](long task, int id) {
     const long i = task / a.heads, head = task % a.heads, place = task * a.head_dim, kv = head / (a.heads / a.kv_heads) * a.head_dim;
-    attend(a, queries + place, keys + kv, values + kv, a.rows - a.n + i, a.sinks ? a.sinks + head : nullptr, memory + id * stride, results + place);
+    float* const own = memory + id * stride;
+    attend(a, from_number(q, place), keys + kv, values + kv, a.rows - a.n + i, a.sinks ? a.sinks + head : nullptr, own, own + weights,
+           from_number(out, place));
   });
 }
 

@@ -1,14 +1,14 @@
 // Sums, copies and selections of rows and columns: work bounded by memory.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 #include "parallel.h"
 
 namespace {
 
 // Each piece of work owns a band of columns, which it reads once, and sums its rows in order, 64 at a time, so that rounding errors
 // grow with the number of blocks, not of rows. A band is as wide as registers allow: what is read of a row lies together.
-void column_sum(const Context* context, Values gradient, float* out, long rows, long columns) {
-  const float* const dy = floats(gradient);
+void column_sum(const Context* context, Values dy, float* out, long rows, long columns) {
   constexpr int vectors = 8;
   constexpr long band = vectors * VW;
   parallel(context, parts_of(columns, band), [=](long part) {
@@ -21,13 +21,13 @@ void column_sum(const Context* context, Values gradient, float* out, long rows, 
       if (width == band) {
         for (long r = r0; r < last; r++)
 #pragma GCC unroll 8
-          for (int j = 0; j < vectors; j++) sum[j] += load(dy + r * columns + c + j * VW);
+          for (int j = 0; j < vectors; j++) sum[j] += take(AllLanes(), dy, r * columns + c + j * VW);
       } else {
         for (long r = r0; r < last; r++)
           for (int j = 0; j * VW < width; j++) {
             const long left = width - j * VW;
-            const float* const from = dy + r * columns + c + j * VW;
-            sum[j] += left >= VW ? load(from) : load_n(from, left);
+            const long from = r * columns + c + j * VW;
+            sum[j] += left >= VW ? take(AllLanes(), dy, from) : take(SomeLanes{left}, dy, from);
           }
       }
 #pragma GCC unroll 8

@@ -8,6 +8,7 @@
 //   y = draw >= rate ? x * float(1 / (1 - rate)) : 0
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 #include "parallel.h"
 
 namespace {
@@ -23,9 +24,7 @@ inline __attribute__((always_inline)) U mix(U h) {
   return h ^ (h >> 16);
 }
 
-void dropout(const Context* context, Values input, Values output, long n, double rate, uint32_t seed, uint64_t offset) {
-  const float* const x = floats(input);
-  float* const y = floats(output);
+void dropout(const Context* context, Values x, Values y, long n, double rate, uint32_t seed, uint64_t offset) {
   const float scale = (float)(1 / (1 - rate));
   const int32_t threshold = (int32_t)__builtin_ceil(rate * 16777216.0);
   parallel(context, parts_of(n, piece), [=](long part) {
@@ -40,8 +39,8 @@ void dropout(const Context* context, Values input, Values output, long n, double
       const vu low = (vu)iota() + (uint32_t)index;
       each_vector(until - from, [&](long i, auto lanes) {
         const vu hash = mix(mix((low + (uint32_t)i) ^ keys) + keys);
-        const vf value = lanes.load(x + from + i) * vset(scale);
-        lanes.store(y + from + i, (vi)(hash >> 8) >= vseti(threshold) ? value : vset(0.f));
+        const vf value = take(lanes, x, from + i) * vset(scale);
+        put(lanes, y, from + i, (vi)(hash >> 8) >= vseti(threshold) ? value : vset(0.f));
       });
       from = until;
     }

@@ -16,10 +16,8 @@ void in_pieces(const Context* context, long n, F body) {
   });
 }
 
-void add(const Context* context, Values left, Values right, Values sum, long n) {
-  const float *const a = floats(left), *const b = floats(right);
-  float* const out = floats(sum);
-  in_pieces(context, n, [=](long i, auto lanes) { lanes.store(out + i, lanes.load(a + i) + lanes.load(b + i)); });
+void add(const Context* context, Values a, Values b, Values out, long n) {
+  in_pieces(context, n, [=](long i, auto lanes) { put(lanes, out, i, take(lanes, a, i) + take(lanes, b, i)); });
 }
 
 void axpy(const Context* context, float* y, const float* x, float alpha, long n) {

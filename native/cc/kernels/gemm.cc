@@ -180,7 +180,7 @@ static const Few rows_of_columns[2][FEW_ROWS] = {RX_FEW(few_columns, float), RX_
 
 static void gemm(const Context* context, const Gemm* g) {
   const int stored = g->b.kind == GEMM_FLOAT32 ? 0 : g->b.kind == GEMM_BFLOAT16 ? 1 : -1;
-  const int few = g->m >= 1 && g->m <= FEW_ROWS && !g->a.transposed && g->a.kind == GEMM_FLOAT32 && stored >= 0;
+  const int few = !g->half && g->m >= 1 && g->m <= FEW_ROWS && !g->a.transposed && g->a.kind == GEMM_FLOAT32 && stored >= 0;
   if (!few) {
     run_planned(context, g);
     return;

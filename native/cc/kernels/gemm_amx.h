@@ -166,23 +166,34 @@ RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
     }
 }
 
-// Sums that are to be written: c [rows, NR] = in + alpha sums, `in` may be null or c.
+// Sums that are to be written: c [rows, NR] = in + alpha sums; `in` may be none, or c.
 typedef struct Output {
   const float* sums;  // [MR, NR]
-  float* c;
-  long ldc;
-  const float* in;
-  long ld_in;
+  Numbers c, in;
   float alpha;
   int rows;
 } Output;
 
+RX_INLINE vf halves_at(const uint16_t* x) { return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)x)), 16); }
 RX_INLINE void put_row(const Output* o, long row) {
-  float* const c = o->c + row * o->ldc;
-#pragma GCC unroll 2
-  for (int j = 0; j < NR; j += VW) {
-    const vf product = vset(o->alpha) * *(const vf*)(o->sums + row * NR + j);
-    store(c + j, o->in ? load(o->in + row * o->ld_in + j) + product : product);
+  const vf alpha = vset(o->alpha);
+  vf low = alpha * *(const vf*)(o->sums + row * NR), high = alpha * *(const vf*)(o->sums + row * NR + VW);
+  if (o->in.at) {
+    const long place = row * o->in.row;
+    if (o->in.half) {
+      low += halves_at((const uint16_t*)o->in.at + place);
+      high += halves_at((const uint16_t*)o->in.at + place + VW);
+    } else {
+      low += load((const float*)o->in.at + place);
+      high += load((const float*)o->in.at + place + VW);
+    }
+  }
+  const long place = row * o->c.row;
+  if (o->c.half) {
+    _mm512_storeu_si512((uint16_t*)o->c.at + place, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
+  } else {
+    store((float*)o->c.at + place, low);
+    store((float*)o->c.at + place + VW, high);
   }
 }
 RX_INLINE void put_rows(Output* o) {
@@ -194,8 +205,8 @@ RX_INLINE void put_rows(Output* o) {
 // will be needed: rows of an output to come and sums that will be added to.
 typedef struct Beside {
   Output* former;
-  const float* rows;  // null: none
-  long ld;
+  const char* rows;  // null: none
+  long ld;           // bytes
   const float* sums;  // null: none
   const Packed* panel;  // MR * PARTS lines of the cache of the next panel of B; null: none
 } Beside;
@@ -270,7 +281,7 @@ RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* 
       if (row < former.rows) put_row(&former, row);
       if (soon.rows) {
         __builtin_prefetch(soon.rows + row * soon.ld, 1);
-        __builtin_prefetch(soon.rows + row * soon.ld + NR - 1, 1);
+        __builtin_prefetch(soon.rows + row * soon.ld + 4 * NR - 1, 1);
       }
       if (soon.panel)
         for (long line = row * PARTS; line < (row + 1) * PARTS; line++) __builtin_prefetch(soon.panel + line * 16, 0, 2);
@@ -302,8 +313,8 @@ RX_STATIC void run_micro_kernel(const Gemm* g, long m, long k, const Packed* a, 
                                 const float* in, long ld_in) {
   float sums[MR * NR] __attribute__((aligned(64)));
   Output none = {};
-  const Beside beside = {&none, c, ldc, 0, 0};
+  const Beside beside = {&none, (const char*)c, ldc * 4, 0, 0};
   sum_panels(g, m, k, a, b, before, sums, &beside);
-  Output output = {sums, c, ldc, in, ld_in, g->alpha, (int)m};
+  Output output = {sums, {c, ldc, 1, 0, 0}, {(void*)in, ld_in, 1, 0, 0}, g->alpha, (int)m};
   put_rows(&output);
 }

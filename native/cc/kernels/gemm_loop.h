@@ -15,6 +15,7 @@
 
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 
 // Blocks of k are multiples of it: the numbers that one packed element holds, or 2.
 #ifndef K_UNIT
@@ -39,10 +40,32 @@ typedef struct Group {
   PoolCounter next[2];
 } Group;
 
+RX_INLINE Numbers numbers_at(Numbers x, long i, long j) {
+  const long place = i * x.row + (j - x.first) * x.column;
+  if (x.at) x.at = x.half ? (void*)((uint16_t*)x.at + place) : (void*)((float*)x.at + place);
+  x.first = 0;
+  return x;
+}
+RX_INLINE float number_at(const Numbers& x, long place) {
+  if (!x.half) return ((const float*)x.at)[place];
+  const uint32_t bits = (uint32_t)((const uint16_t*)x.at)[place] << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+RX_INLINE Values row_of(const Numbers& x, long i) {
+  if (!x.at) return {};
+  return {x.half ? (void*)((uint16_t*)x.at + i * x.row) : (void*)((float*)x.at + i * x.row), x.half};
+}
+
+// Where the sums of a block of k go, and what they are added to.
+typedef struct Way {
+  Numbers in, out;
+} Way;
+
 typedef struct Plan {
   Gemm g;               // possibly the transposed problem
-  long c_row, c_column; // strides of C
-  long s_row, s_column; // strides of start
+  Numbers c, start;
   int a_along, b_along; // whether stored rows run along k
   long kc, mc, nc;
   long row_blocks;
@@ -54,6 +77,8 @@ typedef struct Plan {
   float* unpacked;      // one piece a thread
   long a_size, b_size, unpacked_size;
   float* sums;          // SUMS a thread, whole tiles
+  float* partial;       // sums of all but the last block of k where C lies as bfloat16: nc columns a group, or (narrow) a thread
+  long partial_size;
 } Plan;
 
 // Slack behind each buffer: packing may write a vector beyond a panel, the micro-kernel prefetches beyond it.
@@ -114,13 +139,13 @@ RX_STATIC double split_cost(long m, long n, long k, int by_rows, int groups) {
   return work + pack + barriers;
 }
 
+RX_INLINE long partial_numbers(const Plan* p) { return p->g.half && p->g.k > p->kc ? round_up(p->g.m * p->nc, 16) : 0; }
+
 RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
   p->g = *given;
   Gemm* const g = &p->g;
-  p->c_row = g->ldc;
-  p->c_column = 1;
-  p->s_row = g->ld_start;
-  p->s_column = 1;
+  p->c = {g->c, g->ldc, 1, 0, g->half};
+  p->start = {(void*)g->start, g->ld_start, 1, 0, g->half && g->ld_start != 0};
   // A column of C narrower than a panel would waste most of the micro-kernel: compute Cᵀ = op(B)ᵀ op(A)ᵀ then.
   const double straight = (double)g->m * (double)round_up(g->n, NR);
   const double turned = (double)g->n * (double)round_up(g->m, NR) * 1.25;
@@ -132,10 +157,8 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
     g->b.transposed = !g->b.transposed;
     g->m = given->n;
     g->n = given->m;
-    p->c_row = 1;
-    p->c_column = g->ldc;
-    p->s_row = 1;
-    p->s_column = g->ld_start;
+    p->c.row = 1, p->c.column = g->ldc;
+    p->start.row = 1, p->start.column = g->ld_start;
   }
   p->a_along = !g->a.transposed;
   p->b_along = g->b.transposed;
@@ -157,6 +180,7 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
     if (p->nc > share) p->nc = share;
     p->a_size = round_up(m, MR) * packed_k(round_up(k, K_UNIT) + K_UNIT * divide_up(k, p->kc)) + PACK_SLACK;
     p->b_size = p->nc * kp + PACK_SLACK;
+    p->partial_size = partial_numbers(p);
     return;
   }
   int groups = 1;
@@ -179,6 +203,7 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
   p->mc = divide_up(panels, p->row_blocks) * MR;
   p->a_size = p->mc * kp + PACK_SLACK;
   p->b_size = p->nc * kp + PACK_SLACK;
+  p->partial_size = partial_numbers(p);
 }
 
 // One thread needs no second buffer: it is never ahead of itself.
@@ -197,6 +222,8 @@ RX_STATIC size_t place_buffers(Plan* p, char* memory) {
   at += (size_t)round_up(p->threads * p->unpacked_size * (long)sizeof(float), 64);
   p->sums = (float*)(memory + at);
   at += (size_t)(p->narrow ? 0 : p->threads * SUMS) * sizeof(float);
+  p->partial = (float*)(memory + at);
+  at += (size_t)((p->narrow ? p->threads : p->groups) * p->partial_size) * sizeof(float);
   return at;
 }
 
@@ -207,32 +234,43 @@ RX_INLINE void run_micro_kernel(const Gemm* g, long m, long k, const Packed* a, 
 }
 #endif
 
+// Of columns j0 .. j0 + nc - 1 and the block of k from k0 on; `partial` is this group's, or this thread's.
+RX_INLINE Way way_of(const Plan* p, long j0, long k0, float* partial) {
+  const Numbers between = {partial, p->nc, 1, j0, 0};
+  const Numbers& kept = p->partial_size ? between : p->c;
+  return {k0 == 0 ? p->start : kept, k0 + p->kc >= p->g.k ? p->c : kept};
+}
+
 // Rows [row, row + m) (m <= MR) and columns [column, column + w) of C from one panel of each operand.
 RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* b, const float* before, long row, int m, long column,
-                         int w, int first, float* tile) {
+                         int w, const Way& way, float* tile) {
   const Gemm* const g = &p->g;
-  float* const c = g->c + row * p->c_row + column * p->c_column;
-  const float* in = c;
-  long in_row = p->c_row, in_column = p->c_column;
-  if (first) {
-    in = g->start ? g->start + row * p->s_row + column * p->s_column : 0;
-    in_row = p->s_row;
-    in_column = p->s_column;
-  }
-  if (w == NR && p->c_column == 1 && (in == 0 || in_column == 1)) {
-    run_micro_kernel(g, m, kp, a, b, before, c, p->c_row, in, in_row);
+  const Numbers out = numbers_at(way.out, row, column), in = numbers_at(way.in, row, column);
+  if (w == NR && out.column == 1 && !out.half && (!in.at || (in.column == 1 && !in.half))) {
+    run_micro_kernel(g, m, kp, a, b, before, (float*)out.at, out.row, (const float*)in.at, in.row);
     return;
   }
   run_micro_kernel(g, m, kp, a, b, before, tile, NR, 0, 0);
-  if (p->c_column == 1) {
-    for (int i = 0; i < m; i++)
-      for (int j = 0; j < w; j++)
-        c[i * p->c_row + j] = in ? in[i * in_row + j * in_column] + tile[i * NR + j] : tile[i * NR + j];
-  } else {
-    for (int j = 0; j < w; j++)
-      for (int i = 0; i < m; i++)
-        c[i + j * p->c_column] = in ? in[i * in_row + j * in_column] + tile[i * NR + j] : tile[i * NR + j];
+  if (out.column == 1 && (!in.at || in.column == 1)) {
+    for (int i = 0; i < m; i++) {
+      const Values to = row_of(out, i), from = row_of(in, i);
+      each_vector(w, [&](long j, auto lanes) {
+        const vf value = lanes.load(tile + i * NR + j);
+        put(lanes, to, j, in.at ? take(lanes, from, j) + value : value);
+      });
+    }
+    return;
   }
+  for (int j = 0; j < w; j++)
+    for (int i = 0; i < m; i++) {
+      const float value = tile[i * NR + j];
+      const float sum = in.at ? number_at(in, i * in.row + j * in.column) + value : value;
+      const long place = i * out.row + j * out.column;
+      if (out.half)
+        ((uint16_t*)out.at)[place] = half_of(sum);
+      else
+        ((float*)out.at)[place] = sum;
+    }
 }
 
 // Rows a panel of A really holds: panels of equal height, since two of 8 rows run faster than one of 14 and one of 2; but tiles are whole.
@@ -262,13 +300,14 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
     const long nc = least(p->nc, g->n - j0);
     for (long block = 0; block < k_blocks; block++) {
       const long k0 = block * p->kc, kc = least(p->kc, g->k - k0), kp = packed_k(kc);
+      const Way way = way_of(p, j0, k0, p->partial + id * p->partial_size);
       for (long j = 0; j < nc; j += NR) {
         const int w = (int)least(NR, nc - j);
         Packed* const b = bp + j * kp;
         pack<NR, false>(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
         for (long i = 0; i < panels; i++)
           run_micro(p, kp, p->packed_a + block * whole + i * MR * kp, b, 0, i * height, (int)least(height, g->m - i * height),
-                    j0 + j, w, block == 0, tile);
+                    j0 + j, w, way, tile);
       }
     }
   }
@@ -282,7 +321,7 @@ RX_INLINE long rows_before(const Plan* p, long block) {
 #ifdef PACKS_TILES
 // A block of C, JC panels of B at a time, along k in pieces of which a panel of B stays in the first-level cache; the sums of all but the
 // last piece stay in the second-level cache, since C itself is far.
-RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp, long i0, long mc, long j0, long nc, long kp, int first,
+RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp, long i0, long mc, long j0, long nc, long kp, const Way& way,
                               float* sums, float* tile) {
   const Gemm* const g = &p->g;
   const long panels = divide_up(nc, NR), rows = divide_up(mc, MR);
@@ -299,19 +338,16 @@ RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp,
           const float* const before = k == 0 ? 0 : own;
           const long m = least(MR, mc - i * MR), w = least(NR, nc - j * NR), row = i0 + i * MR, column = j0 + j * NR;
           const int last = k + deep == kp;
-          if (last && (w < NR || p->c_column != 1 || (first && g->start && p->s_column != 1))) {
-            run_micro(p, deep, a, b, before, row, (int)m, column, (int)w, first, tile);
+          if (last && (w < NR || way.out.column != 1 || (way.in.at && way.in.column != 1))) {
+            run_micro(p, deep, a, b, before, row, (int)m, column, (int)w, way, tile);
             continue;
           }
-          float* const c = g->c + row * p->c_row + column;
+          const Numbers out = numbers_at(way.out, row, column);
           // the next panel comes from far: each row of tiles asks for a part of it
           const Packed* const ahead = i * STEP < deep ? b + NR * kp + i * MR * STEP : 0;
-          const Beside beside = {&output, last ? c : 0, p->c_row, before ? own + MR * NR : 0, ahead};
+          const Beside beside = {&output, last ? (const char*)out.at : 0, out.row * (out.half ? 2 : 4), before ? own + MR * NR : 0, ahead};
           sum_panels(g, m, deep, a, b, before, own, &beside);
-          if (last) {
-            const float* const start = g->start ? g->start + row * p->s_row + column : 0;
-            output = {own, c, p->c_row, first ? start : c, first ? p->s_row : p->c_row, g->alpha, (int)m};
-          }
+          if (last) output = {own, out, numbers_at(way.in, row, column), g->alpha, (int)m};
         }
       // the next ones take their place
       put_rows(&output);
@@ -336,6 +372,7 @@ RX_STATIC void work_wide(const Plan* p, int id) {
       Packed* const bp = p->packed_b + (ranks == 1 ? group : group * 2 + phase) * p->b_size;
       const long first = panels * rank / ranks * NR, last = least(nc, panels * (rank + 1) / ranks * NR);
       pack<NR, false>(&g->b, p->b_along, j0 + first, last - first, k0, kc, unpacked, bp + first * kp);
+      const Way way = way_of(p, j0, k0, p->partial + group * p->partial_size);
       pool_barrier_wait(&state->barrier);
       // All have left the loop that used the other counter, and none reaches it before the next barrier.
       if (rank == 0) pool_counter_set(&state->next[phase ^ 1], 0);
@@ -345,12 +382,12 @@ RX_STATIC void work_wide(const Plan* p, int id) {
         const long i0 = rows_before(p, block), mc = rows_before(p, block + 1) - i0;
         pack<MR, true>(&g->a, p->a_along, i0, mc, k0, kc, unpacked, ap);
 #ifdef PACKS_TILES
-        multiply_block(p, ap, bp, i0, mc, j0, nc, kp, k0 == 0, p->sums + id * SUMS, tile);
+        multiply_block(p, ap, bp, i0, mc, j0, nc, kp, way, p->sums + id * SUMS, tile);
 #else
         for (long j = 0; j < panels; j++)
           for (long i = 0; i < mc; i += MR)
             run_micro(p, kp, ap + i * kp, bp + j * NR * kp, 0, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
-                      (int)least(NR, nc - j * NR), k0 == 0, tile);
+                      (int)least(NR, nc - j * NR), way, tile);
 #endif
       }
     }
@@ -374,8 +411,11 @@ RX_STATIC void work_gemm(void* plan, int id, int threads) {
 
 // What is left when there is nothing to sum.
 RX_STATIC void fill_start(const Gemm* g) {
-  for (long i = 0; i < g->m; i++)
-    for (long j = 0; j < g->n; j++) g->c[i * g->ldc + j] = g->start ? g->start[i * g->ld_start + j] : 0;
+  const Numbers c = {g->c, g->ldc, 1, 0, g->half}, start = {(void*)g->start, g->ld_start, 1, 0, g->half && g->ld_start != 0};
+  for (long i = 0; i < g->m; i++) {
+    const Values to = row_of(c, i), from = row_of(start, i);
+    each_vector(g->n, [&](long j, auto lanes) { put(lanes, to, j, start.at ? take(lanes, from, j) : vf{}); });
+  }
 }
 
 RX_INLINE void init_state(const Plan* p) {

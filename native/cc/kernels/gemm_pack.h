@@ -10,6 +10,13 @@ RX_INLINE long least(long a, long b) { return a < b ? a : b; }
 RX_INLINE long divide_up(long a, long b) { return (a + b - 1) / b; }
 RX_INLINE long round_up(long a, long unit) { return divide_up(a, unit) * unit; }
 
+// A matrix that is written or added: number (i, j) lies at [i * row + (j - first) * column], as bfloat16 where `half`.
+typedef struct Numbers {
+  void* at;  // null: none
+  long row, column, first;
+  int half;
+} Numbers;
+
 // ---- float32 panels ----
 
 // How many steps of k before their use the micro-kernel asks for A and B. A panel of B comes from the third-level cache at best

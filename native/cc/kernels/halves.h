@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../simd.h"
+#include "../values.h"
 
 namespace {
 
@@ -32,5 +33,34 @@ RX_INLINE vf load_halves(const Lanes& lanes, const uint16_t* from) {
     for (long j = 0; j < lanes.count(); j++) half[j] = from[j];
   return (vf)(__builtin_convertvector(half, HalvesBits) << 16);
 }
+
+RX_INLINE uint16_t half_of(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return (bits & 0x7fffffffu) > 0x7f800000u ? (uint16_t)(bits >> 16 | 0x40) : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// Vectors of values from number i on, however they lie.
+template <class Lanes>
+RX_INLINE vf take(const Lanes& lanes, Values x, long i) {
+  return x.half ? load_halves(lanes, (const uint16_t*)x.at + i) : lanes.load((const float*)x.at + i);
+}
+template <class Lanes>
+RX_INLINE void put(const Lanes& lanes, Values x, long i, vf value) {
+  if (x.half)
+    store_halves(lanes, (uint16_t*)x.at + i, value);
+  else
+    lanes.store((float*)x.at + i, value);
+}
+// Calls f with a pointer to the numbers.
+template <class F>
+RX_INLINE void with_numbers(Values x, F f) {
+  if (x.half)
+    f((const uint16_t*)x.at);
+  else
+    f((const float*)x.at);
+}
+// The same values from number i on.
+RX_INLINE Values from_number(Values x, long i) { return {x.half ? (void*)((uint16_t*)x.at + i) : (void*)((float*)x.at + i), x.half}; }
 
 }  // namespace

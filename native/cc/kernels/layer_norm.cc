@@ -6,26 +6,25 @@
 
 namespace {
 
-void layer_norm(const Context* context, NormInput input, const float* gain, const float* bias, Values output, float* mean,
+void layer_norm(const Context* context, NormInput input, const float* gain, const float* bias, Values y, float* mean,
                 float* rstd, long rows, long columns, float eps) {
-  float* const y = floats(output);
   const long piece = rows_a_piece(columns);
   parallel(context, parts_of(rows, piece), [=](long part) {
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
-      float* const to = y + row * columns;
+      const Values to = from_number(y, row * columns);
       vf sum = {};
-      const float* const from = take_row(input, row * columns, columns, [&](long, auto, vf value) { sum += value; });
+      const Values from = take_row(input, row * columns, columns, [&](long, auto, vf value) { sum += value; });
       const float average = hsum(sum) / (float)columns;
       vf squares = {};
       // Around the mean, in a second pass over the (cached) row: E[x²] - E[x]² would cancel.
       each_vector(columns, [&](long i, auto lanes) {
-        const vf off = lanes.keep(lanes.load(from + i) - vset(average), 0);
+        const vf off = lanes.keep(take(lanes, from, i) - vset(average), 0);
         squares = fma(off, off, squares);
       });
       const float scale = 1.f / __builtin_sqrtf(hsum(squares) / (float)columns + eps);
       each_vector(columns, [&](long i, auto lanes) {
-        const vf unit = (lanes.load(from + i) - vset(average)) * vset(scale);
-        lanes.store(to + i, bias ? fma(unit, lanes.load(gain + i), lanes.load(bias + i)) : unit * lanes.load(gain + i));
+        const vf unit = (take(lanes, from, i) - vset(average)) * vset(scale);
+        put(lanes, to, i, bias ? fma(unit, lanes.load(gain + i), lanes.load(bias + i)) : unit * lanes.load(gain + i));
       });
       mean[row] = average;
       rstd[row] = scale;
@@ -34,10 +33,9 @@ void layer_norm(const Context* context, NormInput input, const float* gain, cons
 }
 
 // dx = rstd (g - mean(g) - x̂ mean(g x̂)) + d_residual with g = dy gain, x̂ = (x - mean) rstd.
-void layer_norm_grad(const Context* context, Values gradient, Values input, const float* gain, const float* mean,
+void layer_norm_grad(const Context* context, Values dy, Values x, const float* gain, const float* mean,
                      const float* rstd, const float* d_residual, float* dx, float* d_gain, float* d_bias, long rows,
                      long columns) {
-  const float *const dy = floats(gradient), *const x = floats(input);
   // Sums over rows are taken piece by piece and the pieces added in order, so their number depends on the shape alone.
   const long piece = greater(rows_a_piece(columns), parts_of(rows, 64));
   const long pieces = parts_of(rows, piece);
@@ -49,14 +47,13 @@ void layer_norm_grad(const Context* context, Values gradient, Values input, cons
     float* const bias_sum = gain_sum + width;
     if (sums) __builtin_memset(gain_sum, 0, 2 * width * sizeof(float));
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
-      const float* const from = x + row * columns;
-      const float* const up = dy + row * columns;
+      const Values from = from_number(x, row * columns), up = from_number(dy, row * columns);
       const vf average = vset(mean[row]);
       const vf scale = vset(rstd[row]);
       vf plain = {}, along = {};
       each_vector(columns, [&](long i, auto lanes) {
-        const vf unit = (lanes.load(from + i) - average) * scale;
-        const vf d = lanes.load(up + i);
+        const vf unit = (take(lanes, from, i) - average) * scale;
+        const vf d = take(lanes, up, i);
         const vf g = d * lanes.load(gain + i);  // zero beyond the end, so what unit is there does not matter
         plain += g;
         along = fma(g, lanes.keep(unit, 0), along);
@@ -68,8 +65,8 @@ void layer_norm_grad(const Context* context, Values gradient, Values input, cons
       const vf a = vset(hsum(plain) / (float)columns);
       const vf b = vset(hsum(along) / (float)columns);
       each_vector(columns, [&](long i, auto lanes) {
-        const vf unit = (lanes.load(from + i) - average) * scale;
-        const vf g = lanes.load(up + i) * lanes.load(gain + i);
+        const vf unit = (take(lanes, from, i) - average) * scale;
+        const vf g = take(lanes, up, i) * lanes.load(gain + i);
         const vf d = scale * (g - fma(unit, b, a));
         lanes.store(dx + row * columns + i, d_residual ? d + lanes.load(d_residual + row * columns + i) : d);
       });

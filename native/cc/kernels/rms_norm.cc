@@ -6,19 +6,18 @@
 
 namespace {
 
-void rms_norm(const Context* context, NormInput input, const float* gain, Values output, float* rstd, long rows, long columns,
+void rms_norm(const Context* context, NormInput input, const float* gain, Values y, float* rstd, long rows, long columns,
               float eps, float offset) {
-  float* const y = floats(output);
   const long piece = rows_a_piece(columns);
   parallel(context, parts_of(rows, piece), [=](long part) {
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
-      float* const to = y + row * columns;
+      const Values to = from_number(y, row * columns);
       vf squares = {};
-      const float* const from =
+      const Values from =
           take_row(input, row * columns, columns, [&](long, auto, vf value) { squares = fma(value, value, squares); });
       const float scale = 1.f / __builtin_sqrtf(hsum(squares) / (float)columns + eps);
       each_vector(columns, [&](long i, auto lanes) {
-        lanes.store(to + i, lanes.load(from + i) * vset(scale) * (lanes.load(gain + i) + vset(offset)));
+        put(lanes, to, i, take(lanes, from, i) * vset(scale) * (lanes.load(gain + i) + vset(offset)));
       });
       rstd[row] = scale;
     }
@@ -26,9 +25,8 @@ void rms_norm(const Context* context, NormInput input, const float* gain, Values
 }
 
 // dx = rstd (g - x̂ mean(g x̂)) + d_residual with g = dy (gain + offset), x̂ = x rstd.
-void rms_norm_grad(const Context* context, Values gradient, Values input, const float* gain, const float* rstd,
+void rms_norm_grad(const Context* context, Values dy, Values x, const float* gain, const float* rstd,
                    const float* d_residual, float* dx, float* d_gain, long rows, long columns, float offset) {
-  const float *const dy = floats(gradient), *const x = floats(input);
   // Sums over rows are taken piece by piece and the pieces added in order, so their number depends on the shape alone.
   const long piece = greater(rows_a_piece(columns), parts_of(rows, 64));
   const long pieces = parts_of(rows, piece);
@@ -39,20 +37,19 @@ void rms_norm_grad(const Context* context, Values gradient, Values input, const 
     float* const gain_sum = sums + part * width;
     if (sums) __builtin_memset(gain_sum, 0, width * sizeof(float));
     for (long row = part * piece; row < smaller(rows, (part + 1) * piece); row++) {
-      const float* const from = x + row * columns;
-      const float* const up = dy + row * columns;
+      const Values from = from_number(x, row * columns), up = from_number(dy, row * columns);
       const vf scale = vset(rstd[row]);
       vf along = {};
       each_vector(columns, [&](long i, auto lanes) {
-        const vf unit = lanes.load(from + i) * scale;
-        const vf d = lanes.load(up + i);
+        const vf unit = take(lanes, from, i) * scale;
+        const vf d = take(lanes, up, i);
         along = fma(d * (lanes.load(gain + i) + vset(offset)), unit, along);
         if (sums) store(gain_sum + i, fma(d, unit, load(gain_sum + i)));
       });
       const vf b = vset(hsum(along) / (float)columns);
       each_vector(columns, [&](long i, auto lanes) {
-        const vf unit = lanes.load(from + i) * scale;
-        const vf g = lanes.load(up + i) * (lanes.load(gain + i) + vset(offset));
+        const vf unit = take(lanes, from, i) * scale;
+        const vf g = take(lanes, up, i) * (lanes.load(gain + i) + vset(offset));
         const vf d = scale * (g - unit * b);
         lanes.store(dx + row * columns + i, d_residual ? d + lanes.load(d_residual + row * columns + i) : d);
       });

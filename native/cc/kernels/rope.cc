@@ -2,14 +2,13 @@
 // Llama): (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin). The inverse turns back, which is also the gradient.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 #include "parallel.h"
 
 namespace {
 
-void rope(const Context* context, Values input, const float* cos, const float* sin, Values output, long rows, long heads,
+void rope(const Context* context, Values x, const float* cos, const float* sin, Values y, long rows, long heads,
           long head_dim, long rotary_dim, int inverse) {
-  const float* const x = floats(input);
-  float* const y = floats(output);
   const long half = rotary_dim / 2;
   const long rest = head_dim - 2 * half;
   const long piece = rows_a_piece(heads * head_dim);
@@ -19,17 +18,17 @@ void rope(const Context* context, Values input, const float* cos, const float* s
       const float* const c = cos + row * half;
       const float* const s = sin + row * half;
       for (long head = 0; head < heads; head++) {
-        const float* const from = x + (row * heads + head) * head_dim;
-        float* const to = y + (row * heads + head) * head_dim;
+        const long first = (row * heads + head) * head_dim;
+        const Values from = from_number(x, first), to = from_number(y, first);
         each_vector(half, [&](long i, auto lanes) {
-          const vf a = lanes.load(from + i);
-          const vf b = lanes.load(from + half + i);
+          const vf a = take(lanes, from, i);
+          const vf b = take(lanes, from, half + i);
           const vf cosine = lanes.load(c + i);
           const vf sine = lanes.load(s + i) * sign;
-          lanes.store(to + i, fma(-b, sine, a * cosine));
-          lanes.store(to + half + i, fma(a, sine, b * cosine));
+          put(lanes, to, i, fma(-b, sine, a * cosine));
+          put(lanes, to, half + i, fma(a, sine, b * cosine));
         });
-        if (rest && to != from) __builtin_memcpy(to + 2 * half, from + 2 * half, rest * sizeof(float));
+        if (to.at != from.at) each_vector(rest, [&](long i, auto lanes) { put(lanes, to, 2 * half + i, take(lanes, from, 2 * half + i)); });
       }
     }
   });

@@ -98,6 +98,29 @@ inline void expect(const std::string& what, bool truth) {
   if (!truth) report(what);
 }
 
+// Numbers as bfloat16, to nearest even, and what such are worth.
+using Halved = std::vector<uint16_t>;
+inline Halved halved(const Floats& x) {
+  Halved out;
+  for (const float value : x) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    out.push_back((uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16));
+  }
+  return out;
+}
+inline float widened(uint16_t x) {
+  const uint32_t bits = (uint32_t)x << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+inline Floats widened(const Halved& x) {
+  Floats out;
+  for (const uint16_t half : x) out.push_back(widened(half));
+  return out;
+}
+
 // Derivative of f with respect to one number, by central differences in double precision.
 template <class F>
 double slope(double& at, double step, F f) {

@@ -186,7 +186,7 @@ void attention(Call& call) {
   call.enqueue([a = r.a, borders = std::move(r.borders)](const Context* c) {
     Attention run = a;
     run.cu_seqlens = borders.data();
-    (c->bf16 && c->table->attention_bf16 ? c->table->attention_bf16 : c->table->attention)(c, &run);
+    ((c->bf16 || a.half) && c->table->attention_bf16 ? c->table->attention_bf16 : c->table->attention)(c, &run);
   });
 }
 
@@ -201,7 +201,7 @@ void attentionGrad(Call& call) {
   call.enqueue([a = r.a, borders = std::move(r.borders)](const Context* c) {
     Attention run = a;
     run.cu_seqlens = borders.data();
-    (c->bf16 && c->table->attention_grad_bf16 ? c->table->attention_grad_bf16 : c->table->attention_grad)(c, &run);
+    ((c->bf16 || a.half) && c->table->attention_grad_bf16 ? c->table->attention_grad_bf16 : c->table->attention_grad)(c, &run);
   });
 }
 

@@ -32,7 +32,7 @@ const besideEachOther = (matrix: TensorInfo, { heads, kvHeads, headDim }: Attrs)
   })) as unknown as Places;
 };
 
-/** On a card at bfloat16 all lies so: what does not is rounded first, as the kernel would. */
+/** Where activations lie as bfloat16 all does: what does not is rounded first, as the kernel would. */
 const putRead = (backend: NativeBackend, matrix: TensorInfo): NativeBackend =>
   backend.halves ? backend.halved(matrix) : backend.tensor(matrix);
 
