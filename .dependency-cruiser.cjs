@@ -19,7 +19,7 @@ module.exports = {
       name: 'no-barrel-inside',
       severity: 'error',
       from: { path: '^src/(streams|operators|formats|model|native|train)/' },
-      to: { path: '^src/index\\.ts$' },
+      to: { path: '^src/(index|data)\\.ts$' },
     },
     {
       // Only who asks for the laws needs fast-check.

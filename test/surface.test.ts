@@ -5,7 +5,7 @@ import ts from 'typescript';
 import { root } from './cli/rxtune.js';
 
 const sources = join(root, 'src', '/');
-const entries = ['index.ts', 'laws/index.ts'].map((name) => join(sources, name));
+const entries = ['index.ts', 'data.ts', 'laws/index.ts'].map((name) => join(sources, name));
 const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path)) as {
   readonly config: { readonly compilerOptions: object };
 };
