@@ -353,6 +353,13 @@ export const withSavedAdapter = (
         `A [r, ${inputs}], B [${outputs}, r]`,
         `A [${halfA.shape.join(', ')}], B [${halfB.shape.join(', ')}]`,
       );
+    // Its factor is alpha / r: of another rank the adapter would count for more or less than it was trained to.
+    if (rank !== target.rank)
+      return misfit(
+        `the adapter of "${module}" is not of the rank that its configuration tells`,
+        `rank ${target.rank}, by r and rankPattern`,
+        `rank ${rank}`,
+      );
     adapter[a] = halfA;
     adapter[b] = halfB;
     if (!config.useDora) continue;

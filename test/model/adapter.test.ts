@@ -260,6 +260,11 @@ describe('refusals', () => {
     const name = 'model.layers.0.self_attn.q_proj.lora_B.weight';
     const wrong = { ...adapterTensors(attached), [name]: tensor2d([[1]]) };
     expect(codeOf(attachSavedLora(model, config({}), wrong))).toBe('E_LORA_WEIGHTS');
+    // Its factor would be another: 8 / 8 where it was trained with 8 / 4.
+    const four = config({ r: 4, loraAlpha: 8 });
+    const ofFour = adapterTensors(orThrow(attachLora(loadModel(golden('llama')), four, 1)));
+    expect(codeOf(attachSavedLora(model, { ...four, r: 8 }, ofFour))).toBe('E_LORA_WEIGHTS');
+    expect(codeOf(attachSavedLora(model, { ...four, rankPattern: { v_proj: 2 } }, ofFour))).toBe('E_LORA_WEIGHTS');
     const nan = tensor2d(new Float32Array(16 * 8).fill(NaN), [16, 8]);
     expect(codeOf(mergeLora({ ...attached, weights: { ...attached.weights, [name]: nan } }))).toBe('E_LORA_NOT_FINITE');
     dispose([...Object.values(attached.weights), nan, wrong[name]]);
