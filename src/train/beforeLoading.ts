@@ -14,6 +14,7 @@ import { isMixture, notBothGiven } from './divide.js';
 import { evalSets, ofField, ofSet } from './prepareRows.js';
 import { findCheckpoint } from './resume.js';
 import type { Dataset, SftSetup } from './run.js';
+import { chatTemplateSource } from './withChatTemplate.js';
 
 type Sets = Pick<SftSetup, 'trainDataset' | 'evalDataset'>;
 
@@ -59,11 +60,15 @@ const datasets = (sets: Sets): ReadonlyArray<TaskEither<FatalError, void>> => {
   ];
 };
 
+/** The chat template that is asked for can be read. */
+const template = ({ chatTemplate }: SftConfig): TaskEither<FatalError, unknown> =>
+  chatTemplate === undefined ? TE.right(undefined) : chatTemplateSource(chatTemplate);
+
 /**
  * Refuses a run that could not begin, in a moment and with the error it would end in after its model was loaded: data sets that are
  * not there (the errors of reading them), evaluation of no rows (`E_NO_EVAL_DATASET`) or of two kinds (`E_OPTIONS`), a checkpoint to go
- * on from that is missing (those of `findCheckpoint`), and last an output directory, which is made, that cannot be written
- * (`E_OUTPUT_DIR`).
+ * on from that is missing (those of `findCheckpoint`), a chat template whose file is not there (`E_NO_FILE`), and last an output
+ * directory, which is made, that cannot be written (`E_OUTPUT_DIR`).
  */
 export const beforeLoading = (sets: Sets, config: SftConfig): TaskEither<FatalError, void> =>
   pipe(
@@ -71,5 +76,6 @@ export const beforeLoading = (sets: Sets, config: SftConfig): TaskEither<FatalEr
     TE.flatMapEither(() => notBothGiven(sets, config)),
     TE.flatMap(() => TE.sequenceSeqArray(datasets(sets))),
     TE.flatMap(() => TE.mapLeft(ofField('resumeFromCheckpoint'))(findCheckpoint(config))),
+    TE.flatMap(() => template(config)),
     TE.flatMap(() => (config.outputDir === undefined ? TE.right(undefined) : writable(config.outputDir))),
   );

@@ -1,25 +1,49 @@
 /** A tokenizer with another chat template than its own. */
 import { readFile } from 'node:fs/promises';
+import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { withChatFormat } from '../formats/addTokens.js';
+import { fileError } from '../formats/byteSource.js';
 import { templatedTokenizer } from '../formats/templatedTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import { isParity } from './config.js';
 import type { SftConfig } from './config.js';
 
-/** What is at the path, or the text itself where there is no such file: Jinja source is no path. */
-const sourceOf =
-  (template: string): (() => Promise<string>) =>
-  () =>
-    readFile(template, 'utf8').catch(() => template);
+/** A text without any of these says the same of every conversation: it is the name of a file. */
+const jinja = /\{[{%#]/;
+
+/**
+ * Jinja source: what the file of that name holds, or the text itself. The errors of reading a file (`E_NO_FILE`, …) for a text that
+ * names none that can be read and has nothing of Jinja in it.
+ */
+export const chatTemplateSource =
+  (template: string): TaskEither<FatalError, string> =>
+  async () => {
+    try {
+      return E.right(await readFile(template, 'utf8'));
+    } catch (cause) {
+      if (jinja.test(template)) return E.right(template);
+      const { code, message, details, kind } = fileError(template, cause);
+      return E.left(
+        fatal(code, message, {
+          ...details,
+          field: 'chatTemplate',
+          hint: 'chatTemplate takes the path of a file, or Jinja source, which has {{ … }} or {% … %} in it',
+          kind,
+          cause,
+        }),
+      );
+    }
+  };
 
 /** The tokenizer with a template given as Jinja source or as a file of it, which is saved with the model too. */
 export const withChatTemplate = (tokenizer: Tokenizer, template: string): TaskEither<FatalError, Tokenizer> =>
   pipe(
-    TE.fromTask<string, FatalError>(sourceOf(template)),
+    chatTemplateSource(template),
     TE.flatMapEither((source) => templatedTokenizer(tokenizer, source)),
   );
 

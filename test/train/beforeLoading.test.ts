@@ -17,6 +17,7 @@ const here = (name: string): string => join(dir, name);
 writeFileSync(here('rows.jsonl'), '{"input_ids":[1,2,3]}\n');
 writeFileSync(here('rows.odd'), '');
 writeFileSync(here('file'), '');
+writeFileSync(here('turns.jinja'), '{{ messages }}');
 mkdirSync(here('half'));
 
 const rows = [{ input_ids: [1, 2, 3] }];
@@ -68,6 +69,8 @@ describe('before the model', () => {
     ['what is none', {}, { resumeFromCheckpoint: here('half') }, { code: 'E_DIRECTORY_INCOMPLETE' }],
     ['any checkpoint', {}, { resumeFromCheckpoint: true, outputDir: here('out') }, { code: 'E_NO_CHECKPOINT' }],
     ['a place for checkpoints', {}, { resumeFromCheckpoint: true }, { code: 'E_OPTIONS', field: 'outputDir' }],
+    ['a file of a chat template', {}, { chatTemplate: here('no.jinja') }, { code: 'E_NO_FILE', field: 'chatTemplate' }],
+    ['a template, not a folder', {}, { chatTemplate: here('half') }, { code: 'E_IS_DIRECTORY', field: 'chatTemplate' }],
     ['a place to write', {}, { outputDir: here('file/out') }, { code: 'E_OUTPUT_DIR' }],
   ])('%s', async (_name, setup, options, told) => {
     expect(await ending(setup, options)).toMatchObject({ loaded: false, ...told });
@@ -76,6 +79,9 @@ describe('before the model', () => {
   test('what is there lets the model be loaded', async () => {
     const sets = { trainDataset: jsonl(here('rows.jsonl')), evalDataset: openDataset(here('rows.jsonl')) };
     expect(await ending(sets, { outputDir: here('out') })).toMatchObject({ loaded: true, code: 'E_MODEL_INIT' });
+    for (const chatTemplate of [here('turns.jinja'), '{{ messages }}']) {
+      expect(await ending(sets, { chatTemplate })).toMatchObject({ loaded: true, code: 'E_MODEL_INIT' });
+    }
   });
 });
 
