@@ -1,7 +1,7 @@
 import type { Options } from 'csv-parse/sync';
 import { dataError, fatal, fatalFromData } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { readBytes } from './byteSource.js';
+import { codeOf, readBytes } from './byteSource.js';
 import type { Bytes, ReadOptions } from './byteSource.js';
 import { rowsOfFile } from './fileIdentity.js';
 import { withoutByteOrderMark } from './lineBlocks.js';
@@ -75,12 +75,38 @@ async function* recordBlocks(
   if (carriedBytes > 0) yield { firstLine, bytes: Buffer.concat(carried) };
 }
 
-const csvError = (file: string, line: number, error: unknown): FatalError => {
+/** csv-parse's complaints in plain words: its own speak of options that nobody sets here. */
+const complaints: Readonly<Record<string, string>> = {
+  CSV_INVALID_CLOSING_QUOTE: 'a cell goes on behind its closing quote',
+  INVALID_OPENING_QUOTE: 'a quote stands in a cell that does not begin with one',
+  CSV_QUOTE_NOT_CLOSED: 'a quote is never closed',
+};
+
+/** What else parts the cells of a header that is one cell. */
+const otherDelimiter = (header: ReadonlyArray<string> | undefined, delimiter: string): string | undefined =>
+  header?.length === 1 ? [';', '\t', '|', ','].find((one) => one !== delimiter && header[0]?.includes(one)) : undefined;
+
+const csvError = (
+  file: string,
+  line: number,
+  error: unknown,
+  header: ReadonlyArray<string> | undefined,
+  delimiter: string,
+): FatalError => {
   const said =
     typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
   // csv-parse counts lines from where it began to read.
-  const what = said.replace(/ at line \d+/, '');
-  return fatal('E_CSV', `${file}:${line}: not CSV: ${what}`, { file, line, cause: error });
+  const what = complaints[codeOf(error)] ?? said.replace(/ at line \d+/, '');
+  const other = otherDelimiter(header, delimiter);
+  return fatal('E_CSV', `${file}:${line}: not CSV: ${what}`, {
+    file,
+    line,
+    cause: error,
+    hint:
+      other === undefined
+        ? 'a cell with a quote in it stands in quotes, and its own quotes are doubled: "5"" pipe"'
+        : `${JSON.stringify(other)} seems to part the cells: convert the file, or in code openDataset(file, { delimiter: ${JSON.stringify(other)} })`,
+  });
 };
 
 interface Parsed {
@@ -92,8 +118,8 @@ interface Parsed {
 /** The rows of a block up to its end, or up to the first that is broken. */
 interface ParsedBlock {
   readonly rows: ReadonlyArray<Parsed>;
-  /** Given the line of the broken row. */
-  readonly failure: ((line: number) => FatalError) | undefined;
+  /** Given the line of the broken row, and the names of the columns where they have been read. */
+  readonly failure: ((line: number, header: ReadonlyArray<string> | undefined) => FatalError) | undefined;
 }
 
 /** What is in front of the row that holds byte `at`: a block begins outside quotes. */
@@ -137,7 +163,7 @@ const parseBlock = (
       },
     });
   } catch (error) {
-    return { rows, failure: (line) => csvError(file, line, error) };
+    return { rows, failure: (line, header) => csvError(file, line, error, header, delimiter) };
   }
   return {
     rows,
@@ -205,7 +231,7 @@ export async function* csvFromBytes(
       );
     }
     if (rows.length > 0) yield rows;
-    if (parsed.failure !== undefined) throw parsed.failure(starts.next(0));
+    if (parsed.failure !== undefined) throw parsed.failure(starts.next(0), header);
   }
 }
 

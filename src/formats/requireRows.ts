@@ -18,7 +18,7 @@ async function* refusingNone<A>(
   if (!any) {
     throw fatal('E_EMPTY_DATASET', `${name} holds no rows`, {
       expected: 'at least one row',
-      actual: 'an empty file, or blank lines only',
+      actual: 'an empty file, blank lines only, or a header alone',
     });
   }
 }

@@ -202,6 +202,13 @@ describe('.csv and .tsv', () => {
     });
     // Told by the line in the file alone, and a bad byte by its own.
     expect((await failure(fileIn(dir, 'q3.csv', 'a,b\n"1\n",2\n3,x"y"\n'))).message).toMatch(/^[^ ]*:4: (?!.*at line)/);
+    expect((await failure(fileIn(dir, 'q3.csv', 'a,b\n1,x"y"\n'))).details.hint).toContain('doubled');
+    // Cells that are parted by something else look like broken quotes.
+    for (const part of [';', '\t']) {
+      const parted = await failure(fileIn(dir, 'parted.csv', `a${part}b\n1${part}"x"\n`));
+      expect(parted).toMatchObject({ code: 'E_CSV', details: { line: 2 } });
+      expect(parted.details.hint).toContain(`delimiter: ${JSON.stringify(part)}`);
+    }
     const late = fileIn(dir, 'late.csv', Buffer.from('a,b\n1,2\n"x\ny\u00e9z",3\n', 'latin1'));
     expect(await failure(late)).toMatchObject({
       code: 'E_NOT_UTF8',
