@@ -11,6 +11,7 @@ import dataclasses
 import json
 import sys
 
+import peft
 import transformers
 import trl
 
@@ -52,6 +53,9 @@ json.dump(
         f"transformers {transformers.__version__} TrainingArguments": [f.name for f in dataclasses.fields(transformers.TrainingArguments)],
         f"TRL {trl.__version__} SFTConfig": [f.name for f in dataclasses.fields(trl.SFTConfig)],
         "TRL 0.7.10 SFTTrainer": OLD_TRAINER,
+        f"TRL {trl.__version__} ModelConfig": [f.name for f in dataclasses.fields(trl.ModelConfig)],
+        f"TRL {trl.__version__} ScriptArguments": [f.name for f in dataclasses.fields(trl.ScriptArguments)],
+        f"PEFT {peft.__version__} LoraConfig": [f.name for f in dataclasses.fields(peft.LoraConfig)],
     },
     open(sys.argv[1], "w"),
     indent=1,

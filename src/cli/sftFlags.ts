@@ -40,6 +40,22 @@ const understood: Fields = Object.fromEntries([
   ),
 ]);
 
+/** Names that TRL's script gives to what a command reads. */
+export const ownAliases: Readonly<Record<string, string>> = { modelNameOrPath: 'model', datasetName: 'trainDataset' };
+
+/** The file under the command's own names, where it has such an option; one given by both names stays for the codec to refuse. */
+const renamed = (file: ConfigFile, own: Fields): ConfigFile => {
+  const nameOf = (name: string): string => {
+    const meant = Object.hasOwn(ownAliases, name) ? ownAliases[name] : undefined;
+    return meant !== undefined && Object.hasOwn(own, meant) && !file.lines.has(meant) ? meant : name;
+  };
+  return {
+    ...file,
+    options: Object.fromEntries(Object.entries(file.options).map(([name, value]) => [nameOf(name), value])),
+    lines: new Map([...file.lines].map(([name, line]) => [nameOf(name), line])),
+  };
+};
+
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Adds the command's own flags, then those of `SftConfig`, topic by topic. */
@@ -86,7 +102,13 @@ export const decodeSftFlags = <F extends Fields>(
   const isOwn = ([name]: readonly [string, unknown]): boolean => Object.hasOwn(own.fields, name);
   return pipe(
     typeof path === 'string' ? readLate(path) : TE.right<FatalError, ConfigFile | undefined>(undefined),
-    TE.map((file): Given => ({ flags, aliases: sftAliases, ...(file === undefined ? {} : { file }) })),
+    TE.map(
+      (file): Given => ({
+        flags,
+        aliases: sftAliases,
+        ...(file === undefined ? {} : { file: renamed(file, own.fields) }),
+      }),
+    ),
     TE.flatMapEither((given) =>
       decodeGiven(given, (options) => {
         const wrong = unknownOption(options, own.fields);

@@ -192,6 +192,52 @@ const scripts = {
   doPredict: off('rxtune generate, or rxtune evaluate'),
 } as const;
 
+const otherAdapter = 'LoRA, DoRA and rows of tokens are the adapters that there are';
+const needsData = 'initLoraWeights names what is offered';
+
+/** Of PEFT's LoraConfig and of adapter_config.json. */
+const adapters = {
+  taskType: only('a causal language model is what is trained', 'CAUSAL_LM'),
+  loraTaskType: only('a causal language model is what is trained', 'CAUSAL_LM'),
+  peftType: only(otherAdapter, 'LORA'),
+  peftVersion: anything('it tells who wrote the file'),
+  autoMapping: anything('it names classes of Python'),
+  baseModelNameOrPath: anything('the model is the one that is given'),
+  revision: only('name it with the model: owner/name@revision', 'main'),
+  inferenceMode: eitherWay('what is trained trains, and what is generated with does not'),
+  megatronConfig: empty('a run is one process'),
+  megatronCore: anything('it names a module of Python'),
+  runtimeConfig: anything('it says where PEFT computes'),
+  loftqConfig: empty(needsData),
+  evaConfig: empty(needsData),
+  cordaConfig: empty(needsData),
+  loraGaConfig: empty(needsData),
+  veloraConfig: empty(otherAdapter),
+  montecloraConfig: empty(otherAdapter),
+  arrowConfig: empty(otherAdapter),
+  kasaConfig: empty(otherAdapter),
+  aloraInvocationTokens: empty(otherAdapter),
+  useQalora: off(otherAdapter),
+  qaloraGroupSize: anything('it has no meaning without useQalora'),
+  useBdlora: empty(otherAdapter),
+  layerReplication: empty('a model has the layers of its config.json'),
+  targetParameters: empty('targetModules names linear maps; experts are such here'),
+  loraTargetParameters: empty('targetModules names linear maps; experts are such here'),
+  ensureWeightTying: off('a tied head has an adapter for itself'),
+} as const;
+
+const placed = 'name it with the data: owner/name[@revision][:config[:split]]';
+
+/** Of the arguments of TRL's own script that are not the trainer's. */
+const trlScript = {
+  modelRevision: only('name it with the model: owner/name@revision', 'main'),
+  datasetConfig: empty(placed),
+  datasetTrainSplit: only(placed, 'train'),
+  datasetTestSplit: only(placed, 'test'),
+  ignoreBiasBuffers: off('a run is one process'),
+  bnb4bitQuantStorage: anything('packed numbers are bytes here'),
+} as const;
+
 /** By topic, as docs/parity.md has them. */
 export const foreignTopics: Readonly<Record<string, Readonly<Record<string, ForeignArgument>>>> = {
   'processes and devices': { ...processes, ...devices },
@@ -200,7 +246,8 @@ export const foreignTopics: Readonly<Record<string, Readonly<Record<string, Fore
   evaluating,
   telling,
   saving,
-  scripts,
+  scripts: { ...scripts, ...trlScript },
+  adapters,
 };
 
 /** By name, camelCased. */

@@ -4,6 +4,7 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { nearest } from '../formats/nearest.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
+import { attentionNamed, attentions, precisionNamed } from './loaderNames.js';
 import { ignoredArguments, loaderArguments, quantisationArguments } from './loaderArguments.js';
 
 type Options = Readonly<Record<string, unknown>>;
@@ -15,19 +16,6 @@ const camel = (name: string): string => name.replace(/(?<=.)_([a-z0-9])/g, (_, l
 
 const refusal = (field: string, message: string, hint: string): E.Either<FatalError, never> =>
   E.left(fatal('E_OPTIONS', message, { field: `modelInitKwargs.${field}`, hint, kind: 'usage' }));
-
-const dtypes: Readonly<Record<string, 'float32' | 'bfloat16'>> = {
-  float32: 'float32',
-  float: 'float32',
-  bfloat16: 'bfloat16',
-};
-
-const attentions: Readonly<Record<string, 'fused' | 'eager'>> = {
-  eager: 'eager',
-  sdpa: 'fused',
-  flash_attention_2: 'fused',
-  flash_attention_3: 'fused',
-};
 
 const quantisation = Object.keys(QuantizationConfig.fields);
 const known = [
@@ -44,13 +32,13 @@ const oneOption = (name: string, value: unknown): E.Either<FatalError, Options> 
     case 'dtype': {
       const text = String(value).replace(/^torch\./, '');
       if (value === null || text === 'auto') return E.right({});
-      const precision = Object.hasOwn(dtypes, text) ? dtypes[text] : undefined;
+      const precision = precisionNamed(text);
       return precision === undefined
         ? refusal(name, `weights are not held as ${text}`, 'float32 or bfloat16')
         : E.right({ precision });
     }
     case 'attnImplementation': {
-      const attnImplementation = Object.hasOwn(attentions, String(value)) ? attentions[String(value)] : undefined;
+      const attnImplementation = attentionNamed(String(value));
       return attnImplementation === undefined
         ? refusal(name, `there is no attention called ${String(value)}`, Object.keys(attentions).join(', '))
         : E.right({ attnImplementation });

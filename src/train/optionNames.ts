@@ -5,6 +5,7 @@ import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { foreignArguments } from './foreignArguments.js';
 import { fromKwargs, kwargsNames } from './kwargs.js';
+import { attentionNamed, precisionNamed } from './loaderNames.js';
 import { optimizerNamed } from './optimNames.js';
 
 type Options = Readonly<Record<string, unknown>>;
@@ -23,7 +24,12 @@ export const sftAliases = {
   loraTargetModules: 'targetModules',
   loraModulesToSave: 'modulesToSave',
   loraBias: 'bias',
+  datasetStreaming: 'streaming',
+  useBnbNestedQuant: 'bnb4bitUseDoubleQuant',
 } as const;
+
+/** What transformers' loader calls the numbers that a model is held in. */
+const dtypeNames: ReadonlyArray<string> = ['dtype', 'torchDtype'];
 
 const aliases: Readonly<Record<string, string>> = sftAliases;
 
@@ -32,10 +38,22 @@ export const understoodNames: Readonly<Record<string, 'boolean' | 'json'>> = {
   ...Object.fromEntries(Object.entries(foreignArguments).map(([name, { flag }]) => [name, flag])),
   ...Object.fromEntries(kwargsNames.map((name) => [name, 'json'])),
   bf16: 'boolean',
+  ...Object.fromEntries(dtypeNames.map((name) => [name, 'json'])),
 };
 
 const usage = (message: string, field: string, hint: string): FatalError =>
   fatal('E_OPTIONS', message, { field, hint, kind: 'usage' });
+
+/** float32 is what is so anyway, also beside bf16, which says how products round. */
+const heldAs = (key: string, value: unknown): Either<FatalError, Options> => {
+  if (value === null || value === 'auto') return E.right({});
+  const precision = precisionNamed(value);
+  if (precision === undefined)
+    return E.left(
+      usage('weights are not held as that', key, 'float32 or bfloat16; loadIn4bit and loadIn8bit go further'),
+    );
+  return E.right(precision === 'bfloat16' ? { precision } : {});
+};
 
 /** The options that one given option stands for: itself, one of another name or value, several, or none. */
 const meant = (
@@ -48,6 +66,11 @@ const meant = (
     return E.right(value === null ? {} : { precision: value ? 'bfloat16' : 'float32' });
   }
   if (key === 'bf16') return E.right({ precision: value });
+  // PEFT's lora_bias is a switch, and another thing.
+  if (key === 'loraBias' && (value === false || value === null)) return E.right({});
+  if (dtypeNames.includes(key)) return heldAs(key, value);
+  if (key === 'attnImplementation' && typeof value === 'string')
+    return E.right({ [key]: attentionNamed(value) ?? value });
   if (kwargsNames.includes(key)) return fromKwargs(key, value, all);
   const foreign = Object.hasOwn(foreignArguments, key) && !isOption(key) ? foreignArguments[key] : undefined;
   if (foreign !== undefined) {
@@ -91,6 +114,8 @@ export const ownNames = (options: Options, isOption: (name: string) => boolean):
     if (E.isLeft(found)) return found;
     for (const [name, own] of Object.entries(found.right)) {
       if (result.has(name)) {
+        // torch_dtype: bfloat16 and bf16: true say the same.
+        if (result.get(name) === own) continue;
         return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
       }
       result.set(name, own);
