@@ -14,14 +14,22 @@ import { join } from 'node:path';
 import { tokenRows } from './rows.mjs';
 import { flags, here, keptMemory, median, once, player, python, report, rounded } from './turns.mjs';
 
+/** What is trained, at which precision. */
+const figures = ['full-float32', 'lora-float32', 'full-bfloat16', 'lora-bfloat16'];
 const { shape, only, rounds, batch, seq, threads } = flags({
   shape: 'gpt2-124m',
-  only: 'full-float32,lora-float32,full-bfloat16,lora-bfloat16',
+  only: figures.join(','),
   rounds: 5,
   batch: 2,
   seq: 512,
   threads: 2,
 });
+const wanted = only.split(',');
+const unknown = wanted.find((name) => !figures.includes(name));
+if (unknown !== undefined) {
+  console.error(`--only ${unknown}: no such figure; there are ${figures.join(', ')}`);
+  process.exit(2);
+}
 const interpreter = python();
 const model = join(tmpdir(), `rxtune-bench-${shape}`);
 if (!existsSync(join(model, 'config.json'))) {
@@ -36,7 +44,7 @@ const rows = tokenRows(batch * (rounds + 1), seq, vocabulary);
 const ratios = {};
 const overhead = {};
 const details = {};
-for (const name of only.split(',')) {
+for (const name of wanted) {
   const [mode, dtype] = name.split('-');
   const shared = [
     '--model',

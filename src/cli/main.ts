@@ -9,6 +9,8 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 
 // A reader that has seen enough (`rxtune prepare … | head`) is no fault of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+// A terminal or log that is gone takes what is told with it, not the run.
+process.stderr.on('error', () => undefined);
 
 const code = await runCommandLine(commands, {
   version,

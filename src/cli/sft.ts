@@ -1,5 +1,6 @@
 /** `rxtune sft`: fine-tunes a model on a dataset. */
 import { basename } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
@@ -18,6 +19,7 @@ import {
 import type { SftConfig } from '../train/config.js';
 import { makeRejects, reasonsText } from '../streams/rejects.js';
 import { beforeLoading } from '../train/beforeLoading.js';
+import { leaveFailure } from '../train/failure.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
 import { serveDashboard, type Dashboard } from '../train/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/load.js';
@@ -167,6 +169,33 @@ const neverEvaluated = (
   { evalSplit, evalStrategy, evalOnStart }: SftConfig,
 ): boolean => (evalDataset !== undefined || evalSplit !== undefined) && evalStrategy === 'no' && !evalOnStart;
 
+type Files = ClosedValue<typeof Own>;
+
+const titleOf = ({ model, trainDataset }: Files, { runName }: SftConfig): string =>
+  runName ?? `${basename(model)} on ${trainDataset.map((file) => basename(file)).join(', ')}`;
+
+/** The report of a run whose model could not be loaded. What is wrong with the report is no news beside that. */
+const unloaded = (
+  error: FatalError,
+  own: Files,
+  config: SftConfig,
+  { err }: Terminal,
+): TaskEither<FatalError, unknown> => {
+  if (own.report === undefined) return TE.right(undefined);
+  const recorder = makeRecorder({ title: titleOf(own, config), facts: [['model', own.model]] });
+  recorder.failed(error);
+  return pipe(
+    writeReport(recorder.record(), {
+      path: own.report,
+      rows: E.left(error),
+      tokenizer: undefined,
+      maxPositions: 1,
+      config,
+    }),
+    TE.orElseW((fault) => TE.fromIO(() => err.write(`${render(fault)}\n`))),
+  );
+};
+
 const evaluationUnasked = warning('W_EVAL_NEVER', 'there are rows to evaluate on, and nothing says when', {
   field: '--eval-strategy',
   hint: '--eval-strategy epoch, or --eval-steps N',
@@ -182,12 +211,16 @@ export const sftCommand: CommandLine = {
       TE.tap(({ sets, config }) => beforeLoading(sets, config)),
       TE.tap(({ own }) => (own.report === undefined ? TE.right(undefined) : reportable(own.report))),
       TE.bind('loaded', ({ own, config }) =>
-        loadParts(own.model, {
-          ...loadOptionsOf(config),
-          accept: (model) => fitsUnloaded(model, config, { adapted: own.adapter !== undefined }),
-          adapterDir: own.adapter,
-          hub: tellingHub(terminal.err),
-        }),
+        pipe(
+          loadParts(own.model, {
+            ...loadOptionsOf(config),
+            accept: (model) => fitsUnloaded(model, config, { adapted: own.adapter !== undefined }),
+            adapterDir: own.adapter,
+            hub: tellingHub(terminal.err),
+          }),
+          TE.tapError((error) => TE.fromTask(() => leaveFailure(config.outputDir, error))),
+          TE.tapError((error) => unloaded(error, own, config, terminal)),
+        ),
       ),
       TE.flatMap(({ own, config, sets, loaded: { model, tokenizer, engine, warnings, located } }) => {
         tellLocated(terminal.err, located);
@@ -209,8 +242,7 @@ export const sftCommand: CommandLine = {
           { ...config, modelInitKwargs: undefined },
         );
         const recorder = makeRecorder({
-          title:
-            config.runName ?? `${basename(own.model)} on ${own.trainDataset.map((file) => basename(file)).join(', ')}`,
+          title: titleOf(own, config),
           facts: [['model', own.model], ...(engine === undefined ? [] : ([['engine', engine.engine]] as const))],
         });
         run.events.subscribe(recorder.add);

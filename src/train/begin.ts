@@ -20,6 +20,7 @@ import type { SftConfig, SftOptions } from './config.js';
 import type { Controls } from './controls.js';
 import { divide } from './divide.js';
 import { currentEngine, usePrecision } from './engine.js';
+import { forgetFailure, leaveFailure } from './failure.js';
 import { fingerprintOf } from './fingerprint.js';
 import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
 import { loadOptionsOf, loadParts } from './load.js';
@@ -254,10 +255,37 @@ const logsOf = ({ outputDir, reportTo, loggingDir }: SftConfig): RunLogs => {
 
 const sizeOf = ({ shape }: { readonly shape: ReadonlyArray<number> }): number => shape.reduce((a, b) => a * b, 1);
 
-/** Options and setup → a run about to make its next update. */
+/** The output directory without what earlier runs left there unfinished: files half written, the error of one that failed. */
+const tidied = ({ outputDir }: SftConfig): TaskEither<FatalError, void> =>
+  outputDir === undefined
+    ? TE.right(undefined)
+    : pipe(
+        tidyOutput(outputDir),
+        TE.tapTask(() => () => forgetFailure(outputDir)),
+      );
+
+/** Options and setup → a run about to make its next update. What fails once the call was found right is left in the output directory. */
 export const begin = (
   setup: SftSetup,
   options: SftOptions,
+  controls: Controls,
+  emit: (event: RunEvent) => void,
+): TaskEither<FatalError, Run> =>
+  pipe(
+    TE.fromEither(decodeSftConfig(options)),
+    TE.tap((config) => beforeLoading(setup, config)),
+    TE.flatMap((config) =>
+      pipe(
+        tidied(config),
+        TE.flatMap(() => ready(setup, config, controls, emit)),
+        TE.tapError((error) => TE.fromTask(() => leaveFailure(config.outputDir, error))),
+      ),
+    ),
+  );
+
+const ready = (
+  setup: SftSetup,
+  decoded: SftConfig,
   controls: Controls,
   emit: (event: RunEvent) => void,
 ): TaskEither<FatalError, Run> => {
@@ -267,10 +295,7 @@ export const begin = (
     warn(warning('W_MODEL_AND_INIT', 'modelInit makes the model; model is not used', { field: 'model' }));
   }
   return pipe(
-    TE.fromEither(decodeSftConfig(options)),
-    TE.bindTo('config'),
-    TE.tap(({ config }) => beforeLoading(setup, config)),
-    TE.tap(({ config: { outputDir } }) => (outputDir === undefined ? TE.right(undefined) : tidyOutput(outputDir))),
+    TE.right({ config: decoded }),
     TE.bind('found', ({ config }) => loaded(setup, config)),
     TE.bind('model', ({ config, found }) =>
       TE.fromEither(
@@ -298,6 +323,13 @@ export const begin = (
       ({ found, model }) =>
         () =>
           frozenRows(found, model, warn),
+    ),
+    TE.tap(({ config, found }) =>
+      config.evalSampleStop !== undefined && found.tokenizer === undefined
+        ? TE.left(
+            usage('E_NO_TOKENIZER', 'stop texts are looked for in text', 'evalSampleStop', 'give a tokenizer, or none'),
+          )
+        : TE.right(undefined),
     ),
     TE.bind('maxLength', ({ config, found }) => TE.fromEither(fittingLength(config, found, warn))),
     TE.bind('data', ({ config }) => divide(setup, config)),

@@ -24,6 +24,7 @@ import {
   positiveInteger,
   positiveNumber,
   properFraction,
+  texts,
 } from '../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../formats/closed.js';
 import { initFault } from '../model/initLora.js';
@@ -262,6 +263,10 @@ const watching = {
     'Held-out prompts of each evaluation set that are answered greedily with every evaluation.',
   ),
   evalSampleTokens: option(positiveInteger, 64, 'Tokens that such an answer may have.'),
+  evalSampleStop: optional(
+    texts,
+    'Texts before which such an answer ends, beside its stop tokens. As they stand; on a command line again for each.',
+  ),
   evalHardest: option(nonNegativeInteger, 10, 'Rows of the highest loss that an evaluation tells.'),
   saveStrategy: option(
     oneOf('steps', 'epoch', 'no', 'best'),

@@ -9,7 +9,7 @@ import { endIds, generate, type GenerateOptions } from '../model/generate.js';
 import type { Example } from '../records.js';
 import { pull } from '../streams/pull.js';
 import { promptTokens } from './promptTokens.js';
-import { untilStop } from './stopStrings.js';
+import { specialStops, untilStop } from './stopStrings.js';
 
 /** `promptTokens` of a tokenizer, without warnings. */
 export const promptIds = (tokenizer: Tokenizer): ((example: Example) => Either<DataError, Int32Array>) =>
@@ -83,13 +83,6 @@ const stopStrings = ({ stop = [] }: GenerateTextOptions): ReadonlyArray<string> 
   if (stops.includes('')) throw new RangeError('stop holds an empty text, expected at least one character');
   return stops;
 };
-
-/** The ids of those stop strings that are special tokens: they are in no text. */
-const specialStops = (tokenizer: Tokenizer, stops: ReadonlyArray<string>): ReadonlyArray<number> =>
-  stops.flatMap((stop) => {
-    const id = tokenizer.tokenToId(stop);
-    return id !== undefined && tokenizer.decode([id], { skipSpecialTokens: true }) === '' ? [id] : [];
-  });
 
 /**
  * The text a model continues a prompt with, piece by piece; end-of-sequence and other special tokens are not shown. Nothing that

@@ -102,7 +102,7 @@ const sampleSet = (
   { rows, names }: EvalRows,
 ): TaskEither<FatalError, ReadonlyArray<Sample>> => {
   const { state, config, plan, tokenizer, logs } = run;
-  const { evalSamples, evalSampleTokens: maxNewTokens } = config;
+  const { evalSamples, evalSampleTokens: maxNewTokens, evalSampleStop: stop } = config;
   if (evalSamples === 0) return TE.right([]);
   const place = {
     ...(name === '' ? {} : { name }),
@@ -110,7 +110,7 @@ const sampleSet = (
     epoch: epochAfter(plan, state.microBatches),
   };
   return pipe(
-    answerRows(state.model, rows, evalSamples, { tokenizer, names, maxNewTokens }),
+    answerRows(state.model, rows, evalSamples, { tokenizer, names, maxNewTokens, stop }),
     TE.tap((samples) =>
       pipe(
         samples,

@@ -9,16 +9,18 @@ import type { CausalLM } from '../model/causalLm.js';
 import { ignoreIndex } from '../records.js';
 import type { Labelled } from '../records.js';
 import type { RowNames } from './rowNames.js';
+import { specialStops, untilStopText } from './stopStrings.js';
 
 /** What a model said to a prompt it was not trained on. */
 export interface Sample {
   /** Index of the evaluation row that the prompt is of. */
   readonly row: number;
   readonly prompt: string;
-  /** What the row says there. */
+  /** What the row says there; with stop strings, before the first of them. */
   readonly expected: string;
+  /** What the model says; a stop string and what follows it are left out. */
   readonly text: string;
-  /** Whether it ended with a stop token by itself, rather than at the limit. */
+  /** Whether it ended by itself, with a stop token or string, rather than at the limit. */
   readonly stopped: boolean;
   /** Whether it is what was expected, white space at the ends aside. */
   readonly exact: boolean;
@@ -81,6 +83,8 @@ export interface SampleOptions {
   readonly tokenizer?: Tokenizer | undefined;
   /** Tokens an answer may have. */
   readonly maxNewTokens: number;
+  /** Texts before which an answer ends, none of them empty. They need the tokenizer. */
+  readonly stop?: ReadonlyArray<string> | undefined;
 }
 
 /** The model's greedy answer to a question. */
@@ -88,20 +92,28 @@ const answer = async (
   model: CausalLM,
   row: number,
   { prompt, expected }: Question,
-  { tokenizer, maxNewTokens }: SampleOptions,
+  { tokenizer, maxNewTokens, stop: asked = [] }: SampleOptions,
 ): Promise<Sample> => {
-  const stopIds = stopsOf(model, tokenizer, expected);
+  const stop = tokenizer === undefined ? [] : asked;
+  const special = tokenizer === undefined ? [] : specialStops(tokenizer, stop);
+  const stopIds = [...stopsOf(model, tokenizer, expected), ...special];
+  const before = (text: string): string => untilStopText(text, { stop, includeStop: false });
   const ids: Array<number> = [];
-  for await (const id of generate(model, prompt, { stopIds, maxNewTokens })) ids.push(id);
-  const text = textOf(tokenizer, Int32Array.from(ids), true);
-  const wanted = textOf(tokenizer, expected, true);
+  let said = '';
+  for await (const id of generate(model, prompt, { stopIds, maxNewTokens })) {
+    ids.push(id);
+    said = textOf(tokenizer, Int32Array.from(ids), true);
+    if (before(said) !== said) break;
+  }
+  const text = before(said);
+  const wanted = before(textOf(tokenizer, expected, true));
   const last = ids.at(-1);
   return {
     row,
     prompt: textOf(tokenizer, prompt, false),
     expected: wanted,
     text,
-    stopped: last !== undefined && stopIds.includes(last),
+    stopped: text !== said || (last !== undefined && stopIds.includes(last)),
     exact: text.trim() === wanted.trim(),
     numTokens: ids.length,
   };

@@ -1,5 +1,13 @@
 /** Texts that end a generation, found in a stream of its pieces. */
 import { concat, defer, map, of, takeWhile, type Observable } from 'rxjs';
+import type { Tokenizer } from '../formats/tokenizer.js';
+
+/** The ids of those stop strings that are special tokens: they are in no text. */
+export const specialStops = (tokenizer: Tokenizer, stops: ReadonlyArray<string>): ReadonlyArray<number> =>
+  stops.flatMap((stop) => {
+    const id = tokenizer.tokenToId(stop);
+    return id !== undefined && tokenizer.decode([id], { skipSpecialTokens: true }) === '' ? [id] : [];
+  });
 
 /** Where the first of the stop strings to be complete lies; of several that end at once, the longest. */
 const firstStop = (

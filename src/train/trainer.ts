@@ -3,6 +3,7 @@ import { flow, pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import {
+  catchError,
   concat,
   concatMap,
   defer,
@@ -15,6 +16,7 @@ import {
   Subject,
   take,
   takeWhile,
+  throwError,
 } from 'rxjs';
 import { fatal, isFatal, onlyFatal } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
@@ -30,6 +32,7 @@ import { makeControls } from './controls.js';
 import type { RunInputs, TrainerControl } from './controls.js';
 import { epochsOf } from './epochs.js';
 import type { Epochs } from './epochs.js';
+import { leaveFailure } from './failure.js';
 import { finish } from './finish.js';
 import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './hooks.js';
 import type { LogRow } from './metrics.js';
@@ -190,6 +193,11 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
           then(() => finish(run)),
           defer(run.logs.close).pipe(ignoreElements()),
         ).pipe(
+          catchError((error: unknown) =>
+            defer(() => leaveFailure(run.config.outputDir, error, run.state.step)).pipe(
+              concatMap(() => throwError(() => error)),
+            ),
+          ),
           finalize(() => {
             disposeState(run.state);
             void run.logs.close();

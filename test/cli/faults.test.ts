@@ -71,11 +71,13 @@ describe('a full disk', () => {
       const full = await rxtune(more, { before });
       expect(full.err).toMatch(/rxtune: \S*checkpoint-3\S*: no space left to write [^]*\[E_DISK_FULL\]/);
       expect(full.code).toBe(1);
-      const { '/log.jsonl': _log, ...rest } = hashes(out);
+      const { '/log.jsonl': _log, '/error.json': error, ...rest } = hashes(out);
+      expect(error).toBeDefined();
       const { '/log.jsonl': __log, ...before3 } = had;
       expect(rest).toEqual(before3);
       await orThrow(verifyDirectory(join(out, 'checkpoint-2')));
       expect(await rxtune(more)).toMatchObject({ code: 0 });
+      expect(hashes(out)).not.toHaveProperty(['/error.json']);
     }));
 
   test('on which not even the final model fits leaves no half of one', () =>
@@ -84,9 +86,19 @@ describe('a full disk', () => {
       const full = await rxtune(await sft(directory, out, '--max-steps', '1', '--save-strategy', 'no'), { before });
       expect(full.err).toContain('[E_DISK_FULL]');
       expect(full.code).toBe(1);
-      expect(readdirSync(out)).toEqual(['log.jsonl']);
+      expect(readdirSync(out).sort()).toEqual(['error.json', 'log.jsonl']);
     }));
 });
+
+test('a terminal that is gone does not end the run', () =>
+  inTemporary(async (directory) => {
+    const out = join(directory, 'out');
+    const child = spawn(process.execPath, [built(), ...(await sft(directory, out, '--max-steps', '2'))], { cwd: root });
+    child.stderr.destroy();
+    const code = await new Promise((done) => child.on('close', done));
+    expect(code).toBe(0);
+    expect(readdirSync(out)).toContain('model.safetensors');
+  }));
 
 describe('locale, time zone and clock', () => {
   test('change not a byte of what a run writes', () =>

@@ -7,6 +7,7 @@ import { firstValueFrom, lastValueFrom } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { openDataset } from '../../src/formats/dataset.js';
 import type { Labelled } from '../../src/records.js';
+import type { SftOptions } from '../../src/train/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { load } from '../../src/train/load.js';
 import type { Loaded } from '../../src/train/load.js';
@@ -134,4 +135,35 @@ test.each([1, 120])('an answer within %i tokens either stopped by itself or was 
     expect(stopped || numTokens === limit).toBe(true);
     if (limit === 1) expect(stopped).toBe(false);
   }
+});
+
+test('an answer ends before a stop text, and so does what the row says', async () => {
+  const answers = async (options: Pick<SftOptions, 'evalSampleStop'>) => {
+    const run = sftTrainer(
+      { ...loaded, trainDataset: openDataset([heldout]), evalDataset: openDataset([heldout]) },
+      { maxLength: 256, maxSteps: 1, learningRate: 0, evalStrategy: 'steps', evalSamples: 2, ...options },
+    );
+    const told = firstValueFrom(run.samples);
+    await lastValueFrom(run);
+    return (await told).samples;
+  };
+  const whole = await answers({});
+  const [first] = whole;
+  // In the middle of what the model says; one that the row says, and one that nobody does.
+  const stop = first?.text.slice(4, 7) ?? '';
+  expect(stop).toHaveLength(3);
+  const cut = await answers({ evalSampleStop: ['never said', stop, '"item"'] });
+  for (const [i, { text, expected, stopped, numTokens }] of cut.entries()) {
+    expect(text).toBe(whole[i]?.text.split(stop)[0]);
+    expect(expected).toBe(whole[i]?.expected.split('"item"')[0]);
+    expect(stopped).toBe(true);
+    expect(numTokens).toBeLessThanOrEqual(whole[i]?.numTokens ?? 0);
+  }
+  expect(cut[0]?.numTokens).toBeLessThan(first?.numTokens ?? 0);
+  // A text that both begin with leaves nothing to tell them apart by.
+  const none = await answers({ evalSampleStop: [whole[0]?.text[0] ?? '', whole[0]?.expected[0] ?? ''] });
+  expect(none[0]).toMatchObject({ text: '', expected: '', exact: true, stopped: true, numTokens: 1 });
+  const rows = [{ input_ids: [1, 2, 3, 4] }];
+  const unread = sftTrainer({ model: loaded.model, trainDataset: rows }, { evalSampleStop: ['x'], maxSteps: 1 });
+  await expect(lastValueFrom(unread)).rejects.toMatchObject({ code: 'E_NO_TOKENIZER' });
 });
