@@ -2,6 +2,7 @@
 // their gradient takes their place.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "halves.h"
 #include "parallel.h"
 
 namespace {
@@ -26,13 +27,14 @@ void cap(float* x, long n, float softcap) {
   each_vector(n, [&](long i, auto lanes) { lanes.store(x + i, vtanh(lanes.load(x + i) * vset(1 / softcap)) * vset(softcap)); });
 }
 
-// Logits x [vocabulary] of one row -> its numbers; x becomes the gradient of weight · loss when asked for.
-Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bool gradient) {
+// Logits x [vocabulary] of one row -> its numbers; x becomes the gradient of weight · loss when asked for, or, where `half`, the first half
+// of its memory that gradient as bfloat16.
+Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bool gradient, bool half) {
   const long V = a->vocabulary;
   const float nan = __builtin_nanf("");
+  const Values out = {x, half};
   if (target < 0 || target >= V) {
-    if (gradient)
-      for (long i = 0; i < V; i++) x[i] = nan;
+    if (gradient) each_vector(V, [&](long i, auto lanes) { put(lanes, out, i, vset(nan)); });
     return {nan, nan, nan};
   }
   const bool capped = a->softcap > 0;
@@ -66,19 +68,17 @@ Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bo
     const double factor = weight * confidence;
     const vf scale = vset((float)(factor / sum)), shift = vset((float)(factor * smoothing / (double)V));
     const float more = (float)(factor * (1 - smoothing));
-    if (!capped) {
-      each_vector(V, [&](long i, auto lanes) { lanes.store(x + i, fma(lanes.load(x + i), scale, -shift)); });
-      x[target] -= more;
-    } else {
-      // What is capped rises by 1 - tanh².
-      const vf unit = vset(1 / a->softcap);
-      each_vector(V, [&](long i, auto lanes) {
-        const vf logit = lanes.load(x + i), tanh = logit * unit;
-        lanes.store(x + i, fma(vexp(logit - vset(top)), scale, -shift) * fma(-tanh, tanh, vset(1.f)));
-      });
-      const float tanh = picked / a->softcap;
-      x[target] -= more * (1 - tanh * tanh);
-    }
+    // What is capped rises by 1 - tanh².
+    const vf unit = vset(capped ? 1 / a->softcap : 0.f);
+    const auto slope = [&](vf value) {
+      if (!capped) return fma(value, scale, -shift);
+      const vf tanh = value * unit;
+      return fma(vexp(value - vset(top)), scale, -shift) * fma(-tanh, tanh, vset(1.f));
+    };
+    const float tanh = capped ? picked / a->softcap : 0;
+    const float of_target = slope(vset(x[target]))[0] - more * (1 - tanh * tanh);
+    each_vector(V, [&](long i, auto lanes) { put(lanes, out, i, slope(lanes.load(x + i))); });
+    put(SomeLanes{1}, out, target, vset(of_target));
   }
   // argmax takes the first of equals
   const float correct = before < picked && from == picked ? 1.f : 0.f;
@@ -88,6 +88,8 @@ Row one_row(const LinearCrossEntropy* a, float* x, long target, float weight, bo
 void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
   const long V = a->vocabulary, C = a->columns;
   const bool gradient = a->dh != nullptr;
+  // Products round the gradient of logits anyway: it lies so, in half of the bytes that they read.
+  const bool half = context->bf16 && context->table->gemm_bf16 && a->d_bias == nullptr;
   const long limit = smaller(most_rows, greater(16, most_logits / greater(V, 1)));
   const long chunks = parts_of(a->rows, limit);
   const long rows_a_chunk = chunks ? parts_of(a->rows, chunks) : 0;
@@ -111,12 +113,13 @@ void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
     const Gemm forward = {rows, V, C, h, w_transposed, logits, ld, a->bias, 0, 1.f, 0};
     run_gemm(context, &forward);
     parallel(context, rows, [=](long i) {
-      const Row row = one_row(a, logits + i * ld, a->targets[start + i], a->weights[start + i], gradient);
+      const Row row = one_row(a, logits + i * ld, a->targets[start + i], a->weights[start + i], gradient, half);
       a->loss[start + i] = row.loss;
       a->correct[start + i] = row.correct;
       a->entropy[start + i] = row.entropy;
     });
     if (!gradient) continue;
+    if (half) d.kind = GEMM_BFLOAT16, d.ld = 2 * ld;
     const Gemm to_h = {rows, C, V, d, w, a->dh + start * C, C, nullptr, 0, 1.f, 0};
     run_gemm(context, &to_h);
     if (a->dw) {
