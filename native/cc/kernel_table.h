@@ -202,9 +202,9 @@ typedef struct KernelTable {
                         const float* d_residual /* ? */, float* dx, float* d_gain /* ? */, long rows, long columns,
                         float offset);
 
-  // rope.cc; y may be x. cos, sin [rows, rotary_dim / 2]
+  // rope.cc; y may be x. cos, sin [rows, rotary_dim / 2]. interleaved: a pair's entries lie beside each other
   void (*rope)(const Context*, Values x, const float* cos, const float* sin, Values y, long rows, long heads,
-               long head_dim, long rotary_dim, int inverse);
+               long head_dim, long rotary_dim, int inverse, int interleaved);
 
   // activation.cc; outputs may be inputs
   void (*activation)(const Context*, int kind, Values x, Values y, long n);

@@ -184,6 +184,31 @@ RX_INLINE void stream_fence() {
 #endif
 }
 
+// Each two neighbours changed over: a1 a0 a3 a2 …
+RX_INLINE vf swap_neighbours(vf a) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_permute_ps((__m512)a, 0xb1);
+#elif VW == 8
+  return (vf)_mm256_permute_ps((__m256)a, 0xb1);
+#elif defined(__SSE2__)
+  return (vf)_mm_shuffle_ps((__m128)a, (__m128)a, 0xb1);
+#else
+  return vf{a[1], a[0], a[3], a[2]};
+#endif
+}
+// Each lane of the first half twice: a0 a0 a1 a1 …
+RX_INLINE vf twice_each(vf a) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_permutexvar_ps((__m512i)(iota() >> 1), (__m512)a);
+#elif VW == 8
+  return (vf)_mm256_permutevar8x32_ps((__m256)a, (__m256i)(iota() >> 1));
+#elif defined(__SSE2__)
+  return (vf)_mm_unpacklo_ps((__m128)a, (__m128)a);
+#else
+  return vf{a[0], a[0], a[1], a[1]};
+#endif
+}
+
 // ---- arithmetic ----
 
 // a * b + c, rounded once where the processor can.

@@ -197,30 +197,31 @@ const rmsNorms = fc.record({ seed, n: size(), c: size(6), residual: fc.boolean()
 );
 
 const ropes = fc
-  .record({ seed, n: size(), heads: size(3), half: size(3), rest: fc.constantFrom(0, 1, 2) })
-  .map(({ seed: s, n, heads, half, rest }): OpCall => {
+  .record({ seed, n: size(), heads: size(3), half: size(3), rest: fc.constantFrom(0, 1, 2), interleaved: fc.boolean() })
+  .map(({ seed: s, n, heads, half, rest, interleaved }): OpCall => {
     const headDim = 2 * half + rest;
     const angles = values(s + 1, [n, half]);
     const cos = (): Tensor => tf.tensor2d(angles.map(Math.cos), [n, half]);
     const sin = (): Tensor => tf.tensor2d(angles.map(Math.sin), [n, half]);
-    const attrs = { heads, headDim, rotaryDim: 2 * half };
+    const attrs = { heads, headDim, rotaryDim: 2 * half, interleaved };
     return {
       seed: s,
       shapes: [[n, heads * headDim]],
       forward: (x) => rope({ x: given(x), cos: cos(), sin: sin() }, { ...attrs, inverse: false }),
       formula: (x) => {
-        // Pair (i, i + half) of a head turns by angle i.
+        // Pair (i, i + half) of a head turns by angle i, or (2i, 2i + 1).
         const columns = tf.unstack(given(x), 1);
         const c = tf.unstack(cos(), 1);
         const t = tf.unstack(sin(), 1);
         const turned = columns.map((column, j) => {
           const d = j % headDim;
           if (d >= 2 * half) return column;
-          const pair = d < half ? d : d - half;
-          const other = given(columns[d < half ? j + half : j - half]);
+          const isFirst = interleaved ? d % 2 === 0 : d < half;
+          const pair = interleaved ? d >> 1 : d % half;
+          const other = given(columns[j + (isFirst ? 1 : -1) * (interleaved ? 1 : half)]);
           const along = tf.mul(column, given(c[pair]));
           const across = tf.mul(other, given(t[pair]));
-          return d < half ? tf.sub(along, across) : tf.add(along, across);
+          return isFirst ? tf.sub(along, across) : tf.add(along, across);
         });
         return tf.stack(turned, 1);
       },

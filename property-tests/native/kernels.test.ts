@@ -329,14 +329,22 @@ const combined = fc
   });
 
 const rotary = fc
-  .record({ n: size(30), heads: size(4), half: size(20), rest: fc.nat(5), inverse: fc.boolean(), seed: seeds })
-  .map(({ n, heads, half, rest, inverse, seed }) => {
+  .record({
+    n: size(30),
+    heads: size(4),
+    half: size(20),
+    rest: fc.nat(5),
+    inverse: fc.boolean(),
+    interleaved: fc.boolean(),
+    seed: seeds,
+  })
+  .map(({ n, heads, half, rest, inverse, interleaved, seed }) => {
     const { values } = maker(seed);
     const headDim = 2 * half + rest;
     return trial(
       RxRope,
       { x: values(n, heads * headDim), cos: values(n, half), sin: values(n, half) },
-      { heads, headDim, rotaryDim: 2 * half, inverse },
+      { heads, headDim, rotaryDim: 2 * half, inverse, interleaved },
     );
   });
 

@@ -62,39 +62,3 @@ export const splitGroups = (groups: number, sizes: ReadonlyArray<number>): Layer
     return passed(parts, [], (dParts, onto) => [{}, landedOn(shaped(put(dParts, n * groups), [n, width]), onto)]);
   };
 };
-
-/** How the heads of queries or keys lie. */
-interface Heads {
-  readonly heads: number;
-  readonly headDim: number;
-  /** How many entries of each head turn. */
-  readonly rotaryDim: number;
-}
-
-/**
- * Of each head of x [N, heads · headDim] the first rotaryDim entries, which are pairs beside each other (x₀ y₀ x₁ y₁ …), as two halves
- * (x₀ x₁ … y₀ y₁ …), the way `rotary` turns them. Queries and keys that are both arranged so give the scores that they gave before.
- */
-export const pairsApart = ({ heads, headDim, rotaryDim }: Heads): Layer<Tensor, Tensor> => {
-  const half = rotaryDim / 2;
-  const sizes = [rotaryDim, headDim - rotaryDim].filter((size) => size > 0);
-  return (_weights, x, wanted) => {
-    const [n = 0] = x.shape;
-    const rows = n * heads;
-    const [turning, ...others] = cut(x, rows, sizes) as readonly [Tensor, ...Tensor[]];
-    const value = put([...cut(turning, rows * half, [1, 1]), ...others], rows);
-    turning.dispose();
-    const y = shaped(value, [n, heads * headDim]);
-    if (!wanted.input) return inactive(y);
-    return passed(y, [], (dy, onto) => {
-      const [first, second, ...rest] = cut(dy, rows, [half, half, ...sizes.slice(1)]) as readonly [
-        Tensor,
-        Tensor,
-        ...Tensor[],
-      ];
-      dy.dispose();
-      const dx = put([put([first, second], rows * half), ...rest], rows);
-      return [{}, landedOn(shaped(dx, [n, heads * headDim]), onto)];
-    });
-  };
-};

@@ -2,7 +2,7 @@
 export { attention } from './attention.js';
 export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
 export { clipped } from './clipped.js';
-export { joinColumns, pairsApart, splitColumns, splitGroups } from './columns.js';
+export { joinColumns, splitColumns, splitGroups } from './columns.js';
 export {
   activation as activationName,
   decodeFields,

@@ -9,6 +9,7 @@ import { tensor2d } from '../tfjs.js';
 import { boolean, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
 import type { RawConfig } from './config.js';
 import { rope as turn } from './kernels/rope.js';
+import type { RopeAttrs } from './kernels/rope.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
 import { tableOf, writeAngles } from './rotaryTable.js';
@@ -340,10 +341,13 @@ export const rotaryAngles = (config: RopeConfig, { positionIds, cuSeqlens }: Seq
 export const rotary =
   (
     { cos, sin }: RotaryAngles,
-    { heads, headDim, rotaryDim }: { readonly heads: number; readonly headDim: number; readonly rotaryDim: number },
+    {
+      interleaved = false,
+      ...heads
+    }: Pick<RopeAttrs, 'heads' | 'headDim' | 'rotaryDim'> & Partial<Pick<RopeAttrs, 'interleaved'>>,
   ): Layer<Tensor, Tensor> =>
   (_weights, x, wanted) => {
-    const attrs = { heads, headDim, rotaryDim };
+    const attrs = { ...heads, interleaved };
     const y = turn({ x, cos, sin }, { ...attrs, inverse: false });
     if (!wanted.input) return inactive(y);
     return passed(y, [], (dy, onto) => {

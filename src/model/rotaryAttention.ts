@@ -23,6 +23,8 @@ export interface RotaryParts {
   readonly layer: number;
   /** Absent: queries and keys do not turn. */
   readonly angles: RotaryAngles | undefined;
+  /** Entries of a head that turn together lie beside each other, not in two halves. Default false. */
+  readonly interleaved?: boolean | undefined;
   /** [N, C] to [q, k, v]. */
   readonly project: Layer<Tensor, ReadonlyArray<Tensor>>;
   /** What queries pass before they turn, such as a norm. */
@@ -37,10 +39,10 @@ export interface RotaryParts {
 /** Attention of queries and keys that turn by their positions, [N, C] to the same. */
 export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> => {
   const { numLayers, numHeads, numKvHeads, headDim, rope } = config;
-  const { layer, angles, project, output } = parts;
+  const { layer, angles, interleaved = false, project, output } = parts;
   const turned = (heads: number, before: Layer<Tensor, Tensor> | undefined): Layer<Tensor, Tensor> => {
     if (angles === undefined) return before ?? identity;
-    const turn = rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim });
+    const turn = rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim, interleaved });
     return before === undefined ? turn : compose(before, turn);
   };
   return compose(

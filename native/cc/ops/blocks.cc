@@ -122,17 +122,17 @@ void rmsNormGrad(Call& call) {
   });
 }
 
-// rows, heads, headDim, rotaryDim, inverse, x, cos, sin, y
+// rows, heads, headDim, rotaryDim, inverse, interleaved, x, cos, sin, y
 void rope(Call& call) {
   const long rows = call.size(), heads = call.size(), headDim = call.size(), rotaryDim = call.size();
-  const bool inverse = call.flag();
+  const bool inverse = call.flag(), interleaved = call.flag();
   if (rotaryDim % 2 != 0 || rotaryDim > headDim) throw BadCall("an odd number of rotated dimensions, or more than there are");
   const long n = area(rows, area(heads, headDim)), angles = area(rows, rotaryDim / 2);
   const Values x = call.values(n);
   const float* const cos = call.tensor(angles);
   const float* const sin = call.tensor(angles);
   const Values y = call.values(n);
-  call.enqueue([=](const Context* c) { c->table->rope(c, x, cos, sin, y, rows, heads, headDim, rotaryDim, inverse); });
+  call.enqueue([=](const Context* c) { c->table->rope(c, x, cos, sin, y, rows, heads, headDim, rotaryDim, inverse, interleaved); });
 }
 
 // The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, softcap, half, q, k, v, out, lse; cuSeqlens.

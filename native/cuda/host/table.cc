@@ -280,8 +280,9 @@ void dropout(const Context* context, Values x, Values y, long n, double rate, ui
   of(context).over(n, k::dropout, x, y, n, static_cast<float>(1 / (1 - rate)), static_cast<int>(std::ceil(rate * 16777216.0)), seed, offset);
 }
 void rope(const Context* context, Values x, const float* cos, const float* sin, Values y, long rows, long heads, long head_dim,
-          long rotary_dim, int inverse) {
-  of(context).over(rows * heads * (head_dim - rotary_dim / 2), k::rope, x, cos, sin, y, rows, heads, head_dim, rotary_dim, inverse);
+          long rotary_dim, int inverse, int interleaved) {
+  of(context).over(rows * heads * (head_dim - rotary_dim / 2), k::rope, x, cos, sin, y, rows, heads, head_dim, rotary_dim, inverse,
+                   interleaved);
 }
 
 // ---- norms ----

@@ -89,7 +89,7 @@ struct RxAttention {
   X(rms_norm, NormInput, const float*, Values, float*, long, float, float)                                                  \
   X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, uint16_t*, long, long, float)          \
   X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
-  X(rope, Values, const float*, const float*, Values, long, long, long, long, int)                                          \
+  X(rope, Values, const float*, const float*, Values, long, long, long, long, int, int)                                     \
   X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float, float, const float*) \
   X(cross_entropy, float*, long, long, const int32_t*, const float*, float, float, int, int, float*, float*, float*)        \
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \

@@ -384,10 +384,10 @@ void rope(Both& both) {
   const long n = some(60), heads = between(1, 5), rotary = 2 * between(0, 16), dim = rotary + between(rotary == 0 ? 1 : 0, 9);
   const Activation x(both, floats(n * heads * dim)), y(both, Floats(n * heads * dim));
   const Array cos(both, floats(n * rotary / 2)), sin(both, floats(n * rotary / 2));
-  const int inverse = coin();
+  const int inverse = coin(), interleaved = coin();
   const bool in_place = coin();
   twice(both, [&](const Context& c) {
-    c.table->rope(&c, x.on(c), cos.on(c), sin.on(c), in_place ? x.on(c) : y.on(c), n, heads, dim, rotary, inverse);
+    c.table->rope(&c, x.on(c), cos.on(c), sin.on(c), in_place ? x.on(c) : y.on(c), n, heads, dim, rotary, inverse, interleaved);
   });
   (in_place ? x : y).agree("rope", single);
 }

@@ -163,7 +163,7 @@ inline Tally rms_norm_parts(Grid g, Values dy, Values x, const float* rstd, floa
   return Count().read(dy, rows * columns).read(x, rows * columns).read(rstd, rows).write(out, g.rows_of_blocks * columns);
 }
 inline Tally rope(Grid, Values x, const float* cosines, const float* sines, Values y, long rows, long heads, long head_dim, long rotary_dim,
-                  int) {
+                  int, int) {
   const long n = rows * heads * head_dim, angles = rows * rotary_dim / 2;
   return Count().read(x, n).read(cosines, angles).read(sines, angles).write(y, n);
 }

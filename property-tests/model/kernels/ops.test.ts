@@ -89,12 +89,12 @@ describe.each(enginesUnderTest('cpu', 'wasm'))('on %s', (backend) => {
 
   law(
     'a rotation turned back is none, and no rotation changes a length',
-    fc.record({ seed, n: size(), heads: size(3), half: size(3) }),
-    ({ seed: s, n, heads, half }) => {
+    fc.record({ seed, n: size(), heads: size(3), half: size(3), interleaved: fc.boolean() }),
+    ({ seed: s, n, heads, half, interleaved }) => {
       const angles = values(s + 1, [n, half]);
       const cos = tf.tensor2d(angles.map(Math.cos), [n, half]);
       const sin = tf.tensor2d(angles.map(Math.sin), [n, half]);
-      const attrs = { heads, headDim: 2 * half, rotaryDim: 2 * half };
+      const attrs = { heads, headDim: 2 * half, rotaryDim: 2 * half, interleaved };
       const x = matrix(s, n, heads * 2 * half);
       const turned = rope({ x, cos, sin }, { ...attrs, inverse: false });
       near(numbers(rope({ x: turned, cos, sin }, { ...attrs, inverse: true })), numbers(x));

@@ -6,7 +6,6 @@ import type { Architecture } from '../architecture.js';
 import { rotaryBody, sideBySide } from '../blocks.js';
 import { optional, positive } from '../config.js';
 import { scaled } from '../embedding.js';
-import { inPairs } from './helium.js';
 import { compose } from '../layer.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
@@ -43,7 +42,7 @@ export const cohere: Architecture<CohereConfig> = {
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
       sideBySide(
         { pass, i, numLayers: config.numLayers },
-        selfAttention(config, pass, angles, i, inPairs(config)),
+        selfAttention(config, pass, angles, i, { interleaved: true }),
         mlp(config, pass, i),
         { norm: layerNorm(`model.layers.${i}.input_layernorm`, config.layerNormEps) },
       ),

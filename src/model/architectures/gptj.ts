@@ -5,7 +5,6 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { rotaryBody, sideBySide, stem } from '../blocks.js';
-import { pairsApart } from '../columns.js';
 import { decodeFields, onlyAs, optional, positiveInteger, unfit } from '../config.js';
 import { dropout } from '../dropout.js';
 import { gptConfig, gptFields } from './gptConfig.js';
@@ -28,15 +27,13 @@ export interface GptjConfig extends GptConfig {
 const fields = t.type({ ...gptFields, rotary_dim: optional(positiveInteger) });
 
 const layer = (config: GptjConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
-  const { numLayers, numHeads, headDim, rope, residualDropout } = config;
+  const { numLayers, residualDropout } = config;
   const module = `transformer.h.${i}`;
-  const apart = pairsApart({ heads: numHeads, headDim, rotaryDim: rope.rotaryDim });
   const attention = rotaryAttention(config, pass, {
     layer: i,
     angles,
     project: queryKeyValue(pass, `${module}.attn`),
-    queries: apart,
-    keys: apart,
+    interleaved: true,
     output: compose(
       linear(pass, { module: `${module}.attn.out_proj` }),
       dropout(pass, `${module}.attn.resid_dropout`, residualDropout),

@@ -1,18 +1,9 @@
 /** Helium: Llama whose queries and keys turn in pairs that lie beside each other. */
 import * as E from 'fp-ts/lib/Either.js';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { rotaryBody } from '../blocks.js';
-import { pairsApart } from '../columns.js';
-import type { Layer } from '../layer.js';
 import { llama, llamaConfig, llamaLayer, llamaStem } from './llama.js';
-import type { LlamaConfig, LlamaParts } from './llama.js';
-
-/** Queries and keys of files that have each pair of entries side by side. */
-export const inPairs = ({ numHeads, numKvHeads, headDim, rope }: LlamaConfig): LlamaParts => {
-  const apart = (heads: number): Layer<Tensor, Tensor> => pairsApart({ heads, headDim, rotaryDim: rope.rotaryDim });
-  return { queries: apart(numHeads), keys: apart(numKvHeads) };
-};
+import type { LlamaConfig } from './llama.js';
 
 export const helium: Architecture<LlamaConfig> = {
   ...llama,
@@ -31,6 +22,6 @@ export const helium: Architecture<LlamaConfig> = {
     ),
   body: (config, pass) =>
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
-      llamaLayer(config, pass, angles, i, inPairs(config)),
+      llamaLayer(config, pass, angles, i, { interleaved: true }),
     ),
 };

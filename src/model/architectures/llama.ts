@@ -287,7 +287,7 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyArray<TensorSpec> => 
 ];
 
 /** What of a layer an architecture makes otherwise than Llama. */
-export type LlamaParts = Partial<Pick<RotaryParts, 'project' | 'queries' | 'keys' | 'output'>>;
+export type LlamaParts = Partial<Pick<RotaryParts, 'interleaved' | 'project' | 'queries' | 'keys' | 'output'>>;
 
 /** Attention of layer `i`, [N, hiddenSize] to the same, queries and keys turned by `angles`. */
 export const selfAttention = (

@@ -6,6 +6,7 @@ interface Attrs {
   readonly headDim: number;
   readonly rotaryDim: number;
   readonly inverse: boolean;
+  readonly interleaved: boolean;
 }
 
 export const rope = kernel(
@@ -13,14 +14,14 @@ export const rope = kernel(
   (
     backend,
     { x, cos, sin }: { x: TensorInfo; cos: TensorInfo; sin: TensorInfo },
-    { heads, headDim, rotaryDim, inverse }: Attrs,
+    { heads, headDim, rotaryDim, inverse, interleaved }: Attrs,
   ) => {
     const [n] = rowsOf('x', x);
     expectMatrix('x', x, n, heads * headDim);
     expectMatrix('cos', cos, n, rotaryDim / 2);
     expectMatrix('sin', sin, n, rotaryDim / 2);
     const y = backend.outputAs(backend.liesHalved(x), x.shape);
-    backend.put(n).put(heads).put(headDim).put(rotaryDim).put(Number(inverse));
+    backend.put(n).put(heads).put(headDim).put(rotaryDim).put(Number(inverse)).put(Number(interleaved));
     backend.value(x).tensor(cos).tensor(sin).value(y).run(backend.op.rope);
     return [y];
   },
