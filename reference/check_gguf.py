@@ -7,6 +7,7 @@ Names come from the package's own table, blocks of 8 bits from its own quantiser
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ config = json.loads((Path(model_dir) / "config.json").read_text())
 kind = config["model_type"]
 reader = gguf.GGUFReader(path)
 field = lambda name: reader.fields[name].contents() if name in reader.fields else None
-arch = {"gemma3_text": "gemma3", "mistral": "llama", "helium": "llama", "phi": "phi2", "cohere": "command-r", "gpt_neox": "gptneox"}.get(kind, kind)
+arch = {"gemma3_text": "gemma3", "mistral": "llama", "helium": "llama", "phi": "phi2", "cohere": "command-r", "gpt_neox": "gptneox", "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe"}.get(kind, kind)
 assert field("general.architecture") == arch
 
 layers = config.get("num_hidden_layers") or config["n_layer"]
@@ -50,6 +51,7 @@ def groups():
 
 
 expected = {}
+experts = {}
 for name, array in load_file(str(Path(model_dir) / "model.safetensors")).items():
     array = array.astype(np.float32)
     turned = kind != "helium" and arch in ("llama", "granite", "olmo", "smollm3")
@@ -63,7 +65,13 @@ for name, array in load_file(str(Path(model_dir) / "model.safetensors")).items()
         array = array.T
     if ".query_key_value." in name:
         array = ungrouped(array, groups())
+    if expert := re.fullmatch(r"(.*\.experts)\.(\d+)\.(\w+)\.weight", name):
+        experts.setdefault(f"{expert[1]}.{expert[3]}.weight", {})[int(expert[2])] = array
+        continue
     expected[table.get_name(name, try_suffixes=(".weight", ".bias"))] = np.ascontiguousarray(array)
+
+for name, of_layer in experts.items():
+    expected[table.get_name(name, try_suffixes=(".weight",))] = np.stack([of_layer[e] for e in range(len(of_layer))])
 
 found = {tensor.name: tensor for tensor in reader.tensors}
 factors = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"}

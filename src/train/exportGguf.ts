@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { fatal } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { string, uint32 } from '../formats/gguf/values.js';
@@ -34,33 +35,46 @@ const general = ({ architecture }: GgufLayout, type: GgufType, name: string | un
   ...(type === 'q8_0' ? { 'general.quantization_version': uint32(2) } : {}),
 });
 
-const toWrite = (
-  { weights, quantized }: CausalLM,
-  type: GgufType,
-  { source, name, arrangement: asStored }: GgufTensor,
-): E.Either<FatalError, GgufTensorToWrite> => {
+/** Vectors, positions, which ggml adds as they lie, and routers, which choose by small differences. */
+const staysExact = (name: string, shape: ReadonlyArray<number>): boolean =>
+  shape.length === 1 || name === 'position_embd.weight' || /\.ffn_gate_inp(?:_shexp)?\.weight$/.test(name);
+
+const weightOf = ({ weights }: CausalLM, source: string): E.Either<FatalError, Tensor> => {
   const weight = weights[source];
-  // Quantised weights lie outputs first, those of Conv1D too.
-  const lies = asStored.kind === 'transposed' && quantized?.scales[source] !== undefined;
-  const arrangement = lies ? asIs : asStored;
-  if (weight === undefined)
-    return E.left(
-      fatal('E_WEIGHTS_MISSING', `the model does not hold "${source}" as numbers`, {
-        expected: 'a model without quantised weights',
-        hint: 'load it without loadIn4bit and loadIn8bit',
-      }),
-    );
-  const { shape } = weight;
-  const turned = arrangement.kind === 'transposed' ? shape.toReversed() : shape;
-  // Vectors, and positions, which ggml adds as they lie.
-  const exact = turned.length === 1 || name === 'position_embd.weight';
-  return E.right({
-    name,
-    shape: turned,
-    type: exact ? 'f32' : fittingType(type, turned),
-    data: async () => arranged(await weight.data<'float32'>(), shape, arrangement).values,
-  });
+  return weight === undefined
+    ? E.left(
+        fatal('E_WEIGHTS_MISSING', `the model does not hold "${source}" as numbers`, {
+          expected: 'a model without quantised weights',
+          hint: 'load it without loadIn4bit and loadIn8bit',
+        }),
+      )
+    : E.right(weight);
 };
+
+const toWrite = (
+  model: CausalLM,
+  type: GgufType,
+  { sources, name, arrangement: asStored }: GgufTensor,
+): E.Either<FatalError, GgufTensorToWrite> =>
+  pipe(
+    sources,
+    E.traverseArray((source) => weightOf(model, source)),
+    E.map((weights) => {
+      // Quantised weights lie outputs first, those of Conv1D too.
+      const lies = asStored.kind === 'transposed' && model.quantized?.scales[sources[0] ?? ''] !== undefined;
+      const arrangement = lies ? asIs : asStored;
+      const shape = weights[0]?.shape ?? [];
+      const turned = arrangement.kind === 'transposed' ? shape.toReversed() : shape;
+      return {
+        name,
+        shape: sources.length === 1 ? turned : [sources.length, ...turned],
+        type: staysExact(name, turned) ? 'f32' : fittingType(type, turned),
+        parts: weights.map(
+          (weight) => async () => arranged(await weight.data<'float32'>(), weight.shape, arrangement).values,
+        ),
+      };
+    }),
+  );
 
 /**
  * Writes the model with its tokenizer as a GGUF file (version 3), whole or not at all. Resolves to what llama.cpp does otherwise
@@ -89,7 +103,7 @@ export const exportGguf = (
           name: extra,
           shape: [values.length],
           type: 'f32' as const,
-          data: () => Promise.resolve(values),
+          parts: [() => Promise.resolve(values)],
         })),
       ]),
     ),

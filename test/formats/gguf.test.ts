@@ -25,13 +25,15 @@ const tensor = (name: string, shape: ReadonlyArray<number>, type: 'f32' | 'f16' 
   name,
   shape,
   type,
-  data: () =>
-    Promise.resolve(
-      rows.slice(
-        0,
-        shape.reduce((a, b) => a * b, 1),
+  parts: [
+    () =>
+      Promise.resolve(
+        rows.slice(
+          0,
+          shape.reduce((a, b) => a * b, 1),
+        ),
       ),
-    ),
+  ],
 });
 
 describe('writing', () => {
@@ -71,7 +73,7 @@ describe('writing', () => {
   test('what does not fit is refused, and no file is left', () =>
     inTemporary(async (directory) => {
       const file = join(directory, 'wrong.gguf');
-      const short = { ...tensor('a', [2, 32], 'f32'), data: () => Promise.resolve(new Float32Array(3)) };
+      const short = { ...tensor('a', [2, 32], 'f32'), parts: [() => Promise.resolve(new Float32Array(3))] };
       expect(await writeGguf(file, {}, [short])()).toMatchObject({ left: { code: 'E_TENSOR_SIZE' } });
       expect(await writeGguf(file, {}, [tensor('a', [2, 33], 'q8_0')])()).toMatchObject({
         left: { code: 'E_TENSOR_SHAPE' },

@@ -10,6 +10,7 @@ import { attachLora } from '../../src/model/adapter.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../src/formats/float16.js';
 import { exportGguf } from '../../src/train/exportGguf.js';
 import { loadModel } from '../../src/train/load.js';
 import { built, inTemporary, rxtune } from '../cli/rxtune.js';
@@ -281,6 +282,79 @@ describe('the file of', () => {
       expect(await refused({ ...gemma, ...change })).toMatchObject({ left: { details: { field } } });
   });
 
+  const expertTensors = async (
+    model: CausalLM,
+    block: string,
+    maps: Readonly<Record<string, string>>,
+    numExperts: number,
+  ): Promise<GgufRead> =>
+    inTemporary(async (directory) => {
+      const file = join(directory, 'model.gguf');
+      await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f16', name: 'tiny' }));
+      const read = readGguf(file);
+      for (const layer of [0, 1])
+        for (const [here, there] of Object.entries(maps)) {
+          const names = Array.from(
+            { length: numExperts },
+            (_, e) => `model.layers.${layer}.${block}.experts.${e}.${here}.weight`,
+          );
+          const { shape, type, values } = read.tensors.get(`blk.${layer}.${there}.weight`) ?? {};
+          expect({ there, shape, type }).toEqual({
+            there,
+            shape: [numExperts, ...(model.weights[names[0] ?? '']?.shape ?? [])],
+            type: 'f16',
+          });
+          const ours = Float32Array.from(names.flatMap((name) => numbers(model, name)));
+          const rounded = Array.from(float16ToFloat32(float32ToFloat16(ours)));
+          expect(Array.from(values ?? [])).toEqual(rounded);
+          const router = read.tensors.get(`blk.${layer}.ffn_gate_inp.weight`);
+          expect(router?.type).toBe('f32');
+          expect(Array.from(router?.values ?? [])).toEqual(
+            numbers(model, `model.layers.${layer}.${block}.gate.weight`),
+          );
+        }
+      dispose(Object.values(model.weights));
+      return read;
+    });
+  const gated = { gate_proj: 'ffn_gate_exps', up_proj: 'ffn_up_exps', down_proj: 'ffn_down_exps' };
+
+  test('experts of a layer lie one after the other in one tensor, and routers stay float32', async () => {
+    const load = async (name: string): Promise<CausalLM> => (await orThrow(loadModel(join(models, name)))).model;
+    const mixtral = await expertTensors(
+      await load('mixtral'),
+      'block_sparse_moe',
+      { w1: 'ffn_gate_exps', w3: 'ffn_up_exps', w2: 'ffn_down_exps' },
+      4,
+    );
+    expect(mixtral.metadata).toMatchObject({
+      'general.architecture': 'llama',
+      'llama.expert_count': 4,
+      'llama.expert_used_count': 2,
+      'llama.feed_forward_length': 24,
+    });
+    expect(mixtral.tensors.size).toBe(3 + 2 * 10);
+    const qwen2 = await expertTensors(await load('qwen2_moe'), 'mlp', gated, 5);
+    expect(qwen2.metadata).toMatchObject({
+      'general.architecture': 'qwen2moe',
+      'qwen2moe.expert_count': 5,
+      'qwen2moe.expert_feed_forward_length': 12,
+      'qwen2moe.expert_shared_feed_forward_length': 20,
+    });
+    expect(qwen2.tensors.get('blk.1.ffn_gate_inp_shexp.weight')).toMatchObject({ shape: [1, 16], type: 'f32' });
+    expect(qwen2.tensors.get('blk.0.ffn_down_shexp.weight')?.shape).toEqual([16, 20]);
+    const qwen3 = await expertTensors(await load('qwen3_moe'), 'mlp', gated, 6);
+    expect(qwen3.metadata).toMatchObject({
+      'general.architecture': 'qwen3moe',
+      'qwen3moe.expert_used_count': 3,
+      'qwen3moe.expert_feed_forward_length': 8,
+    });
+    const olmoe = { ...configs['olmoe'], vocab_size: 40, clip_qkv: null, num_key_value_heads: 2, num_hidden_layers: 2 };
+    const { metadata, tensors } = await expertTensors(modelOf(olmoe, 1), 'mlp', gated, 3);
+    expect(metadata).toMatchObject({ 'general.architecture': 'olmoe', 'olmoe.expert_count': 3 });
+    expect(tensors.has('blk.1.attn_k_norm.weight')).toBe(true);
+    expect(tensors.has('output.weight')).toBe(true);
+  });
+
   test("Phi-3's LongRoPE goes as two tensors of factors", async () => {
     const warned = await exported('phi3', 'f32', ({ metadata, tensors }) => {
       expect(Array.from(tensors.get('rope_factors_long.weight')?.values ?? [])).toEqual([2, 6]);
@@ -338,10 +412,7 @@ describe('refused, and no file is left:', () => {
     ['gemma3', 'layer_types'],
     ['smollm3', 'no_rope_layers'],
     ['gptj', 'model_type'],
-    ['mixtral', 'model_type'],
-    ['qwen2_moe', 'model_type'],
-    ['qwen3_moe', 'model_type'],
-    ['olmoe', 'model_type'],
+    ['olmoe', 'clip_qkv'],
     ['gpt_neox_in_turn', 'attention_bias'],
     ['falcon_in_turn', 'bias'],
     ['stablelm_parallel', 'qk_layernorm'],
@@ -356,6 +427,20 @@ describe('refused, and no file is left:', () => {
       dispose(Object.values(model.weights));
     }),
   );
+
+  test.each([
+    ['olmoe', 'num_key_value_heads', { clip_qkv: null }],
+    ['olmoe', 'norm_topk_prob', { clip_qkv: null, norm_topk_prob: true }],
+    ['qwen2_moe', 'mlp_only_layers', {}],
+    ['qwen2_moe', 'norm_topk_prob', { norm_topk_prob: true, mlp_only_layers: [] }],
+    ['qwen3_moe', 'norm_topk_prob', { norm_topk_prob: false }],
+  ])('a mixture, %s, for its %s', async (name, field, change) => {
+    const model = modelOf({ ...configs[name], vocab_size: 40, ...change }, 1);
+    expect(await exportGguf('/nowhere/model.gguf', { model, tokenizer })()).toMatchObject({
+      left: { code: 'E_GGUF_UNSUPPORTED', details: { field } },
+    });
+    dispose(Object.values(model.weights));
+  });
 
   test('a model whose adapter is not merged', () =>
     inTemporary(async (directory) => {

@@ -12,8 +12,8 @@ export interface GgufTensorToWrite {
   readonly name: string;
   readonly shape: ReadonlyArray<number>;
   readonly type: GgufType;
-  /** Row-major; called when its turn comes, so that only one tensor needs to be in memory. */
-  readonly data: () => Promise<Float32Array>;
+  /** Row-major, whole rows after whole rows; each called when its turn comes, so that only one needs to be in memory. */
+  readonly parts: ReadonlyArray<() => Promise<Float32Array>>;
 }
 
 const sizeOf = (shape: ReadonlyArray<number>): number => shape.reduce((product, n) => product * n, 1);
@@ -46,18 +46,24 @@ export const writeGguf = (
     );
   return writeFileAtomically(file, async (handle) => {
     await writeFully(handle, encodeGgufHeader(metadata, infos));
-    for (const { name, shape, type, data } of tensors) {
-      const values = await data();
-      if (values.length !== sizeOf(shape))
+    for (const { name, shape, type, parts } of tensors) {
+      let size = 0;
+      let written = 0;
+      for (const part of parts) {
+        const values = await part();
+        const bytes = encodeGgufData(type, values);
+        await writeFully(handle, bytes);
+        size += values.length;
+        written += bytes.length;
+      }
+      if (size !== sizeOf(shape))
         throw fatal('E_TENSOR_SIZE', `${file}: tensor "${name}" has data of another size than its shape`, {
           file,
           field: name,
           expected: `${sizeOf(shape)} numbers`,
-          actual: String(values.length),
+          actual: String(size),
         });
-      const bytes = encodeGgufData(type, values);
-      await writeFully(handle, bytes);
-      await writeFully(handle, new Uint8Array(padded(bytes.length) - bytes.length));
+      await writeFully(handle, new Uint8Array(padded(written) - written));
     }
   });
 };

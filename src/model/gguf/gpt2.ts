@@ -37,7 +37,7 @@ export const gpt2Layout: LayoutOf<Gpt2Config> = (config, specs) => {
       'gpt2.attention.layer_norm_epsilon': float32(config.layerNormEps),
     },
     tensors: renamed(specs, /^transformer\.h\.(\d+)\.(.*)$/, inLayer, outside).map(({ spec, name }) => ({
-      source: spec.name,
+      sources: [spec.name],
       name,
       arrangement: spec.kind === 'conv1d' ? { kind: 'transposed' } : asIs,
     })),

@@ -19,8 +19,8 @@ export type Arrangement =
   | { readonly kind: 'offset'; readonly by: number };
 
 export interface GgufTensor {
-  /** Name in the checkpoint. */
-  readonly source: string;
+  /** Name in the checkpoint; of several of one shape that lie one after the other there, under one more dimension. */
+  readonly sources: ReadonlyArray<string>;
   readonly name: string;
   readonly arrangement: Arrangement;
 }
@@ -49,7 +49,7 @@ export const unsupported = (field: string, expected: string, actual: unknown): F
 
 /** The tensors with an output head of its own, which llama.cpp wants of some, where it is the embedding's table here. */
 export const withHead = (tensors: ReadonlyArray<GgufTensor>, embedding: string): ReadonlyArray<GgufTensor> => {
-  const head = { source: `${embedding}.weight`, name: 'output.weight', arrangement: asIs };
+  const head = { sources: [`${embedding}.weight`], name: 'output.weight', arrangement: asIs };
   return tensors.some(({ name }) => name === head.name) ? tensors : [...tensors, head];
 };
 

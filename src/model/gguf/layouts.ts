@@ -21,6 +21,7 @@ import {
   olmoLayout,
   phi3Layout,
 } from './llamaLike.js';
+import { mixtralLayout, olmoeLayout, qwen2MoeLayout, qwen3MoeLayout } from './mixture.js';
 import { falconLayout, gptNeoxLayout, stableLmLayout, starcoder2Layout } from './neoxLike.js';
 import { phiLayout } from './phi.js';
 
@@ -53,6 +54,10 @@ const layouts: Readonly<Record<string, Layout>> = {
   stablelm: closed('stablelm', stableLmLayout),
   gpt_neox: closed('gpt_neox', gptNeoxLayout),
   falcon: closed('falcon', falconLayout),
+  mixtral: closed('mixtral', mixtralLayout),
+  qwen2_moe: closed('qwen2_moe', qwen2MoeLayout),
+  qwen3_moe: closed('qwen3_moe', qwen3MoeLayout),
+  olmoe: closed('olmoe', olmoeLayout),
 };
 
 /** Model types that can be written as GGUF. */

@@ -45,10 +45,10 @@ const outside = {
 
 type Scalings = Parameters<typeof ropeRefusal>[1];
 
-const usualScalings: Scalings = ['default', 'linear', 'yarn'];
+export const usualScalings: Scalings = ['default', 'linear', 'yarn'];
 
 /** How llama.cpp has a kind of model. */
-interface Form<C extends LlamaConfig> {
+export interface Form<C extends LlamaConfig> {
   /** Its name there. */
   readonly name: string;
   /** Entries of a head that turn together lie beside each other there, and half a head apart here. */
@@ -67,7 +67,7 @@ interface Form<C extends LlamaConfig> {
   readonly refusal?: (config: C) => FatalError | undefined;
 }
 
-const rmsEps =
+export const rmsEps =
   (name: string) =>
   ({ rmsNormEps }: LlamaConfig): GgufMetadata => ({
     [`${name}.attention.layer_norm_rms_epsilon`]: float32(rmsNormEps),
@@ -82,7 +82,8 @@ const biasRefusal = (
   return outputBias || (qkvBias && biases === 'none') ? unsupported('attention_bias', 'false', true) : undefined;
 };
 
-const layoutOf =
+/** The layout of models of a form. */
+export const layoutOf =
   <C extends LlamaConfig>(form: Form<C>): LayoutOf<C> =>
   (config, specs) => {
     const { numHeads, numKvHeads, normOffset, activation, rope } = config;
@@ -103,7 +104,7 @@ const layoutOf =
     const names = { ...inLayer, ...form.names };
     const tensors = renamed(specs, /^model\.layers\.(\d+)\.(.*)$/, names, outside).map(
       ({ spec, module, name: called }) => ({
-        source: spec.name,
+        sources: [spec.name],
         name: called,
         arrangement: arrangement(module, spec.kind),
       }),
@@ -121,14 +122,14 @@ const layoutOf =
     });
   };
 
-const likeLlama = {
+export const likeLlama = {
   name: 'llama',
   interleaved: true,
   scalings: ['default', 'linear', 'dynamic', 'llama3', 'yarn'],
   biases: 'all',
 } as const;
 
-const noBias = { scalings: likeLlama.scalings, biases: 'none' } as const;
+export const noBias = { scalings: likeLlama.scalings, biases: 'none' } as const;
 
 /** There every fourth layer knows no positions, and all see all. */
 const smolRefusal = ({ turns, windows }: LlamaConfig): FatalError | undefined => {

@@ -40,7 +40,7 @@ const layout = (config: NeoxLike, specs: ReadonlyArray<TensorSpec>, form: Form):
   const refused = form.refusal ?? ropeRefusal(config.rope, ['default', 'linear', 'yarn']);
   if (refused !== undefined) return E.left(refused);
   const tensors = renamed(specs, form.layers, form.inLayer, form.outside).map(({ spec, module, name: called }) => ({
-    source: spec.name,
+    sources: [spec.name],
     name: called,
     arrangement: arrangement(module),
   }));

@@ -27,7 +27,7 @@ export const phiLayout: LayoutOf<PhiConfig> = (config, specs) => {
   if (config.activation !== 'gelu_new') return E.left(unsupported('hidden_act', 'gelu_new', config.activation));
   if (rope.scaling.kind !== 'default') return E.left(unsupported('rope_scaling', 'none', rope.scaling.kind));
   const tensors = renamed(specs, /^model\.layers\.(\d+)\.(.*)$/, inLayer, outside).map(({ spec, name }) => ({
-    source: spec.name,
+    sources: [spec.name],
     name,
     arrangement: asIs,
   }));
