@@ -82,6 +82,8 @@ export const fingerprintOf = (
   const hash = createHash('sha256');
   hash.update(JSON.stringify(decisive.map((name) => config[name] ?? null)));
   for (const name of addedSince) if (config[name] !== undefined) hash.update(JSON.stringify([name, config[name]]));
+  // Earlier versions grouped the rows of a micro-batch.
+  if (config.groupByLength && config.gradientAccumulationSteps > 1) hash.update('lengths of an update');
   if (shape?.experts !== undefined) hash.update(JSON.stringify(['routerAuxLossCoef', config.routerAuxLossCoef]));
   hash.update(JSON.stringify(trainable));
   hash.update(JSON.stringify(lora ?? null));

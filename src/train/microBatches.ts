@@ -17,9 +17,13 @@ import type { Plan } from './plan.js';
 
 export type OrderFields = Pick<
   SftConfig,
-  'shuffle' | 'groupByLength' | 'perDeviceTrainBatchSize' | 'seed' | 'dataSeed'
+  'shuffle' | 'groupByLength' | 'perDeviceTrainBatchSize' | 'gradientAccumulationSteps' | 'seed' | 'dataSeed'
 >;
 export type BatchFields = OrderFields & Pick<SftConfig, 'dataloaderDropLast' | 'padToMultipleOf'>;
+
+/** Lengths agree within an update, not within a micro-batch alone, as transformers has it. */
+const rowsOfUpdate = ({ perDeviceTrainBatchSize, gradientAccumulationSteps }: OrderFields): number =>
+  perDeviceTrainBatchSize * gradientAccumulationSteps;
 
 /** The rows in the order in which an epoch reads them. */
 export const orderRows =
@@ -27,7 +31,7 @@ export const orderRows =
   <A extends Labelled>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
     const seed = config.dataSeed ?? config.seed;
     if (config.groupByLength) {
-      return groupByLengthRows({ size: config.perDeviceTrainBatchSize, seed, epoch })(rows);
+      return groupByLengthRows({ size: rowsOfUpdate(config), seed, epoch })(rows);
     }
     return config.shuffle ? shuffleRows({ seed, epoch })(rows) : rows;
   };
@@ -66,7 +70,7 @@ export const streamedMicroBatches = (
   const seed = config.dataSeed ?? config.seed;
   const mixed = (epoch: number): OperatorFunction<Labelled, Labelled> => {
     if (config.groupByLength) {
-      return groupByLength({ size: config.perDeviceTrainBatchSize, seed, epoch, bufferSize: config.shuffleBuffer });
+      return groupByLength({ size: rowsOfUpdate(config), seed, epoch, bufferSize: config.shuffleBuffer });
     }
     return config.shuffle ? shuffle({ seed, epoch, bufferSize: config.shuffleBuffer }) : (rows) => rows;
   };
