@@ -379,7 +379,8 @@ const ready = (
         optimizer: setup.optimizer?.(plan, schedule) ?? optimizerOf(config, schedule),
         seed: config.seed,
         mean: config.lossMean ?? (isParity(config) ? 'microBatch' : 'token'),
-        gradientAccumulationSteps: config.gradientAccumulationSteps,
+        // An update of what is left of an epoch is the mean of the micro-batches it has (transformers 5); before, of as many as others have.
+        gradientAccumulationSteps: config.epochRemainder === 'update' ? undefined : config.gradientAccumulationSteps,
         lossType: config.lossType,
         labelSmoothingFactor: config.labelSmoothingFactor,
         neftuneNoiseAlpha: config.neftuneNoiseAlpha,
