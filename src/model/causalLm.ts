@@ -211,7 +211,7 @@ const showLogits = (model: CausalLM, head: Head, hidden: Tensor, visit: VisitLog
 };
 
 /**
- * The loss at the targets as in evaluation: no dropout, no noise, no smoothing, and nothing kept. With `visit`, the logits there are
+ * The loss at the targets as in evaluation: no dropout, no noise, no smoothing unless asked for, and nothing kept. With `visit`, the logits there are
  * shown to it a few rows at a time, so they never exist as a whole.
  */
 export const evaluateLoss = (
@@ -219,6 +219,7 @@ export const evaluateLoss = (
   sequence: Sequence,
   targets: Targets,
   visit?: VisitLogits,
+  labelSmoothing = 0,
 ): LossOutput => {
   checkTargets(model, sequence, targets);
   if (targets.rows.length === 0) return noLoss();
@@ -230,7 +231,7 @@ export const evaluateLoss = (
     {
       targets: targets.labels,
       weights: targets.weights,
-      labelSmoothing: 0,
+      labelSmoothing,
       softcap: model.config.logitSoftcap,
       variant: 'nll',
       gradient: false,

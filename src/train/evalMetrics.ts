@@ -23,7 +23,7 @@ const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${l
 /** The numbers of an evaluation under the names that transformers gives them. */
 export const metricsOf = (
   name: string,
-  { loss, tokenLoss, perplexity, meanTokenAccuracy, entropy, roles, sources }: Omit<Evaluated, 'predictions'>,
+  { loss, tokenLoss, perplexity, meanTokenAccuracy, entropy, auxLoss, roles, sources }: Omit<Evaluated, 'predictions'>,
   samples: ReadonlyArray<Sample>,
   own: Readonly<Record<string, number>>,
 ): Readonly<Record<string, number>> => {
@@ -31,7 +31,14 @@ export const metricsOf = (
   // Of one file there is nothing to compare.
   const files = Object.keys(sources).length > 1 ? groupMetrics('source', sources) : [];
   const prefix = name === '' ? 'eval_' : `eval_${name}_`;
-  const numbers = { loss, tokenLoss, perplexity, meanTokenAccuracy, entropy };
+  const numbers = {
+    loss,
+    tokenLoss,
+    perplexity,
+    meanTokenAccuracy,
+    entropy,
+    ...(auxLoss === undefined ? {} : { auxLoss }),
+  };
   return Object.fromEntries([
     ...Object.entries(numbers).map(([key, value]): [string, number] => [`${prefix}${snake(key)}`, value]),
     ...[...groupMetrics('role', roles), ...files].map(([key, value]): [string, number] => [`${prefix}${key}`, value]),

@@ -62,8 +62,8 @@ export interface Predictions {
 /** The numbers of one evaluation. */
 export interface Evaluated {
   /**
-   * Mean over rows, each with its batch's mean loss, the load-balancing loss included: what TRL and transformers call eval_loss. It
-   * depends a little on the batch size; `tokenLoss` does not.
+   * Mean over rows, each with its batch's mean loss, the load-balancing loss included: what TRL and transformers call eval_loss, but that
+   * it is -log p whatever is trained. It depends a little on the batch size; `tokenLoss` does not.
    */
   readonly loss: number;
   /** Mean over all trained tokens, in nats. */
@@ -72,6 +72,8 @@ export interface Evaluated {
   readonly perplexity: number;
   readonly meanTokenAccuracy: number;
   readonly entropy: number;
+  /** Mean of the batches' load-balancing losses; absent where they are no part of the loss. */
+  readonly auxLoss?: number;
   readonly rows: number;
   /** Trained tokens. */
   readonly numItems: number;
@@ -101,6 +103,8 @@ export interface EvaluateOptions {
   readonly names?: RowNames | undefined;
   /** How many of the hardest rows to tell. Default 10. */
   readonly hardest?: number | undefined;
+  /** Share of the loss spread evenly over the vocabulary, in `loss` alone: costs a second pass. Default 0. */
+  readonly labelSmoothing?: number | undefined;
   /** Asks for predictions. Costs the head's product a second time; logits are made at most 256 rows, or 16 MiB, at a time. */
   readonly preprocessLogits?: PreprocessLogits | undefined;
 }
@@ -134,6 +138,8 @@ const groupOf = (sums: GroupSums): GroupEvaluation => ({
 interface Sums {
   readonly all: GroupSums;
   batchLoss: number;
+  /** Of each batch that has one. */
+  readonly auxLosses: Array<number>;
   entropy: number;
   tokens: number;
   readonly roles: Map<number, GroupSums>;
@@ -217,12 +223,24 @@ const joined = (parts: ReadonlyArray<Predictions>): Predictions => {
   return all;
 };
 
+/** Mean over a batch of its smoothed losses. */
+const smoothedMean = async (
+  model: CausalLM,
+  { sequence, targets, weight }: ReturnType<typeof sequenceOf>,
+  labelSmoothing: number,
+): Promise<number> => {
+  const output = evaluateLoss(model, sequence, targets, undefined, labelSmoothing);
+  const losses = await output.loss.data<'float32'>();
+  dispose([output.total, output.loss, output.correct, output.entropy]);
+  return losses.reduce((sum, loss, i) => sum + loss * (targets.weights[i] ?? 1), 0) / weight;
+};
+
 const evaluateBatch = async (
   model: CausalLM,
   rows: ReadonlyArray<Labelled>,
   first: number,
   sums: Sums,
-  { onRow, names, hardest = 10, preprocessLogits }: EvaluateOptions,
+  { onRow, names, hardest = 10, labelSmoothing = 0, preprocessLogits }: EvaluateOptions,
 ): Promise<void> => {
   const unpadded = sequenceOf(batchRows()(rows));
   const { sequence, targets, rowOfTarget, tokenOfTarget, weight } = unpadded;
@@ -257,9 +275,13 @@ const evaluateBatch = async (
       addTo(sums.all, ...told);
       sums.entropy += entropy[i] ?? 0;
     });
-    const batchLoss = ofRow.reduce((sum, own) => sum + own.loss, 0);
+    const batchLoss =
+      labelSmoothing === 0
+        ? ofRow.reduce((sum, own) => sum + own.loss, 0) / weight
+        : await smoothedMean(model, unpadded, labelSmoothing);
     const balancing = (output.auxLoss ?? 0) * (model.config.experts?.auxLossCoef ?? 0);
-    sums.batchLoss += (batchLoss / weight + balancing) * rows.length;
+    if (output.auxLoss !== undefined) sums.auxLosses.push(output.auxLoss);
+    sums.batchLoss += (batchLoss + balancing) * rows.length;
     if (visit !== undefined) sums.predicted.push(await predictionsOf(parts, unpadded, first));
   }
   rows.forEach((row, i) => {
@@ -284,12 +306,14 @@ const evaluateBatch = async (
 
 const evaluatedOf = (sums: Sums, rows: number, { names, preprocessLogits }: EvaluateOptions): Evaluated => {
   const { loss, perplexity, meanTokenAccuracy, numTokens } = groupOf(sums.all);
+  const { auxLosses } = sums;
   return {
     loss: rows === 0 ? 0 : sums.batchLoss / rows,
     tokenLoss: loss,
     perplexity,
     meanTokenAccuracy,
     entropy: numTokens === 0 ? 0 : sums.entropy / numTokens,
+    ...(auxLosses.length === 0 ? {} : { auxLoss: auxLosses.reduce((sum, one) => sum + one, 0) / auxLosses.length }),
     rows,
     numItems: numTokens,
     numTokens: sums.tokens,
@@ -308,6 +332,7 @@ export const evaluateRows =
     const sums: Sums = {
       all: noSums(),
       batchLoss: 0,
+      auxLosses: [],
       entropy: 0,
       tokens: 0,
       roles: new Map(),

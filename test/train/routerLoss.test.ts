@@ -90,3 +90,23 @@ test('a run that goes on in the middle of a log row counts what was balanced bef
   const resumed = await firstRow('mixtral', { ...options, resumeFromCheckpoint: checkpoint });
   expect(resumed.auxLoss).toBeCloseTo(through.auxLoss ?? NaN, 5);
 });
+
+test('an evaluation tells it as the log does, where it is a part of the loss', async () => {
+  const { model } = await orThrow(loadModel(directoryOf('mixtral')));
+  const data = [{ input_ids: inputIds, labels: inputIds }];
+  const told = async (routerAuxLossCoef: number) => {
+    const run = sftTrainer(
+      { model, trainDataset: data, evalDataset: data },
+      { maxSteps: 1, learningRate: 0, evalOnStart: true, routerAuxLossCoef },
+    );
+    const seen: Array<Readonly<Record<string, number>>> = [];
+    run.evaluations.subscribe(({ metrics }) => seen.push(metrics));
+    run.logs.subscribe(({ auxLoss = NaN }) => seen.push({ auxLoss }));
+    await orThrow(completed(run));
+    return seen;
+  };
+  const [evaluation, log] = await told(0.1);
+  expect(evaluation?.['eval_aux_loss']).toBeCloseTo(log?.['auxLoss'] ?? NaN, 5);
+  const [without] = await told(0);
+  expect(without).not.toHaveProperty('eval_aux_loss');
+});
