@@ -68,6 +68,8 @@ export interface PreTokenized {
   readonly kind: 'tokenized';
   readonly inputIds: ReadonlyArray<number>;
   readonly labels?: ReadonlyArray<number>;
+  /** 1 where the completion is; absent where there are labels, which decide by themselves. */
+  readonly completionMask?: ReadonlyArray<number>;
   readonly attentionMask?: ReadonlyArray<number>;
   /** Counted from 0 in each document of the row; absent: the row is one document. */
   readonly positionIds?: ReadonlyArray<number>;

@@ -133,18 +133,15 @@ const tokenizedRow: Rows<ExampleOf<'tokenized'>> = (row, place) => {
   }
   const lossWeights = weightsIn(row, inputIds.length, place);
   if (E.isLeft(lossWeights)) return lossWeights;
-  const { labels, attention_mask: attentionMask, position_ids: positionIds, ...masks } = columns;
-  // Masks instead of labels: a token trains only where every mask there is allows it.
-  const allowed = Object.values(masks);
-  const given =
-    labels ??
-    (allowed.length === 0
-      ? undefined
-      : inputIds.map((id, i) => (allowed.every((mask) => mask[i] === 1) ? id : ignoreIndex)));
+  const { labels, attention_mask: attentionMask, position_ids: positionIds } = columns;
+  const { completion_mask: completionMask, assistant_masks: assistantMask } = columns;
+  const given = labels ?? (assistantMask && inputIds.map((id, i) => (assistantMask[i] === 1 ? id : ignoreIndex)));
   return E.right({
     kind: 'tokenized',
     inputIds,
     ...(given === undefined ? {} : { labels: given }),
+    // Whether it counts is completionOnlyLoss's to say.
+    ...(labels !== undefined || completionMask === undefined ? {} : { completionMask }),
     ...(attentionMask === undefined ? {} : { attentionMask }),
     ...(positionIds === undefined ? {} : { positionIds }),
     ...(lossWeights.right === undefined ? {} : { lossWeights: lossWeights.right }),

@@ -52,9 +52,10 @@ const documentsOf = (positions: ReadonlyArray<number>): Either<DataError, Readon
 
 /** Ids, labels and mask that a row brought, checked against each other. */
 const given = (row: PreTokenized, vocabSize: number | undefined): Either<DataError, Tokenized> => {
-  const { inputIds, labels, attentionMask, positionIds, weight, lossWeights } = row;
+  const { inputIds, labels, completionMask, attentionMask, positionIds, weight, lossWeights } = row;
   for (const [field, column] of [
     ['labels', labels],
+    ['completion_mask', completionMask],
     ['attention_mask', attentionMask],
     ['position_ids', positionIds],
     ['loss_weights', lossWeights],
@@ -99,6 +100,7 @@ const given = (row: PreTokenized, vocabSize: number | undefined): Either<DataErr
     inputIds: Int32Array.from(inputIds.slice(start, end)),
     seqLengths: seqLengths.right,
     ...(labels === undefined ? {} : { givenLabels: Int32Array.from(labels.slice(start, end)) }),
+    ...(completionMask === undefined ? {} : { completionMask: Uint8Array.from(completionMask.slice(start, end)) }),
     ...(weight === undefined && lossWeights === undefined
       ? {}
       : {

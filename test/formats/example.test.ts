@@ -155,7 +155,13 @@ describe('decodeExample', () => {
     expect(decoded({ input_ids: [1, 2, 3], completion_mask: [0, 1, 1], assistant_masks: [1, 1, 0] })).toEqual({
       kind: 'tokenized',
       inputIds: [1, 2, 3],
-      labels: [-100, 2, -100],
+      labels: [1, 2, -100],
+      completionMask: [0, 1, 1],
+    });
+    expect(decoded({ input_ids: [1, 2], completion_mask: [0, 1], labels: [1, 2] })).toEqual({
+      kind: 'tokenized',
+      inputIds: [1, 2],
+      labels: [1, 2],
     });
     expect(refused({ input_ids: [1, 2], labels: [1] })).toMatchObject({ code: 'E_LENGTHS_DISAGREE', field: 'labels' });
     for (const id of [-1, 1.5, 2 ** 31, '1', null]) {

@@ -62,6 +62,22 @@ describe('prepareRows', () => {
     },
   );
 
+  test.each([
+    [undefined, '· · three four'],
+    [true, '· · three four'],
+    [false, '<s> two three four'],
+  ])('completionOnlyLoss %s: the completion that rows of ids mark', async (completionOnlyLoss, expected) => {
+    const ids = tokenizer.encode('one two three four', { addSpecialTokens: true });
+    const { rows } = await orThrow(
+      prepareRows(
+        [{ input_ids: [ids[0], ...ids.slice(2)], completion_mask: [0, 0, 1, 1], attention_mask: [1, 1, 1, 1] }],
+        { tokenizer },
+        configOf({ maxLength: 8, ...(completionOnlyLoss === undefined ? {} : { completionOnlyLoss }) }),
+      ),
+    );
+    expect(rows.map(shown)).toEqual([expected]);
+  });
+
   test('packs documents side by side and tells how full the windows are', async () => {
     const { rows, summary } = await orThrow(
       prepareRows(
