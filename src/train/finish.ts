@@ -7,7 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { warning } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { checkpointName } from '../formats/checkpoint.js';
+import { checkpointName, rotateCheckpoints } from '../formats/checkpoint.js';
 import { saveAsked } from './hooks.js';
 import { epochAfter } from './plan.js';
 import { restoreWeights } from './resume.js';
@@ -54,6 +54,15 @@ const restoreBest = ({ config: { outputDir }, state: { best, model }, emit }: Ru
   );
 };
 
+/** Where one checkpoint is to be kept, that is the best: the newest served to go on from while the run went on. */
+const keepBestAlone = ({
+  config: { outputDir, saveTotalLimit },
+  state: { best },
+}: Run): TaskEither<FatalError, void> =>
+  outputDir === undefined || saveTotalLimit !== 1 || best?.saved !== true || best.dir !== undefined
+    ? TE.right(undefined)
+    : TE.map(() => undefined)(rotateCheckpoints(outputDir, { limit: 1, best: best.step, written: best.step }));
+
 /** Saves the final model, unless the run was left to be resumed, and tells what the run came to. */
 export const finish = (run: Run): TaskEither<FatalError, void> => {
   const { config, setup, state, refusals, emit } = run;
@@ -70,6 +79,7 @@ export const finish = (run: Run): TaskEither<FatalError, void> => {
         : pipe(
             saveModel(outputDir, state.model, saveOptionsOf(run)),
             TE.tap(() => writeModelCard(outputDir, cardOf(run, summary, outputDir))),
+            TE.tap(() => keepBestAlone(run)),
           ),
     ),
     TE.map(() => undefined),

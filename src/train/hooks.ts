@@ -11,6 +11,7 @@ import { evaluateRows } from './evaluate.js';
 import type { HardRow } from './evaluate.js';
 import { metricsOf } from './evalMetrics.js';
 import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, isSound, rowOf } from './metrics.js';
+import { isParity } from './parity.js';
 import { epochAfter, everySteps } from './plan.js';
 import type { Plan } from './plan.js';
 import type { EvalRows, Evaluation, HardRowText, Run } from './run.js';
@@ -131,6 +132,7 @@ const evaluateSet = (run: Run, name: string, set: EvalRows): TaskEither<FatalErr
       size: config.perDeviceEvalBatchSize,
       names,
       hardest: config.evalHardest,
+      labelSmoothing: isParity(config) ? config.labelSmoothingFactor : 0,
       preprocessLogits: setup.preprocessLogitsForMetrics,
     }),
     TE.bindTo('evaluated'),
@@ -169,8 +171,9 @@ const greaterIsBetter = (config: SftConfig): boolean => config.greaterIsBetter ?
 
 const judge = (run: Run, evaluations: ReadonlyArray<Evaluation>): void => {
   const { config, state, controls, emit } = run;
-  const { loadBestModelAtEnd, earlyStoppingPatience, saveStrategy } = config;
-  if (!loadBestModelAtEnd && earlyStoppingPatience === undefined && saveStrategy !== 'best') return;
+  const { loadBestModelAtEnd, earlyStoppingPatience, saveStrategy, metricForBestModel } = config;
+  const judges = loadBestModelAtEnd || earlyStoppingPatience !== undefined || saveStrategy === 'best';
+  if (!judges && metricForBestModel === undefined) return;
   const name = metricName(config);
   const metric = evaluations.map(({ metrics }) => metrics[name]).find((value) => value !== undefined);
   if (metric === undefined) {

@@ -212,7 +212,7 @@ export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
   const { config, state } = run;
   const outputDir = config.outputDir ?? '.';
   const { saveTotalLimit: limit } = config;
-  const keepsBest = config.loadBestModelAtEnd || config.saveStrategy === 'best';
+  if (state.best?.step === state.step) state.best = { ...state.best, saved: true };
   return pipe(
     run.logs.sync(),
     TE.flatMap(() =>
@@ -232,7 +232,7 @@ export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
       rotateCheckpoints(outputDir, {
         written: state.step,
         ...(limit === undefined ? {} : { limit }),
-        ...(keepsBest && state.best !== undefined ? { best: state.best.step } : {}),
+        ...(state.best?.saved === true ? { best: state.best.step } : {}),
       }),
     ),
     TE.map(({ dir }) => dir),

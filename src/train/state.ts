@@ -70,6 +70,8 @@ export interface TrainState {
 export interface Best {
   readonly metric: number;
   readonly step: number;
+  /** Whether there is a checkpoint of it. */
+  readonly saved?: boolean;
   /** Its checkpoint, where that does not lie in the output directory: the run was resumed from another. */
   readonly dir?: string;
 }

@@ -68,7 +68,7 @@ export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): O
   interval: encodeInterval(state.interval),
   best_metric: state.best?.metric ?? null,
   best_step: state.best?.step ?? null,
-  best_model_checkpoint: state.best === undefined ? null : (state.best.dir ?? checkpointName(state.best.step)),
+  best_model_checkpoint: state.best?.saved === true ? (state.best.dir ?? checkpointName(state.best.step)) : null,
   patience: state.patience,
   learning_rate: state.learningRate ?? null,
   fingerprint,
@@ -80,7 +80,8 @@ export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): O
 /** The best evaluation; its checkpoint is told where it lies elsewhere than beside the one it is read from. */
 const bestOf = ({ best_metric: metric, best_step: step, best_model_checkpoint: dir }: OnDisk): Best | undefined => {
   if (metric === null || step === null) return undefined;
-  return dir !== null && isAbsolute(dir) ? { metric, step, dir } : { metric, step };
+  if (dir === null) return { metric, step };
+  return { metric, step, saved: true, ...(isAbsolute(dir) ? { dir } : {}) };
 };
 
 /** The counters of a state; tensors are in other files. */

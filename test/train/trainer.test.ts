@@ -7,6 +7,7 @@ import { memory } from '@tensorflow/tfjs-core';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { firstValueFrom, lastValueFrom, take, toArray } from 'rxjs';
 import { isFatal, orThrow, render } from '../../src/errors.js';
+import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { startUnderTest } from '../engine.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
@@ -137,6 +138,21 @@ describe('the streams of a run', () => {
     await lastValueFrom(run);
     const adapter = Object.keys((await begun).model.weights).length - Object.keys(model.weights).length;
     expect(memory().numTensors).toBe(before + adapter);
+  });
+});
+
+describe('the mean of micro-batches', () => {
+  const first = async (options: SftOptions): Promise<number> => {
+    const { run } = await started({ shuffle: false, ...options }, { trainDataset: rows.slice(0, 2) });
+    return (await firstValueFrom(run.pipe(take(1)))).loss;
+  };
+
+  test('is over those that an update has, where an epoch ends with a smaller one', async () => {
+    const alone = await first({});
+    const short = { gradientAccumulationSteps: 3, lossMean: 'microBatch' } as const;
+    expect(await first({ ...short, epochRemainder: 'update' })).toBeCloseTo(alone, 5);
+    // As transformers had it before 5: divided by as many as others have.
+    expect(await first(short)).toBeCloseTo(alone / 3, 5);
   });
 });
 
@@ -387,6 +403,25 @@ describe('evaluation', () => {
     expect((await evaluations).map(({ step }) => step)).toEqual([0, 4, 5, 6]);
   });
 
+  test('is not smoothed where training is, but under parity', async () => {
+    const tokenizer = await orThrow(loadTokenizer('examples/quickstart/base'));
+    const both = async (options: SftOptions): Promise<ReadonlyArray<number>> => {
+      const still = { perDeviceTrainBatchSize: 6, shuffle: false, learningRate: 0, maxSteps: 1, evalOnStart: true };
+      const { run } = await started({ ...still, ...options }, { tokenizer, evalDataset: rows });
+      const told = lastValueFrom(run.evaluations.pipe(toArray()));
+      const { loss } = await lastValueFrom(run);
+      const [evaluation] = await told;
+      return [loss, evaluation?.loss ?? NaN, evaluation?.tokenLoss ?? NaN];
+    };
+    for (const parity of [undefined, 'trl-0.7.10'] as const) {
+      const [plain = NaN] = await both({ parity });
+      const [smooth = NaN, evaluated, token] = await both({ parity, labelSmoothingFactor: 0.3 });
+      expect(Math.abs(smooth - plain)).toBeGreaterThan(1e-3);
+      expect(evaluated).toBeCloseTo(parity === undefined ? plain : smooth, 5);
+      expect(token).toBeCloseTo(plain, 5);
+    }
+  });
+
   test('the best checkpoint becomes the final model', async () => {
     const outputDir = temporary();
     // A rate that soon ruins the model: the first evaluation stays the best.
@@ -419,9 +454,7 @@ describe('evaluation', () => {
     });
     await lastValueFrom(again, { defaultValue: undefined });
     expect(numbersOf(model)).toEqual(numbersOf(loaded));
-    expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual(
-      [`checkpoint-${best}`, 'checkpoint-6'].sort(),
-    );
+    expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual([`checkpoint-${best}`]);
   });
 
   const evaluated = { evalSteps: 1, saveSteps: 1, lrSchedulerType: 'constant', optim: 'sgd', learningRate: 3 } as const;
@@ -442,6 +475,29 @@ describe('evaluation', () => {
     await lastValueFrom(run);
     expect((await written).map(({ step }) => step)).toEqual([1, 2, 4]);
     expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual(['checkpoint-4']);
+  });
+
+  test.each([
+    [[5, 4, 6, 3, 7, 8], 4, ['checkpoint-4'], 'checkpoint-4'],
+    // Nothing was saved at the best.
+    [[5, 4, 1, 3, 7, 8], 3, ['checkpoint-6'], null],
+  ])('a metric that is named is followed: %j', async (values, bestStep, kept, saved) => {
+    const outputDir = temporary();
+    let at = 0;
+    const { run } = await started(
+      { ...best, outputDir, loadBestModelAtEnd: false, saveSteps: 2, saveTotalLimit: 1 },
+      { evalDataset: rows, computeMetrics: () => TE.right({ own: values[at++] ?? 9 }) },
+    );
+    const states: Array<unknown> = [];
+    run.checkpoints.subscribe(({ dir }) => {
+      states.push(JSON.parse(readFileSync(join(dir, 'trainer_state.json'), 'utf8')));
+    });
+    const summary = firstValueFrom(run.finished);
+    await lastValueFrom(run);
+    expect(await summary).toMatchObject({ bestStep });
+    expect(states.at(-1)).toMatchObject({ best_step: bestStep, best_model_checkpoint: saved });
+    // Of one that is kept, the best stays: the newest went when the run had ended.
+    expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual(kept);
   });
 
   test('a best checkpoint that is gone is told, and the last weights are saved', async () => {
