@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from rxtune_draws import Draws
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -59,39 +60,6 @@ class MeanOfMeans(InOrder):
         self.model_accepts_loss_kwargs = False
 
 
-def rxtune_uniform(seed, stream, *counters):
-    """Draws in [0, 1) of src/seed.ts."""
-    mask = 0xFFFFFFFF
-
-    def mix32(h):
-        h = ((h ^ (h >> 16)) * 0x85EBCA6B) & mask
-        h = ((h ^ (h >> 13)) * 0xC2B2AE35) & mask
-        return h ^ (h >> 16)
-
-    def absorb(state, word):
-        return mix32((state * 0x9E3779B1 + word + 0x7F4A7C15) & mask)
-
-    key = absorb(mix32(seed & mask), seed >> 32)
-    for letter in stream:
-        key = absorb(key, ord(letter))
-    for counter in counters:
-        key = absorb(absorb(key, counter & mask), counter >> 32)
-    a, b, c, d = absorb(key, 1), absorb(key, 2), absorb(key, 3), 1
-    drawn = 0
-    while True:
-        t = (a + b + d) & mask
-        d = (d + 1) & mask
-        a = b ^ (b >> 9)
-        b = (c + (c << 3)) & mask
-        c = ((c << 21) | (c >> 11)) & mask
-        c = (c + t) & mask
-        drawn += 1
-        if drawn > 12:
-            high = t if drawn % 2 == 1 else high
-            if drawn % 2 == 0:
-                yield (high * 0x200000 + (t >> 11)) / 0x20000000000000
-
-
 @contextmanager
 def noise_of_rxtune(trainer, seed):
     """NEFTune's hook as it is, but that its draws are those of rxtune, over the tokens that are no padding."""
@@ -101,9 +69,9 @@ def noise_of_rxtune(trainer, seed):
         if tensor.dim() != 3:
             return uniform_(tensor, low, high, **more)
         bound = float(high)
-        draws = rxtune_uniform(seed, "neftune", trainer.micro_batches)
+        draws = Draws(seed, "neftune", trainer.micro_batches)
         real = trainer.mask.bool()
-        values = [(2 * next(draws) - 1) * bound for _ in range(int(real.sum()) * tensor.shape[-1])]
+        values = [(2 * draws.uniform() - 1) * bound for _ in range(int(real.sum()) * tensor.shape[-1])]
         tensor[real] = torch.tensor(values, dtype=torch.float32).reshape(-1, tensor.shape[-1])
         return tensor
 
