@@ -5,6 +5,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import fc from 'fast-check';
 import { inverseFrequencies, rotaryAngles } from '../../src/model/rope.js';
 import type { RopeConfig, RopeScaling } from '../../src/model/rope.js';
+import { tableOf } from '../../src/model/rotaryTable.js';
 
 beforeAll(async () => {
   await setBackend('cpu');
@@ -24,6 +25,18 @@ const documents = fc.oneof(
     .map(({ first, length }) => Array.from({ length }, (_, i) => first + i)),
   fc.array(fc.nat(40), { minLength: 1, maxLength: 6 }),
 );
+
+it('a table is made once for each kind of length, of which a few are kept', () => {
+  const config: RopeConfig = { theta: 100, rotaryDim: 6, maxPositions: 8, scaling: { kind: 'dynamic', factor: 4 } };
+  const table = (length: number): object => tableOf(config, inverseFrequencies(config, length), length);
+  const [short, long] = [table(8), table(20)];
+  expect([table(5), table(20), table(8), table(20)]).toEqual([short, long, short, long]);
+  expect(table(5)).toBe(short);
+  expect(table(20)).toBe(long);
+  for (const length of [30, 31, 32]) expect(table(length)).toBe(table(length));
+  expect(table(20)).toBe(long);
+  expect(table(8)).not.toBe(short);
+});
 
 it('angles are those of the position, in any order of asking', () => {
   fc.assert(

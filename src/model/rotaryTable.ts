@@ -30,17 +30,25 @@ export const writeAngles = (
   }
 };
 
-/** Every step asks for the same positions, and sines are dear. */
-const tables = new WeakMap<object, Table>();
+/** Every step asks for the same positions, and sines are dear. The one asked for last comes first. */
+const tables = new WeakMap<object, ReadonlyArray<Table>>();
+
+/** Of a configuration. LongRoPE has two kinds of text, dynamic scaling one for every length beyond the trained one. */
+const mostTables = 4;
 
 const same = (a: Frequencies, b: Frequencies): boolean =>
   a.magnitude === b.magnitude && a.frequencies.every((frequency, i) => frequency === b.frequencies[i]);
 
 /** At least so many positions, at these frequencies of the configuration. */
 export const tableOf = (config: object, own: Frequencies, length: number): Table => {
-  const before = tables.get(config);
-  const known = before !== undefined && same(before, own) ? before : undefined;
-  if (known !== undefined && known.positions >= length) return known;
+  const before = tables.get(config) ?? [];
+  const known = before.find((table) => same(table, own));
+  const lead = (table: Table): Table => {
+    if (before[0] !== table)
+      tables.set(config, [table, ...before.filter((other) => other !== known)].slice(0, mostTables));
+    return table;
+  };
+  if (known !== undefined && known.positions >= length) return lead(known);
   const have = known?.positions ?? 0;
   // Generation asks for one more each time.
   const positions = Math.max(length, 2 * have);
@@ -51,6 +59,5 @@ export const tableOf = (config: object, own: Frequencies, length: number): Table
     table.sin.set(known.sin);
   }
   writeAngles(own, have, { ...table, row: have, rows: positions - have });
-  tables.set(config, table);
-  return table;
+  return lead(table);
 };
