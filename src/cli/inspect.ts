@@ -24,6 +24,7 @@ import type { Preflight } from '../train/preflight/preflight.js';
 import { preflightFault } from '../train/preflight/strict.js';
 import { preflightText } from '../train/preflight/text.js';
 import type { SftConfig } from '../train/config.js';
+import { chooseEngine, currentEngine } from '../train/engine.js';
 import { contamination, contaminationFacts, type Contamination } from '../train/contamination.js';
 import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/fitMemory.js';
 import { modelConfigIn } from '../train/load.js';
@@ -86,6 +87,15 @@ const measured = (
   );
 };
 
+/** A card that the run would use is asked what it has left. Where it does not start, the machine's memory is told. */
+const asked = ({ device, engine }: SftConfig): TaskEither<FatalError, unknown> =>
+  device === 'cuda' && currentEngine() === undefined
+    ? pipe(
+        chooseEngine({ device, engine }),
+        TE.orElseW(() => TE.right(undefined)),
+      )
+    : TE.right(undefined);
+
 /** The memory that training a model of this shape on these rows would need; undefined where there is nothing to train on. */
 const memoryOf = (
   shape: ModelConfig | undefined,
@@ -132,6 +142,7 @@ export const inspectCommand: CommandLine = {
         ),
       ),
       TE.bind('cost', ({ own, data, config }) => measured(own, data, config)),
+      TE.tap(({ shape, config }) => (shape === undefined ? TE.right(undefined) : asked(config))),
       TE.let('memory', ({ shape, config, report }) => memoryOf(shape, report, config)),
       TE.tap(({ own, tokenizer, report, cost, memory }) =>
         own.html === undefined

@@ -8,6 +8,8 @@ export interface AvailableMemory {
   readonly bytes: number;
   /** What sets the limit, for people. */
   readonly source: string;
+  /** It is a card's own. */
+  readonly onCard?: boolean;
 }
 
 /** The text of a file, or undefined where it cannot be read. */

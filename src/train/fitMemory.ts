@@ -33,7 +33,7 @@ const gibibyte = 2 ** 30;
 /** What the engine that runs has: a card's own memory where its tensors lie there, else the process's. */
 const availableHere = (): AvailableMemory => {
   const left = cardMemoryLeft();
-  return left === undefined ? availableMemory() : { bytes: left, source: 'free on the card' };
+  return left === undefined ? availableMemory() : { bytes: left, source: 'free on the card', onCard: true };
 };
 
 /** WebAssembly addresses no more. */
@@ -107,13 +107,20 @@ const quantizedIn = (model: ModelConfig, config: SftConfig): MemoryShape['quanti
 const keptBytes = ({ precision, engine }: SftConfig): number =>
   precision === 'bfloat16' && (engine ?? 'native') === 'native' ? 2 : 4;
 
-const shapeOf = (model: ModelConfig, config: SftConfig, adapted: Adapted, tokens: number): MemoryShape => ({
+const shapeOf = (
+  model: ModelConfig,
+  config: SftConfig,
+  { onCard = false }: AvailableMemory,
+  adapted: Adapted,
+  tokens: number,
+): MemoryShape => ({
   specs: expectedTensors(model),
   hiddenSize: model.hiddenSize,
   vocabSize: model.vocabSize,
   tieWordEmbeddings: model.tieWordEmbeddings,
   frozenBytes: config.precision === 'bfloat16' ? 2 : 4,
   keptBytes: keptBytes(config),
+  onCard,
   addsInPlace: (config.engine ?? 'native') === 'native',
   quantized: quantizedIn(model, config),
   tokens,
@@ -185,9 +192,10 @@ export const estimateMemory = (
   tokens: number,
   available: () => AvailableMemory = availableHere,
 ): MemoryEstimate => {
-  const shape = shapeOf(model, config, trainingOf(model, config, false), tokens);
+  const free = available();
+  const shape = shapeOf(model, config, free, trainingOf(model, config, false), tokens);
   const need = memoryNeed(shape);
-  const { bytes, source } = limitOf(config, available());
+  const { bytes, source } = limitOf(config, free);
   const fits = need.peak <= bytes;
   return {
     ...{ need, tokens, available: bytes, source, fits },
@@ -239,7 +247,8 @@ export const fitsUnloaded = (
     available = availableHere,
   }: { readonly adapted?: boolean; readonly available?: () => AvailableMemory } = {},
 ): Checked => {
-  return checked(shapeOf(model, config, trainingOf(model, config, adapted), 0), model, config, available());
+  const free = available();
+  return checked(shapeOf(model, config, free, trainingOf(model, config, adapted), 0), model, config, free);
 };
 
 /** When model and rows are there: whether the whole run fits, its longest micro-batch included. `E_MEMORY`. */
@@ -249,11 +258,11 @@ export const fitsLoaded = (
   config: SftConfig,
   available: () => AvailableMemory = availableHere,
 ): Checked => {
-  const shape = shapeOf(model.config, config, adaptedModel(model), mostTokens(rows, config));
-  const { bytes, source } = available();
+  const free = available();
+  const shape = shapeOf(model.config, config, free, adaptedModel(model), mostTokens(rows, config));
   // What the process holds by now is no longer free, and part of what the run needs.
   const { weights, process } = memoryNeed(shape);
-  return checked(shape, model.config, config, { bytes: bytes + weights + process, source });
+  return checked(shape, model.config, config, { ...free, bytes: free.bytes + weights + process });
 };
 
 /** What the check adds up, for people. */
@@ -262,4 +271,4 @@ export const needOf = (
   rows: ReadonlyArray<Row> | undefined,
   config: SftConfig,
 ): ReturnType<typeof memoryNeed> =>
-  memoryNeed(shapeOf(model.config, config, adaptedModel(model), mostTokens(rows, config)));
+  memoryNeed(shapeOf(model.config, config, availableHere(), adaptedModel(model), mostTokens(rows, config)));

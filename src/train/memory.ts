@@ -30,6 +30,8 @@ export interface MemoryShape {
   readonly keptBytes: number;
   /** The engine adds a gradient to one that is there without making a third. */
   readonly addsInPlace: boolean;
+  /** Tensors lie in a card's memory, where the process itself takes none. */
+  readonly onCard?: boolean;
   /** Weights held in 8 or 4 bits, and the bytes a number of them takes, its share of the scales included. */
   readonly quantized?: { readonly names: ReadonlySet<string>; readonly bytes: number } | undefined;
   /** Tokens of the largest micro-batch, all of its rows together. */
@@ -49,7 +51,7 @@ export interface MemoryNeed {
   readonly activations: number;
   /** What one layer, the output head and the optimizer need on top while they run. */
   readonly workspace: number;
-  /** Node.js, the engine, this library. */
+  /** Node.js, the engine, this library; none of it lies on a card. */
   readonly process: number;
   /** At the worst instant. Less than the sum: gradients come as activations go. */
   readonly peak: number;
@@ -201,14 +203,15 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
     activations + headGradient,
     oneSet + (shape.tieWordEmbeddings && !shape.addsInPlace ? headGradient : 0),
   );
+  const process = shape.onCard === true ? 0 : processBytes;
   return {
     weights,
     gradients: before + oneSet,
     optimizer,
     activations,
     workspace,
-    process: processBytes,
-    peak: processBytes + weights + optimizer + before + turning + workspace,
+    process,
+    peak: process + weights + optimizer + before + turning + workspace,
   };
 };
 

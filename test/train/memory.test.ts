@@ -8,7 +8,7 @@ import { availableMemory, freeOfVmStat } from '../../src/train/availableMemory.j
 import { decodeSftConfig } from '../../src/train/config.js';
 import type { SftConfig, SftOptions } from '../../src/train/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { fitsUnloaded, mostTokens, needOf } from '../../src/train/fitMemory.js';
+import { estimateMemory, fitsLoaded, fitsUnloaded, mostTokens, needOf } from '../../src/train/fitMemory.js';
 import { checkMemory, fittingOptions, gibibytes, memoryNeed } from '../../src/train/memory.js';
 import type { MemoryShape } from '../../src/train/memory.js';
 import { sftTrainer } from '../../src/train/trainer.js';
@@ -311,6 +311,22 @@ describe('a run', () => {
       return found._tag === 'Left' ? (/gradients (\d+ \w+)/.exec(render(found.left))?.[1] ?? '') : '';
     };
     expect([weights({}), weights({ r: 2 }), weights({}, true)]).toEqual(['1 MiB', '1 MiB', '0 MiB']);
+    disposeModel(model);
+  });
+
+  test('the process takes no part of a card', async () => {
+    const model = await tinyModel();
+    // Less than the process itself takes.
+    const available = (onCard: boolean) => () => ({ bytes: 100 * 2 ** 20, source: 'here', onCard });
+    const config = configOf({});
+    const [onCard, inProcess] = [true, false].map((is) => estimateMemory(model.config, config, 64, available(is)));
+    expect(onCard).toMatchObject({ fits: true, need: { process: 0 } });
+    expect(inProcess).toMatchObject({ fits: false, need: { process: 128 * 2 ** 20 } });
+    expect((inProcess?.need.peak ?? 0) - (onCard?.need.peak ?? 0)).toBe(128 * 2 ** 20);
+    expect(fitsUnloaded(model.config, config, { available: available(true) })).toMatchObject({ _tag: 'Right' });
+    expect(fitsUnloaded(model.config, config, { available: available(false) })).toMatchObject({ _tag: 'Left' });
+    // What is loaded by then is counted on both sides.
+    expect(fitsLoaded(model, [], config, available(true))).toMatchObject({ _tag: 'Right' });
     disposeModel(model);
   });
 
