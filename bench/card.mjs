@@ -54,6 +54,8 @@ const counted = (shape, mode, layers, batch) =>
           RXTUNE_LIBCUDA: mock,
           RXTUNE_LIBCUBLASLT: mock,
           RXTUNE_CUDA_KERNELS: mockImage,
+          // named, it is not checked first: nothing is computed here
+          RXTUNE_CUDA_ATTENTION: 'wgmma',
           RXTUNE_MOCK_COUNT: join(folder, 'count.json'),
           RXTUNE_MOCK_MEMORY: `${2 ** 40}`,
         },
@@ -68,7 +70,7 @@ const kindOf = (name) =>
       ? 'thin'
       : /adamw|squared_norm|sum_doubles/.test(name)
         ? 'optimizer'
-        : /flash|attention_(grad|f32|bf16)/.test(name)
+        : /flash|hopper|attention_(grad|f32|bf16)/.test(name)
           ? 'attention'
           : 'between';
 const sum = (counts, pick) => Object.entries(counts).reduce((total, [name, count]) => total + pick(name, count), 0);

@@ -8,7 +8,8 @@
  * 1. build    the engine, the kernels (nvcc: CUDA_HOME, PATH, pip's nvidia-cuda-nvcc), the check; what is built already is taken
  * 2. kernels  every kernel against the processor's on random data: float32 to 1e-4, bfloat16 to 1e-2 of the norm
  * 3. models   the tests of models and ops, RXTUNE_TEST_ENGINE=native RXTUNE_TEST_DEVICE=cuda
- * 4. rate     what the card reaches in a bfloat16 product, by torch's cublasLt and by this engine's, and in copies
+ * 4. rate     what the card reaches in a bfloat16 product, by torch's cublasLt and by this engine's, in copies, and in attention, by mma and
+ *             by wgmma (operations a second)
  * 5. lines    GPT-2 124M and Llama 1.1B, full, LoRA and QLoRA, bfloat16, rows of 2048 tokens: tokens a second, memory at its peak, the
  *             share of the measured rate; against the bare loop of PyTorch (reference/torch_gpu.py) on the same card, in turns. QLoRA
  *             needs bitsandbytes there; where it is not, the line has our side alone, and says so.
@@ -328,6 +329,14 @@ const rate = async () => {
   const said = theirs.output.findLast((text) => text.startsWith('{'));
   const torchRate = said === undefined ? undefined : JSON.parse(said);
   const ours = await check([`--rate=${dry ? 64 : 8192}`], dry ? 300 : 60, logged);
+  // By each way of computing it that the card has: what RXTUNE_CUDA_ATTENTION chooses from.
+  const attention = ours.output.flatMap((text) => {
+    const [, columns, way, forwards, backwards] =
+      /^attention of (\d+) columns by (\w+): ([\d.e+-]+) forwards, ([\d.e+-]+) backwards/.exec(text) ?? [];
+    if (columns === undefined) return [];
+    tell(`   ${text}`);
+    return [{ columns: Number(columns), way, forwards: Number(forwards), backwards: Number(backwards) }];
+  });
   const [, engineRate] = /bfloat16 product: ([\d.e+-]+) operations/.exec(ours.output.join('\n')) ?? [];
   const rates = [torchRate?.operations_per_second, engineRate === undefined ? undefined : Number(engineRate)].filter(
     Boolean,
@@ -340,6 +349,7 @@ const rate = async () => {
     torch: torchRate,
     engineOperationsPerSecond: engineRate === undefined ? undefined : Number(engineRate),
     operationsPerSecond: measuredRate,
+    attention,
   };
 };
 

@@ -222,7 +222,7 @@ napi_value configure(Frame& frame) {
   return info(frame);
 }
 
-// cuda(image, driver, blas, card, use): one line on the card that was opened; `use`: everything lies and runs there from now on. Throws
+// cuda(image, driver, blas, card, use, attention): one line on the card that was opened; `use`: everything lies and runs there from now on. Throws
 // what is missing.
 napi_value cudaCard(Frame& frame) {
   Engine& engine = *frame.engine;
@@ -232,6 +232,7 @@ napi_value cudaCard(Frame& frame) {
   options.blas = text(frame, 2);
   options.card = static_cast<int>(number(frame, 3));
   const bool use = number(frame, 4) != 0;
+  options.attention = text(frame, 5);
   if (use && engine.memory->liveCount() > 0) throw BadCall("the engine holds tensors already: the device is chosen before the first");
   std::string told;
   if (engine.device != nullptr) {

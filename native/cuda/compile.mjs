@@ -1,7 +1,7 @@
 // What is made of native/cuda: the kernels with nvcc, and, for tests, the same kernels emulated on the processor behind stand-ins of the
 // driver and of cublasLt.
 //   node native/cuda/compile.mjs kernels   native/build/rxtune.fatbin, for cards from Ampere on (npm run build:cuda)
-//   node native/cuda/compile.mjs check     whether everything compiles for sm_80 and sm_90, and what each kernel takes of registers and
+//   node native/cuda/compile.mjs check     whether everything compiles for sm_80 and sm_90a, and what each kernel takes of registers and
 //                                          memory: none may spill registers, or want more of them than a card has for its threads
 //                                          (npm run check:cuda)
 //   node native/cuda/compile.mjs mock      native/build/cuda/mock.so
@@ -28,10 +28,13 @@ const kernels = readdirSync(join(here, 'kernels'))
   .filter((name) => name.endsWith('.cu'))
   .sort();
 
-/** Machine code for the two architectures that are tuned for, and the portable form, which the driver compiles for later cards. */
+/**
+ * Machine code for the two architectures that are tuned for, and the portable form, which the driver compiles for later cards. sm_90a is
+ * sm_90 with the instructions that Hopper alone has (hopper.cu): it runs on compute capability 9.0, as sm_90 would, and on nothing else.
+ */
 const architectures = [
   ...['-gencode', 'arch=compute_80,code=sm_80'],
-  ...['-gencode', 'arch=compute_90,code=sm_90'],
+  ...['-gencode', 'arch=compute_90a,code=sm_90a'],
   ...['-gencode', 'arch=compute_80,code=compute_80'],
 ];
 const nvccFlags = ['-std=c++17', '-O3', '-Xptxas', '-v,-warn-spills'];
@@ -236,7 +239,7 @@ const main = async (action) => {
   }
   const seconds = ((Date.now() - started) / 1000).toFixed(0);
   console.log(
-    `${kernels.length} kernel files compiled for sm_80, sm_90 and later by nvcc ${nvcc.version} in ${seconds} s: ${(bytes / 1024).toFixed(0)} kB`,
+    `${kernels.length} kernel files compiled for sm_80, sm_90a and later by nvcc ${nvcc.version} in ${seconds} s: ${(bytes / 1024).toFixed(0)} kB`,
   );
 };
 

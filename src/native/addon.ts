@@ -50,9 +50,10 @@ export interface Addon {
   readonly configure: (threads: number, isa: string, blas: string) => AddonInfo;
   /**
    * One line on the card, opened with the kernels of this file; empty names of libraries are the system's. `use` is 1: tensors lie
-   * and operations run there from now on, until the process ends; there must be none yet. Throws what is missing.
+   * and operations run there from now on, until the process ends; there must be none yet. `attention`: mma, wgmma, or empty for what
+   * the card shows to be right. Throws what is missing.
    */
-  readonly cuda: (image: string, driver: string, blas: string, card: number, use: number) => string;
+  readonly cuda: (image: string, driver: string, blas: string, card: number, use: number, attention: string) => string;
   /** Where `op` finds its numbers. */
   readonly attach: (args: Float64Array) => void;
   readonly code: (operation: string) => number;

@@ -163,7 +163,12 @@ export const isaNames: Readonly<Record<InstructionSet | 'cuda', string>> = {
 const openCard = (addon: Addon, use: boolean): string => {
   const named = (variable: string): string => process.env[variable] ?? '';
   const kernels = named('RXTUNE_CUDA_KERNELS') === '' ? cudaKernels() : named('RXTUNE_CUDA_KERNELS');
-  return addon.cuda(kernels, named('RXTUNE_LIBCUDA'), named('RXTUNE_LIBCUBLASLT'), 0, Number(use));
+  const [driver, blas, attention] = [
+    named('RXTUNE_LIBCUDA'),
+    named('RXTUNE_LIBCUBLASLT'),
+    named('RXTUNE_CUDA_ATTENTION'),
+  ];
+  return addon.cuda(kernels, driver, blas, 0, Number(use), attention);
 };
 
 /** macOS': its products run on the processor's matrix units, which nothing else gives access to. */

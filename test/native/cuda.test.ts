@@ -38,7 +38,9 @@ const variables = [
   'RXTUNE_CUDA_KERNELS',
   'RXTUNE_LIBCUDA',
   'RXTUNE_LIBCUBLASLT',
+  'RXTUNE_CUDA_ATTENTION',
   'RXTUNE_MOCK_FAIL',
+  'RXTUNE_MOCK_SKIP',
   'RXTUNE_MOCK_VERSION',
   'RXTUNE_MOCK_CAPABILITY',
   'RXTUNE_MOCK_CARDS',
@@ -69,6 +71,8 @@ whenBuilt('the CUDA device', () => {
     const compile = join(root, 'native', 'cuda', 'compile.mjs');
     const mock = execFileSync(process.execPath, [compile, 'mock'], { encoding: 'utf8' }).trim();
     emulated.RXTUNE_LIBCUDA = mock;
+    // named, it is not checked at every start
+    emulated.RXTUNE_CUDA_ATTENTION = 'wgmma';
     emulated.RXTUNE_LIBCUBLASLT = mock;
     emulated.RXTUNE_CUDA_KERNELS = join(root, 'native', 'build', 'cuda', 'emulated.image');
   });
@@ -93,10 +97,41 @@ whenBuilt('the CUDA device', () => {
 
     it('a card is described, with or without cublasLt', () => {
       set(emulated);
-      expect(cudaCard()).toEqual(E.right('emulated card, 4 GiB, compute capability 9.0, cublasLt'));
+      const hopper = 'emulated card, 4 GiB, compute capability 9.0, cublasLt';
+      expect(cudaCard()).toEqual(E.right(`${hopper}, attention by wgmma (RXTUNE_CUDA_ATTENTION)`));
+      set({ ...emulated, RXTUNE_MOCK_CAPABILITY: '80', RXTUNE_CUDA_ATTENTION: undefined });
+      expect(cudaCard()).toEqual(E.right('emulated card, 4 GiB, compute capability 8.0, cublasLt'));
+      set({ RXTUNE_MOCK_CAPABILITY: undefined });
       set({ ...emulated, RXTUNE_LIBCUBLASLT: '/nowhere/libcublasLt.so' });
       const card = cudaCard();
       expect(E.isRight(card) && card.right).toContain('without cublasLt (pip install nvidia-cublas, or set CUDA_HOME)');
+    });
+
+    describe('how attention is computed', () => {
+      const told = (values: Partial<Record<Variable, string | undefined>>) => {
+        set({ ...emulated, RXTUNE_CUDA_ATTENTION: undefined, ...values });
+        const card = cudaCard();
+        return E.isRight(card) ? card.right.replace(/^.*cublasLt(, )?/, '') : card.left;
+      };
+
+      it('by wgmma on the card that has it, where it gives the same as mma', () => {
+        expect(told({})).toBe('attention by wgmma');
+        expect(told({ RXTUNE_CUDA_ATTENTION: 'mma' })).toBe('attention by mma (RXTUNE_CUDA_ATTENTION)');
+      });
+
+      it.each([
+        ['rx_hopper_64', 'output of heads of 64 columns'],
+        ['rx_hopper_grad_kv_128', 'gradients of heads of 128 columns'],
+      ])('by mma, with what differs, where %s is wrong', (kernel, what) => {
+        expect(told({ RXTUNE_MOCK_SKIP: kernel })).toBe(`attention by mma: by wgmma differs here in the ${what}`);
+      });
+
+      it('an unknown way, and one that the card has not, are refused', () => {
+        expect(told({ RXTUNE_CUDA_ATTENTION: 'flash' })).toBe('RXTUNE_CUDA_ATTENTION is mma or wgmma, not flash');
+        expect(told({ RXTUNE_CUDA_ATTENTION: 'wgmma', RXTUNE_MOCK_CAPABILITY: '80' })).toMatch(
+          /^RXTUNE_CUDA_ATTENTION=wgmma: .* capability 8\.0, these instructions are 9\.0's alone$/,
+        );
+      });
     });
 
     it('--device cuda without one is an error that names each engine', async () => {

@@ -36,7 +36,7 @@ extern unsigned char* shared_memory;
 
 // Returns when all threads of the block, or of the warp, have come. A warp must come to one kind of exchange, with all of its lanes.
 void block_barrier();
-enum Exchange { sync_warp, shuffle_4, shuffle_8, product_16816, four_matrices };
+enum Exchange { sync_warp, shuffle_4, shuffle_8, product_16816, four_matrices, left_operand };
 void warp_barrier(Exchange kind);
 // 64 bytes for each lane of the warp that runs, to exchange.
 unsigned char* lane_slot(unsigned lane);
@@ -110,6 +110,19 @@ inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
   }
   warp_barrier(four_matrices);
 }
+
+// Addresses of shared memory as a card counts them.
+uint32_t shared_address(const void* at);
+
+// fence.proxy.async: what this thread wrote to shared memory is there for products after the next barrier; watch.h misses it.
+void shared_written();
+// wgmma.fence, wgmma.commit_group and wgmma.wait_group.
+void products_begin();
+void products_end();
+void products_wait(unsigned rest);
+// wgmma.mma_async.m64nNk16.f32.bf16.bf16, K-major a in shared memory, or in registers (not null); b K-major, or MN-major (transposed).
+// `sums` are columns / 2 floats of this thread.
+void product_64(float* sums, unsigned columns, const uint32_t* a, uint64_t descriptor_a, uint64_t descriptor_b, bool transposed, bool add);
 
 }  // namespace emulate
 

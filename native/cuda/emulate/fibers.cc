@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda.h"
+#include "internal.h"
 #include "watch.h"
 #if !defined(__x86_64__)
 #include <ucontext.h>
@@ -14,7 +15,13 @@ namespace emulate {
 
 Index block_index, block_size, grid_size;
 Thread* thread_now;
-unsigned char* shared_memory;
+unsigned char *shared_memory, *shared_page;
+size_t shared_bytes_now;
+
+void fail(const char* what) {
+  std::fprintf(stderr, "emulated kernel: %s\n", what);
+  std::abort();
+}
 
 namespace {
 
@@ -24,11 +31,6 @@ struct Barrier {
   unsigned arrived = 0, generation = 0;
   Exchange kind = sync_warp;
 };
-
-[[noreturn]] void fail(const char* what) {
-  std::fprintf(stderr, "emulated kernel: %s\n", what);
-  std::abort();
-}
 
 #if defined(__x86_64__)
 // Saves what a called function must keep, and the stack, at *from; goes on where `to` was saved.
@@ -75,7 +77,7 @@ std::vector<Thread> threads;
 std::vector<unsigned> order;
 size_t started;
 Barrier whole;
-std::vector<Barrier> warps;
+std::vector<Barrier> warps, warpgroups;
 std::vector<unsigned char> slots;
 unsigned alive;
 std::vector<unsigned> alive_of_warp;
@@ -133,6 +135,7 @@ void work() {
       self->thread = order[started++];
       thread_now = &threads[self->thread];
       (*body_now)();
+      products_left();
       const unsigned warp = threads[self->thread].warp;
       leave(whole, --alive);
       leave(warps[warp], --alive_of_warp[warp]);
@@ -174,6 +177,7 @@ void run_block() {
   whole = {};
   const unsigned warp_count = (count + 31) / 32;
   warps.assign(warp_count, {});
+  warpgroups.assign((warp_count + 3) / 4, {});
   slots.assign(warp_count * 32 * 64, 0);
   alive_of_warp.assign(warp_count, 0);
   for (unsigned i = 0; i < count; i++) alive_of_warp[i / 32]++;
@@ -266,6 +270,8 @@ void warp_barrier(Exchange kind) {
   if (kind == sync_warp && barrier.arrived + 1 >= alive_of_warp[warp]) watch_warp(warp);
   arrive(barrier, alive_of_warp[warp]);
 }
+// All of them must come.
+void warpgroup_barrier() { arrive(warpgroups[thread_now->warp / 4], 128); }
 unsigned char* lane_slot(unsigned lane) { return &slots[(thread_now->warp * 32 + lane) * 64]; }
 
 void launch(const char* kernel, Index grid, Index block, size_t shared_bytes, const std::function<void()>& body) {
@@ -277,8 +283,11 @@ void launch(const char* kernel, Index grid, Index block, size_t shared_bytes, co
   block_size = block;
   body_now = &body;
   constexpr size_t page = 4096;
-  std::vector<unsigned char> shared(shared_bytes + 2 * page);
-  shared_memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(shared.data()) + page - 1) & ~uintptr_t(page - 1));
+  std::vector<unsigned char> shared(shared_bytes + 3 * page);
+  shared_page = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(shared.data()) + page - 1) & ~uintptr_t(page - 1));
+  // No more is promised.
+  shared_memory = shared_page + 16;
+  shared_bytes_now = shared_bytes;
   watch_launch(kernel, shared_memory, shared_bytes);
   for (unsigned z = 0; z < grid.z; z++)
     for (unsigned y = 0; y < grid.y; y++)
@@ -287,6 +296,7 @@ void launch(const char* kernel, Index grid, Index block, size_t shared_bytes, co
         watch_block((static_cast<unsigned long>(z) * grid.y + y) * grid.x + x, (count + 31) / 32);
         if (shared_bytes > 0) std::memset(shared_memory, 0xff, shared_bytes);
         copies.assign(count, {{}});
+        products_reset(count);
         run_block();
       }
 }

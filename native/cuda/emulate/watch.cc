@@ -20,6 +20,9 @@ namespace {
 // and it has come to a __syncwarp() between them.
 unsigned now = 1, launch_began = 1, block_began = 1;
 std::vector<uint16_t> syncs;  // of each warp of the block
+// Fences between ordinary writes and the reading of products, counted, and the last one of each thread of the block.
+unsigned fences = 0;
+std::vector<unsigned> fence_of;
 unsigned long block_now;
 const char* kernel_now = "";
 Moved moved_now;
@@ -33,6 +36,7 @@ struct Cell {
   unsigned written, read;  // when last
   uint16_t writer, reader, writer_sync, reader_sync;
   unsigned read_elsewhere;  // when last by a block before the one that read last
+  unsigned fences;          // there had been when it was written
 };
 constexpr uintptr_t page = 4096;
 // Of the card's memory alone, or of shared memory and what else lies there.
@@ -81,10 +85,10 @@ Page* page_of(uintptr_t at) {
   return k.page;
 }
 
-[[noreturn]] void race(const char* what, uintptr_t at, unsigned other) {
+[[noreturn]] void race(const char* what, uintptr_t at, unsigned other, const char* lacking = "__syncthreads()") {
   const Thread& t = *thread_now;
-  std::fprintf(stderr, "%s: thread %u of block %lu %s of %s memory, with no __syncthreads() since ", kernel_now, t.warp * 32 + t.lane, block_now,
-               what, is_shared(at) ? "shared" : "the card's");
+  std::fprintf(stderr, "%s: thread %u of block %lu %s of %s memory, with no %s since ", kernel_now, t.warp * 32 + t.lane, block_now, what,
+               is_shared(at) ? "shared" : "the card's", lacking);
   if (other < several_of_warp)
     std::fprintf(stderr, "thread %u was there\n", other);
   else
@@ -120,6 +124,7 @@ void touch(uintptr_t at, unsigned bytes, bool writes, unsigned since) {
     c.written = now;
     c.writer = static_cast<uint16_t>(me);
     c.writer_sync = static_cast<uint16_t>(sync);
+    c.fences = fences;
   }
 }
 
@@ -148,6 +153,7 @@ void watch_launch(const char* kernel, const void* shared, size_t shared_bytes) {
 Moved watched() { return moved_now; }
 void watch_block(unsigned long block, unsigned warps) {
   syncs.assign(warps, 0);
+  fence_of.assign(warps * 32, 0);
   block_now = block;
   block_began = ++now;
 }
@@ -160,6 +166,19 @@ unsigned watch_copy(const void* to, const void* from, unsigned bytes) {
   return now;
 }
 void watch_copied(const void* to, unsigned bytes, unsigned since) { touch(reinterpret_cast<uintptr_t>(to), bytes, true, since); }
+
+void watch_product(const void* place, unsigned bytes, unsigned since) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(place);
+  touch(at, bytes, false, 0);
+  const Page* const p = page_of(at);
+  if (p == nullptr) return;
+  const Cell& c = p->cells[at % page];
+  if (c.written < block_began) return;
+  if (since != 0 && c.written > since) race("waits for a product that reads a byte", at, c.writer);
+  if (fence_of[c.writer] <= c.fences) race("multiplies a byte", at, c.writer, "shared_written()");
+}
+void watch_proxy() { fence_of[thread_now->warp * 32 + thread_now->lane] = ++fences; }
+unsigned watch_now() { return now; }
 
 }  // namespace emulate
 

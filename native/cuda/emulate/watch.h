@@ -25,7 +25,15 @@ void watch_warp(unsigned warp);
 // What cp.async does for thread_now: from the time it is asked for, which is returned, until it has been waited for.
 unsigned watch_copy(const void* to, const void* from, unsigned bytes);
 void watch_copied(const void* to, unsigned bytes, unsigned since);
+// What a product reads for thread_now, when it is asked for (since: 0) and again when it has been computed. What was written there must
+// have been followed by the fence of who wrote it.
+void watch_product(const void* at, unsigned bytes, unsigned since);
+void watch_proxy();
+unsigned watch_now();
 #else
+inline void watch_product(const void*, unsigned, unsigned) {}
+inline void watch_proxy() {}
+inline unsigned watch_now() { return 0; }
 inline void watch_memory(const void*, size_t, bool) {}
 inline void watch_launch(const char*, const void*, size_t) {}
 inline void watch_block(unsigned long, unsigned) {}

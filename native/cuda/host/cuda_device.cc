@@ -1,10 +1,14 @@
 #include "cuda_device.h"
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
 #include <vector>
+
+#include "../kernels/flash_layout.h"
+#include "attention_check.h"
 
 namespace cuda {
 namespace {
@@ -17,6 +21,8 @@ const char* const names[] = {
 
 // The oldest driver that takes what nvcc 13 makes, and the oldest card that the kernels are compiled for.
 constexpr int oldest_driver = 13000, oldest_card = 80;
+// The one kind of card that has the instructions of hopper.cu.
+constexpr int hopper_card = 90;
 
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
 
@@ -54,6 +60,11 @@ CudaDevice::CudaDevice(const Options& options) : driver(open_driver(options.driv
     throw std::runtime_error(std::string(name) + " is too old: compute capability " + std::to_string(major) + "." + std::to_string(minor) +
                              ", the kernels need 8.0 (Ampere, 2020) or later");
   shared_limit = shared;
+  if (options.attention != "" && options.attention != "mma" && options.attention != "wgmma")
+    throw std::runtime_error("RXTUNE_CUDA_ATTENTION is mma or wgmma, not " + options.attention);
+  if (options.attention == "wgmma" && major * 10 + minor != hopper_card)
+    throw std::runtime_error(std::string("RXTUNE_CUDA_ATTENTION=wgmma: ") + name + " has compute capability " + std::to_string(major) + "." +
+                             std::to_string(minor) + ", these instructions are 9.0's alone");
   const std::vector<char> image = contents(options.image);
   must(driver.cuDevicePrimaryCtxRetain(&context, device), "opening the card");
   try {
@@ -78,9 +89,37 @@ CudaDevice::CudaDevice(const Options& options) : driver(open_driver(options.driv
   told = std::string(name) + ", " + std::to_string(bytes >> 30) + " GiB, compute capability " + std::to_string(major) + "." +
          std::to_string(minor) + (products ? ", cublasLt" : ", " + note);
   lander = std::thread([this] { land(); });
+  try {
+    told += choose_attention(options.attention, major * 10 + minor);
+  } catch (...) {
+    close();
+    throw;
+  }
 }
 
-CudaDevice::~CudaDevice() {
+std::string CudaDevice::choose_attention(const std::string& asked, int capability) {
+  if (capability != hopper_card) return "";
+  const auto by = [&](const char* way) { return std::string(", attention by ") + way; };
+  if (asked != "") {
+    hopper = asked == "wgmma";
+    return by(asked.c_str()) + " (RXTUNE_CUDA_ATTENTION)";
+  }
+  if (std::max({HopperForward<128>::bytes, HopperGradQ<128>::bytes, HopperGradKv<128>::bytes}) > shared_limit) return by("mma");
+  std::string differs;
+  try {
+    differs = attention_differs(*this);
+  } catch (const std::bad_alloc&) {
+    return by("mma: no memory is left to check wgmma");
+  } catch (const std::exception& thrown) {
+    throw std::runtime_error(std::string("attention by wgmma fails on this card (RXTUNE_CUDA_ATTENTION=mma does without it): ") + thrown.what());
+  }
+  hopper = differs.empty();
+  return hopper ? by("wgmma") : by("mma: by wgmma differs here in the ") + differs;
+}
+
+CudaDevice::~CudaDevice() { close(); }
+
+void CudaDevice::close() {
   {
     std::lock_guard<std::mutex> lock(mutex);
     stopping = true;

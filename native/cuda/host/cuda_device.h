@@ -24,6 +24,8 @@ struct Options {
   // Empty: the system's.
   std::string driver, blas;
   int card = 0;
+  // Of bfloat16: "mma", what every card has, "wgmma", Hopper's own instructions; empty: these, where they are and agree with the others.
+  std::string attention;
 };
 
 class CudaDevice final : public Device {
@@ -85,6 +87,9 @@ class CudaDevice final : public Device {
   std::vector<Narrowed> narrowed;
 
   Blas* blas() { return products.get(); }
+  // Whether attention of bfloat16 runs on Hopper's own instructions.
+  bool has_hopper() const { return hopper; }
+  void use_hopper(bool use) { hopper = use; }
   // Kernels and products started so far; of the thread that starts them, or any while it is idle.
   long started() const { return count; }
   void counted() { count++; }
@@ -116,7 +121,10 @@ class CudaDevice final : public Device {
     void* user;
   };
 
+  void close();
   void enter();
+  // Of a card of that compute capability, times 10; what there is to say about it.
+  std::string choose_attention(const std::string& asked, int capability);
   void start(int kernel, Grid grid, unsigned threads, long shared_bytes, void** arguments);
   const void* staged(const void* values, size_t bytes);
   void used(size_t bytes);
@@ -134,6 +142,7 @@ class CudaDevice final : public Device {
   long asked_shared[kernel_count] = {};
   long count = 0;
   long shared_limit = 0;
+  bool hopper = false;
   std::string told;
   std::unique_ptr<Blas> products;
 

@@ -418,13 +418,19 @@ void over_flash_tiles(CudaDevice& device, const Attention* a, const RxAttention&
 }
 template <int width>
 void flash(const Context* context, const Attention* a, RxAttention r) {
+  CudaDevice& device = of(context);
   pack_heads(context, a, width, false, r);
-  over_flash_tiles(of(context), a, r, width == 64 ? k::flash_64 : k::flash_128, a->heads, FlashForward<width>());
+  if (device.has_hopper()) return over_flash_tiles(device, a, r, width == 64 ? k::hopper_64 : k::hopper_128, a->heads, HopperForward<width>());
+  over_flash_tiles(device, a, r, width == 64 ? k::flash_64 : k::flash_128, a->heads, FlashForward<width>());
 }
 template <int width>
 void flash_grad(const Context* context, const Attention* a, RxAttention r) {
   CudaDevice& device = of(context);
   pack_heads(context, a, width, true, r);
+  if (device.has_hopper()) {
+    over_flash_tiles(device, a, r, width == 64 ? k::hopper_grad_q_64 : k::hopper_grad_q_128, a->heads, HopperGradQ<width>());
+    return over_flash_tiles(device, a, r, width == 64 ? k::hopper_grad_kv_64 : k::hopper_grad_kv_128, a->kv_heads, HopperGradKv<width>());
+  }
   over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_q_64 : k::flash_grad_q_128, a->heads, FlashGradQ<width>());
   over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_kv_64 : k::flash_grad_kv_128, a->kv_heads, FlashGradKv<width>());
 }

@@ -15,9 +15,13 @@ __device__ __forceinline__ float power_of_two(float x) {
 #endif
 }
 
-#ifndef RX_EMULATE
-__device__ __forceinline__ uint32_t shared_address(const void* at) { return static_cast<uint32_t>(__cvta_generic_to_shared(at)); }
+__device__ __forceinline__ uint32_t shared_address(const void* at) {
+#ifdef RX_EMULATE
+  return emulate::shared_address(at);
+#else
+  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 #endif
+}
 
 // 16 bytes to shared memory, or zeros. They are there after copies_end, copies_wait and a barrier.
 __device__ __forceinline__ void copy_async_16(uint16_t* to, const uint16_t* from, bool inside) {

@@ -2,19 +2,9 @@
 // scores, probabilities and sums in registers, in the layout in which the tensor cores give them and take them; tiles come to shared
 // memory by asynchronous copies, one ahead of what is worked on, in an order of 16-byte pieces that reads without bank conflicts. Reads
 // heads as bfloat16 of `width` columns: as they lie where they are, else packed (rx_pack_heads). No two blocks write to the same place, and sums have one order.
-#include "async.h"
-#include "attention_rows.h"
-#include "device.h"
-#include "flash_layout.h"
+#include "flash_rows.h"
 
 namespace {
-
-constexpr float log2_e = 1.4426950408889634f;
-
-template <int width>
-__device__ __forceinline__ const uint16_t* head_of(const Values& rows, int head) {
-  return static_cast<const uint16_t*>(rows.at) + head * width;
-}
 
 // to [rows, width] = rows first .. of a head, zeros beyond `end`. 8 numbers a copy; the pieces of a row are swapped by its number.
 template <int width>
@@ -73,8 +63,8 @@ template <int width, int rows>
 __device__ __forceinline__ void add_product(const float (*p)[4], uint16_t* tile, float (*sum)[4]) {
 #pragma unroll
   for (int k = 0; k < rows / 16; k++) {
-    const uint32_t a[4] = {two_bfloat16(p[2 * k][0], p[2 * k][1]), two_bfloat16(p[2 * k][2], p[2 * k][3]),
-                           two_bfloat16(p[2 * k + 1][0], p[2 * k + 1][1]), two_bfloat16(p[2 * k + 1][2], p[2 * k + 1][3])};
+    uint32_t a[4];
+    rounded(p, k, a);
 #pragma unroll
     for (int n = 0; n < width / 16; n++) {
       uint32_t b[4];
@@ -85,36 +75,6 @@ __device__ __forceinline__ void add_product(const float (*p)[4], uint16_t* tile,
   }
 }
 template <int width>
-__device__ __forceinline__ void clear(float (*sum)[4]) {
-#pragma unroll
-  for (int n = 0; n < width / 8; n++) sum[n][0] = sum[n][1] = sum[n][2] = sum[n][3] = 0.f;
-}
-
-// Whether rows i .. i + 15 all see all of j .. j + columns - 1, inside of the document.
-__device__ __forceinline__ bool all_seen(const RxAttention& a, long i, long j, int columns, long end) {
-  return j + columns - 1 <= i && j + columns <= end && (a.window == 0 || j > i + 15 - a.window);
-}
-
-// This lane's numbers of one of its two rows, times a factor, into the columns of a head from `start` on.
-template <int width>
-__device__ __forceinline__ void store_row(const float (*sum)[4], int half, float factor, const Values& to, long start, int head_dim) {
-  const int two = threadIdx.x % 4 * 2;
-  // Two at once, where they are one word of bfloat16.
-  const bool pairs = to.half && head_dim == width && start % 2 == 0 && (reinterpret_cast<uintptr_t>(to.at) & 3) == 0;
-#pragma unroll
-  for (int n = 0; n < width / 8; n++) {
-    const int c = 8 * n + two;
-    const float low = sum[n][2 * half] * factor, high = sum[n][2 * half + 1] * factor;
-    if (pairs) {
-      *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(to.at) + start + c) = two_bfloat16(low, high);
-    } else {
-      if (c < head_dim) store(to, start + c, low);
-      if (c + 1 < head_dim) store(to, start + c + 1, high);
-    }
-  }
-}
-
-template <int width>
 __device__ void flash(const RxAttention& a) {
   constexpr int R = FlashForward<width>::rows, C = FlashForward<width>::others;
   RX_DYNAMIC_SHARED(uint16_t, q);
@@ -124,17 +84,16 @@ __device__ void flash(const RxAttention& a) {
   const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
   const uint16_t* const keys = head_of<width>(a.k, kv_head);
   const uint16_t* const values = head_of<width>(a.v, kv_head);
-  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
+  const int row = threadIdx.x / 32 * 16;
   const long i = t.first + row;
   const long last = end_of_tile(t, R), from = first_key(a, t, C);
   tile_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
   tile_copy<width, C>(keys, a.ld_k, from, t.end, k);
   tile_copy<width, C>(values, a.ld_v, from, t.end, v);
   copies_end();
-  float sum[width / 8][4], s[C / 8][4];
+  float sum[width / 8][4], s[C / 8][4], shrink[2];
   clear<width>(sum);
-  // Of rows i + group and i + group + 8: the greatest score so far, times scale and log2 e, and the sum of exponentials.
-  float top[2] = {-INFINITY, -INFINITY}, total[2] = {0.f, 0.f};
+  Running rows = {{-INFINITY, -INFINITY}, {0.f, 0.f}};
   const float factor = a.scale * log2_e;
   int stage = 0;
   for (long at = from; at < last; at += C, stage ^= 1) {
@@ -146,65 +105,12 @@ __device__ void flash(const RxAttention& a) {
     copies_wait<1>();
     __syncthreads();
     scores<width, C>(q, row, k + stage * C * width, s);
-    if (!all_seen(a, i, at, C, t.end))
-#pragma unroll
-      for (int n = 0; n < C / 8; n++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const long j = at + 8 * n + two + e % 2;
-          if (j >= t.end || !seen(a, i + group + e / 2 * 8, j)) s[n][e] = -INFINITY;
-        }
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float here = -INFINITY;
-#pragma unroll
-      for (int n = 0; n < C / 8; n++) here = Greater()(s[n][2 * half + 1], Greater()(s[n][2 * half], here));
-      here = Greater()(here, __shfl_xor_sync(0xffffffffu, here, 1));
-      here = Greater()(here, __shfl_xor_sync(0xffffffffu, here, 2));
-      const float next = Greater()(here * factor, top[half]);
-      // Nothing seen yet: exp(-inf - -inf) would be NaN.
-      const float base = next == -INFINITY ? 0.f : next;
-      const float shrink = power_of_two(top[half] - base);
-      float added = 0.f;
-#pragma unroll
-      for (int n = 0; n < C / 8; n++)
-#pragma unroll
-        for (int e = 2 * half; e < 2 * half + 2; e++) {
-          s[n][e] = power_of_two(s[n][e] * factor - base);
-          added += s[n][e];
-        }
-      total[half] = total[half] * shrink + added;
-      top[half] = next;
-#pragma unroll
-      for (int n = 0; n < width / 8; n++) {
-        sum[n][2 * half] *= shrink;
-        sum[n][2 * half + 1] *= shrink;
-      }
-    }
+    exponentials<C>(a, t, i, at, factor, s, rows, shrink);
+    shrunk<width>(sum, shrink);
     add_product<width, C>(s, v + stage * C * width, sum);
     __syncthreads();
   }
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
-    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
-    const long at = i + group + 8 * half;
-    if (at >= t.end) continue;
-    const float factor_out = 1.f / total[half];
-    store_row<width>(sum, half, factor_out, a.out, (at * a.heads + head) * a.head_dim, a.head_dim);
-    if (two == 0) a.lse[at * a.heads + head] = top[half] / log2_e + logf(total[half]);
-  }
-}
-
-// Rows i .. of a gradient, the columns of one head from `start` on.
-template <int width>
-__device__ __forceinline__ void store_rows(const float (*sum)[4], float factor, const Values& to, long ld, long start, long i, long end,
-                                           int head_dim) {
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const long at = i + threadIdx.x % 32 / 4 + 8 * half;
-    if (at < end) store_row<width>(sum, half, factor, to, at * ld + start, head_dim);
-  }
+  store_output<width>(a, t, head, i, sum, rows);
 }
 
 template <int width>

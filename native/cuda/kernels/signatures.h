@@ -33,7 +33,7 @@ struct RxPiece {
   const float* x;
   long n;
 };
-// Heads lie side by side in rows; for the kernels of flash.cu q, k, v and d_out as bfloat16 of whole tiles' width (flash_layout.h).
+// Heads lie side by side in rows; for the kernels of flash.cu and hopper.cu q, k, v and d_out as bfloat16 of whole tiles' width (flash_layout.h).
 struct RxAttention {
   Values q, k, v, d_out;
   long ld_q, ld_k, ld_v, ld_d_out;
@@ -112,4 +112,10 @@ struct RxAttention {
   X(flash_grad_q_64, RxAttention)                                                                                           \
   X(flash_grad_q_128, RxAttention)                                                                                          \
   X(flash_grad_kv_64, RxAttention)                                                                                          \
-  X(flash_grad_kv_128, RxAttention)
+  X(flash_grad_kv_128, RxAttention)                                                                                         \
+  X(hopper_64, RxAttention)                                                                                                 \
+  X(hopper_128, RxAttention)                                                                                                \
+  X(hopper_grad_q_64, RxAttention)                                                                                          \
+  X(hopper_grad_q_128, RxAttention)                                                                                         \
+  X(hopper_grad_kv_64, RxAttention)                                                                                         \
+  X(hopper_grad_kv_128, RxAttention)

@@ -1,6 +1,8 @@
 // Every kernel of the CUDA device against the processor's, on random shapes and numbers, through the table that the operations use:
 //   check [--image=F] [--driver=F] [--blas=F] [--rounds=N] [--only=NAME]
+//   check … --attention=mma|wgmma   as RXTUNE_CUDA_ATTENTION
 //   check … --rate=N    checks nothing: times cublasLt's product of N x N matrices of bfloat16, as the device asks for it
+//                       and attention of rows of N / 4 tokens, by each way that the card has
 // In float32 to 1e-4, where bfloat16 takes part to 1e-2, of the norm of what is expected; copies, masks and indices bit for bit.
 #include <algorithm>
 #include <chrono>
@@ -599,14 +601,25 @@ void attention(Both& both) {
   const long window = coin() ? 0 : between(1, 90);
   std::vector<int32_t> borders = {0};
   const long documents = between(1, 3);
-  for (long d = 0; d < documents; d++) borders.push_back(borders.back() + static_cast<int32_t>(below(4) == 0 ? 0 : between(1, 150)));
+  // Long ones have several tiles of 128 rows.
+  for (long d = 0; d < documents; d++)
+    borders.push_back(borders.back() + static_cast<int32_t>(below(4) == 0 ? 0 : below(6) == 0 ? between(129, 300) : between(1, 150)));
   const long n = borders.back(), q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv + (coin() ? 8 : 3);
   if (n == 0) return;
   const float size = 2, softcap = below(3) == 0 ? 1.5f : 0.f;
   const Array sinks(both, floats(heads));
   const bool sunk = below(3) == 0;
   const Floats numbers = floats(n * ld, -size, size), slopes = floats(n * q);
-  for (const int bf16 : {0, 1}) {
+  struct Way {
+    int bf16;
+    bool hopper;
+  };
+  std::vector<Way> ways = {{0, false}, {1, false}};
+  const bool has_hopper = both.device.has_hopper();
+  // Wider heads have one way, and so have caps and sinks.
+  if (has_hopper && dim <= 128 && softcap == 0 && !sunk) ways.push_back({1, true});
+  for (const auto [bf16, hopper] : ways) {
+    both.device.use_hopper(hopper);
     const bool as_half = bf16 && coin();
     const Activation joined(both, numbers, as_half), d_out(both, slopes, as_half), out(both, Floats(n * q), as_half),
         d_joined(both, Floats(n * ld), as_half);
@@ -626,7 +639,7 @@ void attention(Both& both) {
     };
     const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " x " + std::to_string(dim) + ", window " +
                              std::to_string(window) + (softcap > 0 ? ", capped" : "") + (sunk ? ", sinks" : "") + ", " +
-                             std::to_string(n) + " rows" + (bf16 ? ", bfloat16" : "");
+                             std::to_string(n) + " rows" + (hopper ? ", bfloat16, wgmma" : bf16 ? ", bfloat16" : "");
     twice(both, [&](const Context& c) {
       const Attention a = filled(c);
       c.table->attention(&c, &a);
@@ -639,6 +652,7 @@ void attention(Both& both) {
     });
     d_joined.agree(name + ", gradients", bf16 ? half : single);
   }
+  both.device.use_hopper(has_hopper);
   both.card.bf16 = 0;
 }
 
@@ -800,24 +814,59 @@ void broken(Both& both) {
   both.device.give(memory, 1);
 }
 
-// The median of five batches, after a first product that finds its algorithm.
+// Seconds: the median of five batches, after one run that finds what it needs.
+double seconds_of(Both& both, int times, const std::function<void()>& run) {
+  std::vector<double> seconds;
+  for (int batch = 0; batch < 6; batch++) {
+    both.device.finish();
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < (batch == 0 ? 1 : times); i++) run();
+    both.device.finish();
+    if (batch > 0) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[2];
+}
+
+// Attention of Llama's shapes, 4 documents, forwards and backwards, by each way that the card has. Operations are those that the model
+// asks for: 2 products of the pairs that see each other forwards and 5 backwards, whatever is computed again.
+void attention_rate(Both& both, long length) {
+  const bool has_hopper = both.device.has_hopper();
+  both.card.bf16 = 1;
+  for (const long dim : {64, 128}) {
+    const long heads = 2048 / dim, kv_heads = heads / 4, n = 4 * length, q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv;
+    const std::vector<int32_t> borders = {0, static_cast<int32_t>(length), static_cast<int32_t>(2 * length), static_cast<int32_t>(3 * length), static_cast<int32_t>(n)};
+    const std::vector<uint16_t> numbers = halves(floats(n * ld)), slopes = halves(floats(n * q));
+    const Array joined(both, numbers.data(), numbers.size() * 2), d_out(both, slopes.data(), slopes.size() * 2), out(both, slopes.data(), slopes.size() * 2),
+        d_joined(both, numbers.data(), numbers.size() * 2), lse(both, Floats(n * heads));
+    const auto part = [&](const Array& of, long from) { return reinterpret_cast<float*>(of.on<uint16_t>(both.card) + from); };
+    Attention a = {};
+    a.q = part(joined, 0), a.k = part(joined, q), a.v = part(joined, q + kv), a.ld_q = a.ld_k = a.ld_v = ld;
+    a.cu_seqlens = borders.data(), a.documents = 4, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim;
+    a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.out = part(out, 0), a.lse = lse.on(both.card), a.d_out = part(d_out, 0);
+    a.dq = part(d_joined, 0), a.dk = part(d_joined, q), a.dv = part(d_joined, q + kv), a.ld_dq = a.ld_dk = a.ld_dv = ld, a.half = 1;
+    const double product = 2. * 4 * static_cast<double>(length) * static_cast<double>(length + 1) / 2 * static_cast<double>(q);
+    for (const bool hopper : {false, true}) {
+      if (hopper && !has_hopper) continue;
+      both.device.use_hopper(hopper);
+      const double forwards = seconds_of(both, 10, [&] { both.card.table->attention(&both.card, &a); });
+      const double backwards = seconds_of(both, 10, [&] { both.card.table->attention_grad(&both.card, &a); });
+      std::printf("attention of %ld columns by %s: %.4e forwards, %.4e backwards\n", dim, hopper ? "wgmma" : "mma", 2 * product / forwards,
+                  5 * product / backwards);
+    }
+  }
+  both.device.use_hopper(has_hopper);
+  both.card.bf16 = 0;
+}
+
 void product_rate(Both& both, long n) {
   const std::vector<uint16_t> x = halves(floats(n * n));
   const Array a(both, x.data(), x.size() * 2), b(both, x.data(), x.size() * 2), c(both, Floats(n * n));
   const Context& card = both.card;
   const Gemm g = {n, n, n, {a.on(card), n, 0, GEMM_BFLOAT16, nullptr, nullptr, 0}, {b.on(card), n, 1, GEMM_BFLOAT16, nullptr, nullptr, 0},
                   c.on(card), n, nullptr, 0, 1.f, 0};
-  std::vector<double> seconds;
-  constexpr int times = 20;
-  for (int batch = 0; batch < 6; batch++) {
-    both.device.finish();
-    const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < (batch == 0 ? 1 : times); i++) card.table->gemm_bf16(&card, &g);
-    both.device.finish();
-    if (batch > 0) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times);
-  }
-  std::sort(seconds.begin(), seconds.end());
-  std::printf("bfloat16 product: %.4e operations a second, %s\n", 2. * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds[2],
+  const double seconds = seconds_of(both, 20, [&] { card.table->gemm_bf16(&card, &g); });
+  std::printf("bfloat16 product: %.4e operations a second, %s\n", 2. * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds,
               both.device.blas() != nullptr ? "cublasLt" : "plain kernels");
 }
 
@@ -850,6 +899,7 @@ int main(int count, char** words) {
     value("image", options.image);
     value("driver", options.driver);
     value("blas", options.blas);
+    value("attention", options.attention);
     value("rounds", number);
     value("rate", rate);
     value("only", only);
@@ -861,6 +911,7 @@ int main(int count, char** words) {
     Both both(device);
     if (!rate.empty()) {
       product_rate(both, std::stol(rate));
+      attention_rate(both, std::stol(rate) / 4);
       return 0;
     }
     for (const Check& check : checks) {

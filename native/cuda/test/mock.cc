@@ -3,6 +3,7 @@
 // somebody waits for it, launches copy their arguments, and the card's memory cannot be touched from outside. For tests alone.
 //   RXTUNE_MOCK_FAIL=<function>=<code>[@n]   that function gives the code, from its nth call on
 //   RXTUNE_MOCK_VERSION, _CAPABILITY, _CARDS, _MEMORY   what the driver says of itself (13000, 90, 1), and bytes there are
+//   RXTUNE_MOCK_SKIP=<kernel>   launches of this kernel do nothing
 //   RXTUNE_MOCK_COUNT=<file>   no kernel and no product is computed: what each kind of them has moved so far (moved.h) is written to the
 //                              file as JSON whenever somebody waits, {name: [times, bytes read, bytes written, operations]}
 #include <sys/mman.h>
@@ -171,6 +172,7 @@ void enqueue(void (*kernel)(P...), F tally, const Launch& launch, void** argumen
       return std::apply([&](const P&... each) -> moved::Tally { return tally(grid, each...); }, copied);
     };
     if (counting()) return note(launch.name, counted());
+    if (const char* const skipped = variable("RXTUNE_MOCK_SKIP"); skipped != nullptr && std::strcmp(skipped, launch.name) == 0) return;
 #ifdef RX_WATCH
     // before the launch changes what it reads
     const moved::Tally expected = counted();

@@ -271,6 +271,9 @@ PLAIN(attention_grad_kv_bf16, true, false)
 PACKED(flash, false, true)
 PACKED(flash_grad_q, true, true)
 PACKED(flash_grad_kv, true, false)
+PACKED(hopper, false, true)
+PACKED(hopper_grad_q, true, true)
+PACKED(hopper_grad_kv, true, false)
 #undef PLAIN
 #undef PACKED
 inline Tally attention_along(Grid, const RxAttention& a, long rows) {

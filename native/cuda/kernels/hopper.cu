@@ -1,0 +1,280 @@
+// Attention of flash.cu on Hopper's own instructions (wgmma.h): a warpgroup has 64 rows of scores, probabilities and sums in registers,
+// and what it multiplies them with comes from shared memory as it lies there. Products run while exponentials are computed: those of one
+// tile with the next one's scores, in the order of groups that the loops say. Takes, gives and sums the same as flash.cu; no two blocks
+// write to the same place, and sums have one order. Elsewhere than on compute capability 9.0 these kernels are empty.
+#include "flash_rows.h"
+#include "wgmma.h"
+
+#ifdef RX_WGMMA
+
+namespace {
+
+// to [rows, width], in panels = rows first .. of a head, zeros beyond `end`. 8 numbers a copy.
+template <int width, int rows>
+__device__ __forceinline__ void panels_copy(const uint16_t* from, long ld, long first, long end, uint16_t* tile) {
+  constexpr int pieces = width / 8;
+  for (int i = threadIdx.x; i < rows * pieces; i += blockDim.x) {
+    const int row = i / pieces, at = i % pieces;
+    const bool inside = first + row < end;
+    copy_async_16(tile + at / 8 * rows * 64 + row * 64 + ((at ^ row) & 7) * 8, from + (inside ? (first + row) * ld + 8 * at : 0), inside);
+  }
+}
+// What this thread asked for has come, and may be multiplied after the next barrier.
+__device__ __forceinline__ void copies_come() {
+  copies_wait<0>();
+  shared_written();
+}
+
+// The first row of this warp's warpgroup; the same value in all lanes, as the compiler can see.
+__device__ __forceinline__ int warpgroup_row() { return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0) * 64; }
+
+// A group: s [64, columns] = rows `row` .. of one tile times those of the other, transposed.
+template <int width, int rows, int columns>
+__device__ __forceinline__ void scores_begin(const uint16_t* left, int row, const uint16_t* right, float (*s)[4]) {
+#pragma unroll
+  for (int k = 0; k < width / 16; k++)
+    warpgroup_product<columns>(s, along_columns<rows>(left, row, k), along_columns<columns>(right, 0, k), k > 0);
+  products_end();
+}
+// A group: sum [64, width] += p [64, rows] times the rows of a tile.
+template <int width, int rows>
+__device__ __forceinline__ void sum_begin(const uint32_t (*p)[4], const uint16_t* tile, float (*sum)[4]) {
+#pragma unroll
+  for (int k = 0; k < rows / 16; k++) add_warpgroup_product<width>(sum, p[k], along_rows<rows>(tile, k));
+  products_end();
+}
+template <int columns>
+__device__ __forceinline__ void all_rounded(const float (*x)[4], uint32_t (*a)[4]) {
+#pragma unroll
+  for (int k = 0; k < columns / 16; k++) rounded(x, k, a[k]);
+}
+
+template <int width>
+__device__ void hopper(const RxAttention& a) {
+  constexpr int R = HopperForward<width>::rows, C = HopperForward<width>::others;
+  RX_DYNAMIC_SHARED(unsigned char, memory);
+  uint16_t* const q = first_tile(memory);
+  uint16_t* const k = q + R * width;
+  uint16_t* const v = k + 2 * C * width;
+  const Tile t = tile_of(a, true);
+  const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads, group_row = warpgroup_row();
+  const uint16_t* const keys = head_of<width>(a.k, kv_head);
+  const uint16_t* const values = head_of<width>(a.v, kv_head);
+  const long i = t.first + threadIdx.x / 32 * 16;
+  const long from = first_key(a, t, C);
+  const int tiles = static_cast<int>((end_of_tile(t, R) - from + C - 1) / C);
+  panels_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
+  panels_copy<width, C>(keys, a.ld_k, from, t.end, k);
+  copies_end();
+  float sum[width / 8][4], s[C / 8][4], shrink[2];
+  uint32_t p[C / 16][4];
+  clear<width>(sum);
+  Running rows = {{-INFINITY, -INFINITY}, {0.f, 0.f}};
+  const float factor = a.scale * log2_e;
+  // The next keys, and the values of the keys that are worked on: they wait one step longer.
+  const auto bring = [&](int step) {
+    if (step + 1 < tiles) panels_copy<width, C>(keys, a.ld_k, from + static_cast<long>(step + 1) * C, t.end, k + (step + 1) % 2 * C * width);
+    panels_copy<width, C>(values, a.ld_v, from + static_cast<long>(step) * C, t.end, v + step % 2 * C * width);
+    copies_end();
+  };
+  copies_come();
+  __syncthreads();
+  bring(0);
+  products_begin();
+  scores_begin<width, R, C>(q, group_row, k, s);
+  products_wait<0>();
+  taken<C>(s);
+  exponentials<C>(a, t, i, from, factor, s, rows, shrink);
+  all_rounded<C>(s, p);
+  for (int step = 1; step < tiles; step++) {
+    copies_come();
+    __syncthreads();
+    bring(step);
+    products_begin();
+    scores_begin<width, R, C>(q, group_row, k + step % 2 * C * width, s);
+    sum_begin<width, C>(p, v + (step - 1) % 2 * C * width, sum);
+    products_wait<1>();
+    taken<C>(s);
+    exponentials<C>(a, t, i, from + static_cast<long>(step) * C, factor, s, rows, shrink);
+    products_wait<0>();
+    taken<width>(sum);
+    shrunk<width>(sum, shrink);
+    all_rounded<C>(s, p);
+  }
+  copies_come();
+  __syncthreads();
+  products_begin();
+  sum_begin<width, C>(p, v + (tiles - 1) % 2 * C * width, sum);
+  products_wait<0>();
+  taken<width>(sum);
+  store_output<width>(a, t, head, i, sum, rows);
+}
+
+// Three tiles are there at a time: one comes, one is worked on, the one before may still be multiplied.
+template <int width>
+__device__ void hopper_grad_q(const RxAttention& a) {
+  constexpr int R = HopperGradQ<width>::rows, C = HopperGradQ<width>::others;
+  RX_DYNAMIC_SHARED(unsigned char, memory);
+  uint16_t* const q = first_tile(memory);
+  uint16_t* const d_out = q + R * width;
+  uint16_t* const k = d_out + R * width;
+  uint16_t* const v = k + 3 * C * width;
+  const Tile t = tile_of(a, true);
+  const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads, group_row = warpgroup_row();
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2;
+  const long i = t.first + threadIdx.x / 32 * 16;
+  const long last = end_of_tile(t, R), from = first_key(a, t, C);
+  const auto bring = [&](long at, int stage) {
+    panels_copy<width, C>(head_of<width>(a.k, kv_head), a.ld_k, at, t.end, k + stage * C * width);
+    panels_copy<width, C>(head_of<width>(a.v, kv_head), a.ld_v, at, t.end, v + stage * C * width);
+  };
+  panels_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
+  panels_copy<width, R>(head_of<width>(a.d_out, head), a.ld_d_out, t.first, t.end, d_out);
+  bring(from, 0);
+  copies_end();
+  float lse[2], along[2];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const long at = i + group + 8 * half;
+    // a row beyond the end has no probabilities
+    lse[half] = at < t.end ? a.lse[at * a.heads + head] * log2_e : INFINITY;
+    along[half] = at < t.end ? a.along[at * a.heads + head] : 0.f;
+  }
+  float sum[width / 8][4], s[C / 8][4], dp[C / 8][4];
+  uint32_t ds[C / 16][4];
+  clear<width>(sum);
+  const float factor = a.scale * log2_e;
+  int stage = 0;
+  for (long at = from; at < last; at += C) {
+    const int next = stage == 2 ? 0 : stage + 1;
+    copies_come();
+    __syncthreads();
+    if (at + C < last) bring(at + C, next);
+    copies_end();
+    products_begin();
+    scores_begin<width, R, C>(q, group_row, k + stage * C * width, s);
+    scores_begin<width, R, C>(d_out, group_row, v + stage * C * width, dp);
+    products_wait<1>();
+    taken<C>(s);
+    const bool all = all_seen(a, i, at, C, t.end);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const long j = at + 8 * n + two + e % 2;
+        const bool in = all || (j < t.end && seen(a, i + group + e / 2 * 8, j));
+        s[n][e] = in ? power_of_two(s[n][e] * factor - lse[e / 2]) : 0.f;
+      }
+    products_wait<0>();
+    taken<C>(dp);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] *= dp[n][e] - along[e / 2];
+    all_rounded<C>(s, ds);
+    products_begin();
+    sum_begin<width, C>(ds, k + stage * C * width, sum);
+    stage = next;
+  }
+  products_wait<0>();
+  taken<width>(sum);
+  store_rows<width>(sum, a.scale, a.dq, a.ld_dq, head * a.head_dim, i, t.end, a.head_dim);
+}
+
+// Scores are [keys, queries] here: probabilities come out as the left operand of both products.
+template <int width>
+__device__ void hopper_grad_kv(const RxAttention& a) {
+  constexpr int R = HopperGradKv<width>::rows, C = HopperGradKv<width>::others;
+  RX_DYNAMIC_SHARED(unsigned char, memory);
+  uint16_t* const k = first_tile(memory);
+  uint16_t* const v = k + R * width;
+  uint16_t* const q = v + R * width;
+  uint16_t* const d_out = q + 3 * C * width;
+  // Of each query: the log-sum-exp times log2 e, and out d_out.
+  float* const lse = reinterpret_cast<float*>(d_out + 3 * C * width);
+  float* const along = lse + 3 * C;
+  const Tile t = tile_of(a, false);
+  const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads, group_row = warpgroup_row();
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2;
+  const long j = t.first + threadIdx.x / 32 * 16;
+  const long last = end_of_queries(a, t, R);
+  const int tiles = static_cast<int>((last - t.first + C - 1) / C), steps = tiles * shared_by;
+  const auto bring = [&](int step, int stage) {
+    const int head = kv_head * shared_by + step / tiles;
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    panels_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
+    panels_copy<width, C>(head_of<width>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * width);
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+      const bool inside = from + c < t.end;
+      lse[stage * C + c] = inside ? a.lse[(from + c) * a.heads + head] * log2_e : INFINITY;
+      along[stage * C + c] = inside ? a.along[(from + c) * a.heads + head] : 0.f;
+    }
+  };
+  panels_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
+  panels_copy<width, R>(head_of<width>(a.v, kv_head), a.ld_v, t.first, t.end, v);
+  bring(0, 0);
+  copies_end();
+  float dk[width / 8][4], dv[width / 8][4], s[C / 8][4], dp[C / 8][4];
+  uint32_t p[C / 16][4], ds[C / 16][4];
+  clear<width>(dk);
+  clear<width>(dv);
+  const float factor = a.scale * log2_e;
+  int stage = 0;
+  for (int step = 0; step < steps; step++) {
+    const int next = stage == 2 ? 0 : stage + 1;
+    copies_come();
+    __syncthreads();
+    if (step + 1 < steps) bring(step + 1, next);
+    copies_end();
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    products_begin();
+    scores_begin<width, R, C>(k, group_row, q + stage * C * width, s);
+    scores_begin<width, R, C>(v, group_row, d_out + stage * C * width, dp);
+    products_wait<1>();
+    taken<C>(s);
+    // All queries of the tile come after all of this warp's keys, and see them.
+    const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int c = 8 * n + two + e % 2;
+        const long key = j + group + e / 2 * 8;
+        const bool in = all || (key < t.end && seen(a, from + c, key));
+        s[n][e] = in ? power_of_two(s[n][e] * factor - lse[stage * C + c]) : 0.f;
+      }
+    all_rounded<C>(s, p);
+    products_begin();
+    sum_begin<width, C>(p, d_out + stage * C * width, dv);
+    products_wait<1>();
+    taken<C>(dp);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] *= dp[n][e] - along[stage * C + 8 * n + two + e % 2];
+    all_rounded<C>(s, ds);
+    products_begin();
+    sum_begin<width, C>(ds, q + stage * C * width, dk);
+    stage = next;
+  }
+  products_wait<0>();
+  taken<width>(dk);
+  taken<width>(dv);
+  store_rows<width>(dk, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
+  store_rows<width>(dv, 1.f, a.dv, a.ld_dv, kv_head * a.head_dim, j, t.end, a.head_dim);
+}
+
+}  // namespace
+
+#define RX_ON_HOPPER(call) call
+#else
+#define RX_ON_HOPPER(call)
+#endif
+
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_64(RxAttention a) { RX_ON_HOPPER(hopper<64>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_128(RxAttention a) { RX_ON_HOPPER(hopper<128>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_64(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<64>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<128>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_64(RxAttention a) { RX_ON_HOPPER(hopper_grad_kv<64>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_kv<128>(a)); }
+#undef RX_ON_HOPPER
