@@ -2,8 +2,8 @@
 // driver and of cublasLt.
 //   node native/cuda/compile.mjs kernels   native/build/rxtune.fatbin, for cards from Ampere on (npm run build:cuda)
 //   node native/cuda/compile.mjs check     whether everything compiles for sm_80 and sm_90a, and what each kernel takes of registers and
-//                                          memory: none may spill registers, or want more of them than a card has for its threads
-//                                          (npm run check:cuda)
+//                                          memory: none may spill registers, want more of them than a card has for its threads, or have
+//                                          products of warpgroups that wait for each other (npm run check:cuda)
 //   node native/cuda/compile.mjs mock      native/build/cuda/mock.so
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -96,6 +96,11 @@ export const unstartable = (found, bounds) =>
     )
     .map(({ kernel, arch, registers }) => `${kernel} (${arch}): ${registers} registers`);
 
+/** Kernels whose warpgroup products ptxas makes wait for each other, since it cannot tell who uses their registers. */
+export const serialized = (said) => [
+  ...new Set([...said.matchAll(/wgmma\S* instructions are serialized due to .* '(\w+)'/g)].map(([, kernel]) => kernel)),
+];
+
 /** A line a kernel, registers / stack / shared memory of each architecture. Returns the kernels that spill. */
 const reportResources = (found) => {
   const architectures = [...new Set(found.map(({ arch }) => arch))].sort();
@@ -137,12 +142,12 @@ const compileKernels = (nvcc, target) => {
       .filter((line) => line.trim() !== '' && !/^ptxas info|bytes stack frame/.test(line));
     if (worthSaying.length > 0) console.error(worthSaying.join('\n'));
     if (status !== 0) throw new Error(`nvcc failed (exit code ${status})`);
-    if (target === undefined) return { bytes: statSync(made).size, used: resources(said) };
+    if (target === undefined) return { bytes: statSync(made).size, used: resources(said), waiting: serialized(said) };
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(`${target}.${process.pid}`, '');
     execFileSync('cp', [made, `${target}.${process.pid}`]);
     renameSync(`${target}.${process.pid}`, target);
-    return { bytes: statSync(target).size, used: resources(said) };
+    return { bytes: statSync(target).size, used: resources(said), waiting: serialized(said) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -206,7 +211,7 @@ const main = async (action) => {
     return;
   }
   const started = Date.now();
-  const { bytes, used } = compileKernels(nvcc, action === 'kernels' ? kernelImage : undefined);
+  const { bytes, used, waiting } = compileKernels(nvcc, action === 'kernels' ? kernelImage : undefined);
   if (action === 'check') {
     const include = join(
       dirname(
@@ -229,6 +234,10 @@ const main = async (action) => {
       console.error(
         `registers go to memory in ${spilling.join(', ')}: smaller tiles, or fewer threads in __launch_bounds__`,
       );
+      process.exitCode = 1;
+    }
+    if (waiting.length > 0) {
+      console.error(`warpgroup products wait for each other in ${waiting.join(', ')}`);
       process.exitCode = 1;
     }
     const large = unstartable(used, launchBounds());
