@@ -48,10 +48,14 @@ export interface FormatOptions {
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 
-const noTemplate = (): DataError =>
-  dataError('E_NO_CHAT_TEMPLATE', 'The row is a conversation, but the tokenizer has no chat template', {
-    hint: 'give a chat template, or a formatting function',
-  });
+const noTemplate = (tokenizer: FormatOptions['tokenizer']): DataError =>
+  tokenizer === undefined
+    ? dataError('E_NO_TOKENIZER', 'The row is a conversation, and there is no tokenizer to make tokens of it', {
+        expected: 'a tokenizer (tokenizer.json beside the model) or a template, or rows with input_ids',
+      })
+    : dataError('E_NO_CHAT_TEMPLATE', 'The row is a conversation, but the tokenizer has no chat template', {
+        hint: 'give a chat template, or a formatting function',
+      });
 
 /** Spans end to end over the whole text: those given, times the row's weight, and the row's weight in between. */
 const spread = (
@@ -199,7 +203,7 @@ const asTurns = ({ prompt, completion, textWeights = [] }: PromptCompletionExamp
 
 /**
  * Text of a record and what is known of its characters; a record that brings token ids passes. Refuses conversations without a
- * template (`E_NO_CHAT_TEMPLATE`), and what the template refuses.
+ * template (`E_NO_CHAT_TEMPLATE`; `E_NO_TOKENIZER` where there is no tokenizer either), and what the template refuses.
  */
 export const formatRow = (options: FormatOptions = {}): Transform<Example, Formatted | PreTokenized> => {
   const { tokenizer, addGenerationPrompt = false, parity, tellRoles = false, warn } = options;
@@ -244,7 +248,7 @@ export const formatRow = (options: FormatOptions = {}): Transform<Example, Forma
   };
 
   const conversation = (row: ConversationExample): Either<DataError, Formatted> => {
-    if (template === undefined) return left(noTemplate());
+    if (template === undefined) return left(noTemplate(tokenizer));
     const { messages, promptMessages = 0, tools, chatTemplateKwargs, weight } = row;
     const shared = {
       ...(tools === undefined ? {} : { tools }),

@@ -44,6 +44,7 @@ import type { TrainState } from './state.js';
 import { layOut } from './storage.js';
 import { tensorBoardLog } from './tensorboard.js';
 import { withChatTemplate } from './withChatTemplate.js';
+import { withoutWeights } from './withoutWeights.js';
 
 const usage = (code: `E_${string}`, message: string, field: string, hint: string): FatalError =>
   fatal(code, message, { field, hint, kind: 'usage' });
@@ -429,7 +430,7 @@ const ready = (
           const trainable = new Set(state.model.trainable);
           emit({
             kind: 'begun',
-            begun: {
+            begun: withoutWeights({
               config,
               plan,
               model: state.model,
@@ -441,7 +442,7 @@ const ready = (
               resumedAt: state.step,
               trainableParameters: weights.reduce((sum, [name, w]) => sum + (trainable.has(name) ? sizeOf(w) : 0), 0),
               totalParameters: weights.reduce((sum, [, w]) => sum + sizeOf(w), 0),
-            },
+            }),
           });
           return { ...run, startedAt: performance.now(), startStep: state.step, startTokens: state.numTokens };
         }),

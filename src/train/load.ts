@@ -7,7 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
-import { readAdapter } from '../formats/adapterFiles.js';
+import { adapterConfigFile, readAdapter } from '../formats/adapterFiles.js';
 import { readGenerationConfig } from '../formats/generationConfig.js';
 import { locateModel } from '../formats/hub/locate.js';
 import type { Located } from '../formats/hub/locate.js';
@@ -155,6 +155,30 @@ const stretched = (raw: unknown, scaling: LoadOptions['ropeScaling']): E.Either<
   );
 };
 
+/** What a directory that holds no model is instead. */
+const noModel = async (dir: string, error: FatalError): Promise<FatalError> => {
+  const { details, kind } = error;
+  const told = (message: string, hint: string): FatalError =>
+    fatal(error.code, message, { ...details, file: dir, hint, kind, cause: error.cause });
+  if (!existsSync(dir))
+    return told(`${dir} does not exist`, 'a model is a directory, or a name on the Hub: owner/name');
+  const adapter = await readJson(join(dir, adapterConfigFile))();
+  if (E.isLeft(adapter)) return error;
+  const config = adapter.right as { readonly base_model_name_or_path?: unknown } | null;
+  const base = config?.base_model_name_or_path;
+  return told(
+    `${dir} holds an adapter, and no model`,
+    `give it as the adapter, and as the model ${typeof base === 'string' ? `its base, ${base}` : 'the one that it was trained on'}`,
+  );
+};
+
+/** config.json of a directory, as `parse` reads it. */
+const readConfig = (dir: string, parse?: typeof parseJsonExactly): TaskEither<FatalError, unknown> =>
+  pipe(
+    readJson(join(dir, 'config.json'), parse),
+    TE.orElse((error) => (error.code === 'E_NO_FILE' ? TE.leftTask(() => noModel(dir, error)) : TE.left(error))),
+  );
+
 /** The shape of the model in a directory; undefined where it has no config.json. */
 export const modelConfigIn = (
   dir: string,
@@ -172,7 +196,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
   const { dir } = located;
   return pipe(
     // Strict readers of what is saved tell 0 from 0.0.
-    readJson(join(dir, 'config.json'), parseJsonExactly),
+    readConfig(dir, parseJsonExactly),
     TE.flatMapEither((raw) => stretched(raw, options.ropeScaling)),
     TE.bindTo('config'),
     TE.bind('generation', () => readGenerationConfig(dir)),
@@ -261,7 +285,7 @@ const tokenizerOfAdapter = ({ adapterDir, hub }: LoadOptions): TaskEither<FatalE
 
 const configIn = (dir: string): TaskEither<FatalError, Pick<CausalLM, 'config'>> =>
   pipe(
-    readJson(join(dir, 'config.json')),
+    readConfig(dir),
     TE.flatMapEither(modelConfig),
     TE.map((config) => ({ config })),
   );

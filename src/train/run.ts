@@ -147,7 +147,7 @@ export interface EpochMark {
   readonly epoch: number;
 }
 
-/** The run is about to begin. */
+/** The run is about to begin. As JSON it tells the model's configuration and no weights. */
 export interface Begun {
   readonly config: SftConfig;
   readonly plan: Plan;
@@ -163,7 +163,7 @@ export interface Begun {
   readonly totalParameters: number;
 }
 
-/** Everything that a run tells, in order. */
+/** Everything that a run tells, in order. `JSON.stringify` makes a line of each, for a log or dashboard of your own. */
 export type RunEvent =
   | { readonly kind: 'begun'; readonly begun: Begun }
   | { readonly kind: 'epochBegun'; readonly epoch: EpochMark }

@@ -124,6 +124,7 @@ describe('format', () => {
     expect(formatRow({ tokenizer })({ kind: 'messages', messages: chat('q') })).toMatchObject({
       left: { code: 'E_NO_CHAT_TEMPLATE' },
     });
+    expect(formatRow()({ kind: 'messages', messages: chat('q') })).toMatchObject({ left: { code: 'E_NO_TOKENIZER' } });
   });
 
   it('finds the border of a conversational prompt/completion row', () => {

@@ -4,10 +4,13 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { memory, tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import { orThrow } from '../../src/errors.js';
 import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import { parseJsonExactly, stringifyExactly } from '../../src/formats/writtenNumbers.js';
 import { attachLora } from '../../src/model/adapter.js';
+import { addAdapter, setActiveAdapters } from '../../src/model/adapters.js';
+import { disposeModel } from '../../src/model/disposeModel.js';
 import { mergeAndUnload, mergeLora } from '../../src/model/merge.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
@@ -182,7 +185,45 @@ describe('loadModel', () => {
   });
 
   test('a directory that is not there', async () => {
-    expect(await codeOf(join(root, 'nowhere'))).toMatch(/^E_/);
+    const nowhere = join(root, 'nowhere');
+    const told = {
+      code: 'E_NO_FILE',
+      message: `${nowhere} does not exist`,
+      details: { hint: expect.stringContaining('Hub') },
+    };
+    expect(await loadModel(nowhere)()).toMatchObject({ left: told });
+    expect(await loadParts(nowhere)()).toMatchObject({ left: told });
+  });
+
+  test('a directory that holds an adapter says so, and what it was trained on', async () => {
+    const dir = join(root, 'only-adapter');
+    cpSync(resolve(golden, 'runs', 'gpt2-lora-adapter'), dir, { recursive: true });
+    const config = join(dir, 'adapter_config.json');
+    const before = JSON.parse(readFileSync(config, 'utf8')) as object;
+    writeFileSync(config, JSON.stringify({ ...before, base_model_name_or_path: 'some/base' }));
+    expect(await loadParts(dir)()).toMatchObject({
+      left: {
+        code: 'E_NO_FILE',
+        message: expect.stringContaining('adapter'),
+        details: { hint: expect.stringContaining('some/base') },
+      },
+    });
+  });
+
+  test('a model that is disposed leaves nothing in memory, nor do its adapters', async () => {
+    const before = memory().numTensors;
+    const load = async () => (await orThrow(loadModel(resolve(golden, 'models', 'gpt2')))).model;
+    disposeModel(await load());
+    expect(memory().numTensors).toBe(before);
+    const adapted = pipe(
+      addAdapter(await load(), 'one', { r: 2, bias: 'all' }),
+      E.flatMap((model) => addAdapter(model, 'two', { r: 4, modulesToSave: ['lm_head'] })),
+      E.flatMap((model) => setActiveAdapters(model, ['two'])),
+    );
+    const model = eitherOrThrow(adapted);
+    disposeModel(model);
+    disposeModel(model);
+    expect(memory().numTensors).toBe(before);
   });
 
   test('tensors that belong nowhere are told', async () => {
