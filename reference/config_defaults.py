@@ -24,7 +24,7 @@ FILES = {
         name: sizes
         for name in (
             "llama mistral qwen2 qwen3 gemma gemma2 gemma3_text smollm3 phi phi3 olmo olmo2 olmo3 granite helium cohere starcoder2 stablelm"
-            " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe"
+            " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss"
         ).split()
     },
     "gpt2": gpt2,

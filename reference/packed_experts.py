@@ -1,21 +1,74 @@
 """Tiny mixtures of experts as transformers 5 writes them when it keeps its own names: one tensor for the gates and ups of all experts of
-a layer, another for their downs. In shards.
+a layer, another for their downs. In shards. gpt-oss has no other names; of it also one whose experts are stored in MXFP4, with the values
+that transformers' converter makes of them.
 
-Writes test/golden/packed_experts/<name>/ from test/golden/models/<name>/, of the same values.
+Writes test/golden/packed_experts/<name>/ from test/golden/models/<name>/, of the same values, and gpt_oss_mxfp4 and gpt_oss_decoded.
 
     python reference/packed_experts.py            # needs torch, transformers
 """
 
+import json
 import shutil
 from pathlib import Path
 
+import torch
 import transformers
+from safetensors.torch import load_file, save_file
+from tiny_checkpoints import gpt_oss_apart
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 GOLDEN = Path(__file__).resolve().parent.parent / "test" / "golden"
 
+def gpt_oss_from(folder):
+    """The model of a directory that has its experts apart."""
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))
+    names = gpt_oss_apart(model.state_dict())
+    stored = load_file(folder / "model.safetensors")
+    with torch.no_grad():
+        for name, view in names.items():
+            if name in stored:
+                view.copy_(stored[name])
+    model.tie_weights()
+    return model
+
+
+def write_mxfp4():
+    config = transformers.GptOssConfig(
+        vocab_size=40, hidden_size=64, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=4,
+        num_local_experts=2, num_experts_per_tok=1, max_position_embeddings=32, rope_parameters=dict(rope_type="default", rope_theta=1e4),
+        eos_token_id=None, pad_token_id=0,
+    )
+    torch.manual_seed(3)
+    model = transformers.AutoModelForCausalLM.from_config(config).bfloat16()
+    generator = torch.Generator().manual_seed(4)
+    packed = {}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.endswith(("gate_up_proj", "down_proj")):
+                continue
+            experts, inputs, outputs = parameter.shape
+            shape = (experts, outputs, inputs // 32)
+            blocks = torch.randint(0, 256, (*shape, 16), generator=generator, dtype=torch.uint8)
+            scales = torch.randint(118, 128, shape, generator=generator, dtype=torch.uint8)
+            parameter.copy_(convert_moe_packed_tensors(blocks, scales))
+            packed |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+    decoded, coded = GOLDEN / "packed_experts" / "gpt_oss_decoded", GOLDEN / "packed_experts" / "gpt_oss_mxfp4"
+    for folder in (decoded, coded):
+        shutil.rmtree(folder, ignore_errors=True)
+        model.save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+    kept = {name: value for name, value in load_file(coded / "model.safetensors").items() if f"{name}_blocks" not in packed}
+    save_file(kept | packed, coded / "model.safetensors", metadata={"format": "pt"})
+    told = json.loads((coded / "config.json").read_text())
+    told["quantization_config"] = dict(quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn", "lm_head"])
+    (coded / "config.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
 if __name__ == "__main__":
-    for name in ("mixtral", "qwen2_moe_mixed"):
-        model = transformers.AutoModelForCausalLM.from_pretrained(GOLDEN / "models" / name, dtype="float32")
+    write_mxfp4()
+    for name in ("mixtral", "qwen2_moe_mixed", "gpt_oss"):
+        source = GOLDEN / "models" / name
+        model = gpt_oss_from(source) if name == "gpt_oss" else transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32")
         folder = GOLDEN / "packed_experts" / name
         shutil.rmtree(folder, ignore_errors=True)
         model.save_pretrained(folder, save_original_format=False, max_shard_size="20KB")

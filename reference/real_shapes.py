@@ -258,6 +258,16 @@ MODELS = {
         num_experts_per_tok=8, num_experts=128, norm_topk_prob=True, output_router_logits=False,
         router_aux_loss_coef=0.001, tie_word_embeddings=False,
     ),
+    "openai/gpt-oss-20b": dict(
+        model_type="gpt_oss", vocab_size=201088, hidden_size=2880, intermediate_size=2880, num_hidden_layers=24,
+        num_attention_heads=64, num_key_value_heads=8, head_dim=64, rms_norm_eps=1e-5, rope_theta=150000,
+        max_position_embeddings=131072, sliding_window=128, num_experts_per_tok=4, num_local_experts=32,
+        attention_bias=True, swiglu_limit=7.0, tie_word_embeddings=False, router_aux_loss_coef=0.9,
+        rope_scaling=dict(
+            rope_type="yarn", factor=32.0, beta_fast=32.0, beta_slow=1.0, truncate=False,
+            original_max_position_embeddings=4096,
+        ),
+    ),
     "allenai/OLMoE-1B-7B-0924": dict(
         model_type="olmoe", vocab_size=50304, hidden_size=2048, intermediate_size=1024, num_hidden_layers=16,
         num_attention_heads=16, num_key_value_heads=16, rms_norm_eps=1e-5, rope_theta=10000.0, clip_qkv=None,

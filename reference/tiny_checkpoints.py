@@ -24,6 +24,7 @@ from transformers import (
     GPTJConfig,
     GPTNeoConfig,
     GPTNeoXConfig,
+    GptOssConfig,
     GraniteConfig,
     HeliumConfig,
     LlamaConfig,
@@ -295,14 +296,56 @@ CONFIGS = {
     "qwen3_moe": Qwen3MoeConfig(
         **common, head_dim=8, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=8, norm_topk_prob=True
     ),
+    "gpt_oss": GptOssConfig(
+        **common,
+        head_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        sliding_window=4,
+        **rope("yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0, truncate=False, original_max_position_embeddings=8),
+    ),
+    "gpt_oss_balanced": GptOssConfig(
+        **{**common, "num_hidden_layers": 3, "hidden_size": 12},
+        head_dim=4,
+        num_local_experts=5,
+        num_experts_per_tok=3,
+        sliding_window=6,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        attention_bias=False,
+        tie_word_embeddings=True,
+        output_router_logits=True,
+        router_aux_loss_coef=0.2,
+        **rope("default"),
+    ),
     "olmoe": OlmoeConfig(
         **common, num_experts=4, num_experts_per_tok=2, clip_qkv=0.8, output_router_logits=True, router_aux_loss_coef=0.3
     ),
 }
 
 
+def gpt_oss_apart(tensors):
+    stored = {}
+    for name, value in tensors.items():
+        module, _, own = name.rpartition(".")
+        if not module.endswith(".experts"):
+            stored[name] = value
+            continue
+        kind = "bias" if own.endswith("_bias") else "weight"
+        for expert, joined in enumerate(value):
+            outputs = joined if kind == "bias" else joined.T
+            parts = dict(gate_proj=outputs[::2], up_proj=outputs[1::2]) if own.startswith("gate_up") else dict(down_proj=outputs)
+            for part, values in parts.items():
+                stored[f"{module}.{expert}.{part}.{kind}"] = values
+    return stored
+
+
 def experts_apart(model, tensors):
-    """Tensors of the model with each expert's matrices by themselves, under the names that `save_pretrained` gives them."""
+    """
+    Tensors of the model with each expert's matrices by themselves, under the names that `save_pretrained` gives them; those of gpt-oss,
+    which it keeps together, outputs first under such names.
+    """
+    if model.config.model_type == "gpt_oss":
+        return gpt_oss_apart(tensors)
     mixtral = model.config.model_type == "mixtral"
     gate, up, down = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
     stored = {}
@@ -329,6 +372,9 @@ def randomise(model, seed):
             if "norm" in name or ".ln_" in name:
                 centre = 0.0 if name.endswith("bias") or gemma else 1.0
                 parameter.copy_(centre + 0.2 * noise)
+            elif name.endswith("gate_up_proj_bias"):
+                # gpt-oss clamps what is beyond 7.
+                parameter.copy_(5.0 * noise)
             else:
                 parameter.copy_((0.05 if name.endswith("bias") else 0.3) * noise)
     model.tie_weights()
@@ -418,7 +464,7 @@ def build(name, config, seed):
     gradients = experts_apart(model, gradients)
     largest = {key: gradient.abs().max().item() for key, gradient in gradients.items()}
     save_file(
-        {key: (gradient / max(largest[key], 1e-30)).half() for key, gradient in gradients.items()},
+        {key: (gradient / max(largest[key], 1e-30)).half().contiguous() for key, gradient in gradients.items()},
         str(folder / "gradients.safetensors"),
         metadata={key: repr(value) for key, value in largest.items()},
     )

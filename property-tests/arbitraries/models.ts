@@ -127,6 +127,15 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   },
   // All experts are chosen: no step of a weight changes which.
   olmoe: { model_type: 'olmoe', ...likeLlama, num_experts: 3, num_experts_per_tok: 3, clip_qkv: 0.5 },
+  gpt_oss: {
+    model_type: 'gpt_oss',
+    ...likeLlama,
+    head_dim: 4,
+    num_local_experts: 3,
+    num_experts_per_tok: 3,
+    sliding_window: 3,
+    rope_parameters: { rope_type: 'default', rope_theta: 10_000 },
+  },
 };
 
 const right = <A>(result: E.Either<Error, A>): A => {

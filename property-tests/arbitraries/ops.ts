@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { activation, activationGrad } from '../../src/model/kernels/activation.js';
 import type { ActivationKind } from '../../src/model/kernels/activation.js';
 import { attention, attentionGrad, sinksGrad } from '../../src/model/kernels/attention.js';
+import { clampedGate, clampedGateGrad } from '../../src/model/kernels/clampedGate.js';
 import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js';
 import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRows.js';
 import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
@@ -323,6 +324,27 @@ const activations = fc.record({ seed, n: size(), c: size(), kind: kinds }).map(
   }),
 );
 
+const clampedGates = fc.record({ seed, n: size(), c: size(), limit: fc.constantFrom(0.4, 1, 7) }).map(
+  ({ seed: s, n, c, limit }): OpCall => ({
+    seed: s,
+    shapes: [
+      [n, c],
+      [n, c],
+    ],
+    forward: (gate, up) => clampedGate(given(gate), given(up), limit),
+    formula: (gate, up) => {
+      const held = tf.clipByValue(given(gate), -Infinity, limit);
+      const glu = tf.mul(held, tf.sigmoid(tf.mul(held, 1.702)));
+      return tf.mul(glu, tf.add(tf.clipByValue(given(up), -limit, limit), 1));
+    },
+    backward: (dy, gate, up) => {
+      const { dGate, dUp } = clampedGateGrad(given(gate), given(up), dy, limit);
+      return [dGate, dUp];
+    },
+    rough: limit < 7,
+  }),
+);
+
 const gatedActivations = fc.record({ seed, n: size(), c: size(), kind: kinds }).map(
   ({ seed: s, n, c, kind }): OpCall => ({
     seed: s,
@@ -466,6 +488,7 @@ export const opCalls = {
   attention: attentions,
   activation: activations,
   gatedActivation: gatedActivations,
+  clampedGate: clampedGates,
   gatherRows: gathers,
   combineRows: combinations,
   concatColumns: columns,

@@ -2,6 +2,8 @@
 import type * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
+import type { TensorToWrite } from '../formats/safetensors.js';
+import type { StoredTensor } from '../formats/storedTensor.js';
 import type { ModelConfig, RawConfig } from './config.js';
 import type { Layer } from './layer.js';
 import type { Pass } from './pass.js';
@@ -14,6 +16,16 @@ export interface JoinedTensor {
   readonly shape: ReadonlyArray<number>;
   /** Names of those that it stands for, which share it evenly, in order. */
   readonly parts: ReadonlyArray<string>;
+}
+
+/** How files hold tensors otherwise than the model has them. */
+export interface FileLayout {
+  /** A file's tensors by name as the model's; values are read when they are wanted. `E_WEIGHTS_SHAPE`. */
+  readonly read: (
+    tensors: ReadonlyMap<string, StoredTensor>,
+  ) => E.Either<FatalError, ReadonlyMap<string, StoredTensor>>;
+  /** The model's tensors as a file's. */
+  readonly write: (tensors: ReadonlyArray<TensorToWrite>) => ReadonlyArray<TensorToWrite>;
 }
 
 export interface Architecture<C extends ModelConfig = ModelConfig> {
@@ -30,6 +42,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly storedHead?: string;
   /** Tensors that some files hold in the place of those. Default: none. */
   readonly packed?: (config: C) => ReadonlyArray<JoinedTensor>;
+  /** Where `packed` does not say it all. Default: files hold what the model has. */
+  readonly fileLayout?: (config: C) => FileLayout;
   /** Names of stored buffers that are no weights. */
   readonly buffers?: RegExp;
   /** Module path of the token embedding. */

@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
-import type { Architecture, JoinedTensor } from './architecture.js';
+import type { Architecture, FileLayout, JoinedTensor } from './architecture.js';
 import { cohere } from './architectures/cohere.js';
 import { decodeFields } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
@@ -17,6 +17,7 @@ import { gpt2 } from './architectures/gpt2.js';
 import { gptj } from './architectures/gptj.js';
 import { gptNeo } from './architectures/gptNeo.js';
 import { gptNeox } from './architectures/gptNeox.js';
+import { gptOss } from './architectures/gptOss.js';
 import { granite } from './architectures/granite.js';
 import { helium } from './architectures/helium.js';
 import type { Layer } from './layer.js';
@@ -48,6 +49,7 @@ export interface BoundArchitecture {
   readonly basePrefix: string;
   readonly storedHead: string;
   readonly packed: ReadonlyArray<JoinedTensor>;
+  readonly fileLayout: FileLayout | undefined;
   readonly buffers: RegExp | undefined;
   readonly embedding: string;
   readonly body: (pass: Pass) => Layer<Sequence, Tensor>;
@@ -69,6 +71,7 @@ const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Regis
     basePrefix: architecture.basePrefix,
     storedHead: architecture.storedHead ?? 'lm_head',
     packed: architecture.packed?.(config) ?? [],
+    fileLayout: architecture.fileLayout?.(config),
     buffers: architecture.buffers,
     embedding: architecture.embedding,
     body: (pass) => architecture.body(config, pass),
@@ -118,6 +121,7 @@ registerArchitecture(mixtral);
 registerArchitecture(qwen2Moe);
 registerArchitecture(qwen3Moe);
 registerArchitecture(olmoe);
+registerArchitecture(gptOss);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

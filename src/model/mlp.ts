@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { activation as activate, activationGrad } from './kernels/activation.js';
 import type { ActivationKind } from './kernels/activation.js';
+import { clampedGate, clampedGateGrad } from './kernels/clampedGate.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import type { Layer } from './layer.js';
 import { keep } from './kernels/hold.js';
@@ -38,6 +39,21 @@ export const gated =
     });
   };
 
+/** [gate, up] ↦ `clampedGate` of them. */
+export const gatedClamped =
+  (limit: number): Layer<ReadonlyArray<Tensor>, Tensor> =>
+  (_weights, input, wanted) => {
+    const [gate, up] = input as readonly [Tensor, Tensor];
+    const y = clampedGate(gate, up, limit);
+    if (!wanted.input) return inactive(y);
+    const kept = [keep(gate), keep(up)] as const;
+    return passed(y, kept, (dy, onto) => {
+      const { dGate, dUp } = clampedGateGrad(...kept, dy, limit);
+      dy.dispose();
+      return [{}, landedOn<ReadonlyArray<Tensor>>([dGate, dUp], onto)];
+    });
+  };
+
 interface PlainMlp {
   /** Paths of the two maps. */
   readonly up: string;
@@ -69,10 +85,18 @@ export const gatedMlp = (
   pass: Pass,
   kind: ActivationKind,
   module: string,
-  { gate, up, down }: GatedNames = gatedNames,
+  names: GatedNames = gatedNames,
+): Layer<Tensor, Tensor> => gatedBy(gated(kind), pass, module, names);
+
+/** The same with another gate, [gate(x), up(x)] to what the third map reads. */
+export const gatedBy = (
+  gate: Layer<ReadonlyArray<Tensor>, Tensor>,
+  pass: Pass,
+  module: string,
+  names: GatedNames,
 ): Layer<Tensor, Tensor> =>
   compose(
-    linears(pass, [`${module}.${gate}`, `${module}.${up}`]),
-    gated(kind),
-    linear(pass, { module: `${module}.${down}` }),
+    linears(pass, [`${module}.${names.gate}`, `${module}.${names.up}`]),
+    gate,
+    linear(pass, { module: `${module}.${names.down}` }),
   );

@@ -122,7 +122,7 @@ export const planWeights = (
   tensors: ReadonlyMap<string, StoredTensor>,
   { stored, wanted }: QuantizationAsked,
 ): TaskEither<FatalError, PlannedWeights> => {
-  const { tensors: specs, basePrefix } = architectureOf(config);
+  const { tensors: specs, basePrefix, fileLayout } = architectureOf(config);
   const byName = new Map(specs.map((spec) => [spec.name, spec]));
   const quantizable = new Set(wanted === undefined ? [] : quantizableTensors(specs, wanted).map(({ name }) => name));
   const asStored = ({ shape: [rows, columns], name }: StoredQuantized) => {
@@ -166,6 +166,7 @@ export const planWeights = (
     ]);
   return pipe(
     TE.fromEither(unpacked(architectureOf(config), tensors)),
+    TE.flatMapEither((all) => fileLayout?.read(all) ?? E.right(all)),
     TE.flatMap(partsOf),
     TE.map(foundIn),
     TE.bindTo('found'),

@@ -17,6 +17,7 @@ import { readSafetensors } from '../formats/safetensors.js';
 import type { StoredTensor } from '../formats/safetensors.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import type { CausalLM } from '../model/causalLm.js';
+import { architectureOf } from '../model/architectures.js';
 import { tensor } from '../tfjs.js';
 import type { SftConfig } from './config.js';
 import { unconverted } from './convertedAdapter.js';
@@ -200,12 +201,30 @@ const readAll =
     return E.right(read);
   };
 
+/** A plain model's tensors as it has them itself. */
+const asItHasThem = (
+  { config }: CausalLM,
+  tensors: ReadonlyMap<string, StoredTensor>,
+): E.Either<FatalError, ReadonlyMap<string, StoredTensor>> => {
+  const { fileLayout, storedHead } = architectureOf(config);
+  return E.Functor.map(
+    fileLayout?.read(tensors) ?? E.right(tensors),
+    (all) =>
+      new Map(
+        Array.from(all, ([name, stored]) => [
+          name.startsWith(`${storedHead}.`) ? name.replace(storedHead, 'lm_head') : name,
+          stored,
+        ]),
+      ),
+  );
+};
+
 /** The checkpoint's weights by the names they have in the model. */
 const storedWeights = (dir: string, model: CausalLM): TaskEither<FatalError, ReadonlyMap<string, StoredTensor>> =>
   model.lora === undefined
     ? pipe(
         readCheckpointTensors(dir),
-        TE.map(({ tensors }) => tensors),
+        TE.flatMapEither(({ tensors }) => asItHasThem(model, tensors)),
       )
     : pipe(
         readSafetensors(join(dir, adapterWeightsFile)),

@@ -21,7 +21,7 @@ import type { Tokenizer } from '../formats/tokenizer.js';
 import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { adapterTensors } from '../model/adapter.js';
 import { listAdapters, onlyAdapter } from '../model/adapters.js';
-import { storedName } from '../model/architectures.js';
+import { architectureOf, storedName } from '../model/architectures.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { Weights } from '../model/layer.js';
@@ -114,7 +114,8 @@ const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
       ? gptqTensors(moduleOf(name), scales, () => gptqCodes(values(), scales), formatOf(model))
       : quantizedTensors(name, scales, () => matrixOf(scales, values()).codes);
   });
-  return tensors.map((tensor) => ({ ...tensor, name: storedName(model.config, tensor.name) }));
+  const named = tensors.map((tensor) => ({ ...tensor, name: storedName(model.config, tensor.name) }));
+  return architectureOf(model.config).fileLayout?.write(named) ?? named;
 };
 
 export interface SaveOptions {

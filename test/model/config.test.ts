@@ -135,6 +135,9 @@ describe('config.json', () => {
   it.each([
     ['llama', 'partial_rotary_factor', 0.5],
     ['gemma', 'use_bidirectional_attention', true],
+    ['gpt_oss', 'sliding_window', null],
+    ['gpt_oss', 'swiglu_limit', 6],
+    ['gpt_oss', 'hidden_act', 'gelu'],
     ['gemma2', 'sliding_window', null],
     ['gemma2', 'attn_logit_softcapping', 0],
     ['gemma2', 'final_logit_softcapping', -30],

@@ -413,6 +413,7 @@ describe('refused, and no file is left:', () => {
     ['smollm3', 'no_rope_layers'],
     ['gptj', 'model_type'],
     ['olmoe', 'clip_qkv'],
+    ['gpt_oss', 'model_type'],
     ['gpt_neox_in_turn', 'attention_bias'],
     ['falcon_in_turn', 'bias'],
     ['stablelm_parallel', 'qk_layernorm'],

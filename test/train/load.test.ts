@@ -1,8 +1,8 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { memory, tensor } from '@tensorflow/tfjs-core';
+import { memory, tensor, zeros } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { orThrow } from '../../src/errors.js';
@@ -18,6 +18,7 @@ import { withRopeScaling } from '../../src/model/rope.js';
 import { startUnderTest } from '../engine.js';
 import { gptqRows, saveGptq } from '../../src/train/gptq.js';
 import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/load.js';
+import { restoreWeights } from '../../src/train/resume.js';
 import { saveModel } from '../../src/train/save.js';
 import { setupChatFormat } from '../../src/train/setupChatFormat.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';
@@ -131,6 +132,46 @@ describe('loadModel', () => {
       );
     },
   );
+
+  test("gpt-oss's experts are read of transformers' layout, which they are written in again", async () => {
+    const packed = await orThrow(loadModel(resolve(golden, 'packed_experts', 'gpt_oss')));
+    const apart = await orThrow(loadModel(resolve(golden, 'models', 'gpt_oss')));
+    expect([packed.warnings, apart.warnings]).toEqual([[], []]);
+    expect(numbersOf(packed.model)).toEqual(numbersOf(apart.model));
+    const dir = join(root, 'joined');
+    await orThrow(saveModel(dir, apart.model));
+    const shards = readdirSync(resolve(golden, 'packed_experts', 'gpt_oss')).filter((name) => name.includes('-of-'));
+    expect(namesIn(join(dir, 'model.safetensors'))).toEqual(
+      shards.flatMap((name) => namesIn(resolve(golden, 'packed_experts', 'gpt_oss', name))).toSorted(),
+    );
+    const again = await orThrow(loadModel(dir));
+    expect(numbersOf(again.model)).toEqual(numbersOf(apart.model));
+  });
+
+  test.each(['gpt_oss', 'gpt_neox'])(
+    'a checkpoint of %s goes back into the model as that has its tensors',
+    async (name) => {
+      const { model } = await orThrow(loadModel(resolve(golden, 'models', name)));
+      const dir = join(root, `checkpoint-${name}`);
+      await orThrow(saveModel(dir, model));
+      const blank = {
+        ...model,
+        weights: Object.fromEntries(Object.entries(model.weights).map(([key, { shape }]) => [key, zeros(shape)])),
+      };
+      await orThrow(restoreWeights(dir, blank));
+      expect(numbersOf(blank)).toEqual(numbersOf(model));
+    },
+  );
+
+  test('experts in MXFP4 are the numbers that transformers makes of them', async () => {
+    const coded = await orThrow(loadModel(resolve(golden, 'packed_experts', 'gpt_oss_mxfp4')));
+    const decoded = await orThrow(loadModel(resolve(golden, 'packed_experts', 'gpt_oss_decoded')));
+    expect(coded.warnings).toEqual([]);
+    expect(numbersOf(coded.model)).toEqual(numbersOf(decoded.model));
+    const dir = join(root, 'plain');
+    await orThrow(saveModel(dir, coded.model));
+    expect(JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8'))).not.toHaveProperty('quantization_config');
+  });
 
   test('experts of another width than config.json says are refused by their names', async () => {
     const dir = join(root, 'misfit');

@@ -1,4 +1,4 @@
-/** What Llama-like models with routed experts have in common: Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE. */
+/** What Llama-like models with routed experts have in common: Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE, gpt-oss. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
@@ -25,6 +25,8 @@ import type { TensorSpec } from '../weights.js';
 export interface MixtureNames extends GatedNames {
   /** The mixture within its layer. */
   readonly block: string;
+  /** Its router. Default: `gate`. */
+  readonly router?: string;
 }
 
 export interface MixtureConfig extends LlamaConfig {
@@ -33,6 +35,8 @@ export interface MixtureConfig extends LlamaConfig {
   readonly expertSize: number;
   /** Width of the expert that all tokens go to; 0: there is none. */
   readonly sharedSize: number;
+  /** Router and experts have biases. Default: none. */
+  readonly expertBias?: boolean;
   /** One a layer: whether it has experts, or a plain MLP. */
   readonly routed: ReadonlyArray<boolean>;
 }
@@ -107,20 +111,26 @@ const gatedSpecs = (
   names: GatedNames,
   width: number,
   hiddenSize: number,
+  bias = false,
 ): ReadonlyArray<TensorSpec> => [
-  ...linearSpec(`${module}.${names.gate}`, width, hiddenSize, false),
-  ...linearSpec(`${module}.${names.up}`, width, hiddenSize, false),
-  ...linearSpec(`${module}.${names.down}`, hiddenSize, width, false),
+  ...linearSpec(`${module}.${names.gate}`, width, hiddenSize, bias),
+  ...linearSpec(`${module}.${names.up}`, width, hiddenSize, bias),
+  ...linearSpec(`${module}.${names.down}`, hiddenSize, width, bias),
 ];
 
+const routerModule = (block: string, { router = 'gate' }: MixtureNames): string => `${block}.${router}`;
+
 const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: number): ReadonlyArray<TensorSpec> => {
-  const { hiddenSize, expertSize, sharedSize, experts } = config;
+  const { hiddenSize, expertSize, sharedSize, experts, expertBias = false } = config;
   const block = `model.layers.${i}.${names.block}`;
   const share = experts.perToken / experts.numExperts;
   return [
-    ...linearSpec(`${block}.gate`, experts.numExperts, hiddenSize, false).map((spec) => ({ ...spec, router: true })),
+    ...linearSpec(routerModule(block, names), experts.numExperts, hiddenSize, expertBias).map((spec) => ({
+      ...spec,
+      router: true,
+    })),
     ...Array.from({ length: experts.numExperts }, (_, e) =>
-      gatedSpecs(expertModule(block, e), names, expertSize, hiddenSize).map((spec) => ({ ...spec, share })),
+      gatedSpecs(expertModule(block, e), names, expertSize, hiddenSize, expertBias).map((spec) => ({ ...spec, share })),
     ).flat(),
     ...(sharedSize === 0
       ? []
@@ -179,8 +189,24 @@ export const mixturePacked = (config: MixtureConfig, names: MixtureNames): Reado
     ];
   });
 
+/** An expert, [m, hiddenSize] to the same, by its module. */
+type MakeExpert = (config: MixtureConfig, names: MixtureNames, pass: Pass, module: string) => Layer<Tensor, Tensor>;
+
+/** What a model's mixtures are made with. */
+interface Made {
+  readonly names: MixtureNames;
+  readonly expert: MakeExpert;
+}
+
+const usualExpert: MakeExpert = (config, names, pass, module) => gatedMlp(pass, config.activation, module, names);
+
 /** The experts of layer `i`, [N, hiddenSize] to the same. */
-const routedExperts = (config: MixtureConfig, names: MixtureNames, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+const routedExperts = (
+  config: MixtureConfig,
+  { names, expert }: Made,
+  pass: Pass,
+  i: number,
+): Layer<Tensor, Tensor> => {
   const { numExperts, perToken, normalized } = config.experts;
   const block = `model.layers.${i}.${names.block}`;
   const chosen = mixture(pass, {
@@ -188,8 +214,8 @@ const routedExperts = (config: MixtureConfig, names: MixtureNames, pass: Pass, i
     numExperts,
     perToken,
     normalized,
-    router: linear(pass, { module: `${block}.gate` }),
-    expert: (e) => gatedMlp(pass, config.activation, expertModule(block, e), names),
+    router: linear(pass, { module: routerModule(block, names) }),
+    expert: (e) => expert(config, names, pass, expertModule(block, e)),
   });
   if (config.sharedSize === 0) return chosen;
   const everyToken = shared(
@@ -201,7 +227,7 @@ const routedExperts = (config: MixtureConfig, names: MixtureNames, pass: Pass, i
 
 const mixtureLayer = (
   config: MixtureConfig,
-  names: MixtureNames,
+  made: Made,
   pass: Pass,
   angles: RotaryAngles,
   i: number,
@@ -212,17 +238,19 @@ const mixtureLayer = (
     compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i, parts)),
     compose(
       norm(config, `model.layers.${i}.post_attention_layernorm`),
-      config.routed[i] === true ? routedExperts(config, names, pass, i) : mlp(config, pass, i),
+      config.routed[i] === true ? routedExperts(config, made, pass, i) : mlp(config, pass, i),
     ),
   );
 
 /** An architecture of Llama's attention and experts under these names. */
 export const mixtureArchitecture = <C extends MixtureConfig>({
   names = { block: 'mlp', ...gatedNames },
+  expert = usualExpert,
   parts = () => ({}),
   ...own
 }: {
   readonly names?: MixtureNames;
+  readonly expert?: MakeExpert;
   readonly parts?: (config: C, pass: Pass, i: number) => LlamaParts;
 } & Pick<Architecture<C>, 'name' | 'modelTypes' | 'config'> &
   Partial<Architecture<C>>): Architecture<C> => ({
@@ -231,7 +259,7 @@ export const mixtureArchitecture = <C extends MixtureConfig>({
   packed: (config) => mixturePacked(config, names),
   body: (config, pass) =>
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
-      mixtureLayer(config, names, pass, angles, i, parts(config, pass, i)),
+      mixtureLayer(config, { names, expert }, pass, angles, i, parts(config, pass, i)),
     ),
   ...own,
 });

@@ -1,0 +1,271 @@
+/**
+ * How files hold gpt-oss's experts: those of a layer in one tensor, inputs first, each expert's gates and ups by turns
+ * (transformers' layout); or the same outputs first in MXFP4, as the checkpoints of OpenAI do.
+ */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { madeTensor } from '../../formats/madeTensor.js';
+import type { TensorToWrite } from '../../formats/safetensors.js';
+import { bytesOfDtype } from '../../formats/safetensorsHeader.js';
+import type { StoredTensor } from '../../formats/storedTensor.js';
+import type { FileLayout } from '../architecture.js';
+import { decodeMxfp4, mxfp4Block } from '../mxfp4.js';
+
+interface Sizes {
+  readonly numLayers: number;
+  readonly hiddenSize: number;
+  readonly numExperts: number;
+  readonly expertSize: number;
+}
+
+/** A map of all experts of a layer as files hold it: `names` of its parts share the outputs of an expert by turns. */
+interface Joined {
+  readonly name: string;
+  readonly outputs: number;
+  readonly inputs: number;
+  readonly names: ReadonlyArray<string>;
+}
+
+/** One of the maps within its layer, and where its outputs are in the joined tensor: `first`, and every `step`-th from there. */
+interface Place {
+  readonly module: string;
+  readonly expert: number;
+  readonly first: number;
+  readonly step: number;
+  readonly outputs: number;
+}
+
+const joinedOf = ({ hiddenSize, expertSize }: Sizes, layer: number): ReadonlyArray<Joined> => {
+  const block = `model.layers.${layer}.mlp.experts`;
+  return [
+    { name: `${block}.gate_up_proj`, outputs: 2 * expertSize, inputs: hiddenSize, names: ['gate_proj', 'up_proj'] },
+    { name: `${block}.down_proj`, outputs: hiddenSize, inputs: expertSize, names: ['down_proj'] },
+  ];
+};
+
+const placesOf = ({ name, outputs, names }: Joined, numExperts: number): ReadonlyArray<Place> =>
+  Array.from({ length: numExperts }, (_, expert) =>
+    names.map((own, first) => ({
+      module: `${name.slice(0, name.lastIndexOf('.'))}.${expert}.${own}`,
+      expert,
+      first,
+      step: names.length,
+      outputs: outputs / names.length,
+    })),
+  ).flat();
+
+/** Numbers of the same width, whatever they stand for. */
+const numbers = (bytes: Uint8Array, width: number): Uint8Array | Uint16Array | Uint32Array => {
+  const at = bytes.byteOffset % width === 0 ? bytes : Uint8Array.from(bytes);
+  const place = [at.buffer, at.byteOffset, at.byteLength / width] as const;
+  if (width === 1) return new Uint8Array(...place);
+  return width === 2 ? new Uint16Array(...place) : new Uint32Array(...place);
+};
+
+/** Rows and columns that are copied together, so that both sides stay in the cache. */
+const tile = 64;
+
+/** to[r·columns + c] = from[first + c·row + r·step] */
+const turn = (
+  from: Uint8Array | Uint16Array | Uint32Array,
+  to: Uint8Array | Uint16Array | Uint32Array,
+  { rows, columns, row, first, step }: Readonly<Record<'rows' | 'columns' | 'row' | 'first' | 'step', number>>,
+): void => {
+  for (let r0 = 0; r0 < rows; r0 += tile)
+    for (let c0 = 0; c0 < columns; c0 += tile)
+      for (let r = r0; r < Math.min(rows, r0 + tile); r++)
+        for (let c = c0; c < Math.min(columns, c0 + tile); c++)
+          to[r * columns + c] = from[first + c * row + r * step] ?? 0;
+};
+
+/** A part of a joined tensor of [experts, inputs, outputs], or of biases where inputs is 1, as [outputs, inputs]. */
+const partOf = (
+  whole: StoredTensor,
+  name: string,
+  { outputs: all, inputs }: Pick<Joined, 'outputs' | 'inputs'>,
+  { expert, first, step, outputs }: Place,
+): StoredTensor => {
+  const shape = name.endsWith('.bias') ? [outputs] : [outputs, inputs];
+  const ofExpert = whole.part({ name, shape: [inputs, all], from: expert * inputs * all });
+  const width = bytesOfDtype[whole.dtype];
+  return madeTensor({ name, dtype: whole.dtype, shape, file: whole.file }, (allocate) =>
+    TE.map((bytes: Uint8Array) => {
+      const to = allocate(outputs * inputs * width);
+      turn(numbers(bytes, width), numbers(to, width), { rows: outputs, columns: inputs, row: all, first, step });
+      return to;
+    })(ofExpert.readBytes()),
+  );
+};
+
+/** The same of codes [experts, outputs, inputs / 32, 16] and exponents [experts, outputs, inputs / 32]. */
+const decodedPart = (
+  codes: StoredTensor,
+  exponents: StoredTensor,
+  name: string,
+  { outputs: all, inputs }: Joined,
+  { expert, first, step, outputs }: Place,
+): StoredTensor => {
+  const blocks = inputs / mxfp4Block;
+  const of = (stored: StoredTensor, bytes: number): TaskEither<FatalError, Uint8Array> =>
+    stored.part({ name, shape: [all, bytes], from: expert * all * bytes }).readBytes();
+  return madeTensor({ name, dtype: 'BF16', shape: [outputs, inputs], file: codes.file }, (allocate) =>
+    pipe(
+      TE.Do,
+      TE.bind('ofCodes', () => of(codes, 16 * blocks)),
+      TE.bind('ofExponents', () => of(exponents, blocks)),
+      TE.map(({ ofCodes, ofExponents }) => {
+        const to = allocate(2 * outputs * inputs);
+        for (let r = 0; r < outputs; r++) {
+          const at = first + r * step;
+          decodeMxfp4(
+            ofCodes.subarray(16 * blocks * at, 16 * blocks * (at + 1)),
+            ofExponents.subarray(blocks * at, blocks * (at + 1)),
+            new Uint16Array(to.buffer, 2 * r * inputs, inputs),
+          );
+        }
+        return to;
+      }),
+    ),
+  );
+};
+
+const fits = (stored: StoredTensor, ...shape: ReadonlyArray<number>): E.Either<FatalError, StoredTensor> =>
+  stored.shape.join() === shape.join()
+    ? E.right(stored)
+    : E.left(
+        fatal('E_WEIGHTS_SHAPE', `tensor "${stored.name}" does not fit config.json`, {
+          expected: `[${shape.join(', ')}]`,
+          actual: `[${stored.shape.join(', ')}]`,
+        }),
+      );
+
+/** A joined tensor of a file, and what else of the file it stands for. */
+interface Taken {
+  readonly names: ReadonlyArray<string>;
+  readonly parts: ReadonlyArray<StoredTensor>;
+}
+
+const nothingTaken: Taken = { names: [], parts: [] };
+
+const takenOf = (
+  joined: Joined,
+  sizes: Sizes,
+  find: (name: string) => StoredTensor | undefined,
+): E.Either<FatalError, Taken> => {
+  const { name, outputs, inputs } = joined;
+  const { numExperts } = sizes;
+  const places = placesOf(joined, numExperts);
+  const [whole, codes, exponents, biases] = ['', '_blocks', '_scales', '_bias'].map((end) => find(`${name}${end}`));
+  const weights = (): E.Either<FatalError, Taken> => {
+    if (whole !== undefined)
+      return E.Functor.map(fits(whole, numExperts, inputs, outputs), () => ({
+        names: [whole.name],
+        parts: places.map((place) => partOf(whole, `${place.module}.weight`, joined, place)),
+      }));
+    if (codes === undefined || exponents === undefined) return E.right(nothingTaken);
+    return pipe(
+      fits(codes, numExperts, outputs, inputs / mxfp4Block, 16),
+      E.flatMap(() => fits(exponents, numExperts, outputs, inputs / mxfp4Block)),
+      E.map(() => ({
+        names: [codes.name, exponents.name],
+        parts: places.map((place) => decodedPart(codes, exponents, `${place.module}.weight`, joined, place)),
+      })),
+    );
+  };
+  return pipe(
+    weights(),
+    E.flatMap((taken) =>
+      biases === undefined
+        ? E.right(taken)
+        : E.Functor.map(fits(biases, numExperts, outputs), () => ({
+            names: [...taken.names, biases.name],
+            parts: [
+              ...taken.parts,
+              ...places.map((place) => partOf(biases, `${place.module}.bias`, { outputs, inputs: 1 }, place)),
+            ],
+          })),
+    ),
+  );
+};
+
+const isFloats = (data: unknown): data is Float32Array => data instanceof Float32Array;
+
+const floatsOf = async ({ data, name }: TensorToWrite): Promise<Float32Array> => {
+  const values = typeof data === 'function' ? await data() : data;
+  if (!isFloats(values)) throw new TypeError(`"${name}" is no tensor of floats`);
+  return values;
+};
+
+/** Parts, [outputs, inputs] each, as the one tensor [experts, inputs, outputs] that they were or might have been. */
+const rejoined = (
+  name: string,
+  inputs: number,
+  { outputs, names }: Joined,
+  parts: ReadonlyArray<{ readonly place: Place; readonly tensor: TensorToWrite }>,
+): TensorToWrite => {
+  const numExperts = parts.length / names.length;
+  return {
+    name,
+    dtype: 'F32',
+    shape: name.endsWith('_bias') ? [numExperts, outputs] : [numExperts, inputs, outputs],
+    data: async () => {
+      const all = new Float32Array(numExperts * inputs * outputs);
+      for (const { place, tensor } of parts) {
+        const values = await floatsOf(tensor);
+        const start = place.expert * inputs * outputs + place.first;
+        for (let c0 = 0; c0 < inputs; c0 += tile)
+          for (let r = 0; r < place.outputs; r++)
+            for (let c = c0; c < Math.min(inputs, c0 + tile); c++)
+              all[start + c * outputs + r * place.step] = values[r * inputs + c] ?? 0;
+      }
+      return all;
+    },
+  };
+};
+
+/** Reads either way of files, and what was written with each expert apart; writes transformers' layout, in float32. */
+export const gptOssFiles = (sizes: Sizes): FileLayout => {
+  const all = Array.from({ length: sizes.numLayers }, (_, layer) => joinedOf(sizes, layer)).flat();
+  return {
+    read: (tensors) =>
+      pipe(
+        all,
+        E.traverseArray((joined) =>
+          takenOf(joined, sizes, (name) => tensors.get(name) ?? tensors.get(name.replace(/^model\./, ''))),
+        ),
+        E.map((found) => {
+          const gone = new Set(found.flatMap(({ names }) => names));
+          return new Map([
+            ...[...tensors].filter(([, { name }]) => !gone.has(name)),
+            ...found.flatMap(({ parts }) => parts.map((part) => [part.name, part] as const)),
+          ]);
+        }),
+      ),
+    write: (tensors) => {
+      const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+      const done = new Set<string>();
+      const written = all.flatMap((joined) =>
+        (
+          [
+            ['weight', joined.name, joined.inputs],
+            ['bias', `${joined.name}_bias`, 1],
+          ] as const
+        ).flatMap(([own, name, inputs]): ReadonlyArray<TensorToWrite> => {
+          const parts = placesOf(joined, sizes.numExperts).flatMap((place) => {
+            const tensor = byName.get(`${place.module}.${own}`);
+            return tensor?.dtype === 'F32' ? [{ place, tensor }] : [];
+          });
+          // Those that are quantised have no such layout: they stay apart.
+          if (parts.length !== sizes.numExperts * joined.names.length) return [];
+          for (const { tensor } of parts) done.add(tensor.name);
+          return [rejoined(name, inputs, joined, parts)];
+        }),
+      );
+      return [...tensors.filter(({ name }) => !done.has(name)), ...written];
+    },
+  };
+};
