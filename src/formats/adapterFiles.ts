@@ -38,6 +38,8 @@ export interface AdapterLora {
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly targetModules?: Names;
+  /** Parameters that hold the weights of several experts. */
+  readonly targetParameters?: ReadonlyArray<string>;
   readonly excludeModules?: Names;
   readonly modulesToSave?: ReadonlyArray<string>;
   readonly layersToTransform?: number | ReadonlyArray<number>;
@@ -79,6 +81,7 @@ const OnDisk = t.intersection(
       rank_pattern: orNull(t.record(t.string, count, 'a record of ranks')),
       alpha_pattern: orNull(t.record(t.string, t.number, 'a record of alphas')),
       target_modules: orNull(names),
+      target_parameters: orNull(t.readonlyArray(t.string)),
       exclude_modules: orNull(names),
       modules_to_save: orNull(t.readonlyArray(t.string)),
       layers_to_transform: orNull(t.union([t.number, t.readonlyArray(t.number)], 'a number or a list of numbers')),
@@ -111,7 +114,15 @@ const harmless = new Set([
     'use_dora',
     'init_lora_weights',
   ],
-  ...['rank_pattern', 'alpha_pattern', 'target_modules', 'exclude_modules', 'modules_to_save', 'layers_to_transform'],
+  ...[
+    'rank_pattern',
+    'alpha_pattern',
+    'target_modules',
+    'target_parameters',
+    'exclude_modules',
+    'modules_to_save',
+    'layers_to_transform',
+  ],
   ...[
     'trainable_token_indices',
     'layers_pattern',
@@ -136,14 +147,7 @@ const harmless = new Set([
 /** Keys of later releases that change what the adapter computes. */
 const unsupported = new Set([
   ...['use_qalora', 'use_bdlora', 'lora_bias', 'layer_replication'],
-  ...[
-    'target_parameters',
-    'alora_invocation_tokens',
-    'arrow_config',
-    'kasa_config',
-    'velora_config',
-    'monteclora_config',
-  ],
+  ...['alora_invocation_tokens', 'arrow_config', 'kasa_config', 'velora_config', 'monteclora_config'],
 ]);
 
 /** Initialisations that rewrite the base weights by chance or by data: such an adapter means nothing beside the original ones. */
@@ -229,6 +233,7 @@ export const decodeAdapterConfig = (
         rankPattern: disk.rank_pattern ?? {},
         alphaPattern: disk.alpha_pattern ?? {},
         ...present('targetModules', disk.target_modules),
+        ...present('targetParameters', disk.target_parameters),
         ...present('excludeModules', disk.exclude_modules),
         ...present('modulesToSave', disk.modules_to_save),
         ...present('layersToTransform', disk.layers_to_transform),
@@ -303,7 +308,8 @@ export const nameOfAdapterKey = (key: string): string =>
     .replace(new RegExp(`\\.(${adapterParts})\\.default(?=\\.|$)`), '.$1')
     .replace('.modules_to_save.', '.')
     .replace('.token_adapter.base_layer.', '.')
-    .replace('.base_layer.', '.');
+    // A second adapter around one module lies in the first one's wrapper.
+    .replace(/\.base_layer\.(?!lora_)/, '.');
 
 /** Every A has its B, of the same rank. */
 const checkedPairs = (file: string, tensors: ReadonlyMap<string, StoredTensor>): Either<FatalError, void> => {

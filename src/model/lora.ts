@@ -153,7 +153,8 @@ const searchesOf = (patterns: Readonly<Record<string, number>>): ReadonlyArray<r
   return known;
 };
 
-const fromPattern = (patterns: Readonly<Record<string, number>>, module: string, otherwise: number): number =>
+/** What the patterns say of a module, by name. */
+export const fromPattern = (patterns: Readonly<Record<string, number>>, module: string, otherwise: number): number =>
   searchesOf(patterns).find(([search]) => search.test(module))?.[1] ?? otherwise;
 
 const rankOf = (config: LoraConfig, module: string): number => fromPattern(config.rankPattern, module, config.r);

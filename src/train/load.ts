@@ -30,6 +30,7 @@ import type { QuantizationOptions } from '../model/quantize/config.js';
 import { chooseEngine, currentEngine } from './engine.js';
 import type { EngineOptions, EngineReport } from './engine.js';
 import { planWeights, uploaded } from './loadWeights.js';
+import { spreadOverExperts } from './parameterAdapter.js';
 
 /** Quantisation is BitsAndBytesConfig's options, camelCased: `loadIn4bit`, `bnb4bitQuantType`, … */
 export interface LoadOptions extends EngineOptions, QuantizationOptions {
@@ -126,8 +127,11 @@ export const loadAdapter = (
     locateModel(dir, 'adapter', hub),
     TE.flatMap((located) => readAdapter(located.dir)),
     TE.bindTo('files'),
-    TE.bind('lora', ({ files }) => TE.fromEither(LoraConfig.decode(files.config.lora))),
-    TE.bind('saved', ({ files }) => uploaded(Array.from(files.tensors, ([name, from]) => ({ name, from })))),
+    TE.bind('spread', ({ files: { config, tensors } }) =>
+      TE.fromEither(spreadOverExperts(model.config, config.lora, tensors)),
+    ),
+    TE.bind('lora', ({ spread }) => TE.fromEither(LoraConfig.decode(spread.lora))),
+    TE.bind('saved', ({ spread }) => uploaded(Array.from(spread.tensors, ([name, from]) => ({ name, from })))),
     TE.bind('adapted', ({ lora, saved }) =>
       TE.fromEither(
         name === undefined
