@@ -124,5 +124,6 @@ CblasSgemm open_blas(const std::string& library) {
 BlasTable with_blas(const KernelTable& table, CblasSgemm sgemm, double least, long piece) {
   BlasTable changed = {table, sgemm, least, piece, table.gemm};
   changed.gemm = gemm;
+  changed.gemm_joined = nullptr;
   return changed;
 }

@@ -135,6 +135,9 @@ void plainSgemm(int, int transA, int transB, int m, int n, int k, float alpha, c
 }
 
 // The same product with other threads must have the same bits, and a repeated one too.
+// Products that were computed with another one in one pass.
+long joined = 0;
+
 // `half`: C and what is added to it lie as bfloat16, rounded once.
 void check(const char* isa, const KernelTable* table, bool bf16, bool half, std::vector<Pool*>& pools, Scratch* scratch) {
   const long m = size(300), n = size(300), k = size(below(4) == 0 ? 2500 : 300);
@@ -154,6 +157,11 @@ void check(const char* isa, const KernelTable* table, bool bf16, bool half, std:
   const std::vector<float> before = c;
   std::vector<uint16_t> c16(c.size()), other16 = halved(other);
   Gemm g = {m, n, k, a.operand, b.operand, nullptr, ldc, nullptr, 0, alpha, half};
+  // At times another product is added in the same pass.
+  const long depth = below(3) == 0 ? 1 + below(below(2) ? 20 : 300) : 0;
+  const Stored a_more(m, depth, (int)below(2), GEMM_FLOAT32), b_more(depth, n, (int)below(2), below(4) == 0 ? GEMM_BFLOAT16 : GEMM_FLOAT32);
+  const Gemm more = {m, n, depth, a_more.operand, b_more.operand, nullptr, 0, nullptr, 0, alpha, 0};
+  bool joins = false;
   std::vector<float> first;
   for (Pool* pool : pools) {
     for (int repeat = 0; repeat < 2; repeat++) {
@@ -164,7 +172,10 @@ void check(const char* isa, const KernelTable* table, bool bf16, bool half, std:
       if (start == 2) g.start = row.data(), g.ld_start = 0;
       if (start == 3) g.start = half ? reinterpret_cast<float*>(other16.data()) : other.data(), g.ld_start = n + 3;
       const Context context = {pool, scratch, table, bf16, nullptr};
-      run_gemm(&context, &g);
+      const auto join = bf16 ? table->gemm_bf16_joined : table->gemm_joined;
+      joins = depth > 0 && join != nullptr && join(&context, &g, &more);
+      joined += joins;
+      if (!joins) run_gemm(&context, &g);
       if (half)
         for (size_t i = 0; i < c.size(); i++) c[i] = widened(c16[i]);
       if (repeat == 0) {
@@ -188,6 +199,12 @@ void check(const char* isa, const KernelTable* table, bool bf16, bool half, std:
             want += alpha * x * y;
             scale += std::fabs(alpha * x * y);
           }
+          for (long q = 0; joins && q < depth; q++) {
+            double x = a_more.worth[i * depth + q], y = b_more.worth[q * n + j];
+            if (bf16) x = round16((float)x), y = round16((float)y);
+            want += alpha * x * y;
+            scale += std::fabs(alpha * x * y);
+          }
         }
         double error = std::fabs(want - c[i * ldc + j]);
         if (half && j < n) error = std::fmax(0, error - std::fabs(want) / 256);
@@ -197,8 +214,8 @@ void check(const char* isa, const KernelTable* table, bool bf16, bool half, std:
     // denormal products count as zero in bfloat16 arithmetic
     if (!(worst <= 2e-6)) {
       failures++;
-      std::printf("%s%s: %ld x %ld x %ld, A %s kind %d, B %s kind %d, start %d, alpha %g, %d threads: error %g at row %ld, column %ld\n",
-                  isa, half ? " bf16 that lies so" : bf16 ? " bf16" : "", m, n, k, a.operand.transposed ? "T" : "N", kindA, b.operand.transposed ? "T" : "N", kindB,
+      std::printf("%s%s: %ld x %ld x %ld + %ld, A %s kind %d, B %s kind %d, start %d, alpha %g, %d threads: error %g at row %ld, column %ld\n",
+                  isa, half ? " bf16 that lies so" : bf16 ? " bf16" : "", m, n, k, joins ? depth : 0, a.operand.transposed ? "T" : "N", kindA, b.operand.transposed ? "T" : "N", kindB,
                   start, alpha, pool_threads(pool), worst, at / ldc, at % ldc);
     }
   }
@@ -244,6 +261,11 @@ int main(int argc, char** argv) {
     }
     for (int i = 0; i < cases; i++) check(isa, table, false, false, pools, scratch);
     for (int i = 0; i < cases / 4; i++) check(isa, table, false, true, pools, scratch);
+    if (cases > 10 && joined == 0) {
+      std::printf("%s: no products were joined\n", isa);
+      failures++;
+    }
+    joined = 0;
     precise(isa, table, pools[1], scratch);
     if (table->gemm_bf16 != nullptr)
       for (int i = 0; i < cases; i++) check(isa, table, true, i % 2, pools, scratch);

@@ -144,6 +144,9 @@ typedef struct KernelTable {
   // ---- matrix product (gemm.cc, gemm_bf16.cc, gemm_split_bf16.cc) ----
   void (*gemm)(const Context*, const Gemm*);
   void (*gemm_bf16)(const Context*, const Gemm*);  // ? null where bfloat16 would gain nothing
+  // ? C = what `g` asks for plus alpha op(a) op(b) of `more`, in one pass over C. False: nothing was done.
+  int (*gemm_joined)(const Context*, const Gemm* g, const Gemm* more);
+  int (*gemm_bf16_joined)(const Context*, const Gemm* g, const Gemm* more);
 
   // ---- columns.cc ----
   void (*column_sum)(const Context*, Values dy, float* out, long rows, long columns);

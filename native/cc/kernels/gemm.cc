@@ -192,4 +192,5 @@ static void gemm(const Context* context, const Gemm* g) {
 
 extern "C" void RX_FILL(gemm)(KernelTable* table) {
   table->gemm = gemm;
+  table->gemm_joined = gemm_joined;
 }

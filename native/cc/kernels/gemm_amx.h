@@ -137,8 +137,8 @@ RX_INLINE void tile_across(const T* s, long ks, long lines, long kc, Packed* d) 
 // Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks]. The second tile of a
 // panel that has no lines is left as it is: of A it is not read, of B it makes columns that nobody reads.
 template <int W, bool left, class T>
-RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) {
-  const long size = W * packed_k(kc);
+RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d, long kp) {
+  const long size = W * kp;
   for (long first = 0; first < lines; first += ABREAST * W) {
     const long end = least(lines, first + ABREAST * W);
     for (long k = 0; k < kc; k += 32) {

@@ -47,4 +47,7 @@ static void gemm_bf16(const Context* context, const Gemm* g) {
     each_vector(g->n, [&](long j, auto lanes) { put(lanes, row_of(c, i), j, lanes.load(sums + i * g->n + j)); });
 }
 
-extern "C" void RX_FILL(gemm_bf16)(KernelTable* table) { table->gemm_bf16 = gemm_bf16; }
+extern "C" void RX_FILL(gemm_bf16)(KernelTable* table) {
+  table->gemm_bf16 = gemm_bf16;
+  table->gemm_bf16_joined = gemm_joined;
+}

@@ -34,8 +34,8 @@ RX_INLINE void pack_pair(const T* s, long ks, long w, int last, Packed* d) {
 
 // Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks].
 template <int W, class T>
-RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) {
-  const long whole = lines / W, kp = packed_k(kc), size = W * kp;
+RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d, long panel) {
+  const long whole = lines / W, kp = packed_k(kc), size = W * panel;
   for (long p0 = 0; p0 < whole; p0 += ABREAST) {
     const long end = p0 + ABREAST < whole ? p0 + ABREAST : whole;
     for (long q = 0; q < kp; q++) {

@@ -31,7 +31,7 @@ RX_INLINE vf some_of(const uint16_t* s, long n) {
 
 // Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks].
 template <int W, class T>
-RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) {
+RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d, long panel) {
   const long kp = packed_k(kc);
   for (long q = 0; q < kp; q++) {
     const T* const from = s + 4 * q * ks;
@@ -43,11 +43,11 @@ RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d) 
       for (int i = 0; i < 4; i++) block[i] = i < deep ? some_of(from + i * ks + line, wide) : vf{};
       transpose_block(block);
       // W is a multiple of 4: the four lie in one panel
-      Packed* const to = d + line / W * W * kp + q * W + line % W;
+      Packed* const to = d + line / W * W * panel + q * W + line % W;
 #pragma GCC unroll 4
       for (int i = 0; i < 4; i++) to[i] = rounded(block[i]);
     }
-    for (long line = round_up(lines, 4); line < round_up(lines, W); line++) d[line / W * W * kp + q * W + line % W] = 0;
+    for (long line = round_up(lines, 4); line < round_up(lines, W); line++) d[line / W * W * panel + q * W + line % W] = 0;
   }
 }
 

@@ -3,7 +3,8 @@
 //   MR, NR            lines of a panel of A and of B: the micro-kernel computes MR x NR
 //   KC, MC, NC        sizes of the blocks of k, m and n
 //   Packed            one element of a packed panel; packed_k(kc) of them a line
-//   pack_across<W>, pack_along<W>   float32 (PACKS_BFLOAT16: also bfloat16) into panels of W lines of Packed
+//   pack_across<W>, pack_along<W>   float32 (PACKS_BFLOAT16: also bfloat16) into panels of W lines of Packed; pack_across is told how long a
+//                                   line of a panel is
 //   micro             table of micro-kernels, micro[m - 1] for m rows
 // or, where panels of A and of B lie otherwise (PACKS_TILES, see gemm_amx.h), pack_across<W, left>, pack_along<W, left>, run_micro_kernel and
 // what multiply_block needs: STEP, KI, JC, Output and put_rows, Beside and sum_panels, tiles_begin and tiles_end.
@@ -65,6 +66,7 @@ typedef struct Way {
 
 typedef struct Plan {
   Gemm g;               // possibly the transposed problem
+  Gemm joined;          // what is added to the same C, transposed likewise: a, b and k; k is 0 where nothing is
   Numbers c, start;
   int a_along, b_along; // whether stored rows run along k
   long kc, mc, nc;
@@ -90,26 +92,26 @@ typedef struct Plan {
 #define RX_PANELS W
 #endif
 template <int W, bool left, class T>
-RX_INLINE void pack_values(const T* data, long ld, int along, long line, long lines, long k0, long kc, Packed* d) {
+RX_INLINE void pack_values(const T* data, long ld, int along, long line, long lines, long k0, long kc, Packed* d, long kp) {
   if (along)
     for (long i = 0; i < lines; i += W)
-      pack_along<RX_PANELS>(data + (line + i) * ld + k0, ld, (int)least(W, lines - i), kc, d + i * packed_k(kc));
+      pack_along<RX_PANELS>(data + (line + i) * ld + k0, ld, (int)least(W, lines - i), kc, d + i * kp);
   else
-    pack_across<RX_PANELS>(data + k0 * ld + line, ld, lines, kc, d);
+    pack_across<RX_PANELS>(data + k0 * ld + line, ld, lines, kc, d, kp);
 }
 #undef RX_PANELS
 
 // Packs lines [line, line + lines) of op(x) seen as (line, k), from k0, kc long. For A lines are rows (k runs along a row), for
-// B they are columns: `along` says whether a stored row runs along k.
+// B they are columns: `along` says whether a stored row runs along k. A line of a panel has `kp` elements.
 template <int W, bool left>
-RX_INLINE void pack(const GemmOperand* x, int along, long line, long lines, long k0, long kc, float* unpacked, Packed* d) {
+RX_INLINE void pack_operand(const GemmOperand* x, int along, long line, long lines, long k0, long kc, float* unpacked, Packed* d, long kp) {
   if (x->kind == GEMM_FLOAT32) {
-    pack_values<W, left>((const float*)x->data, x->ld, along, line, lines, k0, kc, d);
+    pack_values<W, left>((const float*)x->data, x->ld, along, line, lines, k0, kc, d, kp);
     return;
   }
 #ifdef PACKS_BFLOAT16
   if (x->kind == GEMM_BFLOAT16) {
-    pack_values<W, left>((const uint16_t*)x->data, x->ld, along, line, lines, k0, kc, d);
+    pack_values<W, left>((const uint16_t*)x->data, x->ld, along, line, lines, k0, kc, d, kp);
     return;
   }
 #endif
@@ -119,8 +121,30 @@ RX_INLINE void pack(const GemmOperand* x, int along, long line, long lines, long
       for (long j = 0; j < w; j++) unpack_row(x, line + i + j, k0, kc, unpacked + j * kc);
     else
       for (long k = 0; k < kc; k++) unpack_row(x, k0 + k, line + i, w, unpacked + k * w);
-    pack_values<W, left>((const float*)unpacked, along ? kc : w, along, 0, w, 0, kc, d + i * packed_k(kc));
+    pack_values<W, left>((const float*)unpacked, along ? kc : w, along, 0, w, 0, kc, d + i * kp, kp);
   }
+}
+
+// A block along k: of the product, and behind its last one all of the product that is joined to it.
+typedef struct Block {
+  long k0, kc, more;
+  long kp;  // packed elements of a line
+} Block;
+
+RX_INLINE Block block_of(const Plan* p, long k0) {
+  const long kc = least(p->kc, p->g.k - k0), more = k0 + kc == p->g.k ? p->joined.k : 0;
+  return {k0, kc, more, packed_k(kc) + packed_k(more)};
+}
+
+// Packs lines of A (left) or of B.
+template <int W, bool left>
+RX_INLINE void pack(const Plan* p, const Block& block, long line, long lines, float* unpacked, Packed* d) {
+  const Gemm* const g = &p->g;
+  const Gemm* const more = &p->joined;
+  pack_operand<W, left>(left ? &g->a : &g->b, left ? p->a_along : p->b_along, line, lines, block.k0, block.kc, unpacked, d, block.kp);
+  if (block.more)
+    pack_operand<W, left>(left ? &more->a : &more->b, left ? !more->a.transposed : more->b.transposed, line, lines, 0, block.more, unpacked,
+                          d + W * packed_k(block.kc), block.kp);
 }
 
 // Time of a split of the threads, in multiply-adds at the micro-kernel's full speed.
@@ -141,8 +165,18 @@ RX_STATIC double split_cost(long m, long n, long k, int by_rows, int groups) {
 
 RX_INLINE long partial_numbers(const Plan* p) { return p->g.half && p->g.k > p->kc ? round_up(p->g.m * p->nc, 16) : 0; }
 
-RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
+// The same product of transposed operands.
+RX_INLINE void turn_operands(Gemm* g) {
+  const GemmOperand a = g->a;
+  g->a = g->b;
+  g->b = a;
+  g->a.transposed = !g->a.transposed;
+  g->b.transposed = !g->b.transposed;
+}
+
+RX_STATIC void plan_gemm(Plan* p, const Gemm* given, const Gemm* joined, int threads) {
   p->g = *given;
+  p->joined = joined ? *joined : Gemm{};
   Gemm* const g = &p->g;
   p->c = {g->c, g->ldc, 1, 0, g->half};
   p->start = {(void*)g->start, g->ld_start, 1, 0, g->half && g->ld_start != 0};
@@ -150,11 +184,8 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
   const double straight = (double)g->m * (double)round_up(g->n, NR);
   const double turned = (double)g->n * (double)round_up(g->m, NR) * 1.25;
   if (g->n < 4 * NR && turned < straight) {
-    const GemmOperand a = g->a;
-    g->a = g->b;
-    g->b = a;
-    g->a.transposed = !g->a.transposed;
-    g->b.transposed = !g->b.transposed;
+    turn_operands(g);
+    turn_operands(&p->joined);
     g->m = given->n;
     g->n = given->m;
     p->c.row = 1, p->c.column = g->ldc;
@@ -165,11 +196,11 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
   const long m = g->m, n = g->n, k = g->k;
   p->threads = threads;
   p->kc = round_up(divide_up(k, divide_up(k, KC)), K_UNIT);
-  const long kp = packed_k(p->kc);
+  const long more = packed_k(p->joined.k), kp = packed_k(p->kc) + more;
   p->narrow = m <= 4 * MR;
-  p->unpacked_size = g->a.kind == GEMM_FLOAT32 && g->b.kind == GEMM_FLOAT32
-                         ? 0
-                         : round_up((NR > MR ? NR : MR) * (p->kc + VW), 16) + PACK_SLACK;
+  const Gemm* const j = &p->joined;
+  const int plain = g->a.kind == GEMM_FLOAT32 && g->b.kind == GEMM_FLOAT32 && j->a.kind == GEMM_FLOAT32 && j->b.kind == GEMM_FLOAT32;
+  p->unpacked_size = plain ? 0 : round_up((NR > MR ? NR : MR) * ((p->kc > j->k ? p->kc : j->k) + VW), 16) + PACK_SLACK;
   if (p->narrow) {
     p->groups = 1;
     p->mc = m;
@@ -178,7 +209,7 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, int threads) {
     p->nc = NR * (65536 / (kp * NR) > 1 ? 65536 / (kp * NR) : 1);
     const long share = round_up(divide_up(n, threads), NR);
     if (p->nc > share) p->nc = share;
-    p->a_size = round_up(m, MR) * packed_k(round_up(k, K_UNIT) + K_UNIT * divide_up(k, p->kc)) + PACK_SLACK;
+    p->a_size = round_up(m, MR) * (packed_k(round_up(k, K_UNIT) + K_UNIT * divide_up(k, p->kc)) + more) + PACK_SLACK;
     p->b_size = p->nc * kp + PACK_SLACK;
     p->partial_size = partial_numbers(p);
     return;
@@ -288,9 +319,9 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
   const long k_blocks = divide_up(g->k, p->kc);
   const long whole = packed_k(p->kc) * panels * MR;
   for (long q = id; q < k_blocks * panels; q += p->threads) {
-    const long k0 = q / panels * p->kc, kc = least(p->kc, g->k - k0), i = q % panels;
-    pack<MR, true>(&g->a, p->a_along, i * height, least(height, g->m - i * height), k0, kc, unpacked,
-             p->packed_a + q / panels * whole + i * MR * packed_k(kc));
+    const Block block = block_of(p, q / panels * p->kc);
+    const long i = q % panels;
+    pack<MR, true>(p, block, i * height, least(height, g->m - i * height), unpacked, p->packed_a + q / panels * whole + i * MR * block.kp);
   }
   pool_barrier_wait(&p->state->barrier);
   Packed* const bp = p->packed_b + id * p->b_size;
@@ -298,15 +329,16 @@ RX_STATIC void work_narrow(const Plan* p, int id) {
     const long j0 = pool_counter_next(&p->state->next[0], p->nc);
     if (j0 >= g->n) break;
     const long nc = least(p->nc, g->n - j0);
-    for (long block = 0; block < k_blocks; block++) {
-      const long k0 = block * p->kc, kc = least(p->kc, g->k - k0), kp = packed_k(kc);
-      const Way way = way_of(p, j0, k0, p->partial + id * p->partial_size);
+    for (long q = 0; q < k_blocks; q++) {
+      const Block block = block_of(p, q * p->kc);
+      const long kp = block.kp;
+      const Way way = way_of(p, j0, block.k0, p->partial + id * p->partial_size);
       for (long j = 0; j < nc; j += NR) {
         const int w = (int)least(NR, nc - j);
         Packed* const b = bp + j * kp;
-        pack<NR, false>(&g->b, p->b_along, j0 + j, w, k0, kc, unpacked, b);
+        pack<NR, false>(p, block, j0 + j, w, unpacked, b);
         for (long i = 0; i < panels; i++)
-          run_micro(p, kp, p->packed_a + block * whole + i * MR * kp, b, 0, i * height, (int)least(height, g->m - i * height),
+          run_micro(p, kp, p->packed_a + q * whole + i * MR * kp, b, 0, i * height, (int)least(height, g->m - i * height),
                     j0 + j, w, way, tile);
       }
     }
@@ -321,11 +353,13 @@ RX_INLINE long rows_before(const Plan* p, long block) {
 #ifdef PACKS_TILES
 // A block of C, JC panels of B at a time, along k in pieces of which a panel of B stays in the first-level cache; the sums of all but the
 // last piece stay in the second-level cache, since C itself is far.
-RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp, long i0, long mc, long j0, long nc, long kp, const Way& way,
-                              float* sums, float* tile) {
+RX_INLINE void multiply_block(const Plan* p, const Packed* ap, const Packed* bp, long i0, long mc, long j0, long nc, const Block& block,
+                              const Way& way, float* sums, float* tile) {
   const Gemm* const g = &p->g;
-  const long panels = divide_up(nc, NR), rows = divide_up(mc, MR);
-  const long piece = round_up(divide_up(kp, divide_up(kp, packed_k(KI))), STEP);
+  const long panels = divide_up(nc, NR), rows = divide_up(mc, MR), kp = block.kp;
+  // a little that is joined makes no piece of its own
+  const long pieces = divide_up(kp - least(packed_k(block.more), 2 * STEP), packed_k(KI));
+  const long piece = round_up(divide_up(kp, pieces), STEP);
   Output output = {};
   for (long j1 = 0; j1 < panels; j1 += JC)
     for (long k = 0; k < kp; k += piece) {
@@ -368,21 +402,22 @@ RX_STATIC void work_wide(const Plan* p, int id) {
   for (long j0 = from; j0 < to; j0 += p->nc) {
     const long nc = least(p->nc, to - j0), panels = divide_up(nc, NR);
     for (long k0 = 0; k0 < g->k; k0 += p->kc, phase ^= 1) {
-      const long kc = least(p->kc, g->k - k0), kp = packed_k(kc);
+      const Block block = block_of(p, k0);
+      const long kp = block.kp;
       Packed* const bp = p->packed_b + (ranks == 1 ? group : group * 2 + phase) * p->b_size;
       const long first = panels * rank / ranks * NR, last = least(nc, panels * (rank + 1) / ranks * NR);
-      pack<NR, false>(&g->b, p->b_along, j0 + first, last - first, k0, kc, unpacked, bp + first * kp);
+      pack<NR, false>(p, block, j0 + first, last - first, unpacked, bp + first * kp);
       const Way way = way_of(p, j0, k0, p->partial + group * p->partial_size);
       pool_barrier_wait(&state->barrier);
       // All have left the loop that used the other counter, and none reaches it before the next barrier.
       if (rank == 0) pool_counter_set(&state->next[phase ^ 1], 0);
       for (;;) {
-        const long block = pool_counter_next(&state->next[phase], 1);
-        if (block >= p->row_blocks) break;
-        const long i0 = rows_before(p, block), mc = rows_before(p, block + 1) - i0;
-        pack<MR, true>(&g->a, p->a_along, i0, mc, k0, kc, unpacked, ap);
+        const long rows = pool_counter_next(&state->next[phase], 1);
+        if (rows >= p->row_blocks) break;
+        const long i0 = rows_before(p, rows), mc = rows_before(p, rows + 1) - i0;
+        pack<MR, true>(p, block, i0, mc, unpacked, ap);
 #ifdef PACKS_TILES
-        multiply_block(p, ap, bp, i0, mc, j0, nc, kp, way, p->sums + id * SUMS, tile);
+        multiply_block(p, ap, bp, i0, mc, j0, nc, block, way, p->sums + id * SUMS, tile);
 #else
         for (long j = 0; j < panels; j++)
           for (long i = 0; i < mc; i += MR)
@@ -426,7 +461,7 @@ RX_INLINE void init_state(const Plan* p) {
   }
 }
 
-RX_STATIC void run_planned(const Context* context, const Gemm* g) {
+RX_STATIC void run_planned(const Context* context, const Gemm* g, const Gemm* joined = 0) {
   if (g->m <= 0 || g->n <= 0) return;
   if (g->k <= 0) {
     fill_start(g);
@@ -434,7 +469,7 @@ RX_STATIC void run_planned(const Context* context, const Gemm* g) {
   }
   Plan p;
   const int alone = (double)g->m * (double)g->n * (double)g->k < ALONE_BELOW;
-  plan_gemm(&p, g, alone ? 1 : pool_threads(context->pool));
+  plan_gemm(&p, g, joined, alone ? 1 : pool_threads(context->pool));
   p.state = (Group*)scratch_get(context->scratch, SCRATCH_GEMM_STATE, sizeof(Group) * (size_t)p.groups);
   init_state(&p);
   place_buffers(&p, (char*)scratch_get(context->scratch, SCRATCH_GEMM, place_buffers(&p, 0)));
@@ -442,4 +477,15 @@ RX_STATIC void run_planned(const Context* context, const Gemm* g) {
     work_gemm(&p, 0, 1);
   else
     pool_run(context->pool, work_gemm, &p);
+}
+
+// Very few rows are left to products that read B as it lies, and so is what is scaled otherwise.
+RX_STATIC int gemm_joined(const Context* context, const Gemm* g, const Gemm* more) {
+  if (g->m <= 4 || g->k <= 0 || more->k <= 0 || g->alpha != more->alpha) return 0;
+#if defined(PACKS_TILES) && PARTS > 1
+  // numbers of one matrix are taken apart alike
+  if (g->a.kind == GEMM_BFLOAT16 || g->b.kind == GEMM_BFLOAT16 || more->a.kind == GEMM_BFLOAT16 || more->b.kind == GEMM_BFLOAT16) return 0;
+#endif
+  run_planned(context, g, more);
+  return 1;
 }

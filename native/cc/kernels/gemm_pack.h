@@ -41,9 +41,9 @@ RX_INLINE void expect(const T* from, const T* to) {
   for (; from < to; from += 64 / sizeof(T)) __builtin_prefetch(from);
 }
 
-// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks].
+// Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks]; `kp` numbers a line of a panel.
 template <int W>
-RX_STATIC void pack_across(const float* s, long ks, long lines, long kc, float* d) {
+RX_STATIC void pack_across(const float* s, long ks, long lines, long kc, float* d, long kp) {
   const long whole = lines / W;
   for (long p0 = 0; p0 < whole; p0 += ABREAST) {
     const long end = p0 + ABREAST < whole ? p0 + ABREAST : whole;
@@ -51,7 +51,7 @@ RX_STATIC void pack_across(const float* s, long ks, long lines, long kc, float* 
       const float* from = s + k * ks + p0 * W;
       if (k + ROWS_AHEAD < kc) expect(from + ROWS_AHEAD * ks, from + ROWS_AHEAD * ks + (end - p0) * W);
       for (long p = p0; p < end; p++, from += W) {
-        float* const to = d + p * W * kc + k * W;
+        float* const to = d + p * W * kp + k * W;
         int i = 0;
 #pragma GCC unroll 8
         for (; i + VW <= W; i += VW) store(to + i, load(from + i));
@@ -73,7 +73,7 @@ RX_STATIC void pack_across(const float* s, long ks, long lines, long kc, float* 
   const int w = (int)(lines - whole * W);
   if (w == 0) return;
   s += whole * W;
-  d += whole * W * kc;
+  d += whole * W * kp;
   for (long k = 0; k < kc; k++, s += ks, d += W) {
     int i = 0;
 #if defined(__AVX512F__)

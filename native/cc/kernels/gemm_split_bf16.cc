@@ -10,18 +10,28 @@ constexpr long least_depth = 24;
 constexpr double least_work = 4e6;
 
 static void (*plain)(const Context*, const Gemm*);
+static int (*plain_joined)(const Context*, const Gemm*, const Gemm*);
+
+static int is_large(const Gemm* g) {
+  return g->m >= least_lines && g->n >= least_lines && g->k >= least_depth && (double)g->m * (double)g->n * (double)g->k >= least_work;
+}
 
 static void gemm_split(const Context* context, const Gemm* g) {
-  const int large = g->m >= least_lines && g->n >= least_lines && g->k >= least_depth && (double)g->m * (double)g->n * (double)g->k >= least_work;
-  if (large)
+  if (is_large(g))
     run_planned(context, g);
   else
     plain(context, g);
 }
 
+static int joined_split(const Context* context, const Gemm* g, const Gemm* more) {
+  return (is_large(g) ? gemm_joined : plain_joined)(context, g, more);
+}
+
 extern "C" void RX_FILL(gemm_split_bf16)(KernelTable* table) {
   plain = table->gemm;
+  plain_joined = table->gemm_joined;
   table->gemm = gemm_split;
+  table->gemm_joined = joined_split;
 }
 #else
 #include "../kernel_table.h"

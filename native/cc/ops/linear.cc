@@ -31,11 +31,26 @@ Columns columns(Call& call, long n, long width) {
   return {matrix + first, ld};
 }
 
-// What `base` starts with, and both products. The adapter's runs first: it only writes where the base has nothing to start with, and what it
-// wrote is read by the product that computes for longer than it reads.
+// What `base` starts with, and both products, as one where they can be. Else the adapter's runs first: it only writes where the base has
+// nothing to start with, and what it wrote is read by the product that computes for longer than it reads. Rows of the adapter are float32.
 void run_both(const Context* context, const Gemm& base, const Gemm& adapter) {
   Device* const device = static_cast<Device*>(context->device);
   if (device != nullptr && device->joined(context, &base, &adapter)) return;
+  const KernelTable* const table = context->table;
+  const auto joined = context->bf16 && table->gemm_bf16 ? table->gemm_bf16_joined : table->gemm_joined;
+  if (joined != nullptr) {
+    // One factor for both: what is scaled are the rows of the adapter.
+    Gemm scaled = adapter;
+    scaled.alpha = base.alpha;
+    if (adapter.alpha != base.alpha) {
+      float* const rows = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL + 1, sizeof(float) * static_cast<size_t>(area(adapter.m, adapter.k))));
+      table->copy_columns(context, static_cast<const float*>(adapter.a.data), adapter.a.ld, rows, adapter.k, adapter.m, adapter.k);
+      table->scale(context, rows, rows, adapter.alpha / base.alpha, adapter.m * adapter.k);
+      scaled.a.data = rows;
+      scaled.a.ld = adapter.k;
+    }
+    if (joined(context, &base, &scaled)) return;
+  }
   Gemm first = adapter, second = base;
   first.start = base.start;
   first.ld_start = base.ld_start;
