@@ -31,8 +31,7 @@ const { shape } = flags({ shape: '' });
 /** The measured half: a process that trains a few updates and tells its peak. */
 const child = async ({ dir, options: { short, ...options }, length, rows, vocab }) => {
   const { needOf } = await import(here('../dist/train/fitMemory.js'));
-  const { loadModel } = await import(here('../dist/train/load.js'));
-  const { orThrow, sftTrainer } = await import(here('../dist/index.js'));
+  const { loadModel, orThrow, sftTrainer } = await import(here('../dist/index.js'));
   const { model } = await orThrow(loadModel(dir, { precision: options.precision }));
   const tokens = short ? 32 : length;
   const trainDataset = Array.from({ length: rows * 2 }, (_, i) => ({

@@ -10,6 +10,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node
 import { arch, platform } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundle } from './bundle.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const [out, ...given] = process.argv.slice(2);
@@ -66,5 +67,6 @@ write(
   { ...manifest, optionalDependencies: Object.fromEntries(targets.map((target) => [engineName(target), version])) },
   main.files.filter((file) => existsSync(join(root, file))).map((file) => [join(root, file), file]),
 );
+await bundle(join(published, 'dist'));
 // Imported late: without a build there is none.
 (await import('./optionDocs.mjs')).documentOptions(join(published, 'dist'));

@@ -1,7 +1,7 @@
 // Hands 10,000 damaged or hostile inputs to rxtune: files of options, rows in every format (packed too), chat templates, safetensors,
 // models, tokenizers, adapters, checkpoints, regular expressions that backtrack for ever, templates that write without end. Each must end in rows, in a typed error, or in rows refused one by one: no other throw, no
 // death, no more than 10 s, no more than 1 GiB. What was cut short must not pass for whole, a damaged checkpoint not for sound, and a
-// command that fails must leave no file. Needs `npm run build`.
+// command that fails must leave no file. Needs `npm run build`, and `npm run build:ts` after it for the modules one by one.
 // Usage: node reference/fault_run.mjs [inputs = 10000] [seed = 1] [only = name of a kind]
 import { fork } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,4 @@
 /** Downloads a model by name with the built library and prints the directory: fetch_hub.mjs owner/name */
-import { orThrow } from '../dist/index.js';
-import { locateModel } from '../dist/formats/hub/locate.js';
+import { locateModel, orThrow } from '../dist/index.js';
 
 console.log((await orThrow(locateModel(process.argv[2]))).dir);

@@ -94,6 +94,31 @@ describe('the published packages', () => {
     });
   });
 
+  whenBuilt('find their own files, which few others hold', () => {
+    installed((modules) => {
+      const program = `
+        import { readdirSync } from 'node:fs';
+        import { decodeSftConfig, loadTokenizer, openDataset, orThrow, prepareRows } from 'rxtune/data';
+        import { report } from 'rxtune';
+        const tokenizer = await orThrow(loadTokenizer('rxtune/examples/quickstart/base'));
+        const { right: config } = decodeSftConfig({ preparedCache: true, datasetNumProc: 2 });
+        const rows = openDataset('rxtune/examples/quickstart/train.jsonl');
+        const { rows: made, fromCache } = await orThrow(prepareRows(rows, { tokenizer }, config));
+        console.log(made.length > 0, fromCache, report({ title: 'run' }).includes('new EventSource('));`;
+      const prepared = (): string =>
+        execFileSync(process.execPath, ['--input-type=module', '-e', program], {
+          cwd: modules,
+          encoding: 'utf8',
+          env: { ...process.env, NODE_OPTIONS: '', RXTUNE_CACHE: join(modules, 'cache') },
+        });
+      expect(prepared()).toBe('true false true\n');
+      expect(prepared()).toBe('true true true\n');
+      const compiled = readdirSync(join(modules, 'rxtune', 'dist'), { recursive: true, encoding: 'utf8' });
+      const modulesThere = compiled.filter((name) => name.endsWith('.js')).length;
+      expect(modulesThere).toBeLessThan(compiled.filter((name) => name.endsWith('.d.ts')).length / 5);
+    });
+  });
+
   whenBuilt('say in their declarations what each option is for', () => {
     installed((modules) => {
       const declared = readFileSync(join(modules, 'rxtune', 'dist', 'train', 'config.d.ts'), 'utf8');

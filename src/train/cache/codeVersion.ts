@@ -2,16 +2,13 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
-import { extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { packageFolder } from '../packageFolder.js';
 
 /** Folders that no prepared row depends on. */
 const apart: ReadonlySet<string> = new Set(['cli', 'laws', 'model', 'native']);
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-
-const codeFiles = (): ReadonlyArray<string> => {
-  const extension = extname(fileURLToPath(import.meta.url));
+const codeFiles = (root: string, extension: string): ReadonlyArray<string> => {
   const found: Array<string> = [];
   for (const entry of readdirSync(root, { withFileTypes: true })) {
     if (!entry.isDirectory()) found.push(entry.name);
@@ -24,14 +21,15 @@ const codeFiles = (): ReadonlyArray<string> => {
 };
 
 const hashed = (): string | undefined => {
+  const folder = packageFolder();
+  // In a bundle other code stands in the place of these files.
+  if (folder === undefined) return undefined;
+  const { manifest, code, extension } = folder;
   try {
     // Dependencies stand in it with their exact releases.
-    const manifest = readFileSync(join(root, '..', 'package.json'), 'utf8');
-    // In a bundle other code stands in the place of these files.
-    if ((JSON.parse(manifest) as { readonly name?: unknown }).name !== 'rxtune') return undefined;
     const hash = createHash('sha256').update(manifest);
     // At once: hundreds of small files take ten times as long when each waits its turn.
-    for (const name of codeFiles()) hash.update(`\n${name}\n`).update(readFileSync(join(root, name)));
+    for (const name of codeFiles(code, extension)) hash.update(`\n${name}\n`).update(readFileSync(join(code, name)));
     // Which characters are letters (\p{L}) is the engine's to say, and so is how numbers lie in memory.
     const { v8, unicode } = process.versions;
     return hash.update(JSON.stringify([v8, unicode, endianness()])).digest('hex');

@@ -1,7 +1,9 @@
 /** Threads that prepare rows, as Node.js has them. */
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { packageFolder } from '../packageFolder.js';
 import type { Job } from './job.js';
 import type { Answer, Question } from './messages.js';
 
@@ -19,11 +21,13 @@ export interface ThreadEvents {
 
 export type StartThread = (job: Job, events: ThreadEvents) => Thread;
 
-/** The compiled entry: beside this file, or, where this is the source, in `dist`. Undefined where it is nowhere (in a bundle). */
-const entry = (): URL | undefined =>
-  ['./worker.js', '../../../dist/train/preparing/worker.js']
-    .map((path) => new URL(path, import.meta.url))
-    .find((url) => url.protocol === 'file:' && existsSync(fileURLToPath(url)));
+/** The compiled entry. Undefined where it is nowhere (in a bundle, or not compiled). */
+const entry = (): URL | undefined => {
+  const folder = packageFolder();
+  if (folder === undefined) return undefined;
+  const file = join(folder.root, 'dist', 'train', 'preparing', 'worker.js');
+  return existsSync(file) ? pathToFileURL(file) : undefined;
+};
 
 /** How to start a thread; null where that cannot be done. */
 export const startThread = (): StartThread | null => {

@@ -1,6 +1,8 @@
 /** A whole page about a run: data in, one HTML document out. The same page stands alone or follows a run that goes on. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageFolder } from '../packageFolder.js';
 import { html, type Markup } from './markup.js';
 import { bytes, clock, nearest, short, smooth, thinned, ticks } from './numbers.js';
 import { style } from './style.js';
@@ -13,11 +15,18 @@ let made: string | undefined;
 const withoutImports = (source: string): string =>
   source.replace(/^import .*;$/m, '').replace(/^\/\/# sourceMappingURL=.*$/m, '');
 
+const clientFile = (): string | URL => {
+  const folder = packageFolder();
+  return folder === undefined
+    ? new URL('./client.js', import.meta.url)
+    : join(folder.code, 'train', 'report', 'client.js');
+};
+
 /** The page's script: the functions of numbers.ts as they are, then client.js. */
 export const script = (): string => {
   made ??= [
     ...Object.entries(shared).map(([name, own]) => `const ${name} = ${own.toString()};`),
-    withoutImports(readFileSync(new URL('./client.js', import.meta.url), 'utf8')),
+    withoutImports(readFileSync(clientFile(), 'utf8')),
   ].join('\n');
   return made;
 };

@@ -1,0 +1,96 @@
+// Joins the modules of `dist` into a few files, one an entry and what entries share: Node.js takes half a millisecond of processor
+// time to find, read and compile each file, whatever is in it, and there are 400. Declarations stay as they are, a file a module.
+// Dependencies stay outside. Nothing is renamed or squeezed, so that a stack trace names functions as the sources do.
+//
+//   node native/bundle.mjs
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** What others name: exports and commands of the package, the entry of threads, and the engine. */
+const entries = [
+  'index.ts',
+  'data.ts',
+  'laws/index.ts',
+  'cli/main.ts',
+  'train/preparing/worker.ts',
+  'native/register.ts',
+];
+
+/** What the programs of this repository measure besides. */
+const measured = ['train/fitMemory.ts'];
+
+/** Read as text by the page that it is part of. */
+const asTheyAre = ['train/report/client.js'];
+
+const joined = 'joined';
+
+const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+
+/**
+ * Taken in: imported, these CommonJS files would be read through for their names first, which takes ten times as long as running them.
+ * Their values are plain data and know each other by a tag, so it does not matter that a program may have another copy.
+ */
+const inlined = ['fp-ts', 'io-ts'];
+
+/** fp-ts by its ES modules, of which only what is used is taken. */
+const modulesOf = {
+  name: 'modules of fp-ts',
+  setup: ({ onResolve, resolve: resolved }) =>
+    onResolve({ filter: /^fp-ts\/lib\// }, ({ path, kind, resolveDir }) =>
+      resolved(path.replace('/lib/', '/es6/'), { kind, resolveDir }),
+    ),
+};
+
+/** The commands as one file: nine that share a little each would make fifty. */
+const commandsTogether = {
+  name: 'commands together',
+  setup: ({ onResolve, onLoad }) => {
+    const folder = join(root, 'src', 'cli');
+    onResolve({ filter: /^\.\// }, ({ kind, importer }) =>
+      kind === 'dynamic-import' && importer === join(folder, 'commands.ts')
+        ? { path: 'commands', namespace: 'together' }
+        : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: 'together' }, () => {
+      const text = readFileSync(join(folder, 'commands.ts'), 'utf8');
+      const names = [...text.matchAll(/import\('(.*?)'\)/g)].map(([, name]) => name);
+      return { contents: names.map((name) => `export * from '${name}';`).join('\n'), resolveDir: folder };
+    });
+  },
+};
+
+/** Replaces the modules of a compiled `dist`, whether they were joined before or not; `more` are further entries. */
+export const bundle = async (folder, more = []) => {
+  const dist = resolve(folder);
+  rmSync(join(dist, joined), { recursive: true, force: true });
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [...entries, ...more].map((name) => join('src', name)),
+    outbase: 'src',
+    outdir: dist,
+    chunkNames: `${joined}/[name]-[hash]`,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20.19',
+    external: Object.keys({ ...dependencies, ...peerDependencies }).filter((name) => !inlined.includes(name)),
+    plugins: [modulesOf, commandsTogether],
+    metafile: true,
+    logLevel: 'warning',
+  });
+  const written = Object.keys(metafile.outputs).map((name) => relative(dist, resolve(root, name)));
+  const kept = new Set([...written, ...asTheyAre.map((name) => join(name))]);
+  const licences = inlined.map(
+    (name) => `${name}\n\n${readFileSync(join(root, 'node_modules', name, 'LICENSE'), 'utf8')}`,
+  );
+  writeFileSync(join(dist, joined, 'LICENCES.txt'), licences.join('\n'));
+  for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' }))
+    if (name.endsWith('.js') && !kept.has(name)) rmSync(join(dist, name));
+};
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle(join(root, 'dist'), measured);
