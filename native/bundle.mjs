@@ -1,6 +1,7 @@
 // Joins the modules of `dist` into a few files, one an entry and what entries share: Node.js takes half a millisecond of processor
 // time to find, read and compile each file, whatever is in it, and there are 400. Declarations stay as they are, a file a module.
-// Dependencies stay outside. Nothing is renamed or squeezed, so that a stack trace names functions as the sources do.
+// Other dependencies than those named below stay outside. Nothing is squeezed, so that a stack trace can be read: functions are called
+// as in the sources, and each module's path stands above its lines.
 //
 //   node native/bundle.mjs
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
