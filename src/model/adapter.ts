@@ -307,6 +307,18 @@ const sizedAs = (model: CausalLM, saved: Weights): E.Either<FatalError, CausalLM
 /** What PEFT saves of a tied head beside the embedding's own. */
 const ownsNothing: ReadonlySet<string> = new Set(['lm_head.weight', tokenRowsName('lm_head')]);
 
+const expertPath = /\.experts\.\d+\./;
+
+/**
+ * Those of the targets that a saved adapter is of. transformers 5 holds the experts of a layer in one tensor, which names of maps do not
+ * reach: adapters made there leave out all experts, though they have maps of those names.
+ */
+const reachedBy = (saved: Weights, targets: ReadonlyArray<Target>): ReadonlyArray<Target> => {
+  const others = targets.filter(({ module }) => !expertPath.test(module));
+  const some = targets.some((target) => expertPath.test(target.module) && namesOf(target).a in saved);
+  return some || others.length === 0 ? targets : others;
+};
+
 /**
  * The model with a saved adapter: `saved` holds the tensors of adapter_model.safetensors under their names without
  * `base_model.model.`. Takes what it uses of `saved` into the model and trains it, unless `isTrainable` is false.
@@ -331,7 +343,8 @@ export const withSavedAdapter = (
   const model = free.right;
   const found = placesOf(model, config);
   if (E.isLeft(found)) return found;
-  const { targets, rows } = found.right;
+  const { rows } = found.right;
+  const targets = reachedBy(saved, found.right.targets);
   // Not converted when it was saved: it fits weights without the part that it began with, which is the same again.
   const taking = takeFromBase(model, config, targets, 0);
   if (E.isLeft(taking)) return taking;

@@ -322,3 +322,29 @@ describe('a tied head in modulesToSave', () => {
     dispose(Object.values(attached.weights));
   });
 });
+
+describe('saved adapters of experts', () => {
+  const lora = config({ targetModules: ['gate_proj'], r: 2 });
+  const isExpert = (name: string): boolean => /\.experts\.\d+\./.test(name);
+
+  it('are taken without the experts where none is in them, as transformers 5 leaves them out', () => {
+    const whole = orThrow(attachLora(loadModel(golden('qwen2_moe')), lora, 1));
+    const all = adapterTensors(whole);
+    const saved = Object.fromEntries(Object.entries(all).filter(([name]) => !isExpert(name)));
+    expect(Object.keys(saved).length).toBeGreaterThan(0);
+    expect(Object.keys(all).length).toBeGreaterThan(Object.keys(saved).length);
+    const model = orThrow(attachSavedLora(loadModel(golden('qwen2_moe')), lora, saved));
+    expect(Object.keys(adapterTensors(model)).sort()).toEqual(Object.keys(saved).sort());
+    expect([...model.trainable].sort()).toEqual(Object.keys(saved).sort());
+  });
+
+  it('must be whole where one is', () => {
+    const all = adapterTensors(orThrow(attachLora(loadModel(golden('qwen2_moe')), lora, 1)));
+    const [first] = Object.keys(all).filter(isExpert);
+    const { [first ?? '']: _, ...saved } = all;
+    expect(codeOf(attachSavedLora(loadModel(golden('qwen2_moe')), lora, saved))).toBe('E_LORA_WEIGHTS');
+    expect(codeOf(attachSavedLora(loadModel(golden('mixtral')), config({ targetModules: ['w1'], r: 2 }), {}))).toBe(
+      'E_LORA_WEIGHTS',
+    );
+  });
+});
