@@ -23,6 +23,8 @@ import { currentEngine, usePrecision } from './engine.js';
 import { forgetFailure, leaveFailure } from './failure.js';
 import { fingerprintOf } from './fingerprint.js';
 import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
+import { markInUse } from './inUse.js';
+import type { Mark } from './inUse.js';
 import { loadOptionsOf, loadParts } from './load.js';
 import { allLogs, runLogs } from './log.js';
 import type { RunLogs } from './log.js';
@@ -256,21 +258,26 @@ const logsOf = ({ outputDir, reportTo, loggingDir }: SftConfig): RunLogs => {
 
 const sizeOf = ({ shape }: { readonly shape: ReadonlyArray<number> }): number => shape.reduce((a, b) => a * b, 1);
 
-/** The output directory without what earlier runs left there unfinished: files half written, the error of one that failed. */
-const tidied = ({ outputDir }: SftConfig): TaskEither<FatalError, void> =>
+/** The output directory without what earlier runs left there unfinished (files half written, the error of one that failed), and marked. */
+const tidied = ({ outputDir }: SftConfig): TaskEither<FatalError, Mark> =>
   outputDir === undefined
-    ? TE.right(undefined)
+    ? TE.right({ warnings: [], remove: () => undefined })
     : pipe(
         tidyOutput(outputDir),
         TE.tapTask(() => () => forgetFailure(outputDir)),
+        TE.flatMapTask(() => () => markInUse(outputDir)),
       );
 
-/** Options and setup → a run about to make its next update. What fails once the call was found right is left in the output directory. */
+/**
+ * Options and setup → a run about to make its next update. What fails once the call was found right is left in the output directory.
+ * `started` is given what is to be done when the run is over, however it ends.
+ */
 export const begin = (
   setup: SftSetup,
   options: SftOptions,
   controls: Controls,
   emit: (event: RunEvent) => void,
+  started: (over: () => void) => void = () => undefined,
 ): TaskEither<FatalError, Run> =>
   pipe(
     TE.fromEither(decodeSftConfig(options)),
@@ -278,6 +285,10 @@ export const begin = (
     TE.flatMap((config) =>
       pipe(
         tidied(config),
+        TE.tapIO((mark) => () => {
+          started(() => mark.remove());
+          for (const warned of mark.warnings) emit({ kind: 'warning', warning: warned });
+        }),
         TE.flatMap(() => ready(setup, config, controls, emit)),
         TE.tapError((error) => TE.fromTask(() => leaveFailure(config.outputDir, error))),
       ),

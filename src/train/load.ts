@@ -305,16 +305,17 @@ const partsFrom = <T extends Tokenizer | undefined>(
   ownTokenizer: (dir: string) => TaskEither<FatalError, T>,
 ): TaskEither<FatalError, LoadedModel & { readonly tokenizer: Tokenizer | T }> =>
   pipe(
-    tokenizerOfAdapter(options),
-    TE.bindTo('trainedWith'),
+    // The small files are read first: a wrong directory is told before gigabytes are loaded.
+    configIn(located.dir),
+    TE.bindTo('model'),
+    TE.bind('trainedWith', () => tokenizerOfAdapter(options)),
     TE.bind(
       'tokenizer',
       ({ trainedWith }): TaskEither<FatalError, Tokenizer | T> =>
         trainedWith === undefined ? ownTokenizer(located.dir) : TE.right(trainedWith),
     ),
-    // The small files are read first: a wrong directory is told before gigabytes are loaded.
-    TE.tap(({ trainedWith, tokenizer }) =>
-      pipe(configIn(located.dir), TE.flatMapEither(fits(trainedWith === undefined ? tokenizer : undefined))),
+    TE.tap(({ model, trainedWith, tokenizer }) =>
+      TE.fromEither(fits(trainedWith === undefined ? tokenizer : undefined)(model)),
     ),
     TE.bind('loaded', () => loadFrom(located, options)),
     TE.tap(({ tokenizer, loaded }) => TE.fromEither(fits(tokenizer)(loaded.model))),

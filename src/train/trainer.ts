@@ -182,7 +182,14 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
     if (begunOnce)
       throw fatal('E_RUN_TWICE', 'a run is made once; call sftTrainer again for another', { kind: 'usage' });
     begunOnce = true;
-    return defer(begin(setup, options, controls, emit)).pipe(
+    let over = (): void => undefined;
+    // A run may be left while it begins, which goes on to where it would have been told so.
+    let left = false;
+    const started = (end: () => void): void => {
+      over = end;
+      if (left) end();
+    };
+    return defer(begin(setup, options, controls, emit, started)).pipe(
       concatMap(fromEither),
       concatMap((run) => {
         const epochs = epochsOf(run);
@@ -204,7 +211,11 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
           }),
         );
       }),
-      finalize(() => events.complete()),
+      finalize(() => {
+        left = true;
+        over();
+        events.complete();
+      }),
     );
   }).pipe(share());
   const only = <K extends RunEvent['kind'], A>(

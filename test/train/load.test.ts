@@ -233,7 +233,7 @@ describe('loadModel', () => {
       details: { hint: expect.stringContaining('Hub') },
     };
     expect(await loadModel(nowhere)()).toMatchObject({ left: told });
-    expect(await loadParts(nowhere)()).toMatchObject({ left: told });
+    for (const either of [loadParts, load]) expect(await either(nowhere)()).toMatchObject({ left: told });
   });
 
   test('a directory that holds an adapter says so, and what it was trained on', async () => {
