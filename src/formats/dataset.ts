@@ -10,7 +10,7 @@ import { filesIdentity } from './fileIdentity.js';
 import type { NamedFile } from './fileIdentity.js';
 import { expandPattern } from './glob.js';
 import { folderFiles, hubFiles, namedSet } from './hub/dataset.js';
-import type { DataFile } from './hub/dataset.js';
+import type { DataFile, NamedSet } from './hub/dataset.js';
 import type { DatasetChoice } from './hub/datasetFiles.js';
 import { hubSettings } from './hub/settings.js';
 import type { HubSettings } from './hub/settings.js';
@@ -101,8 +101,39 @@ async function* blocksOfFile(file: string, options: DatasetOptions): AsyncGenera
 
 const here = (path: string): DataFile => ({ name: path, isHere: true, open: () => Promise.resolve(path) });
 
+/** What a name on the Hub stood for when it was asked. */
+interface NamedFiles {
+  readonly files: ReadonlyArray<DataFile>;
+  /** What is to be told of it. */
+  readonly told: ReadonlyArray<string>;
+}
+
 /** The files that a path, pattern, folder or name stands for. */
-const filesOf = async (pattern: string, options: DatasetOptions): Promise<ReadonlyArray<DataFile>> => {
+type Finder = (pattern: string, options: DatasetOptions) => Promise<ReadonlyArray<DataFile>>;
+
+const onHub = async (named: NamedSet, options: DatasetOptions): Promise<NamedFiles> => {
+  const told: Array<string> = [];
+  const settings = hubSettings(process.env, options.hub);
+  return { files: await hubFiles(named, options, settings, (text) => void told.push(text)), told };
+};
+
+/** Asks the Hub once for each name, so that all that reads a data set reads the same commit; what failed is asked for again. */
+const makeFinder = (): Finder => {
+  const known = new Map<string, Promise<NamedFiles>>();
+  const once = (pattern: string, named: NamedSet, options: DatasetOptions): Promise<NamedFiles> => {
+    const asked = known.get(pattern) ?? onHub(named, options);
+    known.set(pattern, asked);
+    asked.catch(() => known.delete(pattern));
+    return asked;
+  };
+  return (pattern, options) => filesOf(pattern, options, once);
+};
+
+const filesOf = async (
+  pattern: string,
+  options: DatasetOptions,
+  once: (pattern: string, named: NamedSet, options: DatasetOptions) => Promise<NamedFiles>,
+): Promise<ReadonlyArray<DataFile>> => {
   if (await isDirectory(pattern)) {
     options.onLocated?.(`the directory ${pattern}`);
     return (await folderFiles(pattern, options)).map(here);
@@ -114,35 +145,46 @@ const filesOf = async (pattern: string, options: DatasetOptions): Promise<Readon
   const named = isThere ? undefined : namedSet(pattern);
   if (named === undefined) return (await expandPattern(pattern)).map(here);
   if (isLeft(named)) throw named.left;
-  return await hubFiles(named.right, options, hubSettings(process.env, options.hub), options.onLocated);
+  const { files, told } = await once(pattern, named.right, options);
+  for (const text of told) options.onLocated?.(text);
+  return files;
 };
 
 /** Every name is judged before any file is read. */
-const allFiles = async (patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<ReadonlyArray<DataFile>> => {
+const allFiles = async (
+  find: Finder,
+  patterns: ReadonlyArray<string>,
+  options: DatasetOptions,
+): Promise<ReadonlyArray<DataFile>> => {
   const files: Array<DataFile> = [];
-  for (const pattern of patterns) files.push(...(await filesOf(pattern, options)));
+  for (const pattern of patterns) files.push(...(await find(pattern, options)));
   if (options.format === undefined) for (const { name } of files) formatOf(name);
   return files;
 };
 
 async function* filesInTurn<A>(
+  find: Finder,
   patterns: ReadonlyArray<string>,
   options: DatasetOptions,
   read: (file: string, options: DatasetOptions) => AsyncIterable<A>,
 ): AsyncGenerator<A, void, undefined> {
-  for (const file of await allFiles(patterns, options)) yield* read(await file.open(), options);
+  for (const file of await allFiles(find, patterns, options)) yield* read(await file.open(), options);
 }
 
 /** Files of the Hub are found by their names alone, and downloaded when they are read. */
-const find = async (patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<void> => {
-  for (const { name, isHere } of await allFiles(patterns, options)) if (isHere) await findFile(name);
+const lookFor = async (find: Finder, patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<void> => {
+  for (const { name, isHere } of await allFiles(find, patterns, options)) if (isHere) await findFile(name);
 };
 
 /** The files with the paths at which they lie, those of the Hub downloaded. */
-const located = async (patterns: ReadonlyArray<string>, options: DatasetOptions): Promise<ReadonlyArray<NamedFile>> => {
+const located = async (
+  find: Finder,
+  patterns: ReadonlyArray<string>,
+  options: DatasetOptions,
+): Promise<ReadonlyArray<NamedFile>> => {
   const files: Array<NamedFile> = [];
   for (const pattern of patterns) {
-    for (const { name, open } of await filesOf(pattern, options)) files.push({ name, path: await open() });
+    for (const { name, open } of await find(pattern, options)) files.push({ name, path: await open() });
   }
   return files;
 };
@@ -150,16 +192,20 @@ const located = async (patterns: ReadonlyArray<string>, options: DatasetOptions)
 const patternsOf = (path: string | ReadonlyArray<string>): ReadonlyArray<string> =>
   typeof path === 'string' ? [path] : path;
 
+const chunksFound = (find: Finder, patterns: ReadonlyArray<string>, options: DatasetOptions): Chunks => ({
+  [Symbol.asyncIterator]: () => filesInTurn(find, patterns, options, chunksOf),
+});
+
 /**
  * The rows of one or more data files, a chunk (an array of rows) at a time, in the order given. Each path may be a pattern
  * (see `expandPattern`), a folder (its files of `split`), or, where nothing here has that name, a data set on the Hub:
  * `owner/name[@revision][:config[:split]]` or `hf://datasets/owner/name[@revision]/pattern`. Rows that cannot be read come as
  * errors with their place; a file that cannot be read at all ends the iteration with a `FatalError`. Each loop over the result
- * reads the files anew; files of the Hub are downloaded when their turn comes, and stay in its cache.
+ * reads the files anew, those of the Hub at the commit that the first loop found; they are downloaded when their turn comes, and stay
+ * in its cache.
  */
-export const openDatasetChunks = (path: string | ReadonlyArray<string>, options: DatasetOptions = {}): Chunks => ({
-  [Symbol.asyncIterator]: () => filesInTurn(patternsOf(path), options, chunksOf),
-});
+export const openDatasetChunks = (path: string | ReadonlyArray<string>, options: DatasetOptions = {}): Chunks =>
+  chunksFound(makeFinder(), patternsOf(path), options);
 
 /** The rows of one or more data files one by one: see `openDatasetChunks`. */
 export const openDataset = (
@@ -167,17 +213,19 @@ export const openDataset = (
   options: DatasetOptions = {},
 ): AsyncIterable<Sourced> => {
   let before = false;
+  const find = makeFinder();
+  const patterns = patternsOf(path);
   const rows = lookedFor(
-    withBlocks(flattened(openDatasetChunks(path, options)), {
-      [Symbol.asyncIterator]: () => filesInTurn(patternsOf(path), options, blocksOfFile),
+    withBlocks(flattened(chunksFound(find, patterns, options)), {
+      [Symbol.asyncIterator]: () => filesInTurn(find, patterns, options, blocksOfFile),
     }),
-    () => find(patternsOf(path), { ...options, onLocated: undefined }),
+    () => lookFor(find, patterns, { ...options, onLocated: undefined }),
   );
   return identified(rows, async () => {
     const { hub, onLocated, ...reading } = options;
     // What a name stands for is told once.
     const found = { ...options, onLocated: before ? undefined : onLocated };
     before = true;
-    return await filesIdentity(() => located(patternsOf(path), found), 'dataset', reading)();
+    return await filesIdentity(() => located(find, patterns, found), 'dataset', reading)();
   });
 };

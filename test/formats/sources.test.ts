@@ -8,6 +8,8 @@ import { openDataset, type DatasetOptions } from '../../src/formats/dataset.js';
 import { namedSet } from '../../src/formats/hub/dataset.js';
 import { chooseConverted, chooseFiles, splitsByName, type DatasetChoice } from '../../src/formats/hub/datasetFiles.js';
 import { interleaved, type StoppingStrategy } from '../../src/formats/interleave.js';
+import { identityOf } from '../../src/formats/identity.js';
+import { findDataset } from '../../src/formats/presence.js';
 import { hubServer, type HubFile, type HubRepo, type HubServer } from './hub/hubServer.js';
 import { collected, temporaryDirectory } from './temporary.js';
 
@@ -197,6 +199,25 @@ describe('from the Hub', () => {
     expect(await textsOf('acme/set', given)).toEqual(['a', 'b', 'c']);
     expect(await textsOf(['acme/set::test', 'hf://datasets/acme/set/*-1.jsonl'], given)).toEqual(['t', 'c']);
     expect(await textsOf('acme/set', { ...given, hub: { ...given.hub, offline: true } })).toEqual(['a', 'b', 'c']);
+  });
+
+  test('the Hub is asked once what a name stands for, whatever reads the rows; what it refused is asked for again', async () => {
+    running = await hubServer({ 'datasets/acme/set': set });
+    const told: Array<string> = [];
+    const listings = (): number => (running?.requests ?? []).filter(({ url }) => url.startsWith('/api/')).length;
+    const rowsOf = openDataset('acme/set', options(running, { onLocated: (where) => told.push(where) }));
+    await findDataset(rowsOf);
+    expect(told).toEqual([]);
+    expect(await identityOf(rowsOf)).toBeDefined();
+    for (let loop = 0; loop < 2; loop++)
+      expect(await collected(rowsOf)).toMatchObject(['a', 'b', 'c'].map((text) => ({ value: { text } })));
+    expect(listings()).toBe(1);
+    expect(told[0]).toContain('acme/set of the Hub');
+    const absent = openDataset('acme/absent', options(running));
+    for (const asked of [2, 3]) {
+      await expect(findDataset(absent)).rejects.toMatchObject({ code: 'E_HUB_NOT_FOUND' });
+      expect(listings()).toBe(asked);
+    }
   });
 
   test('what has no data files is read from the branch that the Hub converts into', async () => {
