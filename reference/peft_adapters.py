@@ -41,6 +41,7 @@ CASES = {
     "llama-rows": (
         "llama",
         dict(r=2, target_modules=["q_proj"], trainable_token_indices={"embed_tokens": [5, 38], "lm_head": [4, 5, 39]})),
+    "gpt_neox-head": ("gpt_neox", dict(r=2, target_modules=["lm_head", "query_key_value"])),
 }
 
 for case, (base, options) in CASES.items():

@@ -29,6 +29,7 @@ import { decodeQuantization, QuantizationConfig, quantizationOf } from '../model
 import type { QuantizationOptions } from '../model/quantize/config.js';
 import { chooseEngine, currentEngine } from './engine.js';
 import type { EngineOptions, EngineReport } from './engine.js';
+import { withOwnHead } from './headNames.js';
 import { planWeights, uploaded } from './loadWeights.js';
 import { spreadOverExperts } from './parameterAdapter.js';
 
@@ -127,9 +128,8 @@ export const loadAdapter = (
     locateModel(dir, 'adapter', hub),
     TE.flatMap((located) => readAdapter(located.dir)),
     TE.bindTo('files'),
-    TE.bind('spread', ({ files: { config, tensors } }) =>
-      TE.fromEither(spreadOverExperts(model.config, config.lora, tensors)),
-    ),
+    TE.let('named', ({ files: { config, tensors } }) => withOwnHead(model.config, config.lora, tensors)),
+    TE.bind('spread', ({ named }) => TE.fromEither(spreadOverExperts(model.config, named.lora, named.tensors))),
     TE.bind('lora', ({ spread }) => TE.fromEither(LoraConfig.decode(spread.lora))),
     TE.bind('saved', ({ spread }) => uploaded(Array.from(spread.tensors, ([name, from]) => ({ name, from })))),
     TE.bind('adapted', ({ lora, saved }) =>
