@@ -25,7 +25,7 @@ export interface MemoryShape {
   readonly frozenBytes: number;
   /**
    * Bytes a number that the forward pass keeps takes: 4, or 2 where it is kept as bfloat16. Queries, keys, values and outputs of
-   * attention are float32 whatever this says.
+   * attention are counted as float32 whatever this says, as they are where the processor does not multiply bfloat16.
    */
   readonly keptBytes: number;
   /** The engine adds a gradient to one that is there without making a third. */
