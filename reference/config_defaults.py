@@ -6,6 +6,7 @@ Writes test/golden/config_defaults.json.
     python reference/config_defaults.py            # needs transformers, peft
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -24,7 +25,7 @@ FILES = {
         name: sizes
         for name in (
             "llama mistral qwen2 qwen3 gemma gemma2 gemma3_text smollm3 phi phi3 olmo olmo2 olmo3 granite helium cohere starcoder2 stablelm"
-            " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss"
+            " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss ministral3"
         ).split()
     },
     "gpt2": gpt2,
@@ -37,10 +38,29 @@ FILES = {
     ),
 }
 
+# Models that see images too: of their text model the files need say nothing, not even its sizes.
+for name in "gemma3 mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm".split():
+    FILES[name] = dict(text_config={})
+
+# The same where text_config says of which type it is.
+TEXTS = [("mistral3", "ministral3"), ("llava", "mistral"), ("llava", "qwen2"), ("smolvlm", "qwen3")]
+
+
+def spelt_out(name, given):
+    # The class writes into what it is given.
+    whole = transformers.AutoConfig.for_model(name, **copy.deepcopy(given)).to_dict()
+    whole.pop("vision_config", None)
+    return whole
+
+
 if __name__ == "__main__":
     cases = {}
     for name, given in FILES.items():
-        whole = transformers.AutoConfig.for_model(name, **given).to_dict()
-        cases[name] = dict(given=given, whole=whole, targets=TARGETS.get(name))
-    OUT.write_text(json.dumps(dict(generator=f"transformers {transformers.__version__}, peft {peft.__version__}", models=cases)) + "\n")
+        cases[name] = dict(given=given, whole=spelt_out(name, given), targets=TARGETS.get(name))
+    texts = []
+    for name, text in TEXTS:
+        given = dict(text_config=dict(model_type=text))
+        texts.append(dict(given=dict(model_type=name, **given), whole=spelt_out(name, given)))
+    generator = f"transformers {transformers.__version__}, peft {peft.__version__}"
+    OUT.write_text(json.dumps(dict(generator=generator, models=cases, texts=texts)) + "\n")
     print(len(cases), "model types,", OUT.stat().st_size, "bytes")

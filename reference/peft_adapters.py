@@ -3,7 +3,7 @@
 Each case: a base of test/golden/models, an adapter with every weight drawn at random, its two files, and beside them golden.json:
 logits of two rows, the loss of their labels, and the gradient of every trainable weight.
 
-    python reference/peft_adapters.py test/golden
+    python reference/peft_adapters.py test/golden [CASE ...]
 """
 
 import json
@@ -14,9 +14,10 @@ import sys
 import peft
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from four_bit import dequantized
+from tiny_checkpoints import IMAGE_TEXT
 
 root = sys.argv[1]
 torch.manual_seed(3)
@@ -38,6 +39,18 @@ CASES = {
     "llama-head-dora": ("llama", dict(r=2, use_dora=True, target_modules=["lm_head", "v_proj"])),
     "tied-rows": (
         "llama_biased_tied", dict(r=2, target_modules=["q_proj"], trainable_token_indices=[5, 38, 7])),
+    # Text models within models that see images: their modules by whole paths, so that no map of the other part is meant.
+    "gemma3-image": (
+        "gemma3_image",
+        dict(r=2, lora_alpha=3, rank_pattern={"down_proj": 3},
+             target_modules=[f"model.language_model.layers.{i}.{name}"
+                             for i in (0, 2) for name in ("self_attn.q_proj", "mlp.down_proj")]),
+    ),
+    "smolvlm-head": (
+        "smolvlm",
+        dict(r=2, use_dora=True, target_modules=[f"model.text_model.layers.{i}.self_attn.v_proj" for i in (0, 1)],
+             modules_to_save=["lm_head"]),
+    ),
     "llama-rows": (
         "llama",
         dict(r=2, target_modules=["q_proj"], trainable_token_indices={"embed_tokens": [5, 38], "lm_head": [4, 5, 39]})),
@@ -45,9 +58,14 @@ CASES = {
 }
 
 for case, (base, options) in CASES.items():
+    if len(sys.argv) > 2 and case not in sys.argv[2:]:
+        continue
     out = os.path.join(root, "adapters", case)
     shutil.rmtree(out, ignore_errors=True)
-    model = AutoModelForCausalLM.from_pretrained(os.path.join(root, "models", base), attn_implementation="eager")
+    folder = os.path.join(root, "models", base)
+    seeing = transformers.AutoConfig.from_pretrained(folder).model_type in IMAGE_TEXT
+    auto = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
+    model = auto.from_pretrained(folder, attn_implementation="eager").eval()
     if case.endswith("nf4"):  # the values that a 4-bit base multiplies with
         for name, module in model.named_modules():
             if isinstance(module, torch.nn.Linear) and "lm_head" not in name:
@@ -64,7 +82,7 @@ for case, (base, options) in CASES.items():
     config = json.load(open(os.path.join(out, "adapter_config.json")))
     config["target_modules"].sort()  # a set, in an order of its own every time
     json.dump(config, open(os.path.join(out, "adapter_config.json"), "w"), indent=2)
-    ids = torch.randint(0, model.config.vocab_size, (2, 7))
+    ids = torch.randint(0, model.config.get_text_config().vocab_size, (2, 7))
     if "embedding" in case:  # torch gives the row of the padding token no gradient
         ids[ids == 0] = 9
     labels = ids.clone()
@@ -76,6 +94,7 @@ for case, (base, options) in CASES.items():
         if parameter.requires_grad:
             key = name.replace("base_model.model.", "").replace(".default", "").replace(".modules_to_save", "")
             key = key.replace(".base_layer", "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+            key = key.replace("model.language_model.", "model.").replace("model.text_model.", "model.")
             gradients[key] = [float(f"{x:.6g}") for x in parameter.grad.flatten().tolist()]
     golden = {
         "versions": {"peft": peft.__version__, "torch": torch.__version__, "transformers": transformers.__version__},

@@ -18,6 +18,7 @@ from transformers import (
     CohereConfig,
     FalconConfig,
     Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
@@ -28,6 +29,8 @@ from transformers import (
     GraniteConfig,
     HeliumConfig,
     LlamaConfig,
+    LlavaConfig,
+    Mistral3Config,
     MistralConfig,
     MixtralConfig,
     Olmo2Config,
@@ -37,11 +40,15 @@ from transformers import (
     OPTConfig,
     Phi3Config,
     PhiConfig,
+    Qwen2_5_VLConfig,
     Qwen2Config,
     Qwen2MoeConfig,
+    Qwen2VLConfig,
     Qwen3Config,
     Qwen3MoeConfig,
+    Qwen3VLConfig,
     SmolLM3Config,
+    SmolVLMConfig,
     StableLmConfig,
     Starcoder2Config,
 )
@@ -75,6 +82,20 @@ def partial(share):
 
 many_heads = {key: value for key, value in common.items() if key != "num_key_value_heads"}
 falcon = {key: value for key, value in many_heads.items() if key != "intermediate_size"}
+
+def siglip(**more):
+    return dict(
+        hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, **more
+    )
+
+
+def text(**more):
+    return {**common, **more}
+
+
+mrope = dict(rope_parameters={"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]})
+qwen_sight = dict(depth=1, patch_size=4, temporal_patch_size=1, spatial_merge_size=1)
+image_tokens = dict(image_token_id=2, video_token_id=3, vision_start_token_id=4, vision_end_token_id=5)
 
 CONFIGS = {
     "llama": LlamaConfig(**common),
@@ -320,7 +341,87 @@ CONFIGS = {
     "olmoe": OlmoeConfig(
         **common, num_experts=4, num_experts_per_tok=2, clip_qkv=0.8, output_router_logits=True, router_aux_loss_coef=0.3
     ),
+    # Models that see images too: what is compared is their text part.
+    "gemma3_image": Gemma3Config(
+        text_config=text(
+            num_hidden_layers=3,
+            head_dim=8,
+            sliding_window=4,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        ),
+        vision_config=siglip(vision_use_head=False),
+        mm_tokens_per_image=4,
+        image_token_index=39,
+    ),
+    # Queries grow with their positions: from the fourth on here.
+    "mistral3": Mistral3Config(
+        text_config=text(
+            model_type="ministral3",
+            head_dim=8,
+            rope_parameters={
+                "rope_type": "yarn",
+                "rope_theta": 100.0,
+                "factor": 8.0,
+                "original_max_position_embeddings": 4,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.3,
+            },
+        ),
+        vision_config=dict(
+            model_type="pixtral", hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2, head_dim=4,
+            image_size=16, patch_size=8,
+        ),
+        image_token_index=39,
+        tie_word_embeddings=False,
+    ),
+    "qwen2_vl": Qwen2VLConfig(
+        text_config=text(hidden_size=32, use_sliding_window=True, sliding_window=3, max_window_layers=1, **mrope),
+        vision_config=dict(embed_dim=8, hidden_size=32, num_heads=2, **qwen_sight),
+        **image_tokens,
+    ),
+    "qwen2_5_vl": Qwen2_5_VLConfig(
+        text_config=text(hidden_size=32, **mrope),
+        vision_config=dict(hidden_size=8, out_hidden_size=32, intermediate_size=12, num_heads=2, **qwen_sight),
+        tie_word_embeddings=True,
+        **image_tokens,
+    ),
+    "qwen3_vl": Qwen3VLConfig(
+        text_config=text(head_dim=8, **mrope),
+        vision_config=dict(
+            hidden_size=8, out_hidden_size=16, intermediate_size=12, num_heads=2, num_position_embeddings=4,
+            deepstack_visual_indexes=[0], **qwen_sight,
+        ),
+        tie_word_embeddings=True,
+        **image_tokens,
+    ),
+    "smolvlm": SmolVLMConfig(
+        text_config=text(model_type="llama"), vision_config=siglip(), image_token_id=39, pad_token_id=0
+    ),
+    "llava": LlavaConfig(
+        text_config=text(model_type="qwen2"),
+        vision_config=dict(model_type="siglip_vision_model", vision_use_head=False, **siglip()),
+        image_token_index=39,
+        vision_feature_layer=-1,
+    ),
 }
+
+IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava"}
+
+
+def text_names(model, tensors):
+    """Tensors of the text part under the names of a model that has no other; all, of such a model."""
+    if model.config.model_type not in IMAGE_TEXT:
+        return tensors
+    prefixes = ("model.language_model.", "model.text_model.")
+    named = {}
+    for name, value in tensors.items():
+        if name.startswith("lm_head."):
+            named[name] = value
+        for prefix in prefixes:
+            if name.startswith(prefix):
+                named["model." + name.removeprefix(prefix)] = value
+    return named
 
 
 def gpt_oss_apart(tensors):
@@ -366,11 +467,13 @@ def experts_apart(model, tensors):
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     gemma = model.config.model_type.startswith("gemma")
+    vision = ("vision", "visual", "projector", "connector")
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=generator)
             if "norm" in name or ".ln_" in name:
-                centre = 0.0 if name.endswith("bias") or gemma else 1.0
+                ahead = gemma and not any(part in name for part in vision)
+                centre = 0.0 if name.endswith("bias") or ahead else 1.0
                 parameter.copy_(centre + 0.2 * noise)
             elif name.endswith("gate_up_proj_bias"):
                 # gpt-oss clamps what is beyond 7.
@@ -431,7 +534,9 @@ def loss_of(model, rows, left=False):
 
 def build(name, config, seed):
     config._attn_implementation = "eager"
-    model = transformers.AutoModelForCausalLM.from_config(config).float()
+    seeing = config.model_type in IMAGE_TEXT
+    auto = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
+    model = auto.from_config(config).float()
     model.config.use_cache = False
     randomise(model, seed)
     model.eval()
@@ -445,8 +550,13 @@ def build(name, config, seed):
             # As the hub has it.
             stored = key.replace("lm_head", "embed_out") if model.config.model_type == "gpt_neox" else key
             saved[stored] = value.detach().clone().contiguous()
-    save_file(saved, str(folder / "model.safetensors"), metadata={"format": "pt"})
-    (folder / "config.json").write_text(model.config.to_json_string() + "\n")
+    if seeing:
+        # Names that files have depend on the class: as it writes them itself.
+        model.save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+    else:
+        save_file(saved, str(folder / "model.safetensors"), metadata={"format": "pt"})
+        (folder / "config.json").write_text(model.config.to_json_string() + "\n")
 
     with torch.no_grad():
         logits = [alone(model, ids) for ids, _ in rows]
@@ -461,7 +571,7 @@ def build(name, config, seed):
     loss = loss_of(model, rows)
     loss.backward()
     gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-    gradients = experts_apart(model, gradients)
+    gradients = experts_apart(model, text_names(model, gradients))
     largest = {key: gradient.abs().max().item() for key, gradient in gradients.items()}
     save_file(
         {key: (gradient / max(largest[key], 1e-30)).half().contiguous() for key, gradient in gradients.items()},

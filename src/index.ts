@@ -17,7 +17,8 @@ export {
 export type { CausalLM, LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
 export type { Architecture, JoinedTensor } from './model/architecture.js';
 export type { ExpertLoad, RouterBalance } from './model/balance.js';
-export type { ExpertsConfig, ModelConfig, RawConfig } from './model/config.js';
+export type { ExpertsConfig, ModelConfig, RawConfig, Within } from './model/config.js';
+export type { TextLayout, WholeCheckpoint } from './model/imageText.js';
 // Building blocks of architectures, under a name of their own: `layers.compose` is not the streams' `compose`.
 export * as layers from './model/layers.js';
 export { endIds, generate } from './model/generate.js';

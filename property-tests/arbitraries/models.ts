@@ -31,6 +31,28 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   mistral: { model_type: 'mistral', ...likeLlama, sliding_window: 3, tie_word_embeddings: true },
   qwen2: { model_type: 'qwen2', ...likeLlama, tie_word_embeddings: true },
   qwen3: { model_type: 'qwen3', ...likeLlama, head_dim: 6 },
+  ministral3: {
+    model_type: 'ministral3',
+    ...likeLlama,
+    head_dim: 4,
+    rope_parameters: {
+      rope_type: 'yarn',
+      factor: 4,
+      original_max_position_embeddings: 3,
+      llama_4_scaling_beta: 0.4,
+    },
+  },
+  gemma3_image: {
+    model_type: 'gemma3',
+    text_config: { ...likeLlama, head_dim: 4, sliding_window: 3, sliding_window_pattern: 2 },
+  },
+  mistral3: { model_type: 'mistral3', text_config: { model_type: 'mistral', ...likeLlama, head_dim: 4 } },
+  qwen2_vl: { model_type: 'qwen2_vl', ...likeLlama, rope_scaling: { type: 'mrope', mrope_section: [1, 1] } },
+  qwen2_5_vl: { model_type: 'qwen2_5_vl', ...likeLlama },
+  qwen3_vl: { model_type: 'qwen3_vl', text_config: { ...likeLlama, head_dim: 6 } },
+  smolvlm: { model_type: 'smolvlm', text_config: likeLlama },
+  idefics3: { model_type: 'idefics3', text_config: likeLlama },
+  llava: { model_type: 'llava', text_config: likeLlama },
   gemma: { model_type: 'gemma', ...likeLlama, head_dim: 4 },
   gemma2: {
     model_type: 'gemma2',

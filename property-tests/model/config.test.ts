@@ -26,6 +26,8 @@ describe('config.json', () => {
         fc.constantFrom(undefined, 'x', -3, {}, []),
         (name, field, value) => {
           fc.pre(field in rawOf(name));
+          // Classes that see images have sizes of their own for their text models.
+          fc.pre(field === 'model_type' || value !== undefined || configOf(name).within === undefined);
           const broken = value === undefined ? without(rawOf(name), field) : { ...rawOf(name), [field]: value };
           const result = modelConfig(broken);
           if (E.isRight(result)) throw new Error(`accepted ${JSON.stringify(broken)}`);

@@ -14,6 +14,7 @@ import { compile, type Program } from './jinja/evaluate.js';
 import { TemplateError } from './jinja/templateError.js';
 import type { Text } from './jinja/traced.js';
 import { memberValue, messageValue, toValue } from './jinja/toValue.js';
+import type { ContentForm } from './jinja/toValue.js';
 import { list, type Value } from './jinja/values.js';
 import type { Provenance } from './provenance.js';
 import { writtenNumbersOf } from './writtenNumbers.js';
@@ -59,6 +60,8 @@ export interface ChatTemplateOptions {
   readonly clock?: () => Date;
   /** Statements, loop turns, calls and operations (long texts cost more) before a rendering is given up. Default 4 million, seconds. */
   readonly maxSteps?: number;
+  /** A template that goes through parts of a content, and would leave out a string, is given one part. Default: contents as they are. */
+  readonly readsParts?: boolean;
 }
 
 const defaultSteps = 4_000_000;
@@ -78,6 +81,7 @@ const asDataError = (error: unknown, source: string): DataError => {
 const variablesOf = (
   { messages, tools, addGenerationPrompt = false, kwargs = {} }: Conversation,
   specialTokens: Readonly<Record<string, unknown>>,
+  form: ContentForm,
 ): ReadonlyMap<string, Value> => {
   const variables = new Map<string, Value>();
   variables.set('documents', null);
@@ -87,7 +91,7 @@ const variablesOf = (
   const written = writtenNumbersOf(kwargs);
   for (const [name, value] of Object.entries(kwargs))
     if (value !== undefined) variables.set(name, memberValue([name, value], written));
-  variables.set('messages', list(messages.map(messageValue)));
+  variables.set('messages', list(messages.map((message, i) => messageValue(message, i, form))));
   variables.set('tools', tools === undefined ? null : toValue(tools, { field: 'tools' }));
   variables.set('add_generation_prompt', addGenerationPrompt);
   return variables;
@@ -159,30 +163,52 @@ const generationPrompt = (
   }
 };
 
+const probeText = 'contents';
+
+/**
+ * How the template reads contents. Those of models that see images may go through lists of parts alone: a string is nothing to them,
+ * and is left out silently.
+ */
+const contentForm = (run: (conversation: Conversation, form: ContentForm) => string): ContentForm => {
+  const shows = (form: ContentForm): boolean => {
+    try {
+      return run({ messages: [{ role: 'user', content: probeText }] }, form).includes(probeText);
+    } catch {
+      return false;
+    }
+  };
+  return !shows('string') && shows('parts') ? 'parts' : 'string';
+};
+
 /** Sources and what they see. A template that reads the clock gives something else tomorrow: it is not known. */
 const templateIdentity = (
   sources: ReadonlyArray<string>,
-  { specialTokens = {}, maxSteps = defaultSteps }: ChatTemplateOptions,
+  { specialTokens = {}, maxSteps = defaultSteps, readsParts = false }: ChatTemplateOptions,
 ): Tell =>
   sources.some((source) => source.includes('strftime_now'))
     ? () => Promise.resolve(undefined)
-    : lasting(() => ({ sources, specialTokens, maxSteps }));
+    : lasting(() => ({ sources, specialTokens, maxSteps, readsParts }));
 
 /** A compiled template, or E_TEMPLATE_SYNTAX. */
 export const makeChatTemplate = (
   source: string,
   options: ChatTemplateOptions = {},
 ): Either<DataError, ChatTemplate> => {
-  const { specialTokens = {}, clock = () => new Date(), maxSteps = defaultSteps } = options;
+  const { specialTokens = {}, clock = () => new Date(), maxSteps = defaultSteps, readsParts = false } = options;
   let program: Program;
   try {
     program = compile(source);
   } catch (error) {
     return left(asDataError(error, source));
   }
-  const run = (conversation: Conversation): Text =>
-    program.run(variablesOf(conversation, specialTokens), { clock, steps: maxSteps });
+  const runAs = (conversation: Conversation, form: ContentForm): Text =>
+    program.run(variablesOf(conversation, specialTokens, form), { clock, steps: maxSteps });
   const asText = (text: Text): string => (typeof text === 'string' ? text : text.text);
+  let form: ContentForm | undefined;
+  const run = (conversation: Conversation): Text => {
+    form ??= readsParts ? contentForm((asked, as) => asText(runAs(asked, as))) : 'string';
+    return runAs(conversation, form);
+  };
   const eosToken = typeof specialTokens['eos_token'] === 'string' ? specialTokens['eos_token'] : '';
   const prompts = new Map<string, string | undefined>();
   const promptFor = (conversation: Conversation): string | undefined => {
@@ -214,7 +240,7 @@ export const makeChatTemplate = (
       return left(asDataError(error, source));
     }
   };
-  return right(identified({ source, render }, templateIdentity([source], { specialTokens, maxSteps })));
+  return right(identified({ source, render }, templateIdentity([source], { specialTokens, maxSteps, readsParts })));
 };
 
 /**

@@ -14,6 +14,7 @@ import type { TokenizerRecipe } from './tokenizerRecipe.js';
 export const templatedTokenizer = (tokenizer: Tokenizer, source: string): Either<FatalError, Tokenizer> =>
   pipe(
     makeChatTemplate(source, {
+      readsParts: true,
       specialTokens: {
         bos_token: tokenizer.bosToken,
         eos_token: tokenizer.eosToken,

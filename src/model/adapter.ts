@@ -9,6 +9,7 @@ import { architectureOf } from './architectures.js';
 import { copied } from './copied.js';
 import { adaptedNorms } from './dora.js';
 import { gatherRows } from './kernels/gatherRows.js';
+import { endInside, nameInside, nameOutside } from './imageText.js';
 import { initFault, rankFault, takenHalves, takesFromBase } from './initLora.js';
 import type { Weights } from './layer.js';
 import {
@@ -16,6 +17,7 @@ import {
   adaptersIn,
   initialAdapter,
   isAdapterName,
+  isList,
   isSavedModule,
   loraTargets,
   moduleOf,
@@ -69,7 +71,7 @@ const placesOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Pla
     );
   const tied = !('lm_head.weight' in model.weights);
   return pipe(
-    loraTargets(config, specs, defaults, model.config.modelType),
+    loraTargets(config, specs, defaults, model.config.modelType, (module) => nameOutside(model.config, module)),
     E.bindTo('targets'),
     E.bind('rows', ({ targets }) => tokenRows(config, specs, { embedding, tied }, targets)),
   );
@@ -232,9 +234,26 @@ const takeFromBase = (
   return E.right({ taken, left });
 };
 
+/** The options with names of modules, other than targets, as they end here. */
+const namedInside = (model: CausalLM, config: LoraConfig): LoraConfig => {
+  if (model.config.within === undefined) return config;
+  const { modulesToSave, trainableTokenIndices: rows } = config;
+  const inside = (name: string): string => endInside(model.config, name);
+  const keyed = <V>(by: Readonly<Record<string, V>>): Readonly<Record<string, V>> =>
+    Object.fromEntries(Object.entries(by).map(([name, value]) => [inside(name), value]));
+  return {
+    ...config,
+    rankPattern: keyed(config.rankPattern),
+    alphaPattern: keyed(config.alphaPattern),
+    ...(modulesToSave === undefined ? {} : { modulesToSave: modulesToSave.map(inside) }),
+    ...(rows === undefined || isList(rows) ? {} : { trainableTokenIndices: keyed(rows) }),
+  };
+};
+
 /** The model with a new adapter, as `attachLora`; the weights given stay, those that lack a part are new. */
-export const withNewAdapter = (model: CausalLM, config: LoraConfig, seed: number): E.Either<FatalError, CausalLM> =>
-  pipe(
+export const withNewAdapter = (model: CausalLM, asked: LoraConfig, seed: number): E.Either<FatalError, CausalLM> => {
+  const config = namedInside(model, asked);
+  return pipe(
     alreadyThere(model),
     E.flatMap(() => placesOf(model, config)),
     E.bind('taking', ({ targets }) => takeFromBase(model, config, targets, seed)),
@@ -259,6 +278,7 @@ export const withNewAdapter = (model: CausalLM, config: LoraConfig, seed: number
       return Object.keys(taken).length === 0 ? attached : { ...attached, taken };
     }),
   );
+};
 
 /** The same model; weights of `before` that it has replaced are freed. */
 const replacing =
@@ -334,10 +354,14 @@ export const attachSavedLora = (
 /** The same; weights that the adapter replaces stay. */
 export const withSavedAdapter = (
   given: CausalLM,
-  config: LoraConfig,
-  saved: Weights,
+  asked: LoraConfig,
+  tensors: Weights,
   { isTrainable = true }: { readonly isTrainable?: boolean } = {},
 ): E.Either<FatalError, CausalLM> => {
+  const config = namedInside(given, asked);
+  const saved = Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [nameInside(given.config, name), tensor]),
+  );
   const free = E.Monad.chain(alreadyThere(given), (plain) => sizedAs(plain, saved));
   if (E.isLeft(free)) return free;
   const model = free.right;

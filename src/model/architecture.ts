@@ -33,6 +33,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly name: string;
   /** `model_type` of the config.json files that it reads. */
   readonly modelTypes: ReadonlyArray<string>;
+  /** Types of text models that stand in the config.json of others alone (`text_config`), which it reads too. Default: none. */
+  readonly textTypes?: ReadonlyArray<string>;
   readonly config: (raw: RawConfig, modelType: string) => E.Either<FatalError, C>;
   /** Every tensor of a checkpoint, under the names that transformers saves. */
   readonly tensors: (config: C) => ReadonlyArray<TensorSpec>;

@@ -7,7 +7,7 @@ import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import type { Architecture, FileLayout, JoinedTensor } from './architecture.js';
 import { cohere } from './architectures/cohere.js';
-import { decodeFields } from './config.js';
+import { decodeFields, unfit } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
 import { falcon } from './architectures/falcon.js';
 import { gemma } from './architectures/gemma.js';
@@ -20,8 +20,9 @@ import { gptNeox } from './architectures/gptNeox.js';
 import { gptOss } from './architectures/gptOss.js';
 import { granite } from './architectures/granite.js';
 import { helium } from './architectures/helium.js';
+import { imageTextConfig, imageTextTypes } from './imageText.js';
 import type { Layer } from './layer.js';
-import { llama } from './architectures/llama.js';
+import { llama, llamaTextTypes } from './architectures/llama.js';
 import { mixtral } from './architectures/mixtral.js';
 import { olmo } from './architectures/olmo.js';
 import { olmo2, olmo3 } from './architectures/olmo2.js';
@@ -39,6 +40,7 @@ import type { TensorSpec } from './weights.js';
 /** An architecture whose configuration type has been closed over. */
 interface Registered {
   readonly modelTypes: ReadonlyArray<string>;
+  readonly textTypes: ReadonlyArray<string>;
   readonly config: (raw: RawConfig, modelType: string) => E.Either<FatalError, ModelConfig>;
   readonly of: (config: ModelConfig) => BoundArchitecture;
 }
@@ -82,6 +84,7 @@ const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Regis
   });
   return {
     modelTypes: architecture.modelTypes,
+    textTypes: architecture.textTypes ?? [],
     config: architecture.config,
     of: (config) => {
       if (!isOwn(config)) throw new TypeError(`not a configuration of ${architecture.name}: ${config.architecture}`);
@@ -97,7 +100,7 @@ export const registerArchitecture = <C extends ModelConfig>(architecture: Archit
   registry.set(architecture.name, closedOver(architecture));
 };
 
-registerArchitecture(llama);
+registerArchitecture({ ...llama, textTypes: llamaTextTypes });
 registerArchitecture(gpt2);
 registerArchitecture(opt);
 registerArchitecture(gptNeo);
@@ -125,8 +128,18 @@ registerArchitecture(gptOss);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [
-  ...new Set([...registry.values()].flatMap(({ modelTypes }) => modelTypes)),
+  ...new Set([...[...registry.values()].flatMap(({ modelTypes }) => modelTypes), ...imageTextTypes]),
 ];
+
+/** A text model within a checkpoint that holds more; its names must be those that such checkpoints have. */
+const textPart = (text: RawConfig): E.Either<FatalError, ModelConfig> =>
+  pipe(
+    modelConfig(text),
+    E.filterOrElse(
+      (config) => config.within === undefined && architectureOf(config).embedding === 'model.embed_tokens',
+      ({ modelType }) => unfit('text_config.model_type', 'a text model like Llama', modelType),
+    ),
+  );
 
 /**
  * A config.json as a model's configuration. `E_UNKNOWN_ARCHITECTURE` names the model types there are; `E_MODEL_CONFIG` the field
@@ -137,8 +150,12 @@ export const modelConfig = (raw: unknown): E.Either<FatalError, ModelConfig> =>
     decodeFields(t.intersection([t.type({ model_type: t.string }), t.UnknownRecord]))(raw),
     E.flatMap((fields) => {
       const modelType = fields.model_type;
-      const found = [...registry.values()].reverse().find(({ modelTypes }) => modelTypes.includes(modelType));
+      const found = [...registry.values()]
+        .reverse()
+        .find(({ modelTypes, textTypes }) => [...modelTypes, ...textTypes].includes(modelType));
       if (found !== undefined) return found.config(fields, modelType);
+      const whole = imageTextConfig(fields, modelType, textPart);
+      if (whole !== undefined) return whole;
       return E.left(
         fatal('E_UNKNOWN_ARCHITECTURE', `no architecture is known for model type "${modelType}"`, {
           field: 'model_type',

@@ -20,6 +20,14 @@ export interface ExpertsConfig {
   readonly auxLossCoef: number;
 }
 
+/** The whole that a text model is a part of. */
+export interface Within {
+  /** `model_type` of the whole. */
+  readonly modelType: string;
+  /** Path of the text model in the class that transformers opens: a module `model.…` is `<path>.…` there. */
+  readonly path: string;
+}
+
 /** A decoded config.json. Each architecture adds its own fields. */
 export interface ModelConfig {
   /** Name of the architecture in the registry that runs it; several model types may share one. */
@@ -42,6 +50,8 @@ export interface ModelConfig {
   readonly logitSoftcap?: number | undefined;
   /** Present where layers route tokens to experts. */
   readonly experts?: ExpertsConfig;
+  /** Present where the model is the text part of a checkpoint that holds more: see imageText.ts. */
+  readonly within?: Within;
   readonly bosTokenId?: number;
   readonly eosTokenIds: ReadonlyArray<number>;
   readonly padTokenId?: number;

@@ -261,7 +261,8 @@ const targetOf = (config: LoraConfig, { name, shape, kind }: TensorSpec): Target
 };
 
 /**
- * The modules that get an adapter, in the checkpoint's order. `E_LORA_TARGET` when there is none, when an expression is none, or
+ * The modules that get an adapter, in the checkpoint's order; options name them as they are `called` in the class that transformers
+ * opens. `E_LORA_TARGET` when there is none, when an expression is none, or
  * when the options contradict each other.
  */
 export const loraTargets = (
@@ -269,6 +270,7 @@ export const loraTargets = (
   specs: ReadonlyArray<TensorSpec>,
   defaults: ReadonlyArray<string> | undefined,
   modelType: string,
+  called: (module: string) => string = (module) => module,
 ): E.Either<FatalError, ReadonlyArray<Target>> => {
   const usage = (message: string, hint?: string): E.Either<FatalError, never> =>
     E.left(fatal('E_LORA_TARGET', message, { kind: 'usage', ...(hint === undefined ? {} : { hint }) }));
@@ -306,7 +308,8 @@ export const loraTargets = (
   // all-linear leaves out what is no map of a layer: the head, and embeddings.
   const found = candidates
     .filter(
-      ({ name, kind, head }) => kind !== 'norm' && isTarget(moduleOf(name), head === true || kind === 'embedding'),
+      ({ name, kind, head }) =>
+        kind !== 'norm' && isTarget(called(moduleOf(name)), head === true || kind === 'embedding'),
     )
     .map((spec) => targetOf(config, spec));
   if (found.length > 0) return E.right(found);
@@ -355,7 +358,7 @@ export const tokenIndicesOf = (config: LoraConfig | undefined, module: string): 
   return Object.entries(given).find(([name]) => isNamed(module, [name]))?.[1];
 };
 
-const isList = (value: NonNullable<LoraConfig['trainableTokenIndices']>): value is ReadonlyArray<number> =>
+export const isList = (value: NonNullable<LoraConfig['trainableTokenIndices']>): value is ReadonlyArray<number> =>
   Array.isArray(value);
 
 /** A table of which single rows train. */

@@ -3,13 +3,13 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError, Warning } from '../errors.js';
 import { fatal, warning } from '../errors.js';
-import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { add, keep, mul, sub, tidy } from '../tfjs.js';
 import { adaptedWeight, liesTransposed } from './adapter.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import { copied } from './copied.js';
 import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
+import { untiedRaw } from './imageText.js';
 import { axpy } from './kernels/axpy.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { release } from './kernels/hold.js';
@@ -40,11 +40,7 @@ const sitesByModule = (weights: Weights): ReadonlyArray<readonly [Site, ...Site[
 /** The configuration of weights among which the head has a table of its own, whatever it was before. */
 const untiedConfig = (config: ModelConfig, weights: Weights): ModelConfig =>
   config.tieWordEmbeddings && 'lm_head.weight' in weights
-    ? {
-        ...config,
-        tieWordEmbeddings: false,
-        raw: withNumbersOf(config.raw, { ...config.raw, tie_word_embeddings: false }),
-      }
+    ? { ...config, tieWordEmbeddings: false, raw: untiedRaw(config.raw) }
     : config;
 
 const withoutAdapter = (weights: Weights): Weights =>

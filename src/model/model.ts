@@ -2,6 +2,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../errors.js';
 import { matchTensors } from './architectures.js';
 import type { ModelConfig } from './config.js';
+import { parted } from './imageText.js';
+import type { WholeCheckpoint } from './imageText.js';
 import type { Weights } from './layer.js';
 import type { LoraConfig } from './lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';
@@ -48,6 +50,8 @@ export interface CausalLM {
   readonly generationConfig?: Readonly<Record<string, unknown>>;
   /** Token rows that the base model has on disk, where they are more or fewer here: an adapter is saved with its tables then. */
   readonly resizedFrom?: number;
+  /** Present where the model was loaded as the text part of a checkpoint that holds more. */
+  readonly whole?: WholeCheckpoint;
   /** Present when linear weights are held in 8 or 4 bits. */
   readonly quantized?: QuantizedBase;
   /** Attention step by step, not as one kernel. */
@@ -58,7 +62,8 @@ export interface CausalLM {
  * The model of a configuration and its weights, all of which train. Names may lack the base prefix; what the model has no use
  * for is left out (and stays the caller's). `E_WEIGHTS_MISSING`, `E_WEIGHTS_SHAPE`.
  */
-export const makeCausalLm = (config: ModelConfig, weights: Weights): E.Either<FatalError, CausalLM> => {
+export const makeCausalLm = (config: ModelConfig, given: Weights): E.Either<FatalError, CausalLM> => {
+  const weights = config.within === undefined ? given : Object.fromEntries(parted(new Map(Object.entries(given))).own);
   const stored = Object.entries(weights).map(([name, { shape }]) => ({ name, shape }));
   return E.Functor.map(matchTensors(config, stored), ({ tensors }) => ({
     config,

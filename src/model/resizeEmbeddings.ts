@@ -8,6 +8,7 @@ import { random } from '../seed.js';
 import { tensor } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
 import type { ModelConfig } from './config.js';
+import { inText } from './imageText.js';
 import type { CausalLM } from './model.js';
 
 /**
@@ -61,7 +62,7 @@ const resizedTensor = (old: Tensor, rows: number, fresh: (mean: number) => numbe
 export const withVocabSize = (config: ModelConfig, vocabSize: number): ModelConfig => ({
   ...config,
   vocabSize,
-  raw: withNumbersOf(config.raw, { ...config.raw, vocab_size: vocabSize }),
+  raw: inText(config.raw, (text) => withNumbersOf(text, { ...text, vocab_size: vocabSize })),
 });
 
 /**

@@ -6,7 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { withNumbersOf } from '../formats/writtenNumbers.js';
 import { tensor2d } from '../tfjs.js';
-import { boolean, decodeFields, optional, positive, positiveInteger, unfit } from './config.js';
+import { boolean, decodeFields, nonNegative, optional, positive, positiveInteger, unfit } from './config.js';
 import type { RawConfig } from './config.js';
 import { rope as turn } from './kernels/rope.js';
 import type { RopeAttrs } from './kernels/rope.js';
@@ -22,6 +22,14 @@ export interface RopeConfig {
   readonly rotaryDim: number;
   readonly maxPositions: number;
   readonly scaling: RopeScaling;
+  /** Absent: queries are what they are wherever they stand. */
+  readonly growth?: QueryGrowth | undefined;
+}
+
+/** Queries at position p count 1 + beta · log(1 + ⌊p / every⌋) times (Llama 4, Ministral 3). */
+export interface QueryGrowth {
+  readonly beta: number;
+  readonly every: number;
 }
 
 export type RopeScaling =
@@ -71,6 +79,7 @@ const scalingFields = t.type(
     truncate: optional(boolean),
     short_factor: optional(t.array(positive)),
     long_factor: optional(t.array(positive)),
+    llama_4_scaling_beta: optional(nonNegative),
   },
   'an object',
 );
@@ -170,6 +179,10 @@ export interface RopeDefaults {
   readonly originalMaxPositions?: number | undefined;
   /** Scalings by the names that files of the model type have for them. Default: none but the usual ones. */
   readonly scalingNames?: Readonly<Record<string, string>> | undefined;
+  /** What a file that has no rotary parameters at all means. Default: plain angles. */
+  readonly parameters?: Partial<ScalingFields> | undefined;
+  /** Queries of the model type grow with their positions where the file says so. Default: no. */
+  readonly grows?: boolean | undefined;
 }
 
 /**
@@ -184,7 +197,7 @@ export const ropeConfig = (
     decodeFields(ropeFields)(raw),
     E.flatMap((fields) => {
       const scaling: Partial<ScalingFields> =
-        (isEmpty(fields.rope_scaling) ? fields.rope_parameters : fields.rope_scaling) ?? {};
+        (isEmpty(fields.rope_scaling) ? fields.rope_parameters : fields.rope_scaling) ?? defaults.parameters ?? {};
       const part = scaling.partial_rotary_factor ?? fields.partial_rotary_factor ?? partial;
       const rotaryDim = Math.floor(headDim * part);
       if (rotaryDim % 2 !== 0 || rotaryDim > headDim)
@@ -207,6 +220,11 @@ export const ropeConfig = (
           rotaryDim,
           maxPositions,
           scaling: known,
+          ...(defaults.grows === true &&
+          typeof scaling.llama_4_scaling_beta === 'number' &&
+          scaling.llama_4_scaling_beta > 0
+            ? { growth: { beta: scaling.llama_4_scaling_beta, every: stretched.original } }
+            : {}),
         })),
       );
     }),
@@ -305,11 +323,34 @@ export interface RotaryAngles extends Readonly<Record<string, Tensor>> {
   readonly sin: Tensor;
 }
 
+/** The same times what queries grow by, which turns and grows them at once. */
+interface GrowingAngles extends RotaryAngles {
+  readonly queryCos: Tensor;
+  readonly querySin: Tensor;
+}
+
+const grow = (angles: Float32Array, { beta, every }: QueryGrowth, positions: Int32Array): Float32Array => {
+  const half = angles.length / positions.length;
+  return angles.map((angle, i) => {
+    const steps = Math.floor((positions[Math.floor(i / half)] ?? 0) / every);
+    return angle * (1 + beta * Math.log(1 + steps));
+  });
+};
+
+/** The angles by which queries turn. */
+export const queryAngles = (angles: RotaryAngles): RotaryAngles => {
+  const { queryCos: cos, querySin: sin } = angles;
+  return cos === undefined || sin === undefined ? angles : { cos, sin };
+};
+
 /**
  * The angles of a sequence. Where a scaling depends on the length, each document has its own, so that packing changes nothing
  * (transformers takes the longest row of the batch).
  */
-export const rotaryAngles = (config: RopeConfig, { positionIds, cuSeqlens }: Sequence): RotaryAngles => {
+export const rotaryAngles = (
+  config: RopeConfig,
+  { positionIds, cuSeqlens }: Sequence,
+): RotaryAngles | GrowingAngles => {
   const half = config.rotaryDim / 2;
   const cos = new Float32Array(positionIds.length * half);
   const sin = new Float32Array(positionIds.length * half);
@@ -334,7 +375,15 @@ export const rotaryAngles = (config: RopeConfig, { positionIds, cuSeqlens }: Seq
       row = next;
     }
   });
-  return { cos: tensor2d(cos, [positionIds.length, half]), sin: tensor2d(sin, [positionIds.length, half]) };
+  const shape: [number, number] = [positionIds.length, half];
+  const angles = { cos: tensor2d(cos, shape), sin: tensor2d(sin, shape) };
+  const { growth } = config;
+  if (growth === undefined) return angles;
+  return {
+    ...angles,
+    queryCos: tensor2d(grow(cos, growth, positionIds), shape),
+    querySin: tensor2d(grow(sin, growth, positionIds), shape),
+  };
 };
 
 /** Turns each head of x [N, heads · headDim] by its position's angles. */

@@ -4,7 +4,7 @@ import type { ModelConfig } from './config.js';
 import { compose, each, identity } from './layer.js';
 import type { Layer } from './layer.js';
 import type { Pass } from './pass.js';
-import { rotary } from './rope.js';
+import { queryAngles, rotary } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
 import { narrowing } from './rows.js';
 
@@ -40,14 +40,22 @@ export interface RotaryParts {
 export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> => {
   const { numLayers, numHeads, numKvHeads, headDim, rope } = config;
   const { layer, angles, interleaved = false, project, output } = parts;
-  const turned = (heads: number, before: Layer<Tensor, Tensor> | undefined): Layer<Tensor, Tensor> => {
-    if (angles === undefined) return before ?? identity;
-    const turn = rotary(angles, { heads, headDim, rotaryDim: rope.rotaryDim, interleaved });
+  const turned = (
+    heads: number,
+    before: Layer<Tensor, Tensor> | undefined,
+    by: RotaryAngles | undefined,
+  ): Layer<Tensor, Tensor> => {
+    if (by === undefined) return before ?? identity;
+    const turn = rotary(by, { heads, headDim, rotaryDim: rope.rotaryDim, interleaved });
     return before === undefined ? turn : compose(before, turn);
   };
   return compose(
     project,
-    each(turned(numHeads, parts.queries), turned(numKvHeads, parts.keys), identity),
+    each(
+      turned(numHeads, parts.queries, angles && queryAngles(angles)),
+      turned(numKvHeads, parts.keys, angles),
+      identity,
+    ),
     attention(
       pass,
       {

@@ -7,6 +7,7 @@ import { architectureOf } from '../model/architectures.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { ModelConfig } from '../model/config.js';
+import { nameOutside } from '../model/imageText.js';
 import {
   adaptedModule,
   adapterNames,
@@ -44,7 +45,7 @@ type Adapted = Pick<MemoryShape, 'trains' | 'adapters' | 'tokenRows' | 'headMatr
 /** What trains, by the options alone. Targets that cannot be found are an error elsewhere; here they are none. */
 const adaptedBy = (model: ModelConfig, lora: LoraConfig): Adapted => {
   const { tensors, loraTargets: defaults } = architectureOf(model);
-  const targets = loraTargets(lora, tensors, defaults, model.modelType);
+  const targets = loraTargets(lora, tensors, defaults, model.modelType, (module) => nameOutside(model, module));
   return {
     trains: () => false,
     adapters: new Map(E.isRight(targets) ? targets.right.map(({ module, rank }) => [module, rank]) : []),

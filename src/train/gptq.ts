@@ -24,10 +24,11 @@ import { writeTokenizer } from './save.js';
 import { toWrite } from './toWrite.js';
 import type { SaveOptions } from './save.js';
 import { sequenceOf } from './unpad.js';
+import { wholeFault } from './wholeCheckpoint.js';
 
 /**
  * The model with its linear weights rounded by GPTQ, calibrated on the rows. Consumes the model. `E_QUANTIZED` for one that is
- * quantised already, `E_LORA_PRESENT` for one with an adapter, `E_GPTQ` without rows, or when no weight fits the format.
+ * quantised already or a part of a checkpoint that holds more, `E_LORA_PRESENT` for one with an adapter, `E_GPTQ` without rows, or when no weight fits the format.
  */
 export const gptqRows = (
   model: CausalLM,
@@ -39,6 +40,8 @@ export const gptqRows = (
     return E.left(fatal('E_QUANTIZED', 'the model is quantised already', { kind: 'usage' }));
   if (model.lora !== undefined)
     return E.left(fatal('E_LORA_PRESENT', 'the model carries an adapter', { kind: 'usage', hint: 'merge it first' }));
+  const fault = wholeFault(model, true);
+  if (fault !== undefined) return E.left(fault);
   if (rows.length === 0)
     return E.left(fatal('E_GPTQ', 'there are no rows to calibrate on', { expected: 'at least one', kind: 'usage' }));
   const sequences = rows.map((row) => sequenceOf(batchRows()([row])).sequence);

@@ -22,6 +22,7 @@ import { addSavedAdapter } from '../model/adapters.js';
 import { makeCausalLm, modelConfig } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { ModelConfig, RawConfig } from '../model/config.js';
+import { inText } from '../model/imageText.js';
 import { LoraConfig } from '../model/lora.js';
 import { quantizedLm } from '../model/model.js';
 import { withRopeScaling } from '../model/rope.js';
@@ -32,6 +33,7 @@ import type { EngineOptions, EngineReport } from './engine.js';
 import { withOwnHead } from './headNames.js';
 import { planWeights, uploaded } from './loadWeights.js';
 import { spreadOverExperts } from './parameterAdapter.js';
+import { textPartOf } from './wholeCheckpoint.js';
 
 /** Quantisation is BitsAndBytesConfig's options, camelCased: `loadIn4bit`, `bnb4bitQuantType`, … */
 export interface LoadOptions extends EngineOptions, QuantizationOptions {
@@ -146,7 +148,7 @@ export const loadAdapter = (
 const stretched = (raw: unknown, scaling: LoadOptions['ropeScaling']): E.Either<FatalError, ModelConfig> => {
   if (scaling === undefined || typeof raw !== 'object' || raw === null) return modelConfig(raw);
   return pipe(
-    modelConfig(withRopeScaling(raw as RawConfig, scaling)),
+    modelConfig(inText(raw as RawConfig, (text) => withRopeScaling(text, scaling))),
     E.filterOrElse(
       (config) => 'rope' in config,
       ({ modelType }) =>
@@ -202,23 +204,26 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     // Strict readers of what is saved tell 0 from 0.0.
     readConfig(dir, parseJsonExactly),
     TE.flatMapEither((raw) => stretched(raw, options.ropeScaling)),
-    TE.bindTo('config'),
+    TE.bindTo('declared'),
     TE.bind('generation', () => readGenerationConfig(dir)),
     TE.bind('wanted', () => TE.fromEither(quantizationWanted(options))),
-    TE.bind('quantization', ({ config }) => TE.fromEither(decodeQuantization(config.raw))),
+    TE.bind('quantization', ({ declared }) => TE.fromEither(decodeQuantization(declared.raw))),
     TE.bind('stored', () => readCheckpointTensors(dir)),
-    TE.bind('planned', ({ config, stored, quantization, wanted }) =>
-      planWeights(config, stored.tensors, { stored: quantization, wanted }),
+    TE.bind('part', ({ declared, stored }) => textPartOf(declared, dir, stored.tensors)),
+    TE.let('config', ({ part }) => part.config),
+    TE.bind('planned', ({ part: { config, tensors }, quantization, wanted }) =>
+      planWeights(config, tensors, { stored: quantization, wanted }),
     ),
     TE.bind('engine', () => onEngine(options)),
     // Once the engine runs: whether the model fits may be a question to a card.
     TE.tap(({ config }) => TE.fromEither(options.accept?.(config) ?? E.right(undefined))),
     TE.bind('loaded', ({ planned }) => planned.load),
-    TE.bind('base', ({ config, loaded: { weights, quantized }, generation }) =>
+    TE.bind('base', ({ part: { config, whole }, loaded: { weights, quantized }, generation }) =>
       TE.fromEither(
         E.map((model: CausalLM) => ({
           ...model,
           ...(generation === undefined ? {} : { generationConfig: generation }),
+          ...(whole === undefined ? {} : { whole }),
           ...(options.attnImplementation === 'eager' ? { eagerAttention: true } : {}),
         }))(quantized === undefined ? makeCausalLm(config, weights) : E.right(quantizedLm(config, weights, quantized))),
       ),

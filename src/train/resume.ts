@@ -19,6 +19,7 @@ import { readCheckpointTensors } from '../formats/shards.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { architectureOf } from '../model/architectures.js';
 import { tensor } from '../tfjs.js';
+import { nameInside, parted } from '../model/imageText.js';
 import type { SftConfig } from './config.js';
 import { unconverted } from './convertedAdapter.js';
 import type { Run } from './run.js';
@@ -224,14 +225,18 @@ const storedWeights = (dir: string, model: CausalLM): TaskEither<FatalError, Rea
   model.lora === undefined
     ? pipe(
         readCheckpointTensors(dir),
-        TE.flatMapEither(({ tensors }) => asItHasThem(model, tensors)),
+        TE.map(({ tensors }) => (model.whole === undefined ? tensors : parted(tensors).own)),
+        TE.flatMapEither((tensors) => asItHasThem(model, tensors)),
       )
     : pipe(
         readSafetensors(join(dir, adapterWeightsFile)),
         TE.map(
           ({ tensors }) =>
             new Map(
-              Array.from(tensors, ([key, stored]) => [nameOfAdapterKey(key).replace('.base_layer.', '.'), stored]),
+              Array.from(tensors, ([key, stored]) => [
+                nameInside(model.config, nameOfAdapterKey(key).replace('.base_layer.', '.')),
+                stored,
+              ]),
             ),
         ),
         TE.map((stored) => unconverted(stored, model)),

@@ -24,8 +24,11 @@ import { listAdapters, onlyAdapter } from '../model/adapters.js';
 import { architectureOf, storedName } from '../model/architectures.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
+import type { RawConfig } from '../model/config.js';
+import { inText, nameInLayout, nameOutside } from '../model/imageText.js';
 import type { Weights } from '../model/layer.js';
 import { adaptersIn, isAdapterName, moduleOf } from '../model/lora.js';
+import type { LoraConfig } from '../model/lora.js';
 import { quantizedTensors } from '../model/quantize/bitsandbytes.js';
 import { encodeQuantization, isGptq } from '../model/quantize/config.js';
 import { gptqCodes } from '../model/quantize/gptq.js';
@@ -36,6 +39,7 @@ import { convertedOptions, convertedTensors } from './convertedAdapter.js';
 import type { Run } from './run.js';
 import { toWrite } from './toWrite.js';
 import { encodeTrainerState } from './trainerState.js';
+import { copyProcessor, othersToWrite, wholeFault } from './wholeCheckpoint.js';
 
 export const optimizerFile = 'optimizer.safetensors';
 export const trainerStateFile = 'trainer_state.json';
@@ -69,30 +73,51 @@ const lastName = (module: string): string => module.slice(module.lastIndexOf('.'
 const withoutAdapter = (weights: Weights): Weights =>
   Object.fromEntries(Object.entries(weights).filter(([name]) => !isAdapterName(name)));
 
+/** The options without what chooses among modules: those that were chosen are named. */
+const withoutChoices = ({
+  excludeModules: _excluded,
+  layersToTransform: _to,
+  layersPattern: _pattern,
+  ...options
+}: LoraConfig): LoraConfig => options;
+
 /** The adapter as PEFT describes it. The modules it sits on are named even where they were the default. */
 const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefined): AdapterConfig | undefined => {
   const { lora, weights } = model;
   if (lora === undefined) return undefined;
   const modules = adaptersIn(weights).flatMap(({ module, further }) => (further === undefined ? [module] : []));
+  const options = model.taken === undefined ? lora : convertedOptions(lora);
   const conv1d = new Set(expectedTensors(model.config).flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
   return {
     lora: {
-      ...(model.taken === undefined ? lora : convertedOptions(lora)),
+      ...(model.config.within === undefined ? options : withoutChoices(options)),
       // A quantised weight lies outputs first, Conv1D or not.
       fanInFanOut: modules.some((module) => {
         const name = `${module}.weight`;
         return conv1d.has(name) && model.quantized?.scales[name] === undefined;
       }),
-      targetModules: lora.targetModules ?? [...new Set(modules.map(lastName))],
+      targetModules:
+        model.config.within === undefined
+          ? (lora.targetModules ?? [...new Set(modules.map(lastName))])
+          : // Names alone would be those of maps among the other parts too, to PEFT.
+            modules.map((module) => nameOutside(model.config, module)),
     },
     taskType: 'CAUSAL_LM',
     ...(baseModelNameOrPath === undefined ? {} : { baseModelNameOrPath }),
   };
 };
 
+/** The part of a text model within a whole says its numbers once more. */
+const asFloat32 = (text: RawConfig): RawConfig =>
+  withNumbersOf(text, {
+    ...text,
+    ...('torch_dtype' in text ? { torch_dtype: 'float32' } : {}),
+    ...('dtype' in text ? { dtype: 'float32' } : {}),
+  });
+
 /** config.json as the weights are written: float32, but for those that are quantised. */
 const configOf = ({ config, quantized }: CausalLM): Readonly<Record<string, unknown>> => {
-  const { quantization_config: _replaced, ...raw } = config.raw;
+  const { quantization_config: _replaced, ...raw } = inText(config.raw, asFloat32);
   return withNumbersOf(config.raw, {
     ...raw,
     torch_dtype: 'float32',
@@ -114,8 +139,12 @@ const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
       ? gptqTensors(moduleOf(name), scales, () => gptqCodes(values(), scales), formatOf(model))
       : quantizedTensors(name, scales, () => matrixOf(scales, values()).codes);
   });
-  const named = tensors.map((tensor) => ({ ...tensor, name: storedName(model.config, tensor.name) }));
-  return architectureOf(model.config).fileLayout?.write(named) ?? named;
+  const { config, whole } = model;
+  const named = tensors.map((tensor) => ({
+    ...tensor,
+    name: whole === undefined ? storedName(config, tensor.name) : nameInLayout(whole.layout, tensor.name),
+  }));
+  return architectureOf(config).fileLayout?.write(named) ?? named;
 };
 
 export interface SaveOptions {
@@ -126,7 +155,8 @@ export interface SaveOptions {
 
 const adapterToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
   const tensors = adapterTensors(model);
-  return model.taken === undefined ? toWrite(tensors) : convertedTensors(model, tensors, model.taken);
+  const all = model.taken === undefined ? toWrite(tensors) : convertedTensors(model, tensors, model.taken);
+  return all.map((tensor) => ({ ...tensor, name: nameOutside(model.config, tensor.name) }));
 };
 
 /** An adapter's directory holds one: where several train together, none of them is left out silently. */
@@ -151,6 +181,8 @@ const writeModel = (
   const several = trainTogether(model);
   if (several !== undefined) return TE.left(several);
   const adapter = adapterConfigOf(model, baseModelNameOrPath);
+  const fault = adapter === undefined ? wholeFault(model, model.quantized !== undefined) : undefined;
+  if (fault !== undefined) return TE.left(fault);
   const weights =
     adapter === undefined
       ? pipe(
@@ -160,8 +192,9 @@ const writeModel = (
               ? TE.right(undefined)
               : writeJson(join(dir, generationConfigFile), model.generationConfig),
           ),
-          TE.flatMap(() => writeCheckpointTensors(dir, weightsToWrite(model))),
-          TE.map((): void => undefined),
+          TE.flatMap(() => (model.whole === undefined ? TE.right([]) : othersToWrite(model.whole))),
+          TE.flatMap((others) => writeCheckpointTensors(dir, [...weightsToWrite(model), ...others])),
+          TE.flatMap(() => (model.whole === undefined ? TE.right(undefined) : copyProcessor(model.whole, dir))),
         )
       : writeAdapter(dir, adapter, adapterToWrite(model));
   return pipe(

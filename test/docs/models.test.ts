@@ -8,7 +8,7 @@ import { makeRaw } from '../model/rawConfigs.js';
 
 describe('docs/models.md', () => {
   const text = readFileSync('docs/models.md', 'utf8');
-  const rows = [...text.matchAll(/^\| [\w -]+ \| `(\w+)` \| [^|]+ \| ([^|]+) \| (yes|no) \|$/gm)];
+  const rows = [...text.matchAll(/^\| [\w .-]+ \| `(\w+)` \| [^|]+ \| ([^|]+) \| (yes|no) \|$/gm)];
 
   test('has one row for every model type that is known, and no other', () => {
     expect(rows.map(([, type]) => type).sort()).toEqual([...knownModelTypes()].sort());

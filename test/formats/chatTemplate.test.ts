@@ -299,3 +299,53 @@ describe('bad templates do no harm', () => {
     expect(rendered(template, { messages }).text).toBe('pc');
   });
 });
+
+describe('templates that go through parts of a content', () => {
+  const parts =
+    "{% for m in messages %}<{{ m.role }}>{% for part in m['content'] %}" +
+    "{% if part['type'] == 'image' %}<image>{% elif part.type == 'text' %}{{ part['text'] }}{% endif %}" +
+    '{% endfor %}<end>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}';
+
+  test('are given texts as parts, and the spans are those of the texts', () => {
+    const whole = templateOf(parts, { readsParts: true });
+    const messages = [
+      { role: 'user', content: 'How many?' },
+      { role: 'assistant', content: 'Two.' },
+    ];
+    const { text, assistantSpans, provenance } = rendered(whole, { messages });
+    expect(text).toBe('<user>How many?<end>\n<assistant>Two.<end>\n');
+    expect(pieces(text, assistantSpans)).toEqual(['Two.<end>']);
+    const contents = provenance.filter(({ field }) => field === 'content');
+    expect(contents.map(({ message, role, start, end }) => [message, role, text.slice(start, end)])).toEqual([
+      [0, 'user', 'How many?'],
+      [1, 'assistant', 'Two.'],
+    ]);
+  });
+
+  test('as Jinja has it they leave strings out', () => {
+    expect(rendered(templateOf(parts), { messages: [{ role: 'user', content: 'x' }] }).text).toBe('<user><end>\n');
+  });
+
+  test('weights of stretches stay with them', () => {
+    const messages = [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', content: 'bcd', contentWeights: [{ start: 1, end: 2, weight: 0 }] },
+    ];
+    const { text, provenance } = rendered(templateOf(parts, { readsParts: true }), { messages });
+    const weighed = provenance.filter(({ part }) => part !== undefined);
+    expect(weighed.map(({ start, end }) => text.slice(start, end))).toEqual(['c']);
+  });
+
+  test('those that take either are given strings', () => {
+    const either =
+      "{% for m in messages %}{% if m['content'] is string %}s:{{ m['content'] }}" +
+      "{% else %}{% for part in m['content'] %}p:{{ part['text'] }}{% endfor %}{% endif %}{% endfor %}";
+    expect(
+      rendered(templateOf(either, { readsParts: true }), { messages: [{ role: 'user', content: 'x' }] }).text,
+    ).toBe('s:x');
+    const raising = "{{ raise_exception('no') }}{{ messages[0].content }}";
+    expect(templateOf(raising, { readsParts: true }).render({ messages: talk })).toMatchObject({
+      left: { code: 'E_TEMPLATE_RAISED' },
+    });
+  });
+});

@@ -10,12 +10,13 @@ import type { ModelConfig } from '../../src/model/config.js';
 import { orThrow } from './loadModel.js';
 
 interface Defaults {
+  readonly texts: ReadonlyArray<{ readonly given: object; readonly whole: object }>;
   readonly models: Readonly<
     Record<string, { readonly given: object; readonly whole: object; readonly targets: ReadonlyArray<string> | null }>
   >;
 }
 
-const { models } = JSON.parse(
+const { models, texts } = JSON.parse(
   readFileSync(resolve(import.meta.dirname, '..', 'golden', 'config_defaults.json'), 'utf8'),
 ) as Defaults;
 
@@ -37,4 +38,9 @@ test.each(Object.entries(models))('%s', (name, { given, whole, targets }) => {
     targets ?? otherwise[name] ?? ['q_proj', 'v_proj'],
   );
   expect(meaning({ model_type: name, ...given })).toEqual(meaning(whole));
+});
+
+test('of text models within others are those of their own type', () => {
+  for (const { given, whole } of texts) expect(meaning(given)).toEqual(meaning(whole));
+  expect(texts).toHaveLength(4);
 });

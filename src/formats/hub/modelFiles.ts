@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
 import { adapterWeightsFile, pickledAdapterFile } from '../adapterFiles.js';
 import { fileError } from '../byteSource.js';
+import { processorFiles } from '../processorFiles.js';
 import { weightFiles } from '../shards.js';
 import { tokenizerFiles } from '../tokenizing/fileNames.js';
 import { isInside, repoTitle } from './repo.js';
@@ -13,7 +14,7 @@ export type ModelPart = 'model' | 'tokenizer' | 'adapter';
 const small: Readonly<Record<ModelPart, ReadonlyArray<string>>> = {
   // By the shape of its model the memory of a run is estimated.
   tokenizer: ['config.json', ...tokenizerFiles],
-  model: ['config.json', 'generation_config.json', ...tokenizerFiles],
+  model: ['config.json', 'generation_config.json', ...processorFiles, ...tokenizerFiles],
   adapter: ['adapter_config.json', ...tokenizerFiles],
 };
 

@@ -66,11 +66,23 @@ const contentValue = ({ content, contentWeights = [] }: Message, origin: Origin)
   return concat(...pieces, trace(content.slice(at), origin));
 };
 
+/** A text as the list of one part: `[{"type": "text", "text": …}]`. */
+const inParts = (text: Value, origin: Origin): Value => {
+  const part = new Map<Key, Value>([
+    ['type', 'text'],
+    ['text', text],
+  ]);
+  return list([{ kind: 'dict', entries: part, origin }], origin);
+};
+
+/** How a template reads contents: as strings, or as lists of parts. */
+export type ContentForm = 'string' | 'parts';
+
 /**
  * One message: each field has an origin of its own, and the dict remembers which message it is. Its loss weights are ours, not
  * the template's.
  */
-export const messageValue = (message: Message, index: number): Dict => {
+export const messageValue = (message: Message, index: number, form: ContentForm = 'string'): Dict => {
   const { weight: _weight, contentWeights, ...fields } = message;
   const { role } = fields;
   const whole: Origin = { message: index, ...(typeof role === 'string' ? { role } : {}) };
@@ -79,6 +91,9 @@ export const messageValue = (message: Message, index: number): Dict => {
   for (const [field, value] of Object.entries(fields)) {
     if (value !== undefined) entries.set(field, memberValue([field, value], written, { ...whole, field }));
   }
-  if (contentWeights !== undefined) entries.set('content', contentValue(message, { ...whole, field: 'content' }));
+  const origin = { ...whole, field: 'content' };
+  if (contentWeights !== undefined) entries.set('content', contentValue(message, origin));
+  const content = entries.get('content');
+  if (form === 'parts' && content !== undefined) entries.set('content', inParts(content, origin));
   return { kind: 'dict', entries, origin: whole, message: whole };
 };

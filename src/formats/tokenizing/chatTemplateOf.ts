@@ -42,6 +42,7 @@ export const chatTemplateOf = (
       return right(
         namedTemplates(sources, {
           specialTokens: spec.specialTokens,
+          readsParts: true,
           ...(clock === undefined ? {} : { clock }),
         }),
       );

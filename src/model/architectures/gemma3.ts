@@ -25,13 +25,13 @@ const fields = t.type({
   rope_local_base_freq: optional(positive),
 });
 
-/** Scores and logits squeezed by a tanh, which Gemma 2 has. */
-const softcapping = { attn_logit_softcapping: null, final_logit_softcapping: null };
+/** Scores and logits squeezed by a tanh, which Gemma 2 has; attention to what comes after. */
+const otherwise = { attn_logit_softcapping: null, final_logit_softcapping: null, use_bidirectional_attention: false };
 
 const gemma3Config = (raw: RawConfig, modelType: string): E.Either<FatalError, Gemma3Config> =>
   pipe(
     onlyByKind(raw),
-    E.flatMap(onlyAs(softcapping)),
+    E.flatMap(onlyAs(otherwise)),
     E.flatMap(decodeFields(fields)),
     E.bindTo('f'),
     E.let('ropes', ({ f }) => ropesOf(f, { full: 1e6, sliding: f.rope_local_base_freq ?? 1e4 })),

@@ -1,6 +1,6 @@
 /**
- * Llama and what is built like it: Mistral (sliding window), Qwen2 (biases on q, k, v), Qwen3 (norms on q and k), SmolLM3 (layers
- * without positions).
+ * Llama and what is built like it: Mistral (sliding window), Ministral 3 (queries that grow with their positions), Qwen2 (biases on q,
+ * k, v), Qwen3 (norms on q and k), SmolLM3 (layers without positions).
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -142,9 +142,9 @@ export const qwenWindow = (fields: LlamaFields, raw: RawConfig): number => {
 
 /** Qwen's window in the layers that slide, told by their number and `max_window_layers`. */
 export const qwenWindows =
-  (slides: (layer: number, maxWindowLayers: number) => boolean) =>
+  (slides: (layer: number, maxWindowLayers: number) => boolean, most = 28) =>
   (fields: LlamaFields, raw: RawConfig): PerLayer<number> =>
-    windowsByType(fields, qwenWindow(fields, raw), (i) => slides(i, fields.max_window_layers ?? 28));
+    windowsByType(fields, qwenWindow(fields, raw), (i) => slides(i, fields.max_window_layers ?? most));
 
 /** SmolLM3: every fourth layer knows no positions. */
 const smolTurns = (fields: LlamaFields): PerLayer<boolean> =>
@@ -174,12 +174,43 @@ export const windowEverywhere =
 
 const qwen: Family = { numKvHeads: 32, maxPositions: 32_768, windows: qwenWindows((i, most) => i >= most) };
 
+/** Without images the positions of all three kinds that Qwen's models for images count are those of the text. */
+const textPositions: RopeDefaults['scalingNames'] = { mrope: 'default' };
+
+const qwen2Vl: Family = {
+  numKvHeads: 8,
+  maxPositions: 32_768,
+  rmsNormEps: 1e-5,
+  qkvBias: true,
+  rope: { theta: 1e6, scalingNames: textPositions },
+  windows: qwenWindows((i, most) => i >= most, 80),
+};
+
 const families: Readonly<Record<string, Family>> = {
   llama: {},
   // A file that says nothing of a window means 4096, one that says null means none.
   mistral: { numKvHeads: 8, maxPositions: 131_072, windows: windowEverywhere(4096) },
   qwen2: { ...qwen, qkvBias: true },
   qwen3: { ...qwen, headDim: 128, headNorm: true },
+  ministral3: {
+    numKvHeads: 8,
+    headDim: 128,
+    maxPositions: 262_144,
+    rmsNormEps: 1e-5,
+    rope: {
+      theta: 1e6,
+      grows: true,
+      parameters: {
+        rope_type: 'yarn',
+        factor: 16,
+        original_max_position_embeddings: 16_384,
+        mscale: 1,
+        mscale_all_dim: 1,
+        llama_4_scaling_beta: 0.1,
+      },
+    },
+    windows: windowEverywhere(0),
+  },
   smollm3: {
     numKvHeads: 4,
     maxPositions: 32_768,
@@ -189,6 +220,22 @@ const families: Readonly<Record<string, Family>> = {
     turns: smolTurns,
   },
 };
+
+/** Text models of models that see images. */
+const textFamilies: Readonly<Record<string, Family>> = {
+  qwen2_vl_text: qwen2Vl,
+  qwen2_5_vl_text: qwen2Vl,
+  qwen3_vl_text: {
+    numKvHeads: 32,
+    headDim: 128,
+    maxPositions: 128_000,
+    rope: { theta: 500_000, scalingNames: textPositions },
+    headNorm: true,
+  },
+};
+
+/** Their types, which stand in `text_config` alone. */
+export const llamaTextTypes: ReadonlyArray<string> = Object.keys(textFamilies);
 
 /** The fields that all Llama-like models share; `family` fills in what the type implies. */
 export const llamaConfig = (raw: RawConfig, modelType: string, family: Family): E.Either<FatalError, LlamaConfig> =>
@@ -346,7 +393,7 @@ export const llamaLayer = (
 export const llama: Architecture<LlamaConfig> = {
   name: 'llama',
   modelTypes: Object.keys(families),
-  config: (raw, modelType) => llamaConfig(raw, modelType, families[modelType] ?? {}),
+  config: (raw, modelType) => llamaConfig(raw, modelType, families[modelType] ?? textFamilies[modelType] ?? {}),
   tensors: llamaTensors,
   basePrefix: 'model.',
   buffers: /\.rotary_emb\.inv_freq$/,

@@ -68,6 +68,12 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   'qwen2',
   'qwen3',
   'smollm3',
+  // Their text models.
+  'gemma3',
+  'mistral3',
+  'llava',
+  'idefics3',
+  'smolvlm',
 ];
 
 /** The model in llama.cpp's terms. `E_GGUF_UNSUPPORTED` for an architecture or a setting that it does not run. */
