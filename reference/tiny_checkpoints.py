@@ -15,12 +15,17 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    Cohere2Config,
     CohereConfig,
+    Ernie4_5Config,
+    Exaone4Config,
     FalconConfig,
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
     GemmaConfig,
+    Glm4Config,
+    GlmConfig,
     GPT2Config,
     GPTJConfig,
     GPTNeoConfig,
@@ -28,6 +33,7 @@ from transformers import (
     GptOssConfig,
     GraniteConfig,
     HeliumConfig,
+    HunYuanDenseV1Config,
     LlamaConfig,
     LlavaConfig,
     Mistral3Config,
@@ -47,6 +53,7 @@ from transformers import (
     Qwen3Config,
     Qwen3MoeConfig,
     Qwen3VLConfig,
+    SeedOssConfig,
     SmolLM3Config,
     SmolVLMConfig,
     StableLmConfig,
@@ -403,6 +410,29 @@ CONFIGS = {
         vision_config=dict(model_type="siglip_vision_model", vision_use_head=False, **siglip()),
         image_token_index=39,
         vision_feature_layer=-1,
+    ),
+    "cohere2": Cohere2Config(
+        **{**common, "num_hidden_layers": 3},
+        logit_scale=0.4,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
+    "glm": GlmConfig(**common, head_dim=8, **partial(0.5)),
+    "glm4": Glm4Config(**common, head_dim=8, attention_bias=False, **partial(0.5)),
+    "exaone4": Exaone4Config(
+        **{**common, "num_hidden_layers": 3},
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
+    "exaone4_full": Exaone4Config(
+        **common, sliding_window=None, layer_types=["full_attention"] * 2, tie_word_embeddings=True
+    ),
+    "ernie4_5": Ernie4_5Config(**common, head_dim=8, use_bias=True),
+    "seed_oss": SeedOssConfig(**common, head_dim=8, attention_out_bias=True),
+    "hunyuan_v1_dense": HunYuanDenseV1Config(
+        **{**common, "num_attention_heads": 2, "num_key_value_heads": 1},
+        head_dim=8,
+        **rope("dynamic", alpha=50.0, factor=1.0),
     ),
 }
 

@@ -6,6 +6,7 @@ import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.
 import type { Layer } from './layer.js';
 import { keep } from './kernels/hold.js';
 import { compose, inactive, landedOn, passed } from './layer.js';
+import { splitColumns } from './columns.js';
 import { linear } from './linear.js';
 import { linears } from './linears.js';
 import type { Pass } from './pass.js';
@@ -69,6 +70,15 @@ export const plainMlp = (
   { up, down, transposed = false }: PlainMlp,
 ): Layer<Tensor, Tensor> =>
   compose(linear(pass, { module: up, transposed }), activation(kind), linear(pass, { module: down, transposed }));
+
+/** down(act(gate(x))·up(x)) of a module that has gate and up, [N, width] each, in one map. */
+export const joinedMlp = (pass: Pass, kind: ActivationKind, module: string, width: number): Layer<Tensor, Tensor> =>
+  compose(
+    linear(pass, { module: `${module}.gate_up_proj` }),
+    splitColumns([width, width]),
+    gated(kind),
+    linear(pass, { module: `${module}.down_proj` }),
+  );
 
 /** What a gated MLP calls its three maps. */
 export interface GatedNames {

@@ -32,6 +32,9 @@ export interface RotaryParts {
   readonly keys?: Layer<Tensor, Tensor> | undefined;
   /** Name of the heads' sinks, a weight [heads]. Absent: they have none. */
   readonly sinks?: string | undefined;
+  /** What queries and keys pass after they have turned. */
+  readonly turnedQueries?: Layer<Tensor, Tensor> | undefined;
+  readonly turnedKeys?: Layer<Tensor, Tensor> | undefined;
   /** What the heads' values go through, [N, heads · headDim] to [N, C]; of the rows that are read, in the last layer. */
   readonly output: Layer<Tensor, Tensor>;
 }
@@ -40,20 +43,22 @@ export interface RotaryParts {
 export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> => {
   const { numLayers, numHeads, numKvHeads, headDim, rope } = config;
   const { layer, angles, interleaved = false, project, output } = parts;
+  const turn = (heads: number, by: RotaryAngles): Layer<Tensor, Tensor> =>
+    rotary(by, { heads, headDim, rotaryDim: rope.rotaryDim, interleaved });
   const turned = (
     heads: number,
     before: Layer<Tensor, Tensor> | undefined,
+    after: Layer<Tensor, Tensor> | undefined,
     by: RotaryAngles | undefined,
   ): Layer<Tensor, Tensor> => {
-    if (by === undefined) return before ?? identity;
-    const turn = rotary(by, { heads, headDim, rotaryDim: rope.rotaryDim, interleaved });
-    return before === undefined ? turn : compose(before, turn);
+    const steps = [before, by && turn(heads, by), after].filter((step) => step !== undefined);
+    return steps.length === 1 && steps[0] !== undefined ? steps[0] : compose(...steps);
   };
   return compose(
     project,
     each(
-      turned(numHeads, parts.queries, angles && queryAngles(angles)),
-      turned(numKvHeads, parts.keys, angles),
+      turned(numHeads, parts.queries, parts.turnedQueries, angles && queryAngles(angles)),
+      turned(numKvHeads, parts.keys, parts.turnedKeys, angles),
       identity,
     ),
     attention(

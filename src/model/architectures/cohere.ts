@@ -1,13 +1,16 @@
-/** Cohere (Command R, Aya): attention and MLP side by side from one layer norm, pairs that turn beside each other, scaled logits. */
+/**
+ * Cohere (Command R, Aya) and Cohere 2 (Command R7B, Command A): attention and MLP side by side from one layer norm, pairs that turn beside each other, scaled logits. Cohere 2: layers that slide, and
+ * among them such that see all and know no positions.
+ */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
 import { rotaryBody, sideBySide } from '../blocks.js';
-import { optional, positive } from '../config.js';
+import { decodeFields, optional, positive, positiveInteger, unfit } from '../config.js';
 import { scaled } from '../embedding.js';
 import { compose } from '../layer.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import { layerNorm } from '../norm.js';
 
@@ -48,4 +51,42 @@ export const cohere: Architecture<CohereConfig> = {
       ),
     ),
   tail: (config) => compose(layerNorm('model.norm', config.layerNormEps), scaled(config.logitScale)),
+};
+
+const slidingFields = t.type({ ...fields.props, sliding_window_pattern: optional(positiveInteger) });
+
+export const cohere2: Architecture<CohereConfig> = {
+  ...cohere,
+  name: 'cohere2',
+  modelTypes: ['cohere2'],
+  config: (raw, modelType) =>
+    raw['sliding_window'] === null
+      ? E.left(unfit('sliding_window', 'a whole number > 0', null))
+      : pipe(
+          decodeFields(slidingFields)(raw),
+          E.bindTo('f'),
+          E.bind('own', ({ f }) =>
+            llamaConfigWith(raw, modelType, {
+              fields,
+              only: { use_qk_norm: false, mlp_bias: false },
+              family: {
+                maxPositions: 8192,
+                tied: true,
+                windows: (llamaFields) =>
+                  windowsByType(
+                    llamaFields,
+                    llamaFields.sliding_window ?? 4096,
+                    (i) => (i + 1) % (f.sliding_window_pattern ?? 4) !== 0,
+                  ),
+              },
+            }),
+          ),
+          E.map(({ f, own: { config } }) => ({
+            ...config,
+            architecture: 'cohere2',
+            layerNormEps: f.layer_norm_eps ?? 1e-5,
+            logitScale: f.logit_scale ?? 0.0625,
+            turns: config.windows.map((window) => window > 0),
+          })),
+        ),
 };

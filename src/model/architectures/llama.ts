@@ -335,7 +335,10 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyArray<TensorSpec> => 
 
 /** What of a layer an architecture makes otherwise than Llama. */
 export type LlamaParts = Partial<
-  Pick<RotaryParts, 'interleaved' | 'project' | 'queries' | 'keys' | 'output' | 'sinks'>
+  Pick<
+    RotaryParts,
+    'interleaved' | 'project' | 'queries' | 'keys' | 'turnedQueries' | 'turnedKeys' | 'output' | 'sinks'
+  >
 >;
 
 /** Attention of layer `i`, [N, hiddenSize] to the same, queries and keys turned by `angles`. */

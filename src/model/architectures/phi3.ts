@@ -15,7 +15,7 @@ import type { Layer } from '../layer.js';
 import { linear } from '../linear.js';
 import { llama, llamaConfigWith, llamaStem, norm, selfAttention, windowEverywhere } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { gated } from '../mlp.js';
+import { joinedMlp } from '../mlp.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
@@ -58,12 +58,7 @@ const layer = (config: Phi3Config, pass: Pass, angles: RotaryAngles, i: number):
     linear(pass, { module: `${module}.self_attn.qkv_proj` }),
     splitColumns([numHeads, numKvHeads, numKvHeads].map((heads) => heads * headDim)),
   );
-  const mlp = compose(
-    linear(pass, { module: `${module}.mlp.gate_up_proj` }),
-    splitColumns([width, width]),
-    gated(config.activation),
-    linear(pass, { module: `${module}.mlp.down_proj` }),
-  );
+  const mlp = joinedMlp(pass, config.activation, `${module}.mlp`, width);
   return inTurn(
     { pass, i, numLayers },
     compose(

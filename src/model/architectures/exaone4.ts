@@ -1,0 +1,64 @@
+/** EXAONE 4: OLMo 2's norms behind attention and MLP, norms on each head, and layers that see all and know no positions among such that slide. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
+import { nonNegativeInteger, optional } from '../config.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
+import type { LlamaConfig } from './llama.js';
+import type { Pass } from '../pass.js';
+import type { RotaryAngles } from '../rope.js';
+import { perLayer, rmsNormSpec } from '../weights.js';
+
+/** A pattern is a number where it stands for a list of kinds; beside a list files have letters. */
+const fields = t.type({ sliding_window_pattern: optional(t.union([t.string, nonNegativeInteger], 'a number')) });
+
+const layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+  const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
+  return inTurn(
+    { pass, i, numLayers: config.numLayers },
+    compose(selfAttention(config, pass, angles, i), normed('post_attention_layernorm')),
+    compose(mlp(config, pass, i), normed('post_feedforward_layernorm')),
+  );
+};
+
+export const exaone4: Architecture<LlamaConfig> = {
+  ...llama,
+  name: 'exaone4',
+  modelTypes: ['exaone4'],
+  config: (raw, modelType) => {
+    const hybrid = raw['sliding_window'] !== null;
+    const given = raw['sliding_window_pattern'];
+    const pattern = typeof given === 'number' ? given : 4;
+    return pipe(
+      llamaConfigWith(raw, modelType, {
+        fields,
+        only: { attention_bias: false, mlp_bias: false },
+        family: {
+          numKvHeads: 32,
+          rmsNormEps: 1e-5,
+          headNorm: true,
+          windows: (own) =>
+            windowsByType(own, hybrid ? (own.sliding_window ?? 4096) : 0, (i) => (i + 1) % pattern !== 0),
+        },
+      }),
+      E.map(({ config }) => ({
+        ...config,
+        architecture: 'exaone4',
+        turns: config.windows.map((window) => !hybrid || window > 0),
+      })),
+    );
+  },
+  tensors: (config) => [
+    ...llamaTensors(config).filter(({ name }) => !name.endsWith('.input_layernorm.weight')),
+    ...perLayer(config.numLayers, (i) => [
+      rmsNormSpec(`model.layers.${i}.post_feedforward_layernorm`, config.hiddenSize),
+    ]),
+  ],
+  body: (config, pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),
+};

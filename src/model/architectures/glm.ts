@@ -1,0 +1,84 @@
+/** GLM and GLM-4: Llama whose heads turn in part, in pairs beside each other, with gate and up of one matrix; GLM-4 norms what branches add. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../../errors.js';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
+import { boolean, optional } from '../config.js';
+import type { RawConfig } from '../config.js';
+import { compose, identity } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
+import { joinedMlp } from '../mlp.js';
+import type { Pass } from '../pass.js';
+import type { RotaryAngles } from '../rope.js';
+import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
+
+const fields = t.type({ attention_bias: optional(boolean) });
+
+const glmConfig = (raw: RawConfig, modelType: string): E.Either<FatalError, LlamaConfig> =>
+  pipe(
+    llamaConfigWith(raw, modelType, {
+      fields,
+      only: { mlp_bias: false },
+      family: {
+        numKvHeads: 2,
+        headDim: 128,
+        maxPositions: 131_072,
+        rmsNormEps: 1.5625e-7,
+        rope: { partial: 0.5 },
+        partial: true,
+      },
+    }),
+    E.map(({ f, config }) => ({
+      ...config,
+      architecture: modelType,
+      qkvBias: f.attention_bias ?? true,
+      outputBias: false,
+    })),
+  );
+
+/** Norms behind attention and MLP. */
+const behind = { attention: 'post_self_attn_layernorm', mlp: 'post_mlp_layernorm' } as const;
+
+const isFourth = ({ architecture }: LlamaConfig): boolean => architecture === 'glm4';
+
+const layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+  const module = `model.layers.${i}`;
+  const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `${module}.${name}`);
+  const after = (name: string): Layer<Tensor, Tensor> => (isFourth(config) ? normed(name) : identity);
+  const mlp = joinedMlp(pass, config.activation, `${module}.mlp`, config.intermediateSize);
+  return inTurn(
+    { pass, i, numLayers: config.numLayers },
+    compose(
+      normed('input_layernorm'),
+      selfAttention(config, pass, angles, i, { interleaved: true }),
+      after(behind.attention),
+    ),
+    compose(normed('post_attention_layernorm'), mlp, after(behind.mlp)),
+  );
+};
+
+const glmArchitecture = (name: string): Architecture<LlamaConfig> => ({
+  ...llama,
+  name,
+  modelTypes: [name],
+  config: glmConfig,
+  tensors: (config) => [
+    ...llamaTensors(config).filter(({ name: own }) => !/\.mlp\.(gate|up)_proj\.weight$/.test(own)),
+    ...perLayer(config.numLayers, (i) => [
+      ...linearSpec(`model.layers.${i}.mlp.gate_up_proj`, 2 * config.intermediateSize, config.hiddenSize, false),
+      ...(isFourth(config)
+        ? Object.values(behind).map((own) => rmsNormSpec(`model.layers.${i}.${own}`, config.hiddenSize))
+        : []),
+    ]),
+  ],
+  body: (config, pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),
+});
+
+export const glm = glmArchitecture('glm');
+export const glm4 = glmArchitecture('glm4');

@@ -1,0 +1,61 @@
+/** Hunyuan, dense: Llama with norms on each head of queries and keys after they have turned, and a base of angles stretched by `alpha`. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from '../architecture.js';
+import { rotaryBody } from '../blocks.js';
+import { optional, positive } from '../config.js';
+import type { Layer } from '../layer.js';
+import { llama, llamaConfigWith, llamaLayer, llamaStem, llamaTensors, norm } from './llama.js';
+import type { LlamaConfig, LlamaParts } from './llama.js';
+import { perHead } from '../norm.js';
+import type { Pass } from '../pass.js';
+import type { RopeConfig } from '../rope.js';
+import { perLayer, rmsNormSpec } from '../weights.js';
+
+const scaling = optional(t.type({ alpha: optional(positive) }, 'an object'));
+const fields = t.type({ rope_scaling: scaling, rope_parameters: scaling });
+
+/** With `alpha` the base is stretched once and for all, whatever the length of a text. */
+const stretched = (rope: RopeConfig, alpha: number | null | undefined): RopeConfig =>
+  rope.scaling.kind !== 'dynamic' || typeof alpha !== 'number'
+    ? rope
+    : {
+        ...rope,
+        theta: rope.theta * alpha ** (rope.rotaryDim / (rope.rotaryDim - 2)),
+        scaling: { kind: 'default' },
+      };
+
+const parts = (config: LlamaConfig, i: number): LlamaParts => {
+  const normed = (name: string): Layer<Tensor, Tensor> =>
+    perHead(config.headDim, norm(config, `model.layers.${i}.self_attn.${name}`));
+  return { turnedQueries: normed('query_layernorm'), turnedKeys: normed('key_layernorm') };
+};
+
+export const hunyuan: Architecture<LlamaConfig> = {
+  ...llama,
+  name: 'hunyuan_v1_dense',
+  modelTypes: ['hunyuan_v1_dense'],
+  config: (raw, modelType) =>
+    pipe(
+      llamaConfigWith(raw, modelType, { fields, only: { mlp_bias: false }, family: { rmsNormEps: 1e-5 } }),
+      E.map(({ f, config }) => ({
+        ...config,
+        architecture: 'hunyuan_v1_dense',
+        rope: stretched(config.rope, f.rope_scaling?.alpha ?? f.rope_parameters?.alpha),
+      })),
+    ),
+  tensors: (config) => [
+    ...llamaTensors(config),
+    ...perLayer(config.numLayers, (i) =>
+      ['query_layernorm', 'key_layernorm'].map((name) =>
+        rmsNormSpec(`model.layers.${i}.self_attn.${name}`, config.headDim),
+      ),
+    ),
+  ],
+  body: (config, pass: Pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
+      llamaLayer(config, pass, angles, i, parts(config, i)),
+    ),
+};
