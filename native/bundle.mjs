@@ -37,12 +37,12 @@ const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'p
  */
 const inlined = ['fp-ts', 'io-ts'];
 
-/** fp-ts by its ES modules, of which only what is used is taken. */
+/** Both by their ES modules, of which only what is used is taken. */
 const modulesOf = {
-  name: 'modules of fp-ts',
+  name: 'ES modules',
   setup: ({ onResolve, resolve: resolved }) =>
-    onResolve({ filter: /^fp-ts\/lib\// }, ({ path, kind, resolveDir }) =>
-      resolved(path.replace('/lib/', '/es6/'), { kind, resolveDir }),
+    onResolve({ filter: /^(fp-ts\/lib\/|io-ts$)/ }, ({ path, kind, resolveDir }) =>
+      resolved(path === 'io-ts' ? 'io-ts/es6/index.js' : path.replace('/lib/', '/es6/'), { kind, resolveDir }),
     ),
 };
 

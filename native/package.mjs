@@ -6,7 +6,7 @@
 // OUT/rxtune names the engines of the given platforms (linux-x64, darwin-arm64, …; this one if none is given) as optional
 // dependencies; npm installs the one that fits. OUT/native-PLATFORM is made of native/build/rxtune.node, and of the kernels for CUDA
 // cards where they were built (npm run build:cuda).
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { arch, platform } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,6 +33,22 @@ const write = (folder, manifest, files) => {
   for (const [from, to] of files) cpSync(from, join(folder, to), { recursive: true });
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   console.log(folder);
+};
+
+/** Removes the declarations that no entry names, directly or through others: nobody's types come from there. */
+const keepNamed = (folder) => {
+  const wanted = new Set(
+    Object.values(main.exports).flatMap(({ types }) => (types === undefined ? [] : [join(folder, types)])),
+  );
+  // A set is walked over what is added to it on the way.
+  for (const file of wanted) {
+    for (const [, named] of readFileSync(file, 'utf8').matchAll(/(?:\bfrom |\bimport\()['"](\.[^'"]*)\.js['"]/g))
+      wanted.add(join(dirname(file), `${named}.d.ts`));
+  }
+  for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    const file = join(folder, entry);
+    if (entry.startsWith('dist') && entry.endsWith('.d.ts') && !wanted.has(file)) rmSync(file);
+  }
 };
 
 const { name, version, license } = main;
@@ -70,3 +86,4 @@ write(
 await bundle(join(published, 'dist'));
 // Imported late: without a build there is none.
 (await import('./optionDocs.mjs')).documentOptions(join(published, 'dist'));
+keepNamed(published);

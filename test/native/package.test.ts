@@ -11,7 +11,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { arch, platform, tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '..', '..');
 const built = ['native/build/rxtune.node', 'dist/index.js'].every((file) => existsSync(join(root, file)));
@@ -114,8 +114,23 @@ describe('the published packages', () => {
       expect(prepared()).toBe('true false true\n');
       expect(prepared()).toBe('true true true\n');
       const compiled = readdirSync(join(modules, 'rxtune', 'dist'), { recursive: true, encoding: 'utf8' });
-      const modulesThere = compiled.filter((name) => name.endsWith('.js')).length;
-      expect(modulesThere).toBeLessThan(compiled.filter((name) => name.endsWith('.d.ts')).length / 5);
+      const code = compiled.filter((name) => name.endsWith('.js'));
+      const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
+      expect(code.length).toBeLessThan(sources.filter((name) => name.endsWith('.ts')).length / 5);
+    });
+  });
+
+  whenBuilt('declare what their entries name, and nothing else', () => {
+    installed((modules) => {
+      const dist = join(modules, 'rxtune', 'dist');
+      const there = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.d.ts'));
+      const named = there.flatMap((name) =>
+        [...readFileSync(join(dist, name), 'utf8').matchAll(/\b(?:from |import\()['"](\..*?)\.js['"]/g)].map(
+          ([, path]) => join(dirname(name), `${path ?? ''}.d.ts`),
+        ),
+      );
+      const entries = ['index.d.ts', 'data.d.ts', join('laws', 'index.d.ts')];
+      expect([...new Set([...entries, ...named])].toSorted()).toEqual(there.toSorted());
     });
   });
 
