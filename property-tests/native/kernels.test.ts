@@ -1,7 +1,7 @@
 /** Every named op on the native engine, in every form of it, against its reference on the cpu backend. */
 import { afterAll, expect, it } from '@jest/globals';
 import '@tensorflow/tfjs-backend-cpu';
-import { env, reshape, setBackend } from '@tensorflow/tfjs-core';
+import { engine, env, reshape, setBackend } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/float16.js';
@@ -177,6 +177,66 @@ const disagreement = async (
       return `${where} leaves ${JSON.stringify(after)} where there was ${JSON.stringify(before)}`;
   }
   return undefined;
+};
+
+/** Runs something again and again, one of its calls of `f` failing, each time a later one; stops at the first run after which `left` tells of any. */
+const failing = (
+  of: Readonly<Record<string, unknown>>,
+  f: string,
+  run: () => ReadonlyArray<Tensor>,
+  left: () => string | undefined,
+): string | undefined => {
+  const own = of[f] as (...given: ReadonlyArray<unknown>) => unknown;
+  for (let failed = 0; ; failed += 1 + (failed >> 2)) {
+    let calls = 0;
+    const replaced = (...given: ReadonlyArray<unknown>): unknown => {
+      if (calls++ === failed) throw new Error('injected');
+      return own.apply(of, [...given]);
+    };
+    Object.defineProperty(of, f, { value: replaced, configurable: true, writable: true });
+    try {
+      dispose([...run()]);
+    } catch (error) {
+      if (!(error instanceof Error) || error.message !== 'injected') throw error;
+    } finally {
+      Object.defineProperty(of, f, { value: own, configurable: true, writable: true });
+    }
+    const found = left();
+    if (found !== undefined) return `after ${failed} calls of ${f}: ${found}`;
+    if (calls <= failed) return undefined;
+  }
+};
+
+/** What an op leaves behind when a step within it fails: of the reference one of tfjs, of the engine's kernel one of the engine. */
+const leftByFailures = async (
+  t: Trial,
+  prepare: (t: Trial, inputs: ReturnType<typeof onBackend>) => void = () => undefined,
+): Promise<string | undefined> => {
+  const tried = (run: Trial['run'], inputs: ReturnType<typeof onBackend>, of: object, f: string) => {
+    const before = JSON.stringify(alive());
+    const left = (): string | undefined => {
+      const after = JSON.stringify(alive());
+      return after === before ? undefined : `${t.name} leaves ${after} where there was ${before}`;
+    };
+    const found = failing(of as Record<string, unknown>, f, () => run(inputs as never, t.attrs as never), left);
+    dispose([...listed(inputs)]);
+    return found;
+  };
+  await setBackend('cpu');
+  const reference = tried(t.reference, onBackend(t.inputs), engine(), 'runKernel');
+  if (reference !== undefined) return reference;
+  await startNative();
+  const inputs = onBackend(t.inputs);
+  prepare(t, inputs);
+  const backend = engine().backend as unknown as { addon: object };
+  const { addon } = backend;
+  // The addon's own functions cannot be replaced.
+  backend.addon = Object.create(addon) as object;
+  try {
+    return tried(t.run, inputs, backend.addon, 'op');
+  } finally {
+    backend.addon = addon;
+  }
 };
 
 // ---- arbitraries: sizes are odd on purpose; numbers come from a seed, since shrinking single ones teaches nothing ----
@@ -652,6 +712,16 @@ describeNative('the native engine computes what the reference does, and leaves n
         expect(await disagreement(holdable(t), holdAll)).toBeUndefined();
       }),
       { numRuns: 15 },
+    );
+  });
+
+  it.each(Object.entries(families))('%s, when a step of them fails', async (_, family) => {
+    await fc.assert(
+      fc.asyncProperty(family, async (t) => {
+        expect(await leftByFailures(t)).toBeUndefined();
+        expect(await leftByFailures(holdable(t), holdAll)).toBeUndefined();
+      }),
+      { numRuns: 5 },
     );
   });
 

@@ -200,10 +200,11 @@ export class NativeBackend extends KernelBackend {
     return this.put(copy);
   }
 
-  /** The kernel threw: its outputs are nobody's. */
+  /** The kernel threw: its outputs are nobody's, and what was widened for it nobody reads. */
   abandon(): void {
     for (const data of this.fresh) this.disposeData(data, true);
     this.fresh.length = 0;
+    this.forgetWidened();
   }
 
   /** The next argument is a number. */
@@ -309,13 +310,18 @@ export class NativeBackend extends KernelBackend {
     const waiting = this.args.slice(0, this.at);
     const copy = this.addon.take(data.size * 4);
     const { storage, columns, scale, code, block } = data.held ?? bare;
-    if (storage === 'bfloat16') {
-      this.args.set([data.size, data.id, copy]);
-      this.addon.op(this.op.widen);
-    } else {
-      const rows = columns === 0 ? 0 : data.size / columns;
-      this.args.set([rows, columns, kinds[storage], data.id, scale, code, block, copy]);
-      this.addon.op(this.op.dequantize);
+    try {
+      if (storage === 'bfloat16') {
+        this.args.set([data.size, data.id, copy]);
+        this.addon.op(this.op.widen);
+      } else {
+        const rows = columns === 0 ? 0 : data.size / columns;
+        this.args.set([rows, columns, kinds[storage], data.id, scale, code, block, copy]);
+        this.addon.op(this.op.dequantize);
+      }
+    } catch (error) {
+      this.addon.give(copy);
+      throw error;
     }
     this.args.set(waiting);
     return copy;
