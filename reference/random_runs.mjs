@@ -263,7 +263,7 @@ const compareRun = async (name) => {
   } catch (error) {
     if (theirs.error !== undefined && error.code === 'E_NO_ROWS') return { emptied: true, found: [] };
     if (theirs.error !== undefined) return { both: true, found: [], note: `${theirs.error} | ${error.message}` };
-    if ((emptied && error.code === 'E_NO_ROWS') || error.code === 'E_NO_BATCH') return { emptied, found: [] };
+    if ((emptied && error.code === 'E_NO_ROWS') || error.code === 'E_NO_BATCH') return { emptied: true, found: [] };
     return { found: [`fails here: ${error.code ?? ''} ${error.message ?? error} ${error.hint ?? ''}`], testCase };
   }
   if (theirs.error !== undefined) return { refused: theirs.error, found: [], testCase };
