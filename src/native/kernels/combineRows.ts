@@ -35,6 +35,7 @@ const scaledRows = (backend: NativeBackend, x: TensorInfo, factors: TensorInfo):
     .put(columns / 2)
     .put(2)
     .put(2)
+    .put(0)
     .put(0);
   backend.value(x).tensor(factors).tensor(zeros).value(y).run(backend.op.rope);
   free(backend, zeros);
