@@ -79,7 +79,7 @@ describe.each(Object.entries(configs))('noise of %s', (_, raw) => {
     const shifted = add(given, shift);
     const noisy = totalOf(model.weights, noise);
     expect(noisy).toBeCloseTo(totalOf({ ...model.weights, [table]: shifted }), 3);
-    expect(Math.abs(noisy - totalOf(model.weights))).toBeGreaterThan(1e-2);
+    expect(Math.abs(noisy - totalOf(model.weights))).toBeGreaterThan(5e-3);
     dispose([noise, shift, shifted, ...Object.values(model.weights)]);
   });
 });
