@@ -43,7 +43,7 @@ const understood: Fields = Object.fromEntries([
 /** Names that TRL's script gives to what a command reads. */
 export const ownAliases: Readonly<Record<string, string>> = { modelNameOrPath: 'model', datasetName: 'trainDataset' };
 
-/** The file under the command's own names, where it has such an option; one given by both names stays for the codec to refuse. */
+/** The file under the command's own names, where it has such an option; one given by both names stays, and is refused. */
 const renamed = (file: ConfigFile, own: Fields): ConfigFile => {
   const nameOf = (name: string): string => {
     const meant = Object.hasOwn(ownAliases, name) ? ownAliases[name] : undefined;
@@ -78,6 +78,13 @@ const unknownOption = (options: Readonly<Record<string, unknown>>, own: Fields):
   const names = [...Object.keys(own), ...known.keys(), ...Object.keys(understood)];
   const wrong = Object.keys(options).find((name) => !names.includes(name));
   if (wrong === undefined) return undefined;
+  const other = Object.hasOwn(ownAliases, wrong) ? ownAliases[wrong] : undefined;
+  if (other !== undefined && Object.hasOwn(own, other))
+    return fatal('E_OPTIONS', `option "${other}" is given twice`, {
+      field: wrong,
+      hint: `"${wrong}" is another name for it`,
+      kind: 'usage',
+    });
   const meant = nearest(wrong, names);
   return fatal('E_OPTIONS', `unknown option "${wrong}"`, {
     field: wrong,

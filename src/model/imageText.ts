@@ -180,9 +180,12 @@ const outsidePrefix = /^(?:model\.language_model|language_model\.model|model\.te
 export const nameInside = ({ within }: Pick<ModelConfig, 'within'>, name: string): string =>
   within === undefined ? name : name.replace(outsidePrefix, 'model.').replace(/^language_model\.(?=lm_head\.)/, '');
 
-/** An end of a module's path as it is written in patterns and lists, less what lies outside the text model. */
+/** Paths of the text model, as expressions too; that of its own alone (`model.`) names nothing outside. */
+const outsideStart = /^\^?(?:(?:model\\?\.)?(?:language_model|text_model)\\?\.(?:model\\?\.)?|model\\?\.)/;
+
+/** An end of a module's path as it is written in patterns and lists, less where the text model lies: it names the same here and there. */
 export const endInside = ({ within }: Pick<ModelConfig, 'within'>, end: string): string =>
-  within === undefined ? end : end.replace(/^\^?(?:model\\?\.)?(?:language_model|text_model)\\?\.(?:model\\?\.)?/, '');
+  within === undefined ? end : end.replace(outsideStart, '');
 
 /** Where the parts of a checkpoint lie that the text model has no use for, to be saved with it. */
 export interface WholeCheckpoint {

@@ -39,17 +39,19 @@ const summaryOf = (run: Run): RunSummary => {
   };
 };
 
-/** The best checkpoint's weights in the model; where they cannot be had the last ones stay, and a warning tells it. */
-const restoreBest = ({ config: { outputDir }, state: { best, model }, emit }: Run): Task<void> => {
-  if (best === undefined || outputDir === undefined) return T.of(undefined);
+/** The best checkpoint's weights in the model; where they cannot be had (false) the last ones stay, and a warning tells it. */
+const restoreBest = ({ config: { outputDir }, state: { best, model }, emit }: Run): Task<boolean> => {
+  if (best === undefined || outputDir === undefined) return T.of(true);
   const dir = best.dir ?? join(outputDir, checkpointName(best.step));
   return pipe(
     restoreWeights(dir, model),
-    TE.getOrElse(({ message }) =>
-      T.fromIO(() => {
+    TE.match(
+      ({ message }) => {
         const told = `the best checkpoint cannot be loaded, and the last weights are saved: ${message}`;
         emit({ kind: 'warning', warning: warning('W_BEST_MODEL_LOST', told, { file: dir }) });
-      }),
+        return false;
+      },
+      () => true,
     ),
   );
 };
@@ -70,16 +72,14 @@ export const finish = (run: Run): TaskEither<FatalError, void> => {
   const summary = summaryOf(run);
   return pipe(
     saveAsked(run),
-    TE.flatMap(() =>
-      loadBestModelAtEnd && summary.ended !== 'left' ? TE.fromTask(restoreBest(run)) : TE.right(undefined),
-    ),
-    TE.flatMap(() =>
+    TE.flatMap(() => (loadBestModelAtEnd && summary.ended !== 'left' ? TE.fromTask(restoreBest(run)) : TE.right(true))),
+    TE.flatMap((found) =>
       outputDir === undefined || summary.ended === 'left'
         ? TE.right<FatalError, ReadonlyArray<string>>([])
         : pipe(
             saveModel(outputDir, state.model, saveOptionsOf(run)),
             TE.tap(() => writeModelCard(outputDir, cardOf(run, summary, outputDir))),
-            TE.tap(() => keepBestAlone(run)),
+            TE.tap(() => (found ? keepBestAlone(run) : TE.right(undefined))),
           ),
     ),
     TE.map(() => undefined),

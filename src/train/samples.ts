@@ -99,12 +99,12 @@ const answer = async (
   const stopIds = [...stopsOf(model, tokenizer, expected), ...special];
   const before = (text: string): string => untilStopText(text, { stop, includeStop: false });
   const ids: Array<number> = [];
-  let said = '';
+  const spoken = (): string => textOf(tokenizer, Int32Array.from(ids), true);
   for await (const id of generate(model, prompt, { stopIds, maxNewTokens })) {
     ids.push(id);
-    said = textOf(tokenizer, Int32Array.from(ids), true);
-    if (before(said) !== said) break;
+    if (stop.length > 0 && before(spoken()) !== spoken()) break;
   }
+  const said = spoken();
   const text = before(said);
   const wanted = before(textOf(tokenizer, expected, true));
   const last = ids.at(-1);

@@ -500,16 +500,23 @@ describe('evaluation', () => {
     expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual(kept);
   });
 
-  test('a best checkpoint that is gone is told, and the last weights are saved', async () => {
+  test.each([
+    ['gone', '', ['checkpoint-6']],
+    ['damaged', 'model.safetensors', ['checkpoint-1', 'checkpoint-6']],
+  ])('a best checkpoint that is %s is told; the last weights are saved, and the newest kept', async (_, lost, kept) => {
     const outputDir = temporary();
-    const { run, events } = await started({ ...best, outputDir }, { evalDataset: rows, computeMetrics: falling() });
+    const { run, events } = await started(
+      { ...best, outputDir, saveTotalLimit: 1 },
+      { evalDataset: rows, computeMetrics: falling() },
+    );
     run.subscribe(({ step }) => {
-      if (step === 5) rmSync(join(outputDir, 'checkpoint-1'), { recursive: true });
+      if (step === 5) rmSync(join(outputDir, 'checkpoint-1', lost), { recursive: true });
     });
     const finished = firstValueFrom(run.finished);
     expect(await finished).toMatchObject({ bestStep: 1, ended: 'finished' });
     expect(kinds(events)).toContain('W_BEST_MODEL_LOST');
     expect(existsSync(join(outputDir, 'model.safetensors'))).toBe(true);
+    expect(readdirSync(outputDir).filter((name) => name.startsWith('checkpoint'))).toEqual(kept);
   });
 
   test('a run that goes on in another directory finds its best checkpoint where it was written', async () => {

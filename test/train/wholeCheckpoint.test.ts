@@ -304,6 +304,21 @@ describe('adapters', () => {
     expect(model.weights['model.layers.1.self_attn.q_proj.lora_A.weight']?.shape[0]).toBe(2);
   });
 
+  test('are written with patterns that name the same in the class, by whichever names they were given', async () => {
+    const dir = freshDir();
+    const named = ['model.language_model.layers.0', 'layers.1', 'model.layers.2'];
+    const rankPattern = Object.fromEntries(named.map((start) => [`${start}.self_attn.q_proj`, 3]));
+    await orThrow(saveModel(dir, await attached({ r: 2, targetModules: ['q_proj'], rankPattern })));
+    const { rank_pattern: patterns, target_modules: targets } = json(join(dir, 'adapter_config.json'));
+    const { tensors } = await orThrow(readSafetensors(join(dir, 'adapter_model.safetensors')));
+    expect([...tensors.values()].filter(({ shape }) => shape.includes(3))).toHaveLength(6);
+    // PEFT searches for a pattern at the end of a module's path.
+    const found = (targets as ReadonlyArray<string>).map((target) =>
+      Object.keys(patterns as object).some((pattern) => new RegExp(`^(.*\\.)?(${pattern})$`).test(target)),
+    );
+    expect(found).toEqual([true, true, true]);
+  });
+
   test('are written by paths that name no map of another part, and read again', async () => {
     const model = await attached({ r: 2, targetModules: 'all-linear', excludeModules: ['o_proj'] });
     const dir = freshDir();
