@@ -163,6 +163,16 @@ const generationPrompt = (
   }
 };
 
+/** Arguments for which a template may write another prompt have another key: 1.0 prints otherwise than 1. */
+const promptKey = (kwargs: Conversation['kwargs']): string =>
+  kwargs === undefined
+    ? ''
+    : JSON.stringify(kwargs, function told(this: object, key, own: unknown) {
+        if (typeof own === 'bigint') return `\u0000${own}`;
+        const written = typeof own === 'number' ? writtenNumbersOf(this)?.get(key) : undefined;
+        return written === undefined ? own : `\u0000${written} ${String(own)}`;
+      });
+
 const probeText = 'contents';
 
 /**
@@ -212,7 +222,7 @@ export const makeChatTemplate = (
   const eosToken = typeof specialTokens['eos_token'] === 'string' ? specialTokens['eos_token'] : '';
   const prompts = new Map<string, string | undefined>();
   const promptFor = (conversation: Conversation): string | undefined => {
-    const key = conversation.kwargs === undefined ? '' : JSON.stringify(conversation.kwargs);
+    const key = promptKey(conversation.kwargs);
     if (!prompts.has(key)) {
       if (prompts.size >= 64) prompts.clear();
       prompts.set(

@@ -9,6 +9,7 @@ import {
 } from '../../src/formats/chatTemplate.js';
 import { chatMl } from '../../src/formats/chatMl.js';
 import { promptPrefixFaults } from '../../src/formats/promptPrefix.js';
+import { parseJsonExactly } from '../../src/formats/writtenNumbers.js';
 import type { Message, Span } from '../../src/records.js';
 
 const templateOf = (source: string, options: ChatTemplateOptions = {}): ChatTemplate => {
@@ -99,6 +100,18 @@ describe('what the assistant writes, without generation blocks', () => {
     expect(rendered(template, { messages: [{ role: 'user', content: 'x', weight: 0.5 }] }).text).toBe(
       '[{"role": "user", "content": "x"}]',
     );
+  });
+
+  test('behind a prompt that arguments change, by every way that they print', () => {
+    const template = templateOf(
+      '{% for m in messages %}<|{{ m.role }} {{ n }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant {{ n }}|>{% endif %}',
+    );
+    const written = ['1', '1.0', '9007199254740992', '9007199254740993', '"1"'];
+    const all = written.map((n) => parseJsonExactly(`{"n": ${n}}`) as Readonly<Record<string, unknown>>);
+    for (const kwargs of [...all, { n: 9007199254740993n }]) {
+      const { text, assistantSpans } = rendered(template, { messages: talk, kwargs });
+      expect(pieces(text, assistantSpans)).toEqual(['Two.<|end|>', 'Four.<|end|>']);
+    }
   });
 });
 

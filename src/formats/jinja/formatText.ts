@@ -67,9 +67,14 @@ const grouped = (digits: string, separator: string): string => {
   return fraction === undefined ? withSeparators : `${withSeparators}.${fraction}`;
 };
 
+const finite = (magnitude: number): number =>
+  Number.isFinite(magnitude) ? magnitude : fail(`cannot convert float ${floatText(magnitude)} to integer`);
+
 /** The digits of a whole number's magnitude. */
 const wholeDigits = (value: Value, magnitude: number, base: number): string =>
-  (isBig(value) ? (value.value < 0n ? -value.value : value.value) : Math.trunc(magnitude)).toString(base);
+  (isBig(value) ? (value.value < 0n ? -value.value : value.value) : BigInt(Math.trunc(finite(magnitude)))).toString(
+    base,
+  );
 
 /** The digits of a number under a presentation type, without its sign. */
 const digitsOf = (value: Value, magnitude: number, type: string, precision: number | undefined): string => {
