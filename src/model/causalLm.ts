@@ -211,8 +211,8 @@ const showLogits = (model: CausalLM, head: Head, hidden: Tensor, visit: VisitLog
 };
 
 /**
- * The loss at the targets as in evaluation: no dropout, no noise, no smoothing unless asked for, and nothing kept. With `visit`, the logits there are
- * shown to it a few rows at a time, so they never exist as a whole.
+ * The loss at the targets as in evaluation: no dropout, no noise, no smoothing unless asked for, and nothing kept. With `visit`, the
+ * logits there are shown to it a few rows at a time, so they never exist as a whole.
  */
 export const evaluateLoss = (
   model: CausalLM,

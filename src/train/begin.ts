@@ -339,7 +339,12 @@ const ready = (
     TE.tap(({ config, found }) =>
       config.evalSampleStop !== undefined && found.tokenizer === undefined
         ? TE.left(
-            usage('E_NO_TOKENIZER', 'stop texts are looked for in text', 'evalSampleStop', 'give a tokenizer, or none'),
+            usage(
+              'E_NO_TOKENIZER',
+              'stop texts are looked for in text',
+              'evalSampleStop',
+              'give a tokenizer, or leave it out',
+            ),
           )
         : TE.right(undefined),
     ),

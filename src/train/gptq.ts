@@ -28,7 +28,8 @@ import { wholeFault } from './wholeCheckpoint.js';
 
 /**
  * The model with its linear weights rounded by GPTQ, calibrated on the rows. Consumes the model. `E_QUANTIZED` for one that is
- * quantised already or a part of a checkpoint that holds more, `E_LORA_PRESENT` for one with an adapter, `E_GPTQ` without rows, or when no weight fits the format.
+ * quantised already or a part of a checkpoint that holds more, `E_LORA_PRESENT` for one with an adapter, `E_GPTQ` without rows, or when
+ * no weight fits the format.
  */
 export const gptqRows = (
   model: CausalLM,

@@ -1,6 +1,6 @@
 /**
- * Cohere (Command R, Aya) and Cohere 2 (Command R7B, Command A): attention and MLP side by side from one layer norm, pairs that turn beside each other, scaled logits. Cohere 2: layers that slide, and
- * among them such that see all and know no positions.
+ * Cohere (Command R, Aya) and Cohere 2 (Command R7B, Command A): attention and MLP side by side from one layer norm, pairs that turn
+ * beside each other, scaled logits. Cohere 2: layers that slide, and among them such that see all and know no positions.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';

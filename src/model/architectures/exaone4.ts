@@ -1,4 +1,7 @@
-/** EXAONE 4: OLMo 2's norms behind attention and MLP, norms on each head, and layers that see all and know no positions among such that slide. */
+/**
+ * EXAONE 4: OLMo 2's norms behind attention and MLP, norms on each head, and layers that see all and know no positions among such that
+ * slide.
+ */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';

@@ -1,4 +1,7 @@
-/** GLM and GLM-4: Llama whose heads turn in part, in pairs beside each other, with gate and up of one matrix; GLM-4 norms what branches add. */
+/**
+ * GLM and GLM-4: Llama whose heads turn in part, in pairs beside each other, with gate and up of one matrix; GLM-4 norms what branches
+ * add.
+ */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';

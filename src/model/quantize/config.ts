@@ -89,8 +89,8 @@ const onDisk: Readonly<Record<keyof QuantizationConfig, string>> = {
 };
 
 /**
- * The `quantization_config` of a config.json, if bitsandbytes or GPTQ made it; undefined where there is none, or one of MXFP4. `E_QUANTIZATION` for
- * other methods and for values that are wrong.
+ * The `quantization_config` of a config.json, if bitsandbytes or GPTQ made it; undefined where there is none, or one of MXFP4.
+ * `E_QUANTIZATION` for other methods and for values that are wrong.
  */
 export const decodeQuantization = (
   raw: Readonly<Record<string, unknown>>,
