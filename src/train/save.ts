@@ -24,8 +24,8 @@ import { listAdapters, onlyAdapter } from '../model/adapters.js';
 import { architectureOf, storedName } from '../model/architectures.js';
 import { expectedTensors } from '../model/causalLm.js';
 import type { CausalLM } from '../model/causalLm.js';
-import type { RawConfig } from '../model/config.js';
-import { inText, nameInLayout, nameOutside } from '../model/imageText.js';
+import type { ModelConfig, RawConfig } from '../model/config.js';
+import { endInside, inText, nameInLayout, nameOutside } from '../model/imageText.js';
 import type { Weights } from '../model/layer.js';
 import { adaptersIn, isAdapterName, moduleOf } from '../model/lora.js';
 import type { LoraConfig } from '../model/lora.js';
@@ -73,13 +73,15 @@ const lastName = (module: string): string => module.slice(module.lastIndexOf('.'
 const withoutAdapter = (weights: Weights): Weights =>
   Object.fromEntries(Object.entries(weights).filter(([name]) => !isAdapterName(name)));
 
-/** The options without what chooses among modules: those that were chosen are named. */
-const withoutChoices = ({
-  excludeModules: _excluded,
-  layersToTransform: _to,
-  layersPattern: _pattern,
-  ...options
-}: LoraConfig): LoraConfig => options;
+/** The options as they are for the whole: patterns name the same there, and of what chooses among modules only the chosen are left. */
+const forWhole = (
+  config: ModelConfig,
+  { excludeModules: _excluded, layersToTransform: _to, layersPattern: _pattern, ...options }: LoraConfig,
+): LoraConfig => {
+  const keyed = (patterns: Readonly<Record<string, number>>): Readonly<Record<string, number>> =>
+    Object.fromEntries(Object.entries(patterns).map(([name, value]) => [endInside(config, name), value]));
+  return { ...options, rankPattern: keyed(options.rankPattern), alphaPattern: keyed(options.alphaPattern) };
+};
 
 /** The adapter as PEFT describes it. The modules it sits on are named even where they were the default. */
 const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefined): AdapterConfig | undefined => {
@@ -90,7 +92,7 @@ const adapterConfigOf = (model: CausalLM, baseModelNameOrPath: string | undefine
   const conv1d = new Set(expectedTensors(model.config).flatMap(({ name, kind }) => (kind === 'conv1d' ? [name] : [])));
   return {
     lora: {
-      ...(model.config.within === undefined ? options : withoutChoices(options)),
+      ...(model.config.within === undefined ? options : forWhole(model.config, options)),
       // A quantised weight lies outputs first, Conv1D or not.
       fanInFanOut: modules.some((module) => {
         const name = `${module}.weight`;

@@ -6,15 +6,18 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { add, mul, tidy } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';
 import { orThrow } from '../../src/errors.js';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import type { StoredTensor } from '../../src/formats/safetensors.js';
 import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats/shards.js';
 import { attachLora } from '../../src/model/adapter.js';
+import { addAdapter, setActiveAdapters } from '../../src/model/adapters.js';
 import { modelConfig } from '../../src/model/architectures.js';
 import { logits, makeCausalLm } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
+import { combineAdapters } from '../../src/model/combineAdapters.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import { mergeAndUnload } from '../../src/model/merge.js';
 import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
@@ -304,19 +307,40 @@ describe('adapters', () => {
     expect(model.weights['model.layers.1.self_attn.q_proj.lora_A.weight']?.shape[0]).toBe(2);
   });
 
+  /** What patterns of ranks say of each target, as PEFT searches: at the end of a module's path. */
+  const ranksOf = ({ rank_pattern: patterns, target_modules: targets }: Readonly<Record<string, unknown>>) =>
+    (targets as ReadonlyArray<string>).map(
+      (target) =>
+        Object.entries(patterns as Readonly<Record<string, number>>).find(([pattern]) =>
+          new RegExp(`^(.*\\.)?(${pattern})$`).test(target),
+        )?.[1],
+    );
+
   test('are written with patterns that name the same in the class, by whichever names they were given', async () => {
     const dir = freshDir();
     const named = ['model.language_model.layers.0', 'layers.1', 'model.layers.2'];
     const rankPattern = Object.fromEntries(named.map((start) => [`${start}.self_attn.q_proj`, 3]));
     await orThrow(saveModel(dir, await attached({ r: 2, targetModules: ['q_proj'], rankPattern })));
-    const { rank_pattern: patterns, target_modules: targets } = json(join(dir, 'adapter_config.json'));
     const { tensors } = await orThrow(readSafetensors(join(dir, 'adapter_model.safetensors')));
     expect([...tensors.values()].filter(({ shape }) => shape.includes(3))).toHaveLength(6);
-    // PEFT searches for a pattern at the end of a module's path.
-    const found = (targets as ReadonlyArray<string>).map((target) =>
-      Object.keys(patterns as object).some((pattern) => new RegExp(`^(.*\\.)?(${pattern})$`).test(target)),
+    expect(ranksOf(json(join(dir, 'adapter_config.json')))).toEqual([3, 3, 3]);
+  });
+
+  test('that were combined are written so, too', async () => {
+    const dir = freshDir();
+    const both = pipe(
+      addAdapter(await modelOf(join(models, 'gemma3_image')), 'one', { r: 1, targetModules: ['q_proj', 'v_proj'] }),
+      E.flatMap((model) => addAdapter(model, 'two', { r: 2, targetModules: ['q_proj'] })),
+      E.flatMap((model) => combineAdapters(model, 'both', { one: 1, two: 1 })),
+      E.flatMap((model) => setActiveAdapters(model, ['both'])),
     );
-    expect(found).toEqual([true, true, true]);
+    await orThrow(saveModel(dir, eitherOrThrow(both)));
+    const config = json(join(dir, 'adapter_config.json'));
+    const { tensors } = await orThrow(readSafetensors(join(dir, 'adapter_model.safetensors')));
+    const targets = config['target_modules'] as ReadonlyArray<string>;
+    const ranks = targets.map((target) => tensors.get(`base_model.model.${target}.lora_A.weight`)?.shape[0]);
+    expect(new Set(ranks)).toEqual(new Set([3, 1]));
+    expect(ranksOf(config).map((rank) => rank ?? config['r'])).toEqual(ranks);
   });
 
   test('are written by paths that name no map of another part, and read again', async () => {
