@@ -31,6 +31,7 @@ FILES = {
     },
     "gpt2": gpt2,
     "gptj": gpt2,
+    "bloom": dict(vocab_size=40, hidden_size=64, n_layer=2, n_head=8),
     "gpt_neo": dict(
         vocab_size=40, max_position_embeddings=32, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]]
     ),

@@ -223,6 +223,14 @@ MODELS = {
         num_kv_heads=8, ffn_hidden_size=16384, num_ln_in_parallel_attn=1, new_decoder_architecture=True, alibi=False,
         bias=False, rope_theta=500042.0, max_position_embeddings=8192, tie_word_embeddings=False,
     ),
+    "tiiuae/falcon-rw-1b": dict(
+        model_type="falcon", vocab_size=50304, hidden_size=2048, num_hidden_layers=24, num_attention_heads=32, alibi=True,
+        multi_query=False, parallel_attn=False, new_decoder_architecture=False, bias=True,
+    ),
+    "bigscience/bloom-560m": dict(
+        model_type="bloom", vocab_size=250880, hidden_size=1024, n_layer=24, n_head=16, layer_norm_epsilon=1e-5,
+        apply_residual_connection_post_layernorm=False, hidden_dropout=0.0, attention_dropout=0.0,
+    ),
     "EleutherAI/gpt-j-6b": dict(
         model_type="gptj", vocab_size=50400, n_positions=2048, n_embd=4096, n_layer=28, n_head=16, n_inner=None,
         rotary_dim=64, activation_function="gelu_new", tie_word_embeddings=False,

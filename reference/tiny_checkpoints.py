@@ -15,6 +15,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    BloomConfig,
     Cohere2Config,
     CohereConfig,
     Ernie4_5Config,
@@ -280,6 +281,11 @@ CONFIGS = {
     "falcon": FalconConfig(**falcon),
     "falcon_groups": FalconConfig(**falcon, new_decoder_architecture=True, num_kv_heads=2, tie_word_embeddings=False),
     "falcon_in_turn": FalconConfig(**falcon, multi_query=False, parallel_attn=False, bias=True),
+    # Six heads: some slopes are of twice as many. transformers rounds them to bfloat16.
+    "falcon_alibi": FalconConfig(
+        **{**falcon, "hidden_size": 24, "num_attention_heads": 6}, alibi=True, multi_query=False, parallel_attn=False, bias=True
+    ),
+    "bloom": BloomConfig(vocab_size=VOCAB, hidden_size=24, n_layer=2, n_head=6, bos_token_id=1, eos_token_id=None, pad_token_id=0),
     "gptj": GPTJConfig(
         vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=2, rotary_dim=4, bos_token_id=1, eos_token_id=None
     ),
@@ -563,7 +569,8 @@ def loss_of(model, rows, left=False):
 
 
 def build(name, config, seed):
-    config._attn_implementation = "eager"
+    # Falcon's eager attention of transformers 5.18 adds ALiBi twice.
+    config._attn_implementation = "sdpa" if getattr(config, "alibi", False) else "eager"
     seeing = config.model_type in IMAGE_TEXT
     auto = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
     model = auto.from_config(config).float()

@@ -59,6 +59,14 @@ enum { ACTIVATION_GELU = 0, ACTIVATION_GELU_NEW = 1, ACTIVATION_RELU = 2, ACTIVA
 // Four-bit formats, in the order of the names nf4, fp4.
 enum { FOUR_BIT_NF4 = 0, FOUR_BIT_FP4 = 1 };
 
+// The slope of ALiBi (Press et al. 2022) for a head: powers of 2^(-8 / n), n being heads or the power of two below, then every second of
+// those of 2n.
+static inline float alibi_slope(long head, long heads) {
+  long n = 1;
+  while (2 * n <= heads) n *= 2;
+  return (float)__builtin_exp2(head < n ? -8. * (double)(head + 1) / (double)n : -4. * (double)(2 * (head - n) + 1) / (double)n);
+}
+
 // Documents lie one after the other; document d is rows cu_seqlens[d] .. cu_seqlens[d + 1] - 1 and sees only itself, causally.
 typedef struct Attention {
   const float* q;  // [n, heads * head_dim], ld_q floats a row
@@ -71,6 +79,7 @@ typedef struct Attention {
   long window;  // 0: all earlier rows; else rows i - window < j <= i
   float softcap;  // 0: scores stay; else a score s becomes softcap tanh(s / softcap) before it is masked
   const float* sinks;  // ? [heads]: exp of it is added to the sum that weights are divided by; attention alone
+  float alibi;  // 0: nothing; else key j of query i has alibi alibi_slope(head, heads) (j - i) added to its score, capped or not
   float* out;   // [n, heads * head_dim]; read by attention_grad
   float* lse;   // [n, heads]; read by attention_grad
   // attention_grad alone
@@ -84,7 +93,8 @@ typedef struct Attention {
 typedef struct CachedAttention {
   long n, rows, heads, kv_heads, head_dim, window;
   float scale, softcap;
-  const float* sinks;  // ? [heads]; both as of Attention
+  const float* sinks;  // ? [heads]
+  float alibi;         // all three as of Attention
 } CachedAttention;
 
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.

@@ -83,6 +83,7 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     attention_types: [[['global', 'local'], 1]],
     window_size: 3,
   },
+  bloom: { model_type: 'bloom', vocab_size: vocabSize, hidden_size: 12, n_layer: 2, n_head: 3, seq_length: 24 },
   opt: {
     model_type: 'opt',
     vocab_size: vocabSize,

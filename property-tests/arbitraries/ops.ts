@@ -240,16 +240,17 @@ const attentions = fc
     window: fc.constantFrom(0, 0, 1, 3),
     softcap: fc.constantFrom(undefined, 0.7, 3),
     sunk: fc.boolean(),
+    alibi: fc.constantFrom(undefined, 0.5),
   })
   .filter(({ lengths }) => lengths.some((length) => length > 0))
-  .map(({ seed: s, lengths, kvHeads, group, headDim, window, softcap, sunk }): OpCall => {
+  .map(({ seed: s, lengths, kvHeads, group, headDim, window, softcap, sunk, alibi }): OpCall => {
     const heads = kvHeads * group;
     const cuSeqlens = Int32Array.from([
       0,
       ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b, 0)),
     ]);
     const n = cuSeqlens[lengths.length] ?? 0;
-    const attrs = { cuSeqlens, heads, kvHeads, headDim, scale: 0.6, window, softcap };
+    const attrs = { cuSeqlens, heads, kvHeads, headDim, scale: 0.6, window, softcap, alibi };
     const documentOf = (i: number): number => cuSeqlens.findIndex((end, d) => d > 0 && i < end);
     const mask = tf.keep(
       tf.tensor2d(
@@ -275,7 +276,11 @@ const attentions = fc
         const outs = Array.from({ length: heads }, (_, h) => {
           const kv = Math.floor(h / group);
           const plain = tf.mul(tf.matMul(head(q, h), tf.transpose(head(k, kv))), 0.6);
-          const scores = softcap === undefined ? plain : tf.mul(tf.tanh(tf.div(plain, softcap)), softcap);
+          const bent = softcap === undefined ? plain : tf.mul(tf.tanh(tf.div(plain, softcap)), softcap);
+          // Heads are powers of two here: the first has a slope of 2^(-8 / heads), each other one that times the one before.
+          const slope = (alibi ?? 0) * 2 ** ((-8 * (h + 1)) / heads);
+          const token = tf.range(0, n, 1, 'float32');
+          const scores = tf.add(bent, tf.mul(tf.sub(token, tf.reshape(token, [n, 1])), slope));
           // The sink is one more key, of no value.
           const sink = tf.add(tf.zeros([n, 1]), tf.add(tf.slice(sinks, [h], [1]), sunk ? 0 : -1e9));
           const weights = tf.softmax(tf.concat([tf.add(scores, mask), sink], 1));

@@ -419,9 +419,10 @@ const attended = fc
     joined: fc.boolean(),
     softcap: fc.constantFrom(undefined, 0.8, 5),
     sunk: fc.boolean(),
+    alibi: fc.constantFrom(undefined, 0.5),
     seed: seeds,
   })
-  .map(({ n, kvHeads, group, headDim, window, grad, joined, softcap, sunk, seed }) => {
+  .map(({ n, kvHeads, group, headDim, window, grad, joined, softcap, sunk, alibi, seed }) => {
     const make = maker(seed);
     const heads = kvHeads * group;
     const inputs = joined
@@ -432,7 +433,16 @@ const attended = fc
           v: make.values(n, kvHeads * headDim),
         };
     const [forward, backward] = joined ? [RxJoinedAttention, RxJoinedAttentionGrad] : [RxAttention, RxAttentionGrad];
-    const attrs = { cuSeqlens: borders(n, make), heads, kvHeads, headDim, scale: headDim ** -0.5, window, softcap };
+    const attrs = {
+      cuSeqlens: borders(n, make),
+      heads,
+      kvHeads,
+      headDim,
+      scale: headDim ** -0.5,
+      window,
+      softcap,
+      alibi,
+    };
     const sinks = sunk && !joined ? make.values(heads) : undefined;
     if (!grad) return trial(forward, { ...inputs, sinks }, attrs, { tolerance: 1e-4 });
     // lse as large as it can be, so that probabilities stay below 1
@@ -461,9 +471,10 @@ const kept = fc
     window: fc.nat(20),
     softcap: fc.constantFrom(undefined, 0.8, 5),
     sunk: fc.boolean(),
+    alibi: fc.constantFrom(undefined, 0.5),
     seed: seeds,
   })
-  .chain(({ n, before, room, kvHeads, group, headDim, window, softcap, sunk, seed }) => {
+  .chain(({ n, before, room, kvHeads, group, headDim, window, softcap, sunk, alibi, seed }) => {
     const { values } = maker(seed);
     const [rows, heads] = [before + n, kvHeads * group];
     const table = (): Values => values(rows + room, kvHeads * headDim);
@@ -471,7 +482,7 @@ const kept = fc
       trial(
         RxCachedAttention,
         { q: values(n, heads * headDim), keys: table(), values: table(), sinks: sunk ? values(heads) : undefined },
-        { rows, heads, kvHeads, headDim, scale: 0.4, window, softcap },
+        { rows, heads, kvHeads, headDim, scale: 0.4, window, softcap, alibi },
       ),
       trial(RxWriteRows, { table: table(), x: values(n, kvHeads * headDim) }, { at: before }, { inPlace: ['table'] }),
     );

@@ -16,6 +16,8 @@ export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' 
   readonly windows?: ReadonlyArray<number>;
   /** What scores are capped at (see `AttentionAttrs`). Default: they are not. */
   readonly attentionSoftcap?: number | undefined;
+  /** What ALiBi's slopes are multiplied by (see `AttentionAttrs`). Default: there are none. */
+  readonly alibi?: number | undefined;
 }
 
 export interface RotaryParts {
@@ -71,6 +73,7 @@ export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryPa
         scale: config.attentionScale ?? 1 / Math.sqrt(headDim),
         window: config.windows?.[layer] ?? 0,
         softcap: config.attentionSoftcap,
+        alibi: config.alibi,
       },
       parts.sinks,
     ),

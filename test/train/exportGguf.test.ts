@@ -414,6 +414,8 @@ describe('refused, and no file is left:', () => {
     ['gptj', 'model_type'],
     ['olmoe', 'clip_qkv'],
     ['gpt_oss', 'model_type'],
+    ['bloom', 'model_type'],
+    ['falcon_alibi', 'bias'],
     ['gpt_neox_in_turn', 'attention_bias'],
     ['falcon_in_turn', 'bias'],
     ['stablelm_parallel', 'qk_layernorm'],

@@ -120,9 +120,10 @@ RX_INLINE void soften(float* scores, long keys, const Running& r) {
 // One group of NV vectors of queries against the keys from .. to - 1, of which the first is row `row` of `keys` and `values`.
 template <int NV>
 RX_STATIC void attend(const Attention* a, long first, long from, long to, const ScoredRows& keys, const SummedRows& values, long row,
-                      bool masked, const Scored* q, float* scores, float* out, const Running& r) {
+                      bool masked, float lean, const Scored* q, float* scores, float* out, const Running& r) {
   score<NV>(to - from, a->head_dim, keys, row, q, scores, group_lanes);
   if (a->softcap > 0) cap_scores<NV>(scores, group_lanes, to - from, a->softcap);
+  if (lean != 0) lean_scores<NV>(scores, group_lanes, first, from, to - from, lean);
   if (masked) mask_scores<NV>(scores, group_lanes, first, from, to, a->window);
   soften<NV>(scores, to - from, r);
   sum_over_keys<NV, TILE_SCALE_AND_ADD>(to - from, a->head_dim, values, row, scores, group_lanes, out, r.factor);
@@ -145,6 +146,7 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
   score_panel(numbers(a, a->q, block.first * a->ld_q + head * D), a->ld_q, block.rows, D, score_factor(a), h.q, padded);
   if (packs) prefetch_rows(numbers(a, a->out, block.first * a->heads * D + head * D), a->heads * D, block.rows, D);
   __builtin_memset(h.out, 0, summed_columns(D) * query_block * sizeof(float));
+  const float lean = lean_of(a, head);
   // A sink is what has been seen before all keys.
   const float sink = a->sinks ? a->sinks[head] * log2_e : -__builtin_inff();
   for (long i = 0; i < query_block; i++) h.running.greatest[i] = sink, h.running.sum[i] = a->sinks ? 1.f : 0.f;
@@ -167,7 +169,7 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
       const bool masked = high - 1 > first || (a->window && low <= final - a->window);
       const Running r = {h.running.greatest + lane, h.running.sum + lane, h.running.factor + lane};
       with_vectors(wide, [&](auto vectors) {
-        attend<decltype(vectors)::NV>(a, first, low, high, keys, values, low - block.document_start, masked, h.q + lane * scored_columns(D),
+        attend<decltype(vectors)::NV>(a, first, low, high, keys, values, low - block.document_start, masked, lean, h.q + lane * scored_columns(D),
                                       h.scores, h.out + lane * summed_columns(D), r);
       });
     }

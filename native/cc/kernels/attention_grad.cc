@@ -85,7 +85,7 @@ void load_queries(const Attention* a, long head, long first, long rows, long pad
 // of `score_keys`, `score_values` and `summed_keys`, and their share of dq.
 template <int NV>
 RX_STATIC void differentiate(const Attention* a, long first, long low, long high, const ScoredRows& score_keys,
-                             const ScoredRows& score_values, const SummedRows& summed_keys, long row, bool masked, const Scored* q,
+                             const ScoredRows& score_values, const SummedRows& summed_keys, long row, bool masked, float lean, const Scored* q,
                              const Scored* d_out, float* weights, float* slopes, float* ds_pairs, float* p, float* ds, const float* lse,
                              const float* delta, float* dq) {
   const long keys = high - low;
@@ -96,6 +96,7 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
     score<NV>(together, a->head_dim, score_keys, row + from, q, weights, slope_lanes);
     score<NV>(together, a->head_dim, score_values, row + from, d_out, slopes, slope_lanes);
     if (a->softcap > 0) cap_slopes<NV>(weights, slopes, slope_lanes, together, a->softcap, delta);
+    if (lean != 0) lean_scores<NV>(weights, slope_lanes, first, low + from, together, lean);
     if (masked) mask_scores<NV>(weights, slope_lanes, first, low + from, low + from + together, a->window);
     for (long j = 0; j < together; j += 2) {
       __m512i rows[2];
@@ -118,6 +119,7 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
   score<NV>(keys, a->head_dim, score_keys, row, q, weights, slope_lanes);
   score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, slope_lanes);
   if (a->softcap > 0) cap_slopes<NV>(weights, slopes, slope_lanes, keys, a->softcap, delta);
+  if (lean != 0) lean_scores<NV>(weights, slope_lanes, first, low, keys, lean);
   if (masked) mask_scores<NV>(weights, slope_lanes, first, low, high, a->window);
 #pragma GCC unroll 4
   for (int v = 0; v < NV; v++) {
@@ -190,6 +192,7 @@ void visit(const Shared& shared, long head, long first, long rows, long document
   const ScoredRows values = scored_rows(numbers(a, a->v, from * a->ld_v + column), a->ld_v, a->head_dim, h.values);
   const SummedRows summed = summed_rows(numbers(a, a->k, from * a->ld_k + column), a->ld_k, a->head_dim, h.summed_keys);
   const long scored = scored_columns(a->head_dim);
+  const float lean = lean_of(a, head);
   const long next = first + query_block, ahead = smaller(query_block, document_end - next), blocks = parts_of(end - start, grad_key_block);
   for (long block = start, b = 0; block < end; block += grad_key_block, b++) {
     const long block_end = smaller(block + grad_key_block, end);
@@ -220,7 +223,7 @@ void visit(const Shared& shared, long head, long first, long rows, long document
       const long at = slope_lanes > group_lanes ? (low - block) * slope_lanes + lane : 0;
       const long half = (low - block) * query_block / in_float;
       with_vectors(wide, [&](auto vectors) {
-        differentiate<decltype(vectors)::NV>(a, first_of_group, low, high, keys, values, summed, low - from, masked, h.q + lane * scored,
+        differentiate<decltype(vectors)::NV>(a, first_of_group, low, high, keys, values, summed, low - from, masked, lean, h.q + lane * scored,
                                              h.d_out + lane * scored, h.weights + at, h.slopes + at, h.ds_pairs + at, p + half, ds + half,
                                              h.lse + lane, h.delta + lane, h.dq + lane * summed_columns(a->head_dim));
       });

@@ -26,11 +26,19 @@ struct Case {
   long heads, kv_heads, head_dim, window;
   float softcap = 0;
   bool sinks = false;
+  float alibi = 0;
 };
 
 struct Naive {
   Doubles out, lse, dq, dk, dv;
 };
+
+// As transformers makes the slopes of ALiBi.
+double slope_of(long head, long heads) {
+  const double n = std::exp2(std::floor(std::log2((double)heads)));
+  const double base = std::exp2(-std::exp2(-(std::log2(n) - 3))), extra = std::exp2(-std::exp2(-(std::log2(2 * n) - 3)));
+  return (double)head < n ? std::pow(base, head + 1) : std::pow(extra, 2 * ((double)head - n) + 1);
+}
 
 // Attention in double precision, the whole matrix of a document and head at a time.
 Naive naive(const Case& c, const Doubles& q, const Doubles& k, const Doubles& v, const Doubles& d_out, const Doubles& sinks,
@@ -55,6 +63,7 @@ Naive naive(const Case& c, const Doubles& q, const Doubles& k, const Doubles& v,
             p[j] = c.softcap * tanh;
             rise[j] = 1 - tanh * tanh;
           }
+          p[j] += c.alibi * slope_of(h, c.heads) * (double)(j - i);
           top = std::max(top, p[j]);
         }
         if (c.sinks) sum += std::exp(sinks[h] - top);
@@ -90,7 +99,7 @@ void check(const Case& c, unsigned seed) {
   for (const int length : c.lengths) borders.push_back(borders.back() + length);
   const long n = borders.back();
   std::string name = std::to_string(c.heads) + "/" + std::to_string(c.kv_heads) + " heads of " + std::to_string(D) + ", window " +
-                     std::to_string(c.window) + ", softcap " + std::to_string(c.softcap) + (c.sinks ? ", sinks" : "") + ", documents";
+                     std::to_string(c.window) + ", softcap " + std::to_string(c.softcap) + (c.sinks ? ", sinks" : "") + ", alibi " + std::to_string(c.alibi) + ", documents";
   for (const int length : c.lengths) name += " " + std::to_string(length);
   const float scale = 1 / std::sqrt((float)D);
   const float size = slack > 0 ? 1 : 3;
@@ -120,6 +129,7 @@ void check(const Case& c, unsigned seed) {
       call.cu_seqlens = borders.data(), call.documents = (long)c.lengths.size();
       call.heads = c.heads, call.kv_heads = c.kv_heads, call.head_dim = D, call.scale = scale, call.window = c.window;
       call.softcap = c.softcap, call.sinks = c.sinks ? sinks.data() : nullptr;
+      call.alibi = c.alibi;
       call.out = out.data(), call.lse = lse.data(), call.d_out = d_out.data();
       call.dq = again ? d_joined.data() : dq.data();
       call.dk = again ? d_joined.data() + Q : dk.data();
@@ -205,6 +215,7 @@ int main(int argc, char** argv) {
              {{700}, 2, 1, 64, 90},
       {{1021}, 1, 1, 128, 0},   {{901}, 1, 1, 16, 500},        {{10, 10, 10, 10, 10, 10}, 3, 3, 64, 0},
       {{129, 33}, 4, 2, 64, 0, 1.5f},  {{300, 1}, 2, 1, 40, 30, 3.f},   {{257, 64}, 4, 2, 64, 0, 0, true}, {{90, 0, 200}, 3, 1, 20, 16, 2.f, true},
+      {{129, 70}, 4, 4, 32, 0, 0, false, 1.f},  {{200, 64}, 6, 2, 20, 50, 2.f, true, 0.3f},
   };
   unsigned seed = 1;
   for (const Case& c : cases) check(c, seed++);
@@ -215,7 +226,7 @@ int main(int argc, char** argv) {
   const int more = argc > 1 ? std::atoi(argv[1]) : 12;
   for (int i = 0; i < more; i++) {
     Case c = {{}, 0, random.one_of({1L, 2L, 3L}), 1 + random.below(80), random.below(2) ? 0 : 1 + random.below(150),
-              random.one_of({0.f, 0.f, 0.7f, 4.f}), random.below(3) == 0};
+              random.one_of({0.f, 0.f, 0.7f, 4.f}), random.below(3) == 0, random.one_of({0.f, 0.f, 0.5f})};
     c.heads = c.kv_heads * random.one_of({1L, 1L, 2L, 3L});
     for (long d = random.below(4); d >= 0; d--) c.lengths.push_back((int)random.below(random.one_of({4L, 70L, 260L})));
     check(c, seed++);

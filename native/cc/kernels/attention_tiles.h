@@ -114,6 +114,20 @@ RX_INLINE void cap_slopes(float* scores, float* slopes, long ld, long keys, floa
     }
 }
 
+// What a key behind a query loses for each step between them, in powers of two; 0 without ALiBi.
+RX_INLINE float lean_of(const Attention* a, long head) { return a->alibi == 0 ? 0 : a->alibi * alibi_slope(head, a->heads) * log2_e; }
+
+// The same of keys from .. (rows of ld floats) and queries first + lanes.
+template <int NV>
+RX_INLINE void lean_scores(float* scores, long ld, long first, long from, long keys, float lean) {
+  for (long j = 0; j < keys; j++)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) {
+      const vf ahead = vset((float)(from + j - first)) - __builtin_convertvector(iota() + v * VW, vf);
+      store(scores + j * ld + v * VW, fma(vset(lean), ahead, load(scores + j * ld + v * VW)));
+    }
+}
+
 // Asks for rows that will be read soon.
 RX_INLINE void prefetch_rows(Values rows, long ld, long count, long columns) {
   const long width = rows.half ? 2 : 4;

@@ -8,8 +8,8 @@
 namespace {
 
 // weights [rows] and sums [head_dim] are this thread's own.
-void attend(const CachedAttention& a, Values q, const float* keys, const float* values, long last, const float* sink, float* weights, float* sums,
-            Values out) {
+void attend(const CachedAttention& a, Values q, const float* keys, const float* values, long last, const float* sink, float lean, float* weights,
+            float* sums, Values out) {
   const long first = a.window ? greater(0, last - a.window + 1) : 0, count = last + 1 - first, ld = a.kv_heads * a.head_dim;
   const float* const k = keys + first * ld;
   const float* const v = values + first * ld;
@@ -22,6 +22,8 @@ void attend(const CachedAttention& a, Values q, const float* keys, const float* 
     each_vector(count, [&](long j, auto lanes) {
       lanes.store(weights + j, vtanh(lanes.load(weights + j) * vset(1 / a.softcap)) * vset(a.softcap));
     });
+  if (lean != 0)
+    for (long j = 0; j < count; j++) weights[j] += lean * (float)(j + 1 - count);
   // NaN is passed over here, and comes back in the exponential
   float highest = sink ? *sink : -__builtin_inff();
   for (long j = 0; j < count; j++)
@@ -47,8 +49,8 @@ void cached_attention(const Context* context, Values q, const float* keys, const
   parallel_with_id(context, a.n * a.heads, [=](long task, int id) {
     const long i = task / a.heads, head = task % a.heads, place = task * a.head_dim, kv = head / (a.heads / a.kv_heads) * a.head_dim;
     float* const own = memory + id * stride;
-    attend(a, from_number(q, place), keys + kv, values + kv, a.rows - a.n + i, a.sinks ? a.sinks + head : nullptr, own, own + weights,
-           from_number(out, place));
+    attend(a, from_number(q, place), keys + kv, values + kv, a.rows - a.n + i, a.sinks ? a.sinks + head : nullptr,
+           a.alibi == 0 ? 0 : a.alibi * alibi_slope(head, a.heads), own, own + weights, from_number(out, place));
   });
 }
 

@@ -7,10 +7,12 @@ int main() {
     long n, rows, heads, kv_heads, head_dim, window;
     float softcap = 0;
     bool sinks = false;
+    float alibi = 0;
   };
   const std::vector<Case> cases = {{0, 3, 2, 1, 4, 0},   {1, 1, 1, 1, 1, 0},    {1, 300, 6, 2, 64, 0}, {3, 40, 4, 4, 37, 0},
                                    {2, 2, 2, 1, 80, 0},  {5, 70, 3, 1, 16, 9},  {1, 50, 2, 2, 128, 1}, {4, 17, 2, 1, 256, 100},
-                                   {2, 90, 4, 2, 64, 0, 1.5f}, {3, 33, 2, 1, 20, 7, 0, true}, {1, 60, 4, 2, 48, 0, 0.8f, true}};
+                                   {2, 90, 4, 2, 64, 0, 1.5f}, {3, 33, 2, 1, 20, 7, 0, true}, {1, 60, 4, 2, 48, 0, 0.8f, true},
+                                   {3, 70, 4, 1, 16, 0, 0, false, 0.5f}};
   for (const Case& c : cases) {
     Random random((unsigned)(c.rows + c.head_dim));
     const long width = c.heads * c.head_dim, ld = c.kv_heads * c.head_dim;
@@ -27,7 +29,9 @@ int main() {
           double score = 0;
           for (long d = 0; d < c.head_dim; d++) score += (double)q[i * width + h * c.head_dim + d] * keys[j * ld + kv + d];
           score *= scale;
-          weights.push_back(c.softcap > 0 ? c.softcap * std::tanh(score / c.softcap) : score);
+          // four heads have slopes 1/4, 1/16, …
+          const double lean = c.alibi * std::pow(0.25, h + 1) * (double)(j - last);
+          weights.push_back((c.softcap > 0 ? c.softcap * std::tanh(score / c.softcap) : score) + lean);
           highest = std::fmax(highest, weights.back());
         }
         if (c.sinks) total += std::exp(sinks[h] - highest);
@@ -44,7 +48,7 @@ int main() {
     for (int threads = 1; threads <= 3; threads++) {
       Engine engine(threads, RX_FILL(cached_attention));
       Floats out(q.size(), 99.f);
-      const CachedAttention shape = {c.n, c.rows, c.heads, c.kv_heads, c.head_dim, c.window, scale, c.softcap, c.sinks ? sinks.data() : nullptr};
+      const CachedAttention shape = {c.n, c.rows, c.heads, c.kv_heads, c.head_dim, c.window, scale, c.softcap, c.sinks ? sinks.data() : nullptr, c.alibi};
       engine.table.cached_attention(*engine, values_of((float*)q.data()), keys.data(), values.data(), values_of(out.data()), shape);
       expect_close(name, out, want, 1e-5, 3e-6);
       if (threads == 1) first = out;

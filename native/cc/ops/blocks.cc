@@ -135,7 +135,7 @@ void rope(Call& call) {
   call.enqueue([=](const Context* c) { c->table->rope(c, x, cos, sin, y, rows, heads, headDim, rotaryDim, inverse, interleaved); });
 }
 
-// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, softcap, half, q, k, v, out, lse; cuSeqlens.
+// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, softcap, alibi, half, q, k, v, out, lse; cuSeqlens.
 // half: all but lse lie as bfloat16. A matrix may lie in a wider one: each of q, k, v is followed by the row stride and the first column.
 struct AttentionCall {
   Attention a = {};
@@ -162,6 +162,7 @@ AttentionCall attentionCall(Call& call) {
   r.a.scale = static_cast<float>(call.number());
   r.a.window = call.size();
   r.a.softcap = static_cast<float>(call.number());
+  r.a.alibi = static_cast<float>(call.number());
   if (r.a.heads < 1 || r.a.kv_heads < 1 || r.a.heads % r.a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
   r.a.half = call.half();
   const long q = area(r.a.heads, r.a.head_dim), kv = area(r.a.kv_heads, r.a.head_dim);
@@ -205,12 +206,13 @@ void attentionGrad(Call& call) {
   });
 }
 
-// n, rows, heads, kvHeads, headDim, window, scale, softcap, sinks?, q, keys, values, out: keys and values may have room for more rows
+// n, rows, heads, kvHeads, headDim, window, scale, softcap, alibi, sinks?, q, keys, values, out: keys and values may have room for more rows
 void cachedAttention(Call& call) {
   CachedAttention a = {};
   a.n = call.size(), a.rows = call.size(), a.heads = call.size(), a.kv_heads = call.size(), a.head_dim = call.size(), a.window = call.size();
   a.scale = static_cast<float>(call.number());
   a.softcap = static_cast<float>(call.number());
+  a.alibi = static_cast<float>(call.number());
   if (a.heads < 1 || a.kv_heads < 1 || a.heads % a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
   if (a.n > a.rows) throw BadCall("more queries than rows are kept");
   const long queries = area(a.n, area(a.heads, a.head_dim)), kept = area(a.rows, area(a.kv_heads, a.head_dim));

@@ -262,7 +262,7 @@ void cached_attention(const Context* context, Values q, const float* keys, const
   constexpr long warps = 8;
   if (a.n == 0) return;
   of(context).launch(k::cached_attention, {a.n * a.heads}, 32 * warps, (1 + warps) * a.head_dim * sizeof(float), q, keys, values, out, a.n, a.rows,
-                     a.heads, a.kv_heads, a.head_dim, a.window, a.scale, a.softcap, a.sinks);
+                     a.heads, a.kv_heads, a.head_dim, a.window, a.scale, a.softcap, a.sinks, a.alibi);
 }
 void narrow(const Context* context, const float* x, uint16_t* y, long n) { of(context).over(n, k::narrow, x, y, n); }
 void widen(const Context* context, const uint16_t* x, float* y, long n) { of(context).over(n, k::widen, x, y, n); }
@@ -355,7 +355,7 @@ RxAttention passed(const Attention* a) {
   r.q = as_given(a->q), r.k = as_given(a->k), r.v = as_given(a->v), r.d_out = as_given(a->d_out);
   r.ld_q = a->ld_q, r.ld_k = a->ld_k, r.ld_v = a->ld_v, r.ld_d_out = a->heads * a->head_dim;
   r.heads = static_cast<int>(a->heads), r.kv_heads = static_cast<int>(a->kv_heads), r.head_dim = static_cast<int>(a->head_dim);
-  r.scale = a->scale, r.window = a->window, r.softcap = a->softcap, r.sinks = a->sinks, r.out = as_given(a->out), r.lse = a->lse;
+  r.scale = a->scale, r.window = a->window, r.softcap = a->softcap, r.sinks = a->sinks, r.alibi = a->alibi, r.out = as_given(a->out), r.lse = a->lse;
   r.dq = as_given(a->dq), r.dk = as_given(a->dk), r.dv = as_given(a->dv);
   r.ld_dq = a->ld_dq, r.ld_dk = a->ld_dk, r.ld_dv = a->ld_dv;
   return r;
@@ -409,7 +409,7 @@ void pack_heads(const Context* context, const Attention* a, int width, bool grad
 
 // In registers, where heads are narrow enough and the card's shared memory is large enough, and scores are what they are.
 bool has_flash(const CudaDevice& device, const Attention* a) {
-  if (a->softcap > 0 || a->sinks != nullptr) return false;
+  if (a->softcap > 0 || a->sinks != nullptr || a->alibi != 0) return false;
   return a->head_dim <= flash_widest && std::max(FlashForward<128>::bytes, FlashGradKv<128>::bytes) <= device.shared_memory();
 }
 template <class Shape>

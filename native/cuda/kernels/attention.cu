@@ -40,6 +40,7 @@ __device__ void attention(const RxAttention& a) {
   // Two threads have a row; both know its greatest score so far and its sum of exponentials.
   const int row = threadIdx.x / 2, half = threadIdx.x % 2;
   const long i = t.first + row;
+  const float lean = lean_of(a, head);
   // A sink is what has been seen before all keys.
   float top = a.sinks != nullptr ? a.sinks[head] : -INFINITY, total = a.sinks != nullptr ? 1.f : 0.f;
   const long last = end_of_tile(t, R);
@@ -51,7 +52,7 @@ __device__ void attention(const RxAttention& a) {
     tile_load(a.v, a.ld_v, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
     float here = -INFINITY;
     for (int c = half; c < R; c += 2)
-      if (from + c < t.end && seen(a, i, from + c)) here = Greater()(score_of(a, s[row * ld_s + c]), here);
+      if (from + c < t.end && seen(a, i, from + c)) here = Greater()(score_of(a, s[row * ld_s + c]) + lean * static_cast<float>(from + c - i), here);
     here = Greater()(here, __shfl_xor_sync(0xffffffffu, here, 1));
     const float next = Greater()(here, top);
     // Nothing seen yet: exp(-inf - -inf) would be NaN.
@@ -59,7 +60,7 @@ __device__ void attention(const RxAttention& a) {
     float added = 0.f;
     for (int c = half; c < R; c += 2) {
       const bool in = from + c < t.end && seen(a, i, from + c);
-      const float value = in ? expf(score_of(a, s[row * ld_s + c]) - next) : 0.f;
+      const float value = in ? expf(score_of(a, s[row * ld_s + c]) + lean * static_cast<float>(from + c - i) - next) : 0.f;
       added += value;
       store(p + row * ld_s + c, value);
     }
@@ -83,11 +84,12 @@ __device__ void probabilities(const RxAttention& a, const Tile& t, long head, lo
                               const float* dp, int ld_s, T* p, T* ds) {
   const int R = tile_rows(), row = threadIdx.x / 2, half = threadIdx.x % 2;
   const long i = first_query + row;
+  const float lean = lean_of(a, head);
   const float lse = i < t.end ? a.lse[i * a.heads + head] : 0.f, along = i < t.end ? a.along[i * a.heads + head] : 0.f;
   for (int c = half; c < R; c += 2) {
     const long j = first_key + c;
     const bool in = i < t.end && j < t.end && seen(a, i, j);
-    const float score = score_of(a, s[row * ld_s + c]), value = in ? expf(score - lse) : 0.f;
+    const float score = score_of(a, s[row * ld_s + c]), value = in ? expf(score + lean * static_cast<float>(j - i) - lse) : 0.f;
     const float slope = in ? value * (dp[row * ld_s + c] - along) * a.scale * rise_of(a, score) : 0.f;
     store(p + row * ld_s + c, value);
     store(ds + row * ld_s + c, slope);

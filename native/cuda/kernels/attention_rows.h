@@ -8,7 +8,7 @@ namespace {
 // Whether query i sees key j, both of one document.
 __device__ __forceinline__ bool seen(const RxAttention& a, long i, long j) { return j <= i && (a.window == 0 || j > i - a.window); }
 
-// A product of query and key as a score.
+// A product of query and key as a score, but for ALiBi's part.
 __device__ __forceinline__ float score_of(const RxAttention& a, float product) {
   return a.softcap > 0.f ? a.softcap * tanhf(product * a.scale / a.softcap) : product * a.scale;
 }
@@ -16,6 +16,9 @@ __device__ __forceinline__ float score_of(const RxAttention& a, float product) {
 __device__ __forceinline__ float rise_of(const RxAttention& a, float score) {
   return a.softcap > 0.f ? 1.f - score / a.softcap * (score / a.softcap) : 1.f;
 }
+
+// That part for each step of key after query.
+__device__ __forceinline__ float lean_of(const RxAttention& a, long head) { return a.alibi == 0.f ? 0.f : a.alibi * alibi_slope(head, a.heads); }
 
 struct Tile {
   long begin, end, first;  // of the document, and of the tile

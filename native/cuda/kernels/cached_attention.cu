@@ -4,7 +4,7 @@
 
 extern "C" __global__ void rx_cached_attention(Values q, const float* keys, const float* values, Values out, long n, long rows, long heads,
                                                long kv_heads, long head_dim, long window, float scale, float softcap,
-                                               const float* sinks) {
+                                               const float* sinks, float alibi) {
   RX_DYNAMIC_SHARED(float, memory);
   __shared__ float tops[32], totals[32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -16,12 +16,14 @@ extern "C" __global__ void rx_cached_attention(Values q, const float* keys, cons
   for (long c = threadIdx.x; c < head_dim; c += blockDim.x) query[c] = load(q, place + c);
   for (long c = lane; c < head_dim; c += 32) sum[c] = 0.f;
   __syncthreads();
+  const float lean = alibi == 0.f ? 0.f : alibi * alibi_slope(head, heads);
   float top = -INFINITY, total = 0.f;
   for (long j = first + warp; j <= last; j += warps) {
     float score = 0.f;
     for (long c = lane; c < head_dim; c += 32) score += query[c] * keys[j * ld + kv + c];
     score = over_warp(score, Sum()) * scale;
     if (softcap > 0.f) score = softcap * tanhf(score / softcap);
+    score += lean * static_cast<float>(j - last);
     const float next = Greater()(score, top), shrink = top == -INFINITY ? 0.f : expf(top - next), weight = expf(score - next);
     for (long c = lane; c < head_dim; c += 32) sum[c] = sum[c] * shrink + weight * values[j * ld + kv + c];
     total = total * shrink + weight;

@@ -21,6 +21,15 @@ RX_CUDA_KERNELS(X)
 
 namespace {
 
+// As in kernel_table.h.
+__device__ __forceinline__ float alibi_slope(long head, long heads) {
+  long n = 1;
+  while (2 * n <= heads) n *= 2;
+  return exp2f(head < n ? -8.f * static_cast<float>(head + 1) / static_cast<float>(n)
+                        : -4.f * static_cast<float>(2 * (head - n) + 1) / static_cast<float>(n));
+}
+
+
 // The flat index of this thread and the number of threads of the grid.
 __device__ __forceinline__ long thread_index() { return static_cast<long>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ long grid_threads() { return static_cast<long>(gridDim.x) * blockDim.x; }

@@ -50,6 +50,7 @@ struct RxAttention {
   // As of Attention; the kernels of flash.cu know neither.
   float softcap;
   const float* sinks;
+  float alibi;
 };
 
 #define RX_CUDA_KERNELS(X)                                                                                                  \
@@ -90,7 +91,7 @@ struct RxAttention {
   X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, uint16_t*, long, long, float)          \
   X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
   X(rope, Values, const float*, const float*, Values, long, long, long, long, int, int)                                     \
-  X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float, float, const float*) \
+  X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float, float, const float*, float) \
   X(cross_entropy, float*, long, long, const int32_t*, const float*, float, float, int, int, float*, float*, float*)        \
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \

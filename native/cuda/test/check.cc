@@ -400,7 +400,7 @@ void kept(Both& both) {
   const Array keys(both, floats((rows + 3) * kv_heads * dim)), values(both, floats((rows + 3) * kv_heads * dim));
   const Array sinks(both, floats(heads));
   const bool sunk = coin();
-  CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f, coin() ? 0.f : 0.7f, nullptr};
+  CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f, coin() ? 0.f : 0.7f, nullptr, coin() ? 0.f : 0.5f};
   twice(both, [&](const Context& c) {
     shape.sinks = sunk ? sinks.on(c) : nullptr;
     c.table->cached_attention(&c, q.on(c), keys.on(c), values.on(c), out.on(c), shape);
@@ -606,7 +606,7 @@ void attention(Both& both) {
     borders.push_back(borders.back() + static_cast<int32_t>(below(4) == 0 ? 0 : below(6) == 0 ? between(129, 300) : between(1, 150)));
   const long n = borders.back(), q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv + (coin() ? 8 : 3);
   if (n == 0) return;
-  const float size = 2, softcap = below(3) == 0 ? 1.5f : 0.f;
+  const float size = 2, softcap = below(3) == 0 ? 1.5f : 0.f, alibi = below(3) == 0 ? 0.4f : 0.f;
   const Array sinks(both, floats(heads));
   const bool sunk = below(3) == 0;
   const Floats numbers = floats(n * ld, -size, size), slopes = floats(n * q);
@@ -630,7 +630,7 @@ void attention(Both& both) {
       a.q = joined.at(c), a.k = joined.at(c, q), a.v = joined.at(c, q + kv);
       a.ld_q = a.ld_k = a.ld_v = ld;
       a.cu_seqlens = borders.data(), a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim;
-      a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.softcap = softcap, a.sinks = sunk ? sinks.on(c) : nullptr;
+      a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.softcap = softcap, a.sinks = sunk ? sinks.on(c) : nullptr, a.alibi = alibi;
       a.out = out.at(c), a.lse = lse.on(c);
       a.d_out = d_out.at(c), a.dq = d_joined.at(c), a.dk = d_joined.at(c, q), a.dv = d_joined.at(c, q + kv);
       a.half = out.on(c).half;
@@ -638,7 +638,7 @@ void attention(Both& both) {
       return a;
     };
     const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " x " + std::to_string(dim) + ", window " +
-                             std::to_string(window) + (softcap > 0 ? ", capped" : "") + (sunk ? ", sinks" : "") + ", " +
+                             std::to_string(window) + (softcap > 0 ? ", capped" : "") + (sunk ? ", sinks" : "") + (alibi != 0 ? ", alibi, " : ", ") +
                              std::to_string(n) + " rows" + (hopper ? ", bfloat16, wgmma" : bf16 ? ", bfloat16" : "");
     twice(both, [&](const Context& c) {
       const Attention a = filled(c);

@@ -169,7 +169,7 @@ inline Tally rope(Grid, Values x, const float* cosines, const float* sines, Valu
 }
 
 inline Tally cached_attention(Grid, Values q, const float* keys, const float* values, Values out, long n, long rows, long heads, long kv_heads,
-                              long head_dim, long window, float, float, const float* sinks) {
+                              long head_dim, long window, float, float, const float* sinks, float) {
   const long first = window != 0 ? std::max(0L, rows - n - window + 1) : 0, kept = (rows - first) * kv_heads * head_dim;
   return Count().read(q, n * heads * head_dim).read(keys, kept).read(values, kept).read(sinks, heads)
       .write(out, n * heads * head_dim);

@@ -1,5 +1,5 @@
 /**
- * Falcon with rotary positions: queries, keys and values of one matrix, group by group of heads that share a key; MLPs beside
+ * Falcon, with rotary positions or ALiBi: queries, keys and values of one matrix, group by group of heads that share a key; MLPs beside
  * attention, from one layer norm or two, or behind it.
  */
 import * as E from 'fp-ts/lib/Either.js';
@@ -17,7 +17,6 @@ import {
   decoderConfig,
   decoderFields,
   headsOf,
-  onlyAs,
   optional,
   positive,
   positiveInteger,
@@ -52,6 +51,8 @@ export interface FalconConfig extends ModelConfig {
   /** On what attention adds, where the MLP stands behind it. */
   readonly outputDropout: number;
   readonly rope: RopeConfig;
+  /** Present: nothing turns, and ALiBi's slopes are multiplied by it. */
+  readonly alibi?: number | undefined;
 }
 
 const fields = t.type({
@@ -66,6 +67,7 @@ const fields = t.type({
   multi_query: optional(boolean),
   parallel_attn: optional(boolean),
   new_decoder_architecture: optional(boolean),
+  alibi: optional(boolean),
 });
 type Fields = t.TypeOf<typeof fields>;
 
@@ -95,7 +97,7 @@ const layer = (config: FalconConfig, pass: Pass, angles: RotaryAngles, i: number
   const normed = (name: string): Layer<Tensor, Tensor> => layerNorm(`${module}.${name}`, layerNormEps);
   const attention = rotaryAttention(config, pass, {
     layer: i,
-    angles,
+    angles: config.alibi === undefined ? angles : undefined,
     project: compose(
       linear(pass, { module: `${module}.self_attention.query_key_value` }),
       splitGroups(numKvHeads, [(numHeads / numKvHeads) * headDim, headDim, headDim]),
@@ -137,8 +139,7 @@ export const falcon: Architecture<FalconConfig> = {
   modelTypes: ['falcon'],
   config: (raw, modelType) =>
     pipe(
-      onlyAs({ alibi: false })(raw),
-      E.flatMap(decodeFields(fields)),
+      decodeFields(fields)(raw),
       E.bindTo('f'),
       E.bind('numKvHeads', ({ f }) => keyHeads(f)),
       E.bind('norms', ({ f }) => normsOf(f)),
@@ -162,7 +163,7 @@ export const falcon: Architecture<FalconConfig> = {
         modelType,
         ...decoderConfig(f, true),
         // With rotary positions it is on what attention adds, not on its weights.
-        attentionDropout: 0,
+        ...(f.alibi === true ? {} : { attentionDropout: 0 }),
         ...heads,
         maxPositions,
         raw,
@@ -174,6 +175,8 @@ export const falcon: Architecture<FalconConfig> = {
         hiddenDropout: f.hidden_dropout ?? 0,
         outputDropout: f.attention_dropout ?? 0,
         rope,
+        // Its biases are scaled as the products are.
+        ...(f.alibi === true ? { alibi: 1 / Math.sqrt(heads.headDim) } : {}),
       })),
     ),
   tensors: (config) => {

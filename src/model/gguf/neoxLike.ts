@@ -91,6 +91,7 @@ export const gptNeoxLayout: LayoutOf<GptNeoxConfig> = (config, specs) =>
 
 const falconRefusal = ({ bias, norms, ...config }: FalconConfig): FatalError | undefined => {
   if (bias) return unsupported('bias', 'false', true);
+  if (config.alibi !== undefined) return unsupported('alibi', 'false', true);
   if (norms === 'inTurn') return unsupported('parallel_attn', 'true', false);
   return onlyActivation('activation', 'gelu', config);
 };

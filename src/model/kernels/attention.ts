@@ -18,6 +18,7 @@ import {
   sum,
   transpose,
 } from '../../tfjs.js';
+import { leaning } from './alibi.js';
 import { capped, cappedGrad } from './capped.js';
 import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';
@@ -48,6 +49,8 @@ export interface AttentionAttrs {
   readonly window: number;
   /** A score s becomes softcap · tanh(s / softcap) before it is masked. Absent: it stays. */
   readonly softcap?: number | undefined;
+  /** alibi · `alibiSlope` of the head · (j - i) is added to the score of query i and key j. Absent: nothing is. */
+  readonly alibi?: number | undefined;
 }
 
 const documents = (cuSeqlens: Int32Array): ReadonlyArray<{ readonly start: number; readonly length: number }> =>
@@ -76,8 +79,8 @@ const joined = (parts: Tensor[]): Tensor => {
 const scoresOf = (q: Tensor, k: Tensor, length: number, { heads, scale, softcap }: AttentionAttrs): Tensor =>
   capped(reshape(mul(matMul(q, k, false, true), scale), [heads, length, length]), softcap);
 
-const masked = (scores: Tensor, length: number, { window }: AttentionAttrs): Tensor =>
-  add(scores, causalMask(length, length, window));
+const masked = (scores: Tensor, length: number, { heads, window, alibi }: AttentionAttrs): Tensor =>
+  add(leaning(scores, length, { heads, alibi }), causalMask(length, length, window));
 
 export const RxAttention = namedOp(
   'RxAttention',

@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, concat, gather, matMul, mul, reshape, slice, softmax, tensor1d, transpose, zeros } from '../../tfjs.js';
 import type { AttentionAttrs } from './attention.js';
+import { leaning } from './alibi.js';
 import { capped } from './capped.js';
 import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';
@@ -25,7 +26,7 @@ export const RxCachedAttention = namedOp(
   'RxCachedAttention',
   (
     { q, keys, values, sinks }: CachedAttentionInputs,
-    { rows, heads, kvHeads, headDim, scale, window, softcap }: CachedAttentionAttrs,
+    { rows, heads, kvHeads, headDim, scale, window, softcap, alibi }: CachedAttentionAttrs,
   ): readonly [Tensor] => {
     const [n = 0] = q.shape;
     const keyHeads = tensor1d(
@@ -40,7 +41,7 @@ export const RxCachedAttention = namedOp(
       );
     const queries = transpose(reshape(q, [n, heads, headDim]), [1, 0, 2]);
     const scores = add(
-      capped(mul(matMul(queries, kept(keys), false, true), scale), softcap),
+      leaning(capped(mul(matMul(queries, kept(keys), false, true), scale), softcap), rows, { heads, alibi }),
       causalMask(n, rows, window),
     );
     const beside =

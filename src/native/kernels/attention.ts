@@ -10,6 +10,7 @@ interface Attrs {
   readonly scale: number;
   readonly window: number;
   readonly softcap?: number | undefined;
+  readonly alibi?: number | undefined;
 }
 
 /** A matrix that may be some columns of a wider one. */
@@ -44,9 +45,18 @@ const putPlaces = (backend: NativeBackend, places: Places): void => {
 };
 
 const putShared = (backend: NativeBackend, places: Places, attrs: Attrs, out: TensorInfo, lse: TensorInfo): void => {
-  const { heads, kvHeads, headDim, scale, window, softcap = 0 } = attrs;
+  const { heads, kvHeads, headDim, scale, window, softcap = 0, alibi = 0 } = attrs;
   const [n] = rowsOf('q', places[0].matrix);
-  backend.put(n).put(heads).put(kvHeads).put(headDim).put(scale).put(window).put(softcap).put(Number(backend.halves));
+  backend
+    .put(n)
+    .put(heads)
+    .put(kvHeads)
+    .put(headDim)
+    .put(scale)
+    .put(window)
+    .put(softcap)
+    .put(alibi)
+    .put(Number(backend.halves));
   putPlaces(backend, places);
   putRead(backend, out).tensor(lse);
 };

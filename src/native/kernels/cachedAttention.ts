@@ -7,7 +7,7 @@ export const cachedAttention = kernel(
   (
     backend,
     { q, keys, values, sinks }: { q: TensorInfo; keys: TensorInfo; values: TensorInfo; sinks?: TensorInfo | undefined },
-    { rows, heads, kvHeads, headDim, scale, window, softcap = 0 }: CachedAttentionAttrs,
+    { rows, heads, kvHeads, headDim, scale, window, softcap = 0, alibi = 0 }: CachedAttentionAttrs,
   ) => {
     const [n] = rowsOf('q', q);
     const [room] = rowsOf('keys', keys);
@@ -16,7 +16,7 @@ export const cachedAttention = kernel(
     expectMatrix('values', values, room, kvHeads * headDim);
     expectVector('sinks', sinks, heads);
     const out = backend.outputAs(backend.liesHalved(q), q.shape);
-    backend.put(n).put(rows).put(heads).put(kvHeads).put(headDim).put(window).put(scale).put(softcap);
+    backend.put(n).put(rows).put(heads).put(kvHeads).put(headDim).put(window).put(scale).put(softcap).put(alibi);
     backend.optional(sinks).value(q).tensor(keys).tensor(values).value(out).run(backend.op.cachedAttention);
     return [out];
   },
