@@ -88,7 +88,7 @@ describe('rows', () => {
   test('too many refused rows end the run', async () => {
     const strict = await train([...good, '{"prompt": "one"}'].join('\n'), { flags: ['--max-reject-rate', '0.3'] });
     expectTyped(strict, 'E_TOO_MANY_REJECTED');
-    expect(strict).toMatchObject({ code: 1, left: [] });
+    expect(strict).toMatchObject({ code: 1, left: ['error.json'] });
   });
 
   test.each([
@@ -97,7 +97,7 @@ describe('rows', () => {
   ])('%s', async (_, rows, code) => {
     const outcome = await train(rows);
     expectTyped(outcome, code);
-    expect(outcome).toMatchObject({ code: 1, left: [] });
+    expect(outcome).toMatchObject({ code: 1, left: ['error.json'] });
   });
 
   test('a file that is not there, and a kind of file that cannot be read', async () => {
@@ -106,14 +106,14 @@ describe('rows', () => {
     expect(missing.code).toBe(2);
     const unknown = await train('x', { name: 'rows.xyz' });
     expectTyped(unknown, 'E_UNKNOWN_FORMAT');
-    expect(unknown).toMatchObject({ code: 2, left: [] });
+    expect(unknown).toMatchObject({ code: 2, left: ['error.json'] });
   });
 
   test('a response template that never matches', async () => {
     const outcome = await train(good.join('\n'), { flags: ['--response-template', '### Answer:'] });
     expectTyped(outcome, 'E_NO_ROWS');
     expect(outcome.err).toContain('W_RESPONSE_NOT_FOUND');
-    expect(outcome).toMatchObject({ code: 1, left: [] });
+    expect(outcome).toMatchObject({ code: 1, left: ['error.json'] });
   });
 });
 
@@ -163,7 +163,7 @@ describe('weights', () => {
     const outcome = await withModel(change, (model) => train(good.join('\n'), { model }));
     expectTyped(outcome, /E_SAFETENSORS_\w+/.exec(outcome.err)?.[0] ?? 'E_SAFETENSORS_…');
     expect(outcome.err).toContain('model.safetensors');
-    expect(outcome).toMatchObject({ code: 1, left: [] });
+    expect(outcome).toMatchObject({ code: 1, left: ['error.json'] });
   });
 
   test('a missing shard', async () => {
@@ -180,7 +180,7 @@ describe('weights', () => {
     );
     expectTyped(outcome, 'E_MISSING_SHARD');
     expect(outcome.err).toContain('without model-00002-of-00002.safetensors');
-    expect(outcome).toMatchObject({ code: 1, left: [] });
+    expect(outcome).toMatchObject({ code: 1, left: ['error.json'] });
   });
 
   test('a tensor that is missing is named', async () => {
@@ -189,7 +189,7 @@ describe('weights', () => {
       (model) => train(good.join('\n'), { model }),
     );
     expect(outcome.err).toContain(norm);
-    expect(outcome).toMatchObject({ code: 1, left: [] });
+    expect(outcome).toMatchObject({ code: 1, left: ['error.json'] });
   });
 });
 
@@ -212,7 +212,7 @@ describe('configuration', () => {
     expect(outcome.err).toContain('llama');
     expect(outcome.err).toMatch(/\[E_\w+\]/);
     expect(outcome.code).toBe(1);
-    expect(outcome.left).toEqual([]);
+    expect(outcome.left).toEqual(['error.json']);
   });
 
   test('a tokenizer with more tokens than the model has rows for', async () => {
@@ -221,14 +221,14 @@ describe('configuration', () => {
       (model) => train(good.join('\n'), { model }),
     );
     expectTyped(outcome, 'E_VOCAB_MISMATCH');
-    expect(outcome).toMatchObject({ code: 1, left: [] });
+    expect(outcome).toMatchObject({ code: 1, left: ['error.json'] });
   });
 
   test('a directory without a model', async () => {
     const outcome = await inTemporary((model) => train(good.join('\n'), { model }));
     expect(outcome.err).toMatch(/\[E_\w+\]/);
     expect(outcome.code).toBe(2);
-    expect(outcome.left).toEqual([]);
+    expect(outcome.left).toEqual(['error.json']);
   });
 });
 

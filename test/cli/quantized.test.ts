@@ -45,6 +45,6 @@ describe('sft on a quantised base', () => {
       const run = await rxtune(...sft, ...small, '--load-in-4bit', '--output-dir', directory);
       expect(run.code).not.toBe(0);
       expect(run.err).toContain('E_QUANTIZED_TRAINING');
-      expect(readdirSync(directory)).toEqual([]);
+      expect(readdirSync(directory)).toEqual(['error.json']);
     }));
 });
