@@ -72,8 +72,8 @@ const scalingFields = t.type(
     high_freq_factor: optional(positive),
     original_max_position_embeddings: optional(positiveInteger),
     attention_factor: optional(positive),
-    mscale: optional(positive),
-    mscale_all_dim: optional(positive),
+    mscale: optional(nonNegative),
+    mscale_all_dim: optional(nonNegative),
     beta_fast: optional(positive),
     beta_slow: optional(positive),
     truncate: optional(boolean),
@@ -124,8 +124,8 @@ const scalingOf = (
       const stretch = factor ?? maxPositions / original;
       const magnitude = (m: number): number => (stretch <= 1 ? 1 : 0.1 * m * Math.log(stretch) + 1);
       const { mscale, mscale_all_dim: all } = fields;
-      const inferred =
-        typeof mscale === 'number' && typeof all === 'number' ? magnitude(mscale) / magnitude(all) : magnitude(1);
+      // Files say 0 where they mean none.
+      const inferred = mscale && all ? magnitude(mscale) / magnitude(all) : magnitude(1);
       return E.right({
         kind,
         factor: stretch,

@@ -5,6 +5,7 @@ import { dispose } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { modelConfig } from '../../src/model/architectures.js';
 import { inverseFrequencies, ropeConfig, rotaryAngles, withRopeScaling } from '../../src/model/rope.js';
+import type { RopeConfig } from '../../src/model/rope.js';
 import { orThrow } from './loadModel.js';
 import { makeRaw } from './rawConfigs.js';
 
@@ -40,6 +41,22 @@ describe('rotary frequencies', () => {
     expect(withRopeScaling(byKind, linear)).toEqual({
       rope_parameters: { full_attention: { rope_theta: 500, ...linear }, sliding_attention: { rope_theta: 50 } },
     });
+  });
+
+  it('take a magnitude of 0 for none, as files of DeepSeek and Hunyuan have it', () => {
+    const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 8 };
+    const scalingWith = (more: object): unknown =>
+      orThrow(ropeConfig({ rope_scaling: { ...yarn, ...more } }, sizes)).scaling;
+    expect(scalingWith({ mscale: 1, mscale_all_dim: 0 })).toEqual(scalingWith({}));
+    expect(scalingWith({ mscale: 0, mscale_all_dim: 1 })).toEqual(scalingWith({}));
+    expect(scalingWith({ mscale: 1, mscale_all_dim: 1 })).toMatchObject({ attentionFactor: 1 });
+    const alpha = 1000;
+    const hunyuan = { alpha, beta_fast: 32, beta_slow: 1, factor: 1, mscale: 1, mscale_all_dim: 0, type: 'dynamic' };
+    const { rope } = orThrow(modelConfig({ ...makeRaw('hunyuan_v1_dense'), rope_scaling: hunyuan })) as {
+      readonly rope?: RopeConfig;
+    };
+    expect(rope).toMatchObject({ scaling: { kind: 'default' } });
+    expect(rope?.theta).toBeGreaterThan(1e6);
   });
 
   it('with another scaling keep nothing of the one before', () => {
