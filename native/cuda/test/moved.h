@@ -177,11 +177,11 @@ inline Tally cached_attention(Grid, Values q, const float* keys, const float* va
 
 // ---- the two ends of a step ----
 
-// A row whose target is wrong is not read.
-inline Tally cross_entropy(Grid g, float* logits, long, long vocabulary, const int32_t* targets, const float* weights, float, float, int,
+// A row whose target is wrong is not read. A capped logit takes the logit's place.
+inline Tally cross_entropy(Grid g, float* logits, long, long vocabulary, const int32_t* targets, const float* weights, float, float softcap, int,
                            int gradient, float* loss, float* correct, float* entropy) {
   const long n = g.blocks * vocabulary;
-  return Count().read(logits, n).read(targets, 4 * g.blocks).read(gradient ? weights : nullptr, g.blocks).write(gradient ? logits : nullptr, n)
+  return Count().read(logits, n).read(targets, 4 * g.blocks).read(gradient ? weights : nullptr, g.blocks).write(gradient || softcap > 0 ? logits : nullptr, n)
       .write(loss, g.blocks).write(correct, g.blocks).write(entropy, g.blocks).at_most();
 }
 inline Tally weighted_sum(Grid, const float* losses, const float* weights, float* total, long rows) {
