@@ -173,6 +173,7 @@ void check_halves(const Case& c, unsigned seed) {
   const long n = borders.back();
   const Halved q = halved(random.floats(n * Q)), k = halved(random.floats(n * K)), v = halved(random.floats(n * K));
   const Halved d_out = halved(random.floats(n * Q));
+  const Floats sinks = random.floats(c.heads, -3, 3);
   const Floats wide[] = {widened(q), widened(k), widened(v), widened(d_out)};
   for (int threads = 1; threads <= 3; threads++) {
     Engine engine(threads, FORWARD);
@@ -183,6 +184,7 @@ void check_halves(const Case& c, unsigned seed) {
     call.ld_q = call.ld_dq = Q, call.ld_k = call.ld_v = call.ld_dk = call.ld_dv = K;
     call.cu_seqlens = borders.data(), call.documents = (long)c.lengths.size();
     call.heads = c.heads, call.kv_heads = c.kv_heads, call.head_dim = D, call.scale = 1 / std::sqrt((float)D), call.window = c.window;
+    call.softcap = c.softcap, call.sinks = c.sinks ? sinks.data() : nullptr, call.alibi = c.alibi;
     call.q = wide[0].data(), call.k = wide[1].data(), call.v = wide[2].data(), call.d_out = wide[3].data();
     call.out = out.data(), call.lse = lse.data(), call.dq = dq.data(), call.dk = dk.data(), call.dv = dv.data();
     RUN(engine, attention, &call);
@@ -230,6 +232,9 @@ int main(int argc, char** argv) {
     c.heads = c.kv_heads * random.one_of({1L, 1L, 2L, 3L});
     for (long d = random.below(4); d >= 0; d--) c.lengths.push_back((int)random.below(random.one_of({4L, 70L, 260L})));
     check(c, seed++);
+#ifdef RX_HALF
+    check_halves(c, seed++);
+#endif
   }
   return finish();
 }
