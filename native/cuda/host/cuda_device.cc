@@ -109,6 +109,7 @@ std::string CudaDevice::choose_attention(const std::string& asked, int capabilit
   try {
     differs = attention_differs(*this);
   } catch (const std::bad_alloc&) {
+    hopper = false;
     return by("mma: no memory is left to check wgmma");
   } catch (const std::exception& thrown) {
     throw std::runtime_error(std::string("attention by wgmma fails on this card (RXTUNE_CUDA_ATTENTION=mma does without it): ") + thrown.what());
