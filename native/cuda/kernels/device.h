@@ -29,7 +29,6 @@ __device__ __forceinline__ float alibi_slope(long head, long heads) {
                         : -4.f * static_cast<float>(2 * (head - n) + 1) / static_cast<float>(n));
 }
 
-
 // The flat index of this thread and the number of threads of the grid.
 __device__ __forceinline__ long thread_index() { return static_cast<long>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ long grid_threads() { return static_cast<long>(gridDim.x) * blockDim.x; }

@@ -47,7 +47,7 @@ struct RxAttention {
   float* along;  // [n, heads]: sums over columns of out d_out
   Values dq, dk, dv;
   long ld_dq, ld_dk, ld_dv;
-  // As of Attention; the kernels of flash.cu know neither.
+  // As of Attention; the kernels of flash.cu and hopper.cu know none of the three.
   float softcap;
   const float* sinks;
   float alibi;
