@@ -12,26 +12,13 @@ import { loadModel } from '../../src/train/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';
+import { near } from './adapterGolden.js';
+import type { AdapterGolden } from './adapterGolden.js';
 
 const golden = resolve(import.meta.dirname, '..', 'golden');
 const folder = join(golden, 'parameterAdapters');
 const root = mkdtempSync(join(tmpdir(), 'rxtune-parameters-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
-
-interface Golden {
-  readonly base: string;
-  readonly ids: ReadonlyArray<ReadonlyArray<number>>;
-  readonly labels: ReadonlyArray<ReadonlyArray<number>>;
-  readonly loss: number;
-  readonly logits: ReadonlyArray<ReadonlyArray<ReadonlyArray<number>>>;
-  readonly gradients: Readonly<Record<string, ReadonlyArray<number>>>;
-}
-
-const near = (got: ReadonlyArray<number>, expected: ReadonlyArray<number>, relative: number): void => {
-  expect(got).toHaveLength(expected.length);
-  const largest = expected.reduce((max, x) => Math.max(max, Math.abs(x)), 1e-3);
-  expected.forEach((x, i) => expect(Math.abs((got[i] ?? NaN) - x)).toBeLessThanOrEqual(relative * largest));
-};
 
 /** Gradients of the experts' maps as PEFT has them of the whole parameter: A's add up, B's rows and columns are put together. */
 const joined = (
@@ -70,7 +57,7 @@ const cases = engines.flatMap((engine) => readdirSync(folder).map((name) => [nam
 describe.each(cases)('%s on %s', (name, engine) => {
   beforeAll(() => start(engine));
   const adapterDir = join(folder, name);
-  const recorded = JSON.parse(readFileSync(join(adapterDir, 'golden.json'), 'utf8')) as Golden;
+  const recorded = JSON.parse(readFileSync(join(adapterDir, 'golden.json'), 'utf8')) as AdapterGolden;
   const baseDir = join(golden, 'models', recorded.base);
   const loaded = async (from = adapterDir): Promise<CausalLM> =>
     (await orThrow(loadModel(baseDir, { adapterDir: from }))).model;

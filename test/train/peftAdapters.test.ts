@@ -11,25 +11,12 @@ import { loadModel } from '../../src/train/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';
+import { near } from './adapterGolden.js';
+import type { AdapterGolden } from './adapterGolden.js';
 
 const golden = resolve(import.meta.dirname, '..', 'golden');
 const root = mkdtempSync(join(tmpdir(), 'rxtune-peft-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
-
-interface Golden {
-  readonly base: string;
-  readonly ids: ReadonlyArray<ReadonlyArray<number>>;
-  readonly labels: ReadonlyArray<ReadonlyArray<number>>;
-  readonly loss: number;
-  readonly logits: ReadonlyArray<ReadonlyArray<ReadonlyArray<number>>>;
-  readonly gradients: Readonly<Record<string, ReadonlyArray<number>>>;
-}
-
-const near = (got: ArrayLike<number>, expected: ReadonlyArray<number>, relative: number): void => {
-  expect(got).toHaveLength(expected.length);
-  const largest = expected.reduce((max, x) => Math.max(max, Math.abs(x)), 1e-3);
-  expected.forEach((x, i) => expect(Math.abs((got[i] ?? NaN) - x)).toBeLessThanOrEqual(relative * largest));
-};
 
 test("an adapter of GPT-NeoX's head as transformers 4 called it is the same adapter", async () => {
   await start('wasm');
@@ -57,7 +44,7 @@ test("an adapter of GPT-NeoX's head as transformers 4 called it is the same adap
   );
   const config = join(old, 'adapter_config.json');
   writeFileSync(config, readFileSync(config, 'utf8').replace('"lm_head"', '"embed_out"'));
-  const recorded = JSON.parse(readFileSync(join(from, 'golden.json'), 'utf8')) as Golden;
+  const recorded = JSON.parse(readFileSync(join(from, 'golden.json'), 'utf8')) as AdapterGolden;
   const { model } = await orThrow(loadModel(join(golden, 'models', 'gpt_neox'), { adapterDir: old }));
   const values = logits(model, unpadded({ input_ids: recorded.ids, labels: recorded.labels }).sequence);
   near(values.dataSync(), recorded.logits.flat(2), 1e-4);
@@ -69,7 +56,7 @@ const cases = engines.flatMap((engine) => readdirSync(join(golden, 'adapters')).
 describe.each(cases)('%s on %s', (name, engine) => {
   beforeAll(() => start(engine));
   const adapterDir = join(golden, 'adapters', name);
-  const recorded = JSON.parse(readFileSync(join(adapterDir, 'golden.json'), 'utf8')) as Golden;
+  const recorded = JSON.parse(readFileSync(join(adapterDir, 'golden.json'), 'utf8')) as AdapterGolden;
   const quantisation = name.endsWith('nf4') ? { loadIn4bit: true, bnb4bitQuantType: 'nf4' as const } : {};
   const loaded = async () =>
     (await orThrow(loadModel(join(golden, 'models', recorded.base), { adapterDir, ...quantisation }))).model;
