@@ -134,11 +134,11 @@ void plainSgemm(int, int transA, int transB, int m, int n, int k, float alpha, c
     }
 }
 
-// The same product with other threads must have the same bits, and a repeated one too.
 // Products that were computed with another one in one pass.
 long joined = 0;
 
-// `half`: C and what is added to it lie as bfloat16, rounded once.
+// The same product with other threads must have the same bits, and a repeated one too. `half`: C and what is added to it lie as
+// bfloat16, rounded once.
 void check(const char* isa, const KernelTable* table, bool bf16, bool half, std::vector<Pool*>& pools, Scratch* scratch) {
   const long m = size(300), n = size(300), k = size(below(4) == 0 ? 2500 : 300);
   const int kindA = below(3) == 0 ? GEMM_BFLOAT16 : GEMM_FLOAT32;
