@@ -176,6 +176,7 @@ describe('config.json', () => {
     ['glm4', 'hidden_act', 'relu2'],
     ['exaone4', 'attention_bias', true],
     ['exaone4', 'sliding_window_pattern', -1],
+    ['exaone4', 'sliding_window_pattern', 'LG'],
     ['ernie4_5', 'use_bias', 1],
     ['seed_oss', 'residual_dropout', 1],
     ['hunyuan_v1_dense', 'mlp_bias', true],

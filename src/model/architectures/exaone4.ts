@@ -37,10 +37,12 @@ export const exaone4: Architecture<LlamaConfig> = {
     const hybrid = raw['sliding_window'] !== null;
     const given = raw['sliding_window_pattern'];
     const pattern = typeof given === 'number' ? given : 4;
+    // By itself a pattern of letters makes no layers, in transformers either; that of the published files is 4.
+    const alone = typeof given === 'string' && !Array.isArray(raw['layer_types']);
     return pipe(
       llamaConfigWith(raw, modelType, {
         fields,
-        only: { attention_bias: false, mlp_bias: false },
+        only: { attention_bias: false, mlp_bias: false, ...(alone ? { sliding_window_pattern: 'LLLG' } : {}) },
         family: {
           numKvHeads: 32,
           rmsNormEps: 1e-5,
