@@ -133,13 +133,7 @@ __device__ void flash_grad_q(const RxAttention& a) {
   tile_copy<width, C>(values, a.ld_v, from, t.end, v);
   copies_end();
   float lse[2], along[2];
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const long at = i + group + 8 * half;
-    // a row beyond the end has no probabilities
-    lse[half] = at < t.end ? a.lse[at * a.heads + head] * log2_e : INFINITY;
-    along[half] = at < t.end ? a.along[at * a.heads + head] : 0.f;
-  }
+  statistics_of_rows(a, t, head, i, lse, along);
   float sum[width / 8][4], s[C / 8][4], dp[C / 8][4];
   clear<width>(sum);
   const float factor = a.scale * log2_e;
@@ -192,11 +186,7 @@ __device__ void flash_grad_kv(const RxAttention& a) {
     const long from = t.first + static_cast<long>(step % tiles) * C;
     tile_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
     tile_copy<width, C>(head_of<width>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * width);
-    for (int c = threadIdx.x; c < C; c += blockDim.x) {
-      const bool inside = from + c < t.end;
-      lse[stage * C + c] = inside ? a.lse[(from + c) * a.heads + head] * log2_e : INFINITY;
-      along[stage * C + c] = inside ? a.along[(from + c) * a.heads + head] : 0.f;
-    }
+    statistics_of_queries<C>(a, t, head, from, lse + stage * C, along + stage * C);
   };
   tile_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
   tile_copy<width, R>(head_of<width>(a.v, kv_head), a.ld_v, t.first, t.end, v);
@@ -228,10 +218,7 @@ __device__ void flash_grad_kv(const RxAttention& a) {
       }
     add_product<width, C>(s, d_out_now, dv);
     scores<width, C>(v, row, d_out_now, dp);
-#pragma unroll
-    for (int n = 0; n < C / 8; n++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) s[n][e] *= dp[n][e] - along[stage * C + 8 * n + two + e % 2];
+    slopes_of_keys<C>(dp, along + stage * C, s);
     add_product<width, C>(s, q_now, dk);
     __syncthreads();
   }

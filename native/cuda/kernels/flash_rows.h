@@ -126,4 +126,32 @@ __device__ __forceinline__ void store_output(const RxAttention& a, const Tile& t
   }
 }
 
+// The way back. Of rows i + lane / 4 and 8 more: the log-sum-exp times log2 e, and out d_out; a row beyond the end has no probabilities.
+__device__ __forceinline__ void statistics_of_rows(const RxAttention& a, const Tile& t, int head, long i, float* lse, float* along) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const long at = i + threadIdx.x % 32 / 4 + 8 * half;
+    lse[half] = at < t.end ? a.lse[at * a.heads + head] * log2_e : INFINITY;
+    along[half] = at < t.end ? a.along[at * a.heads + head] : 0.f;
+  }
+}
+// The same of `columns` queries from `from` on, by all threads of the block, to shared memory.
+template <int columns>
+__device__ __forceinline__ void statistics_of_queries(const RxAttention& a, const Tile& t, int head, long from, float* lse, float* along) {
+  for (int c = threadIdx.x; c < columns; c += blockDim.x) {
+    const bool inside = from + c < t.end;
+    lse[c] = inside ? a.lse[(from + c) * a.heads + head] * log2_e : INFINITY;
+    along[c] = inside ? a.along[(from + c) * a.heads + head] : 0.f;
+  }
+}
+// s [16, columns], probabilities of keys and queries, becomes the scores' gradient; dp is that of the probabilities.
+template <int columns>
+__device__ __forceinline__ void slopes_of_keys(const float (*dp)[4], const float* along, float (*s)[4]) {
+  const int two = threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < columns / 8; n++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) s[n][e] *= dp[n][e] - along[8 * n + two + e % 2];
+}
+
 }  // namespace

@@ -133,13 +133,7 @@ __device__ void hopper_grad_q(const RxAttention& a) {
   bring(from, 0);
   copies_end();
   float lse[2], along[2];
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const long at = i + group + 8 * half;
-    // a row beyond the end has no probabilities
-    lse[half] = at < t.end ? a.lse[at * a.heads + head] * log2_e : INFINITY;
-    along[half] = at < t.end ? a.along[at * a.heads + head] : 0.f;
-  }
+  statistics_of_rows(a, t, head, i, lse, along);
   float sum[width / 8][4], s[C / 8][4], dp[C / 8][4];
   uint32_t ds[C / 16][4];
   clear<width>(sum);
@@ -204,11 +198,7 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
     const long from = t.first + static_cast<long>(step % tiles) * C;
     panels_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
     panels_copy<width, C>(head_of<width>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * width);
-    for (int c = threadIdx.x; c < C; c += blockDim.x) {
-      const bool inside = from + c < t.end;
-      lse[stage * C + c] = inside ? a.lse[(from + c) * a.heads + head] * log2_e : INFINITY;
-      along[stage * C + c] = inside ? a.along[(from + c) * a.heads + head] : 0.f;
-    }
+    statistics_of_queries<C>(a, t, head, from, lse + stage * C, along + stage * C);
   };
   panels_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
   panels_copy<width, R>(head_of<width>(a.v, kv_head), a.ld_v, t.first, t.end, v);
@@ -232,6 +222,7 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
     scores_begin<width, R, C>(v, group_row, d_out + stage * C * width, dp);
     products_wait<1>();
     taken<C>(s);
+    // Here and not in a function that flash.cu calls too: ptxas would have the products under way waited for.
     // All queries of the tile come after all of this warp's keys, and see them.
     const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
 #pragma unroll
@@ -248,10 +239,7 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
     sum_begin<width, C>(p, d_out + stage * C * width, dv);
     products_wait<1>();
     taken<C>(dp);
-#pragma unroll
-    for (int n = 0; n < C / 8; n++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) s[n][e] *= dp[n][e] - along[stage * C + 8 * n + two + e % 2];
+    slopes_of_keys<C>(dp, along + stage * C, s);
     all_rounded<C>(s, ds);
     products_begin();
     sum_begin<width, C>(ds, q + stage * C * width, dk);
