@@ -46,7 +46,7 @@ struct Engine {
   size_t called = 0;
 
   Engine() {
-    for (const Operations& list : {linearOperations(), elementOperations(), bfloat16Operations(), blockOperations(), lossOperations(), quantizedOperations()})
+    for (const Operations& list : {linearOperations(), elementOperations(), bfloat16Operations(), blockOperations(), recurrentOperations(), lossOperations(), quantizedOperations()})
       operations.insert(operations.end(), list.first, list.first + list.count);
     configure(1, kernel_table(nullptr));
   }

@@ -27,7 +27,7 @@ struct Tensor {
 };
 
 const Operation* find(const char* name) {
-  for (const Operations& list : {linearOperations(), elementOperations(), bfloat16Operations(), blockOperations(), lossOperations(), quantizedOperations()})
+  for (const Operations& list : {linearOperations(), elementOperations(), bfloat16Operations(), blockOperations(), recurrentOperations(), lossOperations(), quantizedOperations()})
     for (long i = 0; i < list.count; i++)
       if (std::strcmp(list.first[i].name, name) == 0) return &list.first[i];
   std::abort();

@@ -97,6 +97,24 @@ typedef struct CachedAttention {
   float alibi;         // all three as of Attention
 } CachedAttention;
 
+// Of a row of each document and the taps - 1 before it, each channel by itself; documents as of Attention.
+#define CAUSAL_CONV_TAPS 16
+typedef struct CausalConv {
+  long rows, channels;
+  long taps;  // 1 .. CAUSAL_CONV_TAPS
+  const int32_t* cu_seqlens;  // [documents + 1]
+  long documents;
+  int silu;  // the sum passes it
+  Values x;             // [rows, channels]
+  const float* weight;  // [channels, taps]: the last factor is that of the row itself
+  const float* bias;    // ? [channels]
+  Values y;             // [rows, channels]; causal_conv alone
+  // causal_conv_grad alone
+  Values dy, dx;    // [rows, channels]
+  float* d_weight;  // ? [channels, taps]
+  float* d_bias;    // ? [channels]
+} CausalConv;
+
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
 typedef struct LinearCrossEntropy {
   long rows, columns, vocabulary;
@@ -235,6 +253,10 @@ typedef struct KernelTable {
 
   // cached_attention.cc: q, out [n, heads * head_dim] over keys and values [rows, kv_heads * head_dim]
   void (*cached_attention)(const Context*, Values q, const float* keys, const float* values, Values out, CachedAttention shape);
+
+  // causal_conv.cc; null on a device
+  void (*causal_conv)(const Context*, const CausalConv*);       // ?
+  void (*causal_conv_grad)(const Context*, const CausalConv*);  // ?
 
   // linear_cross_entropy.cc; a target outside the vocabulary gives NaN
   void (*linear_cross_entropy)(const Context*, const LinearCrossEntropy*);

@@ -8,4 +8,5 @@ Operations elementOperations();
 Operations bfloat16Operations();
 Operations blockOperations();
 Operations lossOperations();
+Operations recurrentOperations();
 Operations quantizedOperations();

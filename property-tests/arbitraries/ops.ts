@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { activation, activationGrad } from '../../src/model/kernels/activation.js';
 import type { ActivationKind } from '../../src/model/kernels/activation.js';
 import { attention, attentionGrad, sinksGrad } from '../../src/model/kernels/attention.js';
+import { causalConv, causalConvGrad } from '../../src/model/kernels/causalConv.js';
 import { clampedGate, clampedGateGrad } from '../../src/model/kernels/clampedGate.js';
 import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js';
 import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRows.js';
@@ -61,6 +62,10 @@ const ints = (from: number, count: number, below: number): Int32Array => {
   const source = random(from, 'sample');
   return Int32Array.from({ length: count }, () => source.below(below));
 };
+
+/** Borders of documents of these lengths, laid end to end. */
+const bordersOf = (lengths: ReadonlyArray<number>): Int32Array =>
+  Int32Array.from([0, ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b, 0))]);
 
 /** The numbers below `count`, each once, in an order of the seed's. */
 export const permutation = (from: number, count: number): Int32Array => {
@@ -245,10 +250,7 @@ const attentions = fc
   .filter(({ lengths }) => lengths.some((length) => length > 0))
   .map(({ seed: s, lengths, kvHeads, group, headDim, window, softcap, sunk, alibi }): OpCall => {
     const heads = kvHeads * group;
-    const cuSeqlens = Int32Array.from([
-      0,
-      ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b, 0)),
-    ]);
+    const cuSeqlens = bordersOf(lengths);
     const n = cuSeqlens[lengths.length] ?? 0;
     const attrs = { cuSeqlens, heads, kvHeads, headDim, scale: 0.6, window, softcap, alibi };
     const documentOf = (i: number): number => cuSeqlens.findIndex((end, d) => d > 0 && i < end);
@@ -294,6 +296,52 @@ const attentions = fc
         const { out, lse } = attention({ q, k, v, sinks }, attrs);
         const { dq, dk, dv } = attentionGrad({ q, k, v, out, lse, dOut }, attrs);
         return [dq, dk, dv, sinks === undefined ? tf.zeros([heads]) : sinksGrad({ sinks, out, lse, dOut }, attrs)];
+      },
+    };
+  });
+
+const convolutions = fc
+  .record({
+    seed,
+    lengths: fc.array(fc.integer({ min: 0, max: 5 }), { minLength: 1, maxLength: 3 }),
+    c: size(),
+    taps: size(4),
+    silu: fc.boolean(),
+    biased: fc.boolean(),
+  })
+  .filter(({ lengths }) => lengths.some((length) => length > 0))
+  .map(({ seed: s, lengths, c, taps, silu, biased }): OpCall => {
+    const attrs = { cuSeqlens: bordersOf(lengths), silu };
+    const n = attrs.cuSeqlens[lengths.length] ?? 0;
+    const documentOf = (t: number): number => attrs.cuSeqlens.findIndex((end, d) => d > 0 && t < end);
+    return {
+      seed: s,
+      shapes: [[n, c], [c, 1, taps], [c]],
+      forward: (...inputs) => {
+        const [x, weight, bias] = inputs as unknown as Six;
+        return causalConv({ x, weight, bias: biased ? bias : undefined }, attrs);
+      },
+      formula: (...inputs) => {
+        const [x, weight, bias] = inputs as unknown as Six;
+        // A matrix for each tap: row t reads row t - back where that is in its document.
+        const products = Array.from({ length: taps }, (_, back) => {
+          const reads = Float32Array.from({ length: n * n }, (_one, at) => {
+            const t = Math.floor(at / n);
+            return t - (at % n) === back && documentOf(t) === documentOf(at % n) ? 1 : 0;
+          });
+          const factors = tf.reshape(tf.slice(weight, [0, 0, taps - 1 - back], [c, 1, 1]), [c]);
+          return tf.mul(tf.matMul(tf.tensor2d(reads, [n, n]), x), factors);
+        });
+        const y = products.reduce((a, b) => tf.add(a, b), tf.mul(bias, biased ? 1 : 0));
+        return silu ? activationFormula(y, 'silu') : y;
+      },
+      backward: (dy, ...inputs) => {
+        const [x, weight, bias] = inputs as unknown as Six;
+        const { dx, dWeight, dBias } = causalConvGrad(
+          { dy, x, weight, bias: biased ? bias : undefined },
+          { ...attrs, needWeights: true },
+        );
+        return [dx, given(dWeight), dBias ?? tf.zeros([c])];
       },
     };
   });
@@ -491,6 +539,7 @@ export const opCalls = {
   rmsNorm: rmsNorms,
   rope: ropes,
   attention: attentions,
+  causalConv: convolutions,
   activation: activations,
   gatedActivation: gatedActivations,
   clampedGate: clampedGates,

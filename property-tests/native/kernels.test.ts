@@ -16,6 +16,7 @@ import {
 } from '../../src/model/kernels/attention.js';
 import { RxAxpy } from '../../src/model/kernels/axpy.js';
 import { RxCachedAttention, RxWriteRows } from '../../src/model/kernels/cachedAttention.js';
+import { RxCausalConv, RxCausalConvGrad } from '../../src/model/kernels/causalConv.js';
 import { RxConcatColumns, RxSplitColumns } from '../../src/model/kernels/columns.js';
 import { RxDropout } from '../../src/model/kernels/dropout.js';
 import { RxAddRows, RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
@@ -488,6 +489,25 @@ const kept = fc
     );
   });
 
+const convolved = fc
+  .record({
+    n: size(300),
+    c: size(150),
+    taps: size(6),
+    silu: fc.boolean(),
+    needWeights: fc.boolean(),
+    seed: seeds,
+  })
+  .chain(({ n, c, taps, silu, needWeights, seed }) => {
+    const make = maker(seed);
+    const inputs = { x: make.values(n, c), weight: make.values(c, 1, taps), bias: make.maybe(() => make.values(c)) };
+    const attrs = { cuSeqlens: borders(n, make), silu };
+    return fc.constantFrom(
+      trial(RxCausalConv, inputs, attrs),
+      trial(RxCausalConvGrad, { ...inputs, dy: make.values(n, c) }, { ...attrs, needWeights }, { rough: true }),
+    );
+  });
+
 const elementwise = fc.record({ n: size(40), f: size(100), kind: kinds, seed: seeds }).chain(({ n, f, kind, seed }) => {
   const { values, next } = maker(seed);
   const wide = (): Values => {
@@ -598,6 +618,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   'rotary positions': rotary,
   attention: attended,
   'attention over what is kept': kept,
+  'convolutions over tokens': convolved,
   'elementwise ops': elementwise,
   columns,
   'updates of weights': updates,

@@ -13,20 +13,31 @@ export interface Entry {
   rows: number;
 }
 
-/** One entry a layer, filled as the model is run over a prompt and then token by token. Its tensors are its own. */
+/** What is kept of the tokens read, filled as the model is run over a prompt and then token by token. Its tensors are its own. */
 export interface KvCache {
+  /** One entry a layer with attention. */
   readonly layers: Map<number, Entry>;
+  /** By module path: what layers that read earlier tokens otherwise keep of them. See `keepState`. */
+  readonly states: Map<string, Tensor>;
 }
 
-export const makeKvCache = (): KvCache => ({ layers: new Map() });
+export const makeKvCache = (): KvCache => ({ layers: new Map(), states: new Map() });
 
 /** Frees what is kept; the cache is empty then. */
-export const emptyKvCache = ({ layers }: KvCache): void => {
+export const emptyKvCache = ({ layers, states }: KvCache): void => {
   for (const { keys, values } of layers.values()) {
     keys.dispose();
     values.dispose();
   }
   layers.clear();
+  for (const state of states.values()) state.dispose();
+  states.clear();
+};
+
+/** From here on `state` is what the cache holds for the module; consumes it, and frees what it takes the place of. */
+export const keepState = ({ states }: KvCache, module: string, state: Tensor): void => {
+  states.get(module)?.dispose();
+  states.set(module, state);
 };
 
 /** The table with x in the rows from `rows` on, in one with twice the room where there is too little. Consumes table, borrows x. */

@@ -1,6 +1,7 @@
 /** What an architecture of one's own is built from: layers that carry their way back, and how its tensors are described. */
 export { attention } from './attention.js';
 export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
+export { causalConv, causalConvSpec } from './causalConv.js';
 export { clipped } from './clipped.js';
 export { joinColumns, splitColumns, splitGroups } from './columns.js';
 export {

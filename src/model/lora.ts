@@ -304,18 +304,15 @@ export const loraTargets = (
     const layer = layerNumber(module, config.layersPattern);
     return layer !== undefined && layers.includes(layer);
   };
-  const candidates = specs.filter(({ name }) => name.endsWith('.weight'));
+  const candidates = specs.filter(
+    ({ name, kind }) => name.endsWith('.weight') && kind !== 'norm' && kind !== 'convolution',
+  );
   // all-linear leaves out what is no map of a layer: the head, and embeddings.
   const found = candidates
-    .filter(
-      ({ name, kind, head }) =>
-        kind !== 'norm' && isTarget(called(moduleOf(name)), head === true || kind === 'embedding'),
-    )
+    .filter(({ name, kind, head }) => isTarget(called(moduleOf(name)), head === true || kind === 'embedding'))
     .map((spec) => targetOf(config, spec));
   if (found.length > 0) return E.right(found);
-  const modules = [
-    ...new Set(candidates.filter(({ kind }) => kind !== 'norm').map(({ name }) => moduleOf(name).replace(/^.*\./, ''))),
-  ];
+  const modules = [...new Set(candidates.map(({ name }) => moduleOf(name).replace(/^.*\./, '')))];
   return usage(
     `no module of the model matches targetModules ${JSON.stringify(targets)}`,
     `modules are named ${modules.join(', ')}`,

@@ -13,8 +13,11 @@ export const weightOf = (weights: Weights, name: string): Tensor => {
 /** Names of what most modules have: a weight (a norm's is its gain) and, in some checkpoints, a bias. */
 export const moduleNames = remembered((module: string) => ({ weight: `${module}.weight`, bias: `${module}.bias` }));
 
-/** What a tensor of a checkpoint is, and so how it trains: norms and biases do not decay, linear maps take adapters. */
-export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'norm' | 'bias';
+/**
+ * What a tensor of a checkpoint is, and so how it trains: norms and biases do not decay, linear maps take adapters. `conv1d` is GPT-2's
+ * linear map, `convolution` one over tokens.
+ */
+export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'convolution' | 'norm' | 'bias';
 
 /** A tensor that a checkpoint of some architecture must hold. */
 export interface TensorSpec {

@@ -45,6 +45,8 @@ export const operationNames = [
   'gatedActivation',
   'gatedActivationGrad',
   'dropout',
+  'causalConv',
+  'causalConvGrad',
   'linearCrossEntropy',
   'adamW',
   'adamW8bit',

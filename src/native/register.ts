@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import type { KernelConfig } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { engine, registerBackend, registerKernel, loadBackend } from '../tfjs.js';
+import { engine, getKernel, registerBackend, registerKernel, loadBackend, unregisterKernel } from '../tfjs.js';
 import { cudaKernels, loadAddon, messageOf } from './addon.js';
 import type { Addon, AddonStatistics, Device, InstructionSet } from './addon.js';
 import { NativeBackend } from './backend.js';
@@ -17,6 +17,7 @@ import { add } from './kernels/add.js';
 import { attention, attentionGrad, joinedAttention, joinedAttentionGrad } from './kernels/attention.js';
 import { axpy } from './kernels/axpy.js';
 import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
+import { causalConv, causalConvGrad } from './kernels/causalConv.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { dropout } from './kernels/dropout.js';
 import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
@@ -65,6 +66,9 @@ export interface NativeOptions {
   /** Chosen once a process, before the first tensor. Absent: as it was, at first the processor. */
   readonly device?: Device;
 }
+
+/** Those of the named ops that a card has no kernels for: there their formulas run. */
+const onProcessorAlone: ReadonlyArray<KernelConfig> = [causalConv, causalConvGrad];
 
 /** The named ops. */
 const named: ReadonlyArray<KernelConfig> = [
@@ -115,6 +119,7 @@ const named: ReadonlyArray<KernelConfig> = [
   scatterRows,
   splitColumns,
   squaredNorm,
+  ...onProcessorAlone,
 ];
 
 interface Registered {
@@ -216,6 +221,8 @@ export const registerNative = ({ threads, isa, blas, device }: NativeOptions = {
     if (device === 'cuda') {
       registered.card ??= openCard(registered.addon, true);
       registered.backend.onCard = true;
+      for (const { kernelName } of onProcessorAlone)
+        if (getKernel(kernelName, backendName) as unknown) unregisterKernel(kernelName, backendName);
     }
     if (device === 'cpu' && registered.card !== undefined)
       return left('tensors lie on the card already: the device is chosen once a process');
