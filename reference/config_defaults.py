@@ -27,6 +27,7 @@ FILES = {
             "llama mistral qwen2 qwen3 gemma gemma2 gemma3_text smollm3 phi phi3 olmo olmo2 olmo3 granite helium cohere starcoder2 stablelm"
             " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss ministral3"
             " cohere2 glm glm4 exaone4 ernie4_5 seed_oss hunyuan_v1_dense"
+            " lfm2"
         ).split()
     },
     "gpt2": gpt2,

@@ -35,6 +35,7 @@ from transformers import (
     GraniteConfig,
     HeliumConfig,
     HunYuanDenseV1Config,
+    Lfm2Config,
     LlamaConfig,
     LlavaConfig,
     Mistral3Config,
@@ -440,6 +441,20 @@ CONFIGS = {
         head_dim=8,
         **rope("dynamic", alpha=50.0, factor=1.0),
     ),
+    "lfm2": Lfm2Config(
+        **{**common, "num_hidden_layers": 3},
+        layer_types=["conv", "full_attention", "conv"],
+        block_multiple_of=8,
+        **rope("default"),
+    ),
+    "lfm2_biased": Lfm2Config(
+        **{**common, "num_hidden_layers": 3},
+        full_attn_idxs=[2],
+        conv_L_cache=4,
+        conv_bias=True,
+        block_auto_adjust_ff_dim=False,
+        tie_word_embeddings=False,
+    ),
 }
 
 IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava"}
@@ -559,6 +574,11 @@ def alone(model, ids):
     return model(torch.tensor([ids]), use_cache=False).logits[0]
 
 
+def sees_padding(config):
+    # Padding on the left enters LFM2's convolution as the biases of the map before it.
+    return config.model_type == "lfm2" and config.conv_bias
+
+
 def loss_of(model, rows, left=False):
     if rope_type(model) in ("dynamic", "longrope"):
         # In a batch every row would turn by the longest one's angles; rxtune turns each document by its own.
@@ -617,7 +637,7 @@ def build(name, config, seed):
     )
     model.zero_grad()
     with torch.no_grad():
-        left = loss_of(model, rows, left=True).item()
+        left = loss_of(model, rows, left=not sees_padding(model.config)).item()
 
     decay = [p for key, p in model.named_parameters() if not is_exempt(key)]
     exempt = [p for key, p in model.named_parameters() if is_exempt(key)]

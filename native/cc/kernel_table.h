@@ -105,12 +105,15 @@ typedef struct CausalConv {
   const int32_t* cu_seqlens;  // [documents + 1]
   long documents;
   int silu;  // the sum passes it
-  Values x;             // [rows, channels]
+  // x holds three parts side by side, [rows, 3 channels]: a gate in, a gate out, and what is convolved, once multiplied by the one; the result
+  // is multiplied by the other
+  int gated;
+  Values x;             // [rows, channels], or three times as wide
   const float* weight;  // [channels, taps]: the last factor is that of the row itself
   const float* bias;    // ? [channels]
   Values y;             // [rows, channels]; causal_conv alone
   // causal_conv_grad alone
-  Values dy, dx;    // [rows, channels]
+  Values dy, dx;    // [rows, channels]; dx as wide as x
   float* d_weight;  // ? [channels, taps]
   float* d_bias;    // ? [channels]
 } CausalConv;

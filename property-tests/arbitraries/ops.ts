@@ -307,22 +307,25 @@ const convolutions = fc
     c: size(),
     taps: size(4),
     silu: fc.boolean(),
+    gated: fc.boolean(),
     biased: fc.boolean(),
   })
   .filter(({ lengths }) => lengths.some((length) => length > 0))
-  .map(({ seed: s, lengths, c, taps, silu, biased }): OpCall => {
-    const attrs = { cuSeqlens: bordersOf(lengths), silu };
+  .map(({ seed: s, lengths, c, taps, silu, gated, biased }): OpCall => {
+    const attrs = { cuSeqlens: bordersOf(lengths), silu, gated };
     const n = attrs.cuSeqlens[lengths.length] ?? 0;
     const documentOf = (t: number): number => attrs.cuSeqlens.findIndex((end, d) => d > 0 && t < end);
     return {
       seed: s,
-      shapes: [[n, c], [c, 1, taps], [c]],
+      shapes: [[n, gated ? 3 * c : c], [c, 1, taps], [c]],
       forward: (...inputs) => {
         const [x, weight, bias] = inputs as unknown as Six;
         return causalConv({ x, weight, bias: biased ? bias : undefined }, attrs);
       },
       formula: (...inputs) => {
         const [x, weight, bias] = inputs as unknown as Six;
+        const [before, after, inner] = gated ? tf.split(x, 3, 1) : [tf.scalar(1), tf.scalar(1), x];
+        const read = tf.mul(given(before), given(inner));
         // A matrix for each tap: row t reads row t - back where that is in its document.
         const products = Array.from({ length: taps }, (_, back) => {
           const reads = Float32Array.from({ length: n * n }, (_one, at) => {
@@ -330,10 +333,10 @@ const convolutions = fc
             return t - (at % n) === back && documentOf(t) === documentOf(at % n) ? 1 : 0;
           });
           const factors = tf.reshape(tf.slice(weight, [0, 0, taps - 1 - back], [c, 1, 1]), [c]);
-          return tf.mul(tf.matMul(tf.tensor2d(reads, [n, n]), x), factors);
+          return tf.mul(tf.matMul(tf.tensor2d(reads, [n, n]), read), factors);
         });
         const y = products.reduce((a, b) => tf.add(a, b), tf.mul(bias, biased ? 1 : 0));
-        return silu ? activationFormula(y, 'silu') : y;
+        return tf.mul(silu ? activationFormula(y, 'silu') : y, given(after));
       },
       backward: (dy, ...inputs) => {
         const [x, weight, bias] = inputs as unknown as Six;

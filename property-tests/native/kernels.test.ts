@@ -495,13 +495,15 @@ const convolved = fc
     c: size(150),
     taps: size(6),
     silu: fc.boolean(),
+    gated: fc.boolean(),
     needWeights: fc.boolean(),
     seed: seeds,
   })
-  .chain(({ n, c, taps, silu, needWeights, seed }) => {
+  .chain(({ n, c, taps, silu, gated, needWeights, seed }) => {
     const make = maker(seed);
-    const inputs = { x: make.values(n, c), weight: make.values(c, 1, taps), bias: make.maybe(() => make.values(c)) };
-    const attrs = { cuSeqlens: borders(n, make), silu };
+    const x = make.values(n, gated ? 3 * c : c);
+    const inputs = { x, weight: make.values(c, 1, taps), bias: make.maybe(() => make.values(c)) };
+    const attrs = { cuSeqlens: borders(n, make), silu, gated };
     return fc.constantFrom(
       trial(RxCausalConv, inputs, attrs),
       trial(RxCausalConvGrad, { ...inputs, dy: make.values(n, c) }, { ...attrs, needWeights }, { rough: true }),

@@ -27,6 +27,7 @@ import { helium } from './architectures/helium.js';
 import { hunyuan } from './architectures/hunyuan.js';
 import { imageTextConfig, imageTextTypes } from './imageText.js';
 import type { Layer } from './layer.js';
+import { lfm2 } from './architectures/lfm2.js';
 import { llama, llamaTextTypes } from './architectures/llama.js';
 import { mixtral } from './architectures/mixtral.js';
 import { olmo } from './architectures/olmo.js';
@@ -139,6 +140,7 @@ registerArchitecture(qwen2Moe);
 registerArchitecture(qwen3Moe);
 registerArchitecture(olmoe);
 registerArchitecture(gptOss);
+registerArchitecture(lfm2);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

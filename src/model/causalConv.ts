@@ -17,6 +17,8 @@ interface Convolution {
   readonly module: string;
   /** The sum passes SiLU. Default: false. */
   readonly silu?: boolean;
+  /** x has gates, [N, 3C]; see `ConvAttrs`. Default: false. */
+  readonly gated?: boolean;
 }
 
 /** Weight and, where there is one, bias of `causalConv`: torch's depthwise Conv1d of `taps` tokens. */
@@ -43,14 +45,20 @@ const behindKept = (cache: KvCache, module: string, x: Tensor, before: number): 
 };
 
 /** The convolution of what follows the tokens that the cache knows of. */
-const generating = (cache: KvCache, { module, silu = false }: Convolution, weights: Weights, x: Tensor): Tensor => {
+const generating = (
+  cache: KvCache,
+  { module, silu = false, gated = false }: Convolution,
+  weights: Weights,
+  x: Tensor,
+): Tensor => {
   const names = moduleNames(module);
   const weight = weightOf(weights, names.weight);
   const [n = 0] = x.shape;
   const before = (weight.shape[2] ?? 1) - 1;
-  if (before === 0) return convolve({ x, weight, bias: weights[names.bias] }, { cuSeqlens: Int32Array.of(0, n), silu });
+  if (before === 0)
+    return convolve({ x, weight, bias: weights[names.bias] }, { cuSeqlens: Int32Array.of(0, n), silu, gated });
   const all = behindKept(cache, module, x, before);
-  const attrs = { cuSeqlens: Int32Array.of(0, before + n), silu };
+  const attrs = { cuSeqlens: Int32Array.of(0, before + n), silu, gated };
   const y = convolve({ x: all, weight, bias: weights[names.bias] }, attrs);
   all.dispose();
   const last = gatherRows(y, rowsFrom(before, n));
@@ -60,22 +68,25 @@ const generating = (cache: KvCache, { module, silu = false }: Convolution, weigh
 
 /**
  * Each channel of x [N, C] convolved by itself over the tokens of a document, a token with the K - 1 before it: [N, C]. While generating,
- * the cache keeps the last K - 1 rows.
+ * the cache keeps the last K - 1 rows of x.
  */
 export const causalConv =
   ({ sequence: { cuSeqlens }, cache }: Pass, convolution: Convolution): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     if (cache !== undefined) return inactive(generating(cache, convolution, weights, x));
-    const { module, silu = false } = convolution;
+    const { module, silu = false, gated = false } = convolution;
     const names = moduleNames(module);
     const weight = weightOf(weights, names.weight);
     const bias = weights[names.bias];
     const needWeights = wanted.weight(names.weight) || (bias !== undefined && wanted.weight(names.bias));
-    const y = convolve({ x, weight, bias }, { cuSeqlens, silu });
+    const y = convolve({ x, weight, bias }, { cuSeqlens, silu, gated });
     if (!wanted.input && !needWeights) return inactive(y);
     const kept = keep(x);
     return passed(y, [kept], (dy, onto) => {
-      const { dx, dWeight, dBias } = causalConvGrad({ dy, x: kept, weight, bias }, { cuSeqlens, silu, needWeights });
+      const { dx, dWeight, dBias } = causalConvGrad(
+        { dy, x: kept, weight, bias },
+        { cuSeqlens, silu, gated, needWeights },
+      );
       dy.dispose();
       const gradients = onlyWanted(
         [

@@ -119,7 +119,9 @@ export const inText = (raw: RawConfig, change: (text: RawConfig) => RawConfig): 
 
 /** A config.json of a model whose head is not its embedding. */
 export const untiedRaw = (raw: RawConfig): RawConfig => {
-  const untied = (one: RawConfig): RawConfig => withNumbersOf(one, { ...one, tie_word_embeddings: false });
+  // LFM2's files may say it by another name, which goes before.
+  const untied = ({ tie_embedding: _, ...one }: RawConfig): RawConfig =>
+    withNumbersOf(one, { ...one, tie_word_embeddings: false });
   return untied(textOf(raw)?.['tie_word_embeddings'] === true ? inText(raw, untied) : raw);
 };
 

@@ -178,6 +178,9 @@ describe('config.json', () => {
     ['exaone4', 'sliding_window_pattern', -1],
     ['exaone4', 'sliding_window_pattern', 'LG'],
     ['ernie4_5', 'use_bias', 1],
+    ['lfm2', 'layer_types', ['conv']],
+    ['lfm2', 'layer_types', ['conv', 'sliding_attention']],
+    ['lfm2', 'conv_L_cache', 0],
     ['seed_oss', 'residual_dropout', 1],
     ['hunyuan_v1_dense', 'mlp_bias', true],
     ['gemma3_text', 'use_bidirectional_attention', true],
@@ -194,6 +197,20 @@ describe('config.json', () => {
     const error = failure(modelConfig({ ...makeRaw(name), [field]: value }));
     expect(error.code).toBe('E_MODEL_CONFIG');
     expect(error.details.field).toMatch(new RegExp(`^${field}`));
+  });
+
+  it('of LFM2 has the widths and layers that older files say otherwise', () => {
+    const { layer_types: _, ...old } = makeRaw('lfm2');
+    const config = { ...old, block_ff_dim: 12_288, block_multiple_of: 256, full_attn_idxs: [0], tie_embedding: false };
+    expect(orThrow(modelConfig(config))).toMatchObject({
+      intermediateSize: 8192,
+      convolves: [false, true],
+      tieWordEmbeddings: false,
+    });
+    expect(orThrow(modelConfig({ ...config, block_auto_adjust_ff_dim: false }))).toMatchObject({
+      intermediateSize: 12_288,
+    });
+    expect(orThrow(modelConfig(old))).toMatchObject({ convolves: [false, false], tieWordEmbeddings: true });
   });
 
   it('of Qwen has windows by its layer types, by their number, and 4096 where it names none', () => {

@@ -1,5 +1,5 @@
 // Depthwise convolution over the tokens of each document, of a row and the taps - 1 before it: y[t] = Σ_k w[taps - 1 - k] x[t - k] + bias, then
-// SiLU where asked for. A vector of channels walks down the rows; what is cut among threads is a chunk of rows and one of channels.
+// SiLU where asked for; x and y may have gates. A vector of channels walks down the rows; what is cut among threads is a chunk of rows and one of channels.
 #include "../kernel_table.h"
 #include "../simd.h"
 #include "halves.h"
@@ -42,12 +42,24 @@ RX_INLINE void take_factors(const Lanes& lanes, const CausalConv* conv, long cha
   }
 }
 
+// Number `channel` of row t, of part `part` of x.
+template <class Lanes>
+RX_INLINE vf take_part(const Lanes& lanes, const CausalConv* conv, int part, long t, long channel) {
+  return take(lanes, conv->x, t * 3 * conv->channels + part * conv->channels + channel);
+}
+// What is convolved.
+template <class Lanes>
+RX_INLINE vf take_x(const Lanes& lanes, const CausalConv* conv, long t, long channel) {
+  if (!conv->gated) return take(lanes, conv->x, t * conv->channels + channel);
+  return take_part(lanes, conv, 0, t, channel) * take_part(lanes, conv, 2, t, channel);
+}
+
 // The sum at row t of a document that begins at `begin`.
 template <class Lanes>
 RX_INLINE vf sum_at(const Lanes& lanes, const CausalConv* conv, const vf* factors, vf bias, long channel, long begin, long t) {
   const long taps = smaller(conv->taps, t - begin + 1);
   vf sum = bias;
-  for (long k = 0; k < taps; k++) sum = fma(factors[k], take(lanes, conv->x, (t - k) * conv->channels + channel), sum);
+  for (long k = 0; k < taps; k++) sum = fma(factors[k], take_x(lanes, conv, t - k, channel), sum);
   return sum;
 }
 
@@ -62,14 +74,15 @@ void causal_conv(const Context* context, const CausalConv* conv) {
       each_document(conv, chunk, [&](long begin, long, long from, long to) {
         for (long t = from; t < to; t++) {
           const vf sum = sum_at(lanes, conv, factors, bias, channel, begin, t);
-          put(lanes, conv->y, t * conv->channels + channel, conv->silu ? sum * vsigmoid(sum) : sum);
+          const vf y = conv->silu ? sum * vsigmoid(sum) : sum;
+          put(lanes, conv->y, t * conv->channels + channel, conv->gated ? y * take_part(lanes, conv, 1, t, channel) : y);
         }
       });
     });
   });
 }
 
-// d[t] = dy[t] silu'(sum at t); dx[t] = Σ_k w[taps - 1 - k] d[t + k]; dw[taps - 1 - k] = Σ_t d[t] x[t - k]. Sums over rows are taken chunk by
+// d[t] = dy[t] silu'(sum at t), times the gate out; dx[t] = Σ_k w[taps - 1 - k] d[t + k]; dw[taps - 1 - k] = Σ_t d[t] x[t - k]. Sums over rows are taken chunk by
 // chunk and the chunks added in order.
 void causal_conv_grad(const Context* context, const CausalConv* conv) {
   const long sums_a_channel = conv->taps + 1, across = parts_of(conv->channels, chunk_channels);
@@ -94,10 +107,14 @@ void causal_conv_grad(const Context* context, const CausalConv* conv) {
         const long last = smaller(end, to + conv->taps - 1);
         for (long t = from; t < last; t++) {
           vf up = take(lanes, conv->dy, t * conv->channels + channel);
-          if (conv->silu) {
+          if (conv->silu || conv->gated) {
             const vf sum = sum_at(lanes, conv, factors, bias, channel, begin, t);
-            const vf s = vsigmoid(sum);
-            up *= fma(sum, s * (vset(1.f) - s), s);
+            const vf s = conv->silu ? vsigmoid(sum) : vset(1.f);
+            if (conv->gated) {
+              if (t < to) put(lanes, conv->dx, t * 3 * conv->channels + conv->channels + channel, up * sum * s);
+              up *= take_part(lanes, conv, 1, t, channel);
+            }
+            if (conv->silu) up *= fma(sum, s * (vset(1.f) - s), s);
           }
           d[t - from] = up;
         }
@@ -105,10 +122,16 @@ void causal_conv_grad(const Context* context, const CausalConv* conv) {
           const long after = smaller(conv->taps, last - t), before = smaller(conv->taps, t - begin + 1);
           vf dx = {};
           for (long k = 0; k < after; k++) dx = fma(factors[k], d[t - from + k], dx);
-          put(lanes, conv->dx, t * conv->channels + channel, dx);
+          if (conv->gated) {
+            const long at = t * 3 * conv->channels + channel;
+            put(lanes, conv->dx, at, dx * take_part(lanes, conv, 2, t, channel));
+            put(lanes, conv->dx, at + 2 * conv->channels, dx * take_part(lanes, conv, 0, t, channel));
+          } else {
+            put(lanes, conv->dx, t * conv->channels + channel, dx);
+          }
           if (!sums) continue;
           for (long k = 0; k < before; k++)
-            d_factors[k] = fma(d[t - from], take(lanes, conv->x, (t - k) * conv->channels + channel), d_factors[k]);
+            d_factors[k] = fma(d[t - from], take_x(lanes, conv, t - k, channel), d_factors[k]);
           d_bias += d[t - from];
         }
       });

@@ -13,21 +13,23 @@ HostArray<int32_t> documents(Call& call, long n) {
   return borders;
 }
 
-// n, channels, taps, silu
+// n, channels, taps, silu, gated
 CausalConv causalConvCall(Call& call) {
   CausalConv conv = {};
   conv.rows = call.size(), conv.channels = call.size(), conv.taps = call.size();
-  conv.silu = call.flag();
+  conv.silu = call.flag(), conv.gated = call.flag();
   if (conv.taps < 1 || conv.taps > CAUSAL_CONV_TAPS) throw BadCall("a convolution of 1 to " + std::to_string(CAUSAL_CONV_TAPS) + " rows");
   if (call.kernels().causal_conv == nullptr) throw BadCall("the device has no convolution");
   return conv;
 }
 
+long sizeOfX(const CausalConv& conv) { return area(conv.rows, area(conv.gated ? 3 : 1, conv.channels)); }
+
 // … x, weight, bias?, y; cuSeqlens
 void causalConv(Call& call) {
   CausalConv conv = causalConvCall(call);
   const long n = area(conv.rows, conv.channels);
-  conv.x = call.values(n);
+  conv.x = call.values(sizeOfX(conv));
   conv.weight = call.tensor(area(conv.channels, conv.taps));
   conv.bias = call.optional(conv.channels);
   conv.y = call.values(n);
@@ -45,10 +47,10 @@ void causalConvGrad(Call& call) {
   CausalConv conv = causalConvCall(call);
   const long n = area(conv.rows, conv.channels), factors = area(conv.channels, conv.taps);
   conv.dy = call.values(n);
-  conv.x = call.values(n);
+  conv.x = call.values(sizeOfX(conv));
   conv.weight = call.tensor(factors);
   conv.bias = call.optional(conv.channels);
-  conv.dx = call.values(n);
+  conv.dx = call.values(sizeOfX(conv));
   conv.d_weight = call.optional(factors);
   conv.d_bias = call.optional(conv.channels);
   HostArray<int32_t> borders = documents(call, conv.rows);

@@ -1,10 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, gather, mul, reshape, slice, stack, sum, tensor1d, tensor2d } from '../../tfjs.js';
+import { add, concat, gather, mul, reshape, slice, stack, sum, tensor1d, tensor2d } from '../../tfjs.js';
 import { activated, slopeOf } from './activation.js';
 import { namedOp } from './namedOp.js';
 
 interface ConvInputs {
-  /** [N, C] */
+  /** [N, C], or gated [N, 3C] */
   readonly x: Tensor;
   /** [C, 1, K]: the last of a channel's K factors is that of the token itself. */
   readonly weight: Tensor;
@@ -17,6 +17,11 @@ export interface ConvAttrs {
   readonly cuSeqlens: Int32Array;
   /** The sum passes SiLU. */
   readonly silu: boolean;
+  /**
+   * x holds three parts, [N, C] each: a gate in, a gate out, and what is convolved once it is multiplied by the one; the result is multiplied
+   * by the other (LFM2).
+   */
+  readonly gated: boolean;
 }
 
 /** For each row the one `by` rows later, or earlier where it is negative: its number, and 1, or 0 where the document has none. */
@@ -62,17 +67,26 @@ const convolved = ({ x, weight, bias }: ConvInputs, cuSeqlens: Int32Array): Tens
   return bias === undefined ? y : add(y, bias);
 };
 
+/** The gate in, the gate out, and what they are for. */
+const partsOf = (x: Tensor): readonly [Tensor, Tensor, Tensor] => {
+  const [n = 0, width = 0] = x.shape;
+  const part = (i: number): Tensor => slice(x, [0, (i * width) / 3], [n, width / 3]);
+  return [part(0), part(1), part(2)];
+};
+
 export const RxCausalConv = namedOp(
   'RxCausalConv',
-  (inputs: ConvInputs, { cuSeqlens, silu }: ConvAttrs): readonly [Tensor] => {
-    const y = convolved(inputs, cuSeqlens);
-    return [silu ? activated(y, 'silu') : y];
+  ({ x, ...factors }: ConvInputs, { cuSeqlens, silu, gated }: ConvAttrs): readonly [Tensor] => {
+    const passing = (y: Tensor): Tensor => (silu ? activated(y, 'silu') : y);
+    if (!gated) return [passing(convolved({ x, ...factors }, cuSeqlens))];
+    const [before, after, inner] = partsOf(x);
+    return [mul(passing(convolved({ x: mul(before, inner), ...factors }, cuSeqlens)), after)];
   },
 );
 
 /**
  * y[t] = Σₖ weight[·, 0, K - 1 - k]·x[t - k] + bias over the tokens of a document, each channel by itself, then SiLU where asked for:
- * [N, C]. Torch's depthwise `Conv1d` of K - 1 zeros before the text.
+ * [N, C], perhaps between gates. Torch's depthwise `Conv1d` of K - 1 zeros before the text.
  */
 export const causalConv = (inputs: ConvInputs, attrs: ConvAttrs): Tensor => RxCausalConv.run(inputs, attrs)[0];
 
@@ -80,13 +94,21 @@ export const RxCausalConvGrad = namedOp(
   'RxCausalConvGrad',
   (
     { dy, x, weight, bias }: ConvInputs & { readonly dy: Tensor },
-    { cuSeqlens, silu, needWeights }: ConvAttrs & { readonly needWeights: boolean },
+    { cuSeqlens, silu, gated, needWeights }: ConvAttrs & { readonly needWeights: boolean },
   ): ReadonlyArray<Tensor> => {
-    const d = silu ? mul(dy, slopeOf(convolved({ x, weight, bias }, cuSeqlens), 'silu')) : dy;
-    const parts = everyTap(weight, (back) => mul(moved(d, cuSeqlens, back), factor(weight, back)));
-    const dx = parts.reduce((a, b) => add(a, b));
+    const parts = gated ? partsOf(x) : undefined;
+    const read = parts === undefined ? x : mul(parts[0], parts[2]);
+    const y = convolved({ x: read, weight, bias }, cuSeqlens);
+    const dSum = parts === undefined ? dy : mul(dy, parts[1]);
+    const d = silu ? mul(dSum, slopeOf(y, 'silu')) : dSum;
+    const dTaps = everyTap(weight, (back) => mul(moved(d, cuSeqlens, back), factor(weight, back)));
+    const dRead = dTaps.reduce((a, b) => add(a, b));
+    const dx =
+      parts === undefined
+        ? dRead
+        : concat([mul(dRead, parts[2]), mul(dy, silu ? activated(y, 'silu') : y), mul(dRead, parts[0])], 1);
     if (!needWeights) return [dx];
-    const factors = everyTap(weight, (back) => sum(mul(d, moved(x, cuSeqlens, -back)), 0));
+    const factors = everyTap(weight, (back) => sum(mul(d, moved(read, cuSeqlens, -back)), 0));
     const dWeight = reshape(stack([...factors].reverse(), 1), weight.shape);
     return bias === undefined ? [dx, dWeight] : [dx, dWeight, sum(d, 0)];
   },

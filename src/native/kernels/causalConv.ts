@@ -10,11 +10,13 @@ interface Inputs {
 interface Attrs {
   readonly cuSeqlens: Int32Array;
   readonly silu: boolean;
+  readonly gated: boolean;
 }
 
 /** Rows, channels and taps. */
-const sizesOf = ({ x, weight, bias }: Inputs): readonly [number, number, number] => {
-  const [n, channels] = rowsOf('x', x);
+const sizesOf = ({ x, weight, bias }: Inputs, { gated }: Attrs): readonly [number, number, number] => {
+  const [n, width] = rowsOf('x', x);
+  const channels = gated ? width / 3 : width;
   const [ofWeight, one, taps] = weight.shape;
   if (weight.shape.length !== 3 || ofWeight !== channels || one !== 1 || taps === undefined)
     throw new Error(`weight has shape [${weight.shape.join(', ')}], expected [${channels}, 1, taps]`);
@@ -22,30 +24,37 @@ const sizesOf = ({ x, weight, bias }: Inputs): readonly [number, number, number]
   return [n, channels, taps];
 };
 
-export const causalConv = kernel('RxCausalConv', (backend, inputs: Inputs, { cuSeqlens, silu }: Attrs) => {
-  const [n, channels, taps] = sizesOf(inputs);
+export const causalConv = kernel('RxCausalConv', (backend, inputs: Inputs, attrs: Attrs) => {
+  const { cuSeqlens, silu, gated } = attrs;
+  const [n, channels, taps] = sizesOf(inputs, attrs);
   const { x, weight, bias } = inputs;
   const y = backend.outputAs(backend.liesHalved(x), [n, channels]);
-  backend.put(n).put(channels).put(taps).put(Number(silu)).value(x).tensor(weight).optional(bias).value(y);
+  backend.put(n).put(channels).put(taps).put(Number(silu)).put(Number(gated));
+  backend.value(x).tensor(weight).optional(bias).value(y);
   backend.run(backend.op.causalConv, cuSeqlens);
   return [y];
 });
 
 export const causalConvGrad = kernel(
   'RxCausalConvGrad',
-  (
-    backend,
-    inputs: Inputs & { readonly dy: TensorInfo },
-    { cuSeqlens, silu, needWeights }: Attrs & { readonly needWeights: boolean },
-  ) => {
-    const [n, channels, taps] = sizesOf(inputs);
+  (backend, inputs: Inputs & { readonly dy: TensorInfo }, attrs: Attrs & { readonly needWeights: boolean }) => {
+    const { cuSeqlens, silu, gated, needWeights } = attrs;
+    const [n, channels, taps] = sizesOf(inputs, attrs);
     const { dy, x, weight, bias } = inputs;
     expectMatrix('dy', dy, n, channels);
-    const dx = backend.outputAs(backend.liesHalved(dy), [n, channels]);
+    const dx = backend.outputAs(backend.liesHalved(dy), x.shape);
     const dWeight = needWeights ? backend.output(weight.shape) : undefined;
     const dBias = needWeights && bias !== undefined ? backend.output([channels]) : undefined;
-    backend.put(n).put(channels).put(taps).put(Number(silu)).value(dy).value(x).tensor(weight).optional(bias);
-    backend.value(dx).optional(dWeight).optional(dBias).run(backend.op.causalConvGrad, cuSeqlens);
+    backend.put(n).put(channels).put(taps).put(Number(silu)).put(Number(gated));
+    backend
+      .value(dy)
+      .value(x)
+      .tensor(weight)
+      .optional(bias)
+      .value(dx)
+      .optional(dWeight)
+      .optional(dBias)
+      .run(backend.op.causalConvGrad, cuSeqlens);
     return [dx, ...(dWeight === undefined ? [] : [dWeight]), ...(dBias === undefined ? [] : [dBias])];
   },
 );
