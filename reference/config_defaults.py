@@ -28,10 +28,15 @@ FILES = {
             " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss ministral3"
             " cohere2 glm glm4 exaone4 ernie4_5 seed_oss hunyuan_v1_dense"
             " lfm2"
+            " arcee nemotron jais2 nanochat ministral cwm granite_swa"
         ).split()
     },
     "gpt2": gpt2,
     "gptj": gpt2,
+    "gpt_bigcode": gpt2,
+    "mpt": {},
+    # Its scale is a root that has no rounding: of 16.
+    "hyperclovax": {**sizes, "num_attention_heads": 80},
     "bloom": dict(vocab_size=40, hidden_size=64, n_layer=2, n_head=8),
     "gpt_neo": dict(
         vocab_size=40, max_position_embeddings=32, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]]
@@ -42,7 +47,7 @@ FILES = {
 }
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
-for name in "gemma3 mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm".split():
+for name in "gemma3 mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5".split():
     FILES[name] = dict(text_config={})
 
 # The same where text_config says of which type it is.

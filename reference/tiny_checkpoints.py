@@ -15,10 +15,13 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    ArceeConfig,
     BloomConfig,
     Cohere2Config,
     CohereConfig,
+    CwmConfig,
     Ernie4_5Config,
+    Exaone4_5_Config,
     Exaone4Config,
     FalconConfig,
     Gemma2Config,
@@ -28,19 +31,27 @@ from transformers import (
     Glm4Config,
     GlmConfig,
     GPT2Config,
+    GPTBigCodeConfig,
     GPTJConfig,
     GPTNeoConfig,
     GPTNeoXConfig,
     GptOssConfig,
     GraniteConfig,
+    GraniteSWAConfig,
     HeliumConfig,
     HunYuanDenseV1Config,
     Lfm2Config,
+    HyperCLOVAXConfig,
+    Jais2Config,
     LlamaConfig,
     LlavaConfig,
+    MinistralConfig,
     Mistral3Config,
     MistralConfig,
     MixtralConfig,
+    MptConfig,
+    NanoChatConfig,
+    NemotronConfig,
     Olmo2Config,
     Olmo3Config,
     OlmoConfig,
@@ -455,9 +466,58 @@ CONFIGS = {
         block_auto_adjust_ff_dim=False,
         tie_word_embeddings=False,
     ),
+    "arcee": ArceeConfig(**common, head_dim=8),
+    "nemotron": NemotronConfig(**common, head_dim=8),
+    "jais2": Jais2Config(**common),
+    "nanochat": NanoChatConfig(**common, final_logit_softcapping=2.0),
+    "cohere_head_norms": CohereConfig(**common, logit_scale=0.4, use_qk_norm=True),
+    "ministral": MinistralConfig(
+        **common, head_dim=8, sliding_window=4, layer_types=["full_attention", "sliding_attention"]
+    ),
+    "cwm": CwmConfig(**common, head_dim=8, sliding_window=4),
+    "hyperclovax": HyperCLOVAXConfig(
+        **common,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.4,
+        residual_multiplier=0.7,
+        logits_scaling=0.4,
+    ),
+    "granite_swa": GraniteSWAConfig(
+        **{**common, "num_hidden_layers": 3},
+        sliding_window=4,
+        layer_rope_theta=[1000.0, 0, 100.0],
+        embedding_multiplier=3.0,
+        attention_multiplier=0.4,
+        residual_multiplier=0.7,
+        logits_scaling=2.5,
+    ),
+    "gpt_bigcode": GPTBigCodeConfig(
+        vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=None
+    ),
+    "gpt_bigcode_many_heads": GPTBigCodeConfig(
+        vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=2, n_inner=24, multi_query=False,
+        scale_attn_weights=False, bos_token_id=1, eos_token_id=None
+    ),
+    # Six heads: their slopes are of eight.
+    "mpt": MptConfig(
+        vocab_size=VOCAB, d_model=24, n_layers=2, n_heads=6, max_seq_len=32, attn_config=dict(clip_qkv=0.8, softmax_scale=0.7)
+    ),
+    "exaone4_5": Exaone4_5_Config(
+        text_config=text(
+            num_hidden_layers=3,
+            sliding_window=4,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        ),
+        vision_config=dict(
+            hidden_size=8, out_hidden_size=16, intermediate_size=12, num_heads=2, num_key_value_heads=1, fullatt_block_indexes=[0],
+            **qwen_sight,
+        ),
+        image_token_id=2,
+        video_token_id=3,
+    ),
 }
 
-IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava"}
+IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}
 
 
 def text_names(model, tensors):

@@ -53,8 +53,16 @@ enum {
   UNARY_SIGN = 10  // of NaN 0, as tfjs has it
 };
 
-// Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)).
-enum { ACTIVATION_GELU = 0, ACTIVATION_GELU_NEW = 1, ACTIVATION_RELU = 2, ACTIVATION_SILU = 3, ACTIVATION_QUICK_GELU = 4 };
+// Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)), relu2 (squared).
+enum {
+  ACTIVATION_GELU = 0,
+  ACTIVATION_GELU_NEW = 1,
+  ACTIVATION_RELU = 2,
+  ACTIVATION_SILU = 3,
+  ACTIVATION_QUICK_GELU = 4,
+  ACTIVATION_RELU2 = 5,
+  ACTIVATIONS
+};
 
 // Four-bit formats, in the order of the names nf4, fp4.
 enum { FOUR_BIT_NF4 = 0, FOUR_BIT_FP4 = 1 };

@@ -50,6 +50,10 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   qwen2_vl: { model_type: 'qwen2_vl', ...likeLlama, rope_scaling: { type: 'mrope', mrope_section: [1, 1] } },
   qwen2_5_vl: { model_type: 'qwen2_5_vl', ...likeLlama },
   qwen3_vl: { model_type: 'qwen3_vl', text_config: { ...likeLlama, head_dim: 6 } },
+  exaone4_5: {
+    model_type: 'exaone4_5',
+    text_config: { ...likeLlama, sliding_window: 3, sliding_window_pattern: 2 },
+  },
   smolvlm: { model_type: 'smolvlm', text_config: likeLlama },
   idefics3: { model_type: 'idefics3', text_config: likeLlama },
   llava: { model_type: 'llava', text_config: likeLlama },
@@ -175,6 +179,17 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     sliding_window: 3,
     rope_parameters: { rope_type: 'default', rope_theta: 10_000 },
   },
+  cohere_head_norms: { model_type: 'cohere', ...likeLlama, use_qk_norm: true },
+  arcee: { model_type: 'arcee', ...likeLlama },
+  nemotron: { model_type: 'nemotron', ...likeLlama },
+  jais2: { model_type: 'jais2', ...likeLlama },
+  nanochat: { model_type: 'nanochat', ...likeLlama },
+  ministral: { model_type: 'ministral', ...likeLlama, sliding_window: 3 },
+  cwm: { model_type: 'cwm', ...likeLlama, head_dim: 4, sliding_window: 3 },
+  hyperclovax: { model_type: 'hyperclovax', ...likeLlama, residual_multiplier: 0.7, logits_scaling: 0.5 },
+  granite_swa: { model_type: 'granite_swa', ...likeLlama, sliding_window: 3, layer_rope_theta: [0, 100] },
+  gpt_bigcode: { model_type: 'gpt_bigcode', ...likeGpt2 },
+  mpt: { model_type: 'mpt', vocab_size: vocabSize, d_model: 12, n_layers: 2, n_heads: 3, max_seq_len: 24 },
 };
 
 const right = <A>(result: E.Either<Error, A>): A => {

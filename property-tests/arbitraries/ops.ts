@@ -353,6 +353,8 @@ const activationFormula = (x: Tensor, kind: ActivationKind): Tensor => {
   switch (kind) {
     case 'relu':
       return tf.maximum(x, 0);
+    case 'relu2':
+      return tf.pow(tf.maximum(x, 0), 2);
     case 'silu':
       return tf.div(x, tf.add(tf.exp(tf.neg(x)), 1));
     case 'quick_gelu':
@@ -367,7 +369,7 @@ const activationFormula = (x: Tensor, kind: ActivationKind): Tensor => {
   }
 };
 
-const kinds = fc.constantFrom<ActivationKind[]>('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu');
+const kinds = fc.constantFrom<ActivationKind[]>('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2');
 
 const activations = fc.record({ seed, n: size(), c: size(), kind: kinds }).map(
   ({ seed: s, n, c, kind }): OpCall => ({

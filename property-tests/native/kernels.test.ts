@@ -275,7 +275,7 @@ const maker = (seed: number) => {
 };
 
 const seeds = fc.integer();
-const kinds = fc.constantFrom('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu');
+const kinds = fc.constantFrom('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2');
 
 /** Borders of documents that together have n tokens, empty ones among them. */
 const borders = (n: number, make: ReturnType<typeof maker>): Int32Array => {

@@ -97,6 +97,7 @@ const activations: Readonly<Record<string, ActivationKind>> = {
   gelu_pytorch_tanh: 'gelu_new',
   quick_gelu: 'quick_gelu',
   relu: 'relu',
+  relu2: 'relu2',
   silu: 'silu',
   swish: 'silu',
 };

@@ -31,6 +31,7 @@ const families: Readonly<Record<string, Family>> = {
   qwen2_vl: { text: 'qwen2_vl_text', tiedByText: true, flat: true },
   qwen2_5_vl: { text: 'qwen2_5_vl_text', tiedByText: true, flat: true },
   qwen3_vl: { text: 'qwen3_vl_text' },
+  exaone4_5: { text: 'exaone4' },
   llava: { otherwise: 'llama', tiedByText: true },
   idefics3: { otherwise: 'llama', path: 'model.text_model' },
   smolvlm: { otherwise: 'llama', path: 'model.text_model' },
@@ -61,6 +62,7 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
   qwen2_vl_text: sizes(152_064, 8192, 29_568, 80, 64),
   qwen2_5_vl_text: sizes(152_064, 8192, 29_568, 80, 64),
   qwen3_vl_text: sizes(151_936, 4096, 22_016, 32, 32),
+  exaone4: sizes(102_400, 4096, 16_384, 32, 32),
 };
 
 const fields = t.type({

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { ones, reshape } from '../tfjs.js';
+import { add, ones, reshape } from '../tfjs.js';
 import { layerNorm as normLayer, layerNormGrad } from './kernels/layerNorm.js';
 import type { NormGrads } from './kernels/layerNorm.js';
 import { rmsNorm as normRms, rmsNormGrad } from './kernels/rmsNorm.js';
@@ -30,22 +30,28 @@ export interface NormOptions {
   readonly flows?: boolean;
 }
 
+export interface LayerNormOptions extends NormOptions {
+  /** Added to the gain: 1 where files hold what it is above 1. Default: 0. */
+  readonly offset?: number;
+}
+
 /** Layer norm with the gain `<module>.weight` and, where the checkpoint has one, the bias `<module>.bias`. */
 export const layerNorm =
-  (module: string, eps: number, { flows = true }: NormOptions = {}): Layer<Tensor, Tensor> =>
+  (module: string, eps: number, { flows = true, offset = 0 }: LayerNormOptions = {}): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     const names = moduleNames(module);
-    const gain = weightOf(weights, names.weight);
+    const stored = weightOf(weights, names.weight);
+    const gain = offset === 0 ? stored : add(stored, offset);
+    const own = offset === 0 ? [] : [gain];
     const bias = weights[names.bias];
     const needWeights = wanted.weight(names.weight) || (bias !== undefined && wanted.weight(names.bias));
     const keeps = wanted.input || needWeights;
     const { y, mean, rstd, kept } = normLayer(x, gain, bias, { eps, flows, keeps });
     if (kept === undefined) {
-      mean.dispose();
-      rstd.dispose();
+      for (const tensor of [mean, rstd, ...own]) tensor.dispose();
       return inactive(y);
     }
-    return passed(y, [kept, mean, rstd], (dy, dResidual) => {
+    return passed(y, [kept, mean, rstd, ...own], (dy, dResidual) => {
       const grads = layerNormGrad(
         { dy, x: kept, gain, mean, rstd, dResidual },
         { hasBias: bias !== undefined, needWeights },
@@ -56,12 +62,16 @@ export const layerNorm =
     });
   };
 
-/** Layer norm without gain or bias. */
-export const bareLayerNorm = (eps: number): Layer<Tensor, Tensor> =>
+/** A norm of the module `norm`, all of whose gains are 1. */
+const bare = (norm: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
   holding(
     ({ shape: [, width = 0] }: Tensor) => ({ 'norm.weight': ones([width]) }),
-    (gain) => (_weights, x, wanted) => frozen(layerNorm('norm', eps))(gain, x, wanted),
+    (gain) => (_weights, x, wanted) => frozen(norm)(gain, x, wanted),
   );
+
+/** Layer norm without gain or bias. */
+export const bareLayerNorm = (eps: number, options: NormOptions = {}): Layer<Tensor, Tensor> =>
+  bare(layerNorm('norm', eps, options));
 
 /** RMS norm with the gain `<module>.weight`; `flows` as in `layerNorm`. */
 export const rmsNorm =
@@ -82,6 +92,10 @@ export const rmsNorm =
       return handedOn(grads, names, wanted);
     });
   };
+
+/** RMS norm without a gain. */
+export const bareRmsNorm = (eps: number, options: NormOptions = {}): Layer<Tensor, Tensor> =>
+  bare(rmsNorm('norm', { eps, offset: 0, ...options }));
 
 /** The layer on every head by itself: [N, heads · headDim] seen as [N · heads, headDim]. */
 export const perHead =

@@ -24,6 +24,8 @@ export interface RopeConfig {
   readonly scaling: RopeScaling;
   /** Absent: queries are what they are wherever they stand. */
   readonly growth?: QueryGrowth | undefined;
+  /** Angles are those less than 0. Default: false. */
+  readonly backwards?: boolean;
 }
 
 /** Queries at position p count 1 + beta · log(1 + ⌊p / every⌋) times (Llama 4, Ministral 3). */
@@ -259,10 +261,12 @@ export const withRopeScaling = (raw: RawConfig, scaling: Readonly<Record<string,
 };
 
 /** Angle a position, for each of the rotaryDim / 2 pairs; and what cos and sin are multiplied by. */
-export const inverseFrequencies = (
-  { theta, rotaryDim, maxPositions, scaling }: RopeConfig,
-  length: number,
-): Frequencies => {
+export const inverseFrequencies = (config: RopeConfig, length: number): Frequencies => {
+  const { frequencies, magnitude } = forwards(config, length);
+  return { frequencies: config.backwards === true ? frequencies.map((f) => -f) : frequencies, magnitude };
+};
+
+const forwards = ({ theta, rotaryDim, maxPositions, scaling }: RopeConfig, length: number): Frequencies => {
   const half = rotaryDim / 2;
   const base = (root: number): Float64Array =>
     Float64Array.from({ length: half }, (_, i) => root ** ((-2 * i) / rotaryDim));

@@ -79,7 +79,8 @@ const inputGroup = (module: string): string =>
 const besideEachOther = (module: string): string => module.replace(/\.experts\.\d+\./, '.experts.');
 
 /** What attention keeps for its own way back. */
-const makesAttention = (module: string): boolean => /(?:\.(?:[qkv]|qkv)_proj|\.query_key_value|\.c_attn)$/.test(module);
+const makesAttention = (module: string): boolean =>
+  /(?:\.(?:[qkv]|qkv)_proj|\.query_key_value|\.c_attn|\.Wqkv)$/.test(module);
 
 /** Attention keeps its output for its own way back, whoever reads it next. */
 const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn\.c_proj|\.dense)$/.test(module);

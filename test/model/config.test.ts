@@ -169,11 +169,21 @@ describe('config.json', () => {
     ['falcon', 'num_kv_heads', 3],
     ['granite', 'logits_scaling', 0],
     ['helium', 'partial_rotary_factor', 0.5],
-    ['cohere', 'use_qk_norm', true],
+    ['cohere', 'use_qk_norm', 1],
+    ['nanochat', 'mlp_bias', true],
+    ['jais2', 'attention_bias', 1],
+    ['granite_swa', 'layer_rope_theta', [1]],
+    ['granite_swa', 'layer_rope_theta', [1, -1]],
+    ['gpt_bigcode', 'add_cross_attention', true],
+    ['gpt_bigcode', 'n_head', 3],
+    ['mpt', 'n_heads', 5],
+    ['mpt', 'no_bias', false],
+    ['mpt', 'attn_config.alibi', false],
+    ['mpt', 'attn_config.attn_type', 'multiquery_attention'],
     ['cohere2', 'sliding_window', null],
     ['cohere2', 'use_qk_norm', true],
     ['glm', 'mlp_bias', true],
-    ['glm4', 'hidden_act', 'relu2'],
+    ['glm4', 'hidden_act', 'relu6'],
     ['exaone4', 'attention_bias', true],
     ['exaone4', 'sliding_window_pattern', -1],
     ['exaone4', 'sliding_window_pattern', 'LG'],
@@ -194,7 +204,9 @@ describe('config.json', () => {
     ['gptj', 'rotary_dim', 3],
     ['gptj', 'rotary_dim', 6],
   ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {
-    const error = failure(modelConfig({ ...makeRaw(name), [field]: value }));
+    const [outer = field, inner] = field.split('.');
+    const given = inner === undefined ? value : { [inner]: value };
+    const error = failure(modelConfig({ ...makeRaw(name), [outer]: given }));
     expect(error.code).toBe('E_MODEL_CONFIG');
     expect(error.details.field).toMatch(new RegExp(`^${field}`));
   });

@@ -42,6 +42,11 @@ struct Relu {
   RX_INLINE ValueAndSlope both(vf x) { return {value(x), x > vset(0.f) ? vset(1.f) : vset(0.f)}; }
 };
 
+struct Relu2 {
+  RX_INLINE vf value(vf x) { return Relu().value(x) * Relu().value(x); }
+  RX_INLINE ValueAndSlope both(vf x) { return {value(x), vset(2.f) * Relu().value(x)}; }
+};
+
 // x sigmoid(a x)
 template <int thousandths>
 struct Swish {
@@ -69,6 +74,7 @@ void with_kind(int kind, F body) {
     case ACTIVATION_RELU: return body(Relu());
     case ACTIVATION_SILU: return body(Swish<1000>());
     case ACTIVATION_QUICK_GELU: return body(Swish<1702>());
+    case ACTIVATION_RELU2: return body(Relu2());
   }
 }
 

@@ -9,6 +9,7 @@ double value(int kind, double x) {
     case ACTIVATION_GELU: return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
     case ACTIVATION_GELU_NEW: return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case ACTIVATION_RELU: return x > 0 ? x : 0;
+    case ACTIVATION_RELU2: return x > 0 ? x * x : 0;
     case ACTIVATION_SILU: return x / (1 + std::exp(-x));
     default: return x / (1 + std::exp(-1.702 * x));
   }
@@ -17,7 +18,7 @@ double value(int kind, double x) {
 }  // namespace
 
 int main() {
-  for (int kind = ACTIVATION_GELU; kind <= ACTIVATION_QUICK_GELU; kind++)
+  for (int kind = ACTIVATION_GELU; kind < ACTIVATIONS; kind++)
     for (long n : {0L, 1L, 15L, 31L, 1000L, 16385L, 50021L}) {
       Random random((unsigned)n);
       Floats x = random.floats(n, -9, 9);
@@ -56,13 +57,16 @@ int main() {
   const float inf = std::numeric_limits<float>::infinity();
   const Floats x = {std::nanf(""), inf, 1e30f, -1e30f, 3e4f, -3e4f, 0}, one(7, 1.f);
   Engine engine(1, RX_FILL(activation));
-  for (int kind = ACTIVATION_GELU; kind <= ACTIVATION_QUICK_GELU; kind++) {
+  for (int kind = ACTIVATION_GELU; kind < ACTIVATIONS; kind++) {
     Floats y(7), dx(7);
     engine.table.activation(*engine, kind, values_of(x.data()), values_of(y.data()), 7);
     engine.table.activation_grad(*engine, kind, values_of(x.data()), values_of(one.data()), values_of(dx.data()), 7);
-    const double zero_slope = kind == ACTIVATION_RELU ? 0 : 0.5;
-    expect_close("extremes of kind " + std::to_string(kind), y, {NAN, inf, 1e30f, 0, 3e4f, 0, 0}, 0, 1e-30);
-    expect_close("slopes at extremes of kind " + std::to_string(kind), Floats(dx.begin() + 2, dx.end()), {1, 0, 1, 0, zero_slope}, 0, 0);
+    const bool squares = kind == ACTIVATION_RELU2;
+    const double zero_slope = kind == ACTIVATION_RELU || squares ? 0 : 0.5;
+    const Doubles y_want = {NAN, inf, squares ? inf : 1e30f, 0, squares ? 9e8f : 3e4f, 0, 0};
+    const Doubles slopes = {squares ? 2e30f : 1, 0, squares ? 6e4f : 1, 0, zero_slope};
+    expect_close("extremes of kind " + std::to_string(kind), y, y_want, 0, 1e-30);
+    expect_close("slopes at extremes of kind " + std::to_string(kind), Floats(dx.begin() + 2, dx.end()), slopes, 0, 0);
     expect("slope at NaN", kind == ACTIVATION_RELU || std::isnan(dx[0]));
   }
   return finish();

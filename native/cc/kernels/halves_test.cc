@@ -60,7 +60,7 @@ int main() {
           run(0);
           run(1);
         };
-        for (int kind = 0; kind <= ACTIVATION_QUICK_GELU; kind++) {
+        for (int kind = 0; kind < ACTIVATIONS; kind++) {
           Out y(n), dx(n), gated(n), d_gate(n), d_up(n);
           both([&](int h) {
             table.activation(*engine, kind, x.as(h), y.as(h), n);

@@ -235,7 +235,7 @@ void writeRows(Call& call) {
 // n, kind, x, y
 void activation(Call& call) {
   const long n = call.size();
-  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const int kind = call.kind(ACTIVATIONS);
   const Values x = call.values(n), y = call.values(n);
   call.enqueue([=](const Context* c) { c->table->activation(c, kind, x, y, n); });
 }
@@ -243,7 +243,7 @@ void activation(Call& call) {
 // n, kind, x, dy, dx
 void activationGrad(Call& call) {
   const long n = call.size();
-  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const int kind = call.kind(ACTIVATIONS);
   const Values x = call.values(n), dy = call.values(n), dx = call.values(n);
   call.enqueue([=](const Context* c) { c->table->activation_grad(c, kind, x, dy, dx, n); });
 }
@@ -251,7 +251,7 @@ void activationGrad(Call& call) {
 // n, kind, gate, up, y
 void gatedActivation(Call& call) {
   const long n = call.size();
-  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const int kind = call.kind(ACTIVATIONS);
   const Values gate = call.values(n), up = call.values(n), y = call.values(n);
   call.enqueue([=](const Context* c) { c->table->gated_activation(c, kind, gate, up, y, n); });
 }
@@ -259,7 +259,7 @@ void gatedActivation(Call& call) {
 // n, kind, gate, up, dy, dGate, dUp
 void gatedActivationGrad(Call& call) {
   const long n = call.size();
-  const int kind = call.kind(ACTIVATION_QUICK_GELU + 1);
+  const int kind = call.kind(ACTIVATIONS);
   const Values gate = call.values(n), up = call.values(n), dy = call.values(n), dGate = call.values(n), dUp = call.values(n);
   call.enqueue([=](const Context* c) { c->table->gated_activation_grad(c, kind, gate, up, dy, dGate, dUp, n); });
 }

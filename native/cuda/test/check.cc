@@ -224,7 +224,7 @@ void elementwise(Both& both) {
     twice(both, [&](const Context& c) { c.table->unary(&c, kind, x.on(c), out.on(c), n); });
     out.agree("unary " + std::to_string(kind), single);
   }
-  for (int kind = 0; kind <= ACTIVATION_QUICK_GELU; kind++) {
+  for (int kind = 0; kind < ACTIVATIONS; kind++) {
     const Activation dy(both, floats(n)), to(both, Floats(n)), other(both, Floats(n));
     const std::string name = " " + std::to_string(kind);
     twice(both, [&](const Context& c) { c.table->activation(&c, kind, left.on(c), to.on(c), n); });

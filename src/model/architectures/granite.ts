@@ -1,18 +1,25 @@
-/** Granite: Llama whose embeddings, attention scores, branches and logits are multiplied by numbers of their own. */
+/**
+ * Granite: Llama whose embeddings, attention scores, branches and logits are multiplied by numbers of their own. HyperCLOVA X: the same,
+ * with norms behind attention and MLP too.
+ */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
 import { inTurn, rotaryBody } from '../blocks.js';
-import { optional, positive } from '../config.js';
+import { boolean, decodeFields, optional, positive } from '../config.js';
+import type { RawConfig } from '../config.js';
 import { scaled } from '../embedding.js';
-import { compose } from '../layer.js';
+import { compose, identity } from '../layer.js';
 import type { Layer } from '../layer.js';
-import { llama, llamaConfigWith, llamaStem, mlp, norm, selfAttention } from './llama.js';
-import type { LlamaConfig } from './llama.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
+import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
+import type { Sequence } from '../sequence.js';
+import { perLayer, rmsNormSpec } from '../weights.js';
 
 export interface GraniteConfig extends LlamaConfig {
   /** Factor of the embeddings, noise included. */
@@ -21,6 +28,8 @@ export interface GraniteConfig extends LlamaConfig {
   readonly residualMultiplier: number;
   /** What logits are divided by. */
   readonly logitsScaling: number;
+  /** Names of the norms behind attention and MLP. Absent: there are none. */
+  readonly behind?: { readonly attention: string; readonly mlp: string };
 }
 
 const fields = t.type({
@@ -30,13 +39,43 @@ const fields = t.type({
   logits_scaling: optional(positive),
 });
 
-const layer = (config: GraniteConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+/** The fields that all models of the family share. */
+export const graniteConfig = (
+  raw: RawConfig,
+  modelType: string,
+  family: Family = {},
+): E.Either<FatalError, GraniteConfig> =>
+  pipe(
+    llamaConfigWith(raw, modelType, { fields, family }),
+    E.map(({ f, config }) => ({
+      ...config,
+      architecture: modelType,
+      attentionScale: f.attention_multiplier ?? 1,
+      embeddingMultiplier: f.embedding_multiplier ?? 1,
+      residualMultiplier: f.residual_multiplier ?? 1,
+      logitsScaling: f.logits_scaling ?? 1,
+    })),
+  );
+
+/** Token embeddings as the layers read them. */
+export const graniteStem = (config: GraniteConfig, pass: Pass): Layer<Sequence, Tensor> =>
+  compose(llamaStem(config, pass), scaled(config.embeddingMultiplier));
+
+export const graniteLayer = (
+  config: GraniteConfig,
+  pass: Pass,
+  angles: RotaryAngles | undefined,
+  i: number,
+  parts: LlamaParts = {},
+): Layer<Tensor, Tensor> => {
   const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
+  const after = (name: string | undefined): Layer<Tensor, Tensor> => (name === undefined ? identity : normed(name));
   const smaller = scaled(config.residualMultiplier);
+  const attention = selfAttention(config, pass, angles, i, parts);
   return inTurn(
     { pass, i, numLayers: config.numLayers },
-    compose(normed('input_layernorm'), selfAttention(config, pass, angles, i), smaller),
-    compose(normed('post_attention_layernorm'), mlp(config, pass, i), smaller),
+    compose(normed('input_layernorm'), attention, after(config.behind?.attention), smaller),
+    compose(normed('post_attention_layernorm'), mlp(config, pass, i), after(config.behind?.mlp), smaller),
   );
 };
 
@@ -44,21 +83,35 @@ export const granite: Architecture<GraniteConfig> = {
   ...llama,
   name: 'granite',
   modelTypes: ['granite'],
+  config: graniteConfig,
+  body: (config, pass) =>
+    rotaryBody(config, pass, graniteStem(config, pass), (angles, i) => graniteLayer(config, pass, angles, i)),
+  tail: (config) => compose(norm(config, 'model.norm'), scaled(1 / config.logitsScaling)),
+};
+
+const hyperClovaFields = t.type({ use_post_norm: optional(boolean), attention_multiplier: optional(positive) });
+
+export const hyperClovaX: Architecture<GraniteConfig> = {
+  ...granite,
+  name: 'hyperclovax',
+  modelTypes: ['hyperclovax'],
   config: (raw, modelType) =>
     pipe(
-      llamaConfigWith(raw, modelType, { fields }),
+      decodeFields(hyperClovaFields)(raw),
+      E.bindTo('f'),
+      E.bind('config', () => graniteConfig(raw, modelType)),
       E.map(({ f, config }) => ({
         ...config,
-        architecture: 'granite',
-        attentionScale: f.attention_multiplier ?? 1,
-        embeddingMultiplier: f.embedding_multiplier ?? 1,
-        residualMultiplier: f.residual_multiplier ?? 1,
-        logitsScaling: f.logits_scaling ?? 1,
+        attentionScale: f.attention_multiplier ?? 1 / Math.sqrt(config.headDim),
+        // Here logits are multiplied by it.
+        logitsScaling: 1 / config.logitsScaling,
+        ...(f.use_post_norm === false ? {} : { behind: { attention: 'post_norm1', mlp: 'post_norm2' } }),
       })),
     ),
-  body: (config, pass) =>
-    rotaryBody(config, pass, compose(llamaStem(config, pass), scaled(config.embeddingMultiplier)), (angles, i) =>
-      layer(config, pass, angles, i),
+  tensors: (config) => [
+    ...llamaTensors(config),
+    ...perLayer(config.numLayers, (i) =>
+      Object.values(config.behind ?? {}).map((name) => rmsNormSpec(`model.layers.${i}.${name}`, config.hiddenSize)),
     ),
-  tail: (config) => compose(norm(config, 'model.norm'), scaled(1 / config.logitsScaling)),
+  ],
 };

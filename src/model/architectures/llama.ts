@@ -1,5 +1,5 @@
 /**
- * Llama and what is built like it: Mistral (sliding window), Ministral 3 (queries that grow with their positions), Qwen2 (biases on q,
+ * Llama and what is built like it: Mistral, Ministral and CWM (sliding windows), Ministral 3 (queries that grow with their positions), Qwen2 (biases on q,
  * k, v), Qwen3 (norms on q and k), SmolLM3 (layers without positions).
  */
 import * as E from 'fp-ts/lib/Either.js';
@@ -211,6 +211,33 @@ const families: Readonly<Record<string, Family>> = {
     },
     windows: windowEverywhere(0),
   },
+  ministral: {
+    numKvHeads: 8,
+    maxPositions: 131_072,
+    qkvBias: false,
+    windows: (f, raw) => {
+      const window = 'sliding_window' in raw ? (f.sliding_window ?? 0) : 4096;
+      return windowsByType(f, window, () => window > 0);
+    },
+  },
+  cwm: {
+    numKvHeads: 8,
+    headDim: 128,
+    maxPositions: 131_072,
+    rmsNormEps: 1e-5,
+    qkvBias: false,
+    rope: {
+      theta: 1e6,
+      parameters: {
+        rope_type: 'llama3',
+        factor: 16,
+        high_freq_factor: 4,
+        low_freq_factor: 1,
+        original_max_position_embeddings: 8192,
+      },
+    },
+    windows: (f, raw) => windowsByType(f, 'sliding_window' in raw ? (f.sliding_window ?? 0) : 8192, (i) => i % 4 !== 0),
+  },
   smollm3: {
     numKvHeads: 4,
     maxPositions: 32_768,
@@ -341,11 +368,11 @@ export type LlamaParts = Partial<
   >
 >;
 
-/** Attention of layer `i`, [N, hiddenSize] to the same, queries and keys turned by `angles`. */
+/** Attention of layer `i`, [N, hiddenSize] to the same, queries and keys turned by `angles`, if there are any. */
 export const selfAttention = (
   config: LlamaConfig,
   pass: Pass,
-  angles: RotaryAngles,
+  angles: RotaryAngles | undefined,
   i: number,
   parts: LlamaParts = {},
 ): Layer<Tensor, Tensor> => {

@@ -259,8 +259,10 @@ export const cohereLayout: LayoutOf<CohereConfig> = layoutOf({
     'command-r.logit_scale': float32(logitScale),
     'command-r.rope.scaling.type': string('none'),
   }),
-  refusal: ({ tieWordEmbeddings }) =>
-    tieWordEmbeddings ? undefined : unsupported('tie_word_embeddings', 'true', tieWordEmbeddings),
+  refusal: ({ tieWordEmbeddings, ownHeadNorms }) => {
+    if (ownHeadNorms) return unsupported('use_qk_norm', 'false', ownHeadNorms);
+    return tieWordEmbeddings ? undefined : unsupported('tie_word_embeddings', 'true', tieWordEmbeddings);
+  },
 });
 
 export const phi3Layout: LayoutOf<LlamaConfig> = layoutOf({

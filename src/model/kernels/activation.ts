@@ -2,8 +2,8 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, div, erf, exp, mul, relu, sigmoid, square, step, sub, tanh } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
-/** `gelu` is the exact one (erf), `gelu_new` its tanh form, `quick_gelu` x·σ(1.702x). */
-export type ActivationKind = 'gelu' | 'gelu_new' | 'relu' | 'silu' | 'quick_gelu';
+/** `gelu` is the exact one (erf), `gelu_new` its tanh form, `quick_gelu` x·σ(1.702x), `relu2` the square of `relu`. */
+export type ActivationKind = 'gelu' | 'gelu_new' | 'relu' | 'silu' | 'quick_gelu' | 'relu2';
 
 interface ActivationAttrs {
   readonly kind: ActivationKind;
@@ -24,6 +24,8 @@ export const activated = (x: Tensor, kind: ActivationKind): Tensor => {
   switch (kind) {
     case 'relu':
       return relu(x);
+    case 'relu2':
+      return square(relu(x));
     case 'silu':
       return swish(x, 1);
     case 'quick_gelu':
@@ -40,6 +42,8 @@ export const slopeOf = (x: Tensor, kind: ActivationKind): Tensor => {
   switch (kind) {
     case 'relu':
       return step(x);
+    case 'relu2':
+      return mul(relu(x), 2);
     case 'silu':
       return swishSlope(x, 1);
     case 'quick_gelu':

@@ -116,6 +116,7 @@ describe('activations', () => {
     ['gelu', 0.8413447],
     ['gelu_new', 0.841192],
     ['relu', 1],
+    ['relu2', 1],
     ['silu', 0.7310586],
     ['quick_gelu', 0.8457958],
   ] as const)('%s of 1 is %d', (kind, expected) => {

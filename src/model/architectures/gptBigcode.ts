@@ -1,0 +1,114 @@
+/** GPT-BigCode (StarCoder, Granite code): GPT-2 with plain linear maps, whose heads share one key and value. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from '../architecture.js';
+import { attention, joinedAttention } from '../attention.js';
+import { gptBody } from '../blocks.js';
+import { splitGroups } from '../columns.js';
+import { boolean, decodeFields, onlyAs, optional } from '../config.js';
+import { dropout } from '../dropout.js';
+import { gptConfig, gptFields } from './gptConfig.js';
+import type { GptConfig } from './gptConfig.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { linear } from '../linear.js';
+import { plainMlp } from '../mlp.js';
+import { layerNorm } from '../norm.js';
+import type { Pass } from '../pass.js';
+import { narrowing } from '../rows.js';
+import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
+
+export interface GptBigcodeConfig extends GptConfig {
+  /** Scores are divided by √headDim. */
+  readonly scaleAttention: boolean;
+}
+
+const fields = t.type({ ...gptFields, scale_attn_weights: optional(boolean), multi_query: optional(boolean) });
+
+const selfAttention = (config: GptBigcodeConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const { numLayers, numHeads, numKvHeads, headDim, scaleAttention, residualDropout } = config;
+  const module = `transformer.h.${i}.attn`;
+  const shape = {
+    layer: i,
+    heads: numHeads,
+    kvHeads: numKvHeads,
+    headDim,
+    scale: scaleAttention ? 1 / Math.sqrt(headDim) : 1,
+    window: 0,
+  };
+  // Where every head has its own key and value, its query lies beside them.
+  const attended =
+    numKvHeads === 1
+      ? joinedAttention(pass, shape)
+      : compose(splitGroups(numHeads, [headDim, headDim, headDim]), attention(pass, shape));
+  return compose(
+    linear(pass, { module: `${module}.c_attn` }),
+    attended,
+    compose(
+      narrowing(pass, i, numLayers),
+      linear(pass, { module: `${module}.c_proj` }),
+      dropout(pass, `${module}.resid_dropout`, residualDropout),
+    ),
+  );
+};
+
+const mlp = (config: GptBigcodeConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+  const module = `transformer.h.${i}.mlp`;
+  return compose(
+    plainMlp(pass, config.activation, { up: `${module}.c_fc`, down: `${module}.c_proj` }),
+    dropout(pass, `${module}.dropout`, config.residualDropout),
+  );
+};
+
+export const gptBigcode: Architecture<GptBigcodeConfig> = {
+  name: 'gpt_bigcode',
+  modelTypes: ['gpt_bigcode'],
+  config: (raw, modelType) =>
+    pipe(
+      // There is no encoder to attend to.
+      onlyAs({ add_cross_attention: false })(raw),
+      E.flatMap(decodeFields(fields)),
+      E.bindTo('f'),
+      E.bind('gpt', ({ f }) => gptConfig(f, { maxPositions: 1024, dropout: 0.1, tied: true })),
+      E.map(({ f, gpt }) => ({
+        ...gpt,
+        architecture: 'gpt_bigcode',
+        modelType,
+        raw,
+        numKvHeads: f.multi_query === false ? gpt.numHeads : 1,
+        scaleAttention: f.scale_attn_weights ?? true,
+      })),
+    ),
+  tensors: (config) => {
+    const { vocabSize, maxPositions, hiddenSize, innerSize, numLayers, numKvHeads, headDim } = config;
+    return [
+      embeddingSpec('transformer.wte', vocabSize, hiddenSize),
+      embeddingSpec('transformer.wpe', maxPositions, hiddenSize),
+      ...perLayer(numLayers, (i) => [
+        ...layerNormSpec(`transformer.h.${i}.ln_1`, hiddenSize),
+        ...linearSpec(`transformer.h.${i}.attn.c_attn`, hiddenSize + 2 * numKvHeads * headDim, hiddenSize, true),
+        ...linearSpec(`transformer.h.${i}.attn.c_proj`, hiddenSize, hiddenSize, true),
+        ...layerNormSpec(`transformer.h.${i}.ln_2`, hiddenSize),
+        ...linearSpec(`transformer.h.${i}.mlp.c_fc`, innerSize, hiddenSize, true),
+        ...linearSpec(`transformer.h.${i}.mlp.c_proj`, hiddenSize, innerSize, true),
+      ]),
+      ...layerNormSpec('transformer.ln_f', hiddenSize),
+      ...headSpec(config.tieWordEmbeddings, vocabSize, hiddenSize),
+    ];
+  },
+  basePrefix: 'transformer.',
+  buffers: /\.attn\.(?:bias|masked_bias)$/,
+  embedding: 'transformer.wte',
+  body: (config, pass) =>
+    gptBody(
+      config,
+      pass,
+      (i) => selfAttention(config, pass, i),
+      (i) => mlp(config, pass, i),
+    ),
+  narrows: true,
+  tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
+  loraTargets: () => ['c_attn'],
+};
