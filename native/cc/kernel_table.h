@@ -126,6 +126,25 @@ typedef struct CausalConv {
   float* d_bias;    // ? [channels]
 } CausalConv;
 
+// Mamba-2's scan: see state_space_scan.cc. Documents as of Attention.
+typedef struct StateSpaceScan {
+  long rows, heads, head_dim;
+  long groups;  // divides heads: B and C of a group are those of heads / groups heads in a row
+  long state_dim;
+  const int32_t* cu_seqlens;  // [documents + 1]
+  long documents;
+  float least, most;  // of rates
+  Values xbc;           // [rows, heads * head_dim + 2 * groups * state_dim]: x, B and C side by side
+  Values dt;            // [rows, heads]
+  const float *a_log, *skip, *dt_bias;  // [heads]
+  Values y;             // [rows, heads * head_dim]; state_space_scan alone
+  const float* state;   // ? [documents * heads * state_dim, head_dim]: what documents begin with; state_space_scan alone
+  float* last;          // ? likewise: what they end with
+  // state_space_scan_grad alone
+  Values dy, d_xbc, d_dt;
+  float *d_a_log, *d_skip, *d_dt_bias;
+} StateSpaceScan;
+
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
 typedef struct LinearCrossEntropy {
   long rows, columns, vocabulary;
@@ -268,6 +287,10 @@ typedef struct KernelTable {
   // causal_conv.cc; null on a device
   void (*causal_conv)(const Context*, const CausalConv*);       // ?
   void (*causal_conv_grad)(const Context*, const CausalConv*);  // ?
+
+  // state_space_scan.cc; null on a device
+  void (*state_space_scan)(const Context*, const StateSpaceScan*);       // ?
+  void (*state_space_scan_grad)(const Context*, const StateSpaceScan*);  // ?
 
   // linear_cross_entropy.cc; a target outside the vocabulary gives NaN
   void (*linear_cross_entropy)(const Context*, const LinearCrossEntropy*);

@@ -21,6 +21,7 @@ import { linearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.j
 import { loraLinear, loraLinearGrad } from '../../src/model/kernels/loraLinear.js';
 import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import { rope } from '../../src/model/kernels/rope.js';
+import { stateSpaceScan, stateSpaceScanGrad } from '../../src/model/kernels/stateSpaceScan.js';
 import { random } from '../../src/seed.js';
 
 /** Normal values of a shape, the same for the same seed. */
@@ -349,6 +350,69 @@ const convolutions = fc
     };
   });
 
+const scans = fc
+  .record({
+    seed,
+    // The last is longer than a chunk.
+    lengths: fc.oneof(
+      fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 3 }),
+      fc.constant<ReadonlyArray<number>>([2, 66]),
+    ),
+    groups: size(2),
+    perGroup: size(2),
+    headDim: size(3),
+    stateDim: size(3),
+    clamped: fc.boolean(),
+  })
+  .filter(({ lengths }) => lengths.some((length) => length > 0))
+  .map(({ seed: s, lengths, groups, perGroup, headDim, stateDim, clamped }): OpCall => {
+    const heads = groups * perGroup;
+    const [least, most] = clamped ? [0.3, 1.1] : [0, Infinity];
+    const attrs = { cuSeqlens: bordersOf(lengths), heads, headDim, groups, stateDim, least, most };
+    const n = attrs.cuSeqlens[lengths.length] ?? 0;
+    const inputsOf = (inputs: ReadonlyArray<Tensor>) => {
+      const [xbc, dt, aLog, skip, dtBias] = inputs as unknown as Six;
+      return { xbc, dt, aLog, skip, dtBias };
+    };
+    return {
+      seed: s,
+      shapes: [[n, heads * headDim + 2 * groups * stateDim], [n, heads], [heads], [heads], [heads]],
+      forward: (...inputs) => stateSpaceScan(inputsOf(inputs), { ...attrs, keepsState: false }).y,
+      formula: (...inputs) => {
+        // Token by token.
+        const { xbc, dt, aLog, skip, dtBias } = inputsOf(inputs);
+        const part = (t: number, first: number, width: number): Tensor => tf.slice(xbc, [t, first], [1, width]);
+        const rates = tf.clipByValue(tf.softplus(tf.add(dt, dtBias)), least, most);
+        const column = (h: number): Tensor => {
+          const b = heads * headDim + Math.floor(h / perGroup) * stateDim;
+          const ys: Tensor[] = [];
+          lengths.forEach((length, d) => {
+            let state: Tensor = tf.zeros([stateDim, headDim]);
+            for (let t = attrs.cuSeqlens[d] ?? 0, end = t + length; t < end; t++) {
+              const rate = tf.slice(rates, [t, h], [1, 1]);
+              const kept = tf.exp(tf.mul(tf.neg(tf.exp(tf.slice(aLog, [h], [1]))), rate));
+              const x = part(t, h * headDim, headDim);
+              const written = tf.matMul(part(t, b, stateDim), tf.mul(rate, x), true);
+              state = tf.add(tf.mul(kept, state), written);
+              const read = tf.matMul(part(t, b + groups * stateDim, stateDim), state);
+              ys.push(tf.add(read, tf.mul(tf.slice(skip, [h], [1]), x)));
+            }
+          });
+          return tf.concat(ys, 0);
+        };
+        return tf.concat(
+          Array.from({ length: heads }, (_, h) => column(h)),
+          1,
+        );
+      },
+      backward: (dy, ...inputs) => {
+        const { dXbc, dDt, dALog, dSkip, dDtBias } = stateSpaceScanGrad({ dy, ...inputsOf(inputs) }, attrs);
+        return [dXbc, dDt, dALog, dSkip, dDtBias];
+      },
+      rough: clamped,
+    };
+  });
+
 const activationFormula = (x: Tensor, kind: ActivationKind): Tensor => {
   switch (kind) {
     case 'relu':
@@ -545,6 +609,7 @@ export const opCalls = {
   rope: ropes,
   attention: attentions,
   causalConv: convolutions,
+  stateSpaceScan: scans,
   activation: activations,
   gatedActivation: gatedActivations,
   clampedGate: clampedGates,

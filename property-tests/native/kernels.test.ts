@@ -42,6 +42,7 @@ import { RxRmsNorm, RxRmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import { RxRope } from '../../src/model/kernels/rope.js';
 import { RxScale } from '../../src/model/kernels/scale.js';
 import { RxSquaredNorm } from '../../src/model/kernels/squaredNorm.js';
+import { RxStateSpaceScan, RxStateSpaceScanGrad } from '../../src/model/kernels/stateSpaceScan.js';
 import { setPrecision } from '../../src/native/register.js';
 import {
   alive,
@@ -510,6 +511,44 @@ const convolved = fc
     );
   });
 
+const scanned = fc
+  .record({
+    n: size(200),
+    groups: size(3),
+    perGroup: size(3),
+    headDim: size(20),
+    stateDim: size(20),
+    least: fc.constantFrom(0, 0.4),
+    most: fc.constantFrom(Infinity, 0.8),
+    keepsState: fc.boolean(),
+    seed: seeds,
+  })
+  .chain(({ n, groups, perGroup, headDim, stateDim, least, most, keepsState, seed }) => {
+    const make = maker(seed);
+    const heads = groups * perGroup;
+    const attrs = { cuSeqlens: borders(n, make), heads, headDim, groups, stateDim, least, most };
+    const inputs = {
+      xbc: make.values(n, heads * headDim + 2 * groups * stateDim),
+      dt: make.values(n, heads),
+      aLog: make.values(heads),
+      skip: make.values(heads),
+      dtBias: make.values(heads),
+    };
+    const rows = (attrs.cuSeqlens.length - 1) * heads * stateDim;
+    return fc.constantFrom(
+      trial(
+        RxStateSpaceScan,
+        { ...inputs, state: make.maybe(() => make.values(rows, headDim)) },
+        { ...attrs, keepsState },
+        { tolerance: 1e-4, rough: true },
+      ),
+      trial(RxStateSpaceScanGrad, { ...inputs, dy: make.values(n, heads * headDim) }, attrs, {
+        tolerance: 1e-4,
+        rough: true,
+      }),
+    );
+  });
+
 const elementwise = fc.record({ n: size(40), f: size(100), kind: kinds, seed: seeds }).chain(({ n, f, kind, seed }) => {
   const { values, next } = maker(seed);
   const wide = (): Values => {
@@ -621,6 +660,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   attention: attended,
   'attention over what is kept': kept,
   'convolutions over tokens': convolved,
+  'state-space scans': scanned,
   'elementwise ops': elementwise,
   columns,
   'updates of weights': updates,

@@ -47,6 +47,8 @@ export const operationNames = [
   'dropout',
   'causalConv',
   'causalConvGrad',
+  'stateSpaceScan',
+  'stateSpaceScanGrad',
   'linearCrossEntropy',
   'adamW',
   'adamW8bit',

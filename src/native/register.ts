@@ -35,6 +35,7 @@ import { rmsNorm, rmsNormGrad } from './kernels/rmsNorm.js';
 import { rope } from './kernels/rope.js';
 import { scale } from './kernels/scale.js';
 import { squaredNorm } from './kernels/squaredNorm.js';
+import { stateSpaceScan, stateSpaceScanGrad } from './kernels/stateSpaceScan.js';
 import { noteInTheData } from './notedData.js';
 import { argMax } from './standard/argMax.js';
 import { elementwise } from './standard/elementwise.js';
@@ -68,7 +69,7 @@ export interface NativeOptions {
 }
 
 /** Those of the named ops that a card has no kernels for: there their formulas run. */
-const onProcessorAlone: ReadonlyArray<KernelConfig> = [causalConv, causalConvGrad];
+const onProcessorAlone: ReadonlyArray<KernelConfig> = [causalConv, causalConvGrad, stateSpaceScan, stateSpaceScanGrad];
 
 /** The named ops. */
 const named: ReadonlyArray<KernelConfig> = [

@@ -62,7 +62,64 @@ void causalConvGrad(Call& call) {
   });
 }
 
+// Numbers of a row of x, B and C.
+long widthOf(const StateSpaceScan& scan) {
+  return area(scan.heads, scan.head_dim) + area(2, area(scan.groups, scan.state_dim));
+}
+
+// n, heads, headDim, groups, stateDim, least, most, xbc, dt, aLog, skip, dtBias
+StateSpaceScan stateSpaceScanCall(Call& call) {
+  StateSpaceScan scan = {};
+  scan.rows = call.size(), scan.heads = call.size(), scan.head_dim = call.size(), scan.groups = call.size(), scan.state_dim = call.size();
+  scan.least = static_cast<float>(call.number()), scan.most = static_cast<float>(call.number());
+  if (call.kernels().state_space_scan == nullptr) throw BadCall("the device has no state-space scan");
+  if (scan.heads < 1 || scan.groups < 1 || scan.heads % scan.groups != 0) throw BadCall("heads are not a multiple of groups");
+  if (scan.head_dim < 1 || scan.state_dim < 1) throw BadCall("a state of nothing");
+  scan.xbc = call.values(area(scan.rows, widthOf(scan)));
+  scan.dt = call.values(area(scan.rows, scan.heads));
+  scan.a_log = call.tensor(scan.heads);
+  scan.skip = call.tensor(scan.heads);
+  scan.dt_bias = call.tensor(scan.heads);
+  return scan;
+}
+
+// … y, state?, last?; cuSeqlens
+void stateSpaceScan(Call& call) {
+  StateSpaceScan scan = stateSpaceScanCall(call);
+  HostArray<int32_t> borders = documents(call, scan.rows);
+  scan.documents = borders.size() - 1;
+  const long state = area(area(scan.documents, area(scan.heads, scan.state_dim)), scan.head_dim);
+  scan.y = call.values(area(scan.rows, area(scan.heads, scan.head_dim)));
+  scan.state = call.optional(state);
+  scan.last = call.optional(state);
+  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
+    StateSpaceScan run = scan;
+    run.cu_seqlens = borders.data();
+    c->table->state_space_scan(c, &run);
+  });
+}
+
+// … dy, dXbc, dDt, dALog, dSkip, dDtBias; cuSeqlens
+void stateSpaceScanGrad(Call& call) {
+  StateSpaceScan scan = stateSpaceScanCall(call);
+  HostArray<int32_t> borders = documents(call, scan.rows);
+  scan.documents = borders.size() - 1;
+  scan.dy = call.values(area(scan.rows, area(scan.heads, scan.head_dim)));
+  scan.d_xbc = call.values(area(scan.rows, widthOf(scan)));
+  scan.d_dt = call.values(area(scan.rows, scan.heads));
+  scan.d_a_log = call.tensor(scan.heads);
+  scan.d_skip = call.tensor(scan.heads);
+  scan.d_dt_bias = call.tensor(scan.heads);
+  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
+    StateSpaceScan run = scan;
+    run.cu_seqlens = borders.data();
+    c->table->state_space_scan_grad(c, &run);
+  });
+}
+
 constexpr Operation list[] = {
+    {"stateSpaceScan", stateSpaceScan},
+    {"stateSpaceScanGrad", stateSpaceScanGrad},
     {"causalConv", causalConv},
     {"causalConvGrad", causalConvGrad},
 };
