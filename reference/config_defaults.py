@@ -46,6 +46,9 @@ FILES = {
     ),
 }
 
+# Without experts: they are 8 where the file says nothing.
+FILES["granitemoehybrid"] = dict(sizes, num_local_experts=0, mamba_n_heads=160)
+
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
 for name in "gemma3 mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5".split():
     FILES[name] = dict(text_config={})
@@ -56,7 +59,8 @@ TEXTS = [("mistral3", "ministral3"), ("llava", "mistral"), ("llava", "qwen2"), (
 
 def spelt_out(name, given):
     # The class writes into what it is given.
-    whole = transformers.AutoConfig.for_model(name, **copy.deepcopy(given)).to_dict()
+    # As a file has it: infinities are no JSON.
+    whole = json.loads(transformers.AutoConfig.for_model(name, **copy.deepcopy(given)).to_json_string(use_diff=False))
     whole.pop("vision_config", None)
     return whole
 

@@ -37,6 +37,7 @@ from transformers import (
     GPTNeoXConfig,
     GptOssConfig,
     GraniteConfig,
+    GraniteMoeHybridConfig,
     GraniteSWAConfig,
     HeliumConfig,
     HunYuanDenseV1Config,
@@ -116,6 +117,10 @@ def text(**more):
 mrope = dict(rope_parameters={"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]})
 qwen_sight = dict(depth=1, patch_size=4, temporal_patch_size=1, spatial_merge_size=1)
 image_tokens = dict(image_token_id=2, video_token_id=3, vision_start_token_id=4, vision_end_token_id=5)
+
+granite_mamba = dict(
+    mamba_n_heads=4, mamba_n_groups=2, mamba_d_state=6, mamba_chunk_size=4, mamba_d_conv=3, num_local_experts=0, shared_intermediate_size=20
+)
 
 CONFIGS = {
     "llama": LlamaConfig(**common),
@@ -515,6 +520,24 @@ CONFIGS = {
         image_token_id=2,
         video_token_id=3,
     ),
+    "granite_hybrid": GraniteMoeHybridConfig(
+        **{**common, "num_hidden_layers": 3},
+        **granite_mamba,
+        layer_types=["mamba", "attention", "mamba"],
+        tie_word_embeddings=True,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.4,
+        residual_multiplier=0.7,
+        logits_scaling=2.5,
+    ),
+    # Attention alone, as in the smallest; rates are held within a range.
+    "granite_hybrid_attention": GraniteMoeHybridConfig(
+        **common, **granite_mamba, layer_types=["attention"] * 2, position_embedding_type="rope", attention_bias=True,
+    ),
+    "granite_hybrid_bounded": GraniteMoeHybridConfig(
+        **common, **granite_mamba, layer_types=["attention", "mamba"], mamba_proj_bias=True, mamba_conv_bias=False,
+        time_step_limit=[0.5, 0.9],
+    ),
 }
 
 IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}
@@ -635,8 +658,8 @@ def alone(model, ids):
 
 
 def sees_padding(config):
-    # Padding on the left enters LFM2's convolution as the biases of the map before it.
-    return config.model_type == "lfm2" and config.conv_bias
+    # Padding on the left enters a convolution as the biases of the map before it.
+    return getattr(config, "mamba_proj_bias", False) or config.model_type == "lfm2" and config.conv_bias
 
 
 def loss_of(model, rows, left=False):

@@ -72,12 +72,18 @@ export const plainMlp = (
   compose(linear(pass, { module: up, transposed }), activation(kind), linear(pass, { module: down, transposed }));
 
 /** down(act(gate(x))·up(x)) of a module that has gate and up, [N, width] each, in one map. */
-export const joinedMlp = (pass: Pass, kind: ActivationKind, module: string, width: number): Layer<Tensor, Tensor> =>
+export const joinedMlp = (
+  pass: Pass,
+  kind: ActivationKind,
+  module: string,
+  width: number,
+  names = { gateUp: 'gate_up_proj', down: 'down_proj' },
+): Layer<Tensor, Tensor> =>
   compose(
-    linear(pass, { module: `${module}.gate_up_proj` }),
+    linear(pass, { module: `${module}.${names.gateUp}` }),
     splitColumns([width, width]),
     gated(kind),
-    linear(pass, { module: `${module}.down_proj` }),
+    linear(pass, { module: `${module}.${names.down}` }),
   );
 
 /** What a gated MLP calls its three maps. */

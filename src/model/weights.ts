@@ -15,9 +15,9 @@ export const moduleNames = remembered((module: string) => ({ weight: `${module}.
 
 /**
  * What a tensor of a checkpoint is, and so how it trains: norms and biases do not decay, linear maps take adapters. `conv1d` is GPT-2's
- * linear map, `convolution` one over tokens.
+ * linear map, `convolution` one over tokens, `state` what a scan over tokens is made of.
  */
-export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'convolution' | 'norm' | 'bias';
+export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'convolution' | 'state' | 'norm' | 'bias';
 
 /** A tensor that a checkpoint of some architecture must hold. */
 export interface TensorSpec {

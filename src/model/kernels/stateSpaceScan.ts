@@ -296,7 +296,7 @@ export const RxStateSpaceScanGrad = namedOp(
 export const stateSpaceScanGrad = (
   inputs: ScanInputs & { readonly dy: Tensor },
   attrs: ScanAttrs,
-): { readonly [name in 'dXbc' | 'dDt' | 'dALog' | 'dSkip' | 'dDtBias']: Tensor } => {
+): Readonly<Record<'dXbc' | 'dDt' | 'dALog' | 'dSkip' | 'dDtBias', Tensor>> => {
   const [dXbc, dDt, dALog, dSkip, dDtBias] = RxStateSpaceScanGrad.run(inputs, attrs);
   return { dXbc, dDt, dALog, dSkip, dDtBias };
 };
