@@ -20,7 +20,7 @@ export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
   readonly layer: number;
 }
 
-/** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · headDim]; `sinksName` is that of a weight [heads]. */
+/** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · valueDim]; `sinksName` is that of a weight [heads]. */
 export const attention =
   (
     { sequence: { cuSeqlens }, cache, eagerAttention }: Pass,

@@ -7,7 +7,7 @@ import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
 export interface Entry {
   /** [room, kvHeads · headDim], float32. */
   keys: Tensor;
-  /** [room, kvHeads · headDim], float32. */
+  /** [room, kvHeads · valueDim], float32. */
   values: Tensor;
   /** Rows in use. */
   rows: number;
@@ -51,7 +51,7 @@ const appended = (table: Tensor | undefined, x: Tensor, rows: number): Tensor =>
   return writeRows(moved, x, rows);
 };
 
-/** Adds the rows of k and v [N, kvHeads · headDim] and returns the layer's entry. Borrows k and v. */
+/** Adds the rows of k [N, kvHeads · headDim] and v [N, kvHeads · valueDim] and returns the layer's entry. Borrows k and v. */
 export const remember = ({ layers }: KvCache, layer: number, k: Tensor, v: Tensor): Entry => {
   const known = layers.get(layer);
   const before = known?.rows ?? 0;
@@ -64,7 +64,7 @@ export const remember = ({ layers }: KvCache, layer: number, k: Tensor, v: Tenso
   return entry;
 };
 
-/** Attention of q [N, heads · headDim], the last N of the rows kept, over all rows kept that each may see: [N, heads · headDim]. */
+/** Attention of q [N, heads · headDim], the last N of the rows kept, over all rows kept that each may see: [N, heads · valueDim]. */
 export const attendCached = (
   { q, sinks }: Pick<AttentionInputs, 'q' | 'sinks'>,
   { keys, values, rows }: Entry,

@@ -28,7 +28,7 @@ export interface AttentionInputs {
   readonly q: Tensor;
   /** [N, kvHeads · headDim] */
   readonly k: Tensor;
-  /** [N, kvHeads · headDim] */
+  /** [N, kvHeads · valueDim] */
   readonly v: Tensor;
   /**
    * [heads] A logit a head that takes part in the softmax beside the scores and has no value: exp of it is in the denominator alone.
@@ -44,6 +44,8 @@ export interface AttentionAttrs {
   /** Divides heads; query head h reads key head ⌊h · kvHeads / heads⌋. */
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Width of a head's values, and so of what comes of it: at most headDim. Default: headDim. */
+  readonly valueDim?: number | undefined;
   readonly scale: number;
   /** 0: token i sees all j ≤ i of its document; else only i - window < j ≤ i. */
   readonly window: number;
@@ -86,11 +88,11 @@ export const RxAttention = namedOp(
   'RxAttention',
   ({ q, k, v, sinks }: AttentionInputs, attrs: AttentionAttrs): readonly [Tensor, Tensor] => {
     const sunk = sinks === undefined ? undefined : reshape(sinks, [attrs.heads, 1, 1]);
-    const { cuSeqlens, heads, kvHeads, headDim } = attrs;
+    const { cuSeqlens, heads, kvHeads, headDim, valueDim = headDim } = attrs;
     const parts = documents(cuSeqlens).map(({ start, length }) => {
       const qd = headsFirst(q, start, length, heads, kvHeads, headDim);
       const kd = headsFirst(k, start, length, kvHeads, kvHeads, headDim);
-      const vd = headsFirst(v, start, length, kvHeads, kvHeads, headDim);
+      const vd = headsFirst(v, start, length, kvHeads, kvHeads, valueDim);
       const scores = masked(scoresOf(qd, kd, length, attrs), length, attrs);
       const ofKeys = max(scores, 2, true);
       const highest = sunk === undefined ? ofKeys : maximum(ofKeys, sunk);
@@ -100,7 +102,7 @@ export const RxAttention = namedOp(
       const p = div(weights, total);
       const mixed = matMul(reshape(p, [kvHeads, (heads / kvHeads) * length, length]), vd);
       return {
-        out: rowsFirst(mixed, length, heads, headDim),
+        out: rowsFirst(mixed, length, heads, valueDim),
         lse: transpose(squeeze(add(log(total), highest), [2]), [1, 0]),
       };
     });
@@ -109,7 +111,7 @@ export const RxAttention = namedOp(
 );
 
 export interface Attended {
-  /** [N, heads · headDim] */
+  /** [N, heads · valueDim] */
   readonly out: Tensor;
   /** [N, heads] log Σ exp of the masked scores, and of the sink beside them: all that the way back needs to rebuild the probabilities. */
   readonly lse: Tensor;
@@ -131,19 +133,19 @@ export interface AttentionGradInputs extends AttentionInputs, Attended {
 export const RxAttentionGrad = namedOp(
   'RxAttentionGrad',
   ({ q, k, v, out, lse, dOut }: AttentionGradInputs, attrs: AttentionAttrs): readonly [Tensor, Tensor, Tensor] => {
-    const { cuSeqlens, heads, kvHeads, headDim, scale } = attrs;
+    const { cuSeqlens, heads, kvHeads, headDim, valueDim = headDim, scale } = attrs;
     const group = heads / kvHeads;
     const parts = documents(cuSeqlens).map(({ start, length }) => {
       const qd = headsFirst(q, start, length, heads, kvHeads, headDim);
       const kd = headsFirst(k, start, length, kvHeads, kvHeads, headDim);
-      const vd = headsFirst(v, start, length, kvHeads, kvHeads, headDim);
-      const od = headsFirst(out, start, length, heads, heads, headDim);
-      const dOd = headsFirst(dOut, start, length, heads, heads, headDim);
+      const vd = headsFirst(v, start, length, kvHeads, kvHeads, valueDim);
+      const od = headsFirst(out, start, length, heads, heads, valueDim);
+      const dOd = headsFirst(dOut, start, length, heads, heads, valueDim);
       const lseD = expandDims(transpose(slice(lse, [start, 0], [length, heads]), [1, 0]), 2);
       const scores = scoresOf(qd, kd, length, attrs);
       const p = exp(sub(masked(scores, length, attrs), lseD)); // [heads, length, length]
       const grouped = reshape(p, [kvHeads, group * length, length]);
-      const dOg = reshape(dOd, [kvHeads, group * length, headDim]);
+      const dOg = reshape(dOd, [kvHeads, group * length, valueDim]);
       const dv = matMul(grouped, dOg, true, false);
       const dp = reshape(matMul(dOg, vd, false, true), [heads, length, length]);
       const delta = sum(mul(dOd, od), 2, true);
@@ -152,14 +154,14 @@ export const RxAttentionGrad = namedOp(
       return [
         rowsFirst(matMul(ds, kd), length, heads, headDim),
         rowsFirst(matMul(ds, qd, true, false), length, kvHeads, headDim),
-        rowsFirst(dv, length, kvHeads, headDim),
+        rowsFirst(dv, length, kvHeads, valueDim),
       ] as const;
     });
     return [joined(parts.map(([dq]) => dq)), joined(parts.map(([, dk]) => dk)), joined(parts.map(([, , dv]) => dv))];
   },
 );
 
-/** Gradients of q, k and v from dOut [N, heads · headDim]. */
+/** Gradients of q, k and v from dOut [N, heads · valueDim]. */
 export const attentionGrad = (
   inputs: AttentionGradInputs,
   attrs: AttentionAttrs,
@@ -172,7 +174,7 @@ export const attentionGrad = (
 export interface SinksGradInputs extends Attended {
   /** [heads] */
   readonly sinks: Tensor;
-  /** [N, heads · headDim] */
+  /** [N, heads · valueDim] */
   readonly dOut: Tensor;
 }
 
@@ -181,16 +183,18 @@ export const RxSinksGrad = namedOp(
   'RxSinksGrad',
   (
     { sinks, out, lse, dOut }: SinksGradInputs,
-    { heads, headDim }: Pick<AttentionAttrs, 'heads' | 'headDim'>,
+    { heads, headDim, valueDim = headDim }: Pick<AttentionAttrs, 'heads' | 'headDim' | 'valueDim'>,
   ): readonly [Tensor] => {
-    const delta = sum(reshape(mul(dOut, out), [dOut.size / (heads * headDim), heads, headDim]), 2);
+    const delta = sum(reshape(mul(dOut, out), [dOut.size / (heads * valueDim), heads, valueDim]), 2);
     return [mul(sum(mul(exp(sub(sinks, lse)), delta), 0), -1)];
   },
 );
 
 /** Gradient of the sinks, [heads]. Those of q, k and v need no more of them than lse. */
-export const sinksGrad = (inputs: SinksGradInputs, attrs: Pick<AttentionAttrs, 'heads' | 'headDim'>): Tensor =>
-  RxSinksGrad.run(inputs, attrs)[0];
+export const sinksGrad = (
+  inputs: SinksGradInputs,
+  attrs: Pick<AttentionAttrs, 'heads' | 'headDim' | 'valueDim'>,
+): Tensor => RxSinksGrad.run(inputs, attrs)[0];
 
 /** Columns of q, k and v in the matrix that holds them side by side. */
 const parts = (qkv: Tensor, { heads, kvHeads, headDim }: AttentionAttrs): AttentionInputs => {
@@ -204,7 +208,10 @@ export const RxJoinedAttention = namedOp(
     RxAttention.reference(parts(qkv, attrs), attrs),
 );
 
-/** The same from q, k and v side by side, [N, (heads + 2 · kvHeads) · headDim], as one projection makes them: no copies of them. */
+/**
+ * The same from q, k and v side by side, [N, (heads + 2 · kvHeads) · headDim], as one projection makes them: no copies of them. Values
+ * are as wide as keys.
+ */
 export const joinedAttention = (qkv: Tensor, attrs: AttentionAttrs): Attended => {
   const [out, lse] = RxJoinedAttention.run({ qkv }, attrs);
   return { out, lse };

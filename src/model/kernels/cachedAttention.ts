@@ -11,7 +11,7 @@ export interface CachedAttentionInputs {
   readonly q: Tensor;
   /** [room, kvHeads · headDim]; rows from `rows` on are not looked at. */
   readonly keys: Tensor;
-  /** [room, kvHeads · headDim] */
+  /** [room, kvHeads · valueDim] */
   readonly values: Tensor;
   /** [heads] As in `AttentionInputs`. */
   readonly sinks?: Tensor | undefined;
@@ -26,32 +26,32 @@ export const RxCachedAttention = namedOp(
   'RxCachedAttention',
   (
     { q, keys, values, sinks }: CachedAttentionInputs,
-    { rows, heads, kvHeads, headDim, scale, window, softcap, alibi }: CachedAttentionAttrs,
+    { rows, heads, kvHeads, headDim, valueDim = headDim, scale, window, softcap, alibi }: CachedAttentionAttrs,
   ): readonly [Tensor] => {
     const [n = 0] = q.shape;
     const keyHeads = tensor1d(
       Array.from({ length: heads }, (_, h) => Math.floor((h * kvHeads) / heads)),
       'int32',
     );
-    // [heads, rows, headDim]
-    const kept = (x: Tensor): Tensor =>
+    // [heads, rows, width]
+    const kept = (x: Tensor, width: number): Tensor =>
       gather(
-        transpose(reshape(slice(x, [0, 0], [rows, kvHeads * headDim]), [rows, kvHeads, headDim]), [1, 0, 2]),
+        transpose(reshape(slice(x, [0, 0], [rows, kvHeads * width]), [rows, kvHeads, width]), [1, 0, 2]),
         keyHeads,
       );
     const queries = transpose(reshape(q, [n, heads, headDim]), [1, 0, 2]);
     const scores = add(
-      leaning(capped(mul(matMul(queries, kept(keys), false, true), scale), softcap), rows, { heads, alibi }),
+      leaning(capped(mul(matMul(queries, kept(keys, headDim), false, true), scale), softcap), rows, { heads, alibi }),
       causalMask(n, rows, window),
     );
     const beside =
       sinks === undefined ? scores : concat([scores, add(zeros([heads, n, 1]), reshape(sinks, [heads, 1, 1]))], 2);
     const weights = slice(softmax(beside), [0, 0, 0], [heads, n, rows]);
-    return [reshape(transpose(matMul(weights, kept(values)), [1, 0, 2]), [n, heads * headDim])];
+    return [reshape(transpose(matMul(weights, kept(values, valueDim)), [1, 0, 2]), [n, heads * valueDim])];
   },
 );
 
-/** Attention of q over the keys and values that are kept, each query with those up to its own token: [N, heads · headDim]. */
+/** Attention of q over the keys and values that are kept, each query with those up to its own token: [N, heads · valueDim]. */
 export const cachedAttention = (inputs: CachedAttentionInputs, attrs: CachedAttentionAttrs): Tensor =>
   RxCachedAttention.run(inputs, attrs)[0];
 

@@ -1,12 +1,14 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { NativeBackend } from '../backend.js';
+import type { NativeBackend, NativeInfo } from '../backend.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
+import { wantsRoom, withRoom, withoutRoom } from './valueWidth.js';
 
 interface Attrs {
   readonly cuSeqlens: Int32Array;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  readonly valueDim?: number | undefined;
   readonly scale: number;
   readonly window: number;
   readonly softcap?: number | undefined;
@@ -61,7 +63,12 @@ const putShared = (backend: NativeBackend, places: Places, attrs: Attrs, out: Te
   putRead(backend, out).tensor(lse);
 };
 
-const forward = (backend: NativeBackend, places: Places, attrs: Attrs, sinks?: TensorInfo): TensorInfo[] => {
+const forward = (
+  backend: NativeBackend,
+  places: Places,
+  attrs: Attrs,
+  sinks?: TensorInfo,
+): [NativeInfo, NativeInfo] => {
   expectVector('sinks', sinks, attrs.heads);
   const [n] = rowsOf('q', places[0].matrix);
   const out = backend.outputAs(backend.halves, [n, attrs.heads * attrs.headDim]);
@@ -102,29 +109,51 @@ interface Inputs {
   readonly v: TensorInfo;
 }
 
-const apart = ({ q, k, v }: Inputs, { heads, kvHeads, headDim }: Attrs): Places => {
+const apart = ({ q, k, v }: Inputs, { heads, kvHeads, headDim, valueDim = headDim }: Attrs): Places => {
   const [n] = rowsOf('q', q);
   expectMatrix('q', q, n, heads * headDim);
   expectMatrix('k', k, n, kvHeads * headDim);
-  expectMatrix('v', v, n, kvHeads * headDim);
+  expectMatrix('v', v, n, kvHeads * valueDim);
   return [whole(q), whole(k), whole(v)];
+};
+
+const freed = (backend: NativeBackend, ...infos: ReadonlyArray<NativeInfo>): void => {
+  for (const { dataId } of infos) backend.disposeData(dataId, true);
 };
 
 export const attention = kernel(
   'RxAttention',
-  (backend, { sinks, ...inputs }: Inputs & { sinks?: TensorInfo | undefined }, attrs: Attrs) =>
-    forward(backend, apart(inputs, attrs), attrs, sinks),
+  (backend, { sinks, ...inputs }: Inputs & { sinks?: TensorInfo | undefined }, attrs: Attrs) => {
+    const places = apart(inputs, attrs);
+    if (!wantsRoom(attrs)) return forward(backend, places, attrs, sinks);
+    const v = withRoom(backend, inputs.v, attrs);
+    const [out, lse] = forward(backend, [places[0], places[1], whole(v)], attrs, sinks);
+    freed(backend, v);
+    return [withoutRoom(backend, out, attrs), lse];
+  },
 );
 
 export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: Inputs & Back, attrs: Attrs) => {
   const places = apart(inputs, attrs);
-  const [dq, dk, dv] = [inputs.q, inputs.k, inputs.v].map(({ shape }) => backend.outputAs(backend.halves, shape)) as [
-    TensorInfo,
-    TensorInfo,
-    TensorInfo,
+  const [dq, dk] = [inputs.q, inputs.k].map(({ shape }) => backend.outputAs(backend.halves, shape)) as [
+    NativeInfo,
+    NativeInfo,
   ];
-  backward(backend, places, [whole(dq), whole(dk), whole(dv)], inputs, attrs);
-  return [dq, dk, dv];
+  if (!wantsRoom(attrs)) {
+    const dv = backend.outputAs(backend.halves, inputs.v.shape);
+    backward(backend, places, [whole(dq), whole(dk), whole(dv)], inputs, attrs);
+    return [dq, dk, dv];
+  }
+  const [v, out, dOut] = [inputs.v, inputs.out, inputs.dOut].map((x) => withRoom(backend, x, attrs)) as [
+    NativeInfo,
+    NativeInfo,
+    NativeInfo,
+  ];
+  const dv = backend.outputAs(backend.halves, v.shape);
+  const back = { out, dOut, lse: inputs.lse };
+  backward(backend, [places[0], places[1], whole(v)], [whole(dq), whole(dk), whole(dv)], back, attrs);
+  freed(backend, v, out, dOut);
+  return [dq, dk, withoutRoom(backend, dv, attrs)];
 });
 
 export const joinedAttention = kernel('RxJoinedAttention', (backend, { qkv }: { qkv: TensorInfo }, attrs: Attrs) =>

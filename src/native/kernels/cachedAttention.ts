@@ -1,24 +1,33 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CachedAttentionAttrs } from '../../model/kernels/cachedAttention.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
+import { wantsRoom, withRoom, withoutRoom } from './valueWidth.js';
 
 export const cachedAttention = kernel(
   'RxCachedAttention',
   (
     backend,
     { q, keys, values, sinks }: { q: TensorInfo; keys: TensorInfo; values: TensorInfo; sinks?: TensorInfo | undefined },
-    { rows, heads, kvHeads, headDim, scale, window, softcap = 0, alibi = 0 }: CachedAttentionAttrs,
+    attrs: CachedAttentionAttrs,
   ) => {
+    const { rows, heads, kvHeads, headDim, valueDim = headDim, scale, window, softcap = 0, alibi = 0 } = attrs;
     const [n] = rowsOf('q', q);
     const [room] = rowsOf('keys', keys);
     expectMatrix('q', q, n, heads * headDim);
     expectMatrix('keys', keys, room, kvHeads * headDim);
-    expectMatrix('values', values, room, kvHeads * headDim);
+    expectMatrix('values', values, room, kvHeads * valueDim);
     expectVector('sinks', sinks, heads);
+    const read = wantsRoom(attrs) ? withRoom(backend, values, attrs) : undefined;
     const out = backend.outputAs(backend.liesHalved(q), q.shape);
     backend.put(n).put(rows).put(heads).put(kvHeads).put(headDim).put(window).put(scale).put(softcap).put(alibi);
-    backend.optional(sinks).value(q).tensor(keys).tensor(values).value(out).run(backend.op.cachedAttention);
-    return [out];
+    backend.optional(sinks).value(q).tensor(keys);
+    backend
+      .tensor(read ?? values)
+      .value(out)
+      .run(backend.op.cachedAttention);
+    if (read === undefined) return [out];
+    backend.disposeData(read.dataId, true);
+    return [withoutRoom(backend, out, attrs)];
   },
 );
 
