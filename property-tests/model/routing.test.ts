@@ -18,15 +18,19 @@ const asked = fc
     numExperts: fc.integer({ min: 1, max: 9 }),
     most: fc.integer({ min: 1, max: 9 }),
     normalized: fc.boolean(),
+    scores: fc.constantFrom('softmax', 'sigmoid'),
+    factor: fc.constantFrom(undefined, 2.5),
     seed: fc.nat(1 << 20),
     alike: fc.boolean(),
   })
   .map(
-    ({ n, numExperts, most, normalized, seed, alike }): Asked => ({
+    ({ n, numExperts, most, normalized, scores, factor, seed, alike }): Asked => ({
       n,
       numExperts,
       perToken: Math.min(most, numExperts),
       normalized,
+      scores,
+      ...(factor === undefined ? {} : { factor }),
       logits: values(seed, [n, numExperts]).map((x) => (alike ? Math.round(4 * x) / 4 : 2 * x)),
     }),
   );
@@ -69,16 +73,64 @@ describe('routes', () => {
     },
   );
 
-  law('weigh by the probabilities, or so that they sum to 1', (a, { probabilities, chosen, weights }) => {
+  law('weigh by the probabilities, or so that they sum to the factor', (a, { probabilities, chosen, weights }) => {
     for (let i = 0; i < a.n; i++) {
       const all = rowOf(probabilities, i, a.numExperts);
-      expect(sum(all)).toBeCloseTo(1, 5);
+      const logits = rowOf(a.logits, i, a.numExperts);
+      const exps = sum(logits.map(Math.exp));
+      logits.forEach((logit, e) => {
+        const share = a.scores === 'sigmoid' ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / exps;
+        expect(all[e]).toBeCloseTo(share, 5);
+      });
       const own = rowOf(chosen, i, a.perToken).map((e) => all[e] ?? NaN);
       const counted = rowOf(weights, i, a.perToken);
-      if (a.normalized) expect(sum(counted)).toBeCloseTo(1, 5);
-      const divisor = a.normalized ? sum(own) : 1;
+      const { factor = 1 } = a;
+      if (a.normalized) expect(sum(counted)).toBeCloseTo(factor, 5);
+      const divisor = (a.normalized ? sum(own) : 1) / factor;
       counted.forEach((weight, j) => expect(weight).toBeCloseTo((own[j] ?? NaN) / divisor, 5));
     }
+  });
+
+  it('choose by corrected scores within the best groups, and weigh by scores alone', () => {
+    const grouped = fc.record({
+      n: fc.integer({ min: 1, max: 6 }),
+      count: fc.integer({ min: 2, max: 4 }),
+      size: fc.integer({ min: 2, max: 4 }),
+      best: fc.constantFrom<1 | 2>(1, 2),
+      scores: fc.constantFrom<'softmax' | 'sigmoid'>('softmax', 'sigmoid'),
+      corrected: fc.boolean(),
+      seed: fc.nat(1 << 20),
+    });
+    fc.assert(
+      fc.property(grouped, ({ n, count, size, best, scores, corrected, seed }) => {
+        const numExperts = count * size;
+        const groups = { count, chosen: count - 1, best };
+        const shape: RoutingShape = { numExperts, perToken: 2, normalized: false, scores, groups };
+        const correction = corrected ? values(seed + 1, [numExperts]) : undefined;
+        const { probabilities, chosen, weights } = routes(values(seed, [n, numExperts]), shape, correction);
+        for (let i = 0; i < n; i++) {
+          const all = rowOf(probabilities, i, numExperts);
+          const ranked = all.map((p, e) => Math.fround(p + (correction?.[e] ?? 0)));
+          const worth = Array.from({ length: count }, (_, g) =>
+            Math.fround(
+              sum(
+                ranked
+                  .slice(g * size, (g + 1) * size)
+                  .toSorted((x, y) => y - x)
+                  .slice(0, best),
+              ),
+            ),
+          );
+          const open = worth.map((one) => one > Math.min(...worth));
+          const order = ranked
+            .map((value, e) => ({ value, e }))
+            .filter(({ e }) => open[Math.floor(e / size)])
+            .toSorted((x, y) => y.value - x.value);
+          expect(rowOf(chosen, i, 2)).toEqual(order.slice(0, 2).map(({ e }) => e));
+          expect(rowOf(weights, i, 2)).toEqual(rowOf(chosen, i, 2).map((e) => all[e]));
+        }
+      }),
+    );
   });
 
   it('name experts that are different and there even where logits are no numbers', () => {
@@ -104,12 +156,11 @@ describe('routes', () => {
     const along = (t: number): number =>
       sum(
         Array.from({ length: n }, (_, i) => {
-          const exps = rowOf(logits, i, numExperts).map((x, e) =>
-            Math.exp(x + t * (direction[i * numExperts + e] ?? 0)),
-          );
-          const p = exps.map((x) => x / sum(exps));
+          const moved = rowOf(logits, i, numExperts).map((x, e) => x + t * (direction[i * numExperts + e] ?? 0));
+          const exps = moved.map(Math.exp);
+          const p = a.scores === 'sigmoid' ? exps.map((x) => x / (1 + x)) : exps.map((x) => x / sum(exps));
           const own = rowOf(routing.chosen, i, perToken).map((e) => p[e] ?? NaN);
-          const divisor = a.normalized ? sum(own) : 1;
+          const divisor = (a.normalized ? sum(own) : 1) / (a.factor ?? 1);
           return (
             sum(own.map((x, j) => (x / divisor) * (dWeights[i * perToken + j] ?? NaN))) +
             sum(p.map((x, e) => x * (slopes[e] ?? NaN)))
@@ -124,17 +175,15 @@ describe('routes', () => {
 });
 
 describe('the load-balancing loss', () => {
-  law(
-    'is the k experts a token where all are alike, and never less where each token has what it likes best',
-    (a, routing) => {
-      const balance = makeBalance(1);
-      noteLoad(balance, 0, routing);
-      const even = makeBalance(1);
-      noteLoad(even, 0, routes(new Float32Array(a.logits.length), a));
-      expect(balanceLoss(even)).toBeCloseTo(a.perToken, 4);
-      if (a.n === 1) expect(balanceLoss(balance)).toBeGreaterThan(a.perToken - 1e-4);
-    },
-  );
+  law('is the k experts a token where all are alike, and never less where each token has what it likes best', (a) => {
+    const shape: RoutingShape = { ...a, scores: 'softmax' };
+    const balance = makeBalance(1);
+    noteLoad(balance, 0, routes(a.logits, shape));
+    const even = makeBalance(1);
+    noteLoad(even, 0, routes(new Float32Array(a.logits.length), shape));
+    expect(balanceLoss(even)).toBeCloseTo(a.perToken, 4);
+    if (a.n === 1) expect(balanceLoss(balance)).toBeGreaterThan(a.perToken - 1e-4);
+  });
 
   law('is the same in whatever order tokens come, and layers', (a, routing) => {
     const { n, numExperts, logits } = a;
@@ -150,6 +199,13 @@ describe('the load-balancing loss', () => {
     noteLoad(two, 1, routes(moved, a));
     noteLoad(two, 0, other);
     expect(balanceLoss(two)).toBeCloseTo(balanceLoss(one), 5);
+  });
+
+  law('counts what routers like, whatever corrections make of it', (a, routing) => {
+    const [plain, corrected] = [makeBalance(1), makeBalance(1)];
+    noteLoad(plain, 0, routing);
+    noteLoad(corrected, 0, routes(a.logits, a, values(a.n, [a.numExperts])));
+    expect(balanceLoss(corrected)).toBe(balanceLoss(plain));
   });
 
   law('says the same when a layer runs again', (a, routing) => {

@@ -7,7 +7,7 @@ import type { Routing } from './routing.js';
 /** What the tokens of a layer ask of its experts. */
 export interface ExpertLoad {
   readonly tokens: number;
-  /** [E] Tokens that go to each. */
+  /** [E] Tokens that go to each, or would if routers were not corrected. */
   readonly counts: Float64Array;
   /** [E] Sum of its probabilities. */
   readonly sums: Float64Array;
@@ -24,15 +24,15 @@ export interface RouterBalance {
 export const makeBalance = (coefficient: number): RouterBalance => ({ coefficient, loads: new Map() });
 
 /** Takes note of the routes of a layer. */
-export const noteLoad = ({ loads }: RouterBalance, layer: number, { tokens, probabilities }: Routing): void => {
-  const numExperts = tokens.length;
+export const noteLoad = ({ loads }: RouterBalance, layer: number, { liked, probabilities }: Routing): void => {
+  const numExperts = liked.length;
   const sums = new Float64Array(numExperts);
   probabilities.forEach((probability, i) => {
     sums[i % numExperts] = (sums[i % numExperts] ?? 0) + probability;
   });
   loads.set(layer, {
     tokens: probabilities.length / numExperts,
-    counts: Float64Array.from(tokens, ({ length }) => length),
+    counts: Float64Array.from(liked),
     sums,
   });
 };

@@ -12,6 +12,7 @@ import type { Pass } from './pass.js';
 import { joinRows } from './putRows.js';
 import { routes, routesBack } from './routing.js';
 import type { RoutingShape } from './routing.js';
+import { weightOf } from './weights.js';
 
 type Map = Layer<Tensor, Tensor>;
 
@@ -20,6 +21,8 @@ interface Mixture extends RoutingShape {
   readonly layer: number;
   /** [N, C] to logits [N, E]. */
   readonly router: Map;
+  /** Name of what is added to probabilities where experts are chosen, a buffer of E numbers. Default: nothing is. */
+  readonly correction?: string | undefined;
   /** The e-th expert, [m, C] to the same. */
   readonly expert: (e: number) => Map;
 }
@@ -55,11 +58,13 @@ const stacked = (parts: ReadonlyArray<Tensor>): Tensor => {
  * back: each waits for the engine once.
  */
 export const mixture =
-  (pass: Pass, { layer, router, expert, ...shape }: Mixture): Map =>
+  (pass: Pass, { layer, router, expert, correction, ...shape }: Mixture): Map =>
   (weights, x, wanted) => {
     const { balance } = pass;
     const asked = router(weights, x, wanted);
-    const routing = routes(asked.value.dataSync<'float32'>(), shape);
+    const logits = asked.value.dataSync<'float32'>();
+    const added = correction === undefined ? undefined : weightOf(weights, correction).dataSync<'float32'>();
+    const routing = routes(logits, shape, added);
     asked.value.dispose();
     if (balance !== undefined) noteLoad(balance, layer, routing);
     const lanes = routing.tokens.flatMap((tokens, e): ReadonlyArray<Lane> => {
