@@ -48,6 +48,13 @@ FILES = {
 
 # Without experts: they are 8 where the file says nothing.
 FILES["granitemoehybrid"] = dict(sizes, num_local_experts=0, mamba_n_heads=160)
+# As many heads as these have keys by default, and what they have no default for.
+for name, heads in dict(deepseek_v2=160, deepseek_v3=128, glm4_moe_lite=20, minicpm3=40, youtu=16).items():
+    FILES[name] = {**sizes, "num_attention_heads": heads}
+FILES["deepseek_v2"] = {**FILES["deepseek_v2"], "num_experts_per_tok": 6}
+for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
+    FILES[name] = sizes
+FILES["dots1"] = {**sizes, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
 for name in "gemma3 mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5".split():

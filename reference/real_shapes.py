@@ -282,6 +282,64 @@ MODELS = {
         max_position_embeddings=4096, num_experts_per_tok=8, num_experts=64, norm_topk_prob=False,
         output_router_logits=False, router_aux_loss_coef=0.01, tie_word_embeddings=False,
     ),
+    "deepseek-ai/DeepSeek-V2-Lite": dict(
+        model_type="deepseek_v2", vocab_size=102400, hidden_size=2048, intermediate_size=10944, num_hidden_layers=27,
+        num_attention_heads=16, num_key_value_heads=16, rms_norm_eps=1e-6, rope_theta=10000, max_position_embeddings=163840,
+        attention_bias=False, q_lora_rank=None, kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128,
+        first_k_dense_replace=1, moe_layer_freq=1, moe_intermediate_size=1408, n_routed_experts=64, n_shared_experts=2,
+        num_experts_per_tok=6, n_group=1, topk_group=1, topk_method="greedy", scoring_func="softmax", norm_topk_prob=False,
+        routed_scaling_factor=1.0, aux_loss_alpha=0.001, seq_aux=True, pretraining_tp=1, tie_word_embeddings=False,
+        rope_scaling=dict(
+            type="yarn", factor=40, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.707,
+            original_max_position_embeddings=4096,
+        ),
+    ),
+    "moonshotai/Moonlight-16B-A3B": dict(
+        model_type="deepseek_v3", vocab_size=163840, hidden_size=2048, intermediate_size=11264, num_hidden_layers=27,
+        num_attention_heads=16, num_key_value_heads=16, rms_norm_eps=1e-5, rope_theta=50000.0, max_position_embeddings=8192,
+        attention_bias=False, q_lora_rank=None, kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128,
+        first_k_dense_replace=1, moe_layer_freq=1, moe_intermediate_size=1408, n_routed_experts=64, n_shared_experts=2,
+        num_experts_per_tok=6, n_group=1, topk_group=1, topk_method="noaux_tc", scoring_func="sigmoid", norm_topk_prob=True,
+        routed_scaling_factor=2.446, num_nextn_predict_layers=0, ep_size=1, tie_word_embeddings=False,
+    ),
+    "zai-org/GLM-4.5-Air": dict(
+        model_type="glm4_moe", vocab_size=151552, hidden_size=4096, intermediate_size=10944, num_hidden_layers=46,
+        num_attention_heads=96, num_key_value_heads=8, head_dim=128, rms_norm_eps=1e-5, rope_theta=1000000,
+        max_position_embeddings=131072, partial_rotary_factor=0.5, attention_bias=True, use_qk_norm=False,
+        first_k_dense_replace=1, moe_intermediate_size=1408, n_routed_experts=128, n_shared_experts=1, num_experts_per_tok=8,
+        n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=1.0, num_nextn_predict_layers=1,
+        tie_word_embeddings=False,
+    ),
+    "zai-org/GLM-4.7-Flash": dict(
+        model_type="glm4_moe_lite", vocab_size=154880, hidden_size=2048, intermediate_size=10240, num_hidden_layers=47,
+        num_attention_heads=20, num_key_value_heads=20, rms_norm_eps=1e-5, rope_theta=1000000, max_position_embeddings=202752,
+        partial_rotary_factor=1.0, attention_bias=False, q_lora_rank=768, kv_lora_rank=512, qk_nope_head_dim=192,
+        qk_rope_head_dim=64, v_head_dim=256, first_k_dense_replace=1, moe_intermediate_size=1536, n_routed_experts=64,
+        n_shared_experts=1, num_experts_per_tok=4, n_group=1, topk_group=1, topk_method="noaux_tc", norm_topk_prob=True,
+        routed_scaling_factor=1.8, num_nextn_predict_layers=1, tie_word_embeddings=False,
+    ),
+    "baidu/ERNIE-4.5-21B-A3B-PT": dict(
+        model_type="ernie4_5_moe", vocab_size=103424, hidden_size=2560, intermediate_size=12288, num_hidden_layers=28,
+        num_attention_heads=20, num_key_value_heads=4, rms_norm_eps=1e-5, rope_theta=500000, max_position_embeddings=131072,
+        use_bias=False, moe_k=6, moe_num_experts=64, moe_num_shared_experts=2, moe_intermediate_size=1536,
+        moe_layer_start_index=1, moe_layer_end_index=-1, moe_layer_interval=1, tie_word_embeddings=True,
+    ),
+    "tencent/Hunyuan-A13B-Instruct": dict(
+        model_type="hunyuan_v1_moe", vocab_size=128167, hidden_size=4096, intermediate_size=3072, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=8, attention_head_dim=128, head_dim=128, rms_norm_eps=1e-5, rope_theta=10000.0,
+        max_position_embeddings=32768, attention_bias=False, mlp_bias=False, use_cla=False, num_experts=64, moe_topk=[8] * 32,
+        num_shared_expert=[1] * 32, moe_intermediate_size=[3072] * 32, tie_word_embeddings=True,
+        rope_scaling=dict(type="dynamic", alpha=1000.0, factor=1.0, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0),
+    ),
+    "openbmb/MiniCPM3-4B": dict(
+        model_type="minicpm3", vocab_size=73448, hidden_size=2560, intermediate_size=6400, num_hidden_layers=62,
+        num_attention_heads=40, num_key_value_heads=40, rms_norm_eps=1e-5, max_position_embeddings=32768, q_lora_rank=768,
+        kv_lora_rank=256, qk_nope_head_dim=64, qk_rope_head_dim=32, scale_emb=12, scale_depth=1.4, dim_model_base=256,
+        rope_scaling=dict(
+            type="longrope", factor=1.0, short_factor=[1.0 + 0.1 * i for i in range(16)], long_factor=[1.0 + 0.3 * i for i in range(16)],
+            original_max_position_embeddings=32768,
+        ),
+    ),
 }
 
 

@@ -20,6 +20,10 @@ from transformers import (
     Cohere2Config,
     CohereConfig,
     CwmConfig,
+    DeepseekV2Config,
+    DeepseekV3Config,
+    Dots1Config,
+    Ernie4_5_MoeConfig,
     Ernie4_5Config,
     Exaone4_5_Config,
     Exaone4Config,
@@ -29,6 +33,8 @@ from transformers import (
     Gemma3TextConfig,
     GemmaConfig,
     Glm4Config,
+    Glm4MoeConfig,
+    Glm4MoeLiteConfig,
     GlmConfig,
     GPT2Config,
     GPTBigCodeConfig,
@@ -41,11 +47,13 @@ from transformers import (
     GraniteSWAConfig,
     HeliumConfig,
     HunYuanDenseV1Config,
-    Lfm2Config,
+    HunYuanMoEV1Config,
     HyperCLOVAXConfig,
     Jais2Config,
+    Lfm2Config,
     LlamaConfig,
     LlavaConfig,
+    MiniCPM3Config,
     MinistralConfig,
     Mistral3Config,
     MistralConfig,
@@ -72,6 +80,7 @@ from transformers import (
     SmolVLMConfig,
     StableLmConfig,
     Starcoder2Config,
+    YoutuConfig,
 )
 
 OUT = Path(__file__).resolve().parent.parent / "test" / "golden" / "models"
@@ -117,6 +126,15 @@ def text(**more):
 mrope = dict(rope_parameters={"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]})
 qwen_sight = dict(depth=1, patch_size=4, temporal_patch_size=1, spatial_merge_size=1)
 image_tokens = dict(image_token_id=2, video_token_id=3, vision_start_token_id=4, vision_end_token_id=5)
+latent = {
+    **common,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 6,
+    "qk_nope_head_dim": 6,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 5,
+    "moe_intermediate_size": 12,
+}
 
 granite_mamba = dict(
     mamba_n_heads=4, mamba_n_groups=2, mamba_d_state=6, mamba_chunk_size=4, mamba_d_conv=3, num_local_experts=0, shared_intermediate_size=20
@@ -538,6 +556,128 @@ CONFIGS = {
         **common, **granite_mamba, layer_types=["attention", "mamba"], mamba_proj_bias=True, mamba_conv_bias=False,
         time_step_limit=[0.5, 0.9],
     ),
+    "deepseek_v2": DeepseekV2Config(
+        **latent,
+        q_lora_rank=None,
+        first_k_dense_replace=1,
+        n_routed_experts=5,
+        num_experts_per_tok=3,
+        **rope(
+            "yarn",
+            factor=4.0,
+            beta_fast=32.0,
+            beta_slow=1.0,
+            mscale=0.707,
+            mscale_all_dim=0.707,
+            original_max_position_embeddings=12,
+        ),
+    ),
+    "deepseek_v2_groups": DeepseekV2Config(
+        **latent,
+        q_lora_rank=8,
+        n_routed_experts=8,
+        num_experts_per_tok=3,
+        topk_method="group_limited_greedy",
+        n_group=4,
+        topk_group=2,
+        routed_scaling_factor=4.0,
+        attention_bias=True,
+    ),
+    "deepseek_v3": DeepseekV3Config(
+        **{**latent, "num_hidden_layers": 3},
+        q_lora_rank=8,
+        first_k_dense_replace=1,
+        n_routed_experts=8,
+        num_experts_per_tok=3,
+        n_group=4,
+        topk_group=2,
+        **rope(
+            "yarn",
+            factor=4.0,
+            beta_fast=32.0,
+            beta_slow=1.0,
+            mscale=1.0,
+            mscale_all_dim=1.0,
+            original_max_position_embeddings=12,
+        ),
+    ),
+    # As Moonlight; pairs that turn lie apart.
+    "deepseek_v3_flat": DeepseekV3Config(
+        **latent,
+        q_lora_rank=None,
+        first_k_dense_replace=0,
+        n_routed_experts=6,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        routed_scaling_factor=1.5,
+        norm_topk_prob=False,
+        rope_interleave=False,
+        tie_word_embeddings=True,
+    ),
+    "glm4_moe": Glm4MoeConfig(
+        **common,
+        head_dim=8,
+        moe_intermediate_size=8,
+        n_routed_experts=6,
+        num_experts_per_tok=2,
+        use_qk_norm=True,
+        attention_bias=True,
+        routed_scaling_factor=1.5,
+        **partial(0.5),
+    ),
+    "glm4_moe_lite": Glm4MoeLiteConfig(
+        **{**latent, "v_head_dim": 10, "moe_intermediate_size": 8},
+        q_lora_rank=8,
+        n_routed_experts=5,
+        num_experts_per_tok=2,
+        mlp_layer_types=["sparse", "dense"],
+    ),
+    "dots1": Dots1Config(
+        **common,
+        head_dim=8,
+        moe_intermediate_size=8,
+        n_shared_experts=2,
+        n_routed_experts=5,
+        num_experts_per_tok=2,
+        first_k_dense_replace=1,
+        norm_topk_prob=True,
+        routed_scaling_factor=2.5,
+        sliding_window=4,
+        max_window_layers=1,
+    ),
+    # The loss has its load-balancing part.
+    "ernie4_5_moe": Ernie4_5_MoeConfig(
+        **common,
+        moe_intermediate_size=8,
+        moe_num_experts=5,
+        moe_k=2,
+        tie_word_embeddings=False,
+        output_router_logits=True,
+        router_aux_loss_coef=0.2,
+    ),
+    "hunyuan_v1_moe": HunYuanMoEV1Config(
+        **{**common, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12},
+        head_dim=8,
+        num_experts=5,
+        moe_topk=2,
+        **rope("dynamic", alpha=50.0, factor=1.0),
+    ),
+    "minicpm3": MiniCPM3Config(
+        **{key: value for key, value in latent.items() if key not in ("v_head_dim", "moe_intermediate_size")},
+        q_lora_rank=8,
+        scale_emb=3,
+        dim_model_base=8,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 100.0,
+            "factor": 2.0,
+            "original_max_position_embeddings": 12,
+            "short_factor": [1.0, 1.5],
+            "long_factor": [2.0, 6.0],
+        },
+    ),
+    "youtu": YoutuConfig(**{key: value for key, value in latent.items() if key != "moe_intermediate_size"}, q_lora_rank=8),
 }
 
 IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}
@@ -581,6 +721,8 @@ def experts_apart(model, tensors):
     """
     if model.config.model_type == "gpt_oss":
         return gpt_oss_apart(tensors)
+    if model.config.model_type == "ernie4_5_moe":
+        tensors = {name.replace("gate.moe_statics", "moe_statics"): value for name, value in tensors.items()}
     mixtral = model.config.model_type == "mixtral"
     gate, up, down = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
     stored = {}
@@ -614,6 +756,9 @@ def randomise(model, seed):
                 parameter.copy_(5.0 * noise)
             else:
                 parameter.copy_((0.05 if name.endswith("bias") else 0.3) * noise)
+        for name, buffer in sorted(model.named_buffers()):
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
     model.tie_weights()
 
 

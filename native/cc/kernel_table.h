@@ -144,6 +144,12 @@ typedef struct StateSpaceScan {
   Values dy, d_xbc, d_dt;
   float *d_a_log, *d_skip, *d_dt_bias;
 } StateSpaceScan;
+// Heads of multi-head latent attention: nope_dim entries of queries and keys stay, rope_dim turn, a pair's entries beside each other or
+// half of rope_dim apart.
+typedef struct LatentHeads {
+  long heads, nope_dim, rope_dim, value_dim;
+  int interleaved;
+} LatentHeads;
 
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
 typedef struct LinearCrossEntropy {
@@ -266,6 +272,13 @@ typedef struct KernelTable {
   // rope.cc; y may be x. cos, sin [rows, rotary_dim / 2]. interleaved: a pair's entries lie beside each other
   void (*rope)(const Context*, Values x, const float* cos, const float* sin, Values y, long rows, long heads,
                long head_dim, long rotary_dim, int inverse, int interleaved);
+
+  // latent_heads.cc; null on a device, which makes them of others. q, q_out, k [rows, heads * (nope_dim + rope_dim)], kv [rows, heads *
+  // (nope_dim + value_dim)], shared [rows, rope_dim], v [rows, heads * value_dim]; cos, sin [rows, rope_dim / 2]
+  void (*latent_heads)(const Context*, Values q, Values kv, Values shared, const float* cos, const float* sin,  // ?
+                       Values q_out, Values k, Values v, long rows, LatentHeads shape);
+  void (*latent_heads_grad)(const Context*, Values dq, Values dk, Values dv, const float* cos, const float* sin,  // ?
+                            Values dq_in, Values d_kv, Values d_shared, long rows, LatentHeads shape);
 
   // activation.cc; outputs may be inputs
   void (*activation)(const Context*, int kind, Values x, Values y, long n);

@@ -25,6 +25,16 @@ const likeGpt2 = { vocab_size: vocabSize, n_positions: 24, n_embd: 8, n_layer: 2
 
 const { num_key_value_heads: _, ...manyHeads } = likeLlama;
 
+const latent = {
+  ...manyHeads,
+  kv_lora_rank: 4,
+  qk_nope_head_dim: 3,
+  qk_rope_head_dim: 2,
+  v_head_dim: 4,
+  moe_intermediate_size: 6,
+  n_shared_experts: 1,
+};
+
 /** One config.json of each kind. */
 export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   llama: { model_type: 'llama', ...likeLlama },
@@ -203,6 +213,63 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   granite_swa: { model_type: 'granite_swa', ...likeLlama, sliding_window: 3, layer_rope_theta: [0, 100] },
   gpt_bigcode: { model_type: 'gpt_bigcode', ...likeGpt2 },
   mpt: { model_type: 'mpt', vocab_size: vocabSize, d_model: 12, n_layers: 2, n_heads: 3, max_seq_len: 24 },
+  deepseek_v2: {
+    model_type: 'deepseek_v2',
+    ...latent,
+    q_lora_rank: null,
+    first_k_dense_replace: 1,
+    n_routed_experts: 3,
+    num_experts_per_tok: 3,
+    routed_scaling_factor: 1.5,
+  },
+  deepseek_v3: {
+    model_type: 'deepseek_v3',
+    ...latent,
+    q_lora_rank: 5,
+    first_k_dense_replace: 0,
+    n_routed_experts: 4,
+    num_experts_per_tok: 4,
+    n_group: 2,
+    topk_group: 2,
+  },
+  glm4_moe: {
+    model_type: 'glm4_moe',
+    ...likeLlama,
+    head_dim: 4,
+    moe_intermediate_size: 6,
+    n_routed_experts: 3,
+    num_experts_per_tok: 3,
+    first_k_dense_replace: 1,
+    use_qk_norm: true,
+  },
+  glm4_moe_lite: {
+    model_type: 'glm4_moe_lite',
+    ...latent,
+    q_lora_rank: 5,
+    n_routed_experts: 3,
+    num_experts_per_tok: 3,
+  },
+  dots1: {
+    model_type: 'dots1',
+    ...likeLlama,
+    head_dim: 4,
+    moe_intermediate_size: 6,
+    n_routed_experts: 3,
+    n_shared_experts: 2,
+    num_experts_per_tok: 3,
+    sliding_window: 3,
+    max_window_layers: 1,
+  },
+  ernie4_5_moe: {
+    model_type: 'ernie4_5_moe',
+    ...likeLlama,
+    moe_intermediate_size: 6,
+    moe_num_experts: 3,
+    moe_k: 3,
+  },
+  hunyuan_v1_moe: { model_type: 'hunyuan_v1_moe', ...likeLlama, num_experts: 3, moe_topk: 3 },
+  minicpm3: { model_type: 'minicpm3', ...latent, q_lora_rank: 5, scale_emb: 2, dim_model_base: 4 },
+  youtu: { model_type: 'youtu', ...latent, q_lora_rank: 5 },
 };
 
 const right = <A>(result: E.Either<Error, A>): A => {

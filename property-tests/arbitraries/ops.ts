@@ -15,6 +15,7 @@ import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRow
 import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { gatherRows, scatterRows } from '../../src/model/kernels/gatherRows.js';
+import { latentHeads, latentHeadsGrad } from '../../src/model/kernels/latentHeads.js';
 import { layerNorm, layerNormGrad } from '../../src/model/kernels/layerNorm.js';
 import { columnSum, linear, linearGradInput, linearGradWeight } from '../../src/model/kernels/linear.js';
 import { linearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
@@ -236,6 +237,63 @@ const ropes = fc
     };
   });
 
+const latents = fc
+  .record({
+    seed,
+    n: size(3),
+    heads: size(3),
+    nopeDim: size(3),
+    half: size(2),
+    valueDim: size(4),
+    interleaved: fc.boolean(),
+  })
+  .map(({ seed: s, n, heads, nopeDim, half, valueDim, interleaved }): OpCall => {
+    const ropeDim = 2 * half;
+    const [width, both] = [nopeDim + ropeDim, nopeDim + valueDim];
+    const angles = values(s + 1, [n, half]);
+    const cos = (): Tensor => tf.tensor2d(angles.map(Math.cos), [n, half]);
+    const sin = (): Tensor => tf.tensor2d(angles.map(Math.sin), [n, half]);
+    const attrs = { heads, nopeDim, ropeDim, valueDim, interleaved };
+    const sizes = [heads * width, heads * width, heads * valueDim];
+    return {
+      seed: s,
+      shapes: [
+        [n, heads * width],
+        [n, heads * both],
+        [n, ropeDim],
+      ],
+      forward: (...inputs) => {
+        const [q, kv, shared] = inputs as unknown as Six;
+        const made = latentHeads({ q, kv, shared, cos: cos(), sin: sin() }, attrs);
+        return concatColumns([made.q, made.k, made.v]);
+      },
+      formula: (...inputs) => {
+        const [q, kv, shared] = inputs as unknown as Six;
+        const part = (x: Tensor, from: number, columns: number): Tensor => tf.slice(x, [0, from], [n, columns]);
+        const turned = (x: Tensor): Tensor =>
+          rope(
+            { x, cos: cos(), sin: sin() },
+            { heads: 1, headDim: ropeDim, rotaryDim: ropeDim, inverse: false, interleaved },
+          );
+        const each = (of: (h: number) => ReadonlyArray<Tensor>): ReadonlyArray<Tensor> =>
+          Array.from({ length: heads }, (_, h) => of(h)).flat();
+        return tf.concat(
+          [
+            ...each((h) => [part(q, h * width, nopeDim), turned(part(q, h * width + nopeDim, ropeDim))]),
+            ...each((h) => [part(kv, h * both, nopeDim), turned(shared)]),
+            ...each((h) => [part(kv, h * both + nopeDim, valueDim)]),
+          ],
+          1,
+        );
+      },
+      backward: (dy) => {
+        const [dq, dk, dv] = splitColumns(dy, sizes) as unknown as Six;
+        const back = latentHeadsGrad({ dq, dk, dv, cos: cos(), sin: sin() }, attrs);
+        return [back.dq, back.dKv, back.dShared];
+      },
+    };
+  });
+
 const attentions = fc
   .record({
     seed,
@@ -243,17 +301,19 @@ const attentions = fc
     kvHeads: size(2),
     group: size(2),
     headDim: size(4),
+    narrow: fc.boolean(),
     window: fc.constantFrom(0, 0, 1, 3),
     softcap: fc.constantFrom(undefined, 0.7, 3),
     sunk: fc.boolean(),
     alibi: fc.constantFrom(undefined, 0.5),
   })
   .filter(({ lengths }) => lengths.some((length) => length > 0))
-  .map(({ seed: s, lengths, kvHeads, group, headDim, window, softcap, sunk, alibi }): OpCall => {
+  .map(({ seed: s, lengths, kvHeads, group, headDim, narrow, window, softcap, sunk, alibi }): OpCall => {
     const heads = kvHeads * group;
+    const valueDim = narrow ? Math.ceil(headDim / 2) : headDim;
     const cuSeqlens = bordersOf(lengths);
     const n = cuSeqlens[lengths.length] ?? 0;
-    const attrs = { cuSeqlens, heads, kvHeads, headDim, scale: 0.6, window, softcap, alibi };
+    const attrs = { cuSeqlens, heads, kvHeads, headDim, valueDim, scale: 0.6, window, softcap, alibi };
     const documentOf = (i: number): number => cuSeqlens.findIndex((end, d) => d > 0 && i < end);
     const mask = tf.keep(
       tf.tensor2d(
@@ -266,10 +326,10 @@ const attentions = fc
         [n, n],
       ),
     );
-    const head = (x: Tensor, h: number): Tensor => tf.slice(x, [0, h * headDim], [n, headDim]);
+    const head = (x: Tensor, h: number, width = headDim): Tensor => tf.slice(x, [0, h * width], [n, width]);
     return {
       seed: s,
-      shapes: [[n, heads * headDim], [n, kvHeads * headDim], [n, kvHeads * headDim], [heads]],
+      shapes: [[n, heads * headDim], [n, kvHeads * headDim], [n, kvHeads * valueDim], [heads]],
       forward: (...inputs) => {
         const [q, k, v, sinks] = inputs as unknown as Six;
         return attention({ q, k, v, sinks: sunk ? sinks : undefined }, attrs).out;
@@ -287,7 +347,7 @@ const attentions = fc
           // The sink is one more key, of no value.
           const sink = tf.add(tf.zeros([n, 1]), tf.add(tf.slice(sinks, [h], [1]), sunk ? 0 : -1e9));
           const weights = tf.softmax(tf.concat([tf.add(scores, mask), sink], 1));
-          return tf.matMul(tf.slice(weights, [0, 0], [n, n]), head(v, kv));
+          return tf.matMul(tf.slice(weights, [0, 0], [n, n]), head(v, kv, valueDim));
         });
         return tf.concat(outs, 1);
       },
@@ -607,6 +667,7 @@ export const opCalls = {
   layerNorm: layerNorms,
   rmsNorm: rmsNorms,
   rope: ropes,
+  latentHeads: latents,
   attention: attentions,
   causalConv: convolutions,
   stateSpaceScan: scans,

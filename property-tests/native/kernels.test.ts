@@ -25,6 +25,7 @@ import { RxCombineRows, RxCombineRowsGrad } from '../../src/model/kernels/combin
 import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
 import { hold } from '../../src/model/kernels/hold.js';
 import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
+import { RxLatentHeads, RxLatentHeadsGrad } from '../../src/model/kernels/latentHeads.js';
 import { RxLayerNorm, RxLayerNormGrad } from '../../src/model/kernels/layerNorm.js';
 import { RxColumnSum, RxLinear, RxLinearGradInput, RxLinearGradWeight } from '../../src/model/kernels/linear.js';
 import { RxLinearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
@@ -410,12 +411,39 @@ const rotary = fc
     );
   });
 
+const latent = fc
+  .record({
+    n: size(30),
+    heads: size(4),
+    nopeDim: size(20),
+    half: size(20),
+    valueDim: size(40),
+    interleaved: fc.boolean(),
+    seed: seeds,
+  })
+  .chain(({ n, heads, nopeDim, half, valueDim, interleaved, seed }) => {
+    const { values } = maker(seed);
+    const ropeDim = 2 * half;
+    const angles = { cos: values(n, half), sin: values(n, half) };
+    const query = (): Values => values(n, heads * (nopeDim + ropeDim));
+    const attrs = { heads, nopeDim, ropeDim, valueDim, interleaved };
+    return fc.constantFrom(
+      trial(
+        RxLatentHeads,
+        { q: query(), kv: values(n, heads * (nopeDim + valueDim)), shared: values(n, ropeDim), ...angles },
+        attrs,
+      ),
+      trial(RxLatentHeadsGrad, { dq: query(), dk: query(), dv: values(n, heads * valueDim), ...angles }, attrs),
+    );
+  });
+
 const attended = fc
   .record({
     n: size(70),
     kvHeads: size(3),
     group: size(3),
     headDim: size(40),
+    narrow: fc.boolean(),
     window: fc.constantFrom(0, 1, 5, 40),
     grad: fc.boolean(),
     joined: fc.boolean(),
@@ -424,15 +452,16 @@ const attended = fc
     alibi: fc.constantFrom(undefined, 0.5),
     seed: seeds,
   })
-  .map(({ n, kvHeads, group, headDim, window, grad, joined, softcap, sunk, alibi, seed }) => {
+  .map(({ n, kvHeads, group, headDim, narrow, window, grad, joined, softcap, sunk, alibi, seed }) => {
     const make = maker(seed);
     const heads = kvHeads * group;
+    const valueDim = narrow && !joined ? Math.ceil(headDim / 3) : headDim;
     const inputs = joined
       ? { qkv: make.values(n, (heads + 2 * kvHeads) * headDim) }
       : {
           q: make.values(n, heads * headDim),
           k: make.values(n, kvHeads * headDim),
-          v: make.values(n, kvHeads * headDim),
+          v: make.values(n, kvHeads * valueDim),
         };
     const [forward, backward] = joined ? [RxJoinedAttention, RxJoinedAttentionGrad] : [RxAttention, RxAttentionGrad];
     const attrs = {
@@ -440,6 +469,7 @@ const attended = fc
       heads,
       kvHeads,
       headDim,
+      valueDim,
       scale: headDim ** -0.5,
       window,
       softcap,
@@ -453,9 +483,9 @@ const attended = fc
       backward,
       {
         ...inputs,
-        out: make.values(n, heads * headDim),
+        out: make.values(n, heads * valueDim),
         lse: { shape: lse.shape, values: lse.values.map((x) => x + Math.log(n) + headDim ** 0.5) },
-        dOut: make.values(n, heads * headDim),
+        dOut: make.values(n, heads * valueDim),
       },
       attrs,
       { tolerance: 1e-4 },
@@ -470,21 +500,28 @@ const kept = fc
     kvHeads: size(3),
     group: size(3),
     headDim: size(40),
+    narrow: fc.boolean(),
     window: fc.nat(20),
     softcap: fc.constantFrom(undefined, 0.8, 5),
     sunk: fc.boolean(),
     alibi: fc.constantFrom(undefined, 0.5),
     seed: seeds,
   })
-  .chain(({ n, before, room, kvHeads, group, headDim, window, softcap, sunk, alibi, seed }) => {
+  .chain(({ n, before, room, kvHeads, group, headDim, narrow, window, softcap, sunk, alibi, seed }) => {
     const { values } = maker(seed);
     const [rows, heads] = [before + n, kvHeads * group];
-    const table = (): Values => values(rows + room, kvHeads * headDim);
+    const valueDim = narrow ? Math.ceil(headDim / 3) : headDim;
+    const table = (width = headDim): Values => values(rows + room, kvHeads * width);
     return fc.constantFrom(
       trial(
         RxCachedAttention,
-        { q: values(n, heads * headDim), keys: table(), values: table(), sinks: sunk ? values(heads) : undefined },
-        { rows, heads, kvHeads, headDim, scale: 0.4, window, softcap, alibi },
+        {
+          q: values(n, heads * headDim),
+          keys: table(),
+          values: table(valueDim),
+          sinks: sunk ? values(heads) : undefined,
+        },
+        { rows, heads, kvHeads, headDim, valueDim, scale: 0.4, window, softcap, alibi },
       ),
       trial(RxWriteRows, { table: table(), x: values(n, kvHeads * headDim) }, { at: before }, { inPlace: ['table'] }),
     );
@@ -657,6 +694,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   'rows of tables': rows,
   'rows that are added up': combined,
   'rotary positions': rotary,
+  'heads of latent attention': latent,
   attention: attended,
   'attention over what is kept': kept,
   'convolutions over tokens': convolved,

@@ -5,7 +5,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import { mul, sub, tensor2d, tidy } from '../tfjs.js';
-import { architectureOf } from './architectures.js';
+import { architectureOf, bufferNames } from './architectures.js';
 import { copied } from './copied.js';
 import { adaptedNorms } from './dora.js';
 import { gatherRows } from './kernels/gatherRows.js';
@@ -94,23 +94,28 @@ const isBias = (name: string): boolean => name.endsWith('bias');
 
 /** What trains beside the adapter itself. */
 const trainedBeside = (
+  { config: model }: CausalLM,
   names: ReadonlyArray<string>,
   config: LoraConfig,
   modules: ReadonlySet<string>,
-): ReadonlyArray<string> =>
-  names.filter(
+): ReadonlyArray<string> => {
+  const buffers = bufferNames(model);
+  return names.filter(
     (name) =>
-      isSavedModule(config, moduleOf(name)) ||
-      (config.bias === 'all' && isBias(name)) ||
-      (config.bias === 'lora_only' && isBias(name) && modules.has(moduleOf(name))),
+      !buffers.has(name) &&
+      (isSavedModule(config, moduleOf(name)) ||
+        (config.bias === 'all' && isBias(name)) ||
+        (config.bias === 'lora_only' && isBias(name) && modules.has(moduleOf(name)))),
   );
+};
 
 /** Names of the weights of the base that train with an adapter. */
-export const trainedWith = ({ weights }: CausalLM, config: LoraConfig): ReadonlyArray<string> =>
+export const trainedWith = (model: CausalLM, config: LoraConfig): ReadonlyArray<string> =>
   trainedBeside(
-    Object.keys(weights).filter((name) => !isAdapterName(name)),
+    model,
+    Object.keys(model.weights).filter((name) => !isAdapterName(name)),
     config,
-    new Set(adaptersIn(weights).map(({ module }) => module)),
+    new Set(adaptersIn(model.weights).map(({ module }) => module)),
   );
 
 const withAdapter = (
@@ -120,7 +125,7 @@ const withAdapter = (
   adapter: Weights,
   base: Weights,
 ): CausalLM => {
-  const trainable = trainedBeside(Object.keys(base), config, new Set(targets.map(({ module }) => module)));
+  const trainable = trainedBeside(model, Object.keys(base), config, new Set(targets.map(({ module }) => module)));
   return {
     ...model,
     weights: { ...base, ...adapter },

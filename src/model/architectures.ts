@@ -11,13 +11,17 @@ import { bloom } from './architectures/bloom.js';
 import { cohere, cohere2 } from './architectures/cohere.js';
 import { decodeFields, unfit } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
+import { deepseekV2, deepseekV3 } from './architectures/deepseek.js';
+import { dots1 } from './architectures/dots.js';
 import { ernie } from './architectures/ernie.js';
+import { ernieMoe } from './architectures/ernieMoe.js';
 import { exaone4 } from './architectures/exaone4.js';
 import { falcon } from './architectures/falcon.js';
 import { gemma } from './architectures/gemma.js';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
 import { glm, glm4 } from './architectures/glm.js';
+import { glm4Moe, glm4MoeLite } from './architectures/glmMoe.js';
 import { gpt2 } from './architectures/gpt2.js';
 import { gptBigcode } from './architectures/gptBigcode.js';
 import { gptj } from './architectures/gptj.js';
@@ -29,10 +33,12 @@ import { graniteSwa } from './architectures/graniteSwa.js';
 import { graniteHybrid } from './architectures/graniteHybrid.js';
 import { helium } from './architectures/helium.js';
 import { hunyuan } from './architectures/hunyuan.js';
+import { hunyuanMoe } from './architectures/hunyuanMoe.js';
 import { imageTextConfig, imageTextTypes } from './imageText.js';
 import type { Layer } from './layer.js';
 import { lfm2 } from './architectures/lfm2.js';
 import { llama, llamaTextTypes } from './architectures/llama.js';
+import { minicpm3 } from './architectures/minicpm3.js';
 import { mixtral } from './architectures/mixtral.js';
 import { mpt } from './architectures/mpt.js';
 import { nanochat } from './architectures/nanochat.js';
@@ -50,6 +56,7 @@ import type { Sequence } from './sequence.js';
 import { stablelm } from './architectures/stablelm.js';
 import { starcoder2 } from './architectures/starcoder2.js';
 import type { TensorSpec } from './weights.js';
+import { youtu } from './architectures/youtu.js';
 
 /** An architecture whose configuration type has been closed over. */
 interface Registered {
@@ -157,6 +164,15 @@ registerArchitecture(hyperClovaX);
 registerArchitecture(graniteSwa);
 registerArchitecture(gptBigcode);
 registerArchitecture(mpt);
+registerArchitecture(deepseekV2);
+registerArchitecture(deepseekV3);
+registerArchitecture(glm4Moe);
+registerArchitecture(glm4MoeLite);
+registerArchitecture(dots1);
+registerArchitecture(ernieMoe);
+registerArchitecture(hunyuanMoe);
+registerArchitecture(minicpm3);
+registerArchitecture(youtu);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [
@@ -208,6 +224,10 @@ export const architectureOf = (config: ModelConfig): BoundArchitecture => {
 
 /** Every tensor that a checkpoint of the configuration holds, under the names that transformers saves. */
 export const expectedTensors = (config: ModelConfig): ReadonlyArray<TensorSpec> => architectureOf(config).tensors;
+
+/** Names of the tensors that no gradient moves: buffers that are saved with the weights. */
+export const bufferNames = (config: ModelConfig): ReadonlySet<string> =>
+  new Set(expectedTensors(config).flatMap(({ name, kind }) => (kind === 'buffer' ? [name] : [])));
 
 /** What files call a tensor of the model: its head has another name in some. */
 export const storedName = (config: ModelConfig, name: string): string =>

@@ -18,6 +18,8 @@ export interface ExpertsConfig {
    * `output_router_logits`.
    */
   readonly auxLossCoef: number;
+  /** False: transformers has no load-balancing loss of the model type (DeepSeek and what routes alike). Default: true. */
+  readonly balanced?: boolean;
 }
 
 /** The whole that a text model is a part of. */

@@ -25,12 +25,14 @@ interface Projection {
   readonly module: string;
   /** The weight is stored [inputs, outputs] (GPT-2's Conv1D). */
   readonly transposed?: boolean;
+  /** False: what comes out stays float32 on every engine (see `LinearAttrs`). Default: true. */
+  readonly flows?: boolean;
 }
 
 /** x [N, I] ↦ x·Wᵀ + b [N, O], and what the adapters of the module add. */
-export const linear = (pass: Pass, { module, transposed = false }: Projection): Layer<Tensor, Tensor> => {
+export const linear = (pass: Pass, { module, transposed = false, flows = true }: Projection): Layer<Tensor, Tensor> => {
   const adapter = adapterNames(module);
-  const base = baseOf(pass, module, transposed);
+  const base = { ...baseOf(pass, module, transposed), flows };
   const first: Layer<Tensor, Tensor> = (weights, x, wanted) => {
     if (pass.lora === undefined || weights[adapter.a] === undefined) return dense(base)(weights, x, wanted);
     return (weights[adapter.magnitude] === undefined ? adapted : withDora)(pass, base)(weights, x, wanted);
@@ -69,7 +71,7 @@ export const narrowed = (pass: Pass, module: string, { name, lora }: FurtherAdap
 const change = (pass: Pass, module: string, one: FurtherAdapter): Layer<Tensor, Tensor> =>
   compose(narrowed(pass, module, one), plain(`${module}.lora_B.${one.name}`));
 
-const plain = (module: string): Layer<Tensor, Tensor> => dense({ module, transposed: false });
+const plain = (module: string): Layer<Tensor, Tensor> => dense({ module, transposed: false, flows: true });
 
 /** A module's weight as products meet it. */
 interface Base {
@@ -79,6 +81,11 @@ interface Base {
    * What the weight multiplies in place of x: a new tensor, the caller's. The way back takes it for x (straight through). Absent: x.
    */
   readonly reads?: (x: Tensor) => Tensor;
+}
+
+/** A product with it, whose result flows or not. */
+interface Product extends Base {
+  readonly flows: boolean;
 }
 
 /** What the weights of the module multiply, and how they lie. */
@@ -109,13 +116,13 @@ export const ownGradients = (
 };
 
 const dense =
-  ({ module, transposed, reads }: Base): Layer<Tensor, Tensor> =>
+  ({ module, transposed, reads, flows }: Product): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     const names = moduleNames(module);
     const w = weightOf(weights, names.weight);
     const bias = weights[names.bias];
     const read = reads?.(x);
-    const y = multiply(read ?? x, w, bias, { transposed, flows: true });
+    const y = multiply(read ?? x, w, bias, { transposed, flows });
     read?.dispose();
     const trainsWeight = wanted.weight(names.weight);
     const trainsBias = bias !== undefined && wanted.weight(names.bias);
@@ -138,7 +145,7 @@ const handOn = (gradients: Record<string, Tensor>, name: string, gradient: Tenso
 
 /** The fused adapter path: y = x·Wᵀ + b + scaling·(drop(x)·Aᵀ)·Bᵀ. */
 const adapted =
-  (pass: Pass, { module, transposed, reads }: Base): Layer<Tensor, Tensor> =>
+  (pass: Pass, { module, transposed, reads, flows }: Product): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     const own = moduleNames(module);
     const names = adapterNames(module);
@@ -156,7 +163,7 @@ const adapted =
     const dropped = drop(x);
     // The adapter reads x itself, never what an 8-bit product rounds.
     const xDropped = dropped ?? (rounded === undefined ? undefined : x);
-    const { y, u } = loraLinear({ x: rounded ?? x, w, bias, a, b, xDropped }, { transposed, scaling, flows: true });
+    const { y, u } = loraLinear({ x: rounded ?? x, w, bias, a, b, xDropped }, { transposed, scaling, flows });
     rounded?.dispose();
     dropped?.dispose();
     const trains = (name: string): boolean => weights[name] !== undefined && wanted.weight(name);

@@ -5,7 +5,7 @@ import type { FatalError, Warning } from '../errors.js';
 import { fatal, warning } from '../errors.js';
 import { add, keep, mul, sub, tidy } from '../tfjs.js';
 import { adaptedWeight, liesTransposed } from './adapter.js';
-import { architectureOf } from './architectures.js';
+import { architectureOf, bufferNames } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import { copied } from './copied.js';
 import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
@@ -254,13 +254,14 @@ export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {
       drop(taken, plain);
       for (const { weights: own, beside, taken: began = {} } of Object.values(adapters?.all ?? {}))
         for (const tensors of [own, beside, began]) drop(tensors, plain);
+      const buffers = bufferNames(base.config);
       const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
       return {
         ...base,
         ...after,
         config: untiedConfig(base.config, plain),
         weights: plain,
-        trainable: Object.keys(plain).filter((name) => !isHeld(name)),
+        trainable: Object.keys(plain).filter((name) => !isHeld(name) && !buffers.has(name)),
       };
     },
     warnings: rounds(model),

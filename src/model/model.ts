@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../errors.js';
-import { matchTensors } from './architectures.js';
+import { bufferNames, matchTensors } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import { parted } from './imageText.js';
 import type { WholeCheckpoint } from './imageText.js';
@@ -59,12 +59,13 @@ export interface CausalLM {
 }
 
 /**
- * The model of a configuration and its weights, all of which train. Names may lack the base prefix; what the model has no use
+ * The model of a configuration and its weights, all of which train but for buffers. Names may lack the base prefix; what the model has no use
  * for is left out (and stays the caller's). `E_WEIGHTS_MISSING`, `E_WEIGHTS_SHAPE`.
  */
 export const makeCausalLm = (config: ModelConfig, given: Weights): E.Either<FatalError, CausalLM> => {
   const weights = config.within === undefined ? given : Object.fromEntries(parted(new Map(Object.entries(given))).own);
   const stored = Object.entries(weights).map(([name, { shape }]) => ({ name, shape }));
+  const buffers = bufferNames(config);
   return E.Functor.map(matchTensors(config, stored), ({ tensors }) => ({
     config,
     weights: Object.fromEntries(
@@ -73,25 +74,30 @@ export const makeCausalLm = (config: ModelConfig, given: Weights): E.Either<Fata
         return tensor === undefined ? [] : [[name, tensor] as const];
       }),
     ),
-    trainable: tensors.map(({ name }) => name),
+    trainable: tensors.map(({ name }) => name).filter((name) => !buffers.has(name)),
   }));
 };
 
 /** The model of weights that have been matched, some of them quantised: those do not train. */
-export const quantizedLm = (config: ModelConfig, weights: Weights, quantized: QuantizedBase): CausalLM => ({
-  config,
-  weights,
-  trainable: Object.keys(weights).filter((name) => !(name in quantized.scales)),
-  quantized,
-});
+export const quantizedLm = (config: ModelConfig, weights: Weights, quantized: QuantizedBase): CausalLM => {
+  const buffers = bufferNames(config);
+  return {
+    config,
+    weights,
+    trainable: Object.keys(weights).filter((name) => !(name in quantized.scales) && !buffers.has(name)),
+    quantized,
+  };
+};
 
 /**
- * The same model, whose load-balancing loss counts so much whatever config.json says of it; of a model without routed experts, the
- * model.
+ * The same model, whose load-balancing loss counts so much whatever config.json says of it; of a model without routed experts, or
+ * without such a loss, the model.
  */
 export const balancing = (model: CausalLM, auxLossCoef: number): CausalLM => {
   const { experts, ...config } = model.config;
-  return experts === undefined ? model : { ...model, config: { ...config, experts: { ...experts, auxLossCoef } } };
+  return experts === undefined || experts.balanced === false
+    ? model
+    : { ...model, config: { ...config, experts: { ...experts, auxLossCoef } } };
 };
 
 /** The same model, of which only `names` train; a RangeError for a name that it has not. */

@@ -52,6 +52,8 @@ export type RopeScaling =
       readonly betaFast: number;
       readonly betaSlow: number;
       readonly truncate: boolean;
+      /** See `scoreFactor`. Absent: 1. */
+      readonly scoreFactor?: number;
     }
   | {
       /** LongRoPE (Ding et al. 2024): texts of more than `originalMaxPositions` tokens turn by other angles than shorter ones. */
@@ -136,6 +138,7 @@ const scalingOf = (
         betaFast: fields.beta_fast ?? 32,
         betaSlow: fields.beta_slow ?? 1,
         truncate: fields.truncate ?? true,
+        ...(all ? { scoreFactor: magnitude(all) ** 2 } : {}),
       });
     }
     case 'longrope': {
@@ -231,6 +234,13 @@ export const ropeConfig = (
       );
     }),
   );
+
+/**
+ * What scores are multiplied by besides: models with latent attention take the magnitude that `mscale_all_dim` asks for into whole
+ * scores, once for queries and once for keys; others leave it out.
+ */
+export const scoreFactor = ({ scaling }: RopeConfig): number =>
+  scaling.kind === 'yarn' ? (scaling.scoreFactor ?? 1) : 1;
 
 /** What of rotary parameters stays under another scaling. */
 const apartFromScaling = (parameters: unknown): RawConfig =>

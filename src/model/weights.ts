@@ -14,10 +14,10 @@ export const weightOf = (weights: Weights, name: string): Tensor => {
 export const moduleNames = remembered((module: string) => ({ weight: `${module}.weight`, bias: `${module}.bias` }));
 
 /**
- * What a tensor of a checkpoint is, and so how it trains: norms and biases do not decay, linear maps take adapters. `conv1d` is GPT-2's
- * linear map, `convolution` one over tokens, `state` what a scan over tokens is made of.
+ * What a tensor of a checkpoint is, and so how it trains: norms and biases do not decay, linear maps take adapters, a buffer is saved as
+ * it came: no gradient moves it. `conv1d` is GPT-2's linear map, `convolution` one over tokens, `state` what a scan over tokens is made of.
  */
-export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'convolution' | 'state' | 'norm' | 'bias';
+export type TensorKind = 'linear' | 'conv1d' | 'embedding' | 'convolution' | 'state' | 'norm' | 'bias' | 'buffer';
 
 /** A tensor that a checkpoint of some architecture must hold. */
 export interface TensorSpec {
@@ -28,6 +28,10 @@ export interface TensorSpec {
   readonly head?: boolean;
   /** It chooses experts: quantisation leaves it alone, as transformers does. */
   readonly router?: boolean;
+  /** It lies as float32 under every precision. Default: matrices that do not train may lie as bfloat16. */
+  readonly exact?: boolean;
+  /** Numbers a token that are kept for the way back of what it puts out, where attention makes more of it. Default: its outputs. */
+  readonly keeps?: number;
   /** Of routed experts: the share of tokens that reads it, on average. Default: 1, all. */
   readonly share?: number;
 }

@@ -36,6 +36,8 @@ export const operationNames = [
   'rmsNorm',
   'rmsNormGrad',
   'rope',
+  'latentHeads',
+  'latentHeadsGrad',
   'attention',
   'attentionGrad',
   'cachedAttention',

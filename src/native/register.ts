@@ -26,6 +26,7 @@ import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
 import { hold, keep, release } from './kernels/hold.js';
 import { int8Activations } from './kernels/int8Activations.js';
+import { latentHeads, latentHeadsGrad } from './kernels/latentHeads.js';
 import { layerNorm, layerNormGrad } from './kernels/layerNorm.js';
 import { columnSum, linear, linearGradInput, linearGradWeight } from './kernels/linear.js';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
@@ -99,6 +100,8 @@ const named: ReadonlyArray<KernelConfig> = [
   joinedAttention,
   joinedAttentionGrad,
   keep,
+  latentHeads,
+  latentHeadsGrad,
   layerNorm,
   layerNormGrad,
   linear,

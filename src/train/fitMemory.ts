@@ -170,7 +170,9 @@ const checked = (shape: MemoryShape, model: ModelConfig, config: SftConfig, free
 /** What trains by the options; `adapted`: an adapter that is there already. */
 const trainingOf = (model: ModelConfig, config: SftConfig, adapted: boolean): Adapted => {
   const lora = adapted ? undefined : loraOf(config);
-  return lora !== undefined ? adaptedBy(model, lora) : { trains: () => !adapted, adapters: new Map<string, number>() };
+  return lora !== undefined
+    ? adaptedBy(model, lora)
+    : { trains: ({ kind }) => !adapted && kind !== 'buffer', adapters: new Map<string, number>() };
 };
 
 /** What a run is expected to need, and what there is for it. Bytes. */

@@ -72,7 +72,11 @@ const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
 /** The linear maps of layers, by what they read: queries, keys and values share an input, as do gate and up. */
 const inputGroup = (module: string): string =>
   module.replace(/[^.]*$/, (own) =>
-    /^[qkv]_proj$/.test(own) ? 'qkv' : /^(?:(?:gate|up)_proj|w[13])$/.test(own) ? 'gateUp' : own,
+    /^(?:[qkv]_proj|q_a_proj|kv_a_proj_with_mqa)$/.test(own)
+      ? 'qkv'
+      : /^(?:(?:gate|up)_proj|w[13])$/.test(own)
+        ? 'gateUp'
+        : own,
   );
 
 /** Maps whose rows are there at once: one, or those of one name of all experts of a layer. */
@@ -80,7 +84,7 @@ const besideEachOther = (module: string): string => module.replace(/\.experts\.\
 
 /** What attention keeps for its own way back. */
 const makesAttention = (module: string): boolean =>
-  /(?:\.(?:[qkv]|qkv)_proj|\.query_key_value|\.c_attn|\.Wqkv)$/.test(module);
+  /(?:\.(?:[qkv]|qkv|q_b|kv_b)_proj|\.query_key_value|\.c_attn|\.Wqkv)$/.test(module);
 
 /** Attention keeps its output for its own way back, whoever reads it next. */
 const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn\.c_proj|\.dense)$/.test(module);
@@ -108,7 +112,8 @@ const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths =
     const lane = besideEachOther(module);
     widths.set(lane, (widths.get(lane) ?? 0) + share * Math.max(output, input));
     const rank = adapters.get(module);
-    kept += share * (output * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
+    kept +=
+      share * ((spec.keeps ?? output) * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
     const reads = rank !== undefined || trains(spec);
     // One copy for both where they keep it alike.
     const ofAttention = readsAttention(module) ? input * floatBytes : 0;

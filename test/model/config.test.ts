@@ -14,6 +14,9 @@ import {
 } from '../../src/model/architectures.js';
 import { configWarnings } from '../../src/model/config.js';
 import { llama } from '../../src/model/architectures/llama.js';
+import { attachLora } from '../../src/model/adapter.js';
+import { LoraConfig } from '../../src/model/lora.js';
+import { mergeAndUnload } from '../../src/model/merge.js';
 import { makeCausalLm, training } from '../../src/model/model.js';
 import { makeRaw } from './rawConfigs.js';
 import { orThrow } from './loadModel.js';
@@ -210,12 +213,58 @@ describe('config.json', () => {
     ['gptj', 'rope_scaling', { type: 'linear', factor: 2 }],
     ['gptj', 'rotary_dim', 3],
     ['gptj', 'rotary_dim', 6],
+    ['deepseek_v2', 'topk_method', 'noaux_tc'],
+    ['deepseek_v2', 'norm_topk_prob', true],
+    ['deepseek_v2', 'num_experts_per_tok', 4],
+    ['deepseek_v2', 'num_experts_per_tok', null],
+    ['deepseek_v2', 'v_head_dim', 6],
+    ['deepseek_v2', 'num_key_value_heads', 1],
+    ['deepseek_v3', 'scoring_func', 'softmax'],
+    ['deepseek_v3', 'moe_layer_freq', 2],
+    ['deepseek_v3', 'n_group', 3],
+    // A group counts as its best two.
+    ['deepseek_v3', 'n_group', 4],
+    ['deepseek_v3', 'topk_group', 3],
+    ['deepseek_v3', 'kv_lora_rank', 0],
+    ['glm4_moe_lite', 'first_k_dense_replace', 2],
+    ['glm4_moe_lite', 'mlp_layer_types', ['dense']],
+    ['dots1', 'n_routed_experts', null],
+    ['ernie4_5_moe', 'use_bias', true],
+    ['ernie4_5_moe', 'moe_num_experts', [4, 4]],
+    ['hunyuan_v1_moe', 'moe_topk', [2, 3]],
+    ['hunyuan_v1_moe', 'num_shared_expert', 2],
+    ['minicpm3', 'mlp_bias', true],
+    ['youtu', 'partial_rotary_factor', 0.5],
   ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {
     const [outer = field, inner] = field.split('.');
     const given = inner === undefined ? value : { [inner]: value };
     const error = failure(modelConfig({ ...makeRaw(name), [outer]: given }));
     expect(error.code).toBe('E_MODEL_CONFIG');
     expect(error.details.field).toMatch(new RegExp(`^${field}`));
+  });
+
+  it('of DeepSeek-V3 is read under the name that Kimi K2 has for it', () => {
+    const raw = { ...makeRaw('deepseek_v3'), model_type: 'kimi_k2' };
+    expect(orThrow(modelConfig(raw))).toMatchObject({ architecture: 'deepseek_v3', modelType: 'kimi_k2' });
+  });
+
+  it('of Hunyuan with experts may say the same of every layer', () => {
+    const raw = { ...makeRaw('hunyuan_v1_moe'), moe_topk: [2, 2], num_shared_expert: [1, 1] };
+    expect(orThrow(modelConfig(raw))).toMatchObject({ experts: { perToken: 2 } });
+  });
+
+  it('of latent attention scales scores by the magnitude of YaRN where that is spread over whole heads', () => {
+    const yarn = {
+      type: 'yarn',
+      factor: 40,
+      mscale: 0.707,
+      mscale_all_dim: 0.707,
+      original_max_position_embeddings: 4,
+    };
+    const scale = (rope_scaling: object): unknown => orThrow(modelConfig({ ...makeRaw('deepseek_v2'), rope_scaling }));
+    const magnitude = 0.1 * 0.707 * Math.log(40) + 1;
+    expect(scale(yarn)).toMatchObject({ attentionScale: magnitude ** 2 / Math.sqrt(5) });
+    expect(scale({ ...yarn, mscale_all_dim: 0 })).toMatchObject({ attentionScale: 1 / Math.sqrt(5) });
   });
 
   it('of LFM2 has the widths and layers that older files say otherwise', () => {
@@ -420,6 +469,32 @@ describe('tensors of a checkpoint', () => {
     expect(training(model, ['transformer.ln_f.bias']).trainable).toEqual(['transformer.ln_f.bias']);
     expect(() => training(model, ['nowhere'])).toThrow(RangeError);
     Object.values(weights).forEach((weight) => weight.dispose());
+  });
+});
+
+describe('buffers', () => {
+  const config = orThrow(modelConfig(makeRaw('deepseek_v3')));
+  const buffer = 'model.layers.0.mlp.gate.e_score_correction_bias';
+
+  it('are kept with the weights and trained by nothing, whatever trains beside an adapter', () => {
+    const weights = Object.fromEntries(
+      expectedTensors(config).map(({ name, shape }) => [
+        name,
+        tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [...shape]),
+      ]),
+    );
+    const model = orThrow(makeCausalLm(config, weights));
+    expect(model.weights).toHaveProperty([buffer]);
+    expect(model.trainable).toHaveLength(Object.keys(weights).length - config.numLayers);
+    expect(model.trainable).not.toContain(buffer);
+    const options = { r: 2, targetModules: ['o_proj'], bias: 'all', modulesToSave: ['gate'] };
+    const adapted = orThrow(attachLora(model, orThrow(LoraConfig.decode(options)), 1));
+    expect(adapted.trainable).toContain('model.layers.0.mlp.gate.weight');
+    expect(adapted.trainable).not.toContain(buffer);
+    const plain = orThrow(mergeAndUnload(adapted)).model;
+    expect(plain.trainable).toContain('model.layers.0.mlp.gate.weight');
+    expect(plain.trainable).not.toContain(buffer);
+    Object.values(plain.weights).forEach((weight) => weight.dispose());
   });
 });
 

@@ -31,7 +31,15 @@ test('are known of every model type', () => {
 });
 
 /** What the likes of a model have where PEFT knows nothing. */
-const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = { phi3: ['qkv_proj'] };
+const latent = ['q_b_proj', 'kv_b_proj'];
+const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
+  phi3: ['qkv_proj'],
+  deepseek_v2: latent,
+  deepseek_v3: latent,
+  glm4_moe_lite: latent,
+  minicpm3: latent,
+  youtu: latent,
+};
 
 test.each(Object.entries(models))('%s', (name, { given, whole, targets }) => {
   expect(architectureOf(orThrow(modelConfig(whole))).loraTargets).toEqual(

@@ -151,9 +151,10 @@ describe.each(cases)('$name on $engine', ({ engine, name }) => {
         gradScale: 1,
       });
       dispose([...Object.values(gradients), ...Object.values(output)]);
-      weights = Object.fromEntries(
-        names.flatMap((key, i) => (moved.parameters[i] ? [[key, moved.parameters[i]]] : [])),
-      );
+      weights = {
+        ...weights,
+        ...Object.fromEntries(names.flatMap((key, i) => (moved.parameters[i] ? [[key, moved.parameters[i]]] : []))),
+      };
       moments = { m: moved.m, v: moved.v };
       return total;
     });

@@ -9,6 +9,7 @@ import { decodeSftConfig } from '../../src/train/config.js';
 import type { SftConfig, SftOptions } from '../../src/train/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { estimateMemory, fitsLoaded, fitsUnloaded, mostTokens, needOf } from '../../src/train/fitMemory.js';
+import { latentSpecs } from '../../src/model/latentAttention.js';
 import { checkMemory, fittingOptions, gibibytes, memoryNeed } from '../../src/train/memory.js';
 import type { MemoryShape } from '../../src/train/memory.js';
 import { sftTrainer } from '../../src/train/trainer.js';
@@ -100,6 +101,15 @@ describe('what a run needs', () => {
     expect(memoryNeed({ ...shape, trains: () => false }).activations).toBe(4 * 1000 * 2 * (30 + 10));
     // One hidden state a layer, and one layer anew.
     expect(memoryNeed({ ...shape, gradientCheckpointing: true }).activations).toBe(4 * 1000 * (2 * 10 + 80));
+  });
+
+  test('of latent attention each head keeps a whole key and its values', () => {
+    const latent = { queryRank: undefined, kvRank: 5, nopeDim: 3, ropeDim: 2, valueDim: 4, interleaved: true };
+    const sizes = { numLayers: 1, numHeads: 2, headDim: 5, hiddenSize: 10, attentionScale: 1, latent };
+    const specs = latentSpecs({ ...sizes, qkvBias: false, outputBias: false }, 'h.0.attn');
+    const frozen = memoryNeed({ ...shape, specs, trains: () => false }).activations;
+    // Queries and keys, values and what comes of them; the latent with what turns, for its norm; the output.
+    expect(frozen).toBe(4 * 1000 * (2 * 2 * 5 + 2 * 2 * 4 + (5 + 2) + 10));
   });
 
   test('kept as bfloat16 activations take half, but for what attention keeps for itself', () => {

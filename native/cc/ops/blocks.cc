@@ -135,6 +135,40 @@ void rope(Call& call) {
   call.enqueue([=](const Context* c) { c->table->rope(c, x, cos, sin, y, rows, heads, headDim, rotaryDim, inverse, interleaved); });
 }
 
+// rows, heads, nopeDim, ropeDim, valueDim, interleaved
+LatentHeads latentShape(Call& call, long& rows) {
+  rows = call.size();
+  LatentHeads a = {};
+  a.heads = call.size(), a.nope_dim = call.size(), a.rope_dim = call.size(), a.value_dim = call.size();
+  a.interleaved = call.flag();
+  if (a.rope_dim % 2 != 0) throw BadCall("an odd number of rotated dimensions");
+  return a;
+}
+
+// …, q, kv, shared, cos, sin, then q turned, k, v
+void latentHeads(Call& call) {
+  long rows;
+  const LatentHeads a = latentShape(call, rows);
+  const long all = area(rows, a.heads), queries = area(all, a.nope_dim + a.rope_dim), angles = area(rows, a.rope_dim / 2);
+  const Values q = call.values(queries), kv = call.values(area(all, a.nope_dim + a.value_dim)), shared = call.values(area(rows, a.rope_dim));
+  const float* const cos = call.tensor(angles);
+  const float* const sin = call.tensor(angles);
+  const Values turned = call.values(queries), k = call.values(queries), v = call.values(area(all, a.value_dim));
+  call.enqueue([=](const Context* c) { c->table->latent_heads(c, q, kv, shared, cos, sin, turned, k, v, rows, a); });
+}
+
+// …, dq, dk, dv, cos, sin, then the gradients of q, kv and shared
+void latentHeadsGrad(Call& call) {
+  long rows;
+  const LatentHeads a = latentShape(call, rows);
+  const long all = area(rows, a.heads), queries = area(all, a.nope_dim + a.rope_dim), angles = area(rows, a.rope_dim / 2);
+  const Values dq = call.values(queries), dk = call.values(queries), dv = call.values(area(all, a.value_dim));
+  const float* const cos = call.tensor(angles);
+  const float* const sin = call.tensor(angles);
+  const Values to = call.values(queries), dKv = call.values(area(all, a.nope_dim + a.value_dim)), dShared = call.values(area(rows, a.rope_dim));
+  call.enqueue([=](const Context* c) { c->table->latent_heads_grad(c, dq, dk, dv, cos, sin, to, dKv, dShared, rows, a); });
+}
+
 // The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, softcap, alibi, half, q, k, v, out, lse; cuSeqlens.
 // half: all but lse lie as bfloat16. A matrix may lie in a wider one: each of q, k, v is followed by the row stride and the first column.
 struct AttentionCall {
@@ -288,6 +322,8 @@ constexpr Operation list[] = {
     {"rmsNorm", rmsNorm},
     {"rmsNormGrad", rmsNormGrad},
     {"rope", rope},
+    {"latentHeads", latentHeads},
+    {"latentHeadsGrad", latentHeadsGrad},
     {"attention", attention},
     {"attentionGrad", attentionGrad},
     {"activation", activation},

@@ -1,4 +1,4 @@
-/** What Llama-like models with routed experts have in common: Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE, gpt-oss. */
+/** What Llama-like models with routed experts have in common: Mixtral, Qwen's, OLMoE, gpt-oss, DeepSeek's and what routes as they do. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
@@ -18,6 +18,7 @@ import { gatedMlp, gatedNames } from '../mlp.js';
 import type { GatedNames } from '../mlp.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
+import type { RoutingShape } from '../routing.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 
@@ -27,6 +28,12 @@ export interface MixtureNames extends GatedNames {
   readonly block: string;
   /** Its router. Default: `gate`. */
   readonly router?: string;
+  /** Its expert that all tokens go to, where there is one, and whether that has a gate. Default: `shared_expert`, which has. */
+  readonly shared?: { readonly module: string; readonly gated: boolean };
+  /** What is added where experts are chosen, a buffer of the shape given but for its last length, the number of experts. Default: none. */
+  readonly correction?: { readonly name: string; readonly before: ReadonlyArray<number> };
+  /** The router multiplies in float32 under every precision, and may lie so: `exact`. Default: it is a linear map as others. */
+  readonly precise?: 'product' | 'exact';
 }
 
 export interface MixtureConfig extends LlamaConfig {
@@ -39,7 +46,12 @@ export interface MixtureConfig extends LlamaConfig {
   readonly expertBias?: boolean;
   /** One a layer: whether it has experts, or a plain MLP. */
   readonly routed: ReadonlyArray<boolean>;
+  /** How experts are chosen and weighed. Default: by a softmax of the logits. */
+  readonly routing?: RoutingRules;
 }
+
+/** What of routing models do otherwise than by a softmax. */
+export type RoutingRules = Omit<RoutingShape, 'numExperts' | 'perToken' | 'normalized'>;
 
 /** Either spelling of the number of experts: files that transformers 5 writes have the one for the other. */
 const mixtureFields = t.type({
@@ -67,14 +79,19 @@ export interface MixtureFamily {
   readonly expertSize?: (fields: MixtureFields) => number;
   /** Default: 0, there is none. */
   readonly sharedSize?: (fields: MixtureFields) => number;
-  /** Some layers may have a plain MLP: `decoder_sparse_step`, `mlp_only_layers`. */
-  readonly mixed?: boolean;
+  /** Some layers may have a plain MLP: `decoder_sparse_step`, `mlp_only_layers`; or those that this says. Default: none. */
+  readonly mixed?: boolean | ((layer: number) => boolean);
+  readonly routing?: RoutingRules;
+  /** See `ExpertsConfig`. */
+  readonly balanced?: false;
   readonly llama: Family;
   readonly only: Readonly<Record<string, boolean | number | string | null>>;
 }
 
-const isRouted = (f: MixtureFields, i: number): boolean =>
-  f.mlp_only_layers?.includes(i) !== true && (i + 1) % (f.decoder_sparse_step ?? 1) === 0;
+const isRouted = (f: MixtureFields, { mixed = false }: MixtureFamily, i: number): boolean => {
+  if (typeof mixed === 'function') return mixed(i);
+  return !mixed || (f.mlp_only_layers?.includes(i) !== true && (i + 1) % (f.decoder_sparse_step ?? 1) === 0);
+};
 
 export const mixtureConfig = (
   raw: RawConfig,
@@ -96,11 +113,16 @@ export const mixtureConfig = (
         numExperts,
         perToken,
         normalized: family.normalized ?? f.norm_topk_prob ?? false,
-        auxLossCoef: f.output_router_logits === true ? (f.router_aux_loss_coef ?? family.auxLossCoef) : 0,
+        auxLossCoef:
+          f.output_router_logits === true && family.balanced !== false
+            ? (f.router_aux_loss_coef ?? family.auxLossCoef)
+            : 0,
+        ...(family.balanced === false ? { balanced: false } : {}),
       },
       expertSize: family.expertSize?.(f) ?? config.intermediateSize,
       sharedSize: family.sharedSize?.(f) ?? 0,
-      routed: Array.from({ length: config.numLayers }, (_, i) => family.mixed !== true || isRouted(f, i)),
+      routed: Array.from({ length: config.numLayers }, (_, i) => isRouted(f, family, i)),
+      ...(family.routing === undefined ? {} : { routing: family.routing }),
     })),
   );
 
@@ -120,23 +142,41 @@ const gatedSpecs = (
 
 const routerModule = (block: string, { router = 'gate' }: MixtureNames): string => `${block}.${router}`;
 
+const usualShared = { module: 'shared_expert', gated: true };
+
+const correctionName = (block: string, { correction }: MixtureNames): string | undefined =>
+  correction === undefined ? undefined : `${block}.${correction.name}`;
+
 const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: number): ReadonlyArray<TensorSpec> => {
-  const { hiddenSize, expertSize, sharedSize, experts, expertBias = false } = config;
+  const { hiddenSize, expertSize, sharedSize, experts, expertBias = false, mlpBias } = config;
+  const { shared: always = usualShared, correction, precise } = names;
   const block = `model.layers.${i}.${names.block}`;
   const share = experts.perToken / experts.numExperts;
+  const added = correctionName(block, names);
   return [
     ...linearSpec(routerModule(block, names), experts.numExperts, hiddenSize, expertBias).map((spec) => ({
       ...spec,
       router: true,
+      ...(precise === 'exact' ? { exact: true } : {}),
     })),
+    ...(added === undefined
+      ? []
+      : [
+          {
+            name: added,
+            shape: [...(correction?.before ?? []), experts.numExperts],
+            kind: 'buffer',
+            exact: true,
+          } as const,
+        ]),
     ...Array.from({ length: experts.numExperts }, (_, e) =>
       gatedSpecs(expertModule(block, e), names, expertSize, hiddenSize, expertBias).map((spec) => ({ ...spec, share })),
     ).flat(),
     ...(sharedSize === 0
       ? []
       : [
-          ...gatedSpecs(`${block}.shared_expert`, gatedNames, sharedSize, hiddenSize),
-          ...linearSpec(`${block}.shared_expert_gate`, 1, hiddenSize, false),
+          ...gatedSpecs(`${block}.${always.module}`, gatedNames, sharedSize, hiddenSize, mlpBias),
+          ...(always.gated ? linearSpec(`${block}.${always.module}_gate`, 1, hiddenSize, false) : []),
         ]),
   ];
 };
@@ -192,10 +232,12 @@ export const mixturePacked = (config: MixtureConfig, names: MixtureNames): Reado
 /** An expert, [m, hiddenSize] to the same, by its module. */
 type MakeExpert = (config: MixtureConfig, names: MixtureNames, pass: Pass, module: string) => Layer<Tensor, Tensor>;
 
-/** What a model's mixtures are made with. */
-interface Made {
+/** What a model's layers are made with. */
+interface Made<C extends MixtureConfig> {
   readonly names: MixtureNames;
   readonly expert: MakeExpert;
+  /** Attention of a layer, [N, hiddenSize] to the same. */
+  readonly attention: (config: C, pass: Pass, angles: RotaryAngles, i: number) => Layer<Tensor, Tensor>;
 }
 
 const usualExpert: MakeExpert = (config, names, pass, module) => gatedMlp(pass, config.activation, module, names);
@@ -203,55 +245,59 @@ const usualExpert: MakeExpert = (config, names, pass, module) => gatedMlp(pass, 
 /** The experts of layer `i`, [N, hiddenSize] to the same. */
 const routedExperts = (
   config: MixtureConfig,
-  { names, expert }: Made,
+  { names, expert }: Pick<Made<MixtureConfig>, 'names' | 'expert'>,
   pass: Pass,
   i: number,
 ): Layer<Tensor, Tensor> => {
   const { numExperts, perToken, normalized } = config.experts;
+  const { shared: always = usualShared } = names;
   const block = `model.layers.${i}.${names.block}`;
   const chosen = mixture(pass, {
     layer: i,
     numExperts,
     perToken,
     normalized,
-    router: linear(pass, { module: routerModule(block, names) }),
+    ...config.routing,
+    router: linear(pass, { module: routerModule(block, names), flows: names.precise === undefined }),
+    correction: correctionName(block, names),
     expert: (e) => expert(config, names, pass, expertModule(block, e)),
   });
   if (config.sharedSize === 0) return chosen;
-  const everyToken = shared(
-    gatedMlp(pass, config.activation, `${block}.shared_expert`),
-    linear(pass, { module: `${block}.shared_expert_gate` }),
-  );
-  return compose(fanOut(chosen, everyToken), total);
+  const everyToken = gatedMlp(pass, config.activation, `${block}.${always.module}`);
+  const counted = always.gated
+    ? shared(everyToken, linear(pass, { module: `${block}.${always.module}_gate` }))
+    : everyToken;
+  return compose(fanOut(chosen, counted), total);
 };
 
-const mixtureLayer = (
-  config: MixtureConfig,
-  made: Made,
+const mixtureLayer = <C extends MixtureConfig>(
+  config: C,
+  made: Made<C>,
   pass: Pass,
   angles: RotaryAngles,
   i: number,
-  parts: LlamaParts,
 ): Layer<Tensor, Tensor> =>
   inTurn(
     { pass, i, numLayers: config.numLayers },
-    compose(norm(config, `model.layers.${i}.input_layernorm`), selfAttention(config, pass, angles, i, parts)),
+    compose(norm(config, `model.layers.${i}.input_layernorm`), made.attention(config, pass, angles, i)),
     compose(
       norm(config, `model.layers.${i}.post_attention_layernorm`),
       config.routed[i] === true ? routedExperts(config, made, pass, i) : mlp(config, pass, i),
     ),
   );
 
-/** An architecture of Llama's attention and experts under these names. */
+/** An architecture of Llama's attention, unless another is given, and experts under these names. */
 export const mixtureArchitecture = <C extends MixtureConfig>({
   names = { block: 'mlp', ...gatedNames },
   expert = usualExpert,
   parts = () => ({}),
+  attention = (config, pass, angles, i) => selfAttention(config, pass, angles, i, parts(config, pass, i)),
   ...own
 }: {
   readonly names?: MixtureNames;
   readonly expert?: MakeExpert;
   readonly parts?: (config: C, pass: Pass, i: number) => LlamaParts;
+  readonly attention?: Made<C>['attention'];
 } & Pick<Architecture<C>, 'name' | 'modelTypes' | 'config'> &
   Partial<Architecture<C>>): Architecture<C> => ({
   ...llama,
@@ -259,7 +305,7 @@ export const mixtureArchitecture = <C extends MixtureConfig>({
   packed: (config) => mixturePacked(config, names),
   body: (config, pass) =>
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
-      mixtureLayer(config, { names, expert }, pass, angles, i, parts(config, pass, i)),
+      mixtureLayer(config, { names, expert, attention }, pass, angles, i),
     ),
   ...own,
 });

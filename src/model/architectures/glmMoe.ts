@@ -1,0 +1,86 @@
+/**
+ * GLM-4.5 to 4.7: GLM's attention, norms on each head of queries and keys in some of them, and DeepSeek-V3's mixture; GLM-4.7-Flash with
+ * DeepSeek's latent attention.
+ */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as t from 'io-ts';
+import { boolean, decodeFields, onlyAs, optional, unfit } from '../config.js';
+import { latentMixture, latentMixtureConfig } from './deepseek.js';
+import { correctedNames, groupedFamily } from './groupedRouting.js';
+import { mixtureArchitecture, mixtureConfig } from './mixture.js';
+import type { MixtureConfig } from './mixture.js';
+
+const normField = t.type({ use_qk_norm: optional(boolean) });
+
+export const glm4Moe = mixtureArchitecture<MixtureConfig>({
+  name: 'glm4_moe',
+  modelTypes: ['glm4_moe'],
+  names: correctedNames,
+  config: (raw, modelType) =>
+    pipe(
+      decodeFields(normField)(raw),
+      E.bindTo('f'),
+      E.bind('family', () =>
+        groupedFamily(raw, {
+          numExperts: 128,
+          perToken: 8,
+          numShared: 1,
+          expertSize: 1408,
+          denseLayers: 1,
+          scores: 'sigmoid',
+          llama: {
+            numKvHeads: 8,
+            maxPositions: 131_072,
+            rmsNormEps: 1e-5,
+            rope: { partial: 0.5 },
+            partial: true,
+          },
+        }),
+      ),
+      E.bind('config', ({ family }) => mixtureConfig(raw, modelType, family)),
+      E.map(({ f, config }) => ({
+        ...config,
+        architecture: 'glm4_moe',
+        outputBias: false,
+        headNorm: f.use_qk_norm ?? false,
+      })),
+    ),
+});
+
+const layerKinds = t.type({ mlp_layer_types: optional(t.array(t.keyof({ dense: null, sparse: null }))) });
+
+export const glm4MoeLite = latentMixture(correctedNames, {
+  name: 'glm4_moe_lite',
+  modelTypes: ['glm4_moe_lite'],
+  config: (raw, modelType) =>
+    pipe(
+      decodeFields(layerKinds)(raw),
+      E.map(({ mlp_layer_types: kinds }) => kinds ?? undefined),
+      // transformers reads no number of dense layers here.
+      E.tap((kinds) => (kinds === undefined ? onlyAs({ first_k_dense_replace: 1 })(raw) : E.right(raw))),
+      E.bindTo('kinds'),
+      E.bind('config', ({ kinds }) =>
+        latentMixtureConfig(
+          raw,
+          modelType,
+          { queryRank: 768, kvRank: 512, nopeDim: 192, ropeDim: 64, valueDim: 256 },
+          {
+            numExperts: 64,
+            perToken: 4,
+            numShared: 1,
+            expertSize: 1536,
+            factor: 1.8,
+            routed: (layer) => (kinds === undefined ? layer > 0 : kinds[layer] === 'sparse'),
+            scores: 'sigmoid',
+            llama: { maxPositions: 202_752, rmsNormEps: 1e-5 },
+          },
+        ),
+      ),
+      E.filterOrElse(
+        ({ kinds, config }) => kinds === undefined || kinds.length === config.numLayers,
+        ({ kinds, config }) => unfit('mlp_layer_types', `${config.numLayers} entries, one a layer`, kinds),
+      ),
+      E.map(({ config }) => ({ ...config, architecture: 'glm4_moe_lite' })),
+    ),
+});
