@@ -103,8 +103,10 @@ const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths =
   const widths = new Map<string, number>();
   let kept = 0;
   for (const spec of specs) {
-    if ((spec.kind !== 'linear' && spec.kind !== 'conv1d') || spec.head === true) continue;
     const [first = 0, second = 0] = spec.shape;
+    // What it reads was put out by a map; what it puts out is read by a scan or a gate, which keeps it.
+    if (spec.kind === 'convolution') kept += first * keptBytes;
+    if ((spec.kind !== 'linear' && spec.kind !== 'conv1d') || spec.head === true) continue;
     const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
     const module = moduleOf(spec.name);
     layers.add(/\.(\d+)\./.exec(module)?.[1] ?? '');

@@ -187,41 +187,49 @@ whenBuilt('the CUDA device', () => {
       dispose([x, got]);
     });
 
-    it.each(['gpt2', 'llama', 'phi3', 'olmo', 'gpt_neox', 'gptj', 'mixtral_balanced', 'qwen2_moe_mixed'])(
-      'gives the loss and the gradients of %s that transformers gives',
-      (name) => {
-        const folder = join(root, 'test', 'golden', 'models', name);
-        const golden = JSON.parse(readFileSync(join(folder, 'golden.json'), 'utf8')) as {
-          readonly documents: ReadonlyArray<{
-            readonly input_ids: ReadonlyArray<number>;
-            readonly labels: ReadonlyArray<number>;
-          }>;
-          readonly loss: { readonly right: number };
-        };
-        const { sequence, targets } = unpadded({
-          input_ids: golden.documents.map(({ input_ids }) => input_ids),
-          labels: golden.documents.map(({ labels }) => labels),
-        });
-        const model = loadModel(folder);
-        const { numTensors } = memory();
-        const output = evaluateLoss(model, sequence, targets);
-        expect(Math.abs((output.total.dataSync()[0] ?? NaN) - golden.loss.right)).toBeLessThan(1e-5);
-        const options = { seed: 1, step: 0, training: false, checkpointing: false } as const;
-        const { gradients, ...losses } = lossAndGradients(model, sequence, targets, options);
-        // Divided by their largest entry.
-        const expected = readTensors(join(folder, 'gradients.safetensors'));
-        for (const [key, scaled] of Object.entries(expected)) {
-          const [got, wanted] = [direction(gradients[key]?.dataSync() ?? []), direction(scaled.dataSync())];
-          const apart = Math.hypot(...wanted.map((value, i) => value - (got[i] ?? NaN)));
-          expect({ key, close: apart < 1e-3 }).toEqual({ key, close: true });
-        }
-        dispose(Object.values(expected));
-        dispose([...Object.values(gradients), ...Object.values(losses)]);
-        dispose([output.total, output.loss, output.correct, output.entropy]);
-        expect(memory().numTensors).toBe(numTensors);
-        dispose(Object.values(model.weights));
-      },
-    );
+    it.each([
+      'gpt2',
+      'llama',
+      'phi3',
+      'olmo',
+      'gpt_neox',
+      'gptj',
+      'mixtral_balanced',
+      'qwen2_moe_mixed',
+      'lfm2',
+      'granite_hybrid',
+    ])('gives the loss and the gradients of %s that transformers gives', (name) => {
+      const folder = join(root, 'test', 'golden', 'models', name);
+      const golden = JSON.parse(readFileSync(join(folder, 'golden.json'), 'utf8')) as {
+        readonly documents: ReadonlyArray<{
+          readonly input_ids: ReadonlyArray<number>;
+          readonly labels: ReadonlyArray<number>;
+        }>;
+        readonly loss: { readonly right: number };
+      };
+      const { sequence, targets } = unpadded({
+        input_ids: golden.documents.map(({ input_ids }) => input_ids),
+        labels: golden.documents.map(({ labels }) => labels),
+      });
+      const model = loadModel(folder);
+      const { numTensors } = memory();
+      const output = evaluateLoss(model, sequence, targets);
+      expect(Math.abs((output.total.dataSync()[0] ?? NaN) - golden.loss.right)).toBeLessThan(1e-5);
+      const options = { seed: 1, step: 0, training: false, checkpointing: false } as const;
+      const { gradients, ...losses } = lossAndGradients(model, sequence, targets, options);
+      // Divided by their largest entry.
+      const expected = readTensors(join(folder, 'gradients.safetensors'));
+      for (const [key, scaled] of Object.entries(expected)) {
+        const [got, wanted] = [direction(gradients[key]?.dataSync() ?? []), direction(scaled.dataSync())];
+        const apart = Math.hypot(...wanted.map((value, i) => value - (got[i] ?? NaN)));
+        expect({ key, close: apart < 1e-3 }).toEqual({ key, close: true });
+      }
+      dispose(Object.values(expected));
+      dispose([...Object.values(gradients), ...Object.values(losses)]);
+      dispose([output.total, output.loss, output.correct, output.entropy]);
+      expect(memory().numTensors).toBe(numTensors);
+      dispose(Object.values(model.weights));
+    });
 
     // Rounding takes either device some 2 % from the gradients of float32, each in its own direction; a processor without products
     // of bfloat16 rounds less.

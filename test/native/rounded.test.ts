@@ -9,17 +9,31 @@ import type { NativeBackend } from '../../src/native/backend.js';
 import { nativeStatistics, setPrecision } from '../../src/native/register.js';
 import { describeNative, startNative } from '../native.js';
 import { apartBy, halvedCases, stepAt } from './goldenStep.js';
+import type { Case } from './goldenStep.js';
 
 describeNative('rounded activations', () => {
   beforeEach(() => startNative());
 
   // PyTorch's gradients of these models, by autocast or with weights of bfloat16, are 0.8 to 5.4 % from those at float32: llama 2.1 %,
   // gpt2 1.9 %, phi3 5.4 %, olmo 4.0 %, gpt_neox 1.0 %.
-  it.each(halvedCases)('%s (adapted: %s, checkpoints: %s): near float32', (...each) => {
+  const near = (each: Case, most: number): void => {
     const [float32, bfloat16] = [stepAt('float32', each), stepAt('bfloat16', each)];
     expect(Math.abs(bfloat16.loss / float32.loss - 1)).toBeLessThan(3e-3);
-    expect(apartBy(bfloat16.gradients, float32.gradients)).toBeLessThan(0.06);
-  });
+    expect(apartBy(bfloat16.gradients, float32.gradients)).toBeLessThan(most);
+  };
+
+  it.each(halvedCases)('%s (adapted: %s, checkpoints: %s): near float32', (...each) => near(each, 0.06));
+
+  // The card has no kernels for what these read earlier tokens by. PyTorch: granite_hybrid 2.9 to 4.4 %, lfm2 7.0 to 11.9 %.
+  const onProcessorAlone: ReadonlyArray<Case> = ['lfm2', 'granite_hybrid'].flatMap(
+    (name): ReadonlyArray<Case> => [
+      [name, false, false],
+      [name, true, true],
+    ],
+  );
+  it.each(onProcessorAlone)('%s (adapted: %s, checkpoints: %s): near float32', (...each) =>
+    near(each, each[0] === 'lfm2' ? 0.1 : 0.06),
+  );
 
   it('lie in half of the memory at bfloat16, where kernels read them so, and the stream does not', () => {
     const { takesHalves } = engine().backend as unknown as Pick<NativeBackend, 'takesHalves'>;
