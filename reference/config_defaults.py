@@ -28,7 +28,7 @@ FILES = {
             " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss ministral3"
             " cohere2 glm glm4 exaone4 ernie4_5 seed_oss hunyuan_v1_dense"
             " lfm2"
-            " arcee nemotron jais2 nanochat ministral cwm granite_swa"
+            " arcee nemotron jais2 nanochat ministral cwm granite_swa apertus"
         ).split()
     },
     "gpt2": gpt2,

@@ -15,6 +15,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    ApertusConfig,
     ArceeConfig,
     BloomConfig,
     Cohere2Config,
@@ -678,6 +679,17 @@ CONFIGS = {
         },
     ),
     "youtu": YoutuConfig(**{key: value for key, value in latent.items() if key != "moe_intermediate_size"}, q_lora_rank=8),
+    "apertus": ApertusConfig(
+        **common,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 1000.0,
+            "factor": 8.0,
+            "original_max_position_embeddings": 16,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+        },
+    ),
 }
 
 IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}

@@ -297,6 +297,11 @@ typedef struct KernelTable {
   // cached_attention.cc: q, out [n, heads * head_dim] over keys and values [rows, kv_heads * head_dim]
   void (*cached_attention)(const Context*, Values q, const float* keys, const float* values, Values out, CachedAttention shape);
 
+  // xielu.cc; null on a device; the gradients of both numbers together or neither
+  void (*xielu)(const Context*, Values x, const float* alpha_p, const float* alpha_n, Values y, long n);  // ?
+  void (*xielu_grad)(const Context*, Values x, const float* alpha_p, const float* alpha_n, Values dy, Values dx, float* d_alpha_p,
+                     float* d_alpha_n, long n);  // ?
+
   // causal_conv.cc; null on a device
   void (*causal_conv)(const Context*, const CausalConv*);       // ?
   void (*causal_conv_grad)(const Context*, const CausalConv*);  // ?

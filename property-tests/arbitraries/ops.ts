@@ -23,6 +23,7 @@ import { loraLinear, loraLinearGrad } from '../../src/model/kernels/loraLinear.j
 import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import { rope } from '../../src/model/kernels/rope.js';
 import { stateSpaceScan, stateSpaceScanGrad } from '../../src/model/kernels/stateSpaceScan.js';
+import { xielu, xieluGrad } from '../../src/model/kernels/xielu.js';
 import { random } from '../../src/seed.js';
 
 /** Normal values of a shape, the same for the same seed. */
@@ -506,6 +507,25 @@ const activations = fc.record({ seed, n: size(), c: size(), kind: kinds }).map(
   }),
 );
 
+const xielus = fc.record({ seed, n: size(), c: size() }).map(
+  ({ seed: s, n, c }): OpCall => ({
+    seed: s,
+    shapes: [[n, c], [1], [1]],
+    forward: (x, alphaP, alphaN) => xielu({ x: given(x), alphaP: given(alphaP), alphaN: given(alphaN) }),
+    formula: (x, alphaP, alphaN) => {
+      const above = tf.mul(tf.softplus(given(alphaP)), tf.square(tf.relu(given(x))));
+      const curve = tf.sub(tf.expm1(tf.minimum(given(x), -1e-6)), given(x));
+      const below = tf.mul(tf.add(tf.softplus(given(alphaN)), 0.5), curve);
+      return tf.add(tf.add(above, tf.mul(below, tf.sub(1, tf.step(given(x))))), tf.mul(given(x), 0.5));
+    },
+    backward: (dy, x, alphaP, alphaN) => {
+      const inputs = { x: given(x), alphaP: given(alphaP), alphaN: given(alphaN), dy };
+      const { dx, dAlphaP, dAlphaN } = xieluGrad(inputs, true);
+      return [dx, given(dAlphaP), given(dAlphaN)];
+    },
+  }),
+);
+
 const clampedGates = fc.record({ seed, n: size(), c: size(), limit: fc.constantFrom(0.4, 1, 7) }).map(
   ({ seed: s, n, c, limit }): OpCall => ({
     seed: s,
@@ -674,6 +694,7 @@ export const opCalls = {
   activation: activations,
   gatedActivation: gatedActivations,
   clampedGate: clampedGates,
+  xielu: xielus,
   gatherRows: gathers,
   combineRows: combinations,
   concatColumns: columns,

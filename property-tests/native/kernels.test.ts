@@ -44,6 +44,7 @@ import { RxRope } from '../../src/model/kernels/rope.js';
 import { RxScale } from '../../src/model/kernels/scale.js';
 import { RxSquaredNorm } from '../../src/model/kernels/squaredNorm.js';
 import { RxStateSpaceScan, RxStateSpaceScanGrad } from '../../src/model/kernels/stateSpaceScan.js';
+import { RxXielu, RxXieluGrad } from '../../src/model/kernels/xielu.js';
 import { setPrecision } from '../../src/native/register.js';
 import {
   alive,
@@ -599,6 +600,8 @@ const elementwise = fc.record({ n: size(40), f: size(100), kind: kinds, seed: se
     trial(RxActivationGrad, { x, dy }, { kind }),
     trial(RxGatedActivation, { gate: x, up: dy }, { kind }),
     trial(RxGatedActivationGrad, { gate: x, up: wide(), dy }, { kind }),
+    trial(RxXielu, { x, alphaP: values(1), alphaN: values(1) }, {}, { tolerance: 1e-5 }),
+    trial(RxXieluGrad, { x, alphaP: values(1), alphaN: values(1), dy }, { needWeights: next() < 0.5 }, { rough: true }),
     trial(RxAdd, { a: x, b: dy }, {}),
     trial(RxScale, { x }, { factor: -1.25 }),
     trial(RxAxpy, { y, x: dy }, { alpha: 0.3 }, { inPlace: ['y'] }),

@@ -6,6 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import type { Architecture, FileLayout, JoinedTensor } from './architecture.js';
+import { apertus } from './architectures/apertus.js';
 import { arcee } from './architectures/arcee.js';
 import { bloom } from './architectures/bloom.js';
 import { cohere, cohere2 } from './architectures/cohere.js';
@@ -173,6 +174,7 @@ registerArchitecture(ernieMoe);
 registerArchitecture(hunyuanMoe);
 registerArchitecture(minicpm3);
 registerArchitecture(youtu);
+registerArchitecture(apertus);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

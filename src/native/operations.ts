@@ -46,6 +46,8 @@ export const operationNames = [
   'activationGrad',
   'gatedActivation',
   'gatedActivationGrad',
+  'xielu',
+  'xieluGrad',
   'dropout',
   'causalConv',
   'causalConvGrad',

@@ -37,6 +37,7 @@ import { rope } from './kernels/rope.js';
 import { scale } from './kernels/scale.js';
 import { squaredNorm } from './kernels/squaredNorm.js';
 import { stateSpaceScan, stateSpaceScanGrad } from './kernels/stateSpaceScan.js';
+import { xielu, xieluGrad } from './kernels/xielu.js';
 import { noteInTheData } from './notedData.js';
 import { argMax } from './standard/argMax.js';
 import { elementwise } from './standard/elementwise.js';
@@ -70,7 +71,14 @@ export interface NativeOptions {
 }
 
 /** Those of the named ops that a card has no kernels for: there their formulas run. */
-const onProcessorAlone: ReadonlyArray<KernelConfig> = [causalConv, causalConvGrad, stateSpaceScan, stateSpaceScanGrad];
+const onProcessorAlone: ReadonlyArray<KernelConfig> = [
+  causalConv,
+  causalConvGrad,
+  stateSpaceScan,
+  stateSpaceScanGrad,
+  xielu,
+  xieluGrad,
+];
 
 /** The named ops. */
 const named: ReadonlyArray<KernelConfig> = [

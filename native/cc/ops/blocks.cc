@@ -298,6 +298,30 @@ void gatedActivationGrad(Call& call) {
   call.enqueue([=](const Context* c) { c->table->gated_activation_grad(c, kind, gate, up, dy, dGate, dUp, n); });
 }
 
+// n, x, alphaP, alphaN, y
+void xielu(Call& call) {
+  const long n = call.size();
+  if (call.kernels().xielu == nullptr) throw BadCall("the device has no xIELU");
+  const Values x = call.values(n);
+  const float* const alphaP = call.tensor(1);
+  const float* const alphaN = call.tensor(1);
+  const Values y = call.values(n);
+  call.enqueue([=](const Context* c) { c->table->xielu(c, x, alphaP, alphaN, y, n); });
+}
+
+// n, x, alphaP, alphaN, dy, dx, dAlphaP?, dAlphaN?
+void xieluGrad(Call& call) {
+  const long n = call.size();
+  if (call.kernels().xielu_grad == nullptr) throw BadCall("the device has no xIELU");
+  const Values x = call.values(n);
+  const float* const alphaP = call.tensor(1);
+  const float* const alphaN = call.tensor(1);
+  const Values dy = call.values(n), dx = call.values(n);
+  float* const dAlphaP = call.optional(1);
+  float* const dAlphaN = call.optional(1);
+  call.enqueue([=](const Context* c) { c->table->xielu_grad(c, x, alphaP, alphaN, dy, dx, dAlphaP, dAlphaN, n); });
+}
+
 // n, rate, seed, offset, x, y
 void dropout(Call& call) {
   const long n = call.size();
@@ -330,6 +354,8 @@ constexpr Operation list[] = {
     {"activationGrad", activationGrad},
     {"gatedActivation", gatedActivation},
     {"gatedActivationGrad", gatedActivationGrad},
+    {"xielu", xielu},
+    {"xieluGrad", xieluGrad},
     {"dropout", dropout},
 };
 

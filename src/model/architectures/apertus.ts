@@ -1,0 +1,83 @@
+/** Apertus: Arcee with norms on each head of queries and keys, and with xIELU, whose two numbers each layer trains. */
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import type { TensorToWrite } from '../../formats/safetensors.js';
+import { ungatedTensors } from './arcee.js';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
+import { onlyAs } from '../config.js';
+import { compose } from '../layer.js';
+import { linear } from '../linear.js';
+import { llama, llamaConfig, llamaStem, norm, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
+import { perLayer } from '../weights.js';
+import { xielu, xieluSpec } from '../xielu.js';
+
+const actModule = (layer: number): string => `model.layers.${layer}.mlp.act_fn`;
+
+/** What files call the norms before attention and MLP. */
+const stored: Readonly<Record<string, string>> = {
+  input_layernorm: 'attention_layernorm',
+  post_attention_layernorm: 'feedforward_layernorm',
+};
+
+/** Numbers of the activation that do not train, and that transformers reads from files. */
+const constants = (layer: number): ReadonlyArray<TensorToWrite> => [
+  { name: `${actModule(layer)}.beta`, dtype: 'F32', shape: [], data: Float32Array.of(0.5) },
+  { name: `${actModule(layer)}.eps`, dtype: 'F32', shape: [], data: Float32Array.of(-1e-6) },
+];
+
+export const apertus: Architecture<LlamaConfig> = {
+  ...llama,
+  name: 'apertus',
+  modelTypes: ['apertus'],
+  config: (raw, modelType) =>
+    pipe(
+      onlyAs({ hidden_act: 'xielu', mlp_bias: false })(raw),
+      E.flatMap(() =>
+        llamaConfig({ ...raw, hidden_act: null }, modelType, {
+          maxPositions: 65_536,
+          rmsNormEps: 1e-5,
+          headNorm: true,
+          rope: {
+            theta: 12e6,
+            parameters: {
+              rope_type: 'llama3',
+              rope_theta: 12e6,
+              factor: 8,
+              original_max_position_embeddings: 8192,
+              low_freq_factor: 1,
+              high_freq_factor: 4,
+            },
+          },
+        }),
+      ),
+      E.map((config) => ({ ...config, architecture: 'apertus', raw })),
+    ),
+  tensors: (config) => [
+    ...ungatedTensors(config).map((spec) => ({
+      ...spec,
+      name: spec.name.replace(/(?<=\.)(?:input|post_attention)_layernorm(?=\.)/, (name) => stored[name] ?? name),
+    })),
+    ...perLayer(config.numLayers, (i) => xieluSpec(actModule(i))),
+  ],
+  buffers: /\.(?:rotary_emb\.inv_freq|act_fn\.(?:beta|eps))$/,
+  fileLayout: ({ numLayers }) => ({
+    read: (tensors) => E.right(tensors),
+    write: (tensors) => [...tensors, ...Array.from({ length: numLayers }, (_, i) => constants(i)).flat()],
+  }),
+  body: (config, pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => {
+      const module = `model.layers.${i}`;
+      return inTurn(
+        { pass, i, numLayers: config.numLayers },
+        compose(norm(config, `${module}.attention_layernorm`), selfAttention(config, pass, angles, i)),
+        compose(
+          norm(config, `${module}.feedforward_layernorm`),
+          linear(pass, { module: `${module}.mlp.up_proj` }),
+          xielu(actModule(i)),
+          linear(pass, { module: `${module}.mlp.down_proj` }),
+        ),
+      );
+    }),
+};
