@@ -115,8 +115,8 @@ export class NativeBackend extends KernelBackend {
   readonly op: Operations;
   /** What products of the named ops are computed in. */
   precision: Precision = 'float32';
-  /** Tensors lie on a CUDA card. */
-  onCard = false;
+  /** A line on the CUDA card on which everything lies and runs; absent: the processor. */
+  card: string | undefined;
   /** Kernels read and write activations that lie as bfloat16: on a card, and where the processor multiplies them. */
   takesHalves = false;
   /** How often operations without a kernel here were handed to the processor's reference, by name: copies both ways. */
@@ -242,6 +242,11 @@ export class NativeBackend extends KernelBackend {
   /** Whether the values lie as bfloat16 and kernels read them so: at float32 they are given a copy, and nothing is rounded. */
   liesHalved(info: TensorInfo): boolean {
     return this.halves && this.float(info).held?.storage === 'bfloat16';
+  }
+
+  /** Tensors lie on a CUDA card. */
+  get onCard(): boolean {
+    return this.card !== undefined;
   }
 
   /** Whether activations travel from kernel to kernel as bfloat16. */

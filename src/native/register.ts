@@ -137,11 +137,18 @@ const named: ReadonlyArray<KernelConfig> = [
 interface Registered {
   readonly addon: Addon;
   readonly backend: NativeBackend;
-  /** The card on which everything lies and runs; absent: the processor. */
-  card?: string;
 }
 
 let registered: Registered | undefined;
+
+/**
+ * A second copy of this library in a program (some runners and bundlers load one for `import` and one for `require`) goes on with the
+ * backend of the first: tfjs keeps one of a name, and the engine takes its arguments from one place.
+ */
+const registeredBefore = (addon: Addon): Registered | undefined => {
+  const backend = engine().findBackend(backendName);
+  return backend === null ? undefined : { addon, backend: backend as NativeBackend };
+};
 
 const register = (addon: Addon): Registered => {
   const backend = new NativeBackend(addon);
@@ -227,16 +234,15 @@ export const registerNative = ({ threads, isa, blas, device }: NativeOptions = {
   if (registered === undefined) {
     const addon = loadAddon();
     if (addon._tag === 'Left') return addon;
-    registered = register(addon.right);
+    registered = registeredBefore(addon.right) ?? register(addon.right);
   }
   try {
     if (device === 'cuda') {
-      registered.card ??= openCard(registered.addon, true);
-      registered.backend.onCard = true;
+      registered.backend.card ??= openCard(registered.addon, true);
       for (const { kernelName } of onProcessorAlone)
         if (getKernel(kernelName, backendName) as unknown) unregisterKernel(kernelName, backendName);
     }
-    if (device === 'cpu' && registered.card !== undefined)
+    if (device === 'cpu' && registered.backend.card !== undefined)
       return left('tensors lie on the card already: the device is chosen once a process');
     const { info, library } = configure(
       registered.addon,
@@ -246,7 +252,7 @@ export const registerNative = ({ threads, isa, blas, device }: NativeOptions = {
     );
     registered.backend.takesHalves = info.halves;
     const several = info.threads === 1 ? 'one thread' : `${info.threads} threads`;
-    if (registered.card !== undefined) return right({ ...info, description: `CUDA: ${registered.card}` });
+    if (registered.backend.card !== undefined) return right({ ...info, description: `CUDA: ${registered.backend.card}` });
     return right({
       ...info,
       description: `${isaNames[info.isa]}${info.bfloat16 ? ' with bfloat16' : ''}, ${several}${library === '' ? '' : `, products by ${basename(library)}`}`,
