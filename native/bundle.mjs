@@ -8,18 +8,15 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
+import { takenIn, toCommonJs } from './commonjs.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** What others name: exports and commands of the package, the entry of threads, and the engine. */
-const entries = [
-  'index.ts',
-  'data.ts',
-  'laws/index.ts',
-  'cli/main.ts',
-  'train/preparing/worker.ts',
-  'native/register.ts',
-];
+/** The exports of the package. */
+const exported = ['index.ts', 'data.ts', 'laws/index.ts'];
+
+/** What others name: those, the commands, the entry of threads, and the engine. */
+const entries = [...exported, 'cli/main.ts', 'train/preparing/worker.ts', 'native/register.ts'];
 
 /** What the programs of this repository measure besides. */
 const measured = ['train/fitMemory.ts'];
@@ -86,7 +83,14 @@ export const bundle = async (folder, more = []) => {
   });
   const written = Object.keys(metafile.outputs).map((name) => relative(dist, resolve(root, name)));
   const kept = new Set([...written, ...asTheyAre.map((name) => join(name))]);
-  const licences = inlined.map(
+  await toCommonJs({
+    root,
+    dist,
+    shared: join(dist, joined),
+    entries: exported.map((name) => name.replace(/\.ts$/, '.js')),
+    metafile,
+  });
+  const licences = [...inlined, ...takenIn].map(
     (name) => `${name}\n\n${readFileSync(join(root, 'node_modules', name, 'LICENSE'), 'utf8')}`,
   );
   writeFileSync(join(dist, joined, 'LICENCES.txt'), licences.join('\n'));

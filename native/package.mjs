@@ -38,7 +38,9 @@ const write = (folder, manifest, files) => {
 /** Removes the declarations that no entry names, directly or through others: nobody's types come from there. */
 const keepNamed = (folder) => {
   const wanted = new Set(
-    Object.values(main.exports).flatMap(({ types }) => (types === undefined ? [] : [join(folder, types)])),
+    Object.values(main.exports).flatMap((conditions) =>
+      typeof conditions === 'string' ? [] : Object.values(conditions).map(({ types }) => join(folder, types)),
+    ),
   );
   // A set is walked over what is added to it on the way.
   for (const file of wanted) {

@@ -1,6 +1,7 @@
 /** Which packages are loaded by whom: everything else waits until something asks for it. */
 import { describe, expect, test } from '@jest/globals';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -54,6 +55,19 @@ describe('what is loaded', () => {
     ['rxtune/laws', 'laws/index.js', ['fast-check', 'pure-rand', 'rxjs']],
   ])('by import of %s', async (_, file, packages) => {
     expect(await loadedBy(`await import(${entry(file)});`)).toEqual(packages);
+  });
+
+  // Without a build there are single modules and no CommonJS.
+  const whenJoined = existsSync(join(dist, 'index.cjs')) ? test.each : test.skip.each;
+  whenJoined([
+    ['rxtune', 'index.cjs', always],
+    ['rxtune/data', 'data.cjs', always],
+    ['rxtune/laws', 'laws/index.cjs', ['fast-check', 'pure-rand', 'rxjs']],
+  ])('by require of %s as CommonJS', async (_, file, packages) => {
+    const program = `
+      import { createRequire } from 'node:module';
+      createRequire(import.meta.url)(${JSON.stringify(join(dist, file))});`;
+    expect(await loadedBy(program)).toEqual(packages);
   });
 
   test('by rxtune --help', async () => {

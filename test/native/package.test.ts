@@ -1,14 +1,15 @@
-import { describe, expect, test } from '@jest/globals';
-import { execFileSync } from 'node:child_process';
+import { afterAll, describe, expect, test } from '@jest/globals';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { arch, platform, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -21,25 +22,33 @@ const whenBuilt = built ? test : test.skip;
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { readonly version: string };
 const name = `native-${platform()}-${arch()}`;
 
+let laid: string | undefined;
+
+/** A folder with the published packages, laid out once. */
+const published = (): string => {
+  if (laid !== undefined) return laid;
+  laid = mkdtempSync(join(tmpdir(), 'rxtune-published-'));
+  execFileSync(process.execPath, [join(root, 'native', 'package.mjs'), laid, 'linux-x64', 'darwin-arm64']);
+  return laid;
+};
+
+afterAll(() => {
+  if (laid !== undefined) rmSync(laid, { recursive: true, force: true });
+});
+
 /** Runs with the published packages where npm would put them. */
-const installed = (run: (modules: string) => void): void => {
+const installed = (use: (modules: string) => void): void => {
   const dir = mkdtempSync(join(tmpdir(), 'rxtune-package-'));
   try {
-    execFileSync(process.execPath, [
-      join(root, 'native', 'package.mjs'),
-      join(dir, 'out'),
-      'linux-x64',
-      'darwin-arm64',
-    ]);
     const modules = join(dir, 'node_modules');
     mkdirSync(join(modules, '@rxtune'), { recursive: true });
-    renameSync(join(dir, 'out', 'rxtune'), join(modules, 'rxtune'));
-    renameSync(join(dir, 'out', name), join(modules, '@rxtune', name));
+    cpSync(join(published(), 'rxtune'), join(modules, 'rxtune'), { recursive: true });
+    cpSync(join(published(), name), join(modules, '@rxtune', name), { recursive: true });
     for (const entry of readdirSync(join(root, 'node_modules'))) {
       if (entry !== '@rxtune' && !entry.startsWith('.'))
         symlinkSync(join(root, 'node_modules', entry), join(modules, entry));
     }
-    run(modules);
+    use(modules);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
@@ -51,6 +60,85 @@ const doctor = (modules: string): string =>
     encoding: 'utf8',
     env: { ...process.env, NODE_OPTIONS: '' },
   });
+
+/** Writes a program beside the packages and runs it, as Node.js is started by default. */
+const run = (modules: string, file: string, program: string): string => {
+  writeFileSync(join(modules, file), program);
+  return execFileSync(process.execPath, [join(modules, file)], {
+    cwd: modules,
+    encoding: 'utf8',
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
+};
+
+/** The laws of a stage, and a run; what waits for a package of ES modules (Parquet) or for a thread is asked for, too. */
+const testOfAUser = `
+  const { dirname, join } = require('node:path');
+  const { left, right } = require('fp-ts/lib/Either');
+  const { lastValueFrom, toArray } = require('rxjs');
+  const { dataError, jsonl, load, mapping, openDataset, orThrow, pull, sftTrainer } = require('rxtune');
+  const { boundedInFlight, examples, operatorLaws, orderKept, rightsOf } = require('rxtune/laws');
+
+  const quickstart = join(dirname(require.resolve('rxtune/package.json')), 'examples', 'quickstart');
+  const shortRow = (row) =>
+    row.kind === 'text' && row.text.length > 8 ? left(dataError('E_LONG', 'too long')) : right(row);
+  const short = (options) => mapping('short', shortRow, options);
+  const laws = [
+    ...operatorLaws(short, examples(), rightsOf(shortRow), { oneToOne: true }),
+    orderKept(short, examples(), (row) => row),
+    boundedInFlight(short, examples(), () => 1),
+  ];
+  for (const { name, check } of laws) test(name, check);
+
+  test('a run', async () => {
+    const { model, tokenizer } = await orThrow(load(join(quickstart, 'base')));
+    const steps = sftTrainer(
+      { model, tokenizer, trainDataset: jsonl(join(quickstart, 'train.jsonl')), peftConfig: {} },
+      { maxLength: 256, packing: true, learningRate: 1e-2, maxSteps: 5, outputDir: null, datasetNumProc: 2, preparedCache: true },
+    );
+    const losses = (await lastValueFrom(steps.pipe(toArray()))).map(({ loss }) => loss);
+    expect(losses).toHaveLength(5);
+    expect(losses[4]).toBeLessThan(losses[0]);
+  });
+
+  test('Parquet', async () => {
+    const file = ${JSON.stringify(join(root, 'test', 'formats', 'data', 'rows-snappy.parquet'))};
+    expect(await lastValueFrom(pull(openDataset(file)).pipe(toArray()))).toHaveLength(7);
+  });`;
+
+/** Types of each entry, and that they are not `any`. */
+const typedProgram = `
+  import { mapping, sftTrainer, SftConfig } from 'rxtune';
+  import type { Example, Rejecting, StepResult, Transform } from 'rxtune';
+  import { openDataset } from 'rxtune/data';
+  import { examples, operatorLaws, rightsOf } from 'rxtune/laws';
+  import { right } from 'fp-ts/lib/Either.js';
+  import type { Observable } from 'rxjs';
+  declare const setup: Parameters<typeof sftTrainer>[0];
+  const steps: Observable<StepResult> = sftTrainer(setup, { maxSteps: 1 });
+  // @ts-expect-error: no such option
+  sftTrainer(setup, { maxStep: 1 });
+  // @ts-expect-error: a file has a name
+  openDataset(1);
+  const same: Transform<Example, Example> = (row) => right(row);
+  const laws = operatorLaws((options: Rejecting) => mapping('same', same, options), examples(), rightsOf(same));
+  // @ts-expect-error: laws are none
+  const none: never = laws;
+  const config: SftConfig | undefined = undefined;
+  export { steps, none, config, SftConfig };`;
+
+const [tsc6, tsc7] = [join('typescript', 'bin', 'tsc6'), join('@typescript', 'native', 'bin', 'tsc')] as const;
+
+/** Compilers, each with a way to find modules. */
+const resolutions = [
+  [tsc6, '--module', 'commonjs', '--moduleResolution', 'node10', '--ignoreDeprecations', '6.0'],
+  [tsc7, '--module', 'commonjs', '--moduleResolution', 'bundler'],
+  [tsc7, '--module', 'esnext', '--moduleResolution', 'bundler'],
+  [tsc7, '--module', 'node16'],
+  [tsc7, '--module', 'nodenext'],
+] as const;
+
+const strictly = ['--noEmit', '--strict', '--skipLibCheck', '--target', 'es2022', '--lib', 'es2023'];
 
 describe('the published packages', () => {
   whenBuilt('run the engine of the platform’s package, and say how to compile it where there is none', () => {
@@ -82,15 +170,65 @@ describe('the published packages', () => {
     });
   });
 
-  whenBuilt('serve who requires them as who imports them', () => {
+  whenBuilt('serve who requires them and who imports them with one copy', () => {
     installed((modules) => {
-      const program = "console.log(typeof require('rxtune').sftTrainer, typeof require('rxtune/laws').operatorLaws)";
-      const out = execFileSync(process.execPath, ['-e', program], {
-        cwd: modules,
+      const program = `
+        import { createRequire } from 'node:module';
+        import * as main from 'rxtune';
+        import * as data from 'rxtune/data';
+        import * as laws from 'rxtune/laws';
+        const require = createRequire(import.meta.url);
+        const same = { rxtune: main, 'rxtune/data': data, 'rxtune/laws': laws };
+        for (const [name, { default: _, ...values }] of Object.entries(same))
+          console.log(name, Object.entries(values).every(([key, value]) => require(name)[key] === value));`;
+      expect(run(modules, 'one.mjs', program)).toBe('rxtune true\nrxtune/data true\nrxtune/laws true\n');
+    });
+  });
+
+  whenBuilt('share an engine where a program loads two copies all the same', () => {
+    installed((modules) => {
+      const program = `
+        import { createRequire } from 'node:module';
+        import { matMul, tensor } from '@tensorflow/tfjs-core';
+        import * as first from 'rxtune';
+        const second = createRequire(import.meta.url)(${JSON.stringify(join(modules, 'rxtune', 'dist', 'index.cjs'))});
+        for (const { chooseEngine, orThrow } of [first, second]) {
+          await orThrow(chooseEngine({ engine: 'native' }));
+          console.log(first === second, await matMul(tensor([[1, 2]]), tensor([[3], [4]])).data());
+        }`;
+      expect(run(modules, 'two.mjs', program)).toBe('false Float32Array(1) [ 11 ]\nfalse Float32Array(1) [ 11 ]\n');
+    });
+  });
+
+  whenBuilt('load in jest as it comes: no ES modules, no flags', () => {
+    installed((modules) => {
+      writeFileSync(join(dirname(modules), 'package.json'), '{}');
+      writeFileSync(join(dirname(modules), 'rxtune.test.js'), testOfAUser);
+      const { status, stderr } = spawnSync(process.execPath, [join(root, 'node_modules', 'jest', 'bin', 'jest.js')], {
+        cwd: dirname(modules),
         encoding: 'utf8',
-        env: { ...process.env, NODE_OPTIONS: '' },
+        env: { ...process.env, NODE_OPTIONS: '', RXTUNE_CACHE: join(modules, 'cache') },
       });
-      expect(out).toBe('function function\n');
+      expect(stderr).toContain('Tests:       11 passed, 11 total');
+      expect(status).toBe(0);
+    });
+  });
+
+  whenBuilt('declare the same to every kind of module', () => {
+    installed((modules) => {
+      const files = ['mts', 'cts'].map((extension) => join(modules, `program.${extension}`));
+      for (const file of files) writeFileSync(file, typedProgram);
+      for (const [compiler, ...options] of resolutions) {
+        const { stdout } = spawnSync(
+          process.execPath,
+          [join(root, 'node_modules', compiler), ...options, ...strictly, ...files],
+          {
+            cwd: modules,
+            encoding: 'utf8',
+          },
+        );
+        expect({ options, stdout }).toEqual({ options, stdout: '' });
+      }
     });
   });
 
