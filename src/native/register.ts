@@ -252,7 +252,8 @@ export const registerNative = ({ threads, isa, blas, device }: NativeOptions = {
     );
     registered.backend.takesHalves = info.halves;
     const several = info.threads === 1 ? 'one thread' : `${info.threads} threads`;
-    if (registered.backend.card !== undefined) return right({ ...info, description: `CUDA: ${registered.backend.card}` });
+    if (registered.backend.card !== undefined)
+      return right({ ...info, description: `CUDA: ${registered.backend.card}` });
     return right({
       ...info,
       description: `${isaNames[info.isa]}${info.bfloat16 ? ' with bfloat16' : ''}, ${several}${library === '' ? '' : `, products by ${basename(library)}`}`,
