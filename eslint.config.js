@@ -3,7 +3,17 @@ import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
   {
-    ignores: ['dist', 'node_modules', 'native/build', '**/*.mjs', '**/*.cjs', '**/*.js', '!src/train/report/client.js'],
+    ignores: [
+      'dist',
+      'node_modules',
+      'native/build',
+      '**/*.mjs',
+      '**/*.cjs',
+      '**/*.js',
+      '!native/*.mjs',
+      '!eslint.config.js',
+      '!src/train/report/client.js',
+    ],
   },
   eslint.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
@@ -38,5 +48,14 @@ export default tseslint.config(
       ),
     },
   },
-  { files: ['src/cli/**', 'examples/**', 'bench/**', 'reference/**'], rules: { 'no-console': 'off' } },
+  {
+    // Programs of the build and this page, without types.
+    files: ['native/*.mjs', 'eslint.config.js'],
+    ...tseslint.configs.disableTypeChecked,
+    languageOptions: {
+      parserOptions: { projectService: false },
+      globals: { console: 'readonly', performance: 'readonly', process: 'readonly' },
+    },
+  },
+  { files: ['src/cli/**', 'native/*.mjs', 'examples/**', 'bench/**', 'reference/**'], rules: { 'no-console': 'off' } },
 );

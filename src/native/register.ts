@@ -146,8 +146,9 @@ let registered: Registered | undefined;
  * backend of the first: tfjs keeps one of a name, and the engine takes its arguments from one place.
  */
 const registeredBefore = (addon: Addon): Registered | undefined => {
-  const backend = engine().findBackend(backendName);
-  return backend === null ? undefined : { addon, backend: backend as NativeBackend };
+  // Typed as if it were always there, and by whichever copy registered it.
+  const backend = engine().findBackend(backendName) as unknown as NativeBackend | null;
+  return backend === null ? undefined : { addon, backend };
 };
 
 const register = (addon: Addon): Registered => {
