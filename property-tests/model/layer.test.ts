@@ -21,6 +21,7 @@ import { linear } from '../../src/model/linear.js';
 import { activation } from '../../src/model/mlp.js';
 import { layerNorm, rmsNorm } from '../../src/model/norm.js';
 import type { Pass } from '../../src/model/pass.js';
+import { past, wire, wired } from '../../src/model/wired.js';
 import { startUnderTest } from '../../test/engine.js';
 import { values } from '../arbitraries/ops.js';
 
@@ -36,7 +37,7 @@ const pass: Pass = {
 type Plan =
   | { readonly kind: 'linear' | 'norm' | 'rms' | 'act' | 'identity' }
   | { readonly kind: 'residual' | 'checkpoint'; readonly inner: Plan }
-  | { readonly kind: 'compose' | 'sum'; readonly parts: ReadonlyArray<Plan> };
+  | { readonly kind: 'compose' | 'sum' | 'wired'; readonly parts: ReadonlyArray<Plan> };
 
 const plans = fc.letrec<{ plan: Plan }>((tie) => ({
   plan: fc.oneof(
@@ -50,7 +51,7 @@ const plans = fc.letrec<{ plan: Plan }>((tie) => ({
     ),
     fc.record({ kind: fc.constantFrom('residual' as const, 'checkpoint' as const), inner: tie('plan') }),
     fc.record({
-      kind: fc.constantFrom('compose' as const, 'sum' as const),
+      kind: fc.constantFrom('compose' as const, 'sum' as const, 'wired' as const),
       parts: fc.array(tie('plan'), { minLength: 1, maxLength: 3 }),
     }),
   ),
@@ -77,7 +78,23 @@ const built = (plan: Plan, path: string, tied: boolean): Block => {
       return compose(...plan.parts.map((part, i) => built(part, `${path}.${i}`, tied)));
     case 'sum':
       return compose(fanOut(...plan.parts.map((part, i) => built(part, `${path}.${i}`, tied))), total);
+    case 'wired':
+      return throughWires(plan.parts.map((part, i) => built(part, `${path}.${i}`, tied)));
   }
+};
+
+/** 2·x + what each of the layers makes of x, by lists that grow: its first value is read over and over, and handed on. */
+const throughWires = (layers: ReadonlyArray<Block>): Block => {
+  const places = (first: number, next: number): ReadonlyArray<number> =>
+    Array.from({ length: next - first }, (_, i) => first + i);
+  return compose(
+    fanOut(identity<Tensor>),
+    mapLayers<ReadonlyArray<Tensor>>(layers.length, (i) =>
+      wired(wire(0, fanOut(identity, layers[i] ?? identity)), ...past(places(1, 1 + i))),
+    ),
+    wired(wire([1, 0], total), ...past([0, ...places(2, 1 + layers.length)])),
+    total,
+  );
 };
 
 /** The same without checkpoints. */
@@ -89,6 +106,7 @@ const plain = (plan: Plan): Plan => {
       return { kind: 'residual', inner: plain(plan.inner) };
     case 'compose':
     case 'sum':
+    case 'wired':
       return { kind: plan.kind, parts: plan.parts.map(plain) };
     default:
       return plan;
@@ -229,6 +247,22 @@ describe('compose', () => {
   law('over a list is mapLayers', fc.array(plans, { maxLength: 3 }), (list) => {
     const layers = list.map((plan, i) => built(plan, `p.${i}`, false));
     same(ran(mapLayers(layers.length, (i) => layers[i] ?? identity)), ran(compose(identity, ...layers)));
+  });
+});
+
+describe('wired', () => {
+  law(
+    'sums what each wire makes of a value that several read',
+    fc.array(plans, { minLength: 1, maxLength: 3 }),
+    (list) => {
+      const layers = list.map((plan, i) => built(plan, `p.${i}`, false));
+      same(ran(throughWires(layers)), ran(compose(fanOut(...layers, identity, identity), total)));
+    },
+  );
+
+  it('refuses to leave a value unread', () => {
+    const two = compose(fanOut(identity<Tensor>, identity<Tensor>), wired(...past([1])), total);
+    expect(() => two(weights, input(), everything)).toThrow('nothing reads number 0');
   });
 });
 
