@@ -25,8 +25,13 @@ const shapes = fc
     most: fc.integer({ min: 1, max: 5 }),
     normalized: fc.boolean(),
     seed: fc.nat(1 << 20),
+    apart: fc.boolean(),
   })
-  .map(({ most, ...shape }) => ({ ...shape, perToken: Math.min(most, shape.numExperts) }));
+  .map(({ most, apart, ...shape }) => ({
+    ...shape,
+    perToken: Math.min(most, shape.numExperts),
+    ...(apart ? { reads: linear(pass, { module: 'read' }), scales: 'scales' } : {}),
+  }));
 
 const numbers = (tensor: Tensor): ReadonlyArray<number> => Array.from(tensor.dataSync());
 
@@ -41,6 +46,8 @@ const counting =
 
 const weightsOf = (seed: number, numExperts: number): Readonly<Record<string, Tensor>> => ({
   'gate.weight': tf.tensor(values(seed, [numExperts, width]), [numExperts, width]),
+  'read.weight': tf.tensor(values(seed + 33, [width, width]), [width, width]),
+  scales: tf.tensor(values(seed + 44, [numExperts]), [numExperts]),
   ...Object.fromEntries(
     Array.from({ length: numExperts }, (_, e) => [
       `${e}.weight`,
@@ -77,13 +84,16 @@ describe('a mixture of experts', () => {
         tf.tidy(() => {
           const logits = tf.matMul(x, weightOf(weights, 'gate.weight'), false, true);
           const routing = routes(logits.dataSync<'float32'>(), shape);
+          const read = shape.reads === undefined ? x : tf.matMul(x, weightOf(weights, 'read.weight'), false, true);
+          const scales = shape.scales === undefined ? [] : numbers(weightOf(weights, shape.scales));
           const counts = new Float32Array(n * shape.numExperts);
           routing.chosen.forEach((e, i) => {
-            counts[Math.floor(i / shape.perToken) * shape.numExperts + e] = routing.weights[i] ?? NaN;
+            counts[Math.floor(i / shape.perToken) * shape.numExperts + e] =
+              (routing.weights[i] ?? NaN) * (scales[e] ?? 1);
           });
           const all = Array.from({ length: shape.numExperts }, (_, e) => {
             const own = counts.filter((_count, i) => i % shape.numExperts === e);
-            return tf.mul(tf.matMul(x, weightOf(weights, `${e}.weight`), false, true), tf.tensor2d(own, [n, 1]));
+            return tf.mul(tf.matMul(read, weightOf(weights, `${e}.weight`), false, true), tf.tensor2d(own, [n, 1]));
           });
           expected = numbers(tf.addN(all));
         });
@@ -95,7 +105,14 @@ describe('a mixture of experts', () => {
   });
 
   it('gives the gradients that are wanted, the same whichever, and keeps nothing', () => {
-    const options = fc.record({ input: fc.boolean(), gate: fc.boolean(), experts: fc.boolean(), drop: fc.boolean() });
+    const options = fc.record({
+      input: fc.boolean(),
+      gate: fc.boolean(),
+      read: fc.boolean(),
+      scales: fc.boolean(),
+      experts: fc.boolean(),
+      drop: fc.boolean(),
+    });
     fc.assert(
       fc.property(shapes, options, ({ n, seed, ...shape }, asked) => {
         const weights = weightsOf(seed, shape.numExperts);
@@ -124,12 +141,18 @@ describe('a mixture of experts', () => {
           tf.dispose([gradients, ...(dx === undefined ? [] : [dx])]);
           return result;
         };
-        const isWanted = (name: string): boolean => (name === 'gate.weight' ? asked.gate : asked.experts);
+        const asks: Readonly<Record<string, boolean>> = {
+          'gate.weight': asked.gate,
+          'read.weight': asked.read,
+          scales: asked.scales,
+        };
+        const isWanted = (name: string): boolean => asks[name] ?? asked.experts;
         const all = run({ weight: () => true, input: true }, false);
         const some = run({ weight: isWanted, input: asked.input }, asked.drop);
         expect(tf.memory().numTensors).toBe(before);
         if (some !== undefined) {
-          expect(some.active).toBe(asked.input || asked.gate || asked.experts);
+          const apart = shape.reads !== undefined && (asked.read || asked.scales);
+          expect(some.active).toBe(asked.input || asked.gate || asked.experts || apart);
           expect(some.dx).toEqual(asked.input ? all?.dx : undefined);
           expect(some.gradients).toEqual(
             Object.fromEntries(Object.entries(all?.gradients ?? {}).filter(([name]) => isWanted(name))),

@@ -1,6 +1,6 @@
 /** A mixture of experts: a router sends each token to a few of many MLPs, and their outputs are added by what each counts. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { dispose, mul, reshape, sigmoid, sub, tensor2d, tidy } from '../tfjs.js';
+import { dispose, mul, reshape, sigmoid, sub, tensor1d, tensor2d, tidy } from '../tfjs.js';
 import { balanceSlopes, noteLoad } from './balance.js';
 import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { splitColumns } from './kernels/columns.js';
@@ -11,7 +11,7 @@ import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from './pass.js';
 import { joinRows } from './putRows.js';
 import { routes, routesBack } from './routing.js';
-import type { RoutingShape } from './routing.js';
+import type { Routing, RoutingShape } from './routing.js';
 import { weightOf } from './weights.js';
 
 type Map = Layer<Tensor, Tensor>;
@@ -25,6 +25,10 @@ interface Mixture extends RoutingShape {
   readonly correction?: string | undefined;
   /** The e-th expert, [m, C] to the same. */
   readonly expert: (e: number) => Map;
+  /** What the experts read in place of x, [N, C]. Default: x, as the router does. */
+  readonly reads?: Map | undefined;
+  /** Name of what each expert's output counts besides, a weight [E]. Default: 1. */
+  readonly scales?: string | undefined;
 }
 
 /** An expert's rows on their way through it. */
@@ -52,13 +56,36 @@ const stacked = (parts: ReadonlyArray<Tensor>): Tensor => {
   return joined;
 };
 
+/** What experts count besides, by the places of those that are chosen. */
+interface ExpertScales {
+  /** [N·k] What each output counts in all. */
+  readonly counts: Float32Array;
+  /** From the gradients of those, [N·k]: of what the routes alone count, [N·k], and of the scales, [E]. */
+  readonly back: (dCounts: Float32Array) => { readonly dWeights: Float32Array; readonly dScales: Float32Array };
+}
+
+const scaledBy = ({ chosen, weights }: Routing, scales: Float32Array): ExpertScales => {
+  const own = Float32Array.from(chosen, (e) => scales[e] ?? NaN);
+  return {
+    counts: weights.map((weight, i) => weight * (own[i] ?? NaN)),
+    back: (dCounts) => {
+      const dScales = new Float32Array(scales.length);
+      dCounts.forEach((d, i) => {
+        const e = chosen[i] ?? 0;
+        dScales[e] = (dScales[e] ?? NaN) + d * (weights[i] ?? NaN);
+      });
+      return { dWeights: dCounts.map((d, i) => d * (own[i] ?? NaN)), dScales };
+    },
+  };
+};
+
 /**
  * Σ over the experts that the router chooses of weight · expert(x), [N, C] to the same. Each expert reads its own tokens and no
  * others, so the work is in proportion to the experts a token. Routes are made of the logits here, on the way there and on the way
  * back: each waits for the engine once.
  */
 export const mixture =
-  (pass: Pass, { layer, router, expert, correction, ...shape }: Mixture): Map =>
+  (pass: Pass, { layer, router, expert, correction, reads, scales: scalesName, ...shape }: Mixture): Map =>
   (weights, x, wanted) => {
     const { balance } = pass;
     const asked = router(weights, x, wanted);
@@ -67,20 +94,27 @@ export const mixture =
     const routing = routes(logits, shape, added);
     asked.value.dispose();
     if (balance !== undefined) noteLoad(balance, layer, routing);
+    const scales =
+      scalesName === undefined ? undefined : scaledBy(routing, weightOf(weights, scalesName).dataSync<'float32'>());
+    const trainsScales = scalesName !== undefined && wanted.weight(scalesName);
+    const reading = reads?.(weights, x, wanted);
+    const throughReading = reading?.active ?? wanted.input;
+    const read = reading?.value ?? x;
     const lanes = routing.tokens.flatMap((tokens, e): ReadonlyArray<Lane> => {
       if (tokens.length === 0) return [];
-      const own = gatherRows(x, tokens);
-      const run = expert(e)(weights, own, wanted);
+      const own = gatherRows(read, tokens);
+      const run = expert(e)(weights, own, { ...wanted, input: throughReading });
       own.dispose();
       return [{ rows: tokens.length, run }];
     });
+    reading?.value.dispose();
     const [n = 0] = x.shape;
     const attrs = { places: routing.places, perRow: shape.perToken };
     const outputs = stacked(lanes.map(({ run }) => run.value));
-    const counts = tensor2d(routing.weights, [n, shape.perToken]);
+    const counts = tensor2d(scales?.counts ?? routing.weights, [n, shape.perToken]);
     const y = combineRows(outputs, counts, attrs);
     const throughExperts = lanes.some(({ run }) => run.active);
-    if (!throughExperts && !asked.active) {
+    if (!throughExperts && !asked.active && !trainsScales) {
       dispose([outputs, counts]);
       return inactive(y);
     }
@@ -104,14 +138,23 @@ export const mixture =
         });
       } else dOutputs.dispose();
       let dx = onto;
-      if (wanted.input) {
+      if (throughReading) {
         const joined = stacked(dInputs);
-        dx = landedOn(combineRows(joined, undefined, attrs), onto);
+        const dRead = combineRows(joined, undefined, attrs);
         joined.dispose();
+        if (reading === undefined) dx = landedOn(dRead, onto);
+        else {
+          const [more, dInput] = reading.pullback(dRead, onto);
+          Object.assign(gradients, more);
+          dx = dInput;
+        }
       }
-      if (asked.active) {
+      const back = asked.active || trainsScales ? dWeights.dataSync<'float32'>() : undefined;
+      const scaled = back && scales?.back(back);
+      if (trainsScales && scaled !== undefined) gradients[scalesName] = tensor1d(scaled.dScales);
+      if (asked.active && back !== undefined) {
         const slopes = balance === undefined ? undefined : balanceSlopes(balance);
-        const dLogits = routesBack(routing, shape, dWeights.dataSync<'float32'>(), slopes);
+        const dLogits = routesBack(routing, shape, scaled?.dWeights ?? back, slopes);
         const [more, dInput] = asked.pullback(tensor2d(dLogits, [n, shape.numExperts]), dx);
         Object.assign(gradients, more);
         dx = dInput;
@@ -124,6 +167,7 @@ export const mixture =
       drop: () => {
         inner.drop();
         for (const { run } of lanes) run.drop();
+        reading?.drop();
         asked.drop();
       },
     };
