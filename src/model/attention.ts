@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { attendCached, remember } from './cachedAttention.js';
+import { attendCached, cached, remember } from './cachedAttention.js';
 import { splitColumns } from './columns.js';
 import {
   attention as attend,
@@ -18,13 +18,15 @@ import { weightOf } from './weights.js';
 export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
   /** Which layer of the model this is: its place in the cache. */
   readonly layer: number;
+  /** The layer whose keys and values these are, an earlier one. Default: its own. */
+  readonly keysOf?: number | undefined;
 }
 
 /** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · valueDim]; `sinksName` is that of a weight [heads]. */
 export const attention =
   (
     { sequence: { cuSeqlens }, cache, eagerAttention }: Pass,
-    { layer, ...shape }: AttentionShape,
+    { layer, keysOf = layer, ...shape }: AttentionShape,
     sinksName?: string,
   ): Layer<ReadonlyArray<Tensor>, Tensor> =>
   (weights, input, wanted) => {
@@ -32,9 +34,9 @@ export const attention =
     const sinks = sinksName === undefined ? undefined : weightOf(weights, sinksName);
     const needSinks = sinksName !== undefined && wanted.weight(sinksName);
     if (cache !== undefined) {
-      const known = cache.layers.has(layer);
-      const entry = remember(cache, layer, k, v);
-      if (known) return inactive(attendCached({ q, sinks }, entry, shape));
+      // That layer has put them there in this pass.
+      const entry = keysOf === layer ? remember(cache, layer, k, v) : cached(cache, keysOf);
+      if (entry.rows > k.shape[0]) return inactive(attendCached({ q, sinks }, entry, shape));
     }
     const attrs = { ...shape, cuSeqlens };
     const how = eagerAttention === true ? 'reference' : 'run';
@@ -62,7 +64,7 @@ export const joinedAttention = (pass: Pass, shape: AttentionShape): Layer<Tensor
   if (pass.cache !== undefined || pass.eagerAttention === true)
     return compose(splitColumns([heads, kvHeads, kvHeads].map((n) => n * headDim)), attention(pass, shape));
   return (_weights, qkv, wanted) => {
-    const { layer: _, ...others } = shape;
+    const { layer: _layer, keysOf: _keysOf, ...others } = shape;
     const attrs = { ...others, cuSeqlens: pass.sequence.cuSeqlens };
     const { out, lse } = attendJoined(qkv, attrs);
     if (!wanted.input) {

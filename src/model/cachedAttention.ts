@@ -64,6 +64,13 @@ export const remember = ({ layers }: KvCache, layer: number, k: Tensor, v: Tenso
   return entry;
 };
 
+/** What is kept of a layer; a RangeError where there is nothing. */
+export const cached = ({ layers }: KvCache, layer: number): Entry => {
+  const entry = layers.get(layer);
+  if (entry === undefined) throw new RangeError(`no keys and values of layer ${layer} are kept`);
+  return entry;
+};
+
 /** Attention of q [N, heads · headDim], the last N of the rows kept, over all rows kept that each may see: [N, heads · valueDim]. */
 export const attendCached = (
   { q, sinks }: Pick<AttentionInputs, 'q' | 'sinks'>,

@@ -32,6 +32,10 @@ export interface RotaryParts {
   /** What queries pass before they turn, such as a norm. */
   readonly queries?: Layer<Tensor, Tensor> | undefined;
   readonly keys?: Layer<Tensor, Tensor> | undefined;
+  /** What values pass. */
+  readonly values?: Layer<Tensor, Tensor> | undefined;
+  /** The layer whose keys and values it reads, an earlier one. Default: its own. */
+  readonly keysOf?: number | undefined;
   /** Name of the heads' sinks, a weight [heads]. Absent: they have none. */
   readonly sinks?: string | undefined;
   /** What queries and keys pass after they have turned. */
@@ -41,42 +45,73 @@ export interface RotaryParts {
   readonly output: Layer<Tensor, Tensor>;
 }
 
-/** Attention of queries and keys that turn by their positions, [N, C] to the same. */
-export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> => {
-  const { numLayers, numHeads, numKvHeads, headDim, rope } = config;
-  const { layer, angles, interleaved = false, project, output } = parts;
-  const turn = (heads: number, by: RotaryAngles): Layer<Tensor, Tensor> =>
-    rotary(by, { heads, headDim, rotaryDim: rope.rotaryDim, interleaved });
-  const turned = (
-    heads: number,
-    before: Layer<Tensor, Tensor> | undefined,
-    after: Layer<Tensor, Tensor> | undefined,
-    by: RotaryAngles | undefined,
-  ): Layer<Tensor, Tensor> => {
-    const steps = [before, by && turn(heads, by), after].filter((step) => step !== undefined);
-    return steps.length === 1 && steps[0] !== undefined ? steps[0] : compose(...steps);
-  };
-  return compose(
-    project,
+/** What queries (or keys) of so many heads pass on their way to attention. */
+const turned = (
+  { headDim, rope }: RotaryShape,
+  heads: number,
+  { before, after, by, interleaved = false }: Turn,
+): Layer<Tensor, Tensor> => {
+  const turn = by && rotary(by, { heads, headDim, rotaryDim: rope.rotaryDim, interleaved });
+  const steps = [before, turn, after].filter((step) => step !== undefined);
+  return steps.length === 1 && steps[0] !== undefined ? steps[0] : compose(...steps);
+};
+
+interface Turn extends Pick<RotaryParts, 'interleaved'> {
+  readonly before: Layer<Tensor, Tensor> | undefined;
+  readonly after: Layer<Tensor, Tensor> | undefined;
+  readonly by: RotaryAngles | undefined;
+}
+
+/** What queries pass, [N, heads · headDim] to the same. */
+export const turnedQueries = (config: RotaryShape, parts: RotaryParts): Layer<Tensor, Tensor> =>
+  turned(config, config.numHeads, {
+    before: parts.queries,
+    after: parts.turnedQueries,
+    by: parts.angles && queryAngles(parts.angles),
+    interleaved: parts.interleaved,
+  });
+
+/** [N, C] to [q, k, v] as attention reads them. */
+export const turnedHeads = (config: RotaryShape, parts: RotaryParts): Layer<Tensor, ReadonlyArray<Tensor>> =>
+  compose(
+    parts.project,
     each(
-      turned(numHeads, parts.queries, parts.turnedQueries, angles && queryAngles(angles)),
-      turned(numKvHeads, parts.keys, parts.turnedKeys, angles),
-      identity,
+      turnedQueries(config, parts),
+      turned(config, config.numKvHeads, {
+        before: parts.keys,
+        after: parts.turnedKeys,
+        by: parts.angles,
+        interleaved: parts.interleaved,
+      }),
+      parts.values ?? identity,
     ),
+  );
+
+/** [q, k, v] as attention reads them to its output, [N, C]. */
+export const attended = (
+  config: RotaryShape,
+  pass: Pass,
+  { layer, keysOf, sinks, output }: RotaryParts,
+): Layer<ReadonlyArray<Tensor>, Tensor> =>
+  compose(
     attention(
       pass,
       {
         layer,
-        heads: numHeads,
-        kvHeads: numKvHeads,
-        headDim,
-        scale: config.attentionScale ?? 1 / Math.sqrt(headDim),
+        keysOf,
+        heads: config.numHeads,
+        kvHeads: config.numKvHeads,
+        headDim: config.headDim,
+        scale: config.attentionScale ?? 1 / Math.sqrt(config.headDim),
         window: config.windows?.[layer] ?? 0,
         softcap: config.attentionSoftcap,
         alibi: config.alibi,
       },
-      parts.sinks,
+      sinks,
     ),
-    compose(narrowing(pass, layer, numLayers), output),
+    compose(narrowing(pass, layer, config.numLayers), output),
   );
-};
+
+/** Attention of queries and keys that turn by their positions, [N, C] to the same. */
+export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> =>
+  compose(turnedHeads(config, parts), attended(config, pass, parts));

@@ -364,9 +364,40 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyArray<TensorSpec> => 
 export type LlamaParts = Partial<
   Pick<
     RotaryParts,
-    'interleaved' | 'project' | 'queries' | 'keys' | 'turnedQueries' | 'turnedKeys' | 'output' | 'sinks'
+    | 'interleaved'
+    | 'project'
+    | 'queries'
+    | 'keys'
+    | 'values'
+    | 'keysOf'
+    | 'turnedQueries'
+    | 'turnedKeys'
+    | 'output'
+    | 'sinks'
   >
 >;
+
+/** What attention of layer `i` is made of. */
+export const attentionParts = (
+  config: LlamaConfig,
+  pass: Pass,
+  angles: RotaryAngles | undefined,
+  i: number,
+  parts: LlamaParts = {},
+): RotaryParts => {
+  const module = `model.layers.${i}.self_attn`;
+  const headNorm = (name: string): Layer<Tensor, Tensor> | undefined =>
+    config.headNorm ? perHead(config.headDim, norm(config, `${module}.${name}`)) : undefined;
+  return {
+    layer: i,
+    angles: config.turns[i] === false ? undefined : angles,
+    project: queryKeyValue(pass, module),
+    queries: headNorm('q_norm'),
+    keys: headNorm('k_norm'),
+    output: linear(pass, { module: `${module}.o_proj` }),
+    ...parts,
+  };
+};
 
 /** Attention of layer `i`, [N, hiddenSize] to the same, queries and keys turned by `angles`, if there are any. */
 export const selfAttention = (
@@ -375,20 +406,7 @@ export const selfAttention = (
   angles: RotaryAngles | undefined,
   i: number,
   parts: LlamaParts = {},
-): Layer<Tensor, Tensor> => {
-  const module = `model.layers.${i}.self_attn`;
-  const headNorm = (name: string): Layer<Tensor, Tensor> | undefined =>
-    config.headNorm ? perHead(config.headDim, norm(config, `${module}.${name}`)) : undefined;
-  return rotaryAttention(config, pass, {
-    layer: i,
-    angles: config.turns[i] === false ? undefined : angles,
-    project: queryKeyValue(pass, module),
-    queries: headNorm('q_norm'),
-    keys: headNorm('k_norm'),
-    output: linear(pass, { module: `${module}.o_proj` }),
-    ...parts,
-  });
-};
+): Layer<Tensor, Tensor> => rotaryAttention(config, pass, attentionParts(config, pass, angles, i, parts));
 
 /** The gated MLP of layer `i`, [N, hiddenSize] to the same. */
 export const mlp = (config: LlamaConfig, pass: Pass, i: number): Layer<Tensor, Tensor> =>
