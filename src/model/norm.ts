@@ -8,18 +8,21 @@ import type { Gradients, Layer, Wanted } from './layer.js';
 import { frozen, holding, inactive, onlyWanted, passed } from './layer.js';
 import { moduleNames, weightOf } from './weights.js';
 
+/** Names of a norm's tensors. */
+interface NormNames {
+  readonly weight: string;
+  readonly bias?: string;
+}
+
 /** What a norm's pullback hands on: gradients that are wanted. The others are freed. */
 const handedOn = (
   { dx, dGain, dBias }: NormGrads,
-  names: ReturnType<typeof moduleNames>,
+  names: NormNames,
   wanted: Wanted,
 ): readonly [Gradients, Tensor | undefined] => {
   if (!wanted.input) dx.dispose();
   const gradients = onlyWanted(
-    [
-      [names.weight, dGain],
-      [names.bias, dBias],
-    ],
+    [[names.weight, dGain], ...(names.bias === undefined ? [] : [[names.bias, dBias] as const])],
     wanted.weight,
   );
   return [gradients, wanted.input ? dx : undefined];
@@ -74,10 +77,13 @@ export const bareLayerNorm = (eps: number, options: NormOptions = {}): Layer<Ten
   bare(layerNorm('norm', eps, options));
 
 /** RMS norm with the gain `<module>.weight`; `flows` as in `layerNorm`. */
-export const rmsNorm =
-  (module: string, { eps, offset, flows = true }: RmsNormAttrs): Layer<Tensor, Tensor> =>
+export const rmsNorm = (module: string, attrs: RmsNormAttrs): Layer<Tensor, Tensor> =>
+  rmsNormBy(moduleNames(module), attrs);
+
+/** The same, its gain by its whole name. */
+export const rmsNormBy =
+  (names: NormNames, { eps, offset, flows = true }: RmsNormAttrs): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
-    const names = moduleNames(module);
     const gain = weightOf(weights, names.weight);
     const needWeights = wanted.weight(names.weight);
     const { y, rstd, kept } = normRms(x, gain, { eps, offset, flows, keeps: wanted.input || needWeights });

@@ -38,6 +38,12 @@ export type RopeScaling =
   | { readonly kind: 'default' }
   | { readonly kind: 'linear' | 'dynamic'; readonly factor: number }
   | {
+      /** Of the pairs of a head, whose angles are as if all of them turned, the first `turning` alone do. */
+      readonly kind: 'proportional';
+      readonly turning: number;
+      readonly factor: number;
+    }
+  | {
       readonly kind: 'llama3';
       readonly factor: number;
       readonly lowFreqFactor: number;
@@ -89,7 +95,7 @@ const scalingFields = t.type(
 );
 type ScalingFields = t.TypeOf<typeof scalingFields>;
 
-const kinds = ['default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope'];
+const kinds = ['default', 'linear', 'dynamic', 'proportional', 'llama3', 'yarn', 'longrope'];
 
 /** What files of the first models under LongRoPE call it. */
 const oldNames: Readonly<Record<string, string>> = { su: 'longrope' };
@@ -99,15 +105,15 @@ interface Stretched {
   /** How many positions the model was trained with first. */
   readonly original: number;
   readonly rotaryDim: number;
-  readonly names: Readonly<Record<string, string>>;
+  /** Pairs of a head that turn. */
+  readonly turning: number;
+  readonly kind: string;
 }
 
 const scalingOf = (
   fields: Partial<ScalingFields>,
-  { maxPositions, original, rotaryDim, names }: Stretched,
+  { maxPositions, original, rotaryDim, turning, kind }: Stretched,
 ): E.Either<FatalError, RopeScaling> => {
-  const given = fields.rope_type ?? fields.type ?? 'default';
-  const kind = names[given] ?? given;
   const { factor } = fields;
   const needs = (name: string): E.Either<FatalError, never> =>
     E.left(unfit(`rope_scaling.${name}`, `a number, for rope_type "${kind}"`, null));
@@ -117,6 +123,8 @@ const scalingOf = (
     case 'linear':
     case 'dynamic':
       return typeof factor === 'number' ? E.right({ kind, factor }) : needs('factor');
+    case 'proportional':
+      return E.right({ kind, turning, factor: factor ?? 1 });
     case 'llama3': {
       const { low_freq_factor: low, high_freq_factor: high } = fields;
       if (typeof factor !== 'number') return needs('factor');
@@ -204,7 +212,9 @@ export const ropeConfig = (
       const scaling: Partial<ScalingFields> =
         (isEmpty(fields.rope_scaling) ? fields.rope_parameters : fields.rope_scaling) ?? defaults.parameters ?? {};
       const part = scaling.partial_rotary_factor ?? fields.partial_rotary_factor ?? partial;
-      const rotaryDim = Math.floor(headDim * part);
+      const given = scaling.rope_type ?? scaling.type ?? 'default';
+      const kind = { ...oldNames, ...defaults.scalingNames }[given] ?? given;
+      const rotaryDim = kind === 'proportional' && part <= 1 ? headDim : Math.floor(headDim * part);
       if (rotaryDim % 2 !== 0 || rotaryDim > headDim)
         return E.left(unfit('partial_rotary_factor', `an even part of head_dim ${headDim}`, part));
       const stretched = {
@@ -216,7 +226,8 @@ export const ropeConfig = (
           scaling.original_max_position_embeddings ??
           maxPositions,
         rotaryDim,
-        names: { ...oldNames, ...defaults.scalingNames },
+        turning: Math.floor((headDim * part) / 2),
+        kind,
       };
       return pipe(
         scalingOf(scaling, stretched),
@@ -285,6 +296,11 @@ const forwards = ({ theta, rotaryDim, maxPositions, scaling }: RopeConfig, lengt
       return { frequencies: base(theta), magnitude: 1 };
     case 'linear':
       return { frequencies: base(theta).map((f) => f / scaling.factor), magnitude: 1 };
+    case 'proportional':
+      return {
+        frequencies: base(theta).map((f, i) => (i < scaling.turning ? f / scaling.factor : 0)),
+        magnitude: 1,
+      };
     case 'dynamic': {
       // NTK-aware: past the trained length the base grows with the length at hand.
       const longest = Math.max(length, maxPositions);
