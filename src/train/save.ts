@@ -142,11 +142,11 @@ const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
       : quantizedTensors(name, scales, () => matrixOf(scales, values()).codes);
   });
   const { config, whole } = model;
-  const named = tensors.map((tensor) => ({
+  const laidOut = architectureOf(config).fileLayout?.write(tensors) ?? tensors;
+  return laidOut.map((tensor) => ({
     ...tensor,
     name: whole === undefined ? storedName(config, tensor.name) : nameInLayout(whole.layout, tensor.name),
   }));
-  return architectureOf(config).fileLayout?.write(named) ?? named;
 };
 
 export interface SaveOptions {

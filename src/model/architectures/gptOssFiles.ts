@@ -13,6 +13,7 @@ import type { TensorToWrite } from '../../formats/safetensors.js';
 import { bytesOfDtype } from '../../formats/safetensorsHeader.js';
 import type { StoredTensor } from '../../formats/storedTensor.js';
 import type { FileLayout } from '../architecture.js';
+import { floatsOf } from '../floatsOf.js';
 import { decodeMxfp4, mxfp4Block } from '../mxfp4.js';
 
 interface Sizes {
@@ -190,14 +191,6 @@ const takenOf = (
           })),
     ),
   );
-};
-
-const isFloats = (data: unknown): data is Float32Array => data instanceof Float32Array;
-
-const floatsOf = async ({ data, name }: TensorToWrite): Promise<Float32Array> => {
-  const values = typeof data === 'function' ? await data() : data;
-  if (!isFloats(values)) throw new TypeError(`"${name}" is no tensor of floats`);
-  return values;
 };
 
 /** Parts, [outputs, inputs] each, as the one tensor [experts, inputs, outputs] that they were or might have been. */
