@@ -307,9 +307,12 @@ const baseLayer = '.base_layer.';
 
 /** What has a row for every token: PEFT saves these with an adapter whose base has been resized. */
 const tokenTables = (model: CausalLM): ReadonlyArray<string> =>
-  [`${architectureOf(model.config).embedding}.weight`, 'lm_head.weight', 'lm_head.bias'].filter(
-    (name) => name in model.weights,
-  );
+  [
+    `${architectureOf(model.config).embedding}.weight`,
+    'lm_head.weight',
+    'lm_head.bias',
+    ...(architectureOf(model.config).tokenTables?.modules ?? []).map((module) => `${module}.weight`),
+  ].filter((name) => name in model.weights);
 
 /** The model with as many token rows as the tables saved with an adapter have; those tables are put in with the rest. */
 const sizedAs = (model: CausalLM, saved: Weights): E.Either<FatalError, CausalLM> => {

@@ -28,6 +28,16 @@ export interface FileLayout {
   readonly write: (tensors: ReadonlyArray<TensorToWrite>) => ReadonlyArray<TensorToWrite>;
 }
 
+/** Tables beside the embedding with a row for every token. */
+export interface TokenTables {
+  /** Their modules' paths. */
+  readonly modules: ReadonlyArray<string>;
+  /** Field of config.json that tells the number of their rows. */
+  readonly field: string;
+  /** The configuration with so many. */
+  readonly resized: (rows: number) => ModelConfig;
+}
+
 export interface Architecture<C extends ModelConfig = ModelConfig> {
   /** `config.architecture` of the configurations that it runs. */
   readonly name: string;
@@ -50,6 +60,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly buffers?: RegExp;
   /** Module path of the token embedding. */
   readonly embedding: string;
+  /** What else has a row for every token. Default: nothing. */
+  readonly tokenTables?: (config: C) => TokenTables | undefined;
   /**
    * Tokens to hidden states [N, C], up to where the last steps treat every row by itself; of the pass's `rows` alone, [M, C], where
    * the architecture narrows.

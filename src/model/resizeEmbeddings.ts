@@ -59,11 +59,15 @@ const resizedTensor = (old: Tensor, rows: number, fresh: (mean: number) => numbe
 };
 
 /** The configuration of the same model with another number of token rows. */
-export const withVocabSize = (config: ModelConfig, vocabSize: number): ModelConfig => ({
-  ...config,
-  vocabSize,
-  raw: inText(config.raw, (text) => withNumbersOf(text, { ...text, vocab_size: vocabSize })),
-});
+export const withVocabSize = (config: ModelConfig, vocabSize: number): ModelConfig => {
+  const { tokenTables } = architectureOf(config);
+  const fields = { vocab_size: vocabSize, ...(tokenTables === undefined ? {} : { [tokenTables.field]: vocabSize }) };
+  return {
+    ...(tokenTables?.resized(vocabSize) ?? config),
+    vocabSize,
+    raw: inText(config.raw, (text) => withNumbersOf(text, { ...text, ...fields })),
+  };
+};
 
 /**
  * The model with `rows` token rows in embedding and head (and the head's bias, of which new entries are 0, or the mean). Rows that
@@ -94,9 +98,10 @@ export const resizeTokenEmbeddings = (
       }),
     );
   const deviation = initialDeviation(config);
-  const { embedding } = architectureOf(config);
+  const { embedding, tokenTables } = architectureOf(config);
   const resized: Record<string, Tensor> = { ...weights };
-  [`${embedding}.weight`, 'lm_head.weight', 'lm_head.bias'].forEach((name, which) => {
+  const tables = (tokenTables?.modules ?? []).map((module) => `${module}.weight`);
+  [`${embedding}.weight`, 'lm_head.weight', 'lm_head.bias', ...tables].forEach((name, which) => {
     const old = weights[name];
     if (old === undefined) return;
     const { normal } = random(seed, 'init', which, 0x7265);

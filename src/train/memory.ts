@@ -92,6 +92,8 @@ const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn
 interface Widths {
   /** Bytes kept a token, over all layers. */
   readonly kept: number;
+  /** The same of maps that lie in none, which no layer makes again. */
+  readonly outside: number;
   /** The widest input or output of a layer's maps. */
   readonly widest: number;
   readonly layers: number;
@@ -102,6 +104,7 @@ const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths =
   const layers = new Set<string>();
   const widths = new Map<string, number>();
   let kept = 0;
+  let outside = 0;
   for (const spec of specs) {
     const [first = 0, second = 0] = spec.shape;
     // What it reads was put out by a map; what it puts out is read by a scan or a gate, which keeps it.
@@ -109,13 +112,15 @@ const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths =
     if ((spec.kind !== 'linear' && spec.kind !== 'conv1d') || spec.head === true) continue;
     const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
     const module = moduleOf(spec.name);
-    layers.add(/\.(\d+)\./.exec(module)?.[1] ?? '');
+    const layer = /\.(\d+)\./.exec(module)?.[1];
+    if (layer !== undefined) layers.add(layer);
     const { share = 1 } = spec;
     const lane = besideEachOther(module);
     widths.set(lane, (widths.get(lane) ?? 0) + share * Math.max(output, input));
     const rank = adapters.get(module);
-    kept +=
-      share * ((spec.keeps ?? output) * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
+    const own = share * ((spec.keeps ?? output) * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
+    if (layer === undefined) outside += own;
+    else kept += own;
     const reads = rank !== undefined || trains(spec);
     // One copy for both where they keep it alike.
     const ofAttention = readsAttention(module) ? input * floatBytes : 0;
@@ -123,7 +128,7 @@ const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths =
     if (ofAttention + ofMap > 0) inputs.set(inputGroup(module), share * (ofAttention + ofMap));
   }
   for (const bytes of inputs.values()) kept += bytes;
-  return { kept, widest: Math.max(0, ...widths.values()), layers: Math.max(1, layers.size) };
+  return { kept, outside, widest: Math.max(0, ...widths.values()), layers: Math.max(1, layers.size) };
 };
 
 /** Something that trains. */
@@ -193,9 +198,11 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const numbers = trained.map(sizeOf);
   const oneSet = numbers.reduce((a, b) => a + b, 0) * floatBytes;
   const optimizer = trained.reduce((sum, one) => sum + stateBytes(shape, one), 0);
-  const { kept, widest, layers } = widthsOf(shape);
-  const whole = kept * tokens;
-  const activations = shape.gradientCheckpointing ? layers * hiddenSize * tokens * floatBytes + whole / layers : whole;
+  const { kept, outside, widest, layers } = widthsOf(shape);
+  const ofLayers = kept * tokens;
+  const activations =
+    outside * tokens +
+    (shape.gradientCheckpointing ? layers * hiddenSize * tokens * floatBytes + ofLayers / layers : ofLayers);
   const largest = Math.max(0, ...numbers) * floatBytes;
   const head = specs.some((spec) => (spec.head === true || spec.kind === 'embedding') && trains(spec));
   // The head's gradient is there first; where the embedding is the head, its two gradients meet at the very end, those of the
