@@ -8,6 +8,7 @@ Writes test/golden/config_defaults.json.
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import peft
@@ -29,6 +30,7 @@ FILES = {
             " cohere2 glm glm4 exaone4 ernie4_5 seed_oss hunyuan_v1_dense"
             " lfm2"
             " arcee nemotron jais2 nanochat ministral cwm granite_swa apertus"
+            " gemma4_text gemma4_unified_text"
         ).split()
     },
     "gpt2": gpt2,
@@ -57,7 +59,7 @@ for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
 FILES["dots1"] = {**sizes, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
-for name in "gemma3 mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5".split():
+for name in "gemma3 gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5".split():
     FILES[name] = dict(text_config={})
 
 # The same where text_config says of which type it is.
@@ -72,10 +74,16 @@ def spelt_out(name, given):
     return whole
 
 
+def targets_of(name):
+    targets = TARGETS.get(name)
+    # An expression of paths within the whole: the names that they end in.
+    return re.findall(r"\w+_proj", targets) if isinstance(targets, str) else targets
+
+
 if __name__ == "__main__":
     cases = {}
     for name, given in FILES.items():
-        cases[name] = dict(given=given, whole=spelt_out(name, given), targets=TARGETS.get(name))
+        cases[name] = dict(given=given, whole=spelt_out(name, given), targets=targets_of(name))
     texts = []
     for name, text in TEXTS:
         given = dict(text_config=dict(model_type=text))

@@ -31,6 +31,19 @@ def llama(hidden, inner, layers, heads, kv, vocab, **more):
     )
 
 
+def gemma4(period, num_hidden_layers, **more):
+    return dict(
+        model_type="gemma4_text", vocab_size=262144, head_dim=256, global_head_dim=512, rms_norm_eps=1e-6,
+        hidden_activation="gelu_pytorch_tanh", final_logit_softcapping=30.0, attention_bias=False, tie_word_embeddings=True,
+        layer_types=["sliding_attention" if (i + 1) % period else "full_attention" for i in range(num_hidden_layers)],
+        rope_parameters=dict(
+            full_attention=dict(rope_type="proportional", rope_theta=1000000.0, partial_rotary_factor=0.25),
+            sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+        ),
+        num_hidden_layers=num_hidden_layers, **more,
+    )
+
+
 LLAMA3 = dict(
     rope_type="llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192
 )
@@ -339,6 +352,19 @@ MODELS = {
             type="longrope", factor=1.0, short_factor=[1.0 + 0.1 * i for i in range(16)], long_factor=[1.0 + 0.3 * i for i in range(16)],
             original_max_position_embeddings=32768,
         ),
+    ),
+    # The text models: what is published has parts for images (and E2B for sound) around them.
+    "google/gemma-4-E2B": gemma4(
+        5, hidden_size=1536, intermediate_size=6144, num_hidden_layers=35, num_attention_heads=8, num_key_value_heads=1,
+        num_global_key_value_heads=None, attention_k_eq_v=False, sliding_window=512, max_position_embeddings=131072,
+        hidden_size_per_layer_input=256, vocab_size_per_layer_input=262144, num_kv_shared_layers=20, use_double_wide_mlp=True,
+        enable_moe_block=False,
+    ),
+    "google/gemma-4-26B-A4B": gemma4(
+        6, hidden_size=2816, intermediate_size=2112, num_hidden_layers=30, num_attention_heads=16, num_key_value_heads=8,
+        num_global_key_value_heads=2, attention_k_eq_v=True, sliding_window=1024, max_position_embeddings=262144,
+        hidden_size_per_layer_input=0, num_kv_shared_layers=0, use_double_wide_mlp=False, enable_moe_block=True,
+        num_experts=128, top_k_experts=8, moe_intermediate_size=704, use_bidirectional_attention="vision",
     ),
 }
 

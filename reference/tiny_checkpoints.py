@@ -32,6 +32,9 @@ from transformers import (
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
+    Gemma4Config,
+    Gemma4TextConfig,
+    Gemma4UnifiedConfig,
     GemmaConfig,
     Glm4Config,
     Glm4MoeConfig,
@@ -690,9 +693,70 @@ CONFIGS = {
             "high_freq_factor": 4.0,
         },
     ),
+    # As E2B and E4B: layers 3 and 4 read keys and values of layers 2 and 1.
+    "gemma4": Gemma4TextConfig(
+        **{**common, "num_hidden_layers": 5},
+        head_dim=8,
+        global_head_dim=12,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        num_kv_shared_layers=2,
+        use_double_wide_mlp=True,
+        # Of few numbers some rows are nearly 0, which a norm makes large.
+        hidden_size_per_layer_input=12,
+        vocab_size_per_layer_input=VOCAB,
+        final_logit_softcapping=8.0,
+    ),
+    # As 26B-A4B, and 31B without the experts: keys are values where all is seen.
+    "gemma4_experts": Gemma4TextConfig(
+        **common,
+        head_dim=8,
+        global_head_dim=16,
+        num_global_key_value_heads=1,
+        attention_k_eq_v=True,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        hidden_size_per_layer_input=0,
+        enable_moe_block=True,
+        num_experts=4,
+        top_k_experts=2,
+        moe_intermediate_size=8,
+        use_bidirectional_attention="vision",
+    ),
+    "gemma4_image": Gemma4Config(
+        text_config=text(
+            num_hidden_layers=3,
+            head_dim=8,
+            global_head_dim=12,
+            sliding_window=4,
+            layer_types=["full_attention", "sliding_attention", "full_attention"],
+            num_kv_shared_layers=1,
+            hidden_size_per_layer_input=12,
+            vocab_size_per_layer_input=VOCAB,
+        ),
+        vision_config=dict(
+            hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=4,
+            patch_size=4, position_embedding_size=4,
+        ),
+        audio_config=None,
+        image_token_id=40, video_token_id=41, audio_token_id=42,
+    ),
+    "gemma4_unified": Gemma4UnifiedConfig(
+        text_config=text(
+            head_dim=4,
+            global_head_dim=8,
+            num_global_key_value_heads=1,
+            attention_k_eq_v=True,
+            sliding_window=4,
+            layer_types=["sliding_attention", "full_attention"],
+        ),
+        vision_config=dict(patch_size=4, pooling_kernel_size=1, mm_embed_dim=8, mm_posemb_size=4, output_proj_dims=8),
+        audio_config=dict(audio_embed_dim=8),
+        image_token_id=40, video_token_id=41, audio_token_id=42,
+    ),
 }
 
-IMAGE_TEXT = {"gemma3", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}
 
 
 def text_names(model, tensors):
@@ -754,7 +818,8 @@ def experts_apart(model, tensors):
 
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
-    gemma = model.config.model_type.startswith("gemma")
+    # Gains less 1.
+    gemma = model.config.model_type.startswith("gemma") and not model.config.model_type.startswith("gemma4")
     vision = ("vision", "visual", "projector", "connector")
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -771,6 +836,8 @@ def randomise(model, seed):
         for name, buffer in sorted(model.named_buffers()):
             if name.endswith("e_score_correction_bias"):
                 buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
+            if name.endswith("layer_scalar"):
+                buffer.copy_(1.0 + 0.2 * torch.randn(buffer.shape, generator=generator))
     model.tie_weights()
 
 

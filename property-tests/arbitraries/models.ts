@@ -271,6 +271,58 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   hunyuan_v1_moe: { model_type: 'hunyuan_v1_moe', ...likeLlama, num_experts: 3, moe_topk: 3 },
   minicpm3: { model_type: 'minicpm3', ...latent, q_lora_rank: 5, scale_emb: 2, dim_model_base: 4 },
   youtu: { model_type: 'youtu', ...latent, q_lora_rank: 5 },
+  // Layers 2 and 3 read the keys and values of layers 0 and 1.
+  gemma4: {
+    model_type: 'gemma4_text',
+    ...likeLlama,
+    num_hidden_layers: 4,
+    head_dim: 4,
+    global_head_dim: 6,
+    sliding_window: 3,
+    layer_types: ['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention'],
+    num_kv_shared_layers: 2,
+    use_double_wide_mlp: true,
+    hidden_size_per_layer_input: 6,
+    vocab_size_per_layer_input: vocabSize,
+  },
+  gemma4_experts: {
+    model_type: 'gemma4_text',
+    ...likeLlama,
+    num_key_value_heads: 2,
+    head_dim: 4,
+    global_head_dim: 8,
+    num_global_key_value_heads: 1,
+    sliding_window: 3,
+    attention_k_eq_v: true,
+    hidden_size_per_layer_input: 0,
+    enable_moe_block: true,
+    num_experts: 3,
+    top_k_experts: 3,
+    moe_intermediate_size: 6,
+    final_logit_softcapping: 5,
+  },
+  gemma4_image: {
+    model_type: 'gemma4',
+    text_config: {
+      ...likeLlama,
+      head_dim: 4,
+      global_head_dim: 8,
+      sliding_window: 3,
+      hidden_size_per_layer_input: 4,
+      vocab_size_per_layer_input: vocabSize,
+    },
+  },
+  gemma4_unified_text: {
+    model_type: 'gemma4_unified_text',
+    ...likeLlama,
+    head_dim: 4,
+    global_head_dim: 8,
+    sliding_window: 3,
+  },
+  gemma4_unified: {
+    model_type: 'gemma4_unified',
+    text_config: { ...likeLlama, head_dim: 4, global_head_dim: 8, sliding_window: 3 },
+  },
 };
 
 const right = <A>(result: E.Either<Error, A>): A => {
@@ -281,8 +333,9 @@ const right = <A>(result: E.Either<Error, A>): A => {
 /** The model of a config.json with random weights, which the caller disposes. */
 export const modelOf = (raw: Readonly<Record<string, unknown>>, seed: number): CausalLM => {
   const config = right(modelConfig(raw));
+  const lessOne = config.modelType.startsWith('gemma') && !config.modelType.startsWith('gemma4');
   const weights = expectedTensors(config).map(({ name, shape, kind }, i) => {
-    const centre = kind === 'norm' && name.endsWith('weight') && !config.modelType.startsWith('gemma') ? 1 : 0;
+    const centre = name.endsWith('layer_scalar') || (kind === 'norm' && name.endsWith('weight') && !lessOne) ? 1 : 0;
     return [
       name,
       tensor(

@@ -189,16 +189,13 @@ describe('a model', () => {
     fc.pre(targets.rows.length > 0 && (experts === undefined || experts.perToken === experts.numExperts));
     const { gradients } = trained(model, sequence, targets);
     const direction = Object.fromEntries(
-      Object.entries(model.weights).map(([name, { shape }], i) => [name, values(77 + i, shape)]),
+      model.trainable.map((name, i) => [name, values(77 + i, model.weights[name]?.shape ?? [])]),
     );
     const along = (t: number): number => {
       const moved: Weights = Object.fromEntries(
         Object.entries(model.weights).map(([name, weight]) => [
           name,
-          tf.tensor(
-            weight.dataSync().map((x, i) => x + t * (direction[name]?.[i] ?? NaN)) as Float32Array,
-            weight.shape,
-          ),
+          tf.tensor(weight.dataSync().map((x, i) => x + t * (direction[name]?.[i] ?? 0)) as Float32Array, weight.shape),
         ]),
       );
       const output = evaluateLoss({ ...model, weights: moved }, sequence, targets);

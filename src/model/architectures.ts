@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
-import type { Architecture, FileLayout, JoinedTensor } from './architecture.js';
+import type { Architecture, FileLayout, JoinedTensor, TokenTables } from './architecture.js';
 import { apertus } from './architectures/apertus.js';
 import { arcee } from './architectures/arcee.js';
 import { bloom } from './architectures/bloom.js';
@@ -21,6 +21,7 @@ import { falcon } from './architectures/falcon.js';
 import { gemma } from './architectures/gemma.js';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
+import { gemma4 } from './architectures/gemma4.js';
 import { glm, glm4 } from './architectures/glm.js';
 import { glm4Moe, glm4MoeLite } from './architectures/glmMoe.js';
 import { gpt2 } from './architectures/gpt2.js';
@@ -76,6 +77,7 @@ export interface BoundArchitecture {
   readonly fileLayout: FileLayout | undefined;
   readonly buffers: RegExp | undefined;
   readonly embedding: string;
+  readonly tokenTables: TokenTables | undefined;
   readonly body: (pass: Pass) => Layer<Sequence, Tensor>;
   readonly narrows: boolean;
   readonly tail: (pass: Pass) => Layer<Tensor, Tensor>;
@@ -98,6 +100,7 @@ const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Regis
     fileLayout: architecture.fileLayout?.(config),
     buffers: architecture.buffers,
     embedding: architecture.embedding,
+    tokenTables: architecture.tokenTables?.(config),
     body: (pass) => architecture.body(config, pass),
     narrows: architecture.narrows ?? false,
     tail: (pass) => architecture.tail(config, pass),
@@ -175,6 +178,7 @@ registerArchitecture(hunyuanMoe);
 registerArchitecture(minicpm3);
 registerArchitecture(youtu);
 registerArchitecture(apertus);
+registerArchitecture(gemma4);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

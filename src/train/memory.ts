@@ -118,7 +118,8 @@ const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths =
     const lane = besideEachOther(module);
     widths.set(lane, (widths.get(lane) ?? 0) + share * Math.max(output, input));
     const rank = adapters.get(module);
-    const own = share * ((spec.keeps ?? output) * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
+    const own =
+      share * ((spec.keeps ?? output) * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
     if (layer === undefined) outside += own;
     else kept += own;
     const reads = rank !== undefined || trains(spec);

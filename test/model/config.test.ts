@@ -18,6 +18,7 @@ import { attachLora } from '../../src/model/adapter.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import { mergeAndUnload } from '../../src/model/merge.js';
 import { makeCausalLm, training } from '../../src/model/model.js';
+import type { Gemma4Config } from '../../src/model/architectures/gemma4Config.js';
 import { makeRaw } from './rawConfigs.js';
 import { orThrow } from './loadModel.js';
 
@@ -204,6 +205,18 @@ describe('config.json', () => {
     ['seed_oss', 'residual_dropout', 1],
     ['hunyuan_v1_dense', 'mlp_bias', true],
     ['gemma3_text', 'use_bidirectional_attention', true],
+    ['gemma4_text', 'use_bidirectional_attention', 'all'],
+    ['gemma4_text', 'sliding_window', null],
+    ['gemma4_text', 'num_kv_shared_layers', 3],
+    ['gemma4_text', 'num_kv_shared_layers', 4],
+    ['gemma4_text', 'per_layer_config', { 1: { head_dim: 5 }, 3: { head_dim: 6 } }],
+    ['gemma4_text', 'per_layer_config', { 1: { num_key_value_heads: 3 } }],
+    ['gemma4_text', 'rope_parameters', { rope_type: 'default' }],
+    [
+      'gemma4_text',
+      'rope_parameters',
+      { full_attention: { rope_type: 'linear', factor: 2, partial_rotary_factor: 0.7 } },
+    ],
     ['starcoder2', 'norm_type', 'rms_norm'],
     ['stablelm', 'attention_bias', true],
     ['stablelm', 'head_dim', 2],
@@ -326,6 +339,55 @@ describe('config.json', () => {
     );
     expect(old).toEqual(now);
     expect(now).toMatchObject({ windows: [3, 0], rope: { theta: 500 }, localRope: { theta: 50 } });
+  });
+
+  it('of Gemma 4 with experts says how many, how wide, and how many a token goes to', () => {
+    const raw = { ...makeRaw('gemma4_text'), enable_moe_block: true };
+    const field = (given: object): unknown => failure(modelConfig({ ...raw, ...given })).details.field;
+    expect(field({})).toBe('num_experts');
+    expect(field({ num_experts: 4 })).toBe('moe_intermediate_size');
+    expect(field({ num_experts: 4, moe_intermediate_size: 6, top_k_experts: 5 })).toBe('top_k_experts');
+  });
+
+  it('of Gemma 4 has heads of layers that see all by fields of their own, or by those of each layer', () => {
+    const heads = {
+      ...makeRaw('llama'),
+      model_type: 'gemma4_text',
+      num_hidden_layers: 3,
+      num_attention_heads: 4,
+      num_key_value_heads: 4,
+      head_dim: 4,
+    };
+    const layers = { layer_types: ['full_attention', 'sliding_attention', 'sliding_attention'] };
+    const sizesOf = (fields: object): unknown =>
+      (orThrow(modelConfig({ ...heads, ...layers, ...fields })) as Gemma4Config).sizes;
+    const [own, wide, wider] = [
+      { headDim: 4, numKvHeads: 4 },
+      { headDim: 6, numKvHeads: 4 },
+      { headDim: 6, numKvHeads: 2 },
+    ];
+    expect(sizesOf({})).toEqual([512, 4, 512].map((headDim) => ({ headDim, numKvHeads: 4 })));
+    const global = { global_head_dim: 6, num_global_key_value_heads: 2 };
+    // The last layer sees all, whatever the file says.
+    expect(sizesOf(global)).toEqual([wide, own, wide]);
+    expect(sizesOf({ ...global, attention_k_eq_v: true })).toEqual([wider, own, wider]);
+    const one = { head_dim: 6, num_key_value_heads: 2 };
+    expect(sizesOf({ ...global, per_layer_config: { '00': one, '02': one } })).toEqual([wider, own, wider]);
+    expect(sizesOf({ ...global, per_layer_config: {} })).toEqual([own, own, own]);
+  });
+
+  it('of Gemma 4 lets its last layers read keys and values of the last before them of their kind', () => {
+    const types = ['sliding_attention', 'full_attention', 'sliding_attention', 'sliding_attention', 'full_attention'];
+    const raw = {
+      ...makeRaw('llama'),
+      model_type: 'gemma4_text',
+      num_hidden_layers: 5,
+      head_dim: 4,
+      layer_types: types,
+    };
+    expect(orThrow(modelConfig({ ...raw, num_kv_shared_layers: 2 }))).toMatchObject({ keysOf: [0, 1, 2, 2, 1] });
+    const names = expectedTensors(orThrow(modelConfig({ ...raw, num_kv_shared_layers: 2 }))).map(({ name }) => name);
+    expect(names.filter((name) => /[kv]_proj/.test(name))).toHaveLength(6);
   });
 
   it('of the first Phi-3 files calls LongRoPE by other names', () => {

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, memory } from '@tensorflow/tfjs-core';
 import { attachLora } from '../../src/model/adapter.js';
+import { modelConfig } from '../../src/model/architectures.js';
 import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
@@ -36,6 +37,7 @@ const tables = {
   granite: ['model.embed_tokens.weight'],
   falcon: ['transformer.word_embeddings.weight'],
   gpt2_by_layer: ['transformer.wte.weight', 'lm_head.weight'],
+  gemma4: ['model.embed_tokens.weight', 'model.embed_tokens_per_layer.weight'],
 } as const;
 
 describe.each(Object.entries(tables))('%s', (name, names) => {
@@ -46,6 +48,9 @@ describe.each(Object.entries(tables))('%s', (name, names) => {
     const model = orThrow(resizeTokenEmbeddings(small, { rows: 45, seed: 7 }));
     expect(memory().numTensors).toBe(tensors);
     expect(model.config).toMatchObject({ vocabSize: 45, raw: { vocab_size: 45 } });
+    const { raw: _raw, ...fields } = model.config;
+    const { raw: _read, ...read } = orThrow(modelConfig(model.config.raw));
+    expect(fields).toEqual(read);
     names.forEach((table, i) => {
       const old = before.tables[i] ?? [];
       const rows = numbers(model, table);

@@ -148,7 +148,33 @@ describe('loadModel', () => {
     expect(numbersOf(again.model)).toEqual(numbersOf(apart.model));
   });
 
-  test.each(['gpt_oss', 'gpt_neox'])(
+  test("Gemma 4's experts are written together, as its files have them, and read so", async () => {
+    const { model } = await orThrow(loadModel(resolve(golden, 'models', 'gemma4_experts')));
+    const dir = join(root, 'gemma4-experts');
+    await orThrow(saveModel(dir, model));
+    const names = namesIn(join(dir, 'model.safetensors')).filter((name) => name.includes('experts'));
+    expect(names).toEqual(
+      [0, 1].flatMap((i) => ['down_proj', 'gate_up_proj'].map((name) => `model.layers.${i}.experts.${name}`)),
+    );
+    const again = await orThrow(loadModel(dir));
+    expect(again.warnings).toEqual([]);
+    expect(numbersOf(again.model)).toEqual(numbersOf(model));
+  });
+
+  test('maps to keys and values that files of Gemma 4 have in layers that read those of others are left out', async () => {
+    const dir = join(root, 'gemma4-more');
+    const { model } = await orThrow(loadModel(resolve(golden, 'models', 'gemma4')));
+    const more = Object.fromEntries(
+      ['k_proj', 'v_proj', 'k_norm'].map((name) => [`model.layers.4.self_attn.${name}.weight`, zeros([2, 2])]),
+    );
+    await orThrow(saveModel(dir, { ...model, weights: { ...model.weights, ...more } }));
+    expect(namesIn(join(dir, 'model.safetensors'))).toContain('model.layers.4.self_attn.k_norm.weight');
+    const again = await orThrow(loadModel(dir));
+    expect(again.warnings).toEqual([]);
+    expect(numbersOf(again.model)).toEqual(numbersOf(model));
+  });
+
+  test.each(['gpt_oss', 'gemma4_experts', 'gpt_neox'])(
     'a checkpoint of %s goes back into the model as that has its tensors',
     async (name) => {
       const { model } = await orThrow(loadModel(resolve(golden, 'models', name)));
@@ -156,7 +182,13 @@ describe('loadModel', () => {
       await orThrow(saveModel(dir, model));
       const blank = {
         ...model,
-        weights: Object.fromEntries(Object.entries(model.weights).map(([key, { shape }]) => [key, zeros(shape)])),
+        weights: Object.fromEntries(
+          Object.entries(model.weights).map(([key, weight]) => [
+            key,
+            // What never trains is as the model came with it.
+            model.trainable.includes(key) ? zeros(weight.shape) : weight,
+          ]),
+        ),
       };
       await orThrow(restoreWeights(dir, blank));
       expect(numbersOf(blank)).toEqual(numbersOf(model));
