@@ -79,7 +79,7 @@ static inline float alibi_slope(long head, long heads) {
 typedef struct Attention {
   const float* q;  // [n, heads * head_dim], ld_q floats a row
   const float* k;  // [n, kv_heads * head_dim], ld_k
-  const float* v;  // [n, kv_heads * head_dim], ld_v
+  const float* v;  // [n, kv_heads * values_of_head()], ld_v
   long ld_q, ld_k, ld_v;
   const int32_t* cu_seqlens;  // [documents + 1], never falling; starts at 0
   long documents, heads, kv_heads, head_dim;
@@ -88,13 +88,14 @@ typedef struct Attention {
   float softcap;  // 0: scores stay; else a score s becomes softcap tanh(s / softcap) before it is masked
   const float* sinks;  // ? [heads]: exp of it is added to the sum that weights are divided by; attention alone
   float alibi;  // 0: nothing; else key j of query i has alibi alibi_slope(head, heads) (j - i) added to its score, capped or not
-  float* out;   // [n, heads * head_dim]; read by attention_grad
+  float* out;   // [n, heads * values_of_head()]; read by attention_grad
   float* lse;   // [n, heads]; read by attention_grad
   // attention_grad alone
-  const float* d_out;  // [n, heads * head_dim]
+  const float* d_out;  // as out
   float *dq, *dk, *dv;  // contiguous, shapes of q, k, v; may lie in one matrix of ld_d floats a row
   long ld_dq, ld_dk, ld_dv;
   int half;  // all but lse lies as bfloat16; on the processor for attention_bf16 and its gradient alone
+  long value_dim;  // width of a head's values; 0: head_dim, as it is on a device
 } Attention;
 
 // The last n of `rows` tokens, each with all keys up to its own, or the last `window` of them.
@@ -103,7 +104,13 @@ typedef struct CachedAttention {
   float scale, softcap;
   const float* sinks;  // ? [heads]
   float alibi;         // all three as of Attention
+  long value_dim;      // likewise
 } CachedAttention;
+
+template <class A>
+inline long values_of_head(const A& a) {
+  return a.value_dim ? a.value_dim : a.head_dim;
+}
 
 // Of a row of each document and the taps - 1 before it, each channel by itself; documents as of Attention.
 #define CAUSAL_CONV_TAPS 16
@@ -294,7 +301,8 @@ typedef struct KernelTable {
   void (*attention_bf16)(const Context*, const Attention*);
   void (*attention_grad_bf16)(const Context*, const Attention*);
 
-  // cached_attention.cc: q, out [n, heads * head_dim] over keys and values [rows, kv_heads * head_dim]
+  // cached_attention.cc: q [n, heads * head_dim] over keys [rows, kv_heads * head_dim] and values [rows, kv_heads * values_of_head()], out as
+  // wide as values
   void (*cached_attention)(const Context*, Values q, const float* keys, const float* values, Values out, CachedAttention shape);
 
   // xielu.cc; null on a device; the gradients of both numbers together or neither

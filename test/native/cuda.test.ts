@@ -198,6 +198,7 @@ whenBuilt('the CUDA device', () => {
       'qwen2_moe_mixed',
       'lfm2',
       'granite_hybrid',
+      'deepseek_v3',
     ])('gives the loss and the gradients of %s that transformers gives', (name) => {
       const folder = join(root, 'test', 'golden', 'models', name);
       const golden = JSON.parse(readFileSync(join(folder, 'golden.json'), 'utf8')) as {

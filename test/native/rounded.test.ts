@@ -25,7 +25,7 @@ describeNative('rounded activations', () => {
   it.each(halvedCases)('%s (adapted: %s, checkpoints: %s): near float32', (...each) => near(each, 0.06));
 
   // The card has no kernels for what these read earlier tokens by. PyTorch: granite_hybrid 2.9 to 4.4 %, lfm2 7.0 to 11.9 %.
-  const onProcessorAlone: ReadonlyArray<Case> = ['lfm2', 'granite_hybrid'].flatMap(
+  const onProcessorAlone: ReadonlyArray<Case> = ['lfm2', 'granite_hybrid', 'minicpm3', 'youtu'].flatMap(
     (name): ReadonlyArray<Case> => [
       [name, false, false],
       [name, true, true],

@@ -33,7 +33,7 @@ typedef struct Held {
 Held hold(const Attention* a, Memory memory, long* used = nullptr) {
   Held h;
   h.q = (Scored*)memory.take(scored_columns(a->head_dim) * query_block);
-  h.out = memory.take(summed_columns(a->head_dim) * query_block);
+  h.out = memory.take(summed_columns(values_of_head(*a)) * query_block);
   h.scores = memory.take(key_block * group_lanes);
   h.running = {memory.take(query_block), memory.take(query_block), memory.take(query_block)};
   if (used) *used = memory.used;
@@ -126,26 +126,27 @@ RX_STATIC void attend(const Attention* a, long first, long from, long to, const 
   if (lean != 0) lean_scores<NV>(scores, group_lanes, first, from, to - from, lean);
   if (masked) mask_scores<NV>(scores, group_lanes, first, from, to, a->window);
   soften<NV>(scores, to - from, r);
-  sum_over_keys<NV, TILE_SCALE_AND_ADD>(to - from, a->head_dim, values, row, scores, group_lanes, out, r.factor);
+  sum_over_keys<NV, TILE_SCALE_AND_ADD>(to - from, values_of_head(*a), values, row, scores, group_lanes, out, r.factor);
 }
 
 void attend_block(const Attention* a, const Block& block, long head, const Packed& packed, float* memory) {
-  const long D = a->head_dim;
+  const long D = a->head_dim, V = values_of_head(*a);
   const long padded = parts_of(block.rows, lanes_together) * lanes_together;
   const Held h = hold(a, Memory{memory});
   const long key_head = head / (a->heads / a->kv_heads);
-  const long shared = key_head * D;
+  const long shared = key_head * D, of_values = key_head * V;
   const long row = key_head * packed.rows + block.packed;
   const ScoredRows keys = scored_rows(numbers(a, a->k, block.document_start * a->ld_k + shared), a->ld_k, D, packed.keys + scored_floats(row, D));
-  const SummedRows values = summed_rows(numbers(a, a->v, block.document_start * a->ld_v + shared), a->ld_v, D, packed.values + summed_floats(row, D));
+  const SummedRows values = summed_rows(numbers(a, a->v, block.document_start * a->ld_v + of_values), a->ld_v, V, packed.values + summed_floats(row, V));
 
   const long last = block.first + block.rows - 1;
   long start = a->window ? greater(block.document_start, block.first - a->window + 1) : block.document_start;
   start -= (start - block.document_start) % together;  // a key before the window is masked
   if (block.last && !packs) prefetch_rows(numbers(a, a->k, start * a->ld_k + shared), a->ld_k, smaller(key_block, last + 1 - start), D);
   score_panel(numbers(a, a->q, block.first * a->ld_q + head * D), a->ld_q, block.rows, D, score_factor(a), h.q, padded);
-  if (packs) prefetch_rows(numbers(a, a->out, block.first * a->heads * D + head * D), a->heads * D, block.rows, D);
-  __builtin_memset(h.out, 0, summed_columns(D) * query_block * sizeof(float));
+  const Values out = numbers(a, a->out, (block.first * a->heads + head) * V);
+  if (packs) prefetch_rows(out, a->heads * V, block.rows, V);
+  __builtin_memset(h.out, 0, summed_columns(V) * query_block * sizeof(float));
   const float lean = lean_of(a, head);
   // A sink is what has been seen before all keys.
   const float sink = a->sinks ? a->sinks[head] * log2_e : -__builtin_inff();
@@ -154,7 +155,7 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
   for (long from = start; from <= last; from += key_block) {
     const long to = smaller(from + key_block, last + 1);
     if (block.last && !packs) {
-      prefetch_rows(numbers(a, a->v, from * a->ld_v + shared), a->ld_v, to - from, D);
+      prefetch_rows(numbers(a, a->v, from * a->ld_v + of_values), a->ld_v, to - from, V);
       prefetch_rows(numbers(a, a->k, to * a->ld_k + shared), a->ld_k, smaller(key_block, last + 1 - to), D);
     }
     for (long lane = 0; lane < padded; lane += group_lanes) {
@@ -170,7 +171,7 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
       const Running r = {h.running.greatest + lane, h.running.sum + lane, h.running.factor + lane};
       with_vectors(wide, [&](auto vectors) {
         attend<decltype(vectors)::NV>(a, first, low, high, keys, values, low - block.document_start, masked, lean, h.q + lane * scored_columns(D),
-                                      h.scores, h.out + lane * summed_columns(D), r);
+                                      h.scores, h.out + lane * summed_columns(V), r);
       });
     }
   }
@@ -181,17 +182,17 @@ void attend_block(const Attention* a, const Block& block, long head, const Packe
     store(h.running.sum + i, fma(load(h.running.greatest + i), vset(ln_2), vlog(sum)));
   }
   for (long i = 0; i < block.rows; i++) a->lse[(block.first + i) * a->heads + head] = h.running.sum[i];
-  panel_out<false>(h.out, block.rows, D, h.running.factor, numbers(a, a->out, block.first * a->heads * D + head * D), a->heads * D);
+  panel_out<false>(h.out, block.rows, V, h.running.factor, out, a->heads * V);
 }
 
 // Packs the keys and values of a block's own tokens.
 void pack_block(const Attention* a, const Block& block, long key_head, const Packed& packed) {
-  const long D = a->head_dim, shared = key_head * D;
+  const long D = a->head_dim, V = values_of_head(*a);
   const long row = key_head * packed.rows + block.packed + block.first - block.document_start;
-  const Values v = numbers(a, a->v, block.first * a->ld_v + shared);
-  prefetch_rows(v, a->ld_v, block.rows, D);
-  pack_scored(numbers(a, a->k, block.first * a->ld_k + shared), a->ld_k, block.rows, D, packed.keys + scored_floats(row, D));
-  pack_summed(v, a->ld_v, block.rows, D, packed.values + summed_floats(row, D));
+  const Values v = numbers(a, a->v, block.first * a->ld_v + key_head * V);
+  prefetch_rows(v, a->ld_v, block.rows, V);
+  pack_scored(numbers(a, a->k, block.first * a->ld_k + key_head * D), a->ld_k, block.rows, D, packed.keys + scored_floats(row, D));
+  pack_summed(v, a->ld_v, block.rows, V, packed.values + summed_floats(row, V));
 }
 
 void attention(const Context* context, const Attention* a) {
@@ -217,7 +218,7 @@ void attention(const Context* context, const Attention* a) {
   }
   if (packs) {
     const long rows = packed.rows * a->kv_heads, keys = parts_of(scored_floats(rows, D), 16) * 16;
-    packed.keys = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, (keys + summed_floats(rows, D)) * sizeof(float));
+    packed.keys = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, (keys + summed_floats(rows, values_of_head(*a))) * sizeof(float));
     packed.values = packed.keys + keys;
     parallel(context, blocks * a->kv_heads, [=](long task) { pack_block(a, list[task / a->kv_heads], task % a->kv_heads, packed); });
   }

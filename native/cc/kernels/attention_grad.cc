@@ -23,6 +23,7 @@ typedef struct Shared {
   const Attention* a;
   float* partial;  // dq of ranges, rows of heads * head_dim
   long width;      // head_dim up to whole vectors
+  long value_width;  // the same of values
   long span;       // keys whose dk and dv are held at a time
 } Shared;
 
@@ -31,25 +32,27 @@ typedef struct Held {
   Scored *q, *d_out;           // panels of queries; q times what scores are in
   float *keys, *values;        // rows of a span as scores are computed from them, where they are not read as they lie
   float* summed_keys;          // and keys as dq is
-  float *q_rows, *d_out_rows;  // [query_block, width] as dk and dv are; q times scale
+  float *q_rows, *d_out_rows;  // [query_block, width] and [query_block, value_width] as dk and dv are; q times scale
   float* dq;                   // panel of queries
   float *weights, *slopes;     // [slope_keys, slope_lanes]: scores, then P; dP, then dS
   float* ds_pairs;             // [grad_key_block / 2, slope_lanes] of dS in pairs of keys, or the same memory as slopes
   float *p, *ds;               // [grad_key_block, query_block] of P and dS to sum over queries: the same memory, or halves
   float *lse, *delta;          // [query_block]; lse in powers of two
-  float *dk, *dv;              // [span, width]
+  float *dk, *dv;              // [span, width], [span, value_width]
 } Held;
 
-Held hold(const Attention* a, long width, long span, Memory memory, long* used = nullptr) {
+Held hold(const Shared& shared, Memory memory, long* used = nullptr) {
+  const Attention* const a = shared.a;
+  const long width = shared.width, value_width = shared.value_width, span = shared.span, V = values_of_head(*a);
   Held h;
   h.q = (Scored*)memory.take(scored_columns(a->head_dim) * query_block);
-  h.d_out = (Scored*)memory.take(scored_columns(a->head_dim) * query_block);
+  h.d_out = (Scored*)memory.take(scored_columns(V) * query_block);
   h.keys = memory.take(scored_floats(span, a->head_dim));
-  h.values = memory.take(scored_floats(span, a->head_dim));
+  h.values = memory.take(scored_floats(span, V));
   h.summed_keys = memory.take(summed_floats(span, a->head_dim));
   h.dq = memory.take(summed_columns(a->head_dim) * query_block);
   h.q_rows = memory.take(query_block * width / in_float);
-  h.d_out_rows = memory.take(query_block * width / in_float);
+  h.d_out_rows = memory.take(query_block * value_width / in_float);
   h.weights = memory.take(slope_keys * slope_lanes);
   h.slopes = memory.take(slope_keys * slope_lanes);
   h.ds_pairs = slope_keys == grad_key_block ? h.slopes : memory.take(grad_key_block / 2 * slope_lanes);
@@ -58,25 +61,26 @@ Held hold(const Attention* a, long width, long span, Memory memory, long* used =
   h.lse = memory.take(query_block);
   h.delta = memory.take(query_block);
   h.dk = memory.take(span * width);
-  h.dv = memory.take(span * width);
+  h.dv = memory.take(span * value_width);
   if (used) *used = memory.used;
   return h;
 }
 
-void load_queries(const Attention* a, long head, long first, long rows, long padded, long width, const Held& h) {
-  const long D = a->head_dim, ld = a->heads * D;
+void load_queries(const Shared& shared, long head, long first, long rows, long padded, const Held& h) {
+  const Attention* const a = shared.a;
+  const long D = a->head_dim, V = values_of_head(*a), ld = a->heads * V;
   const Values q = numbers(a, a->q, first * a->ld_q + head * D);
-  const Values out = numbers(a, a->out, first * ld + head * D), d_out = numbers(a, a->d_out, first * ld + head * D);
+  const Values out = numbers(a, a->out, first * ld + head * V), d_out = numbers(a, a->d_out, first * ld + head * V);
   score_panel(q, a->ld_q, rows, D, score_factor(a), h.q, padded);
-  score_panel(d_out, ld, rows, D, 1.f, h.d_out, padded);
-  pack_spread(q, a->ld_q, rows, D, a->scale, h.q_rows, width);
-  pack_spread(d_out, ld, rows, D, 1.f, h.d_out_rows, width);
+  score_panel(d_out, ld, rows, V, 1.f, h.d_out, padded);
+  pack_spread(q, a->ld_q, rows, D, a->scale, h.q_rows, shared.width);
+  pack_spread(d_out, ld, rows, V, 1.f, h.d_out_rows, shared.value_width);
   __builtin_memset(h.dq, 0, summed_columns(D) * query_block * sizeof(float));
   for (long i = 0; i < padded; i++) {
     // beyond the last query every weight is e^-inf = 0
     h.lse[i] = i < rows ? a->lse[(first + i) * a->heads + head] * log2_e : __builtin_inff();
     vf sum = {};
-    if (i < rows) each_vector(D, [&](long c, auto lanes) { sum = fma(take(lanes, out, i * ld + c), scored_worth(take(lanes, d_out, i * ld + c)), sum); });
+    if (i < rows) each_vector(V, [&](long c, auto lanes) { sum = fma(take(lanes, out, i * ld + c), scored_worth(take(lanes, d_out, i * ld + c)), sum); });
     h.delta[i] = hsum(sum);
   }
 }
@@ -94,7 +98,7 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
   const vf base[2] = {load(lse), load(lse + VW)}, along[2] = {load(delta), load(delta + VW)};
   for (long from = 0; from < keys; from += together) {
     score<NV>(together, a->head_dim, score_keys, row + from, q, weights, slope_lanes);
-    score<NV>(together, a->head_dim, score_values, row + from, d_out, slopes, slope_lanes);
+    score<NV>(together, values_of_head(*a), score_values, row + from, d_out, slopes, slope_lanes);
     if (a->softcap > 0) cap_slopes<NV>(weights, slopes, slope_lanes, together, a->softcap, delta);
     if (lean != 0) lean_scores<NV>(weights, slope_lanes, first, low + from, together, lean);
     if (masked) mask_scores<NV>(weights, slope_lanes, first, low + from, low + from + together, a->window);
@@ -117,7 +121,7 @@ RX_STATIC void differentiate(const Attention* a, long first, long low, long high
   }
 #else
   score<NV>(keys, a->head_dim, score_keys, row, q, weights, slope_lanes);
-  score<NV>(keys, a->head_dim, score_values, row, d_out, slopes, slope_lanes);
+  score<NV>(keys, values_of_head(*a), score_values, row, d_out, slopes, slope_lanes);
   if (a->softcap > 0) cap_slopes<NV>(weights, slopes, slope_lanes, keys, a->softcap, delta);
   if (lean != 0) lean_scores<NV>(weights, slope_lanes, first, low, keys, lean);
   if (masked) mask_scores<NV>(weights, slope_lanes, first, low, high, a->window);
@@ -168,28 +172,30 @@ RX_INLINE void spread(const float* from, const float* rows, float* to, long widt
 
 // Asks for what load_queries will read.
 RX_INLINE void prefetch_queries(const Attention* a, long head, long from, long to) {
-  const long D = a->head_dim, ld = a->heads * D;
-  const Values q = numbers(a, a->q, head * D), d_out = numbers(a, a->d_out, head * D), out = numbers(a, a->out, head * D);
-  for (long i = from; i < to; i++)
-    for (long c = 0; c < D; c += q.half ? 32 : 16) {
-      __builtin_prefetch(from_number(q, i * a->ld_q + c).at, 0, 2);
+  const long D = a->head_dim, V = values_of_head(*a), ld = a->heads * V;
+  const Values q = numbers(a, a->q, head * D), d_out = numbers(a, a->d_out, head * V), out = numbers(a, a->out, head * V);
+  const long step = q.half ? 32 : 16;
+  for (long i = from; i < to; i++) {
+    for (long c = 0; c < D; c += step) __builtin_prefetch(from_number(q, i * a->ld_q + c).at, 0, 2);
+    for (long c = 0; c < V; c += step) {
       __builtin_prefetch(from_number(d_out, i * ld + c).at, 0, 2);
       __builtin_prefetch(from_number(out, i * ld + c).at, 0, 2);
     }
+  }
 }
 
 // One block of queries of one head against the keys from .. to - 1, whose dk and dv are held; fresh when those keys have not
 // been read before.
 void visit(const Shared& shared, long head, long first, long rows, long document_end, long from, long to, bool fresh, const Held& h) {
   const Attention* const a = shared.a;
-  const long column = head / (a->heads / a->kv_heads) * a->head_dim;
+  const long V = values_of_head(*a), key_head = head / (a->heads / a->kv_heads), column = key_head * a->head_dim, of_values = key_head * V;
   const long padded = parts_of(rows, lanes_together) * lanes_together;
   const long last = first + rows - 1;
   long start = a->window ? greater(from, first - a->window + 1) : from;
   start -= (start - from) % together;  // a key before the window is masked
   const long end = smaller(to, last + 1);
   const ScoredRows keys = scored_rows(numbers(a, a->k, from * a->ld_k + column), a->ld_k, a->head_dim, h.keys);
-  const ScoredRows values = scored_rows(numbers(a, a->v, from * a->ld_v + column), a->ld_v, a->head_dim, h.values);
+  const ScoredRows values = scored_rows(numbers(a, a->v, from * a->ld_v + of_values), a->ld_v, V, h.values);
   const SummedRows summed = summed_rows(numbers(a, a->k, from * a->ld_k + column), a->ld_k, a->head_dim, h.summed_keys);
   const long scored = scored_columns(a->head_dim);
   const float lean = lean_of(a, head);
@@ -198,7 +204,7 @@ void visit(const Shared& shared, long head, long first, long rows, long document
     const long block_end = smaller(block + grad_key_block, end);
     if (packs && ahead > 0) prefetch_queries(a, head, next + ahead * b / blocks, next + ahead * (b + 1) / blocks);
     if (fresh && !packs) {
-      prefetch_rows(numbers(a, a->v, block * a->ld_v + column), a->ld_v, block_end - block, a->head_dim);
+      prefetch_rows(numbers(a, a->v, block * a->ld_v + of_values), a->ld_v, block_end - block, V);
       prefetch_rows(numbers(a, a->k, block_end * a->ld_k + column), a->ld_k, smaller(grad_key_block, end - block_end), a->head_dim);
     }
     for (long lane = 0; lane < padded; lane += group_lanes) {
@@ -224,17 +230,19 @@ void visit(const Shared& shared, long head, long first, long rows, long document
       const long half = (low - block) * query_block / in_float;
       with_vectors(wide, [&](auto vectors) {
         differentiate<decltype(vectors)::NV>(a, first_of_group, low, high, keys, values, summed, low - from, masked, lean, h.q + lane * scored,
-                                             h.d_out + lane * scored, h.weights + at, h.slopes + at, h.ds_pairs + at, p + half, ds + half,
+                                             h.d_out + lane * scored_columns(V), h.weights + at, h.slopes + at, h.ds_pairs + at, p + half, ds + half,
                                              h.lse + lane, h.delta + lane, h.dq + lane * summed_columns(a->head_dim));
       });
     }
-    const long offset = (block - from) * shared.width;
-    for (long c = 0; c < shared.width; c += group_lanes)
-      with_vectors(smaller(group_lanes, shared.width - c), [&](auto vectors) {
-        constexpr int NV = decltype(vectors)::NV;
-        spread<NV>(h.p, h.d_out_rows + c, h.dv + offset + c, shared.width, first, rows, block, block_end, a->window);
-        spread<NV>(h.ds, h.q_rows + c, h.dk + offset + c, shared.width, first, rows, block, block_end, a->window);
-      });
+    const auto spread_all = [&](const float* from_pairs, const float* query_rows, float* to_keys, long width) {
+      for (long c = 0; c < width; c += group_lanes)
+        with_vectors(smaller(group_lanes, width - c), [&](auto vectors) {
+          spread<decltype(vectors)::NV>(from_pairs, query_rows + c, to_keys + (block - from) * width + c, width, first, rows, block, block_end,
+                                        a->window);
+        });
+    };
+    spread_all(h.p, h.d_out_rows, h.dv, shared.value_width);
+    spread_all(h.ds, h.q_rows, h.dk, shared.width);
   }
 }
 
@@ -245,21 +253,21 @@ RX_INLINE long first_seen(const Attention* a, long first, long from) {
 
 void run_task(const Shared& shared, const Task& task, float* memory) {
   const Attention* const a = shared.a;
-  const long D = a->head_dim, group = a->heads / a->kv_heads;
-  const Held h = hold(a, shared.width, shared.span, Memory{memory});
+  const long D = a->head_dim, V = values_of_head(*a), group = a->heads / a->kv_heads;
+  const Held h = hold(shared, Memory{memory});
   const bool alone = task.partial < 0;
   const long ld_dq = alone ? a->ld_dq : a->heads * D;
   const Values dq = alone ? numbers(a, a->dq, task.document_start * a->ld_dq) : values_of(shared.partial + task.partial);
   for (long from = task.from; from < task.to; from += shared.span) {
     const long to = smaller(from + shared.span, task.to);
     __builtin_memset(h.dk, 0, whole_keys(to - from) * shared.width * sizeof(float));
-    __builtin_memset(h.dv, 0, whole_keys(to - from) * shared.width * sizeof(float));
+    __builtin_memset(h.dv, 0, whole_keys(to - from) * shared.value_width * sizeof(float));
     if (packs) {
       const Values k = numbers(a, a->k, from * a->ld_k + task.kv_head * D);
-      const Values v = numbers(a, a->v, from * a->ld_v + task.kv_head * D);
+      const Values v = numbers(a, a->v, from * a->ld_v + task.kv_head * V);
       pack_scored(k, a->ld_k, to - from, D, h.keys);
       pack_summed(k, a->ld_k, to - from, D, h.summed_keys);
-      pack_scored(v, a->ld_v, to - from, D, h.values);
+      pack_scored(v, a->ld_v, to - from, V, h.values);
     }
     for (long head = task.kv_head * group; head < (task.kv_head + 1) * group; head++) {
       // blocks of queries are counted from the start of the document
@@ -268,7 +276,7 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
         const long rows = smaller(query_block, task.document_end - first);
         const long seen = first_seen(a, first, task.from);
         if (first_seen(a, first, from) >= to) break;  // past the window
-        load_queries(a, head, first, rows, parts_of(rows, lanes_together) * lanes_together, shared.width, h);
+        load_queries(shared, head, first, rows, parts_of(rows, lanes_together) * lanes_together, h);
         const Values at = from_number(dq, (first - task.document_start) * ld_dq + head * D);
         if (packs) prefetch_rows(at, ld_dq, rows, D);
         visit(shared, head, first, rows, task.document_end, from, to, head == task.kv_head * group && first <= from + query_block, h);
@@ -284,11 +292,13 @@ void run_task(const Shared& shared, const Task& task, float* memory) {
     for (long j = from; j < to; j++) {
       if (packs) {
         prefetch_rows(numbers(a, a->dk, smaller(j + 8, to - 1) * a->ld_dk + task.kv_head * D), a->ld_dk, 1, D);
-        prefetch_rows(numbers(a, a->dv, smaller(j + 8, to - 1) * a->ld_dv + task.kv_head * D), a->ld_dv, 1, D);
+        prefetch_rows(numbers(a, a->dv, smaller(j + 8, to - 1) * a->ld_dv + task.kv_head * V), a->ld_dv, 1, V);
       }
       each_vector(D, [&](long i, auto lanes) {
         put(lanes, numbers(a, a->dk, j * a->ld_dk + task.kv_head * D), i, load(h.dk + (j - from) * shared.width + i));
-        put(lanes, numbers(a, a->dv, j * a->ld_dv + task.kv_head * D), i, load(h.dv + (j - from) * shared.width + i));
+      });
+      each_vector(V, [&](long i, auto lanes) {
+        put(lanes, numbers(a, a->dv, j * a->ld_dv + task.kv_head * V), i, load(h.dv + (j - from) * shared.value_width + i));
       });
     }
   }
@@ -318,7 +328,7 @@ RX_INLINE long ranges_alone(const Attention* a, long length, long ranges, long s
 void attention_grad(const Context* context, const Attention* a) {
   const long threads = pool_threads(context->pool);
   const long D = a->head_dim, row = a->heads * D;
-  Shared shared = {a, nullptr, parts_of(D, VW) * VW, 0};
+  Shared shared = {a, nullptr, parts_of(D, VW) * VW, parts_of(values_of_head(*a), VW) * VW, 0};
   shared.span = greater(1, 32768 / shared.width / grad_key_block) * grad_key_block;
   double work = 0;
   for (long d = 0; d < a->documents; d++) {
@@ -335,7 +345,7 @@ void attention_grad(const Context* context, const Attention* a) {
   }
 
   long floats = 0;
-  hold(a, shared.width, shared.span, Memory{nullptr}, &floats);
+  hold(shared, Memory{nullptr}, &floats);
   Task* const list = (Task*)scratch_get(context->scratch, SCRATCH_KERNEL, (tasks + 1) * sizeof(Task));
   float* const memory = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 1, threads * floats * sizeof(float));
   if (partial_floats) shared.partial = (float*)scratch_get(context->scratch, SCRATCH_KERNEL + 2, partial_floats * sizeof(float));

@@ -111,7 +111,7 @@ int main() {
           both([&](int h) {
             table.rope(*engine, x.as(h), cosines.data(), sines.data(), turned.as(h), rows, 2, head_dim, turns, 0, 0);
             table.rope(*engine, in_place.as(h), cosines.data(), sines.data(), in_place.as(h), rows, 2, head_dim, turns, 1, 1);
-            table.cached_attention(*engine, x.as(h), other.wide.data(), dy.wide.data(), attended.as(h), {rows, rows, 2, 2, head_dim, 0, 0.5f, 0, nullptr, 0});
+            table.cached_attention(*engine, x.as(h), other.wide.data(), dy.wide.data(), attended.as(h), {rows, rows, 2, 2, head_dim, 0, 0.5f, 0, nullptr, 0, 0});
           });
           same(name + "rotary", turned), same(name + "rotary in place", in_place), same(name + "cached attention", attended);
         }

@@ -169,7 +169,7 @@ void latentHeadsGrad(Call& call) {
   call.enqueue([=](const Context* c) { c->table->latent_heads_grad(c, dq, dk, dv, cos, sin, to, dKv, dShared, rows, a); });
 }
 
-// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, scale, window, softcap, alibi, half, q, k, v, out, lse; cuSeqlens.
+// The arguments that attention and its gradient share: n, heads, kvHeads, headDim, valueDim, scale, window, softcap, alibi, half, q, k, v, out, lse; cuSeqlens.
 // half: all but lse lie as bfloat16. A matrix may lie in a wider one: each of q, k, v is followed by the row stride and the first column.
 struct AttentionCall {
   Attention a = {};
@@ -193,17 +193,17 @@ AttentionCall attentionCall(Call& call) {
   r.a.heads = call.size();
   r.a.kv_heads = call.size();
   r.a.head_dim = call.size();
+  r.a.value_dim = call.size();
   r.a.scale = static_cast<float>(call.number());
   r.a.window = call.size();
   r.a.softcap = static_cast<float>(call.number());
   r.a.alibi = static_cast<float>(call.number());
   if (r.a.heads < 1 || r.a.kv_heads < 1 || r.a.heads % r.a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
   r.a.half = call.half();
-  const long q = area(r.a.heads, r.a.head_dim), kv = area(r.a.kv_heads, r.a.head_dim);
-  r.a.q = strided(call, r.n, q, r.a.half, r.a.ld_q);
-  r.a.k = strided(call, r.n, kv, r.a.half, r.a.ld_k);
-  r.a.v = strided(call, r.n, kv, r.a.half, r.a.ld_v);
-  r.a.out = static_cast<float*>(call.bytes(area(r.n, q), r.a.half ? 2 : 4));
+  r.a.q = strided(call, r.n, area(r.a.heads, r.a.head_dim), r.a.half, r.a.ld_q);
+  r.a.k = strided(call, r.n, area(r.a.kv_heads, r.a.head_dim), r.a.half, r.a.ld_k);
+  r.a.v = strided(call, r.n, area(r.a.kv_heads, r.a.value_dim), r.a.half, r.a.ld_v);
+  r.a.out = static_cast<float*>(call.bytes(area(r.n, area(r.a.heads, r.a.value_dim)), r.a.half ? 2 : 4));
   r.a.lse = call.tensor(area(r.n, r.a.heads));
   r.borders = call.ints();
   const long borders = r.borders.size();
@@ -228,11 +228,10 @@ void attention(Call& call) {
 // … dOut, then dq, dk, dv, each with row stride and first column
 void attentionGrad(Call& call) {
   AttentionCall r = attentionCall(call);
-  const long q = r.a.heads * r.a.head_dim, kv = r.a.kv_heads * r.a.head_dim;
-  r.a.d_out = static_cast<float*>(call.bytes(area(r.n, q), r.a.half ? 2 : 4));
-  r.a.dq = strided(call, r.n, q, r.a.half, r.a.ld_dq);
-  r.a.dk = strided(call, r.n, kv, r.a.half, r.a.ld_dk);
-  r.a.dv = strided(call, r.n, kv, r.a.half, r.a.ld_dv);
+  r.a.d_out = static_cast<float*>(call.bytes(area(r.n, area(r.a.heads, r.a.value_dim)), r.a.half ? 2 : 4));
+  r.a.dq = strided(call, r.n, area(r.a.heads, r.a.head_dim), r.a.half, r.a.ld_dq);
+  r.a.dk = strided(call, r.n, area(r.a.kv_heads, r.a.head_dim), r.a.half, r.a.ld_dk);
+  r.a.dv = strided(call, r.n, area(r.a.kv_heads, r.a.value_dim), r.a.half, r.a.ld_dv);
   call.enqueue([a = r.a, borders = std::move(r.borders)](const Context* c) {
     Attention run = a;
     run.cu_seqlens = borders.data();
@@ -240,21 +239,21 @@ void attentionGrad(Call& call) {
   });
 }
 
-// n, rows, heads, kvHeads, headDim, window, scale, softcap, alibi, sinks?, q, keys, values, out: keys and values may have room for more rows
+// n, rows, heads, kvHeads, headDim, valueDim, window, scale, softcap, alibi, sinks?, q, keys, values, out: keys and values may have room for more rows
 void cachedAttention(Call& call) {
   CachedAttention a = {};
-  a.n = call.size(), a.rows = call.size(), a.heads = call.size(), a.kv_heads = call.size(), a.head_dim = call.size(), a.window = call.size();
+  a.n = call.size(), a.rows = call.size(), a.heads = call.size(), a.kv_heads = call.size(), a.head_dim = call.size();
+  a.value_dim = call.size(), a.window = call.size();
   a.scale = static_cast<float>(call.number());
   a.softcap = static_cast<float>(call.number());
   a.alibi = static_cast<float>(call.number());
   if (a.heads < 1 || a.kv_heads < 1 || a.heads % a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
   if (a.n > a.rows) throw BadCall("more queries than rows are kept");
-  const long queries = area(a.n, area(a.heads, a.head_dim)), kept = area(a.rows, area(a.kv_heads, a.head_dim));
   a.sinks = call.optional(a.heads);
-  const Values q = call.values(queries);
-  const float* const keys = call.tensor(kept);
-  const float* const values = call.tensor(kept);
-  const Values out = call.values(queries);
+  const Values q = call.values(area(a.n, area(a.heads, a.head_dim)));
+  const float* const keys = call.tensor(area(a.rows, area(a.kv_heads, a.head_dim)));
+  const float* const values = call.tensor(area(a.rows, area(a.kv_heads, a.value_dim)));
+  const Values out = call.values(area(a.n, area(a.heads, a.value_dim)));
   call.enqueue([=](const Context* c) { c->table->cached_attention(c, q, keys, values, out, a); });
 }
 

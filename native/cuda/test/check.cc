@@ -401,7 +401,7 @@ void kept(Both& both) {
   const Array keys(both, floats((rows + 3) * kv_heads * dim)), values(both, floats((rows + 3) * kv_heads * dim));
   const Array sinks(both, floats(heads));
   const bool sunk = coin();
-  CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f, coin() ? 0.f : 0.7f, nullptr, coin() ? 0.f : 0.5f};
+  CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f, coin() ? 0.f : 0.7f, nullptr, coin() ? 0.f : 0.5f, 0};
   twice(both, [&](const Context& c) {
     shape.sinks = sunk ? sinks.on(c) : nullptr;
     c.table->cached_attention(&c, q.on(c), keys.on(c), values.on(c), out.on(c), shape);

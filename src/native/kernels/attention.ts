@@ -47,13 +47,14 @@ const putPlaces = (backend: NativeBackend, places: Places): void => {
 };
 
 const putShared = (backend: NativeBackend, places: Places, attrs: Attrs, out: TensorInfo, lse: TensorInfo): void => {
-  const { heads, kvHeads, headDim, scale, window, softcap = 0, alibi = 0 } = attrs;
+  const { heads, kvHeads, headDim, valueDim = headDim, scale, window, softcap = 0, alibi = 0 } = attrs;
   const [n] = rowsOf('q', places[0].matrix);
   backend
     .put(n)
     .put(heads)
     .put(kvHeads)
     .put(headDim)
+    .put(valueDim)
     .put(scale)
     .put(window)
     .put(softcap)
@@ -71,8 +72,9 @@ const forward = (
 ): [NativeInfo, NativeInfo] => {
   expectVector('sinks', sinks, attrs.heads);
   const [n] = rowsOf('q', places[0].matrix);
-  const out = backend.outputAs(backend.halves, [n, attrs.heads * attrs.headDim]);
-  const lse = backend.output([n, attrs.heads]);
+  const { heads, headDim, valueDim = headDim } = attrs;
+  const out = backend.outputAs(backend.halves, [n, heads * valueDim]);
+  const lse = backend.output([n, heads]);
   putShared(backend, places, attrs, out, lse);
   backend.optional(sinks);
   backend.run(backend.op.attention, attrs.cuSeqlens);
@@ -93,10 +95,10 @@ const backward = (
   attrs: Attrs,
 ): void => {
   const [n] = rowsOf('q', places[0].matrix);
-  const wide = attrs.heads * attrs.headDim;
-  expectMatrix('out', out, n, wide);
-  expectMatrix('dOut', dOut, n, wide);
-  expectMatrix('lse', lse, n, attrs.heads);
+  const { heads, headDim, valueDim = headDim } = attrs;
+  expectMatrix('out', out, n, heads * valueDim);
+  expectMatrix('dOut', dOut, n, heads * valueDim);
+  expectMatrix('lse', lse, n, heads);
   putShared(backend, places, attrs, out, lse);
   putRead(backend, dOut);
   putPlaces(backend, gradients);
@@ -125,9 +127,9 @@ export const attention = kernel(
   'RxAttention',
   (backend, { sinks, ...inputs }: Inputs & { sinks?: TensorInfo | undefined }, attrs: Attrs) => {
     const places = apart(inputs, attrs);
-    if (!wantsRoom(attrs)) return forward(backend, places, attrs, sinks);
+    if (!wantsRoom(backend, attrs)) return forward(backend, places, attrs, sinks);
     const v = withRoom(backend, inputs.v, attrs);
-    const [out, lse] = forward(backend, [places[0], places[1], whole(v)], attrs, sinks);
+    const [out, lse] = forward(backend, [places[0], places[1], whole(v)], { ...attrs, valueDim: attrs.headDim }, sinks);
     freed(backend, v);
     return [withoutRoom(backend, out, attrs), lse];
   },
@@ -139,7 +141,7 @@ export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: Inputs 
     NativeInfo,
     NativeInfo,
   ];
-  if (!wantsRoom(attrs)) {
+  if (!wantsRoom(backend, attrs)) {
     const dv = backend.outputAs(backend.halves, inputs.v.shape);
     backward(backend, places, [whole(dq), whole(dk), whole(dv)], inputs, attrs);
     return [dq, dk, dv];
@@ -151,7 +153,10 @@ export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: Inputs 
   ];
   const dv = backend.outputAs(backend.halves, v.shape);
   const back = { out, dOut, lse: inputs.lse };
-  backward(backend, [places[0], places[1], whole(v)], [whole(dq), whole(dk), whole(dv)], back, attrs);
+  backward(backend, [places[0], places[1], whole(v)], [whole(dq), whole(dk), whole(dv)], back, {
+    ...attrs,
+    valueDim: attrs.headDim,
+  });
   freed(backend, v, out, dOut);
   return [dq, dk, withoutRoom(backend, dv, attrs)];
 });

@@ -17,9 +17,20 @@ export const cachedAttention = kernel(
     expectMatrix('keys', keys, room, kvHeads * headDim);
     expectMatrix('values', values, room, kvHeads * valueDim);
     expectVector('sinks', sinks, heads);
-    const read = wantsRoom(attrs) ? withRoom(backend, values, attrs) : undefined;
-    const out = backend.outputAs(backend.liesHalved(q), q.shape);
-    backend.put(n).put(rows).put(heads).put(kvHeads).put(headDim).put(window).put(scale).put(softcap).put(alibi);
+    const read = wantsRoom(backend, attrs) ? withRoom(backend, values, attrs) : undefined;
+    const width = read === undefined ? valueDim : headDim;
+    const out = backend.outputAs(backend.liesHalved(q), [n, heads * width]);
+    backend
+      .put(n)
+      .put(rows)
+      .put(heads)
+      .put(kvHeads)
+      .put(headDim)
+      .put(width)
+      .put(window)
+      .put(scale)
+      .put(softcap)
+      .put(alibi);
     backend.optional(sinks).value(q).tensor(keys);
     backend
       .tensor(read ?? values)

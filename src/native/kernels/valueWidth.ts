@@ -1,4 +1,4 @@
-/** Heads whose values are narrower than their keys, for kernels that take one width. */
+/** Heads whose values are narrower than their keys, for a card's kernels, which take one width. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend, NativeInfo } from '../backend.js';
 import { rowsOf } from '../kernel.js';
@@ -8,8 +8,9 @@ export interface Widths {
   readonly valueDim?: number | undefined;
 }
 
-/** Whether a kernel of one width has to be given values with zeros behind them. */
-export const wantsRoom = ({ headDim, valueDim = headDim }: Widths): boolean => valueDim !== headDim;
+/** Whether values have to be given zeros behind them. */
+export const wantsRoom = ({ onCard }: NativeBackend, { headDim, valueDim = headDim }: Widths): boolean =>
+  onCard && valueDim !== headDim;
 
 const heads = (x: TensorInfo, width: number): number => {
   const [n, columns] = rowsOf('values', x);
