@@ -28,7 +28,7 @@ FILES = {
             "llama mistral qwen2 qwen3 gemma gemma2 gemma3_text smollm3 phi phi3 olmo olmo2 olmo3 granite helium cohere starcoder2 stablelm"
             " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss ministral3"
             " cohere2 glm glm4 exaone4 ernie4_5 seed_oss hunyuan_v1_dense"
-            " lfm2"
+            " lfm2 lfm2_moe"
             " arcee nemotron jais2 nanochat ministral cwm granite_swa apertus"
             " gemma4_text gemma4_unified_text"
         ).split()
@@ -50,6 +50,8 @@ FILES = {
 
 # Without experts: they are 8 where the file says nothing.
 FILES["granitemoehybrid"] = dict(sizes, num_local_experts=0, mamba_n_heads=160)
+FILES["falcon_h1"] = sizes
+FILES["bamba"] = dict(sizes, mamba_n_heads=160)
 # As many heads as these have keys by default, and what they have no default for.
 for name, heads in dict(deepseek_v2=160, deepseek_v3=128, glm4_moe_lite=20, minicpm3=40, youtu=16).items():
     FILES[name] = {**sizes, "num_attention_heads": heads}

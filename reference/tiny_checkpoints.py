@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from transformers import (
     ApertusConfig,
     ArceeConfig,
+    BambaConfig,
     BloomConfig,
     Cohere2Config,
     CohereConfig,
@@ -29,6 +30,7 @@ from transformers import (
     Exaone4_5_Config,
     Exaone4Config,
     FalconConfig,
+    FalconH1Config,
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
@@ -55,6 +57,7 @@ from transformers import (
     HyperCLOVAXConfig,
     Jais2Config,
     Lfm2Config,
+    Lfm2MoeConfig,
     LlamaConfig,
     LlavaConfig,
     MiniCPM3Config,
@@ -140,6 +143,7 @@ latent = {
     "moe_intermediate_size": 12,
 }
 
+falcon_mamba = dict(mamba_n_heads=4, mamba_n_groups=2, mamba_d_state=6, mamba_chunk_size=4, mamba_d_conv=3)
 granite_mamba = dict(
     mamba_n_heads=4, mamba_n_groups=2, mamba_d_state=6, mamba_chunk_size=4, mamba_d_conv=3, num_local_experts=0, shared_intermediate_size=20
 )
@@ -754,6 +758,50 @@ CONFIGS = {
         audio_config=dict(audio_embed_dim=8),
         image_token_id=40, video_token_id=41, audio_token_id=42,
     ),
+    "lfm2_moe": Lfm2MoeConfig(
+        **{**common, "num_hidden_layers": 3},
+        layer_types=["conv", "full_attention", "conv"],
+        num_dense_layers=1,
+        moe_intermediate_size=12,
+        num_experts=5,
+        num_experts_per_tok=2,
+        routed_scaling_factor=1.5,
+        **rope("default"),
+    ),
+    "lfm2_moe_plain": Lfm2MoeConfig(
+        **common,
+        layer_types=["full_attention", "conv"],
+        num_dense_layers=0,
+        moe_intermediate_size=12,
+        num_experts=4,
+        num_experts_per_tok=2,
+        use_expert_bias=False,
+        norm_topk_prob=False,
+        tie_word_embeddings=False,
+        **rope("default"),
+    ),
+    "falcon_h1": FalconH1Config(
+        **common,
+        **falcon_mamba,
+        mamba_d_ssm=24,
+        embedding_multiplier=2.0,
+        lm_head_multiplier=0.5,
+        key_multiplier=0.6,
+        attention_in_multiplier=0.9,
+        attention_out_multiplier=0.8,
+        ssm_in_multiplier=1.2,
+        ssm_out_multiplier=0.7,
+        ssm_multipliers=[0.5, 0.7, 1.2, 0.8, 1.5],
+        mlp_multipliers=[0.8, 1.3],
+        **rope("default"),
+    ),
+    "falcon_h1_normed": FalconH1Config(
+        **common, **falcon_mamba, mamba_d_ssm=24, mamba_rms_norm=True, mamba_norm_before_gate=False, tie_word_embeddings=True
+    ),
+    "falcon_h1_normed_first": FalconH1Config(
+        **common, **falcon_mamba, mamba_d_ssm=None, mamba_rms_norm=True, attention_bias=True, mlp_bias=True
+    ),
+    "bamba": BambaConfig(**{**common, "num_hidden_layers": 3}, **falcon_mamba, attn_layer_indices=[1]),
 }
 
 IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}
@@ -800,7 +848,7 @@ def experts_apart(model, tensors):
     if model.config.model_type == "ernie4_5_moe":
         tensors = {name.replace("gate.moe_statics", "moe_statics"): value for name, value in tensors.items()}
     mixtral = model.config.model_type == "mixtral"
-    gate, up, down = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
+    gate, up, down = ("w1", "w3", "w2") if mixtral or model.config.model_type == "lfm2_moe" else ("gate_proj", "up_proj", "down_proj")
     stored = {}
     for name, value in tensors.items():
         module, _, own = name.replace(".mlp.", ".block_sparse_moe.").rpartition(".") if mixtral else name.rpartition(".")

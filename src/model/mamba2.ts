@@ -3,6 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { keepState } from './cachedAttention.js';
 import { causalConv, causalConvSpec } from './causalConv.js';
 import { splitColumns } from './columns.js';
+import { groupedRmsNorm } from './groupedNorm.js';
 import { clone } from './kernels/clone.js';
 import { keep } from './kernels/hold.js';
 import { stateSpaceScan, stateSpaceScanGrad } from './kernels/stateSpaceScan.js';
@@ -11,8 +12,8 @@ import { at, compose, each, identity, inactive, landedOn, onlyWanted, passed } f
 import type { Layer } from './layer.js';
 import { linear } from './linear.js';
 import { gated } from './mlp.js';
-import { rmsNorm } from './norm.js';
 import type { Pass } from './pass.js';
+import { scaledColumns } from './scaledColumns.js';
 import { linearSpec, rmsNormSpec, weightOf } from './weights.js';
 import type { TensorSpec } from './weights.js';
 
@@ -23,9 +24,13 @@ export interface Mamba2Shape extends Omit<ScanAttrs, 'cuSeqlens'> {
   /** Tokens that the convolution reads, its own among them. */
   readonly taps: number;
   readonly convBias: boolean;
-  /** The two maps have biases. */
+  /** The map in has a bias, the map out. */
   readonly projectionBias: boolean;
-  readonly normEps: number;
+  readonly outputBias: boolean;
+  /** Of y, each of so many groups of its columns by itself; before z gates it, or after. Absent: there is none. */
+  readonly norm?: { readonly eps: number; readonly groups: number; readonly beforeGate: boolean };
+  /** What z, x, B, C and dt are multiplied by. Default: 1. */
+  readonly factors?: ReadonlyArray<number>;
 }
 
 /** Width of x, and of what is convolved: x, B and C. */
@@ -38,7 +43,7 @@ const namesOf = (module: string) => ({ aLog: `${module}.A_log`, skip: `${module}
 
 /** The tensors of a mixer, under transformers' names. */
 export const mamba2Spec = (module: string, shape: Mamba2Shape): ReadonlyArray<TensorSpec> => {
-  const { hiddenSize, heads, taps, convBias, projectionBias } = shape;
+  const { hiddenSize, heads, taps, convBias, projectionBias, outputBias, norm } = shape;
   const { inner, convolved } = widthsOf(shape);
   const { aLog, skip, dtBias } = namesOf(module);
   return [
@@ -47,8 +52,8 @@ export const mamba2Spec = (module: string, shape: Mamba2Shape): ReadonlyArray<Te
     { name: aLog, shape: [heads], kind: 'state' },
     { name: skip, shape: [heads], kind: 'state' },
     { name: dtBias, shape: [heads], kind: 'bias' },
-    rmsNormSpec(`${module}.norm`, inner),
-    ...linearSpec(`${module}.out_proj`, hiddenSize, inner, projectionBias),
+    ...(norm === undefined ? [] : [rmsNormSpec(`${module}.norm`, inner)]),
+    ...linearSpec(`${module}.out_proj`, hiddenSize, inner, outputBias),
   ];
 };
 
@@ -98,23 +103,33 @@ const scanned =
     });
   };
 
+/** [z, y] ↦ y gated by silu(z) and normed, in either order. */
+const gatedNormed = (module: string, { heads, headDim, norm }: Mamba2Shape): Layer<ReadonlyArray<Tensor>, Tensor> => {
+  if (norm === undefined) return gated('silu');
+  const { eps, groups, beforeGate } = norm;
+  const own = groupedRmsNorm(`${module}.norm`, { eps, groups, width: heads * headDim });
+  return beforeGate ? compose(each(identity, own), gated('silu')) : compose(gated('silu'), own);
+};
+
 /**
- * out(norm(silu(z)·y)), [N, C] to the same, y being the scan of what a map makes beside z. `after` is what y and z pass before the last
- * map: the choice of rows that are read.
+ * out(norm(silu(z)·y)), [N, C] to the same, y being the scan of what a map makes beside z. `after` is what comes before the last map: the
+ * choice of rows that are read.
  */
 export const mamba2 = (pass: Pass, module: string, shape: Mamba2Shape, after: Map): Map => {
+  const { heads, groups, stateDim, factors } = shape;
   const { inner, convolved } = widthsOf(shape);
+  const project = linear(pass, { module: `${module}.in_proj` });
+  const sizes = [inner, inner, groups * stateDim, groups * stateDim, heads];
   return compose(
-    compose(linear(pass, { module: `${module}.in_proj` }), splitColumns([inner, convolved, shape.heads])),
+    compose(
+      factors === undefined ? project : compose(project, scaledColumns(sizes, factors)),
+      splitColumns([inner, convolved, heads]),
+    ),
     compose(
       each(identity, causalConv(pass, { module: `${module}.conv1d`, silu: true }), identity),
       scanned(pass, module, shape),
     ),
-    gated('silu'),
-    compose(
-      after,
-      rmsNorm(`${module}.norm`, { eps: shape.normEps, offset: 0 }),
-      linear(pass, { module: `${module}.out_proj` }),
-    ),
+    gatedNormed(module, shape),
+    compose(after, linear(pass, { module: `${module}.out_proj` })),
   );
 };

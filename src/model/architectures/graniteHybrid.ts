@@ -9,7 +9,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
 import { inTurn, rotaryBody } from '../blocks.js';
-import { boolean, decodeFields, layerCount, nonNegativeInteger, optional, positiveInteger, unfit } from '../config.js';
+import { decodeFields, layerCount, nonNegativeInteger, optional, positiveInteger, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { scaled } from '../embedding.js';
 import { graniteConfig, graniteStem } from './granite.js';
@@ -17,6 +17,7 @@ import type { GraniteConfig } from './granite.js';
 import { compose } from '../layer.js';
 import type { Layer } from '../layer.js';
 import { llama, llamaTensors, norm, selfAttention } from './llama.js';
+import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
 import { mamba2, mamba2Spec } from '../mamba2.js';
 import type { Mamba2Shape } from '../mamba2.js';
 import { joinedMlp } from '../mlp.js';
@@ -34,26 +35,14 @@ export interface GraniteHybridConfig extends GraniteConfig {
 
 const kinds = t.keyof({ mamba: null, linear_attention: null, attention: null, full_attention: null });
 
-/** A bound of rates: JSON has no infinity, and transformers writes it so. */
-const bound = t.union([t.number, t.type({ __float__: t.literal('Infinity') })]);
-
 const fields = t.type({
+  ...mambaFields,
   num_hidden_layers: layerCount,
-  hidden_size: positiveInteger,
   layer_types: optional(t.array(kinds)),
   layers_block_type: optional(t.array(kinds)),
   position_embedding_type: optional(t.keyof({ rope: null, nope: null })),
   shared_intermediate_size: optional(positiveInteger),
   num_local_experts: optional(nonNegativeInteger),
-  mamba_n_heads: optional(positiveInteger),
-  mamba_n_groups: optional(positiveInteger),
-  mamba_d_state: optional(positiveInteger),
-  mamba_d_head: optional(t.union([positiveInteger, t.literal('auto')])),
-  mamba_d_conv: optional(positiveInteger),
-  mamba_expand: optional(positiveInteger),
-  mamba_conv_bias: optional(boolean),
-  mamba_proj_bias: optional(boolean),
-  time_step_limit: optional(t.tuple([t.number, bound])),
 });
 type Fields = t.TypeOf<typeof fields>;
 
@@ -62,30 +51,6 @@ const recurrentLayers = (f: Fields): E.Either<FatalError, ReadonlyArray<boolean>
   return types.length === f.num_hidden_layers
     ? E.right(types.map((type) => type === 'mamba' || type === 'linear_attention'))
     : E.left(unfit('layer_types', `${f.num_hidden_layers} entries, one a layer`, types));
-};
-
-const mambaOf = (f: Fields, normEps: number): E.Either<FatalError, Mamba2Shape> => {
-  const inner = (f.mamba_expand ?? 2) * f.hidden_size;
-  const heads = f.mamba_n_heads ?? 128;
-  const groups = f.mamba_n_groups ?? 1;
-  const headDim = typeof f.mamba_d_head === 'number' ? f.mamba_d_head : inner / heads;
-  if (heads * headDim !== inner || !Number.isInteger(headDim))
-    return E.left(unfit('mamba_n_heads', `heads of mamba_d_head that are ${inner} together`, heads));
-  if (heads % groups !== 0) return E.left(unfit('mamba_n_groups', `a divisor of mamba_n_heads ${heads}`, groups));
-  const [least, most] = f.time_step_limit ?? [0, Infinity];
-  return E.right({
-    hiddenSize: f.hidden_size,
-    heads,
-    headDim,
-    groups,
-    stateDim: f.mamba_d_state ?? 256,
-    taps: f.mamba_d_conv ?? 4,
-    convBias: f.mamba_conv_bias ?? true,
-    projectionBias: f.mamba_proj_bias ?? false,
-    normEps,
-    least,
-    most: typeof most === 'number' ? most : Infinity,
-  });
 };
 
 const config = (raw: RawConfig, modelType: string): E.Either<FatalError, GraniteHybridConfig> =>
@@ -103,11 +68,8 @@ const config = (raw: RawConfig, modelType: string): E.Either<FatalError, Granite
         modelType,
       ),
     ),
-    E.bind('mamba', ({ f, config: { rmsNormEps } }) => mambaOf(f, rmsNormEps)),
-    E.filterOrElse(
-      ({ recurrent, config: { activation } }) => activation === 'silu' || !recurrent.includes(true),
-      ({ config: { activation } }) => unfit('hidden_act', 'silu, as in all mixers of Mamba-2', activation),
-    ),
+    E.bind('mamba', ({ f, config: { rmsNormEps } }) => mambaShape(f, { normEps: rmsNormEps })),
+    E.chainFirst(({ recurrent, config: own }) => (recurrent.includes(true) ? onlySilu(own) : E.right(own))),
     E.map(({ f, config: granite, recurrent, mamba }) => ({
       ...granite,
       raw,

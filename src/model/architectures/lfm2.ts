@@ -123,9 +123,9 @@ export const lfm2Config = (
     })),
   );
 
-const mlpNames: GatedNames = { gate: 'w1', up: 'w3', down: 'w2' };
+export const mlpNames: GatedNames = { gate: 'w1', up: 'w3', down: 'w2' };
 
-export const layerAt = (i: number): string => `model.layers.${i}`;
+const layerAt = (i: number): string => `model.layers.${i}`;
 
 const attentionSpecs = (config: Lfm2Config, i: number): ReadonlyArray<TensorSpec> => {
   const { hiddenSize, numHeads, headDim } = config;

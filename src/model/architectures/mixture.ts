@@ -147,7 +147,8 @@ const usualShared = { module: 'shared_expert', gated: true };
 const correctionName = (block: string, { correction }: MixtureNames): string | undefined =>
   correction === undefined ? undefined : `${block}.${correction.name}`;
 
-const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: number): ReadonlyArray<TensorSpec> => {
+/** The tensors of the mixture of layer `i`. */
+export const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: number): ReadonlyArray<TensorSpec> => {
   const { hiddenSize, expertSize, sharedSize, experts, expertBias = false, mlpBias } = config;
   const { shared: always = usualShared, correction, precise } = names;
   const block = `model.layers.${i}.${names.block}`;
@@ -195,9 +196,9 @@ export const mixtureTensors = (config: MixtureConfig, names: MixtureNames): Read
 
 /**
  * How transformers 5 may write them (`save_original_format=False`): one tensor for the gates and ups of all experts of a layer,
- * another for their downs.
+ * another for their downs, within `block`.
  */
-export const mixturePacked = (config: MixtureConfig, names: MixtureNames): ReadonlyArray<JoinedTensor> =>
+export const mixturePacked = (config: MixtureConfig, names: MixtureNames, block = 'mlp'): ReadonlyArray<JoinedTensor> =>
   config.routed.flatMap((routed, i): ReadonlyArray<JoinedTensor> => {
     if (!routed) return [];
     const layer = `model.layers.${i}`;
@@ -208,20 +209,20 @@ export const mixturePacked = (config: MixtureConfig, names: MixtureNames): Reado
       ).flat();
     return [
       {
-        name: `${layer}.mlp.experts.gate_up_proj`,
+        name: `${layer}.${block}.experts.gate_up_proj`,
         shape: [experts.numExperts, 2 * expertSize, hiddenSize],
         parts: parts(names.gate, names.up),
       },
       {
-        name: `${layer}.mlp.experts.down_proj`,
+        name: `${layer}.${block}.experts.down_proj`,
         shape: [experts.numExperts, hiddenSize, expertSize],
         parts: parts(names.down),
       },
-      ...(names.block === 'mlp'
+      ...(names.block === block
         ? []
         : [
             {
-              name: `${layer}.mlp.gate.weight`,
+              name: `${layer}.${block}.gate.weight`,
               shape: [experts.numExperts, hiddenSize],
               parts: [`${layer}.${names.block}.gate.weight`],
             },
@@ -240,10 +241,11 @@ interface Made<C extends MixtureConfig> {
   readonly attention: (config: C, pass: Pass, angles: RotaryAngles, i: number) => Layer<Tensor, Tensor>;
 }
 
-const usualExpert: MakeExpert = (config, names, pass, module) => gatedMlp(pass, config.activation, module, names);
+export const usualExpert: MakeExpert = (config, names, pass, module) =>
+  gatedMlp(pass, config.activation, module, names);
 
 /** The experts of layer `i`, [N, hiddenSize] to the same. */
-const routedExperts = (
+export const routedExperts = (
   config: MixtureConfig,
   { names, expert }: Pick<Made<MixtureConfig>, 'names' | 'expert'>,
   pass: Pass,

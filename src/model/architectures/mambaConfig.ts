@@ -1,0 +1,57 @@
+/** Fields of config.json that mixers of Mamba-2 have in Granite 4, Falcon-H1 and Bamba. */
+import * as E from 'fp-ts/lib/Either.js';
+import * as t from 'io-ts';
+import type { FatalError } from '../../errors.js';
+import { boolean, optional, positiveInteger, unfit } from '../config.js';
+import type { Mamba2Shape } from '../mamba2.js';
+
+/** A bound of rates: JSON has no infinity, and transformers writes it so. */
+const bound = t.union([t.number, t.type({ __float__: t.literal('Infinity') })]);
+
+export const mambaFields = {
+  hidden_size: positiveInteger,
+  mamba_n_heads: optional(positiveInteger),
+  mamba_n_groups: optional(positiveInteger),
+  mamba_d_state: optional(positiveInteger),
+  mamba_d_head: optional(t.union([positiveInteger, t.literal('auto')])),
+  mamba_d_conv: optional(positiveInteger),
+  mamba_expand: optional(positiveInteger),
+  mamba_conv_bias: optional(boolean),
+  mamba_proj_bias: optional(boolean),
+  time_step_limit: optional(t.tuple([t.number, bound])),
+} as const;
+type Fields = { readonly [name in keyof typeof mambaFields]: t.TypeOf<(typeof mambaFields)[name]> };
+
+/** The mixers' shape; `inner`: the width of x, where another field says it. */
+export const mambaShape = (
+  f: Fields,
+  { normEps, inner = (f.mamba_expand ?? 2) * f.hidden_size }: { readonly normEps: number; readonly inner?: number },
+): E.Either<FatalError, Mamba2Shape> => {
+  const heads = f.mamba_n_heads ?? 128;
+  const groups = f.mamba_n_groups ?? 1;
+  const headDim = typeof f.mamba_d_head === 'number' ? f.mamba_d_head : inner / heads;
+  if (heads * headDim !== inner || !Number.isInteger(headDim))
+    return E.left(unfit('mamba_n_heads', `heads of mamba_d_head that are ${inner} together`, heads));
+  if (heads % groups !== 0) return E.left(unfit('mamba_n_groups', `a divisor of mamba_n_heads ${heads}`, groups));
+  const [least, most] = f.time_step_limit ?? [0, Infinity];
+  return E.right({
+    hiddenSize: f.hidden_size,
+    heads,
+    headDim,
+    groups,
+    stateDim: f.mamba_d_state ?? 256,
+    taps: f.mamba_d_conv ?? 4,
+    convBias: f.mamba_conv_bias ?? true,
+    projectionBias: f.mamba_proj_bias ?? false,
+    outputBias: f.mamba_proj_bias ?? false,
+    norm: { eps: normEps, groups: 1, beforeGate: false },
+    least,
+    most: typeof most === 'number' ? most : Infinity,
+  });
+};
+
+/** Mixers know no other activation. */
+export const onlySilu = <C extends { readonly activation: string }>(config: C): E.Either<FatalError, C> =>
+  config.activation === 'silu'
+    ? E.right(config)
+    : E.left(unfit('hidden_act', 'silu, as in all mixers of Mamba-2', config.activation));
