@@ -44,6 +44,32 @@ def gemma4(period, num_hidden_layers, **more):
     )
 
 
+def qwen3_5(hidden, inner, layers, heads, kv, value_heads, **more):
+    # What its files have as `text_config`.
+    return dict(
+        model_type="qwen3_5_text",
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv,
+        head_dim=256,
+        linear_num_key_heads=16,
+        linear_num_value_heads=value_heads,
+        linear_key_head_dim=128,
+        linear_value_head_dim=128,
+        linear_conv_kernel_dim=4,
+        full_attention_interval=4,
+        attn_output_gate=True,
+        vocab_size=248320,
+        max_position_embeddings=262144,
+        rope_parameters=dict(
+            rope_type="default", rope_theta=10000000, partial_rotary_factor=0.25, mrope_section=[11, 11, 10], mrope_interleaved=True
+        ),
+        **more,
+    )
+
+
 LLAMA3 = dict(
     rope_type="llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192
 )
@@ -116,6 +142,8 @@ MODELS = {
         use_sliding_window=False, sliding_window=None, max_window_layers=28, rope_theta=1000000,
         max_position_embeddings=40960,
     ),
+    "Qwen/Qwen3.5-0.8B-Base": qwen3_5(1024, 3584, 24, 8, 2, 16, tie_word_embeddings=True),
+    "Qwen/Qwen3.5-9B-Base": qwen3_5(4096, 12288, 32, 16, 4, 32, tie_word_embeddings=False),
     "google/gemma-2-2b": dict(
         model_type="gemma2", vocab_size=256000, hidden_size=2304, intermediate_size=9216, num_hidden_layers=26,
         num_attention_heads=8, num_key_value_heads=4, head_dim=256, hidden_activation="gelu_pytorch_tanh",

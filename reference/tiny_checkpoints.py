@@ -79,6 +79,8 @@ from transformers import (
     Qwen2Config,
     Qwen2MoeConfig,
     Qwen2VLConfig,
+    Qwen3_5Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3MoeConfig,
     Qwen3VLConfig,
@@ -132,6 +134,15 @@ def text(**more):
 
 mrope = dict(rope_parameters={"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]})
 qwen_sight = dict(depth=1, patch_size=4, temporal_patch_size=1, spatial_merge_size=1)
+# Value heads more numerous than key heads.
+delta_net = dict(
+    head_dim=16,
+    linear_num_key_heads=2,
+    linear_num_value_heads=4,
+    linear_key_head_dim=8,
+    linear_value_head_dim=6,
+    linear_conv_kernel_dim=4,
+)
 image_tokens = dict(image_token_id=2, video_token_id=3, vision_start_token_id=4, vision_end_token_id=5)
 latent = {
     **common,
@@ -802,9 +813,29 @@ CONFIGS = {
         **common, **falcon_mamba, mamba_d_ssm=None, mamba_rms_norm=True, attention_bias=True, mlp_bias=True
     ),
     "bamba": BambaConfig(**{**common, "num_hidden_layers": 3}, **falcon_mamba, attn_layer_indices=[1]),
+    "qwen3_5_text": Qwen3_5TextConfig(
+        **{**common, "num_hidden_layers": 3},
+        **delta_net,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        attention_bias=True,
+    ),
+    "qwen3_5_image": Qwen3_5Config(
+        text_config=text(
+            **delta_net,
+            layer_types=["linear_attention", "full_attention"],
+            rope_parameters={**mrope["rope_parameters"], "mrope_interleaved": True, "partial_rotary_factor": 0.5},
+            mtp_num_hidden_layers=1,
+            attn_output_gate=True,
+        ),
+        vision_config=dict(
+            hidden_size=8, out_hidden_size=16, intermediate_size=12, num_heads=2, num_position_embeddings=4, **qwen_sight
+        ),
+        tie_word_embeddings=True,
+        **image_tokens,
+    ),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5"}
 
 
 def text_names(model, tensors):
@@ -867,13 +898,14 @@ def experts_apart(model, tensors):
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     # Gains less 1.
-    gemma = model.config.model_type.startswith("gemma") and not model.config.model_type.startswith("gemma4")
+    kind = model.config.model_type
+    ahead_of_one = kind.startswith(("gemma", "qwen3_5", "qwen3_next")) and not kind.startswith("gemma4")
     vision = ("vision", "visual", "projector", "connector")
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=generator)
             if "norm" in name or ".ln_" in name:
-                ahead = gemma and not any(part in name for part in vision)
+                ahead = ahead_of_one and not any(part in name for part in (*vision, "linear_attn"))
                 centre = 0.0 if name.endswith("bias") or ahead else 1.0
                 parameter.copy_(centre + 0.2 * noise)
             elif name.endswith("gate_up_proj_bias"):

@@ -53,7 +53,7 @@ enum {
   UNARY_SIGN = 10  // of NaN 0, as tfjs has it
 };
 
-// Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)), relu2 (squared).
+// Kinds of activation, in the order of the names gelu (erf), gelu_new (tanh), relu, silu, quick_gelu (x sigmoid(1.702 x)), relu2 (squared), sigmoid.
 enum {
   ACTIVATION_GELU = 0,
   ACTIVATION_GELU_NEW = 1,
@@ -61,6 +61,7 @@ enum {
   ACTIVATION_SILU = 3,
   ACTIVATION_QUICK_GELU = 4,
   ACTIVATION_RELU2 = 5,
+  ACTIVATION_SIGMOID = 6,
   ACTIVATIONS
 };
 
@@ -157,6 +158,24 @@ typedef struct LatentHeads {
   long heads, nope_dim, rope_dim, value_dim;
   int interleaved;
 } LatentHeads;
+
+// Each token of a head lets the state S [key_dim, value_dim] decay, S *= e^decay, corrects what its key finds there, S += rate k (v - k S),
+// and reads it, out = q S; k of length 1, q of length 1 / sqrt(key_dim). Documents as of Attention; value head h has the keys of head
+// h key_heads / value_heads.
+typedef struct GatedDeltaRule {
+  Values qkv;                 // [n, 2 key_heads key_dim + value_heads value_dim]: queries, keys, values
+  const float *decay, *rate;  // [n, value_heads]
+  const int32_t* cu_seqlens;
+  long documents, key_heads, value_heads, key_dim, value_dim;
+  float eps;  // added to a squared length
+  // forward alone
+  const float* state;  // ? [documents, value_heads, key_dim, value_dim]: before the first token of each; null: zeros
+  Values out;          // [n, value_heads value_dim]
+  float* last_state;   // ? as state, after the last token; may not be it
+  // gradient alone, where every document begins with zeros
+  Values d_out, d_qkv;
+  float *d_decay, *d_rate;
+} GatedDeltaRule;
 
 // loss of row i = (1 - s) (lse - logit[target]) + s (lse - mean of the logits), times p[target] held constant for dft.
 typedef struct LinearCrossEntropy {
@@ -300,6 +319,10 @@ typedef struct KernelTable {
   // keeps in lse is for the other alone.
   void (*attention_bf16)(const Context*, const Attention*);
   void (*attention_grad_bf16)(const Context*, const Attention*);
+
+  // gated_delta_rule.cc; null on a device, where the formula runs
+  void (*gated_delta_rule)(const Context*, const GatedDeltaRule*);
+  void (*gated_delta_rule_grad)(const Context*, const GatedDeltaRule*);
 
   // cached_attention.cc: q [n, heads * head_dim] over keys [rows, kv_heads * head_dim] and values [rows, kv_heads * values_of_head()], out as
   // wide as values

@@ -21,6 +21,14 @@ const likeLlama = {
   max_position_embeddings: 24,
 };
 
+const likeDeltaNet = {
+  linear_num_key_heads: 2,
+  linear_num_value_heads: 4,
+  linear_key_head_dim: 6,
+  linear_value_head_dim: 3,
+  linear_conv_kernel_dim: 3,
+};
+
 const likeGpt2 = { vocab_size: vocabSize, n_positions: 24, n_embd: 8, n_layer: 2, n_head: 2 };
 
 const { num_key_value_heads: _, ...manyHeads } = likeLlama;
@@ -63,6 +71,17 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   exaone4_5: {
     model_type: 'exaone4_5',
     text_config: { ...likeLlama, sliding_window: 3, sliding_window_pattern: 2 },
+  },
+  qwen3_5_image: {
+    model_type: 'qwen3_5',
+    text_config: { ...likeLlama, ...likeDeltaNet, head_dim: 8, layer_types: ['linear_attention', 'full_attention'] },
+  },
+  qwen3_5: {
+    model_type: 'qwen3_5_text',
+    ...likeLlama,
+    ...likeDeltaNet,
+    head_dim: 8,
+    layer_types: ['full_attention', 'linear_attention'],
   },
   smolvlm: { model_type: 'smolvlm', text_config: likeLlama },
   idefics3: { model_type: 'idefics3', text_config: likeLlama },

@@ -14,6 +14,7 @@ import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js'
 import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRows.js';
 import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
+import { gatedDeltaRule, gatedDeltaRuleGrad } from '../../src/model/kernels/gatedDeltaRule.js';
 import { gatherRows, scatterRows } from '../../src/model/kernels/gatherRows.js';
 import { latentHeads, latentHeadsGrad } from '../../src/model/kernels/latentHeads.js';
 import { layerNorm, layerNormGrad } from '../../src/model/kernels/layerNorm.js';
@@ -474,12 +475,77 @@ const scans = fc
     };
   });
 
+const deltaRules = fc
+  .record({
+    seed,
+    lengths: fc.array(fc.constantFrom(0, 1, 2, 5, 64, 70), { minLength: 1, maxLength: 3 }),
+    keyHeads: size(2),
+    group: size(2),
+    keyDim: size(5),
+    valueDim: size(4),
+  })
+  .filter(({ lengths }) => lengths.some((length) => length > 0))
+  .map(({ seed: s, lengths, keyHeads, group, keyDim, valueDim }): OpCall => {
+    const valueHeads = keyHeads * group;
+    const cuSeqlens = bordersOf(lengths);
+    const n = cuSeqlens[lengths.length] ?? 0;
+    const attrs = { cuSeqlens, keyHeads, valueHeads, keyDim, valueDim };
+    // Of any numbers: a decay ≤ 0, a rate within (0, 1), and what their gradients are multiplied by.
+    const decayOf = (x: Tensor): Tensor => tf.mul(tf.square(x), -0.3);
+    const rateOf = (x: Tensor): Tensor => tf.sigmoid(x);
+    const read = (inputs: ReadonlyArray<Tensor>) => {
+      const [qkv, x, y] = inputs as unknown as Six;
+      return { qkv, decay: decayOf(x), rate: rateOf(y) };
+    };
+    const unit = (x: Tensor): Tensor => tf.div(x, tf.sqrt(tf.add(tf.sum(tf.square(x)), 1e-6)));
+    return {
+      seed: s,
+      shapes: [
+        [n, 2 * keyHeads * keyDim + valueHeads * valueDim],
+        [n, valueHeads],
+        [n, valueHeads],
+      ],
+      forward: (...inputs) => gatedDeltaRule(read(inputs), attrs).out,
+      formula: (...inputs) => {
+        const { qkv, decay, rate } = read(inputs);
+        const part = (i: number, first: number, width: number): Tensor => tf.slice(qkv, [i, first], [1, width]);
+        // Token by token, as the rule is written down.
+        const outs = Array.from({ length: valueHeads }, (_, h) => {
+          const keys = keyDim * Math.floor(h / group);
+          let state = tf.zeros([keyDim, valueDim]);
+          const rows = Array.from({ length: n }, (__, i) => {
+            if (cuSeqlens.includes(i)) state = tf.zeros([keyDim, valueDim]);
+            const q = tf.div(unit(part(i, keys, keyDim)), Math.sqrt(keyDim));
+            const k = unit(part(i, keyHeads * keyDim + keys, keyDim));
+            const v = part(i, 2 * keyHeads * keyDim + h * valueDim, valueDim);
+            state = tf.mul(state, tf.exp(tf.slice(decay, [i, h], [1, 1])));
+            const missing = tf.mul(tf.sub(v, tf.matMul(k, state)), tf.slice(rate, [i, h], [1, 1]));
+            state = tf.add(state, tf.matMul(tf.transpose(k), missing));
+            return tf.matMul(q, state);
+          });
+          return tf.concat(rows, 0);
+        });
+        return tf.concat(outs, 1);
+      },
+      backward: (dOut, ...inputs) => {
+        const [, x, y] = inputs as unknown as Six;
+        const { dQkv, dDecay, dRate } = gatedDeltaRuleGrad({ ...read(inputs), dOut }, attrs);
+        const share = rateOf(y);
+        return [dQkv, tf.mul(dDecay, tf.mul(x, -0.6)), tf.mul(dRate, tf.mul(share, tf.sub(1, share)))];
+      },
+      // Among many short vectors one is near 0, where none has a direction.
+      rough: keyDim < 4,
+    };
+  });
+
 const activationFormula = (x: Tensor, kind: ActivationKind): Tensor => {
   switch (kind) {
     case 'relu':
       return tf.maximum(x, 0);
     case 'relu2':
       return tf.pow(tf.maximum(x, 0), 2);
+    case 'sigmoid':
+      return tf.div(1, tf.add(tf.exp(tf.neg(x)), 1));
     case 'silu':
       return tf.div(x, tf.add(tf.exp(tf.neg(x)), 1));
     case 'quick_gelu':
@@ -494,7 +560,7 @@ const activationFormula = (x: Tensor, kind: ActivationKind): Tensor => {
   }
 };
 
-const kinds = fc.constantFrom<ActivationKind[]>('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2');
+const kinds = fc.constantFrom<ActivationKind[]>('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2', 'sigmoid');
 
 const activations = fc.record({ seed, n: size(), c: size(), kind: kinds }).map(
   ({ seed: s, n, c, kind }): OpCall => ({
@@ -690,6 +756,7 @@ export const opCalls = {
   latentHeads: latents,
   attention: attentions,
   causalConv: convolutions,
+  gatedDeltaRule: deltaRules,
   stateSpaceScan: scans,
   activation: activations,
   gatedActivation: gatedActivations,

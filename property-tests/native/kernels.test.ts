@@ -22,6 +22,7 @@ import { RxDropout } from '../../src/model/kernels/dropout.js';
 import { RxAddRows, RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
 import { RxGatedActivation, RxGatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { RxCombineRows, RxCombineRowsGrad } from '../../src/model/kernels/combineRows.js';
+import { RxGatedDeltaRule, RxGatedDeltaRuleGrad } from '../../src/model/kernels/gatedDeltaRule.js';
 import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
 import { hold } from '../../src/model/kernels/hold.js';
 import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
@@ -278,7 +279,7 @@ const maker = (seed: number) => {
 };
 
 const seeds = fc.integer();
-const kinds = fc.constantFrom('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2');
+const kinds = fc.constantFrom('gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2', 'sigmoid');
 
 /** Borders of documents that together have n tokens, empty ones among them. */
 const borders = (n: number, make: ReturnType<typeof maker>): Int32Array => {
@@ -528,6 +529,38 @@ const kept = fc
     );
   });
 
+const deltaRuled = fc
+  .record({
+    n: size(200),
+    keyHeads: size(3),
+    group: size(3),
+    keyDim: fc.integer({ min: 8, max: 40 }),
+    valueDim: size(40),
+    seed: seeds,
+  })
+  .chain(({ n, keyHeads, group, keyDim, valueDim, seed }) => {
+    const make = maker(seed);
+    const valueHeads = keyHeads * group;
+    const cuSeqlens = borders(n, make);
+    const gates = (of: (x: number) => number): Values => {
+      const drawn = make.values(n, valueHeads);
+      return { ...drawn, values: drawn.values.map(of) };
+    };
+    const inputs = {
+      qkv: make.values(n, 2 * keyHeads * keyDim + valueHeads * valueDim),
+      decay: gates((x) => -0.3 * x * x),
+      rate: gates((x) => 1 / (1 + Math.exp(-x))),
+    };
+    const attrs = { cuSeqlens, keyHeads, valueHeads, keyDim, valueDim };
+    const state = make.maybe(() => make.values((cuSeqlens.length - 1) * valueHeads * keyDim, valueDim));
+    return fc.constantFrom(
+      trial(RxGatedDeltaRule, { ...inputs, state }, { ...attrs, keeps: true }),
+      trial(RxGatedDeltaRuleGrad, { ...inputs, dOut: make.values(n, valueHeads * valueDim) }, attrs, {
+        tolerance: 1e-4,
+      }),
+    );
+  });
+
 const convolved = fc
   .record({
     n: size(300),
@@ -701,6 +734,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   attention: attended,
   'attention over what is kept': kept,
   'convolutions over tokens': convolved,
+  'the gated delta rule': deltaRuled,
   'state-space scans': scanned,
   'elementwise ops': elementwise,
   columns,

@@ -1,8 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { reshape } from '../tfjs.js';
+import { clone } from './kernels/clone.js';
 import { concatColumns, splitColumns as split } from './kernels/columns.js';
 import type { Layer } from './layer.js';
-import { inactive, landedOn, passed } from './layer.js';
+import { at, inactive, landedOn, passed } from './layer.js';
 
 /** [N, Σ sizes] ↦ its parts, [N, size] each. */
 export const splitColumns =
@@ -62,3 +63,29 @@ export const splitGroups = (groups: number, sizes: ReadonlyArray<number>): Layer
     return passed(parts, [], (dParts, onto) => [{}, landedOn(shaped(put(dParts, n * groups), [n, width]), onto)]);
   };
 };
+
+/** Parts of other groups: each the ones of the numbers given side by side; every number comes once. */
+export const regrouped =
+  (groups: ReadonlyArray<ReadonlyArray<number>>): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> =>
+  (_weights, input, wanted) => {
+    const value = groups.map((group) => {
+      const [only, ...others] = group.map((i) => at(input, i));
+      return only !== undefined && others.length === 0 ? clone(only) : concatColumns(group.map((i) => at(input, i)));
+    });
+    if (!wanted.input) return inactive<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>>(value);
+    const widths = input.map(({ shape: [, width = 0] }) => width);
+    return passed<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>>(value, [], (dValues, onto) => {
+      const places = groups.flatMap((group, g) => {
+        const [only, ...others] = group;
+        if (only !== undefined && others.length === 0) return [{ place: only, gradient: at(dValues, g) }];
+        const parts = split(
+          at(dValues, g),
+          group.map((i) => widths[i] ?? 0),
+        );
+        at(dValues, g).dispose();
+        return group.map((place, i) => ({ place, gradient: at(parts, i) }));
+      });
+      const dInputs = places.toSorted((a, b) => a.place - b.place).map(({ gradient }) => gradient);
+      return [{}, landedOn<ReadonlyArray<Tensor>>(dInputs, onto)];
+    });
+  };

@@ -299,6 +299,57 @@ export const each =
     };
   };
 
+/** What the i-th layer makes of the i-th input, all of it in one list. */
+export const spread =
+  (
+    ...layers: ReadonlyArray<Layer<Tensor, ReadonlyArray<Tensor>>>
+  ): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> =>
+  (weights, input, wanted) => {
+    const lanes = layers.map((layer, i) => layer(weights, at(input, i), wanted));
+    const value = lanes.flatMap((lane) => lane.value);
+    if (!lanes.some(({ active }) => active)) return inactive<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>>(value);
+    return {
+      value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        const gradients: Gradients[] = [];
+        const dInputs: Tensor[] = [];
+        let from = 0;
+        lanes.forEach((lane, i) => {
+          const [more, dInput] = lane.pullback(dOutput.slice(from, from + lane.value.length), onto && at(onto, i));
+          from += lane.value.length;
+          gradients.push(more);
+          if (dInput !== undefined) dInputs.push(dInput);
+        });
+        return [gathered(gradients), wanted.input ? dInputs : undefined];
+      },
+      drop: () => {
+        for (const lane of lanes) lane.drop();
+      },
+    };
+  };
+
+/** [first, ...others] ↦ [first, layer(others)]: the first goes past it. */
+export const beside =
+  (layer: Layer<ReadonlyArray<Tensor>, Tensor>): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> =>
+  (weights, input, wanted) => {
+    const inner = layer(weights, input.slice(1), wanted);
+    const value: ReadonlyArray<Tensor> = [clone(at(input, 0)), inner.value];
+    if (!inner.active) return inactive(value);
+    return {
+      value,
+      active: true,
+      pullback: (dOutput, onto) => {
+        const [gradients, dOthers] = inner.pullback(at(dOutput, 1), onto?.slice(1));
+        const dFirst = at(dOutput, 0);
+        if (dOthers !== undefined) return [gradients, [landedOn(dFirst, onto && at(onto, 0)), ...dOthers]];
+        dFirst.dispose();
+        return [gradients, undefined];
+      },
+      drop: inner.drop,
+    };
+  };
+
 /** Sum of all. */
 export const total: Layer<ReadonlyArray<Tensor>, Tensor> = (_weights, input, wanted) => {
   const [first, ...others] = input as readonly [Tensor, ...Tensor[]];

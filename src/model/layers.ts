@@ -21,7 +21,8 @@ export {
 } from './config.js';
 export { dropout } from './dropout.js';
 export { positionEmbedding, scaled, tokenEmbedding } from './embedding.js';
-export { compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
+export { deltaRuleSpec, gatedDeltaRule } from './gatedDeltaRule.js';
+export { beside, compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
 export { linear } from './linear.js';
 export { queryKeyValue } from './linears.js';
 export { activation, gated, gatedMlp, plainMlp } from './mlp.js';

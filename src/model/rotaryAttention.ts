@@ -1,8 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { attention } from './attention.js';
 import type { ModelConfig } from './config.js';
-import { compose, each, identity } from './layer.js';
+import { beside, compose, each, identity } from './layer.js';
 import type { Layer } from './layer.js';
+import { gated } from './mlp.js';
 import type { Pass } from './pass.js';
 import { queryAngles, rotary } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
@@ -27,8 +28,10 @@ export interface RotaryParts {
   readonly angles: RotaryAngles | undefined;
   /** Entries of a head that turn together lie beside each other, not in two halves. Default false. */
   readonly interleaved?: boolean | undefined;
-  /** [N, C] to [q, k, v]. */
+  /** [N, C] to [q, k, v]; to [gates, q, k, v] where outputs are gated. */
   readonly project: Layer<Tensor, ReadonlyArray<Tensor>>;
+  /** What the heads' values are multiplied by is the sigmoid of gates, [N, heads · headDim]. Default: false, it is nothing. */
+  readonly gated?: boolean | undefined;
   /** What queries pass before they turn, such as a norm. */
   readonly queries?: Layer<Tensor, Tensor> | undefined;
   readonly keys?: Layer<Tensor, Tensor> | undefined;
@@ -71,47 +74,57 @@ export const turnedQueries = (config: RotaryShape, parts: RotaryParts): Layer<Te
     interleaved: parts.interleaved,
   });
 
+/** [q, k, v] to the same as attention reads them. */
+const turnedParts = (config: RotaryShape, parts: RotaryParts): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> =>
+  each(
+    turnedQueries(config, parts),
+    turned(config, config.numKvHeads, {
+      before: parts.keys,
+      after: parts.turnedKeys,
+      by: parts.angles,
+      interleaved: parts.interleaved,
+    }),
+    parts.values ?? identity,
+  );
+
 /** [N, C] to [q, k, v] as attention reads them. */
 export const turnedHeads = (config: RotaryShape, parts: RotaryParts): Layer<Tensor, ReadonlyArray<Tensor>> =>
-  compose(
-    parts.project,
-    each(
-      turnedQueries(config, parts),
-      turned(config, config.numKvHeads, {
-        before: parts.keys,
-        after: parts.turnedKeys,
-        by: parts.angles,
-        interleaved: parts.interleaved,
-      }),
-      parts.values ?? identity,
-    ),
+  compose(parts.project, turnedParts(config, parts));
+
+/** [q, k, v] as attention reads them to its heads' values, [N, heads · headDim]. */
+const headValues = (
+  config: RotaryShape,
+  pass: Pass,
+  { layer, keysOf, sinks }: RotaryParts,
+): Layer<ReadonlyArray<Tensor>, Tensor> =>
+  attention(
+    pass,
+    {
+      layer,
+      keysOf,
+      heads: config.numHeads,
+      kvHeads: config.numKvHeads,
+      headDim: config.headDim,
+      scale: config.attentionScale ?? 1 / Math.sqrt(config.headDim),
+      window: config.windows?.[layer] ?? 0,
+      softcap: config.attentionSoftcap,
+      alibi: config.alibi,
+    },
+    sinks,
   );
 
 /** [q, k, v] as attention reads them to its output, [N, C]. */
-export const attended = (
-  config: RotaryShape,
-  pass: Pass,
-  { layer, keysOf, sinks, output }: RotaryParts,
-): Layer<ReadonlyArray<Tensor>, Tensor> =>
-  compose(
-    attention(
-      pass,
-      {
-        layer,
-        keysOf,
-        heads: config.numHeads,
-        kvHeads: config.numKvHeads,
-        headDim: config.headDim,
-        scale: config.attentionScale ?? 1 / Math.sqrt(config.headDim),
-        window: config.windows?.[layer] ?? 0,
-        softcap: config.attentionSoftcap,
-        alibi: config.alibi,
-      },
-      sinks,
-    ),
-    compose(narrowing(pass, layer, config.numLayers), output),
-  );
+export const attended = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<ReadonlyArray<Tensor>, Tensor> =>
+  compose(headValues(config, pass, parts), compose(narrowing(pass, parts.layer, config.numLayers), parts.output));
 
 /** Attention of queries and keys that turn by their positions, [N, C] to the same. */
-export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> =>
-  compose(turnedHeads(config, parts), attended(config, pass, parts));
+export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> => {
+  if (parts.gated !== true) return compose(turnedHeads(config, parts), attended(config, pass, parts));
+  const read = narrowing(pass, parts.layer, config.numLayers);
+  return compose(
+    parts.project,
+    beside(compose(turnedParts(config, parts), headValues(config, pass, parts))),
+    each(read, read),
+    compose(gated('sigmoid'), parts.output),
+  );
+};

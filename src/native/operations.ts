@@ -51,6 +51,8 @@ export const operationNames = [
   'dropout',
   'causalConv',
   'causalConvGrad',
+  'gatedDeltaRule',
+  'gatedDeltaRuleGrad',
   'stateSpaceScan',
   'stateSpaceScanGrad',
   'linearCrossEntropy',

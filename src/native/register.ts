@@ -22,6 +22,7 @@ import { concatColumns, splitColumns } from './kernels/columns.js';
 import { dropout } from './kernels/dropout.js';
 import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
+import { gatedDeltaRule, gatedDeltaRuleGrad } from './kernels/gatedDeltaRule.js';
 import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
 import { hold, keep, release } from './kernels/hold.js';
@@ -74,6 +75,8 @@ export interface NativeOptions {
 const onProcessorAlone: ReadonlyArray<KernelConfig> = [
   causalConv,
   causalConvGrad,
+  gatedDeltaRule,
+  gatedDeltaRuleGrad,
   stateSpaceScan,
   stateSpaceScanGrad,
   xielu,

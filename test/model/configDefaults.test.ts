@@ -39,6 +39,8 @@ const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
   glm4_moe_lite: latent,
   minicpm3: latent,
   youtu: latent,
+  qwen3_5_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
+  qwen3_5: ['q_proj', 'v_proj', 'in_proj_qkv'],
 };
 
 test.each(Object.entries(models))('%s', (name, { given, whole, targets }) => {

@@ -58,6 +58,14 @@ struct Swish {
   }
 };
 
+struct Sigmoid {
+  RX_INLINE vf value(vf x) { return vsigmoid(x); }
+  RX_INLINE ValueAndSlope both(vf x) {
+    const vf s = vsigmoid(x);
+    return {s, s * (vset(1.f) - s)};
+  }
+};
+
 template <class F>
 void in_pieces(const Context* context, long n, F body) {
   parallel(context, parts_of(n, piece), [=](long part) {
@@ -75,6 +83,7 @@ void with_kind(int kind, F body) {
     case ACTIVATION_SILU: return body(Swish<1000>());
     case ACTIVATION_QUICK_GELU: return body(Swish<1702>());
     case ACTIVATION_RELU2: return body(Relu2());
+    case ACTIVATION_SIGMOID: return body(Sigmoid());
   }
 }
 

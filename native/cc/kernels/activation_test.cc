@@ -10,6 +10,7 @@ double value(int kind, double x) {
     case ACTIVATION_GELU_NEW: return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case ACTIVATION_RELU: return x > 0 ? x : 0;
     case ACTIVATION_RELU2: return x > 0 ? x * x : 0;
+    case ACTIVATION_SIGMOID: return 1 / (1 + std::exp(-x));
     case ACTIVATION_SILU: return x / (1 + std::exp(-x));
     default: return x / (1 + std::exp(-1.702 * x));
   }
@@ -61,6 +62,11 @@ int main() {
     Floats y(7), dx(7);
     engine.table.activation(*engine, kind, values_of(x.data()), values_of(y.data()), 7);
     engine.table.activation_grad(*engine, kind, values_of(x.data()), values_of(one.data()), values_of(dx.data()), 7);
+    if (kind == ACTIVATION_SIGMOID) {
+      expect_close("extremes of the sigmoid", y, {NAN, 1, 1, 0, 1, 0, 0.5}, 0, 0);
+      expect_close("slopes at extremes of the sigmoid", dx, {NAN, 0, 0, 0, 0, 0, 0.25}, 0, 0);
+      continue;
+    }
     const bool squares = kind == ACTIVATION_RELU2;
     const double zero_slope = kind == ACTIVATION_RELU || squares ? 0 : 0.5;
     const Doubles y_want = {NAN, inf, squares ? inf : 1e30f, 0, squares ? 9e8f : 3e4f, 0, 0};

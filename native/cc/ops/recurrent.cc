@@ -117,11 +117,62 @@ void stateSpaceScanGrad(Call& call) {
   });
 }
 
+// n, keyHeads, valueHeads, keyDim, valueDim, eps, qkv, decay, rate
+GatedDeltaRule deltaRuleCall(Call& call, long& n) {
+  GatedDeltaRule rule = {};
+  n = call.size();
+  rule.key_heads = call.size(), rule.value_heads = call.size(), rule.key_dim = call.size(), rule.value_dim = call.size();
+  rule.eps = static_cast<float>(call.number());
+  if (rule.key_heads < 1 || rule.value_heads % rule.key_heads != 0) throw BadCall("value heads are not a multiple of key heads");
+  if (rule.key_dim < 1 || rule.value_dim < 1) throw BadCall("heads of nothing");
+  if (call.kernels().gated_delta_rule == nullptr) throw BadCall("the device has no delta rule");
+  rule.qkv = call.values(area(n, 2 * area(rule.key_heads, rule.key_dim) + area(rule.value_heads, rule.value_dim)));
+  rule.decay = call.tensor(area(n, rule.value_heads));
+  rule.rate = call.tensor(area(n, rule.value_heads));
+  return rule;
+}
+
+// … state?, out, lastState?; cuSeqlens
+void gatedDeltaRule(Call& call) {
+  long n;
+  GatedDeltaRule rule = deltaRuleCall(call, n);
+  HostArray<int32_t> borders = documents(call, n);
+  rule.documents = borders.size() - 1;
+  const long states = area(area(rule.documents, rule.value_heads), area(rule.key_dim, rule.value_dim));
+  rule.state = call.optional(states);
+  rule.out = call.values(area(n, area(rule.value_heads, rule.value_dim)));
+  rule.last_state = call.optional(states);
+  call.enqueue([rule, borders = std::move(borders)](const Context* c) {
+    GatedDeltaRule run = rule;
+    run.cu_seqlens = borders.data();
+    c->table->gated_delta_rule(c, &run);
+  });
+}
+
+// … dOut, dQkv, dDecay, dRate; cuSeqlens
+void gatedDeltaRuleGrad(Call& call) {
+  long n;
+  GatedDeltaRule rule = deltaRuleCall(call, n);
+  rule.d_out = call.values(area(n, area(rule.value_heads, rule.value_dim)));
+  rule.d_qkv = call.values(area(n, 2 * area(rule.key_heads, rule.key_dim) + area(rule.value_heads, rule.value_dim)));
+  rule.d_decay = call.tensor(area(n, rule.value_heads));
+  rule.d_rate = call.tensor(area(n, rule.value_heads));
+  HostArray<int32_t> borders = documents(call, n);
+  rule.documents = borders.size() - 1;
+  call.enqueue([rule, borders = std::move(borders)](const Context* c) {
+    GatedDeltaRule run = rule;
+    run.cu_seqlens = borders.data();
+    c->table->gated_delta_rule_grad(c, &run);
+  });
+}
+
 constexpr Operation list[] = {
     {"stateSpaceScan", stateSpaceScan},
     {"stateSpaceScanGrad", stateSpaceScanGrad},
     {"causalConv", causalConv},
     {"causalConvGrad", causalConvGrad},
+    {"gatedDeltaRule", gatedDeltaRule},
+    {"gatedDeltaRuleGrad", gatedDeltaRuleGrad},
 };
 
 }  // namespace

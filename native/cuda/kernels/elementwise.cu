@@ -35,7 +35,7 @@ __device__ float unary_value(int kind, float x) {
   }
 }
 
-// gelu (erf), gelu_new (tanh), relu, silu, quick_gelu, relu2
+// gelu (erf), gelu_new (tanh), relu, silu, quick_gelu, relu2, sigmoid
 __device__ void activate(int kind, float x, float& value, float& slope) {
   if (kind == 0) {
     const float cdf = 0.5f * (1.f + erff(x * 0.70710678f));
@@ -48,6 +48,9 @@ __device__ void activate(int kind, float x, float& value, float& slope) {
     const float above = x < 0.f ? 0.f : x;
     value = above * above;
     slope = 2.f * above;
+  } else if (kind == 6) {
+    value = sigmoid(x);
+    slope = value * (1.f - value);
   } else {
     // x sigmoid(inner): for gelu_new (x / 2)(1 + tanh u) = x sigmoid(2 u)
     const float a = kind == 4 ? 1.702f : 1.f;

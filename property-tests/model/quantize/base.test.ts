@@ -125,8 +125,10 @@ describe('a quantised model', () => {
     (model, { sequence }) => {
       const quantized = right(quantizeModel(model, { ...eightBits, llmInt8Threshold: 1e-9 }));
       const before = numbers(logits(quantized, sequence));
-      // Activations are rounded to half precision all the same.
-      near(before, numbers(logits(dequantizeModel(quantized), sequence)), 0.01);
+      // Activations are rounded to half precision all the same; of the delta rule's keys only the direction counts, which that turns
+      // where they are short.
+      const tolerance = 'delta' in model.config ? 0.1 : 0.01;
+      near(before, numbers(logits(dequantizeModel(quantized), sequence)), tolerance);
     },
   );
 

@@ -175,7 +175,7 @@ export const windowEverywhere =
 const qwen: Family = { numKvHeads: 32, maxPositions: 32_768, windows: qwenWindows((i, most) => i >= most) };
 
 /** Without images the positions of all three kinds that Qwen's models for images count are those of the text. */
-const textPositions: RopeDefaults['scalingNames'] = { mrope: 'default' };
+export const textPositions: RopeDefaults['scalingNames'] = { mrope: 'default' };
 
 const qwen2Vl: Family = {
   numKvHeads: 8,
@@ -366,6 +366,7 @@ export type LlamaParts = Partial<
     RotaryParts,
     | 'interleaved'
     | 'project'
+    | 'gated'
     | 'queries'
     | 'keys'
     | 'values'

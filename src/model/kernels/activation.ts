@@ -2,8 +2,11 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, div, erf, exp, mul, relu, sigmoid, square, step, sub, tanh } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
-/** `gelu` is the exact one (erf), `gelu_new` its tanh form, `quick_gelu` x·σ(1.702x), `relu2` the square of `relu`. */
-export type ActivationKind = 'gelu' | 'gelu_new' | 'relu' | 'silu' | 'quick_gelu' | 'relu2';
+/**
+ * `gelu` is the exact one (erf), `gelu_new` its tanh form, `quick_gelu` x·σ(1.702x), `relu2` the square of `relu`; `sigmoid` is that of
+ * gates alone.
+ */
+export type ActivationKind = 'gelu' | 'gelu_new' | 'relu' | 'silu' | 'quick_gelu' | 'relu2' | 'sigmoid';
 
 interface ActivationAttrs {
   readonly kind: ActivationKind;
@@ -30,6 +33,8 @@ export const activated = (x: Tensor, kind: ActivationKind): Tensor => {
       return swish(x, 1);
     case 'quick_gelu':
       return swish(x, 1.702);
+    case 'sigmoid':
+      return sigmoid(x);
     case 'gelu':
       return mul(mul(x, 0.5), add(erf(div(x, Math.SQRT2)), 1));
     case 'gelu_new':
@@ -48,6 +53,10 @@ export const slopeOf = (x: Tensor, kind: ActivationKind): Tensor => {
       return swishSlope(x, 1);
     case 'quick_gelu':
       return swishSlope(x, 1.702);
+    case 'sigmoid': {
+      const s = sigmoid(x);
+      return mul(s, sub(1, s));
+    }
     case 'gelu': {
       const density = mul(exp(mul(square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
       return add(mul(add(erf(div(x, Math.SQRT2)), 1), 0.5), mul(x, density));

@@ -2,7 +2,7 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { expectSame, kernel, sizeOf } from '../kernel.js';
 
 /** In the order of the engine's numbers. */
-const kinds = ['gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2'];
+const kinds = ['gelu', 'gelu_new', 'relu', 'silu', 'quick_gelu', 'relu2', 'sigmoid'];
 
 export const activationNumber = (kind: string): number => {
   const number = kinds.indexOf(kind);

@@ -118,6 +118,7 @@ describe('activations', () => {
     ['relu', 1],
     ['relu2', 1],
     ['silu', 0.7310586],
+    ['sigmoid', 0.7310586],
     ['quick_gelu', 0.8457958],
   ] as const)('%s of 1 is %d', (kind, expected) => {
     tidy(() => {

@@ -1,0 +1,34 @@
+/** Qwen3.5, its text models: three layers of the gated delta rule and one of attention by turns. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from '../architecture.js';
+import { inTurn, rotaryBody } from '../blocks.js';
+import { hybridConfig, hybridFamily, hybridMixer, hybridTensors } from './deltaNet.js';
+import type { HybridConfig } from './deltaNet.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, textPositions } from './llama.js';
+import type { Pass } from '../pass.js';
+import type { RotaryAngles } from '../rope.js';
+
+const layer = (config: HybridConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> =>
+  inTurn(
+    { pass, i, numLayers: config.numLayers },
+    compose(norm(config, `model.layers.${i}.input_layernorm`), hybridMixer(config, pass, angles, i)),
+    compose(norm(config, `model.layers.${i}.post_attention_layernorm`), mlp(config, pass, i)),
+  );
+
+export const qwen35: Architecture<HybridConfig> = {
+  ...llama,
+  name: 'qwen3_5',
+  modelTypes: ['qwen3_5_text'],
+  config: (raw, modelType) =>
+    hybridConfig(raw, { architecture: 'qwen3_5', joined: false }, (plain) =>
+      llamaConfig(plain, modelType, hybridFamily(4, { scalingNames: textPositions })),
+    ),
+  tensors: (config) => hybridTensors(config, llamaTensors(config)),
+  // Layers that guess tokens further ahead, which transformers does not read either.
+  buffers: /^mtp\./,
+  loraTargets: () => ['q_proj', 'v_proj', 'in_proj_qkv'],
+  body: (config, pass) =>
+    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),
+};
