@@ -2,7 +2,8 @@
 a layer, another for their downs. In shards. gpt-oss has no other names; of it also one whose experts are stored in MXFP4, with the values
 that transformers' converter makes of them.
 
-Writes test/golden/packed_experts/<name>/ from test/golden/models/<name>/, of the same values, and gpt_oss_mxfp4 and gpt_oss_decoded.
+Writes test/golden/packed_experts/<name>/ from test/golden/models/<name>/, of the same values, and gpt_oss_mxfp4 and gpt_oss_decoded,
+float8 and float8_decoded.
 
     python reference/packed_experts.py            # needs torch, transformers
 """
@@ -64,8 +65,37 @@ def write_mxfp4():
     (coded / "config.json").write_text(json.dumps(told, indent=2) + "\n")
 
 
+def write_float8(name="deepseek_v3_flat", block=(8, 10)):
+    """Matrices but those of routers, embedding and head as float8, each block with a scale, and the same decoded by PyTorch."""
+    source, coded, decoded = GOLDEN / "models" / name, GOLDEN / "packed_experts" / "float8", GOLDEN / "packed_experts" / "float8_decoded"
+    packed, plain = {}, {}
+    for key, value in load_file(source / "model.safetensors").items():
+        if value.dim() != 2 or key.endswith(("embed_tokens.weight", "lm_head.weight", "gate.weight")):
+            packed[key] = plain[key] = value
+            continue
+        rows, columns = value.shape
+        down, across = -(-rows // block[0]), -(-columns // block[1])
+        scales = torch.tensor([
+            [value[r * block[0]:(r + 1) * block[0], c * block[1]:(c + 1) * block[1]].abs().max() / 448 for c in range(across)]
+            for r in range(down)
+        ])
+        spread = scales.repeat_interleave(block[0], 0)[:rows].repeat_interleave(block[1], 1)[:, :columns]
+        codes = (value / spread).to(torch.float8_e4m3fn)
+        packed |= {key: codes, f"{key}_scale_inv": scales}
+        plain[key] = (codes.float() * spread).bfloat16()
+    told = json.loads((source / "config.json").read_text())
+    for folder, tensors in ((coded, packed), (decoded, plain)):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+        quantized = dict(activation_scheme="dynamic", fmt="e4m3", quant_method="fp8", weight_block_size=list(block))
+        own = {**told, "quantization_config": quantized} if folder is coded else told
+        (folder / "config.json").write_text(json.dumps(own, indent=2) + "\n")
+
+
 if __name__ == "__main__":
     write_mxfp4()
+    write_float8()
     for name in ("mixtral", "qwen2_moe_mixed", "gpt_oss"):
         source = GOLDEN / "models" / name
         model = gpt_oss_from(source) if name == "gpt_oss" else transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32")

@@ -26,6 +26,7 @@ import { inText } from '../model/imageText.js';
 import { LoraConfig } from '../model/lora.js';
 import { quantizedLm } from '../model/model.js';
 import { withRopeScaling } from '../model/rope.js';
+import { float8Block, withoutFloat8 } from '../model/float8.js';
 import { decodeQuantization, QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
 import type { QuantizationOptions } from '../model/quantize/config.js';
 import { chooseEngine, currentEngine } from './engine.js';
@@ -208,8 +209,12 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     TE.bind('generation', () => readGenerationConfig(dir)),
     TE.bind('wanted', () => TE.fromEither(quantizationWanted(options))),
     TE.bind('quantization', ({ declared }) => TE.fromEither(decodeQuantization(declared.raw))),
+    TE.bind('block', ({ declared }) => TE.fromEither(float8Block(declared.raw))),
     TE.bind('stored', () => readCheckpointTensors(dir)),
-    TE.bind('part', ({ declared, stored }) => textPartOf(declared, dir, stored.tensors)),
+    TE.bind('numbers', ({ stored: { tensors }, block }) =>
+      TE.fromEither(block === undefined ? E.right(tensors) : withoutFloat8(tensors, block)),
+    ),
+    TE.bind('part', ({ declared, numbers }) => textPartOf(declared, dir, numbers)),
     TE.let('config', ({ part }) => part.config),
     TE.bind('planned', ({ part: { config, tensors }, quantization, wanted }) =>
       planWeights(config, tensors, { stored: quantization, wanted }),

@@ -205,6 +205,33 @@ describe('loadModel', () => {
     expect(JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8'))).not.toHaveProperty('quantization_config');
   });
 
+  test('matrices in float8 are the numbers that PyTorch makes of them and the scales of their blocks', async () => {
+    const coded = await orThrow(loadModel(resolve(golden, 'packed_experts', 'float8')));
+    const decoded = await orThrow(loadModel(resolve(golden, 'packed_experts', 'float8_decoded')));
+    expect(coded.warnings).toEqual([]);
+    expect(numbersOf(coded.model)).toEqual(numbersOf(decoded.model));
+    const dir = join(root, 'widened');
+    await orThrow(saveModel(dir, coded.model));
+    expect(JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8'))).not.toHaveProperty('quantization_config');
+  });
+
+  test.each([
+    [{ fmt: 'e5m2' }, 'E_QUANTIZATION', { field: 'quantization_config.fmt' }],
+    [{ weight_block_size: null }, 'E_QUANTIZATION', { field: 'quantization_config.weight_block_size' }],
+    [{ weight_block_size: [8] }, 'E_QUANTIZATION', { field: 'quantization_config.weight_block_size' }],
+    [{ weight_block_size: [8, 8] }, 'E_WEIGHTS_SHAPE', { expected: '[2, 3]' }],
+  ])('float8 with %j is refused', async (change, code, details) => {
+    const dir = join(root, `float8-${JSON.stringify(change).replace(/\W/g, '')}`);
+    cpSync(resolve(golden, 'packed_experts', 'float8'), dir, { recursive: true });
+    const config = JSON.parse(readFileSync(join(dir, 'config.json'), 'utf8')) as {
+      readonly quantization_config: object;
+    };
+    const changed = { ...config, quantization_config: { ...config.quantization_config, ...change } };
+    writeFileSync(join(dir, 'config.json'), JSON.stringify(changed));
+    const result = await loadModel(dir)();
+    expect(E.isLeft(result) && [result.left.code, result.left.details]).toMatchObject([code, details]);
+  });
+
   test('experts of another width than config.json says are refused by their names', async () => {
     const dir = join(root, 'misfit');
     cpSync(resolve(golden, 'packed_experts', 'mixtral'), dir, { recursive: true });

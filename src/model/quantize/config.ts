@@ -89,7 +89,7 @@ const onDisk: Readonly<Record<keyof QuantizationConfig, string>> = {
 };
 
 /**
- * The `quantization_config` of a config.json, if bitsandbytes or GPTQ made it; undefined where there is none, or one of MXFP4.
+ * The `quantization_config` of a config.json, if bitsandbytes or GPTQ made it; undefined where there is none, or one of MXFP4 or float8.
  * `E_QUANTIZATION` for other methods and for values that are wrong.
  */
 export const decodeQuantization = (
@@ -100,13 +100,13 @@ export const decodeQuantization = (
   const fields = found as Readonly<Record<string, unknown>>;
   const method = fields['quant_method'] ?? 'bitsandbytes';
   if (method === 'gptq') return decodeGptq(fields);
-  // What is stored so is read as numbers: see the file layout of gpt-oss.
-  if (method === 'mxfp4') return E.right(undefined);
+  // What is stored so is read as numbers: see the file layout of gpt-oss, and float8.ts.
+  if (method === 'mxfp4' || method === 'fp8') return E.right(undefined);
   if (method !== 'bitsandbytes')
     return E.left(
       fatal('E_QUANTIZATION', 'the checkpoint is quantised by a method that cannot be read', {
         field: 'quantization_config.quant_method',
-        expected: 'bitsandbytes or gptq',
+        expected: 'bitsandbytes, gptq, mxfp4 or fp8',
         actual: typeof method === 'string' ? method : JSON.stringify(method),
         hint: 'load the checkpoint it was made from',
       }),
