@@ -17,15 +17,16 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
 model_dir, path = sys.argv[1:]
-config = json.loads((Path(model_dir) / "config.json").read_text())
-kind = config["model_type"]
+whole = json.loads((Path(model_dir) / "config.json").read_text())
+kind = whole["model_type"]
+config = whole.get("text_config", whole)
 reader = gguf.GGUFReader(path)
 field = lambda name: reader.fields[name].contents() if name in reader.fields else None
-arch = {"gemma3_text": "gemma3", "mistral": "llama", "helium": "llama", "phi": "phi2", "cohere": "command-r", "gpt_neox": "gptneox", "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe"}.get(kind, kind)
+arch = {"gemma3_text": "gemma3", "mistral": "llama", "helium": "llama", "phi": "phi2", "cohere": "command-r", "gpt_neox": "gptneox", "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "olmo3": "olmo2", "hunyuan_v1_dense": "hunyuan-dense", "gpt_bigcode": "starcoder", "qwen2_vl": "qwen2vl", "qwen2_5_vl": "qwen2vl", "qwen3_vl": "qwen3vl", "exaone4_5": "exaone4"}.get(kind, kind)
 assert field("general.architecture") == arch
 
-layers = config.get("num_hidden_layers") or config["n_layer"]
-heads = config.get("num_attention_heads") or config["n_head"]
+layers = config.get("num_hidden_layers") or config.get("n_layer") or config["n_layers"]
+heads = config.get("num_attention_heads") or config.get("n_head") or config["n_heads"]
 kv_heads = config.get("num_key_value_heads") or heads
 by_name = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}
 table = gguf.get_tensor_name_map(by_name[arch], layers)
@@ -45,7 +46,7 @@ def ungrouped(array, groups):
 
 
 def groups():
-    if kind == "gpt_neox" or not config.get("multi_query", True) and not config["new_decoder_architecture"]:
+    if kind in ("gpt_neox", "bloom") or not config.get("multi_query", True) and not config["new_decoder_architecture"]:
         return heads
     return config["num_kv_heads"] if config["new_decoder_architecture"] else 1
 
@@ -54,12 +55,21 @@ expected = {}
 experts = {}
 for name, array in load_file(str(Path(model_dir) / "model.safetensors")).items():
     array = array.astype(np.float32)
-    turned = kind != "helium" and arch in ("llama", "granite", "olmo", "smollm3")
+    if whole is not config:
+        # The text model alone.
+        if "visual." in name:
+            continue
+        name = name.replace("model.language_model.", "model.")
+    if kind == "bloom":
+        name = name.removeprefix("transformer.")
+    turned = kind != "helium" and arch in ("llama", "granite", "olmo", "smollm3", "arcee")
     if turned and ".q_proj." in name:
         array = interleaved(array, heads)
     if turned and ".k_proj." in name:
         array = interleaved(array, kv_heads)
     if arch in ("gemma", "gemma2", "gemma3") and name.endswith("norm.weight"):
+        array = array + 1
+    if arch == "nemotron" and name.endswith("norm.weight"):
         array = array + 1
     if arch == "gpt2" and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
         array = array.T

@@ -35,9 +35,12 @@ const general = ({ architecture }: GgufLayout, type: GgufType, name: string | un
   ...(type === 'q8_0' ? { 'general.quantization_version': uint32(2) } : {}),
 });
 
-/** Vectors, positions, which ggml adds as they lie, and routers, which choose by small differences. */
+/** Vectors, norms, positions, which ggml adds as they lie, and routers, which choose by small differences. */
 const staysExact = (name: string, shape: ReadonlyArray<number>): boolean =>
-  shape.length === 1 || name === 'position_embd.weight' || /\.ffn_gate_inp(?:_shexp)?\.weight$/.test(name);
+  shape.length === 1 ||
+  name === 'position_embd.weight' ||
+  name.endsWith('_norm.weight') ||
+  /\.ffn_gate_inp(?:_shexp)?\.weight$/.test(name);
 
 const weightOf = ({ weights }: CausalLM, source: string): E.Either<FatalError, Tensor> => {
   const weight = weights[source];

@@ -114,6 +114,16 @@ describe('the file of', () => {
     ['falcon', 'falcon', 'blk.0.attn_norm.bias', []],
     ['falcon_groups', 'falcon', 'blk.0.attn_norm_2.weight', []],
     ['phi3_partial', 'phi3', 'blk.0.attn_qkv.weight', ['W_GGUF_WINDOW']],
+    ['arcee', 'arcee', 'blk.0.ffn_up.weight', []],
+    ['nemotron', 'nemotron', 'blk.0.ffn_norm.bias', []],
+    ['jais2', 'jais2', 'blk.1.attn_output.bias', []],
+    ['hunyuan_v1_dense', 'hunyuan-dense', 'blk.0.attn_q_norm.weight', []],
+    ['glm4', 'glm4', 'blk.0.post_ffw_norm.weight', []],
+    ['exaone4_full', 'exaone4', 'blk.0.post_attention_norm.weight', []],
+    ['bloom', 'bloom', 'token_embd_norm.bias', []],
+    ['gpt_bigcode', 'starcoder', 'position_embd.weight', []],
+    ['qwen2_5_vl', 'qwen2vl', 'blk.0.attn_k.bias', []],
+    ['qwen3_vl', 'qwen3vl', 'blk.0.attn_k_norm.weight', []],
   ])('%s is one of %s, with %s', async (name, architecture, tensor, codes) => {
     const warned = await exported(name, 'f16', ({ metadata, tensors }, model) => {
       expect(metadata['general.architecture']).toBe(architecture);
@@ -282,6 +292,83 @@ describe('the file of', () => {
       expect(await refused({ ...gemma, ...change })).toMatchObject({ left: { details: { field } } });
   });
 
+  test('models of whose layers every fourth sees all have their windows, in this pattern alone', async () => {
+    const of = async (raw: object): Promise<unknown> =>
+      inTemporary(async (directory) => {
+        const model = modelOf({ ...raw, vocab_size: 40 }, 1);
+        const file = join(directory, 'model.gguf');
+        const result = await exportGguf(file, { model, tokenizer }, { outtype: 'f16' })();
+        dispose(Object.values(model.weights));
+        return result._tag === 'Left' ? result : readGguf(file).metadata;
+      });
+    const sliding = { sliding_window: 3, sliding_window_pattern: 4 };
+    const cohere2 = { ...configs['cohere2'], ...sliding, num_hidden_layers: 4 };
+    expect(await of(cohere2)).toMatchObject({ 'cohere2.attention.sliding_window': 3 });
+    const exaone4 = { ...configs['exaone4'], ...sliding, num_hidden_layers: 64 };
+    expect(await of(exaone4)).toMatchObject({ 'exaone4.attention.sliding_window': 3 });
+    expect(await of({ ...configs['exaone4'], sliding_window: null })).not.toHaveProperty([
+      'exaone4.attention.sliding_window',
+    ]);
+    expect(await of(configs['olmo3'] ?? {})).toMatchObject({
+      'general.architecture': 'olmo2',
+      'olmo2.attention.sliding_window': 3,
+    });
+    for (const [field, raw] of [
+      ['layer_types', { ...cohere2, sliding_window_pattern: 2 }],
+      ['head_dim', { ...cohere2, head_dim: 6 }],
+      ['tie_word_embeddings', { ...cohere2, tie_word_embeddings: false }],
+      ['layer_types', { ...exaone4, sliding_window_pattern: 2 }],
+      ['sliding_window', { ...exaone4, num_hidden_layers: 4 }],
+      [
+        'layer_types',
+        { ...configs['olmo3'], num_hidden_layers: 2, layer_types: ['full_attention', 'sliding_attention'] },
+      ],
+      [
+        'rope_parameters.sliding_attention.rope_theta',
+        { ...configs['olmo3'], rope_parameters: { full_attention: { rope_theta: 99 }, sliding_attention: {} } },
+      ],
+    ] as const)
+      expect(await of(raw)).toMatchObject({ left: { code: 'E_GGUF_UNSUPPORTED', details: { field } } });
+  });
+
+  test('what llama.cpp takes for granted of others is refused where it is otherwise', async () => {
+    for (const [name, field, change] of [
+      ['cohere', 'use_qk_norm', { use_qk_norm: true }],
+      ['ernie4_5', 'mlp_bias', { use_bias: true }],
+      ['seed_oss', 'attention_bias', { attention_out_bias: true }],
+      ['arcee', 'hidden_act', { hidden_act: 'relu' }],
+      ['jais2', 'mlp_bias', { mlp_bias: false }],
+      ['mpt', 'attn_config.softmax_scale', { attn_config: { softmax_scale: 0.3 } }],
+      ['gpt_bigcode', 'multi_query', { multi_query: false }],
+      ['qwen2_5_vl', 'rope_scaling.mrope_section', {}],
+    ] as const) {
+      const model = modelOf({ ...configs[name], vocab_size: 40, ...change }, 1);
+      const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
+      expect(result).toMatchObject({ left: { code: 'E_GGUF_UNSUPPORTED', details: { field } } });
+      dispose(Object.values(model.weights));
+    }
+  });
+
+  test("Nemotron's gains are 1 more, its biases are not; gains of each head stay float32", async () => {
+    await exported('nemotron', 'f16', ({ tensors }, model) => {
+      const norm = (kind: string): ReadonlyArray<number> => numbers(model, `model.layers.1.input_layernorm.${kind}`);
+      const there = (kind: string): ReadonlyArray<number> =>
+        Array.from(tensors.get(`blk.1.attn_norm.${kind}`)?.values ?? []);
+      expect(there('weight')).toEqual(norm('weight').map((gain) => Math.fround(gain + 1)));
+      expect(there('bias')).toEqual(norm('bias'));
+    });
+    await inTemporary(async (directory) => {
+      const raw = { ...configs['cohere_head_norms'], vocab_size: 40, num_hidden_layers: 64 };
+      const model = modelOf(raw, 1);
+      const file = join(directory, 'model.gguf');
+      await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f16' }));
+      const { type, values } = readGguf(file).tensors.get('blk.63.attn_q_norm.weight') ?? {};
+      expect(type).toBe('f32');
+      expect(Array.from(values ?? [])).toEqual(numbers(model, 'model.layers.63.self_attn.q_norm.weight'));
+      dispose(Object.values(model.weights));
+    });
+  });
+
   const expertTensors = async (
     model: CausalLM,
     block: string,
@@ -414,7 +501,7 @@ describe('refused, and no file is left:', () => {
     ['gptj', 'model_type'],
     ['olmoe', 'clip_qkv'],
     ['gpt_oss', 'model_type'],
-    ['bloom', 'model_type'],
+    ['gptj', 'model_type'],
     ['falcon_alibi', 'bias'],
     ['gpt_neox_in_turn', 'attention_bias'],
     ['falcon_in_turn', 'bias'],

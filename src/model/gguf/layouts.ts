@@ -7,23 +7,32 @@ import type { ModelConfig } from '../config.js';
 import type { Weights } from '../layer.js';
 import { headSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
-import { gpt2Layout } from './gpt2.js';
+import { bloomLayout, mptLayout } from './alibi.js';
+import { gpt2Layout, gptBigcodeLayout } from './gpt2.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
 import {
+  arceeLayout,
   cohereLayout,
+  ernieLayout,
   gemma2Layout,
   gemma3Layout,
   gemmaLayout,
+  glm4Layout,
   graniteLayout,
   heliumLayout,
-  llamaLayout,
+  hunyuanLayout,
+  jais2Layout,
+  nemotronLayout,
   olmo2Layout,
   olmoLayout,
   phi3Layout,
+  seedOssLayout,
 } from './llamaLike.js';
 import { mixtralLayout, olmoeLayout, qwen2MoeLayout, qwen3MoeLayout } from './mixture.js';
 import { falconLayout, gptNeoxLayout, stableLmLayout, starcoder2Layout } from './neoxLike.js';
 import { phiLayout } from './phi.js';
+import { llamaOrQwenVlLayout } from './qwenVl.js';
+import { cohere2Layout, exaone4Layout, olmo3Layout } from './sliding.js';
 
 type Layout = (config: ModelConfig, specs: ReadonlyArray<TensorSpec>) => E.Either<FatalError, GgufLayout>;
 
@@ -38,7 +47,7 @@ const closed =
   };
 
 const layouts: Readonly<Record<string, Layout>> = {
-  llama: closed('llama', llamaLayout),
+  llama: closed('llama', llamaOrQwenVlLayout),
   gemma: closed('gemma', gemmaLayout),
   gemma2: closed('gemma2', gemma2Layout),
   gemma3: closed('gemma3', gemma3Layout),
@@ -58,6 +67,19 @@ const layouts: Readonly<Record<string, Layout>> = {
   qwen2_moe: closed('qwen2_moe', qwen2MoeLayout),
   qwen3_moe: closed('qwen3_moe', qwen3MoeLayout),
   olmoe: closed('olmoe', olmoeLayout),
+  arcee: closed('arcee', arceeLayout),
+  nemotron: closed('nemotron', nemotronLayout),
+  jais2: closed('jais2', jais2Layout),
+  ernie4_5: closed('ernie4_5', ernieLayout),
+  seed_oss: closed('seed_oss', seedOssLayout),
+  hunyuan_v1_dense: closed('hunyuan_v1_dense', hunyuanLayout),
+  glm4: closed('glm4', glm4Layout),
+  cohere2: closed('cohere2', cohere2Layout),
+  exaone4: closed('exaone4', exaone4Layout),
+  olmo3: closed('olmo3', olmo3Layout),
+  bloom: closed('bloom', bloomLayout),
+  mpt: closed('mpt', mptLayout),
+  gpt_bigcode: closed('gpt_bigcode', gptBigcodeLayout),
 };
 
 /** Model types that can be written as GGUF. */
@@ -70,6 +92,10 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   'smollm3',
   // Their text models.
   'gemma3',
+  'exaone4_5',
+  'qwen2_vl',
+  'qwen2_5_vl',
+  'qwen3_vl',
   'mistral3',
   'llava',
   'idefics3',

@@ -1,6 +1,6 @@
 /**
  * Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 2, Gemma 3, Helium, Granite, OLMo, OLMo 2,
- * Cohere, Phi-3.
+ * Cohere, Phi-3, Arcee, Nemotron, Jais 2, Ernie 4.5, Seed-OSS, Hunyuan, GLM-4.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
@@ -10,7 +10,9 @@ import type { CohereConfig } from '../architectures/cohere.js';
 import type { Gemma3Config } from '../architectures/gemma3.js';
 import type { GraniteConfig } from '../architectures/granite.js';
 import type { LlamaConfig } from '../architectures/llama.js';
+import type { NemotronConfig } from '../architectures/nemotron.js';
 import type { OlmoConfig } from '../architectures/olmo.js';
+import type { TensorSpec } from '../weights.js';
 import { asIs, renamed, unsupported, withHead } from './layout.js';
 import type { Arrangement, LayoutOf } from './layout.js';
 import { positionWarnings, ropeFactors, ropeMetadata, ropeRefusal, sizesMetadata } from './metadata.js';
@@ -32,7 +34,7 @@ const inLayer = {
 } as const;
 
 /** Norms that stand behind attention and MLP. */
-const behind = {
+export const behind = {
   post_attention_layernorm: 'post_attention_norm',
   post_feedforward_layernorm: 'post_ffw_norm',
 } as const;
@@ -96,17 +98,17 @@ export const layoutOf =
     if (refused !== undefined) return E.left(refused);
     const heads: Readonly<Record<string, number>> =
       form.interleaved === true ? { 'self_attn.q_proj': numHeads, 'self_attn.k_proj': numKvHeads } : {};
-    const arrangement = (module: string, kind: string): Arrangement => {
+    const arrangement = (module: string, { kind, name: own }: TensorSpec): Arrangement => {
       const turning = heads[module];
       if (turning !== undefined) return { kind: 'interleaved', heads: turning };
-      return kind === 'norm' && normOffset !== 0 ? { kind: 'offset', by: normOffset } : asIs;
+      return kind === 'norm' && normOffset !== 0 && own.endsWith('.weight') ? { kind: 'offset', by: normOffset } : asIs;
     };
     const names = { ...inLayer, ...form.names };
     const tensors = renamed(specs, /^model\.layers\.(\d+)\.(.*)$/, names, outside).map(
       ({ spec, module, name: called }) => ({
         sources: [spec.name],
         name: called,
-        arrangement: arrangement(module, spec.kind),
+        arrangement: arrangement(module, spec),
       }),
     );
     return E.right({
@@ -259,8 +261,10 @@ export const cohereLayout: LayoutOf<CohereConfig> = layoutOf({
     'command-r.logit_scale': float32(logitScale),
     'command-r.rope.scaling.type': string('none'),
   }),
-  refusal: ({ tieWordEmbeddings, ownHeadNorms }) => {
-    if (ownHeadNorms) return unsupported('use_qk_norm', 'false', ownHeadNorms);
+  refusal: ({ tieWordEmbeddings, ownHeadNorms, numLayers }) => {
+    // Command R+ is told by its 64 layers there.
+    const normed = numLayers >= 64;
+    if (ownHeadNorms !== normed) return unsupported('use_qk_norm', String(normed), ownHeadNorms);
     return tieWordEmbeddings ? undefined : unsupported('tie_word_embeddings', 'true', tieWordEmbeddings);
   },
 });
@@ -275,4 +279,66 @@ export const phi3Layout: LayoutOf<LlamaConfig> = layoutOf({
     // 0 tells Phi-4, which has none.
     'phi3.attention.sliding_window': uint32(Math.max(0, ...config.windows)),
   }),
+});
+
+export const arceeLayout: LayoutOf<LlamaConfig> = layoutOf({
+  ...likeLlama,
+  name: 'arcee',
+  activation: 'relu2',
+  biases: 'qkv',
+});
+
+const layerNormEps =
+  (name: string) =>
+  ({ layerNormEps: eps }: NemotronConfig): GgufMetadata => ({ [`${name}.attention.layer_norm_epsilon`]: float32(eps) });
+
+export const nemotronLayout: LayoutOf<NemotronConfig> = layoutOf({
+  name: 'nemotron',
+  scalings: ['default', 'linear'],
+  activation: 'relu2',
+  biases: 'all',
+  ownHead: true,
+  metadata: layerNormEps('nemotron'),
+});
+
+/** All of its maps have biases there. */
+export const jais2Layout: LayoutOf<NemotronConfig> = layoutOf({
+  name: 'jais2',
+  scalings: usualScalings,
+  activation: 'relu2',
+  biases: 'all',
+  metadata: layerNormEps('jais2'),
+  refusal: ({ qkvBias, mlpBias }) => {
+    if (!qkvBias) return unsupported('attention_bias', 'true', qkvBias);
+    return mlpBias ? undefined : unsupported('mlp_bias', 'true', mlpBias);
+  },
+});
+
+/** Pairs lie beside each other already. */
+export const ernieLayout: LayoutOf<LlamaConfig> = layoutOf({
+  name: 'ernie4_5',
+  scalings: usualScalings,
+  biases: 'none',
+});
+
+export const seedOssLayout: LayoutOf<LlamaConfig> = layoutOf({
+  name: 'seed_oss',
+  names: { post_attention_layernorm: behind.post_attention_layernorm },
+  scalings: usualScalings,
+  biases: 'qkv',
+});
+
+export const hunyuanLayout: LayoutOf<LlamaConfig> = layoutOf({
+  name: 'hunyuan-dense',
+  names: { 'self_attn.query_layernorm': 'attn_q_norm', 'self_attn.key_layernorm': 'attn_k_norm' },
+  scalings: usualScalings,
+  biases: 'qkv',
+});
+
+/** Pairs lie beside each other already; gate and up are one map there too. */
+export const glm4Layout: LayoutOf<LlamaConfig> = layoutOf({
+  name: 'glm4',
+  names: { post_self_attn_layernorm: 'post_attention_norm', post_mlp_layernorm: 'post_ffw_norm' },
+  scalings: usualScalings,
+  biases: 'qkv',
 });
