@@ -128,8 +128,10 @@ export const inText = (raw: RawConfig, change: (text: RawConfig) => RawConfig): 
 /** A config.json of a model whose head is not its embedding. */
 export const untiedRaw = (raw: RawConfig): RawConfig => {
   // LFM2's files may say it by another name, which goes before.
-  const untied = ({ tie_embedding: _, ...one }: RawConfig): RawConfig =>
-    withNumbersOf(one, { ...one, tie_word_embeddings: false });
+  const untied = (one: RawConfig): RawConfig => {
+    const { tie_embedding: _, ...others } = one;
+    return withNumbersOf(one, { ...others, tie_word_embeddings: false });
+  };
   return untied(textOf(raw)?.['tie_word_embeddings'] === true ? inText(raw, untied) : raw);
 };
 
