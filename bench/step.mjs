@@ -1,14 +1,14 @@
 /**
  * A whole training step through the public trainer against PyTorch at its best CPU settings, step by step in turns.
  *
- *     PYTHON=… npm run bench -- step [--shape gpt2-124m|llama-135m|gpt2-tiny] [--only full-float32,lora-float32] [--rounds 5]
+ *     PYTHON=… npm run bench -- step [--shape gpt2-124m|llama-135m|qwen3.5-half|lfm2-350m|…] [--only full-float32,lora-float32] [--rounds 5]
  *
  * Ratios are PyTorch's time over ours (median over pairs); `…-memory` is its peak resident memory over ours. PyTorch runs as it is
  * and with an allocator that keeps its memory, at bfloat16 both with autocast over float32 weights and with weights in bfloat16: in
  * every round the fastest of these counts, for memory the smallest. `overhead` is what of our steps is no kernel: the share of a step that the engine's thread had nothing to do
  * (idle), and the share that JavaScript's thread was busy, most of it beside running kernels (javascript); medians over rounds.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tokenRows } from './rows.mjs';
@@ -38,8 +38,8 @@ if (!existsSync(join(model, 'config.json'))) {
     `import sys, runpy, json; sys.argv = ['', '${shape}', '-', '${model}']; runpy.run_path('${here('reference/make_checkpoint.py')}'); print(json.dumps({}))`,
   ]);
 }
-const vocabulary = shape.startsWith('llama') ? 49152 : 50257;
-const rows = tokenRows(batch * (rounds + 1), seq, vocabulary);
+const { vocab_size } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8'));
+const rows = tokenRows(batch * (rounds + 1), seq, vocab_size);
 
 const ratios = {};
 const overhead = {};
