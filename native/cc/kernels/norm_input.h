@@ -6,7 +6,8 @@
 
 namespace {
 
-// The row that begins at `first`, once added and kept; calls body(i, lanes, numbers) for each of its vectors.
+// The row that begins at `first`, once added and kept; calls body(i, lanes, numbers) for each of its vectors. A sum is what is written of
+// it: the way back reads that.
 template <class F>
 RX_INLINE Values take_row(const NormInput& input, long first, long columns, F body) {
   const bool adds = input.added.at != nullptr;
@@ -16,6 +17,7 @@ RX_INLINE Values take_row(const NormInput& input, long first, long columns, F bo
     if (adds) {
       value += take(lanes, input.added, first + i);
       put(lanes, input.sum, first + i, value);
+      if (input.sum.half) value = take(lanes, input.sum, first + i);
     }
     if (kept) store_halves(lanes, kept + i, value);
     body(i, lanes, value);

@@ -28,13 +28,14 @@ __device__ __forceinline__ void put(const Values& to, long at, const Part<each>&
 #define FOR_NUMBERS(e) _Pragma("unroll") for (int e = 0; e < each; e++)
 #define FOR_PARTS(c) for (long c = each * threadIdx.x; c < columns; c += each * blockDim.x)
 
-// What is read lies in the caches the second time.
+// What is read lies in the caches the second time. A sum is what is written of it: the way back reads that.
 template <int each>
 __device__ __forceinline__ Part<each> part(const NormInput& from, long at) {
   Part<each> x = part<each>(from.x, at);
   if (from.added.at == nullptr) return x;
   const Part<each> more = part<each>(from.added, at);
   FOR_NUMBERS(e) x.x[e] += more.x[e];
+  if (from.sum.half) FOR_NUMBERS(e) x.x[e] = from_bfloat16(to_bfloat16(x.x[e]));
   return x;
 }
 // The first time: the sum and what is kept are written.
