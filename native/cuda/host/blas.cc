@@ -3,8 +3,10 @@
 #include <dlfcn.h>
 #include <glob.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <stdexcept>
 #include <vector>
@@ -52,10 +54,7 @@ class Lt final : public Blas {
  public:
   Lt(const Functions& functions, void* handle) : f(functions), handle(handle) {}
   ~Lt() override {
-    for (auto& [key, plan] : plans) {
-      f.cublasLtMatmulDescDestroy(plan.desc);
-      for (void* layout : plan.layouts) f.cublasLtMatrixLayoutDestroy(layout);
-    }
+    for (const auto& [key, plan] : plans) drop(plan);
     f.cublasLtDestroy(handle);
   }
 
@@ -70,8 +69,12 @@ class Lt final : public Blas {
     const Key key = {each, each_c, m, n, k, a.transposed, b.transposed, a.ld, b.ld, ld_in, ld_c, bias != nullptr, alignments[0],
                      alignments[1], alignments[2], alignments[3]};
     auto found = plans.find(key);
-    if (found == plans.end()) found = plans.emplace(key, plan(operands, result, a, b, ld_in, ld_c, bias, m, n, alignments, workspace_bytes)).first;
-    const Plan& p = found->second;
+    if (found == plans.end()) {
+      if (plans.size() >= most_plans) forget_old();
+      found = plans.emplace(key, plan(operands, result, a, b, ld_in, ld_c, bias, m, n, alignments, workspace_bytes)).first;
+    }
+    Plan& p = found->second;
+    p.used = ++clock;
     if (!p.supported) return false;
     if (bias != nullptr) f.cublasLtMatmulDescSetAttribute(p.desc, desc_bias_pointer, &bias, sizeof bias);
     const int status = f.cublasLtMatmul(handle, p.desc, &alpha, b.data, p.layouts[0], a.data, p.layouts[1], &beta, c_in, p.layouts[2], c,
@@ -87,7 +90,28 @@ class Lt final : public Blas {
     std::array<void*, 4> layouts = {};
     Algorithm algorithm = {};
     bool supported = false;
+    unsigned long used = 0;
   };
+  // Rows of another number every step are planned every step: a run does not keep all that it has seen.
+  static constexpr size_t most_plans = 1024;
+
+  void drop(const Plan& plan) const {
+    if (plan.desc != nullptr) f.cublasLtMatmulDescDestroy(plan.desc);
+    for (void* const layout : plan.layouts)
+      if (layout != nullptr) f.cublasLtMatrixLayoutDestroy(layout);
+  }
+  // The half that was not used for longest. What has been started needs its plan no more.
+  void forget_old() {
+    std::vector<unsigned long> times;
+    for (const auto& [key, plan] : plans) times.push_back(plan.used);
+    std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+    const unsigned long middle = times[times.size() / 2];
+    for (auto each = plans.begin(); each != plans.end();) {
+      const bool old = each->second.used < middle;
+      if (old) drop(each->second);
+      each = old ? plans.erase(each) : std::next(each);
+    }
+  }
 
   static void must(int status, const char* what) {
     if (status != 0) throw std::runtime_error(std::string("cublasLt: ") + what + " failed (status " + std::to_string(status) + ")");
@@ -133,6 +157,7 @@ class Lt final : public Blas {
   const Functions f;
   void* const handle;
   std::map<Key, Plan> plans;
+  unsigned long clock = 0;
 };
 
 }  // namespace
