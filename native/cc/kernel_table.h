@@ -242,8 +242,8 @@ typedef struct KernelTable {
   void (*column_sum)(const Context*, Values dy, float* out, long rows, long columns);
   // One part of a column split or concatenation: `rows` rows of `width` floats between two row strides.
   void (*copy_columns)(const Context*, const float* from, long ld_from, float* to, long ld_to, long rows, long width);
-  // Rows must lie inside: who calls has checked them.
-  void (*gather_rows)(const Context*, const float* x, const int32_t* rows, float* out, long count, long columns);
+  // Rows must lie inside: who calls has checked them. x and out lie in one way
+  void (*gather_rows)(const Context*, Values x, const int32_t* rows, Values out, long count, long columns);
   // out [size, columns] = 0, then out[rows[i]] += dy[i]
   void (*scatter_rows)(const Context*, const float* dy, const int32_t* rows, float* out, long count, long size, long columns);
 
@@ -275,12 +275,12 @@ typedef struct KernelTable {
   void (*embedding_bf16)(const Context*, const uint16_t* table, const int32_t* ids, float* out, long n, long vocabulary,  // ?
                          long columns);
 
-  // combine_rows.cc; null on a device, which makes them of others. places [n * each] is a permutation of the rows of x.
+  // combine_rows.cc; places [n * each] is a permutation of the rows of x.
   // out[r] [columns] = sum of weights[j] x[places[j]] for j of row r: r * each .. (r + 1) * each - 1; 1 in place of null weights
-  void (*combine_rows)(const Context*, const float* x, const float* weights /* ? */, const int32_t* places, float* out,  // ?
-                       long n, long each, long columns);
-  void (*combine_rows_grad)(const Context*, const float* dy, const float* x, const float* weights, const int32_t* places,  // ?
-                            float* dx, float* d_weights, long n, long each, long columns);
+  void (*combine_rows)(const Context*, Values x, const float* weights /* ? */, const int32_t* places, Values out, long n, long each,
+                       long columns);
+  void (*combine_rows_grad)(const Context*, Values dy, Values x, const float* weights, const int32_t* places, Values dx, float* d_weights,
+                            long n, long each, long columns);
 
   // layer_norm.cc; dx may be d_residual or dy
   void (*layer_norm)(const Context*, NormInput x, const float* gain, const float* bias /* ? */, Values y, float* mean,
@@ -311,6 +311,9 @@ typedef struct KernelTable {
   void (*activation_grad)(const Context*, int kind, Values x, Values dy, Values dx, long n);
   void (*gated_activation)(const Context*, int kind, Values gate, Values up, Values y, long n);
   void (*gated_activation_grad)(const Context*, int kind, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n);
+  // quick_gelu(g) (u + 1) of g = min(gate, limit) and u = up held within ± limit
+  void (*clamped_gate)(const Context*, float limit, Values gate, Values up, Values y, long n);
+  void (*clamped_gate_grad)(const Context*, float limit, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n);
 
   // attention.cc, attention_grad.cc
   void (*attention)(const Context*, const Attention*);

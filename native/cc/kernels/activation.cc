@@ -117,6 +117,27 @@ void gated_activation_grad(const Context* context, int kind, Values gate, Values
   });
 }
 
+void clamped_gate(const Context* context, float limit, Values gate, Values up, Values y, long n) {
+  const vf most = vset(limit), one = vset(1.f);
+  in_pieces(context, n, [=](long i, auto lanes) {
+    const vf g = take(lanes, gate, i), u = take(lanes, up, i);
+    const vf below = g > most ? most : g, within = u > most ? most : u < -most ? -most : u;
+    put(lanes, y, i, Swish<1702>().value(below) * (within + one));
+  });
+}
+
+// What is clamped does not rise.
+void clamped_gate_grad(const Context* context, float limit, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
+  const vf most = vset(limit), one = vset(1.f), zero = vset(0.f);
+  in_pieces(context, n, [=](long i, auto lanes) {
+    const vf g = take(lanes, gate, i), u = take(lanes, up, i), d = take(lanes, dy, i);
+    const ValueAndSlope at = Swish<1702>().both(g > most ? most : g);
+    const vf within = u > most ? most : u < -most ? -most : u;
+    put(lanes, d_gate, i, g > most ? zero : d * (within + one) * at.slope);
+    put(lanes, d_up, i, u > most ? zero : u < -most ? zero : d * at.value);
+  });
+}
+
 }  // namespace
 
 extern "C" void RX_FILL(activation)(KernelTable* table) {
@@ -124,4 +145,6 @@ extern "C" void RX_FILL(activation)(KernelTable* table) {
   table->activation_grad = activation_grad;
   table->gated_activation = gated_activation;
   table->gated_activation_grad = gated_activation_grad;
+  table->clamped_gate = clamped_gate;
+  table->clamped_gate_grad = clamped_gate_grad;
 }

@@ -54,6 +54,33 @@ int main() {
         expect_same_bits(name + " in place", in_place, y);
       }
     }
+  for (const float limit : {0.7f, 7.f})
+    for (long n : {0L, 1L, 31L, 16385L}) {
+      Random random((unsigned)n + 1);
+      Floats gate = random.floats(n, -9, 9), up = random.floats(n, -9, 9);
+      const Floats dy = random.floats(n, -2, 2);
+      for (Floats* const x : {&gate, &up})
+        for (auto& one : *x)
+          if (std::fabs(std::fabs(one) - limit) < 1e-3f) one = 0.5f;  // no derivative at the border
+      Doubles y_want(n), gate_want(n), up_want(n);
+      for (long i = 0; i < n; i++) {
+        double g = gate[i], u = up[i];
+        const auto y = [&] { return value(ACTIVATION_QUICK_GELU, std::min(g, (double)limit)) * (std::max(std::min(u, (double)limit), -(double)limit) + 1); };
+        y_want[i] = y();
+        gate_want[i] = dy[i] * slope(g, 1e-6, y);
+        up_want[i] = dy[i] * slope(u, 1e-6, y);
+      }
+      for (int threads = 1; threads <= 2; threads++) {
+        Engine engine(threads, RX_FILL(activation));
+        Floats y(n), d_gate(n), d_up(n);
+        engine.table.clamped_gate(*engine, limit, values_of(gate.data()), values_of(up.data()), values_of(y.data()), n);
+        engine.table.clamped_gate_grad(*engine, limit, values_of(gate.data()), values_of(up.data()), values_of(dy.data()), values_of(d_gate.data()), values_of(d_up.data()), n);
+        const std::string name = "clamped at " + std::to_string(limit) + " n " + std::to_string(n);
+        expect_close(name + " y", y, y_want, 1e-6, 1e-6);
+        expect_close(name + " dGate", d_gate, gate_want, 2e-5, 8e-6);
+        expect_close(name + " dUp", d_up, up_want, 1e-5, 2e-6);
+      }
+    }
   // far outside and not a number
   const float inf = std::numeric_limits<float>::infinity();
   const Floats x = {std::nanf(""), inf, 1e30f, -1e30f, 3e4f, -3e4f, 0}, one(7, 1.f);

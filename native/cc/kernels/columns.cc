@@ -51,11 +51,11 @@ void copy_columns(const Context* context, const float* from, long ld_from, float
   });
 }
 
-void gather_rows(const Context* context, const float* x, const int32_t* rows, float* out, long count, long columns) {
-  const long piece = rows_a_piece(columns);
+void gather_rows(const Context* context, Values x, const int32_t* rows, Values out, long count, long columns) {
+  const long piece = rows_a_piece(columns), bytes = columns * (x.half ? 2 : 4);
   parallel(context, parts_of(count, piece), [=](long part) {
     for (long r = part * piece; r < smaller(count, (part + 1) * piece); r++)
-      __builtin_memcpy(out + r * columns, x + rows[r] * columns, columns * sizeof(float));
+      __builtin_memcpy((char*)out.at + r * bytes, (const char*)x.at + rows[r] * bytes, bytes);
   });
 }
 

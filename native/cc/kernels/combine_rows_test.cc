@@ -29,10 +29,10 @@ int main() {
     for (int threads = 1; threads <= 3; threads++) {
       Engine engine(threads, RX_FILL(combine_rows));
       Floats out(want.size(), 99.f), sum(want.size(), 99.f), dx(x.size(), 99.f), d_weights(rows, 99.f);
-      engine.table.combine_rows(*engine, x.data(), weights.data(), places.data(), out.data(), c.n, c.each, c.columns);
-      engine.table.combine_rows(*engine, x.data(), nullptr, places.data(), sum.data(), c.n, c.each, c.columns);
-      engine.table.combine_rows_grad(*engine, dy.data(), x.data(), weights.data(), places.data(), dx.data(), d_weights.data(), c.n,
-                                     c.each, c.columns);
+      engine.table.combine_rows(*engine, values_of(x.data()), weights.data(), places.data(), values_of(out.data()), c.n, c.each, c.columns);
+      engine.table.combine_rows(*engine, values_of(x.data()), nullptr, places.data(), values_of(sum.data()), c.n, c.each, c.columns);
+      engine.table.combine_rows_grad(*engine, values_of(dy.data()), values_of(x.data()), weights.data(), places.data(), values_of(dx.data()),
+                                     d_weights.data(), c.n, c.each, c.columns);
       expect_close(name, out, want, 1e-5, 1e-5);
       expect_close(name + " unweighted", sum, plain, 1e-5, 1e-5);
       expect_close(name + " grad", dx, dx_want, 1e-6, 1e-6);

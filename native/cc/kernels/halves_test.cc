@@ -2,6 +2,7 @@
 #include "test.h"
 
 extern "C" void RX_FILL(activation)(KernelTable*);
+extern "C" void RX_FILL(combine_rows)(KernelTable*);
 extern "C" void RX_FILL(cached_attention)(KernelTable*);
 extern "C" void RX_FILL(columns)(KernelTable*);
 extern "C" void RX_FILL(dropout)(KernelTable*);
@@ -14,6 +15,7 @@ namespace {
 
 void fill(KernelTable* table) {
   RX_FILL(activation)(table);
+  RX_FILL(combine_rows)(table);
   RX_FILL(cached_attention)(table);
   RX_FILL(columns)(table);
   RX_FILL(dropout)(table);
@@ -52,7 +54,7 @@ int main() {
       const long n = rows * columns;
       const std::string name = std::to_string(rows) + "x" + std::to_string(columns) + " ";
       Both x(random.floats(n, -4, 4)), other(random.floats(n)), dy(random.floats(n));
-      const Floats gain = random.floats(columns), bias = random.floats(columns), plain = random.floats(n);
+      const Floats gain_of_rows = random.floats(rows), gain = random.floats(columns), bias = random.floats(columns), plain = random.floats(n);
       for (int threads = 1; threads <= 2; threads++) {
         Engine engine(threads, fill);
         const KernelTable& table = engine.table;
@@ -71,6 +73,23 @@ int main() {
           same(name + "activation", y), same(name + "its gradient", dx), same(name + "gated", gated);
           same(name + "gradient of the gate", d_gate), same(name + "of what it lets through", d_up);
         }
+        Out clamped(n), d_clamped(n), d_other(n);
+        both([&](int h) {
+          table.clamped_gate(*engine, 1.5f, x.as(h), other.as(h), clamped.as(h), n);
+          table.clamped_gate_grad(*engine, 1.5f, x.as(h), other.as(h), dy.as(h), d_clamped.as(h), d_other.as(h), n);
+        });
+        same(name + "clamped gate", clamped), same(name + "gradient of the clamped gate", d_clamped), same(name + "of its other side", d_other);
+        // Each row is the sum of one of x's, the last first.
+        std::vector<int32_t> places(rows);
+        for (long i = 0; i < rows; i++) places[i] = (int32_t)(rows - 1 - i);
+        Out combined(n), spread(n);
+        Floats d_weights[2] = {Floats(rows), Floats(rows)};
+        both([&](int h) {
+          table.combine_rows(*engine, x.as(h), gain_of_rows.data(), places.data(), combined.as(h), rows, 1, columns);
+          table.combine_rows_grad(*engine, dy.as(h), x.as(h), gain_of_rows.data(), places.data(), spread.as(h), d_weights[h].data(), rows, 1, columns);
+        });
+        same(name + "combined rows", combined), same(name + "their gradient", spread);
+        expect_same_bits(name + "gradient of weights", d_weights[1], d_weights[0]);
         Out sum(n), dropped(n);
         Floats total[2] = {Floats(columns), Floats(columns)};
         both([&](int h) {

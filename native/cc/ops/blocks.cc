@@ -32,9 +32,9 @@ void combineRows(Call& call) {
   const long rows = area(n, each);
   HostArray<int32_t> places = call.ints();
   permuted(places, rows);
-  const float* const x = call.tensor(area(rows, columns));
+  const Values x = call.values(area(rows, columns));
   const float* const weights = call.optional(rows);
-  float* const out = call.tensor(area(n, columns));
+  const Values out = call.values(area(n, columns));
   call.enqueue([=, places = std::move(places)](const Context* c) {
     c->table->combine_rows(c, x, weights, places.data(), out, n, each, columns);
   });
@@ -46,10 +46,9 @@ void combineRowsGrad(Call& call) {
   const long rows = area(n, each);
   HostArray<int32_t> places = call.ints();
   permuted(places, rows);
-  const float* const dy = call.tensor(area(n, columns));
-  const float* const x = call.tensor(area(rows, columns));
+  const Values dy = call.values(area(n, columns)), x = call.values(area(rows, columns));
   const float* const weights = call.tensor(rows);
-  float* const dx = call.tensor(area(rows, columns));
+  const Values dx = call.values(area(rows, columns));
   float* const dWeights = call.tensor(rows);
   call.enqueue([=, places = std::move(places)](const Context* c) {
     c->table->combine_rows_grad(c, dy, x, weights, places.data(), dx, dWeights, n, each, columns);
@@ -321,6 +320,22 @@ void xieluGrad(Call& call) {
   call.enqueue([=](const Context* c) { c->table->xielu_grad(c, x, alphaP, alphaN, dy, dx, dAlphaP, dAlphaN, n); });
 }
 
+// n, limit, gate, up, y
+void clampedGate(Call& call) {
+  const long n = call.size();
+  const float limit = static_cast<float>(call.number());
+  const Values gate = call.values(n), up = call.values(n), y = call.values(n);
+  call.enqueue([=](const Context* c) { c->table->clamped_gate(c, limit, gate, up, y, n); });
+}
+
+// n, limit, gate, up, dy, dGate, dUp
+void clampedGateGrad(Call& call) {
+  const long n = call.size();
+  const float limit = static_cast<float>(call.number());
+  const Values gate = call.values(n), up = call.values(n), dy = call.values(n), dGate = call.values(n), dUp = call.values(n);
+  call.enqueue([=](const Context* c) { c->table->clamped_gate_grad(c, limit, gate, up, dy, dGate, dUp, n); });
+}
+
 // n, rate, seed, offset, x, y
 void dropout(Call& call) {
   const long n = call.size();
@@ -355,6 +370,8 @@ constexpr Operation list[] = {
     {"gatedActivationGrad", gatedActivationGrad},
     {"xielu", xielu},
     {"xieluGrad", xieluGrad},
+    {"clampedGate", clampedGate},
+    {"clampedGateGrad", clampedGateGrad},
     {"dropout", dropout},
 };
 

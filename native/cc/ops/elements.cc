@@ -103,13 +103,14 @@ void inside(const HostArray<int32_t>& rows, long size) {
       throw BadCall("row " + std::to_string(rows[i]) + " of " + std::to_string(size) + " at " + std::to_string(i));
 }
 
-// size, columns, x, out; rows
+// size, columns, x, out, which lie in one way; rows
 void gatherRows(Call& call) {
   const long size = call.size(), columns = call.size();
-  const float* const x = call.tensor(area(size, columns));
+  const Values x = call.values(area(size, columns));
   HostArray<int32_t> rows = call.ints();
   inside(rows, size);
-  float* const out = call.tensor(area(rows.size(), columns));
+  const Values out = call.values(area(rows.size(), columns));
+  if (x.half != out.half) throw BadCall("rows that lie otherwise than where they go");
   call.enqueue([=, rows = std::move(rows)](const Context* c) { c->table->gather_rows(c, x, rows.data(), out, rows.size(), columns); });
 }
 

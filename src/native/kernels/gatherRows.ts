@@ -5,8 +5,8 @@ export const gatherRows = kernel(
   'RxGatherRows',
   (backend, { x }: { x: TensorInfo }, { rows }: { rows: Int32Array }) => {
     const [n, columns] = rowsOf('x', x);
-    const out = backend.output([rows.length, columns]);
-    backend.put(n).put(columns).tensor(x).tensor(out).run(backend.op.gatherRows, rows);
+    const out = backend.outputAs(backend.liesHalved(x), [rows.length, columns]);
+    backend.put(n).put(columns).value(x).value(out).run(backend.op.gatherRows, rows);
     return [out];
   },
 );
