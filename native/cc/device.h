@@ -6,6 +6,18 @@
 #include "kernel_table.h"
 #include "pages.h"
 
+// Both gradients of a low-rank adapter's B: du = scaling dy b, db = scaling dyᵀ u.
+struct AdapterGrad {
+  long rows, columns, rank;
+  float scaling;
+  GemmOperand dy;  // [rows, columns]
+  const float* u;  // [rows, rank], ld floats a row
+  const float* b;  // [columns, rank]
+  float* du;       // as u
+  float* db;       // as b
+  long ld;
+};
+
 class Device : public PageSource {
  public:
   // Kernels that take this device's pointers. They only start work: it runs later, in order.
@@ -21,6 +33,15 @@ class Device : public PageSource {
     (void)first, (void)second;
     return false;
   }
+
+  // Products of as many groups of rows that lie one below the other, each with a matrix of its own. False: nothing was done.
+  virtual bool grouped(const Context*, const Gemm* all, long count) {
+    (void)all, (void)count;
+    return false;
+  }
+
+  // Those of some adapters, each in one pass over its dy where that is worth it: done[i] becomes true.
+  virtual void adapter_grads(const Context*, const AdapterGrad* all, long count, bool* done) { (void)all, (void)count, (void)done; }
 
   // `from` may go when this returns.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;

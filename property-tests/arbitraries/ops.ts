@@ -13,6 +13,12 @@ import { clampedGate, clampedGateGrad } from '../../src/model/kernels/clampedGat
 import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js';
 import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRows.js';
 import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
+import {
+  groupedColumnSum,
+  groupedLinear,
+  groupedLinearGradInput,
+  groupedLinearGradWeight,
+} from '../../src/model/kernels/groupedLinear.js';
 import { gatedActivation, gatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { gatedDeltaRule, gatedDeltaRuleGrad } from '../../src/model/kernels/gatedDeltaRule.js';
 import { gatherRows, scatterRows } from '../../src/model/kernels/gatherRows.js';
@@ -679,6 +685,53 @@ const combinations = fc
     };
   });
 
+const groups = fc
+  .record({
+    seed,
+    i: size(),
+    o: size(),
+    sizes: fc.array(size(), { minLength: 1, maxLength: 3 }),
+    biased: fc.boolean(),
+  })
+  .map(({ seed: s, i, o, sizes, biased }): OpCall => {
+    const count = sizes.length;
+    const borders = sizes.map((_, g) => sizes.slice(0, g).reduce((a, b) => a + b, 0));
+    const rows = sizes.reduce((a, b) => a + b, 0);
+    const parts = (inputs: ReadonlyArray<Tensor>): readonly [Tensor, ReadonlyArray<Tensor>, ReadonlyArray<Tensor>] => [
+      given(inputs[0]),
+      inputs.slice(1, 1 + count),
+      inputs.slice(1 + count),
+    ];
+    return {
+      seed: s,
+      shapes: [
+        [rows, i],
+        ...sizes.map((): [number, number] => [o, i]),
+        ...(biased ? sizes.map((): [number] => [o]) : []),
+      ],
+      forward: (...inputs) => {
+        const [x, ws, biases] = parts(inputs);
+        return groupedLinear(x, ws, biases, { sizes });
+      },
+      formula: (...inputs) => {
+        const [x, ws, biases] = parts(inputs);
+        const ys = sizes.map((size_, g) => {
+          const y = tf.matMul(tf.slice(x, [borders[g] ?? 0, 0], [size_, i]), tf.transpose(given(ws[g])));
+          return biased ? tf.add(y, given(biases[g])) : y;
+        });
+        return tf.concat(ys, 0);
+      },
+      backward: (dy, ...inputs) => {
+        const [x, ws, biases] = parts(inputs);
+        return [
+          groupedLinearGradInput(dy, ws, undefined, { sizes }),
+          ...groupedLinearGradWeight(x, dy, { sizes }),
+          ...(biases.length > 0 ? groupedColumnSum(dy, { sizes }) : []),
+        ];
+      },
+    };
+  });
+
 const columns = fc.record({ seed, n: size(), sizes: fc.array(size(3), { minLength: 1, maxLength: 3 }) }).map(
   ({ seed: s, n, sizes }): OpCall => ({
     seed: s,
@@ -764,6 +817,7 @@ export const opCalls = {
   xielu: xielus,
   gatherRows: gathers,
   combineRows: combinations,
+  groupedLinear: groups,
   concatColumns: columns,
   linearCrossEntropy: crossEntropies,
 } as const satisfies Readonly<Record<string, fc.Arbitrary<OpCall>>>;

@@ -17,12 +17,19 @@ import {
 import { RxAxpy } from '../../src/model/kernels/axpy.js';
 import { RxCachedAttention, RxWriteRows } from '../../src/model/kernels/cachedAttention.js';
 import { RxCausalConv, RxCausalConvGrad } from '../../src/model/kernels/causalConv.js';
+import { RxClampedGate, RxClampedGateGrad } from '../../src/model/kernels/clampedGate.js';
 import { RxConcatColumns, RxSplitColumns } from '../../src/model/kernels/columns.js';
 import { RxDropout } from '../../src/model/kernels/dropout.js';
 import { RxAddRows, RxEmbedding, RxEmbeddingGrad } from '../../src/model/kernels/embedding.js';
 import { RxGatedActivation, RxGatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { RxCombineRows, RxCombineRowsGrad } from '../../src/model/kernels/combineRows.js';
 import { RxGatedDeltaRule, RxGatedDeltaRuleGrad } from '../../src/model/kernels/gatedDeltaRule.js';
+import {
+  RxGroupedColumnSum,
+  RxGroupedLinear,
+  RxGroupedLinearGradInput,
+  RxGroupedLinearGradWeight,
+} from '../../src/model/kernels/groupedLinear.js';
 import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
 import { hold } from '../../src/model/kernels/hold.js';
 import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
@@ -379,17 +386,35 @@ const combined = fc
   .chain(({ n, perRow, c, weighs, seed }) => {
     const { values } = maker(seed);
     const places = permutation(seed, n * perRow);
-    // A card turns pairs of columns.
-    const x = values(n * perRow, 2 * c);
+    const x = values(n * perRow, c);
     const weights = values(n, perRow);
     return fc.constantFrom(
       trial(RxCombineRows, { x, weights: weighs ? weights : undefined }, { places, perRow }),
-      trial(
-        RxCombineRowsGrad,
-        { dy: values(n, 2 * c), x, weights },
-        { places, perRow },
-        { tolerance: 1e-4, rough: true },
-      ),
+      trial(RxCombineRowsGrad, { dy: values(n, c), x, weights }, { places, perRow }, { tolerance: 1e-4, rough: true }),
+    );
+  });
+
+const grouped = fc
+  .record({
+    i: size(40),
+    o: size(40),
+    sizes: fc.array(size(20), { minLength: 1, maxLength: 4 }),
+    biased: fc.boolean(),
+    accumulates: fc.boolean(),
+    seed: seeds,
+  })
+  .chain(({ i, o, sizes, biased, accumulates, seed }) => {
+    const { values } = maker(seed);
+    const rows = sizes.reduce((a, b) => a + b, 0);
+    const [x, dy] = [values(rows, i), values(rows, o)];
+    const ws = sizes.map(() => values(o, i));
+    const biases = biased ? sizes.map(() => values(o)) : [];
+    const accumulate = accumulates ? [values(rows, i)] : [];
+    return fc.constantFrom(
+      trial(RxGroupedLinear, [x, ...ws, ...biases], { sizes }),
+      trial(RxGroupedLinearGradInput, [dy, ...ws, ...accumulate], { sizes }),
+      trial(RxGroupedLinearGradWeight, { x, dy }, { sizes }),
+      trial(RxGroupedColumnSum, { dy }, { sizes }),
     );
   });
 
@@ -635,6 +660,8 @@ const elementwise = fc.record({ n: size(40), f: size(100), kind: kinds, seed: se
     trial(RxGatedActivationGrad, { gate: x, up: wide(), dy }, { kind }),
     trial(RxXielu, { x, alphaP: values(1), alphaN: values(1) }, {}, { tolerance: 1e-5 }),
     trial(RxXieluGrad, { x, alphaP: values(1), alphaN: values(1), dy }, { needWeights: next() < 0.5 }, { rough: true }),
+    trial(RxClampedGate, { gate: x, up: dy }, { limit: 0.9 }),
+    trial(RxClampedGateGrad, { gate: x, up: wide(), dy }, { limit: 1.3 }),
     trial(RxAdd, { a: x, b: dy }, {}),
     trial(RxScale, { x }, { factor: -1.25 }),
     trial(RxAxpy, { y, x: dy }, { alpha: 0.3 }, { inPlace: ['y'] }),
@@ -729,6 +756,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   norms,
   'rows of tables': rows,
   'rows that are added up': combined,
+  'groups of rows': grouped,
   'rotary positions': rotary,
   'heads of latent attention': latent,
   attention: attended,

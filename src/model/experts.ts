@@ -6,7 +6,7 @@ import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { splitColumns } from './kernels/columns.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { keep } from './kernels/hold.js';
-import type { Layer, Passed } from './layer.js';
+import type { Layer, Passed, Weights } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from './pass.js';
 import { joinRows } from './putRows.js';
@@ -29,6 +29,14 @@ interface Mixture extends RoutingShape {
   readonly reads?: Map | undefined;
   /** Name of what each expert's output counts besides, a weight [E]. Default: 1. */
   readonly scales?: string | undefined;
+  /** Some experts as one map of all of their rows, where these weights let them be. Default: each runs alone. */
+  readonly together?: (weights: Weights, chosen: ReadonlyArray<Chosen>) => Map | undefined;
+}
+
+/** An expert that some tokens go to. */
+export interface Chosen {
+  readonly expert: number;
+  readonly rows: number;
 }
 
 /** An expert's rows on their way through it. */
@@ -80,12 +88,63 @@ const scaledBy = ({ chosen, weights }: Routing, scales: Float32Array): ExpertSca
 };
 
 /**
+ * What the experts make of their tokens of x, [N, C] to [N·k, C], an expert's rows below those of the one before. The gradient of the
+ * input is that of these rows.
+ */
+type Through = Map;
+
+const apart =
+  (tokens: ReadonlyArray<Int32Array>, expert: (e: number) => Map): Through =>
+  (weights, x, wanted) => {
+    const lanes = tokens.flatMap((rows, e): ReadonlyArray<Lane> => {
+      if (rows.length === 0) return [];
+      const own = gatherRows(x, rows);
+      const run = expert(e)(weights, own, wanted);
+      own.dispose();
+      return [{ rows: rows.length, run }];
+    });
+    const value = stacked(lanes.map(({ run }) => run.value));
+    if (!lanes.some(({ run }) => run.active)) return inactive(value);
+    return {
+      value,
+      active: true,
+      pullback: (dValue) => {
+        // Each module has one place: no name comes twice.
+        const gradients: Record<string, Tensor> = {};
+        const dInputs: Tensor[] = [];
+        const parts = cutRows(
+          dValue,
+          lanes.map(({ rows }) => rows),
+        );
+        parts.forEach((part, i) => {
+          const [more, dInput] = lanes[i]?.run.pullback(part) ?? [{}, undefined];
+          Object.assign(gradients, more);
+          if (dInput !== undefined) dInputs.push(dInput);
+        });
+        return [gradients, wanted.input ? stacked(dInputs) : undefined];
+      },
+      drop: () => {
+        for (const { run } of lanes) run.drop();
+      },
+    };
+  };
+
+const asOne =
+  (tokens: ReadonlyArray<Int32Array>, layer: Map): Through =>
+  (weights, x, wanted) => {
+    const rows = gatherRows(x, Int32Array.from(tokens.flatMap((own) => Array.from(own))));
+    const run = layer(weights, rows, wanted);
+    rows.dispose();
+    return run;
+  };
+
+/**
  * Σ over the experts that the router chooses of weight · expert(x), [N, C] to the same. Each expert reads its own tokens and no
  * others, so the work is in proportion to the experts a token. Routes are made of the logits here, on the way there and on the way
  * back: each waits for the engine once.
  */
 export const mixture =
-  (pass: Pass, { layer, router, expert, correction, reads, scales: scalesName, ...shape }: Mixture): Map =>
+  (pass: Pass, { layer, router, expert, together, correction, reads, scales: scalesName, ...shape }: Mixture): Map =>
   (weights, x, wanted) => {
     const { balance } = pass;
     const asked = router(weights, x, wanted);
@@ -98,23 +157,22 @@ export const mixture =
       scalesName === undefined ? undefined : scaledBy(routing, weightOf(weights, scalesName).dataSync<'float32'>());
     const trainsScales = scalesName !== undefined && wanted.weight(scalesName);
     const reading = reads?.(weights, x, wanted);
-    const throughReading = reading?.active ?? wanted.input;
-    const read = reading?.value ?? x;
-    const lanes = routing.tokens.flatMap((tokens, e): ReadonlyArray<Lane> => {
-      if (tokens.length === 0) return [];
-      const own = gatherRows(read, tokens);
-      const run = expert(e)(weights, own, { ...wanted, input: throughReading });
-      own.dispose();
-      return [{ rows: tokens.length, run }];
-    });
+    const chosen = routing.tokens.flatMap((tokens, e) =>
+      tokens.length === 0 ? [] : [{ expert: e, rows: tokens.length }],
+    );
+    const one = together?.(weights, chosen);
+    const through = (one === undefined ? apart(routing.tokens, expert) : asOne(routing.tokens, one))(
+      weights,
+      reading?.value ?? x,
+      { ...wanted, input: reading?.active ?? wanted.input },
+    );
     reading?.value.dispose();
     const [n = 0] = x.shape;
     const attrs = { places: routing.places, perRow: shape.perToken };
-    const outputs = stacked(lanes.map(({ run }) => run.value));
+    const outputs = through.value;
     const counts = tensor2d(scales?.counts ?? routing.weights, [n, shape.perToken]);
     const y = combineRows(outputs, counts, attrs);
-    const throughExperts = lanes.some(({ run }) => run.active);
-    if (!throughExperts && !asked.active && !trainsScales) {
+    if (!through.active && !asked.active && !trainsScales) {
       dispose([outputs, counts]);
       return inactive(y);
     }
@@ -123,29 +181,16 @@ export const mixture =
     const inner = passed<Tensor, Tensor>(y, [kept, counts], (dy, onto) => {
       const { dx: dOutputs, dWeights } = combineRowsGrad(dy, kept, counts, attrs);
       dy.dispose();
-      // Each module has one place: no name comes twice.
-      const gradients: Record<string, Tensor> = {};
-      const dInputs: Tensor[] = [];
-      if (throughExperts) {
-        const parts = cutRows(
-          dOutputs,
-          lanes.map(({ rows }) => rows),
-        );
-        parts.forEach((part, i) => {
-          const [more, dInput] = lanes[i]?.run.pullback(part) ?? [{}, undefined];
-          Object.assign(gradients, more);
-          if (dInput !== undefined) dInputs.push(dInput);
-        });
-      } else dOutputs.dispose();
+      const [more, dRows] = through.pullback(dOutputs);
+      const gradients: Record<string, Tensor> = { ...more };
       let dx = onto;
-      if (throughReading) {
-        const joined = stacked(dInputs);
-        const dRead = combineRows(joined, undefined, attrs);
-        joined.dispose();
+      if (dRows !== undefined) {
+        const dRead = combineRows(dRows, undefined, attrs);
+        dRows.dispose();
         if (reading === undefined) dx = landedOn(dRead, onto);
         else {
-          const [more, dInput] = reading.pullback(dRead, onto);
-          Object.assign(gradients, more);
+          const [ofReading, dInput] = reading.pullback(dRead, onto);
+          Object.assign(gradients, ofReading);
           dx = dInput;
         }
       }
@@ -155,8 +200,8 @@ export const mixture =
       if (asked.active && back !== undefined) {
         const slopes = balance === undefined ? undefined : balanceSlopes(balance);
         const dLogits = routesBack(routing, shape, scaled?.dWeights ?? back, slopes);
-        const [more, dInput] = asked.pullback(tensor2d(dLogits, [n, shape.numExperts]), dx);
-        Object.assign(gradients, more);
+        const [ofRouter, dInput] = asked.pullback(tensor2d(dLogits, [n, shape.numExperts]), dx);
+        Object.assign(gradients, ofRouter);
         dx = dInput;
       }
       dWeights.dispose();
@@ -166,7 +211,7 @@ export const mixture =
       ...inner,
       drop: () => {
         inner.drop();
-        for (const { run } of lanes) run.drop();
+        through.drop();
         reading?.drop();
         asked.drop();
       },

@@ -3,9 +3,11 @@ import { activation as activate, activationGrad } from './kernels/activation.js'
 import type { ActivationKind } from './kernels/activation.js';
 import { clampedGate, clampedGateGrad } from './kernels/clampedGate.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
+import { groupedLinears } from './groupedLinears.js';
+import type { Group } from './groupedLinears.js';
 import type { Layer } from './layer.js';
 import { keep } from './kernels/hold.js';
-import { compose, inactive, landedOn, passed } from './layer.js';
+import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
 import { splitColumns } from './columns.js';
 import { linear } from './linear.js';
 import { linears } from './linears.js';
@@ -103,6 +105,17 @@ export const gatedMlp = (
   module: string,
   names: GatedNames = gatedNames,
 ): Layer<Tensor, Tensor> => gatedBy(gated(kind), pass, module, names);
+
+/** The gated MLPs of some modules as one map of all of their rows, one module's below those of the one before: [Σ rows, C] to the same. */
+export const gatedGroups = (
+  gate: Layer<ReadonlyArray<Tensor>, Tensor>,
+  groups: ReadonlyArray<Group>,
+  names: GatedNames,
+): Layer<Tensor, Tensor> => {
+  const all = (name: string): Layer<Tensor, Tensor> =>
+    groupedLinears(groups.map(({ module, rows }) => ({ module: `${module}.${name}`, rows })));
+  return compose(fanOut(all(names.gate), all(names.up)), gate, all(names.down));
+};
 
 /** The same with another gate, [gate(x), up(x)] to what the third map reads. */
 export const gatedBy = (

@@ -18,6 +18,7 @@ import { attention, attentionGrad, joinedAttention, joinedAttentionGrad } from '
 import { axpy } from './kernels/axpy.js';
 import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
 import { causalConv, causalConvGrad } from './kernels/causalConv.js';
+import { clampedGate, clampedGateGrad } from './kernels/clampedGate.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
 import { dropout } from './kernels/dropout.js';
 import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
@@ -25,6 +26,12 @@ import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.
 import { gatedDeltaRule, gatedDeltaRuleGrad } from './kernels/gatedDeltaRule.js';
 import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
+import {
+  groupedColumnSum,
+  groupedLinear,
+  groupedLinearGradInput,
+  groupedLinearGradWeight,
+} from './kernels/groupedLinear.js';
 import { hold, keep, release } from './kernels/hold.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { latentHeads, latentHeadsGrad } from './kernels/latentHeads.js';
@@ -101,11 +108,17 @@ const named: ReadonlyArray<KernelConfig> = [
   embedding,
   embeddingGrad,
   addRows,
+  clampedGate,
+  clampedGateGrad,
   gatedActivation,
   gatedActivationGrad,
   combineRows,
   combineRowsGrad,
   gatherRows,
+  groupedColumnSum,
+  groupedLinear,
+  groupedLinearGradInput,
+  groupedLinearGradWeight,
   hold,
   int8Activations,
   joinedAttention,

@@ -2,6 +2,7 @@
 #include "../device.h"
 #include "../ops.h"
 
+#include <memory>
 #include <vector>
 
 namespace {
@@ -58,6 +59,23 @@ void run_both(const Context* context, const Gemm& base, const Gemm& adapter) {
   second.ld_start = base.ldc;
   run_gemm(context, &first);
   run_gemm(context, &second);
+}
+
+// Gradients of B's of adapters that read the same rows.
+void run_adapter_grads(const Context* context, const std::vector<AdapterGrad>& all) {
+  const std::unique_ptr<bool[]> done(new bool[all.size()]());
+  if (Device* const device = static_cast<Device*>(context->device))
+    device->adapter_grads(context, all.data(), static_cast<long>(all.size()), done.get());
+  for (size_t i = 0; i < all.size(); i++) {
+    if (done[i]) continue;
+    const AdapterGrad& a = all[i];
+    GemmOperand turned_dy = a.dy;
+    turned_dy.transposed = !a.dy.transposed;
+    const Gemm to_u = {a.rows, a.rank, a.columns, a.dy, plain(a.b, a.rank), a.du, a.ld, nullptr, 0, a.scaling, 0};
+    const Gemm to_b = {a.columns, a.rank, a.rows, turned_dy, plain(a.u, a.ld), a.db, a.rank, nullptr, 0, a.scaling, 0};
+    run_gemm(context, &to_u);
+    run_gemm(context, &to_b);
+  }
 }
 
 // n, in, out, transposed, x, w…, bias?, y
@@ -200,7 +218,7 @@ void loraUpGrad(Call& call) {
   const long n = call.size(), ranks = call.size(), count = call.size();
   const float* const u = call.tensor(area(n, ranks));
   float* const du = call.tensor(area(n, ranks));
-  std::vector<Gemm> products;
+  std::vector<AdapterGrad> adapters;
   for (long i = 0; i < count; i++) {
     const long out = call.size(), rank = call.size();
     const float scaling = static_cast<float>(call.number());
@@ -209,12 +227,9 @@ void loraUpGrad(Call& call) {
     const Values dy = call.values(area(n, out));
     const float* const b = call.tensor(area(out, rank));
     float* const db = call.tensor(area(out, rank));
-    products.push_back({n, rank, out, plain(dy, out), plain(b, rank), du + first, ranks, nullptr, 0, scaling, 0});
-    products.push_back({out, rank, n, turned(plain(dy, out)), plain(u + first, ranks), db, rank, nullptr, 0, scaling, 0});
+    adapters.push_back({n, out, rank, scaling, plain(dy, out), u + first, b, du + first, db, ranks});
   }
-  call.enqueue([products = std::move(products)](const Context* context) {
-    for (const Gemm& product : products) run_gemm(context, &product);
-  });
+  call.enqueue([adapters = std::move(adapters)](const Context* context) { run_adapter_grads(context, adapters); });
 }
 
 // n, in, out, rank, transposed, scaling, dy, x…, w…, a, b, u, accumulate?, dx?, dA, dB, dxDropped?
@@ -237,12 +252,9 @@ void loraLinearGrad(Call& call) {
   const Values dxDropped = call.optionalValues(area(n, in));
   call.enqueue([=](const Context* context) {
     float* const du = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(area(n, rank))));
-    const Gemm toU = {n, rank, out, plain(dy, out), plain(b, rank), du, rank, nullptr, 0, scaling, 0};
     const Gemm toA = {rank, in, n, turned(plain(du, rank)), x, da, in, nullptr, 0, 1, 0};
-    const Gemm toB = {out, rank, n, turned(plain(dy, out)), plain(u, rank), db, rank, nullptr, 0, scaling, 0};
-    run_gemm(context, &toU);
+    run_adapter_grads(context, {{n, out, rank, scaling, plain(dy, out), u, b, du, db, rank}});
     run_gemm(context, &toA);
-    run_gemm(context, &toB);
     const bool apart = dxDropped.at != nullptr;
     const Values target = apart ? dxDropped : dx;
     const Gemm base = {n, in, out, plain(dy, out), turned(w), floats(dx), in, floats(accumulate), in, 1, dx.half};
@@ -250,6 +262,106 @@ void loraLinearGrad(Call& call) {
     if (dx.at != nullptr && !apart) return run_both(context, base, adapter);
     if (dx.at != nullptr) run_gemm(context, &base);
     if (target.at != nullptr) run_gemm(context, &adapter);
+  });
+}
+
+// Groups of rows, one below the other: groups, n, in, out.
+struct Groups {
+  long count, n, in, out;
+  long first = 0;
+
+  explicit Groups(Call& call) : count(call.size()), n(call.size()), in(call.size()), out(call.size()) {}
+  // Rows of the group that comes next, and where they begin.
+  long next(Call& call, long& begin) {
+    const long rows = call.size();
+    begin = first;
+    first += rows;
+    if (first > n) throw BadCall("groups of more rows than there are");
+    return rows;
+  }
+};
+Values rows_from(Values v, long row, long width) {
+  const long at = row * width;
+  return {v.half ? static_cast<void*>(static_cast<uint16_t*>(v.at) + at) : static_cast<void*>(static_cast<float*>(v.at) + at), v.half};
+}
+
+void enqueue_products(Call& call, std::vector<Gemm> products) {
+  call.enqueue([products = std::move(products)](const Context* context) {
+    Device* const device = static_cast<Device*>(context->device);
+    if (device != nullptr && device->grouped(context, products.data(), static_cast<long>(products.size()))) return;
+    for (const Gemm& product : products) run_gemm(context, &product);
+  });
+}
+
+// groups…, x, y, then of each: rows, w…, bias?
+void groupedLinear(Call& call) {
+  Groups groups(call);
+  const Values x = call.values(area(groups.n, groups.in)), y = call.values(area(groups.n, groups.out));
+  std::vector<Gemm> products;
+  for (long g = 0; g < groups.count; g++) {
+    long first;
+    const long rows = groups.next(call, first);
+    const GemmOperand w = weight(call, groups.in, groups.out, false);
+    const float* const bias = call.optional(groups.out);
+    products.push_back({rows, groups.out, groups.in, plain(rows_from(x, first, groups.in), groups.in), w, floats(rows_from(y, first, groups.out)),
+                        groups.out, bias, 0, 1, y.half});
+  }
+  enqueue_products(call, std::move(products));
+}
+
+// groups…, dy, accumulate?, dx, then of each: rows, w…: what is added lies as dx
+void groupedLinearGradInput(Call& call) {
+  Groups groups(call);
+  const Values dy = call.values(area(groups.n, groups.out));
+  const Values accumulate = call.optionalValues(area(groups.n, groups.in));
+  const Values dx = call.values(area(groups.n, groups.in));
+  if (accumulate.at != nullptr && accumulate.half != dx.half) throw BadCall("a gradient that lies otherwise than what it is added to");
+  std::vector<Gemm> products;
+  for (long g = 0; g < groups.count; g++) {
+    long first;
+    const long rows = groups.next(call, first);
+    const GemmOperand w = weight(call, groups.in, groups.out, false);
+    const float* const start = accumulate.at != nullptr ? floats(rows_from(accumulate, first, groups.in)) : nullptr;
+    products.push_back({rows, groups.in, groups.out, plain(rows_from(dy, first, groups.out), groups.out), turned(w),
+                        floats(rows_from(dx, first, groups.in)), groups.in, start, groups.in, 1, dx.half});
+  }
+  enqueue_products(call, std::move(products));
+}
+
+// groups…, x…, dy, then of each: rows, dW
+void groupedLinearGradWeight(Call& call) {
+  Groups groups(call);
+  const GemmOperand x = call.matrix(groups.n, groups.in, false);
+  if (x.kind != GEMM_FLOAT32 && x.kind != GEMM_BFLOAT16) throw BadCall("rows are float32 or bfloat16");
+  const Values rows_of_x = {const_cast<void*>(x.data), x.kind == GEMM_BFLOAT16}, dy = call.values(area(groups.n, groups.out));
+  std::vector<Gemm> products;
+  for (long g = 0; g < groups.count; g++) {
+    long first;
+    const long rows = groups.next(call, first);
+    float* const dw = call.tensor(area(groups.out, groups.in));
+    products.push_back({groups.out, groups.in, rows, turned(plain(rows_from(dy, first, groups.out), groups.out)),
+                        plain(rows_from(rows_of_x, first, groups.in), groups.in), dw, groups.in, nullptr, 0, 1, 0});
+  }
+  enqueue_products(call, std::move(products));
+}
+
+// groups… (in counts for nothing), dy, then of each: rows, sum
+void groupedColumnSum(Call& call) {
+  Groups groups(call);
+  const Values dy = call.values(area(groups.n, groups.out));
+  struct Sum {
+    Values rows;
+    float* to;
+    long count;
+  };
+  std::vector<Sum> sums;
+  for (long g = 0; g < groups.count; g++) {
+    long first;
+    const long rows = groups.next(call, first);
+    sums.push_back({rows_from(dy, first, groups.out), call.tensor(groups.out), rows});
+  }
+  call.enqueue([sums = std::move(sums), columns = groups.out](const Context* c) {
+    for (const Sum& sum : sums) c->table->column_sum(c, sum.rows, sum.to, sum.count, columns);
   });
 }
 
@@ -277,6 +389,10 @@ constexpr Operation list[] = {
     {"linear", linear},         {"linearGradInput", linearGradInput}, {"linearGradWeight", linearGradWeight},
     {"loraLinear", loraLinear}, {"loraLinearGrad", loraLinearGrad},   {"matMul", matMul},
     {"loraUpGrad", loraUpGrad}, {"loraDown", loraDown},               {"loraDownGrad", loraDownGrad},
+    {"groupedLinear", groupedLinear},
+    {"groupedLinearGradInput", groupedLinearGradInput},
+    {"groupedLinearGradWeight", groupedLinearGradWeight},
+    {"groupedColumnSum", groupedColumnSum},
 };
 
 }  // namespace

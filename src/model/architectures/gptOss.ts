@@ -10,7 +10,7 @@ import { unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { gptOssFiles } from './gptOssFiles.js';
 import { windowsByType } from './llama.js';
-import { gatedBy, gatedClamped, gatedNames } from '../mlp.js';
+import { gatedClamped, gatedNames } from '../mlp.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 import { perLayer } from '../weights.js';
@@ -78,5 +78,5 @@ export const gptOss: Architecture<MixtureConfig> = mixtureArchitecture<MixtureCo
   fileLayout: ({ numLayers, hiddenSize, expertSize, experts }) =>
     gptOssFiles({ numLayers, hiddenSize, expertSize, numExperts: experts.numExperts }),
   parts: (_config, _pass, i) => ({ sinks: sinks(i) }),
-  expert: (_config, own, pass, module) => gatedBy(gatedClamped(limit), pass, module, own),
+  gate: () => gatedClamped(limit),
 });

@@ -10,11 +10,12 @@ import { boolean, nonNegative, nonNegativeInteger, optional, positiveInteger, un
 import type { ExpertsConfig, RawConfig } from '../config.js';
 import { mixture, shared } from '../experts.js';
 import { compose, fanOut, total } from '../layer.js';
-import type { Layer } from '../layer.js';
+import type { Layer, Weights } from '../layer.js';
+import { isPlain } from '../groupedLinears.js';
 import { linear } from '../linear.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
 import type { Family, LlamaConfig, LlamaParts } from './llama.js';
-import { gatedMlp, gatedNames } from '../mlp.js';
+import { gated, gatedBy, gatedGroups, gatedMlp, gatedNames } from '../mlp.js';
 import type { GatedNames } from '../mlp.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
@@ -230,30 +231,32 @@ export const mixturePacked = (config: MixtureConfig, names: MixtureNames, block 
     ];
   });
 
-/** An expert, [m, hiddenSize] to the same, by its module. */
-type MakeExpert = (config: MixtureConfig, names: MixtureNames, pass: Pass, module: string) => Layer<Tensor, Tensor>;
+/** What an expert makes of [gate(x), up(x)]. */
+type MakeGate = (config: MixtureConfig) => Layer<ReadonlyArray<Tensor>, Tensor>;
 
 /** What a model's layers are made with. */
 interface Made<C extends MixtureConfig> {
   readonly names: MixtureNames;
-  readonly expert: MakeExpert;
+  readonly gate: MakeGate;
   /** Attention of a layer, [N, hiddenSize] to the same. */
   readonly attention: (config: C, pass: Pass, angles: RotaryAngles, i: number) => Layer<Tensor, Tensor>;
 }
 
-export const usualExpert: MakeExpert = (config, names, pass, module) =>
-  gatedMlp(pass, config.activation, module, names);
+export const usualGate: MakeGate = ({ activation }) => gated(activation);
 
 /** The experts of layer `i`, [N, hiddenSize] to the same. */
 export const routedExperts = (
   config: MixtureConfig,
-  { names, expert }: Pick<Made<MixtureConfig>, 'names' | 'expert'>,
+  { names, gate }: Pick<Made<MixtureConfig>, 'names' | 'gate'>,
   pass: Pass,
   i: number,
 ): Layer<Tensor, Tensor> => {
   const { numExperts, perToken, normalized } = config.experts;
   const { shared: always = usualShared } = names;
   const block = `model.layers.${i}.${names.block}`;
+  const gateOf = gate(config);
+  const arePlain = (weights: Weights, module: string): boolean =>
+    [names.gate, names.up, names.down].every((name) => isPlain(pass, weights, `${module}.${name}`));
   const chosen = mixture(pass, {
     layer: i,
     numExperts,
@@ -262,7 +265,11 @@ export const routedExperts = (
     ...config.routing,
     router: linear(pass, { module: routerModule(block, names), flows: names.precise === undefined }),
     correction: correctionName(block, names),
-    expert: (e) => expert(config, names, pass, expertModule(block, e)),
+    expert: (e) => gatedBy(gateOf, pass, expertModule(block, e), names),
+    together: (weights, experts) => {
+      const groups = experts.map(({ expert, rows }) => ({ module: expertModule(block, expert), rows }));
+      return groups.every(({ module }) => arePlain(weights, module)) ? gatedGroups(gateOf, groups, names) : undefined;
+    },
   });
   if (config.sharedSize === 0) return chosen;
   const everyToken = gatedMlp(pass, config.activation, `${block}.${always.module}`);
@@ -291,13 +298,13 @@ const mixtureLayer = <C extends MixtureConfig>(
 /** An architecture of Llama's attention, unless another is given, and experts under these names. */
 export const mixtureArchitecture = <C extends MixtureConfig>({
   names = { block: 'mlp', ...gatedNames },
-  expert = usualExpert,
+  gate = usualGate,
   parts = () => ({}),
   attention = (config, pass, angles, i) => selfAttention(config, pass, angles, i, parts(config, pass, i)),
   ...own
 }: {
   readonly names?: MixtureNames;
-  readonly expert?: MakeExpert;
+  readonly gate?: MakeGate;
   readonly parts?: (config: C, pass: Pass, i: number) => LlamaParts;
   readonly attention?: Made<C>['attention'];
 } & Pick<Architecture<C>, 'name' | 'modelTypes' | 'config'> &
@@ -307,7 +314,7 @@ export const mixtureArchitecture = <C extends MixtureConfig>({
   packed: (config) => mixturePacked(config, names),
   body: (config, pass) =>
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
-      mixtureLayer(config, { names, expert, attention }, pass, angles, i),
+      mixtureLayer(config, { names, gate, attention }, pass, angles, i),
     ),
   ...own,
 });
