@@ -19,7 +19,7 @@ import { operationsPerToken, shapes } from './gpu/shapes.mjs';
 import { flags, here } from './turns.mjs';
 
 const asked = flags({
-  lines: 'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full',
+  lines: 'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full,olmoe-7b-lora,olmoe-7b-full',
   seq: 2048,
   batch: 0,
   kernels: false,
@@ -69,11 +69,13 @@ const kindOf = (name) =>
     ? 'products'
     : name === 'thin product'
       ? 'thin'
-      : /adamw|squared_norm|sum_doubles/.test(name)
-        ? 'optimizer'
-        : /flash|hopper|attention_(grad|f32|bf16)/.test(name)
-          ? 'attention'
-          : 'between';
+      : /adapter/.test(name)
+        ? 'thin'
+        : /adamw|squared_norm|sum_doubles/.test(name)
+          ? 'optimizer'
+          : /flash|hopper|attention_(grad|f32|bf16)/.test(name)
+            ? 'attention'
+            : 'between';
 const sum = (counts, pick) => Object.entries(counts).reduce((total, [name, count]) => total + pick(name, count), 0);
 const starts = (counts) => sum(counts, (name, [times]) => (name === 'memset' || name === 'plan' ? 0 : times));
 const bytesOf = (counts, kind) =>

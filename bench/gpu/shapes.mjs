@@ -1,4 +1,4 @@
-/** The shapes of bench/gpu.mjs and what a step of them costs in floating-point operations. The same as in reference/torch_gpu.py. */
+/** The shapes of bench/gpu.mjs and what a step of them costs in floating-point operations. The same as in reference/torch_gpu.py, but for the mixture, which bench/card.mjs alone counts. */
 const gpt2 = (layers, width, vocabulary, batch) => ({
   layers,
   vocabulary,
@@ -15,10 +15,21 @@ const llama = (layers, width, keyWidth, mlp, vocabulary, batch) => ({
   matrixWeights: layers * (2 * width * width + 2 * width * keyWidth + 3 * width * mlp) + vocabulary * width,
 });
 
+/** OLMoE: of its experts a token reads `perToken`, and those count. */
+const olmoe = (layers, width, mlp, experts, perToken, vocabulary, batch) => ({
+  layers,
+  vocabulary,
+  batch,
+  attentionWidth: width,
+  matrixWeights: layers * (4 * width * width + experts * width + 3 * perToken * width * mlp) + vocabulary * width,
+  loraTargets: ['q_proj', 'k_proj', 'v_proj', 'o_proj'],
+});
+
 /** By name; `batch` is the default of rows of 2048 tokens a step. */
 export const shapes = {
   'gpt2-124m': gpt2(12, 768, 50257, 8),
   'llama-1.1b': llama(22, 2048, 256, 5632, 32000, 4),
+  'olmoe-7b': olmoe(16, 2048, 1024, 64, 8, 50304, 4),
   'gpt2-tiny': gpt2(2, 64, 320, 2),
   'llama-tiny': llama(2, 64, 32, 96, 320, 2),
 };
@@ -104,8 +115,33 @@ const llamaModel = (layers, width, keyWidth, mlp, vocabulary) => ({
   ]),
 });
 
-/** Configuration and tensors of the two shapes that are counted (bench/card.mjs), with any number of layers. */
+const olmoeModel = (layers, width, mlp, experts, perToken, vocabulary) => {
+  const { config, tensors } = llamaModel(layers, width, width, mlp, vocabulary);
+  return {
+    config: { ...config, model_type: 'olmoe', num_experts: experts, num_experts_per_tok: perToken, norm_topk_prob: false },
+    tensors: {
+      ...Object.fromEntries(Object.entries(tensors).filter(([name]) => !name.includes('.mlp.'))),
+      ...Object.fromEntries(
+        Array.from({ length: layers }, (_, i) => [
+          [`model.layers.${i}.self_attn.q_norm.weight`, [width]],
+          [`model.layers.${i}.self_attn.k_norm.weight`, [width]],
+          [`model.layers.${i}.mlp.gate.weight`, [experts, width]],
+          ...Array.from({ length: experts }, (__, e) =>
+            [
+              ['gate_proj.weight', [mlp, width]],
+              ['up_proj.weight', [mlp, width]],
+              ['down_proj.weight', [width, mlp]],
+            ].map(([name, dims]) => [`model.layers.${i}.mlp.experts.${e}.${name}`, dims]),
+          ).flat(),
+        ]).flat(),
+      ),
+    },
+  };
+};
+
+/** Configuration and tensors of the shapes that are counted (bench/card.mjs), with any number of layers. */
 export const models = {
   'gpt2-124m': (layers) => gpt2Model(layers, 768, 50257),
   'llama-1.1b': (layers) => llamaModel(layers, 2048, 256, 5632, 32000),
+  'olmoe-7b': (layers) => olmoeModel(layers, 2048, 1024, 64, 8, 50304),
 };

@@ -8,7 +8,7 @@ import { mkdirSync, openSync, closeSync, ftruncateSync, readFileSync, writeFileS
 import { join } from 'node:path';
 import { tensor1d } from '@tensorflow/tfjs-core';
 import { loadModel, orThrow, sftTrainer } from '../../dist/index.js';
-import { models } from '../gpu/shapes.mjs';
+import { models, shapes } from '../gpu/shapes.mjs';
 import { tokenRows } from '../rows.mjs';
 import { flags } from '../turns.mjs';
 
@@ -58,7 +58,7 @@ const run = sftTrainer(
     learningRate: 1e-5,
     lrSchedulerType: 'constant',
     shuffle: false,
-    ...(mode === 'full' ? {} : { r: 16, loraAlpha: 32, targetModules: 'all-linear' }),
+    ...(mode === 'full' ? {} : { r: 16, loraAlpha: 32, targetModules: shapes[shape].loraTargets ?? 'all-linear' }),
   },
 );
 const counts = [];

@@ -1,5 +1,5 @@
 // Compiles and runs native/cuda/test/check.cc: every kernel against the processor's.
-//   node native/cuda/test.mjs [--rounds=N] [--only=NAME]       emulated on the processor, with and without the stand-in of cublasLt, and
+//   node native/cuda/test.mjs [--rounds=N] [--only=NAME,…]     emulated on the processor, with and without the stand-in of cublasLt, and
 //                                                              with races looked for, in fewer rounds
 //   node native/cuda/test.mjs --card [--rounds=N] …            on a card: driver, cublasLt and native/build/rxtune.fatbin of this machine
 //   --sanitize=address|undefined                               the emulated kernels and the host's code under a sanitizer

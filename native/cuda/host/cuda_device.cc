@@ -36,30 +36,31 @@ std::vector<char> contents(const std::string& path) {
 
 }  // namespace
 
-CudaDevice::CudaDevice(const Options& options) : driver(open_driver(options.driver)), card(options.card) {
+CudaDevice::CudaDevice(const Options& options) : driver(open_driver(options.driver)) {
   const int initialised = driver.cuInit(0);
   if (initialised == no_device) throw std::runtime_error("there is a driver and no NVIDIA card that it can use");
   must(initialised, "the NVIDIA driver does not start");
-  int supported = 0, count = 0, major = 0, minor = 0, shared = 0;
+  int supported = 0, count = 0, major = 0, minor = 0, shared = 0, parts = 0;
   must(driver.cuDriverGetVersion(&supported), "the driver's version");
   if (supported < oldest_driver)
     throw std::runtime_error("the NVIDIA driver supports CUDA " + version(supported) + ", the kernels need " + version(oldest_driver) +
                              ": a driver of release 580 or later");
   must(driver.cuDeviceGetCount(&count), "counting the cards");
-  if (card >= count) throw std::runtime_error("no card " + std::to_string(card) + ": the driver sees " + std::to_string(count));
-  int device = 0;
+  if (options.card >= count) throw std::runtime_error("no card " + std::to_string(options.card) + ": the driver sees " + std::to_string(count));
   char name[128] = {};
   size_t bytes = 0;
-  must(driver.cuDeviceGet(&device, card), "the card");
+  must(driver.cuDeviceGet(&device, options.card), "the card");
   must(driver.cuDeviceGetName(name, sizeof name - 1, device), "the card's name");
   must(driver.cuDeviceGetAttribute(&major, attribute_major, device), "the card's version");
   must(driver.cuDeviceGetAttribute(&minor, attribute_minor, device), "the card's version");
   must(driver.cuDeviceGetAttribute(&shared, attribute_shared_memory, device), "the card's memory");
+  must(driver.cuDeviceGetAttribute(&parts, attribute_multiprocessors, device), "the card's multiprocessors");
   must(driver.cuDeviceTotalMem_v2(&bytes, device), "the card's memory");
   if (major * 10 + minor < oldest_card)
     throw std::runtime_error(std::string(name) + " is too old: compute capability " + std::to_string(major) + "." + std::to_string(minor) +
                              ", the kernels need 8.0 (Ampere, 2020) or later");
   shared_limit = shared;
+  processors = parts;
   if (options.attention != "" && options.attention != "mma" && options.attention != "wgmma")
     throw std::runtime_error("RXTUNE_CUDA_ATTENTION is mma or wgmma, not " + options.attention);
   if (options.attention == "wgmma" && major * 10 + minor != hopper_card)
@@ -81,7 +82,7 @@ CudaDevice::CudaDevice(const Options& options) : driver(open_driver(options.driv
       must(driver.cuEventRecord(event, queue), "an event");
     }
   } catch (...) {
-    driver.cuDevicePrimaryCtxRelease_v2(card);
+    driver.cuDevicePrimaryCtxRelease_v2(device);
     throw;
   }
   std::string note;
@@ -137,7 +138,7 @@ void CudaDevice::close() {
   driver.cuMemFree_v2(ring_on_card);
   driver.cuStreamDestroy_v2(queue);
   driver.cuModuleUnload(module);
-  driver.cuDevicePrimaryCtxRelease_v2(card);
+  driver.cuDevicePrimaryCtxRelease_v2(device);
 }
 
 // The context is a matter of threads: JavaScript's takes memory, the executor's starts kernels, one waits for what lands.
@@ -183,7 +184,8 @@ void CudaDevice::zero(void* memory, size_t bytes) {
 void CudaDevice::start(int kernel, Grid grid, unsigned threads, long shared_bytes, void** arguments) {
   enter();
   narrowed.clear();
-  if (shared_bytes > 48 << 10 && asked_shared[kernel] < shared_bytes) {
+  // Of 48 KB that a block has unasked, what a kernel has of itself is taken first: so any more than before is asked for.
+  if (asked_shared[kernel] < shared_bytes) {
     must(driver.cuFuncSetAttribute(functions[kernel], function_shared_memory, static_cast<int>(shared_bytes)), names[kernel]);
     asked_shared[kernel] = shared_bytes;
   }

@@ -49,6 +49,8 @@ class CudaDevice final : public Device {
   void download(void* to, const void* from, size_t bytes, void (*done)(void*, const char*), void* user) override;
   void finish() override;
   bool joined(const Context* context, const Gemm* first, const Gemm* second) override;
+  bool grouped(const Context* context, const Gemm* all, long count) override;
+  void adapter_grads(const Context* context, const AdapterGrad* all, long count, bool* done) override;
 
   // ---- for the kernels of table.cc ----
 
@@ -100,6 +102,8 @@ class CudaDevice final : public Device {
   }
   // Of one block, when asked for.
   long shared_memory() const { return shared_limit; }
+  // Parts of the card that run blocks beside each other.
+  long multiprocessors() const { return processors; }
 
  private:
   static constexpr long most_blocks = 4096;
@@ -136,12 +140,12 @@ class CudaDevice final : public Device {
   void must(int code, const char* what) const { check(driver, code, what); }
 
   Driver driver;
-  int card;
+  int device = 0;
   Handle context = nullptr, module = nullptr, queue = nullptr;
   Handle functions[kernel_count] = {};
   long asked_shared[kernel_count] = {};
   long count = 0;
-  long shared_limit = 0;
+  long shared_limit = 0, processors = 0;
   bool hopper = false;
   std::string told;
   std::unique_ptr<Blas> products;

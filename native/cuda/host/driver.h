@@ -48,6 +48,7 @@ enum {
   out_of_memory = 2,
   no_device = 100,
   launch_errors = 700,                  // the first code of what goes wrong while a kernel runs
+  attribute_multiprocessors = 16,
   attribute_major = 75,
   attribute_minor = 76,
   attribute_shared_memory = 97,         // of a block, when asked for

@@ -1,13 +1,16 @@
 // The kernels of kernel_table.h on a CUDA card: every entry checks nothing that its caller has checked, and starts work without waiting.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <stdexcept>
 #include <vector>
 
 #include "../../cc/scratch.h"
+#include "../kernels/adapter_layout.h"
 #include "../kernels/attention_layout.h"
 #include "../kernels/flash_layout.h"
+#include "../kernels/grouped_layout.h"
 #include "cuda_device.h"
 
 namespace cuda {
@@ -81,14 +84,14 @@ Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long co
   device.narrowed = std::move(still);
   return {to, rows, columns, ld, x.transposed != 0};
 }
-// A product has written to its rows.
-void forget_written(CudaDevice& device, const Gemm* g) {
+// Something has written to rows.
+void forget_written(CudaDevice& device, const void* to, long each_to, long ld, long rows, long columns) {
   const auto end = [](const void* from, long each, long width, long count, long last) {
     return static_cast<const char*>(from) + each * (width * (count - 1) + last);
   };
   const auto overlaps = [&](const CudaDevice::Narrowed& n) {
-    return static_cast<const char*>(n.from) < end(g->c, g->half ? 2 : 4, g->ldc, g->m, g->n) &&
-           reinterpret_cast<const char*>(g->c) < end(n.from, n.each, n.ld, n.rows, n.columns);
+    return static_cast<const char*>(n.from) < end(to, each_to, ld, rows, columns) &&
+           static_cast<const char*>(to) < end(n.from, n.each, n.ld, n.rows, n.columns);
   };
   device.narrowed.erase(std::remove_if(device.narrowed.begin(), device.narrowed.end(), overlaps), device.narrowed.end());
 }
@@ -144,7 +147,7 @@ bool by_blas(const Context* context, const Gemm* g, Format operands, const Matri
   if (!device.blas()->gemm(operands, result, a, b, g->c, g->ldc, bias_of(context, g), row ? nullptr : g->start, g->ld_start, g->alpha, g->m,
                            g->n, g->k, workspace, workspace_bytes, device.stream()))
     return false;
-  forget_written(device, g);
+  forget_written(device, g->c, g->half ? 2 : 4, g->ldc, g->m, g->n);
   device.counted();
   return true;
 }
@@ -213,9 +216,21 @@ void embedding_bf16(const Context* context, const uint16_t* table, const int32_t
   CudaDevice& device = of(context);
   device.over(n * columns, k::gather_rows_bf16, table, device.stage(ids, n), out, n, vocabulary, columns);
 }
-void gather_rows(const Context* context, const float* x, const int32_t* rows, float* out, long count, long columns) {
-  // Who calls has seen that the rows are there.
-  embedding(context, x, rows, out, count, 1L << 31, columns);
+// Who calls has seen that the rows are there.
+void gather_rows(const Context* context, Values x, const int32_t* rows, Values out, long count, long columns) {
+  CudaDevice& device = of(context);
+  device.over(count * columns, k::take_rows, x, device.stage(rows, count), out, count, columns);
+}
+void combine_rows(const Context* context, Values x, const float* weights, const int32_t* places, Values out, long n, long each,
+                  long columns) {
+  CudaDevice& device = of(context);
+  device.over(n * columns, k::combine_rows, x, weights, device.stage(places, n * each), out, n, each, columns);
+}
+void combine_rows_grad(const Context* context, Values dy, Values x, const float* weights, const int32_t* places, Values dx,
+                       float* d_weights, long n, long each, long columns) {
+  CudaDevice& device = of(context);
+  const long rows = n * each;
+  device.launch(k::combine_rows_grad, {parts_of(rows, 8)}, 256, 0, dy, x, weights, device.stage(places, rows), dx, d_weights, rows, each, columns);
 }
 // The rows of each target lie together and in order: the sum is the same every time, and no two threads meet.
 void embedding_grad(const Context* context, const float* dy, const int32_t* ids, float* d_table, long n, long vocabulary, long columns,
@@ -275,6 +290,12 @@ void gated_activation(const Context* context, int kind, Values gate, Values up, 
 }
 void gated_activation_grad(const Context* context, int kind, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
   of(context).over(n, k::gated_activation_grad, kind, gate, up, dy, d_gate, d_up, n);
+}
+void clamped_gate(const Context* context, float limit, Values gate, Values up, Values y, long n) {
+  of(context).over(n, k::clamped_gate, limit, gate, up, y, n);
+}
+void clamped_gate_grad(const Context* context, float limit, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
+  of(context).over(n, k::clamped_gate_grad, limit, gate, up, dy, d_gate, d_up, n);
 }
 void dropout(const Context* context, Values x, Values y, long n, double rate, uint32_t seed, uint64_t offset) {
   of(context).over(n, k::dropout, x, y, n, static_cast<float>(1 / (1 - rate)), static_cast<int>(std::ceil(rate * 16777216.0)), seed, offset);
@@ -559,11 +580,11 @@ KernelTable filled() {
   t.gemm = gemm<float>;
   t.gemm_bf16 = gemm<uint16_t>;
 #define X(name) t.name = name;
-  X(column_sum) X(copy_columns) X(gather_rows) X(scatter_rows)
+  X(column_sum) X(copy_columns) X(gather_rows) X(scatter_rows) X(combine_rows) X(combine_rows_grad)
   X(add) X(axpy) X(scale) X(squared_norm) X(binary) X(unary) X(fill) X(row_sum) X(row_arg_max) X(cached_attention)
   X(embedding) X(embedding_grad) X(narrow) X(widen) X(embedding_bf16)
   X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope)
-  X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad)
+  X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad) X(clamped_gate) X(clamped_gate_grad)
   X(dequantize) X(int8_activations)
   X(attention) X(attention_grad) X(linear_cross_entropy) X(adamw) X(adamw_8bit) X(dropout)
 #undef X
@@ -576,12 +597,13 @@ KernelTable filled() {
 // as bfloat16 is copied, once for all products that read it; what does not is converted anyway. It pays where fewer bytes are copied.
 bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* second) {
   const GemmOperand &x = first->a, &w = first->b, &u = second->a, &b = second->b;
-  const long m = first->m, n = first->n, k1 = first->k, k2 = second->k, depth = k1 + k2;
+  // u's rows and B's are filled up with zeros.
+  const long m = first->m, n = first->n, k1 = first->k, k2 = second->k, whole_k2 = whole_vectors(k2), depth = k1 + whole_k2;
   const bool rows_kind = x.kind == GEMM_FLOAT32 || (x.kind == GEMM_BFLOAT16 && x.ld % 8 == 0);
   const bool plain = rows_kind && u.kind == GEMM_FLOAT32 && b.kind == GEMM_FLOAT32 && !x.transposed && !u.transposed;
   const bool same = second->m == m && second->n == n && second->c == first->c && second->start == first->c && second->ldc == first->ldc &&
                     second->ld_start == first->ldc && second->half == first->half;
-  const bool whole = k1 % 8 == 0 && k2 % 8 == 0 && n % 8 == 0 && k1 > 0 && k2 > 0 && k2 <= room && w.ld % 8 == 0;
+  const bool whole = k1 % 8 == 0 && n % 8 == 0 && k1 > 0 && k2 > 0 && k2 <= room && w.ld % 8 == 0;
   const bool stored = w.kind == GEMM_INT8_ROWS || w.kind == GEMM_FOUR_BIT || w.kind == GEMM_BFLOAT16;
   const bool copies_x = x.kind == GEMM_BFLOAT16 && !lies_narrowed(*this, x, m, k1), copies_w = w.kind == GEMM_BFLOAT16;
   const bool pays = stored && (copies_x ? 4 * m * k1 : 0) + (copies_w ? 4 * k1 * n : 0) < (first->half ? 4 : 8) * m * n;
@@ -591,7 +613,7 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   int left = -1;
   const Matrix rows = cuda::narrowed(context, x, m, k1, left, -1);
   std::vector<Narrowed> still = this->narrowed;
-  over(m * (k2 / 8), k::narrow_rows, static_cast<const float*>(u.data), u.ld, static_cast<uint16_t*>(const_cast<void*>(rows.data)) + k1, rows.ld, m,
+  over(m * (whole_k2 / 8), k::narrow_rows, static_cast<const float*>(u.data), u.ld, static_cast<uint16_t*>(const_cast<void*>(rows.data)) + k1, rows.ld, m,
        k2);
   this->narrowed = still;
   const int right = slot_for(*this, left);
@@ -609,14 +631,154 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   // op(b) [k2, n]: how far its next row and its next column are
   const long next_row = b.transposed ? 1 : b.ld, next_column = b.transposed ? b.ld : 1;
   if (beside)
-    over(n * k2, k::place_scaled, static_cast<const float*>(b.data), next_column, next_row, to + k1, ld, n, k2, second->alpha);
+    over(n * whole_k2, k::place_scaled, static_cast<const float*>(b.data), next_column, next_row, n, k2, to + k1, ld, n, whole_k2, second->alpha);
   else
-    over(k2 * n, k::place_scaled, static_cast<const float*>(b.data), next_row, next_column, to + k1 * n, ld, k2, n, second->alpha);
+    over(whole_k2 * n, k::place_scaled, static_cast<const float*>(b.data), next_row, next_column, k2, n, to + k1 * n, ld, whole_k2, n, second->alpha);
   this->narrowed = std::move(still);
   const Matrix both = {rows.data, m, depth, rows.ld, false}, weights = {to, beside ? n : depth, beside ? depth : n, ld, beside};
   Gemm product = *first;
   product.k = depth;
   return by_blas(context, &product, Format::bfloat16, both, weights);
+}
+
+// Where few rows go to each, or without cublasLt; of weights that lie as bfloat16.
+bool CudaDevice::grouped(const Context* context, const Gemm* all, long count) {
+  if (!context->bf16 || count < 2 || GroupedTile::bytes > shared_memory()) return false;
+  const Gemm& one = all[0];
+  const GemmOperand& x = one.a;
+  const long each = x.kind == GEMM_BFLOAT16 ? 2 : 4, each_c = one.half ? 2 : 4;
+  const bool turned = one.b.transposed == 0;
+  long rows = 0;
+  for (long g = 0; g < count; g++) {
+    const Gemm& p = all[g];
+    const bool same = p.n == one.n && p.k == one.k && p.half == one.half && p.alpha == 1 && p.ldc == p.n && p.a.kind == x.kind && p.a.ld == p.k &&
+                      p.b.transposed == one.b.transposed && p.b.kind == GEMM_BFLOAT16 && p.b.ld == (turned ? p.n : p.k) &&
+                      reinterpret_cast<uintptr_t>(p.b.data) % 16 == 0 && (p.start == nullptr || p.ld_start == 0 || p.ld_start == p.n);
+    const bool below = !p.a.transposed && p.a.data == static_cast<const char*>(x.data) + each * rows * one.k &&
+                       reinterpret_cast<char*>(p.c) == reinterpret_cast<char*>(one.c) + each_c * rows * one.n;
+    if (!same || !below) return false;
+    rows += p.m;
+  }
+  const bool vectors = one.k % 8 == 0 && (!turned || one.n % 8 == 0) && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
+  if (!vectors || rows == 0 || (x.kind != GEMM_BFLOAT16 && x.kind != GEMM_FLOAT32)) return false;
+  if (blas() != nullptr && rows > most_grouped_rows * count) return false;
+
+  int slot = -1;
+  const Matrix from = converted<uint16_t>(context, {x.data, one.k, 0, x.kind, nullptr, nullptr, 0}, rows, one.k, slot, -1);
+  std::vector<RxGroupedPiece> pieces;
+  const uint16_t* at = static_cast<const uint16_t*>(from.data);
+  for (long g = 0; g < count; g++) {
+    const Gemm& p = all[g];
+    const bool bias = p.start != nullptr && p.ld_start == 0;
+    for (long first = 0; first < p.m; first += GroupedTile::rows) {
+      const auto below = [&](const float* matrix) { return const_cast<char*>(reinterpret_cast<const char*>(matrix)) + each_c * first * p.n; };
+      pieces.push_back({at + first * from.ld, static_cast<const uint16_t*>(p.b.data), bias ? p.start : nullptr,
+                        p.start != nullptr && !bias ? below(p.start) : nullptr, below(p.c), std::min<long>(GroupedTile::rows, p.m - first)});
+    }
+    at += p.m * from.ld;
+  }
+  const std::vector<Narrowed> still = narrowed;
+  const long blocks = static_cast<long>(pieces.size());
+  launch(turned ? k::grouped_turned : k::grouped, {blocks, parts_of(one.n, GroupedTile::columns)}, 128, GroupedTile::bytes,
+         RxGrouped{stage(pieces.data(), blocks), one.n, one.k, from.ld, one.half, 0});
+  narrowed = still;
+  forget_written(*this, one.c, each_c, one.n, rows, one.n);
+  return true;
+}
+
+namespace {
+
+// How an adapter's dy is cut: slabs of columns, bands of rows.
+struct Cut {
+  long slabs, bands, band;
+  // Floats of sums that wait to be added up.
+  long parts_du(const AdapterGrad& a) const { return slabs > 1 ? slabs * a.rows * a.rank : 0; }
+  long parts_db(const AdapterGrad& a) const { return bands > 1 ? bands * a.columns * a.rank : 0; }
+};
+long slabs_of(const AdapterGrad& a) { return parts_of(a.columns, adapter_columns); }
+// As many blocks of all slabs as the card runs at a time.
+Cut cut_of(const AdapterGrad& a, long slabs, long processors) {
+  const long tile = adapter_rows(adapter_rank(a.rank)), tiles = parts_of(a.rows, tile);
+  const long band = parts_of(tiles, std::min(tiles, std::max(1L, processors / slabs))) * tile;
+  return {slabs_of(a), parts_of(a.rows, band), band};
+}
+// What is added up afterwards is written and read; in return dy is read once instead of twice.
+bool pays(const AdapterGrad& a, const Cut& cut) { return 8 * (cut.parts_du(a) + cut.parts_db(a)) < 2 * a.rows * a.columns; }
+
+bool fits_tiles(const CudaDevice& device, const AdapterGrad& a) {
+  const bool vectors = a.dy.kind == GEMM_FLOAT32 || (a.dy.kind == GEMM_BFLOAT16 && a.columns % 8 == 0 && a.dy.ld % 8 == 0 &&
+                                                     reinterpret_cast<uintptr_t>(a.dy.data) % 16 == 0);
+  return vectors && !a.dy.transposed && a.rows > 0 && a.columns > 0 && a.rank > 0 && a.rank <= widest_adapter &&
+         adapter_bytes(adapter_rank(a.rank)) <= device.shared_memory();
+}
+
+void add_sums(std::vector<RxSumPiece>& sums, const float* parts, long count, long rows, long width, float* to, long ld, float factor) {
+  const long n = rows * width;
+  for (long first = 0; first < n; first += adapter_sum_numbers)
+    sums.push_back({parts, to, count, n, first, std::min(n, first + adapter_sum_numbers), width, ld, factor, 0});
+}
+
+// Adapters whose tiles have one shape, and either one alone or dy of all as bfloat16.
+void run_adapters(const Context* context, const std::vector<AdapterGrad>& all, const std::vector<Cut>& cuts) {
+  CudaDevice& device = of(context);
+  const int rank = adapter_rank(all[0].rank);
+  long floats = 0;
+  for (size_t i = 0; i < all.size(); i++) floats += cuts[i].parts_du(all[i]) + cuts[i].parts_db(all[i]);
+  float* parts = scratch<float>(context, slot_parts, floats);
+  std::vector<RxAdapterPiece> pieces;
+  std::vector<RxSumPiece> sums;
+  for (size_t i = 0; i < all.size(); i++) {
+    const AdapterGrad& a = all[i];
+    const Cut& cut = cuts[i];
+    int slot = -1;
+    const Matrix dy = converted<uint16_t>(context, a.dy, a.rows, a.columns, slot, -1);
+    float *const du = parts, *const db = du + cut.parts_du(a);
+    parts = db + cut.parts_db(a);
+    for (long slab = 0; slab < cut.slabs; slab++)
+      for (long band = 0; band < cut.bands; band++) {
+        const long first = band * cut.band;
+        RxAdapterPiece piece = {static_cast<const uint16_t*>(dy.data), a.u, a.b, a.du, a.db, dy.ld, a.ld, a.ld, first, std::min(a.rows, first + cut.band),
+                                slab * adapter_columns, a.columns, static_cast<int>(a.rank), a.scaling, a.scaling, 0};
+        if (cut.slabs > 1) piece.du = du + slab * a.rows * a.rank, piece.ld_du = a.rank, piece.factor_du = 1;
+        if (cut.bands > 1) piece.db = db + band * a.columns * a.rank, piece.factor_db = 1;
+        pieces.push_back(piece);
+      }
+    if (cut.slabs > 1) add_sums(sums, du, cut.slabs, a.rows, a.rank, a.du, a.ld, a.scaling);
+    if (cut.bands > 1) add_sums(sums, db, cut.bands, a.columns, a.rank, a.db, a.rank, a.scaling);
+  }
+  std::vector<CudaDevice::Narrowed> still = device.narrowed;
+  const long blocks = static_cast<long>(pieces.size());
+  device.launch(rank == 16 ? k::adapter_grad_16 : rank == 32 ? k::adapter_grad_32 : k::adapter_grad_64, {blocks}, 256, adapter_bytes(rank),
+                device.stage(pieces.data(), blocks));
+  const long more = static_cast<long>(sums.size());
+  if (more > 0) device.launch(k::adapter_sums, {more}, 256, 0, device.stage(sums.data(), more));
+  device.narrowed = std::move(still);
+  for (const AdapterGrad& a : all) {
+    forget_written(device, a.du, 4, a.ld, a.rows, a.rank);
+    forget_written(device, a.db, 4, a.rank, a.columns, a.rank);
+  }
+}
+
+}  // namespace
+
+void CudaDevice::adapter_grads(const Context* context, const AdapterGrad* all, long count, bool* done) {
+  if (!context->bf16) return;
+  // Where dy is rounded first, it is alone: its rows take the place of other ones.
+  std::map<long, std::vector<long>> groups;
+  for (long i = 0; i < count; i++)
+    if (fits_tiles(*this, all[i])) groups[all[i].dy.kind == GEMM_FLOAT32 ? -1 - i : adapter_rank(all[i].rank)].push_back(i);
+  for (const auto& [key, group] : groups) {
+    long slabs = 0;
+    for (const long i : group) slabs += slabs_of(all[i]);
+    std::vector<AdapterGrad> chosen;
+    std::vector<Cut> cuts;
+    for (const long i : group) {
+      const Cut cut = cut_of(all[i], slabs, processors);
+      done[i] = pays(all[i], cut);
+      if (done[i]) chosen.push_back(all[i]), cuts.push_back(cut);
+    }
+    if (!chosen.empty()) run_adapters(context, chosen, cuts);
+  }
 }
 
 const KernelTable* CudaDevice::table() const {

@@ -72,4 +72,31 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t* to, const uin
 #endif
 }
 
+// 8 numbers of a row of a tile of `width` columns: pieces of a row are swapped by its number, so that 8 rows of the same piece lie in
+// different banks.
+template <int width>
+__device__ __forceinline__ uint16_t* piece(uint16_t* tile, int row, int at) {
+  constexpr int swapped = width < 64 ? width / 8 : 8;
+  return tile + row * width + ((at ^ (row / (8 / swapped) % swapped)) << 3);
+}
+
+// The left operand: rows row .. row + 15, numbers 16 k .. 16 k + 15.
+template <int width>
+__device__ __forceinline__ void left_of(uint16_t* tile, int row, int k, uint32_t* a) {
+  const int lane = threadIdx.x % 32;
+  load_matrices(a, piece<width>(tile, row + lane % 16, 2 * k + lane / 16));
+}
+// The right operand of a product with the transpose: rows row .. row + 15 are its columns (two fragments).
+template <int width>
+__device__ __forceinline__ void right_of_transpose(uint16_t* tile, int row, int k, uint32_t* b) {
+  const int lane = threadIdx.x % 32;
+  load_matrices(b, piece<width>(tile, row + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+}
+// The right operand of a product over rows row .. row + 15, columns 16 n .. 16 n + 15 (two fragments).
+template <int width>
+__device__ __forceinline__ void right_of(uint16_t* tile, int row, int n, uint32_t* b) {
+  const int lane = threadIdx.x % 32;
+  load_matrices_transposed(b, piece<width>(tile, row + lane % 16, 2 * n + lane / 16));
+}
+
 }  // namespace

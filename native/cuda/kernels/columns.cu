@@ -42,12 +42,13 @@ extern "C" __global__ void rx_copy_rows_bf16(const uint16_t* from, long ld_from,
   }
 }
 
-// to [rows, columns] of ld = factor times a small matrix that lies in any way.
-extern "C" __global__ void rx_place_scaled(const float* from, long row_step, long column_step, uint16_t* to, long ld, long rows,
-                                           long columns, float factor) {
+// to [rows, columns] of ld = factor times a small matrix that lies in any way, zeros beyond its `height` and `width`.
+extern "C" __global__ void rx_place_scaled(const float* from, long row_step, long column_step, long height, long width, uint16_t* to, long ld,
+                                           long rows, long columns, float factor) {
   for (long i = thread_index(); i < rows * columns; i += grid_threads()) {
     const Split at = split(i, columns);
-    to[at.whole * ld + at.rest] = to_bfloat16(from[at.whole * row_step + at.rest * column_step] * factor);
+    const bool inside = at.whole < height && at.rest < width;
+    to[at.whole * ld + at.rest] = inside ? to_bfloat16(from[at.whole * row_step + at.rest * column_step] * factor) : uint16_t(0);
   }
 }
 
@@ -127,6 +128,73 @@ extern "C" __global__ void rx_gather_rows_bf16(const uint16_t* x, const int32_t*
     const long row = rows[at.whole];
     out[i] = row >= 0 && row < size ? from_bfloat16(x[row * columns + at.rest]) : not_a_number();
   }
+}
+
+// out [count, columns] = rows of x that are there, which lie as out does.
+extern "C" __global__ void rx_take_rows(Values x, const int32_t* rows, Values out, long count, long columns) {
+  const long bytes = columns * (x.half ? 2 : 4);
+  if (bytes % 16 == 0 && in_vectors(x.at, out.at)) {
+    for (long i = thread_index(); i < count * (bytes / 16); i += grid_threads()) {
+      const Split at = split(i, bytes / 16);
+      static_cast<uint4*>(out.at)[i] = static_cast<const uint4*>(x.at)[rows[at.whole] * (bytes / 16) + at.rest];
+    }
+    return;
+  }
+  for (long i = thread_index(); i < count * columns; i += grid_threads()) {
+    const Split at = split(i, columns);
+    store(out, i, load(x, rows[at.whole] * columns + at.rest));
+  }
+}
+
+// out[r] [columns] = the sum of weights[j] x[places[j]], j = r each .. (r + 1) each - 1; 1 in place of null weights.
+extern "C" __global__ void rx_combine_rows(Values x, const float* weights, const int32_t* places, Values out, long n, long each, long columns) {
+  if (columns % 4 == 0 && in_fours(x) && in_fours(out)) {
+    for (long i = thread_index(); i < n * (columns / 4); i += grid_threads()) {
+      const Split at = split(i, columns / 4);
+      float4 sum = {0.f, 0.f, 0.f, 0.f};
+      for (long j = at.whole * each; j < (at.whole + 1) * each; j++) {
+        const float weight = weights != nullptr ? weights[j] : 1.f;
+        const float4 value = load_four(x, places[j] * columns + 4 * at.rest);
+        sum = {sum.x + weight * value.x, sum.y + weight * value.y, sum.z + weight * value.z, sum.w + weight * value.w};
+      }
+      store_four(out, 4 * i, sum);
+    }
+    return;
+  }
+  for (long i = thread_index(); i < n * columns; i += grid_threads()) {
+    const Split at = split(i, columns);
+    float sum = 0.f;
+    for (long j = at.whole * each; j < (at.whole + 1) * each; j++)
+      sum += (weights != nullptr ? weights[j] : 1.f) * load(x, places[j] * columns + at.rest);
+    store(out, i, sum);
+  }
+}
+
+// A warp a row of x: dx[places[j]] = weights[j] dy[j / each], d_weights[j] = dy[j / each] x[places[j]].
+extern "C" __global__ void __launch_bounds__(256)
+    rx_combine_rows_grad(Values dy, Values x, const float* weights, const int32_t* places, Values dx, float* d_weights, long rows, long each,
+                         long columns) {
+  const long j = static_cast<long>(blockIdx.x) * 8 + threadIdx.x / 32;
+  if (j >= rows) return;
+  const long from = j / each * columns, to = places[j] * columns;
+  const float weight = weights[j];
+  float along = 0.f;
+  const int lane = threadIdx.x % 32;
+  if (columns % 4 == 0 && in_fours(dy) && in_fours(x) && in_fours(dx)) {
+    for (long c = 4 * lane; c < columns; c += 128) {
+      const float4 d = load_four(dy, from + c), v = load_four(x, to + c);
+      along += d.x * v.x + d.y * v.y + d.z * v.z + d.w * v.w;
+      store_four(dx, to + c, {weight * d.x, weight * d.y, weight * d.z, weight * d.w});
+    }
+  } else {
+    for (long c = lane; c < columns; c += 32) {
+      const float d = load(dy, from + c);
+      along += d * load(x, to + c);
+      store(dx, to + c, weight * d);
+    }
+  }
+  along = over_warp(along, Sum());
+  if (lane == 0) d_weights[j] = along;
 }
 
 // out[target[t]] += the rows order[start[t]] .. order[start[t + 1] - 1] of x, in this order. The targets differ from each other, so no

@@ -158,6 +158,30 @@ extern "C" __global__ void rx_gated_activation_grad(int kind, Values gate, Value
     z[1] = v[2] * value;
   });
 }
+namespace {
+
+// NaN stays.
+__device__ __forceinline__ float held_below(float x, float limit) { return x > limit ? limit : x; }
+__device__ __forceinline__ float held_within(float x, float limit) { return x < -limit ? -limit : held_below(x, limit); }
+
+}  // namespace
+
+extern "C" __global__ void rx_clamped_gate(float limit, Values gate, Values up, Values y, long n) {
+  map({gate, up}, {y}, n, [=](const float* v, float* z) {
+    float value, slope;
+    activate(4, held_below(v[0], limit), value, slope);
+    z[0] = value * (held_within(v[1], limit) + 1.f);
+  });
+}
+// What is clamped does not rise.
+extern "C" __global__ void rx_clamped_gate_grad(float limit, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
+  map({gate, up, dy}, {d_gate, d_up}, n, [=](const float* v, float* z) {
+    float value, slope;
+    activate(4, held_below(v[0], limit), value, slope);
+    z[0] = v[0] > limit ? 0.f : v[2] * (held_within(v[1], limit) + 1.f) * slope;
+    z[1] = v[1] > limit || v[1] < -limit ? 0.f : v[2] * value;
+  });
+}
 // The mask of native/cc/kernels/dropout.cc, bit for bit; threshold = ceil(rate 2^24), scale = 1 / (1 - rate).
 extern "C" __global__ void rx_dropout(Values x, Values y, long n, float scale, int threshold, uint32_t seed, uint64_t offset) {
   FOR_EACH(i, n) {

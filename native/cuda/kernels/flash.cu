@@ -6,11 +6,7 @@
 
 namespace {
 
-// to [rows, width] = rows first .. of a head, zeros beyond `end`. 8 numbers a copy; the pieces of a row are swapped by its number.
-template <int width>
-__device__ __forceinline__ uint16_t* piece(uint16_t* tile, int row, int at) {
-  return tile + row * width + ((at ^ (row & 7)) << 3);
-}
+// to [rows, width] = rows first .. of a head, zeros beyond `end`. 8 numbers a copy.
 template <int width, int rows>
 __device__ __forceinline__ void tile_copy(const uint16_t* from, long ld, long first, long end, uint16_t* tile) {
   constexpr int pieces = width / 8;
@@ -19,25 +15,6 @@ __device__ __forceinline__ void tile_copy(const uint16_t* from, long ld, long fi
     const bool inside = first + row < end;
     copy_async_16(piece<width>(tile, row, at), from + (inside ? (first + row) * ld + 8 * at : 0), inside);
   }
-}
-
-// The left operand: rows row .. row + 15, numbers 16 k .. 16 k + 15.
-template <int width>
-__device__ __forceinline__ void left_of(uint16_t* tile, int row, int k, uint32_t* a) {
-  const int lane = threadIdx.x % 32;
-  load_matrices(a, piece<width>(tile, row + lane % 16, 2 * k + lane / 16));
-}
-// The right operand of a product with the transpose: rows row .. row + 15 are its columns (two fragments).
-template <int width>
-__device__ __forceinline__ void right_of_transpose(uint16_t* tile, int row, int k, uint32_t* b) {
-  const int lane = threadIdx.x % 32;
-  load_matrices(b, piece<width>(tile, row + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
-}
-// The right operand of a product over rows row .. row + 15, columns 16 n .. 16 n + 15 (two fragments).
-template <int width>
-__device__ __forceinline__ void right_of(uint16_t* tile, int row, int n, uint32_t* b) {
-  const int lane = threadIdx.x % 32;
-  load_matrices_transposed(b, piece<width>(tile, row + lane % 16, 2 * n + lane / 16));
 }
 
 // s [16, columns] = rows `row` .. of one tile times those of the other, transposed, in registers: s[n] has 8 columns.

@@ -33,6 +33,40 @@ struct RxPiece {
   const float* x;
   long n;
 };
+// A block of an adapter's gradients (adapter.cu): columns `column` .. of a slab, rows first .. end - 1. dy as bfloat16 in whole vectors of 8,
+// the first at a border of 16 bytes, as is its row's length.
+struct RxAdapterPiece {
+  const uint16_t* dy;  // [rows, columns]
+  const float *u, *b;  // [rows, rank], [columns, rank]
+  float *du, *db;      // the same shapes
+  long ld_dy, ld_u, ld_du;
+  long first, end, column, columns;
+  int rank;
+  float factor_du, factor_db;
+  int unused;
+};
+// Numbers first .. end - 1 of a sum of `count` matrices, each `step` numbers after the other.
+struct RxSumPiece {
+  const float* parts;
+  float* to;
+  long count, step, first, end, width, ld;
+  float factor;
+  int unused;
+};
+// Products of groups (grouped.cu): c [.., columns] = x [.., depth] w + bias + start. x and w as bfloat16, in whole vectors of 8.
+struct RxGroupedPiece {
+  const uint16_t *x, *w;  // the first of at most 64 rows of a group, and its matrix
+  const float* bias;      // ?
+  const void* start;      // ? lies as c
+  void* c;
+  long rows;
+};
+struct RxGrouped {
+  const RxGroupedPiece* pieces;
+  long columns, depth, ld_x;
+  int half;  // c lies as bfloat16
+  int unused;
+};
 // Heads lie side by side in rows; for the kernels of flash.cu and hopper.cu q, k, v and d_out as bfloat16 of whole tiles' width (flash_layout.h).
 struct RxAttention {
   Values q, k, v, d_out;
@@ -64,6 +98,8 @@ struct RxAttention {
   X(activation_grad, int, Values, Values, Values, long)                                                                     \
   X(gated_activation, int, Values, Values, Values, long)                                                                    \
   X(gated_activation_grad, int, Values, Values, Values, Values, Values, long)                                               \
+  X(clamped_gate, float, Values, Values, Values, long)                                                                      \
+  X(clamped_gate_grad, float, Values, Values, Values, Values, Values, long)                                                 \
   X(dropout, Values, Values, long, float, int, uint32_t, uint64_t)                                                          \
   X(narrow, const float*, uint16_t*, long)                                                                                  \
   X(widen, const uint16_t*, float*, long)                                                                                   \
@@ -76,13 +112,16 @@ struct RxAttention {
   X(copy_columns, const float*, long, float*, long, long, long)                                                             \
   X(narrow_rows, const float*, long, uint16_t*, long, long, long)                                                           \
   X(copy_rows_bf16, const uint16_t*, long, uint16_t*, long, long, long)                                                     \
-  X(place_scaled, const float*, long, long, uint16_t*, long, long, long, float)                                             \
+  X(place_scaled, const float*, long, long, long, long, uint16_t*, long, long, long, float)                                 \
   X(row_sum, const float*, float*, long, long)                                                                              \
   X(row_arg_max, const float*, int32_t*, long, long)                                                                        \
   X(column_sums, Values, long, float*, long, long, long)                                                                    \
   X(add_parts, const float*, long, long, float*, int, long)                                                                 \
   X(gather_rows, const float*, const int32_t*, float*, long, long, long)                                                    \
   X(gather_rows_bf16, const uint16_t*, const int32_t*, float*, long, long, long)                                            \
+  X(take_rows, Values, const int32_t*, Values, long, long)                                                                  \
+  X(combine_rows, Values, const float*, const int32_t*, Values, long, long, long)                                           \
+  X(combine_rows_grad, Values, Values, const float*, const int32_t*, Values, float*, long, long, long)                      \
   X(sum_rows_by_target, const float*, const int32_t*, const int32_t*, const int32_t*, float*, long, long)                   \
   X(layer_norm, NormInput, const float*, const float*, Values, float*, float*, long, float)                                 \
   X(layer_norm_grad, Values, Values, const float*, const float*, const float*, const float*, float*, uint16_t*, long, long) \
@@ -100,6 +139,12 @@ struct RxAttention {
   X(adamw_8bit, const RxAdamW8bitPiece*, const float*, RxAdamWRates)                                                        \
   X(gemm_f32, const float*, long, int, const float*, long, int, Values, long, Values, long, float, long, long, long)        \
   X(gemm_bf16, const uint16_t*, long, int, const uint16_t*, long, int, Values, long, Values, long, float, long, long, long) \
+  X(adapter_grad_16, const RxAdapterPiece*)                                                                                 \
+  X(adapter_grad_32, const RxAdapterPiece*)                                                                                 \
+  X(adapter_grad_64, const RxAdapterPiece*)                                                                                 \
+  X(adapter_sums, const RxSumPiece*)                                                                                        \
+  X(grouped, RxGrouped)                                                                                                     \
+  X(grouped_turned, RxGrouped)                                                                                              \
   X(attention_f32, RxAttention)                                                                                             \
   X(attention_bf16, RxAttention)                                                                                            \
   X(attention_along, RxAttention, long)                                                                                     \

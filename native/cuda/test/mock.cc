@@ -4,7 +4,7 @@
 //   RXTUNE_MOCK_FAIL=<function>=<code>[@n]   that function gives the code, from its nth call on
 //   RXTUNE_MOCK_VERSION, _CAPABILITY, _CARDS, _MEMORY   what the driver says of itself (13000, 90, 1), and bytes there are
 //   RXTUNE_MOCK_SKIP=<kernel>   launches of this kernel do nothing
-//   RXTUNE_MOCK_COUNT=<file>   no kernel and no product is computed: what each kind of them has moved so far (moved.h) is written to the
+//   RXTUNE_MOCK_COUNT=<file>   no kernel and no product is computed, and what is read back is noise: what each kind of them has moved so far (moved.h) is written to the
 //                              file as JSON whenever somebody waits, {name: [times, bytes read, bytes written, operations]}
 #include <sys/mman.h>
 
@@ -232,10 +232,13 @@ EXPORT int cuDeviceGetName(char* name, int length, int) {
 EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
   CALLED
   const int capability = static_cast<int>(number("RXTUNE_MOCK_CAPABILITY", 90));
-  *value = attribute == cuda::attribute_major   ? capability / 10
-           : attribute == cuda::attribute_minor ? capability % 10
-                                                : static_cast<int>(number("RXTUNE_MOCK_SHARED", most_shared));
-  return 0;
+  switch (attribute) {
+    case cuda::attribute_major: *value = capability / 10; return 0;
+    case cuda::attribute_minor: *value = capability % 10; return 0;
+    case cuda::attribute_multiprocessors: *value = 132; return 0;
+    case cuda::attribute_shared_memory: *value = static_cast<int>(number("RXTUNE_MOCK_SHARED", most_shared)); return 0;
+    default: return invalid_value;
+  }
 }
 EXPORT int cuDeviceTotalMem_v2(size_t* bytes, int) {
   CALLED
@@ -334,7 +337,19 @@ EXPORT int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, Hand
 }
 EXPORT int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, Handle) {
   CALLED
-  start([=] { std::memcpy(to, reinterpret_cast<const void*>(from), bytes); });
+  start([=] {
+    if (!counting()) {
+      std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+      return;
+    }
+    // Numbers of [0, 1), all different: so a router sends its rows everywhere.
+    static uint32_t state = 1;
+    for (size_t i = 0; i + 4 <= bytes; i += 4) {
+      state = state * 1664525u + 1013904223u;
+      const float x = static_cast<float>(state >> 8) / 16777216.f;
+      std::memcpy(static_cast<char*>(to) + i, &x, 4);
+    }
+  });
   return 0;
 }
 EXPORT int cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, Handle) {
@@ -400,6 +415,10 @@ struct Layout {
   long rows, columns, ld;
 };
 
+// A library that is asked for ever more of them is used wrongly.
+constexpr long most_descriptions = 2000;
+long descriptions = 0;
+
 struct Preference {
   uint64_t workspace = 0;
   uint32_t alignments[4] = {256, 256, 256, 256};
@@ -451,10 +470,12 @@ EXPORT int cublasLtDestroy(void*) { return 0; }
 EXPORT int cublasLtMatmulDescCreate(void** desc, int compute, int scale) {
   CALLED
   if (compute != cuda::compute_32f || scale != cuda::type_f32) return 15;
+  if (++descriptions > most_descriptions) return 3;
   *desc = new Description;
   return 0;
 }
 EXPORT int cublasLtMatmulDescDestroy(void* desc) {
+  descriptions--;
   delete static_cast<Description*>(desc);
   return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "../emulate/cuda.h"
 #include "../emulate/watch.h"
+#include "../kernels/adapter_layout.h"
 #include "../kernels/signatures.h"
 
 namespace moved {
@@ -38,6 +39,11 @@ class Count {
   Count& write(const Values& v, long n) { return write(v.at, n * (v.half ? 2 : 4)); }
   Count& read(const float* at, long n) { return read(static_cast<const void*>(at), 4 * n); }
   Count& write(const float* at, long n) { return write(static_cast<const void*>(at), 4 * n); }
+  Count& more(long read, long written) {
+    tally.bytes.read += read;
+    tally.bytes.written += written;
+    return *this;
+  }
   Count& operations(double n) {
     tally.operations += n;
     return *this;
@@ -70,6 +76,10 @@ inline Tally activation(Grid, int, Values x, Values y, long n) { return Count().
 inline Tally activation_grad(Grid, int, Values x, Values dy, Values dx, long n) { return Count().read(x, n).read(dy, n).write(dx, n); }
 inline Tally gated_activation(Grid, int, Values gate, Values up, Values y, long n) { return Count().read(gate, n).read(up, n).write(y, n); }
 inline Tally gated_activation_grad(Grid, int, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
+  return Count().read(gate, n).read(up, n).read(dy, n).write(d_gate, n).write(d_up, n);
+}
+inline Tally clamped_gate(Grid, float, Values gate, Values up, Values y, long n) { return Count().read(gate, n).read(up, n).write(y, n); }
+inline Tally clamped_gate_grad(Grid, float, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
   return Count().read(gate, n).read(up, n).read(dy, n).write(d_gate, n).write(d_up, n);
 }
 // What is dropped is not read.
@@ -109,8 +119,8 @@ inline Tally narrow_rows(Grid, const float* from, long, uint16_t* to, long, long
 inline Tally copy_rows_bf16(Grid, const uint16_t* from, long, uint16_t* to, long, long rows, long width) {
   return Count().read(from, 2 * rows * width).write(to, 2 * rows * width);
 }
-inline Tally place_scaled(Grid, const float* from, long, long, uint16_t* to, long, long rows, long columns, float) {
-  return Count().read(from, rows * columns).write(to, 2 * rows * columns);
+inline Tally place_scaled(Grid, const float* from, long, long, long height, long width, uint16_t* to, long, long rows, long columns, float) {
+  return Count().read(from, height * width).write(to, 2 * rows * columns);
 }
 inline Tally row_sum(Grid, const float* x, float* out, long rows, long columns) { return Count().read(x, rows * columns).write(out, rows); }
 inline Tally row_arg_max(Grid, const float* x, int32_t* out, long rows, long columns) {
@@ -127,6 +137,18 @@ inline Tally gather_rows(Grid, const float* x, const int32_t* rows, float* out, 
 }
 inline Tally gather_rows_bf16(Grid, const uint16_t* x, const int32_t* rows, float* out, long count, long size, long columns) {
   return Count().read(x, 2 * std::min(count, size) * columns).read(rows, 4 * count).write(out, count * columns).at_most();
+}
+// Rows that several take are counted each time: a mixture's experts read them apart.
+inline Tally take_rows(Grid, Values x, const int32_t* rows, Values out, long count, long columns) {
+  return Count().read(x, count * columns).read(rows, 4 * count).write(out, count * columns).or_fewer(4 * count * columns);
+}
+inline Tally combine_rows(Grid, Values x, const float* weights, const int32_t* places, Values out, long n, long each, long columns) {
+  return Count().read(x, n * each * columns).read(weights, n * each).read(places, 4 * n * each).write(out, n * columns);
+}
+inline Tally combine_rows_grad(Grid, Values dy, Values x, const float* weights, const int32_t* places, Values dx, float* d_weights, long rows,
+                               long each, long columns) {
+  return Count().read(dy, rows / each * columns).read(x, rows * columns).read(weights, rows).read(places, 4 * rows).write(dx, rows * columns)
+      .write(d_weights, rows);
 }
 inline Tally sum_rows_by_target(Grid, const float* x, const int32_t* order, const int32_t* start, const int32_t* target, float* out,
                                 long targets, long columns) {
@@ -224,6 +246,48 @@ inline Tally gemm_bf16(Grid, const uint16_t* a, long, int, const uint16_t* b, lo
                        long m, long n, long k) {
   return gemm(a, b, c, start, ld_start, m, n, k);
 }
+
+// Blocks share the rows of u and B: what is read twice is counted once.
+inline Tally adapter_grad(Grid g, const RxAdapterPiece* pieces) {
+  Count count;
+  count.read(pieces, (long)sizeof *pieces * g.blocks).or_fewer(4 * g.blocks);
+  for (long i = 0; i < g.blocks; i++) {
+    const RxAdapterPiece& p = pieces[i];
+    const long rows = p.end - p.first, columns = std::min(adapter_columns, p.columns - p.column);
+    count.more(2 * rows * parts(columns, 8) * 8, 4 * (rows + columns) * p.rank);
+    if (p.column == 0) count.more(4 * rows * p.rank, 0);
+    if (p.first == 0) count.more(4 * columns * p.rank, 0);
+    count.operations(4. * static_cast<double>(rows * columns) * p.rank);
+  }
+  return count;
+}
+inline Tally adapter_grad_16(Grid g, const RxAdapterPiece* pieces) { return adapter_grad(g, pieces); }
+inline Tally adapter_grad_32(Grid g, const RxAdapterPiece* pieces) { return adapter_grad(g, pieces); }
+inline Tally adapter_grad_64(Grid g, const RxAdapterPiece* pieces) { return adapter_grad(g, pieces); }
+inline Tally adapter_sums(Grid g, const RxSumPiece* pieces) {
+  Count count;
+  count.read(pieces, (long)sizeof *pieces * g.blocks).or_fewer(4 * g.blocks);
+  for (long i = 0; i < g.blocks; i++) {
+    const long n = pieces[i].end - pieces[i].first;
+    count.more(4 * n * pieces[i].count, 4 * n);
+  }
+  return count;
+}
+
+// Tiles of a group share its matrix and its bias.
+inline Tally grouped(Grid g, const RxGrouped& all) {
+  Count count;
+  count.read(all.pieces, (long)sizeof *all.pieces * g.blocks);
+  for (long i = 0; i < g.blocks; i++) {
+    const RxGroupedPiece& p = all.pieces[i];
+    const long each = all.half ? 2 : 4;
+    count.more(2 * p.rows * all.depth, each * p.rows * all.columns).read(p.w, 2 * all.columns * all.depth).read(p.bias, all.columns);
+    if (p.start != nullptr) count.more(each * p.rows * all.columns, 0);
+    count.operations(2. * static_cast<double>(p.rows * all.columns) * static_cast<double>(all.depth));
+  }
+  return count;
+}
+inline Tally grouped_turned(Grid g, const RxGrouped& all) { return grouped(g, all); }
 
 // Rows of the tiles of a launch, and pairs of rows that see each other.
 struct Rows {

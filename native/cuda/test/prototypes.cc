@@ -37,6 +37,7 @@ static_assert(same(cuda::out_of_memory, CUDA_ERROR_OUT_OF_MEMORY) && same(cuda::
 static_assert(same(cuda::launch_errors, CUDA_ERROR_ILLEGAL_ADDRESS));
 static_assert(same(cuda::attribute_major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR));
 static_assert(same(cuda::attribute_minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
+static_assert(same(cuda::attribute_multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
 static_assert(same(cuda::attribute_shared_memory, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));
 static_assert(same(cuda::function_shared_memory, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES));
 static_assert(same(cuda::stream_non_blocking, CU_STREAM_NON_BLOCKING) && same(cuda::event_disable_timing, CU_EVENT_DISABLE_TIMING));
