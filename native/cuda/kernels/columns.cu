@@ -171,9 +171,8 @@ extern "C" __global__ void rx_combine_rows(Values x, const float* weights, const
 }
 
 // A warp a row of x: dx[places[j]] = weights[j] dy[j / each], d_weights[j] = dy[j / each] x[places[j]].
-extern "C" __global__ void __launch_bounds__(256)
-    rx_combine_rows_grad(Values dy, Values x, const float* weights, const int32_t* places, Values dx, float* d_weights, long rows, long each,
-                         long columns) {
+extern "C" __global__ void rx_combine_rows_grad(Values dy, Values x, const float* weights, const int32_t* places, Values dx, float* d_weights,
+                                                long rows, long each, long columns) {
   const long j = static_cast<long>(blockIdx.x) * 8 + threadIdx.x / 32;
   if (j >= rows) return;
   const long from = j / each * columns, to = places[j] * columns;
