@@ -118,7 +118,13 @@ const llamaModel = (layers, width, keyWidth, mlp, vocabulary) => ({
 const olmoeModel = (layers, width, mlp, experts, perToken, vocabulary) => {
   const { config, tensors } = llamaModel(layers, width, width, mlp, vocabulary);
   return {
-    config: { ...config, model_type: 'olmoe', num_experts: experts, num_experts_per_tok: perToken, norm_topk_prob: false },
+    config: {
+      ...config,
+      model_type: 'olmoe',
+      num_experts: experts,
+      num_experts_per_tok: perToken,
+      norm_topk_prob: false,
+    },
     tensors: {
       ...Object.fromEntries(Object.entries(tensors).filter(([name]) => !name.includes('.mlp.'))),
       ...Object.fromEntries(
