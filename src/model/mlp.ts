@@ -3,9 +3,10 @@ import { activation as activate, activationGrad } from './kernels/activation.js'
 import type { ActivationKind } from './kernels/activation.js';
 import { clampedGate, clampedGateGrad } from './kernels/clampedGate.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
-import { groupedLinears } from './groupedLinears.js';
+import type { Chosen } from './experts.js';
+import { groupedLinears, isPlain } from './groupedLinears.js';
 import type { Group } from './groupedLinears.js';
-import type { Layer } from './layer.js';
+import type { Layer, Weights } from './layer.js';
 import { keep } from './kernels/hold.js';
 import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
 import { splitColumns } from './columns.js';
@@ -107,7 +108,7 @@ export const gatedMlp = (
 ): Layer<Tensor, Tensor> => gatedBy(gated(kind), pass, module, names);
 
 /** The gated MLPs of some modules as one map of all of their rows, one module's below those of the one before: [Σ rows, C] to the same. */
-export const gatedGroups = (
+const gatedGroups = (
   gate: Layer<ReadonlyArray<Tensor>, Tensor>,
   groups: ReadonlyArray<Group>,
   names: GatedNames,
@@ -116,6 +117,17 @@ export const gatedGroups = (
     groupedLinears(groups.map(({ module, rows }) => ({ module: `${module}.${name}`, rows })));
   return compose(fanOut(all(names.gate), all(names.up)), gate, all(names.down));
 };
+
+/** `together` of a mixture whose experts are gated MLPs, by their modules: those that have weights and biases alone run so. */
+export const gatedTogether =
+  (gate: Layer<ReadonlyArray<Tensor>, Tensor>, pass: Pass, moduleOf: (expert: number) => string, names: GatedNames) =>
+  (weights: Weights, chosen: ReadonlyArray<Chosen>): Layer<Tensor, Tensor> | undefined => {
+    const groups = chosen.map(({ expert, rows }) => ({ module: moduleOf(expert), rows }));
+    const arePlain = groups.every(({ module }) =>
+      [names.gate, names.up, names.down].every((name) => isPlain(pass, weights, `${module}.${name}`)),
+    );
+    return arePlain ? gatedGroups(gate, groups, names) : undefined;
+  };
 
 /** The same with another gate, [gate(x), up(x)] to what the third map reads. */
 export const gatedBy = (

@@ -17,7 +17,7 @@ import { linear } from '../linear.js';
 import { linears } from '../linears.js';
 import { attentionParts, llamaStem, norm } from './llama.js';
 import type { LlamaConfig, LlamaParts } from './llama.js';
-import { gated, gatedMlp } from '../mlp.js';
+import { gated, gatedMlp, gatedNames, gatedTogether } from '../mlp.js';
 import { bareRmsNorm, perHead, rmsNorm, rmsNormBy } from '../norm.js';
 import { block } from '../pass.js';
 import type { Pass } from '../pass.js';
@@ -200,6 +200,7 @@ const experts = (config: Gemma4Config, pass: Pass, i: number): ReadonlyArray<Map
   if (routing === undefined) return [];
   const { expertSize: _, ...shape } = routing;
   const layer = layerName(i);
+  const moduleOf = (e: number): string => `${expertsModule(i)}.${e}`;
   const chosen = mixture(pass, {
     ...shape,
     layer: i,
@@ -210,7 +211,8 @@ const experts = (config: Gemma4Config, pass: Pass, i: number): ReadonlyArray<Map
     ),
     reads: norm(config, `${layer}.pre_feedforward_layernorm_2`),
     scales: `${layer}.router.per_expert_scale`,
-    expert: (e) => gatedMlp(pass, config.activation, `${expertsModule(i)}.${e}`),
+    expert: (e) => gatedMlp(pass, config.activation, moduleOf(e)),
+    together: gatedTogether(gated(config.activation), pass, moduleOf, gatedNames),
   });
   return [compose(chosen, norm(config, `${layer}.post_feedforward_layernorm_2`))];
 };

@@ -10,12 +10,11 @@ import { boolean, nonNegative, nonNegativeInteger, optional, positiveInteger, un
 import type { ExpertsConfig, RawConfig } from '../config.js';
 import { mixture, shared } from '../experts.js';
 import { compose, fanOut, total } from '../layer.js';
-import type { Layer, Weights } from '../layer.js';
-import { isPlain } from '../groupedLinears.js';
+import type { Layer } from '../layer.js';
 import { linear } from '../linear.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
 import type { Family, LlamaConfig, LlamaParts } from './llama.js';
-import { gated, gatedBy, gatedGroups, gatedMlp, gatedNames } from '../mlp.js';
+import { gated, gatedBy, gatedMlp, gatedNames, gatedTogether } from '../mlp.js';
 import type { GatedNames } from '../mlp.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
@@ -255,8 +254,7 @@ export const routedExperts = (
   const { shared: always = usualShared } = names;
   const block = `model.layers.${i}.${names.block}`;
   const gateOf = gate(config);
-  const arePlain = (weights: Weights, module: string): boolean =>
-    [names.gate, names.up, names.down].every((name) => isPlain(pass, weights, `${module}.${name}`));
+  const moduleOf = (e: number): string => expertModule(block, e);
   const chosen = mixture(pass, {
     layer: i,
     numExperts,
@@ -265,11 +263,8 @@ export const routedExperts = (
     ...config.routing,
     router: linear(pass, { module: routerModule(block, names), flows: names.precise === undefined }),
     correction: correctionName(block, names),
-    expert: (e) => gatedBy(gateOf, pass, expertModule(block, e), names),
-    together: (weights, experts) => {
-      const groups = experts.map(({ expert, rows }) => ({ module: expertModule(block, expert), rows }));
-      return groups.every(({ module }) => arePlain(weights, module)) ? gatedGroups(gateOf, groups, names) : undefined;
-    },
+    expert: (e) => gatedBy(gateOf, pass, moduleOf(e), names),
+    together: gatedTogether(gateOf, pass, moduleOf, names),
   });
   if (config.sharedSize === 0) return chosen;
   const everyToken = gatedMlp(pass, config.activation, `${block}.${always.module}`);
