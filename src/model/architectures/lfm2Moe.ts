@@ -8,7 +8,7 @@ import { boolean, decodeFields, nonNegativeInteger, optional, positive, positive
 import type { RawConfig } from '../config.js';
 import { lfm2, lfm2Body, lfm2Config, lfm2Tensors, mlp, mlpNames, mlpSpecs } from './lfm2.js';
 import type { Lfm2Config } from './lfm2.js';
-import { mixturePacked, mixtureSpecs, routedExperts, usualExpert } from './mixture.js';
+import { mixturePacked, mixtureSpecs, routedExperts, usualGate } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 
 interface Lfm2MoeConfig extends Omit<Lfm2Config, 'experts'>, MixtureConfig {
@@ -69,6 +69,6 @@ export const lfm2Moe: Architecture<Lfm2MoeConfig> = {
   packed: (c) => mixturePacked(c, namesOf(c), block),
   body: (c, pass) =>
     lfm2Body(c, pass, (i) =>
-      c.routed[i] === true ? routedExperts(c, { names: namesOf(c), expert: usualExpert }, pass, i) : mlp(c, pass, i),
+      c.routed[i] === true ? routedExperts(c, { names: namesOf(c), gate: usualGate }, pass, i) : mlp(c, pass, i),
     ),
 };
