@@ -80,9 +80,12 @@ from transformers import (
     Qwen2MoeConfig,
     Qwen2VLConfig,
     Qwen3_5Config,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeTextConfig,
     Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3MoeConfig,
+    Qwen3NextConfig,
     Qwen3VLConfig,
     SeedOssConfig,
     SmolLM3Config,
@@ -139,10 +142,11 @@ delta_net = dict(
     head_dim=16,
     linear_num_key_heads=2,
     linear_num_value_heads=4,
-    linear_key_head_dim=8,
+    linear_key_head_dim=12,
     linear_value_head_dim=6,
     linear_conv_kernel_dim=4,
 )
+few_experts = dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8, shared_expert_intermediate_size=12)
 image_tokens = dict(image_token_id=2, video_token_id=3, vision_start_token_id=4, vision_end_token_id=5)
 latent = {
     **common,
@@ -833,9 +837,36 @@ CONFIGS = {
         tie_word_embeddings=True,
         **image_tokens,
     ),
+    "qwen3_next": Qwen3NextConfig(
+        **{**common, "num_hidden_layers": 3},
+        **delta_net,
+        **few_experts,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        mlp_only_layers=[0],
+        output_router_logits=True,
+        router_aux_loss_coef=0.2,
+    ),
+    "qwen3_5_moe_text": Qwen3_5MoeTextConfig(
+        **{key: value for key, value in common.items() if key != "intermediate_size"},
+        **delta_net,
+        **few_experts,
+        layer_types=["linear_attention", "full_attention"],
+    ),
+    "qwen3_5_moe_image": Qwen3_5MoeConfig(
+        text_config={
+            **{key: value for key, value in common.items() if key != "intermediate_size"},
+            **delta_net,
+            **few_experts,
+            "layer_types": ["full_attention", "linear_attention"],
+        },
+        vision_config=dict(
+            hidden_size=8, out_hidden_size=16, intermediate_size=12, num_heads=2, num_position_embeddings=4, **qwen_sight
+        ),
+        **image_tokens,
+    ),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe"}
 
 
 def text_names(model, tensors):
@@ -911,6 +942,9 @@ def randomise(model, seed):
             elif name.endswith("gate_up_proj_bias"):
                 # gpt-oss clamps what is beyond 7.
                 parameter.copy_(5.0 * noise)
+            elif "linear_attn.conv1d" in name:
+                # Of short queries and keys a small change is a great one of their direction.
+                parameter.copy_(noise)
             else:
                 parameter.copy_((0.05 if name.endswith("bias") else 0.3) * noise)
         for name, buffer in sorted(model.named_buffers()):

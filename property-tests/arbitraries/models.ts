@@ -29,6 +29,13 @@ const likeDeltaNet = {
   linear_conv_kernel_dim: 3,
 };
 
+const fewExperts = {
+  num_experts: 2,
+  num_experts_per_tok: 2,
+  moe_intermediate_size: 5,
+  shared_expert_intermediate_size: 6,
+};
+
 const likeGpt2 = { vocab_size: vocabSize, n_positions: 24, n_embd: 8, n_layer: 2, n_head: 2 };
 
 const { num_key_value_heads: _, ...manyHeads } = likeLlama;
@@ -80,6 +87,26 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     model_type: 'qwen3_5_text',
     ...likeLlama,
     ...likeDeltaNet,
+    head_dim: 8,
+    layer_types: ['full_attention', 'linear_attention'],
+  },
+  qwen3_next: {
+    model_type: 'qwen3_next',
+    ...likeLlama,
+    ...likeDeltaNet,
+    ...fewExperts,
+    head_dim: 8,
+    layer_types: ['linear_attention', 'full_attention'],
+  },
+  qwen3_5_moe_image: {
+    model_type: 'qwen3_5_moe',
+    text_config: { ...likeLlama, ...likeDeltaNet, ...fewExperts, head_dim: 8, full_attention_interval: 2 },
+  },
+  qwen3_5_moe: {
+    model_type: 'qwen3_5_moe_text',
+    ...likeLlama,
+    ...likeDeltaNet,
+    ...fewExperts,
     head_dim: 8,
     layer_types: ['full_attention', 'linear_attention'],
   },

@@ -35,6 +35,7 @@ const families: Readonly<Record<string, Family>> = {
   qwen3_vl: { text: 'qwen3_vl_text' },
   exaone4_5: { text: 'exaone4' },
   qwen3_5: { text: 'qwen3_5_text' },
+  qwen3_5_moe: { text: 'qwen3_5_moe_text' },
   llava: { otherwise: 'llama', tiedByText: true },
   idefics3: { otherwise: 'llama', path: 'model.text_model' },
   smolvlm: { otherwise: 'llama', path: 'model.text_model' },
@@ -69,6 +70,7 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
   qwen3_vl_text: sizes(151_936, 4096, 22_016, 32, 32),
   exaone4: sizes(102_400, 4096, 16_384, 32, 32),
   qwen3_5_text: sizes(248_320, 4096, 12_288, 32, 16),
+  qwen3_5_moe_text: sizes(248_320, 2048, 512, 40, 16),
 };
 
 const fields = t.type({

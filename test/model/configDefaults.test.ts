@@ -41,6 +41,9 @@ const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
   youtu: latent,
   qwen3_5_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5: ['q_proj', 'v_proj', 'in_proj_qkv'],
+  qwen3_5_moe_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
+  qwen3_5_moe: ['q_proj', 'v_proj', 'in_proj_qkv'],
+  qwen3_next: ['q_proj', 'v_proj', 'in_proj_qkvz'],
 };
 
 test.each(Object.entries(models))('%s', (name, { given, whole, targets }) => {

@@ -10,6 +10,9 @@ import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, textPositions }
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
 
+/** Layers that guess tokens further ahead, which transformers does not read either. */
+export const mtpTensors = /^mtp\./;
+
 const layer = (config: HybridConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> =>
   inTurn(
     { pass, i, numLayers: config.numLayers },
@@ -26,8 +29,7 @@ export const qwen35: Architecture<HybridConfig> = {
       llamaConfig(plain, modelType, hybridFamily(4, { scalingNames: textPositions })),
     ),
   tensors: (config) => hybridTensors(config, llamaTensors(config)),
-  // Layers that guess tokens further ahead, which transformers does not read either.
-  buffers: /^mtp\./,
+  buffers: mtpTensors,
   loraTargets: () => ['q_proj', 'v_proj', 'in_proj_qkv'],
   body: (config, pass) =>
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),
