@@ -254,6 +254,7 @@ describe('config.json', () => {
     ['glm4_moe_lite', 'first_k_dense_replace', 2],
     ['glm4_moe_lite', 'mlp_layer_types', ['dense']],
     ['dots1', 'n_routed_experts', null],
+    ['dots1', 'n_shared_experts', null],
     ['ernie4_5_moe', 'use_bias', true],
     ['ernie4_5_moe', 'moe_num_experts', [4, 4]],
     ['hunyuan_v1_moe', 'moe_topk', [2, 3]],

@@ -67,8 +67,11 @@ const groupsOf = (
 };
 
 /** A field that a file must have where the model type has no default. */
-const wanted = (f: Fields, name: 'n_routed_experts' | 'num_experts_per_tok', usual: number | undefined) =>
-  E.fromNullable(unfit(name, 'a whole number > 0', null))(f[name] ?? usual);
+const wanted = (
+  f: Fields,
+  name: 'n_routed_experts' | 'num_experts_per_tok' | 'n_shared_experts',
+  usual: number | undefined,
+) => E.fromNullable(unfit(name, 'a whole number > 0', null))(f[name] ?? usual);
 
 /** The mixture of such a file. */
 export const groupedFamily = (raw: RawConfig, family: GroupedFamily): E.Either<FatalError, MixtureFamily> =>
@@ -77,8 +80,9 @@ export const groupedFamily = (raw: RawConfig, family: GroupedFamily): E.Either<F
     E.bindTo('f'),
     E.bind('numExperts', ({ f }) => wanted(f, 'n_routed_experts', family.numExperts)),
     E.bind('perToken', ({ f }) => wanted(f, 'num_experts_per_tok', family.perToken)),
+    E.bind('numShared', ({ f }) => wanted(f, 'n_shared_experts', family.numShared)),
     E.bind('groups', ({ f, numExperts, perToken }) => groupsOf(f, family, { numExperts, perToken })),
-    E.map(({ f, numExperts, perToken, groups }) => {
+    E.map(({ f, numExperts, perToken, numShared, groups }) => {
       const expertSize = f.moe_intermediate_size ?? family.expertSize;
       const dense = f.first_k_dense_replace ?? family.denseLayers ?? 0;
       const { usuallyNormalized = true } = family;
@@ -89,7 +93,7 @@ export const groupedFamily = (raw: RawConfig, family: GroupedFamily): E.Either<F
         auxLossCoef: 0,
         balanced: false,
         expertSize: () => expertSize,
-        sharedSize: () => (f.n_shared_experts ?? family.numShared ?? 1) * expertSize,
+        sharedSize: () => numShared * expertSize,
         mixed: family.routed ?? ((layer) => layer >= dense),
         routing: {
           scores: family.scores,
