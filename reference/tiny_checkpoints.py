@@ -65,6 +65,7 @@ from transformers import (
     Mistral3Config,
     MistralConfig,
     MixtralConfig,
+    MllamaConfig,
     MptConfig,
     NanoChatConfig,
     NemotronConfig,
@@ -864,9 +865,18 @@ CONFIGS = {
         ),
         **image_tokens,
     ),
+    # The second and the last layer look at images alone.
+    "mllama": MllamaConfig(
+        text_config=text(num_hidden_layers=4, cross_attention_layers=[1, 3], **rope("default")),
+        vision_config=dict(
+            hidden_size=8, attention_heads=2, num_hidden_layers=1, num_global_layers=1, intermediate_size=12, vision_output_dim=16,
+            image_size=16, patch_size=8, max_num_tiles=1, intermediate_layers_indices=[0], supported_aspect_ratios=[[1, 1]],
+        ),
+        image_token_index=39,
+    ),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama"}
 
 
 def text_names(model, tensors):

@@ -288,6 +288,10 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   hyperclovax: { model_type: 'hyperclovax', ...likeLlama, residual_multiplier: 0.7, logits_scaling: 0.5 },
   granite_swa: { model_type: 'granite_swa', ...likeLlama, sliding_window: 3, layer_rope_theta: [0, 100] },
   gpt_bigcode: { model_type: 'gpt_bigcode', ...likeGpt2 },
+  mllama: {
+    model_type: 'mllama',
+    text_config: { ...likeLlama, num_hidden_layers: 3, cross_attention_layers: [0, 2] },
+  },
   apertus: { model_type: 'apertus', ...likeLlama },
   mpt: { model_type: 'mpt', vocab_size: vocabSize, d_model: 12, n_layers: 2, n_heads: 3, max_seq_len: 24 },
   deepseek_v2: {

@@ -58,6 +58,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly fileLayout?: (config: C) => FileLayout;
   /** Names of stored buffers that are no weights. */
   readonly buffers?: RegExp;
+  /** Names of tensors that files hold for what it leaves out: a whole checkpoint's are copied with the rest. Default: none. */
+  readonly leavesOut?: (config: C) => RegExp | undefined;
   /** Module path of the token embedding. */
   readonly embedding: string;
   /** What else has a row for every token. Default: nothing. */

@@ -44,6 +44,7 @@ import { lfm2Moe } from './architectures/lfm2Moe.js';
 import { llama, llamaTextTypes } from './architectures/llama.js';
 import { minicpm3 } from './architectures/minicpm3.js';
 import { mixtral } from './architectures/mixtral.js';
+import { mllama } from './architectures/mllama.js';
 import { mpt } from './architectures/mpt.js';
 import { nanochat } from './architectures/nanochat.js';
 import { jais2, nemotron } from './architectures/nemotron.js';
@@ -80,6 +81,7 @@ export interface BoundArchitecture {
   readonly packed: ReadonlyArray<JoinedTensor>;
   readonly fileLayout: FileLayout | undefined;
   readonly buffers: RegExp | undefined;
+  readonly leavesOut: RegExp | undefined;
   readonly embedding: string;
   readonly tokenTables: TokenTables | undefined;
   readonly body: (pass: Pass) => Layer<Sequence, Tensor>;
@@ -103,6 +105,7 @@ const closedOver = <C extends ModelConfig>(architecture: Architecture<C>): Regis
     packed: architecture.packed?.(config) ?? [],
     fileLayout: architecture.fileLayout?.(config),
     buffers: architecture.buffers,
+    leavesOut: architecture.leavesOut?.(config),
     embedding: architecture.embedding,
     tokenTables: architecture.tokenTables?.(config),
     body: (pass) => architecture.body(config, pass),
@@ -188,6 +191,7 @@ registerArchitecture(hunyuanMoe);
 registerArchitecture(minicpm3);
 registerArchitecture(youtu);
 registerArchitecture(apertus);
+registerArchitecture(mllama);
 registerArchitecture(gemma4);
 
 /** Model types that can be read. */

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { mul, reshape, tidy } from '../tfjs.js';
-import { clone } from './kernels/clone.js';
+import { keep } from './kernels/hold.js';
 import { columnSum } from './kernels/linear.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
@@ -18,7 +18,7 @@ export const columnGain =
       inRow.dispose();
       return inactive(y);
     }
-    const kept = clone(x);
+    const kept = keep(x);
     return passed(y, [inRow, kept], (dy, onto) => {
       const gradients = needGain ? { [name]: tidy(() => reshape(columnSum(mul(dy, kept)), gain.shape)) } : {};
       const dx = wanted.input ? landedOn<Tensor>(mul(dy, inRow), onto) : undefined;

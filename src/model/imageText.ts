@@ -34,6 +34,7 @@ const families: Readonly<Record<string, Family>> = {
   qwen2_5_vl: { text: 'qwen2_5_vl_text', tiedByText: true, flat: true },
   qwen3_vl: { text: 'qwen3_vl_text' },
   exaone4_5: { text: 'exaone4' },
+  mllama: { text: 'mllama_text_model' },
   qwen3_5: { text: 'qwen3_5_text' },
   qwen3_5_moe: { text: 'qwen3_5_moe_text' },
   llava: { otherwise: 'llama', tiedByText: true },
@@ -69,6 +70,7 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
   qwen2_5_vl_text: sizes(152_064, 8192, 29_568, 80, 64),
   qwen3_vl_text: sizes(151_936, 4096, 22_016, 32, 32),
   exaone4: sizes(102_400, 4096, 16_384, 32, 32),
+  mllama_text_model: sizes(128_256, 4096, 14_336, 40, 32),
   qwen3_5_text: sizes(248_320, 4096, 12_288, 32, 16),
   qwen3_5_moe_text: sizes(248_320, 2048, 512, 40, 16),
 };
@@ -170,15 +172,15 @@ export interface Parted<A> {
   readonly others: ReadonlyArray<string>;
 }
 
-/** What of a checkpoint's tensors is the text model's. */
-export const parted = <A>(tensors: ReadonlyMap<string, A>): Parted<A> => {
+/** What of a checkpoint's tensors is the text model's, less what that leaves out. */
+export const parted = <A>(tensors: ReadonlyMap<string, A>, leavesOut?: RegExp): Parted<A> => {
   const fallback: TextLayout = { body: 'model.', head: 'lm_head.' };
   const layout = layouts.find(({ body }) => tensors.has(`${body}embed_tokens.weight`)) ?? fallback;
   const own = new Map<string, A>();
   const others: string[] = [];
   for (const [stored, tensor] of tensors) {
     const name = nameHere(layout, stored);
-    if (name === undefined) others.push(stored);
+    if (name === undefined || leavesOut?.test(name) === true) others.push(stored);
     else own.set(name, tensor);
   }
   return { layout, own, others };

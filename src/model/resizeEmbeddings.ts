@@ -88,6 +88,16 @@ export const resizeTokenEmbeddings = (
       }),
     );
   if (rows === config.vocabSize) return E.right(model);
+  const [tokenRows] = weights[`${architectureOf(config).embedding}.weight`]?.shape ?? [];
+  if (tokenRows !== config.vocabSize)
+    return E.left(
+      fatal('E_RESIZE', 'the embedding has rows of images behind those of the tokens', {
+        expected: `${config.vocabSize} rows`,
+        actual: `${rows} rows`,
+        hint: 'leave its size as it is',
+        kind: 'usage',
+      }),
+    );
   if (lora !== undefined || adapters !== undefined)
     return E.left(
       fatal('E_LORA_PRESENT', 'the embedding of a model with an adapter keeps its size', {

@@ -55,7 +55,7 @@ const headApart = (config: ModelConfig, tensors: Tensors): TaskEither<FatalError
 /** The text model's part of a directory's tensors; all of them where there is nothing else. */
 export const textPartOf = (config: ModelConfig, dir: string, tensors: Tensors): TaskEither<FatalError, TextPart> => {
   if (config.within === undefined) return TE.right({ config, tensors });
-  const { layout, own, others } = parted(tensors);
+  const { layout, own, others } = parted(tensors, architectureOf(config).leavesOut);
   return pipe(
     headApart(config, own),
     TE.map((apart) => ({ config: apart, tensors: own, whole: { dir, layout, others } })),

@@ -120,6 +120,12 @@ describe('resizing', () => {
     free(model);
   });
 
+  it('of a table that has rows of images behind those of the tokens is refused', () => {
+    const model = tiny('mllama');
+    expect(resizeTokenEmbeddings(model, { rows: 48 })).toMatchObject({ left: { code: 'E_RESIZE', kind: 'usage' } });
+    free(model);
+  });
+
   it.each([0, -4, 2.5, NaN])('to %p rows is refused', (rows) => {
     const model = tiny('llama');
     expect(resizeTokenEmbeddings(model, { rows })).toMatchObject({ left: { code: 'E_RESIZE', kind: 'usage' } });
