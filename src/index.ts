@@ -15,7 +15,7 @@ export {
   registerArchitecture,
 } from './model/causalLm.js';
 export type { CausalLM, LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
-export type { Architecture, FileLayout, JoinedTensor } from './model/architecture.js';
+export type { Architecture, FileLayout, JoinedTensor, TokenTables } from './model/architecture.js';
 export type { ExpertLoad, RouterBalance } from './model/balance.js';
 export type { ExpertsConfig, ModelConfig, RawConfig, Within } from './model/config.js';
 export type { TextLayout, WholeCheckpoint } from './model/imageText.js';
