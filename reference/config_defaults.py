@@ -28,7 +28,7 @@ FILES = {
             "llama mistral qwen2 qwen3 gemma gemma2 gemma3_text smollm3 phi phi3 olmo olmo2 olmo3 granite helium cohere starcoder2 stablelm"
             " gpt_neox falcon mixtral qwen2_moe qwen3_moe olmoe gpt_oss ministral3"
             " cohere2 glm glm4 exaone4 ernie4_5 seed_oss hunyuan_v1_dense"
-            " lfm2 lfm2_moe"
+            " lfm2 lfm2_moe granitemoe granitemoeshared"
             " arcee nemotron jais2 nanochat ministral cwm granite_swa apertus"
             " gemma4_text gemma4_unified_text"
             " qwen3_5_text qwen3_5_moe_text qwen3_next"

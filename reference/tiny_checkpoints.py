@@ -49,7 +49,9 @@ from transformers import (
     GPTNeoXConfig,
     GptOssConfig,
     GraniteConfig,
+    GraniteMoeConfig,
     GraniteMoeHybridConfig,
+    GraniteMoeSharedConfig,
     GraniteSWAConfig,
     HeliumConfig,
     HunYuanDenseV1Config,
@@ -837,6 +839,20 @@ CONFIGS = {
         ),
         tie_word_embeddings=True,
         **image_tokens,
+    "granite_hybrid_experts": GraniteMoeHybridConfig(
+        **{**common, "intermediate_size": 12},
+        **{**granite_mamba, "num_local_experts": 4},
+        layer_types=["mamba", "attention"],
+        num_experts_per_tok=2,
+        residual_multiplier=0.7,
+        output_router_logits=True,
+        router_aux_loss_coef=0.2,
+    ),
+    "granitemoe": GraniteMoeConfig(
+        **{**common, "intermediate_size": 12}, num_local_experts=4, num_experts_per_tok=2, embedding_multiplier=3.0, tie_word_embeddings=True
+    ),
+    "granitemoeshared": GraniteMoeSharedConfig(
+        **{**common, "intermediate_size": 12}, num_local_experts=4, num_experts_per_tok=3, shared_intermediate_size=20
     ),
     "qwen3_next": Qwen3NextConfig(
         **{**common, "num_hidden_layers": 3},
@@ -931,6 +947,9 @@ def experts_apart(model, tensors):
         elif own == "down_proj" and value.dim() == 3:
             for expert, matrix in enumerate(value):
                 stored[f"{module}.{expert}.{down}.weight"] = matrix
+        elif module.endswith("block_sparse_moe.router"):
+            # Granite's, as files have it.
+            stored[f"{module}.layer.{own}"] = value
         else:
             stored[f"{module}.{own}"] = value
     return stored

@@ -203,6 +203,13 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     embedding_multiplier: 2,
     residual_multiplier: 0.6,
   },
+  granitemoe: { model_type: 'granitemoe', ...likeLlama, num_local_experts: 4 },
+  granitemoeshared: {
+    model_type: 'granitemoeshared',
+    ...likeLlama,
+    num_local_experts: 4,
+    shared_intermediate_size: 6,
+  },
   falcon_h1: {
     model_type: 'falcon_h1',
     ...likeLlama,
