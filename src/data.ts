@@ -40,7 +40,7 @@ export type { Random, RandomStream } from './seed.js';
 export { pipe as compose } from 'rxjs';
 export { fromEither } from './streams/fromEither.js';
 export { mapping, windowed } from './streams/operator.js';
-export type { Machine, Rejecting } from './streams/operator.js';
+export type { Machine, MappingOptions, Rejecting } from './streams/operator.js';
 export { asyncMapping } from './streams/asyncMapping.js';
 export type { AsyncMappingOptions } from './streams/asyncMapping.js';
 export { drain } from './streams/drain.js';

@@ -60,9 +60,11 @@ export const decodeRow = <A>(shape: Shape<A>): ((row: unknown) => Either<DataErr
   };
 };
 
+const placeOfRow = (row: unknown): Place | undefined => (isSourced(row) ? placeOf(row) : undefined);
+
 /** Rows as they came → records. Shape: any io-ts codec, or `decodeExample` for every known data set shape. */
 export const decode = <A>(shape: Shape<A>, options: Rejecting = {}): OperatorFunction<unknown, A> =>
-  mapping('decode', decodeRow(shape), options);
+  mapping('decode', decodeRow(shape), { ...options, placeOf: placeOfRow });
 
 /** A text with the row's own `weight`, where it has one. */
 const textWithWeight = (

@@ -3,11 +3,11 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { Observable } from 'rxjs';
 import type { OperatorFunction } from 'rxjs';
 import { isFatal } from '../errors.js';
-import type { DataError } from '../errors.js';
+import type { DataError, Place } from '../errors.js';
 import type { Gate } from './gate.js';
-import { bugIn, complete, refuse } from './operator.js';
+import { bugIn, complete, placed, refuse } from './operator.js';
 import type { Rejecting } from './operator.js';
-import { originOf, setOrigin } from './origin.js';
+import { originOf, placeOfOrigin, setOrigin } from './origin.js';
 import { untilLeft } from './untilLeft.js';
 
 export interface AsyncMappingOptions extends Rejecting {
@@ -20,6 +20,7 @@ export interface AsyncMappingOptions extends Rejecting {
 interface Slot<A, B> {
   readonly record: A;
   readonly index: number;
+  readonly place: Place | undefined;
   result?: Either<DataError, B>;
 }
 
@@ -70,10 +71,10 @@ export const asyncMapping =
           const slot = under[0];
           if (slot?.result === undefined) break;
           under.shift();
-          const { record, index, result } = slot;
-          if (result._tag === 'Left') refuse(stage, index, result.left, record, options, out);
+          const { record, index, place, result } = slot;
+          if (result._tag === 'Left') refuse(stage, index, placed(result.left, place), record, options, out);
           else {
-            setOrigin(result.right, index);
+            setOrigin(result.right, index, place);
             out.next(result.right);
           }
           begin();
@@ -91,10 +92,11 @@ export const asyncMapping =
       untilLeft(source, out).subscribe({
         next: (record) => {
           const index = originOf(record) ?? count;
+          const place = placeOfOrigin(record);
           count++;
           options.rejects?.saw(stage);
           lane?.enter();
-          waiting.push({ record, index });
+          waiting.push({ record, index, place });
           begin();
         },
         error: (error: unknown) => out.error(error),

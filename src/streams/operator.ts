@@ -1,15 +1,20 @@
 import type { Either } from 'fp-ts/lib/Either.js';
 import { Observable, type OperatorFunction, type Subscriber } from 'rxjs';
 import { fatal, fatalFromData } from '../errors.js';
-import type { DataError, FatalError } from '../errors.js';
+import type { DataError, FatalError, Place } from '../errors.js';
 import type { Transform } from '../records.js';
-import { forgetOrigin, originOf, setOrigin } from './origin.js';
+import { forgetOrigin, originOf, placeOfOrigin, setOrigin } from './origin.js';
 import type { Rejects } from './rejects.js';
 import { untilLeft } from './untilLeft.js';
 
 /** With `rejects` a refused record leaves by the side door and the stage goes on; without, it ends the stream. */
 export interface Rejecting {
   readonly rejects?: Rejects | undefined;
+}
+
+export interface MappingOptions<A> extends Rejecting {
+  /** Where a record stands: refusals of this stage and of those after it tell file and line. Default: where the stage before knew it. */
+  readonly placeOf?: (record: A) => Place | undefined;
 }
 
 /** What takes in records and releases others, in its own time. Made anew for each subscription. */
@@ -27,6 +32,10 @@ export const bugIn = (stage: string, index: number, cause: unknown): FatalError 
     `Stage "${stage}" threw on record ${index}: ${cause instanceof Error ? cause.message : String(cause)}`,
     { cause, hint: 'a transform refuses a record by returning Left; a throw is a fault in its code' },
   );
+
+/** An error that names no file is one of the place that its record came from. */
+export const placed = (error: DataError, place: Place | undefined): DataError =>
+  place === undefined || error.file !== undefined ? error : { ...error, ...place };
 
 /** Sends a refusal where it belongs; true when the stage goes on. */
 export const refuse = <B>(
@@ -52,13 +61,14 @@ export const complete = <B>({ rejects }: Rejecting, out: Subscriber<B>): void =>
 
 /** A pure transform as an operator: one record in, one out, or refused. Errors of the source pass unchanged. */
 export const mapping =
-  <A, B>(stage: string, transform: Transform<A, B>, options: Rejecting = {}): OperatorFunction<A, B> =>
+  <A, B>(stage: string, transform: Transform<A, B>, options: MappingOptions<A> = {}): OperatorFunction<A, B> =>
   (source) =>
     new Observable((out) => {
       let count = 0;
       untilLeft(source, out).subscribe({
         next: (record) => {
           const index = originOf(record) ?? count;
+          const place = options.placeOf?.(record) ?? placeOfOrigin(record);
           count++;
           options.rejects?.saw(stage);
           let result: Either<DataError, B>;
@@ -69,10 +79,10 @@ export const mapping =
             return;
           }
           if (result._tag === 'Left') {
-            refuse(stage, index, result.left, record, options, out);
+            refuse(stage, index, placed(result.left, place), record, options, out);
             return;
           }
-          setOrigin(result.right, index);
+          setOrigin(result.right, index, place);
           out.next(result.right);
         },
         error: (error: unknown) => out.error(error),
@@ -103,6 +113,7 @@ export const windowed =
       untilLeft(source, out).subscribe({
         next: (record) => {
           const index = originOf(record) ?? count;
+          const place = placeOfOrigin(record);
           count++;
           options.rejects?.saw(stage);
           let result: Either<DataError, ReadonlyArray<B>>;
@@ -112,7 +123,7 @@ export const windowed =
             out.error(bugIn(stage, index, cause));
             return;
           }
-          if (result._tag === 'Left') refuse(stage, index, result.left, record, options, out);
+          if (result._tag === 'Left') refuse(stage, index, placed(result.left, place), record, options, out);
           else release(result.right);
         },
         error: (error: unknown) => out.error(error),

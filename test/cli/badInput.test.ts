@@ -71,6 +71,12 @@ describe('rows', () => {
   test.each([
     ['a line cut short', [...good, good[0]?.slice(0, 20)].join('\n'), 'E_INVALID_JSON', 3],
     ['a field of the wrong type', [...good, '{"prompt": "one", "completion": 1}'].join('\n'), 'E_FIELD_TYPE', 3],
+    [
+      'nothing to train',
+      [good[0], '', '{"input_ids": [5, 6], "labels": [-100, -100]}', good[1]].join('\n'),
+      'E_NO_LABELS',
+      3,
+    ],
     ['a missing column', [good[0], '{"prompt": "one"}', good[1]].join('\n'), 'E_NO_TEXT_SOURCE', 2],
     [
       'bytes that are no UTF-8',

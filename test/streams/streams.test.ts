@@ -2,6 +2,8 @@ import { describe, expect, it } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import { NEVER, Observable, firstValueFrom, from, lastValueFrom, of, take, toArray } from 'rxjs';
 import { dataError, fatal, isFatal } from '../../src/errors.js';
+import { sourced } from '../../src/formats/sourced.js';
+import { decode } from '../../src/operators/decode.js';
 import { asyncMapping } from '../../src/streams/asyncMapping.js';
 import { drain } from '../../src/streams/drain.js';
 import { makeGate } from '../../src/streams/gate.js';
@@ -239,6 +241,45 @@ describe('lifts', () => {
       toArray(),
     );
     expect(await lastValueFrom(out)).toEqual([0, 0, 1]);
+  });
+
+  it('tell the place of a row that a later stage refuses, until rows are merged', async () => {
+    interface Row {
+      readonly n: number;
+    }
+    const rejects = makeRejects();
+    const told: Array<unknown> = [];
+    rejects.stream.subscribe(({ stage, index, error: { file, line } }) => told.push([stage, index, file, line]));
+    const refusing =
+      (n: number) =>
+      (row: Row): E.Either<ReturnType<typeof dataError>, Row> =>
+        row.n === n ? E.left(dataError('E_ODD', `${n}`)) : E.right({ ...row });
+    const merged = () => ({
+      push: (row: Row) => (row.n === 2 ? E.left(dataError('E_ODD', '2')) : E.right([{ ...row }])),
+      flush: () => [],
+    });
+    const lines = [1, 2, 3, 4].map((n) => sourced('rows.jsonl', 10 * n, { n }));
+    const stages = [
+      decode((value) => E.right(value as Row), { rejects }),
+      mapping('first', refusing(1), { rejects }),
+      asyncMapping('apart', (row: Row) => Promise.resolve(refusing(3)(row)), { concurrency: 2, rejects }),
+      windowed('merged', merged, { rejects }),
+      mapping('last', refusing(4), { rejects }),
+    ] as const;
+    await lastValueFrom(pull(lines).pipe(...stages), { defaultValue: undefined });
+    expect(told.toSorted()).toEqual([
+      ['apart', 2, 'rows.jsonl', 30],
+      ['first', 0, 'rows.jsonl', 10],
+      ['last', 0, undefined, undefined],
+      ['merged', 1, 'rows.jsonl', 20],
+    ]);
+  });
+
+  it('leave a refusal that names a file as it is', async () => {
+    const elsewhere = dataError('E_ODD', 'odd', { file: 'other.jsonl', line: 1 });
+    const stages = [decode(() => E.right({})), mapping('refuse', () => E.left(elsewhere))] as const;
+    const error = await failureOf(pull([sourced('rows.jsonl', 7, {})]).pipe(...stages));
+    expect(isFatal(error) && error.details).toMatchObject({ file: 'other.jsonl', line: 1 });
   });
 
   it('drop what a window holds when the source fails', async () => {

@@ -2,8 +2,9 @@
 import { Observable } from 'rxjs';
 import type { OperatorFunction } from 'rxjs';
 import type { Warning } from '../../errors.js';
+import { isSourced, placeOf } from '../../formats/sourced.js';
 import type { Labelled, Tokenized } from '../../records.js';
-import { complete, refuse } from '../../streams/operator.js';
+import { complete, placed, refuse } from '../../streams/operator.js';
 import { setOrigin } from '../../streams/origin.js';
 import type { Rejects } from '../../streams/rejects.js';
 import { untilLeft } from '../../streams/untilLeft.js';
@@ -57,6 +58,7 @@ export const replay =
           : { ...row, roles: row.roles.map((role) => numbers?.[role] ?? 0) };
       const tell = ({ source: row, saws, warned, tokens, roles: named, row: made, refused, bug }: Outcome): void => {
         const at = index++;
+        const place = isSourced(row) ? placeOf(row) : undefined;
         while (numbers !== undefined && numbers.length <= named) {
           numbers.push(roles?.numberOf(blockRoles[numbers.length - 1] ?? '') ?? 0);
         }
@@ -76,14 +78,14 @@ export const replay =
           refuse(
             stages[saws - 1] ?? '',
             at,
-            refused.error,
+            placed(refused.error, place),
             saws === stages.length && isTokenized(refused.record) ? numbered(refused.record) : refused.record,
             rejecting,
             out,
           );
         } else if (made !== undefined) {
           const own = numbered(made);
-          setOrigin(own, at);
+          setOrigin(own, at, place);
           out.next(own);
         }
       };
