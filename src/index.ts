@@ -62,6 +62,7 @@ export type { SftRun } from './train/trainer.js';
 export type {
   Begun,
   CheckpointWritten,
+  ComputeMetrics,
   Dataset,
   EpochMark,
   Evaluation,

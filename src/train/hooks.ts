@@ -1,14 +1,15 @@
 /** What happens between two updates, in the serial lane, because it needs the weights at rest. */
+import * as E from 'fp-ts/lib/Either.js';
 import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { warning } from '../errors.js';
+import { fatal, isFatal, warning } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import type { Labelled, StepResult } from '../records.js';
 import type { SftConfig } from './config.js';
 import { evaluateRows } from './evaluate.js';
-import type { HardRow } from './evaluate.js';
+import type { Evaluated, HardRow } from './evaluate.js';
 import { metricsOf } from './evalMetrics.js';
 import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, isSound, rowOf } from './metrics.js';
 import { isParity } from './parity.js';
@@ -124,6 +125,20 @@ const sampleSet = (
   );
 };
 
+/** What `computeMetrics` makes of an evaluation. */
+const ownMetrics =
+  ({ setup, state }: Run, evaluated: Evaluated): TaskEither<FatalError, Readonly<Record<string, number>>> =>
+  async () => {
+    try {
+      const made = setup.computeMetrics?.(evaluated, state.model) ?? {};
+      return typeof made === 'function' ? await made() : E.right(await made);
+    } catch (cause) {
+      if (isFatal(cause)) return E.left(cause);
+      const message = cause instanceof Error ? cause.message : String(cause);
+      return E.left(fatal('E_CALLBACK', `computeMetrics failed: ${message}`, { cause }));
+    }
+  };
+
 const evaluateSet = (run: Run, name: string, set: EvalRows): TaskEither<FatalError, Evaluation> => {
   const { state, config, setup, plan, tokenizer } = run;
   const { rows, names } = set;
@@ -136,7 +151,7 @@ const evaluateSet = (run: Run, name: string, set: EvalRows): TaskEither<FatalErr
       preprocessLogits: setup.preprocessLogitsForMetrics,
     }),
     TE.bindTo('evaluated'),
-    TE.bind('own', ({ evaluated }) => setup.computeMetrics?.(evaluated, state.model) ?? TE.right({})),
+    TE.bind('own', ({ evaluated }) => ownMetrics(run, evaluated)),
     TE.bind('samples', () => sampleSet(run, name, set)),
     TE.map(({ evaluated: { predictions: _, ...evaluated }, own, samples }) => ({
       ...evaluated,

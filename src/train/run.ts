@@ -63,13 +63,19 @@ export interface SftSetup {
    * Metrics of your own beside the loss, called with every evaluation; `evaluation.predictions` holds what
    * `preprocessLogitsForMetrics` made. Their names get the prefix `eval_`.
    */
-  readonly computeMetrics?:
-    | ((evaluation: Evaluated, model: CausalLM) => TaskEither<FatalError, Readonly<Record<string, number>>>)
-    | undefined;
+  readonly computeMetrics?: ComputeMetrics | undefined;
   /** What metrics need of the logits at trained positions, so that no more than that is kept. Without it there are no predictions. */
   readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
   readonly callbacks?: ReadonlyArray<RunCallback> | undefined;
 }
+
+type Numbers = Readonly<Record<string, number>>;
+
+/** Numbers by name, at once or later. The run ends where it throws (`E_CALLBACK`) or gives an error. */
+export type ComputeMetrics = (
+  evaluation: Evaluated,
+  model: CausalLM,
+) => Numbers | Promise<Numbers> | TaskEither<FatalError, Numbers>;
 
 /**
  * Called with everything the run tells, in order, and the inputs that act on it between two updates. What it gives back are flags for the

@@ -371,13 +371,32 @@ describe('modelInit', () => {
 });
 
 describe('evaluation', () => {
+  test('takes metrics at once, from a promise or from a task, and ends the run where they fail', async () => {
+    const kinds = [() => ({ own: 5 }), () => Promise.resolve({ own: 5 }), () => TE.right({ own: 5 })];
+    for (const computeMetrics of kinds) {
+      const { run } = await started({ evalSteps: 2, maxSteps: 2 }, { evalDataset: rows, computeMetrics });
+      const evaluation = lastValueFrom(run.evaluations);
+      run.subscribe();
+      expect((await evaluation).metrics['eval_own']).toBe(5);
+    }
+    const broken = (): never => {
+      throw new TypeError('no predictions');
+    };
+    for (const computeMetrics of [broken, () => Promise.reject(new TypeError('no predictions'))]) {
+      const { run } = await started({ evalSteps: 2, maxSteps: 2 }, { evalDataset: rows, computeMetrics });
+      const { code, text } = await failure(run);
+      expect(code).toBe('E_CALLBACK');
+      expect(text).toContain('computeMetrics failed: no predictions');
+    }
+  });
+
   test('tells several sets by name, and your own metrics', async () => {
     const outputDir = temporary();
     const { run } = await started(
       { outputDir, evalStrategy: 'epoch', numTrainEpochs: 2, maxSteps: -1, saveStrategy: 'no' },
       {
         evalDataset: { seen: rows, other: rows.slice(0, 1) },
-        computeMetrics: ({ numItems }) => TE.right({ items: numItems }),
+        computeMetrics: ({ numItems }) => ({ items: numItems }),
       },
     );
     const evaluations = lastValueFrom(run.evaluations.pipe(toArray()));
