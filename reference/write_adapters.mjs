@@ -102,6 +102,15 @@ const cases = {
   },
   // On its routed experts PEFT 0.21 has no place for an adapter (with transformers 5): it knows those of Qwen3-MoE.
   'olmoe-experts': { base: 'olmoe', lora: { r: 2, targetModules: ['gate_proj', 'up_proj', 'down_proj'] } },
+  'arcee-all': { base: 'arcee', lora: everywhere },
+  'nemotron-norms': { base: 'nemotron', lora: { ...everywhere, modulesToSave: ['norm'] } },
+  'jais2-biases': { base: 'jais2', lora: { r: 2, bias: 'all' } },
+  'apertus-all': { base: 'apertus', lora: everywhere },
+  'nanochat-all': { base: 'nanochat', lora: everywhere },
+  'granite-swa-all': { base: 'granite_swa', lora: everywhere },
+  'command-r-plus-norms': { base: 'cohere_head_norms', lora: { r: 2, modulesToSave: ['q_norm', 'k_norm'] } },
+  'bigcode-all': { base: 'gpt_bigcode', lora: everywhere },
+  'mpt-all': { base: 'mpt', lora: everywhere },
   orthogonal: { base: 'phi', lora: { r: 2, initLoraWeights: 'orthogonal' } },
 };
 
