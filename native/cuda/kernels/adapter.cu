@@ -44,19 +44,22 @@ __device__ void adapter_grad(const RxAdapterPiece& p) {
   uint16_t* const u = b + C * rank;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = lane / 4, two = lane % 4 * 2;
   const int width = static_cast<int>(p.columns - p.column < C ? p.columns - p.column : C), whole = (width + 7) / 8;
+  // In registers: an asynchronous copy may change any memory, for all that the compiler knows.
+  const uint16_t* const from = p.dy + p.column;
+  const long ld = p.ld_dy, end = p.end;
   const auto bring = [&](long first, int stage) {
     for (int i = threadIdx.x; i < R * (C / 8); i += 256) {
       const int row = i / (C / 8), at = i % (C / 8);
-      const bool inside = first + row < p.end && at < whole;
-      copy_async_16(piece<C>(dy + stage * R * C, row, at), p.dy + (inside ? (first + row) * p.ld_dy + p.column + 8 * at : 0), inside);
+      const bool inside = first + row < end && at < whole;
+      copy_async_16(piece<C>(dy + stage * R * C, row, at), from + (inside ? (first + row) * ld + 8 * at : 0), inside);
     }
   };
   RowsOf<rank, R> next;
   bring(p.first, 0);
   copies_end();
-  for (int from = 0; from < C; from += R) {
-    next.load(p.b, p.rank, p.column + from, p.columns, p.rank);
-    next.put(b + from * rank);
+  for (int row = 0; row < C; row += R) {
+    next.load(p.b, p.rank, p.column + row, p.columns, p.rank);
+    next.put(b + row * rank);
   }
   next.load(p.u, p.ld_u, p.first, p.end, p.rank);
   next.put(u);

@@ -8,7 +8,7 @@ namespace {
 
 // [columns, depth] of w, K-major, or (turned) [depth, columns].
 template <bool turned>
-__device__ void grouped(const RxGroupedPiece& p, const RxGrouped& all) {
+__device__ __forceinline__ void grouped(const RxGroupedPiece p, const RxGrouped all) {
   constexpr int R = GroupedTile::rows, C = GroupedTile::columns, D = GroupedTile::depth, stages = GroupedTile::stages;
   RX_DYNAMIC_SHARED(uint16_t, memory);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = lane / 4, two = lane % 4 * 2;
