@@ -4,6 +4,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../src/errors.js';
 import { render } from '../../src/errors.js';
+import type { StoredTensor } from '../../src/formats/storedTensor.js';
 import {
   architectureOf,
   expectedTensors,
@@ -521,6 +522,30 @@ describe('tensors of a checkpoint', () => {
     const { tensors, unexpected } = orThrow(matchTensors(config, bare));
     expect(tensors.map(({ name }) => name).sort()).toEqual(stored.map(({ name }) => name).sort());
     expect(unexpected).toEqual(['classifier.weight']);
+  });
+
+  it('may have the names of a whole that they were taken out of (Qwen3.5)', () => {
+    const stored = (name: string): StoredTensor => {
+      const unread = (): never => {
+        throw new Error('nothing is to be read');
+      };
+      const file = 'model.safetensors';
+      return { name, dtype: 'F32', shape: [8], byteLength: 32, file, read: unread, readBytes: unread, part: unread };
+    };
+    const { fileLayout } = architectureOf(orThrow(modelConfig(makeRaw('qwen3_5_text'))));
+    const named = ['model.language_model.norm.weight', 'lm_head.weight'].map((name) => [name, stored(name)] as const);
+    const read = orThrow(fileLayout?.read(new Map(named)) ?? E.right(new Map<string, StoredTensor>()));
+    expect([...read.keys()]).toEqual(['model.norm.weight', 'lm_head.weight']);
+  });
+
+  it('are passed over where they guess tokens further ahead (Qwen3.5, Qwen3-Next)', () => {
+    for (const modelType of ['qwen3_5_text', 'qwen3_5_moe_text', 'qwen3_next']) {
+      const config = orThrow(modelConfig(makeRaw(modelType)));
+      const stored = [...expectedTensors(config), { name: 'mtp.layers.0.mlp.down_proj.weight', shape: [8, 12] }];
+      const { tensors, unexpected } = orThrow(matchTensors(config, stored));
+      expect(tensors).toHaveLength(stored.length - 1);
+      expect(unexpected).toEqual([]);
+    }
   });
 
   it('that are missing or of a wrong shape are named', () => {

@@ -30,7 +30,17 @@ import { documents } from '../model/batches.js';
 import { orThrow as eitherOrThrow } from '../model/loadModel.js';
 
 const models = resolve(import.meta.dirname, '..', 'golden', 'models');
-const names = ['gemma3_image', 'mistral3', 'qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'smolvlm', 'llava'];
+const names = [
+  'gemma3_image',
+  'mistral3',
+  'qwen2_vl',
+  'qwen2_5_vl',
+  'qwen3_vl',
+  'qwen3_5_image',
+  'qwen3_5_moe_image',
+  'smolvlm',
+  'llava',
+];
 
 const root = mkdtempSync(join(tmpdir(), 'rxtune-whole-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

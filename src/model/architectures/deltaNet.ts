@@ -131,7 +131,10 @@ const deltaSpecs = ({ hiddenSize, delta, taps, joined }: HybridConfig, i: number
     ? { in_proj_qkvz: qkv + values, in_proj_ba: 2 * valueHeads }
     : { in_proj_qkv: qkv, in_proj_z: values, in_proj_b: valueHeads, in_proj_a: valueHeads };
   return [
-    ...Object.entries(maps).flatMap(([name, width]) => linearSpec(`${module}.${name}`, width, hiddenSize, false)),
+    ...Object.entries(maps)
+      .flatMap(([name, width]) => linearSpec(`${module}.${name}`, width, hiddenSize, false))
+      // Beside the gates there are, for as long, what they multiply and what comes of it.
+      .map((spec) => (/qkvz|z\./.test(spec.name) ? { ...spec, keeps: (spec.shape[0] ?? 0) + 2 * values } : spec)),
     ...causalConvSpec(`${module}.conv1d`, qkv, taps, false),
     ...deltaRuleSpec(module, valueHeads),
     rmsNormSpec(`${module}.norm`, valueDim),
@@ -146,7 +149,8 @@ export const hybridTensors = (config: HybridConfig, all: ReadonlyArray<TensorSpe
     if (layer === undefined) return [spec];
     if (config.recurs[Number(layer)] === true) return [];
     const [rows = 0, ...columns] = spec.shape;
-    return own === 'q_proj' ? [{ ...spec, shape: [2 * rows, ...columns] }] : [spec];
+    // Queries and gates, and what these make of the heads' values.
+    return own === 'q_proj' ? [{ ...spec, shape: [2 * rows, ...columns], keeps: 3 * rows }] : [spec];
   }),
   ...perLayer(config.numLayers, (i) => (config.recurs[i] === true ? deltaSpecs(config, i) : [])),
 ];

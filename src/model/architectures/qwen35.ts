@@ -1,6 +1,7 @@
 /** Qwen3.5, its text models: three layers of the gated delta rule and one of attention by turns. */
+import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Architecture } from '../architecture.js';
+import type { Architecture, FileLayout } from '../architecture.js';
 import { inTurn, rotaryBody } from '../blocks.js';
 import { hybridConfig, hybridFamily, hybridMixer, hybridTensors } from './deltaNet.js';
 import type { HybridConfig } from './deltaNet.js';
@@ -20,6 +21,18 @@ const layer = (config: HybridConfig, pass: Pass, angles: RotaryAngles, i: number
     compose(norm(config, `model.layers.${i}.post_attention_layernorm`), mlp(config, pass, i)),
   );
 
+/**
+ * A text model that was taken out of one that sees images, as transformers does when it is asked for one that does not: it writes the
+ * names that the whole had.
+ */
+export const takenOut: FileLayout = {
+  read: (tensors) =>
+    E.right(
+      new Map(Array.from(tensors, ([name, tensor]) => [name.replace(/^model\.language_model\./, 'model.'), tensor])),
+    ),
+  write: (tensors) => tensors,
+};
+
 export const qwen35: Architecture<HybridConfig> = {
   ...llama,
   name: 'qwen3_5',
@@ -30,6 +43,7 @@ export const qwen35: Architecture<HybridConfig> = {
     ),
   tensors: (config) => hybridTensors(config, llamaTensors(config)),
   buffers: mtpTensors,
+  fileLayout: () => takenOut,
   loraTargets: () => ['q_proj', 'v_proj', 'in_proj_qkv'],
   body: (config, pass) =>
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => layer(config, pass, angles, i)),

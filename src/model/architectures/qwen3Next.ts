@@ -8,7 +8,7 @@ import { textPositions } from './llama.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureFamily } from './mixture.js';
 import { gatedNames } from '../mlp.js';
-import { mtpTensors } from './qwen35.js';
+import { mtpTensors, takenOut } from './qwen35.js';
 
 type HybridMixture = MixtureConfig & Hybrid;
 
@@ -31,6 +31,7 @@ const hybridMixture = (
     config: (raw, modelType) => hybridConfig(raw, { architecture: name, joined }, (plain) => base(plain, modelType)),
     tensors: (config) => hybridTensors(config, mixtureTensors(config, { block: 'mlp', ...gatedNames })),
     buffers: mtpTensors,
+    fileLayout: () => takenOut,
     attention: hybridMixer,
     loraTargets: () => ['q_proj', 'v_proj', qkv],
   });
