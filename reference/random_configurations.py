@@ -19,11 +19,15 @@ LEFT_OUT = {
     "rows of a tied table with chunked_nll": "TRL 1.13 asks PEFT's wrapper of the head for a bias it has not, and fails",
     "experts with nll and a coefficient": "TRL 1.13 takes config.json's there: the option is that one",
     "the best of experts": "transformers 5 loads a checkpoint's experts by names that the model has not, so the last ones stay: not loaded at the end",
+    "the row of Youtu's padding": "transformers 5.18 zeroes it when it loads a model: it begins with zeros",
+    "out_proj of Falcon-H1": "PEFT refuses to adapt it",
+    "LoRA of MLPs beside experts": "PEFT 0.21 takes the names for those of the experts' tensors, too, and gate and up together alone",
     "experts with adafactor": "transformers 5 holds the experts of a layer in one tensor, whose update is scaled as one",
     "accuracy or entropy of named sets as the best": "TRL calls those of every set eval_entropy and eval_mean_token_accuracy",
-    "OPT and Falcon packed or without padding": "transformers lets documents of these see each other on a CPU",
+    "OPT, Falcon, BLOOM, MPT, gpt-oss and Granite 4 packed or without padding": "transformers lets documents of these see each other on a CPU",
+    "states and convolutions packed or without padding": "transformers lets them run on from document to document on a CPU, here each begins anew",
     "rows and windows without a label": "TRL keeps packed windows of which nothing is trained, rxtune refuses them: left out",
-    "granite with chunked_nll": "TRL 1.13 forgets logits_scaling there",
+    "Granite, HyperCLOVA X and Falcon-H1 with chunked_nll": "TRL 1.13 forgets logits_scaling and lm_head_multiplier there",
     "the best of evaluations before the first update": "transformers does not judge that one, rxtune does: eval_on_start without a best model",
     "the tokens of GPT-2": "transformers 5.18 counts each row's first, which nothing predicts, in their number: told that labels are shifted",
     "smoothed and dft evaluations": "TRL's eval_loss has the training loss's form, rxtune's is -log p always: set so",
@@ -33,9 +37,20 @@ LEFT_OUT = {
 PLAIN = [
     "llama", "llama_biased_tied", "llama_llama3", "mistral", "qwen2", "qwen3", "gpt2", "gpt2_by_layer", "opt", "opt_350m", "gpt_neo", "gemma",
     "gemma3", "phi", "phi3_partial", "olmo", "olmo2", "gpt_neox", "gptj", "falcon", "falcon_groups", "cohere", "granite", "stablelm",
-    "stablelm_parallel", "starcoder2", "smollm3", "helium",
+    "stablelm_parallel", "starcoder2", "smollm3", "helium", "apertus", "arcee", "bloom", "cohere2", "cwm", "ernie4_5", "exaone4", "gemma2", "gemma4",
+    "glm", "glm4", "gpt_bigcode", "gpt_bigcode_many_heads", "granite_hybrid_attention", "granite_swa", "hunyuan_v1_dense", "hyperclovax", "jais2",
+    "minicpm3", "ministral", "mpt", "nanochat", "nemotron", "olmo3", "seed_oss", "youtu",
 ]  # fmt: skip
-EXPERTS = ["mixtral", "qwen2_moe", "qwen2_moe_mixed", "qwen3_moe", "olmoe"]
+RECURRENT = [
+    "bamba", "falcon_h1", "falcon_h1_normed", "falcon_h1_normed_first", "granite_hybrid", "granite_hybrid_bounded", "lfm2", "lfm2_biased", "lfm2_moe",
+    "lfm2_moe_plain", "qwen3_5_text",
+]  # fmt: skip
+BALANCED = ["mixtral", "qwen2_moe", "qwen2_moe_mixed", "qwen3_moe", "olmoe", "ernie4_5_moe", "gpt_oss", "gpt_oss_balanced"]
+UNBALANCED = [
+    "deepseek_v2", "deepseek_v2_groups", "deepseek_v3", "deepseek_v3_flat", "dots1", "gemma4_experts", "glm4_moe", "glm4_moe_lite", "hunyuan_v1_moe",
+    "lfm2_moe", "lfm2_moe_plain",
+]  # fmt: skip
+EXPERTS = [*BALANCED, *UNBALANCED]
 WORDS = (
     "red blue six seven chair table Monday Friday please send order the a of and Hello item colour count day "
     "naïve 🌟 don't 1,234 x=1; \n\n \t <b> {\"k\": [1, 2]} émigré 日本 zebra quick"
@@ -113,10 +128,13 @@ def schedule(rng, peak):
     return {"lr_scheduler_type": kind, **({"lr_scheduler_kwargs": kwargs} if kwargs else {}), **warm}
 
 
-def adapter(rng, model, options, tied):
+def adapter(rng, model, options, tied, experts):
     """Options of LoRA for a model, by what it is made of."""
     linear = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, (torch.nn.Linear, Conv1D))})
-    inner = [name for name in linear if name not in ("lm_head", "embed_out", "gate", "shared_expert_gate")]
+    outer = {"lm_head", "embed_out", "gate", "shared_expert_gate", *(["gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"] if experts else [])}
+    falcon = model.config.model_type == "falcon_h1"
+    outer |= {"out_proj"} if falcon else set()
+    inner = [name for name in linear if name not in outer]
     modules = [name for name, part in model.named_modules() if isinstance(part, (torch.nn.Linear, Conv1D)) and name.rsplit(".", 1)[-1] in inner]
     # Those that every layer has, whatever layers are asked for.
     inner = [name for name in inner if any(f".{layer}." in module for module in modules for layer in "0" if module.endswith(f".{name}"))]
@@ -124,11 +142,11 @@ def adapter(rng, model, options, tied):
     chosen = rng.sample(inner, rng.randint(1, min(3, len(inner))))
     lora = {"r": rng.choice([1, 2, 4]), "lora_alpha": rng.choice([2, 4, 8, 16]), "lora_dropout": 0.0, "target_modules": chosen}
     form = rng.random()
-    if form < 0.1 and not hasattr(model.config, "num_experts_per_tok"):
+    if form < 0.1 and not experts and not falcon:
         lora["target_modules"] = "all-linear"
     elif form < 0.2:
         lora["target_modules"] = rf".*\.0\..*({'|'.join(chosen)})"
-    elif form < 0.3:
+    elif form < 0.3 and any(".1." in module and module.rsplit(".", 1)[-1] in chosen for module in modules):
         lora["layers_to_transform"] = [1]
     elif form < 0.4 and options.get("loss_type") != "chunked_nll":
         lora["target_modules"] = [*chosen, rng.choice([embedding, *(["lm_head"] if "lm_head" in linear and not tied else [])])]
@@ -152,10 +170,14 @@ def adapter(rng, model, options, tied):
     return lora
 
 
-def draw(seed, index, parity):
-    """A stream to go on drawing from, the configuration, rows to train on and to evaluate on by name of their set."""
+def draw(seed, index, parity, architectures=()):
+    """A stream to go on drawing from, the configuration, rows to train on and to evaluate on by name of their set.
+
+    Of the architectures named, where some are."""
     rng = random.Random(f"{seed} {index}{' parity' if parity else ''}")
-    architecture = rng.choice(PLAIN) if parity or rng.random() < 0.87 else rng.choice(EXPERTS)
+    architecture = rng.choice([*PLAIN, *RECURRENT]) if parity or rng.random() < 0.8 else rng.choice(EXPERTS)
+    if architectures:
+        architecture = architectures[index % len(architectures)]
     kind = rng.choice(["text", "prompt", "messages", "messages", "from/value", "tools", "prompt messages", "ids", "ids"])
     columns = rng.choice([[], ["labels"], ["completion_mask"], ["assistant_masks"]]) if kind == "ids" else []
     count = rng.randint(6, 26)
@@ -167,7 +189,7 @@ def draw(seed, index, parity):
     options = {
         "per_device_train_batch_size": batch, "per_device_eval_batch_size": rng.randint(1, 5),
         "gradient_accumulation_steps": accumulation, "learning_rate": peak, "optim": optim, "seed": rng.randint(0, 1000),
-        "loss_type": rng.choice(["nll", "nll", "dft", *(["chunked_nll"] * 2 if architecture != "granite" else [])]),
+        "loss_type": rng.choice(["nll", "nll", "dft", *(["chunked_nll"] * 2 if not architecture.startswith(("granite", "falcon_h1", "hyperclovax")) else [])]),
         "gradient_checkpointing": rng.random() < 0.3, "max_grad_norm": rng.choice([1.0, 1.0, 0.0, 0.1, 5.0]),
         "weight_decay": rng.choice([0.0, 0.0, 0.1, 1.0]), **schedule(rng, peak),
     }  # fmt: skip
@@ -201,23 +223,26 @@ def draw(seed, index, parity):
         options["assistant_only_loss"] = True
     if options["loss_type"] == "nll" and rng.random() < 0.25:
         options["label_smoothing_factor"] = rng.choice([0.1, 0.3])
-    if architecture in EXPERTS:
+    if architecture.startswith("granite_hybrid"):
+        # TRL looks for the router that its config.json speaks of.
+        options["router_aux_loss_coef"] = 0.0
+    if architecture in BALANCED:
         options["router_aux_loss_coef"] = rng.choice([0.0, 0.05, 0.5])
     order = rng.choice(["given", "given", "rxtune", *([] if parity else ["by length"])])
     if order == "rxtune" and rng.random() < 0.5:
         options["data_seed"] = rng.randint(0, 1000)
     if order == "by length":
         options["train_sampling_strategy"] = "group_by_length"
-    if architecture in EXPERTS:
+    if architecture in EXPERTS and optim == "adafactor":
+        options["optim"] = "adamw_torch"
+    if architecture in BALANCED:
         options.pop("label_smoothing_factor", None)
         if options["loss_type"] == "dft":
             options["loss_type"] = "nll"
         if options.get("router_aux_loss_coef") and options["loss_type"] == "nll":
             config = json.loads((models / architecture / "config.json").read_text())
             options["router_aux_loss_coef"] = config["router_aux_loss_coef"]
-        if optim == "adafactor":
-            options["optim"] = "adamw_torch"
-    if architecture.startswith(("opt", "falcon")):
+    if architecture.startswith(("opt", "falcon", "bloom", "mpt", "gpt_oss", "granite_hybrid")) or architecture in RECURRENT:
         options.pop("padding_free", None)
         if options.get("packing"):
             options["packing_strategy"] = "wrapped"

@@ -1,6 +1,6 @@
 """Whole fine-tuning runs of random configurations with TRL's SFTTrainer, for random_runs.mjs to make again and compare.
 
-    python reference/random_runs.py DIR [--count 50] [--seed 1] [--only 3,17] [--parity]
+    python reference/random_runs.py DIR [--count 50] [--seed 1] [--only 3,17] [--architectures lfm2,bamba] [--parity]
     node reference/random_runs.mjs DIR
 
 Run i of a seed is a function of both: a tiny random model of some architecture, rows of some kind, options, perhaps an adapter. DIR/i has
@@ -25,7 +25,7 @@ import torch
 import transformers
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from random_configurations import adapter, draw
+from random_configurations import EXPERTS, adapter, draw
 from rxtune_draws import permutation
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
@@ -46,6 +46,7 @@ parser.add_argument("out", type=Path)
 parser.add_argument("--count", type=int, default=50)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--only", default="")
+parser.add_argument("--architectures", default="", help="by turns, in place of those drawn")
 parser.add_argument("--parity", action="store_true")
 asked = parser.parse_args()
 
@@ -101,8 +102,10 @@ def make_model(case):
     """A model of the architecture over the quick start's tokens, with weights large enough that tokens differ."""
     torch.manual_seed(1000 * case["seed"] + case["index"])
     config = AutoConfig.from_pretrained(root / "test" / "golden" / "models" / case["architecture"])
-    positions = "n_positions" if hasattr(config, "n_positions") else "max_position_embeddings"
-    changes = {"vocab_size": 512, positions: 256, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 3}
+    positions = next((name for name in ("n_positions", "max_seq_len") if hasattr(config, name)), "max_position_embeddings")
+    changes = {"vocab_size": 512, positions: 256, "bos_token_id": 0 if config.model_type == "cwm" else None, "eos_token_id": 2, "pad_token_id": 3}
+    if hasattr(config, "vocab_size_per_layer_input"):
+        changes["vocab_size_per_layer_input"] = 512
     for name in vars(config):
         if "pdrop" in name or name.endswith("dropout"):
             changes[name] = 0.0
@@ -111,13 +114,15 @@ def make_model(case):
     for name, value in changes.items():
         setattr(config, name, value)
     model = AutoModelForCausalLM.from_config(config).float()
-    gemma = config.model_type.startswith("gemma")
+    gemma = config.model_type in ("gemma", "gemma2", "gemma3_text")
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "norm" in name or ".ln_" in name:
                 weight.copy_((0.0 if name.endswith("bias") or gemma else 1.0) + 0.1 * torch.randn(weight.shape))
             else:
                 weight.normal_(std=0.05 if name.endswith("bias") else 0.3)
+        if config.model_type == "youtu":
+            model.get_input_embeddings().weight[config.pad_token_id] = 0.0
     return model
 
 
@@ -323,7 +328,7 @@ def ended(trainer, directory):
 
 
 def run(seed, index):
-    rng, case, rows, held_out = draw(seed, index, asked.parity)
+    rng, case, rows, held_out = draw(seed, index, asked.parity, [name for name in asked.architectures.split(",") if name])
     directory = asked.out / f"{seed}-{index}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -332,7 +337,7 @@ def run(seed, index):
     model = AutoModelForCausalLM.from_pretrained(directory / "model", dtype=torch.float32, attn_implementation="eager")
     tokenizer = make_tokenizer(case, directory / "tokenizer")
     if case["lora"]:
-        case["lora"] = adapter(rng, model, case["options"], model.config.tie_word_embeddings)
+        case["lora"] = adapter(rng, model, case["options"], model.config.tie_word_embeddings, case["architecture"] in EXPERTS)
         torch.manual_seed(index)
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **case["lora"]))
         with torch.no_grad():
