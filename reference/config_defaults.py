@@ -30,7 +30,7 @@ FILES = {
             " cohere2 glm glm4 exaone4 ernie4_5 seed_oss hunyuan_v1_dense"
             " lfm2 lfm2_moe granitemoe granitemoeshared"
             " arcee nemotron jais2 nanochat ministral cwm granite_swa apertus"
-            " gemma4_text gemma4_unified_text"
+            " gemma4_text gemma4_unified_text gemma3n_text"
             " qwen3_5_text qwen3_5_moe_text qwen3_next"
         ).split()
     },
@@ -62,7 +62,7 @@ for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
 FILES["dots1"] = {**sizes, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
-for name in "gemma3 gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe".split():
+for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe".split():
     FILES[name] = dict(text_config={})
 
 # The same where text_config says of which type it is.

@@ -381,6 +381,14 @@ MODELS = {
             original_max_position_embeddings=32768,
         ),
     ),
+    "google/gemma-3n-E2B": dict(
+        model_type="gemma3n_text", vocab_size=262400, hidden_size=2048, intermediate_size=[8192] * 30, num_hidden_layers=30,
+        num_attention_heads=8, num_key_value_heads=2, head_dim=256, rms_norm_eps=1e-6, max_position_embeddings=32768,
+        sliding_window=512, rope_theta=1000000.0, rope_local_base_freq=10000.0, rope_scaling=None, final_logit_softcapping=30.0,
+        layer_types=(["sliding_attention"] * 4 + ["full_attention"]) * 6, vocab_size_per_layer_input=262144,
+        hidden_size_per_layer_input=256, altup_active_idx=0, altup_coef_clip=120.0, altup_correct_scale=True, altup_num_inputs=4,
+        num_kv_shared_layers=10, laurel_rank=64, activation_sparsity_pattern=[0.95] * 10 + [0.0] * 20,
+    ),
     # The text models: what is published has parts for images (and E2B for sound) around them.
     "google/gemma-4-E2B": gemma4(
         5, hidden_size=1536, intermediate_size=6144, num_hidden_layers=35, num_attention_heads=8, num_key_value_heads=1,

@@ -34,6 +34,7 @@ from transformers import (
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
+    Gemma3nTextConfig,
     Gemma4Config,
     Gemma4TextConfig,
     Gemma4UnifiedConfig,
@@ -839,6 +840,7 @@ CONFIGS = {
         ),
         tie_word_embeddings=True,
         **image_tokens,
+    ),
     "granite_hybrid_experts": GraniteMoeHybridConfig(
         **{**common, "intermediate_size": 12},
         **{**granite_mamba, "num_local_experts": 4},
@@ -889,6 +891,33 @@ CONFIGS = {
             image_size=16, patch_size=8, max_num_tiles=1, intermediate_layers_indices=[0], supported_aspect_ratios=[[1, 1]],
         ),
         image_token_index=39,
+    ),
+    # Layers 2 and 3 read keys and values of layers 1 and 0.
+    "gemma3n": Gemma3nTextConfig(
+        **{**common, "num_hidden_layers": 4, "intermediate_size": [24, 16, 24, 24]},
+        head_dim=8,
+        sliding_window=4,
+        layer_types=["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        num_kv_shared_layers=2,
+        hidden_size_per_layer_input=12,
+        vocab_size_per_layer_input=VOCAB,
+        altup_num_inputs=3,
+        laurel_rank=4,
+        activation_sparsity_pattern=[0.6, 0.0, 0.3, 0.0],
+        final_logit_softcapping=8.0,
+    ),
+    "gemma3n_other_stream": Gemma3nTextConfig(
+        **common,
+        head_dim=8,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        num_kv_shared_layers=0,
+        hidden_size_per_layer_input=12,
+        vocab_size_per_layer_input=VOCAB,
+        altup_num_inputs=2,
+        altup_active_idx=1,
+        altup_correct_scale=False,
+        laurel_rank=4,
     ),
 }
 
@@ -959,7 +988,7 @@ def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     # Gains less 1.
     kind = model.config.model_type
-    ahead_of_one = kind.startswith(("gemma", "qwen3_5", "qwen3_next")) and not kind.startswith("gemma4")
+    ahead_of_one = kind.startswith(("gemma", "qwen3_5", "qwen3_next")) and not kind.startswith(("gemma4", "gemma3n"))
     vision = ("vision", "visual", "projector", "connector")
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -1077,7 +1106,8 @@ def build(name, config, seed):
             aux = model(**padded(rows, False), use_cache=False).aux_loss.item()
     loss = loss_of(model, rows)
     loss.backward()
-    gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    # None of what a configuration leaves unused.
+    gradients = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in model.named_parameters()}
     gradients = experts_apart(model, text_names(model, gradients))
     largest = {key: gradient.abs().max().item() for key, gradient in gradients.items()}
     save_file(

@@ -406,6 +406,33 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     global_head_dim: 8,
     sliding_window: 3,
   },
+  gemma3n: {
+    model_type: 'gemma3n_text',
+    ...likeLlama,
+    num_hidden_layers: 4,
+    head_dim: 4,
+    sliding_window: 3,
+    layer_types: ['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention'],
+    num_kv_shared_layers: 2,
+    hidden_size_per_layer_input: 6,
+    vocab_size_per_layer_input: vocabSize,
+    altup_num_inputs: 2,
+    laurel_rank: 3,
+    activation_sparsity_pattern: [0.5, 0, 0, 0],
+  },
+  gemma3n_image: {
+    model_type: 'gemma3n',
+    text_config: {
+      ...likeLlama,
+      head_dim: 4,
+      sliding_window: 3,
+      num_kv_shared_layers: 0,
+      hidden_size_per_layer_input: 6,
+      vocab_size_per_layer_input: vocabSize,
+      altup_num_inputs: 2,
+      laurel_rank: 3,
+    },
+  },
   gemma4_unified: {
     model_type: 'gemma4_unified',
     text_config: { ...likeLlama, head_dim: 4, global_head_dim: 8, sliding_window: 3 },
@@ -420,7 +447,7 @@ const right = <A>(result: E.Either<Error, A>): A => {
 /** The model of a config.json with random weights, which the caller disposes. */
 export const modelOf = (raw: Readonly<Record<string, unknown>>, seed: number): CausalLM => {
   const config = right(modelConfig(raw));
-  const lessOne = config.modelType.startsWith('gemma') && !config.modelType.startsWith('gemma4');
+  const lessOne = config.modelType.startsWith('gemma') && !/^gemma(?:3n|4)/.test(config.modelType);
   const weights = expectedTensors(config).map(({ name, shape, kind }, i) => {
     const centre = name.endsWith('layer_scalar') || (kind === 'norm' && name.endsWith('weight') && !lessOne) ? 1 : 0;
     return [

@@ -92,7 +92,7 @@ const throughWires = (layers: ReadonlyArray<Block>): Block => {
     mapLayers<ReadonlyArray<Tensor>>(layers.length, (i) =>
       wired(wire(0, fanOut(identity, layers[i] ?? identity)), ...past(places(1, 1 + i))),
     ),
-    wired(wire([1, 0], total), ...past([0, ...places(2, 1 + layers.length)])),
+    wired(wire([1, 0, 0], total), ...past(places(2, 1 + layers.length))),
     total,
   );
 };

@@ -22,6 +22,7 @@ import { bamba, falconH1 } from './architectures/falconH1.js';
 import { gemma } from './architectures/gemma.js';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
+import { gemma3n } from './architectures/gemma3n.js';
 import { gemma4 } from './architectures/gemma4.js';
 import { glm, glm4 } from './architectures/glm.js';
 import { glm4Moe, glm4MoeLite } from './architectures/glmMoe.js';
@@ -193,6 +194,7 @@ registerArchitecture(youtu);
 registerArchitecture(apertus);
 registerArchitecture(mllama);
 registerArchitecture(gemma4);
+registerArchitecture(gemma3n);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

@@ -1,15 +1,14 @@
 /** A mixture of experts: a router sends each token to a few of many MLPs, and their outputs are added by what each counts. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { dispose, mul, reshape, sigmoid, sub, tensor1d, tensor2d, tidy } from '../tfjs.js';
+import { dispose, mul, sigmoid, sub, tensor1d, tensor2d, tidy } from '../tfjs.js';
 import { balanceSlopes, noteLoad } from './balance.js';
 import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
-import { splitColumns } from './kernels/columns.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { keep } from './kernels/hold.js';
 import type { Layer, Passed, Weights } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from './pass.js';
-import { joinRows } from './putRows.js';
+import { cutRows, joinRows } from './putRows.js';
 import { routes, routesBack } from './routing.js';
 import type { Routing, RoutingShape } from './routing.js';
 import { weightOf } from './weights.js';
@@ -44,18 +43,6 @@ interface Lane {
   readonly rows: number;
   readonly run: Passed<Tensor, Tensor>;
 }
-
-/** [Σ rows, C] as its parts, one below the other; consumes it. */
-const cutRows = (x: Tensor, sizes: ReadonlyArray<number>): ReadonlyArray<Tensor> =>
-  tidy(() => {
-    const [, width = 0] = x.shape;
-    const parts = splitColumns(
-      reshape(x, [1, -1]),
-      sizes.map((size) => size * width),
-    ).map((part) => reshape(part, [-1, width]));
-    x.dispose();
-    return parts;
-  });
 
 /** One below the other; consumes them. */
 const stacked = (parts: ReadonlyArray<Tensor>): Tensor => {

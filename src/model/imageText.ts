@@ -27,6 +27,7 @@ interface Family {
 
 const families: Readonly<Record<string, Family>> = {
   gemma3: { text: 'gemma3_text', tied: true },
+  gemma3n: { text: 'gemma3n_text', tied: true },
   gemma4: { text: 'gemma4_text', tied: true },
   gemma4_unified: { text: 'gemma4_unified_text', tied: true },
   mistral3: { otherwise: 'mistral', tied: true },
@@ -59,6 +60,7 @@ const sizes = (
 /** What transformers takes for sizes that `text_config` leaves out: files were once written without those that are a class's own. */
 const textSizes: Readonly<Record<string, RawConfig>> = {
   gemma3_text: sizes(262_208, 2304, 9216, 26, 8),
+  gemma3n_text: sizes(262_400, 2048, 16_384, 35, 8),
   gemma4_text: sizes(262_144, 2304, 9216, 30, 8),
   gemma4_unified_text: sizes(262_144, 2304, 9216, 30, 8),
   llama: sizes(32_000, 4096, 11_008, 32, 32),

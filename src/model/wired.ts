@@ -79,7 +79,8 @@ export const wired =
         // The last wires come first: they are what passes as it is, and what the others give lands on that.
         for (const { from, run, first: start, next } of lanes.toReversed()) {
           const there = from.flatMap((place) => dInput[place] ?? []);
-          const whole = there.length === from.length;
+          // A value that is read twice has one gradient to land on.
+          const whole = there.length === from.length && new Set(from).size === from.length;
           const [more, dRead] = run.pullback(dOutput.slice(start, next), whole ? there : undefined);
           gradients = mergeGradients(gradients, more);
           from.forEach((place, i) => {

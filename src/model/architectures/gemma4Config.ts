@@ -20,26 +20,12 @@ import { ropeConfig } from '../rope.js';
 import type { RopeConfig } from '../rope.js';
 import { onlyByKind } from '../ropeByKind.js';
 import type { RoutingShape } from '../routing.js';
+import { keySources } from './sharedKeys.js';
+import type { AttentionSizes, SharedKeysConfig } from './sharedKeys.js';
 
-/** What of attention is each layer's own. */
-export interface AttentionSizes {
-  readonly headDim: number;
-  readonly numKvHeads: number;
-}
-
-export interface Gemma4Config extends LlamaConfig {
-  /** One a layer; `headDim` and `numKvHeads` beside are those of layers that see a window. */
-  readonly sizes: ReadonlyArray<AttentionSizes>;
-  /** How layers that see all turn; the others turn as `rope` says. */
-  readonly globalRope: RopeConfig;
-  /** One a layer: the layer whose keys and values it reads. */
-  readonly keysOf: ReadonlyArray<number>;
-  /** In layers that see all, keys are values too. */
-  readonly keysAreValues: boolean;
+export interface Gemma4Config extends SharedKeysConfig {
   /** Layers that read keys and values of others have MLPs of twice the width. */
   readonly doubleWide: boolean;
-  /** What every layer is given of the tokens themselves: width and rows of the table. Absent: nothing. */
-  readonly perLayer?: { readonly width: number; readonly rows: number } | undefined;
   /** Experts beside each MLP. Absent: none. */
   readonly routing?: (RoutingShape & { readonly expertSize: number }) | undefined;
 }
@@ -133,22 +119,6 @@ const fittingSizes = (f: Fields, config: LlamaConfig): Read<ReadonlyArray<Attent
     : E.left(unfit('per_layer_config', 'one head_dim for all layers of a kind', other.headDim));
 };
 
-/** The last layers read the keys and values of the last layer of their kind before them. */
-const keySources = (f: Fields, { windows, numLayers }: LlamaConfig): Read<ReadonlyArray<number>> => {
-  const first = numLayers - (f.num_kv_shared_layers ?? 0);
-  const sees = windows.map((window) => window > 0);
-  const sources = sees.map((slides, i) => (i < first ? i : sees.slice(0, Math.max(0, first)).lastIndexOf(slides)));
-  return sources.every((source) => source >= 0)
-    ? E.right(sources)
-    : E.left(
-        unfit(
-          'num_kv_shared_layers',
-          'layers of each kind that have keys and values of their own',
-          f.num_kv_shared_layers,
-        ),
-      );
-};
-
 const routingOf = (f: Fields): Read<Gemma4Config['routing']> => {
   if (f.enable_moe_block !== true) return E.right(undefined);
   const { num_experts: numExperts, top_k_experts: perToken, moe_intermediate_size: expertSize } = f;
@@ -215,7 +185,7 @@ export const gemma4Config = (raw: RawConfig, modelType: string): Read<Gemma4Conf
       const own = { rope_parameters: ropes.full_attention };
       return E.flatMap(wholeHeads('full_attention', headDim))(ropeConfig(own, { headDim, maxPositions }));
     }),
-    E.bind('keysOf', ({ f, config }) => keySources(f, config)),
+    E.bind('keysOf', ({ f, config }) => keySources(config, f.num_kv_shared_layers ?? 0)),
     E.bind('routing', ({ f }) => routingOf(f)),
     E.map(({ f, config, sizes, globalRope, keysOf: sources, routing }): Gemma4Config => {
       return {
