@@ -9,110 +9,11 @@
 #include "../simd.h"
 #include "halves.h"
 #include "parallel.h"
-#include "transpose.h"
+#include "small_products.h"
 
 namespace {
 
 constexpr long chunk = 64;
-
-// Widths in memory: whole vectors, zeros beyond what counts.
-inline long whole(long n) { return parts_of(n, VW) * VW; }
-
-// ---- products of matrices that lie in the caches ----
-
-// What of a product is known to be nothing, or not wanted.
-enum Part {
-  ALL,
-  LOWER,        // of a, what lies above the diagonal is 0
-  UPPER,        // of a, what lies below the diagonal is 0
-  LOWER_RESULT  // what lies above the diagonal of c is not wanted
-};
-
-// a's number (i, p) lies at i row + p column.
-struct Left {
-  const float* at;
-  long row, column;
-};
-
-// c [m, n] = (c +) a b: `n` whole vectors, b and c with ldb and ldc floats a row.
-struct Product {
-  float* c;
-  long ldc;
-  Left a;
-  const float* b;
-  long ldb;
-};
-
-template <int rows, int vectors>
-RX_INLINE void tile(const Product& g, long i, long j, long from, long to, bool add) {
-  float* const c = g.c + i * g.ldc + j;
-  vf sum[rows][vectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-    for (int w = 0; w < vectors; w++) sum[r][w] = add ? load(c + r * g.ldc + w * VW) : vset(0.f);
-  const float* a = g.a.at + i * g.a.row + from * g.a.column;
-  const float* b = g.b + from * g.ldb + j;
-  for (long p = from; p < to; p++, a += g.a.column, b += g.ldb) {
-    vf right[vectors];
-#pragma GCC unroll 2
-    for (int w = 0; w < vectors; w++) right[w] = load(b + w * VW);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-      const vf left = vset(a[r * g.a.row]);
-#pragma GCC unroll 2
-      for (int w = 0; w < vectors; w++) sum[r][w] = fma(left, right[w], sum[r][w]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-    for (int w = 0; w < vectors; w++) store(c + r * g.ldc + w * VW, sum[r][w]);
-}
-
-template <int rows>
-RX_STATIC void band(const Product& g, long i, long n, long from, long to, bool add) {
-  long j = 0;
-  for (; j + 2 * VW <= n; j += 2 * VW) tile<rows, 2>(g, i, j, from, to, add);
-  if (j < n) tile<rows, 1>(g, i, j, from, to, add);
-}
-
-// As many rows as the registers hold sums of, with two vectors each.
-#if VW == 8
-constexpr int most = 6;
-#elif VW == 16 || defined(__ARM_NEON)
-constexpr int most = 8;
-#else
-constexpr int most = 4;
-#endif
-
-void multiply(const Product& g, long m, long n, long k, bool add, Part part = ALL) {
-  for (long i = 0; i < m;) {
-    const long left = m - i, rows = left >= most ? most : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    const long from = part == UPPER ? i : 0, to = part == LOWER ? smaller(k, i + rows) : k;
-    const long columns = part == LOWER_RESULT ? smaller(n, whole(i + rows)) : n;
-    if (rows == most)
-      band<most>(g, i, columns, from, to, add);
-    else if (rows == 4)
-      band<4>(g, i, columns, from, to, add);
-    else if (rows == 2)
-      band<2>(g, i, columns, from, to, add);
-    else
-      band<1>(g, i, columns, from, to, add);
-    i += rows;
-  }
-}
-
-// to [columns, ld_to] = from [rows, ld_from] transposed; both whole vectors wide and high.
-void transpose_into(const float* from, long ld_from, long rows, long columns, float* to, long ld_to) {
-  for (long i = 0; i < rows; i += VW)
-    for (long j = 0; j < columns; j += VW) {
-      vf block[VW];
-      for (int r = 0; r < VW; r++) block[r] = load(from + (i + r) * ld_from + j);
-      transpose_block(block);
-      for (int r = 0; r < VW; r++) store(to + (j + r) * ld_to + i, block[r]);
-    }
-}
 
 // x of (I - a) x = b in place of b [c, n], a strictly lower triangular: blocks of rows, each less what those above it give.
 void solve_lower(const float* a, float* x, long ldx, long c, long n) {

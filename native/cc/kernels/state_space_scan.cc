@@ -10,7 +10,6 @@
 #include "halves.h"
 #include "parallel.h"
 #include "small_products.h"
-#include "transpose.h"
 
 namespace {
 
