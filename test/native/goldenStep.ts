@@ -87,4 +87,5 @@ export const halvedCases: ReadonlyArray<Case> = [
   ['cohere', false, true],
   ['gptj', true, false],
   ['stablelm_parallel', false, false],
+  ['gpt_oss', false, false],
 ];
