@@ -5,7 +5,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, mul, square, sub, tanh, tensor2d, tidy } from '../tfjs.js';
 import { scaled } from './embedding.js';
-import { axpy } from './kernels/axpy.js';
+import { add as sumOf } from './kernels/add.js';
 import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { concatColumns, splitColumns as cutColumns } from './kernels/columns.js';
 import { keep } from './kernels/hold.js';
@@ -60,6 +60,14 @@ const everyRow = (matrices: number, rows: number): Int32Array =>
 const identityRow = (n: number): Float32Array =>
   Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
 
+/** Of what may lie as bfloat16, which cannot be added to in place: consumes both. */
+const summed = (a: Tensor, b: Tensor): Tensor => {
+  const both = sumOf(a, b);
+  a.dispose();
+  b.dispose();
+  return both;
+};
+
 /** [x₀, …, m] ↦ xⱼ + Σₖ m[n, j·streams + k]·xₖ of each stream, of m [N, streams²]. */
 const mixed =
   (streams: number): Layer<Values, Values> =>
@@ -90,8 +98,7 @@ const mixed =
         const { dx, dWeights } = combineRowsGrad(dy, kept, at(counts, j), attrs);
         dy.dispose();
         const before = dStack;
-        dStack = before === undefined ? dx : axpy(before, dx, 1);
-        if (before !== undefined) dx.dispose();
+        dStack = before === undefined ? dx : summed(before, dx);
         return dWeights;
       });
       const dMixing = concatColumns(dCounts);
