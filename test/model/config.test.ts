@@ -83,6 +83,18 @@ describe('config.json', () => {
     expect(render(error)).toContain(text);
   });
 
+  it.each(knownModelTypes())('of %s with more layers than any model has is refused', (type) => {
+    // A list of so many would be too long to make, or fill the memory.
+    const many = (raw: object): object =>
+      Object.fromEntries(
+        Object.entries(raw).map(([name, value]: [string, unknown]) => {
+          if (/^(?:num_hidden_layers|num_layers|n_layers?)$/.test(name)) return [name, 1e10];
+          return [name, name === 'text_config' ? many(value as object) : value];
+        }),
+      );
+    expect(failure(modelConfig(many(makeRaw(type)))).details).toMatchObject({ actual: '10000000000' });
+  });
+
   it('that is no object is refused', () => {
     expect(failure(modelConfig([1])).code).toBe('E_MODEL_CONFIG');
     expect(failure(modelConfig(null)).code).toBe('E_MODEL_CONFIG');

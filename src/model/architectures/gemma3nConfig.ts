@@ -7,6 +7,7 @@ import {
   activation,
   boolean,
   decodeFields,
+  layerCount,
   nonNegativeInteger,
   optional,
   positive,
@@ -35,7 +36,7 @@ export interface Gemma3nConfig extends SharedKeysConfig {
 }
 
 const fields = t.type({
-  num_hidden_layers: positiveInteger,
+  num_hidden_layers: layerCount,
   intermediate_size: t.union([positiveInteger, t.array(positiveInteger)], 'a whole number > 0, or one a layer'),
   hidden_activation: optional(activation),
   final_logit_softcapping: optional(positive),

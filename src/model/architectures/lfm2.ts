@@ -10,6 +10,7 @@ import { causalConv, causalConvSpec } from '../causalConv.js';
 import {
   boolean,
   decodeFields,
+  layerCount,
   nonNegativeInteger,
   nonNegative,
   optional,
@@ -44,7 +45,7 @@ export interface Lfm2Config extends LlamaConfig {
 }
 
 const layerFields = {
-  num_hidden_layers: nonNegativeInteger,
+  num_hidden_layers: layerCount,
   layer_types: optional(t.array(t.keyof({ full_attention: null, conv: null }))),
   full_attn_idxs: optional(t.array(nonNegativeInteger)),
 } as const;
