@@ -8,13 +8,18 @@ import { makeRaw } from '../model/rawConfigs.js';
 
 describe('docs/models.md', () => {
   const text = readFileSync('docs/models.md', 'utf8');
-  const rows = [...text.matchAll(/^\| [\w .-]+ \| `(\w+)` \| [^|]+ \| ([^|]+) \| (yes|no) \|$/gm)];
+  const rows = [...text.matchAll(/^\| ([\w .-]+) \| `(\w+)` \| [^|]+ \| ([^|]+) \| (yes|no) \|$/gm)];
 
   test('has one row for every model type that is known, and no other', () => {
-    expect(rows.map(([, type]) => type).sort()).toEqual([...knownModelTypes()].sort());
+    expect(rows.map(([, , type]) => type).sort()).toEqual([...knownModelTypes()].sort());
   });
 
-  test.each(rows.map(([, type = '', targets = '', gguf = '']) => ({ type, targets, gguf })))(
+  test('has them in alphabetical order', () => {
+    const names = rows.map(([, name = '']) => name);
+    expect(names).toEqual(names.toSorted(new Intl.Collator('en', { numeric: true }).compare));
+  });
+
+  test.each(rows.map(([, , type = '', targets = '', gguf = '']) => ({ type, targets, gguf })))(
     '$type: what is adapted, and whether it can be GGUF',
     ({ type, targets, gguf }) => {
       const { loraTargets } = architectureOf(orThrow(modelConfig(makeRaw(type))));
