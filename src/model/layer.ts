@@ -273,32 +273,6 @@ export const fanOut =
     };
   };
 
-/** The i-th layer on the i-th input. */
-export const each =
-  (...layers: ReadonlyArray<Layer<Tensor, Tensor>>): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> =>
-  (weights, input, wanted) => {
-    const lanes = layers.map((layer, i) => layer(weights, at(input, i), wanted));
-    const value: ReadonlyArray<Tensor> = lanes.map((lane) => lane.value);
-    if (!lanes.some(({ active }) => active)) return inactive(value);
-    return {
-      value,
-      active: true,
-      pullback: (dOutput, onto) => {
-        const gradients: Gradients[] = [];
-        const dInputs: Tensor[] = [];
-        lanes.forEach((lane, i) => {
-          const [more, dInput] = lane.pullback(at(dOutput, i), onto && at(onto, i));
-          gradients.push(more);
-          if (dInput !== undefined) dInputs.push(dInput);
-        });
-        return [gathered(gradients), wanted.input ? dInputs : undefined];
-      },
-      drop: () => {
-        for (const lane of lanes) lane.drop();
-      },
-    };
-  };
-
 /** What the i-th layer makes of the i-th input, all of it in one list. */
 export const spread =
   (
@@ -328,6 +302,18 @@ export const spread =
       },
     };
   };
+
+const listing =
+  (layer: Layer<Tensor, Tensor>): Layer<Tensor, ReadonlyArray<Tensor>> =>
+  (weights, x, wanted) => {
+    const inner = layer(weights, x, wanted);
+    return { ...inner, value: [inner.value], pullback: (dOutput, onto) => inner.pullback(at(dOutput, 0), onto) };
+  };
+
+/** The i-th layer on the i-th input. */
+export const each = (
+  ...layers: ReadonlyArray<Layer<Tensor, Tensor>>
+): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> => spread(...layers.map(listing));
 
 /** [first, ...others] ↦ [first, layer(others)]: the first goes past it. */
 export const beside =

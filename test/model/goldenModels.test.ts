@@ -109,7 +109,8 @@ describe.each(cases)('$name on $engine', ({ engine, name }) => {
     expect(memory().numTensors).toBe(before);
   });
 
-  it('continues the first document as transformers does', async () => {
+  it('continues the first document as transformers does, and keeps no tensor', async () => {
+    const before = memory().numTensors;
     const [first] = golden.documents;
     const prompt = first?.input_ids ?? [];
     const ids = [...prompt];
@@ -117,6 +118,7 @@ describe.each(cases)('$name on $engine', ({ engine, name }) => {
     const roomy = { ...model, config: { ...model.config, maxPositions: 64 } };
     for await (const id of generate(roomy, Int32Array.from(prompt), { maxNewTokens: 8, stopIds: [] })) ids.push(id);
     expect(ids).toEqual(golden.generated);
+    expect(memory().numTensors).toBe(before);
   });
 
   it('has the losses of ten AdamW steps', () => {
