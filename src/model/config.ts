@@ -48,6 +48,8 @@ export interface ModelConfig {
   readonly attentionDropout?: number;
   /** Width of the token embedding, where it is not hiddenSize (OPT-350m). */
   readonly embeddingSize?: number;
+  /** How many hidden states, each as wide, go from layer to layer (Gemma 3n). Default: 1. */
+  readonly streams?: number;
   /** What logits are capped at: x becomes logitSoftcap · tanh(x / logitSoftcap). Absent: they are not. */
   readonly logitSoftcap?: number | undefined;
   /** Present where layers route tokens to experts. */

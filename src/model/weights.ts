@@ -30,7 +30,7 @@ export interface TensorSpec {
   readonly router?: boolean;
   /** It lies as float32 under every precision. Default: matrices that do not train may lie as bfloat16. */
   readonly exact?: boolean;
-  /** Numbers a token that are kept for the way back of what it puts out, where attention makes more of it. Default: its outputs. */
+  /** Numbers a token that are kept for the way back of what it puts out and what comes of that. Default: its outputs. */
   readonly keeps?: number;
   /** Of routed experts: the share of tokens that reads it, on average. Default: 1, all. */
   readonly share?: number;

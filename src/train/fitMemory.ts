@@ -117,6 +117,7 @@ const shapeOf = (
 ): MemoryShape => ({
   specs: expectedTensors(model),
   hiddenSize: model.hiddenSize,
+  streams: model.streams,
   vocabSize: model.vocabSize,
   tieWordEmbeddings: model.tieWordEmbeddings,
   frozenBytes: config.precision === 'bfloat16' ? 2 : 4,

@@ -11,6 +11,8 @@ export interface MemoryShape {
   /** The base model's tensors. */
   readonly specs: ReadonlyArray<TensorSpec>;
   readonly hiddenSize: number;
+  /** Hidden states that go from layer to layer. Default: 1. */
+  readonly streams?: number | undefined;
   readonly vocabSize: number;
   readonly tieWordEmbeddings: boolean;
   /** What trains of them: all, or what an adapter's modulesToSave and bias name. */
@@ -179,12 +181,12 @@ const trainedOf = ({ specs, trains, adapters, tokenRows = 0 }: MemoryShape): Rea
 /**
  * The memory of a run with its largest micro-batch. The forward pass keeps, for every token, what each layer's maps put out and, for
  * maps that train, what they read, of routed experts those of the tokens that go there, evenly spread; attention is fused and
- * keeps no scores; with gradient checkpointing one hidden state a layer stays, and one layer's activations while it runs again. The
+ * keeps no scores; with gradient checkpointing one hidden state a layer stays (or its streams), and one layer's activations while it runs again. The
  * peak is either at the end of the forward pass, when all activations are there, or at the end of the way back, when all gradients
  * are.
  */
 export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
-  const { specs, trains, hiddenSize, vocabSize, tokens, tokenRows = 0, headMatrices = 0 } = shape;
+  const { specs, trains, hiddenSize, streams = 1, vocabSize, tokens, tokenRows = 0, headMatrices = 0 } = shape;
   const trained = trainedOf(shape);
   const shapes = new Map(specs.map(({ name, shape: own }) => [name, own]));
   const adapterNumbers = [...shape.adapters].reduce((sum, [module, rank]) => {
@@ -203,7 +205,7 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const ofLayers = kept * tokens;
   const activations =
     outside * tokens +
-    (shape.gradientCheckpointing ? layers * hiddenSize * tokens * floatBytes + ofLayers / layers : ofLayers);
+    (shape.gradientCheckpointing ? layers * streams * hiddenSize * tokens * floatBytes + ofLayers / layers : ofLayers);
   const largest = Math.max(0, ...numbers) * floatBytes;
   const head = specs.some((spec) => (spec.head === true || spec.kind === 'embedding') && trains(spec));
   // The head's gradient is there first; where the embedding is the head, its two gradients meet at the very end, those of the

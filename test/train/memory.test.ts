@@ -101,6 +101,10 @@ describe('what a run needs', () => {
     expect(memoryNeed({ ...shape, trains: () => false }).activations).toBe(4 * 1000 * 2 * (30 + 10));
     // One hidden state a layer, and one layer anew.
     expect(memoryNeed({ ...shape, gradientCheckpointing: true }).activations).toBe(4 * 1000 * (2 * 10 + 80));
+    // Or several of them.
+    expect(memoryNeed({ ...shape, streams: 4, gradientCheckpointing: true }).activations).toBe(
+      4 * 1000 * (2 * 4 * 10 + 80),
+    );
   });
 
   test('of latent attention each head keeps a whole key and its values', () => {

@@ -4,16 +4,15 @@
  * 4 has them.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { mul, sum, tidy } from '../../tfjs.js';
 import { corrected, foretold } from '../altUp.js';
 import type { AltUp } from '../altUp.js';
 import type { Architecture } from '../architecture.js';
+import { columnGain } from '../columnGain.js';
 import { scaled } from '../embedding.js';
 import { gaussianTopK } from '../gaussianTopK.js';
 import { gemma3nConfig } from './gemma3nConfig.js';
 import type { Gemma3nConfig } from './gemma3nConfig.js';
-import { keep } from '../kernels/hold.js';
-import { compose, each, identity, inactive, landedOn, passed, residual, total } from '../layer.js';
+import { compose, each, identity, residual, total } from '../layer.js';
 import type { Layer } from '../layer.js';
 import { linear } from '../linear.js';
 import { norm } from './llama.js';
@@ -35,11 +34,16 @@ import {
   tokenTensors,
   unreadMaps,
 } from './sharedKeys.js';
-import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec, weightOf } from '../weights.js';
+import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { past, wire, wired } from '../wired.js';
 
 type Values = ReadonlyArray<Tensor>;
+
+/** So many numbers a token are kept beside what the map puts out. */
+const keeping =
+  (more: number) =>
+  (spec: TensorSpec): TensorSpec => ({ ...spec, keeps: (spec.shape[0] ?? 0) + more });
 
 const layerTensors = (config: Gemma3nConfig, i: number): ReadonlyArray<TensorSpec> => {
   const { hiddenSize, streams, laurelRank, widths } = config;
@@ -60,8 +64,9 @@ const layerTensors = (config: Gemma3nConfig, i: number): ReadonlyArray<TensorSpe
       'laurel.post_laurel_norm',
     ].map((name) => rmsNormSpec(`${layer}.${name}`, hiddenSize)),
     { name: `${altup}.correct_output_scale`, shape: [hiddenSize], kind: 'bias' },
-    ...linearSpec(`${altup}.correction_coefs`, streams, streams, false),
-    ...linearSpec(`${altup}.prediction_coefs`, streams * streams, streams, false),
+    // Beside the numbers there is what they are for: what the layer made of its stream, and the streams before it.
+    ...linearSpec(`${altup}.correction_coefs`, streams, streams, false).map(keeping(hiddenSize)),
+    ...linearSpec(`${altup}.prediction_coefs`, streams * streams, streams, false).map(keeping(streams * hiddenSize)),
     ...linearSpec(`${altup}.modality_router`, streams, hiddenSize, false),
     ...linearSpec(`${layer}.laurel.linear_left`, laurelRank, hiddenSize, false),
     ...linearSpec(`${layer}.laurel.linear_right`, hiddenSize, laurelRank, false),
@@ -86,23 +91,6 @@ const gemma3nTensors = (config: Gemma3nConfig): ReadonlyArray<TensorSpec> => {
 
 const places = (first: number, next: number): ReadonlyArray<number> =>
   Array.from({ length: next - first }, (_, i) => first + i);
-
-/** x [N, C] times a weight [C]. */
-const timesGain =
-  (name: string): Layer<Tensor, Tensor> =>
-  (weights, x, wanted) => {
-    const gain = weightOf(weights, name);
-    const y = mul(x, gain);
-    const trains = wanted.weight(name);
-    if (!wanted.input && !trains) return inactive(y);
-    const kept = keep(x);
-    return passed(y, [kept], (dy, onto) => {
-      const gradients = trains ? { [name]: tidy(() => sum(mul(dy, kept), 0)) } : {};
-      const dx = wanted.input ? mul(dy, gain) : undefined;
-      dy.dispose();
-      return [gradients, dx && landedOn(dx, onto)];
-    });
-  };
 
 /** x + norm(right(left(x))) */
 const laurel = (config: Gemma3nConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
@@ -155,7 +143,7 @@ const afterAttention = (config: Gemma3nConfig, pass: Pass, altUp: AltUp, i: numb
       norm(config, `${layer}.post_feedforward_layernorm`),
     ),
   );
-  const gain = config.scalesCorrected ? timesGain(`${altUp.module}.correct_output_scale`) : identity<Tensor>;
+  const gain = config.scalesCorrected ? columnGain(`${altUp.module}.correct_output_scale`) : identity<Tensor>;
   const given = compose(each(gain, identity), ofTokens(config, pass, i));
   return compose(
     wired(...past(places(0, streams)), wire(streams, whole), ...past([streams + 1])),
