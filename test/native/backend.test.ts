@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
+import { attention } from '../../src/model/kernels/attention.js';
 import { linear } from '../../src/model/kernels/linear.js';
 import { rmsNorm } from '../../src/model/kernels/rmsNorm.js';
 import { registerNative, setPrecision } from '../../src/native/register.js';
@@ -259,6 +260,18 @@ describeNative('the native backend', () => {
     const before = alive();
     expect(() => linear(x, w, undefined, { transposed: false })).toThrow('w has shape [2, 4], expected [2, 3]');
     expect(() => rmsNorm(x, ints, { eps: 1e-5, offset: 0 })).toThrow('a tensor of int32, expected float32');
+    const none = tf.zeros([2, 0]);
+    const empty = {
+      cuSeqlens: Int32Array.of(0, 2),
+      heads: 1,
+      kvHeads: 1,
+      headDim: 3,
+      valueDim: 0,
+      scale: 1,
+      window: 0,
+    };
+    expect(() => attention({ q: x, k: x, v: none }, empty)).toThrow('heads without values');
+    none.dispose();
     expect(alive()).toEqual(before);
     tf.dispose([x, w, ints]);
   });

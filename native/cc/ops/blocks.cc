@@ -140,6 +140,7 @@ LatentHeads latentShape(Call& call, long& rows) {
   LatentHeads a = {};
   a.heads = call.size(), a.nope_dim = call.size(), a.rope_dim = call.size(), a.value_dim = call.size();
   a.interleaved = call.flag();
+  if (call.kernels().latent_heads == nullptr) throw BadCall("the device has no heads of latent attention");
   if (a.rope_dim % 2 != 0) throw BadCall("an odd number of rotated dimensions");
   return a;
 }
@@ -198,6 +199,7 @@ AttentionCall attentionCall(Call& call) {
   r.a.softcap = static_cast<float>(call.number());
   r.a.alibi = static_cast<float>(call.number());
   if (r.a.heads < 1 || r.a.kv_heads < 1 || r.a.heads % r.a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
+  if (r.a.value_dim < 1) throw BadCall("heads without values");
   r.a.half = call.half();
   r.a.q = strided(call, r.n, area(r.a.heads, r.a.head_dim), r.a.half, r.a.ld_q);
   r.a.k = strided(call, r.n, area(r.a.kv_heads, r.a.head_dim), r.a.half, r.a.ld_k);
@@ -247,6 +249,7 @@ void cachedAttention(Call& call) {
   a.softcap = static_cast<float>(call.number());
   a.alibi = static_cast<float>(call.number());
   if (a.heads < 1 || a.kv_heads < 1 || a.heads % a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
+  if (a.value_dim < 1) throw BadCall("heads without values");
   if (a.n > a.rows) throw BadCall("more queries than rows are kept");
   a.sinks = call.optional(a.heads);
   const Values q = call.values(area(a.n, area(a.heads, a.head_dim)));
