@@ -7,6 +7,7 @@
 // run forward once more for their states.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "chunk_rows.h"
 #include "halves.h"
 #include "parallel.h"
 #include "small_products.h"
@@ -46,14 +47,6 @@ void solve_upper(const float* a, float* x, long ldx, long c, long n) {
 
 // ---- rows ----
 
-RX_INLINE float dot(const float* a, const float* b, long n) {
-  vf sum = {};
-  for (long i = 0; i < n; i += VW) sum = fma(load(a + i), load(b + i), sum);
-  return hsum(sum);
-}
-RX_INLINE void scale_row(const float* x, float factor, float* y, long n) {
-  for (long i = 0; i < n; i += VW) store(y + i, load(x + i) * vset(factor));
-}
 RX_INLINE void add_row(float* y, const float* x, long n) {
   for (long i = 0; i < n; i += VW) store(y + i, load(y + i) + load(x + i));
 }
@@ -111,7 +104,7 @@ struct Chunk {
 
   static void take_unit(const GatedDeltaRule& g, long at, const Sizes& z, float* x, float length) {
     take_row(g.qkv, at, z.keys, x);
-    scale_row(x, length / __builtin_sqrtf(dot(x, x, z.kw) + g.eps), x, z.kw);
+    scale_row(x, x, z.kw, length / __builtin_sqrtf(dot(x, x, z.kw) + g.eps));
   }
 
   // Rows token .. token + c - 1 of a key head and a value head.
@@ -131,7 +124,7 @@ struct Chunk {
     float sum = 0;
     for (long i = 0; i < c; i++) {
       const long at = (token + i) * g.value_heads + head;
-      sums[i] = sum += g.decay[at];
+      sums[i] = sum += summed_decay(g.decay[at]);
       rate[i] = g.rate[at];
     }
     for (long i = 0; i < whole(c); i += VW) {
@@ -171,8 +164,8 @@ struct Chunk {
 
   // The state behind the chunk from that before it; `scaled` [c, kw] is free to be written to, and may be k.
   void advance(const Sizes& z, long c, float* state, const float* corrections, float* scaled) const {
-    for (long i = 0; i < c; i++) scale_row(k + i * z.kw, left[i], scaled + i * z.kw, z.kw);
-    scale_row(state, last, state, z.state());
+    for (long i = 0; i < c; i++) scale_row(k + i * z.kw, scaled + i * z.kw, z.kw, left[i]);
+    scale_row(state, state, z.state(), last);
     multiply({state, z.vw, {scaled, 1, z.kw}, corrections, z.vw}, z.keys, z.vw, c, true);
   }
 };
@@ -209,7 +202,7 @@ void gated_delta_rule(const Context* context, const GatedDeltaRule* call) {
       take_values(g, z, token, c, head, missing);
       now.correct(z, c, state, missing, corrections);
       multiply({out, z.vw, {now.q, z.kw, 1}, state, z.vw}, c, z.vw, z.keys, false);
-      for (long i = 0; i < c; i++) scale_row(out + i * z.vw, now.since[i], out + i * z.vw, z.vw);
+      for (long i = 0; i < c; i++) scale_row(out + i * z.vw, out + i * z.vw, z.vw, now.since[i]);
       multiply({out, z.vw, {now.attended, chunk, 1}, corrections, z.vw}, c, z.vw, c, true, LOWER);
       for (long i = 0; i < c; i++) put_row(out + i * z.vw, g.out, ((token + i) * g.value_heads + head) * z.values, z.values);
       now.advance(z, c, state, corrections, now.k);
@@ -225,7 +218,7 @@ void gated_delta_rule(const Context* context, const GatedDeltaRule* call) {
 void unit_grad(Values x, long at, const float* dy, float factor, const GatedDeltaRule& g, const Sizes& z, float* unit) {
   take_row(x, at, z.keys, unit);
   const float r = 1.f / __builtin_sqrtf(dot(unit, unit, z.kw) + g.eps);
-  scale_row(unit, r, unit, z.kw);
+  scale_row(unit, unit, z.kw, r);
   const vf along = vset(dot(unit, dy, z.kw));
   for (long j = 0; j < z.kw; j += VW) store(unit + j, vset(r * factor) * (load(dy + j) - along * load(unit + j)));
   put_row(unit, g.d_qkv, at, z.keys);
@@ -272,7 +265,7 @@ struct Back {
   void through(const float* a, const float* factor, float sign, const float* x, long c, float* sums, float sums_sign) {
     multiply({part, z.kw, {a, z.vw, 1}, turned, z.kw}, c, z.kw, z.values, false);
     for (long i = 0; i < c; i++) {
-      scale_row(part + i * z.kw, sign * factor[i], part + i * z.kw, z.kw);
+      scale_row(part + i * z.kw, part + i * z.kw, z.kw, sign * factor[i]);
       sums[i] += sums_sign * dot(x + i * z.kw, part + i * z.kw, z.kw);
     }
   }
@@ -301,7 +294,7 @@ struct Back {
       take_row(g.d_out, ((start + from + i) * g.value_heads + head) * z.values, z.values, d_out + i * z.vw);
     // Of the corrections, through the state behind and through what attends to them.
     multiply({d_corrections, z.vw, {now.k, z.kw, 1}, d_state, z.vw}, c, z.vw, z.keys, false);
-    for (long i = 0; i < c; i++) scale_row(d_corrections + i * z.vw, now.left[i], d_corrections + i * z.vw, z.vw);
+    for (long i = 0; i < c; i++) scale_row(d_corrections + i * z.vw, d_corrections + i * z.vw, z.vw, now.left[i]);
     multiply({d_corrections, z.vw, {now.attended, 1, chunk}, d_out, z.vw}, c, z.vw, c, true, UPPER);
     solve_upper(now.system, d_corrections, z.vw, c, z.vw);
     // Of P and A; rows of corrections beyond the chunk are others', and not wanted.
@@ -340,7 +333,7 @@ struct Back {
     // Of what is missing, which is that of the values too.
     float* const d_missing = d_corrections;
     for (long i = 0; i < c; i++) {
-      scale_row(d_missing + i * z.vw, now.rate[i], d_missing + i * z.vw, z.vw);
+      scale_row(d_missing + i * z.vw, d_missing + i * z.vw, z.vw, now.rate[i]);
       put_row(d_missing + i * z.vw, g.d_qkv, (start + from + i) * z.row + z.first_value + head * z.values, z.values);
     }
     turn(before);
@@ -363,10 +356,10 @@ struct Back {
     }
     for (long i = c - 1; i >= 0; i--) g.d_decay[(start + from + i) * g.value_heads + head] = last += sums[i];
     // Of the state before.
-    scale_row(d_state, now.last, d_state, z.state());
-    for (long i = 0; i < c; i++) scale_row(now.q + i * z.kw, now.since[i], scaled + i * z.kw, z.kw);
+    scale_row(d_state, d_state, z.state(), now.last);
+    for (long i = 0; i < c; i++) scale_row(now.q + i * z.kw, scaled + i * z.kw, z.kw, now.since[i]);
     multiply({d_state, z.vw, {scaled, 1, z.kw}, d_out, z.vw}, z.keys, z.vw, c, true);
-    for (long i = 0; i < c; i++) scale_row(now.k + i * z.kw, -now.since[i], scaled + i * z.kw, z.kw);
+    for (long i = 0; i < c; i++) scale_row(now.k + i * z.kw, scaled + i * z.kw, z.kw, -now.since[i]);
     multiply({d_state, z.vw, {scaled, 1, z.kw}, d_missing, z.vw}, z.keys, z.vw, c, true);
   }
 

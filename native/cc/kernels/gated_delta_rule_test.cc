@@ -9,6 +9,7 @@ constexpr double eps = 1e-6;
 struct Case {
   std::vector<int32_t> borders;
   long key_heads, value_heads, key_dim, value_dim;
+  float forgets = 0;  // decay of some tokens, if any
   long row() const { return 2 * key_heads * key_dim + value_heads * value_dim; }
 };
 
@@ -127,12 +128,16 @@ int main() {
                                    {{0, 63, 131}, 3, 3, 8, 5},
                                    {{0, 200}, 2, 6, 33, 17},
                                    {{0, 130, 140}, 1, 2, 128, 128},
-                                   {{0, 70}, 1, 1, 96, 192}};
+                                   {{0, 70}, 1, 1, 96, 192},
+                                   {{0, 150}, 1, 2, 9, 7, -1e9f},
+                                   {{0, 100}, 1, 1, 9, 7, -std::numeric_limits<float>::infinity()}};
   for (const Case& c : cases)
     for (const bool begun : {false, true}) {
       Random random((unsigned)(c.borders.back() + c.key_dim));
       const long n = c.borders.back(), H = c.value_heads;
-      const Floats qkv = random.floats(n * c.row()), decay = random.floats(n * H, -1.5f, 0), rate = random.floats(n * H, 0, 1);
+      const Floats qkv = random.floats(n * c.row()), rate = random.floats(n * H, 0, 1);
+      Floats decay = random.floats(n * H, -1.5f, 0);
+      for (long t = 10; t < n && c.forgets != 0; t += 23) decay[t * H] = c.forgets;
       const Floats d_out = random.floats(n * H * c.value_dim), some = random.floats(((long)c.borders.size() - 1) * H * c.key_dim * c.value_dim);
       const Floats none(some.size());
       const std::string name = std::to_string(n) + " rows, " + std::to_string(c.key_heads) + "/" + std::to_string(H) + " heads of " + std::to_string(c.key_dim) + "/" + std::to_string(c.value_dim) + (begun ? ", begun" : "");

@@ -7,6 +7,7 @@
 // chunk; on the way back some heads of one group are, which add up what they make of B and C.
 #include "../kernel_table.h"
 #include "../simd.h"
+#include "chunk_rows.h"
 #include "halves.h"
 #include "parallel.h"
 #include "small_products.h"
@@ -67,15 +68,7 @@ RX_STATIC void put_rows(const float* from, Values to, long ld, long row, long co
   for (long i = 0; i < rows; i++)
     each_vector(columns, [&](long j, auto lanes) { put(lanes, to, (row + i) * ld + column + j, load(from + i * width + j)); });
 }
-RX_INLINE void scale_row(const float* from, float* to, long width, float factor) {
-  for (long j = 0; j < width; j += VW) store(to + j, load(from + j) * vset(factor));
-}
 RX_INLINE void clear(float* to, long floats) { __builtin_memset(to, 0, floats * sizeof(float)); }
-RX_INLINE float dot(const float* a, const float* b, long width) {
-  vf sum = {};
-  for (long j = 0; j < width; j += VW) sum = fma(load(a + j), load(b + j), sum);
-  return hsum(sum);
-}
 
 // Columns of B and C of a group.
 RX_INLINE long b_column(const Scan* scan, long group) { return inner(scan) + group * scan->state_dim; }
@@ -141,7 +134,7 @@ RX_STATIC void find_decay(const Scan* scan, const Chunk& chunk, long head, float
     lanes.store(decay->slope + i, inside * vsigmoid(at));
   });
   float sum = 0;
-  for (long i = 0; i < chunk.length; i++) decay->sum[i] = sum += a * decay->rate[i];
+  for (long i = 0; i < chunk.length; i++) decay->sum[i] = sum += summed_decay(a * decay->rate[i]);
   each_vector(chunk.length, [&](long i, auto lanes) {
     const vf at = lanes.load(decay->sum + i);
     lanes.store(decay->from + i, vexp(at));

@@ -9,6 +9,7 @@ struct Case {
   long heads, head_dim, groups, state_dim;
   float least, most;
   bool begins;
+  float forgets = 0;  // dt of some tokens, if any
 };
 
 // Token by token, and back.
@@ -30,7 +31,10 @@ Plain plain(const Case& c, const Floats& xbc, const Floats& dt, const Floats& a_
       const auto x = [&](long t, long i) { return t * width + h * c.head_dim + i; };
       const auto b = [&](long t, long s) { return t * width + inner + group * c.state_dim + s; };
       const auto cc = [&](long t, long s) { return b(t, s) + c.groups * c.state_dim; };
-      const auto soft = [&](long t) { return std::log1p(std::exp((double)dt[t * c.heads + h] + dt_bias[h])); };
+      const auto soft = [&](long t) {
+        const double at = (double)dt[t * c.heads + h] + dt_bias[h];
+        return std::fmax(at, 0) + std::log1p(std::exp(-std::fabs(at)));
+      };
       const auto rate = [&](long t) { return std::fmin(std::fmax(soft(t), c.least), c.most); };
       std::vector<Doubles> states(1, Doubles(size));
       if (c.begins)
@@ -85,12 +89,15 @@ int main() {
       {{0, 0}, 2, 3, 1, 2, 0, inf, false},           {{0, 1}, 1, 1, 1, 1, 0, inf, false},      {{0, 7, 7, 9}, 4, 5, 2, 3, 0, inf, false},
       {{0, 64, 65}, 3, 16, 1, 16, 0, inf, true},     {{0, 150}, 6, 9, 3, 20, 0, inf, false},   {{0, 70, 131, 200}, 4, 33, 1, 17, 0.1f, 0.9f, true},
       {{0, 300}, 10, 32, 1, 8, 0, inf, true},        {{0, 3, 5, 100, 260}, 24, 4, 2, 5, 0, inf, false},
+      {{0, 150}, 2, 5, 1, 6, 0, inf, true, 3e5f},
   };
   for (const Case& c : cases) {
     const long rows = c.borders.back(), documents = (long)c.borders.size() - 1;
     const long inner = c.heads * c.head_dim, width = inner + 2 * c.groups * c.state_dim;
     Random random((unsigned)(rows + c.state_dim));
-    const Floats xbc = random.floats(rows * width), dt = random.floats(rows * c.heads, -3, 2), a_log = random.floats(c.heads, -2, 1);
+    Floats dt = random.floats(rows * c.heads, -3, 2);
+    for (long t = 10; t < rows && c.forgets != 0; t += 23) dt[t * c.heads] = c.forgets;
+    const Floats xbc = random.floats(rows * width), a_log = random.floats(c.heads, -2, 1);
     const Floats skip = random.floats(c.heads), dt_bias = random.floats(c.heads), dy = random.floats(rows * inner);
     const Floats state = random.floats(c.begins ? documents * c.heads * c.state_dim * c.head_dim : 0);
     const std::string name = std::to_string(rows) + " tokens, " + std::to_string(c.heads) + " heads of " + std::to_string(c.head_dim) + ", " +

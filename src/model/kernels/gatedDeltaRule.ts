@@ -26,6 +26,7 @@ import {
   zeros,
 } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
+import { summedDecay } from './summedDecay.js';
 
 export interface DeltaRuleInputs {
   /** [N, 2 · keyHeads · keyDim + valueHeads · valueDim] Queries, keys and values side by side; the first two of any length. */
@@ -152,7 +153,7 @@ const headsOf = ({ qkv, decay, rate }: DeltaRuleInputs, document: Document, attr
     q: mul(unit(headsFirst(qkv, document, columns.q)), 1 / Math.sqrt(attrs.keyDim)),
     k: unit(headsFirst(qkv, document, columns.k)),
     v: headsFirst(qkv, document, columns.v),
-    decay: headsFirst(decay, document, columns.gates),
+    decay: summedDecay(headsFirst(decay, document, columns.gates)),
     rate: headsFirst(rate, document, columns.gates),
   };
 };

@@ -29,6 +29,7 @@ import {
   zeros,
 } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
+import { summedDecay } from './summedDecay.js';
 
 export interface ScanInputs {
   /** [N, heads · headDim + 2 · groups · stateDim] x, B and C side by side. */
@@ -134,7 +135,7 @@ const partsOf = ({ xbc, dt, aLog, dtBias }: Omit<ScanInputs, 'skip'>, chunk: Chu
   const rate = minimum(maximum(soft, least), Math.min(most, 3e38));
   const slope = mul(mul(notNegative(sub(soft, least)), notNegative(sub(Math.min(most, 3e38), soft))), sigmoid(raw));
   const a = mul(exp(each(aLog)), -1);
-  const sums = running(mul(a, rate), false);
+  const sums = running(summedDecay(mul(a, rate)), false);
   const last = slice(sums, [0, length - 1, 0], [heads, 1, 1]);
   // What lies above the diagonal would overflow.
   const between = mul(exp(minimum(sub(sums, transpose(sums, [0, 2, 1])), 0)), lower(length));
