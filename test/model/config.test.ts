@@ -95,6 +95,19 @@ describe('config.json', () => {
     expect(failure(modelConfig(many(makeRaw(type)))).details).toMatchObject({ actual: '10000000000' });
   });
 
+  it('of Gemma 3n says beyond which length its keys turn otherwise', () => {
+    const raw = makeRaw('gemma3n_text');
+    expect(architectureOf(orThrow(modelConfig(raw))).turnsOtherwiseBeyond).toBeUndefined();
+    const factors = (length: number): ReadonlyArray<number> => Array.from({ length }, () => 2);
+    const limits = [1, 2, 4, 8, 16, 32].flatMap((half) => {
+      const scaled = { short_factor: factors(half), long_factor: factors(half), original_max_position_embeddings: 5 };
+      const full_attention = { rope_type: 'longrope', rope_theta: 10_000, ...scaled };
+      const config = modelConfig({ ...raw, rope_parameters: { full_attention } });
+      return E.isRight(config) ? [architectureOf(config.right).turnsOtherwiseBeyond] : [];
+    });
+    expect(limits).toEqual([5]);
+  });
+
   it('that is no object is refused', () => {
     expect(failure(modelConfig([1])).code).toBe('E_MODEL_CONFIG');
     expect(failure(modelConfig(null)).code).toBe('E_MODEL_CONFIG');

@@ -25,6 +25,7 @@ import {
   attentionTensors,
   handedOn,
   keysGiven,
+  keysTurnOtherwiseBeyond,
   layerName,
   ofTokens,
   sharingAttention,
@@ -206,5 +207,6 @@ export const gemma3n: Architecture<Gemma3nConfig> = {
     }),
   narrows: true,
   tail: (config) => norm(config, 'model.norm'),
+  turnsOtherwiseBeyond: keysTurnOtherwiseBeyond,
   loraTargets: () => ['q_proj', 'v_proj'],
 };

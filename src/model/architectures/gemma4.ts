@@ -24,6 +24,7 @@ import {
   handedOn,
   hasKeys,
   keysGiven,
+  keysTurnOtherwiseBeyond,
   layerName,
   ofTokens,
   sharingAttention,
@@ -221,5 +222,6 @@ export const gemma4: Architecture<Gemma4Config> = {
     }),
   narrows: true,
   tail: (config) => norm(config, 'model.norm'),
+  turnsOtherwiseBeyond: keysTurnOtherwiseBeyond,
   loraTargets: () => ['q_proj', 'v_proj'],
 };

@@ -19,7 +19,7 @@ import { gated } from '../mlp.js';
 import { bareRmsNorm, perHead, rmsNorm } from '../norm.js';
 import { block } from '../pass.js';
 import type { Pass } from '../pass.js';
-import { rotaryAngles } from '../rope.js';
+import { rotaryAngles, turnsOtherwiseBeyond } from '../rope.js';
 import type { RopeConfig, RotaryAngles } from '../rope.js';
 import { attended, turnedHeads, turnedQueries } from '../rotaryAttention.js';
 import type { Sequence } from '../sequence.js';
@@ -117,6 +117,10 @@ export const tokenLayerTensors = ({ hiddenSize, perLayer }: SharedKeysConfig, i:
         ...linearSpec(`${layerName(i)}.per_layer_projection`, hiddenSize, perLayer.width, false),
         rmsNormSpec(`${layerName(i)}.post_per_layer_input_norm`, hiddenSize),
       ];
+
+/** Tokens beyond which keys of either kind of layer turn otherwise. */
+export const keysTurnOtherwiseBeyond = ({ rope, globalRope }: SharedKeysConfig): number | undefined =>
+  turnsOtherwiseBeyond(globalRope) ?? turnsOtherwiseBeyond(rope);
 
 /** The table of all layers, which grows with the embedding. */
 export const tokenTablesOf = ({ perLayer, ...config }: SharedKeysConfig): TokenTables | undefined =>
