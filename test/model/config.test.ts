@@ -156,6 +156,11 @@ describe('config.json', () => {
     expect(failure(modelConfig({ ...silent, qkv_bias: 0 })).details.field).toBe('qkv_bias');
   });
 
+  it('of Granite 4 without experts may say that a token goes to none', () => {
+    const dense = { ...makeRaw('granitemoehybrid'), num_local_experts: 0, num_experts_per_tok: 0 };
+    expect(orThrow(modelConfig(dense)).experts).toBeUndefined();
+  });
+
   it('of a mixture may weigh the load-balancing loss as heavily as it likes', () => {
     const asked = { ...makeRaw('mixtral'), output_router_logits: true };
     expect(orThrow(modelConfig({ ...asked, router_aux_loss_coef: 1.5 })).experts?.auxLossCoef).toBe(1.5);
@@ -220,6 +225,7 @@ describe('config.json', () => {
     ['ernie4_5', 'use_bias', 1],
     ['granitemoehybrid', 'shared_intermediate_size', 0],
     ['granitemoe', 'num_experts_per_tok', 5],
+    ['granitemoe', 'num_experts_per_tok', 0],
     ['granitemoehybrid', 'layer_types', ['mamba']],
     ['granitemoehybrid', 'layer_types', ['mamba', 'rwkv']],
     ['granitemoehybrid', 'mamba_n_heads', 3],

@@ -61,7 +61,8 @@ const fields = t.type({
   intermediate_size: optional(positiveInteger),
   shared_intermediate_size: optional(nonNegativeInteger),
   num_local_experts: optional(nonNegativeInteger),
-  num_experts_per_tok: optional(positiveInteger),
+  // 0 in files of models without experts.
+  num_experts_per_tok: optional(nonNegativeInteger),
   output_router_logits: optional(boolean),
   router_aux_loss_coef: optional(nonNegative),
 });
@@ -108,8 +109,8 @@ const expertsOf = (f: Fields): E.Either<FatalError, ExpertsConfig | undefined> =
   const numExperts = f.num_local_experts ?? 8;
   const perToken = f.num_experts_per_tok ?? 2;
   if (numExperts === 0) return E.right(undefined);
-  if (perToken > numExperts)
-    return E.left(unfit('num_experts_per_tok', `at most ${numExperts}, the number of experts`, perToken));
+  if (perToken === 0 || perToken > numExperts)
+    return E.left(unfit('num_experts_per_tok', `1 to ${numExperts}, the number of experts`, perToken));
   const auxLossCoef = f.output_router_logits === true ? (f.router_aux_loss_coef ?? 0.001) : 0;
   // A softmax over the chosen alone, which is that over all divided by their sum.
   return E.right({ numExperts, perToken, normalized: true, auxLossCoef });
