@@ -16,7 +16,7 @@ import { readJson } from '../formats/json.js';
 import { readCheckpointTensors } from '../formats/shards.js';
 import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import { parseJsonExactly } from '../formats/writtenNumbers.js';
+import { parseConfigJson } from '../formats/configJson.js';
 import { attachSavedLora } from '../model/adapter.js';
 import { addSavedAdapter } from '../model/adapters.js';
 import { makeCausalLm, modelConfig } from '../model/causalLm.js';
@@ -180,7 +180,7 @@ const noModel = async (dir: string, error: FatalError): Promise<FatalError> => {
 };
 
 /** config.json of a directory, as `parse` reads it. */
-const readConfig = (dir: string, parse?: typeof parseJsonExactly): TaskEither<FatalError, unknown> =>
+const readConfig = (dir: string, parse?: typeof parseConfigJson): TaskEither<FatalError, unknown> =>
   pipe(
     readJson(join(dir, 'config.json'), parse),
     TE.orElse((error) => (error.code === 'E_NO_FILE' ? TE.leftTask(() => noModel(dir, error)) : TE.left(error))),
@@ -194,7 +194,7 @@ export const modelConfigIn = (
   const file = join(dir, 'config.json');
   if (!existsSync(file)) return TE.right(undefined);
   return pipe(
-    readJson(file, parseJsonExactly),
+    readJson(file, parseConfigJson),
     TE.flatMapEither((raw) => stretched(raw, ropeScaling)),
   );
 };
@@ -203,7 +203,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
   const { dir } = located;
   return pipe(
     // Strict readers of what is saved tell 0 from 0.0.
-    readConfig(dir, parseJsonExactly),
+    readConfig(dir, parseConfigJson),
     TE.flatMapEither((raw) => stretched(raw, options.ropeScaling)),
     TE.bindTo('declared'),
     TE.bind('generation', () => readGenerationConfig(dir)),

@@ -1,0 +1,25 @@
+import { describe, expect, it } from '@jest/globals';
+import { jsonText } from '../../src/formats/json.js';
+import { parseConfigJson } from '../../src/formats/configJson.js';
+
+describe('JSON of a configuration', () => {
+  it('has words of Python as transformers 5 writes them, outside of strings alone', () => {
+    const text = '{"limit": [0.0, Infinity], "low": -Infinity, "none": NaN, "name": "to Infinity, \\"NaN\\": NaN"}';
+    expect(parseConfigJson(text)).toEqual({
+      limit: [0, { __float__: 'Infinity' }],
+      low: { __float__: '-Infinity' },
+      none: { __float__: 'NaN' },
+      name: 'to Infinity, "NaN": NaN',
+    });
+  });
+
+  it('keeps what its numbers were written as', () => {
+    const text = '{"a": 3.0, "b": [1, Infinity]}';
+    expect(jsonText(parseConfigJson(text), { indent: 0 })).toBe('{"a":3.0,"b":[1,{"__float__":"Infinity"}]}\n');
+  });
+
+  it('is refused where it is none', () => {
+    expect(() => parseConfigJson('{"a": Infinite}')).toThrow(SyntaxError);
+    expect(() => parseConfigJson('{"a": Infinity')).toThrow(SyntaxError);
+  });
+});
