@@ -70,6 +70,35 @@ def qwen3_5(hidden, inner, layers, heads, kv, value_heads, **more):
     )
 
 
+def granite4(hidden, attending, layers, **more):
+    return dict(
+        model_type="granitemoehybrid",
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        layer_types=["attention" if i in attending else "mamba" for i in range(layers)],
+        num_key_value_heads=4,
+        vocab_size=100352,
+        max_position_embeddings=131072,
+        position_embedding_type="nope",
+        rope_scaling=None,
+        rope_theta=10000,
+        rms_norm_eps=1e-5,
+        attention_bias=False,
+        attention_multiplier=0.015625,
+        embedding_multiplier=12,
+        logits_scaling=6,
+        residual_multiplier=0.22,
+        mamba_d_state=128,
+        mamba_d_conv=4,
+        mamba_expand=2,
+        mamba_n_groups=1,
+        mamba_conv_bias=True,
+        mamba_proj_bias=False,
+        tie_word_embeddings=True,
+        **more,
+    )
+
+
 LLAMA3 = dict(
     rope_type="llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192
 )
@@ -402,6 +431,57 @@ MODELS = {
         hidden_size_per_layer_input=0, num_kv_shared_layers=0, use_double_wide_mlp=False, enable_moe_block=True,
         num_experts=128, top_k_experts=8, moe_intermediate_size=704, use_bidirectional_attention="vision",
     ),
+    "LiquidAI/LFM2-350M": dict(
+        model_type="lfm2", vocab_size=65536, hidden_size=1024, num_hidden_layers=16, num_attention_heads=16, num_heads=16,
+        num_key_value_heads=8, full_attn_idxs=[2, 5, 8, 10, 12, 14], block_auto_adjust_ff_dim=True, block_dim=1024,
+        block_ff_dim=6656, block_ffn_dim_multiplier=1.0, block_multiple_of=256, block_norm_eps=1e-5, block_use_swiglu=True,
+        conv_L_cache=3, conv_bias=False, conv_dim=1024, conv_dim_out=1024, norm_eps=1e-5, rope_theta=1000000.0,
+        theta=1000000.0, use_pos_enc=True, max_position_embeddings=128000,
+    ),
+    "ibm-granite/granite-4.0-h-350m": granite4(
+        768, [10, 13, 17, 27], 32, num_attention_heads=12, intermediate_size=2048, shared_intermediate_size=2048,
+        mamba_n_heads=48, mamba_d_head=32, num_local_experts=0, num_experts_per_tok=0,
+    ),
+    "ibm-granite/granite-4.0-h-tiny": granite4(
+        1536, [5, 15, 25, 35], 40, num_attention_heads=12, intermediate_size=512, shared_intermediate_size=1024,
+        mamba_n_heads=48, mamba_d_head=64, num_local_experts=64, num_experts_per_tok=6,
+    ),
+    "tiiuae/Falcon-H1-0.5B-Base": dict(
+        model_type="falcon_h1", vocab_size=32784, hidden_size=1024, intermediate_size=2048, num_hidden_layers=36,
+        num_attention_heads=8, num_key_value_heads=2, head_dim=64, hidden_act="silu", rms_norm_eps=1e-5, rope_scaling=None,
+        rope_theta=100000000000.0, attention_bias=False, mlp_bias=False, projectors_bias=False, attn_layer_indices=None,
+        attention_in_multiplier=1.0, attention_out_multiplier=0.9375, embedding_multiplier=5.656854249492381,
+        key_multiplier=0.390625, lm_head_multiplier=0.0390625, mlp_multipliers=[0.8838834764831844, 0.5859375],
+        ssm_in_multiplier=1.25, ssm_out_multiplier=0.23570226039551587,
+        ssm_multipliers=[0.3535533905932738, 0.25, 0.3535533905932738, 0.5, 0.3535533905932738], mamba_chunk_size=128,
+        mamba_conv_bias=True, mamba_d_conv=4, mamba_d_head=64, mamba_d_ssm=1536, mamba_d_state=128, mamba_expand=2,
+        mamba_n_groups=1, mamba_n_heads=24, mamba_norm_before_gate=False, mamba_proj_bias=False, mamba_rms_norm=False,
+        mamba_use_mlp=True, mlp_expansion_factor=8, max_position_embeddings=16384, tie_word_embeddings=False,
+    ),
+    "arcee-ai/AFM-4.5B": dict(
+        model_type="arcee", vocab_size=128004, hidden_size=2560, intermediate_size=18432, num_hidden_layers=36,
+        num_attention_heads=20, num_key_value_heads=4, head_dim=128, hidden_act="relu2", rms_norm_eps=1e-5, rope_theta=10000.0,
+        rope_scaling=dict(
+            rope_type="yarn", factor=20.0, original_max_position_embeddings=4096, beta_fast=32.0, beta_slow=1.0, mscale=1.0
+        ),
+        max_position_embeddings=65536, attention_bias=False, mlp_bias=False, tie_word_embeddings=False,
+    ),
+    "nvidia/Nemotron-Mini-4B-Instruct": dict(
+        model_type="nemotron", vocab_size=256000, hidden_size=3072, intermediate_size=9216, num_hidden_layers=32,
+        num_attention_heads=24, num_key_value_heads=8, head_dim=128, hidden_act="relu2", norm_eps=1e-5, rope_theta=10000,
+        partial_rotary_factor=0.5, rope_scaling=None, max_position_embeddings=4096, attention_bias=False, mlp_bias=False,
+        tie_word_embeddings=False,
+    ),
+    "swiss-ai/Apertus-8B-2509": dict(
+        model_type="apertus", vocab_size=131072, hidden_size=4096, intermediate_size=21504, num_hidden_layers=32,
+        num_attention_heads=32, num_key_value_heads=8, hidden_act="xielu", rms_norm_eps=1e-5, rope_theta=12000000,
+        rope_scaling=dict(
+            rope_type="llama3", type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+            original_max_position_embeddings=8192,
+        ),
+        max_position_embeddings=65536, attention_bias=False, mlp_bias=False, post_norm=False, qk_norm=True,
+        tie_word_embeddings=False,
+    ),
 }
 
 
@@ -411,7 +491,9 @@ def shapes(raw):
         model = transformers.AutoModelForCausalLM.from_config(config)
     tied = getattr(model.config, "tie_word_embeddings", False)
     state = {key: tuple(value.shape) for key, value in experts_apart(model, model.state_dict()).items()}
-    return {key: shape for key, shape in state.items() if not (tied and key == "lm_head.weight")}
+    # xIELU's constants are stored, too, and are the same in every model.
+    constants = (".act_fn.beta", ".act_fn.eps")
+    return {key: shape for key, shape in state.items() if not key.endswith(constants) and not (tied and key == "lm_head.weight")}
 
 
 if __name__ == "__main__":
