@@ -130,11 +130,14 @@ const deltaSpecs = ({ hiddenSize, delta, taps, joined }: HybridConfig, i: number
   const maps = joined
     ? { in_proj_qkvz: qkv + values, in_proj_ba: 2 * valueHeads }
     : { in_proj_qkv: qkv, in_proj_z: values, in_proj_b: valueHeads, in_proj_a: valueHeads };
+  const makesGates = joined ? 'in_proj_qkvz' : 'in_proj_z';
   return [
-    ...Object.entries(maps)
-      .flatMap(([name, width]) => linearSpec(`${module}.${name}`, width, hiddenSize, false))
-      // Beside the gates there are, for as long, what they multiply and what comes of it.
-      .map((spec) => (/qkvz|z\./.test(spec.name) ? { ...spec, keeps: (spec.shape[0] ?? 0) + 2 * values } : spec)),
+    ...Object.entries(maps).flatMap(([name, width]) =>
+      linearSpec(`${module}.${name}`, width, hiddenSize, false).map((spec) =>
+        // Beside the gates there are, for as long, what they multiply and what comes of it.
+        name === makesGates ? { ...spec, keeps: width + 2 * values } : spec,
+      ),
+    ),
     ...causalConvSpec(`${module}.conv1d`, qkv, taps, false),
     ...deltaRuleSpec(module, valueHeads),
     rmsNormSpec(`${module}.norm`, valueDim),

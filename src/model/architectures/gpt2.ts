@@ -10,10 +10,10 @@ import { boolean, decodeFields, onlyAs, optional } from '../config.js';
 import { dropout } from '../dropout.js';
 import { gptConfig, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
+import { gptMlp } from './gptMlp.js';
 import { compose } from '../layer.js';
 import type { Layer } from '../layer.js';
 import { linear } from '../linear.js';
-import { plainMlp } from '../mlp.js';
 import { layerNorm } from '../norm.js';
 import type { Pass } from '../pass.js';
 import { narrowing } from '../rows.js';
@@ -50,14 +50,6 @@ const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor,
       linear(pass, { module: `${module}.c_proj`, transposed: true }),
       dropout(pass, `${module}.resid_dropout`, residualDropout),
     ),
-  );
-};
-
-const mlp = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const module = `transformer.h.${i}.mlp`;
-  return compose(
-    plainMlp(pass, config.activation, { up: `${module}.c_fc`, down: `${module}.c_proj`, transposed: true }),
-    dropout(pass, `${module}.dropout`, config.residualDropout),
   );
 };
 
@@ -102,7 +94,7 @@ export const gpt2: Architecture<Gpt2Config> = {
       config,
       pass,
       (i) => selfAttention(config, pass, i),
-      (i) => mlp(config, pass, i),
+      (i) => gptMlp(config, pass, i, true),
     ),
   narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),

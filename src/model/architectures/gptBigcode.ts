@@ -11,10 +11,10 @@ import { boolean, decodeFields, onlyAs, optional } from '../config.js';
 import { dropout } from '../dropout.js';
 import { gptConfig, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
+import { gptMlp } from './gptMlp.js';
 import { compose } from '../layer.js';
 import type { Layer } from '../layer.js';
 import { linear } from '../linear.js';
-import { plainMlp } from '../mlp.js';
 import { layerNorm } from '../norm.js';
 import type { Pass } from '../pass.js';
 import { narrowing } from '../rows.js';
@@ -51,14 +51,6 @@ const selfAttention = (config: GptBigcodeConfig, pass: Pass, i: number): Layer<T
       linear(pass, { module: `${module}.c_proj` }),
       dropout(pass, `${module}.resid_dropout`, residualDropout),
     ),
-  );
-};
-
-const mlp = (config: GptBigcodeConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const module = `transformer.h.${i}.mlp`;
-  return compose(
-    plainMlp(pass, config.activation, { up: `${module}.c_fc`, down: `${module}.c_proj` }),
-    dropout(pass, `${module}.dropout`, config.residualDropout),
   );
 };
 
@@ -106,7 +98,7 @@ export const gptBigcode: Architecture<GptBigcodeConfig> = {
       config,
       pass,
       (i) => selfAttention(config, pass, i),
-      (i) => mlp(config, pass, i),
+      (i) => gptMlp(config, pass, i),
     ),
   narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),

@@ -24,11 +24,11 @@ import {
 import type { ModelConfig } from '../config.js';
 import { dropout } from '../dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
+import { gptMlp } from './gptMlp.js';
 import { compose } from '../layer.js';
 import type { Layer } from '../layer.js';
 import { linear } from '../linear.js';
 import { queryKeyValue } from '../linears.js';
-import { plainMlp } from '../mlp.js';
 import { layerNorm } from '../norm.js';
 import type { Pass } from '../pass.js';
 import { narrowing } from '../rows.js';
@@ -85,14 +85,6 @@ const selfAttention = (config: GptNeoConfig, pass: Pass, i: number): Layer<Tenso
     }),
     compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.out_proj` })),
     dropout(pass, `${module}.resid_dropout`, config.residualDropout),
-  );
-};
-
-const mlp = (config: GptNeoConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const module = `transformer.h.${i}.mlp`;
-  return compose(
-    plainMlp(pass, config.activation, { up: `${module}.c_fc`, down: `${module}.c_proj` }),
-    dropout(pass, `${module}.dropout`, config.residualDropout),
   );
 };
 
@@ -156,7 +148,7 @@ export const gptNeo: Architecture<GptNeoConfig> = {
       config,
       pass,
       (i) => selfAttention(config, pass, i),
-      (i) => mlp(config, pass, i),
+      (i) => gptMlp(config, pass, i),
     ),
   narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),

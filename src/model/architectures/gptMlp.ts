@@ -1,0 +1,22 @@
+/** The MLP of GPT-2 and of what is built like it. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { dropout } from '../dropout.js';
+import type { GptConfig } from './gptConfig.js';
+import { compose } from '../layer.js';
+import type { Layer } from '../layer.js';
+import { plainMlp } from '../mlp.js';
+import type { Pass } from '../pass.js';
+
+/** [N, C] to [N, C] in layer `i`; `transposed`: files hold its matrices inputs first. */
+export const gptMlp = (
+  config: Pick<GptConfig, 'activation' | 'residualDropout'>,
+  pass: Pass,
+  i: number,
+  transposed = false,
+): Layer<Tensor, Tensor> => {
+  const module = `transformer.h.${i}.mlp`;
+  return compose(
+    plainMlp(pass, config.activation, { up: `${module}.c_fc`, down: `${module}.c_proj`, transposed }),
+    dropout(pass, `${module}.dropout`, config.residualDropout),
+  );
+};
