@@ -156,26 +156,35 @@ export {
   linearDecay,
   polynomialDecay,
   warmupStableDecay,
-} from './train/schedule.js';
+} from './train/optimizers/schedule.js';
 export type {
   Ending as DecayOptions,
   Rate as RateOptions,
   Schedule,
   Warming as WarmupOptions,
-} from './train/schedule.js';
-export { chain, clipByGlobalNorm, eachParameter, mapGradients, scaleBy } from './train/optimizer.js';
-export type { GradientTransform, Moments, Moved, Optimizer, Rule, Single, Slot, Update } from './train/optimizer.js';
-export { adafactor } from './train/adafactor.js';
-export type { AdafactorOptions } from './train/adafactor.js';
-export { adamw } from './train/adamw.js';
-export type { AdamWOptions } from './train/adamw.js';
-export { adamw8bit } from './train/adamw8bit.js';
-export type { AdamW8bitOptions } from './train/adamw8bit.js';
-export { lion } from './train/lion.js';
-export type { LionOptions } from './train/lion.js';
-export { sgd } from './train/sgd.js';
-export type { SgdOptions } from './train/sgd.js';
-export { loraplusFactor, withRates } from './train/rates.js';
+} from './train/optimizers/schedule.js';
+export { chain, clipByGlobalNorm, eachParameter, mapGradients, scaleBy } from './train/optimizers/optimizer.js';
+export type {
+  GradientTransform,
+  Moments,
+  Moved,
+  Optimizer,
+  Rule,
+  Single,
+  Slot,
+  Update,
+} from './train/optimizers/optimizer.js';
+export { adafactor } from './train/optimizers/adafactor.js';
+export type { AdafactorOptions } from './train/optimizers/adafactor.js';
+export { adamw } from './train/optimizers/adamw.js';
+export type { AdamWOptions } from './train/optimizers/adamw.js';
+export { adamw8bit } from './train/optimizers/adamw8bit.js';
+export type { AdamW8bitOptions } from './train/optimizers/adamw8bit.js';
+export { lion } from './train/optimizers/lion.js';
+export type { LionOptions } from './train/optimizers/lion.js';
+export { sgd } from './train/optimizers/sgd.js';
+export type { SgdOptions } from './train/optimizers/sgd.js';
+export { loraplusFactor, withRates } from './train/optimizers/rates.js';
 export { generateIds, generateText, promptIds } from './train/generateText.js';
 export type { GenerateTextOptions } from './train/generateText.js';
 export { report, tokensOfRow } from './train/report.js';

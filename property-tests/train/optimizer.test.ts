@@ -2,14 +2,14 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { adafactor } from '../../src/train/adafactor.js';
-import { adamw } from '../../src/train/adamw.js';
-import { adamw8bit } from '../../src/train/adamw8bit.js';
+import { adafactor } from '../../src/train/optimizers/adafactor.js';
+import { adamw } from '../../src/train/optimizers/adamw.js';
+import { adamw8bit } from '../../src/train/optimizers/adamw8bit.js';
 import { startUnderTest } from '../../test/engine.js';
-import { lion } from '../../src/train/lion.js';
-import { chain, clipByGlobalNorm, clipFactor, globalNorm, scaleBy } from '../../src/train/optimizer.js';
-import type { GradientTransform, Optimizer } from '../../src/train/optimizer.js';
-import { sgd } from '../../src/train/sgd.js';
+import { lion } from '../../src/train/optimizers/lion.js';
+import { chain, clipByGlobalNorm, clipFactor, globalNorm, scaleBy } from '../../src/train/optimizers/optimizer.js';
+import type { GradientTransform, Optimizer } from '../../src/train/optimizers/optimizer.js';
+import { sgd } from '../../src/train/optimizers/sgd.js';
 
 beforeAll(async () => {
   await startUnderTest();

@@ -10,8 +10,8 @@ import {
   linearDecay,
   polynomialDecay,
   warmupStableDecay,
-} from '../../src/train/schedule.js';
-import type { Schedule } from '../../src/train/schedule.js';
+} from '../../src/train/optimizers/schedule.js';
+import type { Schedule } from '../../src/train/optimizers/schedule.js';
 
 const runs = fc
   .record({

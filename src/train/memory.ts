@@ -3,7 +3,7 @@ import type { TensorSpec } from '../model/weights.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { momentShapes } from '../model/kernels/adamW8bit.js';
-import { isEmbedding, min8bitSize } from './adamw8bit.js';
+import { isEmbedding, min8bitSize } from './optimizers/adamw8bit.js';
 import type { SftConfig } from './config.js';
 
 /** What of a model, its adapter and the options decides how much memory a run needs. */

@@ -12,13 +12,13 @@ import type { Controls, RunInputs, TrainerControl } from './controls.js';
 import type { Evaluated, HardRow, PreprocessLogits } from './evaluate.js';
 import type { RunLogs } from './log.js';
 import type { LogRow } from './metrics.js';
-import type { Optimizer } from './optimizer.js';
+import type { Optimizer } from './optimizers/optimizer.js';
 import type { Plan } from './plan.js';
 import type { PrepareSummary } from './prepare.js';
 import type { Refusals } from './refusals.js';
 import type { RowNames } from './rowNames.js';
 import type { Sample } from './samples.js';
-import type { Schedule } from './schedule.js';
+import type { Schedule } from './optimizers/schedule.js';
 import type { TrainState } from './state.js';
 
 /** Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. */

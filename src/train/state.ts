@@ -5,8 +5,8 @@ import { release } from '../model/kernels/hold.js';
 import type { Weights } from '../model/layer.js';
 import { emptyInterval } from './metrics.js';
 import type { Interval } from './metrics.js';
-import { pick, zip } from './optimizer.js';
-import type { Moments, Optimizer } from './optimizer.js';
+import { pick, zip } from './optimizers/optimizer.js';
+import type { Moments, Optimizer } from './optimizers/optimizer.js';
 
 /** What a step needs to know besides the state. All may be left out. */
 export interface StepOptions {

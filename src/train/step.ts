@@ -15,7 +15,7 @@ import type { Gate } from '../streams/gate.js';
 import { dispose } from '../tfjs.js';
 import { isSound } from './metrics.js';
 import { setWeights, trainableOf } from './state.js';
-import type { Moved, Update } from './optimizer.js';
+import type { Moved, Update } from './optimizers/optimizer.js';
 import type { StepOptions, TrainState } from './state.js';
 import { scaleTargets, sequenceOf } from './unpad.js';
 import type { Unpadded } from './unpad.js';

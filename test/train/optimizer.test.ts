@@ -2,15 +2,22 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import '@tensorflow/tfjs-backend-cpu';
 import { memory, setBackend, sign, tensor } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { adafactor } from '../../src/train/adafactor.js';
-import { adamw } from '../../src/train/adamw.js';
-import { adamw8bit } from '../../src/train/adamw8bit.js';
-import { lion } from '../../src/train/lion.js';
-import { chain, clipByGlobalNorm, clipFactor, decays, mapGradients, scaleBy } from '../../src/train/optimizer.js';
-import type { Optimizer } from '../../src/train/optimizer.js';
-import { linearDecay } from '../../src/train/schedule.js';
-import { loraplusFactor, withRates } from '../../src/train/rates.js';
-import { sgd } from '../../src/train/sgd.js';
+import { adafactor } from '../../src/train/optimizers/adafactor.js';
+import { adamw } from '../../src/train/optimizers/adamw.js';
+import { adamw8bit } from '../../src/train/optimizers/adamw8bit.js';
+import { lion } from '../../src/train/optimizers/lion.js';
+import {
+  chain,
+  clipByGlobalNorm,
+  clipFactor,
+  decays,
+  mapGradients,
+  scaleBy,
+} from '../../src/train/optimizers/optimizer.js';
+import type { Optimizer } from '../../src/train/optimizers/optimizer.js';
+import { linearDecay } from '../../src/train/optimizers/schedule.js';
+import { loraplusFactor, withRates } from '../../src/train/optimizers/rates.js';
+import { sgd } from '../../src/train/optimizers/sgd.js';
 
 beforeAll(() => setBackend('cpu'));
 

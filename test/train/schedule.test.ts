@@ -4,8 +4,8 @@ import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import { decodeSftConfig, SftConfig } from '../../src/train/config.js';
 import { warmupStepsOf } from '../../src/train/plan.js';
-import { scheduleOf } from '../../src/train/schedule.js';
-import type { Schedule } from '../../src/train/schedule.js';
+import { scheduleOf } from '../../src/train/optimizers/schedule.js';
+import type { Schedule } from '../../src/train/optimizers/schedule.js';
 
 interface Run {
   readonly warmup_steps: number;

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { adamW } from '../model/kernels/adamW.js';
-import type { AdamWAttrs } from '../model/kernels/adamW.js';
-import { adamW8bit, momentShapes } from '../model/kernels/adamW8bit.js';
+import { adamW } from '../../model/kernels/adamW.js';
+import type { AdamWAttrs } from '../../model/kernels/adamW.js';
+import { adamW8bit, momentShapes } from '../../model/kernels/adamW8bit.js';
 import type { AdamWOptions } from './adamw.js';
 import { decays, pick, replaced, slotOf } from './optimizer.js';
 import type { GradientTransform, Moments, Moved, Update } from './optimizer.js';

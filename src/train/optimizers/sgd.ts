@@ -1,4 +1,4 @@
-import { axpy } from '../model/kernels/axpy.js';
+import { axpy } from '../../model/kernels/axpy.js';
 import { decays, pick, slotOf, zip } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 

@@ -1,4 +1,4 @@
-import { adamW } from '../model/kernels/adamW.js';
+import { adamW } from '../../model/kernels/adamW.js';
 import { decays, pick, replaced, slotOf } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 

@@ -7,9 +7,9 @@
  * rule at the end applies in one fused pass over every parameter.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Gradients, Weights } from '../model/layer.js';
-import { squaredNorm } from '../model/kernels/squaredNorm.js';
-import { keep, tidy, zeros } from '../tfjs.js';
+import type { Gradients, Weights } from '../../model/layer.js';
+import { squaredNorm } from '../../model/kernels/squaredNorm.js';
+import { keep, tidy, zeros } from '../../tfjs.js';
 import type { Schedule } from './schedule.js';
 
 /** What an optimizer keeps between updates: slot name → parameter name → tensor. All begin at 0. */

@@ -1,4 +1,4 @@
-import { add, mul, sign, sub } from '../tfjs.js';
+import { add, mul, sign, sub } from '../../tfjs.js';
 import { decays, eachParameter } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, div, expandDims, matMul, maximum, mean, mul, rsqrt, sqrt, square, sub } from '../tfjs.js';
+import { add, div, expandDims, matMul, maximum, mean, mul, rsqrt, sqrt, square, sub } from '../../tfjs.js';
 import { decays, eachParameter } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
