@@ -158,7 +158,7 @@ const child = async () => {
   ] = await Promise.all(
     [
       'cli/configFile.js',
-      'train/config.js',
+      'train/options/config.js',
       'train/load.js',
       'formats/checkpoint.js',
       'train/trainerState.js',

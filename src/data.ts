@@ -146,8 +146,8 @@ export { truncate, truncateRow } from './operators/truncate.js';
 export type { TruncateOptions } from './operators/truncate.js';
 
 // train: files to labelled rows
-export { decodeSftConfig, SftConfig } from './train/config.js';
-export type { SftOptions } from './train/config.js';
+export { decodeSftConfig, SftConfig } from './train/options/config.js';
+export type { SftOptions } from './train/options/config.js';
 export { prepare } from './train/prepare.js';
 export type { RefusedRows } from './train/refusals.js';
 export type { PrepareConfig, PrepareSetup, PrepareSummary, Tally } from './train/prepare.js';

@@ -9,7 +9,7 @@ import { fileError } from '../src/formats/byteSource.js';
 import { batch } from '../src/operators/batch.js';
 import { padRow } from '../src/operators/pad.js';
 import { tokenizeRow } from '../src/operators/tokenize.js';
-import { decodeSftConfig } from '../src/train/config.js';
+import { decodeSftConfig } from '../src/train/options/config.js';
 import { prepareRows } from '../src/train/prepareRows.js';
 
 const root = resolve(import.meta.dirname, '..');

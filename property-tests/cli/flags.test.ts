@@ -19,7 +19,7 @@ import {
   string,
   type Field,
 } from '../../src/formats/closed.js';
-import { SftConfig } from '../../src/train/config.js';
+import { SftConfig } from '../../src/train/options/config.js';
 
 /** A word that no flag, list or null reads as anything else. */
 const word = fc

@@ -10,7 +10,7 @@ import { lastValueFrom, tap, toArray } from 'rxjs';
 import { isFatal, orThrow } from '../../src/errors.js';
 import { readSafetensors } from '../../src/formats/safetensors.js';
 import { adamw8bit } from '../../src/train/optimizers/adamw8bit.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { chain, clipByGlobalNorm, scaleBy } from '../../src/train/optimizers/optimizer.js';
 import type { SftSetup } from '../../src/train/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { tap } from 'rxjs';
 import { startUnderTest } from '../../test/engine.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { disposeModel, runOf, stepsOf, tinyModel, tinyRow } from './tiny.js';
 
 beforeAll(async () => {

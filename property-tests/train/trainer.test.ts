@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { startUnderTest } from '../../test/engine.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import type { StepResult } from '../../src/records.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { disposeModel, distance, runOf, stepsOf, tinyModel, tinyRow } from './tiny.js';
 
 beforeAll(async () => {

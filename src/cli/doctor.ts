@@ -10,7 +10,7 @@ import type { FatalError } from '../errors.js';
 import { closed } from '../formats/closed.js';
 import { availableMemory } from '../train/availableMemory.js';
 import type { AvailableMemory } from '../train/availableMemory.js';
-import { SftConfig } from '../train/config.js';
+import { SftConfig } from '../train/options/config.js';
 import { cudaCard, doctor, nativeDetails } from '../train/engine.js';
 import type { Doctor, NativeDetails } from '../train/engine.js';
 import { gibibytes } from '../train/memory.js';

@@ -9,7 +9,7 @@ import type { FatalError } from '../errors.js';
 import { closed, nonEmptyString, oneOf, option, optional, required } from '../formats/closed.js';
 import { mergeAndUnload } from '../model/merge.js';
 import type { CausalLM } from '../model/causalLm.js';
-import { SftConfig } from '../train/config.js';
+import { SftConfig } from '../train/options/config.js';
 import { exportGguf } from '../train/exportGguf.js';
 import { loadParts } from '../train/load.js';
 import { saveModel } from '../train/save.js';

@@ -27,7 +27,7 @@ import { readJson } from '../formats/json.js';
 import { parseJsonExactly } from '../formats/writtenNumbers.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Example } from '../records.js';
-import { SftConfig } from '../train/config.js';
+import { SftConfig } from '../train/options/config.js';
 import { generateText } from '../train/generateText.js';
 import { promptTokens } from '../train/promptTokens.js';
 import { load, loadOptionsOf } from '../train/load.js';

@@ -23,7 +23,7 @@ import { preflightDataset } from '../train/preflight/dataset.js';
 import type { Preflight } from '../train/preflight/preflight.js';
 import { preflightFault } from '../train/preflight/strict.js';
 import { preflightText } from '../train/preflight/text.js';
-import type { SftConfig } from '../train/config.js';
+import type { SftConfig } from '../train/options/config.js';
 import { chooseEngine, currentEngine } from '../train/engine.js';
 import { contamination, contaminationFacts, type Contamination } from '../train/contamination.js';
 import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/fitMemory.js';

@@ -15,7 +15,7 @@ import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
 import { makeRejects } from '../streams/rejects.js';
 import { throughCache } from '../train/cache/preparedCache.js';
-import type { SftConfig } from '../train/config.js';
+import type { SftConfig } from '../train/options/config.js';
 import { fewOfEach, makeTally, maxLengthOf, type PrepareSummary } from '../train/prepare.js';
 import { prepareDataset } from '../train/prepareDataset.js';
 import { sourceLines } from '../train/sourceCounts.js';

@@ -24,7 +24,7 @@ import type { GptqOptions } from '../model/quantize/gptq.js';
 import type { Labelled } from '../records.js';
 import { makeRejects } from '../streams/rejects.js';
 import { foundDataset } from '../train/beforeLoading.js';
-import type { SftConfig } from '../train/config.js';
+import type { SftConfig } from '../train/options/config.js';
 import { evaluateRows } from '../train/evaluate.js';
 import { gptqRows, saveGptq } from '../train/gptq.js';
 import type { Loaded, LoadedModel } from '../train/load.js';

@@ -10,7 +10,7 @@ import { fileError } from '../formats/byteSource.js';
 import { isDirectory } from '../formats/directory.js';
 import { makeDirectory, makeWritableDirectory } from '../formats/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import type { SftConfig } from '../train/config.js';
+import type { SftConfig } from '../train/options/config.js';
 import { maxLengthOf } from '../train/prepare.js';
 import { report, tokensOfRow } from '../train/report.js';
 import type { ReportToken } from '../train/report.js';

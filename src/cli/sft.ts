@@ -16,7 +16,7 @@ import {
   required,
   type ClosedValue,
 } from '../formats/closed.js';
-import type { SftConfig } from '../train/config.js';
+import type { SftConfig } from '../train/options/config.js';
 import { makeRejects, reasonsText } from '../streams/rejects.js';
 import { beforeLoading } from '../train/beforeLoading.js';
 import { leaveFailure } from '../train/failure.js';

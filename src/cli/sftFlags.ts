@@ -16,8 +16,8 @@ import {
   type Fields,
 } from '../formats/closed.js';
 import { nearest } from '../formats/nearest.js';
-import { decodeSftConfig, SftConfig, sftTopics } from '../train/config.js';
-import { sftAliases, understoodNames } from '../train/optionNames.js';
+import { decodeSftConfig, SftConfig, sftTopics } from '../train/options/config.js';
+import { sftAliases, understoodNames } from '../train/options/optionNames.js';
 import type { ConfigFile } from './configFile.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven, type Given } from './options.js';

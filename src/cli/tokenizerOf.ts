@@ -4,7 +4,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import type { SftConfig } from '../train/config.js';
+import type { SftConfig } from '../train/options/config.js';
 import { tokenizerAsked } from '../train/withChatTemplate.js';
 import { tellingHub, type Line } from './tell.js';
 

@@ -9,7 +9,7 @@ import type { FatalError } from '../errors.js';
 import { makeWritableDirectory } from '../formats/makeDirectory.js';
 import { findDataset } from '../formats/presence.js';
 import { sourceFailed } from '../streams/pull.js';
-import type { SftConfig } from './config.js';
+import type { SftConfig } from './options/config.js';
 import { isMixture, notBothGiven } from './divide.js';
 import { evalSets, ofField, ofSet } from './prepareRows.js';
 import { findCheckpoint } from './resume.js';

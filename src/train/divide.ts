@@ -9,7 +9,7 @@ import { identified, madeOf } from '../formats/identity.js';
 import { interleave } from '../formats/interleave.js';
 import { random } from '../seed.js';
 import { sourceFailed } from '../streams/pull.js';
-import type { SftConfig } from './config.js';
+import type { SftConfig } from './options/config.js';
 import type { Dataset, Mixture, SftSetup } from './run.js';
 
 export type DivideConfig = Pick<SftConfig, 'evalSplit' | 'stoppingStrategy' | 'seed' | 'dataSeed' | 'streaming'>;

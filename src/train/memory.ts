@@ -4,7 +4,7 @@ import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { momentShapes } from '../model/kernels/adamW8bit.js';
 import { isEmbedding, min8bitSize } from './optimizers/adamw8bit.js';
-import type { SftConfig } from './config.js';
+import type { SftConfig } from './options/config.js';
 
 /** What of a model, its adapter and the options decides how much memory a run needs. */
 export interface MemoryShape {

@@ -11,7 +11,7 @@ import type { Gate } from '../streams/gate.js';
 import { oneAfterAnother } from '../streams/oneAfterAnother.js';
 import { windowed } from '../streams/operator.js';
 import { pull } from '../streams/pull.js';
-import type { SftConfig } from './config.js';
+import type { SftConfig } from './options/config.js';
 import { endsUpdate } from './plan.js';
 import type { Plan } from './plan.js';
 

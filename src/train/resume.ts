@@ -20,7 +20,7 @@ import type { CausalLM } from '../model/causalLm.js';
 import { architectureOf } from '../model/architectures.js';
 import { tensor } from '../tfjs.js';
 import { nameInside, parted } from '../model/imageText.js';
-import type { SftConfig } from './config.js';
+import type { SftConfig } from './options/config.js';
 import { unconverted } from './convertedAdapter.js';
 import type { Run } from './run.js';
 import { optimizerFile, trainerStateFile } from './save.js';

@@ -9,8 +9,8 @@ import type { MaskCompletionsOptions } from '../operators/maskCompletions.js';
 import { templateIds } from '../operators/responses.js';
 import type { TokenizeOptions } from '../operators/tokenize.js';
 import type { Example } from '../records.js';
-import type { SftConfig } from './config.js';
-import { isParity } from './parity.js';
+import type { SftConfig } from './options/config.js';
+import { isParity } from './options/parity.js';
 
 export interface RowPathSetup {
   /** Not needed for rows that bring token ids. */

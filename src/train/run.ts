@@ -7,7 +7,7 @@ import type { LoraConfig } from '../model/lora.js';
 import type { FormattingFunc } from '../operators/decode.js';
 import type { Labelled, StepResult } from '../records.js';
 import type { RejectCounts, Rejects } from '../streams/rejects.js';
-import type { SftConfig } from './config.js';
+import type { SftConfig } from './options/config.js';
 import type { Controls, RunInputs, TrainerControl } from './controls.js';
 import type { Evaluated, HardRow, PreprocessLogits } from './evaluate.js';
 import type { RunLogs } from './log.js';

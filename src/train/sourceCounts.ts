@@ -4,8 +4,8 @@ import { sliceRow } from '../operators/columns.js';
 import { countLearnable } from '../operators/learnable.js';
 import { ignoreIndex } from '../records.js';
 import type { Labelled } from '../records.js';
-import { isParity } from './config.js';
-import type { SftConfig } from './config.js';
+import { isParity } from './options/config.js';
+import type { SftConfig } from './options/config.js';
 
 /** Counted in rows as they were read: cut to maxLength, not yet packed. */
 export interface SourceCounts {

@@ -27,7 +27,7 @@ import type { Gate } from '../streams/gate.js';
 import { fromEither } from '../streams/fromEither.js';
 import { makeRejects } from '../streams/rejects.js';
 import { begin } from './begin.js';
-import type { SftOptions } from './config.js';
+import type { SftOptions } from './options/config.js';
 import { makeControls } from './controls.js';
 import type { RunInputs, TrainerControl } from './controls.js';
 import { epochsOf } from './epochs.js';

@@ -10,8 +10,8 @@ import { withChatFormat } from '../formats/addTokens.js';
 import { fileError } from '../formats/byteSource.js';
 import { templatedTokenizer } from '../formats/templatedTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
-import { isParity } from './config.js';
-import type { SftConfig } from './config.js';
+import { isParity } from './options/config.js';
+import type { SftConfig } from './options/config.js';
 
 /** A text without any of these says the same of every conversation: it is the name of a file. */
 const jinja = /\{[{%#]/;

@@ -14,7 +14,7 @@ import { cardMark, modelCard } from '../formats/modelCard.js';
 import type { ModelCard } from '../formats/modelCard.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { GptqOptions } from '../model/quantize/gptq.js';
-import { SftConfig } from './config.js';
+import { SftConfig } from './options/config.js';
 import type { Run, RunSummary } from './run.js';
 
 const file = 'README.md';

@@ -3,10 +3,10 @@ import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import { camel } from '../../src/cli/names.js';
 import { ownAliases } from '../../src/cli/sftFlags.js';
-import { decodeSftConfig, SftConfig } from '../../src/train/config.js';
-import { foreignArguments } from '../../src/train/foreignArguments.js';
-import { kwargsNames } from '../../src/train/kwargs.js';
-import { sftAliases, understoodNames } from '../../src/train/optionNames.js';
+import { decodeSftConfig, SftConfig } from '../../src/train/options/config.js';
+import { foreignArguments } from '../../src/train/options/foreignArguments.js';
+import { kwargsNames } from '../../src/train/options/kwargs.js';
+import { sftAliases, understoodNames } from '../../src/train/options/optionNames.js';
 
 const page = readFileSync('docs/parity.md', 'utf8');
 const partOf = (heading: string): string => page.split(/^## /m).find((part) => part.startsWith(heading)) ?? '';

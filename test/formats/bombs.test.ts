@@ -15,7 +15,7 @@ import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import { textFile } from '../../src/formats/textFile.js';
 import { decodeRow } from '../../src/operators/decode.js';
-import { decodeSftConfig } from '../../src/train/config.js';
+import { decodeSftConfig } from '../../src/train/options/config.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';
 
 const dir = temporaryDirectory();

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDataset } from '../../src/formats/dataset.js';
 import { jsonl } from '../../src/formats/jsonl.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import type { SftSetup } from '../../src/train/run.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { base, built, inTemporary, rxtune } from '../cli/rxtune.js';

@@ -10,7 +10,7 @@ import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { mergeLora } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { setPrecision } from '../../src/native/register.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { loadModel } from '../../src/train/load.js';
 import { saveModel } from '../../src/train/save.js';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { camel } from '../../src/cli/names.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import type { TrainerControl } from '../../src/train/controls.js';
 import { nextEpoch } from '../../src/train/epochs.js';
 import type { RunCallback, RunEvent, SftSetup } from '../../src/train/run.js';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
-import { decodeSftConfig, loraOf, SftConfig, sftTopics } from '../../src/train/config.js';
-import { sftAliases } from '../../src/train/optionNames.js';
-import type { SftOptions } from '../../src/train/config.js';
+import { decodeSftConfig, loraOf, SftConfig, sftTopics } from '../../src/train/options/config.js';
+import { sftAliases } from '../../src/train/options/optionNames.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 
 const decoded = (options: unknown): SftConfig => {
   const result = decodeSftConfig(options);

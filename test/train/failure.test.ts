@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { take, lastValueFrom } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { jsonl } from '../../src/formats/jsonl.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { load } from '../../src/train/load.js';
 import type { SftSetup } from '../../src/train/run.js';

@@ -1,8 +1,8 @@
 /** Which options make another run of a run that is taken up again. */
 import { expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
-import { decodeSftConfig } from '../../src/train/config.js';
-import type { SftOptions } from '../../src/train/config.js';
+import { decodeSftConfig } from '../../src/train/options/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { fingerprintOf } from '../../src/train/fingerprint.js';
 
 const row = { inputIds: Int32Array.of(1, 2), labels: Int32Array.of(-100, 2), seqLengths: [2] };

@@ -16,7 +16,7 @@ import { adapterNames, LoraConfig, scalingOf } from '../../src/model/lora.js';
 import { loraDelta } from '../../src/model/loraDelta.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { weightOf } from '../../src/model/weights.js';
-import { decodeSftConfig } from '../../src/train/config.js';
+import { decodeSftConfig } from '../../src/train/options/config.js';
 import { loadAdapter, loadModel } from '../../src/train/load.js';
 import { restoreWeights } from '../../src/train/resume.js';
 import { saveModel } from '../../src/train/save.js';

@@ -8,7 +8,7 @@ import { parse } from 'yaml';
 import { orThrow } from '../../src/errors.js';
 import { cardMark, modelCard } from '../../src/formats/modelCard.js';
 import type { ModelCard } from '../../src/formats/modelCard.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { loadModel } from '../../src/train/load.js';
 import type { SftSetup } from '../../src/train/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
-import { ignoredArguments, loaderArguments } from '../../src/train/loaderArguments.js';
-import { fromModelInitKwargs } from '../../src/train/modelInitKwargs.js';
+import { ignoredArguments, loaderArguments } from '../../src/train/options/loaderArguments.js';
+import { fromModelInitKwargs } from '../../src/train/options/modelInitKwargs.js';
 
 const root = resolve(import.meta.dirname, '..', '..');
 

@@ -10,7 +10,7 @@ import { attachLora } from '../../src/model/adapter.js';
 import { mergeLora } from '../../src/model/merge.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { loadModel } from '../../src/train/load.js';
 import type { LoadOptions } from '../../src/train/load.js';

@@ -10,7 +10,7 @@ import type { FatalError } from '../../src/errors.js';
 import { quantizeModel } from '../../src/model/quantize/base.js';
 import { decodeQuantization, QuantizationConfig } from '../../src/model/quantize/config.js';
 import { adamw } from '../../src/train/optimizers/adamw.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { evaluateRows } from '../../src/train/evaluate.js';
 import { truncateLog } from '../../src/train/log.js';
 import { chain } from '../../src/train/optimizers/optimizer.js';

@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { render } from '../../src/errors.js';
 import { makeRejects } from '../../src/streams/rejects.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import type { RunEvent, SftSetup } from '../../src/train/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { disposeModel, tinyModel } from '../../property-tests/train/tiny.js';

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { beforeAll, expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
 import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { loadModel } from '../../src/train/load.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { startUnderTest } from '../engine.js';

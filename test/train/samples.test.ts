@@ -7,7 +7,7 @@ import { firstValueFrom, lastValueFrom } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { openDataset } from '../../src/formats/dataset.js';
 import type { Labelled } from '../../src/records.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { load } from '../../src/train/load.js';
 import type { Loaded } from '../../src/train/load.js';

@@ -13,7 +13,7 @@ import { startUnderTest } from '../engine.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import type { SftRun } from '../../src/train/trainer.js';
 import type { RunEvent, SftSetup } from '../../src/train/run.js';
-import type { SftOptions } from '../../src/train/config.js';
+import type { SftOptions } from '../../src/train/options/config.js';
 import { chain, scaleBy } from '../../src/train/optimizers/optimizer.js';
 import { sgd } from '../../src/train/optimizers/sgd.js';
 import { disposeModel, numbersOf, tinyModel } from '../../property-tests/train/tiny.js';

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { identityOf } from '../../formats/identity.js';
 import { identityOfTokenizer } from '../../formats/tokenizerIdentity.js';
-import { isParity } from '../config.js';
+import { isParity } from '../options/config.js';
 import type { PrepareConfig, PrepareSetup } from '../prepare.js';
 import type { Dataset } from '../run.js';
 import { codeVersion } from './codeVersion.js';

@@ -2,7 +2,7 @@
 import { adafactor } from './adafactor.js';
 import { adamw } from './adamw.js';
 import { adamw8bit } from './adamw8bit.js';
-import type { SftConfig } from '../config.js';
+import type { SftConfig } from '../options/config.js';
 import { lion } from './lion.js';
 import { chain, clipByGlobalNorm, scaleBy } from './optimizer.js';
 import type { GradientTransform, Optimizer } from './optimizer.js';

@@ -2,7 +2,7 @@
  * Learning rates as functions of the number of updates already done: arithmetic only. The shapes and their numbers are those of
  * transformers' `get_scheduler`; with any warm-up the first update therefore uses rate 0.
  */
-import type { SftConfig } from '../config.js';
+import type { SftConfig } from '../options/config.js';
 
 /** `step` (updates already done, from 0) → the learning rate of the next update. */
 export type Schedule = (step: number) => number;

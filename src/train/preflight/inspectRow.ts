@@ -12,7 +12,7 @@ import { tokenizeRow } from '../../operators/tokenize.js';
 import { truncateRow } from '../../operators/truncate.js';
 import type { Example, Formatted, Labelled, PreTokenized, Row } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
-import { isParity } from '../config.js';
+import { isParity } from '../options/config.js';
 import { textOnly } from '../prepare.js';
 import type { PrepareConfig } from '../prepare.js';
 import { rowPath } from '../rowPath.js';

@@ -1,7 +1,7 @@
 /** What a page about a run shows, as plain data that JSON holds; and the recorder that gathers it while the run goes on. */
 import { Subject, type Observable } from 'rxjs';
 import { isFatal, render, withoutSecrets } from '../../errors.js';
-import { SftConfig } from '../config.js';
+import { SftConfig } from '../options/config.js';
 import type { Groups } from '../evaluate.js';
 import type { Evaluation, RunEvent, RunSummary } from '../run.js';
 import type { Sample } from '../samples.js';

@@ -1,9 +1,9 @@
 /** transformers' loader options, as TRL's `model_init_kwargs` passes them on, as options of this library. */
 import * as E from 'fp-ts/lib/Either.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { nearest } from '../formats/nearest.js';
-import { QuantizationConfig } from '../model/quantize/config.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { nearest } from '../../formats/nearest.js';
+import { QuantizationConfig } from '../../model/quantize/config.js';
 import { attentionNamed, attentions, precisionNamed } from './loaderNames.js';
 import { ignoredArguments, loaderArguments, quantisationArguments } from './loaderArguments.js';
 

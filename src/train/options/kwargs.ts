@@ -1,8 +1,8 @@
 /** Arguments that are records of settings, each of which is an option of its own here. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
 
 type Options = Readonly<Record<string, unknown>>;
 

@@ -1,8 +1,8 @@
 /** Options under the names that users bring from elsewhere. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
 import { foreignArguments } from './foreignArguments.js';
 import { fromKwargs, kwargsNames } from './kwargs.js';
 import { attentionNamed, precisionNamed } from './loaderNames.js';

@@ -5,8 +5,8 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
 import {
   boolean,
   closed,
@@ -25,14 +25,14 @@ import {
   positiveNumber,
   properFraction,
   texts,
-} from '../formats/closed.js';
-import type { ClosedInput, ClosedValue } from '../formats/closed.js';
-import { initFault } from '../model/initLora.js';
-import { LoraConfig } from '../model/lora.js';
+} from '../../formats/closed.js';
+import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
+import { initFault } from '../../model/initLora.js';
+import { LoraConfig } from '../../model/lora.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
 import { optimizers } from './optimNames.js';
 import { ownNames } from './optionNames.js';
-import { QuantizationConfig, quantizationOf } from '../model/quantize/config.js';
+import { QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
   x < 1 ? x > 0 : Number.isSafeInteger(x),
