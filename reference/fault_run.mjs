@@ -159,7 +159,7 @@ const child = async () => {
     [
       'cli/configFile.js',
       'train/options/config.js',
-      'train/load.js',
+      'train/loading/load.js',
       'formats/checkpoint.js',
       'train/trainerState.js',
       'cli/command.js',

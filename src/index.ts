@@ -75,8 +75,8 @@ export type {
   SftSetup,
 } from './train/run.js';
 export type { RunInputs, TrainerControl } from './train/controls.js';
-export { load, loadAdapter, loadModel, loadParts } from './train/load.js';
-export type { LoadAdapterOptions, Loaded, LoadedModel, LoadOptions } from './train/load.js';
+export { load, loadAdapter, loadModel, loadParts } from './train/loading/load.js';
+export type { LoadAdapterOptions, Loaded, LoadedModel, LoadOptions } from './train/loading/load.js';
 export { chooseEngine, doctor } from './train/engine.js';
 export type {
   Device,
@@ -142,8 +142,8 @@ export type { FourBitMatrix, QuantizedBase, QuantizedScales } from './model/quan
 export type { Entry as KvCacheEntry, KvCache } from './model/cachedAttention.js';
 export type { FurtherAdapter, Pass, Training } from './model/pass.js';
 export type { TensorKind, TensorSpec } from './model/weights.js';
-export { setupChatFormat } from './train/setupChatFormat.js';
-export type { ChatFormatOptions, ChatReady } from './train/setupChatFormat.js';
+export { setupChatFormat } from './train/loading/setupChatFormat.js';
+export type { ChatFormatOptions, ChatReady } from './train/loading/setupChatFormat.js';
 export { planSteps } from './train/plan.js';
 export type { Plan, PlanFields } from './train/plan.js';
 export {

@@ -3,7 +3,7 @@ import { afterAll, expect, it } from '@jest/globals';
 import { dispose, engine, memory, setBackend } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { nativeStatistics, resetPeak, setPrecision } from '../../src/native/register.js';
-import { layOut } from '../../src/train/storage.js';
+import { layOut } from '../../src/train/loading/storage.js';
 import { configurations, describeNative, startNative } from '../../test/native.js';
 import { architectureNames, configs, documents, modelOf, modelSeeds } from '../arbitraries/models.js';
 import { pass, withAdapter } from './passes.js';

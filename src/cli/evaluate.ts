@@ -9,7 +9,7 @@ import { makeRejects } from '../streams/rejects.js';
 import { foundDataset } from '../train/beforeLoading.js';
 import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated, type Groups } from '../train/evaluate.js';
-import { loadAsked } from '../train/loadAsked.js';
+import { loadAsked } from '../train/loading/loadAsked.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import { makeRowNames } from '../train/rowNames.js';
 import type { CommandLine } from './command.js';

@@ -11,7 +11,7 @@ import { mergeAndUnload } from '../model/merge.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { SftConfig } from '../train/options/config.js';
 import { exportGguf } from '../train/exportGguf.js';
-import { loadParts } from '../train/load.js';
+import { loadParts } from '../train/loading/load.js';
 import { saveModel } from '../train/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';

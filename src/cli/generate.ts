@@ -30,7 +30,7 @@ import type { Example } from '../records.js';
 import { SftConfig } from '../train/options/config.js';
 import { generateText } from '../train/generateText.js';
 import { promptTokens } from '../train/promptTokens.js';
-import { load, loadOptionsOf } from '../train/load.js';
+import { load, loadOptionsOf } from '../train/loading/load.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';

@@ -7,7 +7,7 @@ import { closed, nonEmptyString, required } from '../formats/closed.js';
 import { mergeAndUnload } from '../model/merge.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import { SftConfig } from '../train/options/config.js';
-import { loadOptionsOf, loadParts } from '../train/load.js';
+import { loadOptionsOf, loadParts } from '../train/loading/load.js';
 import { saveModel } from '../train/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';

@@ -17,7 +17,7 @@ import type { ReportToken } from '../train/report.js';
 import type { RunRecord } from '../train/report/record.js';
 import type { Dataset } from '../train/run.js';
 import { sampleRows } from '../train/sampleRows.js';
-import { tokenizerAsked } from '../train/withChatTemplate.js';
+import { tokenizerAsked } from '../train/loading/withChatTemplate.js';
 
 export interface Reporting {
   readonly path: string;

@@ -22,7 +22,7 @@ import { beforeLoading } from '../train/beforeLoading.js';
 import { leaveFailure } from '../train/failure.js';
 import { fitsUnloaded } from '../train/fitMemory.js';
 import { serveDashboard, type Dashboard } from '../train/dashboard.js';
-import { loadOptionsOf, loadParts } from '../train/load.js';
+import { loadOptionsOf, loadParts } from '../train/loading/load.js';
 import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run.js';
 import { sourceLines } from '../train/sourceCounts.js';

@@ -5,7 +5,7 @@ import type { FatalError } from '../errors.js';
 import { loadTokenizer } from '../formats/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/options/config.js';
-import { tokenizerAsked } from '../train/withChatTemplate.js';
+import { tokenizerAsked } from '../train/loading/withChatTemplate.js';
 import { tellingHub, type Line } from './tell.js';
 
 /** The tokenizer that a call names, or that of its model, with the chat format or template of its options; undefined where it names none. */

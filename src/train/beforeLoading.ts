@@ -14,7 +14,7 @@ import { isMixture, notBothGiven } from './divide.js';
 import { evalSets, ofField, ofSet } from './prepareRows.js';
 import { findCheckpoint } from './resume.js';
 import type { Dataset, SftSetup } from './run.js';
-import { chatTemplateSource } from './withChatTemplate.js';
+import { chatTemplateSource } from './loading/withChatTemplate.js';
 
 type Sets = Pick<SftSetup, 'trainDataset' | 'evalDataset'>;
 

@@ -25,7 +25,7 @@ import { fingerprintOf } from './fingerprint.js';
 import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
 import { markInUse } from './inUse.js';
 import type { Mark } from './inUse.js';
-import { loadOptionsOf, loadParts } from './load.js';
+import { loadOptionsOf, loadParts } from './loading/load.js';
 import { allLogs, runLogs } from './log.js';
 import type { RunLogs } from './log.js';
 import { orderRows } from './microBatches.js';
@@ -40,12 +40,12 @@ import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { scheduleOf } from './optimizers/schedule.js';
 import type { Schedule } from './optimizers/schedule.js';
-import { setupChatFormat } from './setupChatFormat.js';
+import { setupChatFormat } from './loading/setupChatFormat.js';
 import { initState } from './state.js';
 import type { TrainState } from './state.js';
-import { layOut } from './storage.js';
+import { layOut } from './loading/storage.js';
 import { tensorBoardLog } from './tensorboard.js';
-import { withChatTemplate } from './withChatTemplate.js';
+import { withChatTemplate } from './loading/withChatTemplate.js';
 import { withoutWeights } from './withoutWeights.js';
 
 const usage = (code: `E_${string}`, message: string, field: string, hint: string): FatalError =>

@@ -9,7 +9,7 @@ import type { TensorToWrite } from '../../src/formats/safetensors.js';
 import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats/shards.js';
 import { logits } from '../../src/model/causalLm.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import { documents } from '../model/batches.js';
 
 const models = resolve(import.meta.dirname, '..', 'golden', 'models');

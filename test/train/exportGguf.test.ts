@@ -12,7 +12,7 @@ import { LoraConfig } from '../../src/model/lora.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../src/formats/float16.js';
 import { exportGguf } from '../../src/train/exportGguf.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import { built, inTemporary, rxtune } from '../cli/rxtune.js';
 import { startUnderTest } from '../engine.js';
 import { configs, modelOf } from '../../property-tests/arbitraries/models.js';

@@ -20,7 +20,7 @@ import type { GptqOptions } from '../../src/model/quantize/gptq.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { evaluateRows } from '../../src/train/evaluate.js';
 import { gptqRows, saveGptq } from '../../src/train/gptq.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { documents } from '../model/batches.js';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { lastValueFrom, take, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { load } from '../../src/train/load.js';
+import { load } from '../../src/train/loading/load.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { base } from '../cli/rxtune.js';
 

@@ -17,7 +17,7 @@ import { loraDelta } from '../../src/model/loraDelta.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { weightOf } from '../../src/model/weights.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
-import { loadAdapter, loadModel } from '../../src/train/load.js';
+import { loadAdapter, loadModel } from '../../src/train/loading/load.js';
 import { restoreWeights } from '../../src/train/resume.js';
 import { saveModel } from '../../src/train/save.js';
 import { unpadded } from '../model/batches.js';

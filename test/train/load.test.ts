@@ -17,10 +17,10 @@ import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
 import { withRopeScaling } from '../../src/model/rope.js';
 import { startUnderTest } from '../engine.js';
 import { gptqRows, saveGptq } from '../../src/train/gptq.js';
-import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/load.js';
+import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/loading/load.js';
 import { restoreWeights } from '../../src/train/resume.js';
 import { saveModel } from '../../src/train/save.js';
-import { setupChatFormat } from '../../src/train/setupChatFormat.js';
+import { setupChatFormat } from '../../src/train/loading/setupChatFormat.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';
 import { orThrow as eitherOrThrow } from '../model/loadModel.js';
 

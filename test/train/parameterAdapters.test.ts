@@ -8,7 +8,7 @@ import { orThrow } from '../../src/errors.js';
 import { logits, lossAndGradients } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { architectureOf } from '../../src/model/architectures.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';

@@ -7,7 +7,7 @@ import { dispose } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { logits, lossAndGradients } from '../../src/model/causalLm.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';

@@ -35,7 +35,7 @@ import { prepareRows, trainRows } from '../../src/train/prepareRows.js';
 import type { PrepareRowsSetup } from '../../src/train/prepareRows.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
 import type { Dataset } from '../../src/train/run.js';
-import { withChatTemplate } from '../../src/train/withChatTemplate.js';
+import { withChatTemplate } from '../../src/train/loading/withChatTemplate.js';
 import { commitOf, hubServer } from '../formats/hub/hubServer.js';
 import type { HubRepo } from '../formats/hub/hubServer.js';
 

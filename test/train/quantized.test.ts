@@ -12,8 +12,8 @@ import { LoraConfig } from '../../src/model/lora.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { loadModel } from '../../src/train/load.js';
-import type { LoadOptions } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
+import type { LoadOptions } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/save.js';
 import { numbersOf, runOf, stepsOf } from '../../property-tests/train/tiny.js';
 

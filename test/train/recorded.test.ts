@@ -6,7 +6,7 @@ import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import type { StepResult } from '../../src/records.js';
 import { startUnderTest } from '../engine.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { sharedPath } from '../shared.js';

@@ -8,7 +8,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
 import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { startUnderTest } from '../engine.js';
 import { temporaryDirectory } from '../formats/temporary.js';

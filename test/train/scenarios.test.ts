@@ -10,7 +10,7 @@ import type { FormattingFunc } from '../../src/operators/decode.js';
 import type { StepResult } from '../../src/records.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import { load, loadModel } from '../../src/train/load.js';
+import { load, loadModel } from '../../src/train/loading/load.js';
 import { prepareRows } from '../../src/train/prepareRows.js';
 import type { Begun, Evaluation, SftSetup } from '../../src/train/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { generateText, type GenerateTextOptions } from '../../src/train/generateText.js';
-import { load, type Loaded } from '../../src/train/load.js';
+import { load, type Loaded } from '../../src/train/loading/load.js';
 import { untilStopText } from '../../src/train/stopStrings.js';
 import { base, built, rxtune } from '../cli/rxtune.js';
 import { startUnderTest } from '../engine.js';

@@ -5,7 +5,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { startUnderTest } from '../engine.js';
-import { loadModel } from '../../src/train/load.js';
+import { loadModel } from '../../src/train/loading/load.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 
 const golden = resolve(import.meta.dirname, '..', 'golden');

@@ -22,7 +22,7 @@ import { LoraConfig } from '../../src/model/lora.js';
 import { mergeAndUnload } from '../../src/model/merge.js';
 import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
 import { gptqRows } from '../../src/train/gptq.js';
-import { loadAdapter, loadModel } from '../../src/train/load.js';
+import { loadAdapter, loadModel } from '../../src/train/loading/load.js';
 import { restoreWeights } from '../../src/train/resume.js';
 import { saveModel } from '../../src/train/save.js';
 import { startUnderTest } from '../engine.js';

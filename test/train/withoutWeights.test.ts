@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { load } from '../../src/train/load.js';
+import { load } from '../../src/train/loading/load.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { base } from '../cli/rxtune.js';
 

@@ -2,8 +2,8 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
-import type { SftConfig } from './options/config.js';
+import type { FatalError } from '../../errors.js';
+import type { SftConfig } from '../options/config.js';
 import { checkVocabulary, loadOptionsOf, loadParts } from './load.js';
 import type { Loaded, LoadedModel, LoadOptions } from './load.js';
 import { tokenizerAsked } from './withChatTemplate.js';

@@ -1,8 +1,8 @@
 /** How the weights of a model lie while it trains. */
-import { expectedTensors } from '../model/architectures.js';
-import type { CausalLM } from '../model/causalLm.js';
-import { hold, release } from '../model/kernels/hold.js';
-import type { Precision } from './engine.js';
+import { expectedTensors } from '../../model/architectures.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { hold, release } from '../../model/kernels/hold.js';
+import type { Precision } from '../engine.js';
 
 /**
  * In place: what trains lies as float32 (the master weights); under bfloat16 the matrices that do not train lie as bfloat16, in

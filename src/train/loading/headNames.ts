@@ -1,8 +1,8 @@
 /** Adapters that call the head as files do: those of GPT-NeoX that were made with transformers 4, where it was `embed_out`. */
-import type { AdapterLora } from '../formats/adapterFiles.js';
-import type { StoredTensor } from '../formats/storedTensor.js';
-import { architectureOf } from '../model/architectures.js';
-import type { ModelConfig } from '../model/config.js';
+import type { AdapterLora } from '../../formats/adapterFiles.js';
+import type { StoredTensor } from '../../formats/storedTensor.js';
+import { architectureOf } from '../../model/architectures.js';
+import type { ModelConfig } from '../../model/config.js';
 
 type Tensors = ReadonlyMap<string, StoredTensor>;
 type Names = AdapterLora['targetModules'];

@@ -4,14 +4,14 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { withChatFormat } from '../formats/addTokens.js';
-import { fileError } from '../formats/byteSource.js';
-import { templatedTokenizer } from '../formats/templatedTokenizer.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
-import { isParity } from './options/config.js';
-import type { SftConfig } from './options/config.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { withChatFormat } from '../../formats/addTokens.js';
+import { fileError } from '../../formats/byteSource.js';
+import { templatedTokenizer } from '../../formats/templatedTokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizer.js';
+import { isParity } from '../options/config.js';
+import type { SftConfig } from '../options/config.js';
 
 /** A text without any of these says the same of every conversation: it is the name of a file. */
 const jinja = /\{[{%#]/;

@@ -1,15 +1,15 @@
 /** A base model made ready for conversations: ChatML's tokens and template, and embeddings that have rows for them. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { withChatFormat } from '../formats/addTokens.js';
-import type { ChatFormat } from '../formats/addTokens.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
-import { withNumbersOf } from '../formats/writtenNumbers.js';
-import type { CausalLM } from '../model/causalLm.js';
-import { resizeTokenEmbeddings } from '../model/resizeEmbeddings.js';
-import type { NewTokenInit } from '../model/resizeEmbeddings.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { withChatFormat } from '../../formats/addTokens.js';
+import type { ChatFormat } from '../../formats/addTokens.js';
+import type { Tokenizer } from '../../formats/tokenizer.js';
+import { withNumbersOf } from '../../formats/writtenNumbers.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { resizeTokenEmbeddings } from '../../model/resizeEmbeddings.js';
+import type { NewTokenInit } from '../../model/resizeEmbeddings.js';
 
 export interface ChatFormatOptions extends ChatFormat {
   /** The embedding gets a multiple of this many rows. Default: as many as the tokenizer has entries. */

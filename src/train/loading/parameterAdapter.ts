@@ -10,14 +10,14 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import type { AdapterLora } from '../formats/adapterFiles.js';
-import type { StoredTensor } from '../formats/storedTensor.js';
-import type { JoinedTensor } from '../model/architecture.js';
-import { architectureOf } from '../model/architectures.js';
-import type { ModelConfig } from '../model/config.js';
-import { adapterNames, fromPattern, isNamed } from '../model/lora.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import type { AdapterLora } from '../../formats/adapterFiles.js';
+import type { StoredTensor } from '../../formats/storedTensor.js';
+import type { JoinedTensor } from '../../model/architecture.js';
+import { architectureOf } from '../../model/architectures.js';
+import type { ModelConfig } from '../../model/config.js';
+import { adapterNames, fromPattern, isNamed } from '../../model/lora.js';
 
 type Tensors = ReadonlyMap<string, StoredTensor>;
 
