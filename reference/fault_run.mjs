@@ -161,7 +161,7 @@ const child = async () => {
       'train/options/config.js',
       'train/loading/load.js',
       'formats/checkpoint.js',
-      'train/trainerState.js',
+      'train/saving/trainerState.js',
       'cli/command.js',
       'cli/commands.js',
       'train/engine.js',

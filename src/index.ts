@@ -130,11 +130,11 @@ export type {
   PreprocessLogits,
   RowEvaluation,
 } from './train/evaluate.js';
-export { exportGguf } from './train/exportGguf.js';
-export type { GgufOptions } from './train/exportGguf.js';
-export { saveAdapters, saveModel } from './train/save.js';
-export type { SaveOptions } from './train/save.js';
-export { gptqRows, saveGptq } from './train/gptq.js';
+export { exportGguf } from './train/saving/exportGguf.js';
+export type { GgufOptions } from './train/saving/exportGguf.js';
+export { saveAdapters, saveModel } from './train/saving/save.js';
+export type { SaveOptions } from './train/saving/save.js';
+export { gptqRows, saveGptq } from './train/saving/gptq.js';
 export type { GptqLayer, GptqModel } from './model/quantize/gptqModel.js';
 export type { GptqMatrix, GptqOptions } from './model/quantize/gptq.js';
 export type { GptqConfig, GptqFormat } from './model/quantize/gptqConfig.js';

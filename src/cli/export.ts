@@ -10,9 +10,9 @@ import { closed, nonEmptyString, oneOf, option, optional, required } from '../fo
 import { mergeAndUnload } from '../model/merge.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { SftConfig } from '../train/options/config.js';
-import { exportGguf } from '../train/exportGguf.js';
+import { exportGguf } from '../train/saving/exportGguf.js';
 import { loadParts } from '../train/loading/load.js';
-import { saveModel } from '../train/save.js';
+import { saveModel } from '../train/saving/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';

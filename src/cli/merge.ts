@@ -8,7 +8,7 @@ import { mergeAndUnload } from '../model/merge.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import { SftConfig } from '../train/options/config.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';
-import { saveModel } from '../train/save.js';
+import { saveModel } from '../train/saving/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';
 import { decodeGiven } from './options.js';

@@ -12,8 +12,8 @@ import { saveAsked } from './hooks.js';
 import { epochAfter } from './plan.js';
 import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
-import { saveModel, saveOptionsOf } from './save.js';
-import { cardOf, writeModelCard } from './writeModelCard.js';
+import { saveModel, saveOptionsOf } from './saving/save.js';
+import { cardOf, writeModelCard } from './saving/writeModelCard.js';
 
 const summaryOf = (run: Run): RunSummary => {
   const { state, plan, controls, config, refusals, startedAt, startStep, startTokens } = run;

@@ -18,7 +18,7 @@ import type { Plan } from './plan.js';
 import type { EvalRows, Evaluation, HardRowText, Run } from './run.js';
 import { answerRows } from './samples.js';
 import type { Sample } from './samples.js';
-import { saveCheckpoint } from './save.js';
+import { saveCheckpoint } from './saving/save.js';
 
 type Hook = (result: StepResult) => TaskEither<FatalError, void>;
 

@@ -21,13 +21,13 @@ import { architectureOf } from '../model/architectures.js';
 import { tensor } from '../tfjs.js';
 import { nameInside, parted } from '../model/imageText.js';
 import type { SftConfig } from './options/config.js';
-import { unconverted } from './convertedAdapter.js';
+import { unconverted } from './saving/convertedAdapter.js';
 import type { Run } from './run.js';
-import { optimizerFile, trainerStateFile } from './save.js';
+import { optimizerFile, trainerStateFile } from './saving/save.js';
 import { setWeights } from './state.js';
 import type { Best, TrainState } from './state.js';
-import { decodeTrainerState } from './trainerState.js';
-import type { SavedState } from './trainerState.js';
+import { decodeTrainerState } from './saving/trainerState.js';
+import type { SavedState } from './saving/trainerState.js';
 
 const isFile = (path: string): Promise<boolean> =>
   stat(path).then(

@@ -13,7 +13,7 @@ import { setPrecision } from '../../src/native/register.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { loadModel } from '../../src/train/loading/load.js';
-import { saveModel } from '../../src/train/save.js';
+import { saveModel } from '../../src/train/saving/save.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { disposeModel, numbersOf, runOf, stepsOf, tinyModel } from '../../property-tests/train/tiny.js';
 import { describeNative, startNative } from '../native.js';

@@ -11,7 +11,7 @@ import type { CausalLM } from '../../src/model/causalLm.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../src/formats/float16.js';
-import { exportGguf } from '../../src/train/exportGguf.js';
+import { exportGguf } from '../../src/train/saving/exportGguf.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { built, inTemporary, rxtune } from '../cli/rxtune.js';
 import { startUnderTest } from '../engine.js';

@@ -19,9 +19,9 @@ import { dequantizeModel } from '../../src/model/quantize/base.js';
 import type { GptqOptions } from '../../src/model/quantize/gptq.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { evaluateRows } from '../../src/train/evaluate.js';
-import { gptqRows, saveGptq } from '../../src/train/gptq.js';
+import { gptqRows, saveGptq } from '../../src/train/saving/gptq.js';
 import { loadModel } from '../../src/train/loading/load.js';
-import { saveModel } from '../../src/train/save.js';
+import { saveModel } from '../../src/train/saving/save.js';
 import { documents } from '../model/batches.js';
 
 const golden = resolve(import.meta.dirname, '..', 'golden');

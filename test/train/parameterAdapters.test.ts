@@ -9,7 +9,7 @@ import { logits, lossAndGradients } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { architectureOf } from '../../src/model/architectures.js';
 import { loadModel } from '../../src/train/loading/load.js';
-import { saveModel } from '../../src/train/save.js';
+import { saveModel } from '../../src/train/saving/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';
 import { near } from './adapterGolden.js';

@@ -8,7 +8,7 @@ import { orThrow } from '../../src/errors.js';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { logits, lossAndGradients } from '../../src/model/causalLm.js';
 import { loadModel } from '../../src/train/loading/load.js';
-import { saveModel } from '../../src/train/save.js';
+import { saveModel } from '../../src/train/saving/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';
 import { near } from './adapterGolden.js';

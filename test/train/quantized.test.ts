@@ -14,7 +14,7 @@ import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import type { LoadOptions } from '../../src/train/loading/load.js';
-import { saveModel } from '../../src/train/save.js';
+import { saveModel } from '../../src/train/saving/save.js';
 import { numbersOf, runOf, stepsOf } from '../../property-tests/train/tiny.js';
 
 const models = resolve(import.meta.dirname, '..', 'golden', 'models');

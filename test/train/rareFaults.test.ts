@@ -17,7 +17,7 @@ import { chain } from '../../src/train/optimizers/optimizer.js';
 import type { SftSetup } from '../../src/train/run.js';
 import { answerRows } from '../../src/train/samples.js';
 import { sftTrainer } from '../../src/train/trainer.js';
-import { decodeTrainerState } from '../../src/train/trainerState.js';
+import { decodeTrainerState } from '../../src/train/saving/trainerState.js';
 import { disposeModel, tinyModel } from '../../property-tests/train/tiny.js';
 import { startUnderTest } from '../engine.js';
 

@@ -11,7 +11,7 @@ import { mergeAndUnload } from '../../src/model/merge.js';
 import { load } from '../../src/train/loading/load.js';
 import type { Loaded } from '../../src/train/loading/load.js';
 import type { Begun } from '../../src/train/run.js';
-import { saveModel } from '../../src/train/save.js';
+import { saveModel } from '../../src/train/saving/save.js';
 import { rowsFor, setupChatFormat } from '../../src/train/loading/setupChatFormat.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';

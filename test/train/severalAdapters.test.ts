@@ -22,7 +22,7 @@ import { LoraConfig } from '../../src/model/lora.js';
 import { mergeAndUnload, mergeLora } from '../../src/model/merge.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { loadAdapter, loadModel } from '../../src/train/loading/load.js';
-import { saveAdapters, saveModel } from '../../src/train/save.js';
+import { saveAdapters, saveModel } from '../../src/train/saving/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';
 import { orThrow as right } from '../model/loadModel.js';

@@ -34,7 +34,7 @@ import type { EngineOptions, EngineReport } from '../engine.js';
 import { withOwnHead } from './headNames.js';
 import { planWeights, uploaded } from './loadWeights.js';
 import { spreadOverExperts } from './parameterAdapter.js';
-import { textPartOf } from '../wholeCheckpoint.js';
+import { textPartOf } from '../saving/wholeCheckpoint.js';
 
 /** Quantisation is BitsAndBytesConfig's options, camelCased: `loadIn4bit`, `bnb4bitQuantType`, … */
 export interface LoadOptions extends EngineOptions, QuantizationOptions {

@@ -4,18 +4,18 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { fatal } from '../errors.js';
-import type { FatalError, Warning } from '../errors.js';
-import { string, uint32 } from '../formats/gguf/values.js';
-import type { GgufMetadata, GgufType } from '../formats/gguf/values.js';
-import { ggufVocabulary } from '../formats/gguf/vocabulary.js';
-import { fittingType, writeGguf } from '../formats/gguf/writeGguf.js';
-import type { GgufTensorToWrite } from '../formats/gguf/writeGguf.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
-import type { CausalLM } from '../model/causalLm.js';
-import { arranged, asIs } from '../model/gguf/layout.js';
-import type { GgufLayout, GgufTensor } from '../model/gguf/layout.js';
-import { ggufLayout } from '../model/gguf/layouts.js';
+import { fatal } from '../../errors.js';
+import type { FatalError, Warning } from '../../errors.js';
+import { string, uint32 } from '../../formats/gguf/values.js';
+import type { GgufMetadata, GgufType } from '../../formats/gguf/values.js';
+import { ggufVocabulary } from '../../formats/gguf/vocabulary.js';
+import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
+import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
+import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { arranged, asIs } from '../../model/gguf/layout.js';
+import type { GgufLayout, GgufTensor } from '../../model/gguf/layout.js';
+import { ggufLayout } from '../../model/gguf/layouts.js';
 
 export interface GgufOptions {
   /** Numbers of matrices: float32, float16, or 8 bits with a scale for every 32. Vectors stay float32. Default `f16`. */

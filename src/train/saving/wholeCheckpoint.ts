@@ -6,17 +6,17 @@ import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, orThrow } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { fileError } from '../formats/byteSource.js';
-import { processorFiles } from '../formats/processorFiles.js';
-import type { StoredTensor, TensorToWrite } from '../formats/safetensors.js';
-import { readCheckpointTensors } from '../formats/shards.js';
-import { architectureOf } from '../model/architectures.js';
-import type { CausalLM } from '../model/causalLm.js';
-import type { ModelConfig } from '../model/config.js';
-import { parted, untiedRaw } from '../model/imageText.js';
-import type { WholeCheckpoint } from '../model/imageText.js';
+import { fatal, orThrow } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { fileError } from '../../formats/byteSource.js';
+import { processorFiles } from '../../formats/processorFiles.js';
+import type { StoredTensor, TensorToWrite } from '../../formats/safetensors.js';
+import { readCheckpointTensors } from '../../formats/shards.js';
+import { architectureOf } from '../../model/architectures.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import type { ModelConfig } from '../../model/config.js';
+import { parted, untiedRaw } from '../../model/imageText.js';
+import type { WholeCheckpoint } from '../../model/imageText.js';
 
 type Tensors = ReadonlyMap<string, StoredTensor>;
 

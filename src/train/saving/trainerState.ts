@@ -3,13 +3,13 @@ import { isAbsolute } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import type { FatalError } from '../errors.js';
-import { checkpointName } from '../formats/checkpoint.js';
-import { decodeFrom } from '../formats/json.js';
-import type { Interval } from './metrics.js';
-import { epochAfter } from './plan.js';
-import type { Run } from './run.js';
-import type { Best, TrainState } from './state.js';
+import type { FatalError } from '../../errors.js';
+import { checkpointName } from '../../formats/checkpoint.js';
+import { decodeFrom } from '../../formats/json.js';
+import type { Interval } from '../metrics.js';
+import { epochAfter } from '../plan.js';
+import type { Run } from '../run.js';
+import type { Best, TrainState } from '../state.js';
 
 const orNull = <C extends t.Mixed>(codec: C) => t.union([codec, t.null], `${codec.name}, or null`);
 

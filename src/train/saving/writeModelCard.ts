@@ -6,16 +6,16 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
-import { writeTextAtomically } from '../formats/atomicFile.js';
-import { fileError } from '../formats/byteSource.js';
-import type { Field } from '../formats/closed.js';
-import { cardMark, modelCard } from '../formats/modelCard.js';
-import type { ModelCard } from '../formats/modelCard.js';
-import type { CausalLM } from '../model/causalLm.js';
-import type { GptqOptions } from '../model/quantize/gptq.js';
-import { SftConfig } from './options/config.js';
-import type { Run, RunSummary } from './run.js';
+import type { FatalError } from '../../errors.js';
+import { writeTextAtomically } from '../../formats/atomicFile.js';
+import { fileError } from '../../formats/byteSource.js';
+import type { Field } from '../../formats/closed.js';
+import { cardMark, modelCard } from '../../formats/modelCard.js';
+import type { ModelCard } from '../../formats/modelCard.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import type { GptqOptions } from '../../model/quantize/gptq.js';
+import { SftConfig } from '../options/config.js';
+import type { Run, RunSummary } from '../run.js';
 
 const file = 'README.md';
 
