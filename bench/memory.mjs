@@ -30,7 +30,7 @@ const { shape } = flags({ shape: '' });
 
 /** The measured half: a process that trains a few updates and tells its peak. */
 const child = async ({ dir, options: { short, ...options }, length, rows, vocab }) => {
-  const { needOf } = await import(here('../dist/train/fitMemory.js'));
+  const { needOf } = await import(here('../dist/train/memory/fitMemory.js'));
   const { loadModel, orThrow, sftTrainer } = await import(here('../dist/index.js'));
   const { model } = await orThrow(loadModel(dir, { precision: options.precision }));
   const tokens = short ? 32 : length;

@@ -19,7 +19,7 @@ const exported = ['index.ts', 'data.ts', 'laws/index.ts'];
 const entries = [...exported, 'cli/main.ts', 'train/preparing/worker.ts', 'native/register.ts'];
 
 /** What the programs of this repository measure besides. */
-const measured = ['train/fitMemory.ts'];
+const measured = ['train/memory/fitMemory.ts'];
 
 /** Read as text by the page that it is part of. */
 const asTheyAre = ['train/report/client.js'];

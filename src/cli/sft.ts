@@ -20,7 +20,7 @@ import type { SftConfig } from '../train/options/config.js';
 import { makeRejects, reasonsText } from '../streams/rejects.js';
 import { beforeLoading } from '../train/beforeLoading.js';
 import { leaveFailure } from '../train/failure.js';
-import { fitsUnloaded } from '../train/fitMemory.js';
+import { fitsUnloaded } from '../train/memory/fitMemory.js';
 import { serveDashboard, type Dashboard } from '../train/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';
 import { makeRecorder } from '../train/report/record.js';

@@ -22,7 +22,7 @@ import { divide } from './divide.js';
 import { currentEngine, usePrecision } from './engine.js';
 import { forgetFailure, leaveFailure } from './failure.js';
 import { fingerprintOf } from './fingerprint.js';
-import { fitsLoaded, fitsUnloaded } from './fitMemory.js';
+import { fitsLoaded, fitsUnloaded } from './memory/fitMemory.js';
 import { markInUse } from './inUse.js';
 import type { Mark } from './inUse.js';
 import { loadOptionsOf, loadParts } from './loading/load.js';

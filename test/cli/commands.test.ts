@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { sharedPath } from '../shared.js';
 import { base, built, inTemporary, root, rxtune, start } from './rxtune.js';
-import type { MemoryEstimate } from '../../src/train/fitMemory.js';
+import type { MemoryEstimate } from '../../src/train/memory/fitMemory.js';
 
 const shop = join(root, 'examples', 'quickstart');
 const linesOf = (text: string): ReadonlyArray<Readonly<Record<string, unknown>>> =>

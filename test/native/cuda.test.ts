@@ -21,7 +21,7 @@ import { cudaCard, nativeStatistics, registerNative, setPrecision } from '../../
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { cardMemoryLeft, chooseEngine } from '../../src/train/engine.js';
-import { fitsUnloaded } from '../../src/train/fitMemory.js';
+import { fitsUnloaded } from '../../src/train/memory/fitMemory.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { unpadded } from '../model/batches.js';
 import { loadModel, orThrow, readTensors } from '../model/loadModel.js';

@@ -4,14 +4,14 @@ import { lastValueFrom } from 'rxjs';
 import { isFatal, orThrow, render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
-import { availableMemory, freeOfVmStat } from '../../src/train/availableMemory.js';
+import { availableMemory, freeOfVmStat } from '../../src/train/memory/availableMemory.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftConfig, SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { estimateMemory, fitsLoaded, fitsUnloaded, mostTokens, needOf } from '../../src/train/fitMemory.js';
+import { estimateMemory, fitsLoaded, fitsUnloaded, mostTokens, needOf } from '../../src/train/memory/fitMemory.js';
 import { latentSpecs } from '../../src/model/latentAttention.js';
-import { checkMemory, fittingOptions, gibibytes, memoryNeed } from '../../src/train/memory.js';
-import type { MemoryShape } from '../../src/train/memory.js';
+import { checkMemory, fittingOptions, gibibytes, memoryNeed } from '../../src/train/memory/memory.js';
+import type { MemoryShape } from '../../src/train/memory/memory.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { disposeModel, tinyModel } from '../../property-tests/train/tiny.js';
 

@@ -1,13 +1,13 @@
 /** The memory check of a run: before its weights are loaded, and again when its rows are known. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { isFatal } from '../errors.js';
-import type { FatalError, Warning } from '../errors.js';
-import { architectureOf } from '../model/architectures.js';
-import { expectedTensors } from '../model/causalLm.js';
-import type { CausalLM } from '../model/causalLm.js';
-import type { ModelConfig } from '../model/config.js';
-import { nameOutside } from '../model/imageText.js';
+import { isFatal } from '../../errors.js';
+import type { FatalError, Warning } from '../../errors.js';
+import { architectureOf } from '../../model/architectures.js';
+import { expectedTensors } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import type { ModelConfig } from '../../model/config.js';
+import { nameOutside } from '../../model/imageText.js';
 import {
   adaptedModule,
   adapterNames,
@@ -16,16 +16,16 @@ import {
   LoraConfig,
   loraTargets,
   tokenRowsName,
-} from '../model/lora.js';
-import { quantizableTensors } from '../model/quantize/base.js';
-import { decodeQuantization, isGptq } from '../model/quantize/config.js';
-import type { StoredQuantization } from '../model/quantize/config.js';
-import type { Row } from '../records.js';
+} from '../../model/lora.js';
+import { quantizableTensors } from '../../model/quantize/base.js';
+import { decodeQuantization, isGptq } from '../../model/quantize/config.js';
+import type { StoredQuantization } from '../../model/quantize/config.js';
+import type { Row } from '../../records.js';
 import { availableMemory } from './availableMemory.js';
 import type { AvailableMemory } from './availableMemory.js';
-import { loraOf } from './options/config.js';
-import type { SftConfig } from './options/config.js';
-import { cardMemoryLeft } from './engine.js';
+import { loraOf } from '../options/config.js';
+import type { SftConfig } from '../options/config.js';
+import { cardMemoryLeft } from '../engine.js';
 import { checkMemory, fittingOptions, gibibytes, memoryNeed, needParts } from './memory.js';
 import type { MemoryNeed, MemoryShape } from './memory.js';
 
