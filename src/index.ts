@@ -99,8 +99,8 @@ export type {
   PreflightOptions,
   Sample as PreflightSample,
 } from './train/preflight/preflight.js';
-export { contamination } from './train/contamination.js';
-export type { Contamination, ContaminationOptions } from './train/contamination.js';
+export { contamination } from './train/evaluating/contamination.js';
+export type { Contamination, ContaminationOptions } from './train/evaluating/contamination.js';
 export { preflightDataset } from './train/preflight/dataset.js';
 export type { DatasetOptions as PreflightDatasetOptions } from './train/preflight/dataset.js';
 export { preflightFault } from './train/preflight/strict.js';
@@ -115,7 +115,7 @@ export type { Best, StepOptions, TrainState } from './train/state.js';
 export { step, trainStep } from './train/step.js';
 export { sequenceOf } from './train/unpad.js';
 export type { Unpadded } from './train/unpad.js';
-export { evaluateRows } from './train/evaluate.js';
+export { evaluateRows } from './train/evaluating/evaluate.js';
 export { makeRowNames } from './train/rowNames.js';
 export type { Names, RowNames } from './train/rowNames.js';
 export { answerRows, questionOf } from './train/samples.js';
@@ -129,7 +129,7 @@ export type {
   Predictions,
   PreprocessLogits,
   RowEvaluation,
-} from './train/evaluate.js';
+} from './train/evaluating/evaluate.js';
 export { exportGguf } from './train/saving/exportGguf.js';
 export type { GgufOptions } from './train/saving/exportGguf.js';
 export { saveAdapters, saveModel } from './train/saving/save.js';

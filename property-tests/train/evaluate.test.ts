@@ -9,8 +9,8 @@ import { RxAttention, RxJoinedAttention } from '../../src/model/kernels/attentio
 import { resizeTokenEmbeddings } from '../../src/model/resizeEmbeddings.js';
 import type { Labelled } from '../../src/records.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { evaluateRows } from '../../src/train/evaluate.js';
-import type { GroupEvaluation, Groups, PreprocessLogits, RowEvaluation } from '../../src/train/evaluate.js';
+import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
+import type { GroupEvaluation, Groups, PreprocessLogits, RowEvaluation } from '../../src/train/evaluating/evaluate.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
 import { disposeModel, tinyModel, tinyRow } from './tiny.js';
 

@@ -8,7 +8,7 @@ import { closed, list, nonEmptyString, optional, required } from '../formats/clo
 import { makeRejects } from '../streams/rejects.js';
 import { foundDataset } from '../train/beforeLoading.js';
 import { prepareRows } from '../train/prepareRows.js';
-import { evaluateRows, type Evaluated, type Groups } from '../train/evaluate.js';
+import { evaluateRows, type Evaluated, type Groups } from '../train/evaluating/evaluate.js';
 import { loadAsked } from '../train/loading/loadAsked.js';
 import { fewOfEach, maxLengthOf } from '../train/prepare.js';
 import { makeRowNames } from '../train/rowNames.js';

@@ -25,7 +25,7 @@ import { preflightFault } from '../train/preflight/strict.js';
 import { preflightText } from '../train/preflight/text.js';
 import type { SftConfig } from '../train/options/config.js';
 import { chooseEngine, currentEngine } from '../train/engine.js';
-import { contamination, contaminationFacts, type Contamination } from '../train/contamination.js';
+import { contamination, contaminationFacts, type Contamination } from '../train/evaluating/contamination.js';
 import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/memory/fitMemory.js';
 import { modelConfigIn } from '../train/loading/load.js';
 import { loadAsked } from '../train/loading/loadAsked.js';

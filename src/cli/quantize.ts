@@ -25,7 +25,7 @@ import type { Labelled } from '../records.js';
 import { makeRejects } from '../streams/rejects.js';
 import { foundDataset } from '../train/beforeLoading.js';
 import type { SftConfig } from '../train/options/config.js';
-import { evaluateRows } from '../train/evaluate.js';
+import { evaluateRows } from '../train/evaluating/evaluate.js';
 import { gptqRows, saveGptq } from '../train/saving/gptq.js';
 import type { Loaded, LoadedModel } from '../train/loading/load.js';
 import { loadAsked } from '../train/loading/loadAsked.js';

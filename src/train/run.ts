@@ -9,7 +9,7 @@ import type { Labelled, StepResult } from '../records.js';
 import type { RejectCounts, Rejects } from '../streams/rejects.js';
 import type { SftConfig } from './options/config.js';
 import type { Controls, RunInputs, TrainerControl } from './controls.js';
-import type { Evaluated, HardRow, PreprocessLogits } from './evaluate.js';
+import type { Evaluated, HardRow, PreprocessLogits } from './evaluating/evaluate.js';
 import type { RunLogs } from './log.js';
 import type { LogRow } from './metrics.js';
 import type { Optimizer } from './optimizers/optimizer.js';

@@ -18,7 +18,7 @@ import { mergeLora } from '../../src/model/merge.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
 import type { GptqOptions } from '../../src/model/quantize/gptq.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { evaluateRows } from '../../src/train/evaluate.js';
+import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
 import { gptqRows, saveGptq } from '../../src/train/saving/gptq.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/saving/save.js';

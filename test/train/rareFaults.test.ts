@@ -11,7 +11,7 @@ import { quantizeModel } from '../../src/model/quantize/base.js';
 import { decodeQuantization, QuantizationConfig } from '../../src/model/quantize/config.js';
 import { adamw } from '../../src/train/optimizers/adamw.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import { evaluateRows } from '../../src/train/evaluate.js';
+import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
 import { truncateLog } from '../../src/train/log.js';
 import { chain } from '../../src/train/optimizers/optimizer.js';
 import type { SftSetup } from '../../src/train/run.js';

@@ -2,7 +2,7 @@
 import { Subject, type Observable } from 'rxjs';
 import { isFatal, render, withoutSecrets } from '../../errors.js';
 import { SftConfig } from '../options/config.js';
-import type { Groups } from '../evaluate.js';
+import type { Groups } from '../evaluating/evaluate.js';
 import type { Evaluation, RunEvent, RunSummary } from '../run.js';
 import type { Sample } from '../samples.js';
 

@@ -2,12 +2,12 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
-import type { CausalLM } from '../model/causalLm.js';
-import { documentStarts } from '../operators/columns.js';
-import { packRows } from '../operators/pack.js';
-import { ignoreIndex } from '../records.js';
-import type { Labelled } from '../records.js';
+import type { FatalError } from '../../errors.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { documentStarts } from '../../operators/columns.js';
+import { packRows } from '../../operators/pack.js';
+import { ignoreIndex } from '../../records.js';
+import type { Labelled } from '../../records.js';
 import { evaluateRows } from './evaluate.js';
 
 /** What attention across documents of a packed window would cost. */

@@ -2,15 +2,15 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { evaluateLoss } from '../model/causalLm.js';
-import type { CausalLM } from '../model/causalLm.js';
-import { batchRows } from '../operators/batch.js';
-import type { Labelled } from '../records.js';
-import { dispose } from '../tfjs.js';
-import type { RowNames } from './rowNames.js';
-import { sequenceOf } from './unpad.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { evaluateLoss } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { batchRows } from '../../operators/batch.js';
+import type { Labelled } from '../../records.js';
+import { dispose } from '../../tfjs.js';
+import type { RowNames } from '../rowNames.js';
+import { sequenceOf } from '../unpad.js';
 
 /** What a row came to. */
 export interface RowEvaluation {
