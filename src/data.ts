@@ -156,6 +156,6 @@ export { prepareDataset } from './train/prepareDataset.js';
 export type { PrepareDatasetOptions } from './train/prepareDataset.js';
 export { prepareRows } from './train/prepareRows.js';
 export type { PrepareRowsSetup, Prepared } from './train/prepareRows.js';
-export { promptTokens } from './train/promptTokens.js';
-export type { PromptTokensOptions } from './train/promptTokens.js';
+export { promptTokens } from './train/generating/promptTokens.js';
+export type { PromptTokensOptions } from './train/generating/promptTokens.js';
 export type { RowPathConfig, RowPathSetup } from './train/rowPath.js';

@@ -118,8 +118,8 @@ export type { Unpadded } from './train/unpad.js';
 export { evaluateRows } from './train/evaluating/evaluate.js';
 export { makeRowNames } from './train/rowNames.js';
 export type { Names, RowNames } from './train/rowNames.js';
-export { answerRows, questionOf } from './train/samples.js';
-export type { Question, Sample, SampleOptions } from './train/samples.js';
+export { answerRows, questionOf } from './train/generating/samples.js';
+export type { Question, Sample, SampleOptions } from './train/generating/samples.js';
 export type {
   EvaluateOptions,
   Evaluated,
@@ -185,8 +185,8 @@ export type { LionOptions } from './train/optimizers/lion.js';
 export { sgd } from './train/optimizers/sgd.js';
 export type { SgdOptions } from './train/optimizers/sgd.js';
 export { loraplusFactor, withRates } from './train/optimizers/rates.js';
-export { generateIds, generateText, promptIds } from './train/generateText.js';
-export type { GenerateTextOptions } from './train/generateText.js';
+export { generateIds, generateText, promptIds } from './train/generating/generateText.js';
+export type { GenerateTextOptions } from './train/generating/generateText.js';
 export { report, tokensOfRow } from './train/report.js';
 export type { Report, ReportAnswer, ReportStep, ReportToken } from './train/report.js';
 export { makeRecorder } from './train/report/record.js';

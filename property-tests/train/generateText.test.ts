@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { from, lastValueFrom, toArray } from 'rxjs';
-import { decodePieces } from '../../src/train/generateText.js';
+import { decodePieces } from '../../src/train/generating/generateText.js';
 
 /** A tokenizer of single bytes, which may cut any character into pieces; 256 is special. */
 const bytes = {

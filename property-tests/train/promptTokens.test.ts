@@ -12,7 +12,7 @@ import { formatRow } from '../../src/operators/format.js';
 import { maskCompletionsRow } from '../../src/operators/maskCompletions.js';
 import { tokenizeRow } from '../../src/operators/tokenize.js';
 import type { Message } from '../../src/records.js';
-import { promptTokens } from '../../src/train/promptTokens.js';
+import { promptTokens } from '../../src/train/generating/promptTokens.js';
 import { sharedPath } from '../../test/shared.js';
 import { sharedText } from '../../test/sharedTokenizer.js';
 

@@ -2,7 +2,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { from, lastValueFrom, Subject, tap, toArray } from 'rxjs';
-import { untilStop, untilStopText } from '../../src/train/stopStrings.js';
+import { untilStop, untilStopText } from '../../src/train/generating/stopStrings.js';
 
 const letters = (maxLength: number, minLength = 0) =>
   fc.string({ unit: fc.constantFrom('a', 'b', '\n'), minLength, maxLength });

@@ -16,7 +16,7 @@ import { report, tokensOfRow } from '../train/report.js';
 import type { ReportToken } from '../train/report.js';
 import type { RunRecord } from '../train/report/record.js';
 import type { Dataset } from '../train/run.js';
-import { sampleRows } from '../train/sampleRows.js';
+import { sampleRows } from '../train/generating/sampleRows.js';
 import { tokenizerAsked } from '../train/loading/withChatTemplate.js';
 
 export interface Reporting {

@@ -9,7 +9,7 @@ import type { Tokenizer } from '../formats/tokenizer.js';
 import { columnsOf } from '../operators/columns.js';
 import type { Example, Labelled, Message, Row } from '../records.js';
 import { ignoreIndex } from '../records.js';
-import { promptTokens } from '../train/promptTokens.js';
+import { promptTokens } from '../train/generating/promptTokens.js';
 import { conversations, texts } from './conversations.js';
 import { hold, law, same } from './law.js';
 import type { Law, LawOptions } from './law.js';

@@ -16,8 +16,8 @@ import { isParity } from './options/parity.js';
 import { epochAfter, everySteps } from './plan.js';
 import type { Plan } from './plan.js';
 import type { EvalRows, Evaluation, HardRowText, Run } from './run.js';
-import { answerRows } from './samples.js';
-import type { Sample } from './samples.js';
+import { answerRows } from './generating/samples.js';
+import type { Sample } from './generating/samples.js';
 import { saveCheckpoint } from './saving/save.js';
 
 type Hook = (result: StepResult) => TaskEither<FatalError, void>;

@@ -17,7 +17,7 @@ import type { Plan } from './plan.js';
 import type { PrepareSummary } from './prepare.js';
 import type { Refusals } from './refusals.js';
 import type { RowNames } from './rowNames.js';
-import type { Sample } from './samples.js';
+import type { Sample } from './generating/samples.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { TrainState } from './state.js';
 

@@ -15,7 +15,7 @@ import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
 import { truncateLog } from '../../src/train/log.js';
 import { chain } from '../../src/train/optimizers/optimizer.js';
 import type { SftSetup } from '../../src/train/run.js';
-import { answerRows } from '../../src/train/samples.js';
+import { answerRows } from '../../src/train/generating/samples.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { decodeTrainerState } from '../../src/train/saving/trainerState.js';
 import { disposeModel, tinyModel } from '../../property-tests/train/tiny.js';

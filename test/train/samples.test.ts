@@ -12,7 +12,7 @@ import { chooseEngine } from '../../src/train/engine.js';
 import { load } from '../../src/train/loading/load.js';
 import type { Loaded } from '../../src/train/loading/load.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
-import { questionOf } from '../../src/train/samples.js';
+import { questionOf } from '../../src/train/generating/samples.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 
 const shop = resolve(import.meta.dirname, '..', '..', 'examples', 'quickstart');

@@ -3,9 +3,9 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import { generateText, type GenerateTextOptions } from '../../src/train/generateText.js';
+import { generateText, type GenerateTextOptions } from '../../src/train/generating/generateText.js';
 import { load, type Loaded } from '../../src/train/loading/load.js';
-import { untilStopText } from '../../src/train/stopStrings.js';
+import { untilStopText } from '../../src/train/generating/stopStrings.js';
 import { base, built, rxtune } from '../cli/rxtune.js';
 import { startUnderTest } from '../engine.js';
 

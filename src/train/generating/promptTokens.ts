@@ -2,13 +2,13 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { warning } from '../errors.js';
-import type { DataError, Warning } from '../errors.js';
-import { promptPrefixFaults } from '../formats/promptPrefix.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
-import { formatRow } from '../operators/format.js';
-import { tokenizeRow } from '../operators/tokenize.js';
-import type { Example } from '../records.js';
+import { warning } from '../../errors.js';
+import type { DataError, Warning } from '../../errors.js';
+import { promptPrefixFaults } from '../../formats/promptPrefix.js';
+import type { Tokenizer } from '../../formats/tokenizer.js';
+import { formatRow } from '../../operators/format.js';
+import { tokenizeRow } from '../../operators/tokenize.js';
+import type { Example } from '../../records.js';
 
 export interface PromptTokensOptions {
   readonly tokenizer: Tokenizer;

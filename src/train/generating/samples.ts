@@ -1,14 +1,14 @@
 /** Held-out prompts answered greedily, to see what the numbers mean: what the model says, and whether it knows when to stop. */
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, isFatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
-import { endIds, generate } from '../model/generate.js';
-import type { CausalLM } from '../model/causalLm.js';
-import { ignoreIndex } from '../records.js';
-import type { Labelled } from '../records.js';
-import type { RowNames } from './rowNames.js';
+import { fatal, isFatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import type { Tokenizer } from '../../formats/tokenizer.js';
+import { endIds, generate } from '../../model/generate.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { ignoreIndex } from '../../records.js';
+import type { Labelled } from '../../records.js';
+import type { RowNames } from '../rowNames.js';
 import { specialStops, untilStopText } from './stopStrings.js';
 
 /** What a model said to a prompt it was not trained on. */

@@ -2,12 +2,12 @@
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, take, toArray } from 'rxjs';
-import { onlyFatal, type FatalError } from '../errors.js';
-import type { Labelled } from '../records.js';
-import { pull } from '../streams/pull.js';
-import { makeRejects, type Rejects } from '../streams/rejects.js';
-import { prepare, type PrepareConfig, type PrepareSetup } from './prepare.js';
-import type { Dataset } from './run.js';
+import { onlyFatal, type FatalError } from '../../errors.js';
+import type { Labelled } from '../../records.js';
+import { pull } from '../../streams/pull.js';
+import { makeRejects, type Rejects } from '../../streams/rejects.js';
+import { prepare, type PrepareConfig, type PrepareSetup } from '../prepare.js';
+import type { Dataset } from '../run.js';
 
 export interface SampleSetup extends Pick<PrepareSetup, 'tokenizer' | 'formattingFunc'> {
   /** Where refused rows go. Default: they are left out. */
