@@ -187,8 +187,8 @@ export type { SgdOptions } from './train/optimizers/sgd.js';
 export { loraplusFactor, withRates } from './train/optimizers/rates.js';
 export { generateIds, generateText, promptIds } from './train/generating/generateText.js';
 export type { GenerateTextOptions } from './train/generating/generateText.js';
-export { report, tokensOfRow } from './train/report.js';
-export type { Report, ReportAnswer, ReportStep, ReportToken } from './train/report.js';
+export { report, tokensOfRow } from './train/report/report.js';
+export type { Report, ReportAnswer, ReportStep, ReportToken } from './train/report/report.js';
 export { makeRecorder } from './train/report/record.js';
 export type {
   EvaluationEntry,
@@ -202,6 +202,6 @@ export type {
   StepColumns,
   StepEntry,
 } from './train/report/record.js';
-export { serveDashboard } from './train/dashboard.js';
-export type { Dashboard, DashboardOptions } from './train/dashboard.js';
+export { serveDashboard } from './train/report/dashboard.js';
+export type { Dashboard, DashboardOptions } from './train/report/dashboard.js';
 export type { Interval as LogInterval, LogRow } from './train/metrics.js';

@@ -12,8 +12,8 @@ import { makeDirectory, makeWritableDirectory } from '../formats/makeDirectory.j
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/options/config.js';
 import { maxLengthOf } from '../train/prepare.js';
-import { report, tokensOfRow } from '../train/report.js';
-import type { ReportToken } from '../train/report.js';
+import { report, tokensOfRow } from '../train/report/report.js';
+import type { ReportToken } from '../train/report/report.js';
 import type { RunRecord } from '../train/report/record.js';
 import type { Dataset } from '../train/run.js';
 import { sampleRows } from '../train/generating/sampleRows.js';

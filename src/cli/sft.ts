@@ -21,7 +21,7 @@ import { makeRejects, reasonsText } from '../streams/rejects.js';
 import { beforeLoading } from '../train/beforeLoading.js';
 import { leaveFailure } from '../train/failure.js';
 import { fitsUnloaded } from '../train/memory/fitMemory.js';
-import { serveDashboard, type Dashboard } from '../train/dashboard.js';
+import { serveDashboard, type Dashboard } from '../train/report/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';
 import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run.js';

@@ -1,7 +1,7 @@
 import { Script } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { ignoreIndex } from '../../src/records.js';
-import { report, tokensOfRow, type ReportStep } from '../../src/train/report.js';
+import { report, tokensOfRow, type ReportStep } from '../../src/train/report/report.js';
 import { escape, html } from '../../src/train/report/markup.js';
 import { bytes, clock, short, ticks } from '../../src/train/report/numbers.js';
 import { contentPolicy, script } from '../../src/train/report/page.js';

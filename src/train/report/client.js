@@ -4,7 +4,7 @@ import { bytes, clock, nearest, short, smooth, thinned, ticks } from './numbers.
 
 /**
  * @typedef {import('./record.js').EvaluationEntry} EvaluationEntry
- * @typedef {import('./record.js').RunRecord & Partial<Pick<import('../report.js').Report, 'rows' | 'answers'>> & { live?: boolean }} Run
+ * @typedef {import('./record.js').RunRecord & Partial<Pick<import('./report.js').Report, 'rows' | 'answers'>> & { live?: boolean }} Run
  */
 
 /**

@@ -6,10 +6,10 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { contentPolicy, page } from './report/page.js';
-import type { RecordChange, Recorder } from './report/record.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { contentPolicy, page } from './page.js';
+import type { RecordChange, Recorder } from './record.js';
 
 export interface DashboardOptions {
   /** Default 0: any that is free. */

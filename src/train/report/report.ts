@@ -1,8 +1,8 @@
 /** One page about a run: pure data in, a self-contained HTML document out. */
-import { withoutSecrets } from '../errors.js';
-import { ignoreIndex, type Labelled, type StepResult } from '../records.js';
-import { page } from './report/page.js';
-import { emptyRecord, noSteps, type RunRecord, type StepColumns } from './report/record.js';
+import { withoutSecrets } from '../../errors.js';
+import { ignoreIndex, type Labelled, type StepResult } from '../../records.js';
+import { page } from './page.js';
+import { emptyRecord, noSteps, type RunRecord, type StepColumns } from './record.js';
 
 /** A step as the report shows it; `seconds` is the wall time since training began. */
 export type ReportStep = Pick<
