@@ -204,4 +204,4 @@ export type {
 } from './train/report/record.js';
 export { serveDashboard } from './train/report/dashboard.js';
 export type { Dashboard, DashboardOptions } from './train/report/dashboard.js';
-export type { Interval as LogInterval, LogRow } from './train/metrics.js';
+export type { Interval as LogInterval, LogRow } from './train/logging/metrics.js';

@@ -11,7 +11,7 @@ import type { SftConfig } from './options/config.js';
 import { evaluateRows } from './evaluating/evaluate.js';
 import type { Evaluated, HardRow } from './evaluating/evaluate.js';
 import { metricsOf } from './evaluating/evalMetrics.js';
-import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, isSound, rowOf } from './metrics.js';
+import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, isSound, rowOf } from './logging/metrics.js';
 import { isParity } from './options/parity.js';
 import { epochAfter, everySteps } from './plan.js';
 import type { Plan } from './plan.js';

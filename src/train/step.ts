@@ -13,7 +13,7 @@ import type { Batch, StepResult } from '../records.js';
 import { drain } from '../streams/drain.js';
 import type { Gate } from '../streams/gate.js';
 import { dispose } from '../tfjs.js';
-import { isSound } from './metrics.js';
+import { isSound } from './logging/metrics.js';
 import { setWeights, trainableOf } from './state.js';
 import type { Moved, Update } from './optimizers/optimizer.js';
 import type { StepOptions, TrainState } from './state.js';

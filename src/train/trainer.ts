@@ -35,7 +35,7 @@ import type { Epochs } from './epochs.js';
 import { leaveFailure } from './failure.js';
 import { finish } from './finish.js';
 import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './hooks.js';
-import type { LogRow } from './metrics.js';
+import type { LogRow } from './logging/metrics.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
 import { prepareDataset } from './prepareDataset.js';
 import { countRefused } from './refusals.js';

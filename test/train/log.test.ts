@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
-import { runLogs, truncateLog } from '../../src/train/log.js';
-import { addToInterval, emptyInterval, endsEpoch, isDue, rowOf } from '../../src/train/metrics.js';
+import { runLogs, truncateLog } from '../../src/train/logging/log.js';
+import { addToInterval, emptyInterval, endsEpoch, isDue, rowOf } from '../../src/train/logging/metrics.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'rxtune-log-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

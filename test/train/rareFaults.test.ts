@@ -12,7 +12,7 @@ import { decodeQuantization, QuantizationConfig } from '../../src/model/quantize
 import { adamw } from '../../src/train/optimizers/adamw.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
-import { truncateLog } from '../../src/train/log.js';
+import { truncateLog } from '../../src/train/logging/log.js';
 import { chain } from '../../src/train/optimizers/optimizer.js';
 import type { SftSetup } from '../../src/train/run.js';
 import { answerRows } from '../../src/train/generating/samples.js';

@@ -9,7 +9,7 @@ import { orThrow } from '../../src/errors.js';
 import { crc32c, eventRecord, masked } from '../../src/formats/tfEvents.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
-import { tensorBoardLog } from '../../src/train/tensorboard.js';
+import { tensorBoardLog } from '../../src/train/logging/tensorboard.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { tinyModel } from '../../property-tests/train/tiny.js';
 

@@ -6,7 +6,7 @@ import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { checkpointName } from '../../formats/checkpoint.js';
 import { decodeFrom } from '../../formats/json.js';
-import type { Interval } from '../metrics.js';
+import type { Interval } from '../logging/metrics.js';
 import { epochAfter } from '../plan.js';
 import type { Run } from '../run.js';
 import type { Best, TrainState } from '../state.js';

@@ -5,12 +5,12 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { writeTextAtomically } from '../formats/atomicFile.js';
-import { codeOf } from '../formats/byteSource.js';
-import { openJsonLog } from '../formats/jsonLines.js';
-import type { JsonLog } from '../formats/jsonLines.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { writeTextAtomically } from '../../formats/atomicFile.js';
+import { codeOf } from '../../formats/byteSource.js';
+import { openJsonLog } from '../../formats/jsonLines.js';
+import type { JsonLog } from '../../formats/jsonLines.js';
 
 const failed =
   (file: string) =>

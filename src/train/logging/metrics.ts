@@ -1,5 +1,5 @@
 /** Numbers about steps: what a log row says about the updates since the last one. */
-import type { StepResult } from '../records.js';
+import type { StepResult } from '../../records.js';
 
 /** One line of log.jsonl. Nothing in it depends on the clock, so a resumed run writes the very lines of one that never stopped. */
 export interface LogRow {

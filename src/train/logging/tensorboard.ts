@@ -4,12 +4,12 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { writeFully } from '../formats/atomicFile.js';
-import { makeDirectory } from '../formats/makeDirectory.js';
-import { eventRecord } from '../formats/tfEvents.js';
-import type { TfEvent } from '../formats/tfEvents.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { writeFully } from '../../formats/atomicFile.js';
+import { makeDirectory } from '../../formats/makeDirectory.js';
+import { eventRecord } from '../../formats/tfEvents.js';
+import type { TfEvent } from '../../formats/tfEvents.js';
 import type { RunLogs } from './log.js';
 
 type Row = Readonly<Record<string, unknown>>;
