@@ -110,11 +110,11 @@ export { preflightText } from './train/preflight/text.js';
 export type { TextOptions as PreflightTextOptions } from './train/preflight/text.js';
 export type { Histogram } from './train/preflight/histogram.js';
 export type { InspectSetup } from './train/preflight/inspectRow.js';
-export { disposeState, initState } from './train/state.js';
-export type { Best, StepOptions, TrainState } from './train/state.js';
-export { step, trainStep } from './train/step.js';
-export { sequenceOf } from './train/unpad.js';
-export type { Unpadded } from './train/unpad.js';
+export { disposeState, initState } from './train/step/state.js';
+export type { Best, StepOptions, TrainState } from './train/step/state.js';
+export { step, trainStep } from './train/step/step.js';
+export { sequenceOf } from './train/step/unpad.js';
+export type { Unpadded } from './train/step/unpad.js';
 export { evaluateRows } from './train/evaluating/evaluate.js';
 export { makeRowNames } from './train/rowNames.js';
 export type { Names, RowNames } from './train/rowNames.js';
@@ -144,8 +144,8 @@ export type { FurtherAdapter, Pass, Training } from './model/pass.js';
 export type { TensorKind, TensorSpec } from './model/weights.js';
 export { setupChatFormat } from './train/loading/setupChatFormat.js';
 export type { ChatFormatOptions, ChatReady } from './train/loading/setupChatFormat.js';
-export { planSteps } from './train/plan.js';
-export type { Plan, PlanFields } from './train/plan.js';
+export { planSteps } from './train/step/plan.js';
+export type { Plan, PlanFields } from './train/step/plan.js';
 export {
   constant,
   constantWithWarmup,

@@ -9,7 +9,7 @@ import { lmLabels, lmLabelsRow } from '../../src/operators/lmLabels.js';
 import { pad as padTo, padRow, positionsOf } from '../../src/operators/pad.js';
 import { truncate, truncateRow } from '../../src/operators/truncate.js';
 import type { Batch, Labelled, Row } from '../../src/records.js';
-import { sequenceOf } from '../../src/train/unpad.js';
+import { sequenceOf } from '../../src/train/step/unpad.js';
 import { ignored, labelled, maxLengths, pad } from '../arbitraries/rows.js';
 import { operatorLaws, rightsOf } from '../laws.js';
 

@@ -12,7 +12,7 @@ import { packRows } from '../../src/operators/pack.js';
 import { tokenizeRow } from '../../src/operators/tokenize.js';
 import { ignoreIndex } from '../../src/records.js';
 import type { Example, Labelled, Message, WeightedSpan } from '../../src/records.js';
-import { sequenceOf } from '../../src/train/unpad.js';
+import { sequenceOf } from '../../src/train/step/unpad.js';
 import { messages, texts } from '../arbitraries/conversation.js';
 import { spansOver } from '../arbitraries/example.js';
 import { labelled } from '../arbitraries/rows.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { endsUpdate, epochAfter, microBatchesAfter, planSteps, updateSize } from '../../src/train/plan.js';
+import { endsUpdate, epochAfter, microBatchesAfter, planSteps, updateSize } from '../../src/train/step/plan.js';
 
 const configs = fc.record({
   rows: fc.integer({ min: 1, max: 60 }),

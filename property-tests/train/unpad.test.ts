@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ignoreIndex } from '../../src/records.js';
 import type { Batch } from '../../src/records.js';
-import { sequenceOf } from '../../src/train/unpad.js';
+import { sequenceOf } from '../../src/train/step/unpad.js';
 
 interface Doc {
   readonly ids: ReadonlyArray<number>;

@@ -6,7 +6,7 @@ import { warning } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import type { StepResult } from '../records.js';
 import { atEpochEnd, evaluateEpoch, logEpoch, saveEpoch } from './hooks.js';
-import { epochAfter } from './plan.js';
+import { epochAfter } from './step/plan.js';
 import type { EpochMark, Run } from './run.js';
 
 export interface Epochs {

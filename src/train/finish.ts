@@ -9,7 +9,7 @@ import { warning } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { checkpointName, rotateCheckpoints } from '../formats/checkpoint.js';
 import { saveAsked } from './hooks.js';
-import { epochAfter } from './plan.js';
+import { epochAfter } from './step/plan.js';
 import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
 import { saveModel, saveOptionsOf } from './saving/save.js';

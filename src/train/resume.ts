@@ -24,8 +24,8 @@ import type { SftConfig } from './options/config.js';
 import { unconverted } from './saving/convertedAdapter.js';
 import type { Run } from './run.js';
 import { optimizerFile, trainerStateFile } from './saving/save.js';
-import { setWeights } from './state.js';
-import type { Best, TrainState } from './state.js';
+import { setWeights } from './step/state.js';
+import type { Best, TrainState } from './step/state.js';
 import { decodeTrainerState } from './saving/trainerState.js';
 import type { SavedState } from './saving/trainerState.js';
 

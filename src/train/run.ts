@@ -13,13 +13,13 @@ import type { Evaluated, HardRow, PreprocessLogits } from './evaluating/evaluate
 import type { RunLogs } from './logging/log.js';
 import type { LogRow } from './logging/metrics.js';
 import type { Optimizer } from './optimizers/optimizer.js';
-import type { Plan } from './plan.js';
+import type { Plan } from './step/plan.js';
 import type { PrepareSummary } from './prepare.js';
 import type { Refusals } from './refusals.js';
 import type { RowNames } from './rowNames.js';
 import type { Sample } from './generating/samples.js';
 import type { Schedule } from './optimizers/schedule.js';
-import type { TrainState } from './state.js';
+import type { TrainState } from './step/state.js';
 
 /** Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. */
 export type Dataset = Iterable<unknown> | AsyncIterable<unknown>;

@@ -36,13 +36,13 @@ import { leaveFailure } from './failure.js';
 import { finish } from './finish.js';
 import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './hooks.js';
 import type { LogRow } from './logging/metrics.js';
-import { groupUpdates, microBatches, streamedMicroBatches } from './microBatches.js';
+import { groupUpdates, microBatches, streamedMicroBatches } from './step/microBatches.js';
 import { prepareDataset } from './prepareDataset.js';
 import { countRefused } from './refusals.js';
 import type { Begun, CheckpointWritten, Evaluation, Run, RunCallback, RunEvent, RunSummary } from './run.js';
 import type { Samples, SftSetup } from './run.js';
-import { disposeState } from './state.js';
-import { trainStep } from './step.js';
+import { disposeState } from './step/state.js';
+import { trainStep } from './step/step.js';
 
 /** The steps of a run as a stream, with its other streams and its inputs beside. */
 export interface SftRun extends Observable<StepResult>, RunInputs {

@@ -29,7 +29,7 @@ import { packRows } from '../../src/operators/pack.js';
 import { tokenizeRow } from '../../src/operators/tokenize.js';
 import { mapping } from '../../src/streams/operator.js';
 import type { Rejecting } from '../../src/streams/operator.js';
-import { sequenceOf } from '../../src/train/unpad.js';
+import { sequenceOf } from '../../src/train/step/unpad.js';
 
 const templateOf = (source: string): ChatTemplate => {
   const made = makeChatTemplate(source);

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { lastValueFrom, take, toArray } from 'rxjs';
 import { groupByLengthRows } from '../../src/operators/groupByLength.js';
 import type { Labelled } from '../../src/records.js';
-import { orderRows, streamedMicroBatches } from '../../src/train/microBatches.js';
+import { orderRows, streamedMicroBatches } from '../../src/train/step/microBatches.js';
 import { pull } from '../../src/streams/pull.js';
 
 const lengths = [7, 3, 12, 5, 9, 1, 20, 4, 4, 15, 2, 8, 6, 11, 10, 13, 3, 17, 5, 19];

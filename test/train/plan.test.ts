@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { everySteps, planSteps, updateSize, warmupStepsOf } from '../../src/train/plan.js';
+import { everySteps, planSteps, updateSize, warmupStepsOf } from '../../src/train/step/plan.js';
 
 const config = {
   perDeviceTrainBatchSize: 1,

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { ignoreIndex } from '../../src/records.js';
-import { scaleTargets, sequenceOf } from '../../src/train/unpad.js';
+import { scaleTargets, sequenceOf } from '../../src/train/step/unpad.js';
 
 const of = (...values: ReadonlyArray<number>): Int32Array => Int32Array.from(values);
 

@@ -10,7 +10,7 @@ import { batchRows } from '../../operators/batch.js';
 import type { Labelled } from '../../records.js';
 import { dispose } from '../../tfjs.js';
 import type { RowNames } from '../rowNames.js';
-import { sequenceOf } from '../unpad.js';
+import { sequenceOf } from '../step/unpad.js';
 
 /** What a row came to. */
 export interface RowEvaluation {

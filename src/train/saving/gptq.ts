@@ -23,7 +23,7 @@ import type { Labelled } from '../../records.js';
 import { writeTokenizer } from './save.js';
 import { toWrite } from './toWrite.js';
 import type { SaveOptions } from './save.js';
-import { sequenceOf } from '../unpad.js';
+import { sequenceOf } from '../step/unpad.js';
 import { wholeFault } from './wholeCheckpoint.js';
 
 /**

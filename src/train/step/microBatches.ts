@@ -2,16 +2,16 @@
 import { right } from 'fp-ts/lib/Either.js';
 import { defer, skip, throwIfEmpty } from 'rxjs';
 import type { Observable, OperatorFunction } from 'rxjs';
-import { fatal } from '../errors.js';
-import { batch } from '../operators/batch.js';
-import { groupByLength, groupByLengthRows } from '../operators/groupByLength.js';
-import { shuffle, shuffleRows } from '../operators/shuffle.js';
-import type { Batch, Labelled } from '../records.js';
-import type { Gate } from '../streams/gate.js';
-import { oneAfterAnother } from '../streams/oneAfterAnother.js';
-import { windowed } from '../streams/operator.js';
-import { pull } from '../streams/pull.js';
-import type { SftConfig } from './options/config.js';
+import { fatal } from '../../errors.js';
+import { batch } from '../../operators/batch.js';
+import { groupByLength, groupByLengthRows } from '../../operators/groupByLength.js';
+import { shuffle, shuffleRows } from '../../operators/shuffle.js';
+import type { Batch, Labelled } from '../../records.js';
+import type { Gate } from '../../streams/gate.js';
+import { oneAfterAnother } from '../../streams/oneAfterAnother.js';
+import { windowed } from '../../streams/operator.js';
+import { pull } from '../../streams/pull.js';
+import type { SftConfig } from '../options/config.js';
 import { endsUpdate } from './plan.js';
 import type { Plan } from './plan.js';
 

@@ -4,7 +4,7 @@
  * Micro-batches are counted from 0 over the whole run; epoch `e` holds those from `e·M` to `(e + 1)·M - 1`. The position of a
  * run in its data is this one number, which is what makes resuming a subtraction.
  */
-import type { SftConfig } from './options/config.js';
+import type { SftConfig } from '../options/config.js';
 
 /** How many updates and micro-batches a run has. */
 export interface Plan {

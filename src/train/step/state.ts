@@ -1,12 +1,12 @@
 /** `TrainState`: weights, moments, counters. The one mutable thing; only the serial lane writes to it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { CausalLM } from '../model/causalLm.js';
-import { release } from '../model/kernels/hold.js';
-import type { Weights } from '../model/layer.js';
-import { emptyInterval } from './logging/metrics.js';
-import type { Interval } from './logging/metrics.js';
-import { pick, zip } from './optimizers/optimizer.js';
-import type { Moments, Optimizer } from './optimizers/optimizer.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { release } from '../../model/kernels/hold.js';
+import type { Weights } from '../../model/layer.js';
+import { emptyInterval } from '../logging/metrics.js';
+import type { Interval } from '../logging/metrics.js';
+import { pick, zip } from '../optimizers/optimizer.js';
+import type { Moments, Optimizer } from '../optimizers/optimizer.js';
 
 /** What a step needs to know besides the state. All may be left out. */
 export interface StepOptions {
