@@ -73,8 +73,8 @@ export type {
   RunSummary,
   Samples,
   SftSetup,
-} from './train/run.js';
-export type { RunInputs, TrainerControl } from './train/controls.js';
+} from './train/run/run.js';
+export type { RunInputs, TrainerControl } from './train/run/controls.js';
 export { load, loadAdapter, loadModel, loadParts } from './train/loading/load.js';
 export type { LoadAdapterOptions, Loaded, LoadedModel, LoadOptions } from './train/loading/load.js';
 export { chooseEngine, doctor } from './train/engine.js';

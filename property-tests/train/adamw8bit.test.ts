@@ -12,7 +12,7 @@ import { readSafetensors } from '../../src/formats/safetensors.js';
 import { adamw8bit } from '../../src/train/optimizers/adamw8bit.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chain, clipByGlobalNorm, scaleBy } from '../../src/train/optimizers/optimizer.js';
-import type { SftSetup } from '../../src/train/run.js';
+import type { SftSetup } from '../../src/train/run/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { startUnderTest } from '../../test/engine.js';
 import { disposeModel, tinyModel, tinyRow } from './tiny.js';

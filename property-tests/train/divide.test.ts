@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import * as E from 'fp-ts/lib/Either.js';
 import { interleave, type StoppingStrategy } from '../../src/formats/interleave.js';
 import { divide, evalRowCount, type DivideConfig } from '../../src/train/divide.js';
-import type { Dataset } from '../../src/train/run.js';
+import type { Dataset } from '../../src/train/run/run.js';
 
 const collected = async <A>(rows: AsyncIterable<A> | Iterable<A>): Promise<ReadonlyArray<A>> => {
   const all: Array<A> = [];

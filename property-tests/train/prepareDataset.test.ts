@@ -27,7 +27,7 @@ import { prepareDataset } from '../../src/train/prepareDataset.js';
 import { serveJob } from '../../src/train/preparing/job.js';
 import type { StartThread } from '../../src/train/preparing/threads.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
-import type { Dataset } from '../../src/train/run.js';
+import type { Dataset } from '../../src/train/run/run.js';
 import { jsonValues } from '../arbitraries/bytes.js';
 import { examples } from '../arbitraries/conversation.js';
 

@@ -8,7 +8,7 @@ import { interleave } from '../formats/interleave.js';
 import { requireRows } from '../formats/requireRows.js';
 import type { SftConfig } from '../train/options/config.js';
 import { isMixture } from '../train/divide.js';
-import type { Dataset, Mixture, SftSetup } from '../train/run.js';
+import type { Dataset, Mixture, SftSetup } from '../train/run/run.js';
 import { tellingHub, type Line } from './tell.js';
 
 export const trainDatasetDoc =

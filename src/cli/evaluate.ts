@@ -6,7 +6,7 @@ import type { FatalError } from '../errors.js';
 import { writeTextAtomically } from '../formats/atomicFile.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { makeRejects } from '../streams/rejects.js';
-import { foundDataset } from '../train/beforeLoading.js';
+import { foundDataset } from '../train/run/beforeLoading.js';
 import { prepareRows } from '../train/prepareRows.js';
 import { evaluateRows, type Evaluated, type Groups } from '../train/evaluating/evaluate.js';
 import { loadAsked } from '../train/loading/loadAsked.js';

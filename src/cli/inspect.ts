@@ -30,7 +30,7 @@ import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '.
 import { modelConfigIn } from '../train/loading/load.js';
 import { loadAsked } from '../train/loading/loadAsked.js';
 import { maxLengthOf } from '../train/prepare.js';
-import type { Dataset } from '../train/run.js';
+import type { Dataset } from '../train/run/run.js';
 import { sampleRows } from '../train/generating/sampleRows.js';
 import type { CommandLine } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';

@@ -19,7 +19,7 @@ import type { SftConfig } from '../train/options/config.js';
 import { fewOfEach, makeTally, maxLengthOf, type PrepareSummary } from '../train/prepare.js';
 import { prepareDataset } from '../train/prepareDataset.js';
 import { sourceLines } from '../train/sourceCounts.js';
-import type { Dataset } from '../train/run.js';
+import type { Dataset } from '../train/run/run.js';
 import type { CommandLine, Terminal } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';

@@ -15,7 +15,7 @@ import { maxLengthOf } from '../train/prepare.js';
 import { report, tokensOfRow } from '../train/report/report.js';
 import type { ReportToken } from '../train/report/report.js';
 import type { RunRecord } from '../train/report/record.js';
-import type { Dataset } from '../train/run.js';
+import type { Dataset } from '../train/run/run.js';
 import { sampleRows } from '../train/generating/sampleRows.js';
 import { tokenizerAsked } from '../train/loading/withChatTemplate.js';
 

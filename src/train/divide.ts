@@ -10,7 +10,7 @@ import { interleave } from '../formats/interleave.js';
 import { random } from '../seed.js';
 import { sourceFailed } from '../streams/pull.js';
 import type { SftConfig } from './options/config.js';
-import type { Dataset, Mixture, SftSetup } from './run.js';
+import type { Dataset, Mixture, SftSetup } from './run/run.js';
 
 export type DivideConfig = Pick<SftConfig, 'evalSplit' | 'stoppingStrategy' | 'seed' | 'dataSeed' | 'streaming'>;
 

@@ -25,7 +25,7 @@ import type { Told } from './preparing/replay.js';
 import { startThread } from './preparing/threads.js';
 import type { StartThread } from './preparing/threads.js';
 import { mostRoles } from './preparing/wire.js';
-import type { Dataset } from './run.js';
+import type { Dataset } from './run/run.js';
 
 export interface PrepareDatasetOptions {
   readonly gate?: Gate | undefined;

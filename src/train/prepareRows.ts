@@ -18,7 +18,7 @@ import { countRefused } from './refusals.js';
 import type { RefusedRows } from './refusals.js';
 import { makeRowNames } from './rowNames.js';
 import type { RowNames } from './rowNames.js';
-import type { Dataset, SftSetup } from './run.js';
+import type { Dataset, SftSetup } from './run/run.js';
 
 export interface Prepared {
   readonly rows: ReadonlyArray<Labelled>;

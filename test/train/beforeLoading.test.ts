@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { openDataset } from '../../src/formats/dataset.js';
 import { jsonl } from '../../src/formats/jsonl.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import type { SftSetup } from '../../src/train/run.js';
+import type { SftSetup } from '../../src/train/run/run.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { base, built, inTemporary, rxtune } from '../cli/rxtune.js';
 

@@ -12,7 +12,7 @@ import type { Dashboard } from '../../src/train/report/dashboard.js';
 import { report } from '../../src/train/report/report.js';
 import { makeRecorder } from '../../src/train/report/record.js';
 import type { Recorder } from '../../src/train/report/record.js';
-import type { Evaluation } from '../../src/train/run.js';
+import type { Evaluation } from '../../src/train/run/run.js';
 import { chromium, withPage } from './chromium.js';
 
 const own = { port: 4711, secret: 'kR3t' };

@@ -9,7 +9,7 @@ import { jsonl } from '../../src/formats/jsonl.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { load } from '../../src/train/loading/load.js';
-import type { SftSetup } from '../../src/train/run.js';
+import type { SftSetup } from '../../src/train/run/run.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { base, built, inTemporary, rxtune } from '../cli/rxtune.js';
 

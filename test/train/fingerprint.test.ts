@@ -3,7 +3,7 @@ import { expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import { fingerprintOf } from '../../src/train/fingerprint.js';
+import { fingerprintOf } from '../../src/train/run/fingerprint.js';
 
 const row = { inputIds: Int32Array.of(1, 2), labels: Int32Array.of(-100, 2), seqLengths: [2] };
 const of = (options: SftOptions, rows: Parameters<typeof fingerprintOf>[1] = [row]): string =>

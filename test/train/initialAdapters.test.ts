@@ -18,7 +18,7 @@ import type { CausalLM } from '../../src/model/model.js';
 import { weightOf } from '../../src/model/weights.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import { loadAdapter, loadModel } from '../../src/train/loading/load.js';
-import { restoreWeights } from '../../src/train/resume.js';
+import { restoreWeights } from '../../src/train/run/resume.js';
 import { saveModel } from '../../src/train/saving/save.js';
 import { unpadded } from '../model/batches.js';
 import { engines, start } from '../model/engines.js';

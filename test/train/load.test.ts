@@ -18,7 +18,7 @@ import { withRopeScaling } from '../../src/model/rope.js';
 import { startUnderTest } from '../engine.js';
 import { gptqRows, saveGptq } from '../../src/train/saving/gptq.js';
 import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/loading/load.js';
-import { restoreWeights } from '../../src/train/resume.js';
+import { restoreWeights } from '../../src/train/run/resume.js';
 import { saveModel } from '../../src/train/saving/save.js';
 import { setupChatFormat } from '../../src/train/loading/setupChatFormat.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';

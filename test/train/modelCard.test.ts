@@ -10,7 +10,7 @@ import { cardMark, modelCard } from '../../src/formats/modelCard.js';
 import type { ModelCard } from '../../src/formats/modelCard.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { loadModel } from '../../src/train/loading/load.js';
-import type { SftSetup } from '../../src/train/run.js';
+import type { SftSetup } from '../../src/train/run/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { startUnderTest } from '../engine.js';
 

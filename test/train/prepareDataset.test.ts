@@ -17,7 +17,7 @@ import { prepareDataset } from '../../src/train/prepareDataset.js';
 import type { PrepareDatasetOptions } from '../../src/train/prepareDataset.js';
 import type { StartThread } from '../../src/train/preparing/threads.js';
 import { startThread } from '../../src/train/preparing/threads.js';
-import type { Dataset } from '../../src/train/run.js';
+import type { Dataset } from '../../src/train/run/run.js';
 import { runOf, stepsOf, tinyModel } from '../../property-tests/train/tiny.js';
 
 const root = resolve(import.meta.dirname, '..', '..');

@@ -34,7 +34,7 @@ import { watched } from '../../src/train/preflight/dataset.js';
 import { prepareRows, trainRows } from '../../src/train/prepareRows.js';
 import type { PrepareRowsSetup } from '../../src/train/prepareRows.js';
 import { makeRowNames } from '../../src/train/rowNames.js';
-import type { Dataset } from '../../src/train/run.js';
+import type { Dataset } from '../../src/train/run/run.js';
 import { withChatTemplate } from '../../src/train/loading/withChatTemplate.js';
 import { commitOf, hubServer } from '../formats/hub/hubServer.js';
 import type { HubRepo } from '../formats/hub/hubServer.js';

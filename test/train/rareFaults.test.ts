@@ -14,7 +14,7 @@ import type { SftOptions } from '../../src/train/options/config.js';
 import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
 import { truncateLog } from '../../src/train/logging/log.js';
 import { chain } from '../../src/train/optimizers/optimizer.js';
-import type { SftSetup } from '../../src/train/run.js';
+import type { SftSetup } from '../../src/train/run/run.js';
 import { answerRows } from '../../src/train/generating/samples.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { decodeTrainerState } from '../../src/train/saving/trainerState.js';

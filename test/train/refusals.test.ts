@@ -4,7 +4,7 @@ import { lastValueFrom, toArray } from 'rxjs';
 import { render } from '../../src/errors.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import type { RunEvent, SftSetup } from '../../src/train/run.js';
+import type { RunEvent, SftSetup } from '../../src/train/run/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { disposeModel, tinyModel } from '../../property-tests/train/tiny.js';
 import { startUnderTest } from '../engine.js';

@@ -10,7 +10,7 @@ import { chooseEngine } from '../../src/train/engine.js';
 import { mergeAndUnload } from '../../src/model/merge.js';
 import { load } from '../../src/train/loading/load.js';
 import type { Loaded } from '../../src/train/loading/load.js';
-import type { Begun } from '../../src/train/run.js';
+import type { Begun } from '../../src/train/run/run.js';
 import { saveModel } from '../../src/train/saving/save.js';
 import { rowsFor, setupChatFormat } from '../../src/train/loading/setupChatFormat.js';
 import { sftTrainer } from '../../src/train/trainer.js';

@@ -12,7 +12,7 @@ import type { CausalLM } from '../../src/model/causalLm.js';
 import { startUnderTest } from '../engine.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import type { SftRun } from '../../src/train/trainer.js';
-import type { RunEvent, SftSetup } from '../../src/train/run.js';
+import type { RunEvent, SftSetup } from '../../src/train/run/run.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chain, scaleBy } from '../../src/train/optimizers/optimizer.js';
 import { sgd } from '../../src/train/optimizers/sgd.js';

@@ -7,7 +7,7 @@ import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import type { LogRow } from '../../src/train/logging/metrics.js';
-import type { Evaluation } from '../../src/train/run.js';
+import type { Evaluation } from '../../src/train/run/run.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { startUnderTest } from '../engine.js';
 

@@ -23,7 +23,7 @@ import { mergeAndUnload } from '../../src/model/merge.js';
 import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
 import { gptqRows } from '../../src/train/saving/gptq.js';
 import { loadAdapter, loadModel } from '../../src/train/loading/load.js';
-import { restoreWeights } from '../../src/train/resume.js';
+import { restoreWeights } from '../../src/train/run/resume.js';
 import { saveModel } from '../../src/train/saving/save.js';
 import { startUnderTest } from '../engine.js';
 import { documents } from '../model/batches.js';

@@ -4,7 +4,7 @@ import { identityOf } from '../../formats/identity.js';
 import { identityOfTokenizer } from '../../formats/tokenizerIdentity.js';
 import { isParity } from '../options/config.js';
 import type { PrepareConfig, PrepareSetup } from '../prepare.js';
-import type { Dataset } from '../run.js';
+import type { Dataset } from '../run/run.js';
 import { codeVersion } from './codeVersion.js';
 
 type When = (config: PrepareConfig) => boolean;

@@ -12,7 +12,7 @@ import type { Rejects } from '../../streams/rejects.js';
 import { refusals } from '../prepare.js';
 import type { PrepareConfig, PrepareSetup, PrepareSummary } from '../prepare.js';
 import type { Names } from '../rowNames.js';
-import type { Dataset } from '../run.js';
+import type { Dataset } from '../run/run.js';
 import { entryPath, makeRoom, preparedDirectory } from './directory.js';
 import { entryWriter, openEntry } from './entry.js';
 import type { Entry, EntryWriter } from './entry.js';

@@ -7,7 +7,7 @@ import type { Labelled } from '../../records.js';
 import { pull } from '../../streams/pull.js';
 import { makeRejects, type Rejects } from '../../streams/rejects.js';
 import { prepare, type PrepareConfig, type PrepareSetup } from '../prepare.js';
-import type { Dataset } from '../run.js';
+import type { Dataset } from '../run/run.js';
 
 export interface SampleSetup extends Pick<PrepareSetup, 'tokenizer' | 'formattingFunc'> {
   /** Where refused rows go. Default: they are left out. */

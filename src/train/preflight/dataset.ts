@@ -3,7 +3,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { onlyFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import type { Dataset } from '../run.js';
+import type { Dataset } from '../run/run.js';
 import { foldPreflight } from './preflight.js';
 import type { Preflight, PreflightConfig, PreflightOptions } from './preflight.js';
 

@@ -4,7 +4,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../../errors.js';
 import type { SftConfig } from '../options/config.js';
-import type { Dataset } from '../run.js';
+import type { Dataset } from '../run/run.js';
 import { watched } from './dataset.js';
 import { foldPreflight } from './preflight.js';
 import type { PreflightOptions } from './preflight.js';

@@ -3,7 +3,7 @@ import { Subject, type Observable } from 'rxjs';
 import { isFatal, render, withoutSecrets } from '../../errors.js';
 import { SftConfig } from '../options/config.js';
 import type { Groups } from '../evaluating/evaluate.js';
-import type { Evaluation, RunEvent, RunSummary } from '../run.js';
+import type { Evaluation, RunEvent, RunSummary } from '../run/run.js';
 import type { Sample } from '../generating/samples.js';
 
 /** Columns of equal length, one entry a step; null where a number was not finite or is not known. */

@@ -36,7 +36,7 @@ import type { GptqFormat } from '../../model/quantize/gptqConfig.js';
 import { gptqTensors } from '../../model/quantize/gptqFiles.js';
 import { matrixOf } from '../../model/quantize/matrix.js';
 import { convertedOptions, convertedTensors } from './convertedAdapter.js';
-import type { Run } from '../run.js';
+import type { Run } from '../run/run.js';
 import { toWrite } from './toWrite.js';
 import { encodeTrainerState } from './trainerState.js';
 import { copyProcessor, othersToWrite, wholeFault } from './wholeCheckpoint.js';

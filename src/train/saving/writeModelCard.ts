@@ -15,7 +15,7 @@ import type { ModelCard } from '../../formats/modelCard.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import type { GptqOptions } from '../../model/quantize/gptq.js';
 import { SftConfig } from '../options/config.js';
-import type { Run, RunSummary } from '../run.js';
+import type { Run, RunSummary } from '../run/run.js';
 
 const file = 'README.md';
 

@@ -1,8 +1,8 @@
 /** `error.json`: why the run that wrote into a directory failed, for those who were not there to read the terminal. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isFatal, render, withoutSecrets } from '../errors.js';
-import { writeTextAtomically } from '../formats/atomicFile.js';
+import { isFatal, render, withoutSecrets } from '../../errors.js';
+import { writeTextAtomically } from '../../formats/atomicFile.js';
 
 const fileIn = (outputDir: string): string => join(outputDir, 'error.json');
 

@@ -1,9 +1,9 @@
 /** What tells runs that make the same updates from those that do not. */
 import { createHash } from 'node:crypto';
-import type { CausalLM } from '../model/causalLm.js';
-import { QuantizationConfig } from '../model/quantize/config.js';
-import type { Labelled } from '../records.js';
-import type { SftConfig } from './options/config.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import { QuantizationConfig } from '../../model/quantize/config.js';
+import type { Labelled } from '../../records.js';
+import type { SftConfig } from '../options/config.js';
 
 /** What decides the updates of a run; changing any of it makes another run. */
 const decisive: ReadonlyArray<keyof SftConfig> = [

@@ -4,17 +4,17 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { makeWritableDirectory } from '../formats/makeDirectory.js';
-import { findDataset } from '../formats/presence.js';
-import { sourceFailed } from '../streams/pull.js';
-import type { SftConfig } from './options/config.js';
-import { isMixture, notBothGiven } from './divide.js';
-import { evalSets, ofField, ofSet } from './prepareRows.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { makeWritableDirectory } from '../../formats/makeDirectory.js';
+import { findDataset } from '../../formats/presence.js';
+import { sourceFailed } from '../../streams/pull.js';
+import type { SftConfig } from '../options/config.js';
+import { isMixture, notBothGiven } from '../divide.js';
+import { evalSets, ofField, ofSet } from '../prepareRows.js';
 import { findCheckpoint } from './resume.js';
 import type { Dataset, SftSetup } from './run.js';
-import { chatTemplateSource } from './loading/withChatTemplate.js';
+import { chatTemplateSource } from '../loading/withChatTemplate.js';
 
 type Sets = Pick<SftSetup, 'trainDataset' | 'evalDataset'>;
 

@@ -2,9 +2,9 @@
 import { rmSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { warning } from '../errors.js';
-import type { Warning } from '../errors.js';
-import { temporaryBeside, temporaryOf } from '../formats/atomicFile.js';
+import { warning } from '../../errors.js';
+import type { Warning } from '../../errors.js';
+import { temporaryBeside, temporaryOf } from '../../formats/atomicFile.js';
 
 const markName = 'run';
 

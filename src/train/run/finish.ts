@@ -5,15 +5,15 @@ import * as T from 'fp-ts/lib/Task.js';
 import type { Task } from 'fp-ts/lib/Task.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { warning } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { checkpointName, rotateCheckpoints } from '../formats/checkpoint.js';
+import { warning } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { checkpointName, rotateCheckpoints } from '../../formats/checkpoint.js';
 import { saveAsked } from './hooks.js';
-import { epochAfter } from './step/plan.js';
+import { epochAfter } from '../step/plan.js';
 import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
-import { saveModel, saveOptionsOf } from './saving/save.js';
-import { cardOf, writeModelCard } from './saving/writeModelCard.js';
+import { saveModel, saveOptionsOf } from '../saving/save.js';
+import { cardOf, writeModelCard } from '../saving/writeModelCard.js';
 
 const summaryOf = (run: Run): RunSummary => {
   const { state, plan, controls, config, refusals, startedAt, startStep, startTokens } = run;
