@@ -16,7 +16,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const exported = ['index.ts', 'data.ts', 'laws/index.ts'];
 
 /** What others name: those, the commands, the entry of threads, and the engine. */
-const entries = [...exported, 'cli/main.ts', 'train/preparing/worker.ts', 'native/register.ts'];
+const entries = [...exported, 'cli/main.ts', 'train/preparing/crew/worker.ts', 'native/register.ts'];
 
 /** What the programs of this repository measure besides. */
 const measured = ['train/memory/fitMemory.ts'];

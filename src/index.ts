@@ -116,8 +116,8 @@ export { step, trainStep } from './train/step/step.js';
 export { sequenceOf } from './train/step/unpad.js';
 export type { Unpadded } from './train/step/unpad.js';
 export { evaluateRows } from './train/evaluating/evaluate.js';
-export { makeRowNames } from './train/rowNames.js';
-export type { Names, RowNames } from './train/rowNames.js';
+export { makeRowNames } from './train/preparing/rowNames.js';
+export type { Names, RowNames } from './train/preparing/rowNames.js';
 export { answerRows, questionOf } from './train/generating/samples.js';
 export type { Question, Sample, SampleOptions } from './train/generating/samples.js';
 export type {

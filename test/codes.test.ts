@@ -10,7 +10,7 @@ import { batch } from '../src/operators/batch.js';
 import { padRow } from '../src/operators/pad.js';
 import { tokenizeRow } from '../src/operators/tokenize.js';
 import { decodeSftConfig } from '../src/train/options/config.js';
-import { prepareRows } from '../src/train/prepareRows.js';
+import { prepareRows } from '../src/train/preparing/prepareRows.js';
 
 const root = resolve(import.meta.dirname, '..');
 

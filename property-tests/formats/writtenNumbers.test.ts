@@ -7,7 +7,7 @@ import {
   writtenNumbersOf,
   withNumbersOf,
 } from '../../src/formats/writtenNumbers.js';
-import { isPlain } from '../../src/train/preparing/plain.js';
+import { isPlain } from '../../src/train/preparing/crew/plain.js';
 
 type Node =
   | { readonly kind: 'scalar'; readonly text: string }

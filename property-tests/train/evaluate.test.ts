@@ -11,7 +11,7 @@ import type { Labelled } from '../../src/records.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
 import type { GroupEvaluation, Groups, PreprocessLogits, RowEvaluation } from '../../src/train/evaluating/evaluate.js';
-import { makeRowNames } from '../../src/train/rowNames.js';
+import { makeRowNames } from '../../src/train/preparing/rowNames.js';
 import { disposeModel, tinyModel, tinyRow } from './tiny.js';
 
 interface AnyOp {

@@ -15,7 +15,7 @@ import { preflightFault } from '../../src/train/preflight/strict.js';
 import { harmless, preflightText } from '../../src/train/preflight/text.js';
 import { shownTokens } from '../../src/train/preflight/tokens.js';
 import { planSteps } from '../../src/train/step/plan.js';
-import { prepareRows } from '../../src/train/prepareRows.js';
+import { prepareRows } from '../../src/train/preparing/prepareRows.js';
 import { examples } from '../arbitraries/conversation.js';
 import { jsonValues } from '../arbitraries/bytes.js';
 import { labelled } from '../arbitraries/rows.js';

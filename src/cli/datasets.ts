@@ -7,7 +7,7 @@ import { openDataset, type DatasetOptions } from '../formats/dataset.js';
 import { interleave } from '../formats/interleave.js';
 import { requireRows } from '../formats/requireRows.js';
 import type { SftConfig } from '../train/options/config.js';
-import { isMixture } from '../train/divide.js';
+import { isMixture } from '../train/preparing/divide.js';
 import type { Dataset, Mixture, SftSetup } from '../train/run/run.js';
 import { tellingHub, type Line } from './tell.js';
 

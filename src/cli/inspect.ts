@@ -29,7 +29,7 @@ import { contamination, contaminationFacts, type Contamination } from '../train/
 import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/memory/fitMemory.js';
 import { modelConfigIn } from '../train/loading/load.js';
 import { loadAsked } from '../train/loading/loadAsked.js';
-import { maxLengthOf } from '../train/prepare.js';
+import { maxLengthOf } from '../train/preparing/prepare.js';
 import type { Dataset } from '../train/run/run.js';
 import { sampleRows } from '../train/generating/sampleRows.js';
 import type { CommandLine } from './command.js';

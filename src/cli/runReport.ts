@@ -11,7 +11,7 @@ import { isDirectory } from '../formats/directory.js';
 import { makeDirectory, makeWritableDirectory } from '../formats/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type { SftConfig } from '../train/options/config.js';
-import { maxLengthOf } from '../train/prepare.js';
+import { maxLengthOf } from '../train/preparing/prepare.js';
 import { report, tokensOfRow } from '../train/report/report.js';
 import type { ReportToken } from '../train/report/report.js';
 import type { RunRecord } from '../train/report/record.js';

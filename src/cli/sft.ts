@@ -25,7 +25,7 @@ import { serveDashboard, type Dashboard } from '../train/report/dashboard.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';
 import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run/run.js';
-import { sourceLines } from '../train/sourceCounts.js';
+import { sourceLines } from '../train/preparing/sourceCounts.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
 import { evalDatasetDoc, mixedRows, setsOf, trainDatasetDoc, weighted } from './datasets.js';

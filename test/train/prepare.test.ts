@@ -6,8 +6,8 @@ import type { Labelled } from '../../src/records.js';
 import { wordTokenizer } from '../../property-tests/arbitraries/tokenizer.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftConfig, SftOptions } from '../../src/train/options/config.js';
-import { fewOfEach, maxLengthOf } from '../../src/train/prepare.js';
-import { prepareRows } from '../../src/train/prepareRows.js';
+import { fewOfEach, maxLengthOf } from '../../src/train/preparing/prepare.js';
+import { prepareRows } from '../../src/train/preparing/prepareRows.js';
 import { warning } from '../../src/errors.js';
 
 const configOf = (options: SftOptions): SftConfig & { readonly maxLength: number } => {

@@ -13,16 +13,16 @@ import { makeGate } from '../../src/streams/gate.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import { prepareDataset } from '../../src/train/prepareDataset.js';
-import type { PrepareDatasetOptions } from '../../src/train/prepareDataset.js';
-import type { StartThread } from '../../src/train/preparing/threads.js';
-import { startThread } from '../../src/train/preparing/threads.js';
+import { prepareDataset } from '../../src/train/preparing/prepareDataset.js';
+import type { PrepareDatasetOptions } from '../../src/train/preparing/prepareDataset.js';
+import type { StartThread } from '../../src/train/preparing/crew/threads.js';
+import { startThread } from '../../src/train/preparing/crew/threads.js';
 import type { Dataset } from '../../src/train/run/run.js';
 import { runOf, stepsOf, tinyModel } from '../../property-tests/train/tiny.js';
 
 const root = resolve(import.meta.dirname, '..', '..');
 // Threads run compiled code, of the package or beside the source: npm run build.
-const whenBuilt = existsSync(join(root, 'dist/train/preparing/worker.js')) ? test : test.skip;
+const whenBuilt = existsSync(join(root, 'dist/train/preparing/crew/worker.js')) ? test : test.skip;
 
 const got = <A>(either: E.Either<unknown, A>): A => {
   if (E.isLeft(either)) throw either.left;

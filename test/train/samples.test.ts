@@ -11,7 +11,7 @@ import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { load } from '../../src/train/loading/load.js';
 import type { Loaded } from '../../src/train/loading/load.js';
-import { makeRowNames } from '../../src/train/rowNames.js';
+import { makeRowNames } from '../../src/train/preparing/rowNames.js';
 import { questionOf } from '../../src/train/generating/samples.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 

@@ -11,7 +11,7 @@ import type { StepResult } from '../../src/records.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { load, loadModel } from '../../src/train/loading/load.js';
-import { prepareRows } from '../../src/train/prepareRows.js';
+import { prepareRows } from '../../src/train/preparing/prepareRows.js';
 import type { Begun, Evaluation, SftSetup } from '../../src/train/run/run.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { numbersOf } from '../../property-tests/train/tiny.js';

@@ -9,7 +9,7 @@ import type { CausalLM } from '../../model/causalLm.js';
 import { batchRows } from '../../operators/batch.js';
 import type { Labelled } from '../../records.js';
 import { dispose } from '../../tfjs.js';
-import type { RowNames } from '../rowNames.js';
+import type { RowNames } from '../preparing/rowNames.js';
 import { sequenceOf } from '../step/unpad.js';
 
 /** What a row came to. */

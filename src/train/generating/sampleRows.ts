@@ -6,7 +6,7 @@ import { onlyFatal, type FatalError } from '../../errors.js';
 import type { Labelled } from '../../records.js';
 import { pull } from '../../streams/pull.js';
 import { makeRejects, type Rejects } from '../../streams/rejects.js';
-import { prepare, type PrepareConfig, type PrepareSetup } from '../prepare.js';
+import { prepare, type PrepareConfig, type PrepareSetup } from '../preparing/prepare.js';
 import type { Dataset } from '../run/run.js';
 
 export interface SampleSetup extends Pick<PrepareSetup, 'tokenizer' | 'formattingFunc'> {

@@ -8,7 +8,7 @@ import { endIds, generate } from '../../model/generate.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { ignoreIndex } from '../../records.js';
 import type { Labelled } from '../../records.js';
-import type { RowNames } from '../rowNames.js';
+import type { RowNames } from '../preparing/rowNames.js';
 import { specialStops, untilStopText } from './stopStrings.js';
 
 /** What a model said to a prompt it was not trained on. */

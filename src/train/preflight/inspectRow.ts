@@ -13,11 +13,11 @@ import { truncateRow } from '../../operators/truncate.js';
 import type { Example, Formatted, Labelled, PreTokenized, Row } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
 import { isParity } from '../options/config.js';
-import { textOnly } from '../prepare.js';
-import type { PrepareConfig } from '../prepare.js';
-import { rowPath } from '../rowPath.js';
-import type { RowPathSetup } from '../rowPath.js';
-import { tokenizedOnly } from '../tokenizedOnly.js';
+import { textOnly } from '../preparing/prepare.js';
+import type { PrepareConfig } from '../preparing/prepare.js';
+import { rowPath } from '../preparing/rowPath.js';
+import type { RowPathSetup } from '../preparing/rowPath.js';
+import { tokenizedOnly } from '../preparing/tokenizedOnly.js';
 import { endsWithStop, stopSequences } from './stops.js';
 
 export interface InspectSetup extends RowPathSetup {

@@ -2,7 +2,7 @@
 import type { FormatReport } from '../../formats/example.js';
 import { html, join, nothing, type Markup } from '../report/markup.js';
 import { style } from '../report/style.js';
-import { sourceLines } from '../sourceCounts.js';
+import { sourceLines } from '../preparing/sourceCounts.js';
 import { lengthChart } from './lengthChart.js';
 import { pageStyle } from './pageStyle.js';
 import type { Check, Preflight } from './preflight.js';

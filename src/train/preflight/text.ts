@@ -1,6 +1,6 @@
 /** The report as text for a terminal. */
 import type { FormatReport } from '../../formats/example.js';
-import { sourceLines } from '../sourceCounts.js';
+import { sourceLines } from '../preparing/sourceCounts.js';
 import type { Check, Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { packageFolder } from '../packageFolder.js';
+import { packageFolder } from '../../packageFolder.js';
 import type { Job } from './job.js';
 import type { Answer, Question } from './messages.js';
 
@@ -25,7 +25,7 @@ export type StartThread = (job: Job, events: ThreadEvents) => Thread;
 const entry = (): URL | undefined => {
   const folder = packageFolder();
   if (folder === undefined) return undefined;
-  const file = join(folder.root, 'dist', 'train', 'preparing', 'worker.js');
+  const file = join(folder.root, 'dist', 'train', 'preparing', 'crew', 'worker.js');
   return existsSync(file) ? pathToFileURL(file) : undefined;
 };
 

@@ -1,11 +1,11 @@
 /** What each file of a data set gave: a mixture's parts, seen as the run sees them. */
-import { isSourced } from '../formats/sourced.js';
-import { sliceRow } from '../operators/columns.js';
-import { countLearnable } from '../operators/learnable.js';
-import { ignoreIndex } from '../records.js';
-import type { Labelled } from '../records.js';
-import { isParity } from './options/config.js';
-import type { SftConfig } from './options/config.js';
+import { isSourced } from '../../formats/sourced.js';
+import { sliceRow } from '../../operators/columns.js';
+import { countLearnable } from '../../operators/learnable.js';
+import { ignoreIndex } from '../../records.js';
+import type { Labelled } from '../../records.js';
+import { isParity } from '../options/config.js';
+import type { SftConfig } from '../options/config.js';
 
 /** Counted in rows as they were read: cut to maxLength, not yet packed. */
 export interface SourceCounts {

@@ -3,14 +3,14 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { identified, madeOf } from '../formats/identity.js';
-import { interleave } from '../formats/interleave.js';
-import { random } from '../seed.js';
-import { sourceFailed } from '../streams/pull.js';
-import type { SftConfig } from './options/config.js';
-import type { Dataset, Mixture, SftSetup } from './run/run.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { identified, madeOf } from '../../formats/identity.js';
+import { interleave } from '../../formats/interleave.js';
+import { random } from '../../seed.js';
+import { sourceFailed } from '../../streams/pull.js';
+import type { SftConfig } from '../options/config.js';
+import type { Dataset, Mixture, SftSetup } from '../run/run.js';
 
 export type DivideConfig = Pick<SftConfig, 'evalSplit' | 'stoppingStrategy' | 'seed' | 'dataSeed' | 'streaming'>;
 

@@ -1,16 +1,16 @@
 /** What `prepare` and `preflight` share: the options of each stage of a row's way, from setup and configuration. */
-import type { Warning } from '../errors.js';
-import { decodeExample } from '../formats/example.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
-import { formattedBy, textField } from '../operators/decode.js';
-import type { Decode, FormattingFunc } from '../operators/decode.js';
-import type { FormatOptions } from '../operators/format.js';
-import type { MaskCompletionsOptions } from '../operators/maskCompletions.js';
-import { templateIds } from '../operators/responses.js';
-import type { TokenizeOptions } from '../operators/tokenize.js';
-import type { Example } from '../records.js';
-import type { SftConfig } from './options/config.js';
-import { isParity } from './options/parity.js';
+import type { Warning } from '../../errors.js';
+import { decodeExample } from '../../formats/example.js';
+import type { Tokenizer } from '../../formats/tokenizer.js';
+import { formattedBy, textField } from '../../operators/decode.js';
+import type { Decode, FormattingFunc } from '../../operators/decode.js';
+import type { FormatOptions } from '../../operators/format.js';
+import type { MaskCompletionsOptions } from '../../operators/maskCompletions.js';
+import { templateIds } from '../../operators/responses.js';
+import type { TokenizeOptions } from '../../operators/tokenize.js';
+import type { Example } from '../../records.js';
+import type { SftConfig } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 
 export interface RowPathSetup {
   /** Not needed for rows that bring token ids. */

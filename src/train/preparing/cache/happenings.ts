@@ -1,6 +1,6 @@
 /** What preparing told on the way, written down in order and told again: warnings, refused rows, and how many rows each stage saw. */
-import type { Warning } from '../../errors.js';
-import type { Rejected, Rejects } from '../../streams/rejects.js';
+import type { Warning } from '../../../errors.js';
+import type { Rejected, Rejects } from '../../../streams/rejects.js';
 
 export type Happening =
   | { readonly kind: 'saw'; readonly stages: ReadonlyArray<readonly [stage: string, rows: number]> }

@@ -1,6 +1,6 @@
 /** Prepared rows ⇄ one block of bytes: a head that names the columns, then each column of all the rows end to end. */
-import { ignoreIndex } from '../../records.js';
-import type { Labelled } from '../../records.js';
+import { ignoreIndex } from '../../../records.js';
+import type { Labelled } from '../../../records.js';
 
 /** Columns start at multiples of this, so that typed arrays can lie on them. */
 const alignment = 8;

@@ -1,14 +1,14 @@
 /** What became of the rows of a block on their way to labels, as a value that can cross threads and be told in its turn. */
 import type { Either } from 'fp-ts/lib/Either.js';
-import type { DataError, FatalError, Warning } from '../../errors.js';
-import { rowsOfBlock } from '../../formats/jsonlRows.js';
-import type { RowBlock } from '../../formats/rowBlocks.js';
-import { decodeRow } from '../../operators/decode.js';
-import { formatRow } from '../../operators/format.js';
-import { maskCompletionsRow } from '../../operators/maskCompletions.js';
-import { tokenizeRow } from '../../operators/tokenize.js';
-import type { Labelled } from '../../records.js';
-import { bugIn } from '../../streams/operator.js';
+import type { DataError, FatalError, Warning } from '../../../errors.js';
+import { rowsOfBlock } from '../../../formats/jsonlRows.js';
+import type { RowBlock } from '../../../formats/rowBlocks.js';
+import { decodeRow } from '../../../operators/decode.js';
+import { formatRow } from '../../../operators/format.js';
+import { maskCompletionsRow } from '../../../operators/maskCompletions.js';
+import { tokenizeRow } from '../../../operators/tokenize.js';
+import type { Labelled } from '../../../records.js';
+import { bugIn } from '../../../streams/operator.js';
 import { rowPath } from '../rowPath.js';
 import type { RowPathConfig, RowPathSetup } from '../rowPath.js';
 import { tokenizedOnly } from '../tokenizedOnly.js';

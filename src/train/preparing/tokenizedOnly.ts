@@ -1,6 +1,6 @@
 import { left, right } from 'fp-ts/lib/Either.js';
-import { dataError } from '../errors.js';
-import type { Formatted, PreTokenized, Transform } from '../records.js';
+import { dataError } from '../../errors.js';
+import type { Formatted, PreTokenized, Transform } from '../../records.js';
 
 /** Where there is no tokenizer, only rows that bring their ids go on (`E_NO_TOKENIZER`). */
 export const tokenizedOnly: Transform<Formatted | PreTokenized, PreTokenized> = (row) =>

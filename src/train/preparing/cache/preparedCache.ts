@@ -1,18 +1,18 @@
 /** Rows prepared before, taken from disk where data, tokenizer, options and code are the same; else prepared, and kept. */
 import { rm, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { warning } from '../../errors.js';
-import type { Warning } from '../../errors.js';
-import { beginFile } from '../../formats/atomicFile.js';
-import type { Draft } from '../../formats/atomicFile.js';
-import { codeOf, fileError } from '../../formats/byteSource.js';
-import { makeDirectory } from '../../formats/makeDirectory.js';
-import type { Labelled } from '../../records.js';
-import type { Rejects } from '../../streams/rejects.js';
+import { warning } from '../../../errors.js';
+import type { Warning } from '../../../errors.js';
+import { beginFile } from '../../../formats/atomicFile.js';
+import type { Draft } from '../../../formats/atomicFile.js';
+import { codeOf, fileError } from '../../../formats/byteSource.js';
+import { makeDirectory } from '../../../formats/makeDirectory.js';
+import type { Labelled } from '../../../records.js';
+import type { Rejects } from '../../../streams/rejects.js';
 import { refusals } from '../prepare.js';
 import type { PrepareConfig, PrepareSetup, PrepareSummary } from '../prepare.js';
 import type { Names } from '../rowNames.js';
-import type { Dataset } from '../run/run.js';
+import type { Dataset } from '../../run/run.js';
 import { entryPath, makeRoom, preparedDirectory } from './directory.js';
 import { entryWriter, openEntry } from './entry.js';
 import type { Entry, EntryWriter } from './entry.js';

@@ -1,9 +1,9 @@
 /** Rows that were refused in a run: counted by their reasons, and told when nobody else does. */
 import type { Subscription } from 'rxjs';
-import { render, warning } from '../errors.js';
-import type { DataError, ErrorCode, Warning } from '../errors.js';
-import { reasonsText } from '../streams/rejects.js';
-import type { RejectCounts, Rejects } from '../streams/rejects.js';
+import { render, warning } from '../../errors.js';
+import type { DataError, ErrorCode, Warning } from '../../errors.js';
+import { reasonsText } from '../../streams/rejects.js';
+import type { RejectCounts, Rejects } from '../../streams/rejects.js';
 
 /** The rows of one pass over a data set that were refused. */
 export interface RefusedRows {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
-import { packageFolder } from '../packageFolder.js';
+import { packageFolder } from '../../packageFolder.js';
 
 /** Folders that no prepared row depends on. */
 const apart: ReadonlySet<string> = new Set(['cli', 'laws', 'model', 'native']);

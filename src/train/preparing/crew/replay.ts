@@ -1,13 +1,13 @@
 /** Outcomes told again, in order, as if each row had passed the stages just now. */
 import { Observable } from 'rxjs';
 import type { OperatorFunction } from 'rxjs';
-import type { Warning } from '../../errors.js';
-import { isSourced, placeOf } from '../../formats/sourced.js';
-import type { Labelled, Tokenized } from '../../records.js';
-import { complete, placed, refuse } from '../../streams/operator.js';
-import { setOrigin } from '../../streams/origin.js';
-import type { Rejects } from '../../streams/rejects.js';
-import { untilLeft } from '../../streams/untilLeft.js';
+import type { Warning } from '../../../errors.js';
+import { isSourced, placeOf } from '../../../formats/sourced.js';
+import type { Labelled, Tokenized } from '../../../records.js';
+import { complete, placed, refuse } from '../../../streams/operator.js';
+import { setOrigin } from '../../../streams/origin.js';
+import type { Rejects } from '../../../streams/rejects.js';
+import { untilLeft } from '../../../streams/untilLeft.js';
 import type { Names } from '../rowNames.js';
 import type { Outcome, Outcomes } from './outcome.js';
 

@@ -1,11 +1,11 @@
 /** What a thread needs to know to prepare rows, as plain data. */
 import { isLeft, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import type { FatalError } from '../../errors.js';
-import type { RowBlock } from '../../formats/rowBlocks.js';
-import { tokenizerOfRecipe } from '../../formats/templatedTokenizer.js';
-import { recipeOf } from '../../formats/tokenizerRecipe.js';
-import type { TokenizerRecipe } from '../../formats/tokenizerRecipe.js';
+import type { FatalError } from '../../../errors.js';
+import type { RowBlock } from '../../../formats/rowBlocks.js';
+import { tokenizerOfRecipe } from '../../../formats/templatedTokenizer.js';
+import { recipeOf } from '../../../formats/tokenizerRecipe.js';
+import type { TokenizerRecipe } from '../../../formats/tokenizerRecipe.js';
 import type { RowPathConfig } from '../rowPath.js';
 import { blockOutcomes } from './outcome.js';
 import type { BlockOptions } from './outcome.js';

@@ -1,10 +1,10 @@
 /** The name under which prepared rows are kept: everything that decides them, hashed. */
 import { createHash } from 'node:crypto';
-import { identityOf } from '../../formats/identity.js';
-import { identityOfTokenizer } from '../../formats/tokenizerIdentity.js';
-import { isParity } from '../options/config.js';
+import { identityOf } from '../../../formats/identity.js';
+import { identityOfTokenizer } from '../../../formats/tokenizerIdentity.js';
+import { isParity } from '../../options/config.js';
 import type { PrepareConfig, PrepareSetup } from '../prepare.js';
-import type { Dataset } from '../run/run.js';
+import type { Dataset } from '../../run/run.js';
 import { codeVersion } from './codeVersion.js';
 
 type When = (config: PrepareConfig) => boolean;
