@@ -20,7 +20,7 @@ export type { ExpertLoad, RouterBalance } from './model/balance.js';
 export type { ExpertsConfig, ModelConfig, RawConfig, Within } from './model/config.js';
 export type { TextLayout, WholeCheckpoint } from './model/imageText.js';
 // Building blocks of architectures, under a name of their own: `layers.compose` is not the streams' `compose`.
-export * as layers from './model/layers.js';
+export * as layers from './model/layers/index.js';
 export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
 export { attachLora, attachSavedLora } from './model/adapter.js';
@@ -50,7 +50,7 @@ export { dequantizeInt8, quantizeInt8 } from './model/quantize/int8.js';
 export type { Int8Rows } from './model/quantize/int8.js';
 export { nestScales, unnestScales } from './model/quantize/nested.js';
 export type { NestedScales } from './model/quantize/nested.js';
-export type { Gradients, Layer, Passed, Wanted, Weights } from './model/layer.js';
+export type { Gradients, Layer, Passed, Wanted, Weights } from './model/layers/layer.js';
 export type { Sequence, Targets } from './model/sequence.js';
 
 export { resizeTokenEmbeddings } from './model/resizeEmbeddings.js';

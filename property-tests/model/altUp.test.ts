@@ -3,12 +3,12 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { corrected, foretold } from '../../src/model/altUp.js';
-import { gaussianTopK, normalQuantile } from '../../src/model/gaussianTopK.js';
-import type { Layer, Wanted } from '../../src/model/layer.js';
-import { asLongAs } from '../../src/model/magnitude.js';
+import { corrected, foretold } from '../../src/model/layers/altUp.js';
+import { gaussianTopK, normalQuantile } from '../../src/model/layers/gaussianTopK.js';
+import type { Layer, Wanted } from '../../src/model/layers/layer.js';
+import { asLongAs } from '../../src/model/layers/magnitude.js';
 import type { Pass } from '../../src/model/pass.js';
-import { wire, wired } from '../../src/model/wired.js';
+import { wire, wired } from '../../src/model/layers/wired.js';
 import { startUnderTest } from '../../test/engine.js';
 import { values } from '../arbitraries/ops.js';
 

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { emptyKvCache, makeKvCache } from '../../src/model/cachedAttention.js';
 import type { KvCache } from '../../src/model/cachedAttention.js';
 import { causalConv } from '../../src/model/causalConv.js';
-import { nothing } from '../../src/model/layer.js';
+import { nothing } from '../../src/model/layers/layer.js';
 import { enginesUnderTest, startEngine } from '../../test/engine.js';
 import { values } from '../arbitraries/ops.js';
 

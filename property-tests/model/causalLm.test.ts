@@ -15,8 +15,8 @@ import { RxLinearGradInput, RxLinearGradWeight } from '../../src/model/kernels/l
 import { RxLinearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
 import { RxLoraDownGrad, RxLoraLinearGrad, RxLoraUpGrad } from '../../src/model/kernels/loraLinear.js';
 import { RxRmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
-import { nothing } from '../../src/model/layer.js';
-import type { Weights } from '../../src/model/layer.js';
+import { nothing } from '../../src/model/layers/layer.js';
+import type { Weights } from '../../src/model/layers/layer.js';
 import type { Sequence, Targets } from '../../src/model/sequence.js';
 import { startUnderTest } from '../../test/engine.js';
 import { architectureNames, configs, documents, laidOut, modelOf, modelSeeds } from '../arbitraries/models.js';

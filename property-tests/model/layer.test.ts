@@ -15,13 +15,13 @@ import {
   nothing,
   residual,
   total,
-} from '../../src/model/layer.js';
-import type { Layer, Wanted, Weights } from '../../src/model/layer.js';
-import { linear } from '../../src/model/linear.js';
-import { activation } from '../../src/model/mlp.js';
-import { layerNorm, rmsNorm } from '../../src/model/norm.js';
+} from '../../src/model/layers/layer.js';
+import type { Layer, Wanted, Weights } from '../../src/model/layers/layer.js';
+import { linear } from '../../src/model/layers/linear.js';
+import { activation } from '../../src/model/layers/mlp.js';
+import { layerNorm, rmsNorm } from '../../src/model/layers/norm.js';
 import type { Pass } from '../../src/model/pass.js';
-import { past, wire, wired } from '../../src/model/wired.js';
+import { past, wire, wired } from '../../src/model/layers/wired.js';
 import { startUnderTest } from '../../test/engine.js';
 import { values } from '../arbitraries/ops.js';
 

@@ -11,7 +11,7 @@ import { adaptedNorms } from './dora.js';
 import { gatherRows } from './kernels/gatherRows.js';
 import { endInside, nameInside, nameOutside } from './imageText.js';
 import { initFault, rankFault, takenHalves, takesFromBase } from './initLora.js';
-import type { Weights } from './layer.js';
+import type { Weights } from './layers/layer.js';
 import {
   adapterOptions,
   adaptersIn,

@@ -8,7 +8,7 @@ import type { ClosedInput } from '../formats/closed.js';
 import { trainedWith, withNewAdapter, withSavedAdapter } from './adapter.js';
 import { architectureOf } from './architectures.js';
 import { copied } from './copied.js';
-import type { Weights } from './layer.js';
+import type { Weights } from './layers/layer.js';
 import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
 import type { CausalLM, NamedAdapter, NamedAdapters } from './model.js';
 import { weightOf } from './weights.js';

@@ -5,7 +5,7 @@ import type { FatalError } from '../errors.js';
 import type { TensorToWrite } from '../formats/safetensors.js';
 import type { StoredTensor } from '../formats/storedTensor.js';
 import type { ModelConfig, RawConfig } from './config.js';
-import type { Layer } from './layer.js';
+import type { Layer } from './layers/layer.js';
 import type { Pass } from './pass.js';
 import type { Sequence } from './sequence.js';
 import type { TensorSpec } from './weights.js';

@@ -39,7 +39,7 @@ import { helium } from './architectures/helium.js';
 import { hunyuan } from './architectures/hunyuan.js';
 import { hunyuanMoe } from './architectures/hunyuanMoe.js';
 import { imageTextConfig, imageTextTypes } from './imageText.js';
-import type { Layer } from './layer.js';
+import type { Layer } from './layers/layer.js';
 import { lfm2 } from './architectures/lfm2.js';
 import { lfm2Moe } from './architectures/lfm2Moe.js';
 import { llama, llamaTextTypes } from './architectures/llama.js';

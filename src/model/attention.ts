@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { attendCached, cached, remember } from './cachedAttention.js';
-import { splitColumns } from './columns.js';
+import { splitColumns } from './layers/columns.js';
 import {
   attention as attend,
   attentionGrad,
@@ -10,8 +10,8 @@ import {
 } from './kernels/attention.js';
 import type { AttentionAttrs } from './kernels/attention.js';
 import { clone } from './kernels/clone.js';
-import type { Layer } from './layer.js';
-import { compose, inactive, landedOn, passed } from './layer.js';
+import type { Layer } from './layers/layer.js';
+import { compose, inactive, landedOn, passed } from './layers/layer.js';
 import type { Pass } from './pass.js';
 import { weightOf } from './weights.js';
 

@@ -10,7 +10,7 @@ import { concatColumns } from './kernels/columns.js';
 import { adapterOptions, adaptersIn, namesOf, tablesIn } from './lora.js';
 import type { LoraConfig } from './lora.js';
 import type { CausalLM } from './model.js';
-import { joinRows } from './putRows.js';
+import { joinRows } from './layers/putRows.js';
 
 export interface CombineOptions {
   /**

@@ -2,18 +2,18 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { keepState } from './cachedAttention.js';
 import { causalConv, causalConvSpec } from './causalConv.js';
-import { splitColumns } from './columns.js';
-import { groupedRmsNorm } from './groupedNorm.js';
+import { splitColumns } from './layers/columns.js';
+import { groupedRmsNorm } from './layers/groupedNorm.js';
 import { clone } from './kernels/clone.js';
 import { keep } from './kernels/hold.js';
 import { stateSpaceScan, stateSpaceScanGrad } from './kernels/stateSpaceScan.js';
 import type { ScanAttrs } from './kernels/stateSpaceScan.js';
-import { at, compose, each, identity, inactive, landedOn, onlyWanted, passed } from './layer.js';
-import type { Layer } from './layer.js';
-import { linear } from './linear.js';
-import { gated } from './mlp.js';
+import { at, compose, each, identity, inactive, landedOn, onlyWanted, passed } from './layers/layer.js';
+import type { Layer } from './layers/layer.js';
+import { linear } from './layers/linear.js';
+import { gated } from './layers/mlp.js';
 import type { Pass } from './pass.js';
-import { scaledColumns } from './scaledColumns.js';
+import { scaledColumns } from './layers/scaledColumns.js';
 import { linearSpec, rmsNormSpec, weightOf } from './weights.js';
 import type { TensorSpec } from './weights.js';
 

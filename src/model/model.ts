@@ -4,7 +4,7 @@ import { bufferNames, matchTensors } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import { parted } from './imageText.js';
 import type { WholeCheckpoint } from './imageText.js';
-import type { Weights } from './layer.js';
+import type { Weights } from './layers/layer.js';
 import type { LoraConfig } from './lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';
 

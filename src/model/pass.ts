@@ -1,8 +1,8 @@
 /** What one pass through a model is given besides weights and tokens. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { RouterBalance } from './balance.js';
-import type { Layer, Value } from './layer.js';
-import { checkpoint } from './layer.js';
+import type { Layer, Value } from './layers/layer.js';
+import { checkpoint } from './layers/layer.js';
 import type { KvCache } from './cachedAttention.js';
 import type { LoraConfig } from './lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';

@@ -10,8 +10,8 @@ import { boolean, decodeFields, nonNegative, optional, positive, positiveInteger
 import type { RawConfig } from './config.js';
 import { rope as turn } from './kernels/rope.js';
 import type { RopeAttrs } from './kernels/rope.js';
-import type { Layer } from './layer.js';
-import { inactive, landedOn, passed } from './layer.js';
+import type { Layer } from './layers/layer.js';
+import { inactive, landedOn, passed } from './layers/layer.js';
 import { tableOf, writeAngles } from './rotaryTable.js';
 import type { Frequencies } from './rotaryTable.js';
 import type { Sequence } from './sequence.js';

@@ -1,6 +1,6 @@
 /** Named weights: names are the checkpoint's own. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Weights } from './layer.js';
+import type { Weights } from './layers/layer.js';
 import { remembered } from './remembered.js';
 
 /** The weight, or a RangeError: names were checked when the model was made. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import * as tf from '@tensorflow/tfjs-core';
-import { clipped } from '../../src/model/clipped.js';
+import { clipped } from '../../src/model/layers/clipped.js';
 import { setPrecision } from '../../src/native/register.js';
 import { alive, describeNative, startNative } from '../native.js';
 

@@ -8,7 +8,7 @@ import type { CausalLM } from '../../src/model/causalLm.js';
 import { generate } from '../../src/model/generate.js';
 import { adamW } from '../../src/model/kernels/adamW.js';
 import { expectedTensors } from '../../src/model/architectures.js';
-import type { Weights } from '../../src/model/layer.js';
+import type { Weights } from '../../src/model/layers/layer.js';
 import { documents, unpadded } from './batches.js';
 import { engines, start } from './engines.js';
 import { loadModel, readTensors } from './loadModel.js';

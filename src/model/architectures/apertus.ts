@@ -4,14 +4,14 @@ import { pipe } from 'fp-ts/lib/function.js';
 import type { TensorToWrite } from '../../formats/safetensors.js';
 import { ungatedTensors } from './arcee.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { onlyAs } from '../config.js';
-import { compose } from '../layer.js';
-import { linear } from '../linear.js';
+import { compose } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
 import { llama, llamaConfig, llamaStem, norm, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import { perLayer } from '../weights.js';
-import { xielu, xieluSpec } from '../xielu.js';
+import { xielu, xieluSpec } from '../layers/xielu.js';
 
 const actModule = (layer: number): string => `model.layers.${layer}.mlp.act_fn`;
 

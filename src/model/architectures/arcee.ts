@@ -3,12 +3,12 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { plainMlp } from '../mlp.js';
+import { plainMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
 import type { TensorSpec } from '../weights.js';
 

@@ -7,15 +7,15 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody, sideBySide } from '../blocks.js';
+import { rotaryBody, sideBySide } from '../layers/blocks.js';
 import { boolean, decodeFields, optional, positive, positiveInteger, unfit } from '../config.js';
-import { scaled } from '../embedding.js';
-import { columnGain } from '../columnGain.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
+import { scaled } from '../layers/embedding.js';
+import { columnGain } from '../layers/columnGain.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig, LlamaParts } from './llama.js';
-import { bareLayerNorm, layerNorm, perHead } from '../norm.js';
+import { bareLayerNorm, layerNorm, perHead } from '../layers/norm.js';
 import { perLayer } from '../weights.js';
 
 export interface CohereConfig extends LlamaConfig {

@@ -6,7 +6,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import { decodeFields, nonNegativeInteger, optional, positive, positiveInteger } from '../config.js';
-import { gatedNames } from '../mlp.js';
+import { gatedNames } from '../layers/mlp.js';
 import { mixtureArchitecture, mixtureConfig, mixturePacked } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 

@@ -8,8 +8,8 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody, sideBySide, stem } from '../blocks.js';
-import { splitGroups } from '../columns.js';
+import { inTurn, rotaryBody, sideBySide, stem } from '../layers/blocks.js';
+import { splitGroups } from '../layers/columns.js';
 import {
   activation as activationField,
   boolean,
@@ -24,13 +24,13 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
-import { dropout } from '../dropout.js';
+import { dropout } from '../layers/dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { plainMlp } from '../mlp.js';
-import { layerNorm } from '../norm.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { plainMlp } from '../layers/mlp.js';
+import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import { ropeConfig, turnsOtherwiseBeyond } from '../rope.js';
 import type { RopeConfig, RotaryAngles } from '../rope.js';

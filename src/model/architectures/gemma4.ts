@@ -4,21 +4,21 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture, JoinedTensor } from '../architecture.js';
-import { scaled } from '../embedding.js';
+import { scaled } from '../layers/embedding.js';
 import { mixture } from '../experts.js';
-import { timesFixed } from '../fixedFactor.js';
+import { timesFixed } from '../layers/fixedFactor.js';
 import { gemma4Config, gemma4Types } from './gemma4Config.js';
 import type { Gemma4Config } from './gemma4Config.js';
 import { joinedFiles } from '../joinedFiles.js';
-import { compose, fanOut, identity, residual, total } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
+import { compose, fanOut, identity, residual, total } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
 import { norm } from './llama.js';
-import { gated, gatedMlp, gatedNames, gatedTogether } from '../mlp.js';
-import { rmsNormBy } from '../norm.js';
+import { gated, gatedMlp, gatedNames, gatedTogether } from '../layers/mlp.js';
+import { rmsNormBy } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import {
   attentionTensors,
   handedOn,
@@ -36,7 +36,7 @@ import {
 } from './sharedKeys.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
-import { past, wire, wired } from '../wired.js';
+import { past, wire, wired } from '../layers/wired.js';
 
 type Map = Layer<Tensor, Tensor>;
 type Values = ReadonlyArray<Tensor>;

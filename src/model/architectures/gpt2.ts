@@ -5,18 +5,18 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { joinedAttention } from '../attention.js';
-import { gptBody } from '../blocks.js';
+import { gptBody } from '../layers/blocks.js';
 import { boolean, decodeFields, onlyAs, optional } from '../config.js';
-import { dropout } from '../dropout.js';
+import { dropout } from '../layers/dropout.js';
 import { gptConfig, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
 import { gptMlp } from './gptMlp.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { layerNorm } from '../norm.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from '../weights.js';
 
 export interface Gpt2Config extends GptConfig {

@@ -5,19 +5,19 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { attention, joinedAttention } from '../attention.js';
-import { gptBody } from '../blocks.js';
-import { splitGroups } from '../columns.js';
+import { gptBody } from '../layers/blocks.js';
+import { splitGroups } from '../layers/columns.js';
 import { boolean, decodeFields, onlyAs, optional } from '../config.js';
-import { dropout } from '../dropout.js';
+import { dropout } from '../layers/dropout.js';
 import { gptConfig, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
 import { gptMlp } from './gptMlp.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { layerNorm } from '../norm.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface GptBigcodeConfig extends GptConfig {

@@ -1,10 +1,10 @@
 /** The MLP of GPT-2 and of what is built like it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { dropout } from '../dropout.js';
+import { dropout } from '../layers/dropout.js';
 import type { GptConfig } from './gptConfig.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { plainMlp } from '../mlp.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { plainMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
 
 /** [N, C] to [N, C] in layer `i`; `transposed`: files hold its matrices inputs first. */

@@ -6,7 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
 import { attention } from '../attention.js';
-import { gptBody } from '../blocks.js';
+import { gptBody } from '../layers/blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -22,16 +22,16 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
-import { dropout } from '../dropout.js';
+import { dropout } from '../layers/dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
 import { gptMlp } from './gptMlp.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { queryKeyValue } from '../linears.js';
-import { layerNorm } from '../norm.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { queryKeyValue } from '../layers/linears.js';
+import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface GptNeoConfig extends ModelConfig {

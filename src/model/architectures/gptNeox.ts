@@ -4,8 +4,8 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody, sideBySide, stem } from '../blocks.js';
-import { splitGroups } from '../columns.js';
+import { inTurn, rotaryBody, sideBySide, stem } from '../layers/blocks.js';
+import { splitGroups } from '../layers/columns.js';
 import {
   activation as activationField,
   boolean,
@@ -20,13 +20,13 @@ import {
   rate,
 } from '../config.js';
 import type { ModelConfig, RawConfig } from '../config.js';
-import { dropout } from '../dropout.js';
+import { dropout } from '../layers/dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { plainMlp } from '../mlp.js';
-import { layerNorm } from '../norm.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { plainMlp } from '../layers/mlp.js';
+import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import { ropeConfig, turnsOtherwiseBeyond } from '../rope.js';
 import type { RopeConfig, RotaryAngles } from '../rope.js';

@@ -10,7 +10,7 @@ import { unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { gptOssFiles } from './gptOssFiles.js';
 import { windowsByType } from './llama.js';
-import { gatedClamped, gatedNames } from '../mlp.js';
+import { gatedClamped, gatedNames } from '../layers/mlp.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 import { perLayer } from '../weights.js';

@@ -8,7 +8,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture, JoinedTensor } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import {
   boolean,
   decodeFields,
@@ -20,22 +20,22 @@ import {
   unfit,
 } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
-import { scaled } from '../embedding.js';
+import { scaled } from '../layers/embedding.js';
 import { graniteConfig, graniteStem } from './granite.js';
 import type { GraniteConfig } from './granite.js';
 import { joinedFiles } from '../joinedFiles.js';
-import { compose, fanOut, total } from '../layer.js';
-import type { Layer } from '../layer.js';
+import { compose, fanOut, total } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
 import { llama, llamaTensors, norm, selfAttention } from './llama.js';
 import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
 import { mamba2, mamba2Spec } from '../mamba2.js';
 import type { Mamba2Shape } from '../mamba2.js';
 import { mixturePacked, mixtureSpecs, routedExperts, usualGate } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
-import { gatedNames, joinedMlp } from '../mlp.js';
+import { gatedNames, joinedMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 

@@ -7,7 +7,7 @@ import { boolean, decodeFields, nonNegativeInteger, optional, positive, positive
 import type { RawConfig } from '../config.js';
 import type { Family } from './llama.js';
 import type { MixtureFamily, MixtureNames } from './mixture.js';
-import { gatedNames } from '../mlp.js';
+import { gatedNames } from '../layers/mlp.js';
 import type { ExpertGroups } from '../routing.js';
 
 const fields = t.type({

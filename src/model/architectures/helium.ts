@@ -1,7 +1,7 @@
 /** Helium: Llama whose queries and keys turn in pairs that lie beside each other. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody } from '../blocks.js';
+import { rotaryBody } from '../layers/blocks.js';
 import { llama, llamaConfig, llamaLayer, llamaStem } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 

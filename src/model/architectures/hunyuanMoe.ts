@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import { decodeFields, optional, positiveInteger } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { headNormSpecs, hunyuanParts, stretchedRope } from './hunyuan.js';
-import { gatedNames } from '../mlp.js';
+import { gatedNames } from '../layers/mlp.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 

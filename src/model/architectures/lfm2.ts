@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { causalConv, causalConvSpec } from '../causalConv.js';
 import {
   boolean,
@@ -19,17 +19,17 @@ import {
   unfit,
 } from '../config.js';
 import type { RawConfig } from '../config.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
 import { llama, llamaConfig, llamaStem, norm, selfAttention } from './llama.js';
 import type { Family, LlamaConfig } from './llama.js';
-import { gatedMlp } from '../mlp.js';
-import type { GatedNames } from '../mlp.js';
-import { perHead } from '../norm.js';
+import { gatedMlp } from '../layers/mlp.js';
+import type { GatedNames } from '../layers/mlp.js';
+import { perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 

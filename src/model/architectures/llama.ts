@@ -8,7 +8,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import {
   activation,
   boolean,
@@ -24,15 +24,15 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig, RawConfig } from '../config.js';
-import { scaled, tokenEmbedding } from '../embedding.js';
+import { scaled, tokenEmbedding } from '../layers/embedding.js';
 import type { ActivationKind } from '../kernels/activation.js';
-import { compose, identity } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { queryKeyValue } from '../linears.js';
-import { gatedMlp } from '../mlp.js';
-import { neftune } from '../neftune.js';
-import { perHead, rmsNorm } from '../norm.js';
+import { compose, identity } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { queryKeyValue } from '../layers/linears.js';
+import { gatedMlp } from '../layers/mlp.js';
+import { neftune } from '../layers/neftune.js';
+import { perHead, rmsNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import { ropeConfig, turnsOtherwiseBeyond } from '../rope.js';
 import type { RopeConfig, RopeDefaults, RotaryAngles } from '../rope.js';

@@ -7,7 +7,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
 import { nonNegativeInteger, optional } from '../config.js';
-import { compose, holding, mapLayers } from '../layer.js';
+import { compose, holding, mapLayers } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaLayer, llamaStem, llamaTensors } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import { block } from '../pass.js';

@@ -5,8 +5,8 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { joinedAttention } from '../attention.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, stem } from '../blocks.js';
-import { clipped } from '../clipped.js';
+import { inTurn, stem } from '../layers/blocks.js';
+import { clipped } from '../layers/clipped.js';
 import {
   boolean,
   decodeFields,
@@ -21,15 +21,15 @@ import {
   tokenIds,
 } from '../config.js';
 import type { ModelConfig, RawConfig } from '../config.js';
-import { dropout } from '../dropout.js';
-import { compose, identity, mapLayers } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { plainMlp } from '../mlp.js';
-import { layerNorm } from '../norm.js';
+import { dropout } from '../layers/dropout.js';
+import { compose, identity, mapLayers } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { plainMlp } from '../layers/mlp.js';
+import { layerNorm } from '../layers/norm.js';
 import { block } from '../pass.js';
 import type { Pass } from '../pass.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface MptConfig extends ModelConfig {

@@ -6,13 +6,13 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { optional, positive } from '../config.js';
-import { compose } from '../layer.js';
+import { compose } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { plainMlp } from '../mlp.js';
-import { bareRmsNorm, perHead } from '../norm.js';
+import { plainMlp } from '../layers/mlp.js';
+import { bareRmsNorm, perHead } from '../layers/norm.js';
 import { linearSpec, perLayer } from '../weights.js';
 
 const fields = t.type({ final_logit_softcapping: optional(positive) });

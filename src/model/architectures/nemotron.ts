@@ -8,13 +8,13 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { ungatedMlp, ungatedTensors } from './arcee.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { boolean, optional, positive } from '../config.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaStem, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { layerNorm } from '../norm.js';
+import { layerNorm } from '../layers/norm.js';
 import { layerNormSpec, perLayer } from '../weights.js';
 
 export interface NemotronConfig extends LlamaConfig {

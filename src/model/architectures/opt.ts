@@ -19,19 +19,19 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
-import { dropout } from '../dropout.js';
-import { positionEmbedding, tokenEmbedding } from '../embedding.js';
+import { dropout } from '../layers/dropout.js';
+import { positionEmbedding, tokenEmbedding } from '../layers/embedding.js';
 import type { ActivationKind } from '../kernels/activation.js';
-import { compose, fanOut, identity, mapLayers, residual, total } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { queryKeyValue } from '../linears.js';
-import { plainMlp } from '../mlp.js';
-import { neftune } from '../neftune.js';
-import { layerNorm } from '../norm.js';
+import { compose, fanOut, identity, mapLayers, residual, total } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { queryKeyValue } from '../layers/linears.js';
+import { plainMlp } from '../layers/mlp.js';
+import { neftune } from '../layers/neftune.js';
+import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import { block } from '../pass.js';
-import { narrowing } from '../rows.js';
+import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface OptConfig extends ModelConfig {

@@ -4,7 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody, sideBySide, stem } from '../blocks.js';
+import { rotaryBody, sideBySide, stem } from '../layers/blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -18,14 +18,14 @@ import {
   rate,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
-import { dropout } from '../dropout.js';
+import { dropout } from '../layers/dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { queryKeyValue } from '../linears.js';
-import { plainMlp } from '../mlp.js';
-import { layerNorm, perHead } from '../norm.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { queryKeyValue } from '../layers/linears.js';
+import { plainMlp } from '../layers/mlp.js';
+import { layerNorm, perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import { ropeConfig } from '../rope.js';
 import type { RopeConfig, RotaryAngles } from '../rope.js';

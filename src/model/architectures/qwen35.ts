@@ -2,11 +2,11 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture, FileLayout } from '../architecture.js';
-import { inTurn, rotaryBody } from '../blocks.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { hybridConfig, hybridFamily, hybridMixer, hybridTensors } from './deltaNet.js';
 import type { HybridConfig } from './deltaNet.js';
-import { compose } from '../layer.js';
-import type { Layer } from '../layer.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, textPositions } from './llama.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../rope.js';

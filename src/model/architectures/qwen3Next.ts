@@ -7,7 +7,7 @@ import type { Hybrid } from './deltaNet.js';
 import { textPositions } from './llama.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureFamily } from './mixture.js';
-import { gatedNames } from '../mlp.js';
+import { gatedNames } from '../layers/mlp.js';
 import { mtpTensors, takenOut } from './qwen35.js';
 
 type HybridMixture = MixtureConfig & Hybrid;

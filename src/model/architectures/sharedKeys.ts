@@ -6,17 +6,17 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { TokenTables } from '../architecture.js';
-import { splitColumns } from '../columns.js';
+import { splitColumns } from '../layers/columns.js';
 import { unfit } from '../config.js';
-import { scaled, tokenEmbedding } from '../embedding.js';
-import { compose, each, fanOut, holding, identity, mapLayers, total } from '../layer.js';
-import type { Layer } from '../layer.js';
-import { linear } from '../linear.js';
-import { linears } from '../linears.js';
+import { scaled, tokenEmbedding } from '../layers/embedding.js';
+import { compose, each, fanOut, holding, identity, mapLayers, total } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { linear } from '../layers/linear.js';
+import { linears } from '../layers/linears.js';
 import { attentionParts, llamaStem, norm } from './llama.js';
 import type { LlamaConfig, LlamaParts } from './llama.js';
-import { gated } from '../mlp.js';
-import { bareRmsNorm, perHead, rmsNorm } from '../norm.js';
+import { gated } from '../layers/mlp.js';
+import { bareRmsNorm, perHead, rmsNorm } from '../layers/norm.js';
 import { block } from '../pass.js';
 import type { Pass } from '../pass.js';
 import { rotaryAngles, turnsOtherwiseBeyond } from '../rope.js';
@@ -25,7 +25,7 @@ import { attended, turnedHeads, turnedQueries } from '../rotaryAttention.js';
 import type { Sequence } from '../sequence.js';
 import { embeddingSpec, linearSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
-import { past, wire, wired } from '../wired.js';
+import { past, wire, wired } from '../layers/wired.js';
 
 /** What of attention is each layer's own. */
 export interface AttentionSizes {

@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody } from '../blocks.js';
+import { rotaryBody } from '../layers/blocks.js';
 import { onlyAs } from '../config.js';
 import { latentConfig, withLatents } from './latent.js';
 import type { LatentConfig } from './latent.js';

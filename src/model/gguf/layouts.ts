@@ -4,7 +4,7 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { expectedTensors } from '../architectures.js';
 import type { ModelConfig } from '../config.js';
-import type { Weights } from '../layer.js';
+import type { Weights } from '../layers/layer.js';
 import { headSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { bloomLayout, mptLayout } from './alibi.js';

@@ -1,5 +1,5 @@
 /** Rates of single parameters. */
-import type { Gradients } from '../../model/layer.js';
+import type { Gradients } from '../../model/layers/layer.js';
 import type { GradientTransform, Moved } from './optimizer.js';
 
 /** The same rule, each parameter's rate multiplied with a factor of its own. */

@@ -7,7 +7,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/safetensors.js';
 import type { CausalLM } from '../../model/causalLm.js';
-import type { Weights } from '../../model/layer.js';
+import type { Weights } from '../../model/layers/layer.js';
 import { adaptersIn, namesOf } from '../../model/lora.js';
 import type { LoraConfig } from '../../model/lora.js';
 import { toWrite } from './toWrite.js';

@@ -26,7 +26,7 @@ import { expectedTensors } from '../../model/causalLm.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import type { ModelConfig, RawConfig } from '../../model/config.js';
 import { endInside, inText, nameInLayout, nameOutside } from '../../model/imageText.js';
-import type { Weights } from '../../model/layer.js';
+import type { Weights } from '../../model/layers/layer.js';
 import { adaptersIn, isAdapterName, moduleOf } from '../../model/lora.js';
 import type { LoraConfig } from '../../model/lora.js';
 import { quantizedTensors } from '../../model/quantize/bitsandbytes.js';

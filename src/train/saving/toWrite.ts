@@ -1,5 +1,5 @@
 import type { TensorToWrite } from '../../formats/safetensors.js';
-import type { Weights } from '../../model/layer.js';
+import type { Weights } from '../../model/layers/layer.js';
 
 /** Tensors as a file takes them: each is read back from the device when its turn comes. */
 export const toWrite = (tensors: Weights): ReadonlyArray<TensorToWrite> =>

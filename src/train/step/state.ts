@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { CausalLM } from '../../model/causalLm.js';
 import { release } from '../../model/kernels/hold.js';
-import type { Weights } from '../../model/layer.js';
+import type { Weights } from '../../model/layers/layer.js';
 import { emptyInterval } from '../logging/metrics.js';
 import type { Interval } from '../logging/metrics.js';
 import { pick, zip } from '../optimizers/optimizer.js';

@@ -8,7 +8,7 @@ import type { FatalError } from '../../errors.js';
 import { lossAndGradients } from '../../model/causalLm.js';
 import type { LossOutput } from '../../model/causalLm.js';
 import { axpy } from '../../model/kernels/axpy.js';
-import type { Gradients } from '../../model/layer.js';
+import type { Gradients } from '../../model/layers/layer.js';
 import type { Batch, StepResult } from '../../records.js';
 import { drain } from '../../streams/drain.js';
 import type { Gate } from '../../streams/gate.js';

@@ -1,6 +1,6 @@
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import { tensor2d } from '../tfjs.js';
-import { linear, linearGradWeight } from './kernels/linear.js';
+import { tensor2d } from '../../tfjs.js';
+import { linear, linearGradWeight } from '../kernels/linear.js';
 
 /** The r × r matrix of ones on the diagonal. */
 export const unitMatrix = (r: number): Tensor2D =>

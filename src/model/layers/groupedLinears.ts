@@ -5,14 +5,14 @@ import {
   groupedLinear,
   groupedLinearGradInput,
   groupedLinearGradWeight,
-} from './kernels/groupedLinear.js';
-import { keep } from './kernels/hold.js';
+} from '../kernels/groupedLinear.js';
+import { keep } from '../kernels/hold.js';
 import type { Layer, Weights } from './layer.js';
 import { inactive, passed } from './layer.js';
 import { baseOf } from './linear.js';
-import { adapterNames } from './lora.js';
-import type { Pass } from './pass.js';
-import { moduleNames, weightOf } from './weights.js';
+import { adapterNames } from '../lora.js';
+import type { Pass } from '../pass.js';
+import { moduleNames, weightOf } from '../weights.js';
 
 /** Whether the module is its weight and bias alone: no adapter, nothing that looks on, nothing rounded that it reads. */
 export const isPlain = (pass: Pass, weights: Weights, module: string): boolean =>

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { reshape } from '../tfjs.js';
-import { clone } from './kernels/clone.js';
-import { concatColumns, splitColumns as split } from './kernels/columns.js';
+import { reshape } from '../../tfjs.js';
+import { clone } from '../kernels/clone.js';
+import { concatColumns, splitColumns as split } from '../kernels/columns.js';
 import type { Layer } from './layer.js';
 import { at, inactive, landedOn, passed } from './layer.js';
 

@@ -1,8 +1,8 @@
 /** The largest of normally distributed numbers, told by their mean and deviation (Gemma 3n's sparse activations). */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, div, mean, mul, relu, sqrt, square, sub, tidy } from '../tfjs.js';
-import { activationGrad } from './kernels/activation.js';
-import { keep } from './kernels/hold.js';
+import { add, div, mean, mul, relu, sqrt, square, sub, tidy } from '../../tfjs.js';
+import { activationGrad } from '../kernels/activation.js';
+import { keep } from '../kernels/hold.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
 import { alongRows, timesRows } from './rowFactors.js';

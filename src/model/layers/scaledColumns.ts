@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { mul, tensor1d } from '../tfjs.js';
+import { mul, tensor1d } from '../../tfjs.js';
 import { holding, inactive, landedOn, passed } from './layer.js';
 import type { Layer } from './layer.js';
 

@@ -9,9 +9,9 @@
  * - A pullback owns `dOutput` and `onto`, and gives away what it returns.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add } from './kernels/add.js';
-import { axpy } from './kernels/axpy.js';
-import { clone } from './kernels/clone.js';
+import { add } from '../kernels/add.js';
+import { axpy } from '../kernels/axpy.js';
+import { clone } from '../kernels/clone.js';
 
 /** Named weights; names are the checkpoint's own. */
 export type Weights = Readonly<Record<string, Tensor>>;

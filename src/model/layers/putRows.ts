@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { reshape, tidy } from '../tfjs.js';
-import { concatColumns, splitColumns } from './kernels/columns.js';
-import { gatherRows } from './kernels/gatherRows.js';
+import { reshape, tidy } from '../../tfjs.js';
+import { concatColumns, splitColumns } from '../kernels/columns.js';
+import { gatherRows } from '../kernels/gatherRows.js';
 
 /** Matrices of one width, [n, C], [m, C], …, one below the other: a new tensor. */
 export const joinRows = (parts: ReadonlyArray<Tensor>): Tensor =>

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { div, maximum, mean, mul, relu, sign, sqrt, square, sub, tidy } from '../tfjs.js';
-import { clone } from './kernels/clone.js';
+import { div, maximum, mean, mul, relu, sign, sqrt, square, sub, tidy } from '../../tfjs.js';
+import { clone } from '../kernels/clone.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
 import { timesRows } from './rowFactors.js';

@@ -1,7 +1,7 @@
 /** What an architecture of one's own is built from: layers that carry their way back, and how its tensors are described. */
-export { attention } from './attention.js';
+export { attention } from '../attention.js';
 export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
-export { causalConv, causalConvSpec } from './causalConv.js';
+export { causalConv, causalConvSpec } from '../causalConv.js';
 export { clipped } from './clipped.js';
 export { joinColumns, splitColumns, splitGroups } from './columns.js';
 export {
@@ -18,20 +18,20 @@ export {
   rate,
   tokenIds,
   unfit,
-} from './config.js';
+} from '../config.js';
 export { dropout } from './dropout.js';
 export { positionEmbedding, scaled, tokenEmbedding } from './embedding.js';
-export { deltaRuleSpec, gatedDeltaRule } from './gatedDeltaRule.js';
+export { deltaRuleSpec, gatedDeltaRule } from '../gatedDeltaRule.js';
 export { beside, compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
 export { linear } from './linear.js';
 export { queryKeyValue } from './linears.js';
 export { activation, gated, gatedMlp, plainMlp } from './mlp.js';
 export { neftune } from './neftune.js';
 export { bareLayerNorm, layerNorm, perHead, rmsNorm } from './norm.js';
-export { block } from './pass.js';
+export { block } from '../pass.js';
 export { narrowing } from './rows.js';
-export { ropeConfig, rotary, rotaryAngles } from './rope.js';
-export { rotaryAttention } from './rotaryAttention.js';
+export { ropeConfig, rotary, rotaryAngles } from '../rope.js';
+export { rotaryAttention } from '../rotaryAttention.js';
 export {
   conv1dSpec,
   embeddingSpec,
@@ -41,4 +41,4 @@ export {
   perLayer,
   queryKeyValueSpec,
   rmsNormSpec,
-} from './weights.js';
+} from '../weights.js';

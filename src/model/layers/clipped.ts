@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, maximum, minimum, sub, tidy } from '../tfjs.js';
-import { activationGrad } from './kernels/activation.js';
-import { clone } from './kernels/clone.js';
+import { add, maximum, minimum, sub, tidy } from '../../tfjs.js';
+import { activationGrad } from '../kernels/activation.js';
+import { clone } from '../kernels/clone.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
 
