@@ -139,7 +139,7 @@ export type { GptqLayer, GptqModel } from './model/quantize/gptqModel.js';
 export type { GptqMatrix, GptqOptions } from './model/quantize/gptq.js';
 export type { GptqConfig, GptqFormat } from './model/quantize/gptqConfig.js';
 export type { FourBitMatrix, QuantizedBase, QuantizedScales } from './model/quantize/matrix.js';
-export type { Entry as KvCacheEntry, KvCache } from './model/cachedAttention.js';
+export type { Entry as KvCacheEntry, KvCache } from './model/attention/cachedAttention.js';
 export type { FurtherAdapter, Pass, Training } from './model/pass.js';
 export type { TensorKind, TensorSpec } from './model/weights.js';
 export { setupChatFormat } from './train/loading/setupChatFormat.js';

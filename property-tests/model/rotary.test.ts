@@ -3,9 +3,9 @@ import { beforeAll, expect, it } from '@jest/globals';
 import { dispose, setBackend } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import fc from 'fast-check';
-import { inverseFrequencies, rotaryAngles } from '../../src/model/rope.js';
-import type { RopeConfig, RopeScaling } from '../../src/model/rope.js';
-import { tableOf } from '../../src/model/rotaryTable.js';
+import { inverseFrequencies, rotaryAngles } from '../../src/model/attention/rope.js';
+import type { RopeConfig, RopeScaling } from '../../src/model/attention/rope.js';
+import { tableOf } from '../../src/model/attention/rotaryTable.js';
 
 beforeAll(async () => {
   await setBackend('cpu');

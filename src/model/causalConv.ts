@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { zeros } from '../tfjs.js';
-import { keepState } from './cachedAttention.js';
-import type { KvCache } from './cachedAttention.js';
+import { keepState } from './attention/cachedAttention.js';
+import type { KvCache } from './attention/cachedAttention.js';
 import { writeRows } from './kernels/cachedAttention.js';
 import { causalConv as convolve, causalConvGrad } from './kernels/causalConv.js';
 import { gatherRows } from './kernels/gatherRows.js';

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dispose } from '../tfjs.js';
-import { keepState } from './cachedAttention.js';
+import { keepState } from './attention/cachedAttention.js';
 import { deltaGates, deltaGatesGrad } from './kernels/deltaGates.js';
 import { gatedDeltaRule as rule, gatedDeltaRuleGrad } from './kernels/gatedDeltaRule.js';
 import type { DeltaRuleAttrs } from './kernels/gatedDeltaRule.js';

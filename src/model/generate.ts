@@ -4,7 +4,7 @@ import { fatal } from '../errors.js';
 import { generationEosIds } from '../formats/generationConfig.js';
 import { random } from '../seed.js';
 import { architectureOf } from './architectures.js';
-import { emptyKvCache, makeKvCache } from './cachedAttention.js';
+import { emptyKvCache, makeKvCache } from './attention/cachedAttention.js';
 import { adaptersOf, logitsOf } from './causalLm.js';
 import type { CausalLM } from './model.js';
 

@@ -1,6 +1,6 @@
 /** The mixer of Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): a short convolution, a state that a scan carries from token to token, a gate. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { keepState } from './cachedAttention.js';
+import { keepState } from './attention/cachedAttention.js';
 import { causalConv, causalConvSpec } from './causalConv.js';
 import { splitColumns } from './layers/columns.js';
 import { groupedRmsNorm } from './layers/groupedNorm.js';

@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { RouterBalance } from './balance.js';
 import type { Layer, Value } from './layers/layer.js';
 import { checkpoint } from './layers/layer.js';
-import type { KvCache } from './cachedAttention.js';
+import type { KvCache } from './attention/cachedAttention.js';
 import type { LoraConfig } from './lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';
 import { random } from '../seed.js';

@@ -4,8 +4,8 @@ import { describe, expect, it } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { modelConfig } from '../../src/model/architectures.js';
-import { inverseFrequencies, ropeConfig, rotaryAngles, withRopeScaling } from '../../src/model/rope.js';
-import type { RopeConfig } from '../../src/model/rope.js';
+import { inverseFrequencies, ropeConfig, rotaryAngles, withRopeScaling } from '../../src/model/attention/rope.js';
+import type { RopeConfig } from '../../src/model/attention/rope.js';
 import { orThrow } from './loadModel.js';
 import { makeRaw } from './rawConfigs.js';
 

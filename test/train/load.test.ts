@@ -14,7 +14,7 @@ import { disposeModel } from '../../src/model/disposeModel.js';
 import { mergeAndUnload, mergeLora } from '../../src/model/merge.js';
 import { LoraConfig } from '../../src/model/lora.js';
 import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
-import { withRopeScaling } from '../../src/model/rope.js';
+import { withRopeScaling } from '../../src/model/attention/rope.js';
 import { startUnderTest } from '../engine.js';
 import { gptqRows, saveGptq } from '../../src/train/saving/gptq.js';
 import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/loading/load.js';

@@ -9,7 +9,7 @@ import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftConfig, SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { estimateMemory, fitsLoaded, fitsUnloaded, mostTokens, needOf } from '../../src/train/memory/fitMemory.js';
-import { latentSpecs } from '../../src/model/latentAttention.js';
+import { latentSpecs } from '../../src/model/attention/latentAttention.js';
 import { checkMemory, fittingOptions, gibibytes, memoryNeed } from '../../src/train/memory/memory.js';
 import type { MemoryShape } from '../../src/train/memory/memory.js';
 import { sftTrainer } from '../../src/train/trainer.js';

@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { attention } from '../attention.js';
+import { attention } from '../attention/attention.js';
 import type { Architecture } from '../architecture.js';
 import { inTurn, stem } from '../layers/blocks.js';
 import { splitGroups } from '../layers/columns.js';

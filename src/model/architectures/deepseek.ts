@@ -12,7 +12,7 @@ import { correctedNames, groupedFamily, groupedNames } from './groupedRouting.js
 import type { GroupedFamily } from './groupedRouting.js';
 import { latentConfig, withLatents } from './latent.js';
 import type { LatentConfig, LatentFamily } from './latent.js';
-import { latentAttention, latentTargets } from '../latentAttention.js';
+import { latentAttention, latentTargets } from '../attention/latentAttention.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 

@@ -22,7 +22,7 @@ import type { Family, LlamaConfig } from './llama.js';
 import { gated } from '../layers/mlp.js';
 import { perHead, rmsNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RopeDefaults, RotaryAngles } from '../rope.js';
+import type { RopeDefaults, RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
 import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';

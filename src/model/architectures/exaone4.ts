@@ -14,7 +14,7 @@ import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 
 /** A pattern is a number where it stands for a list of kinds; beside a list files have letters. */

@@ -21,7 +21,7 @@ import type { Mamba2Shape } from '../mamba2.js';
 import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
 import { gated, gatedBy, gatedNames } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
 import { perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';

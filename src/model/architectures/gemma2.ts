@@ -14,7 +14,7 @@ import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 

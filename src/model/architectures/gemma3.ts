@@ -12,8 +12,8 @@ import type { RawConfig } from '../config.js';
 import { asGemma } from './gemma.js';
 import { gemma2Layer, gemma2Tensors } from './gemma2.js';
 import { llama, llamaConfig, windowsByType } from './llama.js';
-import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
-import type { RopeByKind } from '../ropeByKind.js';
+import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
+import type { RopeByKind } from '../attention/ropeByKind.js';
 
 export type Gemma3Config = RopeByKind;
 

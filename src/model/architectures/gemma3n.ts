@@ -19,7 +19,7 @@ import { norm } from './llama.js';
 import { asLongAs } from '../layers/magnitude.js';
 import { gated, gatedBy, gatedNames } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
 import {
   attentionTensors,

@@ -17,8 +17,8 @@ import {
 } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { llamaConfig, windowsByType } from './llama.js';
-import { ropeConfig } from '../rope.js';
-import { localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
+import { ropeConfig } from '../attention/rope.js';
+import { localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
 import { keySources } from './sharedKeys.js';
 import type { SharedKeysConfig } from './sharedKeys.js';
 

@@ -17,7 +17,7 @@ import { norm } from './llama.js';
 import { gated, gatedMlp, gatedNames, gatedTogether } from '../layers/mlp.js';
 import { rmsNormBy } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
 import {
   attentionTensors,

@@ -16,9 +16,9 @@ import {
 import type { RawConfig } from '../config.js';
 import { llamaConfig, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { ropeConfig } from '../rope.js';
-import type { RopeConfig } from '../rope.js';
-import { onlyByKind } from '../ropeByKind.js';
+import { ropeConfig } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/rope.js';
+import { onlyByKind } from '../attention/ropeByKind.js';
 import type { RoutingShape } from '../routing.js';
 import { keySources } from './sharedKeys.js';
 import type { AttentionSizes, SharedKeysConfig } from './sharedKeys.js';

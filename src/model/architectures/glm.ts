@@ -17,7 +17,7 @@ import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention } 
 import type { LlamaConfig } from './llama.js';
 import { joinedMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
 
 const fields = t.type({ attention_bias: optional(boolean) });

@@ -4,7 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { joinedAttention } from '../attention.js';
+import { joinedAttention } from '../attention/attention.js';
 import { gptBody } from '../layers/blocks.js';
 import { boolean, decodeFields, onlyAs, optional } from '../config.js';
 import { dropout } from '../layers/dropout.js';

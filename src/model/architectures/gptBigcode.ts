@@ -4,7 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { attention, joinedAttention } from '../attention.js';
+import { attention, joinedAttention } from '../attention/attention.js';
 import { gptBody } from '../layers/blocks.js';
 import { splitGroups } from '../layers/columns.js';
 import { boolean, decodeFields, onlyAs, optional } from '../config.js';

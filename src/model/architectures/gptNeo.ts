@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { attention } from '../attention.js';
+import { attention } from '../attention/attention.js';
 import { gptBody } from '../layers/blocks.js';
 import {
   activation as activationField,

@@ -28,9 +28,9 @@ import { linear } from '../layers/linear.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { ropeConfig, turnsOtherwiseBeyond } from '../rope.js';
-import type { RopeConfig, RotaryAngles } from '../rope.js';
-import { rotaryAttention } from '../rotaryAttention.js';
+import { ropeConfig, turnsOtherwiseBeyond } from '../attention/rope.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { rotaryAttention } from '../attention/rotaryAttention.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface GptNeoxConfig extends ModelConfig {

@@ -16,8 +16,8 @@ import { queryKeyValue } from '../layers/linears.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RopeConfig, RotaryAngles } from '../rope.js';
-import { rotaryAttention } from '../rotaryAttention.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { rotaryAttention } from '../attention/rotaryAttention.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
 
 export interface GptjConfig extends GptConfig {

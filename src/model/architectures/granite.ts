@@ -17,7 +17,7 @@ import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
 import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import type { Sequence } from '../sequence.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 

@@ -34,7 +34,7 @@ import { mixturePacked, mixtureSpecs, routedExperts, usualGate } from './mixture
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 import { gatedNames, joinedMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';

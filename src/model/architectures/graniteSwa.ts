@@ -11,8 +11,8 @@ import { compose, holding, mapLayers } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { llamaTensors, windowsByType } from './llama.js';
 import { block } from '../pass.js';
-import { rotaryAngles } from '../rope.js';
-import type { RotaryAngles } from '../rope.js';
+import { rotaryAngles } from '../attention/rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import type { Sequence } from '../sequence.js';
 import { perLayer } from '../weights.js';
 

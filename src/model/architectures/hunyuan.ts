@@ -13,7 +13,7 @@ import { llama, llamaConfig, llamaLayer, llamaStem, llamaTensors, norm } from '.
 import type { LlamaConfig, LlamaParts } from './llama.js';
 import { perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RopeConfig } from '../rope.js';
+import type { RopeConfig } from '../attention/rope.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 

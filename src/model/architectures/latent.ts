@@ -5,10 +5,10 @@ import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { boolean, decodeFields, optional, positiveInteger, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
-import { latentSpecs } from '../latentAttention.js';
-import type { LatentSizes } from '../latentAttention.js';
+import { latentSpecs } from '../attention/latentAttention.js';
+import type { LatentSizes } from '../attention/latentAttention.js';
 import type { LlamaConfig } from './llama.js';
-import { scoreFactor } from '../rope.js';
+import { scoreFactor } from '../attention/rope.js';
 import { perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 

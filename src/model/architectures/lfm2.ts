@@ -28,7 +28,7 @@ import { gatedMlp } from '../layers/mlp.js';
 import type { GatedNames } from '../layers/mlp.js';
 import { perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';

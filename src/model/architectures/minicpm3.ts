@@ -9,12 +9,12 @@ import { optional, positive, positiveInteger } from '../config.js';
 import { scaled } from '../layers/embedding.js';
 import { latentConfig, withLatents } from './latent.js';
 import type { LatentConfig } from './latent.js';
-import { latentAttention, latentTargets } from '../latentAttention.js';
+import { latentAttention, latentTargets } from '../attention/latentAttention.js';
 import { compose, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 
 export interface MiniCpmConfig extends LatentConfig {
   /** Factor of what attention and MLP add. */

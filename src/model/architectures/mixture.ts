@@ -17,7 +17,7 @@ import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 import { gated, gatedBy, gatedMlp, gatedNames, gatedTogether } from '../layers/mlp.js';
 import type { GatedNames } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import type { RoutingShape } from '../routing.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';

@@ -11,7 +11,7 @@ import { compose, holding, mapLayers } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaLayer, llamaStem, llamaTensors } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import { block } from '../pass.js';
-import { rotaryAngles } from '../rope.js';
+import { rotaryAngles } from '../attention/rope.js';
 import { embeddingSpec } from '../weights.js';
 
 export interface MllamaConfig extends LlamaConfig {

@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { joinedAttention } from '../attention.js';
+import { joinedAttention } from '../attention/attention.js';
 import type { Architecture } from '../architecture.js';
 import { inTurn, stem } from '../layers/blocks.js';
 import { clipped } from '../layers/clipped.js';

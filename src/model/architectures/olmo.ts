@@ -14,7 +14,7 @@ import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } f
 import type { LlamaConfig, LlamaParts } from './llama.js';
 import { bareLayerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 
 export interface OlmoConfig extends LlamaConfig {
   /** Queries, keys and values stay within ± this. */

@@ -11,9 +11,9 @@ import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
-import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../ropeByKind.js';
-import type { RopeByKind } from '../ropeByKind.js';
+import type { RotaryAngles } from '../attention/rope.js';
+import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
+import type { RopeByKind } from '../attention/ropeByKind.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 
 const olmo2Layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {

@@ -4,7 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { attention } from '../attention.js';
+import { attention } from '../attention/attention.js';
 import {
   activation as activationField,
   boolean,

@@ -27,9 +27,9 @@ import { queryKeyValue } from '../layers/linears.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm, perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { ropeConfig } from '../rope.js';
-import type { RopeConfig, RotaryAngles } from '../rope.js';
-import { rotaryAttention } from '../rotaryAttention.js';
+import { ropeConfig } from '../attention/rope.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { rotaryAttention } from '../attention/rotaryAttention.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
 
 export interface PhiConfig extends ModelConfig {

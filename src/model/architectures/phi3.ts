@@ -17,7 +17,7 @@ import { llama, llamaConfigWith, llamaStem, norm, selfAttention, windowEverywher
 import type { LlamaConfig } from './llama.js';
 import { joinedMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
 
 export interface Phi3Config extends LlamaConfig {

@@ -9,7 +9,7 @@ import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, textPositions } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 
 /** Layers that guess tokens further ahead, which transformers does not read either. */
 export const mtpTensors = /^mtp\./;

@@ -12,7 +12,7 @@ import type { Layer } from '../layers/layer.js';
 import { llama, llamaConfigWith, llamaStem, mlp, norm, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 
 export interface SeedOssConfig extends LlamaConfig {
   readonly residualDropout: number;

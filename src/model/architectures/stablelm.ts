@@ -14,7 +14,7 @@ import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } f
 import type { LlamaConfig } from './llama.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { layerNormSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 

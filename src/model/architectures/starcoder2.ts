@@ -14,7 +14,7 @@ import type { LlamaConfig } from './llama.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
 
 export interface Starcoder2Config extends LlamaConfig {

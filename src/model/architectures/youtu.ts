@@ -6,7 +6,7 @@ import { rotaryBody } from '../layers/blocks.js';
 import { onlyAs } from '../config.js';
 import { latentConfig, withLatents } from './latent.js';
 import type { LatentConfig } from './latent.js';
-import { latentTargets } from '../latentAttention.js';
+import { latentTargets } from '../attention/latentAttention.js';
 import { llama, llamaConfig, llamaStem, llamaTensors } from './llama.js';
 import { latentLayer } from './minicpm3.js';
 

@@ -5,7 +5,7 @@ import { bool, float32, string } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { FalconConfig } from '../architectures/falcon.js';
 import type { GptNeoxConfig } from '../architectures/gptNeox.js';
-import type { RopeConfig } from '../rope.js';
+import type { RopeConfig } from '../attention/rope.js';
 import type { StableLmConfig } from '../architectures/stablelm.js';
 import type { Starcoder2Config } from '../architectures/starcoder2.js';
 import type { ModelConfig } from '../config.js';

@@ -3,7 +3,7 @@ import type { FatalError } from '../../errors.js';
 import { float32, string, uint32 } from '../../formats/gguf/values.js';
 import type { CohereConfig } from '../architectures/cohere.js';
 import type { LlamaConfig } from '../architectures/llama.js';
-import type { RopeByKind } from '../ropeByKind.js';
+import type { RopeByKind } from '../attention/ropeByKind.js';
 import { unsupported } from './layout.js';
 import type { LayoutOf } from './layout.js';
 import { behind, layoutOf, noBias, rmsEps, usualScalings } from './llamaLike.js';

@@ -9,8 +9,8 @@ import { neftune } from './neftune.js';
 import { layerNorm } from './norm.js';
 import type { Pass } from '../pass.js';
 import { block } from '../pass.js';
-import { rotaryAngles } from '../rope.js';
-import type { RopeConfig, RotaryAngles } from '../rope.js';
+import { rotaryAngles } from '../attention/rope.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
 import { narrowing } from './rows.js';
 import type { Sequence } from '../sequence.js';
 

@@ -1,5 +1,5 @@
 /** What an architecture of one's own is built from: layers that carry their way back, and how its tensors are described. */
-export { attention } from '../attention.js';
+export { attention } from '../attention/attention.js';
 export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
 export { causalConv, causalConvSpec } from '../causalConv.js';
 export { clipped } from './clipped.js';
@@ -30,8 +30,8 @@ export { neftune } from './neftune.js';
 export { bareLayerNorm, layerNorm, perHead, rmsNorm } from './norm.js';
 export { block } from '../pass.js';
 export { narrowing } from './rows.js';
-export { ropeConfig, rotary, rotaryAngles } from '../rope.js';
-export { rotaryAttention } from '../rotaryAttention.js';
+export { ropeConfig, rotary, rotaryAngles } from '../attention/rope.js';
+export { rotaryAttention } from '../attention/rotaryAttention.js';
 export {
   conv1dSpec,
   embeddingSpec,

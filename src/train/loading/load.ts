@@ -25,7 +25,7 @@ import type { ModelConfig, RawConfig } from '../../model/config.js';
 import { inText } from '../../model/imageText.js';
 import { LoraConfig } from '../../model/lora.js';
 import { quantizedLm } from '../../model/model.js';
-import { withRopeScaling } from '../../model/rope.js';
+import { withRopeScaling } from '../../model/attention/rope.js';
 import { float8Block, withoutFloat8 } from '../../model/float8.js';
 import { decodeQuantization, QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
 import type { QuantizationOptions } from '../../model/quantize/config.js';

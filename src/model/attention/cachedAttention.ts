@@ -1,8 +1,8 @@
 /** Keys and values of the tokens already read, and attention of new tokens over them. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { zeros } from '../tfjs.js';
-import type { AttentionAttrs, AttentionInputs } from './kernels/attention.js';
-import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
+import { zeros } from '../../tfjs.js';
+import type { AttentionAttrs, AttentionInputs } from '../kernels/attention.js';
+import { cachedAttention, writeRows } from '../kernels/cachedAttention.js';
 
 export interface Entry {
   /** [room, kvHeads · headDim], float32. */

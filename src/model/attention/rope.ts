@@ -3,18 +3,18 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError } from '../errors.js';
-import { withNumbersOf } from '../formats/writtenNumbers.js';
-import { tensor2d } from '../tfjs.js';
-import { boolean, decodeFields, nonNegative, optional, positive, positiveInteger, unfit } from './config.js';
-import type { RawConfig } from './config.js';
-import { rope as turn } from './kernels/rope.js';
-import type { RopeAttrs } from './kernels/rope.js';
-import type { Layer } from './layers/layer.js';
-import { inactive, landedOn, passed } from './layers/layer.js';
+import type { FatalError } from '../../errors.js';
+import { withNumbersOf } from '../../formats/writtenNumbers.js';
+import { tensor2d } from '../../tfjs.js';
+import { boolean, decodeFields, nonNegative, optional, positive, positiveInteger, unfit } from '../config.js';
+import type { RawConfig } from '../config.js';
+import { rope as turn } from '../kernels/rope.js';
+import type { RopeAttrs } from '../kernels/rope.js';
+import type { Layer } from '../layers/layer.js';
+import { inactive, landedOn, passed } from '../layers/layer.js';
 import { tableOf, writeAngles } from './rotaryTable.js';
 import type { Frequencies } from './rotaryTable.js';
-import type { Sequence } from './sequence.js';
+import type { Sequence } from '../sequence.js';
 
 export interface RopeConfig {
   readonly theta: number;

@@ -3,18 +3,18 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError } from '../errors.js';
-import { rotaryBody } from './layers/blocks.js';
-import { optional, positive, unfit } from './config.js';
-import type { RawConfig } from './config.js';
-import { holding } from './layers/layer.js';
-import type { Layer } from './layers/layer.js';
-import { llamaStem } from './architectures/llama.js';
-import type { LlamaConfig } from './architectures/llama.js';
-import type { Pass } from './pass.js';
+import type { FatalError } from '../../errors.js';
+import { rotaryBody } from '../layers/blocks.js';
+import { optional, positive, unfit } from '../config.js';
+import type { RawConfig } from '../config.js';
+import { holding } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { llamaStem } from '../architectures/llama.js';
+import type { LlamaConfig } from '../architectures/llama.js';
+import type { Pass } from '../pass.js';
 import { ropeConfig, rotaryAngles } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
-import type { Sequence } from './sequence.js';
+import type { Sequence } from '../sequence.js';
 
 export interface RopeByKind extends LlamaConfig {
   /** How layers that see a window turn; the others turn as `rope` says. */
