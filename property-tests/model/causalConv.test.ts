@@ -5,7 +5,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { emptyKvCache, makeKvCache } from '../../src/model/attention/cachedAttention.js';
 import type { KvCache } from '../../src/model/attention/cachedAttention.js';
-import { causalConv } from '../../src/model/causalConv.js';
+import { causalConv } from '../../src/model/recurrent/causalConv.js';
 import { nothing } from '../../src/model/layers/layer.js';
 import { enginesUnderTest, startEngine } from '../../test/engine.js';
 import { values } from '../arbitraries/ops.js';

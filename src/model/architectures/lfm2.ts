@@ -6,7 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { causalConv, causalConvSpec } from '../causalConv.js';
+import { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
 import {
   boolean,
   decodeFields,

@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { boolean, optional, positiveInteger, unfit } from '../config.js';
-import type { Mamba2Shape } from '../mamba2.js';
+import type { Mamba2Shape } from '../recurrent/mamba2.js';
 
 /** A bound of rates: JSON has no infinity, and transformers writes it so (see configJson.ts). */
 const bound = t.union([t.number, t.type({ __float__: t.literal('Infinity') })]);

@@ -1,7 +1,7 @@
 /** What an architecture of one's own is built from: layers that carry their way back, and how its tensors are described. */
 export { attention } from '../attention/attention.js';
 export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
-export { causalConv, causalConvSpec } from '../causalConv.js';
+export { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
 export { clipped } from './clipped.js';
 export { joinColumns, splitColumns, splitGroups } from './columns.js';
 export {
@@ -21,7 +21,7 @@ export {
 } from '../config.js';
 export { dropout } from './dropout.js';
 export { positionEmbedding, scaled, tokenEmbedding } from './embedding.js';
-export { deltaRuleSpec, gatedDeltaRule } from '../gatedDeltaRule.js';
+export { deltaRuleSpec, gatedDeltaRule } from '../recurrent/gatedDeltaRule.js';
 export { beside, compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
 export { linear } from './linear.js';
 export { queryKeyValue } from './linears.js';

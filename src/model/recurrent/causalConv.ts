@@ -1,16 +1,16 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { zeros } from '../tfjs.js';
-import { keepState } from './attention/cachedAttention.js';
-import type { KvCache } from './attention/cachedAttention.js';
-import { writeRows } from './kernels/cachedAttention.js';
-import { causalConv as convolve, causalConvGrad } from './kernels/causalConv.js';
-import { gatherRows } from './kernels/gatherRows.js';
-import { keep } from './kernels/hold.js';
-import type { Layer, Weights } from './layers/layer.js';
-import { inactive, landedOn, onlyWanted, passed } from './layers/layer.js';
-import type { Pass } from './pass.js';
-import { moduleNames, weightOf } from './weights.js';
-import type { TensorSpec } from './weights.js';
+import { zeros } from '../../tfjs.js';
+import { keepState } from '../attention/cachedAttention.js';
+import type { KvCache } from '../attention/cachedAttention.js';
+import { writeRows } from '../kernels/cachedAttention.js';
+import { causalConv as convolve, causalConvGrad } from '../kernels/causalConv.js';
+import { gatherRows } from '../kernels/gatherRows.js';
+import { keep } from '../kernels/hold.js';
+import type { Layer, Weights } from '../layers/layer.js';
+import { inactive, landedOn, onlyWanted, passed } from '../layers/layer.js';
+import type { Pass } from '../pass.js';
+import { moduleNames, weightOf } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 
 interface Convolution {
   /** Path of the module: its weight [C, 1, K] is `<module>.weight`, its bias, where the checkpoint has one, `<module>.bias`. */

@@ -1,15 +1,15 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { dispose } from '../tfjs.js';
-import { keepState } from './attention/cachedAttention.js';
-import { deltaGates, deltaGatesGrad } from './kernels/deltaGates.js';
-import { gatedDeltaRule as rule, gatedDeltaRuleGrad } from './kernels/gatedDeltaRule.js';
-import type { DeltaRuleAttrs } from './kernels/gatedDeltaRule.js';
-import { keep } from './kernels/hold.js';
-import type { Layer } from './layers/layer.js';
-import { inactive, landedOn, onlyWanted, passed } from './layers/layer.js';
-import type { Pass } from './pass.js';
-import { weightOf } from './weights.js';
-import type { TensorSpec } from './weights.js';
+import { dispose } from '../../tfjs.js';
+import { keepState } from '../attention/cachedAttention.js';
+import { deltaGates, deltaGatesGrad } from '../kernels/deltaGates.js';
+import { gatedDeltaRule as rule, gatedDeltaRuleGrad } from '../kernels/gatedDeltaRule.js';
+import type { DeltaRuleAttrs } from '../kernels/gatedDeltaRule.js';
+import { keep } from '../kernels/hold.js';
+import type { Layer } from '../layers/layer.js';
+import { inactive, landedOn, onlyWanted, passed } from '../layers/layer.js';
+import type { Pass } from '../pass.js';
+import { weightOf } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 
 export interface DeltaShape extends Omit<DeltaRuleAttrs, 'cuSeqlens'> {
   /** See `DeltaGatesAttrs`. Default: 1. */
