@@ -16,7 +16,7 @@ export {
 } from './model/causalLm.js';
 export type { CausalLM, LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
 export type { Architecture, FileLayout, JoinedTensor, TokenTables } from './model/architecture.js';
-export type { ExpertLoad, RouterBalance } from './model/balance.js';
+export type { ExpertLoad, RouterBalance } from './model/experts/balance.js';
 export type { ExpertsConfig, ModelConfig, RawConfig, Within } from './model/config.js';
 export type { TextLayout, WholeCheckpoint } from './model/imageText.js';
 // Building blocks of architectures, under a name of their own: `layers.compose` is not the streams' `compose`.

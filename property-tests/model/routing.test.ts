@@ -1,9 +1,9 @@
 /** Laws of routing: no token is lost, and the way back is the slope of the way there. */
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { balanceLoss, balanceSlopes, makeBalance, noteLoad } from '../../src/model/balance.js';
-import { routes, routesBack } from '../../src/model/routing.js';
-import type { Routing, RoutingShape } from '../../src/model/routing.js';
+import { balanceLoss, balanceSlopes, makeBalance, noteLoad } from '../../src/model/experts/balance.js';
+import { routes, routesBack } from '../../src/model/experts/routing.js';
+import type { Routing, RoutingShape } from '../../src/model/experts/routing.js';
 import { permutation, values } from '../arbitraries/ops.js';
 
 interface Asked extends RoutingShape {

@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, scalar, tensor1d, tensor2d, tidy, zeros } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
-import { balanceLoss, makeBalance } from './balance.js';
+import { balanceLoss, makeBalance } from './experts/balance.js';
 import { headOf } from './layers/head.js';
 import type { Head } from './layers/head.js';
 import { capped } from './kernels/capped.js';

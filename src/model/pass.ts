@@ -1,6 +1,6 @@
 /** What one pass through a model is given besides weights and tokens. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { RouterBalance } from './balance.js';
+import type { RouterBalance } from './experts/balance.js';
 import type { Layer, Value } from './layers/layer.js';
 import { checkpoint } from './layers/layer.js';
 import type { KvCache } from './attention/cachedAttention.js';

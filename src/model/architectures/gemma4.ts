@@ -5,7 +5,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture, JoinedTensor } from '../architecture.js';
 import { scaled } from '../layers/embedding.js';
-import { mixture } from '../experts.js';
+import { mixture } from '../experts/experts.js';
 import { timesFixed } from '../layers/fixedFactor.js';
 import { gemma4Config, gemma4Types } from './gemma4Config.js';
 import type { Gemma4Config } from './gemma4Config.js';

@@ -19,7 +19,7 @@ import type { LlamaConfig } from './llama.js';
 import { ropeConfig } from '../attention/rope.js';
 import type { RopeConfig } from '../attention/rope.js';
 import { onlyByKind } from '../attention/ropeByKind.js';
-import type { RoutingShape } from '../routing.js';
+import type { RoutingShape } from '../experts/routing.js';
 import { keySources } from './sharedKeys.js';
 import type { AttentionSizes, SharedKeysConfig } from './sharedKeys.js';
 

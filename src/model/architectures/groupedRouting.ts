@@ -8,7 +8,7 @@ import type { RawConfig } from '../config.js';
 import type { Family } from './llama.js';
 import type { MixtureFamily, MixtureNames } from './mixture.js';
 import { gatedNames } from '../layers/mlp.js';
-import type { ExpertGroups } from '../routing.js';
+import type { ExpertGroups } from '../experts/routing.js';
 
 const fields = t.type({
   n_routed_experts: optional(positiveInteger),

@@ -8,7 +8,7 @@ import type { Architecture, JoinedTensor } from '../architecture.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { boolean, nonNegative, nonNegativeInteger, optional, positiveInteger, unfit } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
-import { mixture, shared } from '../experts.js';
+import { mixture, shared } from '../experts/experts.js';
 import { compose, fanOut, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
@@ -18,7 +18,7 @@ import { gated, gatedBy, gatedMlp, gatedNames, gatedTogether } from '../layers/m
 import type { GatedNames } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../attention/rope.js';
-import type { RoutingShape } from '../routing.js';
+import type { RoutingShape } from '../experts/routing.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 

@@ -3,7 +3,7 @@ import { activation as activate, activationGrad } from '../kernels/activation.js
 import type { ActivationKind } from '../kernels/activation.js';
 import { clampedGate, clampedGateGrad } from '../kernels/clampedGate.js';
 import { gatedActivation, gatedActivationGrad } from '../kernels/gatedActivation.js';
-import type { Chosen } from '../experts.js';
+import type { Chosen } from '../experts/experts.js';
 import { groupedLinears, isPlain } from './groupedLinears.js';
 import type { Group } from './groupedLinears.js';
 import type { Layer, Weights } from './layer.js';
