@@ -165,7 +165,7 @@ const child = async () => {
       'cli/command.js',
       'cli/commands.js',
       'train/engine.js',
-      'model/lora.js',
+      'model/adapters/lora.js',
       'model/causalLm.js',
       'formats/glob.js',
     ].map(from),

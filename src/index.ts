@@ -23,7 +23,7 @@ export type { TextLayout, WholeCheckpoint } from './model/imageText.js';
 export * as layers from './model/layers/index.js';
 export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
-export { attachLora, attachSavedLora } from './model/adapter.js';
+export { attachLora, attachSavedLora } from './model/adapters/adapter.js';
 export {
   addAdapter,
   addSavedAdapter,
@@ -32,15 +32,15 @@ export {
   onlyAdapter,
   setActiveAdapters,
   withoutAdapter,
-} from './model/adapters.js';
-export type { LoraOptions } from './model/adapters.js';
-export { combineAdapters } from './model/combineAdapters.js';
-export type { CombineOptions } from './model/combineAdapters.js';
+} from './model/adapters/adapters.js';
+export type { LoraOptions } from './model/adapters/adapters.js';
+export { combineAdapters } from './model/adapters/combineAdapters.js';
+export type { CombineOptions } from './model/adapters/combineAdapters.js';
 export type { NamedAdapter, NamedAdapters } from './model/model.js';
 export { disposeModel } from './model/disposeModel.js';
-export { mergeAndUnload, mergeLora } from './model/merge.js';
-export type { Merged, MergeOptions } from './model/merge.js';
-export { LoraConfig } from './model/lora.js';
+export { mergeAndUnload, mergeLora } from './model/adapters/merge.js';
+export type { Merged, MergeOptions } from './model/adapters/merge.js';
+export { LoraConfig } from './model/adapters/lora.js';
 export { dequantizeModel, prepareModelForKbitTraining, quantizeModel } from './model/quantize/base.js';
 export { QuantizationConfig } from './model/quantize/config.js';
 export type { QuantizationOptions, StoredQuantization } from './model/quantize/config.js';

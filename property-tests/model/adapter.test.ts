@@ -14,7 +14,7 @@ import {
   mergeLora,
 } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
-import { adaptedModule, isAdapterName, LoraConfig } from '../../src/model/lora.js';
+import { adaptedModule, isAdapterName, LoraConfig } from '../../src/model/adapters/lora.js';
 import { weightOf } from '../../src/model/weights.js';
 import { startUnderTest } from '../../test/engine.js';
 import { architectureNames, configs, documents, laidOut, modelOf, modelSeeds, noise } from '../arbitraries/models.js';

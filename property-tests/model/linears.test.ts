@@ -9,7 +9,7 @@ import { fanOut } from '../../src/model/layers/layer.js';
 import type { Layer, Wanted, Weights } from '../../src/model/layers/layer.js';
 import { linear } from '../../src/model/layers/linear.js';
 import { linears } from '../../src/model/layers/linears.js';
-import { LoraConfig } from '../../src/model/lora.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
 import type { Pass } from '../../src/model/pass.js';
 import { QuantizationConfig } from '../../src/model/quantize/config.js';
 import type { QuantizedBase } from '../../src/model/quantize/matrix.js';

@@ -1,10 +1,10 @@
 /** Laws of the linear algebra that adapters begin with: orthonormal columns, and the largest singular triplets of any matrix. */
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { dot, jacobi, orthonormal } from '../../src/model/orthonormal.js';
-import type { Columns } from '../../src/model/orthonormal.js';
-import { largestSingular, timesTransposed } from '../../src/model/singularVectors.js';
-import type { Matrix } from '../../src/model/singularVectors.js';
+import { dot, jacobi, orthonormal } from '../../src/model/adapters/orthonormal.js';
+import type { Columns } from '../../src/model/adapters/orthonormal.js';
+import { largestSingular, timesTransposed } from '../../src/model/adapters/singularVectors.js';
+import type { Matrix } from '../../src/model/adapters/singularVectors.js';
 import { random } from '../../src/seed.js';
 
 /** Some of low rank, with values that repeat, or zero. */

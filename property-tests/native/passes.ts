@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { isLeft } from 'fp-ts/lib/Either.js';
 import { attachLora, lossAndGradients } from '../../src/model/causalLm.js';
 import type { CausalLM, TrainOptions } from '../../src/model/causalLm.js';
-import { LoraConfig } from '../../src/model/lora.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { laidOut } from '../arbitraries/models.js';
 import type { Documents } from '../arbitraries/models.js';
 

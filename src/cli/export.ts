@@ -7,7 +7,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import { closed, nonEmptyString, oneOf, option, optional, required } from '../formats/closed.js';
-import { mergeAndUnload } from '../model/merge.js';
+import { mergeAndUnload } from '../model/adapters/merge.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { SftConfig } from '../train/options/config.js';
 import { exportGguf } from '../train/saving/exportGguf.js';

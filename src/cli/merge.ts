@@ -4,7 +4,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { closed, nonEmptyString, required } from '../formats/closed.js';
-import { mergeAndUnload } from '../model/merge.js';
+import { mergeAndUnload } from '../model/adapters/merge.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import { SftConfig } from '../train/options/config.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';

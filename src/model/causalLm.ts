@@ -19,8 +19,8 @@ import type { Sequence, Targets } from './sequence.js';
 
 export { configWarnings } from './config.js';
 export { expectedTensors, matchTensors, modelConfig, registerArchitecture } from './architectures.js';
-export { adapterTensors, attachLora, attachSavedLora } from './adapter.js';
-export { mergeAndUnload, mergeLora } from './merge.js';
+export { adapterTensors, attachLora, attachSavedLora } from './adapters/adapter.js';
+export { mergeAndUnload, mergeLora } from './adapters/merge.js';
 export { balancing, makeCausalLm, training } from './model.js';
 export type { CausalLM } from './model.js';
 

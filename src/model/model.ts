@@ -5,7 +5,7 @@ import type { ModelConfig } from './config.js';
 import { parted } from './imageText.js';
 import type { WholeCheckpoint } from './imageText.js';
 import type { Weights } from './layers/layer.js';
-import type { LoraConfig } from './lora.js';
+import type { LoraConfig } from './adapters/lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';
 
 /** An adapter that a model knows by its name. */

@@ -15,7 +15,7 @@ import type { CausalLM } from '../../src/model/causalLm.js';
 import { expectedTensors } from '../../src/model/architectures.js';
 import { squaredNorm } from '../../src/model/kernels/squaredNorm.js';
 import type { Weights } from '../../src/model/layers/layer.js';
-import { LoraConfig, loraTargets } from '../../src/model/lora.js';
+import { LoraConfig, loraTargets } from '../../src/model/adapters/lora.js';
 import type { FatalError } from '../../src/errors.js';
 import { sharedPath } from '../shared.js';
 import { unpadded } from './batches.js';

@@ -15,9 +15,9 @@ import {
 } from '../../src/model/architectures.js';
 import { configWarnings } from '../../src/model/config.js';
 import { llama } from '../../src/model/architectures/llama.js';
-import { attachLora } from '../../src/model/adapter.js';
-import { LoraConfig } from '../../src/model/lora.js';
-import { mergeAndUnload } from '../../src/model/merge.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
+import { mergeAndUnload } from '../../src/model/adapters/merge.js';
 import { makeCausalLm, training } from '../../src/model/model.js';
 import type { Gemma4Config } from '../../src/model/architectures/gemma4Config.js';
 import { makeRaw } from './rawConfigs.js';

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, fill, memory } from '@tensorflow/tfjs-core';
-import { attachLora } from '../../src/model/adapter.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
 import { distribution, generate, penalised } from '../../src/model/generate.js';
 import type { GenerateOptions } from '../../src/model/generate.js';
-import { LoraConfig } from '../../src/model/lora.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { startUnderTest } from '../engine.js';
 import { loadModel, orThrow } from './loadModel.js';

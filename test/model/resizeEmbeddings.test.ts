@@ -1,12 +1,12 @@
 import { resolve } from 'node:path';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, memory } from '@tensorflow/tfjs-core';
-import { attachLora } from '../../src/model/adapter.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
 import { modelConfig } from '../../src/model/architectures.js';
 import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
-import { LoraConfig } from '../../src/model/lora.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { resizeTokenEmbeddings } from '../../src/model/resizeEmbeddings.js';
 import { documents } from './batches.js';
 import { loadModel, orThrow } from './loadModel.js';

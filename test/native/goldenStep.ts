@@ -5,7 +5,7 @@ import { dispose, randomNormal } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { attachLora, lossAndGradients } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
-import { LoraConfig } from '../../src/model/lora.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
 import type { Precision } from '../../src/native/backend.js';
 import { setPrecision } from '../../src/native/register.js';
 import { unpadded } from '../model/batches.js';

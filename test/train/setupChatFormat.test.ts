@@ -7,7 +7,7 @@ import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { chatMl } from '../../src/formats/chatMl.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { mergeAndUnload } from '../../src/model/merge.js';
+import { mergeAndUnload } from '../../src/model/adapters/merge.js';
 import { load } from '../../src/train/loading/load.js';
 import type { Loaded } from '../../src/train/loading/load.js';
 import type { Begun } from '../../src/train/run/run.js';

@@ -7,7 +7,7 @@ import { ones } from '@tensorflow/tfjs-core';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import { attachLora } from '../../src/model/adapter.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
 import {
   addAdapter,
   deleteAdapter,
@@ -15,11 +15,11 @@ import {
   onlyAdapter,
   setActiveAdapters,
   withoutAdapter,
-} from '../../src/model/adapters.js';
+} from '../../src/model/adapters/adapters.js';
 import { logits, lossAndGradients } from '../../src/model/causalLm.js';
-import { combineAdapters } from '../../src/model/combineAdapters.js';
-import { LoraConfig } from '../../src/model/lora.js';
-import { mergeAndUnload, mergeLora } from '../../src/model/merge.js';
+import { combineAdapters } from '../../src/model/adapters/combineAdapters.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
+import { mergeAndUnload, mergeLora } from '../../src/model/adapters/merge.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { loadAdapter, loadModel } from '../../src/train/loading/load.js';
 import { saveAdapters, saveModel } from '../../src/train/saving/save.js';

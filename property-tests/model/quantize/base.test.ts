@@ -8,7 +8,7 @@ import { attachLora, logits, lossAndGradients, mergeLora } from '../../../src/mo
 import type { CausalLM } from '../../../src/model/causalLm.js';
 import { expectedTensors } from '../../../src/model/architectures.js';
 import { prepareWasm } from '../../../src/model/kernels/wasmBackend.js';
-import { LoraConfig } from '../../../src/model/lora.js';
+import { LoraConfig } from '../../../src/model/adapters/lora.js';
 import { dequantizeModel, quantizeModel } from '../../../src/model/quantize/base.js';
 import { QuantizationConfig } from '../../../src/model/quantize/config.js';
 import {

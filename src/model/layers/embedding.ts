@@ -1,7 +1,7 @@
 /** Rows of a table at the ids of a sequence, with what an adapter makes of them. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { div, mul, sum, tidy } from '../../tfjs.js';
-import { adaptedNorms } from '../dora.js';
+import { adaptedNorms } from '../adapters/dora.js';
 import { clone } from '../kernels/clone.js';
 import { addRows, embedding as embed, embeddingGrad } from '../kernels/embedding.js';
 import { gatherRows } from '../kernels/gatherRows.js';
@@ -9,8 +9,8 @@ import { linear, linearGradInput, linearGradWeight } from '../kernels/linear.js'
 import { scale } from '../kernels/scale.js';
 import type { Layer } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
-import { adapterOptions, embeddingAdapterNames, tokenIndicesOf, tokenRowsName } from '../lora.js';
-import type { AdapterNames, LoraConfig } from '../lora.js';
+import { adapterOptions, embeddingAdapterNames, tokenIndicesOf, tokenRowsName } from '../adapters/lora.js';
+import type { AdapterNames, LoraConfig } from '../adapters/lora.js';
 import type { Pass } from '../pass.js';
 import { putRows } from './putRows.js';
 import type { Sequence } from '../sequence.js';

@@ -10,7 +10,7 @@ import { keep } from '../kernels/hold.js';
 import type { Layer, Weights } from './layer.js';
 import { inactive, passed } from './layer.js';
 import { baseOf } from './linear.js';
-import { adapterNames } from '../lora.js';
+import { adapterNames } from '../adapters/lora.js';
 import type { Pass } from '../pass.js';
 import { moduleNames, weightOf } from '../weights.js';
 

@@ -3,7 +3,7 @@
  * what tensors the weights hold for the module.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { doraBackward, doraForward, keptTensors } from '../dora.js';
+import { doraBackward, doraForward, keptTensors } from '../adapters/dora.js';
 import { adapterDropout } from './dropout.js';
 import { scaled } from './embedding.js';
 import { clone } from '../kernels/clone.js';
@@ -14,7 +14,7 @@ import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from
 import { loraLinear, loraLinearGrad } from '../kernels/loraLinear.js';
 import type { Layer, Wanted, Weights } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
-import { adapterNames, adapterOptions } from '../lora.js';
+import { adapterNames, adapterOptions } from '../adapters/lora.js';
 import type { FurtherAdapter, Pass } from '../pass.js';
 import { isGptq } from '../quantize/config.js';
 import { dropoutSeed } from '../pass.js';

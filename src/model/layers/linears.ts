@@ -6,7 +6,7 @@ import { loraDown, loraDownGrad, loraUp, loraUpGrad } from '../kernels/loraLinea
 import type { Gradients, Layer, Weights } from './layer.js';
 import { at, fanOut, inactive, landedOn, mergeGradients, onlyWanted, passed } from './layer.js';
 import { baseOf, linear, ownGradients } from './linear.js';
-import { adapterNames, adapterOptions } from '../lora.js';
+import { adapterNames, adapterOptions } from '../adapters/lora.js';
 import type { Pass } from '../pass.js';
 import { moduleNames, weightOf } from '../weights.js';
 

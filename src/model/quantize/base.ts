@@ -6,7 +6,7 @@ import type { FatalError } from '../../errors.js';
 import { tensor2d } from '../../tfjs.js';
 import { architectureOf } from '../architectures.js';
 import { quantizedMatrix } from '../kernels/quantizedMatrix.js';
-import { moduleOf } from '../lora.js';
+import { moduleOf } from '../adapters/lora.js';
 import type { CausalLM } from '../model.js';
 import { turned } from '../turned.js';
 import { weightOf } from '../weights.js';

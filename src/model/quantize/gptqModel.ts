@@ -5,7 +5,7 @@ import { architectureOf } from '../architectures.js';
 import { logitsOf } from '../causalLm.js';
 import { linearGradWeight } from '../kernels/linear.js';
 import { release } from '../kernels/hold.js';
-import { moduleOf } from '../lora.js';
+import { moduleOf } from '../adapters/lora.js';
 import type { CausalLM } from '../model.js';
 import type { Sequence } from '../sequence.js';
 import { turned } from '../turned.js';

@@ -17,7 +17,7 @@ import type { StoredTensor } from '../../formats/storedTensor.js';
 import type { JoinedTensor } from '../../model/architecture.js';
 import { architectureOf } from '../../model/architectures.js';
 import type { ModelConfig } from '../../model/config.js';
-import { adapterNames, fromPattern, isNamed } from '../../model/lora.js';
+import { adapterNames, fromPattern, isNamed } from '../../model/adapters/lora.js';
 
 type Tensors = ReadonlyMap<string, StoredTensor>;
 

@@ -16,7 +16,7 @@ import {
   LoraConfig,
   loraTargets,
   tokenRowsName,
-} from '../../model/lora.js';
+} from '../../model/adapters/lora.js';
 import { quantizableTensors } from '../../model/quantize/base.js';
 import { decodeQuantization, isGptq } from '../../model/quantize/config.js';
 import type { StoredQuantization } from '../../model/quantize/config.js';

@@ -27,8 +27,8 @@ import {
   texts,
 } from '../../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
-import { initFault } from '../../model/initLora.js';
-import { LoraConfig } from '../../model/lora.js';
+import { initFault } from '../../model/adapters/initLora.js';
+import { LoraConfig } from '../../model/adapters/lora.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
 import { optimizers } from './optimNames.js';
 import { ownNames } from './optionNames.js';

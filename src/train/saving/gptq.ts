@@ -12,7 +12,7 @@ import { writeJson } from '../../formats/json.js';
 import { writeCheckpointTensors } from '../../formats/shards.js';
 import { withNumbersOf } from '../../formats/writtenNumbers.js';
 import type { CausalLM } from '../../model/causalLm.js';
-import { moduleOf } from '../../model/lora.js';
+import { moduleOf } from '../../model/adapters/lora.js';
 import type { GptqOptions } from '../../model/quantize/gptq.js';
 import { encodeGptq } from '../../model/quantize/gptqConfig.js';
 import { gptqTensors } from '../../model/quantize/gptqFiles.js';

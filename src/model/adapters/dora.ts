@@ -3,9 +3,9 @@
  * y = m ∘ (x·W'ᵀ) / ‖W'‖ + bias with W' = W + s·B·A, whose lengths count as constants on the way back, as in the paper's section 4.3.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, div, mul, reshape, sqrt, square, sub, sum, tidy } from '../tfjs.js';
-import { linear as multiply, linearGradInput } from './kernels/linear.js';
-import { loraLinear, loraLinearGrad } from './kernels/loraLinear.js';
+import { add, div, mul, reshape, sqrt, square, sub, sum, tidy } from '../../tfjs.js';
+import { linear as multiply, linearGradInput } from '../kernels/linear.js';
+import { loraLinear, loraLinearGrad } from '../kernels/loraLinear.js';
 import { loraDelta } from './loraDelta.js';
 
 /** A weight and its adapter. */

@@ -1,9 +1,9 @@
 /** How adapters begin, by the names that `initLoraWeights` has for it in PEFT. */
 import * as E from 'fp-ts/lib/Either.js';
-import type { FatalError } from '../errors.js';
-import { fatal } from '../errors.js';
-import { random } from '../seed.js';
-import type { Random } from '../seed.js';
+import type { FatalError } from '../../errors.js';
+import { fatal } from '../../errors.js';
+import { random } from '../../seed.js';
+import type { Random } from '../../seed.js';
 import { orthonormal } from './orthonormal.js';
 import type { Columns } from './orthonormal.js';
 import { largestSingular, roughSingular, timesTransposed } from './singularVectors.js';

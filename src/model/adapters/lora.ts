@@ -2,8 +2,8 @@
 import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { FatalError } from '../errors.js';
-import { fatal } from '../errors.js';
+import type { FatalError } from '../../errors.js';
+import { fatal } from '../../errors.js';
 import {
   boolean,
   closed,
@@ -17,14 +17,14 @@ import {
   positiveInteger,
   positiveNumber,
   properFraction,
-} from '../formats/closed.js';
-import type { ClosedValue } from '../formats/closed.js';
-import { linearRegex, wholeRegex } from '../formats/regex/linearRegex.js';
-import type { Search } from '../formats/regex/search.js';
-import { random } from '../seed.js';
+} from '../../formats/closed.js';
+import type { ClosedValue } from '../../formats/closed.js';
+import { linearRegex, wholeRegex } from '../../formats/regex/linearRegex.js';
+import type { Search } from '../../formats/regex/search.js';
+import { random } from '../../seed.js';
 import { orthogonalHalves } from './initLora.js';
-import { remembered } from './remembered.js';
-import type { TensorSpec } from './weights.js';
+import { remembered } from '../remembered.js';
+import type { TensorSpec } from '../weights.js';
 
 const textOrList = json<string | ReadonlyArray<string>>(
   t.union([t.string, t.readonlyArray(t.string)], 'a regular expression or a list of module names'),

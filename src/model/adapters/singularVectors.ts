@@ -1,5 +1,5 @@
 /** The largest singular triplets of a matrix, in doubles. */
-import type { Random } from '../seed.js';
+import type { Random } from '../../seed.js';
 import { addTo, dot, jacobi, normOf, orthonormal } from './orthonormal.js';
 import type { Columns, Singular } from './orthonormal.js';
 
