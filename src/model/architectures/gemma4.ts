@@ -9,7 +9,7 @@ import { mixture } from '../experts/experts.js';
 import { timesFixed } from '../layers/fixedFactor.js';
 import { gemma4Config, gemma4Types } from './gemma4Config.js';
 import type { Gemma4Config } from './gemma4Config.js';
-import { joinedFiles } from '../joinedFiles.js';
+import { joinedFiles } from '../stored/joinedFiles.js';
 import { compose, fanOut, identity, residual, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';

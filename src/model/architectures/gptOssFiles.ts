@@ -13,8 +13,8 @@ import type { TensorToWrite } from '../../formats/safetensors.js';
 import { bytesOfDtype } from '../../formats/safetensorsHeader.js';
 import type { StoredTensor } from '../../formats/storedTensor.js';
 import type { FileLayout } from '../architecture.js';
-import { floatsOf } from '../floatsOf.js';
-import { decodeMxfp4, mxfp4Block } from '../mxfp4.js';
+import { floatsOf } from '../stored/floatsOf.js';
+import { decodeMxfp4, mxfp4Block } from '../stored/mxfp4.js';
 
 interface Sizes {
   readonly numLayers: number;

@@ -23,7 +23,7 @@ import type { ExpertsConfig, RawConfig } from '../config.js';
 import { scaled } from '../layers/embedding.js';
 import { graniteConfig, graniteStem } from './granite.js';
 import type { GraniteConfig } from './granite.js';
-import { joinedFiles } from '../joinedFiles.js';
+import { joinedFiles } from '../stored/joinedFiles.js';
 import { compose, fanOut, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { llama, llamaTensors, norm, selfAttention } from './llama.js';

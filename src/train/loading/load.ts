@@ -26,7 +26,7 @@ import { inText } from '../../model/imageText.js';
 import { LoraConfig } from '../../model/adapters/lora.js';
 import { quantizedLm } from '../../model/model.js';
 import { withRopeScaling } from '../../model/attention/rope.js';
-import { float8Block, withoutFloat8 } from '../../model/float8.js';
+import { float8Block, withoutFloat8 } from '../../model/stored/float8.js';
 import { decodeQuantization, QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
 import type { QuantizationOptions } from '../../model/quantize/config.js';
 import { chooseEngine, currentEngine } from '../engine.js';

@@ -18,7 +18,7 @@ import { storedGptq } from '../../model/quantize/gptqFiles.js';
 import { dequantizeMatrix, quantizeMatrix, scalesOf } from '../../model/quantize/matrix.js';
 import type { QuantizedBase, QuantizedMatrix, QuantizedScales } from '../../model/quantize/matrix.js';
 import type { StoredParts, StoredQuantized } from '../../model/quantize/stored.js';
-import { unpacked } from '../../model/unpacked.js';
+import { unpacked } from '../../model/stored/unpacked.js';
 import type { TensorSpec } from '../../model/weights.js';
 import { tensor } from '../../tfjs.js';
 import { currentEngine } from '../engine.js';

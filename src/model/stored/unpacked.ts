@@ -1,9 +1,9 @@
 /** Tensors of a file that stand for several of the model, seen as those. */
 import * as E from 'fp-ts/lib/Either.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import type { StoredTensor } from '../formats/storedTensor.js';
-import type { JoinedTensor } from './architecture.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import type { StoredTensor } from '../../formats/storedTensor.js';
+import type { JoinedTensor } from '../architecture.js';
 
 /** Each part of the tensor; the shape of a part is the tensor's, less the first dimensions. */
 const parts = (whole: StoredTensor, { shape, parts: names }: JoinedTensor): ReadonlyArray<StoredTensor> => {

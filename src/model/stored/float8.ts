@@ -6,11 +6,11 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { float32ToBfloat16 } from '../formats/float16.js';
-import { madeTensor } from '../formats/madeTensor.js';
-import type { StoredTensor } from '../formats/storedTensor.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { float32ToBfloat16 } from '../../formats/float16.js';
+import { madeTensor } from '../../formats/madeTensor.js';
+import type { StoredTensor } from '../../formats/storedTensor.js';
 
 /** Rows and columns of a block. */
 export type Float8Block = readonly [rows: number, columns: number];
