@@ -135,7 +135,7 @@ const child = async () => {
     { loadTokenizer },
   ] = await Promise.all(
     [
-      'formats/dataset.js',
+      'formats/datasets/dataset.js',
       'formats/example.js',
       'operators/decode.js',
       'formats/chatTemplate.js',

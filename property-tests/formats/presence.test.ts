@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { isFatal } from '../../src/errors.js';
-import { openDataset } from '../../src/formats/dataset.js';
-import { interleave } from '../../src/formats/interleave.js';
-import { findDataset } from '../../src/formats/presence.js';
-import { requireRows } from '../../src/formats/requireRows.js';
+import { openDataset } from '../../src/formats/datasets/dataset.js';
+import { interleave } from '../../src/formats/datasets/interleave.js';
+import { findDataset } from '../../src/formats/datasets/presence.js';
+import { requireRows } from '../../src/formats/datasets/requireRows.js';
 
 let dir = '';
 beforeAll(async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import * as E from 'fp-ts/lib/Either.js';
-import { interleave, type StoppingStrategy } from '../../src/formats/interleave.js';
+import { interleave, type StoppingStrategy } from '../../src/formats/datasets/interleave.js';
 import { divide, evalRowCount, type DivideConfig } from '../../src/train/preparing/divide.js';
 import type { Dataset } from '../../src/train/run/run.js';
 

@@ -9,7 +9,7 @@ import type { Observable } from 'rxjs';
 import { isFatal } from '../../src/errors.js';
 import { chatMl } from '../../src/formats/chatMl.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
-import { jsonl } from '../../src/formats/jsonl.js';
+import { jsonl } from '../../src/formats/datasets/jsonl.js';
 import { makeTokenizer } from '../../src/formats/tokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';
 import { characterOfByte } from '../../src/formats/tokenizing/byteAlphabet.js';

@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
 import { dataError, orThrow } from '../../src/errors.js';
-import { openDataset } from '../../src/formats/dataset.js';
+import { openDataset } from '../../src/formats/datasets/dataset.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
 import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizer.js';

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
 import { encodeExample } from '../arbitraries/encodeExample.js';
-import { sourced } from '../../src/formats/sourced.js';
+import { sourced } from '../../src/formats/datasets/sourced.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { preflight } from '../../src/train/preflight/preflight.js';

@@ -17,8 +17,8 @@ import {
   positiveNumber,
   required,
 } from '../formats/closed.js';
-import { openDataset } from '../formats/dataset.js';
-import { requireRows } from '../formats/requireRows.js';
+import { openDataset } from '../formats/datasets/dataset.js';
+import { requireRows } from '../formats/datasets/requireRows.js';
 import type { CausalLM } from '../model/causalLm.js';
 import type { GptqOptions } from '../model/quantize/gptq.js';
 import type { Labelled } from '../records.js';

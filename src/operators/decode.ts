@@ -10,7 +10,7 @@ import { describe } from '../formats/describe.js';
 import { decodeExample } from '../formats/example.js';
 import { isJsonRecord } from '../formats/jsonRecord.js';
 import type { JsonRecord } from '../formats/jsonRecord.js';
-import { isSourced, placeOf } from '../formats/sourced.js';
+import { isSourced, placeOf } from '../formats/datasets/sourced.js';
 import type { Example } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';

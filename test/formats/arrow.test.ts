@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from '@jest/globals';
 import { isFatal } from '../../src/errors.js';
-import { arrow } from '../../src/formats/arrow.js';
-import { openDataset, openDatasetChunks } from '../../src/formats/dataset.js';
+import { arrow } from '../../src/formats/datasets/arrow.js';
+import { openDataset, openDatasetChunks } from '../../src/formats/datasets/dataset.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';
 
 const data = join(import.meta.dirname, 'data');

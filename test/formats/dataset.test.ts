@@ -5,10 +5,10 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import { isFatal, render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import { openDataset, openDatasetChunks } from '../../src/formats/dataset.js';
-import type { DatasetOptions } from '../../src/formats/dataset.js';
-import { requireRows } from '../../src/formats/requireRows.js';
-import type { Sourced } from '../../src/formats/sourced.js';
+import { openDataset, openDatasetChunks } from '../../src/formats/datasets/dataset.js';
+import type { DatasetOptions } from '../../src/formats/datasets/dataset.js';
+import { requireRows } from '../../src/formats/datasets/requireRows.js';
+import type { Sourced } from '../../src/formats/datasets/sourced.js';
 import { sharedPath } from '../shared.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { render } from '../../src/errors.js';
 import type { DataError } from '../../src/errors.js';
 import { alpacaPrompt } from '../../src/formats/alpacaPrompt.js';
-import { openDataset } from '../../src/formats/dataset.js';
+import { openDataset } from '../../src/formats/datasets/dataset.js';
 import { decodeExample, recogniseFormat } from '../../src/formats/example.js';
 import type { ExampleOptions } from '../../src/formats/example.js';
 import { sharedPath } from '../shared.js';

@@ -8,7 +8,7 @@ import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
 import { decodeFrom, jsonText, parseJson, readJson, writeJson } from '../../src/formats/json.js';
 import { jsonFault } from '../../src/formats/jsonFault.js';
-import { jsonl } from '../../src/formats/jsonl.js';
+import { jsonl } from '../../src/formats/datasets/jsonl.js';
 import { openJsonLog, writeJsonLines } from '../../src/formats/jsonLines.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';
 

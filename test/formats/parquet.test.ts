@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { openDatasetChunks } from '../../src/formats/dataset.js';
-import { parquet } from '../../src/formats/parquet.js';
+import { openDatasetChunks } from '../../src/formats/datasets/dataset.js';
+import { parquet } from '../../src/formats/datasets/parquet.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';
 
 const data = join(import.meta.dirname, 'data');

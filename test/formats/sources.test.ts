@@ -4,12 +4,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { isFatal, type FatalError } from '../../src/errors.js';
-import { openDataset, type DatasetOptions } from '../../src/formats/dataset.js';
+import { openDataset, type DatasetOptions } from '../../src/formats/datasets/dataset.js';
 import { namedSet } from '../../src/formats/hub/dataset.js';
 import { chooseConverted, chooseFiles, splitsByName, type DatasetChoice } from '../../src/formats/hub/datasetFiles.js';
-import { interleaved, type StoppingStrategy } from '../../src/formats/interleave.js';
+import { interleaved, type StoppingStrategy } from '../../src/formats/datasets/interleave.js';
 import { identityOf } from '../../src/formats/identity.js';
-import { findDataset } from '../../src/formats/presence.js';
+import { findDataset } from '../../src/formats/datasets/presence.js';
 import { hubServer, type HubFile, type HubRepo, type HubServer } from './hub/hubServer.js';
 import { collected, temporaryDirectory } from './temporary.js';
 

@@ -3,7 +3,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import { dataError } from '../../src/errors.js';
 import type { DataError, Warning } from '../../src/errors.js';
-import { sourced, sourcedError } from '../../src/formats/sourced.js';
+import { sourced, sourcedError } from '../../src/formats/datasets/sourced.js';
 import { decodeRow, formattedBy, textField } from '../../src/operators/decode.js';
 import { formatRow } from '../../src/operators/format.js';
 import type { FormatOptions } from '../../src/operators/format.js';

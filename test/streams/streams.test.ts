@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import { NEVER, Observable, firstValueFrom, from, lastValueFrom, of, take, toArray } from 'rxjs';
 import { dataError, fatal, isFatal } from '../../src/errors.js';
-import { sourced } from '../../src/formats/sourced.js';
+import { sourced } from '../../src/formats/datasets/sourced.js';
 import { decode } from '../../src/operators/decode.js';
 import { asyncMapping } from '../../src/streams/asyncMapping.js';
 import { drain } from '../../src/streams/drain.js';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { take, lastValueFrom } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import { jsonl } from '../../src/formats/jsonl.js';
+import { jsonl } from '../../src/formats/datasets/jsonl.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { load } from '../../src/train/loading/load.js';

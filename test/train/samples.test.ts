@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import { openDataset } from '../../src/formats/dataset.js';
+import { openDataset } from '../../src/formats/datasets/dataset.js';
 import type { Labelled } from '../../src/records.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';

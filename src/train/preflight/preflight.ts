@@ -5,7 +5,7 @@
 import type { ErrorCode, Place, WarningCode } from '../../errors.js';
 import { recogniseFormat } from '../../formats/example.js';
 import type { FormatName, FormatReport } from '../../formats/example.js';
-import { isSourced } from '../../formats/sourced.js';
+import { isSourced } from '../../formats/datasets/sourced.js';
 import { countLearnable } from '../../operators/learnable.js';
 import { packRows } from '../../operators/pack.js';
 import { packConstantLengthRows } from '../../operators/packConstantLength.js';

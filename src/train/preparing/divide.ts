@@ -6,7 +6,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { identified, madeOf } from '../../formats/identity.js';
-import { interleave } from '../../formats/interleave.js';
+import { interleave } from '../../formats/datasets/interleave.js';
 import { random } from '../../seed.js';
 import { sourceFailed } from '../../streams/pull.js';
 import type { SftConfig } from '../options/config.js';

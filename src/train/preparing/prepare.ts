@@ -15,7 +15,7 @@ import type { ConstantLengthOptions } from '../../operators/packConstantLength.j
 import { tokenize } from '../../operators/tokenize.js';
 import { truncate } from '../../operators/truncate.js';
 import type { Formatted, Labelled, PreTokenized, Tokenized, Transform } from '../../records.js';
-import { isSourced } from '../../formats/sourced.js';
+import { isSourced } from '../../formats/datasets/sourced.js';
 import { ignoreIndex } from '../../records.js';
 import { mapping } from '../../streams/operator.js';
 import type { Rejecting } from '../../streams/operator.js';

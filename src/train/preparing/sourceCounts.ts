@@ -1,5 +1,5 @@
 /** What each file of a data set gave: a mixture's parts, seen as the run sees them. */
-import { isSourced } from '../../formats/sourced.js';
+import { isSourced } from '../../formats/datasets/sourced.js';
 import { sliceRow } from '../../operators/columns.js';
 import { countLearnable } from '../../operators/learnable.js';
 import { ignoreIndex } from '../../records.js';

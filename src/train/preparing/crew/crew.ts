@@ -1,7 +1,7 @@
 /** Threads that take blocks of rows: how many, when they begin, what each has to do. */
 import { fatal } from '../../../errors.js';
 import type { FatalError } from '../../../errors.js';
-import type { RowBlock } from '../../../formats/rowBlocks.js';
+import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
 import type { Crew, Took } from '../../../streams/shareOut.js';
 import type { Job } from './job.js';
 import type { Outcomes } from './outcome.js';

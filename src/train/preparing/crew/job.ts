@@ -2,7 +2,7 @@
 import { isLeft, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../../errors.js';
-import type { RowBlock } from '../../../formats/rowBlocks.js';
+import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
 import { tokenizerOfRecipe } from '../../../formats/templatedTokenizer.js';
 import { recipeOf } from '../../../formats/tokenizerRecipe.js';
 import type { TokenizerRecipe } from '../../../formats/tokenizerRecipe.js';

@@ -1,5 +1,5 @@
 /** What the main thread and one that prepares rows say to each other. */
-import type { RowBlock } from '../../../formats/rowBlocks.js';
+import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
 import type { Packed } from './wire.js';
 
 /** A block to prepare. Answers come in the order of the questions. */

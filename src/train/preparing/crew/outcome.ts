@@ -1,8 +1,8 @@
 /** What became of the rows of a block on their way to labels, as a value that can cross threads and be told in its turn. */
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { DataError, FatalError, Warning } from '../../../errors.js';
-import { rowsOfBlock } from '../../../formats/jsonlRows.js';
-import type { RowBlock } from '../../../formats/rowBlocks.js';
+import { rowsOfBlock } from '../../../formats/datasets/jsonlRows.js';
+import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
 import { decodeRow } from '../../../operators/decode.js';
 import { formatRow } from '../../../operators/format.js';
 import { maskCompletionsRow } from '../../../operators/maskCompletions.js';

@@ -2,7 +2,7 @@
 import { Observable } from 'rxjs';
 import type { OperatorFunction } from 'rxjs';
 import type { Warning } from '../../../errors.js';
-import { isSourced, placeOf } from '../../../formats/sourced.js';
+import { isSourced, placeOf } from '../../../formats/datasets/sourced.js';
 import type { Labelled, Tokenized } from '../../../records.js';
 import { complete, placed, refuse } from '../../../streams/operator.js';
 import { setOrigin } from '../../../streams/origin.js';

@@ -1,6 +1,6 @@
 /** A data set that must not be empty. */
-import { fatal } from '../errors.js';
-import { identified, madeOf } from './identity.js';
+import { fatal } from '../../errors.js';
+import { identified, madeOf } from '../identity.js';
 import { findDataset, lookedFor } from './presence.js';
 import { blocksOf, withBlocks } from './rowBlocks.js';
 import { rowsOfBlock } from './jsonlRows.js';

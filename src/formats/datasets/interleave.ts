@@ -1,7 +1,7 @@
 /** Several sources mixed into one by chance, as `interleave_datasets` of `datasets` does with probabilities. */
-import { fatal } from '../errors.js';
-import { random } from '../seed.js';
-import { identified, madeOf } from './identity.js';
+import { fatal } from '../../errors.js';
+import { random } from '../../seed.js';
+import { identified, madeOf } from '../identity.js';
 import { findDataset, lookedFor } from './presence.js';
 
 /** When a mixture ends: see `InterleaveOptions`. */

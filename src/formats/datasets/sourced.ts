@@ -1,4 +1,4 @@
-import type { DataError, Place } from '../errors.js';
+import type { DataError, Place } from '../../errors.js';
 
 /** A row as it came, and where it came from. `line` is 1-based: the line a row starts on (a row number where files have no lines). */
 export interface SourcedValue {

@@ -1,9 +1,9 @@
 /** Arrow IPC files (the stream that `datasets` writes, and the file format), a record batch at a time. */
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { fatal, isFatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { fileError } from './byteSource.js';
+import { fatal, isFatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { fileError } from '../byteSource.js';
 import { rowsOfFile } from './fileIdentity.js';
 import type { ParquetOptions } from './parquet.js';
 import { plainValue } from './plainValue.js';

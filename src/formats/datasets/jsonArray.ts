@@ -1,6 +1,6 @@
-import { fatal } from '../errors.js';
-import { readBytes } from './byteSource.js';
-import type { Bytes, ReadOptions } from './byteSource.js';
+import { fatal } from '../../errors.js';
+import { readBytes } from '../byteSource.js';
+import type { Bytes, ReadOptions } from '../byteSource.js';
 import { rowsOfFile } from './fileIdentity.js';
 import { jsonElements } from './jsonElements.js';
 import type { ElementBytes, ElementOptions, Layout } from './jsonElements.js';
@@ -10,8 +10,8 @@ import { withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
-import { notUtf8, strictUtf8 } from './utf8.js';
-import { parseJsonExactly } from './writtenNumbers.js';
+import { notUtf8, strictUtf8 } from '../utf8.js';
+import { parseJsonExactly } from '../writtenNumbers.js';
 
 const row = (file: string, { line, bytes }: ElementBytes): Sourced => {
   const text = strictUtf8(bytes);
