@@ -136,7 +136,7 @@ const child = async () => {
   ] = await Promise.all(
     [
       'formats/datasets/dataset.js',
-      'formats/example.js',
+      'formats/examples/example.js',
       'operators/decode.js',
       'formats/chatTemplate.js',
       'formats/safetensors.js',

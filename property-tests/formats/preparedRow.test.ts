@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
-import { decodeExample } from '../../src/formats/example.js';
-import { encodePreparedRow } from '../../src/formats/preparedRow.js';
+import { decodeExample } from '../../src/formats/examples/example.js';
+import { encodePreparedRow } from '../../src/formats/examples/preparedRow.js';
 import { tokenizeRow } from '../../src/operators/tokenize.js';
 import { ignoreIndex, type Labelled } from '../../src/records.js';
 import { wordTokenizer } from '../arbitraries/tokenizer.js';

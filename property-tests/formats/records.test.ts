@@ -33,7 +33,7 @@ import {
   string,
 } from '../../src/formats/closed.js';
 import { verifyDirectory, writeDirectoryAtomically } from '../../src/formats/directory.js';
-import { decodeExample, recogniseFormat } from '../../src/formats/example.js';
+import { decodeExample, recogniseFormat } from '../../src/formats/examples/example.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
 import { readJson, writeJson } from '../../src/formats/json.js';
 import { jsonFault } from '../../src/formats/jsonFault.js';

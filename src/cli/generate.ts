@@ -22,7 +22,7 @@ import {
   texts,
   type ClosedValue,
 } from '../formats/closed.js';
-import { decodeExample } from '../formats/example.js';
+import { decodeExample } from '../formats/examples/example.js';
 import { readJson } from '../formats/json.js';
 import { parseJsonExactly } from '../formats/writtenNumbers.js';
 import { QuantizationConfig } from '../model/quantize/config.js';

@@ -6,7 +6,7 @@ import { describe, expect, test } from '@jest/globals';
 import { isFatal, render } from '../../src/errors.js';
 import { parseConfig } from '../../src/cli/configFile.js';
 import { csv } from '../../src/formats/datasets/csv.js';
-import { decodeExample } from '../../src/formats/example.js';
+import { decodeExample } from '../../src/formats/examples/example.js';
 import { jsonArray } from '../../src/formats/datasets/jsonArray.js';
 import { readJson } from '../../src/formats/json.js';
 import { jsonl } from '../../src/formats/datasets/jsonl.js';

@@ -3,10 +3,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import { join } from 'node:path';
 import { render } from '../../src/errors.js';
 import type { DataError } from '../../src/errors.js';
-import { alpacaPrompt } from '../../src/formats/alpacaPrompt.js';
+import { alpacaPrompt } from '../../src/formats/examples/alpacaPrompt.js';
 import { openDataset } from '../../src/formats/datasets/dataset.js';
-import { decodeExample, recogniseFormat } from '../../src/formats/example.js';
-import type { ExampleOptions } from '../../src/formats/example.js';
+import { decodeExample, recogniseFormat } from '../../src/formats/examples/example.js';
+import type { ExampleOptions } from '../../src/formats/examples/example.js';
 import { sharedPath } from '../shared.js';
 import { collected } from './temporary.js';
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { withChatFormat } from '../../src/formats/addTokens.js';
 import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
 import type { ChatTemplate } from '../../src/formats/chatTemplate.js';
-import { decodeExample } from '../../src/formats/example.js';
+import { decodeExample } from '../../src/formats/examples/example.js';
 import { batchRows } from '../../src/operators/batch.js';
 import { formatRow } from '../../src/operators/format.js';
 import { maskCompletionsRow } from '../../src/operators/maskCompletions.js';

@@ -1,5 +1,5 @@
 /** The report as one self-contained HTML page: no script, nothing loaded, whatever the data holds escaped. */
-import type { FormatReport } from '../../formats/example.js';
+import type { FormatReport } from '../../formats/examples/example.js';
 import { html, join, nothing, type Markup } from '../report/markup.js';
 import { style } from '../report/style.js';
 import { sourceLines } from '../preparing/sourceCounts.js';

@@ -3,8 +3,8 @@
  * and the run they make. Pure: rows and options in, a report out.
  */
 import type { ErrorCode, Place, WarningCode } from '../../errors.js';
-import { recogniseFormat } from '../../formats/example.js';
-import type { FormatName, FormatReport } from '../../formats/example.js';
+import { recogniseFormat } from '../../formats/examples/example.js';
+import type { FormatName, FormatReport } from '../../formats/examples/example.js';
 import { isSourced } from '../../formats/datasets/sourced.js';
 import { countLearnable } from '../../operators/learnable.js';
 import { packRows } from '../../operators/pack.js';

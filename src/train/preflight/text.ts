@@ -1,5 +1,5 @@
 /** The report as text for a terminal. */
-import type { FormatReport } from '../../formats/example.js';
+import type { FormatReport } from '../../formats/examples/example.js';
 import { sourceLines } from '../preparing/sourceCounts.js';
 import type { Check, Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';

@@ -1,6 +1,6 @@
 /** What `prepare` and `preflight` share: the options of each stage of a row's way, from setup and configuration. */
 import type { Warning } from '../../errors.js';
-import { decodeExample } from '../../formats/example.js';
+import { decodeExample } from '../../formats/examples/example.js';
 import type { Tokenizer } from '../../formats/tokenizer.js';
 import { formattedBy, textField } from '../../operators/decode.js';
 import type { Decode, FormattingFunc } from '../../operators/decode.js';

@@ -1,14 +1,14 @@
 /** Lists of messages as data sets write them: role/content (OpenAI), from/value (ShareGPT), with tools and weights. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { dataError } from '../errors.js';
-import type { DataError, Place } from '../errors.js';
-import type { Message, WeightedSpan } from '../records.js';
-import { describe, kindOf } from './describe.js';
-import { isJsonRecord } from './jsonRecord.js';
-import type { JsonRecord } from './jsonRecord.js';
-import { nearest } from './nearest.js';
-import { parseJsonExactly, withNumbersOf } from './writtenNumbers.js';
+import { dataError } from '../../errors.js';
+import type { DataError, Place } from '../../errors.js';
+import type { Message, WeightedSpan } from '../../records.js';
+import { describe, kindOf } from '../describe.js';
+import { isJsonRecord } from '../jsonRecord.js';
+import type { JsonRecord } from '../jsonRecord.js';
+import { nearest } from '../nearest.js';
+import { parseJsonExactly, withNumbersOf } from '../writtenNumbers.js';
 
 /** `E_FIELD_TYPE`: a column is there, but of another type. */
 export const wrongType = (field: string, expected: string, value: unknown, place: Place): DataError =>

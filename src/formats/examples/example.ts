@@ -15,18 +15,18 @@
  */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { dataError } from '../errors.js';
-import type { DataError, Place } from '../errors.js';
-import { ignoreIndex } from '../records.js';
-import type { Example as ExampleRecord, Message, WeightedSpan } from '../records.js';
+import { dataError } from '../../errors.js';
+import type { DataError, Place } from '../../errors.js';
+import { ignoreIndex } from '../../records.js';
+import type { Example as ExampleRecord, Message, WeightedSpan } from '../../records.js';
 import { alpacaPrompt } from './alpacaPrompt.js';
 import { isTextual, messagesOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
 import type { WeightedText } from './conversation.js';
-import { describe, kindOf } from './describe.js';
-import { isJsonRecord } from './jsonRecord.js';
-import type { JsonRecord } from './jsonRecord.js';
-import { nearest } from './nearest.js';
-import { withNumbersOf } from './writtenNumbers.js';
+import { describe, kindOf } from '../describe.js';
+import { isJsonRecord } from '../jsonRecord.js';
+import type { JsonRecord } from '../jsonRecord.js';
+import { nearest } from '../nearest.js';
+import { withNumbersOf } from '../writtenNumbers.js';
 
 export type FormatName =
   | 'tokenized'

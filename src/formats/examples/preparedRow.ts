@@ -1,5 +1,5 @@
 /** A prepared row as a line of JSON, with the column names of transformers. */
-import { ignoreIndex, type Labelled } from '../records.js';
+import { ignoreIndex, type Labelled } from '../../records.js';
 
 /** Positions of the row's tokens, counted from 0 in each document. */
 const positionIds = ({ inputIds, seqLengths }: Labelled): Int32Array => {
