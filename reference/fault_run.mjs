@@ -138,7 +138,7 @@ const child = async () => {
       'formats/datasets/dataset.js',
       'formats/examples/example.js',
       'operators/decode.js',
-      'formats/chatTemplate.js',
+      'formats/templates/chatTemplate.js',
       'formats/safetensors.js',
       'formats/loadTokenizer.js',
     ].map(from),

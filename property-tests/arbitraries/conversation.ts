@@ -1,6 +1,6 @@
 import { right } from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
-import type { ChatTemplate, Provenance } from '../../src/formats/chatTemplate.js';
+import type { ChatTemplate, Provenance } from '../../src/formats/templates/chatTemplate.js';
 import type { Example, Message, Span } from '../../src/records.js';
 
 /** Short texts, spaces, line breaks and characters of several code units among them. */

@@ -2,8 +2,8 @@
 import { Template } from '@huggingface/jinja';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { chatMl } from '../../src/formats/chatMl.js';
-import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
+import { chatMl } from '../../src/formats/templates/chatMl.js';
+import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import { conversations } from '../../src/laws/conversations.js';
 import type { Message } from '../../src/records.js';
 import { sharedPath } from '../../test/shared.js';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
-import { chatMl } from '../../src/formats/chatMl.js';
-import { namedTemplates } from '../../src/formats/chatTemplate.js';
+import { chatMl } from '../../src/formats/templates/chatMl.js';
+import { namedTemplates } from '../../src/formats/templates/chatTemplate.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';

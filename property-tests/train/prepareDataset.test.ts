@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { lastValueFrom, take, toArray } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { isFatal } from '../../src/errors.js';
-import { chatMl } from '../../src/formats/chatMl.js';
+import { chatMl } from '../../src/formats/templates/chatMl.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
 import { jsonl } from '../../src/formats/datasets/jsonl.js';
 import { makeTokenizer } from '../../src/formats/tokenizer.js';

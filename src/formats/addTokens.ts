@@ -1,7 +1,7 @@
 /** New tokens and a chat format for a tokenizer: its files rewritten, then read again. */
 import { type Either, isLeft, left } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../errors.js';
-import { chatMl } from './chatMl.js';
+import { chatMl } from './templates/chatMl.js';
 import { fieldsOf } from './jsonRecord.js';
 import type { JsonRecord } from './jsonRecord.js';
 import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';

@@ -1,7 +1,7 @@
 /** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
 import { type Either, isLeft, left, map, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../errors.js';
-import type { ChatTemplate } from './chatTemplate.js';
+import type { ChatTemplate } from './templates/chatTemplate.js';
 import { madeFrom } from './identity.js';
 import { chatTemplateOf } from './tokenizing/chatTemplateOf.js';
 import { compileDecoder } from './tokenizing/tokenDecoder.js';

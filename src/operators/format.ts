@@ -3,7 +3,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
-import type { ChatTemplate, Rendered } from '../formats/chatTemplate.js';
+import type { ChatTemplate, Rendered } from '../formats/templates/chatTemplate.js';
 import type { Tokenizer } from '../formats/tokenizer.js';
 import type {
   ConversationExample,

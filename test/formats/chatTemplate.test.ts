@@ -6,9 +6,9 @@ import {
   type Conversation,
   makeChatTemplate,
   type Rendered,
-} from '../../src/formats/chatTemplate.js';
-import { chatMl } from '../../src/formats/chatMl.js';
-import { promptPrefixFaults } from '../../src/formats/promptPrefix.js';
+} from '../../src/formats/templates/chatTemplate.js';
+import { chatMl } from '../../src/formats/templates/chatMl.js';
+import { promptPrefixFaults } from '../../src/formats/templates/promptPrefix.js';
 import { parseJsonExactly } from '../../src/formats/writtenNumbers.js';
 import type { Message, Span } from '../../src/records.js';
 

@@ -1,7 +1,12 @@
 /** Chat templates as Jinja2 renders them: every case of `golden/chat_templates` of the shared test data. */
 import { describe, expect, test } from '@jest/globals';
-import { makeChatTemplate, namedTemplates } from '../../src/formats/chatTemplate.js';
-import type { ChatTemplate, ChatTemplateOptions, Conversation, Rendered } from '../../src/formats/chatTemplate.js';
+import { makeChatTemplate, namedTemplates } from '../../src/formats/templates/chatTemplate.js';
+import type {
+  ChatTemplate,
+  ChatTemplateOptions,
+  Conversation,
+  Rendered,
+} from '../../src/formats/templates/chatTemplate.js';
 import type { Message, Span } from '../../src/records.js';
 import { sharedPath } from '../shared.js';
 import { sharedText } from '../sharedTokenizer.js';

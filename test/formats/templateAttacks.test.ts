@@ -1,6 +1,6 @@
 /** Chat templates come with models from strangers: what they can make a program do, and what they can reach. */
 import { describe, expect, test } from '@jest/globals';
-import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
+import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 
 const conversation = {
   kind: 'messages',

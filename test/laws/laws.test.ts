@@ -5,9 +5,9 @@ import { pipe } from 'fp-ts/lib/function.js';
 import fc from 'fast-check';
 import { bufferCount, filter, map, toArray, concatMap, from, type OperatorFunction } from 'rxjs';
 import { dataError } from '../../src/errors.js';
-import { chatMl } from '../../src/formats/chatMl.js';
-import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
-import type { ChatTemplate } from '../../src/formats/chatTemplate.js';
+import { chatMl } from '../../src/formats/templates/chatMl.js';
+import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
+import type { ChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import {
   batches,
   boundedInFlight,

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { withAddedTokens } from '../../src/formats/addTokens.js';
-import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
+import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import { decodeExample } from '../../src/formats/examples/example.js';
 import { jsonlRows } from '../../src/formats/datasets/jsonlRows.js';
 import { formatRow } from '../../src/operators/format.js';

@@ -1,8 +1,8 @@
 /** The unit cases of TRL 0.7.10, and a conversation as axolotl tokenises it: `golden/trl` and `golden/axolotl`. */
 import { describe, expect, test } from '@jest/globals';
 import { withChatFormat } from '../../src/formats/addTokens.js';
-import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
-import type { ChatTemplate } from '../../src/formats/chatTemplate.js';
+import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
+import type { ChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import { decodeExample } from '../../src/formats/examples/example.js';
 import { batchRows } from '../../src/operators/batch.js';
 import { formatRow } from '../../src/operators/format.js';

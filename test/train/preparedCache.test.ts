@@ -17,7 +17,7 @@ import { beforeAll, beforeEach, afterEach, describe, expect, test } from '@jest/
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
 import type { Warning } from '../../src/errors.js';
-import { makeChatTemplate } from '../../src/formats/chatTemplate.js';
+import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import { openDataset } from '../../src/formats/datasets/dataset.js';
 import { identified, madeOf } from '../../src/formats/identity.js';
 import { interleave } from '../../src/formats/datasets/interleave.js';

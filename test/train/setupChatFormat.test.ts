@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import { chatMl } from '../../src/formats/chatMl.js';
+import { chatMl } from '../../src/formats/templates/chatMl.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { mergeAndUnload } from '../../src/model/adapters/merge.js';
 import { load } from '../../src/train/loading/load.js';

@@ -4,7 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { warning } from '../../errors.js';
 import type { DataError, Warning } from '../../errors.js';
-import { promptPrefixFaults } from '../../formats/promptPrefix.js';
+import { promptPrefixFaults } from '../../formats/templates/promptPrefix.js';
 import type { Tokenizer } from '../../formats/tokenizer.js';
 import { formatRow } from '../../operators/format.js';
 import { tokenizeRow } from '../../operators/tokenize.js';

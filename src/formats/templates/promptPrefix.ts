@@ -1,6 +1,6 @@
 /** Whether what a model is asked with is the beginning of what it is trained on. */
 import { type Either, isLeft, right } from 'fp-ts/lib/Either.js';
-import type { DataError } from '../errors.js';
+import type { DataError } from '../../errors.js';
 import type { ChatTemplate, Conversation } from './chatTemplate.js';
 
 /** A turn of the assistant whose prompt is not the beginning of the training row. */

@@ -9,7 +9,7 @@
  *   behind that excluded: `<|im_end|>`, not the newline that separates messages. An end-of-sequence token that the template
  *   writes behind the last turn belongs to it.
  */
-import type { Span } from '../records.js';
+import type { Span } from '../../records.js';
 import type { Provenance } from './provenance.js';
 
 interface Clues {

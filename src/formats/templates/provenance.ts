@@ -1,4 +1,4 @@
-import type { Span } from '../records.js';
+import type { Span } from '../../records.js';
 
 /**
  * Where a stretch of rendered text came from. With a `field`, it is data: of a message, or of `tools`. With a `message` but
