@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const dist = resolve(process.env.RXTUNE_DIST ?? join(import.meta.dirname, '..', 'dist'));
-const { readSafetensors, writeSafetensors } = await import(join(dist, 'formats/safetensors.js'));
-const { float32ToBfloat16, float32ToFloat16 } = await import(join(dist, 'formats/float16.js'));
+const { readSafetensors, writeSafetensors } = await import(join(dist, 'formats/tensors/safetensors.js'));
+const { float32ToBfloat16, float32ToFloat16 } = await import(join(dist, 'formats/tensors/float16.js'));
 const python = process.env.PYTHON ?? 'python3';
 const script = join(import.meta.dirname, 'check_safetensors.py');
 const dir = mkdtempSync(join(tmpdir(), 'rxtune-safetensors-'));

@@ -139,7 +139,7 @@ const child = async () => {
       'formats/examples/example.js',
       'operators/decode.js',
       'formats/templates/chatTemplate.js',
-      'formats/safetensors.js',
+      'formats/tensors/safetensors.js',
       'formats/loadTokenizer.js',
     ].map(from),
   );

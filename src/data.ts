@@ -76,10 +76,10 @@ export { makeTokenizer } from './formats/tokenizer.js';
 export type { Surroundings as TokenizerSurroundings, Tokenizer } from './formats/tokenizer.js';
 export { makeChatTemplate } from './formats/templates/chatTemplate.js';
 export type { ChatTemplate, ChatTemplateOptions, Conversation, Rendered } from './formats/templates/chatTemplate.js';
-export { readSafetensors, writeSafetensors } from './formats/safetensors.js';
-export type { StoredTensor, TensorData, TensorToWrite } from './formats/safetensors.js';
-export { readCheckpointTensors, writeCheckpointTensors } from './formats/shards.js';
-export type { CheckpointTensors, ShardOptions } from './formats/shards.js';
+export { readSafetensors, writeSafetensors } from './formats/tensors/safetensors.js';
+export type { StoredTensor, TensorData, TensorToWrite } from './formats/tensors/safetensors.js';
+export { readCheckpointTensors, writeCheckpointTensors } from './formats/tensors/shards.js';
+export type { CheckpointTensors, ShardOptions } from './formats/tensors/shards.js';
 export { readAdapter, writeAdapter } from './formats/adapterFiles.js';
 export type {
   AdapterConfig,
@@ -109,8 +109,8 @@ export type { ElementOptions } from './formats/datasets/jsonElements.js';
 export type { LineOptions } from './formats/datasets/lineBlocks.js';
 export type { ParquetOptions } from './formats/datasets/parquet.js';
 export type { Provenance } from './formats/templates/provenance.js';
-export type { Dtype } from './formats/safetensorsHeader.js';
-export type { StoredTensors } from './formats/storedTensor.js';
+export type { Dtype } from './formats/tensors/safetensorsHeader.js';
+export type { StoredTensors } from './formats/tensors/storedTensor.js';
 
 // operators, each with its pure half
 export { accumulate, accumulateRows } from './operators/accumulate.js';

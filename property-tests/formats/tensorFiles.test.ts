@@ -6,12 +6,17 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../../src/formats/float16.js';
-import { byteLengthOf, readSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
-import type { StoredTensors, TensorToWrite } from '../../src/formats/safetensors.js';
-import { bytesOfDtype, decodeHeader, encodeHeader, lengthBytes } from '../../src/formats/safetensorsHeader.js';
-import type { Dtype, HeaderEntry } from '../../src/formats/safetensorsHeader.js';
-import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats/shards.js';
+import {
+  bfloat16ToFloat32,
+  float16ToFloat32,
+  float32ToBfloat16,
+  float32ToFloat16,
+} from '../../src/formats/tensors/float16.js';
+import { byteLengthOf, readSafetensors, writeSafetensors } from '../../src/formats/tensors/safetensors.js';
+import type { StoredTensors, TensorToWrite } from '../../src/formats/tensors/safetensors.js';
+import { bytesOfDtype, decodeHeader, encodeHeader, lengthBytes } from '../../src/formats/tensors/safetensorsHeader.js';
+import type { Dtype, HeaderEntry } from '../../src/formats/tensors/safetensorsHeader.js';
+import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats/tensors/shards.js';
 import { temporaryDirectory } from '../../test/formats/temporary.js';
 import { damages, jsonValues, utf8 } from '../arbitraries/bytes.js';
 

@@ -4,7 +4,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { clone, env, reshape, setBackend, square, tensor1d, tidy, zerosLike } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/float16.js';
+import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/tensors/float16.js';
 import { adamW } from '../../src/model/kernels/adamW.js';
 import { axpy } from '../../src/model/kernels/axpy.js';
 import { hold, keep, release } from '../../src/model/kernels/hold.js';

@@ -4,7 +4,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { engine, env, reshape, setBackend } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/float16.js';
+import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/tensors/float16.js';
 import { RxActivation, RxActivationGrad } from '../../src/model/kernels/activation.js';
 import { RxAdamW } from '../../src/model/kernels/adamW.js';
 import { RxAdd } from '../../src/model/kernels/add.js';

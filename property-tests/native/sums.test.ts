@@ -4,7 +4,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { clone, env, reshape, setBackend, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/float16.js';
+import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/tensors/float16.js';
 import { add } from '../../src/model/kernels/add.js';
 import { axpy } from '../../src/model/kernels/axpy.js';
 import { hold, keep } from '../../src/model/kernels/hold.js';

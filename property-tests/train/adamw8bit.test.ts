@@ -8,7 +8,7 @@ import { memory } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { lastValueFrom, tap, toArray } from 'rxjs';
 import { isFatal, orThrow } from '../../src/errors.js';
-import { readSafetensors } from '../../src/formats/safetensors.js';
+import { readSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { adamw8bit } from '../../src/train/optimizers/adamw8bit.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chain, clipByGlobalNorm, scaleBy } from '../../src/train/optimizers/optimizer.js';

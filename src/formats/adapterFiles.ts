@@ -13,9 +13,9 @@ import { writeTextAtomically } from './atomicFile.js';
 import { fileError } from './byteSource.js';
 import { describe } from './describe.js';
 import { decodeFrom, jsonText, readJson } from './json.js';
-import { writeSafetensors } from './safetensors.js';
-import type { StoredTensor, TensorToWrite } from './safetensors.js';
-import { readTensorFile } from './tensorFile.js';
+import { writeSafetensors } from './tensors/safetensors.js';
+import type { StoredTensor, TensorToWrite } from './tensors/safetensors.js';
+import { readTensorFile } from './tensors/tensorFile.js';
 
 export const adapterConfigFile = 'adapter_config.json';
 export const adapterWeightsFile = 'adapter_model.safetensors';

@@ -2,8 +2,8 @@
 import type * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
-import type { TensorToWrite } from '../formats/safetensors.js';
-import type { StoredTensor } from '../formats/storedTensor.js';
+import type { TensorToWrite } from '../formats/tensors/safetensors.js';
+import type { StoredTensor } from '../formats/tensors/storedTensor.js';
 import type { ModelConfig, RawConfig } from './config.js';
 import type { Layer } from './layers/layer.js';
 import type { Pass } from './pass.js';

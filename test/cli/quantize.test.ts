@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { orThrow } from '../../src/errors.js';
-import { readSafetensors } from '../../src/formats/safetensors.js';
+import { readSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { base, built, inTemporary, root, rxtune } from './rxtune.js';
 
 const rows = join(root, 'examples', 'quickstart', 'train.jsonl');

@@ -14,8 +14,8 @@ import {
   writeAdapter,
 } from '../../src/formats/adapterFiles.js';
 import type { AdapterConfig, ReadConfig } from '../../src/formats/adapterFiles.js';
-import { writeSafetensors } from '../../src/formats/safetensors.js';
-import type { TensorToWrite } from '../../src/formats/safetensors.js';
+import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
+import type { TensorToWrite } from '../../src/formats/tensors/safetensors.js';
 import { sharedPath } from '../shared.js';
 import { fileIn, temporaryDirectory } from './temporary.js';
 

@@ -1,6 +1,6 @@
 /** A reader of GGUF for tests, written from the specification. */
 import { readFileSync } from 'node:fs';
-import { float16ToFloat32 } from '../../src/formats/float16.js';
+import { float16ToFloat32 } from '../../src/formats/tensors/float16.js';
 
 export interface GgufTensorRead {
   /** Rows first. */

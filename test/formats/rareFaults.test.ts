@@ -9,7 +9,7 @@ import { readGenerationConfig } from '../../src/formats/generationConfig.js';
 import { thrownFatal } from '../../src/formats/hub/locate.js';
 import { requested } from '../../src/formats/hub/request.js';
 import { readText } from '../../src/formats/json.js';
-import { readSafetensors } from '../../src/formats/safetensors.js';
+import { readSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { fileIn, temporaryDirectory } from './temporary.js';
 
 const dir = temporaryDirectory();

@@ -5,9 +5,9 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
-import type { TensorToWrite } from '../../src/formats/safetensors.js';
-import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats/shards.js';
+import { readSafetensors, writeSafetensors } from '../../src/formats/tensors/safetensors.js';
+import type { TensorToWrite } from '../../src/formats/tensors/safetensors.js';
+import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats/tensors/shards.js';
 import { sharedPath } from '../shared.js';
 import { fileIn, temporaryDirectory } from './temporary.js';
 

@@ -8,9 +8,9 @@ import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
 import { readAdapter } from '../../src/formats/adapterFiles.js';
 import { readTorchFile } from '../../src/formats/pickle/torchFile.js';
-import { writeSafetensors } from '../../src/formats/safetensors.js';
-import type { StoredTensor } from '../../src/formats/safetensors.js';
-import { readCheckpointTensors } from '../../src/formats/shards.js';
+import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
+import type { StoredTensor } from '../../src/formats/tensors/safetensors.js';
+import { readCheckpointTensors } from '../../src/formats/tensors/shards.js';
 import { fileIn, temporaryDirectory } from './temporary.js';
 import { dict, global, joined, long, pickle, storage, str, tensor, tuple, zip } from './torchWriter.js';
 

@@ -4,7 +4,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../src/errors.js';
 import { render } from '../../src/errors.js';
-import type { StoredTensor } from '../../src/formats/storedTensor.js';
+import type { StoredTensor } from '../../src/formats/tensors/storedTensor.js';
 import {
   architectureOf,
   expectedTensors,

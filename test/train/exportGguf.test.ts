@@ -10,7 +10,7 @@ import { attachLora } from '../../src/model/adapters/adapter.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
-import { float16ToFloat32, float32ToFloat16 } from '../../src/formats/float16.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../src/formats/tensors/float16.js';
 import { exportGguf } from '../../src/train/saving/exportGguf.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { built, inTemporary, rxtune } from '../cli/rxtune.js';

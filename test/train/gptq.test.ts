@@ -8,7 +8,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import { memory } from '@tensorflow/tfjs-core';
 import { numbersOf, runOf, stepsOf } from '../../property-tests/train/tiny.js';
 import { orThrow } from '../../src/errors.js';
-import { readSafetensors } from '../../src/formats/safetensors.js';
+import { readSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { logits } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/causalLm.js';

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
-import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
+import { readSafetensors, writeSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { logits, lossAndGradients } from '../../src/model/causalLm.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/saving/save.js';

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { orThrow } from '../../src/errors.js';
-import { readSafetensors } from '../../src/formats/safetensors.js';
+import { readSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { mergeLora } from '../../src/model/adapters/merge.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';

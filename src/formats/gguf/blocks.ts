@@ -1,5 +1,5 @@
 /** Numbers as they lie in a GGUF file. */
-import { float32ToFloat16 } from '../float16.js';
+import { float32ToFloat16 } from '../tensors/float16.js';
 import type { GgufType } from './values.js';
 
 /** Numbers that share a scale. */

@@ -4,7 +4,7 @@ import { fatal } from '../../errors.js';
 import { adapterWeightsFile, pickledAdapterFile } from '../adapterFiles.js';
 import { fileError } from '../byteSource.js';
 import { processorFiles } from '../processorFiles.js';
-import { weightFiles } from '../shards.js';
+import { weightFiles } from '../tensors/shards.js';
 import { tokenizerFiles } from '../tokenizing/fileNames.js';
 import { isInside, repoTitle } from './repo.js';
 import type { Snapshot } from './snapshot.js';

@@ -1,8 +1,8 @@
 /** The names in PyTorch's pickles that stand for tensors; every other one is refused. */
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { bytesOfDtype } from '../safetensorsHeader.js';
-import type { Dtype } from '../safetensorsHeader.js';
+import { bytesOfDtype } from '../tensors/safetensorsHeader.js';
+import type { Dtype } from '../tensors/safetensorsHeader.js';
 import type { Building } from './unpickle.js';
 import { kindOf, quoted } from './values.js';
 import type { PickledStorage, PickledTensor, PickleValue } from './values.js';

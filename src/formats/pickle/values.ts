@@ -1,5 +1,5 @@
 /** What a pickle of tensors can hold: plain data. No value is a function of Python's, and none runs. */
-import type { Dtype } from '../safetensorsHeader.js';
+import type { Dtype } from '../tensors/safetensorsHeader.js';
 
 /** Bytes somewhere in the file, by their key. */
 export interface PickledStorage {

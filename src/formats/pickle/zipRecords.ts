@@ -1,7 +1,7 @@
 /** The records of a zip archive that are stored as they are (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT). */
 import type { FileHandle } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
-import { readFully } from '../storedTensor.js';
+import { readFully } from '../tensors/storedTensor.js';
 import { strictUtf8 } from '../utf8.js';
 import { quoted } from './values.js';
 

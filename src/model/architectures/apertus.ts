@@ -1,7 +1,7 @@
 /** Apertus: Arcee with norms on each head of queries and keys, and with xIELU, whose two numbers each layer trains. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import type { TensorToWrite } from '../../formats/safetensors.js';
+import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { ungatedTensors } from './arcee.js';
 import type { Architecture } from '../architecture.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { float16ToFloat32, float32ToFloat16 } from '../../formats/float16.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../formats/tensors/float16.js';
 import { tensor2d } from '../../tfjs.js';
 import { roundHalfToEven } from '../quantize/int8.js';
 import { namedOp } from './namedOp.js';

@@ -7,7 +7,7 @@ import * as t from 'io-ts';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { decodeFrom } from '../../formats/json.js';
-import type { StoredTensor, TensorToWrite } from '../../formats/safetensors.js';
+import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { fourBitCodes } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';
 import { isNested } from './matrix.js';

@@ -2,7 +2,7 @@
  * GPTQ (Frantar et al. 2023): a weight rounded column by column, the error of each column made up for by those still to come, so that
  * the layer's outputs on calibration inputs change least.
  */
-import { float16ToFloat32, float32ToFloat16 } from '../../formats/float16.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../formats/tensors/float16.js';
 import type { QuantizedLayout } from '../kernels/quantizedMatrix.js';
 import { roundHalfToEven } from './int8.js';
 

@@ -1,6 +1,6 @@
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../../errors.js';
-import type { StoredTensor } from '../../formats/safetensors.js';
+import type { StoredTensor } from '../../formats/tensors/safetensors.js';
 import type { QuantizedMatrix } from './matrix.js';
 
 /** A quantised weight of a file, to be read when wanted. */

@@ -8,9 +8,9 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { float32ToBfloat16 } from '../../formats/float16.js';
-import { madeTensor } from '../../formats/madeTensor.js';
-import type { StoredTensor } from '../../formats/storedTensor.js';
+import { float32ToBfloat16 } from '../../formats/tensors/float16.js';
+import { madeTensor } from '../../formats/tensors/madeTensor.js';
+import type { StoredTensor } from '../../formats/tensors/storedTensor.js';
 
 /** Rows and columns of a block. */
 export type Float8Block = readonly [rows: number, columns: number];

@@ -1,4 +1,4 @@
-import type { TensorToWrite } from '../../formats/safetensors.js';
+import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
 
 const isFloats = (data: unknown): data is Float32Array => data instanceof Float32Array;
 

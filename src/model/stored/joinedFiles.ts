@@ -1,5 +1,5 @@
 /** Files that hold tensors of the model one below the other, and are written so again. */
-import type { TensorToWrite } from '../../formats/safetensors.js';
+import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
 import type { FileLayout, JoinedTensor } from '../architecture.js';
 import { floatsOf } from './floatsOf.js';
 import { unpacked } from './unpacked.js';

@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import type { StoredTensor } from '../../formats/storedTensor.js';
+import type { StoredTensor } from '../../formats/tensors/storedTensor.js';
 import type { JoinedTensor } from '../architecture.js';
 
 /** Each part of the tensor; the shape of a part is the tensor's, less the first dimensions. */

@@ -13,7 +13,7 @@ import { locateModel } from '../../formats/hub/locate.js';
 import type { Located } from '../../formats/hub/locate.js';
 import type { HubSettings } from '../../formats/hub/settings.js';
 import { readJson } from '../../formats/json.js';
-import { readCheckpointTensors } from '../../formats/shards.js';
+import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { loadTokenizer } from '../../formats/loadTokenizer.js';
 import type { Tokenizer } from '../../formats/tokenizer.js';
 import { parseConfigJson } from '../../formats/configJson.js';

@@ -9,7 +9,7 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeInto } from '../../formats/directory.js';
 import { writeJson } from '../../formats/json.js';
-import { writeCheckpointTensors } from '../../formats/shards.js';
+import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
 import { withNumbersOf } from '../../formats/writtenNumbers.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { moduleOf } from '../../model/adapters/lora.js';

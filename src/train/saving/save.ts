@@ -14,9 +14,9 @@ import { rotateCheckpoints, writeCheckpoint } from '../../formats/checkpoint.js'
 import { writeInto } from '../../formats/directory.js';
 import { generationConfigFile } from '../../formats/generationConfig.js';
 import { writeJson } from '../../formats/json.js';
-import { writeSafetensors } from '../../formats/safetensors.js';
-import type { TensorToWrite } from '../../formats/safetensors.js';
-import { writeCheckpointTensors } from '../../formats/shards.js';
+import { writeSafetensors } from '../../formats/tensors/safetensors.js';
+import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
+import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
 import type { Tokenizer } from '../../formats/tokenizer.js';
 import { withNumbersOf } from '../../formats/writtenNumbers.js';
 import { adapterTensors } from '../../model/adapters/adapter.js';

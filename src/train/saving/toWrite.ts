@@ -1,4 +1,4 @@
-import type { TensorToWrite } from '../../formats/safetensors.js';
+import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
 import type { Weights } from '../../model/layers/layer.js';
 
 /** Tensors as a file takes them: each is read back from the device when its turn comes. */

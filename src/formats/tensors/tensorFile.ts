@@ -1,6 +1,6 @@
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
-import { readTorchFile } from './pickle/torchFile.js';
+import type { FatalError } from '../../errors.js';
+import { readTorchFile } from '../pickle/torchFile.js';
 import { readSafetensors } from './safetensors.js';
 import type { StoredTensors } from './storedTensor.js';
 

@@ -2,12 +2,12 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { describe } from './describe.js';
-import { parseJson } from './json.js';
-import { isJsonRecord } from './jsonRecord.js';
-import { strictUtf8 } from './utf8.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { describe } from '../describe.js';
+import { parseJson } from '../json.js';
+import { isJsonRecord } from '../jsonRecord.js';
+import { strictUtf8 } from '../utf8.js';
 
 /** Bytes an element, in the order in which the reference implementation lays tensors out (last ones first). */
 export const bytesOfDtype = {

@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../errors.js';
+import type { FatalError } from '../../errors.js';
 import { bytesOfDtype } from './safetensorsHeader.js';
 import { storedTensor } from './storedTensor.js';
 import type { Allocate, StoredTensor } from './storedTensor.js';
