@@ -140,7 +140,7 @@ const child = async () => {
       'operators/decode.js',
       'formats/templates/chatTemplate.js',
       'formats/tensors/safetensors.js',
-      'formats/loadTokenizer.js',
+      'formats/tokenizing/loadTokenizer.js',
     ].map(from),
   );
   const [

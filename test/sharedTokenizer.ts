@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { tokenizerOfFiles } from '../src/formats/tokenizer.js';
-import type { Tokenizer } from '../src/formats/tokenizer.js';
+import { tokenizerOfFiles } from '../src/formats/tokenizing/tokenizer.js';
+import type { Tokenizer } from '../src/formats/tokenizing/tokenizer.js';
 import { sharedPath } from './shared.js';
 
 /** A file below the shared test data as text, unpacked where only its .gz is there. */

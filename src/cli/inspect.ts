@@ -15,7 +15,7 @@ import {
   required,
 } from '../formats/closed.js';
 import { locateModel } from '../formats/hub/locate.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { ModelConfig } from '../model/config.js';
 import { encodePreflight } from '../train/preflight/encode.js';
 import { preflightPage } from '../train/preflight/page.js';

@@ -9,7 +9,7 @@ import { writeFileAtomically, writeFully } from '../formats/atomicFile.js';
 import { fileError } from '../formats/byteSource.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { encodePreparedRow } from '../formats/examples/preparedRow.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { Labelled } from '../records.js';
 import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';

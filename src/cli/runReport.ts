@@ -9,7 +9,7 @@ import { writeTextAtomically } from '../formats/atomicFile.js';
 import { fileError } from '../formats/byteSource.js';
 import { isDirectory } from '../formats/directory.js';
 import { makeDirectory, makeWritableDirectory } from '../formats/makeDirectory.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { SftConfig } from '../train/options/config.js';
 import { maxLengthOf } from '../train/preparing/prepare.js';
 import { report, tokensOfRow } from '../train/report/report.js';

@@ -5,7 +5,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import type { DataError } from '../errors.js';
 import type { ChatTemplate } from '../formats/templates/chatTemplate.js';
 import { promptPrefixFaults } from '../formats/templates/promptPrefix.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import { columnsOf } from '../operators/columns.js';
 import type { Example, Labelled, Message, Row } from '../records.js';
 import { ignoreIndex } from '../records.js';

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 
 /** Special tokens of the tokenizers below and their ids: odd ones, so that a hard-coded 0 or 2 shows. */
 export const specials = { '<pad>': 7, '<s>': 11, '</s>': 13, '<|start|>': 17, '<|end|>': 19 } as const;

@@ -4,7 +4,7 @@ import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
 import type { ChatTemplate, Rendered } from '../formats/templates/chatTemplate.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type {
   ConversationExample,
   Example,

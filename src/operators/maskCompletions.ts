@@ -2,7 +2,7 @@ import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
 import type { Labelled, Tokenized, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';

@@ -2,7 +2,7 @@ import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
 import { warning } from '../errors.js';
 import type { Warning } from '../errors.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { Formatted, Labelled } from '../records.js';
 import { windowed } from '../streams/operator.js';
 import type { Machine } from '../streams/operator.js';

@@ -1,5 +1,5 @@
 /** Responses found by the templates in front of them, in token ids or in text. */
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { Span } from '../records.js';
 
 /** A template as ids: as given, or encoded without special tokens. */

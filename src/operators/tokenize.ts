@@ -4,7 +4,7 @@ import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
 import { describe } from '../formats/describe.js';
-import type { Tokenizer } from '../formats/tokenizer.js';
+import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { Formatted, PreTokenized, Tokenized, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';

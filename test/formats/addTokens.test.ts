@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { isLeft, type Either } from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../src/errors.js';
-import { withAddedTokens, withChatFormat } from '../../src/formats/addTokens.js';
+import { withAddedTokens, withChatFormat } from '../../src/formats/tokenizing/addTokens.js';
 import { chatMl } from '../../src/formats/templates/chatMl.js';
-import { type Tokenizer, tokenizerOfFiles } from '../../src/formats/tokenizer.js';
+import { type Tokenizer, tokenizerOfFiles } from '../../src/formats/tokenizing/tokenizer.js';
 import { goldenTokenizer, goldenTokenizerJson } from './golden.js';
 
 const made = (result: Either<FatalError, Tokenizer>): Tokenizer => {

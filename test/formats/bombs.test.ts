@@ -12,7 +12,7 @@ import { readJson } from '../../src/formats/json.js';
 import { jsonl } from '../../src/formats/datasets/jsonl.js';
 import { readCheckpointTensors } from '../../src/formats/tensors/shards.js';
 import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
-import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
+import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
 import { textFile } from '../../src/formats/datasets/textFile.js';
 import { decodeRow } from '../../src/operators/decode.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';

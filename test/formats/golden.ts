@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { makeTokenizer, type Tokenizer } from '../../src/formats/tokenizer.js';
+import { makeTokenizer, type Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 
 const folder = resolve(import.meta.dirname, '..', 'golden');
 

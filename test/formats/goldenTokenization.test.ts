@@ -1,7 +1,7 @@
 /** Ids and decodings of `golden/tokenization` of the shared test data, for every tokenizer there. */
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import type { Tokenizer } from '../../src/formats/tokenizer.js';
+import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { sharedPath } from '../shared.js';
 import { sharedText, sharedTokenizer } from '../sharedTokenizer.js';
 

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { isLeft, isRight, type Either } from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../src/errors.js';
-import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
-import { makeTokenizer, type Tokenizer, tokenizerOfFiles } from '../../src/formats/tokenizer.js';
+import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
+import { makeTokenizer, type Tokenizer, tokenizerOfFiles } from '../../src/formats/tokenizing/tokenizer.js';
 import { goldenTokenizer, goldenTokenizerJson, goldenTokenizers } from './golden.js';
 
 const made = (result: Either<FatalError, Tokenizer>): Tokenizer => {

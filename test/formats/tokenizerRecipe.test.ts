@@ -1,10 +1,10 @@
 /** A tokenizer made again in another thread: of the tables of the first where it has such, else of its files. */
 import { describe, expect, test } from '@jest/globals';
-import { templatedTokenizer, tokenizerOfRecipe } from '../../src/formats/templatedTokenizer.js';
-import { makeTokenizer } from '../../src/formats/tokenizer.js';
-import type { Tokenizer } from '../../src/formats/tokenizer.js';
-import { recipeOf } from '../../src/formats/tokenizerRecipe.js';
-import type { TokenizerRecipe } from '../../src/formats/tokenizerRecipe.js';
+import { templatedTokenizer, tokenizerOfRecipe } from '../../src/formats/tokenizing/templatedTokenizer.js';
+import { makeTokenizer } from '../../src/formats/tokenizing/tokenizer.js';
+import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
+import { recipeOf } from '../../src/formats/tokenizing/tokenizerRecipe.js';
+import type { TokenizerRecipe } from '../../src/formats/tokenizing/tokenizerRecipe.js';
 import { goldenTokenizer, goldenTokenizerJson, goldenTokenizers } from './golden.js';
 
 const recipeFor = (tokenizer: Tokenizer): TokenizerRecipe => {

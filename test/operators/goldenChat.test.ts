@@ -1,7 +1,7 @@
 /** Conversations as transformers tokenises them: ids and assistant masks of `golden/chat_templates`, through `format` and `tokenize`. */
 import { describe, expect, it } from '@jest/globals';
 import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
-import type { Tokenizer } from '../../src/formats/tokenizer.js';
+import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { formatRow } from '../../src/operators/format.js';
 import { tokenizeRow } from '../../src/operators/tokenize.js';
 import type { Message } from '../../src/records.js';

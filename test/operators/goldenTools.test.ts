@@ -1,7 +1,7 @@
 /** Tools, tool calls, documents and template arguments of a row, as transformers renders and tokenises them (reference/tool_templates.py). */
 import { describe, expect, test } from '@jest/globals';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { withAddedTokens } from '../../src/formats/addTokens.js';
+import { withAddedTokens } from '../../src/formats/tokenizing/addTokens.js';
 import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import { decodeExample } from '../../src/formats/examples/example.js';
 import { jsonlRows } from '../../src/formats/datasets/jsonlRows.js';

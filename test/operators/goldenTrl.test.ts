@@ -1,7 +1,7 @@
 /** What TRL itself made of real rows: `golden/trl` of the shared test data, reproduced exactly. */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
-import type { Tokenizer } from '../../src/formats/tokenizer.js';
+import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { maskCompletionsRow } from '../../src/operators/maskCompletions.js';
 import { packRows } from '../../src/operators/pack.js';
 import type { PackingStrategy } from '../../src/operators/pack.js';

@@ -1,6 +1,6 @@
 /** The unit cases of TRL 0.7.10, and a conversation as axolotl tokenises it: `golden/trl` and `golden/axolotl`. */
 import { describe, expect, test } from '@jest/globals';
-import { withChatFormat } from '../../src/formats/addTokens.js';
+import { withChatFormat } from '../../src/formats/tokenizing/addTokens.js';
 import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import type { ChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import { decodeExample } from '../../src/formats/examples/example.js';

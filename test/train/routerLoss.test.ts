@@ -6,7 +6,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { beforeAll, expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
-import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
+import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';

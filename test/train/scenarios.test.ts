@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import type { Tokenizer } from '../../src/formats/tokenizer.js';
+import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import type { FormattingFunc } from '../../src/operators/decode.js';
 import type { StepResult } from '../../src/records.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';

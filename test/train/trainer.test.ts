@@ -7,7 +7,7 @@ import { memory } from '@tensorflow/tfjs-core';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { firstValueFrom, lastValueFrom, take, toArray } from 'rxjs';
 import { isFatal, orThrow, render } from '../../src/errors.js';
-import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
+import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { startUnderTest } from '../engine.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
-import { loadTokenizer } from '../../src/formats/loadTokenizer.js';
+import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import type { LogRow } from '../../src/train/logging/metrics.js';

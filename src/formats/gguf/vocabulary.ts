@@ -5,7 +5,7 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fieldsOf } from '../jsonRecord.js';
 import type { JsonRecord } from '../jsonRecord.js';
-import type { Tokenizer } from '../tokenizer.js';
+import type { Tokenizer } from '../tokenizing/tokenizer.js';
 import type { TokenizerSpec } from '../tokenizing/spec.js';
 import { specOfFiles } from '../tokenizing/specOf.js';
 import { bool, float32s, int32s, string, strings, uint32 } from './values.js';

@@ -3,7 +3,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { concat, defer, map, of, type Observable } from 'rxjs';
 import { fatal, isFatal } from '../../errors.js';
 import type { DataError, FatalError } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { endIds, generate, type GenerateOptions } from '../../model/generate.js';
 import type { Example } from '../../records.js';

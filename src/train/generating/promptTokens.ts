@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import { warning } from '../../errors.js';
 import type { DataError, Warning } from '../../errors.js';
 import { promptPrefixFaults } from '../../formats/templates/promptPrefix.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { formatRow } from '../../operators/format.js';
 import { tokenizeRow } from '../../operators/tokenize.js';
 import type { Example } from '../../records.js';

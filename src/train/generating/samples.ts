@@ -3,7 +3,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { endIds, generate } from '../../model/generate.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { ignoreIndex } from '../../records.js';

@@ -1,6 +1,6 @@
 /** Texts that end a generation, found in a stream of its pieces. */
 import { concat, defer, map, of, takeWhile, type Observable } from 'rxjs';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 
 /** The ids of those stop strings that are special tokens: they are in no text. */
 export const specialStops = (tokenizer: Tokenizer, stops: ReadonlyArray<string>): ReadonlyArray<number> =>

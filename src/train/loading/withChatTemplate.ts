@@ -6,10 +6,10 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { withChatFormat } from '../../formats/addTokens.js';
+import { withChatFormat } from '../../formats/tokenizing/addTokens.js';
 import { fileError } from '../../formats/byteSource.js';
-import { templatedTokenizer } from '../../formats/templatedTokenizer.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import { templatedTokenizer } from '../../formats/tokenizing/templatedTokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { isParity } from '../options/config.js';
 import type { SftConfig } from '../options/config.js';
 

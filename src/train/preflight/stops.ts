@@ -1,5 +1,5 @@
 /** What a model is to write when it has said all: EOS, and the end of turn of the chat template. */
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 
 /** Whether the ids up to and with position `t` end with the sequence. */
 export const endsWithStop = (ids: ArrayLike<number>, t: number, stop: ReadonlyArray<number>): boolean =>

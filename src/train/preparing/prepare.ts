@@ -4,7 +4,7 @@ import type { OperatorFunction } from 'rxjs';
 import { identity, pipe as compose, tap } from 'rxjs';
 import { dataError, warning } from '../../errors.js';
 import type { ErrorCode, Warning } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { decode } from '../../operators/decode.js';
 import { format } from '../../operators/format.js';
 import { countLearnable, learnable } from '../../operators/learnable.js';

@@ -5,7 +5,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, toArray } from 'rxjs';
 import { fatal, isFatal, render } from '../../errors.js';
 import type { DataError, FatalError, Warning } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { Labelled } from '../../records.js';
 import { makeRejects, reasonsText } from '../../streams/rejects.js';
 import { throughCache } from './cache/preparedCache.js';

@@ -1,7 +1,7 @@
 /** What `prepare` and `preflight` share: the options of each stage of a row's way, from setup and configuration. */
 import type { Warning } from '../../errors.js';
 import { decodeExample } from '../../formats/examples/example.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { formattedBy, textField } from '../../operators/decode.js';
 import type { Decode, FormattingFunc } from '../../operators/decode.js';
 import type { FormatOptions } from '../../operators/format.js';

@@ -7,7 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { attachLora } from '../../model/adapters/adapter.js';
 import { architectureOf } from '../../model/architectures.js';
 import { balancing } from '../../model/causalLm.js';

@@ -1,7 +1,7 @@
 /** What a run is given, what it is while it runs, and what it tells. */
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError, Warning } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
 import type { FormattingFunc } from '../../operators/decode.js';

@@ -11,7 +11,7 @@ import type { GgufMetadata, GgufType } from '../../formats/gguf/values.js';
 import { ggufVocabulary } from '../../formats/gguf/vocabulary.js';
 import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { arranged, asIs } from '../../model/gguf/layout.js';
 import type { GgufLayout, GgufTensor } from '../../model/gguf/layout.js';

@@ -17,7 +17,7 @@ import { writeJson } from '../../formats/json.js';
 import { writeSafetensors } from '../../formats/tensors/safetensors.js';
 import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
-import type { Tokenizer } from '../../formats/tokenizer.js';
+import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { withNumbersOf } from '../../formats/writtenNumbers.js';
 import { adapterTensors } from '../../model/adapters/adapter.js';
 import { listAdapters, onlyAdapter } from '../../model/adapters/adapters.js';

@@ -1,7 +1,7 @@
 /** The name under which prepared rows are kept: everything that decides them, hashed. */
 import { createHash } from 'node:crypto';
 import { identityOf } from '../../../formats/identity.js';
-import { identityOfTokenizer } from '../../../formats/tokenizerIdentity.js';
+import { identityOfTokenizer } from '../../../formats/tokenizing/tokenizerIdentity.js';
 import { isParity } from '../../options/config.js';
 import type { PrepareConfig, PrepareSetup } from '../prepare.js';
 import type { Dataset } from '../../run/run.js';

@@ -2,9 +2,9 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { fatalFromData } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { makeChatTemplate } from './templates/chatTemplate.js';
+import { fatalFromData } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { makeChatTemplate } from '../templates/chatTemplate.js';
 import { tokenizerOfFiles, tokenizerOfTables } from './tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
 import { recipeOf, rememberRecipe } from './tokenizerRecipe.js';

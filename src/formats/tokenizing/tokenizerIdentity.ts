@@ -1,5 +1,5 @@
 /** Which ids a tokenizer gives: the texts it was made from, and whatever was changed in it since. */
-import { identityOf } from './identity.js';
+import { identityOf } from '../identity.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /**

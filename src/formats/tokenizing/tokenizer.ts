@@ -1,21 +1,21 @@
 /** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
 import { type Either, isLeft, left, map, right } from 'fp-ts/lib/Either.js';
-import { type FatalError, fatal } from '../errors.js';
-import type { ChatTemplate } from './templates/chatTemplate.js';
-import { madeFrom } from './identity.js';
-import { chatTemplateOf } from './tokenizing/chatTemplateOf.js';
-import { compileDecoder } from './tokenizing/tokenDecoder.js';
-import { makeEncoder } from './tokenizing/encoder.js';
-import { compileModel, type ModelTables } from './tokenizing/modelOf.js';
-import { compileNormalizer } from './tokenizing/normalizer.js';
-import { compilePostProcessor } from './tokenizing/postProcessor.js';
-import { type Risk, risksIn } from './tokenizing/pattern.js';
-import { compilePreTokenizer } from './tokenizing/preTokenizer.js';
-import { referenceEncoder } from './tokenizing/reference.js';
-import type { TokenizerSpec } from './tokenizing/spec.js';
-import { specOf, specOfFiles } from './tokenizing/specOf.js';
-import type { Vocabulary } from './tokenizing/vocabulary.js';
-import { wellFormed } from './tokenizing/wellFormed.js';
+import { type FatalError, fatal } from '../../errors.js';
+import type { ChatTemplate } from '../templates/chatTemplate.js';
+import { madeFrom } from '../identity.js';
+import { chatTemplateOf } from './chatTemplateOf.js';
+import { compileDecoder } from './tokenDecoder.js';
+import { makeEncoder } from './encoder.js';
+import { compileModel, type ModelTables } from './modelOf.js';
+import { compileNormalizer } from './normalizer.js';
+import { compilePostProcessor } from './postProcessor.js';
+import { type Risk, risksIn } from './pattern.js';
+import { compilePreTokenizer } from './preTokenizer.js';
+import { referenceEncoder } from './reference.js';
+import type { TokenizerSpec } from './spec.js';
+import { specOf, specOfFiles } from './specOf.js';
+import type { Vocabulary } from './vocabulary.js';
+import { wellFormed } from './wellFormed.js';
 import { rememberRecipe, type TokenizerRecipe } from './tokenizerRecipe.js';
 
 /** Texts to ids and back, as the model's `tokenizer.json` says, with its special tokens and chat template. */

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { isLeft, left } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { locateModel } from './hub/locate.js';
-import type { Located } from './hub/locate.js';
-import type { HubSettings } from './hub/settings.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { locateModel } from '../hub/locate.js';
+import type { Located } from '../hub/locate.js';
+import type { HubSettings } from '../hub/settings.js';
 import { tokenizerOfFiles } from './tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
-import { tokenizerFiles } from './tokenizing/fileNames.js';
+import { tokenizerFiles } from './fileNames.js';
 
 const tokenizerIn =
   (dir: string): TaskEither<FatalError, Tokenizer> =>

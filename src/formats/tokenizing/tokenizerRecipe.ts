@@ -1,7 +1,7 @@
 /** What a tokenizer can be made of again, where the object itself cannot go: in another thread. */
 
-import type { ModelTables } from './tokenizing/modelOf.js';
-import type { TokenizerSpec } from './tokenizing/spec.js';
+import type { ModelTables } from './modelOf.js';
+import type { TokenizerSpec } from './spec.js';
 
 export interface TokenizerRecipe {
   /** File name → text: all of them, or beside `made` those of templates alone. */
