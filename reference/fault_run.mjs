@@ -167,7 +167,7 @@ const child = async () => {
       'train/engine.js',
       'model/adapters/lora.js',
       'model/causalLm.js',
-      'formats/glob.js',
+      'formats/files/glob.js',
     ].map(from),
   );
   await chooseEngine({ engine: 'native', threads: 1 })().then((found) => found._tag === 'Left' && chooseEngine({})());

@@ -101,7 +101,7 @@ export type {
   OptionCodec,
   ValueOf,
 } from './formats/closed.js';
-export type { ReadOptions } from './formats/byteSource.js';
+export type { ReadOptions } from './formats/files/byteSource.js';
 export type { JsonRecord } from './formats/jsonRecord.js';
 export type { CsvOptions } from './formats/datasets/csv.js';
 export type { GgufType } from './formats/gguf/values.js';

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { firstValueFrom, from, toArray } from 'rxjs';
 import { wordTokenizer } from '../property-tests/arbitraries/tokenizer.js';
-import { fileError } from '../src/formats/byteSource.js';
+import { fileError } from '../src/formats/files/byteSource.js';
 import { batch } from '../src/operators/batch.js';
 import { padRow } from '../src/operators/pad.js';
 import { tokenizeRow } from '../src/operators/tokenize.js';

@@ -13,7 +13,7 @@ import { writeJsonLines } from '../../src/formats/jsonLines.js';
 import { flattened } from '../../src/formats/datasets/sourced.js';
 import type { Sourced } from '../../src/formats/datasets/sourced.js';
 import { textFromBytes } from '../../src/formats/datasets/textFile.js';
-import { invalidUtf8At } from '../../src/formats/utf8.js';
+import { invalidUtf8At } from '../../src/formats/files/utf8.js';
 import { collected, temporaryDirectory } from '../../test/formats/temporary.js';
 import { cuts, damages, inPieces, jsonValues, utf8 } from '../arbitraries/bytes.js';
 

@@ -15,7 +15,7 @@ import {
   writeAdapter,
 } from '../../src/formats/adapterFiles.js';
 import type { AdapterConfig } from '../../src/formats/adapterFiles.js';
-import { writeTextAtomically } from '../../src/formats/atomicFile.js';
+import { writeTextAtomically } from '../../src/formats/files/atomicFile.js';
 import { listCheckpoints, newestCheckpoint, outdated, writeCheckpoint } from '../../src/formats/checkpoint.js';
 import {
   boolean,
@@ -32,7 +32,7 @@ import {
   positiveInteger,
   string,
 } from '../../src/formats/closed.js';
-import { verifyDirectory, writeDirectoryAtomically } from '../../src/formats/directory.js';
+import { verifyDirectory, writeDirectoryAtomically } from '../../src/formats/files/directory.js';
 import { decodeExample, recogniseFormat } from '../../src/formats/examples/example.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
 import { readJson, writeJson } from '../../src/formats/json.js';

@@ -3,7 +3,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
-import { writeTextAtomically } from '../formats/atomicFile.js';
+import { writeTextAtomically } from '../formats/files/atomicFile.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { makeRejects } from '../streams/rejects.js';
 import { foundDataset } from '../train/run/beforeLoading.js';

@@ -6,8 +6,13 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
-import { fileError } from './byteSource.js';
-import { isDirectory, removeDirectoryAtomically, verifyDirectory, writeDirectoryAtomically } from './directory.js';
+import { fileError } from './files/byteSource.js';
+import {
+  isDirectory,
+  removeDirectoryAtomically,
+  verifyDirectory,
+  writeDirectoryAtomically,
+} from './files/directory.js';
 
 export interface Checkpoint {
   /** Optimizer steps done. */

@@ -4,8 +4,8 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { writeFileAtomically, writeFully } from './atomicFile.js';
-import { fileError } from './byteSource.js';
+import { writeFileAtomically, writeFully } from './files/atomicFile.js';
+import { fileError } from './files/byteSource.js';
 
 /** Written at a time. */
 const blockCharacters = 256 * 1024;

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { orThrow } from '../../src/errors.js';
-import { verifyDirectory } from '../../src/formats/directory.js';
+import { verifyDirectory } from '../../src/formats/files/directory.js';
 import { built, inTemporary, root, type Outcome } from './rxtune.js';
 
 beforeAll(() => void built());

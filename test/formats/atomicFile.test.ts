@@ -1,7 +1,7 @@
 /** Writing all of it, where the system takes less at a time. */
 import type { FileHandle } from 'node:fs/promises';
 import { expect, test } from '@jest/globals';
-import { writeFully } from '../../src/formats/atomicFile.js';
+import { writeFully } from '../../src/formats/files/atomicFile.js';
 
 /** A handle that takes three bytes a call, and what came of it. */
 const slowHandle = (): { readonly handle: FileHandle; readonly calls: Array<readonly [string, number | null]> } => {

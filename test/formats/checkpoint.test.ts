@@ -21,8 +21,8 @@ import {
   verifyDirectory,
   writeDirectoryAtomically,
   writeInto,
-} from '../../src/formats/directory.js';
-import { temporaryBeside, writeTextAtomically } from '../../src/formats/atomicFile.js';
+} from '../../src/formats/files/directory.js';
+import { temporaryBeside, writeTextAtomically } from '../../src/formats/files/atomicFile.js';
 import { fileIn, temporaryDirectory } from './temporary.js';
 
 const root = temporaryDirectory();

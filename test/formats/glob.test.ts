@@ -3,7 +3,7 @@ import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { isFatal } from '../../src/errors.js';
-import { expandPattern, pathMatcher } from '../../src/formats/glob.js';
+import { expandPattern, pathMatcher } from '../../src/formats/files/glob.js';
 import { temporaryDirectory } from './temporary.js';
 
 const name = 'a'.repeat(200);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeDirectory } from '../../src/formats/makeDirectory.js';
+import { makeDirectory } from '../../src/formats/files/makeDirectory.js';
 import { temporaryDirectory } from './temporary.js';
 
 describe('makeDirectory', () => {

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { fileError } from '../byteSource.js';
+import { fileError } from '../files/byteSource.js';
 import { rowsOfFile } from './fileIdentity.js';
 import type { ParquetOptions } from './parquet.js';
 import { plainValue } from './plainValue.js';

@@ -1,7 +1,7 @@
 /** Which rows files give: their names, every byte of them, and how they are read. */
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { readBytes } from '../byteSource.js';
+import { readBytes } from '../files/byteSource.js';
 import { identified } from '../identity.js';
 import type { Tell } from '../identity.js';
 import { findFile, lookedFor } from './presence.js';

@@ -1,7 +1,7 @@
 /** Cuts the elements of a JSON array (or of JSON values laid end to end) out of a stream of bytes, without parsing them. */
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import type { Bytes } from '../byteSource.js';
+import type { Bytes } from '../files/byteSource.js';
 
 /** The bytes of one element, and the 1-based line it starts on. */
 export interface ElementBytes {

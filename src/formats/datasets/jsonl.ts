@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
-import { readBytes } from '../byteSource.js';
-import type { Bytes, ReadOptions } from '../byteSource.js';
+import { readBytes } from '../files/byteSource.js';
+import type { Bytes, ReadOptions } from '../files/byteSource.js';
 import { rowsOfFile } from './fileIdentity.js';
 import { jsonlRows } from './jsonlRows.js';
 import { lineBlocks } from './lineBlocks.js';

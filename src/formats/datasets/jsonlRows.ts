@@ -7,7 +7,7 @@ import type { LineBlock } from './lineBlocks.js';
 import type { RowBlock } from './rowBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Sourced } from './sourced.js';
-import { notUtf8, strictUtf8 } from '../utf8.js';
+import { notUtf8, strictUtf8 } from '../files/utf8.js';
 import { mayLoseNumbers, parseJsonExactly } from '../writtenNumbers.js';
 
 /** `E_INVALID_JSON`: what is wrong with the text, and in which column. */

@@ -1,5 +1,5 @@
 import { fatal } from '../../errors.js';
-import type { Bytes } from '../byteSource.js';
+import type { Bytes } from '../files/byteSource.js';
 
 /** Whole lines, end to end: the last line feed is left off, a carriage return before a line feed is not. */
 export interface LineBlock {

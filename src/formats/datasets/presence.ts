@@ -1,6 +1,6 @@
 /** Whether what a data set is read from is there, asked without reading its rows: before gigabytes of a model are. */
 import { access, constants, stat } from 'node:fs/promises';
-import { fileError } from '../byteSource.js';
+import { fileError } from '../files/byteSource.js';
 
 /** Throws for what is not there, as reading it would. */
 type Look = () => Promise<void>;

@@ -1,13 +1,13 @@
 import { isUtf8 } from 'node:buffer';
 import { fatal, fatalFromData } from '../../errors.js';
-import { readBytes } from '../byteSource.js';
-import type { Bytes, ReadOptions } from '../byteSource.js';
+import { readBytes } from '../files/byteSource.js';
+import type { Bytes, ReadOptions } from '../files/byteSource.js';
 import { rowsOfFile } from './fileIdentity.js';
 import { defaultMaxLineBytes, lineBlocks, linesOfBlock, withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
-import { bufferOver, notUtf8, strictUtf8 } from '../utf8.js';
+import { bufferOver, notUtf8, strictUtf8 } from '../files/utf8.js';
 
 export interface TextOptions extends LineOptions {
   /** `line` (default): a row a line; `file`: the whole file is one row. */

@@ -3,7 +3,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { writeFileAtomically, writeFully } from '../atomicFile.js';
+import { writeFileAtomically, writeFully } from '../files/atomicFile.js';
 import { encodeGgufData, ggufByteLength, q8Block } from './blocks.js';
 import { encodeGgufHeader, padded } from './values.js';
 import type { GgufMetadata, GgufType } from './values.js';

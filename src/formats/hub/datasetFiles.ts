@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import { parse } from 'yaml';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { pathMatcher } from '../glob.js';
+import { pathMatcher } from '../files/glob.js';
 
 /** Files by split, in the order in which they are read. */
 export type Splits = Readonly<Record<string, ReadonlyArray<string>>>;

@@ -5,9 +5,9 @@ import { copyFile, open, readdir, rename, rm, stat, symlink } from 'node:fs/prom
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fatal } from '../../errors.js';
-import { writeFully } from '../atomicFile.js';
-import { fileError, readBytes } from '../byteSource.js';
-import { makeDirectory } from '../makeDirectory.js';
+import { writeFully } from '../files/atomicFile.js';
+import { fileError, readBytes } from '../files/byteSource.js';
+import { makeDirectory } from '../files/makeDirectory.js';
 import { repoFolders, repoTitle, repoUrls } from './repo.js';
 import type { Repo } from './repo.js';
 import { again, requested } from './request.js';

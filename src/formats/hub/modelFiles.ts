@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
 import { adapterWeightsFile, pickledAdapterFile } from '../adapterFiles.js';
-import { fileError } from '../byteSource.js';
+import { fileError } from '../files/byteSource.js';
 import { processorFiles } from '../processorFiles.js';
 import { weightFiles } from '../tensors/shards.js';
 import { tokenizerFiles } from '../tokenizing/fileNames.js';

@@ -11,7 +11,7 @@ import { bytesOfDtype } from '../tensors/safetensorsHeader.js';
 import { allocated, readFully, storedTensor, withFile } from '../tensors/storedTensor.js';
 import type { StoredTensor, StoredTensors } from '../tensors/storedTensor.js';
 import { discard, transientBytes } from '../tensors/transient.js';
-import { strictUtf8 } from '../utf8.js';
+import { strictUtf8 } from '../files/utf8.js';
 import { elementsOf, gather, isContiguous, spanOf, swapBytes } from './strided.js';
 import { torchObjects } from './torchObjects.js';
 import { unpickle } from './unpickle.js';

@@ -7,7 +7,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { strictUtf8 } from '../utf8.js';
+import { strictUtf8 } from '../files/utf8.js';
 import { kindOf } from './values.js';
 import type { PickledDict, PickledList, PickledTuple, PickleValue } from './values.js';
 

@@ -2,7 +2,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
 import { readFully } from '../tensors/storedTensor.js';
-import { strictUtf8 } from '../utf8.js';
+import { strictUtf8 } from '../files/utf8.js';
 import { quoted } from './values.js';
 
 /** Bytes [start, end) of the file. */

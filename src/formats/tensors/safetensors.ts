@@ -5,7 +5,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { writeFileAtomically, writeFully } from '../atomicFile.js';
+import { writeFileAtomically, writeFully } from '../files/atomicFile.js';
 import { bytesOfDtype, decodeHeader, encodeHeader, headerLength, lengthBytes } from './safetensorsHeader.js';
 import type { Dtype, HeaderEntry, TensorInfo } from './safetensorsHeader.js';
 import { readFully, storedTensor, withFile } from './storedTensor.js';

@@ -7,7 +7,7 @@ import type { FatalError } from '../../errors.js';
 import { describe } from '../describe.js';
 import { parseJson } from '../json.js';
 import { isJsonRecord } from '../jsonRecord.js';
-import { strictUtf8 } from '../utf8.js';
+import { strictUtf8 } from '../files/utf8.js';
 
 /** Bytes an element, in the order in which the reference implementation lays tensors out (last ones first). */
 export const bytesOfDtype = {

@@ -7,7 +7,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
 import { fatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { fileError } from '../byteSource.js';
+import { fileError } from '../files/byteSource.js';
 import { decodeFrom, readJson, writeJson } from '../json.js';
 import { byteLengthOf, writeSafetensors } from './safetensors.js';
 import type { StoredTensor, StoredTensors, TensorToWrite } from './safetensors.js';

@@ -5,7 +5,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { ErrorCode, FatalError } from '../../errors.js';
-import { fileError } from '../byteSource.js';
+import { fileError } from '../files/byteSource.js';
 import { bytesOfDtype } from './safetensorsHeader.js';
 import type { Dtype } from './safetensorsHeader.js';
 import { isNumeric, toFloat32 } from './tensorData.js';

@@ -7,7 +7,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { withChatFormat } from '../../formats/tokenizing/addTokens.js';
-import { fileError } from '../../formats/byteSource.js';
+import { fileError } from '../../formats/files/byteSource.js';
 import { templatedTokenizer } from '../../formats/tokenizing/templatedTokenizer.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { isParity } from '../options/config.js';

@@ -7,8 +7,8 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { writeTextAtomically } from '../../formats/atomicFile.js';
-import { codeOf } from '../../formats/byteSource.js';
+import { writeTextAtomically } from '../../formats/files/atomicFile.js';
+import { codeOf } from '../../formats/files/byteSource.js';
 import { openJsonLog } from '../../formats/jsonLines.js';
 import type { JsonLog } from '../../formats/jsonLines.js';
 

@@ -6,7 +6,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { makeWritableDirectory } from '../../formats/makeDirectory.js';
+import { makeWritableDirectory } from '../../formats/files/makeDirectory.js';
 import { findDataset } from '../../formats/datasets/presence.js';
 import { sourceFailed } from '../../streams/pull.js';
 import type { SftConfig } from '../options/config.js';

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isFatal, render, withoutSecrets } from '../../errors.js';
-import { writeTextAtomically } from '../../formats/atomicFile.js';
+import { writeTextAtomically } from '../../formats/files/atomicFile.js';
 
 const fileIn = (outputDir: string): string => join(outputDir, 'error.json');
 

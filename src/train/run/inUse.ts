@@ -4,7 +4,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { warning } from '../../errors.js';
 import type { Warning } from '../../errors.js';
-import { temporaryBeside, temporaryOf } from '../../formats/atomicFile.js';
+import { temporaryBeside, temporaryOf } from '../../formats/files/atomicFile.js';
 
 const markName = 'run';
 

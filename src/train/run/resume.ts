@@ -11,7 +11,7 @@ import type { FatalError, Warning } from '../../errors.js';
 import { adapterWeightsFile, nameOfAdapterKey } from '../../formats/adapterFiles.js';
 import { checkpointName, listCheckpoints } from '../../formats/checkpoint.js';
 import type { Checkpoint } from '../../formats/checkpoint.js';
-import { manifestFile, removeLeftovers, verifyDirectory } from '../../formats/directory.js';
+import { manifestFile, removeLeftovers, verifyDirectory } from '../../formats/files/directory.js';
 import { readJson } from '../../formats/json.js';
 import { readSafetensors } from '../../formats/tensors/safetensors.js';
 import type { StoredTensor } from '../../formats/tensors/safetensors.js';

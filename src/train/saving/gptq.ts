@@ -7,7 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { writeInto } from '../../formats/directory.js';
+import { writeInto } from '../../formats/files/directory.js';
 import { writeJson } from '../../formats/json.js';
 import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
 import { withNumbersOf } from '../../formats/writtenNumbers.js';

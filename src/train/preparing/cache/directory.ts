@@ -2,7 +2,7 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
-import { removeLeftovers } from '../../../formats/directory.js';
+import { removeLeftovers } from '../../../formats/files/directory.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

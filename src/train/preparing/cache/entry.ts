@@ -6,7 +6,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
-import { writeFully } from '../../../formats/atomicFile.js';
+import { writeFully } from '../../../formats/files/atomicFile.js';
 import type { Labelled } from '../../../records.js';
 import type { PrepareSummary } from '../prepare.js';
 import type { Happening } from './happenings.js';

@@ -4,8 +4,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { fatal, isFatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
+import { fatal, isFatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
 
 export type Bytes = AsyncIterable<Uint8Array>;
 

@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isLeft } from 'fp-ts/lib/Either.js';
-import { fatal } from '../errors.js';
-import { linearRegex } from './regex/linearRegex.js';
+import { fatal } from '../../errors.js';
+import { linearRegex } from '../regex/linearRegex.js';
 
 const special = /[*?[\]{}]/;
 

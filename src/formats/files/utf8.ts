@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import { dataError } from '../errors.js';
-import type { DataError, Place } from '../errors.js';
+import { dataError } from '../../errors.js';
+import type { DataError, Place } from '../../errors.js';
 
 /** A view of the bytes that has Buffer's fast decoders; nothing is copied. */
 export const bufferOver = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
