@@ -102,7 +102,7 @@ export type {
   ValueOf,
 } from './formats/closed.js';
 export type { ReadOptions } from './formats/files/byteSource.js';
-export type { JsonRecord } from './formats/jsonRecord.js';
+export type { JsonRecord } from './formats/json/jsonRecord.js';
 export type { CsvOptions } from './formats/datasets/csv.js';
 export type { GgufType } from './formats/gguf/values.js';
 export type { ElementOptions } from './formats/datasets/jsonElements.js';

@@ -1,5 +1,5 @@
 /** The way back of `decodeExample`: an example as a row on disk. */
-import type { JsonRecord } from '../../src/formats/jsonRecord.js';
+import type { JsonRecord } from '../../src/formats/json/jsonRecord.js';
 import type { Example, Message, WeightedSpan } from '../../src/records.js';
 
 /** A text as parts, a string where nothing is weighted. */

@@ -9,7 +9,7 @@ import { csvFromBytes } from '../../src/formats/datasets/csv.js';
 import { openDataset } from '../../src/formats/datasets/dataset.js';
 import { jsonRowsFromBytes } from '../../src/formats/datasets/jsonArray.js';
 import { jsonlFromBytes } from '../../src/formats/datasets/jsonl.js';
-import { writeJsonLines } from '../../src/formats/jsonLines.js';
+import { writeJsonLines } from '../../src/formats/json/jsonLines.js';
 import { flattened } from '../../src/formats/datasets/sourced.js';
 import type { Sourced } from '../../src/formats/datasets/sourced.js';
 import { textFromBytes } from '../../src/formats/datasets/textFile.js';

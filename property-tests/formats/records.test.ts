@@ -35,8 +35,8 @@ import {
 import { verifyDirectory, writeDirectoryAtomically } from '../../src/formats/files/directory.js';
 import { decodeExample, recogniseFormat } from '../../src/formats/examples/example.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
-import { readJson, writeJson } from '../../src/formats/json.js';
-import { jsonFault } from '../../src/formats/jsonFault.js';
+import { readJson, writeJson } from '../../src/formats/json/json.js';
+import { jsonFault } from '../../src/formats/json/jsonFault.js';
 import { editDistance, nearest } from '../../src/formats/nearest.js';
 import { temporaryDirectory } from '../../test/formats/temporary.js';
 import { damages, jsonValues, utf8 } from '../arbitraries/bytes.js';

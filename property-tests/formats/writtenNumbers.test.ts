@@ -6,7 +6,7 @@ import {
   stringifyExactly,
   writtenNumbersOf,
   withNumbersOf,
-} from '../../src/formats/writtenNumbers.js';
+} from '../../src/formats/json/writtenNumbers.js';
 import { isPlain } from '../../src/train/preparing/crew/plain.js';
 
 type Node =

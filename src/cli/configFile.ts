@@ -6,7 +6,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { fatal, type FatalError } from '../errors.js';
-import { readText } from '../formats/json.js';
+import { readText } from '../formats/json/json.js';
 import { camel } from './names.js';
 
 export interface ConfigFile {

@@ -23,8 +23,8 @@ import {
   type ClosedValue,
 } from '../formats/closed.js';
 import { decodeExample } from '../formats/examples/example.js';
-import { readJson } from '../formats/json.js';
-import { parseJsonExactly } from '../formats/writtenNumbers.js';
+import { readJson } from '../formats/json/json.js';
+import { parseJsonExactly } from '../formats/json/writtenNumbers.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Example } from '../records.js';
 import { SftConfig } from '../train/options/config.js';

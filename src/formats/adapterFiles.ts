@@ -12,7 +12,7 @@ import type { FatalError, Warning } from '../errors.js';
 import { writeTextAtomically } from './files/atomicFile.js';
 import { fileError } from './files/byteSource.js';
 import { describe } from './describe.js';
-import { decodeFrom, jsonText, readJson } from './json.js';
+import { decodeFrom, jsonText, readJson } from './json/json.js';
 import { writeSafetensors } from './tensors/safetensors.js';
 import type { StoredTensor, TensorToWrite } from './tensors/safetensors.js';
 import { readTensorFile } from './tensors/tensorFile.js';

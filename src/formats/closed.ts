@@ -8,7 +8,7 @@ import * as t from 'io-ts';
 import { fatal } from '../errors.js';
 import type { ErrorCode, FatalError } from '../errors.js';
 import { describe, kindOf } from './describe.js';
-import { isJsonRecord } from './jsonRecord.js';
+import { isJsonRecord } from './json/jsonRecord.js';
 import { nearest } from './nearest.js';
 
 /** How the value of an option is written on a command line. */

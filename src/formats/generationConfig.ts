@@ -5,9 +5,9 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { join } from 'node:path';
 import { fatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
-import { readJson } from './json.js';
-import { isJsonRecord } from './jsonRecord.js';
-import { parseJsonExactly } from './writtenNumbers.js';
+import { readJson } from './json/json.js';
+import { isJsonRecord } from './json/jsonRecord.js';
+import { parseJsonExactly } from './json/writtenNumbers.js';
 
 export const generationConfigFile = 'generation_config.json';
 

@@ -6,7 +6,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../errors.js';
-import { withNumbersOf } from '../formats/writtenNumbers.js';
+import { withNumbersOf } from '../formats/json/writtenNumbers.js';
 import { boolean, decodeFields, optional, tokenIds } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
 

@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
-import { withNumbersOf } from '../formats/writtenNumbers.js';
+import { withNumbersOf } from '../formats/json/writtenNumbers.js';
 import { random } from '../seed.js';
 import { tensor } from '../tfjs.js';
 import { architectureOf } from './architectures.js';

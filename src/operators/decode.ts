@@ -8,8 +8,8 @@ import { isTextual, textOf, weightOf } from '../formats/examples/conversation.js
 import type { WeightedText } from '../formats/examples/conversation.js';
 import { describe } from '../formats/describe.js';
 import { decodeExample } from '../formats/examples/example.js';
-import { isJsonRecord } from '../formats/jsonRecord.js';
-import type { JsonRecord } from '../formats/jsonRecord.js';
+import { isJsonRecord } from '../formats/json/jsonRecord.js';
+import type { JsonRecord } from '../formats/json/jsonRecord.js';
 import { isSourced, placeOf } from '../formats/datasets/sourced.js';
 import type { Example } from '../records.js';
 import { mapping } from '../streams/operator.js';

@@ -8,7 +8,7 @@ import { parseConfig } from '../../src/cli/configFile.js';
 import { csv } from '../../src/formats/datasets/csv.js';
 import { decodeExample } from '../../src/formats/examples/example.js';
 import { jsonArray } from '../../src/formats/datasets/jsonArray.js';
-import { readJson } from '../../src/formats/json.js';
+import { readJson } from '../../src/formats/json/json.js';
 import { jsonl } from '../../src/formats/datasets/jsonl.js';
 import { readCheckpointTensors } from '../../src/formats/tensors/shards.js';
 import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';

@@ -9,7 +9,7 @@ import {
 } from '../../src/formats/templates/chatTemplate.js';
 import { chatMl } from '../../src/formats/templates/chatMl.js';
 import { promptPrefixFaults } from '../../src/formats/templates/promptPrefix.js';
-import { parseJsonExactly } from '../../src/formats/writtenNumbers.js';
+import { parseJsonExactly } from '../../src/formats/json/writtenNumbers.js';
 import type { Message, Span } from '../../src/records.js';
 
 const templateOf = (source: string, options: ChatTemplateOptions = {}): ChatTemplate => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { jsonText } from '../../src/formats/json.js';
-import { parseConfigJson } from '../../src/formats/configJson.js';
+import { jsonText } from '../../src/formats/json/json.js';
+import { parseConfigJson } from '../../src/formats/json/configJson.js';
 
 describe('JSON of a configuration', () => {
   it('has words of Python as transformers 5 writes them, outside of strings alone', () => {

@@ -6,10 +6,10 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
 import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import { decodeFrom, jsonText, parseJson, readJson, writeJson } from '../../src/formats/json.js';
-import { jsonFault } from '../../src/formats/jsonFault.js';
+import { decodeFrom, jsonText, parseJson, readJson, writeJson } from '../../src/formats/json/json.js';
+import { jsonFault } from '../../src/formats/json/jsonFault.js';
 import { jsonl } from '../../src/formats/datasets/jsonl.js';
-import { openJsonLog, writeJsonLines } from '../../src/formats/jsonLines.js';
+import { openJsonLog, writeJsonLines } from '../../src/formats/json/jsonLines.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';
 
 const dir = temporaryDirectory();

@@ -8,7 +8,7 @@ import { fatal } from '../../src/errors.js';
 import { readGenerationConfig } from '../../src/formats/generationConfig.js';
 import { thrownFatal } from '../../src/formats/hub/locate.js';
 import { requested } from '../../src/formats/hub/request.js';
-import { readText } from '../../src/formats/json.js';
+import { readText } from '../../src/formats/json/json.js';
 import { readSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { fileIn, temporaryDirectory } from './temporary.js';
 

@@ -7,7 +7,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { orThrow } from '../../src/errors.js';
 import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
-import { parseJsonExactly, stringifyExactly } from '../../src/formats/writtenNumbers.js';
+import { parseJsonExactly, stringifyExactly } from '../../src/formats/json/writtenNumbers.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { addAdapter, setActiveAdapters } from '../../src/model/adapters/adapters.js';
 import { disposeModel } from '../../src/model/disposeModel.js';

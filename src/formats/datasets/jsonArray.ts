@@ -11,7 +11,7 @@ import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 import { notUtf8, strictUtf8 } from '../files/utf8.js';
-import { parseJsonExactly } from '../writtenNumbers.js';
+import { parseJsonExactly } from '../json/writtenNumbers.js';
 
 const row = (file: string, { line, bytes }: ElementBytes): Sourced => {
   const text = strictUtf8(bytes);

@@ -5,10 +5,10 @@ import { dataError } from '../../errors.js';
 import type { DataError, Place } from '../../errors.js';
 import type { Message, WeightedSpan } from '../../records.js';
 import { describe, kindOf } from '../describe.js';
-import { isJsonRecord } from '../jsonRecord.js';
-import type { JsonRecord } from '../jsonRecord.js';
+import { isJsonRecord } from '../json/jsonRecord.js';
+import type { JsonRecord } from '../json/jsonRecord.js';
 import { nearest } from '../nearest.js';
-import { parseJsonExactly, withNumbersOf } from '../writtenNumbers.js';
+import { parseJsonExactly, withNumbersOf } from '../json/writtenNumbers.js';
 
 /** `E_FIELD_TYPE`: a column is there, but of another type. */
 export const wrongType = (field: string, expected: string, value: unknown, place: Place): DataError =>

@@ -23,10 +23,10 @@ import { alpacaPrompt } from './alpacaPrompt.js';
 import { isTextual, messagesOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
 import type { WeightedText } from './conversation.js';
 import { describe, kindOf } from '../describe.js';
-import { isJsonRecord } from '../jsonRecord.js';
-import type { JsonRecord } from '../jsonRecord.js';
+import { isJsonRecord } from '../json/jsonRecord.js';
+import type { JsonRecord } from '../json/jsonRecord.js';
 import { nearest } from '../nearest.js';
-import { withNumbersOf } from '../writtenNumbers.js';
+import { withNumbersOf } from '../json/writtenNumbers.js';
 
 export type FormatName =
   | 'tokenized'

@@ -12,7 +12,7 @@ import type { FatalError } from '../../errors.js';
 import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
 import type { Temporary } from './atomicFile.js';
 import { codeOf, fileError, readBytes } from './byteSource.js';
-import { decodeFrom, jsonText, parseJson, readText, writeJson } from '../json.js';
+import { decodeFrom, jsonText, parseJson, readText, writeJson } from '../json/json.js';
 import { makeDirectory } from './makeDirectory.js';
 
 /** Sizes and SHA-256 of every other file of the directory, by relative path. */

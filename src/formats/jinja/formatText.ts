@@ -1,5 +1,5 @@
 /** `str.format` and `%`: the parts that templates use. */
-import { floatText } from '../floatText.js';
+import { floatText } from '../json/floatText.js';
 import { repr, str } from './print.js';
 import { fail, TemplateError } from './templateError.js';
 import {

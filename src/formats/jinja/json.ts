@@ -1,5 +1,5 @@
 /** `tojson` as transformers defines it: Python's `json.dumps`, not escaped for HTML. */
-import { floatText } from '../floatText.js';
+import { floatText } from '../json/floatText.js';
 import { mapCharacters } from './print.js';
 import { fail } from './templateError.js';
 import { concat, isText, makeTextBuilder, type Origin, plain, type Text } from './traced.js';

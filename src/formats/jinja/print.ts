@@ -1,5 +1,5 @@
 /** `str()` and `repr()` of values, as Python writes them. */
-import { floatText } from '../floatText.js';
+import { floatText } from '../json/floatText.js';
 import { concat, isText, makeTextBuilder, mapOrigins, plain, type Text } from './traced.js';
 import type { Value } from './values.js';
 

@@ -1,5 +1,5 @@
 /** Plain data (messages, tools, arguments) → values of templates, every string traced to where it came from. */
-import { writtenNumbersOf } from '../writtenNumbers.js';
+import { writtenNumbersOf } from '../json/writtenNumbers.js';
 import { fail } from './templateError.js';
 import type { Message } from '../../records.js';
 import { concat, type Origin, type Text, trace } from './traced.js';

@@ -17,7 +17,7 @@ import { memberValue, messageValue, toValue } from '../jinja/toValue.js';
 import type { ContentForm } from '../jinja/toValue.js';
 import { list, type Value } from '../jinja/values.js';
 import type { Provenance } from './provenance.js';
-import { writtenNumbersOf } from '../writtenNumbers.js';
+import { writtenNumbersOf } from '../json/writtenNumbers.js';
 
 export type { Provenance } from './provenance.js';
 

@@ -8,7 +8,7 @@ import * as t from 'io-ts';
 import { fatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../files/byteSource.js';
-import { decodeFrom, readJson, writeJson } from '../json.js';
+import { decodeFrom, readJson, writeJson } from '../json/json.js';
 import { byteLengthOf, writeSafetensors } from './safetensors.js';
 import type { StoredTensor, StoredTensors, TensorToWrite } from './safetensors.js';
 import { readTensorFile } from './tensorFile.js';

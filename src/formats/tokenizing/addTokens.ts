@@ -2,8 +2,8 @@
 import { type Either, isLeft, left } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
 import { chatMl } from '../templates/chatMl.js';
-import { fieldsOf } from '../jsonRecord.js';
-import type { JsonRecord } from '../jsonRecord.js';
+import { fieldsOf } from '../json/jsonRecord.js';
+import type { JsonRecord } from '../json/jsonRecord.js';
 import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';
 import { parseJson, tokenizerOfPair } from './specOf.js';
 

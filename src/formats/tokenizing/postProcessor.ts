@@ -1,5 +1,5 @@
-import { fieldsOf } from '../jsonRecord.js';
-import type { JsonRecord } from '../jsonRecord.js';
+import { fieldsOf } from '../json/jsonRecord.js';
+import type { JsonRecord } from '../json/jsonRecord.js';
 
 /** What the post-processor puts around a single text. */
 export interface Surround {

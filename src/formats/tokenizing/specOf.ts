@@ -1,9 +1,9 @@
 /** Files of a tokenizer → TokenizerSpec, with the precedences that transformers has. */
 import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
-import { excerptAt, jsonFault, lineAndColumn } from '../jsonFault.js';
-import { fieldsOf, isJsonRecord } from '../jsonRecord.js';
-import type { JsonRecord } from '../jsonRecord.js';
+import { excerptAt, jsonFault, lineAndColumn } from '../json/jsonFault.js';
+import { fieldsOf, isJsonRecord } from '../json/jsonRecord.js';
+import type { JsonRecord } from '../json/jsonRecord.js';
 import type { AddedToken } from './addedTokens.js';
 import type { TokenizerSpec } from './spec.js';
 import { isTokenId } from './tokenId.js';

@@ -1,5 +1,5 @@
 /** Decoders of tokenizer.json: token strings → text, as the `tokenizers` library joins them. */
-import { fieldsOf } from '../jsonRecord.js';
+import { fieldsOf } from '../json/jsonRecord.js';
 import { bytesOfToken } from './bpe.js';
 import { compilePattern } from './pattern.js';
 

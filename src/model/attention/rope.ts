@@ -4,7 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
-import { withNumbersOf } from '../../formats/writtenNumbers.js';
+import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
 import { tensor2d } from '../../tfjs.js';
 import { boolean, decodeFields, nonNegative, optional, positive, positiveInteger, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';

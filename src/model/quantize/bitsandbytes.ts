@@ -6,7 +6,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { decodeFrom } from '../../formats/json.js';
+import { decodeFrom } from '../../formats/json/json.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { fourBitCodes } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';

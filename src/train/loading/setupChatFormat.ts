@@ -6,7 +6,7 @@ import type { FatalError } from '../../errors.js';
 import { withChatFormat } from '../../formats/tokenizing/addTokens.js';
 import type { ChatFormat } from '../../formats/tokenizing/addTokens.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import { withNumbersOf } from '../../formats/writtenNumbers.js';
+import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { resizeTokenEmbeddings } from '../../model/resizeEmbeddings.js';
 import type { NewTokenInit } from '../../model/resizeEmbeddings.js';

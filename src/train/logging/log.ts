@@ -9,8 +9,8 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeTextAtomically } from '../../formats/files/atomicFile.js';
 import { codeOf } from '../../formats/files/byteSource.js';
-import { openJsonLog } from '../../formats/jsonLines.js';
-import type { JsonLog } from '../../formats/jsonLines.js';
+import { openJsonLog } from '../../formats/json/jsonLines.js';
+import type { JsonLog } from '../../formats/json/jsonLines.js';
 
 const failed =
   (file: string) =>

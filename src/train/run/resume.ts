@@ -12,7 +12,7 @@ import { adapterWeightsFile, nameOfAdapterKey } from '../../formats/adapterFiles
 import { checkpointName, listCheckpoints } from '../../formats/checkpoint.js';
 import type { Checkpoint } from '../../formats/checkpoint.js';
 import { manifestFile, removeLeftovers, verifyDirectory } from '../../formats/files/directory.js';
-import { readJson } from '../../formats/json.js';
+import { readJson } from '../../formats/json/json.js';
 import { readSafetensors } from '../../formats/tensors/safetensors.js';
 import type { StoredTensor } from '../../formats/tensors/safetensors.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';

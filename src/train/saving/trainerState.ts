@@ -5,7 +5,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { checkpointName } from '../../formats/checkpoint.js';
-import { decodeFrom } from '../../formats/json.js';
+import { decodeFrom } from '../../formats/json/json.js';
 import type { Interval } from '../logging/metrics.js';
 import { epochAfter } from '../step/plan.js';
 import type { Run } from '../run/run.js';

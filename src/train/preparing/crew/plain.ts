@@ -1,6 +1,6 @@
 /** Whether a value is the same in another thread: structured cloning makes plain objects of all objects, and runs their getters. */
 
-import { writtenNumbersOf } from '../../../formats/writtenNumbers.js';
+import { writtenNumbersOf } from '../../../formats/json/writtenNumbers.js';
 
 /** Deeper than any row, so that rings come to an end too. */
 const deepest = 64;

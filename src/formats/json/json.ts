@@ -5,13 +5,13 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { Decoder, Errors } from 'io-ts';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { writeTextAtomically } from './files/atomicFile.js';
-import { fileError } from './files/byteSource.js';
-import { describe } from './describe.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { writeTextAtomically } from '../files/atomicFile.js';
+import { fileError } from '../files/byteSource.js';
+import { describe } from '../describe.js';
 import { excerptAt, jsonFault, lineAndColumn } from './jsonFault.js';
-import { strictUtf8 } from './files/utf8.js';
+import { strictUtf8 } from '../files/utf8.js';
 import { stringifyExactly } from './writtenNumbers.js';
 
 /** Configuration and index files are small; what is larger has a wrong name. */

@@ -2,10 +2,10 @@
 import { open } from 'node:fs/promises';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { writeFileAtomically, writeFully } from './files/atomicFile.js';
-import { fileError } from './files/byteSource.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { writeFileAtomically, writeFully } from '../files/atomicFile.js';
+import { fileError } from '../files/byteSource.js';
 
 /** Written at a time. */
 const blockCharacters = 256 * 1024;
