@@ -160,7 +160,7 @@ const child = async () => {
       'cli/configFile.js',
       'train/options/config.js',
       'train/loading/load.js',
-      'formats/checkpoint.js',
+      'formats/checkpoints/checkpoint.js',
       'train/saving/trainerState.js',
       'cli/command.js',
       'cli/commands.js',

@@ -80,15 +80,15 @@ export { readSafetensors, writeSafetensors } from './formats/tensors/safetensors
 export type { StoredTensor, TensorData, TensorToWrite } from './formats/tensors/safetensors.js';
 export { readCheckpointTensors, writeCheckpointTensors } from './formats/tensors/shards.js';
 export type { CheckpointTensors, ShardOptions } from './formats/tensors/shards.js';
-export { readAdapter, writeAdapter } from './formats/adapterFiles.js';
+export { readAdapter, writeAdapter } from './formats/checkpoints/adapterFiles.js';
 export type {
   AdapterConfig,
   AdapterFiles,
   AdapterLora,
   ReadConfig as AdapterConfigRead,
-} from './formats/adapterFiles.js';
-export { listCheckpoints, newestCheckpoint } from './formats/checkpoint.js';
-export type { Checkpoint, NewestCheckpoint } from './formats/checkpoint.js';
+} from './formats/checkpoints/adapterFiles.js';
+export { listCheckpoints, newestCheckpoint } from './formats/checkpoints/checkpoint.js';
+export type { Checkpoint, NewestCheckpoint } from './formats/checkpoints/checkpoint.js';
 export { closed, option, optional, required } from './formats/closed.js';
 export type {
   Closed,

@@ -13,10 +13,15 @@ import {
   nameOfAdapterKey,
   readAdapter,
   writeAdapter,
-} from '../../src/formats/adapterFiles.js';
-import type { AdapterConfig } from '../../src/formats/adapterFiles.js';
+} from '../../src/formats/checkpoints/adapterFiles.js';
+import type { AdapterConfig } from '../../src/formats/checkpoints/adapterFiles.js';
 import { writeTextAtomically } from '../../src/formats/files/atomicFile.js';
-import { listCheckpoints, newestCheckpoint, outdated, writeCheckpoint } from '../../src/formats/checkpoint.js';
+import {
+  listCheckpoints,
+  newestCheckpoint,
+  outdated,
+  writeCheckpoint,
+} from '../../src/formats/checkpoints/checkpoint.js';
 import {
   boolean,
   closed,

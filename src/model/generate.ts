@@ -1,7 +1,7 @@
 /** Greedy and sampled decoding over a cache of keys and values. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { fatal } from '../errors.js';
-import { generationEosIds } from '../formats/generationConfig.js';
+import { generationEosIds } from '../formats/checkpoints/generationConfig.js';
 import { random } from '../seed.js';
 import { architectureOf } from './architectures.js';
 import { emptyKvCache, makeKvCache } from './attention/cachedAttention.js';

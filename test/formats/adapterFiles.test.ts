@@ -12,8 +12,8 @@ import {
   nameOfAdapterKey,
   readAdapter,
   writeAdapter,
-} from '../../src/formats/adapterFiles.js';
-import type { AdapterConfig, ReadConfig } from '../../src/formats/adapterFiles.js';
+} from '../../src/formats/checkpoints/adapterFiles.js';
+import type { AdapterConfig, ReadConfig } from '../../src/formats/checkpoints/adapterFiles.js';
 import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
 import type { TensorToWrite } from '../../src/formats/tensors/safetensors.js';
 import { sharedPath } from '../shared.js';

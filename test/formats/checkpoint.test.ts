@@ -14,7 +14,7 @@ import {
   rotateCheckpoints,
   stepOfCheckpoint,
   writeCheckpoint,
-} from '../../src/formats/checkpoint.js';
+} from '../../src/formats/checkpoints/checkpoint.js';
 import {
   manifestFile,
   removeLeftovers,

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { fatal } from '../../src/errors.js';
-import { readGenerationConfig } from '../../src/formats/generationConfig.js';
+import { readGenerationConfig } from '../../src/formats/checkpoints/generationConfig.js';
 import { thrownFatal } from '../../src/formats/hub/locate.js';
 import { requested } from '../../src/formats/hub/request.js';
 import { readText } from '../../src/formats/json/json.js';

@@ -6,7 +6,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import { readAdapter } from '../../src/formats/adapterFiles.js';
+import { readAdapter } from '../../src/formats/checkpoints/adapterFiles.js';
 import { readTorchFile } from '../../src/formats/pickle/torchFile.js';
 import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
 import type { StoredTensor } from '../../src/formats/tensors/safetensors.js';

@@ -1,9 +1,9 @@
 /** Which files of a repository make a model, a tokenizer or an adapter. */
 import { readFile } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
-import { adapterWeightsFile, pickledAdapterFile } from '../adapterFiles.js';
+import { adapterWeightsFile, pickledAdapterFile } from '../checkpoints/adapterFiles.js';
 import { fileError } from '../files/byteSource.js';
-import { processorFiles } from '../processorFiles.js';
+import { processorFiles } from '../checkpoints/processorFiles.js';
 import { weightFiles } from '../tensors/shards.js';
 import { tokenizerFiles } from '../tokenizing/fileNames.js';
 import { isInside, repoTitle } from './repo.js';

@@ -12,7 +12,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import type { AdapterLora } from '../../formats/adapterFiles.js';
+import type { AdapterLora } from '../../formats/checkpoints/adapterFiles.js';
 import type { StoredTensor } from '../../formats/tensors/storedTensor.js';
 import type { JoinedTensor } from '../../model/architecture.js';
 import { architectureOf } from '../../model/architectures.js';

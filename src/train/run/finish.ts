@@ -7,7 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { warning } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { checkpointName, rotateCheckpoints } from '../../formats/checkpoint.js';
+import { checkpointName, rotateCheckpoints } from '../../formats/checkpoints/checkpoint.js';
 import { saveAsked } from './hooks.js';
 import { epochAfter } from '../step/plan.js';
 import { restoreWeights } from './resume.js';

@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
-import { checkpointName } from '../../formats/checkpoint.js';
+import { checkpointName } from '../../formats/checkpoints/checkpoint.js';
 import { decodeFrom } from '../../formats/json/json.js';
 import type { Interval } from '../logging/metrics.js';
 import { epochAfter } from '../step/plan.js';

@@ -9,7 +9,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../../formats/files/byteSource.js';
-import { processorFiles } from '../../formats/processorFiles.js';
+import { processorFiles } from '../../formats/checkpoints/processorFiles.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { architectureOf } from '../../model/architectures.js';

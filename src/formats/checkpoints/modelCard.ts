@@ -1,5 +1,5 @@
 /** README.md of a trained model: what it was made from, how, and how to use it. Nothing in it depends on the clock or the machine. */
-import { withoutSecrets } from '../errors.js';
+import { withoutSecrets } from '../../errors.js';
 
 export interface ModelCard {
   readonly name: string;

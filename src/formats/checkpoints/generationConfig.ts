@@ -3,11 +3,11 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { join } from 'node:path';
-import { fatal } from '../errors.js';
-import type { FatalError } from '../errors.js';
-import { readJson } from './json/json.js';
-import { isJsonRecord } from './json/jsonRecord.js';
-import { parseJsonExactly } from './json/writtenNumbers.js';
+import { fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
+import { readJson } from '../json/json.js';
+import { isJsonRecord } from '../json/jsonRecord.js';
+import { parseJsonExactly } from '../json/writtenNumbers.js';
 
 export const generationConfigFile = 'generation_config.json';
 

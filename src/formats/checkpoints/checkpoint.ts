@@ -4,15 +4,15 @@ import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { warning } from '../errors.js';
-import type { FatalError, Warning } from '../errors.js';
-import { fileError } from './files/byteSource.js';
+import { warning } from '../../errors.js';
+import type { FatalError, Warning } from '../../errors.js';
+import { fileError } from '../files/byteSource.js';
 import {
   isDirectory,
   removeDirectoryAtomically,
   verifyDirectory,
   writeDirectoryAtomically,
-} from './files/directory.js';
+} from '../files/directory.js';
 
 export interface Checkpoint {
   /** Optimizer steps done. */
