@@ -1,7 +1,7 @@
 /** `rxtune export`: a model, its adapter added in, in the form that other software reads. */
 import { basename, resolve } from 'node:path';
-import { pipe } from 'fp-ts/lib/function.js';
 import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../errors.js';
@@ -9,9 +9,9 @@ import type { FatalError } from '../errors.js';
 import { closed, nonEmptyString, oneOf, option, optional, required } from '../formats/closed.js';
 import { mergeAndUnload } from '../model/adapters/merge.js';
 import type { CausalLM } from '../model/causalLm.js';
+import { loadParts } from '../train/loading/load.js';
 import { SftConfig } from '../train/options/config.js';
 import { exportGguf } from '../train/saving/exportGguf.js';
-import { loadParts } from '../train/loading/load.js';
 import { saveModel } from '../train/saving/save.js';
 import type { CommandLine } from './command.js';
 import { addFlags, flagsGiven } from './flags.js';

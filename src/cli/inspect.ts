@@ -3,7 +3,6 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, type FatalError } from '../errors.js';
-import { writeTextAtomically } from '../formats/files/atomicFile.js';
 import {
   boolean,
   closed,
@@ -14,29 +13,30 @@ import {
   positiveInteger,
   required,
 } from '../formats/closed.js';
+import { writeTextAtomically } from '../formats/files/atomicFile.js';
 import { locateModel } from '../formats/hub/locate.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { ModelConfig } from '../model/config.js';
+import { chooseEngine, currentEngine } from '../train/engine.js';
+import { contamination, contaminationFacts, type Contamination } from '../train/evaluating/contamination.js';
+import { sampleRows } from '../train/generating/sampleRows.js';
+import { modelConfigIn } from '../train/loading/load.js';
+import { loadAsked } from '../train/loading/loadAsked.js';
+import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/memory/fitMemory.js';
+import type { SftConfig } from '../train/options/config.js';
+import { preflightDataset } from '../train/preflight/dataset.js';
 import { encodePreflight } from '../train/preflight/encode.js';
 import { preflightPage } from '../train/preflight/page.js';
-import { preflightDataset } from '../train/preflight/dataset.js';
 import type { Preflight } from '../train/preflight/preflight.js';
 import { preflightFault } from '../train/preflight/strict.js';
 import { preflightText } from '../train/preflight/text.js';
-import type { SftConfig } from '../train/options/config.js';
-import { chooseEngine, currentEngine } from '../train/engine.js';
-import { contamination, contaminationFacts, type Contamination } from '../train/evaluating/contamination.js';
-import { estimateMemory, memoryFacts, memoryTiles, type MemoryEstimate } from '../train/memory/fitMemory.js';
-import { modelConfigIn } from '../train/loading/load.js';
-import { loadAsked } from '../train/loading/loadAsked.js';
 import { maxLengthOf } from '../train/preparing/prepare.js';
 import type { Dataset } from '../train/run/run.js';
-import { sampleRows } from '../train/generating/sampleRows.js';
 import type { CommandLine } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';
-import { tokenizerOf } from './tokenizerOf.js';
-import { tellingHub } from './tell.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
+import { tellingHub } from './tell.js';
+import { tokenizerOf } from './tokenizerOf.js';
 
 const Own = closed('inspect', {
   tokenizer: optional(

@@ -1,21 +1,21 @@
 /** `rxtune prepare`: rows of a dataset as they would be trained on, as JSON Lines. */
+import { once } from 'node:events';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { once } from 'node:events';
 import { bufferCount, lastValueFrom } from 'rxjs';
 import { fatal, onlyFatal, type FatalError } from '../errors.js';
-import { writeFileAtomically, writeFully } from '../formats/files/atomicFile.js';
-import { fileError } from '../formats/files/byteSource.js';
 import { closed, list, nonEmptyString, optional, required } from '../formats/closed.js';
 import { encodePreparedRow } from '../formats/examples/preparedRow.js';
+import { writeFileAtomically, writeFully } from '../formats/files/atomicFile.js';
+import { fileError } from '../formats/files/byteSource.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 import type { Labelled } from '../records.js';
 import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
 import { makeRejects } from '../streams/rejects.js';
-import { throughCache } from '../train/preparing/cache/preparedCache.js';
 import type { SftConfig } from '../train/options/config.js';
+import { throughCache } from '../train/preparing/cache/preparedCache.js';
 import { fewOfEach, makeTally, maxLengthOf, type PrepareSummary } from '../train/preparing/prepare.js';
 import { prepareDataset } from '../train/preparing/prepareDataset.js';
 import { sourceLines } from '../train/preparing/sourceCounts.js';

@@ -10,14 +10,14 @@ import { fileError } from '../formats/files/byteSource.js';
 import { isDirectory } from '../formats/files/directory.js';
 import { makeDirectory, makeWritableDirectory } from '../formats/files/makeDirectory.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
-import type { SftConfig } from '../train/options/config.js';
-import { maxLengthOf } from '../train/preparing/prepare.js';
-import { report, tokensOfRow } from '../train/report/report.js';
-import type { ReportToken } from '../train/report/report.js';
-import type { RunRecord } from '../train/report/record.js';
-import type { Dataset } from '../train/run/run.js';
 import { sampleRows } from '../train/generating/sampleRows.js';
 import { tokenizerAsked } from '../train/loading/withChatTemplate.js';
+import type { SftConfig } from '../train/options/config.js';
+import { maxLengthOf } from '../train/preparing/prepare.js';
+import type { RunRecord } from '../train/report/record.js';
+import { report, tokensOfRow } from '../train/report/report.js';
+import type { ReportToken } from '../train/report/report.js';
+import type { Dataset } from '../train/run/run.js';
 
 export interface Reporting {
   readonly path: string;

@@ -16,16 +16,16 @@ import {
   required,
   type ClosedValue,
 } from '../formats/closed.js';
-import type { SftConfig } from '../train/options/config.js';
 import { makeRejects, reasonsText } from '../streams/rejects.js';
+import { loadOptionsOf, loadParts } from '../train/loading/load.js';
+import { fitsUnloaded } from '../train/memory/fitMemory.js';
+import type { SftConfig } from '../train/options/config.js';
+import { sourceLines } from '../train/preparing/sourceCounts.js';
+import { serveDashboard, type Dashboard } from '../train/report/dashboard.js';
+import { makeRecorder } from '../train/report/record.js';
 import { beforeLoading } from '../train/run/beforeLoading.js';
 import { leaveFailure } from '../train/run/failure.js';
-import { fitsUnloaded } from '../train/memory/fitMemory.js';
-import { serveDashboard, type Dashboard } from '../train/report/dashboard.js';
-import { loadOptionsOf, loadParts } from '../train/loading/load.js';
-import { makeRecorder } from '../train/report/record.js';
 import type { Begun, RunSummary } from '../train/run/run.js';
-import { sourceLines } from '../train/preparing/sourceCounts.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
 import { evalDatasetDoc, mixedRows, setsOf, trainDatasetDoc, weighted } from './datasets.js';

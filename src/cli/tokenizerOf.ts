@@ -4,8 +4,8 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../errors.js';
 import { loadTokenizer } from '../formats/tokenizing/loadTokenizer.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
-import type { SftConfig } from '../train/options/config.js';
 import { tokenizerAsked } from '../train/loading/withChatTemplate.js';
+import type { SftConfig } from '../train/options/config.js';
 import { tellingHub, type Line } from './tell.js';
 
 /** The tokenizer that a call names, or that of its model, with the chat format or template of its options; undefined where it names none. */

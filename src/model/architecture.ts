@@ -1,6 +1,6 @@
 /** What the library must know of a family of models to run it. */
-import type * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../errors.js';
 import type { TensorToWrite } from '../formats/tensors/safetensors.js';
 import type { StoredTensor } from '../formats/tensors/storedTensor.js';

@@ -1,11 +1,11 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../errors.js';
+import type { LoraConfig } from './adapters/lora.js';
 import { bufferNames, matchTensors } from './architectures.js';
 import type { ModelConfig } from './config.js';
 import { parted } from './imageText.js';
 import type { WholeCheckpoint } from './imageText.js';
 import type { Weights } from './layers/layer.js';
-import type { LoraConfig } from './adapters/lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';
 
 /** An adapter that a model knows by its name. */

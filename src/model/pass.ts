@@ -1,12 +1,12 @@
 /** What one pass through a model is given besides weights and tokens. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { random } from '../seed.js';
+import type { LoraConfig } from './adapters/lora.js';
+import type { KvCache } from './attention/cachedAttention.js';
 import type { RouterBalance } from './experts/balance.js';
 import type { Layer, Value } from './layers/layer.js';
 import { checkpoint } from './layers/layer.js';
-import type { KvCache } from './attention/cachedAttention.js';
-import type { LoraConfig } from './adapters/lora.js';
 import type { QuantizedBase } from './quantize/matrix.js';
-import { random } from '../seed.js';
 import type { Sequence } from './sequence.js';
 
 export interface Pass {

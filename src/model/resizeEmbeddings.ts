@@ -1,6 +1,6 @@
 /** A model with more token rows, or fewer: embedding and head grow together. */
-import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../errors.js';
 import { fatal } from '../errors.js';
 import { withNumbersOf } from '../formats/json/writtenNumbers.js';

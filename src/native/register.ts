@@ -20,11 +20,11 @@ import { cachedAttention, writeRows } from './kernels/cachedAttention.js';
 import { causalConv, causalConvGrad } from './kernels/causalConv.js';
 import { clampedGate, clampedGateGrad } from './kernels/clampedGate.js';
 import { concatColumns, splitColumns } from './kernels/columns.js';
+import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { dropout } from './kernels/dropout.js';
 import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import { gatedDeltaRule, gatedDeltaRuleGrad } from './kernels/gatedDeltaRule.js';
-import { combineRows, combineRowsGrad } from './kernels/combineRows.js';
 import { gatherRows, scatterRows } from './kernels/gatherRows.js';
 import {
   groupedColumnSum,

@@ -3,8 +3,8 @@ import type { OperatorFunction } from 'rxjs';
 import type { Row } from '../records.js';
 import { windowed } from '../streams/operator.js';
 import type { Machine, Rejecting } from '../streams/operator.js';
-import { joinRows, sliceRow } from './columns.js';
 import { bestFit } from './bestFit.js';
+import { joinRows, sliceRow } from './columns.js';
 import { wholeNumber } from './wholeNumber.js';
 
 /**

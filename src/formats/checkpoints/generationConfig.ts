@@ -1,8 +1,8 @@
 /** generation_config.json: how a model is to be sampled, kept as it stands. */
+import { join } from 'node:path';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { join } from 'node:path';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { readJson } from '../json/json.js';

@@ -3,12 +3,12 @@ import { dataError, fatal, fatalFromData } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { codeOf, readBytes } from '../files/byteSource.js';
 import type { Bytes, ReadOptions } from '../files/byteSource.js';
+import { bufferOver, invalidUtf8At, notUtf8 } from '../files/utf8.js';
 import { rowsOfFile } from './fileIdentity.js';
 import { withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
-import { bufferOver, invalidUtf8At, notUtf8 } from '../files/utf8.js';
 
 export interface CsvOptions extends LineOptions {
   /** `,` by default. */

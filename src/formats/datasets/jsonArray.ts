@@ -1,6 +1,8 @@
 import { fatal } from '../../errors.js';
 import { readBytes } from '../files/byteSource.js';
 import type { Bytes, ReadOptions } from '../files/byteSource.js';
+import { notUtf8, strictUtf8 } from '../files/utf8.js';
+import { parseJsonExactly } from '../json/writtenNumbers.js';
 import { rowsOfFile } from './fileIdentity.js';
 import { jsonElements } from './jsonElements.js';
 import type { ElementBytes, ElementOptions, Layout } from './jsonElements.js';
@@ -10,8 +12,6 @@ import { withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
-import { notUtf8, strictUtf8 } from '../files/utf8.js';
-import { parseJsonExactly } from '../json/writtenNumbers.js';
 
 const row = (file: string, { line, bytes }: ElementBytes): Sourced => {
   const text = strictUtf8(bytes);

@@ -1,14 +1,14 @@
 /** Lines of JSON → rows, each with its place. */
 import { dataError } from '../../errors.js';
 import type { DataError } from '../../errors.js';
+import { notUtf8, strictUtf8 } from '../files/utf8.js';
 import { excerptAt, jsonFault } from '../json/jsonFault.js';
+import { mayLoseNumbers, parseJsonExactly } from '../json/writtenNumbers.js';
 import { linesOfBlock } from './lineBlocks.js';
 import type { LineBlock } from './lineBlocks.js';
 import type { RowBlock } from './rowBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Sourced } from './sourced.js';
-import { notUtf8, strictUtf8 } from '../files/utf8.js';
-import { mayLoseNumbers, parseJsonExactly } from '../json/writtenNumbers.js';
 
 /** `E_INVALID_JSON`: what is wrong with the text, and in which column. */
 export const invalidJson = (text: string, file: string, line: number): DataError => {

@@ -1,9 +1,9 @@
 /** A data set that must not be empty. */
 import { fatal } from '../../errors.js';
 import { identified, madeOf } from '../identity.js';
+import { rowsOfBlock } from './jsonlRows.js';
 import { findDataset, lookedFor } from './presence.js';
 import { blocksOf, withBlocks } from './rowBlocks.js';
-import { rowsOfBlock } from './jsonlRows.js';
 
 async function* refusingNone<A>(
   source: AsyncIterable<A>,

@@ -2,12 +2,12 @@ import { isUtf8 } from 'node:buffer';
 import { fatal, fatalFromData } from '../../errors.js';
 import { readBytes } from '../files/byteSource.js';
 import type { Bytes, ReadOptions } from '../files/byteSource.js';
+import { bufferOver, notUtf8, strictUtf8 } from '../files/utf8.js';
 import { rowsOfFile } from './fileIdentity.js';
 import { defaultMaxLineBytes, lineBlocks, linesOfBlock, withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
-import { bufferOver, notUtf8, strictUtf8 } from '../files/utf8.js';
 
 export interface TextOptions extends LineOptions {
   /** `line` (default): a row a line; `file`: the whole file is one row. */

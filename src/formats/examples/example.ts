@@ -19,14 +19,14 @@ import { dataError } from '../../errors.js';
 import type { DataError, Place } from '../../errors.js';
 import { ignoreIndex } from '../../records.js';
 import type { Example as ExampleRecord, Message, WeightedSpan } from '../../records.js';
-import { alpacaPrompt } from './alpacaPrompt.js';
-import { isTextual, messagesOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
-import type { WeightedText } from './conversation.js';
 import { describe, kindOf } from '../describe.js';
 import { isJsonRecord } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
-import { nearest } from '../nearest.js';
 import { withNumbersOf } from '../json/writtenNumbers.js';
+import { nearest } from '../nearest.js';
+import { alpacaPrompt } from './alpacaPrompt.js';
+import { isTextual, messagesOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
+import type { WeightedText } from './conversation.js';
 
 export type FormatName =
   | 'tokenized'

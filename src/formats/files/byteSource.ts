@@ -1,8 +1,8 @@
 /** Bytes of a file, a chunk at a time, unpacked on the way; everything that can go wrong on that level has its typed error here. */
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';

@@ -3,16 +3,16 @@ import { createHash } from 'node:crypto';
 import { lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import { fatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { decodeFrom, jsonText, parseJson, readText, writeJson } from '../json/json.js';
 import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
 import type { Temporary } from './atomicFile.js';
 import { codeOf, fileError, readBytes } from './byteSource.js';
-import { decodeFrom, jsonText, parseJson, readText, writeJson } from '../json/json.js';
 import { makeDirectory } from './makeDirectory.js';
 
 /** Sizes and SHA-256 of every other file of the directory, by relative path. */

@@ -5,9 +5,9 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fieldsOf } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
-import type { Tokenizer } from '../tokenizing/tokenizer.js';
 import type { TokenizerSpec } from '../tokenizing/spec.js';
 import { specOfFiles } from '../tokenizing/specOf.js';
+import type { Tokenizer } from '../tokenizing/tokenizer.js';
 import { bool, float32s, int32s, string, strings, uint32 } from './values.js';
 import type { GgufMetadata } from './values.js';
 

@@ -1,8 +1,8 @@
 /** A model by the name its user has for it: a local directory, or a repository on the Hub. */
+import { stat } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { stat } from 'node:fs/promises';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fetchModelFiles } from './modelFiles.js';

@@ -2,8 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
 import { adapterWeightsFile, pickledAdapterFile } from '../checkpoints/adapterFiles.js';
-import { fileError } from '../files/byteSource.js';
 import { processorFiles } from '../checkpoints/processorFiles.js';
+import { fileError } from '../files/byteSource.js';
 import { weightFiles } from '../tensors/shards.js';
 import { tokenizerFiles } from '../tokenizing/fileNames.js';
 import { isInside, repoTitle } from './repo.js';

@@ -1,7 +1,7 @@
 /** Jinja2's filters, those without HTML and chance. */
 import { type JsonOptions, plainText, toJson } from './json.js';
-import { attribute, binary, item, iterate, noSuch, ownAttribute } from './operations.js';
 import { added, escaped, escapedAnew, likewise, likewiseText, markup } from './markup.js';
+import { attribute, binary, item, iterate, noSuch, ownAttribute } from './operations.js';
 import { repr, str } from './print.js';
 import { fail } from './templateError.js';
 import { testNamed } from './tests.js';

@@ -1,7 +1,7 @@
 /** Functions that every template can call. */
+import { iterate } from './operations.js';
 import { fail, TemplateError } from './templateError.js';
 import { isText, plain } from './traced.js';
-import { iterate } from './operations.js';
 import {
   callable,
   isDict,

@@ -1,7 +1,10 @@
 /** What operators, item and attribute access and iteration do with values. */
+import type { BinaryOperator, CompareOperator } from './ast.js';
 import { percentFormat } from './formatText.js';
+import { added, argumentsFor, escapedWithin, isMarkup, likewise } from './markup.js';
 import { str } from './print.js';
 import { fail, TemplateError } from './templateError.js';
+import { textMethods } from './textMethods.js';
 import {
   characters,
   codePointLength,
@@ -13,9 +16,6 @@ import {
   repeat,
   type Text,
 } from './traced.js';
-import type { BinaryOperator, CompareOperator } from './ast.js';
-import { added, argumentsFor, escapedWithin, isMarkup, likewise } from './markup.js';
-import { textMethods } from './textMethods.js';
 import {
   callable,
   compare,

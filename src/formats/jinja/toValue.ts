@@ -1,7 +1,7 @@
 /** Plain data (messages, tools, arguments) → values of templates, every string traced to where it came from. */
+import type { Message } from '../../records.js';
 import { writtenNumbersOf } from '../json/writtenNumbers.js';
 import { fail } from './templateError.js';
-import type { Message } from '../../records.js';
 import { concat, type Origin, type Text, trace } from './traced.js';
 import { type Dict, float, integer, type Key, list, type Value } from './values.js';
 

@@ -7,11 +7,11 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { Decoder, Errors } from 'io-ts';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { describe } from '../describe.js';
 import { writeTextAtomically } from '../files/atomicFile.js';
 import { fileError } from '../files/byteSource.js';
-import { describe } from '../describe.js';
-import { excerptAt, jsonFault, lineAndColumn } from './jsonFault.js';
 import { strictUtf8 } from '../files/utf8.js';
+import { excerptAt, jsonFault, lineAndColumn } from './jsonFault.js';
 import { stringifyExactly } from './writtenNumbers.js';
 
 /** Configuration and index files are small; what is larger has a wrong name. */

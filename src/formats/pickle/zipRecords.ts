@@ -1,8 +1,8 @@
 /** The records of a zip archive that are stored as they are (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT). */
 import type { FileHandle } from 'node:fs/promises';
 import { fatal } from '../../errors.js';
-import { readFully } from '../tensors/storedTensor.js';
 import { strictUtf8 } from '../files/utf8.js';
+import { readFully } from '../tensors/storedTensor.js';
 import { quoted } from './values.js';
 
 /** Bytes [start, end) of the file. */

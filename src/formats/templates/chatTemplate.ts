@@ -7,17 +7,17 @@
 import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
 import { type DataError, dataError } from '../../errors.js';
 import type { Message, Span } from '../../records.js';
-import { assistantSpans } from './assistantSpans.js';
 import { identified, lasting } from '../identity.js';
 import type { Tell } from '../identity.js';
 import { compile, type Program } from '../jinja/evaluate.js';
 import { TemplateError } from '../jinja/templateError.js';
-import type { Text } from '../jinja/traced.js';
 import { memberValue, messageValue, toValue } from '../jinja/toValue.js';
 import type { ContentForm } from '../jinja/toValue.js';
+import type { Text } from '../jinja/traced.js';
 import { list, type Value } from '../jinja/values.js';
-import type { Provenance } from './provenance.js';
 import { writtenNumbersOf } from '../json/writtenNumbers.js';
+import { assistantSpans } from './assistantSpans.js';
+import type { Provenance } from './provenance.js';
 
 export type { Provenance } from './provenance.js';
 

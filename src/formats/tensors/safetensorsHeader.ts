@@ -5,9 +5,9 @@ import * as t from 'io-ts';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { describe } from '../describe.js';
+import { strictUtf8 } from '../files/utf8.js';
 import { parseJson } from '../json/json.js';
 import { isJsonRecord } from '../json/jsonRecord.js';
-import { strictUtf8 } from '../files/utf8.js';
 
 /** Bytes an element, in the order in which the reference implementation lays tensors out (last ones first). */
 export const bytesOfDtype = {

@@ -1,11 +1,11 @@
 /** New tokens and a chat format for a tokenizer: its files rewritten, then read again. */
 import { type Either, isLeft, left } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
-import { chatMl } from '../templates/chatMl.js';
 import { fieldsOf } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
-import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';
+import { chatMl } from '../templates/chatMl.js';
 import { parseJson, tokenizerOfPair } from './specOf.js';
+import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';
 
 export interface NewTokens {
   /** Tokens to add, in this order, unless the vocabulary has them. Special: never split, skipped by `skipSpecialTokens`. */

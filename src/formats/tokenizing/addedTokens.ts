@@ -1,6 +1,6 @@
 /** Added tokens: found in the text before anything else happens to it, as the `tokenizers` library finds them. */
-import type { Normalize } from './normalizer.js';
 import { verbatim } from './aligned.js';
+import type { Normalize } from './normalizer.js';
 
 export interface AddedToken {
   readonly id: number;

@@ -1,8 +1,8 @@
 import { type Either, isLeft, right } from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
+import { fieldsOf } from '../json/jsonRecord.js';
 import type { ChatTemplate } from '../templates/chatTemplate.js';
 import { namedTemplates } from '../templates/chatTemplate.js';
-import { fieldsOf } from '../json/jsonRecord.js';
 import type { TokenizerSpec } from './spec.js';
 import { parseJson } from './specOf.js';
 

@@ -1,6 +1,6 @@
 /** Text → ids and offsets: added tokens, normaliser, pre-tokeniser, model. */
-import { type Aligned, endOf, sliceAligned, startOf, verbatim } from './aligned.js';
 import { type AddedToken, splitters } from './addedTokens.js';
+import { type Aligned, endOf, sliceAligned, startOf, verbatim } from './aligned.js';
 import { makeIdBuffer, pushId, takeIds } from './idBuffer.js';
 import type { Normalize } from './normalizer.js';
 import type { Step } from './preTokenizer.js';

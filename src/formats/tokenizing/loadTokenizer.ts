@@ -9,9 +9,9 @@ import type { FatalError } from '../../errors.js';
 import { locateModel } from '../hub/locate.js';
 import type { Located } from '../hub/locate.js';
 import type { HubSettings } from '../hub/settings.js';
+import { tokenizerFiles } from './fileNames.js';
 import { tokenizerOfFiles } from './tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
-import { tokenizerFiles } from './fileNames.js';
 
 const tokenizerIn =
   (dir: string): TaskEither<FatalError, Tokenizer> =>

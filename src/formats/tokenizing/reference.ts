@@ -2,10 +2,10 @@
  * The path for tokenizers that our own code does not cover exactly: @huggingface/tokenizers runs them. Its offsets are found
  * by looking each token's text up in the text, which is exact where normalisation changes no characters.
  */
-import { type ReferenceTokenizer, Tokenizer as Reference } from './huggingface.js';
 import { type Either, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
 import type { Encoder } from './encoder.js';
+import { type ReferenceTokenizer, Tokenizer as Reference } from './huggingface.js';
 import type { TokenizerSpec } from './spec.js';
 
 export interface ReferenceEncoder extends Encoder {

@@ -1,22 +1,22 @@
 /** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
 import { type Either, isLeft, left, map, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
-import type { ChatTemplate } from '../templates/chatTemplate.js';
 import { madeFrom } from '../identity.js';
+import type { ChatTemplate } from '../templates/chatTemplate.js';
 import { chatTemplateOf } from './chatTemplateOf.js';
-import { compileDecoder } from './tokenDecoder.js';
 import { makeEncoder } from './encoder.js';
 import { compileModel, type ModelTables } from './modelOf.js';
 import { compileNormalizer } from './normalizer.js';
-import { compilePostProcessor } from './postProcessor.js';
 import { type Risk, risksIn } from './pattern.js';
+import { compilePostProcessor } from './postProcessor.js';
 import { compilePreTokenizer } from './preTokenizer.js';
 import { referenceEncoder } from './reference.js';
 import type { TokenizerSpec } from './spec.js';
 import { specOf, specOfFiles } from './specOf.js';
+import { compileDecoder } from './tokenDecoder.js';
+import { rememberRecipe, type TokenizerRecipe } from './tokenizerRecipe.js';
 import type { Vocabulary } from './vocabulary.js';
 import { wellFormed } from './wellFormed.js';
-import { rememberRecipe, type TokenizerRecipe } from './tokenizerRecipe.js';
 
 /** Texts to ids and back, as the model's `tokenizer.json` says, with its special tokens and chat template. */
 export interface Tokenizer {

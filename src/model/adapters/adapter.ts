@@ -1,17 +1,22 @@
 /** LoRA adapters of a model: attach, and take out for saving. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import { fatal } from '../../errors.js';
 import { mul, sub, tensor2d, tidy } from '../../tfjs.js';
 import { architectureOf, bufferNames } from '../architectures.js';
+import { endInside, nameInside, nameOutside } from '../imageText.js';
+import { gatherRows } from '../kernels/gatherRows.js';
+import type { Weights } from '../layers/layer.js';
+import type { CausalLM } from '../model.js';
+import { resizeTokenEmbeddings } from '../resizeEmbeddings.js';
+import { turned } from '../turned.js';
+import { headSpec, weightOf } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 import { copied } from './copied.js';
 import { adaptedNorms } from './dora.js';
-import { gatherRows } from '../kernels/gatherRows.js';
-import { endInside, nameInside, nameOutside } from '../imageText.js';
 import { initFault, rankFault, takenHalves, takesFromBase } from './initLora.js';
-import type { Weights } from '../layers/layer.js';
 import {
   adapterOptions,
   adaptersIn,
@@ -29,12 +34,7 @@ import {
 } from './lora.js';
 import type { LoraConfig, Target, TokenRows } from './lora.js';
 import { loraDelta } from './loraDelta.js';
-import type { CausalLM } from '../model.js';
-import { resizeTokenEmbeddings } from '../resizeEmbeddings.js';
 import type { Matrix } from './singularVectors.js';
-import { turned } from '../turned.js';
-import { headSpec, weightOf } from '../weights.js';
-import type { TensorSpec } from '../weights.js';
 
 /** The model's tensors, its head among them where that is the embedding. */
 const specsOf = ({ config }: CausalLM): ReadonlyArray<TensorSpec> => {

@@ -1,17 +1,17 @@
 /** Several adapters over one base model, by name: put on, taken into use, left out, taken off, combined. All share the base's tensors. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import { fatal } from '../../errors.js';
 import type { ClosedInput } from '../../formats/closed.js';
-import { trainedWith, withNewAdapter, withSavedAdapter } from './adapter.js';
 import { architectureOf } from '../architectures.js';
-import { copied } from './copied.js';
 import type { Weights } from '../layers/layer.js';
-import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
 import type { CausalLM, NamedAdapter, NamedAdapters } from '../model.js';
 import { weightOf } from '../weights.js';
+import { trainedWith, withNewAdapter, withSavedAdapter } from './adapter.js';
+import { copied } from './copied.js';
+import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
 
 const usage = (code: `E_${string}`, message: string, hint?: string): FatalError =>
   fatal(code, message, { kind: 'usage', ...(hint === undefined ? {} : { hint }) });

@@ -1,16 +1,16 @@
 /** A weighted sum of adapters as one adapter. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import { fatal } from '../../errors.js';
 import { add, mul, tidy } from '../../tfjs.js';
-import { added, adaptersNow, isFree, known } from './adapters.js';
 import { concatColumns } from '../kernels/columns.js';
+import { joinRows } from '../layers/putRows.js';
+import type { CausalLM } from '../model.js';
+import { added, adaptersNow, isFree, known } from './adapters.js';
 import { adapterOptions, adaptersIn, namesOf, tablesIn } from './lora.js';
 import type { LoraConfig } from './lora.js';
-import type { CausalLM } from '../model.js';
-import { joinRows } from '../layers/putRows.js';
 
 export interface CombineOptions {
   /**

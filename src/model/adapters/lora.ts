@@ -1,7 +1,7 @@
 /** LoRA as PEFT does it: which modules get an adapter, how it begins, by what factor it counts. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import { fatal } from '../../errors.js';
 import {
@@ -22,9 +22,9 @@ import type { ClosedValue } from '../../formats/closed.js';
 import { linearRegex, wholeRegex } from '../../formats/regex/linearRegex.js';
 import type { Search } from '../../formats/regex/search.js';
 import { random } from '../../seed.js';
-import { orthogonalHalves } from './initLora.js';
 import { remembered } from '../remembered.js';
 import type { TensorSpec } from '../weights.js';
+import { orthogonalHalves } from './initLora.js';
 
 const textOrList = json<string | ReadonlyArray<string>>(
   t.union([t.string, t.readonlyArray(t.string)], 'a regular expression or a list of module names'),

@@ -1,30 +1,30 @@
 /** Adapters merged into the weights, and taken out again. */
-import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { fatal, warning } from '../../errors.js';
 import { add, keep, mul, sub, tidy } from '../../tfjs.js';
-import { adaptedWeight, liesTransposed } from './adapter.js';
 import { architectureOf, bufferNames } from '../architectures.js';
 import type { ModelConfig } from '../config.js';
-import { copied } from './copied.js';
-import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
 import { untiedRaw } from '../imageText.js';
 import { axpy } from '../kernels/axpy.js';
 import { gatherRows } from '../kernels/gatherRows.js';
 import { release } from '../kernels/hold.js';
 import type { Weights } from '../layers/layer.js';
-import { adaptersIn, adapterOptions, isAdapterName, namesOf, tablesIn, tokenIndicesOf, tokenRowsName } from './lora.js';
-import type { LoraConfig, Site } from './lora.js';
-import { loraDelta } from './loraDelta.js';
-import type { CausalLM } from '../model.js';
 import { putRows } from '../layers/putRows.js';
+import type { CausalLM } from '../model.js';
 import { dequantizedCopy, dequantizeModel, placed } from '../quantize/base.js';
 import { isGptq } from '../quantize/config.js';
 import type { QuantizationConfig } from '../quantize/config.js';
 import { quantizeMatrix, scalesOf } from '../quantize/matrix.js';
 import type { QuantizedScales } from '../quantize/matrix.js';
 import { weightOf } from '../weights.js';
+import { adaptedWeight, liesTransposed } from './adapter.js';
+import { copied } from './copied.js';
+import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
+import { adaptersIn, adapterOptions, isAdapterName, namesOf, tablesIn, tokenIndicesOf, tokenRowsName } from './lora.js';
+import type { LoraConfig, Site } from './lora.js';
+import { loraDelta } from './loraDelta.js';
 
 /** Adapters that meet in one module, module by module. */
 const sitesByModule = (weights: Weights): ReadonlyArray<readonly [Site, ...Site[]]> => {

@@ -2,16 +2,16 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
-import { ungatedTensors } from './arcee.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { onlyAs } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
+import { xielu, xieluSpec } from '../layers/xielu.js';
+import { perLayer } from '../weights.js';
+import { ungatedTensors } from './arcee.js';
 import { llama, llamaConfig, llamaStem, norm, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { perLayer } from '../weights.js';
-import { xielu, xieluSpec } from '../layers/xielu.js';
 
 const actModule = (layer: number): string => `model.layers.${layer}.mlp.act_fn`;
 

@@ -1,16 +1,16 @@
 /** Arcee (AFM): Llama whose MLPs have no gate, and square what a relu lets through. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfig, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import { plainMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
 import type { TensorSpec } from '../weights.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 /** Llama's tensors without gates. */
 export const ungatedTensors = (config: LlamaConfig): ReadonlyArray<TensorSpec> =>

@@ -1,12 +1,10 @@
 /** BLOOM: no positions but ALiBi's biases on scores, a norm behind the embedding, queries, keys and values of one matrix head by head. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
-import { attention } from '../attention/attention.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, stem } from '../layers/blocks.js';
-import { splitGroups } from '../layers/columns.js';
+import { attention } from '../attention/attention.js';
 import {
   boolean,
   decodeFields,
@@ -21,15 +19,17 @@ import {
   tokenIds,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
+import { inTurn, stem } from '../layers/blocks.js';
+import { splitGroups } from '../layers/columns.js';
 import { dropout } from '../layers/dropout.js';
 import { compose, mapLayers } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
+import { narrowing } from '../layers/rows.js';
 import { block } from '../pass.js';
 import type { Pass } from '../pass.js';
-import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface BloomConfig extends ModelConfig {

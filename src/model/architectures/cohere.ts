@@ -2,21 +2,21 @@
  * Cohere (Command R and R+, Aya) and Cohere 2 (Command R7B, Command A): attention and MLP side by side from one layer norm, pairs that
  * turn beside each other, scaled logits; in R+ every head of queries and keys has a norm of its own. Cohere 2: layers that slide, and among them such that see all and know no positions.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody, sideBySide } from '../layers/blocks.js';
 import { boolean, decodeFields, optional, positive, positiveInteger, unfit } from '../config.js';
-import { scaled } from '../layers/embedding.js';
+import { rotaryBody, sideBySide } from '../layers/blocks.js';
 import { columnGain } from '../layers/columnGain.js';
+import { scaled } from '../layers/embedding.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention, windowsByType } from './llama.js';
-import type { LlamaConfig, LlamaParts } from './llama.js';
 import { bareLayerNorm, layerNorm, perHead } from '../layers/norm.js';
 import { perLayer } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention, windowsByType } from './llama.js';
+import type { LlamaConfig, LlamaParts } from './llama.js';
 
 export interface CohereConfig extends LlamaConfig {
   readonly layerNormEps: number;

@@ -6,13 +6,13 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
+import { latentAttention, latentTargets } from '../attention/latentAttention.js';
 import { onlyAs } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { correctedNames, groupedFamily, groupedNames } from './groupedRouting.js';
 import type { GroupedFamily } from './groupedRouting.js';
 import { latentConfig, withLatents } from './latent.js';
 import type { LatentConfig, LatentFamily } from './latent.js';
-import { latentAttention, latentTargets } from '../attention/latentAttention.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 

@@ -2,30 +2,30 @@
  * What Qwen's hybrid models have in common: layers of the gated delta rule (Gated DeltaNet, Yang, Kautz & Hatamizadeh 2024), and between
  * them layers of attention whose outputs are gated and whose heads turn in part.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
-import { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
-import { regrouped, splitGroups } from '../layers/columns.js';
+import type { RopeDefaults, RotaryAngles } from '../attention/rope.js';
 import { decodeFields, layerCount, onlyAs, optional, positiveInteger, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
-import { deltaRuleSpec, gatedDeltaRule } from '../recurrent/gatedDeltaRule.js';
-import type { DeltaShape } from '../recurrent/gatedDeltaRule.js';
+import { regrouped, splitGroups } from '../layers/columns.js';
 import { beside, compose, each, fanOut, identity, spread } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { linears, queryKeyValue } from '../layers/linears.js';
-import { selfAttention } from './llama.js';
-import type { Family, LlamaConfig } from './llama.js';
 import { gated } from '../layers/mlp.js';
 import { perHead, rmsNorm } from '../layers/norm.js';
-import type { Pass } from '../pass.js';
-import type { RopeDefaults, RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
+import type { Pass } from '../pass.js';
+import { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
+import { deltaRuleSpec, gatedDeltaRule } from '../recurrent/gatedDeltaRule.js';
+import type { DeltaShape } from '../recurrent/gatedDeltaRule.js';
 import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { selfAttention } from './llama.js';
+import type { Family, LlamaConfig } from './llama.js';
 
 export interface Hybrid {
   /** One a layer: whether it has the delta rule; else it attends. */

@@ -3,8 +3,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody } from '../layers/blocks.js';
 import { boolean, optional } from '../config.js';
+import { rotaryBody } from '../layers/blocks.js';
 import { llama, llamaConfigWith, llamaLayer, llamaStem } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 

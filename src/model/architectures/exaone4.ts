@@ -2,20 +2,20 @@
  * EXAONE 4: OLMo 2's norms behind attention and MLP, norms on each head, and layers that see all and know no positions among such that
  * slide.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { nonNegativeInteger, optional } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
+import type { Pass } from '../pass.js';
+import { perLayer, rmsNormSpec } from '../weights.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
-import { perLayer, rmsNormSpec } from '../weights.js';
 
 /** A pattern is a number where it stands for a list of kinds; beside a list files have letters. */
 const fields = t.type({ sliding_window_pattern: optional(t.union([t.string, nonNegativeInteger], 'a number')) });

@@ -2,14 +2,15 @@
  * Falcon, with rotary positions or ALiBi: queries, keys and values of one matrix, group by group of heads that share a key; MLPs beside
  * attention, from one layer norm or two, or behind it.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody, sideBySide, stem } from '../layers/blocks.js';
-import { splitGroups } from '../layers/columns.js';
+import { ropeConfig, turnsOtherwiseBeyond } from '../attention/rope.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { rotaryAttention } from '../attention/rotaryAttention.js';
 import {
   activation as activationField,
   boolean,
@@ -24,17 +25,16 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
-import { dropout } from '../layers/dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
+import { inTurn, rotaryBody, sideBySide, stem } from '../layers/blocks.js';
+import { splitGroups } from '../layers/columns.js';
+import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { ropeConfig, turnsOtherwiseBeyond } from '../attention/rope.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
-import { rotaryAttention } from '../attention/rotaryAttention.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 /** Names of the norms of a layer, before attention and before its MLP: one for both, two, or one behind the other. */

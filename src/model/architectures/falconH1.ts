@@ -2,29 +2,29 @@
  * Falcon-H1: Llama whose layers have a mixer of Mamba-2 beside attention, both of which read the same norm, with a number that everything is
  * multiplied by; and Bamba, whose layers have the one or the other, and no such numbers.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { boolean, decodeFields, nonNegativeInteger, onlyAs, optional, positiveInteger } from '../config.js';
 import type { RawConfig } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { scaled } from '../layers/embedding.js';
 import { compose, each, fanOut, identity, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfig, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
-import type { Family, LlamaConfig } from './llama.js';
+import { gated, gatedBy, gatedNames } from '../layers/mlp.js';
+import { narrowing } from '../layers/rows.js';
+import type { Pass } from '../pass.js';
 import { mamba2, mamba2Spec } from '../recurrent/mamba2.js';
 import type { Mamba2Shape } from '../recurrent/mamba2.js';
-import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
-import { gated, gatedBy, gatedNames } from '../layers/mlp.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
-import { narrowing } from '../layers/rows.js';
 import { perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
+import type { Family, LlamaConfig } from './llama.js';
+import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
 
 type Map = Layer<Tensor, Tensor>;
 

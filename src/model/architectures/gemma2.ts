@@ -1,22 +1,22 @@
 /** Gemma 2: Gemma with norms behind attention and MLP too, capped scores and logits, and a window in every second layer. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { activation, decodeFields, optional, positive, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
-import { asGemma } from './gemma.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { asGemma } from './gemma.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 const fields = t.type({
   hidden_activation: optional(activation),

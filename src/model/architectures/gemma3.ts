@@ -7,13 +7,13 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
+import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
+import type { RopeByKind } from '../attention/ropeByKind.js';
 import { activation, decodeFields, onlyAs, optional, positive, positiveInteger } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { asGemma } from './gemma.js';
 import { gemma2Layer, gemma2Tensors } from './gemma2.js';
 import { llama, llamaConfig, windowsByType } from './llama.js';
-import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
-import type { RopeByKind } from '../attention/ropeByKind.js';
 
 export type Gemma3Config = RopeByKind;
 

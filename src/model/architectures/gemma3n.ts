@@ -4,23 +4,26 @@
  * 4 has them.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Architecture } from '../architecture.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { corrected, foretold } from '../layers/altUp.js';
 import type { AltUp } from '../layers/altUp.js';
-import type { Architecture } from '../architecture.js';
 import { columnGain } from '../layers/columnGain.js';
 import { scaled } from '../layers/embedding.js';
 import { gaussianTopK } from '../layers/gaussianTopK.js';
-import { gemma3nConfig } from './gemma3nConfig.js';
-import type { Gemma3nConfig } from './gemma3nConfig.js';
 import { compose, each, identity, residual, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
-import { norm } from './llama.js';
 import { asLongAs } from '../layers/magnitude.js';
 import { gated, gatedBy, gatedNames } from '../layers/mlp.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
+import { past, wire, wired } from '../layers/wired.js';
+import type { Pass } from '../pass.js';
+import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
+import { gemma3nConfig } from './gemma3nConfig.js';
+import type { Gemma3nConfig } from './gemma3nConfig.js';
+import { norm } from './llama.js';
 import {
   attentionTensors,
   handedOn,
@@ -35,9 +38,6 @@ import {
   tokenTensors,
   unreadMaps,
 } from './sharedKeys.js';
-import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
-import type { TensorSpec } from '../weights.js';
-import { past, wire, wired } from '../layers/wired.js';
 
 type Values = ReadonlyArray<Tensor>;
 

@@ -3,6 +3,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
+import { ropeConfig } from '../attention/rope.js';
+import { localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
 import {
   activation,
   boolean,
@@ -17,8 +19,6 @@ import {
 } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { llamaConfig, windowsByType } from './llama.js';
-import { ropeConfig } from '../attention/rope.js';
-import { localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
 import { keySources } from './sharedKeys.js';
 import type { SharedKeysConfig } from './sharedKeys.js';
 

@@ -4,21 +4,24 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture, JoinedTensor } from '../architecture.js';
-import { scaled } from '../layers/embedding.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { mixture } from '../experts/experts.js';
+import { scaled } from '../layers/embedding.js';
 import { timesFixed } from '../layers/fixedFactor.js';
-import { gemma4Config, gemma4Types } from './gemma4Config.js';
-import type { Gemma4Config } from './gemma4Config.js';
-import { joinedFiles } from '../stored/joinedFiles.js';
 import { compose, fanOut, identity, residual, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
-import { norm } from './llama.js';
 import { gated, gatedMlp, gatedNames, gatedTogether } from '../layers/mlp.js';
 import { rmsNormBy } from '../layers/norm.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
+import { past, wire, wired } from '../layers/wired.js';
+import type { Pass } from '../pass.js';
+import { joinedFiles } from '../stored/joinedFiles.js';
+import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
+import { gemma4Config, gemma4Types } from './gemma4Config.js';
+import type { Gemma4Config } from './gemma4Config.js';
+import { norm } from './llama.js';
 import {
   attentionTensors,
   handedOn,
@@ -34,9 +37,6 @@ import {
   tokenTensors,
   unreadMaps,
 } from './sharedKeys.js';
-import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
-import type { TensorSpec } from '../weights.js';
-import { past, wire, wired } from '../layers/wired.js';
 
 type Map = Layer<Tensor, Tensor>;
 type Values = ReadonlyArray<Tensor>;

@@ -3,6 +3,9 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
+import { ropeConfig } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/rope.js';
+import { onlyByKind } from '../attention/ropeByKind.js';
 import {
   activation,
   boolean,
@@ -14,12 +17,9 @@ import {
   unfit,
 } from '../config.js';
 import type { RawConfig } from '../config.js';
+import type { RoutingShape } from '../experts/routing.js';
 import { llamaConfig, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { ropeConfig } from '../attention/rope.js';
-import type { RopeConfig } from '../attention/rope.js';
-import { onlyByKind } from '../attention/ropeByKind.js';
-import type { RoutingShape } from '../experts/routing.js';
 import { keySources } from './sharedKeys.js';
 import type { AttentionSizes, SharedKeysConfig } from './sharedKeys.js';
 

@@ -2,23 +2,23 @@
  * GLM and GLM-4: Llama whose heads turn in part, in pairs beside each other, with gate and up of one matrix; GLM-4 norms what branches
  * add.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { boolean, optional } from '../config.js';
 import type { RawConfig } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import { joinedMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 const fields = t.type({ attention_bias: optional(boolean) });
 

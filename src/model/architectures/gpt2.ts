@@ -1,23 +1,23 @@
 /** GPT-2: learned positions, layer norms before each block, q, k and v from one Conv1D. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { joinedAttention } from '../attention/attention.js';
-import { gptBody } from '../layers/blocks.js';
 import { boolean, decodeFields, onlyAs, optional } from '../config.js';
+import { gptBody } from '../layers/blocks.js';
 import { dropout } from '../layers/dropout.js';
-import { gptConfig, gptFields } from './gptConfig.js';
-import type { GptConfig } from './gptConfig.js';
-import { gptMlp } from './gptMlp.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { layerNorm } from '../layers/norm.js';
-import type { Pass } from '../pass.js';
 import { narrowing } from '../layers/rows.js';
+import type { Pass } from '../pass.js';
 import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from '../weights.js';
+import { gptConfig, gptFields } from './gptConfig.js';
+import type { GptConfig } from './gptConfig.js';
+import { gptMlp } from './gptMlp.js';
 
 export interface Gpt2Config extends GptConfig {
   /** Scores are divided by √headDim. */

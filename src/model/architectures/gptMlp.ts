@@ -1,11 +1,11 @@
 /** The MLP of GPT-2 and of what is built like it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dropout } from '../layers/dropout.js';
-import type { GptConfig } from './gptConfig.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { plainMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
+import type { GptConfig } from './gptConfig.js';
 
 /** [N, C] to [N, C] in layer `i`; `transposed`: files hold its matrices inputs first. */
 export const gptMlp = (

@@ -1,12 +1,11 @@
 /** GPT-Neo: GPT-2's blocks with separate projections, unscaled scores, and layers that see only a window by turns. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
 import { attention } from '../attention/attention.js';
-import { gptBody } from '../layers/blocks.js';
 import {
   activation as activationField,
   boolean,
@@ -22,17 +21,18 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
-import { dropout } from '../layers/dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
-import { gptMlp } from './gptMlp.js';
+import { gptBody } from '../layers/blocks.js';
+import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { queryKeyValue } from '../layers/linears.js';
 import { layerNorm } from '../layers/norm.js';
-import type { Pass } from '../pass.js';
 import { narrowing } from '../layers/rows.js';
+import type { Pass } from '../pass.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
+import { gptMlp } from './gptMlp.js';
 
 export interface GptNeoConfig extends ModelConfig {
   readonly intermediateSize: number;

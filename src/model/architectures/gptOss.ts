@@ -8,12 +8,12 @@ import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
 import { unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
+import { gatedClamped, gatedNames } from '../layers/mlp.js';
+import { perLayer } from '../weights.js';
 import { gptOssFiles } from './gptOssFiles.js';
 import { windowsByType } from './llama.js';
-import { gatedClamped, gatedNames } from '../layers/mlp.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
-import { perLayer } from '../weights.js';
 
 const names: MixtureNames = { block: 'mlp', router: 'router', ...gatedNames };
 

@@ -1,14 +1,14 @@
 /** GPT-J: attention and MLP side by side from one layer norm; part of each head turns, in pairs beside each other. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody, sideBySide, stem } from '../layers/blocks.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { rotaryAttention } from '../attention/rotaryAttention.js';
 import { decodeFields, onlyAs, optional, positiveInteger, unfit } from '../config.js';
+import { rotaryBody, sideBySide, stem } from '../layers/blocks.js';
 import { dropout } from '../layers/dropout.js';
-import { gptConfig, gptFields } from './gptConfig.js';
-import type { GptConfig } from './gptConfig.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
@@ -16,9 +16,9 @@ import { queryKeyValue } from '../layers/linears.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
-import { rotaryAttention } from '../attention/rotaryAttention.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
+import { gptConfig, gptFields } from './gptConfig.js';
+import type { GptConfig } from './gptConfig.js';
 
 export interface GptjConfig extends GptConfig {
   readonly rope: RopeConfig;

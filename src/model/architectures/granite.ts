@@ -2,24 +2,24 @@
  * Granite: Llama whose embeddings, attention scores, branches and logits are multiplied by numbers of their own. HyperCLOVA X: the same,
  * with norms behind attention and MLP too.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { boolean, decodeFields, optional, positive } from '../config.js';
 import type { RawConfig } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { scaled } from '../layers/embedding.js';
 import { compose, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
-import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import type { Sequence } from '../sequence.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
+import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 
 export interface GraniteConfig extends LlamaConfig {
   /** Factor of the embeddings, noise included. */

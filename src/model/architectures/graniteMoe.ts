@@ -2,13 +2,13 @@
  * Granite 4, and Granite with experts: Granite whose layers are mixers of Mamba-2 or attention, by a list, and whose MLPs are routed
  * experts, one that all tokens go to, or both. Attention of Granite 4 may know no positions.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture, JoinedTensor } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import {
   boolean,
   decodeFields,
@@ -20,24 +20,24 @@ import {
   unfit,
 } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { scaled } from '../layers/embedding.js';
-import { graniteConfig, graniteStem } from './granite.js';
-import type { GraniteConfig } from './granite.js';
-import { joinedFiles } from '../stored/joinedFiles.js';
 import { compose, fanOut, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaTensors, norm, selfAttention } from './llama.js';
-import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
+import { gatedNames, joinedMlp } from '../layers/mlp.js';
+import { narrowing } from '../layers/rows.js';
+import type { Pass } from '../pass.js';
 import { mamba2, mamba2Spec } from '../recurrent/mamba2.js';
 import type { Mamba2Shape } from '../recurrent/mamba2.js';
-import { mixturePacked, mixtureSpecs, routedExperts, usualGate } from './mixture.js';
-import type { MixtureConfig, MixtureNames } from './mixture.js';
-import { gatedNames, joinedMlp } from '../layers/mlp.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
-import { narrowing } from '../layers/rows.js';
+import { joinedFiles } from '../stored/joinedFiles.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { graniteConfig, graniteStem } from './granite.js';
+import type { GraniteConfig } from './granite.js';
+import { llama, llamaTensors, norm, selfAttention } from './llama.js';
+import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
+import { mixturePacked, mixtureSpecs, routedExperts, usualGate } from './mixture.js';
+import type { MixtureConfig, MixtureNames } from './mixture.js';
 
 type Map = Layer<Tensor, Tensor>;
 

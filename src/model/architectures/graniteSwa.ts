@@ -1,20 +1,20 @@
 /** Granite with sliding windows: heads have sinks, and each layer turns by a base of its own, or not at all. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { decodeFields, nonNegative, optional, unfit } from '../config.js';
-import { granite, graniteConfig, graniteLayer, graniteStem } from './granite.js';
-import type { GraniteConfig } from './granite.js';
-import { compose, holding, mapLayers } from '../layers/layer.js';
-import type { Layer } from '../layers/layer.js';
-import { llamaTensors, windowsByType } from './llama.js';
-import { block } from '../pass.js';
 import { rotaryAngles } from '../attention/rope.js';
 import type { RotaryAngles } from '../attention/rope.js';
+import { decodeFields, nonNegative, optional, unfit } from '../config.js';
+import { compose, holding, mapLayers } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import { block } from '../pass.js';
 import type { Sequence } from '../sequence.js';
 import { perLayer } from '../weights.js';
+import { granite, graniteConfig, graniteLayer, graniteStem } from './granite.js';
+import type { GraniteConfig } from './granite.js';
+import { llamaTensors, windowsByType } from './llama.js';
 
 export interface GraniteSwaConfig extends GraniteConfig {
   /** One a layer: the base of its angles; 0: its queries and keys do not turn. */

@@ -5,10 +5,10 @@ import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { boolean, decodeFields, nonNegativeInteger, optional, positive, positiveInteger, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
+import type { ExpertGroups } from '../experts/routing.js';
+import { gatedNames } from '../layers/mlp.js';
 import type { Family } from './llama.js';
 import type { MixtureFamily, MixtureNames } from './mixture.js';
-import { gatedNames } from '../layers/mlp.js';
-import type { ExpertGroups } from '../experts/routing.js';
 
 const fields = t.type({
   n_routed_experts: optional(positiveInteger),

@@ -1,21 +1,21 @@
 /** Hunyuan, dense: Llama with norms on each head of queries and keys after they have turned, and a base of angles stretched by `alpha`. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody } from '../layers/blocks.js';
+import type { RopeConfig } from '../attention/rope.js';
 import { decodeFields, onlyAs, optional, positive } from '../config.js';
 import type { RawConfig } from '../config.js';
+import { rotaryBody } from '../layers/blocks.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfig, llamaLayer, llamaStem, llamaTensors, norm } from './llama.js';
-import type { LlamaConfig, LlamaParts } from './llama.js';
 import { perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RopeConfig } from '../attention/rope.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { llama, llamaConfig, llamaLayer, llamaStem, llamaTensors, norm } from './llama.js';
+import type { LlamaConfig, LlamaParts } from './llama.js';
 
 const scaling = optional(t.type({ alpha: optional(positive) }, 'an object'));
 const fields = t.type({ rope_scaling: scaling, rope_parameters: scaling });

@@ -4,8 +4,8 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import { decodeFields, optional, positiveInteger } from '../config.js';
 import type { RawConfig } from '../config.js';
-import { headNormSpecs, hunyuanParts, stretchedRope } from './hunyuan.js';
 import { gatedNames } from '../layers/mlp.js';
+import { headNormSpecs, hunyuanParts, stretchedRope } from './hunyuan.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 

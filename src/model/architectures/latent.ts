@@ -3,14 +3,14 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
-import { boolean, decodeFields, optional, positiveInteger, unfit } from '../config.js';
-import type { RawConfig } from '../config.js';
 import { latentSpecs } from '../attention/latentAttention.js';
 import type { LatentSizes } from '../attention/latentAttention.js';
-import type { LlamaConfig } from './llama.js';
 import { scoreFactor } from '../attention/rope.js';
+import { boolean, decodeFields, optional, positiveInteger, unfit } from '../config.js';
+import type { RawConfig } from '../config.js';
 import { perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import type { LlamaConfig } from './llama.js';
 
 /** Keys are as many as queries, and as wide: headDim is the latent's nopeDim + ropeDim. */
 export interface LatentConfig extends LlamaConfig {

@@ -1,12 +1,11 @@
 /** LFM2: blocks of a short convolution between two gates, and blocks of Llama's attention with norms on queries and keys, by turns. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import {
   boolean,
   decodeFields,
@@ -19,19 +18,20 @@ import {
   unfit,
 } from '../config.js';
 import type { RawConfig } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
-import { llama, llamaConfig, llamaStem, norm, selfAttention } from './llama.js';
-import type { Family, LlamaConfig } from './llama.js';
 import { gatedMlp } from '../layers/mlp.js';
 import type { GatedNames } from '../layers/mlp.js';
 import { perHead } from '../layers/norm.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { narrowing } from '../layers/rows.js';
+import type { Pass } from '../pass.js';
+import { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { llama, llamaConfig, llamaStem, norm, selfAttention } from './llama.js';
+import type { Family, LlamaConfig } from './llama.js';
 
 type Map = Layer<Tensor, Tensor>;
 

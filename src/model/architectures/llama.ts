@@ -2,13 +2,16 @@
  * Llama and what is built like it: Mistral, Ministral and CWM (sliding windows), Ministral 3 (queries that grow with their positions), Qwen2 (biases on q,
  * k, v), Qwen3 (norms on q and k), SmolLM3 (layers without positions).
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import { ropeConfig, turnsOtherwiseBeyond } from '../attention/rope.js';
+import type { RopeConfig, RopeDefaults, RotaryAngles } from '../attention/rope.js';
+import { rotaryAttention } from '../attention/rotaryAttention.js';
+import type { RotaryParts } from '../attention/rotaryAttention.js';
 import {
   activation,
   boolean,
@@ -24,8 +27,9 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig, RawConfig } from '../config.js';
-import { scaled, tokenEmbedding } from '../layers/embedding.js';
 import type { ActivationKind } from '../kernels/activation.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
+import { scaled, tokenEmbedding } from '../layers/embedding.js';
 import { compose, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
@@ -34,10 +38,6 @@ import { gatedMlp } from '../layers/mlp.js';
 import { neftune } from '../layers/neftune.js';
 import { perHead, rmsNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { ropeConfig, turnsOtherwiseBeyond } from '../attention/rope.js';
-import type { RopeConfig, RopeDefaults, RotaryAngles } from '../attention/rope.js';
-import { rotaryAttention } from '../attention/rotaryAttention.js';
-import type { RotaryParts } from '../attention/rotaryAttention.js';
 import type { Sequence } from '../sequence.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';

@@ -1,20 +1,20 @@
 /** MiniCPM3: latent attention without experts, whose embeddings, branches and logits are multiplied by numbers of their own. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { optional, positive, positiveInteger } from '../config.js';
-import { scaled } from '../layers/embedding.js';
-import { latentConfig, withLatents } from './latent.js';
-import type { LatentConfig } from './latent.js';
 import { latentAttention, latentTargets } from '../attention/latentAttention.js';
+import type { RotaryAngles } from '../attention/rope.js';
+import { optional, positive, positiveInteger } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
+import { scaled } from '../layers/embedding.js';
 import { compose, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
+import { latentConfig, withLatents } from './latent.js';
+import type { LatentConfig } from './latent.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm } from './llama.js';
 
 export interface MiniCpmConfig extends LatentConfig {
   /** Factor of what attention and MLP add. */

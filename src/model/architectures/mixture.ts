@@ -1,26 +1,26 @@
 /** What Llama-like models with routed experts have in common: Mixtral, Qwen's, OLMoE, gpt-oss, DeepSeek's and what routes as they do. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture, JoinedTensor } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { boolean, nonNegative, nonNegativeInteger, optional, positiveInteger, unfit } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
 import { mixture, shared } from '../experts/experts.js';
+import type { RoutingShape } from '../experts/routing.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose, fanOut, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
-import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 import { gated, gatedBy, gatedMlp, gatedNames, gatedTogether } from '../layers/mlp.js';
 import type { GatedNames } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
-import type { RoutingShape } from '../experts/routing.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
+import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 
 /** What files call the parts of a layer's mixture. */
 export interface MixtureNames extends GatedNames {

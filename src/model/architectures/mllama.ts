@@ -6,13 +6,13 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
+import { rotaryAngles } from '../attention/rope.js';
 import { nonNegativeInteger, optional } from '../config.js';
 import { compose, holding, mapLayers } from '../layers/layer.js';
+import { block } from '../pass.js';
+import { embeddingSpec } from '../weights.js';
 import { llama, llamaConfigWith, llamaLayer, llamaStem, llamaTensors } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import { block } from '../pass.js';
-import { rotaryAngles } from '../attention/rope.js';
-import { embeddingSpec } from '../weights.js';
 
 export interface MllamaConfig extends LlamaConfig {
   /** Numbers of the layers that read text. */

@@ -6,14 +6,14 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { optional, positive } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, selfAttention } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import { plainMlp } from '../layers/mlp.js';
 import { bareRmsNorm, perHead } from '../layers/norm.js';
 import { linearSpec, perLayer } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 const fields = t.type({ final_logit_softcapping: optional(positive) });
 

@@ -2,20 +2,20 @@
  * Nemotron (Minitron) and Jais 2: Arcee with layer norms. Files of Nemotron hold what the gains of its norms are above 1, and a half of
  * each head turns.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
-import { ungatedMlp, ungatedTensors } from './arcee.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { boolean, optional, positive } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, selfAttention } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import { layerNorm } from '../layers/norm.js';
 import { layerNormSpec, perLayer } from '../weights.js';
+import { ungatedMlp, ungatedTensors } from './arcee.js';
+import { llama, llamaConfigWith, llamaStem, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 export interface NemotronConfig extends LlamaConfig {
   readonly layerNormEps: number;

@@ -1,20 +1,20 @@
 /** OLMo: Llama with layer norms that have no weights; queries, keys and values may be clipped. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
+import type { RotaryAngles } from '../attention/rope.js';
+import { optional, positive } from '../config.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { clipped } from '../layers/clipped.js';
-import { optional, positive } from '../config.js';
 import { compose, each } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { queryKeyValue } from '../layers/linears.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
-import type { LlamaConfig, LlamaParts } from './llama.js';
 import { bareLayerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
+import type { LlamaConfig, LlamaParts } from './llama.js';
 
 export interface OlmoConfig extends LlamaConfig {
   /** Queries, keys and values stay within ± this. */

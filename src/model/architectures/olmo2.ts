@@ -1,20 +1,20 @@
 /** OLMo 2 and 3: Llama with norms behind attention and MLP in place of before them, and on queries and keys over their whole width. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { decodeFields, onlyAs } from '../config.js';
-import { compose } from '../layers/layer.js';
-import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
-import type { LlamaConfig } from './llama.js';
-import type { Pass } from '../pass.js';
 import type { RotaryAngles } from '../attention/rope.js';
 import { byKindBody, localRopeOf, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
 import type { RopeByKind } from '../attention/ropeByKind.js';
+import { decodeFields, onlyAs } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
+import { compose } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
+import type { Pass } from '../pass.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 const olmo2Layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
   const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);

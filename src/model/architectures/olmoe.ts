@@ -1,19 +1,19 @@
 /** OLMoE: experts in all layers; norms on queries and keys over their whole width, which then may be clipped, as may values. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
-import { clipped } from '../layers/clipped.js';
 import { decodeFields, optional, positive } from '../config.js';
+import { clipped } from '../layers/clipped.js';
 import { compose, each, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { queryKeyValue } from '../layers/linears.js';
+import type { Pass } from '../pass.js';
+import { perLayer, rmsNormSpec } from '../weights.js';
 import { norm } from './llama.js';
 import type { LlamaParts } from './llama.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';
 import type { MixtureConfig } from './mixture.js';
-import type { Pass } from '../pass.js';
-import { perLayer, rmsNormSpec } from '../weights.js';
 
 export interface OlmoeConfig extends MixtureConfig {
   /** Queries, keys and values stay within ± this. */

@@ -1,8 +1,8 @@
 /** OPT: learned positions from row 2 on, norms before each block; opt-350m norms after and embeds at a smaller width. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
 import { attention } from '../attention/attention.js';
 import {
@@ -19,9 +19,9 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
+import type { ActivationKind } from '../kernels/activation.js';
 import { dropout } from '../layers/dropout.js';
 import { positionEmbedding, tokenEmbedding } from '../layers/embedding.js';
-import type { ActivationKind } from '../kernels/activation.js';
 import { compose, fanOut, identity, mapLayers, residual, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
@@ -29,9 +29,9 @@ import { queryKeyValue } from '../layers/linears.js';
 import { plainMlp } from '../layers/mlp.js';
 import { neftune } from '../layers/neftune.js';
 import { layerNorm } from '../layers/norm.js';
+import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
 import { block } from '../pass.js';
-import { narrowing } from '../layers/rows.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
 
 export interface OptConfig extends ModelConfig {

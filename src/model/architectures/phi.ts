@@ -1,10 +1,12 @@
 /** Phi (1, 1.5, 2): attention and MLP side by side from one layer norm, rotary on part of each head, biases everywhere. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody, sideBySide, stem } from '../layers/blocks.js';
+import { ropeConfig } from '../attention/rope.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { rotaryAttention } from '../attention/rotaryAttention.js';
 import {
   activation as activationField,
   boolean,
@@ -18,8 +20,9 @@ import {
   rate,
 } from '../config.js';
 import type { ModelConfig } from '../config.js';
-import { dropout } from '../layers/dropout.js';
 import type { ActivationKind } from '../kernels/activation.js';
+import { rotaryBody, sideBySide, stem } from '../layers/blocks.js';
+import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
@@ -27,9 +30,6 @@ import { queryKeyValue } from '../layers/linears.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm, perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import { ropeConfig } from '../attention/rope.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
-import { rotaryAttention } from '../attention/rotaryAttention.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
 
 export interface PhiConfig extends ModelConfig {

@@ -1,24 +1,24 @@
 /** Phi-3, 3.5 and 4: Llama with queries, keys and values of one matrix, gate and up of another, and angles of two kinds (LongRoPE). */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { splitColumns } from '../layers/columns.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { optional, rate, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
+import { splitColumns } from '../layers/columns.js';
 import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
-import { llama, llamaConfigWith, llamaStem, norm, selfAttention, windowEverywhere } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import { joinedMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, rmsNormSpec } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, norm, selfAttention, windowEverywhere } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 export interface Phi3Config extends LlamaConfig {
   readonly residualDropout: number;

@@ -1,15 +1,15 @@
 /** Qwen3.5, its text models: three layers of the gated delta rule and one of attention by turns. */
-import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
 import type { Architecture, FileLayout } from '../architecture.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { hybridConfig, hybridFamily, hybridMixer, hybridTensors } from './deltaNet.js';
-import type { HybridConfig } from './deltaNet.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, textPositions } from './llama.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
+import { hybridConfig, hybridFamily, hybridMixer, hybridTensors } from './deltaNet.js';
+import type { HybridConfig } from './deltaNet.js';
+import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, textPositions } from './llama.js';
 
 /** Layers that guess tokens further ahead, which transformers does not read either. */
 export const mtpTensors = /^mtp\./;

@@ -1,13 +1,13 @@
 /** Qwen3-Next, and Qwen3.5 with experts: the layers of Qwen3.5 with mixtures of experts, of which all tokens go to one more. */
-import type { FatalError } from '../../errors.js';
 import type * as E from 'fp-ts/lib/Either.js';
+import type { FatalError } from '../../errors.js';
 import type { RawConfig } from '../config.js';
+import { gatedNames } from '../layers/mlp.js';
 import { hybridConfig, hybridFamily, hybridMixer, hybridTensors } from './deltaNet.js';
 import type { Hybrid } from './deltaNet.js';
 import { textPositions } from './llama.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureFamily } from './mixture.js';
-import { gatedNames } from '../layers/mlp.js';
 import { mtpTensors, takenOut } from './qwen35.js';
 
 type HybridMixture = MixtureConfig & Hybrid;

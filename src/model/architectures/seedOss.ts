@@ -1,18 +1,18 @@
 /** Seed-OSS: Llama with dropout on what attention and MLP add, and a field of its own for the bias of attention's output. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { boolean, optional, rate } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
+import type { Pass } from '../pass.js';
 import { llama, llamaConfigWith, llamaStem, mlp, norm, selfAttention } from './llama.js';
 import type { LlamaConfig } from './llama.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 
 export interface SeedOssConfig extends LlamaConfig {
   readonly residualDropout: number;

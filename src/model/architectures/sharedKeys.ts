@@ -2,30 +2,30 @@
  * Layers that may read keys and values of earlier ones, and are given something of the tokens themselves, each its own: Gemma 3n,
  * Gemma 4.
  */
-import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
 import type { TokenTables } from '../architecture.js';
-import { splitColumns } from '../layers/columns.js';
+import { rotaryAngles, turnsOtherwiseBeyond } from '../attention/rope.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { attended, turnedHeads, turnedQueries } from '../attention/rotaryAttention.js';
 import { unfit } from '../config.js';
+import { splitColumns } from '../layers/columns.js';
 import { scaled, tokenEmbedding } from '../layers/embedding.js';
 import { compose, each, fanOut, holding, identity, mapLayers, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { linears } from '../layers/linears.js';
-import { attentionParts, llamaStem, norm } from './llama.js';
-import type { LlamaConfig, LlamaParts } from './llama.js';
 import { gated } from '../layers/mlp.js';
 import { bareRmsNorm, perHead, rmsNorm } from '../layers/norm.js';
+import { past, wire, wired } from '../layers/wired.js';
 import { block } from '../pass.js';
 import type { Pass } from '../pass.js';
-import { rotaryAngles, turnsOtherwiseBeyond } from '../attention/rope.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
-import { attended, turnedHeads, turnedQueries } from '../attention/rotaryAttention.js';
 import type { Sequence } from '../sequence.js';
 import { embeddingSpec, linearSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
-import { past, wire, wired } from '../layers/wired.js';
+import { attentionParts, llamaStem, norm } from './llama.js';
+import type { LlamaConfig, LlamaParts } from './llama.js';
 
 /** What of attention is each layer's own. */
 export interface AttentionSizes {

@@ -1,22 +1,22 @@
 /** StableLM: Llama with layer norms, of which a part of each head turns; norms for each head, and MLPs beside attention, in some. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
+import type { RotaryAngles } from '../attention/rope.js';
+import { boolean, optional, positive, rate } from '../config.js';
 import { inTurn, rotaryBody, sideBySide } from '../layers/blocks.js';
 import { joinColumns, splitColumns } from '../layers/columns.js';
-import { boolean, optional, positive, rate } from '../config.js';
 import { dropout } from '../layers/dropout.js';
 import { compose, each } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { layerNormSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, selfAttention } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 export interface StableLmConfig extends LlamaConfig {
   readonly layerNormEps: number;

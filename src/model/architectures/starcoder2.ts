@@ -1,21 +1,21 @@
 /** StarCoder2: Llama's attention, with a window, between layer norms and before a plain MLP; biases everywhere. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../architecture.js';
-import { inTurn, rotaryBody } from '../layers/blocks.js';
+import type { RotaryAngles } from '../attention/rope.js';
 import { boolean, optional, positive, rate } from '../config.js';
+import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
-import { llama, llamaConfigWith, llamaStem, selfAttention, windowEverywhere } from './llama.js';
-import type { LlamaConfig } from './llama.js';
 import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { RotaryAngles } from '../attention/rope.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
+import { llama, llamaConfigWith, llamaStem, selfAttention, windowEverywhere } from './llama.js';
+import type { LlamaConfig } from './llama.js';
 
 export interface Starcoder2Config extends LlamaConfig {
   readonly layerNormEps: number;

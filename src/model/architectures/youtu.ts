@@ -2,11 +2,11 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { Architecture } from '../architecture.js';
-import { rotaryBody } from '../layers/blocks.js';
+import { latentTargets } from '../attention/latentAttention.js';
 import { onlyAs } from '../config.js';
+import { rotaryBody } from '../layers/blocks.js';
 import { latentConfig, withLatents } from './latent.js';
 import type { LatentConfig } from './latent.js';
-import { latentTargets } from '../attention/latentAttention.js';
 import { llama, llamaConfig, llamaStem, llamaTensors } from './llama.js';
 import { latentLayer } from './minicpm3.js';
 

@@ -1,6 +1,4 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { attendCached, cached, remember } from './cachedAttention.js';
-import { splitColumns } from '../layers/columns.js';
 import {
   attention as attend,
   attentionGrad,
@@ -10,10 +8,12 @@ import {
 } from '../kernels/attention.js';
 import type { AttentionAttrs } from '../kernels/attention.js';
 import { clone } from '../kernels/clone.js';
+import { splitColumns } from '../layers/columns.js';
 import type { Layer } from '../layers/layer.js';
 import { compose, inactive, landedOn, passed } from '../layers/layer.js';
 import type { Pass } from '../pass.js';
 import { weightOf } from '../weights.js';
+import { attendCached, cached, remember } from './cachedAttention.js';
 
 export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
   /** Which layer of the model this is: its place in the cache. */

@@ -3,21 +3,21 @@
  * one for all heads.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { attention } from './attention.js';
 import type { ModelConfig } from '../config.js';
 import { latentHeads, latentHeadsGrad } from '../kernels/latentHeads.js';
 import type { LatentHeadsAttrs } from '../kernels/latentHeads.js';
+import { splitColumns } from '../layers/columns.js';
 import { compose, each, identity, inactive, landedOn, passed } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { linears } from '../layers/linears.js';
 import { rmsNorm } from '../layers/norm.js';
-import type { Pass } from '../pass.js';
-import type { RotaryAngles } from './rope.js';
 import { narrowing } from '../layers/rows.js';
-import { splitColumns } from '../layers/columns.js';
+import type { Pass } from '../pass.js';
 import { linearSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { attention } from './attention.js';
+import type { RotaryAngles } from './rope.js';
 
 export interface LatentSizes {
   /** Width of the latent that queries come of. Absent: they come of the input. */

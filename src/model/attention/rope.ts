@@ -1,8 +1,8 @@
 /** Rotary positions: which angles each position turns by, under every scaling that config.json may ask for. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
 import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
 import { tensor2d } from '../../tfjs.js';
@@ -12,9 +12,9 @@ import { rope as turn } from '../kernels/rope.js';
 import type { RopeAttrs } from '../kernels/rope.js';
 import type { Layer } from '../layers/layer.js';
 import { inactive, landedOn, passed } from '../layers/layer.js';
+import type { Sequence } from '../sequence.js';
 import { tableOf, writeAngles } from './rotaryTable.js';
 import type { Frequencies } from './rotaryTable.js';
-import type { Sequence } from '../sequence.js';
 
 export interface RopeConfig {
   readonly theta: number;

@@ -1,20 +1,20 @@
 /** Models whose layers that see a window turn otherwise than those that see all: Gemma 3, OLMo 3. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FatalError } from '../../errors.js';
-import { rotaryBody } from '../layers/blocks.js';
-import { optional, positive, unfit } from '../config.js';
-import type { RawConfig } from '../config.js';
-import { holding } from '../layers/layer.js';
-import type { Layer } from '../layers/layer.js';
 import { llamaStem } from '../architectures/llama.js';
 import type { LlamaConfig } from '../architectures/llama.js';
+import { optional, positive, unfit } from '../config.js';
+import type { RawConfig } from '../config.js';
+import { rotaryBody } from '../layers/blocks.js';
+import { holding } from '../layers/layer.js';
+import type { Layer } from '../layers/layer.js';
 import type { Pass } from '../pass.js';
+import type { Sequence } from '../sequence.js';
 import { ropeConfig, rotaryAngles } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
-import type { Sequence } from '../sequence.js';
 
 export interface RopeByKind extends LlamaConfig {
   /** How layers that see a window turn; the others turn as `rope` says. */

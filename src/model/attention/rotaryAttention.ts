@@ -1,13 +1,13 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { attention } from './attention.js';
 import type { ModelConfig } from '../config.js';
 import { beside, compose, each, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { gated } from '../layers/mlp.js';
+import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
+import { attention } from './attention.js';
 import { queryAngles, rotary } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
-import { narrowing } from '../layers/rows.js';
 
 export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' | 'numKvHeads' | 'headDim'> {
   readonly rope: RopeConfig;

@@ -1,17 +1,17 @@
 /** A mixture of experts: a router sends each token to a few of many MLPs, and their outputs are added by what each counts. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dispose, mul, sigmoid, sub, tensor1d, tensor2d, tidy } from '../../tfjs.js';
-import { balanceSlopes, noteLoad } from './balance.js';
 import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
 import { gatherRows } from '../kernels/gatherRows.js';
 import { keep } from '../kernels/hold.js';
 import type { Layer, Passed, Weights } from '../layers/layer.js';
 import { compose, fanOut, inactive, landedOn, passed } from '../layers/layer.js';
-import type { Pass } from '../pass.js';
 import { cutRows, joinRows } from '../layers/putRows.js';
+import type { Pass } from '../pass.js';
+import { weightOf } from '../weights.js';
+import { balanceSlopes, noteLoad } from './balance.js';
 import { routes, routesBack } from './routing.js';
 import type { Routing, RoutingShape } from './routing.js';
-import { weightOf } from '../weights.js';
 
 type Map = Layer<Tensor, Tensor>;
 

@@ -3,9 +3,9 @@ import { warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { float32, string, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
-import type { ModelConfig } from '../config.js';
 import { inverseFrequencies } from '../attention/rope.js';
 import type { RopeConfig } from '../attention/rope.js';
+import type { ModelConfig } from '../config.js';
 import { unsupported } from './layout.js';
 import type { GgufLayout } from './layout.js';
 

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, concat, gather, matMul, mul, reshape, slice, softmax, tensor1d, transpose, zeros } from '../../tfjs.js';
-import type { AttentionAttrs } from './attention.js';
 import { leaning } from './alibi.js';
+import type { AttentionAttrs } from './attention.js';
 import { capped } from './capped.js';
 import { causalMask } from './causalMask.js';
 import { namedOp } from './namedOp.js';

@@ -2,8 +2,8 @@
  * The wasm backend of tfjs 4.22 with what training needs and it lacks: one kernel is missing, one writes wrong bits, and
  * matMul is fast in one form only.
  */
-import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
+import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';

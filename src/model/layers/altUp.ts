@@ -4,17 +4,17 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, mul, square, sub, tanh, tensor2d, tidy } from '../../tfjs.js';
-import { scaled } from './embedding.js';
 import { add as sumOf } from '../kernels/add.js';
-import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
 import { concatColumns, splitColumns as cutColumns } from '../kernels/columns.js';
+import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
 import { keep } from '../kernels/hold.js';
+import type { Pass } from '../pass.js';
 import { splitColumns } from './columns.js';
+import { scaled } from './embedding.js';
 import { at, compose, each, identity, inactive, landedOn, passed, total } from './layer.js';
 import type { Layer } from './layer.js';
 import { linear } from './linear.js';
 import { rmsNorm } from './norm.js';
-import type { Pass } from '../pass.js';
 import { cutRows, joinRows } from './putRows.js';
 import { past, wire, wired } from './wired.js';
 

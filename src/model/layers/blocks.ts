@@ -1,18 +1,18 @@
 /** How attention and an MLP make a block, and blocks a body: what the architectures have in common. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { rotaryAngles } from '../attention/rope.js';
+import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
 import type { ModelConfig } from '../config.js';
+import type { Pass } from '../pass.js';
+import { block } from '../pass.js';
+import type { Sequence } from '../sequence.js';
 import { dropout } from './dropout.js';
 import { positionEmbedding, tokenEmbedding } from './embedding.js';
 import { compose, fanOut, holding, mapLayers, residual, total } from './layer.js';
 import type { Layer } from './layer.js';
 import { neftune } from './neftune.js';
 import { layerNorm } from './norm.js';
-import type { Pass } from '../pass.js';
-import { block } from '../pass.js';
-import { rotaryAngles } from '../attention/rope.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
 import { narrowing } from './rows.js';
-import type { Sequence } from '../sequence.js';
 
 /** [N, C] to the same. */
 type Map = Layer<Tensor, Tensor>;

@@ -2,9 +2,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { mul, reshape, tidy } from '../../tfjs.js';
 import { keep } from '../kernels/hold.js';
 import { columnSum } from '../kernels/linear.js';
+import { weightOf } from '../weights.js';
 import type { Layer } from './layer.js';
 import { inactive, landedOn, passed } from './layer.js';
-import { weightOf } from '../weights.js';
 
 /** x [N, C], each column times its own number: `name` is a weight of C numbers, whatever its shape. */
 export const columnGain =

@@ -1,9 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dropout as drop } from '../kernels/dropout.js';
-import type { Layer } from './layer.js';
-import { identity, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from '../pass.js';
 import { dropoutSeed } from '../pass.js';
+import type { Layer } from './layer.js';
+import { identity, inactive, landedOn, passed } from './layer.js';
 
 /** The model's own dropout at a named site; the identity unless the pass trains with dropout. */
 export const dropout = ({ training }: Pass, site: string, rate: number): Layer<Tensor, Tensor> => {

@@ -2,20 +2,20 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { div, mul, sum, tidy } from '../../tfjs.js';
 import { adaptedNorms } from '../adapters/dora.js';
+import { adapterOptions, embeddingAdapterNames, tokenIndicesOf, tokenRowsName } from '../adapters/lora.js';
+import type { AdapterNames, LoraConfig } from '../adapters/lora.js';
 import { clone } from '../kernels/clone.js';
 import { addRows, embedding as embed, embeddingGrad } from '../kernels/embedding.js';
 import { gatherRows } from '../kernels/gatherRows.js';
 import { linear, linearGradInput, linearGradWeight } from '../kernels/linear.js';
 import { scale } from '../kernels/scale.js';
+import type { Pass } from '../pass.js';
+import type { Sequence } from '../sequence.js';
+import { weightOf } from '../weights.js';
 import type { Layer } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
-import { adapterOptions, embeddingAdapterNames, tokenIndicesOf, tokenRowsName } from '../adapters/lora.js';
-import type { AdapterNames, LoraConfig } from '../adapters/lora.js';
-import type { Pass } from '../pass.js';
 import { putRows } from './putRows.js';
-import type { Sequence } from '../sequence.js';
 import { transposeMatrix } from './transposeMatrix.js';
-import { weightOf } from '../weights.js';
 
 /** Kernels do not look: an id outside the table would read what lies beside it. */
 const checked = (ids: Int32Array, rows: number, name: string): void => {

@@ -1,5 +1,6 @@
 /** The linear maps of experts whose rows lie one below the other: a call for all of them. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { adapterNames } from '../adapters/lora.js';
 import {
   groupedColumnSum,
   groupedLinear,
@@ -7,12 +8,11 @@ import {
   groupedLinearGradWeight,
 } from '../kernels/groupedLinear.js';
 import { keep } from '../kernels/hold.js';
+import type { Pass } from '../pass.js';
+import { moduleNames, weightOf } from '../weights.js';
 import type { Layer, Weights } from './layer.js';
 import { inactive, passed } from './layer.js';
 import { baseOf } from './linear.js';
-import { adapterNames } from '../adapters/lora.js';
-import type { Pass } from '../pass.js';
-import { moduleNames, weightOf } from '../weights.js';
 
 /** Whether the module is its weight and bias alone: no adapter, nothing that looks on, nothing rounded that it reads. */
 export const isPlain = (pass: Pass, weights: Weights, module: string): boolean =>

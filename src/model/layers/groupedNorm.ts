@@ -1,9 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { moduleNames } from '../weights.js';
 import { columnGain } from './columnGain.js';
 import { compose } from './layer.js';
 import type { Layer } from './layer.js';
 import { bareRmsNorm, perHead, rmsNorm } from './norm.js';
-import { moduleNames } from '../weights.js';
 
 /** RMS norm of each of so many groups of columns by itself, with the gains of all `<module>.weight`; [N, width] to the same. */
 export const groupedRmsNorm = (

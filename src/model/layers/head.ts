@@ -1,22 +1,22 @@
 /** The output head, and the adapter it may carry. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, div, mul, reshape, sub, sum, tidy } from '../../tfjs.js';
-import { architectureOf } from '../architectures.js';
-import { joinColumns } from './columns.js';
 import { adaptedNorms } from '../adapters/dora.js';
-import { adapterDropout } from './dropout.js';
-import { scaled } from './embedding.js';
+import { adapterNames, adapterOptions, moduleOf, tokenIndicesOf, tokenRowsName } from '../adapters/lora.js';
+import { architectureOf } from '../architectures.js';
 import { clone } from '../kernels/clone.js';
 import { concatColumns, splitColumns } from '../kernels/columns.js';
 import { gatherRows } from '../kernels/gatherRows.js';
+import type { CausalLM } from '../model.js';
+import type { Pass } from '../pass.js';
+import { weightOf } from '../weights.js';
+import { joinColumns } from './columns.js';
+import { adapterDropout } from './dropout.js';
+import { scaled } from './embedding.js';
 import { compose, fanOut, identity, onlyWanted } from './layer.js';
 import type { Gradients, Layer, Weights } from './layer.js';
 import { furtherOf, linear, narrowed } from './linear.js';
-import { adapterNames, adapterOptions, moduleOf, tokenIndicesOf, tokenRowsName } from '../adapters/lora.js';
-import type { CausalLM } from '../model.js';
-import type { Pass } from '../pass.js';
 import { putRows } from './putRows.js';
-import { weightOf } from '../weights.js';
 
 export interface Head {
   /** What the matrix below multiplies, from the tail's value. */

@@ -4,21 +4,21 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { doraBackward, doraForward, keptTensors } from '../adapters/dora.js';
-import { adapterDropout } from './dropout.js';
-import { scaled } from './embedding.js';
+import { adapterNames, adapterOptions } from '../adapters/lora.js';
 import { clone } from '../kernels/clone.js';
 import { dropout } from '../kernels/dropout.js';
-import { int8Activations } from '../kernels/int8Activations.js';
 import { keep } from '../kernels/hold.js';
+import { int8Activations } from '../kernels/int8Activations.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from '../kernels/linear.js';
 import { loraLinear, loraLinearGrad } from '../kernels/loraLinear.js';
+import type { FurtherAdapter, Pass } from '../pass.js';
+import { dropoutSeed } from '../pass.js';
+import { isGptq } from '../quantize/config.js';
+import { moduleNames, weightOf } from '../weights.js';
+import { adapterDropout } from './dropout.js';
+import { scaled } from './embedding.js';
 import type { Layer, Wanted, Weights } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
-import { adapterNames, adapterOptions } from '../adapters/lora.js';
-import type { FurtherAdapter, Pass } from '../pass.js';
-import { isGptq } from '../quantize/config.js';
-import { dropoutSeed } from '../pass.js';
-import { moduleNames, weightOf } from '../weights.js';
 
 interface Projection {
   /** Path of the module: its weight is `<module>.weight`, its bias, where the checkpoint has one, `<module>.bias`. */

@@ -1,14 +1,14 @@
 /** Several linear maps of one input, such as those to queries, keys and values. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { adapterNames, adapterOptions } from '../adapters/lora.js';
 import { keep } from '../kernels/hold.js';
 import { linearGradInput } from '../kernels/linear.js';
 import { loraDown, loraDownGrad, loraUp, loraUpGrad } from '../kernels/loraLinear.js';
+import type { Pass } from '../pass.js';
+import { moduleNames, weightOf } from '../weights.js';
 import type { Gradients, Layer, Weights } from './layer.js';
 import { at, fanOut, inactive, landedOn, mergeGradients, onlyWanted, passed } from './layer.js';
 import { baseOf, linear, ownGradients } from './linear.js';
-import { adapterNames, adapterOptions } from '../adapters/lora.js';
-import type { Pass } from '../pass.js';
-import { moduleNames, weightOf } from '../weights.js';
 
 /** x [N, I] ↦ what `linear` makes of it for each module. Adapters that all read x as it is read it in one product. */
 export const linears = (pass: Pass, modules: ReadonlyArray<string>): Layer<Tensor, ReadonlyArray<Tensor>> => {

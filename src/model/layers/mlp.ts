@@ -1,18 +1,18 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Chosen } from '../experts/experts.js';
 import { activation as activate, activationGrad } from '../kernels/activation.js';
 import type { ActivationKind } from '../kernels/activation.js';
 import { clampedGate, clampedGateGrad } from '../kernels/clampedGate.js';
 import { gatedActivation, gatedActivationGrad } from '../kernels/gatedActivation.js';
-import type { Chosen } from '../experts/experts.js';
+import { keep } from '../kernels/hold.js';
+import type { Pass } from '../pass.js';
+import { splitColumns } from './columns.js';
 import { groupedLinears, isPlain } from './groupedLinears.js';
 import type { Group } from './groupedLinears.js';
 import type { Layer, Weights } from './layer.js';
-import { keep } from '../kernels/hold.js';
 import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
-import { splitColumns } from './columns.js';
 import { linear } from './linear.js';
 import { linears } from './linears.js';
-import type { Pass } from '../pass.js';
 
 /** Elementwise activation. */
 export const activation =

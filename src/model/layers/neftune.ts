@@ -3,10 +3,10 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { random } from '../../seed.js';
 import { tensor2d } from '../../tfjs.js';
 import { add } from '../kernels/add.js';
-import type { Layer } from './layer.js';
-import { identity, inactive, landedOn, passed } from './layer.js';
 import type { Pass } from '../pass.js';
 import type { Sequence } from '../sequence.js';
+import type { Layer } from './layer.js';
+import { identity, inactive, landedOn, passed } from './layer.js';
 
 /** Length of the longest document: what a batch padded to its longest row would have. */
 const longest = ({ cuSeqlens }: Sequence): number =>

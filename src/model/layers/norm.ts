@@ -4,9 +4,9 @@ import { layerNorm as normLayer, layerNormGrad } from '../kernels/layerNorm.js';
 import type { NormGrads } from '../kernels/layerNorm.js';
 import { rmsNorm as normRms, rmsNormGrad } from '../kernels/rmsNorm.js';
 import type { RmsNormAttrs } from '../kernels/rmsNorm.js';
+import { moduleNames, weightOf } from '../weights.js';
 import type { Gradients, Layer, Wanted } from './layer.js';
 import { frozen, holding, inactive, onlyWanted, passed } from './layer.js';
-import { moduleNames, weightOf } from '../weights.js';
 
 /** Names of a norm's tensors. */
 interface NormNames {

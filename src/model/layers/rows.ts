@@ -1,8 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { gatherRows as gather, scatterRows } from '../kernels/gatherRows.js';
+import type { Pass } from '../pass.js';
 import type { Layer } from './layer.js';
 import { identity, inactive, landedOn, passed } from './layer.js';
-import type { Pass } from '../pass.js';
 
 /** Rows of x [N, C] at distinct `rows`, [M, C]: what is not supervised goes no further. */
 export const gatherRows =

@@ -1,10 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { keep } from '../kernels/hold.js';
 import { xielu as activate, xieluGrad } from '../kernels/xielu.js';
-import type { Layer } from './layer.js';
-import { inactive, landedOn, onlyWanted, passed } from './layer.js';
 import { weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import type { Layer } from './layer.js';
+import { inactive, landedOn, onlyWanted, passed } from './layer.js';
 
 /** The numbers that a module's xIELU trains. */
 export const xieluSpec = (module: string): ReadonlyArray<TensorSpec> => [

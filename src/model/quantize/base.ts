@@ -1,12 +1,12 @@
 /** Models whose frozen linear weights are held in 8 or 4 bits. */
-import * as E from 'fp-ts/lib/Either.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as E from 'fp-ts/lib/Either.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { tensor2d } from '../../tfjs.js';
+import { moduleOf } from '../adapters/lora.js';
 import { architectureOf } from '../architectures.js';
 import { quantizedMatrix } from '../kernels/quantizedMatrix.js';
-import { moduleOf } from '../adapters/lora.js';
 import type { CausalLM } from '../model.js';
 import { turned } from '../turned.js';
 import { weightOf } from '../weights.js';

@@ -8,12 +8,12 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { decodeFrom } from '../../formats/json/json.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
+import { dynamicMap } from './dynamicMap.js';
 import { fourBitCodes } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';
+import type { Int8Rows } from './int8.js';
 import { isNested } from './matrix.js';
 import type { FourBitMatrix, QuantizedMatrix } from './matrix.js';
-import type { Int8Rows } from './int8.js';
-import { dynamicMap } from './dynamicMap.js';
 import type { StoredParts, StoredQuantized } from './stored.js';
 
 const stateName = (weight: string, kind: FourBitKind): string => `${weight}.quant_state.bitsandbytes__${kind}`;

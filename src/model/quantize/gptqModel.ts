@@ -1,11 +1,11 @@
 /** GPTQ of a whole model: layer after layer, each calibrated on what the quantised layers before it give. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { tensor2d } from '../../tfjs.js';
+import { moduleOf } from '../adapters/lora.js';
 import { architectureOf } from '../architectures.js';
 import { logitsOf } from '../causalLm.js';
-import { linearGradWeight } from '../kernels/linear.js';
 import { release } from '../kernels/hold.js';
-import { moduleOf } from '../adapters/lora.js';
+import { linearGradWeight } from '../kernels/linear.js';
 import type { CausalLM } from '../model.js';
 import type { Sequence } from '../sequence.js';
 import { turned } from '../turned.js';

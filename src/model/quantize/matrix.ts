@@ -4,10 +4,10 @@ import { valuesOfLayout } from '../kernels/quantizedMatrix.js';
 import type { QuantizationConfig, StoredQuantization } from './config.js';
 import { fourBitCodes, fourBitCodesOf, quantizeFourBit } from './fourBit.js';
 import type { FourBitKind } from './fourBit.js';
-import { int8Codes, int8Units, quantizeInt8 } from './int8.js';
-import type { Int8Rows } from './int8.js';
 import { gptqCodes, gptqLayout, gptqValues } from './gptq.js';
 import type { GptqMatrix } from './gptq.js';
+import { int8Codes, int8Units, quantizeInt8 } from './int8.js';
+import type { Int8Rows } from './int8.js';
 import { nestScales, unnestScales } from './nested.js';
 import type { NestedScales } from './nested.js';
 

@@ -1,21 +1,21 @@
 /** The mixer of Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): a short convolution, a state that a scan carries from token to token, a gate. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { keepState } from '../attention/cachedAttention.js';
-import { causalConv, causalConvSpec } from './causalConv.js';
-import { splitColumns } from '../layers/columns.js';
-import { groupedRmsNorm } from '../layers/groupedNorm.js';
 import { clone } from '../kernels/clone.js';
 import { keep } from '../kernels/hold.js';
 import { stateSpaceScan, stateSpaceScanGrad } from '../kernels/stateSpaceScan.js';
 import type { ScanAttrs } from '../kernels/stateSpaceScan.js';
+import { splitColumns } from '../layers/columns.js';
+import { groupedRmsNorm } from '../layers/groupedNorm.js';
 import { at, compose, each, identity, inactive, landedOn, onlyWanted, passed } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { gated } from '../layers/mlp.js';
-import type { Pass } from '../pass.js';
 import { scaledColumns } from '../layers/scaledColumns.js';
+import type { Pass } from '../pass.js';
 import { linearSpec, rmsNormSpec, weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { causalConv, causalConvSpec } from './causalConv.js';
 
 type Map = Layer<Tensor, Tensor>;
 

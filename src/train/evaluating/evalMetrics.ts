@@ -1,7 +1,7 @@
 /** The numbers of an evaluation under the names that metricForBestModel and logs know. */
 import { basename } from 'node:path';
-import type { Evaluated, Groups } from './evaluate.js';
 import type { Sample } from '../generating/samples.js';
+import type { Evaluated, Groups } from './evaluate.js';
 
 /** A name as part of a metric's: letters, digits, dots and dashes stay. */
 const wordOf = (name: string): string => name.replace(/[^\w.-]+/g, '_');

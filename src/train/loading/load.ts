@@ -12,29 +12,29 @@ import { readGenerationConfig } from '../../formats/checkpoints/generationConfig
 import { locateModel } from '../../formats/hub/locate.js';
 import type { Located } from '../../formats/hub/locate.js';
 import type { HubSettings } from '../../formats/hub/settings.js';
+import { parseConfigJson } from '../../formats/json/configJson.js';
 import { readJson } from '../../formats/json/json.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { loadTokenizer } from '../../formats/tokenizing/loadTokenizer.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import { parseConfigJson } from '../../formats/json/configJson.js';
 import { attachSavedLora } from '../../model/adapters/adapter.js';
 import { addSavedAdapter } from '../../model/adapters/adapters.js';
+import { LoraConfig } from '../../model/adapters/lora.js';
+import { withRopeScaling } from '../../model/attention/rope.js';
 import { makeCausalLm, modelConfig } from '../../model/causalLm.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import type { ModelConfig, RawConfig } from '../../model/config.js';
 import { inText } from '../../model/imageText.js';
-import { LoraConfig } from '../../model/adapters/lora.js';
 import { quantizedLm } from '../../model/model.js';
-import { withRopeScaling } from '../../model/attention/rope.js';
-import { float8Block, withoutFloat8 } from '../../model/stored/float8.js';
 import { decodeQuantization, QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
 import type { QuantizationOptions } from '../../model/quantize/config.js';
+import { float8Block, withoutFloat8 } from '../../model/stored/float8.js';
 import { chooseEngine, currentEngine } from '../engine.js';
 import type { EngineOptions, EngineReport } from '../engine.js';
+import { textPartOf } from '../saving/wholeCheckpoint.js';
 import { withOwnHead } from './headNames.js';
 import { planWeights, uploaded } from './loadWeights.js';
 import { spreadOverExperts } from './parameterAdapter.js';
-import { textPartOf } from '../saving/wholeCheckpoint.js';
 
 /** Quantisation is BitsAndBytesConfig's options, camelCased: `loadIn4bit`, `bnb4bitQuantType`, … */
 export interface LoadOptions extends EngineOptions, QuantizationOptions {

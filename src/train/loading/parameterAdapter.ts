@@ -14,10 +14,10 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { AdapterLora } from '../../formats/checkpoints/adapterFiles.js';
 import type { StoredTensor } from '../../formats/tensors/storedTensor.js';
+import { adapterNames, fromPattern, isNamed } from '../../model/adapters/lora.js';
 import type { JoinedTensor } from '../../model/architecture.js';
 import { architectureOf } from '../../model/architectures.js';
 import type { ModelConfig } from '../../model/config.js';
-import { adapterNames, fromPattern, isNamed } from '../../model/adapters/lora.js';
 
 type Tensors = ReadonlyMap<string, StoredTensor>;
 

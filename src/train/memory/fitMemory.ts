@@ -3,11 +3,6 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { isFatal } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
-import { architectureOf } from '../../model/architectures.js';
-import { expectedTensors } from '../../model/causalLm.js';
-import type { CausalLM } from '../../model/causalLm.js';
-import type { ModelConfig } from '../../model/config.js';
-import { nameOutside } from '../../model/imageText.js';
 import {
   adaptedModule,
   adapterNames,
@@ -17,15 +12,20 @@ import {
   loraTargets,
   tokenRowsName,
 } from '../../model/adapters/lora.js';
+import { architectureOf } from '../../model/architectures.js';
+import { expectedTensors } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import type { ModelConfig } from '../../model/config.js';
+import { nameOutside } from '../../model/imageText.js';
 import { quantizableTensors } from '../../model/quantize/base.js';
 import { decodeQuantization, isGptq } from '../../model/quantize/config.js';
 import type { StoredQuantization } from '../../model/quantize/config.js';
 import type { Row } from '../../records.js';
-import { availableMemory } from './availableMemory.js';
-import type { AvailableMemory } from './availableMemory.js';
+import { cardMemoryLeft } from '../engine.js';
 import { loraOf } from '../options/config.js';
 import type { SftConfig } from '../options/config.js';
-import { cardMemoryLeft } from '../engine.js';
+import { availableMemory } from './availableMemory.js';
+import type { AvailableMemory } from './availableMemory.js';
 import { checkMemory, fittingOptions, gibibytes, memoryNeed, needParts } from './memory.js';
 import type { MemoryNeed, MemoryShape } from './memory.js';
 

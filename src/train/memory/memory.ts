@@ -1,8 +1,8 @@
 /** How much memory a run will need at its worst instant, and what of its options to change where that is too much: arithmetic only. */
-import type { TensorSpec } from '../../model/weights.js';
 import { fatal, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { momentShapes } from '../../model/kernels/adamW8bit.js';
+import type { TensorSpec } from '../../model/weights.js';
 import { isEmbedding, min8bitSize } from '../optimizers/adamw8bit.js';
 import type { SftConfig } from '../options/config.js';
 

@@ -7,8 +7,8 @@
  * rule at the end applies in one fused pass over every parameter.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Gradients, Weights } from '../../model/layers/layer.js';
 import { squaredNorm } from '../../model/kernels/squaredNorm.js';
+import type { Gradients, Weights } from '../../model/layers/layer.js';
 import { keep, tidy, zeros } from '../../tfjs.js';
 import type { Schedule } from './schedule.js';
 

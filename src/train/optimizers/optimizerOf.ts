@@ -1,13 +1,13 @@
 /** The optimizer that the options describe. */
+import type { SftConfig } from '../options/config.js';
 import { adafactor } from './adafactor.js';
 import { adamw } from './adamw.js';
 import { adamw8bit } from './adamw8bit.js';
-import type { SftConfig } from '../options/config.js';
 import { lion } from './lion.js';
 import { chain, clipByGlobalNorm, scaleBy } from './optimizer.js';
 import type { GradientTransform, Optimizer } from './optimizer.js';
-import type { Schedule } from './schedule.js';
 import { loraplusFactor, withRates } from './rates.js';
+import type { Schedule } from './schedule.js';
 import { sgd } from './sgd.js';
 
 /** The update rule that the options name. */

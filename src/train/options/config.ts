@@ -29,10 +29,10 @@ import {
 import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
 import { initFault } from '../../model/adapters/initLora.js';
 import { LoraConfig } from '../../model/adapters/lora.js';
+import { QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
 import { optimizers } from './optimNames.js';
 import { ownNames } from './optionNames.js';
-import { QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
   x < 1 ? x > 0 : Number.isSafeInteger(x),

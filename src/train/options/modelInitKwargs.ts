@@ -4,8 +4,8 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { nearest } from '../../formats/nearest.js';
 import { QuantizationConfig } from '../../model/quantize/config.js';
-import { attentionNamed, attentions, precisionNamed } from './loaderNames.js';
 import { ignoredArguments, loaderArguments, quantisationArguments } from './loaderArguments.js';
+import { attentionNamed, attentions, precisionNamed } from './loaderNames.js';
 
 type Options = Readonly<Record<string, unknown>>;
 

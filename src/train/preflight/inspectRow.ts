@@ -2,8 +2,8 @@
 import { isLeft } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { DataError, Place, Warning, WarningCode } from '../../errors.js';
-import { promptPrefixFaults } from '../../formats/templates/promptPrefix.js';
 import { isSourced, placeOf } from '../../formats/datasets/sourced.js';
+import { promptPrefixFaults } from '../../formats/templates/promptPrefix.js';
 import { decodeRow } from '../../operators/decode.js';
 import { formatRow } from '../../operators/format.js';
 import { countLearnable } from '../../operators/learnable.js';

@@ -1,8 +1,8 @@
 /** The report as one self-contained HTML page: no script, nothing loaded, whatever the data holds escaped. */
 import type { FormatReport } from '../../formats/examples/example.js';
+import { sourceLines } from '../preparing/sourceCounts.js';
 import { html, join, nothing, type Markup } from '../report/markup.js';
 import { style } from '../report/style.js';
-import { sourceLines } from '../preparing/sourceCounts.js';
 import { lengthChart } from './lengthChart.js';
 import { pageStyle } from './pageStyle.js';
 import type { Check, Preflight } from './preflight.js';

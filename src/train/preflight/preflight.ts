@@ -3,20 +3,20 @@
  * and the run they make. Pure: rows and options in, a report out.
  */
 import type { ErrorCode, Place, WarningCode } from '../../errors.js';
+import { isSourced } from '../../formats/datasets/sourced.js';
 import { recogniseFormat } from '../../formats/examples/example.js';
 import type { FormatName, FormatReport } from '../../formats/examples/example.js';
-import { isSourced } from '../../formats/datasets/sourced.js';
 import { countLearnable } from '../../operators/learnable.js';
 import { packRows } from '../../operators/pack.js';
 import { packConstantLengthRows } from '../../operators/packConstantLength.js';
 import type { Labelled } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
-import { planSteps, microBatchesAfter } from '../step/plan.js';
-import type { PlanFields } from '../step/plan.js';
 import { constantLength } from '../preparing/prepare.js';
 import type { PrepareConfig } from '../preparing/prepare.js';
 import { makeSourceTally } from '../preparing/sourceCounts.js';
 import type { SourceCounts } from '../preparing/sourceCounts.js';
+import { planSteps, microBatchesAfter } from '../step/plan.js';
+import type { PlanFields } from '../step/plan.js';
 import { histogramOf } from './histogram.js';
 import type { Histogram } from './histogram.js';
 import { inspectRow } from './inspectRow.js';

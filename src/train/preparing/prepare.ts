@@ -4,6 +4,7 @@ import type { OperatorFunction } from 'rxjs';
 import { identity, pipe as compose, tap } from 'rxjs';
 import { dataError, warning } from '../../errors.js';
 import type { ErrorCode, Warning } from '../../errors.js';
+import { isSourced } from '../../formats/datasets/sourced.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { decode } from '../../operators/decode.js';
 import { format } from '../../operators/format.js';
@@ -15,7 +16,6 @@ import type { ConstantLengthOptions } from '../../operators/packConstantLength.j
 import { tokenize } from '../../operators/tokenize.js';
 import { truncate } from '../../operators/truncate.js';
 import type { Formatted, Labelled, PreTokenized, Tokenized, Transform } from '../../records.js';
-import { isSourced } from '../../formats/datasets/sourced.js';
 import { ignoreIndex } from '../../records.js';
 import { mapping } from '../../streams/operator.js';
 import type { Rejecting } from '../../streams/operator.js';

@@ -14,8 +14,7 @@ import { shareOut } from '../../streams/shareOut.js';
 import type { Crew } from '../../streams/shareOut.js';
 import type { SftConfig } from '../options/config.js';
 import { isParity } from '../options/parity.js';
-import { inOrder, prepare } from './prepare.js';
-import type { PrepareConfig, PrepareSetup } from './prepare.js';
+import type { Dataset } from '../run/run.js';
 import { makeCrew } from './crew/crew.js';
 import { jobOf } from './crew/job.js';
 import { blockOutcomes, endsInBug, stageNames, warningsBefore } from './crew/outcome.js';
@@ -25,7 +24,8 @@ import type { Told } from './crew/replay.js';
 import { startThread } from './crew/threads.js';
 import type { StartThread } from './crew/threads.js';
 import { mostRoles } from './crew/wire.js';
-import type { Dataset } from '../run/run.js';
+import { inOrder, prepare } from './prepare.js';
+import type { PrepareConfig, PrepareSetup } from './prepare.js';
 
 export interface PrepareDatasetOptions {
   readonly gate?: Gate | undefined;

@@ -8,9 +8,10 @@ import type { DataError, FatalError, Warning } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { Labelled } from '../../records.js';
 import { makeRejects, reasonsText } from '../../streams/rejects.js';
-import { throughCache } from './cache/preparedCache.js';
 import { isParity } from '../options/config.js';
 import type { SftConfig } from '../options/config.js';
+import type { Dataset, SftSetup } from '../run/run.js';
+import { throughCache } from './cache/preparedCache.js';
 import { makeTally } from './prepare.js';
 import type { PrepareSummary } from './prepare.js';
 import { prepareDataset } from './prepareDataset.js';
@@ -18,7 +19,6 @@ import { countRefused } from './refusals.js';
 import type { RefusedRows } from './refusals.js';
 import { makeRowNames } from './rowNames.js';
 import type { RowNames } from './rowNames.js';
-import type { Dataset, SftSetup } from '../run/run.js';
 
 export interface Prepared {
   readonly rows: ReadonlyArray<Labelled>;

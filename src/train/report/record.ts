@@ -1,10 +1,10 @@
 /** What a page about a run shows, as plain data that JSON holds; and the recorder that gathers it while the run goes on. */
 import { Subject, type Observable } from 'rxjs';
 import { isFatal, render, withoutSecrets } from '../../errors.js';
-import { SftConfig } from '../options/config.js';
 import type { Groups } from '../evaluating/evaluate.js';
-import type { Evaluation, RunEvent, RunSummary } from '../run/run.js';
 import type { Sample } from '../generating/samples.js';
+import { SftConfig } from '../options/config.js';
+import type { Evaluation, RunEvent, RunSummary } from '../run/run.js';
 
 /** Columns of equal length, one entry a step; null where a number was not finite or is not known. */
 export interface StepColumns {

@@ -6,15 +6,15 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { makeWritableDirectory } from '../../formats/files/makeDirectory.js';
 import { findDataset } from '../../formats/datasets/presence.js';
+import { makeWritableDirectory } from '../../formats/files/makeDirectory.js';
 import { sourceFailed } from '../../streams/pull.js';
+import { chatTemplateSource } from '../loading/withChatTemplate.js';
 import type { SftConfig } from '../options/config.js';
 import { isMixture, notBothGiven } from '../preparing/divide.js';
 import { evalSets, ofField, ofSet } from '../preparing/prepareRows.js';
 import { findCheckpoint } from './resume.js';
 import type { Dataset, SftSetup } from './run.js';
-import { chatTemplateSource } from '../loading/withChatTemplate.js';
 
 type Sets = Pick<SftSetup, 'trainDataset' | 'evalDataset'>;
 

@@ -5,8 +5,8 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { warning } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { StepResult } from '../../records.js';
-import { atEpochEnd, evaluateEpoch, logEpoch, saveEpoch } from './hooks.js';
 import { epochAfter } from '../step/plan.js';
+import { atEpochEnd, evaluateEpoch, logEpoch, saveEpoch } from './hooks.js';
 import type { EpochMark, Run } from './run.js';
 
 export interface Epochs {

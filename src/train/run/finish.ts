@@ -8,12 +8,12 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { warning } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { checkpointName, rotateCheckpoints } from '../../formats/checkpoints/checkpoint.js';
-import { saveAsked } from './hooks.js';
-import { epochAfter } from '../step/plan.js';
-import { restoreWeights } from './resume.js';
-import type { Run, RunSummary } from './run.js';
 import { saveModel, saveOptionsOf } from '../saving/save.js';
 import { cardOf, writeModelCard } from '../saving/writeModelCard.js';
+import { epochAfter } from '../step/plan.js';
+import { saveAsked } from './hooks.js';
+import { restoreWeights } from './resume.js';
+import type { Run, RunSummary } from './run.js';
 
 const summaryOf = (run: Run): RunSummary => {
   const { state, plan, controls, config, refusals, startedAt, startStep, startTokens } = run;

@@ -1,24 +1,24 @@
 /** What happens between two updates, in the serial lane, because it needs the weights at rest. */
 import * as E from 'fp-ts/lib/Either.js';
-import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal, warning } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Labelled, StepResult } from '../../records.js';
-import type { SftConfig } from '../options/config.js';
+import { metricsOf } from '../evaluating/evalMetrics.js';
 import { evaluateRows } from '../evaluating/evaluate.js';
 import type { Evaluated, HardRow } from '../evaluating/evaluate.js';
-import { metricsOf } from '../evaluating/evalMetrics.js';
+import { answerRows } from '../generating/samples.js';
+import type { Sample } from '../generating/samples.js';
 import { addToInterval, emptyInterval, encodeLogRow, endsEpoch, isDue, isSound, rowOf } from '../logging/metrics.js';
+import type { SftConfig } from '../options/config.js';
 import { isParity } from '../options/parity.js';
+import { saveCheckpoint } from '../saving/save.js';
 import { epochAfter, everySteps } from '../step/plan.js';
 import type { Plan } from '../step/plan.js';
 import type { EvalRows, Evaluation, HardRowText, Run } from './run.js';
-import { answerRows } from '../generating/samples.js';
-import type { Sample } from '../generating/samples.js';
-import { saveCheckpoint } from '../saving/save.js';
 
 type Hook = (result: StepResult) => TaskEither<FatalError, void>;
 

@@ -16,18 +16,18 @@ import { readJson } from '../../formats/json/json.js';
 import { readSafetensors } from '../../formats/tensors/safetensors.js';
 import type { StoredTensor } from '../../formats/tensors/safetensors.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
-import type { CausalLM } from '../../model/causalLm.js';
 import { architectureOf } from '../../model/architectures.js';
-import { tensor } from '../../tfjs.js';
+import type { CausalLM } from '../../model/causalLm.js';
 import { nameInside, parted } from '../../model/imageText.js';
+import { tensor } from '../../tfjs.js';
 import type { SftConfig } from '../options/config.js';
 import { unconverted } from '../saving/convertedAdapter.js';
-import type { Run } from './run.js';
 import { optimizerFile, trainerStateFile } from '../saving/save.js';
-import { setWeights } from '../step/state.js';
-import type { Best, TrainState } from '../step/state.js';
 import { decodeTrainerState } from '../saving/trainerState.js';
 import type { SavedState } from '../saving/trainerState.js';
+import { setWeights } from '../step/state.js';
+import type { Best, TrainState } from '../step/state.js';
+import type { Run } from './run.js';
 
 const isFile = (path: string): Promise<boolean> =>
   stat(path).then(

@@ -2,24 +2,24 @@
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import type { CausalLM } from '../../model/causalLm.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
+import type { CausalLM } from '../../model/causalLm.js';
 import type { FormattingFunc } from '../../operators/decode.js';
 import type { Labelled, StepResult } from '../../records.js';
 import type { RejectCounts, Rejects } from '../../streams/rejects.js';
-import type { SftConfig } from '../options/config.js';
-import type { Controls, RunInputs, TrainerControl } from './controls.js';
 import type { Evaluated, HardRow, PreprocessLogits } from '../evaluating/evaluate.js';
+import type { Sample } from '../generating/samples.js';
 import type { RunLogs } from '../logging/log.js';
 import type { LogRow } from '../logging/metrics.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import type { Plan } from '../step/plan.js';
+import type { Schedule } from '../optimizers/schedule.js';
+import type { SftConfig } from '../options/config.js';
 import type { PrepareSummary } from '../preparing/prepare.js';
 import type { Refusals } from '../preparing/refusals.js';
 import type { RowNames } from '../preparing/rowNames.js';
-import type { Sample } from '../generating/samples.js';
-import type { Schedule } from '../optimizers/schedule.js';
+import type { Plan } from '../step/plan.js';
 import type { TrainState } from '../step/state.js';
+import type { Controls, RunInputs, TrainerControl } from './controls.js';
 
 /** Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. */
 export type Dataset = Iterable<unknown> | AsyncIterable<unknown>;

@@ -6,10 +6,10 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
-import type { CausalLM } from '../../model/causalLm.js';
-import type { Weights } from '../../model/layers/layer.js';
 import { adaptersIn, namesOf } from '../../model/adapters/lora.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
+import type { CausalLM } from '../../model/causalLm.js';
+import type { Weights } from '../../model/layers/layer.js';
 import { toWrite } from './toWrite.js';
 
 type Half = 'a' | 'b';

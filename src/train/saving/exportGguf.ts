@@ -1,9 +1,9 @@
 /** A model as one GGUF file, for llama.cpp and what is built on it. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { Tensor } from '@tensorflow/tfjs-core';
 import { fatal } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { string, uint32 } from '../../formats/gguf/values.js';

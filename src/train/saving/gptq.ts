@@ -9,10 +9,10 @@ import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeInto } from '../../formats/files/directory.js';
 import { writeJson } from '../../formats/json/json.js';
-import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
 import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
 import { moduleOf } from '../../model/adapters/lora.js';
+import type { CausalLM } from '../../model/causalLm.js';
 import type { GptqOptions } from '../../model/quantize/gptq.js';
 import { encodeGptq } from '../../model/quantize/gptqConfig.js';
 import { gptqTensors } from '../../model/quantize/gptqFiles.js';
@@ -20,10 +20,10 @@ import { gptqModel } from '../../model/quantize/gptqModel.js';
 import type { GptqLayer, GptqModel } from '../../model/quantize/gptqModel.js';
 import { batchRows } from '../../operators/batch.js';
 import type { Labelled } from '../../records.js';
-import { writeTokenizer } from './save.js';
-import { toWrite } from './toWrite.js';
-import type { SaveOptions } from './save.js';
 import { sequenceOf } from '../step/unpad.js';
+import { writeTokenizer } from './save.js';
+import type { SaveOptions } from './save.js';
+import { toWrite } from './toWrite.js';
 import { wholeFault } from './wholeCheckpoint.js';
 
 /**

@@ -7,8 +7,8 @@ import type { FatalError } from '../../errors.js';
 import { checkpointName } from '../../formats/checkpoints/checkpoint.js';
 import { decodeFrom } from '../../formats/json/json.js';
 import type { Interval } from '../logging/metrics.js';
-import { epochAfter } from '../step/plan.js';
 import type { Run } from '../run/run.js';
+import { epochAfter } from '../step/plan.js';
 import type { Best, TrainState } from '../step/state.js';
 
 const orNull = <C extends t.Mixed>(codec: C) => t.union([codec, t.null], `${codec.name}, or null`);

@@ -1,15 +1,15 @@
 /** Checkpoints that hold more than the text model that trains: the rest is never loaded, and copied from file to file when it is saved. */
-import { copyFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { fileError } from '../../formats/files/byteSource.js';
 import { processorFiles } from '../../formats/checkpoints/processorFiles.js';
+import { fileError } from '../../formats/files/byteSource.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { architectureOf } from '../../model/architectures.js';

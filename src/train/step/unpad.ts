@@ -2,9 +2,9 @@
  * A padded batch as the model reads it: real tokens laid end to end, documents marked, and only the positions whose next token
  * is supervised. What was padding is gone, so padding costs nothing and cannot change a loss.
  */
+import type { Sequence, Targets } from '../../model/sequence.js';
 import type { Batch } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
-import type { Sequence, Targets } from '../../model/sequence.js';
 
 export interface Unpadded {
   readonly sequence: Sequence;

@@ -1,8 +1,8 @@
 /** Outcomes as they cross threads: columns of a whole block end to end, so that little is cloned and nothing large is copied. */
-import { sourced } from '../../../formats/datasets/sourced.js';
 import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
-import type { Labelled } from '../../../records.js';
+import { sourced } from '../../../formats/datasets/sourced.js';
 import { isSourced } from '../../../formats/datasets/sourced.js';
+import type { Labelled } from '../../../records.js';
 import type { Outcome, Outcomes, Warned } from './outcome.js';
 
 export interface Packed {
