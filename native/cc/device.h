@@ -18,6 +18,13 @@ struct AdapterGrad {
   long ld;
 };
 
+// Matrices of float32 that lie apart, as one of their rows: of each group so many. They are as wide as the product that takes them says.
+struct StackedRows {
+  const float* const* parts;  // a group's after those of the one before
+  const long* rows;           // of the first, the second, … of every group
+  long count;                 // of a group
+};
+
 class Device : public PageSource {
  public:
   // Kernels that take this device's pointers. They only start work: it runs later, in order.
@@ -34,9 +41,21 @@ class Device : public PageSource {
     return false;
   }
 
-  // Products of as many groups of rows that lie one below the other, each with a matrix of its own. False: nothing was done.
-  virtual bool grouped(const Context*, const Gemm* all, long count) {
+  // Products of as many groups of rows that lie one below the other, each with a matrix of its own; `more`, if given, are as many that add
+  // to what these give. `stacked`, if given, are the right matrices of `more`, or of `all` without it. False: nothing was done.
+  virtual bool grouped(const Context*, const Gemm* all, const Gemm* more, const StackedRows* stacked, long count) {
+    (void)all, (void)more, (void)stacked, (void)count;
+    return false;
+  }
+  // Products over the rows of groups, op(a) = aᵀ: gradients of as many matrices. False: nothing was done.
+  virtual bool grouped_grads(const Context*, const Gemm* all, long count) {
     (void)all, (void)count;
+    return false;
+  }
+
+  // What dropout makes of each group's numbers, the last of which ends at ends[g], with the group's own seed. False: nothing was done.
+  virtual bool grouped_dropout(const Context*, Values x, Values y, const long* ends, const uint32_t* seeds, long count, double rate) {
+    (void)x, (void)y, (void)ends, (void)seeds, (void)count, (void)rate;
     return false;
   }
 

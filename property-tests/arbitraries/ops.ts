@@ -19,6 +19,13 @@ import {
   groupedLinearGradInput,
   groupedLinearGradWeight,
 } from '../../src/model/kernels/groupedLinear.js';
+import {
+  groupedLoraDown,
+  groupedLoraDownGrad,
+  groupedLoraGradInput,
+  groupedLoraUp,
+  groupedLoraUpGrad,
+} from '../../src/model/kernels/groupedLora.js';
 import { gatedActivation, gatedActivationGrad } from '../../src/model/kernels/gatedActivation.js';
 import { gatedDeltaRule, gatedDeltaRuleGrad } from '../../src/model/kernels/gatedDeltaRule.js';
 import { gatherRows, scatterRows } from '../../src/model/kernels/gatherRows.js';
@@ -732,6 +739,79 @@ const groups = fc
     };
   });
 
+/** Two maps of groups with adapters that read the same rows; the value is the sum of both. */
+const groupsWithAdapters = fc
+  .record({
+    seed,
+    i: size(),
+    o: size(),
+    ranks: fc.tuple(size(3), size(3)),
+    sizes: fc.array(size(), { minLength: 1, maxLength: 3 }),
+    scalings: fc.constantFrom([0.5, 2], [1, 1]),
+  })
+  .map(({ seed: s, i, o, ranks, sizes, scalings }): OpCall => {
+    const count = sizes.length;
+    const borders = sizes.map((_, g) => sizes.slice(0, g).reduce((a, b) => a + b, 0));
+    const rows = sizes.reduce((a, b) => a + b, 0);
+    const per = (shape: readonly [number, number]) => sizes.map((): [number, number] => [...shape]);
+    const attrs = { sizes, maps: 2 };
+    const mapsOf = (inputs: ReadonlyArray<Tensor>) =>
+      ranks.map((_, m) => {
+        const own = inputs.slice(1 + 3 * m * count, 1 + 3 * (m + 1) * count);
+        const [ws, as, bs] = [0, 1, 2].map((part) => own.slice(part * count, (part + 1) * count));
+        return { ws: ws ?? [], as: as ?? [], bs: bs ?? [], scaling: scalings[m] ?? 1, first: m === 0 ? 0 : ranks[0] };
+      });
+    return {
+      seed: s,
+      shapes: [[rows, i], ...ranks.flatMap((rank) => [...per([o, i]), ...per([rank, i]), ...per([o, rank])])],
+      forward: (...inputs) => {
+        const [x, maps] = [given(inputs[0]), mapsOf(inputs)];
+        const as = maps.flatMap((map) => map.as);
+        const u = groupedLoraDown(x, as, attrs);
+        const [one, other] = maps.map(({ ws, bs, scaling, first }) =>
+          groupedLoraUp({ x, u, ws, bs, biases: [] }, { sizes, scaling, first }),
+        );
+        return tf.add(given(one), given(other));
+      },
+      formula: (...inputs) => {
+        const [x, maps] = [given(inputs[0]), mapsOf(inputs)];
+        const ys = sizes.map((own, g) => {
+          const part = tf.slice(x, [borders[g] ?? 0, 0], [own, i]);
+          const each = maps.map(({ ws, as, bs, scaling }) =>
+            tf.add(
+              tf.matMul(part, tf.transpose(given(ws[g]))),
+              tf.mul(tf.matMul(tf.matMul(part, tf.transpose(given(as[g]))), tf.transpose(given(bs[g]))), scaling),
+            ),
+          );
+          return tf.add(given(each[0]), given(each[1]));
+        });
+        return tf.concat(ys, 0);
+      },
+      backward: (dy, ...inputs) => {
+        const [x, maps] = [given(inputs[0]), mapsOf(inputs)];
+        const as = maps.flatMap((map) => map.as);
+        const u = groupedLoraDown(x, as, attrs);
+        const { du, dBs } = groupedLoraUpGrad(
+          u,
+          maps.map((map) => ({ ...map, dy })),
+          { sizes },
+        );
+        const dAs = groupedLoraDownGrad(x, du, { sizes, ranks });
+        const [one, other] = maps.map(({ ws }) => ws);
+        const before = groupedLinearGradInput(dy, one ?? [], undefined, { sizes });
+        const dx = groupedLoraGradInput({ dy, du, ws: other ?? [], as, accumulate: before }, attrs);
+        return [
+          dx,
+          ...maps.flatMap((_, m) => [
+            ...groupedLinearGradWeight(x, dy, { sizes }),
+            ...(dAs[m] ?? []),
+            ...(dBs[m] ?? []),
+          ]),
+        ];
+      },
+    };
+  });
+
 const columns = fc.record({ seed, n: size(), sizes: fc.array(size(3), { minLength: 1, maxLength: 3 }) }).map(
   ({ seed: s, n, sizes }): OpCall => ({
     seed: s,
@@ -818,6 +898,7 @@ export const opCalls = {
   gatherRows: gathers,
   combineRows: combinations,
   groupedLinear: groups,
+  groupedLora: groupsWithAdapters,
   concatColumns: columns,
   linearCrossEntropy: crossEntropies,
 } as const satisfies Readonly<Record<string, fc.Arbitrary<OpCall>>>;

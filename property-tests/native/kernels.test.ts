@@ -30,6 +30,14 @@ import {
   RxGroupedLinearGradInput,
   RxGroupedLinearGradWeight,
 } from '../../src/model/kernels/groupedLinear.js';
+import {
+  RxGroupedDropout,
+  RxGroupedLoraDown,
+  RxGroupedLoraDownGrad,
+  RxGroupedLoraGradInput,
+  RxGroupedLoraUp,
+  RxGroupedLoraUpGrad,
+} from '../../src/model/kernels/groupedLora.js';
 import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
 import { hold } from '../../src/model/kernels/hold.js';
 import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
@@ -418,6 +426,52 @@ const grouped = fc
     );
   });
 
+const groupedAdapters = fc
+  .record({
+    i: size(40),
+    outs: fc.array(size(40), { minLength: 1, maxLength: 3 }),
+    sizes: fc.array(size(20), { minLength: 1, maxLength: 4 }),
+    biased: fc.boolean(),
+    accumulates: fc.boolean(),
+    seed: seeds,
+  })
+  .chain(({ i, outs, sizes, biased, accumulates, seed }) => {
+    const { values, below, next } = maker(seed);
+    const rows = sizes.reduce((a, b) => a + b, 0);
+    const maps = outs.map((o) => {
+      const rank = 1 + below(9);
+      return {
+        rank,
+        dy: values(rows, o),
+        ws: sizes.map(() => values(o, i)),
+        as: sizes.map(() => values(rank, i)),
+        bs: sizes.map(() => values(o, rank)),
+        biases: biased ? sizes.map(() => values(o)) : [],
+        scaling: 2 * next(),
+      };
+    });
+    const ranks = maps.map(({ rank }) => rank);
+    const total = ranks.reduce((a, b) => a + b, 0);
+    const at = below(maps.length);
+    const [x, u, du] = [values(rows, i), values(rows, total), values(rows, total)];
+    const { dy, ws, bs, biases, scaling } = maps[at] ?? { dy: x, ws: [], bs: [], biases: [], scaling: 1 };
+    const as = maps.flatMap((map) => map.as);
+    const first = ranks.slice(0, at).reduce((a, b) => a + b, 0);
+    const accumulate = accumulates ? [values(rows, i)] : [];
+    const dropped = { sizes, rate: 0.3, seeds: sizes.map(() => below(2 ** 32)) };
+    return fc.constantFrom(
+      trial(RxGroupedLoraDown, [x, ...as], { sizes, maps: maps.length }),
+      trial(RxGroupedLoraUp, [x, u, ...ws, ...bs, ...biases], { sizes, scaling, first }),
+      trial(RxGroupedLoraUpGrad, [u, ...maps.flatMap((map) => [map.dy, ...map.bs])], {
+        sizes,
+        scaling: maps.map((map) => map.scaling),
+      }),
+      trial(RxGroupedLoraDownGrad, { x, du }, { sizes, ranks }),
+      trial(RxGroupedLoraGradInput, [dy, du, ...ws, ...as, ...accumulate], { sizes, maps: maps.length }),
+      trial(RxGroupedDropout, { x }, dropped),
+    );
+  });
+
 const rotary = fc
   .record({
     n: size(30),
@@ -757,6 +811,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   'rows of tables': rows,
   'rows that are added up': combined,
   'groups of rows': grouped,
+  'adapters of groups of rows': groupedAdapters,
   'rotary positions': rotary,
   'heads of latent attention': latent,
   attention: attended,

@@ -32,6 +32,14 @@ import {
   groupedLinearGradInput,
   groupedLinearGradWeight,
 } from './kernels/groupedLinear.js';
+import {
+  groupedDropout,
+  groupedLoraDown,
+  groupedLoraDownGrad,
+  groupedLoraGradInput,
+  groupedLoraUp,
+  groupedLoraUpGrad,
+} from './kernels/groupedLora.js';
 import { hold, keep, release } from './kernels/hold.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { latentHeads, latentHeadsGrad } from './kernels/latentHeads.js';
@@ -119,6 +127,12 @@ const named: ReadonlyArray<KernelConfig> = [
   groupedLinear,
   groupedLinearGradInput,
   groupedLinearGradWeight,
+  groupedDropout,
+  groupedLoraDown,
+  groupedLoraDownGrad,
+  groupedLoraGradInput,
+  groupedLoraUp,
+  groupedLoraUpGrad,
   hold,
   int8Activations,
   joinedAttention,

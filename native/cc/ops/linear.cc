@@ -285,12 +285,223 @@ Values rows_from(Values v, long row, long width) {
   return {v.half ? static_cast<void*>(static_cast<uint16_t*>(v.at) + at) : static_cast<void*>(static_cast<float*>(v.at) + at), v.half};
 }
 
-void enqueue_products(Call& call, std::vector<Gemm> products) {
+// Matrices of several adapters of each group, one below the other.
+struct Stacks {
+  std::vector<long> rows;           // of each of a group
+  std::vector<const float*> parts;  // of all groups
+  long width = 0, height = 0;       // of a group's
+
+  explicit Stacks(long width) : width(width) {}
+  // count, then the rows of each
+  void ranks(Call& call) {
+    rows.resize(static_cast<size_t>(call.size()));
+    for (long& own : rows) height = area(height + (own = call.size()), 1);
+    if (rows.empty()) throw BadCall("adapters of no map");
+  }
+  // of each map, the matrix of the group that comes next
+  void next(Call& call) {
+    for (const long own : rows) parts.push_back(call.tensor(area(own, width)));
+  }
+  StackedRows all() const { return {parts.data(), rows.data(), static_cast<long>(rows.size())}; }
+  // Those of a group as they lie, or in scratch memory.
+  const float* of(const Context* context, long group) const {
+    const float* const* const own = parts.data() + group * static_cast<long>(rows.size());
+    if (rows.size() == 1) return own[0];
+    float* const whole = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(height * width)));
+    float* to = whole;
+    for (size_t i = 0; i < rows.size(); i++) {
+      const long size = rows[i] * width;
+      context->table->copy_columns(context, own[i], size, to, size, 1, size);
+      to += size;
+    }
+    return whole;
+  }
+};
+
+// Products of groups, and as many or none that add to what these give. `stacks`: the right matrices of those, or else of these.
+void run_grouped(const Context* context, const std::vector<Gemm>& all, const std::vector<Gemm>& more, const Stacks* stacks) {
+  const long count = static_cast<long>(all.size());
+  if (Device* const device = static_cast<Device*>(context->device)) {
+    const StackedRows stacked = stacks != nullptr ? stacks->all() : StackedRows{};
+    if (device->grouped(context, all.data(), more.empty() ? nullptr : more.data(), stacks != nullptr ? &stacked : nullptr, count)) return;
+  }
+  for (long g = 0; g < count; g++) {
+    const size_t i = static_cast<size_t>(g);
+    Gemm product = more.empty() ? all[i] : more[i];
+    if (product.m == 0) continue;
+    if (stacks != nullptr) product.b.data = stacks->of(context, g);
+    if (more.empty())
+      run_gemm(context, &product);
+    else
+      run_both(context, all[i], product);
+  }
+}
+
+// groups…, maps, the rank of each, x, u, then of each group: rows, a of each map
+void groupedLoraDown(Call& call) {
+  Groups groups(call);
+  Stacks stacks(groups.in);
+  stacks.ranks(call);
+  const Values x = call.values(area(groups.n, groups.in));
+  float* const u = call.tensor(area(groups.n, groups.out));
+  if (stacks.height != groups.out) throw BadCall("adapters of other ranks than the matrix has columns");
+  std::vector<Gemm> products;
+  for (long g = 0; g < groups.count; g++) {
+    long first;
+    const long rows = groups.next(call, first);
+    stacks.next(call);
+    products.push_back({rows, groups.out, groups.in, plain(rows_from(x, first, groups.in), groups.in), turned(plain(nullptr, groups.in)),
+                        u + first * groups.out, groups.out, nullptr, 0, 1, 0});
+  }
+  call.enqueue([products = std::move(products), stacks = std::move(stacks)](const Context* c) { run_grouped(c, products, {}, &stacks); });
+}
+
+// groups…, ranks, first, rank, scaling, x, u, y, then of each: rows, w…, bias?, b. Rank columns of u, from `first` on, are the adapters' own
+void groupedLoraUp(Call& call) {
+  Groups groups(call);
+  const long ranks = call.size(), from = call.size(), rank = call.size();
+  if (from + rank > ranks) throw BadCall("columns outside the matrix");
+  const float scaling = static_cast<float>(call.number());
+  const Values x = call.values(area(groups.n, groups.in));
+  const float* const u = call.tensor(area(groups.n, ranks));
+  const Values y = call.values(area(groups.n, groups.out));
+  std::vector<Gemm> bases, adapters;
+  for (long g = 0; g < groups.count; g++) {
+    long first;
+    const long rows = groups.next(call, first);
+    const GemmOperand w = weight(call, groups.in, groups.out, false);
+    const float* const bias = call.optional(groups.out);
+    const float* const b = call.tensor(area(groups.out, rank));
+    float* const to = floats(rows_from(y, first, groups.out));
+    bases.push_back({rows, groups.out, groups.in, plain(rows_from(x, first, groups.in), groups.in), w, to, groups.out, bias, 0, 1, y.half});
+    adapters.push_back({rows, groups.out, rank, plain(u + first * ranks + from, ranks), turned(plain(b, rank)), to, groups.out, to, groups.out, scaling, y.half});
+  }
+  call.enqueue([bases = std::move(bases), adapters = std::move(adapters)](const Context* c) { run_grouped(c, bases, adapters, nullptr); });
+}
+
+// groups… (in counts for nothing, out: ranks), u, du, maps, then of each map: out, rank, scaling, first, dy, then of each group: rows, b, dB
+void groupedLoraUpGrad(Call& call) {
+  const Groups all(call);
+  const long n = all.n, ranks = all.out;
+  const float* const u = call.tensor(area(n, ranks));
+  float* const du = call.tensor(area(n, ranks));
+  const long maps = call.size();
+  std::vector<AdapterGrad> adapters;
+  for (long m = 0; m < maps; m++) {
+    const long out = call.size(), rank = call.size();
+    const float scaling = static_cast<float>(call.number());
+    const long from = call.size();
+    if (from + rank > ranks) throw BadCall("columns outside the matrix");
+    const Values dy = call.values(area(n, out));
+    Groups groups = all;
+    for (long g = 0; g < groups.count; g++) {
+      long first;
+      const long rows = groups.next(call, first);
+      const float* const b = call.tensor(area(out, rank));
+      float* const db = call.tensor(area(out, rank));
+      const long at = first * ranks + from;
+      adapters.push_back({rows, out, rank, scaling, plain(rows_from(dy, first, out), out), u + at, b, du + at, db, ranks});
+    }
+  }
+  call.enqueue([adapters = std::move(adapters)](const Context* context) { run_adapter_grads(context, adapters); });
+}
+
+void enqueue_grads(Call& call, std::vector<Gemm> products) {
   call.enqueue([products = std::move(products)](const Context* context) {
     Device* const device = static_cast<Device*>(context->device);
-    if (device != nullptr && device->grouped(context, products.data(), static_cast<long>(products.size()))) return;
+    if (device != nullptr && device->grouped_grads(context, products.data(), static_cast<long>(products.size()))) return;
     for (const Gemm& product : products) run_gemm(context, &product);
   });
+}
+
+// Rows as a gradient of weights reads them.
+Values kept_rows(Call& call, long n, long width) {
+  const GemmOperand x = call.matrix(n, width, false);
+  if (x.kind != GEMM_FLOAT32 && x.kind != GEMM_BFLOAT16) throw BadCall("rows are float32 or bfloat16");
+  return {const_cast<void*>(x.data), x.kind == GEMM_BFLOAT16};
+}
+
+// groups…, maps, the rank of each, x…, du, then of each group: rows, dA of each map. dA = duᵀ x of its columns of du
+void groupedLoraDownGrad(Call& call) {
+  Groups groups(call);
+  std::vector<long> ranks(static_cast<size_t>(call.size()));
+  long all = 0;
+  for (long& rank : ranks) all = area(all + (rank = call.size()), 1);
+  const Values x = kept_rows(call, groups.n, groups.in);
+  const float* const du = call.tensor(area(groups.n, groups.out));
+  if (all != groups.out) throw BadCall("adapters of other ranks than the matrix has columns");
+  std::vector<Gemm> products;
+  for (long g = 0; g < groups.count; g++) {
+    long first, from = 0;
+    const long rows = groups.next(call, first);
+    for (const long rank : ranks) {
+      float* const da = call.tensor(area(rank, groups.in));
+      products.push_back({rank, groups.in, rows, turned(plain(du + first * groups.out + from, groups.out)),
+                          plain(rows_from(x, first, groups.in), groups.in), da, groups.in, nullptr, 0, 1, 0});
+      from += rank;
+    }
+  }
+  enqueue_grads(call, std::move(products));
+}
+
+// groups…, maps, the rank of each, dy, du, accumulate?, dx, then of each group: rows, w…, a of each map: what is added lies as dx
+void groupedLoraGradInput(Call& call) {
+  Groups groups(call);
+  Stacks stacks(groups.in);
+  stacks.ranks(call);
+  const Values dy = call.values(area(groups.n, groups.out));
+  const float* const du = call.tensor(area(groups.n, stacks.height));
+  const Values accumulate = call.optionalValues(area(groups.n, groups.in));
+  const Values dx = call.values(area(groups.n, groups.in));
+  if (accumulate.at != nullptr && accumulate.half != dx.half) throw BadCall("a gradient that lies otherwise than what it is added to");
+  std::vector<Gemm> bases, adapters;
+  for (long g = 0; g < groups.count; g++) {
+    long first;
+    const long rows = groups.next(call, first);
+    const GemmOperand w = weight(call, groups.in, groups.out, false);
+    stacks.next(call);
+    const float* const start = accumulate.at != nullptr ? floats(rows_from(accumulate, first, groups.in)) : nullptr;
+    float* const to = floats(rows_from(dx, first, groups.in));
+    bases.push_back({rows, groups.in, groups.out, plain(rows_from(dy, first, groups.out), groups.out), turned(w), to, groups.in, start, groups.in, 1, dx.half});
+    adapters.push_back({rows, groups.in, stacks.height, plain(du + first * stacks.height, stacks.height), plain(nullptr, groups.in), to, groups.in, to,
+                        groups.in, 1, dx.half});
+  }
+  call.enqueue([bases = std::move(bases), adapters = std::move(adapters), stacks = std::move(stacks)](const Context* c) {
+    run_grouped(c, bases, adapters, &stacks);
+  });
+}
+
+// groups, n, rate, x, y, then of each: numbers, seed
+void groupedDropout(Call& call) {
+  const long count = call.size(), n = call.size();
+  const double rate = call.number();
+  if (!(rate >= 0 && rate < 1)) throw BadCall("a dropout rate outside [0, 1)");
+  const Values x = call.values(n), y = call.values(n);
+  if (x.half != y.half) throw BadCall("values that lie otherwise than where they go");
+  std::vector<long> ends;
+  std::vector<uint32_t> seeds;
+  long end = 0;
+  for (long g = 0; g < count; g++) {
+    end = area(end + call.size(), 1);
+    const double seed = call.number();
+    if (!(seed >= 0 && seed < 4294967296.0)) throw BadCall("a seed out of range");
+    ends.push_back(end);
+    seeds.push_back(static_cast<uint32_t>(seed));
+  }
+  if (end != n) throw BadCall("groups of other numbers than there are");
+  call.enqueue([=, ends = std::move(ends), seeds = std::move(seeds)](const Context* c) {
+    Device* const device = static_cast<Device*>(c->device);
+    if (device != nullptr && device->grouped_dropout(c, x, y, ends.data(), seeds.data(), count, rate)) return;
+    long from = 0;
+    for (size_t g = 0; g < ends.size(); g++) {
+      c->table->dropout(c, rows_from(x, from, 1), rows_from(y, from, 1), ends[g] - from, rate, seeds[g], 0);
+      from = ends[g];
+    }
+  });
+}
+
+void enqueue_products(Call& call, std::vector<Gemm> products) {
+  call.enqueue([products = std::move(products)](const Context* c) { run_grouped(c, products, {}, nullptr); });
 }
 
 // groups…, x, y, then of each: rows, w…, bias?
@@ -331,18 +542,16 @@ void groupedLinearGradInput(Call& call) {
 // groups…, x…, dy, then of each: rows, dW
 void groupedLinearGradWeight(Call& call) {
   Groups groups(call);
-  const GemmOperand x = call.matrix(groups.n, groups.in, false);
-  if (x.kind != GEMM_FLOAT32 && x.kind != GEMM_BFLOAT16) throw BadCall("rows are float32 or bfloat16");
-  const Values rows_of_x = {const_cast<void*>(x.data), x.kind == GEMM_BFLOAT16}, dy = call.values(area(groups.n, groups.out));
+  const Values x = kept_rows(call, groups.n, groups.in), dy = call.values(area(groups.n, groups.out));
   std::vector<Gemm> products;
   for (long g = 0; g < groups.count; g++) {
     long first;
     const long rows = groups.next(call, first);
     float* const dw = call.tensor(area(groups.out, groups.in));
     products.push_back({groups.out, groups.in, rows, turned(plain(rows_from(dy, first, groups.out), groups.out)),
-                        plain(rows_from(rows_of_x, first, groups.in), groups.in), dw, groups.in, nullptr, 0, 1, 0});
+                        plain(rows_from(x, first, groups.in), groups.in), dw, groups.in, nullptr, 0, 1, 0});
   }
-  enqueue_products(call, std::move(products));
+  enqueue_grads(call, std::move(products));
 }
 
 // groups… (in counts for nothing), dy, then of each: rows, sum
@@ -393,6 +602,12 @@ constexpr Operation list[] = {
     {"groupedLinearGradInput", groupedLinearGradInput},
     {"groupedLinearGradWeight", groupedLinearGradWeight},
     {"groupedColumnSum", groupedColumnSum},
+    {"groupedLoraDown", groupedLoraDown},
+    {"groupedLoraUp", groupedLoraUp},
+    {"groupedLoraUpGrad", groupedLoraUpGrad},
+    {"groupedLoraDownGrad", groupedLoraDownGrad},
+    {"groupedLoraGradInput", groupedLoraGradInput},
+    {"groupedDropout", groupedDropout},
 };
 
 }  // namespace

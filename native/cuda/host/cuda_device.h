@@ -49,7 +49,7 @@ class CudaDevice final : public Device {
   void download(void* to, const void* from, size_t bytes, void (*done)(void*, const char*), void* user) override;
   void finish() override;
   bool joined(const Context* context, const Gemm* first, const Gemm* second) override;
-  bool grouped(const Context* context, const Gemm* all, long count) override;
+  bool grouped(const Context* context, const Gemm* all, const Gemm* more, const StackedRows* stacked, long count) override;
   void adapter_grads(const Context* context, const AdapterGrad* all, long count, bool* done) override;
 
   // ---- for the kernels of table.cc ----

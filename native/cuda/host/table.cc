@@ -642,7 +642,8 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
 }
 
 // Where few rows go to each, or without cublasLt; of weights that lie as bfloat16.
-bool CudaDevice::grouped(const Context* context, const Gemm* all, long count) {
+bool CudaDevice::grouped(const Context* context, const Gemm* all, const Gemm* more, const StackedRows* stacked, long count) {
+  if (more != nullptr || stacked != nullptr) return false;
   if (!context->bf16 || count < 2 || GroupedTile::bytes > shared_memory()) return false;
   const Gemm& one = all[0];
   const GemmOperand& x = one.a;

@@ -637,7 +637,7 @@ void groups(Both& both) {
       first += sizes[static_cast<size_t>(g)];
     }
     if (Device* const device = static_cast<Device*>(c.device)) {
-      done = device->grouped(&c, all.data(), count);
+      done = device->grouped(&c, all.data(), nullptr, nullptr, count);
       if (done) return;
     }
     for (const Gemm& each : all) run_gemm(&c, &each);

@@ -10,14 +10,15 @@ export interface GroupedAttrs {
   readonly flows?: boolean;
 }
 
-const ofGroup = (tensors: ReadonlyArray<Tensor>, g: number): Tensor => {
+/** Of tensors one a group, that of group g. */
+export const ofGroup = (tensors: ReadonlyArray<Tensor>, g: number): Tensor => {
   const tensor = tensors[g];
   if (tensor === undefined) throw new RangeError(`${tensors.length} tensors, and none of group ${g}`);
   return tensor;
 };
 
 /** The rows of each group of x [Σ sizes, C]. */
-const groupsOf = (x: Tensor, sizes: ReadonlyArray<number>): ReadonlyArray<Tensor> => {
+export const groupsOf = (x: Tensor, sizes: ReadonlyArray<number>): ReadonlyArray<Tensor> => {
   let from = 0;
   return sizes.map((size) => {
     const rows = slice(x, [from, 0], [size, -1]);

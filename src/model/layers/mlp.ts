@@ -7,10 +7,9 @@ import { gatedActivation, gatedActivationGrad } from '../kernels/gatedActivation
 import { keep } from '../kernels/hold.js';
 import type { Pass } from '../pass.js';
 import { splitColumns } from './columns.js';
-import { groupedLinears, isPlain } from './groupedLinears.js';
-import type { Group } from './groupedLinears.js';
+import { areAlike, groupedLinears, groupedMap } from './groupedLinears.js';
 import type { Layer, Weights } from './layer.js';
-import { compose, fanOut, inactive, landedOn, passed } from './layer.js';
+import { compose, inactive, landedOn, passed } from './layer.js';
 import { linear } from './linear.js';
 import { linears } from './linears.js';
 
@@ -107,26 +106,18 @@ export const gatedMlp = (
   names: GatedNames = gatedNames,
 ): Layer<Tensor, Tensor> => gatedBy(gated(kind), pass, module, names);
 
-/** The gated MLPs of some modules as one map of all of their rows, one module's below those of the one before: [Σ rows, C] to the same. */
-const gatedGroups = (
-  gate: Layer<ReadonlyArray<Tensor>, Tensor>,
-  groups: ReadonlyArray<Group>,
-  names: GatedNames,
-): Layer<Tensor, Tensor> => {
-  const all = (name: string): Layer<Tensor, Tensor> =>
-    groupedLinears(groups.map(({ module, rows }) => ({ module: `${module}.${name}`, rows })));
-  return compose(fanOut(all(names.gate), all(names.up)), gate, all(names.down));
-};
-
-/** `together` of a mixture whose experts are gated MLPs, by their modules: those that have weights and biases alone run so. */
+/**
+ * `together` of a mixture whose experts are gated MLPs, by their modules: the gated MLPs of all as one map of all of their rows, where
+ * each of the three maps is alike in all of them (see `areAlike`).
+ */
 export const gatedTogether =
   (gate: Layer<ReadonlyArray<Tensor>, Tensor>, pass: Pass, moduleOf: (expert: number) => string, names: GatedNames) =>
   (weights: Weights, chosen: ReadonlyArray<Chosen>): Layer<Tensor, Tensor> | undefined => {
-    const groups = chosen.map(({ expert, rows }) => ({ module: moduleOf(expert), rows }));
-    const arePlain = groups.every(({ module }) =>
-      [names.gate, names.up, names.down].every((name) => isPlain(pass, weights, `${module}.${name}`)),
-    );
-    return arePlain ? gatedGroups(gate, groups, names) : undefined;
+    const modules = (name: string): ReadonlyArray<string> => chosen.map(({ expert }) => `${moduleOf(expert)}.${name}`);
+    const [gates, ups, downs] = [modules(names.gate), modules(names.up), modules(names.down)];
+    if (![gates, ups, downs].every((map) => areAlike(pass, weights, map))) return undefined;
+    const sizes = chosen.map(({ rows }) => rows);
+    return compose(groupedLinears(pass, sizes, [gates, ups]), gate, groupedMap(pass, sizes, downs));
   };
 
 /** The same with another gate, [gate(x), up(x)] to what the third map reads. */

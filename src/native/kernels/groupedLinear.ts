@@ -2,16 +2,21 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
-interface Attrs {
+export interface Attrs {
+  /** Rows of each group, in order. */
   readonly sizes: ReadonlyArray<number>;
   readonly flows?: boolean;
 }
 
-const total = (sizes: ReadonlyArray<number>): number => sizes.reduce((sum, size) => sum + size, 0);
+export const total = (sizes: ReadonlyArray<number>): number => sizes.reduce((sum, size) => sum + size, 0);
 
 /** The next arguments are the number of groups, rows in all, width of a row of x and of one of y. */
-const putSizes = (backend: NativeBackend, sizes: ReadonlyArray<number>, inner: number, outer: number): NativeBackend =>
-  backend.put(sizes.length).put(total(sizes)).put(inner).put(outer);
+export const putSizes = (
+  backend: NativeBackend,
+  sizes: ReadonlyArray<number>,
+  inner: number,
+  outer: number,
+): NativeBackend => backend.put(sizes.length).put(total(sizes)).put(inner).put(outer);
 
 /** x, then the weight of each group, then the bias of each or none. */
 export const groupedLinear = kernel(
