@@ -32,6 +32,7 @@ FILES = {
             " arcee nemotron jais2 nanochat ministral cwm granite_swa apertus"
             " gemma4_text gemma4_unified_text gemma3n_text"
             " qwen3_5_text qwen3_5_moe_text qwen3_next"
+            " vaultgemma llama4_text"
         ).split()
     },
     "gpt2": gpt2,
@@ -54,7 +55,7 @@ FILES["granitemoehybrid"] = dict(sizes, num_local_experts=0, mamba_n_heads=160)
 FILES["falcon_h1"] = sizes
 FILES["bamba"] = dict(sizes, mamba_n_heads=160)
 # As many heads as these have keys by default, and what they have no default for.
-for name, heads in dict(deepseek_v2=160, deepseek_v3=128, glm4_moe_lite=20, minicpm3=40, youtu=16).items():
+for name, heads in dict(deepseek_v2=160, deepseek_v3=128, glm4_moe_lite=20, minicpm3=40, youtu=16, mistral4=32).items():
     FILES[name] = {**sizes, "num_attention_heads": heads}
 FILES["deepseek_v2"] = {**FILES["deepseek_v2"], "num_experts_per_tok": 6}
 for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
@@ -62,11 +63,11 @@ for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
 FILES["dots1"] = {**sizes, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
-for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe".split():
+for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe llama4".split():
     FILES[name] = dict(text_config={})
 
 # The same where text_config says of which type it is.
-TEXTS = [("mistral3", "ministral3"), ("llava", "mistral"), ("llava", "qwen2"), ("smolvlm", "qwen3")]
+TEXTS = [("mistral3", "ministral3"), ("mistral3", "mistral4"), ("llava", "mistral"), ("llava", "qwen2"), ("smolvlm", "qwen3")]
 
 
 def spelt_out(name, given):

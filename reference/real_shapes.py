@@ -31,6 +31,15 @@ def llama(hidden, inner, layers, heads, kv, vocab, **more):
     )
 
 
+def llama4(**more):
+    return dict(
+        model_type="llama4_text", vocab_size=202048, hidden_size=5120, intermediate_size=8192, intermediate_size_mlp=16384,
+        num_hidden_layers=48, num_attention_heads=40, num_key_value_heads=8, head_dim=128, num_experts_per_tok=1,
+        no_rope_layers=[], attention_chunk_size=8192, attention_bias=False, max_position_embeddings=262144, rms_norm_eps=1e-5,
+        rope_theta=500000.0, tie_word_embeddings=False, **more,
+    )
+
+
 def gemma4(period, num_hidden_layers, **more):
     return dict(
         model_type="gemma4_text", vocab_size=262144, head_dim=256, global_head_dim=512, rms_norm_eps=1e-6,
@@ -482,13 +491,36 @@ MODELS = {
         max_position_embeddings=65536, attention_bias=False, mlp_bias=False, post_norm=False, qk_norm=True,
         tie_word_embeddings=False,
     ),
+    "google/vaultgemma-1b": dict(
+        model_type="vaultgemma", vocab_size=256000, hidden_size=1152, intermediate_size=6912, num_hidden_layers=26,
+        num_attention_heads=4, num_key_value_heads=4, head_dim=256, hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6,
+        query_pre_attn_scalar=256, sliding_window=512, max_position_embeddings=1024, attn_logit_softcapping=None,
+        final_logit_softcapping=None, rope_theta=10000.0,
+    ),
+    # The text models: what is published has parts for images around them.
+    "meta-llama/Llama-4-Scout-17B-16E": llama4(num_local_experts=16, interleave_moe_layer_step=1, use_qk_norm=True),
+    "meta-llama/Llama-4-Maverick-17B-128E": llama4(num_local_experts=128, interleave_moe_layer_step=2, use_qk_norm=False),
+    "mistralai/Mistral-Small-4-119B-2603": dict(
+        model_type="mistral4", vocab_size=131072, hidden_size=4096, intermediate_size=12288, moe_intermediate_size=2048,
+        num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=32, n_shared_experts=1, n_routed_experts=128,
+        num_experts_per_tok=4, n_group=1, topk_group=1, first_k_dense_replace=0, norm_topk_prob=True, routed_scaling_factor=1.0,
+        kv_lora_rank=256, q_lora_rank=1024, qk_rope_head_dim=64, qk_nope_head_dim=64, v_head_dim=128, head_dim=128,
+        max_position_embeddings=1048576, rms_norm_eps=1e-6, rope_interleave=True, tie_word_embeddings=False,
+        rope_parameters=dict(
+            type="yarn", rope_type="yarn", rope_theta=10000.0, factor=128.0, original_max_position_embeddings=8192,
+            max_position_embeddings=1048576, beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0,
+            llama_4_scaling_beta=0.1,
+        ),
+    ),
 }
 
 
 def shapes(raw):
     config = transformers.AutoConfig.for_model(**raw)
+    # transformers 5.18 registers Mistral 4 among models that see images.
+    auto = transformers.AutoModelForImageTextToText if raw["model_type"] == "mistral4" else transformers.AutoModelForCausalLM
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = auto.from_config(config)
     tied = getattr(model.config, "tie_word_embeddings", False)
     state = {key: tuple(value.shape) for key, value in experts_apart(model, model.state_dict()).items()}
     # xIELU's constants are stored, too, and are the same in every model.

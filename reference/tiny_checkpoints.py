@@ -61,11 +61,14 @@ from transformers import (
     Jais2Config,
     Lfm2Config,
     Lfm2MoeConfig,
+    Llama4Config,
+    Llama4TextConfig,
     LlamaConfig,
     LlavaConfig,
     MiniCPM3Config,
     MinistralConfig,
     Mistral3Config,
+    Mistral4Config,
     MistralConfig,
     MixtralConfig,
     MllamaConfig,
@@ -96,6 +99,7 @@ from transformers import (
     SmolVLMConfig,
     StableLmConfig,
     Starcoder2Config,
+    VaultGemmaConfig,
     YoutuConfig,
 )
 
@@ -919,27 +923,81 @@ CONFIGS = {
         altup_correct_scale=False,
         laurel_rank=4,
     ),
+    "vaultgemma": VaultGemmaConfig(**common, head_dim=8, sliding_window=4, query_pre_attn_scalar=16, attn_logit_softcapping=3.0),
+    # Queries grow from the third token on; of two groups of experts one is chosen.
+    "mistral4": Mistral4Config(
+        **latent,
+        q_lora_rank=8,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=2,
+        topk_group=1,
+        routed_scaling_factor=1.5,
+        first_k_dense_replace=1,
+        **rope(
+            "yarn", factor=4.0, original_max_position_embeddings=3, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.4
+        ),
+    ),
+    # Texts are longer than a chunk; the second layer knows no positions, and the third has no experts.
+    "llama4": Llama4TextConfig(
+        **{**common, "num_hidden_layers": 3},
+        head_dim=8,
+        intermediate_size_mlp=20,
+        num_local_experts=4,
+        moe_layers=[0, 1],
+        no_rope_layers=[1, 0, 1],
+        attention_chunk_size=4,
+        floor_scale=3,
+        attn_scale=0.5,
+    ),
+    # Two experts a token, no norms, and every layer as its number has it.
+    "llama4_plain": Llama4TextConfig(
+        **common,
+        head_dim=8,
+        intermediate_size_mlp=20,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        interleave_moe_layer_step=2,
+        no_rope_layer_interval=2,
+        use_qk_norm=False,
+        attn_temperature_tuning=False,
+        attention_bias=True,
+        tie_word_embeddings=True,
+        attention_chunk_size=6,
+    ),
+    "llama4_image": Llama4Config(
+        text_config=text(
+            head_dim=8, intermediate_size_mlp=20, num_local_experts=3, interleave_moe_layer_step=2, attention_chunk_size=5,
+            no_rope_layers=[1, 0], floor_scale=4, pad_token_id=0,
+        ),
+        vision_config=dict(
+            hidden_size=8, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8,
+            vision_output_dim=8, projector_input_dim=8, projector_output_dim=8, rope_parameters=dict(rope_theta=10000.0, rope_type="default"),
+        ),
+        image_token_index=39, boi_token_index=37, eoi_token_index=38,
+    ),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "llama4"}
 
 
 def text_names(model, tensors):
     """Tensors of the text part under the names of a model that has no other; all, of such a model."""
     if model.config.model_type not in IMAGE_TEXT:
         return tensors
-    prefixes = ("model.language_model.", "model.text_model.")
+    prefixes = ("model.language_model.", "model.text_model.", "language_model.model.")
     named = {}
     for name, value in tensors.items():
-        if name.startswith("lm_head."):
-            named[name] = value
+        if name.startswith(("lm_head.", "language_model.lm_head.")):
+            named[name.removeprefix("language_model.")] = value
         for prefix in prefixes:
             if name.startswith(prefix):
                 named["model." + name.removeprefix(prefix)] = value
     return named
 
 
-def gpt_oss_apart(tensors):
+def gpt_oss_apart(tensors, by_turns=True):
+    """Of tensors that hold the experts of a layer inputs first, gates and ups by turns or one after the other."""
     stored = {}
     for name, value in tensors.items():
         module, _, own = name.rpartition(".")
@@ -949,7 +1007,8 @@ def gpt_oss_apart(tensors):
         kind = "bias" if own.endswith("_bias") else "weight"
         for expert, joined in enumerate(value):
             outputs = joined if kind == "bias" else joined.T
-            parts = dict(gate_proj=outputs[::2], up_proj=outputs[1::2]) if own.startswith("gate_up") else dict(down_proj=outputs)
+            gate, up = (outputs[::2], outputs[1::2]) if by_turns else outputs.chunk(2)
+            parts = dict(gate_proj=gate, up_proj=up) if own.startswith("gate_up") else dict(down_proj=outputs)
             for part, values in parts.items():
                 stored[f"{module}.{expert}.{part}.{kind}"] = values
     return stored
@@ -962,6 +1021,8 @@ def experts_apart(model, tensors):
     """
     if model.config.model_type == "gpt_oss":
         return gpt_oss_apart(tensors)
+    if model.config.model_type in ("llama4", "llama4_text"):
+        return gpt_oss_apart(tensors, by_turns=False)
     if model.config.model_type == "ernie4_5_moe":
         tensors = {name.replace("gate.moe_statics", "moe_statics"): value for name, value in tensors.items()}
     mixtral = model.config.model_type == "mixtral"
@@ -1054,7 +1115,9 @@ def alone(model, ids):
 
 
 def sees_padding(config):
-    # Padding on the left enters a convolution as the biases of the map before it.
+    # Padding on the left enters a convolution as the biases of the map before it; Llama 4 counts it among the positions that queries grow by.
+    if config.model_type.startswith("llama4"):
+        return config.get_text_config().attn_temperature_tuning
     return getattr(config, "mamba_proj_bias", False) or config.model_type == "lfm2" and config.conv_bias
 
 
@@ -1071,7 +1134,9 @@ def build(name, config, seed):
     # Falcon's eager attention of transformers 5.18 adds ALiBi twice.
     config._attn_implementation = "sdpa" if getattr(config, "alibi", False) else "eager"
     seeing = config.model_type in IMAGE_TEXT
-    auto = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
+    # transformers 5.18 registers Mistral 4 among models that see images.
+    seen = seeing or config.model_type == "mistral4"
+    auto = transformers.AutoModelForImageTextToText if seen else transformers.AutoModelForCausalLM
     model = auto.from_config(config).float()
     model.config.use_cache = False
     randomise(model, seed)

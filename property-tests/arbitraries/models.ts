@@ -437,6 +437,52 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     model_type: 'gemma4_unified',
     text_config: { ...likeLlama, head_dim: 4, global_head_dim: 8, sliding_window: 3 },
   },
+  vaultgemma: {
+    model_type: 'vaultgemma',
+    ...likeLlama,
+    head_dim: 4,
+    query_pre_attn_scalar: 3,
+    sliding_window: 3,
+    attn_logit_softcapping: 1.5,
+  },
+  // Every token goes to all experts: what is chosen must not turn on a last bit.
+  mistral4: {
+    model_type: 'mistral4',
+    ...latent,
+    q_lora_rank: 5,
+    n_routed_experts: 2,
+    num_experts_per_tok: 2,
+    rope_parameters: {
+      rope_type: 'yarn',
+      factor: 4,
+      original_max_position_embeddings: 2,
+      mscale_all_dim: 1,
+      llama_4_scaling_beta: 0.4,
+    },
+  },
+  llama4_text: {
+    model_type: 'llama4_text',
+    ...likeLlama,
+    head_dim: 4,
+    intermediate_size_mlp: 10,
+    num_local_experts: 2,
+    num_experts_per_tok: 2,
+    moe_layers: [1],
+    no_rope_layers: [1, 0],
+    attention_chunk_size: 3,
+    floor_scale: 2,
+  },
+  llama4: {
+    model_type: 'llama4',
+    text_config: {
+      ...likeLlama,
+      head_dim: 4,
+      intermediate_size_mlp: 10,
+      num_local_experts: 1,
+      attention_chunk_size: 2,
+      use_qk_norm: false,
+    },
+  },
 };
 
 const right = <A>(result: E.Either<Error, A>): A => {

@@ -39,7 +39,9 @@ import { hunyuanMoe } from './architectures/hunyuanMoe.js';
 import { lfm2 } from './architectures/lfm2.js';
 import { lfm2Moe } from './architectures/lfm2Moe.js';
 import { llama, llamaTextTypes } from './architectures/llama.js';
+import { llama4 } from './architectures/llama4.js';
 import { minicpm3 } from './architectures/minicpm3.js';
+import { mistral4 } from './architectures/mistral4.js';
 import { mixtral } from './architectures/mixtral.js';
 import { mllama } from './architectures/mllama.js';
 import { mpt } from './architectures/mpt.js';
@@ -57,6 +59,7 @@ import { qwen2Moe, qwen3Moe } from './architectures/qwenMoe.js';
 import { seedOss } from './architectures/seedOss.js';
 import { stablelm } from './architectures/stablelm.js';
 import { starcoder2 } from './architectures/starcoder2.js';
+import { vaultGemma } from './architectures/vaultgemma.js';
 import { youtu } from './architectures/youtu.js';
 import { decodeFields, unfit } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
@@ -195,6 +198,9 @@ registerArchitecture(apertus);
 registerArchitecture(mllama);
 registerArchitecture(gemma4);
 registerArchitecture(gemma3n);
+registerArchitecture(vaultGemma);
+registerArchitecture(mistral4);
+registerArchitecture(llama4);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

@@ -28,6 +28,8 @@ export interface Within {
   readonly modelType: string;
   /** Path of the text model in the class that transformers opens: a module `model.…` is `<path>.…` there. */
   readonly path: string;
+  /** Path of the head there. Default: `lm_head`. */
+  readonly head?: string | undefined;
 }
 
 /** A decoded config.json. Each architecture adds its own fields. */

@@ -23,6 +23,8 @@ interface Family {
   readonly flat?: boolean;
   /** Path of the text model in the class that transformers opens. Default: `model.language_model`. */
   readonly path?: string;
+  /** Path of its head there. Default: `lm_head`. */
+  readonly head?: string;
 }
 
 const families: Readonly<Record<string, Family>> = {
@@ -36,6 +38,7 @@ const families: Readonly<Record<string, Family>> = {
   qwen3_vl: { text: 'qwen3_vl_text' },
   exaone4_5: { text: 'exaone4' },
   mllama: { text: 'mllama_text_model' },
+  llama4: { text: 'llama4_text', path: 'language_model.model', head: 'language_model.lm_head' },
   qwen3_5: { text: 'qwen3_5_text' },
   qwen3_5_moe: { text: 'qwen3_5_moe_text' },
   llava: { otherwise: 'llama', tiedByText: true },
@@ -66,6 +69,8 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
   llama: sizes(32_000, 4096, 11_008, 32, 32),
   mistral: sizes(32_000, 4096, 14_336, 32, 32),
   ministral3: sizes(131_072, 4096, 14_336, 34, 32),
+  mistral4: sizes(131_072, 4096, 12_288, 36, 32),
+  llama4_text: sizes(202_048, 5120, 8192, 48, 40),
   qwen2: sizes(151_936, 4096, 22_016, 32, 32),
   qwen3: sizes(151_936, 4096, 22_016, 32, 32),
   qwen2_vl_text: sizes(152_064, 8192, 29_568, 80, 64),
@@ -116,7 +121,11 @@ export const imageTextConfig = (
           (family.tiedByText === true && own.tie_word_embeddings === true),
       });
     }),
-    E.map((config) => ({ ...config, raw, within: { modelType, path: family.path ?? 'model.language_model' } })),
+    E.map((config) => ({
+      ...config,
+      raw,
+      within: { modelType, path: family.path ?? 'model.language_model', head: family.head },
+    })),
   );
 };
 
@@ -190,7 +199,9 @@ export const parted = <A>(tensors: ReadonlyMap<string, A>, leavesOut?: RegExp): 
 
 /** What the class that transformers opens, and so PEFT, calls a module or tensor of the model. */
 export const nameOutside = ({ within }: Pick<ModelConfig, 'within'>, name: string): string =>
-  within === undefined ? name : name.replace(/^model(?=\.)/, within.path);
+  within === undefined
+    ? name
+    : name.replace(/^model(?=\.)/, within.path).replace(/^lm_head(?=\.|$)/, within.head ?? 'lm_head');
 
 const outsidePrefix = /^(?:model\.language_model|language_model\.model|model\.text_model)\./;
 

@@ -38,6 +38,7 @@ const names = [
   'qwen3_vl',
   'qwen3_5_image',
   'qwen3_5_moe_image',
+  'llama4_image',
   'smolvlm',
   'llava',
 ];

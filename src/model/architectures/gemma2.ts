@@ -33,34 +33,37 @@ const windowed = (raw: RawConfig): E.Either<FatalError, RawConfig> =>
   // transformers cannot run it either.
   raw['sliding_window'] === null ? E.left(unfit('sliding_window', 'a whole number > 0', null)) : E.right(raw);
 
-const gemma2Config = (raw: RawConfig, modelType: string): E.Either<FatalError, LlamaConfig> =>
-  pipe(
-    windowed(raw),
-    E.flatMap(decodeFields(fields)),
-    E.bindTo('f'),
-    E.bind('config', () =>
-      pipe(
-        llamaConfig(raw, modelType, {
-          headDim: 256,
-          numKvHeads: 4,
-          maxPositions: 8192,
-          tied: true,
-          windows: (of) => windowsByType(of, of.sliding_window ?? 4096, (i) => i % 2 === 0),
-        }),
-        E.flatMap(asGemma),
+/** The configuration of an architecture of Gemma 2's fields. */
+export const gemma2Config =
+  (architecture: string) =>
+  (raw: RawConfig, modelType: string): E.Either<FatalError, LlamaConfig> =>
+    pipe(
+      windowed(raw),
+      E.flatMap(decodeFields(fields)),
+      E.bindTo('f'),
+      E.bind('config', () =>
+        pipe(
+          llamaConfig(raw, modelType, {
+            headDim: 256,
+            numKvHeads: 4,
+            maxPositions: 8192,
+            tied: true,
+            windows: (of) => windowsByType(of, of.sliding_window ?? 4096, (i) => i % 2 === 0),
+          }),
+          E.flatMap(asGemma),
+        ),
       ),
-    ),
-    E.map(
-      ({ f, config }): LlamaConfig => ({
-        ...config,
-        architecture: 'gemma2',
-        activation: f.hidden_activation ?? 'gelu_new',
-        attentionScale: (f.query_pre_attn_scalar ?? 256) ** -0.5,
-        attentionSoftcap: softcapOf(f.attn_logit_softcapping, 50),
-        logitSoftcap: softcapOf(f.final_logit_softcapping, 30),
-      }),
-    ),
-  );
+      E.map(
+        ({ f, config }): LlamaConfig => ({
+          ...config,
+          architecture,
+          activation: f.hidden_activation ?? 'gelu_new',
+          attentionScale: (f.query_pre_attn_scalar ?? 256) ** -0.5,
+          attentionSoftcap: softcapOf(f.attn_logit_softcapping, 50),
+          logitSoftcap: softcapOf(f.final_logit_softcapping, 30),
+        }),
+      ),
+    );
 
 /** Llama's tensors, and the two norms around the MLP. */
 export const gemma2Tensors = (config: LlamaConfig): ReadonlyArray<TensorSpec> => [
@@ -91,7 +94,7 @@ export const gemma2: Architecture<LlamaConfig> = {
   ...llama,
   name: 'gemma2',
   modelTypes: ['gemma2'],
-  config: gemma2Config,
+  config: gemma2Config('gemma2'),
   tensors: gemma2Tensors,
   body: (config, pass) =>
     rotaryBody(config, pass, llamaStem(config, pass), (angles, i) => gemma2Layer(config, pass, angles, i)),

@@ -10,7 +10,7 @@ import { unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { gatedClamped, gatedNames } from '../layers/mlp.js';
 import { perLayer } from '../weights.js';
-import { gptOssFiles } from './gptOssFiles.js';
+import { inputsFirstFiles } from './inputsFirstFiles.js';
 import { windowsByType } from './llama.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
@@ -76,7 +76,13 @@ export const gptOss: Architecture<MixtureConfig> = mixtureArchitecture<MixtureCo
   ],
   packed: () => [],
   fileLayout: ({ numLayers, hiddenSize, expertSize, experts }) =>
-    gptOssFiles({ numLayers, hiddenSize, expertSize, numExperts: experts.numExperts }),
+    inputsFirstFiles({
+      modules: Array.from({ length: numLayers }, (_, i) => `model.layers.${i}.mlp.experts`),
+      byTurns: true,
+      hiddenSize,
+      expertSize,
+      numExperts: experts.numExperts,
+    }),
   parts: (_config, _pass, i) => ({ sinks: sinks(i) }),
   gate: () => gatedClamped(limit),
 });

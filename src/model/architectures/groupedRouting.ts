@@ -41,11 +41,13 @@ export interface GroupedFamily {
   readonly routed?: (layer: number) => boolean;
   /** By softmaxes of all, groups by their best expert (DeepSeek-V2), or by sigmoids, groups by their best two (DeepSeek-V3). */
   readonly scores: 'softmax' | 'sigmoid';
+  /** Experts that a group counts by. Default: as `scores` has it. */
+  readonly best?: ExpertGroups['best'];
   readonly llama: Family;
   readonly only?: MixtureFamily['only'];
 }
 
-const best = { softmax: 1, sigmoid: 2 } as const;
+const bestBy = { softmax: 1, sigmoid: 2 } as const;
 
 /** Groups that leave a choice; a token's experts must all find a place in those that it chooses. */
 const groupsOf = (
@@ -56,14 +58,13 @@ const groupsOf = (
   const count = f.n_group ?? family.groups ?? 1;
   const chosen = f.topk_group ?? family.groupsChosen ?? 1;
   const size = numExperts / count;
-  if (!Number.isInteger(size) || size < best[family.scores])
-    return E.left(
-      unfit('n_group', `a divisor of ${numExperts} experts, ${best[family.scores]} or more a group`, count),
-    );
+  const best = family.best ?? bestBy[family.scores];
+  if (!Number.isInteger(size) || size < best)
+    return E.left(unfit('n_group', `a divisor of ${numExperts} experts, ${best} or more a group`, count));
   if (chosen > count) return E.left(unfit('topk_group', `at most ${count}, the number of groups`, chosen));
   if (perToken > chosen * size)
     return E.left(unfit('num_experts_per_tok', `at most ${chosen * size}, as many as ${chosen} groups have`, perToken));
-  return E.right(chosen === count ? undefined : { count, chosen, best: best[family.scores] });
+  return E.right(chosen === count ? undefined : { count, chosen, best });
 };
 
 /** A field that a file must have where the model type has no default. */

@@ -146,8 +146,8 @@ export const qwenWindows =
   (fields: LlamaFields, raw: RawConfig): PerLayer<number> =>
     windowsByType(fields, qwenWindow(fields, raw), (i) => slides(i, fields.max_window_layers ?? most));
 
-/** SmolLM3: every fourth layer knows no positions. */
-const smolTurns = (fields: LlamaFields): PerLayer<boolean> =>
+/** SmolLM3, Llama 4: every fourth layer knows no positions. */
+export const everyFewTurn = (fields: LlamaFields): PerLayer<boolean> =>
   E.Functor.map(
     // Longer lists are read as far as there are layers.
     perLayerOf(fields, 'no_rope_layers', fields.no_rope_layers?.slice(0, fields.num_hidden_layers), (i) =>
@@ -158,7 +158,7 @@ const smolTurns = (fields: LlamaFields): PerLayer<boolean> =>
 
 /** SmolLM3: if sliding is switched on, layers without positions slide. */
 const smolWindows = (fields: LlamaFields): PerLayer<number> =>
-  E.Monad.chain(smolTurns(fields), (turns) =>
+  E.Monad.chain(everyFewTurn(fields), (turns) =>
     windowsByType(
       fields,
       fields.use_sliding_window === true ? (fields.sliding_window ?? 0) : 0,
@@ -244,7 +244,7 @@ const families: Readonly<Record<string, Family>> = {
     rope: { theta: 2e6 },
     tied: true,
     windows: smolWindows,
-    turns: smolTurns,
+    turns: everyFewTurn,
   },
 };
 

@@ -9,6 +9,7 @@ import type { RotaryAngles } from '../attention/rope.js';
 import { boolean, nonNegative, nonNegativeInteger, optional, positiveInteger, unfit } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
 import { mixture, shared } from '../experts/experts.js';
+import type { Mixture } from '../experts/experts.js';
 import type { RoutingShape } from '../experts/routing.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose, fanOut, total } from '../layers/layer.js';
@@ -19,13 +20,15 @@ import type { GatedNames } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
 import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention } from './llama.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
 import type { Family, LlamaConfig, LlamaParts } from './llama.js';
 
 /** What files call the parts of a layer's mixture. */
 export interface MixtureNames extends GatedNames {
   /** The mixture within its layer. */
   readonly block: string;
+  /** The MLP of a layer without experts. Default: `mlp`. */
+  readonly dense?: string;
   /** Its router. Default: `gate`. */
   readonly router?: string;
   /** Its expert that all tokens go to, where there is one, and whether that has a gate. Default: `shared_expert`, which has. */
@@ -50,8 +53,8 @@ export interface MixtureConfig extends LlamaConfig {
   readonly routing?: RoutingRules;
 }
 
-/** What of routing models do otherwise than by a softmax. */
-export type RoutingRules = Omit<RoutingShape, 'numExperts' | 'perToken' | 'normalized'>;
+/** What of routing models do otherwise than by a softmax whose parts count the experts' outputs. */
+export type RoutingRules = Omit<RoutingShape, 'numExperts' | 'perToken' | 'normalized'> & Pick<Mixture, 'ahead'>;
 
 /** Either spelling of the number of experts: files that transformers 5 writes have the one for the other. */
 const mixtureFields = t.type({
@@ -189,7 +192,9 @@ export const mixtureTensors = (config: MixtureConfig, names: MixtureNames): Read
     return layer !== undefined && config.routed[Number(layer)] === true;
   };
   return [
-    ...llamaTensors(config).filter(({ name }) => !replaced(name)),
+    ...llamaTensors(config)
+      .filter(({ name }) => !replaced(name))
+      .map((spec) => ({ ...spec, name: spec.name.replace('.mlp.', `.${names.dense ?? 'mlp'}.`) })),
     ...perLayer(config.numLayers, (i) => (config.routed[i] === true ? mixtureSpecs(config, names, i) : [])),
   ];
 };
@@ -286,7 +291,9 @@ const mixtureLayer = <C extends MixtureConfig>(
     compose(norm(config, `model.layers.${i}.input_layernorm`), made.attention(config, pass, angles, i)),
     compose(
       norm(config, `model.layers.${i}.post_attention_layernorm`),
-      config.routed[i] === true ? routedExperts(config, made, pass, i) : mlp(config, pass, i),
+      config.routed[i] === true
+        ? routedExperts(config, made, pass, i)
+        : gatedMlp(pass, config.activation, `model.layers.${i}.${made.names.dense ?? 'mlp'}`),
     ),
   );
 

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { dispose } from '../../tfjs.js';
 import {
   attention as attend,
   attentionGrad,
@@ -11,22 +12,58 @@ import { clone } from '../kernels/clone.js';
 import { splitColumns } from '../layers/columns.js';
 import type { Layer } from '../layers/layer.js';
 import { compose, inactive, landedOn, passed } from '../layers/layer.js';
+import { cutRows, joinRows } from '../layers/putRows.js';
 import type { Pass } from '../pass.js';
 import { weightOf } from '../weights.js';
 import { attendCached, cached, remember } from './cachedAttention.js';
+import type { Entry } from './cachedAttention.js';
 
 export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
   /** Which layer of the model this is: its place in the cache. */
   readonly layer: number;
   /** The layer whose keys and values these are, an earlier one. Default: its own. */
   readonly keysOf?: number | undefined;
+  /** Texts are cut into chunks of so many tokens that see nothing of each other (Llama 4); 0: they are not. Default: 0. */
+  readonly chunk?: number | undefined;
 }
+
+/** Documents cut into chunks. */
+const chunksOf = (cuSeqlens: Int32Array, chunk: number): Int32Array => {
+  if (chunk === 0) return cuSeqlens;
+  const cuts = [0];
+  cuSeqlens.subarray(1).forEach((end, d) => {
+    for (let at = (cuSeqlens[d] ?? 0) + chunk; at < end; at += chunk) cuts.push(at);
+    cuts.push(end);
+  });
+  return Int32Array.from(cuts);
+};
+
+/** `attendCached` where each token sees no further back than its chunk begins. */
+const attendChunk = (
+  { q, sinks }: Parameters<typeof attendCached>[0],
+  entry: Entry,
+  chunk: number,
+  shape: Parameters<typeof attendCached>[2],
+): Tensor => {
+  const [n = 0] = q.shape;
+  const alone = (row: Tensor, rows: number): Tensor =>
+    attendCached({ q: row, sinks }, { ...entry, rows }, { ...shape, window: ((rows - 1) % chunk) + 1 });
+  if (n === 1) return alone(q, entry.rows);
+  const queries = cutRows(
+    clone(q),
+    Array.from({ length: n }, () => 1),
+  );
+  const outputs = queries.map((row, i) => alone(row, entry.rows - n + i + 1));
+  const out = joinRows(outputs);
+  dispose([...queries, ...outputs]);
+  return out;
+};
 
 /** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · valueDim]; `sinksName` is that of a weight [heads]. */
 export const attention =
   (
     { sequence: { cuSeqlens }, cache, eagerAttention }: Pass,
-    { layer, keysOf = layer, ...shape }: AttentionShape,
+    { layer, keysOf = layer, chunk = 0, ...shape }: AttentionShape,
     sinksName?: string,
   ): Layer<ReadonlyArray<Tensor>, Tensor> =>
   (weights, input, wanted) => {
@@ -36,9 +73,12 @@ export const attention =
     if (cache !== undefined) {
       // That layer has put them there in this pass.
       const entry = keysOf === layer ? remember(cache, layer, k, v) : cached(cache, keysOf);
-      if (entry.rows > k.shape[0]) return inactive(attendCached({ q, sinks }, entry, shape));
+      if (entry.rows > k.shape[0])
+        return inactive(
+          chunk === 0 ? attendCached({ q, sinks }, entry, shape) : attendChunk({ q, sinks }, entry, chunk, shape),
+        );
     }
-    const attrs = { ...shape, cuSeqlens };
+    const attrs = { ...shape, cuSeqlens: chunksOf(cuSeqlens, chunk) };
     const how = eagerAttention === true ? 'reference' : 'run';
     const { out, lse } = attend({ q, k, v, sinks }, attrs, how);
     if (!wanted.input && !needSinks) {
@@ -64,8 +104,8 @@ export const joinedAttention = (pass: Pass, shape: AttentionShape): Layer<Tensor
   if (pass.cache !== undefined || pass.eagerAttention === true)
     return compose(splitColumns([heads, kvHeads, kvHeads].map((n) => n * headDim)), attention(pass, shape));
   return (_weights, qkv, wanted) => {
-    const { layer: _layer, keysOf: _keysOf, ...others } = shape;
-    const attrs = { ...others, cuSeqlens: pass.sequence.cuSeqlens };
+    const { layer: _layer, keysOf: _keysOf, chunk = 0, ...others } = shape;
+    const attrs = { ...others, cuSeqlens: chunksOf(pass.sequence.cuSeqlens, chunk) };
     const { out, lse } = attendJoined(qkv, attrs);
     if (!wanted.input) {
       lse.dispose();

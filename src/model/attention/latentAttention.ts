@@ -17,7 +17,8 @@ import type { Pass } from '../pass.js';
 import { linearSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { attention } from './attention.js';
-import type { RotaryAngles } from './rope.js';
+import { grownQueries } from './grownQueries.js';
+import type { RopeConfig, RotaryAngles } from './rope.js';
 
 export interface LatentSizes {
   /** Width of the latent that queries come of. Absent: they come of the input. */
@@ -36,6 +37,8 @@ export interface LatentSizes {
 /** `headDim` is nopeDim + ropeDim. */
 export interface LatentShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' | 'headDim' | 'hiddenSize'> {
   readonly latent: LatentSizes;
+  /** Queries grow as this says. Default: they stay. */
+  readonly rope?: Pick<RopeConfig, 'growth'>;
   /** What products of queries and keys are multiplied by. */
   readonly attentionScale: number;
   /** Maps of the input and to the output have biases. */
@@ -143,7 +146,10 @@ export const latentAttention = (
         normed(names.norm, names.up),
         identity,
       ),
-      heads(angles, { heads: numHeads, nopeDim, ropeDim, valueDim, interleaved }),
+      compose(
+        heads(angles, { heads: numHeads, nopeDim, ropeDim, valueDim, interleaved }),
+        each(grownQueries(pass, config.rope?.growth), identity, identity),
+      ),
     ),
     attention(pass, {
       layer: i,

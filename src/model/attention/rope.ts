@@ -28,10 +28,12 @@ export interface RopeConfig {
   readonly backwards?: boolean;
 }
 
-/** Queries at position p count 1 + beta · log(1 + ⌊p / every⌋) times (Llama 4, Ministral 3). */
+/** Queries at position p count 1 + beta · log(1 + ⌊(p + ahead) / every⌋) times (Llama 4, Ministral 3). */
 export interface QueryGrowth {
   readonly beta: number;
   readonly every: number;
+  /** Default: 0. */
+  readonly ahead?: number;
 }
 
 export type RopeScaling =
@@ -359,12 +361,13 @@ interface GrowingAngles extends RotaryAngles {
   readonly querySin: Tensor;
 }
 
-const grow = (angles: Float32Array, { beta, every }: QueryGrowth, positions: Int32Array): Float32Array => {
+/** What a query counts at its position. */
+export const growthAt = ({ beta, every, ahead = 0 }: QueryGrowth, position: number): number =>
+  1 + beta * Math.log(1 + Math.floor((position + ahead) / every));
+
+const grow = (angles: Float32Array, growth: QueryGrowth, positions: Int32Array): Float32Array => {
   const half = angles.length / positions.length;
-  return angles.map((angle, i) => {
-    const steps = Math.floor((positions[Math.floor(i / half)] ?? 0) / every);
-    return angle * (1 + beta * Math.log(1 + steps));
-  });
+  return angles.map((angle, i) => angle * growthAt(growth, positions[Math.floor(i / half)] ?? 0));
 };
 
 /** The angles by which queries turn. */

@@ -15,6 +15,8 @@ export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' 
   readonly attentionScale?: number;
   /** One a layer: how many tokens back it sees, itself included; 0 sees all. Default: all of them see all. */
   readonly windows?: ReadonlyArray<number>;
+  /** One a layer: texts are cut into chunks of so many tokens (see `AttentionShape`); 0: they are not. Default: none of them are. */
+  readonly chunks?: ReadonlyArray<number>;
   /** What scores are capped at (see `AttentionAttrs`). Default: they are not. */
   readonly attentionSoftcap?: number | undefined;
   /** What ALiBi's slopes are multiplied by (see `AttentionAttrs`). Default: there are none. */
@@ -107,6 +109,7 @@ const headValues = (
       headDim: config.headDim,
       scale: config.attentionScale ?? 1 / Math.sqrt(config.headDim),
       window: config.windows?.[layer] ?? 0,
+      chunk: config.chunks?.[layer] ?? 0,
       softcap: config.attentionSoftcap,
       alibi: config.alibi,
     },

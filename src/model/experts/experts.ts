@@ -12,10 +12,11 @@ import { weightOf } from '../weights.js';
 import { balanceSlopes, noteLoad } from './balance.js';
 import { routes, routesBack } from './routing.js';
 import type { Routing, RoutingShape } from './routing.js';
+import { weighedRows } from './weighedRows.js';
 
 type Map = Layer<Tensor, Tensor>;
 
-interface Mixture extends RoutingShape {
+export interface Mixture extends RoutingShape {
   /** Which layer of the model this is. */
   readonly layer: number;
   /** [N, C] to logits [N, E]. */
@@ -28,6 +29,8 @@ interface Mixture extends RoutingShape {
   readonly reads?: Map | undefined;
   /** Name of what each expert's output counts besides, a weight [E]. Default: 1. */
   readonly scales?: string | undefined;
+  /** What an expert counts multiplies what it reads, which is x, not its output. Default: false. */
+  readonly ahead?: boolean | undefined;
   /** Some experts as one map of all of their rows, where these weights let them be. Default: each runs alone. */
   readonly together?: (weights: Weights, chosen: ReadonlyArray<Chosen>) => Map | undefined;
 }
@@ -125,13 +128,29 @@ const asOne =
     return run;
   };
 
+/** By expert: which of the N·k rows of all tokens, k each, are its own, in the order of `tokens`. */
+const copiesOf = ({ tokens, places }: Routing): ReadonlyArray<Int32Array> => {
+  const order = new Int32Array(places.length);
+  places.forEach((place, i) => {
+    order[place] = i;
+  });
+  let first = 0;
+  return tokens.map(({ length }) => {
+    first += length;
+    return order.subarray(first - length, first);
+  });
+};
+
 /**
- * Σ over the experts that the router chooses of weight · expert(x), [N, C] to the same. Each expert reads its own tokens and no
+ * Σ over the experts that the router chooses of weight · expert(x), or expert(weight · x), [N, C] to the same. Each expert reads its own tokens and no
  * others, so the work is in proportion to the experts a token. Routes are made of the logits here, on the way there and on the way
  * back: each waits for the engine once.
  */
 export const mixture =
-  (pass: Pass, { layer, router, expert, together, correction, reads, scales: scalesName, ...shape }: Mixture): Map =>
+  (
+    pass: Pass,
+    { layer, router, expert, together, correction, reads, scales: scalesName, ahead = false, ...shape }: Mixture,
+  ): Map =>
   (weights, x, wanted) => {
     const { balance } = pass;
     const asked = router(weights, x, wanted);
@@ -143,38 +162,52 @@ export const mixture =
     const scales =
       scalesName === undefined ? undefined : scaledBy(routing, weightOf(weights, scalesName).dataSync<'float32'>());
     const trainsScales = scalesName !== undefined && wanted.weight(scalesName);
+    const [n = 0] = x.shape;
+    const ofInputs = ahead ? tensor2d(routing.weights, [n * shape.perToken, 1]) : undefined;
+    const weighed = ofInputs && weighedRows(weights, [x, ofInputs], { ...wanted, input: wanted.input || asked.active });
     const reading = reads?.(weights, x, wanted);
+    const read = weighed ?? reading;
     const chosen = routing.tokens.flatMap((tokens, e) =>
       tokens.length === 0 ? [] : [{ expert: e, rows: tokens.length }],
     );
     const one = together?.(weights, chosen);
-    const through = (one === undefined ? apart(routing.tokens, expert) : asOne(routing.tokens, one))(
-      weights,
-      reading?.value ?? x,
-      { ...wanted, input: reading?.active ?? wanted.input },
-    );
-    reading?.value.dispose();
-    const [n = 0] = x.shape;
+    const rows = ahead ? copiesOf(routing) : routing.tokens;
+    const through = (one === undefined ? apart(rows, expert) : asOne(rows, one))(weights, read?.value ?? x, {
+      ...wanted,
+      input: read?.active ?? wanted.input,
+    });
+    read?.value.dispose();
     const attrs = { places: routing.places, perRow: shape.perToken };
     const outputs = through.value;
-    const counts = tensor2d(scales?.counts ?? routing.weights, [n, shape.perToken]);
+    const ofOutputs = ahead ? new Float32Array(routing.weights.length).fill(1) : (scales?.counts ?? routing.weights);
+    const counts = tensor2d(ofOutputs, [n, shape.perToken]);
     const y = combineRows(outputs, counts, attrs);
     if (!through.active && !asked.active && !trainsScales) {
-      dispose([outputs, counts]);
+      dispose([outputs, counts, ...(ofInputs === undefined ? [] : [ofInputs])]);
       return inactive(y);
     }
     const kept = keep(outputs);
     outputs.dispose();
-    const inner = passed<Tensor, Tensor>(y, [kept, counts], (dy, onto) => {
-      const { dx: dOutputs, dWeights } = combineRowsGrad(dy, kept, counts, attrs);
+    const own = ofInputs === undefined ? [kept, counts] : [kept, counts, ofInputs];
+    const inner = passed<Tensor, Tensor>(y, own, (dy, onto) => {
+      const { dx: dOutputs, dWeights: dCounts } = combineRowsGrad(dy, kept, counts, attrs);
       dy.dispose();
+      let dWeights = dCounts;
       const [more, dRows] = through.pullback(dOutputs);
       const gradients: Record<string, Tensor> = { ...more };
       let dx = onto;
       if (dRows !== undefined) {
-        const dRead = combineRows(dRows, undefined, attrs);
+        const dRead = combineRows(dRows, undefined, ahead ? { ...attrs, perRow: 1 } : attrs);
         dRows.dispose();
-        if (reading === undefined) dx = landedOn(dRead, onto);
+        if (weighed !== undefined) {
+          const [, [dInput, dFactors] = []] = weighed.pullback(dRead);
+          if (dFactors !== undefined) {
+            dWeights.dispose();
+            dWeights = dFactors;
+          }
+          if (wanted.input && dInput !== undefined) dx = landedOn(dInput, onto);
+          else dInput?.dispose();
+        } else if (reading === undefined) dx = landedOn(dRead, onto);
         else {
           const [ofReading, dInput] = reading.pullback(dRead, onto);
           Object.assign(gradients, ofReading);
@@ -199,7 +232,7 @@ export const mixture =
       drop: () => {
         inner.drop();
         through.drop();
-        reading?.drop();
+        read?.drop();
         asked.drop();
       },
     };

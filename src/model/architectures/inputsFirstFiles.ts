@@ -1,6 +1,6 @@
 /**
- * How files hold gpt-oss's experts: those of a layer in one tensor, inputs first, each expert's gates and ups by turns
- * (transformers' layout); or the same outputs first in MXFP4, as the checkpoints of OpenAI do.
+ * How files hold the experts of gpt-oss and Llama 4: those of a layer in one tensor, inputs first, each expert's gates and ups by turns
+ * (gpt-oss) or all gates before all ups (Llama 4); or, in MXFP4, the same outputs first, as the checkpoints of OpenAI do.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -16,15 +16,18 @@ import type { FileLayout } from '../architecture.js';
 import { floatsOf } from '../stored/floatsOf.js';
 import { decodeMxfp4, mxfp4Block } from '../stored/mxfp4.js';
 
-interface Sizes {
-  readonly numLayers: number;
+export interface JoinedExperts {
+  /** Paths of the modules that hold the experts of a layer. */
+  readonly modules: ReadonlyArray<string>;
+  /** Gates and ups share the outputs of an expert by turns. Otherwise all gates come first. */
+  readonly byTurns: boolean;
   readonly hiddenSize: number;
   readonly numExperts: number;
   readonly expertSize: number;
 }
 
-/** A map of all experts of a layer as files hold it: `names` of its parts share the outputs of an expert by turns. */
-interface Joined {
+/** A map of all experts of a layer as files hold it: `names` of its parts share the outputs of an expert. */
+interface Joined extends Pick<JoinedExperts, 'byTurns'> {
   readonly name: string;
   readonly outputs: number;
   readonly inputs: number;
@@ -40,21 +43,24 @@ interface Place {
   readonly outputs: number;
 }
 
-const joinedOf = ({ hiddenSize, expertSize }: Sizes, layer: number): ReadonlyArray<Joined> => {
-  const block = `model.layers.${layer}.mlp.experts`;
-  return [
-    { name: `${block}.gate_up_proj`, outputs: 2 * expertSize, inputs: hiddenSize, names: ['gate_proj', 'up_proj'] },
-    { name: `${block}.down_proj`, outputs: hiddenSize, inputs: expertSize, names: ['down_proj'] },
-  ];
-};
+const joinedOf = ({ hiddenSize, expertSize, byTurns }: JoinedExperts, module: string): ReadonlyArray<Joined> => [
+  {
+    name: `${module}.gate_up_proj`,
+    outputs: 2 * expertSize,
+    inputs: hiddenSize,
+    names: ['gate_proj', 'up_proj'],
+    byTurns,
+  },
+  { name: `${module}.down_proj`, outputs: hiddenSize, inputs: expertSize, names: ['down_proj'], byTurns },
+];
 
-const placesOf = ({ name, outputs, names }: Joined, numExperts: number): ReadonlyArray<Place> =>
+const placesOf = ({ name, outputs, names, byTurns }: Joined, numExperts: number): ReadonlyArray<Place> =>
   Array.from({ length: numExperts }, (_, expert) =>
-    names.map((own, first) => ({
+    names.map((own, i) => ({
       module: `${name.slice(0, name.lastIndexOf('.'))}.${expert}.${own}`,
       expert,
-      first,
-      step: names.length,
+      first: byTurns ? i : (i * outputs) / names.length,
+      step: byTurns ? names.length : 1,
       outputs: outputs / names.length,
     })),
   ).flat();
@@ -154,7 +160,7 @@ const nothingTaken: Taken = { names: [], parts: [] };
 
 const takenOf = (
   joined: Joined,
-  sizes: Sizes,
+  sizes: JoinedExperts,
   find: (name: string) => StoredTensor | undefined,
 ): E.Either<FatalError, Taken> => {
   const { name, outputs, inputs } = joined;
@@ -221,8 +227,8 @@ const rejoined = (
 };
 
 /** Reads either way of files, and what was written with each expert apart; writes transformers' layout, in float32. */
-export const gptOssFiles = (sizes: Sizes): FileLayout => {
-  const all = Array.from({ length: sizes.numLayers }, (_, layer) => joinedOf(sizes, layer)).flat();
+export const inputsFirstFiles = (sizes: JoinedExperts): FileLayout => {
+  const all = sizes.modules.flatMap((module) => joinedOf(sizes, module));
   return {
     read: (tensors) =>
       pipe(
