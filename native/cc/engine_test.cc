@@ -140,6 +140,10 @@ void refusals() {
   expect(s.refused("copyColumns", {1, 5, a, 6, 2, b, 6, 0}), "columns outside the matrix");
   expect(s.refused("binary", {6, 0, 4, 6, a, a, b}), "operands that do not repeat");
   expect(s.refused("gatherRows", {2, 3, a, b}), "no rows");
+  expect(!s.refused("xieluGrad", {3, 0, a, a, a, 0, a, 0, b, small, small}), "gradients of both alphas are refused");
+  expect(s.refused("xieluGrad", {3, 0, a, a, a, 0, a, 0, b, small, 0}), "the gradient of one alpha alone");
+  expect(!s.refused("cachedAttention", {1, 1, 1, 1, 3, 3, 0, 1, 0, 0, 0, 0, a, a, a, 0, b}), "attention of one token is refused");
+  expect(s.refused("cachedAttention", {1, 1, 1, 1, 0, 3, 0, 1, 0, 0, 0, 0, a, a, a, 0, b}), "attention of heads without keys");
   const int32_t rows[] = {0, 2};
   const Passed passed[Call::maxPassed] = {{Passed::int32, rows, 2}, {}, {}};
   try {

@@ -271,6 +271,8 @@ describeNative('the native backend', () => {
       window: 0,
     };
     expect(() => attention({ q: x, k: x, v: none }, empty)).toThrow('heads without values');
+    const keyless = { ...empty, headDim: 0, valueDim: 3 };
+    expect(() => attention({ q: none, k: none, v: x }, keyless)).toThrow('heads without keys');
     none.dispose();
     expect(alive()).toEqual(before);
     tf.dispose([x, w, ints]);

@@ -187,6 +187,11 @@ float* strided(Call& call, long n, long width, int half, long& ld) {
   return half ? reinterpret_cast<float*>(reinterpret_cast<uint16_t*>(data) + first) : data + first;
 }
 
+void widthsOfHead(long keys, long values) {
+  if (keys < 1) throw BadCall("heads without keys");
+  if (values < 1) throw BadCall("heads without values");
+}
+
 AttentionCall attentionCall(Call& call) {
   AttentionCall r;
   r.n = call.size();
@@ -199,7 +204,7 @@ AttentionCall attentionCall(Call& call) {
   r.a.softcap = static_cast<float>(call.number());
   r.a.alibi = static_cast<float>(call.number());
   if (r.a.heads < 1 || r.a.kv_heads < 1 || r.a.heads % r.a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
-  if (r.a.value_dim < 1) throw BadCall("heads without values");
+  widthsOfHead(r.a.head_dim, r.a.value_dim);
   r.a.half = call.half();
   r.a.q = strided(call, r.n, area(r.a.heads, r.a.head_dim), r.a.half, r.a.ld_q);
   r.a.k = strided(call, r.n, area(r.a.kv_heads, r.a.head_dim), r.a.half, r.a.ld_k);
@@ -249,7 +254,7 @@ void cachedAttention(Call& call) {
   a.softcap = static_cast<float>(call.number());
   a.alibi = static_cast<float>(call.number());
   if (a.heads < 1 || a.kv_heads < 1 || a.heads % a.kv_heads != 0) throw BadCall("heads are not a multiple of kvHeads");
-  if (a.value_dim < 1) throw BadCall("heads without values");
+  widthsOfHead(a.head_dim, a.value_dim);
   if (a.n > a.rows) throw BadCall("more queries than rows are kept");
   a.sinks = call.optional(a.heads);
   const Values q = call.values(area(a.n, area(a.heads, a.head_dim)));
@@ -320,6 +325,7 @@ void xieluGrad(Call& call) {
   const Values dy = call.values(n), dx = call.values(n);
   float* const dAlphaP = call.optional(1);
   float* const dAlphaN = call.optional(1);
+  if ((dAlphaP == nullptr) != (dAlphaN == nullptr)) throw BadCall("the gradients of both alphas come together");
   call.enqueue([=](const Context* c) { c->table->xielu_grad(c, x, alphaP, alphaN, dy, dx, dAlphaP, dAlphaN, n); });
 }
 
