@@ -13,7 +13,7 @@ import type { Weights } from '../../src/model/layers/layer.js';
 import { loadModel as loadFromDisk } from '../../src/train/loading/load.js';
 import { documents, unpadded } from './batches.js';
 import { engines, start } from './engines.js';
-import { loadModel, readTensors } from './loadModel.js';
+import { loadModel, readNumbers } from './loadModel.js';
 
 const folder = resolve(import.meta.dirname, '..', 'golden', 'models');
 
@@ -42,11 +42,9 @@ const gradientsOf = (directory: string): ReadonlyArray<readonly [string, Float32
   const header = JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE(0)))) as {
     readonly __metadata__: Readonly<Record<string, string>>;
   };
-  return Object.entries(readTensors(path)).map(([key, scaled]) => {
+  return Object.entries(readNumbers(path)).map(([key, { values }]) => {
     const largest = Number(header.__metadata__[key]);
-    const values = Float32Array.from(scaled.dataSync(), (x) => x * largest);
-    scaled.dispose();
-    return [key, values] as const;
+    return [key, values.map((x) => x * largest)] as const;
   });
 };
 

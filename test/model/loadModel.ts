@@ -21,7 +21,13 @@ const half = (bits: number): number => {
   return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 };
 
-export const readTensors = (path: string): Record<string, Tensor> => {
+interface Numbers {
+  readonly values: Float32Array;
+  readonly shape: number[];
+}
+
+/** What a file holds, as plain numbers: no engine need have been started. */
+export const readNumbers = (path: string): Record<string, Numbers> => {
   const bytes = readFileSync(path);
   const headerSize = Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerSize)) as Record<string, Entry>;
@@ -38,11 +44,16 @@ export const readTensors = (path: string): Record<string, Tensor> => {
       ]) => {
         const data = Uint8Array.from(bytes.subarray(8 + headerSize + start, 8 + headerSize + end)).buffer;
         const values = dtype === 'F32' ? new Float32Array(data) : Float32Array.from(new Uint16Array(data), half);
-        return [name, tensor(values, shape)];
+        return [name, { values, shape }];
       },
     ),
   );
 };
+
+export const readTensors = (path: string): Record<string, Tensor> =>
+  Object.fromEntries(
+    Object.entries(readNumbers(path)).map(([name, { values, shape }]) => [name, tensor(values, shape)]),
+  );
 
 export const orThrow = <A>(result: E.Either<Error, A>): A => {
   if (E.isLeft(result)) throw result.left;
