@@ -4,7 +4,7 @@ import type { Context, Decoder, Errors } from 'io-ts';
 import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Place, Warning } from '../errors.js';
-import { isSourced, placeOf } from '../formats/datasets/sourced.js';
+import { isSourced, placeOf, placeOfRow } from '../formats/datasets/sourced.js';
 import { describe } from '../formats/describe.js';
 import { isTextual, textOf, weightOf } from '../formats/examples/conversation.js';
 import type { WeightedText } from '../formats/examples/conversation.js';
@@ -59,8 +59,6 @@ export const decodeRow = <A>(shape: Shape<A>): ((row: unknown) => Either<DataErr
     return 'error' in row ? left(row.error) : decode(row.value, placeOf(row));
   };
 };
-
-const placeOfRow = (row: unknown): Place | undefined => (isSourced(row) ? placeOf(row) : undefined);
 
 /** Rows as they came → records. Shape: any io-ts codec, or `decodeExample` for every known data set shape. */
 export const decode = <A>(shape: Shape<A>, options: Rejecting = {}): OperatorFunction<unknown, A> =>

@@ -45,6 +45,9 @@ export const isSourced = (value: unknown): value is Sourced =>
 
 export const placeOf = ({ file, line }: Sourced): Place => ({ file, line });
 
+/** Where a row as it came stands; undefined for a bare one. */
+export const placeOfRow = (row: unknown): Place | undefined => (isSourced(row) ? placeOf(row) : undefined);
+
 /** Rows as the readers make them: a chunk of the file at a time. */
 export type Chunks = AsyncIterable<ReadonlyArray<Sourced>>;
 

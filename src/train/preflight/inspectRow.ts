@@ -2,7 +2,7 @@
 import { isLeft } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { DataError, Place, Warning, WarningCode } from '../../errors.js';
-import { isSourced, placeOf } from '../../formats/datasets/sourced.js';
+import { placeOfRow } from '../../formats/datasets/sourced.js';
 import { promptPrefixFaults } from '../../formats/templates/promptPrefix.js';
 import { decodeRow } from '../../operators/decode.js';
 import { formatRow } from '../../operators/format.js';
@@ -129,7 +129,7 @@ export const inspectRow = (
 
   return (raw, index) => {
     told = [];
-    const place = isSourced(raw) ? placeOf(raw) : {};
+    const place = placeOfRow(raw) ?? {};
     const refused = (error: DataError): RowRefused => ({ index, place, warnings: told, error });
     const example = decode(raw);
     if (isLeft(example)) return refused(example.left);

@@ -2,7 +2,7 @@
 import { Observable } from 'rxjs';
 import type { OperatorFunction } from 'rxjs';
 import type { Warning } from '../../../errors.js';
-import { isSourced, placeOf } from '../../../formats/datasets/sourced.js';
+import { placeOfRow } from '../../../formats/datasets/sourced.js';
 import type { Labelled, Tokenized } from '../../../records.js';
 import { complete, placed, refuse } from '../../../streams/operator.js';
 import { setOrigin } from '../../../streams/origin.js';
@@ -58,7 +58,7 @@ export const replay =
           : { ...row, roles: row.roles.map((role) => numbers?.[role] ?? 0) };
       const tell = ({ source: row, saws, warned, tokens, roles: named, row: made, refused, bug }: Outcome): void => {
         const at = index++;
-        const place = isSourced(row) ? placeOf(row) : undefined;
+        const place = placeOfRow(row);
         while (numbers !== undefined && numbers.length <= named) {
           numbers.push(roles?.numberOf(blockRoles[numbers.length - 1] ?? '') ?? 0);
         }
