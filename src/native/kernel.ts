@@ -49,6 +49,18 @@ export const expectMatrix = (what: string, info: TensorInfo | undefined, rows: n
     throw new Error(`${what} has shape ${shown(shape)}, expected ${shown([rows, columns])}`);
 };
 
+/** Cosines and sines, [N, pairs] each. */
+export interface Angles {
+  readonly cos: TensorInfo;
+  readonly sin: TensorInfo;
+}
+
+/** Throws unless the angles are those of `rows` positions at which `turning` entries of a head turn, two by two. */
+export const expectAngles = ({ cos, sin }: Angles, rows: number, turning: number): void => {
+  expectMatrix('cos', cos, rows, turning / 2);
+  expectMatrix('sin', sin, rows, turning / 2);
+};
+
 /** Throws unless the tensor, if there is one, is [size]. */
 export const expectVector = (what: string, info: TensorInfo | undefined, size: number): void => {
   if (info === undefined) return;

@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend, NativeInfo } from '../backend.js';
-import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+import { expectAngles, expectMatrix, kernel, rowsOf } from '../kernel.js';
+import type { Angles } from '../kernel.js';
 
 interface Attrs {
   readonly heads: number;
@@ -8,11 +9,6 @@ interface Attrs {
   readonly ropeDim: number;
   readonly valueDim: number;
   readonly interleaved: boolean;
-}
-
-interface Angles {
-  readonly cos: TensorInfo;
-  readonly sin: TensorInfo;
 }
 
 const putShape = (backend: NativeBackend, n: number, attrs: Attrs): NativeBackend =>
@@ -159,8 +155,7 @@ export const latentHeads = kernel('RxLatentHeads', (backend, inputs: Inputs, att
   expectMatrix('q', q, n, heads * (nopeDim + ropeDim));
   expectMatrix('kv', kv, n, heads * (nopeDim + valueDim));
   expectMatrix('shared', shared, n, ropeDim);
-  expectMatrix('cos', cos, n, ropeDim / 2);
-  expectMatrix('sin', sin, n, ropeDim / 2);
+  expectAngles(inputs, n, ropeDim);
   if (backend.onCard) return onCard(backend, inputs, attrs, n);
   const y = backend.outputAs(backend.liesHalved(q), q.shape);
   const half = backend.liesHalved(kv);
@@ -184,8 +179,7 @@ export const latentHeadsGrad = kernel('RxLatentHeadsGrad', (backend, inputs: Gra
   expectMatrix('dq', dq, n, heads * (nopeDim + ropeDim));
   expectMatrix('dk', dk, n, heads * (nopeDim + ropeDim));
   expectMatrix('dv', dv, n, heads * valueDim);
-  expectMatrix('cos', cos, n, ropeDim / 2);
-  expectMatrix('sin', sin, n, ropeDim / 2);
+  expectAngles(inputs, n, ropeDim);
   if (backend.onCard) return gradOnCard(backend, inputs, attrs, n);
   const half = backend.liesHalved(dk);
   const dQueries = backend.outputAs(backend.liesHalved(dq), dq.shape);

@@ -1,5 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+import { expectAngles, expectMatrix, kernel, rowsOf } from '../kernel.js';
+import type { Angles } from '../kernel.js';
 
 interface Attrs {
   readonly heads: number;
@@ -13,13 +14,12 @@ export const rope = kernel(
   'RxRope',
   (
     backend,
-    { x, cos, sin }: { x: TensorInfo; cos: TensorInfo; sin: TensorInfo },
+    { x, cos, sin }: Angles & { readonly x: TensorInfo },
     { heads, headDim, rotaryDim, inverse, interleaved }: Attrs,
   ) => {
     const [n] = rowsOf('x', x);
     expectMatrix('x', x, n, heads * headDim);
-    expectMatrix('cos', cos, n, rotaryDim / 2);
-    expectMatrix('sin', sin, n, rotaryDim / 2);
+    expectAngles({ cos, sin }, n, rotaryDim);
     const y = backend.outputAs(backend.liesHalved(x), x.shape);
     backend.put(n).put(heads).put(headDim).put(rotaryDim).put(Number(inverse)).put(Number(interleaved));
     backend.value(x).tensor(cos).tensor(sin).value(y).run(backend.op.rope);
