@@ -5,19 +5,19 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
 import { joinedAttention } from '../attention/attention.js';
-import { boolean, decodeFields, onlyAs, optional } from '../config.js';
+import { boolean, optional } from '../config.js';
 import { gptBody } from '../layers/blocks.js';
 import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
-import { layerNorm } from '../layers/norm.js';
 import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
 import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from '../weights.js';
-import { gptConfig, gptFields } from './gptConfig.js';
+import { gpt2Config, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
 import { gptMlp } from './gptMlp.js';
+import { gptNames } from './gptNames.js';
 
 export interface Gpt2Config extends GptConfig {
   /** Scores are divided by √headDim. */
@@ -56,13 +56,10 @@ const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor,
 export const gpt2: Architecture<Gpt2Config> = {
   name: 'gpt2',
   modelTypes: ['gpt2'],
+  ...gptNames,
   config: (raw, modelType) =>
     pipe(
-      // There is no encoder to attend to.
-      onlyAs({ add_cross_attention: false })(raw),
-      E.flatMap(decodeFields(fields)),
-      E.bindTo('f'),
-      E.bind('gpt', ({ f }) => gptConfig(f, { maxPositions: 1024, dropout: 0.1, tied: true })),
+      gpt2Config(fields)(raw),
       E.map(({ f, gpt }) => ({
         ...gpt,
         architecture: 'gpt2',
@@ -86,9 +83,6 @@ export const gpt2: Architecture<Gpt2Config> = {
     ...layerNormSpec('transformer.ln_f', hiddenSize),
     ...headSpec(tieWordEmbeddings, vocabSize, hiddenSize),
   ],
-  basePrefix: 'transformer.',
-  buffers: /\.attn\.(?:bias|masked_bias)$/,
-  embedding: 'transformer.wte',
   body: (config, pass) =>
     gptBody(
       config,
@@ -96,7 +90,4 @@ export const gpt2: Architecture<Gpt2Config> = {
       (i) => selfAttention(config, pass, i),
       (i) => gptMlp(config, pass, i, true),
     ),
-  narrows: true,
-  tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
-  loraTargets: () => ['c_attn'],
 };

@@ -5,20 +5,20 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
 import { attention, joinedAttention } from '../attention/attention.js';
-import { boolean, decodeFields, onlyAs, optional } from '../config.js';
+import { boolean, optional } from '../config.js';
 import { gptBody } from '../layers/blocks.js';
 import { splitGroups } from '../layers/columns.js';
 import { dropout } from '../layers/dropout.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
-import { layerNorm } from '../layers/norm.js';
 import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
-import { gptConfig, gptFields } from './gptConfig.js';
+import { gpt2Config, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
 import { gptMlp } from './gptMlp.js';
+import { gptNames } from './gptNames.js';
 
 export interface GptBigcodeConfig extends GptConfig {
   /** Scores are divided by √headDim. */
@@ -57,13 +57,10 @@ const selfAttention = (config: GptBigcodeConfig, pass: Pass, i: number): Layer<T
 export const gptBigcode: Architecture<GptBigcodeConfig> = {
   name: 'gpt_bigcode',
   modelTypes: ['gpt_bigcode'],
+  ...gptNames,
   config: (raw, modelType) =>
     pipe(
-      // There is no encoder to attend to.
-      onlyAs({ add_cross_attention: false })(raw),
-      E.flatMap(decodeFields(fields)),
-      E.bindTo('f'),
-      E.bind('gpt', ({ f }) => gptConfig(f, { maxPositions: 1024, dropout: 0.1, tied: true })),
+      gpt2Config(fields)(raw),
       E.map(({ f, gpt }) => ({
         ...gpt,
         architecture: 'gpt_bigcode',
@@ -90,9 +87,6 @@ export const gptBigcode: Architecture<GptBigcodeConfig> = {
       ...headSpec(config.tieWordEmbeddings, vocabSize, hiddenSize),
     ];
   },
-  basePrefix: 'transformer.',
-  buffers: /\.attn\.(?:bias|masked_bias)$/,
-  embedding: 'transformer.wte',
   body: (config, pass) =>
     gptBody(
       config,
@@ -100,7 +94,4 @@ export const gptBigcode: Architecture<GptBigcodeConfig> = {
       (i) => selfAttention(config, pass, i),
       (i) => gptMlp(config, pass, i),
     ),
-  narrows: true,
-  tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
-  loraTargets: () => ['c_attn'],
 };

@@ -1,20 +1,23 @@
 /** Fields of config.json by the names of GPT-2, which GPT-J has too. */
 import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import type * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import {
   activation,
   boolean,
+  decodeFields,
   headsOf,
   layerCount,
   namedTokenIds,
+  onlyAs,
   optional,
   positive,
   positiveInteger,
   rate,
   tokenIds,
 } from '../config.js';
-import type { ModelConfig } from '../config.js';
+import type { ModelConfig, RawConfig } from '../config.js';
 import type { ActivationKind } from '../kernels/activation.js';
 
 export interface GptConfig extends ModelConfig {
@@ -48,9 +51,11 @@ interface Otherwise {
   readonly tied: boolean;
 }
 
+type GptFields = t.TypeOf<t.TypeC<typeof gptFields>>;
+
 /** The fields as those of a configuration. `E_MODEL_CONFIG` for heads that do not divide the width. */
 export const gptConfig = (
-  f: t.TypeOf<t.TypeC<typeof gptFields>>,
+  f: GptFields,
   { maxPositions, dropout, tied }: Otherwise,
 ): E.Either<FatalError, Omit<GptConfig, 'architecture' | 'modelType' | 'raw'>> =>
   E.Functor.map(
@@ -76,3 +81,15 @@ export const gptConfig = (
       attentionDropout: f.attn_pdrop ?? dropout,
     }),
   );
+
+/** GPT-2's own file, and what is read of it besides: the fields, and the configuration that the common ones make. */
+export const gpt2Config =
+  <F extends GptFields>(fields: t.Decoder<unknown, F>) =>
+  (raw: RawConfig) =>
+    pipe(
+      // There is no encoder to attend to.
+      onlyAs({ add_cross_attention: false })(raw),
+      E.flatMap(decodeFields(fields)),
+      E.bindTo('f'),
+      E.bind('gpt', ({ f }) => gptConfig(f, { maxPositions: 1024, dropout: 0.1, tied: true })),
+    );
