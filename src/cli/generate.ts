@@ -72,7 +72,7 @@ const usage = (message: string, hint: string): FatalError => fatal('E_USAGE', me
 
 const conversation = (file: string): TaskEither<FatalError, Example> =>
   pipe(
-    readJson(file, parseJsonExactly),
+    readJson(file, { parse: parseJsonExactly }),
     TE.flatMapEither(
       (value): Either<FatalError, Example> =>
         E.mapLeft(fatalFromData)(

@@ -17,7 +17,7 @@ export type GenerationConfig = Readonly<Record<string, unknown>>;
 export const readGenerationConfig = (dir: string): TaskEither<FatalError, GenerationConfig | undefined> => {
   const file = join(dir, generationConfigFile);
   return pipe(
-    readJson(file, parseJsonExactly),
+    readJson(file, { parse: parseJsonExactly }),
     TE.flatMap((value) =>
       isJsonRecord(value)
         ? TE.right<FatalError, GenerationConfig | undefined>(value)

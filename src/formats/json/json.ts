@@ -12,19 +12,32 @@ import { writeTextAtomically } from '../files/atomicFile.js';
 import { fileError } from '../files/byteSource.js';
 import { strictUtf8 } from '../files/utf8.js';
 import { excerptAt, jsonFault, lineAndColumn } from './jsonFault.js';
+import type { JsonFault } from './jsonFault.js';
 import { stringifyExactly } from './writtenNumbers.js';
 
 /** Configuration and index files are small; what is larger has a wrong name. */
 const maxBytes = 256 * 1024 * 1024;
 
-const plainly = (text: string): unknown => JSON.parse(text);
+/** A way to read JSON. */
+export interface JsonReader {
+  /** Throws as JSON.parse. */
+  readonly parse: (text: string) => unknown;
+  /** Where a text breaks that it does not read. Default: where plain JSON does. */
+  readonly fault?: (text: string) => JsonFault | undefined;
+}
 
-/** The value of JSON text; `E_INVALID_JSON` tells line and column of the fault. `parse`: what reads it, throwing as JSON.parse. */
-export const parseJson = (text: string, file: string, parse = plainly): Either<FatalError, unknown> => {
+const plainly: JsonReader = { parse: (text) => JSON.parse(text) as unknown };
+
+/** The value of JSON text; `E_INVALID_JSON` tells line and column of the fault. */
+export const parseJson = (
+  text: string,
+  file: string,
+  { parse, fault = jsonFault } = plainly,
+): Either<FatalError, unknown> => {
   try {
     return E.right(parse(text));
   } catch (cause) {
-    const { position, message } = jsonFault(text) ?? { position: 0, message: 'not JSON' };
+    const { position, message } = fault(text) ?? { position: 0, message: 'not JSON' };
     const { line, column } = lineAndColumn(text, position);
     return E.left(
       fatal('E_INVALID_JSON', `not JSON: ${message} (column ${column})`, {
@@ -57,10 +70,10 @@ export const readText = (file: string): TaskEither<FatalError, string> =>
   );
 
 /** The value of a JSON file. */
-export const readJson = (file: string, parse = plainly): TaskEither<FatalError, unknown> =>
+export const readJson = (file: string, reader = plainly): TaskEither<FatalError, unknown> =>
   pipe(
     readText(file),
-    TE.flatMapEither((text) => parseJson(text, file, parse)),
+    TE.flatMapEither((text) => parseJson(text, file, reader)),
   );
 
 /** A decoded value, or `code` with the field, what was expected and what stood there. */

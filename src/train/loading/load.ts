@@ -12,8 +12,9 @@ import { readGenerationConfig } from '../../formats/checkpoints/generationConfig
 import { locateModel } from '../../formats/hub/locate.js';
 import type { Located } from '../../formats/hub/locate.js';
 import type { HubSettings } from '../../formats/hub/settings.js';
-import { parseConfigJson } from '../../formats/json/configJson.js';
+import { configJson } from '../../formats/json/configJson.js';
 import { readJson } from '../../formats/json/json.js';
+import type { JsonReader } from '../../formats/json/json.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { loadTokenizer } from '../../formats/tokenizing/loadTokenizer.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
@@ -179,10 +180,9 @@ const noModel = async (dir: string, error: FatalError): Promise<FatalError> => {
   );
 };
 
-/** config.json of a directory, as `parse` reads it. */
-const readConfig = (dir: string, parse?: typeof parseConfigJson): TaskEither<FatalError, unknown> =>
+const readConfig = (dir: string, reader?: JsonReader): TaskEither<FatalError, unknown> =>
   pipe(
-    readJson(join(dir, 'config.json'), parse),
+    readJson(join(dir, 'config.json'), reader),
     TE.orElse((error) => (error.code === 'E_NO_FILE' ? TE.leftTask(() => noModel(dir, error)) : TE.left(error))),
   );
 
@@ -194,7 +194,7 @@ export const modelConfigIn = (
   const file = join(dir, 'config.json');
   if (!existsSync(file)) return TE.right(undefined);
   return pipe(
-    readJson(file, parseConfigJson),
+    readJson(file, configJson),
     TE.flatMapEither((raw) => stretched(raw, ropeScaling)),
   );
 };
@@ -203,7 +203,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
   const { dir } = located;
   return pipe(
     // Strict readers of what is saved tell 0 from 0.0.
-    readConfig(dir, parseConfigJson),
+    readConfig(dir, configJson),
     TE.flatMapEither((raw) => stretched(raw, options.ropeScaling)),
     TE.bindTo('declared'),
     TE.bind('generation', () => readGenerationConfig(dir)),
