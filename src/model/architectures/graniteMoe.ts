@@ -21,11 +21,11 @@ import {
 } from '../config.js';
 import type { ExpertsConfig, RawConfig } from '../config.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { scaled } from '../layers/embedding.js';
 import { compose, fanOut, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { gatedNames, joinedMlp } from '../layers/mlp.js';
 import { narrowing } from '../layers/rows.js';
+import { scaled } from '../layers/scaled.js';
 import type { Pass } from '../pass.js';
 import { mamba2, mamba2Spec } from '../recurrent/mamba2.js';
 import type { Mamba2Shape } from '../recurrent/mamba2.js';

@@ -29,7 +29,7 @@ import {
 import type { ModelConfig, RawConfig } from '../config.js';
 import type { ActivationKind } from '../kernels/activation.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { scaled, tokenEmbedding } from '../layers/embedding.js';
+import { tokenEmbedding } from '../layers/embedding.js';
 import { compose, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
@@ -37,6 +37,7 @@ import { queryKeyValue } from '../layers/linears.js';
 import { gatedMlp } from '../layers/mlp.js';
 import { neftune } from '../layers/neftune.js';
 import { perHead, rmsNorm } from '../layers/norm.js';
+import { scaled } from '../layers/scaled.js';
 import type { Pass } from '../pass.js';
 import type { Sequence } from '../sequence.js';
 import { embeddingSpec, headSpec, linearSpec, perLayer, queryKeyValueSpec, rmsNormSpec } from '../weights.js';

@@ -8,9 +8,9 @@ import { latentAttention, latentTargets } from '../attention/latentAttention.js'
 import type { RotaryAngles } from '../attention/rope.js';
 import { optional, positive, positiveInteger } from '../config.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { scaled } from '../layers/embedding.js';
 import { compose, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
+import { scaled } from '../layers/scaled.js';
 import type { Pass } from '../pass.js';
 import { latentConfig, withLatents } from './latent.js';
 import type { LatentConfig } from './latent.js';

@@ -10,12 +10,12 @@ import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
 import { keep } from '../kernels/hold.js';
 import type { Pass } from '../pass.js';
 import { splitColumns } from './columns.js';
-import { scaled } from './embedding.js';
 import { at, compose, each, identity, inactive, landedOn, passed, total } from './layer.js';
 import type { Layer } from './layer.js';
 import { linear } from './linear.js';
 import { rmsNorm } from './norm.js';
 import { cutRows, joinRows } from './putRows.js';
+import { scaled } from './scaled.js';
 import { past, wire, wired } from './wired.js';
 
 type Values = ReadonlyArray<Tensor>;

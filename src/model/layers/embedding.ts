@@ -183,16 +183,3 @@ export const positionEmbedding = (pass: Pass, module: string, offset = 0): Layer
   lookUp(pass, module, ({ positionIds }) =>
     offset === 0 ? positionIds : positionIds.map((position) => position + offset),
   );
-
-/** factor·x. */
-export const scaled =
-  (factor: number): Layer<Tensor, Tensor> =>
-  (_weights, x, wanted) => {
-    const y = scale(x, factor);
-    if (!wanted.input) return inactive(y);
-    return passed(y, [], (dy, onto) => {
-      const dx = scale(dy, factor);
-      dy.dispose();
-      return [{}, landedOn(dx, onto)];
-    });
-  };

@@ -1,8 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { weightOf } from '../weights.js';
-import { scaled } from './embedding.js';
 import { identity } from './layer.js';
 import type { Layer } from './layer.js';
+import { scaled } from './scaled.js';
 
 /** Numbers that stay what they are: read back once, since every reading waits for the engine. */
 const known = new WeakMap<Tensor, number>();

@@ -12,11 +12,11 @@ import type { Pass } from '../pass.js';
 import { weightOf } from '../weights.js';
 import { joinColumns } from './columns.js';
 import { adapterDropout } from './dropout.js';
-import { scaled } from './embedding.js';
 import { compose, fanOut, identity, onlyWanted } from './layer.js';
 import type { Gradients, Layer, Weights } from './layer.js';
 import { furtherOf, linear, narrowed } from './linear.js';
 import { putRows } from './putRows.js';
+import { scaled } from './scaled.js';
 
 export interface Head {
   /** What the matrix below multiplies, from the tail's value. */

@@ -1,9 +1,7 @@
 /** What an architecture of one's own is built from: layers that carry their way back, and how its tensors are described. */
 export { attention } from '../attention/attention.js';
-export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
-export { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
-export { clipped } from './clipped.js';
-export { joinColumns, splitColumns, splitGroups } from './columns.js';
+export { ropeConfig, rotary, rotaryAngles } from '../attention/rope.js';
+export { rotaryAttention } from '../attention/rotaryAttention.js';
 export {
   activation as activationName,
   decodeFields,
@@ -19,19 +17,9 @@ export {
   tokenIds,
   unfit,
 } from '../config.js';
-export { dropout } from './dropout.js';
-export { positionEmbedding, scaled, tokenEmbedding } from './embedding.js';
-export { deltaRuleSpec, gatedDeltaRule } from '../recurrent/gatedDeltaRule.js';
-export { beside, compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
-export { linear } from './linear.js';
-export { queryKeyValue } from './linears.js';
-export { activation, gated, gatedMlp, plainMlp } from './mlp.js';
-export { neftune } from './neftune.js';
-export { bareLayerNorm, layerNorm, perHead, rmsNorm } from './norm.js';
 export { block } from '../pass.js';
-export { narrowing } from './rows.js';
-export { ropeConfig, rotary, rotaryAngles } from '../attention/rope.js';
-export { rotaryAttention } from '../attention/rotaryAttention.js';
+export { causalConv, causalConvSpec } from '../recurrent/causalConv.js';
+export { deltaRuleSpec, gatedDeltaRule } from '../recurrent/gatedDeltaRule.js';
 export {
   conv1dSpec,
   embeddingSpec,
@@ -42,3 +30,16 @@ export {
   queryKeyValueSpec,
   rmsNormSpec,
 } from '../weights.js';
+export { inTurn, rotaryBody, sideBySide, stem } from './blocks.js';
+export { clipped } from './clipped.js';
+export { joinColumns, splitColumns, splitGroups } from './columns.js';
+export { dropout } from './dropout.js';
+export { positionEmbedding, tokenEmbedding } from './embedding.js';
+export { beside, compose, each, fanOut, frozen, holding, identity, mapLayers, residual, total } from './layer.js';
+export { linear } from './linear.js';
+export { queryKeyValue } from './linears.js';
+export { activation, gated, gatedMlp, plainMlp } from './mlp.js';
+export { neftune } from './neftune.js';
+export { bareLayerNorm, layerNorm, perHead, rmsNorm } from './norm.js';
+export { narrowing } from './rows.js';
+export { scaled } from './scaled.js';

@@ -16,9 +16,9 @@ import { dropoutSeed } from '../pass.js';
 import { isGptq } from '../quantize/config.js';
 import { moduleNames, weightOf } from '../weights.js';
 import { adapterDropout } from './dropout.js';
-import { scaled } from './embedding.js';
 import type { Layer, Wanted, Weights } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
+import { scaled } from './scaled.js';
 
 interface Projection {
   /** Path of the module: its weight is `<module>.weight`, its bias, where the checkpoint has one, `<module>.bias`. */
