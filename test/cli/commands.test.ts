@@ -74,7 +74,7 @@ describe('sft', () => {
       });
     }));
 
-  test.each(['SIGINT', 'SIGTERM'] as const)(
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     '%s: a checkpoint, nothing half-written, and the run goes on from there',
     (signal) =>
       inTemporary(async (directory) => {
