@@ -83,6 +83,13 @@ describe('other names', () => {
     });
   });
 
+  test('an order of transformers is the option that asks for it', () => {
+    const orders = { random: {}, sequential: { shuffle: false }, group_by_length: { groupByLength: true } };
+    for (const [trainSamplingStrategy, own] of Object.entries(orders))
+      expect(decoded({ trainSamplingStrategy })).toEqual(decoded(own));
+    expect(refusal({ trainSamplingStrategy: 'batch_rebalance' }).message).toContain('is not offered');
+  });
+
   test('all lead to options that are there', () => {
     for (const name of Object.values(sftAliases)) expect(Object.keys(SftConfig.fields)).toContain(name);
   });

@@ -171,7 +171,7 @@ const saving = {
   saveSafetensors: on('safetensors is the only format written'),
   overwriteOutputDir: eitherWay("a run's files take the place of those of the same names; checkpoints are numbered"),
   enableJitCheckpoint: eitherWay(
-    'the command line leaves a checkpoint on SIGTERM and SIGINT; in code, stop({ checkpoint: true })',
+    'the command line leaves a checkpoint on SIGTERM, SIGINT and SIGHUP; in code, stop({ checkpoint: true })',
   ),
   restoreCallbackStatesFromCheckpoint: off('callbacks keep their own state'),
   pushToHub: off(upload),

@@ -31,6 +31,12 @@ export const sftAliases = {
 /** What transformers' loader calls the numbers that a model is held in. */
 const dtypeNames: ReadonlyArray<string> = ['dtype', 'torchDtype'];
 
+/** transformers' orders of rows that an option asks for here. */
+const orders: Readonly<Record<string, Options>> = {
+  sequential: { shuffle: false },
+  group_by_length: { groupByLength: true },
+};
+
 const aliases: Readonly<Record<string, string>> = sftAliases;
 
 /** Names that are understood besides options and aliases, and what their flags take. */
@@ -72,6 +78,8 @@ const meant = (
   if (key === 'attnImplementation' && typeof value === 'string')
     return E.right({ [key]: attentionNamed(value) ?? value });
   if (kwargsNames.includes(key)) return fromKwargs(key, value, all);
+  if (key === 'trainSamplingStrategy' && typeof value === 'string' && Object.hasOwn(orders, value))
+    return E.right(orders[value] ?? {});
   const foreign = Object.hasOwn(foreignArguments, key) && !isOption(key) ? foreignArguments[key] : undefined;
   if (foreign !== undefined) {
     return value === null || foreign.harmless(value)
