@@ -71,14 +71,16 @@ const sizeOf = ({ shape }: Pick<TensorSpec, 'shape'>): number => shape.reduce((a
 
 const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
 
-/** The linear maps of layers, by what they read: queries, keys and values share an input, as do gate and up. */
+/** The linear maps of layers, by what they read: queries, keys and values share an input, as do gate and up, and all that a delta rule reads. */
 const inputGroup = (module: string): string =>
   module.replace(/[^.]*$/, (own) =>
     /^(?:[qkv]_proj|q_a_proj|kv_a_proj_with_mqa)$/.test(own)
       ? 'qkv'
       : /^(?:(?:gate|up)_proj|w[13])$/.test(own)
         ? 'gateUp'
-        : own,
+        : /^in_proj_(?:qkvz?|z|ba?|a)$/.test(own)
+          ? 'deltaRule'
+          : own,
   );
 
 /** Maps whose rows are there at once: one, or those of one name of all experts of a layer. */
