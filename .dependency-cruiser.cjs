@@ -3,7 +3,7 @@ const only = (name, from, allowed) => ({
   name,
   severity: 'error',
   from: { path: from },
-  to: { path: '^src/', pathNot: [from, '^src/(records|errors|seed|tfjs)\\.ts$', ...allowed] },
+  to: { path: '^src/', pathNot: [from, '^src/(records|errors|seed|tfjs|moduleUrl)\\.ts$', ...allowed] },
 });
 
 module.exports = {

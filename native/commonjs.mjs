@@ -26,7 +26,7 @@ const options = {
 };
 
 const strict = '"use strict";';
-const fileUrl = 'const fileUrl = require("node:url").pathToFileURL(__filename).href;';
+const importMeta = 'const importMeta = { url: require("node:url").pathToFileURL(__filename).href };';
 
 /** Every file stays one, and names others as CommonJS. */
 const filesStay = (folder) => ({
@@ -64,8 +64,8 @@ export const toCommonJs = async ({ root, dist, shared, entries, metafile }) => {
     outbase: dist,
     outdir: dist,
     plugins: [filesStay(shared)],
-    define: { 'import.meta.url': 'fileUrl' },
-    banner: { js: `${strict}\n${fileUrl}` },
+    define: { 'import.meta': 'importMeta' },
+    banner: { js: `${strict}\n${importMeta}` },
   });
   await build({
     ...options,

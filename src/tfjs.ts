@@ -7,6 +7,7 @@
  */
 import { createRequire } from 'node:module';
 import type * as Tfjs from '@tensorflow/tfjs-core';
+import { moduleUrl } from './moduleUrl.js';
 
 type Library = typeof Tfjs;
 
@@ -14,7 +15,7 @@ type Functions = {
   readonly [K in keyof Library as Library[K] extends (...given: never) => unknown ? K : never]: Library[K];
 };
 
-const require = createRequire(import.meta.url);
+const require = createRequire(moduleUrl(import.meta));
 
 let loaded: Library | undefined;
 

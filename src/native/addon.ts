@@ -6,6 +6,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import { moduleUrl } from '../moduleUrl.js';
 
 /** `amx`: AVX-512, and Intel's matrix tiles for large products and for attention at bfloat16. */
 export type InstructionSet = 'portable' | 'avx2' | 'avx512' | 'amx' | 'neon';
@@ -77,7 +78,7 @@ export const messageOf = (cause: unknown): string =>
   typeof cause === 'object' && cause !== null && 'message' in cause ? String(cause.message) : String(cause);
 
 /** Next to the sources (src/native or dist/native), or in the package for this platform. */
-const native = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'native');
+const native = join(dirname(fileURLToPath(moduleUrl(import.meta))), '..', '..', 'native');
 const builtAs = (name: string): string => join(native, 'build', name);
 const packagedAs = (name: string): string => `@rxtune/native-${platform()}-${arch()}/${name}`;
 
@@ -86,7 +87,7 @@ export const cudaKernels = (): string => {
   const built = builtAs('rxtune.fatbin');
   if (existsSync(built)) return built;
   try {
-    return createRequire(import.meta.url).resolve(packagedAs('rxtune.fatbin'));
+    return createRequire(moduleUrl(import.meta)).resolve(packagedAs('rxtune.fatbin'));
   } catch {
     return built;
   }
@@ -94,7 +95,7 @@ export const cudaKernels = (): string => {
 
 /** The addon, or why there is none. */
 export const loadAddon = (): Either<string, Addon> => {
-  const require = createRequire(import.meta.url);
+  const require = createRequire(moduleUrl(import.meta));
   const built = builtAs('rxtune.node');
   const packaged = packagedAs('rxtune.node');
   const path = existsSync(built) ? built : packaged;

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { moduleUrl } from '../moduleUrl.js';
 
 interface PackageFolder {
   readonly root: string;
@@ -14,7 +15,7 @@ interface PackageFolder {
 
 const find = (): PackageFolder | undefined => {
   try {
-    const file = fileURLToPath(import.meta.url);
+    const file = fileURLToPath(moduleUrl(import.meta));
     let root = dirname(file);
     while (!existsSync(join(root, 'package.json'))) {
       if (root === dirname(root)) return undefined;

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { moduleUrl } from '../../moduleUrl.js';
 import { packageFolder } from '../packageFolder.js';
 import { html, type Markup } from './markup.js';
 import { bytes, clock, nearest, short, smooth, thinned, ticks } from './numbers.js';
@@ -18,7 +19,7 @@ const withoutImports = (source: string): string =>
 const clientFile = (): string | URL => {
   const folder = packageFolder();
   return folder === undefined
-    ? new URL('./client.js', import.meta.url)
+    ? new URL('./client.js', moduleUrl(import.meta))
     : join(folder.code, 'train', 'report', 'client.js');
 };
 
