@@ -1,5 +1,4 @@
 /** Which engine computes, and why: the one place that knows how each is started. */
-import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
@@ -76,7 +75,7 @@ const startNative: Starter = async ({ threads, precision, device }) => {
 
 /** tfjs-node 4.22 calls a function of node:util that Node 23 removed (tensorflow/tfjs#8609). */
 const mendUtil = (): void => {
-  const util = createRequire(import.meta.url)('node:util') as { isNullOrUndefined?: (value: unknown) => boolean };
+  const util: { isNullOrUndefined?: (value: unknown) => boolean } = process.getBuiltinModule('node:util');
   util.isNullOrUndefined ??= (value) => value === undefined || value === null;
 };
 
@@ -161,6 +160,26 @@ const precisionIgnored = (engine: string): Warning =>
     hint: 'build the native engine, or leave precision out',
   });
 
+const isaIgnored = (isa: string, note: string): Warning =>
+  warning('W_ISA_IGNORED', `RXTUNE_ISA=${isa} has no effect: the native engine does not start`, {
+    actual: note,
+    hint: 'unset it, for the best instructions that the processor has',
+  });
+
+/** What was asked for and is not so. */
+const ignored = (
+  { precision }: EngineOptions,
+  { engine }: EngineTried,
+  tried: ReadonlyArray<EngineTried>,
+): ReadonlyArray<Warning> => {
+  const isa = process.env['RXTUNE_ISA'];
+  const native = tried.find((one) => one.engine === 'native' && !one.started);
+  return [
+    ...(precision === 'bfloat16' && engine !== 'native' ? [precisionIgnored(engine)] : []),
+    ...(isa !== undefined && native !== undefined ? [isaIgnored(isa, native.note)] : []),
+  ];
+};
+
 const report = (options: EngineOptions, chosen: EngineTried, tried: ReadonlyArray<EngineTried>): EngineReport => {
   const failed = tried.filter(({ started }) => !started);
   const why =
@@ -169,14 +188,12 @@ const report = (options: EngineOptions, chosen: EngineTried, tried: ReadonlyArra
       : failed.length === 0
         ? 'the fastest there is'
         : `because ${failed.map(({ engine, note }) => `${engine} is not there (${note})`).join(', ')}`;
-  const half = options.precision === 'bfloat16';
-  const warnings = half && chosen.engine !== 'native' ? [precisionIgnored(chosen.engine)] : [];
   return {
     engine: chosen.engine,
-    precision: half && chosen.engine === 'native' ? 'bfloat16' : 'float32',
+    precision: options.precision === 'bfloat16' && chosen.engine === 'native' ? 'bfloat16' : 'float32',
     reason: `${chosen.engine} (${chosen.note}), ${why}`,
     tried,
-    warnings,
+    warnings: ignored(options, chosen, tried),
   };
 };
 

@@ -50,6 +50,21 @@ describe('chooseEngine', () => {
     const whole = await orThrow(chooseEngine({ precision: 'bfloat16' }, world(['wasm'])));
     expect([whole.precision, whole.warnings[0]?.code]).toEqual(['float32', 'W_PRECISION_IGNORED']);
   });
+
+  test('instructions that nothing runs with are told', async () => {
+    const before = process.env['RXTUNE_ISA'];
+    process.env['RXTUNE_ISA'] = 'mmx';
+    try {
+      const without = await orThrow(chooseEngine({}, world(['wasm'])));
+      expect(without.warnings).toMatchObject([{ code: 'W_ISA_IGNORED', actual: 'not built' }]);
+      expect((await orThrow(chooseEngine({}, world(['native'])))).warnings).toEqual([]);
+      expect((await orThrow(chooseEngine({ engine: 'cpu' }, world(['cpu'])))).warnings).toEqual([]);
+    } finally {
+      if (before === undefined) delete process.env['RXTUNE_ISA'];
+      else process.env['RXTUNE_ISA'] = before;
+    }
+    expect((await orThrow(chooseEngine({}, world(['wasm'])))).warnings).toEqual([]);
+  });
 });
 
 test('the cpu backend recommends no other, and tfjs keeps nothing of kernels that ran', async () => {
