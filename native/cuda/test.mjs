@@ -77,7 +77,18 @@ const build = async () => {
   return program;
 };
 
+/** The emulated instructions by themselves, against layouts that come from elsewhere. */
+const checkLayouts = async () => {
+  const program = join(folder, 'layouts');
+  const sources = ['fibers', 'watch', 'wgmma'].map((name) => join(here, 'emulate', `${name}.cc`));
+  const flags = ['-std=c++17', '-O1', '-Wno-unknown-pragmas', '-DRX_EMULATE', '-x', 'c++'];
+  await run(compiler.path, [...flags, ...sources, join(here, 'test', 'layouts.cc'), '-o', program]);
+  return spawnSync(program, { stdio: 'inherit' }).status ?? 1;
+};
+
 const program = await build();
+if (!card && !races && sanitize === undefined && passed.every((word) => !word.startsWith('--only=')))
+  process.exitCode = await checkLayouts();
 const runs = card
   ? [['on the card', [`--image=${kernelImage}`]]]
   : await (async () => {
