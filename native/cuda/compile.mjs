@@ -3,7 +3,8 @@
 //   node native/cuda/compile.mjs kernels   native/build/rxtune.fatbin, for cards from Ampere on (npm run build:cuda)
 //   node native/cuda/compile.mjs check     whether everything compiles for sm_80 and sm_90a, and what each kernel takes of registers and
 //                                          memory: none may spill registers, want more of them than a card has for its threads, or have
-//                                          products of warpgroups that wait for each other (npm run check:cuda)
+//                                          products of warpgroups that wait for each other; and whether NVIDIA's headers and library
+//                                          declare and take what the host's side does (npm run check:cuda)
 //   node native/cuda/compile.mjs mock      native/build/cuda/mock.so
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -12,6 +13,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
@@ -198,6 +200,33 @@ export const compileMock = async (sanitize) => {
 export const mockImage = join(build, 'cuda', 'emulated.image');
 export const kernelImage = join(build, 'rxtune.fatbin');
 
+/** What the host's side declares of the driver and of cublasLt, held against NVIDIA's headers and the library, where they are. */
+const compareDeclarations = (nvcc, home) => {
+  const compiled = (source, target, ...flags) =>
+    spawnSync(nvcc.path, ['-std=c++17', `-I${join(home, 'include')}`, '-x', 'c++', source, '-o', target, ...flags], {
+      stdio: 'inherit',
+    }).status === 0;
+  if (!compiled(join(here, 'test', 'prototypes.cc'), '/dev/null', '-c')) return false;
+  const headers = existsSync(join(home, 'include', 'cublasLt.h'));
+  const library = ['lib64', 'lib']
+    .map((folder) => join(home, folder, 'libcublasLt.so.13'))
+    .find((path) => existsSync(path));
+  if (!headers || library === undefined)
+    console.log(
+      `cublasLt${headers ? '' : '.h'} was not found in ${home}: it was not compared with (pip install nvidia-cublas, where pip has the compiler)`,
+    );
+  if (library === undefined) return true;
+  const program = join(mkdtempSync(join(tmpdir(), 'rxtune-cuda-')), 'library');
+  try {
+    return (
+      compiled(join(here, 'test', 'library.cc'), program, '-ldl') &&
+      spawnSync(program, [library], { stdio: 'inherit' }).status === 0
+    );
+  } finally {
+    rmSync(dirname(program), { recursive: true, force: true });
+  }
+};
+
 const main = async (action) => {
   if (action === 'mock') {
     console.log((await compileMock()) ?? 'no C++ compiler (g++ or clang++) found: the emulation was not built');
@@ -213,22 +242,10 @@ const main = async (action) => {
   const started = Date.now();
   const { bytes, used, waiting } = compileKernels(nvcc, action === 'kernels' ? kernelImage : undefined);
   if (action === 'check') {
-    const include = join(
-      dirname(
-        dirname(
-          execFileSync('realpath', [
-            nvcc.path === 'nvcc' ? execFileSync('which', ['nvcc']).toString().trim() : nvcc.path,
-          ])
-            .toString()
-            .trim(),
-        ),
-      ),
-      'include',
+    const installed = realpathSync(
+      nvcc.path === 'nvcc' ? execFileSync('which', ['nvcc']).toString().trim() : nvcc.path,
     );
-    const prototypes = join(here, 'test', 'prototypes.cc');
-    execFileSync(nvcc.path, ['-std=c++17', `-I${include}`, '-x', 'c++', '-c', prototypes, '-o', '/dev/null'], {
-      stdio: 'inherit',
-    });
+    if (!compareDeclarations(nvcc, dirname(dirname(installed)))) process.exitCode = 1;
     const spilling = reportResources(used);
     if (spilling.length > 0) {
       console.error(
