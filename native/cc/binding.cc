@@ -479,6 +479,7 @@ napi_value statistics(Frame& frame) {
   put("availableBytes", frame.engine->device ? frame.engine->device->available() + memory.reservedBytes() - memory.liveBytes() : 0);
   put("operations", frame.engine->called);
   put("launches", frame.engine->device ? static_cast<size_t>(frame.engine->device->started()) : 0);
+  put("refusedProducts", frame.engine->device ? static_cast<size_t>(frame.engine->device->refusedProducts()) : 0);
   set(frame.env, object, "busySeconds", numberValue(frame.env, frame.engine->executor.busySeconds()));
   return object;
 }

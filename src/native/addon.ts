@@ -37,6 +37,8 @@ export interface AddonStatistics {
   readonly operations: number;
   /** Kernels and matrix products started on a card; 0 on the processor. */
   readonly launches: number;
+  /** Of the products on a card, those that cublasLt does not support: they run by plain kernels, slowly; 0 on the processor. */
+  readonly refusedProducts: number;
   /** Time the engine's thread has spent in operations; the rest of a step it waited for JavaScript. */
   readonly busySeconds: number;
 }

@@ -67,7 +67,7 @@ class Lt final : public Blas {
     const std::array<long, 4> alignments = {alignment_of(b.data, b.ld, each), alignment_of(a.data, a.ld, each),
                                             alignment_of(c_in, ld_in, each_c), alignment_of(c, ld_c, each_c)};
     const Key key = {each, each_c, m, n, k, a.transposed, b.transposed, a.ld, b.ld, ld_in, ld_c, bias != nullptr, alignments[0],
-                     alignments[1], alignments[2], alignments[3]};
+                     alignments[1], alignments[2], alignments[3], bias != nullptr ? alignment_of(bias, 0, each_c) : 0};
     auto found = plans.find(key);
     if (found == plans.end()) {
       if (plans.size() >= most_plans) forget_old();
@@ -75,16 +75,26 @@ class Lt final : public Blas {
     }
     Plan& p = found->second;
     p.used = ++clock;
-    if (!p.supported) return false;
+    if (!p.supported) {
+      refused++;
+      return false;
+    }
     if (bias != nullptr) f.cublasLtMatmulDescSetAttribute(p.desc, desc_bias_pointer, &bias, sizeof bias);
     const int status = f.cublasLtMatmul(handle, p.desc, &alpha, b.data, p.layouts[0], a.data, p.layouts[1], &beta, c_in, p.layouts[2], c,
                                         p.layouts[3], &p.algorithm, workspace, workspace_bytes, stream);
+    if (status == invalid_value || status == arch_mismatch || status == not_supported) {
+      // The heuristic had promised it. Nothing was started.
+      p.supported = false;
+      refused++;
+      return false;
+    }
     if (status != 0) throw std::runtime_error("cublasLt: a matrix product failed (status " + std::to_string(status) + ")");
     return true;
   }
+  long refusals() const override { return refused; }
 
  private:
-  using Key = std::array<long, 16>;
+  using Key = std::array<long, 17>;
   struct Plan {
     void* desc = nullptr;
     std::array<void*, 4> layouts = {};
@@ -158,12 +168,14 @@ class Lt final : public Blas {
   void* const handle;
   std::map<Key, Plan> plans;
   unsigned long clock = 0;
+  long refused = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<Blas> Blas::open(const std::string& library, std::string& note) {
   const std::vector<std::string> names = library.empty() ? candidates() : std::vector<std::string>{library};
+  std::string broken;
   for (const std::string& name : names) {
     void* const opened = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (opened == nullptr) continue;
@@ -175,10 +187,14 @@ std::unique_ptr<Blas> Blas::open(const std::string& library, std::string& note) 
     RX_BLAS_FUNCTIONS(X)
 #undef X
     void* handle = nullptr;
-    if (!complete || f.cublasLtCreate(&handle) != 0) continue;
+    const int status = complete ? f.cublasLtCreate(&handle) : 0;
+    if (!complete || status != 0) {
+      if (broken.empty()) broken = name + (complete ? " does not start (status " + std::to_string(status) + ")" : " is another library");
+      continue;
+    }
     return std::make_unique<Lt>(f, handle);
   }
-  note = "without cublasLt (pip install nvidia-cublas, or set CUDA_HOME): products by plain kernels, slowly";
+  note = "without cublasLt (" + (broken.empty() ? "pip install nvidia-cublas, or set CUDA_HOME" : broken) + "): products by plain kernels, slowly";
   return nullptr;
 }
 

@@ -25,9 +25,11 @@ class Blas {
   virtual ~Blas() = default;
 
   // c [m, n] in the format `result`, ld_c a row = alpha op(a) op(b) + bias (a row, may be null) + start ([m, n], ld_start a row, may be null
-  // and may be c; not both). Bias and start have the format of c. False: this shape is not supported, nothing was done.
+  // and may be c; not both). Bias and start have the format of c, a bias is aligned to 16 bytes. False: this shape is not supported, nothing was done.
   virtual bool gemm(Format operands, Format result, const Matrix& a, const Matrix& b, void* c, long ld_c, const void* bias, const void* start,
                     long ld_start, float alpha, long m, long n, long k, void* workspace, size_t workspace_bytes, Handle stream) = 0;
+  // Products so far that were not supported.
+  virtual long refusals() const = 0;
 };
 
 }  // namespace cuda

@@ -33,6 +33,9 @@ struct Heuristic {
                      void*, void*, const Algorithm*, void*, size_t, void*))
 
 enum {
+  invalid_value = 7,
+  arch_mismatch = 8,
+  not_supported = 15,
   compute_32f = 68,
   type_f32 = 0,
   type_bf16 = 14,

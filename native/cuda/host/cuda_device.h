@@ -95,6 +95,8 @@ class CudaDevice final : public Device {
   // Kernels and products started so far; of the thread that starts them, or any while it is idle.
   long started() const { return count; }
   void counted() { count++; }
+  // Products that cublasLt is there for and does not do: they run by plain kernels, slowly.
+  long refusedProducts() const { return products ? products->refusals() : 0; }
   // For products, on the thread that asks: cublasLt takes the context that is current.
   Handle stream() {
     enter();

@@ -125,14 +125,18 @@ Matrix converted(const Context* context, const GemmOperand& x, long rows, long c
   return out;
 }
 
-// The bias of a product whose result is bfloat16: cublasLt adds none of another format.
+// The bias of a product in the format of the result, since cublasLt adds none of another, and where whole vectors of it can be read: its
+// kernels may, whatever alignment they were asked for.
 const void* bias_of(const Context* context, const Gemm* g) {
-  const bool row = g->start != nullptr && g->ld_start == 0;
-  if (!row || !g->half) return row ? g->start : nullptr;
+  const bool row = g->start != nullptr && g->ld_start == 0, aligned = reinterpret_cast<uintptr_t>(g->start) % 16 == 0;
+  if (!row || (!g->half && aligned)) return row ? g->start : nullptr;
   CudaDevice& device = of(context);
-  uint16_t* const to = scratch<uint16_t>(context, slot_vector, g->n);
+  void* const to = scratch<float>(context, slot_vector, g->n);
   std::vector<CudaDevice::Narrowed> still = std::move(device.narrowed);
-  device.over(g->n, k::narrow, g->start, to, g->n);
+  if (g->half)
+    device.over(g->n, k::narrow, g->start, static_cast<uint16_t*>(to), g->n);
+  else
+    device.over(g->n, k::copy_columns, g->start, g->n, static_cast<float*>(to), g->n, 1L, g->n);
   device.narrowed = std::move(still);
   return to;
 }

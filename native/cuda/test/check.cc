@@ -1,8 +1,9 @@
 // Every kernel of the CUDA device against the processor's, on random shapes and numbers, through the table that the operations use:
-//   check [--image=F] [--driver=F] [--blas=F] [--rounds=N] [--only=NAME,…]
+//   check [--image=F] [--driver=F] [--blas=F] [--rounds=N] [--only=NAME,…] [--after=NAME]
 //   check … --attention=mma|wgmma   as RXTUNE_CUDA_ATTENTION
 //   check … --rate=N    checks nothing: times cublasLt's product of N x N matrices of bfloat16, as the device asks for it
 //                       and attention of rows of N / 4 tokens, by each way that the card has
+// An error of the card ends it, since a card does nothing more for a process after one; --after goes on behind the check that met it.
 // In float32 to 1e-4, where bfloat16 takes part to 1e-2, of the norm of what is expected; copies, masks and indices bit for bit.
 #include <algorithm>
 #include <chrono>
@@ -82,8 +83,9 @@ struct Array {
     bool come = false;
     both.device.download(out.data(), there, out.size(), [](void* user, const char* error) {
       if (error != nullptr) {
-        std::fprintf(stderr, "  %s\n", error);
-        std::exit(1);
+        std::printf("\n  %s\n", error);
+        std::fflush(stdout);
+        std::_Exit(1);
       }
       *static_cast<bool*>(user) = true;
     }, &come);
@@ -457,7 +459,9 @@ void products(Both& both) {
   const long m = some(150), n = some(150), depth = some(200);
   const bool ta = coin(), tb = coin();
   const Activation a(both, floats(m * depth));
-  const Array bias(both, floats(n));
+  // a row of a larger matrix of them, as an expert's is
+  const long beyond = below(4);
+  const Array bias(both, floats(n + beyond));
   const Floats before = floats(m * n), more = floats(m * n);
   const int kind = static_cast<int>(below(4));
   const long rows_b = tb ? n : depth, columns_b = tb ? depth : n, size = n * depth;
@@ -485,11 +489,30 @@ void products(Both& both) {
       GemmOperand right = {b.on(c), columns_b, tb, kind, kind >= GEMM_INT8_ROWS ? scales.on(c) : nullptr,
                            kind == GEMM_FOUR_BIT ? codes.on(c) : nullptr, kind == GEMM_FOUR_BIT ? block : 0};
       float* const out = c_here.at(c);
-      const float* const added = start == 0 ? nullptr : start == 1 ? bias.on(c) : start == 2 ? out : other.at(c);
+      const float* const added = start == 0 ? nullptr : start == 1 ? bias.on(c) + beyond : start == 2 ? out : other.at(c);
       const Gemm g = {m, n, depth, left, right, out, n, added, start == 1 ? 0 : n, alpha, c_here.on(c).half};
       (bf16 && &c == &both.card ? c.table->gemm_bf16 : c.table->gemm)(&c, &g);
     });
     c_here.agree("product, kind " + std::to_string(kind) + (bf16 ? ", bfloat16" : ""), bf16 ? half : single);
+  }
+}
+
+// What cublasLt has not, or only believes to have (an emulated one that is told so), is computed without it.
+void refused(Both& both) {
+  if (both.options.driver.empty() || both.device.blas() == nullptr) return;
+  for (const char* asked : {"cublasLtMatmulAlgoGetHeuristic=15", "cublasLtMatmul=15", "cublasLtMatmul=7"}) {
+    const long n = 200 + below(100000), before = both.device.blas()->refusals();
+    const Array a(both, floats(n)), b(both, floats(3)), c_here(both, Floats(3 * n));
+    setenv("RXTUNE_MOCK_FAIL", asked, 1);
+    twice(both, [&](const Context& c) {
+      const Gemm g = {n, 3, 1, {a.on(c), 1, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, {b.on(c), 3, 0, GEMM_FLOAT32, nullptr, nullptr, 0},
+                      c_here.on(c), 3, nullptr, 0, 1.f, 0};
+      c.table->gemm(&c, &g);
+      c.table->gemm(&c, &g);
+    });
+    unsetenv("RXTUNE_MOCK_FAIL");
+    c_here.agree(std::string("product after ") + asked, single);
+    if (both.device.blas()->refusals() != before + 2) failures++, std::fprintf(stderr, "  %s: not counted\n", asked);
   }
 }
 
@@ -1068,7 +1091,7 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"combined", combined, 1}, {"greatest", greatest, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"kept", kept, 1},       {"products", products, 1}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1},
     {"after_norms", after_norms, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"updates", updates, 1},         {"updates_8bit", updates_8bit, 1}, {"copies", copies, 20}, {"broken", broken, 20}, {"opened", opened, 20},
@@ -1077,9 +1100,11 @@ const Check checks[] = {
 }  // namespace
 
 int main(int count, char** words) {
+  // What was said before the end is kept, whatever ends it.
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   cuda::Options options;
   long rounds = 20;
-  std::string only, rate;
+  std::string only, after, rate;
   for (int i = 1; i < count; i++) {
     const std::string word = words[i];
     const auto value = [&](const char* name, std::string& into) {
@@ -1094,31 +1119,49 @@ int main(int count, char** words) {
     value("rounds", number);
     value("rate", rate);
     value("only", only);
+    value("after", after);
     if (!number.empty()) rounds = std::stol(number);
   }
+  std::unique_ptr<cuda::CudaDevice> found;
   try {
-    cuda::CudaDevice device(options);
-    std::printf("%s\n", device.description().c_str());
+    found = std::make_unique<cuda::CudaDevice>(options);
+  } catch (const std::exception& thrown) {
+    std::printf("no card: %s\n", thrown.what());
+    return 3;
+  }
+  cuda::CudaDevice& device = *found;
+  std::printf("%s\n", device.description().c_str());
+  const char* running = "";
+  try {
     Both both(device, options);
     if (!rate.empty()) {
+      running = "rate";
       product_rate(both, std::stol(rate));
       attention_rate(both, std::stol(rate) / 4);
       return 0;
     }
     for (const Check& check : checks) {
+      if (!after.empty()) {
+        if (after == check.name) after.clear();
+        continue;
+      }
       if (!only.empty() && ("," + only + ",").find(std::string(",") + check.name + ",") == std::string::npos) continue;
+      running = check.name;
+      std::printf("%-13s ", running);
+      std::fflush(stdout);
       engine.seed(7);
       both.worst = 0;
       const int before = failures;
       const long times = std::max(1L, rounds / check.divisor);
       for (long i = 0; i < times; i++) check.run(both);
-      std::printf("%-12s %s  %ld rounds, largest relative error %.1e\n", check.name, failures == before ? "ok    " : "FAILED", times,
-                  both.worst);
+      std::printf("%s  %ld rounds, largest relative error %.1e\n", failures == before ? "ok    " : "FAILED", times, both.worst);
       std::fflush(stdout);
     }
   } catch (const std::exception& thrown) {
-    std::printf("no card: %s\n", thrown.what());
-    return 3;
+    // Nothing is given back to a card that may be in this state.
+    std::printf("\n%s ended it: %s\n", running, thrown.what());
+    std::fflush(stdout);
+    std::_Exit(1);
   }
   return failures == 0 ? 0 : 1;
 }

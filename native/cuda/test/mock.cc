@@ -4,6 +4,7 @@
 //   RXTUNE_MOCK_FAIL=<function>=<code>[@n]   that function gives the code, from its nth call on
 //   RXTUNE_MOCK_VERSION, _CAPABILITY, _CARDS, _MEMORY   what the driver says of itself (13000, 90, 1), and bytes there are
 //   RXTUNE_MOCK_SKIP=<kernel>   launches of this kernel do nothing
+//   RXTUNE_MOCK_LOSE=<kernel>   a launch of this kernel reads an address that is not there: from then on everything gives that error
 //   RXTUNE_MOCK_COUNT=<file>   no kernel and no product is computed, and what is read back is noise: what each kind of them has moved so far (moved.h) is written to the
 //                              file as JSON whenever somebody waits, {name: [times, bytes read, bytes written, operations]}
 #include <sys/mman.h>
@@ -96,8 +97,12 @@ void start(std::function<void()> work) {
 
 // ---- failures asked for ----
 
+// The error after which a card does nothing more for a process.
+int lost = 0;
+
 std::map<std::string, long> calls;
 int failing(const char* function) {
+  if (lost != 0) return lost;
   const char* const asked = variable("RXTUNE_MOCK_FAIL");
   const size_t length = std::strlen(function);
   if (asked == nullptr || std::strncmp(asked, function, length) != 0 || asked[length] != '=') return 0;
@@ -172,6 +177,8 @@ void enqueue(void (*kernel)(P...), F tally, const Launch& launch, void** argumen
       return std::apply([&](const P&... each) -> moved::Tally { return tally(grid, each...); }, copied);
     };
     if (counting()) return note(launch.name, counted());
+    if (const char* const losing = variable("RXTUNE_MOCK_LOSE"); losing != nullptr && std::strcmp(losing, launch.name) == 0) lost = cuda::launch_errors;
+    if (lost != 0) return;
     if (const char* const skipped = variable("RXTUNE_MOCK_SKIP"); skipped != nullptr && std::strcmp(skipped, launch.name) == 0) return;
 #ifdef RX_WATCH
     // before the launch changes what it reads
@@ -195,7 +202,7 @@ Entry entries[] = {
 #undef X
 };
 
-constexpr int invalid_value = 1, not_found = 500, most_shared = 227 << 10;
+constexpr int bad_value = 1, not_found = 500, most_shared = 227 << 10;
 
 struct Event {
   unsigned long position = 0;
@@ -237,7 +244,7 @@ EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
     case cuda::attribute_minor: *value = capability % 10; return 0;
     case cuda::attribute_multiprocessors: *value = 132; return 0;
     case cuda::attribute_shared_memory: *value = static_cast<int>(number("RXTUNE_MOCK_SHARED", most_shared)); return 0;
-    default: return invalid_value;
+    default: return bad_value;
   }
 }
 EXPORT int cuDeviceTotalMem_v2(size_t* bytes, int) {
@@ -262,7 +269,7 @@ EXPORT int cuDevicePrimaryCtxRelease_v2(int) {
 }
 EXPORT int cuCtxSetCurrent(Handle context) {
   CALLED
-  return context == &token ? 0 : invalid_value;
+  return context == &token ? 0 : bad_value;
 }
 EXPORT int cuModuleLoadData(Handle* module, const void* image) {
   CALLED
@@ -285,7 +292,7 @@ EXPORT int cuModuleGetFunction(Handle* function, Handle, const char* name) {
 }
 EXPORT int cuFuncSetAttribute(Handle function, int attribute, int value) {
   CALLED
-  if (attribute != cuda::function_shared_memory || value > number("RXTUNE_MOCK_SHARED", most_shared)) return invalid_value;
+  if (attribute != cuda::function_shared_memory || value > number("RXTUNE_MOCK_SHARED", most_shared)) return bad_value;
   static_cast<Entry*>(function)->allowed_shared = static_cast<size_t>(value);
   return 0;
 }
@@ -294,13 +301,13 @@ EXPORT int cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz
   CALLED
   const Entry& entry = *static_cast<Entry*>(function);
   if (gx == 0 || gx > 0x7fffffff || gy > 65535 || gy == 0 || gz != 1 || bx * by * bz == 0 || bx * by * bz > 1024 || shared > entry.allowed_shared)
-    return invalid_value;
+    return bad_value;
   entry.enqueue({entry.name, {gx, gy, gz}, {bx, by, bz}, shared}, arguments);
   return 0;
 }
 EXPORT int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   CALLED
-  if (bytes == 0) return invalid_value;
+  if (bytes == 0) return bad_value;
   if (taken + bytes > static_cast<size_t>(number("RXTUNE_MOCK_MEMORY", 4L << 30))) return cuda::out_of_memory;
   void* const at = mmap(nullptr, bytes, counting() ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) return cuda::out_of_memory;
@@ -313,7 +320,7 @@ EXPORT int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
 EXPORT int cuMemFree_v2(Pointer pointer) {
   CALLED
   const auto found = memory.find(reinterpret_cast<char*>(pointer));
-  if (found == memory.end()) return invalid_value;
+  if (found == memory.end()) return bad_value;
   munmap(found->first, found->second);
   emulate::watch_memory(found->first, found->second, false);
   taken -= found->second;
@@ -371,7 +378,7 @@ EXPORT int cuStreamSynchronize(Handle) {
   CALLED
   run_until(started);
   write_moves();
-  return 0;
+  return lost;
 }
 EXPORT int cuStreamDestroy_v2(Handle) {
   CALLED
@@ -391,7 +398,7 @@ EXPORT int cuEventSynchronize(Handle event) {
   CALLED
   run_until(static_cast<Event*>(event)->position);
   write_moves();
-  return 0;
+  return lost;
 }
 EXPORT int cuEventDestroy_v2(Handle event) {
   delete static_cast<Event*>(event);
@@ -415,6 +422,9 @@ struct Layout {
   long rows, columns, ld;
 };
 
+// What a call gets that breaks a rule: not a status after which plain kernels do what is not supported.
+constexpr int misused = 14;
+
 // A library that is asked for ever more of them is used wrongly.
 constexpr long most_descriptions = 2000;
 long descriptions = 0;
@@ -423,6 +433,12 @@ struct Preference {
   uint64_t workspace = 0;
   uint32_t alignments[4] = {256, 256, 256, 256};
 };
+
+// As far as a bias that is read later must be aligned too: the heuristic takes what it is given for an example.
+uint64_t bias_alignment(void* desc) {
+  const uint64_t bits = reinterpret_cast<uint64_t>(static_cast<Description*>(desc)->bias) | 256;
+  return bits & (~bits + 1);
+}
 
 cuda::Algorithm algorithm_of(void* desc, std::array<void*, 4> layouts) {
   const Description& d = *static_cast<Description*>(desc);
@@ -532,6 +548,7 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void* desc, void* a, void* b, v
   best->algorithm = algorithm_of(desc, {a, b, c, d});
   for (int i = 0; i < 4; i++) best->algorithm.data[i] = p.alignments[i];
   best->algorithm.data[4] = p.workspace;
+  best->algorithm.data[6] = bias_alignment(desc);
   *count = 1;
   note("plan", {});
   return 0;
@@ -541,25 +558,28 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
                           void* workspace, size_t workspace_bytes, void*) {
   CALLED
   const cuda::Algorithm here = algorithm_of(desc, {layout_a, layout_b, layout_c, layout_d});
-  if (std::memcmp(here.data + 5, algorithm->data + 5, sizeof here.data - 5 * sizeof *here.data) != 0) return 15;
+  if (here.data[5] != algorithm->data[5] || algorithm->data[7] != 0) return misused;
   const void* const matrices[] = {a, b, c, d};
   void* const layouts[] = {layout_a, layout_b, layout_c, layout_d};
   for (int i = 0; i < 4; i++) {
     const Layout& layout = *static_cast<Layout*>(layouts[i]);
     const uint64_t bits = reinterpret_cast<uint64_t>(matrices[i]) | static_cast<uint64_t>(layout.ld) * (layout.type == cuda::type_bf16 ? 2 : 4);
-    if (algorithm->data[i] == 0 || bits % algorithm->data[i] != 0) return 15;
+    if (algorithm->data[i] == 0 || bits % algorithm->data[i] != 0) return misused;
   }
-  if (workspace_bytes < algorithm->data[4] || reinterpret_cast<uintptr_t>(workspace) % 256 != 0) return 7;
+  // A card would stop here with a misaligned address, whatever the heuristic was told of the bias.
+  if (const Description& d = *static_cast<Description*>(desc); d.epilogue == cuda::epilogue_bias)
+    if (bias_alignment(desc) < algorithm->data[6] || bias_alignment(desc) < 16) return 13;
+  if (workspace_bytes < algorithm->data[4] || reinterpret_cast<uintptr_t>(workspace) % 256 != 0) return misused;
   // In place means in the same place.
-  if (c == d && static_cast<Layout*>(layout_c)->ld != static_cast<Layout*>(layout_d)->ld) return 7;
+  if (c == d && static_cast<Layout*>(layout_c)->ld != static_cast<Layout*>(layout_d)->ld) return misused;
   const Description description = *static_cast<Description*>(desc);
   const Layout la = *static_cast<Layout*>(layout_a), lb = *static_cast<Layout*>(layout_b), lc = *static_cast<Layout*>(layout_c),
                ld = *static_cast<Layout*>(layout_d);
   const float times = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const long k_a = description.trans_a ? la.rows : la.columns, k_b = description.trans_b ? lb.columns : lb.rows;
   const long m = description.trans_a ? la.columns : la.rows, n = description.trans_b ? lb.rows : lb.columns;
-  if (k_a != k_b || m != ld.rows || n != ld.columns || m != lc.rows || n != lc.columns || la.type != lb.type || lc.type != ld.type) return 7;
-  if (ld.type == cuda::type_bf16 && la.type != cuda::type_bf16) return 7;
+  if (k_a != k_b || m != ld.rows || n != ld.columns || m != lc.rows || n != lc.columns || la.type != lb.type || lc.type != ld.type) return misused;
+  if (ld.type == cuda::type_bf16 && la.type != cuda::type_bf16) return misused;
   start([=] {
     if (counting()) {
       const auto bytes = [](int type, long numbers) { return numbers * (type == cuda::type_bf16 ? 2 : 4); };
