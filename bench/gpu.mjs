@@ -18,11 +18,15 @@
  * every part and every line, gpu.log as it goes. Exit code: 0 all checks passed and all lines were measured; 1 a check failed; 2 there
  * is no card; 3 cut or incomplete.
  *
+ * What fails takes nothing else with it. A kernel that stops the card ends its process: the checks after it run in another one. Where wgmma
+ * does that, all goes on by mma. Where PyTorch fails, is not there or leaves no room on the card, the line has our side alone, from a
+ * checkpoint that this script makes (gpu/checkpoint.mjs). Products that cublasLt does not do are counted, and named in the line's note.
+ *
  * On a bare machine (no Node.js, no network; python3 with torch, transformers, peft; a driver of release 580 or later) the archive is
  * all that must be carried; it has Node.js, the packages, the engine, the fatbin and the compiled check, of this platform, linked
  * against this machine's C library. There:
  *
- *     mkdir /tmp/rxtune && python3 -m tarfile -e rxtune-gpu.tar.xz /tmp/rxtune && cd /tmp/rxtune && ./node bench/gpu.mjs
+ *     mkdir -p /tmp/rxtune && python3 -m tarfile -e rxtune-gpu.tar.xz /tmp/rxtune && cd /tmp/rxtune && ./node bench/gpu.mjs
  *
  * What does not start there is compiled there, where g++ (engine, check) and nvcc (kernels) are found. cublasLt is looked for where the
  * engine looks, then beside PYTHON's torch. PYTHON: python3 unless set. bitsandbytes, not always there, can be carried as a wheel and
@@ -170,9 +174,12 @@ const makeCheckpoints = () => {
   let before = Promise.resolve();
   for (const shape of shapesOf(lines)) {
     const folder = join(checkpoints, shape);
-    before = before.then(() =>
-      part(interpreter, [torch, 'make', shape, folder], { seconds: share(150), line: logged }),
-    );
+    before = before.then(async () => {
+      const theirs = await part(interpreter, [torch, 'make', shape, folder], { seconds: share(150), line: logged });
+      if (theirs.code === 0) return theirs;
+      rmSync(folder, { recursive: true, force: true });
+      return part(process.execPath, [here('gpu/checkpoint.mjs'), shape, folder], { seconds: share(90), line: logged });
+    });
     made.set(
       shape,
       before.then(({ code, output }) => {
@@ -213,14 +220,28 @@ const build = async () => {
   else if (!existsSync(built('rxtune.fatbin')) || !packed)
     await must('kernels', process.execPath, [join(root, 'native/cuda/compile.mjs'), 'kernels'], 90);
   else steps.push('kernels: as carried');
-  const doctor = await part(process.execPath, [join(root, 'dist/cli/main.js'), 'doctor'], {
+  const opened = await doctor();
+  if (opened.works) return { state: 'passed', steps, doctor: opened.told };
+  // An error of the card ends a process that opens it to try wgmma: what does without is checked and measured then.
+  if (environment.RXTUNE_CUDA_ATTENTION === undefined && (opened.cut || /attention by wgmma fails/.test(opened.told))) {
+    environment.RXTUNE_CUDA_ATTENTION = 'mma';
+    const again = await doctor();
+    tell(`   by mma alone: ${again.told}`);
+    return { state: 'failed', steps, why: opened.told, doctor: again.told };
+  }
+  // What cannot open the card here has nothing to check.
+  return { state: 'failed', steps, why: opened.told };
+};
+
+/** What the engine says of the card, and whether it opens it. */
+const doctor = async () => {
+  const { cut, output } = await part(process.execPath, [join(root, 'dist/cli/main.js'), 'doctor'], {
     seconds: share(30),
     env: environment,
     line: logged,
   });
-  const told = doctor.output.find((text) => /^cuda\b/.test(text)) ?? tail(doctor.output, 2).join(' | ');
-  // What cannot open the card here has nothing to check.
-  return /^cuda +\+/.test(told) ? { state: 'passed', steps, doctor: told } : { state: 'failed', steps, why: told };
+  const told = output.find((text) => /^cuda\b/.test(text)) ?? (tail(output, 2).join(' | ') || 'it said nothing');
+  return { told, cut, works: /^cuda +\+/.test(told) };
 };
 
 /** The compiled check: as carried, where it starts; what was linked on another machine and does not is built here. */
@@ -228,10 +249,15 @@ const check = async (options, seconds, line) => {
   const carried = built('cuda/check-plain');
   const blas = environment.RXTUNE_LIBCUBLASLT;
   const limits = { seconds: share(seconds), env: environment, line };
-  const given = [...options, ...(dry || blas === undefined ? [] : [`--blas=${blas}`])];
+  const way = environment.RXTUNE_CUDA_ATTENTION ?? process.env.RXTUNE_CUDA_ATTENTION;
+  const given = [
+    ...options,
+    ...(dry || blas === undefined ? [] : [`--blas=${blas}`]),
+    ...(way === undefined ? [] : [`--attention=${way}`]),
+  ];
   if (packed && !dry && existsSync(carried)) {
     const ran = await part(carried, [`--image=${built('rxtune.fatbin')}`, ...given], limits);
-    if (ran.code !== null || ran.cut) return ran;
+    if (ran.cut || ran.output.some((text) => /compute capability|^no card/.test(text))) return ran;
   }
   return part(process.execPath, [join(root, 'native/cuda/test.mjs'), ...(dry ? [] : ['--card']), ...given], {
     ...limits,
@@ -241,16 +267,33 @@ const check = async (options, seconds, line) => {
 
 const kernels = async () => {
   const rounds = dry ? 1 : 12;
+  const from = spent();
   const rows = [];
+  let running;
   const line = (text) => {
     logged(text);
+    const [, started] = /^(\w+) +$/.exec(text) ?? [];
+    running = started ?? running;
     const [, name, verdict, worst] = /^(\w+) +(ok|FAILED) .*error ([\d.e+-]+)/.exec(text) ?? [];
-    if (name !== undefined) rows.push({ name, passed: verdict === 'ok', largestError: Number(worst) });
+    if (name === undefined) return;
+    running = undefined;
+    rows.push({ name, passed: verdict === 'ok', largestError: Number(worst) });
+    tell(`   ${name.padEnd(14)} ${verdict === 'ok' ? '' : 'FAILED '}${Number(worst).toExponential(1)}`);
   };
-  const ran = await check([`--rounds=${rounds}`, ...(dry ? ['--only=norms'] : [])], dry ? 300 : 75, line);
+  const only = dry ? ['--only=norms,rope'] : [];
+  let ran;
+  // A card does nothing more for a process after an error: what was not checked yet is checked by another one.
+  for (let after = []; after !== undefined; ) {
+    running = undefined;
+    ran = await check([`--rounds=${rounds}`, ...only, ...after], (dry ? 3000 : 90) - (spent() - from), line);
+    after = undefined;
+    if (running === undefined || ran.cut || rows.some(({ name }) => name === running)) continue;
+    rows.push({ name: running, passed: false, why: tail(ran.output, 1).join('') });
+    tell(`   ${running.padEnd(14)} FAILED, and ended the check: ${rows.at(-1).why}`);
+    after = [`--after=${running}`];
+  }
   const failed = rows.filter(({ passed }) => !passed).map(({ name }) => name);
   const state = failed.length > 0 || (ran.code !== 0 && !ran.cut) ? 'failed' : ran.cut ? 'cut' : 'passed';
-  for (const { name, largestError } of rows) tell(`   ${name.padEnd(14)} ${largestError.toExponential(1)}`);
   return {
     state,
     rounds,
@@ -286,7 +329,8 @@ const models = async () => {
         ...paths,
       ],
       {
-        seconds: share(dry ? 300 : 70),
+        // Lines are what the rest of the time is for.
+        seconds: dry ? share(3000) : Math.max(5, Math.min(share(70), asked.seconds - spent() - 230)),
         cwd: root,
         env: {
           ...environment,
@@ -323,12 +367,12 @@ const models = async () => {
 let measuredRate;
 const rate = async () => {
   const theirs = await part(interpreter, [torch, 'rate', '--device', torchDevice], {
-    seconds: share(60),
+    seconds: share(dry ? 300 : 45),
     line: logged,
   });
   const said = theirs.output.findLast((text) => text.startsWith('{'));
   const torchRate = said === undefined ? undefined : JSON.parse(said);
-  const ours = await check([`--rate=${dry ? 64 : 8192}`], dry ? 300 : 60, logged);
+  const ours = await check([`--rate=${dry ? 64 : 8192}`], dry ? 3000 : 45, logged);
   // By each way of computing it that the card has: what RXTUNE_CUDA_ATTENTION chooses from.
   const attention = ours.output.flatMap((text) => {
     const [, columns, way, forwards, backwards] =
@@ -353,14 +397,15 @@ const rate = async () => {
   };
 };
 
-const line = async (name) => {
+/** A line, with PyTorch's side unless it is told why there is none. */
+const line = async (name, without) => {
   const at = name.lastIndexOf('-');
   const [shapeName, mode] = [name.slice(0, at), name.slice(at + 1)];
   const shape = shapes[shapeName];
   if (shape === undefined) throw new Error(`no shape of this name; there are ${Object.keys(shapes).join(', ')}`);
   const { seq, steps, rounds } = size;
   const batch = asked.batch || shape.batch;
-  const folder = await within(share(120), made.get(shapeName), `the checkpoint of ${shapeName}`);
+  const folder = await within(share(dry ? 3000 : 120), made.get(shapeName), `the checkpoint of ${shapeName}`);
   const turns = rounds + 1;
   const common = [
     '--model',
@@ -371,35 +416,46 @@ const line = async (name) => {
     ...['--seq', `${seq}`],
     ...['--steps', `${steps}`],
   ];
-  const starting = await within(
-    share(90),
-    Promise.allSettled([
-      player('PyTorch', interpreter, [torch, 'step', ...common, '--device', torchDevice]),
-      player('rxtune', process.execPath, [here('ours/gpu.mjs'), ...common, '--turns', `${turns}`], environment),
-    ]),
-    'starting both sides',
-  );
+  const starting = await Promise.allSettled([
+    without === undefined
+      ? player('PyTorch', interpreter, [torch, 'step', ...common, '--device', torchDevice], {}, share(dry ? 3000 : 75))
+      : Promise.reject(new Error(without)),
+    player(
+      'rxtune',
+      process.execPath,
+      [here('ours/gpu.mjs'), ...common, '--turns', `${turns}`],
+      environment,
+      share(dry ? 3000 : 75),
+    ),
+  ]);
   const [theirs, ours] = starting.map(({ value }) => value);
-  const absent = starting[0].status === 'rejected' ? starting[0].reason.message : theirs.ready.unavailable;
-  const ends = () => Promise.all([theirs, ours].map((each) => each?.end()));
+  let absent = starting[0].status === 'rejected' ? starting[0].reason.message : theirs.ready.unavailable;
+  const end = (side) => within(10, side?.end() ?? Promise.resolve(), 'ending').catch(() => undefined);
   if (ours === undefined) {
-    await ends();
+    await end(theirs);
     throw starting[1].reason;
   }
   const rows = tokenRows(batch * steps * turns, seq, shape.vocabulary);
   const pairs = [];
   let cut;
+  const theirTurn = async (limit, turn) => {
+    const ids = rows.slice(turn * batch * steps, (turn + 1) * batch * steps).flat();
+    try {
+      return await within(limit, theirs.turn(JSON.stringify(ids)), `${name}, PyTorch's turn`);
+    } catch (error) {
+      // Ours goes on.
+      absent = error.message;
+      await end(theirs);
+      return undefined;
+    }
+  };
   try {
     for (let turn = 0; turn < turns && cut === undefined; turn++) {
-      const limit = share(60);
+      const limit = share(dry ? 3000 : 60);
       if (limit < 5 && turn > 0) cut = 'no time was left';
       else
         try {
-          const ids = rows.slice(turn * batch * steps, (turn + 1) * batch * steps).flat();
-          const a =
-            absent === undefined
-              ? await within(limit, theirs.turn(JSON.stringify(ids)), `${name}, PyTorch's turn`)
-              : undefined;
+          const a = absent === undefined ? await theirTurn(limit, turn) : undefined;
           const b = await within(limit, ours.turn(), `${name}, our turn`);
           logged(JSON.stringify({ name, turn, theirs: a, ours: b }));
           if (turn > 0) pairs.push([a, b]);
@@ -409,7 +465,7 @@ const line = async (name) => {
         }
     }
   } finally {
-    await ends();
+    await Promise.all([theirs, ours].map(end));
   }
   if (pairs.length === 0) throw new Error(cut ?? 'nothing was measured');
   const tokens = batch * seq * steps;
@@ -430,16 +486,18 @@ const line = async (name) => {
     batch,
     ours: side(pairs.map(([, b]) => b)),
     launchesPerStep: pairs.at(-1)[1].launches,
+    refusedPerStep: pairs.at(-1)[1].refused,
     idle: rounded(median(pairs.map(([, b]) => b.idle))),
     javascript: rounded(median(pairs.map(([, b]) => b.javascript))),
     ...(both.length > 0
       ? {
           theirs: side(both.map(([a]) => a)),
           ratio: rounded(median(both.map(([a, b]) => a.seconds / b.seconds))),
-          memory: rounded(pairs.at(-1)[1].peak_bytes / Math.max(1, both.at(-1)[0].peak_bytes)),
+          memory: rounded(both.at(-1)[1].peak_bytes / Math.max(1, both.at(-1)[0].peak_bytes)),
           firstLosses: pairs.firstLosses,
         }
-      : { absent }),
+      : {}),
+    ...(absent === undefined ? {} : { absent }),
     ...(cut === undefined ? {} : { cut }),
   };
   result.lines.push(found);
@@ -475,7 +533,13 @@ const row = (found) =>
         percent(found.ours.share),
         percent(found.theirs?.share),
         found.launchesPerStep.toFixed(0),
-        found.cut ?? found.absent ?? '',
+        [
+          found.cut,
+          found.absent,
+          found.refusedPerStep > 0 ? `${found.refusedPerStep} products a step without cublasLt` : undefined,
+        ]
+          .filter(Boolean)
+          .join('; '),
       ];
 const table = () =>
   [columns, columns.map(() => '---'), ...result.lines.map(row)].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
@@ -484,14 +548,17 @@ const main = async () => {
   machine();
   if (dry) useEmulatedCard();
   else findInPython();
-  if (!dry && result.machine.card === 'none') {
-    tell('nvidia-smi found no card: nothing was checked or measured (--dry runs this script on an emulated one)');
+  if (!dry && result.machine.card === 'none' && !existsSync('/dev/nvidiactl')) {
+    tell('there is no card: nothing was checked or measured (--dry runs this script on an emulated one)');
     process.exitCode = 2;
     return;
   }
-  const about = await part(interpreter, [torch, 'about'], { seconds: share(60), line: logged });
+  const about = await part(interpreter, [torch, 'about'], { seconds: share(dry ? 300 : 60), line: logged });
   const said = about.output.findLast((text) => text.startsWith('{'));
-  result.machine.python = said === undefined ? { absent: tail(about.output, 2).join(' | ') } : JSON.parse(said);
+  result.machine.python =
+    said === undefined
+      ? { absent: tail(about.output, 2).join(' | ') || `${interpreter} ended with code ${about.code}` }
+      : JSON.parse(said);
   tell(JSON.stringify(result.machine.python));
   if (wanted.has('lines')) makeCheckpoints();
   await section('build', build);
@@ -505,7 +572,16 @@ const main = async () => {
         continue;
       }
       try {
-        const found = await line(name);
+        let found;
+        try {
+          found = await line(name);
+        } catch (error) {
+          // The card may have no room for both.
+          logged(`${name}: ${error.message}`);
+          if (asked.seconds - spent() < (dry ? 5 : 25)) throw error;
+          tell(`   ${name}, without PyTorch beside it, since: ${error.message}`);
+          found = await line(name, `not beside PyTorch: ${error.message}`);
+        }
         tell(`   ${row(found).join('  ')}`);
       } catch (error) {
         result.lines.push({ name, failed: error.message });

@@ -31,12 +31,22 @@ export const keptMemory = {
   MALLOC_TOP_PAD_: '268435456',
 };
 
-/** Starts a program and resolves when it says it is ready. `turn(line)` sends a line and resolves with the answer. */
-export const player = async (name, command, args, env = {}) => {
+/**
+ * Starts a program and resolves when it says it is ready, or ends it where that takes more than so many seconds. `turn(line)` sends a line
+ * and resolves with the answer.
+ */
+export const player = async (name, command, args, env = {}, seconds = undefined) => {
   const child = spawn(command, args, {
-    stdio: ['pipe', 'pipe', process.env.BENCH_VERBOSE ? 'inherit' : 'ignore'],
+    stdio: ['pipe', 'pipe', process.env.BENCH_VERBOSE ? 'inherit' : 'pipe'],
     env: { ...process.env, TOKENIZERS_PARALLELISM: 'true', ...env },
   });
+  // What it says last, if it does not say it here already.
+  const last = [];
+  if (child.stderr !== null)
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      if (line.trim() !== '') last.splice(0, Math.max(0, last.push(line.trim()) - 4));
+    });
+  const why = () => (last.length === 0 ? '; BENCH_VERBOSE=1 shows why' : `: ${last.join(' | ').slice(-600)}`);
   const waiting = [];
   const early = [];
   const answer = (value) => {
@@ -49,20 +59,29 @@ export const player = async (name, command, args, env = {}) => {
   });
   const gone = new Promise((done) => child.on('exit', done));
   child.stdin.on('error', () => undefined);
-  child.on('exit', (code) => {
+  // Not before all is read that it said.
+  child.on('close', (code) => {
     for (const next of waiting.splice(0)) next({ failed: code });
   });
+  child.on('error', (error) => last.push(error.message));
   const heard = () => (early.length > 0 ? Promise.resolve(early.shift()) : new Promise((done) => waiting.push(done)));
+  const timer =
+    seconds === undefined
+      ? undefined
+      : setTimeout(() => {
+          last.push(`not ready in ${seconds.toFixed(0)} s`);
+          child.kill('SIGKILL');
+        }, seconds * 1000);
   const ready = await heard();
-  if (ready.failed !== undefined)
-    throw new Error(`${name} did not start (exit code ${ready.failed}); BENCH_VERBOSE=1 shows why`);
+  clearTimeout(timer);
+  if (ready.failed !== undefined) throw new Error(`${name} did not start (exit code ${ready.failed})${why()}`);
   return {
     name,
     ready,
     turn: async (line = '') => {
       child.stdin.write(`${line}\n`);
       const said = await heard();
-      if (said.failed !== undefined) throw new Error(`${name} ended early (exit code ${said.failed})`);
+      if (said.failed !== undefined) throw new Error(`${name} ended early (exit code ${said.failed})${why()}`);
       return said;
     },
     end: () => {

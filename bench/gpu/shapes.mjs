@@ -42,11 +42,11 @@ export const shapes = {
 export const operationsPerToken = ({ layers, matrixWeights, attentionWidth }, seq, mode) =>
   (mode === 'full' ? 6 : 4) * matrixWeights + 6 * layers * seq * attentionWidth;
 
-const gpt2Model = (layers, width, vocabulary) => ({
+const gpt2Model = (layers, width, vocabulary, headDim = 64) => ({
   config: {
     model_type: 'gpt2',
     n_embd: width,
-    n_head: width / 64,
+    n_head: width / headDim,
     n_layer: layers,
     n_positions: 2048,
     vocab_size: vocabulary,
@@ -80,14 +80,14 @@ const gpt2Model = (layers, width, vocabulary) => ({
     ['transformer.ln_f.bias', [width]],
   ]),
 });
-const llamaModel = (layers, width, keyWidth, mlp, vocabulary) => ({
+const llamaModel = (layers, width, keyWidth, mlp, vocabulary, headDim = 64) => ({
   config: {
     model_type: 'llama',
     hidden_size: width,
     intermediate_size: mlp,
     num_hidden_layers: layers,
-    num_attention_heads: width / 64,
-    num_key_value_heads: keyWidth / 64,
+    num_attention_heads: width / headDim,
+    num_key_value_heads: keyWidth / headDim,
     vocab_size: vocabulary,
     max_position_embeddings: 2048,
     hidden_act: 'silu',
@@ -145,8 +145,10 @@ const olmoeModel = (layers, width, mlp, experts, perToken, vocabulary) => {
   };
 };
 
-/** Configuration and tensors of the shapes that are counted (bench/card.mjs), with any number of layers. */
+/** Configuration and tensors, with any number of layers: for bench/card.mjs, and for bench/gpu.mjs where PyTorch makes no checkpoints. */
 export const models = {
+  'gpt2-tiny': (layers) => gpt2Model(layers, 64, 320, 16),
+  'llama-tiny': (layers) => llamaModel(layers, 64, 32, 96, 320, 16),
   'gpt2-124m': (layers) => gpt2Model(layers, 768, 50257),
   'llama-1.1b': (layers) => llamaModel(layers, 2048, 256, 5632, 32000),
   'olmoe-7b': (layers) => olmoeModel(layers, 2048, 1024, 64, 8, 50304),

@@ -2,9 +2,9 @@
  * The other side of reference/torch_gpu.py: the public trainer on a card, several steps a line of standard input.
  *
  * node gpu.mjs --model DIR --mode full|lora|qlora --batch 8 --seq 2048 --steps 4 --turns 6
- * Says {ready}, then for each line {seconds, losses, peak_bytes, idle, javascript, launches}: of all its steps, with everything on the
+ * Says {ready}, then for each line {seconds, losses, peak_bytes, idle, javascript, launches, refused}: of all its steps, with everything on the
  * card done. `peak_bytes`: the engine's tensors at most, and its work space. `idle`: the share in which the engine's thread had no
- * operation to start. `launches`: kernels and products started a step. Rows are made beforehand from the generator of rows.mjs.
+ * operation to start. `launches`: kernels and products started a step; `refused`: products of these that cublasLt did not do. Rows are made beforehand from the generator of rows.mjs.
  */
 import { createInterface } from 'node:readline';
 import { tensor1d } from '@tensorflow/tfjs-core';
@@ -69,7 +69,7 @@ run.subscribe({
     finish();
     const seconds = (performance.now() - began) / 1000;
     const { active } = performance.eventLoopUtilization(before.loop);
-    const { peakBytes, scratchBytes, busySeconds, launches } = nativeStatistics();
+    const { peakBytes, scratchBytes, busySeconds, launches, refusedProducts } = nativeStatistics();
     say({
       seconds,
       losses,
@@ -77,6 +77,7 @@ run.subscribe({
       idle: Math.max(0, 1 - (busySeconds - before.busySeconds) / seconds),
       javascript: active / 1000 / seconds,
       launches: (launches - before.launches) / steps,
+      refused: (refusedProducts - before.refusedProducts) / steps,
     });
   },
   error: (error) => {
