@@ -105,7 +105,8 @@ const section = async (name, run) => {
   const left = asked.seconds - from;
   tell(`-- ${name} (${from.toFixed(0)} s)`);
   let found;
-  if (left < 5) found = { state: 'not run', why: 'no time was left' };
+  if (!opens) found = { state: 'not run', why: 'the card was not opened' };
+  else if (left < 5) found = { state: 'not run', why: 'no time was left' };
   else
     try {
       found = await run();
@@ -193,6 +194,9 @@ const makeCheckpoints = () => {
 
 // ---- the parts ----
 
+/** What cannot open the card has nothing to check, and leaves its time to another try. */
+let opens = true;
+
 const build = async () => {
   const steps = [];
   const must = async (what, command, args, seconds) => {
@@ -227,16 +231,18 @@ const build = async () => {
     environment.RXTUNE_CUDA_ATTENTION = 'mma';
     const again = await doctor();
     tell(`   by mma alone: ${again.told}`);
+    opens = again.works;
     return { state: 'failed', steps, why: opened.told, doctor: again.told };
   }
-  // What cannot open the card here has nothing to check.
+  opens = false;
   return { state: 'failed', steps, why: opened.told };
 };
 
 /** What the engine says of the card, and whether it opens it. */
 const doctor = async () => {
   const { cut, output } = await part(process.execPath, [join(root, 'dist/cli/main.js'), 'doctor'], {
-    seconds: share(30),
+    // The first one reads half a gigabyte of cublasLt.
+    seconds: share(dry ? 300 : 60),
     env: environment,
     line: logged,
   });
@@ -431,9 +437,10 @@ const line = async (name, without) => {
   const [theirs, ours] = starting.map(({ value }) => value);
   let absent = starting[0].status === 'rejected' ? starting[0].reason.message : theirs.ready.unavailable;
   const end = (side) => within(10, side?.end() ?? Promise.resolve(), 'ending').catch(() => undefined);
+  const beside = () => theirs !== undefined && absent === undefined;
   if (ours === undefined) {
     await end(theirs);
-    throw starting[1].reason;
+    throw Object.assign(starting[1].reason, { beside: beside() });
   }
   const rows = tokenRows(batch * steps * turns, seq, shape.vocabulary);
   const pairs = [];
@@ -467,7 +474,7 @@ const line = async (name, without) => {
   } finally {
     await Promise.all([theirs, ours].map(end));
   }
-  if (pairs.length === 0) throw new Error(cut ?? 'nothing was measured');
+  if (pairs.length === 0) throw Object.assign(new Error(cut ?? 'nothing was measured'), { beside: beside() });
   const tokens = batch * seq * steps;
   const operations = operationsPerToken(shape, seq, mode);
   const side = (values) => {
@@ -578,7 +585,7 @@ const main = async () => {
         } catch (error) {
           // The card may have no room for both.
           logged(`${name}: ${error.message}`);
-          if (asked.seconds - spent() < (dry ? 5 : 25)) throw error;
+          if (!error.beside || asked.seconds - spent() < (dry ? 5 : 25)) throw error;
           tell(`   ${name}, without PyTorch beside it, since: ${error.message}`);
           found = await line(name, `not beside PyTorch: ${error.message}`);
         }
