@@ -53,43 +53,59 @@ RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d, 
     pack_pair<W>(s + 2 * q * ks + whole * W, 2 * q + 1 < kc ? ks : 0, lines - whole * W, q + 1 == kp, d + whole * size + q * W);
 }
 
-// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k].
-template <int W, class T>
-RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
-  for (int i0 = 0; i0 < W; i0 += 16) {
-    const __mmask16 out = lanes16(W - i0);
-    for (long k = 0; k < kc; k += 32) {
-      const __mmask32 in = lanes32(kc - k);
-      vf block[16];
-      // the same places of lines far apart: nothing in the processor foresees that many at once
+// Turns `lines` (<= L) lines of `kc` (<= 32) neighbours into L lines of a panel of W; `whole`: of L lines and 32 neighbours.
+template <int W, int L, bool whole, class T>
+RX_INLINE void pack_turned(const T* s, long ls, long lines, long kc, Packed* d) {
+  const __mmask32 in = whole ? 0xffffffffu : lanes32(kc);
+  // else the places of all lines are kept from one block to the next, in memory
+  __asm__("" : "+r"(ls));
+  vf block[16];
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; i++)
-        if (i0 + i < w) expect(s + (i0 + i) * ls + k + 64, s + (i0 + i) * ls + k + 96);
+  for (int i = 0; i < 16; i++) block[i] = i < L && (whole || i < lines) ? pairs_of_line(s + i * ls, in) : vf{};
+  transpose_block(block);
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; i++) block[i] = i0 + i < w ? pairs_of_line(s + (i0 + i) * ls + k, in) : vf{};
-      transpose_block(block);
-      const long pairs = kc - k >= 32 ? 16 : (kc - k + 1) / 2;
-      float* const to = (float*)(d + k / 2 * W + i0);
-      if (pairs == 16) {
-#pragma GCC unroll 16
-        for (int q = 0; q < 16; q++) _mm512_mask_storeu_ps(to + q * W, out, (__m512)block[q]);
-      } else {
-        for (long q = 0; q < pairs; q++) _mm512_mask_storeu_ps(to + q * W, out, (__m512)block[q]);
-      }
-    }
-  }
+  for (int q = 0; q < 16; q++)
+    if (whole || 2 * q < kc) _mm512_mask_storeu_ps((float*)d + q * W, lanes16(L), (__m512)block[q]);
 }
 
-template <int M>
-RX_STATIC void micro_kernel(long k, const Packed* __restrict a, const Packed* __restrict b, float* c, long ldc, const float* in,
-                            long ld_in, float alpha) {
+// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k], from line i0 on.
+template <int W, int i0 = 0, class T>
+RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
+  constexpr int L = W - i0 < 16 ? W - i0 : 16;
+  const long lines = w - i0;
+  for (long k = 0; k < kc; k += 32) {
+    const T* const from = s + i0 * ls + k;
+    Packed* const to = d + k / 2 * W + i0;
+    // the same places of lines far apart: nothing in the processor foresees that many at once
+#pragma GCC unroll 16
+    for (int i = 0; i < L; i++)
+      if (i < lines) expect(from + i * ls + 64, from + i * ls + 96);
+    if (lines >= L && kc - k >= 32)
+      pack_turned<W, L, true>(from, ls, L, 32, to);
+    else
+      pack_turned<W, L, false>(from, ls, lines, kc - k, to);
+  }
+  if constexpr (i0 + 16 < W) pack_along<W, i0 + 16>(s, ls, w, kc, d);
+}
+
+RX_INLINE void put_row(float* to, vf low, vf high) {
+  store(to, low);
+  store(to + VW, high);
+}
+RX_INLINE void put_row(uint16_t* to, vf low, vf high) { _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low)); }
+
+// c [M, NR] = in + alpha * a b, from packed panels k long; c lies as T. `in` may be null or c, and lies as bfloat16 where `half_in`.
+template <int M, class T>
+RX_STATIC void micro_kernel(long k, const Packed* __restrict a, const Packed* __restrict b, void* c, long ldc, const void* in, long ld_in,
+                            int half_in, float alpha) {
   __m512 sum[M][NV];
+  T* to = (T*)c;
 #pragma GCC unroll 32
   for (int i = 0; i < M; i++) {
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) sum[i][j] = _mm512_setzero_ps();
-    __builtin_prefetch(c + i * ldc, 1);
-    __builtin_prefetch(c + i * ldc + NR - 1, 1);
+    __builtin_prefetch(to + i * ldc, 1);
+    __builtin_prefetch(to + i * ldc + NR - 1, 1);
   }
   for (; k > 0; k--) {
     __m512bh right[NV];
@@ -109,19 +125,25 @@ RX_STATIC void micro_kernel(long k, const Packed* __restrict a, const Packed* __
     b += NR;
   }
   // Hides that the rows of c were prefetched above: their addresses, kept over the loop, would take registers from the sums.
-  __asm__("" : "+r"(c), "+r"(ldc), "+r"(in));
+  __asm__("" : "+r"(to), "+r"(ldc), "+r"(in));
   const vf scale = vset(alpha);
+  const auto put_rows = [&](auto start) __attribute__((always_inline)) {
 #pragma GCC unroll 32
-  for (int i = 0; i < M; i++)
-#pragma GCC unroll 8
-    for (int j = 0; j < NV; j++) {
-      const vf product = scale * (vf)sum[i][j];
-      store(c + i * ldc + j * VW, in ? load(in + i * ld_in + j * VW) + product : product);
-    }
+    for (int i = 0; i < M; i++)
+      put_row(to + i * ldc, start(i * ld_in) + scale * (vf)sum[i][0], start(i * ld_in + VW) + scale * (vf)sum[i][1]);
+  };
+  if (!in)
+    put_rows([](long) __attribute__((always_inline)) { return vf{}; });
+  else if (half_in)
+    put_rows([&](long at) __attribute__((always_inline)) { return some_values((const uint16_t*)in + at, 0xffff); });
+  else
+    put_rows([&](long at) __attribute__((always_inline)) { return load((const float*)in + at); });
 }
 
-typedef void (*Micro)(long, const Packed*, const Packed*, float*, long, const float*, long, float);
-static const Micro micro[MR] = {
-    micro_kernel<1>, micro_kernel<2>, micro_kernel<3>,  micro_kernel<4>,  micro_kernel<5>,  micro_kernel<6>,  micro_kernel<7>,
-    micro_kernel<8>, micro_kernel<9>, micro_kernel<10>, micro_kernel<11>, micro_kernel<12>, micro_kernel<13>, micro_kernel<14>,
-};
+#define WRITES_HALVES
+typedef void (*Micro)(long, const Packed*, const Packed*, void*, long, const void*, long, int, float);
+#define RX_MICRO(T)                                                                                                                \
+  {micro_kernel<1, T>, micro_kernel<2, T>, micro_kernel<3, T>,  micro_kernel<4, T>,  micro_kernel<5, T>,  micro_kernel<6, T>,  micro_kernel<7, T>, \
+   micro_kernel<8, T>, micro_kernel<9, T>, micro_kernel<10, T>, micro_kernel<11, T>, micro_kernel<12, T>, micro_kernel<13, T>, micro_kernel<14, T>}
+static const Micro micro[2][MR] = {RX_MICRO(float), RX_MICRO(uint16_t)};
+#undef RX_MICRO

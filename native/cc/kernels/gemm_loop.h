@@ -5,7 +5,7 @@
 //   Packed            one element of a packed panel; packed_k(kc) of them a line
 //   pack_across<W>, pack_along<W>   float32 (PACKS_BFLOAT16: also bfloat16) into panels of W lines of Packed; pack_across is told how long a
 //                                   line of a panel is
-//   micro             table of micro-kernels, micro[m - 1] for m rows
+//   micro             table of micro-kernels, micro[m - 1] for m rows; WRITES_HALVES: micro[half][m - 1], C as bfloat16 where half
 // or, where panels of A and of B lie otherwise (PACKS_TILES, see gemm_amx.h), pack_across<W, left>, pack_along<W, left>, run_micro_kernel and
 // what multiply_block needs: STEP, KI, JC, Output and put_rows, Beside and sum_panels, tiles_begin and tiles_end.
 //
@@ -261,7 +261,11 @@ RX_STATIC size_t place_buffers(Plan* p, char* memory) {
 #ifndef PACKS_TILES
 RX_INLINE void run_micro_kernel(const Gemm* g, long m, long k, const Packed* a, const Packed* b, const float*, float* c, long ldc,
                                 const float* in, long ld_in) {
+#ifdef WRITES_HALVES
+  micro[0][m - 1](k, a, b, c, ldc, in, ld_in, 0, g->alpha);
+#else
   micro[m - 1](k, a, b, c, ldc, in, ld_in, g->alpha);
+#endif
 }
 #endif
 
@@ -277,6 +281,12 @@ RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* 
                          int w, const Way& way, float* tile) {
   const Gemm* const g = &p->g;
   const Numbers out = numbers_at(way.out, row, column), in = numbers_at(way.in, row, column);
+#ifdef WRITES_HALVES
+  if (w == NR && out.column == 1 && (!in.at || in.column == 1)) {
+    micro[out.half][m - 1](kp, a, b, out.at, out.row, in.at, in.row, in.half, g->alpha);
+    return;
+  }
+#endif
   if (w == NR && out.column == 1 && !out.half && (!in.at || (in.column == 1 && !in.half))) {
     run_micro_kernel(g, m, kp, a, b, before, (float*)out.at, out.row, (const float*)in.at, in.row);
     return;
