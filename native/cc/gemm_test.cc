@@ -138,9 +138,10 @@ void plainSgemm(int, int transA, int transB, int m, int n, int k, float alpha, c
 long joined = 0;
 
 // The same product with other threads must have the same bits, and a repeated one too. `half`: C and what is added to it lie as
-// bfloat16, rounded once.
-void check(const char* isa, const KernelTable* table, bool bf16, bool half, std::vector<Pool*>& pools, Scratch* scratch) {
-  const long m = size(300), n = size(300), k = size(below(4) == 0 ? 2500 : 300);
+// bfloat16, rounded once. `wide`: several blocks of k, and columns enough for threads to take blocks of them.
+void check(const char* isa, const KernelTable* table, bool bf16, bool half, std::vector<Pool*>& pools, Scratch* scratch, bool wide = false) {
+  const long m = wide ? 57 + below(30) : size(300), n = wide ? 520 + below(300) : size(300);
+  const long k = wide ? 2050 + below(50) : size(below(4) == 0 ? 2500 : 300);
   const int kindA = below(3) == 0 ? GEMM_BFLOAT16 : GEMM_FLOAT32;
   const int kindB = (int)below(4);
   Stored a(m, k, (int)below(2), kindA), b(k, n, (int)below(2), kindB);
@@ -269,7 +270,7 @@ int main(int argc, char** argv) {
     joined = 0;
     precise(isa, table, pools[1], scratch);
     if (table->gemm_bf16 != nullptr)
-      for (int i = 0; i < cases; i++) check(isa, table, true, i % 2, pools, scratch);
+      for (int i = 0; i < cases + 8; i++) check(isa, table, true, i % 2, pools, scratch, i >= cases);
   }
   const BlasTable blas = with_blas(*kernel_table(nullptr), plainSgemm, 0, 3000);
   for (int i = 0; i < cases; i++) check("blas", &blas, false, i % 4 == 0, pools, scratch);

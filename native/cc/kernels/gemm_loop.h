@@ -9,7 +9,9 @@
 // or, where panels of A and of B lie otherwise (PACKS_TILES, see gemm_amx.h), pack_across<W, left>, pack_along<W, left>, run_micro_kernel and
 // what multiply_block needs: STEP, KI, JC, Output and put_rows, Beside and sum_panels, tiles_begin and tiles_end.
 //
-// Threads form `groups` column groups. A group packs its part of B together into a shared double buffer (one barrier a block),
+// Where A is small all of it is packed together first, and threads take blocks of columns, packing B for themselves: nothing that one of
+// them wrote is read by another but A, since processors whose threads share no cache take long over that. Else
+// threads form `groups` column groups. A group packs its part of B together into a shared double buffer (one barrier a block),
 // and its threads take blocks of rows from a counter; each packs its own rows of A. What a tile of C is computed from, and in
 // which order, depends on the shape and the thread count only, never on who computes it.
 #pragma once
@@ -28,6 +30,13 @@
 #else
 #define SUMS 0L
 #endif
+// Packed elements of A that are held at once, and packed elements of B that a thread keeps in the second-level cache beside what it streams.
+#ifndef WHOLE_A
+#define WHOLE_A 0L
+#endif
+#define OWN_B 65536L
+// Panels of B that stay in the second-level cache from one panel of A to the next: a row of C is written so many panels wide at a time.
+#define BESIDE 8
 // What packing an element and a barrier cost, in multiply-adds at the micro-kernel's full speed, and the products that are done before
 // other threads have woken up.
 #ifndef PACK_COST
@@ -70,16 +79,16 @@ typedef struct Plan {
   Numbers c, start;
   int a_along, b_along; // whether stored rows run along k
   long kc, mc, nc;
-  long row_blocks;
+  long row_blocks, column_blocks;
   int threads, groups;
-  int narrow;           // few rows: A is packed whole, columns are handed out
-  Group* state;
-  Packed* packed_a;     // narrow: all of A; else one block a thread
-  Packed* packed_b;     // narrow: one block a thread; else two a group
+  int whole;            // A is packed whole, columns are handed out
+  Group* state;         // of each group; whole: of each thread
+  Packed* packed_a;     // whole: all of A; else one block a thread
+  Packed* packed_b;     // whole: one block a thread; else two a group
   float* unpacked;      // one piece a thread
   long a_size, b_size, unpacked_size;
   float* sums;          // SUMS a thread, whole tiles
-  float* partial;       // sums of all but the last block of k where C lies as bfloat16: nc columns a group, or (narrow) a thread
+  float* partial;       // sums of all but the last block of k where C lies as bfloat16: nc columns a group, or (whole) a thread
   long partial_size;
 } Plan;
 
@@ -197,19 +206,21 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, const Gemm* joined, int thr
   p->threads = threads;
   p->kc = round_up(divide_up(k, divide_up(k, KC)), K_UNIT);
   const long more = packed_k(p->joined.k), kp = packed_k(p->kc) + more;
-  p->narrow = m <= 4 * MR;
+  const long a_whole = round_up(m, MR) * (packed_k(round_up(k, K_UNIT) + K_UNIT * divide_up(k, p->kc)) + more);
+  // few rows, or several blocks that threads would have to wait for each other at, and columns enough for all of them
+  const int many = divide_up(n, NC) * divide_up(k, KC) > 2;
+  p->whole = m <= 4 * MR || (many && a_whole <= WHOLE_A && n >= 8 * NR * threads);
   const Gemm* const j = &p->joined;
   const int plain = g->a.kind == GEMM_FLOAT32 && g->b.kind == GEMM_FLOAT32 && j->a.kind == GEMM_FLOAT32 && j->b.kind == GEMM_FLOAT32;
   p->unpacked_size = plain ? 0 : round_up((NR > MR ? NR : MR) * ((p->kc > j->k ? p->kc : j->k) + VW), 16) + PACK_SLACK;
-  if (p->narrow) {
+  if (p->whole) {
     p->groups = 1;
     p->mc = m;
     p->row_blocks = 1;
-    // B's block stays in the second-level cache between packing and use
-    p->nc = NR * (65536 / (kp * NR) > 1 ? 65536 / (kp * NR) : 1);
-    const long share = round_up(divide_up(n, threads), NR);
-    if (p->nc > share) p->nc = share;
-    p->a_size = round_up(m, MR) * (packed_k(round_up(k, K_UNIT) + K_UNIT * divide_up(k, p->kc)) + more) + PACK_SLACK;
+    const long panels = divide_up(n, NR), most = OWN_B / (kp * NR) > 1 ? OWN_B / (kp * NR) : 1;
+    p->column_blocks = least(panels, threads * divide_up(panels, threads * most));
+    p->nc = divide_up(panels, p->column_blocks) * NR;
+    p->a_size = a_whole + PACK_SLACK;
     p->b_size = p->nc * kp + PACK_SLACK;
     p->partial_size = partial_numbers(p);
     return;
@@ -239,22 +250,22 @@ RX_STATIC void plan_gemm(Plan* p, const Gemm* given, const Gemm* joined, int thr
 
 // One thread needs no second buffer: it is never ahead of itself.
 RX_INLINE int buffers_of_b(const Plan* p) {
-  return p->narrow ? p->threads : p->threads == p->groups ? p->groups : 2 * p->groups;
+  return p->whole ? p->threads : p->threads == p->groups ? p->groups : 2 * p->groups;
 }
 
 // Places the buffers one after the other from `memory` and returns how many bytes they take.
 RX_STATIC size_t place_buffers(Plan* p, char* memory) {
   size_t at = 0;
   p->packed_a = (Packed*)(memory + at);
-  at += (size_t)round_up((p->narrow ? 1 : p->threads) * p->a_size * (long)sizeof(Packed), 64);
+  at += (size_t)round_up((p->whole ? 1 : p->threads) * p->a_size * (long)sizeof(Packed), 64);
   p->packed_b = (Packed*)(memory + at);
   at += (size_t)round_up(buffers_of_b(p) * p->b_size * (long)sizeof(Packed), 64);
   p->unpacked = (float*)(memory + at);
   at += (size_t)round_up(p->threads * p->unpacked_size * (long)sizeof(float), 64);
   p->sums = (float*)(memory + at);
-  at += (size_t)(p->narrow ? 0 : p->threads * SUMS) * sizeof(float);
+  at += (size_t)(p->whole ? 0 : p->threads * SUMS) * sizeof(float);
   p->partial = (float*)(memory + at);
-  at += (size_t)((p->narrow ? p->threads : p->groups) * p->partial_size) * sizeof(float);
+  at += (size_t)((p->whole ? p->threads : p->groups) * p->partial_size) * sizeof(float);
   return at;
 }
 
@@ -321,35 +332,45 @@ RX_INLINE long panel_rows(long m) { return least(m, MR); }
 RX_INLINE long panel_rows(long m) { return divide_up(m, divide_up(m, MR)); }
 #endif
 
-RX_STATIC void work_narrow(const Plan* p, int id) {
+// Blocks of columns are a thread's own, one beside the other, as far as it comes with them: what the processor reads ahead of a row of B is
+// of use then. Who has finished helps the others.
+RX_STATIC void work_whole(const Plan* p, int id) {
   float tile[MR * NR] __attribute__((aligned(64)));
   const Gemm* const g = &p->g;
   float* const unpacked = p->unpacked + id * p->unpacked_size;
   const long height = panel_rows(g->m), panels = divide_up(g->m, height);
   const long k_blocks = divide_up(g->k, p->kc);
-  const long whole = packed_k(p->kc) * panels * MR;
-  for (long q = id; q < k_blocks * panels; q += p->threads) {
-    const Block block = block_of(p, q / panels * p->kc);
-    const long i = q % panels;
-    pack<MR, true>(p, block, i * height, least(height, g->m - i * height), unpacked, p->packed_a + q / panels * whole + i * MR * block.kp);
+  const long size = packed_k(p->kc) * panels * MR;
+  const long pieces = k_blocks * panels, end = pieces * (id + 1) / p->threads;
+  for (long at = pieces * id / p->threads, run; at < end; at += run) {
+    const Block block = block_of(p, at / panels * p->kc);
+    const long i = at % panels;
+    // panels of fewer rows than they have room for are packed one by one
+    run = height == MR ? least(panels - i, end - at) : 1;
+    pack<MR, true>(p, block, i * height, least(run * height, g->m - i * height), unpacked,
+                   p->packed_a + at / panels * size + i * MR * block.kp);
   }
   pool_barrier_wait(&p->state->barrier);
   Packed* const bp = p->packed_b + id * p->b_size;
-  for (;;) {
-    const long j0 = pool_counter_next(&p->state->next[0], p->nc);
-    if (j0 >= g->n) break;
-    const long nc = least(p->nc, g->n - j0);
-    for (long q = 0; q < k_blocks; q++) {
-      const Block block = block_of(p, q * p->kc);
-      const long kp = block.kp;
-      const Way way = way_of(p, j0, block.k0, p->partial + id * p->partial_size);
-      for (long j = 0; j < nc; j += NR) {
-        const int w = (int)least(NR, nc - j);
-        Packed* const b = bp + j * kp;
-        pack<NR, false>(p, block, j0 + j, w, unpacked, b);
-        for (long i = 0; i < panels; i++)
-          run_micro(p, kp, p->packed_a + q * whole + i * MR * kp, b, 0, i * height, (int)least(height, g->m - i * height),
-                    j0 + j, w, way, tile);
+  // a panel of B that few rows meet is done with when it has been packed
+  const long all = divide_up(g->n, NR), beside = g->m <= 4 * MR ? NR : p->nc;
+  for (int t = 0; t < p->threads; t++) {
+    const int owner = (id + t) % p->threads;
+    const long first = p->column_blocks * owner / p->threads, last = p->column_blocks * (owner + 1) / p->threads;
+    for (long c; (c = first + pool_counter_next(&p->state[owner].next[0], 1)) < last;) {
+      const long j0 = all * c / p->column_blocks * NR, nc = least(g->n, all * (c + 1) / p->column_blocks * NR) - j0;
+      for (long q = 0; q < k_blocks; q++) {
+        const Block block = block_of(p, q * p->kc);
+        const long kp = block.kp;
+        const Way way = way_of(p, j0, block.k0, p->partial + id * p->partial_size);
+        for (long j1 = 0; j1 < nc; j1 += beside) {
+          const long after = least(nc, j1 + beside);
+          pack<NR, false>(p, block, j0 + j1, after - j1, unpacked, bp + j1 * kp);
+          for (long i = 0; i < panels; i++)
+            for (long j = j1; j < after; j += NR)
+              run_micro(p, kp, p->packed_a + q * size + i * MR * kp, bp + j * kp, 0, i * height, (int)least(height, g->m - i * height),
+                        j0 + j, (int)least(NR, nc - j), way, tile);
+        }
       }
     }
   }
@@ -429,10 +450,11 @@ RX_STATIC void work_wide(const Plan* p, int id) {
 #ifdef PACKS_TILES
         multiply_block(p, ap, bp, i0, mc, j0, nc, block, way, p->sums + id * SUMS, tile);
 #else
-        for (long j = 0; j < panels; j++)
+        for (long j1 = 0; j1 < panels; j1 += BESIDE)
           for (long i = 0; i < mc; i += MR)
-            run_micro(p, kp, ap + i * kp, bp + j * NR * kp, 0, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
-                      (int)least(NR, nc - j * NR), way, tile);
+            for (long j = j1; j < least(panels, j1 + BESIDE); j++)
+              run_micro(p, kp, ap + i * kp, bp + j * NR * kp, 0, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
+                        (int)least(NR, nc - j * NR), way, tile);
 #endif
       }
     }
@@ -445,8 +467,8 @@ RX_STATIC void work_gemm(void* plan, int id, int threads) {
 #ifdef PACKS_TILES
   tiles_begin();
 #endif
-  if (p->narrow)
-    work_narrow(p, id);
+  if (p->whole)
+    work_whole(p, id);
   else
     work_wide(p, id);
 #ifdef PACKS_TILES
@@ -463,8 +485,9 @@ RX_STATIC void fill_start(const Gemm* g) {
   }
 }
 
+RX_INLINE int states_of(const Plan* p) { return p->whole ? p->threads : p->groups; }
 RX_INLINE void init_state(const Plan* p) {
-  for (int group = 0; group < p->groups; group++) {
+  for (int group = 0; group < states_of(p); group++) {
     pool_barrier_init(&p->state[group].barrier, p->threads / p->groups);
     pool_counter_set(&p->state[group].next[0], 0);
     pool_counter_set(&p->state[group].next[1], 0);
@@ -480,7 +503,7 @@ RX_STATIC void run_planned(const Context* context, const Gemm* g, const Gemm* jo
   Plan p;
   const int alone = (double)g->m * (double)g->n * (double)g->k < ALONE_BELOW;
   plan_gemm(&p, g, joined, alone ? 1 : pool_threads(context->pool));
-  p.state = (Group*)scratch_get(context->scratch, SCRATCH_GEMM_STATE, sizeof(Group) * (size_t)p.groups);
+  p.state = (Group*)scratch_get(context->scratch, SCRATCH_GEMM_STATE, sizeof(Group) * (size_t)states_of(&p));
   init_state(&p);
   place_buffers(&p, (char*)scratch_get(context->scratch, SCRATCH_GEMM, place_buffers(&p, 0)));
   if (alone)
