@@ -8,18 +8,22 @@
  * A model of two layers and one of three are run; the others are as the one between first and last. `--kernels` tells each kernel's
  * share. Rates: the bfloat16 product and the copy that were measured on an H100 and an H200, 80 % of the product's (60 % for GPT-2's narrow
  * ones); for attention 300 TFLOP/s, a guess for kernels that have run on no card; of products with an adapter's rank the bytes count.
- * Nothing overlaps and nothing waits.
+ * Nothing overlaps and nothing waits. Scans read and write at the copy's rate, compute at 150 TFLOP/s and take 4 µs a chunk where chunks come
+ * one after the other: guesses too.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compileMock, mockImage } from '../native/cuda/compile.mjs';
-import { operationsPerToken, shapes } from './gpu/shapes.mjs';
+import { operationsPerToken, shapes as plainShapes } from './gpu/shapes.mjs';
+import { shapes as hybridShapes } from './hybridShapes.mjs';
 import { flags, here } from './turns.mjs';
 
+const shapes = { ...plainShapes, ...hybridShapes };
 const asked = flags({
-  lines: 'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full,olmoe-7b-lora,olmoe-7b-full',
+  lines:
+    'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full,olmoe-7b-lora,olmoe-7b-full,qwen3.5-0.8b-lora,qwen3.5-0.8b-full,granite4-350m-lora,granite4-350m-full',
   seq: 2048,
   batch: 0,
   kernels: false,
@@ -29,6 +33,9 @@ const cards = [
   { name: 'H200', operations: 790e12, bytes: 4.3e12 },
 ];
 const attentionRate = 300e12;
+const scanRate = 150e12;
+const chunkSeconds = 4e-6;
+const chunkTokens = 64;
 
 const mock = await compileMock();
 if (mock === undefined) {
@@ -75,7 +82,9 @@ const kindOf = (name) =>
           ? 'optimizer'
           : /flash|hopper|attention_(grad|f32|bf16)/.test(name)
             ? 'attention'
-            : 'between';
+            : /rx_(delta|space)/.test(name)
+              ? 'scans'
+              : 'between';
 const sum = (counts, pick) => Object.entries(counts).reduce((total, [name, count]) => total + pick(name, count), 0);
 const starts = (counts) => sum(counts, (name, [times]) => (name === 'memset' || name === 'plan' ? 0 : times));
 const bytesOf = (counts, kind) =>
@@ -108,17 +117,28 @@ try {
       productTeraOperations: operationsOf(all, 'products') / 1e12,
       attentionTeraOperations: operationsOf(all, 'attention') / 1e12,
       gigabytes: bytesOf(all, 'between') / 1e9,
+      scanTeraOperations: operationsOf(all, 'scans') / 1e12,
+      scanGigabytes: bytesOf(all, 'scans') / 1e9,
+      scansOneByOne: sum(all, (kernel, [times]) => (/_scan/.test(kernel) ? times : 0)),
       thinGigabytes: bytesOf(all, 'thin') / 1e9,
       optimizerGigabytes: bytesOf(all, 'optimizer') / 1e9,
     };
     for (const card of cards) {
       const products = (found.productTeraOperations * 1e12) / (card.operations * (name.startsWith('gpt2') ? 0.6 : 0.8));
       const attention = (found.attentionTeraOperations * 1e12) / attentionRate;
+      const scans =
+        (found.scanTeraOperations * 1e12) / scanRate +
+        (found.scanGigabytes * 1e9) / card.bytes +
+        found.scansOneByOne * Math.ceil(asked.seq / chunkTokens) * chunkSeconds;
       const seconds =
-        products + attention + ((found.gigabytes + found.thinGigabytes + found.optimizerGigabytes) * 1e9) / card.bytes;
+        products +
+        attention +
+        scans +
+        ((found.gigabytes + found.thinGigabytes + found.optimizerGigabytes) * 1e9) / card.bytes;
       found[card.name] = {
         productsMs: products * 1e3,
         attentionMs: attention * 1e3,
+        scansMs: scans * 1e3,
         tokensPerSecond: tokens / seconds,
         share: ((tokens / seconds) * operationsPerToken(shape, asked.seq, mode)) / card.operations,
       };
@@ -145,6 +165,7 @@ console.log(
       'line',
       'products',
       'attention',
+      'scans',
       'bytes between kernels',
       "of an adapter's products",
       'optimizer',
@@ -153,11 +174,12 @@ console.log(
       'launches',
       'a layer',
     ],
-    Array(10).fill('---'),
+    Array(11).fill('---'),
     ...rows.map((found) => [
       found.line,
       `${found.H100.productsMs.toFixed(0)} ms`,
       `${found.H100.attentionMs.toFixed(0)} ms`,
+      `${found.H100.scansMs.toFixed(0)} ms`,
       `${found.gigabytes.toFixed(0)} GB`,
       `${found.thinGigabytes.toFixed(0)} GB`,
       `${found.optimizerGigabytes.toFixed(1)} GB`,

@@ -8,9 +8,13 @@ import { mkdirSync, openSync, closeSync, ftruncateSync, readFileSync, writeFileS
 import { join } from 'node:path';
 import { tensor1d } from '@tensorflow/tfjs-core';
 import { loadModel, orThrow, sftTrainer } from '../../dist/index.js';
-import { models, shapes } from '../gpu/shapes.mjs';
+import * as plain from '../gpu/shapes.mjs';
+import * as hybrid from '../hybridShapes.mjs';
 import { tokenRows } from '../rows.mjs';
 import { flags } from '../turns.mjs';
+
+const models = { ...plain.models, ...hybrid.models };
+const shapes = { ...plain.shapes, ...hybrid.shapes };
 
 const { shape, mode, layers, batch, seq, folder } = flags({
   shape: '',
