@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import type { KernelConfig } from '@tensorflow/tfjs-core';
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { engine, getKernel, registerBackend, registerKernel, loadBackend, unregisterKernel } from '../tfjs.js';
+import { engine, registerBackend, registerKernel, loadBackend } from '../tfjs.js';
 import { cudaKernels, loadAddon, messageOf } from './addon.js';
 import type { Addon, AddonStatistics, Device, InstructionSet } from './addon.js';
 import { NativeBackend } from './backend.js';
@@ -86,18 +86,6 @@ export interface NativeOptions {
   readonly device?: Device;
 }
 
-/** Those of the named ops that a card has no kernels for: there their formulas run. */
-const onProcessorAlone: ReadonlyArray<KernelConfig> = [
-  causalConv,
-  causalConvGrad,
-  gatedDeltaRule,
-  gatedDeltaRuleGrad,
-  stateSpaceScan,
-  stateSpaceScanGrad,
-  xielu,
-  xieluGrad,
-];
-
 /** The named ops. */
 const named: ReadonlyArray<KernelConfig> = [
   activation,
@@ -109,6 +97,8 @@ const named: ReadonlyArray<KernelConfig> = [
   attentionGrad,
   axpy,
   cachedAttention,
+  causalConv,
+  causalConvGrad,
   writeRows,
   columnSum,
   concatColumns,
@@ -120,6 +110,8 @@ const named: ReadonlyArray<KernelConfig> = [
   clampedGateGrad,
   gatedActivation,
   gatedActivationGrad,
+  gatedDeltaRule,
+  gatedDeltaRuleGrad,
   combineRows,
   combineRowsGrad,
   gatherRows,
@@ -161,7 +153,10 @@ const named: ReadonlyArray<KernelConfig> = [
   scatterRows,
   splitColumns,
   squaredNorm,
-  ...onProcessorAlone,
+  stateSpaceScan,
+  stateSpaceScanGrad,
+  xielu,
+  xieluGrad,
 ];
 
 interface Registered {
@@ -268,11 +263,7 @@ export const registerNative = ({ threads, isa, blas, device }: NativeOptions = {
     registered = registeredBefore(addon.right) ?? register(addon.right);
   }
   try {
-    if (device === 'cuda') {
-      registered.backend.card ??= openCard(registered.addon, true);
-      for (const { kernelName } of onProcessorAlone)
-        if (getKernel(kernelName, backendName) as unknown) unregisterKernel(kernelName, backendName);
-    }
+    if (device === 'cuda') registered.backend.card ??= openCard(registered.addon, true);
     if (device === 'cpu' && registered.backend.card !== undefined)
       return left('tensors lie on the card already: the device is chosen once a process');
     const { info, library } = configure(

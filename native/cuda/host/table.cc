@@ -12,6 +12,7 @@
 #include "../kernels/flash_layout.h"
 #include "../kernels/grouped_layout.h"
 #include "cuda_device.h"
+#include "recurrent.h"
 
 namespace cuda {
 namespace {
@@ -592,6 +593,7 @@ KernelTable filled() {
   X(dequantize) X(int8_activations)
   X(attention) X(attention_grad) X(linear_cross_entropy) X(adamw) X(adamw_8bit) X(dropout)
 #undef X
+  fill_recurrent(t);
   return t;
 }
 

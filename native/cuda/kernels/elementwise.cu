@@ -182,6 +182,71 @@ extern "C" __global__ void rx_clamped_gate_grad(float limit, Values gate, Values
     z[1] = v[1] > limit || v[1] < -limit ? 0.f : v[2] * value;
   });
 }
+namespace {
+
+__device__ __forceinline__ float softplus_of(float x) { return (x > 0.f ? x : 0.f) + log1pf(expf(x > 0.f ? -x : x)); }
+
+// e^min(x, eps) - 1 - x of x not above 0, and its slope, as native/cc/kernels/xielu.cc has them.
+struct Bend {
+  float value, slope;
+};
+__device__ __forceinline__ Bend bend_below(float x) {
+  constexpr float eps = -1e-6f;
+  if (x > eps) return {eps - x, -1.f};
+  if (x > -0.5f) {
+    float p = 1.f / 40320.f;
+    p = fmaf(p, x, 1.f / 5040.f);
+    p = fmaf(p, x, 1.f / 720.f);
+    p = fmaf(p, x, 1.f / 120.f);
+    p = fmaf(p, x, 1.f / 24.f);
+    p = fmaf(p, x, 1.f / 6.f);
+    p = fmaf(p, x, 0.5f);
+    const float near = x * x * p;
+    return {near, near + x};
+  }
+  const float power = expf(x);
+  return {power - 1.f - x, power - 1.f};
+}
+
+}  // namespace
+
+// x² ap + x / 2 above 0, an (e^min(x, eps) - 1 - x) + x / 2 below, ap = softplus(alpha_p), an = 1 / 2 + softplus(alpha_n)
+extern "C" __global__ void rx_xielu(Values x, const float* alpha_p, const float* alpha_n, Values y, long n) {
+  const float above = softplus_of(*alpha_p), below = 0.5f + softplus_of(*alpha_n);
+  map({x}, {y}, n, [=](const float* v, float* z) {
+    const float bent = v[0] > 0.f ? above * v[0] * v[0] : below * bend_below(v[0]).value;
+    z[0] = fmaf(v[0], 0.5f, bent);
+  });
+}
+// parts [blocks, 2]: of each block, what the gradients of ap and an have in its numbers; the grid's size depends on n alone.
+extern "C" __global__ void __launch_bounds__(256) rx_xielu_grad(Values x, const float* alpha_p, const float* alpha_n, Values dy, Values dx, float* parts,
+                                                                long n) {
+  const float above = 2.f * softplus_of(*alpha_p), below = 0.5f + softplus_of(*alpha_n);
+  float for_p = 0.f, for_n = 0.f;
+  map({x, dy}, {dx}, n, [&](const float* v, float* z) {
+    if (v[0] > 0.f) {
+      z[0] = v[1] * (0.5f + above * v[0]);
+      for_p = fmaf(v[1], v[0] * v[0], for_p);
+    } else {
+      const Bend bend = bend_below(v[0]);
+      z[0] = v[1] * (0.5f + below * bend.slope);
+      for_n = fmaf(v[1], bend.value, for_n);
+    }
+  });
+  if (parts == nullptr) return;
+  for_p = over_block(for_p, Sum(), 0.f);
+  for_n = over_block(for_n, Sum(), 0.f);
+  if (threadIdx.x == 0) parts[2 * blockIdx.x] = for_p, parts[2 * blockIdx.x + 1] = for_n;
+}
+// What the blocks found, as gradients of alpha_p and alpha_n.
+extern "C" __global__ void __launch_bounds__(256) rx_xielu_sums(const float* parts, long count, const float* alpha_p, const float* alpha_n,
+                                                                float* d_alpha_p, float* d_alpha_n) {
+  double for_p = 0, for_n = 0;
+  for (long i = threadIdx.x; i < count; i += blockDim.x) for_p += parts[2 * i], for_n += parts[2 * i + 1];
+  for_p = over_block(for_p, Sum(), 0.);
+  for_n = over_block(for_n, Sum(), 0.);
+  if (threadIdx.x == 0) *d_alpha_p = static_cast<float>(for_p) * sigmoid(*alpha_p), *d_alpha_n = static_cast<float>(for_n) * sigmoid(*alpha_n);
+}
 // The mask of native/cc/kernels/dropout.cc, bit for bit; threshold = ceil(rate 2^24), scale = 1 / (1 - rate).
 extern "C" __global__ void rx_dropout(Values x, Values y, long n, float scale, int threshold, uint32_t seed, uint64_t offset) {
   FOR_EACH(i, n) {

@@ -86,6 +86,55 @@ struct RxAttention {
   const float* sinks;
   float alibi;
 };
+// Of causal_conv.cu; the rest as of CausalConv.
+struct RxCausalConv {
+  Values x, y, dy, dx;
+  const float *weight, *bias;
+  const int32_t* cu_seqlens;
+  float* parts;  // ? [strips, channels (taps + 1)]: of each strip of rows, gradients of factors and of the bias
+  long rows, channels, documents;
+  int taps, silu, gated;
+  int strip;  // rows of a block
+  int fours;  // a thread has four channels
+  int unused;
+};
+// Of delta_rule.cu; the rest as of GatedDeltaRule. What has no type is bfloat16 or float32, as the kernel's name says; keys and values are
+// a head's columns filled up to whole tiles (scan_layout.h).
+struct RxDeltaRule {
+  Values qkv, out, d_out, d_qkv;
+  const float *decay, *rate;
+  float *d_decay, *d_rate;
+  const float* state;
+  float* last_state;
+  const int32_t* chunks;       // [chunks, 2]: first row and rows
+  const int32_t* first_chunk;  // [documents + 1]
+  void *q, *k;                 // [rows, key_heads, keys]: of their lengths
+  void *inverse, *attended;    // [chunks, value_heads, chunk, chunk]
+  void *states, *d_states;     // [chunks, value_heads, keys, values]: before a chunk, and the gradient behind it
+  void *u, *missing, *d_corrections;  // [rows, value_heads, values]
+  float *dq, *dk;              // [rows, value_heads, keys]
+  long rows, documents;
+  int key_heads, value_heads, key_dim, value_dim, keys, values;
+  float eps;
+  int stages;  // chunks whose tiles a block has at a time
+};
+// Of state_space.cu; the rest as of StateSpaceScan, and keys and values as of RxDeltaRule: columns of state_dim and of head_dim.
+struct RxStateSpace {
+  Values xbc, dt, y, dy, d_xbc, d_dt;
+  const float *a_log, *skip, *dt_bias;
+  const float* state;
+  float* last;
+  const int32_t* chunks;       // [chunks, 2]: first row and rows
+  const int32_t* first_chunk;  // [documents + 1]
+  void *b, *c;                 // [rows, groups, keys]
+  void *states, *d_states;     // [chunks, heads, keys, values]: before a chunk, and the gradient behind it
+  float* sums;                 // [chunks, 3, heads]: gradients of a_log, skip and dt_bias
+  long rows, documents;
+  int heads, head_dim, groups, state_dim, keys, values;
+  float least, most;
+  int stages;  // chunks whose tiles a block has at a time
+  int unused;
+};
 
 #define RX_CUDA_KERNELS(X)                                                                                                  \
   X(add, Values, Values, Values, long)                                                                                      \
@@ -164,4 +213,36 @@ struct RxAttention {
   X(hopper_grad_q_64, RxAttention)                                                                                          \
   X(hopper_grad_q_128, RxAttention)                                                                                         \
   X(hopper_grad_kv_64, RxAttention)                                                                                         \
-  X(hopper_grad_kv_128, RxAttention)
+  X(hopper_grad_kv_128, RxAttention)                                                                                        \
+  X(causal_conv_4, RxCausalConv)                                                                                            \
+  X(causal_conv_16, RxCausalConv)                                                                                           \
+  X(causal_conv_grad_4, RxCausalConv)                                                                                       \
+  X(causal_conv_grad_16, RxCausalConv)                                                                                      \
+  X(xielu, Values, const float*, const float*, Values, long)                                                                \
+  X(xielu_grad, Values, const float*, const float*, Values, Values, float*, long)                                           \
+  X(xielu_sums, const float*, long, const float*, const float*, float*, float*)                                             \
+  X(delta_units_bf16, RxDeltaRule)                                                                                          \
+  X(delta_units_f32, RxDeltaRule)                                                                                           \
+  X(delta_squares_bf16, RxDeltaRule)                                                                                        \
+  X(delta_squares_f32, RxDeltaRule)                                                                                         \
+  X(delta_scan_bf16, RxDeltaRule)                                                                                           \
+  X(delta_scan_f32, RxDeltaRule)                                                                                            \
+  X(delta_scan_back_bf16, RxDeltaRule)                                                                                      \
+  X(delta_scan_back_f32, RxDeltaRule)                                                                                       \
+  X(delta_out_bf16, RxDeltaRule)                                                                                            \
+  X(delta_out_f32, RxDeltaRule)                                                                                             \
+  X(delta_grad_bf16, RxDeltaRule)                                                                                           \
+  X(delta_grad_f32, RxDeltaRule)                                                                                            \
+  X(delta_units_grad, RxDeltaRule)                                                                                          \
+  X(space_pack_bf16, RxStateSpace)                                                                                          \
+  X(space_pack_f32, RxStateSpace)                                                                                           \
+  X(space_scan_bf16, RxStateSpace)                                                                                          \
+  X(space_scan_f32, RxStateSpace)                                                                                           \
+  X(space_scan_back_bf16, RxStateSpace)                                                                                     \
+  X(space_scan_back_f32, RxStateSpace)                                                                                      \
+  X(space_out_bf16, RxStateSpace)                                                                                           \
+  X(space_out_f32, RxStateSpace)                                                                                            \
+  X(space_grad_bf16, RxStateSpace)                                                                                          \
+  X(space_grad_f32, RxStateSpace)                                                                                           \
+  X(space_shared_grad_bf16, RxStateSpace)                                                                                   \
+  X(space_shared_grad_f32, RxStateSpace)

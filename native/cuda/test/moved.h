@@ -8,6 +8,7 @@
 #include "../emulate/cuda.h"
 #include "../emulate/watch.h"
 #include "../kernels/adapter_layout.h"
+#include "../kernels/scan_layout.h"
 #include "../kernels/signatures.h"
 
 namespace moved {
@@ -344,6 +345,156 @@ inline Tally attention_along(Grid, const RxAttention& a, long rows) {
   const long n = rows * a.heads * a.head_dim;
   return Count().read(a.out, n).read(a.d_out, n).write(a.along, rows * a.heads);
 }
+
+// ---- what reads earlier tokens through a state ----
+
+inline Tally causal_conv(const RxCausalConv& a) {
+  const long n = a.rows * a.channels, width = a.gated ? 3 : 1;
+  return Count().read(a.x, width * n).read(a.weight, a.channels * a.taps).read(a.bias, a.channels).read(a.cu_seqlens, 4 * (a.documents + 1)).write(a.y, n)
+      .or_fewer(4 * (a.documents + 1));
+}
+inline Tally causal_conv_grad(Grid g, const RxCausalConv& a) {
+  const long n = a.rows * a.channels, width = a.gated ? 3 : 1;
+  const bool reads = a.silu || a.gated || a.parts != nullptr;
+  return Count().read(a.dy, n).read(reads ? a.x : Values{}, width * n).read(a.weight, a.channels * a.taps).read(a.bias, a.channels)
+      .read(a.cu_seqlens, 4 * (a.documents + 1)).write(a.dx, width * n).write(a.parts, g.blocks * a.channels * (a.taps + 1)).or_fewer(4 * (a.documents + 1));
+}
+inline Tally causal_conv_4(Grid, const RxCausalConv& a) { return causal_conv(a); }
+inline Tally causal_conv_16(Grid, const RxCausalConv& a) { return causal_conv(a); }
+inline Tally causal_conv_grad_4(Grid g, const RxCausalConv& a) { return causal_conv_grad(g, a); }
+inline Tally causal_conv_grad_16(Grid g, const RxCausalConv& a) { return causal_conv_grad(g, a); }
+inline Tally xielu(Grid, Values x, const float* alpha_p, const float* alpha_n, Values y, long n) {
+  return Count().read(x, n).read(alpha_p, 1).read(alpha_n, 1).write(y, n);
+}
+inline Tally xielu_grad(Grid g, Values x, const float* alpha_p, const float* alpha_n, Values dy, Values dx, float* out, long n) {
+  return Count().read(x, n).read(alpha_p, 1).read(alpha_n, 1).read(dy, n).write(dx, n).write(out, 2 * g.blocks);
+}
+inline Tally xielu_sums(Grid, const float* from, long count, const float* alpha_p, const float* alpha_n, float* d_alpha_p, float* d_alpha_n) {
+  return Count().read(from, 2 * count).read(alpha_p, 1).read(alpha_n, 1).write(d_alpha_p, 1).write(d_alpha_n, 1);
+}
+
+// Bytes of what lies between the kernels of a delta rule, whose numbers have `each` bytes.
+struct DeltaRule {
+  const RxDeltaRule& a;
+  long each, chunk, chunks;
+  DeltaRule(const RxDeltaRule& a, int each) : a(a), each(each), chunk(scan_chunk(each)), chunks(a.first_chunk[a.documents]) {}
+  long keys() const { return each * a.rows * a.key_heads * a.keys; }
+  long values() const { return each * a.rows * a.value_heads * a.values; }
+  long square() const { return each * chunks * a.value_heads * chunk * chunk; }
+  long state() const { return each * chunks * a.value_heads * a.keys * a.values; }
+  long given() const { return a.rows * a.value_heads * a.value_dim; }
+  long of_keys() const { return 2 * a.rows * a.key_heads * a.key_dim; }
+  long slopes() const { return 4 * a.rows * a.value_heads * a.keys; }
+  static long bytes(const Values& v, long n) { return n * (v.half ? 2 : 4); }
+  // Products of [chunk, n] and [n, m] of every chunk and head.
+  double product(long n, long m) const { return 2. * static_cast<double>(chunks * a.value_heads * chunk) * static_cast<double>(n) * static_cast<double>(m); }
+  Count start(bool decays = true) const {
+    Count count;
+    count.read(a.chunks, 8 * chunks);
+    if (decays) count.read(a.decay, a.rows * a.value_heads).read(a.rate, a.rows * a.value_heads);
+    return count;
+  }
+};
+inline Tally delta_units(const RxDeltaRule& a, int each) {
+  const DeltaRule d(a, each);
+  return Count().more(DeltaRule::bytes(a.qkv, d.of_keys()), 2 * d.keys());
+}
+inline Tally delta_squares(const RxDeltaRule& a, int each) {
+  const DeltaRule d(a, each);
+  return d.start().more(2 * d.keys(), 2 * d.square()).operations(2 * d.product(a.keys, d.chunk));
+}
+inline Tally delta_scan(const RxDeltaRule& a, int each) {
+  const DeltaRule d(a, each);
+  const long kept = a.documents * a.value_heads * a.key_dim * a.value_dim;
+  return d.start().read(a.first_chunk, 4 * (a.documents + 1)).read(a.state, kept).more(d.keys() + d.square() + DeltaRule::bytes(a.qkv, d.given()), d.state() + d.values())
+      .write(a.missing, d.values()).write(a.last_state, kept).operations(2 * d.product(a.keys, a.values) + d.product(d.chunk, a.values));
+}
+inline Tally delta_scan_back(const RxDeltaRule& a, int each) {
+  const DeltaRule d(a, each);
+  return d.start().read(a.first_chunk, 4 * (a.documents + 1)).more(2 * d.keys() + 2 * d.square() + DeltaRule::bytes(a.d_out, d.given()), d.state() + d.values())
+      .operations(3 * d.product(a.keys, a.values) + 2 * d.product(d.chunk, a.values));
+}
+inline Tally delta_out(const RxDeltaRule& a, int each) {
+  const DeltaRule d(a, each);
+  return d.start().more(d.keys() + d.square() + d.state() + d.values(), DeltaRule::bytes(a.out, d.given()))
+      .operations(d.product(a.keys, a.values) + d.product(d.chunk, a.values));
+}
+inline Tally delta_grad(const RxDeltaRule& a, int each) {
+  const DeltaRule d(a, each);
+  return d.start().more(2 * d.keys() + d.square() + 2 * d.state() + 3 * d.values() + DeltaRule::bytes(a.d_out, d.given()), DeltaRule::bytes(a.d_qkv, d.given()) + 2 * d.slopes())
+      .write(a.d_decay, a.rows * a.value_heads).write(a.d_rate, a.rows * a.value_heads)
+      .operations(3 * d.product(a.keys, a.values) + 2 * d.product(d.chunk, a.values) + 5 * d.product(d.chunk, a.keys));
+}
+inline Tally delta_units_grad(Grid, const RxDeltaRule& a) {
+  const DeltaRule d(a, 4);
+  return Count().more(DeltaRule::bytes(a.qkv, d.of_keys()) + 2 * d.slopes(), DeltaRule::bytes(a.d_qkv, d.of_keys()));
+}
+#define OF_BOTH(name)                                                                      \
+  inline Tally name##_bf16(Grid, const RxDeltaRule& a) { return name(a, 2); } \
+  inline Tally name##_f32(Grid, const RxDeltaRule& a) { return name(a, 4); }
+OF_BOTH(delta_units)
+OF_BOTH(delta_squares)
+OF_BOTH(delta_scan)
+OF_BOTH(delta_scan_back)
+OF_BOTH(delta_out)
+OF_BOTH(delta_grad)
+#undef OF_BOTH
+
+// As of a delta rule.
+struct StateSpace {
+  const RxStateSpace& a;
+  long each, chunk, chunks;
+  StateSpace(const RxStateSpace& a, int each) : a(a), each(each), chunk(scan_chunk(each)), chunks(a.first_chunk[a.documents]) {}
+  long shared() const { return each * a.rows * a.groups * a.keys; }
+  long state() const { return each * chunks * a.heads * a.keys * a.values; }
+  long given() const { return a.rows * a.heads * a.head_dim; }
+  long of_groups() const { return 2 * a.rows * a.groups * a.state_dim; }
+  static long bytes(const Values& v, long n) { return n * (v.half ? 2 : 4); }
+  double product(long n, long m) const { return 2. * static_cast<double>(chunks * a.heads * chunk) * static_cast<double>(n) * static_cast<double>(m); }
+  Count start() const { return Count().read(a.chunks, 8 * chunks).read(a.dt, a.rows * a.heads).read(a.a_log, a.heads).read(a.dt_bias, a.heads); }
+};
+inline Tally space_pack(const RxStateSpace& a, int each) {
+  const StateSpace s(a, each);
+  return Count().more(StateSpace::bytes(a.xbc, s.of_groups()), 2 * s.shared());
+}
+inline Tally space_scan(const RxStateSpace& a, int each) {
+  const StateSpace s(a, each);
+  const long kept = a.documents * a.heads * a.state_dim * a.head_dim;
+  return s.start().read(a.first_chunk, 4 * (a.documents + 1)).read(a.state, kept).more(s.shared() + StateSpace::bytes(a.xbc, s.given()), s.state()).write(a.last, kept)
+      .operations(s.product(a.keys, a.values)).or_fewer(a.rows == 0 ? 8 * a.heads : 0);
+}
+inline Tally space_scan_back(const RxStateSpace& a, int each) {
+  const StateSpace s(a, each);
+  return s.start().read(a.first_chunk, 4 * (a.documents + 1)).more(s.shared() + StateSpace::bytes(a.dy, s.given()), s.state())
+      .operations(s.product(a.keys, a.values)).or_fewer(a.rows == 0 ? 8 * a.heads : 0);
+}
+inline Tally space_out(const RxStateSpace& a, int each) {
+  const StateSpace s(a, each);
+  return s.start().read(a.skip, a.heads).more(2 * s.shared() + s.state() + StateSpace::bytes(a.xbc, s.given()), StateSpace::bytes(a.y, s.given()))
+      .operations(s.product(a.keys, a.values) + s.product(a.keys, s.chunk) + s.product(s.chunk, a.values));
+}
+inline Tally space_grad(const RxStateSpace& a, int each) {
+  const StateSpace s(a, each);
+  return s.start().read(a.skip, a.heads).more(2 * s.shared() + 2 * s.state() + StateSpace::bytes(a.xbc, s.given()) + StateSpace::bytes(a.dy, s.given()), StateSpace::bytes(a.d_xbc, s.given()))
+      .write(a.d_dt, a.rows * a.heads).write(a.sums, 3 * s.chunks * a.heads)
+      .operations(2 * s.product(a.keys, a.values) + s.product(a.keys, s.chunk) + 2 * s.product(s.chunk, a.values));
+}
+inline Tally space_shared_grad(const RxStateSpace& a, int each) {
+  const StateSpace s(a, each);
+  return s.start().more(2 * s.shared() + 2 * s.state() + StateSpace::bytes(a.xbc, s.given()) + StateSpace::bytes(a.dy, s.given()), StateSpace::bytes(a.d_xbc, s.of_groups()))
+      .operations(2 * s.product(a.keys, a.values) + static_cast<double>(a.keys / scan_tile) * s.product(s.chunk, a.values));
+}
+#define OF_BOTH(name)                                                                       \
+  inline Tally name##_bf16(Grid, const RxStateSpace& a) { return name(a, 2); } \
+  inline Tally name##_f32(Grid, const RxStateSpace& a) { return name(a, 4); }
+OF_BOTH(space_pack)
+OF_BOTH(space_scan)
+OF_BOTH(space_scan_back)
+OF_BOTH(space_out)
+OF_BOTH(space_grad)
+OF_BOTH(space_shared_grad)
+#undef OF_BOTH
+
 inline Tally pack_heads(Grid, Values from, long, uint16_t* to, long rows, int heads, int head_dim, int width) {
   return Count().read(from, rows * heads * head_dim).write(to, 2 * rows * heads * width);
 }
