@@ -102,12 +102,15 @@ export const prepareRows = (
     ),
   );
 
+/** Rows to train on: prepared, or none yet where they are streamed. */
+export type TrainRows = Pick<Prepared, 'summary' | 'fromCache'> & Partial<Pick<Prepared, 'rows' | 'refused'>>;
+
 /** A streamed dataset is read while training, so there is nothing to hold and nothing to tell yet. */
 export const trainRows = (
   dataset: Dataset,
   setup: PrepareRowsSetup,
   config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Pick<Prepared, 'summary' | 'fromCache'> & Partial<Pick<Prepared, 'rows' | 'refused'>>> =>
+): TaskEither<FatalError, TrainRows> =>
   config.streaming
     ? TE.right({ summary: makeTally(config).summary(), fromCache: false })
     : prepareRows(dataset, setup, config);
