@@ -35,7 +35,7 @@ const opened = (paths: ReadonlyArray<string>, err: Line, options: DatasetOptions
 };
 
 /** The rows to train on: one after the other, or, where weights are given, mixed. */
-export const trainRows = (texts: ReadonlyArray<string>, err: Line): Either<FatalError, Dataset | Mixture> => {
+const trainRows = (texts: ReadonlyArray<string>, err: Line): Either<FatalError, Dataset | Mixture> => {
   const sources = texts.map(weighted);
   const without = sources.find(({ weight }) => weight === undefined);
   if (sources.every(({ weight }) => weight === undefined)) return E.right(opened(texts, err, {}));
@@ -73,7 +73,7 @@ export const evalRows = (paths: ReadonlyArray<string>, err: Line): Dataset =>
   opened(paths, err, { split: ['test', 'validation'] });
 
 /** One set of all the paths; or sets by name, where names are given: `easy=a.jsonl,hard=b.jsonl`. Those without one are `rest`. */
-export const evalSets = (paths: ReadonlyArray<string>, err: Line): Dataset | Readonly<Record<string, Dataset>> => {
+const evalSets = (paths: ReadonlyArray<string>, err: Line): Dataset | Readonly<Record<string, Dataset>> => {
   const named = paths.map((path) => (existsSync(path) ? null : /^([A-Za-z_][\w-]*)=(.+)$/.exec(path)));
   if (named.every((match) => match === null)) return evalRows(paths, err);
   const sets: Record<string, ReadonlyArray<string>> = {};

@@ -13,7 +13,7 @@ export interface Given {
 }
 
 /** What was given, a flag before the file. */
-export const merged = ({ flags, file }: Given): Readonly<Record<string, unknown>> => ({ ...file?.options, ...flags });
+const merged = ({ flags, file }: Given): Readonly<Record<string, unknown>> => ({ ...file?.options, ...flags });
 
 /** Names an option as the caller wrote it: as a flag, or as a line of the configuration file. */
 const asWritten = ({ flags, file, aliases = {} }: Given, error: FatalError): FatalError => {

@@ -304,7 +304,7 @@ const placeOf = (problem: Problem): { readonly path: string; readonly expected: 
 };
 
 /** io-ts's errors about options as one `FatalError`: field, expected, actual, and every further fault in the message. */
-export const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIONS'): FatalError => {
+const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIONS'): FatalError => {
   const seen = new Map<
     string,
     { message: string; field?: string; expected?: string; actual?: string; hint?: string }

@@ -17,8 +17,7 @@ import type { CausalLM } from './model.js';
 import type { Pass } from './pass.js';
 import type { Sequence, Targets } from './sequence.js';
 
-export { configWarnings } from './config.js';
-export { expectedTensors, matchTensors, modelConfig, registerArchitecture } from './architectures.js';
+export { expectedTensors, modelConfig, registerArchitecture } from './architectures.js';
 export { adapterTensors, attachLora, attachSavedLora } from './adapters/adapter.js';
 export { mergeAndUnload, mergeLora } from './adapters/merge.js';
 export { balancing, makeCausalLm, training } from './model.js';

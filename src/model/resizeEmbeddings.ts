@@ -39,7 +39,7 @@ const meanRow = (values: Float32Array, rows: number, width: number): Float64Arra
 };
 
 /** The first rows of a table, then new ones. Row-major [rows, width]; a bias has width 1. */
-export const resizedRows = (
+const resizedRows = (
   values: Float32Array,
   { from, to, width }: { readonly from: number; readonly to: number; readonly width: number },
   fresh: (column: number, mean: number) => number,

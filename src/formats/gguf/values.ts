@@ -96,7 +96,7 @@ export interface GgufTensorInfo {
 }
 
 /** Places in the file where tensors begin are multiples of this. */
-export const alignment = 32;
+const alignment = 32;
 
 export const padded = (bytes: number): number => Math.ceil(bytes / alignment) * alignment;
 

@@ -20,7 +20,7 @@ interface FileFacts {
   readonly bytes: number;
 }
 
-export const exists = async (path: string): Promise<boolean> =>
+const exists = async (path: string): Promise<boolean> =>
   await stat(path).then(
     () => true,
     () => false,

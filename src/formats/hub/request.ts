@@ -82,7 +82,7 @@ const hostOf = (url: string): string => {
   }
 };
 
-export const unreachable = (what: string, url: string, why: string): FatalError =>
+const unreachable = (what: string, url: string, why: string): FatalError =>
   fatal('E_HUB_UNREACHABLE', `${what}: ${hostOf(url)} cannot be reached (${why})`, {
     hint: 'check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses what is in the cache',
   });

@@ -561,4 +561,3 @@ const filters: ReadonlyMap<string, Filter> = new Map([
 ]);
 
 export const filterNamed = (name: string): Filter => filters.get(name) ?? fail(`No filter named '${name}'.`);
-export const hasFilter = (name: string): boolean => filters.has(name);

@@ -118,7 +118,7 @@ const months = [
 ];
 
 /** `strftime` in the C locale and local time. */
-export const strftime = (date: Date, format: string): string => {
+const strftime = (date: Date, format: string): string => {
   const two = (value: number): string => value.toString().padStart(2, '0');
   const hour12 = date.getHours() % 12 === 0 ? 12 : date.getHours() % 12;
   const dayOfYear = (): number =>

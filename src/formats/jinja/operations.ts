@@ -44,9 +44,9 @@ import {
 } from './values.js';
 
 /** Items of a list that grew by operators; Python would run out of memory much later. */
-export const longestList = 1_000_000;
+const longestList = 1_000_000;
 
-export const checkedList = (items: ReadonlyArray<Value>): ReadonlyArray<Value> => {
+const checkedList = (items: ReadonlyArray<Value>): ReadonlyArray<Value> => {
   if (items.length > longestList) {
     throw new TemplateError('E_TEMPLATE_LIMIT', `a list of the template grew beyond ${longestList} items`);
   }

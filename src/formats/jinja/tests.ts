@@ -66,6 +66,6 @@ const table: ReadonlyArray<readonly [string, Test]> = [
   ['>=', comparing('>=')],
 ];
 
-export const tests: ReadonlyMap<string, Test> = new Map(table);
+const tests: ReadonlyMap<string, Test> = new Map(table);
 
 export const testNamed = (name: string): Test => tests.get(name) ?? fail(`No test named '${name}'.`);

@@ -102,7 +102,7 @@ const separatorOf = (value: Value | undefined): string | undefined => {
 };
 
 /** Python's `str.split`; a limit below 0 means none. */
-export const split = (text: Text, separatorValue: Value | undefined, limit: number): ReadonlyArray<Text> => {
+const split = (text: Text, separatorValue: Value | undefined, limit: number): ReadonlyArray<Text> => {
   const separator = separatorOf(separatorValue);
   if (separator === undefined) return splitOnBlanks(text, limit);
   const string = plain(text);

@@ -123,15 +123,8 @@ export const cut = (text: Text, from: number, to: number): Text => {
   return runs.some(({ origin }) => origin !== undefined) ? { kind: 'traced', text: piece, runs } : piece;
 };
 
-/** The origin of the character at a UTF-16 position. */
-export const originAt = (text: Text, at: number): Origin | undefined => {
-  if (typeof text === 'string') return undefined;
-  for (const { end, origin } of text.runs) if (at < end) return origin;
-  return undefined;
-};
-
 /** What stands for a text as a whole: the origin of its first character that has one. */
-export const originOf = (text: Text): Origin | undefined =>
+const originOf = (text: Text): Origin | undefined =>
   typeof text === 'string' ? undefined : text.runs.find(({ origin }) => origin !== undefined)?.origin;
 
 /** Another spelling of a text: character by character while the length stays, else under the text's first origin. */

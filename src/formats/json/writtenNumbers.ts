@@ -29,7 +29,7 @@ export const withNumbersOf = <A extends object>(original: object, copy: A, ...ot
 };
 
 /** Tells how a number of a list or object was written; undefined where the number says it itself. */
-export const noteNumber = (container: object, key: string, written: Written | undefined): void => {
+const noteNumber = (container: object, key: string, written: Written | undefined): void => {
   const numbers = kept.get(container);
   if (written === undefined) {
     // Of a key that is there twice the last value counts.

@@ -31,7 +31,7 @@ export const bytesOfDtype = {
 
 export type Dtype = keyof typeof bytesOfDtype;
 
-export const isDtype = (name: string): name is Dtype => Object.hasOwn(bytesOfDtype, name);
+const isDtype = (name: string): name is Dtype => Object.hasOwn(bytesOfDtype, name);
 
 export interface TensorInfo {
   readonly dtype: Dtype;

@@ -13,7 +13,7 @@ export interface ReferenceEncoder extends Encoder {
 }
 
 /** tokenizer.json as @huggingface/tokenizers wants it, with every added token in it. */
-export const referenceJson = (spec: TokenizerSpec): object => ({
+const referenceJson = (spec: TokenizerSpec): object => ({
   normalizer: spec.normalizer,
   pre_tokenizer: spec.preTokenizer,
   post_processor: null,

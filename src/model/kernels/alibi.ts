@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, tensor } from '../../tfjs.js';
 
 /** Powers of 2^(-8/n), n being heads or the power of two below, then every second of those of 2n. */
-export const alibiSlope = (head: number, heads: number): number => {
+const alibiSlope = (head: number, heads: number): number => {
   const n = 2 ** Math.floor(Math.log2(heads));
   return 2 ** (head < n ? (-8 * (head + 1)) / n : (-4 * (2 * (head - n) + 1)) / n);
 };

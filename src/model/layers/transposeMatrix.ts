@@ -3,7 +3,7 @@ import { tensor2d } from '../../tfjs.js';
 import { linear, linearGradWeight } from '../kernels/linear.js';
 
 /** The r × r matrix of ones on the diagonal. */
-export const unitMatrix = (r: number): Tensor2D =>
+const unitMatrix = (r: number): Tensor2D =>
   tensor2d(
     Float32Array.from({ length: r * r }, (_, i) => (i % (r + 1) === 0 ? 1 : 0)),
     [r, r],

@@ -13,7 +13,7 @@ import { weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { quantizationOf } from './config.js';
 import type { QuantizationConfig } from './config.js';
-import { dequantizeMatrix, layoutOf, matrixOf, quantizeMatrix, scalesOf } from './matrix.js';
+import { dequantizeMatrix, layoutOf, quantizeMatrix, scalesOf } from './matrix.js';
 import type { QuantizedMatrix, QuantizedScales } from './matrix.js';
 
 /** Whether a module is, or lies in, one of those named. */
@@ -48,12 +48,6 @@ export const valuesOutputsFirst = (values: Float32Array, { kind, shape }: Tensor
 export const placed = (matrix: QuantizedMatrix): Tensor => {
   const layout = layoutOf(matrix);
   return layout === undefined ? tensor2d(dequantizeMatrix(matrix), [...matrix.shape]) : quantizedMatrix(layout);
-};
-
-/** The matrix that a quantised weight of the model holds. Reads it back from the engine. */
-export const quantizedWeight = (model: CausalLM, name: string): QuantizedMatrix | undefined => {
-  const scales = model.quantized?.scales[name];
-  return scales === undefined ? undefined : matrixOf(scales, weightOf(model.weights, name).dataSync<'float32'>());
 };
 
 /**

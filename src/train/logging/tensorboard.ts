@@ -15,7 +15,7 @@ import type { RunLogs } from './log.js';
 type Row = Readonly<Record<string, unknown>>;
 
 /** `eval_loss` is shown as `eval/loss`, everything else under `train/`. */
-export const tagOf = (name: string): string => (name.startsWith('eval_') ? `eval/${name.slice(5)}` : `train/${name}`);
+const tagOf = (name: string): string => (name.startsWith('eval_') ? `eval/${name.slice(5)}` : `train/${name}`);
 
 /** Numbers of a row; of an evaluation only its own, because the log's row has the rest. */
 const scalarsOf = (row: Row, isShown: (name: string) => boolean): Readonly<Record<string, number>> =>

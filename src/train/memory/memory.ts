@@ -343,7 +343,7 @@ export const needParts = (need: MemoryNeed): ReadonlyArray<readonly [part: strin
     .map((part) => [part, need[part]] as const)
     .toSorted(([, a], [, b]) => b - a);
 
-export const toldNeed = (need: MemoryNeed): string =>
+const toldNeed = (need: MemoryNeed): string =>
   needParts(need)
     .map(([part, bytes]) => `${part} ${gibibytes(bytes)}`)
     .join(', ');

@@ -239,7 +239,7 @@ const trlScript = {
 } as const;
 
 /** By topic, as docs/parity.md has them. */
-export const foreignTopics: Readonly<Record<string, Readonly<Record<string, ForeignArgument>>>> = {
+const foreignTopics: Readonly<Record<string, Readonly<Record<string, ForeignArgument>>>> = {
   'processes and devices': { ...processes, ...devices },
   rows,
   optimising,

@@ -101,7 +101,7 @@ export interface PreflightOptions extends InspectSetup {
 }
 
 /** What each check counts, in the order of the report. */
-export const checkTitles: Readonly<Record<CheckName, string>> = {
+const checkTitles: Readonly<Record<CheckName, string>> = {
   refused: 'refused',
   fullyMasked: 'without a token to train',
   stopNotTrained: 'without a trained stop token',

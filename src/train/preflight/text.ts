@@ -75,7 +75,7 @@ const stretchesOf = (tokens: ReadonlyArray<ShownToken>): ReadonlyArray<ReadonlyA
 };
 
 /** A row for the terminal: trained stretches green, or in ⟦ ⟧ without colours; a bar where another document begins. */
-export const shownRow = (tokens: ReadonlyArray<ShownToken>, colours: boolean): string => {
+const shownRow = (tokens: ReadonlyArray<ShownToken>, colours: boolean): string => {
   const palette = paletteOf(colours);
   return stretchesOf(tokens)
     .map((stretch) => {

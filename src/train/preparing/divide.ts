@@ -47,8 +47,7 @@ const rereadable = async (dataset: Dataset): Promise<Dataset> => {
 };
 
 /** The lot that row `index` of source `source` draws, in [0, 1): it stays the same whatever other rows there are. */
-export const lotOf = (seed: number, source: number, index: number): number =>
-  random(seed, 'split', source, index).uniform();
+const lotOf = (seed: number, source: number, index: number): number => random(seed, 'split', source, index).uniform();
 
 /** How many of `count` rows are held back: a share is rounded up, as `train_test_split` does. */
 export const evalRowCount = (count: number, evalSplit: number): number =>

@@ -7,7 +7,7 @@ export interface Names {
   readonly nameOf: (number: number) => string | undefined;
 }
 
-export const makeNames = (most: number): Names => {
+const makeNames = (most: number): Names => {
   const numbers = new Map<string, number>();
   const names: Array<string> = [];
   return {

@@ -47,7 +47,7 @@ export const contentPolicy = (live: boolean): string =>
   ].join('; ');
 
 /** JSON as it may stand in a script element: nothing in it ends the element or begins a comment. */
-export const jsonInHtml = (value: unknown): string =>
+const jsonInHtml = (value: unknown): string =>
   JSON.stringify(value).replace(/[<>&\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
 /** The document. `data` is a run's record, with `live` set where news will come. */

@@ -71,7 +71,7 @@ export const logEpoch =
   };
 
 /** The evaluation interval in updates, 0 for never. */
-export const evalInterval = (
+const evalInterval = (
   { evalStrategy, evalSteps, loggingSteps }: Pick<SftConfig, 'evalStrategy' | 'evalSteps' | 'loggingSteps'>,
   { totalSteps }: Pick<Plan, 'totalSteps'>,
 ): number => (evalStrategy === 'steps' ? everySteps(evalSteps ?? loggingSteps, totalSteps) : 0);

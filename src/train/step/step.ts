@@ -50,7 +50,7 @@ const auxLossOf = (outputs: Passes['outputs']): Pick<StepResult, 'auxLoss'> => {
  * is one number, so k batches of b rows weigh as one of k·b; over micro-batches each divides by its own weight and by their
  * number.
  */
-export const meanFactors = (
+const meanFactors = (
   weights: ReadonlyArray<number>,
   { mean = 'token', gradientAccumulationSteps }: Pick<StepOptions, 'mean' | 'gradientAccumulationSteps'>,
 ): ReadonlyArray<number> => {
