@@ -33,6 +33,7 @@ FILES = {
             " gemma4_text gemma4_unified_text gemma3n_text"
             " qwen3_5_text qwen3_5_moe_text qwen3_next"
             " vaultgemma llama4_text"
+            " nemotron_h phimoe olmo_hybrid"
         ).split()
     },
     "gpt2": gpt2,
@@ -52,6 +53,8 @@ FILES = {
 
 # Without experts: they are 8 where the file says nothing.
 FILES["granitemoehybrid"] = dict(sizes, num_local_experts=0, mamba_n_heads=160)
+# Its heads are twice as wide together.
+FILES["mamba2"] = dict(vocab_size=40, hidden_size=4096, num_hidden_layers=2)
 FILES["falcon_h1"] = sizes
 FILES["bamba"] = dict(sizes, mamba_n_heads=160)
 # As many heads as these have keys by default, and what they have no default for.
@@ -63,11 +66,11 @@ for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
 FILES["dots1"] = {**sizes, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
-for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe llama4".split():
+for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe llama4 qwen3_vl_moe lfm2_vl".split():
     FILES[name] = dict(text_config={})
 
 # The same where text_config says of which type it is.
-TEXTS = [("mistral3", "ministral3"), ("mistral3", "mistral4"), ("llava", "mistral"), ("llava", "qwen2"), ("smolvlm", "qwen3")]
+TEXTS = [("mistral3", "ministral3"), ("mistral3", "mistral4"), ("llava", "mistral"), ("llava", "qwen2"), ("smolvlm", "qwen3"), ("lfm2_vl", "lfm2_moe")]
 
 
 def spelt_out(name, given):

@@ -2,6 +2,8 @@
 a layer, another for their downs. In shards. gpt-oss has no other names; of it also one whose experts are stored in MXFP4, with the values
 that transformers' converter makes of them.
 
+Of Qwen3-VL, Nemotron-H and OLMo Hybrid files as they are published, or as transformers writes them.
+
 Writes test/golden/packed_experts/<name>/ from test/golden/models/<name>/, of the same values, and gpt_oss_mxfp4 and gpt_oss_decoded,
 float8 and float8_decoded.
 
@@ -93,10 +95,33 @@ def write_float8(name="deepseek_v3_flat", block=(8, 10)):
         (folder / "config.json").write_text(json.dumps(own, indent=2) + "\n")
 
 
+def write_qwen3_vl():
+    """As published: inputs first."""
+    source, folder = GOLDEN / "models" / "qwen3_vl_moe", GOLDEN / "packed_experts" / "qwen3_vl_moe"
+    apart = load_file(source / "model.safetensors")
+    told = json.loads((source / "config.json").read_text())
+    packed = {key: value for key, value in apart.items() if ".experts." not in key}
+    for layer in sorted({key.split(".experts.")[0] for key in apart if ".experts." in key}):
+        def all_of(part):
+            return torch.stack([apart[f"{layer}.experts.{e}.{part}.weight"].T for e in range(told["text_config"]["num_local_experts"])])
+
+        packed[f"{layer}.experts.gate_up_proj"] = torch.cat([all_of("gate_proj"), all_of("up_proj")], dim=2)
+        packed[f"{layer}.experts.down_proj"] = all_of("down_proj")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    save_file({key: value.contiguous() for key, value in packed.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copy(source / "config.json", folder / "config.json")
+    # transformers reads them so.
+    read = transformers.AutoModelForImageTextToText.from_pretrained(folder).state_dict()
+    for key, value in packed.items():
+        assert torch.equal(read[key], value.transpose(1, 2) if ".experts." in key else value), key
+
+
 if __name__ == "__main__":
     write_mxfp4()
+    write_qwen3_vl()
     write_float8()
-    for name in ("mixtral", "qwen2_moe_mixed", "gpt_oss"):
+    for name in ("mixtral", "qwen2_moe_mixed", "gpt_oss", "phimoe"):
         source = GOLDEN / "models" / name
         model = gpt_oss_from(source) if name == "gpt_oss" else transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32")
         folder = GOLDEN / "packed_experts" / name
@@ -104,3 +129,13 @@ if __name__ == "__main__":
         model.save_pretrained(folder, save_original_format=False, max_shard_size="20KB")
         (folder / "generation_config.json").unlink(missing_ok=True)
         print(name, [f"{path.name} {path.stat().st_size}" for path in sorted(folder.iterdir())])
+    # Names and parts that files have otherwise than the classes.
+    for name in ("nemotron_h_experts", "olmo_hybrid"):
+        folder = GOLDEN / "packed_experts" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        read = transformers.AutoModelForCausalLM.from_pretrained(GOLDEN / "models" / name, dtype="float32")
+        # One that was read is written under the names that it had.
+        model = transformers.AutoModelForCausalLM.from_config(read.config)
+        model.load_state_dict(read.state_dict())
+        model.save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)

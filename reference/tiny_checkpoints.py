@@ -61,10 +61,12 @@ from transformers import (
     Jais2Config,
     Lfm2Config,
     Lfm2MoeConfig,
+    Lfm2VlConfig,
     Llama4Config,
     Llama4TextConfig,
     LlamaConfig,
     LlavaConfig,
+    Mamba2Config,
     MiniCPM3Config,
     MinistralConfig,
     Mistral3Config,
@@ -75,13 +77,16 @@ from transformers import (
     MptConfig,
     NanoChatConfig,
     NemotronConfig,
+    NemotronHConfig,
     Olmo2Config,
     Olmo3Config,
     OlmoConfig,
     OlmoeConfig,
+    OlmoHybridConfig,
     OPTConfig,
     Phi3Config,
     PhiConfig,
+    PhimoeConfig,
     Qwen2_5_VLConfig,
     Qwen2Config,
     Qwen2MoeConfig,
@@ -94,6 +99,7 @@ from transformers import (
     Qwen3MoeConfig,
     Qwen3NextConfig,
     Qwen3VLConfig,
+    Qwen3VLMoeConfig,
     SeedOssConfig,
     SmolLM3Config,
     SmolVLMConfig,
@@ -170,6 +176,9 @@ falcon_mamba = dict(mamba_n_heads=4, mamba_n_groups=2, mamba_d_state=6, mamba_ch
 granite_mamba = dict(
     mamba_n_heads=4, mamba_n_groups=2, mamba_d_state=6, mamba_chunk_size=4, mamba_d_conv=3, num_local_experts=0, shared_intermediate_size=20
 )
+
+nemotron_mamba = dict(mamba_num_heads=4, mamba_head_dim=6, n_groups=2, ssm_state_size=5, conv_kernel=3, chunk_size=4)
+nemotron_experts = dict(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=12, moe_shared_expert_intermediate_size=20)
 
 CONFIGS = {
     "llama": LlamaConfig(**common),
@@ -976,9 +985,106 @@ CONFIGS = {
         ),
         image_token_index=39, boi_token_index=37, eoi_token_index=38,
     ),
+    "qwen3_vl_moe": Qwen3VLMoeConfig(
+        text_config=text(
+            num_hidden_layers=3,
+            head_dim=8,
+            num_experts=5,
+            num_experts_per_tok=2,
+            moe_intermediate_size=12,
+            mlp_only_layers=[1],
+            attention_bias=True,
+            output_router_logits=True,
+            router_aux_loss_coef=0.2,
+            **mrope,
+        ),
+        vision_config=dict(
+            hidden_size=8, out_hidden_size=16, intermediate_size=12, num_heads=2, num_position_embeddings=4,
+            deepstack_visual_indexes=[0], **qwen_sight,
+        ),
+        **image_tokens,
+    ),
+    # Rates are held above a bound that some reach.
+    "nemotron_h": NemotronHConfig(
+        **{key: value for key, value in common.items() if key != "num_hidden_layers"},
+        **nemotron_mamba,
+        hybrid_override_pattern="M-*M",
+        head_dim=6,
+        time_step_min=0.6,
+        mlp_bias=True,
+        use_bias=True,
+    ),
+    "nemotron_h_experts": NemotronHConfig(
+        **{key: value for key, value in common.items() if key != "num_hidden_layers"},
+        **nemotron_mamba,
+        layers_block_type=["moe", "full_attention", "linear_attention", "moe"],
+        head_dim=4,
+        use_conv_bias=False,
+        **nemotron_experts,
+        n_group=2,
+        topk_group=1,
+        routed_scaling_factor=1.5,
+    ),
+    "nemotron_h_latent": NemotronHConfig(
+        **{key: value for key, value in common.items() if key != "num_hidden_layers"},
+        **nemotron_mamba,
+        hybrid_override_pattern="*EM",
+        head_dim=4,
+        **nemotron_experts,
+        moe_latent_size=8,
+        norm_topk_prob=False,
+        mlp_bias=True,
+    ),
+    "mamba2": Mamba2Config(
+        vocab_size=VOCAB, hidden_size=12, num_hidden_layers=2, num_heads=4, head_dim=6, state_size=5, n_groups=2, conv_kernel=3, chunk_size=4,
+        time_step_limit=(0.4, 1.1), bos_token_id=1, eos_token_id=None, pad_token_id=0,
+    ),
+    "mamba2_tied": Mamba2Config(
+        vocab_size=VOCAB, hidden_size=12, num_hidden_layers=2, num_heads=4, head_dim=6, state_size=5, n_groups=1, chunk_size=4,
+        use_bias=True, use_conv_bias=False, tie_word_embeddings=True, bos_token_id=1, eos_token_id=None, pad_token_id=0,
+    ),
+    "lfm2_vl": Lfm2VlConfig(
+        text_config=text(
+            model_type="lfm2", block_auto_adjust_ff_dim=False, layer_types=["conv", "full_attention"], **rope("default"),
+        ),
+        vision_config=dict(model_type="siglip2_vision_model", hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2, num_patches=4, patch_size=4),
+        projector_hidden_size=12,
+        image_token_id=2,
+    ),
+    "phimoe": PhimoeConfig(
+        **common,
+        num_local_experts=4,
+        attention_bias=True,
+        lm_head_bias=True,
+        router_jitter_noise=0.3,
+        rope_parameters=dict(
+            rope_type="longrope", rope_theta=1e4, short_factor=[1.0, 1.5], long_factor=[2.0, 6.0], short_mscale=1.3, long_mscale=1.3,
+            original_max_position_embeddings=24,
+        ),
+    ),
+    "phimoe_balanced": PhimoeConfig(
+        **common, num_local_experts=5, router_jitter_noise=0.5, sliding_window=4, output_router_logits=True, router_aux_loss_coef=0.2
+    ),
+    "olmo_hybrid": OlmoHybridConfig(
+        **{**common, "num_hidden_layers": 3},
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=6,
+        linear_value_head_dim=10,
+        attention_bias=True,
+    ),
+    # Heads that do not turn.
+    "olmo_hybrid_unturned": OlmoHybridConfig(
+        **common,
+        layer_types=["full_attention", "linear_attention"],
+        linear_allow_neg_eigval=False,
+        linear_conv_kernel_dim=3,
+        rope_parameters=dict(rope_type="default", rope_theta=None),
+    ),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "llama4"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4"}
 
 
 def text_names(model, tensors):
@@ -1025,7 +1131,9 @@ def experts_apart(model, tensors):
         return gpt_oss_apart(tensors, by_turns=False)
     if model.config.model_type == "ernie4_5_moe":
         tensors = {name.replace("gate.moe_statics", "moe_statics"): value for name, value in tensors.items()}
-    mixtral = model.config.model_type == "mixtral"
+    if model.config.model_type == "phimoe":
+        tensors = {name.replace("mlp.router", "mlp.gate"): value for name, value in tensors.items()}
+    mixtral = model.config.model_type in ("mixtral", "phimoe")
     gate, up, down = ("w1", "w3", "w2") if mixtral or model.config.model_type == "lfm2_moe" else ("gate_proj", "up_proj", "down_proj")
     stored = {}
     for name, value in tensors.items():
@@ -1034,9 +1142,9 @@ def experts_apart(model, tensors):
             for expert, both in enumerate(value):
                 for part, half in zip((gate, up), both.chunk(2)):
                     stored[f"{module}.{expert}.{part}.weight"] = half
-        elif own == "down_proj" and value.dim() == 3:
+        elif own in ("down_proj", "up_proj") and value.dim() == 3:
             for expert, matrix in enumerate(value):
-                stored[f"{module}.{expert}.{down}.weight"] = matrix
+                stored[f"{module}.{expert}.{down if own == 'down_proj' else own}.weight"] = matrix
         elif module.endswith("block_sparse_moe.router"):
             # Granite's, as files have it.
             stored[f"{module}.layer.{own}"] = value
@@ -1118,6 +1226,8 @@ def sees_padding(config):
     # Padding on the left enters a convolution as the biases of the map before it; Llama 4 counts it among the positions that queries grow by.
     if config.model_type.startswith("llama4"):
         return config.get_text_config().attn_temperature_tuning
+    if config.model_type in ("mamba2", "nemotron_h"):
+        return config.use_bias
     return getattr(config, "mamba_proj_bias", False) or config.model_type == "lfm2" and config.conv_bias
 
 
@@ -1155,18 +1265,20 @@ def build(name, config, seed):
         # Names that files have depend on the class: as it writes them itself.
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
-    else:
+    if not seeing or model.config.model_type == "qwen3_vl_moe":
         save_file(saved, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    if not seeing:
         (folder / "config.json").write_text(model.config.to_json_string() + "\n")
 
     with torch.no_grad():
         logits = [alone(model, ids) for ids, _ in rows]
-    # transformers 5.18 forgets the whole text where LongRoPE's angles change and keys are kept: it sees the last token alone then.
-    generated = model.generate(
-        torch.tensor([rows[0][0]]), max_new_tokens=8, do_sample=False, use_cache=rope_type(model) != "longrope", pad_token_id=0
-    )[0].tolist()
+    # transformers 5.18 forgets the whole text where LongRoPE's angles change and keys are kept: it sees the last token alone then. Where it
+    # keeps the states of Mamba-2, it holds no rate within its bounds.
+    keeps = rope_type(model) != "longrope" and model.config.model_type not in ("mamba2", "nemotron_h")
+    generated = model.generate(torch.tensor([rows[0][0]]), max_new_tokens=8, do_sample=False, use_cache=keeps, pad_token_id=0)[0].tolist()
 
-    if getattr(model.config, "output_router_logits", False):
+    balanced = getattr(model.config.get_text_config(), "output_router_logits", False)
+    if balanced:
         with torch.no_grad():
             aux = model(**padded(rows, False), use_cache=False).aux_loss.item()
     loss = loss_of(model, rows)
@@ -1205,7 +1317,7 @@ def build(name, config, seed):
         losses=losses,
         generated=generated,
     )
-    if getattr(model.config, "output_router_logits", False):
+    if balanced:
         golden["aux_loss"] = aux
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
     assert math.isfinite(loss.item())

@@ -29,6 +29,18 @@ const likeDeltaNet = {
   linear_conv_kernel_dim: 3,
 };
 
+const { num_hidden_layers: _layers, ...ofAnyDepth } = likeLlama;
+
+const likeNemotronH = {
+  ...ofAnyDepth,
+  head_dim: 4,
+  mamba_num_heads: 4,
+  mamba_head_dim: 3,
+  n_groups: 2,
+  ssm_state_size: 3,
+  conv_kernel: 3,
+};
+
 const fewExperts = {
   num_experts: 2,
   num_experts_per_tok: 2,
@@ -75,6 +87,14 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   qwen2_vl: { model_type: 'qwen2_vl', ...likeLlama, rope_scaling: { type: 'mrope', mrope_section: [1, 1] } },
   qwen2_5_vl: { model_type: 'qwen2_5_vl', ...likeLlama },
   qwen3_vl: { model_type: 'qwen3_vl', text_config: { ...likeLlama, head_dim: 6 } },
+  qwen3_vl_moe: {
+    model_type: 'qwen3_vl_moe',
+    text_config: { ...likeLlama, ...fewExperts, head_dim: 6, mlp_only_layers: [1] },
+  },
+  lfm2_vl: {
+    model_type: 'lfm2_vl',
+    text_config: { ...likeLlama, block_auto_adjust_ff_dim: false, layer_types: ['full_attention', 'conv'] },
+  },
   exaone4_5: {
     model_type: 'exaone4_5',
     text_config: { ...likeLlama, sliding_window: 3, sliding_window_pattern: 2 },
@@ -288,6 +308,40 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
   cohere_head_norms: { model_type: 'cohere', ...likeLlama, use_qk_norm: true },
   arcee: { model_type: 'arcee', ...likeLlama },
   nemotron: { model_type: 'nemotron', ...likeLlama },
+  nemotron_h: {
+    model_type: 'nemotron_h',
+    ...likeNemotronH,
+    num_hidden_layers: 3,
+    hybrid_override_pattern: 'M-*',
+  },
+  nemotron_h_experts: {
+    model_type: 'nemotron_h',
+    ...likeNemotronH,
+    layers_block_type: ['attention', 'mamba', 'moe'],
+    n_routed_experts: 3,
+    num_experts_per_tok: 3,
+    moe_intermediate_size: 6,
+    moe_shared_expert_intermediate_size: 5,
+    moe_latent_size: 4,
+  },
+  mamba2: {
+    model_type: 'mamba2',
+    vocab_size: vocabSize,
+    hidden_size: 8,
+    num_hidden_layers: 2,
+    num_heads: 4,
+    head_dim: 4,
+    state_size: 3,
+    n_groups: 2,
+  },
+  phimoe: { model_type: 'phimoe', ...likeLlama, num_local_experts: 2, router_jitter_noise: 2 },
+  olmo_hybrid: {
+    model_type: 'olmo_hybrid',
+    ...likeLlama,
+    num_key_value_heads: 2,
+    ...likeDeltaNet,
+    layer_types: ['linear_attention', 'full_attention'],
+  },
   jais2: { model_type: 'jais2', ...likeLlama },
   nanochat: { model_type: 'nanochat', ...likeLlama },
   ministral: { model_type: 'ministral', ...likeLlama, sliding_window: 3 },

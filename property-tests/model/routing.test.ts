@@ -133,6 +133,63 @@ describe('routes', () => {
     );
   });
 
+  const mixed = fc.record({
+    n: fc.integer({ min: 1, max: 6 }),
+    numExperts: fc.integer({ min: 2, max: 7 }),
+    tolerance: fc.constantFrom(0.02, 0.6, 2),
+    seed: fc.nat(1 << 20),
+  });
+
+  it('weigh each by itself with a tolerance: among those close to it that were not chosen before', () => {
+    fc.assert(
+      fc.property(mixed, ({ n, numExperts, tolerance, seed }) => {
+        const logits = values(seed, [n, numExperts]);
+        const { chosen, weights } = routes(logits, { numExperts, perToken: 2, normalized: false, tolerance });
+        for (let i = 0; i < n; i++) {
+          let left = Array.from(rowOf(logits, i, numExperts).entries());
+          rowOf(chosen, i, 2).forEach((expert, j) => {
+            const best = logits[i * numExperts + expert] ?? NaN;
+            const close = left.filter(([, x]) => (best - x) / Math.max(Math.abs(x), best) <= tolerance);
+            expect(weights[2 * i + j]).toBeCloseTo(Math.exp(best) / sum(close.map(([, x]) => Math.exp(x))), 5);
+            left = left.filter(([e]) => e !== expert);
+          });
+        }
+      }),
+    );
+  });
+
+  it('with a tolerance have a way back that agrees with finite differences', () => {
+    fc.assert(
+      fc.property(mixed, ({ n, numExperts, tolerance, seed }) => {
+        const shape: RoutingShape = { numExperts, perToken: 2, normalized: false, tolerance };
+        const logits = values(seed, [n, numExperts]);
+        const routing = routes(logits, shape);
+        const dWeights = values(seed + 1, [n, 2]);
+        const slopes = values(seed + 2, [numExperts]);
+        const direction = values(seed + 3, [n, numExperts]);
+        const gradient = routesBack(routing, shape, dWeights, slopes);
+        /** In double precision, with the experts as they were chosen, among the same others. */
+        const along = (t: number): number =>
+          sum(
+            Array.from({ length: n }, (_, i) => {
+              const exps = rowOf(logits, i, numExperts).map((x, e) =>
+                Math.exp(x + t * (direction[i * numExperts + e] ?? NaN)),
+              );
+              const weighed = [2 * i, 2 * i + 1].map((at) => {
+                const among = exps.filter((_, e) => (routing.shares?.[at * numExperts + e] ?? NaN) > 0);
+                return ((exps[routing.chosen[at] ?? 0] ?? NaN) / sum(among)) * (dWeights[at] ?? NaN);
+              });
+              return sum(weighed) + sum(exps.map((x, e) => (x / sum(exps)) * (slopes[e] ?? NaN)));
+            }),
+          );
+        const step = 1e-4;
+        const slope = (along(step) - along(-step)) / (2 * step);
+        const product = sum(Array.from(gradient, (g, i) => g * (direction[i] ?? NaN)));
+        expect(Math.abs(slope - product)).toBeLessThan(1e-4 * (1 + n));
+      }),
+    );
+  });
+
   it('name experts that are different and there even where logits are no numbers', () => {
     const shape = { numExperts: 4, perToken: 3, normalized: true };
     for (const logits of [

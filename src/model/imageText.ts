@@ -36,11 +36,13 @@ const families: Readonly<Record<string, Family>> = {
   qwen2_vl: { text: 'qwen2_vl_text', tiedByText: true, flat: true },
   qwen2_5_vl: { text: 'qwen2_5_vl_text', tiedByText: true, flat: true },
   qwen3_vl: { text: 'qwen3_vl_text' },
+  qwen3_vl_moe: { text: 'qwen3_vl_moe_text' },
   exaone4_5: { text: 'exaone4' },
   mllama: { text: 'mllama_text_model' },
   llama4: { text: 'llama4_text', path: 'language_model.model', head: 'language_model.lm_head' },
   qwen3_5: { text: 'qwen3_5_text' },
   qwen3_5_moe: { text: 'qwen3_5_moe_text' },
+  lfm2_vl: { otherwise: 'lfm2', tied: true },
   llava: { otherwise: 'llama', tiedByText: true },
   idefics3: { otherwise: 'llama', path: 'model.text_model' },
   smolvlm: { otherwise: 'llama', path: 'model.text_model' },
@@ -66,6 +68,8 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
   gemma3n_text: sizes(262_400, 2048, 16_384, 35, 8),
   gemma4_text: sizes(262_144, 2304, 9216, 30, 8),
   gemma4_unified_text: sizes(262_144, 2304, 9216, 30, 8),
+  lfm2: sizes(65_536, 2560, 12_288, 32, 32),
+  lfm2_moe: sizes(65_536, 2048, 7168, 32, 32),
   llama: sizes(32_000, 4096, 11_008, 32, 32),
   mistral: sizes(32_000, 4096, 14_336, 32, 32),
   ministral3: sizes(131_072, 4096, 14_336, 34, 32),
@@ -76,6 +80,7 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
   qwen2_vl_text: sizes(152_064, 8192, 29_568, 80, 64),
   qwen2_5_vl_text: sizes(152_064, 8192, 29_568, 80, 64),
   qwen3_vl_text: sizes(151_936, 4096, 22_016, 32, 32),
+  qwen3_vl_moe_text: sizes(151_936, 2048, 5632, 24, 16),
   exaone4: sizes(102_400, 4096, 16_384, 32, 32),
   mllama_text_model: sizes(128_256, 4096, 14_336, 40, 32),
   qwen3_5_text: sizes(248_320, 4096, 12_288, 32, 16),
@@ -85,6 +90,8 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
 const fields = t.type({
   text_config: optional(t.UnknownRecord),
   tie_word_embeddings: optional(boolean),
+  // LFM2's name for it.
+  tie_embedding: optional(boolean),
   ...tokenIds,
 });
 
@@ -116,8 +123,9 @@ export const imageTextConfig = (
         ...text,
         ...given({ bos_token_id, eos_token_id, pad_token_id }),
         model_type,
+        tie_embedding: undefined,
         tie_word_embeddings:
-          (f.tie_word_embeddings ?? family.tied ?? false) ||
+          (f.tie_embedding ?? f.tie_word_embeddings ?? family.tied ?? false) ||
           (family.tiedByText === true && own.tie_word_embeddings === true),
       });
     }),

@@ -242,6 +242,24 @@ describe('config.json', () => {
     ['lfm2', 'layer_types', ['conv']],
     ['lfm2', 'layer_types', ['conv', 'sliding_attention']],
     ['lfm2', 'conv_L_cache', 0],
+    ['nemotron_h', 'hybrid_override_pattern', 'M-A'],
+    ['nemotron_h', 'hybrid_override_pattern', ''],
+    ['nemotron_h', 'layers_block_type', ['mamba', 'conv']],
+    ['nemotron_h', 'n_groups', 3],
+    ['nemotron_h', 'mamba_hidden_act', 'gelu'],
+    ['nemotron_h', 'sliding_window', 4],
+    ['nemotron_h', 'num_key_value_heads', 3],
+    ['mamba2', 'num_heads', 3],
+    ['mamba2', 'n_groups', 3],
+    ['mamba2', 'hidden_act', 'gelu'],
+    ['mamba2', 'time_step_limit', [0]],
+    ['phimoe', 'num_experts_per_tok', 1],
+    ['phimoe', 'rope_scaling', { type: 'longrope', short_factor: [1, 1], long_factor: [1, 1] }],
+    ['phimoe', 'rope_parameters', { rope_type: 'longrope', short_mscale: 1.2, long_mscale: 1.3 }],
+    ['olmo_hybrid', 'layer_types', ['linear_attention']],
+    ['olmo_hybrid', 'layer_types', ['linear_attention', 'linear_attention']],
+    ['olmo_hybrid', 'linear_num_value_heads', 3],
+    ['olmo_hybrid', 'hidden_act', 'gelu'],
     ['qwen3_5_text', 'layer_types', ['linear_attention']],
     ['qwen3_5_text', 'layer_types', ['linear_attention', 'sliding_attention']],
     ['qwen3_5_text', 'linear_num_value_heads', 3],
@@ -353,6 +371,33 @@ describe('config.json', () => {
       intermediateSize: 12_288,
     });
     expect(orThrow(modelConfig(old))).toMatchObject({ convolves: [false, false], tieWordEmbeddings: true });
+  });
+
+  it('of Nemotron-H has a block a letter or a name, whatever number of layers it says', () => {
+    const { hybrid_override_pattern: _, ...raw } = makeRaw('nemotron_h');
+    const blocksOf = (more: object): unknown => {
+      const { numLayers, ...config } = orThrow(modelConfig({ ...raw, ...more }));
+      return { numLayers, blocks: 'blocks' in config ? config.blocks : undefined };
+    };
+    const blocks = ['mamba', 'mlp', 'attention', 'mamba'];
+    expect(blocksOf({ hybrid_override_pattern: 'M-*M' })).toEqual({ numLayers: 4, blocks });
+    const names = ['linear_attention', 'mlp', 'full_attention', 'mamba'];
+    expect(blocksOf({ layers_block_type: names, hybrid_override_pattern: 'E' })).toEqual({ numLayers: 4, blocks });
+  });
+
+  it('of OLMo Hybrid attends every fourth layer, once at least', () => {
+    const { layer_types: _, ...raw } = makeRaw('olmo_hybrid');
+    const recurs = (num_hidden_layers: number): unknown => orThrow(modelConfig({ ...raw, num_hidden_layers }));
+    expect(recurs(5)).toMatchObject({ recurs: [true, true, true, false, true] });
+    expect(recurs(2)).toMatchObject({ recurs: [true, false] });
+  });
+
+  it("of LFM2-VL ties its head as the whole says, whatever its text's part does", () => {
+    const raw = makeRaw('lfm2_vl');
+    const text_config = { ...(raw['text_config'] as object), tie_embedding: true };
+    expect(orThrow(modelConfig({ ...raw, text_config }))).toMatchObject({ tieWordEmbeddings: true });
+    for (const name of ['tie_word_embeddings', 'tie_embedding'])
+      expect(orThrow(modelConfig({ ...raw, text_config, [name]: false }))).toMatchObject({ tieWordEmbeddings: false });
   });
 
   it('of Qwen has windows by its layer types, by their number, and 4096 where it names none', () => {
@@ -584,8 +629,8 @@ describe('tensors of a checkpoint', () => {
     expect([...read.keys()]).toEqual(['model.norm.weight', 'lm_head.weight']);
   });
 
-  it('are passed over where they guess tokens further ahead (Qwen3.5, Qwen3-Next)', () => {
-    for (const modelType of ['qwen3_5_text', 'qwen3_5_moe_text', 'qwen3_next']) {
+  it('are passed over where they guess tokens further ahead (Qwen3.5, Qwen3-Next, Nemotron-H)', () => {
+    for (const modelType of ['qwen3_5_text', 'qwen3_5_moe_text', 'qwen3_next', 'nemotron_h']) {
       const config = orThrow(modelConfig(makeRaw(modelType)));
       const stored = [...expectedTensors(config), { name: 'mtp.layers.0.mlp.down_proj.weight', shape: [8, 12] }];
       const { tensors, unexpected } = orThrow(matchTensors(config, stored));

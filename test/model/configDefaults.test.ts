@@ -40,6 +40,7 @@ const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
   glm4_moe_lite: latent,
   minicpm3: latent,
   youtu: latent,
+  mamba2: ['in_proj'],
   qwen3_5_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5_moe_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
@@ -56,5 +57,5 @@ test.each(Object.entries(models))('%s', (name, { given, whole, targets }) => {
 
 test('of text models within others are those of their own type', () => {
   for (const { given, whole } of texts) expect(meaning(given)).toEqual(meaning(whole));
-  expect(texts).toHaveLength(5);
+  expect(texts).toHaveLength(6);
 });

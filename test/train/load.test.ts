@@ -7,9 +7,11 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { orThrow } from '../../src/errors.js';
 import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
+import { readSafetensors, writeSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { parseJsonExactly, stringifyExactly } from '../../src/formats/json/writtenNumbers.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { addAdapter, setActiveAdapters } from '../../src/model/adapters/adapters.js';
+import { architectureOf } from '../../src/model/architectures.js';
 import { disposeModel } from '../../src/model/disposeModel.js';
 import { mergeAndUnload, mergeLora } from '../../src/model/adapters/merge.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
@@ -118,7 +120,7 @@ describe('loadModel', () => {
   });
 
   // reference/packed_experts.py
-  test.each(['mixtral', 'qwen2_moe_mixed'])(
+  test.each(['mixtral', 'qwen2_moe_mixed', 'phimoe'])(
     'experts of %s that lie in one tensor are those that lie apart',
     async (name) => {
       const packed = await orThrow(loadModel(resolve(golden, 'packed_experts', name)));
@@ -147,6 +149,48 @@ describe('loadModel', () => {
     const again = await orThrow(loadModel(dir));
     expect(numbersOf(again.model)).toEqual(numbersOf(apart.model));
   });
+
+  test("Qwen3-VL's experts are read inputs first, as files have them, and outputs first, as transformers 5 writes them", async () => {
+    const packed = await orThrow(loadModel(resolve(golden, 'packed_experts', 'qwen3_vl_moe')));
+    const apart = await orThrow(loadModel(resolve(golden, 'models', 'qwen3_vl_moe')));
+    expect([packed.warnings, apart.warnings]).toEqual([[], []]);
+    expect(numbersOf(packed.model)).toEqual(numbersOf(apart.model));
+    const { fileLayout } = architectureOf(apart.model.config);
+    const name = 'model.layers.0.mlp.experts.down_proj';
+    for (const shape of [
+      [5, 16, 12],
+      [5, 12, 16],
+    ]) {
+      const file = join(root, `${shape.join('-')}.safetensors`);
+      const data = Float32Array.from({ length: 5 * 16 * 12 }, (_, i) => i);
+      await orThrow(writeSafetensors(file, [{ name, dtype: 'F32', shape, data: () => Promise.resolve(data) }]));
+      const { tensors } = await orThrow(readSafetensors(file));
+      const read = eitherOrThrow(fileLayout?.read(tensors) ?? E.right(tensors));
+      const third = read.get('model.layers.0.mlp.experts.2.down_proj.weight');
+      expect(third?.shape).toEqual([16, 12]);
+      const values = third === undefined ? [] : await orThrow(third.read());
+      expect(values[13]).toBe(2 * 16 * 12 + (shape[1] === 16 ? 13 : 17));
+    }
+  });
+
+  test.each(['nemotron_h_experts', 'olmo_hybrid'])(
+    '%s is read under the names that its files have, which it is written in again',
+    async (name) => {
+      const there = await orThrow(loadModel(resolve(golden, 'packed_experts', name)));
+      const here = await orThrow(loadModel(resolve(golden, 'models', name)));
+      expect([there.warnings, here.warnings]).toEqual([[], []]);
+      expect(numbersOf(there.model)).toEqual(numbersOf(here.model));
+      const dir = join(root, `names-${name}`);
+      await orThrow(saveModel(dir, here.model));
+      // In layers that attend transformers writes a name of the others.
+      const names = namesIn(resolve(golden, 'packed_experts', name, 'model.safetensors')).map((one) =>
+        one.replace('layers.1.feedforward_layer_norm', 'layers.1.post_attention_layernorm'),
+      );
+      expect(namesIn(join(dir, 'model.safetensors'))).toEqual(names.toSorted());
+      const again = await orThrow(loadModel(dir));
+      expect(numbersOf(again.model)).toEqual(numbersOf(here.model));
+    },
+  );
 
   test("Gemma 4's experts are written together, as its files have them, and read so", async () => {
     const { model } = await orThrow(loadModel(resolve(golden, 'models', 'gemma4_experts')));

@@ -1,6 +1,6 @@
 /**
- * How files hold the experts of gpt-oss and Llama 4: those of a layer in one tensor, inputs first, each expert's gates and ups by turns
- * (gpt-oss) or all gates before all ups (Llama 4); or, in MXFP4, the same outputs first, as the checkpoints of OpenAI do.
+ * How files hold the experts of gpt-oss, Llama 4 and Qwen3-VL: those of a layer in one tensor, inputs first, each expert's gates and ups
+ * by turns (gpt-oss) or all gates before all ups; or, in MXFP4, the same outputs first, as the checkpoints of OpenAI do.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -21,13 +21,15 @@ export interface JoinedExperts {
   readonly modules: ReadonlyArray<string>;
   /** Gates and ups share the outputs of an expert by turns. Otherwise all gates come first. */
   readonly byTurns: boolean;
+  /** A tensor whose shape says so has outputs first, as transformers 5 writes Qwen3-VL's. Default: none has. */
+  readonly eitherWay?: boolean;
   readonly hiddenSize: number;
   readonly numExperts: number;
   readonly expertSize: number;
 }
 
 /** A map of all experts of a layer as files hold it: `names` of its parts share the outputs of an expert. */
-interface Joined extends Pick<JoinedExperts, 'byTurns'> {
+interface Joined extends Pick<JoinedExperts, 'byTurns' | 'eitherWay'> {
   readonly name: string;
   readonly outputs: number;
   readonly inputs: number;
@@ -43,16 +45,17 @@ interface Place {
   readonly outputs: number;
 }
 
-const joinedOf = ({ hiddenSize, expertSize, byTurns }: JoinedExperts, module: string): ReadonlyArray<Joined> => [
-  {
-    name: `${module}.gate_up_proj`,
-    outputs: 2 * expertSize,
-    inputs: hiddenSize,
-    names: ['gate_proj', 'up_proj'],
-    byTurns,
-  },
-  { name: `${module}.down_proj`, outputs: hiddenSize, inputs: expertSize, names: ['down_proj'], byTurns },
-];
+const joinedOf = (
+  { hiddenSize, expertSize, byTurns, eitherWay = false }: JoinedExperts,
+  module: string,
+): ReadonlyArray<Joined> => {
+  const form = { byTurns, eitherWay };
+  const names = ['gate_proj', 'up_proj'];
+  return [
+    { name: `${module}.gate_up_proj`, outputs: 2 * expertSize, inputs: hiddenSize, names, ...form },
+    { name: `${module}.down_proj`, outputs: hiddenSize, inputs: expertSize, names: ['down_proj'], ...form },
+  ];
+};
 
 const placesOf = ({ name, outputs, names, byTurns }: Joined, numExperts: number): ReadonlyArray<Place> =>
   Array.from({ length: numExperts }, (_, expert) =>
@@ -65,6 +68,19 @@ const placesOf = ({ name, outputs, names, byTurns }: Joined, numExperts: number)
     })),
   ).flat();
 
+/** How a part lies within the matrix of an expert: its entry [r, c] at `first` + r·`step` + c·`row`. */
+interface Lie {
+  readonly row: number;
+  readonly first: number;
+  readonly step: number;
+}
+
+const lieOf = (
+  { outputs, inputs }: Pick<Joined, 'outputs' | 'inputs'>,
+  { first, step }: Place,
+  outputsFirst: boolean,
+): Lie => (outputsFirst ? { row: 1, first: first * inputs, step: step * inputs } : { row: outputs, first, step });
+
 /** Numbers of the same width, whatever they stand for. */
 const numbers = (bytes: Uint8Array, width: number): Uint8Array | Uint16Array | Uint32Array => {
   const at = bytes.byteOffset % width === 0 ? bytes : Uint8Array.from(bytes);
@@ -76,11 +92,11 @@ const numbers = (bytes: Uint8Array, width: number): Uint8Array | Uint16Array | U
 /** Rows and columns that are copied together, so that both sides stay in the cache. */
 const tile = 64;
 
-/** to[r·columns + c] = from[first + c·row + r·step] */
+/** to[r·columns + c] = from[first + r·step + c·row] */
 const turn = (
   from: Uint8Array | Uint16Array | Uint32Array,
   to: Uint8Array | Uint16Array | Uint32Array,
-  { rows, columns, row, first, step }: Readonly<Record<'rows' | 'columns' | 'row' | 'first' | 'step', number>>,
+  { rows, columns, row, first, step }: Lie & { readonly rows: number; readonly columns: number },
 ): void => {
   for (let r0 = 0; r0 < rows; r0 += tile)
     for (let c0 = 0; c0 < columns; c0 += tile)
@@ -89,20 +105,30 @@ const turn = (
           to[r * columns + c] = from[first + c * row + r * step] ?? 0;
 };
 
-/** A part of a joined tensor of [experts, inputs, outputs], or of biases where inputs is 1, as [outputs, inputs]. */
+/**
+ * A part of a joined tensor of [experts, inputs, outputs], or [experts, outputs, inputs], or of biases where inputs is 1, as
+ * [outputs, inputs].
+ */
 const partOf = (
   whole: StoredTensor,
   name: string,
-  { outputs: all, inputs }: Pick<Joined, 'outputs' | 'inputs'>,
-  { expert, first, step, outputs }: Place,
+  joined: Pick<Joined, 'outputs' | 'inputs'>,
+  place: Place,
+  outputsFirst = false,
 ): StoredTensor => {
+  const { outputs: all, inputs } = joined;
+  const { expert, outputs } = place;
   const shape = name.endsWith('.bias') ? [outputs] : [outputs, inputs];
   const ofExpert = whole.part({ name, shape: [inputs, all], from: expert * inputs * all });
   const width = bytesOfDtype[whole.dtype];
   return madeTensor({ name, dtype: whole.dtype, shape, file: whole.file }, (allocate) =>
     TE.map((bytes: Uint8Array) => {
       const to = allocate(outputs * inputs * width);
-      turn(numbers(bytes, width), numbers(to, width), { rows: outputs, columns: inputs, row: all, first, step });
+      turn(numbers(bytes, width), numbers(to, width), {
+        rows: outputs,
+        columns: inputs,
+        ...lieOf(joined, place, outputsFirst),
+      });
       return to;
     })(ofExpert.readBytes()),
   );
@@ -168,11 +194,13 @@ const takenOf = (
   const places = placesOf(joined, numExperts);
   const [whole, codes, exponents, biases] = ['', '_blocks', '_scales', '_bias'].map((end) => find(`${name}${end}`));
   const weights = (): E.Either<FatalError, Taken> => {
-    if (whole !== undefined)
-      return E.Functor.map(fits(whole, numExperts, inputs, outputs), () => ({
+    if (whole !== undefined) {
+      const isTurned = joined.eitherWay === true && whole.shape.join() === [numExperts, outputs, inputs].join();
+      return E.Functor.map(fits(whole, numExperts, ...(isTurned ? [outputs, inputs] : [inputs, outputs])), () => ({
         names: [whole.name],
-        parts: places.map((place) => partOf(whole, `${place.module}.weight`, joined, place)),
+        parts: places.map((place) => partOf(whole, `${place.module}.weight`, joined, place, isTurned)),
       }));
+    }
     if (codes === undefined || exponents === undefined) return E.right(nothingTaken);
     return pipe(
       fits(codes, numExperts, outputs, inputs / mxfp4Block, 16),
@@ -203,10 +231,12 @@ const takenOf = (
 const rejoined = (
   name: string,
   inputs: number,
-  { outputs, names }: Joined,
+  { outputs, names, eitherWay }: Joined,
   parts: ReadonlyArray<{ readonly place: Place; readonly tensor: TensorToWrite }>,
 ): TensorToWrite => {
   const numExperts = parts.length / names.length;
+  // Where the shape does not tell, transformers takes outputs for the first.
+  const isTurned = eitherWay === true && outputs === inputs;
   return {
     name,
     dtype: 'F32',
@@ -215,11 +245,12 @@ const rejoined = (
       const all = new Float32Array(numExperts * inputs * outputs);
       for (const { place, tensor } of parts) {
         const values = await floatsOf(tensor);
-        const start = place.expert * inputs * outputs + place.first;
+        const { row, first, step } = lieOf({ outputs, inputs }, place, isTurned);
+        const start = place.expert * inputs * outputs + first;
         for (let c0 = 0; c0 < inputs; c0 += tile)
           for (let r = 0; r < place.outputs; r++)
             for (let c = c0; c < Math.min(inputs, c0 + tile); c++)
-              all[start + c * outputs + r * place.step] = values[r * inputs + c] ?? 0;
+              all[start + r * step + c * row] = values[r * inputs + c] ?? 0;
       }
       return all;
     },

@@ -1,4 +1,4 @@
-/** Fields of config.json that mixers of Mamba-2 have in Granite 4, Falcon-H1 and Bamba. */
+/** Fields of config.json that mixers of Mamba-2 have in Granite 4, Falcon-H1 and Bamba, and what those of others share. */
 import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
@@ -7,6 +7,15 @@ import type { Mamba2Shape } from '../recurrent/mamba2.js';
 
 /** A bound of rates: JSON has no infinity, and transformers writes it so (see configJson.ts). */
 const bound = t.union([t.number, t.type({ __float__: t.literal('Infinity') })]);
+
+/** Codec of what rates are held within. */
+export const bounds = t.tuple([t.number, bound]);
+
+/** The same as fields of `Mamba2Shape`. Default: 0 and infinity. */
+export const rateBounds = (given?: t.TypeOf<typeof bounds> | null): Pick<Mamba2Shape, 'least' | 'most'> => {
+  const [least, most] = given ?? [0, Infinity];
+  return { least, most: typeof most === 'number' ? most : Infinity };
+};
 
 export const mambaFields = {
   hidden_size: positiveInteger,
@@ -18,7 +27,7 @@ export const mambaFields = {
   mamba_expand: optional(positiveInteger),
   mamba_conv_bias: optional(boolean),
   mamba_proj_bias: optional(boolean),
-  time_step_limit: optional(t.tuple([t.number, bound])),
+  time_step_limit: optional(bounds),
 } as const;
 type Fields = { readonly [name in keyof typeof mambaFields]: t.TypeOf<(typeof mambaFields)[name]> };
 
@@ -33,7 +42,6 @@ export const mambaShape = (
   if (heads * headDim !== inner || !Number.isInteger(headDim))
     return E.left(unfit('mamba_n_heads', `heads of mamba_d_head that are ${inner} together`, heads));
   if (heads % groups !== 0) return E.left(unfit('mamba_n_groups', `a divisor of mamba_n_heads ${heads}`, groups));
-  const [least, most] = f.time_step_limit ?? [0, Infinity];
   return E.right({
     hiddenSize: f.hidden_size,
     heads,
@@ -45,8 +53,7 @@ export const mambaShape = (
     projectionBias: f.mamba_proj_bias ?? false,
     outputBias: f.mamba_proj_bias ?? false,
     norm: { eps: normEps, groups: 1, beforeGate: false },
-    least,
-    most: typeof most === 'number' ? most : Infinity,
+    ...rateBounds(f.time_step_limit),
   });
 };
 

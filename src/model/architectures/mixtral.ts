@@ -3,12 +3,14 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { windowEverywhere } from './llama.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';
-import type { MixtureConfig } from './mixture.js';
+import type { MixtureConfig, MixtureNames } from './mixture.js';
+
+export const mixtralNames: MixtureNames = { block: 'block_sparse_moe', gate: 'w1', up: 'w3', down: 'w2' };
 
 export const mixtral = mixtureArchitecture<MixtureConfig>({
   name: 'mixtral',
   modelTypes: ['mixtral'],
-  names: { block: 'block_sparse_moe', gate: 'w1', up: 'w3', down: 'w2' },
+  names: mixtralNames,
   config: (raw, modelType) =>
     pipe(
       mixtureConfig(raw, modelType, {

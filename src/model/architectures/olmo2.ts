@@ -16,7 +16,7 @@ import { perLayer, rmsNormSpec } from '../weights.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
 import type { LlamaConfig } from './llama.js';
 
-const olmo2Layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+export const olmo2Layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
   const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
   const parts = { queries: normed('self_attn.q_norm'), keys: normed('self_attn.k_norm') };
   return inTurn(

@@ -1,11 +1,15 @@
-/** Qwen2-MoE and Qwen3-MoE: Qwen whose MLPs are experts, in all layers or some; Qwen2's has one more that all tokens go to. */
+/**
+ * Qwen2-MoE, Qwen3-MoE and the text model of Qwen3-VL with experts: Qwen whose MLPs are experts, in all layers or some; Qwen2's has one
+ * more that all tokens go to.
+ */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { boolean, decodeFields, optional } from '../config.js';
 import type { RawConfig } from '../config.js';
-import { everywhere, qwenWindow, qwenWindows } from './llama.js';
+import { inputsFirstFiles } from './inputsFirstFiles.js';
+import { everywhere, qwenWindow, qwenWindows, textPositions } from './llama.js';
 import type { Family } from './llama.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';
 import type { MixtureConfig, MixtureFamily } from './mixture.js';
@@ -66,4 +70,37 @@ export const qwen3Moe = mixtureArchitecture<MixtureConfig>({
   name: 'qwen3_moe',
   modelTypes: ['qwen3_moe'],
   config: configOf('qwen3_moe', () => E.right(qwen3)),
+});
+
+const qwen3Vl: MixtureFamily = {
+  numExperts: 60,
+  perToken: 4,
+  normalized: true,
+  auxLossCoef: 0.001,
+  expertSize: (f) => f.moe_intermediate_size ?? 1408,
+  mixed: true,
+  llama: {
+    numKvHeads: 16,
+    maxPositions: 128_000,
+    headNorm: true,
+    rope: { theta: 500_000, scalingNames: textPositions },
+  },
+  only: { mlp_bias: false },
+};
+
+export const qwen3VlMoe = mixtureArchitecture<MixtureConfig>({
+  name: 'qwen3_vl_moe',
+  modelTypes: [],
+  textTypes: ['qwen3_vl_moe_text'],
+  config: configOf('qwen3_vl_moe', () => E.right(qwen3Vl)),
+  packed: () => [],
+  fileLayout: ({ numLayers, hiddenSize, expertSize, experts }) =>
+    inputsFirstFiles({
+      modules: Array.from({ length: numLayers }, (_, i) => `model.layers.${i}.mlp.experts`),
+      byTurns: false,
+      eitherWay: true,
+      hiddenSize,
+      expertSize,
+      numExperts: experts.numExperts,
+    }),
 });

@@ -1,5 +1,7 @@
 /** Which experts each token goes to and what each of them counts: arithmetic on the router's logits, and the way back. */
 
+import { mixerShares } from './sparseMixer.js';
+
 /** What experts are grouped for: a token chooses groups first, and its experts among theirs. */
 export interface ExpertGroups {
   /** Groups of as many experts each, in order. */
@@ -24,6 +26,8 @@ export interface RoutingShape {
   readonly groups?: ExpertGroups | undefined;
   /** What weights are multiplied by in the end. Default: 1. */
   readonly factor?: number;
+  /** Weights are those of `mixerShares`, which are neither divided nor multiplied. Default: of the probabilities. */
+  readonly tolerance?: number;
 }
 
 /** The routes of N tokens. */
@@ -34,6 +38,8 @@ export interface Routing {
   readonly chosen: Int32Array;
   /** [N·k] What each of them counts. */
   readonly weights: Float32Array;
+  /** [N·k·E] What all experts would count in the place of each of them, with a `tolerance`. */
+  readonly shares?: Float32Array;
   /** [E] How many tokens would choose each expert if nothing were corrected. */
   readonly liked: ArrayLike<number>;
   /** By expert: the tokens that go to it, increasing. */
@@ -163,6 +169,11 @@ export const routes = (logits: Float32Array, shape: RoutingShape, correction?: F
     correction === undefined ? chosen : best(rankings(logits, probabilities, shape, undefined)),
     numExperts,
   );
+  if (shape.tolerance !== undefined) {
+    const shares = mixerShares(logits, chosen, { numExperts, perToken, tolerance: shape.tolerance });
+    const own = Float32Array.from(chosen, (expert, at) => shares[at * numExperts + expert] ?? NaN);
+    return { probabilities, chosen, weights: own, shares, liked, ...sorted(chosen, shape) };
+  }
   const weights = new Float32Array(n * perToken);
   for (let i = 0; i < n; i++) {
     const divisor = normalized ? Math.max(mass({ probabilities, chosen }, shape, i), leastSum) : 1;
@@ -170,6 +181,13 @@ export const routes = (logits: Float32Array, shape: RoutingShape, correction?: F
       weights[at] = ((probabilities[i * numExperts + (chosen[at] ?? 0)] ?? NaN) / divisor) * factor;
   }
   return { probabilities, chosen, weights, liked, ...sorted(chosen, shape) };
+};
+
+/** Puts the gradient of a token's logits at dLogits[from …], from that of its probabilities, [E]. */
+const throughSoftmax = (probabilities: Float32Array, from: number, d: Float64Array, dLogits: Float32Array): void => {
+  let mean = 0;
+  d.forEach((own, e) => (mean += (probabilities[from + e] ?? NaN) * own));
+  d.forEach((own, e) => (dLogits[from + e] = (probabilities[from + e] ?? NaN) * (own - mean)));
 };
 
 /**
@@ -186,11 +204,21 @@ export const routesBack = (
   const { numExperts, perToken, normalized, leastSum = 0, scores, factor = 1 } = shape;
   const dLogits = new Float32Array(probabilities.length);
   const d = new Float64Array(numExperts);
+  const { shares } = routing;
   for (let from = 0, n = 0; from < dLogits.length; from += numExperts, n++) {
     for (let e = 0; e < numExperts; e++) d[e] = ofProbabilities?.[e] ?? 0;
+    const start = n * perToken;
+    if (shares !== undefined) {
+      throughSoftmax(probabilities, from, d, dLogits);
+      for (let j = start; j < start + perToken; j++)
+        for (let e = 0; e < numExperts; e++) {
+          const own = (e === chosen[j] ? 1 : 0) - (shares[j * numExperts + e] ?? NaN);
+          dLogits[from + e] = (dLogits[from + e] ?? NaN) + (dWeights[j] ?? NaN) * (weights[j] ?? NaN) * own;
+        }
+      continue;
+    }
     const sum = normalized ? mass(routing, shape, n) : 1;
     const divisor = normalized ? Math.max(sum, leastSum) : 1;
-    const start = n * perToken;
     let shift = 0;
     // A sum that is held up is constant.
     if (normalized && !(sum < leastSum))
@@ -206,9 +234,7 @@ export const routesBack = (
       }
       continue;
     }
-    let mean = 0;
-    for (let e = 0; e < numExperts; e++) mean += (probabilities[from + e] ?? NaN) * (d[e] ?? NaN);
-    for (let e = 0; e < numExperts; e++) dLogits[from + e] = (probabilities[from + e] ?? NaN) * ((d[e] ?? NaN) - mean);
+    throughSoftmax(probabilities, from, d, dLogits);
   }
   return dLogits;
 };

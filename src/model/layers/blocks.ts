@@ -28,6 +28,13 @@ interface Place {
 export const inTurn = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
   compose(residual(attention, narrowing(pass, i, numLayers)), residual(mlp));
 
+/** x + mixer(x), of a mixer that narrows as attention does; its norm is a part of it. */
+export const alone = ({ pass, i, numLayers }: Place, mixer: Map): Map => residual(mixer, narrowing(pass, i, numLayers));
+
+/** The same of a mixer that treats every row by itself. */
+export const aloneByRow = ({ pass, i, numLayers }: Place, mixer: Map): Map =>
+  compose(narrowing(pass, i, numLayers), residual(mixer));
+
 /** attention(x) + mlp(x) */
 const both = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
   compose(fanOut(attention, compose(narrowing(pass, i, numLayers), mlp)), total);

@@ -120,6 +120,17 @@ export const gatedTogether =
     return compose(groupedLinears(pass, sizes, [gates, ups]), gate, groupedMap(pass, sizes, downs));
   };
 
+/** The same of plain MLPs, whose maps are `up_proj` and `down_proj`. */
+export const plainTogether =
+  (kind: ActivationKind, pass: Pass, moduleOf: (expert: number) => string) =>
+  (weights: Weights, chosen: ReadonlyArray<Chosen>): Layer<Tensor, Tensor> | undefined => {
+    const modules = (name: string): ReadonlyArray<string> => chosen.map(({ expert }) => `${moduleOf(expert)}.${name}`);
+    const [ups, downs] = [modules('up_proj'), modules('down_proj')];
+    if (![ups, downs].every((map) => areAlike(pass, weights, map))) return undefined;
+    const sizes = chosen.map(({ rows }) => rows);
+    return compose(groupedMap(pass, sizes, ups), activation(kind), groupedMap(pass, sizes, downs));
+  };
+
 /** The same with another gate, [gate(x), up(x)] to what the third map reads. */
 export const gatedBy = (
   gate: Layer<ReadonlyArray<Tensor>, Tensor>,
