@@ -10,6 +10,7 @@
 #define KC 768
 #define MC 168
 #define NC 2048
+#define BESIDE 4
 #elif VW == 8
 #define MR 6
 #define NV 2

@@ -10,6 +10,7 @@
 #define KC 1024
 #define MC 168
 #define NC 2048
+#define BESIDE 8
 #define WHOLE_A (4L << 20)
 
 // Two neighbours in k: the even one in the low half.

@@ -36,7 +36,9 @@
 #endif
 #define OWN_B 65536L
 // Panels of B that stay in the second-level cache from one panel of A to the next: a row of C is written so many panels wide at a time.
-#define BESIDE 8
+#ifndef BESIDE
+#define BESIDE 1
+#endif
 // What packing an element and a barrier cost, in multiply-adds at the micro-kernel's full speed, and the products that are done before
 // other threads have woken up.
 #ifndef PACK_COST
