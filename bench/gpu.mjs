@@ -3,7 +3,7 @@
  *
  *     npm run bench -- gpu [--out DIR] [--seconds 450] [--lines gpt2-124m-lora,…] [--seq 2048] [--steps 4] [--rounds 5]
  *     npm run bench -- gpu --dry            every part on an emulated card and torch's CPU, tiny shapes: tests this script, times nothing
- *     npm run bench -- gpu --pack FILE      everything needed, in one archive (some 45 MB), for a machine without Node.js and network
+ *     npm run bench -- gpu --pack FILE      everything needed, in one archive (some 48 MB), for a machine without Node.js and network
  *
  * 1. build    the engine, the kernels (nvcc: CUDA_HOME, PATH, pip's nvidia-cuda-nvcc), the check; what is built already is taken
  * 2. kernels  every kernel against the processor's on random data: float32 to 1e-4, bfloat16 to 1e-2 of the norm

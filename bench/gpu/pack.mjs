@@ -1,5 +1,5 @@
 /** Everything bench/gpu.mjs needs, in one archive, for a machine that has a card and neither Node.js nor a network. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -95,6 +95,8 @@ export const pack = (root, target) => {
           !relative(at, from).split('/').includes('node_modules') && (statSync(from).isDirectory() || wanted(from)),
       });
     cpSync(process.execPath, join(folder, 'node'));
+    // Names for debuggers are megabytes; those that add-ons link against stay. Where there is no strip, they travel.
+    spawnSync('strip', ['--strip-all', join(folder, 'node')]);
     writeFileSync(
       join(folder, 'packed.json'),
       `${JSON.stringify({ node: process.version, made: new Date().toISOString() })}\n`,
