@@ -50,6 +50,8 @@ class CudaDevice final : public Device {
   void finish() override;
   bool joined(const Context* context, const Gemm* first, const Gemm* second) override;
   bool grouped(const Context* context, const Gemm* all, const Gemm* more, const StackedRows* stacked, long count) override;
+  bool grouped_grads(const Context* context, const Gemm* all, long count) override;
+  bool grouped_dropout(const Context* context, Values x, Values y, const long* ends, const uint32_t* seeds, long count, double rate) override;
   void adapter_grads(const Context* context, const AdapterGrad* all, long count, bool* done) override;
 
   // ---- for the kernels of table.cc ----

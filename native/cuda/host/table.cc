@@ -647,49 +647,228 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   return by_blas(context, &product, Format::bfloat16, both, weights);
 }
 
-// Where few rows go to each, or without cublasLt; of weights that lie as bfloat16.
+namespace {
+
+// Products of groups whose rows lie one below the other and whose matrices lie in one way.
+struct GroupsOf {
+  const Gemm* all;
+  long count, rows;
+  bool fits;
+};
+GroupsOf groups_of(const Gemm* all, long count) {
+  const Gemm& one = all[0];
+  const long each = one.a.kind == GEMM_BFLOAT16 ? 2 : 4, each_c = one.half ? 2 : 4;
+  GroupsOf groups = {all, count, 0, one.n > 0 && one.k > 0 && (one.a.kind == GEMM_BFLOAT16 || one.a.kind == GEMM_FLOAT32)};
+  for (long g = 0; g < count && groups.fits; g++) {
+    const Gemm& p = all[g];
+    groups.fits = p.n == one.n && p.k == one.k && p.half == one.half && p.ldc == p.n && p.a.kind == one.a.kind && p.a.ld == one.a.ld && !p.a.transposed &&
+                  p.b.transposed == one.b.transposed && p.b.kind == one.b.kind && p.alpha == one.alpha &&
+                  (p.start == nullptr || p.ld_start == 0 || p.ld_start == p.n) &&
+                  p.a.data == static_cast<const char*>(one.a.data) + each * groups.rows * one.a.ld &&
+                  reinterpret_cast<char*>(p.c) == reinterpret_cast<char*>(one.c) + each_c * groups.rows * one.n;
+    groups.rows += p.m;
+  }
+  return groups;
+}
+
+// The left operand as one matrix of bfloat16, in whole vectors.
+Matrix rows_of_groups(const Context* context, const GroupsOf& groups, int& slot, int other) {
+  const Gemm& one = groups.all[0];
+  GemmOperand x = one.a;
+  const bool vectors = one.k % 8 == 0 && x.ld % 8 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
+  slot = -1;
+  if (x.kind == GEMM_BFLOAT16 && vectors) return {x.data, groups.rows, one.k, x.ld, false};
+  return narrowed(context, x, groups.rows, one.k, slot, other);
+}
+
+// Right operands as bfloat16: [lines, width] each, in rows of `ld`; those that do not lie so are brought to scratch memory, all by one kernel.
+struct Matrices {
+  std::vector<const uint16_t*> at;
+  long ld;
+};
+struct Lines {
+  long lines, width, ld;
+};
+Lines lines_of(const Gemm& p) {
+  const bool turned = p.b.transposed == 0;
+  const long lines = turned ? p.k : p.n, width = turned ? p.n : p.k;
+  return {lines, width, whole_vectors(width)};
+}
+bool lies_ready(const Gemm& p) {
+  return p.b.kind == GEMM_BFLOAT16 && p.alpha == 1 && lines_of(p).width % 8 == 0 && p.b.ld == lines_of(p).width && reinterpret_cast<uintptr_t>(p.b.data) % 16 == 0;
+}
+Matrices matrices_of(const Context* context, const Gemm* all, const StackedRows* stacked, long count, int slot) {
+  CudaDevice& device = of(context);
+  const Lines lines = lines_of(all[0]);
+  Matrices out = {{}, lines.ld};
+  if (stacked == nullptr && std::all_of(all, all + count, lies_ready)) {
+    for (long g = 0; g < count; g++) out.at.push_back(static_cast<const uint16_t*>(all[g].b.data));
+    return out;
+  }
+  uint16_t* const memory = scratch<uint16_t>(context, slot, count * lines.lines * lines.ld);
+  std::vector<RxMatrixPiece> pieces;
+  for (long g = 0; g < count; g++) {
+    const Gemm& p = all[g];
+    uint16_t* to = memory + g * lines.lines * lines.ld;
+    out.at.push_back(to);
+    if (stacked == nullptr) {
+      pieces.push_back({p.b.data, p.b.scale, p.b.code, to, lines.lines, lines.width, lines.ld, p.b.block, p.alpha, p.b.kind});
+      continue;
+    }
+    for (long i = 0; i < stacked->count; i++) {
+      pieces.push_back({stacked->parts[g * stacked->count + i], nullptr, nullptr, to, stacked->rows[i], lines.width, lines.ld, 0, p.alpha, GEMM_FLOAT32});
+      to += stacked->rows[i] * lines.ld;
+    }
+  }
+  const std::vector<CudaDevice::Narrowed> still = device.narrowed;
+  const long blocks = static_cast<long>(pieces.size());
+  device.launch(k::grouped_matrices, {blocks, std::min(32L, parts_of(lines.lines * lines.ld, 8 * 256))}, 256, 0, device.stage(pieces.data(), blocks));
+  device.narrowed = still;
+  return out;
+}
+
+// One launch of both products, the second of which there may not be.
+void launch_groups(const Context* context, const GroupsOf& first, const Matrices& w, const Matrix& x, const GroupsOf* second, const Matrices& w2,
+                   const Matrix& x2) {
+  CudaDevice& device = of(context);
+  const Gemm& one = first.all[0];
+  const long each_c = one.half ? 2 : 4;
+  std::vector<RxGroupedPiece> pieces;
+  const uint16_t *at = static_cast<const uint16_t*>(x.data), *at2 = static_cast<const uint16_t*>(x2.data);
+  for (long g = 0; g < first.count; g++) {
+    const Gemm& p = first.all[g];
+    const bool bias = p.start != nullptr && p.ld_start == 0;
+    for (long row = 0; row < p.m; row += GroupedTile::rows) {
+      const auto below = [&](const float* matrix) { return const_cast<char*>(reinterpret_cast<const char*>(matrix)) + each_c * row * p.n; };
+      pieces.push_back({at + row * x.ld, w.at[static_cast<size_t>(g)], second ? at2 + row * x2.ld : nullptr, second ? w2.at[static_cast<size_t>(g)] : nullptr,
+                        bias ? p.start : nullptr, p.start != nullptr && !bias ? below(p.start) : nullptr, below(p.c),
+                        std::min<long>(GroupedTile::rows, p.m - row)});
+    }
+    at += p.m * x.ld;
+    if (second) at2 += p.m * x2.ld;
+  }
+  const std::vector<CudaDevice::Narrowed> still = device.narrowed;
+  const long blocks = static_cast<long>(pieces.size());
+  device.launch(one.b.transposed == 0 ? k::grouped_turned : k::grouped, {blocks, parts_of(one.n, GroupedTile::columns)}, 128, GroupedTile::bytes,
+                RxGrouped{device.stage(pieces.data(), blocks), one.n, one.k, x.ld, w.ld, second ? second->all[0].k : 0, x2.ld, w2.ld, one.half, 0});
+  device.narrowed = still;
+  forget_written(device, one.c, each_c, one.n, first.rows, one.n);
+}
+
+// Whether the kernel takes such rows and matrices, brought to bfloat16 where they do not lie so.
+bool takes_groups(const GroupsOf& groups) {
+  const Gemm& one = groups.all[0];
+  return groups.fits && groups.rows > 0 && (one.b.transposed != 0 || one.n % 8 == 0) && (one.k % 8 == 0 || one.a.kind == GEMM_FLOAT32);
+}
+
+// Numbers of converted matrices at a time.
+constexpr long most_converted = 64L << 20;
+
+// One launch for all: x w, and u b beside it where there is a second product.
+void one_launch(const Context* context, const Gemm* all, const Gemm* more, const StackedRows* stacked, long count) {
+  const GroupsOf first = groups_of(all, count);
+  int slot = -1, other = -1;
+  const Matrix x = rows_of_groups(context, first, slot, -1);
+  const Matrices w = matrices_of(context, all, more == nullptr ? stacked : nullptr, count, slot_logits);
+  if (more == nullptr) return launch_groups(context, first, w, x, nullptr, {{}, 0}, {nullptr, 0, 0, 0, false});
+  const GroupsOf second = groups_of(more, count);
+  const Matrix u = rows_of_groups(context, second, other, slot);
+  launch_groups(context, first, w, x, &second, matrices_of(context, more, stacked, count, slot_heads), u);
+}
+
+}  // namespace
+
+// Few rows of each: both products in one launch. Many: cublasLt's, one a group, which add to what the second gave them, in one launch.
 bool CudaDevice::grouped(const Context* context, const Gemm* all, const Gemm* more, const StackedRows* stacked, long count) {
-  if (more != nullptr || stacked != nullptr) return false;
+  if (!context->bf16 || count < 2 || GroupedTile::bytes > shared_memory()) return false;
+  const GroupsOf first = groups_of(all, count);
+  const bool few = blas() == nullptr || first.rows <= most_grouped_rows * count;
+  if (more == nullptr && stacked == nullptr && !few) return false;
+  if (!takes_groups(first) || (more != nullptr && !takes_groups(groups_of(more, count)))) return false;
+  if (more != nullptr && !few) {
+    std::vector<Gemm> adapters(more, more + count);
+    for (long g = 0; g < count; g++) {
+      adapters[static_cast<size_t>(g)].start = all[g].start;
+      adapters[static_cast<size_t>(g)].ld_start = all[g].ld_start;
+    }
+    one_launch(context, adapters.data(), nullptr, stacked, count);
+    for (long g = 0; g < count; g++) {
+      Gemm base = all[g];
+      base.start = base.c;
+      base.ld_start = base.ldc;
+      run_gemm(context, &base);
+    }
+    return true;
+  }
+  const bool ready = std::all_of(all, all + count, lies_ready);
+  const Lines lines = lines_of(all[0]);
+  const long each = ready || stacked != nullptr ? count : std::max(1L, most_converted / std::max(1L, lines.lines * lines.ld));
+  for (long g = 0; g < count; g += each) {
+    const long some = std::min(each, count - g);
+    const StackedRows rest = stacked != nullptr ? StackedRows{stacked->parts + g * stacked->count, stacked->rows, stacked->count} : StackedRows{};
+    one_launch(context, all + g, more != nullptr ? more + g : nullptr, stacked != nullptr ? &rest : nullptr, some);
+  }
+  return true;
+}
+
+namespace {
+
+// All rows that products over groups' rows take, as one matrix of bfloat16: how many there are, and where a product's begin.
+Matrix rows_of_grads(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
+  const GemmOperand whole = {x.data, x.ld, 0, x.kind, nullptr, nullptr, 0};
+  slot = -1;
+  if (x.kind == GEMM_BFLOAT16 && x.ld % 8 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0) return {x.data, rows, columns, x.ld, false};
+  return narrowed(context, whole, rows, columns, slot, other);
+}
+long numbers_between(const GemmOperand& from, const GemmOperand& to) {
+  return (static_cast<const char*>(to.data) - static_cast<const char*>(from.data)) / (from.kind == GEMM_BFLOAT16 ? 2 : 4);
+}
+
+}  // namespace
+
+// Where few rows are summed over, or the result has few rows, as an adapter's A.
+bool CudaDevice::grouped_grads(const Context* context, const Gemm* all, long count) {
   if (!context->bf16 || count < 2 || GroupedTile::bytes > shared_memory()) return false;
   const Gemm& one = all[0];
-  const GemmOperand& x = one.a;
-  const long each = x.kind == GEMM_BFLOAT16 ? 2 : 4, each_c = one.half ? 2 : 4;
-  const bool turned = one.b.transposed == 0;
-  long rows = 0;
-  for (long g = 0; g < count; g++) {
-    const Gemm& p = all[g];
-    const bool same = p.n == one.n && p.k == one.k && p.half == one.half && p.alpha == 1 && p.ldc == p.n && p.a.kind == x.kind && p.a.ld == p.k &&
-                      p.b.transposed == one.b.transposed && p.b.kind == GEMM_BFLOAT16 && p.b.ld == (turned ? p.n : p.k) &&
-                      reinterpret_cast<uintptr_t>(p.b.data) % 16 == 0 && (p.start == nullptr || p.ld_start == 0 || p.ld_start == p.n);
-    const bool below = !p.a.transposed && p.a.data == static_cast<const char*>(x.data) + each * rows * one.k &&
-                       reinterpret_cast<char*>(p.c) == reinterpret_cast<char*>(one.c) + each_c * rows * one.n;
-    if (!same || !below) return false;
-    rows += p.m;
+  const auto kind = [](const GemmOperand& x) { return x.kind == GEMM_FLOAT32 || x.kind == GEMM_BFLOAT16; };
+  long rows = 0, summed = 0;
+  bool thin = true;
+  for (long i = 0; i < count; i++) {
+    const Gemm& p = all[i];
+    const long at = numbers_between(one.a, p.a), first = at / one.a.ld, column = at % one.a.ld;
+    const bool same = p.n == one.n && p.alpha == 1 && p.start == nullptr && !p.half && p.ldc == p.n && p.a.transposed && !p.b.transposed && p.a.kind == one.a.kind &&
+                      p.b.kind == one.b.kind && p.a.ld == one.a.ld && p.b.ld == p.n && at >= 0 && column % 8 == 0 && column + p.m <= one.a.ld &&
+                      numbers_between(one.b, p.b) == first * p.n;
+    if (!same) return false;
+    rows = std::max(rows, first + p.k);
+    summed += p.k;
+    thin = thin && p.m <= GroupedTile::rows;
   }
-  const bool vectors = one.k % 8 == 0 && (!turned || one.n % 8 == 0) && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
-  if (!vectors || rows == 0 || (x.kind != GEMM_BFLOAT16 && x.kind != GEMM_FLOAT32)) return false;
-  if (blas() != nullptr && rows > most_grouped_rows * count) return false;
-
-  int slot = -1;
-  const Matrix from = converted<uint16_t>(context, {x.data, one.k, 0, x.kind, nullptr, nullptr, 0}, rows, one.k, slot, -1);
-  std::vector<RxGroupedPiece> pieces;
-  const uint16_t* at = static_cast<const uint16_t*>(from.data);
-  for (long g = 0; g < count; g++) {
-    const Gemm& p = all[g];
-    const bool bias = p.start != nullptr && p.ld_start == 0;
-    for (long first = 0; first < p.m; first += GroupedTile::rows) {
-      const auto below = [&](const float* matrix) { return const_cast<char*>(reinterpret_cast<const char*>(matrix)) + each_c * first * p.n; };
-      pieces.push_back({at + first * from.ld, static_cast<const uint16_t*>(p.b.data), bias ? p.start : nullptr,
-                        p.start != nullptr && !bias ? below(p.start) : nullptr, below(p.c), std::min<long>(GroupedTile::rows, p.m - first)});
-    }
-    at += p.m * from.ld;
+  const bool vectors = kind(one.a) && kind(one.b) && one.n % 8 == 0 && (one.a.ld % 8 == 0 || one.a.kind == GEMM_FLOAT32);
+  if (!vectors || rows == 0 || (blas() != nullptr && !thin && summed > most_grouped_rows * count)) return false;
+  int left = -1, right = -1;
+  const Matrix dy = rows_of_grads(context, one.a, rows, one.a.ld, left, -1), x = rows_of_grads(context, one.b, rows, one.n, right, left);
+  std::vector<RxGroupedGradPiece> pieces;
+  for (long i = 0; i < count; i++) {
+    const Gemm& p = all[i];
+    const long at = numbers_between(one.a, p.a), first = at / one.a.ld, column = at % one.a.ld;
+    for (long row = 0; row < p.m; row += GroupedTile::rows)
+      pieces.push_back({static_cast<const uint16_t*>(dy.data) + first * dy.ld + column + row, static_cast<const uint16_t*>(x.data) + first * x.ld,
+                        p.c + row * p.n, p.k, std::min<long>(GroupedTile::rows, p.m - row)});
   }
   const std::vector<Narrowed> still = narrowed;
   const long blocks = static_cast<long>(pieces.size());
-  launch(turned ? k::grouped_turned : k::grouped, {blocks, parts_of(one.n, GroupedTile::columns)}, 128, GroupedTile::bytes,
-         RxGrouped{stage(pieces.data(), blocks), one.n, one.k, from.ld, one.half, 0});
+  launch(k::grouped_grad, {blocks, parts_of(one.n, GroupedTile::columns)}, 128, GroupedTile::bytes,
+         RxGroupedGrad{stage(pieces.data(), blocks), one.n, dy.ld, x.ld});
   narrowed = still;
-  forget_written(*this, one.c, each_c, one.n, rows, one.n);
+  for (long i = 0; i < count; i++) forget_written(*this, all[i].c, 4, all[i].n, all[i].m, all[i].n);
+  return true;
+}
+
+bool CudaDevice::grouped_dropout(const Context*, Values x, Values y, const long* ends, const uint32_t* seeds, long count, double rate) {
+  if (count == 0 || ends[count - 1] == 0) return true;
+  over(ends[count - 1], k::grouped_dropout, x, y, stage(ends, count), stage(seeds, count), count, static_cast<float>(1 / (1 - rate)),
+       static_cast<int>(std::ceil(rate * 16777216.0)));
   return true;
 }
 

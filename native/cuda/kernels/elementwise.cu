@@ -256,6 +256,23 @@ extern "C" __global__ void rx_dropout(Values x, Values y, long n, float scale, i
     store(y, i, static_cast<int>(hash >> 8) >= threshold ? load(x, i) * scale : 0.f);
   }
 }
+// The same of groups of numbers, each with its own seed and from its own first number on: group g ends at ends[g].
+extern "C" __global__ void rx_grouped_dropout(Values x, Values y, const long* ends, const uint32_t* seeds, long count, float scale, int threshold) {
+  FOR_EACH(i, ends[count - 1]) {
+    long low = 0, high = count - 1;
+    while (low < high) {
+      const long middle = (low + high) / 2;
+      if (i < ends[middle])
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    const uint64_t index = static_cast<uint64_t>(low == 0 ? i : i - ends[low - 1]);
+    const uint32_t key = mixed(mixed(seeds[low]) + static_cast<uint32_t>(index >> 32));
+    const uint32_t hash = mixed(mixed(static_cast<uint32_t>(index) ^ key) + key);
+    store(y, i, static_cast<int>(hash >> 8) >= threshold ? load(x, i) * scale : 0.f);
+  }
+}
 extern "C" __global__ void rx_narrow(const float* x, uint16_t* y, long n) {
   const long eights = in_vectors(x, y) ? n / 8 : 0;
   FOR_EACH(i, eights) {

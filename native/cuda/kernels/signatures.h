@@ -53,19 +53,42 @@ struct RxSumPiece {
   float factor;
   int unused;
 };
-// Products of groups (grouped.cu): c [.., columns] = x [.., depth] w + bias + start. x and w as bfloat16, in whole vectors of 8.
+// Products of groups (grouped.cu): c [.., columns] = x [.., depth] w + x2 [.., depth2] w2 + bias + start. All factors as bfloat16, in whole
+// vectors of 8, with zeros up to these.
 struct RxGroupedPiece {
-  const uint16_t *x, *w;  // the first of at most 64 rows of a group, and its matrix
-  const float* bias;      // ?
-  const void* start;      // ? lies as c
+  const uint16_t *x, *w;    // the first of at most 64 rows of a group, and its matrix
+  const uint16_t *x2, *w2;  // ?
+  const float* bias;        // ?
+  const void* start;        // ? lies as c
   void* c;
   long rows;
 };
 struct RxGrouped {
   const RxGroupedPiece* pieces;
-  long columns, depth, ld_x;
-  int half;  // c lies as bfloat16
+  long columns, depth, ld_x, ld_w;  // ld_w counts where w lies as rows of depth numbers
+  long depth2, ld_x2, ld_w2;        // depth2 0: there is no second product
+  int half;                   // c lies as bfloat16
   int unused;
+};
+// Products over a group's rows: c [height, columns] = dyᵀ x, 64 rows of c a piece.
+struct RxGroupedGradPiece {
+  const uint16_t *dy, *x;  // [rows, ..], [rows, columns]
+  float* c;
+  long rows, height;
+};
+struct RxGroupedGrad {
+  const RxGroupedGradPiece* pieces;
+  long columns, ld_dy, ld_x;
+};
+// A stored matrix [rows, columns] on its way to bfloat16, times a factor; to: rows of ld numbers, a whole vector of 8 or more, zeros behind.
+struct RxMatrixPiece {
+  const void* from;    // as GemmOperand has it: kind 0 float32, 1 bfloat16, 2 8 bits by rows, 3 4 bits
+  const float* scale;  // ?
+  const float* code;   // ?
+  uint16_t* to;
+  long rows, columns, ld, block;
+  float factor;
+  int kind;
 };
 // Heads lie side by side in rows; for the kernels of flash.cu and hopper.cu q, k, v and d_out as bfloat16 of whole tiles' width (flash_layout.h).
 struct RxAttention {
@@ -194,6 +217,9 @@ struct RxStateSpace {
   X(adapter_sums, const RxSumPiece*)                                                                                        \
   X(grouped, RxGrouped)                                                                                                     \
   X(grouped_turned, RxGrouped)                                                                                              \
+  X(grouped_grad, RxGroupedGrad)                                                                                            \
+  X(grouped_matrices, const RxMatrixPiece*)                                                                                 \
+  X(grouped_dropout, Values, Values, const long*, const uint32_t*, long, float, int)                                        \
   X(attention_f32, RxAttention)                                                                                             \
   X(attention_bf16, RxAttention)                                                                                            \
   X(attention_along, RxAttention, long)                                                                                     \

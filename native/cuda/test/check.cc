@@ -262,6 +262,22 @@ void dropout(Both& both) {
   const Activation x(both, floats(n), as_half), y(both, Floats(n), as_half);
   twice(both, [&](const Context& c) { c.table->dropout(&c, x.on(c), y.on(c), n, rate, seed, offset); });
   y.agree("dropout", 0);
+  const long count = between(1, 5), columns = between(1, 30);
+  std::vector<long> ends;
+  std::vector<uint32_t> seeds;
+  for (long g = 0; g < count; g++) {
+    ends.push_back((g == 0 ? 0 : ends.back()) + below(20) * columns);
+    seeds.push_back(static_cast<uint32_t>(below(1L << 32)));
+  }
+  const Activation from(both, floats(ends.back()), as_half), to(both, Floats(static_cast<size_t>(ends.back())), as_half);
+  twice(both, [&](const Context& c) {
+    if (Device* const device = static_cast<Device*>(c.device)) return static_cast<void>(device->grouped_dropout(&c, from.on(c), to.on(c), ends.data(), seeds.data(), count, rate));
+    for (size_t g = 0; g < seeds.size(); g++) {
+      const long first = g == 0 ? 0 : ends[g - 1];
+      c.table->dropout(&c, values_of(from.at(c, first)), values_of(to.at(c, first)), ends[g] - first, rate, seeds[g], 0);
+    }
+  });
+  to.agree("dropout of groups", 0);
 }
 
 void bfloat16(Both& both) {
@@ -625,53 +641,158 @@ void adapter_grads(Both& both) {
   for (const Adapter& a : adapters) a.db->agree("adapter_grads, dB of rank " + std::to_string(a.rank) + ", " + std::to_string(a.columns) + " columns", half);
 }
 
-// Products of groups of rows with a matrix each, in one launch where few rows go to each.
+// A matrix [rows, columns] in any of the ways that weights lie.
+struct Stored {
+  const int kind;
+  static constexpr long block = 64;
+  std::unique_ptr<Array> data, scale, code;
+
+  Stored(Both& both, int kind, long rows, long columns) : kind(kind) {
+    const long n = rows * columns;
+    if (kind == GEMM_FLOAT32) data = std::make_unique<Array>(both, floats(n));
+    if (kind == GEMM_BFLOAT16) {
+      const std::vector<uint16_t> bits = halves(floats(n));
+      data = std::make_unique<Array>(both, bits.data(), bits.size() * 2);
+    }
+    if (kind < GEMM_INT8_ROWS) return;
+    std::vector<unsigned char> bytes(static_cast<size_t>(kind == GEMM_FOUR_BIT ? (n + 1) / 2 : n));
+    for (unsigned char& byte : bytes) byte = static_cast<unsigned char>(below(256));
+    data = std::make_unique<Array>(both, bytes.data(), bytes.size());
+    scale = std::make_unique<Array>(both, floats(kind == GEMM_FOUR_BIT ? (n + block - 1) / block : rows, 0.01f, 0.02f));
+    if (kind == GEMM_FOUR_BIT) code = std::make_unique<Array>(both, floats(16));
+  }
+  GemmOperand operand(const Context& c, long ld, int transposed) const {
+    return {data->on(c), ld, transposed, kind, scale ? scale->on(c) : nullptr, code ? code->on(c) : nullptr, code ? block : 0};
+  }
+};
+
+std::vector<long> group_sizes(long count, bool many, long& rows) {
+  std::vector<long> sizes;
+  for (long g = 0; g < count; g++) {
+    sizes.push_back(many ? between(129, 200) : below(4) == 0 ? 0 : between(1, 100));
+    rows += sizes.back();
+  }
+  return sizes;
+}
+
+// Products of groups of rows with a matrix each, and of adapters that add to them: in one launch where few rows go to each.
 void groups(Both& both) {
   const long count = between(2, 6), depth = coin() ? 8 * between(1, 40) : some(150), columns = coin() ? 8 * between(1, 40) : some(300);
   const bool turned = coin(), many = below(4) == 0;
-  std::vector<long> sizes;
+  // Nothing beside, adapters, those whose matrices lie apart, or these alone.
+  const long beside = below(4), rank = coin() ? 8 * between(1, 3) : between(1, 20), apart = rank / 3;
+  const bool alone = beside == 3, stacked = beside > 1;
   long rows = 0;
-  for (long g = 0; g < count; g++) {
-    sizes.push_back(many ? between(100, 200) : below(4) == 0 ? 0 : between(1, 100));
-    rows += sizes.back();
-  }
+  const std::vector<long> sizes = group_sizes(count, many, rows);
+  const long lines = turned ? depth : columns, width = turned ? columns : depth;
   const Activation x(both, floats(rows * depth)), y(both, floats(rows * columns));
   const Floats more = floats(rows * columns);
   const Activation start(both, more, y.half);
-  std::vector<std::unique_ptr<Array>> ws, biases;
+  const long ld_u = rank + (coin() ? 4 : 0);
+  const Array u(both, floats(rows * ld_u));
+  const int kind = alone ? static_cast<int>(GEMM_FLOAT32) : coin() ? static_cast<int>(GEMM_BFLOAT16) : static_cast<int>(below(4));
+  std::vector<Stored> ws, bs;
+  std::vector<std::unique_ptr<Array>> biases;
   for (long g = 0; g < count; g++) {
-    const std::vector<uint16_t> w = halves(floats(depth * columns));
-    ws.push_back(std::make_unique<Array>(both, w.data(), w.size() * 2));
+    ws.emplace_back(both, kind, lines, width);
+    bs.emplace_back(both, GEMM_FLOAT32, turned ? rank : columns, turned ? columns : rank);
     biases.push_back(std::make_unique<Array>(both, floats(columns)));
   }
+  const float scaling = stacked || coin() ? 1.f : 0.7f;
   // nothing, a bias each, a matrix, or what is there
   const long begins = below(4);
   both.card.bf16 = 1;
   bool done = false;
   twice(both, [&](const Context& c) {
-    std::vector<Gemm> all;
+    std::vector<Gemm> all, adapters;
+    std::vector<const float*> parts;
+    const long of_alone[] = {lines / 3, lines - lines / 3}, of_beside[] = {apart, rank - apart};
+    const bool cuts = turned || alone;  // rows of what lies apart
     long first = 0;
     const auto from = [&](const Activation& a, long at) { return a.at(c, at); };
     for (long g = 0; g < count; g++) {
+      const size_t i = static_cast<size_t>(g);
       const GemmOperand of_x = {from(x, first * depth), depth, 0, x.on(c).half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0};
-      const GemmOperand w = {ws[static_cast<size_t>(g)]->on(c), turned ? columns : depth, !turned, GEMM_BFLOAT16, nullptr, nullptr, 0};
-      const float* const begin = begins == 0 ? nullptr : begins == 1 ? biases[static_cast<size_t>(g)]->on(c) : from(begins == 2 ? start : y, first * columns);
-      all.push_back({sizes[static_cast<size_t>(g)], columns, depth, of_x, w, from(y, first * columns), columns, begin, begins == 1 ? 0 : columns, 1, y.on(c).half});
-      first += sizes[static_cast<size_t>(g)];
+      const float* const begin = begins == 0 ? nullptr : begins == 1 ? biases[i]->on(c) : from(begins == 2 ? start : y, first * columns);
+      float* const to = from(y, first * columns);
+      all.push_back({sizes[i], columns, depth, of_x, ws[i].operand(c, width, !turned), to, columns, begin, begins == 1 ? 0 : columns, 1, y.on(c).half});
+      const GemmOperand of_u = {u.on(c) + first * ld_u, ld_u, 0, GEMM_FLOAT32, nullptr, nullptr, 0};
+      adapters.push_back({sizes[i], columns, rank, of_u, bs[i].operand(c, turned ? columns : rank, !turned), to, columns, to, columns, scaling, y.on(c).half});
+      const Stored& split = alone ? ws[i] : bs[i];
+      parts.push_back(split.data->on(c));
+      parts.push_back(split.data->on(c) + (alone ? of_alone[0] : of_beside[0]) * (alone ? width : columns));
+      first += sizes[i];
+    }
+    const bool adds = beside == 1 || (beside == 2 && cuts);
+    if (Device* const device = static_cast<Device*>(c.device)) {
+      std::vector<Gemm> bare = alone ? all : adapters;
+      for (Gemm& each : bare) each.b.data = nullptr;
+      const StackedRows rest = {parts.data(), alone ? of_alone : of_beside, 2};
+      const bool lie_apart = alone || (beside == 2 && cuts);
+      done = device->grouped(&c, alone ? bare.data() : all.data(), !adds ? nullptr : beside == 2 ? bare.data() : adapters.data(), lie_apart ? &rest : nullptr, count);
+      if (done) return;
+    }
+    for (size_t g = 0; g < all.size(); g++) {
+      run_gemm(&c, &all[g]);
+      if (adds) run_gemm(&c, &adapters[g]);
+    }
+  });
+  both.card.bf16 = 0;
+  const bool adds = beside == 1 || (beside == 2 && turned);
+  const bool vectors = (depth % 8 == 0 || !x.half) && (!turned || columns % 8 == 0), few = both.device.blas() == nullptr || rows <= 128 * count;
+  if (done != (vectors && rows > 0 && (few || adds || alone))) {
+    failures++;
+    std::fprintf(stderr, "  groups: %ld rows of %ld, %ld columns, beside %ld, kind %d, %s\n", rows, depth, columns, beside, kind, done ? "done" : "not done");
+  }
+  y.agree(std::string("groups") + (done ? ", together" : "") + (turned ? ", turned" : "") + (adds ? ", with adapters" : "") + ", kind " + std::to_string(kind), half);
+}
+
+// Products over the rows of groups: gradients of weights, and of several adapters' A.
+void group_grads(Both& both) {
+  const long count = between(2, 5), columns = coin() ? 8 * between(1, 40) : some(200);
+  const bool adapters = coin(), many = below(4) == 0;
+  long rows = 0;
+  const std::vector<long> sizes = group_sizes(count, many, rows);
+  std::vector<long> heights;
+  for (long m = adapters ? between(1, 3) : 1; m > 0; m--) heights.push_back(adapters ? (coin() ? 8 * between(1, 3) : between(1, 20)) : some(200));
+  long ld = 0;
+  bool on_border = true;
+  for (const long height : heights) on_border = on_border && ld % 8 == 0, ld += height;
+  const Activation dy(both, floats(rows * ld), !adapters && coin()), x(both, floats(rows * columns));
+  std::vector<std::unique_ptr<Array>> cs;
+  for (long g = 0; g < count; g++)
+    for (const long height : heights) cs.push_back(std::make_unique<Array>(both, floats(height * columns)));
+  both.card.bf16 = 1;
+  bool done = false;
+  twice(both, [&](const Context& c) {
+    std::vector<Gemm> all;
+    long first = 0;
+    size_t i = 0;
+    for (const long size : sizes) {
+      long from = 0;
+      for (const long height : heights) {
+        const GemmOperand left = {dy.at(c, first * ld + from), ld, 1, dy.on(c).half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0};
+        const GemmOperand right = {x.at(c, first * columns), columns, 0, x.on(c).half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0};
+        all.push_back({height, columns, size, left, right, cs[i++]->on(c), columns, nullptr, 0, 1, 0});
+        from += height;
+      }
+      first += size;
     }
     if (Device* const device = static_cast<Device*>(c.device)) {
-      done = device->grouped(&c, all.data(), nullptr, nullptr, count);
+      done = device->grouped_grads(&c, all.data(), static_cast<long>(all.size()));
       if (done) return;
     }
     for (const Gemm& each : all) run_gemm(&c, &each);
   });
   both.card.bf16 = 0;
-  const bool vectors = depth % 8 == 0 && (!turned || columns % 8 == 0);
-  if (done != (vectors && rows > 0 && (both.device.blas() == nullptr || rows <= 128 * count))) {
+  bool thin = true;
+  for (const long height : heights) thin = thin && height <= 64;
+  const bool vectors = columns % 8 == 0 && on_border && (ld % 8 == 0 || !dy.half), few = rows * static_cast<long>(heights.size()) <= 128 * static_cast<long>(cs.size());
+  if (done != (vectors && rows > 0 && (both.device.blas() == nullptr || thin || few))) {
     failures++;
-    std::fprintf(stderr, "  groups: %ld rows of %ld, %ld columns, %s\n", rows, depth, columns, done ? "done" : "not done");
+    std::fprintf(stderr, "  group_grads: %ld rows, %ld by %ld, %s\n", rows, ld, columns, done ? "done" : "not done");
   }
-  y.agree(std::string("groups") + (done ? ", one launch" : "") + (turned ? ", turned" : ""), half);
+  for (const auto& c : cs) c->agree(std::string("group_grads") + (done ? ", one launch" : ""), half);
 }
 
 // Products after one another that read the same rows, or rows that a product, a kernel or a copy has written to since.
@@ -1097,7 +1218,7 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"combined", combined, 1}, {"greatest", greatest, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1}, {"group_grads", group_grads, 1},
     {"after_norms", after_norms, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"convolutions", convolutions, 1}, {"xielus", xielus, 1}, {"delta_rules", delta_rules, 2}, {"state_spaces", state_spaces, 2},

@@ -275,20 +275,55 @@ inline Tally adapter_sums(Grid g, const RxSumPiece* pieces) {
   return count;
 }
 
-// Tiles of a group share its matrix and its bias.
-inline Tally grouped(Grid g, const RxGrouped& all) {
+// Tiles of a group share its matrices and its bias.
+inline long whole(long n) { return parts(n, 8) * 8; }
+inline Tally grouped_of(Grid g, const RxGrouped& all, bool turned) {
   Count count;
-  count.read(all.pieces, (long)sizeof *all.pieces * g.blocks);
+  count.read(all.pieces, (long)sizeof *all.pieces * g.blocks).or_fewer(32 * g.blocks);
   for (long i = 0; i < g.blocks; i++) {
     const RxGroupedPiece& p = all.pieces[i];
     const long each = all.half ? 2 : 4;
-    count.more(2 * p.rows * all.depth, each * p.rows * all.columns).read(p.w, 2 * all.columns * all.depth).read(p.bias, all.columns);
+    count.more(2 * p.rows * whole(all.depth), each * p.rows * all.columns).read(p.w, 2 * all.columns * (turned ? all.depth : whole(all.depth))).read(p.bias, all.columns);
+    if (all.depth2 > 0) count.more(2 * p.rows * whole(all.depth2), 0).read(p.w2, 2 * all.columns * (turned ? all.depth2 : whole(all.depth2)));
     if (p.start != nullptr) count.more(each * p.rows * all.columns, 0);
-    count.operations(2. * static_cast<double>(p.rows * all.columns) * static_cast<double>(all.depth));
+    count.operations(2. * static_cast<double>(p.rows * all.columns) * static_cast<double>(all.depth + all.depth2));
   }
   return count;
 }
-inline Tally grouped_turned(Grid g, const RxGrouped& all) { return grouped(g, all); }
+inline Tally grouped(Grid g, const RxGrouped& all) { return grouped_of(g, all, false); }
+inline Tally grouped_turned(Grid g, const RxGrouped& all) { return grouped_of(g, all, true); }
+// Tiles of one result share the rows that are summed over; what lies beside a piece's columns, up to a whole vector, may be another's.
+inline Tally grouped_grad(Grid g, const RxGroupedGrad& all) {
+  Count count;
+  count.read(all.pieces, (long)sizeof *all.pieces * g.blocks);
+  long beside = 0;
+  for (long i = 0; i < g.blocks; i++) {
+    const RxGroupedGradPiece& p = all.pieces[i];
+    count.more(2 * p.rows * whole(p.height), 4 * p.height * all.columns);
+    // The rows of a group that has none begin where the next one's do.
+    if (p.rows > 0) count.read(p.x, 2 * p.rows * all.columns);
+    beside += 2 * p.rows * (whole(p.height) - p.height);
+    count.operations(2. * static_cast<double>(p.rows * all.columns) * static_cast<double>(p.height));
+  }
+  return count.or_fewer(beside);
+}
+inline Tally grouped_matrices(Grid g, const RxMatrixPiece* pieces) {
+  Count count;
+  count.read(pieces, (long)sizeof *pieces * g.blocks);
+  long unread = 4 * g.blocks;
+  for (long i = 0; i < g.blocks; i++) {
+    const RxMatrixPiece& m = pieces[i];
+    const long n = m.rows * m.columns;
+    const long read = m.kind == 0 ? 4 * n : m.kind == 1 ? 2 * n : m.kind == 2 ? n + 4 * m.rows : parts(n, 2) + 4 * parts(n, m.block);
+    count.more(read, 2 * m.rows * m.ld);
+    count.read(m.code, m.kind == 3 ? 16 : 0);
+    unread += 40 + (m.kind == 3 ? 64 : 0);
+  }
+  return count.or_fewer(unread);
+}
+inline Tally grouped_dropout(Grid, Values x, Values y, const long* ends, const uint32_t* seeds, long count, float, int) {
+  return Count().read(ends, 8 * count).read(seeds, 4 * count).read(x, ends[count - 1]).write(y, ends[count - 1]).at_most();
+}
 
 // Rows of the tiles of a launch, and pairs of rows that see each other.
 struct Rows {
