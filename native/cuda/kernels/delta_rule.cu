@@ -110,8 +110,8 @@ __device__ void squares(const RxDeltaRule& a) {
   __syncthreads();
   const int row = threadIdx.x / 32 * 16, group = group_of(), two = two_of();
   float alike[C / 8][4], attended[C / 8][4];
-  clear<C>(alike);
-  clear<C>(attended);
+  cleared<C>(alike);
+  cleared<C>(attended);
   for (int c = 0; c < a.keys; c += scan_tile) {
     add_tiles<false, scan_tile, true, scan_tile, C, scan_tile>(k + C * c, row, k + C * c, 0, alike);
     add_tiles<false, scan_tile, true, scan_tile, C, scan_tile>(q + C * c, row, k + C * c, 0, attended);
@@ -218,7 +218,7 @@ __device__ void forwards(const RxDeltaRule& a) {
     T* const missing = a.missing != nullptr ? values_of_head<T>(a, a.missing, p) + first : nullptr;
     state.write(state_of<T>(a, a.states, p) + first, a.keys, a.values);
     float sum[W / 8][4];
-    clear<W>(sum);
+    cleared<W>(sum);
     for (int c = 0; c < a.keys; c += scan_tile) add_tiles<false, scan_tile, false, W, W, scan_tile>(s.k + C * c, row, state.narrow + c * W, 0, sum);
 #pragma unroll
     for (int n = 0; n < W / 8; n++)
@@ -234,7 +234,7 @@ __device__ void forwards(const RxDeltaRule& a) {
         put_two(number<W>(wanted, i, c), d.rate[i] * low, d.rate[i] * high);
       }
     __syncthreads();
-    clear<W>(sum);
+    cleared<W>(sum);
     add_tiles<false, C, false, W, W, C>(s.inverse, row, wanted, 0, sum);
 #pragma unroll
     for (int n = 0; n < W / 8; n++)
@@ -281,7 +281,7 @@ __device__ void backwards(const RxDeltaRule& a) {
     bring_given<W, C>(d_out, given, p.first, first, p.length);
     state.write(state_of<T>(a, a.d_states, p) + first, a.keys, a.values);
     float sum[W / 8][4];
-    clear<W>(sum);
+    cleared<W>(sum);
     for (int c = 0; c < a.keys; c += scan_tile) add_tiles<false, scan_tile, false, W, W, scan_tile>(s.k + C * c, row, state.narrow + c * W, 0, sum);
 #pragma unroll
     for (int n = 0; n < W / 8; n++)
@@ -294,7 +294,7 @@ __device__ void backwards(const RxDeltaRule& a) {
 #pragma unroll
       for (int h = 0; h < 2; h++) put_two(number<W>(d_u, row + group + 8 * h, 8 * n + two), sum[n][2 * h], sum[n][2 * h + 1]);
     __syncthreads();
-    clear<W>(sum);
+    cleared<W>(sum);
     add_tiles<true, C, false, W, W, C>(s.inverse, row, d_u, 0, sum);
     T* const d_corrections = values_of_head<T>(a, a.d_corrections, p) + first;
 #pragma unroll
@@ -337,7 +337,7 @@ __device__ void outputs(const RxDeltaRule& a) {
   for (int first = 0; first < a.values; first += W) {
     bring<W, C>(u, values_of_head<T>(a, a.u, p) + first, value_row(a), p.length);
     float sum[W / 8][4];
-    clear<W>(sum);
+    cleared<W>(sum);
     for (int c = 0; c < a.keys; c += W) {
       bring<W, C>(q, keys_of<T>(a, a.q, p) + c, key_row(a), p.length);
       bring<W, W>(state, state_of<T>(a, a.states, p) + static_cast<long>(c) * a.values + first, a.values, W);
@@ -387,9 +387,9 @@ __device__ void gradients(const RxDeltaRule& a) {
   float for_rate[2] = {0.f, 0.f};
   {
     float da[C / 8][4], ds[C / 8][4], alike[C / 8][4];
-    clear<C>(da);
-    clear<C>(ds);
-    clear<C>(alike);
+    cleared<C>(da);
+    cleared<C>(ds);
+    cleared<C>(alike);
     for (int first = 0; first < a.values; first += W) {
       bring_values(first);
       copies_end();
@@ -465,9 +465,9 @@ __device__ void gradients(const RxDeltaRule& a) {
     bring<W, C>(k, keys_of<T>(a, a.k, p) + c, key_row(a), p.length);
     bring<W, C>(q, keys_of<T>(a, a.q, p) + c, key_row(a), p.length);
     float dq[W / 8][4], dk[W / 8][4], behind[W / 8][4];
-    clear<W>(dq);
-    clear<W>(dk);
-    clear<W>(behind);
+    cleared<W>(dq);
+    cleared<W>(dk);
+    cleared<W>(behind);
     float read[2] = {0.f, 0.f}, kept[2] = {0.f, 0.f};
     for (int first = 0; first < a.values; first += W) {
       bring_values(first);

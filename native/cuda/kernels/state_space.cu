@@ -152,11 +152,11 @@ __device__ void outputs(const RxStateSpace& a) {
   const int row = threadIdx.x / 32 * 16, group = group_of(), two = two_of();
   const float skip = a.skip[p.head];
   float products[C / 8][4];
-  clear<C>(products);
+  cleared<C>(products);
   for (int first = 0; first < a.values; first += W) {
     bring_given<W, C>(x, from, p.first, first, p.length, [&](int i) { return d.rate[i]; });
     float sum[W / 8][4];
-    clear<W>(sum);
+    cleared<W>(sum);
     for (int k = 0; k < a.keys; k += W) {
       bring<W, C>(c, shared_of<T>(a, a.c, p) + k, shared_row(a), p.length);
       if (first == 0) bring<W, C>(b, shared_of<T>(a, a.b, p) + k, shared_row(a), p.length);
@@ -210,14 +210,14 @@ __device__ void gradients(const RxStateSpace& a) {
   float through = 0.f, for_skip = 0.f;
   {
     float products[C / 8][4], slopes[C / 8][4];
-    clear<C>(products);
-    clear<C>(slopes);
+    cleared<C>(products);
+    cleared<C>(slopes);
     for (int first = 0; first < a.values; first += W) {
       bring_given<W, C>(x, from, p.first, first, p.length, [&](int i) { return d.rate[i]; });
       bring_given<W, C>(dy, of_y, p.first, first, p.length);
       float reads[W / 8][4], keeps[W / 8][4];
-      clear<W>(reads);
-      clear<W>(keeps);
+      cleared<W>(reads);
+      cleared<W>(keeps);
       for (int k = 0; k < a.keys; k += W) {
         bring<W, C>(b, shared_of<T>(a, a.b, p) + k, shared_row(a), p.length);
         bring<W, C>(c, shared_of<T>(a, a.c, p) + k, shared_row(a), p.length);
@@ -354,16 +354,16 @@ __device__ void shared_gradients(const RxStateSpace& a) {
   const int tiles = a.keys / W, shared_by = a.heads / a.groups, group_number = blockIdx.y / tiles, k = blockIdx.y % tiles * W;
   const int row = threadIdx.x / 32 * 16, group = group_of(), two = two_of();
   float for_b[W / 8][4], for_c[W / 8][4], slopes[C / 8][4];
-  clear<W>(for_b);
-  clear<W>(for_c);
-  clear<C>(slopes);
+  cleared<W>(for_b);
+  cleared<W>(for_c);
+  cleared<C>(slopes);
   for (int head = group_number * shared_by; head < (group_number + 1) * shared_by; head++) {
     const Piece p(a, blockIdx.x, head);
     find_decays(a, p, d);
     __syncthreads();
     const Given from = given_x(a, a.xbc, head), of_y = given_y(a, a.dy, head);
     float own[C / 8][4];
-    clear<C>(own);
+    cleared<C>(own);
     for (int first = 0; first < a.values; first += W) {
       const long at = static_cast<long>(k) * a.values + first;
       bring<W, W>(state, state_of<T>(a, a.states, p) + at, a.values, W);
