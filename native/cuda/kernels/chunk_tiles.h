@@ -27,7 +27,7 @@ __device__ __forceinline__ int group_of() { return threadIdx.x % 32 / 4; }
 __device__ __forceinline__ int two_of() { return threadIdx.x % 4 * 2; }
 
 template <int columns>
-__device__ __forceinline__ void clear(float (*sum)[4]) {
+__device__ __forceinline__ void cleared(float (*sum)[4]) {
 #pragma unroll
   for (int n = 0; n < columns / 8; n++) sum[n][0] = sum[n][1] = sum[n][2] = sum[n][3] = 0.f;
 }
