@@ -215,6 +215,15 @@ __device__ __forceinline__ void advance(State<T>& state, int keys, float last, F
   }
 }
 
+// 1 / sqrt(x), without the calls that exact roots and quotients may need, around which registers would go to memory.
+__device__ __forceinline__ float over_root(float x) {
+#ifdef RX_EMULATE
+  return 1.f / sqrtf(x);
+#else
+  return rsqrtf(x);
+#endif
+}
+
 // ---- decays ----
 
 // Sums s of the logarithms of decays in a chunk, up to each token.

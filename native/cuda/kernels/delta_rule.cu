@@ -82,7 +82,7 @@ __device__ void units(const RxDeltaRule& a) {
     squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
   }
   squares = over_warp(squares, Sum());
-  const float scale = (v.key ? 1.f : 1.f / sqrtf(static_cast<float>(a.key_dim))) / sqrtf(squares + a.eps);
+  const float scale = (v.key ? 1.f : over_root(static_cast<float>(a.key_dim))) * over_root(squares + a.eps);
   T* const to = static_cast<T*>(v.key ? a.k : a.q) + v.row * key_row(a) + static_cast<long>(v.head) * a.keys;
   for (int c = 4 * lane; c < a.keys; c += 128) {
     const float4 x = from.four(v.row, c);
@@ -552,7 +552,8 @@ __device__ void unit_gradients(const RxDeltaRule& a) {
   const int lane = threadIdx.x % 32, shared_by = a.value_heads / a.key_heads;
   const Vector v(a);
   if (v.row >= a.rows) return;
-  const Given from = v.given(a, a.qkv), to = v.given(a, a.d_qkv);
+  const float shrunk = v.key ? 1.f : over_root(static_cast<float>(a.key_dim));
+  const Given from = v.given(a, a.qkv);
   const float* const parts = (v.key ? a.dk : a.dq) + (v.row * a.value_heads + static_cast<long>(v.head) * shared_by) * a.keys;
   const auto slope = [&](int c) {
     float4 sum = load_four(parts + c);
@@ -570,7 +571,8 @@ __device__ void unit_gradients(const RxDeltaRule& a) {
   }
   squares = over_warp(squares, Sum());
   along = over_warp(along, Sum());
-  const float r = 1.f / sqrtf(squares + a.eps), factor = r * (v.key ? 1.f : 1.f / sqrtf(static_cast<float>(a.key_dim))), back = along * r * r;
+  const float r = over_root(squares + a.eps), factor = r * shrunk, back = along * r * r;
+  const Given to = v.given(a, a.d_qkv);
   for (int c = 4 * lane; c < a.keys; c += 128) {
     const float4 x = from.four(v.row, c), dy = slope(c);
     to.put_four(v.row, c, {factor * (dy.x - back * x.x), factor * (dy.y - back * x.y), factor * (dy.z - back * x.z), factor * (dy.w - back * x.w)});
