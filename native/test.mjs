@@ -5,7 +5,7 @@
 // A compiler for another processor will do: CXX=aarch64-linux-gnu-g++ runs the tests in qemu, where that is found.
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { findCompiler, inParallel, instructionSetsOf, isBf16, units, writeKernelList } from './build.mjs';
@@ -98,7 +98,8 @@ const ofTests = compiler.target.startsWith('aarch64') ? ['-fno-tree-vectorize'] 
 const objectOf = async (source, set) => {
   const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}${bench ? '-bench' : ''}`);
   mkdirSync(folder, { recursive: true });
-  const target = join(folder, `${basename(source, '.cc')}.o`);
+  // Two folders may have a file of one name.
+  const target = join(folder, relative(here, source).replace(/\.cc$/, '.o').replaceAll(sep, '-'));
   if (!existsSync(target) || changed(target) < Math.max(sourceChanged(source), newestHeader))
     await call([
       ...flags,
