@@ -48,6 +48,17 @@ const exported = (name: string, outtype: 'f32' | 'f16' | 'q8_0', use: (read: Ggu
     return warnings.map(({ code }) => code);
   });
 
+/** The same of a model of this configuration, whose delta rule has values as wide as its keys. */
+const exportedAsMade = (name: string, use: (read: GgufRead, model: CausalLM) => void) =>
+  inTemporary(async (directory) => {
+    const layers = { linear_value_head_dim: 6, layer_types: ['linear_attention', 'full_attention'] };
+    const model = modelOf({ ...configs[name], ...layers, vocab_size: 40 }, 1);
+    const file = join(directory, 'model.gguf');
+    await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32' }));
+    use(readGguf(file), model);
+    dispose(Object.values(model.weights));
+  });
+
 const numbers = (model: CausalLM, name: string): ReadonlyArray<number> =>
   Array.from(model.weights[name]?.dataSync() ?? []);
 
@@ -442,6 +453,103 @@ describe('the file of', () => {
     expect(tensors.has('output.weight')).toBe(true);
   });
 
+  test("gpt-oss's sinks and the biases of its experts stay float32, and where YaRN is cut is told", async () => {
+    const warned = await exported('gpt_oss', 'f16', ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'gpt-oss',
+        'gpt-oss.attention.sliding_window': 4,
+        'gpt-oss.expert_count': 4,
+        'gpt-oss.expert_feed_forward_length': 24,
+      });
+      const sinks = tensors.get('blk.1.attn_sinks.weight');
+      expect(sinks).toMatchObject({ shape: [4], type: 'f32' });
+      expect(Array.from(sinks?.values ?? [])).toEqual(numbers(model, 'model.layers.1.self_attn.sinks'));
+      const biases = tensors.get('blk.0.ffn_gate_exps.bias');
+      expect(biases).toMatchObject({ shape: [4, 24], type: 'f32' });
+      expect(Array.from(biases?.values ?? []).slice(24, 48)).toEqual(
+        numbers(model, 'model.layers.0.mlp.experts.1.gate_proj.bias'),
+      );
+    });
+    expect(warned).toEqual(['W_GGUF_ROPE']);
+  });
+
+  test('what routers are corrected by, what they count by and where experts begin is told', async () => {
+    await exported('glm4_moe', 'f32', ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'glm4moe.expert_gating_func': 2,
+        'glm4moe.expert_weights_norm': true,
+        'glm4moe.expert_weights_scale': 1.5,
+        'glm4moe.expert_shared_count': 1,
+        'glm4moe.leading_dense_block_count': 1,
+      });
+      expect(Array.from(tensors.get('blk.1.exp_probs_b.bias')?.values ?? [])).toEqual(
+        numbers(model, 'model.layers.1.mlp.gate.e_score_correction_bias'),
+      );
+    });
+    await exported('ernie4_5_moe', 'f32', ({ tensors }, model) => {
+      const { shape, values } = tensors.get('blk.1.exp_probs_b.bias') ?? {};
+      expect(shape).toEqual([5]);
+      expect(Array.from(values ?? [])).toEqual(
+        numbers(model, 'model.layers.1.mlp.moe_statics.e_score_correction_bias'),
+      );
+    });
+  });
+
+  test('layers of LFM2 that convolve have no keys, and their convolutions are matrices of float32', async () => {
+    await exported('lfm2', 'f16', ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({ 'lfm2.attention.head_count_kv': [0, 2, 0], 'lfm2.shortconv.l_cache': 3 });
+      const convolution = tensors.get('blk.0.shortconv.conv.weight');
+      expect(convolution).toMatchObject({ shape: [16, 3], type: 'f32' });
+      expect(Array.from(convolution?.values ?? [])).toEqual(numbers(model, 'model.layers.0.conv.conv.weight'));
+    });
+  });
+
+  test("Qwen3.5's heads of values are those of the key heads by turns, its rates of decay themselves", async () => {
+    await exportedAsMade('qwen3_5_moe', ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'qwen35moe',
+        'qwen35moe.full_attention_interval': 2,
+        'qwen35moe.ssm.group_count': 2,
+        'qwen35moe.ssm.time_step_rank': 4,
+      });
+      const module = 'model.layers.0.linear_attn';
+      const order = [0, 2, 1, 3];
+      const logarithms = numbers(model, `${module}.A_log`);
+      const rates = Array.from(tensors.get('blk.0.ssm_a')?.values ?? []);
+      expect(rates).toHaveLength(4);
+      order.forEach((head, i) => expect(rates[i]).toBeCloseTo(-Math.exp(logarithms[head] ?? NaN), 6));
+      // 12 queries, 12 keys and 4 heads of 6 values, of 8 inputs each.
+      const ours = numbers(model, `${module}.in_proj_qkv.weight`);
+      const theirs = Array.from(tensors.get('blk.0.attn_qkv.weight')?.values ?? []);
+      expect(theirs.slice(0, 24 * 8)).toEqual(ours.slice(0, 24 * 8));
+      const values = (all: ReadonlyArray<number>, head: number) => all.slice((24 + 6 * head) * 8, (30 + 6 * head) * 8);
+      order.forEach((head, i) => expect(values(theirs, i)).toEqual(values(ours, head)));
+      const outputs = numbers(model, `${module}.out_proj.weight`);
+      const turned = Array.from(tensors.get('blk.0.ssm_out.weight')?.values ?? []);
+      order.forEach((head, i) => expect(turned.slice(6 * i, 6 * i + 6)).toEqual(outputs.slice(6 * head, 6 * head + 6)));
+      expect(tensors.get('blk.0.ssm_conv1d.weight')?.shape[0]).toBe(48);
+      const gains = numbers(model, 'model.layers.0.input_layernorm.weight');
+      const norm = Array.from(tensors.get('blk.0.attn_norm.weight')?.values ?? []);
+      gains.forEach((gain, i) => expect(norm[i]).toBeCloseTo(gain + 1, 6));
+      expect(Array.from(tensors.get('blk.0.ssm_norm.weight')?.values ?? [])).toEqual(
+        numbers(model, `${module}.norm.weight`),
+      );
+    });
+  });
+
+  test("Qwen3-Next's joined map goes as two, of all key heads", async () => {
+    await exportedAsMade('qwen3_next', ({ tensors }, model) => {
+      // Of each of two key heads 6 queries, 6 keys, and 2 · 6 values and gates, of 8 inputs each.
+      const joined = numbers(model, 'model.layers.0.linear_attn.in_proj_qkvz.weight');
+      const rows = (first: number, count: number) =>
+        [first, 36 + first].flatMap((at) => joined.slice(at * 8, (at + count) * 8));
+      expect(Array.from(tensors.get('blk.0.attn_qkv.weight')?.values ?? [])).toEqual(
+        [rows(0, 6), rows(6, 6), rows(12, 12)].flat(),
+      );
+      expect(Array.from(tensors.get('blk.0.attn_gate.weight')?.values ?? [])).toEqual(rows(24, 12));
+    });
+  });
+
   test("Phi-3's LongRoPE goes as two tensors of factors", async () => {
     const warned = await exported('phi3', 'f32', ({ metadata, tensors }) => {
       expect(Array.from(tensors.get('rope_factors_long.weight')?.values ?? [])).toEqual([2, 6]);
@@ -500,7 +608,13 @@ describe('refused, and no file is left:', () => {
     ['smollm3', 'no_rope_layers'],
     ['gptj', 'model_type'],
     ['olmoe', 'clip_qkv'],
-    ['gpt_oss', 'model_type'],
+    ['gpt_oss_balanced', 'attention_bias'],
+    ['dots1', 'num_key_value_heads'],
+    ['lfm2_biased', 'conv_bias'],
+    ['qwen3_5_text', 'attention_bias'],
+    ['qwen3_next', 'mlp_only_layers'],
+    ['qwen3_5_moe_text', 'linear_value_head_dim'],
+    ['deepseek_v3', 'model_type'],
     ['gptj', 'model_type'],
     ['falcon_alibi', 'bias'],
     ['gpt_neox_in_turn', 'attention_bias'],

@@ -16,7 +16,13 @@ export type Arrangement =
   /** Of each group of rows its parts, of so many rows each, one after the other: all first parts, then all second ones, … */
   | { readonly kind: 'ungrouped'; readonly groups: number; readonly sizes: ReadonlyArray<number> }
   /** Added to every number. */
-  | { readonly kind: 'offset'; readonly by: number };
+  | { readonly kind: 'offset'; readonly by: number }
+  /** Another shape, and the numbers of it. */
+  | {
+      readonly kind: 'made';
+      readonly shape: (shape: ReadonlyArray<number>) => ReadonlyArray<number>;
+      readonly values: (values: Float32Array, shape: ReadonlyArray<number>) => Float32Array;
+    };
 
 export interface GgufTensor {
   /** Name in the checkpoint; of several of one shape that lie one after the other there, under one more dimension. */
@@ -39,6 +45,49 @@ export type LayoutOf<C> = (config: C, specs: ReadonlyArray<TensorSpec>) => E.Eit
 
 export const asIs: Arrangement = { kind: 'asIs' };
 
+/** Dimensions of length 1 left out. */
+export const squeezed: Arrangement = {
+  kind: 'made',
+  shape: (shape) => shape.filter((length) => length !== 1),
+  values: (values) => values,
+};
+
+/** The rows at `order`, as many as it has; numbers, of a tensor of one dimension. Dimensions of length 1 are left out. */
+export const rowsAt = (order: ReadonlyArray<number>): Arrangement => ({
+  kind: 'made',
+  shape: ([, ...within]) => [order.length, ...within.filter((length) => length !== 1)],
+  values: (values, [rows = 1]) => {
+    const width = values.length / rows;
+    const moved = new Float32Array(order.length * width);
+    order.forEach((row, target) => moved.set(values.subarray(row * width, (row + 1) * width), target * width));
+    return moved;
+  },
+});
+
+/** The columns of a matrix at `order`, which is a permutation. */
+export const columnsAt = (order: ReadonlyArray<number>): Arrangement => ({
+  kind: 'made',
+  shape: (shape) => shape,
+  values: (values) => values.map((_, i) => values[i - (i % order.length) + (order[i % order.length] ?? 0)] ?? 0),
+});
+
+/** Rates of decay: files have the logarithm of what the state loses. */
+export const decaying: Arrangement = {
+  kind: 'made',
+  shape: (shape) => shape,
+  values: (values) => values.map((value) => -Math.exp(value)),
+};
+
+/** The one, and then the other. */
+export const inTurn = (first: Arrangement, then: Arrangement): Arrangement => ({
+  kind: 'made',
+  shape: (shape) => arrangedShape(arrangedShape(shape, first), then),
+  values: (values, shape) => {
+    const own = arranged(values, shape, first);
+    return arranged(own.values, own.shape, then).values;
+  },
+});
+
 /** `E_GGUF_UNSUPPORTED`: llama.cpp has the architecture, but not with this setting. */
 export const unsupported = (field: string, expected: string, actual: unknown): FatalError =>
   fatal('E_GGUF_UNSUPPORTED', 'llama.cpp cannot run a model of this configuration', {
@@ -53,22 +102,31 @@ export const withHead = (tensors: ReadonlyArray<GgufTensor>, embedding: string):
   return tensors.some(({ name }) => name === head.name) ? tensors : [...tensors, head];
 };
 
-/** A module's name there, by its name here without the number of its layer. */
+/** A module's name there, by its name here, or by what `alias` makes of that, without the number of its layer. */
 export const renamed = (
   specs: ReadonlyArray<TensorSpec>,
   layers: RegExp,
   inLayer: Readonly<Record<string, string>>,
   outside: Readonly<Record<string, string>>,
+  alias: (name: string) => string = (name) => name,
 ): ReadonlyArray<{ readonly spec: TensorSpec; readonly module: string; readonly name: string }> =>
   specs.map((spec) => {
-    const ending = spec.name.slice(spec.name.lastIndexOf('.'));
-    const path = spec.name.slice(0, -ending.length);
+    const known = alias(spec.name);
+    const ending = known.slice(known.lastIndexOf('.'));
+    const path = known.slice(0, -ending.length);
     const [, number, module = path] = layers.exec(path) ?? [];
     const found = number === undefined ? outside[module] : inLayer[module];
     // Layouts name every module of their architecture.
     if (found === undefined) throw new TypeError(`"${spec.name}" has no name in GGUF`);
-    return { spec, module, name: `${number === undefined ? '' : `blk.${number}.`}${found}${ending}` };
+    const own = ending === '.alone' ? '' : ending;
+    return { spec, module, name: `${number === undefined ? '' : `blk.${number}.`}${found}${own}` };
   });
+
+/** The shape of a tensor in its new arrangement. */
+export const arrangedShape = (shape: ReadonlyArray<number>, arrangement: Arrangement): ReadonlyArray<number> => {
+  if (arrangement.kind === 'made') return arrangement.shape(shape);
+  return arrangement.kind === 'transposed' ? shape.toReversed() : shape;
+};
 
 /** Values in their new arrangement; shape [rows, columns], or one dimension. */
 export const arranged = (
@@ -80,6 +138,8 @@ export const arranged = (
   switch (arrangement.kind) {
     case 'asIs':
       return { values, shape };
+    case 'made':
+      return { values: arrangement.values(values, shape), shape: arrangement.shape(shape) };
     case 'offset':
       return { values: values.map((value) => value + arrangement.by), shape };
     case 'transposed':

@@ -9,6 +9,7 @@ import { headSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { bloomLayout, mptLayout } from './alibi.js';
 import { gpt2Layout, gptBigcodeLayout } from './gpt2.js';
+import { lfm2Layout, lfm2MoeLayout, qwen35Layout, qwen35MoeLayout, qwen3NextLayout } from './hybrid.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
 import {
   arceeLayout,
@@ -28,7 +29,17 @@ import {
   phi3Layout,
   seedOssLayout,
 } from './llamaLike.js';
-import { mixtralLayout, olmoeLayout, qwen2MoeLayout, qwen3MoeLayout } from './mixture.js';
+import {
+  dots1Layout,
+  ernieMoeLayout,
+  glm4MoeLayout,
+  gptOssLayout,
+  hunyuanMoeLayout,
+  mixtralLayout,
+  olmoeLayout,
+  qwen2MoeLayout,
+  qwen3MoeLayout,
+} from './mixture.js';
 import { falconLayout, gptNeoxLayout, stableLmLayout, starcoder2Layout } from './neoxLike.js';
 import { phiLayout } from './phi.js';
 import { llamaOrQwenVlLayout } from './qwenVl.js';
@@ -80,11 +91,28 @@ const layouts: Readonly<Record<string, Layout>> = {
   bloom: closed('bloom', bloomLayout),
   mpt: closed('mpt', mptLayout),
   gpt_bigcode: closed('gpt_bigcode', gptBigcodeLayout),
+  gpt_oss: closed('gpt_oss', gptOssLayout),
+  dots1: closed('dots1', dots1Layout),
+  glm4_moe: closed('glm4_moe', glm4MoeLayout),
+  ernie4_5_moe: closed('ernie4_5_moe', ernieMoeLayout),
+  hunyuan_v1_moe: closed('hunyuan_v1_moe', hunyuanMoeLayout),
+  lfm2: closed('lfm2', lfm2Layout),
+  lfm2_moe: closed('lfm2_moe', lfm2MoeLayout),
+  qwen3_5: closed('qwen3_5', qwen35Layout),
+  qwen3_5_moe: closed('qwen3_5_moe', qwen35MoeLayout),
+  qwen3_next: closed('qwen3_next', qwen3NextLayout),
+};
+
+/** Types of text models whose architectures bear the name of the whole. */
+const textTypes: Readonly<Record<string, string>> = {
+  gemma3: 'gemma3_text',
+  qwen3_5: 'qwen3_5_text',
+  qwen3_5_moe: 'qwen3_5_moe_text',
 };
 
 /** Model types that can be written as GGUF. */
 export const ggufModelTypes: ReadonlyArray<string> = [
-  ...Object.keys(layouts).map((architecture) => (architecture === 'gemma3' ? 'gemma3_text' : architecture)),
+  ...Object.keys(layouts).map((architecture) => textTypes[architecture] ?? architecture),
   // Of Llama's architecture.
   'mistral',
   'qwen2',
@@ -92,6 +120,8 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   'smollm3',
   // Their text models.
   'gemma3',
+  'qwen3_5',
+  'qwen3_5_moe',
   'exaone4_5',
   'qwen2_vl',
   'qwen2_5_vl',

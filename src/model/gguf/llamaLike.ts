@@ -12,6 +12,7 @@ import type { GraniteConfig } from '../architectures/granite.js';
 import type { LlamaConfig } from '../architectures/llama.js';
 import type { NemotronConfig } from '../architectures/nemotron.js';
 import type { OlmoConfig } from '../architectures/olmo.js';
+import type { RopeConfig } from '../attention/rope.js';
 import type { TensorSpec } from '../weights.js';
 import { asIs, renamed, unsupported, withHead } from './layout.js';
 import type { Arrangement, LayoutOf } from './layout.js';
@@ -56,6 +57,10 @@ export interface Form<C extends LlamaConfig> {
   /** Entries of a head that turn together lie beside each other there, and half a head apart here. */
   readonly interleaved?: boolean;
   readonly names?: Readonly<Record<string, string>>;
+  /** What a tensor is called where its name here does not say of which module it is what; `.alone` is no ending there. */
+  readonly alias?: (name: string) => string;
+  /** How a tensor is rearranged, by its name there. Default: as other fields say. */
+  readonly arrange?: (config: C, name: string) => Arrangement | undefined;
   readonly scalings: Scalings;
   /** Activations it may have. */
   readonly activation?: LlamaConfig['activation'];
@@ -65,6 +70,8 @@ export interface Form<C extends LlamaConfig> {
   readonly ownHead?: boolean;
   /** It has the windows of layers too. */
   readonly slides?: boolean;
+  /** YaRN that is not cut to whole frequencies is cut there, which is told. Default: it is refused. */
+  readonly cutsYarn?: boolean;
   readonly metadata?: (config: C) => GgufMetadata;
   readonly refusal?: (config: C) => FatalError | undefined;
 }
@@ -74,6 +81,9 @@ export const rmsEps =
   ({ rmsNormEps }: LlamaConfig): GgufMetadata => ({
     [`${name}.attention.layer_norm_rms_epsilon`]: float32(rmsNormEps),
   });
+
+const cutYarn = (rope: RopeConfig): RopeConfig =>
+  rope.scaling.kind === 'yarn' ? { ...rope, scaling: { ...rope.scaling, truncate: true } } : rope;
 
 const biasRefusal = (
   { qkvBias, outputBias, mlpBias }: LlamaConfig,
@@ -92,7 +102,7 @@ export const layoutOf =
     const { name, activation: known = 'silu' } = form;
     const refused =
       (activation === known ? undefined : unsupported('hidden_act', known, activation)) ??
-      ropeRefusal(rope, form.scalings) ??
+      ropeRefusal(form.cutsYarn === true ? cutYarn(rope) : rope, form.scalings) ??
       biasRefusal(config, form.biases) ??
       form.refusal?.(config);
     if (refused !== undefined) return E.left(refused);
@@ -104,11 +114,12 @@ export const layoutOf =
       return kind === 'norm' && normOffset !== 0 && own.endsWith('.weight') ? { kind: 'offset', by: normOffset } : asIs;
     };
     const names = { ...inLayer, ...form.names };
-    const tensors = renamed(specs, /^model\.layers\.(\d+)\.(.*)$/, names, outside).map(
+    const around = { ...outside, ...form.names };
+    const tensors = renamed(specs, /^model\.layers\.(\d+)\.(.*)$/, names, around, form.alias).map(
       ({ spec, module, name: called }) => ({
         sources: [spec.name],
         name: called,
-        arrangement: arrangement(module, spec),
+        arrangement: form.arrange?.(config, called) ?? arrangement(module, spec),
       }),
     );
     return E.right({

@@ -115,6 +115,14 @@ export const positionWarnings = ({ windows = [], maxPositions, rope }: Positions
           }),
         ]
       : []),
+    ...(scaling.kind === 'yarn' && !scaling.truncate
+      ? [
+          warning('W_GGUF_ROPE', 'llama.cpp begins and ends what YaRN stretches at whole frequencies', {
+            field: 'rope_scaling.truncate',
+            hint: 'texts are continued a little otherwise than here',
+          }),
+        ]
+      : []),
     ...(scaling.kind === 'longrope'
       ? [
           warning('W_GGUF_ROPE', 'llama.cpp turns a text by the size of its context, not by its length', {

@@ -13,7 +13,7 @@ import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/causalLm.js';
-import { arranged, asIs } from '../../model/gguf/layout.js';
+import { arranged, arrangedShape, asIs } from '../../model/gguf/layout.js';
 import type { GgufLayout, GgufTensor } from '../../model/gguf/layout.js';
 import { ggufLayout } from '../../model/gguf/layouts.js';
 
@@ -35,11 +35,13 @@ const general = ({ architecture }: GgufLayout, type: GgufType, name: string | un
   ...(type === 'q8_0' ? { 'general.quantization_version': uint32(2) } : {}),
 });
 
-/** Vectors, norms, positions, which ggml adds as they lie, and routers, which choose by small differences. */
+/** Vectors, norms, positions, which ggml adds as they lie, routers, which choose by small differences, and convolutions. */
 const staysExact = (name: string, shape: ReadonlyArray<number>): boolean =>
   shape.length === 1 ||
   name === 'position_embd.weight' ||
   name.endsWith('_norm.weight') ||
+  !name.endsWith('.weight') ||
+  /\.(?:ssm_conv1d|shortconv\.conv)\.weight$/.test(name) ||
   /\.ffn_gate_inp(?:_shexp)?\.weight$/.test(name);
 
 const weightOf = ({ weights }: CausalLM, source: string): E.Either<FatalError, Tensor> => {
@@ -67,7 +69,7 @@ const toWrite = (
       const lies = asStored.kind === 'transposed' && model.quantized?.scales[sources[0] ?? ''] !== undefined;
       const arrangement = lies ? asIs : asStored;
       const shape = weights[0]?.shape ?? [];
-      const turned = arrangement.kind === 'transposed' ? shape.toReversed() : shape;
+      const turned = arrangedShape(shape, arrangement);
       return {
         name,
         shape: sources.length === 1 ? turned : [sources.length, ...turned],
