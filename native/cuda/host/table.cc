@@ -828,7 +828,7 @@ long numbers_between(const GemmOperand& from, const GemmOperand& to) {
 
 // Where few rows are summed over, or the result has few rows, as an adapter's A.
 bool CudaDevice::grouped_grads(const Context* context, const Gemm* all, long count) {
-  if (!context->bf16 || count < 2 || GroupedTile::bytes > shared_memory()) return false;
+  if (!context->bf16 || count < 2 || all[0].a.ld == 0 || GroupedTile::bytes > shared_memory()) return false;
   const Gemm& one = all[0];
   const auto kind = [](const GemmOperand& x) { return x.kind == GEMM_FLOAT32 || x.kind == GEMM_BFLOAT16; };
   long rows = 0, summed = 0;
