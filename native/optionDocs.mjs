@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { LoraConfig, QuantizationConfig, SftConfig } from '../dist/index.js';
 
 const records = {
-  'train/config.d.ts': SftConfig,
+  'train/options/config.d.ts': SftConfig,
   'model/lora.d.ts': LoraConfig,
   'model/quantize/config.d.ts': QuantizationConfig,
 };

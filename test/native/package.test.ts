@@ -275,7 +275,7 @@ describe('the published packages', () => {
 
   whenBuilt('say in their declarations what each option is for', () => {
     installed((modules) => {
-      const declared = readFileSync(join(modules, 'rxtune', 'dist', 'train', 'config.d.ts'), 'utf8');
+      const declared = readFileSync(join(modules, 'rxtune', 'dist', 'train', 'options', 'config.d.ts'), 'utf8');
       expect(declared).toContain('/** Rank of the adapter. Default: 8. */\n    r: ');
       const options = [...declared.matchAll(/^ +(\w+): .*\bField</gm)].length;
       expect(options).toBeGreaterThan(100);
