@@ -66,8 +66,8 @@ const canCross = (block: RowBlock): boolean => {
 
 /** Threads that start at once, or when the work turns out to be long. */
 export const makeCrew = (start: StartThread, job: Job, { helpers, when }: CrewOptions): Crew<RowBlock, Outcomes> => {
-  const began = performance.now();
-  let first: Done | undefined;
+  /** What the first block took, and when it was done: what the program did before says nothing of the source. */
+  let first: (Done & { readonly at: number }) | undefined;
   let done: Done = { wallMs: 0, cpuMs: 0, read: undefined };
   let room = (): void => undefined;
   let crew: ReadonlyArray<{ readonly thread: Thread; readonly pending: Array<Pending>; ready: boolean }> | undefined;
@@ -130,9 +130,10 @@ export const makeCrew = (start: StartThread, job: Job, { helpers, when }: CrewOp
     worked: ({ read }, { wallMs, cpuMs }) => {
       if (crew !== undefined) return;
       done = { wallMs: done.wallMs + wallMs, cpuMs: done.cpuMs + cpuMs, read };
-      first ??= done;
+      const now = performance.now();
+      first ??= { ...done, at: now };
       // A source or a consumer that is slow itself needs no help: most of the time must have gone into the work.
-      if (done.wallMs * 2 >= performance.now() - began && isLong(first, done)) begin();
+      if ((done.wallMs - first.wallMs) * 2 >= now - first.at && isLong(first, done)) begin();
     },
     close: () => {
       closed = true;
