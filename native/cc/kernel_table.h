@@ -323,7 +323,7 @@ typedef struct KernelTable {
   void (*attention_bf16)(const Context*, const Attention*);
   void (*attention_grad_bf16)(const Context*, const Attention*);
 
-  // gated_delta_rule.cc; null on a device, where the formula runs
+  // gated_delta_rule.cc
   void (*gated_delta_rule)(const Context*, const GatedDeltaRule*);
   void (*gated_delta_rule_grad)(const Context*, const GatedDeltaRule*);
 
@@ -331,18 +331,18 @@ typedef struct KernelTable {
   // wide as values
   void (*cached_attention)(const Context*, Values q, const float* keys, const float* values, Values out, CachedAttention shape);
 
-  // xielu.cc; null on a device; the gradients of both numbers together or neither
-  void (*xielu)(const Context*, Values x, const float* alpha_p, const float* alpha_n, Values y, long n);  // ?
-  void (*xielu_grad)(const Context*, Values x, const float* alpha_p, const float* alpha_n, Values dy, Values dx, float* d_alpha_p,
-                     float* d_alpha_n, long n);  // ?
+  // xielu.cc; the gradients of both numbers together or neither
+  void (*xielu)(const Context*, Values x, const float* alpha_p, const float* alpha_n, Values y, long n);
+  void (*xielu_grad)(const Context*, Values x, const float* alpha_p, const float* alpha_n, Values dy, Values dx, float* d_alpha_p /* ? */,
+                     float* d_alpha_n /* ? */, long n);
 
-  // causal_conv.cc; null on a device
-  void (*causal_conv)(const Context*, const CausalConv*);       // ?
-  void (*causal_conv_grad)(const Context*, const CausalConv*);  // ?
+  // causal_conv.cc
+  void (*causal_conv)(const Context*, const CausalConv*);
+  void (*causal_conv_grad)(const Context*, const CausalConv*);
 
-  // state_space_scan.cc; null on a device
-  void (*state_space_scan)(const Context*, const StateSpaceScan*);       // ?
-  void (*state_space_scan_grad)(const Context*, const StateSpaceScan*);  // ?
+  // state_space_scan.cc
+  void (*state_space_scan)(const Context*, const StateSpaceScan*);
+  void (*state_space_scan_grad)(const Context*, const StateSpaceScan*);
 
   // linear_cross_entropy.cc; a target outside the vocabulary gives NaN
   void (*linear_cross_entropy)(const Context*, const LinearCrossEntropy*);

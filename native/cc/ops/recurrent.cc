@@ -19,7 +19,6 @@ CausalConv causalConvCall(Call& call) {
   conv.rows = call.size(), conv.channels = call.size(), conv.taps = call.size();
   conv.silu = call.flag(), conv.gated = call.flag();
   if (conv.taps < 1 || conv.taps > CAUSAL_CONV_TAPS) throw BadCall("a convolution of 1 to " + std::to_string(CAUSAL_CONV_TAPS) + " rows");
-  if (call.kernels().causal_conv == nullptr) throw BadCall("the device has no convolution");
   return conv;
 }
 
@@ -72,7 +71,6 @@ StateSpaceScan stateSpaceScanCall(Call& call) {
   StateSpaceScan scan = {};
   scan.rows = call.size(), scan.heads = call.size(), scan.head_dim = call.size(), scan.groups = call.size(), scan.state_dim = call.size();
   scan.least = static_cast<float>(call.number()), scan.most = static_cast<float>(call.number());
-  if (call.kernels().state_space_scan == nullptr) throw BadCall("the device has no state-space scan");
   if (scan.heads < 1 || scan.groups < 1 || scan.heads % scan.groups != 0) throw BadCall("heads are not a multiple of groups");
   if (scan.head_dim < 1 || scan.state_dim < 1) throw BadCall("a state of nothing");
   scan.xbc = call.values(area(scan.rows, widthOf(scan)));
@@ -125,7 +123,6 @@ GatedDeltaRule deltaRuleCall(Call& call, long& n) {
   rule.eps = static_cast<float>(call.number());
   if (rule.key_heads < 1 || rule.value_heads % rule.key_heads != 0) throw BadCall("value heads are not a multiple of key heads");
   if (rule.key_dim < 1 || rule.value_dim < 1) throw BadCall("heads of nothing");
-  if (call.kernels().gated_delta_rule == nullptr) throw BadCall("the device has no delta rule");
   rule.qkv = call.values(area(n, 2 * area(rule.key_heads, rule.key_dim) + area(rule.value_heads, rule.value_dim)));
   rule.decay = call.tensor(area(n, rule.value_heads));
   rule.rate = call.tensor(area(n, rule.value_heads));
