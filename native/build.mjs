@@ -141,25 +141,31 @@ export const run = promisify(execFile);
 
 const replace = (temporary, path) => renameSync(temporary, path);
 
-const main = async () => {
-  const compiler = findCompiler();
-  if (compiler === undefined) {
-    console.log('native engine not built: no C++ compiler (g++ or clang++) found; the wasm engine will be used');
-    return;
-  }
-  const started = Date.now();
+/** What becomes part of the library, each with the place of its object, whose name tells its content, flags and compiler. */
+const wantedObjects = (compiler) => {
   mkdirSync(objects, { recursive: true });
   writeKernelList(build, compiler);
   const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
   const shared = hash(compiler.path, compiler.version, compiler.target);
-  const wanted = units(compiler).map(([source, set, extra]) => {
-    const flags = [...baseFlags, ...extra, '-DNAPI_VERSION=8', `-I${build}`, `-I${sources}`, `-I${include}`];
+  return units(compiler).map(([source, set, extra]) => {
+    const flags = [...baseFlags, ...extra, '-DNAPI_VERSION=8'];
     const keyNow = () =>
       hash(shared, flags.join(' '), ...included(join(sources, source)).map((file) => readFileSync(file)));
     const key = keyNow();
     const name = `${source.replace(/[/.]/g, '-')}-${set}-${key}.o`;
-    return { source, flags, path: join(objects, name), name, unchanged: () => keyNow() === key };
+    return {
+      source,
+      set,
+      flags: [...flags, `-I${build}`, `-I${sources}`, `-I${include}`],
+      path: join(objects, name),
+      name,
+      unchanged: () => keyNow() === key,
+    };
   });
+};
+
+/** Compiles those whose objects are missing. Resolves to what the compiler said of those that do not compile. */
+const compileMissing = async (compiler, wanted) => {
   const missing = wanted.filter(({ path }) => !existsSync(path));
   const failures = [];
   await inParallel(
@@ -177,6 +183,27 @@ const main = async () => {
       }
     }),
   );
+  return { compiled: missing.length, failures };
+};
+
+/** The library's own objects, by source and instruction set: `objects(source, set)`. Throws where a source does not compile. */
+export const builtObjects = async (compiler) => {
+  const wanted = wantedObjects(compiler);
+  const { failures } = await compileMissing(compiler, wanted);
+  if (failures.length > 0) throw new Error(failures.join('\n'));
+  const paths = new Map(wanted.map(({ source, set, path }) => [`${join(sources, source)} ${set}`, path]));
+  return (source, set) => paths.get(`${source} ${set}`);
+};
+
+const main = async () => {
+  const compiler = findCompiler();
+  if (compiler === undefined) {
+    console.log('native engine not built: no C++ compiler (g++ or clang++) found; the wasm engine will be used');
+    return;
+  }
+  const started = Date.now();
+  const wanted = wantedObjects(compiler);
+  const { compiled, failures } = await compileMissing(compiler, wanted);
   if (failures.length > 0) {
     console.error(failures.join('\n'));
     console.error('native engine not built: the sources do not compile');
@@ -201,7 +228,7 @@ const main = async () => {
   for (const name of readdirSync(objects))
     if (!current.has(name) && name.endsWith('.o')) rmSync(join(objects, name), { force: true });
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  console.log(`native engine built in ${seconds} s (${missing.length} of ${wanted.length} files compiled): ${target}`);
+  console.log(`native engine built in ${seconds} s (${compiled} of ${wanted.length} files compiled): ${target}`);
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -2,13 +2,14 @@
 //   node native/test.mjs [name …] [--isa=avx2] [--sanitize=address|thread|undefined] [--bench] [-- arguments of the tests]
 // cc/kernels/<name>_test.cc is compiled once an instruction set and linked with those kernels whose RX_FILL(name) it mentions;
 // cc/<name>_test.cc is linked with the kernels of all instruction sets. --bench takes <name>_bench.cc instead.
+// Without a sanitizer the tests are linked with the very objects that the library is made of.
 // A compiler for another processor will do: CXX=aarch64-linux-gnu-g++ runs the tests in qemu, where that is found.
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { findCompiler, inParallel, instructionSetsOf, isBf16, units, writeKernelList } from './build.mjs';
+import { builtObjects, findCompiler, inParallel, instructionSetsOf, isBf16, units, writeKernelList } from './build.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const cc = join(here, 'cc');
@@ -94,8 +95,12 @@ const sourceChanged = (source) =>
 // GCC 12 for aarch64 ends with an internal error over a reduction of quantize_test.cc. The kernels themselves are compiled as ever.
 const ofTests = compiler.target.startsWith('aarch64') ? ['-fno-tree-vectorize'] : [];
 
+const libraryObject = sanitize === undefined && runner?.length === 0 ? await builtObjects(compiler) : () => undefined;
+
 /** The object of a source for an instruction set, compiled when it is older than the source or any header. */
 const objectOf = async (source, set) => {
+  const built = libraryObject(source, set);
+  if (built !== undefined) return built;
   const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}${bench ? '-bench' : ''}`);
   mkdirSync(folder, { recursive: true });
   // Two folders may have a file of one name.
@@ -139,11 +144,11 @@ const needs = (set) =>
     .map((flag) => flag.slice(2).replace('avx512bf16', 'avx512_bf16').replace('amx-', 'amx_'));
 
 let failures = 0;
-let found = 0;
-const runOne = async (title, test, pairs, set) => {
-  found++;
-  const program = join(dirname(await objectOf(test, set)), basename(test, '.cc'));
-  await call([...flags, ...(await objectsOf([...pairs, [test, set]])), '-o', program]);
+const found = [];
+const runOne = async ({ title, test, pairs, set }) => {
+  const object = await objectOf(test, set);
+  const program = object.replace(/\.o$/, '');
+  await call([...flags, ...(await objectsOf(pairs)), object, '-o', program]);
   if (runner === undefined) {
     console.log(`${title}: compiled for ${compiler.target}, not run: no emulator of it was found (qemu-user-static)`);
     return;
@@ -177,20 +182,23 @@ for (const set of sets.reverse())
     const mentioned = [...readFileSync(test, 'utf8').matchAll(/RX_FILL\((\w+)\)/g)]
       .map(([, name]) => join(kernels, `${name}.cc`))
       .filter((file) => isBf16(basename(file, '.cc')) === isBf16(set));
-    await runOne(
-      `${set} ${basename(test, suffix)}`,
+    found.push({
+      title: `${set} ${basename(test, suffix)}`,
       test,
-      [...core, ...[...new Set(mentioned)].map((source) => [source, set])],
+      pairs: [...core, ...[...new Set(mentioned)].map((source) => [source, set])],
       set,
-    );
+    });
   }
 for (const test of testsIn(cc)) {
   const all = units(compiler)
     .filter(([source]) => source !== 'binding.cc')
     .map(([source, set]) => [join(cc, source), set]);
-  await runOne(basename(test, suffix), test, all, 'base');
+  found.push({ title: basename(test, suffix), test, pairs: all, set: 'base' });
 }
-if (found === 0) {
+const needed = found.flatMap(({ test, pairs, set }) => [...pairs, [test, set]]);
+await objectsOf([...new Map(needed.map((pair) => [pair.join(' '), pair])).values()]);
+for (const one of found) await runOne(one);
+if (found.length === 0) {
   console.error(`no ${suffix} called ${wanted.join(', ')}`);
   failures++;
 }

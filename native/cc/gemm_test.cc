@@ -179,46 +179,52 @@ void check(const char* isa, const KernelTable* table, bool bf16, bool half, std:
       if (!joins) run_gemm(&context, &g);
       if (half)
         for (size_t i = 0; i < c.size(); i++) c[i] = widened(c16[i]);
-      if (repeat == 0) {
+      if (first.empty()) {
         first = c;
       } else if (std::memcmp(first.data(), c.data(), c.size() * sizeof(float)) != 0) {
-        std::printf("%s: not the same bits twice at %ld %ld %ld, %d threads\n", isa, m, n, k, pool_threads(pool));
+        std::printf("%s: not the same bits again at %ld %ld %ld, %d threads\n", isa, m, n, k, pool_threads(pool));
         failures++;
       }
     }
-    double worst = 0;
-    long at = -1;
-    for (long i = 0; i < m; i++)
-      for (long j = 0; j < ldc; j++) {
-        double want = before[i * ldc + j];
-        double scale = 1;
-        if (j < n) {
-          want = start == 1 ? before[i * ldc + j] : start == 2 ? row[j] : start == 3 ? other[i * (n + 3) + j] : 0;
-          for (long q = 0; q < k; q++) {
-            double x = a.worth[i * k + q], y = b.worth[q * n + j];
-            if (bf16) x = round16((float)x), y = round16((float)y);
-            want += alpha * x * y;
-            scale += std::fabs(alpha * x * y);
-          }
-          for (long q = 0; joins && q < depth; q++) {
-            double x = a_more.worth[i * depth + q], y = b_more.worth[q * n + j];
-            if (bf16) x = round16((float)x), y = round16((float)y);
-            want += alpha * x * y;
-            scale += std::fabs(alpha * x * y);
-          }
-        }
-        double error = std::fabs(want - c[i * ldc + j]);
-        if (half && j < n) error = std::fmax(0, error - std::fabs(want) / 256);
-        error /= scale;
-        if (!(error <= worst)) worst = error, at = i * ldc + j;
-      }
-    // denormal products count as zero in bfloat16 arithmetic
-    if (!(worst <= 2e-6)) {
-      failures++;
-      std::printf("%s%s: %ld x %ld x %ld + %ld, A %s kind %d, B %s kind %d, start %d, alpha %g, %d threads: error %g at row %ld, column %ld\n",
-                  isa, half ? " bf16 that lies so" : bf16 ? " bf16" : "", m, n, k, joins ? depth : 0, a.operand.transposed ? "T" : "N", kindA, b.operand.transposed ? "T" : "N", kindB,
-                  start, alpha, pool_threads(pool), worst, at / ldc, at % ldc);
+  }
+  std::vector<double> want(m * ldc + 1), scale(m * ldc + 1, 1);
+  for (long i = 0; i < m; i++)
+    for (long j = 0; j < ldc; j++) {
+      const double c_was = before[i * ldc + j];
+      want[i * ldc + j] = j >= n || start == 1 ? c_was : start == 2 ? row[j] : start == 3 ? other[i * (n + 3) + j] : 0;
     }
+  const auto add = [&](const Stored& x, const Stored& y, long terms) {
+    const auto operand = [&](double value) { return bf16 ? round16((float)value) : value; };
+    std::vector<double> line(n + 1);
+    for (long q = 0; q < terms; q++) {
+      for (long j = 0; j < n; j++) line[j] = operand(y.worth[q * n + j]);
+      for (long i = 0; i < m; i++) {
+        const double factor = alpha * operand(x.worth[i * terms + q]);
+        for (long j = 0; j < n; j++) {
+          want[i * ldc + j] += factor * line[j];
+          scale[i * ldc + j] += std::fabs(factor * line[j]);
+        }
+      }
+    }
+  };
+  add(a, b, k);
+  if (joins) add(a_more, b_more, depth);
+  double worst = 0;
+  long at = -1;
+  for (long i = 0; i < m; i++)
+    for (long j = 0; j < ldc; j++) {
+      const long q = i * ldc + j;
+      double error = std::fabs(want[q] - first[q]);
+      if (half && j < n) error = std::fmax(0, error - std::fabs(want[q]) / 256);
+      error /= scale[q];
+      if (!(error <= worst)) worst = error, at = q;
+    }
+  // denormal products count as zero in bfloat16 arithmetic
+  if (!(worst <= 2e-6)) {
+    failures++;
+    std::printf("%s%s: %ld x %ld x %ld + %ld, A %s kind %d, B %s kind %d, start %d, alpha %g: error %g at row %ld, column %ld\n", isa,
+                half ? " bf16 that lies so" : bf16 ? " bf16" : "", m, n, k, joins ? depth : 0, a.operand.transposed ? "T" : "N", kindA,
+                b.operand.transposed ? "T" : "N", kindB, start, alpha, worst, at / ldc, at % ldc);
   }
 }
 
