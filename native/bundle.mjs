@@ -4,7 +4,7 @@
 // as in the sources, and each module's path stands above its lines.
 //
 //   node native/bundle.mjs
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -94,8 +94,13 @@ export const bundle = async (folder, more = []) => {
     (name) => `${name}\n\n${readFileSync(join(root, 'node_modules', name, 'LICENSE'), 'utf8')}`,
   );
   writeFileSync(join(dist, joined, 'LICENCES.txt'), licences.join('\n'));
+  // Declarations of sources that were moved since would stay for ever, and be documented in place of those that count.
+  const stale = (name) =>
+    name.endsWith('.js')
+      ? !kept.has(name)
+      : name.endsWith('.d.ts') && !existsSync(join(root, 'src', name.replace(/\.d\.ts$/, '.ts')));
   for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' }))
-    if (name.endsWith('.js') && !kept.has(name)) rmSync(join(dist, name));
+    if (stale(name)) rmSync(join(dist, name));
 };
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle(join(root, 'dist'), measured);
