@@ -24,15 +24,16 @@ describeNative('rounded activations', () => {
 
   it.each(halvedCases)('%s (adapted: %s, checkpoints: %s): near float32', (...each) => near(each, 0.06));
 
-  // These read earlier tokens by convolutions, scans and latent attention. PyTorch: granite_hybrid 2.9 to 4.4 %, lfm2 7.0 to 11.9 %.
-  const otherwise: ReadonlyArray<Case> = ['lfm2', 'granite_hybrid', 'minicpm3', 'youtu'].flatMap(
+  // These read earlier tokens by convolutions, scans and latent attention. PyTorch: granite_hybrid 2.9 to 4.4 %, lfm2 7.0 to 11.9 %,
+  // gemma3n 6.0 %.
+  const otherwise: ReadonlyArray<Case> = ['lfm2', 'granite_hybrid', 'minicpm3', 'youtu', 'gemma3n'].flatMap(
     (name): ReadonlyArray<Case> => [
       [name, false, false],
       [name, true, true],
     ],
   );
   it.each(otherwise)('%s (adapted: %s, checkpoints: %s): near float32', (...each) =>
-    near(each, each[0] === 'lfm2' ? 0.1 : 0.06),
+    near(each, each[0] === 'lfm2' || each[0] === 'gemma3n' ? 0.1 : 0.06),
   );
 
   it('lie in half of the memory at bfloat16, where kernels read them so, and the stream does not', () => {
