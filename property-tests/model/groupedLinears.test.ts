@@ -162,12 +162,13 @@ describe('maps of groups of rows', () => {
     );
   });
 
-  it('are alike where all have an adapter of one rank and factor, or none, and nothing else looks on', () => {
+  it('are alike where all have an adapter of one rank and factor, or none, and a bias, or none, and nothing else looks on', () => {
     const changes = {
       nothing: true,
       'another rank': false,
       'another factor': false,
       'no adapter': false,
+      'another bias': false,
       magnitudes: false,
       'a second adapter': false,
       'one who looks on': false,
@@ -192,6 +193,12 @@ describe('maps of groups of rows', () => {
           weights[name] = tf.ones(shape);
         };
         if (what === 'another rank') change(`${module}.lora_A.weight`, 7, width);
+        if (what === 'another bias') {
+          if (map.bias) {
+            weights[`${module}.bias`]?.dispose();
+            Reflect.deleteProperty(weights, `${module}.bias`);
+          } else change(`${module}.bias`, map.outputs);
+        }
         if (what === 'magnitudes') change(`${module}.lora_magnitude_vector`, map.outputs);
         if (what === 'a second adapter') change(`${module}.lora_A.other.weight`, 2, width);
         const pass: Pass = {

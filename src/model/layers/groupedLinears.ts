@@ -45,13 +45,22 @@ const kindOf = (
   return { rank, scaling: adapterOptions(lora, module, a).scaling };
 };
 
-/** Whether a map of all groups can run as one: none of its modules has an adapter, or all have one of the same rank and factor. */
+/**
+ * Whether a map of all groups can run as one: none of its modules has an adapter, or all have one of the same rank and factor; none has a
+ * bias, or all have one, since the kernels know biases by their place.
+ */
 export const areAlike = (pass: Pass, weights: Weights, modules: Modules): boolean => {
   const [first = ''] = modules;
   const kind = kindOf(pass, weights, first);
+  const hasBias = (module: string): boolean => weights[moduleNames(module).bias] !== undefined;
   return modules.every((module) => {
     const own = kindOf(pass, weights, module);
-    return isUsual(pass, weights, module) && own?.rank === kind?.rank && own?.scaling === kind?.scaling;
+    return (
+      isUsual(pass, weights, module) &&
+      own?.rank === kind?.rank &&
+      own?.scaling === kind?.scaling &&
+      hasBias(module) === hasBias(first)
+    );
   });
 };
 
