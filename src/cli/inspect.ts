@@ -16,6 +16,7 @@ import {
 import { writeTextAtomically } from '../formats/files/atomicFile.js';
 import { locateModel } from '../formats/hub/locate.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
+import { configWarnings } from '../model/config.js';
 import type { ModelConfig } from '../model/config.js';
 import { chooseEngine, currentEngine } from '../train/engine.js';
 import { contamination, contaminationFacts, type Contamination } from '../train/evaluating/contamination.js';
@@ -35,7 +36,7 @@ import type { Dataset } from '../train/run/run.js';
 import type { CommandLine } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
-import { tellingHub } from './tell.js';
+import { tellingHub, tellWarning } from './tell.js';
 import { tokenizerOf } from './tokenizerOf.js';
 
 const Own = closed('inspect', {
@@ -134,6 +135,9 @@ export const inspectCommand: CommandLine = {
       TE.bind('data', ({ own, config }) => TE.fromEither(mixedRows(own.trainDataset, config, err))),
       TE.bind('tokenizer', ({ own, config }) => tokenizerOf(own, config, err)),
       TE.bind('shape', ({ own, config }) => shapeOf(own.model, config, err)),
+      TE.tapIO(({ shape, config }) => () => {
+        if (shape !== undefined) configWarnings(shape, config).forEach(tellWarning(err));
+      }),
       TE.bind('report', ({ own, config, data, tokenizer, shape }) =>
         preflightDataset(
           data,

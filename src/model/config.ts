@@ -256,13 +256,17 @@ export const headsOf = (sizes: {
   return E.right({ headDim: sizes.headDim ?? hiddenSize / numHeads, numHeads, numKvHeads });
 };
 
-/** What of a config.json training does not do, and the reader should know. */
-export const configWarnings = ({ attentionDropout = 0 }: ModelConfig): ReadonlyArray<Warning> =>
-  attentionDropout === 0
+/** What of a config.json training does not do, and the reader should know; `disableDropout` asks for none of that anyway. */
+export const configWarnings = (
+  { attentionDropout = 0 }: ModelConfig,
+  { disableDropout }: { readonly disableDropout: boolean },
+): ReadonlyArray<Warning> =>
+  attentionDropout === 0 || disableDropout
     ? []
     : [
         warning('W_ATTENTION_DROPOUT', 'dropout on attention weights is left out: attention runs fused, without them', {
           expected: '0',
-          actual: String(attentionDropout),
+          actual: `${attentionDropout} in config.json`,
+          hint: 'disableDropout trains without any dropout, and without this warning',
         }),
       ];

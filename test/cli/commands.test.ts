@@ -386,6 +386,16 @@ test('inspect tells the memory that a run would need, and what would fit', async
   expect((await rxtune('inspect', '--tokenizer', base, ...flags)).out).not.toContain('\nMemory\n');
 });
 
+test('inspect tells what of a config.json training leaves out', () =>
+  inTemporary(async (model) => {
+    const config = JSON.parse(await readFile(join(base, 'config.json'), 'utf8')) as object;
+    await writeFile(join(model, 'config.json'), JSON.stringify({ ...config, attention_dropout: 0.1 }));
+    const rows = join(model, 'rows.jsonl');
+    await writeFile(rows, jsonl([{ input_ids: [5, 6, 7] }]));
+    const { code, err } = await rxtune('inspect', '--model', model, '--tokenizer', base, '--train-dataset', rows);
+    expect({ code, told: err.includes('[W_ATTENTION_DROPOUT]') }).toEqual({ code: 0, told: true });
+  }));
+
 test('inspect measures what attention across documents would cost', async () => {
   const flags = ['--train-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--rows', '1', '--json'];
   const { code, out } = await rxtune('inspect', '--model', base, ...flags, '--contamination', '12');

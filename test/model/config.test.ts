@@ -707,8 +707,10 @@ describe('registerArchitecture', () => {
 
 describe('warnings', () => {
   it('tell that dropout on attention weights is left out', () => {
-    const codes = (raw: object) => configWarnings(orThrow(modelConfig(raw))).map(({ code }) => code);
+    const codes = (raw: object, disableDropout = false) =>
+      configWarnings(orThrow(modelConfig(raw)), { disableDropout }).map(({ code }) => code);
     expect(codes(makeRaw('gpt2'))).toEqual(['W_ATTENTION_DROPOUT']);
+    expect(codes(makeRaw('gpt2'), true)).toEqual([]);
     expect(codes({ ...makeRaw('gpt2'), attn_pdrop: 0 })).toEqual([]);
     expect(codes(makeRaw('llama'))).toEqual([]);
   });

@@ -58,6 +58,15 @@ test('rows longer than the model: refused where positions are learnt, warned abo
   expect(failed).toMatchObject({ code: 'E_MAX_LENGTH', kind: 'usage' });
 });
 
+test('dropout on attention weights that config.json asks for is told to be left out, unless none is asked for', async () => {
+  const dropped = async (options: SftOptions) => {
+    const model = await tinyModel('gpt2');
+    return (await run(options, { model: { ...model, config: { ...model.config, attentionDropout: 0.1 } } })).warned;
+  };
+  expect(await dropped({ maxLength: 8 })).toContain('W_ATTENTION_DROPOUT');
+  expect(await dropped({ maxLength: 8, disableDropout: true })).not.toContain('W_ATTENTION_DROPOUT');
+});
+
 test('an update that throws names its step', async () => {
   const optimizer: SftSetup['optimizer'] = () => ({
     ...chain(adamw()),

@@ -6,6 +6,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
+import { configWarnings } from '../../model/config.js';
 import { usePrecision } from '../engine.js';
 import { layOut } from '../loading/storage.js';
 import { fitsLoaded } from '../memory/fitMemory.js';
@@ -113,6 +114,7 @@ const ready = (
     TE.tapIO(({ found, model, precision }) => () => {
       layOut(model, precision);
       frozenRows(found, model, warn);
+      configWarnings(model.config, decoded).forEach(warn);
     }),
     TE.tap(({ found }) => TE.fromEither(readable(decoded, found))),
     TE.bind('maxLength', ({ found }) => TE.fromEither(fittingLength(decoded, found, warn))),
