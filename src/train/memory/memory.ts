@@ -1,35 +1,26 @@
 /** How much memory a run will need at its worst instant, and what of its options to change where that is too much: arithmetic only. */
 import { fatal, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
+import { moduleOf } from '../../model/adapters/lora.js';
 import { momentShapes } from '../../model/kernels/adamW8bit.js';
 import type { TensorSpec } from '../../model/weights.js';
 import { isEmbedding, min8bitSize } from '../optimizers/adamw8bit.js';
 import type { SftConfig } from '../options/config.js';
+import { keptWidths } from './activations.js';
+import type { ActivationShape } from './activations.js';
 
 /** What of a model, its adapter and the options decides how much memory a run needs. */
-export interface MemoryShape {
-  /** The base model's tensors. */
-  readonly specs: ReadonlyArray<TensorSpec>;
-  readonly hiddenSize: number;
+export interface MemoryShape extends ActivationShape {
   /** Hidden states that go from layer to layer. Default: 1. */
   readonly streams?: number | undefined;
   readonly vocabSize: number;
   readonly tieWordEmbeddings: boolean;
-  /** What trains of them: all, or what an adapter's modulesToSave and bias name. */
-  readonly trains: (spec: TensorSpec) => boolean;
-  /** Adapters by module: rank. */
-  readonly adapters: ReadonlyMap<string, number>;
   /** Numbers of the rows of tables that train apart. */
   readonly tokenRows?: number | undefined;
   /** Matrices of the size of the output head that a pass makes for what an adapter changes there, its gradient among them. */
   readonly headMatrices?: number | undefined;
   /** Bytes a number of a matrix that does not train takes: 4, or 2 in bfloat16. */
   readonly frozenBytes: number;
-  /**
-   * Bytes a number that the forward pass keeps takes: 4, or 2 where it is kept as bfloat16. Queries, keys, values and outputs of
-   * attention are counted as float32 whatever this says, as they are where the processor does not multiply bfloat16.
-   */
-  readonly keptBytes: number;
   /** The engine adds a gradient to one that is there without making a third. */
   readonly addsInPlace: boolean;
   /** Tensors lie in a card's memory, where the process itself takes none. */
@@ -68,73 +59,6 @@ const logitsAtATime = (rows: number, vocabSize: number): number =>
   Math.min(rows, 1024, Math.max(16, Math.floor(2 ** 25 / vocabSize))) * vocabSize;
 
 const sizeOf = ({ shape }: Pick<TensorSpec, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
-
-const moduleOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));
-
-/** The linear maps of layers, by what they read: queries, keys and values share an input, as do gate and up, and all that a delta rule reads. */
-const inputGroup = (module: string): string =>
-  module.replace(/[^.]*$/, (own) =>
-    /^(?:[qkv]_proj|q_a_proj|kv_a_proj_with_mqa)$/.test(own)
-      ? 'qkv'
-      : /^(?:(?:gate|up)_proj|w[13])$/.test(own)
-        ? 'gateUp'
-        : /^in_proj_(?:qkvz?|z|ba?|a)$/.test(own)
-          ? 'deltaRule'
-          : own,
-  );
-
-/** Maps whose rows are there at once: one, or those of one name of all experts of a layer. */
-const besideEachOther = (module: string): string => module.replace(/\.experts\.\d+\./, '.experts.');
-
-/** What attention keeps for its own way back. */
-const makesAttention = (module: string): boolean =>
-  /(?:\.(?:[qkv]|qkv|q_b|kv_b)_proj|\.query_key_value|\.c_attn|\.Wqkv)$/.test(module);
-
-/** Attention keeps its output for its own way back, whoever reads it next. */
-const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn\.c_proj|\.dense)$/.test(module);
-
-interface Widths {
-  /** Bytes kept a token, over all layers. */
-  readonly kept: number;
-  /** The same of maps that lie in none, which no layer makes again. */
-  readonly outside: number;
-  /** The widest input or output of a layer's maps. */
-  readonly widest: number;
-  readonly layers: number;
-}
-
-const widthsOf = ({ specs, trains, adapters, keptBytes }: MemoryShape): Widths => {
-  const inputs = new Map<string, number>();
-  const layers = new Set<string>();
-  const widths = new Map<string, number>();
-  let kept = 0;
-  let outside = 0;
-  for (const spec of specs) {
-    const [first = 0, second = 0] = spec.shape;
-    // What it reads was put out by a map; what it puts out is read by a scan or a gate, which keeps it.
-    if (spec.kind === 'convolution') kept += first * keptBytes;
-    if ((spec.kind !== 'linear' && spec.kind !== 'conv1d') || spec.head === true) continue;
-    const [output, input] = spec.kind === 'conv1d' ? [second, first] : [first, second];
-    const module = moduleOf(spec.name);
-    const layer = /\.(\d+)\./.exec(module)?.[1];
-    if (layer !== undefined) layers.add(layer);
-    const { share = 1 } = spec;
-    const lane = besideEachOther(module);
-    widths.set(lane, (widths.get(lane) ?? 0) + share * Math.max(output, input));
-    const rank = adapters.get(module);
-    const own =
-      share * ((spec.keeps ?? output) * (makesAttention(module) ? floatBytes : keptBytes) + (rank ?? 0) * floatBytes);
-    if (layer === undefined) outside += own;
-    else kept += own;
-    const reads = rank !== undefined || trains(spec);
-    // One copy for both where they keep it alike.
-    const ofAttention = readsAttention(module) ? input * floatBytes : 0;
-    const ofMap = reads && (ofAttention === 0 || keptBytes !== floatBytes) ? input * keptBytes : 0;
-    if (ofAttention + ofMap > 0) inputs.set(inputGroup(module), share * (ofAttention + ofMap));
-  }
-  for (const bytes of inputs.values()) kept += bytes;
-  return { kept, outside, widest: Math.max(0, ...widths.values()), layers: Math.max(1, layers.size) };
-};
 
 /** Something that trains. */
 interface Trained {
@@ -182,7 +106,7 @@ const trainedOf = ({ specs, trains, adapters, tokenRows = 0 }: MemoryShape): Rea
 
 /**
  * The memory of a run with its largest micro-batch. The forward pass keeps, for every token, what each layer's maps put out and, for
- * maps that train, what they read, of routed experts those of the tokens that go there, evenly spread; attention is fused and
+ * maps that train and for norms, what they read, of routed experts those of the tokens that go there, evenly spread; attention is fused and
  * keeps no scores; with gradient checkpointing one hidden state a layer stays (or its streams), and one layer's activations while it runs again. The
  * peak is either at the end of the forward pass, when all activations are there, or at the end of the way back, when all gradients
  * are.
@@ -203,7 +127,7 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   const numbers = trained.map(sizeOf);
   const oneSet = numbers.reduce((a, b) => a + b, 0) * floatBytes;
   const optimizer = trained.reduce((sum, one) => sum + stateBytes(shape, one), 0);
-  const { kept, outside, widest, layers } = widthsOf(shape);
+  const { kept, outside, widest, layers } = keptWidths(shape);
   const ofLayers = kept * tokens;
   const activations =
     outside * tokens +
