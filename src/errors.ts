@@ -80,6 +80,10 @@ export class FatalError extends Error {
 export const fatal = (code: ErrorCode, message: string, details: FatalDetails = {}): FatalError =>
   new FatalError(code, message, details);
 
+/** A call that cannot be followed (exit code 2): which option or part of it, and what to give instead. */
+export const usage = (code: ErrorCode, message: string, details: Omit<FatalDetails, 'kind'> = {}): FatalError =>
+  fatal(code, message, { ...details, kind: 'usage' });
+
 /** Makes a refused record fatal: what a stage without a side door does. */
 export const fatalFromData = ({ code, message, _tag, ...details }: DataError): FatalError =>
   fatal(code, message, details);

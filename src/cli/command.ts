@@ -2,7 +2,7 @@
 import { Command, type CommanderError } from 'commander';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, isFatal, render, type FatalError } from '../errors.js';
+import { fatal, type FatalError, isFatal, render, usage } from '../errors.js';
 import { nearest } from '../formats/nearest.js';
 
 /** Where a command reads and writes. Results go to `out`, everything told to a person to `err`. */
@@ -34,7 +34,6 @@ const quoted = (message: string): string => /'(-{0,2}[^'\s=]*)/.exec(message)?.[
 /** Commander's complaint as a typed error with the nearest name. */
 const wrongCall = (complaint: CommanderError, command: Command): FatalError => {
   const name = quoted(complaint.message);
-  const usage = (message: string, hint: string): FatalError => fatal('E_USAGE', message, { hint, kind: 'usage' });
   const help = `rxtune ${command.parent === null ? '' : `${command.name()} `}--help`;
   const meant = (known: ReadonlyArray<string>): string => {
     const close = nearest(name.replace(/^-+/, ''), known);
@@ -42,20 +41,19 @@ const wrongCall = (complaint: CommanderError, command: Command): FatalError => {
   };
   switch (complaint.code) {
     case 'commander.unknownOption':
-      return usage(
-        `unknown option ${name}`,
-        meant(
+      return usage('E_USAGE', `unknown option ${name}`, {
+        hint: meant(
           command.options.flatMap(({ long, hidden }) => (typeof long === 'string' && !hidden ? [long.slice(2)] : [])),
         ),
-      );
+      });
     case 'commander.unknownCommand':
-      return usage(`unknown command ${name}`, meant(command.commands.map((one) => one.name())));
+      return usage('E_USAGE', `unknown command ${name}`, { hint: meant(command.commands.map((one) => one.name())) });
     case 'commander.optionMissingArgument':
-      return usage(`option ${name} needs a value`, help);
+      return usage('E_USAGE', `option ${name} needs a value`, { hint: help });
     case 'commander.excessArguments':
-      return usage('too many arguments: options are written --name value', help);
+      return usage('E_USAGE', 'too many arguments: options are written --name value', { hint: help });
     default:
-      return usage(complaint.message.replace(/^error: /, ''), help);
+      return usage('E_USAGE', complaint.message.replace(/^error: /, ''), { hint: help });
   }
 };
 

@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
-import { fatal, type FatalError } from '../errors.js';
+import { type FatalError, usage } from '../errors.js';
 import { readText } from '../formats/json/json.js';
 import { camel } from './names.js';
 
@@ -23,7 +23,7 @@ const maxAliasCount = 100;
 export const parseConfig = (path: string, text: string): Either<FatalError, ConfigFile> => {
   const counter = new LineCounter();
   const refused = (message: string, line?: number): Either<FatalError, never> =>
-    E.left(fatal('E_CONFIG_FILE', message, { file: path, ...(line === undefined ? {} : { line }), kind: 'usage' }));
+    E.left(usage('E_CONFIG_FILE', message, { file: path, ...(line === undefined ? {} : { line }) }));
   let document: ReturnType<typeof parseDocument>;
   let values: Readonly<Record<string, unknown>>;
   try {
@@ -60,10 +60,9 @@ export const readConfig = (path: string): TaskEither<FatalError, ConfigFile> =>
   pipe(
     readText(path),
     TE.mapLeft((cause) =>
-      fatal('E_CONFIG_FILE', `the configuration file cannot be read: ${cause.message}`, {
+      usage('E_CONFIG_FILE', `the configuration file cannot be read: ${cause.message}`, {
         file: path,
         cause,
-        kind: 'usage',
       }),
     ),
     TE.flatMapEither((text) => parseConfig(path, text)),

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal, type FatalError } from '../errors.js';
+import { type FatalError, usage } from '../errors.js';
 import { openDataset, type DatasetOptions } from '../formats/datasets/dataset.js';
 import { interleave } from '../formats/datasets/interleave.js';
 import { requireRows } from '../formats/datasets/requireRows.js';
@@ -41,9 +41,8 @@ const trainRows = (texts: ReadonlyArray<string>, err: Line): Either<FatalError, 
   if (sources.every(({ weight }) => weight === undefined)) return E.right(opened(texts, err, {}));
   if (without !== undefined) {
     return E.left(
-      fatal('E_MIXTURE', 'some sources have a weight and some have none', {
+      usage('E_MIXTURE', 'some sources have a weight and some have none', {
         field: 'trainDataset',
-        kind: 'usage',
         expected: 'PATH=WEIGHT for each, or for none',
         actual: without.path,
       }),

@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, tap } from 'rxjs';
-import { fatal, fatalFromData, onlyFatal, type FatalError } from '../errors.js';
+import { type FatalError, fatalFromData, onlyFatal, usage } from '../errors.js';
 import {
   boolean,
   closed,
@@ -68,8 +68,6 @@ const Options = closed('generate', {
 
 type Options = ClosedValue<typeof Options>;
 
-const usage = (message: string, hint: string): FatalError => fatal('E_USAGE', message, { hint, kind: 'usage' });
-
 const conversation = (file: string): TaskEither<FatalError, Example> =>
   pipe(
     readJson(file, { parse: parseJsonExactly }),
@@ -83,11 +81,11 @@ const conversation = (file: string): TaskEither<FatalError, Example> =>
 
 const asked = ({ prompt, messages }: Options): TaskEither<FatalError, Example> => {
   if (prompt !== undefined && messages !== undefined) {
-    return TE.left(usage('--prompt and --messages exclude each other', 'give one of them'));
+    return TE.left(usage('E_USAGE', '--prompt and --messages exclude each other', { hint: 'give one of them' }));
   }
   if (messages !== undefined) return conversation(messages);
   return prompt === undefined
-    ? TE.left(usage('nothing to continue', 'give --prompt TEXT or --messages FILE'))
+    ? TE.left(usage('E_USAGE', 'nothing to continue', { hint: 'give --prompt TEXT or --messages FILE' }))
     : TE.right({ kind: 'text', text: prompt });
 };
 
@@ -108,7 +106,7 @@ export const generateCommand: CommandLine = {
       ),
       TE.filterOrElse(
         ({ ids }) => ids.length > 0,
-        () => usage('the prompt makes no token to start from', 'give a longer text'),
+        () => usage('E_USAGE', 'the prompt makes no token to start from', { hint: 'give a longer text' }),
       ),
       TE.flatMap(({ loaded, ids, options: { topK, stop, ...options } }) => {
         loaded.warnings.forEach(tellWarning(err));

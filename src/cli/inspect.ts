@@ -2,7 +2,7 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, type FatalError } from '../errors.js';
+import { type FatalError, usage } from '../errors.js';
 import {
   boolean,
   closed,
@@ -69,10 +69,9 @@ const measured = (
   if (count === undefined) return TE.right(undefined);
   if (model === undefined) {
     return TE.left(
-      fatal('E_OPTIONS', 'contamination is measured on a model', {
+      usage('E_OPTIONS', 'contamination is measured on a model', {
         field: 'contamination',
         hint: 'give --model DIR',
-        kind: 'usage',
       }),
     );
   }

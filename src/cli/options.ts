@@ -1,7 +1,7 @@
 /** Options of a call: flags over the configuration file over defaults, and errors in the words of the caller. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal, type FatalError } from '../errors.js';
+import { type FatalError, usage } from '../errors.js';
 import type { ConfigFile } from './configFile.js';
 import { kebab } from './names.js';
 
@@ -29,7 +29,7 @@ const asWritten = ({ flags, file, aliases = {} }: Given, error: FatalError): Fat
     file !== undefined && line !== undefined && !Object.hasOwn(flags, option)
       ? { field, file: file.path, line }
       : { field: [`--${kebab(option)}`, ...inner].join('.') };
-  return fatal(error.code, error.message, { ...details, ...place, kind: 'usage' });
+  return usage(error.code, error.message, { ...details, ...place });
 };
 
 /** `decode` of what was given. */

@@ -2,7 +2,7 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
+import { usage } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import {
   boolean,
@@ -103,7 +103,7 @@ export const quantizeCommand: CommandLine = {
       decodeSftFlags(command, Own),
       TE.bind('outputDir', ({ config: { outputDir } }) =>
         outputDir === undefined
-          ? TE.left(fatal('E_OPTIONS', 'there is nowhere to write to', { field: '--output-dir', kind: 'usage' }))
+          ? TE.left(usage('E_OPTIONS', 'there is nowhere to write to', { field: '--output-dir' }))
           : TE.right(outputDir),
       ),
       TE.let('calibration', ({ own }) => requireRows(openDataset(own.trainDataset), own.trainDataset.join(', '))),

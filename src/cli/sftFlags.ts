@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, type FatalError } from '../errors.js';
+import { type FatalError, usage } from '../errors.js';
 import {
   closed,
   nonEmptyString,
@@ -80,16 +80,14 @@ const unknownOption = (options: Readonly<Record<string, unknown>>, own: Fields):
   if (wrong === undefined) return undefined;
   const other = Object.hasOwn(ownAliases, wrong) ? ownAliases[wrong] : undefined;
   if (other !== undefined && Object.hasOwn(own, other))
-    return fatal('E_OPTIONS', `option "${other}" is given twice`, {
+    return usage('E_OPTIONS', `option "${other}" is given twice`, {
       field: wrong,
       hint: `"${wrong}" is another name for it`,
-      kind: 'usage',
     });
   const meant = nearest(wrong, names);
-  return fatal('E_OPTIONS', `unknown option "${wrong}"`, {
+  return usage('E_OPTIONS', `unknown option "${wrong}"`, {
     field: wrong,
     hint: meant === undefined ? 'the command with --help lists all options' : `did you mean "${meant}"?`,
-    kind: 'usage',
   });
 };
 

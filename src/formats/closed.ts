@@ -5,7 +5,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import { fatal } from '../errors.js';
+import { usage } from '../errors.js';
 import type { ErrorCode, FatalError } from '../errors.js';
 import { describe, kindOf } from './describe.js';
 import { isJsonRecord } from './json/jsonRecord.js';
@@ -329,7 +329,7 @@ const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIO
       (other.expected === undefined ? '' : `: expected ${other.expected}, got ${other.actual ?? 'nothing'}`) +
       (other.hint === undefined ? '' : ` (${other.hint})`),
   );
-  return fatal(code, `${name}: ${message}${also.join('')}`, { ...details, kind: 'usage' });
+  return usage(code, `${name}: ${message}${also.join('')}`, details);
 };
 
 /**

@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../errors.js';
-import { fatal } from '../errors.js';
+import { usage } from '../errors.js';
 import { withNumbersOf } from '../formats/json/writtenNumbers.js';
 import { random } from '../seed.js';
 import { tensor } from '../tfjs.js';
@@ -81,30 +81,27 @@ export const resizeTokenEmbeddings = (
   const { config, weights, lora, adapters } = model;
   if (!Number.isSafeInteger(rows) || rows < 1)
     return E.left(
-      fatal('E_RESIZE', 'the embedding cannot have that many rows', {
+      usage('E_RESIZE', 'the embedding cannot have that many rows', {
         expected: 'a whole number ≥ 1',
         actual: String(rows),
-        kind: 'usage',
       }),
     );
   if (rows === config.vocabSize) return E.right(model);
   const [tokenRows] = weights[`${architectureOf(config).embedding}.weight`]?.shape ?? [];
   if (tokenRows !== config.vocabSize)
     return E.left(
-      fatal('E_RESIZE', 'the embedding has rows of images behind those of the tokens', {
+      usage('E_RESIZE', 'the embedding has rows of images behind those of the tokens', {
         expected: `${config.vocabSize} rows`,
         actual: `${rows} rows`,
         hint: 'leave its size as it is',
-        kind: 'usage',
       }),
     );
   if (lora !== undefined || adapters !== undefined)
     return E.left(
-      fatal('E_LORA_PRESENT', 'the embedding of a model with an adapter keeps its size', {
+      usage('E_LORA_PRESENT', 'the embedding of a model with an adapter keeps its size', {
         expected: `${config.vocabSize} rows`,
         actual: `${rows} rows`,
         hint: 'resize the base model first, then put the adapter on',
-        kind: 'usage',
       }),
     );
   const deviation = initialDeviation(config);

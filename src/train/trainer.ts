@@ -18,7 +18,7 @@ import {
   takeWhile,
   throwError,
 } from 'rxjs';
-import { fatal, isFatal, onlyFatal } from '../errors.js';
+import { fatal, isFatal, onlyFatal, usage } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import type { Batch, Labelled, StepResult } from '../records.js';
 import { drain } from '../streams/drain.js';
@@ -179,8 +179,7 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
   };
   let begunOnce = false;
   const steps = defer((): Observable<StepResult> => {
-    if (begunOnce)
-      throw fatal('E_RUN_TWICE', 'a run is made once; call sftTrainer again for another', { kind: 'usage' });
+    if (begunOnce) throw usage('E_RUN_TWICE', 'a run is made once; call sftTrainer again for another');
     begunOnce = true;
     let over = (): void => undefined;
     // A run may be left while it begins, which goes on to where it would have been told so.

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { isLeft } from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { ReadOptions } from '../files/byteSource.js';
 import { isDirectory } from '../files/directory.js';
 import { expandPattern } from '../files/glob.js';
@@ -63,9 +63,8 @@ const formatOf = (file: string): DatasetFormat => {
   const [, extension = '', packing = ''] = /\.([^./]*?)(\.(?:gz|zst))?$/.exec(file) ?? [];
   const format = Object.hasOwn(extensions, extension.toLowerCase()) ? extensions[extension.toLowerCase()] : undefined;
   if (format === undefined || ((format === 'parquet' || format === 'arrow') && packing !== '')) {
-    throw fatal('E_UNKNOWN_FORMAT', `${file}: this kind of file cannot be read as a data set`, {
+    throw usage('E_UNKNOWN_FORMAT', `${file}: this kind of file cannot be read as a data set`, {
       file,
-      kind: 'usage',
       expected: '.jsonl, .ndjson, .json, .txt, .csv, .tsv (each also .gz or .zst), .parquet or .arrow',
       actual: extension === '' ? 'no extension' : `.${extension}${packing}`,
     });

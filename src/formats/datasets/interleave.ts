@@ -1,5 +1,5 @@
 /** Several sources mixed into one by chance, as `interleave_datasets` of `datasets` does with probabilities. */
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import { random } from '../../seed.js';
 import { identified, madeOf } from '../identity.js';
 import { findDataset, lookedFor } from './presence.js';
@@ -118,11 +118,10 @@ export const interleave = <A>(
 ): AsyncIterable<A> => {
   const wrong = sources.findIndex(({ weight }) => !(weight > 0 && Number.isFinite(weight)));
   if (wrong !== -1 || sources.length === 0) {
-    throw fatal(
+    throw usage(
       'E_MIXTURE',
       sources.length === 0 ? 'a mixture of no sources' : `the weight of source ${wrong + 1} is no share`,
       {
-        kind: 'usage',
         expected: 'a number above 0',
         ...(wrong === -1 ? {} : { actual: String(sources[wrong]?.weight) }),
       },

@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { fatal, isFatal } from '../../errors.js';
+import { fatal, isFatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 
 export type Bytes = AsyncIterable<Uint8Array>;
@@ -25,19 +25,17 @@ export const fileError = (file: string, error: unknown): FatalError => {
   const code = codeOf(error);
   switch (code) {
     case 'ENOENT':
-      return fatal('E_NO_FILE', `${file} does not exist`, { file, cause: error, kind: 'usage' });
+      return usage('E_NO_FILE', `${file} does not exist`, { file, cause: error });
     case 'EISDIR':
-      return fatal('E_IS_DIRECTORY', `${file} is a directory`, {
+      return usage('E_IS_DIRECTORY', `${file} is a directory`, {
         file,
         cause: error,
-        kind: 'usage',
         expected: 'a file',
       });
     case 'ENOTDIR':
-      return fatal('E_NO_FILE', `${file} does not exist: part of its path is a file, not a directory`, {
+      return usage('E_NO_FILE', `${file} does not exist: part of its path is a file, not a directory`, {
         file,
         cause: error,
-        kind: 'usage',
       });
     case 'EACCES':
     case 'EPERM':

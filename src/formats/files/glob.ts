@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isLeft } from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { linearRegex } from '../regex/linearRegex.js';
 
 const special = /[*?[\]{}]/;
@@ -31,9 +31,8 @@ const segmentPattern = (segment: string): { readonly test: (name: string) => boo
   // A row of stars would make JavaScript's own matcher try every way to share a name out among them.
   const search = linearRegex(`^${source}$`, 'u');
   if (isLeft(search)) {
-    throw fatal('E_NO_FILE', `${segment} is not a pattern of file names: ${search.left}`, {
+    throw usage('E_NO_FILE', `${segment} is not a pattern of file names: ${search.left}`, {
       file: segment,
-      kind: 'usage',
     });
   }
   return search.right;
@@ -121,7 +120,7 @@ export const expandPattern = async (pattern: string): Promise<ReadonlyArray<stri
       .filter((segment, i, all) => segment !== '**' || all[i - 1] !== '**'),
   );
   if (found.length === 0) {
-    throw fatal('E_NO_FILE', `no file matches ${pattern}`, { file: pattern, kind: 'usage' });
+    throw usage('E_NO_FILE', `no file matches ${pattern}`, { file: pattern });
   }
   return [...new Set(found)];
 };

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal, isFatal } from '../../errors.js';
+import { fatal, isFatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../files/byteSource.js';
 import { pathMatcher } from '../files/glob.js';
@@ -74,9 +74,8 @@ export const folderFiles = async (dir: string, choice: DatasetChoice): Promise<R
   const { chooseFiles } = await choosing();
   const chosen = orThrow(chooseFiles(dir, paths, readme, choice));
   if (chosen === undefined) {
-    throw fatal('E_IS_DIRECTORY', `${dir} is a directory without data files`, {
+    throw usage('E_IS_DIRECTORY', `${dir} is a directory without data files`, {
       file: dir,
-      kind: 'usage',
       expected: '.jsonl, .json, .csv, .tsv, .txt, .parquet or .arrow files',
       actual: paths.length === 0 ? 'an empty directory' : paths.slice(0, 12).join(', '),
     });
@@ -108,8 +107,7 @@ export const hubFiles = async (
   if (pattern !== undefined) {
     const found = snapshot.paths.filter(pathMatcher(pattern));
     if (found.length > 0) return files(found);
-    throw fatal('E_NO_FILE', `no file of ${title} matches ${pattern}`, {
-      kind: 'usage',
+    throw usage('E_NO_FILE', `no file of ${title} matches ${pattern}`, {
       actual: snapshot.paths.slice(0, 12).join(', '),
     });
   }
@@ -119,8 +117,7 @@ export const hubFiles = async (
   if (chosen !== undefined) return files(chosen);
   const converted = await openSnapshot({ ...repo, revision: convertedBranch }, settings).catch((error: unknown) => {
     if (isFatal(error) && error.code !== 'E_HUB_NOT_FOUND') throw error;
-    throw fatal('E_NO_FILE', `${title} holds no data files that can be read`, {
-      kind: 'usage',
+    throw usage('E_NO_FILE', `${title} holds no data files that can be read`, {
       expected: '.jsonl, .json, .csv, .tsv, .txt, .parquet or .arrow files',
       actual: snapshot.paths.slice(0, 12).join(', '),
     });

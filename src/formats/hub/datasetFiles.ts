@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import { parse } from 'yaml';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { pathMatcher } from '../files/glob.js';
 
@@ -119,11 +119,6 @@ const splitsOfConfig = (paths: ReadonlyArray<string>, { data_dir: dir, data_file
   };
 };
 
-const usage = (
-  message: string,
-  details: { readonly expected?: string; readonly actual?: string; readonly hint?: string },
-) => fatal('E_DATASET_CHOICE', message, { kind: 'usage', ...details });
-
 const chosenConfig = (
   title: string,
   configs: ReadonlyArray<Config>,
@@ -134,7 +129,7 @@ const chosenConfig = (
     const found = configs.find((one) => one.config_name === config);
     return found === undefined
       ? E.left(
-          usage(`${title} has no configuration ${config}`, {
+          usage('E_DATASET_CHOICE', `${title} has no configuration ${config}`, {
             expected: names === '' ? 'no configuration: the data set names none' : `one of ${names}`,
             actual: config,
           }),
@@ -146,7 +141,12 @@ const chosenConfig = (
     configs.find((one) => one.config_name === 'default') ??
     (configs.length === 1 ? configs[0] : undefined);
   return standard === undefined && configs.length > 0
-    ? E.left(usage(`${title} has several configurations`, { expected: `one of ${names}`, hint: `write ${title}:NAME` }))
+    ? E.left(
+        usage('E_DATASET_CHOICE', `${title} has several configurations`, {
+          expected: `one of ${names}`,
+          hint: `write ${title}:NAME`,
+        }),
+      )
     : E.right(standard);
 };
 
@@ -160,7 +160,7 @@ const ofSplit = (
   const found = wanted.find((name) => Object.hasOwn(splits, name) && (splits[name]?.length ?? 0) > 0);
   return found === undefined
     ? E.left(
-        usage(`${title} has no split ${wanted.join(' or ')}`, {
+        usage('E_DATASET_CHOICE', `${title} has no split ${wanted.join(' or ')}`, {
           expected: `one of ${Object.keys(splits).join(', ')}`,
           actual: wanted.join(', '),
           hint: `name one: ${title}::SPLIT, or ${title}:CONFIG:SPLIT`,

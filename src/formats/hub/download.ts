@@ -4,7 +4,7 @@ import type { Hash } from 'node:crypto';
 import { copyFile, open, readdir, rename, rm, stat, symlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import { writeFully } from '../files/atomicFile.js';
 import { fileError, readBytes } from '../files/byteSource.js';
 import { makeDirectory } from '../files/makeDirectory.js';
@@ -212,9 +212,8 @@ export const ensureFile = async (repo: Repo, commit: string, path: string, setti
   const pointer = join(repoFolders(settings.cacheDir, repo).snapshot(commit), ...path.split('/'));
   if (await exists(pointer)) return pointer;
   if (settings.offline) {
-    throw fatal('E_HUB_NOT_CACHED', `${repoTitle(repo)}: ${path} is not in the cache`, {
+    throw usage('E_HUB_NOT_CACHED', `${repoTitle(repo)}: ${path} is not in the cache`, {
       file: pointer,
-      kind: 'usage',
       hint: 'HF_HUB_OFFLINE forbids to download it: unset it, or copy the cache from a machine that has the file',
     });
   }

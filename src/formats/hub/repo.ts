@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 
 export type RepoKind = 'model' | 'dataset';
@@ -16,7 +16,7 @@ export interface Repo {
 }
 
 const wrongName = (text: string, expected: string): FatalError =>
-  fatal('E_HUB_NAME', `${JSON.stringify(text)} is no name on the Hub`, { kind: 'usage', expected, actual: text });
+  usage('E_HUB_NAME', `${JSON.stringify(text)} is no name on the Hub`, { expected, actual: text });
 
 /** As the Hub has it: letters, digits, `-`, `_`, `.`; no `--` or `..`; neither first nor last a `-` or `.`. */
 const isNamePart = (part: string): boolean =>

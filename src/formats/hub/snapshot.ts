@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import { fatal, isFatal } from '../../errors.js';
+import { fatal, isFatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../files/byteSource.js';
 import { isDirectory } from '../files/directory.js';
@@ -101,9 +101,8 @@ const remembered = async (
 };
 
 const notCached = (repo: Repo, { cacheDir }: HubSettings): FatalError =>
-  fatal('E_HUB_NOT_CACHED', `${repoTitle(repo)} is not in the cache`, {
+  usage('E_HUB_NOT_CACHED', `${repoTitle(repo)} is not in the cache`, {
     file: cacheDir,
-    kind: 'usage',
     hint: 'HF_HUB_OFFLINE forbids to download it: unset it, or name a local directory',
   });
 

@@ -1,6 +1,6 @@
 /** New tokens and a chat format for a tokenizer: its files rewritten, then read again. */
 import { type Either, isLeft, left } from 'fp-ts/lib/Either.js';
-import { type FatalError, fatal } from '../../errors.js';
+import { type FatalError, usage } from '../../errors.js';
 import { fieldsOf } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
 import { chatMl } from '../templates/chatMl.js';
@@ -44,7 +44,7 @@ export const withAddedTokens = (tokenizer: Tokenizer, additions: NewTokens): Eit
   const wanted = new Set(
     [...(additions.tokens ?? []), bosToken, eosToken, padToken].filter((token) => token !== undefined),
   );
-  if (wanted.has('')) return left(fatal('E_TOKENIZER_INVALID', 'a new token is empty', { kind: 'usage' }));
+  if (wanted.has('')) return left(usage('E_TOKENIZER_INVALID', 'a new token is empty'));
   // Ids may have holes, in which a new token may lie as well as behind the last one.
   let next = tokenizer.vocabSize;
   const freeId = (): number => {
@@ -113,10 +113,9 @@ export const withChatFormat = (tokenizer: Tokenizer, options: ChatFormat = {}): 
   const { format = 'chatml', parity = false } = options;
   if (format !== 'chatml') {
     return left(
-      fatal('E_UNKNOWN_CHAT_FORMAT', `unknown chat format "${format}"`, {
+      usage('E_UNKNOWN_CHAT_FORMAT', `unknown chat format "${format}"`, {
         expected: 'chatml',
         actual: format,
-        kind: 'usage',
       }),
     );
   }

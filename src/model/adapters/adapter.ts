@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { FatalError } from '../../errors.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import { mul, sub, tensor2d, tidy } from '../../tfjs.js';
 import { architectureOf, bufferNames } from '../architectures.js';
 import { endInside, nameInside, nameOutside } from '../imageText.js';
@@ -58,14 +58,11 @@ const placesOf = (model: CausalLM, config: LoraConfig): E.Either<FatalError, Pla
   const modules = specs.map(({ name }) => moduleOf(name));
   const nowhere = config.modulesToSave?.find((name) => !modules.some((module) => module.endsWith(name)));
   if (nowhere !== undefined)
-    return E.left(
-      fatal('E_LORA_TARGET', `modulesToSave names "${nowhere}", and no module of the model ends so`, { kind: 'usage' }),
-    );
+    return E.left(usage('E_LORA_TARGET', `modulesToSave names "${nowhere}", and no module of the model ends so`));
   const whole = Object.keys(model.quantized?.scales ?? {}).find((name) => isSavedModule(config, moduleOf(name)));
   if (whole !== undefined)
     return E.left(
-      fatal('E_LORA_TARGET', `modulesToSave names "${moduleOf(whole)}", whose weight is quantised and cannot train`, {
-        kind: 'usage',
+      usage('E_LORA_TARGET', `modulesToSave names "${moduleOf(whole)}", whose weight is quantised and cannot train`, {
         hint: 'name it in llmInt8SkipModules too, or give it an adapter',
       }),
     );
@@ -138,8 +135,7 @@ const alreadyThere = (model: CausalLM): E.Either<FatalError, CausalLM> =>
   model.lora === undefined && model.adapters === undefined
     ? E.right(model)
     : E.left(
-        fatal('E_LORA_PRESENT', 'the model carries an adapter already', {
-          kind: 'usage',
+        usage('E_LORA_PRESENT', 'the model carries an adapter already', {
           hint: 'go on training it, merge it first, or put another one beside it: addAdapter',
         }),
       );
@@ -217,8 +213,7 @@ const takeFromBase = (
   const held = maps.find(({ module }) => model.quantized?.scales[`${module}.weight`] !== undefined);
   if (held !== undefined)
     return E.left(
-      fatal('E_LORA_INIT', `initLoraWeights "${init}" takes a part of the weights, and "${held.module}" is quantised`, {
-        kind: 'usage',
+      usage('E_LORA_INIT', `initLoraWeights "${init}" takes a part of the weights, and "${held.module}" is quantised`, {
         hint: 'load the model unquantised, or begin with initLoraWeights true',
       }),
     );

@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { FatalError } from '../../errors.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { ClosedInput } from '../../formats/closed.js';
 import { architectureOf } from '../architectures.js';
 import type { Weights } from '../layers/layer.js';
@@ -12,9 +12,6 @@ import { weightOf } from '../weights.js';
 import { trainedWith, withNewAdapter, withSavedAdapter } from './adapter.js';
 import { copied } from './copied.js';
 import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
-
-const usage = (code: `E_${string}`, message: string, hint?: string): FatalError =>
-  fatal(code, message, { kind: 'usage', ...(hint === undefined ? {} : { hint }) });
 
 /** The name that an adapter has when it was given none. */
 const defaultName = 'default';
@@ -47,7 +44,7 @@ export const adaptersNow = (model: CausalLM): E.Either<FatalError, NamedAdapters
       usage(
         'E_LORA_BASE',
         `the adapter has changed weights of the base ("${whole}"), so that the model without it is gone`,
-        'add the adapter with addAdapter, which keeps what it replaces',
+        { hint: 'add the adapter with addAdapter, which keeps what it replaces' },
       ),
     );
   const own = Object.fromEntries(Object.entries(weights).filter(([name]) => isAdapterName(name)));
@@ -89,7 +86,7 @@ const baseOf = ({ lora: _l, adapters: _a, taken: _t, ...model }: CausalLM, { bas
 
 export const isFree = (name: string, { all }: NamedAdapters): E.Either<FatalError, void> => {
   if (!/^[\w-]+$/.test(name))
-    return E.left(usage('E_LORA_NAME', `"${name}" cannot name an adapter`, 'use letters, digits, _ and -'));
+    return E.left(usage('E_LORA_NAME', `"${name}" cannot name an adapter`, { hint: 'use letters, digits, _ and -' }));
   return name in all ? E.left(usage('E_LORA_NAME', `there is an adapter "${name}" already`)) : E.right(undefined);
 };
 
@@ -97,7 +94,9 @@ export const known = (name: string, { all }: NamedAdapters): E.Either<FatalError
   const adapter = all[name];
   return adapter === undefined
     ? E.left(
-        usage('E_LORA_NAME', `there is no adapter "${name}"`, `there are ${Object.keys(all).join(', ') || 'none'}`),
+        usage('E_LORA_NAME', `there is no adapter "${name}"`, {
+          hint: `there are ${Object.keys(all).join(', ') || 'none'}`,
+        }),
       )
     : E.right(adapter);
 };

@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import type { FatalError } from '../../errors.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { add, mul, tidy } from '../../tfjs.js';
 import { concatColumns } from '../kernels/columns.js';
 import { joinRows } from '../layers/putRows.js';
@@ -64,8 +64,7 @@ export const combineAdapters = (
       ),
     ),
     E.flatMap(({ adapters, chosen }) => {
-      const refuse = (message: string): E.Either<FatalError, never> =>
-        E.left(fatal('E_LORA_COMBINE', message, { kind: 'usage' }));
+      const refuse = (message: string): E.Either<FatalError, never> => E.left(usage('E_LORA_COMBINE', message));
       const [first] = chosen;
       if (first === undefined) return refuse('there is nothing to combine');
       if (chosen.some(({ lora }) => lora.useDora)) return refuse('adapters with DoRA do not add up');

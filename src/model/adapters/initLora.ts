@@ -1,7 +1,7 @@
 /** How adapters begin, by the names that `initLoraWeights` has for it in PEFT. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { random } from '../../seed.js';
 import type { Random } from '../../seed.js';
 import { orthonormal } from './orthonormal.js';
@@ -33,8 +33,7 @@ export const initFault = (init: boolean | string): FatalError | undefined => {
   if (typeof init === 'boolean' || takesFromBase(init) || init === 'gaussian' || init === 'orthogonal')
     return undefined;
   const reason = Object.hasOwn(refused, init) ? refused[init] : undefined;
-  return fatal('E_LORA_INIT', `initLoraWeights "${init}" is not offered`, {
-    kind: 'usage',
+  return usage('E_LORA_INIT', `initLoraWeights "${init}" is not offered`, {
     field: 'initLoraWeights',
     expected: 'true, false, gaussian, orthogonal, olora, pissa or pissa_niter_N',
     ...(reason === undefined ? {} : { hint: reason }),
@@ -147,8 +146,7 @@ export const rankFault = (
   return wrong === undefined
     ? E.right(undefined)
     : E.left(
-        fatal('E_LORA_INIT', `initLoraWeights "${init}" cannot make the adapter of "${module}"`, {
-          kind: 'usage',
+        usage('E_LORA_INIT', `initLoraWeights "${init}" cannot make the adapter of "${module}"`, {
           expected: wrong,
           actual: String(rank),
         }),

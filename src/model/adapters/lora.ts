@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import {
   boolean,
   closed,
@@ -186,7 +186,7 @@ export const isNamed = (module: string, names: ReadonlyArray<string>): boolean =
 
 const regularExpression = (source: string): E.Either<FatalError, Search> =>
   E.mapLeft((why: string) =>
-    fatal('E_LORA_TARGET', `"${source}" is not a regular expression that can be used here: ${why}`, { kind: 'usage' }),
+    usage('E_LORA_TARGET', `"${source}" is not a regular expression that can be used here: ${why}`),
   )(wholeRegex(source));
 
 const layerNumber = (module: string, layersPattern: string | ReadonlyArray<string> | undefined): number | undefined => {
@@ -272,17 +272,17 @@ export const loraTargets = (
   modelType: string,
   called: (module: string) => string = (module) => module,
 ): E.Either<FatalError, ReadonlyArray<Target>> => {
-  const usage = (message: string, hint?: string): E.Either<FatalError, never> =>
-    E.left(fatal('E_LORA_TARGET', message, { kind: 'usage', ...(hint === undefined ? {} : { hint }) }));
+  const refused = (message: string, hint?: string): E.Either<FatalError, never> =>
+    E.left(usage('E_LORA_TARGET', message, hint === undefined ? {} : { hint }));
   const targets = config.targetModules ?? defaults;
   if (targets === undefined)
-    return usage(`no default target modules are known for model type "${modelType}"`, 'give targetModules');
+    return refused(`no default target modules are known for model type "${modelType}"`, 'give targetModules');
   const wholeString = typeof targets === 'string' && targets.toLowerCase() !== 'all-linear';
   const layerOption = (['layersToTransform', 'layersPattern'] as const).find((name) => isGiven(config[name]));
   // PEFT would refuse to read such an adapter: of "all-linear" too.
   if (typeof targets === 'string' && layerOption !== undefined)
-    return usage(`${layerOption} needs targetModules as a list of names, not "${targets}"`);
-  if (layerOption === 'layersPattern') return usage('layersPattern says where layersToTransform looks: give both');
+    return refused(`${layerOption} needs targetModules as a list of names, not "${targets}"`);
+  if (layerOption === 'layersPattern') return refused('layersPattern says where layersToTransform looks: give both');
   const expression = wholeString ? regularExpression(targets) : E.right(undefined);
   if (E.isLeft(expression)) return expression;
   const exclusion =
@@ -313,7 +313,7 @@ export const loraTargets = (
     .map((spec) => targetOf(config, spec));
   if (found.length > 0) return E.right(found);
   const modules = [...new Set(candidates.map(({ name }) => moduleOf(name).replace(/^.*\./, '')))];
-  return usage(
+  return refused(
     `no module of the model matches targetModules ${JSON.stringify(targets)}`,
     `modules are named ${modules.join(', ')}`,
   );
@@ -377,8 +377,7 @@ export const tokenRows = (
   const given = config.trainableTokenIndices;
   const refuse = (message: string, hint?: string): E.Either<FatalError, never> =>
     E.left(
-      fatal('E_LORA_TARGET', `trainableTokenIndices: ${message}`, {
-        kind: 'usage',
+      usage('E_LORA_TARGET', `trainableTokenIndices: ${message}`, {
         field: 'trainableTokenIndices',
         ...(hint === undefined ? {} : { hint }),
       }),

@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError, Warning } from '../../errors.js';
-import { fatal, warning } from '../../errors.js';
+import { fatal, usage, warning } from '../../errors.js';
 import { add, keep, mul, sub, tidy } from '../../tfjs.js';
 import { architectureOf, bufferNames } from '../architectures.js';
 import type { ModelConfig } from '../config.js';
@@ -195,8 +195,7 @@ const rounds = (model: CausalLM): ReadonlyArray<Warning> => {
 
 /** What keeps a model's adapter from being merged. */
 const unmergeable = (model: CausalLM): FatalError | undefined => {
-  if (model.lora === undefined)
-    return fatal('E_LORA_ABSENT', 'the model carries no adapter to merge', { kind: 'usage' });
+  if (model.lora === undefined) return usage('E_LORA_ABSENT', 'the model carries no adapter to merge');
   const broken = Object.keys(model.weights).find(
     (name) => isAdapterName(name) && !weightOf(model.weights, name).dataSync().every(Number.isFinite),
   );

@@ -1,7 +1,7 @@
 /** Models whose frozen linear weights are held in 8 or 4 bits. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { tensor2d } from '../../tfjs.js';
 import { moduleOf } from '../adapters/lora.js';
@@ -57,9 +57,7 @@ export const placed = (matrix: QuantizedMatrix): Tensor => {
 export const quantizeModel = (model: CausalLM, options: QuantizationConfig): E.Either<FatalError, CausalLM> =>
   E.Functor.map(
     E.Monad.chain(quantizationOf(options), (config) =>
-      model.quantized === undefined
-        ? E.right(config)
-        : E.left(fatal('E_QUANTIZED', 'the model is quantised already', { kind: 'usage' })),
+      model.quantized === undefined ? E.right(config) : E.left(usage('E_QUANTIZED', 'the model is quantised already')),
     ),
     (config) => {
       if (config === undefined) return model;

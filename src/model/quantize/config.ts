@@ -1,6 +1,6 @@
 /** How a model's base weights are quantised at load: the names and defaults of transformers' BitsAndBytesConfig, camelCased. */
 import * as E from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import {
   boolean,
@@ -49,10 +49,9 @@ export const isGptq = (config: StoredQuantization): config is GptqConfig => 'bit
 export const quantizationOf = (config: QuantizationConfig): E.Either<FatalError, QuantizationConfig | undefined> => {
   if (config.loadIn4bit && config.loadIn8bit)
     return E.left(
-      fatal('E_OPTIONS', 'loadIn4bit and loadIn8bit exclude each other', {
+      usage('E_OPTIONS', 'loadIn4bit and loadIn8bit exclude each other', {
         field: 'loadIn8bit',
         hint: 'choose one',
-        kind: 'usage',
       }),
     );
   return E.right(config.loadIn4bit || config.loadIn8bit ? config : undefined);

@@ -1,7 +1,7 @@
 /** Generation as a stream: ids, or the text they make. */
 import type { Either } from 'fp-ts/lib/Either.js';
 import { concat, defer, map, of, type Observable } from 'rxjs';
-import { fatal, isFatal } from '../../errors.js';
+import { fatal, isFatal, usage } from '../../errors.js';
 import type { DataError, FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/causalLm.js';
@@ -19,10 +19,11 @@ export const promptIds = (tokenizer: Tokenizer): ((example: Example) => Either<D
 const generationFailed = (cause: unknown): FatalError =>
   isFatal(cause)
     ? cause
-    : fatal('E_GENERATE', `nothing can be generated: ${cause instanceof Error ? cause.message : String(cause)}`, {
-        cause,
-        ...(cause instanceof RangeError ? { kind: 'usage' } : {}),
-      });
+    : (cause instanceof RangeError ? usage : fatal)(
+        'E_GENERATE',
+        `nothing can be generated: ${cause instanceof Error ? cause.message : String(cause)}`,
+        { cause },
+      );
 
 async function* told(ids: AsyncGenerator<number, void, undefined>): AsyncGenerator<number, void, undefined> {
   try {

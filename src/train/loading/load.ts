@@ -5,7 +5,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, warning } from '../../errors.js';
+import { fatal, usage, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { adapterConfigFile, readAdapter } from '../../formats/checkpoints/adapterFiles.js';
 import { readGenerationConfig } from '../../formats/checkpoints/generationConfig.js';
@@ -154,10 +154,9 @@ const stretched = (raw: unknown, scaling: LoadOptions['ropeScaling']): E.Either<
     E.filterOrElse(
       (config) => 'rope' in config,
       ({ modelType }) =>
-        fatal('E_OPTIONS', `models of type "${modelType}" have no rotary positions`, {
+        usage('E_OPTIONS', `models of type "${modelType}" have no rotary positions`, {
           field: 'ropeScaling',
           hint: 'leave it out',
-          kind: 'usage',
         }),
     ),
   );

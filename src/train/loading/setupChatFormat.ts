@@ -1,7 +1,7 @@
 /** A base model made ready for conversations: ChatML's tokens and template, and embeddings that have rows for them. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
 import { withChatFormat } from '../../formats/tokenizing/addTokens.js';
@@ -35,11 +35,10 @@ export const rowsFor = (
   Number.isSafeInteger(multiple) && multiple > 0
     ? E.right(Math.ceil(Math.max(vocabSize, bosTokenId + 1, eosTokenId + 1, padTokenId + 1) / multiple) * multiple)
     : E.left(
-        fatal('E_OPTIONS', 'rows cannot be rounded up to that', {
+        usage('E_OPTIONS', 'rows cannot be rounded up to that', {
           field: 'resizeToMultipleOf',
           expected: 'a whole number > 0',
           actual: String(multiple),
-          kind: 'usage',
         }),
       );
 

@@ -5,7 +5,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import {
   boolean,
@@ -355,9 +355,6 @@ export const sftTopics: Readonly<Record<string, ReadonlyArray<keyof SftConfig>>>
 const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
   typeof u === 'object' && u !== null && !Array.isArray(u);
 
-const usage = (message: string, field: string, hint: string): FatalError =>
-  fatal('E_OPTIONS', message, { field, hint, kind: 'usage' });
-
 /** Combinations that no single field can refuse. */
 const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
   const quantization = quantizationOf(config);
@@ -366,44 +363,50 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
   if (init !== undefined) return E.left(init);
   if (config.packing && config.responseTemplate !== undefined && config.parity === 'trl-0.7.10') {
     return E.left(
-      fatal('E_COMPLETION_COLLATOR_WITH_PACKING', 'responseTemplate cannot be used with packing under 0.7.10 parity', {
+      usage('E_COMPLETION_COLLATOR_WITH_PACKING', 'responseTemplate cannot be used with packing under 0.7.10 parity', {
         field: 'responseTemplate',
         hint: 'leave out parity: rows are masked before they are packed then',
-        kind: 'usage',
       }),
     );
   }
   if (config.instructionTemplate !== undefined && config.responseTemplate === undefined) {
-    return E.left(usage('instructionTemplate needs responseTemplate', 'instructionTemplate', 'give both, or neither'));
+    return E.left(
+      usage('E_OPTIONS', 'instructionTemplate needs responseTemplate', {
+        field: 'instructionTemplate',
+        hint: 'give both, or neither',
+      }),
+    );
   }
   if (config.chatFormat !== undefined && config.chatTemplate !== undefined) {
-    return E.left(usage('chatFormat brings a template of its own', 'chatTemplate', 'give one of the two'));
+    return E.left(
+      usage('E_OPTIONS', 'chatFormat brings a template of its own', {
+        field: 'chatTemplate',
+        hint: 'give one of the two',
+      }),
+    );
   }
   if (config.strict && config.streaming) {
     return E.left(
-      usage(
-        'strict looks at a whole dataset before training',
-        'strict',
-        'leave out streaming, or run rxtune inspect --strict',
-      ),
+      usage('E_OPTIONS', 'strict looks at a whole dataset before training', {
+        field: 'strict',
+        hint: 'leave out streaming, or run rxtune inspect --strict',
+      }),
     );
   }
   if (config.streaming && config.maxSteps <= 0) {
     return E.left(
-      fatal('E_MAX_STEPS_REQUIRED', 'a streamed dataset has no length to count epochs by', {
+      usage('E_MAX_STEPS_REQUIRED', 'a streamed dataset has no length to count epochs by', {
         field: 'maxSteps',
         hint: 'set maxSteps',
-        kind: 'usage',
       }),
     );
   }
   if (config.streaming && config.evalSplit !== undefined && config.evalSplit >= 1) {
     return E.left(
-      usage(
-        'a streamed dataset can be divided by a share only',
-        'evalSplit',
-        'give a share below 1, or a file of its own',
-      ),
+      usage('E_OPTIONS', 'a streamed dataset can be divided by a share only', {
+        field: 'evalSplit',
+        hint: 'give a share below 1, or a file of its own',
+      }),
     );
   }
   if (
@@ -411,10 +414,20 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
     config.loggingDir === undefined &&
     config.outputDir === undefined
   ) {
-    return E.left(usage('reportTo needs a place for its files', 'loggingDir', 'set loggingDir or outputDir'));
+    return E.left(
+      usage('E_OPTIONS', 'reportTo needs a place for its files', {
+        field: 'loggingDir',
+        hint: 'set loggingDir or outputDir',
+      }),
+    );
   }
   if (config.lrSchedulerType === 'polynomial' && (config.lrEnd ?? 1e-7) >= config.learningRate) {
-    return E.left(usage('lrEnd must lie below learningRate', 'lrEnd', 'lower lrEnd or raise learningRate'));
+    return E.left(
+      usage('E_OPTIONS', 'lrEnd must lie below learningRate', {
+        field: 'lrEnd',
+        hint: 'lower lrEnd or raise learningRate',
+      }),
+    );
   }
   const judging = [
     ...(config.loadBestModelAtEnd ? ['loadBestModelAtEnd'] : []),
@@ -422,27 +435,30 @@ const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
     ...(config.saveStrategy === 'best' ? ['saveStrategy best'] : []),
   ];
   if (judging[0] !== undefined && config.evalStrategy === 'no') {
-    return E.left(usage(`${judging[0]} needs evaluation`, 'evalStrategy', 'set evalStrategy to steps or epoch'));
+    return E.left(
+      usage('E_OPTIONS', `${judging[0]} needs evaluation`, {
+        field: 'evalStrategy',
+        hint: 'set evalStrategy to steps or epoch',
+      }),
+    );
   }
   if (config.loadBestModelAtEnd && config.saveStrategy !== 'best') {
     if (config.evalStrategy !== config.saveStrategy) {
       return E.left(
-        usage(
-          'loadBestModelAtEnd needs evaluation and checkpoints at the same times',
-          'saveStrategy',
-          `evalStrategy is ${config.evalStrategy}, saveStrategy is ${config.saveStrategy}`,
-        ),
+        usage('E_OPTIONS', 'loadBestModelAtEnd needs evaluation and checkpoints at the same times', {
+          field: 'saveStrategy',
+          hint: `evalStrategy is ${config.evalStrategy}, saveStrategy is ${config.saveStrategy}`,
+        }),
       );
     }
     const evalSteps = config.evalSteps ?? config.loggingSteps;
     const multiple = config.saveSteps / evalSteps;
     if (config.evalStrategy === 'steps' && Math.abs(multiple - Math.round(multiple)) > 1e-9) {
       return E.left(
-        usage(
-          'loadBestModelAtEnd needs saveSteps to be a multiple of evalSteps',
-          'saveSteps',
-          `evalSteps is ${evalSteps}, saveSteps is ${config.saveSteps}`,
-        ),
+        usage('E_OPTIONS', 'loadBestModelAtEnd needs saveSteps to be a multiple of evalSteps', {
+          field: 'saveSteps',
+          hint: `evalSteps is ${evalSteps}, saveSteps is ${config.saveSteps}`,
+        }),
       );
     }
   }
@@ -469,7 +485,9 @@ const withoutKwargs = (options: unknown): Either<FatalError, unknown> => {
     );
     return twice === undefined
       ? E.right<FatalError, unknown>({ ...options, ...loading })
-      : E.left(usage(`option "${twice}" is given twice`, twice, 'modelInitKwargs has it too'));
+      : E.left(
+          usage('E_OPTIONS', `option "${twice}" is given twice`, { field: twice, hint: 'modelInitKwargs has it too' }),
+        );
   })(fromModelInitKwargs(options['modelInitKwargs']));
 };
 

@@ -1,7 +1,7 @@
 /** Arguments that are records of settings, each of which is an option of its own here. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 
 type Options = Readonly<Record<string, unknown>>;
@@ -50,15 +50,17 @@ export const kwargsNames: ReadonlyArray<string> = Object.keys(records);
 
 const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-const usage = (message: string, field: string, hint: string): FatalError =>
-  fatal('E_OPTIONS', message, { field, hint, kind: 'usage' });
-
 /** The options that a record of settings stands for, named as they are here; `E_OPTIONS` for a key that is not known. */
 export const fromKwargs = (name: string, value: unknown, all: Options): Either<FatalError, Options> => {
   const known = records[name] ?? {};
   if (value === null) return E.right({});
   if (typeof value !== 'object' || Array.isArray(value)) {
-    return E.left(usage(`${name} is a record of settings`, name, `keys: ${Object.keys(known).join(', ')}`));
+    return E.left(
+      usage('E_OPTIONS', `${name} is a record of settings`, {
+        field: name,
+        hint: `keys: ${Object.keys(known).join(', ')}`,
+      }),
+    );
   }
   const found: Record<string, unknown> = {};
   for (const [key, setting] of Object.entries(value as Options)) {
@@ -66,7 +68,10 @@ export const fromKwargs = (name: string, value: unknown, all: Options): Either<F
     const meaning = Object.hasOwn(known, own) ? known[own] : undefined;
     if (meaning === undefined) {
       return E.left(
-        usage(`unknown setting "${key}" in ${name}`, `${name}.${key}`, `known: ${Object.keys(known).join(', ')}`),
+        usage('E_OPTIONS', `unknown setting "${key}" in ${name}`, {
+          field: `${name}.${key}`,
+          hint: `known: ${Object.keys(known).join(', ')}`,
+        }),
       );
     }
     const option = setting === null ? undefined : meaning(setting, all);

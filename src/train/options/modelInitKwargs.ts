@@ -1,6 +1,6 @@
 /** transformers' loader options, as TRL's `model_init_kwargs` passes them on, as options of this library. */
 import * as E from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { nearest } from '../../formats/nearest.js';
 import { QuantizationConfig } from '../../model/quantize/config.js';
@@ -15,7 +15,7 @@ const isRecord = (u: unknown): u is Options => typeof u === 'object' && u !== nu
 const camel = (name: string): string => name.replace(/(?<=.)_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 const refusal = (field: string, message: string, hint: string): E.Either<FatalError, never> =>
-  E.left(fatal('E_OPTIONS', message, { field: `modelInitKwargs.${field}`, hint, kind: 'usage' }));
+  E.left(usage('E_OPTIONS', message, { field: `modelInitKwargs.${field}`, hint }));
 
 const quantisation = Object.keys(QuantizationConfig.fields);
 const known = [

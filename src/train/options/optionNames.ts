@@ -1,7 +1,7 @@
 /** Options under the names that users bring from elsewhere. */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { foreignArguments } from './foreignArguments.js';
 import { fromKwargs, kwargsNames } from './kwargs.js';
@@ -47,16 +47,16 @@ export const understoodNames: Readonly<Record<string, 'boolean' | 'json'>> = {
   ...Object.fromEntries(dtypeNames.map((name) => [name, 'json'])),
 };
 
-const usage = (message: string, field: string, hint: string): FatalError =>
-  fatal('E_OPTIONS', message, { field, hint, kind: 'usage' });
-
 /** float32 is what is so anyway, also beside bf16, which says how products round. */
 const heldAs = (key: string, value: unknown): Either<FatalError, Options> => {
   if (value === null || value === 'auto') return E.right({});
   const precision = precisionNamed(value);
   if (precision === undefined)
     return E.left(
-      usage('weights are not held as that', key, 'float32 or bfloat16; loadIn4bit and loadIn8bit go further'),
+      usage('E_OPTIONS', 'weights are not held as that', {
+        field: key,
+        hint: 'float32 or bfloat16; loadIn4bit and loadIn8bit go further',
+      }),
     );
   return E.right(precision === 'bfloat16' ? { precision } : {});
 };
@@ -84,16 +84,20 @@ const meant = (
   if (foreign !== undefined) {
     return value === null || foreign.harmless(value)
       ? E.right({})
-      : E.left(usage(`option "${key}" is not offered${shown(value)}`, key, foreign.reason));
+      : E.left(
+          usage('E_OPTIONS', `option "${key}" is not offered${shown(value)}`, { field: key, hint: foreign.reason }),
+        );
   }
   if (key === 'optim' && typeof value === 'string') {
     return E.bimap(
-      (hint: string) => usage(`optimizer "${value}" is not offered`, 'optim', hint),
+      (hint: string) => usage('E_OPTIONS', `optimizer "${value}" is not offered`, { field: 'optim', hint }),
       (optim: string): Options => ({ optim }),
     )(optimizerNamed(value));
   }
   if (key === 'lrSchedulerType' && typeof value === 'string' && Object.hasOwn(otherSchedules, value)) {
-    return E.left(usage(`schedule "${value}" is not offered`, key, otherSchedules[value] ?? ''));
+    return E.left(
+      usage('E_OPTIONS', `schedule "${value}" is not offered`, { field: key, hint: otherSchedules[value] ?? '' }),
+    );
   }
   return E.right({ [Object.hasOwn(aliases, key) ? (aliases[key] ?? key) : key]: value });
 };
@@ -124,7 +128,12 @@ export const ownNames = (options: Options, isOption: (name: string) => boolean):
       if (result.has(name)) {
         // torch_dtype: bfloat16 and bf16: true say the same.
         if (result.get(name) === own) continue;
-        return E.left(usage(`option "${name}" is given twice`, name, `"${key}" is another name for it`));
+        return E.left(
+          usage('E_OPTIONS', `option "${name}" is given twice`, {
+            field: name,
+            hint: `"${key}" is another name for it`,
+          }),
+        );
       }
       result.set(name, own);
     }

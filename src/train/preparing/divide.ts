@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { interleave } from '../../formats/datasets/interleave.js';
 import { identified, madeOf } from '../../formats/identity.js';
@@ -62,9 +62,8 @@ const limitFor = async (datasets: ReadonlyArray<Dataset>, seed: number, evalSpli
   }
   const count = evalRowCount(lots.length, evalSplit);
   if (count >= lots.length) {
-    throw fatal('E_EVAL_SPLIT', `evalSplit holds back ${count} of ${lots.length} rows, and none is left to train on`, {
+    throw usage('E_EVAL_SPLIT', `evalSplit holds back ${count} of ${lots.length} rows, and none is left to train on`, {
       field: 'evalSplit',
-      kind: 'usage',
     });
   }
   return Float64Array.from(lots).sort()[count] ?? 1;
@@ -108,7 +107,7 @@ export const notBothGiven = (
 ): Either<FatalError, void> =>
   evalDataset === undefined || evalSplit === undefined
     ? E.right(undefined)
-    : E.left(fatal('E_OPTIONS', 'evalSplit and evalDataset exclude each other', { field: 'evalSplit', kind: 'usage' }));
+    : E.left(usage('E_OPTIONS', 'evalSplit and evalDataset exclude each other', { field: 'evalSplit' }));
 
 export interface Divided {
   readonly trainDataset: Dataset;

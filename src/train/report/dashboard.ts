@@ -6,7 +6,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { contentPolicy, page } from './page.js';
 import type { RecordChange, Recorder } from './record.js';
@@ -172,13 +172,12 @@ export const serveDashboard = (
       };
     },
     (cause) =>
-      fatal(
+      usage(
         'E_DASHBOARD',
         `the dashboard cannot be served: ${cause instanceof Error ? cause.message : String(cause)}`,
         {
           field: 'dashboardPort',
           cause,
-          kind: 'usage',
         },
       ),
   );

@@ -4,7 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { findDataset } from '../../formats/datasets/presence.js';
 import { makeWritableDirectory } from '../../formats/files/makeDirectory.js';
@@ -24,10 +24,9 @@ const evaluable = (sets: Sets, { evalStrategy, evalOnStart, evalSplit }: SftConf
   if (asked === undefined || evalSplit !== undefined || Object.keys(evalSets(sets)).length > 0)
     return E.right(undefined);
   return E.left(
-    fatal('E_NO_EVAL_DATASET', `${asked} asks for evaluation, and there are no rows to evaluate on`, {
+    usage('E_NO_EVAL_DATASET', `${asked} asks for evaluation, and there are no rows to evaluate on`, {
       field: asked,
       hint: 'give evalDataset, or evalSplit to hold back rows',
-      kind: 'usage',
     }),
   );
 };

@@ -4,7 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, warning } from '../../errors.js';
+import { usage, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { configWarnings } from '../../model/config.js';
 import { usePrecision } from '../engine.js';
@@ -29,7 +29,6 @@ import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { frozenRows, loaded, trained } from './trainedModel.js';
 import type { Loaded } from './trainedModel.js';
-import { usage } from './usage.js';
 
 /** Positions beyond these have no embedding in models that learn one a position. */
 const learnedPositions = new Set(['gpt2', 'opt', 'gpt_neo']);
@@ -53,7 +52,7 @@ const fittingLength = (
     actual: String(maxLength),
   };
   if (learnedPositions.has(architecture)) {
-    return E.left(fatal('E_MAX_LENGTH', 'rows would be longer than the model can read', { ...details, kind: 'usage' }));
+    return E.left(usage('E_MAX_LENGTH', 'rows would be longer than the model can read', details));
   }
   warn(warning('W_MAX_LENGTH', 'rows may be longer than what the model was made for', details));
   return E.right(maxLength);
@@ -65,12 +64,10 @@ type Warn = (warning: Warning) => void;
 const readable = ({ evalSampleStop }: SftConfig, { tokenizer }: Loaded): Either<FatalError, void> =>
   evalSampleStop !== undefined && tokenizer === undefined
     ? E.left(
-        usage(
-          'E_NO_TOKENIZER',
-          'stop texts are looked for in text',
-          'evalSampleStop',
-          'give a tokenizer, or leave it out',
-        ),
+        usage('E_NO_TOKENIZER', 'stop texts are looked for in text', {
+          field: 'evalSampleStop',
+          hint: 'give a tokenizer, or leave it out',
+        }),
       )
     : E.right(undefined);
 

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/causalLm.js';
@@ -26,7 +27,6 @@ import type { TrainState } from '../step/state.js';
 import type { Controls } from './controls.js';
 import { fingerprintOf } from './fingerprint.js';
 import type { Begun, Dataset, Run, RunEvent, SftSetup } from './run.js';
-import { usage } from './usage.js';
 import { withoutWeights } from './withoutWeights.js';
 
 /** How messages call a row of a micro-batch: by its number among the prepared rows. */
@@ -68,12 +68,10 @@ export const planned = ({ train: { rows }, config }: Pick<Ready, 'train' | 'conf
   E.tryCatch(
     () => planSteps(rows?.length ?? Infinity, config),
     (cause) =>
-      usage(
-        'E_NO_BATCH',
-        cause instanceof Error ? cause.message : String(cause),
-        'perDeviceTrainBatchSize',
-        'make batches smaller, or leave out dataloaderDropLast',
-      ),
+      usage('E_NO_BATCH', cause instanceof Error ? cause.message : String(cause), {
+        field: 'perDeviceTrainBatchSize',
+        hint: 'make batches smaller, or leave out dataloaderDropLast',
+      }),
   );
 
 const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan): TrainState => {

@@ -6,7 +6,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, warning } from '../../errors.js';
+import { fatal, usage, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { adapterWeightsFile, nameOfAdapterKey } from '../../formats/checkpoints/adapterFiles.js';
 import { checkpointName, listCheckpoints } from '../../formats/checkpoints/checkpoint.js';
@@ -104,7 +104,7 @@ interface Candidates {
 /** The checkpoints among which the newest is looked for. */
 const candidates = ({ outputDir }: Pick<SftConfig, 'outputDir'>): TaskEither<FatalError, Candidates> =>
   outputDir === undefined
-    ? TE.left(fatal('E_OPTIONS', 'resumeFromCheckpoint: true needs outputDir', { field: 'outputDir', kind: 'usage' }))
+    ? TE.left(usage('E_OPTIONS', 'resumeFromCheckpoint: true needs outputDir', { field: 'outputDir' }))
     : pipe(
         listCheckpoints(outputDir),
         TE.filterOrElse(

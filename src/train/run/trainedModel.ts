@@ -4,7 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, warning } from '../../errors.js';
+import { fatal, usage, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { attachLora } from '../../model/adapters/adapter.js';
@@ -20,7 +20,6 @@ import { fitsUnloaded } from '../memory/fitMemory.js';
 import { isParity, loraOf } from '../options/config.js';
 import type { SftConfig } from '../options/config.js';
 import type { SftSetup } from './run.js';
-import { usage } from './usage.js';
 
 export interface Loaded {
   readonly model: CausalLM;
@@ -42,7 +41,9 @@ const found = (
     );
   }
   if (model === undefined) {
-    return TE.left(usage('E_NO_MODEL', 'there is no model to train', 'model', 'give model, or modelInit'));
+    return TE.left(
+      usage('E_NO_MODEL', 'there is no model to train', { field: 'model', hint: 'give model, or modelInit' }),
+    );
   }
   if (typeof model === 'string') {
     return pipe(
@@ -55,32 +56,26 @@ const found = (
   }
   if (config.modelInitKwargs !== undefined) {
     return TE.left(
-      usage(
-        'E_MODEL_KWARGS_WITH_INSTANCE',
-        'modelInitKwargs are for a model that is yet to be loaded',
-        'modelInitKwargs',
-        'give the directory of the model, or load it with these options: load(dir, { … })',
-      ),
+      usage('E_MODEL_KWARGS_WITH_INSTANCE', 'modelInitKwargs are for a model that is yet to be loaded', {
+        field: 'modelInitKwargs',
+        hint: 'give the directory of the model, or load it with these options: load(dir, { … })',
+      }),
     );
   }
   if (config.engine !== undefined && currentEngine() !== config.engine) {
     return TE.left(
-      usage(
-        'E_ENGINE_CHOSEN',
-        `the model was made on the ${currentEngine() ?? 'unknown'} engine`,
-        'engine',
-        `choose ${config.engine} before loading: load(dir, { engine })`,
-      ),
+      usage('E_ENGINE_CHOSEN', `the model was made on the ${currentEngine() ?? 'unknown'} engine`, {
+        field: 'engine',
+        hint: `choose ${config.engine} before loading: load(dir, { engine })`,
+      }),
     );
   }
   if ((config.loadIn4bit || config.loadIn8bit) && model.quantized === undefined) {
     return TE.left(
-      usage(
-        'E_OPTIONS',
-        'the model was loaded unquantised',
-        config.loadIn4bit ? 'loadIn4bit' : 'loadIn8bit',
-        'quantise where it is loaded: load(dir, { loadIn4bit: true }), or quantizeModel',
-      ),
+      usage('E_OPTIONS', 'the model was loaded unquantised', {
+        field: config.loadIn4bit ? 'loadIn4bit' : 'loadIn8bit',
+        hint: 'quantise where it is loaded: load(dir, { loadIn4bit: true }), or quantizeModel',
+      }),
     );
   }
   return TE.right({
@@ -97,7 +92,12 @@ const conversing = (
   const { model, tokenizer } = parts;
   if (chatFormat !== undefined) {
     return tokenizer === undefined
-      ? TE.left(usage('E_NO_TOKENIZER', 'a chat format is set up in a tokenizer', 'chatFormat', 'give a tokenizer'))
+      ? TE.left(
+          usage('E_NO_TOKENIZER', 'a chat format is set up in a tokenizer', {
+            field: 'chatFormat',
+            hint: 'give a tokenizer',
+          }),
+        )
       : TE.fromEither(
           setupChatFormat(
             { model, tokenizer },
@@ -174,8 +174,7 @@ const trainableAsAsked = (model: CausalLM): Either<FatalError, CausalLM> => {
   const frozen = trainable.find((name) => name in quantized.scales);
   if (lora !== undefined && frozen === undefined) return E.right(model);
   return E.left(
-    fatal('E_QUANTIZED_TRAINING', 'the weights of a quantised model cannot train', {
-      kind: 'usage',
+    usage('E_QUANTIZED_TRAINING', 'the weights of a quantised model cannot train', {
       ...(frozen === undefined ? {} : { actual: frozen }),
       hint: 'train an adapter (usePeft), or load the model without loadIn4bit and loadIn8bit (of GPTQ: the one it was made from)',
     }),

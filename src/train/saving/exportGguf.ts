@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { string, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata, GgufType } from '../../formats/gguf/values.js';
@@ -94,7 +94,7 @@ export const exportGguf = (
   pipe(
     model.lora === undefined
       ? E.right(undefined)
-      : E.left(fatal('E_LORA_PRESENT', 'the model carries an adapter', { hint: 'merge it first', kind: 'usage' })),
+      : E.left(usage('E_LORA_PRESENT', 'the model carries an adapter', { hint: 'merge it first' })),
     E.bind('layout', () => ggufLayout(model.config, model.weights)),
     E.bind('vocabulary', () => ggufVocabulary(tokenizer, model.config.vocabSize)),
     E.bind('tensors', ({ layout }) =>

@@ -5,7 +5,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeInto } from '../../formats/files/directory.js';
 import { writeJson } from '../../formats/json/json.js';
@@ -37,14 +37,13 @@ export const gptqRows = (
   options: GptqOptions,
   done?: (layer: GptqLayer) => void,
 ): Either<FatalError, GptqModel> => {
-  if (model.quantized !== undefined)
-    return E.left(fatal('E_QUANTIZED', 'the model is quantised already', { kind: 'usage' }));
+  if (model.quantized !== undefined) return E.left(usage('E_QUANTIZED', 'the model is quantised already'));
   if (model.lora !== undefined)
-    return E.left(fatal('E_LORA_PRESENT', 'the model carries an adapter', { kind: 'usage', hint: 'merge it first' }));
+    return E.left(usage('E_LORA_PRESENT', 'the model carries an adapter', { hint: 'merge it first' }));
   const fault = wholeFault(model, true);
   if (fault !== undefined) return E.left(fault);
   if (rows.length === 0)
-    return E.left(fatal('E_GPTQ', 'there are no rows to calibrate on', { expected: 'at least one', kind: 'usage' }));
+    return E.left(usage('E_GPTQ', 'there are no rows to calibrate on', { expected: 'at least one' }));
   const sequences = rows.map((row) => sequenceOf(batchRows()([row])).sequence);
   const quantized = gptqModel(model, sequences, options, done);
   return quantized.layers.length > 0

@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeAdapter } from '../../formats/checkpoints/adapterFiles.js';
 import type { AdapterConfig } from '../../formats/checkpoints/adapterFiles.js';
@@ -168,8 +168,7 @@ const trainTogether = ({ adapters, trainable }: CausalLM): FatalError | undefine
   );
   return adapters === undefined || others.size < 2
     ? undefined
-    : fatal('E_LORA_ACTIVE', `several adapters train together: ${adapters.active.join(', ')}`, {
-        kind: 'usage',
+    : usage('E_LORA_ACTIVE', `several adapters train together: ${adapters.active.join(', ')}`, {
         hint: 'make one active (setActiveAdapters) or let one train (training); saveAdapters writes them all',
       });
 };

@@ -6,7 +6,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, orThrow } from '../../errors.js';
+import { fatal, orThrow, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { processorFiles } from '../../formats/checkpoints/processorFiles.js';
 import { fileError } from '../../formats/files/byteSource.js';
@@ -77,8 +77,7 @@ export const wholeFault = (
       },
     );
   return quantized
-    ? fatal('E_QUANTIZED', 'a checkpoint with parts beside its text model is not written in 8 or 4 bits', {
-        kind: 'usage',
+    ? usage('E_QUANTIZED', 'a checkpoint with parts beside its text model is not written in 8 or 4 bits', {
         hint: 'save the adapter, or merge it into a model that was loaded unquantised',
       })
     : undefined;
