@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import torch
@@ -18,10 +19,13 @@ LEFT_OUT = {
     "experts with smoothed labels or dft": "TRL's loss of these has no load-balancing part, rxtune's has",
     "rows of a tied table with chunked_nll": "TRL 1.13 asks PEFT's wrapper of the head for a bias it has not, and fails",
     "experts with nll and a coefficient": "TRL 1.13 takes config.json's there: the option is that one",
+    "Phi-3.5-MoE with chunked_nll and a coefficient": "TRL 1.13 looks for num_experts, which its config.json has not, and fails: nll",
     "the best of experts": "transformers 5 loads a checkpoint's experts by names that the model has not, so the last ones stay: not loaded at the end",
     "biases of gpt-oss with LoRA": "those of experts are a tensor of another name in transformers, which PEFT does not train",
     "the row of Youtu's padding": "transformers 5.18 zeroes it when it loads a model: it begins with zeros",
-    "out_proj of Falcon-H1": "PEFT refuses to adapt it",
+    "out_proj of Falcon-H1, Mamba-2 and Nemotron-H": "PEFT refuses to adapt it",
+    "draws of Phi-3.5-MoE's router": "transformers draws experts at random where it trains, rxtune never: it does not there",
+    "biases beside images with LoRA": "PEFT saves those of the vision tower, too, which rxtune does not load",
     "LoRA of MLPs beside experts": "PEFT 0.21 takes the names for those of the experts' tensors, too, and gate and up together alone",
     "experts with adafactor": "transformers 5 holds the experts of a layer in one tensor, whose update is scaled as one",
     "accuracy or entropy of named sets as the best": "TRL calls those of every set eval_entropy and eval_mean_token_accuracy",
@@ -40,20 +44,27 @@ PLAIN = [
     "gemma3", "phi", "phi3_partial", "olmo", "olmo2", "gpt_neox", "gptj", "falcon", "falcon_groups", "cohere", "granite", "stablelm",
     "stablelm_parallel", "starcoder2", "smollm3", "helium", "apertus", "arcee", "bloom", "cohere2", "cwm", "ernie4_5", "exaone4", "gemma2", "gemma4",
     "glm", "glm4", "gpt_bigcode", "gpt_bigcode_many_heads", "granite_hybrid_attention", "granite_swa", "hunyuan_v1_dense", "hyperclovax", "jais2",
-    "minicpm3", "ministral", "mpt", "nanochat", "nemotron", "olmo3", "seed_oss", "youtu",
+    "minicpm3", "ministral", "mpt", "nanochat", "nemotron", "olmo3", "seed_oss", "youtu", "vaultgemma", "gemma3n", "gemma3n_other_stream",
 ]  # fmt: skip
 RECURRENT = [
     "bamba", "falcon_h1", "falcon_h1_normed", "falcon_h1_normed_first", "granite_hybrid", "granite_hybrid_bounded", "lfm2", "lfm2_biased", "lfm2_moe",
-    "lfm2_moe_plain", "qwen3_5_text", "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text",
+    "lfm2_moe_plain", "qwen3_5_text", "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text", "mamba2", "mamba2_tied", "nemotron_h",
+    "nemotron_h_experts", "nemotron_h_latent", "olmo_hybrid", "olmo_hybrid_unturned", "lfm2_vl", "qwen3_5_image", "qwen3_5_moe_image",
+]
+# Text models within models that see images.
+SEEING = [
+    "gemma3_image", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "gemma4_image", "gemma4_unified", "mllama",
 ]  # fmt: skip
 BALANCED = [
     "mixtral", "qwen2_moe", "qwen2_moe_mixed", "qwen3_moe", "olmoe", "ernie4_5_moe", "gpt_oss", "gpt_oss_balanced", "granitemoe", "granitemoeshared",
-    "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text",
+    "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_moe_image", "qwen3_vl_moe", "phimoe", "phimoe_balanced",
 ]  # fmt: skip
 UNBALANCED = [
     "deepseek_v2", "deepseek_v2_groups", "deepseek_v3", "deepseek_v3_flat", "dots1", "gemma4_experts", "glm4_moe", "glm4_moe_lite", "hunyuan_v1_moe",
-    "lfm2_moe", "lfm2_moe_plain",
+    "lfm2_moe", "lfm2_moe_plain", "llama4", "llama4_plain", "llama4_image", "mistral4", "nemotron_h_experts", "nemotron_h_latent",
 ]  # fmt: skip
+# Where modules of models that see images are not the text model's.
+SIGHT = re.compile("vision|visual|projector|connector|embed_audio")
 EXPERTS = [*BALANCED, *UNBALANCED]
 # What TRL 1.13 does not scale with chunked_nll.
 UNSCALED = ("granite", "hyperclovax", "minicpm3", "falcon_h1")
@@ -136,19 +147,25 @@ def schedule(rng, peak):
 
 def adapter(rng, model, options, tied, experts):
     """Options of LoRA for a model, by what it is made of."""
-    linear = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, (torch.nn.Linear, Conv1D))})
-    outer = {"lm_head", "embed_out", "gate", "shared_expert_gate", *(["gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"] if experts else [])}
-    falcon = model.config.model_type == "falcon_h1"
+    seeing = hasattr(model.config, "vision_config")
+    maps = [name for name, part in model.named_modules() if isinstance(part, (torch.nn.Linear, Conv1D)) and not (seeing and SIGHT.search(name))]
+    linear = sorted({name.rsplit(".", 1)[-1] for name in maps})
+    outer = {"lm_head", "embed_out", "gate", "shared_expert_gate", "router", *(["gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"] if experts else [])}
+    falcon = model.config.model_type in ("falcon_h1", "mamba2", "nemotron_h")
     outer |= {"out_proj"} if falcon else set()
     inner = [name for name in linear if name not in outer]
-    modules = [name for name, part in model.named_modules() if isinstance(part, (torch.nn.Linear, Conv1D)) and name.rsplit(".", 1)[-1] in inner]
+    modules = [name for name in maps if name.rsplit(".", 1)[-1] in inner]
     # Those that every layer has, whatever layers are asked for.
     inner = [name for name in inner if any(f".{layer}." in module for module in modules for layer in "0" if module.endswith(f".{name}"))]
-    embedding = next(name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, torch.nn.Embedding))
+    embedding = next(name.rsplit(".", 1)[-1] for name, part in model.named_modules() if part is model.get_input_embeddings())
     chosen = rng.sample(inner, rng.randint(1, min(3, len(inner))))
     lora = {"r": rng.choice([1, 2, 4]), "lora_alpha": rng.choice([2, 4, 8, 16]), "lora_dropout": 0.0, "target_modules": chosen}
     form = rng.random()
-    if form < 0.1 and not experts and not falcon:
+    if seeing:
+        # Llama 3.2 Vision's layer 1 looks at images.
+        layers = "0" if model.config.model_type == "mllama" else rng.choice(["0", "1", "[0-9]+"])
+        lora["target_modules"] = rf".*(language_model|text_model)\..*\.{layers}\..*({'|'.join(chosen)})"
+    elif form < 0.1 and not experts and not falcon:
         lora["target_modules"] = "all-linear"
     elif form < 0.2:
         lora["target_modules"] = rf".*\.0\..*({'|'.join(chosen)})"
@@ -162,7 +179,7 @@ def adapter(rng, model, options, tied, experts):
         lora["use_dora"] = True
     if rng.random() < 0.25:
         lora["bias"] = rng.choice(["all", "lora_only"])
-    if model.config.model_type == "gpt_oss":
+    if model.config.model_type == "gpt_oss" or seeing:
         lora.pop("bias", None)
     if isinstance(lora["target_modules"], list) and rng.random() < 0.3:
         of = [name for name in modules if name.rsplit(".", 1)[-1] in chosen]
@@ -183,7 +200,7 @@ def draw(seed, index, parity, architectures=()):
 
     Of the architectures named, where some are."""
     rng = random.Random(f"{seed} {index}{' parity' if parity else ''}")
-    architecture = rng.choice([*PLAIN, *RECURRENT]) if parity or rng.random() < 0.8 else rng.choice(EXPERTS)
+    architecture = rng.choice([*PLAIN, *RECURRENT, *SEEING]) if parity or rng.random() < 0.8 else rng.choice(EXPERTS)
     if architectures:
         architecture = architectures[index % len(architectures)]
     kind = rng.choice(["text", "prompt", "messages", "messages", "from/value", "tools", "prompt messages", "ids", "ids"])
@@ -231,7 +248,7 @@ def draw(seed, index, parity, architectures=()):
         options["assistant_only_loss"] = True
     if options["loss_type"] == "nll" and rng.random() < 0.25:
         options["label_smoothing_factor"] = rng.choice([0.1, 0.3])
-    if architecture.startswith("granite_hybrid") and architecture not in EXPERTS:
+    if architecture.startswith(("granite_hybrid", "llama4")) and architecture not in BALANCED:
         # TRL looks for the router that its config.json speaks of.
         options["router_aux_loss_coef"] = 0.0
     if architecture in BALANCED:
@@ -245,11 +262,11 @@ def draw(seed, index, parity, architectures=()):
         options["optim"] = "adamw_torch"
     if architecture in BALANCED:
         options.pop("label_smoothing_factor", None)
-        if options["loss_type"] == "dft":
+        if options["loss_type"] == "dft" or architecture.startswith("phimoe"):
             options["loss_type"] = "nll"
         if options.get("router_aux_loss_coef") and options["loss_type"] == "nll":
             config = json.loads((models / architecture / "config.json").read_text())
-            options["router_aux_loss_coef"] = config["router_aux_loss_coef"]
+            options["router_aux_loss_coef"] = config.get("text_config", config)["router_aux_loss_coef"]
     if architecture.startswith(("opt", "falcon", "bloom", "mpt", "gpt_oss", "granite_hybrid")) or architecture in RECURRENT:
         options.pop("padding_free", None)
         if options.get("packing"):

@@ -14,6 +14,7 @@ random_configurations.py. Needs trl 1.13, transformers 5.18, peft 0.21 (CPU).
 import argparse
 import json
 import math
+import re
 import shutil
 import traceback
 import warnings
@@ -31,6 +32,7 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     EarlyStoppingCallback,
@@ -39,6 +41,7 @@ from transformers import (
     TrainingArguments,
     default_data_collator,
 )
+from transformers.models.phimoe import modeling_phimoe
 from trl import SFTConfig, SFTTrainer
 
 parser = argparse.ArgumentParser()
@@ -52,6 +55,8 @@ asked = parser.parse_args()
 
 root = Path(__file__).resolve().parent.parent
 quickstart = root / "examples" / "quickstart"
+mixer = modeling_phimoe.sparsemixer
+modeling_phimoe.sparsemixer = lambda scores, jitter_eps, training, top_k=2: mixer(scores, jitter_eps, False, top_k)
 datasets.disable_caching()
 datasets.disable_progress_bars()
 transformers.logging.set_verbosity_error()
@@ -98,29 +103,43 @@ def rows_of_old(rows, tokenizer, length, packing):
     return made
 
 
+def auto(config):
+    """The class that opens a model; transformers 5.18 registers Mistral 4 among those that see images."""
+    return AutoModelForImageTextToText if hasattr(config, "vision_config") or config.model_type == "mistral4" else AutoModelForCausalLM
+
+
 def make_model(case):
     """A model of the architecture over the quick start's tokens, with weights large enough that tokens differ."""
     torch.manual_seed(1000 * case["seed"] + case["index"])
-    config = AutoConfig.from_pretrained(root / "test" / "golden" / "models" / case["architecture"])
+    whole = AutoConfig.from_pretrained(root / "test" / "golden" / "models" / case["architecture"])
+    config = whole.get_text_config()
     positions = next((name for name in ("n_positions", "max_seq_len") if hasattr(config, name)), "max_position_embeddings")
-    changes = {"vocab_size": 512, positions: 256, "bos_token_id": 0 if config.model_type == "cwm" else None, "eos_token_id": 2, "pad_token_id": 3}
+    seen = [name for name in vars(whole) if re.search("(image|video|audio|vision|bo[ia]|eo[ia]).*_token_(id|index)$", name)]
+    for beyond, name in enumerate(seen):
+        setattr(whole, name, 512 + beyond)
+    changes = {"vocab_size": 512 + len(seen), positions: 256, "bos_token_id": 0 if config.model_type == "cwm" else None, "eos_token_id": 2, "pad_token_id": 3}
     if hasattr(config, "vocab_size_per_layer_input"):
-        changes["vocab_size_per_layer_input"] = 512
+        changes["vocab_size_per_layer_input"] = 512 + len(seen)
     for name in vars(config):
-        if "pdrop" in name or name.endswith("dropout"):
+        if "pdrop" in name or name.endswith("dropout") or name == "input_jitter_noise":
             changes[name] = 0.0
         if name in ("sliding_window", "window_size") and getattr(config, name):
             changes[name] = 16
     for name, value in changes.items():
         setattr(config, name, value)
-    model = AutoModelForCausalLM.from_config(config).float()
-    gemma = config.model_type in ("gemma", "gemma2", "gemma3_text")
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(whole, name, changes[name])
+    model = auto(whole).from_config(whole).float()
+    gemma = config.model_type in ("gemma", "gemma2", "gemma3_text", "vaultgemma")
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "norm" in name or ".ln_" in name:
                 weight.copy_((0.0 if name.endswith("bias") or gemma else 1.0) + 0.1 * torch.randn(weight.shape))
             else:
                 weight.normal_(std=0.05 if name.endswith("bias") else 0.3)
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.normal_(std=0.1)
         if config.model_type == "youtu":
             model.get_input_embeddings().weight[config.pad_token_id] = 0.0
     return model
@@ -334,7 +353,7 @@ def run(seed, index):
     directory.mkdir(parents=True)
     model = make_model(case)
     model.save_pretrained(directory / "model")
-    model = AutoModelForCausalLM.from_pretrained(directory / "model", dtype=torch.float32, attn_implementation="eager")
+    model = auto(model.config).from_pretrained(directory / "model", dtype=torch.float32, attn_implementation="eager")
     tokenizer = make_tokenizer(case, directory / "tokenizer")
     if case["lora"]:
         case["lora"] = adapter(rng, model, case["options"], model.config.tie_word_embeddings, case["architecture"] in EXPERTS)
