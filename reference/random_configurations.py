@@ -22,6 +22,7 @@ LEFT_OUT = {
     "Phi-3.5-MoE with chunked_nll and a coefficient": "TRL 1.13 looks for num_experts, which its config.json has not, and fails: nll",
     "the best of experts": "transformers 5 loads a checkpoint's experts by names that the model has not, so the last ones stay: not loaded at the end",
     "biases of gpt-oss with LoRA": "those of experts are a tensor of another name in transformers, which PEFT does not train",
+    "smoothed labels beside images and of Mistral 4": "transformers 5.18 does not shift labels of classes that it does not know as causal",
     "the row of Youtu's padding": "transformers 5.18 zeroes it when it loads a model: it begins with zeros",
     "out_proj of Falcon-H1, Mamba-2 and Nemotron-H": "PEFT refuses to adapt it",
     "draws of Phi-3.5-MoE's router": "transformers draws experts at random where it trains, rxtune never: it does not there",
@@ -29,7 +30,10 @@ LEFT_OUT = {
     "LoRA of MLPs beside experts": "PEFT 0.21 takes the names for those of the experts' tensors, too, and gate and up together alone",
     "experts with adafactor": "transformers 5 holds the experts of a layer in one tensor, whose update is scaled as one",
     "accuracy or entropy of named sets as the best": "TRL calls those of every set eval_entropy and eval_mean_token_accuracy",
-    "OPT, Falcon, BLOOM, MPT, gpt-oss and Granite 4 packed or without padding": "transformers lets documents of these see each other on a CPU",
+    "Llama 4's text model with chunked_nll": "TRL 1.13 asks its class for the states below the head, which it has not, and fails: nll",
+    "short texts beside long ones under longrope": "transformers turns both by the angles of the longest, rxtune each by its own",
+    "long texts of Phi-3.5-MoE": "transformers 5.18 turns them by the short factors, rxtune by the long ones: none is long",
+    "OPT, Falcon, BLOOM, MPT, gpt-oss, Llama 4, Granite 4 and models that see images packed or without padding": "transformers lets documents of these see each other on a CPU",
     "states and convolutions packed or without padding": "transformers lets them run on from document to document on a CPU, here each begins anew",
     "rows and windows without a label": "TRL keeps packed windows of which nothing is trained, rxtune refuses them: left out",
     "Granite, HyperCLOVA X, MiniCPM3 and Falcon-H1 with chunked_nll": "TRL 1.13 forgets logits_scaling and lm_head_multiplier there",
@@ -163,7 +167,7 @@ def adapter(rng, model, options, tied, experts):
     form = rng.random()
     if seeing:
         # Llama 3.2 Vision's layer 1 looks at images.
-        layers = "0" if model.config.model_type == "mllama" else rng.choice(["0", "1", "[0-9]+"])
+        layers = "0" if model.config.model_type == "mllama" else rng.choice(["0", "[0-9]+"])
         lora["target_modules"] = rf".*(language_model|text_model)\..*\.{layers}\..*({'|'.join(chosen)})"
     elif form < 0.1 and not experts and not falcon:
         lora["target_modules"] = "all-linear"
@@ -253,6 +257,10 @@ def draw(seed, index, parity, architectures=()):
         options["router_aux_loss_coef"] = 0.0
     if architecture in BALANCED:
         options["router_aux_loss_coef"] = rng.choice([0.0, 0.05, 0.5])
+    if architecture in ("llama4", "llama4_plain") and options["loss_type"] == "chunked_nll":
+        options["loss_type"] = "nll"
+    if architecture in (*SEEING, "mistral4") or architecture.endswith("_image"):
+        options.pop("label_smoothing_factor", None)
     order = rng.choice(["given", "given", "rxtune", *([] if parity else ["by length"])])
     if order == "rxtune" and rng.random() < 0.5:
         options["data_seed"] = rng.randint(0, 1000)
@@ -267,7 +275,7 @@ def draw(seed, index, parity, architectures=()):
         if options.get("router_aux_loss_coef") and options["loss_type"] == "nll":
             config = json.loads((models / architecture / "config.json").read_text())
             options["router_aux_loss_coef"] = config.get("text_config", config)["router_aux_loss_coef"]
-    if architecture.startswith(("opt", "falcon", "bloom", "mpt", "gpt_oss", "granite_hybrid")) or architecture in RECURRENT:
+    if architecture.startswith(("opt", "falcon", "bloom", "mpt", "gpt_oss", "granite_hybrid", "llama4")) or architecture in (*RECURRENT, *SEEING, "qwen3_vl_moe"):
         options.pop("padding_free", None)
         if options.get("packing"):
             options["packing_strategy"] = "wrapped"

@@ -117,7 +117,7 @@ def make_model(case):
     seen = [name for name in vars(whole) if re.search("(image|video|audio|vision|bo[ia]|eo[ia]).*_token_(id|index)$", name)]
     for beyond, name in enumerate(seen):
         setattr(whole, name, 512 + beyond)
-    changes = {"vocab_size": 512 + len(seen), positions: 256, "bos_token_id": 0 if config.model_type == "cwm" else None, "eos_token_id": 2, "pad_token_id": 3}
+    changes = {"vocab_size": 512 + len(seen), positions: 256, "bos_token_id": 0 if config.model_type in ("cwm", "mllama_text_model") else None, "eos_token_id": 2, "pad_token_id": 3}
     if hasattr(config, "vocab_size_per_layer_input"):
         changes["vocab_size_per_layer_input"] = 512 + len(seen)
     for name in vars(config):
@@ -127,6 +127,9 @@ def make_model(case):
             changes[name] = 16
     for name, value in changes.items():
         setattr(config, name, value)
+    if (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "longrope":
+        # All texts are short, or all long: transformers turns those of a batch by the longest one's angles.
+        config.original_max_position_embeddings = config.rope_parameters["original_max_position_embeddings"] = 256 if config.model_type == "phimoe" else 2
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(whole, name, changes[name])
     model = auto(whole).from_config(whole).float()
@@ -323,6 +326,9 @@ def theirs(case, directory, model, tokenizer, rows, held_out):
         callbacks=[] if early is None else [EarlyStoppingCallback(early["patience"], early["threshold"])],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
+    # Of many classes that see images transformers divides each micro-batch's loss by its own tokens.
+    case["meanOfMeans"] = options["gradient_accumulation_steps"] > 1 and options["loss_type"] != "dft" and not trainer.model_accepts_loss_kwargs
+    (directory / "case.json").write_text(json.dumps(case, indent=1))
     prepared = plain_rows(trainer.train_dataset)
     evaluated = trainer.eval_dataset
     evaluated = {} if evaluated is None else evaluated if isinstance(evaluated, dict) else {"": evaluated}
@@ -356,7 +362,7 @@ def run(seed, index):
     model = auto(model.config).from_pretrained(directory / "model", dtype=torch.float32, attn_implementation="eager")
     tokenizer = make_tokenizer(case, directory / "tokenizer")
     if case["lora"]:
-        case["lora"] = adapter(rng, model, case["options"], model.config.tie_word_embeddings, case["architecture"] in EXPERTS)
+        case["lora"] = adapter(rng, model, case["options"], getattr(model.config, "tie_word_embeddings", False), case["architecture"] in EXPERTS)
         torch.manual_seed(index)
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **case["lora"]))
         with torch.no_grad():
