@@ -91,12 +91,12 @@ const data = (run: Run, gate: Gate): Observable<Batch> => {
  * here.
  */
 const goesOn = (run: Run): TaskEither<FatalError, boolean> => {
-  const { controls, state } = run;
+  const { controls, rateByHand } = run;
   return pipe(
     TE.fromTask(controls.ready),
     TE.tapIO(() => () => {
       const rate = controls.takeLearningRate();
-      if (rate !== undefined) state.learningRate = rate.learningRate;
+      if (rate !== undefined) rateByHand.learningRate = rate.learningRate;
     }),
     TE.flatMap(() => saveAsked(run)),
     TE.map(() => !controls.isStopping()),

@@ -26,7 +26,7 @@ import { initState } from '../step/state.js';
 import type { TrainState } from '../step/state.js';
 import type { Controls } from './controls.js';
 import { fingerprintOf } from './fingerprint.js';
-import type { Begun, Dataset, Run, RunEvent, SftSetup } from './run.js';
+import type { Begun, Dataset, RateByHand, Run, RunEvent, SftSetup } from './run.js';
 import { withoutWeights } from './withoutWeights.js';
 
 /** How messages call a row of a micro-batch: by its number among the prepared rows. */
@@ -74,12 +74,14 @@ export const planned = ({ train: { rows }, config }: Pick<Ready, 'train' | 'conf
       }),
   );
 
-const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan): TrainState => {
-  const schedule = scheduleOf(config, plan);
-  // A rate set by hand goes before the schedule, whoever made the optimizer; before there is a state there is none.
-  const made: { state?: TrainState } = {};
-  const rate: Schedule = (step) => made.state?.learningRate ?? schedule(step);
-  made.state = initState({
+/** The schedule, but for a rate set by hand. */
+const steered =
+  (schedule: Schedule, byHand: Readonly<RateByHand>): Schedule =>
+  (step) =>
+    byHand.learningRate ?? schedule(step);
+
+const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan, rate: Schedule): TrainState =>
+  initState({
     model,
     optimizer: setup.optimizer?.(plan, rate) ?? optimizerOf(config, rate),
     seed: config.seed,
@@ -95,8 +97,6 @@ const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan): 
     epochAfter: (microBatches) => epochAfter(plan, microBatches),
     nameRow: rowNames(rows, plan, config),
   });
-  return made.state;
-};
 
 /** Counts that begin with what was refused while rows were made ready. */
 const refusalsOf = ({ train: { refused, summary }, evaluation }: Ready): Refusals => {
@@ -110,13 +110,15 @@ const refusalsOf = ({ train: { refused, summary }, evaluation }: Ready): Refusal
 /** The run before its first update. */
 export const newRun = (ready: Ready, plan: Plan): Run => {
   const { setup, config, model, tokenizer, trainDataset, train, evaluation, controls, emit } = ready;
+  const rateByHand: RateByHand = { learningRate: undefined };
   return {
     config,
     setup,
     refusals: refusalsOf(ready),
     trainDataset,
     plan,
-    state: stateOf(ready, plan),
+    state: stateOf(ready, plan, steered(scheduleOf(config, plan), rateByHand)),
+    rateByHand,
     tokenizer,
     trainSummary: train.summary,
     rows: train.rows,

@@ -303,7 +303,7 @@ const placed = (best: Best | undefined, from: string, outputDir: string | undefi
 
 /** Takes up the run that the options name; does nothing when they name none. */
 export const resume = (run: Run): TaskEither<FatalError, void> => {
-  const { config, state, emit, plan, fingerprint } = run;
+  const { config, state, rateByHand, emit, plan, fingerprint } = run;
   const from = config.resumeFromCheckpoint ?? false;
   if (from === false) return TE.right(undefined);
   return pipe(
@@ -313,7 +313,8 @@ export const resume = (run: Run): TaskEither<FatalError, void> => {
     }),
     TE.tap(({ dir }) => restoreWeights(dir, state.model)),
     TE.tap(({ dir }) => restoreMoments(dir, state)),
-    TE.map(({ counters, dir }) => {
+    TE.map(({ counters, learningRate, dir }) => {
+      rateByHand.learningRate = learningRate;
       Object.assign(state, counters, { best: placed(counters.best, dir, config.outputDir) });
       // Killed between the evaluation that ended patience and the end: it ends here, as it would have there.
       if (config.earlyStoppingPatience !== undefined && state.patience >= config.earlyStoppingPatience) {

@@ -187,6 +187,11 @@ export interface EvalRows {
   readonly names: RowNames;
 }
 
+/** A learning rate set by hand, which goes before the schedule; undefined: the schedule's holds. Only the serial lane writes to it. */
+export interface RateByHand {
+  learningRate: number | undefined;
+}
+
 /** A run between its beginning and its end: what the lane works with. */
 export interface Run {
   readonly config: SftConfig;
@@ -195,6 +200,7 @@ export interface Run {
   readonly trainDataset: Dataset;
   readonly plan: Plan;
   readonly state: TrainState;
+  readonly rateByHand: RateByHand;
   readonly tokenizer: Tokenizer | undefined;
   /** What became of the rows; all zero when streaming. */
   readonly trainSummary: PrepareSummary;

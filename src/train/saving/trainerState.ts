@@ -54,7 +54,7 @@ const intervalOf = ({ aux_loss: auxLoss, ...sums }: OnDisk['interval']): Interva
   ...(auxLoss === undefined ? {} : { auxLoss }),
 });
 
-export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): OnDisk => ({
+export const encodeTrainerState = ({ state, rateByHand, config, plan, fingerprint }: Run): OnDisk => ({
   format: 1,
   global_step: state.step,
   max_steps: plan.totalSteps,
@@ -70,7 +70,7 @@ export const encodeTrainerState = ({ state, config, plan, fingerprint }: Run): O
   best_step: state.best?.step ?? null,
   best_model_checkpoint: state.best?.saved === true ? (state.best.dir ?? checkpointName(state.best.step)) : null,
   patience: state.patience,
-  learning_rate: state.learningRate ?? null,
+  learning_rate: rateByHand.learningRate ?? null,
   fingerprint,
   seed: config.seed,
   data_seed: config.dataSeed ?? config.seed,
@@ -89,6 +89,8 @@ export type Counters = Omit<TrainState, 'model' | 'optimizer' | 'options' | 'mom
 
 export interface SavedState {
   readonly counters: Counters;
+  /** The rate that was set by hand, if one was. */
+  readonly learningRate: number | undefined;
   readonly fingerprint: string;
 }
 
@@ -97,6 +99,7 @@ export const decodeTrainerState =
   (value: unknown): Either<FatalError, SavedState> =>
     E.map((disk: OnDisk) => ({
       fingerprint: disk.fingerprint,
+      learningRate: disk.learning_rate ?? undefined,
       counters: {
         step: disk.global_step,
         microBatches: disk.micro_batches,
@@ -108,7 +111,6 @@ export const decodeTrainerState =
         interval: intervalOf(disk.interval),
         best: bestOf(disk),
         patience: disk.patience,
-        learningRate: disk.learning_rate ?? undefined,
         history: [...disk.log_history],
       },
     }))(decodeFrom(OnDisk, file, 'E_TRAINER_STATE')(value));

@@ -62,8 +62,6 @@ export interface TrainState {
   patience: number;
   /** Log rows and evaluations so far, as they stand in the logs. */
   history: Array<Readonly<Record<string, unknown>>>;
-  /** A rate set by hand, which goes before the schedule. */
-  learningRate: number | undefined;
 }
 
 /** The best evaluation of a run so far. */
@@ -103,7 +101,6 @@ export const initState = ({
     best: undefined,
     patience: 0,
     history: [],
-    learningRate: undefined,
   };
 };
 
