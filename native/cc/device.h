@@ -5,6 +5,7 @@
 
 #include "kernel_table.h"
 #include "pages.h"
+#include "routes.h"
 
 // Both gradients of a low-rank adapter's B: du = scaling dy b, db = scaling dyᵀ u.
 struct AdapterGrad {
@@ -61,6 +62,22 @@ class Device : public PageSource {
 
   // Those of some adapters, each in one pass over its dy where that is worth it: done[i] becomes true.
   virtual void adapter_grads(const Context*, const AdapterGrad* all, long count, bool* done) { (void)all, (void)count, (void)done; }
+
+  // Routes of a mixture. False: nothing was done.
+  virtual bool routes(const Context*, const Routes& routes) {
+    (void)routes;
+    return false;
+  }
+  virtual bool routes_grad(const Context*, const RoutesGrad& routes) {
+    (void)routes;
+    return false;
+  }
+  // out [count, columns] = rows of x [size, columns], which lie as out does, at numbers that lie on the device; zeros where there is no such
+  // row. False: nothing was done.
+  virtual bool gather_rows_at(const Context*, Values x, long size, const int32_t* rows, Values out, long count, long columns) {
+    (void)x, (void)size, (void)rows, (void)out, (void)count, (void)columns;
+    return false;
+  }
 
   // `from` may go when this returns.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;

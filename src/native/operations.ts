@@ -41,6 +41,8 @@ export const operationNames = [
   'embeddingGrad',
   'combineRows',
   'combineRowsGrad',
+  'routes',
+  'routesGrad',
   'layerNorm',
   'layerNormGrad',
   'rmsNorm',

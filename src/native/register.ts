@@ -50,6 +50,7 @@ import { loraDown, loraDownGrad, loraLinear, loraLinearGrad, loraUp, loraUpGrad 
 import { quantizedMatrix } from './kernels/quantizedMatrix.js';
 import { rmsNorm, rmsNormGrad } from './kernels/rmsNorm.js';
 import { rope } from './kernels/rope.js';
+import { routes, routesGrad } from './kernels/routes.js';
 import { scale } from './kernels/scale.js';
 import { squaredNorm } from './kernels/squaredNorm.js';
 import { stateSpaceScan, stateSpaceScanGrad } from './kernels/stateSpaceScan.js';
@@ -149,6 +150,8 @@ const named: ReadonlyArray<KernelConfig> = [
   rmsNorm,
   rmsNormGrad,
   rope,
+  routes,
+  routesGrad,
   scale,
   scatterRows,
   splitColumns,

@@ -1,5 +1,7 @@
 // What a transformer block is made of beside products with weights.
+#include "../device.h"
 #include "../ops.h"
+#include "../routes.h"
 
 namespace {
 
@@ -52,6 +54,62 @@ void combineRowsGrad(Call& call) {
   float* const dWeights = call.tensor(rows);
   call.enqueue([=, places = std::move(places)](const Context* c) {
     c->table->combine_rows_grad(c, dy, x, weights, places.data(), dx, dWeights, n, each, columns);
+  });
+}
+
+int32_t* integers(Call& call, long n) { return static_cast<int32_t*>(call.bytes(n, 4)); }
+
+// tokens, experts, each, sigmoid, normalized, leastSum, factor, groups, open, best, mixed, tolerance, logits, correction?, probabilities,
+// chosen, weights, shares?, counts, order, rows, places
+void routes(Call& call) {
+  Routes a = {};
+  a.tokens = call.size(), a.experts = call.size(), a.each = call.size();
+  a.sigmoid = call.flag(), a.normalized = call.flag();
+  a.least_sum = call.number(), a.factor = call.number();
+  a.groups = call.size(), a.open = call.size(), a.best = call.size();
+  a.mixed = call.flag(), a.tolerance = call.number();
+  if (a.each > a.experts) throw BadCall("more experts a token than there are");
+  if (a.groups > 0 && (a.experts % a.groups != 0 || a.open < 1 || a.open > a.groups || a.best < 1 || a.best > 2 || a.best > a.experts / a.groups))
+    throw BadCall("no such groups of experts");
+  const long all = area(a.tokens, a.experts), pairs = area(a.tokens, a.each);
+  a.logits = call.tensor(all);
+  a.correction = call.optional(a.experts);
+  a.probabilities = call.tensor(all);
+  a.chosen = integers(call, pairs);
+  a.weights = call.tensor(pairs);
+  a.shares = call.optional(area(pairs, a.experts));
+  if (a.mixed != (a.shares != nullptr)) throw BadCall("shares are SparseMixer's");
+  a.counts = integers(call, a.experts);
+  a.order = integers(call, pairs), a.rows = integers(call, pairs), a.places = integers(call, pairs);
+  call.enqueue([=](const Context* c) {
+    Device* const device = static_cast<Device*>(c->device);
+    if (device == nullptr)
+      make_routes(c, &a);
+    else if (!device->routes(c, a))
+      throw std::runtime_error("this device makes no routes");
+  });
+}
+
+// tokens, experts, each, sigmoid, normalized, leastSum, factor, probabilities, chosen, weights, shares?, dWeights, slopes?, dLogits
+void routesGrad(Call& call) {
+  RoutesGrad a = {};
+  a.tokens = call.size(), a.experts = call.size(), a.each = call.size();
+  a.sigmoid = call.flag(), a.normalized = call.flag();
+  a.least_sum = call.number(), a.factor = call.number();
+  const long all = area(a.tokens, a.experts), pairs = area(a.tokens, a.each);
+  a.probabilities = call.tensor(all);
+  a.chosen = integers(call, pairs);
+  a.weights = call.tensor(pairs);
+  a.shares = call.optional(area(pairs, a.experts));
+  a.d_weights = call.tensor(pairs);
+  a.slopes = call.optional(a.experts);
+  a.d_logits = call.tensor(all);
+  call.enqueue([=](const Context* c) {
+    Device* const device = static_cast<Device*>(c->device);
+    if (device == nullptr)
+      make_routes_grad(c, &a);
+    else if (!device->routes_grad(c, a))
+      throw std::runtime_error("this device makes no routes");
   });
 }
 
@@ -362,6 +420,8 @@ constexpr Operation list[] = {
     {"embeddingGrad", embeddingGrad},
     {"combineRows", combineRows},
     {"combineRowsGrad", combineRowsGrad},
+    {"routes", routes},
+    {"routesGrad", routesGrad},
     {"layerNorm", layerNorm},
     {"layerNormGrad", layerNormGrad},
     {"rmsNorm", rmsNorm},

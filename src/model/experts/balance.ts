@@ -24,7 +24,11 @@ export interface RouterBalance {
 export const makeBalance = (coefficient: number): RouterBalance => ({ coefficient, loads: new Map() });
 
 /** Takes note of the routes of a layer. */
-export const noteLoad = ({ loads }: RouterBalance, layer: number, { liked, probabilities }: Routing): void => {
+export const noteLoad = (
+  { loads }: RouterBalance,
+  layer: number,
+  { liked, probabilities }: Pick<Routing, 'liked' | 'probabilities'>,
+): void => {
   const numExperts = liked.length;
   const sums = new Float64Array(numExperts);
   probabilities.forEach((probability, i) => {

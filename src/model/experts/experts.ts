@@ -1,17 +1,20 @@
 /** A mixture of experts: a router sends each token to a few of many MLPs, and their outputs are added by what each counts. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { dispose, mul, sigmoid, sub, tensor1d, tensor2d, tidy } from '../../tfjs.js';
+import { dispose, mul, ones, reshape, sigmoid, sub, tensor1d, tensor2d, tidy } from '../../tfjs.js';
+import { clone } from '../kernels/clone.js';
 import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
 import { gatherRows } from '../kernels/gatherRows.js';
 import { keep } from '../kernels/hold.js';
+import { routesGrad, routesOf } from '../kernels/routes.js';
+import type { Routes } from '../kernels/routes.js';
 import type { Layer, Passed, Weights } from '../layers/layer.js';
 import { compose, fanOut, inactive, landedOn, passed } from '../layers/layer.js';
 import { cutRows, joinRows } from '../layers/putRows.js';
 import type { Pass } from '../pass.js';
 import { weightOf } from '../weights.js';
 import { balanceSlopes, noteLoad } from './balance.js';
-import { routes, routesBack } from './routing.js';
-import type { Routing, RoutingShape } from './routing.js';
+import { likedBy } from './routing.js';
+import type { RoutingShape } from './routing.js';
 import { weighedRows } from './weighedRows.js';
 
 type Map = Layer<Tensor, Tensor>;
@@ -62,7 +65,8 @@ interface ExpertScales {
   readonly back: (dCounts: Float32Array) => { readonly dWeights: Float32Array; readonly dScales: Float32Array };
 }
 
-const scaledBy = ({ chosen, weights }: Routing, scales: Float32Array): ExpertScales => {
+const scaledBy = (routes: Routes, scales: Float32Array): ExpertScales => {
+  const [chosen, weights] = [routes.chosen.dataSync<'int32'>(), routes.weights.dataSync<'float32'>()];
   const own = Float32Array.from(chosen, (e) => scales[e] ?? NaN);
   return {
     counts: weights.map((weight, i) => weight * (own[i] ?? NaN)),
@@ -84,9 +88,9 @@ const scaledBy = ({ chosen, weights }: Routing, scales: Float32Array): ExpertSca
 type Through = Map;
 
 const apart =
-  (tokens: ReadonlyArray<Int32Array>, expert: (e: number) => Map): Through =>
+  (rowsOf: ReadonlyArray<Int32Array>, expert: (e: number) => Map): Through =>
   (weights, x, wanted) => {
-    const lanes = tokens.flatMap((rows, e): ReadonlyArray<Lane> => {
+    const lanes = rowsOf.flatMap((rows, e): ReadonlyArray<Lane> => {
       if (rows.length === 0) return [];
       const own = gatherRows(x, rows);
       const run = expert(e)(weights, own, wanted);
@@ -120,31 +124,42 @@ const apart =
   };
 
 const asOne =
-  (tokens: ReadonlyArray<Int32Array>, layer: Map): Through =>
+  (rows: Int32Array, layer: Map): Through =>
   (weights, x, wanted) => {
-    const rows = gatherRows(x, Int32Array.from(tokens.flatMap((own) => Array.from(own))));
-    const run = layer(weights, rows, wanted);
-    rows.dispose();
+    const own = gatherRows(x, rows);
+    const run = layer(weights, own, wanted);
+    own.dispose();
     return run;
   };
 
-/** By expert: which of the N·k rows of all tokens, k each, are its own, in the order of `tokens`. */
-const copiesOf = ({ tokens, places }: Routing): ReadonlyArray<Int32Array> => {
-  const order = new Int32Array(places.length);
-  places.forEach((place, i) => {
-    order[place] = i;
-  });
+/** By expert, the numbers of its own of `all`, which lie one expert's below another's. */
+const byExpert = (all: Int32Array, sizes: ReadonlyArray<number>): ReadonlyArray<Int32Array> => {
   let first = 0;
-  return tokens.map(({ length }) => {
-    first += length;
-    return order.subarray(first - length, first);
+  return sizes.map((size) => {
+    first += size;
+    return all.subarray(first - size, first);
   });
 };
 
+/** What experts are asked for, before anything is corrected. */
+const noted = (
+  { balance }: Pass,
+  layer: number,
+  shape: RoutingShape,
+  { logits, routes, corrected }: { readonly logits: Tensor; readonly routes: Routes; readonly corrected: boolean },
+): void => {
+  if (balance === undefined) return;
+  const probabilities = routes.probabilities.dataSync<'float32'>();
+  const liked = corrected
+    ? likedBy(logits.dataSync<'float32'>(), probabilities, shape)
+    : routes.counts.dataSync<'int32'>();
+  noteLoad(balance, layer, { liked, probabilities });
+};
+
 /**
- * Σ over the experts that the router chooses of weight · expert(x), or expert(weight · x), [N, C] to the same. Each expert reads its own tokens and no
- * others, so the work is in proportion to the experts a token. Routes are made of the logits here, on the way there and on the way
- * back: each waits for the engine once.
+ * Σ over the experts that the router chooses of weight · expert(x), or expert(weight · x), [N, C] to the same. Each expert reads its own
+ * tokens and no others, so the work is in proportion to the experts a token. How many tokens each has is read from the engine, which is
+ * waited for.
  */
 export const mixture =
   (
@@ -154,41 +169,49 @@ export const mixture =
   (weights, x, wanted) => {
     const { balance } = pass;
     const asked = router(weights, x, wanted);
-    const logits = asked.value.dataSync<'float32'>();
-    const added = correction === undefined ? undefined : weightOf(weights, correction).dataSync<'float32'>();
-    const routing = routes(logits, shape, added);
+    const added = correction === undefined ? undefined : weightOf(weights, correction);
+    const routes = routesOf(asked.value, added, shape);
+    noted(pass, layer, shape, { logits: asked.value, routes, corrected: added !== undefined });
     asked.value.dispose();
-    if (balance !== undefined) noteLoad(balance, layer, routing);
     const scales =
-      scalesName === undefined ? undefined : scaledBy(routing, weightOf(weights, scalesName).dataSync<'float32'>());
+      scalesName === undefined ? undefined : scaledBy(routes, weightOf(weights, scalesName).dataSync<'float32'>());
     const trainsScales = scalesName !== undefined && wanted.weight(scalesName);
     const [n = 0] = x.shape;
-    const ofInputs = ahead ? tensor2d(routing.weights, [n * shape.perToken, 1]) : undefined;
+    const ofInputs = ahead ? reshape(routes.weights, [n * shape.perToken, 1]) : undefined;
     const weighed = ofInputs && weighedRows(weights, [x, ofInputs], { ...wanted, input: wanted.input || asked.active });
     const reading = reads?.(weights, x, wanted);
     const read = weighed ?? reading;
-    const chosen = routing.tokens.flatMap((tokens, e) =>
-      tokens.length === 0 ? [] : [{ expert: e, rows: tokens.length }],
-    );
+    const sizes = Array.from(routes.counts.dataSync<'int32'>());
+    const chosen = sizes.flatMap((rows, expert) => (rows === 0 ? [] : [{ expert, rows }]));
     const one = together?.(weights, chosen);
-    const rows = ahead ? copiesOf(routing) : routing.tokens;
-    const through = (one === undefined ? apart(rows, expert) : asOne(rows, one))(weights, read?.value ?? x, {
-      ...wanted,
-      input: read?.active ?? wanted.input,
-    });
+    const rows = (ahead ? routes.order : routes.rows).dataSync<'int32'>();
+    const places = routes.places.dataSync<'int32'>();
+    const through = (one === undefined ? apart(byExpert(rows, sizes), expert) : asOne(rows, one))(
+      weights,
+      read?.value ?? x,
+      { ...wanted, input: read?.active ?? wanted.input },
+    );
     read?.value.dispose();
-    const attrs = { places: routing.places, perRow: shape.perToken };
+    const attrs = { places, perRow: shape.perToken };
     const outputs = through.value;
-    const ofOutputs = ahead ? new Float32Array(routing.weights.length).fill(1) : (scales?.counts ?? routing.weights);
-    const counts = tensor2d(ofOutputs, [n, shape.perToken]);
+    const counts = ahead
+      ? ones([n, shape.perToken])
+      : scales === undefined
+        ? clone(routes.weights)
+        : tensor2d(scales.counts, [n, shape.perToken]);
     const y = combineRows(outputs, counts, attrs);
+    const { probabilities, chosen: experts, weights: shares, shares: mixed, ...passing } = routes;
+    dispose({ ...passing });
+    const forRouter = [probabilities, experts, shares, ...(mixed === undefined ? [] : [mixed])];
+    const others = [counts, ...(ofInputs === undefined ? [] : [ofInputs])];
+    if (!asked.active) dispose(forRouter);
     if (!through.active && !asked.active && !trainsScales) {
-      dispose([outputs, counts, ...(ofInputs === undefined ? [] : [ofInputs])]);
+      dispose([outputs, ...others]);
       return inactive(y);
     }
     const kept = keep(outputs);
     outputs.dispose();
-    const own = ofInputs === undefined ? [kept, counts] : [kept, counts, ofInputs];
+    const own = [kept, ...others, ...(asked.active ? forRouter : [])];
     const inner = passed<Tensor, Tensor>(y, own, (dy, onto) => {
       const { dx: dOutputs, dWeights: dCounts } = combineRowsGrad(dy, kept, counts, attrs);
       dy.dispose();
@@ -214,13 +237,18 @@ export const mixture =
           dx = dInput;
         }
       }
-      const back = asked.active || trainsScales ? dWeights.dataSync<'float32'>() : undefined;
-      const scaled = back && scales?.back(back);
+      const scaled = asked.active || trainsScales ? scales?.back(dWeights.dataSync<'float32'>()) : undefined;
       if (trainsScales && scaled !== undefined) gradients[scalesName] = tensor1d(scaled.dScales);
-      if (asked.active && back !== undefined) {
-        const slopes = balance === undefined ? undefined : balanceSlopes(balance);
-        const dLogits = routesBack(routing, shape, scaled?.dWeights ?? back, slopes);
-        const [ofRouter, dInput] = asked.pullback(tensor2d(dLogits, [n, shape.numExperts]), dx);
+      if (asked.active) {
+        const unscaled = tidy(() =>
+          scaled === undefined
+            ? reshape(dWeights, [n, shape.perToken])
+            : tensor2d(scaled.dWeights, [n, shape.perToken]),
+        );
+        const slopes = balance === undefined ? undefined : tensor1d(Float32Array.from(balanceSlopes(balance)));
+        const dLogits = routesGrad(routes, unscaled, slopes, shape);
+        dispose([unscaled, ...(slopes === undefined ? [] : [slopes])]);
+        const [ofRouter, dInput] = asked.pullback(dLogits, dx);
         Object.assign(gradients, ofRouter);
         dx = dInput;
       }

@@ -153,22 +153,26 @@ const sorted = (chosen: Int32Array, { numExperts, perToken }: RoutingShape): Pic
   return { tokens, places };
 };
 
+/** The numbers of each token's k largest of values [N·E]: [N·k]. */
+const best = (values: Float32Array, { numExperts, perToken }: RoutingShape): Int32Array => {
+  const n = values.length / numExperts;
+  const numbers = new Int32Array(n * perToken);
+  for (let i = 0; i < n; i++)
+    chooseLargest(values, i * numExperts, { count: numExperts, k: perToken }, numbers, i * perToken);
+  return numbers;
+};
+
+/** [E] How many tokens would choose each expert if nothing were corrected, by logits [N·E] and their probabilities. */
+export const likedBy = (logits: Float32Array, probabilities: Float32Array, shape: RoutingShape): Int32Array =>
+  countsOf(best(rankings(logits, probabilities, shape, undefined), shape), shape.numExperts);
+
 /** The routes that logits [N·E] ask for. `correction` [E] is added to probabilities where experts are chosen, and only there. */
 export const routes = (logits: Float32Array, shape: RoutingShape, correction?: Float32Array): Routing => {
   const { numExperts, perToken, normalized, leastSum = 0, factor = 1 } = shape;
   const n = logits.length / numExperts;
   const probabilities = probabilitiesOf(logits, n, shape);
-  const best = (ranked: Float32Array): Int32Array => {
-    const numbers = new Int32Array(n * perToken);
-    for (let i = 0; i < n; i++)
-      chooseLargest(ranked, i * numExperts, { count: numExperts, k: perToken }, numbers, i * perToken);
-    return numbers;
-  };
-  const chosen = best(rankings(logits, probabilities, shape, correction));
-  const liked = countsOf(
-    correction === undefined ? chosen : best(rankings(logits, probabilities, shape, undefined)),
-    numExperts,
-  );
+  const chosen = best(rankings(logits, probabilities, shape, correction), shape);
+  const liked = correction === undefined ? countsOf(chosen, numExperts) : likedBy(logits, probabilities, shape);
   if (shape.tolerance !== undefined) {
     const shares = mixerShares(logits, chosen, { numExperts, perToken, tolerance: shape.tolerance });
     const own = Float32Array.from(chosen, (expert, at) => shares[at * numExperts + expert] ?? NaN);
@@ -195,7 +199,7 @@ const throughSoftmax = (probabilities: Float32Array, from: number, d: Float64Arr
  * chosen is constant.
  */
 export const routesBack = (
-  routing: Routing,
+  routing: Pick<Routing, 'probabilities' | 'chosen' | 'weights' | 'shares'>,
   shape: RoutingShape,
   dWeights: Float32Array,
   ofProbabilities: ArrayLike<number> | undefined,
