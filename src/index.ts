@@ -189,19 +189,17 @@ export { generateIds, generateText, promptIds } from './train/generating/generat
 export type { GenerateTextOptions } from './train/generating/generateText.js';
 export { report, tokensOfRow } from './train/report/report.js';
 export type { Report, ReportAnswer, ReportStep, ReportToken } from './train/report/report.js';
-export { makeRecorder } from './train/report/record.js';
+export { makeRecorder } from './train/report/recorder.js';
+export type { Recorder, RecorderOptions } from './train/report/recorder.js';
 export type {
   EvaluationEntry,
   HardEntry,
   Moment,
   RecordChange,
-  Recorder,
-  RecorderOptions,
   RunRecord,
   SamplesEntry,
-  StepColumns,
-  StepEntry,
 } from './train/report/record.js';
+export type { StepColumns, StepEntry } from './train/report/stepColumns.js';
 export { serveDashboard } from './train/report/dashboard.js';
 export type { Dashboard, DashboardOptions } from './train/report/dashboard.js';
 export type { Interval as LogInterval, LogRow } from './train/logging/metrics.js';

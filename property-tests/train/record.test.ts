@@ -2,8 +2,10 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { StepResult } from '../../src/records.js';
-import { halved, makeRecorder } from '../../src/train/report/record.js';
-import type { RecordChange, StepEntry } from '../../src/train/report/record.js';
+import type { RecordChange } from '../../src/train/report/record.js';
+import { makeRecorder } from '../../src/train/report/recorder.js';
+import { halved } from '../../src/train/report/stepColumns.js';
+import type { StepEntry } from '../../src/train/report/stepColumns.js';
 
 const number = fc.double({ min: -10, max: 10, noNaN: true });
 const stepsOf = fc

@@ -22,7 +22,7 @@ import { fitsUnloaded } from '../train/memory/fitMemory.js';
 import type { SftConfig } from '../train/options/config.js';
 import { sourceLines } from '../train/preparing/sourceCounts.js';
 import { serveDashboard, type Dashboard } from '../train/report/dashboard.js';
-import { makeRecorder } from '../train/report/record.js';
+import { makeRecorder } from '../train/report/recorder.js';
 import { beforeLoading } from '../train/run/beforeLoading.js';
 import { leaveFailure } from '../train/run/failure.js';
 import type { Begun, RunSummary } from '../train/run/run.js';

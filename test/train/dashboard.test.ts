@@ -10,8 +10,8 @@ import { orThrow } from '../../src/errors.js';
 import { serveDashboard, verdictOn } from '../../src/train/report/dashboard.js';
 import type { Dashboard } from '../../src/train/report/dashboard.js';
 import { report } from '../../src/train/report/report.js';
-import { makeRecorder } from '../../src/train/report/record.js';
-import type { Recorder } from '../../src/train/report/record.js';
+import { makeRecorder } from '../../src/train/report/recorder.js';
+import type { Recorder } from '../../src/train/report/recorder.js';
 import type { Evaluation } from '../../src/train/run/run.js';
 import { chromium, withPage } from './chromium.js';
 

@@ -9,7 +9,8 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { contentPolicy, page } from './page.js';
-import type { RecordChange, Recorder } from './record.js';
+import type { RecordChange } from './record.js';
+import type { Recorder } from './recorder.js';
 
 export interface DashboardOptions {
   /** Default 0: any that is free. */

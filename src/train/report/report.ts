@@ -2,7 +2,8 @@
 import { withoutSecrets } from '../../errors.js';
 import { ignoreIndex, type Labelled, type StepResult } from '../../records.js';
 import { page } from './page.js';
-import { emptyRecord, noSteps, type RunRecord, type StepColumns } from './record.js';
+import { emptyRecord, type RunRecord } from './record.js';
+import { noSteps, type StepColumns } from './stepColumns.js';
 
 /** A step as the report shows it; `seconds` is the wall time since training began. */
 export type ReportStep = Pick<
