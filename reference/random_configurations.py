@@ -30,7 +30,7 @@ LEFT_OUT = {
     "LoRA of MLPs beside experts": "PEFT 0.21 takes the names for those of the experts' tensors, too, and gate and up together alone",
     "experts with adafactor": "transformers 5 holds the experts of a layer in one tensor, whose update is scaled as one",
     "accuracy or entropy of named sets as the best": "TRL calls those of every set eval_entropy and eval_mean_token_accuracy",
-    "Llama 4's text model with chunked_nll": "TRL 1.13 asks its class for the states below the head, which it has not, and fails: nll",
+    "Llama 4 with chunked_nll": "TRL 1.13 asks its class for the states below the head, which it has not, and fails: nll",
     "short texts beside long ones under longrope": "transformers turns both by the angles of the longest, rxtune each by its own",
     "long texts of Phi-3.5-MoE": "transformers 5.18 turns them by the short factors, rxtune by the long ones: none is long",
     "OPT, Falcon, BLOOM, MPT, gpt-oss, Llama 4, Granite 4 and models that see images packed or without padding": "transformers lets documents of these see each other on a CPU",
@@ -159,20 +159,21 @@ def adapter(rng, model, options, tied, experts):
     outer |= {"out_proj"} if falcon else set()
     inner = [name for name in linear if name not in outer]
     modules = [name for name in maps if name.rsplit(".", 1)[-1] in inner]
-    # Those that every layer has, whatever layers are asked for.
-    inner = [name for name in inner if any(f".{layer}." in module for module in modules for layer in "0" if module.endswith(f".{name}"))]
+    # Those that the first layer has of which any are adapted, whatever layers are asked for.
+    first = min(int(layer[1]) for layer in (re.search(r"\.(\d+)\.", module) for module in modules) if layer)
+    inner = [name for name in inner if any(f".{first}." in module for module in modules if module.endswith(f".{name}"))]
     embedding = next(name.rsplit(".", 1)[-1] for name, part in model.named_modules() if part is model.get_input_embeddings())
     chosen = rng.sample(inner, rng.randint(1, min(3, len(inner))))
     lora = {"r": rng.choice([1, 2, 4]), "lora_alpha": rng.choice([2, 4, 8, 16]), "lora_dropout": 0.0, "target_modules": chosen}
     form = rng.random()
     if seeing:
         # Llama 3.2 Vision's layer 1 looks at images.
-        layers = "0" if model.config.model_type == "mllama" else rng.choice(["0", "[0-9]+"])
+        layers = first if model.config.model_type == "mllama" else rng.choice([first, "[0-9]+"])
         lora["target_modules"] = rf".*(language_model|text_model)\..*\.{layers}\..*({'|'.join(chosen)})"
     elif form < 0.1 and not experts and not falcon:
         lora["target_modules"] = "all-linear"
     elif form < 0.2:
-        lora["target_modules"] = rf".*\.0\..*({'|'.join(chosen)})"
+        lora["target_modules"] = rf".*\.{first}\..*({'|'.join(chosen)})"
     elif form < 0.3 and any(".1." in module and module.rsplit(".", 1)[-1] in chosen for module in modules):
         lora["layers_to_transform"] = [1]
     elif form < 0.4 and options.get("loss_type") != "chunked_nll":
@@ -257,7 +258,7 @@ def draw(seed, index, parity, architectures=()):
         options["router_aux_loss_coef"] = 0.0
     if architecture in BALANCED:
         options["router_aux_loss_coef"] = rng.choice([0.0, 0.05, 0.5])
-    if architecture in ("llama4", "llama4_plain") and options["loss_type"] == "chunked_nll":
+    if architecture.startswith("llama4") and options["loss_type"] == "chunked_nll":
         options["loss_type"] = "nll"
     if architecture in (*SEEING, "mistral4") or architecture.endswith("_image"):
         options.pop("label_smoothing_factor", None)

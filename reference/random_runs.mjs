@@ -30,6 +30,18 @@ const tensorsOf = (file) => {
     const name = stored.replace('feedforward_layer_norm', 'post_attention_layernorm');
     tensors[name] = { shape, values: new Float32Array(new Uint8Array(own).buffer) };
   }
+  // Experts of Qwen3-VL are inputs first in published files, outputs first (more than there are inputs here) as transformers 5 writes them.
+  for (const [name, { shape, values }] of Object.entries(tensors)) {
+    if (!/language_model.*experts\.(gate_up|down)_proj$/.test(name)) continue;
+    const [experts, rows, columns] = shape;
+    if (rows < columns) continue;
+    const turned = new Float32Array(values.length);
+    values.forEach((value, at) => {
+      const [expert, place] = [Math.floor(at / (rows * columns)), at % (rows * columns)];
+      turned[expert * rows * columns + (place % columns) * rows + Math.floor(place / columns)] = value;
+    });
+    tensors[name] = { shape: [experts, columns, rows], values: turned };
+  }
   // Its convolutions of queries, keys and values it cuts in three alike, however many channels each has: compared in one.
   for (const name of Object.keys(tensors).filter((one) => one.includes('.q_conv1d.'))) {
     const parts = ['q', 'k', 'v'].map((part) => name.replace('.q_conv1d.', `.${part}_conv1d.`));

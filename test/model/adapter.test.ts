@@ -300,6 +300,18 @@ describe('rows of tokens that train', () => {
   });
 });
 
+describe('bias', () => {
+  it('all trains what modules call bias, and no dt_bias of layers with states, as PEFT does', () => {
+    const model = loadModel(golden('mamba2_tied'));
+    expect(Object.keys(model.weights)).toContain('backbone.layers.0.mixer.dt_bias');
+    const { trainable } = orThrow(attachLora(model, config({ bias: 'all', targetModules: ['in_proj'] }), 1));
+    expect(trainable.filter((name) => name.endsWith('bias'))).toEqual(
+      [0, 1].flatMap((i) => ['in_proj', 'out_proj'].map((part) => `backbone.layers.${i}.mixer.${part}.bias`)),
+    );
+    dispose(Object.values(model.weights));
+  });
+});
+
 describe('modulesToSave', () => {
   it('names modules by any end of their paths, as PEFT does', () => {
     const model = loadModel(golden('llama'));

@@ -87,7 +87,8 @@ const untied = (model: CausalLM, config: LoraConfig): Weights => {
     : {};
 };
 
-const isBias = (name: string): boolean => name.endsWith('bias');
+/** As PEFT has it: what a module calls its bias, not the `dt_bias` of recurrent layers. */
+const isBias = (name: string): boolean => name.endsWith('.bias');
 
 /** What trains beside the adapter itself. */
 const trainedBeside = (
