@@ -2,16 +2,27 @@
  * Does llama.cpp compute what rxtune computes? Exports models as GGUF and compares ids of texts and greedy continuations.
  *
  *     npm install --prefix ~/llama node-llama-cpp@3 --ignore-scripts       # llama.cpp, built already
- *     LLAMA=~/llama node reference/check_gguf.mjs MODEL_DIR ...
+ *     LLAMA=~/llama node reference/check_gguf.mjs [--lora] MODEL_DIR ...
  *
- * A directory without a tokenizer gets a toy one of single letters. Exits 1 where something differs.
+ * A directory without a tokenizer gets a toy one of single letters. --lora: with an adapter of random halves on all its linear maps,
+ * in a file of its own there. Exits 1 where something differs.
  */
 import { createRequire } from 'node:module';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { exportGguf, generate, loadParts, logits, makeTokenizer, orThrow } from '../dist/index.js';
+import {
+  attachLora,
+  exportGguf,
+  exportGgufAdapter,
+  generate,
+  loadParts,
+  logits,
+  LoraConfig,
+  makeTokenizer,
+  orThrow,
+} from '../dist/index.js';
 
 const require = createRequire(join(process.env.LLAMA, 'package.json'));
 const { getLlama, LlamaLogLevel } = await import(pathToFileURL(require.resolve('node-llama-cpp')).href);
@@ -49,12 +60,27 @@ const gap = async (model, prompt, a, b) => {
 
 const folder = mkdtempSync(join(tmpdir(), 'rxtune-gguf-'));
 let wrong = 0;
-for (const dir of process.argv.slice(2)) {
-  const { model, tokenizer } = await orThrow(loadParts(dir));
+const lora = process.argv.includes('--lora');
+for (const dir of process.argv.slice(2).filter((word) => word !== '--lora')) {
+  const { model: base, tokenizer } = await orThrow(loadParts(dir));
+  const config = LoraConfig.decode({ r: 4, loraAlpha: 8, initLoraWeights: false, targetModules: 'all-linear' }).right;
+  const model = lora ? attachLora(base, config, 1).right : base;
   const spoken = tokenizer ?? toy(model.config.vocabSize);
   const file = join(folder, `${basename(dir)}.gguf`);
-  const warnings = await orThrow(exportGguf(file, { model, tokenizer: spoken }, { outtype: 'f32' }));
-  const there = await llama.loadModel({ modelPath: file, useMmap: false });
+  const written = await exportGguf(file, { model: base, tokenizer: spoken }, { outtype: 'f32' })();
+  if (written._tag === 'Left') {
+    console.log(`${basename(dir)}: refused: ${written.left.details.field}`);
+    continue;
+  }
+  const warnings = written.right;
+  const adapter = `${file}.lora`;
+  if (lora) await orThrow(exportGgufAdapter(adapter, model, { outtype: 'f32' }));
+  const there = await llama.loadModel({ modelPath: file, useMmap: false }).catch(() => undefined);
+  if (there === undefined) {
+    wrong++;
+    console.log(`${basename(dir)}: llama.cpp does not open it`);
+    continue;
+  }
   const asked = tokenizer === undefined ? [] : texts;
   const ids = asked.map((text) => {
     const ours = [...spoken.encode(text, { addSpecialTokens: false })].join();
@@ -65,7 +91,11 @@ for (const dir of process.argv.slice(2)) {
     tokenizer === undefined
       ? [3, 1, 4, 1, 5]
       : [...spoken.encode('On Friday I will come for two red mugs. ', { addSpecialTokens: true })];
-  const context = await there.createContext({ contextSize: Math.min(256, model.config.maxPositions), threads: 1 });
+  const context = await there.createContext({
+    contextSize: Math.min(256, model.config.maxPositions),
+    threads: 1,
+    ...(lora ? { lora: { adapters: [{ filePath: adapter }] } } : {}),
+  });
   const theirs = [];
   const wanted = Math.min(12, model.config.maxPositions - prompt.length - 1);
   for await (const id of context.getSequence().evaluate(prompt, { temperature: 0, yieldEogToken: true })) {

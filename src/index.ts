@@ -131,7 +131,8 @@ export type {
   RowEvaluation,
 } from './train/evaluating/evaluate.js';
 export { exportGguf } from './train/saving/exportGguf.js';
-export type { GgufOptions } from './train/saving/exportGguf.js';
+export { exportGgufAdapter } from './train/saving/exportGgufAdapter.js';
+export type { GgufOptions } from './train/saving/ggufGeneral.js';
 export { saveAdapters, saveModel } from './train/saving/save.js';
 export type { SaveOptions } from './train/saving/save.js';
 export { gptqRows, saveGptq } from './train/saving/gptq.js';

@@ -1,11 +1,11 @@
 /** A reader of GGUF for tests, written from the specification. */
 import { readFileSync } from 'node:fs';
-import { float16ToFloat32 } from '../../src/formats/tensors/float16.js';
+import { bfloat16ToFloat32, float16ToFloat32 } from '../../src/formats/tensors/float16.js';
 
 export interface GgufTensorRead {
   /** Rows first. */
   readonly shape: ReadonlyArray<number>;
-  readonly type: 'f32' | 'f16' | 'q8_0';
+  readonly type: 'f32' | 'f16' | 'bf16' | 'q8_0';
   readonly bytes: Uint8Array;
   readonly values: Float32Array;
 }
@@ -15,12 +15,13 @@ export interface GgufRead {
   readonly tensors: ReadonlyMap<string, GgufTensorRead>;
 }
 
-const typeNames: Readonly<Record<number, GgufTensorRead['type']>> = { 0: 'f32', 1: 'f16', 8: 'q8_0' };
+const typeNames: Readonly<Record<number, GgufTensorRead['type']>> = { 0: 'f32', 1: 'f16', 8: 'q8_0', 30: 'bf16' };
 
 const valuesOf = (type: GgufTensorRead['type'], bytes: Uint8Array): Float32Array => {
   const copy = Uint8Array.from(bytes);
   if (type === 'f32') return new Float32Array(copy.buffer);
   if (type === 'f16') return float16ToFloat32(new Uint16Array(copy.buffer));
+  if (type === 'bf16') return bfloat16ToFloat32(new Uint16Array(copy.buffer));
   const blocks = copy.length / 34;
   const values = new Float32Array(blocks * 32);
   const view = new DataView(copy.buffer);
@@ -84,7 +85,7 @@ export const readGguf = (path: string): GgufRead => {
   const tensors = new Map<string, GgufTensorRead>();
   for (const { name, shape, type, offset } of infos) {
     const count = shape.reduce((product, n) => product * n, 1);
-    const length = type === 'f32' ? count * 4 : type === 'f16' ? count * 2 : (count / 32) * 34;
+    const length = type === 'f32' ? count * 4 : type === 'f16' || type === 'bf16' ? count * 2 : (count / 32) * 34;
     const bytes = file.subarray(start + offset, start + offset + length);
     if (bytes.length !== length || offset % 32 !== 0 || tensors.has(name)) throw new Error(`"${name}" lies wrong`);
     tensors.set(name, { shape, type, bytes, values: valuesOf(type, bytes) });

@@ -48,16 +48,18 @@ const exported = (name: string, outtype: 'f32' | 'f16' | 'q8_0', use: (read: Ggu
     return warnings.map(({ code }) => code);
   });
 
-/** The same of a model of this configuration, whose delta rule has values as wide as its keys. */
-const exportedAsMade = (name: string, use: (read: GgufRead, model: CausalLM) => void) =>
+/** The same of a model of this configuration. */
+const exportedAsMade = (raw: object, use: (read: GgufRead, model: CausalLM) => void) =>
   inTemporary(async (directory) => {
-    const layers = { linear_value_head_dim: 6, layer_types: ['linear_attention', 'full_attention'] };
-    const model = modelOf({ ...configs[name], ...layers, vocab_size: 40 }, 1);
+    const model = modelOf({ ...raw, vocab_size: 40 }, 1);
     const file = join(directory, 'model.gguf');
     await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32' }));
     use(readGguf(file), model);
     dispose(Object.values(model.weights));
   });
+
+/** Layers of both kinds, of which those of the delta rule have values as wide as their keys. */
+const byTurns = { linear_value_head_dim: 6, layer_types: ['linear_attention', 'full_attention'] };
 
 const numbers = (model: CausalLM, name: string): ReadonlyArray<number> =>
   Array.from(model.weights[name]?.dataSync() ?? []);
@@ -126,7 +128,6 @@ describe('the file of', () => {
     ['falcon_groups', 'falcon', 'blk.0.attn_norm_2.weight', []],
     ['phi3_partial', 'phi3', 'blk.0.attn_qkv.weight', ['W_GGUF_WINDOW']],
     ['arcee', 'arcee', 'blk.0.ffn_up.weight', []],
-    ['nemotron', 'nemotron', 'blk.0.ffn_norm.bias', []],
     ['jais2', 'jais2', 'blk.1.attn_output.bias', []],
     ['hunyuan_v1_dense', 'hunyuan-dense', 'blk.0.attn_q_norm.weight', []],
     ['glm4', 'glm4', 'blk.0.post_ffw_norm.weight', []],
@@ -349,6 +350,7 @@ describe('the file of', () => {
       ['seed_oss', 'attention_bias', { attention_out_bias: true }],
       ['arcee', 'hidden_act', { hidden_act: 'relu' }],
       ['jais2', 'mlp_bias', { mlp_bias: false }],
+      ['nemotron', 'head_dim', { head_dim: 8 }],
       ['mpt', 'attn_config.softmax_scale', { attn_config: { softmax_scale: 0.3 } }],
       ['gpt_bigcode', 'multi_query', { multi_query: false }],
       ['qwen2_5_vl', 'rope_scaling.mrope_section', {}],
@@ -361,7 +363,7 @@ describe('the file of', () => {
   });
 
   test("Nemotron's gains are 1 more, its biases are not; gains of each head stay float32", async () => {
-    await exported('nemotron', 'f16', ({ tensors }, model) => {
+    await exportedAsMade(configs['nemotron'] ?? {}, ({ tensors }, model) => {
       const norm = (kind: string): ReadonlyArray<number> => numbers(model, `model.layers.1.input_layernorm.${kind}`);
       const there = (kind: string): ReadonlyArray<number> =>
         Array.from(tensors.get(`blk.1.attn_norm.${kind}`)?.values ?? []);
@@ -505,7 +507,7 @@ describe('the file of', () => {
   });
 
   test("Qwen3.5's heads of values are those of the key heads by turns, its rates of decay themselves", async () => {
-    await exportedAsMade('qwen3_5_moe', ({ metadata, tensors }, model) => {
+    await exportedAsMade({ ...configs['qwen3_5_moe'], ...byTurns }, ({ metadata, tensors }, model) => {
       expect(metadata).toMatchObject({
         'general.architecture': 'qwen35moe',
         'qwen35moe.full_attention_interval': 2,
@@ -538,7 +540,7 @@ describe('the file of', () => {
   });
 
   test("Qwen3-Next's joined map goes as two, of all key heads", async () => {
-    await exportedAsMade('qwen3_next', ({ tensors }, model) => {
+    await exportedAsMade({ ...configs['qwen3_next'], ...byTurns }, ({ tensors }, model) => {
       // Of each of two key heads 6 queries, 6 keys, and 2 · 6 values and gates, of 8 inputs each.
       const joined = numbers(model, 'model.layers.0.linear_attn.in_proj_qkvz.weight');
       const rows = (first: number, count: number) =>
@@ -660,9 +662,26 @@ test('rxtune export', () =>
   inTemporary(async (directory) => {
     built();
     const file = join(directory, 'base.gguf');
-    const outcome = await rxtune('export', '--model', 'examples/quickstart/base', '--outtype', 'q8_0', '--out', file);
-    expect(outcome).toMatchObject({ code: 0, out: '' });
+    const base = ['--model', 'examples/quickstart/base', '--out', file];
+    expect(await rxtune('export', ...base, '--outtype', 'q8_0')).toMatchObject({ code: 0, out: '' });
     const { metadata, tensors } = readGguf(file);
     expect(metadata).toMatchObject({ 'general.name': 'base', 'tokenizer.ggml.eos_token_id': 2 });
     expect(tensors.get('token_embd.weight')).toMatchObject({ shape: [512, 64], type: 'q8_0' });
+    expect(await rxtune('export', ...base, '--outtype', 'bf16')).toMatchObject({ code: 0 });
+    const halved = readGguf(file);
+    expect(halved.metadata['general.file_type']).toBe(32);
+    const { type, values } = halved.tensors.get('token_embd.weight') ?? {};
+    expect(type).toBe('bf16');
+    const whole = tensors.get('token_embd.weight')?.values ?? [];
+    expect(values?.every((value, i) => Math.abs(value - (whole[i] ?? NaN)) < 0.05)).toBe(true);
+    const adapter = join(directory, 'adapter');
+    const dataset = ['--train-dataset', 'examples/quickstart/train.jsonl', '--max-length', '256', '--max-steps', '1'];
+    const run = ['--model', 'examples/quickstart/base', ...dataset, '--lora-r', '2', '--output-dir', adapter];
+    expect(await rxtune('sft', ...run)).toMatchObject({ code: 0 });
+    const exportAdapter = ['export', ...base, '--adapter', adapter, '--format', 'gguf-lora'];
+    expect(await rxtune(...exportAdapter)).toMatchObject({ code: 0 });
+    expect(readGguf(file)).toMatchObject({ metadata: { 'general.name': 'adapter', 'general.type': 'adapter' } });
+    const none = await rxtune('export', ...base, '--format', 'gguf-lora');
+    expect(none.code).toBe(2);
+    expect(none.err).toContain('E_LORA_ABSENT');
   }));

@@ -1,5 +1,5 @@
 /** Numbers as they lie in a GGUF file. */
-import { float32ToFloat16 } from '../tensors/float16.js';
+import { float32ToBfloat16, float32ToFloat16 } from '../tensors/float16.js';
 import type { GgufType } from './values.js';
 
 /** Numbers that share a scale. */
@@ -46,6 +46,7 @@ export const ggufByteLength = (type: GgufType, count: number): number => {
     case 'f32':
       return count * 4;
     case 'f16':
+    case 'bf16':
       return count * 2;
     case 'q8_0':
       return (count / q8Block) * q8Bytes;
@@ -58,6 +59,8 @@ export const encodeGgufData = (type: GgufType, values: Float32Array): Uint8Array
       return bytesOf(values);
     case 'f16':
       return bytesOf(float32ToFloat16(values));
+    case 'bf16':
+      return bytesOf(float32ToBfloat16(values));
     case 'q8_0':
       return encodeQ8(values);
   }

@@ -82,9 +82,9 @@ const encoded = (given: GgufValue): Uint8Array => {
 };
 
 /** How the numbers of a tensor lie in the file. */
-export type GgufType = 'f32' | 'f16' | 'q8_0';
+export type GgufType = 'f32' | 'f16' | 'bf16' | 'q8_0';
 
-const typeCodes: Readonly<Record<GgufType, number>> = { f32: 0, f16: 1, q8_0: 8 };
+const typeCodes: Readonly<Record<GgufType, number>> = { f32: 0, f16: 1, q8_0: 8, bf16: 30 };
 
 export interface GgufTensorInfo {
   readonly name: string;

@@ -17,12 +17,16 @@ export type Arrangement =
   | { readonly kind: 'ungrouped'; readonly groups: number; readonly sizes: ReadonlyArray<number> }
   /** Added to every number. */
   | { readonly kind: 'offset'; readonly by: number }
-  /** Another shape, and the numbers of it. */
-  | {
-      readonly kind: 'made';
-      readonly shape: (shape: ReadonlyArray<number>) => ReadonlyArray<number>;
-      readonly values: (values: Float32Array, shape: ReadonlyArray<number>) => Float32Array;
-    };
+  /** The rows at `order`, as many as it has; numbers, of a tensor of one dimension. Dimensions of length 1 are left out. */
+  | { readonly kind: 'rows'; readonly order: ReadonlyArray<number> }
+  /** The columns of a matrix at `order`, which is a permutation. */
+  | { readonly kind: 'columns'; readonly order: ReadonlyArray<number> }
+  /** Dimensions of length 1 left out. */
+  | { readonly kind: 'squeezed' }
+  /** Rates of decay: files have the logarithm of what the state loses. */
+  | { readonly kind: 'decaying' }
+  /** The one, and then the other. */
+  | { readonly kind: 'inTurn'; readonly first: Arrangement; readonly then: Arrangement };
 
 export interface GgufTensor {
   /** Name in the checkpoint; of several of one shape that lie one after the other there, under one more dimension. */
@@ -45,48 +49,11 @@ export type LayoutOf<C> = (config: C, specs: ReadonlyArray<TensorSpec>) => E.Eit
 
 export const asIs: Arrangement = { kind: 'asIs' };
 
-/** Dimensions of length 1 left out. */
-export const squeezed: Arrangement = {
-  kind: 'made',
-  shape: (shape) => shape.filter((length) => length !== 1),
-  values: (values) => values,
-};
-
-/** The rows at `order`, as many as it has; numbers, of a tensor of one dimension. Dimensions of length 1 are left out. */
-export const rowsAt = (order: ReadonlyArray<number>): Arrangement => ({
-  kind: 'made',
-  shape: ([, ...within]) => [order.length, ...within.filter((length) => length !== 1)],
-  values: (values, [rows = 1]) => {
-    const width = values.length / rows;
-    const moved = new Float32Array(order.length * width);
-    order.forEach((row, target) => moved.set(values.subarray(row * width, (row + 1) * width), target * width));
-    return moved;
-  },
-});
-
-/** The columns of a matrix at `order`, which is a permutation. */
-export const columnsAt = (order: ReadonlyArray<number>): Arrangement => ({
-  kind: 'made',
-  shape: (shape) => shape,
-  values: (values) => values.map((_, i) => values[i - (i % order.length) + (order[i % order.length] ?? 0)] ?? 0),
-});
-
-/** Rates of decay: files have the logarithm of what the state loses. */
-export const decaying: Arrangement = {
-  kind: 'made',
-  shape: (shape) => shape,
-  values: (values) => values.map((value) => -Math.exp(value)),
-};
-
-/** The one, and then the other. */
-export const inTurn = (first: Arrangement, then: Arrangement): Arrangement => ({
-  kind: 'made',
-  shape: (shape) => arrangedShape(arrangedShape(shape, first), then),
-  values: (values, shape) => {
-    const own = arranged(values, shape, first);
-    return arranged(own.values, own.shape, then).values;
-  },
-});
+export const squeezed: Arrangement = { kind: 'squeezed' };
+export const decaying: Arrangement = { kind: 'decaying' };
+export const rowsAt = (order: ReadonlyArray<number>): Arrangement => ({ kind: 'rows', order });
+export const columnsAt = (order: ReadonlyArray<number>): Arrangement => ({ kind: 'columns', order });
+export const inTurn = (first: Arrangement, then: Arrangement): Arrangement => ({ kind: 'inTurn', first, then });
 
 /** `E_GGUF_UNSUPPORTED`: llama.cpp has the architecture, but not with this setting. */
 export const unsupported = (field: string, expected: string, actual: unknown): FatalError =>
@@ -122,10 +89,22 @@ export const renamed = (
     return { spec, module, name: `${number === undefined ? '' : `blk.${number}.`}${found}${own}` };
   });
 
+const withoutOnes = (shape: ReadonlyArray<number>): ReadonlyArray<number> => shape.filter((length) => length !== 1);
+
 /** The shape of a tensor in its new arrangement. */
 export const arrangedShape = (shape: ReadonlyArray<number>, arrangement: Arrangement): ReadonlyArray<number> => {
-  if (arrangement.kind === 'made') return arrangement.shape(shape);
-  return arrangement.kind === 'transposed' ? shape.toReversed() : shape;
+  switch (arrangement.kind) {
+    case 'transposed':
+      return shape.toReversed();
+    case 'rows':
+      return [arrangement.order.length, ...withoutOnes(shape.slice(1))];
+    case 'squeezed':
+      return withoutOnes(shape);
+    case 'inTurn':
+      return arrangedShape(arrangedShape(shape, arrangement.first), arrangement.then);
+    default:
+      return shape;
+  }
 };
 
 /** Values in their new arrangement; shape [rows, columns], or one dimension. */
@@ -138,8 +117,26 @@ export const arranged = (
   switch (arrangement.kind) {
     case 'asIs':
       return { values, shape };
-    case 'made':
-      return { values: arrangement.values(values, shape), shape: arrangement.shape(shape) };
+    case 'rows': {
+      const { order } = arrangement;
+      const width = values.length / rows;
+      const moved = new Float32Array(order.length * width);
+      order.forEach((row, target) => moved.set(values.subarray(row * width, (row + 1) * width), target * width));
+      return { values: moved, shape: arrangedShape(shape, arrangement) };
+    }
+    case 'columns': {
+      const { order } = arrangement;
+      const { length } = order;
+      return { values: values.map((_, i) => values[i - (i % length) + (order[i % length] ?? 0)] ?? 0), shape };
+    }
+    case 'squeezed':
+      return { values, shape: withoutOnes(shape) };
+    case 'decaying':
+      return { values: values.map((value) => -Math.exp(value)), shape };
+    case 'inTurn': {
+      const once = arranged(values, shape, arrangement.first);
+      return arranged(once.values, once.shape, arrangement.then);
+    }
     case 'offset':
       return { values: values.map((value) => value + arrangement.by), shape };
     case 'transposed':

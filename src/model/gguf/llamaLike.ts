@@ -310,6 +310,8 @@ export const nemotronLayout: LayoutOf<NemotronConfig> = layoutOf({
   biases: 'all',
   ownHead: true,
   metadata: layerNormEps('nemotron'),
+  refusal: ({ headDim, numHeads, hiddenSize }) =>
+    headDim * numHeads === hiddenSize ? undefined : unsupported('head_dim', String(hiddenSize / numHeads), headDim),
 });
 
 /** All of its maps have biases there. */

@@ -6,34 +6,17 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, usage } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
-import { string, uint32 } from '../../formats/gguf/values.js';
-import type { GgufMetadata, GgufType } from '../../formats/gguf/values.js';
+import type { GgufType } from '../../formats/gguf/values.js';
 import { ggufVocabulary } from '../../formats/gguf/vocabulary.js';
 import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { arranged, arrangedShape, asIs } from '../../model/gguf/layout.js';
-import type { GgufLayout, GgufTensor } from '../../model/gguf/layout.js';
+import type { GgufTensor } from '../../model/gguf/layout.js';
 import { ggufLayout } from '../../model/gguf/layouts.js';
-
-export interface GgufOptions {
-  /** Numbers of matrices: float32, float16, or 8 bits with a scale for every 32. Vectors stay float32. Default `f16`. */
-  readonly outtype?: GgufType | undefined;
-  /** What programs show as the model's name. */
-  readonly name?: string | undefined;
-}
-
-/** llama.cpp's `general.file_type`. */
-const fileTypes: Readonly<Record<GgufType, number>> = { f32: 0, f16: 1, q8_0: 7 };
-
-const general = ({ architecture }: GgufLayout, type: GgufType, name: string | undefined): GgufMetadata => ({
-  'general.architecture': string(architecture),
-  'general.type': string('model'),
-  ...(name === undefined ? {} : { 'general.name': string(name) }),
-  'general.file_type': uint32(fileTypes[type]),
-  ...(type === 'q8_0' ? { 'general.quantization_version': uint32(2) } : {}),
-});
+import { ggufGeneral } from './ggufGeneral.js';
+import type { GgufOptions } from './ggufGeneral.js';
 
 /** Vectors, norms, positions, which ggml adds as they lie, routers, which choose by small differences, and convolutions. */
 const staysExact = (name: string, shape: ReadonlyArray<number>): boolean =>
@@ -102,15 +85,19 @@ export const exportGguf = (
     ),
     TE.fromEither,
     TE.tap(({ layout, vocabulary, tensors }) =>
-      writeGguf(file, { ...general(layout, outtype, name), ...layout.metadata, ...vocabulary }, [
-        ...tensors,
-        ...layout.extra.map(({ name: extra, values }) => ({
-          name: extra,
-          shape: [values.length],
-          type: 'f32' as const,
-          parts: [() => Promise.resolve(values)],
-        })),
-      ]),
+      writeGguf(
+        file,
+        { ...ggufGeneral('model', layout.architecture, outtype, name), ...layout.metadata, ...vocabulary },
+        [
+          ...tensors,
+          ...layout.extra.map(({ name: extra, values }) => ({
+            name: extra,
+            shape: [values.length],
+            type: 'f32' as const,
+            parts: [() => Promise.resolve(values)],
+          })),
+        ],
+      ),
     ),
     TE.map(({ layout: { warnings } }) => warnings),
   );
