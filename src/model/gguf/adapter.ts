@@ -1,7 +1,7 @@
 /** A LoRA adapter in llama.cpp's terms: two tensors beside the name of each weight that it changes. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { adaptersIn, moduleOf, namesOf, scalingOf, tablesIn } from '../adapters/lora.js';
 import type { LoraConfig, Site } from '../adapters/lora.js';
@@ -109,8 +109,7 @@ const halvesOf =
 export const ggufAdapter = (model: CausalLM, layout: GgufLayout): E.Either<FatalError, GgufAdapter> => {
   const { lora, weights } = model;
   const sites = adaptersIn(weights);
-  if (lora === undefined || sites.length === 0)
-    return E.left(fatal('E_LORA_ABSENT', 'the model carries no adapter', { kind: 'usage' }));
+  if (lora === undefined || sites.length === 0) return E.left(usage('E_LORA_ABSENT', 'the model carries no adapter'));
   const [further] = sites.filter((site) => site.further !== undefined);
   if (further !== undefined) return unsupported('are written one by one', further.module);
   const trained = more(lora, model, sites);
