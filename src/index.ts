@@ -90,15 +90,14 @@ export type {
 } from './train/engine.js';
 export { foldPreflight, preflight } from './train/preflight/preflight.js';
 export type {
-  Check,
-  CheckName,
-  FoundRow,
   Preflight,
   PreflightConfig,
   PreflightFold,
   PreflightOptions,
-  Sample as PreflightSample,
 } from './train/preflight/preflight.js';
+export type { Check, CheckName, FoundRow } from './train/preflight/checks.js';
+export type { Sample as PreflightSample } from './train/preflight/samples.js';
+export type { RowFormats } from './train/preflight/formatTally.js';
 export { contamination } from './train/evaluating/contamination.js';
 export type { Contamination, ContaminationOptions } from './train/evaluating/contamination.js';
 export { preflightDataset } from './train/preflight/dataset.js';

@@ -7,7 +7,8 @@ import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { preflight } from '../../src/train/preflight/preflight.js';
-import type { CheckName, Preflight } from '../../src/train/preflight/preflight.js';
+import type { CheckName } from '../../src/train/preflight/checks.js';
+import type { Preflight } from '../../src/train/preflight/preflight.js';
 import { preflightFault } from '../../src/train/preflight/strict.js';
 
 const marks =

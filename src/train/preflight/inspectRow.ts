@@ -63,6 +63,9 @@ export interface RowBuffered extends Inspected {
 
 export type RowInspection = RowTaken | RowRefused | RowBuffered;
 
+/** Whether a row came through to training. */
+export const isTaken = (inspection: RowInspection): inspection is RowTaken => 'row' in inspection;
+
 const hasDoubledBos = ({ inputIds, seqLengths }: Row, bos: number | undefined): boolean => {
   let at = 0;
   for (const length of seqLengths) {

@@ -5,7 +5,8 @@ import { html, join, nothing, type Markup } from '../report/markup.js';
 import { style } from '../report/style.js';
 import { lengthChart } from './lengthChart.js';
 import { pageStyle } from './pageStyle.js';
-import type { Check, Preflight } from './preflight.js';
+import type { Check } from './checks.js';
+import type { Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';
 

@@ -1,7 +1,8 @@
 /** A data set that fails preflight, as an error. */
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import type { FoundRow, Preflight } from './preflight.js';
+import type { FoundRow } from './checks.js';
+import type { Preflight } from './preflight.js';
 
 /** How messages call a row. */
 export const rowName = ({ file, line, index }: FoundRow): string =>

@@ -1,7 +1,8 @@
 /** The report as text for a terminal. */
 import type { FormatReport } from '../../formats/examples/example.js';
 import { sourceLines } from '../preparing/sourceCounts.js';
-import type { Check, Preflight } from './preflight.js';
+import type { Check } from './checks.js';
+import type { Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';
 
