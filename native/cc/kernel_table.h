@@ -96,7 +96,7 @@ typedef struct Attention {
   float *dq, *dk, *dv;  // contiguous, shapes of q, k, v; may lie in one matrix of ld_d floats a row
   long ld_dq, ld_dk, ld_dv;
   int half;  // all but lse lies as bfloat16; on the processor for attention_bf16 and its gradient alone
-  long value_dim;  // width of a head's values; 0: head_dim, as it is on a device
+  long value_dim;  // width of a head's values; 0: head_dim
 } Attention;
 
 // The last n of `rows` tokens, each with all keys up to its own, or the last `window` of them.
@@ -299,7 +299,7 @@ typedef struct KernelTable {
   void (*rope)(const Context*, Values x, const float* cos, const float* sin, Values y, long rows, long heads,
                long head_dim, long rotary_dim, int inverse, int interleaved);
 
-  // latent_heads.cc; null on a device, which makes them of others. q, q_out, k [rows, heads * (nope_dim + rope_dim)], kv [rows, heads *
+  // latent_heads.cc. q, q_out, k [rows, heads * (nope_dim + rope_dim)], kv [rows, heads *
   // (nope_dim + value_dim)], shared [rows, rope_dim], v [rows, heads * value_dim]; cos, sin [rows, rope_dim / 2]
   void (*latent_heads)(const Context*, Values q, Values kv, Values shared, const float* cos, const float* sin,  // ?
                        Values q_out, Values k, Values v, long rows, LatentHeads shape);

@@ -121,7 +121,7 @@ whenBuilt('the CUDA device', () => {
 
       it.each([
         ['rx_hopper_64', 'output of heads of 64 columns'],
-        ['rx_hopper_grad_kv_128', 'gradients of heads of 128 columns'],
+        ['rx_hopper_grad_kv_192', 'gradients of heads of 192 columns'],
       ])('by mma, with what differs, where %s is wrong', (kernel, what) => {
         expect(told({ RXTUNE_MOCK_SKIP: kernel })).toBe(`attention by mma: by wgmma differs here in the ${what}`);
       });
@@ -318,6 +318,7 @@ whenBuilt('the CUDA device', () => {
       ['llama', { r: 4, targetModules: 'all-linear', loraDropout: 0.1 }],
       ['llama', { r: 4, targetModules: ['q_proj', 'embed_tokens', 'lm_head'] }],
       ['llama', { r: 4, targetModules: 'all-linear', useDora: true }],
+      ['youtu', {}],
       ['llama', { optim: 'lion' }],
       ['llama', { optim: 'adafactor' }],
       ['llama', { neftuneNoiseAlpha: 5, gradientCheckpointing: true, lossType: 'dft' }],

@@ -88,4 +88,5 @@ export const halvedCases: ReadonlyArray<Case> = [
   ['gptj', true, false],
   ['stablelm_parallel', false, false],
   ['gpt_oss', false, false],
+  ['youtu', true, true],
 ];

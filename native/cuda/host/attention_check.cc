@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../../cc/scratch.h"
+#include "../kernels/flash_layout.h"
 
 namespace cuda {
 namespace {
@@ -93,18 +94,18 @@ bool agree(const std::vector<float>& a, const std::vector<float>& b) {
 struct Results {
   std::vector<float> out, lse, gradients;
 };
-Results run(CudaDevice& device, const Context& context, long width, bool hopper) {
+Results run(CudaDevice& device, const Context& context, long width, long depth, bool hopper) {
   device.use_hopper(hopper);
-  const long q = heads * width, kv = kv_heads * width, ld = q + 2 * kv;
-  Lent joined(device, static_cast<size_t>(2 * rows * ld)), d_out(device, static_cast<size_t>(2 * rows * q)), out(device, static_cast<size_t>(2 * rows * q)),
+  const long q = heads * width, keys = kv_heads * width, o = heads * depth, ld = q + keys + kv_heads * depth;
+  Lent joined(device, static_cast<size_t>(2 * rows * ld)), d_out(device, static_cast<size_t>(2 * rows * o)), out(device, static_cast<size_t>(2 * rows * o)),
       d_joined(device, static_cast<size_t>(2 * rows * ld)), lse(device, static_cast<size_t>(4 * rows * heads));
   joined.fill(random(rows * ld, 1));
-  d_out.fill(random(rows * q, 2));
+  d_out.fill(random(rows * o, 2));
   Attention a = {};
-  a.q = joined.numbers(), a.k = joined.numbers(q), a.v = joined.numbers(q + kv), a.ld_q = a.ld_k = a.ld_v = ld;
-  a.cu_seqlens = borders, a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = width;
+  a.q = joined.numbers(), a.k = joined.numbers(q), a.v = joined.numbers(q + keys), a.ld_q = a.ld_k = a.ld_v = ld;
+  a.cu_seqlens = borders, a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = width, a.value_dim = depth;
   a.scale = 1 / std::sqrt(static_cast<float>(width)), a.out = out.numbers(), a.lse = lse.numbers();
-  a.d_out = d_out.numbers(), a.dq = d_joined.numbers(), a.dk = d_joined.numbers(q), a.dv = d_joined.numbers(q + kv);
+  a.d_out = d_out.numbers(), a.dq = d_joined.numbers(), a.dk = d_joined.numbers(q), a.dv = d_joined.numbers(q + keys);
   a.ld_dq = a.ld_dk = a.ld_dv = ld, a.half = 1;
   context.table->attention(&context, &a);
   context.table->attention_grad(&context, &a);
@@ -124,8 +125,11 @@ std::string attention_differs(CudaDevice& device) {
     ~Scratches() { scratch_destroy(all); }
   } scratches = {scratch_create_on(static_cast<PageSource*>(&device))};
   const Context context = {nullptr, scratches.all, device.table(), 1, static_cast<Device*>(&device)};
-  for (const long width : {64, 128}) {
-    const Results plain = run(device, context, width, false), hopper = run(device, context, width, true);
+  constexpr struct {
+    long width, depth;
+  } shapes[] = {{64, flash_values<64>}, {128, flash_values<128>}, {192, flash_values<192>}, {256, flash_values<256>}};
+  for (const auto [width, depth] : shapes) {
+    const Results plain = run(device, context, width, depth, false), hopper = run(device, context, width, depth, true);
     device.use_hopper(false);
     const std::string of = " of heads of " + std::to_string(width) + " columns";
     if (!agree(hopper.out, plain.out)) return "output" + of;

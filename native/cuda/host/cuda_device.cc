@@ -105,7 +105,7 @@ std::string CudaDevice::choose_attention(const std::string& asked, int capabilit
     hopper = asked == "wgmma";
     return by(asked.c_str()) + " (RXTUNE_CUDA_ATTENTION)";
   }
-  if (std::max({HopperForward<128>::bytes, HopperGradQ<128>::bytes, HopperGradKv<128>::bytes}) > shared_limit) return by("mma");
+  if (std::max({hopper_bytes<64>, hopper_bytes<128>, hopper_bytes<192>, hopper_bytes<256>}) > shared_limit) return by("mma");
   std::string differs;
   try {
     differs = attention_differs(*this);

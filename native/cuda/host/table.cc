@@ -4,6 +4,7 @@
 #include <map>
 #include <numeric>
 #include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 #include "../../cc/scratch.h"
@@ -281,8 +282,8 @@ void row_arg_max(const Context* context, const float* x, int32_t* out, long rows
 void cached_attention(const Context* context, Values q, const float* keys, const float* values, Values out, CachedAttention a) {
   constexpr long warps = 8;
   if (a.n == 0) return;
-  of(context).launch(k::cached_attention, {a.n * a.heads}, 32 * warps, (1 + warps) * a.head_dim * sizeof(float), q, keys, values, out, a.n, a.rows,
-                     a.heads, a.kv_heads, a.head_dim, a.window, a.scale, a.softcap, a.sinks, a.alibi);
+  of(context).launch(k::cached_attention, {a.n * a.heads}, 32 * warps, (a.head_dim + warps * values_of_head(a)) * sizeof(float), q, keys, values,
+                     out, a.n, a.rows, a.heads, a.kv_heads, a.head_dim, values_of_head(a), a.window, a.scale, a.softcap, a.sinks, a.alibi);
 }
 void narrow(const Context* context, const float* x, uint16_t* y, long n) { of(context).over(n, k::narrow, x, y, n); }
 void widen(const Context* context, const uint16_t* x, float* y, long n) { of(context).over(n, k::widen, x, y, n); }
@@ -309,6 +310,29 @@ void rope(const Context* context, Values x, const float* cos, const float* sin, 
           long rotary_dim, int inverse, int interleaved) {
   of(context).over(rows * heads * (head_dim - rotary_dim / 2), k::rope, x, cos, sin, y, rows, heads, head_dim, rotary_dim, inverse,
                    interleaved);
+}
+RxLatentHeads latent_of(const LatentHeads& shape, const float* cos, const float* sin, long rows) {
+  RxLatentHeads a = {};
+  a.cos = cos, a.sin = sin, a.rows = rows, a.heads = static_cast<int>(shape.heads), a.nope_dim = static_cast<int>(shape.nope_dim);
+  a.rope_dim = static_cast<int>(shape.rope_dim), a.value_dim = static_cast<int>(shape.value_dim), a.interleaved = shape.interleaved;
+  return a;
+}
+// A thread for four numbers, where they can be taken so.
+void over_latent(const Context* context, const Kernel<RxLatentHeads>& kernel, const RxLatentHeads& a) {
+  const long numbers = a.rows * a.heads * (2 * a.nope_dim + 2 * a.rope_dim + a.value_dim);
+  of(context).over(parts_of(numbers, 4), kernel, a);
+}
+void latent_heads(const Context* context, Values q, Values kv, Values shared, const float* cos, const float* sin, Values q_out, Values key,
+                  Values v, long rows, LatentHeads shape) {
+  RxLatentHeads a = latent_of(shape, cos, sin, rows);
+  a.q = q, a.kv = kv, a.shared = shared, a.q_out = q_out, a.k = key, a.v = v;
+  over_latent(context, k::latent_heads, a);
+}
+void latent_heads_grad(const Context* context, Values dq, Values dk, Values dv, const float* cos, const float* sin, Values dq_in, Values d_kv,
+                       Values d_shared, long rows, LatentHeads shape) {
+  RxLatentHeads a = latent_of(shape, cos, sin, rows);
+  a.q = dq, a.k = dk, a.v = dv, a.q_out = dq_in, a.kv = d_kv, a.shared = d_shared;
+  over_latent(context, k::latent_heads_grad, a);
 }
 
 // ---- norms ----
@@ -379,92 +403,124 @@ RxAttention passed(const Attention* a) {
   const auto as_given = [&](const float* x) { return Values{const_cast<float*>(x), a->half}; };
   RxAttention r = {};
   r.q = as_given(a->q), r.k = as_given(a->k), r.v = as_given(a->v), r.d_out = as_given(a->d_out);
-  r.ld_q = a->ld_q, r.ld_k = a->ld_k, r.ld_v = a->ld_v, r.ld_d_out = a->heads * a->head_dim;
+  r.ld_q = a->ld_q, r.ld_k = a->ld_k, r.ld_v = a->ld_v, r.ld_d_out = a->heads * values_of_head(*a);
   r.heads = static_cast<int>(a->heads), r.kv_heads = static_cast<int>(a->kv_heads), r.head_dim = static_cast<int>(a->head_dim);
+  r.value_dim = static_cast<int>(values_of_head(*a));
   r.scale = a->scale, r.window = a->window, r.softcap = a->softcap, r.sinks = a->sinks, r.alibi = a->alibi, r.out = as_given(a->out), r.lse = a->lse;
   r.dq = as_given(a->dq), r.dk = as_given(a->dk), r.dv = as_given(a->dv);
   r.ld_dq = a->ld_dq, r.ld_dk = a->ld_dk, r.ld_dv = a->ld_dv;
   return r;
 }
 
-void launch_tiles(CudaDevice& device, RxAttention r, const Kernel<RxAttention>& kernel, const std::vector<int32_t>& tiles, long heads, long rows,
+void launch_tiles(CudaDevice& device, RxAttention r, const Kernel<RxAttention>& kernel, const std::vector<int32_t>& tiles, long heads, long threads,
                   long shared) {
   if (tiles.empty()) return;
   r.tiles = device.stage(tiles.data(), static_cast<long>(tiles.size()));
-  device.launch(kernel, {static_cast<long>(tiles.size() / 3), heads}, static_cast<unsigned>(2 * rows), shared, r);
+  device.launch(kernel, {static_cast<long>(tiles.size() / 3), heads}, static_cast<unsigned>(threads), shared, r);
 }
 
 template <class F>
 void over_tiles(CudaDevice& device, const Attention* a, RxAttention r, const Kernel<RxAttention>& kernel, long heads, int each, F bytes) {
   long rows = 64;
-  while (rows > 16 && bytes(static_cast<int>(rows), r.head_dim, each) > device.shared_memory()) rows /= 2;
-  const long shared = bytes(static_cast<int>(rows), r.head_dim, each);
+  const int widest = std::max(r.head_dim, r.value_dim);
+  while (rows > 16 && bytes(static_cast<int>(rows), widest, each) > device.shared_memory()) rows /= 2;
+  const long shared = bytes(static_cast<int>(rows), widest, each);
   if (shared > device.shared_memory()) throw std::runtime_error("attention: heads this wide do not fit this card");
   const std::vector<int32_t> tiles = tiles_of(a, rows);
-  launch_tiles(device, r, kernel, tiles, heads, rows, shared);
+  launch_tiles(device, r, kernel, tiles, heads, 2 * rows, shared);
 }
 
-// Heads as bfloat16 of `width` columns: as they lie where they are that, else packed, each matrix after the other.
-void pack_heads(const Context* context, const Attention* a, int width, bool gradient, RxAttention& r) {
+// Heads as bfloat16 of `width` columns, values of as many as go with that: as they lie where they are that, else packed, each matrix after the other.
+template <int width>
+void pack_heads(const Context* context, const Attention* a, bool gradient, RxAttention& r) {
   CudaDevice& device = of(context);
   const long n = a->cu_seqlens[a->documents];
   struct Rows {
     Values* values;
     long* ld;
-    long heads;
+    long heads, head_dim, packed;
   };
-  const Rows all[] = {{&r.q, &r.ld_q, a->heads}, {&r.k, &r.ld_k, a->kv_heads}, {&r.v, &r.ld_v, a->kv_heads}, {&r.d_out, &r.ld_d_out, a->heads}};
+  constexpr long values = flash_values<width>;
+  const Rows all[] = {{&r.q, &r.ld_q, a->heads, r.head_dim, width}, {&r.k, &r.ld_k, a->kv_heads, r.head_dim, width},
+                      {&r.v, &r.ld_v, a->kv_heads, r.value_dim, values}, {&r.d_out, &r.ld_d_out, a->heads, r.value_dim, values}};
   const long count = gradient ? 4 : 3;
   const auto lie_so = [&](const Rows& x) {
-    return x.values->half && a->head_dim == width && *x.ld % 8 == 0 && reinterpret_cast<uintptr_t>(x.values->at) % 16 == 0;
+    return x.values->half && x.head_dim == x.packed && *x.ld % 8 == 0 && reinterpret_cast<uintptr_t>(x.values->at) % 16 == 0;
   };
   long packed = 0;
-  for (long i = 0; i < count; i++) packed += lie_so(all[i]) ? 0 : n * all[i].heads * width;
+  for (long i = 0; i < count; i++) packed += lie_so(all[i]) ? 0 : n * all[i].heads * all[i].packed;
   if (packed == 0) return;
   uint16_t* to = scratch<uint16_t>(context, slot_heads, packed);
   for (long i = 0; i < count; i++) {
     const Rows& x = all[i];
     if (lie_so(x)) continue;
-    device.launch(k::pack_heads, {parts_of(x.heads * width / 8, 128), std::min(n, 65535L)}, 128, 0, *x.values, *x.ld, to, n, x.heads,
-                  a->head_dim, width);
+    device.launch(k::pack_heads, {parts_of(x.heads * x.packed / 8, 128), std::min(n, 65535L)}, 128, 0, *x.values, *x.ld, to, n, x.heads,
+                  x.head_dim, x.packed);
     *x.values = {to, 1};
-    *x.ld = x.heads * width;
-    to += n * x.heads * width;
+    *x.ld = x.heads * x.packed;
+    to += n * x.heads * x.packed;
   }
 }
 
-// In registers, where heads are narrow enough and the card's shared memory is large enough, and scores are what they are.
-bool has_flash(const CudaDevice& device, const Attention* a) {
-  if (a->softcap > 0 || a->sinks != nullptr || a->alibi != 0) return false;
-  return a->head_dim <= flash_widest && std::max(FlashForward<128>::bytes, FlashGradKv<128>::bytes) <= device.shared_memory();
-}
 template <class Shape>
 void over_flash_tiles(CudaDevice& device, const Attention* a, const RxAttention& r, const Kernel<RxAttention>& kernel, long heads, Shape) {
-  launch_tiles(device, r, kernel, tiles_of(a, Shape::rows), heads, Shape::rows, Shape::bytes);
+  launch_tiles(device, r, kernel, tiles_of(a, Shape::rows), heads, Shape::threads, Shape::bytes);
 }
-template <int width>
-void flash(const Context* context, const Attention* a, RxAttention r) {
-  CudaDevice& device = of(context);
-  pack_heads(context, a, width, false, r);
-  if (device.has_hopper()) return over_flash_tiles(device, a, r, width == 64 ? k::hopper_64 : k::hopper_128, a->heads, HopperForward<width>());
-  over_flash_tiles(device, a, r, width == 64 ? k::flash_64 : k::flash_128, a->heads, FlashForward<width>());
-}
-template <int width>
-void flash_grad(const Context* context, const Attention* a, RxAttention r) {
-  CudaDevice& device = of(context);
-  pack_heads(context, a, width, true, r);
-  if (device.has_hopper()) {
-    over_flash_tiles(device, a, r, width == 64 ? k::hopper_grad_q_64 : k::hopper_grad_q_128, a->heads, HopperGradQ<width>());
-    return over_flash_tiles(device, a, r, width == 64 ? k::hopper_grad_kv_64 : k::hopper_grad_kv_128, a->kv_heads, HopperGradKv<width>());
+struct FlashKernels {
+  Kernel<RxAttention> forward, grad_q, grad_kv, hopper, hopper_grad_q, hopper_grad_kv;
+};
+#define RX_FLASH(width)                                                                                             \
+  FlashKernels {                                                                                                    \
+    k::flash_##width, k::flash_grad_q_##width, k::flash_grad_kv_##width, k::hopper_##width, k::hopper_grad_q_##width, k::hopper_grad_kv_##width \
   }
-  over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_q_64 : k::flash_grad_q_128, a->heads, FlashGradQ<width>());
-  over_flash_tiles(device, a, r, width == 64 ? k::flash_grad_kv_64 : k::flash_grad_kv_128, a->kv_heads, FlashGradKv<width>());
+template <int width>
+constexpr FlashKernels flash_kernels = width == 64 ? RX_FLASH(64) : width == 128 ? RX_FLASH(128) : width == 192 ? RX_FLASH(192) : RX_FLASH(256);
+#undef RX_FLASH
+
+template <int width>
+bool flash(const Context* context, const Attention* a, RxAttention r) {
+  CudaDevice& device = of(context);
+  if (flash_bytes<width> > device.shared_memory()) return false;
+  constexpr FlashKernels kernels = flash_kernels<width>;
+  pack_heads<width>(context, a, false, r);
+  if (device.has_hopper())
+    over_flash_tiles(device, a, r, kernels.hopper, a->heads, HopperForward<width>());
+  else
+    over_flash_tiles(device, a, r, kernels.forward, a->heads, FlashForward<width>());
+  return true;
+}
+template <int width>
+bool flash_grad(const Context* context, const Attention* a, RxAttention r) {
+  CudaDevice& device = of(context);
+  if (flash_bytes<width> > device.shared_memory()) return false;
+  constexpr FlashKernels kernels = flash_kernels<width>;
+  pack_heads<width>(context, a, true, r);
+  if (device.has_hopper()) {
+    over_flash_tiles(device, a, r, kernels.hopper_grad_q, a->heads, HopperGradQ<width>());
+    over_flash_tiles(device, a, r, kernels.hopper_grad_kv, a->kv_heads, HopperGradKv<width>());
+  } else {
+    over_flash_tiles(device, a, r, kernels.grad_q, a->heads, FlashGradQ<width>());
+    over_flash_tiles(device, a, r, kernels.grad_kv, a->kv_heads, FlashGradKv<width>());
+  }
+  return true;
+}
+// In registers, where heads are narrow enough and the card's shared memory is large enough, and scores are what they are: whether it was done.
+bool by_flash(const Context* context, const Attention* a, const RxAttention& r, bool gradient) {
+  if (!context->bf16 || a->softcap > 0 || a->sinks != nullptr || a->alibi != 0) return false;
+  const auto run = [&](auto width) { return gradient ? flash_grad<width()>(context, a, r) : flash<width()>(context, a, r); };
+  switch (flash_width(r.head_dim, r.value_dim)) {
+    case 64: return run(std::integral_constant<int, 64>());
+    case 128: return run(std::integral_constant<int, 128>());
+    case 192: return run(std::integral_constant<int, 192>());
+    case 256: return run(std::integral_constant<int, 256>());
+    default: return false;
+  }
 }
 
 void attention(const Context* context, const Attention* a) {
   const bool half = context->bf16 != 0;
   const RxAttention r = passed(a);
-  if (half && has_flash(of(context), a)) return flash_width(r.head_dim) == 64 ? flash<64>(context, a, r) : flash<128>(context, a, r);
+  if (by_flash(context, a, r, false)) return;
   over_tiles(of(context), a, r, half ? k::attention_bf16 : k::attention_f32, a->heads, half ? 2 : 4, attention_forward_bytes);
 }
 
@@ -475,8 +531,7 @@ void attention_grad(const Context* context, const Attention* a) {
   RxAttention r = passed(a);
   r.along = scratch<float>(context, slot_vector, n * a->heads);
   device.launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
-  if (half && has_flash(device, a))
-    return flash_width(r.head_dim) == 64 ? flash_grad<64>(context, a, r) : flash_grad<128>(context, a, r);
+  if (by_flash(context, a, r, true)) return;
   over_tiles(device, a, r, half ? k::attention_grad_q_bf16 : k::attention_grad_q_f32, a->heads, half ? 2 : 4, attention_grad_q_bytes);
   over_tiles(device, a, r, half ? k::attention_grad_kv_bf16 : k::attention_grad_kv_f32, a->kv_heads, half ? 2 : 4, attention_grad_kv_bytes);
 }
@@ -588,7 +643,7 @@ KernelTable filled() {
   X(column_sum) X(copy_columns) X(gather_rows) X(scatter_rows) X(combine_rows) X(combine_rows_grad)
   X(add) X(axpy) X(scale) X(squared_norm) X(binary) X(unary) X(fill) X(row_sum) X(row_arg_max) X(cached_attention)
   X(embedding) X(embedding_grad) X(narrow) X(widen) X(embedding_bf16)
-  X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope)
+  X(layer_norm) X(layer_norm_grad) X(rms_norm) X(rms_norm_grad) X(rope) X(latent_heads) X(latent_heads_grad)
   X(activation) X(activation_grad) X(gated_activation) X(gated_activation_grad) X(clamped_gate) X(clamped_gate_grad)
   X(dequantize) X(int8_activations)
   X(attention) X(attention_grad) X(linear_cross_entropy) X(adamw) X(adamw_8bit) X(dropout)

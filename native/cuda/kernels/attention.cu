@@ -19,6 +19,9 @@ struct Pieces {
   }
 };
 
+// Of a head's keys and values: tiles of both have rows of one length.
+__device__ __forceinline__ int widest(const RxAttention& a) { return a.head_dim > a.value_dim ? a.head_dim : a.value_dim; }
+
 // Scores in the number format of the products: the same memory where that is float.
 __device__ __forceinline__ float* in_format(Pieces&, float* scores, int, float) { return scores; }
 __device__ __forceinline__ uint16_t* in_format(Pieces& pieces, float*, int count, uint16_t) { return pieces.take<uint16_t>(count); }
@@ -26,7 +29,7 @@ __device__ __forceinline__ uint16_t* in_format(Pieces& pieces, float*, int count
 template <class T>
 __device__ void attention(const RxAttention& a) {
   RX_DYNAMIC_SHARED(unsigned char, memory);
-  const int R = tile_rows(), D = attention_width(a.head_dim), ld = attention_ld(a.head_dim), ld_s = R + 2;
+  const int R = tile_rows(), D = attention_width(a.head_dim), W = attention_width(a.value_dim), ld = attention_ld(widest(a)), ld_s = R + 2;
   Pieces pieces = {memory};
   float* const sum = pieces.take<float>(R * ld);
   float* const s = pieces.take<float>(R * ld_s);
@@ -49,7 +52,7 @@ __device__ void attention(const RxAttention& a) {
     __syncthreads();
     tile_product<false, true>(q, ld, kv, ld, s, ld_s, R, D, false);
     __syncthreads();
-    tile_load(a.v, a.ld_v, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
+    tile_load(a.v, a.ld_v, kv_head * a.value_dim, from, t.end, a.value_dim, kv, ld, W);
     float here = -INFINITY;
     for (int c = half; c < R; c += 2)
       if (from + c < t.end && seen(a, i, from + c)) here = Greater()(score_of(a, s[row * ld_s + c]) + lean * static_cast<float>(from + c - i), here);
@@ -67,13 +70,13 @@ __device__ void attention(const RxAttention& a) {
     added += __shfl_xor_sync(0xffffffffu, added, 1);
     total = total * shrink + added;
     top = next;
-    for (int c = half; c < D; c += 2) sum[row * ld + c] *= shrink;
+    for (int c = half; c < W; c += 2) sum[row * ld + c] *= shrink;
     __syncthreads();
-    tile_product<false, false>(p, ld_s, kv, ld, sum, ld, D, R, true);
+    tile_product<false, false>(p, ld_s, kv, ld, sum, ld, W, R, true);
     __syncthreads();
   }
   if (i >= t.end) return;
-  for (int c = half; c < a.head_dim; c += 2) store(a.out, (i * a.heads + head) * a.head_dim + c, sum[row * ld + c] / total);
+  for (int c = half; c < a.value_dim; c += 2) store(a.out, (i * a.heads + head) * a.value_dim + c, sum[row * ld + c] / total);
   if (half == 0) a.lse[i * a.heads + head] = top + logf(total);
 }
 
@@ -99,7 +102,7 @@ __device__ void probabilities(const RxAttention& a, const Tile& t, long head, lo
 template <class T>
 __device__ void attention_grad_q(const RxAttention& a) {
   RX_DYNAMIC_SHARED(unsigned char, memory);
-  const int R = tile_rows(), D = attention_width(a.head_dim), ld = attention_ld(a.head_dim), ld_s = R + 2;
+  const int R = tile_rows(), D = attention_width(a.head_dim), W = attention_width(a.value_dim), ld = attention_ld(widest(a)), ld_s = R + 2;
   Pieces pieces = {memory};
   float* const dq = pieces.take<float>(R * ld);
   float* const s = pieces.take<float>(R * ld_s);
@@ -112,13 +115,13 @@ __device__ void attention_grad_q(const RxAttention& a) {
   const Tile t = tile_of(a, false);
   const long head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
   tile_load(a.q, a.ld_q, head * a.head_dim, t.first, t.end, a.head_dim, q, ld, D);
-  tile_load(a.d_out, a.ld_d_out, head * a.head_dim, t.first, t.end, a.head_dim, d_out, ld, D);
+  tile_load(a.d_out, a.ld_d_out, head * a.value_dim, t.first, t.end, a.value_dim, d_out, ld, W);
   for (int i = threadIdx.x; i < R * ld; i += blockDim.x) dq[i] = 0.f;
   const long last = end_of_tile(t, R);
   for (long from = first_key(a, t, R); from < last; from += R) {
-    tile_load(a.v, a.ld_v, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
+    tile_load(a.v, a.ld_v, kv_head * a.value_dim, from, t.end, a.value_dim, kv, ld, W);
     __syncthreads();
-    tile_product<false, true>(d_out, ld, kv, ld, dp, ld_s, R, D, false);
+    tile_product<false, true>(d_out, ld, kv, ld, dp, ld_s, R, W, false);
     __syncthreads();
     tile_load(a.k, a.ld_k, kv_head * a.head_dim, from, t.end, a.head_dim, kv, ld, D);
     __syncthreads();
@@ -135,7 +138,7 @@ __device__ void attention_grad_q(const RxAttention& a) {
 template <class T>
 __device__ void attention_grad_kv(const RxAttention& a) {
   RX_DYNAMIC_SHARED(unsigned char, memory);
-  const int R = tile_rows(), D = attention_width(a.head_dim), ld = attention_ld(a.head_dim), ld_s = R + 2;
+  const int R = tile_rows(), D = attention_width(a.head_dim), W = attention_width(a.value_dim), ld = attention_ld(widest(a)), ld_s = R + 2;
   Pieces pieces = {memory};
   float* const dk = pieces.take<float>(R * ld);
   float* const dv = pieces.take<float>(R * ld);
@@ -150,25 +153,25 @@ __device__ void attention_grad_kv(const RxAttention& a) {
   const Tile t = tile_of(a, false);
   const long kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads;
   tile_load(a.k, a.ld_k, kv_head * a.head_dim, t.first, t.end, a.head_dim, k, ld, D);
-  tile_load(a.v, a.ld_v, kv_head * a.head_dim, t.first, t.end, a.head_dim, v, ld, D);
+  tile_load(a.v, a.ld_v, kv_head * a.value_dim, t.first, t.end, a.value_dim, v, ld, W);
   for (int i = threadIdx.x; i < R * ld; i += blockDim.x) dk[i] = dv[i] = 0.f;
   const long last = end_of_queries(a, t, R);
   for (long head = kv_head * shared_by; head < (kv_head + 1) * shared_by; head++)
     for (long from = t.first; from < last; from += R) {
       tile_load(a.q, a.ld_q, head * a.head_dim, from, t.end, a.head_dim, q, ld, D);
-      tile_load(a.d_out, a.ld_d_out, head * a.head_dim, from, t.end, a.head_dim, d_out, ld, D);
+      tile_load(a.d_out, a.ld_d_out, head * a.value_dim, from, t.end, a.value_dim, d_out, ld, W);
       __syncthreads();
       tile_product<false, true>(q, ld, k, ld, s, ld_s, R, D, false);
-      tile_product<false, true>(d_out, ld, v, ld, dp, ld_s, R, D, false);
+      tile_product<false, true>(d_out, ld, v, ld, dp, ld_s, R, W, false);
       __syncthreads();
       probabilities(a, t, head, from, t.first, s, dp, ld_s, p, ds);
       __syncthreads();
-      tile_product<true, false>(p, ld_s, d_out, ld, dv, ld, D, R, true);
+      tile_product<true, false>(p, ld_s, d_out, ld, dv, ld, W, R, true);
       tile_product<true, false>(ds, ld_s, q, ld, dk, ld, D, R, true);
       __syncthreads();
     }
   tile_store(dk, ld, a.dk, a.ld_dk, kv_head * a.head_dim, t.first, t.end, a.head_dim);
-  tile_store(dv, ld, a.dv, a.ld_dv, kv_head * a.head_dim, t.first, t.end, a.head_dim);
+  tile_store(dv, ld, a.dv, a.ld_dv, kv_head * a.value_dim, t.first, t.end, a.value_dim);
 }
 
 }  // namespace
@@ -185,7 +188,7 @@ extern "C" __global__ void rx_attention_along(RxAttention a, long rows) {
   const long at = thread_index() / 32;
   if (at >= rows * a.heads) return;
   float sum = 0.f;
-  for (int c = threadIdx.x % 32; c < a.head_dim; c += 32) sum += load(a.out, at * a.head_dim + c) * load(a.d_out, at * a.head_dim + c);
+  for (int c = threadIdx.x % 32; c < a.value_dim; c += 32) sum += load(a.out, at * a.value_dim + c) * load(a.d_out, at * a.value_dim + c);
   sum = over_warp(sum, Sum());
   if (threadIdx.x % 32 == 0) a.along[at] = sum;
 }

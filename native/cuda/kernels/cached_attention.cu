@@ -3,18 +3,19 @@
 #include "device.h"
 
 extern "C" __global__ void rx_cached_attention(Values q, const float* keys, const float* values, Values out, long n, long rows, long heads,
-                                               long kv_heads, long head_dim, long window, float scale, float softcap,
+                                               long kv_heads, long head_dim, long value_dim, long window, float scale, float softcap,
                                                const float* sinks, float alibi) {
   RX_DYNAMIC_SHARED(float, memory);
   __shared__ float tops[32], totals[32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const long head = blockIdx.x % heads, place = blockIdx.x * head_dim, ld = kv_heads * head_dim;
+  const long head = blockIdx.x % heads, ld = kv_heads * head_dim, ld_values = kv_heads * value_dim;
   const long last = rows - n + blockIdx.x / heads, first = window != 0 && last - window + 1 > 0 ? last - window + 1 : 0;
-  const long kv = head / (heads / kv_heads) * head_dim;
+  const long kv_head = head / (heads / kv_heads), kv = kv_head * head_dim, kv_values = kv_head * value_dim;
   float* const query = memory;
-  float* const sum = memory + (1 + warp) * head_dim;
-  for (long c = threadIdx.x; c < head_dim; c += blockDim.x) query[c] = load(q, place + c);
-  for (long c = lane; c < head_dim; c += 32) sum[c] = 0.f;
+  float* const sums = memory + head_dim;
+  float* const sum = sums + warp * value_dim;
+  for (long c = threadIdx.x; c < head_dim; c += blockDim.x) query[c] = load(q, blockIdx.x * head_dim + c);
+  for (long c = lane; c < value_dim; c += 32) sum[c] = 0.f;
   __syncthreads();
   const float lean = alibi == 0.f ? 0.f : alibi * alibi_slope(head, heads);
   float top = -INFINITY, total = 0.f;
@@ -25,7 +26,7 @@ extern "C" __global__ void rx_cached_attention(Values q, const float* keys, cons
     if (softcap > 0.f) score = softcap * tanhf(score / softcap);
     score += lean * static_cast<float>(j - last);
     const float next = Greater()(score, top), shrink = top == -INFINITY ? 0.f : expf(top - next), weight = expf(score - next);
-    for (long c = lane; c < head_dim; c += 32) sum[c] = sum[c] * shrink + weight * values[j * ld + kv + c];
+    for (long c = lane; c < value_dim; c += 32) sum[c] = sum[c] * shrink + weight * values[j * ld_values + kv_values + c];
     total = total * shrink + weight;
     top = next;
   }
@@ -36,9 +37,9 @@ extern "C" __global__ void rx_cached_attention(Values q, const float* keys, cons
   for (int w = 0; w < warps; w++) highest = Greater()(tops[w], highest);
   float whole = sinks != nullptr ? expf(sink - highest) : 0.f;
   for (int w = 0; w < warps; w++) whole += totals[w] * expf(tops[w] - highest);
-  for (long c = threadIdx.x; c < head_dim; c += blockDim.x) {
+  for (long c = threadIdx.x; c < value_dim; c += blockDim.x) {
     float here = 0.f;
-    for (int w = 0; w < warps; w++) here += memory[(1 + w) * head_dim + c] * expf(tops[w] - highest);
-    store(out, place + c, here / whole);
+    for (int w = 0; w < warps; w++) here += sums[w * value_dim + c] * expf(tops[w] - highest);
+    store(out, blockIdx.x * value_dim + c, here / whole);
   }
 }

@@ -1,4 +1,4 @@
-// Attention of attention.cu in bfloat16 for heads of up to 128 columns, the way of FlashAttention-2 (Dao 2023): a warp keeps 16 rows of
+// Attention of attention.cu in bfloat16 for heads of up to 256 columns, the way of FlashAttention-2 (Dao 2023): a warp keeps 16 rows of
 // scores, probabilities and sums in registers, in the layout in which the tensor cores give them and take them; tiles come to shared
 // memory by asynchronous copies, one ahead of what is worked on, in an order of 16-byte pieces that reads without bank conflicts. Reads
 // heads as bfloat16 of `width` columns: as they lie where they are, else packed (rx_pack_heads). No two blocks write to the same place, and sums have one order.
@@ -53,61 +53,61 @@ __device__ __forceinline__ void add_product(const float (*p)[4], uint16_t* tile,
 }
 template <int width>
 __device__ void flash(const RxAttention& a) {
-  constexpr int R = FlashForward<width>::rows, C = FlashForward<width>::others;
+  constexpr int R = FlashForward<width>::rows, C = FlashForward<width>::others, depth = flash_values<width>;
   RX_DYNAMIC_SHARED(uint16_t, q);
   uint16_t* const k = q + R * width;
   uint16_t* const v = k + 2 * C * width;
   const Tile t = tile_of(a, true);
   const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
   const uint16_t* const keys = head_of<width>(a.k, kv_head);
-  const uint16_t* const values = head_of<width>(a.v, kv_head);
+  const uint16_t* const values = head_of<depth>(a.v, kv_head);
   const int row = threadIdx.x / 32 * 16;
   const long i = t.first + row;
   const long last = end_of_tile(t, R), from = first_key(a, t, C);
   tile_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
   tile_copy<width, C>(keys, a.ld_k, from, t.end, k);
-  tile_copy<width, C>(values, a.ld_v, from, t.end, v);
+  tile_copy<depth, C>(values, a.ld_v, from, t.end, v);
   copies_end();
-  float sum[width / 8][4], s[C / 8][4], shrink[2];
-  clear<width>(sum);
+  float sum[depth / 8][4], s[C / 8][4], shrink[2];
+  clear<depth>(sum);
   Running rows = {{-INFINITY, -INFINITY}, {0.f, 0.f}};
   const float factor = a.scale * log2_e;
   int stage = 0;
   for (long at = from; at < last; at += C, stage ^= 1) {
     if (at + C < last) {
       tile_copy<width, C>(keys, a.ld_k, at + C, t.end, k + (stage ^ 1) * C * width);
-      tile_copy<width, C>(values, a.ld_v, at + C, t.end, v + (stage ^ 1) * C * width);
+      tile_copy<depth, C>(values, a.ld_v, at + C, t.end, v + (stage ^ 1) * C * depth);
     }
     copies_end();
     copies_wait<1>();
     __syncthreads();
     scores<width, C>(q, row, k + stage * C * width, s);
     exponentials<C>(a, t, i, at, factor, s, rows, shrink);
-    shrunk<width>(sum, shrink);
-    add_product<width, C>(s, v + stage * C * width, sum);
+    shrunk<depth>(sum, shrink);
+    add_product<depth, C>(s, v + stage * C * depth, sum);
     __syncthreads();
   }
-  store_output<width>(a, t, head, i, sum, rows);
+  store_output<depth>(a, t, head, i, sum, rows);
 }
 
 template <int width>
 __device__ void flash_grad_q(const RxAttention& a) {
-  constexpr int R = FlashGradQ<width>::rows, C = FlashGradQ<width>::others;
+  constexpr int R = FlashGradQ<width>::rows, C = FlashGradQ<width>::others, depth = flash_values<width>;
   RX_DYNAMIC_SHARED(uint16_t, q);
   uint16_t* const d_out = q + R * width;
-  uint16_t* const k = d_out + R * width;
+  uint16_t* const k = d_out + R * depth;
   uint16_t* const v = k + 2 * C * width;
   const Tile t = tile_of(a, true);
   const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads;
   const uint16_t* const keys = head_of<width>(a.k, kv_head);
-  const uint16_t* const values = head_of<width>(a.v, kv_head);
+  const uint16_t* const values = head_of<depth>(a.v, kv_head);
   const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
   const long i = t.first + row;
   const long last = end_of_tile(t, R), from = first_key(a, t, C);
   tile_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
-  tile_copy<width, R>(head_of<width>(a.d_out, head), a.ld_d_out, t.first, t.end, d_out);
+  tile_copy<depth, R>(head_of<depth>(a.d_out, head), a.ld_d_out, t.first, t.end, d_out);
   tile_copy<width, C>(keys, a.ld_k, from, t.end, k);
-  tile_copy<width, C>(values, a.ld_v, from, t.end, v);
+  tile_copy<depth, C>(values, a.ld_v, from, t.end, v);
   copies_end();
   float lse[2], along[2];
   statistics_of_rows(a, t, head, i, lse, along);
@@ -118,13 +118,13 @@ __device__ void flash_grad_q(const RxAttention& a) {
   for (long at = from; at < last; at += C, stage ^= 1) {
     if (at + C < last) {
       tile_copy<width, C>(keys, a.ld_k, at + C, t.end, k + (stage ^ 1) * C * width);
-      tile_copy<width, C>(values, a.ld_v, at + C, t.end, v + (stage ^ 1) * C * width);
+      tile_copy<depth, C>(values, a.ld_v, at + C, t.end, v + (stage ^ 1) * C * depth);
     }
     copies_end();
     copies_wait<1>();
     __syncthreads();
     scores<width, C>(q, row, k + stage * C * width, s);
-    scores<width, C>(d_out, row, v + stage * C * width, dp);
+    scores<depth, C>(d_out, row, v + stage * C * depth, dp);
     const bool all = all_seen(a, i, at, C, t.end);
 #pragma unroll
     for (int n = 0; n < C / 8; n++)
@@ -144,6 +144,70 @@ __device__ void flash_grad_q(const RxAttention& a) {
 // Scores are [keys, queries] here: probabilities come out as the left operand of both products.
 template <int width>
 __device__ void flash_grad_kv(const RxAttention& a) {
+  constexpr int R = FlashGradKv<width>::rows, C = FlashGradKv<width>::others, depth = flash_values<width>;
+  RX_DYNAMIC_SHARED(uint16_t, k);
+  uint16_t* const v = k + R * width;
+  uint16_t* const q = v + R * depth;
+  uint16_t* const d_out = q + 2 * C * width;
+  // Of each query: the log-sum-exp times log2 e, and out d_out.
+  float* const lse = reinterpret_cast<float*>(d_out + 2 * C * depth);
+  float* const along = lse + 2 * C;
+  const Tile t = tile_of(a, false);
+  const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads;
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
+  const long j = t.first + row;
+  const long last = end_of_queries(a, t, R);
+  const int tiles = static_cast<int>((last - t.first + C - 1) / C), steps = tiles * shared_by;
+  const auto bring = [&](int step, int stage) {
+    const int head = kv_head * shared_by + step / tiles;
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    tile_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
+    tile_copy<depth, C>(head_of<depth>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * depth);
+    statistics_of_queries<C>(a, t, head, from, lse + stage * C, along + stage * C);
+  };
+  tile_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
+  tile_copy<depth, R>(head_of<depth>(a.v, kv_head), a.ld_v, t.first, t.end, v);
+  bring(0, 0);
+  copies_end();
+  float dk[width / 8][4], dv[depth / 8][4], s[C / 8][4], dp[C / 8][4];
+  clear<width>(dk);
+  clear<depth>(dv);
+  const float factor = a.scale * log2_e;
+  for (int step = 0, stage = 0; step < steps; step++, stage ^= 1) {
+    if (step + 1 < steps) bring(step + 1, stage ^ 1);
+    copies_end();
+    copies_wait<1>();
+    __syncthreads();
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    uint16_t* const q_now = q + stage * C * width;
+    uint16_t* const d_out_now = d_out + stage * C * depth;
+    scores<width, C>(k, row, q_now, s);
+    // All queries of the tile come after all of this warp's keys, and see them.
+    const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
+#pragma unroll
+    for (int n = 0; n < C / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int c = 8 * n + two + e % 2;
+        const long key = j + group + e / 2 * 8;
+        const bool in = all || (key < t.end && seen(a, from + c, key));
+        s[n][e] = in ? power_of_two(s[n][e] * factor - lse[stage * C + c]) : 0.f;
+      }
+    add_product<depth, C>(s, d_out_now, dv);
+    scores<depth, C>(v, row, d_out_now, dp);
+    slopes_of_keys<C>(dp, along + stage * C, s);
+    add_product<width, C>(s, q_now, dk);
+    __syncthreads();
+  }
+  store_rows<width>(dk, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
+  store_rows<depth>(dv, 1.f, a.dv, a.ld_dv, kv_head * a.value_dim, j, t.end, a.value_dim);
+}
+
+// The same by two warps for the same keys: the first of the block's have probabilities and gradients of values, the others gradients of
+// keys, and are told the probabilities.
+template <int width>
+__device__ void flash_shared_grad_kv(const RxAttention& a) {
+  static_assert(flash_shares<width> && flash_values<width> == width, "both gradients are sums of one shape");
   constexpr int R = FlashGradKv<width>::rows, C = FlashGradKv<width>::others;
   RX_DYNAMIC_SHARED(uint16_t, k);
   uint16_t* const v = k + R * width;
@@ -152,9 +216,12 @@ __device__ void flash_grad_kv(const RxAttention& a) {
   // Of each query: the log-sum-exp times log2 e, and out d_out.
   float* const lse = reinterpret_cast<float*>(d_out + 2 * C * width);
   float* const along = lse + 2 * C;
+  // The probabilities, as the threads of a half have them.
+  float4* const told = reinterpret_cast<float4*>(along + 2 * C);
   const Tile t = tile_of(a, false);
-  const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads;
-  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2, row = threadIdx.x / 32 * 16;
+  const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads, thread = threadIdx.x % (2 * R), row = thread / 32 * 16;
+  const bool of_values = threadIdx.x < 2 * R;
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2;
   const long j = t.first + row;
   const long last = end_of_queries(a, t, R);
   const int tiles = static_cast<int>((last - t.first + C - 1) / C), steps = tiles * shared_by;
@@ -169,9 +236,8 @@ __device__ void flash_grad_kv(const RxAttention& a) {
   tile_copy<width, R>(head_of<width>(a.v, kv_head), a.ld_v, t.first, t.end, v);
   bring(0, 0);
   copies_end();
-  float dk[width / 8][4], dv[width / 8][4], s[C / 8][4], dp[C / 8][4];
-  clear<width>(dk);
-  clear<width>(dv);
+  float sum[width / 8][4], s[C / 8][4];
+  clear<width>(sum);
   const float factor = a.scale * log2_e;
   for (int step = 0, stage = 0; step < steps; step++, stage ^= 1) {
     if (step + 1 < steps) bring(step + 1, stage ^ 1);
@@ -181,36 +247,55 @@ __device__ void flash_grad_kv(const RxAttention& a) {
     const long from = t.first + static_cast<long>(step % tiles) * C;
     uint16_t* const q_now = q + stage * C * width;
     uint16_t* const d_out_now = d_out + stage * C * width;
-    scores<width, C>(k, row, q_now, s);
-    // All queries of the tile come after all of this warp's keys, and see them.
-    const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
+    scores<width, C>(of_values ? k : v, row, of_values ? q_now : d_out_now, s);
+    if (of_values) {
+      // All queries of the tile come after all of this warp's keys, and see them.
+      const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
 #pragma unroll
-    for (int n = 0; n < C / 8; n++)
+      for (int n = 0; n < C / 8; n++) {
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const int c = 8 * n + two + e % 2;
-        const long key = j + group + e / 2 * 8;
-        const bool in = all || (key < t.end && seen(a, from + c, key));
-        s[n][e] = in ? power_of_two(s[n][e] * factor - lse[stage * C + c]) : 0.f;
+        for (int e = 0; e < 4; e++) {
+          const int c = 8 * n + two + e % 2;
+          const long key = j + group + e / 2 * 8;
+          const bool in = all || (key < t.end && seen(a, from + c, key));
+          s[n][e] = in ? power_of_two(s[n][e] * factor - lse[stage * C + c]) : 0.f;
+        }
+        told[n * 2 * R + thread] = {s[n][0], s[n][1], s[n][2], s[n][3]};
       }
-    add_product<width, C>(s, d_out_now, dv);
-    scores<width, C>(v, row, d_out_now, dp);
-    slopes_of_keys<C>(dp, along + stage * C, s);
-    add_product<width, C>(s, q_now, dk);
+    }
+    __syncthreads();
+    if (!of_values) {
+#pragma unroll
+      for (int n = 0; n < C / 8; n++) {
+        const float4 x = told[n * 2 * R + thread];
+        const float probability[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+        for (int e = 0; e < 4; e++) s[n][e] = probability[e] * (s[n][e] - along[stage * C + 8 * n + two + e % 2]);
+      }
+    }
+    add_product<width, C>(s, of_values ? d_out_now : q_now, sum);
     __syncthreads();
   }
-  store_rows<width>(dk, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
-  store_rows<width>(dv, 1.f, a.dv, a.ld_dv, kv_head * a.head_dim, j, t.end, a.head_dim);
+  if (of_values)
+    store_rows<width>(sum, 1.f, a.dv, a.ld_dv, kv_head * a.value_dim, j, t.end, a.value_dim);
+  else
+    store_rows<width>(sum, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
 }
 
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(256) rx_flash_64(RxAttention a) { flash<64>(a); }
 extern "C" __global__ void __launch_bounds__(128) rx_flash_128(RxAttention a) { flash<128>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_192(RxAttention a) { flash<192>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_256(RxAttention a) { flash<256>(a); }
 extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_64(RxAttention a) { flash_grad_q<64>(a); }
 extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_128(RxAttention a) { flash_grad_q<128>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_192(RxAttention a) { flash_grad_q<192>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_q_256(RxAttention a) { flash_grad_q<256>(a); }
 extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_64(RxAttention a) { flash_grad_kv<64>(a); }
 extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_128(RxAttention a) { flash_grad_kv<128>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_192(RxAttention a) { flash_grad_kv<192>(a); }
+extern "C" __global__ void __launch_bounds__(128) rx_flash_grad_kv_256(RxAttention a) { flash_shared_grad_kv<256>(a); }
 
 // to [rows, heads, width] = heads of `head_dim` columns of a matrix, as bfloat16, filled up with zeros. A thread has 8 numbers.
 extern "C" __global__ void rx_pack_heads(Values from, long ld, uint16_t* to, long rows, int heads, int head_dim, int width) {

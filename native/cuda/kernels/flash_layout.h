@@ -2,41 +2,58 @@
 // a warp works on.
 #pragma once
 
-// Columns of a head as it is packed: zeros fill it up.
-constexpr int flash_width(int head_dim) { return head_dim <= 64 ? 64 : 128; }
-constexpr int flash_widest = 128;
+// Columns of queries and keys as they are packed, zeros fill them up; 0: wider heads than these kernels have.
+constexpr int flash_width(int head_dim, int value_dim) {
+  const int most = head_dim > value_dim ? head_dim : value_dim;
+  return most <= 64 ? 64 : most <= 128 ? 128 : head_dim <= 192 && value_dim <= 128 ? 192 : most <= 256 ? 256 : 0;
+}
+// Those of values beside them: latent attention has keys of 192 and values of 128.
+template <int width>
+constexpr int flash_values = width == 192 ? 128 : width;
+// Both gradients of such keys and values, 16 rows of them or 64, are more than a warp's registers, or a warpgroup's, can hold. So two have
+// the same rows: one has the probabilities and the gradient of values, the other the gradient of keys, and is told the probabilities.
+template <int width>
+constexpr bool flash_shares = width == 256;
+template <int width>
+constexpr bool hopper_shares = width > 128;
 
 // Rows of a block, 16 a warp, and rows of the other side at a time.
 template <int width>
 struct FlashForward {
-  static constexpr int rows = width == 64 ? 128 : 64, others = 64;
-  static constexpr long bytes = 2L * width * (rows + 4 * others);
+  static constexpr int rows = width == 64 ? 128 : 64, others = width <= 128 ? 64 : 32, threads = 2 * rows;
+  static constexpr long bytes = 2L * (width * rows + 2 * (width + flash_values<width>) * others);
 };
 template <int width>
 struct FlashGradQ {
-  static constexpr int rows = 64, others = width == 64 ? 64 : 32;
-  static constexpr long bytes = 2L * width * (2 * rows + 4 * others);
+  static constexpr int rows = 64, others = width == 64 ? 64 : width == 256 ? 16 : 32, threads = 2 * rows;
+  static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 2 * others);
 };
 template <int width>
 struct FlashGradKv {
-  static constexpr int rows = 64, others = width == 64 ? 64 : 32;
-  static constexpr long bytes = 2L * width * (2 * rows + 4 * others) + 16L * others;
+  static constexpr int rows = flash_shares<width> ? 32 : 64, others = width == 192 ? 16 : FlashGradQ<width>::others, threads = (flash_shares<width> ? 4 : 2) * rows;
+  static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 2 * others) + 16L * others + (flash_shares<width> ? 4L * rows * others : 0);
 };
 
-// Of hopper.cu: two warpgroups with 64 rows each. Tiles begin at multiples of 1024 bytes, and so may the memory.
+// Of hopper.cu: two warpgroups with 64 rows each, or with the same. Tiles begin at multiples of 1024 bytes, and so may the memory.
 constexpr long hopper_slack = 1024;
 template <int width>
 struct HopperForward {
-  static constexpr int rows = 128, others = 128;
-  static constexpr long bytes = 2L * width * (rows + 4 * others) + hopper_slack;
+  static constexpr int rows = 128, others = width == 256 ? 64 : 128, threads = 256;
+  static constexpr long bytes = 2L * (width * rows + 2 * (width + flash_values<width>) * others) + hopper_slack;
 };
 template <int width>
 struct HopperGradQ {
-  static constexpr int rows = 128, others = 64;
-  static constexpr long bytes = 2L * width * (2 * rows + 6 * others) + hopper_slack;
+  static constexpr int rows = 128, others = width == 256 ? 32 : 64, threads = 256;
+  static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 3 * others) + hopper_slack;
 };
 template <int width>
 struct HopperGradKv {
-  static constexpr int rows = 128, others = 64;
-  static constexpr long bytes = 2L * width * (2 * rows + 6 * others) + 24L * others + hopper_slack;
+  static constexpr int rows = hopper_shares<width> ? 64 : 128, others = HopperGradQ<width>::others, threads = 256;
+  static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 3 * others) + 24L * others + (hopper_shares<width> ? 4L * rows * others : 0) + hopper_slack;
 };
+
+constexpr long larger_of(long a, long b, long c) { return a > b ? (a > c ? a : c) : b > c ? b : c; }
+template <int width>
+constexpr long flash_bytes = larger_of(FlashForward<width>::bytes, FlashGradQ<width>::bytes, FlashGradKv<width>::bytes);
+template <int width>
+constexpr long hopper_bytes = larger_of(HopperForward<width>::bytes, HopperGradQ<width>::bytes, HopperGradKv<width>::bytes);

@@ -121,7 +121,7 @@ __device__ __forceinline__ void store_output(const RxAttention& a, const Tile& t
     total += __shfl_xor_sync(0xffffffffu, total, 2);
     const long at = i + threadIdx.x % 32 / 4 + 8 * half;
     if (at >= t.end) continue;
-    store_row<width>(sum, half, 1.f / total, a.out, (at * a.heads + head) * a.head_dim, a.head_dim);
+    store_row<width>(sum, half, 1.f / total, a.out, (at * a.heads + head) * a.value_dim, a.value_dim);
     if (threadIdx.x % 4 == 0) a.lse[at * a.heads + head] = rows.top[half] / log2_e + logf(total);
   }
 }

@@ -39,8 +39,12 @@ __device__ __forceinline__ void scores_begin(const uint16_t* left, int row, cons
 // A group: sum [64, width] += p [64, rows] times the rows of a tile.
 template <int width, int rows>
 __device__ __forceinline__ void sum_begin(const uint32_t (*p)[4], const uint16_t* tile, float (*sum)[4]) {
+  constexpr int most = 128;  // columns of one product
 #pragma unroll
-  for (int k = 0; k < rows / 16; k++) add_warpgroup_product<width>(sum, p[k], along_rows<rows>(tile, k));
+  for (int k = 0; k < rows / 16; k++) {
+    add_warpgroup_product<width < most ? width : most>(sum, p[k], along_rows<rows>(tile, k));
+    if constexpr (width > most) add_warpgroup_product<width - most>(sum + most / 8, p[k], along_rows<rows>(tile + most * rows, k));
+  }
   products_end();
 }
 template <int columns>
@@ -51,7 +55,7 @@ __device__ __forceinline__ void all_rounded(const float (*x)[4], uint32_t (*a)[4
 
 template <int width>
 __device__ void hopper(const RxAttention& a) {
-  constexpr int R = HopperForward<width>::rows, C = HopperForward<width>::others;
+  constexpr int R = HopperForward<width>::rows, C = HopperForward<width>::others, depth = flash_values<width>;
   RX_DYNAMIC_SHARED(unsigned char, memory);
   uint16_t* const q = first_tile(memory);
   uint16_t* const k = q + R * width;
@@ -59,22 +63,22 @@ __device__ void hopper(const RxAttention& a) {
   const Tile t = tile_of(a, true);
   const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads, group_row = warpgroup_row();
   const uint16_t* const keys = head_of<width>(a.k, kv_head);
-  const uint16_t* const values = head_of<width>(a.v, kv_head);
+  const uint16_t* const values = head_of<depth>(a.v, kv_head);
   const long i = t.first + threadIdx.x / 32 * 16;
   const long from = first_key(a, t, C);
   const int tiles = static_cast<int>((end_of_tile(t, R) - from + C - 1) / C);
   panels_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
   panels_copy<width, C>(keys, a.ld_k, from, t.end, k);
   copies_end();
-  float sum[width / 8][4], s[C / 8][4], shrink[2];
+  float sum[depth / 8][4], s[C / 8][4], shrink[2];
   uint32_t p[C / 16][4];
-  clear<width>(sum);
+  clear<depth>(sum);
   Running rows = {{-INFINITY, -INFINITY}, {0.f, 0.f}};
   const float factor = a.scale * log2_e;
   // The next keys, and the values of the keys that are worked on: they wait one step longer.
   const auto bring = [&](int step) {
     if (step + 1 < tiles) panels_copy<width, C>(keys, a.ld_k, from + static_cast<long>(step + 1) * C, t.end, k + (step + 1) % 2 * C * width);
-    panels_copy<width, C>(values, a.ld_v, from + static_cast<long>(step) * C, t.end, v + step % 2 * C * width);
+    panels_copy<depth, C>(values, a.ld_v, from + static_cast<long>(step) * C, t.end, v + step % 2 * C * depth);
     copies_end();
   };
   copies_come();
@@ -92,32 +96,32 @@ __device__ void hopper(const RxAttention& a) {
     bring(step);
     products_begin();
     scores_begin<width, R, C>(q, group_row, k + step % 2 * C * width, s);
-    sum_begin<width, C>(p, v + (step - 1) % 2 * C * width, sum);
+    sum_begin<depth, C>(p, v + (step - 1) % 2 * C * depth, sum);
     products_wait<1>();
     taken<C>(s);
     exponentials<C>(a, t, i, from + static_cast<long>(step) * C, factor, s, rows, shrink);
     products_wait<0>();
-    taken<width>(sum);
-    shrunk<width>(sum, shrink);
+    taken<depth>(sum);
+    shrunk<depth>(sum, shrink);
     all_rounded<C>(s, p);
   }
   copies_come();
   __syncthreads();
   products_begin();
-  sum_begin<width, C>(p, v + (tiles - 1) % 2 * C * width, sum);
+  sum_begin<depth, C>(p, v + (tiles - 1) % 2 * C * depth, sum);
   products_wait<0>();
-  taken<width>(sum);
-  store_output<width>(a, t, head, i, sum, rows);
+  taken<depth>(sum);
+  store_output<depth>(a, t, head, i, sum, rows);
 }
 
 // Three tiles are there at a time: one comes, one is worked on, the one before may still be multiplied.
 template <int width>
 __device__ void hopper_grad_q(const RxAttention& a) {
-  constexpr int R = HopperGradQ<width>::rows, C = HopperGradQ<width>::others;
+  constexpr int R = HopperGradQ<width>::rows, C = HopperGradQ<width>::others, depth = flash_values<width>;
   RX_DYNAMIC_SHARED(unsigned char, memory);
   uint16_t* const q = first_tile(memory);
   uint16_t* const d_out = q + R * width;
-  uint16_t* const k = d_out + R * width;
+  uint16_t* const k = d_out + R * depth;
   uint16_t* const v = k + 3 * C * width;
   const Tile t = tile_of(a, true);
   const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads, group_row = warpgroup_row();
@@ -126,10 +130,10 @@ __device__ void hopper_grad_q(const RxAttention& a) {
   const long last = end_of_tile(t, R), from = first_key(a, t, C);
   const auto bring = [&](long at, int stage) {
     panels_copy<width, C>(head_of<width>(a.k, kv_head), a.ld_k, at, t.end, k + stage * C * width);
-    panels_copy<width, C>(head_of<width>(a.v, kv_head), a.ld_v, at, t.end, v + stage * C * width);
+    panels_copy<depth, C>(head_of<depth>(a.v, kv_head), a.ld_v, at, t.end, v + stage * C * depth);
   };
   panels_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
-  panels_copy<width, R>(head_of<width>(a.d_out, head), a.ld_d_out, t.first, t.end, d_out);
+  panels_copy<depth, R>(head_of<depth>(a.d_out, head), a.ld_d_out, t.first, t.end, d_out);
   bring(from, 0);
   copies_end();
   float lse[2], along[2];
@@ -147,7 +151,7 @@ __device__ void hopper_grad_q(const RxAttention& a) {
     copies_end();
     products_begin();
     scores_begin<width, R, C>(q, group_row, k + stage * C * width, s);
-    scores_begin<width, R, C>(d_out, group_row, v + stage * C * width, dp);
+    scores_begin<depth, R, C>(d_out, group_row, v + stage * C * depth, dp);
     products_wait<1>();
     taken<C>(s);
     const bool all = all_seen(a, i, at, C, t.end);
@@ -178,14 +182,14 @@ __device__ void hopper_grad_q(const RxAttention& a) {
 // Scores are [keys, queries] here: probabilities come out as the left operand of both products.
 template <int width>
 __device__ void hopper_grad_kv(const RxAttention& a) {
-  constexpr int R = HopperGradKv<width>::rows, C = HopperGradKv<width>::others;
+  constexpr int R = HopperGradKv<width>::rows, C = HopperGradKv<width>::others, depth = flash_values<width>;
   RX_DYNAMIC_SHARED(unsigned char, memory);
   uint16_t* const k = first_tile(memory);
   uint16_t* const v = k + R * width;
-  uint16_t* const q = v + R * width;
+  uint16_t* const q = v + R * depth;
   uint16_t* const d_out = q + 3 * C * width;
   // Of each query: the log-sum-exp times log2 e, and out d_out.
-  float* const lse = reinterpret_cast<float*>(d_out + 3 * C * width);
+  float* const lse = reinterpret_cast<float*>(d_out + 3 * C * depth);
   float* const along = lse + 3 * C;
   const Tile t = tile_of(a, false);
   const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads, group_row = warpgroup_row();
@@ -197,17 +201,17 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
     const int head = kv_head * shared_by + step / tiles;
     const long from = t.first + static_cast<long>(step % tiles) * C;
     panels_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
-    panels_copy<width, C>(head_of<width>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * width);
+    panels_copy<depth, C>(head_of<depth>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * depth);
     statistics_of_queries<C>(a, t, head, from, lse + stage * C, along + stage * C);
   };
   panels_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
-  panels_copy<width, R>(head_of<width>(a.v, kv_head), a.ld_v, t.first, t.end, v);
+  panels_copy<depth, R>(head_of<depth>(a.v, kv_head), a.ld_v, t.first, t.end, v);
   bring(0, 0);
   copies_end();
-  float dk[width / 8][4], dv[width / 8][4], s[C / 8][4], dp[C / 8][4];
+  float dk[width / 8][4], dv[depth / 8][4], s[C / 8][4], dp[C / 8][4];
   uint32_t p[C / 16][4], ds[C / 16][4];
   clear<width>(dk);
-  clear<width>(dv);
+  clear<depth>(dv);
   const float factor = a.scale * log2_e;
   int stage = 0;
   for (int step = 0; step < steps; step++) {
@@ -219,7 +223,7 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
     const long from = t.first + static_cast<long>(step % tiles) * C;
     products_begin();
     scores_begin<width, R, C>(k, group_row, q + stage * C * width, s);
-    scores_begin<width, R, C>(v, group_row, d_out + stage * C * width, dp);
+    scores_begin<depth, R, C>(v, group_row, d_out + stage * C * depth, dp);
     products_wait<1>();
     taken<C>(s);
     // Here and not in a function that flash.cu calls too: ptxas would have the products under way waited for.
@@ -236,7 +240,7 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
       }
     all_rounded<C>(s, p);
     products_begin();
-    sum_begin<width, C>(p, d_out + stage * C * width, dv);
+    sum_begin<depth, C>(p, d_out + stage * C * depth, dv);
     products_wait<1>();
     taken<C>(dp);
     slopes_of_keys<C>(dp, along + stage * C, s);
@@ -247,9 +251,107 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
   }
   products_wait<0>();
   taken<width>(dk);
-  taken<width>(dv);
+  taken<depth>(dv);
   store_rows<width>(dk, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
-  store_rows<width>(dv, 1.f, a.dv, a.ld_dv, kv_head * a.head_dim, j, t.end, a.head_dim);
+  store_rows<depth>(dv, 1.f, a.dv, a.ld_dv, kv_head * a.value_dim, j, t.end, a.value_dim);
+}
+
+// The same by two warpgroups that have the same keys: one (of_values) has the probabilities and the gradient of values, the other the
+// gradient of keys, and is told the probabilities.
+template <int width, bool of_values>
+__device__ void hopper_one_grad(const RxAttention& a, unsigned char* memory) {
+  constexpr int R = HopperGradKv<width>::rows, C = HopperGradKv<width>::others, depth = flash_values<width>;
+  // Columns of this warpgroup's first product, which are summed over, and of its gradient.
+  constexpr int inner = of_values ? width : depth, own = of_values ? depth : width;
+  uint16_t* const k = first_tile(memory);
+  uint16_t* const v = k + R * width;
+  uint16_t* const q = v + R * depth;
+  uint16_t* const d_out = q + 3 * C * width;
+  // Of each query: the log-sum-exp times log2 e, and out d_out.
+  float* const lse = reinterpret_cast<float*>(d_out + 3 * C * depth);
+  float* const along = lse + 3 * C;
+  // The probabilities, as the threads of a warpgroup have them.
+  float4* const told = reinterpret_cast<float4*>(along + 3 * C);
+  const Tile t = tile_of(a, false);
+  const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads, thread = threadIdx.x % 128;
+  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2;
+  const long j = t.first + thread / 32 * 16;
+  const long last = end_of_queries(a, t, R);
+  const int tiles = static_cast<int>((last - t.first + C - 1) / C), steps = tiles * shared_by;
+  const auto bring = [&](int step, int stage) {
+    const int head = kv_head * shared_by + step / tiles;
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    panels_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
+    panels_copy<depth, C>(head_of<depth>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * depth);
+    statistics_of_queries<C>(a, t, head, from, lse + stage * C, along + stage * C);
+  };
+  panels_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
+  panels_copy<depth, R>(head_of<depth>(a.v, kv_head), a.ld_v, t.first, t.end, v);
+  bring(0, 0);
+  copies_end();
+  float sum[own / 8][4], s[C / 8][4];
+  uint32_t p[C / 16][4];
+  clear<own>(sum);
+  const float factor = a.scale * log2_e;
+  int stage = 0;
+  for (int step = 0; step < steps; step++) {
+    const int next = stage == 2 ? 0 : stage + 1;
+    copies_come();
+    __syncthreads();
+    if (step + 1 < steps) bring(step + 1, next);
+    copies_end();
+    const long from = t.first + static_cast<long>(step % tiles) * C;
+    const uint16_t* const q_now = q + stage * C * width;
+    const uint16_t* const d_out_now = d_out + stage * C * depth;
+    products_begin();
+    scores_begin<inner, R, C>(of_values ? k : v, 0, of_values ? q_now : d_out_now, s);
+    products_wait<0>();
+    taken<C>(s);
+    if constexpr (of_values) {
+      // All queries of the tile come after all of this warp's keys, and see them.
+      const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
+#pragma unroll
+      for (int n = 0; n < C / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int c = 8 * n + two + e % 2;
+          const long key = j + group + e / 2 * 8;
+          const bool in = all || (key < t.end && seen(a, from + c, key));
+          s[n][e] = in ? power_of_two(s[n][e] * factor - lse[stage * C + c]) : 0.f;
+        }
+        told[n * 128 + thread] = {s[n][0], s[n][1], s[n][2], s[n][3]};
+      }
+    }
+    __syncthreads();
+    if constexpr (!of_values) {
+#pragma unroll
+      for (int n = 0; n < C / 8; n++) {
+        const float4 x = told[n * 128 + thread];
+        const float probability[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+        for (int e = 0; e < 4; e++) s[n][e] = probability[e] * (s[n][e] - along[stage * C + 8 * n + two + e % 2]);
+      }
+    }
+    all_rounded<C>(s, p);
+    products_begin();
+    sum_begin<own, C>(p, of_values ? d_out_now : q_now, sum);
+    stage = next;
+  }
+  products_wait<0>();
+  taken<own>(sum);
+  if constexpr (of_values)
+    store_rows<own>(sum, 1.f, a.dv, a.ld_dv, kv_head * a.value_dim, j, t.end, a.value_dim);
+  else
+    store_rows<own>(sum, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
+}
+template <int width>
+__device__ void hopper_shared_grad_kv(const RxAttention& a) {
+  static_assert(hopper_shares<width> && HopperGradKv<width>::rows == 64, "a warpgroup has all rows");
+  RX_DYNAMIC_SHARED(unsigned char, memory);
+  if (warpgroup_row() == 0)
+    hopper_one_grad<width, true>(a, memory);
+  else
+    hopper_one_grad<width, false>(a, memory);
 }
 
 }  // namespace
@@ -261,8 +363,14 @@ __device__ void hopper_grad_kv(const RxAttention& a) {
 
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_64(RxAttention a) { RX_ON_HOPPER(hopper<64>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_128(RxAttention a) { RX_ON_HOPPER(hopper<128>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_192(RxAttention a) { RX_ON_HOPPER(hopper<192>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_256(RxAttention a) { RX_ON_HOPPER(hopper<256>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_64(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<64>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<128>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_192(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<192>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_256(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<256>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_64(RxAttention a) { RX_ON_HOPPER(hopper_grad_kv<64>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_kv<128>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_192(RxAttention a) { RX_ON_HOPPER(hopper_shared_grad_kv<192>(a)); }
+extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_256(RxAttention a) { RX_ON_HOPPER(hopper_shared_grad_kv<256>(a)); }
 #undef RX_ON_HOPPER

@@ -90,6 +90,16 @@ struct RxMatrixPiece {
   float factor;
   int kind;
 };
+// Of latent.cu; the shape as of LatentHeads. Forwards q, kv and shared become q_out, k and v; backwards these are gradients: q, k and v
+// become q_out, kv and shared.
+struct RxLatentHeads {
+  Values q, kv, shared, k, v, q_out;
+  const float *cos, *sin;  // [rows, rope_dim / 2]
+  long rows;
+  int heads, nope_dim, rope_dim, value_dim;
+  int interleaved;
+  int unused;
+};
 // Heads lie side by side in rows; for the kernels of flash.cu and hopper.cu q, k, v and d_out as bfloat16 of whole tiles' width (flash_layout.h).
 struct RxAttention {
   Values q, k, v, d_out;
@@ -104,10 +114,12 @@ struct RxAttention {
   float* along;  // [n, heads]: sums over columns of out d_out
   Values dq, dk, dv;
   long ld_dq, ld_dk, ld_dv;
+  int value_dim;  // columns of a head of v, out and d_out
   // As of Attention; the kernels of flash.cu and hopper.cu know none of the three.
   float softcap;
   const float* sinks;
   float alibi;
+  int unused;
 };
 // Of causal_conv.cu; the rest as of CausalConv.
 struct RxCausalConv {
@@ -202,7 +214,9 @@ struct RxStateSpace {
   X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, uint16_t*, long, long, float)          \
   X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
   X(rope, Values, const float*, const float*, Values, long, long, long, long, int, int)                                     \
-  X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, float, float, const float*, float) \
+  X(latent_heads, RxLatentHeads)                                                                                            \
+  X(latent_heads_grad, RxLatentHeads)                                                                                       \
+  X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, long, float, float, const float*, float) \
   X(cross_entropy, float*, long, long, const int32_t*, const float*, float, float, int, int, float*, float*, float*)        \
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \
@@ -230,16 +244,28 @@ struct RxStateSpace {
   X(pack_heads, Values, long, uint16_t*, long, int, int, int)                                                               \
   X(flash_64, RxAttention)                                                                                                  \
   X(flash_128, RxAttention)                                                                                                 \
+  X(flash_192, RxAttention)                                                                                                 \
+  X(flash_256, RxAttention)                                                                                                 \
   X(flash_grad_q_64, RxAttention)                                                                                           \
   X(flash_grad_q_128, RxAttention)                                                                                          \
+  X(flash_grad_q_192, RxAttention)                                                                                          \
+  X(flash_grad_q_256, RxAttention)                                                                                          \
   X(flash_grad_kv_64, RxAttention)                                                                                          \
   X(flash_grad_kv_128, RxAttention)                                                                                         \
+  X(flash_grad_kv_192, RxAttention)                                                                                         \
+  X(flash_grad_kv_256, RxAttention)                                                                                         \
   X(hopper_64, RxAttention)                                                                                                 \
   X(hopper_128, RxAttention)                                                                                                \
+  X(hopper_192, RxAttention)                                                                                                \
+  X(hopper_256, RxAttention)                                                                                                \
   X(hopper_grad_q_64, RxAttention)                                                                                          \
   X(hopper_grad_q_128, RxAttention)                                                                                         \
+  X(hopper_grad_q_192, RxAttention)                                                                                         \
+  X(hopper_grad_q_256, RxAttention)                                                                                         \
   X(hopper_grad_kv_64, RxAttention)                                                                                         \
   X(hopper_grad_kv_128, RxAttention)                                                                                        \
+  X(hopper_grad_kv_192, RxAttention)                                                                                        \
+  X(hopper_grad_kv_256, RxAttention)                                                                                        \
   X(causal_conv_4, RxCausalConv)                                                                                            \
   X(causal_conv_16, RxCausalConv)                                                                                           \
   X(causal_conv_grad_4, RxCausalConv)                                                                                       \

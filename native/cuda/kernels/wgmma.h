@@ -83,10 +83,12 @@ __device__ __forceinline__ uint64_t along_rows(const uint16_t* tile, int k) {
 }
 
 #define RX_SUMS_4(n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
+#define RX_SUMS_16 RX_SUMS_4(0), RX_SUMS_4(1), RX_SUMS_4(2), RX_SUMS_4(3)
 #define RX_SUMS_32(n)                                                                                                      \
   RX_SUMS_4(n), RX_SUMS_4(n + 1), RX_SUMS_4(n + 2), RX_SUMS_4(n + 3), RX_SUMS_4(n + 4), RX_SUMS_4(n + 5), RX_SUMS_4(n + 6), \
       RX_SUMS_4(n + 7)
 #define RX_SUMS_64 RX_SUMS_32(0), RX_SUMS_32(8)
+#define RX_NAMES_16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define RX_NAMES_32                                                                                                         \
   "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define RX_NAMES_64                                                                                                                  \
@@ -97,11 +99,16 @@ __device__ __forceinline__ uint64_t along_rows(const uint16_t* tile, int k) {
 // a in registers, in the layout of mma_16816. Both along their columns:
 template <int columns>
 __device__ __forceinline__ void warpgroup_product(float (*c)[4], uint64_t a, uint64_t b, bool add) {
-  static_assert(columns == 64 || columns == 128, "as many registers as are named");
+  static_assert(columns == 32 || columns == 64 || columns == 128, "as many registers as are named");
 #ifdef RX_EMULATE
   emulate::product_64(c[0], columns, nullptr, a, b, false, add);
 #else
-  if constexpr (columns == 64)
+  if constexpr (columns == 32)
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" RX_NAMES_16 "}, %16, %17, p, 1, 1, 0, 0;\n}\n"
+                 : RX_SUMS_16
+                 : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+  else if constexpr (columns == 64)
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" RX_NAMES_32 "}, %32, %33, p, 1, 1, 0, 0;\n}\n"
                  : RX_SUMS_32(0)
@@ -132,8 +139,10 @@ __device__ __forceinline__ void add_warpgroup_product(float (*c)[4], const uint3
 }
 
 #undef RX_SUMS_4
+#undef RX_SUMS_16
 #undef RX_SUMS_32
 #undef RX_SUMS_64
+#undef RX_NAMES_16
 #undef RX_NAMES_32
 #undef RX_NAMES_64
 

@@ -21,6 +21,7 @@
 #include "../../cc/pool.h"
 #include "../../cc/scratch.h"
 #include "../host/cuda_device.h"
+#include "../kernels/flash_layout.h"
 
 namespace {
 
@@ -456,13 +457,38 @@ void rope(Both& both) {
   (in_place ? x : y).agree("rope", single);
 }
 
+// Heads of whole vectors, and others.
+void latent(Both& both) {
+  const long rows = some(60), heads = between(1, 5), each = coin() ? 4 : 1;
+  const LatentHeads shape = {heads, each * below(9), 2 * each * between(1, 8), each * between(1, 9), coin()};
+  const long all = rows * heads, q = all * (shape.nope_dim + shape.rope_dim), kv = all * (shape.nope_dim + shape.value_dim), v = all * shape.value_dim;
+  const Array cos(both, floats(rows * shape.rope_dim / 2)), sin(both, floats(rows * shape.rope_dim / 2));
+  const Activation from_q(both, floats(q)), from_kv(both, floats(kv)), shared(both, floats(rows * shape.rope_dim));
+  const Activation to_q(both, Floats(q)), to_k(both, Floats(q)), to_v(both, Floats(v));
+  twice(both, [&](const Context& c) {
+    c.table->latent_heads(&c, from_q.on(c), from_kv.on(c), shared.on(c), cos.on(c), sin.on(c), to_q.on(c), to_k.on(c), to_v.on(c), rows, shape);
+  });
+  to_q.agree("latent_heads, queries", single);
+  to_k.agree("latent_heads, keys", single);
+  to_v.agree("latent_heads, values", single);
+  const Activation dq(both, floats(q)), dk(both, floats(q)), dv(both, floats(v));
+  const Activation to_dq(both, Floats(q)), to_dkv(both, Floats(kv)), to_shared(both, Floats(rows * shape.rope_dim));
+  twice(both, [&](const Context& c) {
+    c.table->latent_heads_grad(&c, dq.on(c), dk.on(c), dv.on(c), cos.on(c), sin.on(c), to_dq.on(c), to_dkv.on(c), to_shared.on(c), rows, shape);
+  });
+  to_dq.agree("latent_heads_grad, queries", single);
+  to_dkv.agree("latent_heads_grad, keys and values", single);
+  to_shared.agree("latent_heads_grad, what is shared", single);
+}
+
 void kept(Both& both) {
   const long n = between(1, 4), rows = n + some(120), kv_heads = between(1, 3), heads = kv_heads * between(1, 3), dim = between(1, 100);
-  const Activation q(both, floats(n * heads * dim)), out(both, Floats(n * heads * dim));
-  const Array keys(both, floats((rows + 3) * kv_heads * dim)), values(both, floats((rows + 3) * kv_heads * dim));
+  const long depth = coin() ? dim : between(1, 100);
+  const Activation q(both, floats(n * heads * dim)), out(both, Floats(n * heads * depth));
+  const Array keys(both, floats((rows + 3) * kv_heads * dim)), values(both, floats((rows + 3) * kv_heads * depth));
   const Array sinks(both, floats(heads));
   const bool sunk = coin();
-  CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f, coin() ? 0.f : 0.7f, nullptr, coin() ? 0.f : 0.5f, 0};
+  CachedAttention shape = {n, rows, heads, kv_heads, dim, coin() ? 0 : between(1, static_cast<int>(rows)), 0.3f, coin() ? 0.f : 0.7f, nullptr, coin() ? 0.f : 0.5f, depth};
   twice(both, [&](const Context& c) {
     shape.sinks = sunk ? sinks.on(c) : nullptr;
     c.table->cached_attention(&c, q.on(c), keys.on(c), values.on(c), out.on(c), shape);
@@ -907,20 +933,26 @@ void quantized(Both& both) {
 }
 
 void attention(Both& both) {
-  const long kv_heads = between(1, 2), heads = kv_heads * between(1, 3), dims[] = {4, 16, 20, 40, 64, 80, 96, 128, 256};
-  const long dim = dims[below(9)];
+  const long kv_heads = between(1, 2), heads = kv_heads * between(1, 3);
+  constexpr long shapes[][2] = {{192, 128}, {256, 256}, {64, 64}, {128, 128}, {4, 4}, {20, 20}, {96, 96}, {160, 100}, {272, 272}, {80, 48}, {16, 40}, {224, 192}, {40, 40}};
+  // Shape after shape, so that few rounds see each, and the first ones those of most registers.
+  static long round = 0;
+  const long dim = shapes[round % 13][0], depth = shapes[round % 13][1];
+  const bool first = round++ < 2;
   const long window = coin() ? 0 : between(1, 90);
   std::vector<int32_t> borders = {0};
   const long documents = between(1, 3);
   // Long ones have several tiles of 128 rows.
   for (long d = 0; d < documents; d++)
     borders.push_back(borders.back() + static_cast<int32_t>(below(4) == 0 ? 0 : below(6) == 0 ? between(129, 300) : between(1, 150)));
-  const long n = borders.back(), q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv + (coin() ? 8 : 3);
+  const long n = borders.back(), q = heads * dim, keys = kv_heads * dim, o = heads * depth, ld = q + keys + kv_heads * depth + (coin() ? 8 : 3);
   if (n == 0) return;
-  const float size = 2, softcap = below(3) == 0 ? 1.5f : 0.f, alibi = below(3) == 0 ? 0.4f : 0.f;
+  // What the fast kernels do not know.
+  const bool special = !first && below(3) == 0;
+  const float size = 2, softcap = special && coin() ? 1.5f : 0.f, alibi = special && coin() ? 0.4f : 0.f;
   const Array sinks(both, floats(heads));
-  const bool sunk = below(3) == 0;
-  const Floats numbers = floats(n * ld, -size, size), slopes = floats(n * q);
+  const bool sunk = special && coin();
+  const Floats numbers = floats(n * ld, -size, size), slopes = floats(n * o);
   struct Way {
     int bf16;
     bool hopper;
@@ -928,27 +960,27 @@ void attention(Both& both) {
   std::vector<Way> ways = {{0, false}, {1, false}};
   const bool has_hopper = both.device.has_hopper();
   // Wider heads have one way, and so have caps and sinks.
-  if (has_hopper && dim <= 128 && softcap == 0 && !sunk) ways.push_back({1, true});
+  if (has_hopper && flash_width(static_cast<int>(dim), static_cast<int>(depth)) > 0 && !special) ways.push_back({1, true});
   for (const auto [bf16, hopper] : ways) {
     both.device.use_hopper(hopper);
     const bool as_half = bf16 && coin();
-    const Activation joined(both, numbers, as_half), d_out(both, slopes, as_half), out(both, Floats(n * q), as_half),
+    const Activation joined(both, numbers, as_half), d_out(both, slopes, as_half), out(both, Floats(n * o), as_half),
         d_joined(both, Floats(n * ld), as_half);
     const Array lse(both, Floats(n * heads));
     both.card.bf16 = bf16;
     const auto filled = [&](const Context& c) {
       Attention a = {};
-      a.q = joined.at(c), a.k = joined.at(c, q), a.v = joined.at(c, q + kv);
+      a.q = joined.at(c), a.k = joined.at(c, q), a.v = joined.at(c, q + keys);
       a.ld_q = a.ld_k = a.ld_v = ld;
-      a.cu_seqlens = borders.data(), a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim;
+      a.cu_seqlens = borders.data(), a.documents = documents, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim, a.value_dim = depth;
       a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.window = window, a.softcap = softcap, a.sinks = sunk ? sinks.on(c) : nullptr, a.alibi = alibi;
       a.out = out.at(c), a.lse = lse.on(c);
-      a.d_out = d_out.at(c), a.dq = d_joined.at(c), a.dk = d_joined.at(c, q), a.dv = d_joined.at(c, q + kv);
+      a.d_out = d_out.at(c), a.dq = d_joined.at(c), a.dk = d_joined.at(c, q), a.dv = d_joined.at(c, q + keys);
       a.half = out.on(c).half;
       a.ld_dq = a.ld_dk = a.ld_dv = ld;
       return a;
     };
-    const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " x " + std::to_string(dim) + ", window " +
+    const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " x " + std::to_string(dim) + (depth == dim ? "" : "/" + std::to_string(depth)) + ", window " +
                              std::to_string(window) + (softcap > 0 ? ", capped" : "") + (sunk ? ", sinks" : "") + (alibi != 0 ? ", alibi, " : ", ") +
                              std::to_string(n) + " rows" + (hopper ? ", bfloat16, wgmma" : bf16 ? ", bfloat16" : "");
     twice(both, [&](const Context& c) {
@@ -1218,7 +1250,7 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"combined", combined, 1}, {"greatest", greatest, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1}, {"group_grads", group_grads, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"latent", latent, 1}, {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1}, {"group_grads", group_grads, 1},
     {"after_norms", after_norms, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"convolutions", convolutions, 1}, {"xielus", xielus, 1}, {"delta_rules", delta_rules, 2}, {"state_spaces", state_spaces, 2},

@@ -8,6 +8,7 @@
 #include "../emulate/cuda.h"
 #include "../emulate/watch.h"
 #include "../kernels/adapter_layout.h"
+#include "../kernels/flash_layout.h"
 #include "../kernels/scan_layout.h"
 #include "../kernels/signatures.h"
 
@@ -191,11 +192,22 @@ inline Tally rope(Grid, Values x, const float* cosines, const float* sines, Valu
   return Count().read(x, n).read(cosines, angles).read(sines, angles).write(y, n);
 }
 
+inline Tally latent_heads(Grid, const RxLatentHeads& a) {
+  const long all = a.rows * a.heads, queries = all * (a.nope_dim + a.rope_dim), kv = all * (a.nope_dim + a.value_dim), angles = a.rows * a.rope_dim / 2;
+  return Count().read(a.q, queries).read(a.kv, kv).read(a.shared, a.rows * a.rope_dim).read(a.cos, angles).read(a.sin, angles).write(a.q_out, queries)
+      .write(a.k, queries).write(a.v, all * a.value_dim);
+}
+inline Tally latent_heads_grad(Grid, const RxLatentHeads& a) {
+  const long all = a.rows * a.heads, queries = all * (a.nope_dim + a.rope_dim), kv = all * (a.nope_dim + a.value_dim), angles = a.rows * a.rope_dim / 2;
+  return Count().read(a.q, queries).read(a.k, queries).read(a.v, all * a.value_dim).read(a.cos, angles).read(a.sin, angles).write(a.q_out, queries)
+      .write(a.kv, kv).write(a.shared, a.rows * a.rope_dim);
+}
+
 inline Tally cached_attention(Grid, Values q, const float* keys, const float* values, Values out, long n, long rows, long heads, long kv_heads,
-                              long head_dim, long window, float, float, const float* sinks, float) {
-  const long first = window != 0 ? std::max(0L, rows - n - window + 1) : 0, kept = (rows - first) * kv_heads * head_dim;
-  return Count().read(q, n * heads * head_dim).read(keys, kept).read(values, kept).read(sinks, heads)
-      .write(out, n * heads * head_dim);
+                              long head_dim, long value_dim, long window, float, float, const float* sinks, float) {
+  const long first = window != 0 ? std::max(0L, rows - n - window + 1) : 0, kept = (rows - first) * kv_heads;
+  return Count().read(q, n * heads * head_dim).read(keys, kept * head_dim).read(values, kept * value_dim).read(sinks, heads)
+      .write(out, n * heads * value_dim);
 }
 
 // ---- the two ends of a step ----
@@ -330,54 +342,57 @@ struct Rows {
   long n = 0;
   double pairs = 0;
 };
-inline Rows rows_of(Grid g, const RxAttention& a) {
+inline Rows rows_of(Grid g, const RxAttention& a, long rows) {
   Rows r;
   for (long t = 0; t < g.blocks; t++) {
     const int32_t *tile = a.tiles + 3 * t, begin = tile[0], end = tile[1], first = tile[2];
-    const long last = std::min<long>(end, first + g.threads / 2);
+    const long last = std::min<long>(end, first + rows);
     r.n += last - first;
     for (long i = first; i < last; i++) r.pairs += static_cast<double>(a.window > 0 ? std::min<long>(a.window, i - begin + 1) : i - begin + 1);
   }
   return r;
 }
-// Columns of a head, and bytes of a number, as the kernel reads them.
-inline Tally attention_of(Grid g, const RxAttention& a, bool backwards, bool queries, long columns, bool packed) {
-  const Rows r = rows_of(g, a);
-  const long q = r.n * a.heads * columns, kv = r.n * a.kv_heads * columns, lse = r.n * a.heads;
-  const long q_out = r.n * a.heads * a.head_dim, kv_out = r.n * a.kv_heads * a.head_dim;
+// Rows of a tile, columns of a head's keys and values, and bytes of a number, as the kernel reads them.
+inline Tally attention_of(Grid g, const RxAttention& a, bool backwards, bool queries, long rows, long keys, long values, bool packed) {
+  const Rows r = rows_of(g, a, rows);
+  const long q = r.n * a.heads, kv = r.n * a.kv_heads, lse = r.n * a.heads;
   const auto given = [&](Values v) {
     if (packed) v.half = 1;
     return v;
   };
   Count count;
-  count.read(a.tiles, 12 * g.blocks).or_fewer(4 * g.blocks).read(given(a.q), q).read(given(a.k), kv).read(given(a.v), kv);
-  const int products = !backwards ? 2 : queries ? 3 : 4;
-  count.operations(2. * products * r.pairs * static_cast<double>(a.heads * columns));
-  if (!backwards) return count.read(a.sinks, a.heads).write(a.out, q_out).write(a.lse, lse);
-  count.read(given(a.d_out), q).read(a.lse, lse).read(a.along, lse);
-  return queries ? count.write(a.dq, q_out) : count.write(a.dk, kv_out).write(a.dv, kv_out);
+  count.read(a.tiles, 12 * g.blocks).or_fewer(4 * g.blocks).read(given(a.q), q * keys).read(given(a.k), kv * keys).read(given(a.v), kv * values);
+  const long columns = !backwards ? keys + values : queries ? 2 * keys + values : 2 * keys + 2 * values;
+  count.operations(2. * r.pairs * static_cast<double>(a.heads * columns));
+  if (!backwards) return count.read(a.sinks, a.heads).write(a.out, q * a.value_dim).write(a.lse, lse);
+  count.read(given(a.d_out), q * values).read(a.lse, lse).read(a.along, lse);
+  return queries ? count.write(a.dq, q * a.head_dim) : count.write(a.dk, kv * a.head_dim).write(a.dv, kv * a.value_dim);
 }
 #define PLAIN(name, backwards, queries) \
-  inline Tally name(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, a.head_dim, false); }
-#define PACKED(name, backwards, queries)                                                                       \
-  inline Tally name##_64(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, 64, true); } \
-  inline Tally name##_128(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, 128, true); }
+  inline Tally name(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, g.threads / 2, a.head_dim, a.value_dim, false); }
+#define PACKED_AS(name, shape, width, backwards, queries)   \
+  inline Tally name##_##width(Grid g, const RxAttention& a) { \
+    return attention_of(g, a, backwards, queries, shape<width>::rows, width, flash_values<width>, true); \
+  }
+#define PACKED(name, shape, backwards, queries) \
+  PACKED_AS(name, shape, 64, backwards, queries) PACKED_AS(name, shape, 128, backwards, queries) PACKED_AS(name, shape, 192, backwards, queries) PACKED_AS(name, shape, 256, backwards, queries)
 PLAIN(attention_f32, false, true)
 PLAIN(attention_bf16, false, true)
 PLAIN(attention_grad_q_f32, true, true)
 PLAIN(attention_grad_q_bf16, true, true)
 PLAIN(attention_grad_kv_f32, true, false)
 PLAIN(attention_grad_kv_bf16, true, false)
-PACKED(flash, false, true)
-PACKED(flash_grad_q, true, true)
-PACKED(flash_grad_kv, true, false)
-PACKED(hopper, false, true)
-PACKED(hopper_grad_q, true, true)
-PACKED(hopper_grad_kv, true, false)
+PACKED(flash, FlashForward, false, true)
+PACKED(flash_grad_q, FlashGradQ, true, true)
+PACKED(flash_grad_kv, FlashGradKv, true, false)
+PACKED(hopper, HopperForward, false, true)
+PACKED(hopper_grad_q, HopperGradQ, true, true)
+PACKED(hopper_grad_kv, HopperGradKv, true, false)
 #undef PLAIN
 #undef PACKED
+#undef PACKED_AS
 inline Tally attention_along(Grid, const RxAttention& a, long rows) {
-  const long n = rows * a.heads * a.head_dim;
+  const long n = rows * a.heads * a.value_dim;
   return Count().read(a.out, n).read(a.d_out, n).write(a.along, rows * a.heads);
 }
 

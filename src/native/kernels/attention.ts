@@ -1,7 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend, NativeInfo } from '../backend.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
-import { wantsRoom, withRoom, withoutRoom } from './valueWidth.js';
 
 interface Attrs {
   readonly cuSeqlens: Int32Array;
@@ -119,46 +118,21 @@ const apart = ({ q, k, v }: Inputs, { heads, kvHeads, headDim, valueDim = headDi
   return [whole(q), whole(k), whole(v)];
 };
 
-const freed = (backend: NativeBackend, ...infos: ReadonlyArray<NativeInfo>): void => {
-  for (const { dataId } of infos) backend.disposeData(dataId, true);
-};
-
 export const attention = kernel(
   'RxAttention',
-  (backend, { sinks, ...inputs }: Inputs & { sinks?: TensorInfo | undefined }, attrs: Attrs) => {
-    const places = apart(inputs, attrs);
-    if (!wantsRoom(backend, attrs)) return forward(backend, places, attrs, sinks);
-    const v = withRoom(backend, inputs.v, attrs);
-    const [out, lse] = forward(backend, [places[0], places[1], whole(v)], { ...attrs, valueDim: attrs.headDim }, sinks);
-    freed(backend, v);
-    return [withoutRoom(backend, out, attrs), lse];
-  },
+  (backend, { sinks, ...inputs }: Inputs & { sinks?: TensorInfo | undefined }, attrs: Attrs) =>
+    forward(backend, apart(inputs, attrs), attrs, sinks),
 );
 
 export const attentionGrad = kernel('RxAttentionGrad', (backend, inputs: Inputs & Back, attrs: Attrs) => {
   const places = apart(inputs, attrs);
-  const [dq, dk] = [inputs.q, inputs.k].map(({ shape }) => backend.outputAs(backend.halves, shape)) as [
-    NativeInfo,
-    NativeInfo,
-  ];
-  if (!wantsRoom(backend, attrs)) {
-    const dv = backend.outputAs(backend.halves, inputs.v.shape);
-    backward(backend, places, [whole(dq), whole(dk), whole(dv)], inputs, attrs);
-    return [dq, dk, dv];
-  }
-  const [v, out, dOut] = [inputs.v, inputs.out, inputs.dOut].map((x) => withRoom(backend, x, attrs)) as [
+  const gradients = [inputs.q, inputs.k, inputs.v].map(({ shape }) => backend.outputAs(backend.halves, shape)) as [
     NativeInfo,
     NativeInfo,
     NativeInfo,
   ];
-  const dv = backend.outputAs(backend.halves, v.shape);
-  const back = { out, dOut, lse: inputs.lse };
-  backward(backend, [places[0], places[1], whole(v)], [whole(dq), whole(dk), whole(dv)], back, {
-    ...attrs,
-    valueDim: attrs.headDim,
-  });
-  freed(backend, v, out, dOut);
-  return [dq, dk, withoutRoom(backend, dv, attrs)];
+  backward(backend, places, gradients.map(whole) as unknown as Places, inputs, attrs);
+  return gradients;
 });
 
 export const joinedAttention = kernel('RxJoinedAttention', (backend, { qkv }: { qkv: TensorInfo }, attrs: Attrs) =>

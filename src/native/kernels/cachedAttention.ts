@@ -1,7 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CachedAttentionAttrs } from '../../model/kernels/cachedAttention.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
-import { wantsRoom, withRoom, withoutRoom } from './valueWidth.js';
 
 export const cachedAttention = kernel(
   'RxCachedAttention',
@@ -17,28 +16,20 @@ export const cachedAttention = kernel(
     expectMatrix('keys', keys, room, kvHeads * headDim);
     expectMatrix('values', values, room, kvHeads * valueDim);
     expectVector('sinks', sinks, heads);
-    const read = wantsRoom(backend, attrs) ? withRoom(backend, values, attrs) : undefined;
-    const width = read === undefined ? valueDim : headDim;
-    const out = backend.outputAs(backend.liesHalved(q), [n, heads * width]);
+    const out = backend.outputAs(backend.liesHalved(q), [n, heads * valueDim]);
     backend
       .put(n)
       .put(rows)
       .put(heads)
       .put(kvHeads)
       .put(headDim)
-      .put(width)
+      .put(valueDim)
       .put(window)
       .put(scale)
       .put(softcap)
       .put(alibi);
-    backend.optional(sinks).value(q).tensor(keys);
-    backend
-      .tensor(read ?? values)
-      .value(out)
-      .run(backend.op.cachedAttention);
-    if (read === undefined) return [out];
-    backend.disposeData(read.dataId, true);
-    return [withoutRoom(backend, out, attrs)];
+    backend.optional(sinks).value(q).tensor(keys).tensor(values).value(out).run(backend.op.cachedAttention);
+    return [out];
   },
 );
 
