@@ -62,16 +62,12 @@ export interface RunRecord {
 
 type GrowingList = 'evaluations' | 'samples' | 'checkpoints' | 'warnings';
 
-interface Pushed<L extends GrowingList> {
-  readonly kind: 'push';
-  readonly list: L;
-  readonly entry: RunRecord[L][number];
-}
-
 /** A change of a record: one more step, one more entry of a list, or fields replaced. */
 export type RecordChange =
   | { readonly kind: 'step'; readonly entry: StepEntry }
-  | { readonly [L in GrowingList]: Pushed<L> }[GrowingList]
+  | {
+      readonly [L in GrowingList]: { readonly kind: 'push'; readonly list: L; readonly entry: RunRecord[L][number] };
+    }[GrowingList]
   | { readonly kind: 'set'; readonly fields: Partial<RunRecord> };
 
 /** Facts as anyone may see them. */
