@@ -47,39 +47,22 @@ typedef struct Pairs {
 } Pairs;
 
 #define PACKS_BFLOAT16
-#if PARTS == 1
-RX_INLINE Pairs parts_of_two(vf low, vf high) { return {{(vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low)}}; }
-#else
-// What is left of a number without the part of it that 16 bits hold.
-RX_INLINE vf rest_of(vf x, __m256i part) { return x - (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16); }
-RX_INLINE Pairs parts_of_two(vf low, vf high) {
-  Pairs all;
-#pragma GCC unroll 3
-  for (int p = 0; p < PARTS; p++) {
-    const __m512i part = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-    all.part[p] = (vf)part;
-    low = rest_of(low, _mm512_castsi512_si256(part));
-    high = rest_of(high, _mm512_extracti64x4_epi64(part, 1));
-  }
-  return all;
-}
-#endif
+// Which two of 32 neighbours are a pair's: beside each other as they lie, or, where vectors are taken apart, at one place of two vectors.
+RX_INLINE constexpr long low_of_pair(long pair) { return PARTS == 1 ? 2 * pair : pair; }
+RX_INLINE constexpr long high_of_pair(long pair) { return PARTS == 1 ? 2 * pair + 1 : pair + 16; }
 
 // Up to 32 neighbours of one line.
-RX_INLINE Pairs parts_of_line(const float* s, __mmask32 in) {
-  return parts_of_two((vf)_mm512_maskz_loadu_ps((__mmask16)in, s), (vf)_mm512_maskz_loadu_ps((__mmask16)(in >> 16), s + 16));
+RX_INLINE Pairs parts_of_line(const uint16_t* s, __mmask32 in) { return {{PARTS == 1 ? pairs_of_line(s, in) : paired((__m512i)pairs_of_line(s, in))}}; }
+// Up to 16 lines of a pair.
+RX_INLINE Pairs parts_of_rows(const uint16_t* low, const uint16_t* high, __mmask16 in_low, __mmask16 in_high) {
+  return {{pair_of_rows(low, high, in_low, in_high)}};
 }
-RX_INLINE Pairs parts_of_line(const uint16_t* s, __mmask32 in) { return {{pairs_of_line(s, in)}}; }
-// Up to 16 lines of two neighbours.
-RX_INLINE Pairs parts_of_rows(const float* even, const float* odd, __mmask16 in_even, __mmask16 in_odd) {
-  Pairs all = parts_of_two((vf)_mm512_maskz_loadu_ps(in_even, even), (vf)_mm512_maskz_loadu_ps(in_odd, odd));
-#pragma GCC unroll 3
-  for (int p = 0; p < PARTS; p++) all.part[p] = paired((__m512i)all.part[p]);
-  return all;
+#if PARTS == 1
+RX_INLINE Pairs parts_of_line(const float* s, __mmask32 in) { return {{pairs_of_line(s, in)}}; }
+RX_INLINE Pairs parts_of_rows(const float* low, const float* high, __mmask16 in_low, __mmask16 in_high) {
+  return {{pair_of_rows(low, high, in_low, in_high)}};
 }
-RX_INLINE Pairs parts_of_rows(const uint16_t* even, const uint16_t* odd, __mmask16 in_even, __mmask16 in_odd) {
-  return {{pair_of_rows(even, odd, in_even, in_odd)}};
-}
+#endif
 
 // Parts that a number of B stored so has; where it is one, the others are neither stored nor read.
 RX_INLINE constexpr int parts_of_right(const float*) { return PARTS; }
@@ -123,16 +106,81 @@ template <bool left, class T>
 RX_INLINE void tile_across(const T* s, long ks, long lines, long kc, Packed* d) {
   constexpr int parts = left ? PARTS : parts_of_right((const T*)0);
   const __mmask16 in = lanes16(lines);
-  if (kc >= 32)
-    store_tiles<left, parts>(d, [&](int q) __attribute__((always_inline)) { return parts_of_rows(s + 2 * q * ks, s + (2 * q + 1) * ks, in, in); });
-  else
-    store_tiles<left, parts>(d, [&](int q) __attribute__((always_inline)) {
-      const T* const even = s + 2 * q * ks;
-      return 2 * q >= kc       ? Pairs{}
-             : 2 * q + 1 < kc ? parts_of_rows(even, even + ks, in, in)
-                              : parts_of_rows(even, even, in, 0);
-    });
+  store_tiles<left, parts>(d, [&](int q) __attribute__((always_inline)) {
+    const long low = low_of_pair(q), high = high_of_pair(q);
+    return low >= kc   ? Pairs{}
+           : high < kc ? parts_of_rows(s + low * ks, s + high * ks, in, in)
+                       : parts_of_rows(s + low * ks, s + low * ks, in, 0);
+  });
 }
+
+#if PARTS == 3
+// To bfloat16, halves away from 0: the upper half of a number. Faster than the instruction, whose halves lie elsewhere than where they came from.
+RX_INLINE __m512i upper_half() { return _mm512_set1_epi32((int)0xffff0000); }
+RX_INLINE vf rounded_upper(vf x) { return (vf)_mm512_and_si512(_mm512_add_epi32((__m512i)x, _mm512_set1_epi32(0x8000)), upper_half()); }
+RX_INLINE vf upper_halves(vf low, vf high) {
+  return (vf)_mm512_ternarylogic_epi32(_mm512_srli_epi32((__m512i)low, 16), (__m512i)high, upper_half(), 0xf8);  // low | (high & upper_half)
+}
+// What is left of a number after two parts is a bfloat16 number.
+RX_INLINE Pairs parts_of_two(vf low, vf high) {
+  Pairs all;
+#pragma GCC unroll 2
+  for (int p = 0; p < 2; p++) {
+    const vf low_part = rounded_upper(low), high_part = rounded_upper(high);
+    all.part[p] = upper_halves(low_part, high_part);
+    low -= low_part;
+    high -= high_part;
+  }
+  all.part[2] = upper_halves(low, high);
+  return all;
+}
+
+// The tiles of 2 x 16 vectors, which vector(i, 0) and vector(i, 1) give: 16 lines of 32 neighbours, or neighbours of 16 lines; turned where
+// asked for, before numbers are taken apart.
+template <bool turn, class Vector>
+RX_INLINE void store_parts(Packed* d, Vector vector) {
+  vf turned[2][16];
+  if (turn) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) {
+      vf block[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++) block[i] = vector(i, half);
+      transpose_block(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++) turned[half][i] = block[i];
+    }
+    __asm__ volatile("" ::: "memory");
+  }
+  for (int i = 0; i < 16; i++) {
+    const Pairs pairs = turn ? parts_of_two(turned[0][i], turned[1][i]) : parts_of_two(vector(i, 0), vector(i, 1));
+#pragma GCC unroll 3
+    for (int p = 0; p < PARTS; p++) _mm512_store_si512(d + p * 2 * TILE + i * 16, (__m512i)pairs.part[p]);
+  }
+}
+
+template <bool left>
+RX_INLINE void tile_along(const float* s, long ls, long lines, long kc, Packed* d) {
+  const __mmask32 in = lanes32(kc);
+  const auto vector = [&](int i, int half) __attribute__((always_inline)) {
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)(in >> half * 16), s + i * ls + half * 16);
+  };
+  if (lines >= 16)
+    store_parts<!left>(d, vector);
+  else
+    store_parts<!left>(d, [&](int i, int half) __attribute__((always_inline)) { return i < lines ? vector(i, half) : vf{}; });
+}
+
+template <bool left>
+RX_INLINE void tile_across(const float* s, long ks, long lines, long kc, Packed* d) {
+  const __mmask16 in = lanes16(lines);
+  const auto vector = [&](int i, int half) __attribute__((always_inline)) { return (vf)_mm512_maskz_loadu_ps(in, s + (i + half * 16) * ks); };
+  if (kc >= 32)
+    store_parts<left>(d, vector);
+  else
+    store_parts<left>(d, [&](int i, int half) __attribute__((always_inline)) { return i + half * 16 < kc ? vector(i, half) : vf{}; });
+}
+#endif
 
 // Packs panels of W of the `lines` lines of a matrix whose element (line, k) lies at s[line + k * ks]. The second tile of a
 // panel that has no lines is left as it is: of A it is not read, of B it makes columns that nobody reads.
@@ -146,22 +194,27 @@ RX_STATIC void pack_across(const T* s, long ks, long lines, long kc, Packed* d, 
         const T* const from = s + k * ks + line;
         if (k + 64 <= kc)
           for (int i = 0; i < 32; i++) __builtin_prefetch(from + (32 + i) * ks);
+        else if (line + ABREAST * W < lines)
+          for (int i = 0; i < 32; i++) __builtin_prefetch(from + ABREAST * W + (i - k) * ks);
         tile_across<left>(from, ks, lines - line, kc - k, d + line / W * size + k / 32 * STEP * W + line % W * 16);
       }
     }
   }
 }
 
-// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k].
+// Packs the panel of `w` (<= W) lines of a matrix whose element (line, k) lies at s[line * ls + k], behind which `after` more are to come.
 template <int W, bool left, class T>
-RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d) {
+RX_STATIC void pack_along(const T* s, long ls, int w, long kc, Packed* d, long after) {
   for (long k = 0; k < kc; k += 32)
     for (long line = 0; line < w; line += 16) {
       const T* const from = s + line * ls + k;
-      // the same places of lines far apart: nothing in the processor foresees that many at once
+      // The same places of lines far apart: nothing in the processor foresees that many at once, and of the next panel none is asked for too late.
 #pragma GCC unroll 16
       for (int i = 0; i < 16; i++)
-        if (line + i < w) expect(from + i * ls + 64, from + i * ls + 96);
+        if (line + i < after) {
+          __builtin_prefetch(from + (W + i) * ls, 0, 2);
+          __builtin_prefetch(from + (W + i) * ls + 64 / sizeof(T), 0, 2);
+        }
       tile_along<left>(from, ls, w - line, kc - k, d + k / 32 * STEP * W + line * 16);
     }
 }
@@ -267,15 +320,17 @@ RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* 
 #if PARTS == 1
     multiply_tiles<both>(a, b);
 #else
-    // part of A with part of B, so that what is there already is read seldom: 3 1, 2 1, 1 1, 1 2, 2 2, 1 3
-    multiply_tiles<both>(a + 4 * TILE, b);
-    multiply_left<both>(a + 2 * TILE);
-    multiply_left<both>(a);
+    // part of A with part of B, one of the two being there already: 1 3, 1 2, 2 2, 2 1, 1 1, 3 1
     if (parts_of_b > 1) {
+      multiply_tiles<both>(a, b + 4 * TILE);
       multiply_right<both>(b + 2 * TILE);
       multiply_left<both>(a + 2 * TILE);
-      multiply_tiles<both>(a, b + 4 * TILE);
+      multiply_right<both>(b);
+    } else {
+      multiply_tiles<both>(a + 2 * TILE, b);
     }
+    multiply_left<both>(a);
+    multiply_left<both>(a + 4 * TILE);
 #endif
     for (const long end = row + each; row < end; row++) {
       if (row < former.rows) put_row(&former, row);

@@ -99,18 +99,21 @@ typedef struct Plan {
 
 #ifdef PACKS_TILES
 #define RX_PANELS W, left
+#define RX_AFTER , lines - i - W
 #else
 #define RX_PANELS W
+#define RX_AFTER
 #endif
 template <int W, bool left, class T>
 RX_INLINE void pack_values(const T* data, long ld, int along, long line, long lines, long k0, long kc, Packed* d, long kp) {
   if (along)
     for (long i = 0; i < lines; i += W)
-      pack_along<RX_PANELS>(data + (line + i) * ld + k0, ld, (int)least(W, lines - i), kc, d + i * kp);
+      pack_along<RX_PANELS>(data + (line + i) * ld + k0, ld, (int)least(W, lines - i), kc, d + i * kp RX_AFTER);
   else
     pack_across<RX_PANELS>(data + k0 * ld + line, ld, lines, kc, d, kp);
 }
 #undef RX_PANELS
+#undef RX_AFTER
 
 // Packs lines [line, line + lines) of op(x) seen as (line, k), from k0, kc long. For A lines are rows (k runs along a row), for
 // B they are columns: `along` says whether a stored row runs along k. A line of a panel has `kp` elements.
