@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../errors.js';
+import { fatal, usage } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { closed, nonEmptyString, oneOf, option, optional, required } from '../formats/closed.js';
 import type { ClosedValue } from '../formats/closed.js';
@@ -72,6 +72,11 @@ export const exportCommand: CommandLine = {
   run: (command, { err }): TaskEither<FatalError, void> =>
     pipe(
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),
+      TE.filterOrElse(
+        // Said before a large model is read.
+        ({ format, adapter }) => format !== 'gguf-lora' || adapter !== undefined,
+        () => usage('E_USAGE', '--format gguf-lora writes an adapter, and none is named', { hint: 'give --adapter' }),
+      ),
       TE.bindTo('options'),
       TE.bind('loaded', ({ options: { model, adapter: adapterDir, engine: asked, threads: count } }) =>
         loadParts(model, { engine: asked, threads: count, adapterDir, hub: tellingHub(err) }),
