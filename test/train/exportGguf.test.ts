@@ -58,6 +58,14 @@ const exportedAsMade = (raw: object, use: (read: GgufRead, model: CausalLM) => v
     dispose(Object.values(model.weights));
   });
 
+/** What a model of this configuration is refused for. */
+const refusedAsMade = async (raw: object): Promise<unknown> => {
+  const model = modelOf({ ...raw, vocab_size: 40 }, 1);
+  const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
+  dispose(Object.values(model.weights));
+  return result;
+};
+
 /** Layers of both kinds, of which those of the delta rule have values as wide as their keys. */
 const byTurns = { linear_value_head_dim: 6, layer_types: ['linear_attention', 'full_attention'] };
 
@@ -291,17 +299,73 @@ describe('the file of', () => {
     for (const name of ['attn_norm', 'post_attention_norm', 'ffn_norm', 'post_ffw_norm'])
       expect(tensors.has(`blk.5.${name}.weight`)).toBe(true);
     await read({ ...configs['smollm3'], num_hidden_layers: 4, no_rope_layer_interval: 4 });
-    const refused = async (raw: object): Promise<unknown> => {
-      const model = modelOf({ ...raw, vocab_size: 40 }, 1);
-      const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
-      dispose(Object.values(model.weights));
-      return result;
-    };
     for (const [field, change] of [
       ['query_pre_attn_scalar', { query_pre_attn_scalar: 3 }],
       ['rope_local_base_freq', { rope_local_base_freq: 500 }],
     ] as const)
-      expect(await refused({ ...gemma, ...change })).toMatchObject({ left: { details: { field } } });
+      expect(await refusedAsMade({ ...gemma, ...change })).toMatchObject({ left: { details: { field } } });
+  });
+
+  test("Gemma 4 is told of layers that slide and that share keys; its experts' factors are factors of what they put out", async () => {
+    const dense = { ...configs['gemma4'], vocab_size_per_layer_input: 40 };
+    await exportedAsMade(dense, ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'gemma4',
+        'gemma4.attention.sliding_window': 3,
+        'gemma4.attention.sliding_window_pattern': [1, 0, 1, 0],
+        'gemma4.attention.shared_kv_layers': 2,
+        'gemma4.attention.key_length': 6,
+        'gemma4.attention.key_length_swa': 4,
+        'gemma4.rope.dimension_count': 6,
+        'gemma4.rope.dimension_count_swa': 4,
+        'gemma4.rope.freq_base': 1e6,
+        'gemma4.rope.freq_base_swa': 1e4,
+        'gemma4.embedding_length_per_layer_input': 6,
+      });
+      const width = model.weights['model.layers.0.mlp.gate_proj.weight']?.shape[0] ?? NaN;
+      expect(metadata['gemma4.feed_forward_length']).toEqual([width, width, 2 * width, 2 * width]);
+      // A quarter of three pairs turns: none.
+      expect(Array.from(tensors.get('rope_freqs.weight')?.values ?? [])).toEqual([1e30, 1e30, 1e30].map(Math.fround));
+      expect(tensors.has('blk.1.attn_k.weight')).toBe(true);
+      expect(tensors.has('blk.2.attn_k.weight')).toBe(false);
+      expect(tensors.get('blk.3.layer_output_scale.weight')?.shape).toEqual([1]);
+      for (const [there, here] of [
+        ['per_layer_token_embd', 'model.embed_tokens_per_layer'],
+        ['blk.1.inp_gate', 'model.layers.1.per_layer_input_gate'],
+        ['blk.1.ffn_norm', 'model.layers.1.pre_feedforward_layernorm'],
+      ] as const)
+        expect(Array.from(tensors.get(`${there}.weight`)?.values ?? [])).toEqual(numbers(model, `${here}.weight`));
+    });
+    const mixed = { ...configs['gemma4_experts'], layer_types: ['sliding_attention', 'full_attention'] };
+    await exportedAsMade(mixed, ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'gemma4.expert_count': 3,
+        'gemma4.expert_used_count': 3,
+        'gemma4.expert_feed_forward_length': 6,
+        'gemma4.attention.head_count_kv': [2, 1],
+        'gemma4.final_logit_softcapping': 5,
+      });
+      expect(Array.from(tensors.get('rope_freqs.weight')?.values ?? [])).toEqual(
+        [1, 1e30, 1e30, 1e30].map(Math.fround),
+      );
+      expect(tensors.has('blk.1.attn_v.weight')).toBe(false);
+      expect(tensors.get('blk.1.ffn_gate_exps.weight')?.shape).toEqual([3, 6, 8]);
+      for (const [there, here] of [
+        ['ffn_gate_inp.scale', 'router.scale'],
+        ['ffn_gate_inp.weight', 'router.proj.weight'],
+        ['ffn_down_exps.scale', 'router.per_expert_scale'],
+        ['pre_ffw_norm_2.weight', 'pre_feedforward_layernorm_2.weight'],
+      ] as const)
+        expect(Array.from(tensors.get(`blk.1.${there}`)?.values ?? [])).toEqual(
+          numbers(model, `model.layers.1.${here}`),
+        );
+    });
+    for (const [field, change] of [
+      ['vocab_size_per_layer_input', { vocab_size_per_layer_input: 50 }],
+      ['num_kv_shared_layers', { num_kv_shared_layers: 1 }],
+      ['layer_types', { layer_types: Array(4).fill('full_attention'), num_kv_shared_layers: 0 }],
+    ] as const)
+      expect(await refusedAsMade({ ...dense, ...change })).toMatchObject({ left: { details: { field } } });
   });
 
   test('models of whose layers every fourth sees all have their windows, in this pattern alone', async () => {

@@ -211,6 +211,15 @@ describe('an adapter beside a GGUF file', () => {
     });
   });
 
+  test('is refused at a map that llama.cpp adds none to', async () => {
+    const made4 = modelOf({ ...configs['gemma4'], vocab_size: 40, vocab_size_per_layer_input: 40 }, 1);
+    const model = adapted(made4, { targetModules: ['q_proj', 'per_layer_model_projection'] });
+    used.push(model);
+    expect(await exportGgufAdapter('/nowhere/adapter.gguf', model)()).toMatchObject({
+      left: { code: 'E_GGUF_UNSUPPORTED', details: { field: 'model.per_layer_model_projection' } },
+    });
+  });
+
   test('is refused where a second one is in use', async () => {
     const first = made(addAdapter(await loaded('llama'), 'first', { r: 2 }));
     const both = made(setActiveAdapters(made(addAdapter(first, 'second', { r: 2 })), ['first', 'second']));

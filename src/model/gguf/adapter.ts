@@ -73,7 +73,7 @@ type Halves = E.Either<FatalError, ReadonlyArray<GgufHalf>>;
 
 const halvesOf =
   ({ weights }: CausalLM, lora: LoraConfig, sites: ReadonlyMap<string, Site>, ownHead: boolean) =>
-  ({ name, sources, arrangement }: GgufTensor): Halves => {
+  ({ name, sources, arrangement, fixed = false }: GgufTensor): Halves => {
     const adapters = sources.map((source) => sites.get(source));
     const [site] = adapters.filter((adapter) => adapter !== undefined);
     if (site === undefined) return E.right([]);
@@ -81,7 +81,7 @@ const halvesOf =
       [namesOf(one).a, namesOf(one).b].map((half) => weights[half]?.shape ?? []);
     const [a = [], b = []] = shapesOf(site);
     const ways = ofHalves(arrangement);
-    if (ways === undefined) return unsupported(`cannot change "${site.module}"`, site.module);
+    if (fixed || ways === undefined) return unsupported(`cannot change "${site.module}"`, site.module);
     const other = adapters.find((one) => one !== undefined && shapesOf(one).join(';') !== [a, b].join(';'));
     if (other !== undefined) return unsupported('have one rank for all experts of a layer', other.module);
     // A tied head would be changed with it there.

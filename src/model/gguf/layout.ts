@@ -33,6 +33,8 @@ export interface GgufTensor {
   readonly sources: ReadonlyArray<string>;
   readonly name: string;
   readonly arrangement: Arrangement;
+  /** No adapter is added to it there. */
+  readonly fixed?: boolean;
 }
 
 export interface GgufLayout {

@@ -73,6 +73,12 @@ export const ropeFactors = (rope: RopeConfig): GgufLayout['extra'] => {
       { name: 'rope_factors_long.weight', values: Float32Array.from(scaling.longFactors) },
       { name: 'rope_factors_short.weight', values: Float32Array.from(scaling.shortFactors) },
     ];
+  if (scaling.kind === 'proportional') {
+    const pairs = Array.from({ length: rope.rotaryDim / 2 }, (_, i) => i);
+    // Numbers are divided by their factors there: what is divided by so much does not turn.
+    const factors = pairs.map((i) => (i < scaling.turning ? scaling.factor : 1e30));
+    return [{ name: 'rope_freqs.weight', values: Float32Array.from(factors) }];
+  }
   if (scaling.kind !== 'llama3') return [];
   const plain = inverseFrequencies({ ...rope, scaling: { kind: 'default' } }, 1).frequencies;
   const scaled = inverseFrequencies(rope, 1).frequencies;

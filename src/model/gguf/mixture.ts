@@ -9,6 +9,7 @@ import { bool, float32, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { MixtureConfig } from '../architectures/mixture.js';
 import type { OlmoeConfig } from '../architectures/olmoe.js';
+import type { ModelConfig } from '../config.js';
 import type { TensorSpec } from '../weights.js';
 import { asIs, squeezed, unsupported } from './layout.js';
 import type { GgufTensor, LayoutOf } from './layout.js';
@@ -38,7 +39,7 @@ const ofExperts: Readonly<Record<string, string>> = {
   w2: 'ffn_down_exps',
 };
 
-const ofExpert = /^model\.layers\.(\d+)\.\w+\.experts\.\d+\.(\w+)\.(weight|bias)$/;
+const ofExpert = /^model\.layers\.(\d+)\.(?:\w+\.)?experts\.\d+\.(\w+)\.(weight|bias)$/;
 
 /** What is added where experts are chosen, as other biases are called. */
 const corrections = (name: string): string =>
@@ -56,6 +57,21 @@ const merged = (specs: ReadonlyArray<TensorSpec>): ReadonlyArray<GgufTensor> => 
   }
   return Array.from(sources, ([name, own]) => ({ name, sources: own, arrangement: asIs }));
 };
+
+/** A layout of models without experts, of models that have some: their maps lie in tensors of whole layers. */
+export const withExperts =
+  <C extends ModelConfig>(layout: LayoutOf<C>): LayoutOf<C> =>
+  (config, specs) =>
+    pipe(
+      layout(
+        config,
+        specs.filter(({ name }) => !ofExpert.test(name)),
+      ),
+      E.map((without) => ({
+        ...without,
+        tensors: [...without.tensors, ...merged(specs.filter(({ name }) => ofExpert.test(name)))],
+      })),
+    );
 
 export interface MixtureForm<C extends MixtureConfig> extends Form<C> {
   /** Whether llama.cpp lets the weights of a token's experts add up to 1, or is told. */
@@ -114,29 +130,20 @@ const expertsMetadata = <C extends MixtureConfig>(
   };
 };
 
-export const mixtureLayout =
-  <C extends MixtureConfig>(form: MixtureForm<C>): LayoutOf<C> =>
-  (config, specs) =>
-    pipe(
-      layoutOf<C>({
-        ...form,
-        names: { ...inLayer, ...form.names },
-        alias: form.alias ?? corrections,
-        metadata: (own) => ({
-          ...rmsEps(form.name)(own),
-          ...expertsMetadata(form, own),
-          ...form.metadata?.(own),
-        }),
-        refusal: (own) => mixtureRefusal(form, own),
-      })(
-        config,
-        specs.filter(({ name }) => !ofExpert.test(name)),
-      ),
-      E.map((layout) => ({
-        ...layout,
-        tensors: [...layout.tensors, ...merged(specs.filter(({ name }) => ofExpert.test(name)))],
-      })),
-    );
+export const mixtureLayout = <C extends MixtureConfig>(form: MixtureForm<C>): LayoutOf<C> =>
+  withExperts(
+    layoutOf<C>({
+      ...form,
+      names: { ...inLayer, ...form.names },
+      alias: form.alias ?? corrections,
+      metadata: (own) => ({
+        ...rmsEps(form.name)(own),
+        ...expertsMetadata(form, own),
+        ...form.metadata?.(own),
+      }),
+      refusal: (own) => mixtureRefusal(form, own),
+    }),
+  );
 
 /** Mixtral is Llama there. */
 export const mixtralLayout: LayoutOf<MixtureConfig> = mixtureLayout({ ...likeLlama, biases: 'none', normalized: true });
