@@ -13,10 +13,11 @@ import warnings
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging
 
 from four_bit import dequantized
+from tiny_checkpoints import IMAGE_TEXT
 
 warnings.simplefilter("ignore")
 logging.set_verbosity_error()
@@ -26,12 +27,14 @@ failed = []
 for name in sorted(os.listdir(root)):
     here = os.path.join(root, name)
     ours = json.load(open(os.path.join(here, "logits.json")))
-    model = AutoModelForCausalLM.from_pretrained(ours["base"], dtype=torch.float32, attn_implementation="eager")
+    seeing = AutoConfig.from_pretrained(ours["base"]).model_type in {*IMAGE_TEXT, "mistral4"}
+    auto = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
+    model = auto.from_pretrained(ours["base"], dtype=torch.float32, attn_implementation="eager")
     if ours.get("quant"):
         for path, module in model.named_modules():
             if isinstance(module, torch.nn.Linear) and "lm_head" not in path:
                 module.weight.data = dequantized(module.weight.data, ours["quant"])
-    if ours["vocab"] != model.config.vocab_size:
+    if ours["vocab"] != model.config.get_text_config().vocab_size:
         model.resize_token_embeddings(ours["vocab"])
     with torch.no_grad():
         plain = model(input_ids=torch.tensor([ours["ids"]])).logits[0]

@@ -586,7 +586,7 @@ const parent = async () => {
   }
 
   const startChild = () =>
-    new Promise((done) => {
+    new Promise((done, fail) => {
       const made = fork(fileURLToPath(import.meta.url), ['child'], {
         execArgv: ['--max-old-space-size=1024'],
         stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -594,6 +594,7 @@ const parent = async () => {
       made.said = '';
       made.stderr.on('data', (text) => (made.said = (made.said + text).slice(-2000)));
       made.once('message', ({ memory }) => done({ process: made, memory }));
+      made.once('exit', (code) => fail(new Error(`the child ended with ${code} before it began: ${made.said}`)));
     });
 
   const names = Object.keys(kinds).filter((name) => only === undefined || name === only);

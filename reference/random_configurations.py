@@ -260,8 +260,6 @@ def draw(seed, index, parity, architectures=()):
         options["router_aux_loss_coef"] = rng.choice([0.0, 0.05, 0.5])
     if architecture.startswith("llama4") and options["loss_type"] == "chunked_nll":
         options["loss_type"] = "nll"
-    if architecture in (*SEEING, "mistral4") or architecture.endswith("_image"):
-        options.pop("label_smoothing_factor", None)
     order = rng.choice(["given", "given", "rxtune", *([] if parity else ["by length"])])
     if order == "rxtune" and rng.random() < 0.5:
         options["data_seed"] = rng.randint(0, 1000)
@@ -322,6 +320,8 @@ def draw(seed, index, parity, architectures=()):
         # 0.7.10 draws the order of windows when it packs.
         order = "given" if options.get("packing") else order
         count = batch * accumulation * rng.randint(2, 4)
+    if architecture in (*SEEING, "mistral4", "lfm2_vl", "qwen3_vl_moe") or architecture.endswith("_image"):
+        options.pop("label_smoothing_factor", None)
     template = "tools" if kind == "tools" else rng.choice(["chatml", "chatml", "bos"])
     mean_of_means = parity or accumulation > 1 and options["loss_type"] != "dft" and rng.random() < 0.2
     rows = [row(rng, kind, columns) for _ in range(count)]

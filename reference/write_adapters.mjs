@@ -1,7 +1,7 @@
 /**
  * Adapters of every kind, trained for a few steps on tiny models and saved, with the logits computed here: for check_adapters.py.
  *
- *     node reference/write_adapters.mjs OUT [ENGINE]
+ *     node reference/write_adapters.mjs OUT [ENGINE] [CASE,…]
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -24,7 +24,7 @@ import {
   sftTrainer,
 } from '../dist/index.js';
 
-const [out, engine = 'wasm'] = process.argv.slice(2);
+const [out, engine = 'wasm', only] = process.argv.slice(2);
 const models = resolve(import.meta.dirname, '..', 'test', 'golden', 'models');
 
 const right = (either) => {
@@ -111,6 +111,74 @@ const cases = {
   'command-r-plus-norms': { base: 'cohere_head_norms', lora: { r: 2, modulesToSave: ['q_norm', 'k_norm'] } },
   'bigcode-all': { base: 'gpt_bigcode', lora: everywhere },
   'mpt-all': { base: 'mpt', lora: everywhere },
+  'llama4-attention': {
+    base: 'llama4',
+    saved: true,
+    lora: { ...everywhere, targetModules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'embed_tokens'] },
+  },
+  'llama4-shared-dora': {
+    base: 'llama4_plain',
+    saved: true,
+    lora: {
+      r: 2,
+      useDora: true,
+      targetModules: 'model\\.layers\\.\\d+\\.feed_forward\\.(shared_expert\\.)?(gate|up|down)_proj',
+    },
+  },
+  'llama4-image': { base: 'llama4_image', lora: { r: 2, targetModules: ['q_proj', 'v_proj'] } },
+  'mistral4-latent': {
+    base: 'mistral4',
+    saved: true,
+    lora: { ...everywhere, targetModules: ['q_a_proj', 'q_b_proj', 'kv_a_proj_with_mqa', 'kv_b_proj', 'o_proj'] },
+  },
+  'vaultgemma-all': { base: 'vaultgemma', lora: everywhere },
+  'vaultgemma-head-dora': {
+    base: 'vaultgemma',
+    lora: { r: 2, useDora: true, targetModules: ['embed_tokens', 'q_proj'] },
+  },
+  'qwen3-vl-moe-head': {
+    base: 'qwen3_vl_moe',
+    saved: true,
+    lora: { r: 2, targetModules: ['q_proj', 'o_proj'], modulesToSave: ['lm_head'] },
+  },
+  'nemotron-h-default': { base: 'nemotron_h', lora: { r: 2, bias: 'all' } },
+  'nemotron-h-all': { base: 'nemotron_h', lora: { ...everywhere, excludeModules: ['out_proj'] } },
+  'nemotron-h-shared': {
+    base: 'nemotron_h_latent',
+    lora: {
+      r: 2,
+      targetModules:
+        'model\\.layers\\.\\d+\\.mixer\\.(shared_experts\\.(up|down)_proj|fc[12]_latent_proj|[qv]_proj|in_proj)',
+    },
+  },
+  'mamba2-all': { base: 'mamba2', lora: { ...everywhere, excludeModules: ['out_proj'] } },
+  'mamba2-biases': { base: 'mamba2_tied', lora: { r: 2, bias: 'all', targetModules: ['in_proj', 'embeddings'] } },
+  'lfm2-vl': { base: 'lfm2_vl', lora: { ...everywhere, targetModules: ['in_proj', 'q_proj', 'w1'] } },
+  'phimoe-biases': { base: 'phimoe', lora: { r: 2, bias: 'all', targetModules: ['q_proj', 'o_proj', 'lm_head'] } },
+  'olmo-hybrid-all': { base: 'olmo_hybrid', lora: { ...everywhere, useDora: true } },
+  'olmo-hybrid-norms': {
+    base: 'olmo_hybrid_unturned',
+    lora: { r: 2, bias: 'all', targetModules: ['q_proj', 'b_proj'], modulesToSave: ['norm'] },
+  },
+  'qwen3-next-all': {
+    base: 'qwen3_next',
+    lora: { r: 2, targetModules: ['in_proj_qkvz', 'in_proj_ba', 'out_proj', 'q_proj'] },
+  },
+  'qwen3-5-all': { base: 'qwen3_5_text', lora: { ...everywhere, bias: 'all' } },
+  'qwen3-5-image': { base: 'qwen3_5_image', lora: { r: 2, targetModules: ['in_proj_qkv', 'in_proj_z', 'k_proj'] } },
+  'falcon-h1-all': { base: 'falcon_h1', lora: { ...everywhere, excludeModules: ['out_proj'] } },
+  'granite-hybrid-all': { base: 'granite_hybrid', lora: everywhere },
+  'granite-hybrid-shared': {
+    base: 'granite_hybrid_experts',
+    saved: true,
+    lora: {
+      r: 2,
+      targetModules: ['in_proj', 'q_proj', 'input_linear', 'output_linear'],
+      excludeModules: '.*block_sparse_moe.*',
+    },
+  },
+  'bamba-all': { base: 'bamba', lora: everywhere },
+  'gemma3n-all': { base: 'gemma3n', lora: everywhere },
   orthogonal: { base: 'phi', lora: { r: 2, initLoraWeights: 'orthogonal' } },
 };
 
@@ -137,15 +205,21 @@ const write = async (dir, about, model, vocab) => {
 
 await rm(out, { recursive: true, force: true });
 await orThrow(chooseEngine({ engine }));
-for (const [name, { base, lora, quant, vocab = 40 }] of Object.entries(cases)) {
-  const path = join(models, base);
+for (const [name, { base, lora, quant, saved, vocab = 40 }] of Object.entries(cases)) {
+  if (only !== undefined && !only.split(',').includes(name)) continue;
+  let path = join(models, base);
+  const dir = join(out, name);
+  await mkdir(dir, { recursive: true });
   const quantisation = quant === undefined ? {} : { loadIn4bit: true, bnb4bitQuantType: quant };
   let { model } = await orThrow(loadModel(path, quantisation));
+  if (saved) {
+    // Experts as transformers has them, which the fixtures do not.
+    path = join(dir, 'base');
+    await orThrow(saveModel(path, model));
+  }
   if (vocab !== 40) model = right(resizeTokenEmbeddings(model, { rows: vocab, init: 'mean' }));
   model = right(attachLora(model, right(LoraConfig.decode(lora)), 1));
   await train(model, vocab);
-  const dir = join(out, name);
-  await mkdir(dir, { recursive: true });
   await orThrow(saveModel(dir, model, { baseModelNameOrPath: path }));
   await write(dir, { base: path, quant }, model, vocab);
 }
