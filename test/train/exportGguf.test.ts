@@ -570,6 +570,67 @@ describe('the file of', () => {
     });
   });
 
+  test("Granite 4's layers that mix have no keys, and its joined maps go as two; without mixers it is Granite there", async () => {
+    const hybrid = { ...configs['granitemoehybrid'], mamba_n_groups: 1 };
+    await exportedAsMade(hybrid, ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'granitehybrid',
+        'granitehybrid.attention.head_count_kv': [0, 1],
+        'granitehybrid.rope.scaling.finetuned': false,
+        'granitehybrid.feed_forward_length': 12,
+        'granitehybrid.ssm.conv_kernel': 3,
+        'granitehybrid.ssm.state_size': 3,
+        'granitehybrid.ssm.group_count': 1,
+        'granitehybrid.ssm.time_step_rank': 4,
+        'granitehybrid.ssm.inner_size': 16,
+        'granitehybrid.embedding_scale': 2,
+      });
+      const module = 'model.layers.0.mamba';
+      const rates = tensors.get('blk.0.ssm_a');
+      expect(rates?.shape).toEqual([4, 1]);
+      numbers(model, `${module}.A_log`).forEach((log, i) => expect(rates?.values[i]).toBeCloseTo(-Math.exp(log), 6));
+      expect(tensors.get('blk.0.ssm_d')?.shape).toEqual([4, 1]);
+      expect(tensors.get('blk.0.ssm_norm.weight')?.shape).toEqual([1, 16]);
+      expect(tensors.get('blk.0.ssm_conv1d.weight')?.shape).toEqual([22, 3]);
+      for (const [there, here] of [
+        ['ssm_in.weight', 'in_proj.weight'],
+        ['ssm_dt.bias', 'dt_bias'],
+        ['ssm_out.weight', 'out_proj.weight'],
+      ] as const)
+        expect(Array.from(tensors.get(`blk.0.${there}`)?.values ?? [])).toEqual(numbers(model, `${module}.${here}`));
+      const joined = numbers(model, 'model.layers.1.shared_mlp.input_linear.weight');
+      const half = joined.length / 2;
+      expect(Array.from(tensors.get('blk.1.ffn_gate.weight')?.values ?? [])).toEqual(joined.slice(0, half));
+      expect(Array.from(tensors.get('blk.1.ffn_up.weight')?.values ?? [])).toEqual(joined.slice(half));
+    });
+    await exported('granitemoeshared', 'f32', ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'granitemoe',
+        'granitemoe.expert_count': 4,
+        'granitemoe.expert_used_count': 3,
+        'granitemoe.feed_forward_length': 12,
+        'granitemoe.expert_shared_feed_forward_length': 20,
+        'granitemoe.rope.scaling.finetuned': true,
+      });
+      expect(tensors.get('blk.0.ffn_up_shexp.weight')?.shape).toEqual([20, 16]);
+      expect(tensors.get('blk.0.ffn_down_exps.weight')?.shape).toEqual([4, 16, 12]);
+      expect(Array.from(tensors.get('blk.1.ffn_gate_inp.weight')?.values ?? [])).toEqual(
+        numbers(model, 'model.layers.1.block_sparse_moe.router.layer.weight'),
+      );
+    });
+    await exported('granite_hybrid_attention', 'f32', ({ metadata }) =>
+      expect(metadata).toMatchObject({ 'general.architecture': 'granite', 'granite.feed_forward_length': 20 }),
+    );
+    for (const [field, change] of [
+      ['mamba_n_groups', { mamba_n_groups: 2 }],
+      ['mamba_conv_bias', { mamba_conv_bias: false }],
+      ['mamba_proj_bias', { mamba_proj_bias: true }],
+      ['time_step_limit', { time_step_limit: [0.1, 2] }],
+      ['mamba_expand', { mamba_expand: 3, mamba_d_head: 6 }],
+    ] as const)
+      expect(await refusedAsMade({ ...hybrid, ...change })).toMatchObject({ left: { details: { field } } });
+  });
+
   test("Qwen3.5's heads of values are those of the key heads by turns, its rates of decay themselves", async () => {
     await exportedAsMade({ ...configs['qwen3_5_moe'], ...byTurns }, ({ metadata, tensors }, model) => {
       expect(metadata).toMatchObject({

@@ -41,7 +41,7 @@ import type { MixtureConfig, MixtureNames } from './mixture.js';
 
 type Map = Layer<Tensor, Tensor>;
 
-interface GraniteMoeConfig extends GraniteConfig {
+export interface GraniteMoeConfig extends GraniteConfig {
   /** One a layer: the mixer of Mamba-2 that it is. Undefined: it attends. */
   readonly mixers: ReadonlyArray<Mamba2Shape | undefined>;
   /** Width of the MLP that all tokens go to; 0: there is none. */

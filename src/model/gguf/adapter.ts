@@ -54,6 +54,7 @@ const ofHalves = (whole: Arrangement): { readonly a: Arrangement; readonly b: Ar
     }
     case 'offset':
     case 'squeezed':
+    case 'shaped':
     case 'decaying':
       return undefined;
   }

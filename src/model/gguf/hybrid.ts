@@ -1,14 +1,12 @@
 /** Models in GGUF whose layers attend or read earlier tokens otherwise: LFM2, LFM2-MoE, Qwen3.5, Qwen3-Next. */
-import * as E from 'fp-ts/lib/Either.js';
-import { pipe } from 'fp-ts/lib/function.js';
 import type { FatalError } from '../../errors.js';
 import { int32s, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { HybridConfig } from '../architectures/deltaNet.js';
 import type { Lfm2Config } from '../architectures/lfm2.js';
 import type { MixtureConfig } from '../architectures/mixture.js';
-import { columnsAt, decaying, inTurn, rowsAt, squeezed, unsupported } from './layout.js';
-import type { Arrangement, GgufTensor, LayoutOf } from './layout.js';
+import { columnsAt, counted, decaying, inTurn, rowsAt, squeezed, unsupported, withCut } from './layout.js';
+import type { Arrangement, Cut, LayoutOf } from './layout.js';
 import { layoutOf, rmsEps, usualScalings } from './llamaLike.js';
 import { mixtureLayout } from './mixture.js';
 
@@ -78,8 +76,6 @@ const deltaAlias = (name: string): string =>
   name
     .replace(/\.linear_attn\.A_log$/, '.linear_attn.A_log.alone')
     .replace(/\.linear_attn\.dt_bias$/, '.linear_attn.dt.bias');
-
-const counted = (length: number, first = 0): ReadonlyArray<number> => Array.from({ length }, (_, i) => first + i);
 
 /** Heads of values, of so many rows each, are those of a key head by turns there: the first of every key head, then the second, … */
 const byTurns = ({ keyHeads, valueHeads }: HybridConfig['delta'], rows: number, first = 0): ReadonlyArray<number> => {
@@ -171,42 +167,26 @@ const nextArrangement = (_config: HybridMixture, name: string): Arrangement | un
 };
 
 /** Of each key head's rows, which are queries, keys, values and gates, all queries, then all keys, then all values; and all gates. */
-const cutJoined = (config: HybridMixture, source: string): ReadonlyArray<GgufTensor> => {
-  const { keyHeads, valueHeads, keyDim, valueDim } = config.delta;
+const partsOfJoined = ({ delta: shape }: HybridMixture): ReadonlyArray<Cut> => {
+  const { keyHeads, valueHeads, keyDim, valueDim } = shape;
   const values = (valueHeads / keyHeads) * valueDim;
   const head = 2 * keyDim + 2 * values;
   const of = (first: number, rows: number): ReadonlyArray<number> =>
     counted(keyHeads).flatMap((k) => counted(rows, k * head + first));
-  const [, layer = ''] = /^model\.layers\.(\d+)\./.exec(source) ?? [];
   return [
-    {
-      sources: [source],
-      name: `blk.${layer}.attn_qkv.weight`,
-      arrangement: rowsAt([...of(0, keyDim), ...of(keyDim, keyDim), ...of(2 * keyDim, values)]),
-    },
-    { sources: [source], name: `blk.${layer}.attn_gate.weight`, arrangement: rowsAt(of(2 * keyDim + values, values)) },
+    { name: 'attn_qkv.weight', rows: [...of(0, keyDim), ...of(keyDim, keyDim), ...of(2 * keyDim, values)] },
+    { name: 'attn_gate.weight', rows: of(2 * keyDim + values, values) },
   ];
 };
 
-const joinedProjection = '.linear_attn.in_proj_qkvz.weight';
-
-export const qwen3NextLayout: LayoutOf<HybridMixture> = (config, specs) =>
-  pipe(
-    mixtureLayout<HybridMixture>({
-      ...delta,
-      ...sharing,
-      name: 'qwen3next',
-      arrange: nextArrangement,
-      metadata: (own) => deltaMetadata('qwen3next', own),
-    })(
-      config,
-      specs.filter(({ name }) => !name.endsWith(joinedProjection)),
-    ),
-    E.map((layout) => ({
-      ...layout,
-      tensors: [
-        ...layout.tensors,
-        ...specs.flatMap(({ name }) => (name.endsWith(joinedProjection) ? cutJoined(config, name) : [])),
-      ],
-    })),
-  );
+export const qwen3NextLayout: LayoutOf<HybridMixture> = withCut(
+  mixtureLayout<HybridMixture>({
+    ...delta,
+    ...sharing,
+    name: 'qwen3next',
+    arrange: nextArrangement,
+    metadata: (own) => deltaMetadata('qwen3next', own),
+  }),
+  /^model\.layers\.(\d+)\.linear_attn\.in_proj_qkvz\.weight$/,
+  partsOfJoined,
+);

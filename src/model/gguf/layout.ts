@@ -1,8 +1,10 @@
 /** What llama.cpp wants to know of a model: which architecture, its numbers, and its tensors under other names. */
-import type * as E from 'fp-ts/lib/Either.js';
+import * as E from 'fp-ts/lib/Either.js';
+import { pipe } from 'fp-ts/lib/function.js';
 import { fatal } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
+import type { ModelConfig } from '../config.js';
 import { turned } from '../turned.js';
 import type { TensorSpec } from '../weights.js';
 
@@ -23,6 +25,8 @@ export type Arrangement =
   | { readonly kind: 'columns'; readonly order: ReadonlyArray<number> }
   /** Dimensions of length 1 left out. */
   | { readonly kind: 'squeezed' }
+  /** Under another shape. */
+  | { readonly kind: 'shaped'; readonly shape: ReadonlyArray<number> }
   /** Rates of decay: files have the logarithm of what the state loses. */
   | { readonly kind: 'decaying' }
   /** The one, and then the other. */
@@ -54,6 +58,7 @@ export const asIs: Arrangement = { kind: 'asIs' };
 export const squeezed: Arrangement = { kind: 'squeezed' };
 export const decaying: Arrangement = { kind: 'decaying' };
 export const rowsAt = (order: ReadonlyArray<number>): Arrangement => ({ kind: 'rows', order });
+export const shaped = (shape: ReadonlyArray<number>): Arrangement => ({ kind: 'shaped', shape });
 export const columnsAt = (order: ReadonlyArray<number>): Arrangement => ({ kind: 'columns', order });
 export const inTurn = (first: Arrangement, then: Arrangement): Arrangement => ({ kind: 'inTurn', first, then });
 
@@ -91,6 +96,47 @@ export const renamed = (
     return { spec, module, name: `${number === undefined ? '' : `blk.${number}.`}${found}${own}` };
   });
 
+/** A part of a tensor: rows of it, and what it is called in its layer. */
+export interface Cut {
+  readonly name: string;
+  readonly rows: ReadonlyArray<number>;
+}
+
+export const counted = (length: number, first = 0): ReadonlyArray<number> =>
+  Array.from({ length }, (_, i) => first + i);
+
+/** The first `size` rows under one name, and the next under another. */
+export const halved = (first: string, then: string, size: number): ReadonlyArray<Cut> => [
+  { name: `${first}.weight`, rows: counted(size) },
+  { name: `${then}.weight`, rows: counted(size, size) },
+];
+
+/** A layout of models without tensors of this name, of models that have some: they are written in parts, in the layer that the name tells. */
+export const withCut =
+  <C extends ModelConfig>(layout: LayoutOf<C>, name: RegExp, partsOf: (config: C) => ReadonlyArray<Cut>): LayoutOf<C> =>
+  (config, specs) =>
+    pipe(
+      layout(
+        config,
+        specs.filter((spec) => !name.test(spec.name)),
+      ),
+      E.map((whole) => ({
+        ...whole,
+        tensors: [
+          ...whole.tensors,
+          ...specs.flatMap((spec) => {
+            const layer = name.exec(spec.name)?.[1];
+            const cuts = layer === undefined ? [] : partsOf(config);
+            return cuts.map((cut) => ({
+              sources: [spec.name],
+              name: `blk.${layer}.${cut.name}`,
+              arrangement: rowsAt(cut.rows),
+            }));
+          }),
+        ],
+      })),
+    );
+
 const withoutOnes = (shape: ReadonlyArray<number>): ReadonlyArray<number> => shape.filter((length) => length !== 1);
 
 /** The shape of a tensor in its new arrangement. */
@@ -102,6 +148,8 @@ export const arrangedShape = (shape: ReadonlyArray<number>, arrangement: Arrange
       return [arrangement.order.length, ...withoutOnes(shape.slice(1))];
     case 'squeezed':
       return withoutOnes(shape);
+    case 'shaped':
+      return arrangement.shape;
     case 'inTurn':
       return arrangedShape(arrangedShape(shape, arrangement.first), arrangement.then);
     default:
@@ -133,6 +181,8 @@ export const arranged = (
     }
     case 'squeezed':
       return { values, shape: withoutOnes(shape) };
+    case 'shaped':
+      return { values, shape: arrangement.shape };
     case 'decaying':
       return { values: values.map((value) => -Math.exp(value)), shape };
     case 'inTurn': {

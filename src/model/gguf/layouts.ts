@@ -9,6 +9,7 @@ import { headSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { bloomLayout, mptLayout } from './alibi.js';
 import { gpt2Layout, gptBigcodeLayout } from './gpt2.js';
+import { graniteLayout, graniteMoeLayout } from './granite.js';
 import { lfm2Layout, lfm2MoeLayout, qwen35Layout, qwen35MoeLayout, qwen3NextLayout } from './hybrid.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
 import {
@@ -19,7 +20,6 @@ import {
   gemma3Layout,
   gemmaLayout,
   glm4Layout,
-  graniteLayout,
   heliumLayout,
   hunyuanLayout,
   jais2Layout,
@@ -70,6 +70,7 @@ const layouts: Readonly<Record<string, Layout>> = {
   olmo: closed('olmo', olmoLayout),
   olmo2: closed('olmo2', olmo2Layout),
   granite: closed('granite', graniteLayout),
+  granitemoehybrid: closed('granitemoehybrid', graniteMoeLayout),
   helium: closed('helium', heliumLayout),
   cohere: closed('cohere', cohereLayout),
   starcoder2: closed('starcoder2', starcoder2Layout),
@@ -121,6 +122,8 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   'qwen2',
   'qwen3',
   'smollm3',
+  'granitemoe',
+  'granitemoeshared',
   // Their text models.
   'gemma3',
   'gemma4',

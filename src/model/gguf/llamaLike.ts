@@ -1,5 +1,5 @@
 /**
- * Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 2, Gemma 3, Helium, Granite, OLMo, OLMo 2,
+ * Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 2, Gemma 3, Helium, OLMo, OLMo 2,
  * Cohere, Phi-3, Arcee, Nemotron, Jais 2, Ernie 4.5, Seed-OSS, Hunyuan, GLM-4.
  */
 import * as E from 'fp-ts/lib/Either.js';
@@ -8,7 +8,6 @@ import { float32, string, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { CohereConfig } from '../architectures/cohere.js';
 import type { Gemma3Config } from '../architectures/gemma3.js';
-import type { GraniteConfig } from '../architectures/granite.js';
 import type { LlamaConfig } from '../architectures/llama.js';
 import type { NemotronConfig } from '../architectures/nemotron.js';
 import type { OlmoConfig } from '../architectures/olmo.js';
@@ -231,18 +230,6 @@ export const gemma3Layout: LayoutOf<Gemma3Config> = layoutOf({
 
 /** Llama, but that its pairs lie beside each other already. */
 export const heliumLayout: LayoutOf<LlamaConfig> = layoutOf({ ...likeLlama, interleaved: false });
-
-export const graniteLayout: LayoutOf<GraniteConfig> = layoutOf({
-  ...likeLlama,
-  name: 'granite',
-  metadata: (config) => ({
-    ...rmsEps('granite')(config),
-    'granite.attention.scale': float32(config.attentionScale),
-    'granite.embedding_scale': float32(config.embeddingMultiplier),
-    'granite.residual_scale': float32(config.residualMultiplier),
-    'granite.logit_scale': float32(config.logitsScaling),
-  }),
-});
 
 export const olmoLayout: LayoutOf<OlmoConfig> = layoutOf({
   name: 'olmo',
