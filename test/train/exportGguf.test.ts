@@ -570,6 +570,20 @@ describe('the file of', () => {
     });
   });
 
+  test('Ministral 3 is told how its queries grow, and is refused without YaRN', async () => {
+    await exportedAsMade(configs['ministral3'] ?? {}, ({ metadata }) =>
+      expect(metadata).toMatchObject({
+        'general.architecture': 'mistral3',
+        'mistral3.attention.temperature_scale': expect.closeTo(0.4, 6),
+        'mistral3.rope.scaling.type': 'yarn',
+        'mistral3.rope.scaling.factor': 4,
+        'mistral3.rope.scaling.original_context_length': 3,
+      }),
+    );
+    const plain = { ...configs['ministral3'], rope_parameters: { rope_type: 'default' } };
+    expect(await refusedAsMade(plain)).toMatchObject({ left: { details: { field: 'rope_scaling' } } });
+  });
+
   test("Granite 4's layers that mix have no keys, and its joined maps go as two; without mixers it is Granite there", async () => {
     const hybrid = { ...configs['granitemoehybrid'], mamba_n_groups: 1 };
     await exportedAsMade(hybrid, ({ metadata, tensors }, model) => {

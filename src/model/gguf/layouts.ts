@@ -119,6 +119,7 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   ...Object.keys(layouts).map((architecture) => textTypes[architecture] ?? architecture),
   // Of Llama's architecture.
   'mistral',
+  'ministral3',
   'qwen2',
   'qwen3',
   'smollm3',

@@ -1,5 +1,5 @@
 /**
- * Models of Llama's layout in GGUF: Llama, Mistral, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 2, Gemma 3, Helium, OLMo, OLMo 2,
+ * Models of Llama's layout in GGUF: Llama, Mistral, Ministral 3, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 2, Gemma 3, Helium, OLMo, OLMo 2,
  * Cohere, Phi-3, Arcee, Nemotron, Jais 2, Ernie 4.5, Seed-OSS, Hunyuan, GLM-4.
  */
 import * as E from 'fp-ts/lib/Either.js';
@@ -150,12 +150,25 @@ const smolRefusal = ({ turns, windows }: LlamaConfig): FatalError | undefined =>
   return windows.some((window) => window > 0) ? unsupported('use_sliding_window', 'false', true) : undefined;
 };
 
+/** Queries grow with the length of a text, from where YaRN begins to stretch. */
+const ministral3: Form<LlamaConfig> = {
+  ...likeLlama,
+  name: 'mistral3',
+  scalings: ['yarn'],
+  biases: 'none',
+  metadata: (config) => ({
+    ...rmsEps('mistral3')(config),
+    'mistral3.attention.temperature_scale': float32(config.rope.growth?.beta ?? 0),
+  }),
+};
+
 const forms: Readonly<Record<string, Form<LlamaConfig>>> = {
   llama: likeLlama,
   // Mistral is Llama there.
   mistral: likeLlama,
   qwen2: { ...noBias, name: 'qwen2', biases: 'qkv' },
   qwen3: { ...noBias, name: 'qwen3' },
+  ministral3,
   smollm3: { ...likeLlama, name: 'smollm3', biases: 'none', refusal: smolRefusal },
 };
 
