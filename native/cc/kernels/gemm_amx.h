@@ -25,10 +25,12 @@
 // A multiply-add costs a fraction of what it costs in vectors, packing and waiting as much as ever.
 #if PARTS == 1
 #define PACK_COST 120.0
+#define SHARED_COST 0.0
 #define BARRIER_COST 1000000.0
 #define ALONE_BELOW 2000000.0
 #else
 #define PACK_COST 60.0
+#define SHARED_COST 90.0
 #define BARRIER_COST 200000.0
 #define ALONE_BELOW 0.0  // small ones are not taken apart at all
 #endif

@@ -39,10 +39,11 @@
 #ifndef BESIDE
 #define BESIDE 1
 #endif
-// What packing an element and a barrier cost, in multiply-adds at the micro-kernel's full speed, and the products that are done before
-// other threads have woken up.
+// What packing an element, reading one of B that another thread packed, and a barrier cost, in multiply-adds at the micro-kernel's full
+// speed, and the products that are done before other threads have woken up.
 #ifndef PACK_COST
 #define PACK_COST 8.0
+#define SHARED_COST 0.0
 #define BARRIER_COST 20000.0
 #define ALONE_BELOW 200000.0
 #endif
@@ -174,7 +175,8 @@ RX_STATIC double split_cost(long m, long n, long k, int by_rows, int groups) {
   if (rows < 5) work *= 5 / rows;
   const double pack = PACK_COST * (double)k * (rows * (double)divide_up((long)columns, NC) + columns / by_rows);
   const double barriers = by_rows > 1 ? BARRIER_COST * (double)(divide_up(k, KC) * divide_up((long)columns, NC)) : 0;
-  return work + pack + barriers;
+  const double shared = SHARED_COST * (double)k * columns * (by_rows - 1) / by_rows;
+  return work + pack + shared + barriers;
 }
 
 RX_INLINE long partial_numbers(const Plan* p) { return p->g.half && p->g.k > p->kc ? round_up(p->g.m * p->nc, 16) : 0; }
