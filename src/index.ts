@@ -23,7 +23,8 @@ export type { TextLayout, WholeCheckpoint } from './model/imageText.js';
 export * as layers from './model/layers/index.js';
 export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
-export { attachLora, attachSavedLora } from './model/adapters/adapter.js';
+export { attachLora } from './model/adapters/adapter.js';
+export { attachSavedLora } from './model/adapters/savedAdapter.js';
 export {
   addAdapter,
   addSavedAdapter,

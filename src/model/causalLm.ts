@@ -18,7 +18,8 @@ import type { Pass } from './pass.js';
 import type { Sequence, Targets } from './sequence.js';
 
 export { expectedTensors, modelConfig, registerArchitecture } from './architectures.js';
-export { adapterTensors, attachLora, attachSavedLora } from './adapters/adapter.js';
+export { attachLora } from './adapters/adapter.js';
+export { adapterTensors, attachSavedLora } from './adapters/savedAdapter.js';
 export { mergeAndUnload, mergeLora } from './adapters/merge.js';
 export { balancing, makeCausalLm, training } from './model.js';
 export type { CausalLM } from './model.js';

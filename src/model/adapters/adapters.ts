@@ -9,7 +9,9 @@ import { architectureOf } from '../architectures.js';
 import type { Weights } from '../layers/layer.js';
 import type { CausalLM, NamedAdapter, NamedAdapters } from '../model.js';
 import { weightOf } from '../weights.js';
-import { trainedWith, withNewAdapter, withSavedAdapter } from './adapter.js';
+import { withNewAdapter } from './adapter.js';
+import { trainedWith } from './carrying.js';
+import { withSavedAdapter } from './savedAdapter.js';
 import { copied } from './copied.js';
 import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
 

@@ -19,7 +19,7 @@ import type { QuantizationConfig } from '../quantize/config.js';
 import { quantizeMatrix, scalesOf } from '../quantize/matrix.js';
 import type { QuantizedScales } from '../quantize/matrix.js';
 import { weightOf } from '../weights.js';
-import { adaptedWeight, liesTransposed } from './adapter.js';
+import { adaptedWeight, liesTransposed } from './places.js';
 import { copied } from './copied.js';
 import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
 import { adaptersIn, adapterOptions, isAdapterName, namesOf, tablesIn, tokenIndicesOf, tokenRowsName } from './lora.js';

@@ -18,7 +18,7 @@ import type { JsonReader } from '../../formats/json/json.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { loadTokenizer } from '../../formats/tokenizing/loadTokenizer.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import { attachSavedLora } from '../../model/adapters/adapter.js';
+import { attachSavedLora } from '../../model/adapters/savedAdapter.js';
 import { addSavedAdapter } from '../../model/adapters/adapters.js';
 import { LoraConfig } from '../../model/adapters/lora.js';
 import { withRopeScaling } from '../../model/attention/rope.js';

@@ -19,7 +19,7 @@ import { writeSafetensors } from '../../formats/tensors/safetensors.js';
 import type { TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import { adapterTensors } from '../../model/adapters/adapter.js';
+import { adapterTensors } from '../../model/adapters/savedAdapter.js';
 import { listAdapters, onlyAdapter } from '../../model/adapters/adapters.js';
 import { adaptersIn, isAdapterName, moduleOf } from '../../model/adapters/lora.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
