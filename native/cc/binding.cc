@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,6 +28,9 @@ struct Read {
   std::string error;
 };
 
+// Bytes on their way, for a caller that waits.
+struct Landed;
+
 // One a JavaScript environment.
 struct Engine {
   Executor executor;
@@ -40,6 +44,9 @@ struct Engine {
   napi_threadsafe_function settle = nullptr;
   // The table in use where products are a library's.
   BlasTable withBlas;
+  // What is on its way to somebody who will wait for it, by number.
+  std::map<uint64_t, std::shared_ptr<Landed>> soon;
+  uint64_t soonAsked = 0;
   // Reads that wait; while there are any, the process stays alive.
   int pending = 0;
   // Operations that were called so far.
@@ -381,6 +388,63 @@ napi_value readSync(Frame& frame) {
   return buffer;
 }
 
+// Bytes that somebody will wait for.
+struct Soon : Landed {
+  std::vector<char> bytes;
+};
+
+// readSoon(id, bytes): a number for `arrived`. The bytes are on their way from now on: what is called for from here on runs after the copy.
+napi_value readSoon(Frame& frame) {
+  Engine& engine = *frame.engine;
+  const size_t bytes = byteCount(frame, 1);
+  const Memory::Held from = readable(frame, bytes);
+  const auto soon = std::make_shared<Soon>();
+  soon->bytes.resize(bytes);
+  soon->coming = true;
+  *from.used = engine.executor.next();
+  engine.executor.enqueue([soon, executor = &engine.executor, device = engine.device.get(), from = from.data](const Context*) {
+    const std::string error = executor->takeError();
+    if (!error.empty()) return Soon::come(soon.get(), error.c_str());
+    try {
+      if (device == nullptr) {
+        std::memcpy(soon->bytes.data(), from, soon->bytes.size());
+        return Soon::come(soon.get(), nullptr);
+      }
+      // It lives until the bytes have come, whoever waits.
+      auto held = std::make_unique<std::shared_ptr<Soon>>(soon);
+      device->download(
+          soon->bytes.data(), from, soon->bytes.size(),
+          [](void* user, const char* failed) {
+            const std::unique_ptr<std::shared_ptr<Soon>> come(static_cast<std::shared_ptr<Soon>*>(user));
+            Soon::come(come->get(), failed);
+          },
+          held.get());
+      held.release();
+    } catch (const std::exception& thrown) {
+      Soon::come(soon.get(), thrown.what());
+    }
+  });
+  engine.soon.emplace(++engine.soonAsked, soon);
+  return numberValue(frame.env, static_cast<double>(engine.soonAsked));
+}
+
+// arrived(number): ArrayBuffer of what readSoon was asked for, once; waits until it has come.
+napi_value arrived(Frame& frame) {
+  Engine& engine = *frame.engine;
+  const auto at = engine.soon.find(identifier(frame, 0));
+  if (at == engine.soon.end()) throw BadCall("nothing is on its way under this number");
+  const std::shared_ptr<Landed> landed = at->second;
+  engine.soon.erase(at);
+  landed->wait();
+  if (!landed->error.empty()) throw BadCall(landed->error);
+  const std::vector<char>& bytes = static_cast<const Soon*>(landed.get())->bytes;
+  void* data;
+  napi_value buffer;
+  check(frame.env, napi_create_arraybuffer(frame.env, bytes.size(), &data, &buffer));
+  if (!bytes.empty()) std::memcpy(data, bytes.data(), bytes.size());
+  return buffer;
+}
+
 // release(buffer): its bytes are given back now, not when JavaScript's collector comes by
 napi_value release(Frame& frame) {
   bool is = false;
@@ -521,6 +585,8 @@ napi_value initialise(napi_env env, napi_value exports) {
   define(env, exports, "write", guarded<write>, engine.get());
   define(env, exports, "read", guarded<read>, engine.get());
   define(env, exports, "readSync", guarded<readSync>, engine.get());
+  define(env, exports, "readSoon", guarded<readSoon>, engine.get());
+  define(env, exports, "arrived", guarded<arrived>, engine.get());
   define(env, exports, "release", guarded<release>, engine.get());
   define(env, exports, "wait", guarded<wait>, engine.get());
   define(env, exports, "statistics", guarded<statistics>, engine.get());

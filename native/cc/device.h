@@ -63,21 +63,11 @@ class Device : public PageSource {
   // Those of some adapters, each in one pass over its dy where that is worth it: done[i] becomes true.
   virtual void adapter_grads(const Context*, const AdapterGrad* all, long count, bool* done) { (void)all, (void)count, (void)done; }
 
-  // Routes of a mixture. False: nothing was done.
-  virtual bool routes(const Context*, const Routes& routes) {
-    (void)routes;
-    return false;
-  }
-  virtual bool routes_grad(const Context*, const RoutesGrad& routes) {
-    (void)routes;
-    return false;
-  }
+  virtual void routes(const Context*, const Routes& routes) = 0;
+  virtual void routes_grad(const Context*, const RoutesGrad& routes) = 0;
   // out [count, columns] = rows of x [size, columns], which lie as out does, at numbers that lie on the device; zeros where there is no such
-  // row. False: nothing was done.
-  virtual bool gather_rows_at(const Context*, Values x, long size, const int32_t* rows, Values out, long count, long columns) {
-    (void)x, (void)size, (void)rows, (void)out, (void)count, (void)columns;
-    return false;
-  }
+  // row.
+  virtual void gather_rows_at(const Context*, Values x, long size, const int32_t* rows, Values out, long count, long columns) = 0;
 
   // `from` may go when this returns.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;

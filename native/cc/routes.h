@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "context.h"
+struct Context;
 
 typedef struct Routes {
   long tokens, experts, each;  // each <= experts
@@ -40,5 +40,5 @@ typedef struct RoutesGrad {
 } RoutesGrad;
 
 // The processor's.
-void make_routes(const Context* context, const Routes* routes);
-void make_routes_grad(const Context* context, const RoutesGrad* routes);
+void make_routes(const struct Context* context, const Routes* routes);
+void make_routes_grad(const struct Context* context, const RoutesGrad* routes);

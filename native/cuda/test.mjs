@@ -45,7 +45,7 @@ const build = async () => {
   ];
   const wanted = [
     ...units(compiler)
-      .filter(([source]) => source.startsWith('kernels') || /^(dispatch|pages|pool|scratch)\.cc$/.test(source))
+      .filter(([source]) => source.startsWith('kernels') || /^(dispatch|pages|pool|routes|scratch)\.cc$/.test(source))
       .map(([source, set, extra]) => [join(cc, source), set, extra]),
     ...readdirSync(join(here, 'host'))
       .filter((name) => name.endsWith('.cc'))

@@ -12,6 +12,7 @@ import { causalConv, causalConvGrad } from '../../src/model/kernels/causalConv.j
 import { clampedGate, clampedGateGrad } from '../../src/model/kernels/clampedGate.js';
 import { concatColumns, splitColumns } from '../../src/model/kernels/columns.js';
 import { combineRows, combineRowsGrad } from '../../src/model/kernels/combineRows.js';
+import type { Combination } from '../../src/model/kernels/combineRows.js';
 import { embedding, embeddingGrad } from '../../src/model/kernels/embedding.js';
 import {
   groupedColumnSum,
@@ -668,7 +669,12 @@ const combinations = fc
   .record({ seed, n: size(), perRow: size(3), c: size() })
   .map(({ seed: s, n, perRow, c }): OpCall => {
     const places = permutation(s, n * perRow);
-    const attrs = { places, perRow };
+    const placed = <A>(run: (attrs: Combination) => A): A => {
+      const at = tf.tensor1d(places, 'int32');
+      const result = run({ places: at, perRow });
+      at.dispose();
+      return result;
+    };
     return {
       seed: s,
       shapes: [
@@ -677,7 +683,7 @@ const combinations = fc
       ],
       forward: (...inputs) => {
         const [x, weights] = inputs as unknown as Six;
-        return combineRows(x, weights, attrs);
+        return placed((attrs) => combineRows(x, weights, attrs));
       },
       formula: (...inputs) => {
         const [x, weights] = inputs as unknown as Six;
@@ -686,7 +692,7 @@ const combinations = fc
       },
       backward: (dy, ...inputs) => {
         const [x, weights] = inputs as unknown as Six;
-        const { dx, dWeights } = combineRowsGrad(dy, x, weights, attrs);
+        const { dx, dWeights } = placed((attrs) => combineRowsGrad(dy, x, weights, attrs));
         return [dx, dWeights];
       },
     };

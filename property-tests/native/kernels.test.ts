@@ -1,7 +1,7 @@
 /** Every named op on the native engine, in every form of it, against its reference on the cpu backend. */
 import { afterAll, expect, it } from '@jest/globals';
 import '@tensorflow/tfjs-backend-cpu';
-import { engine, env, reshape, setBackend } from '@tensorflow/tfjs-core';
+import { engine, env, reshape, setBackend, tensor1d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { bfloat16ToFloat32, float32ToBfloat16 } from '../../src/formats/tensors/float16.js';
@@ -38,7 +38,7 @@ import {
   RxGroupedLoraUp,
   RxGroupedLoraUpGrad,
 } from '../../src/model/kernels/groupedLora.js';
-import { RxGatherRows, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
+import { RxGatherRows, RxGatherRowsAt, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
 import { hold } from '../../src/model/kernels/hold.js';
 import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
 import { RxLatentHeads, RxLatentHeadsGrad } from '../../src/model/kernels/latentHeads.js';
@@ -105,6 +105,23 @@ const trial = (op: AnyOp, inputs: Trial['inputs'], attrs: unknown, more: Partial
   attrs,
   ...more,
 });
+
+/** An op that is given an int32 tensor of this name, which trials pass as an attribute: their inputs are float32. */
+const withIntegers = (op: AnyOp, name: string): AnyOp => {
+  const given =
+    (how: 'reference' | 'run') =>
+    (inputs: Readonly<Record<string, Tensor>>, attrs: Readonly<Record<string, unknown>>): ReadonlyArray<Tensor> => {
+      const { [name]: integers, ...rest } = attrs;
+      if (integers === undefined) return op[how](inputs as never, rest as never);
+      const lent = tensor1d(integers as Int32Array, 'int32');
+      try {
+        return op[how]({ ...inputs, [name]: lent } as never, rest as never);
+      } finally {
+        lent.dispose();
+      }
+    };
+  return { name: op.name, reference: given('reference'), run: given('run') };
+};
 
 const onBackend = (inputs: Trial['inputs']): ReadonlyArray<Tensor> | Record<string, Tensor> =>
   Array.isArray(inputs)
@@ -385,6 +402,7 @@ const rows = fc.record({ n: size(40), c: size(50), m: size(40), seed: seeds }).c
       { inPlace: ['table'] },
     ),
     trial(RxGatherRows, { x: values(n, c) }, { rows: ids(m, n) }),
+    trial(withIntegers(RxGatherRowsAt, 'rows'), { x: values(n, c) }, { rows: ids(m, n) }),
     trial(RxScatterRows, { dy }, { rows: ids(m, n), size: n }),
   );
 });
@@ -397,8 +415,17 @@ const combined = fc
     const x = values(n * perRow, c);
     const weights = values(n, perRow);
     return fc.constantFrom(
-      trial(RxCombineRows, { x, weights: weighs ? weights : undefined }, { places, perRow }),
-      trial(RxCombineRowsGrad, { dy: values(n, c), x, weights }, { places, perRow }, { tolerance: 1e-4, rough: true }),
+      trial(
+        withIntegers(RxCombineRows, 'places'),
+        { x, weights: weighs ? weights : undefined },
+        { perRow, ...(seed % 3 === 0 ? {} : { places }) },
+      ),
+      trial(
+        withIntegers(RxCombineRowsGrad, 'places'),
+        { dy: values(n, c), x, weights },
+        { perRow, ...(seed % 3 === 0 ? {} : { places }) },
+        { tolerance: 1e-4, rough: true },
+      ),
     );
   });
 

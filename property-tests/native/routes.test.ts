@@ -91,7 +91,7 @@ describeNative('routes of the native engine', () => {
           for (const [i, numbers] of wanted.entries()) expect([i, close(got[i] ?? [], numbers)]).toEqual([i, true]);
         }
       }),
-      { numRuns: 60 },
+      { numRuns: 15 },
     );
   });
 });

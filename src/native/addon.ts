@@ -66,6 +66,9 @@ export interface Addon {
   readonly write: (id: number, values: ArrayBufferView) => void;
   readonly read: (id: number, bytes: number) => Promise<ArrayBuffer>;
   readonly readSync: (id: number, bytes: number) => ArrayBuffer;
+  /** A number for `arrived`, once. The bytes are on their way from now on: operations that follow run while somebody waits for them. */
+  readonly readSoon: (id: number, bytes: number) => number;
+  readonly arrived: (number: number) => ArrayBuffer;
   /** Gives a buffer's bytes back at once. Nobody may read it any more. */
   readonly release: (buffer: ArrayBuffer) => void;
   /** Returns when everything enqueued has run. */

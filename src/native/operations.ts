@@ -30,6 +30,7 @@ export const operationNames = [
   'columnSum',
   'squaredNorm',
   'gatherRows',
+  'gatherRowsAt',
   'scatterRows',
   'copyColumns',
   'bfloat16',

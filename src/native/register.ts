@@ -25,7 +25,7 @@ import { dropout } from './kernels/dropout.js';
 import { addRows, embedding, embeddingGrad } from './kernels/embedding.js';
 import { gatedActivation, gatedActivationGrad } from './kernels/gatedActivation.js';
 import { gatedDeltaRule, gatedDeltaRuleGrad } from './kernels/gatedDeltaRule.js';
-import { gatherRows, scatterRows } from './kernels/gatherRows.js';
+import { gatherRows, gatherRowsAt, scatterRows } from './kernels/gatherRows.js';
 import {
   groupedColumnSum,
   groupedLinear,
@@ -116,6 +116,7 @@ const named: ReadonlyArray<KernelConfig> = [
   combineRows,
   combineRowsGrad,
   gatherRows,
+  gatherRowsAt,
   groupedColumnSum,
   groupedLinear,
   groupedLinearGradInput,

@@ -6,6 +6,9 @@
 
 namespace {
 
+// Of null places: row j itself.
+inline __attribute__((always_inline)) long place_of(const int32_t* places, long j) { return places != nullptr ? places[j] : j; }
+
 void combine_rows(const Context* context, Values x, const float* weights, const int32_t* places, Values out, long n, long each,
                   long columns) {
   const long piece = rows_a_piece(each * columns);
@@ -14,7 +17,7 @@ void combine_rows(const Context* context, Values x, const float* weights, const 
       each_vector(columns, [&](long i, auto lanes) {
         vf sum = {};
         for (long j = row * each; j < (row + 1) * each; j++) {
-          const vf value = take(lanes, x, places[j] * columns + i), weight = vset(weights ? weights[j] : 1.f);
+          const vf value = take(lanes, x, place_of(places, j) * columns + i), weight = vset(weights ? weights[j] : 1.f);
           sum = j == row * each ? value * weight : fma(value, weight, sum);
         }
         put(lanes, out, row * columns + i, sum);
@@ -30,11 +33,12 @@ void combine_rows_grad(const Context* context, Values dy, Values x, const float*
     for (long row = part * piece; row < smaller(n, (part + 1) * piece); row++)
       for (long j = row * each; j < (row + 1) * each; j++) {
         const vf weight = vset(weights[j]);
+        const long place = place_of(places, j) * columns;
         vf along = {};
         each_vector(columns, [&](long i, auto lanes) {
           const vf d = take(lanes, dy, row * columns + i);
-          along = fma(d, take(lanes, x, places[j] * columns + i), along);
-          put(lanes, dx, places[j] * columns + i, d * weight);
+          along = fma(d, take(lanes, x, place + i), along);
+          put(lanes, dx, place + i, d * weight);
         });
         d_weights[j] = hsum(along);
       }

@@ -17,43 +17,46 @@ void embeddingGrad(Call& call) {
   });
 }
 
-// Every number below `rows` once, in any order.
-void permuted(const HostArray<int32_t>& places, long rows) {
-  if (places.size() != rows) throw BadCall(std::to_string(places.size()) + " places of " + std::to_string(rows) + " rows");
+// Every number below `rows` once, in any order. Of a task: numbers that lie in a tensor are known no sooner.
+void permuted(const Context* context, const int32_t* places, long rows) {
+  if (context->device != nullptr || places == nullptr) return;
   std::vector<bool> seen(static_cast<size_t>(rows));
   for (long i = 0; i < rows; i++) {
-    if (places[i] < 0 || places[i] >= rows || seen[places[i]]) throw BadCall("no permutation of rows at " + std::to_string(i));
+    if (places[i] < 0 || places[i] >= rows || seen[places[i]]) throw std::runtime_error("no permutation of rows at " + std::to_string(i));
     seen[places[i]] = true;
   }
 }
 
-// n, each, columns, x, weights?, out; places
+// Integers of a tensor; null when its number is 0.
+const int32_t* places(Call& call, long n) { return reinterpret_cast<const int32_t*>(call.optional(n)); }
+
+// n, each, columns, x, weights?, out, places?
 void combineRows(Call& call) {
   const long n = call.size(), each = call.size(), columns = call.size();
   if (each < 1) throw BadCall("sums of nothing");
   const long rows = area(n, each);
-  HostArray<int32_t> places = call.ints();
-  permuted(places, rows);
   const Values x = call.values(area(rows, columns));
   const float* const weights = call.optional(rows);
   const Values out = call.values(area(n, columns));
-  call.enqueue([=, places = std::move(places)](const Context* c) {
-    c->table->combine_rows(c, x, weights, places.data(), out, n, each, columns);
+  const int32_t* const at = places(call, rows);
+  call.enqueue([=](const Context* c) {
+    permuted(c, at, rows);
+    c->table->combine_rows(c, x, weights, at, out, n, each, columns);
   });
 }
 
-// n, each, columns, dy, x, weights, dx, dWeights; places
+// n, each, columns, dy, x, weights, dx, dWeights, places?
 void combineRowsGrad(Call& call) {
   const long n = call.size(), each = call.size(), columns = call.size();
   const long rows = area(n, each);
-  HostArray<int32_t> places = call.ints();
-  permuted(places, rows);
   const Values dy = call.values(area(n, columns)), x = call.values(area(rows, columns));
   const float* const weights = call.tensor(rows);
   const Values dx = call.values(area(rows, columns));
   float* const dWeights = call.tensor(rows);
-  call.enqueue([=, places = std::move(places)](const Context* c) {
-    c->table->combine_rows_grad(c, dy, x, weights, places.data(), dx, dWeights, n, each, columns);
+  const int32_t* const at = places(call, rows);
+  call.enqueue([=](const Context* c) {
+    permuted(c, at, rows);
+    c->table->combine_rows_grad(c, dy, x, weights, at, dx, dWeights, n, each, columns);
   });
 }
 
@@ -85,8 +88,8 @@ void routes(Call& call) {
     Device* const device = static_cast<Device*>(c->device);
     if (device == nullptr)
       make_routes(c, &a);
-    else if (!device->routes(c, a))
-      throw std::runtime_error("this device makes no routes");
+    else
+      device->routes(c, a);
   });
 }
 
@@ -108,8 +111,8 @@ void routesGrad(Call& call) {
     Device* const device = static_cast<Device*>(c->device);
     if (device == nullptr)
       make_routes_grad(c, &a);
-    else if (!device->routes_grad(c, a))
-      throw std::runtime_error("this device makes no routes");
+    else
+      device->routes_grad(c, a);
   });
 }
 

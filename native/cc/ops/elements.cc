@@ -1,4 +1,5 @@
 // Elementwise operations, copies and selections of rows and columns, sums.
+#include "../device.h"
 #include "../ops.h"
 
 namespace {
@@ -114,6 +115,20 @@ void gatherRows(Call& call) {
   call.enqueue([=, rows = std::move(rows)](const Context* c) { c->table->gather_rows(c, x, rows.data(), out, rows.size(), columns); });
 }
 
+// size, columns, count, x, out, which lie in one way, rows: int32
+void gatherRowsAt(Call& call) {
+  const long size = call.size(), columns = call.size(), count = call.size();
+  const Values x = call.values(area(size, columns)), out = call.values(area(count, columns));
+  const int32_t* const rows = static_cast<const int32_t*>(call.bytes(count, 4));
+  if (x.half != out.half) throw BadCall("rows that lie otherwise than where they go");
+  call.enqueue([=](const Context* c) {
+    if (Device* const device = static_cast<Device*>(c->device)) return device->gather_rows_at(c, x, size, rows, out, count, columns);
+    for (long i = 0; i < count; i++)
+      if (rows[i] < 0 || rows[i] >= size) throw std::runtime_error("row " + std::to_string(rows[i]) + " of " + std::to_string(size) + " at " + std::to_string(i));
+    c->table->gather_rows(c, x, rows, out, count, columns);
+  });
+}
+
 // size, columns, dy, out; rows
 void scatterRows(Call& call) {
   const long size = call.size(), columns = call.size();
@@ -159,6 +174,7 @@ constexpr Operation list[] = {
     {"columnSum", columnSum},
     {"squaredNorm", squaredNorm},
     {"gatherRows", gatherRows},
+    {"gatherRowsAt", gatherRowsAt},
     {"scatterRows", scatterRows},
     {"copyColumns", copyColumns},
     {"bfloat16", bfloat16},

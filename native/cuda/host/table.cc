@@ -1,5 +1,6 @@
 // The kernels of kernel_table.h on a CUDA card: every entry checks nothing that its caller has checked, and starts work without waiting.
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -225,18 +226,19 @@ void embedding_bf16(const Context* context, const uint16_t* table, const int32_t
 // Who calls has seen that the rows are there.
 void gather_rows(const Context* context, Values x, const int32_t* rows, Values out, long count, long columns) {
   CudaDevice& device = of(context);
-  device.over(count * columns, k::take_rows, x, device.stage(rows, count), out, count, columns);
+  device.over(count * columns, k::take_rows, x, device.stage(rows, count), out, count, LONG_MAX, columns);
 }
+// Places lie on the card.
 void combine_rows(const Context* context, Values x, const float* weights, const int32_t* places, Values out, long n, long each,
                   long columns) {
   CudaDevice& device = of(context);
-  device.over(n * columns, k::combine_rows, x, weights, device.stage(places, n * each), out, n, each, columns);
+  device.over(n * columns, k::combine_rows, x, weights, places, out, n, each, columns);
 }
 void combine_rows_grad(const Context* context, Values dy, Values x, const float* weights, const int32_t* places, Values dx,
                        float* d_weights, long n, long each, long columns) {
   CudaDevice& device = of(context);
   const long rows = n * each;
-  device.launch(k::combine_rows_grad, {parts_of(rows, 8)}, 256, 0, dy, x, weights, device.stage(places, rows), dx, d_weights, rows, each, columns);
+  device.launch(k::combine_rows_grad, {parts_of(rows, 8)}, 256, 0, dy, x, weights, places, dx, d_weights, rows, each, columns);
 }
 // The rows of each target lie together and in order: the sum is the same every time, and no two threads meet.
 void embedding_grad(const Context* context, const float* dy, const int32_t* ids, float* d_table, long n, long vocabulary, long columns,

@@ -130,31 +130,47 @@ extern "C" __global__ void rx_gather_rows_bf16(const uint16_t* x, const int32_t*
   }
 }
 
-// out [count, columns] = rows of x that are there, which lie as out does.
-extern "C" __global__ void rx_take_rows(Values x, const int32_t* rows, Values out, long count, long columns) {
+// out [count, columns] = rows of x [size, columns], which lie as out does; zeros where there is no such row.
+extern "C" __global__ void rx_take_rows(Values x, const int32_t* rows, Values out, long count, long size, long columns) {
   const long bytes = columns * (x.half ? 2 : 4);
+  const auto there = [=](long row) { return row >= 0 && row < size; };
   if (bytes % 16 == 0 && in_vectors(x.at, out.at)) {
     for (long i = thread_index(); i < count * (bytes / 16); i += grid_threads()) {
       const Split at = split(i, bytes / 16);
-      static_cast<uint4*>(out.at)[i] = static_cast<const uint4*>(x.at)[rows[at.whole] * (bytes / 16) + at.rest];
+      const long row = rows[at.whole];
+      static_cast<uint4*>(out.at)[i] = there(row) ? static_cast<const uint4*>(x.at)[row * (bytes / 16) + at.rest] : uint4{0, 0, 0, 0};
     }
     return;
   }
   for (long i = thread_index(); i < count * columns; i += grid_threads()) {
     const Split at = split(i, columns);
-    store(out, i, load(x, rows[at.whole] * columns + at.rest));
+    const long row = rows[at.whole];
+    store(out, i, there(row) ? load(x, row * columns + at.rest) : 0.f);
   }
 }
 
-// out[r] [columns] = the sum of weights[j] x[places[j]], j = r each .. (r + 1) each - 1; 1 in place of null weights.
+namespace {
+
+// Where the j-th row of a sum lies: places[j], or j itself without places; -1: nowhere among `rows`.
+__device__ __forceinline__ long place_of(const int32_t* places, long j, long rows) {
+  const long place = places != nullptr ? places[j] : j;
+  return place >= 0 && place < rows ? place : -1;
+}
+
+}  // namespace
+
+// out[r] [columns] = the sum of weights[j] x[places[j]], j = r each .. (r + 1) each - 1; 1 in place of null weights, j in place of null places.
 extern "C" __global__ void rx_combine_rows(Values x, const float* weights, const int32_t* places, Values out, long n, long each, long columns) {
+  const long rows = n * each;
   if (columns % 4 == 0 && in_fours(x) && in_fours(out)) {
     for (long i = thread_index(); i < n * (columns / 4); i += grid_threads()) {
       const Split at = split(i, columns / 4);
       float4 sum = {0.f, 0.f, 0.f, 0.f};
       for (long j = at.whole * each; j < (at.whole + 1) * each; j++) {
+        const long place = place_of(places, j, rows);
+        if (place < 0) continue;
         const float weight = weights != nullptr ? weights[j] : 1.f;
-        const float4 value = load_four(x, places[j] * columns + 4 * at.rest);
+        const float4 value = load_four(x, place * columns + 4 * at.rest);
         sum = {sum.x + weight * value.x, sum.y + weight * value.y, sum.z + weight * value.z, sum.w + weight * value.w};
       }
       store_four(out, 4 * i, sum);
@@ -164,8 +180,10 @@ extern "C" __global__ void rx_combine_rows(Values x, const float* weights, const
   for (long i = thread_index(); i < n * columns; i += grid_threads()) {
     const Split at = split(i, columns);
     float sum = 0.f;
-    for (long j = at.whole * each; j < (at.whole + 1) * each; j++)
-      sum += (weights != nullptr ? weights[j] : 1.f) * load(x, places[j] * columns + at.rest);
+    for (long j = at.whole * each; j < (at.whole + 1) * each; j++) {
+      const long place = place_of(places, j, rows);
+      if (place >= 0) sum += (weights != nullptr ? weights[j] : 1.f) * load(x, place * columns + at.rest);
+    }
     store(out, i, sum);
   }
 }
@@ -175,10 +193,15 @@ extern "C" __global__ void rx_combine_rows_grad(Values dy, Values x, const float
                                                 long rows, long each, long columns) {
   const long j = static_cast<long>(blockIdx.x) * 8 + threadIdx.x / 32;
   if (j >= rows) return;
-  const long from = j / each * columns, to = places[j] * columns;
+  const int lane = threadIdx.x % 32;
+  const long place = place_of(places, j, rows);
+  if (place < 0) {
+    if (lane == 0) d_weights[j] = 0.f;
+    return;
+  }
+  const long from = j / each * columns, to = place * columns;
   const float weight = weights[j];
   float along = 0.f;
-  const int lane = threadIdx.x % 32;
   if (columns % 4 == 0 && in_fours(dy) && in_fours(x) && in_fours(dx)) {
     for (long c = 4 * lane; c < columns; c += 128) {
       const float4 d = load_four(dy, from + c), v = load_four(x, to + c);

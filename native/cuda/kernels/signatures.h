@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "../../cc/routes.h"
 #include "../../cc/values.h"
 
 // One piece of one tensor's update.
@@ -203,9 +204,13 @@ struct RxStateSpace {
   X(add_parts, const float*, long, long, float*, int, long)                                                                 \
   X(gather_rows, const float*, const int32_t*, float*, long, long, long)                                                    \
   X(gather_rows_bf16, const uint16_t*, const int32_t*, float*, long, long, long)                                            \
-  X(take_rows, Values, const int32_t*, Values, long, long)                                                                  \
+  X(take_rows, Values, const int32_t*, Values, long, long, long)                                                            \
   X(combine_rows, Values, const float*, const int32_t*, Values, long, long, long)                                           \
   X(combine_rows_grad, Values, Values, const float*, const int32_t*, Values, float*, long, long, long)                      \
+  X(routes, Routes)                                                                                                         \
+  X(route_counts, const int32_t*, int32_t*, long, long, long)                                                               \
+  X(route_places, const int32_t*, Routes, long)                                                                             \
+  X(routes_grad, RoutesGrad)                                                                                                \
   X(sum_rows_by_target, const float*, const int32_t*, const int32_t*, const int32_t*, float*, long, long)                   \
   X(layer_norm, NormInput, const float*, const float*, Values, float*, float*, long, float)                                 \
   X(layer_norm_grad, Values, Values, const float*, const float*, const float*, const float*, float*, uint16_t*, long, long) \

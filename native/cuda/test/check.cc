@@ -338,15 +338,70 @@ void combined(Both& both) {
   for (long i = 0; i < rows; i++) places.push_back(static_cast<int32_t>(i));
   std::shuffle(places.begin(), places.end(), engine);
   const Activation x(both, floats(rows * columns)), dy(both, floats(n * columns)), out(both, Floats(n * columns)), dx(both, Floats(rows * columns));
-  const Array weights(both, floats(rows)), d_weights(both, Floats(rows));
+  const Array weights(both, floats(rows)), d_weights(both, Floats(rows)), at(both, places.data(), places.size() * 4);
   const bool weighs = coin();
-  twice(both, [&](const Context& c) { c.table->combine_rows(&c, x.on(c), weighs ? weights.on(c) : nullptr, places.data(), out.on(c), n, each, columns); });
+  twice(both, [&](const Context& c) { c.table->combine_rows(&c, x.on(c), weighs ? weights.on(c) : nullptr, at.on<int32_t>(c), out.on(c), n, each, columns); });
   out.agree("combine_rows", single);
   twice(both, [&](const Context& c) {
-    c.table->combine_rows_grad(&c, dy.on(c), x.on(c), weights.on(c), places.data(), dx.on(c), d_weights.on(c), n, each, columns);
+    c.table->combine_rows_grad(&c, dy.on(c), x.on(c), weights.on(c), at.on<int32_t>(c), dx.on(c), d_weights.on(c), n, each, columns);
   });
   dx.agree("combine_rows_grad, dx", single);
   d_weights.agree("combine_rows_grad, weights", single);
+}
+
+// Which experts tokens go to, and the rows that these read.
+void routed(Both& both) {
+  const bool mixed = below(4) == 0;
+  const long inside = between(2, 9), groups = mixed || coin() ? 0 : between(2, 40), experts = groups > 0 ? groups * inside : between(1, coin() ? 9 : 600);
+  const long open = groups > 0 ? between(1, groups) : 0, each = between(1, std::min(experts, groups > 0 ? open * inside : 40L));
+  const long tokens = coin() ? below(20) : below(700), all = tokens * experts, pairs = tokens * each;
+  Floats numbers = floats(all, -3, 3);
+  // Some are alike.
+  if (coin())
+    for (float& x : numbers) x = std::round(4 * x) / 4;
+  const Array logits(both, numbers), correction(both, floats(experts)), probabilities(both, Floats(all)), weights(both, Floats(pairs));
+  const Array shares(both, Floats(mixed ? pairs * experts : 0)), d_logits(both, Floats(all)), d_weights(both, floats(pairs)), slopes(both, floats(experts));
+  const std::vector<int32_t> none(static_cast<size_t>(pairs)), of_none(static_cast<size_t>(experts));
+  const auto integers = [&](const std::vector<int32_t>& from) { return std::make_unique<Array>(both, from.data(), from.size() * 4); };
+  const auto chosen = integers(none), order = integers(none), taken = integers(none), places = integers(none), counts = integers(of_none);
+  Routes a = {};
+  a.tokens = tokens, a.experts = experts, a.each = each, a.sigmoid = coin(), a.normalized = coin();
+  a.least_sum = coin() ? 0.4 : 0, a.factor = coin() ? 1 : 2.5, a.groups = groups, a.open = open, a.best = coin() ? 1 : 2;
+  a.mixed = mixed, a.tolerance = 0.3;
+  const bool corrects = !mixed && coin(), slopes_too = coin();
+  const auto made = [&](const Context& c) {
+    Routes own = a;
+    own.logits = logits.on(c), own.correction = corrects ? correction.on(c) : nullptr, own.probabilities = probabilities.on(c);
+    own.chosen = chosen->on<int32_t>(c), own.weights = weights.on(c), own.shares = mixed ? shares.on(c) : nullptr, own.counts = counts->on<int32_t>(c);
+    own.order = order->on<int32_t>(c), own.rows = taken->on<int32_t>(c), own.places = places->on<int32_t>(c);
+    return own;
+  };
+  const Routes on_processor = made(both.processor);
+  make_routes(&both.processor, &on_processor);
+  both.device.routes(&both.card, made(both.card));
+  probabilities.agree("routes, probabilities", single);
+  chosen->agree("routes, experts", 0);
+  weights.agree("routes, weights", single);
+  shares.agree("routes, shares", single);
+  counts->agree("routes, counts", 0);
+  order->agree("routes, order", 0);
+  taken->agree("routes, rows", 0);
+  places->agree("routes, places", 0);
+  const auto back = [&](const Context& c) {
+    return RoutesGrad{tokens, experts, each, a.sigmoid, a.normalized, a.least_sum, a.factor, probabilities.on(c), chosen->on<int32_t>(c), weights.on(c),
+                      mixed ? shares.on(c) : nullptr, d_weights.on(c), slopes_too ? slopes.on(c) : nullptr, d_logits.on(c)};
+  };
+  const RoutesGrad back_there = back(both.processor);
+  make_routes_grad(&both.processor, &back_there);
+  both.device.routes_grad(&both.card, back(both.card));
+  d_logits.agree("routes_grad", single);
+  // The rows of their tokens.
+  const long columns = some(40);
+  const bool half = coin();
+  const Activation x(both, floats(tokens * columns), half), rows(both, Floats(pairs * columns), half);
+  both.processor.table->gather_rows(&both.processor, x.on(both.processor), taken->on<int32_t>(both.processor), rows.on(both.processor), pairs, columns);
+  both.device.gather_rows_at(&both.card, x.on(both.card), tokens, taken->on<int32_t>(both.card), rows.on(both.card), pairs, columns);
+  rows.agree("gather_rows_at", single);
 }
 
 void columns(Both& both) {
@@ -1249,7 +1304,7 @@ struct Check {
   int divisor;  // of the rounds, for what is slow under emulation
 };
 const Check checks[] = {
-    {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"combined", combined, 1}, {"greatest", greatest, 1},
+    {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"combined", combined, 1}, {"routed", routed, 1}, {"greatest", greatest, 1},
     {"norms", norms, 1},             {"rope", rope, 1},       {"latent", latent, 1}, {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1}, {"group_grads", group_grads, 1},
     {"after_norms", after_norms, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},

@@ -164,6 +164,24 @@ void compare(const char* name, const moved::Tally& counted) {
 }
 #endif
 
+// Where counts of routers lie that were told.
+std::map<const void*, size_t> foretold;
+
+// What a router would choose, where nothing is computed: experts by chance, as if it told them apart.
+template <class... P>
+void foretell(const P&...) {}
+void foretell(const int32_t*, const Routes& a, long) {
+  open_memory(true);
+  std::fill(a.counts, a.counts + a.experts, 0);
+  uint32_t state = 1;
+  for (long i = 0; i < a.tokens * a.each; i++) {
+    state = state * 1664525u + 1013904223u;
+    a.counts[(state >> 8) * static_cast<uint64_t>(a.experts) >> 24]++;
+  }
+  open_memory(false);
+  foretold[a.counts] = sizeof(int32_t) * static_cast<size_t>(a.experts);
+}
+
 template <class... P, size_t... i>
 std::tuple<P...> copy_of(void** arguments, std::index_sequence<i...>) {
   return {*static_cast<P*>(arguments[i])...};
@@ -176,7 +194,10 @@ void enqueue(void (*kernel)(P...), F tally, const Launch& launch, void** argumen
       const moved::Grid grid = {launch.grid.x, launch.grid.y, launch.block.x};
       return std::apply([&](const P&... each) -> moved::Tally { return tally(grid, each...); }, copied);
     };
-    if (counting()) return note(launch.name, counted());
+    if (counting()) {
+      std::apply([](const P&... each) { foretell(each...); }, copied);
+      return note(launch.name, counted());
+    }
     if (const char* const losing = variable("RXTUNE_MOCK_LOSE"); losing != nullptr && std::strcmp(losing, launch.name) == 0) lost = cuda::launch_errors;
     if (lost != 0) return;
     if (const char* const skipped = variable("RXTUNE_MOCK_SKIP"); skipped != nullptr && std::strcmp(skipped, launch.name) == 0) return;
@@ -345,8 +366,12 @@ EXPORT int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, Hand
 EXPORT int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, Handle) {
   CALLED
   start([=] {
-    if (!counting()) {
+    const auto told = foretold.find(reinterpret_cast<const void*>(from));
+    if (!counting() || (told != foretold.end() && told->second == bytes)) {
+      const bool closed = counting();
+      if (closed) open_memory(true);
       std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+      if (closed) open_memory(false);
       return;
     }
     // Numbers of [0, 1), all different: so a router sends its rows everywhere.

@@ -141,7 +141,7 @@ inline Tally gather_rows_bf16(Grid, const uint16_t* x, const int32_t* rows, floa
   return Count().read(x, 2 * std::min(count, size) * columns).read(rows, 4 * count).write(out, count * columns).at_most();
 }
 // Rows that several take are counted each time: a mixture's experts read them apart.
-inline Tally take_rows(Grid, Values x, const int32_t* rows, Values out, long count, long columns) {
+inline Tally take_rows(Grid, Values x, const int32_t* rows, Values out, long count, long, long columns) {
   return Count().read(x, count * columns).read(rows, 4 * count).write(out, count * columns).or_fewer(4 * count * columns);
 }
 inline Tally combine_rows(Grid, Values x, const float* weights, const int32_t* places, Values out, long n, long each, long columns) {
@@ -151,6 +151,24 @@ inline Tally combine_rows_grad(Grid, Values dy, Values x, const float* weights, 
                                long each, long columns) {
   return Count().read(dy, rows / each * columns).read(x, rows * columns).read(weights, rows).read(places, 4 * rows).write(dx, rows * columns)
       .write(d_weights, rows);
+}
+inline Tally routes(Grid, Routes a) {
+  const long all = a.tokens * a.experts, pairs = a.tokens * a.each;
+  return Count().read(a.logits, all).read(a.correction, a.tokens > 0 ? a.experts : 0).write(a.probabilities, all).write(a.chosen, 4 * pairs).write(a.weights, pairs)
+      .write(a.shares, pairs * a.experts);
+}
+inline Tally route_counts(Grid g, const int32_t* chosen, int32_t* counts, long pairs, long experts, long) {
+  return Count().read(chosen, 4 * pairs).write(counts, 4 * g.blocks * experts);
+}
+inline Tally route_places(Grid g, const int32_t* counts, Routes a, long) {
+  const long pairs = a.tokens * a.each;
+  return Count().read(counts, 4 * g.blocks * a.experts).read(a.chosen, 4 * pairs).write(a.places, 4 * pairs).write(a.order, 4 * pairs).write(a.rows, 4 * pairs)
+      .write(a.counts, 4 * a.experts);
+}
+inline Tally routes_grad(Grid, RoutesGrad a) {
+  const long all = a.tokens * a.experts, pairs = a.tokens * a.each;
+  return Count().read(a.probabilities, all).read(a.chosen, 4 * pairs).read(a.weights, pairs).read(a.shares, pairs * a.experts).read(a.d_weights, pairs)
+      .read(a.slopes, a.tokens > 0 ? a.experts : 0).write(a.d_logits, all).or_fewer(4 * pairs);
 }
 inline Tally sum_rows_by_target(Grid, const float* x, const int32_t* order, const int32_t* start, const int32_t* target, float* out,
                                 long targets, long columns) {

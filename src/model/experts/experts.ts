@@ -5,6 +5,7 @@ import { clone } from '../kernels/clone.js';
 import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
 import { gatherRows } from '../kernels/gatherRows.js';
 import { keep } from '../kernels/hold.js';
+import { readSoon } from '../kernels/readSoon.js';
 import { routesGrad, routesOf } from '../kernels/routes.js';
 import type { Routes } from '../kernels/routes.js';
 import type { Layer, Passed, Weights } from '../layers/layer.js';
@@ -34,9 +35,12 @@ export interface Mixture extends RoutingShape {
   readonly scales?: string | undefined;
   /** What an expert counts multiplies what it reads, which is x, not its output. Default: false. */
   readonly ahead?: boolean | undefined;
-  /** Some experts as one map of all of their rows, where these weights let them be. Default: each runs alone. */
-  readonly together?: (weights: Weights, chosen: ReadonlyArray<Chosen>) => Map | undefined;
+  /** Some of these experts as one map of all of their rows, where the weights let any of them be. Default: each runs alone. */
+  readonly together?: (weights: Weights, experts: ReadonlyArray<number>) => Together | undefined;
 }
+
+/** The experts that were chosen as one map of all of their rows. */
+export type Together = (chosen: ReadonlyArray<Chosen>) => Map;
 
 /** An expert that some tokens go to. */
 export interface Chosen {
@@ -123,15 +127,6 @@ const apart =
     };
   };
 
-const asOne =
-  (rows: Int32Array, layer: Map): Through =>
-  (weights, x, wanted) => {
-    const own = gatherRows(x, rows);
-    const run = layer(weights, own, wanted);
-    own.dispose();
-    return run;
-  };
-
 /** By expert, the numbers of its own of `all`, which lie one expert's below another's. */
 const byExpert = (all: Int32Array, sizes: ReadonlyArray<number>): ReadonlyArray<Int32Array> => {
   let first = 0;
@@ -158,8 +153,8 @@ const noted = (
 
 /**
  * Σ over the experts that the router chooses of weight · expert(x), or expert(weight · x), [N, C] to the same. Each expert reads its own
- * tokens and no others, so the work is in proportion to the experts a token. How many tokens each has is read from the engine, which is
- * waited for.
+ * tokens and no others, so the work is in proportion to the experts a token. How many tokens each has is read from the engine while it
+ * gathers their rows, once on the way there; the way back reads nothing.
  */
 export const mixture =
   (
@@ -173,6 +168,7 @@ export const mixture =
     const routes = routesOf(asked.value, added, shape);
     noted(pass, layer, shape, { logits: asked.value, routes, corrected: added !== undefined });
     asked.value.dispose();
+    const coming = readSoon(routes.counts);
     const scales =
       scalesName === undefined ? undefined : scaledBy(routes, weightOf(weights, scalesName).dataSync<'float32'>());
     const trainsScales = scalesName !== undefined && wanted.weight(scalesName);
@@ -181,17 +177,24 @@ export const mixture =
     const weighed = ofInputs && weighedRows(weights, [x, ofInputs], { ...wanted, input: wanted.input || asked.active });
     const reading = reads?.(weights, x, wanted);
     const read = weighed ?? reading;
-    const sizes = Array.from(routes.counts.dataSync<'int32'>());
-    const chosen = sizes.flatMap((rows, expert) => (rows === 0 ? [] : [{ expert, rows }]));
-    const one = together?.(weights, chosen);
-    const rows = (ahead ? routes.order : routes.rows).dataSync<'int32'>();
-    const places = routes.places.dataSync<'int32'>();
-    const through = (one === undefined ? apart(byExpert(rows, sizes), expert) : asOne(rows, one))(
+    const source = read?.value ?? x;
+    const order = ahead ? routes.order : routes.rows;
+    const all = together?.(
       weights,
-      read?.value ?? x,
-      { ...wanted, input: read?.active ?? wanted.input },
+      Array.from({ length: shape.numExperts }, (_, e) => e),
     );
+    // What needs no more than the order of rows is under way while the counts come.
+    const rows = all && gatherRows(source, order);
+    const sizes = Array.from(coming());
+    const chosen = sizes.flatMap((own, expert) => (own === 0 ? [] : [{ expert, rows: own }]));
+    const ways = { ...wanted, input: read?.active ?? wanted.input };
+    const through =
+      all === undefined || rows === undefined
+        ? apart(byExpert(order.dataSync<'int32'>(), sizes), expert)(weights, source, ways)
+        : all(chosen)(weights, rows, ways);
+    rows?.dispose();
     read?.value.dispose();
+    const { places, probabilities, chosen: experts, weights: shares, shares: mixed } = routes;
     const attrs = { places, perRow: shape.perToken };
     const outputs = through.value;
     const counts = ahead
@@ -200,10 +203,9 @@ export const mixture =
         ? clone(routes.weights)
         : tensor2d(scales.counts, [n, shape.perToken]);
     const y = combineRows(outputs, counts, attrs);
-    const { probabilities, chosen: experts, weights: shares, shares: mixed, ...passing } = routes;
-    dispose({ ...passing });
+    dispose([routes.counts, routes.order, routes.rows]);
     const forRouter = [probabilities, experts, shares, ...(mixed === undefined ? [] : [mixed])];
-    const others = [counts, ...(ofInputs === undefined ? [] : [ofInputs])];
+    const others = [counts, places, ...(ofInputs === undefined ? [] : [ofInputs])];
     if (!asked.active) dispose(forRouter);
     if (!through.active && !asked.active && !trainsScales) {
       dispose([outputs, ...others]);
@@ -270,8 +272,7 @@ export const mixture =
 const opened: Layer<ReadonlyArray<Tensor>, Tensor> = (_weights, input, wanted) => {
   const [x, g] = input as readonly [Tensor, Tensor];
   const gate = sigmoid(g);
-  const [n = 0] = x.shape;
-  const attrs = { places: Int32Array.from({ length: n }, (_, i) => i), perRow: 1 };
+  const attrs = { perRow: 1 };
   const y = combineRows(x, gate, attrs);
   if (!wanted.input) {
     gate.dispose();

@@ -1,4 +1,4 @@
-import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { gather, tensor1d, unsortedSegmentSum } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
 
@@ -7,8 +7,14 @@ export const RxGatherRows = namedOp(
   ({ x }: { x: Tensor }, { rows }: { rows: Int32Array }): readonly [Tensor] => [gather(x, tensor1d(rows, 'int32'))],
 );
 
-/** Rows of x [N, C] at `rows`: [M, C]. */
-export const gatherRows = (x: Tensor, rows: Int32Array): Tensor => RxGatherRows.run({ x }, { rows })[0];
+export const RxGatherRowsAt = namedOp(
+  'RxGatherRowsAt',
+  ({ x, rows }: { x: Tensor; rows: Tensor }): readonly [Tensor] => [gather(x, rows as Tensor1D)],
+);
+
+/** Rows of x [N, C] at `rows`, a tensor of int32 where the engine has found them: [M, C]. */
+export const gatherRows = (x: Tensor, rows: Int32Array | Tensor): Tensor =>
+  rows instanceof Int32Array ? RxGatherRows.run({ x }, { rows })[0] : RxGatherRowsAt.run({ x, rows }, {})[0];
 
 export const RxScatterRows = namedOp(
   'RxScatterRows',

@@ -3,7 +3,7 @@
  * what it has made of its own (AltUp, Baykal et al. 2023, as Gemma 3n has it).
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, mul, square, sub, tanh, tensor2d, tidy } from '../../tfjs.js';
+import { add, mul, square, sub, tanh, tensor1d, tensor2d, tidy } from '../../tfjs.js';
 import { add as sumOf } from '../kernels/add.js';
 import { concatColumns, splitColumns as cutColumns } from '../kernels/columns.js';
 import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
@@ -53,8 +53,11 @@ const modalities = (pass: Pass, { module, hiddenSize, eps }: AltUp): Layer<Tenso
   );
 
 /** Row n of each of so many matrices of `rows` rows that lie one below the other. */
-const everyRow = (matrices: number, rows: number): Int32Array =>
-  Int32Array.from({ length: matrices * rows }, (_, i) => (i % matrices) * rows + Math.floor(i / matrices));
+const everyRow = (matrices: number, rows: number): Tensor =>
+  tensor1d(
+    Int32Array.from({ length: matrices * rows }, (_, i) => (i % matrices) * rows + Math.floor(i / matrices)),
+    'int32',
+  );
 
 /** The identity, a row after another. */
 const identityRow = (n: number): Float32Array =>
@@ -73,7 +76,8 @@ const mixed =
   (streams: number): Layer<Values, Values> =>
   (_weights, input, wanted) => {
     const [n = 0] = at(input, 0).shape;
-    const attrs = { places: everyRow(streams, n), perRow: streams };
+    const places = everyRow(streams, n);
+    const attrs = { places, perRow: streams };
     const stack = joinRows(input.slice(0, streams));
     // Each stream is itself, and what is added.
     const mixing = tidy(() => add(at(input, streams), tensor2d(identityRow(streams), [1, streams * streams])));
@@ -84,7 +88,7 @@ const mixed =
     mixing.dispose();
     const values: Values = counts.map((own) => combineRows(stack, own, attrs));
     const free = (): void => {
-      for (const tensor of [stack, ...counts]) tensor.dispose();
+      for (const tensor of [stack, places, ...counts]) tensor.dispose();
     };
     if (!wanted.input) {
       free();
@@ -92,7 +96,7 @@ const mixed =
     }
     const kept = keep(stack);
     stack.dispose();
-    return passed(values, [kept, ...counts], (dValues, onto) => {
+    return passed(values, [kept, places, ...counts], (dValues, onto) => {
       let dStack: Tensor | undefined;
       const dCounts = dValues.map((dy, j) => {
         const { dx, dWeights } = combineRowsGrad(dy, kept, at(counts, j), attrs);
@@ -126,8 +130,7 @@ export const foretold = (pass: Pass, altUp: AltUp): Layer<Values, Values> => {
 /** [x, g] ↦ (1 + g)·x, of x [N, C] and g [N, 1]. */
 const grown: Layer<Values, Tensor> = (_weights, input, wanted) => {
   const [x, g] = input as readonly [Tensor, Tensor];
-  const [n = 0] = x.shape;
-  const attrs = { places: Int32Array.from({ length: n }, (_, i) => i), perRow: 1 };
+  const attrs = { perRow: 1 };
   const factor = add(g, 1);
   const y = combineRows(x, factor, attrs);
   if (!wanted.input) {

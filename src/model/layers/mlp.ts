@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Chosen } from '../experts/experts.js';
+import type { Together } from '../experts/experts.js';
 import { activation as activate, activationGrad } from '../kernels/activation.js';
 import type { ActivationKind } from '../kernels/activation.js';
 import { clampedGate, clampedGateGrad } from '../kernels/clampedGate.js';
@@ -112,23 +112,46 @@ export const gatedMlp = (
  */
 export const gatedTogether =
   (gate: Layer<ReadonlyArray<Tensor>, Tensor>, pass: Pass, moduleOf: (expert: number) => string, names: GatedNames) =>
-  (weights: Weights, chosen: ReadonlyArray<Chosen>): Layer<Tensor, Tensor> | undefined => {
-    const modules = (name: string): ReadonlyArray<string> => chosen.map(({ expert }) => `${moduleOf(expert)}.${name}`);
-    const [gates, ups, downs] = [modules(names.gate), modules(names.up), modules(names.down)];
-    if (![gates, ups, downs].every((map) => areAlike(pass, weights, map))) return undefined;
-    const sizes = chosen.map(({ rows }) => rows);
-    return compose(groupedLinears(pass, sizes, [gates, ups]), gate, groupedMap(pass, sizes, downs));
+  (weights: Weights, experts: ReadonlyArray<number>): Together | undefined => {
+    const modules = (name: string, of: ReadonlyArray<number>): ReadonlyArray<string> =>
+      of.map((expert) => `${moduleOf(expert)}.${name}`);
+    if (![names.gate, names.up, names.down].every((name) => areAlike(pass, weights, modules(name, experts))))
+      return undefined;
+    return (chosen) => {
+      const sizes = chosen.map(({ rows }) => rows);
+      const own = (name: string): ReadonlyArray<string> =>
+        modules(
+          name,
+          chosen.map(({ expert }) => expert),
+        );
+      return compose(
+        groupedLinears(pass, sizes, [own(names.gate), own(names.up)]),
+        gate,
+        groupedMap(pass, sizes, own(names.down)),
+      );
+    };
   };
 
 /** The same of plain MLPs, whose maps are `up_proj` and `down_proj`. */
 export const plainTogether =
   (kind: ActivationKind, pass: Pass, moduleOf: (expert: number) => string) =>
-  (weights: Weights, chosen: ReadonlyArray<Chosen>): Layer<Tensor, Tensor> | undefined => {
-    const modules = (name: string): ReadonlyArray<string> => chosen.map(({ expert }) => `${moduleOf(expert)}.${name}`);
-    const [ups, downs] = [modules('up_proj'), modules('down_proj')];
-    if (![ups, downs].every((map) => areAlike(pass, weights, map))) return undefined;
-    const sizes = chosen.map(({ rows }) => rows);
-    return compose(groupedMap(pass, sizes, ups), activation(kind), groupedMap(pass, sizes, downs));
+  (weights: Weights, experts: ReadonlyArray<number>): Together | undefined => {
+    const modules = (name: string, of: ReadonlyArray<number>): ReadonlyArray<string> =>
+      of.map((expert) => `${moduleOf(expert)}.${name}`);
+    if (!['up_proj', 'down_proj'].every((name) => areAlike(pass, weights, modules(name, experts)))) return undefined;
+    return (chosen) => {
+      const sizes = chosen.map(({ rows }) => rows);
+      const own = (name: string): ReadonlyArray<string> =>
+        modules(
+          name,
+          chosen.map(({ expert }) => expert),
+        );
+      return compose(
+        groupedMap(pass, sizes, own('up_proj')),
+        activation(kind),
+        groupedMap(pass, sizes, own('down_proj')),
+      );
+    };
   };
 
 /** The same with another gate, [gate(x), up(x)] to what the third map reads. */

@@ -5,10 +5,7 @@ import { combineRows } from '../kernels/combineRows.js';
 import { linear } from '../kernels/linear.js';
 
 /** Every row of x [N, C] times its own of factors [N, 1]. */
-export const timesRows = (x: Tensor, factors: Tensor): Tensor => {
-  const [n = 0] = x.shape;
-  return combineRows(x, factors, { places: Int32Array.from({ length: n }, (_, i) => i), perRow: 1 });
-};
+export const timesRows = (x: Tensor, factors: Tensor): Tensor => combineRows(x, factors, { perRow: 1 });
 
 /** Numbers [N, 1], each as a row of so many, [N, width]. */
 export const alongRows = (numbers: Tensor, width: number): Tensor =>

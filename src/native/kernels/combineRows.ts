@@ -1,25 +1,30 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+import type { NativeBackend } from '../backend.js';
+import { expectMatrix, kernel, rowsOf, sizeOf } from '../kernel.js';
 
 interface Attrs {
-  readonly places: Int32Array;
   readonly perRow: number;
 }
+
+/** The next argument is where the rows lie: a tensor, or none. */
+const putPlaces = (backend: NativeBackend, places: TensorInfo | undefined, n: number): NativeBackend => {
+  if (places !== undefined && sizeOf(places) !== n) throw new Error(`${sizeOf(places)} places of ${n} rows`);
+  return places === undefined ? backend.put(0) : backend.integers(places);
+};
 
 export const combineRows = kernel(
   'RxCombineRows',
   (
     backend,
-    { x, weights }: { x: TensorInfo; weights?: TensorInfo | undefined },
-    { places, perRow }: Attrs,
+    { x, weights, places }: { x: TensorInfo; weights?: TensorInfo | undefined; places?: TensorInfo | undefined },
+    { perRow }: Attrs,
   ): TensorInfo[] => {
-    const [, columns] = rowsOf('x', x);
-    const n = places.length / perRow;
-    expectMatrix('x', x, places.length, columns);
+    const [rows, columns] = rowsOf('x', x);
+    const n = rows / perRow;
     expectMatrix('weights', weights, n, perRow);
     const out = backend.output([n, columns]);
     backend.put(n).put(perRow).put(columns).value(x).optional(weights).value(out);
-    backend.run(backend.op.combineRows, places);
+    putPlaces(backend, places, rows).run(backend.op.combineRows);
     return [out];
   },
 );
@@ -28,8 +33,8 @@ export const combineRowsGrad = kernel(
   'RxCombineRowsGrad',
   (
     backend,
-    { dy, x, weights }: { dy: TensorInfo; x: TensorInfo; weights: TensorInfo },
-    { places, perRow }: Attrs,
+    { dy, x, weights, places }: { dy: TensorInfo; x: TensorInfo; weights: TensorInfo; places?: TensorInfo | undefined },
+    { perRow }: Attrs,
   ): TensorInfo[] => {
     const [n, columns] = rowsOf('dy', dy);
     expectMatrix('x', x, n * perRow, columns);
@@ -37,7 +42,7 @@ export const combineRowsGrad = kernel(
     const dx = backend.outputAs(backend.liesHalved(x), [n * perRow, columns]);
     const dWeights = backend.output([n, perRow]);
     backend.put(n).put(perRow).put(columns).value(dy).value(x).tensor(weights).value(dx).tensor(dWeights);
-    backend.run(backend.op.combineRowsGrad, places);
+    putPlaces(backend, places, n * perRow).run(backend.op.combineRowsGrad);
     return [dx, dWeights];
   },
 );

@@ -1,5 +1,5 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+import { expectMatrix, kernel, rowsOf, sizeOf } from '../kernel.js';
 
 export const gatherRows = kernel(
   'RxGatherRows',
@@ -10,6 +10,14 @@ export const gatherRows = kernel(
     return [out];
   },
 );
+
+export const gatherRowsAt = kernel('RxGatherRowsAt', (backend, { x, rows }: { x: TensorInfo; rows: TensorInfo }) => {
+  const [n, columns] = rowsOf('x', x);
+  const count = sizeOf(rows);
+  const out = backend.outputAs(backend.liesHalved(x), [count, columns]);
+  backend.put(n).put(columns).put(count).value(x).value(out).integers(rows).run(backend.op.gatherRowsAt);
+  return [out];
+});
 
 export const scatterRows = kernel(
   'RxScatterRows',

@@ -1,5 +1,4 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { RxRoutes, RxRoutesGrad } from '../../model/kernels/routes.js';
 import type { NativeBackend } from '../backend.js';
 import { expectMatrix, expectVector, kernel, rowsOf, sizeOf } from '../kernel.js';
 
@@ -42,8 +41,6 @@ export const routes = kernel(
     // Some checkpoints have it as a row.
     if (correction !== undefined && sizeOf(correction) !== numExperts)
       throw new Error(`correction has shape [${correction.shape.join(', ')}], expected ${numExperts} numbers`);
-    // A card has no kernel of it: the formula runs.
-    if (backend.onCard) return [...RxRoutes.reference({ logits, correction } as never, attrs as never)];
     const integers = (shape: ReadonlyArray<number>): TensorInfo => backend.output(shape, 'int32');
     const pairs = n * perToken;
     const [probabilities, chosen, weights, counts] = [
@@ -87,13 +84,6 @@ interface GradInputs {
 export const routesGrad = kernel(
   'RxRoutesGrad',
   (backend, { probabilities, chosen, weights, shares, dWeights, slopes }: GradInputs, attrs: Attrs): TensorInfo[] => {
-    if (backend.onCard)
-      return [
-        ...RxRoutesGrad.reference(
-          { probabilities, chosen, weights, shares, dWeights, slopes } as never,
-          attrs as never,
-        ),
-      ];
     const { numExperts, perToken } = attrs;
     const [n] = rowsOf('probabilities', probabilities);
     expectMatrix('probabilities', probabilities, n, numExperts);
