@@ -10,11 +10,12 @@ import { tensor1d } from '@tensorflow/tfjs-core';
 import { loadModel, orThrow, sftTrainer } from '../../dist/index.js';
 import * as plain from '../gpu/shapes.mjs';
 import * as hybrid from '../hybridShapes.mjs';
+import * as mixture from '../mixtureShapes.mjs';
 import { tokenRows } from '../rows.mjs';
 import { flags } from '../turns.mjs';
 
-const models = { ...plain.models, ...hybrid.models };
-const shapes = { ...plain.shapes, ...hybrid.shapes };
+const models = { ...plain.models, ...hybrid.models, ...mixture.models };
+const shapes = { ...plain.shapes, ...hybrid.shapes, ...mixture.shapes };
 
 const { shape, mode, layers, batch, seq, folder } = flags({
   shape: '',
