@@ -9,6 +9,8 @@ import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
+import { modelConfig } from '../../src/model/architectures.js';
+import { ggufLayout } from '../../src/model/gguf/layouts.js';
 import { dequantizeModel } from '../../src/model/quantize/base.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../src/formats/tensors/float16.js';
 import { exportGguf } from '../../src/train/saving/exportGguf.js';
@@ -366,6 +368,74 @@ describe('the file of', () => {
       ['layer_types', { layer_types: Array(4).fill('full_attention'), num_kv_shared_layers: 0 }],
     ] as const)
       expect(await refusedAsMade({ ...dense, ...change })).toMatchObject({ left: { details: { field } } });
+  });
+
+  test("Gemma 3n's streams lie in one tensor, its table of all layers has rows for every token, and unread maps are others' again", async () => {
+    const layers = 25;
+    const raw = {
+      ...configs['gemma3n'],
+      num_hidden_layers: layers,
+      layer_types: Array.from({ length: layers }, (_, i) => (i % 5 === 4 ? 'full_attention' : 'sliding_attention')),
+      num_kv_shared_layers: 5,
+      hidden_size_per_layer_input: 256,
+      vocab_size_per_layer_input: 30,
+      altup_num_inputs: 4,
+      laurel_rank: 64,
+      activation_sparsity_pattern: Array.from({ length: layers }, (_, i) => (i < 10 ? 0.95 : 0)),
+    };
+    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'gemma3n',
+        'gemma3n.attention.shared_kv_layers': 5,
+        'gemma3n.rope.freq_base': 1e6,
+        'gemma3n.rope.freq_base_swa': 1e4,
+        'gemma3n.final_logit_softcapping': 30,
+      });
+      const there = (name: string): ReadonlyArray<number> => Array.from(tensors.get(`${name}.weight`)?.values ?? []);
+      expect(tensors.get('altup_proj.weight')?.shape).toEqual([3, 8, 8]);
+      for (const [stack, module] of [
+        ['altup_proj', 'model.altup_projections'],
+        ['altup_unembd_proj', 'model.altup_unembed_projections'],
+      ] as const)
+        expect(there(stack)).toEqual([0, 1, 2].flatMap((j) => numbers(model, `${module}.${j}.weight`)));
+      const table = numbers(model, 'model.embed_tokens_per_layer.weight');
+      expect(tensors.get('per_layer_token_embd.weight')?.shape).toEqual([40, layers * 256]);
+      expect(there('per_layer_token_embd').slice(0, table.length)).toEqual(table);
+      expect(
+        there('per_layer_token_embd')
+          .slice(table.length)
+          .every((value) => value === 0),
+      ).toBe(true);
+      // Layer 21 slides, layer 24 sees all.
+      expect(there('blk.21.attn_k')).toEqual(numbers(model, 'model.layers.18.self_attn.k_proj.weight'));
+      expect(there('blk.24.attn_v')).toEqual(numbers(model, 'model.layers.19.self_attn.v_proj.weight'));
+      for (const [name, module] of [
+        ['altup_correct_coef', 'altup.correction_coefs'],
+        ['altup_router', 'altup.modality_router'],
+        ['laurel_r', 'laurel.linear_right'],
+      ] as const)
+        expect(there(`blk.7.${name}`)).toEqual(numbers(model, `model.layers.7.${module}.weight`));
+      expect(there('blk.7.altup_correct_scale')).toEqual(numbers(model, 'model.layers.7.altup.correct_output_scale'));
+    });
+    for (const [field, change] of [
+      ['altup_num_inputs', { altup_num_inputs: 3 }],
+      ['altup_active_idx', { altup_active_idx: 1 }],
+      ['altup_correct_scale', { altup_correct_scale: false }],
+      ['laurel_rank', { laurel_rank: 3 }],
+      ['hidden_size_per_layer_input', { hidden_size_per_layer_input: 6 }],
+      ['vocab_size_per_layer_input', { vocab_size_per_layer_input: 41 }],
+      ['activation_sparsity_pattern', { activation_sparsity_pattern: Array<number>(layers).fill(0) }],
+      ['intermediate_size', { intermediate_size: Array.from({ length: layers }, (_, i) => (i === 0 ? 4 : 6)) }],
+      [
+        'layer_types',
+        { layer_types: Array.from({ length: layers }, (_, i) => (i % 2 ? 'full_attention' : 'sliding_attention')) },
+      ],
+      ['num_kv_shared_layers', { num_kv_shared_layers: 0 }],
+      ['final_logit_softcapping', { final_logit_softcapping: null }],
+    ] as const)
+      expect(ggufLayout(made(modelConfig({ ...raw, ...change, vocab_size: 40 })), {})).toMatchObject({
+        left: { code: 'E_GGUF_UNSUPPORTED', details: { field } },
+      });
   });
 
   test('models of whose layers every fourth sees all have their windows, in this pattern alone', async () => {

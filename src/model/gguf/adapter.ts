@@ -55,6 +55,7 @@ const ofHalves = (whole: Arrangement): { readonly a: Arrangement; readonly b: Ar
     case 'offset':
     case 'squeezed':
     case 'shaped':
+    case 'padded':
     case 'decaying':
       return undefined;
   }

@@ -27,6 +27,8 @@ export type Arrangement =
   | { readonly kind: 'squeezed' }
   /** Under another shape. */
   | { readonly kind: 'shaped'; readonly shape: ReadonlyArray<number> }
+  /** Rows of zeros behind its own, to so many. */
+  | { readonly kind: 'padded'; readonly rows: number }
   /** Rates of decay: files have the logarithm of what the state loses. */
   | { readonly kind: 'decaying' }
   /** The one, and then the other. */
@@ -150,6 +152,8 @@ export const arrangedShape = (shape: ReadonlyArray<number>, arrangement: Arrange
       return withoutOnes(shape);
     case 'shaped':
       return arrangement.shape;
+    case 'padded':
+      return [arrangement.rows, ...shape.slice(1)];
     case 'inTurn':
       return arrangedShape(arrangedShape(shape, arrangement.first), arrangement.then);
     default:
@@ -183,6 +187,11 @@ export const arranged = (
       return { values, shape: withoutOnes(shape) };
     case 'shaped':
       return { values, shape: arrangement.shape };
+    case 'padded': {
+      const longer = new Float32Array((values.length / rows) * arrangement.rows);
+      longer.set(values);
+      return { values: longer, shape: arrangedShape(shape, arrangement) };
+    }
     case 'decaying':
       return { values: values.map((value) => -Math.exp(value)), shape };
     case 'inTurn': {

@@ -43,7 +43,7 @@ import {
 import { falconLayout, gptNeoxLayout, stableLmLayout, starcoder2Layout } from './neoxLike.js';
 import { phiLayout } from './phi.js';
 import { llamaOrQwenVlLayout } from './qwenVl.js';
-import { gemma4Layout } from './sharedKeys.js';
+import { gemma3nLayout, gemma4Layout } from './sharedKeys.js';
 import { cohere2Layout, exaone4Layout, olmo3Layout } from './sliding.js';
 
 type Layout = (config: ModelConfig, specs: ReadonlyArray<TensorSpec>) => E.Either<FatalError, GgufLayout>;
@@ -63,6 +63,7 @@ const layouts: Readonly<Record<string, Layout>> = {
   gemma: closed('gemma', gemmaLayout),
   gemma2: closed('gemma2', gemma2Layout),
   gemma3: closed('gemma3', gemma3Layout),
+  gemma3n: closed('gemma3n', gemma3nLayout),
   gemma4: closed('gemma4', gemma4Layout),
   gpt2: closed('gpt2', gpt2Layout),
   phi: closed('phi', phiLayout),
@@ -109,6 +110,7 @@ const layouts: Readonly<Record<string, Layout>> = {
 /** Types of text models whose architectures bear the name of the whole. */
 const textTypes: Readonly<Record<string, string>> = {
   gemma3: 'gemma3_text',
+  gemma3n: 'gemma3n_text',
   gemma4: 'gemma4_text',
   qwen3_5: 'qwen3_5_text',
   qwen3_5_moe: 'qwen3_5_moe_text',
@@ -127,6 +129,7 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   'granitemoeshared',
   // Their text models.
   'gemma3',
+  'gemma3n',
   'gemma4',
   'gemma4_unified',
   'gemma4_unified_text',

@@ -18,13 +18,13 @@ import { ggufLayout } from '../../model/gguf/layouts.js';
 import { ggufGeneral } from './ggufGeneral.js';
 import type { GgufOptions } from './ggufGeneral.js';
 
-/** Vectors, norms, positions, which ggml adds as they lie, routers, which choose by small differences, and convolutions. */
+/** Vectors, norms, positions, which ggml adds as they lie, routers, which choose by small differences, convolutions, and what mixes streams. */
 const staysExact = (name: string, shape: ReadonlyArray<number>): boolean =>
   shape.length === 1 ||
   name === 'position_embd.weight' ||
   name.endsWith('_norm.weight') ||
   !name.endsWith('.weight') ||
-  /\.(?:ssm_conv1d|shortconv\.conv)\.weight$/.test(name) ||
+  /\.(?:ssm_conv1d|shortconv\.conv|altup_(?:correct|predict)_coef)\.weight$/.test(name) ||
   /\.ffn_gate_inp(?:_shexp)?\.weight$/.test(name);
 
 const weightOf = ({ weights }: CausalLM, source: string): E.Either<FatalError, Tensor> => {
