@@ -18,7 +18,7 @@
 #endif
 #define MC 256
 #define NC 2048
-// A panel of B stays in the first-level cache for KI neighbours; JC panels' sums stay in the second-level cache.
+// A panel of B of one part stays in the first-level cache for KI neighbours; JC panels' sums stay in the second-level cache.
 #define KI 256
 #define JC 8
 #define K_UNIT 32
@@ -295,6 +295,19 @@ RX_INLINE void multiply_tiles(const Packed* a, const Packed* b) {
   multiply_left<both>(a);
 }
 
+#if PARTS > 1
+// Asks the first-level cache, which a panel of each does not fit into, for a sixth of what the next step will load.
+template <int parts_of_b>
+RX_INLINE void expect_sixth(const Packed* a, const Packed* b, int sixth) {
+  constexpr long step = PARTS * 2 * TILE;
+#pragma GCC unroll 16
+  for (long line = 0; line < step / 6; line += 16) {
+    __builtin_prefetch(a + step + sixth * (step / 6) + line);
+    if (sixth < 2 * parts_of_b) __builtin_prefetch(b + step + sixth * (step / 6) + line);
+  }
+}
+#endif
+
 // sums [MR, NR] = before + a b, from packed panels k pairs long; `before` may be null or sums. Only 16 rows unless `both`.
 template <bool both, int parts_of_b>
 RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* before, float* sums, const Beside* beside) {
@@ -325,14 +338,21 @@ RX_STATIC void sum_tiles(long k, const Packed* a, const Packed* b, const float* 
     // part of A with part of B, one of the two being there already: 1 3, 1 2, 2 2, 2 1, 1 1, 3 1
     if (parts_of_b > 1) {
       multiply_tiles<both>(a, b + 4 * TILE);
+      expect_sixth<PARTS>(a, b, 0);
       multiply_right<both>(b + 2 * TILE);
+      expect_sixth<PARTS>(a, b, 1);
       multiply_left<both>(a + 2 * TILE);
+      expect_sixth<PARTS>(a, b, 2);
       multiply_right<both>(b);
+      expect_sixth<PARTS>(a, b, 3);
     } else {
       multiply_tiles<both>(a + 2 * TILE, b);
+      for (int sixth = 0; sixth < 4; sixth++) expect_sixth<1>(a, b, sixth);
     }
     multiply_left<both>(a);
+    expect_sixth<parts_of_b>(a, b, 4);
     multiply_left<both>(a + 4 * TILE);
+    expect_sixth<parts_of_b>(a, b, 5);
 #endif
     for (const long end = row + each; row < end; row++) {
       if (row < former.rows) put_row(&former, row);
