@@ -24,7 +24,7 @@ import { flags, here } from './turns.mjs';
 const shapes = { ...plainShapes, ...hybridShapes, ...mixtureShapes };
 const asked = flags({
   lines:
-    'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full,olmoe-7b-lora,olmoe-7b-full,olmoe-7b-experts-lora,qwen3-30b-a3b-lora,qwen3.5-0.8b-lora,qwen3.5-0.8b-full,granite4-350m-lora,granite4-350m-full',
+    'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full,olmoe-7b-lora,olmoe-7b-full,olmoe-7b-experts-lora,qwen3-30b-a3b-lora,qwen3.5-0.8b-lora,qwen3.5-0.8b-full,granite4-350m-lora,granite4-350m-full,youtu-2b-lora,youtu-2b-full',
   seq: 2048,
   batch: 0,
   kernels: false,

@@ -1,4 +1,7 @@
-/** Shapes of bench/card.mjs whose layers read earlier tokens through a state, some by attention: `layers` counts periods of them, each with one of attention. */
+/**
+ * Shapes of bench/card.mjs alone: of models whose layers read earlier tokens through a state, some by attention, where `layers` counts periods of
+ * them, each with one of attention; and of latent attention.
+ */
 import { isLeft } from 'fp-ts/lib/Either.js';
 import { expectedTensors, modelConfig } from '../dist/index.js';
 
@@ -57,6 +60,25 @@ const granite4 = (periods) => ({
   tie_word_embeddings: true,
 });
 
+/** Youtu-LLM 2B: latent attention in all layers, keys of 192 columns and values of 128. */
+const youtu = (layers) => ({
+  model_type: 'youtu',
+  hidden_size: 2048,
+  intermediate_size: 6144,
+  num_hidden_layers: layers,
+  num_attention_heads: 16,
+  num_key_value_heads: 16,
+  q_lora_rank: 1536,
+  kv_lora_rank: 512,
+  qk_nope_head_dim: 128,
+  qk_rope_head_dim: 64,
+  v_head_dim: 128,
+  vocab_size: 128256,
+  max_position_embeddings: 131072,
+  rope_parameters: { rope_type: 'default', rope_theta: 1600000 },
+  tie_word_embeddings: true,
+});
+
 const withTensors = (config) => {
   const decoded = modelConfig(config);
   if (isLeft(decoded)) throw new Error(JSON.stringify(decoded.left));
@@ -69,6 +91,7 @@ const withTensors = (config) => {
 export const models = {
   'qwen3.5-0.8b': (periods) => withTensors(qwen35(periods)),
   'granite4-350m': (periods) => withTensors(granite4(periods)),
+  'youtu-2b': (layers) => withTensors(youtu(layers)),
 };
 
 const mlp = (hidden, inner) => 3 * hidden * inner;
@@ -93,5 +116,14 @@ export const shapes = {
     batch: 4,
     attentionWidth: 768,
     matrixWeights: 4 * (7 * (768 * 3376 + 1536 * 768) + 768 * (2 * 768 + 2 * 256) + 8 * mlp(768, 2048)) + 100352 * 768,
+  },
+  'youtu-2b': {
+    layers: 32,
+    vocabulary: 128256,
+    batch: 4,
+    // Scores have 192 columns a head, what they weigh 128.
+    attentionWidth: (16 * (192 + 128)) / 2,
+    matrixWeights:
+      32 * (2048 * (1536 + 576) + 1536 * 16 * 192 + 512 * 16 * 256 + 16 * 128 * 2048 + mlp(2048, 6144)) + 128256 * 2048,
   },
 };

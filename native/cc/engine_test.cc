@@ -137,7 +137,7 @@ void refusals() {
          "activations as bfloat16 where kernels take them, and there alone");
   expect(s.refused("add", {13, 1, a, 1, a, 1, b}), "more numbers of bfloat16 than the tensors hold");
   expect(s.refused("linear", {2147483648.0, 2147483648.0, 1, 0, 0, a, 0, a, 0, 0, 0, 0, 0, b}), "sizes whose product is too large");
-  expect(s.refused("copyColumns", {1, 5, a, 6, 2, b, 6, 0}), "columns outside the matrix");
+  expect(s.refused("copyColumns", {1, 5, 0, a, 6, 2, b, 6, 0}), "columns outside the matrix");
   expect(s.refused("binary", {6, 0, 4, 6, a, a, b}), "operands that do not repeat");
   expect(s.refused("gatherRows", {2, 3, a, b}), "no rows");
   expect(!s.refused("xieluGrad", {3, 0, a, a, a, 0, a, 0, b, small, small}), "gradients of both alphas are refused");

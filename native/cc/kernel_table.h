@@ -240,8 +240,8 @@ typedef struct KernelTable {
 
   // ---- columns.cc ----
   void (*column_sum)(const Context*, Values dy, float* out, long rows, long columns);
-  // One part of a column split or concatenation: `rows` rows of `width` floats between two row strides.
-  void (*copy_columns)(const Context*, const float* from, long ld_from, float* to, long ld_to, long rows, long width);
+  // One part of a column split or concatenation: `rows` rows of `width` numbers between two row strides. Both lie in one way
+  void (*copy_columns)(const Context*, Values from, long ld_from, Values to, long ld_to, long rows, long width);
   // Rows must lie inside: who calls has checked them. x and out lie in one way
   void (*gather_rows)(const Context*, Values x, const int32_t* rows, Values out, long count, long columns);
   // out [size, columns] = 0, then out[rows[i]] += dy[i]

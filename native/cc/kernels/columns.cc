@@ -43,11 +43,11 @@ void column_sum(const Context* context, Values dy, float* out, long rows, long c
   });
 }
 
-void copy_columns(const Context* context, const float* from, long ld_from, float* to, long ld_to, long rows, long width) {
-  const long piece = rows_a_piece(width);
+void copy_columns(const Context* context, Values from, long ld_from, Values to, long ld_to, long rows, long width) {
+  const long piece = rows_a_piece(width), each = from.half ? 2 : 4;
   parallel(context, parts_of(rows, piece), [=](long part) {
     for (long r = part * piece; r < smaller(rows, (part + 1) * piece); r++)
-      __builtin_memcpy(to + r * ld_to, from + r * ld_from, width * sizeof(float));
+      __builtin_memcpy((char*)to.at + r * ld_to * each, (const char*)from.at + r * ld_from * each, width * each);
   });
 }
 

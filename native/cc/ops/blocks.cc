@@ -330,7 +330,7 @@ void writeRows(Call& call) {
   const long at = call.size(), n = call.size(), columns = call.size();
   const float* const x = call.tensor(area(n, columns));
   float* const table = call.tensor(area(at + n, columns));
-  call.enqueue([=](const Context* c) { c->table->copy_columns(c, x, columns, table + at * columns, columns, n, columns); });
+  call.enqueue([=](const Context* c) { c->table->copy_columns(c, values_of(x), columns, values_of(table + at * columns), columns, n, columns); });
 }
 
 // n, kind, x, y

@@ -141,19 +141,20 @@ void scatterRows(Call& call) {
   });
 }
 
-// rows, width, from, ldFrom, columnFrom, to, ldTo, columnTo
+// rows, width, half, from, ldFrom, columnFrom, to, ldTo, columnTo; half: both lie as bfloat16
 void copyColumns(Call& call) {
   const long rows = call.size(), width = call.size();
+  const int half = call.half(), each = half ? 2 : 4;
   long size;
-  const float* from = call.any(size);
+  char* from = reinterpret_cast<char*>(call.any(size, each));
   const long ldFrom = call.size(), columnFrom = call.size();
   if (columnFrom + width > ldFrom || area(rows, ldFrom) > size) throw BadCall("columns outside the matrix");
-  float* to = call.any(size);
+  char* to = reinterpret_cast<char*>(call.any(size, each));
   const long ldTo = call.size(), columnTo = call.size();
   if (columnTo + width > ldTo || area(rows, ldTo) > size) throw BadCall("columns outside the matrix");
-  from += columnFrom;
-  to += columnTo;
-  call.enqueue([=](const Context* c) { c->table->copy_columns(c, from, ldFrom, to, ldTo, rows, width); });
+  from += each * columnFrom;
+  to += each * columnTo;
+  call.enqueue([=](const Context* c) { c->table->copy_columns(c, {from, half}, ldFrom, {to, half}, ldTo, rows, width); });
 }
 
 // on: whether products from here on round their operands to bfloat16

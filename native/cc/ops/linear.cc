@@ -45,7 +45,7 @@ void run_both(const Context* context, const Gemm& base, const Gemm& adapter) {
     scaled.alpha = base.alpha;
     if (adapter.alpha != base.alpha) {
       float* const rows = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL + 1, sizeof(float) * static_cast<size_t>(area(adapter.m, adapter.k))));
-      table->copy_columns(context, static_cast<const float*>(adapter.a.data), adapter.a.ld, rows, adapter.k, adapter.m, adapter.k);
+      table->copy_columns(context, values_of(static_cast<const float*>(adapter.a.data)), adapter.a.ld, values_of(rows), adapter.k, adapter.m, adapter.k);
       table->scale(context, rows, rows, adapter.alpha / base.alpha, adapter.m * adapter.k);
       scaled.a.data = rows;
       scaled.a.ld = adapter.k;
@@ -175,7 +175,7 @@ float* stacked(const Context* context, const Stack& all, long more) {
   float* const whole = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(all.size + more)));
   float* to = whole;
   for (const Stack::Part& part : all.parts) {
-    context->table->copy_columns(context, part.a, part.size, to, part.size, 1, part.size);
+    context->table->copy_columns(context, values_of(part.a), part.size, values_of(to), part.size, 1, part.size);
     to += part.size;
   }
   return whole;
@@ -206,7 +206,7 @@ void loraDownGrad(Call& call) {
     const Gemm toX = {n, in, ranks, plain(du, ranks), plain(a, in), floats(dx), in, nullptr, 0, 1, dx.half};
     if (dx.at != nullptr) run_gemm(context, &toX);
     for (const Stack::Part& part : all.parts) {
-      context->table->copy_columns(context, from, part.size, part.da, part.size, 1, part.size);
+      context->table->copy_columns(context, values_of(from), part.size, values_of(part.da), part.size, 1, part.size);
       from += part.size;
     }
   });
@@ -311,7 +311,7 @@ struct Stacks {
     float* to = whole;
     for (size_t i = 0; i < rows.size(); i++) {
       const long size = rows[i] * width;
-      context->table->copy_columns(context, own[i], size, to, size, 1, size);
+      context->table->copy_columns(context, values_of(own[i]), size, values_of(to), size, 1, size);
       to += size;
     }
     return whole;

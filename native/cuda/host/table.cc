@@ -139,7 +139,7 @@ const void* bias_of(const Context* context, const Gemm* g) {
   if (g->half)
     device.over(g->n, k::narrow, g->start, static_cast<uint16_t*>(to), g->n);
   else
-    device.over(g->n, k::copy_columns, g->start, g->n, static_cast<float*>(to), g->n, 1L, g->n);
+    device.over(g->n, k::copy_columns, values_of(g->start), g->n, values_of(static_cast<float*>(to)), g->n, 1L, g->n);
   device.narrowed = std::move(still);
   return to;
 }
@@ -212,7 +212,7 @@ void column_sums(const Context* context, Values x, long ld, float* out, long row
 void column_sum(const Context* context, Values dy, float* out, long rows, long columns) {
   column_sums(context, dy, columns, out, rows, columns, false);
 }
-void copy_columns(const Context* context, const float* from, long ld_from, float* to, long ld_to, long rows, long width) {
+void copy_columns(const Context* context, Values from, long ld_from, Values to, long ld_to, long rows, long width) {
   of(context).over(rows * width, k::copy_columns, from, ld_from, to, ld_to, rows, width);
 }
 void embedding(const Context* context, const float* table, const int32_t* ids, float* out, long n, long vocabulary, long columns) {

@@ -2,18 +2,26 @@
 #include "device.h"
 
 // `rows` rows of `width` floats between two row strides.
-extern "C" __global__ void rx_copy_columns(const float* from, long ld_from, float* to, long ld_to, long rows, long width) {
-  if (width % 4 == 0 && ld_from % 4 == 0 && ld_to % 4 == 0 && in_vectors(from, to)) {
-    for (long i = thread_index(); i < rows * (width / 4); i += grid_threads()) {
-      const Split at = split(i, width / 4);
-      reinterpret_cast<float4*>(to + at.whole * ld_to)[at.rest] = reinterpret_cast<const float4*>(from + at.whole * ld_from)[at.rest];
+extern "C" __global__ void rx_copy_columns(Values from, long ld_from, Values to, long ld_to, long rows, long width) {
+  const long each = from.half ? 8 : 4;  // numbers of 16 bytes
+  if (width % each == 0 && ld_from % each == 0 && ld_to % each == 0 && in_vectors(from.at, to.at)) {
+    const float4* const vectors = static_cast<const float4*>(from.at);
+    for (long i = thread_index(); i < rows * (width / each); i += grid_threads()) {
+      const Split at = split(i, width / each);
+      static_cast<float4*>(to.at)[at.whole * (ld_to / each) + at.rest] = vectors[at.whole * (ld_from / each) + at.rest];
     }
     return;
   }
-  for (long i = thread_index(); i < rows * width; i += grid_threads()) {
-    const Split at = split(i, width);
-    to[at.whole * ld_to + at.rest] = from[at.whole * ld_from + at.rest];
-  }
+  const auto one_by_one = [&](const auto* x, auto* y) {
+    for (long i = thread_index(); i < rows * width; i += grid_threads()) {
+      const Split at = split(i, width);
+      y[at.whole * ld_to + at.rest] = x[at.whole * ld_from + at.rest];
+    }
+  };
+  if (from.half)
+    one_by_one(static_cast<const uint16_t*>(from.at), static_cast<uint16_t*>(to.at));
+  else
+    one_by_one(static_cast<const float*>(from.at), static_cast<float*>(to.at));
 }
 
 // The same, into bfloat16, 8 columns a thread; rows of `to` have room for whole vectors of 8, filled up with zeros.

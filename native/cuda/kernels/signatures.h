@@ -194,7 +194,7 @@ struct RxStateSpace {
   X(four_bit_bf16, const uint8_t*, const float*, const float*, uint16_t*, long, long, long, long)                           \
   X(int8_outliers, const float*, float*, long, long, float)                                                                 \
   X(int8_activations, const float*, const float*, float*, long, float)                                                      \
-  X(copy_columns, const float*, long, float*, long, long, long)                                                             \
+  X(copy_columns, Values, long, Values, long, long, long)                                                                   \
   X(narrow_rows, const float*, long, uint16_t*, long, long, long)                                                           \
   X(copy_rows_bf16, const uint16_t*, long, uint16_t*, long, long, long)                                                     \
   X(place_scaled, const float*, long, long, long, long, uint16_t*, long, long, long, float)                                 \

@@ -413,8 +413,16 @@ void columns(Both& both) {
   sum.agree("column_sum", single);
   twice(both, [&](const Context& c) { c.table->row_sum(&c, whole.on(c), of_row.on(c), rows, width); });
   of_row.agree("row_sum", single);
-  twice(both, [&](const Context& c) { c.table->copy_columns(&c, x.on(c), ld, to.on(c) + 2, width + 3, rows, width); });
+  twice(both, [&](const Context& c) { c.table->copy_columns(&c, values_of(x.on(c)), ld, values_of(to.on(c) + 2), width + 3, rows, width); });
   to.agree("copy_columns", 0);
+  // As bfloat16, at borders of vectors and elsewhere.
+  const long first = coin() ? 8 : below(9), more = coin() ? 8 : below(9);
+  const std::vector<uint16_t> bits = halves(floats(rows * ld)), room(static_cast<size_t>(rows * (width + more)) + 8, 7);
+  const Array narrow(both, bits.data(), bits.size() * 2), beside(both, room.data(), room.size() * 2);
+  twice(both, [&](const Context& c) {
+    c.table->copy_columns(&c, {narrow.on<uint16_t>(c), 1}, ld, {beside.on<uint16_t>(c) + first, 1}, width + more, rows, width);
+  });
+  beside.agree("copy_columns of bfloat16", 0);
 }
 
 // Few different numbers, so that many are equal; of some rows NaN comes first.
@@ -1248,33 +1256,36 @@ double seconds_of(Both& both, int times, const std::function<void()>& run) {
   return seconds[2];
 }
 
-// Attention of Llama's shapes, 4 documents, forwards and backwards, by each way that the card has. Operations are those that the model
+// Attention of Llama's shapes and of wider heads, latent attention's among them, 4 documents, forwards and backwards, by each way that the card has. Operations are those that the model
 // asks for: 2 products of the pairs that see each other forwards and 5 backwards, whatever is computed again. Short rows are for trying it
 // out under emulation: they have fewer heads, and run less often.
 void attention_rate(Both& both, long length) {
   const bool has_hopper = both.device.has_hopper(), in_earnest = length >= 512;
   const int times = in_earnest ? 10 : 1;
   both.card.bf16 = 1;
-  for (const long dim : {64, 128}) {
-    const long heads = (in_earnest ? 2048 : 256) / dim, kv_heads = heads / (in_earnest ? 4 : 2), n = 4 * length, q = heads * dim, kv = kv_heads * dim, ld = q + 2 * kv;
+  for (const long dim : {64, 128, 192, 256}) {
+    // Of 192 columns as latent attention has them: each has keys of its own, and values are narrower.
+    const bool is_latent = dim == 192;
+    const long depth = is_latent ? 128 : dim, heads = std::max(is_latent ? 1L : 2L, (in_earnest ? 2048 : 256) / dim), kv_heads = is_latent ? heads : heads / (in_earnest ? 4 : 2);
+    const long n = 4 * length, q = heads * dim, keys = kv_heads * dim, o = heads * depth, ld = q + keys + kv_heads * depth;
     const std::vector<int32_t> borders = {0, static_cast<int32_t>(length), static_cast<int32_t>(2 * length), static_cast<int32_t>(3 * length), static_cast<int32_t>(n)};
-    const std::vector<uint16_t> numbers = halves(floats(n * ld)), slopes = halves(floats(n * q));
+    const std::vector<uint16_t> numbers = halves(floats(n * ld)), slopes = halves(floats(n * o));
     const Array joined(both, numbers.data(), numbers.size() * 2), d_out(both, slopes.data(), slopes.size() * 2), out(both, slopes.data(), slopes.size() * 2),
         d_joined(both, numbers.data(), numbers.size() * 2), lse(both, Floats(n * heads));
     const auto part = [&](const Array& of, long from) { return reinterpret_cast<float*>(of.on<uint16_t>(both.card) + from); };
     Attention a = {};
-    a.q = part(joined, 0), a.k = part(joined, q), a.v = part(joined, q + kv), a.ld_q = a.ld_k = a.ld_v = ld;
-    a.cu_seqlens = borders.data(), a.documents = 4, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim;
+    a.q = part(joined, 0), a.k = part(joined, q), a.v = part(joined, q + keys), a.ld_q = a.ld_k = a.ld_v = ld;
+    a.cu_seqlens = borders.data(), a.documents = 4, a.heads = heads, a.kv_heads = kv_heads, a.head_dim = dim, a.value_dim = depth;
     a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.out = part(out, 0), a.lse = lse.on(both.card), a.d_out = part(d_out, 0);
-    a.dq = part(d_joined, 0), a.dk = part(d_joined, q), a.dv = part(d_joined, q + kv), a.ld_dq = a.ld_dk = a.ld_dv = ld, a.half = 1;
-    const double product = 2. * 4 * static_cast<double>(length) * static_cast<double>(length + 1) / 2 * static_cast<double>(q);
+    a.dq = part(d_joined, 0), a.dk = part(d_joined, q), a.dv = part(d_joined, q + keys), a.ld_dq = a.ld_dk = a.ld_dv = ld, a.half = 1;
+    const double pairs = 2. * 4 * static_cast<double>(length) * static_cast<double>(length + 1) / 2;
     for (const bool hopper : {false, true}) {
       if (hopper && !has_hopper) continue;
       both.device.use_hopper(hopper);
       const double forwards = seconds_of(both, times, [&] { both.card.table->attention(&both.card, &a); });
       const double backwards = seconds_of(both, times, [&] { both.card.table->attention_grad(&both.card, &a); });
-      std::printf("attention of %ld columns by %s: %.4e forwards, %.4e backwards\n", dim, hopper ? "wgmma" : "mma", 2 * product / forwards,
-                  5 * product / backwards);
+      std::printf("attention of %ld columns by %s: %.4e forwards, %.4e backwards\n", dim, hopper ? "wgmma" : "mma", pairs * static_cast<double>(q + o) / forwards,
+                  pairs * static_cast<double>(3 * q + 2 * o) / backwards);
     }
   }
   both.device.use_hopper(has_hopper);

@@ -112,7 +112,7 @@ inline Tally int8_activations(Grid g, const float* x, const float* outlier, floa
 
 // ---- rows and columns ----
 
-inline Tally copy_columns(Grid, const float* from, long, float* to, long, long rows, long width) {
+inline Tally copy_columns(Grid, Values from, long, Values to, long, long rows, long width) {
   return Count().read(from, rows * width).write(to, rows * width);
 }
 inline Tally narrow_rows(Grid, const float* from, long, uint16_t* to, long, long rows, long width) {

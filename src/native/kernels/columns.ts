@@ -1,5 +1,10 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { NativeBackend } from '../backend.js';
 import { expectMatrix, kernel, rowsOf } from '../kernel.js';
+
+/** A matrix as bfloat16, as it lies, or as float32. */
+const putLying = (backend: NativeBackend, matrix: TensorInfo, half: boolean): NativeBackend =>
+  half ? backend.halved(matrix) : backend.tensor(matrix);
 
 export const splitColumns = kernel(
   'RxSplitColumns',
@@ -11,10 +16,13 @@ export const splitColumns = kernel(
       n,
       sizes.reduce((sum, size) => sum + size, 0),
     );
+    const half = backend.liesHalved(x);
     let from = 0;
     return sizes.map((size) => {
-      const part = backend.output([n, size]);
-      backend.put(n).put(size).tensor(x).put(columns).put(from).tensor(part).put(size).put(0);
+      const part = backend.outputAs(half, [n, size]);
+      backend.put(n).put(size).put(Number(half));
+      putLying(backend, x, half).put(columns).put(from);
+      putLying(backend, part, half).put(size).put(0);
       backend.run(backend.op.copyColumns);
       from += size;
       return part;
@@ -26,12 +34,15 @@ export const concatColumns = kernel('RxConcatColumns', (backend, parts: Readonly
   const [n] = rowsOf('the first part', parts[0] ?? { dataId: {}, shape: [], dtype: 'float32' });
   const sizes = parts.map((part) => rowsOf('a part', part)[1]);
   const columns = sizes.reduce((sum, size) => sum + size, 0);
-  const whole = backend.output([n, columns]);
+  const half = parts.every((part) => backend.liesHalved(part));
+  const whole = backend.outputAs(half, [n, columns]);
   let to = 0;
   parts.forEach((part, i) => {
     const size = sizes[i] ?? 0;
     expectMatrix('a part', part, n, size);
-    backend.put(n).put(size).tensor(part).put(size).put(0).tensor(whole).put(columns).put(to);
+    backend.put(n).put(size).put(Number(half));
+    putLying(backend, part, half).put(size).put(0);
+    putLying(backend, whole, half).put(columns).put(to);
     backend.run(backend.op.copyColumns);
     to += size;
   });
