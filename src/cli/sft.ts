@@ -1,7 +1,10 @@
 /** `rxtune sft`: fine-tunes a model on a dataset. */
 import { basename } from 'node:path';
+import type { Command } from 'commander';
 import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import * as T from 'fp-ts/lib/Task.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, onlyFatal, render, warning, type FatalError } from '../errors.js';
@@ -18,14 +21,16 @@ import {
 } from '../formats/closed.js';
 import { makeRejects, reasonsText } from '../streams/rejects.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';
+import type { LoadedParts } from '../train/loading/load.js';
 import { fitsUnloaded } from '../train/memory/fitMemory.js';
 import type { SftConfig } from '../train/options/config.js';
 import { sourceLines } from '../train/preparing/sourceCounts.js';
 import { serveDashboard, type Dashboard } from '../train/report/dashboard.js';
 import { makeRecorder } from '../train/report/recorder.js';
+import type { Recorder } from '../train/report/recorder.js';
 import { beforeLoading } from '../train/run/beforeLoading.js';
 import { leaveFailure } from '../train/run/failure.js';
-import type { Begun, RunSummary } from '../train/run/run.js';
+import type { Begun, RunSummary, SftSetup } from '../train/run/run.js';
 import { sftTrainer, type SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
 import { evalDatasetDoc, mixedRows, setsOf, trainDatasetDoc, weighted } from './datasets.js';
@@ -201,109 +206,163 @@ const evaluationUnasked = warning('W_EVAL_NEVER', 'there are rows to evaluate on
   hint: '--eval-strategy epoch, or --eval-steps N',
 });
 
+type Sets = Pick<SftSetup, 'trainDataset' | 'evalDataset'>;
+
+/** What the command line asks for. */
+interface Asked {
+  readonly own: Files;
+  readonly config: SftConfig;
+  readonly sets: Sets;
+}
+
+/** The call with all that can be found wrong with it before gigabytes are loaded. */
+const asked = (command: Command, { err }: Terminal): TaskEither<FatalError, Asked> =>
+  pipe(
+    decodeSftFlags(command, Own),
+    TE.bind('sets', ({ own }) => TE.fromEither(setsOf(own, err))),
+    TE.tap(({ sets, config }) => beforeLoading(sets, config)),
+    TE.tap(({ own }) => (own.report === undefined ? TE.right(undefined) : reportable(own.report))),
+  );
+
+/** The model and its tokenizer; what keeps them from being loaded is left in the output directory and in the report. */
+const loadedFor = ({ own, config }: Asked, terminal: Terminal): TaskEither<FatalError, LoadedParts> =>
+  pipe(
+    loadParts(own.model, {
+      ...loadOptionsOf(config),
+      accept: (model) => fitsUnloaded(model, config, { adapted: own.adapter !== undefined }),
+      adapterDir: own.adapter,
+      hub: tellingHub(terminal.err),
+    }),
+    TE.tapError((error) => TE.fromTask(() => leaveFailure(config.outputDir, error))),
+    TE.tapError((error) => unloaded(error, own, config, terminal)),
+  );
+
+/** Says what was loaded, and what is odd about that or the call. */
+const tellLoaded = ({ own, config }: Asked, { engine, warnings, located }: LoadedParts, { err }: Terminal): void => {
+  tellLocated(err, located);
+  if (engine !== undefined) err.write(`engine: ${engine.reason}\n`);
+  warnings.forEach(tellWarning(err));
+  if (neverEvaluated(own, config)) tellWarning(err)(evaluationUnasked);
+};
+
+/** The run, whose refused rows are told. */
+const runOf = ({ own, config, sets }: Asked, { model, tokenizer }: LoadedParts, { err }: Terminal): SftRun => {
+  const rejects = makeRejects({ maxRate: config.maxRejectRate });
+  tellRejects(rejects, err);
+  return sftTrainer(
+    {
+      model,
+      modelName: own.model,
+      datasetNames: own.trainDataset.map((text) => weighted(text).path),
+      tokenizer,
+      rejects,
+      ...sets,
+    },
+    // They have done their work: the model is loaded.
+    { ...config, modelInitKwargs: undefined },
+  );
+};
+
+/** Writes the report of what was recorded, where one is asked for. */
+const reported = (
+  { own, config }: Asked,
+  { model, tokenizer }: LoadedParts,
+  recorder: Recorder,
+): TaskEither<FatalError, void> =>
+  own.report === undefined
+    ? TE.right(undefined)
+    : writeReport(recorder.record(), {
+        path: own.report,
+        rows: mixedRows(own.trainDataset, config, { write: () => undefined }),
+        tokenizer,
+        maxPositions: model.config.maxPositions,
+        config,
+      });
+
+/** The page that shows the run while it goes on, where one is asked for. */
+const dashboardOf = (
+  { own }: Asked,
+  recorder: Recorder,
+  { err }: Terminal,
+): TaskEither<FatalError, Dashboard | undefined> =>
+  own.dashboard
+    ? pipe(
+        serveDashboard(recorder, { port: own.dashboardPort }),
+        TE.tapIO((dashboard) => () => err.write(`dashboard: ${dashboard.url}\n`)),
+      )
+    : TE.right(undefined);
+
+/** The run to its end: shown, recorded, and stopped by signals. */
+const watched = (run: SftRun, recorder: Recorder, terminal: Terminal): TaskEither<FatalError, RunSummary> =>
+  TE.tryCatch(() => {
+    const quiet = onSignals(terminal.err, () => run.stop({ checkpoint: true }));
+    return watch(run, terminal)
+      .catch((error: unknown) => {
+        recorder.failed(error);
+        throw error;
+      })
+      .finally(quiet);
+  }, onlyFatal);
+
+/** The same with its page, which is closed when it is over, however it ends. */
+const shown = (
+  run: SftRun,
+  recorder: Recorder,
+  dashboard: Dashboard | undefined,
+  terminal: Terminal,
+): TaskEither<FatalError, RunSummary> =>
+  pipe(
+    watched(run, recorder, terminal),
+    T.tap(() => async () => dashboard?.close()),
+  );
+
+/** Trains, and writes the report. A run that failed leaves its report too; what it failed of goes before a fault of the report's. */
+const trained = (call: Asked, loaded: LoadedParts, terminal: Terminal): TaskEither<FatalError, RunSummary> => {
+  const run = runOf(call, loaded, terminal);
+  const recorder = makeRecorder({
+    title: titleOf(call.own, call.config),
+    facts: [
+      ['model', call.own.model],
+      ...(loaded.engine === undefined ? [] : ([['engine', loaded.engine.engine]] as const)),
+    ],
+  });
+  run.events.subscribe(recorder.add);
+  const report = (): TaskEither<FatalError, void> => reported(call, loaded, recorder);
+  const reportOfFailure = (): TaskEither<FatalError, unknown> =>
+    pipe(
+      report(),
+      TE.orElseW((fault) => TE.fromIO(() => terminal.err.write(`${render(fault)}\n`))),
+    );
+  return pipe(
+    dashboardOf(call, recorder, terminal),
+    TE.flatMap((dashboard) =>
+      pipe(shown(run, recorder, dashboard, terminal), TE.tapError(reportOfFailure), TE.tap(report)),
+    ),
+  );
+};
+
+/** Says how the run ended. Left: it was stopped before that. */
+const toldOutcome = (summary: RunSummary, { config }: Asked, { err }: Terminal): Either<FatalError, void> => {
+  if (summary.ended === 'left' || summary.ended === 'stopped') {
+    return E.left(interrupted(summary, config.outputDir));
+  }
+  err.write(toldAtEnd(summary));
+  return E.right(undefined);
+};
+
 export const sftCommand: CommandLine = {
   flags: (command) => addSftFlags(command, Own.fields),
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(
-      decodeSftFlags(command, Own),
-      // What is wrong with the rest of the call is told before gigabytes are loaded.
-      TE.bind('sets', ({ own }) => TE.fromEither(setsOf(own, terminal.err))),
-      TE.tap(({ sets, config }) => beforeLoading(sets, config)),
-      TE.tap(({ own }) => (own.report === undefined ? TE.right(undefined) : reportable(own.report))),
-      TE.bind('loaded', ({ own, config }) =>
-        pipe(
-          loadParts(own.model, {
-            ...loadOptionsOf(config),
-            accept: (model) => fitsUnloaded(model, config, { adapted: own.adapter !== undefined }),
-            adapterDir: own.adapter,
-            hub: tellingHub(terminal.err),
-          }),
-          TE.tapError((error) => TE.fromTask(() => leaveFailure(config.outputDir, error))),
-          TE.tapError((error) => unloaded(error, own, config, terminal)),
-        ),
+      asked(command, terminal),
+      TE.bindTo('call'),
+      TE.bind('loaded', ({ call }) => loadedFor(call, terminal)),
+      TE.tapIO(
+        ({ call, loaded }) =>
+          () =>
+            tellLoaded(call, loaded, terminal),
       ),
-      TE.flatMap(({ own, config, sets, loaded: { model, tokenizer, engine, warnings, located } }) => {
-        tellLocated(terminal.err, located);
-        if (engine !== undefined) terminal.err.write(`engine: ${engine.reason}\n`);
-        warnings.forEach(tellWarning(terminal.err));
-        if (neverEvaluated(own, config)) tellWarning(terminal.err)(evaluationUnasked);
-        const rejects = makeRejects({ maxRate: config.maxRejectRate });
-        tellRejects(rejects, terminal.err);
-        const run = sftTrainer(
-          {
-            model,
-            modelName: own.model,
-            datasetNames: own.trainDataset.map((text) => weighted(text).path),
-            tokenizer,
-            rejects,
-            ...sets,
-          },
-          // They have done their work: the model is loaded.
-          { ...config, modelInitKwargs: undefined },
-        );
-        const recorder = makeRecorder({
-          title: titleOf(own, config),
-          facts: [['model', own.model], ...(engine === undefined ? [] : ([['engine', engine.engine]] as const))],
-        });
-        run.events.subscribe(recorder.add);
-        const reported = (): TaskEither<FatalError, void> =>
-          own.report === undefined
-            ? TE.right(undefined)
-            : writeReport(recorder.record(), {
-                path: own.report,
-                rows: mixedRows(own.trainDataset, config, { write: () => undefined }),
-                tokenizer,
-                maxPositions: model.config.maxPositions,
-                config,
-              });
-        const quiet = onSignals(terminal.err, () => run.stop({ checkpoint: true }));
-        return pipe(
-          own.dashboard
-            ? serveDashboard(recorder, { port: own.dashboardPort })
-            : TE.right<FatalError, Dashboard | undefined>(undefined),
-          TE.tapIO((dashboard) => () => {
-            if (dashboard !== undefined) terminal.err.write(`dashboard: ${dashboard.url}\n`);
-          }),
-          TE.flatMap((dashboard) =>
-            pipe(
-              TE.tryCatch(
-                () =>
-                  watch(run, terminal)
-                    .catch((error: unknown) => {
-                      recorder.failed(error);
-                      throw error;
-                    })
-                    .finally(async () => {
-                      quiet();
-                      await dashboard?.close();
-                    }),
-                onlyFatal,
-              ),
-              // A run that failed leaves its report too; what it failed of goes before a fault of the report's.
-              TE.orElse((failure) =>
-                pipe(
-                  reported(),
-                  TE.match(
-                    (fault): void => {
-                      terminal.err.write(`${render(fault)}\n`);
-                    },
-                    () => undefined,
-                  ),
-                  TE.fromTask,
-                  TE.flatMap(() => TE.left<FatalError, RunSummary>(failure)),
-                ),
-              ),
-            ),
-          ),
-          TE.tap(reported),
-          TE.flatMap((summary) => {
-            if (summary.ended === 'left' || summary.ended === 'stopped') {
-              return TE.left(interrupted(summary, config.outputDir));
-            }
-            terminal.err.write(toldAtEnd(summary));
-            return TE.right(undefined);
-          }),
-        );
-      }),
+      TE.bind('summary', ({ call, loaded }) => trained(call, loaded, terminal)),
+      TE.flatMapEither(({ call, summary }) => toldOutcome(summary, call, terminal)),
     ),
 };

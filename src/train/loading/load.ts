@@ -68,6 +68,9 @@ export interface Loaded extends LoadedModel {
   readonly tokenizer: Tokenizer;
 }
 
+/** A model, and its tokenizer where there is one beside it. */
+export type LoadedParts = LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>;
+
 /** What of the options is of quantisation. */
 const quantizationGiven = (options: QuantizationOptions): QuantizationOptions => {
   const given: Readonly<Record<string, unknown>> = { ...options };
@@ -335,10 +338,7 @@ const partsFrom = <T extends Tokenizer | undefined>(
  * Model and tokenizer, the tokenizer absent where the directory has none: rows that bring token ids need none. An adapter's own
  * tokenizer goes before the model's.
  */
-export const loadParts = (
-  name: string,
-  options: LoadOptions = {},
-): TaskEither<FatalError, LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>> =>
+export const loadParts = (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedParts> =>
   pipe(
     locateModel(name, 'model', options.hub),
     TE.flatMap((located) => partsFrom(located, options, tokenizerIn)),
