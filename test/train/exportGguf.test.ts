@@ -715,6 +715,35 @@ describe('the file of', () => {
       expect(await refusedAsMade({ ...hybrid, ...change })).toMatchObject({ left: { details: { field } } });
   });
 
+  test('Mamba-2 has mixers alone, of one group under its norm', async () => {
+    const raw = { ...configs['mamba2'], n_groups: 1 };
+    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'mamba2',
+        'mamba2.context_length': 1_048_576,
+        'mamba2.attention.head_count': 0,
+        'mamba2.ssm.inner_size': 16,
+        'mamba2.ssm.state_size': 3,
+      });
+      expect(tensors.get('blk.1.ssm_a')?.shape).toEqual([4, 1]);
+      for (const [there, here] of [
+        ['token_embd.weight', 'embeddings.weight'],
+        ['blk.1.attn_norm.weight', 'layers.1.norm.weight'],
+        ['blk.1.ssm_norm.weight', 'layers.1.mixer.norm.weight'],
+        ['blk.1.ssm_conv1d.bias', 'layers.1.mixer.conv1d.bias'],
+        ['blk.1.ssm_d', 'layers.1.mixer.D'],
+      ] as const)
+        expect(Array.from(tensors.get(there)?.values ?? [])).toEqual(numbers(model, `backbone.${here}`));
+    });
+    for (const [field, change] of [
+      ['n_groups', { n_groups: 2 }],
+      ['use_bias', { use_bias: true }],
+      ['use_conv_bias', { use_conv_bias: false }],
+      ['time_step_limit', { time_step_limit: [0.1, 2] }],
+    ] as const)
+      expect(await refusedAsMade({ ...raw, ...change })).toMatchObject({ left: { details: { field } } });
+  });
+
   test("Qwen3.5's heads of values are those of the key heads by turns, its rates of decay themselves", async () => {
     await exportedAsMade({ ...configs['qwen3_5_moe'], ...byTurns }, ({ metadata, tensors }, model) => {
       expect(metadata).toMatchObject({

@@ -26,7 +26,7 @@ import type { Mamba2Shape } from '../recurrent/mamba2.js';
 import { embeddingSpec, headSpec, perLayer, rmsNormSpec } from '../weights.js';
 import { bounds, rateBounds } from './mambaConfig.js';
 
-interface Mamba2Config extends ModelConfig {
+export interface Mamba2Config extends ModelConfig {
   readonly rmsNormEps: number;
   readonly mamba: Mamba2Shape;
 }

@@ -8,7 +8,7 @@ import type { Mamba2Shape } from '../recurrent/mamba2.js';
 import { halved, withCut } from './layout.js';
 import type { LayoutOf } from './layout.js';
 import { layoutOf, likeLlama, rmsEps } from './llamaLike.js';
-import { mixerAlias, mixerArrangement, mixerMetadata, mixerNames, mixerRefusal, widthRefusal } from './mamba.js';
+import { mixerAlias, mixerArrangement, mixerMetadata, mixerNames, mixerRefusal, widthRefusal } from './mamba2Mixer.js';
 import { withExperts } from './mixture.js';
 
 /** The numbers that are Granite's own. */

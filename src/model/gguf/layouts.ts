@@ -29,6 +29,7 @@ import {
   phi3Layout,
   seedOssLayout,
 } from './llamaLike.js';
+import { mamba2Layout } from './mamba2.js';
 import {
   dots1Layout,
   ernieMoeLayout,
@@ -93,6 +94,7 @@ const layouts: Readonly<Record<string, Layout>> = {
   exaone4: closed('exaone4', exaone4Layout),
   olmo3: closed('olmo3', olmo3Layout),
   bloom: closed('bloom', bloomLayout),
+  mamba2: closed('mamba2', mamba2Layout),
   mpt: closed('mpt', mptLayout),
   gpt_bigcode: closed('gpt_bigcode', gptBigcodeLayout),
   gpt_oss: closed('gpt_oss', gptOssLayout),

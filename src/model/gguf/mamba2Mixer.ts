@@ -44,14 +44,23 @@ export const mixerMetadata = (name: string, { heads, headDim, groups, stateDim, 
   [`${name}.ssm.inner_size`]: uint32(heads * headDim),
 });
 
+/** What config.json calls a mixer's settings. */
+interface Fields {
+  readonly convBias: string;
+  readonly bias: string;
+  readonly groups: string;
+}
+
+const usualFields: Fields = { convBias: 'mamba_conv_bias', bias: 'mamba_proj_bias', groups: 'mamba_n_groups' };
+
 /** There rates have no bounds, and norms are of one group each, behind the gate. */
-export const mixerRefusal = (shape: Mamba2Shape): FatalError | undefined => {
+export const mixerRefusal = (shape: Mamba2Shape, fields: Fields = usualFields): FatalError | undefined => {
   const { groups, norm, convBias, projectionBias, outputBias, least, most } = shape;
-  if (!convBias) return unsupported('mamba_conv_bias', 'true', convBias);
-  if (projectionBias || outputBias) return unsupported('mamba_proj_bias', 'false', true);
+  if (!convBias) return unsupported(fields.convBias, 'true', convBias);
+  if (projectionBias || outputBias) return unsupported(fields.bias, 'false', true);
   if (least !== 0 || most !== Infinity) return unsupported('time_step_limit', '[0, Infinity]', [least, most]);
   if (norm === undefined) return undefined;
-  if (norm.groups !== groups) return unsupported('mamba_n_groups', String(norm.groups), groups);
+  if (norm.groups !== groups) return unsupported(fields.groups, String(norm.groups), groups);
   return norm.beforeGate ? unsupported('mamba_norm_before_gate', 'false', norm.beforeGate) : undefined;
 };
 
