@@ -4,8 +4,6 @@ import { join, resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
-import { makeTokenizer } from '../../src/formats/tokenizing/tokenizer.js';
-import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import type { CausalLM } from '../../src/model/causalLm.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
@@ -21,24 +19,12 @@ import { configs, modelOf } from '../../property-tests/arbitraries/models.js';
 import { readGguf } from '../formats/ggufReader.js';
 import type { GgufRead } from '../formats/ggufReader.js';
 import { orThrow as made } from '../model/loadModel.js';
+import { letters as tokenizer } from './letters.js';
 
 const models = resolve(import.meta.dirname, '..', 'golden', 'models');
 beforeAll(async () => {
   await startUnderTest();
 });
-
-/** Forty letters. */
-const tokenizer: Tokenizer = made(
-  makeTokenizer({
-    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
-    decoder: { type: 'ByteLevel' },
-    model: {
-      type: 'BPE',
-      vocab: Object.fromEntries(Array.from({ length: 40 }, (_, i) => [String.fromCodePoint(33 + i), i])),
-      merges: [],
-    },
-  }),
-);
 
 const exported = (name: string, outtype: 'f32' | 'f16' | 'q8_0', use: (read: GgufRead, model: CausalLM) => void) =>
   inTemporary(async (directory) => {

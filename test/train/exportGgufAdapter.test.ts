@@ -5,8 +5,6 @@ import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
-import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
-import { makeTokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { addAdapter, setActiveAdapters } from '../../src/model/adapters/adapters.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
@@ -22,6 +20,7 @@ import { startUnderTest } from '../engine.js';
 import { readGguf } from '../formats/ggufReader.js';
 import type { GgufTensorRead } from '../formats/ggufReader.js';
 import { orThrow as made } from '../model/loadModel.js';
+import { letters as tokenizer } from './letters.js';
 
 const golden = resolve(import.meta.dirname, '..', 'golden');
 const models = join(golden, 'models');
@@ -30,18 +29,6 @@ const parameterAdapters = join(golden, 'parameterAdapters');
 beforeAll(async () => {
   await startUnderTest();
 });
-
-const tokenizer: Tokenizer = made(
-  makeTokenizer({
-    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
-    decoder: { type: 'ByteLevel' },
-    model: {
-      type: 'BPE',
-      vocab: Object.fromEntries(Array.from({ length: 40 }, (_, i) => [String.fromCodePoint(33 + i), i])),
-      merges: [],
-    },
-  }),
-);
 
 const used: Array<CausalLM> = [];
 afterEach(() => {
