@@ -77,7 +77,7 @@ export type {
 } from './train/run/run.js';
 export type { RunInputs, TrainerControl } from './train/run/controls.js';
 export { load, loadAdapter, loadModel, loadParts } from './train/loading/load.js';
-export type { LoadAdapterOptions, Loaded, LoadedModel, LoadOptions } from './train/loading/load.js';
+export type { LoadAdapterOptions, Loaded, LoadedModel, LoadedParts, LoadOptions } from './train/loading/load.js';
 export { chooseEngine, doctor } from './train/engine.js';
 export type {
   Device,

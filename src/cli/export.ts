@@ -11,7 +11,7 @@ import type { ClosedValue } from '../formats/closed.js';
 import { mergeAndUnload } from '../model/adapters/merge.js';
 import type { CausalLM } from '../model/causalLm.js';
 import { loadParts } from '../train/loading/load.js';
-import type { Loaded, LoadedModel } from '../train/loading/load.js';
+import type { LoadedParts } from '../train/loading/load.js';
 import { SftConfig } from '../train/options/config.js';
 import { exportGguf } from '../train/saving/exportGguf.js';
 import { exportGgufAdapter } from '../train/saving/exportGgufAdapter.js';
@@ -42,7 +42,7 @@ const plain = (model: CausalLM): E.Either<FatalError, CausalLM> =>
 
 const written = (
   { model, adapter, format, outtype, out }: ClosedValue<typeof Options>,
-  loaded: LoadedModel & Partial<Pick<Loaded, 'tokenizer'>>,
+  loaded: LoadedParts,
 ): TaskEither<FatalError, ReadonlyArray<Warning>> => {
   const name = basename(resolve(adapter ?? model));
   if (format === 'gguf-lora') return TE.Functor.map(exportGgufAdapter(out, loaded.model, { outtype, name }), () => []);

@@ -360,3 +360,11 @@ describe('saved adapters of experts', () => {
     );
   });
 });
+
+it('an adapter of an embedding that has rows beside those of the vocabulary is attached again', () => {
+  const lora = config({ targetModules: ['embed_tokens', 'q_proj'], r: 2 });
+  const saved = adapterTensors(orThrow(attachLora(loadModel(golden('mllama')), lora, 1)));
+  const model = orThrow(attachSavedLora(loadModel(golden('mllama')), lora, saved));
+  expect(Object.keys(adapterTensors(model)).sort()).toEqual(Object.keys(saved).sort());
+  expect(model.config.vocabSize).toBe(loadModel(golden('mllama')).config.vocabSize);
+});

@@ -29,8 +29,12 @@ const tokenTables = (model: CausalLM): ReadonlyArray<string> =>
 
 /** The model with as many token rows as the tables saved with an adapter have; those tables are put in with the rest. */
 const sizedAs = (model: CausalLM, saved: Weights): E.Either<FatalError, CausalLM> => {
-  const rowsOf = (name: string): number | undefined =>
-    (saved[name] ?? saved[name.replace(/\.([^.]*)$/, `${baseLayer}$1`)])?.shape[0];
+  // A table may have rows beside those of the vocabulary: Mllama's embedding those of its images.
+  const rowsOf = (name: string): number | undefined => {
+    const rows = (saved[name] ?? saved[name.replace(/\.([^.]*)$/, `${baseLayer}$1`)])?.shape[0];
+    const own = model.weights[name]?.shape[0] ?? model.config.vocabSize;
+    return rows === undefined ? undefined : rows - own + model.config.vocabSize;
+  };
   const tables = tokenTables(model);
   const [vocabSize = model.config.vocabSize] = tables.flatMap((name) => rowsOf(name) ?? []);
   if (vocabSize === model.config.vocabSize) return E.right(model);
