@@ -6,6 +6,7 @@
 // OUT/rxtune names the engines of the given platforms (linux-x64, darwin-arm64, …; this one if none is given) as optional
 // dependencies; npm installs the one that fits. OUT/native-PLATFORM is made of native/build/rxtune.node, and of the kernels for CUDA
 // cards where they were built (npm run build:cuda).
+import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { arch, platform } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -25,6 +26,8 @@ const fail = (message) => {
 };
 if (out === undefined) fail('usage: node native/package.mjs OUT [PLATFORM …]');
 if (!existsSync(join(root, 'dist', 'index.js'))) fail('dist is not there: npm run build');
+// Up to date, or what is published would lack what its modules ask for.
+execFileSync(process.execPath, [join(root, 'native', 'build.mjs')], { stdio: 'inherit' });
 if (!existsSync(engine)) fail('native/build/rxtune.node is not there: npm run build');
 
 const main = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
