@@ -162,7 +162,7 @@ extern "C" __global__ void __launch_bounds__(512) rx_route_counts(const int32_t*
 }
 
 // Where each pair lies: an expert's behind those of the experts before it, in order. The first block tells how many each expert has.
-extern "C" __global__ void __launch_bounds__(512) rx_route_places(const int32_t* counts, Routes a, long piece) {
+extern "C" __global__ void __launch_bounds__(512, 1) rx_route_places(const int32_t* counts, Routes a, long piece) {
   RX_DYNAMIC_SHARED(int32_t, total);
   __shared__ int32_t tile[pairs_a_tile];
   for (long e = threadIdx.x; e < a.experts; e += blockDim.x) {
