@@ -16,7 +16,8 @@ export interface GgufTensorToWrite {
   readonly parts: ReadonlyArray<() => Promise<Float32Array>>;
 }
 
-const sizeOf = (shape: ReadonlyArray<number>): number => shape.reduce((product, n) => product * n, 1);
+/** Numbers of a tensor of a shape. */
+export const sizeOf = (shape: ReadonlyArray<number>): number => shape.reduce((product, n) => product * n, 1);
 
 /** The type that a tensor can have: rows that are no multiple of 32 long cannot be q8_0 and become f16, as llama.cpp does it. */
 export const fittingType = (type: GgufType, shape: ReadonlyArray<number>): GgufType =>

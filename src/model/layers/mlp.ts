@@ -106,53 +106,47 @@ export const gatedMlp = (
   names: GatedNames = gatedNames,
 ): Layer<Tensor, Tensor> => gatedBy(gated(kind), pass, module, names);
 
-/**
- * `together` of a mixture whose experts are gated MLPs, by their modules: the gated MLPs of all as one map of all of their rows, where
- * each of the three maps is alike in all of them (see `areAlike`).
- */
-export const gatedTogether =
-  (gate: Layer<ReadonlyArray<Tensor>, Tensor>, pass: Pass, moduleOf: (expert: number) => string, names: GatedNames) =>
-  (weights: Weights, experts: ReadonlyArray<number>): Together | undefined => {
+/** `together` of a mixture (see `Mixture`), by what is found of the weights of all its experts. */
+type TogetherOf = (weights: Weights, experts: ReadonlyArray<number>) => Together | undefined;
+
+/** MLPs of experts as one map of all of their rows, where each of the maps of these names is alike in all of them (see `areAlike`). */
+const together =
+  (
+    pass: Pass,
+    moduleOf: (expert: number) => string,
+    names: ReadonlyArray<string>,
+    /** Of the experts that were chosen: rows of each, and their modules of a name. */
+    asOne: (sizes: ReadonlyArray<number>, own: (name: string) => ReadonlyArray<string>) => Layer<Tensor, Tensor>,
+  ): TogetherOf =>
+  (weights, experts) => {
     const modules = (name: string, of: ReadonlyArray<number>): ReadonlyArray<string> =>
       of.map((expert) => `${moduleOf(expert)}.${name}`);
-    if (![names.gate, names.up, names.down].every((name) => areAlike(pass, weights, modules(name, experts))))
-      return undefined;
+    if (!names.every((name) => areAlike(pass, weights, modules(name, experts)))) return undefined;
     return (chosen) => {
-      const sizes = chosen.map(({ rows }) => rows);
-      const own = (name: string): ReadonlyArray<string> =>
-        modules(
-          name,
-          chosen.map(({ expert }) => expert),
-        );
-      return compose(
-        groupedLinears(pass, sizes, [own(names.gate), own(names.up)]),
-        gate,
-        groupedMap(pass, sizes, own(names.down)),
+      const numbers = chosen.map(({ expert }) => expert);
+      return asOne(
+        chosen.map(({ rows }) => rows),
+        (name) => modules(name, numbers),
       );
     };
   };
 
+/** `together` of a mixture whose experts are gated MLPs, by their modules. */
+export const gatedTogether = (
+  gate: Layer<ReadonlyArray<Tensor>, Tensor>,
+  pass: Pass,
+  moduleOf: (expert: number) => string,
+  { gate: gates, up, down }: GatedNames,
+): TogetherOf =>
+  together(pass, moduleOf, [gates, up, down], (sizes, own) =>
+    compose(groupedLinears(pass, sizes, [own(gates), own(up)]), gate, groupedMap(pass, sizes, own(down))),
+  );
+
 /** The same of plain MLPs, whose maps are `up_proj` and `down_proj`. */
-export const plainTogether =
-  (kind: ActivationKind, pass: Pass, moduleOf: (expert: number) => string) =>
-  (weights: Weights, experts: ReadonlyArray<number>): Together | undefined => {
-    const modules = (name: string, of: ReadonlyArray<number>): ReadonlyArray<string> =>
-      of.map((expert) => `${moduleOf(expert)}.${name}`);
-    if (!['up_proj', 'down_proj'].every((name) => areAlike(pass, weights, modules(name, experts)))) return undefined;
-    return (chosen) => {
-      const sizes = chosen.map(({ rows }) => rows);
-      const own = (name: string): ReadonlyArray<string> =>
-        modules(
-          name,
-          chosen.map(({ expert }) => expert),
-        );
-      return compose(
-        groupedMap(pass, sizes, own('up_proj')),
-        activation(kind),
-        groupedMap(pass, sizes, own('down_proj')),
-      );
-    };
-  };
+export const plainTogether = (kind: ActivationKind, pass: Pass, moduleOf: (expert: number) => string): TogetherOf =>
+  together(pass, moduleOf, ['up_proj', 'down_proj'], (sizes, own) =>
+    compose(groupedMap(pass, sizes, own('up_proj')), activation(kind), groupedMap(pass, sizes, own('down_proj'))),
+  );
 
 /** The same with another gate, [gate(x), up(x)] to what the third map reads. */
 export const gatedBy = (

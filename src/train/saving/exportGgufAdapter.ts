@@ -6,7 +6,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../../errors.js';
 import { float32, string } from '../../formats/gguf/values.js';
 import type { GgufType } from '../../formats/gguf/values.js';
-import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
+import { fittingType, sizeOf, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
 import type { CausalLM } from '../../model/causalLm.js';
 import { ggufAdapter } from '../../model/gguf/adapter.js';
@@ -15,8 +15,6 @@ import { arranged } from '../../model/gguf/layout.js';
 import { ggufLayout } from '../../model/gguf/layouts.js';
 import { ggufGeneral } from './ggufGeneral.js';
 import type { GgufOptions } from './ggufGeneral.js';
-
-const sizeOf = (shape: ReadonlyArray<number>): number => shape.reduce((product, n) => product * n, 1);
 
 const toWrite =
   ({ weights }: CausalLM, type: GgufType) =>
