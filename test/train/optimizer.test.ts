@@ -11,11 +11,12 @@ import {
   clipByGlobalNorm,
   clipFactor,
   decays,
+  eachParameter,
   mapGradients,
   scaleBy,
 } from '../../src/train/optimizers/optimizer.js';
-import type { Optimizer } from '../../src/train/optimizers/optimizer.js';
-import { linearDecay } from '../../src/train/optimizers/schedule.js';
+import type { GradientTransform, Optimizer } from '../../src/train/optimizers/optimizer.js';
+import { constant, linearDecay } from '../../src/train/optimizers/schedule.js';
 import { loraplusFactor, withRates } from '../../src/train/optimizers/rates.js';
 import { sgd } from '../../src/train/optimizers/sgd.js';
 
@@ -92,7 +93,7 @@ test.each([
 
 describe('clipping', () => {
   test('scales all gradients together by max / (norm + 1e-6)', async () => {
-    const optimizer = chain(clipByGlobalNorm(1), sgd());
+    const optimizer = chain(clipByGlobalNorm(1), sgd({ learningRate: 1 }));
     const parameters = tensors({ a: [0, 0], b: [0] });
     const update = await optimizer.prepare({ step: 1, parameters, gradients: tensors({ a: [3, 4], b: [12] }) });
     expect(update.gradNorm).toBeCloseTo(13, 5);
@@ -170,13 +171,42 @@ describe('chains', () => {
         }),
       ),
     );
-    const [after] = await run(chain(signs, sgd()), { w: [0, 0] }, [{ w: [7, -9] }]);
+    const [after] = await run(chain(signs, sgd({ learningRate: 1 })), { w: [0, 0] }, [{ w: [7, -9] }]);
     expectClose(after?.['w'], [-1, 1]);
   });
 
   test('need exactly one rule', () => {
     expect(() => chain(clipByGlobalNorm(1))).toThrow('exactly one rule');
     expect(() => chain(adamw(), sgd())).toThrow('exactly one rule');
+  });
+
+  test('tell the rate that an update moves by, the rule’s own included', async () => {
+    const rateOf = async (...members: Parameters<typeof chain>): Promise<number> => {
+      const parameters = tensors({ w: [0] });
+      const gradients = tensors({ w: [1] });
+      return (await chain(...members).prepare({ step: 1, parameters, gradients })).learningRate;
+    };
+    const half = scaleBy(() => 0.5);
+    for (const rule of [adamw, adamw8bit, sgd, lion, adafactor]) {
+      expect(await rateOf(rule({ learningRate: 0.25 }))).toBe(0.25);
+      expect(await rateOf(rule({ learningRate: 0.25 }), half)).toBe(0.125);
+      expect(await rateOf(half, rule())).toBe(0.5);
+    }
+  });
+
+  test.each([adamw, adamw8bit, sgd, lion, adafactor])('in which nothing gives a rate are refused (%p)', (rule) => {
+    const plain: GradientTransform = {
+      rule: eachParameter(
+        () => ({}),
+        ({ parameter }) => ({ parameter, slots: {} }),
+      ),
+    };
+    const unseen = mapGradients((gradients) => gradients);
+    expect(() => chain(clipByGlobalNorm(1), unseen, rule())).toThrow('nothing in the chain gives a learning rate');
+    expect(() => chain(withRates(rule(), () => 2))).toThrow('nothing in the chain gives a learning rate');
+    // What a member or rule of your own does about the rate is its own to know.
+    expect(() => chain({ change: (update) => ({ ...update, learningRate: 0.1 }) }, rule())).not.toThrow();
+    expect(() => chain(plain)).not.toThrow();
   });
 
   test.each([
@@ -187,7 +217,7 @@ describe('chains', () => {
     ['lion', lion()],
     ['adafactor', adafactor()],
   ])('%s leaves no tensor behind', async (_, rule) => {
-    const optimizer = chain(clipByGlobalNorm(1), rule);
+    const optimizer = chain(clipByGlobalNorm(1), rule, scaleBy(constant({ learningRate: 1 })));
     let parameters: Readonly<Record<string, Tensor>> = { 'a.weight': tensor([[1, 2]]), 'a.bias': tensor([1]) };
     let moments = optimizer.init(parameters);
     const before = memory().numTensors;

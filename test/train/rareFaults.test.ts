@@ -69,7 +69,7 @@ test('dropout on attention weights that config.json asks for is told to be left 
 
 test('an update that throws names its step', async () => {
   const optimizer: SftSetup['optimizer'] = () => ({
-    ...chain(adamw()),
+    ...chain(adamw({ learningRate: 1e-3 })),
     apply: () => {
       throw new Error('the device is gone');
     },

@@ -1,11 +1,11 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, div, expandDims, matMul, maximum, mean, mul, rsqrt, sqrt, square, sub } from '../../tfjs.js';
-import { decays, eachParameter } from './optimizer.js';
+import { decays, eachParameter, ruleAt } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
 export interface AdafactorOptions {
-  /** Multiplies with the schedules of the chain. Default 1. */
-  readonly learningRate?: number;
+  /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
+  readonly learningRate?: number | undefined;
   /** Added to squared gradients. Default 1e-30. */
   readonly epsilon?: number;
   /** Root mean square to which an update is cut. Default 1. */
@@ -21,38 +21,40 @@ export interface AdafactorOptions {
  * a matrix keeps row and column means of its squared gradients only, [O] + [I] numbers instead of [O, I].
  */
 export const adafactor = ({
-  learningRate = 1,
+  learningRate,
   epsilon = 1e-30,
   clipThreshold = 1,
   decayRate = -0.8,
   weightDecay = 0,
-}: AdafactorOptions = {}): GradientTransform => ({
-  rule: eachParameter(
-    (shape): Readonly<Record<string, ReadonlyArray<number>>> =>
-      shape.length === 2 ? { row: shape.slice(0, 1), column: shape.slice(1) } : { v: shape },
-    ({ name, parameter, gradient, slots, update }) => {
-      const rate = learningRate * update.learningRate;
-      const keep = 1 - update.step ** decayRate;
-      const mixed = (slot: string, fresh: Tensor): Tensor => add(mul(slots(slot), keep), mul(fresh, 1 - keep));
-      const g = mul(gradient, update.scale);
-      const squared = add(square(g), epsilon);
-      /** The gradient over the root of its second moment, and that moment's new slots. */
-      const scaled = (): readonly [Tensor, Readonly<Record<string, Tensor>>] => {
-        if (parameter.shape.length !== 2) {
-          const v = mixed('v', squared);
-          return [mul(rsqrt(v), g), { v }];
-        }
-        const row = mixed('row', mean(squared, 1));
-        const column = mixed('column', mean(squared, 0));
-        const ofRow = expandDims(rsqrt(div(row, mean(row))), 1);
-        // A product of one column and one row: engines have a kernel for it, and for few other ways to repeat.
-        return [mul(matMul(ofRow, expandDims(rsqrt(column), 0)), g), { row, column }];
-      };
-      const [direction, moments] = scaled();
-      const size = sqrt(mean(square(direction)));
-      const cut = div(direction, maximum(div(size, clipThreshold), 1));
-      const shrunk = mul(parameter, 1 - rate * (decays(name) ? weightDecay : 0));
-      return { parameter: sub(shrunk, mul(cut, rate)), slots: moments };
-    },
-  ),
-});
+}: AdafactorOptions = {}): GradientTransform =>
+  ruleAt(
+    learningRate,
+    eachParameter(
+      (shape): Readonly<Record<string, ReadonlyArray<number>>> =>
+        shape.length === 2 ? { row: shape.slice(0, 1), column: shape.slice(1) } : { v: shape },
+      ({ name, parameter, gradient, slots, update }) => {
+        const rate = update.learningRate;
+        const keep = 1 - update.step ** decayRate;
+        const mixed = (slot: string, fresh: Tensor): Tensor => add(mul(slots(slot), keep), mul(fresh, 1 - keep));
+        const g = mul(gradient, update.scale);
+        const squared = add(square(g), epsilon);
+        /** The gradient over the root of its second moment, and that moment's new slots. */
+        const scaled = (): readonly [Tensor, Readonly<Record<string, Tensor>>] => {
+          if (parameter.shape.length !== 2) {
+            const v = mixed('v', squared);
+            return [mul(rsqrt(v), g), { v }];
+          }
+          const row = mixed('row', mean(squared, 1));
+          const column = mixed('column', mean(squared, 0));
+          const ofRow = expandDims(rsqrt(div(row, mean(row))), 1);
+          // A product of one column and one row: engines have a kernel for it, and for few other ways to repeat.
+          return [mul(matMul(ofRow, expandDims(rsqrt(column), 0)), g), { row, column }];
+        };
+        const [direction, moments] = scaled();
+        const size = sqrt(mean(square(direction)));
+        const cut = div(direction, maximum(div(size, clipThreshold), 1));
+        const shrunk = mul(parameter, 1 - rate * (decays(name) ? weightDecay : 0));
+        return { parameter: sub(shrunk, mul(cut, rate)), slots: moments };
+      },
+    ),
+  );

@@ -1,10 +1,10 @@
 import { adamW } from '../../model/kernels/adamW.js';
-import { decays, pick, replaced, slotOf } from './optimizer.js';
+import { decays, pick, replaced, ruleAt, slotOf } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
 export interface AdamWOptions {
-  /** Multiplies with the schedules of the chain. Default 1. */
-  readonly learningRate?: number;
+  /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
+  readonly learningRate?: number | undefined;
   readonly beta1?: number;
   readonly beta2?: number;
   readonly epsilon?: number;
@@ -17,13 +17,13 @@ export interface AdamWOptions {
  * torch's: betas 0.9 and 0.999, ε 1e-8.
  */
 export const adamw = ({
-  learningRate = 1,
+  learningRate,
   beta1 = 0.9,
   beta2 = 0.999,
   epsilon = 1e-8,
   weightDecay = 0,
-}: AdamWOptions = {}): GradientTransform => ({
-  rule: {
+}: AdamWOptions = {}): GradientTransform =>
+  ruleAt(learningRate, {
     slots: (shape) => ({ m: shape, v: shape }),
     apply: (update, moments) => {
       const names = Object.keys(update.gradients);
@@ -35,7 +35,7 @@ export const adamw = ({
         },
         pick(update.gradients, names),
         {
-          learningRate: learningRate * update.learningRate,
+          learningRate: update.learningRate,
           beta1,
           beta2,
           epsilon,
@@ -52,5 +52,4 @@ export const adamw = ({
         },
       };
     },
-  },
-});
+  });

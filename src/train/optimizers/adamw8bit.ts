@@ -3,7 +3,7 @@ import { adamW } from '../../model/kernels/adamW.js';
 import type { AdamWAttrs } from '../../model/kernels/adamW.js';
 import { adamW8bit, momentShapes } from '../../model/kernels/adamW8bit.js';
 import type { AdamWOptions } from './adamw.js';
-import { decays, pick, replaced, slotOf } from './optimizer.js';
+import { decays, pick, replaced, ruleAt, slotOf } from './optimizer.js';
 import type { GradientTransform, Moments, Moved, Update } from './optimizer.js';
 
 export interface AdamW8bitOptions extends AdamWOptions {
@@ -37,7 +37,7 @@ const slotted = (
  * AdamW8bit). A quarter of the memory of `adamw`, whose rule and defaults it has; decay goes before the step, as in torch.
  */
 export const adamw8bit = ({
-  learningRate = 1,
+  learningRate,
   beta1 = 0.9,
   beta2 = 0.999,
   epsilon = 1e-8,
@@ -46,7 +46,7 @@ export const adamw8bit = ({
   keeps32bit = isEmbedding,
 }: AdamW8bitOptions = {}): GradientTransform => {
   const attrsOf = (update: Update, names: ReadonlyArray<string>): AdamWAttrs => ({
-    learningRate: learningRate * update.learningRate,
+    learningRate: update.learningRate,
     beta1,
     beta2,
     epsilon,
@@ -82,22 +82,20 @@ export const adamw8bit = ({
     };
   };
 
-  return {
-    rule: {
-      slots: (shape, name) => {
-        const size = sizeOf(shape);
-        if (size < minSize || keeps32bit(name)) return { m: shape, v: shape };
-        const { codes, absmax } = momentShapes(size);
-        const bytes = { shape: [codes], dtype: 'int32' } as const;
-        return { mCodes: bytes, vCodes: bytes, mAbsmax: [absmax], vAbsmax: [absmax] };
-      },
-      apply: (update, moments) => {
-        const names = Object.keys(update.gradients);
-        const narrow = names.filter((name) => moments['mCodes']?.[name] !== undefined);
-        const wide = names.filter((name) => moments['mCodes']?.[name] === undefined);
-        const moved = move32bit(update, wide, moments);
-        return move8bit({ ...update, parameters: moved.parameters }, narrow, moved.moments);
-      },
+  return ruleAt(learningRate, {
+    slots: (shape, name) => {
+      const size = sizeOf(shape);
+      if (size < minSize || keeps32bit(name)) return { m: shape, v: shape };
+      const { codes, absmax } = momentShapes(size);
+      const bytes = { shape: [codes], dtype: 'int32' } as const;
+      return { mCodes: bytes, vCodes: bytes, mAbsmax: [absmax], vAbsmax: [absmax] };
     },
-  };
+    apply: (update, moments) => {
+      const names = Object.keys(update.gradients);
+      const narrow = names.filter((name) => moments['mCodes']?.[name] !== undefined);
+      const wide = names.filter((name) => moments['mCodes']?.[name] === undefined);
+      const moved = move32bit(update, wide, moments);
+      return move8bit({ ...update, parameters: moved.parameters }, narrow, moved.moments);
+    },
+  });
 };

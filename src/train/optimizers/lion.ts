@@ -1,10 +1,10 @@
 import { add, mul, sign, sub } from '../../tfjs.js';
-import { decays, eachParameter } from './optimizer.js';
+import { decays, eachParameter, ruleAt } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
 export interface LionOptions {
-  /** Multiplies with the schedules of the chain. Default 1. */
-  readonly learningRate?: number;
+  /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
+  readonly learningRate?: number | undefined;
   readonly beta1?: number;
   readonly beta2?: number;
   /** Decoupled; not applied to biases and norm weights. Default 0. */
@@ -16,23 +16,25 @@ export interface LionOptions {
  * and 0.99 by default; it wants a rate 3 to 10 times smaller than AdamW's.
  */
 export const lion = ({
-  learningRate = 1,
+  learningRate,
   beta1 = 0.9,
   beta2 = 0.99,
   weightDecay = 0,
-}: LionOptions = {}): GradientTransform => ({
-  rule: eachParameter(
-    (shape) => ({ m: shape }),
-    ({ name, parameter, gradient, slots, update }) => {
-      const rate = learningRate * update.learningRate;
-      const m = slots('m');
-      const g = mul(gradient, update.scale);
-      const direction = sign(add(mul(m, beta1), mul(g, 1 - beta1)));
-      const shrunk = mul(parameter, 1 - rate * (decays(name) ? weightDecay : 0));
-      return {
-        parameter: sub(shrunk, mul(direction, rate)),
-        slots: { m: add(mul(m, beta2), mul(g, 1 - beta2)) },
-      };
-    },
-  ),
-});
+}: LionOptions = {}): GradientTransform =>
+  ruleAt(
+    learningRate,
+    eachParameter(
+      (shape) => ({ m: shape }),
+      ({ name, parameter, gradient, slots, update }) => {
+        const rate = update.learningRate;
+        const m = slots('m');
+        const g = mul(gradient, update.scale);
+        const direction = sign(add(mul(m, beta1), mul(g, 1 - beta1)));
+        const shrunk = mul(parameter, 1 - rate * (decays(name) ? weightDecay : 0));
+        return {
+          parameter: sub(shrunk, mul(direction, rate)),
+          slots: { m: add(mul(m, beta2), mul(g, 1 - beta2)) },
+        };
+      },
+    ),
+  );

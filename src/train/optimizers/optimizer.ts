@@ -49,8 +49,15 @@ export interface Rule {
 
 /** One member of a chain: changes the update, or moves the parameters by it, or both. */
 export interface GradientTransform {
+  /** The update as the members behind it see it. */
   readonly change?: (update: Update) => Update;
+  /** How parameters move; one member of a chain has it. */
   readonly rule?: Rule;
+  /**
+   * `wanted`: the rule moves by the rate that other members give. `kept`: the rate stays as it is. Absent: this member may give one.
+   * A chain with a rule that wants a rate, and no member that may give one, is refused.
+   */
+  readonly rate?: 'wanted' | 'kept';
 }
 
 /** What moves the parameters, as `chain` makes it. */
@@ -65,13 +72,22 @@ export interface Optimizer {
 
 const isShape = (slot: Slot): slot is ReadonlyArray<number> => Array.isArray(slot);
 
-/** Transforms in the order given: those before the rule change gradients, those after it the rate. */
+/**
+ * An optimizer of transforms in the order given: those before the rule change gradients, those after it the rate. A RangeError unless
+ * exactly one of them has a rule, and where nothing gives the rule a learning rate: at 1 it would ruin a model in one update.
+ */
 export const chain = (...transforms: ReadonlyArray<GradientTransform>): Optimizer => {
   const rules = transforms.flatMap(({ rule }) => (rule === undefined ? [] : [rule]));
   const [rule] = rules;
   if (rule === undefined || rules.length > 1) {
     throw new RangeError(
       `an optimizer needs exactly one rule (adamw, adamw8bit, sgd, lion, adafactor), not ${rules.length}`,
+    );
+  }
+  if (transforms.some(({ rate }) => rate === 'wanted') && transforms.every(({ rate }) => rate !== undefined)) {
+    throw new RangeError(
+      'nothing in the chain gives a learning rate: add scaleBy(linearDecay({ learningRate: 2e-4, totalSteps: 500 })), ' +
+        'or give the rule one, as in adamw({ learningRate: 2e-4 })',
     );
   }
   return {
@@ -119,6 +135,7 @@ export const globalNorm = async (gradients: Gradients): Promise<number> => {
  * Clips what is left to clip: transforms before it count.
  */
 export const clipByGlobalNorm = (maxNorm: number | null): GradientTransform => ({
+  rate: 'kept',
   change: (update) => ({ ...update, scale: update.scale * clipFactor(update.gradNorm * update.scale, maxNorm) }),
 });
 
@@ -130,8 +147,13 @@ export const scaleBy = (schedule: Schedule): GradientTransform => ({
   change: (update) => ({ ...update, learningRate: update.learningRate * schedule(update.step - 1) }),
 });
 
+/** A rule at a rate of its own, which schedules of the chain multiply; or, without one, at what they give. */
+export const ruleAt = (learningRate: number | undefined, rule: Rule): GradientTransform =>
+  learningRate === undefined ? { rule, rate: 'wanted' } : { ...scaleBy(() => learningRate), rule };
+
 /** The gradients replaced, e.g. by noisy ones. `map` owns what it is given; the chain disposes what it returns. */
 export const mapGradients = (map: (gradients: Gradients, step: number) => Gradients): GradientTransform => ({
+  rate: 'kept',
   change: (update) => ({ ...update, gradients: map(update.gradients, update.step) }),
 });
 

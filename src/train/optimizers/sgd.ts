@@ -1,10 +1,10 @@
 import { axpy } from '../../model/kernels/axpy.js';
-import { decays, pick, slotOf, zip } from './optimizer.js';
+import { decays, pick, ruleAt, slotOf, zip } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
 export interface SgdOptions {
-  /** Multiplies with the schedules of the chain. Default 1. */
-  readonly learningRate?: number;
+  /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
+  readonly learningRate?: number | undefined;
   /** Default 0: no slot is kept. */
   readonly momentum?: number;
   /** Added to the gradient as wd·p (torch's coupled form); not for biases and norm weights. Default 0. */
@@ -12,14 +12,14 @@ export interface SgdOptions {
 }
 
 /** Gradient descent as torch writes it: b ← μ·b + g + wd·p, then p ← p - lr·b. */
-export const sgd = ({ learningRate = 1, momentum = 0, weightDecay = 0 }: SgdOptions = {}): GradientTransform => ({
-  rule: {
+export const sgd = ({ learningRate, momentum = 0, weightDecay = 0 }: SgdOptions = {}): GradientTransform =>
+  ruleAt(learningRate, {
     slots: (shape): Readonly<Record<string, ReadonlyArray<number>>> => (momentum === 0 ? {} : { momentum: shape }),
     apply: (update, moments) => {
       const names = Object.keys(update.gradients);
       const gradients = pick(update.gradients, names);
       const parameters = pick(update.parameters, names);
-      const rate = learningRate * update.learningRate;
+      const rate = update.learningRate;
       const decayOf = (i: number): number => (decays(names[i] ?? '') ? weightDecay : 0);
       if (momentum === 0) {
         const moved = parameters.map((parameter, i) => {
@@ -45,5 +45,4 @@ export const sgd = ({ learningRate = 1, momentum = 0, weightDecay = 0 }: SgdOpti
         moments: { momentum: { ...moments['momentum'], ...zip(names, buffers) } },
       };
     },
-  },
-});
+  });
