@@ -113,8 +113,18 @@ const hubTokens = /\bhf_[A-Za-z0-9]{16,}/g;
 /** A text for people without what opens doors: passwords in addresses and tokens of the Hub give way to `…`. */
 export const withoutSecrets = (text: string): string => text.replace(credentials, '$1…@').replace(hubTokens, 'hf_…');
 
-/** One readable message: place, what was wrong, expected and actual, what to do, code. Never a stack trace, never a secret. */
-export const render = (error: DataError | FatalError | Warning): string => {
+const isOurs = (value: unknown): value is DataError | FatalError | Warning =>
+  typeof value === 'object' &&
+  value !== null &&
+  '_tag' in value &&
+  (value._tag === 'DataError' || value._tag === 'FatalError' || value._tag === 'Warning');
+
+/**
+ * One readable message of an error or warning: place, what was wrong, expected and actual, what to do, code. Never a secret; no stack
+ * trace either, but of what is none of these: whatever else was thrown is a fault in some code, and told with its stack.
+ */
+export const render = (error: unknown): string => {
+  if (!isOurs(error)) return withoutSecrets(error instanceof Error ? (error.stack ?? String(error)) : String(error));
   const details: Details = error._tag === 'FatalError' ? error.details : error;
   const where = place(details);
   // Many messages begin with the file themselves, for those who read the message alone.

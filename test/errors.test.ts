@@ -27,6 +27,14 @@ test('a file that the message names already is not named twice', () => {
   expect(render(fatal('E_X', 'it is cut off', { file: 'a/b.json' }))).toBe('a/b.json: it is cut off [E_X]');
 });
 
+test('what was thrown by other code is told with its stack, and whatever is no error as it is', () => {
+  const fault = new TypeError('x is not a function');
+  expect(render(fault)).toBe(fault.stack);
+  expect(render(fault)).toContain('errors.test');
+  expect(render('hf_abcdefghijklmnopqrstuvwxyz')).toBe('hf_…');
+  expect(render(undefined)).toBe('undefined');
+});
+
 describe('what opens doors', () => {
   const token = 'hf_abcdefghijklmnopqrstuvwxyz';
   test.each([

@@ -37,6 +37,12 @@ export const bugIn = (stage: string, index: number, cause: unknown): FatalError 
 export const placed = (error: DataError, place: Place | undefined): DataError =>
   place === undefined || error.file !== undefined ? error : { ...error, ...place };
 
+/** What ends a stage that has no side door: the refusal, and how to go on after such. */
+const unopened = (stage: string, { hint, ...error }: DataError): FatalError => {
+  const open = `give stage "${stage}" rejects (makeRejects), and it leaves such records out`;
+  return fatalFromData({ ...error, hint: hint === undefined ? open : `${hint}; or ${open}` });
+};
+
 /** Sends a refusal where it belongs; true when the stage goes on. */
 export const refuse = <B>(
   stage: string,
@@ -46,7 +52,7 @@ export const refuse = <B>(
   { rejects }: Rejecting,
   out: Subscriber<B>,
 ): boolean => {
-  const end = rejects === undefined ? fatalFromData(error) : rejects.reject({ stage, index, error, record });
+  const end = rejects === undefined ? unopened(stage, error) : rejects.reject({ stage, index, error, record });
   if (end === undefined) return true;
   out.error(end);
   return false;

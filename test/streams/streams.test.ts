@@ -327,6 +327,19 @@ describe('rejects', () => {
     });
   });
 
+  it('let a stage go on; one without them ends the stream, naming itself and what would help', async () => {
+    const odd = (hint?: string) =>
+      mapping('mine', (a: number) => E.left(dataError('E_ODD', `${a} is odd`, hint === undefined ? {} : { hint })));
+    const open = 'give stage "mine" rejects (makeRejects), and it leaves such records out';
+    for (const [stage, expected] of [
+      [odd(), open],
+      [odd('double it'), `double it; or ${open}`],
+    ] as const) {
+      const error = await failureOf(pull([1]).pipe(stage));
+      expect(isFatal(error) && [error.code, error.details.hint]).toEqual(['E_ODD', expected]);
+    }
+  });
+
   it('end their stream when closed', async () => {
     const rejects = makeRejects({ maxRate: 1 });
     const all = lastValueFrom(rejects.stream.pipe(toArray()));

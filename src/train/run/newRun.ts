@@ -85,7 +85,7 @@ const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan, r
     model,
     optimizer: setup.optimizer?.(plan, rate) ?? optimizerOf(config, rate),
     seed: config.seed,
-    mean: config.lossMean ?? (isParity(config) ? 'microBatch' : 'token'),
+    lossMean: config.lossMean ?? (isParity(config) ? 'microBatch' : 'token'),
     // An update of what is left of an epoch is the mean of the micro-batches it has (transformers 5); before, of as many as others have.
     gradientAccumulationSteps: config.epochRemainder === 'update' ? undefined : config.gradientAccumulationSteps,
     lossType: config.lossType,

@@ -13,10 +13,10 @@ export interface StepOptions {
   /** Seed of dropout and NEFTune noise. Default 42. */
   readonly seed?: number | undefined;
   /**
-   * What a mean over an update is: over its supervised tokens (`token`, the default), or the mean of each micro-batch's own
-   * mean (`microBatch`: TRL 0.7.10, transformers before 4.46), divided by `gradientAccumulationSteps`.
+   * What the loss of an update is the mean of: its supervised tokens (`token`, the default), or the means of its micro-batches
+   * (`microBatch`: TRL 0.7.10, transformers before 4.46), whose sum is divided by `gradientAccumulationSteps`.
    */
-  readonly mean?: 'token' | 'microBatch' | undefined;
+  readonly lossMean?: 'token' | 'microBatch' | undefined;
   /** Divisor of a `microBatch` mean. Default: the micro-batches of the update. */
   readonly gradientAccumulationSteps?: number | undefined;
   readonly lossType?: 'nll' | 'chunked_nll' | 'dft' | undefined;

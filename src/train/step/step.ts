@@ -52,9 +52,9 @@ const auxLossOf = (outputs: Passes['outputs']): Pick<StepResult, 'auxLoss'> => {
  */
 const meanFactors = (
   weights: ReadonlyArray<number>,
-  { mean = 'token', gradientAccumulationSteps }: Pick<StepOptions, 'mean' | 'gradientAccumulationSteps'>,
+  { lossMean = 'token', gradientAccumulationSteps }: Pick<StepOptions, 'lossMean' | 'gradientAccumulationSteps'>,
 ): ReadonlyArray<number> => {
-  if (mean === 'token') {
+  if (lossMean === 'token') {
     const whole = weights.reduce((sum, weight) => sum + weight, 0);
     return weights.map(() => (whole === 0 ? 0 : 1 / whole));
   }
@@ -106,7 +106,7 @@ const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): Promise<
         variant: options.lossType === 'dft' ? 'dft' : 'nll',
         dropout: !(options.disableDropout ?? false),
         // Of a mean over tokens each micro-batch adds the whole of it, as in transformers; means of micro-batches are divided.
-        auxLossFactor: options.mean === 'microBatch' ? 1 / (options.gradientAccumulationSteps ?? micros.length) : 1,
+        auxLossFactor: options.lossMean === 'microBatch' ? 1 / (options.gradientAccumulationSteps ?? micros.length) : 1,
         ...(options.neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha: options.neftuneNoiseAlpha }),
       },
     );
