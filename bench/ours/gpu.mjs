@@ -84,5 +84,6 @@ run.subscribe({
     console.error(error);
     process.exit(1);
   },
-  complete: () => process.exit(0),
+  // Not by process.exit, which leaves no time to write what RXTUNE_CUDA_TRACE asks for.
+  complete: () => process.stdin.destroy(),
 });

@@ -86,6 +86,7 @@ CudaDevice::CudaDevice(const Options& options) : driver(open_driver(options.driv
     throw;
   }
   std::string note;
+  trace = Trace::open(driver);
   products = Blas::open(options.blas, note);
   told = std::string(name) + ", " + std::to_string(bytes >> 30) + " GiB, compute capability " + std::to_string(major) + "." +
          std::to_string(minor) + (products ? ", cublasLt" : ", " + note);
@@ -130,6 +131,11 @@ void CudaDevice::close() {
   lander.join();
   driver.cuCtxSetCurrent(context);
   driver.cuStreamSynchronize(queue);
+  if (trace) try {
+      trace->write(queue);
+    } catch (const std::exception&) {
+    }
+  trace.reset();
   products.reset();
   forget_large(0);
   for (const Pinned& pinned : spare) driver.cuMemFreeHost(pinned.at);
@@ -189,9 +195,11 @@ void CudaDevice::start(int kernel, Grid grid, unsigned threads, long shared_byte
     must(driver.cuFuncSetAttribute(functions[kernel], function_shared_memory, static_cast<int>(shared_bytes)), names[kernel]);
     asked_shared[kernel] = shared_bytes;
   }
+  if (trace) trace->before(queue);
   must(driver.cuLaunchKernel(functions[kernel], static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1, threads, 1, 1,
                              static_cast<unsigned>(shared_bytes), queue, arguments, nullptr),
        names[kernel]);
+  if (trace) trace->after(queue, std::string(names[kernel]) + " " + std::to_string(grid.x) + "x" + std::to_string(grid.y) + "x" + std::to_string(threads));
   counted();
 }
 

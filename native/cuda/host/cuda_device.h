@@ -15,6 +15,7 @@
 #include "blas.h"
 #include "driver.h"
 #include "launch.h"
+#include "trace.h"
 
 namespace cuda {
 
@@ -100,6 +101,8 @@ class CudaDevice final : public Device {
   // Kernels and products started so far; of the thread that starts them, or any while it is idle.
   long started() const { return count; }
   void counted() { count++; }
+  // Null, but where times are asked for.
+  Trace* timed() { return trace.get(); }
   // Products that cublasLt is there for and does not do: they run by plain kernels, slowly.
   long refusedProducts() const { return products ? products->refusals() : 0; }
   // For products, on the thread that asks: cublasLt takes the context that is current.
@@ -156,6 +159,7 @@ class CudaDevice final : public Device {
   bool hopper = false;
   std::string told;
   std::unique_ptr<Blas> products;
+  std::unique_ptr<Trace> trace;
 
   char* ring = nullptr;
   Pointer ring_on_card = 0;

@@ -40,6 +40,7 @@ using Handle = void*;                // CUcontext, CUmodule, CUfunction, CUstrea
   X(cuEventCreate, (Handle*, unsigned))                                                                                       \
   X(cuEventRecord, (Handle, Handle))                                                                                          \
   X(cuEventSynchronize, (Handle))                                                                                             \
+  X(cuEventElapsedTime_v2, (float*, Handle, Handle))                                                                          \
   X(cuEventDestroy_v2, (Handle))                                                                                              \
   X(cuGetErrorString, (int, const char**))
 
@@ -54,6 +55,7 @@ enum {
   attribute_shared_memory = 97,         // of a block, when asked for
   function_shared_memory = 8,           // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
   stream_non_blocking = 1,
+  event_default = 0,
   event_disable_timing = 2,
 };
 

@@ -151,9 +151,15 @@ bool by_blas(const Context* context, const Gemm* g, Format operands, const Matri
   if (device.blas() == nullptr || g->k == 0 || (g->half && operands == Format::float32)) return false;
   const bool row = g->start != nullptr && g->ld_start == 0;
   void* const workspace = scratch<char>(context, slot_workspace, workspace_bytes);
-  if (!device.blas()->gemm(operands, result, a, b, g->c, g->ldc, bias_of(context, g), row ? nullptr : g->start, g->ld_start, g->alpha, g->m,
+  const void* const bias = bias_of(context, g);
+  if (device.timed()) device.timed()->before(device.stream());
+  if (!device.blas()->gemm(operands, result, a, b, g->c, g->ldc, bias, row ? nullptr : g->start, g->ld_start, g->alpha, g->m,
                            g->n, g->k, workspace, workspace_bytes, device.stream()))
     return false;
+  if (device.timed())
+    device.timed()->after(device.stream(), "product " + std::to_string(g->m) + "x" + std::to_string(g->n) + "x" + std::to_string(g->k) +
+                                               (a.transposed ? " t" : " n") + (b.transposed ? "t" : "n") + (g->half ? " bf16" : " f32") +
+                                               (g->start != nullptr ? " +" : ""));
   forget_written(device, g->c, g->half ? 2 : 4, g->ldc, g->m, g->n);
   device.counted();
   return true;
