@@ -166,7 +166,7 @@ const child = async () => {
       'cli/commands.js',
       'train/engine.js',
       'model/adapters/lora.js',
-      'model/causalLm.js',
+      'model/architectures.js',
       'formats/files/glob.js',
     ].map(from),
   );

@@ -4,17 +4,11 @@
 export * from './data.js';
 
 // model
-export {
-  balancing,
-  evaluateLoss,
-  expectedTensors,
-  logits,
-  lossAndGradients,
-  makeCausalLm,
-  modelConfig,
-  registerArchitecture,
-} from './model/causalLm.js';
-export type { CausalLM, LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
+export { balancing, makeCausalLm } from './model/model.js';
+export { evaluateLoss, logits, lossAndGradients } from './model/causalLm.js';
+export { expectedTensors, modelConfig, registerArchitecture } from './model/architectures.js';
+export type { CausalLM } from './model/model.js';
+export type { LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
 export type { Architecture, FileLayout, JoinedTensor, TokenTables } from './model/architecture.js';
 export type { ExpertLoad, RouterBalance } from './model/experts/balance.js';
 export type { ExpertsConfig, ModelConfig, RawConfig, Within } from './model/config.js';

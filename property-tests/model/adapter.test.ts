@@ -4,16 +4,11 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import * as E from 'fp-ts/lib/Either.js';
-import {
-  adapterTensors,
-  attachLora,
-  attachSavedLora,
-  lossAndGradients,
-  logits,
-  mergeAndUnload,
-  mergeLora,
-} from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import { adapterTensors, attachSavedLora } from '../../src/model/adapters/savedAdapter.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
+import { lossAndGradients, logits } from '../../src/model/causalLm.js';
+import { mergeAndUnload, mergeLora } from '../../src/model/adapters/merge.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { adaptedModule, isAdapterName, LoraConfig } from '../../src/model/adapters/lora.js';
 import { weightOf } from '../../src/model/weights.js';
 import { startUnderTest } from '../../test/engine.js';

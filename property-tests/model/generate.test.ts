@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { logits } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { distribution, generate, penalised } from '../../src/model/generate.js';
 import { startUnderTest } from '../../test/engine.js';
 import { architectureNames, configs, documents, laidOut, modelOf, modelSeeds } from '../arbitraries/models.js';

@@ -1,8 +1,10 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { isLeft } from 'fp-ts/lib/Either.js';
-import { attachLora, lossAndGradients } from '../../src/model/causalLm.js';
-import type { CausalLM, TrainOptions } from '../../src/model/causalLm.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
+import { lossAndGradients } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
+import type { TrainOptions } from '../../src/model/causalLm.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { laidOut } from '../arbitraries/models.js';
 import type { Documents } from '../arbitraries/models.js';

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { orThrow } from '../../src/errors.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import type { Labelled } from '../../src/records.js';
 import { contamination, joinedWindow } from '../../src/train/evaluating/contamination.js';
 import { chooseEngine } from '../../src/train/engine.js';

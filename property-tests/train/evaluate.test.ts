@@ -4,7 +4,7 @@ import { argMax, cast, max, memory } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import * as E from 'fp-ts/lib/Either.js';
 import { orThrow } from '../../src/errors.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { RxAttention, RxJoinedAttention } from '../../src/model/kernels/attention.js';
 import { resizeTokenEmbeddings } from '../../src/model/resizeEmbeddings.js';
 import type { Labelled } from '../../src/records.js';

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import fc from 'fast-check';
 import { lastValueFrom, toArray } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import type { StepResult } from '../../src/records.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import type { SftOptions } from '../../src/train/options/config.js';

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { startUnderTest } from '../../test/engine.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import type { StepResult } from '../../src/records.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { disposeModel, distance, runOf, stepsOf, tinyModel, tinyRow } from './tiny.js';

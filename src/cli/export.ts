@@ -9,7 +9,7 @@ import type { FatalError, Warning } from '../errors.js';
 import { closed, nonEmptyString, oneOf, option, optional, required } from '../formats/closed.js';
 import type { ClosedValue } from '../formats/closed.js';
 import { mergeAndUnload } from '../model/adapters/merge.js';
-import type { CausalLM } from '../model/causalLm.js';
+import type { CausalLM } from '../model/model.js';
 import { loadParts } from '../train/loading/load.js';
 import type { LoadedParts } from '../train/loading/load.js';
 import { SftConfig } from '../train/options/config.js';

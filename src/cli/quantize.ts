@@ -19,7 +19,7 @@ import {
 } from '../formats/closed.js';
 import { openDataset } from '../formats/datasets/dataset.js';
 import { requireRows } from '../formats/datasets/requireRows.js';
-import type { CausalLM } from '../model/causalLm.js';
+import type { CausalLM } from '../model/model.js';
 import type { GptqOptions } from '../model/quantize/gptq.js';
 import type { Labelled } from '../records.js';
 import { makeRejects } from '../streams/rejects.js';

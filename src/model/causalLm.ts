@@ -17,13 +17,6 @@ import type { CausalLM } from './model.js';
 import type { Pass } from './pass.js';
 import type { Sequence, Targets } from './sequence.js';
 
-export { expectedTensors, modelConfig, registerArchitecture } from './architectures.js';
-export { attachLora } from './adapters/adapter.js';
-export { adapterTensors, attachSavedLora } from './adapters/savedAdapter.js';
-export { mergeAndUnload, mergeLora } from './adapters/merge.js';
-export { balancing, makeCausalLm, training } from './model.js';
-export type { CausalLM } from './model.js';
-
 export interface TrainOptions {
   /** Keep one hidden state a layer and run each layer again on the way back. */
   readonly checkpointing?: boolean;

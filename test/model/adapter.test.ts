@@ -3,16 +3,12 @@ import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, tensor2d } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
-import {
-  adapterTensors,
-  attachLora,
-  attachSavedLora,
-  lossAndGradients,
-  mergeLora,
-  modelConfig,
-} from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
-import { expectedTensors } from '../../src/model/architectures.js';
+import { adapterTensors, attachSavedLora } from '../../src/model/adapters/savedAdapter.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
+import { lossAndGradients } from '../../src/model/causalLm.js';
+import { mergeLora } from '../../src/model/adapters/merge.js';
+import { modelConfig, expectedTensors } from '../../src/model/architectures.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { squaredNorm } from '../../src/model/kernels/squaredNorm.js';
 import type { Weights } from '../../src/model/layers/layer.js';
 import { LoraConfig, loraTargets } from '../../src/model/adapters/lora.js';

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, memory, zeros } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
 import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { generate } from '../../src/model/generate.js';
 import { adamW } from '../../src/model/kernels/adamW.js';
 import { expectedTensors } from '../../src/model/architectures.js';

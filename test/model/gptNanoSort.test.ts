@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { memory } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { lossAndGradients, logits } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { squaredNorm } from '../../src/model/kernels/squaredNorm.js';
 import { sharedPath } from '../shared.js';
 import { documents, unpadded } from './batches.js';

@@ -4,7 +4,7 @@ import { dispose, memory } from '@tensorflow/tfjs-core';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { modelConfig } from '../../src/model/architectures.js';
 import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { prepareWasm } from '../../src/model/kernels/wasmBackend.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { resizeTokenEmbeddings } from '../../src/model/resizeEmbeddings.js';

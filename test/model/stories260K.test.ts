@@ -3,7 +3,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { dispose, memory } from '@tensorflow/tfjs-core';
 import { evaluateLoss, lossAndGradients, logits } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { generate } from '../../src/model/generate.js';
 import { squaredNorm } from '../../src/model/kernels/squaredNorm.js';
 import { sharedPath } from '../shared.js';

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { modelConfig } from '../../src/model/architectures.js';
 import { ggufLayout } from '../../src/model/gguf/layouts.js';

@@ -9,7 +9,7 @@ import { attachLora } from '../../src/model/adapters/adapter.js';
 import { addAdapter, setActiveAdapters } from '../../src/model/adapters/adapters.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { mergeAndUnload } from '../../src/model/adapters/merge.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { ggufLayout } from '../../src/model/gguf/layouts.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { exportGguf } from '../../src/train/saving/exportGguf.js';

@@ -11,7 +11,7 @@ import { orThrow } from '../../src/errors.js';
 import { readSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { logits } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { generate } from '../../src/model/generate.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { mergeLora } from '../../src/model/adapters/merge.js';

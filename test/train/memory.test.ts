@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { lastValueFrom } from 'rxjs';
 import { isFatal, orThrow, render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { availableMemory, freeOfVmStat } from '../../src/train/memory/availableMemory.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftConfig, SftOptions } from '../../src/train/options/config.js';

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
 import { logits, lossAndGradients } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { architectureOf } from '../../src/model/architectures.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/saving/save.js';

@@ -8,7 +8,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import { firstValueFrom, lastValueFrom, take, toArray } from 'rxjs';
 import { isFatal, orThrow, render } from '../../src/errors.js';
 import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { startUnderTest } from '../engine.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import type { SftRun } from '../../src/train/trainer.js';

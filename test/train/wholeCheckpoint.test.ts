@@ -15,8 +15,9 @@ import { readCheckpointTensors, writeCheckpointTensors } from '../../src/formats
 import { attachLora } from '../../src/model/adapters/adapter.js';
 import { addAdapter, setActiveAdapters } from '../../src/model/adapters/adapters.js';
 import { modelConfig } from '../../src/model/architectures.js';
-import { logits, makeCausalLm } from '../../src/model/causalLm.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import { logits } from '../../src/model/causalLm.js';
+import { makeCausalLm } from '../../src/model/model.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { combineAdapters } from '../../src/model/adapters/combineAdapters.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { mergeAndUnload } from '../../src/model/adapters/merge.js';

@@ -5,7 +5,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { evaluateLoss } from '../../model/causalLm.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { batchRows } from '../../operators/batch.js';
 import type { Labelled } from '../../records.js';
 import { dispose } from '../../tfjs.js';

@@ -4,7 +4,7 @@ import { concat, defer, map, of, type Observable } from 'rxjs';
 import { fatal, isFatal, usage } from '../../errors.js';
 import type { DataError, FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { endIds, generate, type GenerateOptions } from '../../model/generate.js';
 import type { Example } from '../../records.js';
 import { pull } from '../../streams/pull.js';

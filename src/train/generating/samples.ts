@@ -4,7 +4,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { endIds, generate } from '../../model/generate.js';
 import { ignoreIndex } from '../../records.js';
 import type { Labelled } from '../../records.js';

@@ -7,7 +7,7 @@ import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
 import { withChatFormat } from '../../formats/tokenizing/addTokens.js';
 import type { ChatFormat } from '../../formats/tokenizing/addTokens.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { resizeTokenEmbeddings } from '../../model/resizeEmbeddings.js';
 import type { NewTokenInit } from '../../model/resizeEmbeddings.js';
 

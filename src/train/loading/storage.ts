@@ -1,6 +1,6 @@
 /** How the weights of a model lie while it trains. */
 import { expectedTensors } from '../../model/architectures.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { hold, release } from '../../model/kernels/hold.js';
 import type { Precision } from '../engine.js';
 

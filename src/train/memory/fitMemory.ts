@@ -12,9 +12,8 @@ import {
   loraTargets,
   tokenRowsName,
 } from '../../model/adapters/lora.js';
-import { architectureOf } from '../../model/architectures.js';
-import { expectedTensors } from '../../model/causalLm.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import { architectureOf, expectedTensors } from '../../model/architectures.js';
+import type { CausalLM } from '../../model/model.js';
 import type { ModelConfig } from '../../model/config.js';
 import { nameOutside } from '../../model/imageText.js';
 import { quantizableTensors } from '../../model/quantize/base.js';

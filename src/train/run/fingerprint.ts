@@ -1,6 +1,6 @@
 /** What tells runs that make the same updates from those that do not. */
 import { createHash } from 'node:crypto';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { QuantizationConfig } from '../../model/quantize/config.js';
 import type { Labelled } from '../../records.js';
 import type { SftConfig } from '../options/config.js';

@@ -5,7 +5,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import type { Labelled } from '../../records.js';
 import { allLogs, runLogs } from '../logging/log.js';
 import type { RunLogs } from '../logging/log.js';

@@ -17,7 +17,7 @@ import { readSafetensors } from '../../formats/tensors/safetensors.js';
 import type { StoredTensor } from '../../formats/tensors/safetensors.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { architectureOf } from '../../model/architectures.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { nameInside, parted } from '../../model/imageText.js';
 import { tensor } from '../../tfjs.js';
 import type { SftConfig } from '../options/config.js';

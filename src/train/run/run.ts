@@ -3,7 +3,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import type { FormattingFunc } from '../../operators/decode.js';
 import type { Labelled, StepResult } from '../../records.js';
 import type { RejectCounts, Rejects } from '../../streams/rejects.js';

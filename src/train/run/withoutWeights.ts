@@ -1,4 +1,4 @@
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 
 /** The same record, in whose JSON the model is without its weights: events go to logs and dashboards, and weights are gigabytes. */
 export const withoutWeights = <A extends { readonly model: CausalLM }>(record: A): A => {

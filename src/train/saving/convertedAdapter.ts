@@ -8,7 +8,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { adaptersIn, namesOf } from '../../model/adapters/lora.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import type { Weights } from '../../model/layers/layer.js';
 import { toWrite } from './toWrite.js';
 

@@ -11,7 +11,7 @@ import { ggufVocabulary } from '../../formats/gguf/vocabulary.js';
 import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { arranged, arrangedShape, asIs } from '../../model/gguf/layout.js';
 import type { GgufTensor } from '../../model/gguf/layout.js';
 import { ggufLayout } from '../../model/gguf/layouts.js';

@@ -8,7 +8,7 @@ import { float32, string } from '../../formats/gguf/values.js';
 import type { GgufType } from '../../formats/gguf/values.js';
 import { fittingType, sizeOf, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { ggufAdapter } from '../../model/gguf/adapter.js';
 import type { GgufHalf } from '../../model/gguf/adapter.js';
 import { arranged } from '../../model/gguf/layout.js';

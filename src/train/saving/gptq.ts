@@ -12,7 +12,7 @@ import { writeJson } from '../../formats/json/json.js';
 import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
 import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
 import { moduleOf } from '../../model/adapters/lora.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import type { GptqOptions } from '../../model/quantize/gptq.js';
 import { encodeGptq } from '../../model/quantize/gptqConfig.js';
 import { gptqTensors } from '../../model/quantize/gptqFiles.js';

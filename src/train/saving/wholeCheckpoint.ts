@@ -13,7 +13,7 @@ import { fileError } from '../../formats/files/byteSource.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
 import { readCheckpointTensors } from '../../formats/tensors/shards.js';
 import { architectureOf } from '../../model/architectures.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import type { ModelConfig } from '../../model/config.js';
 import { parted, untiedRaw } from '../../model/imageText.js';
 import type { WholeCheckpoint } from '../../model/imageText.js';

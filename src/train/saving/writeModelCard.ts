@@ -12,7 +12,7 @@ import type { ModelCard } from '../../formats/checkpoints/modelCard.js';
 import type { Field } from '../../formats/closed.js';
 import { writeTextAtomically } from '../../formats/files/atomicFile.js';
 import { fileError } from '../../formats/files/byteSource.js';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import type { GptqOptions } from '../../model/quantize/gptq.js';
 import { SftConfig } from '../options/config.js';
 import type { Run, RunSummary } from '../run/run.js';

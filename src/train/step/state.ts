@@ -1,6 +1,6 @@
 /** `TrainState`: weights, moments, counters. The one mutable thing; only the serial lane writes to it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { CausalLM } from '../../model/causalLm.js';
+import type { CausalLM } from '../../model/model.js';
 import { release } from '../../model/kernels/hold.js';
 import type { Weights } from '../../model/layers/layer.js';
 import { emptyInterval } from '../logging/metrics.js';
