@@ -27,7 +27,12 @@ export const summary = (text, { steps = 4, rows = 40 } = {}) => {
   const byName = group(taken);
   const sum = (all) => all.reduce((total, { lasted }) => total + lasted, 0);
   const lines = [...byName]
-    .map(([what, all]) => ({ what, times: all.length / count, each: sum(all) / count / 1000, one: sum(all) / all.length }))
+    .map(([what, all]) => ({
+      what,
+      times: all.length / count,
+      each: sum(all) / count / 1000,
+      one: sum(all) / all.length,
+    }))
     .sort((a, b) => b.each - a.each);
   const kinds = group(lines.map((each) => ({ ...each, what: each.what.split(' ')[0] })));
   const busy = sum(taken) / count / 1000;
@@ -35,14 +40,24 @@ export const summary = (text, { steps = 4, rows = 40 } = {}) => {
   return [
     `a step of ${(whole / count / 1000).toFixed(2)} ms: ${busy.toFixed(2)} ms in ${(taken.length / count).toFixed(0)} kernels and products, ${(whole / count / 1000 - busy).toFixed(2)} ms in none`,
     ...[...kinds]
-      .map(([what, all]) => ({ what, each: all.reduce((total, { each }) => total + each, 0), times: all.reduce((total, { times }) => total + times, 0) }))
+      .map(([what, all]) => ({
+        what,
+        each: all.reduce((total, { each }) => total + each, 0),
+        times: all.reduce((total, { times }) => total + times, 0),
+      }))
       .sort((a, b) => b.each - a.each)
       .slice(0, rows)
-      .map(({ what, each, times }) => `${each.toFixed(3).padStart(9)} ms ${percent(each).padStart(7)} ${times.toFixed(0).padStart(5)} x ${what}`),
+      .map(
+        ({ what, each, times }) =>
+          `${each.toFixed(3).padStart(9)} ms ${percent(each).padStart(7)} ${times.toFixed(0).padStart(5)} x ${what}`,
+      ),
     '',
     ...lines
       .slice(0, rows)
-      .map(({ what, each, one, times }) => `${each.toFixed(3).padStart(9)} ms ${percent(each).padStart(7)} ${times.toFixed(0).padStart(5)} x ${one.toFixed(1).padStart(8)} us  ${what}`),
+      .map(
+        ({ what, each, one, times }) =>
+          `${each.toFixed(3).padStart(9)} ms ${percent(each).padStart(7)} ${times.toFixed(0).padStart(5)} x ${one.toFixed(1).padStart(8)} us  ${what}`,
+      ),
   ].join('\n');
 };
 /** By what they are. */
