@@ -19,6 +19,7 @@ import { configs, modelOf } from '../../property-tests/arbitraries/models.js';
 import { readGguf } from '../formats/ggufReader.js';
 import type { GgufRead } from '../formats/ggufReader.js';
 import { orThrow as made } from '../model/loadModel.js';
+import { exported, exportedAsMade, numbers, refusedAsMade } from './exportedGguf.js';
 import { letters as tokenizer } from './letters.js';
 
 const models = resolve(import.meta.dirname, '..', 'golden', 'models');
@@ -26,39 +27,8 @@ beforeAll(async () => {
   await startUnderTest();
 });
 
-const exported = (name: string, outtype: 'f32' | 'f16' | 'q8_0', use: (read: GgufRead, model: CausalLM) => void) =>
-  inTemporary(async (directory) => {
-    const { model } = await orThrow(loadModel(join(models, name)));
-    const file = join(directory, 'model.gguf');
-    const warnings = await orThrow(exportGguf(file, { model, tokenizer }, { outtype, name }));
-    use(readGguf(file), model);
-    dispose(Object.values(model.weights));
-    return warnings.map(({ code }) => code);
-  });
-
-/** The same of a model of this configuration. */
-const exportedAsMade = (raw: object, use: (read: GgufRead, model: CausalLM) => void) =>
-  inTemporary(async (directory) => {
-    const model = modelOf({ ...raw, vocab_size: 40 }, 1);
-    const file = join(directory, 'model.gguf');
-    await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32' }));
-    use(readGguf(file), model);
-    dispose(Object.values(model.weights));
-  });
-
-/** What a model of this configuration is refused for. */
-const refusedAsMade = async (raw: object): Promise<unknown> => {
-  const model = modelOf({ ...raw, vocab_size: 40 }, 1);
-  const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
-  dispose(Object.values(model.weights));
-  return result;
-};
-
 /** Layers of both kinds, of which those of the delta rule have values as wide as their keys. */
 const byTurns = { linear_value_head_dim: 6, layer_types: ['linear_attention', 'full_attention'] };
-
-const numbers = (model: CausalLM, name: string): ReadonlyArray<number> =>
-  Array.from(model.weights[name]?.dataSync() ?? []);
 
 /** Where number i of a head of `size` comes from: pairs that turn together lie beside each other. */
 const origin = (row: number, size: number): number =>
@@ -840,7 +810,7 @@ describe('refused, and no file is left:', () => {
     ['qwen3_5_text', 'attention_bias'],
     ['qwen3_next', 'mlp_only_layers'],
     ['qwen3_5_moe_text', 'linear_value_head_dim'],
-    ['deepseek_v3', 'model_type'],
+    ['minicpm3', 'model_type'],
     ['gptj', 'model_type'],
     ['falcon_alibi', 'bias'],
     ['gpt_neox_in_turn', 'attention_bias'],

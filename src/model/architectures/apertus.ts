@@ -21,11 +21,17 @@ const stored: Readonly<Record<string, string>> = {
   post_attention_layernorm: 'feedforward_layernorm',
 };
 
-/** Numbers of the activation that do not train, and that transformers reads from files. */
-const constants = (layer: number): ReadonlyArray<TensorToWrite> => [
-  { name: `${actModule(layer)}.beta`, dtype: 'F32', shape: [], data: Float32Array.of(0.5) },
-  { name: `${actModule(layer)}.eps`, dtype: 'F32', shape: [], data: Float32Array.of(-1e-6) },
-];
+/** Numbers of the activation that do not train. */
+export const xieluConstants = { beta: 0.5, eps: -1e-6 } as const;
+
+/** The same as files have them, where transformers reads them. */
+const constants = (layer: number): ReadonlyArray<TensorToWrite> =>
+  Object.entries(xieluConstants).map(([name, value]) => ({
+    name: `${actModule(layer)}.${name}`,
+    dtype: 'F32',
+    shape: [],
+    data: Float32Array.of(value),
+  }));
 
 export const apertus: Architecture<LlamaConfig> = {
   ...llama,

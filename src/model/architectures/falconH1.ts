@@ -41,7 +41,7 @@ interface Factors {
   readonly down: number;
 }
 
-interface FalconH1Config extends LlamaConfig {
+export interface FalconH1Config extends LlamaConfig {
   readonly mamba: Mamba2Shape;
   /** One a layer. */
   readonly mixes: ReadonlyArray<boolean>;

@@ -55,7 +55,7 @@ interface Experts extends ExpertsConfig {
   readonly latentSize: number | undefined;
 }
 
-interface NemotronHConfig extends LlamaConfig {
+export interface NemotronHConfig extends LlamaConfig {
   /** One a block. */
   readonly blocks: ReadonlyArray<Kind>;
   readonly mamba: Mamba2Shape;

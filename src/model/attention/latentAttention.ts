@@ -47,7 +47,7 @@ export interface LatentShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' 
 }
 
 /** transformers' norms of latents have this epsilon, whatever config.json says. */
-const eps = 1e-6;
+export const latentEps = 1e-6;
 
 const names = {
   query: 'q_proj',
@@ -136,7 +136,7 @@ export const latentAttention = (
   const { queryRank, kvRank, nopeDim, ropeDim, valueDim, interleaved } = latent;
   const of = (name: string): string => `model.layers.${i}.self_attn.${name}`;
   const normed = (norm: string, up: string): Layer<Tensor, Tensor> =>
-    compose(rmsNorm(of(norm), { eps, offset: 0 }), linear(pass, { module: of(up) }));
+    compose(rmsNorm(of(norm), { eps: latentEps, offset: 0 }), linear(pass, { module: of(up) }));
   return compose(
     compose(
       linears(pass, [of(queryRank === undefined ? names.query : names.queryDown), of(names.down)]),

@@ -45,6 +45,7 @@ const ofHalves = (whole: Arrangement): { readonly a: Arrangement; readonly b: Ar
     case 'interleaved':
     case 'ungrouped':
     case 'rows':
+    case 'scaled':
       return { a: asIs, b: whole };
     case 'columns':
       return { a: whole, b: asIs };
@@ -56,6 +57,7 @@ const ofHalves = (whole: Arrangement): { readonly a: Arrangement; readonly b: Ar
     case 'squeezed':
     case 'shaped':
     case 'padded':
+    case 'eachTurned':
     case 'decaying':
       return undefined;
   }

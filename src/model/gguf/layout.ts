@@ -8,6 +8,13 @@ import type { ModelConfig } from '../config.js';
 import { turned } from '../turned.js';
 import type { TensorSpec } from '../weights.js';
 
+/** Rows that follow each other, and what their numbers are multiplied by. */
+export interface Run {
+  /** Infinity: all that are left. */
+  readonly rows: number;
+  readonly by: number;
+}
+
 /** How a tensor is to be rearranged. */
 export type Arrangement =
   | { readonly kind: 'asIs' }
@@ -29,6 +36,10 @@ export type Arrangement =
   | { readonly kind: 'shaped'; readonly shape: ReadonlyArray<number> }
   /** Rows of zeros behind its own, to so many. */
   | { readonly kind: 'padded'; readonly rows: number }
+  /** The first so many rows times a number, the next so many times another, …: as many runs as the rows need. */
+  | { readonly kind: 'scaled'; readonly runs: ReadonlyArray<Run> }
+  /** Each of so many groups of rows, a matrix, turned: [count · rows, columns] to [count, columns, rows]. */
+  | { readonly kind: 'eachTurned'; readonly count: number }
   /** Rates of decay: files have the logarithm of what the state loses. */
   | { readonly kind: 'decaying' }
   /** The one, and then the other. */
@@ -48,6 +59,8 @@ export interface GgufLayout {
   readonly architecture: string;
   readonly metadata: GgufMetadata;
   readonly tensors: ReadonlyArray<GgufTensor>;
+  /** Weights whose numbers are metadata there, one after the other under one name. Default: none. */
+  readonly told?: ReadonlyArray<{ readonly name: string; readonly sources: ReadonlyArray<string> }>;
   /** Tensors that the checkpoint has not. */
   readonly extra: ReadonlyArray<{ readonly name: string; readonly values: Float32Array }>;
   readonly warnings: ReadonlyArray<Warning>;
@@ -62,6 +75,8 @@ export const decaying: Arrangement = { kind: 'decaying' };
 export const rowsAt = (order: ReadonlyArray<number>): Arrangement => ({ kind: 'rows', order });
 export const shaped = (shape: ReadonlyArray<number>): Arrangement => ({ kind: 'shaped', shape });
 export const columnsAt = (order: ReadonlyArray<number>): Arrangement => ({ kind: 'columns', order });
+export const scaled = (runs: ReadonlyArray<Run>): Arrangement => ({ kind: 'scaled', runs });
+export const scaledBy = (by: number): Arrangement => scaled([{ rows: Infinity, by }]);
 export const inTurn = (first: Arrangement, then: Arrangement): Arrangement => ({ kind: 'inTurn', first, then });
 
 /** `E_GGUF_UNSUPPORTED`: llama.cpp has the architecture, but not with this setting. */
@@ -154,6 +169,10 @@ export const arrangedShape = (shape: ReadonlyArray<number>, arrangement: Arrange
       return arrangement.shape;
     case 'padded':
       return [arrangement.rows, ...shape.slice(1)];
+    case 'eachTurned': {
+      const [rows = 1, columns = 1] = shape;
+      return [arrangement.count, columns, rows / arrangement.count];
+    }
     case 'inTurn':
       return arrangedShape(arrangedShape(shape, arrangement.first), arrangement.then);
     default:
@@ -191,6 +210,25 @@ export const arranged = (
       const longer = new Float32Array((values.length / rows) * arrangement.rows);
       longer.set(values);
       return { values: longer, shape: arrangedShape(shape, arrangement) };
+    }
+    case 'scaled': {
+      const width = values.length / rows;
+      const times = new Float32Array(values);
+      let first = 0;
+      for (const run of arrangement.runs) {
+        const end = Math.min(rows, first + run.rows);
+        for (let i = first * width; i < end * width; i++) times[i] = (values[i] ?? 0) * run.by;
+        first = end;
+      }
+      return { values: times, shape };
+    }
+    case 'eachTurned': {
+      const { count } = arrangement;
+      const size = values.length / count;
+      const turnedAll = new Float32Array(values.length);
+      for (let i = 0; i < count; i++)
+        turnedAll.set(turned(values.subarray(i * size, (i + 1) * size), [rows / count, columns]), i * size);
+      return { values: turnedAll, shape: arrangedShape(shape, arrangement) };
     }
     case 'decaying':
       return { values: values.map((value) => -Math.exp(value)), shape };

@@ -7,10 +7,13 @@ import type { ModelConfig } from '../config.js';
 import type { Weights } from '../layers/layer.js';
 import { headSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
+import { apertusLayout } from './apertus.js';
 import { bloomLayout, mptLayout } from './alibi.js';
+import { bambaLayout, falconH1Layout } from './falconH1.js';
 import { gpt2Layout, gptBigcodeLayout } from './gpt2.js';
 import { graniteLayout, graniteMoeLayout } from './granite.js';
 import { lfm2Layout, lfm2MoeLayout, qwen35Layout, qwen35MoeLayout, qwen3NextLayout } from './hybrid.js';
+import { deepseekLayout, mistral4Layout, youtuLayout } from './latent.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
 import {
   arceeLayout,
@@ -79,6 +82,9 @@ const layouts: Readonly<Record<string, Layout>> = {
   stablelm: closed('stablelm', stableLmLayout),
   gpt_neox: closed('gpt_neox', gptNeoxLayout),
   falcon: closed('falcon', falconLayout),
+  falcon_h1: closed('falcon_h1', falconH1Layout),
+  bamba: closed('bamba', bambaLayout),
+  apertus: closed('apertus', apertusLayout),
   mixtral: closed('mixtral', mixtralLayout),
   qwen2_moe: closed('qwen2_moe', qwen2MoeLayout),
   qwen3_moe: closed('qwen3_moe', qwen3MoeLayout),
@@ -98,6 +104,11 @@ const layouts: Readonly<Record<string, Layout>> = {
   mpt: closed('mpt', mptLayout),
   gpt_bigcode: closed('gpt_bigcode', gptBigcodeLayout),
   gpt_oss: closed('gpt_oss', gptOssLayout),
+  deepseek_v2: closed('deepseek_v2', deepseekLayout),
+  deepseek_v3: closed('deepseek_v3', deepseekLayout),
+  glm4_moe_lite: closed('glm4_moe_lite', deepseekLayout),
+  mistral4: closed('mistral4', mistral4Layout),
+  youtu: closed('youtu', youtuLayout),
   dots1: closed('dots1', dots1Layout),
   glm4_moe: closed('glm4_moe', glm4MoeLayout),
   ernie4_5_moe: closed('ernie4_5_moe', ernieMoeLayout),

@@ -98,7 +98,8 @@ const mixtureRefusal = <C extends MixtureConfig>(
   if (normalized !== 'told' && experts.normalized !== normalized)
     return unsupported('norm_topk_prob', String(normalized), experts.normalized);
   if (!told && (routing?.factor ?? 1) !== 1) return unsupported('routed_scaling_factor', '1', routing?.factor);
-  if (routing?.groups !== undefined) return unsupported('n_group', '1', routing.groups.count);
+  // Groups count there as their two best experts do.
+  if (routing?.groups?.best === 1) return unsupported('topk_method', 'greedy or noaux_tc', 'group_limited_greedy');
   if (!routed.slice(leading ? denseLayers(config) : 0).every(Boolean))
     return unsupported(
       'mlp_only_layers',
@@ -126,6 +127,12 @@ const expertsMetadata = <C extends MixtureConfig>(
           [`${name}.expert_weights_scale`]: float32(routing?.factor ?? 1),
         }
       : {}),
+    ...(routing?.groups === undefined
+      ? {}
+      : {
+          [`${name}.expert_group_count`]: uint32(routing.groups.count),
+          [`${name}.expert_group_used_count`]: uint32(routing.groups.chosen),
+        }),
     ...(sharedCount === true ? { [`${name}.expert_shared_count`]: uint32(sharedSize / expertSize) } : {}),
   };
 };
@@ -207,7 +214,8 @@ export const gptOssLayout: LayoutOf<MixtureConfig> = mixtureLayout({
       : unsupported('attention_bias', 'true', config.qkvBias),
 });
 
-const corrected = { normalized: 'told', leading: true, routing: true, sharedCount: true, ownSize: true } as const;
+/** As DeepSeek-V3 chooses and weighs experts. */
+export const corrected = { normalized: 'told', leading: true, routing: true, sharedCount: true, ownSize: true } as const;
 
 export const dots1Layout: LayoutOf<MixtureConfig> = mixtureLayout({
   ...corrected,

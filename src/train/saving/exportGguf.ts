@@ -6,14 +6,15 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, usage } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
-import type { GgufType } from '../../formats/gguf/values.js';
+import { float32s } from '../../formats/gguf/values.js';
+import type { GgufMetadata, GgufType } from '../../formats/gguf/values.js';
 import { ggufVocabulary } from '../../formats/gguf/vocabulary.js';
 import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/model.js';
 import { arranged, arrangedShape, asIs } from '../../model/gguf/layout.js';
-import type { GgufTensor } from '../../model/gguf/layout.js';
+import type { GgufLayout, GgufTensor } from '../../model/gguf/layout.js';
 import { ggufLayout } from '../../model/gguf/layouts.js';
 import { ggufGeneral } from './ggufGeneral.js';
 import type { GgufOptions } from './ggufGeneral.js';
@@ -64,6 +65,22 @@ const toWrite = (
     }),
   );
 
+/** Weights that are metadata there. */
+const toldOf = (model: CausalLM, { told = [] }: GgufLayout): TaskEither<FatalError, GgufMetadata> =>
+  pipe(
+    told,
+    TE.traverseArray(({ name, sources }) =>
+      pipe(
+        sources,
+        E.traverseArray((source) => weightOf(model, source)),
+        TE.fromEither,
+        TE.flatMap((weights) => TE.fromTask(() => Promise.all(weights.map((weight) => weight.data<'float32'>())))),
+        TE.map((values) => [name, float32s(values.flatMap((own) => Array.from(own)))] as const),
+      ),
+    ),
+    TE.map((entries) => Object.fromEntries(entries)),
+  );
+
 /**
  * Writes the model with its tokenizer as a GGUF file (version 3), whole or not at all. Resolves to what llama.cpp does otherwise
  * than this library. `E_GGUF_UNSUPPORTED` for a model that llama.cpp does not run, `E_GGUF_TOKENIZER` for such a tokenizer,
@@ -84,10 +101,11 @@ export const exportGguf = (
       E.traverseArray((tensor: GgufTensor) => toWrite(model, outtype, tensor))(layout.tensors),
     ),
     TE.fromEither,
-    TE.tap(({ layout, vocabulary, tensors }) =>
+    TE.bind('told', ({ layout }) => toldOf(model, layout)),
+    TE.tap(({ layout, told, vocabulary, tensors }) =>
       writeGguf(
         file,
-        { ...ggufGeneral('model', layout.architecture, outtype, name), ...layout.metadata, ...vocabulary },
+        { ...ggufGeneral('model', layout.architecture, outtype, name), ...layout.metadata, ...told, ...vocabulary },
         [
           ...tensors,
           ...layout.extra.map(({ name: extra, values }) => ({
