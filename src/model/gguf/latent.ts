@@ -73,7 +73,9 @@ const scoresMetadata = (name: string, rope: RopeConfig): GgufMetadata => {
   if (scaling.kind !== 'yarn' || scoreFactor(rope) === 1) return {};
   return {
     [`${name}.rope.scaling.attn_factor`]: float32(1),
-    [`${name}.rope.scaling.yarn_log_multiplier`]: float32((Math.sqrt(scoreFactor(rope)) - 1) / Math.log(scaling.factor)),
+    [`${name}.rope.scaling.yarn_log_multiplier`]: float32(
+      (Math.sqrt(scoreFactor(rope)) - 1) / Math.log(scaling.factor),
+    ),
   };
 };
 

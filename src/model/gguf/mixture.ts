@@ -215,7 +215,13 @@ export const gptOssLayout: LayoutOf<MixtureConfig> = mixtureLayout({
 });
 
 /** As DeepSeek-V3 chooses and weighs experts. */
-export const corrected = { normalized: 'told', leading: true, routing: true, sharedCount: true, ownSize: true } as const;
+export const corrected = {
+  normalized: 'told',
+  leading: true,
+  routing: true,
+  sharedCount: true,
+  ownSize: true,
+} as const;
 
 export const dots1Layout: LayoutOf<MixtureConfig> = mixtureLayout({
   ...corrected,

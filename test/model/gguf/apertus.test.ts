@@ -20,9 +20,7 @@ test("Apertus's activations are told by the numbers that each layer trains, whic
         [0, 1].flatMap((layer) => numbers(model, `model.layers.${layer}.mlp.act_fn.${number}`)),
       );
     expect([...tensors.keys()].filter((name) => /act_fn|xielu/.test(name))).toEqual([]);
-    expect(there(read, 'blk.1.ffn_norm.weight')).toEqual(
-      numbers(model, 'model.layers.1.feedforward_layernorm.weight'),
-    );
+    expect(there(read, 'blk.1.ffn_norm.weight')).toEqual(numbers(model, 'model.layers.1.feedforward_layernorm.weight'));
     expect(there(read, 'blk.1.attn_norm.weight')).toEqual(numbers(model, 'model.layers.1.attention_layernorm.weight'));
     expect(tensors.has('rope_freqs.weight')).toBe(true);
   });

@@ -109,9 +109,7 @@ describe('the file of a model of latent attention', () => {
       expect(there(read, 'blk.0.attn_q_a.weight')).toEqual(
         numbers(model, 'model.layers.0.self_attn.q_a_proj.weight').map((x): unknown => expect.closeTo(10 * x, 5)),
       );
-      expect(there(read, 'blk.0.attn_q_b.weight')).toEqual(
-        numbers(model, 'model.layers.0.self_attn.q_b_proj.weight'),
-      );
+      expect(there(read, 'blk.0.attn_q_b.weight')).toEqual(numbers(model, 'model.layers.0.self_attn.q_b_proj.weight'));
     }));
 
   test('tells what scores are multiplied by, that of a part of the logarithm too', async () => {
