@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { dispose } from '@tensorflow/tfjs-core';
 import { orThrow } from '../../src/errors.js';
-import type { CausalLM } from '../../src/model/causalLm.js';
+import type { CausalLM } from '../../src/model/model.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { exportGguf } from '../../src/train/saving/exportGguf.js';
 import { modelOf } from '../../property-tests/arbitraries/models.js';
