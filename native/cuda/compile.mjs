@@ -34,11 +34,15 @@ const kernels = readdirSync(join(here, 'kernels'))
  * Machine code for the two architectures that are tuned for, and the portable form, which the driver compiles for later cards. sm_90a is
  * sm_90 with the instructions that Hopper alone has (hopper.cu): it runs on compute capability 9.0, as sm_90 would, and on nothing else.
  */
-const architectures = [
-  ...['-gencode', 'arch=compute_80,code=sm_80'],
-  ...['-gencode', 'arch=compute_90a,code=sm_90a'],
-  ...['-gencode', 'arch=compute_80,code=compute_80'],
+const targets = [
+  ['arch=compute_80', 'sm_80'],
+  ['arch=compute_90a', 'sm_90a'],
+  ['arch=compute_80', 'compute_80'],
 ];
+/** RXTUNE_CUDA_ARCH=sm_90a: for that one alone, in a third of the time, to try something. */
+const architectures = targets
+  .filter(([, code]) => [undefined, code].includes(process.env['RXTUNE_CUDA_ARCH']))
+  .flatMap(([arch, code]) => ['-gencode', `${arch},code=${code}`]);
 const nvccFlags = ['-std=c++17', '-O3', '-Xptxas', '-v,-warn-spills'];
 
 export const findNvcc = () => {
