@@ -13,7 +13,9 @@ export const ignoreIndex = -100;
 
 /** Half-open range of UTF-16 positions in a text. */
 export interface Span {
+  /** The first position. */
   readonly start: number;
+  /** The position behind the last. */
   readonly end: number;
 }
 
@@ -24,9 +26,10 @@ export interface WeightedSpan extends Span {
 
 /** One message of a conversation, as chat templates expect it. Fields beyond these (name, tool calls) ride along. */
 export interface Message {
+  /** `system`, `user`, `assistant`, `tool`, or what else the template knows. */
   readonly role: string;
   readonly content: string;
-  /** Factor of the loss of the message's turn. */
+  /** Factor of the loss of the message's turn, a real number ≥ 0. Default 1. */
   readonly weight?: number;
   /** Factors of the loss of stretches of `content`, in order and apart. Like `weight`, not the template's to see. */
   readonly contentWeights?: ReadonlyArray<WeightedSpan>;
@@ -37,8 +40,9 @@ export interface Message {
 export interface TextExample {
   readonly kind: 'text';
   readonly text: string;
+  /** Factor of the loss of the row, a real number ≥ 0. Default 1. */
   readonly weight?: number;
-  /** Of stretches of `text`, in order and apart. */
+  /** Factors of the loss of stretches of `text`, in order and apart. */
   readonly textWeights?: ReadonlyArray<WeightedSpan>;
 }
 
@@ -47,8 +51,9 @@ export interface PromptCompletionExample {
   readonly kind: 'promptCompletion';
   readonly prompt: string;
   readonly completion: string;
+  /** Factor of the loss of the row, a real number ≥ 0. Default 1. */
   readonly weight?: number;
-  /** Of stretches of `prompt + completion`, in order and apart. */
+  /** Factors of the loss of stretches of `prompt + completion`, in order and apart. */
   readonly textWeights?: ReadonlyArray<WeightedSpan>;
 }
 
@@ -58,23 +63,29 @@ export interface ConversationExample {
   readonly messages: ReadonlyArray<Message>;
   /** Leading messages that are prompt (conversational prompt/completion rows); 0 when the row is one conversation. */
   readonly promptMessages?: number;
+  /** Tools that may be called, as JSON schemas of functions, for the template to show. */
   readonly tools?: ReadonlyArray<unknown>;
+  /** Further variables of the template (`enable_thinking`, …). */
   readonly chatTemplateKwargs?: Readonly<Record<string, unknown>>;
+  /** Factor of the loss of the row, a real number ≥ 0. Default 1. */
   readonly weight?: number;
 }
 
-/** Token ids that the dataset brought. */
+/** Token ids that the dataset brought; every list has one entry a token. */
 export interface PreTokenized {
   readonly kind: 'tokenized';
   readonly inputIds: ReadonlyArray<number>;
+  /** Unshifted; -100 where nothing is trained. Absent: all is, unless a mask says otherwise. */
   readonly labels?: ReadonlyArray<number>;
   /** 1 where the completion is; absent where there are labels, which decide by themselves. */
   readonly completionMask?: ReadonlyArray<number>;
+  /** 1 = real token, 0 = padding, which is left out. */
   readonly attentionMask?: ReadonlyArray<number>;
   /** Counted from 0 in each document of the row; absent: the row is one document. */
   readonly positionIds?: ReadonlyArray<number>;
+  /** Factor of the loss of the row, a real number ≥ 0. Default 1. */
   readonly weight?: number;
-  /** Of each token. */
+  /** Factor of the loss of each token, a real number ≥ 0. */
   readonly lossWeights?: ReadonlyArray<number>;
 }
 
@@ -103,57 +114,74 @@ export interface Formatted {
 
 /** Token ids of one or more documents laid end to end. `sum(seqLengths) === inputIds.length`. */
 export interface Row {
+  /** [tokens] */
   readonly inputIds: Int32Array;
+  /** [documents] Tokens of each. */
   readonly seqLengths: ReadonlyArray<number>;
 }
 
-/** Masks are aligned with `inputIds`; 1 = may train. */
+/** Tokens, and masks that say where they may be trained: aligned with `inputIds`, 1 = may. */
 export interface Tokenized extends Row {
+  /** [tokens] 1 in the completion; absent where the row has no prompt. */
   readonly completionMask?: Uint8Array;
+  /** [tokens] 1 in what the assistant says; absent where the row is no conversation. */
   readonly assistantMask?: Uint8Array;
-  /** Labels that the data set itself brought (pre-tokenised rows). */
+  /** [tokens] Labels that the data set itself brought (pre-tokenised rows). */
   readonly givenLabels?: Int32Array;
-  /** Real-valued loss weight a token; absent = 1 everywhere. */
+  /** [tokens] How much each token's loss counts; absent = 1 everywhere. */
   readonly lossWeights?: Float32Array;
-  /** Whose words each token is, as a number that the preparing side has names for; 0: nobody's. Evaluation rows have it. */
+  /** [tokens] Whose words each token is, as a number that the preparing side has names for; 0: nobody's. Evaluation rows have it. */
   readonly roles?: Uint8Array;
 }
 
-/** Labels are unshifted (label[t] is inputIds[t] or `ignoreIndex`); the loss shifts. */
+/** Tokens, and which of them are trained; every column is aligned with `inputIds`. */
 export interface Labelled extends Row {
+  /** [tokens] Unshifted: `labels[t]` is `inputIds[t]`, or `ignoreIndex` where nothing is trained; the loss shifts. */
   readonly labels: Int32Array;
+  /** [tokens] How much each token's loss counts; absent = 1 everywhere. */
   readonly lossWeights?: Float32Array;
+  /** [tokens] Whose words each token is, as a number that the preparing side has names for; 0: nobody's. */
   readonly roles?: Uint8Array;
-  /** Which file each token came from, as a number that the preparing side has names for, and its line there (1-based). */
+  /** [tokens] Which file each token came from, as a number that the preparing side has names for. */
   readonly files?: Uint16Array;
+  /** [tokens] The line of that file, from 1. */
   readonly lines?: Uint32Array;
 }
 
-/** A rectangular batch, every column row-major `[rows, columns]`. `numItems` counts labels that reach the loss after the shift. */
+/** Rows side by side, filled up to one length; every column is row-major, of this shape. */
 export interface Batch {
+  /** [rows, columns] */
   readonly shape: readonly [number, number];
   readonly inputIds: Int32Array;
+  /** Unshifted; `ignoreIndex` where nothing is trained, at padding and at the first token of each document. */
   readonly labels: Int32Array;
   /** 1 = real token, 0 = padding. */
   readonly attentionMask: Int32Array;
   /** Position of each token in its document, restarting at 0; 0 at padding. */
   readonly positionIds: Int32Array;
+  /** How much each token's loss counts; absent = 1 everywhere. */
   readonly lossWeights?: Float32Array;
+  /** Labels that reach the loss after the shift: what a mean over tokens divides by. */
   readonly numItems: number;
 }
 
-/** What one optimizer step reports. `loss` is the mean over supervised tokens in nats; `gradNorm` is before clipping. */
+/** What one optimizer step reports. */
 export interface StepResult {
+  /** Updates done, this one included. */
   readonly step: number;
+  /** Passes over the data, fractions included. */
   readonly epoch: number;
+  /** Mean over supervised tokens, in nats, as `lossMean` has it. */
   readonly loss: number;
   /** The rate this step used. */
   readonly learningRate: number;
+  /** L2 norm of all gradients together, before clipping. */
   readonly gradNorm: number;
   /** Real (unpadded) tokens of this step. */
   readonly numTokens: number;
   /** Supervised tokens of this step. */
   readonly numItems: number;
+  /** Share of supervised tokens that the model ranked first. */
   readonly meanTokenAccuracy: number;
   /** Mean entropy of the predicted distribution over supervised positions, in nats. */
   readonly entropy: number;

@@ -26,8 +26,6 @@ const exportsOf = (file: string): ReadonlyArray<ts.Symbol> => {
 const ours = (symbol: ts.Symbol): ReadonlyArray<ts.Declaration> =>
   (symbol.declarations ?? []).filter((one) => one.getSourceFile().fileName.startsWith(sources));
 
-const isValue = (symbol: ts.Symbol): boolean => (symbol.flags & ts.SymbolFlags.Value) !== 0;
-
 // How the threads of `prepareDataset` are started: there for its tests, and nobody's to name.
 const inside = new Set(['StartThread']);
 
@@ -55,18 +53,71 @@ const isNameable = (symbol: ts.Symbol): boolean =>
     (one) => ts.isTypeAliasDeclaration(one) && (ts.getCombinedModifierFlags(one) & ts.ModifierFlags.Export) === 0,
   );
 
+const docOf = (symbol: ts.Symbol): string => ts.displayPartsToString(symbol.getDocumentationComment(checker));
+
+/** What a name stands for, the parts of a namespace in its place. */
+const told = (entry: string): ReadonlyArray<ts.Symbol> =>
+  exportsOf(entry)
+    .map(meant)
+    .flatMap((symbol) =>
+      (symbol.flags & ts.SymbolFlags.ValueModule) === 0 ? [symbol] : checker.getExportsOfModule(symbol).map(meant),
+    )
+    .filter((symbol) => ours(symbol).length > 0);
+
+/** Options that a function may be called without, each as `Type.option`. */
+const choices = (entry: string): ReadonlyArray<readonly [string, ts.PropertySignature]> =>
+  exportsOf(entry)
+    .filter(({ name }) => /(Options|Setup)$/.test(name))
+    .flatMap((symbol) =>
+      ours(meant(symbol))
+        .flatMap((one) => (ts.isInterfaceDeclaration(one) ? [...one.members] : []))
+        .filter(ts.isPropertySignature)
+        .filter(({ questionToken }) => questionToken !== undefined)
+        .map((member) => [`${symbol.name}.${member.name.getText()}`, member] as const),
+    );
+
 describe.each(entries)('%s', (entry) => {
-  test('every value says what it is', () => {
-    const silent = exportsOf(entry)
-      .map(meant)
-      .filter((symbol) => isValue(symbol) && ours(symbol).length > 0)
-      // A namespace is told at its parts.
-      .flatMap((symbol) =>
-        (symbol.flags & ts.SymbolFlags.ValueModule) === 0 ? [symbol] : checker.getExportsOfModule(symbol).map(meant),
-      )
-      .filter((symbol) => isValue(symbol) && symbol.getDocumentationComment(checker).length === 0)
+  test('every name says what it stands for', () => {
+    const silent = told(entry)
+      .filter((symbol) => docOf(symbol) === '')
       .map(({ name }) => name);
     expect(silent).toEqual([]);
+  });
+
+  test('every option that may be left out says what it does, and may be undefined', () => {
+    const undefinedIsNone = ({ type }: ts.PropertySignature): boolean =>
+      type !== undefined && ts.isUnionTypeNode(type) && type.types.some((one) => one.getText() === 'undefined');
+    const wrong = choices(entry)
+      .filter(([, member]) => {
+        const symbol = checker.getSymbolAtLocation(member.name);
+        return symbol === undefined || docOf(symbol) === '' || !undefinedIsNone(member);
+      })
+      .map(([name]) => name);
+    expect(wrong).toEqual([]);
+  });
+
+  test('what is told needs no look at a source file', () => {
+    const members = (symbol: ts.Symbol): ReadonlyArray<ts.Symbol> => [
+      symbol,
+      ...(ours(symbol).some(ts.isInterfaceDeclaration) ? [...(symbol.members?.values() ?? [])] : []),
+    ];
+    const elsewhere = told(entry)
+      .flatMap(members)
+      .map((symbol) => [symbol.name, docOf(symbol)] as const)
+      .filter(([, doc]) => /\w\.ts\b|\bmodule's header/.test(doc))
+      .map(([name]) => name);
+    expect(elsewhere).toEqual([]);
+  });
+
+  test('what is told to be looked up has a name', () => {
+    const names = new Set(entries.flatMap(exportsOf).map(({ name }) => name));
+    const known = (name: string): boolean => names.has(name) || name === 'layers';
+    const unknown = told(entry).flatMap((symbol) =>
+      [...docOf(symbol).matchAll(/\bsee `(\w+)/gi)]
+        .map(([, name = '']) => name)
+        .filter((name) => !known(name) && !/^(inPlace|preparedCache|stoppingStrategy)$/.test(name)),
+    );
+    expect(unknown).toEqual([]);
   });
 });
 

@@ -29,6 +29,7 @@ const toolCalls = (): fc.Arbitrary<ReadonlyArray<unknown>> =>
     { minLength: 1, maxLength: 2 },
   );
 
+/** What the conversations may hold. */
 export interface ConversationOptions {
   /** Begin with a system prompt sometimes. Default true. */
   readonly system?: boolean | undefined;

@@ -14,8 +14,10 @@ import type { Law, LawOptions } from './law.js';
 import { beats, endlessly, pacedIterable, pacedObservable, wait, watchedIterable } from './pace.js';
 import type { Watched } from './pace.js';
 
+/** The operator under test with the side door that the law gives it: `(options) => mapping(…, options)`. */
 export type MakeOperator<A, B> = (options: Rejecting) => OperatorFunction<A, B>;
 
+/** What kind of operator it is, and how hard the laws are tried. */
 export interface OperatorLawOptions extends LawOptions {
   /** False for operators that wait for the end of their source before they release anything. */
   readonly endless?: boolean | undefined;
@@ -171,6 +173,7 @@ export const orderKept = <A, B>(
     options,
   );
 
+/** How much an operator may hold, and how hard the law is tried. */
 export interface InFlightOptions extends LawOptions {
   /** Records that the operator holds before it releases any (the size of its window). Default 1. */
   readonly window?: number | undefined;

@@ -26,7 +26,7 @@ const told = (ids: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<ToldRow>
     own: Uint16Array.from(row, (id) => 7 * id),
   }));
 
-/** A labelled row with a further column: see `columnsAligned`. */
+/** A labelled row with a further column, by which `columnsAligned` knows each token again. */
 export interface ToldRow extends Labelled {
   readonly lossWeights: Float32Array;
   /** A column that no stage knows. */
@@ -86,6 +86,7 @@ export const tokensKept = (
     options,
   );
 
+/** A way of your own from an example to a labelled row. */
 export type PrepareExample = (example: Example) => Either<DataError, Labelled>;
 
 const trainedText = ({ inputIds, labels }: Labelled, decode: Tokenizer['decode']): string =>
@@ -137,7 +138,7 @@ export const promptIsPrefix = (
     options,
   );
 
-/** The same in tokens: `promptTokens` of a conversation without its answer begins the row it is trained as. */
+/** The prompt a prefix, in tokens: `promptTokens` of a conversation without its answer begins the row it is trained as. */
 export const promptTokensArePrefix = (
   tokenizer: Tokenizer,
   prepare: PrepareExample,

@@ -4,6 +4,7 @@ import { batchRows } from '../operators/batch.js';
 import { ignoreIndex as usualIgnoreIndex } from '../records.js';
 import type { Batch, Labelled, Tokenized } from '../records.js';
 
+/** How large rows are, and what their ids and labels may be. */
 export interface RowOptions {
   /** Documents of a row, at most. Default 1. */
   readonly maxDocuments?: number | undefined;
@@ -80,7 +81,7 @@ export const labelledRows = (options: RowOptions = {}): fc.Arbitrary<Labelled> =
       }));
   });
 
-/** Batches of such rows, padded on either side with any id of the vocabulary. */
+/** Batches of labelled rows, padded on either side with any id of the vocabulary. */
 export const batches = (options: RowOptions = {}): fc.Arbitrary<Batch> =>
   fc
     .record({

@@ -1,16 +1,17 @@
 import fc from 'fast-check';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 
-/** Special tokens of the tokenizers below and their ids: odd ones, so that a hard-coded 0 or 2 shows. */
+/** Special tokens of `wordTokenizer` and their ids: odd ones, so that a hard-coded 0 or 2 shows. */
 export const specials = { '<pad>': 7, '<s>': 11, '</s>': 13, '<|start|>': 17, '<|end|>': 19 } as const;
 
+/** What a word tokenizer adds, and how it cuts. */
 export interface WordTokenizerOptions {
   /** Put BOS in front of every text that is to have special tokens. */
-  readonly addBos?: boolean;
+  readonly addBos?: boolean | undefined;
   /** Put EOS behind. */
-  readonly addEos?: boolean;
+  readonly addEos?: boolean | undefined;
   /** Cut words into pieces of at most this many characters. */
-  readonly pieceLength?: number;
+  readonly pieceLength?: number | undefined;
 }
 
 const marks = /<[^<>\s]+>/y;

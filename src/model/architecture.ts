@@ -38,6 +38,10 @@ export interface TokenTables {
   readonly resized: (rows: number) => ModelConfig;
 }
 
+/**
+ * An architecture as this library runs it: how it reads config.json, which tensors it has, and its forward pass with the way back.
+ * `registerArchitecture` makes it known.
+ */
 export interface Architecture<C extends ModelConfig = ModelConfig> {
   /** `config.architecture` of the configurations that it runs. */
   readonly name: string;
@@ -69,7 +73,7 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
    * the architecture narrows.
    */
   readonly body: (config: C, pass: Pass) => Layer<Sequence, Tensor>;
-  /** The body's last layer leaves out the rows that nobody reads (see `narrowing` in rows.ts). Default: it computes all. */
+  /** The body's last layer leaves out the rows that nobody reads (`layers.narrowing`). Default: it computes all. */
   readonly narrows?: boolean;
   /** Those last steps, on the rows whose logits are wanted: [M, C] to what the head multiplies. */
   readonly tail: (config: C, pass: Pass) => Layer<Tensor, Tensor>;

@@ -17,23 +17,28 @@ import type { CausalLM } from './model.js';
 import type { Pass } from './pass.js';
 import type { Sequence, Targets } from './sequence.js';
 
+/** How a training pass goes. */
 export interface TrainOptions {
   /** Keep one hidden state a layer and run each layer again on the way back. */
-  readonly checkpointing?: boolean;
-  readonly labelSmoothing?: number;
-  readonly variant?: 'nll' | 'dft';
+  readonly checkpointing?: boolean | undefined;
+  /** Share of the loss spread evenly over the vocabulary. Default 0. */
+  readonly labelSmoothing?: number | undefined;
+  /** `nll` (default): -log p of the target. `dft`: -p·log p, p without a gradient (Wu et al. 2025). */
+  readonly variant?: 'nll' | 'dft' | undefined;
+  /** Of dropout and noise. */
   readonly seed: number;
   /** Number of the micro-batch: with the seed it determines dropout and NEFTune's noise. */
   readonly step: number;
   /** False: no dropout, no noise. */
   readonly training: boolean;
   /** The model's own dropouts as config.json has them (default), or none. The adapter's is `loraDropout`. */
-  readonly dropout?: boolean;
-  readonly neftuneNoiseAlpha?: number;
+  readonly dropout?: boolean | undefined;
+  /** Noise on the embeddings, uniform in ± alpha / √(L·C) (Jain et al. 2023). Absent: none. */
+  readonly neftuneNoiseAlpha?: number | undefined;
   /** What the load-balancing loss of routed experts is multiplied with, beside its coefficient in `config.experts`. Default: 1. */
-  readonly auxLossFactor?: number;
+  readonly auxLossFactor?: number | undefined;
   /** [N, width of the embedding], added to the embeddings in place of drawn noise; borrowed. */
-  readonly neftuneNoise?: Tensor;
+  readonly neftuneNoise?: Tensor | undefined;
 }
 
 /** All tensors are the caller's. */

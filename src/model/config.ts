@@ -46,7 +46,7 @@ export interface ModelConfig {
   readonly maxPositions: number;
   /** The head multiplies by the embedding table. */
   readonly tieWordEmbeddings: boolean;
-  /** Dropout on attention weights that config.json asks for; see `configWarnings`. */
+  /** Dropout on attention weights that config.json asks for: left out here, which is told (`W_ATTENTION_DROPOUT`). */
   readonly attentionDropout?: number;
   /** Width of the token embedding, where it is not hiddenSize (OPT-350m). */
   readonly embeddingSize?: number;
@@ -56,7 +56,7 @@ export interface ModelConfig {
   readonly logitSoftcap?: number | undefined;
   /** Present where layers route tokens to experts. */
   readonly experts?: ExpertsConfig;
-  /** Present where the model is the text part of a checkpoint that holds more: see imageText.ts. */
+  /** Present where the model is the text part of a checkpoint that holds more, as one with images. */
   readonly within?: Within;
   readonly bosTokenId?: number;
   readonly eosTokenIds: ReadonlyArray<number>;
@@ -65,6 +65,7 @@ export interface ModelConfig {
   readonly raw: Readonly<Record<string, unknown>>;
 }
 
+/** A config.json as it was parsed. */
 export type RawConfig = Readonly<Record<string, unknown>>;
 
 const numberThat = (name: string, holds: (value: number) => boolean): t.Type<number> =>
@@ -92,7 +93,7 @@ export const nonNegative = numberThat('a number ≥ 0', (n) => Number.isFinite(n
 export const rate = numberThat('a number ≥ 0 and < 1', (n) => n >= 0 && n < 1);
 export const boolean = t.boolean;
 
-/** The field may be missing or null. */
+/** Codec of a field that may be missing or null. */
 export const optional = <A>(codec: t.Type<A, unknown>): t.Type<A | null | undefined, unknown> =>
   t.union([codec, t.null, t.undefined], codec.name);
 
@@ -108,7 +109,7 @@ const activations: Readonly<Record<string, ActivationKind>> = {
   swish: 'silu',
 };
 
-/** transformers' name of an activation. */
+/** Codec of an activation's name as transformers has it (`silu`, `gelu_new`, …). */
 export const activation: t.Type<ActivationKind, string> = new t.Type(
   `one of ${Object.keys(activations).join(', ')}`,
   (u): u is ActivationKind => typeof u === 'string' && Object.values(activations).some((kind) => kind === u),
@@ -160,7 +161,7 @@ export const decodeFields =
       }),
     );
 
-/** Token ids that every config.json may carry. */
+/** Codecs of the token ids that every config.json may carry. */
 export const tokenIds = {
   bos_token_id: optional(nonNegativeInteger),
   eos_token_id: optional(t.union([nonNegativeInteger, t.array(nonNegativeInteger)])),
@@ -174,7 +175,7 @@ export interface TokenIds {
   readonly pad_token_id?: number | null | undefined;
 }
 
-/** The same as fields of `ModelConfig`. */
+/** `tokenIds` as fields of `ModelConfig`. */
 export const namedTokenIds = (fields: TokenIds): Pick<ModelConfig, 'bosTokenId' | 'eosTokenIds' | 'padTokenId'> => {
   const { bos_token_id: bos, eos_token_id: eos, pad_token_id: pad } = fields;
   return {
@@ -184,7 +185,7 @@ export const namedTokenIds = (fields: TokenIds): Pick<ModelConfig, 'bosTokenId' 
   };
 };
 
-/** What most model types have under these names. */
+/** Codecs of the fields of config.json that most model types have under these names. */
 export const decoderFields = {
   vocab_size: positiveInteger,
   hidden_size: positiveInteger,
@@ -204,7 +205,7 @@ interface DecoderFields extends TokenIds {
   readonly tie_word_embeddings?: boolean | null | undefined;
 }
 
-/** The same as fields of `ModelConfig`; `tied` is what a file that says nothing means. */
+/** `decoderFields` as fields of `ModelConfig`; `tied` is what a file that says nothing means by `tie_word_embeddings`. */
 export const decoderConfig = (fields: DecoderFields, tied: boolean) => ({
   vocabSize: fields.vocab_size,
   hiddenSize: fields.hidden_size,

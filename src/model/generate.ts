@@ -8,25 +8,26 @@ import { emptyKvCache, makeKvCache } from './attention/cachedAttention.js';
 import { adaptersOf, logitsOf } from './causalLm.js';
 import type { CausalLM } from './model.js';
 
+/** How a text is continued: greedily, unless `temperature` is above 0. */
 export interface GenerateOptions {
   /** Tokens to give at most; default 256, and never more than the model has positions for. */
-  readonly maxNewTokens?: number;
+  readonly maxNewTokens?: number | undefined;
   /** Generation ends with one of these, which is given too. Default: `endIds` of the model. */
-  readonly stopIds?: ReadonlyArray<number>;
+  readonly stopIds?: ReadonlyArray<number> | undefined;
   /** 0 (default): the likeliest id each time. Above: draw from the distribution with logits divided by it. */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
   /** Draw among the k likeliest only. Default: all. */
-  readonly topK?: number;
+  readonly topK?: number | undefined;
   /** Draw among the likeliest that together have this probability. Default 1: all. */
-  readonly topP?: number;
+  readonly topP?: number | undefined;
   /** Draw among ids at least this many times as likely as the likeliest. Default 0: all. */
-  readonly minP?: number;
+  readonly minP?: number | undefined;
   /** Before so many tokens are given no stop id is one of them. Default 0. */
-  readonly minNewTokens?: number;
+  readonly minNewTokens?: number | undefined;
   /** Ids read or given so far: positive logits are divided by it, negative ones multiplied (Keskar et al. 2019). Default 1. */
-  readonly repetitionPenalty?: number;
+  readonly repetitionPenalty?: number | undefined;
   /** Seed of the draws; default 0. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
 }
 
 /** The model's own end-of-sequence ids: those of config.json and of generation_config.json. */

@@ -19,7 +19,7 @@ export interface NamedAdapter {
   readonly taken?: Weights | undefined;
 }
 
-/** Adapters by name over one base; see adapters.ts. */
+/** Adapters by name over one base, as `addAdapter` puts them there. */
 export interface NamedAdapters {
   readonly all: Readonly<Record<string, NamedAdapter>>;
   /** Those in use: the first one's tensors lie in the model's weights under plain names, those of others under their own. */

@@ -9,9 +9,10 @@ import { checkpoint } from './layers/layer.js';
 import type { QuantizedBase } from './quantize/matrix.js';
 import type { Sequence } from './sequence.js';
 
+/** One pass of a model over a sequence: what its layers must know beside weights and input. */
 export interface Pass {
   readonly sequence: Sequence;
-  /** Rows that are read of the last hidden states, for architectures that narrow; absent: all. See `narrowing`. */
+  /** Rows that are read of the last hidden states, for architectures that narrow (`layers.narrowing`); absent: all. */
   readonly rows?: Int32Array | undefined;
   /** The adapter that linear layers apply where they find its weights; absent: none. */
   readonly lora?: LoraConfig | undefined;
@@ -32,11 +33,13 @@ export interface Pass {
   readonly cache?: KvCache | undefined;
 }
 
+/** An adapter in use beside the first. */
 export interface FurtherAdapter {
   readonly name: string;
   readonly lora: LoraConfig;
 }
 
+/** What draws at random while training, and from which numbers. */
 export interface Training {
   readonly seed: number;
   /** Tells the draws of one micro-batch from another's. */

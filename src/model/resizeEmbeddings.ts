@@ -18,6 +18,7 @@ import type { CausalLM } from './model.js';
  */
 export type NewTokenInit = 'normal' | 'mean';
 
+/** How many token rows there are to be, and where new ones begin. */
 export interface ResizeOptions {
   readonly rows: number;
   /** Default `normal`. */

@@ -3,6 +3,7 @@ import type { OperatorFunction } from 'rxjs';
 import { windowed } from '../streams/operator.js';
 import { wholeNumber } from './wholeNumber.js';
 
+/** What becomes of a last, incomplete group. */
 export interface AccumulateOptions {
   /** Leave out the last, incomplete group. Default false: it becomes a smaller step. */
   readonly dropLast?: boolean | undefined;

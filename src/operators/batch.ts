@@ -9,10 +9,13 @@ import type { Rejecting } from '../streams/operator.js';
 import { countLearnable } from './learnable.js';
 import { wholeNumber } from './wholeNumber.js';
 
+/** How rows are laid side by side. */
 export interface BatchOptions {
   /** What padding holds in `inputIds`. Models here never read it, so 0 does where a tokenizer has none. */
   readonly padTokenId?: number | undefined;
+  /** The label of padding, and of what no document predicts. Default -100. */
   readonly ignoreIndex?: number | undefined;
+  /** Default `right`. */
   readonly paddingSide?: 'left' | 'right' | undefined;
   /** Columns of every batch; absent: the longest row's length. */
   readonly padToLength?: number | undefined;
@@ -107,6 +110,7 @@ const tooLong = (length: number, padToLength: number): DataError =>
     hint: 'truncate or pack before batching',
   });
 
+/** How a stream of rows is cut into batches, and how rows are laid side by side in each. */
 export interface BatchStreamOptions extends BatchOptions, Rejecting {
   /** Rows a batch, 1 or more (else `E_OPTIONS` is thrown). */
   readonly size: number;

@@ -23,8 +23,11 @@ import type { Rejecting } from '../streams/operator.js';
 export interface FormatOptions {
   /** Where template, BOS and EOS come from unless given below. */
   readonly tokenizer?: Pick<Tokenizer, 'chatTemplate' | 'bosToken' | 'eosToken'> | undefined;
+  /** Renders conversations. Default: the tokenizer's. */
   readonly template?: ChatTemplate | undefined;
+  /** Default: the tokenizer's. */
   readonly bosToken?: string | undefined;
+  /** Default: the tokenizer's. */
   readonly eosToken?: string | undefined;
   /**
    * Append the EOS string to rows that no template renders, unless it is there. Default true; false under parity, and with
@@ -45,6 +48,7 @@ export interface FormatOptions {
   readonly parity?: 'trl-0.7.10' | undefined;
   /** Tell whose words are where. Default false: training has no use for it. */
   readonly tellRoles?: boolean | undefined;
+  /** Hears warnings. */
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 

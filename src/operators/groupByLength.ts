@@ -5,9 +5,11 @@ import { windowed } from '../streams/operator.js';
 import { permutation } from './shuffle.js';
 import { wholeNumber } from './wholeNumber.js';
 
+/** How rows of like length are brought together. */
 export interface GroupByLengthOptions {
   /** Rows a batch, 1 or more (else `E_OPTIONS` is thrown): lengths agree within a batch as far as they can. */
   readonly size: number;
+  /** The same seed gives the same order. */
   readonly seed: number;
   /** Another order an epoch. Default 0. */
   readonly epoch?: number | undefined;

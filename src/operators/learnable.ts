@@ -7,7 +7,9 @@ import type { Labelled, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
 
+/** What counts as no label. */
 export interface LearnableOptions {
+  /** Default -100. */
   readonly ignoreIndex?: number | undefined;
 }
 

@@ -6,8 +6,11 @@ import type { Labelled, Row, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
 
+/** Which ids get no label. */
 export interface LmLabelsOptions {
+  /** Wherever it stands it gets no label. */
   readonly padTokenId: number | undefined;
+  /** Default -100. */
   readonly ignoreIndex?: number | undefined;
 }
 

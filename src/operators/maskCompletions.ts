@@ -11,11 +11,13 @@ import { maskCompletionsParity } from './completionOnlyParity.js';
 import { labelsWithoutPad } from './lmLabels.js';
 import { findIds, responseSpans } from './responses.js';
 
+/** What of a row is trained. */
 export interface MaskCompletionsOptions {
   /** Train completions only. Default: wherever a row tells prompt and completion apart (under parity: never). */
   readonly completionOnlyLoss?: boolean | undefined;
   /** Train only what the assistant says. Default false. */
   readonly assistantOnlyLoss?: boolean | undefined;
+  /** The label of what is not trained. Default -100. */
   readonly ignoreIndex?: number | undefined;
   /** Ids in front of each response (`templateIds` makes them of a string): all but the responses is masked. */
   readonly responseTemplate?: ReadonlyArray<number> | undefined;
@@ -32,6 +34,7 @@ export interface MaskCompletionsOptions {
   readonly padTokenId?: number | undefined;
   /** To show a row's text in warnings. */
   readonly tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosTokenId'>>) | undefined;
+  /** Told of rows in which a template is not found (`W_RESPONSE_NOT_FOUND`, …). */
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 

@@ -13,9 +13,11 @@ import { wholeNumber } from './wholeNumber.js';
  */
 export type PackingStrategy = 'bfd' | 'bfd_split' | 'wrapped';
 
+/** How rows are packed into windows. Options of a run fit as they are. */
 export interface PackOptions {
   /** Window length in tokens, 1 or more. */
   readonly maxLength: number;
+  /** Default `bfd`. */
   readonly packingStrategy?: PackingStrategy | undefined;
   /**
    * Whether the parts of a window attend to each other: `separate` documents, each with its own positions, or all `joined` into

@@ -22,12 +22,15 @@ export interface ConstantLengthOptions {
   readonly eosTokenId?: number | undefined;
   /** Put the separator behind every row. Default true. */
   readonly appendConcatToken?: boolean | undefined;
+  /** Whether the tokenizer adds its special tokens. Default true. */
   readonly addSpecialTokens?: boolean | undefined;
   /** Shuffle the windows of each buffer. Default true. */
   readonly shuffle?: boolean | undefined;
+  /** Of that order. Default 0. */
   readonly seed?: number | undefined;
   /** `joined` (default, as in 0.7.10): tokens attend across row borders. `separate`: each row's part is its own document. */
   readonly documents?: 'joined' | 'separate' | undefined;
+  /** Hears warnings. */
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 

@@ -8,12 +8,15 @@ import type { Rejecting } from '../streams/operator.js';
 import { columnsOf } from './columns.js';
 import type { Column } from './columns.js';
 
+/** To what length a row is filled up, and with what. */
 export interface PadOptions {
+  /** What padding holds in `inputIds`. */
   readonly padTokenId: number;
   /** Fill up to this length; longer rows are refused. Absent: their own length. */
   readonly length?: number | undefined;
   /** Round the length up to a multiple of this. */
   readonly multipleOf?: number | undefined;
+  /** Default `right`. */
   readonly paddingSide?: 'left' | 'right' | undefined;
   /** What padding holds in `labels` and `givenLabels`. Default -100. */
   readonly ignoreIndex?: number | undefined;

@@ -3,7 +3,9 @@ import type { MonoTypeOperatorFunction } from 'rxjs';
 import { fatal, warning } from '../errors.js';
 import type { Warning } from '../errors.js';
 
+/** Who is told that a source begins anew. */
 export interface RestartOptions {
+  /** Hears warnings. */
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 

@@ -4,7 +4,9 @@ import { random } from '../seed.js';
 import { windowed } from '../streams/operator.js';
 import type { Machine } from '../streams/operator.js';
 
+/** Which order rows come in. */
 export interface ShuffleOptions {
+  /** The same seed gives the same order. */
   readonly seed: number;
   /** Another order an epoch. Default 0. */
   readonly epoch?: number | undefined;

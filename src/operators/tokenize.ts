@@ -11,7 +11,9 @@ import type { Rejecting } from '../streams/operator.js';
 import { findText, responseSpans } from './responses.js';
 import { tokensFrom, tokensWithin, valuesAt, weightsAt } from './tokenSpans.js';
 
+/** How text becomes token ids and masks. */
 export interface TokenizeOptions {
+  /** With `vocabSize` ids that a row brings are checked against it. */
   readonly tokenizer: Pick<Tokenizer, 'encode' | 'encodeWithOffsets'> & Partial<Pick<Tokenizer, 'vocabSize'>>;
   /**
    * How the prompt's tokens are told from the completion's. `offsets` (default): by the characters each token covers.
@@ -25,6 +27,7 @@ export interface TokenizeOptions {
   readonly instructionTemplate?: string | undefined;
   /** Numbers of the roles that rows tell, from 1; needed for the column `roles`. */
   readonly roleNumber?: ((role: string) => number) | undefined;
+  /** Hears warnings. */
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
 

@@ -6,6 +6,7 @@ import type { Rejecting } from '../streams/operator.js';
 import { sliceRow } from './columns.js';
 import { wholeNumber } from './wholeNumber.js';
 
+/** How long a row may be. */
 export interface TruncateOptions {
   /** Longest row in tokens, 0 or more (else `E_OPTIONS` is thrown); absent or null: rows stay as they are. */
   readonly maxLength?: number | null | undefined;

@@ -10,6 +10,7 @@ import type { Rejecting } from './operator.js';
 import { originOf, placeOfOrigin, setOrigin } from './origin.js';
 import { untilLeft } from './untilLeft.js';
 
+/** How an asynchronous stage works. */
 export interface AsyncMappingOptions extends Rejecting {
   /** How many records are worked on at once, 1 or more. */
   readonly concurrency: number;

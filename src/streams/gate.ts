@@ -15,9 +15,9 @@ export interface Lane {
 /** How a lane counts. */
 export interface LaneOptions {
   /** The gate stays open while this lane counts fewer. Default: the gate's `prefetch`. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** True (the default): what enters is work this thread must begin, so whoever prepares more should let it begin first. */
-  readonly yields?: boolean;
+  readonly yields?: boolean | undefined;
 }
 
 /** What the two ends of a pipeline share: `pull` reads on only while it is open. */

@@ -12,9 +12,10 @@ export interface Rejecting {
   readonly rejects?: Rejects | undefined;
 }
 
+/** What a stage of `mapping` is told beside its transform. */
 export interface MappingOptions<A> extends Rejecting {
   /** Where a record stands: refusals of this stage and of those after it tell file and line. Default: where the stage before knew it. */
-  readonly placeOf?: (record: A) => Place | undefined;
+  readonly placeOf?: ((record: A) => Place | undefined) | undefined;
 }
 
 /** What takes in records and releases others, in its own time. Made anew for each subscription. */

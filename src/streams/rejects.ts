@@ -39,9 +39,9 @@ export interface Rejects {
 /** How many refusals are too many. */
 export interface RejectOptions {
   /** Share of records that may be refused, 0 … 1. One more is fatal. */
-  readonly maxRate?: number;
+  readonly maxRate?: number | undefined;
   /** Until so many were seen the rate is not judged, except at the end. Default 100. */
-  readonly minSeen?: number;
+  readonly minSeen?: number | undefined;
 }
 
 const percent = (rate: number): string => `${Number((rate * 100).toPrecision(3))} %`;

@@ -11,9 +11,12 @@ import { env, getBackend, loadBackend, ready, setBackend } from '../tfjs.js';
 
 /** What computes; docs/engines.md tells them apart. */
 export type EngineName = 'native' | 'tensorflow' | 'wasm' | 'cpu';
+/** What products are computed in and frozen weights are held in; docs/engines.md tells what each means. */
 export type Precision = 'float32' | 'bfloat16';
+/** What an engine computes on: the processor, or an NVIDIA card. */
 export type Device = 'cpu' | 'cuda';
 
+/** Which engine is to run, and how. */
 export interface EngineOptions {
   /** Absent: the fastest that starts. Given: this one or an error. */
   readonly engine?: EngineName | undefined;
@@ -36,6 +39,7 @@ export interface EngineTried {
   readonly note: string;
 }
 
+/** The engine that runs, and why it is that one. */
 export interface EngineReport {
   readonly engine: EngineName;
   readonly precision: Precision;
@@ -236,6 +240,7 @@ export const chooseEngine =
     );
   };
 
+/** What `doctor` found. */
 export interface Doctor {
   readonly node: string;
   readonly platform: string;

@@ -237,7 +237,7 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
   });
 };
 
-/** The end of a run, awaited: for scripts that want no stream. */
+/** Starts a run and waits for its end: the summary, or what it failed with. For scripts that want no stream. */
 export const completed = (run: SftRun): TaskEither<FatalError, RunSummary> =>
   TE.tryCatch(
     () =>

@@ -186,7 +186,8 @@ describe('.csv and .tsv', () => {
         [6, { text: 'last', label: '' }],
       ]);
     }
-    expect(await read(fileIn(dir, 'a.tsv', 'a\tb\n1\t2,3\n'))).toEqual([[2, { a: '1', b: '2,3' }]]);
+    for (const options of [{}, { delimiter: undefined }])
+      expect(await read(fileIn(dir, 'a.tsv', 'a\tb\n1\t2,3\n'), options)).toEqual([[2, { a: '1', b: '2,3' }]]);
   });
   it('passes a row of another width on as an error', async () => {
     expect(await read(fileIn(dir, 'wide.csv', 'a,b\n1,2,3\n4,5\n'))).toEqual([

@@ -47,6 +47,7 @@ export interface AdapterLora {
   readonly trainableTokenIndices?: ReadonlyArray<number> | Readonly<Record<string, ReadonlyArray<number>>>;
 }
 
+/** An adapter_config.json: names camelCased, what is null there absent. */
 export interface AdapterConfig {
   readonly lora: AdapterLora;
   readonly baseModelNameOrPath?: string;
@@ -161,6 +162,7 @@ const isNeutral = (value: unknown): boolean =>
   value === false ||
   (typeof value === 'object' && Object.keys(value).length === 0);
 
+/** An adapter_config.json as it was read, and what is to be told of it. */
 export interface ReadConfig {
   readonly config: AdapterConfig;
   /** One for each key that is not known and not neutral. */
@@ -335,8 +337,9 @@ const checkedPairs = (file: string, tensors: ReadonlyMap<string, StoredTensor>):
   return E.right(undefined);
 };
 
+/** An adapter directory as it was read. */
 export interface AdapterFiles extends ReadConfig {
-  /** By the name they have here (see `nameOfAdapterKey`). */
+  /** By PEFT's names without its prefix: `model.layers.0.self_attn.q_proj.lora_A.weight`. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
 
@@ -351,7 +354,10 @@ const noAdapter = async (dir: string): Promise<FatalError> => {
   });
 };
 
-/** An adapter directory: configuration, and tensors to be read when wanted. */
+/**
+ * A PEFT adapter directory: configuration, and tensors to be read when wanted. `E_NO_ADAPTER`, `E_ADAPTER_CONFIG`, `E_ADAPTER_TYPE` and
+ * `E_ADAPTER_UNSUPPORTED` for what is no LoRA of these options, `E_ADAPTER_WEIGHTS`.
+ */
 export const readAdapter = (dir: string): TaskEither<FatalError, AdapterFiles> => {
   const configPath = join(dir, adapterConfigFile);
   return pipe(
@@ -391,7 +397,10 @@ export const readAdapter = (dir: string): TaskEither<FatalError, AdapterFiles> =
   );
 };
 
-/** Writes both files; `tensors` carry their names here, without PEFT's prefix. */
+/**
+ * Writes adapter_config.json and adapter_model.safetensors into `dir`; names of `tensors` lack PEFT's prefix `base_model.model.`,
+ * which is put back.
+ */
 export const writeAdapter = (
   dir: string,
   config: AdapterConfig,

@@ -14,6 +14,7 @@ import {
   writeDirectoryAtomically,
 } from '../files/directory.js';
 
+/** A directory `checkpoint-N` of a run. */
 export interface Checkpoint {
   /** Optimizer steps done. */
   readonly step: number;
@@ -54,6 +55,7 @@ export const writeCheckpoint = (
   return TE.map(() => ({ step, dir }))(writeDirectoryAtomically(dir, write));
 };
 
+/** What `newestCheckpoint` found. */
 export interface NewestCheckpoint {
   /** The newest one whose files are all as they were written; undefined when there is none. */
   readonly checkpoint?: Checkpoint;
@@ -61,7 +63,10 @@ export interface NewestCheckpoint {
   readonly warnings: ReadonlyArray<Warning>;
 }
 
-/** The checkpoint to go on from. Damaged ones are passed over, saying so. */
+/**
+ * The newest checkpoint of a run's directory that is whole. Damaged ones, found by their checksums, are passed over, saying so
+ * (`W_CHECKPOINT_SKIPPED`).
+ */
 export const newestCheckpoint = (outputDir: string): TaskEither<FatalError, NewestCheckpoint> =>
   TE.flatMap((checkpoints: ReadonlyArray<Checkpoint>) => async () => {
     const warnings: Array<Warning> = [];

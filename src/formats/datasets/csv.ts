@@ -10,9 +10,10 @@ import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 
+/** How a CSV file is read. Its first row names the columns. */
 export interface CsvOptions extends LineOptions {
-  /** `,` by default. */
-  readonly delimiter?: string;
+  /** What stands between two cells. Default `,`; of a .tsv file a tab. */
+  readonly delimiter?: string | undefined;
 }
 
 const quote = 0x22;

@@ -28,7 +28,7 @@ import type { Chunks, Sourced } from './sourced.js';
 import { textFileChunks } from './textFile.js';
 import type { TextOptions } from './textFile.js';
 
-/** How a data file is read. */
+/** What a data file holds; by default its extension tells. */
 export type DatasetFormat = 'jsonl' | 'json' | 'text' | 'csv' | 'tsv' | 'parquet' | 'arrow';
 
 /** How data files are found and read. */
@@ -40,7 +40,7 @@ export interface DatasetOptions
     ParquetOptions,
     DatasetChoice {
   /** How to read the files, whatever they are called. By default the extension tells. */
-  readonly format?: DatasetFormat;
+  readonly format?: DatasetFormat | undefined;
   /** In place of what the environment says about the Hub. */
   readonly hub?: Partial<HubSettings> | undefined;
   /** Told which folder or commit a name stands for. */
@@ -84,7 +84,7 @@ const chunksOf = (file: string, options: DatasetOptions): Chunks => {
     case 'csv':
       return csvChunks(file, options);
     case 'tsv':
-      return csvChunks(file, { delimiter: '\t', ...options });
+      return csvChunks(file, { ...options, delimiter: options.delimiter ?? '\t' });
     case 'parquet':
       return parquetChunks(file, options);
     case 'arrow':
@@ -206,7 +206,13 @@ const chunksFound = (find: Finder, patterns: ReadonlyArray<string>, options: Dat
 export const openDatasetChunks = (path: string | ReadonlyArray<string>, options: DatasetOptions = {}): Chunks =>
   chunksFound(makeFinder(), patternsOf(path), options);
 
-/** The rows of one or more data files one by one: see `openDatasetChunks`. */
+/**
+ * The rows of one or more data files one by one, in the order given, each with its place, for `decode` to unpack. Each path may be a
+ * file, a pattern (`data/*.jsonl`, `**` goes into folders), a folder (its files of `split`), or, where nothing here has that name, a
+ * data set on the Hub: `owner/name[@revision][:config[:split]]` or `hf://datasets/owner/name[@revision]/pattern`. Rows that cannot be
+ * read come as errors with their place, to be refused by `decode`; a file that cannot be read at all ends the iteration with a
+ * `FatalError` (`E_NO_FILE`, `E_UNKNOWN_FORMAT`, E_HUB_…). Each loop reads the files anew.
+ */
 export const openDataset = (
   path: string | ReadonlyArray<string>,
   options: DatasetOptions = {},

@@ -4,7 +4,7 @@ import { random } from '../../seed.js';
 import { identified, madeOf } from '../identity.js';
 import { findDataset, lookedFor } from './presence.js';
 
-/** When a mixture ends: see `InterleaveOptions`. */
+/** When a mixture ends; `InterleaveOptions` tells what each means. */
 export type StoppingStrategy = 'first_exhausted' | 'all_exhausted' | 'all_exhausted_without_replacement';
 
 /** Rows in order, now or as they come. */
@@ -17,7 +17,9 @@ export interface MixSource<A> {
   readonly weight: number;
 }
 
+/** How a mixture draws, and when it ends. */
 export interface InterleaveOptions {
+  /** Of the draws. */
   readonly seed: number;
   /**
    * `first_exhausted` (default): ends with the last row of the source that ends first. `all_exhausted`: sources that end begin anew

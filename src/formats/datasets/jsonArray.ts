@@ -191,7 +191,10 @@ export const jsonArrayChunks = (file: string, options: ReadOptions & ElementOpti
   [Symbol.asyncIterator]: () => jsonFromBytes(file, readBytes(file, options), options),
 });
 
-/** The rows of a .json file one by one. */
+/**
+ * The rows of a .json file one by one, each with its line, in memory that does not grow with the file: of a list `[{…}, …]`, of values
+ * end to end, or one a line; `.gz` and `.zst` are unpacked. `E_JSON_TOP_LEVEL` for a file that holds anything else.
+ */
 export const jsonArray = (
   file: string,
   options: ReadOptions & ElementOptions & LineOptions = {},

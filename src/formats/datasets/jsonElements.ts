@@ -9,9 +9,10 @@ export interface ElementBytes {
   readonly bytes: Uint8Array;
 }
 
+/** How a list of JSON values is read. */
 export interface ElementOptions {
   /** An element longer than this ends the run (`E_ELEMENT_TOO_LONG`). 256 MiB by default. */
-  readonly maxElementBytes?: number;
+  readonly maxElementBytes?: number | undefined;
 }
 
 /** `array`: `[a, b]`. `values`: `a b`, with or without line feeds between. */

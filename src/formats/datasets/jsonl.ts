@@ -47,6 +47,9 @@ export const jsonlChunks = (file: string, options: ReadOptions & LineOptions = {
   [Symbol.asyncIterator]: () => jsonlFromBytes(file, readBytes(file, options), options),
 });
 
-/** A JSON Lines file, row by row, in memory that does not grow with the file. */
+/**
+ * The rows of a JSON Lines file one by one, each with its line, in memory that does not grow with the file; `.gz` and `.zst` are
+ * unpacked. A line that is no JSON comes as an error (`E_ROW_JSON`), to be refused by `decode`. Each loop reads the file anew.
+ */
 export const jsonl = (file: string, options: ReadOptions & LineOptions = {}): AsyncIterable<Sourced> =>
   withBlocks(rowsOfFile(jsonlChunks(file, options), file, 'jsonl', options), jsonlBlocks(file, options));

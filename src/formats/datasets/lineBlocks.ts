@@ -8,9 +8,10 @@ export interface LineBlock {
   readonly bytes: Uint8Array;
 }
 
+/** How lines are read. */
 export interface LineOptions {
   /** A line longer than this ends the run (`E_LINE_TOO_LONG`): no bound on memory holds without it. 256 MiB by default. */
-  readonly maxLineBytes?: number;
+  readonly maxLineBytes?: number | undefined;
 }
 
 export const defaultMaxLineBytes = 256 * 1024 * 1024;

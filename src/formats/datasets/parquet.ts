@@ -8,9 +8,10 @@ import { plainValue } from './plainValue.js';
 import { sourced } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 
+/** How a Parquet or Arrow file is read. */
 export interface ParquetOptions {
   /** The columns to read; all by default. */
-  readonly columns?: ReadonlyArray<string>;
+  readonly columns?: ReadonlyArray<string> | undefined;
 }
 
 const parquetError = (file: string, error: unknown): FatalError =>

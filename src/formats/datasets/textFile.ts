@@ -9,11 +9,12 @@ import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
 
+/** How a plain text file becomes rows. */
 export interface TextOptions extends LineOptions {
   /** `line` (default): a row a line; `file`: the whole file is one row. */
-  readonly rowsAre?: 'line' | 'file';
+  readonly rowsAre?: 'line' | 'file' | undefined;
   /** Keep empty lines as rows of empty text; false by default, since such a row teaches nothing. */
-  readonly keepEmptyLines?: boolean;
+  readonly keepEmptyLines?: boolean | undefined;
 }
 
 const carriageReturn = 0x0d;
@@ -70,6 +71,6 @@ export const textFileChunks = (file: string, options: ReadOptions & TextOptions 
   [Symbol.asyncIterator]: () => textFromBytes(file, readBytes(file, options), options),
 });
 
-/** The rows `{ text }` of a plain text file one by one. */
+/** The rows `{ text }` of a plain text file one by one, each with its line: a row a line, or the file as one row. */
 export const textFile = (file: string, options: ReadOptions & TextOptions = {}): AsyncIterable<Sourced> =>
   rowsOfFile(textFileChunks(file, options), file, 'text', options);

@@ -28,6 +28,7 @@ import { alpacaPrompt } from './alpacaPrompt.js';
 import { isTextual, messagesOf, textOf, toolsOf, weightOf, wrongType } from './conversation.js';
 import type { WeightedText } from './conversation.js';
 
+/** The shapes that `decodeExample` knows, each by the columns that tell it. */
 export type FormatName =
   | 'tokenized'
   | 'messages'
@@ -37,9 +38,10 @@ export type FormatName =
   | 'question/answer'
   | 'text';
 
+/** How rows are decoded. */
 export interface ExampleOptions {
   /** The column that holds the text. When named here, it wins over every other shape; otherwise `text` is looked at last. */
-  readonly datasetTextField?: string;
+  readonly datasetTextField?: string | undefined;
 }
 
 type ExampleOf<K extends ExampleRecord['kind']> = Extract<ExampleRecord, { readonly kind: K }>;
@@ -369,6 +371,7 @@ const shapesFor = ({ datasetTextField }: ExampleOptions): ReadonlyArray<Shape> =
 const holds = (row: JsonRecord, { columns }: Shape): boolean =>
   columns.every(({ names }) => names.some((name) => has(row, name)));
 
+/** A column, or several of which any would do, that a shape wants, and what a row has there. */
 export interface ColumnReport {
   /** The column's name; several when any of them would do. */
   readonly names: ReadonlyArray<string>;
@@ -441,7 +444,11 @@ const unrecognised = (row: JsonRecord, shapes: ReadonlyArray<Shape>, place: Plac
   });
 };
 
-/** A row as it came → `Example`; the module's header tells the shapes. `place` goes into the error. */
+/**
+ * A row as it came → `Example`. Its columns tell the shape, in this order: `input_ids`; `messages` or `conversations`; `prompt` and
+ * `completion`; `instruction` and `output`; `question` and `answer`; `text` (docs/data.md has them all). `place` goes into the error:
+ * `E_ROW_TYPE`, `E_NO_TEXT_SOURCE` with what each shape lacks, `E_FIELD_TYPE`, …
+ */
 export const decodeExample = (
   value: unknown,
   place: Place = {},

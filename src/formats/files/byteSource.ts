@@ -63,11 +63,12 @@ export const fileError = (file: string, error: unknown): FatalError => {
   }
 };
 
+/** How the bytes of a file are read. */
 export interface ReadOptions {
   /** Bytes read at a time; 48 KiB by default. */
-  readonly chunkBytes?: number;
+  readonly chunkBytes?: number | undefined;
   /** The bytes as they lie there, packed or not; false by default. */
-  readonly raw?: boolean;
+  readonly raw?: boolean | undefined;
 }
 
 /** A chunk is only good until the next one is asked for: the buffer is used again. */

@@ -10,6 +10,7 @@ import { pathMatcher } from '../files/glob.js';
 /** Files by split, in the order in which they are read. */
 export type Splits = Readonly<Record<string, ReadonlyArray<string>>>;
 
+/** Which part of a data set on the Hub, or of a folder laid out like one. */
 export interface DatasetChoice {
   /** A configuration (subset). Default: the one the card calls the default, or the only one. */
   readonly config?: string | undefined;

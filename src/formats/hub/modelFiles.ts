@@ -9,6 +9,10 @@ import { tokenizerFiles } from '../tokenizing/fileNames.js';
 import { isInside, repoTitle } from './repo.js';
 import type { Snapshot } from './snapshot.js';
 
+/**
+ * What is wanted of a repository: `model` with weights and tokenizer, `tokenizer` with config.json, or `adapter` with its
+ * tokenizer.
+ */
 export type ModelPart = 'model' | 'tokenizer' | 'adapter';
 
 const small: Readonly<Record<ModelPart, ReadonlyArray<string>>> = {

@@ -35,7 +35,8 @@ export interface Rendered {
   readonly text: string;
   /**
    * What the assistant is to write, its end-of-turn mark included. With generation blocks in the template, what they hold.
-   * Without, see `assistantSpans.ts`.
+   * Without, the content of its messages and what the template writes behind it in that turn, white space at
+   * the end left out.
    */
   readonly assistantSpans: ReadonlyArray<Span>;
   /** Stretches end to end over the whole text. */
@@ -55,13 +56,13 @@ export interface ChatTemplate {
 /** What a template sees beside the conversation. */
 export interface ChatTemplateOptions {
   /** Special tokens by name (`bos_token`, `eos_token`, …) as the template sees them. */
-  readonly specialTokens?: Readonly<Record<string, unknown>>;
+  readonly specialTokens?: Readonly<Record<string, unknown>> | undefined;
   /** What `strftime_now` reads. Default: the machine's clock. */
-  readonly clock?: () => Date;
+  readonly clock?: (() => Date) | undefined;
   /** Statements, loop turns, calls and operations (long texts cost more) before a rendering is given up. Default 4 million, seconds. */
-  readonly maxSteps?: number;
+  readonly maxSteps?: number | undefined;
   /** A template that goes through parts of a content, and would leave out a string, is given one part. Default: contents as they are. */
-  readonly readsParts?: boolean;
+  readonly readsParts?: boolean | undefined;
 }
 
 const defaultSteps = 4_000_000;
@@ -199,7 +200,7 @@ const templateIdentity = (
     ? () => Promise.resolve(undefined)
     : lasting(() => ({ sources, specialTokens, maxSteps, readsParts }));
 
-/** A compiled template, or E_TEMPLATE_SYNTAX. */
+/** A Jinja source as a chat template; `E_TEMPLATE_SYNTAX` with the line where it cannot be read. */
 export const makeChatTemplate = (
   source: string,
   options: ChatTemplateOptions = {},

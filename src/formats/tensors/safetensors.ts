@@ -27,7 +27,10 @@ const tensorIn = (file: string, name: string, { dtype, shape, start, end }: Tens
     readFully(handle, file, { start: start + range.start, length: range.length, truncated }, allocate),
   );
 
-/** What a safetensors file holds. Only the header is read, and checked whole: see `decodeHeader` for what is refused. */
+/**
+ * What a safetensors file holds. Only the header is read, and checked whole: tensors that overlap, leave holes or lie beyond the file
+ * are refused (E_SAFETENSORS_…) before anything is allocated.
+ */
 export const readSafetensors = (file: string): TaskEither<FatalError, StoredTensors> =>
   withFile(file, async (handle) => {
     const { size } = await handle.stat();
@@ -44,6 +47,7 @@ export const readSafetensors = (file: string): TaskEither<FatalError, StoredTens
 /** Float32 values for any float dtype, or the tensor's own little-endian bytes. */
 export type TensorData = Float32Array | Uint8Array;
 
+/** A tensor to be written. */
 export interface TensorToWrite {
   readonly name: string;
   readonly dtype: Dtype;

@@ -29,6 +29,7 @@ export const bytesOfDtype = {
   U64: 8,
 } as const;
 
+/** What the numbers of a tensor are, as safetensors names them. */
 export type Dtype = keyof typeof bytesOfDtype;
 
 const isDtype = (name: string): name is Dtype => Object.hasOwn(bytesOfDtype, name);

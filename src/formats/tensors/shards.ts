@@ -24,6 +24,7 @@ const Index = t.type(
   'an index of shards',
 );
 
+/** The tensors of a checkpoint, whatever files they lie in. */
 export interface CheckpointTensors extends StoredTensors {
   /** The files they lie in. */
   readonly files: ReadonlyArray<string>;
@@ -151,7 +152,8 @@ const noWeights = async (dir: string): Promise<FatalError> => {
 
 /**
  * The tensors of a model directory (one file or shards; safetensors before `pytorch_model.bin`, as in transformers), or of one file.
- * Headers are read, data is not; for what is refused of a pickle see `readTorchFile`.
+ * Headers are read, data is not. `E_NO_WEIGHTS`, `E_MISSING_SHARD`, `E_MISSING_TENSOR`; of a pickle nothing is run, and what is more than
+ * tensors is refused (E_PICKLE_…).
  */
 export const readCheckpointTensors = (path: string): TaskEither<FatalError, CheckpointTensors> =>
   edge(path, async () => {
@@ -168,10 +170,12 @@ export const readCheckpointTensors = (path: string): TaskEither<FatalError, Chec
     throw await noWeights(path);
   });
 
+/** How weights are cut into files. */
 export interface ShardOptions {
   /** No file gets larger than this, unless one tensor alone is. 5 GB by default, as in transformers. */
-  readonly maxShardBytes?: number;
-  readonly metadata?: Readonly<Record<string, string>>;
+  readonly maxShardBytes?: number | undefined;
+  /** Texts for the head of each file. Default: `format: pt`, as transformers wants it. */
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
 }
 
 const isWeightFile = (name: string): boolean =>

@@ -33,6 +33,7 @@ export interface StoredTensor {
   }) => StoredTensor;
 }
 
+/** The tensors of one or more files, by name, and the texts that the files keep beside them. */
 export interface StoredTensors {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly metadata: Readonly<Record<string, string>>;

@@ -7,13 +7,18 @@ import { chatMl } from '../templates/chatMl.js';
 import { parseJson, tokenizerOfPair } from './specOf.js';
 import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';
 
+/** What `withAddedTokens` gives a tokenizer; what is left out stays as it is. */
 export interface NewTokens {
   /** Tokens to add, in this order, unless the vocabulary has them. Special: never split, skipped by `skipSpecialTokens`. */
-  readonly tokens?: ReadonlyArray<string>;
-  readonly bosToken?: string;
-  readonly eosToken?: string;
-  readonly padToken?: string;
-  readonly chatTemplate?: string;
+  readonly tokens?: ReadonlyArray<string> | undefined;
+  /** The beginning-of-sequence token; added where the vocabulary lacks it, as the next two are. */
+  readonly bosToken?: string | undefined;
+  /** The end-of-sequence token. */
+  readonly eosToken?: string | undefined;
+  /** The padding token. */
+  readonly padToken?: string | undefined;
+  /** Jinja source of the chat template. */
+  readonly chatTemplate?: string | undefined;
 }
 
 const parsed = (tokenizer: Tokenizer, name: string): Either<FatalError, unknown> =>
@@ -95,14 +100,15 @@ export const withAddedTokens = (tokenizer: Tokenizer, additions: NewTokens): Eit
   });
 };
 
+/** How `withChatFormat` sets a tokenizer up for conversations. */
 export interface ChatFormat {
   /** Only `chatml`. */
-  readonly format?: string;
+  readonly format?: string | undefined;
   /**
    * `true`: padding token = end-of-turn token, as TRL 0.7.10 has it, so that its default collator trains no end of turn.
    * Default: a padding token of its own, the one before or else the old end-of-sequence token.
    */
-  readonly parity?: boolean;
+  readonly parity?: boolean | undefined;
 }
 
 /**

@@ -12,12 +12,13 @@ import { added, adaptersNow, isFree, known } from './adapters.js';
 import { adapterOptions, adaptersIn, namesOf, tablesIn } from './lora.js';
 import type { LoraConfig } from './lora.js';
 
+/** How adapters are added up. */
 export interface CombineOptions {
   /**
    * `cat` (default): exact, at a rank that is the sum of all ranks. `linear`: halves added up, for adapters of one rank; products of
    * different adapters' halves come in, so it is an approximation. As in PEFT's `add_weighted_adapter`.
    */
-  readonly combinationType?: 'cat' | 'linear';
+  readonly combinationType?: 'cat' | 'linear' | undefined;
 }
 
 interface Halves {

@@ -95,6 +95,7 @@ export const LoraConfig = closed('LoraConfig', {
     'Ids of tokens whose rows train and are saved with the adapter: of the embedding (and a head tied to it), or by module.',
   ),
 });
+/** The options of a LoRA adapter as decoded (`LoraConfig.decode`): PEFT's, camelCased, defaults filled in. */
 export type LoraConfig = ClosedValue<typeof LoraConfig>;
 
 /** Names of an adapter's tensors; the magnitude is DoRA's alone. */

@@ -164,12 +164,13 @@ export interface Merged {
   readonly warnings: ReadonlyArray<Warning>;
 }
 
+/** How an adapter is added to the weights. */
 export interface MergeOptions {
   /**
    * Change the adapted weights where they lie (default false): no second copy of them, but what is taken out again is rounded: a
    * weight w that moved by d comes back within 2⁻²³·(|w| + |d|), DoRA's and quantised ones less nearly.
    */
-  readonly inPlace?: boolean;
+  readonly inPlace?: boolean | undefined;
 }
 
 const isGptqBase = ({ quantized }: CausalLM): boolean => quantized !== undefined && isGptq(quantized.config);

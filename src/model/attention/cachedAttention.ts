@@ -4,6 +4,7 @@ import { zeros } from '../../tfjs.js';
 import type { AttentionAttrs, AttentionInputs } from '../kernels/attention.js';
 import { cachedAttention, writeRows } from '../kernels/cachedAttention.js';
 
+/** Keys and values that one layer keeps of the tokens read. */
 export interface Entry {
   /** [room, kvHeads · headDim], float32. */
   keys: Tensor;
@@ -17,7 +18,7 @@ export interface Entry {
 export interface KvCache {
   /** One entry a layer with attention. */
   readonly layers: Map<number, Entry>;
-  /** By module path: what layers that read earlier tokens otherwise keep of them. See `keepState`. */
+  /** By module path: what layers that read earlier tokens otherwise keep of them. */
   readonly states: Map<string, Tensor>;
 }
 

@@ -101,7 +101,10 @@ export const dequantizedCopy = (model: CausalLM): CausalLM => {
   return { ...rest, weights, trainable: [...trainable] };
 };
 
-/** The same, which consumes the model given. */
+/**
+ * A model with plain float32 weights in place of quantised ones, of the values that their codes stand for. Consumes the model
+ * given.
+ */
 export const dequantizeModel = (model: CausalLM): CausalLM => {
   const plain = dequantizedCopy(model);
   for (const name of Object.keys(model.quantized?.scales ?? {})) weightOf(model.weights, name).dispose();

@@ -37,7 +37,9 @@ export const QuantizationConfig = closed('QuantizationConfig', {
     'Written into config.json for other software: products here have the precision of the engine.',
   ),
 });
+/** The options of quantised weights as decoded: BitsAndBytesConfig's, camelCased, defaults filled in. */
 export type QuantizationConfig = ClosedValue<typeof QuantizationConfig>;
+/** The options of quantised weights as a caller gives them: all may be left out. */
 export type QuantizationOptions = ClosedInput<typeof QuantizationConfig>;
 
 /** How a checkpoint's weights are quantised: by bitsandbytes, or by GPTQ. */

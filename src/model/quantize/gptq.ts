@@ -6,6 +6,7 @@ import { float16ToFloat32, float32ToFloat16 } from '../../formats/tensors/float1
 import type { QuantizedLayout } from '../kernels/quantizedMatrix.js';
 import { roundHalfToEven } from './int8.js';
 
+/** How GPTQ rounds (Frantar et al. 2023); the fields of AutoGPTQ's quantize_config.json, camelCased. */
 export interface GptqOptions {
   /** 4 or 8. */
   readonly bits: 4 | 8;

@@ -9,6 +9,7 @@ import type { GptqOptions } from './gptq.js';
 /** `gptq`: zeros are stored less 1; `gptq_v2`: as they are. */
 export type GptqFormat = 'gptq' | 'gptq_v2';
 
+/** The `quantization_config` of a GPTQ checkpoint. */
 export interface GptqConfig extends GptqOptions {
   readonly format: GptqFormat;
 }

@@ -24,6 +24,7 @@ export interface GptqLayer {
   readonly nearestError: number;
 }
 
+/** A model rounded by GPTQ, and the codes to be saved. */
 export interface GptqModel {
   /** Computes with the values that the codes stand for. */
   readonly model: CausalLM;

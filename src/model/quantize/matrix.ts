@@ -14,6 +14,7 @@ import type { NestedScales } from './nested.js';
 /** Shape [outputs, inputs], whatever layout the checkpoint has: GPT-2's Conv1D lies turned round. */
 type Shape = readonly [number, number];
 
+/** A matrix in 4 bits, as `FourBitBlocks` lays them out. */
 export interface FourBitMatrix {
   readonly kind: FourBitKind;
   readonly shape: Shape;

@@ -33,6 +33,7 @@ export const joinedWindow = (row: Labelled): Labelled => {
   return { ...row, labels, seqLengths: [row.inputIds.length] };
 };
 
+/** How rows are packed and evaluated. */
 export interface ContaminationOptions {
   /** Window length in tokens. */
   readonly maxLength: number;

@@ -94,6 +94,7 @@ export interface Evaluated {
  */
 export type PreprocessLogits = (logits: Tensor, labels: Int32Array) => Tensor;
 
+/** How rows are evaluated, and what is told of them. */
 export interface EvaluateOptions {
   /** Rows a batch. Default 8. */
   readonly size?: number | undefined;

@@ -11,7 +11,7 @@ import { pull } from '../../streams/pull.js';
 import { promptTokens } from './promptTokens.js';
 import { specialStops, untilStop } from './stopStrings.js';
 
-/** `promptTokens` of a tokenizer, without warnings. */
+/** Ids of what a model is to continue, as `promptTokens` makes them, for who needs no warnings. */
 export const promptIds = (tokenizer: Tokenizer): ((example: Example) => Either<DataError, Int32Array>) =>
   promptTokens({ tokenizer });
 
@@ -69,14 +69,15 @@ export const decodePieces =
       );
     });
 
+/** How a text is continued, and at which texts it ends. */
 export interface GenerateTextOptions extends GenerateOptions {
   /**
    * Generation ends as soon as its text holds one of these, which is the last that is given (`stop_strings` of transformers; what the
    * last token has beyond it is cut off). A special token among them ends it too, unseen. The prompt does not count.
    */
-  readonly stop?: string | ReadonlyArray<string>;
+  readonly stop?: string | ReadonlyArray<string> | undefined;
   /** Whether the stop string itself is given. Default true, as in transformers. */
-  readonly includeStop?: boolean;
+  readonly includeStop?: boolean | undefined;
 }
 
 const stopStrings = ({ stop = [] }: GenerateTextOptions): ReadonlyArray<string> => {

@@ -10,6 +10,7 @@ import { formatRow } from '../../operators/format.js';
 import { tokenizeRow } from '../../operators/tokenize.js';
 import type { Example } from '../../records.js';
 
+/** What makes a prompt’s ids. */
 export interface PromptTokensOptions {
   readonly tokenizer: Tokenizer;
   /** Told where the template asks for a turn otherwise than it trains it (`W_PROMPT_NOT_PREFIX`). */

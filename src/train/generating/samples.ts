@@ -28,6 +28,7 @@ export interface Sample {
   readonly numTokens: number;
 }
 
+/** A prompt that a prepared row holds, and the answer that it has there, both as ids. */
 export interface Question {
   readonly prompt: Int32Array;
   readonly expected: Int32Array;
@@ -79,7 +80,9 @@ const stopsOf = (model: CausalLM, tokenizer: Tokenizer | undefined, expected: In
   ];
 };
 
+/** How prompts are answered. */
 export interface SampleOptions {
+  /** Makes texts of ids; without it the ids stand in their place. */
   readonly tokenizer?: Tokenizer | undefined;
   /** Tokens an answer may have. */
   readonly maxNewTokens: number;

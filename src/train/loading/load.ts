@@ -119,10 +119,11 @@ const quantizationWanted = (options: LoadOptions): E.Either<FatalError, Quantiza
 /** How an adapter is put on. */
 export interface LoadAdapterOptions {
   /** Default true. Not for an adapter with a name, which trains when `setActiveAdapters` says so. */
-  readonly isTrainable?: boolean;
-  readonly hub?: LoadOptions['hub'];
+  readonly isTrainable?: boolean | undefined;
+  /** In place of what the environment says about the Hub. */
+  readonly hub?: LoadOptions['hub'] | undefined;
   /** Put it on beside others, under this name: see `addAdapter`. */
-  readonly name?: string;
+  readonly name?: string | undefined;
 }
 
 /** The model with the PEFT adapter of a directory (or a repository on the Hub), which alone trains (or nothing does, unless `isTrainable`). */

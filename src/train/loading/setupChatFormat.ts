@@ -11,6 +11,7 @@ import type { CausalLM } from '../../model/model.js';
 import { resizeTokenEmbeddings } from '../../model/resizeEmbeddings.js';
 import type { NewTokenInit } from '../../model/resizeEmbeddings.js';
 
+/** How a base model is set up for conversations. */
 export interface ChatFormatOptions extends ChatFormat {
   /** The embedding gets a multiple of this many rows. Default: as many as the tokenizer has entries. */
   readonly resizeToMultipleOf?: number | undefined;
@@ -20,6 +21,7 @@ export interface ChatFormatOptions extends ChatFormat {
   readonly seed?: number | undefined;
 }
 
+/** A model and a tokenizer that know the format. */
 export interface ChatReady {
   readonly model: CausalLM;
   readonly tokenizer: Tokenizer;

@@ -3,17 +3,18 @@ import { add, div, expandDims, matMul, maximum, mean, mul, rsqrt, sqrt, square, 
 import { decays, eachParameter, ruleAt } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
+/** Options of `adafactor`. */
 export interface AdafactorOptions {
   /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
   readonly learningRate?: number | undefined;
   /** Added to squared gradients. Default 1e-30. */
-  readonly epsilon?: number;
+  readonly epsilon?: number | undefined;
   /** Root mean square to which an update is cut. Default 1. */
-  readonly clipThreshold?: number;
+  readonly clipThreshold?: number | undefined;
   /** The second moment's decay at step t is 1 - t^decayRate. Default -0.8. */
-  readonly decayRate?: number;
+  readonly decayRate?: number | undefined;
   /** Decoupled; not applied to biases and norm weights. Default 0. */
-  readonly weightDecay?: number;
+  readonly weightDecay?: number | undefined;
 }
 
 /**

@@ -2,14 +2,18 @@ import { adamW } from '../../model/kernels/adamW.js';
 import { decays, pick, replaced, ruleAt, slotOf } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
+/** Options of `adamw`. */
 export interface AdamWOptions {
   /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
   readonly learningRate?: number | undefined;
-  readonly beta1?: number;
-  readonly beta2?: number;
-  readonly epsilon?: number;
+  /** Decay of the first moment. Default 0.9. */
+  readonly beta1?: number | undefined;
+  /** Decay of the second moment. Default 0.999. */
+  readonly beta2?: number | undefined;
+  /** Added to the root of the second moment. Default 1e-8. */
+  readonly epsilon?: number | undefined;
   /** Decoupled; not applied to biases and norm weights. Default 0. */
-  readonly weightDecay?: number;
+  readonly weightDecay?: number | undefined;
 }
 
 /**

@@ -6,11 +6,12 @@ import type { AdamWOptions } from './adamw.js';
 import { decays, pick, replaced, ruleAt, slotOf } from './optimizer.js';
 import type { GradientTransform, Moments, Moved, Update } from './optimizer.js';
 
+/** Options of `adamw8bit`. */
 export interface AdamW8bitOptions extends AdamWOptions {
   /** Parameters with fewer numbers than this keep moments of 32 bits. Default 4096. */
-  readonly minSize?: number;
+  readonly minSize?: number | undefined;
   /** Parameters whose moments have 32 bits whatever their size. Default: embeddings, whose rows rarely move. */
-  readonly keeps32bit?: (name: string) => boolean;
+  readonly keeps32bit?: ((name: string) => boolean) | undefined;
 }
 
 /** Tables of token and position embeddings, by the names that models have for them. */

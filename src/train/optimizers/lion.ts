@@ -2,13 +2,16 @@ import { add, mul, sign, sub } from '../../tfjs.js';
 import { decays, eachParameter, ruleAt } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
+/** Options of `lion`. */
 export interface LionOptions {
   /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
   readonly learningRate?: number | undefined;
-  readonly beta1?: number;
-  readonly beta2?: number;
+  /** Share of the momentum in the direction. Default 0.9. */
+  readonly beta1?: number | undefined;
+  /** Decay of the momentum. Default 0.99. */
+  readonly beta2?: number | undefined;
   /** Decoupled; not applied to biases and norm weights. Default 0. */
-  readonly weightDecay?: number;
+  readonly weightDecay?: number | undefined;
 }
 
 /**

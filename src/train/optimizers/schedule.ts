@@ -16,7 +16,7 @@ export interface Rate {
 /** A schedule that may begin with a warm-up. */
 export interface Warming extends Rate {
   /** Updates over which the rate rises linearly from 0. Default 0. */
-  readonly warmupSteps?: number;
+  readonly warmupSteps?: number | undefined;
 }
 
 /** A schedule that knows the end of the run. */

@@ -2,13 +2,14 @@ import { axpy } from '../../model/kernels/axpy.js';
 import { decays, pick, ruleAt, slotOf, zip } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
 
+/** Options of `sgd`. */
 export interface SgdOptions {
   /** Multiplied with the schedules of the chain (`scaleBy`); may be left out where there is one. */
   readonly learningRate?: number | undefined;
   /** Default 0: no slot is kept. */
-  readonly momentum?: number;
+  readonly momentum?: number | undefined;
   /** Added to the gradient as wd·p (torch's coupled form); not for biases and norm weights. Default 0. */
-  readonly weightDecay?: number;
+  readonly weightDecay?: number | undefined;
 }
 
 /** Gradient descent as torch writes it: b ← μ·b + g + wd·p, then p ← p - lr·b. */

@@ -326,7 +326,10 @@ const adapter = {
 
 const quantisation = { ...QuantizationConfig.fields } as const;
 
-/** All options of a run. */
+/**
+ * All options of a run, each with its codec, default and what it is for. `decodeSftConfig` decodes them as `sftTrainer` does:
+ * `decode` of this alone knows no other names for them, and no contradictions between them.
+ */
 export const SftConfig = closed('SftConfig', {
   ...data,
   ...loop,
@@ -493,7 +496,11 @@ const withoutKwargs = (options: unknown): Either<FatalError, unknown> => {
 
 const isOption = (name: string): boolean => Object.hasOwn(SftConfig.fields, name);
 
-/** The options decoded: aliases resolved, defaults filled in, contradictions refused (usage errors). */
+/**
+ * Options as `sftTrainer` decodes them: other names that TRL, transformers and PEFT have for them understood, defaults filled in. A
+ * usage error, with the field and what to do: `E_OPTIONS` for names and values that are wrong and for options that contradict each
+ * other, and codes of their own for a few of these.
+ */
 export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig> =>
   E.chain(consistent)(
     E.chain((given: unknown) => SftConfig.decode(implied(given)))(

@@ -3,6 +3,10 @@ import type { Place } from '../../errors.js';
 import { isTaken } from './inspectRow.js';
 import type { RowInspection } from './inspectRow.js';
 
+/**
+ * The questions: rows refused, without a token to train, whose stop token is not trained, with BOS doubled, asked for otherwise
+ * than trained, cut to `maxLength`.
+ */
 export type CheckName = 'refused' | 'fullyMasked' | 'stopNotTrained' | 'doubledBos' | 'promptDiffers' | 'truncated';
 
 /** A row that a check found. */

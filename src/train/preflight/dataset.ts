@@ -7,6 +7,7 @@ import type { Dataset } from '../run/run.js';
 import { foldPreflight } from './preflight.js';
 import type { Preflight, PreflightConfig, PreflightOptions } from './preflight.js';
 
+/** What a report on a data set is made with. */
 export interface DatasetOptions extends PreflightOptions {
   /** Rows read. Default: all. */
   readonly maxRows?: number | undefined;

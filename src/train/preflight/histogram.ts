@@ -1,3 +1,4 @@
+/** Lengths in tokens: how they are spread. */
 export interface Histogram {
   readonly count: number;
   readonly shortest: number;

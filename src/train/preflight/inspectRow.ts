@@ -20,6 +20,7 @@ import type { RowPathSetup } from '../preparing/rowPath.js';
 import { tokenizedOnly } from '../preparing/tokenizedOnly.js';
 import { endsWithStop, stopSequences } from './stops.js';
 
+/** What rows are looked at with. */
 export interface InspectSetup extends RowPathSetup {
   /** Ids at which generation is to end, beside the tokenizer's EOS and its template's end of turn. */
   readonly stopIds?: ReadonlyArray<number> | undefined;

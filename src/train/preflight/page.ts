@@ -10,12 +10,14 @@ import type { Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';
 
+/** What the page of a report shows beside it. */
 export interface PageOptions {
   readonly title: string;
   readonly decode: (ids: ReadonlyArray<number>) => string;
+  /** Tokens of this id are shown as padding. Default 0. */
   readonly padTokenId?: number | undefined;
   /** Shown with the other facts. */
-  readonly facts?: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly facts?: ReadonlyArray<readonly [name: string, value: string]> | undefined;
 }
 
 const number = (value = 0): string => value.toLocaleString('en-US');
@@ -142,7 +144,7 @@ const samplesOf = ({ samples }: Preflight, { decode, padTokenId = 0 }: PageOptio
   return html`<section><h2>Rows, token by token</h2>${legend}<div class="cards">${join(articles)}</div></section>`;
 };
 
-/** The page. */
+/** A report on a data set as one HTML page, with its rows token by token; it asks for nothing from outside. */
 export const preflightPage = (report: Preflight, options: PageOptions): string =>
   html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><title>${options.title}</title><style>${{ markup: style }}${pageStyle}</style></head><body><main><h1>${options.title}</h1>${verdict(report)}${factsOf(report, options.facts)}${sourcesOf(report)}${checksOf(report.checks)}${lengthsOf(report)}${formatOf(report)}${warningsOf(report)}${samplesOf(report, options)}</main></body></html>

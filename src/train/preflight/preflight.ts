@@ -59,8 +59,10 @@ export interface Preflight extends RowFormats {
   readonly samples: ReadonlyArray<Sample>;
 }
 
+/** The options that a report reads: those of `prepare` and those of the plan. */
 export type PreflightConfig = PrepareConfig & PlanFields;
 
+/** What a report is made with. */
 export interface PreflightOptions extends InspectSetup {
   /** Prepared rows to keep for showing, beside one for each check that found any. Default 3. */
   readonly samples?: number | undefined;
@@ -182,7 +184,7 @@ export const foldPreflight = (options: PreflightOptions, config: PreflightConfig
   return { push, report };
 };
 
-/** The report on rows as they came. */
+/** The report on a data set whose rows are at hand; `preflightDataset` reads one. */
 export const preflight = (rows: Iterable<unknown>, options: PreflightOptions, config: PreflightConfig): Preflight => {
   const fold = foldPreflight(options, config);
   for (const raw of rows) fold.push(raw);

@@ -6,15 +6,17 @@ import type { Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';
 
+/** What the text of a report shows beside it, and how. */
 export interface TextOptions {
   /** Colours of a terminal; without, marks stand in their place. */
   readonly colours: boolean;
   readonly decode: (ids: ReadonlyArray<number>) => string;
+  /** Tokens of this id are shown as padding. Default 0. */
   readonly padTokenId?: number | undefined;
   /** Shown behind the numbers. */
-  readonly facts?: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly facts?: ReadonlyArray<readonly [name: string, value: string]> | undefined;
   /** What the run would need, behind those. */
-  readonly memory?: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly memory?: ReadonlyArray<readonly [name: string, value: string]> | undefined;
 }
 
 type Paint = (text: string) => string;
@@ -184,7 +186,7 @@ const numbersOf = ({ rowsRead, rows, tokens, trainedTokens, packing, maxLength, 
     ...Object.entries(warnings).map(([code, count]) => [code, `${number(count)} times`] as const),
   ]);
 
-/** The whole report. */
+/** A report on a data set as text for a terminal, with its rows token by token. */
 export const preflightText = (
   report: Preflight,
   { colours, decode, padTokenId = 0, facts = [], memory = [] }: TextOptions,

@@ -29,9 +29,11 @@ import { makeSourceTally } from './sourceCounts.js';
 import type { SourceCounts } from './sourceCounts.js';
 import { tokenizedOnly } from './tokenizedOnly.js';
 
+/** What `prepare` needs that is no option. */
 export interface PrepareSetup extends RowPathSetup {
   /** Where refused rows go; without it the first one ends the stream. */
   readonly rejects?: Rejects | undefined;
+  /** Hears warnings. */
   readonly warn?: ((warning: Warning) => void) | undefined;
   /** Counts what passes. */
   readonly tally?: Tally | undefined;
@@ -39,6 +41,7 @@ export interface PrepareSetup extends RowPathSetup {
   readonly names?: RowNames | undefined;
 }
 
+/** The options that `prepare` reads: an `SftConfig` and the length of a row, which a tokenizer may have to tell. */
 export type PrepareConfig = RowPathConfig &
   Pick<SftConfig, 'packingStrategy' | 'numOfSequences' | 'charsPerToken' | 'appendConcatToken' | 'shuffle' | 'seed'> & {
     readonly maxLength: number;

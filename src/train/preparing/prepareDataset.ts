@@ -27,7 +27,9 @@ import { mostRoles } from './crew/wire.js';
 import { inOrder, prepare } from './prepare.js';
 import type { PrepareConfig, PrepareSetup } from './prepare.js';
 
+/** How the work of `prepareDataset` is shared out. */
 export interface PrepareDatasetOptions {
+  /** The gate of the pipeline: rows are read on only while it is open. */
   readonly gate?: Gate | undefined;
   /** How a thread starts. Default: as a worker thread of Node.js; null: it cannot, as where its code is not to be found. */
   readonly start?: StartThread | null | undefined;

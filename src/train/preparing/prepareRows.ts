@@ -20,6 +20,7 @@ import type { RefusedRows } from './refusals.js';
 import { makeRowNames } from './rowNames.js';
 import type { RowNames } from './rowNames.js';
 
+/** A data set made ready, and what became of its rows. */
 export interface Prepared {
   readonly rows: ReadonlyArray<Labelled>;
   readonly summary: PrepareSummary;
@@ -39,8 +40,11 @@ const refused = (cause: unknown): FatalError =>
         },
       );
 
+/** What `prepareRows` needs that is no option. */
 export interface PrepareRowsSetup extends Pick<SftSetup, 'formattingFunc' | 'rejects'> {
+  /** Not needed for rows that bring token ids. */
   readonly tokenizer?: Tokenizer | undefined;
+  /** Hears warnings. */
   readonly warn?: ((warning: Warning) => void) | undefined;
   /** Rows say whose words their tokens are and where they come from; these are the names. */
   readonly names?: RowNames | undefined;

@@ -29,5 +29,5 @@ export interface RowNames {
   readonly files: Names;
 }
 
-/** As many as the columns' integers can count. */
+/** Names of roles and files for the rows of a run, none given yet: at most as many as the columns' integers can count. */
 export const makeRowNames = (): RowNames => ({ roles: makeNames(0xff), files: makeNames(0xffff) });

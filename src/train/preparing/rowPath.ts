@@ -12,6 +12,7 @@ import type { Example } from '../../records.js';
 import type { SftConfig } from '../options/config.js';
 import { isParity } from '../options/parity.js';
 
+/** What the way of a row needs that is no option. */
 export interface RowPathSetup {
   /** Not needed for rows that bring token ids. */
   readonly tokenizer?: Tokenizer | undefined;
@@ -19,6 +20,7 @@ export interface RowPathSetup {
   readonly formattingFunc?: FormattingFunc | undefined;
 }
 
+/** The options that say what a row is decoded, formatted, tokenised and masked as. */
 export type RowPathConfig = Pick<
   SftConfig,
   | 'datasetTextField'

@@ -12,6 +12,7 @@ import { contentPolicy, page } from './page.js';
 import type { RecordChange } from './record.js';
 import type { Recorder } from './recorder.js';
 
+/** Where and how often the page of a run is served. */
 export interface DashboardOptions {
   /** Default 0: any that is free. */
   readonly port?: number | undefined;

@@ -12,6 +12,7 @@ export interface Moment {
   readonly seconds: number;
 }
 
+/** An evaluation as a report shows it. */
 export interface EvaluationEntry extends Moment {
   /** Of the set; empty for a single one. */
   readonly name: string;
@@ -25,6 +26,7 @@ export interface EvaluationEntry extends Moment {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** A row of the highest loss as a report shows it. */
 export interface HardEntry {
   readonly name: string;
   readonly loss: number;
@@ -35,11 +37,13 @@ export interface HardEntry {
   readonly tokens: ReadonlyArray<readonly [text: string, loss: number | null]>;
 }
 
+/** Answers to held-out prompts at one moment of the run. */
 export interface SamplesEntry extends Moment {
   readonly name: string;
   readonly samples: ReadonlyArray<Sample>;
 }
 
+/** A run as a report shows it: plain data, which `JSON.stringify` keeps whole. */
 export interface RunRecord {
   readonly title: string;
   /** Shown beside the numbers of the run, in this order. */

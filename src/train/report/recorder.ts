@@ -8,15 +8,18 @@ import { begunFields, endedFact, endings, evaluationEntry, hardestAfter, stepEnt
 import { growingColumns } from './stepColumns.js';
 import type { StepEntry } from './stepColumns.js';
 
+/** What a recorder gathers with. */
 export interface RecorderOptions {
+  /** Of the page. */
   readonly title: string;
-  readonly facts?: RunRecord['facts'];
+  /** Shown beside the numbers of the run, in this order. */
+  readonly facts?: RunRecord['facts'] | undefined;
   /** Milliseconds on a clock that only goes forward. Default: `performance.now`. */
-  readonly now?: () => number;
+  readonly now?: (() => number) | undefined;
   /** Bytes that the process holds. Default: its resident memory. */
-  readonly memory?: () => number;
+  readonly memory?: (() => number) | undefined;
   /** Steps kept apart; beyond, pairs of them become one. Default 4096. */
-  readonly mostSteps?: number;
+  readonly mostSteps?: number | undefined;
 }
 
 /** Gathers what a run tells, for a report or a dashboard. */

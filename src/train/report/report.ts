@@ -31,14 +31,14 @@ export interface ReportAnswer {
 export interface Report {
   readonly title: string;
   /** What a recorder gathered of the run. */
-  readonly record?: RunRecord;
+  readonly record?: RunRecord | undefined;
   /** In place of a record: the steps alone. */
-  readonly steps?: ReadonlyArray<ReportStep>;
+  readonly steps?: ReadonlyArray<ReportStep> | undefined;
   /** Shown with the numbers of the run, in this order. */
-  readonly facts?: ReadonlyArray<readonly [name: string, value: string]>;
+  readonly facts?: ReadonlyArray<readonly [name: string, value: string]> | undefined;
   /** Rows as the loss sees them. */
-  readonly rows?: ReadonlyArray<ReadonlyArray<ReportToken>>;
-  readonly answers?: ReadonlyArray<ReportAnswer>;
+  readonly rows?: ReadonlyArray<ReadonlyArray<ReportToken>> | undefined;
+  readonly answers?: ReadonlyArray<ReportAnswer> | undefined;
 }
 
 /** The tokens of a row as the report shows them. */

@@ -17,6 +17,7 @@ export interface StepColumns {
   readonly memory: ReadonlyArray<number | null>;
 }
 
+/** The numbers of one step: an entry of each column. */
 export type StepEntry = { readonly [K in keyof StepColumns]: StepColumns[K][number] };
 
 export const noSteps: StepColumns = {

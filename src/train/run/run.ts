@@ -52,7 +52,11 @@ export interface SftSetup {
    *     formattingFunc: ({ q, a }) => ({ prompt: q, completion: a })
    */
   readonly formattingFunc?: FormattingFunc | undefined;
-  /** In place of the optimizer that the options describe. */
+  /**
+   * In place of the optimizer that the options describe. `schedule` is the rate that they describe, and what `setLearningRate` acts on.
+   *
+   *     optimizer: (plan, schedule) => chain(clipByGlobalNorm(1), lion(), scaleBy(schedule))
+   */
   readonly optimizer?: ((plan: Plan, schedule: Schedule) => Optimizer) | undefined;
   /**
    * Where refused rows go. Default: counted and left out, up to maxRejectRate; a warning at the end tells how many, and why
@@ -66,6 +70,7 @@ export interface SftSetup {
   readonly computeMetrics?: ComputeMetrics | undefined;
   /** What metrics need of the logits at trained positions, so that no more than that is kept. Without it there are no predictions. */
   readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
+  /** Called with every event, in this order. */
   readonly callbacks?: ReadonlyArray<RunCallback> | undefined;
 }
 

@@ -2,6 +2,7 @@
 import { string, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata, GgufType } from '../../formats/gguf/values.js';
 
+/** How a GGUF file is written. */
 export interface GgufOptions {
   /** Numbers of matrices: float32, float16, bfloat16, or 8 bits with a scale for every 32. Vectors stay float32. Default `f16`. */
   readonly outtype?: GgufType | undefined;

@@ -148,7 +148,9 @@ const weightsToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
   }));
 };
 
+/** What is written beside the weights. */
 export interface SaveOptions {
+  /** Its files are written, too. */
   readonly tokenizer?: Tokenizer | undefined;
   /** Where an adapter's base model lies, for who loads the adapter. */
   readonly baseModelNameOrPath?: string | undefined;

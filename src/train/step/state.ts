@@ -19,9 +19,13 @@ export interface StepOptions {
   readonly lossMean?: 'token' | 'microBatch' | undefined;
   /** Divisor of a `microBatch` mean. Default: the micro-batches of the update. */
   readonly gradientAccumulationSteps?: number | undefined;
+  /** `nll` (default) and `chunked_nll`, which is the same here: -log p. `dft`: -p·log p, p without a gradient (Wu et al. 2025). */
   readonly lossType?: 'nll' | 'chunked_nll' | 'dft' | undefined;
+  /** Share of the loss spread evenly over the vocabulary. Default 0. */
   readonly labelSmoothingFactor?: number | undefined;
+  /** Noise on the embeddings, uniform in ± alpha / √(L·C) (Jain et al. 2023). Default: none. */
   readonly neftuneNoiseAlpha?: number | undefined;
+  /** Keep one hidden state a layer, and run each layer again on the way back: less memory, the same numbers. Default false. */
   readonly gradientCheckpointing?: boolean | undefined;
   /** Switches the model's own dropout off; the adapter's stays. */
   readonly disableDropout?: boolean | undefined;

@@ -6,6 +6,7 @@ import type { Sequence, Targets } from '../../model/sequence.js';
 import type { Batch } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
 
+/** The real tokens of a batch, documents end to end, and what is supervised of them. */
 export interface Unpadded {
   readonly sequence: Sequence;
   /** `weights` are the loss weights the batch brought, 1 where it brought none; positions of weight 0 are left out. */
