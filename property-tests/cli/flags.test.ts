@@ -56,7 +56,7 @@ test('options written as flags are read back as they were', () => {
   fc.assert(
     fc.property(options, (given) => {
       const command = new Command('x').exitOverride();
-      addFlags(command, fields, 'options');
+      addFlags(command, fields, { heading: 'options' });
       const argv = Object.entries(fields).flatMap(([name, field]) =>
         given[name] === undefined ? [] : written(name, given[name], field),
       );

@@ -11,9 +11,11 @@ import { isMixture } from '../train/preparing/divide.js';
 import type { Dataset, Mixture, SftSetup } from '../train/run/run.js';
 import { tellingHub, type Line } from './tell.js';
 
-export const trainDatasetDoc =
-  'Files of rows (.jsonl, .json, .txt, .csv, .parquet, .arrow, packed or not), patterns, folders, or names on the Hub: ' +
-  'owner/name[@revision][:config[:split]]. With PATH=WEIGHT for each: a mixture.';
+export const filesDoc =
+  'Files of rows (.jsonl, .json, .txt, .csv, .tsv, .parquet, .arrow, packed or not), patterns, folders, or names on the Hub: ' +
+  'owner/name[@revision][:config[:split]].';
+
+export const trainDatasetDoc = `${filesDoc} With PATH=WEIGHT for each: a mixture.`;
 
 export const evalDatasetDoc =
   'The same for evaluation, without weights; of a folder or name the split test or validation.';

@@ -85,7 +85,7 @@ const told = (
 };
 
 export const doctorCommand: CommandLine = {
-  flags: (command) => addFlags(command, Options.fields, 'Options:'),
+  flags: (command) => addFlags(command, Options.fields, { heading: 'Options:' }),
   run: (command, { out }): TaskEither<FatalError, void> =>
     pipe(
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),

@@ -13,14 +13,14 @@ import { prepareRows } from '../train/preparing/prepareRows.js';
 import { makeRowNames } from '../train/preparing/rowNames.js';
 import { foundDataset } from '../train/run/beforeLoading.js';
 import type { CommandLine } from './command.js';
-import { evalDatasetDoc, evalRows } from './datasets.js';
+import { evalRows, filesDoc } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
 
 const Own = closed('evaluate', {
   model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
   adapter: optional(nonEmptyString, 'Directory of a PEFT adapter to put on it.'),
-  evalDataset: required(list(nonEmptyString), evalDatasetDoc),
+  evalDataset: required(list(nonEmptyString), `${filesDoc} Of a folder or name the split test or validation.`),
   perRow: optional(nonEmptyString, 'File to write: one object a row, loss and num_tokens, and where the row was read.'),
 });
 
@@ -45,7 +45,7 @@ const encode = (evaluated: Evaluated): Readonly<Record<string, unknown>> => ({
 });
 
 export const evaluateCommand: CommandLine = {
-  flags: (command) => addSftFlags(command, Own.fields),
+  flags: (command) => addSftFlags(command, Own.fields, ['data', 'loop', 'running', 'quantisation']),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),

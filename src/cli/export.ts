@@ -68,7 +68,7 @@ const written = (
 };
 
 export const exportCommand: CommandLine = {
-  flags: (command) => addFlags(command, Options.fields, 'Options:'),
+  flags: (command) => addFlags(command, Options.fields, { heading: 'Options:' }),
   run: (command, { err }): TaskEither<FatalError, void> =>
     pipe(
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),

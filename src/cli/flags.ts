@@ -23,8 +23,17 @@ const placeholder = ({ kind, itemKind, codec, values = [] }: Field): string => {
   }
 };
 
-const description = (field: Field): string => {
-  const { values = [], doc } = field;
+/** A text about options in the words of a command line: `maxLength` is `--max-length` there. */
+const asFlags = (doc: string, known: Fields): string =>
+  doc.replace(/\b[a-z]+[A-Z]\w*\b/g, (word) => (Object.hasOwn(known, word) ? `--${kebab(word)}` : word));
+
+const description = (
+  field: Field,
+  { known, others = [] }: { readonly known: Fields; readonly others?: Names },
+): string => {
+  const { values = [] } = field;
+  const also = others.length === 0 ? '' : ` Also ${others.map((name) => `--${kebab(name)}`).join(', ')}.`;
+  const doc = `${asFlags(field.doc, known)}${also}`;
   const told = field.kind === 'enum' && placeholder(field) === '<name>' ? `${doc} One of ${values.join(', ')}.` : doc;
   if (field.presence === 'required') return `${told} (required)`;
   const value: unknown = field.default;
@@ -32,16 +41,33 @@ const description = (field: Field): string => {
   return `${told} (default: ${typeof value === 'string' ? value : JSON.stringify(value)})`;
 };
 
+type Names = ReadonlyArray<string>;
+
+/** How the help shows flags. */
+export interface FlagHelp {
+  /** What they stand under; hidden without one. */
+  readonly heading?: string | undefined;
+  /** Options that texts about these may name. Default: these. */
+  readonly known?: Fields | undefined;
+  /** Other names that are understood, by option. */
+  readonly others?: Readonly<Record<string, Names>> | undefined;
+}
+
 /** Every text given for a flag, in order; `true` stands for a flag without a value. */
 type Given = ReadonlyArray<string | true>;
 
 // Texts are gathered as they come: the codec, not the flag, judges them.
 const gather = (text: string, before: Given | undefined): Given => [...(before ?? []), text];
 
-/** Adds one flag a field, under `heading` in the help (hidden without one); a boolean also gets its `--no-` form. */
-export const addFlags = (command: Command, fields: Fields, heading?: string): void => {
+/** Adds one flag a field; a boolean also gets its `--no-` form. */
+export const addFlags = (
+  command: Command,
+  fields: Fields,
+  { heading, known = fields, others = {} }: FlagHelp = {},
+): void => {
   for (const [name, field] of Object.entries(fields)) {
-    const flag = new Option(`--${kebab(name)} ${placeholder(field)}`, description(field)).argParser(gather);
+    const told = description(field, { known, others: others[name] ?? [] });
+    const flag = new Option(`--${kebab(name)} ${placeholder(field)}`, told).argParser(gather);
     command.addOption(heading === undefined ? flag.hideHelp() : flag.helpGroup(heading));
     if (field.kind === 'boolean') command.addOption(new Option(`--no-${kebab(name)}`).hideHelp());
   }

@@ -90,7 +90,7 @@ const asked = ({ prompt, messages }: Options): TaskEither<FatalError, Example> =
 };
 
 export const generateCommand: CommandLine = {
-  flags: (command) => addFlags(command, Options.fields, 'Options:'),
+  flags: (command) => addFlags(command, Options.fields, { heading: 'Options:' }),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),

@@ -26,7 +26,7 @@ const Options = closed('merge', {
 });
 
 export const mergeCommand: CommandLine = {
-  flags: (command) => addFlags(command, Options.fields, 'Options:'),
+  flags: (command) => addFlags(command, Options.fields, { heading: 'Options:' }),
   run: (command, { err }): TaskEither<FatalError, void> =>
     pipe(
       TE.fromEither(decodeGiven({ flags: flagsGiven(command, Options.fields) }, Options.decode)),

@@ -112,7 +112,7 @@ const nothingLeft = (
   });
 
 export const prepareCommand: CommandLine = {
-  flags: (command) => addSftFlags(command, Own.fields),
+  flags: (command) => addSftFlags(command, Own.fields, ['data', 'loop']),
   run: (command, terminal): TaskEither<FatalError, void> =>
     pipe(
       TE.Do,

@@ -34,15 +34,18 @@ import type { Dataset } from '../train/run/run.js';
 import { gptqRows, saveGptq } from '../train/saving/gptq.js';
 import { gptqCard, writeModelCard } from '../train/saving/writeModelCard.js';
 import type { CommandLine } from './command.js';
-import { evalDatasetDoc, evalRows } from './datasets.js';
+import { evalRows, filesDoc } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
 import type { Line } from './tell.js';
 
 const Own = closed('quantize', {
   model: required(nonEmptyString, 'Directory of the model, or its name on the Hub.'),
-  trainDataset: required(list(nonEmptyString), 'Files of calibration rows, prepared as for training.'),
-  evalDataset: optional(list(nonEmptyString), `Rows that calibration does not see, to measure on. ${evalDatasetDoc}`),
+  trainDataset: required(list(nonEmptyString), `Rows to calibrate on, prepared as for training. ${filesDoc}`),
+  evalDataset: optional(
+    list(nonEmptyString),
+    'Rows that calibration does not see, to measure on; of a folder or name the split test or validation.',
+  ),
   method: option(oneOf('gptq'), 'gptq', 'How weights are rounded.'),
   bits: option(
     numberThat('4 or 8', (x) => x === 4 || x === 8, 'integer'),
@@ -97,7 +100,7 @@ const measuring =
     );
 
 export const quantizeCommand: CommandLine = {
-  flags: (command) => addSftFlags(command, Own.fields),
+  flags: (command) => addSftFlags(command, Own.fields, ['data', 'loop', 'running']),
   run: (command, { out, err }): TaskEither<FatalError, void> =>
     pipe(
       decodeSftFlags(command, Own),

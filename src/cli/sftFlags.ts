@@ -16,7 +16,8 @@ import {
   type Fields,
 } from '../formats/closed.js';
 import { nearest } from '../formats/nearest.js';
-import { decodeSftConfig, SftConfig, sftTopics } from '../train/options/config.js';
+import { decodeSftConfig, SftConfig, sftTopicNames, sftTopics } from '../train/options/config.js';
+import type { SftTopic } from '../train/options/config.js';
 import { sftAliases, understoodNames } from '../train/options/optionNames.js';
 import type { ConfigFile } from './configFile.js';
 import { addFlags, flagsGiven } from './flags.js';
@@ -58,19 +59,34 @@ const renamed = (file: ConfigFile, own: Fields): ConfigFile => {
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** Adds the command's own flags, then those of `SftConfig`, topic by topic. */
-export const addSftFlags = (command: Command, own: Fields): void => {
-  addFlags(command, own, 'Files:');
+/** Other names of each option. */
+const others: Readonly<Record<string, ReadonlyArray<string>>> = Object.entries(sftAliases).reduce<
+  Record<string, ReadonlyArray<string>>
+>((all, [alias, name]) => ({ ...all, [name]: [...(all[name] ?? []), alias] }), {});
+
+/**
+ * Adds the command's own flags, then those of `SftConfig`, topic by topic. The help shows those of `topics` alone (default: all); the
+ * others are taken all the same, so that one file of options serves every command.
+ */
+export const addSftFlags = (command: Command, own: Fields, topics: ReadonlyArray<SftTopic> = sftTopicNames): void => {
+  const shared = { known: { ...SftConfig.fields, ...own }, others };
+  addFlags(command, own, { ...shared, heading: 'Files:' });
   command.addHelpOption(new Option('-h, --help', 'Show this.').helpGroup('Files:'));
-  addFlags(command, ConfigFlag, 'Files:');
-  for (const [topic, names] of Object.entries(sftTopics)) {
-    const fields = names.flatMap((name): Array<[string, Field]> => {
+  addFlags(command, ConfigFlag, { heading: 'Files:' });
+  for (const topic of sftTopicNames) {
+    const fields = sftTopics[topic].flatMap((name): Array<[string, Field]> => {
       const field = known.get(name);
       return field === undefined ? [] : [[name, field]];
     });
-    addFlags(command, Object.fromEntries(fields), `${capital(topic)}:`);
+    const heading = topics.includes(topic) ? `${capital(topic)}:` : undefined;
+    addFlags(command, Object.fromEntries(fields), { ...shared, heading });
   }
   addFlags(command, understood);
+  if (topics.length < sftTopicNames.length)
+    command.addHelpText(
+      'after',
+      '\nThe other options of rxtune sft are taken, too, so that one file of options serves every command.',
+    );
 };
 
 /** A name that only a file can bring: flags have been looked at by then. */

@@ -46,7 +46,7 @@ export interface RejectOptions {
 
 const percent = (rate: number): string => `${Number((rate * 100).toPrecision(3))} %`;
 
-/** Reasons, the most frequent first: `10 E_NO_LABELS, 2 E_ROW_JSON`. */
+/** Reasons, the most frequent first: `10 E_NO_LABELS, 2 E_INVALID_JSON`. */
 export const reasonsText = (reasons: RejectCounts['byCode']): string =>
   Object.entries(reasons)
     .toSorted(([, a = 0], [, b = 0]) => b - a)

@@ -18,7 +18,7 @@ const call = async (
     load: () =>
       Promise.resolve({
         flags: (flags: Parameters<typeof addFlags>[0]) =>
-          addFlags(flags, { maxSteps: option(integer, 1, 'Steps.') }, 'options'),
+          addFlags(flags, { maxSteps: option(integer, 1, 'Steps.') }, { heading: 'options' }),
         run,
       }),
   };

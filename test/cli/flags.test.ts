@@ -29,7 +29,7 @@ const fields = {
 
 const given = (...argv: ReadonlyArray<string>): unknown => {
   const command = new Command('x').exitOverride().configureOutput({ writeErr: () => undefined });
-  addFlags(command, fields, 'options');
+  addFlags(command, fields, { heading: 'options' });
   command.parse([...argv], { from: 'user' });
   return flagsGiven(command, fields);
 };
@@ -95,11 +95,24 @@ describe('flags', () => {
 
   test('the help shows defaults and values', () => {
     const command = new Command('x');
-    addFlags(command, fields, 'options');
+    addFlags(command, fields, { heading: 'options' });
     const help = command.helpInformation();
     expect(help).toContain('--learning-rate <n>');
     expect(help).toContain('(default: 0.00005)');
     expect(help).toContain('--lr-scheduler-type <linear|cosine>');
     expect(help).not.toContain('--no-packing');
+  });
+
+  test('the help names other options as flags, and other names of each', () => {
+    const command = new Command('x');
+    const told = { maxSteps: option(integer, -1, 'Goes before learningRate; someOtherWord stays.') };
+    addFlags(command, told, {
+      heading: 'options',
+      known: { ...fields, ...told },
+      others: { maxSteps: ['steps', 'maxUpdates'] },
+    });
+    expect(command.helpInformation().replace(/\s+/g, ' ')).toContain(
+      '--max-steps <n> Goes before --learning-rate; someOtherWord stays. Also --steps, --max-updates. (default: -1)',
+    );
   });
 });

@@ -36,6 +36,14 @@ describe('docs/parity.md', () => {
   });
 });
 
+test('other names of options are told, each with the option', () => {
+  const part = partOf('Other names').replace(/\s+/g, ' ');
+  const told = [...part.matchAll(/((?:`\w+`(?:, | and )?)+) for `(\w+)`/g)].flatMap(([, names = '', option = '']) =>
+    [...names.matchAll(/`(\w+)`/g)].map(([, alias = '']) => [alias, option]),
+  );
+  expect(Object.fromEntries(told)).toEqual(sftAliases);
+});
+
 describe('arguments that are no options here', () => {
   const table = [...partOf(foreignHeading).matchAll(/^\| (`[^|]+`) \| ([^|]+) \|/gm)].flatMap(
     ([, names = '', accepted = '']) =>

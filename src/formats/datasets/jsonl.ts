@@ -49,7 +49,7 @@ export const jsonlChunks = (file: string, options: ReadOptions & LineOptions = {
 
 /**
  * The rows of a JSON Lines file one by one, each with its line, in memory that does not grow with the file; `.gz` and `.zst` are
- * unpacked. A line that is no JSON comes as an error (`E_ROW_JSON`), to be refused by `decode`. Each loop reads the file anew.
+ * unpacked. A line that is no JSON comes as an error (`E_INVALID_JSON`), to be refused by `decode`. Each loop reads the file anew.
  */
 export const jsonl = (file: string, options: ReadOptions & LineOptions = {}): AsyncIterable<Sourced> =>
   withBlocks(rowsOfFile(jsonlChunks(file, options), file, 'jsonl', options), jsonlBlocks(file, options));

@@ -65,7 +65,7 @@ const layersNames = json<string | ReadonlyArray<string>>(
 /** PEFT's LoraConfig, names camelCased, its defaults. */
 export const LoraConfig = closed('LoraConfig', {
   r: option(positiveInteger, 8, 'Rank of the adapter.'),
-  loraAlpha: option(positiveNumber, 8, 'The adapter counts loraAlpha / r times.'),
+  loraAlpha: option(positiveNumber, 8, 'Scale of the adapter, as alpha / r.'),
   loraDropout: option(properFraction, 0, 'Dropout on what the adapter reads.'),
   targetModules: optional(
     textOrList,
@@ -78,7 +78,7 @@ export const LoraConfig = closed('LoraConfig', {
     'Biases that train too: none, all, or those of adapted modules.',
   ),
   fanInFanOut: option(boolean, false, 'Accepted and ignored: the layout of every weight is known.'),
-  useRslora: option(boolean, false, 'Count loraAlpha / √r times.'),
+  useRslora: option(boolean, false, 'Scale the adapter by alpha / √r (rank-stabilised LoRA).'),
   useDora: option(boolean, false, 'DoRA: learn the length of each row of a weight apart from its direction.'),
   modulesToSave: optional(list(nonEmptyString), 'Modules that train whole and are saved with the adapter.'),
   initLoraWeights: option(

@@ -345,7 +345,7 @@ export type SftConfig = ClosedValue<typeof SftConfig>;
 export type SftOptions = ClosedInput<typeof SftConfig>;
 
 /** Option names by topic, in the order in which help and documentation show them. */
-export const sftTopics: Readonly<Record<string, ReadonlyArray<keyof SftConfig>>> = {
+export const sftTopics = {
   data: Object.keys(data) as ReadonlyArray<keyof typeof data>,
   loop: Object.keys(loop) as ReadonlyArray<keyof typeof loop>,
   optimisation: Object.keys(optimisation) as ReadonlyArray<keyof typeof optimisation>,
@@ -353,7 +353,9 @@ export const sftTopics: Readonly<Record<string, ReadonlyArray<keyof SftConfig>>>
   running: Object.keys(running) as ReadonlyArray<keyof typeof running>,
   quantisation: Object.keys(quantisation) as ReadonlyArray<keyof typeof quantisation>,
   adapter: Object.keys(adapter) as ReadonlyArray<keyof typeof adapter>,
-};
+} as const satisfies Readonly<Record<string, ReadonlyArray<keyof SftConfig>>>;
+export type SftTopic = keyof typeof sftTopics;
+export const sftTopicNames = Object.keys(sftTopics) as ReadonlyArray<SftTopic>;
 
 const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
   typeof u === 'object' && u !== null && !Array.isArray(u);
