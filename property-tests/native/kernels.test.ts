@@ -39,7 +39,7 @@ import {
   RxGroupedLoraUpGrad,
 } from '../../src/model/kernels/groupedLora.js';
 import { RxGatherRows, RxGatherRowsAt, RxScatterRows } from '../../src/model/kernels/gatherRows.js';
-import { hold } from '../../src/model/kernels/hold.js';
+import { hold, release } from '../../src/model/kernels/hold.js';
 import { RxInt8Activations } from '../../src/model/kernels/int8Activations.js';
 import { RxLatentHeads, RxLatentHeadsGrad } from '../../src/model/kernels/latentHeads.js';
 import { RxLayerNorm, RxLayerNormGrad } from '../../src/model/kernels/layerNorm.js';
@@ -53,6 +53,7 @@ import {
   RxLoraUp,
   RxLoraUpGrad,
 } from '../../src/model/kernels/loraLinear.js';
+import { bfloat16Tensor } from '../../src/model/kernels/bfloat16Tensor.js';
 import { quantizedMatrix, valuesOfLayout } from '../../src/model/kernels/quantizedMatrix.js';
 import type { QuantizedLayout } from '../../src/model/kernels/quantizedMatrix.js';
 import { RxRmsNorm, RxRmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
@@ -922,6 +923,30 @@ describeNative('a matrix held in 8 or 4 bits', () => {
       }),
       { numRuns: 25 },
     );
+  });
+
+  it('keeps bfloat16 numbers as they lie in a file, in half of the memory, and reads them exactly', async () => {
+    for (const configuration of configurations) {
+      await startNative(configuration);
+      const before = alive();
+      fc.assert(
+        fc.property(fc.uint16Array({ minLength: 2, maxLength: 600 }), (some) => {
+          const bits = some.filter((each) => (each & 0x7f80) !== 0x7f80);
+          const shape = [1, bits.length];
+          const expected = bfloat16ToFloat32(bits);
+          const held = bfloat16Tensor({ bits, shape });
+          const taken = alive().nativeBytes - before.nativeBytes;
+          expect(valuesOf(held)).toEqual({ shape, values: expected });
+          // A tensor that trains lies as float32 again.
+          release(held);
+          expect(valuesOf(held)).toEqual({ shape, values: expected });
+          expect(alive().nativeBytes - before.nativeBytes).toBeGreaterThanOrEqual(taken);
+          held.dispose();
+          expect(alive()).toEqual(before);
+        }),
+        { numRuns: 20 },
+      );
+    }
   });
 
   it('takes a quarter of the memory in 8 bits, and about an eighth in 4', async () => {

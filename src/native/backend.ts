@@ -1,5 +1,6 @@
 /** The tfjs backend `native`: tensors live in the engine's memory; JavaScript holds numbers. */
 import type { BackendValues, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+import type { Bfloat16Layout } from '../model/kernels/bfloat16Tensor.js';
 import type { QuantizedLayout } from '../model/kernels/quantizedMatrix.js';
 import { engine, tfjs } from '../tfjs.js';
 import type { Addon } from './addon.js';
@@ -350,6 +351,16 @@ export class NativeBackend extends KernelBackend {
     this.addon.give(data.id);
     data.id = id;
     data.held = { ...bare, storage };
+  }
+
+  /** A new tensor that lies as bfloat16, as `hold` has them. Updates in place are refused. */
+  bfloat16({ bits, shape }: Bfloat16Layout): NativeInfo {
+    const dataId = new NativeData(this.addon.take(bits.byteLength), bits.length, 'float32', 1);
+    this.addon.write(dataId.id, bits);
+    dataId.held = bare;
+    this.count++;
+    this.fresh.push(dataId);
+    return { dataId, shape: shape as number[], dtype: 'float32' };
   }
 
   /** A new matrix that lies as given. Updates in place are refused. */

@@ -40,6 +40,7 @@ import {
   groupedLoraUp,
   groupedLoraUpGrad,
 } from './kernels/groupedLora.js';
+import { bfloat16Tensor } from './kernels/bfloat16Tensor.js';
 import { hold, keep, release } from './kernels/hold.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { latentHeads, latentHeadsGrad } from './kernels/latentHeads.js';
@@ -146,6 +147,7 @@ const named: ReadonlyArray<KernelConfig> = [
   loraLinearGrad,
   loraUp,
   loraUpGrad,
+  bfloat16Tensor,
   quantizedMatrix,
   release,
   rmsNorm,

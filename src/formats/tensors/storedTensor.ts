@@ -23,8 +23,8 @@ export interface StoredTensor {
    * `discard` them.
    */
   readonly read: () => TaskEither<FatalError, Float32Array>;
-  /** The bytes, row-major and little-endian. */
-  readonly readBytes: () => TaskEither<FatalError, Uint8Array>;
+  /** The bytes, row-major and little-endian, in memory that `allocate` gives (default: an array of their own). */
+  readonly readBytes: (allocate?: (bytes: number) => Uint8Array<ArrayBuffer>) => TaskEither<FatalError, Uint8Array>;
   /** Values from number `from` on, in row-major order, as a tensor of its own. */
   readonly part: (what: {
     readonly name: string;
@@ -107,7 +107,7 @@ export const storedTensor = (
     shape,
     byteLength,
     file,
-    readBytes: () => bytesIn(fresh),
+    readBytes: (allocate = fresh) => bytesIn(allocate),
     part: ({ from, ...own }) => {
       const length = own.shape.reduce((product, dimension) => product * dimension, bytesOfDtype[dtype]);
       const first = from * bytesOfDtype[dtype];

@@ -7,8 +7,8 @@ export type NumericDtype = Exclude<Dtype, 'C64' | 'F8_E4M3' | 'F8_E5M2'>;
 export const isNumeric = (dtype: Dtype): dtype is NumericDtype =>
   dtype !== 'C64' && dtype !== 'F8_E4M3' && dtype !== 'F8_E5M2';
 
-/** The bytes at the start of a buffer of their own, where wider elements may be viewed. */
-const aligned = (bytes: Uint8Array, width: number): Uint8Array =>
+/** The bytes as they are, or at the start of a buffer of their own where elements of that width cannot be viewed. */
+export const aligned = (bytes: Uint8Array, width: number): Uint8Array =>
   bytes.byteOffset % width === 0 ? bytes : Uint8Array.from(bytes);
 
 /**

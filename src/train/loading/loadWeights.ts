@@ -6,10 +6,11 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError } from '../../errors.js';
 import type { StoredTensor } from '../../formats/tensors/safetensors.js';
-import { discard } from '../../formats/tensors/transient.js';
+import { aligned } from '../../formats/tensors/tensorData.js';
+import { discard, transientBytes } from '../../formats/tensors/transient.js';
 import { architectureOf, matchTensors } from '../../model/architectures.js';
 import type { ModelConfig } from '../../model/config.js';
-import { hold } from '../../model/kernels/hold.js';
+import { bfloat16Tensor } from '../../model/kernels/bfloat16Tensor.js';
 import { outputsFirst, placed, quantizableTensors, valuesOutputsFirst } from '../../model/quantize/base.js';
 import { storedParts } from '../../model/quantize/bitsandbytes.js';
 import { isGptq } from '../../model/quantize/config.js';
@@ -36,17 +37,26 @@ interface Making {
 
 /** The values of a file; matrices that it has as bfloat16 lie so in memory too, where the engine can. */
 const plain = (from: StoredTensor): TaskEither<FatalError, Made> =>
-  pipe(
-    from.read(),
-    TE.map((values) => {
-      const made = tensor(values, [...from.shape], 'float32');
-      // The engine has a copy; plain JavaScript would go on with these very values.
-      if (currentEngine() === 'native') discard(values);
-      // Nothing is lost by it: the file holds no more. Weights that train are released when training begins.
-      if (from.dtype === 'BF16' && made.rank >= 2) hold(made, 'bfloat16');
-      return { tensor: made };
-    }),
-  );
+  // Nothing is lost by it: the file holds no more. Weights that train are released when training begins.
+  from.dtype === 'BF16' && from.shape.length >= 2
+    ? pipe(
+        from.readBytes(transientBytes),
+        TE.map((bytes) => {
+          const { buffer, byteOffset, byteLength } = aligned(bytes, 2);
+          const made = bfloat16Tensor({ bits: new Uint16Array(buffer, byteOffset, byteLength / 2), shape: from.shape });
+          discard(bytes);
+          return { tensor: made };
+        }),
+      )
+    : pipe(
+        from.read(),
+        TE.map((values) => {
+          const made = tensor(values, [...from.shape], 'float32');
+          // The engine has a copy; plain JavaScript would go on with these very values.
+          if (currentEngine() === 'native') discard(values);
+          return { tensor: made };
+        }),
+      );
 
 const quantized = (matrix: QuantizedMatrix): Made => ({ tensor: placed(matrix), scales: scalesOf(matrix) });
 
