@@ -169,6 +169,7 @@ export const tokenIds = {
   pad_token_id: optional(numberThat('a whole number', Number.isInteger)),
 } as const;
 
+/** Token ids of a config.json, as `tokenIds` decodes them. */
 export interface TokenIds {
   readonly bos_token_id?: number | null | undefined;
   readonly eos_token_id?: number | ReadonlyArray<number> | null | undefined;
@@ -197,7 +198,8 @@ export const decoderFields = {
   ...tokenIds,
 } as const;
 
-interface DecoderFields extends TokenIds {
+/** Fields of a config.json, as `decoderFields` decodes them. */
+export interface DecoderFields extends TokenIds {
   readonly vocab_size: number;
   readonly hidden_size: number;
   readonly num_hidden_layers: number;

@@ -47,7 +47,8 @@ export const linearSpec = (
   ...(bias ? [{ name: `${module}.bias`, shape: [outputs], kind: 'bias' } as const] : []),
 ];
 
-interface HeadSizes {
+/** Sizes of an attention layer. */
+export interface HeadSizes {
   readonly hiddenSize: number;
   readonly numHeads: number;
   readonly numKvHeads: number;

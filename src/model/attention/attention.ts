@@ -18,6 +18,7 @@ import { weightOf } from '../weights.js';
 import { attendCached, cached, remember } from './cachedAttention.js';
 import type { Entry } from './cachedAttention.js';
 
+/** How heads attend, and which layer of the model they are. */
 export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
   /** Which layer of the model this is: its place in the cache. */
   readonly layer: number;

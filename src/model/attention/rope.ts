@@ -16,7 +16,9 @@ import type { Sequence } from '../sequence.js';
 import { tableOf, writeAngles } from './rotaryTable.js';
 import type { Frequencies } from './rotaryTable.js';
 
+/** By which angles queries and keys turn (Su et al. 2021). */
 export interface RopeConfig {
+  /** Base of the angles: pair i turns by position · theta^(-2i / rotaryDim). */
   readonly theta: number;
   /** How many entries of each head turn. */
   readonly rotaryDim: number;
@@ -36,6 +38,7 @@ export interface QueryGrowth {
   readonly ahead?: number;
 }
 
+/** How angles change for longer texts, as transformers has them: `default` not at all. */
 export type RopeScaling =
   | { readonly kind: 'default' }
   | { readonly kind: 'linear' | 'dynamic'; readonly factor: number }
@@ -183,6 +186,7 @@ const ropeFields = t.type({
 const isEmpty = (fields: object | null | undefined): boolean =>
   fields === null || fields === undefined || Object.keys(fields).length === 0;
 
+/** What `ropeConfig` takes from elsewhere than the file's rotary part. */
 export interface RopeDefaults {
   readonly headDim: number;
   readonly maxPositions: number;
@@ -355,8 +359,8 @@ export interface RotaryAngles extends Readonly<Record<string, Tensor>> {
   readonly sin: Tensor;
 }
 
-/** The same times what queries grow by, which turns and grows them at once. */
-interface GrowingAngles extends RotaryAngles {
+/** The angles, and the same times what queries grow by, which turns and grows them at once. */
+export interface GrowingAngles extends RotaryAngles {
   readonly queryCos: Tensor;
   readonly querySin: Tensor;
 }
@@ -419,7 +423,10 @@ export const rotaryAngles = (
   };
 };
 
-/** Turns each head of x [N, heads · headDim] by its position's angles. */
+/**
+ * Turns each head of x [N, heads · headDim] by its position's angles: a pair (a, b) becomes (a·cos - b·sin, b·cos + a·sin) (Su et
+ * al. 2021).
+ */
 export const rotary =
   (
     { cos, sin }: RotaryAngles,

@@ -9,6 +9,7 @@ import { attention } from './attention.js';
 import { queryAngles, rotary } from './rope.js';
 import type { RopeConfig, RotaryAngles } from './rope.js';
 
+/** What `rotaryAttention` reads of a configuration. */
 export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' | 'numKvHeads' | 'headDim'> {
   readonly rope: RopeConfig;
   /** What products of queries and keys are multiplied by. Default: 1 / √headDim. */
@@ -23,6 +24,7 @@ export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' 
   readonly alibi?: number | undefined;
 }
 
+/** The maps around the heads of one layer, and how the heads turn. */
 export interface RotaryParts {
   /** Which layer of the model this is. */
   readonly layer: number;
@@ -36,6 +38,7 @@ export interface RotaryParts {
   readonly gated?: boolean | undefined;
   /** What queries pass before they turn, such as a norm. */
   readonly queries?: Layer<Tensor, Tensor> | undefined;
+  /** What keys pass before they turn. */
   readonly keys?: Layer<Tensor, Tensor> | undefined;
   /** What values pass. */
   readonly values?: Layer<Tensor, Tensor> | undefined;
@@ -43,8 +46,9 @@ export interface RotaryParts {
   readonly keysOf?: number | undefined;
   /** Name of the heads' sinks, a weight [heads]. Absent: they have none. */
   readonly sinks?: string | undefined;
-  /** What queries and keys pass after they have turned. */
+  /** What queries pass after they have turned. */
   readonly turnedQueries?: Layer<Tensor, Tensor> | undefined;
+  /** What keys pass after they have turned. */
   readonly turnedKeys?: Layer<Tensor, Tensor> | undefined;
   /** What the heads' values go through, [N, heads · headDim] to [N, C]; of the rows that are read, in the last layer. */
   readonly output: Layer<Tensor, Tensor>;

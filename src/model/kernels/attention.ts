@@ -37,15 +37,19 @@ export interface AttentionInputs {
   readonly sinks?: Tensor | undefined;
 }
 
+/** How heads attend. */
 export interface AttentionAttrs {
   /** [D + 1]: document d is tokens cuSeqlens[d] … cuSeqlens[d + 1] - 1; attention never crosses. */
   readonly cuSeqlens: Int32Array;
+  /** Of queries. */
   readonly heads: number;
-  /** Divides heads; query head h reads key head ⌊h · kvHeads / heads⌋. */
+  /** Of keys and values. Divides heads; query head h reads key head ⌊h · kvHeads / heads⌋. */
   readonly kvHeads: number;
+  /** Width of a head's queries and keys. */
   readonly headDim: number;
   /** Width of a head's values, and so of what comes of it: at most headDim. Default: headDim. */
   readonly valueDim?: number | undefined;
+  /** What products of queries and keys are multiplied by, as a rule 1 / √headDim. */
   readonly scale: number;
   /** 0: token i sees all j ≤ i of its document; else only i - window < j ≤ i. */
   readonly window: number;

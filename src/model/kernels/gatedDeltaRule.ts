@@ -39,6 +39,7 @@ export interface DeltaRuleInputs {
   readonly state?: Tensor | undefined;
 }
 
+/** Documents and heads of the gated delta rule. */
 export interface DeltaRuleAttrs {
   /** [D + 1]: document d is tokens cuSeqlens[d] … cuSeqlens[d + 1] - 1; no state crosses. */
   readonly cuSeqlens: Int32Array;

@@ -3,11 +3,13 @@ import { add, clone, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } f
 import type { Keeping, NormGrads } from './layerNorm.js';
 import { namedOp } from './namedOp.js';
 
+/** How an RMS norm divides, and how its gain is stored. */
 export interface RmsNormAttrs {
+  /** Added to the mean of squares. */
   readonly eps: number;
   /** What is added to the gain: 0, or 1 for Gemma, which stores gain - 1. */
   readonly offset: number;
-  /** As in `linear`. */
+  /** False: the value is the stream that branches are added to, which stays float32 on every engine. Default: true. */
   readonly flows?: boolean;
 }
 

@@ -11,6 +11,7 @@ export interface RopeInputs {
   readonly sin: Tensor;
 }
 
+/** Which entries of which heads turn, and which way. */
 export interface RopeAttrs {
   readonly heads: number;
   readonly headDim: number;

@@ -18,7 +18,7 @@ import { narrowing } from './rows.js';
 type Map = Layer<Tensor, Tensor>;
 
 /** What lies where in layer `i` of so many. */
-interface Place {
+export interface Place {
   readonly pass: Pass;
   readonly i: number;
   readonly numLayers: number;
@@ -39,7 +39,8 @@ export const aloneByRow = ({ pass, i, numLayers }: Place, mixer: Map): Map =>
 const both = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
   compose(fanOut(attention, compose(narrowing(pass, i, numLayers), mlp)), total);
 
-interface SideBySide {
+/** What stands around attention and MLP where both read the same. */
+export interface SideBySide {
   /** What both read in place of x. Default: x, and they have norms of their own. */
   readonly norm?: Map;
   /** What their sum passes before x is added. Default: nothing. */

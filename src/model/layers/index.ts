@@ -43,3 +43,28 @@ export { neftune } from './neftune.js';
 export { bareLayerNorm, layerNorm, perHead, rmsNorm } from './norm.js';
 export { narrowing } from './rows.js';
 export { scaled } from './scaled.js';
+
+export type { AttentionShape } from '../attention/attention.js';
+export type {
+  GrowingAngles,
+  QueryGrowth,
+  RopeConfig,
+  RopeDefaults,
+  RopeScaling,
+  RotaryAngles,
+} from '../attention/rope.js';
+export type { RotaryParts, RotaryShape } from '../attention/rotaryAttention.js';
+export type { DecoderFields, TokenIds } from '../config.js';
+export type { ActivationKind } from '../kernels/activation.js';
+export type { AttentionAttrs } from '../kernels/attention.js';
+export type { DeltaRuleAttrs } from '../kernels/gatedDeltaRule.js';
+export type { RmsNormAttrs } from '../kernels/rmsNorm.js';
+export type { RopeAttrs } from '../kernels/rope.js';
+export type { Convolution } from '../recurrent/causalConv.js';
+export type { DeltaShape } from '../recurrent/gatedDeltaRule.js';
+export type { HeadSizes } from '../weights.js';
+export type { Place as BlockPlace, SideBySide } from './blocks.js';
+export type { Value } from './layer.js';
+export type { Projection } from './linear.js';
+export type { GatedNames, PlainMlp } from './mlp.js';
+export type { LayerNormOptions, NormOptions } from './norm.js';

@@ -20,13 +20,14 @@ import type { Layer, Wanted, Weights } from './layer.js';
 import { compose, fanOut, inactive, landedOn, passed, total } from './layer.js';
 import { scaled } from './scaled.js';
 
-interface Projection {
+/** Which linear map it is, and how it lies. */
+export interface Projection {
   /** Path of the module: its weight is `<module>.weight`, its bias, where the checkpoint has one, `<module>.bias`. */
   readonly module: string;
   /** The weight is stored [inputs, outputs] (GPT-2's Conv1D). */
-  readonly transposed?: boolean;
-  /** False: what comes out stays float32 on every engine (see `LinearAttrs`). Default: true. */
-  readonly flows?: boolean;
+  readonly transposed?: boolean | undefined;
+  /** False: what comes out stays float32 on every engine, for the stream that branches are added to. Default: true. */
+  readonly flows?: boolean | undefined;
 }
 
 /** x [N, I] ↦ x·Wᵀ + b [N, O], and what the adapters of the module add. */

@@ -57,7 +57,8 @@ export const gatedClamped =
     });
   };
 
-interface PlainMlp {
+/** The maps of an MLP without a gate. */
+export interface PlainMlp {
   /** Paths of the two maps. */
   readonly up: string;
   readonly down: string;
@@ -98,7 +99,7 @@ export interface GatedNames {
 /** The names that most models have. */
 export const gatedNames: GatedNames = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
 
-/** down(act(gate(x))·up(x)) of three maps of the module, [N, C] to the same. */
+/** down(act(gate(x))·up(x)) of three maps of the module, [N, C] to the same (Shazeer 2020). */
 export const gatedMlp = (
   pass: Pass,
   kind: ActivationKind,

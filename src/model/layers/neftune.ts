@@ -16,7 +16,10 @@ const longest = ({ cuSeqlens }: Sequence): number =>
 export const neftuneMagnitude = (alpha: number, length: number, width: number): number =>
   alpha / Math.sqrt(length * width);
 
-/** Embeddings [N, C] plus noise uniform in ± alpha / √(L·C), L the longest document's length. New noise every pass. */
+/**
+ * Embeddings [N, C] plus noise uniform in ± alpha / √(L·C), L the longest document's length (Jain et al. 2023). New noise every
+ * pass; none unless the pass trains.
+ */
 export const neftune = ({ training, sequence }: Pass): Layer<Tensor, Tensor> => {
   const alpha = training?.neftuneNoiseAlpha;
   const given = training?.neftuneNoise;

@@ -28,17 +28,22 @@ const handedOn = (
   return [gradients, wanted.input ? dx : undefined];
 };
 
+/** What a norm puts out. */
 export interface NormOptions {
   /** False: the value is the stream that branches are added to, which stays float32 on every engine. Default: true. */
   readonly flows?: boolean;
 }
 
+/** What a layer norm puts out, and how its gain is stored. */
 export interface LayerNormOptions extends NormOptions {
   /** Added to the gain: 1 where files hold what it is above 1. Default: 0. */
   readonly offset?: number;
 }
 
-/** Layer norm with the gain `<module>.weight` and, where the checkpoint has one, the bias `<module>.bias`. */
+/**
+ * Layer norm, [N, C] to the same: (x - mean) / √(variance + eps) of each row, times the gain `<module>.weight` and, where the checkpoint has
+ * one, plus the bias `<module>.bias` (Ba et al. 2016).
+ */
 export const layerNorm =
   (module: string, eps: number, { flows = true, offset = 0 }: LayerNormOptions = {}): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
@@ -72,11 +77,13 @@ const bare = (norm: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
     (gain) => (_weights, x, wanted) => frozen(norm)(gain, x, wanted),
   );
 
-/** Layer norm without gain or bias. */
+/** Layer norm without gain or bias, [N, C] to the same. */
 export const bareLayerNorm = (eps: number, options: NormOptions = {}): Layer<Tensor, Tensor> =>
   bare(layerNorm('norm', eps, options));
 
-/** RMS norm with the gain `<module>.weight`; `flows` as in `layerNorm`. */
+/**
+ * RMS norm, [N, C] to the same: x / √(mean of x² + eps) of each row, times the gain `<module>.weight` + `offset` (Zhang & Sennrich 2019).
+ */
 export const rmsNorm = (module: string, attrs: RmsNormAttrs): Layer<Tensor, Tensor> =>
   rmsNormBy(moduleNames(module), attrs);
 

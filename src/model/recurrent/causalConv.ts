@@ -12,7 +12,8 @@ import type { Pass } from '../pass.js';
 import { moduleNames, weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 
-interface Convolution {
+/** Which convolution over tokens it is. */
+export interface Convolution {
   /** Path of the module: its weight [C, 1, K] is `<module>.weight`, its bias, where the checkpoint has one, `<module>.bias`. */
   readonly module: string;
   /** The sum passes SiLU. Default: false. */

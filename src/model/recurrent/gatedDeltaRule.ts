@@ -11,9 +11,10 @@ import type { Pass } from '../pass.js';
 import { weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 
+/** Heads of the gated delta rule. */
 export interface DeltaShape extends Omit<DeltaRuleAttrs, 'cuSeqlens'> {
-  /** See `DeltaGatesAttrs`. Default: 1. */
-  readonly mostRate?: number;
+  /** What a rate is at most: mostRate · σ(b). Default: 1. */
+  readonly mostRate?: number | undefined;
 }
 
 /** What each of the value heads has of its own: `A_log` and `dt_bias` of the module. */
@@ -23,8 +24,9 @@ export const deltaRuleSpec = (module: string, heads: number): ReadonlyArray<Tens
 ];
 
 /**
- * [qkv, b, a] ↦ the gated delta rule inside each document of the pass, [N, valueHeads · valueDim]: qkv as in `DeltaRuleInputs`, a and
- * b [N, valueHeads] as in `DeltaGatesInputs`. While generating, the cache keeps the state.
+ * [qkv, b, a] ↦ the gated delta rule (Yang et al. 2024) inside each document of the pass, [N, valueHeads · valueDim]: qkv [N, 2 · keyHeads ·
+ * keyDim + valueHeads · valueDim] has queries, keys and values side by side, the first two of any length; of a and b [N, valueHeads] are
+ * made the decay of a state and the rate at which it is corrected. While generating, the cache keeps the state.
  */
 export const gatedDeltaRule =
   (

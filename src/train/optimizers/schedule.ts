@@ -46,16 +46,19 @@ const shareOf = (rate: number, { learningRate }: Rate): number => (learningRate 
 const progress = ({ warmupSteps = 0, totalSteps }: Ending, step: number): number =>
   (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
 
-/** The same rate at every update. Takes no warm-up. */
+/** The same rate at every update, without a warm-up (transformers' `constant`). */
 export const constant =
   ({ learningRate }: Rate): Schedule =>
   () =>
     learningRate;
 
-/** Rises from 0 over `warmupSteps`, then stays. */
+/** Rises from 0 over `warmupSteps`, then stays at the peak (transformers' `constant_with_warmup`). */
 export const constantWithWarmup = (options: Warming): Schedule => warmed(options, () => 1);
 
-/** Falls on a straight line to 0 at `totalSteps`. */
+/**
+ * Falls on a straight line from the peak to 0 at `totalSteps`, after the warm-up: the peak times (totalSteps - step) / (totalSteps -
+ * warmupSteps) (transformers' `linear`).
+ */
 export const linearDecay = (options: Ending): Schedule =>
   warmed(options, (step) => {
     const { totalSteps, warmupSteps = 0 } = options;
@@ -65,36 +68,50 @@ export const linearDecay = (options: Ending): Schedule =>
 /** A cosine wave from 1, `cycles` of them on the way from 0 to 1. */
 const wave = (cycles: number, along: number): number => 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * along));
 
-/** Falls on `cycles` cosine waves; 0.5 (the default) is half a wave, from the peak to 0. */
-export const cosineDecay = (options: Ending & { readonly cycles?: number }): Schedule =>
+/**
+ * Falls on `cycles` cosine waves; 0.5 (the default) is half a wave, from the peak to 0: the peak times (1 + cos(2π · cycles · p)) / 2 with
+ * p the share of the way from the warm-up to `totalSteps` (Loshchilov & Hutter 2017; transformers' `cosine`).
+ */
+export const cosineDecay = (options: Ending & { readonly cycles?: number | undefined }): Schedule =>
   warmed(options, (step) => Math.max(0, wave(options.cycles ?? 0.5, progress(options, step))));
 
-/** Half a cosine wave, begun again `cycles` times (default 1). */
-export const cosineWithRestarts = (options: Ending & { readonly cycles?: number }): Schedule =>
+/**
+ * Half a cosine wave from the peak to 0, begun anew so that there are `cycles` of them (default 1) (Loshchilov & Hutter 2017;
+ * transformers' `cosine_with_restarts`).
+ */
+export const cosineWithRestarts = (options: Ending & { readonly cycles?: number | undefined }): Schedule =>
   warmed(options, (step) => {
     const along = progress(options, step);
     return along >= 1 ? 0 : Math.max(0, wave(0.5, ((options.cycles ?? 1) * along) % 1));
   });
 
-/** `cycles` cosine waves (default half a one) from the peak down to `minimum` (default 0). */
+/** `cycles` cosine waves (default 0.5) from the peak down to the rate `minimum` (default 0) (transformers' `cosine_with_min_lr`). */
 export const cosineWithMinimum = (
-  options: Ending & { readonly minimum?: number; readonly cycles?: number },
+  options: Ending & { readonly minimum?: number | undefined; readonly cycles?: number | undefined },
 ): Schedule => {
   const { minimum = 0, cycles = 0.5 } = options;
   const floor = shareOf(minimum, options);
   return warmed(options, (step) => Math.max(0, above(floor, wave(cycles, progress(options, step)))));
 };
 
-/** `(1 - progress)^power` from the peak to `end`, and `end` from there on. Defaults: power 1, end 1e-7. */
-export const polynomialDecay = (options: Ending & { readonly power?: number; readonly end?: number }): Schedule =>
+/**
+ * Falls from the peak to the rate `end` as (peak - end) · (1 - p)^power + end, with p the share of the way from the warm-up to
+ * `totalSteps`, and stays at `end`. Defaults: power 1, end 1e-7 (transformers' `polynomial`).
+ */
+export const polynomialDecay = (
+  options: Ending & { readonly power?: number | undefined; readonly end?: number | undefined },
+): Schedule =>
   warmed(options, (step) => {
     const { learningRate, totalSteps, power = 1, end = 1e-7 } = options;
     if (step > totalSteps) return shareOf(end, options);
     return shareOf((learningRate - end) * (1 - progress(options, step)) ** power + end, options);
   });
 
-/** `1 / √((step + shift) / timescale)` with `shift = timescale - warmupSteps`; the timescale is the warm-up's length, else 10,000. */
-export const inverseSqrt = (options: Warming & { readonly timescale?: number }): Schedule => {
+/**
+ * The peak times 1 / √((step + timescale - warmupSteps) / timescale). Default timescale: the warm-up's length, else 10,000 (transformers'
+ * `inverse_sqrt`).
+ */
+export const inverseSqrt = (options: Warming & { readonly timescale?: number | undefined }): Schedule => {
   const { warmupSteps = 0 } = options;
   const timescale = options.timescale ?? (warmupSteps > 0 ? warmupSteps : 10_000);
   return warmed(options, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale));
@@ -120,16 +137,17 @@ const falls: Readonly<Record<DecayType, (along: number, cycles: number) => numbe
 /**
  * Rises from `minimum` (default 0), holds the peak for `stableSteps` updates, then falls to `minimum` over `decaySteps` ("warm up,
  * stable, decay") and stays there: on `cycles` cosine waves (default half a one), on a straight line, or as 1 less the square root. By
- * default the rise is straight, and the peak held until `decaySteps` are left of the run.
+ * default the rise is straight, the fall half a cosine wave, and the peak held until `decaySteps` are left of the run (Hu et al. 2024;
+ * transformers' `warmup_stable_decay`).
  */
 export const warmupStableDecay = (
   options: Ending & {
     readonly decaySteps: number;
-    readonly stableSteps?: number;
-    readonly minimum?: number;
-    readonly warmupType?: WarmupType;
-    readonly decayType?: DecayType;
-    readonly cycles?: number;
+    readonly stableSteps?: number | undefined;
+    readonly minimum?: number | undefined;
+    readonly warmupType?: WarmupType | undefined;
+    readonly decayType?: DecayType | undefined;
+    readonly cycles?: number | undefined;
   },
 ): Schedule => {
   const { totalSteps, warmupSteps = 0, decaySteps, stableSteps, minimum = 0 } = options;

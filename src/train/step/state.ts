@@ -87,7 +87,10 @@ export const initState = ({
   optimizer,
   ...options
 }: { readonly model: CausalLM; readonly optimizer: Optimizer } & StepOptions): TrainState => {
-  if (model.trainable.length === 0) throw new RangeError('the model has no trainable weights');
+  if (model.trainable.length === 0)
+    throw new RangeError(
+      'the model has no trainable weights: addAdapter gives it an adapter to train, setActiveAdapters or isTrainable lets one train',
+    );
   for (const weight of Object.values(trainableOf(model))) release(weight);
   return {
     model,
