@@ -180,7 +180,7 @@ export type { LionOptions } from './train/optimizers/lion.js';
 export { sgd } from './train/optimizers/sgd.js';
 export type { SgdOptions } from './train/optimizers/sgd.js';
 export { loraplusFactor, withRates } from './train/optimizers/rates.js';
-export { generateIds, generateText, promptIds } from './train/generating/generateText.js';
+export { generateIds, generateText } from './train/generating/generateText.js';
 export type { GenerateTextOptions } from './train/generating/generateText.js';
 export { report, tokensOfRow } from './train/report/report.js';
 export type { Report, ReportAnswer, ReportStep, ReportToken } from './train/report/report.js';

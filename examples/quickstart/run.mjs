@@ -13,7 +13,7 @@ import {
   mergeLora,
   orThrow,
   prepare,
-  promptIds,
+  promptTokens,
   pull,
   render,
   report,
@@ -54,7 +54,7 @@ const right = (either) => {
 const answers = async (loaded, rows) => {
   const said = [];
   for (const { messages } of rows) {
-    const ids = right(promptIds(loaded.tokenizer)({ kind: 'messages', messages: messages.slice(0, 1) }));
+    const ids = right(promptTokens(loaded)({ kind: 'messages', messages: messages.slice(0, 1) }));
     const text = generateText(loaded, ids, { maxNewTokens: 48 });
     said.push(await lastValueFrom(text.pipe(reduce((all, piece) => all + piece, ''))));
   }

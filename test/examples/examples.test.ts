@@ -16,6 +16,8 @@ const output = async (name: string): Promise<string> => {
 beforeAll(() => void built());
 
 const says: Readonly<Record<string, RegExp>> = {
+  answerRequests:
+    /^18 refused: the letter is too long \[E_LONG_LETTER\]\n(?=[^]*17 answered: Ada: 3 x mug, red, Friday\n)(?=[^]*19 answered: Ben: 6 x lamp, blue, Monday\n)/,
   beforeInference: /^Ada: 3 x mug, red, Friday\n$/,
   customPipeline: /^(step \d+ {2}loss \d+\.\d{4} {2}\d+ tokens\n){12}$/,
   lawsOfYourData: /^the law holds\n$/,

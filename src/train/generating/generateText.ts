@@ -1,19 +1,12 @@
 /** Generation as a stream: ids, or the text they make. */
-import type { Either } from 'fp-ts/lib/Either.js';
 import { concat, defer, map, of, type Observable } from 'rxjs';
 import { fatal, isFatal, usage } from '../../errors.js';
-import type { DataError, FatalError } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/model.js';
 import { endIds, generate, type GenerateOptions } from '../../model/generate.js';
-import type { Example } from '../../records.js';
 import { pull } from '../../streams/pull.js';
-import { promptTokens } from './promptTokens.js';
 import { specialStops, untilStop } from './stopStrings.js';
-
-/** Ids of what a model is to continue, as `promptTokens` makes them, for who needs no warnings. */
-export const promptIds = (tokenizer: Tokenizer): ((example: Example) => Either<DataError, Int32Array>) =>
-  promptTokens({ tokenizer });
 
 /** What generation throws as the error of a stream: a wrong prompt or option is the caller's (`E_GENERATE`). */
 const generationFailed = (cause: unknown): FatalError =>
