@@ -32,7 +32,7 @@ const kernels = readdirSync(join(here, 'kernels'))
 
 /**
  * Machine code for the two architectures that are tuned for, and the portable form, which the driver compiles for later cards. sm_90a is
- * sm_90 with the instructions that Hopper alone has (hopper.cu): it runs on compute capability 9.0, as sm_90 would, and on nothing else.
+ * sm_90 with the instructions that Hopper alone has (wgmma.h): it runs on compute capability 9.0, as sm_90 would, and on nothing else.
  */
 const targets = [
   ['arch=compute_80', 'sm_80'],

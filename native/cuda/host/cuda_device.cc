@@ -21,7 +21,7 @@ const char* const names[] = {
 
 // The oldest driver that takes what nvcc 13 makes, and the oldest card that the kernels are compiled for.
 constexpr int oldest_driver = 13000, oldest_card = 80;
-// The one kind of card that has the instructions of hopper.cu.
+// The one kind of card that has the instructions of wgmma.h.
 constexpr int hopper_card = 90;
 
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }

@@ -1,5 +1,5 @@
-// Tiles and shared memory of flash.cu and hopper.cu: read by the kernels and by the host, which must ask for as much. All constant: registers hold what
-// a warp works on.
+// Tiles and shared memory of flash.cu, hopper_forward.cu and hopper.cu: read by the kernels and by the host, which must ask for as much.
+// All constant: registers hold what a warp works on.
 #pragma once
 
 // Columns of queries and keys as they are packed, zeros fill them up; 0: wider heads than these kernels have.
@@ -34,7 +34,7 @@ struct FlashGradKv {
   static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 2 * others) + 16L * others + (flash_shares<width> ? 4L * rows * others : 0);
 };
 
-// Of hopper.cu: two warpgroups with 64 rows each, or with the same. Tiles begin at multiples of 1024 bytes, and so may the memory.
+// Of hopper_forward.cu and hopper.cu: two warpgroups with 64 rows each, or with the same. Tiles begin at multiples of 1024 bytes, and so may the memory.
 constexpr long hopper_slack = 1024;
 template <int width>
 struct HopperForward {

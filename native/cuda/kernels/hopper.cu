@@ -1,118 +1,10 @@
-// Attention of flash.cu on Hopper's own instructions (wgmma.h): a warpgroup has 64 rows of scores, probabilities and sums in registers,
-// and what it multiplies them with comes from shared memory as it lies there. Products run while exponentials are computed: those of one
-// tile with the next one's scores, in the order of groups that the loops say. Takes, gives and sums the same as flash.cu; no two blocks
-// write to the same place, and sums have one order. Elsewhere than on compute capability 9.0 these kernels are empty.
-#include "flash_rows.h"
-#include "wgmma.h"
+// Attention of flash.cu backwards on Hopper's own instructions, as hopper_forward.cu has it forwards: no two blocks write to the same
+// place, and sums have one order. Elsewhere than on compute capability 9.0 these kernels are empty.
+#include "hopper_tiles.h"
 
 #ifdef RX_WGMMA
 
 namespace {
-
-// to [rows, width], in panels = rows first .. of a head, zeros beyond `end`. 8 numbers a copy.
-template <int width, int rows>
-__device__ __forceinline__ void panels_copy(const uint16_t* from, long ld, long first, long end, uint16_t* tile) {
-  constexpr int pieces = width / 8;
-  for (int i = threadIdx.x; i < rows * pieces; i += blockDim.x) {
-    const int row = i / pieces, at = i % pieces;
-    const bool inside = first + row < end;
-    copy_async_16(tile + at / 8 * rows * 64 + row * 64 + ((at ^ row) & 7) * 8, from + (inside ? (first + row) * ld + 8 * at : 0), inside);
-  }
-}
-// What this thread asked for has come, and may be multiplied after the next barrier.
-__device__ __forceinline__ void copies_come() {
-  copies_wait<0>();
-  shared_written();
-}
-
-// The first row of this warp's warpgroup; the same value in all lanes, as the compiler can see.
-__device__ __forceinline__ int warpgroup_row() { return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0) * 64; }
-
-// A group: s [64, columns] = rows `row` .. of one tile times those of the other, transposed.
-template <int width, int rows, int columns>
-__device__ __forceinline__ void scores_begin(const uint16_t* left, int row, const uint16_t* right, float (*s)[4]) {
-#pragma unroll
-  for (int k = 0; k < width / 16; k++)
-    warpgroup_product<columns>(s, along_columns<rows>(left, row, k), along_columns<columns>(right, 0, k), k > 0);
-  products_end();
-}
-// A group: sum [64, width] += p [64, rows] times the rows of a tile.
-template <int width, int rows>
-__device__ __forceinline__ void sum_begin(const uint32_t (*p)[4], const uint16_t* tile, float (*sum)[4]) {
-  constexpr int most = 128;  // columns of one product
-#pragma unroll
-  for (int k = 0; k < rows / 16; k++) {
-    add_warpgroup_product<width < most ? width : most>(sum, p[k], along_rows<rows>(tile, k));
-    if constexpr (width > most) add_warpgroup_product<width - most>(sum + most / 8, p[k], along_rows<rows>(tile + most * rows, k));
-  }
-  products_end();
-}
-template <int columns>
-__device__ __forceinline__ void all_rounded(const float (*x)[4], uint32_t (*a)[4]) {
-#pragma unroll
-  for (int k = 0; k < columns / 16; k++) rounded(x, k, a[k]);
-}
-
-template <int width>
-__device__ void hopper(const RxAttention& a) {
-  constexpr int R = HopperForward<width>::rows, C = HopperForward<width>::others, depth = flash_values<width>;
-  RX_DYNAMIC_SHARED(unsigned char, memory);
-  uint16_t* const q = first_tile(memory);
-  uint16_t* const k = q + R * width;
-  uint16_t* const v = k + 2 * C * width;
-  const Tile t = tile_of(a, true);
-  const int head = blockIdx.y, kv_head = head * a.kv_heads / a.heads, group_row = warpgroup_row();
-  const uint16_t* const keys = head_of<width>(a.k, kv_head);
-  const uint16_t* const values = head_of<depth>(a.v, kv_head);
-  const long i = t.first + threadIdx.x / 32 * 16;
-  const long from = first_key(a, t, C);
-  const int tiles = static_cast<int>((end_of_tile(t, R) - from + C - 1) / C);
-  panels_copy<width, R>(head_of<width>(a.q, head), a.ld_q, t.first, t.end, q);
-  panels_copy<width, C>(keys, a.ld_k, from, t.end, k);
-  copies_end();
-  float sum[depth / 8][4], s[C / 8][4], shrink[2];
-  uint32_t p[C / 16][4];
-  clear<depth>(sum);
-  Running rows = {{-INFINITY, -INFINITY}, {0.f, 0.f}};
-  const float factor = a.scale * log2_e;
-  // The next keys, and the values of the keys that are worked on: they wait one step longer.
-  const auto bring = [&](int step) {
-    if (step + 1 < tiles) panels_copy<width, C>(keys, a.ld_k, from + static_cast<long>(step + 1) * C, t.end, k + (step + 1) % 2 * C * width);
-    panels_copy<depth, C>(values, a.ld_v, from + static_cast<long>(step) * C, t.end, v + step % 2 * C * depth);
-    copies_end();
-  };
-  copies_come();
-  __syncthreads();
-  bring(0);
-  products_begin();
-  scores_begin<width, R, C>(q, group_row, k, s);
-  products_wait<0>();
-  taken<C>(s);
-  exponentials<C>(a, t, i, from, factor, s, rows, shrink);
-  all_rounded<C>(s, p);
-  for (int step = 1; step < tiles; step++) {
-    copies_come();
-    __syncthreads();
-    bring(step);
-    products_begin();
-    scores_begin<width, R, C>(q, group_row, k + step % 2 * C * width, s);
-    sum_begin<depth, C>(p, v + (step - 1) % 2 * C * depth, sum);
-    products_wait<1>();
-    taken<C>(s);
-    exponentials<C>(a, t, i, from + static_cast<long>(step) * C, factor, s, rows, shrink);
-    products_wait<0>();
-    taken<depth>(sum);
-    shrunk<depth>(sum, shrink);
-    all_rounded<C>(s, p);
-  }
-  copies_come();
-  __syncthreads();
-  products_begin();
-  sum_begin<depth, C>(p, v + (tiles - 1) % 2 * C * depth, sum);
-  products_wait<0>();
-  taken<depth>(sum);
-  store_output<depth>(a, t, head, i, sum, rows);
-}
 
 // Three tiles are there at a time: one comes, one is worked on, the one before may still be multiplied.
 template <int width>
@@ -356,15 +248,8 @@ __device__ void hopper_shared_grad_kv(const RxAttention& a) {
 
 }  // namespace
 
-#define RX_ON_HOPPER(call) call
-#else
-#define RX_ON_HOPPER(call)
 #endif
 
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_64(RxAttention a) { RX_ON_HOPPER(hopper<64>(a)); }
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_128(RxAttention a) { RX_ON_HOPPER(hopper<128>(a)); }
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_192(RxAttention a) { RX_ON_HOPPER(hopper<192>(a)); }
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_256(RxAttention a) { RX_ON_HOPPER(hopper<256>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_64(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<64>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<128>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_192(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<192>(a)); }
@@ -373,4 +258,3 @@ extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_64(RxAttenti
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_kv<128>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_192(RxAttention a) { RX_ON_HOPPER(hopper_shared_grad_kv<192>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_256(RxAttention a) { RX_ON_HOPPER(hopper_shared_grad_kv<256>(a)); }
-#undef RX_ON_HOPPER

@@ -101,7 +101,8 @@ struct RxLatentHeads {
   int interleaved;
   int unused;
 };
-// Heads lie side by side in rows; for the kernels of flash.cu and hopper.cu q, k, v and d_out as bfloat16 of whole tiles' width (flash_layout.h).
+// Heads lie side by side in rows; for the kernels of flash.cu, hopper_forward.cu and hopper.cu q, k, v and d_out as bfloat16 of whole
+// tiles' width (flash_layout.h).
 struct RxAttention {
   Values q, k, v, d_out;
   long ld_q, ld_k, ld_v, ld_d_out;
@@ -116,7 +117,7 @@ struct RxAttention {
   Values dq, dk, dv;
   long ld_dq, ld_dk, ld_dv;
   int value_dim;  // columns of a head of v, out and d_out
-  // As of Attention; the kernels of flash.cu and hopper.cu know none of the three.
+  // As of Attention; the kernels of flash.cu, hopper_forward.cu and hopper.cu know none of the three.
   float softcap;
   const float* sinks;
   float alibi;
