@@ -52,7 +52,7 @@ export const asyncMapping =
           const task = transform(slot.record);
           slot.result = await (typeof task === 'function' ? task() : task);
         } catch (cause) {
-          out.error(isFatal(cause) ? cause : bugIn(stage, slot.index, cause));
+          out.error(isFatal(cause) ? cause : bugIn(stage, slot.index, cause, slot.place));
           return;
         }
         emit();

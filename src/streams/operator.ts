@@ -27,11 +27,11 @@ export interface Machine<A, B> {
 }
 
 /** A throw in a pure half is a bug of that half, whatever was thrown. */
-export const bugIn = (stage: string, index: number, cause: unknown): FatalError =>
+export const bugIn = (stage: string, index: number, cause: unknown, place: Place = {}): FatalError =>
   fatal(
     'E_BUG_IN_TRANSFORM',
     `Stage "${stage}" threw on record ${index}: ${cause instanceof Error ? cause.message : String(cause)}`,
-    { cause, hint: 'a transform refuses a record by returning Left; a throw is a fault in its code' },
+    { ...place, cause, hint: 'a transform refuses a record by returning Left; a throw is a fault in its code' },
   );
 
 /** An error that names no file is one of the place that its record came from. */
@@ -82,7 +82,7 @@ export const mapping =
           try {
             result = transform(record);
           } catch (cause) {
-            out.error(bugIn(stage, index, cause));
+            out.error(bugIn(stage, index, cause, place));
             return;
           }
           if (result._tag === 'Left') {
@@ -127,7 +127,7 @@ export const windowed =
           try {
             result = machine.push(record);
           } catch (cause) {
-            out.error(bugIn(stage, index, cause));
+            out.error(bugIn(stage, index, cause, place));
             return;
           }
           if (result._tag === 'Left') refuse(stage, index, placed(result.left, place), record, options, out);

@@ -225,6 +225,15 @@ describe('bad templates do no harm', () => {
     });
   }
 
+  test('what is wrong with one is told in the marks that it has', () => {
+    const message = (source: string) => {
+      const made = makeChatTemplate(source);
+      return isLeft(made) ? made.left.message : undefined;
+    };
+    expect(message('{% for m in %}{% endfor %}')).toBe("expected an expression, got '%}'");
+    expect(message('{{ 1 + }}')).toBe("unexpected '}}'");
+  });
+
   const deep = `${'('.repeat(5000)}1${')'.repeat(5000)}`;
   test('nesting without end is refused, not a stack overflow', () => {
     expect(makeChatTemplate(`{{ ${deep} }}`)).toMatchObject({ left: { code: 'E_TEMPLATE_SYNTAX' } });

@@ -3,7 +3,9 @@ import * as E from 'fp-ts/lib/Either.js';
 import { NEVER, Observable, firstValueFrom, from, lastValueFrom, of, take, toArray } from 'rxjs';
 import { dataError, fatal, isFatal } from '../../src/errors.js';
 import { sourced } from '../../src/formats/datasets/sourced.js';
+import { decodeExample } from '../../src/formats/examples/example.js';
 import { decode } from '../../src/operators/decode.js';
+import type { Example, Transform } from '../../src/records.js';
 import { asyncMapping } from '../../src/streams/asyncMapping.js';
 import { drain } from '../../src/streams/drain.js';
 import { makeGate } from '../../src/streams/gate.js';
@@ -214,6 +216,30 @@ describe('lifts', () => {
     for (const stage of stages) {
       const error = await failureOf(of(1).pipe(stage));
       expect(isFatal(error) && [error.code, error.cause]).toEqual(['E_BUG_IN_TRANSFORM', cause]);
+    }
+  });
+
+  it('tell where the record stood that a pure half threw on', async () => {
+    const boom = (): never => {
+      throw new TypeError('x is not a function');
+    };
+    const rows = [sourced('a.jsonl', 1, { text: 'a' }), sourced('a.jsonl', 2, { text: 'b' })];
+    const second = (row: Example): ReturnType<Transform<Example, Example>> =>
+      row.kind === 'text' && row.text === 'b' ? boom() : E.right(row);
+    for (const stage of [
+      mapping('boom', second),
+      windowed('boom', () => ({
+        push: (row: Example) => E.map((one: Example) => [one])(second(row)),
+        flush: () => [],
+      })),
+      asyncMapping('boom', (row: Example) => Promise.resolve().then(() => second(row)), { concurrency: 1 }),
+    ]) {
+      const error = await failureOf(pull(rows).pipe(decode(decodeExample), stage));
+      expect(isFatal(error) && [error.code, error.details.file, error.details.line]).toEqual([
+        'E_BUG_IN_TRANSFORM',
+        'a.jsonl',
+        2,
+      ]);
     }
   });
 

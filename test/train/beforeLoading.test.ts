@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { openDataset } from '../../src/formats/datasets/dataset.js';
 import { jsonl } from '../../src/formats/datasets/jsonl.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import type { SftSetup } from '../../src/train/run/run.js';
+import type { Dataset, SftSetup } from '../../src/train/run/run.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
 import { base, built, inTemporary, rxtune } from '../cli/rxtune.js';
 
@@ -57,6 +57,16 @@ describe('before the model', () => {
       {},
       { code: 'E_NO_FILE', field: 'trainDataset' },
     ],
+    [
+      'rows, not a path',
+      { trainDataset: here('rows.jsonl') as never },
+      {},
+      { code: 'E_OPTIONS', field: 'trainDataset' },
+    ],
+    ['rows, not an object', { trainDataset: {} as never }, {}, { code: 'E_OPTIONS', field: 'trainDataset' }],
+    ['rows to mix', { trainDataset: { mix: [{ dataset: 'a' as never, weight: 1 }] } }, {}, { field: 'trainDataset' }],
+    ['rows to evaluate on, not a path', { evalDataset: 'a' as never }, {}, { code: 'E_OPTIONS', field: 'evalDataset' }],
+    ['each set of them', { evalDataset: { easy: rows, hard: 'a' as never } }, {}, { field: 'evalDataset.hard' }],
     ['rows to evaluate on', { evalDataset: jsonl(here('no.jsonl')) }, {}, { code: 'E_NO_FILE', field: 'evalDataset' }],
     [
       'one evaluation set of several',
@@ -74,6 +84,20 @@ describe('before the model', () => {
     ['a place to write', {}, { outputDir: here('file/out') }, { code: 'E_OUTPUT_DIR' }],
   ])('%s', async (_name, setup, options, told) => {
     expect(await ending(setup, options)).toMatchObject({ loaded: false, ...told });
+  });
+
+  test('a path where rows belong is told with what reads it', async () => {
+    const run = sftTrainer({ trainDataset: 'a.jsonl' as never });
+    expect(await completed(run)()).toMatchObject({
+      left: {
+        kind: 'usage',
+        message: 'trainDataset is a string, and rows are wanted',
+        details: { actual: '"a.jsonl"', hint: 'openDataset("a.jsonl") reads them' },
+      },
+    });
+    // @ts-expect-error A path is no data set, though a text may be iterated.
+    const typed: Dataset = 'a.jsonl';
+    expect(typed).toHaveLength(7);
   });
 
   test('what is there lets the model be loaded', async () => {

@@ -67,6 +67,14 @@ test('dropout on attention weights that config.json asks for is told to be left 
   expect(await dropped({ maxLength: 8, disableDropout: true })).not.toContain('W_ATTENTION_DROPOUT');
 });
 
+test('an optimizer of your own that throws is told as such', async () => {
+  expect((await run({}, { optimizer: () => chain(adamw()) })).failed).toMatchObject({
+    code: 'E_CALLBACK',
+    message: expect.stringMatching(/^optimizer failed: nothing in the chain gives a learning rate/),
+    details: { field: 'optimizer' },
+  });
+});
+
 test('an update that throws names its step', async () => {
   const optimizer: SftSetup['optimizer'] = () => ({
     ...chain(adamw({ learningRate: 1e-3 })),

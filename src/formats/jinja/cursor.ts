@@ -31,9 +31,22 @@ export const following = ({ tokens, at }: Cursor): Token | undefined => tokens[a
 export const syntax = (c: Cursor, message: string, line = current(c).line): TemplateError =>
   new TemplateError('E_TEMPLATE_SYNTAX', message, line);
 
+/** Marks as a template has them. */
+const marks: Readonly<Partial<Record<Token['type'], string>>> = {
+  variableBegin: '{{',
+  variableEnd: '}}',
+  blockBegin: '{%',
+  blockEnd: '%}',
+};
+
 /** How messages call a token. */
-export const shown = (c: Cursor, token: Token): string =>
-  atEnd(c) ? 'end of template' : token.value === '' ? token.type : `'${token.value}'`;
+export const calledAs = ({ type, value }: Token): string => {
+  const written = marks[type] ?? value;
+  return written === '' ? type : `'${written}'`;
+};
+
+/** How messages call it where there may be none. */
+export const shown = (c: Cursor, token: Token): string => (atEnd(c) ? 'end of template' : calledAs(token));
 
 /** Reads a token. */
 export const take = (c: Cursor): Token => {

@@ -2,6 +2,7 @@
 import type { Arguments, BinaryOperator, CompareOperator, Expression, FilterCall } from './ast.js';
 import {
   atEnd,
+  calledAs,
   current,
   expectName,
   expectOperator,
@@ -173,7 +174,7 @@ const primary = (c: Cursor): Expression => {
       }
       throw syntax(c, `unexpected '${token.value}'`, token.line);
     default:
-      throw syntax(c, `unexpected ${token.type}`, token.line);
+      throw syntax(c, `unexpected ${calledAs(token)}`, token.line);
   }
 };
 

@@ -2,6 +2,7 @@
 import type { Body, Expression, Statement, Target } from './ast.js';
 import {
   atEnd,
+  calledAs,
   current,
   expectName,
   expectOperator,
@@ -216,7 +217,7 @@ export const statements = (c: Cursor, endWords: ReadonlyArray<string>, opener?: 
       if (endWords.some((word) => isWord(c, word))) return result;
       result.push(...statement(c));
     } else {
-      throw syntax(c, `unexpected ${token.type}`, token.line);
+      throw syntax(c, `unexpected ${calledAs(token)}`, token.line);
     }
   }
   if (opener !== undefined) throw syntax(c, `'${opener}' of line ${openLine ?? 0} is never closed`);

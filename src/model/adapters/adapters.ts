@@ -89,7 +89,13 @@ const baseOf = ({ lora: _l, adapters: _a, taken: _t, ...model }: CausalLM, { bas
 export const isFree = (name: string, { all }: NamedAdapters): E.Either<FatalError, void> => {
   if (!/^[\w-]+$/.test(name))
     return E.left(usage('E_LORA_NAME', `"${name}" cannot name an adapter`, { hint: 'use letters, digits, _ and -' }));
-  return name in all ? E.left(usage('E_LORA_NAME', `there is an adapter "${name}" already`)) : E.right(undefined);
+  return name in all
+    ? E.left(
+        usage('E_LORA_NAME', `there is an adapter "${name}" already`, {
+          hint: 'choose another name, or deleteAdapter first',
+        }),
+      )
+    : E.right(undefined);
 };
 
 export const known = (name: string, { all }: NamedAdapters): E.Either<FatalError, NamedAdapter> => {

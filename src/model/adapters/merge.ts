@@ -196,7 +196,10 @@ const rounds = (model: CausalLM): ReadonlyArray<Warning> => {
 
 /** What keeps a model's adapter from being merged. */
 const unmergeable = (model: CausalLM): FatalError | undefined => {
-  if (model.lora === undefined) return usage('E_LORA_ABSENT', 'the model carries no adapter to merge');
+  if (model.lora === undefined)
+    return usage('E_LORA_ABSENT', 'the model carries no adapter to merge', {
+      hint: 'loadAdapter puts a saved one on, setActiveAdapters takes one into use',
+    });
   const broken = Object.keys(model.weights).find(
     (name) => isAdapterName(name) && !weightOf(model.weights, name).dataSync().every(Number.isFinite),
   );

@@ -119,8 +119,9 @@ export const trainRows = (
     ? TE.right({ summary: makeTally(config).summary(), fromCache: false })
     : prepareRows(dataset, setup, config);
 
-const isDataset = (value: SftSetup['evalDataset']): value is Dataset =>
-  typeof value === 'object' && (Symbol.iterator in value || Symbol.asyncIterator in value);
+/** Whether rows can be read of it; not of a text, whose letters are none. */
+export const isDataset = (value: unknown): value is Dataset =>
+  typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value);
 
 /** Evaluation sets by name; a single one has the empty name. */
 export const evalSets = ({ evalDataset }: Pick<SftSetup, 'evalDataset'>): Readonly<Record<string, Dataset>> =>

@@ -7,12 +7,13 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { findDataset } from '../../formats/datasets/presence.js';
+import { describe, kindOf } from '../../formats/describe.js';
 import { makeWritableDirectory } from '../../formats/files/makeDirectory.js';
 import { sourceFailed } from '../../streams/pull.js';
 import { chatTemplateSource } from '../loading/withChatTemplate.js';
 import type { SftConfig } from '../options/config.js';
 import { isMixture, notBothGiven } from '../preparing/divide.js';
-import { evalSets, ofField, ofSet } from '../preparing/prepareRows.js';
+import { evalSets, isDataset, ofField, ofSet } from '../preparing/prepareRows.js';
 import { findCheckpoint } from './resume.js';
 import type { Dataset, SftSetup } from './run.js';
 
@@ -46,6 +47,35 @@ const writable = (dir: string): TaskEither<FatalError, void> =>
       ),
   );
 
+/** Whether what is given as rows can be iterated, and is no path. `E_OPTIONS`. */
+const areRows = (field: string, given: unknown): Either<FatalError, void> =>
+  isDataset(given)
+    ? E.right(undefined)
+    : E.left(
+        usage('E_OPTIONS', `${field} is ${kindOf(given)}, and rows are wanted`, {
+          field,
+          expected: 'an iterable of rows, such as openDataset(path), jsonl(file) or a list of records',
+          actual: describe(given),
+          ...(typeof given === 'string' ? { hint: `openDataset(${JSON.stringify(given)}) reads them` } : {}),
+        }),
+      );
+
+/** Whether all that is given as rows is such. */
+const allRows = ({ trainDataset, evalDataset }: Sets): Either<FatalError, void> => {
+  const sources: ReadonlyArray<unknown> =
+    typeof trainDataset === 'object' && isMixture(trainDataset)
+      ? trainDataset.mix.map(({ dataset }) => dataset)
+      : [trainDataset];
+  const sets: ReadonlyArray<readonly [string, unknown]> =
+    evalDataset === undefined
+      ? []
+      : typeof evalDataset !== 'object' || isDataset(evalDataset)
+        ? [['evalDataset', evalDataset]]
+        : Object.entries(evalDataset).map(([name, set]) => [`evalDataset.${name}`, set]);
+  const checks = [...sources.map((source) => ['trainDataset', source] as const), ...sets];
+  return E.map(() => undefined)(E.sequenceArray(checks.map(([field, given]) => areRows(field, given))));
+};
+
 /** Looks for what the rows are read from. Errors are those of reading it: `E_NO_FILE`, `E_UNKNOWN_FORMAT`, `E_HUB_NOT_FOUND` and others. */
 export const foundDataset = (dataset: Dataset): TaskEither<FatalError, void> =>
   TE.tryCatch(() => findDataset(dataset), sourceFailed);
@@ -65,13 +95,14 @@ const template = ({ chatTemplate }: SftConfig): TaskEither<FatalError, unknown> 
 
 /**
  * Refuses a run that could not begin, in a moment and with the error it would end in after its model was loaded: data sets that are
- * not there (the errors of reading them), evaluation of no rows (`E_NO_EVAL_DATASET`) or of two kinds (`E_OPTIONS`), a checkpoint to go
+ * no rows (`E_OPTIONS`) or not there (the errors of reading them), evaluation of no rows (`E_NO_EVAL_DATASET`) or of two kinds (`E_OPTIONS`), a checkpoint to go
  * on from that is missing (those of `findCheckpoint`), a chat template whose file is not there (`E_NO_FILE`), and last an output
  * directory, which is made, that cannot be written (`E_OUTPUT_DIR`).
  */
 export const beforeLoading = (sets: Sets, config: SftConfig): TaskEither<FatalError, void> =>
   pipe(
-    TE.fromEither(evaluable(sets, config)),
+    TE.fromEither(allRows(sets)),
+    TE.flatMapEither(() => evaluable(sets, config)),
     TE.flatMapEither(() => notBothGiven(sets, config)),
     TE.flatMap(() => TE.sequenceSeqArray(datasets(sets))),
     TE.flatMap(() => TE.mapLeft(ofField('resumeFromCheckpoint'))(findCheckpoint(config))),

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { usage } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/model.js';
@@ -10,6 +10,7 @@ import type { Labelled } from '../../records.js';
 import { allLogs, runLogs } from '../logging/log.js';
 import type { RunLogs } from '../logging/log.js';
 import { tensorBoardLog } from '../logging/tensorboard.js';
+import type { Optimizer } from '../optimizers/optimizer.js';
 import { optimizerOf } from '../optimizers/optimizerOf.js';
 import { scheduleOf } from '../optimizers/schedule.js';
 import type { Schedule } from '../optimizers/schedule.js';
@@ -80,10 +81,20 @@ const steered =
   (step) =>
     byHand.learningRate ?? schedule(step);
 
+/** What `optimizer` of the setup makes. Throws `E_CALLBACK` where it throws. */
+const ownOptimizer = ({ optimizer }: Ready['setup'], plan: Plan, rate: Schedule): Optimizer | undefined => {
+  try {
+    return optimizer?.(plan, rate);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw fatal('E_CALLBACK', `optimizer failed: ${message}`, { cause, field: 'optimizer' });
+  }
+};
+
 const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan, rate: Schedule): TrainState =>
   initState({
     model,
-    optimizer: setup.optimizer?.(plan, rate) ?? optimizerOf(config, rate),
+    optimizer: ownOptimizer(setup, plan, rate) ?? optimizerOf(config, rate),
     seed: config.seed,
     lossMean: config.lossMean ?? (isParity(config) ? 'microBatch' : 'token'),
     // An update of what is left of an epoch is the mean of the micro-batches it has (transformers 5); before, of as many as others have.

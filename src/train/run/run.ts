@@ -21,8 +21,11 @@ import type { Plan } from '../step/plan.js';
 import type { TrainState } from '../step/state.js';
 import type { Controls, RunInputs, TrainerControl } from './controls.js';
 
-/** Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. */
-export type Dataset = Iterable<unknown> | AsyncIterable<unknown>;
+/**
+ * Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. A path is none, though a text may be
+ * iterated: `openDataset(path)` reads it.
+ */
+export type Dataset = (Iterable<unknown> | AsyncIterable<unknown>) & { readonly charAt?: never };
 
 /** Datasets from which rows are drawn by chance, each with its relative weight: see `stoppingStrategy`. */
 export interface Mixture {

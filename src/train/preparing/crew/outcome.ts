@@ -3,6 +3,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import type { DataError, FatalError, Warning } from '../../../errors.js';
 import { rowsOfBlock } from '../../../formats/datasets/jsonlRows.js';
 import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
+import { placeOfRow } from '../../../formats/datasets/sourced.js';
 import { decodeRow } from '../../../operators/decode.js';
 import { formatRow } from '../../../operators/format.js';
 import { maskCompletionsRow } from '../../../operators/maskCompletions.js';
@@ -131,7 +132,7 @@ export const blockOutcomes = (
     try {
       result = through(source);
     } catch (cause) {
-      bug = bugIn(stages[saws - 1] ?? '', first + outcomes.length, cause);
+      bug = bugIn(stages[saws - 1] ?? '', first + outcomes.length, cause, placeOfRow(source));
     }
     const told = { source, saws, tokens, roles: roles.size, warned: warned.length === 0 ? noWarnings : warned };
     if (result === undefined) outcomes.push({ ...told, ...(bug === undefined ? {} : { bug }) });
