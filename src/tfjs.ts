@@ -52,6 +52,7 @@ export let equal = standIn('equal');
 export let erf = standIn('erf');
 export let exp = standIn('exp');
 export let expandDims = standIn('expandDims');
+export let fill = standIn('fill');
 export let gather = standIn('gather');
 export let gatherND = standIn('gatherND');
 export let getBackend = standIn('getBackend');
@@ -113,6 +114,7 @@ const stepIn = (library: Library): void => {
     erf,
     exp,
     expandDims,
+    fill,
     gather,
     gatherND,
     getBackend,

@@ -25,19 +25,31 @@ const checked = (ids: Int32Array, rows: number, name: string): void => {
 
 type Ids = (sequence: Sequence) => Int32Array;
 
+/** The ids that occur, in the order in which they come first, and of each of `ids` its place among them. `rows`: all ids are below it. */
+const placesOf = (ids: Int32Array, rows: number): { readonly unique: Int32Array; readonly places: Int32Array } => {
+  const placeOf = new Int32Array(rows).fill(-1);
+  const unique = new Int32Array(ids.length);
+  const places = new Int32Array(ids.length);
+  let count = 0;
+  ids.forEach((id, i) => {
+    const known = placeOf[id] ?? -1;
+    places[i] = known === -1 ? count : known;
+    if (known !== -1) return;
+    placeOf[id] = count;
+    unique[count++] = id;
+  });
+  return { unique: unique.slice(0, count), places };
+};
+
 /**
  * The gradient of a table from dy at `ids`, added to `begun`, which it consumes. Rows of one id are summed before they are added, so
  * the sum has the bits of that of two whole gradients.
  */
 const addedGradient = (begun: Tensor, dy: Tensor, ids: Int32Array): Tensor => {
-  const unique = [...new Set(ids)];
-  const place = new Map(unique.map((id, i) => [id, i]));
-  const own = embeddingGrad(
-    dy,
-    ids.map((id) => place.get(id) ?? 0),
-    unique.length,
-  );
-  const sum = addRows(begun, own, Int32Array.from(unique));
+  const [rows = 0] = begun.shape;
+  const { unique, places } = placesOf(ids, rows);
+  const own = embeddingGrad(dy, places, unique.length);
+  const sum = addRows(begun, own, unique);
   own.dispose();
   return sum;
 };

@@ -9,7 +9,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { squaredNorm } from '../../model/kernels/squaredNorm.js';
 import type { Gradients, Weights } from '../../model/layers/layer.js';
-import { keep, tidy, zeros } from '../../tfjs.js';
+import { fill, keep, tidy } from '../../tfjs.js';
 import type { Schedule } from './schedule.js';
 
 /** What an optimizer keeps between updates: slot name → parameter name → tensor. All begin at 0. */
@@ -96,7 +96,8 @@ export const chain = (...transforms: ReadonlyArray<GradientTransform>): Optimize
       for (const [name, parameter] of Object.entries(parameters)) {
         for (const [slot, wanted] of Object.entries(rule.slots(parameter.shape, name))) {
           const { shape, dtype } = isShape(wanted) ? { shape: wanted, dtype: 'float32' as const } : wanted;
-          (moments[slot] ??= {})[name] = zeros([...shape], dtype);
+          // Not `zeros`, which makes them in JavaScript and brings them to the engine.
+          (moments[slot] ??= {})[name] = fill([...shape], 0, dtype);
         }
       }
       return moments;

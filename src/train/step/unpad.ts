@@ -25,23 +25,26 @@ export interface Unpadded {
  */
 export const sequenceOf = (batch: Batch): Unpadded => {
   const [rows, columns] = batch.shape;
-  const real = batch.attentionMask.reduce((sum, bit) => sum + bit, 0);
+  const { attentionMask, lossWeights } = batch;
+  let real = 0;
+  for (const bit of attentionMask) real += bit;
   const inputIds = new Int32Array(real);
   const positionIds = new Int32Array(real);
+  // At most a target a token; what is not used is cut off below.
+  const targetRows = new Int32Array(real);
+  const targetLabels = new Int32Array(real);
+  const targetWeights = new Float32Array(real);
+  const rowOfTarget = new Int32Array(real);
+  const tokenOfTarget = new Int32Array(real);
   const starts: Array<number> = [];
-  const targetRows: Array<number> = [];
-  const targetLabels: Array<number> = [];
-  const targetWeights: Array<number> = [];
-  const rowOfTarget: Array<number> = [];
-  const tokenOfTarget: Array<number> = [];
   let weight = 0;
   let n = 0;
+  let m = 0;
   for (let row = 0; row < rows; row++) {
     let first = true;
     let token = 0;
-    for (let column = 0; column < columns; column++) {
-      const at = row * columns + column;
-      if (batch.attentionMask[at] !== 1) continue;
+    for (let at = row * columns; at < (row + 1) * columns; at++) {
+      if (attentionMask[at] !== 1) continue;
       token++;
       const position = batch.positionIds[at] ?? 0;
       const begins = first || position === 0;
@@ -51,16 +54,15 @@ export const sequenceOf = (batch: Batch): Unpadded => {
       positionIds[n] = position;
       const label = batch.labels[at] ?? ignoreIndex;
       // The first token of a document has nothing before it that could predict it.
-      if (!begins && label !== ignoreIndex) {
-        const own = batch.lossWeights?.[at] ?? 1;
-        if (own !== 0) {
-          targetRows.push(n - 1);
-          targetLabels.push(label);
-          targetWeights.push(own);
-          rowOfTarget.push(row);
-          tokenOfTarget.push(token - 1);
-          weight += own;
-        }
+      const own = begins || label === ignoreIndex ? 0 : (lossWeights?.[at] ?? 1);
+      if (own !== 0) {
+        targetRows[m] = n - 1;
+        targetLabels[m] = label;
+        targetWeights[m] = own;
+        rowOfTarget[m] = row;
+        tokenOfTarget[m] = token - 1;
+        weight += own;
+        m++;
       }
       n++;
     }
@@ -69,12 +71,12 @@ export const sequenceOf = (batch: Batch): Unpadded => {
   return {
     sequence: { inputIds, positionIds, cuSeqlens: Int32Array.from(starts) },
     targets: {
-      rows: Int32Array.from(targetRows),
-      labels: Int32Array.from(targetLabels),
-      weights: Float32Array.from(targetWeights),
+      rows: targetRows.slice(0, m),
+      labels: targetLabels.slice(0, m),
+      weights: targetWeights.slice(0, m),
     },
-    rowOfTarget: Int32Array.from(rowOfTarget),
-    tokenOfTarget: Int32Array.from(tokenOfTarget),
+    rowOfTarget: rowOfTarget.slice(0, m),
+    tokenOfTarget: tokenOfTarget.slice(0, m),
     weight,
   };
 };
