@@ -103,4 +103,9 @@ export const bundle = async (folder, more = []) => {
     if (stale(name)) rmSync(join(dist, name));
 };
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle(join(root, 'dist'), measured);
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const dist = join(root, 'dist');
+  await bundle(dist, measured);
+  // Imported late: it reads what was just made.
+  (await import('./optionDocs.mjs')).documentOptions(dist);
+}

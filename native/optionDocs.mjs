@@ -11,7 +11,10 @@ const comment = ({ doc, presence, default: value }) => {
   return `/** ${doc}${told} */`.replaceAll('*/ */', '*\\/ */');
 };
 
-/** Documents the options in the declarations of a `dist` folder. Throws where an option is not found there. */
+/**
+ * Documents the options in the declarations of a `dist` folder, whether they were documented before or not. Throws where an option is
+ * not found there.
+ */
 export const documentOptions = (dist) => {
   const files = readdirSync(dist, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.d.ts'))
@@ -21,10 +24,10 @@ export const documentOptions = (dist) => {
     if (file === undefined) throw new Error(`no file of ${dist} declares ${name}`);
     const left = new Set(Object.keys(fields));
     const text = readFileSync(file, 'utf8').replace(
-      /^( +)(?:readonly )?(\w+): (?=.*\bField<)/gm,
-      (line, indent, option) => {
+      /^(?: +\/\*\* .* \*\/\n)?(( +)(?:readonly )?(\w+): )(?=.*\bField<)/gm,
+      (found, line, indent, option) => {
         left.delete(option);
-        return fields[option] === undefined ? line : `${indent}${comment(fields[option])}\n${line}`;
+        return fields[option] === undefined ? found : `${indent}${comment(fields[option])}\n${line}`;
       },
     );
     if (left.size > 0) throw new Error(`${file} does not declare ${[...left].join(', ')}`);
