@@ -10,20 +10,23 @@ import type { Example } from 'rxtune';
 const shop = join(import.meta.dirname, 'quickstart');
 const { model, tokenizer } = await orThrow(load(join(shop, 'base')));
 
-// Rows that a stage refuses leave by the side door; more than one in a hundred would end the run.
+// Rows that a stage with `rejects` refuses leave by the side door; more than one in a hundred would end the run.
 const rejects = makeRejects({ maxRate: 0.01 });
 rejects.stream.subscribe(({ stage, index, error }) => console.warn(stage, index, render(error)));
 
 // A stage of your own: a pure function that answers with Either, lifted.
-const polite = mapping('polite', (row: Example) =>
-  row.kind === 'messages' && row.messages.some(({ role }) => role === 'assistant')
-    ? E.right(row)
-    : E.left(dataError('E_NO_ANSWER', 'nobody answers in this row')),
+const answered = mapping(
+  'answered',
+  (row: Example) =>
+    row.kind === 'messages' && row.messages.some(({ role }) => role === 'assistant')
+      ? E.right(row)
+      : E.left(dataError('E_NO_ANSWER', 'nobody answers in this row')),
+  { rejects },
 );
 
 const toTokens = compose(
   decode(decodeExample, { rejects }),
-  polite,
+  answered,
   format({ tokenizer, rejects }),
   tokenize({ tokenizer, rejects }),
 );
@@ -41,7 +44,7 @@ const steps = pull(jsonl(join(shop, 'train.jsonl')), gate).pipe(
   toTokens,
   filter(({ inputIds }) => inputIds.length <= 200),
   pack({ maxLength: 256 }),
-  maskCompletions({ assistantOnlyLoss: true }),
+  maskCompletions({ assistantOnlyLoss: true, rejects }),
   batch({ size: 4, padTokenId: tokenizer.padTokenId }),
   accumulate(2),
   step(initState({ model, optimizer }), gate),
