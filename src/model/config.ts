@@ -36,13 +36,19 @@ export interface Within {
 export interface ModelConfig {
   /** Name of the architecture in the registry that runs it; several model types may share one. */
   readonly architecture: string;
+  /** `model_type` of config.json. */
   readonly modelType: string;
+  /** Rows of the embedding. */
   readonly vocabSize: number;
+  /** Width of the hidden states. */
   readonly hiddenSize: number;
   readonly numLayers: number;
   readonly numHeads: number;
+  /** Heads of keys and values. */
   readonly numKvHeads: number;
+  /** Width of a head. */
   readonly headDim: number;
+  /** Tokens that a text may have. */
   readonly maxPositions: number;
   /** The head multiplies by the embedding table. */
   readonly tieWordEmbeddings: boolean;
@@ -59,6 +65,7 @@ export interface ModelConfig {
   /** Present where the model is the text part of a checkpoint that holds more, as one with images. */
   readonly within?: Within;
   readonly bosTokenId?: number;
+  /** Ids that end a sequence; empty for none. */
   readonly eosTokenIds: ReadonlyArray<number>;
   readonly padTokenId?: number;
   /** config.json as it came, to be written beside trained weights. */

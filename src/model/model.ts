@@ -33,7 +33,9 @@ export interface NamedAdapters {
  * its prefix (`model.layers.0.self_attn.q_proj.lora_A.weight`).
  */
 export interface CausalLM {
+  /** Its config.json as decoded. */
   readonly config: ModelConfig;
+  /** All of its tensors by name. */
   readonly weights: Weights;
   /** Names of the weights that get gradients. */
   readonly trainable: ReadonlyArray<string>;

@@ -6,7 +6,9 @@
 
 /** One worker's count of what it has accepted and not yet finished. */
 export interface Lane {
+  /** One more is accepted. */
   readonly enter: () => void;
+  /** One is finished. */
   readonly leave: () => void;
   /** Gives back what the lane still counts and takes the lane away. */
   readonly close: () => void;
@@ -24,9 +26,11 @@ export interface LaneOptions {
 export interface Gate {
   /** Windows that may wait or run at the slow end, the running one included. */
   readonly prefetch: number;
+  /** Whether every lane has room. */
   readonly isOpen: () => boolean;
   /** Calls back once, when the gate opens next. Returns how to stop waiting. */
   readonly whenOpen: (resume: () => void) => () => void;
+  /** A lane for one more worker. */
   readonly join: (options?: LaneOptions) => Lane;
   /** How often anything entered a yielding lane. */
   readonly handed: () => number;

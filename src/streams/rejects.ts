@@ -5,6 +5,7 @@ import type { DataError, ErrorCode, FatalError } from '../errors.js';
 
 /** A record that left by the side door. */
 export interface Rejected {
+  /** Name of the stage that refused it. */
   readonly stage: string;
   /** 0-based position in the source; after a stage that merges or reorders rows, among the rows this stage received. */
   readonly index: number;
@@ -17,8 +18,11 @@ export interface Rejected {
 export interface RejectCounts {
   /** Records that came to the stage that saw most of them. */
   readonly seen: number;
+  /** Records that were refused. */
   readonly rejected: number;
+  /** The same by what was wrong with them. */
   readonly byCode: Readonly<Partial<Record<ErrorCode, number>>>;
+  /** The same by who refused them. */
   readonly byStage: Readonly<Partial<Record<string, number>>>;
 }
 
@@ -32,13 +36,15 @@ export interface Rejects {
   readonly reject: (rejected: Rejected) => FatalError | undefined;
   /** A stage came to its end: the rate is judged however few records there were. */
   readonly settle: () => FatalError | undefined;
+  /** How many were refused so far, and why. */
   readonly counts: () => RejectCounts;
+  /** Completes `stream`. */
   readonly close: () => void;
 }
 
 /** How many refusals are too many. */
 export interface RejectOptions {
-  /** Share of records that may be refused, 0 … 1. One more is fatal. */
+  /** Share of records that may be refused, 0 … 1. One more is fatal. Default 1: any number may be. */
   readonly maxRate?: number | undefined;
   /** Until so many were seen the rate is not judged, except at the end. Default 100. */
   readonly minSeen?: number | undefined;

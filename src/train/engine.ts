@@ -242,10 +242,13 @@ export const chooseEngine =
 
 /** What `doctor` found. */
 export interface Doctor {
+  /** Version of Node.js. */
   readonly node: string;
+  /** System and processor. */
   readonly platform: string;
   /** Every engine, whether or not it would be chosen. */
   readonly engines: ReadonlyArray<EngineTried>;
+  /** The engine that would run. */
   readonly chosen: EngineReport;
 }
 

@@ -18,6 +18,7 @@ import {
 export interface Checkpoint {
   /** Optimizer steps done. */
   readonly step: number;
+  /** Its path. */
   readonly dir: string;
 }
 

@@ -375,9 +375,11 @@ const holds = (row: JsonRecord, { columns }: Shape): boolean =>
 export interface ColumnReport {
   /** The column's name; several when any of them would do. */
   readonly names: ReadonlyArray<string>;
+  /** What belongs there. */
   readonly expected: string;
   /** What stands there: "missing", "null", "a string", … */
   readonly actual: string;
+  /** Whether it does. */
   readonly ok: boolean;
 }
 
@@ -389,7 +391,9 @@ export interface FormatReport {
   readonly kind?: ExampleRecord['kind'];
   /** Why it is refused, though its shape may have been recognised. */
   readonly error?: DataError;
+  /** Names of the columns that the row has. */
   readonly columns: ReadonlyArray<string>;
+  /** Each known shape, and whether its columns are there. */
   readonly shapes: ReadonlyArray<{
     readonly format: FormatName;
     readonly matches: boolean;

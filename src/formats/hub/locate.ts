@@ -14,9 +14,11 @@ import { openSnapshot } from './snapshot.js';
 
 /** Where a model was found. */
 export interface Located {
+  /** The directory that its files lie in. */
   readonly dir: string;
   /** For people: which of the two it is, and which commit. */
   readonly told: string;
+  /** Whether it came from the Hub, or its cache. */
   readonly fromHub: boolean;
 }
 

@@ -5,8 +5,11 @@ import { join } from 'node:path';
 
 /** A file that is about to be downloaded. */
 export interface HubDownload {
+  /** `owner/name`. */
   readonly repo: string;
+  /** Of the file in the repository. */
   readonly path: string;
+  /** Size of the file. */
   readonly bytes: number;
   /** Bytes that an earlier try has left. */
   readonly from: number;

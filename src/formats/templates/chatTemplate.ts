@@ -24,7 +24,9 @@ export type { Provenance } from './provenance.js';
 /** What a template renders. */
 export interface Conversation {
   readonly messages: ReadonlyArray<Message>;
+  /** For templates that show them. */
   readonly tools?: ReadonlyArray<unknown>;
+  /** End with the opening of the assistant's turn. Default false. */
   readonly addGenerationPrompt?: boolean;
   /** Further variables of the template (`enable_thinking`, `documents`, …). */
   readonly kwargs?: Readonly<Record<string, unknown>>;
@@ -45,6 +47,7 @@ export interface Rendered {
 
 /** A compiled Jinja chat template. */
 export interface ChatTemplate {
+  /** The Jinja source. */
   readonly source: string;
   /**
    * Errors: E_TEMPLATE_RAISED when the template itself refuses (`raise_exception`), E_TEMPLATE_RENDER when it uses a value as

@@ -50,6 +50,7 @@ export type TensorData = Float32Array | Uint8Array;
 /** A tensor to be written. */
 export interface TensorToWrite {
   readonly name: string;
+  /** What its numbers are in the file. */
   readonly dtype: Dtype;
   readonly shape: ReadonlyArray<number>;
   /** Called when its turn comes, so that only one tensor needs to be in memory. */

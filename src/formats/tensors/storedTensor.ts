@@ -15,8 +15,11 @@ import { discard, transientBytes } from './transient.js';
 export interface StoredTensor {
   readonly name: string;
   readonly dtype: Dtype;
+  /** Sizes of its axes; empty for a single number. */
   readonly shape: ReadonlyArray<number>;
+  /** Of its data. */
   readonly byteLength: number;
+  /** The file it lies in. */
   readonly file: string;
   /**
    * Row-major values as float32, whatever the dtype; `E_TENSOR_DTYPE` for complex and 8-bit floats. They are the caller's, who may
@@ -35,7 +38,9 @@ export interface StoredTensor {
 
 /** The tensors of one or more files, by name, and the texts that the files keep beside them. */
 export interface StoredTensors {
+  /** By name. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** `__metadata__` of safetensors; empty for others. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 

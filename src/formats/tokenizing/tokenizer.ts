@@ -32,13 +32,19 @@ export interface Tokenizer {
   ) => { readonly ids: Int32Array; readonly offsets: Int32Array };
   /** Never cleans up spaces: what was encoded comes back. */
   readonly decode: (ids: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }) => string;
+  /** The id of a token, spelt as the vocabulary has it; undefined for none of it. */
   readonly tokenToId: (token: string) => number | undefined;
+  /** The token of an id, spelt as the vocabulary has it; undefined for none of it. */
   readonly idToToken: (id: number) => string | undefined;
   /** Base vocabulary and added tokens together. */
   readonly vocabSize: number;
+  /** Beginning of sequence. */
   readonly bosTokenId?: number;
+  /** End of sequence. */
   readonly eosTokenId?: number;
+  /** Padding. */
   readonly padTokenId?: number;
+  /** What stands for what the vocabulary lacks. */
   readonly unkTokenId?: number;
   readonly bosToken?: string;
   readonly eosToken?: string;
@@ -46,7 +52,9 @@ export interface Tokenizer {
   readonly unkToken?: string;
   /** Absent when the files give none, or an absurdly large one (1e30). */
   readonly modelMaxLength?: number;
+  /** As tokenizer_config.json has it; `batch` and `pad` have an option of their own. */
   readonly paddingSide?: 'left' | 'right';
+  /** Absent where the files give none. */
   readonly chatTemplate?: ChatTemplate;
   /** Which code turns text into ids: our own, or @huggingface/tokenizers for what ours does not cover exactly. */
   readonly path: 'own' | 'reference';
@@ -56,7 +64,9 @@ export interface Tokenizer {
 
 /** What a tokenizer knows beside its files' contents. */
 export interface Surroundings {
+  /** File name → text, for `files` of the tokenizer. */
   readonly files: Readonly<Record<string, string>>;
+  /** What `strftime_now` of the chat template reads. Default: the machine's clock. */
   readonly clock?: () => Date;
 }
 

@@ -24,6 +24,7 @@ export type Value = Tensor | ReadonlyArray<Tensor>;
 
 /** Which gradients the way back is asked for. */
 export interface Wanted {
+  /** Whether the weight of this name is to get a gradient. */
   readonly weight: (name: string) => boolean;
   /** False below the first trainable layer: there nothing runs backwards. */
   readonly input: boolean;
@@ -43,6 +44,7 @@ export const nothing: Wanted = { weight: () => false, input: false };
  * called, call `drop` instead.
  */
 export interface Passed<A, B> {
+  /** What comes out. */
   readonly value: B;
   /** False when no wanted gradient lies behind: nothing was kept, and the pullback only frees what it is given. */
   readonly active: boolean;

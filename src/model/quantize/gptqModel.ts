@@ -18,6 +18,7 @@ import { fitsGptq } from './gptqFiles.js';
 
 /** What quantising one module came to. */
 export interface GptqLayer {
+  /** Path of the module. */
   readonly module: string;
   /** Squared change of its outputs over the calibration rows, and what rounding to nearest would have made of them. */
   readonly error: number;

@@ -40,6 +40,7 @@ export interface GroupEvaluation {
   readonly loss: number;
   /** exp(loss) */
   readonly perplexity: number;
+  /** Share of trained tokens that the model ranked first. */
   readonly meanTokenAccuracy: number;
   /** Trained tokens. */
   readonly numTokens: number;
@@ -70,13 +71,17 @@ export interface Evaluated {
   readonly tokenLoss: number;
   /** exp(tokenLoss) */
   readonly perplexity: number;
+  /** Share of trained tokens that the model ranked first. */
   readonly meanTokenAccuracy: number;
+  /** Mean entropy of the predicted distribution over trained positions, in nats. */
   readonly entropy: number;
   /** Mean of the batches' load-balancing losses; absent where they are no part of the loss. */
   readonly auxLoss?: number;
+  /** Rows evaluated. */
   readonly rows: number;
   /** Trained tokens. */
   readonly numItems: number;
+  /** Real tokens read. */
   readonly numTokens: number;
   /** By whose words they are (`user`, `assistant`, …; `prompt`, `completion`; what the template wrote beside them: `template`). */
   readonly roles: Groups;

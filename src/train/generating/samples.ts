@@ -30,7 +30,9 @@ export interface Sample {
 
 /** A prompt that a prepared row holds, and the answer that it has there, both as ids. */
 export interface Question {
+  /** Ids that the model is asked with. */
   readonly prompt: Int32Array;
+  /** Ids of the answer that stands there. */
   readonly expected: Int32Array;
 }
 

@@ -3,7 +3,9 @@ import type { StepResult } from '../../records.js';
 
 /** One line of log.jsonl. Nothing in it depends on the clock, so a resumed run writes the very lines of one that never stopped. */
 export interface LogRow {
+  /** Updates done. */
   readonly step: number;
+  /** Passes over the data, fractions included. */
   readonly epoch: number;
   /** Mean of the losses of the updates since the last row. */
   readonly loss: number;
@@ -15,6 +17,7 @@ export interface LogRow {
   readonly numTokens: number;
   /** Over all supervised tokens since the last row, as entropy is. */
   readonly meanTokenAccuracy: number;
+  /** Mean entropy of the predicted distribution, in nats. */
   readonly entropy: number;
   /** Mean of the load-balancing losses of the updates since the last row; absent where they are no part of the loss. */
   readonly auxLoss?: number;

@@ -21,6 +21,7 @@ export interface Update {
   readonly step: number;
   /** The trainable parameters. */
   readonly parameters: Weights;
+  /** By parameter; still to be multiplied with `scale`. */
   readonly gradients: Gradients;
   /** What every gradient is still to be multiplied with. */
   readonly scale: number;

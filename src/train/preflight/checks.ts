@@ -18,8 +18,11 @@ export interface FoundRow extends Place {
 
 /** One question a dataset is asked, and the answer. */
 export interface Check {
+  /** Which question it is. */
   readonly name: CheckName;
+  /** It in words. */
   readonly title: string;
+  /** How many rows it found. */
   readonly rows: number;
   /** Of the rows read. */
   readonly share: number;

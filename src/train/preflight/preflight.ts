@@ -26,9 +26,11 @@ import type { Sample } from './samples.js';
 
 /** Whether a dataset is fit to train on, and why not. */
 export interface Preflight extends RowFormats {
+  /** Rows as they came. */
   readonly rowsRead: number;
   /** Rows, or windows when packing, ready to train on. */
   readonly rows: number;
+  /** Tokens of the rows that are ready. */
   readonly tokens: number;
   /** Tokens with a label that reaches the loss. */
   readonly trainedTokens: number;
@@ -37,9 +39,11 @@ export interface Preflight extends RowFormats {
   readonly refusedByReason: Readonly<Partial<Record<ErrorCode, number>>>;
   readonly warnings: Readonly<Partial<Record<WarningCode, number>>>;
   readonly checks: ReadonlyArray<Check>;
+  /** Whether all checks passed. */
   readonly passed: boolean;
   /** Of rows before anything is cut, in tokens. */
   readonly lengths: Histogram;
+  /** Tokens a row keeps, or the window when packing. */
   readonly maxLength: number;
   readonly packing: {
     readonly active: boolean;
@@ -56,6 +60,7 @@ export interface Preflight extends RowFormats {
     readonly tokens: number;
     readonly trainedTokens: number;
   };
+  /** Prepared rows to show. */
   readonly samples: ReadonlyArray<Sample>;
 }
 

@@ -49,8 +49,11 @@ export type PrepareConfig = RowPathConfig &
 
 /** What became of a dataset's rows. */
 export interface PrepareSummary {
+  /** Rows as they came. */
   readonly rowsRead: number;
+  /** Of these, the ones that were refused. */
   readonly rejected: number;
+  /** The same by what was wrong with them. */
   readonly rejectedByReason: Readonly<Partial<Record<ErrorCode, number>>>;
   /** Rows that lost tokens to maxLength. */
   readonly truncated: number;
@@ -58,11 +61,13 @@ export interface PrepareSummary {
   readonly fullyMasked: number;
   /** Rows (windows) ready to train on. */
   readonly rows: number;
+  /** Tokens of the rows that are ready. */
   readonly tokens: number;
   /** Tokens with a label that reaches the loss. */
   readonly trainedTokens: number;
   /** Share of the windows' places that hold a token; absent when not packing. */
   readonly packingEfficiency?: number;
+  /** How often each was given, by code. */
   readonly warnings: Readonly<Partial<Record<string, number>>>;
   /** What each file gave, in the order of their first rows. Absent in 0.7.10 packing, whose text buffer does not know its rows. */
   readonly perSource?: ReadonlyArray<SourceCounts>;

@@ -7,9 +7,11 @@ import type { RejectCounts, Rejects } from '../../streams/rejects.js';
 
 /** The rows of one pass over a data set that were refused. */
 export interface RefusedRows {
+  /** How many. */
   readonly rows: number;
   /** Counts by what was wrong. */
   readonly reasons: RejectCounts['byCode'];
+  /** What was wrong with the first. */
   readonly first?: DataError;
 }
 

@@ -11,9 +11,11 @@ import type { SftConfig } from '../options/config.js';
 export interface SourceCounts {
   /** Absent for rows that come from no file. */
   readonly file?: string;
+  /** Rows as they came. */
   readonly rowsRead: number;
   /** Of these, the ones that were refused. */
   readonly rejected: number;
+  /** Tokens of the rows that were kept. */
   readonly tokens: number;
   /** Tokens with a label that reaches the loss. */
   readonly trainedTokens: number;

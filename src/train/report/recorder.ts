@@ -24,7 +24,9 @@ export interface RecorderOptions {
 
 /** Gathers what a run tells, for a report or a dashboard. */
 export interface Recorder {
+  /** Takes in an event of the run. */
   readonly add: (event: RunEvent) => void;
+  /** The run ended with this error. */
   readonly failed: (error: unknown) => void;
   /** The run so far. */
   readonly record: () => RunRecord;

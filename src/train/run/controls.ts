@@ -3,6 +3,7 @@
 export interface RunInputs {
   /** Holds the run after the update that is running. */
   readonly pause: () => void;
+  /** Goes on after `pause`. */
   readonly resume: () => void;
   /**
    * Ends the run after the update that is running, as if it had been the last: the final model is written. With `checkpoint` the
@@ -26,10 +27,15 @@ export interface RunInputs {
  * strategies have due at this update, never what was asked for.
  */
 export interface TrainerControl {
+  /** As `stop`: the final model is written. */
   readonly shouldTrainingStop: boolean;
+  /** As `stopEpoch`. */
   readonly shouldEpochStop: boolean;
+  /** As `checkpointNow`. */
   readonly shouldSave: boolean;
+  /** As `evaluateNow`. */
   readonly shouldEvaluate: boolean;
+  /** As `logNow`. */
   readonly shouldLog: boolean;
 }
 

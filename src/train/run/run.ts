@@ -103,10 +103,13 @@ export interface HardRowText extends HardRow {
 export interface Evaluation extends Omit<Evaluated, 'predictions' | 'hardest'> {
   /** Of the evaluation set, where there are several. */
   readonly name?: string;
+  /** Updates done. */
   readonly step: number;
+  /** Passes over the data, fractions included. */
   readonly epoch: number;
   /** All numbers under the names that metricForBestModel knows: eval_loss, eval_perplexity, …, with the set's name in them. */
   readonly metrics: Readonly<Record<string, number>>;
+  /** Rows of the highest loss, the worst first, with their text. */
   readonly hardest: ReadonlyArray<HardRowText>;
 }
 
@@ -122,6 +125,7 @@ export interface Samples {
 /** A checkpoint that is whole on disk. */
 export interface CheckpointWritten {
   readonly dir: string;
+  /** Updates done. */
   readonly step: number;
 }
 
@@ -129,15 +133,20 @@ export interface CheckpointWritten {
 export interface RunSummary {
   /** Updates of the whole run, those before a resume included. */
   readonly steps: number;
+  /** Passes over the data, fractions included. */
   readonly epoch: number;
-  /** Mean over all updates. */
+  /** Mean over all updates but those that were skipped. */
   readonly trainLoss: number;
+  /** Real tokens read, those before a resume included. */
   readonly numTokens: number;
+  /** Wall time of this process in the run. */
   readonly seconds: number;
   /** Of this process, not of the run. */
   readonly tokensPerSecond: number;
   readonly stepsPerSecond: number;
+  /** Updates left out because a loss or gradient was not finite (`nonFinite: 'skip'`). */
   readonly skippedSteps: number;
+  /** Micro-batches without a single supervised token. */
   readonly emptyMicroBatches: number;
   /** Rows refused, those of evaluation sets included; of streamed rows those of one pass. */
   readonly rejected: number;
@@ -145,7 +154,9 @@ export interface RunSummary {
   readonly rejectedByReason: RejectCounts['byCode'];
   /** `left`: stopped with a checkpoint, to be resumed. */
   readonly ended: 'finished' | 'stopped' | 'early' | 'left';
+  /** The update of the best evaluation, where one was looked for. */
   readonly bestStep?: number;
+  /** Its `metricForBestModel`. */
   readonly bestMetric?: number;
   /** Where the final model was written. */
   readonly outputDir?: string;
@@ -163,10 +174,13 @@ export interface EpochMark {
 
 /** The run is about to begin. As JSON it tells the model's configuration and no weights. */
 export interface Begun {
+  /** Options as decoded, defaults filled in. */
   readonly config: SftConfig;
   readonly plan: Plan;
   readonly model: CausalLM;
+  /** What became of the training rows. */
   readonly trainSummary: PrepareSummary;
+  /** What became of each evaluation set, by name; a single one has the empty name. */
   readonly evalSummaries: Readonly<Record<string, PrepareSummary>>;
   /** The training rows were prepared by an earlier run and taken from the cache. */
   readonly fromCache: boolean;
@@ -174,6 +188,7 @@ export interface Begun {
   readonly resumedAt: number;
   /** The adapter's parameters, or all. */
   readonly trainableParameters: number;
+  /** All of the model, the adapter included. */
   readonly totalParameters: number;
 }
 

@@ -8,6 +8,7 @@ import type { SftConfig } from '../options/config.js';
 
 /** How many updates and micro-batches a run has. */
 export interface Plan {
+  /** Prepared rows of one epoch. */
   readonly rows: number;
   /** M: micro-batches of one epoch. */
   readonly microBatchesPerEpoch: number;
@@ -17,6 +18,7 @@ export interface Plan {
   readonly epochs: number;
   /** T: updates of the whole run. */
   readonly totalSteps: number;
+  /** Updates over which the rate rises. */
   readonly warmupSteps: number;
   readonly gradientAccumulationSteps: number;
   readonly epochRemainder: SftConfig['epochRemainder'];

@@ -8,6 +8,7 @@ import { ignoreIndex } from '../../records.js';
 
 /** The real tokens of a batch, documents end to end, and what is supervised of them. */
 export interface Unpadded {
+  /** What a model reads. */
   readonly sequence: Sequence;
   /** `weights` are the loss weights the batch brought, 1 where it brought none; positions of weight 0 are left out. */
   readonly targets: Targets;
