@@ -1,7 +1,7 @@
 /**
  * All that a card can show, in one call of under 8 minutes: checks first, then times.
  *
- *     npm run bench -- gpu [--out DIR] [--seconds 450] [--lines gpt2-124m-lora,…] [--seq 2048] [--steps 4] [--rounds 5]
+ *     npm run bench -- gpu [--out DIR] [--seconds 450] [--lines gpt2-124m-lora,…] [--seq 2048] [--steps 4] [--rounds 5] [--trace]
  *     npm run bench -- gpu --dry            every part on an emulated card and torch's CPU, tiny shapes: tests this script, times nothing
  *     npm run bench -- gpu --pack FILE      everything needed, in one archive (some 48 MB), for a machine without Node.js and network
  *
@@ -12,7 +12,8 @@
  *             by wgmma (operations a second)
  * 5. lines    GPT-2 124M and Llama 1.1B, full, LoRA and QLoRA, bfloat16, rows of 2048 tokens: tokens a second, memory at its peak, the
  *             share of the measured rate; against the bare loop of PyTorch (reference/torch_gpu.py) on the same card, in turns. QLoRA
- *             needs bitsandbytes there; where it is not, the line has our side alone, and says so.
+ *             needs bitsandbytes there; where it is not, the line has our side alone, and says so. --trace: after each line our side
+ *             again, alone, and what its step is made of (gpu/trace.mjs)
  *
  * Every part has its own end in time; DIR/gpu.json ($OUT, or else a folder of the system's for temporary files) is written again after
  * every part and every line, gpu.log as it goes. Exit code: 0 all checks passed and all lines were measured; 1 a check failed; 2 there
@@ -39,6 +40,7 @@ import { join, resolve } from 'node:path';
 import { pack } from './gpu/pack.mjs';
 import { part, tail, within } from './gpu/part.mjs';
 import { operationsPerToken, shapes } from './gpu/shapes.mjs';
+import { summary } from './gpu/trace.mjs';
 import { tokenRows } from './rows.mjs';
 import { flags, here, median, player, rounded } from './turns.mjs';
 
@@ -54,6 +56,7 @@ const asked = flags({
   only: 'build,kernels,models,rate,lines',
   pack: '',
   dry: false,
+  trace: false,
 });
 const root = resolve(here('..'));
 if (asked.pack !== '') {
@@ -512,6 +515,39 @@ const line = async (name, without) => {
   return found;
 };
 
+/** What a step of ours is made of, on a card that has nothing else to do. */
+const traced = async (name) => {
+  const at = name.lastIndexOf('-');
+  const [shapeName, mode] = [name.slice(0, at), name.slice(at + 1)];
+  const file = join(out, `${name}.trace`);
+  const turns = 3;
+  const ours = await player(
+    'rxtune',
+    process.execPath,
+    [
+      here('ours/gpu.mjs'),
+      ...['--model', await made.get(shapeName), '--mode', mode, '--seq', `${size.seq}`],
+      ...['--batch', `${asked.batch || shapes[shapeName].batch}`, '--steps', `${size.steps}`, '--turns', `${turns}`],
+    ],
+    { ...environment, RXTUNE_CUDA_TRACE: file },
+    share(dry ? 3000 : 75),
+  );
+  try {
+    for (let turn = 0; turn < turns; turn++) await within(share(dry ? 3000 : 60), ours.turn(), `${name}, traced`);
+    // The line after the last turn ends it; it writes what is left before it goes.
+    await within(
+      15,
+      ours.turn().catch(() => undefined),
+      `${name}, its trace`,
+    );
+    for (const text of summary(readFileSync(file, 'utf8'), { steps: size.steps, rows: 24 }).split('\n'))
+      tell(`   ${text}`);
+  } finally {
+    await within(10, ours.end(), 'ending').catch(() => undefined);
+    rmSync(file, { force: true });
+  }
+};
+
 const columns = [
   'line',
   'tokens/s',
@@ -590,6 +626,7 @@ const main = async () => {
           found = await line(name, `not beside PyTorch: ${error.message}`);
         }
         tell(`   ${row(found).join('  ')}`);
+        if (asked.trace) await traced(name).catch((error) => tell(`   ${error.message}`));
       } catch (error) {
         result.lines.push({ name, failed: error.message });
         tell(`   ${name}: ${error.message}`);

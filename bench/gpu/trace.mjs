@@ -36,7 +36,7 @@ export const summary = (text, { steps = 4, rows = 40 } = {}) => {
     .sort((a, b) => b.each - a.each);
   const kinds = group(lines.map((each) => ({ ...each, what: each.what.split(' ')[0] })));
   const busy = sum(taken) / count / 1000;
-  const percent = (part) => `${((100 * part * count * 1000) / whole).toFixed(1)} %`;
+  const percent = (part) => (whole === 0 ? '–' : `${((100 * part * count * 1000) / whole).toFixed(1)} %`);
   return [
     `a step of ${(whole / count / 1000).toFixed(2)} ms: ${busy.toFixed(2)} ms in ${(taken.length / count).toFixed(0)} kernels and products, ${(whole / count / 1000 - busy).toFixed(2)} ms in none`,
     ...[...kinds]
