@@ -126,10 +126,11 @@ const isOurs = (value: unknown): value is DataError | FatalError | Warning =>
 export const render = (error: unknown): string => {
   if (!isOurs(error)) return withoutSecrets(error instanceof Error ? (error.stack ?? String(error)) : String(error));
   const details: Details = error._tag === 'FatalError' ? error.details : error;
-  const where = place(details);
   // Many messages begin with the file themselves, for those who read the message alone.
-  const told = where === '' || error.message.startsWith(where);
-  const lines = [`${told ? '' : `${where}: `}${error.message} [${error.code}]`];
+  const { file, line, field } = details;
+  const told = file !== undefined && error.message.startsWith(place({ file, ...(line === undefined ? {} : { line }) }));
+  const where = told ? place(field === undefined ? {} : { field }) : place(details);
+  const lines = [`${where === '' ? '' : `${where}: `}${error.message} [${error.code}]`];
   if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);
   if (details.actual !== undefined) lines.push(`  actual:   ${details.actual}`);
   if (details.hint !== undefined) lines.push(`  try:      ${details.hint}`);

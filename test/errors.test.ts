@@ -24,6 +24,12 @@ test('a file that the message names already is not named twice', () => {
   expect(render(fatal('E_NO_FILE', 'a/b.json does not exist', { file: 'a/b.json' }))).toBe(
     'a/b.json does not exist [E_NO_FILE]',
   );
+  expect(render(fatal('E_NO_FILE', 'a/b.json does not exist', { file: 'a/b.json', field: 'rows' }))).toBe(
+    'field "rows": a/b.json does not exist [E_NO_FILE]',
+  );
+  expect(render(fatal('E_X', 'a/b.json:3 is cut off', { file: 'a/b.json', line: 3 }))).toBe(
+    'a/b.json:3 is cut off [E_X]',
+  );
   expect(render(fatal('E_X', 'it is cut off', { file: 'a/b.json' }))).toBe('a/b.json: it is cut off [E_X]');
 });
 

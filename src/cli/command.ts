@@ -47,7 +47,10 @@ const wrongCall = (complaint: CommanderError, command: Command): FatalError => {
         ),
       });
     case 'commander.unknownCommand':
-      return usage('E_USAGE', `unknown command ${name}`, { hint: meant(command.commands.map((one) => one.name())) });
+      return usage('E_USAGE', `unknown command ${name}`, {
+        expected: command.commands.map((one) => one.name()).join(', '),
+        hint: meant(command.commands.map((one) => one.name())),
+      });
     case 'commander.optionMissingArgument':
       return usage('E_USAGE', `option ${name} needs a value`, { hint: help });
     case 'commander.excessArguments':

@@ -284,6 +284,8 @@ const jsonOrText = (text: string): unknown => {
 
 interface Problem extends t.ValidationError {
   readonly hint?: string;
+  /** What a missing option is for: that helps more than its codec's name. */
+  readonly wanted?: string;
 }
 
 const isUnion = (type: t.Decoder<unknown, unknown>): boolean => '_tag' in type && type._tag === 'UnionType';
@@ -315,7 +317,8 @@ const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIO
     seen.set(path, {
       message: problem.message ?? (path === '' ? `not a record of options for ${name}` : `wrong value for ${path}`),
       ...(path === '' ? {} : { field: path }),
-      ...(problem.message === undefined || problem.hint === undefined
+      ...(problem.wanted === undefined ? {} : { expected: problem.wanted }),
+      ...(problem.message === undefined || (problem.hint === undefined && problem.wanted === undefined)
         ? { expected, actual: actual === undefined ? 'nothing' : `${describe(actual)} (${kindOf(actual)})` }
         : {}),
       ...(problem.hint === undefined ? {} : { hint: problem.hint }),
@@ -326,7 +329,8 @@ const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIO
   const also = others.map(
     (other) =>
       `\n  also ${other.message}` +
-      (other.expected === undefined ? '' : `: expected ${other.expected}, got ${other.actual ?? 'nothing'}`) +
+      (other.expected === undefined ? '' : `: expected ${other.expected}`) +
+      (other.actual === undefined ? '' : `, got ${other.actual}`) +
       (other.hint === undefined ? '' : ` (${other.hint})`),
   );
   return usage(code, `${name}: ${message}${also.join('')}`, details);
@@ -366,6 +370,7 @@ export const closed = <F extends Fields>(name: string, fields: F): Closed<F> => 
             value,
             context: t.appendContext(context, key, field.codec, value),
             message: `option "${key}" is required`,
+            wanted: field.doc.replace(/\.$/, ''),
           });
         }
         continue;

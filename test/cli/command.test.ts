@@ -41,7 +41,7 @@ describe('the command line', () => {
       'rxtune: unknown option --max_steps [E_USAGE]\n  try:      did you mean --max-steps?\n',
     ],
     [['walk', '--zebra'], 'rxtune: unknown option --zebra [E_USAGE]\n  try:      rxtune walk --help\n'],
-    [['wlak'], 'rxtune: unknown command wlak [E_USAGE]\n  try:      did you mean walk?\n'],
+    [['wlak'], 'rxtune: unknown command wlak [E_USAGE]\n  expected: walk\n  try:      did you mean walk?\n'],
     [['walk', '--max-steps'], 'rxtune: option --max-steps needs a value [E_USAGE]\n  try:      rxtune walk --help\n'],
     [
       ['walk', 'far'],

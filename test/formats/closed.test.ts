@@ -80,6 +80,20 @@ group('closed', () => {
     expect(message).toContain('unknown option "alpha"');
   });
 
+  it('tells what a missing option is for', () => {
+    const Call = closed('call', {
+      model: required(string, 'Directory of the model.'),
+      out: required(string, 'A file.'),
+    });
+    const decoded = Call.decode({});
+    if (E.isRight(decoded)) throw new Error('nothing is required');
+    expect(render(decoded.left).split('\n')).toEqual([
+      'field "model": call: option "model" is required',
+      '  also option "out" is required: expected A file [E_OPTIONS]',
+      '  expected: Directory of the model',
+    ]);
+  });
+
   it('refuses what is no record', () => {
     for (const value of [null, undefined, 3, 'x', [], new Float32Array(2)])
       expect(E.isLeft(Options.decode(value))).toBe(true);
