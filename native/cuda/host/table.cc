@@ -958,49 +958,63 @@ bool fits_tiles(const CudaDevice& device, const AdapterGrad& a) {
   const bool vectors = a.dy.kind == GEMM_FLOAT32 || (a.dy.kind == GEMM_BFLOAT16 && a.columns % 8 == 0 && a.dy.ld % 8 == 0 &&
                                                      reinterpret_cast<uintptr_t>(a.dy.data) % 16 == 0);
   return vectors && !a.dy.transposed && a.rows > 0 && a.columns > 0 && a.rank > 0 && a.rank <= widest_adapter &&
-         adapter_bytes(adapter_rank(a.rank)) <= device.shared_memory();
+         adapter_bytes(adapter_rank(a.rank), least_stages) <= device.shared_memory();
 }
 
-void add_sums(std::vector<RxSumPiece>& sums, const float* parts, long count, long rows, long width, float* to, long ld, float factor) {
-  const long n = rows * width;
-  for (long first = 0; first < n; first += adapter_sum_numbers)
-    sums.push_back({parts, to, count, n, first, std::min(n, first + adapter_sum_numbers), width, ld, factor, 0});
+// Few come with the launch, many are brought to the card first.
+template <class List, class One, size_t most>
+void listed(CudaDevice& device, List& list, One (&few)[most], const std::vector<One>& all) {
+  if (all.size() > most)
+    list.more = device.stage(all.data(), static_cast<long>(all.size()));
+  else
+    std::copy(all.begin(), all.end(), few);
 }
 
 // Adapters whose tiles have one shape, and either one alone or dy of all as bfloat16.
 void run_adapters(const Context* context, const std::vector<AdapterGrad>& all, const std::vector<Cut>& cuts) {
   CudaDevice& device = of(context);
   const int rank = adapter_rank(all[0].rank);
-  long floats = 0;
-  for (size_t i = 0; i < all.size(); i++) floats += cuts[i].parts_du(all[i]) + cuts[i].parts_db(all[i]);
+  const auto whole = [](long n) { return parts_of(n, 4) * 4; };
+  long floats = 0, blocks = 0, most = 0;
+  for (size_t i = 0; i < all.size(); i++) floats += whole(cuts[i].parts_du(all[i])) + whole(cuts[i].parts_db(all[i]));
   float* parts = scratch<float>(context, slot_parts, floats);
-  std::vector<RxAdapterPiece> pieces;
+  std::vector<RxAdapterPart> pieces;
   std::vector<RxSumPiece> sums;
+  const auto add_up = [&](const float* from, long count, long rows, long width, float* to, long ld, float factor) {
+    sums.push_back({from, to, count, rows * width, width, ld, factor, 0});
+    most = std::max(most, parts_of(rows * width, adapter_sum_numbers));
+  };
   for (size_t i = 0; i < all.size(); i++) {
     const AdapterGrad& a = all[i];
     const Cut& cut = cuts[i];
     int slot = -1;
     const Matrix dy = converted<uint16_t>(context, a.dy, a.rows, a.columns, slot, -1);
-    float *const du = parts, *const db = du + cut.parts_du(a);
-    parts = db + cut.parts_db(a);
-    for (long slab = 0; slab < cut.slabs; slab++)
-      for (long band = 0; band < cut.bands; band++) {
-        const long first = band * cut.band;
-        RxAdapterPiece piece = {static_cast<const uint16_t*>(dy.data), a.u, a.b, a.du, a.db, dy.ld, a.ld, a.ld, first, std::min(a.rows, first + cut.band),
-                                slab * adapter_columns, a.columns, static_cast<int>(a.rank), a.scaling, a.scaling, 0};
-        if (cut.slabs > 1) piece.du = du + slab * a.rows * a.rank, piece.ld_du = a.rank, piece.factor_du = 1;
-        if (cut.bands > 1) piece.db = db + band * a.columns * a.rank, piece.factor_db = 1;
-        pieces.push_back(piece);
-      }
-    if (cut.slabs > 1) add_sums(sums, du, cut.slabs, a.rows, a.rank, a.du, a.ld, a.scaling);
-    if (cut.bands > 1) add_sums(sums, db, cut.bands, a.columns, a.rank, a.db, a.rank, a.scaling);
+    RxAdapterPart piece = {static_cast<const uint16_t*>(dy.data), a.u, a.b, a.du, a.db, dy.ld, a.ld, a.ld, a.rows, a.columns, cut.band, cut.bands, 0, 0,
+                           blocks, static_cast<int>(a.rank), a.scaling, a.scaling, 0};
+    if (cut.slabs > 1) {
+      add_up(parts, cut.slabs, a.rows, a.rank, a.du, a.ld, a.scaling);
+      piece.du = parts, piece.ld_du = a.rank, piece.step_du = a.rows * a.rank, piece.factor_du = 1;
+      parts += whole(cut.parts_du(a));
+    }
+    if (cut.bands > 1) {
+      add_up(parts, cut.bands, a.columns, a.rank, a.db, a.rank, a.scaling);
+      piece.db = parts, piece.step_db = a.columns * a.rank, piece.factor_db = 1;
+      parts += whole(cut.parts_db(a));
+    }
+    blocks += cut.slabs * cut.bands;
+    pieces.push_back(piece);
   }
   std::vector<CudaDevice::Narrowed> still = device.narrowed;
-  const long blocks = static_cast<long>(pieces.size());
-  device.launch(rank == 16 ? k::adapter_grad_16 : rank == 32 ? k::adapter_grad_32 : k::adapter_grad_64, {blocks}, 256, adapter_bytes(rank),
-                device.stage(pieces.data(), blocks));
-  const long more = static_cast<long>(sums.size());
-  if (more > 0) device.launch(k::adapter_sums, {more}, 256, 0, device.stage(sums.data(), more));
+  int stages = most_stages;
+  while (stages > least_stages && adapter_bytes(rank, stages) > device.shared_memory()) stages--;
+  RxAdapters adapters = {nullptr, static_cast<long>(pieces.size()), {}, stages, 0};
+  listed(device, adapters, adapters.few, pieces);
+  device.launch(rank == 16 ? k::adapter_grad_16 : rank == 32 ? k::adapter_grad_32 : k::adapter_grad_64, {blocks}, 256, adapter_bytes(rank, stages), adapters);
+  if (!sums.empty()) {
+    RxSums list = {};
+    listed(device, list, list.few, sums);
+    device.launch(k::adapter_sums, {std::min(most, 4096L), static_cast<long>(sums.size())}, 256, 0, list);
+  }
   device.narrowed = std::move(still);
   for (const AdapterGrad& a : all) {
     forget_written(device, a.du, 4, a.ld, a.rows, a.rank);

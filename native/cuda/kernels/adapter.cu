@@ -34,34 +34,69 @@ __device__ __forceinline__ void put_two(float* row, int column, int rank, float 
   if (column + 1 < rank) row[column + 1] = high;
 }
 
+// The part whose blocks these are.
+__device__ __forceinline__ RxAdapterPart part_of(const RxAdapters& all, long block) {
+  const auto at = [&](long i) { return all.more != nullptr ? all.more[i].first : all.few[i].first; };
+  long low = 0, high = all.count;
+  while (high - low > 1) {
+    const long middle = (low + high) / 2;
+    if (at(middle) <= block)
+      low = middle;
+    else
+      high = middle;
+  }
+  return all.more != nullptr ? all.more[low] : all.few[low];
+}
+
+// All but the `rest` last groups of copies have come; rest is one of 1 .. 3.
+__device__ __forceinline__ void wait_but(int rest) {
+  if (rest == 1)
+    copies_wait<1>();
+  else if (rest == 2)
+    copies_wait<2>();
+  else
+    copies_wait<3>();
+}
+
 template <int rank>
-__device__ void adapter_grad(const RxAdapterPiece& p) {
+__device__ void adapter_grad(const RxAdapters& all) {
   constexpr int R = AdapterTile<rank>::rows, C = AdapterTile<rank>::columns;
   // Of du a warp has 16 rows and so many times 8 columns; of dB 64 rows and all columns.
   constexpr int across = R / 16, shares = rank / 8 * across / 8, each = C / 8;
   RX_DYNAMIC_SHARED(uint16_t, dy);
-  uint16_t* const b = dy + 2 * R * C;
+  // Not in registers, of which the tiles take all.
+  __shared__ RxAdapterPart p;
+  if (threadIdx.x == 0) p = part_of(all, blockIdx.x);
+  __syncthreads();
+  const int stages = all.stages;
+  const long block = blockIdx.x - p.first, slab = block / p.bands, band = block % p.bands;
+  const long begin = band * p.band, end = begin + p.band < p.rows ? begin + p.band : p.rows, column = slab * C;
+  float *const to_du = p.du + slab * p.step_du, *const to_db = p.db + band * p.step_db;
+  uint16_t* const b = dy + stages * R * C;
   uint16_t* const u = b + C * rank;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = lane / 4, two = lane % 4 * 2;
-  const int width = static_cast<int>(p.columns - p.column < C ? p.columns - p.column : C), whole = (width + 7) / 8;
-  // In registers: an asynchronous copy may change any memory, for all that the compiler knows.
-  const uint16_t* const from = p.dy + p.column;
-  const long ld = p.ld_dy, end = p.end;
+  const int width = static_cast<int>(p.columns - column < C ? p.columns - column : C), whole = (width + 7) / 8;
+  const uint16_t* const from = p.dy + column;
+  // A group of copies each, of nothing behind the band's end.
   const auto bring = [&](long first, int stage) {
-    for (int i = threadIdx.x; i < R * (C / 8); i += 256) {
-      const int row = i / (C / 8), at = i % (C / 8);
-      const bool inside = first + row < end && at < whole;
-      copy_async_16(piece<C>(dy + stage * R * C, row, at), from + (inside ? (first + row) * ld + 8 * at : 0), inside);
-    }
+    if (first < end)
+      for (int i = threadIdx.x; i < R * (C / 8); i += 256) {
+        const int row = i / (C / 8), at = i % (C / 8);
+        const bool inside = first + row < end && at < whole;
+        copy_async_16(piece<C>(dy + stage * R * C, row, at), from + (inside ? (first + row) * p.ld_dy + 8 * at : 0), inside);
+      }
+    copies_end();
   };
-  RowsOf<rank, R> next;
-  bring(p.first, 0);
-  copies_end();
-  for (int row = 0; row < C; row += R) {
-    next.load(p.b, p.rank, p.column + row, p.columns, p.rank);
-    next.put(b + row * rank);
+  for (int stage = 0; stage + 1 < stages; stage++) bring(begin + stage * R, stage);
+  // Some numbers a thread at a time.
+  constexpr int some = (rank == 64 ? 16 : 32) * 256 / rank;
+  RowsOf<rank, some> rows_of_b;
+  for (int row = 0; row < C; row += some) {
+    rows_of_b.load(p.b, p.rank, column + row, p.columns, p.rank);
+    rows_of_b.put(b + row * rank);
   }
-  next.load(p.u, p.ld_u, p.first, p.end, p.rank);
+  RowsOf<rank, R> next;
+  next.load(p.u, p.ld_u, begin, end, p.rank);
   next.put(u);
   float db[each / 16][rank / 8][4];
 #pragma unroll
@@ -69,18 +104,17 @@ __device__ void adapter_grad(const RxAdapterPiece& p) {
 #pragma unroll
     for (int j = 0; j < rank / 8; j++) db[t][j][0] = db[t][j][1] = db[t][j][2] = db[t][j][3] = 0.f;
 
-  int stage = 0;
-  for (long first = p.first; first < p.end; first += R, stage ^= 1) {
-    const bool more = first + R < p.end;
-    if (more) {
-      bring(first + R, stage ^ 1);
-      next.load(p.u, p.ld_u, first + R, p.end, p.rank);
-    }
-    copies_end();
-    copies_wait<1>();
+  int stage = 0, parity = 0;
+  for (long first = begin; first < end; first += R, parity ^= 1) {
+    const bool more = first + R < end;
+    // The stage before this one has been read.
+    bring(first + (stages - 1) * R, stage == 0 ? stages - 1 : stage - 1);
+    if (more) next.load(p.u, p.ld_u, first + R, end, p.rank);
+    wait_but(stages - 1);
     __syncthreads();
     uint16_t* const tile = dy + stage * R * C;
-    uint16_t* const of_u = u + stage * R * rank;
+    uint16_t* const of_u = u + parity * R * rank;
+    stage = stage + 1 == stages ? 0 : stage + 1;
 
     float du[shares][4];
 #pragma unroll
@@ -103,8 +137,8 @@ __device__ void adapter_grad(const RxAdapterPiece& p) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const long at = first + row + group + 8 * half;
-        if (at < p.end)
-          put_two(p.du + at * p.ld_du, 8 * (share + 8 / across * s) + two, p.rank, du[s][2 * half] * p.factor_du, du[s][2 * half + 1] * p.factor_du);
+        if (at < end)
+          put_two(to_du + at * p.ld_du, 8 * (share + 8 / across * s) + two, p.rank, du[s][2 * half] * p.factor_du, du[s][2 * half + 1] * p.factor_du);
       }
 
 #pragma unroll
@@ -126,35 +160,51 @@ __device__ void adapter_grad(const RxAdapterPiece& p) {
         }
       }
     }
-    if (more) next.put(u + (stage ^ 1) * R * rank);
+    if (more) next.put(u + (parity ^ 1) * R * rank);
     __syncthreads();
   }
 #pragma unroll
   for (int t = 0; t < each / 16; t++)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const long at = p.column + warp * each + 16 * t + group + 8 * half;
+      const long at = column + warp * each + 16 * t + group + 8 * half;
       if (at >= p.columns) continue;
 #pragma unroll
       for (int j = 0; j < rank / 8; j++)
-        put_two(p.db + at * p.rank, 8 * j + two, p.rank, db[t][j][2 * half] * p.factor_db, db[t][j][2 * half + 1] * p.factor_db);
+        put_two(to_db + at * p.rank, 8 * j + two, p.rank, db[t][j][2 * half] * p.factor_db, db[t][j][2 * half + 1] * p.factor_db);
     }
 }
 
 }  // namespace
 
-// A block a piece.
-extern "C" __global__ void __launch_bounds__(256) rx_adapter_grad_16(const RxAdapterPiece* pieces) { adapter_grad<16>(pieces[blockIdx.x]); }
-extern "C" __global__ void __launch_bounds__(256) rx_adapter_grad_32(const RxAdapterPiece* pieces) { adapter_grad<32>(pieces[blockIdx.x]); }
-extern "C" __global__ void __launch_bounds__(256) rx_adapter_grad_64(const RxAdapterPiece* pieces) { adapter_grad<64>(pieces[blockIdx.x]); }
+// Blocks of a part: its slabs' bands.
+extern "C" __global__ void __launch_bounds__(256) rx_adapter_grad_16(RxAdapters all) { adapter_grad<16>(all); }
+extern "C" __global__ void __launch_bounds__(256) rx_adapter_grad_32(RxAdapters all) { adapter_grad<32>(all); }
+extern "C" __global__ void __launch_bounds__(256) rx_adapter_grad_64(RxAdapters all) { adapter_grad<64>(all); }
 
-// Number i of `to`, `width` numbers a row, is factor times the sum of numbers i of `count` matrices.
-extern "C" __global__ void __launch_bounds__(256) rx_adapter_sums(const RxSumPiece* pieces) {
-  const RxSumPiece p = pieces[blockIdx.x];
-  for (long i = p.first + threadIdx.x; i < p.end; i += 256) {
-    float sum = 0.f;
-    for (long part = 0; part < p.count; part++) sum += p.parts[part * p.step + i];
-    const Split at = split(i, p.width);
-    p.to[at.whole * p.ld + at.rest] = sum * p.factor;
+// Number i of `to` is factor times the sum of numbers i of `count` matrices, in their order. A row of blocks a sum.
+extern "C" __global__ void __launch_bounds__(256) rx_adapter_sums(RxSums all) {
+  const RxSumPiece p = all.more != nullptr ? all.more[blockIdx.y] : all.few[blockIdx.y];
+  const bool fours = p.n % 4 == 0 && p.width % 4 == 0 && p.ld % 4 == 0 && in_vectors(p.parts, p.to);
+  for (long i = 4 * thread_index(); i < p.n; i += 4 * grid_threads()) {
+    if (fours) {
+      float4 sum = {0.f, 0.f, 0.f, 0.f};
+      // Reads that do not wait for each other.
+#pragma unroll 8
+      for (long part = 0; part < p.count; part++) {
+        const float4 x = load_four(p.parts + part * p.n + i);
+        sum = {sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w};
+      }
+      const Split at = split(i, p.width);
+      store_four(p.to + at.whole * p.ld + at.rest, {sum.x * p.factor, sum.y * p.factor, sum.z * p.factor, sum.w * p.factor});
+      continue;
+    }
+    for (long e = i; e < i + 4 && e < p.n; e++) {
+      float sum = 0.f;
+#pragma unroll 8
+      for (long part = 0; part < p.count; part++) sum += p.parts[part * p.n + e];
+      const Split at = split(e, p.width);
+      p.to[at.whole * p.ld + at.rest] = sum * p.factor;
+    }
   }
 }

@@ -95,6 +95,11 @@ __device__ __forceinline__ void load_eight(const float* from, float* x) {
   x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
   x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
 }
+__device__ __forceinline__ void load_eight(const uint16_t* from, float* x) {
+  const uint4 pairs = *reinterpret_cast<const uint4*>(from);
+  x[0] = float_of(pairs.x << 16), x[1] = float_of(pairs.x & 0xffff0000u), x[2] = float_of(pairs.y << 16), x[3] = float_of(pairs.y & 0xffff0000u);
+  x[4] = float_of(pairs.z << 16), x[5] = float_of(pairs.z & 0xffff0000u), x[6] = float_of(pairs.w << 16), x[7] = float_of(pairs.w & 0xffff0000u);
+}
 __device__ __forceinline__ void store_eight(float* to, const float* x) {
   *reinterpret_cast<float4*>(to) = {x[0], x[1], x[2], x[3]};
   *reinterpret_cast<float4*>(to + 4) = {x[4], x[5], x[6], x[7]};

@@ -34,25 +34,39 @@ struct RxPiece {
   const float* x;
   long n;
 };
-// A block of an adapter's gradients (adapter.cu): columns `column` .. of a slab, rows first .. end - 1. dy as bfloat16 in whole vectors of 8,
-// the first at a border of 16 bytes, as is its row's length.
-struct RxAdapterPiece {
+// An adapter's gradients (adapter.cu). dy as bfloat16 in whole vectors of 8, the first at a border of 16 bytes, as is its row's length.
+struct RxAdapterPart {
   const uint16_t* dy;  // [rows, columns]
   const float *u, *b;  // [rows, rank], [columns, rank]
   float *du, *db;      // the same shapes
-  long ld_dy, ld_u, ld_du;
-  long first, end, column, columns;
+  long ld_dy, ld_u, ld_du, rows, columns;
+  long band, bands;       // rows of a band, and how many there are
+  long step_du, step_db;  // from what a slab of columns gives to what the next does, and of bands
+  long first;             // the block that begins with it
   int rank;
   float factor_du, factor_db;
   int unused;
 };
-// Numbers first .. end - 1 of a sum of `count` matrices, each `step` numbers after the other.
+// Some of them, which lie in `more`, or where that is null in `few`: these come with the launch.
+struct RxAdapters {
+  const RxAdapterPart* more;  // ?
+  long count;
+  RxAdapterPart few[4];
+  int stages;  // tiles of dy that a block has at a time
+  int unused;
+};
+// The sum of `count` matrices of n numbers, one after the other, times a factor: `width` numbers a row of `to`.
 struct RxSumPiece {
   const float* parts;
   float* to;
-  long count, step, first, end, width, ld;
+  long count, n, width, ld;
   float factor;
   int unused;
+};
+// Some of them, as of RxAdapters.
+struct RxSums {
+  const RxSumPiece* more;  // ?
+  RxSumPiece few[8];
 };
 // Products of groups (grouped.cu): c [.., columns] = x [.., depth] w + x2 [.., depth2] w2 + bias + start. All factors as bfloat16, in whole
 // vectors of 8, with zeros up to these.
@@ -231,10 +245,10 @@ struct RxStateSpace {
   X(adamw_8bit, const RxAdamW8bitPiece*, const float*, RxAdamWRates)                                                        \
   X(gemm_f32, const float*, long, int, const float*, long, int, Values, long, Values, long, float, long, long, long)        \
   X(gemm_bf16, const uint16_t*, long, int, const uint16_t*, long, int, Values, long, Values, long, float, long, long, long) \
-  X(adapter_grad_16, const RxAdapterPiece*)                                                                                 \
-  X(adapter_grad_32, const RxAdapterPiece*)                                                                                 \
-  X(adapter_grad_64, const RxAdapterPiece*)                                                                                 \
-  X(adapter_sums, const RxSumPiece*)                                                                                        \
+  X(adapter_grad_16, RxAdapters)                                                                                            \
+  X(adapter_grad_32, RxAdapters)                                                                                            \
+  X(adapter_grad_64, RxAdapters)                                                                                            \
+  X(adapter_sums, RxSums)                                                                                                   \
   X(grouped, RxGrouped)                                                                                                     \
   X(grouped_turned, RxGrouped)                                                                                              \
   X(grouped_grad, RxGroupedGrad)                                                                                            \

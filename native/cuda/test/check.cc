@@ -509,7 +509,8 @@ void norms(Both& both) {
 }
 
 void rope(Both& both) {
-  const long n = some(60), heads = between(1, 5), rotary = 2 * between(0, 16), dim = rotary + between(rotary == 0 ? 1 : 0, 9);
+  const long n = some(60), heads = between(1, 9), rotary = coin() ? 16 * between(1, 4) : 2 * between(0, 16), more = below(3) * 8;
+  const long dim = rotary + (coin() ? more : between(rotary == 0 ? 1 : 0, 9)) + (rotary + more == 0 ? 1 : 0);
   const Activation x(both, floats(n * heads * dim)), y(both, Floats(n * heads * dim));
   const Array cos(both, floats(n * rotary / 2)), sin(both, floats(n * rotary / 2));
   const int inverse = coin(), interleaved = coin();

@@ -279,28 +279,26 @@ inline Tally gemm_bf16(Grid, const uint16_t* a, long, int, const uint16_t* b, lo
 }
 
 // Blocks share the rows of u and B: what is read twice is counted once.
-inline Tally adapter_grad(Grid g, const RxAdapterPiece* pieces) {
+inline Tally adapter_grad(Grid, const RxAdapters& all) {
   Count count;
-  count.read(pieces, (long)sizeof *pieces * g.blocks).or_fewer(4 * g.blocks);
-  for (long i = 0; i < g.blocks; i++) {
-    const RxAdapterPiece& p = pieces[i];
-    const long rows = p.end - p.first, columns = std::min(adapter_columns, p.columns - p.column);
-    count.more(2 * rows * parts(columns, 8) * 8, 4 * (rows + columns) * p.rank);
-    if (p.column == 0) count.more(4 * rows * p.rank, 0);
-    if (p.first == 0) count.more(4 * columns * p.rank, 0);
-    count.operations(4. * static_cast<double>(rows * columns) * p.rank);
+  if (all.more != nullptr) count.read(all.more, (long)sizeof *all.more * all.count);
+  for (long i = 0; i < all.count; i++) {
+    const RxAdapterPart& p = all.more != nullptr ? all.more[i] : all.few[i];
+    const long slabs = parts(p.columns, adapter_columns);
+    count.more(2 * p.rows * parts(p.columns, 8) * 8 + 4 * (p.rows + p.columns) * p.rank, 4 * (slabs * p.rows + p.bands * p.columns) * p.rank);
+    count.operations(4. * static_cast<double>(p.rows * p.columns) * p.rank);
   }
   return count;
 }
-inline Tally adapter_grad_16(Grid g, const RxAdapterPiece* pieces) { return adapter_grad(g, pieces); }
-inline Tally adapter_grad_32(Grid g, const RxAdapterPiece* pieces) { return adapter_grad(g, pieces); }
-inline Tally adapter_grad_64(Grid g, const RxAdapterPiece* pieces) { return adapter_grad(g, pieces); }
-inline Tally adapter_sums(Grid g, const RxSumPiece* pieces) {
+inline Tally adapter_grad_16(Grid g, const RxAdapters& all) { return adapter_grad(g, all); }
+inline Tally adapter_grad_32(Grid g, const RxAdapters& all) { return adapter_grad(g, all); }
+inline Tally adapter_grad_64(Grid g, const RxAdapters& all) { return adapter_grad(g, all); }
+inline Tally adapter_sums(Grid g, const RxSums& all) {
   Count count;
-  count.read(pieces, (long)sizeof *pieces * g.blocks).or_fewer(4 * g.blocks);
-  for (long i = 0; i < g.blocks; i++) {
-    const long n = pieces[i].end - pieces[i].first;
-    count.more(4 * n * pieces[i].count, 4 * n);
+  if (all.more != nullptr) count.read(all.more, (long)sizeof *all.more * g.rows_of_blocks);
+  for (long i = 0; i < g.rows_of_blocks; i++) {
+    const RxSumPiece& p = all.more != nullptr ? all.more[i] : all.few[i];
+    count.more(4 * p.n * p.count, 4 * p.n);
   }
   return count;
 }
