@@ -26,9 +26,6 @@ const exportsOf = (file: string): ReadonlyArray<ts.Symbol> => {
 const ours = (symbol: ts.Symbol): ReadonlyArray<ts.Declaration> =>
   (symbol.declarations ?? []).filter((one) => one.getSourceFile().fileName.startsWith(sources));
 
-// How the threads of `prepareDataset` are started: there for its tests, and nobody's to name.
-const inside = new Set(['StartThread']);
-
 /** The types of this package that a declaration names, without what functions do inside. */
 const namedIn = (declaration: ts.Node): ReadonlyArray<ts.Symbol> => {
   const found: Array<ts.Symbol> = [];
@@ -43,7 +40,7 @@ const namedIn = (declaration: ts.Node): ReadonlyArray<ts.Symbol> => {
     else ts.forEachChild(node, walk);
   };
   walk(declaration);
-  return found.filter((symbol) => ours(symbol).length > 0 && !inside.has(symbol.name));
+  return found.filter((symbol) => ours(symbol).length > 0);
 };
 
 /** What a module exports under some name; an alias that it keeps to itself is written out where it is used. */

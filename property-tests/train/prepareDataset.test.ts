@@ -23,7 +23,7 @@ import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { makeTally, prepare } from '../../src/train/preparing/prepare.js';
 import type { PrepareSetup } from '../../src/train/preparing/prepare.js';
-import { prepareDataset } from '../../src/train/preparing/prepareDataset.js';
+import { prepareInThreads } from '../../src/train/preparing/prepareDataset.js';
 import { serveJob } from '../../src/train/preparing/crew/job.js';
 import type { StartThread } from '../../src/train/preparing/crew/threads.js';
 import { makeRowNames } from '../../src/train/preparing/rowNames.js';
@@ -246,7 +246,7 @@ describe('rows prepared by many threads', () => {
               pull(dataset()).pipe(prepare(setup, config)),
             );
             const together = await heard(config, tokenizer, named, rejecting, (setup) =>
-              prepareDataset(dataset(), setup, config, { start: lateThread(delays), blockRows }),
+              prepareInThreads(dataset(), setup, config, { start: lateThread(delays), blockRows }),
             );
             expect(together).toEqual(alone);
           },
@@ -280,7 +280,7 @@ describe('rows prepared by many threads', () => {
           const config = configOf({ datasetNumProc: threads });
           const gate = makeGate({ prefetch });
           const out = await lastValueFrom(
-            prepareDataset(endless, { tokenizer: tokenizers['plain'], rejects: makeRejects() }, config, {
+            prepareInThreads(endless, { tokenizer: tokenizers['plain'], rejects: makeRejects() }, config, {
               gate,
               start: lateThread(delays),
               blockRows,

@@ -13,8 +13,8 @@ import { makeGate } from '../../src/streams/gate.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
-import { prepareDataset } from '../../src/train/preparing/prepareDataset.js';
-import type { PrepareDatasetOptions } from '../../src/train/preparing/prepareDataset.js';
+import { prepareInThreads } from '../../src/train/preparing/prepareDataset.js';
+import type { Starting } from '../../src/train/preparing/prepareDataset.js';
 import type { StartThread } from '../../src/train/preparing/crew/threads.js';
 import { startThread } from '../../src/train/preparing/crew/threads.js';
 import type { Dataset } from '../../src/train/run/run.js';
@@ -49,10 +49,10 @@ const templated = got(
 const prepared = (
   dataset: Dataset,
   given: SftOptions,
-  { tokenizer = plain, ...options }: PrepareDatasetOptions & { readonly tokenizer?: Tokenizer } = {},
+  { tokenizer = plain, ...options }: Starting & { readonly tokenizer?: Tokenizer } = {},
 ) => {
   const config = { ...got(decodeSftConfig(given)), maxLength: 64 };
-  return prepareDataset(dataset, { tokenizer, rejects: makeRejects() }, config, options);
+  return prepareInThreads(dataset, { tokenizer, rejects: makeRejects() }, config, options);
 };
 
 const rows = Array.from({ length: 1000 }, (_, i) =>
@@ -165,7 +165,7 @@ describe('threads that prepare rows', () => {
     ).toHaveLength(3);
     expect(await lastValueFrom(prepared(three, {}, { start }).pipe(toArray()))).toHaveLength(3);
     const config = { ...got(decodeSftConfig({ datasetNumProc: 4 })), maxLength: 64 };
-    const shouted = prepareDataset(three, { tokenizer: plain, formattingFunc: () => 'A' }, config, { start });
+    const shouted = prepareInThreads(three, { tokenizer: plain, formattingFunc: () => 'A' }, config, { start });
     expect(await lastValueFrom(shouted.pipe(toArray()))).toHaveLength(3);
     expect(begun).toBe(0);
   });
@@ -216,7 +216,7 @@ describe('threads that prepare rows', () => {
       import { lastValueFrom, take, count } from ${JSON.stringify(pathToFileURL(join(root, 'node_modules/rxjs/dist/esm/index.js')).href.replace('dist/esm/', 'dist/cjs/'))};
       const rows = Array.from({ length: 2000 }, (_, i) => ({ input_ids: [i, 1, 2] }));
       const config = { maxLength: 8, packing: false, packingStrategy: 'bfd', promptBorder: 'offsets', datasetNumProc: 3 };
-      const all = prepareDataset(rows, { rejects: makeRejects() }, config);
+      const all = prepareInThreads(rows, { rejects: makeRejects() }, config);
       console.log(await lastValueFrom(all.pipe(count())), await lastValueFrom(all.pipe(take(1), count())));
     `;
     const out = execFileSync(process.execPath, ['--input-type=module', '-e', script], {

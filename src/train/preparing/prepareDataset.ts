@@ -31,8 +31,6 @@ import type { PrepareConfig, PrepareSetup } from './prepare.js';
 export interface PrepareDatasetOptions {
   /** The gate of the pipeline: rows are read on only while it is open. */
   readonly gate?: Gate | undefined;
-  /** How a thread starts. Default: as a worker thread of Node.js; null: it cannot, as where its code is not to be found. */
-  readonly start?: StartThread | null | undefined;
   /** Threads where `datasetNumProc` says nothing. Default: as many as there are cores for this process. */
   readonly cores?: number | undefined;
   /** Rows that are handed to a thread at once, where they are not lines of a file. Default 128. */
@@ -96,20 +94,18 @@ const outcomes = (
   },
 });
 
-/**
- * The rows of a data set made ready to train on, in its order: what `prepare` makes of them, with the same refusals, warnings and
- * counts. Where `datasetNumProc` allows and pays, blocks of rows are decoded, formatted, tokenised and masked in worker threads;
- * packing and cutting stay here. Every subscription reads the data set anew.
- *
- * One thread does it all where there is code that cannot go to another (a `formattingFunc`, a tokenizer that is not as its files make it), and for the
- * packing of 0.7.10. Rows that are objects of a class, or hold some, are prepared in the main thread while the others are not.
- * With a gate, blocks under way are bounded: eight a worker thread, and four. A thread that breaks down ends the stream (`E_WORKER_FAILED`).
- */
-export const prepareDataset = (
+/** Those options, and who starts threads: tests have some of their own. */
+export interface Starting extends PrepareDatasetOptions {
+  /** Default: as a worker thread of Node.js; null: nobody can, as where its code is not to be found. */
+  readonly start?: StartThread | null | undefined;
+}
+
+/** `prepareDataset` with threads that are started so. */
+export const prepareInThreads = (
   dataset: Dataset,
   setup: PrepareSetup,
   config: PrepareConfig & Pick<SftConfig, 'datasetNumProc'>,
-  { gate, start = startThread(), cores = availableParallelism(), blockRows }: PrepareDatasetOptions = {},
+  { gate, start = startThread(), cores = availableParallelism(), blockRows }: Starting = {},
 ): Observable<Labelled> =>
   defer(() => {
     const { tokenizer, formattingFunc, rejects, tally, names } = setup;
@@ -134,3 +130,19 @@ export const prepareDataset = (
       finish,
     );
   });
+
+/**
+ * The rows of a data set made ready to train on, in its order: what `prepare` makes of them, with the same refusals, warnings and
+ * counts. Where `datasetNumProc` allows and pays, blocks of rows are decoded, formatted, tokenised and masked in worker threads;
+ * packing and cutting stay here. Every subscription reads the data set anew.
+ *
+ * One thread does it all where there is code that cannot go to another (a `formattingFunc`, a tokenizer that is not as its files
+ * make it), and for the packing of 0.7.10. Rows that are objects of a class, or hold some, are prepared in the main thread while the others are not.
+ * With a gate, blocks under way are bounded: eight a worker thread, and four. A thread that breaks down ends the stream (`E_WORKER_FAILED`).
+ */
+export const prepareDataset = (
+  dataset: Dataset,
+  setup: PrepareSetup,
+  config: PrepareConfig & Pick<SftConfig, 'datasetNumProc'>,
+  options: PrepareDatasetOptions = {},
+): Observable<Labelled> => prepareInThreads(dataset, setup, config, options);
