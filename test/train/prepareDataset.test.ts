@@ -216,7 +216,7 @@ describe('threads that prepare rows', () => {
       import { lastValueFrom, take, count } from ${JSON.stringify(pathToFileURL(join(root, 'node_modules/rxjs/dist/esm/index.js')).href.replace('dist/esm/', 'dist/cjs/'))};
       const rows = Array.from({ length: 2000 }, (_, i) => ({ input_ids: [i, 1, 2] }));
       const config = { maxLength: 8, packing: false, packingStrategy: 'bfd', promptBorder: 'offsets', datasetNumProc: 3 };
-      const all = prepareInThreads(rows, { rejects: makeRejects() }, config);
+      const all = prepareDataset(rows, { rejects: makeRejects() }, config);
       console.log(await lastValueFrom(all.pipe(count())), await lastValueFrom(all.pipe(take(1), count())));
     `;
     const out = execFileSync(process.execPath, ['--input-type=module', '-e', script], {
