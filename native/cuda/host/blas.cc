@@ -91,6 +91,11 @@ class Lt final : public Blas {
     if (status != 0) throw std::runtime_error("cublasLt: a matrix product failed (status " + std::to_string(status) + ")");
     return true;
   }
+  void prefer(int proposal) override {
+    for (const auto& [key, plan] : plans) drop(plan);
+    plans.clear();
+    preferred = std::min(proposal, most_proposals - 1);
+  }
   long refusals() const override { return refused; }
 
  private:
@@ -104,6 +109,7 @@ class Lt final : public Blas {
   };
   // Rows of another number every step are planned every step: a run does not keep all that it has seen.
   static constexpr size_t most_plans = 1024;
+  static constexpr int most_proposals = 8;
 
   void drop(const Plan& plan) const {
     if (plan.desc != nullptr) f.cublasLtMatmulDescDestroy(plan.desc);
@@ -154,11 +160,12 @@ class Lt final : public Blas {
       const uint32_t bytes = static_cast<uint32_t>(alignments[i]);
       f.cublasLtMatmulPreferenceSetAttribute(preference, pref_alignment_a + i, &bytes, sizeof bytes);
     }
-    Heuristic best = {};
+    Heuristic found[most_proposals] = {};
     int count = 0;
-    const int status = f.cublasLtMatmulAlgoGetHeuristic(handle, p.desc, p.layouts[0], p.layouts[1], p.layouts[2], p.layouts[3], preference, 1,
-                                                        &best, &count);
+    const int status = f.cublasLtMatmulAlgoGetHeuristic(handle, p.desc, p.layouts[0], p.layouts[1], p.layouts[2], p.layouts[3], preference,
+                                                        preferred + 1, found, &count);
     f.cublasLtMatmulPreferenceDestroy(preference);
+    const Heuristic& best = found[std::min(preferred, std::max(0, count - 1))];
     p.supported = status == 0 && count > 0 && best.state == 0;
     p.algorithm = best.algorithm;
     return p;
@@ -169,6 +176,7 @@ class Lt final : public Blas {
   std::map<Key, Plan> plans;
   unsigned long clock = 0;
   long refused = 0;
+  int preferred = 0;
 };
 
 }  // namespace

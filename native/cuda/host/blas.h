@@ -28,6 +28,9 @@ class Blas {
   // and may be c; not both). Bias and start have the format of c, a bias is aligned to 16 bytes. False: this shape is not supported, nothing was done.
   virtual bool gemm(Format operands, Format result, const Matrix& a, const Matrix& b, void* c, long ld_c, const void* bias, const void* start,
                     long ld_start, float alpha, long m, long n, long k, void* workspace, size_t workspace_bytes, Handle stream) = 0;
+  // Which of cublasLt's proposals is taken from now on, where there are so many: 0, its best guess, unless something else is said. For
+  // measuring.
+  virtual void prefer(int proposal) = 0;
   // Products so far that were not supported.
   virtual long refusals() const = 0;
 };

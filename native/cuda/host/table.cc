@@ -13,6 +13,7 @@
 #include "../kernels/attention_layout.h"
 #include "../kernels/flash_layout.h"
 #include "../kernels/grouped_layout.h"
+#include "../kernels/loss_layout.h"
 #include "cuda_device.h"
 #include "recurrent.h"
 
@@ -99,6 +100,14 @@ void forget_written(CudaDevice& device, const void* to, long each_to, long ld, l
   device.narrowed.erase(std::remove_if(device.narrowed.begin(), device.narrowed.end(), overlaps), device.narrowed.end());
 }
 
+// A quantised operand as bfloat16, `ld` numbers a row.
+void stored_as_bf16(CudaDevice& device, const GemmOperand& x, long rows, long columns, uint16_t* to, long ld) {
+  const long n = rows * columns;
+  if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_bf16, static_cast<const int8_t*>(x.data), x.scale, to, ld, rows, columns);
+  if (x.kind == GEMM_FOUR_BIT)
+    device.over(parts_of(n, 2), k::four_bit_bf16, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, ld, columns, n, x.block);
+}
+
 // An operand in the format of the product: as it lies where it can be, else converted into a slot other than that of the other one.
 template <class T>
 Matrix converted(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
@@ -115,9 +124,7 @@ Matrix converted(const Context* context, const GemmOperand& x, long rows, long c
   const long n = rows * columns;
   const std::vector<CudaDevice::Narrowed> still = device.narrowed;
   if constexpr (half) {
-    if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_bf16, static_cast<const int8_t*>(x.data), x.scale, to, columns, rows, columns);
-    if (x.kind == GEMM_FOUR_BIT)
-      device.over(parts_of(n, 2), k::four_bit_bf16, static_cast<const uint8_t*>(x.data), x.scale, x.code, to, columns, columns, n, x.block);
+    stored_as_bf16(device, x, rows, columns, to, columns);
   } else {
     if (x.kind == GEMM_BFLOAT16) device.over(n, k::widen, static_cast<const uint16_t*>(x.data), to, n);
     if (x.kind == GEMM_INT8_ROWS) device.over(n, k::int8_rows_f32, static_cast<const int8_t*>(x.data), x.scale, to, columns, rows, columns);
@@ -546,43 +553,89 @@ void attention_grad(const Context* context, const Attention* a) {
 
 // ---- the two ends of a step ----
 
-// Logits held at a time, in floats.
-constexpr long most_logits = 1L << 27;
+// Logits held at a time, in floats, and rows of them, which products take in tiles.
+constexpr long most_logits = 1L << 27, most_logit_rows = 4096, logit_tile = 256;
 
+// Rows at a time, so that no chunk but the last ends within a tile.
+long logit_rows(long rows, long vocabulary) {
+  const long limit = std::max(64L, std::min(most_logit_rows, most_logits / std::max(vocabulary, 1L)));
+  const long chunks = parts_of(rows, limit), each = chunks > 0 ? parts_of(rows, chunks) : 0, tiles = parts_of(each, logit_tile) * logit_tile;
+  return chunks > 1 && tiles <= limit ? tiles : each;
+}
+
+// The head as all chunks take it: bfloat16, its rows filled up to a whole vector of 8 by zeros. cublasLt's fast kernels want 16 bytes of
+// everything: not only of where a matrix and each of its rows begin, but of how many numbers a row has, in operands and in the result.
+GemmOperand head_of(const Context* context, const GemmOperand& w, long vocabulary, long columns) {
+  CudaDevice& device = of(context);
+  const long rows = whole_vectors(vocabulary), ld = whole_vectors(columns);
+  if (w.kind == GEMM_BFLOAT16 && rows == vocabulary && ld == columns) return w;
+  uint16_t* const to = scratch<uint16_t>(context, slot_heads, rows * ld);
+  if (w.kind == GEMM_FLOAT32)
+    device.over(vocabulary * (ld / 8), k::narrow_rows, static_cast<const float*>(w.data), w.ld, to, ld, vocabulary, columns);
+  else if (w.kind == GEMM_BFLOAT16)
+    device.over(vocabulary * columns, k::copy_columns, Values{const_cast<void*>(w.data), 1}, w.ld, Values{to, 1}, ld, vocabulary, columns);
+  else
+    stored_as_bf16(device, w, vocabulary, columns, to, ld);
+  device.zero(to + vocabulary * ld, sizeof(uint16_t) * static_cast<size_t>((rows - vocabulary) * ld));
+  return {to, ld, 0, GEMM_BFLOAT16, nullptr, nullptr, 0};
+}
+// Its bias, of as many numbers.
+const float* bias_of_head(const Context* context, const float* bias, long vocabulary) {
+  const long columns = whole_vectors(vocabulary);
+  if (bias == nullptr || columns == vocabulary) return bias;
+  CudaDevice& device = of(context);
+  float* const to = scratch<float>(context, slot_vector, columns);
+  device.zero(to, sizeof(float) * static_cast<size_t>(columns));
+  copy_columns(context, values_of(bias), vocabulary, values_of(to), columns, 1, vocabulary);
+  return to;
+}
+
+void cross_entropy(const Context* context, RxCrossEntropy a) {
+  CudaDevice& device = of(context);
+  const long groups = std::min<long>(most_loss_groups, (device.shared_memory() - loss_shared) / (loss_group * 4L));
+  a.held = static_cast<int>(std::min(groups, parts_of(a.vocabulary, loss_group)));
+  const long numbers = std::min(whole_vectors(a.vocabulary), a.held * static_cast<long>(loss_group));
+  // It writes to no rows that lie narrowed.
+  std::vector<CudaDevice::Narrowed> still = std::move(device.narrowed);
+  device.launch(k::cross_entropy, {std::min(a.rows, device.multiprocessors())}, loss_threads, numbers * 4, a);
+  device.narrowed = std::move(still);
+}
+
+// Products of bfloat16 take the head rounded once, and the gradient of the logits as the loss writes it: rounded, and where the logits were.
 void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
   CudaDevice& device = of(context);
   const long V = a->vocabulary, C = a->columns;
-  const bool gradient = a->dh != nullptr;
-  const long limit = std::max(64L, std::min(4096L, most_logits / std::max(V, 1L)));
-  const long chunks = parts_of(a->rows, limit), each = chunks > 0 ? parts_of(a->rows, chunks) : 0;
-  const long ld = parts_of(V, 8) * 8;
+  const bool gradient = a->dh != nullptr, half = context->bf16 != 0;
+  const long each = logit_rows(a->rows, V), ld = parts_of(V, 64) * 64, columns = half ? whole_vectors(V) : V;
   float* const logits = scratch<float>(context, slot_logits, each * ld);
   const int32_t* const targets = device.stage(a->targets, a->rows);
   const float* const weights = device.stage(a->weights, a->rows);
   const bool set = a->accumulate == 0;
   if (set && a->d_bias != nullptr) device.zero(a->d_bias, sizeof(float) * static_cast<size_t>(V));
-  if (set && a->dw != nullptr && chunks == 0) device.zero(a->dw, sizeof(float) * static_cast<size_t>(V * C));
-  GemmOperand turned = a->w, w = a->w;
+  if (set && a->dw != nullptr && a->rows == 0) device.zero(a->dw, sizeof(float) * static_cast<size_t>(V * C));
+  GemmOperand w = half && a->rows > 0 ? head_of(context, a->w, V, C) : a->w;
+  const float* const bias = half ? bias_of_head(context, a->bias, V) : a->bias;
+  GemmOperand turned = w;
   turned.transposed = 1;
   w.transposed = 0;
+  const GemmOperand slopes = {logits, half ? 2 * ld : ld, 0, half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0};
   for (long start = 0; start < a->rows; start += each) {
     const long rows = std::min(each, a->rows - start);
-    GemmOperand h = {}, d = {};
+    GemmOperand h = {}, d = slopes;
     h.data = a->h + start * C, h.ld = C;
-    d.data = logits, d.ld = ld;
-    const Gemm forward = {rows, V, C, h, turned, logits, ld, a->bias, 0, 1.f, 0};
+    const Gemm forward = {rows, columns, C, h, turned, logits, ld, bias, 0, 1.f, 0};
     run_gemm(context, &forward);
-    device.launch(k::cross_entropy, {rows}, 1024, 0, logits, ld, V, targets + start, weights + start, a->label_smoothing, a->softcap, a->dft, gradient,
-                  a->loss + start, a->correct + start, a->entropy + start);
+    cross_entropy(context, {logits, ld, V, rows, targets + start, weights + start, a->label_smoothing, a->softcap, a->dft, gradient, half, 0,
+                            a->loss + start, a->correct + start, a->entropy + start});
     if (!gradient) continue;
-    const Gemm to_h = {rows, C, V, d, w, a->dh + start * C, C, nullptr, 0, 1.f, 0};
+    const Gemm to_h = {rows, C, columns, d, w, a->dh + start * C, C, nullptr, 0, 1.f, 0};
     run_gemm(context, &to_h);
     if (a->dw != nullptr) {
       d.transposed = 1;
       const Gemm to_w = {V, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f, 0};
       run_gemm(context, &to_w);
     }
-    if (a->d_bias != nullptr) column_sums(context, values_of(logits), ld, a->d_bias, rows, V, true);
+    if (a->d_bias != nullptr) column_sums(context, {logits, half}, slopes.ld, a->d_bias, rows, V, true);
   }
   device.launch(k::weighted_sum, {1}, 1024, 0, a->loss, weights, a->total, a->rows);
 }

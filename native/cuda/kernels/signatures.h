@@ -68,6 +68,17 @@ struct RxSums {
   const RxSumPiece* more;  // ?
   RxSumPiece few[8];
 };
+// Rows of logits, `ld` floats a row (a multiple of 4, and at least the next whole vector of 8), to losses (cross_entropy.cu).
+struct RxCrossEntropy {
+  float* logits;
+  long ld, vocabulary, rows;
+  const int32_t* targets;
+  const float* weights;
+  float smoothing, softcap;
+  // held: groups of loss_layout.h that lie in shared memory, at least one. half: the gradient lies as bfloat16 where its row begins.
+  int dft, gradient, half, held;
+  float *loss, *correct, *entropy;
+};
 // Products of groups (grouped.cu): c [.., columns] = x [.., depth] w + x2 [.., depth2] w2 + bias + start. All factors as bfloat16, in whole
 // vectors of 8, with zeros up to these.
 struct RxGroupedPiece {
@@ -237,7 +248,7 @@ struct RxStateSpace {
   X(latent_heads, RxLatentHeads)                                                                                            \
   X(latent_heads_grad, RxLatentHeads)                                                                                       \
   X(cached_attention, Values, const float*, const float*, Values, long, long, long, long, long, long, long, float, float, const float*, float) \
-  X(cross_entropy, float*, long, long, const int32_t*, const float*, float, float, int, int, float*, float*, float*)        \
+  X(cross_entropy, RxCrossEntropy)                                                                                          \
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \
   X(sum_doubles, const double*, long, float*)                                                                               \

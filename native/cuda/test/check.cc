@@ -3,6 +3,7 @@
 //   check … --attention=mma|wgmma   as RXTUNE_CUDA_ATTENTION
 //   check … --rate=N    checks nothing: times cublasLt's product of N x N matrices of bfloat16, as the device asks for it
 //                       and attention of rows of N / 4 tokens, by each way that the card has
+//   check … --products=LIST --losses=LIST   times these (TimedProduct, loss_rate), products by the first N proposals of cublasLt (--proposals=N)
 // An error of the card ends it, since a card does nothing more for a process after one; --after goes on behind the check that met it.
 // In float32 to 1e-4, where bfloat16 takes part to 1e-2, of the norm of what is expected; copies, masks and indices bit for bit.
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -1064,7 +1066,9 @@ void attention(Both& both) {
 }
 
 void loss(Both& both) {
-  const long rows = some(150), width = some(80), vocabulary = some(700);
+  // Now and then a row of which a block holds only a part, or two groups of it.
+  const bool is_long = below(8) == 0;
+  const long rows = is_long ? between(1, 3) : some(150), width = some(is_long ? 8 : 80), vocabulary = is_long ? coin() ? 57300 + below(100000) : 9000 + below(9000) : some(700);
   const std::vector<int32_t> targets = indices(rows, vocabulary, below(4) == 0);
   const Floats weights = floats(rows, 0, 1);
   const bool gradient = coin(), weight = coin(), with_bias = coin(), dft = coin(), add = coin();
@@ -1293,15 +1297,83 @@ void attention_rate(Both& both, long length) {
   both.card.bf16 = 0;
 }
 
-void product_rate(Both& both, long n) {
-  const std::vector<uint16_t> x = halves(floats(n * n));
-  const Array a(both, x.data(), x.size() * 2), b(both, x.data(), x.size() * 2), c(both, Floats(n * n));
+// A product as RXTUNE_CUDA_TRACE names it: rows x columns x depth, which operand is transposed, what the result is, and whether it adds to
+// what is there: "8192x2048x5632 nt bf16 +". Each row of the result may be longer than `columns`: "2340x50257x768/50304 nt f32".
+struct TimedProduct {
+  std::string name;
+  long m = 0, n = 0, k = 0, ld = 0;
+  bool ta = false, tb = false, is_half = false, adds = false;
+
+  explicit TimedProduct(const std::string& asked) : name(asked) {
+    char a = 'n', b = 'n', result[8] = "f32", plus[2] = "";
+    if (std::sscanf(asked.c_str(), "%ldx%ldx%ld/%ld %c%c %7s %1s", &m, &n, &k, &ld, &a, &b, result, plus) < 7 &&
+        std::sscanf(asked.c_str(), "%ldx%ldx%ld %c%c %7s %1s", &m, &n, &k, &a, &b, result, plus) < 6)
+      throw std::runtime_error("not a product: " + asked);
+    ta = a == 't', tb = b == 't', is_half = std::strcmp(result, "bf16") == 0, adds = plus[0] == '+';
+    ld = std::max(ld, n);
+  }
+  // Rows of whole vectors, as those of narrowed operands are.
+  static long vectors(long columns) { return (columns + 7) / 8 * 8; }
+  long ld_a() const { return vectors(ta ? m : k); }
+  long ld_b() const { return vectors(tb ? k : n); }
+  // Numbers of 2 bytes.
+  long halves_a() const { return (ta ? k : m) * ld_a(); }
+  long halves_b() const { return (tb ? n : k) * ld_b(); }
+  long halves_c() const { return m * ld * (is_half ? 1 : 2); }
+};
+std::vector<TimedProduct> products_of(const std::string& list) {
+  std::vector<TimedProduct> out;
+  std::istringstream all(list);
+  for (std::string one; std::getline(all, one, ',');) out.emplace_back(one);
+  return out;
+}
+
+// By the first of cublasLt's proposals, and by so many others.
+void product_rates(Both& both, const std::vector<TimedProduct>& all, int proposals) {
+  const std::vector<uint16_t> some_numbers = halves(floats(1 << 20));
+  const auto operand = [&](long (TimedProduct::*numbers)() const) {
+    long most = 0;
+    for (const TimedProduct& p : all) most = std::max(most, (p.*numbers)());
+    std::vector<uint16_t> x(static_cast<size_t>(most));
+    for (size_t i = 0; i < x.size(); i++) x[i] = some_numbers[i % some_numbers.size()];
+    return std::make_unique<Array>(both, x.data(), x.size() * 2);
+  };
+  const auto a = operand(&TimedProduct::halves_a), b = operand(&TimedProduct::halves_b), c = operand(&TimedProduct::halves_c);
   const Context& card = both.card;
-  const Gemm g = {n, n, n, {a.on(card), n, 0, GEMM_BFLOAT16, nullptr, nullptr, 0}, {b.on(card), n, 1, GEMM_BFLOAT16, nullptr, nullptr, 0},
-                  c.on(card), n, nullptr, 0, 1.f, 0};
-  const double seconds = seconds_of(both, 20, [&] { card.table->gemm_bf16(&card, &g); });
-  std::printf("bfloat16 product: %.4e operations a second, %s\n", 2. * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds,
-              both.device.blas() != nullptr ? "cublasLt" : "plain kernels");
+  for (const TimedProduct& p : all) {
+    const Gemm g = {p.m, p.n, p.k, {a->on(card), p.ld_a(), p.ta, GEMM_BFLOAT16, nullptr, nullptr, 0}, {b->on(card), p.ld_b(), p.tb, GEMM_BFLOAT16, nullptr, nullptr, 0},
+                    c->on(card), p.ld, p.adds ? c->on(card) : nullptr, p.ld, p.adds ? 1e-3f : 1.f, p.is_half};
+    const double operations = 2. * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+    std::printf("product %s:", p.name.c_str());
+    for (int proposal = 0; proposal < (both.device.blas() != nullptr ? proposals : 1); proposal++) {
+      if (both.device.blas() != nullptr) both.device.blas()->prefer(proposal);
+      const double seconds = seconds_of(both, operations > 1e9 ? 5 : 1, [&] { card.table->gemm_bf16(&card, &g); });
+      std::printf(" %.1f us, %.4e operations a second;", seconds * 1e6, operations / seconds);
+    }
+    std::printf(" %s\n", both.device.blas() != nullptr ? "cublasLt" : "plain kernels");
+  }
+  if (both.device.blas() != nullptr) both.device.blas()->prefer(0);
+}
+
+// The head and its loss, forwards and backwards, with the gradient of the weights or without: "rows x vocabulary x width", or with " w".
+void loss_rate(Both& both, const std::string& asked) {
+  long rows = 0, vocabulary = 0, width = 0;
+  char weight = ' ';
+  if (std::sscanf(asked.c_str(), "%ldx%ldx%ld %c", &rows, &vocabulary, &width, &weight) < 3) throw std::runtime_error("not a loss: " + asked);
+  const std::vector<int32_t> targets = indices(rows, vocabulary, false);
+  const Floats weights = floats(rows, 0, 1);
+  const Array h(both, floats(rows * width)), w(both, Floats(vocabulary * width, 0.01f)), out(both, Floats(3 * rows + 1)), dh(both, Floats(rows * width)),
+      dw(both, Floats(vocabulary * width));
+  const Context& card = both.card;
+  LinearCrossEntropy a = {};
+  a.rows = rows, a.columns = width, a.vocabulary = vocabulary, a.h = h.on(card), a.targets = targets.data(), a.weights = weights.data();
+  a.w = {w.on(card), width, 1, weight == 'w' ? GEMM_FLOAT32 : GEMM_BFLOAT16, nullptr, nullptr, 0};
+  a.loss = out.on(card), a.correct = a.loss + rows, a.entropy = a.correct + rows, a.total = a.entropy + rows, a.dh = dh.on(card);
+  a.dw = weight == 'w' ? dw.on(card) : nullptr;
+  both.card.bf16 = 1;
+  const double seconds = seconds_of(both, 2, [&] { card.table->linear_cross_entropy(&card, &a); });
+  both.card.bf16 = 0;
+  std::printf("loss %s: %.1f us\n", asked.c_str(), seconds * 1e6);
 }
 
 }  // namespace
@@ -1331,7 +1403,8 @@ int main(int count, char** words) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   cuda::Options options;
   long rounds = 20;
-  std::string only, after, rate;
+  int proposals = 1;
+  std::string only, after, rate, timed_products, timed_losses;
   for (int i = 1; i < count; i++) {
     const std::string word = words[i];
     const auto value = [&](const char* name, std::string& into) {
@@ -1345,9 +1418,14 @@ int main(int count, char** words) {
     value("attention", options.attention);
     value("rounds", number);
     value("rate", rate);
+    value("products", timed_products);
+    value("losses", timed_losses);
     value("only", only);
     value("after", after);
     if (!number.empty()) rounds = std::stol(number);
+    number.clear();
+    value("proposals", number);
+    if (!number.empty()) proposals = std::stoi(number);
   }
   std::unique_ptr<cuda::CudaDevice> found;
   try {
@@ -1361,9 +1439,17 @@ int main(int count, char** words) {
   const char* running = "";
   try {
     Both both(device, options);
+    if (!timed_products.empty() || !timed_losses.empty()) {
+      running = "timing";
+      if (!timed_products.empty()) product_rates(both, products_of(timed_products), proposals);
+      std::istringstream losses(timed_losses);
+      for (std::string one; std::getline(losses, one, ',');) loss_rate(both, one);
+      return 0;
+    }
     if (!rate.empty()) {
       running = "rate";
-      product_rate(both, std::stol(rate));
+      const std::string square = rate + "x" + rate + "x" + rate;
+      product_rates(both, products_of(square + " nt f32," + square + " nt bf16"), 1);
       attention_rate(both, std::stol(rate) / 4);
       return 0;
     }

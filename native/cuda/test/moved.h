@@ -63,6 +63,7 @@ class Count {
 };
 
 inline long parts(long n, long part) { return (n + part - 1) / part; }
+inline long whole(long n) { return parts(n, 8) * 8; }
 
 // ---- single elements ----
 
@@ -230,12 +231,11 @@ inline Tally cached_attention(Grid, Values q, const float* keys, const float* va
 
 // ---- the two ends of a step ----
 
-// A row whose target is wrong is not read. A capped logit takes the logit's place.
-inline Tally cross_entropy(Grid g, float* logits, long, long vocabulary, const int32_t* targets, const float* weights, float, float softcap, int,
-                           int gradient, float* loss, float* correct, float* entropy) {
-  const long n = g.blocks * vocabulary;
-  return Count().read(logits, n).read(targets, 4 * g.blocks).read(gradient ? weights : nullptr, g.blocks).write(gradient || softcap > 0 ? logits : nullptr, n)
-      .write(loss, g.blocks).write(correct, g.blocks).write(entropy, g.blocks).at_most();
+// What is not held in shared memory is read twice. A target's logit may be read beside its row.
+inline Tally cross_entropy(Grid, const RxCrossEntropy& a) {
+  const long n = a.rows * parts(a.vocabulary, 4) * 4, written = a.rows * whole(a.vocabulary);
+  return Count().read(a.logits, n).read(a.targets, 4 * a.rows).read(a.gradient ? a.weights : nullptr, a.rows)
+      .write(static_cast<const void*>(a.gradient ? a.logits : nullptr), (a.half ? 2 : 4) * written).write(a.loss, a.rows).write(a.correct, a.rows).write(a.entropy, a.rows);
 }
 inline Tally weighted_sum(Grid, const float* losses, const float* weights, float* total, long rows) {
   return Count().read(losses, rows).read(weights, rows).write(total, 1);
@@ -304,7 +304,6 @@ inline Tally adapter_sums(Grid g, const RxSums& all) {
 }
 
 // Tiles of a group share its matrices and its bias.
-inline long whole(long n) { return parts(n, 8) * 8; }
 inline Tally grouped_of(Grid g, const RxGrouped& all, bool turned) {
   Count count;
   count.read(all.pieces, (long)sizeof *all.pieces * g.blocks).or_fewer(32 * g.blocks);
