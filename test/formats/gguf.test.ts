@@ -125,6 +125,28 @@ describe('a tokenizer', () => {
   });
 
   const bytesStep = { type: 'ByteLevel', add_prefix_space: false, use_regex: false };
+  const cutBy = (...patterns: ReadonlyArray<string>): object => ({
+    type: 'Sequence',
+    pretokenizers: [
+      ...patterns.map((Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false })),
+      bytesStep,
+    ],
+  });
+  // As the models' files have them.
+  const tekken = String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+  const gpt4o = String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+  const qwen35 = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+  const deepseek = [
+    String.raw`\p{N}{1,3}`,
+    '[一-龥぀-ゟ゠-ヿ]+',
+    `${String.raw`[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`}\`${String.raw`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`}`,
+  ];
+  const falcon = [
+    { type: 'Punctuation', behavior: 'Contiguous' },
+    { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    { type: 'Digits', individual_digits: false },
+    { type: 'Split', pattern: { Regex: '[0-9][0-9][0-9]' }, behavior: 'Isolated', invert: false },
+  ];
   test.each([
     [null, undefined],
     [{ ...bytesStep, use_regex: true }, 'gpt-2'],
@@ -139,6 +161,16 @@ describe('a tokenizer', () => {
       undefined,
     ],
     [{ type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: '\\s+' } }, bytesStep] }, undefined],
+    [cutBy(tekken), 'tekken'],
+    [cutBy(gpt4o), 'gpt-4o'],
+    [cutBy(qwen35), 'qwen35'],
+    [cutBy(...deepseek), 'deepseek-v3'],
+    [cutBy(...deepseek.map((pattern) => pattern.replaceAll(String.raw`\r\n`, '\r\n'))), 'deepseek-v3'],
+    [cutBy(...deepseek.toReversed()), undefined],
+    [cutBy(tekken, '\\s+'), undefined],
+    [{ type: 'Sequence', pretokenizers: falcon }, 'falcon'],
+    [{ type: 'Sequence', pretokenizers: falcon.slice(1) }, undefined],
+    [{ type: 'Sequence', pretokenizers: [...falcon, bytesStep] }, undefined],
   ])('cut by %j is %p', (preTokenizer, name) => {
     expect(preTokenizerName(preTokenizer)).toBe(name);
   });

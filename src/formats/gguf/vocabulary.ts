@@ -33,18 +33,67 @@ const stepsOf = (preTokenizer: unknown): ReadonlyArray<JsonRecord> => {
       : [];
 };
 
-const words = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+";
-const rest = ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
+const contraction = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const words = `${contraction}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+`;
+const ends = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
+const rest = ` ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${ends}`;
 
-/** Regular expressions that cut a text into words, and llama.cpp's name for who cuts so. */
-const knownPatterns: Readonly<Record<string, string>> = {
-  [`${words}|\\p{N}{1,3}|${rest}`]: 'llama-bpe',
-  [`${words}|\\p{N}|${rest}`]: 'qwen2',
+/** Words of small letters behind large ones, and of large ones before small ones, each with what `behind` lets follow. */
+const byCase = (behind: string): string => {
+  const [large, small] = ['[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]', '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]'];
+  const word = (letters: string): string => `[^\\r\\n\\p{L}\\p{N}]?${letters}${behind}`;
+  return `${word(`${large}*${small}+`)}|${word(`${large}+${small}*`)}`;
+};
+
+const restWithSlash = ` ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${ends}`;
+
+/** Regular expressions that cut a text into words, one after the other, and llama.cpp's name for who cuts so. */
+const knownPatterns: ReadonlyMap<string, string> = new Map(
+  (
+    [
+      ['llama-bpe', `${words}|\\p{N}{1,3}|${rest}`],
+      ['qwen2', `${words}|\\p{N}|${rest}`],
+      [
+        'qwen35',
+        `${contraction}|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|${ends}`,
+      ],
+      ['tekken', `${byCase('')}|\\p{N}|${restWithSlash}`],
+      ['gpt-4o', `${byCase(`${contraction}?`)}|\\p{N}{1,3}|${restWithSlash}`],
+      [
+        'deepseek-v3',
+        '\\p{N}{1,3}',
+        '[一-龥぀-ゟ゠-ヿ]+',
+        '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|' +
+          ends,
+      ],
+    ] as const
+  ).map(([name, ...patterns]) => [patterns.join('\n'), name]),
+);
+
+/** Ends of lines as expressions write them: some files have the characters themselves. */
+const written = (pattern: string): string => pattern.replaceAll('\r', '\\r').replaceAll('\n', '\\n');
+
+/** Falcon cuts at punctuation, then as GPT-2 does, then digits from letters and by threes. */
+const cutsAsFalcon = (steps: ReadonlyArray<JsonRecord>): boolean => {
+  const [marks, bytes, digits, threes, ...others] = steps;
+  return (
+    others.length === 0 &&
+    marks?.['type'] === 'Punctuation' &&
+    marks['behavior'] === 'Contiguous' &&
+    bytes?.['type'] === 'ByteLevel' &&
+    bytes['add_prefix_space'] !== true &&
+    bytes['use_regex'] !== false &&
+    digits?.['type'] === 'Digits' &&
+    digits['individual_digits'] !== true &&
+    threes?.['type'] === 'Split' &&
+    fieldsOf(threes['pattern'])['Regex'] === '[0-9][0-9][0-9]'
+  );
 };
 
 /** llama.cpp's name of the rule by which a text is cut before merging; undefined for a rule that it has not. */
 export const preTokenizerName = (preTokenizer: unknown): string | undefined => {
   const steps = stepsOf(preTokenizer);
+  if (cutsAsFalcon(steps)) return 'falcon';
   const last = steps.at(-1);
   if (last?.['type'] !== 'ByteLevel' || last['add_prefix_space'] === true) return undefined;
   const cutsItself = last['use_regex'] !== false;
@@ -56,8 +105,8 @@ export const preTokenizerName = (preTokenizer: unknown): string | undefined => {
   if (cutsItself && before.length === 1 && before[0]?.['type'] === 'Digits' && before[0]['individual_digits'] === true)
     return 'smollm';
   if (cutsItself) return undefined;
-  const [only] = patterns;
-  if (before.length === 1 && only !== undefined) return knownPatterns[only];
+  const known = patterns.length === before.length ? knownPatterns.get(patterns.map(written).join('\n')) : undefined;
+  if (known !== undefined) return known;
   // DeepSeek-LLM cuts by a sequence of which one step knows the Chinese, Japanese and Korean letters.
   return patterns.includes('[一-龥ࠀ-一가-퟿]+') && before.some(({ type }) => type === 'Digits')
     ? 'deepseek-llm'
@@ -90,7 +139,7 @@ const entriesOf = ({ addedTokens, specialTokens }: TokenizerSpec, tokenizer: Tok
   return { tokens: found.map(([token]) => token), kinds: found.map(([, kind]) => kind) };
 };
 
-/** Byte-level BPE: GPT-2, Llama 3, Qwen. */
+/** Byte-level BPE: GPT-2, Llama 3, Qwen, DeepSeek. */
 const byteLevel = (spec: TokenizerSpec, { tokens, kinds: types }: Entries): E.Either<FatalError, GgufMetadata> => {
   const name = preTokenizerName(spec.preTokenizer);
   return name === undefined
@@ -98,7 +147,7 @@ const byteLevel = (spec: TokenizerSpec, { tokens, kinds: types }: Entries): E.Ei
         unsupported(
           'its words are cut in an unknown way',
           'pre_tokenizer',
-          "GPT-2's, Llama 3's, Qwen's, SmolLM's or DeepSeek-LLM's",
+          "GPT-2's, GPT-4o's, Llama 3's, Qwen's, SmolLM's, Falcon's, Mistral's or DeepSeek's",
         ),
       )
     : E.right({
