@@ -1,5 +1,5 @@
 /**
- * What a step on a card starts and moves, counted without one: launches, products, bytes and operations of real shapes, and the time that
+ * What a step on a card starts, moves and holds, counted without one: launches, products, bytes and operations of real shapes, and the time that
  * they would take at a card's rates. The engine's CUDA device runs against the emulated driver, which computes nothing and adds up what
  * each kernel has to read and write (native/cuda/test/moved.h, which `npm run test:cuda` compares with what kernels touch).
  *
@@ -45,7 +45,7 @@ if (mock === undefined) {
 }
 const folder = mkdtempSync(join(tmpdir(), 'rxtune-card-'));
 
-/** {kernel: [times, bytes read, bytes written, operations]} of a step of a model with so many layers. */
+/** {step, peak} of a model with so many layers: see ours/card.mjs. */
 const counted = (shape, mode, layers, batch) =>
   JSON.parse(
     execFileSync(
@@ -100,7 +100,9 @@ try {
     const shape = shapes[name];
     if (shape === undefined) throw new Error(`no shape "${name}"; there are ${Object.keys(shapes).join(', ')}`);
     const batch = asked.batch || shape.batch;
-    const [two, three] = [counted(name, mode, 2, batch), counted(name, mode, 3, batch)];
+    const [{ step: two, peak: peakOfTwo }, { step: three, peak: peakOfThree }] = [2, 3].map((layers) =>
+      counted(name, mode, layers, batch),
+    );
     const names = [...new Set([...Object.keys(two), ...Object.keys(three)])].sort();
     const none = [0, 0, 0, 0];
     const layer = {};
@@ -123,6 +125,7 @@ try {
       scansOneByOne: sum(all, (kernel, [times]) => (/_scan/.test(kernel) ? times : 0)),
       thinGigabytes: bytesOf(all, 'thin') / 1e9,
       optimizerGigabytes: bytesOf(all, 'optimizer') / 1e9,
+      peakGibibytes: (peakOfTwo + (shape.layers - 2) * (peakOfThree - peakOfTwo)) / 2 ** 30,
     };
     for (const card of cards) {
       const products = (found.productTeraOperations * 1e12) / (card.operations * (name.startsWith('gpt2') ? 0.6 : 0.8));
@@ -174,8 +177,9 @@ console.log(
       'H200',
       'launches',
       'a layer',
+      'memory at most',
     ],
-    Array(11).fill('---'),
+    Array(12).fill('---'),
     ...rows.map((found) => [
       found.line,
       `${found.H100.productsMs.toFixed(0)} ms`,
@@ -188,6 +192,7 @@ console.log(
       cell(found, 'H200'),
       found.launches,
       found.launchesPerLayer,
+      `${found.peakGibibytes.toFixed(2)} GiB`,
     ]),
   ]
     .map((cells) => `| ${cells.join(' | ')} |`)

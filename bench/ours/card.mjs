@@ -1,6 +1,6 @@
 /**
- * One step of a model of a shape, as the emulated card counts it (bench/card.mjs sets it up): prints {kernel: [times, bytes read, bytes
- * written, operations]}.
+ * One step of a model of a shape, as the emulated card counts it (bench/card.mjs sets it up): prints {step, peak}, {kernel: [times, bytes
+ * read, bytes written, operations]} and the bytes of the engine's tensors at most, with its work space.
  *
  * node card.mjs --shape llama-1.1b --mode full|lora|qlora --layers 2 --batch 4 --seq 2048 --folder DIR
  */
@@ -8,6 +8,7 @@ import { mkdirSync, openSync, closeSync, ftruncateSync, readFileSync, writeFileS
 import { join } from 'node:path';
 import { tensor1d } from '@tensorflow/tfjs-core';
 import { loadModel, orThrow, sftTrainer } from '../../dist/index.js';
+import { nativeStatistics } from '../../dist/native/register.js';
 import * as plain from '../gpu/shapes.mjs';
 import * as hybrid from '../hybridShapes.mjs';
 import * as mixture from '../mixtureShapes.mjs';
@@ -26,7 +27,7 @@ const { shape, mode, layers, batch, seq, folder } = flags({
   folder: '',
 });
 
-/** A checkpoint whose weights are a hole in the file: zeros that take no room. */
+/** A checkpoint whose matrices are a hole in the file: zeros that take no room. Vectors are ones: a gain of 0 is like no other. */
 const { config, tensors } = models[shape](layers);
 const dir = join(folder, `${shape}-${layers}`);
 mkdirSync(dir, { recursive: true });
@@ -45,6 +46,8 @@ const file = openSync(join(dir, 'model.safetensors'), 'w');
 writeSync(file, length);
 writeSync(file, text);
 ftruncateSync(file, 8 + text.length + end);
+for (const { shape: dims, data_offsets: [begin] } of Object.values(header))
+  if (dims.length === 1) writeSync(file, Buffer.from(new Uint16Array(dims[0]).fill(0x3f80).buffer), 0, 2 * dims[0], 8 + text.length + begin);
 closeSync(file);
 writeFileSync(join(dir, 'config.json'), JSON.stringify(config));
 
@@ -84,7 +87,8 @@ run.subscribe({
     const step = Object.fromEntries(
       Object.entries(after).map(([name, values]) => [name, values.map((value, i) => value - (before[name]?.[i] ?? 0))]),
     );
-    console.log(JSON.stringify(step));
+    const { peakBytes, scratchBytes } = nativeStatistics();
+    console.log(JSON.stringify({ step, peak: peakBytes + scratchBytes }));
     process.exit(0);
   },
 });

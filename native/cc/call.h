@@ -171,6 +171,8 @@ class Call {
   // Kernels of where the task will run. They change only while nothing is enqueued.
   const KernelTable& kernels() const { return *executor.context().table; }
 
+  bool on_device() const { return executor.context().device != nullptr; }
+
   template <class F>
   void enqueue(F&& task) {
     // Only now is it certain that the task will run: mark the memory that it touches.

@@ -63,6 +63,10 @@ class Device : public PageSource {
   // Those of some adapters, each in one pass over its dy where that is worth it: done[i] becomes true.
   virtual void adapter_grads(const Context*, const AdapterGrad* all, long count, bool* done) { (void)all, (void)count, (void)done; }
 
+  // The table's rms_norm_grad of y, the norm's value, in place of x. No gain of it is 0, offset included, and none gets a gradient.
+  virtual void rms_norm_grad_by_value(const Context*, Values dy, Values y, const float* gain, const float* rstd, const float* d_residual, float* dx,
+                                      long rows, long columns, float offset) = 0;
+
   virtual void routes(const Context*, const Routes& routes) = 0;
   virtual void routes_grad(const Context*, const RoutesGrad& routes) = 0;
   // out [count, columns] = rows of x [size, columns], which lie as out does, at numbers that lie on the device; zeros where there is no such

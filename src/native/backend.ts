@@ -58,6 +58,13 @@ interface Held {
   readonly block: number;
 }
 
+/** A gated activation whose values are computed again whenever they are read. */
+interface Recipe {
+  readonly kind: number;
+  readonly gate: NativeData;
+  readonly up: NativeData;
+}
+
 /** Held without rows, scales and codes of its own. */
 const bare: Held = { storage: 'bfloat16', columns: 0, scale: 0, code: 0, block: 0 };
 
@@ -68,6 +75,12 @@ export type Noted = NonNullable<ReturnType<ReturnType<typeof engine>['state']['t
 export class NativeData {
   /** Absent: the values lie as the dtype says. */
   held: Held | undefined;
+  /** What the values, which lie as bfloat16, were made of. */
+  recipe: Recipe | undefined;
+  /** There are no values but what that makes, again for each kernel. */
+  absent = false;
+  /** Whether all values and this offset make numbers that others can be divided by, once that was asked. */
+  divides: { readonly offset: number; readonly safely: boolean } | undefined;
   /** What was made to keep these values for later, in a smaller storage. */
   kept: NativeData | undefined;
   /** What tfjs notes of it, where tensors have it. */
@@ -108,6 +121,9 @@ interface NormInput {
 export interface NativeInfo extends TensorInfo {
   readonly dataId: NativeData;
 }
+
+/** Far above what is lost when it is multiplied with a normed number and rounded to bfloat16. */
+const leastDivisor = 1e-20;
 
 /** More numbers than an update of a few thousand tensors passes. */
 const longestCall = 1 << 16;
@@ -215,6 +231,20 @@ export class NativeBackend extends KernelBackend {
     return this;
   }
 
+  /** Number of the values that lie as bfloat16: the data's own, or of those that are made again for the kernel that runs. */
+  private halfOf(data: NativeData): number {
+    const { recipe } = data;
+    if (!data.absent || recipe === undefined) return data.id;
+    // Arguments of the operation that asks are being put: they wait aside.
+    const waiting = this.args.slice(0, this.at);
+    const made = this.addon.take(data.size * 2);
+    this.widened.push(made);
+    this.args.set([data.size, recipe.kind, 1, recipe.gate.id, 1, recipe.up.id, 1, made]);
+    this.addon.op(this.op.gatedActivation);
+    this.args.set(waiting);
+    return made;
+  }
+
   private float(info: TensorInfo): NativeData {
     const data = this.data(info.dataId);
     if (data.dtype !== 'float32') throw new Error(`a tensor of ${data.dtype}, expected float32`);
@@ -232,7 +262,7 @@ export class NativeBackend extends KernelBackend {
 
   /** The next two arguments are a float32 tensor that is read, as it lies: whether as bfloat16, and its number. */
   value(info: TensorInfo): this {
-    return this.liesHalved(info) ? this.put(1).put(this.float(info).id) : this.put(0).tensor(info);
+    return this.liesHalved(info) ? this.put(1).put(this.halfOf(this.float(info))) : this.put(0).tensor(info);
   }
 
   /** The same, or none. */
@@ -258,7 +288,7 @@ export class NativeBackend extends KernelBackend {
   /** The next argument is a float32 tensor that is read as bfloat16, rounded first where it does not lie so. */
   halved(info: TensorInfo): this {
     const data = this.float(info);
-    if (data.held?.storage === 'bfloat16') return this.put(data.id);
+    if (data.held?.storage === 'bfloat16') return this.put(this.halfOf(data));
     const waiting = this.args.slice(0, this.at);
     const wide = data.held === undefined ? data.id : this.widen(data);
     if (wide !== data.id) this.widened.push(wide);
@@ -275,6 +305,7 @@ export class NativeBackend extends KernelBackend {
     const data = this.float(info);
     if (data.held !== undefined)
       throw new Error(`a tensor held as ${data.held.storage} cannot be updated in place: release it first`);
+    data.divides = undefined;
     return this.put(data.id);
   }
 
@@ -298,7 +329,7 @@ export class NativeBackend extends KernelBackend {
     if (held?.storage === 'int8' && held.columns !== info.shape[info.shape.length - 1])
       return this.put(kinds.float32).tensor(info).put(0).put(0).put(0);
     const { storage, scale, code, block } = held ?? { storage: 'float32', scale: 0, code: 0, block: 0 };
-    return this.put(kinds[storage]).put(data.id).put(scale).put(code).put(block);
+    return this.put(kinds[storage]).put(this.halfOf(data)).put(scale).put(code).put(block);
   }
 
   /** Enqueues an operation on the arguments put since the last. */
@@ -318,7 +349,7 @@ export class NativeBackend extends KernelBackend {
     const { storage, columns, scale, code, block } = data.held ?? bare;
     try {
       if (storage === 'bfloat16') {
-        this.args.set([data.size, data.id, copy]);
+        this.args.set([data.size, this.halfOf(data), copy]);
         this.addon.op(this.op.widen);
       } else {
         const rows = columns === 0 ? 0 : data.size / columns;
@@ -389,7 +420,9 @@ export class NativeBackend extends KernelBackend {
     if (data.held === undefined) return;
     const id = this.widen(data);
     this.giveUp(data);
+    this.forgetRecipe(data);
     data.id = id;
+    data.absent = false;
     data.held = undefined;
   }
 
@@ -398,6 +431,38 @@ export class NativeBackend extends KernelBackend {
     const { kept, copy } = this.later(info);
     if (copy !== 0) this.put(sizeOf(info.shape)).tensor(info).put(copy).run(this.op.narrow);
     return kept;
+  }
+
+  /** The same, but that a gated activation is not kept: it is made again of what it was made of, which is kept in any case. */
+  keepWhatMakes(info: TensorInfo): TensorInfo {
+    const { recipe, size, dtype } = this.float(info);
+    if (recipe === undefined || recipe.gate.references === 0 || recipe.up.references === 0) return this.keep(info);
+    const data = new NativeData(this.addon.take(1), size, dtype, 1);
+    data.held = bare;
+    data.recipe = recipe;
+    data.absent = true;
+    recipe.gate.references++;
+    recipe.up.references++;
+    this.count++;
+    this.fresh.push(data);
+    return { dataId: data, shape: info.shape, dtype };
+  }
+
+  /** Says what the gated activation was made of. */
+  madeOf(made: NativeInfo, kind: number, gate: TensorInfo, up: TensorInfo): void {
+    made.dataId.recipe = { kind, gate: this.float(gate), up: this.float(up) };
+  }
+
+  /** Whether no sum of a value and the offset is 0, or so near that bfloat16 has no multiples of it. Waits for the values, once. */
+  divides(info: TensorInfo, offset: number): boolean {
+    const data = this.float(info);
+    if (data.held !== undefined) return false;
+    if (data.divides?.offset !== offset) {
+      const values = new Float32Array(this.addon.readSync(data.id, data.size * 4));
+      const safely = values.every((value) => Math.abs(value + offset) > leastDivisor);
+      data.divides = { offset, safely };
+    }
+    return data.divides.safely;
   }
 
   /** The same, of which `copy` is to be written, unless it is 0. */
@@ -424,6 +489,12 @@ export class NativeBackend extends KernelBackend {
     if (waiting?.terms.some((term) => term.id === id) === true) waiting.freed.push(id);
     else if (id !== 0) this.addon.give(id);
     for (const part of [held?.scale ?? 0, held?.code ?? 0]) if (part !== 0) this.addon.give(part);
+  }
+
+  /** What absent values are made of is needed once less. */
+  private forgetRecipe({ recipe, absent }: NativeData): void {
+    if (!absent || recipe === undefined) return;
+    for (const part of [recipe.gate, recipe.up]) if (this.disposeData(part)) engine().removeDataId(part, this);
   }
 
   /** A new tensor whose values are whatever the memory held. */
@@ -542,9 +613,11 @@ export class NativeBackend extends KernelBackend {
     if (this.waiting?.out.dataId === data) this.summed();
     this.count--;
     this.giveUp(data);
+    this.forgetRecipe(data);
     data.id = 0;
     data.held = undefined;
     data.kept = undefined;
+    data.recipe = undefined;
     this.moved.delete(dataId);
     return true;
   }

@@ -41,7 +41,7 @@ import {
   groupedLoraUpGrad,
 } from './kernels/groupedLora.js';
 import { bfloat16Tensor } from './kernels/bfloat16Tensor.js';
-import { hold, keep, release } from './kernels/hold.js';
+import { hold, keep, keepWhatMakes, release } from './kernels/hold.js';
 import { int8Activations } from './kernels/int8Activations.js';
 import { latentHeads, latentHeadsGrad } from './kernels/latentHeads.js';
 import { layerNorm, layerNormGrad } from './kernels/layerNorm.js';
@@ -133,6 +133,7 @@ const named: ReadonlyArray<KernelConfig> = [
   joinedAttention,
   joinedAttentionGrad,
   keep,
+  keepWhatMakes,
   latentHeads,
   latentHeadsGrad,
   layerNorm,

@@ -14,8 +14,10 @@ import { adamW8bit } from '../../src/model/kernels/adamW8bit.js';
 import { dropout } from '../../src/model/kernels/dropout.js';
 import { generate } from '../../src/model/generate.js';
 import { gatedActivation } from '../../src/model/kernels/gatedActivation.js';
-import { linear } from '../../src/model/kernels/linear.js';
-import { rmsNorm } from '../../src/model/kernels/rmsNorm.js';
+import { axpy } from '../../src/model/kernels/axpy.js';
+import { keepWhatMakes } from '../../src/model/kernels/hold.js';
+import { linear, linearGradWeight } from '../../src/model/kernels/linear.js';
+import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import type { Precision } from '../../src/native/backend.js';
 import { cudaCard, nativeStatistics, registerNative, setPrecision } from '../../src/native/register.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
@@ -290,6 +292,70 @@ whenBuilt('the CUDA device', () => {
         setPrecision('float32');
       }
       dispose([x, rows, weight, gain]);
+    });
+
+    /** At bfloat16. */
+    const halved = (test: () => void): void => {
+      setPrecision('bfloat16');
+      try {
+        test();
+      } finally {
+        setPrecision('float32');
+      }
+    };
+
+    it('at bfloat16 a gated activation is kept as what it was made of, which stays as long', () => {
+      const { bytes, numTensors, numDataBuffers } = { ...nativeStatistics(), ...memory() };
+      halved(() => {
+        const x = tensor2d(Float32Array.from({ length: 64 * 64 }, (_, i) => Math.sin(i)), [64, 64]);
+        const [gate, up] = [1, 2].map((scale) => {
+          const weight = tensor2d(Float32Array.from({ length: 64 * 64 }, (_, i) => scale * Math.cos(i)), [64, 64]);
+          const y = linear(x, weight, undefined, { transposed: false, flows: true });
+          weight.dispose();
+          return y;
+        }) as [Tensor, Tensor];
+        const made = gatedActivation(gate, up, 'silu');
+        const others = nativeStatistics()?.bytes ?? NaN;
+        const kept = keepWhatMakes(made);
+        const expected = linearGradWeight(made, x, { transposed: false });
+        const got = linearGradWeight(kept, x, { transposed: false });
+        expect(got.dataSync()).toEqual(expected.dataSync());
+        dispose([expected, got]);
+        const values = made.dataSync();
+        dispose([made, gate, up]);
+        // gate and up are there still, the activation is not
+        expect((nativeStatistics()?.bytes ?? NaN) - others).toBeLessThan(-64 * 64);
+        expect(kept.dataSync()).toEqual(values);
+        dispose([kept, x]);
+      });
+      expect({ ...nativeStatistics(), ...memory() }).toMatchObject({ bytes, numTensors, numDataBuffers });
+    });
+
+    it('at bfloat16 a norm keeps its value in place of what it read, unless a gain is 0 or trains', () => {
+      halved(() => {
+        const x = tensor2d(Float32Array.from({ length: 4 * 64 }, (_, i) => Math.sin(i)), [4, 64]);
+        const dy = tensor2d(Float32Array.from({ length: 4 * 64 }, (_, i) => Math.cos(3 * i)), [4, 64]);
+        const gain = tensor1d(Float32Array.from({ length: 64 }, (_, i) => (i % 2 === 0 ? 1e-3 : -2) * (1 + i)));
+        const attrs = { eps: 1e-6, offset: 0, flows: true, keeps: true };
+        const byX = rmsNorm(x, gain, attrs);
+        const byValue = rmsNorm(x, gain, { ...attrs, mayKeepValue: true });
+        expect([byX.byValue, byValue.byValue]).toEqual([false, true]);
+        const [expected, got] = [byX, byValue].map(({ kept, rstd, byValue: is }) => {
+          if (kept === undefined) throw new Error('nothing was kept');
+          const { dx } = rmsNormGrad({ dy, x: kept, gain, rstd }, { offset: 0, needWeights: false, byValue: is });
+          dispose([kept, rstd]);
+          return dx;
+        }) as [Tensor, Tensor];
+        const [wanted, close] = [expected.dataSync(), got.dataSync()];
+        const apart = Math.hypot(...wanted.map((value, i) => value - (close[i] ?? NaN))) / Math.hypot(...wanted);
+        expect(apart).toBeGreaterThan(0);
+        expect(apart).toBeLessThan(4e-3);
+        const ends = tensor1d(Float32Array.from({ length: 64 }, (_, i) => (i === 5 ? 12 : 0)));
+        axpy(gain, ends, 1);
+        const zero = rmsNorm(x, gain, { ...attrs, mayKeepValue: true });
+        expect(zero.byValue).toBe(false);
+        dispose([x, dy, gain, ends, expected, got, byX.y, byValue.y, zero.y, zero.rstd, ...(zero.kept ? [zero.kept] : [])]);
+      });
     });
 
     it('moves parameters by moments in 8 bits, alone and in a run', async () => {

@@ -167,17 +167,21 @@ void rmsNorm(Call& call) {
   call.enqueue([=](const Context* c) { c->table->rms_norm(c, x, gain, y, rstd, rows, columns, eps, offset); });
 }
 
-// rows, columns, offset, dy, x, gain, rstd, dResidual?, dx, dGain?
+// rows, columns, offset, byValue, dy, x, gain, rstd, dResidual?, dx, dGain?. By value, which devices alone have: x is what the norm gave.
 void rmsNormGrad(Call& call) {
   const long rows = call.size(), columns = call.size();
   const float offset = static_cast<float>(call.number());
+  const bool by_value = call.flag();
   const Values dy = call.values(area(rows, columns)), x = call.values(area(rows, columns));
   const float* const gain = call.tensor(columns);
   const float* const rstd = call.tensor(rows);
   const float* const residual = call.optional(area(rows, columns));
   float* const dx = call.tensor(area(rows, columns));
   float* const dGain = call.optional(columns);
+  if (by_value && (dGain != nullptr || !call.on_device())) throw BadCall("a norm's gradient by its value is of a device, and none of the gain's");
   call.enqueue([=](const Context* c) {
+    if (by_value)
+      return static_cast<Device*>(c->device)->rms_norm_grad_by_value(c, dy, x, gain, rstd, residual, dx, rows, columns, offset);
     c->table->rms_norm_grad(c, dy, x, gain, rstd, residual, dx, dGain, rows, columns, offset);
   });
 }

@@ -54,6 +54,8 @@ class CudaDevice final : public Device {
   bool grouped_grads(const Context* context, const Gemm* all, long count) override;
   bool grouped_dropout(const Context* context, Values x, Values y, const long* ends, const uint32_t* seeds, long count, double rate) override;
   void adapter_grads(const Context* context, const AdapterGrad* all, long count, bool* done) override;
+  void rms_norm_grad_by_value(const Context* context, Values dy, Values y, const float* gain, const float* rstd, const float* d_residual, float* dx,
+                              long rows, long columns, float offset) override;
   void routes(const Context* context, const Routes& routes) override;
   void routes_grad(const Context* context, const RoutesGrad& routes) override;
   void gather_rows_at(const Context* context, Values x, long size, const int32_t* rows, Values out, long count, long columns) override;

@@ -398,7 +398,7 @@ void rms_norm_grad(const Context* context, Values dy, Values x, const float* gai
     add_parts(device, parts, bands, columns, d_gain, 0, columns);
   }
   with_narrowed(context, dx, d_residual != nullptr, rows, columns, [&](uint16_t* narrowed, long ld) {
-    device.launch(k::rms_norm_grad, {rows}, norm_threads, 0, dy, x, gain, rstd, d_residual, dx, narrowed, ld, columns, offset);
+    device.launch(k::rms_norm_grad, {rows}, norm_threads, 0, dy, x, gain, rstd, d_residual, dx, narrowed, ld, columns, offset, 0);
   });
 }
 
@@ -714,6 +714,13 @@ KernelTable filled() {
 }
 
 }  // namespace
+
+void CudaDevice::rms_norm_grad_by_value(const Context* context, Values dy, Values y, const float* gain, const float* rstd, const float* d_residual,
+                                        float* dx, long rows, long columns, float offset) {
+  with_narrowed(context, dx, d_residual != nullptr, rows, columns, [&](uint16_t* narrowed, long ld) {
+    launch(k::rms_norm_grad, {rows}, norm_threads, 0, dy, y, gain, rstd, d_residual, dx, narrowed, ld, columns, offset, 1);
+  });
+}
 
 // [x | u] [W; alpha B]: an adapter's rows lie beside its base's, and what the base writes is not read and written again. For that what lies
 // as bfloat16 is copied, once for all products that read it; what does not is converted anyway. It pays where fewer bytes are copied.

@@ -118,20 +118,24 @@ __device__ __forceinline__ void rms_norm(const NormInput& from, const Values& ga
   if (threadIdx.x == 0) *rstd = scale;
 }
 
+// x is what the norm was given or, `value`, what it gave: that is u (gain + offset).
 template <int each>
 __device__ __forceinline__ void rms_norm_grad(const Values& dy, const Values& x, const Values& gain, float scale, const Values& residual,
-                                              const Values& dx, const Values& narrowed, long first, long columns, float offset) {
+                                              const Values& dx, const Values& narrowed, long first, long columns, float offset, bool value) {
   float along = 0;
   FOR_PARTS(c) {
     const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
-    FOR_NUMBERS(e) along += d.x[e] * (w.x[e] + offset) * v.x[e] * scale;
+    FOR_NUMBERS(e) along += value ? d.x[e] * v.x[e] : d.x[e] * (w.x[e] + offset) * v.x[e] * scale;
   }
   const float b = over_block(along, Sum(), 0.f) / static_cast<float>(columns);
   FOR_PARTS(c) {
     const Part<each> d = part<each>(dy, first + c), v = part<each>(x, first + c), w = part<each>(gain, c);
     Part<each> more = {}, out;
     if (residual.at != nullptr) more = part<each>(residual, first + c);
-    FOR_NUMBERS(e) out.x[e] = scale * (d.x[e] * (w.x[e] + offset) - v.x[e] * scale * b) + more.x[e];
+    FOR_NUMBERS(e) {
+      const float g = w.x[e] + offset, u = value ? v.x[e] / g : v.x[e] * scale;
+      out.x[e] = scale * (d.x[e] * g - u * b) + more.x[e];
+    }
     put(dx, first + c, out);
     if (narrowed.at != nullptr) put(narrowed, c, out);
   }
@@ -197,15 +201,16 @@ extern "C" __global__ void rx_rms_norm(NormInput x, const float* gain, Values y,
     rms_norm<1>(x, g, y, first, rstd + row, columns, eps, offset);
 }
 
-// dx = rstd (g - u mean(g u)) + residual with g = dy (gain + offset), u = x rstd; `narrowed` as above
+// dx = rstd (g - u mean(g u)) + residual with g = dy (gain + offset), u = x rstd, or x / (gain + offset) where x is the norm's `value`;
+// `narrowed` as above
 extern "C" __global__ void rx_rms_norm_grad(Values dy, Values x, const float* gain, const float* rstd, const float* residual, float* dx,
-                                            uint16_t* narrowed, long ld, long columns, float offset) {
+                                            uint16_t* narrowed, long ld, long columns, float offset, int value) {
   const long row = blockIdx.x, first = row * columns;
   const Values g = plain(gain), more = plain(residual), out = plain(dx), beside = {narrowed != nullptr ? narrowed + row * ld : nullptr, 1};
   if (rows_in_fours(columns, dy, x, g, more, out, beside))
-    rms_norm_grad<4>(dy, x, g, rstd[row], more, out, beside, first, columns, offset);
+    rms_norm_grad<4>(dy, x, g, rstd[row], more, out, beside, first, columns, offset, value != 0);
   else
-    rms_norm_grad<1>(dy, x, g, rstd[row], more, out, beside, first, columns, offset);
+    rms_norm_grad<1>(dy, x, g, rstd[row], more, out, beside, first, columns, offset, value != 0);
 }
 
 // parts [bands, columns]: sums of dy u over `band` rows.

@@ -242,7 +242,7 @@ struct RxStateSpace {
   X(layer_norm_grad, Values, Values, const float*, const float*, const float*, const float*, float*, uint16_t*, long, long) \
   X(layer_norm_parts, Values, Values, const float*, const float*, float*, long, long, long)                                 \
   X(rms_norm, NormInput, const float*, Values, float*, long, float, float)                                                  \
-  X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, uint16_t*, long, long, float)          \
+  X(rms_norm_grad, Values, Values, const float*, const float*, const float*, float*, uint16_t*, long, long, float, int)     \
   X(rms_norm_parts, Values, Values, const float*, float*, long, long, long)                                                 \
   X(rope, Values, const float*, const float*, Values, long, long, long, long, int, int)                                     \
   X(latent_heads, RxLatentHeads)                                                                                            \

@@ -507,6 +507,19 @@ void norms(Both& both) {
                            with_weights ? d_rms_gain.on(c) : nullptr, rows, width, offset);
   });
   if (width > 4) rms_dx.agree("rms_norm_grad, dx", single);
+  // of the norm's value, which says the same where no gain is 0
+  Floats far_gain(static_cast<size_t>(width));
+  for (float& g : far_gain) g = (0.1f + static_cast<float>(below(100)) / 50) * (coin() ? 1.f : -1.f) - offset;
+  const Array far(both, far_gain), by_value(both, Floats(rows * width)), value(both, Floats(rows * width));
+  twice(both, [&](const Context& c) {
+    const float* const more = with_residual ? residual.on(c) : nullptr;
+    c.table->rms_norm(&c, {x.on(c), {}, {}, nullptr}, far.on(c), values_of(value.on(c)), rstd.on(c), rows, width, 1e-6f, offset);
+    if (c.device == nullptr)
+      c.table->rms_norm_grad(&c, d_rms.on(c), x.on(c), far.on(c), rstd.on(c), more, by_value.on(c), nullptr, rows, width, offset);
+    else
+      both.device.rms_norm_grad_by_value(&c, d_rms.on(c), values_of(value.on(c)), far.on(c), rstd.on(c), more, by_value.on(c), rows, width, offset);
+  });
+  if (width > 4) by_value.agree("rms_norm_grad by value, dx", single);
   d_rms_gain.agree("rms_norm_grad, gain", single);
 }
 

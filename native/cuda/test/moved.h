@@ -198,7 +198,7 @@ inline Tally rms_norm(Grid g, NormInput x, const float* gain, Values y, float* r
   return norm_input(x, g.blocks * columns).read(gain, columns).write(y, g.blocks * columns).write(rstd, g.blocks);
 }
 inline Tally rms_norm_grad(Grid g, Values dy, Values x, const float* gain, const float* rstd, const float* residual, float* dx,
-                           uint16_t* narrowed, long, long columns, float) {
+                           uint16_t* narrowed, long, long columns, float, int) {
   const long n = g.blocks * columns;
   return Count().read(dy, n).read(x, n).read(gain, columns).read(rstd, g.blocks).read(residual, n).write(dx, n).write(narrowed, 2 * n);
 }

@@ -35,3 +35,13 @@ export const RxKeep = namedOp('RxKeep', ({ x }: { x: Tensor }, _attrs: object): 
  * for inputs of elementwise functions and norms; never for what the way back subtracts from a number made of exact values.
  */
 export const keep = (x: Tensor): Tensor => RxKeep.run({ x }, {})[0];
+
+export const RxKeepWhatMakes = namedOp('RxKeepWhatMakes', ({ x }: { x: Tensor }, _attrs: object): readonly [Tensor] => [
+  clone(x),
+]);
+
+/**
+ * The same for what the way back reads once. Where the engine can make x again of what is kept anyway, in the time that reading it takes,
+ * that is kept: on a card gated activations are.
+ */
+export const keepWhatMakes = (x: Tensor): Tensor => RxKeepWhatMakes.run({ x }, {})[0];

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, clone, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '../../tfjs.js';
+import { add, clone, div, expandDims, mean, mul, rsqrt, square, squeeze, sub, sum } from '../../tfjs.js';
 import type { Keeping, NormGrads } from './layerNorm.js';
 import { namedOp } from './namedOp.js';
 
@@ -13,13 +13,19 @@ export interface RmsNormAttrs {
   readonly flows?: boolean;
 }
 
+/** What is asked beside. */
+export interface KeepingValue extends Keeping {
+  /** What is kept may be the norm's value in place of x: gains get no gradient. Engines do so where no gain is 0. Default: false. */
+  readonly mayKeepValue?: boolean;
+}
+
 const shifted = (gain: Tensor, offset: number): Tensor => (offset === 0 ? gain : add(gain, offset));
 
 export const RxRmsNorm = namedOp(
   'RxRmsNorm',
   (
     { x, gain }: { x: Tensor; gain: Tensor },
-    { eps, offset, keeps = false }: RmsNormAttrs & Keeping,
+    { eps, offset, keeps = false }: RmsNormAttrs & KeepingValue,
   ): ReadonlyArray<Tensor> => {
     const rstd = rsqrt(add(mean(square(x), 1, true), eps));
     const normed = [mul(mul(x, rstd), shifted(gain, offset)), squeeze(rstd, [1])];
@@ -32,14 +38,16 @@ export interface RmsNormed {
   readonly y: Tensor;
   /** [N] 1 / √(mean square + eps) */
   readonly rstd: Tensor;
-  /** [N, C] x for the way back, where it `keeps`. */
+  /** [N, C] x for the way back, where it `keeps`, or y. */
   readonly kept?: Tensor | undefined;
+  /** `kept` is y. */
+  readonly byValue: boolean;
 }
 
 /** x / √(mean(x²) + eps) · (gain + offset) over the last axis of x [N, C] (Zhang & Sennrich 2019). */
-export const rmsNorm = (x: Tensor, gain: Tensor, attrs: RmsNormAttrs & Keeping): RmsNormed => {
+export const rmsNorm = (x: Tensor, gain: Tensor, attrs: RmsNormAttrs & KeepingValue): RmsNormed => {
   const [y, rstd, kept] = RxRmsNorm.run({ x, gain }, attrs) as readonly [Tensor, Tensor, Tensor?];
-  return { y, rstd, kept };
+  return { y, rstd, kept, byValue: kept?.dataId === y.dataId };
 };
 
 interface RmsNormGradInputs {
@@ -53,16 +61,18 @@ interface RmsNormGradInputs {
 interface RmsNormGradAttrs {
   readonly offset: number;
   readonly needWeights: boolean;
+  /** x is what the norm gave. Default: false, what it was given. */
+  readonly byValue?: boolean;
 }
 
 export const RxRmsNormGrad = namedOp(
   'RxRmsNormGrad',
   (
     { dy, x, gain, rstd, dResidual }: RmsNormGradInputs,
-    { offset, needWeights }: RmsNormGradAttrs,
+    { offset, needWeights, byValue = false }: RmsNormGradAttrs,
   ): ReadonlyArray<Tensor> => {
     const r = expandDims(rstd, 1);
-    const normed = mul(x, r);
+    const normed = byValue ? div(x, shifted(gain, offset)) : mul(x, r);
     const scaled = mul(dy, shifted(gain, offset));
     const dx = mul(sub(scaled, mul(normed, mean(mul(scaled, normed), 1, true))), r);
     const total = dResidual === undefined ? dx : add(dx, dResidual);

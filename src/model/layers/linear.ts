@@ -7,7 +7,7 @@ import { doraBackward, doraForward, keptTensors } from '../adapters/dora.js';
 import { adapterNames, adapterOptions } from '../adapters/lora.js';
 import { clone } from '../kernels/clone.js';
 import { dropout } from '../kernels/dropout.js';
-import { keep } from '../kernels/hold.js';
+import { keep, keepWhatMakes } from '../kernels/hold.js';
 import { int8Activations } from '../kernels/int8Activations.js';
 import { columnSum, linear as multiply, linearGradInput, linearGradWeight } from '../kernels/linear.js';
 import { loraLinear, loraLinearGrad } from '../kernels/loraLinear.js';
@@ -173,7 +173,7 @@ const adapted =
       u.dispose();
       return inactive(y);
     }
-    const kept = keep(x);
+    const kept = keepWhatMakes(x);
     return passed(y, [kept, u], (dy, onto) => {
       const gradients = ownGradients(module, transposed, wanted.weight, weights, kept, dy);
       const droppedAgain = drop(kept);

@@ -93,13 +93,14 @@ export const rmsNormBy =
   (weights, x, wanted) => {
     const gain = weightOf(weights, names.weight);
     const needWeights = wanted.weight(names.weight);
-    const { y, rstd, kept } = normRms(x, gain, { eps, offset, flows, keeps: wanted.input || needWeights });
+    const asked = { keeps: wanted.input || needWeights, mayKeepValue: !needWeights };
+    const { y, rstd, kept, byValue } = normRms(x, gain, { eps, offset, flows, ...asked });
     if (kept === undefined) {
       rstd.dispose();
       return inactive(y);
     }
     return passed(y, [kept, rstd], (dy, dResidual) => {
-      const grads = rmsNormGrad({ dy, x: kept, gain, rstd, dResidual }, { offset, needWeights });
+      const grads = rmsNormGrad({ dy, x: kept, gain, rstd, dResidual }, { offset, needWeights, byValue });
       dy.dispose();
       dResidual?.dispose();
       return handedOn(grads, names, wanted);

@@ -14,3 +14,7 @@ export const release = kernel('RxRelease', (backend, { x }: { x: TensorInfo }, _
 });
 
 export const keep = kernel('RxKeep', (backend, { x }: { x: TensorInfo }, _attrs: object) => [backend.keep(x)]);
+
+export const keepWhatMakes = kernel('RxKeepWhatMakes', (backend, { x }: { x: TensorInfo }, _attrs: object) => [
+  backend.keepWhatMakes(x),
+]);
