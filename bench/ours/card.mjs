@@ -46,8 +46,12 @@ const file = openSync(join(dir, 'model.safetensors'), 'w');
 writeSync(file, length);
 writeSync(file, text);
 ftruncateSync(file, 8 + text.length + end);
-for (const { shape: dims, data_offsets: [begin] } of Object.values(header))
-  if (dims.length === 1) writeSync(file, Buffer.from(new Uint16Array(dims[0]).fill(0x3f80).buffer), 0, 2 * dims[0], 8 + text.length + begin);
+for (const {
+  shape: dims,
+  data_offsets: [begin],
+} of Object.values(header))
+  if (dims.length === 1)
+    writeSync(file, Buffer.from(new Uint16Array(dims[0]).fill(0x3f80).buffer), 0, 2 * dims[0], 8 + text.length + begin);
 closeSync(file);
 writeFileSync(join(dir, 'config.json'), JSON.stringify(config));
 

@@ -307,9 +307,15 @@ whenBuilt('the CUDA device', () => {
     it('at bfloat16 a gated activation is kept as what it was made of, which stays as long', () => {
       const { bytes, numTensors, numDataBuffers } = { ...nativeStatistics(), ...memory() };
       halved(() => {
-        const x = tensor2d(Float32Array.from({ length: 64 * 64 }, (_, i) => Math.sin(i)), [64, 64]);
+        const x = tensor2d(
+          Float32Array.from({ length: 64 * 64 }, (_, i) => Math.sin(i)),
+          [64, 64],
+        );
         const [gate, up] = [1, 2].map((scale) => {
-          const weight = tensor2d(Float32Array.from({ length: 64 * 64 }, (_, i) => scale * Math.cos(i)), [64, 64]);
+          const weight = tensor2d(
+            Float32Array.from({ length: 64 * 64 }, (_, i) => scale * Math.cos(i)),
+            [64, 64],
+          );
           const y = linear(x, weight, undefined, { transposed: false, flows: true });
           weight.dispose();
           return y;
@@ -333,8 +339,14 @@ whenBuilt('the CUDA device', () => {
 
     it('at bfloat16 a norm keeps its value in place of what it read, unless a gain is 0 or trains', () => {
       halved(() => {
-        const x = tensor2d(Float32Array.from({ length: 4 * 64 }, (_, i) => Math.sin(i)), [4, 64]);
-        const dy = tensor2d(Float32Array.from({ length: 4 * 64 }, (_, i) => Math.cos(3 * i)), [4, 64]);
+        const x = tensor2d(
+          Float32Array.from({ length: 4 * 64 }, (_, i) => Math.sin(i)),
+          [4, 64],
+        );
+        const dy = tensor2d(
+          Float32Array.from({ length: 4 * 64 }, (_, i) => Math.cos(3 * i)),
+          [4, 64],
+        );
         const gain = tensor1d(Float32Array.from({ length: 64 }, (_, i) => (i % 2 === 0 ? 1e-3 : -2) * (1 + i)));
         const attrs = { eps: 1e-6, offset: 0, flows: true, keeps: true };
         const byX = rmsNorm(x, gain, attrs);
@@ -354,7 +366,19 @@ whenBuilt('the CUDA device', () => {
         axpy(gain, ends, 1);
         const zero = rmsNorm(x, gain, { ...attrs, mayKeepValue: true });
         expect(zero.byValue).toBe(false);
-        dispose([x, dy, gain, ends, expected, got, byX.y, byValue.y, zero.y, zero.rstd, ...(zero.kept ? [zero.kept] : [])]);
+        dispose([
+          x,
+          dy,
+          gain,
+          ends,
+          expected,
+          got,
+          byX.y,
+          byValue.y,
+          zero.y,
+          zero.rstd,
+          ...(zero.kept ? [zero.kept] : []),
+        ]);
       });
     });
 

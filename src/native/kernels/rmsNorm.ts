@@ -11,11 +11,7 @@ interface Attrs {
 
 export const rmsNorm = kernel(
   'RxRmsNorm',
-  (
-    backend,
-    { x, gain }: { x: TensorInfo; gain: TensorInfo },
-    { eps, offset, flows, keeps, mayKeepValue }: Attrs,
-  ) => {
+  (backend, { x, gain }: { x: TensorInfo; gain: TensorInfo }, { eps, offset, flows, keeps, mayKeepValue }: Attrs) => {
     const [n, columns] = rowsOf('x', x);
     expectVector('gain', gain, columns);
     const half = flows === true && backend.halves;
@@ -54,7 +50,11 @@ export const rmsNormGrad = kernel(
     expectVector('rstd', rstd, n);
     const dx = backend.output([n, columns]);
     const dGain = needWeights ? backend.output([columns]) : undefined;
-    backend.put(n).put(columns).put(offset).put(Number(byValue === true));
+    backend
+      .put(n)
+      .put(columns)
+      .put(offset)
+      .put(Number(byValue === true));
     backend.value(dy).value(x).tensor(gain).tensor(rstd);
     backend.optional(dResidual).tensor(dx).optional(dGain);
     backend.run(backend.op.rmsNormGrad);
