@@ -82,11 +82,17 @@ const passOf = (model: CausalLM, sequence: Sequence, options?: TrainOptions): Pa
       : undefined,
 });
 
+/** The first number that is none of 0 to `end` - 1. Before every step, while a card has nothing else to do: a loop, which calls nothing. */
+const outside = (numbers: Int32Array, end: number): number | undefined => {
+  for (const number of numbers) if (number < 0 || number >= end) return number;
+  return undefined;
+};
+
 /** A RangeError for a target that no logit stands for, or that lies at no token. */
 const checkTargets = ({ config }: CausalLM, { inputIds }: Sequence, { rows, labels }: Targets): void => {
-  const label = labels.find((id) => id < 0 || id >= config.vocabSize);
+  const label = outside(labels, config.vocabSize);
   if (label !== undefined) throw new RangeError(`a label is ${label}, the vocabulary has ${config.vocabSize} entries`);
-  const row = rows.find((index) => index < 0 || index >= inputIds.length);
+  const row = outside(rows, inputIds.length);
   if (row !== undefined) throw new RangeError(`a target lies at ${row}, the sequence has ${inputIds.length} tokens`);
 };
 

@@ -1,5 +1,5 @@
 /** The same function, which remembers what it gave: for names of weights, which every step asks for again. */
-export const remembered = <A extends object>(make: (key: string) => A): ((key: string) => A) => {
+export const remembered = <A extends object | boolean>(make: (key: string) => A): ((key: string) => A) => {
   const known = new Map<string, A>();
   return (key) => {
     const before = known.get(key);

@@ -380,14 +380,8 @@ export const queryAngles = (angles: RotaryAngles): RotaryAngles => {
   return cos === undefined || sin === undefined ? angles : { cos, sin };
 };
 
-/**
- * The angles of a sequence. Where a scaling depends on the length, each document has its own, so that packing changes nothing
- * (transformers takes the longest row of the batch).
- */
-export const rotaryAngles = (
-  config: RopeConfig,
-  { positionIds, cuSeqlens }: Sequence,
-): RotaryAngles | GrowingAngles => {
+/** Cosines and sines of a sequence's positions, [N, rotaryDim / 2] each. */
+const written = (config: RopeConfig, positionIds: Int32Array, cuSeqlens: Int32Array): Pick<Written, 'cos' | 'sin'> => {
   const half = config.rotaryDim / 2;
   const cos = new Float32Array(positionIds.length * half);
   const sin = new Float32Array(positionIds.length * half);
@@ -412,7 +406,49 @@ export const rotaryAngles = (
       row = next;
     }
   });
-  const shape: [number, number] = [positionIds.length, half];
+  return { cos, sin };
+};
+
+interface Written {
+  readonly positionIds: Int32Array;
+  readonly cuSeqlens: Int32Array;
+  readonly cos: Float32Array;
+  readonly sin: Float32Array;
+}
+
+/** Of each configuration what was asked for last: rows that are cut to one length have the same positions in every step. */
+const latest = new WeakMap<RopeConfig, Written>();
+
+const equal = (a: Int32Array, b: Int32Array): boolean => {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+};
+
+const latestOf = (config: RopeConfig, positionIds: Int32Array, cuSeqlens: Int32Array): Written => {
+  const before = latest.get(config);
+  if (before !== undefined && equal(before.positionIds, positionIds) && equal(before.cuSeqlens, cuSeqlens))
+    return before;
+  // Copies: what the caller does with its arrays later changes nothing here.
+  const now = {
+    positionIds: positionIds.slice(),
+    cuSeqlens: cuSeqlens.slice(),
+    ...written(config, positionIds, cuSeqlens),
+  };
+  latest.set(config, now);
+  return now;
+};
+
+/**
+ * The angles of a sequence. Where a scaling depends on the length, each document has its own, so that packing changes nothing
+ * (transformers takes the longest row of the batch).
+ */
+export const rotaryAngles = (
+  config: RopeConfig,
+  { positionIds, cuSeqlens }: Sequence,
+): RotaryAngles | GrowingAngles => {
+  const { cos, sin } = latestOf(config, positionIds, cuSeqlens);
+  const shape: [number, number] = [positionIds.length, config.rotaryDim / 2];
   const angles = { cos: tensor2d(cos, shape), sin: tensor2d(sin, shape) };
   const { growth } = config;
   if (growth === undefined) return angles;

@@ -9,6 +9,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { squaredNorm } from '../../model/kernels/squaredNorm.js';
 import type { Gradients, Weights } from '../../model/layers/layer.js';
+import { remembered } from '../../model/remembered.js';
 import { fill, keep, tidy } from '../../tfjs.js';
 import type { Schedule } from './schedule.js';
 
@@ -189,7 +190,7 @@ export const replaced = (all: Weights, names: ReadonlyArray<string>, tensors: Re
 const exempt = /bias|layernorm|layer_norm|rmsnorm|(^|[._])norm(\.|$)|(^|\.)ln_\w+(\.|$)/i;
 
 /** Whether weight decay applies: never to biases and to the weights of norms, as in transformers. */
-export const decays = (name: string): boolean => !exempt.test(name);
+export const decays = remembered((name: string): boolean => !exempt.test(name));
 
 /** One parameter as a rule sees it. */
 export interface Single {
