@@ -111,6 +111,11 @@ inline void load_matrices(uint32_t* to, const uint16_t* row, bool transposed) {
   warp_barrier(four_matrices);
 }
 
+// mbarrier.init, .arrive and .try_wait.parity until it is so: a phase ends when `count` threads have arrived.
+void phases_init(uint64_t* barrier, unsigned count);
+void phases_arrive(uint64_t* barrier);
+void phases_wait(uint64_t* barrier, unsigned parity);
+
 // Addresses of shared memory as a card counts them.
 uint32_t shared_address(const void* at);
 
@@ -147,6 +152,10 @@ inline void __syncwarp(unsigned = 0xffffffffu) { emulate::warp_barrier(emulate::
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return emulate::shuffle(value, emulate::thread_now->lane ^ static_cast<unsigned>(mask));
+}
+inline bool __all_sync(unsigned mask, bool value) {
+  for (int other = 16; other > 0; other /= 2) value = __shfl_xor_sync(mask, static_cast<int>(value), other) && value;
+  return value;
 }
 template <class T>
 T __shfl_sync(unsigned, T value, int lane) {

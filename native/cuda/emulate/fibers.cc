@@ -270,6 +270,41 @@ void warp_barrier(Exchange kind) {
   if (kind == sync_warp && barrier.arrived + 1 >= alive_of_warp[warp]) watch_warp(warp);
   arrive(barrier, alive_of_warp[warp]);
 }
+namespace {
+struct Phases {
+  uint16_t count, pending;
+  unsigned phase;
+};
+static_assert(sizeof(Phases) == sizeof(uint64_t), "as large as a card's");
+Phases* phases_of(uint64_t* barrier) {
+  must_be_aligned(barrier, 8);
+  return reinterpret_cast<Phases*>(barrier);
+}
+}  // namespace
+void phases_init(uint64_t* barrier, unsigned count) {
+  *phases_of(barrier) = {static_cast<uint16_t>(count), static_cast<uint16_t>(count), 0};
+  watch_phases(barrier);
+}
+void phases_arrive(uint64_t* barrier) {
+  Phases& p = *phases_of(barrier);
+  if (p.pending == 0 || p.pending > p.count || p.count == 0xffff) fail("a thread arrives at a barrier that was not made");
+  watch_arrived(barrier, p.pending == 1);
+  if (--p.pending > 0) return;
+  p.pending = p.count;
+  p.phase++;
+}
+void phases_wait(uint64_t* barrier, unsigned parity) {
+  Phases& p = *phases_of(barrier);
+  if (p.count == 0xffff) fail("a thread waits at a barrier that was not made");
+  while (p.phase % 2 == parity) {
+    fiber_now->generation = &p.phase;
+    fiber_now->seen = p.phase;
+    Fiber* const self = fiber_now;
+    to_scheduler();
+    self->generation = nullptr;
+  }
+  watch_waited(barrier);
+}
 // All of them must come.
 void warpgroup_barrier() { arrive(warpgroups[thread_now->warp / 4], 128); }
 unsigned char* lane_slot(unsigned lane) { return &slots[(thread_now->warp * 32 + lane) * 64]; }

@@ -1,6 +1,7 @@
 #include "watch.h"
 
 #ifdef RX_WATCH
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -23,6 +24,24 @@ std::vector<uint16_t> syncs;  // of each warp of the block
 // Fences between ordinary writes and the reading of products, counted, and the last one of each thread of the block.
 unsigned fences = 0;
 std::vector<unsigned> fence_of;
+// Where threads wait for phases, not all for all: how far into what another thread does each has come. Its own number grows with every order
+// that it takes part in; what a thread has done at a number up to the one known of it, it has done before. Empty: no phases in this block.
+using Clock = std::vector<unsigned>;
+std::vector<Clock> known_of;
+struct Phased {
+  Clock arriving, ended;
+};
+std::unordered_map<const void*, Phased> phased;
+// Who has read a byte since it was written, where there are phases.
+struct Reader {
+  uint16_t who, sync;
+  unsigned clock, when;
+};
+std::unordered_map<uintptr_t, std::vector<Reader>> readers;
+void join(Clock& into, const Clock& from) {
+  if (into.size() < from.size()) into.resize(from.size(), 0);
+  for (size_t i = 0; i < from.size(); i++) into[i] = std::max(into[i], from[i]);
+}
 unsigned long block_now;
 const char* kernel_now = "";
 Moved moved_now;
@@ -37,6 +56,7 @@ struct Cell {
   uint16_t writer, reader, writer_sync, reader_sync;
   unsigned read_elsewhere;  // when last by a block before the one that read last
   unsigned fences;          // there had been when it was written
+  unsigned written_clock;   // the writer's, where there are phases
 };
 constexpr uintptr_t page = 4096;
 // Of the card's memory alone, or of shared memory and what else lies there.
@@ -99,7 +119,10 @@ Page* page_of(uintptr_t at) {
 void touch(uintptr_t at, unsigned bytes, bool writes, unsigned since) {
   const unsigned me = thread_now->warp * 32 + thread_now->lane;
   const unsigned each = bytes == 1 ? 1 : 2, warp = thread_now->warp, sync = syncs[warp];
-  const auto ordered = [&](unsigned who, unsigned then) { return who == me || (warp_of(who) == warp && then < sync); };
+  const bool phases = !known_of.empty();
+  const auto ordered = [&](unsigned who, unsigned then, unsigned clock = ~0u) {
+    return who == me || (warp_of(who) == warp && then < sync) || (phases && who < known_of[me].size() && known_of[me][who] >= clock);
+  };
   for (const uintptr_t end = at + bytes; at < end; at += each) {
     Page* const p = page_of(at);
     if (p == nullptr || (!p->card && !is_shared(at))) return;
@@ -107,7 +130,22 @@ void touch(uintptr_t at, unsigned bytes, bool writes, unsigned since) {
     const bool shared = !p->card;
     const bool written_now = c.written >= launch_began, read_now = c.read >= launch_began;
     if (!shared && written_now && c.written < block_began) race(writes ? "writes to a byte" : "reads a byte", at, nobody);
-    if (c.written == now && !ordered(c.writer, c.writer_sync)) race(writes ? "writes to a byte" : "reads a byte", at, c.writer);
+    if (c.written == now && !ordered(c.writer, c.writer_sync, phases ? c.written_clock : ~0u)) race(writes ? "writes to a byte" : "reads a byte", at, c.writer);
+    if (phases && shared) {
+      auto& all = readers[at];
+      if (writes) {
+        for (const Reader& r : all)
+          if (r.when == now && !ordered(r.who, r.sync, r.clock)) race("writes to a byte", at, r.who);
+        all.clear();
+      } else {
+        const auto mine = std::find_if(all.begin(), all.end(), [&](const Reader& r) { return r.who == me; });
+        const Reader read = {static_cast<uint16_t>(me), static_cast<uint16_t>(sync), known_of[me][me], now};
+        if (mine == all.end())
+          all.push_back(read);
+        else
+          *mine = read;
+      }
+    }
     if (!writes) {
       if (!shared && !written_now && !read_now) moved_now.read += each;
       if (read_now && c.read < block_began) c.read_elsewhere = c.read;
@@ -118,13 +156,14 @@ void touch(uintptr_t at, unsigned bytes, bool writes, unsigned since) {
       continue;
     }
     if (!shared && ((read_now && c.read < block_began) || c.read_elsewhere >= launch_began)) race("writes to a byte", at, nobody);
-    if (c.read == now && !ordered(c.reader, c.reader_sync)) race("writes to a byte", at, c.reader);
+    if (c.read == now && !(phases && shared) && !ordered(c.reader, c.reader_sync)) race("writes to a byte", at, c.reader);
     if (since != 0 && c.read > since) race("waits for a copy to a byte", at, c.reader);
     if (!shared && !written_now) moved_now.written += each;
     c.written = now;
     c.writer = static_cast<uint16_t>(me);
     c.writer_sync = static_cast<uint16_t>(sync);
     c.fences = fences;
+    c.written_clock = phases ? known_of[me][me] : 0;
   }
 }
 
@@ -156,9 +195,39 @@ void watch_block(unsigned long block, unsigned warps) {
   fence_of.assign(warps * 32, 0);
   block_now = block;
   block_began = ++now;
+  known_of.clear();
+  phased.clear();
+  readers.clear();
 }
 void watch_barrier() { now++; }
-void watch_warp(unsigned warp) { syncs[warp]++; }
+void watch_warp(unsigned warp) {
+  syncs[warp]++;
+  if (known_of.empty()) return;
+  Clock all;
+  for (size_t i = warp * 32; i < warp * 32 + 32 && i < known_of.size(); i++) join(all, known_of[i]);
+  for (size_t i = warp * 32; i < warp * 32 + 32 && i < known_of.size(); i++) {
+    known_of[i] = all;
+    known_of[i][i]++;
+  }
+}
+
+void watch_phases(const void* barrier) {
+  phased[barrier] = {};
+  if (!known_of.empty()) return;
+  const size_t threads = fence_of.size();
+  known_of.assign(threads, Clock(threads, 0));
+  for (size_t i = 0; i < threads; i++) known_of[i][i] = 1;
+}
+void watch_arrived(const void* barrier, bool ends) {
+  const unsigned me = thread_now->warp * 32 + thread_now->lane;
+  Phased& p = phased[barrier];
+  join(p.arriving, known_of[me]);
+  known_of[me][me]++;
+  if (!ends) return;
+  p.ended = p.arriving;
+  p.arriving.clear();
+}
+void watch_waited(const void* barrier) { join(known_of[thread_now->warp * 32 + thread_now->lane], phased[barrier].ended); }
 
 unsigned watch_copy(const void* to, const void* from, unsigned bytes) {
   if (from != nullptr) touch(reinterpret_cast<uintptr_t>(from), bytes, false, 0);

@@ -209,7 +209,12 @@ void products_wait(unsigned rest) {
       if (&before == &share) break;
       first = first && before.sums != share.sums;
     }
-    if (first && !share.first) fail("accumulators are waited for between two products that add to them");
+    if (!first || share.first) continue;
+    // Nobody may look at what they are now.
+    share.first = true;
+    const unsigned count = count_of(group.products[share.number - group.first]);
+    share.before.assign(share.sums, share.sums + count);
+    for (unsigned i = 0; i < count; i++) std::memcpy(share.sums + i, &untouchable, 4);
   }
   while (!group.products.empty() && group.products.front().done == 128) {
     group.products.pop_front();

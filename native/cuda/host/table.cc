@@ -481,6 +481,20 @@ template <class Shape>
 void over_flash_tiles(CudaDevice& device, const Attention* a, const RxAttention& r, const Kernel<RxAttention>& kernel, long heads, Shape) {
   launch_tiles(device, r, kernel, tiles_of(a, Shape::rows), heads, Shape::threads, Shape::bytes);
 }
+// Those first whose queries see most keys, so that blocks that end last are short ones.
+std::vector<int32_t> longest_first(const std::vector<int32_t>& tiles, long window) {
+  const auto seen = [&](size_t t) {
+    const long before = tiles[3 * t + 2] - tiles[3 * t];
+    return window > 0 ? std::min(before, window) : before;
+  };
+  std::vector<size_t> order(tiles.size() / 3);
+  std::iota(order.begin(), order.end(), size_t(0));
+  std::stable_sort(order.begin(), order.end(), [&](size_t left, size_t right) { return seen(left) > seen(right); });
+  std::vector<int32_t> sorted;
+  sorted.reserve(tiles.size());
+  for (const size_t t : order) sorted.insert(sorted.end(), tiles.begin() + static_cast<long>(3 * t), tiles.begin() + static_cast<long>(3 * t + 3));
+  return sorted;
+}
 struct FlashKernels {
   Kernel<RxAttention> forward, grad_q, grad_kv, hopper, hopper_grad_q, hopper_grad_kv;
 };
@@ -499,7 +513,8 @@ bool flash(const Context* context, const Attention* a, RxAttention r) {
   constexpr FlashKernels kernels = flash_kernels<width>;
   pack_heads<width>(context, a, false, r);
   if (device.has_hopper())
-    over_flash_tiles(device, a, r, kernels.hopper, a->heads, HopperForward<width>());
+    launch_tiles(device, r, kernels.hopper, longest_first(tiles_of(a, HopperForward<width>::rows), a->window), a->heads, HopperForward<width>::threads,
+                 HopperForward<width>::bytes);
   else
     over_flash_tiles(device, a, r, kernels.forward, a->heads, FlashForward<width>());
   return true;

@@ -31,6 +31,13 @@ __device__ __forceinline__ void copy_async_16(uint16_t* to, const uint16_t* from
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)), "l"(from), "r"(inside ? 16 : 0) : "memory");
 #endif
 }
+__device__ __forceinline__ void copy_async_16(uint16_t* to, const uint16_t* from) {
+#ifdef RX_EMULATE
+  emulate::copy_async(to, from, 16);
+#else
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(shared_address(to)), "l"(from) : "memory");
+#endif
+}
 // Ends a group of copies of this thread.
 __device__ __forceinline__ void copies_end() {
 #ifdef RX_EMULATE
@@ -46,6 +53,37 @@ __device__ __forceinline__ void copies_wait() {
   emulate::copies_wait(rest);
 #else
   asm volatile("cp.async.wait_group %0;\n" ::"n"(rest) : "memory");
+#endif
+}
+
+// A barrier in shared memory (mbarrier): threads end its phases by arriving, `count` of them each, and wait for phases, each thread when it
+// wants to. Phases have parities 0, 1, 0 .. What threads wrote before they arrived is there for those that have waited.
+__device__ __forceinline__ void phases_init(uint64_t* barrier, int count) {
+#ifdef RX_EMULATE
+  emulate::phases_init(barrier, static_cast<unsigned>(count));
+#else
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(shared_address(barrier)), "r"(count) : "memory");
+#endif
+}
+__device__ __forceinline__ void phases_arrive(uint64_t* barrier) {
+#ifdef RX_EMULATE
+  emulate::phases_arrive(barrier);
+#else
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(barrier)) : "memory");
+#endif
+}
+// Returns when the phase of this parity has ended.
+__device__ __forceinline__ void phases_wait(uint64_t* barrier, int parity) {
+#ifdef RX_EMULATE
+  emulate::phases_wait(barrier, static_cast<unsigned>(parity));
+#elif __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n.reg .pred p;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+      "@!p bra again;\n}\n" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
 #endif
 }
 

@@ -34,12 +34,20 @@ struct FlashGradKv {
   static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 2 * others) + 16L * others + (flash_shares<width> ? 4L * rows * others : 0);
 };
 
-// Of hopper_forward.cu and hopper.cu: two warpgroups with 64 rows each, or with the same. Tiles begin at multiples of 1024 bytes, and so may the memory.
+// Of hopper_forward.cu and hopper.cu: warpgroups with 64 rows each, or two with the same. Tiles begin at multiples of 1024 bytes, and so may
+// the memory.
 constexpr long hopper_slack = 1024;
+// Forwards a warpgroup more brings tiles, to `slots` places; `ahead` groups of copies are on their way before one is waited for. Registers
+// are divided between those that bring and those that multiply, by 8 a thread.
 template <int width>
 struct HopperForward {
-  static constexpr int rows = 128, others = width == 256 ? 64 : 128, threads = 256;
-  static constexpr long bytes = 2L * (width * rows + 2 * (width + flash_values<width>) * others) + hopper_slack;
+  static constexpr int rows = width <= 128 ? 192 : 128, others = width == 64 || width == 192 ? 128 : 64;
+  static constexpr int bringers = 128, threads = 2 * rows + bringers;
+  static constexpr int slots = width <= 128 ? 4 : 2, ahead = width <= 128 ? 2 : 1;
+  static constexpr int registers_to_bring = rows == 192 ? 32 : 24, registers_to_multiply = rows == 192 ? 160 : 240;
+  static_assert(bringers * registers_to_bring + 2 * rows * registers_to_multiply <= 65536, "as many registers as there are");
+  // Two barriers of 8 bytes a slot.
+  static constexpr long bytes = 2L * (width * rows + slots * (width + flash_values<width>) * others) + 16L * slots + hopper_slack;
 };
 template <int width>
 struct HopperGradQ {

@@ -61,6 +61,20 @@ __device__ __forceinline__ void taken(float (*sum)[4]) {
 #endif
 }
 
+// Each thread of the warpgroup has `count` registers from here on: what some give back, others of the block take.
+template <int count>
+__device__ __forceinline__ void fewer_registers() {
+#ifndef RX_EMULATE
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(count));
+#endif
+}
+template <int count>
+__device__ __forceinline__ void more_registers() {
+#ifndef RX_EMULATE
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(count));
+#endif
+}
+
 // The first of `bytes + 1024` bytes at which a tile may begin.
 __device__ __forceinline__ uint16_t* first_tile(unsigned char* memory) {
   return reinterpret_cast<uint16_t*>(memory + ((1024 - (shared_address(memory) & 1023)) & 1023));
