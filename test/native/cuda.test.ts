@@ -122,10 +122,22 @@ whenBuilt('the CUDA device', () => {
       });
 
       it.each([
-        ['rx_hopper_64', 'output of heads of 64 columns'],
-        ['rx_hopper_grad_kv_192', 'gradients of heads of 192 columns'],
-      ])('by mma, with what differs, where %s is wrong', (kernel, what) => {
-        expect(told({ RXTUNE_MOCK_SKIP: kernel })).toBe(`attention by mma: by wgmma differs here in the ${what}`);
+        ['rx_hopper_64', 'the output of heads of 64 columns'],
+        ['rx_hopper_grad_kv_192', 'the gradients of heads of 192 columns'],
+        ['rx_hopper_128,rx_hopper_256', 'the output of heads of 128, 256 columns'],
+        [
+          'rx_hopper_128,rx_hopper_grad_q_64',
+          'the output of heads of 128 columns, the gradients of heads of 64 columns',
+        ],
+      ])('by mma as far as it differs, where %s is wrong', (kernels, what) => {
+        expect(told({ RXTUNE_MOCK_SKIP: kernels })).toBe(`attention by wgmma, but by mma where it differs here: ${what}`);
+      });
+
+      it('by mma, where nothing is the same', () => {
+        const kernels = [64, 128, 192, 256].flatMap((width) => [`rx_hopper_${width}`, `rx_hopper_grad_q_${width}`]);
+        expect(told({ RXTUNE_MOCK_SKIP: kernels.join(',') })).toBe(
+          'attention by mma: by wgmma differs here in the output of heads of 64, 128, 192, 256 columns, the gradients of heads of 64, 128, 192, 256 columns',
+        );
       });
 
       it('an unknown way, and one that the card has not, are refused', () => {

@@ -7,8 +7,12 @@
 
 namespace cuda {
 
-// Runs both on a small random problem, forwards and backwards. Empty: they agree as far as bfloat16 goes; else what does not. Throws
-// when a kernel fails: then the card is of no more use to this process.
-std::string attention_differs(CudaDevice& device);
+struct Agreement {
+  HopperParts parts;    // that compute the same both ways
+  std::string differs;  // the others, in words; empty: none
+};
+// Runs both on a small random problem, forwards and backwards, as far as bfloat16 goes. Throws when a kernel fails: then the card is of no
+// more use to this process.
+Agreement attention_agreement(CudaDevice& device);
 
 }  // namespace cuda

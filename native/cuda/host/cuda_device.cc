@@ -103,21 +103,21 @@ std::string CudaDevice::choose_attention(const std::string& asked, int capabilit
   if (capability != hopper_card) return "";
   const auto by = [&](const char* way) { return std::string(", attention by ") + way; };
   if (asked != "") {
-    hopper = asked == "wgmma";
+    use_hopper(asked == "wgmma");
     return by(asked.c_str()) + " (RXTUNE_CUDA_ATTENTION)";
   }
   if (std::max({hopper_bytes<64>, hopper_bytes<128>, hopper_bytes<192>, hopper_bytes<256>}) > shared_limit) return by("mma");
-  std::string differs;
   try {
-    differs = attention_differs(*this);
+    const Agreement found = attention_agreement(*this);
+    use_hopper(found.parts);
+    if (found.differs.empty()) return by("wgmma");
+    return (found.parts.any() ? by("wgmma, but by mma where it differs here: the ") : by("mma: by wgmma differs here in the ")) + found.differs;
   } catch (const std::bad_alloc&) {
-    hopper = false;
+    use_hopper(false);
     return by("mma: no memory is left to check wgmma");
   } catch (const std::exception& thrown) {
     throw std::runtime_error(std::string("attention by wgmma fails on this card (RXTUNE_CUDA_ATTENTION=mma does without it): ") + thrown.what());
   }
-  hopper = differs.empty();
-  return hopper ? by("wgmma") : by("mma: by wgmma differs here in the ") + differs;
 }
 
 CudaDevice::~CudaDevice() { close(); }

@@ -14,6 +14,7 @@
 #include "../../cc/device.h"
 #include "blas.h"
 #include "driver.h"
+#include "hopper_parts.h"
 #include "launch.h"
 #include "trace.h"
 
@@ -97,9 +98,11 @@ class CudaDevice final : public Device {
   std::vector<Narrowed> narrowed;
 
   Blas* blas() { return products.get(); }
-  // Whether attention of bfloat16 runs on Hopper's own instructions.
-  bool has_hopper() const { return hopper; }
-  void use_hopper(bool use) { hopper = use; }
+  // Which parts of attention of bfloat16 run on Hopper's own instructions.
+  bool has_hopper() const { return hopper.any(); }
+  bool has_hopper(HopperParts::Part part, long width) const { return hopper.has(part, width); }
+  void use_hopper(HopperParts parts) { hopper = parts; }
+  void use_hopper(bool use) { hopper = use ? HopperParts::all() : HopperParts::none(); }
   // Kernels and products started so far; of the thread that starts them, or any while it is idle.
   long started() const { return count; }
   void counted() { count++; }
@@ -158,7 +161,7 @@ class CudaDevice final : public Device {
   long asked_shared[kernel_count] = {};
   long count = 0;
   long shared_limit = 0, processors = 0;
-  bool hopper = false;
+  HopperParts hopper;
   std::string told;
   std::unique_ptr<Blas> products;
   std::unique_ptr<Trace> trace;

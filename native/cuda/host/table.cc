@@ -512,7 +512,7 @@ bool flash(const Context* context, const Attention* a, RxAttention r) {
   if (flash_bytes<width> > device.shared_memory()) return false;
   constexpr FlashKernels kernels = flash_kernels<width>;
   pack_heads<width>(context, a, false, r);
-  if (device.has_hopper())
+  if (device.has_hopper(HopperParts::output, width))
     launch_tiles(device, r, kernels.hopper, longest_first(tiles_of(a, HopperForward<width>::rows), a->window), a->heads, HopperForward<width>::threads,
                  HopperForward<width>::bytes);
   else
@@ -525,7 +525,7 @@ bool flash_grad(const Context* context, const Attention* a, RxAttention r) {
   if (flash_bytes<width> > device.shared_memory()) return false;
   constexpr FlashKernels kernels = flash_kernels<width>;
   pack_heads<width>(context, a, true, r);
-  if (device.has_hopper()) {
+  if (device.has_hopper(HopperParts::gradients, width)) {
     over_flash_tiles(device, a, r, kernels.hopper_grad_q, a->heads, HopperGradQ<width>());
     over_flash_tiles(device, a, r, kernels.hopper_grad_kv, a->kv_heads, HopperGradKv<width>());
   } else {

@@ -3,7 +3,7 @@
 // somebody waits for it, launches copy their arguments, and the card's memory cannot be touched from outside. For tests alone.
 //   RXTUNE_MOCK_FAIL=<function>=<code>[@n]   that function gives the code, from its nth call on
 //   RXTUNE_MOCK_VERSION, _CAPABILITY, _CARDS, _MEMORY   what the driver says of itself (13000, 90, 1), and bytes there are
-//   RXTUNE_MOCK_SKIP=<kernel>   launches of this kernel do nothing
+//   RXTUNE_MOCK_SKIP=<kernel>,…   launches of these kernels do nothing
 //   RXTUNE_MOCK_LOSE=<kernel>   a launch of this kernel reads an address that is not there: from then on everything gives that error
 //   RXTUNE_MOCK_COUNT=<file>   no kernel and no product is computed, and what is read back is noise: what each kind of them has moved so far (moved.h) is written to the
 //                              file as JSON whenever somebody waits, {name: [times, bytes read, bytes written, operations]}
@@ -51,6 +51,8 @@ const char* variable(const char* name) {
   const char* const value = std::getenv(name);
   return value != nullptr && *value != 0 ? value : nullptr;
 }
+// Whether this is one of names with commas between them.
+bool names(const std::string& list, const std::string& name) { return ("," + list + ",").find("," + name + ",") != std::string::npos; }
 long number(const char* name, long otherwise) {
   const char* const value = variable(name);
   return value != nullptr ? std::atol(value) : otherwise;
@@ -198,7 +200,7 @@ void enqueue(void (*kernel)(P...), F tally, const Launch& launch, void** argumen
     }
     if (const char* const losing = variable("RXTUNE_MOCK_LOSE"); losing != nullptr && std::strcmp(losing, launch.name) == 0) lost = cuda::launch_errors;
     if (lost != 0) return;
-    if (const char* const skipped = variable("RXTUNE_MOCK_SKIP"); skipped != nullptr && std::strcmp(skipped, launch.name) == 0) return;
+    if (const char* const skipped = variable("RXTUNE_MOCK_SKIP"); skipped != nullptr && names(skipped, launch.name)) return;
 #ifdef RX_WATCH
     // before the launch changes what it reads
     const moved::Tally expected = counted();
