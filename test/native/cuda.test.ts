@@ -130,7 +130,9 @@ whenBuilt('the CUDA device', () => {
           'the output of heads of 128 columns, the gradients of heads of 64 columns',
         ],
       ])('by mma as far as it differs, where %s is wrong', (kernels, what) => {
-        expect(told({ RXTUNE_MOCK_SKIP: kernels })).toBe(`attention by wgmma, but by mma where it differs here: ${what}`);
+        expect(told({ RXTUNE_MOCK_SKIP: kernels })).toBe(
+          `attention by wgmma, but by mma where it differs here: ${what}`,
+        );
       });
 
       it('by mma, where nothing is the same', () => {
