@@ -220,6 +220,30 @@ const rmsNorms = fc.record({ seed, n: size(), c: size(6), residual: fc.boolean()
   }),
 );
 
+interface Pairs {
+  readonly headDim: number;
+  readonly half: number;
+  readonly interleaved: boolean;
+}
+
+/** Pair (i, i + half) of a head of x turns by angle i, or (2i, 2i + 1): by plain ops, of which the tape has gradients on every engine. */
+const rotated = (x: Tensor, cos: Tensor, sin: Tensor, { headDim, half, interleaved }: Pairs): Tensor => {
+  const columns = tf.unstack(x, 1);
+  const c = tf.unstack(cos, 1);
+  const t = tf.unstack(sin, 1);
+  const turned = columns.map((column, j) => {
+    const d = j % headDim;
+    if (d >= 2 * half) return column;
+    const isFirst = interleaved ? d % 2 === 0 : d < half;
+    const pair = interleaved ? d >> 1 : d % half;
+    const other = given(columns[j + (isFirst ? 1 : -1) * (interleaved ? 1 : half)]);
+    const along = tf.mul(column, given(c[pair]));
+    const across = tf.mul(other, given(t[pair]));
+    return isFirst ? tf.sub(along, across) : tf.add(along, across);
+  });
+  return tf.stack(turned, 1);
+};
+
 const ropes = fc
   .record({ seed, n: size(), heads: size(3), half: size(3), rest: fc.constantFrom(0, 1, 2), interleaved: fc.boolean() })
   .map(({ seed: s, n, heads, half, rest, interleaved }): OpCall => {
@@ -232,23 +256,7 @@ const ropes = fc
       seed: s,
       shapes: [[n, heads * headDim]],
       forward: (x) => rope({ x: given(x), cos: cos(), sin: sin() }, { ...attrs, inverse: false }),
-      formula: (x) => {
-        // Pair (i, i + half) of a head turns by angle i, or (2i, 2i + 1).
-        const columns = tf.unstack(given(x), 1);
-        const c = tf.unstack(cos(), 1);
-        const t = tf.unstack(sin(), 1);
-        const turned = columns.map((column, j) => {
-          const d = j % headDim;
-          if (d >= 2 * half) return column;
-          const isFirst = interleaved ? d % 2 === 0 : d < half;
-          const pair = interleaved ? d >> 1 : d % half;
-          const other = given(columns[j + (isFirst ? 1 : -1) * (interleaved ? 1 : half)]);
-          const along = tf.mul(column, given(c[pair]));
-          const across = tf.mul(other, given(t[pair]));
-          return isFirst ? tf.sub(along, across) : tf.add(along, across);
-        });
-        return tf.stack(turned, 1);
-      },
+      formula: (x) => rotated(given(x), cos(), sin(), { headDim, half, interleaved }),
       backward: (dy) => [rope({ x: dy, cos: cos(), sin: sin() }, { ...attrs, inverse: true })],
     };
   });
@@ -286,11 +294,7 @@ const latents = fc
       formula: (...inputs) => {
         const [q, kv, shared] = inputs as unknown as Six;
         const part = (x: Tensor, from: number, columns: number): Tensor => tf.slice(x, [0, from], [n, columns]);
-        const turned = (x: Tensor): Tensor =>
-          rope(
-            { x, cos: cos(), sin: sin() },
-            { heads: 1, headDim: ropeDim, rotaryDim: ropeDim, inverse: false, interleaved },
-          );
+        const turned = (x: Tensor): Tensor => rotated(x, cos(), sin(), { headDim: ropeDim, half, interleaved });
         const each = (of: (h: number) => ReadonlyArray<Tensor>): ReadonlyArray<Tensor> =>
           Array.from({ length: heads }, (_, h) => of(h)).flat();
         return tf.concat(
