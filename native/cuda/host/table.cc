@@ -213,14 +213,20 @@ void int8_activations(const Context* context, const float* x, float* y, long row
 void add_parts(CudaDevice& device, const float* parts, long count, long ld, float* out, int add, long columns) {
   device.launch(k::add_parts, {parts_of(columns, 32)}, 256, 0, parts, count, ld, out, add, columns);
 }
-// Sums of the columns of x [rows, columns] into out, in bands of rows.
+// Sums of the columns of x [rows, columns] into out, in bands of rows. Gradients of biases come between products of the same rows: where these
+// lie narrowed they are read so, in half of the bytes, and stay for the next product.
 void column_sums(const Context* context, Values x, long ld, float* out, long rows, long columns, bool add) {
   if (columns == 0) return;
   CudaDevice& device = of(context);
   const long band = std::max(64L, parts_of(rows, 256)), bands = parts_of(rows, band);
   float* const parts = scratch<float>(context, slot_parts, bands * columns);
+  const GemmOperand as_operand = {x.at, ld, 0, x.half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0};
+  if (const CudaDevice::Narrowed* const n = lies_narrowed(device, as_operand, rows, columns)) x = {n->to, 1}, ld = whole_vectors(columns) + room;
+  std::vector<CudaDevice::Narrowed> still = std::move(device.narrowed);
   device.launch(k::column_sums, {parts_of(columns, 128), bands}, 128, 0, x, ld, parts, rows, columns, band);
   add_parts(device, parts, bands, columns, out, add, columns);
+  device.narrowed = std::move(still);
+  forget_written(device, out, 4, columns, 1, columns);
 }
 void column_sum(const Context* context, Values dy, float* out, long rows, long columns) {
   column_sums(context, dy, columns, out, rows, columns, false);

@@ -93,8 +93,15 @@ extern "C" __global__ void rx_adamw(const RxAdamWPiece* pieces, RxAdamWRates r) 
 // In double precision: the norm of all gradients decides about clipping.
 extern "C" __global__ void rx_squared_norm_parts(const RxPiece* pieces, double* sums) {
   const RxPiece a = pieces[blockIdx.x];
+  const long fours = in_vectors(a.x) ? a.n / 4 : 0;
   double sum = 0;
-  for (long i = threadIdx.x; i < a.n; i += blockDim.x) sum += static_cast<double>(a.x[i]) * a.x[i];
+  const auto add = [&](float x) { sum += static_cast<double>(x) * x; };
+#pragma unroll 4
+  for (long i = threadIdx.x; i < fours; i += blockDim.x) {
+    const float4 x = load_four(a.x + 4 * i);
+    add(x.x), add(x.y), add(x.z), add(x.w);
+  }
+  for (long i = 4 * fours + threadIdx.x; i < a.n; i += blockDim.x) add(a.x[i]);
   sum = over_block(sum, Sum(), 0.0);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }

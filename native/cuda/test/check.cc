@@ -929,6 +929,34 @@ void sharing(Both& both) {
   z.agree("products that share, z", half);
 }
 
+// The way back through a linear layer: the gradient of its bias comes between two products that read the same rows, which are rounded once.
+void biases(Both& both) {
+  const long rows = some(300), in = 8 * between(1, 12), out = some(200);
+  const Array dy(both, floats(rows * out)), dw(both, Floats(out * in)), d_bias(both, Floats(out)), dx(both, Floats(rows * in));
+  const Activation x(both, floats(rows * in), true);
+  const std::vector<uint16_t> numbers = halves(floats(out * in));
+  const Array w(both, numbers.data(), numbers.size() * 2);
+  both.card.bf16 = 1;
+  long launches = 0;
+  twice(both, [&](const Context& c) {
+    GemmOperand left = {dy.on(c), out, 1, GEMM_FLOAT32, nullptr, nullptr, 0};
+    const Gemm to_w = {out, in, rows, left, x.operand(c, in, 0), dw.on(c), in, nullptr, 0, 1, 0};
+    run_gemm(&c, &to_w);
+    c.table->column_sum(&c, values_of(dy.on(c)), d_bias.on(c), rows, out);
+    left.transposed = 0;
+    const long before = both.device.started();
+    const Gemm to_x = {rows, in, out, left, {w.on(c), in, 0, GEMM_BFLOAT16, nullptr, nullptr, 0}, dx.on(c), in, nullptr, 0, 1, 0};
+    run_gemm(&c, &to_x);
+    launches = both.device.started() - before;
+  });
+  both.card.bf16 = 0;
+  dw.agree("a layer's dw", half);
+  d_bias.agree("a layer's d_bias", half);
+  dx.agree("a layer's dx", half);
+  // A plain kernel forgets what lies narrowed, as whatever is started does.
+  if (launches != (both.device.blas() != nullptr ? 1 : 2)) failures++, std::fprintf(stderr, "  a layer's dx: %ld launches\n", launches);
+}
+
 // More shapes than are kept planned.
 void plans(Both& both) {
   const long most = 48;
@@ -1402,7 +1430,7 @@ struct Check {
 };
 const Check checks[] = {
     {"elementwise", elementwise, 1}, {"dropout", dropout, 1}, {"bfloat16", bfloat16, 1}, {"rows", rows, 1},     {"columns", columns, 1}, {"combined", combined, 1}, {"routed", routed, 1}, {"greatest", greatest, 1},
-    {"norms", norms, 1},             {"rope", rope, 1},       {"latent", latent, 1}, {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1}, {"group_grads", group_grads, 1},
+    {"norms", norms, 1},             {"rope", rope, 1},       {"latent", latent, 1}, {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"biases", biases, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1}, {"group_grads", group_grads, 1},
     {"after_norms", after_norms, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"loss", loss, 1},
     {"convolutions", convolutions, 1}, {"xielus", xielus, 1}, {"delta_rules", delta_rules, 2}, {"state_spaces", state_spaces, 2},
