@@ -17,7 +17,18 @@ __device__ float binary_value(int kind, float a, float b) {
   }
 }
 
-__device__ float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
+// 1 / x to the last bit or so, where a division would take many instructions.
+__device__ __forceinline__ float reciprocal(float x) {
+#ifdef RX_EMULATE
+  return 1.f / x;
+#else
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
+__device__ float sigmoid(float x) { return reciprocal(1.f + expf(-x)); }
 
 __device__ float unary_value(int kind, float x) {
   switch (kind) {
@@ -71,21 +82,38 @@ __device__ __forceinline__ uint32_t mixed(uint32_t h) {
   return h ^ (h >> 16);
 }
 
-// f(numbers of the inputs, numbers of the outputs) for each element: four at a time where all arrays begin on a border of four.
-template <int ins, int outs, class F>
-__device__ __forceinline__ void map(const Values (&from)[ins], const Values (&to)[outs], long n, F f) {
-  bool vectors = true;
-  for (int a = 0; a < ins; a++) vectors = vectors && in_fours(from[a]);
-  for (int a = 0; a < outs; a++) vectors = vectors && in_fours(to[a]);
-  const long fours = vectors ? n / 4 : 0;
-  for (long i = thread_index(); i < fours; i += grid_threads()) {
-    float4 x[ins], y[outs];
+// Four numbers of an array of which it is known how they lie, or (Values) is not.
+template <class T>
+__device__ __forceinline__ float4 four_of(const Values& v, long i) {
+  if constexpr (sizeof(T) == sizeof(Values))
+    return load_four(v, i);
+  else
+    return load_four(static_cast<const T*>(v.at) + i);
+}
+template <class T>
+__device__ __forceinline__ void put_four(const Values& v, long i, float4 x) {
+  if constexpr (sizeof(T) == sizeof(Values))
+    store_four(v, i, x);
+  else
+    store_four(static_cast<T*>(v.at) + i, x);
+}
+
+// f(numbers of the inputs, numbers of the outputs) for `count` fours of elements that lie a grid apart. All are read before any is computed:
+// one of two bytes a number would leave the memory waiting.
+template <int count, class T, int ins, int outs, class F>
+__device__ __forceinline__ void map_fours(const Values (&from)[ins], const Values (&to)[outs], long first, F f) {
+  float4 x[count][ins];
 #pragma unroll
-    for (int a = 0; a < ins; a++) x[a] = load_four(from[a], 4 * i);
+  for (int u = 0; u < count; u++)
+#pragma unroll
+    for (int a = 0; a < ins; a++) x[u][a] = four_of<T>(from[a], 4 * (first + u * grid_threads()));
+#pragma unroll
+  for (int u = 0; u < count; u++) {
+    float4 y[outs];
     const auto one = [&](auto part) {
       float in[ins], out[outs];
 #pragma unroll
-      for (int a = 0; a < ins; a++) in[a] = x[a].*part;
+      for (int a = 0; a < ins; a++) in[a] = x[u][a].*part;
       f(in, out);
 #pragma unroll
       for (int a = 0; a < outs; a++) y[a].*part = out[a];
@@ -95,8 +123,34 @@ __device__ __forceinline__ void map(const Values (&from)[ins], const Values (&to
     one(&float4::z);
     one(&float4::w);
 #pragma unroll
-    for (int a = 0; a < outs; a++) store_four(to[a], 4 * i, y[a]);
+    for (int a = 0; a < outs; a++) put_four<T>(to[a], 4 * (first + u * grid_threads()), y[a]);
   }
+}
+template <class T, int ins, int outs, class F>
+__device__ __forceinline__ void map_all_fours(const Values (&from)[ins], const Values (&to)[outs], long fours, F f) {
+  const long step = grid_threads();
+  long i = thread_index();
+  for (; i + step < fours; i += 2 * step) map_fours<2, T>(from, to, i, f);
+  if (i < fours) map_fours<1, T>(from, to, i, f);
+}
+
+// For each element: four at a time where all arrays begin on a border of four.
+template <int ins, int outs, class F>
+__device__ __forceinline__ void map(const Values (&from)[ins], const Values (&to)[outs], long n, F f) {
+  bool vectors = true, alike = true;
+  const auto look = [&](const Values& v) {
+    vectors = vectors && in_fours(v);
+    alike = alike && (v.half != 0) == (to[0].half != 0);
+  };
+  for (int a = 0; a < ins; a++) look(from[a]);
+  for (int a = 0; a < outs; a++) look(to[a]);
+  const long fours = vectors ? n / 4 : 0;
+  if (!alike)
+    for (long i = thread_index(); i < fours; i += grid_threads()) map_fours<1, Values>(from, to, i, f);
+  else if (to[0].half)
+    map_all_fours<uint16_t>(from, to, fours, f);
+  else
+    map_all_fours<float>(from, to, fours, f);
   for (long i = 4 * fours + thread_index(); i < n; i += grid_threads()) {
     float in[ins], out[outs];
 #pragma unroll
