@@ -23,7 +23,7 @@ namespace {
 namespace k = kernels;
 
 // Slots of the scratch memory, beside SCRATCH_KERNEL, which the operations take themselves.
-enum { slot_left = SCRATCH_GEMM, slot_right = SCRATCH_GEMM_STATE, slot_workspace, slot_third, slot_logits = SCRATCH_KERNEL + 1, slot_parts, slot_vector, slot_heads };
+enum { slot_left = SCRATCH_GEMM, slot_right = SCRATCH_GEMM_STATE, slot_workspace, slot_third, slot_logits = SCRATCH_KERNEL + 1, slot_parts, slot_vector, slot_heads, slot_beyond };
 
 CudaDevice& of(const Context* context) { return *static_cast<CudaDevice*>(static_cast<Device*>(context->device)); }
 
@@ -613,12 +613,12 @@ const float* bias_of_head(const Context* context, const float* bias, long vocabu
 
 void cross_entropy(const Context* context, RxCrossEntropy a) {
   CudaDevice& device = of(context);
-  const long groups = std::min<long>(most_loss_groups, (device.shared_memory() - loss_shared) / (loss_group * 4L));
-  a.held = static_cast<int>(std::min(groups, parts_of(a.vocabulary, loss_group)));
-  const long numbers = std::min(whole_vectors(a.vocabulary), a.held * static_cast<long>(loss_group));
+  const long most = std::min<long>(most_loss_groups, (device.shared_memory() - loss_shared) / (loss_group * 4L));
+  // Two rows, where there is room.
+  a.slots = static_cast<int>(std::min(most, 2 * parts_of(a.vocabulary, loss_group)));
   // It writes to no rows that lie narrowed.
   std::vector<CudaDevice::Narrowed> still = std::move(device.narrowed);
-  device.launch(k::cross_entropy, {std::min(a.rows, device.multiprocessors())}, loss_threads, numbers * 4, a);
+  device.launch(k::cross_entropy, {std::min(a.rows, device.multiprocessors())}, loss_threads, a.slots * 4L * loss_group, a);
   device.narrowed = std::move(still);
 }
 
@@ -640,6 +640,9 @@ void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
   turned.transposed = 1;
   w.transposed = 0;
   const GemmOperand slopes = {logits, half ? 2 * ld : ld, 0, half ? GEMM_BFLOAT16 : GEMM_FLOAT32, nullptr, nullptr, 0};
+  // The last rows of the gradient of the weights, fewer than 8, are made as 8, elsewhere, so that the others are of whole vectors.
+  const long rest = half && a->dw != nullptr && a->rows > 0 && V > 8 ? V % 8 : 0;
+  float* const beyond = rest > 0 ? scratch<float>(context, slot_beyond, 8 * C) : nullptr;
   for (long start = 0; start < a->rows; start += each) {
     const long rows = std::min(each, a->rows - start);
     GemmOperand h = {}, d = slopes;
@@ -653,11 +656,20 @@ void linear_cross_entropy(const Context* context, const LinearCrossEntropy* a) {
     run_gemm(context, &to_h);
     if (a->dw != nullptr) {
       d.transposed = 1;
-      const Gemm to_w = {V, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f, 0};
+      const Gemm to_w = {V - rest, C, rows, d, h, a->dw, C, set && start == 0 ? nullptr : a->dw, C, 1.f, 0};
       run_gemm(context, &to_w);
+      if (rest > 0) {
+        d.data = reinterpret_cast<const uint16_t*>(logits) + (V - rest);
+        const Gemm to_rest = {8, C, rows, d, h, beyond, C, start == 0 ? nullptr : beyond, C, 1.f, 0};
+        run_gemm(context, &to_rest);
+      }
     }
     if (a->d_bias != nullptr) column_sums(context, {logits, half}, slopes.ld, a->d_bias, rows, V, true);
   }
+  if (rest > 0 && set)
+    copy_columns(context, values_of(beyond), C, values_of(a->dw + (V - rest) * C), C, rest, C);
+  else if (rest > 0)
+    axpy(context, a->dw + (V - rest) * C, beyond, 1.f, rest * C);
   device.launch(k::weighted_sum, {1}, 1024, 0, a->loss, weights, a->total, a->rows);
 }
 

@@ -1,5 +1,5 @@
 // Rows of logits to losses; the gradient takes their place. A block takes one row after the other: what fits of a row lies in shared memory,
-// so that it is read once, and is on its way while the row before is written.
+// so that it is read once, and is on its way while the row before is worked on.
 #include "async.h"
 #include "loss_layout.h"
 
@@ -7,37 +7,34 @@ namespace {
 
 constexpr float lowest = -3.402823466e38f;
 
-// What a thread has seen of a row: the greatest logit, the greatest before the target, and sums of e = exp(x - top), e (x - top) and x.
+// e^x: to 2^-22 or so, and to 1e-6 of what hardly counts.
+__device__ __forceinline__ float power_of_e(float x) { return power_of_two(x * 1.44269504f); }
+
+// What has been seen of a row: the greatest logit, the greatest before the target, and sums of e = exp(x - top), e (x - top) and x.
 struct Seen {
   float top = lowest, before = lowest, sum = 0.f, weighted = 0.f, plain = 0.f;
 
   __device__ __forceinline__ void raise(float to) {
-    const float off = top - to, less = expf(off);
+    const float off = top - to, less = power_of_e(off);
     weighted = (weighted + sum * off) * less;
     sum *= less;
     top = to;
   }
 };
 
-// Several numbers over a block of 32 warps at once; every thread gets the results. Starts and ends with a barrier.
-template <int n, class T, class F>
-__device__ __forceinline__ void all_over_block(T (&x)[n], F f) {
-  __shared__ T of_warp[n][32];
-#pragma unroll
-  for (int i = 0; i < n; i++) x[i] = over_warp(x[i], f);
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < n; i++)
-    if (threadIdx.x % 32 == 0) of_warp[i][threadIdx.x / 32] = x[i];
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < n; i++) x[i] = over_warp(of_warp[i][threadIdx.x % 32], f);
-}
-
 // NaN is no greater one: it comes to light in the sums.
 struct Above {
   __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
+
+// Of all lanes; each gets the result.
+__device__ __forceinline__ void see_warp(Seen& seen) {
+  seen.raise(over_warp(seen.top, Above()));
+  seen.before = over_warp(seen.before, Above());
+  seen.sum = over_warp(seen.sum, Sum());
+  seen.weighted = over_warp(seen.weighted, Sum());
+  seen.plain = over_warp(seen.plain, Sum());
+}
 
 __device__ __forceinline__ int place_in(int group, int part) { return group * loss_group + 4 * (part * loss_threads + static_cast<int>(threadIdx.x)); }
 
@@ -54,11 +51,12 @@ __device__ __forceinline__ void wait_for(int rest) {
   }
 }
 
-// Four logits, -infinity in place of those beyond the vocabulary.
-__device__ __forceinline__ void logits_at(const RxCrossEntropy& a, const float* from, int at, int vocabulary, float* x) {
-  const float4 four = load_four(from + at);
+// Logits at .. at + 3, which lie at `from`: -infinity in place of those beyond the vocabulary.
+template <bool capped>
+__device__ __forceinline__ void four_logits(const RxCrossEntropy& a, const float* from, int at, int vocabulary, float* x) {
+  const float4 four = load_four(from);
   x[0] = four.x, x[1] = four.y, x[2] = four.z, x[3] = four.w;
-  if (a.softcap > 0.f)
+  if (capped)
 #pragma unroll
     for (int e = 0; e < 4; e++) x[e] = a.softcap * tanhf(x[e] / a.softcap);
   if (at + 4 > vocabulary)
@@ -67,6 +65,8 @@ __device__ __forceinline__ void logits_at(const RxCrossEntropy& a, const float* 
       if (at + e >= vocabulary) x[e] = -INFINITY;
 }
 
+// Logits of a group, the first of which lies at `from`.
+template <bool capped>
 __device__ __forceinline__ void see(const RxCrossEntropy& a, const float* from, int group, int vocabulary, int target, Seen& seen) {
   float x[8], top = lowest;
 #pragma unroll
@@ -75,7 +75,7 @@ __device__ __forceinline__ void see(const RxCrossEntropy& a, const float* from, 
     const int at = place_in(group, part);
     four[0] = four[1] = four[2] = four[3] = -INFINITY;
     if (at >= vocabulary) continue;
-    logits_at(a, from, at, vocabulary, four);
+    four_logits<capped>(a, from + place_in(0, part), at, vocabulary, four);
     const float most = fmaxf(fmaxf(four[0], four[1]), fmaxf(four[2], four[3]));
     top = fmaxf(top, most);
     if (at + 4 <= target)
@@ -92,7 +92,7 @@ __device__ __forceinline__ void see(const RxCrossEntropy& a, const float* from, 
   if (top > seen.top) seen.raise(top);
 #pragma unroll
   for (int i = 0; i < 8; i++) {
-    const float off = x[i] - seen.top, e = expf(off);
+    const float off = x[i] - seen.top, e = power_of_e(off);
     seen.sum += e;
     // an infinite logit has no part in the entropy
     seen.weighted += e * fmaxf(off, -1e4f);
@@ -104,32 +104,122 @@ struct Slopes {
   float top, scale, shift, less;
 };
 
-__device__ __forceinline__ void put(const RxCrossEntropy& a, const float* from, float* to, int group, int vocabulary, int target, const Slopes& s) {
+template <bool capped>
+__device__ __forceinline__ void put(const RxCrossEntropy& a, const float* from, float* row, int group, int vocabulary, int target, const Slopes& s) {
   const int columns = (vocabulary + 7) / 8 * 8;
 #pragma unroll
   for (int part = 0; part < 2; part++) {
     const int at = place_in(group, part);
     if (at >= columns) continue;
     float x[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, y[4];
-    if (at < vocabulary) logits_at(a, from, at, vocabulary, x);
+    if (at < vocabulary) four_logits<capped>(a, from + place_in(0, part), at, vocabulary, x);
 #pragma unroll
-    for (int e = 0; e < 4; e++) {
-      y[e] = expf(x[e] - s.top) * s.scale - s.shift;
-      if (at + e == target) y[e] -= s.less;
-      if (a.softcap > 0.f) {
+    for (int e = 0; e < 4; e++) y[e] = power_of_e(x[e] - s.top) * s.scale - s.shift;
+    if (target >= at && target < at + 4)
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        if (at + e == target) y[e] -= s.less;
+    if (capped)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
         const float tanh = x[e] / a.softcap;
         y[e] *= 1.f - tanh * tanh;
       }
-    }
     if (at + 4 > vocabulary)
 #pragma unroll
       for (int e = 0; e < 4; e++)
         if (at + e >= vocabulary) y[e] = 0.f;
     const float4 four = {y[0], y[1], y[2], y[3]};
     if (a.half)
-      store_four(reinterpret_cast<uint16_t*>(to) + at, four);
+      store_four(reinterpret_cast<uint16_t*>(row) + at, four);
     else
-      store_four(to + at, four);
+      store_four(row + at, four);
+  }
+}
+
+// What is told of a row beside its logits.
+struct Asked {
+  int target;
+  float weight;
+};
+
+// Groups of rows come to the `slots` places of `kept` one after the other, in the order in which they are wanted: so the next row's are on
+// their way while there is room. A thread copies and reads the same numbers, and waits for nobody but once a row.
+template <bool capped>
+__device__ __forceinline__ void all_rows(const RxCrossEntropy& a, float* kept, float (*of_warp)[5][32]) {
+  const int vocabulary = static_cast<int>(a.vocabulary), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int groups = (vocabulary + loss_group - 1) / loss_group, slots = a.slots, held = slots < groups ? slots : groups;
+  long coming_row = blockIdx.x;
+  int coming_group = 0, coming_slot = 0;
+  const auto fetch = [&] {
+#pragma unroll
+    for (int part = 0; part < 2; part++) {
+      const int at = place_in(coming_group, part);
+      if (coming_row < a.rows && at < vocabulary)
+        copy_async_16(reinterpret_cast<uint16_t*>(kept + coming_slot * loss_group + place_in(0, part)),
+                      reinterpret_cast<const uint16_t*>(a.logits + coming_row * a.ld + at), true);
+    }
+    copies_end();
+    if (++coming_slot == slots) coming_slot = 0;
+    if (++coming_group == held) coming_group = 0, coming_row += gridDim.x;
+  };
+  const auto ask = [&](long row) -> Asked {
+    if (row >= a.rows) return {0, 0.f};
+    return {a.targets[row], a.gradient ? a.weights[row] : 0.f};
+  };
+  for (int i = 0; i < slots; i++) fetch();
+  Asked asked = ask(blockIdx.x);
+  int slot = 0, parity = 0;
+  const auto after = [&](int s) { return s + 1 == slots ? 0 : s + 1; };
+  for (long row = blockIdx.x; row < a.rows; row += gridDim.x) {
+    float* const x = a.logits + row * a.ld;
+    const Asked next = ask(row + gridDim.x);
+    const bool known = asked.target >= 0 && asked.target < vocabulary;
+    const int target = known ? asked.target : 0;
+    float picked = x[target];
+
+    Seen seen;
+    int from = slot;
+    for (int group = 0; group < held; group++, from = after(from)) {
+      wait_for(slots - 1 - group);
+      see<capped>(a, kept + from * loss_group, group, vocabulary, target, seen);
+    }
+    for (int group = held; group < groups; group++) see<capped>(a, x + group * loss_group, group, vocabulary, target, seen);
+
+    // What the warps have seen goes to one of two places in turn: who is ahead writes to the other one.
+    see_warp(seen);
+    float(*const of)[32] = of_warp[parity];
+    parity ^= 1;
+    if (lane == 0) of[0][warp] = seen.top, of[1][warp] = seen.before, of[2][warp] = seen.sum, of[3][warp] = seen.weighted, of[4][warp] = seen.plain;
+    // All have read the target's logit, and what is not held of the row, once, before any of it changes.
+    __syncthreads();
+    seen.top = of[0][lane], seen.before = of[1][lane], seen.sum = of[2][lane], seen.weighted = of[3][lane], seen.plain = of[4][lane];
+    see_warp(seen);
+
+    if (capped) picked = a.softcap * tanhf(picked / a.softcap);
+    const float sum = seen.sum, top = seen.top, n = static_cast<float>(vocabulary), nll = logf(sum) - (picked - top), confidence = a.dft ? expf(-nll) : 1.f;
+    if (threadIdx.x == 0) {
+      const float even = logf(sum) - (seen.plain / n - top), smooth = a.smoothing == 0.f ? nll : (1.f - a.smoothing) * nll + a.smoothing * even;
+      a.loss[row] = known ? confidence * smooth : not_a_number();
+      // argmax takes the first of equals
+      a.correct[row] = !known ? not_a_number() : seen.before < picked && picked == top && sum == sum ? 1.f : 0.f;
+      a.entropy[row] = known ? logf(sum) - seen.weighted / sum : not_a_number();
+    }
+    const float factor = known ? asked.weight * confidence : not_a_number();
+    const Slopes slopes = {top, factor / sum, factor * a.smoothing / n, factor * (1.f - a.smoothing)};
+    // Numbers of half the size go where the first half of the row was: beyond what is held, before others of the row are overwritten they
+    // must have been read again.
+    if (a.gradient)
+      for (int first = held, end; first < groups; first = end) {
+        end = 2 * first < groups ? 2 * first : groups;
+        if (first > held) __syncthreads();
+        for (int group = first; group < end; group++) put<capped>(a, x + group * loss_group, x, group, vocabulary, target, slopes);
+      }
+    for (int group = 0; group < held; group++, slot = after(slot)) {
+      if (a.gradient) put<capped>(a, kept + slot * loss_group, x, group, vocabulary, target, slopes);
+      fetch();
+    }
+    asked = next;
   }
 }
 
@@ -140,64 +230,11 @@ __device__ __forceinline__ void put(const RxCrossEntropy& a, const float* from, 
 // vocabulary gives NaN.
 extern "C" __global__ void __launch_bounds__(1024) rx_cross_entropy(RxCrossEntropy a) {
   RX_DYNAMIC_SHARED(float, kept);
-  const int vocabulary = static_cast<int>(a.vocabulary);
-  const int groups = (vocabulary + loss_group - 1) / loss_group, held = a.held < groups ? a.held : groups;
-  const auto fetch = [&](long row, int group) {
-#pragma unroll
-    for (int part = 0; part < 2; part++) {
-      const int at = place_in(group, part);
-      if (row < a.rows && at < vocabulary)
-        copy_async_16(reinterpret_cast<uint16_t*>(kept + at), reinterpret_cast<const uint16_t*>(a.logits + row * a.ld + at), true);
-    }
-    copies_end();
-  };
-  for (int group = 0; group < held; group++) fetch(blockIdx.x, group);
-  for (long row = blockIdx.x; row < a.rows; row += gridDim.x) {
-    float* const x = a.logits + row * a.ld;
-    const int asked = a.targets[row];
-    const bool known = asked >= 0 && asked < vocabulary;
-    const int target = known ? asked : 0;
-    float picked = x[target];
-
-    Seen seen;
-    for (int group = 0; group < groups; group++) {
-      if (group < held) wait_for(held - 1 - group);
-      see(a, group < held ? kept : x, group, vocabulary, target, seen);
-    }
-    float most[2] = {seen.top, seen.before};
-    all_over_block(most, Above());
-    const float top = most[0], before = most[1];
-    seen.raise(top);
-    double sums[3] = {seen.sum, seen.weighted, seen.plain};
-    // All have read the target's logit, and what is not held of the row, once, before any of it changes.
-    all_over_block(sums, Sum());
-
-    const double sum = sums[0], log_sum = log(sum), n = static_cast<double>(vocabulary);
-    if (a.softcap > 0.f) picked = a.softcap * tanhf(picked / a.softcap);
-    const double nll = log_sum - (static_cast<double>(picked) - top);
-    const double smooth = a.smoothing == 0.f ? nll : (1 - a.smoothing) * nll + a.smoothing * (log_sum - (sums[2] / n - top));
-    const double confidence = a.dft ? exp(-nll) : 1;
-    if (threadIdx.x == 0) {
-      a.loss[row] = known ? static_cast<float>(confidence * smooth) : not_a_number();
-      // argmax takes the first of equals
-      a.correct[row] = !known ? not_a_number() : before < picked && picked == top && sum == sum ? 1.f : 0.f;
-      a.entropy[row] = known ? static_cast<float>(log_sum - sums[1] / sum) : not_a_number();
-    }
-    const double factor = a.gradient ? (known ? a.weights[row] * confidence : not_a_number()) : 0.;
-    const Slopes slopes = {top, static_cast<float>(factor / sum), static_cast<float>(factor * a.smoothing / n), static_cast<float>(factor * (1 - a.smoothing))};
-    // Numbers of half the size go where the first half of the row was: beyond what is held, before others of the row are overwritten they
-    // must have been read again.
-    if (a.gradient)
-      for (int first = held, end; first < groups; first = end) {
-        end = 2 * first < groups ? 2 * first : groups;
-        if (first > held) __syncthreads();
-        for (int group = first; group < end; group++) put(a, x, x, group, vocabulary, target, slopes);
-      }
-    for (int group = 0; group < held; group++) {
-      if (a.gradient) put(a, kept, x, group, vocabulary, target, slopes);
-      fetch(row + gridDim.x, group);
-    }
-  }
+  __shared__ float of_warp[2][5][32];
+  if (a.softcap > 0.f)
+    all_rows<true>(a, kept, of_warp);
+  else
+    all_rows<false>(a, kept, of_warp);
 }
 
 // total = Σ weights[i] losses[i], by one block.

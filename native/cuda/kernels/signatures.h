@@ -75,8 +75,8 @@ struct RxCrossEntropy {
   const int32_t* targets;
   const float* weights;
   float smoothing, softcap;
-  // held: groups of loss_layout.h that lie in shared memory, at least one. half: the gradient lies as bfloat16 where its row begins.
-  int dft, gradient, half, held;
+  // half: the gradient lies as bfloat16 where its row begins. slots: groups of loss_layout.h that shared memory has room for, at least one.
+  int dft, gradient, half, slots;
   float *loss, *correct, *entropy;
 };
 // Products of groups (grouped.cu): c [.., columns] = x [.., depth] w + x2 [.., depth2] w2 + bias + start. All factors as bfloat16, in whole

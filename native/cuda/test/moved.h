@@ -231,12 +231,11 @@ inline Tally cached_attention(Grid, Values q, const float* keys, const float* va
 
 // ---- the two ends of a step ----
 
-// What is not held in shared memory is read twice, and counted once. A row whose target is wrong needs no weight.
+// What is not held in shared memory is read twice, and counted once.
 inline Tally cross_entropy(Grid, const RxCrossEntropy& a) {
   const long n = a.rows * parts(a.vocabulary, 4) * 4, written = a.rows * whole(a.vocabulary);
   return Count().read(a.logits, n).read(a.targets, 4 * a.rows).read(a.gradient ? a.weights : nullptr, a.rows)
-      .write(static_cast<const void*>(a.gradient ? a.logits : nullptr), (a.half ? 2 : 4) * written).write(a.loss, a.rows).write(a.correct, a.rows).write(a.entropy, a.rows)
-      .or_fewer(a.gradient ? 4 * a.rows : 0);
+      .write(static_cast<const void*>(a.gradient ? a.logits : nullptr), (a.half ? 2 : 4) * written).write(a.loss, a.rows).write(a.correct, a.rows).write(a.entropy, a.rows);
 }
 inline Tally weighted_sum(Grid, const float* losses, const float* weights, float* total, long rows) {
   return Count().read(losses, rows).read(weights, rows).write(total, 1);
