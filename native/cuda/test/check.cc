@@ -1369,8 +1369,8 @@ std::vector<TimedProduct> products_of(const std::string& list) {
   return out;
 }
 
-// By the first of cublasLt's proposals, and by so many others.
-void product_rates(Both& both, const std::vector<TimedProduct>& all, int proposals) {
+// By the first of cublasLt's proposals, and by so many others; operations a second of the last product by the first.
+double product_rates(Both& both, const std::vector<TimedProduct>& all, int proposals) {
   const std::vector<uint16_t> some_numbers = halves(floats(1 << 20));
   const auto operand = [&](long (TimedProduct::*numbers)() const) {
     long most = 0;
@@ -1381,6 +1381,7 @@ void product_rates(Both& both, const std::vector<TimedProduct>& all, int proposa
   };
   const auto a = operand(&TimedProduct::halves_a), b = operand(&TimedProduct::halves_b), c = operand(&TimedProduct::halves_c);
   const Context& card = both.card;
+  double rate = 0;
   for (const TimedProduct& p : all) {
     const Gemm g = {p.m, p.n, p.k, {a->on(card), p.ld_a(), p.ta, GEMM_BFLOAT16, nullptr, nullptr, 0}, {b->on(card), p.ld_b(), p.tb, GEMM_BFLOAT16, nullptr, nullptr, 0},
                     c->on(card), p.ld, p.adds ? c->on(card) : nullptr, p.ld, p.adds ? 1e-3f : 1.f, p.is_half};
@@ -1389,11 +1390,13 @@ void product_rates(Both& both, const std::vector<TimedProduct>& all, int proposa
     for (int proposal = 0; proposal < (both.device.blas() != nullptr ? proposals : 1); proposal++) {
       if (both.device.blas() != nullptr) both.device.blas()->prefer(proposal);
       const double seconds = seconds_of(both, operations > 1e9 ? 5 : 1, [&] { card.table->gemm_bf16(&card, &g); });
+      if (proposal == 0) rate = operations / seconds;
       std::printf(" %.1f us, %.4e operations a second;", seconds * 1e6, operations / seconds);
     }
     std::printf(" %s\n", both.device.blas() != nullptr ? "cublasLt" : "plain kernels");
   }
   if (both.device.blas() != nullptr) both.device.blas()->prefer(0);
+  return rate;
 }
 
 // The head and its loss, forwards and backwards, with the gradient of the weights or without: "rows x vocabulary x width", or with " w".
@@ -1490,7 +1493,9 @@ int main(int count, char** words) {
     if (!rate.empty()) {
       running = "rate";
       const std::string square = rate + "x" + rate + "x" + rate;
-      product_rates(both, products_of(square + " nt f32," + square + " nt bf16"), 1);
+      // As torch's is measured: with a result of bfloat16.
+      const double operations = product_rates(both, products_of(square + " nt f32," + square + " nt bf16"), 1);
+      std::printf("bfloat16 product: %.4e operations a second, %s\n", operations, both.device.blas() != nullptr ? "cublasLt" : "plain kernels");
       attention_rate(both, std::stol(rate) / 4);
       return 0;
     }
