@@ -207,6 +207,10 @@ typedef struct AdamW {
   const float* weight_decay;  // [count]
   double learning_rate, beta1, beta2, epsilon, grad_scale;
   long step;  // 1 at the first update
+  // Of a device alone: ? the sum of all gradients' squares. Where it is no finite number nothing is written; else gradients are scaled down
+  // once more to the norm max_norm, unless that is 0.
+  const float* squared_norm;
+  double max_norm;
 } AdamW;
 
 // The same with moments in 8 bits: value i = map[code i] absmax[i / 256], the maps bitsandbytes' dynamic ones. The parameter moves by

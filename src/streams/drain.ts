@@ -7,7 +7,12 @@ import type { Gate } from './gate.js';
 import { untilLeft } from './untilLeft.js';
 
 /** What the slow end does with one window: a Promise, or a TaskEither whose Left ends the run. */
-export type Work<A, B> = (a: A, index: number) => Promise<B> | TaskEither<FatalError, B>;
+export type Work<A, B> = (
+  a: A,
+  index: number,
+  /** The window that waits behind this one, if one does by now. */
+  following: () => A | undefined,
+) => Promise<B> | TaskEither<FatalError, B>;
 
 const failed = (cause: unknown): FatalError =>
   isFatal(cause) ? cause : fatal('E_WORK_FAILED', cause instanceof Error ? cause.message : String(cause), { cause });
@@ -50,7 +55,7 @@ export const drain =
         }
         let result: Promise<B>;
         try {
-          result = settle(work(window, index++));
+          result = settle(work(window, index++, () => waiting[head]));
         } catch (cause) {
           out.error(failed(cause));
           return;

@@ -22,6 +22,7 @@ import { fatal, isFatal, onlyFatal, usage } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import type { Batch, Labelled, StepResult } from '../records.js';
 import { drain } from '../streams/drain.js';
+import type { Work } from '../streams/drain.js';
 import { fromEither } from '../streams/fromEither.js';
 import { makeGate } from '../streams/gate.js';
 import type { Gate } from '../streams/gate.js';
@@ -104,11 +105,8 @@ const goesOn = (run: Run): TaskEither<FatalError, boolean> => {
 };
 
 /** The serial lane: one update, then what wants the weights at rest. Undefined when the run ends instead. */
-const lane = (
-  run: Run,
-  epochs: Epochs,
-): ((batches: ReadonlyArray<Batch>) => TaskEither<FatalError, StepResult | 'passed over' | undefined>) => {
-  const { state } = run;
+const lane = (run: Run, epochs: Epochs): Work<ReadonlyArray<Batch>, StepResult | 'passed over' | undefined> => {
+  const { state, plan } = run;
   const update = flow(
     trainStep(state),
     TE.tap(logEvery(run)),
@@ -118,7 +116,8 @@ const lane = (
   );
   // The micro-batch that the next group begins with. It lies behind the state's where an epoch was ended before its last update.
   let at = state.microBatches;
-  return (batches) => {
+  const ended = TE.right(undefined);
+  return (batches, _index, following) => {
     const left = batches.slice(Math.max(0, state.microBatches - at));
     at += batches.length;
     if (left.length === 0) return TE.right('passed over');
@@ -127,7 +126,9 @@ const lane = (
       TE.tapIO((on) => () => {
         if (on) epochs.enter();
       }),
-      TE.flatMap((on) => (on ? update(left) : TE.right(undefined))),
+      TE.flatMap((on) =>
+        on ? update(left, () => (state.step + 1 < plan.totalSteps ? following() : undefined)) : ended,
+      ),
     );
   };
 };

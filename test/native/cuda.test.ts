@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { runInThisContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { add, argMax, dispose, memory, reshape, reverse, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
+import { add, argMax, dispose, memory, mul, reshape, reverse, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
-import { lastValueFrom } from 'rxjs';
+import { catchError, from, lastValueFrom, map, of, tap } from 'rxjs';
 import { render } from '../../src/errors.js';
 import { evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
 import { adamW8bit } from '../../src/model/kernels/adamW8bit.js';
@@ -18,8 +18,16 @@ import { axpy } from '../../src/model/kernels/axpy.js';
 import { keepWhatMakes } from '../../src/model/kernels/hold.js';
 import { linear, linearGradWeight } from '../../src/model/kernels/linear.js';
 import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
+import type { CausalLM } from '../../src/model/model.js';
+import { weightOf } from '../../src/model/weights.js';
 import type { Precision } from '../../src/native/backend.js';
 import { cudaCard, nativeStatistics, registerNative, setPrecision } from '../../src/native/register.js';
+import type { Batch, StepResult } from '../../src/records.js';
+import { adamw } from '../../src/train/optimizers/adamw.js';
+import { chain, clipByGlobalNorm, scaleBy } from '../../src/train/optimizers/optimizer.js';
+import { disposeState, initState } from '../../src/train/step/state.js';
+import type { StepOptions } from '../../src/train/step/state.js';
+import { step } from '../../src/train/step/step.js';
 import { decodeSftConfig } from '../../src/train/options/config.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { cardMemoryLeft, chooseEngine } from '../../src/train/engine.js';
@@ -444,6 +452,81 @@ whenBuilt('the CUDA device', () => {
         expect(id).toBeGreaterThanOrEqual(0);
       expect(nativeStatistics()?.handedOn).toEqual(before);
       dispose(Object.values(model.weights));
+    });
+
+    /** Updates of llama on these rows, one a batch: what they said, whether the next had begun by then, and the weights behind them. */
+    const updated = async (
+      rows: ReadonlyArray<ReadonlyArray<number>>,
+      { gain = 1, ...options }: StepOptions & { readonly gain?: number },
+    ) => {
+      const batches = rows.map(
+        (row): Batch => ({
+          shape: [1, row.length],
+          inputIds: Int32Array.from(row),
+          labels: Int32Array.from(row),
+          attentionMask: new Int32Array(row.length).fill(1),
+          positionIds: Int32Array.from(row.keys()),
+          numItems: row.length - 1,
+        }),
+      );
+      const { numTensors } = memory();
+      const model = loadModel(join(root, 'test', 'golden', 'models', 'llama'));
+      const weights = Object.keys(model.weights);
+      const last = pickOne(model, 'model.norm.weight');
+      Object.assign(model.weights, { 'model.norm.weight': mul(last, gain) });
+      last.dispose();
+      const optimizer = chain(
+        clipByGlobalNorm(0.5),
+        adamw({ weightDecay: 0.1 }),
+        scaleBy(() => 1e-2),
+      );
+      const state = initState({ model, optimizer, ...options });
+      const told: Array<StepResult & { readonly next: boolean }> = [];
+      const failed = await lastValueFrom(
+        from(batches.map((batch) => [batch])).pipe(
+          step(state),
+          tap((result) => told.push({ ...result, next: state.begun !== undefined })),
+          map(() => undefined),
+          catchError((error: unknown) => of(error)),
+        ),
+        { defaultValue: undefined },
+      );
+      const after = Object.fromEntries(weights.map((name) => [name, pickOne(model, name).dataSync().slice()]));
+      disposeState(state);
+      dispose(Object.values(model.weights));
+      return { told, failed, after, left: memory().numTensors - numTensors };
+    };
+    const pickOne = ({ weights }: CausalLM, name: string): Tensor => weightOf(weights, name);
+
+    it('an update that does not wait for its norm is the same, and the next begins before it is told', async () => {
+      const rows = [
+        [1, 2, 3, 4],
+        [5, 6, 7],
+        [3, 2, 1, 9, 8],
+      ];
+      const [waits, ahead] = [await updated(rows, {}), await updated(rows, { ahead: true })];
+      expect(waits.told.map(({ next }) => next)).toEqual([false, false, false]);
+      expect(ahead.told.map(({ next }) => next)).toEqual([true, true, false]);
+      expect(waits.told.some(({ gradNorm }) => gradNorm > 0.5)).toBe(true);
+      const numbers = ({ told }: typeof waits) => told.map(({ next: _, ...result }) => result);
+      expect(numbers(ahead)).toEqual(numbers(waits));
+      expect(ahead.after).toEqual(waits.after);
+      expect([waits.left, ahead.left]).toEqual([0, 0]);
+    });
+
+    it('an update whose norm is not finite changes nothing, though nobody looked', async () => {
+      const rows = [
+        [1, 2, 3, 4],
+        [5, 6, 7],
+      ];
+      const untouched = await updated([], { gain: NaN });
+      const skipped = await updated(rows, { ahead: true, nonFinite: 'skip', gain: NaN });
+      expect(skipped.told.map(({ loss }) => loss)).toEqual([NaN, NaN]);
+      expect(skipped.after).toEqual(untouched.after);
+      const stopped = await updated(rows, { ahead: true, gain: NaN });
+      expect(stopped.failed).toMatchObject({ code: 'E_NON_FINITE' });
+      expect(stopped.after).toEqual(untouched.after);
+      expect([skipped.left, stopped.left]).toEqual([0, 0]);
     });
 
     it('counts what it hands on', () => {

@@ -82,6 +82,9 @@ void adamW(Call& call) {
   u->read(call, a);
   u->m = u->tensors(call);
   u->v = u->tensors(call);
+  a.squared_norm = call.optional(1);
+  a.max_norm = call.number();
+  if (a.squared_norm != nullptr && !call.on_device()) throw BadCall("an update by a norm that lies in memory is of a device");
   u->decay = call.floats(a.count);
   call.enqueue([a, u = std::move(u)](const Context* c) {
     AdamW run = a;

@@ -697,7 +697,7 @@ void adamw(const Context* context, const AdamW* a) {
                         static_cast<float>(1 - a->learning_rate * a->weight_decay[t]), 0.f});
   const RxAdamWRates rates = rates_of(*a);
   const long count = static_cast<long>(pieces.size());
-  if (count > 0) device.launch(k::adamw, {count}, 512, 0, device.stage(pieces.data(), count), rates);
+  if (count > 0) device.launch(k::adamw, {count}, 512, 0, device.stage(pieces.data(), count), rates, a->squared_norm, a->max_norm);
 }
 
 void adamw_8bit(const Context* context, const AdamW8bit* a) {

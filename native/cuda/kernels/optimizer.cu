@@ -73,7 +73,12 @@ extern "C" __global__ void __launch_bounds__(256) rx_adamw_8bit(const RxAdamW8bi
   }
 }
 
-extern "C" __global__ void rx_adamw(const RxAdamWPiece* pieces, RxAdamWRates r) {
+extern "C" __global__ void rx_adamw(const RxAdamWPiece* pieces, RxAdamWRates r, const float* squared_norm, double max_norm) {
+  if (squared_norm != nullptr) {
+    const double norm = sqrt(static_cast<double>(*squared_norm));
+    if (!(norm < 1e30)) return;  // floats' squares end before
+    if (max_norm > 0 && max_norm < norm + 1e-6) r.scale *= static_cast<float>(max_norm / (norm + 1e-6));
+  }
   const RxAdamWPiece a = pieces[blockIdx.x];
   const long fours = in_vectors(a.p, a.g, a.m, a.v) ? a.n / 4 : 0;
   for (long i = threadIdx.x; i < fours; i += blockDim.x) {

@@ -252,7 +252,7 @@ struct RxStateSpace {
   X(weighted_sum, const float*, const float*, float*, long)                                                                 \
   X(squared_norm_parts, const RxPiece*, double*)                                                                            \
   X(sum_doubles, const double*, long, float*)                                                                               \
-  X(adamw, const RxAdamWPiece*, RxAdamWRates)                                                                               \
+  X(adamw, const RxAdamWPiece*, RxAdamWRates, const float*, double)                                                         \
   X(adamw_8bit, const RxAdamW8bitPiece*, const float*, RxAdamWRates)                                                        \
   X(gemm_f32, const float*, long, int, const float*, long, int, Values, long, Values, long, float, long, long, long)        \
   X(gemm_bf16, const uint16_t*, long, int, const uint16_t*, long, int, Values, long, Values, long, float, long, long, long) \

@@ -1159,6 +1159,10 @@ void updates(Both& both) {
   const long count = static_cast<long>(sizes.size());
   const Array out(both, Floats(1));
   const long step = between(1, 30);
+  // A device clips by the norm as it finds it, and writes nothing where there is none.
+  const bool clips = coin(), none = below(4) == 0;
+  const double max_norm = coin() ? 0 : 0.5 + below(100);
+  const Array norm(both, Floats(1, none ? std::nanf("") : 1.f + static_cast<float>(below(5000))));
   twice(both, [&](const Context& c) {
     std::vector<float*> ps, ms, vs;
     std::vector<const float*> gs;
@@ -1166,7 +1170,13 @@ void updates(Both& both) {
       ps.push_back(p[t]->on(c)), gs.push_back(g[t]->on(c)), ms.push_back(m[t]->on(c)), vs.push_back(v[t]->on(c));
     }
     c.table->squared_norm(&c, gs.data(), sizes.data(), count, out.on(c));
-    const AdamW a = {count, ps.data(), gs.data(), ms.data(), vs.data(), sizes.data(), decay.data(), 1e-3, 0.9, 0.99, 1e-8, 0.7, step};
+    AdamW a = {count, ps.data(), gs.data(), ms.data(), vs.data(), sizes.data(), decay.data(), 1e-3, 0.9, 0.99, 1e-8, 0.7, step, nullptr, 0};
+    if (clips && c.device != nullptr) a.squared_norm = norm.on(c), a.max_norm = max_norm;
+    if (clips && c.device == nullptr) {
+      if (none) return;
+      const double length = std::sqrt(static_cast<double>(*norm.on(c)));
+      if (max_norm > 0) a.grad_scale = static_cast<double>(0.7f * static_cast<float>(std::min(1.0, max_norm / (length + 1e-6))));
+    }
     c.table->adamw(&c, &a);
   });
   out.agree("squared_norm", single);

@@ -250,7 +250,7 @@ inline Tally squared_norm_parts(Grid g, const RxPiece* pieces, double* sums) {
   return Count().read(pieces, 16 * g.blocks).read(pieces->x, numbers_of(g, pieces)).write(sums, 8 * g.blocks);
 }
 inline Tally sum_doubles(Grid, const double* sums, long n, float* out) { return Count().read(sums, 8 * n).write(out, 1); }
-inline Tally adamw(Grid g, const RxAdamWPiece* pieces, RxAdamWRates) {
+inline Tally adamw(Grid g, const RxAdamWPiece* pieces, RxAdamWRates, const float* squared_norm, double) {
   const long n = numbers_of(g, pieces);
   return Count().read(pieces, 44 * g.blocks).read(pieces->p, 4 * n).write(pieces->p, 3 * n);
 }

@@ -15,10 +15,25 @@ export interface AdamWAttrs {
   readonly gradScale: number;
 }
 
-/** Inputs: n parameters, n gradients, n first moments, n second moments. Kernels write in place and return nothing. */
+/** Clipping by a norm that has not been read. */
+export interface Clip {
+  /** The sum of the squares of all gradients. Where it is no finite number the update does nothing. */
+  readonly squaredNorm: Tensor;
+  /** What gradients are scaled down to; 0: they are not. */
+  readonly maxNorm: number;
+}
+
+/**
+ * Inputs: n parameters, n gradients, n first moments, n second moments; with `maxNorm` the squared norm of `Clip` behind them. Kernels
+ * write in place and return nothing.
+ */
 export const RxAdamW = namedOp(
   'RxAdamW',
-  (tensors: ReadonlyArray<Tensor>, attrs: AdamWAttrs & { readonly n: number }): ReadonlyArray<Tensor> => {
+  (
+    tensors: ReadonlyArray<Tensor>,
+    attrs: AdamWAttrs & { readonly n: number; readonly maxNorm?: number | undefined },
+  ): ReadonlyArray<Tensor> => {
+    if (attrs.maxNorm !== undefined) throw new Error('only engines of a card clip by a norm that nobody has read');
     const { n, learningRate, beta1, beta2, epsilon, weightDecay, step, gradScale } = attrs;
     const unbias1 = 1 - beta1 ** step;
     const unbias2 = 1 - beta2 ** step;
@@ -47,9 +62,19 @@ export interface AdamWState {
  * The state after one step of AdamW (Loshchilov & Hutter 2019), decay decoupled: p ← p·(1 - lr·wd) - lr·m̂ / (√v̂ + ε).
  * Consumes the state given (updating in place where the engine can); borrows the gradients.
  */
-export const adamW = (state: AdamWState, gradients: ReadonlyArray<Tensor>, attrs: AdamWAttrs): AdamWState => {
+export const adamW = (
+  state: AdamWState,
+  gradients: ReadonlyArray<Tensor>,
+  attrs: AdamWAttrs,
+  /** Of engines on a card alone. */
+  clip?: Clip,
+): AdamWState => {
   const n = state.parameters.length;
-  const outputs = RxAdamW.run([...state.parameters, ...gradients, ...state.m, ...state.v], { ...attrs, n });
+  const tensors = [...state.parameters, ...gradients, ...state.m, ...state.v];
+  const outputs =
+    clip === undefined
+      ? RxAdamW.run(tensors, { ...attrs, n })
+      : RxAdamW.run([...tensors, clip.squaredNorm], { ...attrs, n, maxNorm: clip.maxNorm });
   if (outputs.length === 0) return state;
   for (const old of [...state.parameters, ...state.m, ...state.v]) old.dispose();
   return { parameters: outputs.slice(0, n), m: outputs.slice(n, 2 * n), v: outputs.slice(2 * n) };

@@ -3,7 +3,7 @@ import type { AdamWAttrs } from '../../model/kernels/adamW.js';
 import type { NativeBackend } from '../backend.js';
 import { expectSame, kernel, sizeOf } from '../kernel.js';
 
-export type UpdateAttrs = AdamWAttrs & { readonly n: number };
+export type UpdateAttrs = AdamWAttrs & { readonly n: number; readonly maxNorm?: number };
 
 /** The n parameters of an update whose inputs are `each` times as many, after the numbers that lead its arguments. */
 export const putUpdate = (
@@ -23,15 +23,18 @@ export const putUpdate = (
 
 /** In place, all tensors in one pass. */
 export const adamW = kernel('RxAdamW', (backend, tensors: ReadonlyArray<TensorInfo>, attrs: UpdateAttrs) => {
-  const { n } = attrs;
-  const parameters = putUpdate(backend, tensors, 4, attrs);
+  const { n, maxNorm } = attrs;
+  const clips = maxNorm !== undefined;
+  const updated = clips ? tensors.slice(0, -1) : tensors;
+  const parameters = putUpdate(backend, updated, 4, attrs);
   // An adapter has hundreds of tensors, and the card waits while they are listed.
-  tensors.forEach((tensor, i) => {
+  updated.forEach((tensor, i) => {
     const parameter = parameters[i % n];
     if (parameter !== undefined && i >= n) expectSame('a gradient or moment', parameter, tensor);
     if (i >= n && i < 2 * n) backend.tensor(tensor);
     else backend.written(tensor);
   });
+  backend.optional(clips ? tensors.at(-1) : undefined).put(maxNorm ?? 0);
   backend.run(backend.op.adamW, attrs.weightDecay);
   return [];
 });

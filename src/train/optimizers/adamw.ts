@@ -29,6 +29,7 @@ export const adamw = ({
 }: AdamWOptions = {}): GradientTransform =>
   ruleAt(learningRate, {
     slots: (shape) => ({ m: shape, v: shape }),
+    clips: true,
     apply: (update, moments) => {
       const names = Object.keys(update.gradients);
       const moved = adamW(
@@ -47,6 +48,7 @@ export const adamw = ({
           step: update.step,
           gradScale: update.scale,
         },
+        update.clip,
       );
       return {
         parameters: replaced(update.parameters, names, moved.parameters),

@@ -7,6 +7,7 @@
  * rule at the end applies in one fused pass over every parameter.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Clip } from '../../model/kernels/adamW.js';
 import { squaredNorm } from '../../model/kernels/squaredNorm.js';
 import type { Gradients, Weights } from '../../model/layers/layer.js';
 import { remembered } from '../../model/remembered.js';
@@ -28,8 +29,10 @@ export interface Update {
   readonly scale: number;
   /** Product of the rates so far; begins at 1. */
   readonly learningRate: number;
-  /** L2 norm of all gradients together as they came, before any clipping. */
+  /** L2 norm of all gradients together as they came, before any clipping. NaN where it has not been read. */
   readonly gradNorm: number;
+  /** The clipping that is left to the rule, where the norm has not been read. */
+  readonly clip?: Clip;
 }
 
 /** Parameters and moments after an update; tensors that were replaced are disposed. */
@@ -47,12 +50,18 @@ export interface Rule {
   readonly slots: (shape: ReadonlyArray<number>, name: string) => Readonly<Record<string, Slot>>;
   /** Moves the parameters by an update whose gradients are theirs; leaves the gradients to the caller. */
   readonly apply: (update: Update, moments: Moments) => Moved;
+  /** It does what `clip` says. Default: false; then there never is one. */
+  readonly clips?: boolean;
 }
 
 /** One member of a chain: changes the update, or moves the parameters by it, or both. */
 export interface GradientTransform {
   /** The update as the members behind it see it. */
   readonly change?: (update: Update) => Update;
+  /**
+   * What `change` wants of the norm: `nothing`, or all it does is to clip gradients to one of this length. Absent: it is given the norm.
+   */
+  readonly ofNorm?: 'nothing' | { readonly maxNorm: number };
   /** How parameters move; one member of a chain has it. */
   readonly rule?: Rule;
   /**
@@ -68,6 +77,11 @@ export interface Optimizer {
   readonly init: (parameters: Weights) => Moments;
   /** The update that the gradients ask for, its norm read back, nothing moved yet. */
   readonly prepare: (from: Pick<Update, 'step' | 'parameters' | 'gradients'>) => Promise<Update>;
+  /**
+   * The same before the norm is known: `apply` then moves nothing if it is no finite number. For engines on a card, which need not wait
+   * then. The caller disposes the `squaredNorm`. Absent: the chain cannot.
+   */
+  readonly ahead?: (from: Pick<Update, 'step' | 'parameters' | 'gradients'>) => Update & { readonly clip: Clip };
   /** Moves the parameters; the gradients are disposed. */
   readonly apply: (update: Update, moments: Moments) => Moved;
 }
@@ -92,7 +106,19 @@ export const chain = (...transforms: ReadonlyArray<GradientTransform>): Optimize
         'or give the rule one, as in adamw({ learningRate: 2e-4 })',
     );
   }
+  const changing = transforms.filter(({ change }) => change !== undefined);
+  const clipping = changing.flatMap(({ ofNorm }) => (typeof ofNorm === 'object' ? [ofNorm] : []));
+  const knowsAhead = rule.clips === true && clipping.length < 2 && changing.every(({ ofNorm }) => ofNorm !== undefined);
+  const ahead: Optimizer['ahead'] = ({ step, parameters, gradients }) => {
+    const begun: Update = { step, parameters, gradients, scale: 1, learningRate: 1, gradNorm: NaN };
+    const changed = changing
+      .filter(({ ofNorm }) => ofNorm === 'nothing')
+      .reduce<Update>((update, { change }) => change?.(update) ?? update, begun);
+    const clip = { squaredNorm: squaredNorm(Object.values(gradients)), maxNorm: clipping[0]?.maxNorm ?? 0 };
+    return { ...changed, clip };
+  };
   return {
+    ...(knowsAhead ? { ahead } : {}),
     init: (parameters) => {
       const moments: Record<string, Record<string, Tensor>> = {};
       for (const [name, parameter] of Object.entries(parameters)) {
@@ -139,6 +165,7 @@ export const globalNorm = async (gradients: Gradients): Promise<number> => {
  */
 export const clipByGlobalNorm = (maxNorm: number | null): GradientTransform => ({
   rate: 'kept',
+  ofNorm: { maxNorm: maxNorm ?? 0 },
   change: (update) => ({ ...update, scale: update.scale * clipFactor(update.gradNorm * update.scale, maxNorm) }),
 });
 
@@ -147,6 +174,7 @@ export const clipFactor = (norm: number, maxNorm: number | null): number =>
 
 /** Multiplies the learning rate by what the schedule gives for the updates done so far. */
 export const scaleBy = (schedule: Schedule): GradientTransform => ({
+  ofNorm: 'nothing',
   change: (update) => ({ ...update, learningRate: update.learningRate * schedule(update.step - 1) }),
 });
 

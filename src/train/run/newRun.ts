@@ -5,6 +5,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
+import { onCard } from '../../model/kernels/onCard.js';
 import type { CausalLM } from '../../model/model.js';
 import type { Labelled } from '../../records.js';
 import { allLogs, runLogs } from '../logging/log.js';
@@ -105,6 +106,7 @@ const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan, r
     gradientCheckpointing: config.gradientCheckpointing,
     disableDropout: config.disableDropout,
     nonFinite: config.nonFinite,
+    ahead: onCard(),
     epochAfter: (microBatches) => epochAfter(plan, microBatches),
     nameRow: rowNames(rows, plan, config),
   });

@@ -85,7 +85,7 @@ const bestOf = ({ best_metric: metric, best_step: step, best_model_checkpoint: d
 };
 
 /** The counters of a state; tensors are in other files. */
-export type Counters = Omit<TrainState, 'model' | 'optimizer' | 'options' | 'moments'>;
+export type Counters = Omit<TrainState, 'model' | 'optimizer' | 'options' | 'moments' | 'begun'>;
 
 export interface SavedState {
   readonly counters: Counters;

@@ -33,6 +33,11 @@ export interface StepOptions {
   readonly nonFinite?: 'stop' | 'skip' | undefined;
   /** Passes over the data after so many micro-batches. Default: 0. */
   readonly epochAfter?: ((microBatches: number) => number) | undefined;
+  /**
+   * The norm is not waited for, where the optimizer can do without, and the next update's passes begin before this one's loss is read. For
+   * engines on a card, which would idle. Default: false.
+   */
+  readonly ahead?: boolean | undefined;
   /** How an error calls a row of a micro-batch (both counted from 0 over the run and in the batch). */
   readonly nameRow?: ((microBatch: number, row: number) => string) | undefined;
 }
@@ -44,6 +49,8 @@ export interface TrainState {
   readonly optimizer: Optimizer;
   readonly options: StepOptions;
   moments: Moments;
+  /** The passes of the update that comes next, where they have begun. */
+  begun: { readonly drop: () => void } | undefined;
   /** Updates done. */
   step: number;
   /** Micro-batches read: the position in the data. */
@@ -97,6 +104,7 @@ export const initState = ({
     optimizer,
     options,
     moments: optimizer.init(trainableOf(model)),
+    begun: undefined,
     step: 0,
     microBatches: 0,
     lastUpdate: 0,
@@ -122,6 +130,8 @@ export const setWeights = (model: CausalLM, weights: Weights): void => {
 
 /** Frees the optimizer's tensors; the model stays. */
 export const disposeState = (state: TrainState): void => {
+  state.begun?.drop();
+  state.begun = undefined;
   for (const slot of Object.values(state.moments)) for (const tensor of Object.values(slot)) tensor.dispose();
   state.moments = {};
 };

@@ -14,7 +14,7 @@ import { drain } from '../../streams/drain.js';
 import type { Gate } from '../../streams/gate.js';
 import { dispose } from '../../tfjs.js';
 import { isSound } from '../logging/metrics.js';
-import type { Moved, Update } from '../optimizers/optimizer.js';
+import type { Moved, Optimizer, Update } from '../optimizers/optimizer.js';
 import { setWeights, trainableOf } from './state.js';
 import type { StepOptions, TrainState } from './state.js';
 import { scaleTargets, sequenceOf } from './unpad.js';
@@ -61,6 +61,14 @@ const meanFactors = (
   const divisor = gradientAccumulationSteps ?? weights.length;
   return weights.map((weight) => (weight === 0 ? 0 : 1 / (weight * divisor)));
 };
+
+/** Passes that have begun before their update. */
+interface Begun {
+  readonly batches: ReadonlyArray<Batch>;
+  readonly micros: ReadonlyArray<Micro>;
+  readonly passes: Passes;
+  readonly drop: () => void;
+}
 
 /** Adds `more` to `sum` name by name; consumes both. */
 const addGradients = (sum: Gradients | undefined, more: Gradients): Gradients => {
@@ -177,19 +185,133 @@ const applied = ({ optimizer, moments }: TrainState, prepared: Update): Moved =>
   }
 };
 
-const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise<StepResult> => {
-  const { options, optimizer, model } = state;
-  const micros = batches.map((batch, i): Micro => ({ ...sequenceOf(batch), index: state.microBatches + i }));
-  const { outputs, gradients } = await passes(state, micros);
-  const number = state.step + 1;
-  const parameters = trainableOf(model);
-  const preparing = optimizer.prepare({ step: number, parameters, gradients });
+/** The passes of an update whose micro-batches begin with this number. */
+const begin = async (state: TrainState, batches: ReadonlyArray<Batch>, first: number): Promise<Begun> => {
+  const micros = batches.map((batch, i): Micro => ({ ...sequenceOf(batch), index: first + i }));
+  const made = await passes(state, micros);
+  const drop = (): void => {
+    disposeOutputs(made.outputs);
+    dispose(Object.values(made.gradients));
+  };
+  return { batches, micros, passes: made, drop };
+};
+
+/** Those of this update, where they are what has begun. */
+const begunOf = (state: TrainState, batches: ReadonlyArray<Batch>): Begun | undefined => {
+  const begun = state.begun as Begun | undefined;
+  state.begun = undefined;
+  const same =
+    begun?.batches.length === batches.length &&
+    begun.micros[0]?.index === state.microBatches &&
+    begun.batches.every((batch, i) => batch === batches[i]);
+  if (same) return begun;
+  begun?.drop();
+  return undefined;
+};
+
+/** Begins with what follows; where that fails, its own update will say so. */
+const beginNext = async (
+  state: TrainState,
+  batches: ReadonlyArray<Batch> | undefined,
+  first: number,
+): Promise<void> => {
+  if (batches === undefined) return;
+  try {
+    const begun = await begin(state, batches, first);
+    // Nobody listens any more.
+    if (Object.keys(state.moments).length === 0) begun.drop();
+    else state.begun = begun;
+  } catch {
+    state.begun = undefined;
+  }
+};
+
+/** What an update is, as it is known when its numbers have been read. */
+interface Settled {
+  readonly learningRate: number;
+  readonly gradNorm: number;
+  readonly sums: Sums;
+  /** Makes the update, if it is not made yet. */
+  readonly apply: () => void;
+  /** Frees what `apply` would have. */
+  readonly drop: () => void;
+}
+
+/** Moves the weights and frees the gradients. */
+const move = (state: TrainState, prepared: Update): void => {
+  const moved = applied(state, prepared);
+  if (moved.parameters !== prepared.parameters) setWeights(state.model, moved.parameters);
+  state.moments = moved.moments;
+};
+
+/** The update that the gradients ask for, its norm read. */
+const settledFirst = async (state: TrainState, { outputs, gradients }: Passes): Promise<Settled> => {
+  const parameters = trainableOf(state.model);
+  const preparing = state.optimizer.prepare({ step: state.step + 1, parameters, gradients });
   const [prepared, sums] = await Promise.all([preparing, readBack(outputs)]);
-  const { gradNorm } = prepared;
+  const { learningRate, gradNorm } = prepared;
+  return {
+    learningRate,
+    gradNorm,
+    sums,
+    apply: () => move(state, prepared),
+    drop: () => dispose(Object.values(prepared.gradients)),
+  };
+};
+
+/**
+ * The update made without a look at its norm, and what follows it begun; then both are waited for. Where norm or losses are not finite
+ * it has changed nothing.
+ */
+const settledAhead = async (
+  state: TrainState,
+  { outputs, gradients }: Passes,
+  ahead: NonNullable<Optimizer['ahead']>,
+  next: () => Promise<void>,
+): Promise<Settled> => {
+  const prepared = ahead({ step: state.step + 1, parameters: trainableOf(state.model), gradients });
+  const { squaredNorm } = prepared.clip;
+  try {
+    const reading = Promise.all([squaredNorm.data<'float32'>(), readBack(outputs)]);
+    // It is heard when it is awaited, after what comes between.
+    reading.catch(() => undefined);
+    // Beside a loss that is not finite no norm is.
+    for (const { output } of outputs) axpy(squaredNorm, output.total, 0);
+    move(state, prepared);
+    await next();
+    const [[squared = 0], sums] = await reading;
+    const nothing = (): void => undefined;
+    return { learningRate: prepared.learningRate, gradNorm: Math.sqrt(squared), sums, apply: nothing, drop: nothing };
+  } finally {
+    squaredNorm.dispose();
+  }
+};
+
+const settled = (state: TrainState, made: Passes, next: () => Promise<void>): Promise<Settled> => {
+  const { options, optimizer } = state;
+  const ahead = options.ahead === true && Object.keys(made.gradients).length > 0 ? optimizer.ahead : undefined;
+  return ahead === undefined ? settledFirst(state, made) : settledAhead(state, made, ahead, next);
+};
+
+/** The micro-batches of the update behind this one, if they are there. */
+type Following = () => ReadonlyArray<Batch> | undefined;
+
+const update = async (
+  state: TrainState,
+  batches: ReadonlyArray<Batch>,
+  following: Following = () => undefined,
+): Promise<StepResult> => {
+  const { options } = state;
+  const { micros, passes: made } = begunOf(state, batches) ?? (await begin(state, batches, state.microBatches));
+  const { outputs } = made;
+  const number = state.step + 1;
+  const { learningRate, gradNorm, sums, apply, drop } = await settled(state, made, () =>
+    beginNext(state, following(), state.microBatches + micros.length),
+  );
   const numItems = micros.reduce((sum, { targets }) => sum + targets.rows.length, 0);
   const numTokens = micros.reduce((sum, { sequence }) => sum + sequence.inputIds.length, 0);
   if (!isSound({ loss: sums.loss, gradNorm })) {
-    dispose(Object.values(prepared.gradients));
+    drop();
     const skips = options.nonFinite === 'skip';
     const rows = skips ? [] : await culprits(outputs, options);
     disposeOutputs(outputs);
@@ -198,11 +320,7 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
   } else {
     disposeOutputs(outputs);
     // An update that supervises nothing has nothing to say about any weight: not even decay moves them.
-    if (outputs.length > 0) {
-      const moved = applied(state, prepared);
-      if (moved.parameters !== parameters) setWeights(model, moved.parameters);
-      state.moments = moved.moments;
-    }
+    if (outputs.length > 0) apply();
   }
   state.step = number;
   state.microBatches += micros.length;
@@ -213,7 +331,7 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
     step: number,
     epoch: options.epochAfter?.(state.microBatches) ?? 0,
     loss: sums.loss,
-    learningRate: prepared.learningRate,
+    learningRate,
     gradNorm,
     numTokens,
     numItems,
@@ -225,14 +343,14 @@ const update = async (state: TrainState, batches: ReadonlyArray<Batch>): Promise
 
 /**
  * One update of the state from its micro-batches: their gradients summed, clipped, applied. Settles when the loss has been read
- * back. Left: `E_NON_FINITE`, with the rows named, or `E_STEP` when the engine fails.
+ * back. `following` is asked for where the next one's passes may begin before (see `StepOptions`). Left: `E_NON_FINITE`, with the rows named, or `E_STEP` when the engine fails.
  */
 export const trainStep =
   (state: TrainState) =>
-  (batches: ReadonlyArray<Batch>): TaskEither<FatalError, StepResult> =>
+  (batches: ReadonlyArray<Batch>, following?: Following): TaskEither<FatalError, StepResult> =>
   async () => {
     try {
-      return E.right(await update(state, batches));
+      return E.right(await update(state, batches, following));
     } catch (cause) {
       if (isFatal(cause)) return E.left(cause);
       const message = cause instanceof Error ? cause.message : String(cause);
@@ -242,4 +360,4 @@ export const trainStep =
 
 /** Trains on every group of micro-batches, strictly one at a time; the end of the pipeline that begins with `pull(…, gate)`. */
 export const step = (state: TrainState, gate?: Gate): OperatorFunction<ReadonlyArray<Batch>, StepResult> =>
-  drain(trainStep(state), gate);
+  drain((batches, _index, following) => trainStep(state)(batches, following), gate);
