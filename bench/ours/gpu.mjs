@@ -23,16 +23,18 @@ const {
 } = flags({ model: '', mode: 'full', batch: 8, seq: 2048, steps: 4, turns: 6 });
 const four = mode === 'qlora' ? { loadIn4bit: true, bnb4bitQuantType: 'nf4', bnb4bitUseDoubleQuant: true } : {};
 const { model } = await orThrow(loadModel(dir, { engine: 'native', device: 'cuda', precision: 'bfloat16', ...four }));
+// One step more than is asked for: the passes of a step begin before the one before is told, so the last turn would have one less.
+const wanted = steps * turns + 1;
 const run = sftTrainer(
   {
     model,
-    trainDataset: tokenRows(batch * steps * turns, seq, model.config.vocabSize).map((ids) => ({
+    trainDataset: tokenRows(batch * wanted, seq, model.config.vocabSize).map((ids) => ({
       input_ids: ids,
       labels: ids,
     })),
   },
   {
-    maxSteps: steps * turns,
+    maxSteps: wanted,
     perDeviceTrainBatchSize: batch,
     maxLength: seq,
     learningRate: 1e-5,
