@@ -1056,7 +1056,9 @@ void attention(Both& both) {
   if (n == 0) return;
   // What the fast kernels do not know.
   const bool special = !first && below(3) == 0;
-  const float size = 2, softcap = special && coin() ? 1.5f : 0.f, alibi = special && coin() ? 0.4f : 0.f;
+  // Scores that leave those of tiles before far behind; of numbers that are bfloat16 from the start, since rounding would change all.
+  const bool steep = !special && below(3) == 0;
+  const float size = steep ? 14 : 2, softcap = special && coin() ? 1.5f : 0.f, alibi = special && coin() ? 0.4f : 0.f;
   const Array sinks(both, floats(heads));
   const bool sunk = special && coin();
   const Floats numbers = floats(n * ld, -size, size), slopes = floats(n * o);
@@ -1070,7 +1072,7 @@ void attention(Both& both) {
   if (has_hopper && flash_width(static_cast<int>(dim), static_cast<int>(depth)) > 0 && !special) ways.push_back({1, true});
   for (const auto [bf16, hopper] : ways) {
     both.device.use_hopper(hopper);
-    const bool as_half = bf16 && coin();
+    const bool as_half = bf16 && (steep || coin());
     const Activation joined(both, numbers, as_half), d_out(both, slopes, as_half), out(both, Floats(n * o), as_half),
         d_joined(both, Floats(n * ld), as_half);
     const Array lse(both, Floats(n * heads));
@@ -1096,6 +1098,7 @@ void attention(Both& both) {
     });
     out.agree(name, bf16 ? half : single);
     lse.agree(name + ", lse", bf16 ? half : single);
+    if (steep) continue;
     twice(both, [&](const Context& c) {
       const Attention a = filled(c);
       c.table->attention_grad(&c, &a);

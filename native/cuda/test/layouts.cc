@@ -174,9 +174,36 @@ void descriptors() {
   });
 }
 
+// Phases end when as many have arrived as were said, one after the other; what was written before is there then.
+void phases() {
+  run(64, 1024, [&](int t) {
+    RX_DYNAMIC_SHARED(uint64_t, barriers);
+    uint64_t* const there = barriers;
+    uint64_t* const done = barriers + 1;
+    int* const number = reinterpret_cast<int*>(barriers + 2);
+    if (t == 0) {
+      phases_init(there, 1);
+      phases_init(done, 32);
+    }
+    __syncthreads();
+    for (int n = 0; n < 5; n++) {
+      if (t < 32) {
+        phases_wait(there, n % 2);
+        expect(*number == n, "what was written before a phase ended");
+        phases_arrive(done);
+      } else if (t == 32) {
+        if (n > 0) phases_wait(done, (n - 1) % 2);
+        *number = n;
+        phases_arrive(there);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 int main() {
+  phases();
   products_of_a_warp();
   matrices();
   descriptors();
