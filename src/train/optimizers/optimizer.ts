@@ -7,7 +7,6 @@
  * rule at the end applies in one fused pass over every parameter.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Clip } from '../../model/kernels/adamW.js';
 import { squaredNorm } from '../../model/kernels/squaredNorm.js';
 import type { Gradients, Weights } from '../../model/layers/layer.js';
 import { remembered } from '../../model/remembered.js';
@@ -31,8 +30,11 @@ export interface Update {
   readonly learningRate: number;
   /** L2 norm of all gradients together as they came, before any clipping. NaN where it has not been read. */
   readonly gradNorm: number;
-  /** The clipping that is left to the rule, where the norm has not been read. */
-  readonly clip?: Clip;
+  /**
+   * The clipping that is left to the rule, where the norm has not been read: to `maxNorm`, or none where that is 0. `squaredNorm` is the
+   * sum of the squares of all gradients; where it is no finite number the rule moves nothing.
+   */
+  readonly clip?: { readonly squaredNorm: Tensor; readonly maxNorm: number };
 }
 
 /** Parameters and moments after an update; tensors that were replaced are disposed. */
@@ -81,7 +83,7 @@ export interface Optimizer {
    * The same before the norm is known: `apply` then moves nothing if it is no finite number. For engines on a card, which need not wait
    * then. The caller disposes the `squaredNorm`. Absent: the chain cannot.
    */
-  readonly ahead?: (from: Pick<Update, 'step' | 'parameters' | 'gradients'>) => Update & { readonly clip: Clip };
+  readonly ahead?: (from: Pick<Update, 'step' | 'parameters' | 'gradients'>) => Update & Required<Pick<Update, 'clip'>>;
   /** Moves the parameters; the gradients are disposed. */
   readonly apply: (update: Update, moments: Moments) => Moved;
 }
