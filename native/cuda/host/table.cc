@@ -566,9 +566,7 @@ void attention_grad(const Context* context, const Attention* a) {
   const long n = a->cu_seqlens[a->documents];
   RxAttention r = passed(a);
   r.along = scratch<float>(context, slot_vector, n * a->heads);
-  int lanes = 0;
-  while (lanes < 5 && 8 << lanes < r.value_dim) lanes++;
-  device.launch(k::attention_along, {parts_of(n * a->heads << lanes, 256)}, 256, 0, r, n, lanes);
+  device.launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
   if (by_flash(context, a, r, true)) return;
   over_tiles(device, a, r, half ? k::attention_grad_q_bf16 : k::attention_grad_q_f32, a->heads, half ? 2 : 4, attention_grad_q_bytes);
   over_tiles(device, a, r, half ? k::attention_grad_kv_bf16 : k::attention_grad_kv_f32, a->kv_heads, half ? 2 : 4, attention_grad_kv_bytes);

@@ -183,25 +183,12 @@ extern "C" __global__ void __launch_bounds__(128) rx_attention_grad_q_bf16(RxAtt
 extern "C" __global__ void __launch_bounds__(128) rx_attention_grad_kv_f32(RxAttention a) { attention_grad_kv<float>(a); }
 extern "C" __global__ void __launch_bounds__(128) rx_attention_grad_kv_bf16(RxAttention a) { attention_grad_kv<uint16_t>(a); }
 
-// along [rows, heads] = Σ out d_out over a head's columns, by 2^lanes lanes of a warp each, which take eight columns at a time where they can.
-extern "C" __global__ void rx_attention_along(RxAttention a, long rows, int lanes) {
-  const long at = thread_index() >> lanes;
-  const int lane = threadIdx.x & ((1 << lanes) - 1);
+// along [rows, heads] = Σ out d_out over a head's columns, a warp each.
+extern "C" __global__ void rx_attention_along(RxAttention a, long rows) {
+  const long at = thread_index() / 32;
+  if (at >= rows * a.heads) return;
   float sum = 0.f;
-  if (at < rows * a.heads) {
-    const long from = at * a.value_dim;
-    if (a.value_dim % 8 == 0 && in_vectors(a.out.at, a.d_out.at)) {
-      for (int c = 8 * lane; c < a.value_dim; c += 8 << lanes) {
-        float out[8], d_out[8];
-        as_they_lie(a.out, from + c, [&](const auto* x) { load_eight(x, out); });
-        as_they_lie(a.d_out, from + c, [&](const auto* x) { load_eight(x, d_out); });
-#pragma unroll
-        for (int e = 0; e < 8; e++) sum += out[e] * d_out[e];
-      }
-    } else {
-      for (int c = lane; c < a.value_dim; c += 1 << lanes) sum += load(a.out, from + c) * load(a.d_out, from + c);
-    }
-  }
-  for (int mask = 1 << lanes >> 1; mask > 0; mask >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, mask);
-  if (at < rows * a.heads && lane == 0) a.along[at] = sum;
+  for (int c = threadIdx.x % 32; c < a.value_dim; c += 32) sum += load(a.out, at * a.value_dim + c) * load(a.d_out, at * a.value_dim + c);
+  sum = over_warp(sum, Sum());
+  if (threadIdx.x % 32 == 0) a.along[at] = sum;
 }

@@ -267,7 +267,7 @@ struct RxStateSpace {
   X(grouped_dropout, Values, Values, const long*, const uint32_t*, long, float, int)                                        \
   X(attention_f32, RxAttention)                                                                                             \
   X(attention_bf16, RxAttention)                                                                                            \
-  X(attention_along, RxAttention, long, int)                                                                                \
+  X(attention_along, RxAttention, long)                                                                                     \
   X(attention_grad_q_f32, RxAttention)                                                                                      \
   X(attention_grad_q_bf16, RxAttention)                                                                                     \
   X(attention_grad_kv_f32, RxAttention)                                                                                     \

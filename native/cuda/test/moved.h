@@ -406,7 +406,7 @@ PACKED(hopper_grad_kv, HopperGradKv, true, false)
 #undef PLAIN
 #undef PACKED
 #undef PACKED_AS
-inline Tally attention_along(Grid, const RxAttention& a, long rows, int) {
+inline Tally attention_along(Grid, const RxAttention& a, long rows) {
   const long n = rows * a.heads * a.value_dim;
   return Count().read(a.out, n).read(a.d_out, n).write(a.along, rows * a.heads);
 }
