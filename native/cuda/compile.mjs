@@ -87,7 +87,7 @@ const launchBounds = () =>
     kernels.flatMap((name) =>
       [
         ...readFileSync(join(here, 'kernels', name), 'utf8').matchAll(
-          /__global__ void __launch_bounds__\((\d+)\)\s+(rx_\w+)/g,
+          /__global__ void __launch_bounds__\((\d+)[^)]*\)\s+(rx_\w+)/g,
         ),
       ].map(([, threads, kernel]) => [kernel, Number(threads)]),
     ),

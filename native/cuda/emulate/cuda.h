@@ -135,6 +135,9 @@ void product_64(float* sums, unsigned columns, const uint32_t* a, uint64_t descr
 struct alignas(16) float4 {
   float x, y, z, w;
 };
+struct alignas(8) float2 {
+  float x, y;
+};
 struct alignas(8) uint2 {
   uint32_t x, y;
 };

@@ -525,12 +525,99 @@ bool flash(const Context* context, const Attention* a, RxAttention r) {
     over_flash_tiles(device, a, r, kernels.forward, a->heads, FlashForward<width>());
   return true;
 }
+// Of matrices as they are given, before heads are packed.
+void outputs_along(const Context* context, const Attention* a, RxAttention& r) {
+  const long n = a->cu_seqlens[a->documents];
+  r.along = scratch<float>(context, slot_vector, n * a->heads);
+  of(context).launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
+}
+
+// Whether queries and keys go by hopper_gradient.cu.
+template <int width>
+constexpr bool hopper_narrow = width <= 128;
+
+// Tiles of `rows` rows, those first whose blocks have most to do; and how much that is, in tiles of the other side.
+struct OrderedTiles {
+  std::vector<int32_t> tiles;
+  long most = 0, all = 0;
+};
+OrderedTiles ordered_tiles(const Attention* a, long rows, long others, bool queries) {
+  const std::vector<int32_t> tiles = tiles_of(a, rows);
+  std::vector<std::pair<long, size_t>> order;
+  OrderedTiles out;
+  for (size_t i = 0; i < tiles.size(); i += 3) {
+    const long begin = tiles[i], end = tiles[i + 1], first = tiles[i + 2];
+    long from = first, last = end;
+    if (queries) {
+      last = std::min(end, first + rows);
+      from = a->window > 0 ? std::max(begin, first - a->window + 1) : begin;
+    } else if (a->window > 0) {
+      last = std::min(end, first + rows - 1 + a->window);
+    }
+    const long work = parts_of(last - from, others);
+    order.emplace_back(-work, i);
+    out.most = std::max(out.most, work);
+    out.all += work;
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto& x, const auto& y) { return x.first < y.first; });
+  for (const auto& [work, i] : order) out.tiles.insert(out.tiles.end(), tiles.begin() + static_cast<long>(i), tiles.begin() + static_cast<long>(i) + 3);
+  return out;
+}
+
+// How many blocks divide the query heads of a head of keys: more where else the longest block would take longer than all of a card's blocks
+// have to do on average.
+long blocks_of_key_head(const Attention* a, const OrderedTiles& tiles, long at_once) {
+  const long shared_by = a->heads / a->kv_heads;
+  long count = 1;
+  while (count < shared_by && 5 * tiles.most * (shared_by / count) * at_once > 4 * tiles.all * a->heads) {
+    count++;
+    while (shared_by % count != 0) count++;
+  }
+  return count;
+}
+
+template <int width>
+void hopper_gradient(const Context* context, const Attention* a, RxAttention r) {
+  CudaDevice& device = of(context);
+  constexpr FlashKernels kernels = flash_kernels<width>;
+  using ForQ = HopperGradQ<width>;
+  using ForKv = HopperGradKv<width>;
+  r.rows = a->cu_seqlens[a->documents];
+  if (r.rows == 0) return;
+  const OrderedTiles of_queries = ordered_tiles(a, ForQ::rows, ForQ::others, true), of_keys = ordered_tiles(a, ForKv::rows, ForKv::others, false);
+  const long count = blocks_of_key_head(a, of_keys, device.multiprocessors() * ForKv::blocks), columns = a->kv_heads * count;
+  // Parts begin where vectors may.
+  const long of_statistics = parts_of(2 * r.rows * a->heads, 4) * 4, of_parts = count > 1 ? r.rows * columns * (r.head_dim + r.value_dim) : 0;
+  r.statistics = scratch<float>(context, slot_vector, of_statistics + of_parts);
+  const auto launch = [&](const Kernel<RxAttention>& kernel, RxAttention given, const std::vector<int32_t>& tiles, long across, long threads, long bytes) {
+    given.tiles = device.stage(tiles.data(), static_cast<long>(tiles.size()));
+    device.launch(kernel, {across, static_cast<long>(tiles.size() / 3)}, static_cast<unsigned>(threads), bytes, given);
+  };
+  launch(kernels.hopper_grad_q, r, of_queries.tiles, a->heads, ForQ::threads, ForQ::bytes);
+  RxAttention to = r;
+  float* const parts = r.statistics + of_statistics;
+  if (count > 1) {
+    to.dk = {parts, 0}, to.dv = {parts + r.rows * columns * r.head_dim, 0};
+    to.ld_dk = columns * r.head_dim, to.ld_dv = columns * r.value_dim;
+  }
+  launch(kernels.hopper_grad_kv, to, of_keys.tiles, columns, ForKv::threads, ForKv::bytes);
+  if (count > 1)
+    device.launch(k::hopper_grad_sums, {std::min(4 * device.multiprocessors(), parts_of(r.rows * a->kv_heads * r.head_dim, 256))}, 256, 0, r, parts, count);
+}
+
 template <int width>
 bool flash_grad(const Context* context, const Attention* a, RxAttention r) {
   CudaDevice& device = of(context);
   if (flash_bytes<width> > device.shared_memory()) return false;
   constexpr FlashKernels kernels = flash_kernels<width>;
+  const bool narrow = hopper_narrow<width> && device.has_hopper(HopperParts::gradients, width);
+  if (!narrow) outputs_along(context, a, r);
   pack_heads<width>(context, a, true, r);
+  if constexpr (hopper_narrow<width>)
+    if (narrow) {
+      hopper_gradient<width>(context, a, r);
+      return true;
+    }
   if (device.has_hopper(HopperParts::gradients, width)) {
     over_flash_tiles(device, a, r, kernels.hopper_grad_q, a->heads, HopperGradQ<width>());
     over_flash_tiles(device, a, r, kernels.hopper_grad_kv, a->kv_heads, HopperGradKv<width>());
@@ -563,11 +650,9 @@ void attention(const Context* context, const Attention* a) {
 void attention_grad(const Context* context, const Attention* a) {
   CudaDevice& device = of(context);
   const bool half = context->bf16 != 0;
-  const long n = a->cu_seqlens[a->documents];
   RxAttention r = passed(a);
-  r.along = scratch<float>(context, slot_vector, n * a->heads);
-  device.launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
   if (by_flash(context, a, r, true)) return;
+  outputs_along(context, a, r);
   over_tiles(device, a, r, half ? k::attention_grad_q_bf16 : k::attention_grad_q_f32, a->heads, half ? 2 : 4, attention_grad_q_bytes);
   over_tiles(device, a, r, half ? k::attention_grad_kv_bf16 : k::attention_grad_kv_f32, a->kv_heads, half ? 2 : 4, attention_grad_kv_bytes);
 }

@@ -38,6 +38,14 @@ __device__ __forceinline__ void copy_async_16(uint16_t* to, const uint16_t* from
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(shared_address(to)), "l"(from) : "memory");
 #endif
 }
+// A float, or 0.
+__device__ __forceinline__ void copy_async_4(float* to, const float* from, bool inside) {
+#ifdef RX_EMULATE
+  emulate::copy_async(to, inside ? from : nullptr, 4);
+#else
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared_address(to)), "l"(from), "r"(inside ? 4 : 0) : "memory");
+#endif
+}
 // Ends a group of copies of this thread.
 __device__ __forceinline__ void copies_end() {
 #ifdef RX_EMULATE

@@ -1,4 +1,4 @@
-// Tiles and shared memory of flash.cu, hopper_forward.cu and hopper.cu: read by the kernels and by the host, which must ask for as much.
+// Tiles and shared memory of flash.cu and hopper*.cu: read by the kernels and by the host, which must ask for as much.
 // All constant: registers hold what a warp works on.
 #pragma once
 
@@ -58,6 +58,33 @@ template <int width>
 struct HopperGradKv {
   static constexpr int rows = hopper_shares<width> ? 64 : 128, others = HopperGradQ<width>::others, threads = 256;
   static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 3 * others) + 24L * others + (hopper_shares<width> ? 4L * rows * others : 0) + hopper_slack;
+};
+
+// Of hopper_gradient.cu: blocks of one warpgroup, each with tiles of the other side at two places; so many blocks share a multiprocessor's
+// registers.
+template <int width>
+struct HopperNarrow {
+  static constexpr int rows = 64, others = 64, threads = 128, slots = 2;
+  static constexpr long bytes = 4L * width * (rows + slots * others) + hopper_slack;
+};
+template <>
+struct HopperGradQ<64> : HopperNarrow<64> {
+  static constexpr int blocks = 4;
+};
+template <>
+struct HopperGradQ<128> : HopperNarrow<128> {
+  static constexpr int blocks = 2;
+};
+// Two numbers of each query besides.
+template <>
+struct HopperGradKv<64> : HopperNarrow<64> {
+  static constexpr int blocks = 3;
+  static constexpr long bytes = HopperNarrow<64>::bytes + 8L * slots * others;
+};
+template <>
+struct HopperGradKv<128> : HopperNarrow<128> {
+  static constexpr int blocks = 2;
+  static constexpr long bytes = HopperNarrow<128>::bytes + 8L * slots * others;
 };
 
 constexpr long larger_of(long a, long b, long c) { return a > b ? (a > c ? a : c) : b > c ? b : c; }

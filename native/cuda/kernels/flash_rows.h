@@ -1,4 +1,4 @@
-// What flash.cu, hopper_forward.cu and hopper.cu do with the rows that a warp has in registers, in the layout of mma_16816: x[n][e] of a
+// What flash.cu and hopper*.cu do with the rows that a warp has in registers, in the layout of mma_16816: x[n][e] of a
 // lane is of row lane / 4 (8 more for e > 1), column 8 n + 2 (lane % 4) + e % 2.
 #pragma once
 

@@ -71,83 +71,6 @@ __device__ void hopper_grad_q(const RxAttention& a) {
   store_rows<width>(sum, a.scale, a.dq, a.ld_dq, head * a.head_dim, i, t.end, a.head_dim);
 }
 
-// Scores are [keys, queries] here: probabilities come out as the left operand of both products.
-template <int width>
-__device__ void hopper_grad_kv(const RxAttention& a) {
-  constexpr int R = HopperGradKv<width>::rows, C = HopperGradKv<width>::others, depth = flash_values<width>;
-  RX_DYNAMIC_SHARED(unsigned char, memory);
-  uint16_t* const k = first_tile(memory);
-  uint16_t* const v = k + R * width;
-  uint16_t* const q = v + R * depth;
-  uint16_t* const d_out = q + 3 * C * width;
-  // Of each query: the log-sum-exp times log2 e, and out d_out.
-  float* const lse = reinterpret_cast<float*>(d_out + 3 * C * depth);
-  float* const along = lse + 3 * C;
-  const Tile t = tile_of(a, false);
-  const int kv_head = blockIdx.y, shared_by = a.heads / a.kv_heads, group_row = warpgroup_row();
-  const int lane = threadIdx.x % 32, group = lane / 4, two = lane % 4 * 2;
-  const long j = t.first + threadIdx.x / 32 * 16;
-  const long last = end_of_queries(a, t, R);
-  const int tiles = static_cast<int>((last - t.first + C - 1) / C), steps = tiles * shared_by;
-  const auto bring = [&](int step, int stage) {
-    const int head = kv_head * shared_by + step / tiles;
-    const long from = t.first + static_cast<long>(step % tiles) * C;
-    panels_copy<width, C>(head_of<width>(a.q, head), a.ld_q, from, t.end, q + stage * C * width);
-    panels_copy<depth, C>(head_of<depth>(a.d_out, head), a.ld_d_out, from, t.end, d_out + stage * C * depth);
-    statistics_of_queries<C>(a, t, head, from, lse + stage * C, along + stage * C);
-  };
-  panels_copy<width, R>(head_of<width>(a.k, kv_head), a.ld_k, t.first, t.end, k);
-  panels_copy<depth, R>(head_of<depth>(a.v, kv_head), a.ld_v, t.first, t.end, v);
-  bring(0, 0);
-  copies_end();
-  float dk[width / 8][4], dv[depth / 8][4], s[C / 8][4], dp[C / 8][4];
-  uint32_t p[C / 16][4], ds[C / 16][4];
-  clear<width>(dk);
-  clear<depth>(dv);
-  const float factor = a.scale * log2_e;
-  int stage = 0;
-  for (int step = 0; step < steps; step++) {
-    const int next = stage == 2 ? 0 : stage + 1;
-    copies_come();
-    __syncthreads();
-    if (step + 1 < steps) bring(step + 1, next);
-    copies_end();
-    const long from = t.first + static_cast<long>(step % tiles) * C;
-    products_begin();
-    scores_begin<width, R, C>(k, group_row, q + stage * C * width, s);
-    scores_begin<depth, R, C>(v, group_row, d_out + stage * C * depth, dp);
-    products_wait<1>();
-    taken<C>(s);
-    // Here and not in a function that flash.cu calls too: ptxas would have the products under way waited for.
-    // All queries of the tile come after all of this warp's keys, and see them.
-    const bool all = from >= j + 15 && j + 16 <= t.end && (a.window == 0 || j > from + C - 1 - a.window);
-#pragma unroll
-    for (int n = 0; n < C / 8; n++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const int c = 8 * n + two + e % 2;
-        const long key = j + group + e / 2 * 8;
-        const bool in = all || (key < t.end && seen(a, from + c, key));
-        s[n][e] = in ? power_of_two(s[n][e] * factor - lse[stage * C + c]) : 0.f;
-      }
-    all_rounded<C>(s, p);
-    products_begin();
-    sum_begin<depth, C>(p, d_out + stage * C * depth, dv);
-    products_wait<1>();
-    taken<C>(dp);
-    slopes_of_keys<C>(dp, along + stage * C, s);
-    all_rounded<C>(s, ds);
-    products_begin();
-    sum_begin<width, C>(ds, q + stage * C * width, dk);
-    stage = next;
-  }
-  products_wait<0>();
-  taken<width>(dk);
-  taken<depth>(dv);
-  store_rows<width>(dk, a.scale, a.dk, a.ld_dk, kv_head * a.head_dim, j, t.end, a.head_dim);
-  store_rows<depth>(dv, 1.f, a.dv, a.ld_dv, kv_head * a.value_dim, j, t.end, a.value_dim);
-}
-
 // The same by two warpgroups that have the same keys: one (of_values) has the probabilities and the gradient of values, the other the
 // gradient of keys, and is told the probabilities.
 template <int width, bool of_values>
@@ -250,11 +173,7 @@ __device__ void hopper_shared_grad_kv(const RxAttention& a) {
 
 #endif
 
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_64(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<64>(a)); }
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<128>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_192(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<192>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_q_256(RxAttention a) { RX_ON_HOPPER(hopper_grad_q<256>(a)); }
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_64(RxAttention a) { RX_ON_HOPPER(hopper_grad_kv<64>(a)); }
-extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_128(RxAttention a) { RX_ON_HOPPER(hopper_grad_kv<128>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_192(RxAttention a) { RX_ON_HOPPER(hopper_shared_grad_kv<192>(a)); }
 extern "C" __global__ void __launch_bounds__(256) rx_hopper_grad_kv_256(RxAttention a) { RX_ON_HOPPER(hopper_shared_grad_kv<256>(a)); }

@@ -1,4 +1,4 @@
-// What the kernels of hopper_forward.cu and hopper.cu make of wgmma.h: tiles come to shared memory, a warpgroup multiplies 64 rows of one,
+// What the kernels of hopper*.cu make of wgmma.h: tiles come to shared memory, a warpgroup multiplies 64 rows of one,
 // or probabilities that it has in registers, with the rows of another.
 #pragma once
 

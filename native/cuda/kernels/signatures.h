@@ -126,7 +126,7 @@ struct RxLatentHeads {
   int interleaved;
   int unused;
 };
-// Heads lie side by side in rows; for the kernels of flash.cu, hopper_forward.cu and hopper.cu q, k, v and d_out as bfloat16 of whole
+// Heads lie side by side in rows; for the kernels of flash.cu and hopper*.cu q, k, v and d_out as bfloat16 of whole
 // tiles' width (flash_layout.h).
 struct RxAttention {
   Values q, k, v, d_out;
@@ -142,11 +142,14 @@ struct RxAttention {
   Values dq, dk, dv;
   long ld_dq, ld_dk, ld_dv;
   int value_dim;  // columns of a head of v, out and d_out
-  // As of Attention; the kernels of flash.cu, hopper_forward.cu and hopper.cu know none of the three.
+  // As of Attention; the kernels of flash.cu and hopper*.cu know none of the three.
   float softcap;
   const float* sinks;
   float alibi;
   int unused;
+  // Of hopper_gradient.cu, which has them in its own order: [2, heads, rows], the log-sum-exp times log2 e, and what `along` has.
+  float* statistics;
+  long rows;
 };
 // Of causal_conv.cu; the rest as of CausalConv.
 struct RxCausalConv {
@@ -296,6 +299,7 @@ struct RxStateSpace {
   X(hopper_grad_kv_64, RxAttention)                                                                                         \
   X(hopper_grad_kv_128, RxAttention)                                                                                        \
   X(hopper_grad_kv_192, RxAttention)                                                                                        \
+  X(hopper_grad_sums, RxAttention, const float*, int)                                                                       \
   X(hopper_grad_kv_256, RxAttention)                                                                                        \
   X(causal_conv_4, RxCausalConv)                                                                                            \
   X(causal_conv_16, RxCausalConv)                                                                                           \

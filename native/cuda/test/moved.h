@@ -383,6 +383,21 @@ inline Tally attention_of(Grid g, const RxAttention& a, bool backwards, bool que
   count.read(given(a.d_out), q * values).read(a.lse, lse).read(a.along, lse);
   return queries ? count.write(a.dq, q * a.head_dim) : count.write(a.dk, kv * a.head_dim).write(a.dv, kv * a.value_dim);
 }
+// A row of blocks is a tile here, and a column a head, or some query heads of one of keys.
+inline Tally hopper_gradient(Grid g, const RxAttention& a, long rows, long width, bool queries) {
+  const Rows r = rows_of({g.rows_of_blocks, g.blocks, g.threads}, a, rows);
+  const long q = r.n * a.heads, kv = r.n * a.kv_heads;
+  const auto packed = [](Values v) { return Values{v.at, 1}; };
+  Count count;
+  count.read(a.tiles, 12 * g.rows_of_blocks).or_fewer(4 * g.rows_of_blocks).read(packed(a.q), q * width).read(packed(a.k), kv * width);
+  count.read(packed(a.v), kv * width).read(packed(a.d_out), q * width).operations(2. * r.pairs * static_cast<double>(a.heads * (queries ? 3 : 4) * width));
+  if (queries) return count.read(a.out, q * a.value_dim).read(a.lse, q).write(a.statistics, 2 * q).write(a.dq, q * a.head_dim);
+  return count.read(a.statistics, 2 * q).write(a.dk, r.n * g.blocks * a.head_dim).write(a.dv, r.n * g.blocks * a.value_dim);
+}
+inline Tally hopper_grad_sums(Grid, const RxAttention& a, const float* parts, int of_each) {
+  const long n = a.rows * a.kv_heads;
+  return Count().read(parts, n * of_each * (a.head_dim + a.value_dim)).write(a.dk, n * a.head_dim).write(a.dv, n * a.value_dim);
+}
 #define PLAIN(name, backwards, queries) \
   inline Tally name(Grid g, const RxAttention& a) { return attention_of(g, a, backwards, queries, g.threads / 2, a.head_dim, a.value_dim, false); }
 #define PACKED_AS(name, shape, width, backwards, queries)   \
@@ -401,8 +416,16 @@ PACKED(flash, FlashForward, false, true)
 PACKED(flash_grad_q, FlashGradQ, true, true)
 PACKED(flash_grad_kv, FlashGradKv, true, false)
 PACKED(hopper, HopperForward, false, true)
-PACKED(hopper_grad_q, HopperGradQ, true, true)
-PACKED(hopper_grad_kv, HopperGradKv, true, false)
+PACKED_AS(hopper_grad_q, HopperGradQ, 192, true, true)
+PACKED_AS(hopper_grad_q, HopperGradQ, 256, true, true)
+PACKED_AS(hopper_grad_kv, HopperGradKv, 192, true, false)
+PACKED_AS(hopper_grad_kv, HopperGradKv, 256, true, false)
+#define NARROW(width)                                                                                                              \
+  inline Tally hopper_grad_q_##width(Grid g, const RxAttention& a) { return hopper_gradient(g, a, HopperGradQ<width>::rows, width, true); } \
+  inline Tally hopper_grad_kv_##width(Grid g, const RxAttention& a) { return hopper_gradient(g, a, HopperGradKv<width>::rows, width, false); }
+NARROW(64)
+NARROW(128)
+#undef NARROW
 #undef PLAIN
 #undef PACKED
 #undef PACKED_AS
