@@ -256,8 +256,8 @@ whenBuilt('the CUDA device', () => {
       dispose(Object.values(model.weights));
     });
 
-    // Rounding takes either device some 2 % from the gradients of float32, each in its own direction; a processor without products
-    // of bfloat16 rounds less.
+    // Rounding takes either device some 2 % from the gradients of float32, each in its own direction, and of some of these models up to 6 %
+    // (PyTorch's autocast 5.3 % of phi3's). A processor without products of bfloat16 rounds less: it is no measure of that.
     it.each(halvedCases)(
       'bfloat16 takes %s (adapted: %s, checkpoints: %s) about as far from float32 as on the processor',
       (...each) => {
@@ -269,7 +269,7 @@ whenBuilt('the CUDA device', () => {
         const { float32, bfloat16 } = there;
         expect(Object.keys(gradients)).toEqual(Object.keys(float32.gradients));
         expect(Math.abs(loss / float32.loss - 1)).toBeLessThan(3e-3);
-        const rounding = Math.max(0.02, apartBy(bfloat16.gradients, float32.gradients));
+        const rounding = Math.max(0.03, apartBy(bfloat16.gradients, float32.gradients));
         expect(rounding).toBeLessThan(0.06);
         expect(apartBy(gradients, float32.gradients) / rounding).toBeLessThan(2);
         expect(apartBy(gradients, bfloat16.gradients) / rounding).toBeLessThan(2);
