@@ -172,7 +172,9 @@ const machine = () => {
 // ---- checkpoints with random weights, made while the checks run ----
 
 const checkpoints = join(tmpdir(), `rxtune-gpu-${process.pid}`);
-const shapesOf = (names) => [...new Set(names.map((name) => name.slice(0, name.lastIndexOf('-'))))];
+/** 'gpt2-124m-lora': its shape and its mode. */
+const partsOf = (name) => [name.slice(0, name.lastIndexOf('-')), name.slice(name.lastIndexOf('-') + 1)];
+const shapesOf = (names) => [...new Set(names.map((name) => partsOf(name)[0]))];
 const made = new Map();
 const makeCheckpoints = () => {
   let before = Promise.resolve();
@@ -408,8 +410,7 @@ const rate = async () => {
 
 /** A line, with PyTorch's side unless it is told why there is none. */
 const line = async (name, without) => {
-  const at = name.lastIndexOf('-');
-  const [shapeName, mode] = [name.slice(0, at), name.slice(at + 1)];
+  const [shapeName, mode] = partsOf(name);
   const shape = shapes[shapeName];
   if (shape === undefined) throw new Error(`no shape of this name; there are ${Object.keys(shapes).join(', ')}`);
   const { seq, steps, rounds } = size;
@@ -517,8 +518,7 @@ const line = async (name, without) => {
 
 /** What a step of ours is made of, on a card that has nothing else to do. */
 const traced = async (name) => {
-  const at = name.lastIndexOf('-');
-  const [shapeName, mode] = [name.slice(0, at), name.slice(at + 1)];
+  const [shapeName, mode] = partsOf(name);
   const file = join(out, `${name}.trace`);
   const turns = 3;
   const ours = await player(
