@@ -532,10 +532,6 @@ void outputs_along(const Context* context, const Attention* a, RxAttention& r) {
   of(context).launch(k::attention_along, {parts_of(n * a->heads, 8)}, 256, 0, r, n);
 }
 
-// Whether queries and keys go by hopper_gradient.cu.
-template <int width>
-constexpr bool hopper_narrow = width <= 128;
-
 // Tiles of `rows` rows, those first whose blocks have most to do; and how much that is, in tiles of the other side.
 struct OrderedTiles {
   std::vector<int32_t> tiles;

@@ -14,8 +14,9 @@ constexpr int flash_values = width == 192 ? 128 : width;
 // the same rows: one has the probabilities and the gradient of values, the other the gradient of keys, and is told the probabilities.
 template <int width>
 constexpr bool flash_shares = width == 256;
+// By warpgroups that is so beyond 128 columns. Up to there gradients are hopper_gradient.cu's, where a warpgroup holds both.
 template <int width>
-constexpr bool hopper_shares = width > 128;
+constexpr bool hopper_narrow = width <= 128;
 
 // Rows of a block, 16 a warp, and rows of the other side at a time.
 template <int width>
@@ -56,8 +57,8 @@ struct HopperGradQ {
 };
 template <int width>
 struct HopperGradKv {
-  static constexpr int rows = hopper_shares<width> ? 64 : 128, others = HopperGradQ<width>::others, threads = 256;
-  static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 3 * others) + 24L * others + (hopper_shares<width> ? 4L * rows * others : 0) + hopper_slack;
+  static constexpr int rows = 64, others = HopperGradQ<width>::others, threads = 256;
+  static constexpr long bytes = 2L * (width + flash_values<width>) * (rows + 3 * others) + 24L * others + 4L * rows * others + hopper_slack;
 };
 
 // Of hopper_gradient.cu: blocks of one warpgroup, each with tiles of the other side at two places; so many blocks share a multiprocessor's

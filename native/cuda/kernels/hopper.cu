@@ -161,7 +161,7 @@ __device__ void hopper_one_grad(const RxAttention& a, unsigned char* memory) {
 }
 template <int width>
 __device__ void hopper_shared_grad_kv(const RxAttention& a) {
-  static_assert(hopper_shares<width> && HopperGradKv<width>::rows == 64, "a warpgroup has all rows");
+  static_assert(!hopper_narrow<width> && HopperGradKv<width>::rows == 64, "a warpgroup has all rows");
   RX_DYNAMIC_SHARED(unsigned char, memory);
   if (warpgroup_row() == 0)
     hopper_one_grad<width, true>(a, memory);
