@@ -1,47 +1,183 @@
-/** An ordered, bounded, asynchronous map whose work is shared out among helpers and this thread. */
-import { macrotask } from './macrotask.js';
-
-/** What work on an item took: on the clock, and of the processor where that is less, as it is on a busy machine. */
-export interface Took {
-  readonly wallMs: number;
-  readonly cpuMs: number;
-}
-
-/** Those who help. */
-export interface Crew<A, B> {
-  /**
-   * Work that a helper takes now; undefined when none has room or this is nothing for them. Undefined as the result: it could not
-   * be done over there, and is to be done here. A rejection ends the map.
-   */
-  readonly take: (item: A) => Promise<B | undefined> | undefined;
-  /** Items that may be under way at once, those read ahead included; it may grow when helpers come. */
-  readonly ahead: () => number;
-  /** Called when a helper that was not there before has room. */
-  readonly onRoom: (call: () => void) => void;
-  /** Told how long the work on an item took here. */
-  readonly worked: (item: A, took: Took) => void;
-  readonly close: () => void;
-}
-
 /**
- * Done on this thread. `inTurn`: all results before this one have been handed out. Out of turn it may answer undefined: the item is
- * asked for again in its turn.
+ * An ordered, bounded, asynchronous map whose work is shared out among helpers and this thread.
+ *
+ * Items are read into slots, in their order. A slot waits until a helper takes its item or this thread works on it; then its result is
+ * there, or it is held: to be done here and in its turn. The first slot is the one whose turn it is; its result goes out, and the next
+ * one is first.
  */
-export type Here<A, B> = (item: A, inTurn: boolean) => B | undefined;
+import type { Crew } from './crew.js';
+import { macrotask } from './macrotask.js';
+import { timed } from './timed.js';
+
+/** What is done on this thread. */
+export interface Here<A, B> {
+  /** The result of an item when those of all before it have been handed out. */
+  readonly inTurn: (item: A) => B;
+  /** The same before that; undefined where it can only be done in its turn. */
+  readonly outOfTurn: (item: A) => B | undefined;
+}
+
+type State<B> =
+  | { readonly kind: 'waiting' }
+  | { readonly kind: 'away' }
+  | { readonly kind: 'held' }
+  | { readonly kind: 'done'; readonly result: B };
 
 interface Slot<A, B> {
   readonly item: A;
-  /** A helper has it. */
-  away: boolean;
-  /** Only in its turn. */
-  held: boolean;
-  result?: B;
+  state: State<B>;
 }
 
-const turn = (): Promise<void> =>
+const settled = <B>(result: B | undefined): State<B> =>
+  result === undefined ? { kind: 'held' } : { kind: 'done', result };
+
+interface Failure {
+  readonly cause: unknown;
+}
+
+const turnOfOthers = (): Promise<void> =>
   new Promise((resolve) => {
     macrotask(resolve);
   });
+
+/** One consumer, who waits for the next thing to happen. */
+const makeBell = (): { readonly heard: () => Promise<void>; readonly ring: () => void } => {
+  let ring = (): void => undefined;
+  return {
+    heard: () =>
+      new Promise((resolve) => {
+        ring = resolve;
+      }),
+    ring: () => ring(),
+  };
+};
+
+const sharedOut = <A, B>(
+  source: AsyncIterator<A>,
+  { inTurn, outOfTurn }: Here<A, B>,
+  crew: Crew<A, B>,
+): AsyncIterator<B> => {
+  const slots: Array<Slot<A, B>> = [];
+  const bell = makeBell();
+  let reading = false;
+  let ended = false;
+  let closed = false;
+  /** Told after the results of all items before it. */
+  let sourceFailure: Failure | undefined;
+  /** Told at once. */
+  let crewFailure: Failure | undefined;
+
+  const close = (): void => {
+    if (closed) return;
+    closed = true;
+    slots.length = 0;
+    crew.close();
+    if (!ended) source.return?.().catch(() => undefined);
+    bell.ring();
+  };
+
+  /** Gives helpers what waits, the earliest first, until none has room. */
+  const offer = (): void => {
+    for (const slot of slots) {
+      if (closed) return;
+      if (slot.state.kind !== 'waiting') continue;
+      const away = crew.take(slot.item);
+      if (away === undefined) return;
+      slot.state = { kind: 'away' };
+      away.then(
+        (result) => {
+          slot.state = settled(result);
+          offer();
+          bell.ring();
+        },
+        (cause: unknown) => {
+          crewFailure ??= { cause };
+          bell.ring();
+        },
+      );
+    }
+  };
+
+  /** Reads on, an item at a time, until as many are under way as may be. */
+  const read = (): void => {
+    if (reading || ended || closed || slots.length >= crew.ahead()) return;
+    reading = true;
+    source.next().then(
+      (next) => {
+        reading = false;
+        if (next.done === true) ended = true;
+        else if (!closed) {
+          slots.push({ item: next.value, state: { kind: 'waiting' } });
+          offer();
+        }
+        read();
+        bell.ring();
+      },
+      (cause: unknown) => {
+        reading = false;
+        ended = true;
+        sourceFailure = { cause };
+        bell.ring();
+      },
+    );
+  };
+
+  const workOn = (slot: Slot<A, B>, work: (item: A) => B | undefined): void => {
+    const [result, took] = timed(() => work(slot.item));
+    slot.state = settled(result);
+    crew.worked(slot.item, took);
+  };
+
+  crew.onRoom(() => {
+    read();
+    offer();
+  });
+
+  const next = async (): Promise<IteratorResult<B>> => {
+    for (;;) {
+      if (crewFailure !== undefined) throw crewFailure.cause;
+      read();
+      const [first] = slots;
+      if (first === undefined) {
+        if (closed || (ended && sourceFailure === undefined)) {
+          close();
+          return { done: true, value: undefined };
+        }
+        if (sourceFailure !== undefined) throw sourceFailure.cause;
+        await bell.heard();
+      } else if (first.state.kind === 'done') {
+        slots.shift();
+        read();
+        return { done: false, value: first.state.result };
+      } else if (first.state.kind !== 'away') {
+        workOn(first, inTurn);
+      } else {
+        const waiting = slots.find(({ state }) => state.kind === 'waiting');
+        if (waiting === undefined) await bell.heard();
+        else {
+          workOn(waiting, outOfTurn);
+          // What helpers have done meanwhile is to be heard, and they are to be given more.
+          await turnOfOthers();
+        }
+      }
+    }
+  };
+
+  return {
+    next: async () => {
+      try {
+        return await next();
+      } catch (cause) {
+        close();
+        throw cause;
+      }
+    },
+    return: () => {
+      close();
+      return Promise.resolve({ done: true, value: undefined });
+    },
+  };
+};
 
 /**
  * The results in the order of the items. While the first one is away and others wait, this thread does one of them. Only what is
@@ -53,139 +189,5 @@ export const shareOut = <A, B>(
   here: Here<A, B>,
   makeCrew: () => Crew<A, B>,
 ): AsyncIterable<B> => ({
-  [Symbol.asyncIterator]: () => {
-    const source = items[Symbol.asyncIterator]();
-    const crew = makeCrew();
-    const slots: Array<Slot<A, B>> = [];
-    let reading = false;
-    let ended = false;
-    let closed = false;
-    /** Of the source, told after everything before it; of a helper, told at once. */
-    let sourceFailure: { readonly cause: unknown } | undefined;
-    let crewFailure: { readonly cause: unknown } | undefined;
-    let wake = (): void => undefined;
-    const news = (): Promise<void> =>
-      new Promise((resolve) => {
-        wake = resolve;
-      });
-
-    const close = (): void => {
-      if (closed) return;
-      closed = true;
-      slots.length = 0;
-      crew.close();
-      if (!ended) source.return?.().catch(() => undefined);
-      wake();
-    };
-    const offer = (): void => {
-      for (const slot of slots) {
-        if (closed) return;
-        if (slot.away || slot.held || slot.result !== undefined) continue;
-        const away = crew.take(slot.item);
-        if (away === undefined) return;
-        slot.away = true;
-        away.then(
-          (result) => {
-            slot.away = false;
-            if (result === undefined) slot.held = true;
-            else slot.result = result;
-            offer();
-            wake();
-          },
-          (cause: unknown) => {
-            crewFailure ??= { cause };
-            wake();
-          },
-        );
-      }
-    };
-    const read = (): void => {
-      if (reading || ended || closed || slots.length >= crew.ahead()) return;
-      reading = true;
-      source.next().then(
-        (next) => {
-          reading = false;
-          if (next.done === true) ended = true;
-          else if (!closed) {
-            slots.push({ item: next.value, away: false, held: false });
-            offer();
-          }
-          read();
-          wake();
-        },
-        (cause: unknown) => {
-          reading = false;
-          ended = true;
-          sourceFailure = { cause };
-          wake();
-        },
-      );
-    };
-    const workOn = (slot: Slot<A, B>, inTurn: boolean): void => {
-      const began = performance.now();
-      const usedBefore = process.cpuUsage();
-      const result = here(slot.item, inTurn);
-      if (result === undefined) slot.held = true;
-      else slot.result = result;
-      const wallMs = performance.now() - began;
-      // Of all threads of the process: others may be at work.
-      const { user, system } = process.cpuUsage(usedBefore);
-      crew.worked(slot.item, { wallMs, cpuMs: Math.min(wallMs, (user + system) / 1000) });
-    };
-    crew.onRoom(() => {
-      read();
-      offer();
-    });
-
-    const next = async (): Promise<IteratorResult<B>> => {
-      for (;;) {
-        if (crewFailure !== undefined) {
-          close();
-          throw crewFailure.cause;
-        }
-        if (closed) return { done: true, value: undefined };
-        read();
-        const [first] = slots;
-        if (first === undefined) {
-          if (!ended) {
-            await news();
-            continue;
-          }
-          close();
-          if (sourceFailure !== undefined) throw sourceFailure.cause;
-          return { done: true, value: undefined };
-        }
-        if (first.result !== undefined) {
-          slots.shift();
-          read();
-          return { done: false, value: first.result };
-        }
-        if (!first.away) {
-          workOn(first, true);
-          continue;
-        }
-        const waiting = slots.find(({ away, held, result }) => !away && !held && result === undefined);
-        if (waiting === undefined) await news();
-        else {
-          workOn(waiting, false);
-          // What helpers have done meanwhile is to be heard, and they are to be given more.
-          await turn();
-        }
-      }
-    };
-    return {
-      next: async () => {
-        try {
-          return await next();
-        } catch (cause) {
-          close();
-          throw cause;
-        }
-      },
-      return: () => {
-        close();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    };
-  },
+  [Symbol.asyncIterator]: () => sharedOut(items[Symbol.asyncIterator](), here, makeCrew()),
 });

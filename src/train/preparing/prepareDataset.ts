@@ -8,10 +8,11 @@ import { rowBlocks } from '../../formats/datasets/rowBlocks.js';
 import type { RowBlock } from '../../formats/datasets/rowBlocks.js';
 import { flattened } from '../../formats/datasets/sourced.js';
 import type { Labelled } from '../../records.js';
+import type { Crew } from '../../streams/crew.js';
 import type { Gate } from '../../streams/gate.js';
 import { pull } from '../../streams/pull.js';
 import { shareOut } from '../../streams/shareOut.js';
-import type { Crew } from '../../streams/shareOut.js';
+import type { Here } from '../../streams/shareOut.js';
 import type { SftConfig } from '../options/config.js';
 import { isParity } from '../options/parity.js';
 import type { Dataset } from '../run/run.js';
@@ -72,11 +73,16 @@ const outcomes = (
 ): AsyncIterable<ReadonlyArray<Told>> => ({
   [Symbol.asyncIterator]: (): AsyncIterator<ReadonlyArray<Told>> => {
     let first = 0;
-    const here = (block: RowBlock, inTurn: boolean): Outcomes | undefined => {
-      const made = blockOutcomes(block, options, { first });
-      const crowded = (made.roles?.length ?? 0) > mostRoles;
-      if (!crowded && (inTurn || !endsInBug(made))) return made;
-      return inTurn ? blockOutcomes(block, options, { first, roleNumber }) : undefined;
+    const crowded = (made: Outcomes): boolean => (made.roles?.length ?? 0) > mostRoles;
+    const here: Here<RowBlock, Outcomes> = {
+      inTurn: (block) => {
+        const made = blockOutcomes(block, options, { first });
+        return crowded(made) ? blockOutcomes(block, options, { first, roleNumber }) : made;
+      },
+      outOfTurn: (block) => {
+        const made = blockOutcomes(block, options, { first });
+        return crowded(made) || endsInBug(made) ? undefined : made;
+      },
     };
     const shared = shareOut(blocks, here, crew)[Symbol.asyncIterator]();
     return {

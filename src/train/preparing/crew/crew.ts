@@ -2,7 +2,7 @@
 import { fatal } from '../../../errors.js';
 import type { FatalError } from '../../../errors.js';
 import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
-import type { Crew, Took } from '../../../streams/shareOut.js';
+import type { Crew, Took } from '../../../streams/crew.js';
 import type { Job } from './job.js';
 import type { Outcomes } from './outcome.js';
 import { isPlain } from './plain.js';
