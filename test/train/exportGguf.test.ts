@@ -318,6 +318,10 @@ describe('the file of', () => {
           numbers(model, `model.layers.1.${here}`),
         );
     });
+    // llama.cpp caps at 30 where it is told nothing.
+    await exportedAsMade({ ...mixed, final_logit_softcapping: null }, ({ metadata }) => {
+      expect(metadata['gemma4.final_logit_softcapping']).toBe(0);
+    });
     for (const [field, change] of [
       ['vocab_size_per_layer_input', { vocab_size_per_layer_input: 50 }],
       ['num_kv_shared_layers', { num_kv_shared_layers: 1 }],

@@ -51,7 +51,10 @@ const adapted = (model: CausalLM, options: object): CausalLM => {
 
 type Read = ReadonlyMap<string, GgufTensorRead>;
 
-/** What llama.cpp multiplies by: the weight, and B·A as often as the adapter counts, of each matrix of a tensor. */
+/**
+ * What llama.cpp multiplies by: the weight, and B·A as often as the adapter counts, of each matrix of a tensor. Where experts
+ * have scales, they multiply what the weight puts out, but not what B·A does.
+ */
 const withAdapter = (base: Read, halves: Read, alpha: number): ReadonlyMap<string, ReadonlyArray<number>> =>
   new Map(
     Array.from(base, ([name, { values, shape }]) => {
@@ -63,6 +66,7 @@ const withAdapter = (base: Read, halves: Read, alpha: number): ReadonlyMap<strin
       // An embedding's A has a row for every token.
       const flipped = name === 'token_embd.weight';
       const matrices = values.length / (outputs * inputs);
+      const scales = name.endsWith('_exps.weight') ? base.get(name.replace(/weight$/, 'scale'))?.values : undefined;
       const sizes = flipped ? [outputs * rank, inputs * rank] : [rank * inputs, outputs * rank];
       expect([a.values.length, b.values.length]).toEqual(sizes.map((size) => size * matrices));
       for (let m = 0; m < matrices; m++)
@@ -74,7 +78,7 @@ const withAdapter = (base: Read, halves: Read, alpha: number): ReadonlyMap<strin
                 : (a.values[(m * rank + i) * inputs + column] ?? NaN) *
                   (b.values[(m * outputs + row) * rank + i] ?? NaN);
               const at = (m * outputs + row) * inputs + column;
-              sums[at] = (sums[at] ?? NaN) + (alpha / rank) * product;
+              sums[at] = (sums[at] ?? NaN) + ((alpha / rank) * product) / (scales?.[m] ?? 1);
             }
       return [name, sums];
     }),

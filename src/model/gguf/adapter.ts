@@ -19,6 +19,8 @@ export interface GgufHalf {
   readonly arrangement: Arrangement;
   /** What its numbers are multiplied with. */
   readonly factor: number;
+  /** A weight of as many numbers as there are sources: each multiplies its source too. */
+  readonly factorsOf?: string | undefined;
 }
 
 export interface GgufAdapter {
@@ -77,7 +79,7 @@ type Halves = E.Either<FatalError, ReadonlyArray<GgufHalf>>;
 
 const halvesOf =
   ({ weights }: CausalLM, lora: LoraConfig, sites: ReadonlyMap<string, Site>, ownHead: boolean) =>
-  ({ name, sources, arrangement, fixed = false }: GgufTensor): Halves => {
+  ({ name, sources, arrangement, fixed = false, factorsOf }: GgufTensor): Halves => {
     const adapters = sources.map((source) => sites.get(source));
     const [site] = adapters.filter((adapter) => adapter !== undefined);
     if (site === undefined) return E.right([]);
@@ -102,7 +104,10 @@ const halvesOf =
       arrangement: way,
       factor,
     });
-    return E.right([half('a', a, site.isEmbedding ? { kind: 'transposed' } : ways.a, 1), half('b', b, ways.b, counts)]);
+    return E.right([
+      half('a', a, site.isEmbedding ? { kind: 'transposed' } : ways.a, 1),
+      { ...half('b', b, ways.b, counts), factorsOf },
+    ]);
   };
 
 /**

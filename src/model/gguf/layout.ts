@@ -52,6 +52,8 @@ export interface GgufTensor {
   readonly arrangement: Arrangement;
   /** No adapter is added to it there. */
   readonly fixed?: boolean;
+  /** The weight whose numbers multiply what each of its parts puts out there, but not what an adapter adds. */
+  readonly factorsOf?: string;
 }
 
 export interface GgufLayout {

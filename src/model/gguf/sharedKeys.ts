@@ -45,7 +45,8 @@ const sharing = (name: string, config: SharedKeysConfig): GgufMetadata => ({
   [`${name}.attention.sliding_window_pattern`]: int32s(config.windows.map((window) => (window > 0 ? 1 : 0))),
   [`${name}.attention.shared_kv_layers`]: uint32(sharedLayers(config)),
   [`${name}.embedding_length_per_layer_input`]: uint32(config.perLayer?.width ?? 0),
-  ...(config.logitSoftcap === undefined ? {} : { [`${name}.final_logit_softcapping`]: float32(config.logitSoftcap) }),
+  // Untold it is 30 there; 0 caps nothing.
+  [`${name}.final_logit_softcapping`]: float32(config.logitSoftcap ?? 0),
 });
 
 const gemma4Names = {
@@ -130,11 +131,24 @@ const withBare =
       })),
     );
 
-/** There the layers that see all are the usual ones. */
+const downs = /^blk\.(\d+)\.ffn_down_exps\.weight$/;
+
+/** There the layers that see all are the usual ones. Factors of experts multiply what their last maps put out, without an adapter. */
 export const gemma4Layout: LayoutOf<Gemma4Config> = (config, specs) =>
-  withBare(gemma4OfGlobal)(
-    { ...config, rope: config.globalRope, headDim: config.globalRope.rotaryDim, local: config },
-    specs,
+  pipe(
+    withBare(gemma4OfGlobal)(
+      { ...config, rope: config.globalRope, headDim: config.globalRope.rotaryDim, local: config },
+      specs,
+    ),
+    E.map((layout) => ({
+      ...layout,
+      tensors: layout.tensors.map((tensor) => {
+        const layer = downs.exec(tensor.name)?.[1];
+        return layer === undefined
+          ? tensor
+          : { ...tensor, factorsOf: `model.layers.${layer}.router.per_expert_scale` };
+      }),
+    })),
   );
 
 type Gemma3nOfGlobal = Gemma3nConfig & { readonly local: Gemma3nConfig };

@@ -18,15 +18,17 @@ import type { GgufOptions } from './ggufGeneral.js';
 
 const toWrite =
   ({ weights }: CausalLM, type: GgufType) =>
-  ({ name, sources, shape, arrangement, factor }: GgufHalf): GgufTensorToWrite => ({
+  ({ name, sources, shape, arrangement, factor, factorsOf }: GgufHalf): GgufTensorToWrite => ({
     name,
     shape: sources.length === 1 ? shape : [sources.length, ...shape],
     type: fittingType(type, shape),
-    parts: sources.map((source) => async () => {
+    parts: sources.map((source, part) => async () => {
       const half = source === undefined ? undefined : weights[source];
       if (half === undefined) return new Float32Array(sizeOf(shape));
       const { values } = arranged(await half.data<'float32'>(), half.shape, arrangement);
-      return factor === 1 ? values : values.map((value) => value * factor);
+      const own = factorsOf === undefined ? 1 : ((await weights[factorsOf]?.data<'float32'>())?.[part] ?? 1);
+      const times = factor * own;
+      return times === 1 ? values : values.map((value) => value * times);
     }),
   });
 
