@@ -144,9 +144,7 @@ export const gemma4Layout: LayoutOf<Gemma4Config> = (config, specs) =>
       ...layout,
       tensors: layout.tensors.map((tensor) => {
         const layer = downs.exec(tensor.name)?.[1];
-        return layer === undefined
-          ? tensor
-          : { ...tensor, factorsOf: `model.layers.${layer}.router.per_expert_scale` };
+        return layer === undefined ? tensor : { ...tensor, factorsOf: `model.layers.${layer}.router.per_expert_scale` };
       }),
     })),
   );
