@@ -34,6 +34,7 @@ FILES = {
             " qwen3_5_text qwen3_5_moe_text qwen3_next"
             " vaultgemma llama4_text"
             " nemotron_h phimoe olmo_hybrid"
+            " minimax_m2 solar_open afmoe exaone_moe flex_olmo mellum hy_v3"
         ).split()
     },
     "gpt2": gpt2,

@@ -16,6 +16,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    AfmoeConfig,
     ApertusConfig,
     ArceeConfig,
     BambaConfig,
@@ -30,8 +31,10 @@ from transformers import (
     Ernie4_5Config,
     Exaone4_5_Config,
     Exaone4Config,
+    ExaoneMoeConfig,
     FalconConfig,
     FalconH1Config,
+    FlexOlmoConfig,
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
@@ -59,6 +62,7 @@ from transformers import (
     HunYuanDenseV1Config,
     HunYuanMoEV1Config,
     HyperCLOVAXConfig,
+    HYV3Config,
     Jais2Config,
     Lfm2Config,
     Lfm2MoeConfig,
@@ -68,7 +72,9 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     Mamba2Config,
+    MellumConfig,
     MiniCPM3Config,
+    MiniMaxM2Config,
     MinistralConfig,
     Mistral3Config,
     Mistral4Config,
@@ -104,6 +110,7 @@ from transformers import (
     SeedOssConfig,
     SmolLM3Config,
     SmolVLMConfig,
+    SolarOpenConfig,
     StableLmConfig,
     Starcoder2Config,
     VaultGemmaConfig,
@@ -1087,7 +1094,70 @@ CONFIGS = {
 
 # Those above are drawn by their place, so that nothing may come between them; what is added here is drawn by its name.
 SEEDS = {name: 100 + place for place, name in enumerate(CONFIGS)}
-CONFIGS |= {}
+CONFIGS |= {
+    "minimax_m2": MiniMaxM2Config(**common, head_dim=8, rotary_dim=4, num_local_experts=4, num_experts_per_tok=2),
+    "solar_open": SolarOpenConfig(
+        **{key: value for key, value in common.items() if key != "intermediate_size"},
+        head_dim=8,
+        attention_bias=True,
+        moe_intermediate_size=12,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=2,
+        topk_group=1,
+        routed_scaling_factor=1.5,
+    ),
+    # Layers that slide, and a last one that sees all and knows no positions; the first has no experts.
+    "afmoe": AfmoeConfig(
+        **{**common, "num_hidden_layers": 3},
+        head_dim=8,
+        moe_intermediate_size=12,
+        num_experts=5,
+        num_experts_per_tok=2,
+        route_scale=1.5,
+        sliding_window=4,
+        global_attn_every_n_layers=3,
+        mup_enabled=True,
+    ),
+    "exaone_moe": ExaoneMoeConfig(
+        **{**common, "num_hidden_layers": 3},
+        sliding_window=4,
+        sliding_window_pattern=2,
+        moe_intermediate_size=12,
+        num_experts=4,
+        num_experts_per_tok=2,
+        n_group=2,
+        topk_group=1,
+    ),
+    "flex_olmo": FlexOlmoConfig(**common, num_experts=5, num_experts_per_tok=2, output_router_logits=True, router_aux_loss_coef=0.2),
+    "mellum": MellumConfig(
+        **{**common, "num_hidden_layers": 3},
+        head_dim=8,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        mlp_layer_types=["sparse", "dense", "sparse"],
+        sliding_window=4,
+        moe_intermediate_size=12,
+        num_experts=5,
+        num_experts_per_tok=2,
+        output_router_logits=True,
+        router_aux_loss_coef=0.2,
+        rope_parameters=dict(
+            full_attention=dict(rope_type="yarn", rope_theta=1000.0, factor=4.0, original_max_position_embeddings=12),
+            sliding_attention=dict(rope_type="default", rope_theta=100.0),
+        ),
+    ),
+    "hy_v3": HYV3Config(
+        **common,
+        head_dim=8,
+        attention_bias=True,
+        mlp_bias=True,
+        moe_intermediate_size=12,
+        num_experts=5,
+        num_experts_per_tok=2,
+        num_shared_experts=2,
+        rope_parameters=dict(rope_type="default", rope_theta=100.0),
+    ),
+}
 
 IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4"}
 
@@ -1138,7 +1208,9 @@ def experts_apart(model, tensors):
         tensors = {name.replace("gate.moe_statics", "moe_statics"): value for name, value in tensors.items()}
     if model.config.model_type == "phimoe":
         tensors = {name.replace("mlp.router", "mlp.gate"): value for name, value in tensors.items()}
-    mixtral = model.config.model_type in ("mixtral", "phimoe")
+    if model.config.model_type == "exaone_moe":
+        tensors = {name.replace("gate.e_score_correction_bias", "e_score_correction_bias"): value for name, value in tensors.items()}
+    mixtral = model.config.model_type in ("mixtral", "phimoe", "minimax_m2")
     gate, up, down = ("w1", "w3", "w2") if mixtral or model.config.model_type == "lfm2_moe" else ("gate_proj", "up_proj", "down_proj")
     stored = {}
     for name, value in tensors.items():
@@ -1289,7 +1361,8 @@ def build(name, config, seed):
     loss = loss_of(model, rows)
     loss.backward()
     # None of what a configuration leaves unused.
-    gradients = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in model.named_parameters()}
+    trained = [(key, p) for key, p in model.named_parameters() if p.requires_grad]
+    gradients = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in trained}
     gradients = experts_apart(model, text_names(model, gradients))
     largest = {key: gradient.abs().max().item() for key, gradient in gradients.items()}
     save_file(

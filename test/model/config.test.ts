@@ -327,6 +327,25 @@ describe('config.json', () => {
     ['hunyuan_v1_moe', 'num_shared_expert', 2],
     ['minicpm3', 'mlp_bias', true],
     ['youtu', 'partial_rotary_factor', 0.5],
+    ['minimax_m2', 'output_router_logits', true],
+    ['minimax_m2', 'rotary_dim', 0],
+    ['minimax_m2', 'scoring_func', 'softmax'],
+    ['solar_open', 'partial_rotary_factor', 0.5],
+    ['solar_open', 'first_k_dense_replace', 1],
+    ['solar_open', 'n_group', 2],
+    ['afmoe', 'sliding_window', null],
+    ['afmoe', 'route_norm', false],
+    ['afmoe', 'num_experts_per_tok', 3],
+    ['exaone_moe', 'mlp_layer_types', ['sparse']],
+    ['exaone_moe', 'mlp_layer_types', ['sparse', 'moe']],
+    ['exaone_moe', 'sliding_window_pattern', 'LG'],
+    ['flex_olmo', 'clip_qkv', 8],
+    ['mellum', 'sliding_window', null],
+    ['mellum', 'rope_parameters', { rope_type: 'default' }],
+    ['mellum', 'rope_parameters', { sliding_attention: { partial_rotary_factor: 0.34 } }],
+    ['mellum', 'mlp_layer_types', ['sparse']],
+    ['hy_v3', 'mlp_layer_types', ['dense', 'sparse', 'sparse']],
+    ['hy_v3', 'router_scaling_factor', 0],
   ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {
     const [outer = field, inner] = field.split('.');
     const given = inner === undefined ? value : { [inner]: value };
@@ -338,6 +357,31 @@ describe('config.json', () => {
   it('of DeepSeek-V3 is read under the name that Kimi K2 has for it', () => {
     const raw = { ...makeRaw('deepseek_v3'), model_type: 'kimi_k2' };
     expect(orThrow(modelConfig(raw))).toMatchObject({ architecture: 'deepseek_v3', modelType: 'kimi_k2' });
+  });
+
+  it('of mixtures has experts in the layers that it names, and after the first ones where it names none', () => {
+    const routed = (name: string, more: object): unknown => {
+      const { mlp_layer_types: _, ...raw } = makeRaw(name);
+      return orThrow(modelConfig({ ...raw, num_hidden_layers: 3, layer_types: null, ...more }));
+    };
+    const named = { mlp_layer_types: ['sparse', 'dense', 'sparse'], first_k_dense_replace: 3 };
+    for (const name of ['exaone_moe', 'hy_v3', 'mellum', 'glm4_moe_lite'])
+      expect(routed(name, named)).toMatchObject({ routed: [true, false, true] });
+    expect(routed('exaone_moe', {})).toMatchObject({ routed: [false, true, true] });
+    expect(routed('exaone_moe', { first_k_dense_replace: 2 })).toMatchObject({ routed: [false, false, true] });
+    expect(routed('hy_v3', {})).toMatchObject({ routed: [false, true, true] });
+    expect(routed('mellum', {})).toMatchObject({ routed: [true, true, true] });
+    expect(routed('afmoe', { num_dense_layers: 2 })).toMatchObject({ routed: [false, false, true] });
+  });
+
+  it('of Mellum says of both kinds of layers how they turn, and of neither beside them', () => {
+    const rope = (more: object): unknown => orThrow(modelConfig({ ...makeRaw('mellum'), ...more }));
+    expect(rope({ rope_theta: 7, rope_scaling: { type: 'linear', factor: 2 } })).toMatchObject({
+      rope: { theta: 500_000, scaling: { kind: 'default' } },
+      localRope: { theta: 10_000 },
+    });
+    const own = { full_attention: { rope_theta: 7 }, sliding_attention: { rope_theta: 5 } };
+    expect(rope({ rope_parameters: own })).toMatchObject({ rope: { theta: 7 }, localRope: { theta: 5 } });
   });
 
   it('of Hunyuan with experts may say the same of every layer', () => {
@@ -629,14 +673,33 @@ describe('tensors of a checkpoint', () => {
     expect([...read.keys()]).toEqual(['model.norm.weight', 'lm_head.weight']);
   });
 
-  it('are passed over where they guess tokens further ahead (Qwen3.5, Qwen3-Next, Nemotron-H)', () => {
-    for (const modelType of ['qwen3_5_text', 'qwen3_5_moe_text', 'qwen3_next', 'nemotron_h']) {
+  it('are passed over where they guess tokens further ahead (Qwen3.5, Qwen3-Next, Nemotron-H, K-EXAONE)', () => {
+    for (const modelType of ['qwen3_5_text', 'qwen3_5_moe_text', 'qwen3_next', 'nemotron_h', 'exaone_moe']) {
       const config = orThrow(modelConfig(makeRaw(modelType)));
       const stored = [...expectedTensors(config), { name: 'mtp.layers.0.mlp.down_proj.weight', shape: [8, 12] }];
       const { tensors, unexpected } = orThrow(matchTensors(config, stored));
       expect(tensors).toHaveLength(stored.length - 1);
       expect(unexpected).toEqual([]);
     }
+  });
+
+  it.each([
+    ['exaone_moe', 'model.layers.1.mlp.gate.e_score_correction_bias', 'model.layers.1.mlp.e_score_correction_bias'],
+    [
+      'minimax_m2',
+      'model.layers.1.mlp.e_score_correction_bias',
+      'model.layers.1.block_sparse_moe.e_score_correction_bias',
+    ],
+    [
+      'ernie4_5_moe',
+      'model.layers.1.mlp.gate.moe_statics.e_score_correction_bias',
+      'model.layers.1.mlp.moe_statics.e_score_correction_bias',
+    ],
+  ])('of %s may have a correction of what routers choose by as classes call it, %s', (modelType, name, inFiles) => {
+    const config = orThrow(modelConfig(makeRaw(modelType)));
+    const shape = expectedTensors(config).find((spec) => spec.name === inFiles)?.shape;
+    expect(shape).toBeDefined();
+    expect(architectureOf(config).packed).toContainEqual({ name, shape, parts: [inFiles] });
   });
 
   it('that are missing or of a wrong shape are named', () => {

@@ -120,7 +120,7 @@ describe('loadModel', () => {
   });
 
   // reference/packed_experts.py
-  test.each(['mixtral', 'qwen2_moe_mixed', 'phimoe'])(
+  test.each(['mixtral', 'qwen2_moe_mixed', 'phimoe', 'minimax_m2'])(
     'experts of %s that lie in one tensor are those that lie apart',
     async (name) => {
       const packed = await orThrow(loadModel(resolve(golden, 'packed_experts', name)));
@@ -173,7 +173,7 @@ describe('loadModel', () => {
     }
   });
 
-  test.each(['nemotron_h_experts', 'olmo_hybrid'])(
+  test.each(['nemotron_h_experts', 'olmo_hybrid', 'hy_v3'])(
     '%s is read under the names that its files have, which it is written in again',
     async (name) => {
       const there = await orThrow(loadModel(resolve(golden, 'packed_experts', name)));

@@ -7,14 +7,19 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import { decodeFields, nonNegativeInteger, optional, positive, positiveInteger } from '../config.js';
 import { gatedNames } from '../layers/mlp.js';
-import { mixtureArchitecture, mixtureConfig, mixturePacked } from './mixture.js';
+import { mixtureArchitecture, mixtureConfig } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 
 const names: MixtureNames = {
   block: 'mlp',
   ...gatedNames,
   shared: { module: 'shared_experts', gated: false },
-  correction: { name: 'moe_statics.e_score_correction_bias', before: [1] },
+  // transformers calls the correction otherwise than files do.
+  correction: {
+    name: 'moe_statics.e_score_correction_bias',
+    before: [1],
+    inClasses: 'gate.moe_statics.e_score_correction_bias',
+  },
   precise: 'exact',
 };
 
@@ -59,19 +64,4 @@ export const ernieMoe = mixtureArchitecture<MixtureConfig>({
       }),
       E.map((config) => ({ ...config, architecture: 'ernie4_5_moe' })),
     ),
-  // transformers calls the correction otherwise than files do.
-  packed: (config) => [
-    ...mixturePacked(config, names),
-    ...config.routed.flatMap((routed, i) =>
-      routed
-        ? [
-            {
-              name: `model.layers.${i}.mlp.gate.moe_statics.e_score_correction_bias`,
-              shape: [1, config.experts.numExperts],
-              parts: [`model.layers.${i}.mlp.moe_statics.e_score_correction_bias`],
-            },
-          ]
-        : [],
-    ),
-  ],
 });

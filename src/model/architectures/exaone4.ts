@@ -9,16 +9,41 @@ import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
 import type { RotaryAngles } from '../attention/rope.js';
 import { nonNegativeInteger, optional } from '../config.js';
+import type { onlyAs, RawConfig } from '../config.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
 import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import type { Pass } from '../pass.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
-import type { LlamaConfig } from './llama.js';
+import type { Family, LlamaConfig } from './llama.js';
 
 /** A pattern is a number where it stands for a list of kinds; beside a list files have letters. */
-const fields = t.type({ sliding_window_pattern: optional(t.union([t.string, nonNegativeInteger], 'a number')) });
+export const exaoneFields = t.type({
+  sliding_window_pattern: optional(t.union([t.string, nonNegativeInteger], 'a number')),
+});
+
+/** What EXAONE's files say of layers that slide, and how those that see all do without positions. */
+export const exaoneLayers = (raw: RawConfig) => {
+  const hybrid = raw['sliding_window'] !== null;
+  const given = raw['sliding_window_pattern'];
+  const pattern = typeof given === 'number' ? given : 4;
+  // By itself a pattern of letters makes no layers, in transformers either; that of the published files is 4.
+  const alone = typeof given === 'string' && !Array.isArray(raw['layer_types']);
+  const only: Parameters<typeof onlyAs>[0] = {
+    attention_bias: false,
+    mlp_bias: false,
+    ...(alone ? { sliding_window_pattern: 'LLLG' } : {}),
+  };
+  const family: Family = {
+    numKvHeads: 32,
+    rmsNormEps: 1e-5,
+    headNorm: true,
+    windows: (own) => windowsByType(own, hybrid ? (own.sliding_window ?? 4096) : 0, (i) => (i + 1) % pattern !== 0),
+  };
+  const turns = ({ windows }: LlamaConfig): ReadonlyArray<boolean> => windows.map((window) => !hybrid || window > 0);
+  return { only, family, turns };
+};
 
 const layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
   const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
@@ -34,28 +59,10 @@ export const exaone4: Architecture<LlamaConfig> = {
   name: 'exaone4',
   modelTypes: ['exaone4'],
   config: (raw, modelType) => {
-    const hybrid = raw['sliding_window'] !== null;
-    const given = raw['sliding_window_pattern'];
-    const pattern = typeof given === 'number' ? given : 4;
-    // By itself a pattern of letters makes no layers, in transformers either; that of the published files is 4.
-    const alone = typeof given === 'string' && !Array.isArray(raw['layer_types']);
+    const { only, family, turns } = exaoneLayers(raw);
     return pipe(
-      llamaConfigWith(raw, modelType, {
-        fields,
-        only: { attention_bias: false, mlp_bias: false, ...(alone ? { sliding_window_pattern: 'LLLG' } : {}) },
-        family: {
-          numKvHeads: 32,
-          rmsNormEps: 1e-5,
-          headNorm: true,
-          windows: (own) =>
-            windowsByType(own, hybrid ? (own.sliding_window ?? 4096) : 0, (i) => (i + 1) % pattern !== 0),
-        },
-      }),
-      E.map(({ config }) => ({
-        ...config,
-        architecture: 'exaone4',
-        turns: config.windows.map((window) => !hybrid || window > 0),
-      })),
+      llamaConfigWith(raw, modelType, { fields: exaoneFields, only, family }),
+      E.map(({ config }) => ({ ...config, architecture: 'exaone4', turns: turns(config) })),
     );
   },
   tensors: (config) => [

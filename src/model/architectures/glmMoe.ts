@@ -5,11 +5,12 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
-import { boolean, decodeFields, onlyAs, optional, unfit } from '../config.js';
+import { boolean, decodeFields, onlyAs, optional } from '../config.js';
 import { latentMixture, latentMixtureConfig } from './deepseek.js';
 import { correctedNames, groupedFamily } from './groupedRouting.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';
 import type { MixtureConfig } from './mixture.js';
+import { routedLayers } from './mlpKinds.js';
 
 const normField = t.type({ use_qk_norm: optional(boolean) });
 
@@ -48,19 +49,15 @@ export const glm4Moe = mixtureArchitecture<MixtureConfig>({
     ),
 });
 
-const layerKinds = t.type({ mlp_layer_types: optional(t.array(t.keyof({ dense: null, sparse: null }))) });
-
 export const glm4MoeLite = latentMixture(correctedNames, {
   name: 'glm4_moe_lite',
   modelTypes: ['glm4_moe_lite'],
   config: (raw, modelType) =>
     pipe(
-      decodeFields(layerKinds)(raw),
-      E.map(({ mlp_layer_types: kinds }) => kinds ?? undefined),
       // transformers reads no number of dense layers here.
-      E.tap((kinds) => (kinds === undefined ? onlyAs({ first_k_dense_replace: 1 })(raw) : E.right(raw))),
-      E.bindTo('kinds'),
-      E.bind('config', ({ kinds }) =>
+      (raw['mlp_layer_types'] ?? undefined) === undefined ? onlyAs({ first_k_dense_replace: 1 })(raw) : E.right(raw),
+      E.flatMap((own) => routedLayers(own, (layer) => layer > 0)),
+      E.flatMap((routed) =>
         latentMixtureConfig(
           raw,
           modelType,
@@ -71,16 +68,12 @@ export const glm4MoeLite = latentMixture(correctedNames, {
             numShared: 1,
             expertSize: 1536,
             factor: 1.8,
-            routed: (layer) => (kinds === undefined ? layer > 0 : kinds[layer] === 'sparse'),
+            routed,
             scores: 'sigmoid',
             llama: { maxPositions: 202_752, rmsNormEps: 1e-5 },
           },
         ),
       ),
-      E.filterOrElse(
-        ({ kinds, config }) => kinds === undefined || kinds.length === config.numLayers,
-        ({ kinds, config }) => unfit('mlp_layer_types', `${config.numLayers} entries, one a layer`, kinds),
-      ),
-      E.map(({ config }) => ({ ...config, architecture: 'glm4_moe_lite' })),
+      E.map((config) => ({ ...config, architecture: 'glm4_moe_lite' })),
     ),
 });

@@ -12,13 +12,14 @@ import { mixture, shared } from '../experts/experts.js';
 import type { Mixture } from '../experts/experts.js';
 import type { RoutingShape } from '../experts/routing.js';
 import { inTurn, rotaryBody } from '../layers/blocks.js';
-import { compose, fanOut, total } from '../layers/layer.js';
+import { compose, fanOut, identity, total } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { gated, gatedBy, gatedMlp, gatedNames, gatedTogether } from '../layers/mlp.js';
 import type { GatedNames } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
-import { linearSpec, perLayer } from '../weights.js';
+import type { Sequence } from '../sequence.js';
+import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
 import type { Family, LlamaConfig, LlamaParts } from './llama.js';
@@ -33,11 +34,31 @@ export interface MixtureNames extends GatedNames {
   readonly router?: string;
   /** Its expert that all tokens go to, where there is one, and whether that has a gate. Default: `shared_expert`, which has. */
   readonly shared?: { readonly module: string; readonly gated: boolean };
-  /** What is added where experts are chosen, a buffer of the shape given but for its last length, the number of experts. Default: none. */
-  readonly correction?: { readonly name: string; readonly before: ReadonlyArray<number> };
+  /** What is added where experts are chosen. Default: nothing. */
+  readonly correction?: Correction;
   /** The router multiplies in float32 under every precision, and may lie so: `exact`. Default: it is a linear map as others. */
   readonly precise?: 'product' | 'exact';
+  /** Norms of a layer. Default: `usualNorms`. */
+  readonly norms?: LayerNorms;
 }
+
+/** A buffer that routers choose by, of the shape given but for its last length, the number of experts. */
+interface Correction {
+  readonly name: string;
+  readonly before: ReadonlyArray<number>;
+  /** What transformers' classes call it. Default: the same. */
+  readonly inClasses?: string;
+}
+
+/** Modules of a layer's norms. Absent: there is none. */
+interface LayerNorms {
+  readonly beforeAttention?: string;
+  readonly afterAttention?: string;
+  readonly beforeMlp?: string;
+  readonly afterMlp?: string;
+}
+
+const usualNorms: LayerNorms = { beforeAttention: 'input_layernorm', beforeMlp: 'post_attention_layernorm' };
 
 export interface MixtureConfig extends LlamaConfig {
   readonly experts: ExpertsConfig;
@@ -191,10 +212,15 @@ export const mixtureTensors = (config: MixtureConfig, names: MixtureNames): Read
     const layer = /^model\.layers\.(\d+)\.mlp\./.exec(name)?.[1];
     return layer !== undefined && config.routed[Number(layer)] === true;
   };
+  const { norms, dense = 'mlp' } = names;
+  const isUsual = (name: string): boolean => Object.values(usualNorms).some((norm) => name.endsWith(`.${norm}.weight`));
   return [
     ...llamaTensors(config)
-      .filter(({ name }) => !replaced(name))
-      .map((spec) => ({ ...spec, name: spec.name.replace('.mlp.', `.${names.dense ?? 'mlp'}.`) })),
+      .filter(({ name }) => !replaced(name) && (norms === undefined || !isUsual(name)))
+      .map((spec) => ({ ...spec, name: spec.name.replace('.mlp.', `.${dense}.`) })),
+    ...perLayer(config.numLayers, (i) =>
+      Object.values(norms ?? {}).map((norm) => rmsNormSpec(`model.layers.${i}.${norm}`, config.hiddenSize)),
+    ),
     ...perLayer(config.numLayers, (i) => (config.routed[i] === true ? mixtureSpecs(config, names, i) : [])),
   ];
 };
@@ -232,8 +258,19 @@ export const mixturePacked = (config: MixtureConfig, names: MixtureNames, block 
               parts: [`${layer}.${names.block}.gate.weight`],
             },
           ]),
+      ...correctionInClasses(names, { layer, block, numExperts: experts.numExperts }),
     ];
   });
+
+const correctionInClasses = (
+  { block, correction }: MixtureNames,
+  { layer, block: own, numExperts }: { readonly layer: string; readonly block: string; readonly numExperts: number },
+): ReadonlyArray<JoinedTensor> => {
+  if (correction === undefined) return [];
+  const name = `${layer}.${own}.${correction.inClasses ?? correction.name}`;
+  const stored = `${layer}.${block}.${correction.name}`;
+  return name === stored ? [] : [{ name, shape: [...correction.before, numExperts], parts: [stored] }];
+};
 
 /** What an expert makes of [gate(x), up(x)]. */
 type MakeGate = (config: MixtureConfig) => Layer<ReadonlyArray<Tensor>, Tensor>;
@@ -285,17 +322,20 @@ const mixtureLayer = <C extends MixtureConfig>(
   pass: Pass,
   angles: RotaryAngles,
   i: number,
-): Layer<Tensor, Tensor> =>
-  inTurn(
+): Layer<Tensor, Tensor> => {
+  const { norms = usualNorms, dense = 'mlp' } = made.names;
+  const normed = (module: string | undefined): Layer<Tensor, Tensor> =>
+    module === undefined ? identity : norm(config, `model.layers.${i}.${module}`);
+  const feedForward =
+    config.routed[i] === true
+      ? routedExperts(config, made, pass, i)
+      : gatedMlp(pass, config.activation, `model.layers.${i}.${dense}`);
+  return inTurn(
     { pass, i, numLayers: config.numLayers },
-    compose(norm(config, `model.layers.${i}.input_layernorm`), made.attention(config, pass, angles, i)),
-    compose(
-      norm(config, `model.layers.${i}.post_attention_layernorm`),
-      config.routed[i] === true
-        ? routedExperts(config, made, pass, i)
-        : gatedMlp(pass, config.activation, `model.layers.${i}.${made.names.dense ?? 'mlp'}`),
-    ),
+    compose(normed(norms.beforeAttention), made.attention(config, pass, angles, i), normed(norms.afterAttention)),
+    compose(normed(norms.beforeMlp), feedForward, normed(norms.afterMlp)),
   );
+};
 
 /** An architecture of Llama's attention, unless another is given, and experts under these names. */
 export const mixtureArchitecture = <C extends MixtureConfig>({
@@ -303,20 +343,25 @@ export const mixtureArchitecture = <C extends MixtureConfig>({
   gate = usualGate,
   parts = () => ({}),
   attention = (config, pass, angles, i) => selfAttention(config, pass, angles, i, parts(config, pass, i)),
+  around = (config, pass, layer) => rotaryBody(config, pass, llamaStem(config, pass), layer),
   ...own
 }: {
   readonly names?: MixtureNames;
   readonly gate?: MakeGate;
   readonly parts?: (config: C, pass: Pass, i: number) => LlamaParts;
   readonly attention?: Made<C>['attention'];
+  /** The body, of layers made of the angles that they turn by. Default: `rotaryBody`. */
+  readonly around?: (
+    config: C,
+    pass: Pass,
+    layer: (angles: RotaryAngles, i: number) => Layer<Tensor, Tensor>,
+  ) => Layer<Sequence, Tensor>;
 } & Pick<Architecture<C>, 'name' | 'modelTypes' | 'config'> &
   Partial<Architecture<C>>): Architecture<C> => ({
   ...llama,
   tensors: (config) => mixtureTensors(config, names),
   packed: (config) => mixturePacked(config, names),
   body: (config, pass) =>
-    rotaryBody(config, pass, llamaStem(config, pass), (angles, i) =>
-      mixtureLayer(config, { names, gate, attention }, pass, angles, i),
-    ),
+    around(config, pass, (angles, i) => mixtureLayer(config, { names, gate, attention }, pass, angles, i)),
   ...own,
 });

@@ -13,15 +13,27 @@ import { compose } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import type { Pass } from '../pass.js';
 import { perLayer, rmsNormSpec } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 import { llama, llamaConfig, llamaStem, llamaTensors, mlp, norm, selfAttention, windowsByType } from './llama.js';
-import type { LlamaConfig } from './llama.js';
+import type { LlamaConfig, LlamaParts } from './llama.js';
+
+/** Norms on queries and keys over their whole width, before they turn. */
+export const wideNorms = (config: LlamaConfig, i: number): LlamaParts => ({
+  queries: norm(config, `model.layers.${i}.self_attn.q_norm`),
+  keys: norm(config, `model.layers.${i}.self_attn.k_norm`),
+});
+
+/** Their gains in layer `i`. */
+export const wideNormSpecs = ({ numHeads, numKvHeads, headDim }: LlamaConfig, i: number): ReadonlyArray<TensorSpec> => [
+  rmsNormSpec(`model.layers.${i}.self_attn.q_norm`, numHeads * headDim),
+  rmsNormSpec(`model.layers.${i}.self_attn.k_norm`, numKvHeads * headDim),
+];
 
 export const olmo2Layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
   const normed = (name: string): Layer<Tensor, Tensor> => norm(config, `model.layers.${i}.${name}`);
-  const parts = { queries: normed('self_attn.q_norm'), keys: normed('self_attn.k_norm') };
   return inTurn(
     { pass, i, numLayers: config.numLayers },
-    compose(selfAttention(config, pass, angles, i, parts), normed('post_attention_layernorm')),
+    compose(selfAttention(config, pass, angles, i, wideNorms(config, i)), normed('post_attention_layernorm')),
     compose(mlp(config, pass, i), normed('post_feedforward_layernorm')),
   );
 };
@@ -39,8 +51,7 @@ export const olmo2: Architecture<LlamaConfig> = {
   tensors: (config) => [
     ...llamaTensors(config).filter(({ name }) => !name.endsWith('.input_layernorm.weight')),
     ...perLayer(config.numLayers, (i) => [
-      rmsNormSpec(`model.layers.${i}.self_attn.q_norm`, config.numHeads * config.headDim),
-      rmsNormSpec(`model.layers.${i}.self_attn.k_norm`, config.numKvHeads * config.headDim),
+      ...wideNormSpecs(config, i),
       rmsNormSpec(`model.layers.${i}.post_feedforward_layernorm`, config.hiddenSize),
     ]),
   ],

@@ -9,11 +9,12 @@ import { compose, each, identity } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import { queryKeyValue } from '../layers/linears.js';
 import type { Pass } from '../pass.js';
-import { perLayer, rmsNormSpec } from '../weights.js';
+import { perLayer } from '../weights.js';
 import { norm } from './llama.js';
 import type { LlamaParts } from './llama.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';
 import type { MixtureConfig } from './mixture.js';
+import { wideNormSpecs } from './olmo2.js';
 
 export interface OlmoeConfig extends MixtureConfig {
   /** Queries, keys and values stay within ± this. */
@@ -54,11 +55,5 @@ const plain = mixtureArchitecture<OlmoeConfig>({
 
 export const olmoe: typeof plain = {
   ...plain,
-  tensors: (config) => [
-    ...plain.tensors(config),
-    ...perLayer(config.numLayers, (i) => [
-      rmsNormSpec(`model.layers.${i}.self_attn.q_norm`, config.numHeads * config.headDim),
-      rmsNormSpec(`model.layers.${i}.self_attn.k_norm`, config.numKvHeads * config.headDim),
-    ]),
-  ],
+  tensors: (config) => [...plain.tensors(config), ...perLayer(config.numLayers, (i) => wideNormSpecs(config, i))],
 };

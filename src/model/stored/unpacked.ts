@@ -9,7 +9,9 @@ import type { JoinedTensor } from '../architecture.js';
 const parts = (whole: StoredTensor, { shape, parts: names }: JoinedTensor): ReadonlyArray<StoredTensor> => {
   const columns = shape[shape.length - 1] ?? 1;
   const rows = shape.slice(0, -1).reduce((product, dimension) => product * dimension, 1) / names.length;
-  return names.map((name, i) => whole.part({ name, shape: [rows, columns], from: i * rows * columns }));
+  // A row stays one: it is no matrix.
+  const own = shape.length === 1 ? shape : [rows, columns];
+  return names.map((name, i) => whole.part({ name, shape: own, from: i * rows * columns }));
 };
 
 /** A file's tensors by name, those that stand for several replaced; values are read when they are wanted. `E_WEIGHTS_SHAPE`. */
