@@ -42,7 +42,7 @@ const requests: ReadonlyArray<Request> = [
   { id: '18', letter: `Dear shop, ${'please '.repeat(40)}send two.` },
   { id: '19', letter: 'Dear shop, please send six blue lamps on Monday. Yours, Ben' },
 ];
-// Two at a time; an answer comes when it is done.
+// Two at a time, read in common passes through the model; an answer comes when it is done.
 from(requests)
   .pipe(mergeMap(answer, 2))
   .subscribe((line) => console.log(line));

@@ -84,6 +84,18 @@ SHAPES = {
             tie_word_embeddings=True,
         )
     ),
+    "llama-small": lambda: LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=4096,
+            hidden_size=128,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=384,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+        )
+    ),
     "gpt2-tiny": lambda: GPT2LMHeadModel(
         GPT2Config(n_embd=64, n_layer=2, n_head=4, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)
     ),

@@ -38,7 +38,11 @@ describe.each(enginesUnderTest('cpu', 'native'))('on %s', (backend) => {
             cuSeqlens: Int32Array.of(0, length),
           };
           const x: Tensor = tf.tensor2d(text.subarray(from * channels, (from + length) * channels), [length, channels]);
-          const { value } = causalConv({ sequence, cache }, { module: 'conv', silu })(weights, x, nothing);
+          const { value } = causalConv({ sequence, caches: cache && [cache] }, { module: 'conv', silu })(
+            weights,
+            x,
+            nothing,
+          );
           const read = Array.from(value.dataSync());
           tf.dispose([x, value]);
           return read;

@@ -1,12 +1,11 @@
 /** Greedy and sampled decoding over a cache of keys and values. */
-import type { Tensor } from '@tensorflow/tfjs-core';
 import { fatal } from '../errors.js';
 import { generationEosIds } from '../formats/checkpoints/generationConfig.js';
 import { random } from '../seed.js';
 import { architectureOf } from './architectures.js';
 import { emptyKvCache, makeKvCache } from './attention/cachedAttention.js';
-import { adaptersOf, logitsOf } from './causalLm.js';
 import type { CausalLM } from './model.js';
+import { nextLogits } from './nextLogits.js';
 
 /** How a text is continued: greedily, unless `temperature` is above 0. */
 export interface GenerateOptions {
@@ -171,15 +170,11 @@ const checkLogits = (logits: Float32Array, token: number): void => {
   });
 };
 
-const taken = async (tensor: Tensor): Promise<Float32Array> => {
-  const values = (await tensor.data()) as Float32Array;
-  tensor.dispose();
-  return values;
-};
-
 /**
  * The ids that the model continues the prompt with, one at a time; a stop id is given and ends it. The same options and seed give
- * the same ids. A RangeError for an empty prompt, one with more tokens than the model has positions, and numbers out of range;
+ * the same ids. Texts that are generated on the same model at the same time are read in common passes: then a token may differ where two
+ * logits nearly tie, for sums of several rows may round otherwise than those of one. A RangeError for an empty prompt, an id outside the
+ * vocabulary, more tokens than the model has positions, and numbers out of range;
  * `E_NON_FINITE`, which names the token, where logits are NaN or every id has -Infinity. Weights must stay as they are until it ends.
  */
 export async function* generate(
@@ -189,7 +184,10 @@ export async function* generate(
 ): AsyncGenerator<number, void, undefined> {
   if (promptIds.length === 0) throw new RangeError('generation needs at least one token to start from');
   checkOptions(options);
-  const { maxPositions } = model.config;
+  const { maxPositions, vocabSize } = model.config;
+  const unknown = promptIds.find((id) => id < 0 || id >= vocabSize);
+  if (unknown !== undefined)
+    throw new RangeError(`the prompt holds the id ${unknown}, the vocabulary has ${vocabSize} entries`);
   if (promptIds.length > maxPositions)
     throw new RangeError(`the prompt has ${promptIds.length} tokens, the model positions for ${maxPositions}`);
   const { temperature = 0, topK, topP = 1, minP = 0, minNewTokens = 0, repetitionPenalty = 1, seed = 0 } = options;
@@ -207,14 +205,7 @@ export async function* generate(
         emptyKvCache(cache);
         next = Int32Array.from(seen);
       }
-      const start = seen.length - next.length;
-      const sequence = {
-        inputIds: next,
-        positionIds: Int32Array.from(next, (_, i) => start + i),
-        cuSeqlens: Int32Array.of(0, next.length),
-      };
-      const pass = { sequence, ...adaptersOf(model), quantized: model.quantized, cache };
-      const raw = await taken(logitsOf(model, pass, Int32Array.of(next.length - 1)));
+      const raw = await nextLogits(model, { inputIds: next, start: seen.length - next.length, cache });
       const penalisedLogits = repetitionPenalty === 1 ? raw : penalised(raw, seen, repetitionPenalty);
       const logits = given < minNewTokens ? barred(penalisedLogits, stop) : penalisedLogits;
       checkLogits(logits, given + 1);

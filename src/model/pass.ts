@@ -29,8 +29,8 @@ export interface Pass {
   readonly observe?: ((module: string, x: Tensor) => void) | undefined;
   /** Present where the loss has a part that balances routed experts: takes note of their routes. */
   readonly balance?: RouterBalance | undefined;
-  /** Present while generating: keys and values of earlier tokens. */
-  readonly cache?: KvCache | undefined;
+  /** Present while generating: of each document what is kept of its earlier tokens. */
+  readonly caches?: ReadonlyArray<KvCache> | undefined;
 }
 
 /** An adapter in use beside the first. */

@@ -37,7 +37,9 @@ describe('generation', () => {
   });
 
   it('refuses an id outside the vocabulary', async () => {
-    await expect(idsOf({}, [1, model.config.vocabSize])).rejects.toThrow('"transformer.wte.weight" has 40 rows');
+    await expect(idsOf({}, [1, model.config.vocabSize])).rejects.toThrow(
+      'holds the id 40, the vocabulary has 40 entries',
+    );
   });
 
   it.each([['q_proj'], ['lm_head']])('keeps no tensor where it is refused, with an adapter of %s', async (module) => {
@@ -122,6 +124,65 @@ describe('generation', () => {
       break;
     }
     expect(memory().numTensors).toBe(before);
+  });
+
+  describe('of several texts at once', () => {
+    /** The model, and how often its last norm was read: once a pass. */
+    const counted = (): { readonly watched: CausalLM; readonly passes: () => number } => {
+      let passes = 0;
+      const weights = new Proxy(model.weights, {
+        get: (all, name) => {
+          if (name === 'transformer.ln_f.weight') passes++;
+          return all[String(name)];
+        },
+      });
+      return { watched: { ...model, weights }, passes: () => passes };
+    };
+    const continued = async (of: CausalLM, prompt: ReadonlyArray<number>, maxNewTokens = 4) => {
+      const ids: number[] = [];
+      for await (const id of generate(of, Int32Array.from(prompt), { maxNewTokens, stopIds: [] })) ids.push(id);
+      return ids;
+    };
+    const prompts = [[1, 2, 3], [4], [5, 6]];
+
+    it('reads the weights once for all of them', async () => {
+      const alone = counted();
+      const expected = [];
+      for (const prompt of prompts) expected.push(await continued(alone.watched, prompt));
+      const { watched, passes } = counted();
+      expect(await Promise.all(prompts.map((prompt) => continued(watched, prompt)))).toEqual(expected);
+      expect([alone.passes(), passes()]).toEqual([12, 4]);
+    });
+
+    it('refuses a wrong prompt alone, and goes on with the others', async () => {
+      const { watched } = counted();
+      const [wrong, right] = await Promise.allSettled([continued(watched, [99]), continued(watched, [1, 2, 3])]);
+      expect(wrong.status).toBe('rejected');
+      expect(right).toEqual({ status: 'fulfilled', value: await continued(model, [1, 2, 3]) });
+    });
+
+    it('goes on after a pass that failed, which fails for all that were in it', async () => {
+      let fails = true;
+      const weights = new Proxy(model.weights, {
+        get: (all, name) => {
+          if (fails && name === 'transformer.ln_f.weight') throw new Error('the card is gone');
+          return all[String(name)];
+        },
+      });
+      const broken = { ...model, weights };
+      const settled = await Promise.allSettled(prompts.map((prompt) => continued(broken, prompt)));
+      expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+      fails = false;
+      expect(await continued(broken, [1, 2, 3])).toEqual(await continued(model, [1, 2, 3]));
+    });
+
+    it('does not wait for one that is not read on', async () => {
+      const { watched } = counted();
+      const slow = generate(watched, Int32Array.of(7), { maxNewTokens: 4, stopIds: [] });
+      await slow.next();
+      expect(await continued(watched, [1, 2, 3])).toEqual(await continued(model, [1, 2, 3]));
+      await slow.return();
+    });
   });
 
   it('draws the same for the same seed, and something else for another', async () => {

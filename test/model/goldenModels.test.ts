@@ -125,6 +125,21 @@ describe.each(cases)('$name on $engine', ({ engine, name }) => {
     expect(memory().numTensors).toBe(before);
   });
 
+  it('continues it the same in company, which comes later and leaves earlier, and keeps no tensor', async () => {
+    const before = memory().numTensors;
+    const roomy = { ...model, config: { ...model.config, maxPositions: 64 } };
+    const continued = async (prompt: ReadonlyArray<number>, maxNewTokens: number) => {
+      const ids = [...prompt];
+      for await (const id of generate(roomy, Int32Array.from(prompt), { maxNewTokens, stopIds: [] })) ids.push(id);
+      return ids;
+    };
+    const [first, second] = golden.documents.map(({ input_ids }) => input_ids);
+    const later = continued(second ?? [], 2).then(() => continued((second ?? []).slice(0, 3), 3));
+    const [ids] = await Promise.all([continued(first ?? [], 8), later]);
+    expect(ids).toEqual(golden.generated);
+    expect(memory().numTensors).toBe(before);
+  });
+
   it('has the losses of ten AdamW steps', async () => {
     const names = model.trainable;
     const shapes = new Map(expectedTensors(model.config).map((spec) => [spec.name, spec]));

@@ -17,6 +17,8 @@ import type { Pass } from '../pass.js';
 import { weightOf } from '../weights.js';
 import { attendCached, cached, remember } from './cachedAttention.js';
 import type { Entry } from './cachedAttention.js';
+import { eachText } from './eachText.js';
+import type { Text } from './eachText.js';
 
 /** How heads attend, and which layer of the model they are. */
 export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
@@ -60,12 +62,12 @@ const attendChunk = (
   return out;
 };
 
-/** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · valueDim]; `sinksName` is that of a weight [heads]. */
-export const attention =
+const attending =
   (
-    { sequence: { cuSeqlens }, cache, eagerAttention }: Pass,
+    { cuSeqlens, cache }: Text,
+    eagerAttention: boolean | undefined,
     { layer, keysOf = layer, chunk = 0, ...shape }: AttentionShape,
-    sinksName?: string,
+    sinksName: string | undefined,
   ): Layer<ReadonlyArray<Tensor>, Tensor> =>
   (weights, input, wanted) => {
     const [q, k, v] = input as readonly [Tensor, Tensor, Tensor];
@@ -98,11 +100,19 @@ export const attention =
     });
   };
 
+/** [q, k, v] ↦ causal attention inside each document of the pass, [N, heads · valueDim]; `sinksName` is that of a weight [heads]. */
+export const attention = (
+  pass: Pass,
+  shape: AttentionShape,
+  sinksName?: string,
+): Layer<ReadonlyArray<Tensor>, Tensor> =>
+  eachText(pass, (text) => attending(text, pass.eagerAttention, shape, sinksName));
+
 /** The same of q, k and v side by side, [N, (heads + 2 · kvHeads) · headDim], the way they come out of one projection. */
 export const joinedAttention = (pass: Pass, shape: AttentionShape): Layer<Tensor, Tensor> => {
   const { heads, kvHeads, headDim } = shape;
   // Generation keeps keys and values apart.
-  if (pass.cache !== undefined || pass.eagerAttention === true)
+  if (pass.caches !== undefined || pass.eagerAttention === true)
     return compose(splitColumns([heads, kvHeads, kvHeads].map((n) => n * headDim)), attention(pass, shape));
   return (_weights, qkv, wanted) => {
     const { layer: _layer, keysOf: _keysOf, chunk = 0, ...others } = shape;

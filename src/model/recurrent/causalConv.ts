@@ -2,6 +2,8 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { zeros } from '../../tfjs.js';
 import { keepState } from '../attention/cachedAttention.js';
 import type { KvCache } from '../attention/cachedAttention.js';
+import { eachText } from '../attention/eachText.js';
+import type { Text } from '../attention/eachText.js';
 import { writeRows } from '../kernels/cachedAttention.js';
 import { causalConv as convolve, causalConvGrad } from '../kernels/causalConv.js';
 import { gatherRows } from '../kernels/gatherRows.js';
@@ -67,12 +69,8 @@ const generating = (
   return last;
 };
 
-/**
- * Each channel of x [N, C] convolved by itself over the tokens of a document, a token with the K - 1 before it: [N, C]. While generating,
- * the cache keeps the last K - 1 rows of x.
- */
-export const causalConv =
-  ({ sequence: { cuSeqlens }, cache }: Pass, convolution: Convolution): Layer<Tensor, Tensor> =>
+const convolving =
+  ({ cuSeqlens, cache }: Text, convolution: Convolution): Layer<Tensor, Tensor> =>
   (weights, x, wanted) => {
     if (cache !== undefined) return inactive(generating(cache, convolution, weights, x));
     const { module, silu = false, gated = false } = convolution;
@@ -101,3 +99,10 @@ export const causalConv =
       return [gradients, undefined];
     });
   };
+
+/**
+ * Each channel of x [N, C] convolved by itself over the tokens of a document, a token with the K - 1 before it: [N, C]. While generating,
+ * the cache keeps the last K - 1 rows of x.
+ */
+export const causalConv = (pass: Pass, convolution: Convolution): Layer<Tensor, Tensor> =>
+  eachText(pass, (text) => convolving(text, convolution));

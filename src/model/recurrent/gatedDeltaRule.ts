@@ -1,6 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dispose } from '../../tfjs.js';
 import { keepState } from '../attention/cachedAttention.js';
+import { eachText } from '../attention/eachText.js';
+import type { Text } from '../attention/eachText.js';
 import { deltaGates, deltaGatesGrad } from '../kernels/deltaGates.js';
 import { gatedDeltaRule as rule, gatedDeltaRuleGrad } from '../kernels/gatedDeltaRule.js';
 import type { DeltaRuleAttrs } from '../kernels/gatedDeltaRule.js';
@@ -23,14 +25,9 @@ export const deltaRuleSpec = (module: string, heads: number): ReadonlyArray<Tens
   { name: `${module}.dt_bias`, shape: [heads], kind: 'bias' },
 ];
 
-/**
- * [qkv, b, a] ↦ the gated delta rule (Yang et al. 2024) inside each document of the pass, [N, valueHeads · valueDim]: qkv [N, 2 · keyHeads ·
- * keyDim + valueHeads · valueDim] has queries, keys and values side by side, the first two of any length; of a and b [N, valueHeads] are
- * made the decay of a state and the rate at which it is corrected. While generating, the cache keeps the state.
- */
-export const gatedDeltaRule =
+const correcting =
   (
-    { sequence: { cuSeqlens }, cache }: Pass,
+    { cuSeqlens, cache }: Text,
     module: string,
     { mostRate = 1, ...shape }: DeltaShape,
   ): Layer<ReadonlyArray<Tensor>, Tensor> =>
@@ -69,3 +66,11 @@ export const gatedDeltaRule =
       return [gradients, undefined];
     });
   };
+
+/**
+ * [qkv, b, a] ↦ the gated delta rule (Yang et al. 2024) inside each document of the pass, [N, valueHeads · valueDim]: qkv [N, 2 · keyHeads ·
+ * keyDim + valueHeads · valueDim] has queries, keys and values side by side, the first two of any length; of a and b [N, valueHeads] are
+ * made the decay of a state and the rate at which it is corrected. While generating, the cache keeps the state.
+ */
+export const gatedDeltaRule = (pass: Pass, module: string, shape: DeltaShape): Layer<ReadonlyArray<Tensor>, Tensor> =>
+  eachText(pass, (text) => correcting(text, module, shape));

@@ -1,6 +1,8 @@
 /** The mixer of Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): a short convolution, a state that a scan carries from token to token, a gate. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { keepState } from '../attention/cachedAttention.js';
+import { eachText } from '../attention/eachText.js';
+import type { Text } from '../attention/eachText.js';
 import { clone } from '../kernels/clone.js';
 import { keep } from '../kernels/hold.js';
 import { stateSpaceScan, stateSpaceScanGrad } from '../kernels/stateSpaceScan.js';
@@ -63,7 +65,7 @@ export const mamba2Spec = (module: string, shape: Mamba2Shape): ReadonlyArray<Te
  */
 const scanned =
   (
-    { sequence: { cuSeqlens }, cache }: Pass,
+    { cuSeqlens, cache }: Text,
     module: string,
     { heads, headDim, groups, stateDim, least, most }: Mamba2Shape,
   ): Layer<ReadonlyArray<Tensor>, ReadonlyArray<Tensor>> =>
@@ -127,7 +129,7 @@ export const mamba2 = (pass: Pass, module: string, shape: Mamba2Shape, after: Ma
     ),
     compose(
       each(identity, causalConv(pass, { module: `${module}.conv1d`, silu: true }), identity),
-      scanned(pass, module, shape),
+      eachText(pass, (text) => scanned(text, module, shape)),
     ),
     gatedNormed(module, shape),
     compose(after, linear(pass, { module: `${module}.out_proj` })),
