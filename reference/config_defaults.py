@@ -35,6 +35,7 @@ FILES = {
             " vaultgemma llama4_text"
             " nemotron_h phimoe olmo_hybrid"
             " minimax_m2 solar_open afmoe exaone_moe flex_olmo mellum hy_v3"
+            " cohere2_moe granitemoe_swa mimo_v2_flash"
         ).split()
     },
     "gpt2": gpt2,
@@ -59,7 +60,7 @@ FILES["mamba2"] = dict(vocab_size=40, hidden_size=4096, num_hidden_layers=2)
 FILES["falcon_h1"] = sizes
 FILES["bamba"] = dict(sizes, mamba_n_heads=160)
 # As many heads as these have keys by default, and what they have no default for.
-for name, heads in dict(deepseek_v2=160, deepseek_v3=128, glm4_moe_lite=20, minicpm3=40, youtu=16, mistral4=32).items():
+for name, heads in dict(deepseek_v2=160, deepseek_v3=128, glm4_moe_lite=20, minicpm3=40, youtu=16, mistral4=32, axk1=64).items():
     FILES[name] = {**sizes, "num_attention_heads": heads}
 FILES["deepseek_v2"] = {**FILES["deepseek_v2"], "num_experts_per_tok": 6}
 for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():

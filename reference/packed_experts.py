@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import gpt_oss_apart
+from tiny_checkpoints import experts_apart
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 GOLDEN = Path(__file__).resolve().parent.parent / "test" / "golden"
 
-def gpt_oss_from(folder):
-    """The model of a directory that has its experts apart."""
+def put_together(folder):
+    """The model of a directory that has its experts apart, which transformers has no converter of."""
     model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))
-    names = gpt_oss_apart(model.state_dict())
+    names = experts_apart(model, model.state_dict())
     stored = load_file(folder / "model.safetensors")
     with torch.no_grad():
         for name, view in names.items():
@@ -123,7 +123,7 @@ if __name__ == "__main__":
     write_float8()
     for name in ("mixtral", "qwen2_moe_mixed", "gpt_oss", "phimoe", "minimax_m2"):
         source = GOLDEN / "models" / name
-        model = gpt_oss_from(source) if name == "gpt_oss" else transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32")
+        model = put_together(source) if name == "gpt_oss" else transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32")
         folder = GOLDEN / "packed_experts" / name
         shutil.rmtree(folder, ignore_errors=True)
         model.save_pretrained(folder, save_original_format=False, max_shard_size="20KB")
@@ -139,3 +139,7 @@ if __name__ == "__main__":
         model.load_state_dict(read.state_dict())
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
+    folder = GOLDEN / "packed_experts" / "granitemoe_swa"
+    shutil.rmtree(folder, ignore_errors=True)
+    put_together(GOLDEN / "models" / "granitemoe_swa").save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)

@@ -62,12 +62,12 @@ SEEING = [
 BALANCED = [
     "mixtral", "qwen2_moe", "qwen2_moe_mixed", "qwen3_moe", "olmoe", "ernie4_5_moe", "gpt_oss", "gpt_oss_balanced", "granitemoe", "granitemoeshared",
     "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_moe_image", "qwen3_vl_moe", "phimoe", "phimoe_balanced",
-    "flex_olmo", "mellum",
+    "flex_olmo", "granitemoe_swa", "mellum",
 ]  # fmt: skip
 UNBALANCED = [
     "deepseek_v2", "deepseek_v2_groups", "deepseek_v3", "deepseek_v3_flat", "dots1", "gemma4_experts", "glm4_moe", "glm4_moe_lite", "hunyuan_v1_moe",
     "lfm2_moe", "lfm2_moe_plain", "llama4", "llama4_plain", "llama4_image", "mistral4", "nemotron_h_experts", "nemotron_h_latent",
-    "afmoe", "exaone_moe", "hy_v3", "minimax_m2", "solar_open",
+    "afmoe", "axk1", "cohere2_moe", "cohere2_moe_rms", "exaone_moe", "hy_v3", "mimo_v2_flash", "minimax_m2", "solar_open",
 ]  # fmt: skip
 # Where modules of models that see images are not the text model's.
 SIGHT = re.compile("vision|visual|projector|connector|embed_audio")

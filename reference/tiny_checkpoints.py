@@ -19,9 +19,11 @@ from transformers import (
     AfmoeConfig,
     ApertusConfig,
     ArceeConfig,
+    AXK1Config,
     BambaConfig,
     BloomConfig,
     Cohere2Config,
+    Cohere2MoeConfig,
     CohereConfig,
     CwmConfig,
     DeepseekV2Config,
@@ -57,6 +59,7 @@ from transformers import (
     GraniteMoeConfig,
     GraniteMoeHybridConfig,
     GraniteMoeSharedConfig,
+    GraniteMoeSWAConfig,
     GraniteSWAConfig,
     HeliumConfig,
     HunYuanDenseV1Config,
@@ -73,6 +76,7 @@ from transformers import (
     LlavaConfig,
     Mamba2Config,
     MellumConfig,
+    MiMoV2FlashConfig,
     MiniCPM3Config,
     MiniMaxM2Config,
     MinistralConfig,
@@ -1157,6 +1161,62 @@ CONFIGS |= {
         num_shared_experts=2,
         rope_parameters=dict(rope_type="default", rope_theta=100.0),
     ),
+    # The first layer has no experts, and turns though it sees all; of the others the last one neither slides nor turns.
+    "cohere2_moe": Cohere2MoeConfig(
+        **{**common, "num_hidden_layers": 3, "intermediate_size": 12},
+        head_dim=8,
+        num_experts=4,
+        num_shared_experts=1,
+        first_k_dense_replace=1,
+        prefix_dense_intermediate_size=20,
+        sliding_window=4,
+        sliding_window_pattern=2,
+    ),
+    "cohere2_moe_rms": Cohere2MoeConfig(
+        **{**common, "intermediate_size": 12},
+        head_dim=8,
+        num_experts=4,
+        num_shared_experts=2,
+        shared_expert_combination_strategy="sum",
+        expert_selection_fn="sigmoid",
+        rms_norm_eps=1e-5,
+        prefix_dense_sliding_window_pattern=2,
+        mlp_layer_types=["sparse", "dense"],
+        tie_word_embeddings=False,
+    ),
+    "granitemoe_swa": GraniteMoeSWAConfig(
+        **{**common, "intermediate_size": 12, "num_hidden_layers": 3},
+        num_local_experts=4,
+        shared_intermediate_size=20,
+        attention_multiplier=0.3,
+        residual_multiplier=0.7,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        layer_rope_theta=[100.0, 0, 1000.0],
+        output_router_logits=True,
+        router_aux_loss_coef=0.2,
+    ),
+    "mimo_v2_flash": MiMoV2FlashConfig(
+        **{**common, "num_hidden_layers": 3},
+        head_dim=12,
+        v_head_dim=7,
+        attention_bias=True,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        sliding_window=4,
+        moe_intermediate_size=12,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+    ),
+    # Of two groups of experts one is chosen.
+    "axk1": AXK1Config(
+        **latent,
+        q_lora_rank=8,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=2,
+        topk_group=1,
+        rope_parameters=dict(rope_type="default", rope_theta=100.0),
+    ),
 }
 
 IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4"}
@@ -1210,6 +1270,10 @@ def experts_apart(model, tensors):
         tensors = {name.replace("mlp.router", "mlp.gate"): value for name, value in tensors.items()}
     if model.config.model_type == "exaone_moe":
         tensors = {name.replace("gate.e_score_correction_bias", "e_score_correction_bias"): value for name, value in tensors.items()}
+    if model.config.model_type == "axk1":
+        tensors = {name.replace("mlp.post_mlp_layernorm", "post_mlp_layernorm"): value for name, value in tensors.items()}
+    if model.config.model_type == "mimo_v2_flash":
+        tensors = {name.replace("self_attn.sinks", "self_attn.attention_sink_bias"): value for name, value in tensors.items()}
     mixtral = model.config.model_type in ("mixtral", "phimoe", "minimax_m2")
     gate, up, down = ("w1", "w3", "w2") if mixtral or model.config.model_type == "lfm2_moe" else ("gate_proj", "up_proj", "down_proj")
     stored = {}

@@ -9,8 +9,10 @@ import type { Architecture, FileLayout, JoinedTensor, TokenTables } from './arch
 import { afmoe } from './architectures/afmoe.js';
 import { apertus } from './architectures/apertus.js';
 import { arcee } from './architectures/arcee.js';
+import { axk1 } from './architectures/axk1.js';
 import { bloom } from './architectures/bloom.js';
 import { cohere, cohere2 } from './architectures/cohere.js';
+import { cohere2Moe } from './architectures/cohereMoe.js';
 import { deepseekV2, deepseekV3 } from './architectures/deepseek.js';
 import { dots1 } from './architectures/dots.js';
 import { ernie } from './architectures/ernie.js';
@@ -34,7 +36,7 @@ import { gptNeo } from './architectures/gptNeo.js';
 import { gptNeox } from './architectures/gptNeox.js';
 import { gptOss } from './architectures/gptOss.js';
 import { granite, hyperClovaX } from './architectures/granite.js';
-import { graniteMoe } from './architectures/graniteMoe.js';
+import { graniteMoe, graniteMoeSwa } from './architectures/graniteMoe.js';
 import { graniteSwa } from './architectures/graniteSwa.js';
 import { helium } from './architectures/helium.js';
 import { hunyuan } from './architectures/hunyuan.js';
@@ -46,6 +48,7 @@ import { llama, llamaTextTypes } from './architectures/llama.js';
 import { llama4 } from './architectures/llama4.js';
 import { mamba2 } from './architectures/mamba2.js';
 import { mellum } from './architectures/mellum.js';
+import { mimoV2Flash } from './architectures/mimoV2Flash.js';
 import { minicpm3 } from './architectures/minicpm3.js';
 import { minimaxM2 } from './architectures/minimaxM2.js';
 import { mistral4 } from './architectures/mistral4.js';
@@ -224,6 +227,10 @@ registerArchitecture(exaoneMoe);
 registerArchitecture(flexOlmo);
 registerArchitecture(mellum);
 registerArchitecture(hunyuanV3);
+registerArchitecture(cohere2Moe);
+registerArchitecture(graniteMoeSwa);
+registerArchitecture(mimoV2Flash);
+registerArchitecture(axk1);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

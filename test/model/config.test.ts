@@ -346,6 +346,21 @@ describe('config.json', () => {
     ['mellum', 'mlp_layer_types', ['sparse']],
     ['hy_v3', 'mlp_layer_types', ['dense', 'sparse', 'sparse']],
     ['hy_v3', 'router_scaling_factor', 0],
+    ['cohere2_moe', 'sliding_window', null],
+    ['cohere2_moe', 'expert_selection_fn', 'relu'],
+    ['cohere2_moe', 'shared_expert_combination_strategy', 'max'],
+    ['cohere2_moe', 'use_qk_norm', true],
+    ['cohere2_moe', 'prefix_dense_sliding_window_pattern', 0],
+    ['granitemoe_swa', 'layer_rope_theta', [1]],
+    ['granitemoe_swa', 'layer_types', ['attention', 'sliding_attention']],
+    ['granitemoe_swa', 'num_experts_per_tok', 3],
+    ['mimo_v2_flash', 'v_head_dim', 7],
+    ['mimo_v2_flash', 'num_key_value_heads', 2],
+    ['mimo_v2_flash', 'n_shared_experts', 1],
+    ['mimo_v2_flash', 'sliding_window', null],
+    ['mimo_v2_flash', 'rope_parameters', { rope_type: 'default' }],
+    ['axk1', 'q_lora_rank', null],
+    ['axk1', 'scoring_func', 'softmax'],
   ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {
     const [outer = field, inner] = field.split('.');
     const given = inner === undefined ? value : { [inner]: value };
@@ -354,9 +369,12 @@ describe('config.json', () => {
     expect(error.details.field).toMatch(new RegExp(`^${field}`));
   });
 
-  it('of DeepSeek-V3 is read under the name that Kimi K2 has for it', () => {
-    const raw = { ...makeRaw('deepseek_v3'), model_type: 'kimi_k2' };
-    expect(orThrow(modelConfig(raw))).toMatchObject({ architecture: 'deepseek_v3', modelType: 'kimi_k2' });
+  it.each([
+    ['deepseek_v3', 'kimi_k2'],
+    ['gpt2', 'gpt-sw3'],
+  ])('of %s is read under the name of another that is built so, %s', (architecture, modelType) => {
+    const raw = { ...makeRaw(architecture), model_type: modelType };
+    expect(orThrow(modelConfig(raw))).toMatchObject({ architecture, modelType });
   });
 
   it('of mixtures has experts in the layers that it names, and after the first ones where it names none', () => {
@@ -372,6 +390,35 @@ describe('config.json', () => {
     expect(routed('hy_v3', {})).toMatchObject({ routed: [false, true, true] });
     expect(routed('mellum', {})).toMatchObject({ routed: [true, true, true] });
     expect(routed('afmoe', { num_dense_layers: 2 })).toMatchObject({ routed: [false, false, true] });
+  });
+
+  it('of Cohere 2 with experts has other windows in its first layers, which turn whatever they see', () => {
+    const raw = { ...makeRaw('cohere2_moe'), num_hidden_layers: 6, first_k_dense_replace: 3 };
+    const of = (more: object): unknown => orThrow(modelConfig({ ...raw, ...more }));
+    expect(of({})).toMatchObject({
+      windows: [0, 0, 0, 3, 0, 3],
+      turns: [true, true, true, true, false, true],
+      intermediateSize: 10,
+      expertSize: 12,
+      mixtureScale: 0.5,
+    });
+    expect(of({ prefix_dense_sliding_window_pattern: 2 })).toMatchObject({
+      windows: [3, 0, 3, 3, 0, 3],
+      turns: [true, false, true, true, false, true],
+    });
+    expect(of({ num_shared_experts: 0 })).toMatchObject({ mixtureScale: 1, sharedSize: 0 });
+  });
+
+  it('of MiMo-V2-Flash may have what its own class reads, and scales values by what it says', () => {
+    const { layer_types: _, ...raw } = makeRaw('mimo_v2_flash');
+    const of = (more: object): unknown => orThrow(modelConfig({ ...raw, ...more }));
+    const published = { moe_layer_freq: [0, 1], hybrid_layer_pattern: [0, 1], n_shared_experts: null };
+    expect(of(published)).toMatchObject({ routed: [false, true], valueScale: 0.707, windows: [0, 3] });
+    expect(of({ attention_value_scale: null })).toMatchObject({ valueScale: 1 });
+    expect(of({ head_dim: 192, v_head_dim: 128 })).toMatchObject({
+      rope: { theta: 5e6, rotaryDim: 64 },
+      localRope: { theta: 10_000, rotaryDim: 64 },
+    });
   });
 
   it('of Mellum says of both kinds of layers how they turn, and of neither beside them', () => {
@@ -695,7 +742,9 @@ describe('tensors of a checkpoint', () => {
       'model.layers.1.mlp.gate.moe_statics.e_score_correction_bias',
       'model.layers.1.mlp.moe_statics.e_score_correction_bias',
     ],
-  ])('of %s may have a correction of what routers choose by as classes call it, %s', (modelType, name, inFiles) => {
+    ['mimo_v2_flash', 'model.layers.1.self_attn.sinks', 'model.layers.1.self_attn.attention_sink_bias'],
+    ['axk1', 'model.layers.1.mlp.post_mlp_layernorm.weight', 'model.layers.1.post_mlp_layernorm.weight'],
+  ])('of %s may be called as in classes, %s', (modelType, name, inFiles) => {
     const config = orThrow(modelConfig(makeRaw(modelType)));
     const shape = expectedTensors(config).find((spec) => spec.name === inFiles)?.shape;
     expect(shape).toBeDefined();

@@ -37,6 +37,7 @@ const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
   deepseek_v2: latent,
   deepseek_v3: latent,
   mistral4: latent,
+  axk1: latent,
   glm4_moe_lite: latent,
   minicpm3: latent,
   youtu: latent,

@@ -26,7 +26,7 @@ export interface CohereConfig extends LlamaConfig {
   readonly ownHeadNorms: boolean;
 }
 
-const fields = t.type({
+export const cohereFields = t.type({
   layer_norm_eps: optional(positive),
   logit_scale: optional(positive),
   use_qk_norm: optional(boolean),
@@ -49,7 +49,7 @@ export const cohere: Architecture<CohereConfig> = {
   config: (raw, modelType) =>
     pipe(
       llamaConfigWith(raw, modelType, {
-        fields,
+        fields: cohereFields,
         only: { mlp_bias: false },
         family: { maxPositions: 8192, tied: true, rope: { theta: 500_000 } },
       }),
@@ -80,7 +80,7 @@ export const cohere: Architecture<CohereConfig> = {
   tail: (config) => compose(layerNorm('model.norm', config.layerNormEps), scaled(config.logitScale)),
 };
 
-const slidingFields = t.type({ ...fields.props, sliding_window_pattern: optional(positiveInteger) });
+const slidingFields = t.type({ ...cohereFields.props, sliding_window_pattern: optional(positiveInteger) });
 
 export const cohere2: Architecture<CohereConfig> = {
   ...cohere,
@@ -94,7 +94,7 @@ export const cohere2: Architecture<CohereConfig> = {
           E.bindTo('f'),
           E.bind('own', ({ f }) =>
             llamaConfigWith(raw, modelType, {
-              fields,
+              fields: cohereFields,
               only: { use_qk_norm: false, mlp_bias: false },
               family: {
                 maxPositions: 8192,

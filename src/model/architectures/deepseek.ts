@@ -45,7 +45,8 @@ export const latentMixture = (
     ...own,
   });
 
-const sizes: LatentFamily = { queryRank: 1536, kvRank: 512, nopeDim: 128, ropeDim: 64, valueDim: 128 };
+/** What DeepSeek-V2 and V3 have where nothing is said. */
+export const deepseekSizes: LatentFamily = { queryRank: 1536, kvRank: 512, nopeDim: 128, ropeDim: 64, valueDim: 128 };
 
 /** One group of all experts, whatever the file says of groups. */
 const greedy = (raw: RawConfig): RawConfig => ({ ...raw, n_group: 1, topk_group: 1 });
@@ -61,7 +62,7 @@ export const deepseekV2 = latentMixture(groupedNames, {
         latentMixtureConfig(
           inGroups ? raw : greedy(raw),
           modelType,
-          { ...sizes, interleaved: true },
+          { ...deepseekSizes, interleaved: true },
           {
             numExperts: 64,
             numShared: 2,
@@ -86,7 +87,7 @@ export const deepseekV3 = latentMixture(correctedNames, {
   textTypes: ['kimi_k2'],
   config: (raw, modelType) =>
     pipe(
-      latentMixtureConfig(raw, modelType, sizes, {
+      latentMixtureConfig(raw, modelType, deepseekSizes, {
         numExperts: 256,
         perToken: 8,
         numShared: 1,

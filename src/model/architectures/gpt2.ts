@@ -56,6 +56,8 @@ const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor,
 export const gpt2: Architecture<Gpt2Config> = {
   name: 'gpt2',
   modelTypes: ['gpt2'],
+  // GPT-SW3 may call itself so; transformers knows it as what it is.
+  textTypes: ['gpt-sw3'],
   ...gptNames,
   config: (raw, modelType) =>
     pipe(

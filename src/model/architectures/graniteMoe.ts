@@ -34,7 +34,10 @@ import { linearSpec, perLayer } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { graniteConfig, graniteStem } from './granite.js';
 import type { GraniteConfig } from './granite.js';
+import { sinkSpecs, swaBody, swaWindows, withThetas } from './graniteSwa.js';
+import type { Turning } from './graniteSwa.js';
 import { llama, llamaTensors, norm, selfAttention } from './llama.js';
+import type { LlamaParts } from './llama.js';
 import { mambaFields, mambaShape, onlySilu } from './mambaConfig.js';
 import { mixturePacked, mixtureSpecs, routedExperts, usualGate } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
@@ -74,12 +77,15 @@ interface Kind {
   readonly hybrid: boolean;
   /** Width of the MLP that all tokens go to, where nothing is said; null: there is none, whatever is said. */
   readonly sharedSize: number | null;
+  /** Layers see windows and have sinks, by their kinds. */
+  readonly slides?: true;
 }
 
 const modelKinds: Readonly<Record<string, Kind>> = {
   granitemoe: { hybrid: false, sharedSize: null },
   granitemoeshared: { hybrid: false, sharedSize: 0 },
   granitemoehybrid: { hybrid: true, sharedSize: 1024 },
+  granitemoe_swa: { hybrid: false, sharedSize: 0, slides: true },
 };
 
 const recurrentLayers = (f: Fields, { hybrid }: Kind): E.Either<FatalError, ReadonlyArray<boolean>> => {
@@ -118,9 +124,9 @@ const expertsOf = (f: Fields): E.Either<FatalError, ExpertsConfig | undefined> =
 
 const config = (raw: RawConfig, modelType: string): E.Either<FatalError, GraniteMoeConfig> =>
   pipe(
-    decodeFields(fields)(raw),
-    E.bindTo('f'),
+    E.Do,
     E.let('kind', (): Kind => modelKinds[modelType] ?? { hybrid: true, sharedSize: 1024 }),
+    E.bind('f', ({ kind }) => decodeFields(fields)(kind.slides === true ? { ...raw, layer_types: null } : raw)),
     E.bind('recurrent', ({ f, kind }) => recurrentLayers(f, kind)),
     E.bind('experts', ({ f }) => expertsOf(f)),
     E.let('sharedSize', ({ f, kind: { sharedSize } }) =>
@@ -130,12 +136,12 @@ const config = (raw: RawConfig, modelType: string): E.Either<FatalError, Granite
       ({ experts, sharedSize }) => experts !== undefined || sharedSize > 0,
       ({ sharedSize }) => unfit('shared_intermediate_size', 'a whole number > 0, without experts', sharedSize),
     ),
-    E.bind('own', ({ f, sharedSize }) =>
-      graniteConfig(
-        { ...raw, intermediate_size: sharedSize || f.intermediate_size, mlp_bias: null, layer_types: null },
-        modelType,
-      ),
-    ),
+    E.bind('own', ({ f, kind, sharedSize }) => {
+      const own = { ...raw, intermediate_size: sharedSize || f.intermediate_size, mlp_bias: null };
+      return kind.slides === true
+        ? graniteConfig(own, modelType, { windows: swaWindows })
+        : graniteConfig({ ...own, layer_types: null }, modelType);
+    }),
     E.bind('mixers', ({ f, own, recurrent }) => mixersOf(f, own, recurrent)),
     E.map(({ f, kind, own, mixers, experts, sharedSize }) => {
       return {
@@ -169,13 +175,19 @@ const feedForward = (c: GraniteMoeConfig, pass: Pass, i: number): Map => {
   return c.sharedSize === 0 ? routed : compose(fanOut(routed, everyToken), total);
 };
 
-const layer = (c: GraniteMoeConfig, pass: Pass, angles: RotaryAngles, i: number): Map => {
+const layer = (
+  c: GraniteMoeConfig,
+  pass: Pass,
+  angles: RotaryAngles | undefined,
+  i: number,
+  parts: LlamaParts = {},
+): Map => {
   const normed = (name: string): Map => norm(c, `${layerAt(i)}.${name}`);
   const smaller = scaled(c.residualMultiplier);
   const shape = c.mixers[i];
   const mixer =
     shape === undefined
-      ? selfAttention(c, pass, angles, i)
+      ? selfAttention(c, pass, angles, i, parts)
       : mamba2(pass, `${layerAt(i)}.mamba`, shape, narrowing(pass, i, c.numLayers));
   return inTurn(
     { pass, i, numLayers: c.numLayers },
@@ -228,22 +240,42 @@ const inFiles = (c: GraniteMoeConfig): ReadonlyArray<JoinedTensor> =>
     name: stored.reduce((name, [own, file]) => name.replace(own, file), joined.name),
   }));
 
+const tail = (c: GraniteMoeConfig): Map => compose(norm(c, 'model.norm'), scaled(1 / c.logitsScaling));
+
+/** Routers as transformers 5 calls them. */
+const routersIn = (c: GraniteMoeConfig): ReadonlyArray<JoinedTensor> =>
+  c.mixers.flatMap((_, i): ReadonlyArray<JoinedTensor> => {
+    const router = `${layerAt(i)}.${block}.router`;
+    const shape = [c.experts?.numExperts ?? 0, c.hiddenSize];
+    return c.experts === undefined ? [] : [{ name: `${router}.weight`, shape, parts: [`${router}.layer.weight`] }];
+  });
+
 export const graniteMoe: Architecture<GraniteMoeConfig> = {
   ...llama,
   name: 'granitemoehybrid',
-  modelTypes: Object.keys(modelKinds),
+  modelTypes: Object.keys(modelKinds).filter((type) => modelKinds[type]?.slides === undefined),
   config,
   tensors,
-  packed: (c) => [
-    ...packedIn(c),
-    ...inFiles(c),
-    ...c.mixers.flatMap((_, i): ReadonlyArray<JoinedTensor> => {
-      const router = `${layerAt(i)}.${block}.router`;
-      const shape = [c.experts?.numExperts ?? 0, c.hiddenSize];
-      return c.experts === undefined ? [] : [{ name: `${router}.weight`, shape, parts: [`${router}.layer.weight`] }];
-    }),
-  ],
+  packed: (c) => [...packedIn(c), ...inFiles(c), ...routersIn(c)],
   fileLayout: (c) => joinedFiles(inFiles(c), 'model.'),
   body: (c, pass) => rotaryBody(c, pass, graniteStem(c, pass), (angles, i) => layer(c, pass, angles, i)),
-  tail: (c) => compose(norm(c, 'model.norm'), scaled(1 / c.logitsScaling)),
+  tail,
+};
+
+/** Granite-MoE with windows and sinks; its files have what transformers 5 calls its parts. */
+export const graniteMoeSwa: Architecture<GraniteMoeConfig & Turning> = {
+  ...llama,
+  name: 'granitemoe_swa',
+  modelTypes: ['granitemoe_swa'],
+  config: (raw, modelType) =>
+    pipe(
+      config(raw, modelType),
+      E.flatMap(withThetas(raw)),
+      E.map((c) => ({ ...c, architecture: 'granitemoe_swa' })),
+    ),
+  tensors: (c) => [...tensors(c), ...sinkSpecs(c)],
+  packed: (c) => [...packedIn(c), ...routersIn(c)],
+  fileLayout: (c) => joinedFiles([...packedIn(c), ...routersIn(c)], 'model.'),
+  body: (c, pass) => swaBody(c, pass, (angles, i, parts) => layer(c, pass, angles, i, parts)),
+  tail,
 };

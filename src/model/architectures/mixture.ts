@@ -40,6 +40,8 @@ export interface MixtureNames extends GatedNames {
   readonly precise?: 'product' | 'exact';
   /** Norms of a layer. Default: `usualNorms`. */
   readonly norms?: LayerNorms;
+  /** A norm of a layer behind its mixture alone. Default: there is none. */
+  readonly behind?: string;
 }
 
 /** A buffer that routers choose by, of the shape given but for its last length, the number of experts. */
@@ -174,7 +176,7 @@ const correctionName = (block: string, { correction }: MixtureNames): string | u
 /** The tensors of the mixture of layer `i`. */
 export const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: number): ReadonlyArray<TensorSpec> => {
   const { hiddenSize, expertSize, sharedSize, experts, expertBias = false, mlpBias } = config;
-  const { shared: always = usualShared, correction, precise } = names;
+  const { shared: always = usualShared, correction, precise, behind } = names;
   const block = `model.layers.${i}.${names.block}`;
   const share = experts.perToken / experts.numExperts;
   const added = correctionName(block, names);
@@ -203,6 +205,7 @@ export const mixtureSpecs = (config: MixtureConfig, names: MixtureNames, i: numb
           ...gatedSpecs(`${block}.${always.module}`, gatedNames, sharedSize, hiddenSize, mlpBias),
           ...(always.gated ? linearSpec(`${block}.${always.module}_gate`, 1, hiddenSize, false) : []),
         ]),
+    ...(behind === undefined ? [] : [rmsNormSpec(`model.layers.${i}.${behind}`, hiddenSize)]),
   ];
 };
 
@@ -323,12 +326,12 @@ const mixtureLayer = <C extends MixtureConfig>(
   angles: RotaryAngles,
   i: number,
 ): Layer<Tensor, Tensor> => {
-  const { norms = usualNorms, dense = 'mlp' } = made.names;
+  const { norms = usualNorms, dense = 'mlp', behind } = made.names;
   const normed = (module: string | undefined): Layer<Tensor, Tensor> =>
     module === undefined ? identity : norm(config, `model.layers.${i}.${module}`);
   const feedForward =
     config.routed[i] === true
-      ? routedExperts(config, made, pass, i)
+      ? compose(routedExperts(config, made, pass, i), normed(behind))
       : gatedMlp(pass, config.activation, `model.layers.${i}.${dense}`);
   return inTurn(
     { pass, i, numLayers: config.numLayers },

@@ -12,6 +12,8 @@ import type { RopeConfig, RotaryAngles } from './rope.js';
 /** What `rotaryAttention` reads of a configuration. */
 export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' | 'numKvHeads' | 'headDim'> {
   readonly rope: RopeConfig;
+  /** Width of a head's values, at most headDim. Default: headDim. */
+  readonly valueDim?: number;
   /** What products of queries and keys are multiplied by. Default: 1 / √headDim. */
   readonly attentionScale?: number;
   /** One a layer: how many tokens back it sees, itself included; 0 sees all. Default: all of them see all. */
@@ -111,6 +113,7 @@ const headValues = (
       heads: config.numHeads,
       kvHeads: config.numKvHeads,
       headDim: config.headDim,
+      valueDim: config.valueDim,
       scale: config.attentionScale ?? 1 / Math.sqrt(config.headDim),
       window: config.windows?.[layer] ?? 0,
       chunk: config.chunks?.[layer] ?? 0,
