@@ -1,4 +1,5 @@
 /** `sftTrainer`: a run as a composition, told as a stream. */
+import * as E from 'fp-ts/lib/Either.js';
 import { flow, pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
@@ -9,6 +10,7 @@ import {
   defer,
   filter,
   finalize,
+  from,
   ignoreElements,
   map,
   Observable,
@@ -32,6 +34,7 @@ import type { SftOptions } from './options/config.js';
 import { prepareDataset } from './preparing/prepareDataset.js';
 import { countRefused } from './preparing/refusals.js';
 import { begin } from './run/begin.js';
+import { release } from './run/newRun.js';
 import { makeControls } from './run/controls.js';
 import type { RunInputs, TrainerControl } from './run/controls.js';
 import { epochsOf } from './run/epochs.js';
@@ -42,7 +45,6 @@ import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './ru
 import type { Begun, CheckpointWritten, Evaluation, Run, RunCallback, RunEvent, RunSummary } from './run/run.js';
 import type { Samples, SftSetup } from './run/run.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './step/microBatches.js';
-import { disposeState } from './step/state.js';
 import { trainStep } from './step/step.js';
 
 /** The steps of a run as a stream, with its other streams and its inputs beside. */
@@ -174,24 +176,33 @@ const evaluateFirst = (run: Run): TaskEither<FatalError, unknown> =>
 export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun => {
   const controls = makeControls();
   const events = new Subject<RunEvent>();
+  // Who hears of it may leave the run, and is told nothing then.
   const emit = (event: RunEvent): void => {
-    for (const callback of setup.callbacks ?? []) controls.follow(called(callback, event, controls.inputs));
+    controls.stay();
+    for (const callback of setup.callbacks ?? []) {
+      controls.follow(called(callback, event, controls.inputs));
+      controls.stay();
+    }
     events.next(event);
+    controls.stay();
   };
   let begunOnce = false;
   const steps = defer((): Observable<StepResult> => {
     if (begunOnce) throw usage('E_RUN_TWICE', 'a run is made once; call sftTrainer again for another');
     begunOnce = true;
     let over = (): void => undefined;
-    // A run may be left while it begins, which goes on to where it would have been told so.
+    // A run may be left while it begins, which goes on to where it next has something to tell.
     let left = false;
     const started = (end: () => void): void => {
       over = end;
       if (left) end();
     };
-    return defer(begin(setup, options, controls, emit, started)).pipe(
+    const beginning = begin(setup, options, controls, emit, started)();
+    let isTaken = false;
+    return from(beginning).pipe(
       concatMap(fromEither),
       concatMap((run) => {
+        isTaken = true;
         const epochs = epochsOf(run);
         return concat(
           then(() => evaluateFirst(run)),
@@ -205,16 +216,16 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
               concatMap(() => throwError(() => error)),
             ),
           ),
-          finalize(() => {
-            disposeState(run.state);
-            void run.logs.close();
-          }),
+          finalize(() => release(run)),
         );
       }),
       finalize(() => {
         left = true;
+        controls.leave();
         over();
         events.complete();
+        // Left at the very moment in which it had begun.
+        if (!isTaken) void beginning.then(E.map(release), () => undefined);
       }),
     );
   }).pipe(share());

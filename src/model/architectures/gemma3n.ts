@@ -64,7 +64,8 @@ const layerTensors = (config: Gemma3nConfig, i: number): ReadonlyArray<TensorSpe
       'altup.router_norm',
       'laurel.post_laurel_norm',
     ].map((name) => rmsNormSpec(`${layer}.${name}`, hiddenSize)),
-    { name: `${altup}.correct_output_scale`, shape: [hiddenSize], kind: 'bias' },
+    // Where nothing is scaled by it nothing moves it, weight decay neither: torch passes over what has no gradient.
+    { name: `${altup}.correct_output_scale`, shape: [hiddenSize], kind: config.scalesCorrected ? 'bias' : 'buffer' },
     // Beside the numbers there is what they are for: what the layer made of its stream, and the streams before it.
     ...linearSpec(`${altup}.correction_coefs`, streams, streams, false).map(keeping(hiddenSize)),
     ...linearSpec(`${altup}.prediction_coefs`, streams * streams, streams, false).map(keeping(streams * hiddenSize)),

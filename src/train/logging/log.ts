@@ -57,12 +57,13 @@ export const truncateLog =
 const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl', samples: 'samples.jsonl' } as const;
 
 export interface RunLogs {
-  /** Adds a line; does nothing where there is no output directory. */
+  /** Adds a line; does nothing where there is no output directory, nor after `close`. */
   readonly write: (file: keyof typeof files, row: Readonly<Record<string, unknown>>) => TaskEither<FatalError, void>;
   /** Makes what was written durable: a checkpoint must not survive a power cut that its log lines do not. */
   readonly sync: () => TaskEither<FatalError, void>;
   /** Drops the lines of steps after `step`. */
   readonly cut: (step: number) => TaskEither<FatalError, void>;
+  /** Never rejects: what was written is synced with each checkpoint. */
   readonly close: () => Promise<void>;
 }
 
@@ -73,6 +74,8 @@ export const runLogs = (outputDir: string | undefined): RunLogs => {
     return { write: nothing, sync: nothing, cut: nothing, close: () => Promise.resolve() };
   }
   const open = new Map<string, Promise<E.Either<FatalError, JsonLog>>>();
+  // What a run that was left still had on its way is not to open a file again that nobody would close.
+  let isClosed = false;
   const logOf =
     (file: string): TaskEither<FatalError, JsonLog> =>
     () => {
@@ -82,10 +85,12 @@ export const runLogs = (outputDir: string | undefined): RunLogs => {
     };
   return {
     write: (file, row) =>
-      pipe(
-        logOf(files[file]),
-        TE.flatMap(({ append }) => append(row)),
-      ),
+      isClosed
+        ? TE.right(undefined)
+        : pipe(
+            logOf(files[file]),
+            TE.flatMap(({ append }) => append(row)),
+          ),
     sync: () =>
       pipe(
         [...open.keys()],
@@ -104,6 +109,7 @@ export const runLogs = (outputDir: string | undefined): RunLogs => {
         TE.map(() => undefined),
       ),
     close: async () => {
+      isClosed = true;
       for (const opening of open.values()) {
         const log = await opening;
         if (E.isRight(log)) await log.right.close()();

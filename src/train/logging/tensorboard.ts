@@ -50,6 +50,7 @@ export interface TensorBoardOptions {
 export const tensorBoardLog = ({ dir, now = () => Date.now() }: TensorBoardOptions): RunLogs => {
   let file: Promise<FileHandle> | undefined;
   let resumedAt = 0;
+  let isClosed = false;
   const opened = async (): Promise<FileHandle> => {
     await makeDirectory(dir);
     const stamp = String(Math.floor(now() / 1000)).padStart(10, '0');
@@ -57,11 +58,16 @@ export const tensorBoardLog = ({ dir, now = () => Date.now() }: TensorBoardOptio
       join(dir, `events.out.tfevents.${stamp}.rxtune.${process.pid}.${Math.floor(now())}`),
       'a',
     );
-    await writeFully(handle, eventRecord({ wallTime: now() / 1000, fileVersion: 'brain.Event:2' }));
-    if (resumedAt > 0) {
-      await writeFully(handle, eventRecord({ wallTime: now() / 1000, step: resumedAt + 1, restarts: true }));
+    try {
+      await writeFully(handle, eventRecord({ wallTime: now() / 1000, fileVersion: 'brain.Event:2' }));
+      if (resumedAt > 0) {
+        await writeFully(handle, eventRecord({ wallTime: now() / 1000, step: resumedAt + 1, restarts: true }));
+      }
+      return handle;
+    } catch (cause) {
+      await handle.close();
+      throw cause;
     }
-    return handle;
   };
   const failed = (cause: unknown): FatalError =>
     fatal(
@@ -74,6 +80,7 @@ export const tensorBoardLog = ({ dir, now = () => Date.now() }: TensorBoardOptio
     );
   const append = (event: Omit<TfEvent, 'wallTime'>): TaskEither<FatalError, void> =>
     TE.tryCatch(async () => {
+      if (isClosed) return;
       file ??= opened();
       await writeFully(await file, eventRecord({ wallTime: now() / 1000, ...event }));
     }, failed);
@@ -92,9 +99,10 @@ export const tensorBoardLog = ({ dir, now = () => Date.now() }: TensorBoardOptio
       return TE.right(undefined);
     },
     close: async () => {
+      isClosed = true;
       const handle = await file?.catch(() => undefined);
       file = undefined;
-      await handle?.close();
+      await handle?.close().catch(() => undefined);
     },
   };
 };

@@ -23,8 +23,10 @@ import type { Controls } from './controls.js';
 import { forgetFailure, leaveFailure } from './failure.js';
 import { markInUse } from './inUse.js';
 import type { Mark } from './inUse.js';
-import { begunOf, newRun, planned } from './newRun.js';
+import { begunOf, newRun, planned, release } from './newRun.js';
 import type { Ready } from './newRun.js';
+import { makeRemains, weightsBrought, withoutRemains } from './remains.js';
+import type { Remains } from './remains.js';
 import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
 import { frozenRows, loaded, trained } from './trainedModel.js';
@@ -96,11 +98,14 @@ const ready = (
   controls: Controls,
   emit: (event: RunEvent) => void,
   warn: Warn,
+  remains: Remains,
 ): TaskEither<FatalError, Ready> =>
   pipe(
     loaded(setup, decoded),
     TE.bindTo('found'),
+    TE.tapIO(({ found }) => () => remains.weights(found.model, weightsBrought(setup, found.model))),
     TE.bind('model', ({ found }) => TE.fromEither(trained(found.model, setup, decoded, warn))),
+    TE.tapIO(({ found, model }) => () => remains.weights(model, found.model.weights)),
     TE.bind('precision', () =>
       TE.fromTask(async () => {
         const { precision, warnings } = await usePrecision(decoded.precision)();
@@ -170,13 +175,20 @@ const begun = (
   emit: (event: RunEvent) => void,
 ): TaskEither<FatalError, Run> => {
   const warn = fewOfEach((warned: Warning): void => emit({ kind: 'warning', warning: warned }));
-  if (setup.model !== undefined && setup.modelInit !== undefined) {
-    warn(warning('W_MODEL_AND_INIT', 'modelInit makes the model; model is not used', { field: 'model' }));
-  }
+  const remains = makeRemains();
   return pipe(
-    ready(setup, config, controls, emit, warn),
+    TE.fromIO(() => {
+      if (setup.model !== undefined && setup.modelInit !== undefined)
+        warn(warning('W_MODEL_AND_INIT', 'modelInit makes the model; model is not used', { field: 'model' }));
+    }),
+    TE.flatMap(() => ready(setup, config, controls, emit, warn, remains)),
     TE.bindTo('parts'),
     TE.bind('run', ({ parts }) => TE.fromEither(made(parts, warn))),
+    TE.tapIO(
+      ({ run }) =>
+        () =>
+          remains.add(() => release(run)),
+    ),
     TE.tap(({ run }) => takenUp(run)),
     TE.tapIO(
       ({ parts, run }) =>
@@ -189,6 +201,7 @@ const begun = (
       startStep: run.state.step,
       startTokens: run.state.numTokens,
     })),
+    withoutRemains(remains),
   );
 };
 

@@ -45,6 +45,10 @@ export interface Controls {
   /** Settles at once, or when the run is no longer held. */
   readonly ready: () => Promise<void>;
   readonly isStopping: () => boolean;
+  /** Nobody listens any more: what still runs is to end unheard. */
+  readonly leave: () => void;
+  /** Throws where nobody listens any more, so that what was on its way tells, writes and makes nothing more. */
+  readonly stay: () => void;
   /** How the run ends; `finished` unless something ended it before its last update. `left`: to be resumed. */
   readonly ending: () => 'finished' | 'stopped' | 'early' | 'left';
   /** Ends the run because patience is at its end. */
@@ -74,6 +78,7 @@ export const makeControls = (): Controls => {
     log: undefined,
   };
   let epochStop = false;
+  let isLeft = false;
   const take = (what: keyof typeof asked): boolean | undefined => {
     const was = asked[what];
     asked[what] = undefined;
@@ -134,6 +139,12 @@ export const makeControls = (): Controls => {
     },
     ready: () => held?.until ?? Promise.resolve(),
     isStopping: () => ending !== 'finished',
+    leave: () => {
+      isLeft = true;
+    },
+    stay: () => {
+      if (isLeft) throw new Error('nobody listens to this run any more');
+    },
     ending: () => ending,
     endEarly: () => {
       if (ending === 'finished') ending = 'early';

@@ -67,7 +67,7 @@ const keepBestAlone = ({
 
 /** Saves the final model, unless the run was left to be resumed, and tells what the run came to. */
 export const finish = (run: Run): TaskEither<FatalError, void> => {
-  const { config, setup, state, refusals, emit } = run;
+  const { config, setup, state, controls, refusals, emit } = run;
   const { outputDir, loadBestModelAtEnd } = config;
   const summary = summaryOf(run);
   return pipe(
@@ -78,6 +78,7 @@ export const finish = (run: Run): TaskEither<FatalError, void> => {
         ? TE.right<FatalError, ReadonlyArray<string>>([])
         : pipe(
             saveModel(outputDir, state.model, saveOptionsOf(run)),
+            TE.tapIO(() => controls.stay),
             TE.tap(() => writeModelCard(outputDir, cardOf(run, summary, outputDir))),
             TE.tap(() => (found ? keepBestAlone(run) : TE.right(undefined))),
           ),

@@ -24,7 +24,7 @@ import type { Refusals } from '../preparing/refusals.js';
 import { orderRows } from '../step/microBatches.js';
 import { epochAfter, planSteps } from '../step/plan.js';
 import type { Plan } from '../step/plan.js';
-import { initState } from '../step/state.js';
+import { disposeState, initState } from '../step/state.js';
 import type { TrainState } from '../step/state.js';
 import type { Controls } from './controls.js';
 import { fingerprintOf } from './fingerprint.js';
@@ -144,6 +144,12 @@ export const newRun = (ready: Ready, plan: Plan): Run => {
     startStep: 0,
     startTokens: 0,
   };
+};
+
+/** Frees what a run holds besides its model. */
+export const release = ({ state, logs }: Run): void => {
+  disposeState(state);
+  void logs.close();
 };
 
 /** What is told of a run as it begins, or goes on. */

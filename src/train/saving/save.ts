@@ -245,9 +245,10 @@ export const saveOptionsOf = ({ setup, tokenizer }: Run): SaveOptions => {
 
 /** Writes `checkpoint-N` whole or not at all, then removes what saveTotalLimit no longer keeps. Resolves to its directory. */
 export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
-  const { config, state } = run;
+  const { config, state, controls } = run;
   const outputDir = config.outputDir ?? '.';
   const { saveTotalLimit: limit } = config;
+  const heard = TE.fromIO(controls.stay);
   if (state.best?.step === state.step) state.best = { ...state.best, saved: true };
   return pipe(
     run.logs.sync(),
@@ -255,12 +256,15 @@ export const saveCheckpoint = (run: Run): TaskEither<FatalError, string> => {
       writeCheckpoint(outputDir, state.step, (dir) =>
         pipe(
           writeModel(dir, state.model, saveOptionsOf(run)),
+          // The moments of a run that was left meanwhile are gone.
+          TE.flatMap(() => heard),
           TE.flatMap(() =>
             config.saveOnlyModel
               ? TE.right(undefined)
               : writeSafetensors(join(dir, optimizerFile), momentsToWrite(state.moments)),
           ),
           TE.flatMap(() => writeJson(join(dir, trainerStateFile), encodeTrainerState(run))),
+          TE.flatMap(() => heard),
         ),
       ),
     ),

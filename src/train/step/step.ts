@@ -98,28 +98,33 @@ const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): Promise<
   );
   const outputs: Array<Passes['outputs'][number]> = [];
   let gradients: Gradients | undefined;
-  for (const [i, micro] of micros.entries()) {
-    if (micro.targets.rows.length === 0) continue;
-    if (outputs.length > 0) await breathe();
-    const { gradients: own, ...output } = lossAndGradients(
-      model,
-      micro.sequence,
-      scaleTargets(micro.targets, factors[i] ?? 0),
-      {
-        training: true,
-        seed: options.seed ?? 42,
-        step: micro.index,
-        checkpointing: options.gradientCheckpointing ?? false,
-        labelSmoothing: options.labelSmoothingFactor ?? 0,
-        variant: options.lossType === 'dft' ? 'dft' : 'nll',
-        dropout: !(options.disableDropout ?? false),
-        // Of a mean over tokens each micro-batch adds the whole of it, as in transformers; means of micro-batches are divided.
-        auxLossFactor: options.lossMean === 'microBatch' ? 1 / (options.gradientAccumulationSteps ?? micros.length) : 1,
-        ...(options.neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha: options.neftuneNoiseAlpha }),
-      },
-    );
+  const pass = (micro: Micro, factor: number): void => {
+    const { gradients: own, ...output } = lossAndGradients(model, micro.sequence, scaleTargets(micro.targets, factor), {
+      training: true,
+      seed: options.seed ?? 42,
+      step: micro.index,
+      checkpointing: options.gradientCheckpointing ?? false,
+      labelSmoothing: options.labelSmoothingFactor ?? 0,
+      variant: options.lossType === 'dft' ? 'dft' : 'nll',
+      dropout: !(options.disableDropout ?? false),
+      // Of a mean over tokens each micro-batch adds the whole of it, as in transformers; means of micro-batches are divided.
+      auxLossFactor: options.lossMean === 'microBatch' ? 1 / (options.gradientAccumulationSteps ?? micros.length) : 1,
+      ...(options.neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha: options.neftuneNoiseAlpha }),
+    });
     outputs.push({ micro, output });
     gradients = addGradients(gradients, own);
+  };
+  try {
+    for (const [i, micro] of micros.entries()) {
+      if (micro.targets.rows.length === 0) continue;
+      if (outputs.length > 0) await breathe();
+      pass(micro, factors[i] ?? 0);
+    }
+  } catch (cause) {
+    // Memory that ran out is not to be short for good.
+    disposeOutputs(outputs);
+    dispose(Object.values(gradients ?? {}));
+    throw cause;
   }
   return { outputs, gradients: gradients ?? {} };
 };
@@ -307,7 +312,11 @@ const update = async (
   const number = state.step + 1;
   const { learningRate, gradNorm, sums, apply, drop } = await settled(state, made, () =>
     beginNext(state, following(), state.microBatches + micros.length),
-  );
+  ).catch((cause: unknown) => {
+    disposeOutputs(outputs);
+    dispose(Object.values(made.gradients));
+    throw cause;
+  });
   const numItems = micros.reduce((sum, { targets }) => sum + targets.rows.length, 0);
   const numTokens = micros.reduce((sum, { sequence }) => sum + sequence.inputIds.length, 0);
   if (!isSound({ loss: sums.loss, gradNorm })) {
