@@ -1425,8 +1425,8 @@ def build(name, config, seed):
     loss = loss_of(model, rows)
     loss.backward()
     # None of what a configuration leaves unused.
-    trained = [(key, p) for key, p in model.named_parameters() if p.requires_grad]
-    gradients = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in trained}
+    read = [(key, p) for key, p in model.named_parameters() if p.requires_grad and (p.grad is not None or "altup" not in key)]
+    gradients = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in read}
     gradients = experts_apart(model, text_names(model, gradients))
     largest = {key: gradient.abs().max().item() for key, gradient in gradients.items()}
     save_file(
