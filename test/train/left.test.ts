@@ -204,9 +204,7 @@ test('an update that fails in its second pass keeps nothing of the first', async
   const state = initState({ model, optimizer: chain(adamw({ learningRate: 1e-3 })) });
   const before = memory().numTensors;
   const batchOf = (...ids: ReadonlyArray<number>) =>
-    batchRows()([
-      { inputIds: Int32Array.from(ids), labels: Int32Array.from(ids), seqLengths: [ids.length] },
-    ]);
+    batchRows()([{ inputIds: Int32Array.from(ids), labels: Int32Array.from(ids), seqLengths: [ids.length] }]);
   const ended = await trainStep(state)([batchOf(1, 2, 3), batchOf(1, 1e6, 3)])();
   expect(ended).toMatchObject({ left: { code: 'E_STEP' } });
   expect(memory().numTensors).toBe(before);

@@ -103,9 +103,17 @@ const ready = (
   pipe(
     loaded(setup, decoded),
     TE.bindTo('found'),
-    TE.tapIO(({ found }) => () => remains.weights(found.model, weightsBrought(setup, found.model))),
+    TE.tapIO(
+      ({ found }) =>
+        () =>
+          remains.weights(found.model, weightsBrought(setup, found.model)),
+    ),
     TE.bind('model', ({ found }) => TE.fromEither(trained(found.model, setup, decoded, warn))),
-    TE.tapIO(({ found, model }) => () => remains.weights(model, found.model.weights)),
+    TE.tapIO(
+      ({ found, model }) =>
+        () =>
+          remains.weights(model, found.model.weights),
+    ),
     TE.bind('precision', () =>
       TE.fromTask(async () => {
         const { precision, warnings } = await usePrecision(decoded.precision)();
