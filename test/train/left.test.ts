@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { memory } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
-import type { Subscription } from 'rxjs';
+import { Subscription } from 'rxjs';
 import { disposeModel, runOf, stepsOf, tinyModel } from '../../property-tests/train/tiny.js';
 import { batchRows } from '../../src/operators/batch.js';
 import type { SftOptions } from '../../src/train/options/config.js';
@@ -79,12 +79,12 @@ const afterLeaving = async (
   const before = memory().numTensors;
   const told: Array<RunEvent> = [];
   const late: Array<string> = [];
-  let subscription: Subscription | undefined;
+  const subscription = new Subscription();
   let whole: ReadonlyArray<string> | undefined;
   const go = (): void => {
     if (whole !== undefined) return;
     whole = checkpointsIn(outputDir);
-    subscription?.unsubscribe();
+    subscription.unsubscribe();
   };
   const callback = (event: RunEvent): void => {
     if (whole !== undefined) late.push(event.kind);
@@ -95,7 +95,7 @@ const afterLeaving = async (
     { model, trainDataset: rows, evalDataset: rows.slice(0, 3), callbacks: [callback] },
     { ...options, reportTo: ['tensorboard'], outputDir, ...more },
   );
-  subscription = run.subscribe();
+  subscription.add(run.subscribe());
   leave(told, go);
   await until(() => whole !== undefined);
   // What was running runs out.
