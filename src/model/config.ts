@@ -249,15 +249,19 @@ const headFields = {
   numKvHeads: 'num_key_value_heads',
 } as const;
 
-/** Width of a head and number of key heads, refused where they do not divide; `names`: fields that the file calls otherwise. */
+/** Width of a head and number of key heads. `E_MODEL_CONFIG` where they do not divide. */
 export const headsOf = (sizes: {
   readonly hiddenSize: number;
   readonly numHeads: number;
-  readonly numKvHeads: number;
+  /** Default: each head has its own. */
+  readonly numKvHeads?: number | null | undefined;
+  /** Default: hiddenSize / numHeads. */
   readonly headDim?: number | null | undefined;
+  /** Fields that the file calls otherwise. */
   readonly names?: Readonly<Partial<Record<keyof typeof headFields, string>>>;
 }): E.Either<FatalError, { readonly headDim: number; readonly numHeads: number; readonly numKvHeads: number }> => {
-  const { hiddenSize, numHeads, numKvHeads } = sizes;
+  const { hiddenSize, numHeads } = sizes;
+  const numKvHeads = sizes.numKvHeads ?? numHeads;
   const names = { ...headFields, ...sizes.names };
   if (typeof sizes.headDim !== 'number' && hiddenSize % numHeads !== 0)
     return E.left(unfit(names.numHeads, `a divisor of ${names.hiddenSize} ${hiddenSize}`, numHeads));

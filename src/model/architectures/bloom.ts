@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { attention } from '../attention/attention.js';
+import { attention, plainHeads } from '../attention/attention.js';
 import {
   boolean,
   decodeFields,
@@ -64,15 +64,7 @@ const layer = (config: BloomConfig, pass: Pass, i: number): Layer<Tensor, Tensor
   const attended = compose(
     linear(pass, { module: `${module}.self_attention.query_key_value` }),
     splitGroups(numHeads, [headDim, headDim, headDim]),
-    attention(pass, {
-      layer: i,
-      heads: numHeads,
-      kvHeads: numHeads,
-      headDim,
-      scale: 1 / Math.sqrt(headDim),
-      window: 0,
-      alibi: 1,
-    }),
+    attention(pass, { ...plainHeads(config, i), alibi: 1 }),
     compose(narrowing(pass, i, numLayers), linear(pass, { module: `${module}.self_attention.dense` })),
   );
   const mlp = plainMlp(pass, 'gelu_new', {
@@ -95,10 +87,9 @@ export const bloom: Architecture<BloomConfig> = {
       E.flatMap(decodeFields(fields)),
       E.bindTo('f'),
       E.let('hiddenSize', ({ f }) => f.n_embed ?? f.hidden_size ?? 64),
-      E.bind('heads', ({ f, hiddenSize }) => {
-        const numHeads = f.n_head ?? f.num_attention_heads ?? 8;
-        return headsOf({ hiddenSize, numHeads, numKvHeads: numHeads, names: { numHeads: 'n_head' } });
-      }),
+      E.bind('heads', ({ f, hiddenSize }) =>
+        headsOf({ hiddenSize, numHeads: f.n_head ?? f.num_attention_heads ?? 8, names: { numHeads: 'n_head' } }),
+      ),
       E.map(({ f, heads, hiddenSize }) => ({
         architecture: 'bloom',
         modelType,

@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { joinedAttention } from '../attention/attention.js';
+import { joinedAttention, plainHeads } from '../attention/attention.js';
 import { boolean, optional } from '../config.js';
 import { gptBody } from '../layers/blocks.js';
 import { dropout } from '../layers/dropout.js';
@@ -13,11 +13,11 @@ import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
-import { conv1dSpec, embeddingSpec, headSpec, layerNormSpec, perLayer } from '../weights.js';
+import { conv1dSpec } from '../weights.js';
 import { gpt2Config, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
 import { gptMlp } from './gptMlp.js';
-import { gptNames } from './gptNames.js';
+import { gptNames, gptTensors } from './gptNames.js';
 
 export interface Gpt2Config extends GptConfig {
   /** Scores are divided by √headDim. */
@@ -33,17 +33,13 @@ const fields = t.type({
 });
 
 const selfAttention = (config: Gpt2Config, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const { numLayers, numHeads, headDim, scaleAttention, scaleByLayer, residualDropout } = config;
+  const { numLayers, headDim, scaleAttention, scaleByLayer, residualDropout } = config;
   const module = `transformer.h.${i}.attn`;
   return compose(
     linear(pass, { module: `${module}.c_attn`, transposed: true }),
     joinedAttention(pass, {
-      layer: i,
-      heads: numHeads,
-      kvHeads: numHeads,
-      headDim,
+      ...plainHeads(config, i),
       scale: (scaleAttention ? 1 / Math.sqrt(headDim) : 1) / (scaleByLayer ? i + 1 : 1),
-      window: 0,
     }),
     compose(
       narrowing(pass, i, numLayers),
@@ -71,20 +67,7 @@ export const gpt2: Architecture<Gpt2Config> = {
         scaleByLayer: f.scale_attn_by_inverse_layer_idx ?? false,
       })),
     ),
-  tensors: ({ vocabSize, maxPositions, hiddenSize, innerSize, numLayers, tieWordEmbeddings }) => [
-    embeddingSpec('transformer.wte', vocabSize, hiddenSize),
-    embeddingSpec('transformer.wpe', maxPositions, hiddenSize),
-    ...perLayer(numLayers, (i) => [
-      ...layerNormSpec(`transformer.h.${i}.ln_1`, hiddenSize),
-      ...conv1dSpec(`transformer.h.${i}.attn.c_attn`, hiddenSize, 3 * hiddenSize),
-      ...conv1dSpec(`transformer.h.${i}.attn.c_proj`, hiddenSize, hiddenSize),
-      ...layerNormSpec(`transformer.h.${i}.ln_2`, hiddenSize),
-      ...conv1dSpec(`transformer.h.${i}.mlp.c_fc`, hiddenSize, innerSize),
-      ...conv1dSpec(`transformer.h.${i}.mlp.c_proj`, innerSize, hiddenSize),
-    ]),
-    ...layerNormSpec('transformer.ln_f', hiddenSize),
-    ...headSpec(tieWordEmbeddings, vocabSize, hiddenSize),
-  ],
+  tensors: gptTensors(conv1dSpec),
   body: (config, pass) =>
     gptBody(
       config,

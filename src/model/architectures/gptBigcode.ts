@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { attention, joinedAttention } from '../attention/attention.js';
+import { attention, joinedAttention, plainHeads } from '../attention/attention.js';
 import { boolean, optional } from '../config.js';
 import { gptBody } from '../layers/blocks.js';
 import { splitGroups } from '../layers/columns.js';
@@ -14,11 +14,11 @@ import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
-import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
+import { linearSpec } from '../weights.js';
 import { gpt2Config, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
 import { gptMlp } from './gptMlp.js';
-import { gptNames } from './gptNames.js';
+import { gptNames, gptTensors } from './gptNames.js';
 
 export interface GptBigcodeConfig extends GptConfig {
   /** Scores are divided by √headDim. */
@@ -30,14 +30,7 @@ const fields = t.type({ ...gptFields, scale_attn_weights: optional(boolean), mul
 const selfAttention = (config: GptBigcodeConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
   const { numLayers, numHeads, numKvHeads, headDim, scaleAttention, residualDropout } = config;
   const module = `transformer.h.${i}.attn`;
-  const shape = {
-    layer: i,
-    heads: numHeads,
-    kvHeads: numKvHeads,
-    headDim,
-    scale: scaleAttention ? 1 / Math.sqrt(headDim) : 1,
-    window: 0,
-  };
+  const shape = { ...plainHeads(config, i), scale: scaleAttention ? 1 / Math.sqrt(headDim) : 1 };
   // Where every head has its own key and value, its query lies beside them.
   const attended =
     numKvHeads === 1
@@ -70,23 +63,7 @@ export const gptBigcode: Architecture<GptBigcodeConfig> = {
         scaleAttention: f.scale_attn_weights ?? true,
       })),
     ),
-  tensors: (config) => {
-    const { vocabSize, maxPositions, hiddenSize, innerSize, numLayers, numKvHeads, headDim } = config;
-    return [
-      embeddingSpec('transformer.wte', vocabSize, hiddenSize),
-      embeddingSpec('transformer.wpe', maxPositions, hiddenSize),
-      ...perLayer(numLayers, (i) => [
-        ...layerNormSpec(`transformer.h.${i}.ln_1`, hiddenSize),
-        ...linearSpec(`transformer.h.${i}.attn.c_attn`, hiddenSize + 2 * numKvHeads * headDim, hiddenSize, true),
-        ...linearSpec(`transformer.h.${i}.attn.c_proj`, hiddenSize, hiddenSize, true),
-        ...layerNormSpec(`transformer.h.${i}.ln_2`, hiddenSize),
-        ...linearSpec(`transformer.h.${i}.mlp.c_fc`, innerSize, hiddenSize, true),
-        ...linearSpec(`transformer.h.${i}.mlp.c_proj`, hiddenSize, innerSize, true),
-      ]),
-      ...layerNormSpec('transformer.ln_f', hiddenSize),
-      ...headSpec(config.tieWordEmbeddings, vocabSize, hiddenSize),
-    ];
-  },
+  tensors: gptTensors((module, inputs, outputs) => linearSpec(module, outputs, inputs, true)),
   body: (config, pass) =>
     gptBody(
       config,

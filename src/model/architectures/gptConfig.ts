@@ -62,7 +62,6 @@ export const gptConfig = (
     headsOf({
       hiddenSize: f.n_embd,
       numHeads: f.n_head,
-      numKvHeads: f.n_head,
       names: { hiddenSize: 'n_embd', numHeads: 'n_head' },
     }),
     (heads) => ({

@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { attention } from '../attention/attention.js';
+import { attention, plainHeads } from '../attention/attention.js';
 import {
   activation as activationField,
   boolean,
@@ -75,14 +75,7 @@ const selfAttention = (config: GptNeoConfig, pass: Pass, i: number): Layer<Tenso
   const module = `transformer.h.${i}.attn.attention`;
   return compose(
     queryKeyValue(pass, module),
-    attention(pass, {
-      layer: i,
-      heads: config.numHeads,
-      kvHeads: config.numHeads,
-      headDim: config.headDim,
-      scale: 1,
-      window: config.windows[i] ?? 0,
-    }),
+    attention(pass, { ...plainHeads(config, i), scale: 1, window: config.windows[i] ?? 0 }),
     compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.out_proj` })),
     dropout(pass, `${module}.resid_dropout`, config.residualDropout),
   );
@@ -96,12 +89,7 @@ export const gptNeo: Architecture<GptNeoConfig> = {
       E.Do,
       E.bind('f', () => decodeFields(fields)(raw)),
       E.bind('heads', ({ f }) =>
-        headsOf({
-          hiddenSize: f.hidden_size,
-          numHeads: f.num_heads,
-          numKvHeads: f.num_heads,
-          names: { numHeads: 'num_heads' },
-        }),
+        headsOf({ hiddenSize: f.hidden_size, numHeads: f.num_heads, names: { numHeads: 'num_heads' } }),
       ),
       E.bind('windows', ({ f }) => windowsOf(f)),
       E.map(({ f, heads, windows }) => ({

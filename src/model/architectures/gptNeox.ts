@@ -97,7 +97,7 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
       E.flatMap(decodeFields(fields)),
       E.bindTo('f'),
       E.bind('heads', ({ f: { hidden_size: hiddenSize, num_attention_heads: numHeads } }) =>
-        headsOf({ hiddenSize, numHeads, numKvHeads: numHeads }),
+        headsOf({ hiddenSize, numHeads }),
       ),
       E.let('maxPositions', ({ f }) => f.max_position_embeddings ?? 2048),
       E.bind('rope', ({ f, maxPositions, heads: { headDim } }) =>

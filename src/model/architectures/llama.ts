@@ -274,10 +274,7 @@ export const llamaConfig = (raw: RawConfig, modelType: string, family: Family): 
       headsOf({
         hiddenSize: f.hidden_size,
         numHeads: f.num_attention_heads,
-        numKvHeads:
-          f.num_key_value_heads === undefined
-            ? (family.numKvHeads ?? f.num_attention_heads)
-            : (f.num_key_value_heads ?? f.num_attention_heads),
+        numKvHeads: f.num_key_value_heads === undefined ? family.numKvHeads : f.num_key_value_heads,
         headDim: f.head_dim ?? family.headDim,
       }),
     ),

@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { joinedAttention } from '../attention/attention.js';
+import { joinedAttention, plainHeads } from '../attention/attention.js';
 import {
   boolean,
   decodeFields,
@@ -75,13 +75,13 @@ const byPath = (attention: RawConfig): RawConfig =>
   Object.fromEntries(Object.entries(attention).map(([field, value]) => [`attn_config.${field}`, value]));
 
 const layer = (config: MptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const { numLayers, numHeads, headDim, layerNormEps, residualDropout, attentionScale: scale, clip } = config;
+  const { numLayers, layerNormEps, residualDropout, attentionScale: scale, clip } = config;
   const module = `transformer.blocks.${i}`;
   const normed = (name: string): Layer<Tensor, Tensor> => layerNorm(`${module}.${name}`, layerNormEps);
   const dropped = (site: string): Layer<Tensor, Tensor> => dropout(pass, `${module}.${site}`, residualDropout);
   const attended = compose(
     compose(linear(pass, { module: `${module}.attn.Wqkv` }), clip === undefined ? identity : clipped(clip)),
-    joinedAttention(pass, { layer: i, heads: numHeads, kvHeads: numHeads, headDim, scale, window: 0, alibi: 1 }),
+    joinedAttention(pass, { ...plainHeads(config, i), scale, alibi: 1 }),
     compose(narrowing(pass, i, numLayers), linear(pass, { module: `${module}.attn.out_proj` })),
   );
   const mlp = plainMlp(pass, 'gelu', { up: `${module}.ffn.up_proj`, down: `${module}.ffn.down_proj` });
@@ -103,15 +103,9 @@ export const mpt: Architecture<MptConfig> = {
       E.tap(({ f }) => onlyAs(attentionPassedOver)(byPath(f.attn_config ?? {}))),
       E.let('attention', ({ f }) => f.attn_config),
       E.let('hiddenSize', ({ f }) => f.d_model ?? 2048),
-      E.bind('heads', ({ f, hiddenSize }) => {
-        const numHeads = f.n_heads ?? 16;
-        return headsOf({
-          hiddenSize,
-          numHeads,
-          numKvHeads: numHeads,
-          names: { hiddenSize: 'd_model', numHeads: 'n_heads' },
-        });
-      }),
+      E.bind('heads', ({ f, hiddenSize }) =>
+        headsOf({ hiddenSize, numHeads: f.n_heads ?? 16, names: { hiddenSize: 'd_model', numHeads: 'n_heads' } }),
+      ),
       E.map(({ f, attention, heads, hiddenSize }) => ({
         architecture: 'mpt',
         modelType,

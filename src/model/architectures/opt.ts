@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { attention } from '../attention/attention.js';
+import { attention, plainHeads } from '../attention/attention.js';
 import {
   activation as activationField,
   boolean,
@@ -74,14 +74,7 @@ const selfAttention = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, 
   const module = `${decoder}.layers.${i}.self_attn`;
   return compose(
     queryKeyValue(pass, module),
-    attention(pass, {
-      layer: i,
-      heads: config.numHeads,
-      kvHeads: config.numHeads,
-      headDim: config.headDim,
-      scale: 1 / Math.sqrt(config.headDim),
-      window: 0,
-    }),
+    attention(pass, plainHeads(config, i)),
     compose(narrowing(pass, i, config.numLayers), linear(pass, { module: `${module}.out_proj` })),
     dropout(pass, `${module}.dropout`, config.dropout),
   );
@@ -114,13 +107,7 @@ export const opt: Architecture<OptConfig> = {
     pipe(
       E.Do,
       E.bind('f', () => decodeFields(fields)(raw)),
-      E.bind('heads', ({ f }) =>
-        headsOf({
-          hiddenSize: f.hidden_size,
-          numHeads: f.num_attention_heads,
-          numKvHeads: f.num_attention_heads,
-        }),
-      ),
+      E.bind('heads', ({ f }) => headsOf({ hiddenSize: f.hidden_size, numHeads: f.num_attention_heads })),
       E.filterOrElse(
         ({ f }) => f.layer_norm_elementwise_affine ?? true,
         () => unfit('layer_norm_elementwise_affine', 'true', false),

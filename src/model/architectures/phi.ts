@@ -91,7 +91,7 @@ export const phi: Architecture<PhiConfig> = {
         headsOf({
           hiddenSize: f.hidden_size,
           numHeads: f.num_attention_heads,
-          numKvHeads: f.num_key_value_heads ?? f.num_attention_heads,
+          numKvHeads: f.num_key_value_heads,
           headDim: f.head_dim,
         }),
       ),

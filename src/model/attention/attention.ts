@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dispose } from '../../tfjs.js';
+import type { ModelConfig } from '../config.js';
 import {
   attention as attend,
   attentionGrad,
@@ -29,6 +30,19 @@ export interface AttentionShape extends Omit<AttentionAttrs, 'cuSeqlens'> {
   /** Texts are cut into chunks of so many tokens that see nothing of each other (Llama 4); 0: they are not. Default: 0. */
   readonly chunk?: number | undefined;
 }
+
+/** The heads of layer `i` as most models have them: each token sees all before it, and scores are divided by √headDim. */
+export const plainHeads = (
+  { numHeads, numKvHeads, headDim }: Pick<ModelConfig, 'numHeads' | 'numKvHeads' | 'headDim'>,
+  i: number,
+): AttentionShape => ({
+  layer: i,
+  heads: numHeads,
+  kvHeads: numKvHeads,
+  headDim,
+  scale: 1 / Math.sqrt(headDim),
+  window: 0,
+});
 
 /** Documents cut into chunks. */
 const chunksOf = (cuSeqlens: Int32Array, chunk: number): Int32Array => {
