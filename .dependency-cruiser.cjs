@@ -57,10 +57,10 @@ module.exports = {
       // `rxtune --help` answers at once: what a command needs is loaded when it is called.
       name: 'help-is-light',
       severity: 'error',
-      from: { path: '^src/cli/(main|command|commands)\\.ts$' },
+      from: { path: '^src/cli/(main|command|commands|inFlags|names)\\.ts$' },
       to: {
         path: '^(src|node_modules)/',
-        pathNot: '^(src/cli/commands?\\.ts|src/errors\\.ts|src/formats/nearest\\.ts|node_modules/commander/.*)$',
+        pathNot: '^(src/cli/(commands?|inFlags|names)\\.ts|src/errors\\.ts|src/formats/nearest\\.ts|node_modules/commander/.*)$',
         dependencyTypesNot: ['dynamic-import', 'type-only'],
       },
     },

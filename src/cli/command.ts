@@ -4,6 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, type FatalError, isFatal, render, usage } from '../errors.js';
 import { nearest } from '../formats/nearest.js';
+import { errorInFlags, optionsOf } from './inFlags.js';
 
 /** Where a command reads and writes. Results go to `out`, everything told to a person to `err`. */
 export interface Terminal {
@@ -66,9 +67,10 @@ const bug = (cause: unknown): FatalError =>
     hint: 'this is a fault of rxtune; RXTUNE_DEBUG=1 shows where',
   });
 
-const fail = (thrown: unknown, { err }: Terminal): ExitCode => {
+/** Tells what was thrown, in the words of the command that was called, if it was one. */
+const fail = (thrown: unknown, command: Command | undefined, { err }: Terminal): ExitCode => {
   const error = isFatal(thrown) ? thrown : bug(thrown);
-  err.write(`rxtune: ${render(error)}\n`);
+  err.write(`rxtune: ${render(command === undefined ? error : errorInFlags(error, optionsOf(command)))}\n`);
   if (process.env['RXTUNE_DEBUG'] !== undefined)
     err.write(`${String(error.cause instanceof Error ? error.cause.stack : error.stack)}\n`);
   return error.kind === 'usage' ? 2 : 1;
@@ -83,7 +85,8 @@ export const runCommandLine = async (
     terminal,
   }: { readonly version: string; readonly argv: ReadonlyArray<string>; readonly terminal: Terminal },
 ): Promise<ExitCode> => {
-  let outcome = { _tag: 'Right', right: undefined } as Either<unknown, void>;
+  let outcome: Either<FatalError, void> = { _tag: 'Right', right: undefined };
+  let ran: Command | undefined;
   const strict = (command: Command): Command =>
     command
       .exitOverride((complaint) => {
@@ -106,6 +109,7 @@ export const runCommandLine = async (
     if (name !== called) continue;
     const { flags, run } = await load();
     flags(command);
+    ran = command;
     command.action(async () => {
       outcome = await run(command, terminal)();
     });
@@ -113,12 +117,12 @@ export const runCommandLine = async (
   try {
     await program.parseAsync([...argv], { from: 'user' });
   } catch (thrown) {
-    if (isFatal(thrown) || !isHelp(thrown)) return fail(thrown, terminal);
+    if (isFatal(thrown) || !isHelp(thrown)) return fail(thrown, ran, terminal);
     if (thrown.code !== 'commander.help') return 0;
     terminal.err.write(program.helpInformation());
     return 2;
   }
-  return outcome._tag === 'Left' ? fail(outcome.left, terminal) : 0;
+  return outcome._tag === 'Left' ? fail(outcome.left, ran, terminal) : 0;
 };
 
 const isHelp = (thrown: unknown): thrown is CommanderError =>

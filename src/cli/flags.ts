@@ -1,6 +1,7 @@
 /** Command-line flags from records of options, and the options back from the flags. */
 import { Option, type Command } from 'commander';
 import { fieldFromText, type Field, type Fields } from '../formats/closed.js';
+import { textInFlags } from './inFlags.js';
 import { kebab } from './names.js';
 
 const placeholder = ({ kind, itemKind, codec, values = [] }: Field): string => {
@@ -23,17 +24,13 @@ const placeholder = ({ kind, itemKind, codec, values = [] }: Field): string => {
   }
 };
 
-/** A text about options in the words of a command line: `maxLength` is `--max-length` there. */
-const asFlags = (doc: string, known: Fields): string =>
-  doc.replace(/\b[a-z]+[A-Z]\w*\b/g, (word) => (Object.hasOwn(known, word) ? `--${kebab(word)}` : word));
-
 const description = (
   field: Field,
   { known, others = [] }: { readonly known: Fields; readonly others?: Names },
 ): string => {
   const { values = [] } = field;
   const also = others.length === 0 ? '' : ` Also ${others.map((name) => `--${kebab(name)}`).join(', ')}.`;
-  const doc = `${asFlags(field.doc, known)}${also}`;
+  const doc = `${textInFlags(field.doc, (name) => Object.hasOwn(known, name))}${also}`;
   const told = field.kind === 'enum' && placeholder(field) === '<name>' ? `${doc} One of ${values.join(', ')}.` : doc;
   if (field.presence === 'required') return `${told} (required)`;
   const value: unknown = field.default;

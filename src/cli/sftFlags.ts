@@ -15,7 +15,7 @@ import {
   type Field,
   type Fields,
 } from '../formats/closed.js';
-import { nearest } from '../formats/nearest.js';
+import { didYouMean } from '../formats/nearest.js';
 import { decodeSftConfig, SftConfig, sftTopicNames, sftTopics } from '../train/options/config.js';
 import type { SftTopic } from '../train/options/config.js';
 import { sftAliases, understoodNames } from '../train/options/optionNames.js';
@@ -100,10 +100,9 @@ const unknownOption = (options: Readonly<Record<string, unknown>>, own: Fields):
       field: wrong,
       hint: `"${wrong}" is another name for it`,
     });
-  const meant = nearest(wrong, names);
   return usage('E_OPTIONS', `unknown option "${wrong}"`, {
     field: wrong,
-    hint: meant === undefined ? 'the command with --help lists all options' : `did you mean "${meant}"?`,
+    hint: didYouMean(wrong, names, 'the command with --help lists all options'),
   });
 };
 

@@ -3,6 +3,8 @@ import { render, type Warning } from '../errors.js';
 import type { Located } from '../formats/hub/locate.js';
 import type { HubSettings } from '../formats/hub/settings.js';
 import type { Rejects } from '../streams/rejects.js';
+import { SftConfig } from '../train/options/config.js';
+import { warningInFlags } from './inFlags.js';
 
 /** Takes whole lines. */
 export interface Line {
@@ -12,7 +14,7 @@ export interface Line {
 export const tellWarning =
   (err: Line) =>
   (warned: Warning): void => {
-    err.write(`warning: ${render(warned)}\n`);
+    err.write(`warning: ${render(warningInFlags(warned, (name) => Object.hasOwn(SftConfig.fields, name)))}\n`);
   };
 
 /** Tells the first `few` refusals of each reason. */

@@ -9,7 +9,7 @@ import { usage } from '../errors.js';
 import type { ErrorCode, FatalError } from '../errors.js';
 import { describe, kindOf } from './describe.js';
 import { isJsonRecord } from './json/jsonRecord.js';
-import { nearest } from './nearest.js';
+import { didYouMean } from './nearest.js';
 
 /** How the value of an option is written on a command line. */
 export type FieldKind = 'number' | 'integer' | 'boolean' | 'string' | 'enum' | 'list' | 'texts' | 'json';
@@ -337,12 +337,12 @@ const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIO
 };
 
 /**
- * A closed record codec.
+ * A closed record codec; `listed` says where its options are told, for one of too many to be told in an error.
  *
  *     const Options = closed('SftConfig', { learningRate: option(positiveNumber, 2e-5, 'Peak learning rate.') });
  *     Options.decode({ lerningRate: 1 })   // left: unknown option "lerningRate", try: did you mean "learningRate"?
  */
-export const closed = <F extends Fields>(name: string, fields: F): Closed<F> => {
+export const closed = <F extends Fields>(name: string, fields: F, listed?: string): Closed<F> => {
   const entries = Object.entries<Field>(fields);
   const absent = (value: unknown, { presence }: Field): boolean =>
     value === undefined || (value === null && presence === 'optional');
@@ -352,12 +352,11 @@ export const closed = <F extends Fields>(name: string, fields: F): Closed<F> => 
     const problems: Array<Problem> = [];
     for (const key of Object.keys(u)) {
       if (Object.hasOwn(fields, key)) continue;
-      const meant = nearest(key, Object.keys(fields));
       problems.push({
         value: u[key],
         context: t.appendContext(context, key, t.never, u[key]),
         message: `unknown option "${key}"`,
-        hint: meant === undefined ? `known options: ${Object.keys(fields).join(', ')}` : `did you mean "${meant}"?`,
+        hint: didYouMean(key, Object.keys(fields), listed ?? `known options: ${Object.keys(fields).join(', ')}`),
       });
     }
     const decoded: Record<string, unknown> = {};

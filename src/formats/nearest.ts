@@ -32,3 +32,28 @@ export const nearest = (name: string, known: Iterable<string>): string | undefin
   }
   return best;
 };
+
+/** The words of a name: `maxGradNorm` is of max, grad and norm. */
+const words = (name: string): ReadonlyArray<string> =>
+  name
+    .split(/[_\-\s]|(?<=[a-z0-9])(?=[A-Z])/)
+    .filter((word) => word.length > 1)
+    .map((word) => word.toLowerCase());
+
+/** The known names that share the most words with `name`, at most four; none where no word is shared. */
+const akin = (name: string, known: Iterable<string>): ReadonlyArray<string> => {
+  const wanted = new Set(words(name));
+  const shared = [...known].map((one) => ({ one, count: words(one).filter((word) => wanted.has(word)).length }));
+  const most = Math.max(1, ...shared.map(({ count }) => count));
+  return shared.flatMap(({ one, count }) => (count === most ? [one] : [])).slice(0, 4);
+};
+
+/** A question back about a name that is not known: the one that is meant, or some of the same words; `otherwise` without either. */
+export const didYouMean = (name: string, known: ReadonlyArray<string>, otherwise: string): string => {
+  const meant = nearest(name, known);
+  if (meant !== undefined) return `did you mean "${meant}"?`;
+  const some = akin(name, known);
+  return some.length === 0
+    ? otherwise
+    : `did you mean ${some.map((one) => `"${one}"`).join(' or ')}? Else: ${otherwise}`;
+};

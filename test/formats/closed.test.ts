@@ -63,6 +63,17 @@ group('closed', () => {
     expect(messageOf({ outputDir: 'o', lerningRate: 1 })).toContain('did you mean "learningRate"?');
     expect(messageOf({ outputDir: 'o', learning_rate: 1 })).toContain('did you mean "learningRate"?');
     expect(messageOf({ outputDir: 'o', zzzzzzzzzz: 1 })).toContain('known options: learningRate, packing');
+    const many = closed(
+      'many',
+      { maxSteps: option(positiveNumber, 1, ''), maxLength: option(positiveNumber, 1, '') },
+      'see there',
+    );
+    const hintOf = (name: string): string | undefined => {
+      const decoded = many.decode({ [name]: 1 });
+      return E.isLeft(decoded) ? decoded.left.details.hint : undefined;
+    };
+    expect(hintOf('zzzzzzzzzz')).toBe('see there');
+    expect(hintOf('tokenLengthLimit')).toBe('did you mean "maxLength"? Else: see there');
     expect(messageOf(JSON.parse('{"outputDir":"o","__proto__":1,"toString":2}'))).toContain(
       'unknown option "__proto__"',
     );

@@ -330,15 +330,19 @@ const quantisation = { ...QuantizationConfig.fields } as const;
  * All options of a run, each with its codec, default and what it is for. `decodeSftConfig` decodes them as `sftTrainer` does:
  * `decode` of this alone knows no other names for them, and no contradictions between them.
  */
-export const SftConfig = closed('SftConfig', {
-  ...data,
-  ...loop,
-  ...optimisation,
-  ...watching,
-  ...running,
-  ...quantisation,
-  ...adapter,
-});
+export const SftConfig = closed(
+  'SftConfig',
+  {
+    ...data,
+    ...loop,
+    ...optimisation,
+    ...watching,
+    ...running,
+    ...quantisation,
+    ...adapter,
+  },
+  'docs/parity.md has all options, and rxtune sft --help',
+);
 /** The options as decoded: defaults are filled in. */
 export type SftConfig = ClosedValue<typeof SftConfig>;
 /** The options as a caller gives them: all may be left out. */

@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { nearest } from '../../formats/nearest.js';
+import { didYouMean } from '../../formats/nearest.js';
 import { QuantizationConfig } from '../../model/quantize/config.js';
 import { ignoredArguments, loaderArguments, quantisationArguments } from './loaderArguments.js';
 import { attentionNamed, attentions, precisionNamed } from './loaderNames.js';
@@ -58,11 +58,7 @@ const oneOption = (name: string, value: unknown): E.Either<FatalError, Options> 
       const argument = Object.hasOwn(loaderArguments, name) ? loaderArguments[name] : undefined;
       if (argument !== undefined)
         return value === null || argument.accepts(value) ? E.right({}) : refusal(name, argument.message, argument.hint);
-      return refusal(
-        name,
-        `unknown loader option "${name}"`,
-        ((meant) => (meant === undefined ? known.join(', ') : `did you mean "${meant}"?`))(nearest(name, known)),
-      );
+      return refusal(name, `unknown loader option "${name}"`, didYouMean(name, known, known.join(', ')));
     }
   }
 };

@@ -1,0 +1,63 @@
+/** Texts about options in the words of a command line. */
+import type { Command } from 'commander';
+import { fatal, warning, type Details, type FatalError, type Warning } from '../errors.js';
+import { kebab } from './names.js';
+
+/** Whether a name is that of an option. */
+export type IsOption = (name: string) => boolean;
+
+/** The options of a command. */
+export const optionsOf = (command: Command): IsOption => {
+  const names = new Set(command.options.map((option) => option.attributeName()));
+  return (name) => names.has(name);
+};
+
+/** A word of two or more words, which is no part of a path. */
+const joined = /(?<![\w/\\.-])([a-z]+[A-Z]\w*)\b(?![/\\]|\.\w)/g;
+/** How the library writes a value that is to be given: `optim: sgd`. */
+const withValue = /(?<![\w/\\.-])([a-z]+[A-Z]\w*): (?=[\w"'[{])/g;
+/** A word that is told to be an option. */
+const told = /\b((?:un\w+ )?option |wrong value for )"?(\w+)"?/g;
+
+/** A text with each option by its flag: `maxLength` is `--max-length`. */
+export const textInFlags = (text: string, isOption: IsOption): string =>
+  text
+    .replace(told, (all, before: string, name: string) => (isOption(name) ? `${before}--${kebab(name)}` : all))
+    .replace(withValue, (all, name: string) => (isOption(name) ? `--${kebab(name)} ` : all))
+    .replace(joined, (name) => (isOption(name) ? `--${kebab(name)}` : name));
+
+const fieldInFlags = (field: string, isOption: IsOption): string => {
+  const [name = field, ...inner] = field.split('.');
+  return isOption(name) ? [`--${kebab(name)}`, ...inner].join('.') : field;
+};
+
+/**
+ * An error or warning with each option by its flag. A field is one only where the call was wrong: in a row it is a column. What was
+ * read in a file of options keeps the names it has there.
+ */
+const detailsInFlags = (details: Details, isOption: IsOption, isCall: boolean): Details => ({
+  ...details,
+  ...(details.field === undefined || !isCall ? {} : { field: fieldInFlags(details.field, isOption) }),
+  ...(details.expected === undefined ? {} : { expected: textInFlags(details.expected, isOption) }),
+  ...(details.hint === undefined ? {} : { hint: textInFlags(details.hint, isOption) }),
+});
+
+/** The name of the record of options, which nobody wrote. */
+const ofRecord = /^\w+: (?=(?:unknown )?option |wrong value for )/;
+
+/** The error of a call, told by its flags. */
+export const errorInFlags = (error: FatalError, isOption: IsOption): FatalError => {
+  const { code, kind, cause, details } = error;
+  const isCall = kind === 'usage';
+  const isOfFile = isCall && details.line !== undefined;
+  if (isOfFile) return error;
+  return fatal(code, textInFlags(error.message.replace(ofRecord, ''), isOption), {
+    ...detailsInFlags(details, isOption, isCall),
+    kind,
+    ...(cause === undefined ? {} : { cause }),
+  });
+};
+
+/** A warning, told by flags. */
+export const warningInFlags = ({ code, message, _tag, ...details }: Warning, isOption: IsOption): Warning =>
+  warning(code, textInFlags(message, isOption), detailsInFlags(details, isOption, true));

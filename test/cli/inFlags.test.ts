@@ -1,0 +1,53 @@
+import { describe, expect, test } from '@jest/globals';
+import { errorInFlags, textInFlags, warningInFlags } from '../../src/cli/inFlags.js';
+import { fatal, usage, warning } from '../../src/errors.js';
+
+const options = ['trainDataset', 'maxLength', 'evalStrategy', 'datasetNumProc', 'packing', 'model'];
+const isOption = (name: string): boolean => options.includes(name);
+
+describe('a text in the words of a command line', () => {
+  test.each([
+    ['set evalStrategy to steps or epoch', 'set --eval-strategy to steps or epoch'],
+    ['datasetNumProc: 1 prepares them in the main thread', '--dataset-num-proc 1 prepares them in the main thread'],
+    ['option "model" is required', 'option --model is required'],
+    ['wrong value for packing', 'wrong value for --packing'],
+    ['/data/maxLength/rows.jsonl and maxLength.jsonl stay', '/data/maxLength/rows.jsonl and maxLength.jsonl stay'],
+    ['a model and its packing are words, too', 'a model and its packing are words, too'],
+    ['unknownOption stays', 'unknownOption stays'],
+  ])('%s', (text, told) => {
+    expect(textInFlags(text, isOption)).toBe(told);
+  });
+});
+
+describe('an error in the words of a command line', () => {
+  test('names the flag of a call, with what to do', () => {
+    const error = usage('E_OPTIONS', 'sft: option "trainDataset" is required', {
+      field: 'trainDataset',
+      hint: 'maxLength: 4',
+    });
+    expect(errorInFlags(error, isOption)).toMatchObject({
+      code: 'E_OPTIONS',
+      kind: 'usage',
+      message: 'option --train-dataset is required',
+      details: { field: '--train-dataset', hint: '--max-length 4' },
+    });
+  });
+
+  test('keeps the names of a file of options, and the columns of a row', () => {
+    const ofFile = usage('E_OPTIONS', 'wrong value for maxLength', { file: 'run.yaml', line: 3, field: 'maxLength' });
+    expect(errorInFlags(ofFile, isOption)).toBe(ofFile);
+    const cause = new Error('why');
+    const ofRow = fatal('E_ROW', 'no text', { field: 'model', hint: 'lower maxLength', cause });
+    expect(errorInFlags(ofRow, isOption)).toMatchObject({
+      kind: 'run',
+      cause,
+      details: { field: 'model', hint: 'lower --max-length' },
+    });
+  });
+
+  test('so does a warning', () => {
+    expect(warningInFlags(warning('W_CUT', 'rows are cut', { hint: 'raise maxLength' }), isOption)).toEqual(
+      warning('W_CUT', 'rows are cut', { hint: 'raise --max-length' }),
+    );
+  });
+});
