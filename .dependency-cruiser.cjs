@@ -60,7 +60,8 @@ module.exports = {
       from: { path: '^src/cli/(main|command|commands|inFlags|names)\\.ts$' },
       to: {
         path: '^(src|node_modules)/',
-        pathNot: '^(src/cli/(commands?|inFlags|names)\\.ts|src/errors\\.ts|src/formats/nearest\\.ts|node_modules/commander/.*)$',
+        pathNot:
+          '^(src/cli/(commands?|inFlags|names)\\.ts|src/errors\\.ts|src/formats/nearest\\.ts|node_modules/commander/.*)$',
         dependencyTypesNot: ['dynamic-import', 'type-only'],
       },
     },

@@ -85,7 +85,7 @@ export const runCommandLine = async (
     terminal,
   }: { readonly version: string; readonly argv: ReadonlyArray<string>; readonly terminal: Terminal },
 ): Promise<ExitCode> => {
-  let outcome: Either<FatalError, void> = { _tag: 'Right', right: undefined };
+  let outcome = { _tag: 'Right', right: undefined } as Either<FatalError, void>;
   let ran: Command | undefined;
   const strict = (command: Command): Command =>
     command
