@@ -3,8 +3,9 @@
 //   node native/cuda/compile.mjs kernels   native/build/rxtune.fatbin, for cards from Ampere on (npm run build:cuda)
 //   node native/cuda/compile.mjs check     whether everything compiles for sm_80 and sm_90a, and what each kernel takes of registers and
 //                                          memory: none may spill registers, want more of them than a card has for its threads, or have
-//                                          products of warpgroups that wait for each other; and whether NVIDIA's headers and library
-//                                          declare and take what the host's side does (npm run check:cuda)
+//                                          products of warpgroups that wait for each other, or whose registers are written while they
+//                                          run (products.mjs, where nvdisasm is found); and whether NVIDIA's headers and library declare
+//                                          and take what the host's side does (npm run check:cuda)
 //   node native/cuda/compile.mjs mock      native/build/cuda/mock.so
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -23,6 +24,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findCompiler, inParallel, run } from '../build.mjs';
+import { productsOf } from './products.mjs';
+import { disassembled, findDisassembler, functionsOf } from './sass.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const build = join(here, '..', 'build');
@@ -127,8 +130,8 @@ const reportResources = (found) => {
   return [...new Set(found.filter(({ spilled }) => spilled > 0).map(({ kernel, arch }) => `${kernel} (${arch})`))];
 };
 
-/** All kernels in one file: one module to load. */
-const compileKernels = (nvcc, target) => {
+/** All kernels in one file: one module to load. `look` is shown Hopper's machine code before it is gone. */
+const compileKernels = (nvcc, target, look) => {
   const folder = mkdtempSync(join(tmpdir(), 'rxtune-cuda-'));
   try {
     const all = join(folder, 'all.cu');
@@ -136,7 +139,15 @@ const compileKernels = (nvcc, target) => {
     const made = join(folder, 'kernels.fatbin');
     const { status, stdout, stderr } = spawnSync(
       nvcc.path,
-      [...nvccFlags, ...architectures, '-fatbin', all, '-o', made],
+      [
+        ...nvccFlags,
+        ...architectures,
+        ...(look === undefined ? [] : ['-keep', '-keep-dir', folder]),
+        '-fatbin',
+        all,
+        '-o',
+        made,
+      ],
       {
         encoding: 'utf8',
         maxBuffer: 1 << 26,
@@ -148,6 +159,8 @@ const compileKernels = (nvcc, target) => {
       .filter((line) => line.trim() !== '' && !/^ptxas info|bytes stack frame/.test(line));
     if (worthSaying.length > 0) console.error(worthSaying.join('\n'));
     if (status !== 0) throw new Error(`nvcc failed (exit code ${status})`);
+    const cubin = readdirSync(folder).find((name) => /_90a\.cubin$/.test(name));
+    if (look !== undefined && cubin !== undefined) look(join(folder, cubin));
     if (target === undefined) return { bytes: statSync(made).size, used: resources(said), waiting: serialized(said) };
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(`${target}.${process.pid}`, '');
@@ -231,6 +244,26 @@ const compareDeclarations = (nvcc, home) => {
   }
 };
 
+/** Tells whether Hopper's machine code leaves registers of its products alone while they run; undefined where nothing reads machine code. */
+const lookAtProducts = (nvcc) => {
+  const disassembler = findDisassembler(nvcc);
+  if (disassembler === undefined) {
+    console.log(
+      'nvdisasm was not found: registers of warpgroup products were not looked at (pip install nvidia-cuda-nvdisasm, or triton, which has one)',
+    );
+    return undefined;
+  }
+  return (cubin) => {
+    for (const { kernel, products, fromRegisters, faults } of productsOf(
+      functionsOf(disassembled(disassembler, cubin)),
+    )) {
+      console.log(`${kernel.padEnd(28)} ${products} warpgroup products, ${fromRegisters} of them from registers`);
+      for (const fault of faults) console.error(`${kernel}: ${fault}`);
+      if (faults.length > 0) process.exitCode = 1;
+    }
+  };
+};
+
 const main = async (action) => {
   if (action === 'mock') {
     console.log((await compileMock()) ?? 'no C++ compiler (g++ or clang++) found: the emulation was not built');
@@ -244,11 +277,12 @@ const main = async (action) => {
     return;
   }
   const started = Date.now();
-  const { bytes, used, waiting } = compileKernels(nvcc, action === 'kernels' ? kernelImage : undefined);
+  const installed = realpathSync(nvcc.path === 'nvcc' ? execFileSync('which', ['nvcc']).toString().trim() : nvcc.path);
+  const { bytes, used, waiting } =
+    action === 'kernels'
+      ? compileKernels(nvcc, kernelImage)
+      : compileKernels(nvcc, undefined, lookAtProducts(installed));
   if (action === 'check') {
-    const installed = realpathSync(
-      nvcc.path === 'nvcc' ? execFileSync('which', ['nvcc']).toString().trim() : nvcc.path,
-    );
     if (!compareDeclarations(nvcc, dirname(dirname(installed)))) process.exitCode = 1;
     const spilling = reportResources(used);
     if (spilling.length > 0) {
