@@ -343,6 +343,8 @@ test('inspect writes its report as a page and as JSON; strict refuses, naming ch
         { name: 'stopNotTrained', rows: 0 },
         { name: 'doubledBos', rows: 0 },
         { name: 'promptDiffers', rows: 0 },
+        { name: 'unshown', rows: 0 },
+        { name: 'emptyAnswer', rows: 0 },
         { name: 'truncated', rows: 0 },
       ],
     });

@@ -74,6 +74,46 @@ describe('checks', () => {
     );
   });
 
+  test('left out by the template: tools, calls and turns that it writes nothing of, each by its name', () => {
+    const tools = [{ type: 'function', function: { name: 'order', parameters: {} } }];
+    const call = { type: 'function', function: { name: 'order', arguments: { item: 'mug' } } };
+    const calling = { role: 'assistant', content: '', tool_calls: [call] };
+    const row = {
+      messages: [{ role: 'system', content: 'Be brief.' }, { role: 'user', content: 'A mug.' }, calling],
+      tools,
+    };
+    const why = (template: string): ReadonlyArray<string | undefined> | undefined =>
+      report([talk('Two.'), row], {}, template)
+        .checks.find(({ name }) => name === 'unshown')
+        ?.examples.map((example) => example.why);
+    expect(why(marks)).toEqual(['tools, messages.2.tool_calls']);
+    const talkative =
+      '{{ tools | tojson if tools }}' +
+      marks.replace(
+        '{{ m.content }}',
+        '{{ m.content | trim }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}',
+      );
+    expect(why(talkative)).toEqual([]);
+    expect(why(talkative.replace('{{ m.content | trim }}', '{{ m.content if m.role != "system" }}'))).toEqual([
+      'messages.0.content',
+    ]);
+  });
+
+  test('an empty answer: blank, and no call either', () => {
+    const call = { type: 'function', function: { name: 'order', arguments: {} } };
+    const calling = {
+      messages: [...talk('').messages.slice(0, 1), { role: 'assistant', content: '', tool_calls: [call] }],
+    };
+    const rows = [
+      talk('Two.'),
+      talk(' \n'),
+      calling,
+      { prompt: 'One?', completion: '' },
+      { prompt: '', completion: 'Two.' },
+    ];
+    expect(found(report(rows), 'emptyAnswer')).toEqual([1, 3]);
+  });
+
   test('asked otherwise than trained: a template that drops past turns', () => {
     const forgetful = marks.replace('{{ m.content }}', '{{ m.content if loop.revindex < 3 else "" }}');
     const long = { messages: [...talk('Two.').messages, ...talk('Four.').messages] };

@@ -5,9 +5,17 @@ import type { RowInspection } from './inspectRow.js';
 
 /**
  * The questions: rows refused, without a token to train, whose stop token is not trained, with BOS doubled, asked for otherwise
- * than trained, cut to `maxLength`.
+ * than trained, with something that the template leaves out, with an empty answer, cut to `maxLength`.
  */
-export type CheckName = 'refused' | 'fullyMasked' | 'stopNotTrained' | 'doubledBos' | 'promptDiffers' | 'truncated';
+export type CheckName =
+  | 'refused'
+  | 'fullyMasked'
+  | 'stopNotTrained'
+  | 'doubledBos'
+  | 'promptDiffers'
+  | 'unshown'
+  | 'emptyAnswer'
+  | 'truncated';
 
 /** A row that a check found. */
 export interface FoundRow extends Place {
@@ -40,6 +48,8 @@ export const checkTitles: Readonly<Record<CheckName, string>> = {
   stopNotTrained: 'without a trained stop token',
   doubledBos: 'with BOS doubled',
   promptDiffers: 'asked for otherwise than trained',
+  unshown: 'with what the template leaves out',
+  emptyAnswer: 'with an empty answer',
   truncated: 'cut to maxLength',
 };
 const names = Object.keys(checkTitles) as ReadonlyArray<CheckName>;
@@ -50,6 +60,8 @@ const defaultLimits: Readonly<Record<CheckName, number>> = {
   stopNotTrained: 0,
   doubledBos: 0,
   promptDiffers: 0,
+  unshown: 0,
+  emptyAnswer: 0,
   truncated: 0.05,
 };
 
@@ -57,12 +69,14 @@ const defaultLimits: Readonly<Record<CheckName, number>> = {
 export const findings = (inspection: RowInspection): ReadonlyArray<CheckName> => {
   if ('error' in inspection) return ['refused'];
   if (!isTaken(inspection)) return [];
-  const { trained, truncated, stopTrained, doubledBos, promptDiffers } = inspection;
+  const { trained, truncated, stopTrained, doubledBos, promptDiffers, unshown, emptyAnswer } = inspection;
   return [
     ...(trained === 0 ? ['fullyMasked' as const] : []),
     ...(trained > 0 && !truncated && stopTrained === false ? ['stopNotTrained' as const] : []),
     ...(doubledBos ? ['doubledBos' as const] : []),
     ...(promptDiffers ? ['promptDiffers' as const] : []),
+    ...(unshown.length > 0 ? ['unshown' as const] : []),
+    ...(emptyAnswer ? ['emptyAnswer' as const] : []),
     ...(truncated ? ['truncated' as const] : []),
   ];
 };
@@ -70,14 +84,16 @@ export const findings = (inspection: RowInspection): ReadonlyArray<CheckName> =>
 /** Rows kept as examples of a check. */
 const examplesKept = 5;
 
+const whyOf = (inspection: RowInspection, name: CheckName): string | undefined => {
+  if ('error' in inspection) return `${inspection.error.message.split('\n')[0] ?? ''} [${inspection.error.code}]`;
+  return name === 'unshown' && isTaken(inspection) ? inspection.unshown.join(', ') : undefined;
+};
+
 /** The row as an example of what a check found. */
-const foundIn = (inspection: RowInspection): FoundRow => ({
-  index: inspection.index,
-  ...inspection.place,
-  ...('error' in inspection
-    ? { why: `${inspection.error.message.split('\n')[0] ?? ''} [${inspection.error.code}]` }
-    : {}),
-});
+const foundIn = (inspection: RowInspection, name: CheckName): FoundRow => {
+  const why = whyOf(inspection, name);
+  return { index: inspection.index, ...inspection.place, ...(why === undefined ? {} : { why }) };
+};
 
 /** Counts what checks find. */
 export interface CheckTally {
@@ -96,7 +112,7 @@ export const makeCheckTally = (limits: Readonly<Partial<Record<CheckName, number
         const own = tallies.get(name);
         if (own === undefined) continue;
         own.rows += 1;
-        if (own.examples.length < examplesKept) own.examples.push(foundIn(inspection));
+        if (own.examples.length < examplesKept) own.examples.push(foundIn(inspection, name));
       }
     },
     checks: (rowsRead) =>

@@ -33,7 +33,8 @@ export const makeFormatTally = (
       const report = asked ? undefined : recogniseFormat(value, field);
       const format = report?.format ?? 'none';
       counts.set(format, (counts.get(format) ?? 0) + 1);
-      if (report?.format === undefined) unrecognised ??= report;
+      // What has no columns (a line that is no JSON) says nothing of which were expected.
+      if (report?.format === undefined) unrecognised = unrecognised?.columns.length ? unrecognised : report;
       else recognised ??= report;
     },
     formats: () => ({

@@ -1,16 +1,17 @@
 /** What becomes of one row: every stage of its way gone through by itself, and what is odd about the outcome. */
-import { isLeft } from 'fp-ts/lib/Either.js';
+import { isLeft, isRight } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { DataError, Place, Warning, WarningCode } from '../../errors.js';
 import { placeOfRow } from '../../formats/datasets/sourced.js';
 import { promptPrefixFaults } from '../../formats/templates/promptPrefix.js';
+import { unshownFields } from '../../formats/templates/unshown.js';
 import { decodeRow } from '../../operators/decode.js';
 import { formatRow } from '../../operators/format.js';
 import { countLearnable } from '../../operators/learnable.js';
 import { maskCompletionsRow } from '../../operators/maskCompletions.js';
 import { tokenizeRow } from '../../operators/tokenize.js';
 import { truncateRow } from '../../operators/truncate.js';
-import type { Example, Formatted, Labelled, PreTokenized, Row } from '../../records.js';
+import type { Example, Formatted, Labelled, Message, PreTokenized, Row } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
 import { isParity } from '../options/config.js';
 import { textOnly } from '../preparing/prepare.js';
@@ -50,6 +51,10 @@ export interface RowTaken extends Inspected {
   readonly doubledBos: boolean;
   /** Whether a turn is asked for otherwise than it is trained. */
   readonly promptDiffers: boolean;
+  /** Fields of the conversation that its template writes nothing of. */
+  readonly unshown: ReadonlyArray<string>;
+  /** Whether an answer in it is blank, and calls no tool either. */
+  readonly emptyAnswer: boolean;
 }
 
 export interface RowRefused extends Inspected {
@@ -90,6 +95,13 @@ const trainsStop = (row: Labelled, stops: ReadonlyArray<ReadonlyArray<number>>):
   return false;
 };
 
+const isBlank = ({ role, content, tool_calls: calls }: Message): boolean =>
+  role === 'assistant' && content.trim() === '' && !(Array.isArray(calls) && calls.length > 0);
+
+const hasEmptyAnswer = (example: Example): boolean =>
+  (example.kind === 'promptCompletion' && example.completion.trim() === '') ||
+  (example.kind === 'messages' && example.messages.some(isBlank));
+
 /**
  * The way of a row through decoding, formatting, tokenising, masking and cutting, by the pure halves that `prepare` lifts. Rows
  * without a label are taken all the same, with `trained` 0.
@@ -113,15 +125,21 @@ export const inspectRow = (
   const stops = stopSequences(tokenizer, setup.stopIds);
   const template = tokenizer?.chatTemplate;
 
-  const promptDiffers = (example: Example): boolean => {
-    if (example.kind !== 'messages' || template === undefined) return false;
+  /** What the template makes of a conversation. */
+  const rendering = (example: Example): Pick<RowTaken, 'promptDiffers' | 'unshown'> => {
+    if (example.kind !== 'messages' || template === undefined) return { promptDiffers: false, unshown: [] };
     const { messages, tools, chatTemplateKwargs: kwargs } = example;
-    const faults = promptPrefixFaults(template, {
+    const conversation = {
       messages,
       ...(tools === undefined ? {} : { tools }),
       ...(kwargs === undefined ? {} : { kwargs }),
-    });
-    return faults._tag === 'Right' && faults.right.length > 0;
+    };
+    const faults = promptPrefixFaults(template, conversation);
+    const unshown = unshownFields(template, conversation);
+    return {
+      promptDiffers: isRight(faults) && faults.right.length > 0,
+      unshown: isRight(unshown) ? unshown.right : [],
+    };
   };
 
   const labelled = (formatted: Formatted | PreTokenized): Either<DataError, Labelled> => {
@@ -161,7 +179,8 @@ export const inspectRow = (
       trained: countLearnable(row.labels, row.seqLengths, ignoreIndex),
       stopTrained: stops.length === 0 ? undefined : trainsStop(row, stops),
       doubledBos: tokenizer?.bosTokenId !== undefined && hasDoubledBos(row, tokenizer.bosTokenId),
-      promptDiffers: promptDiffers(example.right),
+      ...rendering(example.right),
+      emptyAnswer: hasEmptyAnswer(example.right),
     };
   };
 };
