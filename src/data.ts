@@ -146,7 +146,8 @@ export { truncate, truncateRow } from './operators/truncate.js';
 export type { TruncateOptions } from './operators/truncate.js';
 
 // train: files to labelled rows
-export { decodeSftConfig, SftConfig } from './train/options/config.js';
+export { SftConfig } from './train/options/config.js';
+export { decodeSftConfig } from './train/options/decodeConfig.js';
 export type { SftOptions } from './train/options/config.js';
 export { prepare } from './train/preparing/prepare.js';
 export type { RefusedRows } from './train/preparing/refusals.js';

@@ -9,7 +9,7 @@ import { fileError } from '../src/formats/files/byteSource.js';
 import { batch } from '../src/operators/batch.js';
 import { padRow } from '../src/operators/pad.js';
 import { tokenizeRow } from '../src/operators/tokenize.js';
-import { decodeSftConfig } from '../src/train/options/config.js';
+import { decodeSftConfig } from '../src/train/options/decodeConfig.js';
 import { prepareRows } from '../src/train/preparing/prepareRows.js';
 
 const root = resolve(import.meta.dirname, '..');

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { chatMl } from '../../src/formats/templates/chatMl.js';
 import { namedTemplates } from '../../src/formats/templates/chatTemplate.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { preflightPage } from '../../src/train/preflight/page.js';
 import { piecesOf } from '../../src/train/preflight/pieces.js';

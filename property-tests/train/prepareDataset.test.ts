@@ -19,7 +19,7 @@ import { drain } from '../../src/streams/drain.js';
 import { pull } from '../../src/streams/pull.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 import type { Rejected } from '../../src/streams/rejects.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { makeTally, prepare } from '../../src/train/preparing/prepare.js';
 import type { PrepareSetup } from '../../src/train/preparing/prepare.js';

@@ -14,7 +14,7 @@ import type { Labelled } from '../../src/records.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 import { openEntry } from '../../src/train/preparing/cache/entry.js';
 import { decodeRows, encodeRows } from '../../src/train/preparing/cache/rowBlock.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { prepareRows } from '../../src/train/preparing/prepareRows.js';
 import { makeRowNames } from '../../src/train/preparing/rowNames.js';

@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import fc from 'fast-check';
 import { encodeExample } from '../arbitraries/encodeExample.js';
 import { sourced } from '../../src/formats/datasets/sourced.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { preflight } from '../../src/train/preflight/preflight.js';
 import { prepareRows } from '../../src/train/preparing/prepareRows.js';

@@ -16,7 +16,8 @@ import {
   type Fields,
 } from '../formats/closed.js';
 import { didYouMean } from '../formats/nearest.js';
-import { decodeSftConfig, SftConfig, sftTopicNames, sftTopics } from '../train/options/config.js';
+import { SftConfig, sftTopicNames, sftTopics } from '../train/options/config.js';
+import { decodeSftConfig } from '../train/options/decodeConfig.js';
 import type { SftTopic } from '../train/options/config.js';
 import { sftAliases, understoodNames } from '../train/options/optionNames.js';
 import type { ConfigFile } from './configFile.js';

@@ -15,7 +15,7 @@ import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
 import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
 import { textFile } from '../../src/formats/datasets/textFile.js';
 import { decodeRow } from '../../src/operators/decode.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import { collected, fileIn, temporaryDirectory } from './temporary.js';
 
 const dir = temporaryDirectory();

@@ -28,7 +28,7 @@ import { chain, clipByGlobalNorm, scaleBy } from '../../src/train/optimizers/opt
 import { disposeState, initState } from '../../src/train/step/state.js';
 import type { StepOptions } from '../../src/train/step/state.js';
 import { step } from '../../src/train/step/step.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { cardMemoryLeft, chooseEngine } from '../../src/train/engine.js';
 import { fitsUnloaded } from '../../src/train/memory/fitMemory.js';

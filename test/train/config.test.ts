@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
-import { decodeSftConfig, loraOf, SftConfig, sftTopics } from '../../src/train/options/config.js';
+import { loraOf, SftConfig, sftTopics } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import { sftAliases } from '../../src/train/options/optionNames.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 

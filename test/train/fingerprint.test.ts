@@ -1,7 +1,7 @@
 /** Which options make another run of a run that is taken up again. */
 import { expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { fingerprintOf } from '../../src/train/run/fingerprint.js';
 

@@ -16,7 +16,7 @@ import { adapterNames, LoraConfig, scalingOf } from '../../src/model/adapters/lo
 import { loraDelta } from '../../src/model/adapters/loraDelta.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { weightOf } from '../../src/model/weights.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import { loadAdapter, loadModel } from '../../src/train/loading/load.js';
 import { restoreWeights } from '../../src/train/run/resume.js';
 import { saveModel } from '../../src/train/saving/save.js';

@@ -5,7 +5,7 @@ import { isFatal, orThrow, render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { availableMemory, freeOfVmStat } from '../../src/train/memory/availableMemory.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftConfig, SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { estimateMemory, fitsLoaded, fitsUnloaded, mostTokens, needOf } from '../../src/train/memory/fitMemory.js';

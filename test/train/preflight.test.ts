@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { wordTokenizer } from '../../property-tests/arbitraries/tokenizer.js';
 import { makeChatTemplate } from '../../src/formats/templates/chatTemplate.js';
 import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { preflight } from '../../src/train/preflight/preflight.js';
 import type { CheckName } from '../../src/train/preflight/checks.js';

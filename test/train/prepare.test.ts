@@ -4,7 +4,7 @@ import { orThrow } from '../../src/errors.js';
 import type { Warning } from '../../src/errors.js';
 import type { Labelled } from '../../src/records.js';
 import { wordTokenizer } from '../../property-tests/arbitraries/tokenizer.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftConfig, SftOptions } from '../../src/train/options/config.js';
 import { fewOfEach, maxLengthOf } from '../../src/train/preparing/prepare.js';
 import { prepareRows } from '../../src/train/preparing/prepareRows.js';

@@ -11,7 +11,7 @@ import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { characterOfByte } from '../../src/formats/tokenizing/byteAlphabet.js';
 import { makeGate } from '../../src/streams/gate.js';
 import { makeRejects } from '../../src/streams/rejects.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { prepareInThreads } from '../../src/train/preparing/prepareDataset.js';
 import type { Starting } from '../../src/train/preparing/prepareDataset.js';

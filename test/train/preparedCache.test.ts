@@ -27,7 +27,7 @@ import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
 import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import { makeRejects } from '../../src/streams/rejects.js';
 import { preparedDirectory } from '../../src/train/preparing/cache/directory.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { divide } from '../../src/train/preparing/divide.js';
 import { watched } from '../../src/train/preflight/dataset.js';

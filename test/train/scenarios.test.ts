@@ -8,7 +8,7 @@ import { orThrow } from '../../src/errors.js';
 import type { Tokenizer } from '../../src/formats/tokenizing/tokenizer.js';
 import type { FormattingFunc } from '../../src/operators/decode.js';
 import type { StepResult } from '../../src/records.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { load, loadModel } from '../../src/train/loading/load.js';
 import { prepareRows } from '../../src/train/preparing/prepareRows.js';

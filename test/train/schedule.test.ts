@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
-import { decodeSftConfig, SftConfig } from '../../src/train/options/config.js';
+import { SftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import { warmupStepsOf } from '../../src/train/step/plan.js';
 import { scheduleOf } from '../../src/train/optimizers/schedule.js';
 import type { Schedule } from '../../src/train/optimizers/schedule.js';

@@ -8,7 +8,7 @@ import { lastValueFrom } from 'rxjs';
 import { orThrow } from '../../src/errors.js';
 import { crc32c, eventRecord, masked } from '../../src/formats/tfEvents.js';
 import { chooseEngine } from '../../src/train/engine.js';
-import { decodeSftConfig } from '../../src/train/options/config.js';
+import { decodeSftConfig } from '../../src/train/options/decodeConfig.js';
 import { tensorBoardLog } from '../../src/train/logging/tensorboard.js';
 import { sftTrainer } from '../../src/train/trainer.js';
 import { tinyModel } from '../../property-tests/train/tiny.js';

@@ -10,7 +10,7 @@ import { fileError } from '../../formats/files/byteSource.js';
 import { withChatFormat } from '../../formats/tokenizing/addTokens.js';
 import { templatedTokenizer } from '../../formats/tokenizing/templatedTokenizer.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
-import { isParity } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
 
 /** A text without any of these says the same of every conversation: it is the name of a file. */

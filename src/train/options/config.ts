@@ -3,10 +3,7 @@
  * and the parity table are generated from it. Names are those of TRL's SFTConfig and transformers' TrainingArguments, camelCased.
  */
 import * as E from 'fp-ts/lib/Either.js';
-import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import { usage } from '../../errors.js';
-import type { FatalError } from '../../errors.js';
 import {
   boolean,
   closed,
@@ -27,12 +24,9 @@ import {
   texts,
 } from '../../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
-import { initFault } from '../../model/adapters/initLora.js';
 import { LoraConfig } from '../../model/adapters/lora.js';
-import { QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
-import { fromModelInitKwargs } from './modelInitKwargs.js';
+import { QuantizationConfig } from '../../model/quantize/config.js';
 import { optimizers } from './optimNames.js';
-import { ownNames } from './optionNames.js';
 
 const interval = numberThat('a whole number ≥ 1, or a share of the run between 0 and 1', (x) =>
   x < 1 ? x > 0 : Number.isSafeInteger(x),
@@ -360,161 +354,6 @@ export const sftTopics = {
 } as const satisfies Readonly<Record<string, ReadonlyArray<keyof SftConfig>>>;
 export type SftTopic = keyof typeof sftTopics;
 export const sftTopicNames = Object.keys(sftTopics) as ReadonlyArray<SftTopic>;
-
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === 'object' && u !== null && !Array.isArray(u);
-
-/** Combinations that no single field can refuse. */
-const consistent = (config: SftConfig): Either<FatalError, SftConfig> => {
-  const quantization = quantizationOf(config);
-  if (E.isLeft(quantization)) return quantization;
-  const init = initFault(config.initLoraWeights);
-  if (init !== undefined) return E.left(init);
-  if (config.packing && config.responseTemplate !== undefined && config.parity === 'trl-0.7.10') {
-    return E.left(
-      usage('E_COMPLETION_COLLATOR_WITH_PACKING', 'responseTemplate cannot be used with packing under 0.7.10 parity', {
-        field: 'responseTemplate',
-        hint: 'leave out parity: rows are masked before they are packed then',
-      }),
-    );
-  }
-  if (config.instructionTemplate !== undefined && config.responseTemplate === undefined) {
-    return E.left(
-      usage('E_OPTIONS', 'instructionTemplate needs responseTemplate', {
-        field: 'instructionTemplate',
-        hint: 'give both, or neither',
-      }),
-    );
-  }
-  if (config.chatFormat !== undefined && config.chatTemplate !== undefined) {
-    return E.left(
-      usage('E_OPTIONS', 'chatFormat brings a template of its own', {
-        field: 'chatTemplate',
-        hint: 'give one of the two',
-      }),
-    );
-  }
-  if (config.strict && config.streaming) {
-    return E.left(
-      usage('E_OPTIONS', 'strict looks at a whole dataset before training', {
-        field: 'strict',
-        hint: 'leave out streaming, or run rxtune inspect --strict',
-      }),
-    );
-  }
-  if (config.streaming && config.maxSteps <= 0) {
-    return E.left(
-      usage('E_MAX_STEPS_REQUIRED', 'a streamed dataset has no length to count epochs by', {
-        field: 'maxSteps',
-        hint: 'set maxSteps',
-      }),
-    );
-  }
-  if (config.streaming && config.evalSplit !== undefined && config.evalSplit >= 1) {
-    return E.left(
-      usage('E_OPTIONS', 'a streamed dataset can be divided by a share only', {
-        field: 'evalSplit',
-        hint: 'give a share below 1, or a file of its own',
-      }),
-    );
-  }
-  if (
-    config.reportTo.some((name) => name !== 'none') &&
-    config.loggingDir === undefined &&
-    config.outputDir === undefined
-  ) {
-    return E.left(
-      usage('E_OPTIONS', 'reportTo needs a place for its files', {
-        field: 'loggingDir',
-        hint: 'set loggingDir or outputDir',
-      }),
-    );
-  }
-  if (config.lrSchedulerType === 'polynomial' && (config.lrEnd ?? 1e-7) >= config.learningRate) {
-    return E.left(
-      usage('E_OPTIONS', 'lrEnd must lie below learningRate', {
-        field: 'lrEnd',
-        hint: 'lower lrEnd or raise learningRate',
-      }),
-    );
-  }
-  const judging = [
-    ...(config.loadBestModelAtEnd ? ['loadBestModelAtEnd'] : []),
-    ...(config.earlyStoppingPatience === undefined ? [] : ['earlyStoppingPatience']),
-    ...(config.saveStrategy === 'best' ? ['saveStrategy best'] : []),
-  ];
-  if (judging[0] !== undefined && config.evalStrategy === 'no') {
-    return E.left(
-      usage('E_OPTIONS', `${judging[0]} needs evaluation`, {
-        field: 'evalStrategy',
-        hint: 'set evalStrategy to steps or epoch',
-      }),
-    );
-  }
-  if (config.loadBestModelAtEnd && config.saveStrategy !== 'best') {
-    if (config.evalStrategy !== config.saveStrategy) {
-      return E.left(
-        usage('E_OPTIONS', 'loadBestModelAtEnd needs evaluation and checkpoints at the same times', {
-          field: 'saveStrategy',
-          hint: `evalStrategy is ${config.evalStrategy}, saveStrategy is ${config.saveStrategy}`,
-        }),
-      );
-    }
-    const evalSteps = config.evalSteps ?? config.loggingSteps;
-    const multiple = config.saveSteps / evalSteps;
-    if (config.evalStrategy === 'steps' && Math.abs(multiple - Math.round(multiple)) > 1e-9) {
-      return E.left(
-        usage('E_OPTIONS', 'loadBestModelAtEnd needs saveSteps to be a multiple of evalSteps', {
-          field: 'saveSteps',
-          hint: `evalSteps is ${evalSteps}, saveSteps is ${config.saveSteps}`,
-        }),
-      );
-    }
-  }
-  return E.right(config);
-};
-
-/** What a reader expects an option to switch on: evalSteps evaluation, any option of the adapter the adapter. */
-const implied = (options: unknown): unknown => {
-  if (!isRecord(options)) return options;
-  const given = (key: string): boolean => options[key] !== undefined && options[key] !== null;
-  return {
-    ...(given('evalSteps') ? { evalStrategy: 'steps' } : {}),
-    ...(Object.keys(adapter).some(given) ? { usePeft: true } : {}),
-    ...options,
-  };
-};
-
-/** Loader options under their own names; what is given under both names must not differ. */
-const withoutKwargs = (options: unknown): Either<FatalError, unknown> => {
-  if (!isRecord(options) || !isRecord(options['modelInitKwargs'])) return E.right(options);
-  return E.chain((loading: Readonly<Record<string, unknown>>) => {
-    const twice = Object.keys(loading).find(
-      (name) => Object.hasOwn(options, name) && JSON.stringify(options[name]) !== JSON.stringify(loading[name]),
-    );
-    return twice === undefined
-      ? E.right<FatalError, unknown>({ ...options, ...loading })
-      : E.left(
-          usage('E_OPTIONS', `option "${twice}" is given twice`, { field: twice, hint: 'modelInitKwargs has it too' }),
-        );
-  })(fromModelInitKwargs(options['modelInitKwargs']));
-};
-
-const isOption = (name: string): boolean => Object.hasOwn(SftConfig.fields, name);
-
-/**
- * Options as `sftTrainer` decodes them: other names that TRL, transformers and PEFT have for them understood, defaults filled in. A
- * usage error, with the field and what to do: `E_OPTIONS` for names and values that are wrong and for options that contradict each
- * other, and codes of their own for a few of these.
- */
-export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig> =>
-  E.chain(consistent)(
-    E.chain((given: unknown) => SftConfig.decode(implied(given)))(
-      E.chain(withoutKwargs)(isRecord(options) ? ownNames(options, isOption) : E.right(options)),
-    ),
-  );
-
-export { isParity } from './parity.js';
 
 /** The adapter asked for, as the model knows it; undefined where the whole model trains. */
 export const loraOf = (config: SftConfig): LoraConfig | undefined => {

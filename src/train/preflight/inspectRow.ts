@@ -13,7 +13,7 @@ import { tokenizeRow } from '../../operators/tokenize.js';
 import { truncateRow } from '../../operators/truncate.js';
 import type { Example, Formatted, Labelled, Message, PreTokenized, Row } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
-import { isParity } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 import { textOnly } from '../preparing/prepare.js';
 import type { PrepareConfig } from '../preparing/prepare.js';
 import { rowPath } from '../preparing/rowPath.js';

@@ -20,7 +20,7 @@ import { ignoreIndex } from '../../records.js';
 import { mapping } from '../../streams/operator.js';
 import type { Rejecting } from '../../streams/operator.js';
 import type { Rejects } from '../../streams/rejects.js';
-import { isParity } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
 import type { Names, RowNames } from './rowNames.js';
 import { rowPath } from './rowPath.js';

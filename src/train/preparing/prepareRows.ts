@@ -8,7 +8,7 @@ import type { DataError, FatalError, Warning } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { Labelled } from '../../records.js';
 import { makeRejects, reasonsText } from '../../streams/rejects.js';
-import { isParity } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
 import type { Dataset, SftSetup } from '../run/run.js';
 import { throughCache } from './cache/preparedCache.js';

@@ -4,7 +4,7 @@ import { sliceRow } from '../../operators/columns.js';
 import { countLearnable } from '../../operators/learnable.js';
 import { ignoreIndex } from '../../records.js';
 import type { Labelled } from '../../records.js';
-import { isParity } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
 
 /** Counted in rows as they were read: cut to maxLength, not yet packed. */

@@ -15,7 +15,7 @@ import type { Optimizer } from '../optimizers/optimizer.js';
 import { optimizerOf } from '../optimizers/optimizerOf.js';
 import { scheduleOf } from '../optimizers/schedule.js';
 import type { Schedule } from '../optimizers/schedule.js';
-import { isParity } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
 import { fieldOfSet } from '../preparing/prepareRows.js';
 import type { PreparedSet, TrainRows } from '../preparing/prepareRows.js';

@@ -17,7 +17,8 @@ import { loadOptionsOf, loadParts } from '../loading/load.js';
 import { setupChatFormat } from '../loading/setupChatFormat.js';
 import { withChatTemplate } from '../loading/withChatTemplate.js';
 import { fitsUnloaded } from '../memory/fitMemory.js';
-import { isParity, loraOf } from '../options/config.js';
+import { loraOf } from '../options/config.js';
+import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
 import type { SftSetup } from './run.js';
 

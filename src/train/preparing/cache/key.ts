@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { identityOf } from '../../../formats/identity.js';
 import { identityOfTokenizer } from '../../../formats/tokenizing/tokenizerIdentity.js';
-import { isParity } from '../../options/config.js';
+import { isParity } from '../../options/parity.js';
 import type { Dataset } from '../../run/run.js';
 import type { PrepareConfig, PrepareSetup } from '../prepare.js';
 import { codeVersion } from './codeVersion.js';
