@@ -18,6 +18,7 @@ import {
   optional,
   required,
   type ClosedValue,
+  type Field,
 } from '../formats/closed.js';
 import { makeRejects, reasonsText } from '../streams/rejects.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';
@@ -36,7 +37,7 @@ import type { CommandLine, Terminal } from './command.js';
 import { evalDatasetDoc, mixedRows, setsOf, trainDatasetDoc, weighted } from './datasets.js';
 import { duration, makeProgress, type Progress } from './progress.js';
 import { reportable, writeReport } from './runReport.js';
-import { addSftFlags, decodeSftFlags } from './sftFlags.js';
+import { addSftFlags, decodeSftFlags, type sftOwnNames } from './sftFlags.js';
 import { onSignals } from './signals.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
 
@@ -58,7 +59,7 @@ const Own = closed('sft', {
     0,
     'Port of that page. 0: any that is free.',
   ),
-});
+} satisfies Readonly<Record<(typeof sftOwnNames)[number], Field>>);
 
 const count = (value: number): string => value.toLocaleString('en-US');
 

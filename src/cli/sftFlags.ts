@@ -45,17 +45,39 @@ const understood: Fields = Object.fromEntries([
 /** Names that TRL's script gives to what a command reads. */
 export const ownAliases: Readonly<Record<string, string>> = { modelNameOrPath: 'model', datasetName: 'trainDataset' };
 
-/** The file under the command's own names, where it has such an option; one given by both names stays, and is refused. */
+/** What `sft` reads and writes besides `SftConfig`, and others may not: a file that was written for it serves them as well. */
+export const sftOwnNames = [
+  'model',
+  'adapter',
+  'trainDataset',
+  'evalDataset',
+  'report',
+  'dashboard',
+  'dashboardPort',
+] as const;
+
+const ofSft: ReadonlySet<string> = new Set(sftOwnNames);
+
+/** Whether a line of a file is for `sft` alone, of which the command knows nothing. */
+const isOthers = (name: string, own: Fields): boolean => {
+  const meant = (Object.hasOwn(ownAliases, name) ? ownAliases[name] : undefined) ?? name;
+  return ofSft.has(meant) && !Object.hasOwn(own, meant);
+};
+
+/**
+ * The file under the command's own names, where it has such an option, without what `sft` alone would read; one given by both names stays,
+ * and is refused.
+ */
 const renamed = (file: ConfigFile, own: Fields): ConfigFile => {
   const nameOf = (name: string): string => {
     const meant = Object.hasOwn(ownAliases, name) ? ownAliases[name] : undefined;
     return meant !== undefined && Object.hasOwn(own, meant) && !file.lines.has(meant) ? meant : name;
   };
-  return {
-    ...file,
-    options: Object.fromEntries(Object.entries(file.options).map(([name, value]) => [nameOf(name), value])),
-    lines: new Map([...file.lines].map(([name, line]) => [nameOf(name), line])),
-  };
+  const kept = <A>(entries: Iterable<readonly [string, A]>): ReadonlyArray<readonly [string, A]> =>
+    [...entries].flatMap(([name, value]) => {
+      return isOthers(name, own) ? [] : [[nameOf(name), value] as const];
+    });
+  return { ...file, options: Object.fromEntries(kept(Object.entries(file.options))), lines: new Map(kept(file.lines)) };
 };
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

@@ -72,3 +72,19 @@ test('float32 says nothing beside bf16; what cannot be had is refused with its l
   );
   expect(await decoded('bf16: false\ndtype: bfloat16')).toContain('given twice');
 });
+
+test('a file that was written for sft serves a command that reads less of it; what no command knows is refused all the same', async () => {
+  const shared = [
+    'model_name_or_path: a',
+    'train_dataset: [b]',
+    'eval_dataset: c',
+    'adapter: d',
+    'report: run.html',
+    'dashboard: true',
+  ];
+  expect(await decoded([...shared, 'seed: 3'].join('\n'))).toMatchObject({
+    own: { model: 'a', trainDataset: ['b'] },
+    config: { seed: 3 },
+  });
+  expect(await decoded('eval_datase: c')).toMatch(/^run\.yaml:1, field "evalDatase"/);
+});
