@@ -24,11 +24,13 @@ const tensorsOf = (file) => {
   const length = Number(bytes.readBigUInt64LE(0));
   const { __metadata__: _, ...header } = JSON.parse(bytes.toString('utf8', 8, 8 + length));
   const tensors = {};
-  for (const [stored, { data_offsets: offsets, shape }] of Object.entries(header)) {
+  for (const [stored, { data_offsets: offsets, shape, dtype }] of Object.entries(header)) {
     const own = bytes.subarray(8 + length + offsets[0], 8 + length + offsets[1]);
     // transformers 5.18 writes this norm of OLMo Hybrid under one name whatever the layer, published files do not.
     const name = stored.replace('feedforward_layer_norm', 'post_attention_layernorm');
-    tensors[name] = { shape, values: new Float32Array(new Uint8Array(own).buffer) };
+    const { buffer } = new Uint8Array(own);
+    const halves = dtype === 'BF16' ? Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16) : undefined;
+    tensors[name] = { shape, values: new Float32Array(halves?.buffer ?? buffer) };
   }
   // Experts of Qwen3-VL are inputs first in published files, outputs first (more than there are inputs here) as transformers 5 writes them.
   for (const [name, { shape, values }] of Object.entries(tensors)) {

@@ -1,6 +1,6 @@
 """Whole fine-tuning runs of random configurations with TRL's SFTTrainer, for random_runs.mjs to make again and compare.
 
-    python reference/random_runs.py DIR [--count 50] [--seed 1] [--only 3,17] [--architectures lfm2,bamba] [--parity]
+    python reference/random_runs.py DIR [--count 50] [--seed 1] [--only 3,17] [--architectures lfm2,bamba] [--parity] [--bfloat16]
     node reference/random_runs.mjs DIR
 
 Run i of a seed is a function of both: a tiny random model of some architecture, rows of some kind, options, perhaps an adapter. DIR/i has
@@ -8,7 +8,7 @@ the case, model, adapter and rows that both begin with; DIR/i/theirs what TRL le
 they are given, or rxtune's own order for seed and epoch. Accuracies and entropies are means over tokens, as rxtune has them.
 With --parity the same for `parity: 'trl-0.7.10'`, whose TRL these versions are not: rows are made here by its rules and trained by
 transformers' Trainer, with the mean of micro-batches' means and epochs of whole updates. What is not drawn, and why, stands in
-random_configurations.py. Needs trl 1.13, transformers 5.18, peft 0.21 (CPU).
+random_configurations.py. With --bfloat16 models lie in files as bfloat16, and are trained as float32 all the same. Needs trl 1.13, transformers 5.18, peft 0.21 (CPU).
 """
 
 import argparse
@@ -51,6 +51,7 @@ parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--only", default="")
 parser.add_argument("--architectures", default="", help="by turns, in place of those drawn")
 parser.add_argument("--parity", action="store_true")
+parser.add_argument("--bfloat16", action="store_true")
 asked = parser.parse_args()
 
 root = Path(__file__).resolve().parent.parent
@@ -358,7 +359,7 @@ def run(seed, index):
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     model = make_model(case)
-    model.save_pretrained(directory / "model")
+    (model.to(torch.bfloat16) if asked.bfloat16 else model).save_pretrained(directory / "model")
     model = auto(model.config).from_pretrained(directory / "model", dtype=torch.float32, attn_implementation="eager")
     tokenizer = make_tokenizer(case, directory / "tokenizer")
     if case["lora"]:

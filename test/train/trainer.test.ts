@@ -836,6 +836,25 @@ describe('resuming', () => {
     expect(steps.map(({ step }) => step)).toEqual([7, 8]);
   });
 
+  test('with batches of another size at the place where that run would be after as many updates', async () => {
+    const outputDir = temporary();
+    const small = { outputDir, maxSteps: 6, maxLength: 16, perDeviceTrainBatchSize: 1, shuffle: false } as const;
+    const { run, model } = await started({ ...small, gradientAccumulationSteps: 3, saveStrategy: 'no' });
+    run.subscribe(({ step }) => (step === 3 ? run.stop({ checkpoint: true }) : undefined));
+    expect((await orThrow(completed(run))).epoch).toBe(1.5);
+    disposeModel(model);
+    const { run: again, model: anew } = await started({
+      ...{ ...small, gradientAccumulationSteps: 1, perDeviceTrainBatchSize: 3, resumeFromCheckpoint: true },
+    });
+    const steps = await lastValueFrom(again.pipe(toArray()));
+    expect(steps.map(({ step, epoch }) => [step, epoch])).toEqual([
+      [4, 2],
+      [5, 2.5],
+      [6, 3],
+    ]);
+    disposeModel(anew);
+  });
+
   test('a checkpoint of another model does not fit', async () => {
     const outputDir = await saved();
     const { run } = await started({ r: 2, maxSteps: 8, resumeFromCheckpoint: join(outputDir, 'checkpoint-4') });

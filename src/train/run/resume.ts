@@ -23,8 +23,9 @@ import { tensor } from '../../tfjs.js';
 import type { SftConfig } from '../options/config.js';
 import { unconverted } from '../saving/convertedAdapter.js';
 import { optimizerFile, trainerStateFile } from '../saving/save.js';
-import { decodeTrainerState } from '../saving/trainerState.js';
-import type { SavedState } from '../saving/trainerState.js';
+import { decodeTrainerState, unitOf } from '../saving/trainerState.js';
+import type { SavedState, Unit } from '../saving/trainerState.js';
+import { microBatchesAfter } from '../step/plan.js';
 import { setWeights } from '../step/state.js';
 import type { Best, TrainState } from '../step/state.js';
 import type { Run } from './run.js';
@@ -293,6 +294,11 @@ const changed = ({ dir }: Found): Warning =>
     hint: 'the run goes on, but not as it would have without the stop',
   });
 
+/** Whether micro-batches of one run are those of the other. Where an older checkpoint does not tell, they are taken to be. */
+const countsAlike = (unit: Unit | undefined, own: Unit): boolean =>
+  unit === undefined ||
+  (unit.size === own.size && unit.accumulation === own.accumulation && unit.perEpoch === own.perEpoch);
+
 /** The best evaluation of a run that goes on in `outputDir`; its checkpoint stays where the earlier part of the run wrote it. */
 const placed = (best: Best | undefined, from: string, outputDir: string | undefined): Best | undefined => {
   const beside = resolve(dirname(resolve(from)));
@@ -313,9 +319,11 @@ export const resume = (run: Run): TaskEither<FatalError, void> => {
     }),
     TE.tap(({ dir }) => restoreWeights(dir, state.model)),
     TE.tap(({ dir }) => restoreMoments(dir, state)),
-    TE.map(({ counters, learningRate, dir }) => {
+    TE.map(({ counters, unit, learningRate, dir }) => {
       rateByHand.learningRate = learningRate;
       Object.assign(state, counters, { best: placed(counters.best, dir, config.outputDir) });
+      // Of other batches the place is where this run would be after as many updates.
+      if (!countsAlike(unit, unitOf(run))) state.microBatches = microBatchesAfter(plan, state.step);
       // Killed between the evaluation that ended patience and the end: it ends here, as it would have there.
       if (config.earlyStoppingPatience !== undefined && state.patience >= config.earlyStoppingPatience) {
         run.controls.endEarly();

@@ -13,7 +13,7 @@ import type { Best, TrainState } from '../step/state.js';
 
 const orNull = <C extends t.Mixed>(codec: C) => t.union([codec, t.null], `${codec.name}, or null`);
 
-const OnDisk = t.type(
+const Counted = t.type(
   {
     format: t.literal(1),
     global_step: t.number,
@@ -42,6 +42,11 @@ const OnDisk = t.type(
   },
   'a trainer state',
 );
+/** What `micro_batches` counts; older states do not say it. */
+const WithUnit = t.partial({
+  unit: t.type({ train_batch_size: t.number, gradient_accumulation_steps: t.number, per_epoch: orNull(t.number) }),
+});
+const OnDisk = t.intersection([Counted, WithUnit], 'a trainer state');
 type OnDisk = t.TypeOf<typeof OnDisk>;
 
 const encodeInterval = ({ auxLoss, ...sums }: Interval): OnDisk['interval'] => ({
@@ -54,12 +59,44 @@ const intervalOf = ({ aux_loss: auxLoss, ...sums }: OnDisk['interval']): Interva
   ...(auxLoss === undefined ? {} : { auxLoss }),
 });
 
+/** What a run counts its place in the data in. */
+export interface Unit {
+  /** Rows of a micro-batch. */
+  readonly size: number;
+  /** Micro-batches of an update. */
+  readonly accumulation: number;
+  /** Micro-batches of an epoch; Infinity where rows are streamed. */
+  readonly perEpoch: number;
+}
+
+export const unitOf = ({ plan, config }: Pick<Run, 'plan' | 'config'>): Unit => ({
+  size: config.perDeviceTrainBatchSize,
+  accumulation: plan.gradientAccumulationSteps,
+  perEpoch: plan.microBatchesPerEpoch,
+});
+
+const encodeUnit = ({ size, accumulation, perEpoch }: Unit): NonNullable<OnDisk['unit']> => ({
+  train_batch_size: size,
+  gradient_accumulation_steps: accumulation,
+  per_epoch: Number.isFinite(perEpoch) ? perEpoch : null,
+});
+
+const unitFrom = ({ unit }: OnDisk): Unit | undefined =>
+  unit === undefined
+    ? undefined
+    : {
+        size: unit.train_batch_size,
+        accumulation: unit.gradient_accumulation_steps,
+        perEpoch: unit.per_epoch ?? Infinity,
+      };
+
 export const encodeTrainerState = ({ state, rateByHand, config, plan, fingerprint }: Run): OnDisk => ({
   format: 1,
   global_step: state.step,
   max_steps: plan.totalSteps,
   epoch: epochAfter(plan, state.microBatches),
   micro_batches: state.microBatches,
+  unit: encodeUnit(unitOf({ plan, config })),
   last_update: state.lastUpdate,
   num_tokens: state.numTokens,
   skipped_steps: state.skippedSteps,
@@ -89,6 +126,8 @@ export type Counters = Omit<TrainState, 'model' | 'optimizer' | 'options' | 'mom
 
 export interface SavedState {
   readonly counters: Counters;
+  /** What `microBatches` among them counts, where the file says it. */
+  readonly unit: Unit | undefined;
   /** The rate that was set by hand, if one was. */
   readonly learningRate: number | undefined;
   readonly fingerprint: string;
@@ -99,6 +138,7 @@ export const decodeTrainerState =
   (value: unknown): Either<FatalError, SavedState> =>
     E.map((disk: OnDisk) => ({
       fingerprint: disk.fingerprint,
+      unit: unitFrom(disk),
       learningRate: disk.learning_rate ?? undefined,
       counters: {
         step: disk.global_step,
