@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { compile } from '../../src/formats/jinja/evaluate.js';
+import { compile } from '../../src/formats/jinja/program.js';
 import { TemplateError } from '../../src/formats/jinja/templateError.js';
 import { toValue } from '../../src/formats/jinja/toValue.js';
 import { golden } from './golden.js';

@@ -9,7 +9,7 @@ import { type DataError, dataError } from '../../errors.js';
 import type { Message, Span } from '../../records.js';
 import { identified, lasting } from '../identity.js';
 import type { Tell } from '../identity.js';
-import { compile, type Program } from '../jinja/evaluate.js';
+import { compile, type Program } from '../jinja/program.js';
 import { TemplateError } from '../jinja/templateError.js';
 import { memberValue, messageValue, toValue } from '../jinja/toValue.js';
 import type { ContentForm } from '../jinja/toValue.js';
