@@ -10,7 +10,7 @@ export default {
   roots: ['<rootDir>/test', '<rootDir>/property-tests'],
   testMatch: ['**/*.test.ts'],
   // The card, once chosen, is the whole process's: npm run test:card runs these alone.
-  testPathIgnorePatterns: process.env['RXTUNE_TEST_CARD'] === undefined ? ['/test/native/cuda\\.test\\.ts$'] : [],
+  testPathIgnorePatterns: process.env['RXTUNE_TEST_CARD'] === undefined ? ['/test/native/cuda\\w*\\.test\\.ts$'] : [],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testTimeout: 600_000,

@@ -2,7 +2,7 @@
  * One step of a model of a shape, as the emulated card counts it (bench/card.mjs sets it up): prints {step, peak}, {kernel: [times, bytes
  * read, bytes written, operations]} and the bytes of the engine's tensors at most, with its work space.
  *
- * node card.mjs --shape llama-1.1b --mode full|lora|qlora --layers 2 --batch 4 --seq 2048 --folder DIR
+ * node card.mjs --shape llama-1.1b --mode full|lora|qlora --layers 2 --batch 4 --seq 2048 --folder DIR [--checkpointing]
  */
 import { mkdirSync, openSync, closeSync, ftruncateSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,13 +18,14 @@ import { flags } from '../turns.mjs';
 const models = { ...plain.models, ...hybrid.models, ...mixture.models };
 const shapes = { ...plain.shapes, ...hybrid.shapes, ...mixture.shapes };
 
-const { shape, mode, layers, batch, seq, folder } = flags({
+const { shape, mode, layers, batch, seq, folder, checkpointing } = flags({
   shape: '',
   mode: 'lora',
   layers: 1,
   batch: 1,
   seq: 2048,
   folder: '',
+  checkpointing: false,
 });
 
 /** A checkpoint whose matrices are a hole in the file: zeros that take no room. Vectors are ones: a gain of 0 is like no other. */
@@ -70,6 +71,7 @@ const run = sftTrainer(
     learningRate: 1e-5,
     lrSchedulerType: 'constant',
     shuffle: false,
+    gradientCheckpointing: checkpointing,
     ...(mode === 'full' ? {} : { r: 16, loraAlpha: 32, targetModules: shapes[shape].loraTargets ?? 'all-linear' }),
   },
 );

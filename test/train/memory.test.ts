@@ -116,6 +116,30 @@ describe('what a run needs', () => {
     expect(frozen).toBe(4 * 1000 * (2 * 2 * 5 + 2 * 2 * 4 + (5 + 2) + 10));
   });
 
+  test('on a card attention keeps bfloat16 too, frozen norms their values, and no adapter a gated activation', () => {
+    const card = { ...shape, keptBytes: 2, onCard: true };
+    const map = (name: string, output: number, input: number): MemoryShape['specs'][number] => ({
+      name: `h.0.${name}.weight`,
+      shape: [output, input],
+      kind: 'linear',
+    });
+    const attn = ['q_proj', 'k_proj', 'v_proj', 'o_proj'].map((name) => map(name, 10, 10));
+    expect(memoryNeed({ ...card, specs: attn }).activations).toBe(1000 * 2 * (10 + 30 + 10 + 10));
+    const norm: MemoryShape['specs'][number] = { name: 'h.0.norm.weight', shape: [10], kind: 'norm' };
+    const mlp = [map('gate_proj', 30, 10), map('up_proj', 30, 10), map('down_proj', 10, 30), norm];
+    const adapters = new Map(['gate', 'up', 'down'].map((name) => [`h.0.${name}_proj`, 2]));
+    const adapted = { ...card, specs: mlp, trains: () => false, adapters };
+    // What the norm gave, which both maps read; gate and up; what adapters make between their halves.
+    expect(memoryNeed(adapted).activations).toBe(1000 * (2 * (10 + 60) + 4 * 6));
+    // A norm with a bias, or one that trains, needs what it read: the sum that the layer before left.
+    const withBias = { ...adapted, specs: [...mlp, { ...norm, name: 'h.0.norm.bias' }] };
+    expect(memoryNeed(withBias).activations).toBe(1000 * (2 * (10 + 60 + 10) + 4 * 6));
+    // Weights want what they read.
+    expect(memoryNeed({ ...card, specs: mlp }).activations).toBe(1000 * 2 * (10 + 60 + 30 + 10));
+    // The processor keeps all of it.
+    expect(memoryNeed({ ...adapted, onCard: false }).activations).toBe(1000 * (2 * (10 + 60 + 30 + 10) + 4 * 6));
+  });
+
   test('kept as bfloat16 activations take half, but for what attention keeps for itself', () => {
     const attn: MemoryShape = {
       ...shape,
@@ -336,7 +360,9 @@ describe('a run', () => {
     const [onCard, inProcess] = [true, false].map((is) => estimateMemory(model.config, config, 64, available(is)));
     expect(onCard).toMatchObject({ fits: true, need: { process: 0 } });
     expect(inProcess).toMatchObject({ fits: false, need: { process: 128 * 2 ** 20 } });
-    expect((inProcess?.need.peak ?? 0) - (onCard?.need.peak ?? 0)).toBe(128 * 2 ** 20);
+    // A card cuts its logits otherwise.
+    const held = [inProcess, onCard].map((found) => (found?.need.peak ?? 0) - (found?.need.workspace ?? 0));
+    expect((held[0] ?? 0) - (held[1] ?? 0)).toBe(128 * 2 ** 20);
     expect(fitsUnloaded(model.config, config, { available: available(true) })).toMatchObject({ _tag: 'Right' });
     expect(fitsUnloaded(model.config, config, { available: available(false) })).toMatchObject({ _tag: 'Left' });
     // What is loaded by then is counted on both sides.

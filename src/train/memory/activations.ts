@@ -15,9 +15,12 @@ export interface ActivationShape {
   readonly adapters: ReadonlyMap<string, number>;
   /**
    * Bytes a number that the forward pass keeps takes: 4, or 2 where it is kept as bfloat16. Queries, keys, values and outputs of
-   * attention are counted as float32 whatever this says, as they are where the processor does not multiply bfloat16.
+   * attention are counted as float32 whatever this says, as they are where the processor does not multiply bfloat16; on a card they are
+   * not.
    */
   readonly keptBytes: number;
+  /** Tensors lie in a card's memory, where the process itself takes none. */
+  readonly onCard?: boolean;
 }
 
 /** What a token costs. */
@@ -74,21 +77,58 @@ const makesAttention = (module: string): boolean =>
 /** Attention keeps its output for its own way back, whoever reads it next. */
 const readsAttention = (module: string): boolean => /(?:\.o_proj|\.out_proj|attn\.c_proj|\.dense)$/.test(module);
 
+/** Whether activations travel from kernel to kernel as bfloat16, as on a card, and not only lie so until they are read again. */
+const travelHalved = ({ onCard = false, keptBytes }: ActivationShape): boolean => onCard && keptBytes !== floatBytes;
+
+const attentionBytes = (shape: ActivationShape): number => (travelHalved(shape) ? shape.keptBytes : floatBytes);
+
 /** Bytes of what a map puts out, and of what its adapter makes between its halves. */
-const bytesPutOut = ({ module, spec, output, share }: LinearMap, { adapters, keptBytes }: ActivationShape): number =>
+const bytesPutOut = ({ module, spec, output, share }: LinearMap, shape: ActivationShape): number =>
   share *
-  ((spec.keeps ?? output) * (makesAttention(module) ? floatBytes : keptBytes) +
-    (adapters.get(module) ?? 0) * floatBytes);
+  ((spec.keeps ?? output) * (makesAttention(module) ? attentionBytes(shape) : shape.keptBytes) +
+    (shape.adapters.get(module) ?? 0) * floatBytes);
 
 /** Bytes of what a map reads that are kept for it, one copy for it and for attention where they keep it alike. */
-const bytesRead = (
-  { module, spec, input, share }: LinearMap,
-  { adapters, trains, keptBytes }: ActivationShape,
-): number => {
-  const ofAttention = readsAttention(module) ? input * floatBytes : 0;
+const bytesRead = ({ module, spec, input, share }: LinearMap, shape: ActivationShape): number => {
+  const { adapters, trains, keptBytes } = shape;
+  const ofAttention = readsAttention(module) ? input * attentionBytes(shape) : 0;
   const reads = adapters.has(module) || trains(spec);
-  const ofMap = reads && (ofAttention === 0 || keptBytes !== floatBytes) ? input * keptBytes : 0;
+  const alike = attentionBytes(shape) === keptBytes;
+  const ofMap = reads && (ofAttention === 0 || !alike) ? input * keptBytes : 0;
   return share * (ofAttention + ofMap);
+};
+
+/** What a card does not keep since it can be had of something else that it keeps: for adapters alone, weights want their inputs. */
+interface Spared {
+  /** Maps that read a gated activation, which is made again. */
+  readonly gated: ReadonlySet<string>;
+  /** Layers whose norms are frozen RMS norms: these keep their values, which maps keep too, in place of what they read. */
+  readonly byValue: ReadonlySet<string | undefined>;
+}
+
+const sparedOf = (shape: ActivationShape, maps: ReadonlyArray<LinearMap>): Spared => {
+  if (!travelHalved(shape)) return { gated: new Set(), byValue: new Set() };
+  const { specs, trains, adapters, hiddenSize } = shape;
+  const names = new Set(specs.map(({ name }) => name));
+  const byValue = new Map<string | undefined, boolean>();
+  for (const spec of specs) {
+    const { name, kind, shape: own } = spec;
+    if (kind !== 'norm' || !name.endsWith('.weight') || own.reduce((a, b) => a * b, 1) !== hiddenSize) continue;
+    const layer = layerOf(name);
+    const isFrozen = !trains(spec) && !names.has(`${moduleOf(name)}.bias`);
+    byValue.set(layer, isFrozen && (byValue.get(layer) ?? true));
+  }
+  return {
+    gated: new Set(
+      maps.flatMap(({ module, spec, share }) => {
+        const gate = module.replace(/down_proj$/, 'gate_proj');
+        return gate !== module && share === 1 && names.has(`${gate}.weight`) && adapters.has(module) && !trains(spec)
+          ? [module]
+          : [];
+      }),
+    ),
+    byValue: new Set([...byValue].filter(([, all]) => all).map(([layer]) => layer)),
+  };
 };
 
 /**
@@ -97,6 +137,10 @@ const bytesRead = (
  */
 const endsBranch = ({ module, output, share }: LinearMap, hiddenSize: number): boolean =>
   output === hiddenSize && share === 1 && !makesAttention(module);
+
+/** Whether a map reads what a norm of the stream gave. */
+const readsNorm = ({ module, input }: LinearMap, hiddenSize: number): boolean =>
+  input === hiddenSize && !readsAttention(module);
 
 /** Norms of queries and keys, by the projection whose output they read. */
 const headNorm = /^(.*\.)(q|k|query|key)_(?:layer)?norm$/;
@@ -123,9 +167,9 @@ interface Branches {
 /**
  * Numbers that norms keep of a token beside what maps put out, by layer. The sums that a layer's branches leave in the stream are read
  * by as many norms, of the same layer or the next, so the outputs of these maps stand for them; norms beyond those have inputs of
- * their own, as have the norms of queries and keys and those within mixers.
+ * their own, as have the norms of queries and keys and those within mixers. Norms that keep their values have these beside.
  */
-const normWidths = ({ specs, hiddenSize }: ActivationShape, maps: ReadonlyArray<LinearMap>) => {
+const normWidths = ({ specs, hiddenSize }: ActivationShape, maps: ReadonlyArray<LinearMap>, { byValue }: Spared) => {
   const byModule = new Map(maps.map((map) => [map.module, map]));
   const streams = new Map<string | undefined, Branches>();
   const streamOf = (module: string): Branches => {
@@ -148,7 +192,8 @@ const normWidths = ({ specs, hiddenSize }: ActivationShape, maps: ReadonlyArray<
     else if (width === hiddenSize) streamOf(module).normed += width;
     else if (!module.endsWith('_a_layernorm')) add(layerOf(module), width);
   }
-  for (const [layer, { added, normed }] of streams) add(layer, Math.max(0, normed - added));
+  for (const [layer, { added, normed }] of streams)
+    add(layer, byValue.has(layer) ? normed : Math.max(0, normed - added));
   return widths;
 };
 
@@ -156,6 +201,7 @@ const normWidths = ({ specs, hiddenSize }: ActivationShape, maps: ReadonlyArray<
 export const keptWidths = (shape: ActivationShape): KeptWidths => {
   const { specs, keptBytes } = shape;
   const maps = mapsOf(specs);
+  const spared = sparedOf(shape, maps);
   const inputs = new Map<string, number>();
   const widths = new Map<string, number>();
   let kept = 0;
@@ -173,12 +219,16 @@ export const keptWidths = (shape: ActivationShape): KeptWidths => {
   for (const map of maps) {
     const lane = besideEachOther(map.module);
     widths.set(lane, (widths.get(lane) ?? 0) + map.share * Math.max(map.output, map.input));
-    keep(layerOf(map.module), bytesPutOut(map, shape));
-    const read = bytesRead(map, shape);
+    const layer = layerOf(map.module);
+    const ofNorms = layer !== undefined && spared.byValue.has(layer);
+    const adapter = (shape.adapters.get(map.module) ?? 0) * map.share * floatBytes;
+    keep(layer, ofNorms && endsBranch(map, shape.hiddenSize) ? adapter : bytesPutOut(map, shape));
+    const isSpared = spared.gated.has(map.module) || (ofNorms && readsNorm(map, shape.hiddenSize));
+    const read = isSpared ? 0 : bytesRead(map, shape);
     if (read > 0) inputs.set(inputGroup(map.module), read);
   }
   for (const bytes of inputs.values()) kept += bytes;
-  for (const [layer, width] of normWidths(shape, maps)) keep(layer, width * keptBytes);
+  for (const [layer, width] of normWidths(shape, maps, spared)) keep(layer, width * keptBytes);
   const layers = new Set(maps.flatMap(({ module }) => layerOf(module) ?? []));
   return { kept, outside, widest: Math.max(0, ...widths.values()), layers: Math.max(1, layers.size) };
 };

@@ -23,8 +23,6 @@ export interface MemoryShape extends ActivationShape {
   readonly frozenBytes: number;
   /** The engine adds a gradient to one that is there without making a third. */
   readonly addsInPlace: boolean;
-  /** Tensors lie in a card's memory, where the process itself takes none. */
-  readonly onCard?: boolean;
   /** Weights held in 8 or 4 bits, and the bytes a number of them takes, its share of the scales included. */
   readonly quantized?: { readonly names: ReadonlySet<string>; readonly bytes: number } | undefined;
   /** Tokens of the largest micro-batch, all of its rows together. */
@@ -57,6 +55,18 @@ const processBytes = 128 * 2 ** 20;
 /** Numbers of the block of logits that the output head works through at a time, as the native engine cuts it. */
 const logitsAtATime = (rows: number, vocabSize: number): number =>
   Math.min(rows, 1024, Math.max(16, Math.floor(2 ** 25 / vocabSize))) * vocabSize;
+
+/** The same on a card (native/cuda/host/table.cc): blocks of equal length, of whole tiles, each row in whole vectors. */
+const logitsOnCard = (rows: number, vocabSize: number): number => {
+  const limit = Math.max(64, Math.min(4096, Math.floor(2 ** 27 / Math.max(1, vocabSize))));
+  const chunks = Math.ceil(rows / limit);
+  const each = chunks === 0 ? 0 : Math.ceil(rows / chunks);
+  const tiles = Math.ceil(each / 256) * 256;
+  return (chunks > 1 && tiles <= limit ? tiles : each) * Math.ceil(vocabSize / 64) * 64;
+};
+
+/** Measured on the emulated card: what products are given to work in. */
+const productBytes = 32 * 2 ** 20;
 
 const sizeOf = ({ shape }: Pick<TensorSpec, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
 
@@ -137,9 +147,17 @@ export const memoryNeed = (shape: MemoryShape): MemoryNeed => {
   // The head's gradient is there first; where the embedding is the head, its two gradients meet at the very end, those of the
   // tokens' rows alone where they are added in place.
   const headGradient = head ? vocabSize * hiddenSize * floatBytes : 0;
+  // On a card activations of a layer are bfloat16 and the stream float32; three operands lie rounded there, attention's parts beside them,
+  // and the head's table, where it trains or has rows that are no whole vectors.
+  const halved = shape.onCard === true && shape.keptBytes !== floatBytes;
+  const rounded = halved && (head || vocabSize % 8 !== 0) ? 2 * vocabSize * hiddenSize : 0;
   const workspace =
-    tokens * (3 * widest + 4 * hiddenSize) * floatBytes +
-    (logitsAtATime(tokens, vocabSize) + headMatrices * vocabSize * hiddenSize) * floatBytes +
+    (halved
+      ? tokens * (3 * widest * shape.keptBytes + 15 * hiddenSize) + rounded + productBytes
+      : tokens * (3 * widest + 4 * hiddenSize) * floatBytes) +
+    ((shape.onCard === true ? logitsOnCard(tokens, vocabSize) : logitsAtATime(tokens, vocabSize)) +
+      headMatrices * vocabSize * hiddenSize) *
+      floatBytes +
     // Rules written in tensor operations make several tensors the size of the parameter.
     (shape.optim === 'adamw_torch' || shape.optim === 'adamw_8bit' ? 0 : 4 * largest);
   const before = shape.gradientAccumulationSteps > 1 ? oneSet : 0;
