@@ -45,8 +45,8 @@ const wanted = (path) => {
   return /^package\.json$|\.node\.js$|\.wasm$|^wasm-out\//.test(inside);
 };
 
-/** Writes the archive (tar, xz) and returns its size in bytes. */
-export const pack = (root, target) => {
+/** Writes the archive (tar, xz), with a folder of Python packages where one is named, and returns its size in bytes. */
+export const pack = (root, target, python = '') => {
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const needed = [
     'native/build/rxtune.node',
@@ -94,6 +94,7 @@ export const pack = (root, target) => {
         filter: (from) =>
           !relative(at, from).split('/').includes('node_modules') && (statSync(from).isDirectory() || wanted(from)),
       });
+    if (python !== '') cpSync(resolve(python), join(folder, 'python'), { recursive: true });
     cpSync(process.execPath, join(folder, 'node'));
     // Names for debuggers are megabytes; those that add-ons link against stay. Where there is no strip, they travel.
     spawnSync('strip', ['--strip-all', join(folder, 'node')]);
@@ -102,7 +103,9 @@ export const pack = (root, target) => {
       `${JSON.stringify({ node: process.version, made: new Date().toISOString() })}\n`,
     );
     mkdirSync(dirname(resolve(target)), { recursive: true });
-    execFileSync('tar', ['-cf', resolve(target), '-I', 'xz -6 -T2', '-C', folder, '.'], { stdio: 'inherit' });
+    execFileSync('tar', ['-cf', resolve(target), '-I', 'xz --x86 --lzma2=preset=6 -T2', '-C', folder, '.'], {
+      stdio: 'inherit',
+    });
     return statSync(target).size;
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -2,6 +2,18 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
+const running = new Set();
+const kill = (child) => {
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // it is over already
+  }
+};
+
+/** Ends all programs that run, and what they started. */
+export const endParts = () => running.forEach(kill);
+
 /**
  * Runs a program for at most `seconds` and resolves with {code, output, cut}; never rejects. What it started ends with it. A code of
  * null: it could not be started, or was ended by a signal. `line` hears each line as it comes.
@@ -14,15 +26,12 @@ export const part = (command, args, { seconds, env = {}, cwd, line = () => undef
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });
+    running.add(child);
     const lines = [];
     let cut = false;
     const end = () => {
       cut = true;
-      try {
-        process.kill(-child.pid, 'SIGKILL');
-      } catch {
-        // it is over already
-      }
+      kill(child);
     };
     const timer = setTimeout(end, Math.max(1, seconds) * 1000);
     for (const stream of [child.stdout, child.stderr])
@@ -33,6 +42,7 @@ export const part = (command, args, { seconds, env = {}, cwd, line = () => undef
     child.on('error', (error) => lines.push(error.message));
     child.on('close', (code) => {
       clearTimeout(timer);
+      running.delete(child);
       done({ code, cut, output: lines });
     });
   });
