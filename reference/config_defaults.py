@@ -35,11 +35,13 @@ FILES = {
             " vaultgemma llama4_text"
             " nemotron_h phimoe olmo_hybrid"
             " minimax_m2 solar_open afmoe exaone_moe flex_olmo mellum hy_v3"
-            " cohere2_moe granitemoe_swa mimo_v2_flash"
+            " cohere2_moe granitemoe_swa mimo_v2_flash laguna persimmon"
         ).split()
     },
     "gpt2": gpt2,
     "gptj": gpt2,
+    "codegen": {**gpt2, "n_embd": 256, "n_head": 4},
+    "xglm": dict(vocab_size=40, d_model=16, ffn_dim=24, num_layers=2, attention_heads=2),
     "gpt_bigcode": gpt2,
     "mpt": {},
     # Its scale is a root that has no rounding: of 16.

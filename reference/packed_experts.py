@@ -2,7 +2,7 @@
 a layer, another for their downs. In shards. gpt-oss has no other names; of it also one whose experts are stored in MXFP4, with the values
 that transformers' converter makes of them.
 
-Of Qwen3-VL, Nemotron-H, OLMo Hybrid and Hunyuan 3 files as they are published, or as transformers writes them.
+Of Qwen3-VL, Nemotron-H, OLMo Hybrid, Hunyuan 3, Laguna and Granite-MoE with windows files as they are published, or as transformers writes them.
 
 Writes test/golden/packed_experts/<name>/ from test/golden/models/<name>/, of the same values, and gpt_oss_mxfp4 and gpt_oss_decoded,
 float8 and float8_decoded.
@@ -130,7 +130,7 @@ if __name__ == "__main__":
         (folder / "generation_config.json").unlink(missing_ok=True)
         print(name, [f"{path.name} {path.stat().st_size}" for path in sorted(folder.iterdir())])
     # Names and parts that files have otherwise than the classes.
-    for name in ("nemotron_h_experts", "olmo_hybrid", "hy_v3"):
+    for name in ("nemotron_h_experts", "olmo_hybrid", "hy_v3", "laguna_columns"):
         folder = GOLDEN / "packed_experts" / name
         shutil.rmtree(folder, ignore_errors=True)
         read = transformers.AutoModelForCausalLM.from_pretrained(GOLDEN / "models" / name, dtype="float32")

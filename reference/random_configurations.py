@@ -49,6 +49,7 @@ PLAIN = [
     "stablelm_parallel", "starcoder2", "smollm3", "helium", "apertus", "arcee", "bloom", "cohere2", "cwm", "ernie4_5", "exaone4", "gemma2", "gemma4",
     "glm", "glm4", "gpt_bigcode", "gpt_bigcode_many_heads", "granite_hybrid_attention", "granite_swa", "hunyuan_v1_dense", "hyperclovax", "jais2",
     "minicpm3", "ministral", "mpt", "nanochat", "nemotron", "olmo3", "seed_oss", "youtu", "vaultgemma", "gemma3n", "gemma3n_other_stream",
+    "codegen", "persimmon", "persimmon_plain", "xglm",
 ]  # fmt: skip
 RECURRENT = [
     "bamba", "falcon_h1", "falcon_h1_normed", "falcon_h1_normed_first", "granite_hybrid", "granite_hybrid_bounded", "lfm2", "lfm2_biased", "lfm2_moe",
@@ -67,7 +68,7 @@ BALANCED = [
 UNBALANCED = [
     "deepseek_v2", "deepseek_v2_groups", "deepseek_v3", "deepseek_v3_flat", "dots1", "gemma4_experts", "glm4_moe", "glm4_moe_lite", "hunyuan_v1_moe",
     "lfm2_moe", "lfm2_moe_plain", "llama4", "llama4_plain", "llama4_image", "mistral4", "nemotron_h_experts", "nemotron_h_latent",
-    "afmoe", "axk1", "cohere2_moe", "cohere2_moe_rms", "exaone_moe", "hy_v3", "mimo_v2_flash", "minimax_m2", "solar_open",
+    "afmoe", "axk1", "cohere2_moe", "cohere2_moe_rms", "exaone_moe", "hy_v3", "laguna", "laguna_columns", "mimo_v2_flash", "minimax_m2", "solar_open",
 ]  # fmt: skip
 # Where modules of models that see images are not the text model's.
 SIGHT = re.compile("vision|visual|projector|connector|embed_audio")

@@ -22,6 +22,7 @@ from transformers import (
     AXK1Config,
     BambaConfig,
     BloomConfig,
+    CodeGenConfig,
     Cohere2Config,
     Cohere2MoeConfig,
     CohereConfig,
@@ -67,6 +68,7 @@ from transformers import (
     HyperCLOVAXConfig,
     HYV3Config,
     Jais2Config,
+    LagunaConfig,
     Lfm2Config,
     Lfm2MoeConfig,
     Lfm2VlConfig,
@@ -95,6 +97,7 @@ from transformers import (
     OlmoeConfig,
     OlmoHybridConfig,
     OPTConfig,
+    PersimmonConfig,
     Phi3Config,
     PhiConfig,
     PhimoeConfig,
@@ -118,6 +121,7 @@ from transformers import (
     StableLmConfig,
     Starcoder2Config,
     VaultGemmaConfig,
+    XGLMConfig,
     YoutuConfig,
 )
 
@@ -1217,6 +1221,40 @@ CONFIGS |= {
         topk_group=1,
         rope_parameters=dict(rope_type="default", rope_theta=100.0),
     ),
+    "laguna": LagunaConfig(
+        **{**common, "num_hidden_layers": 3},
+        head_dim=8,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        sliding_window=4,
+        num_attention_heads_per_layer=[2, 4, 4],
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=12,
+        shared_expert_intermediate_size=10,
+        moe_routed_scaling_factor=1.5,
+    ),
+    "laguna_columns": LagunaConfig(
+        **common,
+        head_dim=8,
+        attention_bias=True,
+        gating="per-element",
+        mlp_layer_types=["sparse", "dense"],
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=12,
+        shared_expert_intermediate_size=10,
+        moe_router_logit_softcapping=0.5,
+    ),
+    "codegen": CodeGenConfig(
+        vocab_size=VOCAB, n_positions=32, n_ctx=32, n_embd=16, n_layer=2, n_head=4, n_inner=24, rotary_dim=2, bos_token_id=1, eos_token_id=None,
+    ),
+    # Nothing is told of the position of the third token.
+    "xglm": XGLMConfig(
+        vocab_size=VOCAB, max_position_embeddings=32, d_model=16, ffn_dim=24, num_layers=2, attention_heads=4, bos_token_id=1,
+        eos_token_id=None, pad_token_id=4,
+    ),
+    "persimmon": PersimmonConfig(**many_heads, **partial(0.5)),
+    "persimmon_plain": PersimmonConfig(**many_heads, qk_layernorm=False, hidden_act="gelu", tie_word_embeddings=True),
 }
 
 IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4"}

@@ -616,6 +616,28 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     n_group: 1,
     topk_group: 1,
   },
+  laguna: {
+    model_type: 'laguna',
+    ...likeLlama,
+    head_dim: 4,
+    ...fewExperts,
+    num_attention_heads_per_layer: [1, 2],
+    layer_types: ['sliding_attention', 'full_attention'],
+    sliding_window: 3,
+    moe_router_logit_softcapping: 2,
+  },
+  codegen: { model_type: 'codegen', ...likeGpt2, n_embd: 16, n_head: 4, rotary_dim: 2 },
+  xglm: {
+    model_type: 'xglm',
+    vocab_size: vocabSize,
+    d_model: 8,
+    ffn_dim: 12,
+    num_layers: 2,
+    attention_heads: 2,
+    max_position_embeddings: 24,
+    pad_token_id: 3,
+  },
+  persimmon: { model_type: 'persimmon', ...manyHeads },
   llama4: {
     model_type: 'llama4',
     text_config: {

@@ -359,6 +359,21 @@ describe('config.json', () => {
     ['mimo_v2_flash', 'n_shared_experts', 1],
     ['mimo_v2_flash', 'sliding_window', null],
     ['mimo_v2_flash', 'rope_parameters', { rope_type: 'default' }],
+    ['laguna', 'num_attention_heads_per_layer', [2]],
+    ['laguna', 'gating', 'per-layer'],
+    ['laguna', 'output_router_logits', true],
+    ['laguna', 'moe_apply_router_weight_on_input', true],
+    ['laguna', 'moe_router_logit_softcapping', -1],
+    ['laguna', 'sliding_window', null],
+    ['codegen', 'n_head', 2],
+    ['codegen', 'rotary_dim', 6],
+    ['xglm', 'd_model', 2],
+    ['xglm', 'attention_heads', 3],
+    ['xglm', 'add_cross_attention', true],
+    ['xglm', 'activation_dropout', 0.1],
+    ['xglm', 'layerdrop', 0.1],
+    ['persimmon', 'head_dim', 2],
+    ['persimmon', 'qk_layernorm', 1],
     ['axk1', 'q_lora_rank', null],
     ['axk1', 'scoring_func', 'softmax'],
   ])('of %s that asks for %s %j is refused by its name', (name, field, value) => {
@@ -419,6 +434,28 @@ describe('config.json', () => {
       rope: { theta: 5e6, rotaryDim: 64 },
       localRope: { theta: 10_000, rotaryDim: 64 },
     });
+  });
+
+  it('of Laguna turns half of each head that sees all where it says nothing, and as it says otherwise', () => {
+    const rope = (more: object): unknown => orThrow(modelConfig({ ...makeRaw('laguna'), head_dim: 8, ...more }));
+    expect(rope({ partial_rotary_factor: 0.25 })).toMatchObject({
+      rope: { theta: 500_000, rotaryDim: 4 },
+      localRope: { theta: 10_000, rotaryDim: 8 },
+    });
+    const own = { full_attention: { rope_theta: 7 }, sliding_attention: { rope_theta: 5, partial_rotary_factor: 0.5 } };
+    expect(rope({ rope_parameters: own })).toMatchObject({
+      rope: { theta: 7, rotaryDim: 8 },
+      localRope: { theta: 5, rotaryDim: 4 },
+    });
+  });
+
+  it('of Laguna has a gate for each head, or for each of their columns', () => {
+    const gates = (gating: unknown): unknown =>
+      expectedTensors(orThrow(modelConfig({ ...makeRaw('laguna'), gating }))).flatMap(({ name, shape }) =>
+        name.endsWith('.g_proj.weight') ? [shape[0]] : [],
+      );
+    for (const gating of [undefined, null, true, 'per-head']) expect(gates(gating)).toEqual([1, 2]);
+    for (const gating of [false, 'per-element']) expect(gates(gating)).toEqual([4, 8]);
   });
 
   it('of Mellum says of both kinds of layers how they turn, and of neither beside them', () => {

@@ -42,6 +42,7 @@ const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
   minicpm3: latent,
   youtu: latent,
   mamba2: ['in_proj'],
+  persimmon: ['query_key_value'],
   qwen3_5_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5_moe_text: ['q_proj', 'v_proj', 'in_proj_qkv'],

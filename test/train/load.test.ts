@@ -173,7 +173,7 @@ describe('loadModel', () => {
     }
   });
 
-  test.each(['nemotron_h_experts', 'olmo_hybrid', 'hy_v3', 'granitemoe_swa'])(
+  test.each(['nemotron_h_experts', 'olmo_hybrid', 'hy_v3', 'laguna_columns', 'granitemoe_swa'])(
     '%s is read under the names that its files have, which it is written in again',
     async (name) => {
       const there = await orThrow(loadModel(resolve(golden, 'packed_experts', name)));

@@ -17,6 +17,7 @@ import { plainMlp } from '../layers/mlp.js';
 import { layerNorm } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer, queryKeyValueSpec } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 import { gptConfig, gptFields } from './gptConfig.js';
 import type { GptConfig } from './gptConfig.js';
 
@@ -26,13 +27,27 @@ export interface GptjConfig extends GptConfig {
 
 const fields = t.type({ ...gptFields, rotary_dim: optional(positiveInteger) });
 
-const layer = (config: GptjConfig, pass: Pass, angles: RotaryAngles, i: number): Layer<Tensor, Tensor> => {
+/** How models that are built so make queries, keys and values: the maps of an attention module. */
+interface GptjProjections {
+  /** Tensors of the module. */
+  readonly specs: (config: GptjConfig, module: string) => ReadonlyArray<TensorSpec>;
+  /** [N, C] to [q, k, v]. */
+  readonly project: (config: GptjConfig, pass: Pass, module: string) => Layer<Tensor, ReadonlyArray<Tensor>>;
+}
+
+const layer = (
+  config: GptjConfig,
+  pass: Pass,
+  angles: RotaryAngles,
+  i: number,
+  { project }: GptjProjections,
+): Layer<Tensor, Tensor> => {
   const { numLayers, residualDropout } = config;
   const module = `transformer.h.${i}`;
   const attention = rotaryAttention(config, pass, {
     layer: i,
     angles,
-    project: queryKeyValue(pass, `${module}.attn`),
+    project: project(config, pass, `${module}.attn`),
     interleaved: true,
     output: compose(
       linear(pass, { module: `${module}.attn.out_proj` }),
@@ -48,9 +63,11 @@ const layer = (config: GptjConfig, pass: Pass, angles: RotaryAngles, i: number):
   });
 };
 
-export const gptj: Architecture<GptjConfig> = {
-  name: 'gptj',
-  modelTypes: ['gptj'],
+/** An architecture of GPT-J's parts. */
+export const gptjLike = (
+  projections: GptjProjections,
+  own: Pick<Architecture<GptjConfig>, 'name' | 'modelTypes' | 'loraTargets'> & Partial<Architecture<GptjConfig>>,
+): Architecture<GptjConfig> => ({
   config: (raw, modelType) =>
     pipe(
       // There is no scaling, nor another base.
@@ -65,7 +82,7 @@ export const gptj: Architecture<GptjConfig> = {
       ),
       E.map(({ gpt, rotaryDim }) => ({
         ...gpt,
-        architecture: 'gptj',
+        architecture: own.name,
         modelType,
         raw,
         rope: { theta: 10_000, rotaryDim, maxPositions: gpt.maxPositions, scaling: { kind: 'default' } },
@@ -77,7 +94,7 @@ export const gptj: Architecture<GptjConfig> = {
       embeddingSpec('transformer.wte', vocabSize, hiddenSize),
       ...perLayer(numLayers, (i) => [
         ...layerNormSpec(`transformer.h.${i}.ln_1`, hiddenSize),
-        ...queryKeyValueSpec(`transformer.h.${i}.attn`, config, false),
+        ...projections.specs(config, `transformer.h.${i}.attn`),
         ...linearSpec(`transformer.h.${i}.attn.out_proj`, hiddenSize, hiddenSize, false),
         ...linearSpec(`transformer.h.${i}.mlp.fc_in`, innerSize, hiddenSize, true),
         ...linearSpec(`transformer.h.${i}.mlp.fc_out`, hiddenSize, innerSize, true),
@@ -94,9 +111,17 @@ export const gptj: Architecture<GptjConfig> = {
       config,
       pass,
       stem(pass, 'transformer.wte', { site: 'transformer.drop', rate: config.embeddingDropout }),
-      (angles, i) => layer(config, pass, angles, i),
+      (angles, i) => layer(config, pass, angles, i, projections),
     ),
   narrows: true,
   tail: (config) => layerNorm('transformer.ln_f', config.layerNormEps),
-  loraTargets: () => ['q_proj', 'v_proj'],
-};
+  ...own,
+});
+
+export const gptj = gptjLike(
+  {
+    specs: (config, module) => queryKeyValueSpec(module, config, false),
+    project: (_config, pass, module) => queryKeyValue(pass, module),
+  },
+  { name: 'gptj', modelTypes: ['gptj'], loraTargets: () => ['q_proj', 'v_proj'] },
+);

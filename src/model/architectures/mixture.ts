@@ -17,6 +17,7 @@ import type { Layer } from '../layers/layer.js';
 import { linear } from '../layers/linear.js';
 import { gated, gatedBy, gatedMlp, gatedNames, gatedTogether } from '../layers/mlp.js';
 import type { GatedNames } from '../layers/mlp.js';
+import { softcapped } from '../layers/softcapped.js';
 import type { Pass } from '../pass.js';
 import type { Sequence } from '../sequence.js';
 import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
@@ -72,6 +73,8 @@ export interface MixtureConfig extends LlamaConfig {
   readonly expertBias?: boolean;
   /** One a layer: whether it has experts, or a plain MLP. */
   readonly routed: ReadonlyArray<boolean>;
+  /** What routers' logits are capped at (see `softcapped`). Default: they are not. */
+  readonly routerSoftcap?: number;
   /** How experts are chosen and weighed. Default: by a softmax of the logits. */
   readonly routing?: RoutingRules;
 }
@@ -300,13 +303,14 @@ export const routedExperts = (
   const block = `model.layers.${i}.${names.block}`;
   const gateOf = gate(config);
   const moduleOf = (e: number): string => expertModule(block, e);
+  const router = linear(pass, { module: routerModule(block, names), flows: names.precise === undefined });
   const chosen = mixture(pass, {
     layer: i,
     numExperts,
     perToken,
     normalized,
     ...config.routing,
-    router: linear(pass, { module: routerModule(block, names), flows: names.precise === undefined }),
+    router: config.routerSoftcap === undefined ? router : compose(router, softcapped(config.routerSoftcap)),
     correction: correctionName(block, names),
     expert: (e) => gatedBy(gateOf, pass, moduleOf(e), names),
     together: gatedTogether(gateOf, pass, moduleOf, names),

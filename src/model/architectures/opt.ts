@@ -33,6 +33,7 @@ import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
 import { block } from '../pass.js';
 import { embeddingSpec, headSpec, layerNormSpec, linearSpec, perLayer } from '../weights.js';
+import type { TensorSpec } from '../weights.js';
 
 export interface OptConfig extends ModelConfig {
   readonly intermediateSize: number;
@@ -66,12 +67,27 @@ const fields = t.type({
 });
 
 const decoder = 'model.decoder';
-const eps = 1e-5;
+/** Of all norms. */
+export const optEps = 1e-5;
 /** The position table begins with two rows that no real token uses. */
 const positionOffset = 2;
 
-const selfAttention = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const module = `${decoder}.layers.${i}.self_attn`;
+/** What a layer reads of a configuration. */
+export type OptLayer = Pick<
+  OptConfig,
+  | 'numLayers'
+  | 'numHeads'
+  | 'headDim'
+  | 'hiddenSize'
+  | 'intermediateSize'
+  | 'activation'
+  | 'dropout'
+  | 'bias'
+  | 'normBefore'
+>;
+
+const selfAttention = (config: OptLayer, pass: Pass, i: number, root: string): Layer<Tensor, Tensor> => {
+  const module = `${root}.layers.${i}.self_attn`;
   return compose(
     queryKeyValue(pass, module),
     attention(pass, plainHeads(config, i)),
@@ -80,25 +96,43 @@ const selfAttention = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, 
   );
 };
 
-const mlp = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
-  const module = `${decoder}.layers.${i}`;
+const mlp = (config: OptLayer, pass: Pass, i: number, root: string): Layer<Tensor, Tensor> => {
+  const module = `${root}.layers.${i}`;
   return compose(
     plainMlp(pass, config.activation, { up: `${module}.fc1`, down: `${module}.fc2` }),
     dropout(pass, `${module}.dropout`, config.dropout),
   );
 };
 
-const layer = (config: OptConfig, pass: Pass, i: number): Layer<Tensor, Tensor> => {
+/** Layer `i` of those in the module `root`, [N, hiddenSize] to the same. */
+export const optLayer = (config: OptLayer, pass: Pass, i: number, root = decoder): Layer<Tensor, Tensor> => {
   // A norm after the addition makes the stream itself.
   const flows = { flows: config.normBefore };
-  const attentionNorm = layerNorm(`${decoder}.layers.${i}.self_attn_layer_norm`, eps, flows);
-  const mlpNorm = layerNorm(`${decoder}.layers.${i}.final_layer_norm`, eps, flows);
-  const attended = selfAttention(config, pass, i);
+  const attentionNorm = layerNorm(`${root}.layers.${i}.self_attn_layer_norm`, optEps, flows);
+  const mlpNorm = layerNorm(`${root}.layers.${i}.final_layer_norm`, optEps, flows);
+  const attended = selfAttention(config, pass, i, root);
+  const after = mlp(config, pass, i, root);
   const straight = narrowing(pass, i, config.numLayers);
   return config.normBefore
-    ? compose(residual(compose(attentionNorm, attended), straight), residual(compose(mlpNorm, mlp(config, pass, i))))
-    : compose(residual(attended, straight), attentionNorm, residual(mlp(config, pass, i)), mlpNorm);
+    ? compose(residual(compose(attentionNorm, attended), straight), residual(compose(mlpNorm, after)))
+    : compose(residual(attended, straight), attentionNorm, residual(after), mlpNorm);
 };
+
+/** Its tensors. */
+export const optLayerSpecs = (
+  { hiddenSize, intermediateSize, bias }: OptLayer,
+  i: number,
+  root = decoder,
+): ReadonlyArray<TensorSpec> => [
+  ...linearSpec(`${root}.layers.${i}.self_attn.k_proj`, hiddenSize, hiddenSize, bias),
+  ...linearSpec(`${root}.layers.${i}.self_attn.v_proj`, hiddenSize, hiddenSize, bias),
+  ...linearSpec(`${root}.layers.${i}.self_attn.q_proj`, hiddenSize, hiddenSize, bias),
+  ...linearSpec(`${root}.layers.${i}.self_attn.out_proj`, hiddenSize, hiddenSize, bias),
+  ...layerNormSpec(`${root}.layers.${i}.self_attn_layer_norm`, hiddenSize),
+  ...linearSpec(`${root}.layers.${i}.fc1`, intermediateSize, hiddenSize, bias),
+  ...linearSpec(`${root}.layers.${i}.fc2`, hiddenSize, intermediateSize, bias),
+  ...layerNormSpec(`${root}.layers.${i}.final_layer_norm`, hiddenSize),
+];
 
 export const opt: Architecture<OptConfig> = {
   name: 'opt',
@@ -138,7 +172,7 @@ export const opt: Architecture<OptConfig> = {
       })),
     ),
   tensors: (config) => {
-    const { vocabSize, maxPositions, hiddenSize, embeddingSize, intermediateSize, numLayers, bias } = config;
+    const { vocabSize, maxPositions, hiddenSize, embeddingSize, numLayers } = config;
     const projects = embeddingSize !== hiddenSize;
     return [
       embeddingSpec(`${decoder}.embed_tokens`, vocabSize, embeddingSize),
@@ -146,16 +180,7 @@ export const opt: Architecture<OptConfig> = {
       ...(projects ? linearSpec(`${decoder}.project_out`, embeddingSize, hiddenSize, false) : []),
       ...(projects ? linearSpec(`${decoder}.project_in`, hiddenSize, embeddingSize, false) : []),
       ...(config.finalNorm ? layerNormSpec(`${decoder}.final_layer_norm`, hiddenSize) : []),
-      ...perLayer(numLayers, (i) => [
-        ...linearSpec(`${decoder}.layers.${i}.self_attn.k_proj`, hiddenSize, hiddenSize, bias),
-        ...linearSpec(`${decoder}.layers.${i}.self_attn.v_proj`, hiddenSize, hiddenSize, bias),
-        ...linearSpec(`${decoder}.layers.${i}.self_attn.q_proj`, hiddenSize, hiddenSize, bias),
-        ...linearSpec(`${decoder}.layers.${i}.self_attn.out_proj`, hiddenSize, hiddenSize, bias),
-        ...layerNormSpec(`${decoder}.layers.${i}.self_attn_layer_norm`, hiddenSize),
-        ...linearSpec(`${decoder}.layers.${i}.fc1`, intermediateSize, hiddenSize, bias),
-        ...linearSpec(`${decoder}.layers.${i}.fc2`, hiddenSize, intermediateSize, bias),
-        ...layerNormSpec(`${decoder}.layers.${i}.final_layer_norm`, hiddenSize),
-      ]),
+      ...perLayer(numLayers, (i) => optLayerSpecs(config, i)),
       ...headSpec(config.tieWordEmbeddings, vocabSize, embeddingSize),
     ];
   },
@@ -172,12 +197,12 @@ export const opt: Architecture<OptConfig> = {
         positionEmbedding(pass, `${decoder}.embed_positions`, positionOffset),
       ),
       total,
-      mapLayers(config.numLayers, (i) => block(pass, layer(config, pass, i))),
+      mapLayers(config.numLayers, (i) => block(pass, optLayer(config, pass, i))),
     ),
   narrows: true,
   tail: (config, pass) =>
     compose(
-      config.finalNorm ? layerNorm(`${decoder}.final_layer_norm`, eps) : identity,
+      config.finalNorm ? layerNorm(`${decoder}.final_layer_norm`, optEps) : identity,
       config.embeddingSize === config.hiddenSize ? identity : linear(pass, { module: `${decoder}.project_out` }),
     ),
   loraTargets: () => ['q_proj', 'v_proj'],

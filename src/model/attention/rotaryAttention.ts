@@ -36,8 +36,11 @@ export interface RotaryParts {
   readonly interleaved?: boolean | undefined;
   /** [N, C] to [q, k, v]; to [gates, q, k, v] where outputs are gated. */
   readonly project: Layer<Tensor, ReadonlyArray<Tensor>>;
-  /** What the heads' values are multiplied by is the sigmoid of gates, [N, heads · headDim]. Default: false, it is nothing. */
-  readonly gated?: boolean | undefined;
+  /**
+   * What is made of [gates, the heads' values]; true: each value times the sigmoid of its gate, [N, heads · headDim]. Default: false,
+   * there are no gates.
+   */
+  readonly gated?: boolean | Layer<ReadonlyArray<Tensor>, Tensor> | undefined;
   /** What queries pass before they turn, such as a norm. */
   readonly queries?: Layer<Tensor, Tensor> | undefined;
   /** What keys pass before they turn. */
@@ -129,12 +132,13 @@ export const attended = (config: RotaryShape, pass: Pass, parts: RotaryParts): L
 
 /** Attention of queries and keys that turn by their positions, [N, C] to the same. */
 export const rotaryAttention = (config: RotaryShape, pass: Pass, parts: RotaryParts): Layer<Tensor, Tensor> => {
-  if (parts.gated !== true) return compose(turnedHeads(config, parts), attended(config, pass, parts));
+  const { gated: opening = false } = parts;
+  if (opening === false) return compose(turnedHeads(config, parts), attended(config, pass, parts));
   const read = narrowing(pass, parts.layer, config.numLayers);
   return compose(
     parts.project,
     beside(compose(turnedParts(config, parts), headValues(config, pass, parts))),
     each(read, read),
-    compose(gated('sigmoid'), parts.output),
+    compose(opening === true ? gated('sigmoid') : opening, parts.output),
   );
 };

@@ -1,7 +1,8 @@
 /** How much the states of the gated delta rule decay, and what part of a correction they take, of what two maps of a token say. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { add, exp, log, mul, relu, sigmoid, sub, sum } from '../../tfjs.js';
+import { add, exp, mul, sigmoid, sub, sum } from '../../tfjs.js';
 import { namedOp } from './namedOp.js';
+import { softplus } from './softplus.js';
 
 export interface DeltaGatesInputs {
   /** [N, H] */
@@ -18,9 +19,6 @@ export interface DeltaGatesAttrs {
   /** What rates lie below: 1, or 2 where states may have negative eigenvalues. */
   readonly mostRate: number;
 }
-
-/** log(1 + eˣ), where e to no great number is taken. */
-const softplus = (x: Tensor): Tensor => add(relu(x), log(add(exp(sub(x, mul(relu(x), 2))), 1)));
 
 export const RxDeltaGates = namedOp(
   'RxDeltaGates',
