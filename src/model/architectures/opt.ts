@@ -77,6 +77,7 @@ export type OptLayer = Pick<
   OptConfig,
   | 'numLayers'
   | 'numHeads'
+  | 'numKvHeads'
   | 'headDim'
   | 'hiddenSize'
   | 'intermediateSize'
