@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { mul, reshape, sigmoid, tidy } from '../../tfjs.js';
+import { dispose, mul, reshape, sigmoid, tidy } from '../../tfjs.js';
 import { combineRows, combineRowsGrad } from '../kernels/combineRows.js';
 import { keep } from '../kernels/hold.js';
 import { softplus } from '../kernels/softplus.js';
@@ -23,17 +23,11 @@ export const softplusGate: Layer<ReadonlyArray<Tensor>, Tensor> = (_weights, inp
   const kept = [keep(g), keep(x)] as const;
   return passed(y, [gate, ...kept], (dy, onto) => {
     const [ownG, ownX] = kept;
-    const [dg, dx] = tidy(() => {
-      const { dx: dRows, dWeights } = combineRowsGrad(apart(dy, width), apart(ownX, width), gate, attrs);
-      return [mul(joined(dWeights, ownG), sigmoid(ownG)), joined(dRows, ownX)];
-    });
-    dy.dispose();
-    return [
-      {},
-      landedOn<ReadonlyArray<Tensor>>(
-        [dg, dx].flatMap((gradient) => gradient ?? []),
-        onto,
-      ),
-    ];
+    const rows = [apart(dy, width), apart(ownX, width)] as const;
+    const { dx: dRows, dWeights } = combineRowsGrad(...rows, gate, attrs);
+    const dx = joined(dRows, ownX);
+    const dg = tidy(() => mul(joined(dWeights, ownG), sigmoid(ownG)));
+    dispose([...rows, dRows, dWeights, dy]);
+    return [{}, landedOn<ReadonlyArray<Tensor>>([dg, dx], onto)];
   });
 };
