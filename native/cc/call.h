@@ -53,6 +53,12 @@ class HostArray {
   T* values = nullptr;
 };
 
+// Weights as float32, and where there is one a copy of them as bfloat16, which is as they are.
+struct Weights {
+  const float* at;
+  const uint16_t* rounded;  // ?
+};
+
 // A typed array of the call, still JavaScript's.
 struct Passed {
   enum Type { none, int32, float32 } type = none;
@@ -119,6 +125,29 @@ class Call {
       return nullptr;
     }
     return static_cast<uint16_t*>(bytes(elements, 2));
+  }
+  // Where the copy of weights as bfloat16 lies: a tensor's number and how many numbers are before them; null when the first is 0.
+  uint16_t* roundedCopy(long elements) {
+    if (at + 1 < count && args[at] == 0) {
+      at += 2;
+      return nullptr;
+    }
+    if (!on_device()) throw BadCall("rounded copies of weights are of a device");
+    long all;
+    uint16_t* const copy = reinterpret_cast<uint16_t*>(any(all, 2));
+    const long first = size();
+    if (first + elements > all) throw BadCall("a rounded copy outside its tensor");
+    return copy + first;
+  }
+  // Weights of a float32 tensor, and their copy.
+  Weights weights(long elements) {
+    const float* const at = tensor(elements);
+    return {at, roundedCopy(elements)};
+  }
+  // The same; none when the tensor's number is 0.
+  Weights optionalWeights(long elements) {
+    const float* const at = optional(elements);
+    return {at, roundedCopy(elements)};
   }
   // A tensor of any size, and how many whole elements of 4 bytes, or of `each`, it holds.
   float* any(long& elements, size_t each = 4) {

@@ -12,9 +12,9 @@ struct AdapterGrad {
   long rows, columns, rank;
   float scaling;
   GemmOperand dy;  // [rows, columns]
-  const float* u;  // [rows, rank], ld floats a row
+  Values u;        // [rows, rank], ld numbers a row
   const float* b;  // [columns, rank]
-  float* du;       // as u
+  Values du;       // as u
   float* db;       // as b
   long ld;
 };
@@ -24,6 +24,19 @@ struct StackedRows {
   const float* const* parts;  // a group's after those of the one before
   const long* rows;           // of the first, the second, … of every group
   long count;                 // of a group
+};
+
+// A float32 matrix whose rows lie one after the other, and its copy as bfloat16.
+struct RoundedMatrix {
+  const float* from;
+  const uint16_t* to;  // ? null: there is none
+  long rows, columns;
+};
+// Numbers that lie one after the other, and where they go.
+struct Moved {
+  const float* from;
+  float* to;
+  long count;
 };
 
 class Device : public PageSource {
@@ -39,6 +52,15 @@ class Device : public PageSource {
   // c = what `first` asks for plus alpha op(a) op(b) of `second`, which adds to the same c: as one product. False: nothing was done.
   virtual bool joined(const Context*, const Gemm* first, const Gemm* second) {
     (void)first, (void)second;
+    return false;
+  }
+
+  // Products read these copies in place of their matrices until another call of this.
+  virtual void use_rounded(const RoundedMatrix* all, long count) { (void)all, (void)count; }
+
+  // Copies them all in one go. False: nothing was done.
+  virtual bool moved(const Context*, const Moved* all, long count) {
+    (void)all, (void)count;
     return false;
   }
 

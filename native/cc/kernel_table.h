@@ -211,6 +211,7 @@ typedef struct AdamW {
   // once more to the norm max_norm, unless that is 0.
   const float* squared_norm;
   double max_norm;
+  uint16_t* const* rounded;  // ? of a device alone: the parameters as bfloat16, ? each
 } AdamW;
 
 // The same with moments in 8 bits: value i = map[code i] absmax[i / 256], the maps bitsandbytes' dynamic ones. The parameter moves by

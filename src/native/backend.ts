@@ -68,6 +68,22 @@ interface Recipe {
 /** Held without rows, scales and codes of its own. */
 const bare: Held = { storage: 'bfloat16', columns: 0, scale: 0, code: 0, block: 0 };
 
+/** A tensor of the engine with copies of weights as bfloat16, one after the other. */
+interface Copies {
+  readonly id: number;
+  /** How many of them are in use: with none the tensor goes. */
+  used: number;
+}
+
+/** The copy of some weights, which kernels that would round them read. */
+interface Copy {
+  readonly of: Copies;
+  /** Numbers before it. */
+  readonly first: number;
+  /** Whether it is what the weights would be rounded to now. */
+  current: boolean;
+}
+
 /** What tfjs notes of the data of tensors. */
 export type Noted = NonNullable<ReturnType<ReturnType<typeof engine>['state']['tensorInfo']['get']>>;
 
@@ -83,6 +99,8 @@ export class NativeData {
   divides: { readonly offset: number; readonly safely: boolean } | undefined;
   /** What was made to keep these values for later, in a smaller storage. */
   kept: NativeData | undefined;
+  /** On a card, where these are weights that products round. */
+  copy: Copy | undefined;
   /** What tfjs notes of it, where tensors have it. */
   noted: Noted | undefined;
 
@@ -126,7 +144,19 @@ export interface NativeInfo extends TensorInfo {
 const leastDivisor = 1e-20;
 
 /** More numbers than an update of a few thousand tensors passes. */
-const longestCall = 1 << 16;
+const longestCall = 1 << 17;
+
+/** Whether the copies of all these weights lie in one tensor, one after the other. */
+const lieInOrder = ([one, ...others]: ReadonlyArray<NativeData>): boolean => {
+  if (one?.copy === undefined) return one === undefined;
+  const { of, first } = one.copy;
+  let next = first + one.size;
+  for (const { copy, size } of others) {
+    if (copy?.of !== of || copy.first !== next) return false;
+    next += size;
+  }
+  return true;
+};
 
 export class NativeBackend extends KernelBackend {
   readonly op: Operations;
@@ -306,7 +336,69 @@ export class NativeBackend extends KernelBackend {
     if (data.held !== undefined)
       throw new Error(`a tensor held as ${data.held.storage} cannot be updated in place: release it first`);
     data.divides = undefined;
+    if (data.copy !== undefined) data.copy.current = false;
     return this.put(data.id);
+  }
+
+  /**
+   * Before products that round these weights: on a card their copies are made, or made again where something has written to the weights
+   * since. Those of weights given together lie one after the other. Nothing else may have been put.
+   */
+  round(...weights: ReadonlyArray<TensorInfo>): void {
+    if (!this.onCard || this.precision !== 'bfloat16') return;
+    const all = weights.map((info) => this.float(info));
+    const whole = weights.every(({ shape }) => (shape[shape.length - 1] ?? 0) % 8 === 0);
+    if (!whole || new Set(all).size !== all.length || all.some(({ held }) => held !== undefined)) return;
+    if (!lieInOrder(all)) this.layOut(all);
+    for (const { size, id, copy } of all) {
+      if (copy === undefined || copy.current) continue;
+      this.put(size).put(id).put(copy.of.id).put(copy.first).run(this.op.narrowCopy);
+      copy.current = true;
+    }
+  }
+
+  private layOut(all: ReadonlyArray<NativeData>): void {
+    for (const data of all) this.forgetCopy(data);
+    const of = { id: this.addon.take(2 * all.reduce((sum, { size }) => sum + size, 0)), used: all.length };
+    let first = 0;
+    for (const data of all) {
+      data.copy = { of, first, current: false };
+      first += data.size;
+    }
+  }
+
+  private forgetCopy(data: NativeData): void {
+    if (data.copy === undefined) return;
+    const { of } = data.copy;
+    of.used--;
+    if (of.used === 0) this.addon.give(of.id);
+    data.copy = undefined;
+  }
+
+  /** The next arguments are where the copy of weights lies, if it is what they are. */
+  copyOf(info: TensorInfo): this {
+    const { copy } = this.float(info);
+    return copy?.current === true && this.precision === 'bfloat16' ? this.put(copy.of.id).put(copy.first) : this.put(0).put(0);
+  }
+
+  /** The next arguments are weights that are read, and their copy. */
+  weights(info: TensorInfo): this {
+    return this.tensor(info).copyOf(info);
+  }
+
+  /** The next argument are weights that are written to by an operation which is given their copy, by `keptCopy`, and writes to it too. */
+  updated(info: TensorInfo): this {
+    const { copy } = this.float(info);
+    const current = copy?.current === true;
+    this.written(info);
+    if (copy !== undefined) copy.current = current;
+    return this;
+  }
+
+  /** The next arguments are where the copy of weights lies that is kept up. */
+  keptCopy(info: TensorInfo): this {
+    const { copy } = this.float(info);
+    return copy?.current === true ? this.put(copy.of.id).put(copy.first) : this.put(0).put(0);
   }
 
   /** The next argument is an int32 tensor that is read or written to. */
@@ -377,6 +469,7 @@ export class NativeBackend extends KernelBackend {
   hold(info: TensorInfo, storage: Storage): void {
     const data = this.float(info);
     if (data.held !== undefined) return;
+    this.forgetCopy(data);
     const id = this.addon.take(data.size * 2);
     this.put(data.size).put(data.id).put(id).run(this.op.narrow);
     this.addon.give(data.id);
@@ -612,6 +705,7 @@ export class NativeBackend extends KernelBackend {
     data.references = 0;
     if (this.waiting?.out.dataId === data) this.summed();
     this.count--;
+    this.forgetCopy(data);
     this.giveUp(data);
     this.forgetRecipe(data);
     data.id = 0;

@@ -35,6 +35,7 @@ export const operationNames = [
   'copyColumns',
   'bfloat16',
   'narrow',
+  'narrowCopy',
   'widen',
   'dequantize',
   'int8Activations',

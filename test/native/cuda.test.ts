@@ -3,13 +3,15 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { runInThisContext } from 'node:vm';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { add, argMax, dispose, memory, mul, reshape, reverse, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { catchError, from, lastValueFrom, map, of, tap } from 'rxjs';
 import { render } from '../../src/errors.js';
 import { evaluateLoss, lossAndGradients } from '../../src/model/causalLm.js';
+import { adamW } from '../../src/model/kernels/adamW.js';
+import type { Clip } from '../../src/model/kernels/adamW.js';
 import { adamW8bit } from '../../src/model/kernels/adamW8bit.js';
 import { dropout } from '../../src/model/kernels/dropout.js';
 import { generate } from '../../src/model/generate.js';
@@ -17,6 +19,7 @@ import { gatedActivation } from '../../src/model/kernels/gatedActivation.js';
 import { axpy } from '../../src/model/kernels/axpy.js';
 import { keepWhatMakes } from '../../src/model/kernels/hold.js';
 import { linear, linearGradWeight } from '../../src/model/kernels/linear.js';
+import { loraDown, loraDownGrad, loraLinear, loraLinearGrad, loraUp, loraUpGrad } from '../../src/model/kernels/loraLinear.js';
 import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { weightOf } from '../../src/model/weights.js';
@@ -425,6 +428,134 @@ whenBuilt('the CUDA device', () => {
       );
       expect((await lastValueFrom(run)).loss).toBeGreaterThan(0);
       dispose(Object.values(model.weights));
+    });
+
+    describe('copies of adapters at bfloat16', () => {
+      beforeEach(() => setPrecision('bfloat16'));
+      afterEach(() => setPrecision('float32'));
+      const numbers = (count: number, seed: number): Float32Array =>
+        Float32Array.from({ length: count }, (_, i) => Math.sin(seed + 1.7 * i));
+      const matrix = (rows: number, columns: number, seed: number): Tensor2D =>
+        tensor2d(numbers(rows * columns, seed), [rows, columns]);
+      const layout = { transposed: false, scaling: 2 };
+
+      interface Adapters {
+        readonly as: ReadonlyArray<Tensor2D>;
+        readonly bs: ReadonlyArray<Tensor2D>;
+      }
+      const made = (): Adapters => ({
+        as: [4, 5, 6].map((seed) => matrix(8, 16, seed)),
+        bs: [7, 8, 9].map((seed) => matrix(32, 8, seed)),
+      });
+      /** Everything that reads adapters, together and each alone. */
+      const readBy = ({ as, bs }: Adapters): ReadonlyArray<ReadonlyArray<number>> => {
+        const [x, w, dy] = [matrix(24, 16, 1), matrix(32, 16, 2), matrix(24, 32, 3)];
+        const u = loraDown(x, as);
+        const { du, dB } = loraUpGrad(
+          u,
+          as.map((_, i) => ({ dy, b: at(bs, i), scaling: 2 })),
+        );
+        const back = loraDownGrad(x, du, as, { needInput: true, flows: true });
+        const all = [x, w, dy, u, du, ...dB, ...back.dA, ...(back.dx === undefined ? [] : [back.dx])];
+        as.forEach((a, i) => {
+          const b = at(bs, i);
+          all.push(loraUp({ x, w, u, b }, { ...layout, first: 8 * i, flows: true }));
+          const alone = loraLinear({ x, w, a, b }, layout);
+          const grads = loraLinearGrad({ dy, x, w, a, b, u: alone.u }, { ...layout, needInput: true, dropped: false });
+          all.push(alone.y, alone.u, grads.dA, grads.dB, ...(grads.dx === undefined ? [] : [grads.dx]));
+        });
+        const read = all.map((tensor) => Array.from(tensor.dataSync()));
+        dispose(all);
+        return read;
+      };
+      const at = <T>(list: ReadonlyArray<T>, i: number): T => {
+        const found = list[i];
+        if (found === undefined) throw new Error(`nothing at ${i}`);
+        return found;
+      };
+      /** The same numbers in tensors that nothing has read yet. */
+      const anew = ({ as, bs }: Adapters): Adapters => {
+        const again = (old: Tensor2D): Tensor2D => tensor2d(old.dataSync().slice(), old.shape);
+        return { as: as.map(again), bs: bs.map(again) };
+      };
+      const gone = ({ as, bs }: Adapters): void => dispose([...as, ...bs]);
+
+      const attrs = { learningRate: 0.5, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, step: 1, gradScale: 1 };
+      const bytes = () => nativeStatistics()?.bytes ?? 0;
+      const moved = (adapters: Adapters, clip?: Clip): void => {
+        const parameters = [...adapters.as, ...adapters.bs];
+        const zeroes = () => parameters.map(({ shape }) => zeros(shape));
+        const [m, v, gradients] = [zeroes(), zeroes(), parameters.map((one) => mul(one, 3))];
+        adamW({ parameters, m, v }, gradients, { ...attrs, weightDecay: new Float32Array(parameters.length) }, clip);
+        dispose([...m, ...v, ...gradients]);
+      };
+      const notTaken = (adapters: Adapters): void => {
+        const squaredNorm = tensor1d([NaN]);
+        moved(adapters, { squaredNorm, maxNorm: 1 });
+        squaredNorm.dispose();
+      };
+      const added = ({ as, bs }: Adapters): void => {
+        for (const one of [...as, ...bs]) axpy(one, one, 0.25);
+      };
+      const movedIn8Bits = ({ as }: Adapters): void => {
+        const a = at(as, 1);
+        const codes = () => zeros([a.size / 4], 'int32');
+        const [mCodes, vCodes, mAbsmax, vAbsmax] = [codes(), codes(), zeros([1]), zeros([1])];
+        const state = { mCodes: [mCodes], vCodes: [vCodes], mAbsmax: [mAbsmax], vAbsmax: [vAbsmax] };
+        const gradient = mul(a, 3);
+        adamW8bit({ parameters: [a], ...state }, [gradient], { ...attrs, weightDecay: Float32Array.of(0) });
+        dispose([mCodes, vCodes, mAbsmax, vAbsmax, gradient]);
+      };
+      const atFloat32 = (adapters: Adapters): void => {
+        setPrecision('float32');
+        readBy(adapters);
+        moved(adapters);
+        setPrecision('bfloat16');
+      };
+      type Change = (adapters: Adapters) => void;
+      const ways: ReadonlyArray<readonly [string, boolean, ReadonlyArray<Change>]> = [
+        ['a step of AdamW', true, [moved]],
+        ['two steps', true, [moved, moved]],
+        ['a step that is not taken', false, [notTaken]],
+        ['a sum in place and a step that is not taken', true, [added, notTaken]],
+        ['a sum in place and a step', true, [added, moved]],
+        ['a sum in place', true, [added]],
+        ['a step with moments in 8 bits', true, [movedIn8Bits]],
+        ['a step at float32', true, [atFloat32]],
+      ];
+      it.each(ways)('are what they are of after %s', (_name, differs, changes) => {
+        const adapters = made();
+        const before = readBy(adapters);
+        for (const change of changes) change(adapters);
+        const after = readBy(adapters);
+        const fresh = anew(adapters);
+        expect(after).toEqual(readBy(fresh));
+        if (differs) expect(after).not.toEqual(before);
+        else expect(after).toEqual(before);
+        gone(adapters);
+        gone(fresh);
+      });
+
+      it('are those of other weights that take the place of some, and go with them', () => {
+        const before = bytes();
+        const adapters = made();
+        const first = readBy(adapters);
+        // one of three that lie together is replaced, as restoring does
+        const other = matrix(8, 16, 100);
+        const [, second = other, third = other] = adapters.as;
+        adapters.as[0]?.dispose();
+        const changed = { as: [other, second, third], bs: adapters.bs };
+        const now = readBy(changed);
+        expect(now).not.toEqual(first);
+        const fresh = anew(changed);
+        expect(now).toEqual(readBy(fresh));
+        // in another order
+        const turned = { as: [third, other], bs: changed.bs };
+        const newer = anew(turned);
+        expect(readBy(turned)).toEqual(readBy(newer));
+        [changed, fresh, newer].forEach(gone);
+        expect(bytes()).toBe(before);
+      });
     });
 
     it.each<readonly [string, Partial<SftOptions>]>([

@@ -40,7 +40,7 @@ int main() {
         }
       }
       const AdamW call = {(long)sizes.size(), ps.data(), gs.data(), ms.data(), vs.data(), sizes.data(), decay.data(),
-                          rate, beta1, beta2, epsilon, scale, step, nullptr, 0};
+                          rate, beta1, beta2, epsilon, scale, step, nullptr, 0, nullptr};
       engine.table.adamw(*engine, &call);
     }
     for (size_t t = 0; t < sizes.size(); t++) {

@@ -20,6 +20,15 @@ void narrow(Call& call) {
   call.enqueue([=](const Context* c) { c->table->narrow(c, x, y, n); });
 }
 
+// n, x, the rounded copy of x, which is made
+void narrowCopy(Call& call) {
+  const long n = call.size();
+  const float* const x = call.tensor(n);
+  uint16_t* const y = call.roundedCopy(n);
+  if (y == nullptr) throw BadCall("no copy to be made");
+  call.enqueue([=](const Context* c) { c->table->narrow(c, x, y, n); });
+}
+
 // n, x, y: x as bfloat16
 void widen(Call& call) {
   const long n = call.size();
@@ -53,7 +62,7 @@ void embedding(Call& call) {
   });
 }
 
-constexpr Operation list[] = {{"narrow", narrow}, {"widen", widen}, {"embedding", embedding}};
+constexpr Operation list[] = {{"narrow", narrow}, {"narrowCopy", narrowCopy}, {"widen", widen}, {"embedding", embedding}};
 
 }  // namespace
 

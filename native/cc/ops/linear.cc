@@ -20,20 +20,25 @@ GemmOperand plain(Values v, long ld) { return {v.at, ld, 0, v.half ? GEMM_BFLOAT
 
 // Some columns of a matrix [n, ld].
 struct Columns {
-  float* at;
+  Values at;
   long ld;
 };
-// the matrix, ld, first
+Values further(Values v, long count) {
+  return {v.half ? static_cast<void*>(static_cast<uint16_t*>(v.at) + count) : static_cast<void*>(static_cast<float*>(v.at) + count), v.half};
+}
+// the matrix, as it lies, ld, first
 Columns columns(Call& call, long n, long width) {
+  const bool half = call.half();
   long size;
-  float* const matrix = call.any(size);
+  void* const matrix = call.any(size, half ? 2 : 4);
   const long ld = call.size(), first = call.size();
   if (first + width > ld || area(n, ld) > size) throw BadCall("columns outside the matrix");
-  return {matrix + first, ld};
+  return {further({matrix, half}, first), ld};
 }
 
 // What `base` starts with, and both products, as one where they can be. Else the adapter's runs first: it only writes where the base has
-// nothing to start with, and what it wrote is read by the product that computes for longer than it reads. Rows of the adapter are float32.
+// nothing to start with, and what it wrote is read by the product that computes for longer than it reads. Rows of the adapter are float32,
+// but on a device.
 void run_both(const Context* context, const Gemm& base, const Gemm& adapter) {
   Device* const device = static_cast<Device*>(context->device);
   if (device != nullptr && device->joined(context, &base, &adapter)) return;
@@ -71,7 +76,7 @@ void run_adapter_grads(const Context* context, const std::vector<AdapterGrad>& a
     const AdapterGrad& a = all[i];
     GemmOperand turned_dy = a.dy;
     turned_dy.transposed = !a.dy.transposed;
-    const Gemm to_u = {a.rows, a.rank, a.columns, a.dy, plain(a.b, a.rank), a.du, a.ld, nullptr, 0, a.scaling, 0};
+    const Gemm to_u = {a.rows, a.rank, a.columns, a.dy, plain(a.b, a.rank), floats(a.du), a.ld, nullptr, 0, a.scaling, a.du.half};
     const Gemm to_b = {a.columns, a.rank, a.rows, turned_dy, plain(a.u, a.ld), a.db, a.rank, nullptr, 0, a.scaling, 0};
     run_gemm(context, &to_u);
     run_gemm(context, &to_b);
@@ -124,7 +129,24 @@ void linearGradWeight(Call& call) {
   });
 }
 
-// n, in, out, rank, transposed, scaling, x, w…, bias?, a?, b, xDropped?, y, u, ldU, firstU
+// While this lives, products on a device read the copies of weights that lie rounded.
+class Rounded {
+ public:
+  Rounded(const Context* context, const RoundedMatrix* all, long count) : device(static_cast<Device*>(context->device)) {
+    if (device != nullptr) device->use_rounded(all, count);
+  }
+  ~Rounded() {
+    if (device != nullptr) device->use_rounded(nullptr, 0);
+  }
+  Rounded(const Rounded&) = delete;
+  Rounded& operator=(const Rounded&) = delete;
+
+ private:
+  Device* const device;
+};
+RoundedMatrix lying(const Weights& w, long rows, long columns) { return {w.at, w.rounded, rows, columns}; }
+
+// n, in, out, rank, transposed, scaling, x, w…, bias?, a?, b, xDropped?, y, u, ldU, firstU; a and b with their copies?
 // u: columns from firstU on of a matrix of ldU. They are read where there is no a.
 void loraLinear(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size(), rank = call.size();
@@ -133,16 +155,17 @@ void loraLinear(Call& call) {
   const Values x = call.values(area(n, in));
   const GemmOperand w = weight(call, in, out, transposed);
   const float* const bias = call.optional(out);
-  const float* const a = call.optional(area(rank, in));
-  const float* const b = call.tensor(area(out, rank));
+  const Weights a = call.optionalWeights(area(rank, in)), b = call.weights(area(out, rank));
   const Values dropped = call.optionalValues(area(n, in));
   const Values y = call.values(area(n, out));
   const Columns u = columns(call, n, rank);
   call.enqueue([=](const Context* context) {
+    const RoundedMatrix matrices[] = {lying(a, rank, in), lying(b, out, rank)};
+    const Rounded rounded(context, matrices, 2);
     const Gemm base = {n, out, in, plain(x, in), w, floats(y), out, bias, 0, 1, y.half};
-    const Gemm down = {n, rank, in, plain(dropped.at ? dropped : x, in), turned(plain(a, in)), u.at, u.ld, nullptr, 0, 1, 0};
-    const Gemm up = {n, out, rank, plain(u.at, u.ld), turned(plain(b, rank)), floats(y), out, floats(y), out, scaling, y.half};
-    if (a != nullptr) run_gemm(context, &down);
+    const Gemm down = {n, rank, in, plain(dropped.at ? dropped : x, in), turned(plain(a.at, in)), floats(u.at), u.ld, nullptr, 0, 1, u.at.half};
+    const Gemm up = {n, out, rank, plain(u.at, u.ld), turned(plain(b.at, rank)), floats(y), out, floats(y), out, scaling, y.half};
+    if (a.at != nullptr) run_gemm(context, &down);
     run_both(context, base, up);
   });
 }
@@ -150,19 +173,19 @@ void loraLinear(Call& call) {
 // Matrices A [rank, in] of several adapters, and somewhere for their gradients.
 struct Stack {
   struct Part {
-    const float* a;
+    Weights a;
     float* da;
     long size;
   };
   std::vector<Part> parts;
   long size = 0;
 };
-// of each: rank, a, dA where there are gradients; `ranks` in all
+// of each: rank, a and its copy?, dA where there are gradients; `ranks` in all
 Stack stack(Call& call, long in, long ranks, long count, bool gradients) {
   Stack all;
   for (long i = 0; i < count; i++) {
     const long size = area(call.size(), in);
-    const float* const a = call.tensor(size);
+    const Weights a = call.weights(size);
     float* const da = gradients ? call.tensor(size) : nullptr;
     all.parts.push_back({a, da, size});
     all.size += size;
@@ -170,45 +193,65 @@ Stack stack(Call& call, long in, long ranks, long count, bool gradients) {
   if (all.size != area(ranks, in)) throw BadCall("adapters of other ranks than the matrix has columns");
   return all;
 }
-// All A below each other, in scratch memory with room for `more` numbers behind them.
-float* stacked(const Context* context, const Stack& all, long more) {
-  float* const whole = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(all.size + more)));
-  float* to = whole;
+void move_all(const Context* context, const std::vector<Moved>& all) {
+  Device* const device = static_cast<Device*>(context->device);
+  if (device != nullptr && device->moved(context, all.data(), static_cast<long>(all.size()))) return;
+  for (const Moved& one : all) context->table->copy_columns(context, values_of(one.from), one.count, values_of(one.to), one.count, 1, one.count);
+}
+// Room for so many floats.
+float* room_for(const Context* context, long count) {
+  return static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(count)));
+}
+// All A below each other: their copies where these lie so, else in the scratch memory `room`.
+GemmOperand stacked(const Context* context, const Stack& all, long in, float* room) {
+  const uint16_t* const rounded = all.parts[0].a.rounded;
+  long at = 0;
+  bool beside = context->bf16 != 0 && rounded != nullptr;
+  std::vector<Moved> parts;
   for (const Stack::Part& part : all.parts) {
-    context->table->copy_columns(context, values_of(part.a), part.size, values_of(to), part.size, 1, part.size);
-    to += part.size;
+    beside = beside && part.a.rounded == rounded + at;
+    parts.push_back({part.a.at, room + at, part.size});
+    at += part.size;
   }
-  return whole;
+  if (beside) return {rounded, in, 0, GEMM_BFLOAT16, nullptr, nullptr, 0};
+  move_all(context, parts);
+  return plain(room, in);
 }
 
-// n, in, ranks, count, x, u, then of each: rank, a. u = x [A; A; …]ᵀ
+// n, in, ranks, count, x, u, then of each: rank, a and its copy?. u = x [A; A; …]ᵀ
 void loraDown(Call& call) {
   const long n = call.size(), in = call.size(), ranks = call.size(), count = call.size();
-  const Values x = call.values(area(n, in));
-  float* const u = call.tensor(area(n, ranks));
+  const Values x = call.values(area(n, in)), u = call.values(area(n, ranks));
   call.enqueue([=, all = stack(call, in, ranks, count, false)](const Context* context) {
-    const Gemm product = {n, ranks, in, plain(x, in), turned(plain(stacked(context, all, 0), in)), u, ranks, nullptr, 0, 1, 0};
+    if (all.parts.empty()) return;
+    const Gemm product = {n, ranks, in, plain(x, in), turned(stacked(context, all, in, room_for(context, all.size))), floats(u), ranks, nullptr, 0, 1, u.half};
     run_gemm(context, &product);
   });
 }
 
-// n, in, ranks, count, x…, du, dx?, then of each: rank, a, dA. dA = duᵀ x of its columns of du, dx = du [A; A; …]
+// n, in, ranks, count, x…, du, dx?, then of each: rank, a and its copy?, dA. dA = duᵀ x of its columns of du, dx = du [A; A; …]
 void loraDownGrad(Call& call) {
   const long n = call.size(), in = call.size(), ranks = call.size(), count = call.size();
   const GemmOperand x = call.matrix(n, in, false);
-  const float* const du = call.tensor(area(n, ranks));
-  const Values dx = call.optionalValues(area(n, in));
+  const Values du = call.values(area(n, ranks)), dx = call.optionalValues(area(n, in));
   call.enqueue([=, all = stack(call, in, ranks, count, true)](const Context* context) {
-    float* const a = stacked(context, all, all.size);
-    const float* from = a + all.size;
-    const Gemm toA = {ranks, in, n, turned(plain(du, ranks)), x, a + all.size, in, nullptr, 0, 1, 0};
+    if (all.parts.empty()) return;
+    float* const room = room_for(context, 2 * all.size);
+    float* const whole = all.parts.size() == 1 ? all.parts[0].da : room + all.size;
+    const float* from = whole;
+    const Gemm toA = {ranks, in, n, turned(plain(du, ranks)), x, whole, in, nullptr, 0, 1, 0};
     run_gemm(context, &toA);
-    const Gemm toX = {n, in, ranks, plain(du, ranks), plain(a, in), floats(dx), in, nullptr, 0, 1, dx.half};
-    if (dx.at != nullptr) run_gemm(context, &toX);
+    if (dx.at != nullptr) {
+      const Gemm toX = {n, in, ranks, plain(du, ranks), stacked(context, all, in, room), floats(dx), in, nullptr, 0, 1, dx.half};
+      run_gemm(context, &toX);
+    }
+    if (all.parts.size() == 1) return;
+    std::vector<Moved> parts;
     for (const Stack::Part& part : all.parts) {
-      context->table->copy_columns(context, values_of(from), part.size, values_of(part.da), part.size, 1, part.size);
+      parts.push_back({from, part.da, part.size});
       from += part.size;
     }
+    move_all(context, parts);
   });
 }
 
@@ -216,8 +259,7 @@ void loraDownGrad(Call& call) {
 // du = scaling dy b, dB = scaling dyᵀ u
 void loraUpGrad(Call& call) {
   const long n = call.size(), ranks = call.size(), count = call.size();
-  const float* const u = call.tensor(area(n, ranks));
-  float* const du = call.tensor(area(n, ranks));
+  const Values u = call.values(area(n, ranks)), du = call.values(area(n, ranks));
   std::vector<AdapterGrad> adapters;
   for (long i = 0; i < count; i++) {
     const long out = call.size(), rank = call.size();
@@ -227,12 +269,12 @@ void loraUpGrad(Call& call) {
     const Values dy = call.values(area(n, out));
     const float* const b = call.tensor(area(out, rank));
     float* const db = call.tensor(area(out, rank));
-    adapters.push_back({n, out, rank, scaling, plain(dy, out), u + first, b, du + first, db, ranks});
+    adapters.push_back({n, out, rank, scaling, plain(dy, out), further(u, first), b, further(du, first), db, ranks});
   }
   call.enqueue([adapters = std::move(adapters)](const Context* context) { run_adapter_grads(context, adapters); });
 }
 
-// n, in, out, rank, transposed, scaling, dy, x…, w…, a, b, u, accumulate?, dx?, dA, dB, dxDropped?
+// n, in, out, rank, transposed, scaling, dy, x…, w…, a and its copy?, b, u, accumulate?, dx?, dA, dB, dxDropped?
 // dx: accumulate (which lies as dx) and the base path, and the adapter's unless dxDropped takes it.
 void loraLinearGrad(Call& call) {
   const long n = call.size(), in = call.size(), out = call.size(), rank = call.size();
@@ -241,9 +283,9 @@ void loraLinearGrad(Call& call) {
   const Values dy = call.values(area(n, out));
   const GemmOperand x = call.matrix(n, in, false);
   const GemmOperand w = weight(call, in, out, transposed);
-  const float* const a = call.tensor(area(rank, in));
+  const Weights a = call.weights(area(rank, in));
   const float* const b = call.tensor(area(out, rank));
-  const float* const u = call.tensor(area(n, rank));
+  const Values u = call.values(area(n, rank));
   const Values accumulate = call.optionalValues(area(n, in));
   const Values dx = call.optionalValues(area(n, in));
   if (accumulate.at != nullptr && accumulate.half != dx.half) throw BadCall("a gradient that lies otherwise than what it is added to");
@@ -251,14 +293,17 @@ void loraLinearGrad(Call& call) {
   float* const db = call.tensor(area(out, rank));
   const Values dxDropped = call.optionalValues(area(n, in));
   call.enqueue([=](const Context* context) {
-    float* const du = static_cast<float*>(scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(area(n, rank))));
+    // Lies as u does.
+    const Values du = {scratch_get(context->scratch, SCRATCH_KERNEL, sizeof(float) * static_cast<size_t>(area(n, rank))), u.half};
     const Gemm toA = {rank, in, n, turned(plain(du, rank)), x, da, in, nullptr, 0, 1, 0};
     run_adapter_grads(context, {{n, out, rank, scaling, plain(dy, out), u, b, du, db, rank}});
     run_gemm(context, &toA);
+    const RoundedMatrix matrix = lying(a, rank, in);
+    const Rounded rounded(context, &matrix, 1);
     const bool apart = dxDropped.at != nullptr;
     const Values target = apart ? dxDropped : dx;
     const Gemm base = {n, in, out, plain(dy, out), turned(w), floats(dx), in, floats(accumulate), in, 1, dx.half};
-    const Gemm adapter = {n, in, rank, plain(du, rank), plain(a, in), floats(target), in, apart ? nullptr : floats(dx), in, 1, target.half};
+    const Gemm adapter = {n, in, rank, plain(du, rank), plain(a.at, in), floats(target), in, apart ? nullptr : floats(dx), in, 1, target.half};
     if (dx.at != nullptr && !apart) return run_both(context, base, adapter);
     if (dx.at != nullptr) run_gemm(context, &base);
     if (target.at != nullptr) run_gemm(context, &adapter);
@@ -280,10 +325,7 @@ struct Groups {
     return rows;
   }
 };
-Values rows_from(Values v, long row, long width) {
-  const long at = row * width;
-  return {v.half ? static_cast<void*>(static_cast<uint16_t*>(v.at) + at) : static_cast<void*>(static_cast<float*>(v.at) + at), v.half};
-}
+Values rows_from(Values v, long row, long width) { return further(v, row * width); }
 
 // Matrices of several adapters of each group, one below the other.
 struct Stacks {
@@ -400,7 +442,7 @@ void groupedLoraUpGrad(Call& call) {
       const float* const b = call.tensor(area(out, rank));
       float* const db = call.tensor(area(out, rank));
       const long at = first * ranks + from;
-      adapters.push_back({rows, out, rank, scaling, plain(rows_from(dy, first, out), out), u + at, b, du + at, db, ranks});
+      adapters.push_back({rows, out, rank, scaling, plain(rows_from(dy, first, out), out), values_of(u + at), b, values_of(du + at), db, ranks});
     }
   }
   call.enqueue([adapters = std::move(adapters)](const Context* context) { run_adapter_grads(context, adapters); });

@@ -72,10 +72,11 @@ struct Updated {
   }
 };
 
-// an update; m…, v…; weightDecay
+// an update; m…, v…, squared norm?, its limit, then the rounded copy of each parameter?; weightDecay
 void adamW(Call& call) {
   struct Moments : Updated {
     std::vector<float*> m, v;
+    std::vector<uint16_t*> rounded;
   };
   AdamW a = {};
   auto u = std::make_unique<Moments>();
@@ -85,10 +86,12 @@ void adamW(Call& call) {
   a.squared_norm = call.optional(1);
   a.max_norm = call.number();
   if (a.squared_norm != nullptr && !call.on_device()) throw BadCall("an update by a norm that lies in memory is of a device");
+  for (const long size : u->sizes) u->rounded.push_back(call.roundedCopy(size));
   u->decay = call.floats(a.count);
   call.enqueue([a, u = std::move(u)](const Context* c) {
     AdamW run = a;
     u->point(run);
+    run.rounded = u->rounded.data();
     run.m = u->m.data();
     run.v = u->v.data();
     c->table->adamw(c, &run);

@@ -51,6 +51,8 @@ class CudaDevice final : public Device {
   void download(void* to, const void* from, size_t bytes, void (*done)(void*, const char*), void* user) override;
   void finish() override;
   bool joined(const Context* context, const Gemm* first, const Gemm* second) override;
+  void use_rounded(const RoundedMatrix* all, long count) override;
+  bool moved(const Context* context, const Moved* all, long count) override;
   bool grouped(const Context* context, const Gemm* all, const Gemm* more, const StackedRows* stacked, long count) override;
   bool grouped_grads(const Context* context, const Gemm* all, long count) override;
   bool grouped_dropout(const Context* context, Values x, Values y, const long* ends, const uint32_t* seeds, long count, double rate) override;
@@ -96,6 +98,8 @@ class CudaDevice final : public Device {
     void* to;
   };
   std::vector<Narrowed> narrowed;
+  // Float32 matrices that an operation has copies of, for as long as it runs.
+  std::vector<RoundedMatrix> rounded;
 
   Blas* blas() { return products.get(); }
   // Which parts of attention of bfloat16 run on Hopper's own instructions.

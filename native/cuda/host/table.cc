@@ -70,6 +70,11 @@ const CudaDevice::Narrowed* lies_narrowed(const CudaDevice& device, const GemmOp
 // and its base.
 Matrix narrowed(const Context* context, const GemmOperand& x, long rows, long columns, int& slot, int other) {
   CudaDevice& device = of(context);
+  for (const RoundedMatrix& r : device.rounded)
+    if (x.kind == GEMM_FLOAT32 && r.from == x.data && x.ld == columns && r.rows == rows && r.columns == columns) {
+      slot = -1;
+      return {r.to, rows, columns, columns, x.transposed != 0};
+    }
   const long ld = whole_vectors(columns) + room, each = x.kind == GEMM_BFLOAT16 ? 2 : 4;
   if (const CudaDevice::Narrowed* const n = lies_narrowed(device, x, rows, columns)) {
     slot = n->slot;
@@ -312,8 +317,13 @@ void activation(const Context* context, int kind, Values x, Values y, long n) { 
 void activation_grad(const Context* context, int kind, Values x, Values dy, Values dx, long n) {
   of(context).over(n, k::activation_grad, kind, x, dy, dx, n);
 }
+// One that is made again comes between a gradient, which lies narrowed, and the product that reads both.
 void gated_activation(const Context* context, int kind, Values gate, Values up, Values y, long n) {
-  of(context).over(n, k::gated_activation, kind, gate, up, y, n);
+  CudaDevice& device = of(context);
+  std::vector<CudaDevice::Narrowed> still = std::move(device.narrowed);
+  device.over(n, k::gated_activation, kind, gate, up, y, n);
+  device.narrowed = std::move(still);
+  forget_written(device, y.at, y.half ? 2 : 4, n, 1, n);
 }
 void gated_activation_grad(const Context* context, int kind, Values gate, Values up, Values dy, Values d_gate, Values d_up, long n) {
   of(context).over(n, k::gated_activation_grad, kind, gate, up, dy, d_gate, d_up, n);
@@ -772,10 +782,12 @@ RxAdamWRates rates_of(const Update& a) {
 void adamw(const Context* context, const AdamW* a) {
   CudaDevice& device = of(context);
   std::vector<RxAdamWPiece> pieces;
-  for (long t = 0; t < a->count; t++)
+  for (long t = 0; t < a->count; t++) {
+    uint16_t* const rounded = a->rounded != nullptr ? a->rounded[t] : nullptr;
     for (long from = 0; from < a->sizes[t]; from += piece)
-      pieces.push_back({a->params[t] + from, a->grads[t] + from, a->m[t] + from, a->v[t] + from, std::min(piece, a->sizes[t] - from),
-                        static_cast<float>(1 - a->learning_rate * a->weight_decay[t]), 0.f});
+      pieces.push_back({a->params[t] + from, a->grads[t] + from, a->m[t] + from, a->v[t] + from, rounded != nullptr ? rounded + from : nullptr,
+                        std::min(piece, a->sizes[t] - from), static_cast<float>(1 - a->learning_rate * a->weight_decay[t]), 0.f});
+  }
   const RxAdamWRates rates = rates_of(*a);
   const long count = static_cast<long>(pieces.size());
   if (count > 0) device.launch(k::adamw, {count}, 512, 0, device.stage(pieces.data(), count), rates, a->squared_norm, a->max_norm);
@@ -843,7 +855,9 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   // u's rows and B's are filled up with zeros.
   const long m = first->m, n = first->n, k1 = first->k, k2 = second->k, whole_k2 = whole_vectors(k2), depth = k1 + whole_k2;
   const bool rows_kind = x.kind == GEMM_FLOAT32 || (x.kind == GEMM_BFLOAT16 && x.ld % 8 == 0);
-  const bool plain = rows_kind && u.kind == GEMM_FLOAT32 && b.kind == GEMM_FLOAT32 && !x.transposed && !u.transposed;
+  // u's rows as they are copied: whole vectors of bfloat16, or float32 that is rounded.
+  const bool halves = u.kind == GEMM_BFLOAT16 && k2 % 8 == 0 && u.ld % 8 == 0 && reinterpret_cast<uintptr_t>(u.data) % 16 == 0;
+  const bool plain = rows_kind && (u.kind == GEMM_FLOAT32 || halves) && b.kind == GEMM_FLOAT32 && !x.transposed && !u.transposed;
   const bool same = second->m == m && second->n == n && second->c == first->c && second->start == first->c && second->ldc == first->ldc &&
                     second->ld_start == first->ldc && second->half == first->half;
   const bool whole = k1 % 8 == 0 && n % 8 == 0 && k1 > 0 && k2 > 0 && k2 <= room && w.ld % 8 == 0;
@@ -856,8 +870,11 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   int left = -1;
   const Matrix rows = cuda::narrowed(context, x, m, k1, left, -1);
   std::vector<Narrowed> still = this->narrowed;
-  over(m * (whole_k2 / 8), k::narrow_rows, static_cast<const float*>(u.data), u.ld, static_cast<uint16_t*>(const_cast<void*>(rows.data)) + k1, rows.ld, m,
-       k2);
+  uint16_t* const beside_rows = static_cast<uint16_t*>(const_cast<void*>(rows.data)) + k1;
+  if (halves)
+    over(m * (whole_k2 / 8), k::copy_rows_bf16, static_cast<const uint16_t*>(u.data), u.ld, beside_rows, rows.ld, m, k2);
+  else
+    over(m * (whole_k2 / 8), k::narrow_rows, static_cast<const float*>(u.data), u.ld, beside_rows, rows.ld, m, k2);
   this->narrowed = still;
   const int right = slot_for(*this, left);
   still = this->narrowed;
@@ -865,23 +882,31 @@ bool CudaDevice::joined(const Context* context, const Gemm* first, const Gemm* s
   const bool beside = w.transposed != 0;
   const long lines = beside ? n : k1, columns = beside ? k1 : n, ld = beside ? depth : n;
   uint16_t* const to = scratch<uint16_t>(context, right, depth * n);
-  if (w.kind == GEMM_BFLOAT16)
-    over(lines * columns / 8, k::copy_rows_bf16, static_cast<const uint16_t*>(w.data), w.ld, to, ld, lines, columns);
-  else if (w.kind == GEMM_INT8_ROWS)
+  if (w.kind == GEMM_INT8_ROWS)
     over(lines * columns, k::int8_rows_bf16, static_cast<const int8_t*>(w.data), w.scale, to, ld, lines, columns);
-  else
+  else if (w.kind == GEMM_FOUR_BIT)
     over(lines * columns / 2, k::four_bit_bf16, static_cast<const uint8_t*>(w.data), w.scale, w.code, to, ld, columns, lines * columns, w.block);
   // op(b) [k2, n]: how far its next row and its next column are
   const long next_row = b.transposed ? 1 : b.ld, next_column = b.transposed ? b.ld : 1;
+  const uint16_t* const copied = w.kind == GEMM_BFLOAT16 ? static_cast<const uint16_t*>(w.data) : nullptr;
+  const long pieces = (copied != nullptr ? lines * columns / 8 : 0) + n * whole_k2;
   if (beside)
-    over(n * whole_k2, k::place_scaled, static_cast<const float*>(b.data), next_column, next_row, n, k2, to + k1, ld, n, whole_k2, second->alpha);
+    over(pieces, k::place_scaled, static_cast<const float*>(b.data), next_column, next_row, n, k2, to + k1, ld, n, whole_k2, second->alpha, copied, w.ld, to,
+         lines, columns);
   else
-    over(whole_k2 * n, k::place_scaled, static_cast<const float*>(b.data), next_row, next_column, k2, n, to + k1 * n, ld, whole_k2, n, second->alpha);
+    over(pieces, k::place_scaled, static_cast<const float*>(b.data), next_row, next_column, k2, n, to + k1 * n, ld, whole_k2, n, second->alpha, copied, w.ld,
+         to, lines, columns);
   this->narrowed = std::move(still);
   const Matrix both = {rows.data, m, depth, rows.ld, false}, weights = {to, beside ? n : depth, beside ? depth : n, ld, beside};
   Gemm product = *first;
   product.k = depth;
   return by_blas(context, &product, Format::bfloat16, both, weights);
+}
+
+void CudaDevice::use_rounded(const RoundedMatrix* all, long count) {
+  rounded.clear();
+  for (long i = 0; i < count; i++)
+    if (all[i].to != nullptr) rounded.push_back(all[i]);
 }
 
 namespace {
@@ -1144,6 +1169,14 @@ void listed(CudaDevice& device, List& list, One (&few)[most], const std::vector<
     std::copy(all.begin(), all.end(), few);
 }
 
+// The longest of which takes `most` blocks.
+void sum_pieces(CudaDevice& device, const std::vector<RxSumPiece>& sums, long most) {
+  if (sums.empty()) return;
+  RxSums list = {};
+  listed(device, list, list.few, sums);
+  device.launch(k::adapter_sums, {std::min(most, 4096L), static_cast<long>(sums.size())}, 256, 0, list);
+}
+
 // Adapters whose tiles have one shape, and either one alone or dy of all as bfloat16.
 void run_adapters(const Context* context, const std::vector<AdapterGrad>& all, const std::vector<Cut>& cuts) {
   CudaDevice& device = of(context);
@@ -1154,7 +1187,7 @@ void run_adapters(const Context* context, const std::vector<AdapterGrad>& all, c
   float* parts = scratch<float>(context, slot_parts, floats);
   std::vector<RxAdapterPart> pieces;
   std::vector<RxSumPiece> sums;
-  const auto add_up = [&](const float* from, long count, long rows, long width, float* to, long ld, float factor) {
+  const auto add_up = [&](const float* from, long count, long rows, long width, Values to, long ld, float factor) {
     sums.push_back({from, to, count, rows * width, width, ld, factor, 0});
     most = std::max(most, parts_of(rows * width, adapter_sum_numbers));
   };
@@ -1167,11 +1200,11 @@ void run_adapters(const Context* context, const std::vector<AdapterGrad>& all, c
                            blocks, static_cast<int>(a.rank), a.scaling, a.scaling, 0};
     if (cut.slabs > 1) {
       add_up(parts, cut.slabs, a.rows, a.rank, a.du, a.ld, a.scaling);
-      piece.du = parts, piece.ld_du = a.rank, piece.step_du = a.rows * a.rank, piece.factor_du = 1;
+      piece.du = values_of(parts), piece.ld_du = a.rank, piece.step_du = a.rows * a.rank, piece.factor_du = 1;
       parts += whole(cut.parts_du(a));
     }
     if (cut.bands > 1) {
-      add_up(parts, cut.bands, a.columns, a.rank, a.db, a.rank, a.scaling);
+      add_up(parts, cut.bands, a.columns, a.rank, values_of(a.db), a.rank, a.scaling);
       piece.db = parts, piece.step_db = a.columns * a.rank, piece.factor_db = 1;
       parts += whole(cut.parts_db(a));
     }
@@ -1184,19 +1217,30 @@ void run_adapters(const Context* context, const std::vector<AdapterGrad>& all, c
   RxAdapters adapters = {nullptr, static_cast<long>(pieces.size()), {}, stages, 0};
   listed(device, adapters, adapters.few, pieces);
   device.launch(rank == 16 ? k::adapter_grad_16 : rank == 32 ? k::adapter_grad_32 : k::adapter_grad_64, {blocks}, 256, adapter_bytes(rank, stages), adapters);
-  if (!sums.empty()) {
-    RxSums list = {};
-    listed(device, list, list.few, sums);
-    device.launch(k::adapter_sums, {std::min(most, 4096L), static_cast<long>(sums.size())}, 256, 0, list);
-  }
+  sum_pieces(device, sums, most);
   device.narrowed = std::move(still);
   for (const AdapterGrad& a : all) {
-    forget_written(device, a.du, 4, a.ld, a.rows, a.rank);
+    forget_written(device, a.du.at, a.du.half ? 2 : 4, a.ld, a.rows, a.rank);
     forget_written(device, a.db, 4, a.rank, a.columns, a.rank);
   }
 }
 
 }  // namespace
+
+bool CudaDevice::moved(const Context* context, const Moved* all, long count) {
+  std::vector<RxSumPiece> pieces;
+  long most = 0;
+  for (long i = 0; i < count; i++) {
+    if (all[i].count == 0) continue;
+    pieces.push_back({all[i].from, values_of(all[i].to), 1, all[i].count, all[i].count, all[i].count, 1.f, 0});
+    most = std::max(most, parts_of(all[i].count, adapter_sum_numbers));
+  }
+  std::vector<Narrowed> still = std::move(narrowed);
+  sum_pieces(of(context), pieces, most);
+  narrowed = std::move(still);
+  for (long i = 0; i < count; i++) forget_written(*this, all[i].to, 4, all[i].count, 1, all[i].count);
+  return true;
+}
 
 void CudaDevice::adapter_grads(const Context* context, const AdapterGrad* all, long count, bool* done) {
   if (!context->bf16) return;

@@ -6,18 +6,22 @@
 
 namespace {
 
-// to [rows, rank] = rows `first` .. of a float32 matrix, as bfloat16; zeros beyond `end` and beyond its columns.
+// to [rows, rank] = rows `first` .. of a matrix, as bfloat16; zeros beyond `end` and beyond its columns.
 template <int rank, int rows>
 struct RowsOf {
   static constexpr int each = rows * rank / 256;
   float x[each];
 
-  __device__ __forceinline__ void load(const float* from, long ld, long first, long end, int columns) {
+  template <class T>
+  __device__ __forceinline__ void load(const T* from, long ld, long first, long end, int columns) {
 #pragma unroll
     for (int e = 0; e < each; e++) {
       const int i = 256 * e + threadIdx.x, row = i / rank, column = i % rank;
-      x[e] = first + row < end && column < columns ? from[(first + row) * ld + column] : 0.f;
+      x[e] = first + row < end && column < columns ? ::load(from + (first + row) * ld + column) : 0.f;
     }
+  }
+  __device__ __forceinline__ void load(const Values& from, long ld, long first, long end, int columns) {
+    as_they_lie(from, 0, [&](const auto* rows_of) { load(rows_of, ld, first, end, columns); });
   }
   __device__ __forceinline__ void put(uint16_t* to) const {
 #pragma unroll
@@ -29,9 +33,10 @@ struct RowsOf {
 };
 
 // Two neighbouring numbers of a row of `rank` columns.
-__device__ __forceinline__ void put_two(float* row, int column, int rank, float low, float high) {
-  if (column < rank) row[column] = low;
-  if (column + 1 < rank) row[column + 1] = high;
+template <class T>
+__device__ __forceinline__ void put_two(T* row, int column, int rank, float low, float high) {
+  if (column < rank) store(row + column, low);
+  if (column + 1 < rank) store(row + column + 1, high);
 }
 
 // The part whose blocks these are.
@@ -71,7 +76,7 @@ __device__ void adapter_grad(const RxAdapters& all) {
   const int stages = all.stages;
   const long block = blockIdx.x - p.first, slab = block / p.bands, band = block % p.bands;
   const long begin = band * p.band, end = begin + p.band < p.rows ? begin + p.band : p.rows, column = slab * C;
-  float *const to_du = p.du + slab * p.step_du, *const to_db = p.db + band * p.step_db;
+  float* const to_db = p.db + band * p.step_db;
   uint16_t* const b = dy + stages * R * C;
   uint16_t* const u = b + C * rank;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = lane / 4, two = lane % 4 * 2;
@@ -138,7 +143,9 @@ __device__ void adapter_grad(const RxAdapters& all) {
       for (int half = 0; half < 2; half++) {
         const long at = first + row + group + 8 * half;
         if (at < end)
-          put_two(to_du + at * p.ld_du, 8 * (share + 8 / across * s) + two, p.rank, du[s][2 * half] * p.factor_du, du[s][2 * half + 1] * p.factor_du);
+          as_they_lie(p.du, slab * p.step_du + at * p.ld_du, [&](auto* to) {
+            put_two(to, 8 * (share + 8 / across * s) + two, p.rank, du[s][2 * half] * p.factor_du, du[s][2 * half + 1] * p.factor_du);
+          });
       }
 
 #pragma unroll
@@ -185,7 +192,7 @@ extern "C" __global__ void __launch_bounds__(256) rx_adapter_grad_64(RxAdapters 
 // Number i of `to` is factor times the sum of numbers i of `count` matrices, in their order. A row of blocks a sum.
 extern "C" __global__ void __launch_bounds__(256) rx_adapter_sums(RxSums all) {
   const RxSumPiece p = all.more != nullptr ? all.more[blockIdx.y] : all.few[blockIdx.y];
-  const bool fours = p.n % 4 == 0 && p.width % 4 == 0 && p.ld % 4 == 0 && in_vectors(p.parts, p.to);
+  const bool fours = p.n % 4 == 0 && p.width % 4 == 0 && p.ld % 4 == 0 && in_vectors(p.parts, p.to.at);
   for (long i = 4 * thread_index(); i < p.n; i += 4 * grid_threads()) {
     if (fours) {
       float4 sum = {0.f, 0.f, 0.f, 0.f};
@@ -196,7 +203,8 @@ extern "C" __global__ void __launch_bounds__(256) rx_adapter_sums(RxSums all) {
         sum = {sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w};
       }
       const Split at = split(i, p.width);
-      store_four(p.to + at.whole * p.ld + at.rest, {sum.x * p.factor, sum.y * p.factor, sum.z * p.factor, sum.w * p.factor});
+      const float4 whole = {sum.x * p.factor, sum.y * p.factor, sum.z * p.factor, sum.w * p.factor};
+      as_they_lie(p.to, at.whole * p.ld + at.rest, [&](auto* to) { store_four(to, whole); });
       continue;
     }
     for (long e = i; e < i + 4 && e < p.n; e++) {
@@ -204,7 +212,7 @@ extern "C" __global__ void __launch_bounds__(256) rx_adapter_sums(RxSums all) {
 #pragma unroll 8
       for (long part = 0; part < p.count; part++) sum += p.parts[part * p.n + e];
       const Split at = split(e, p.width);
-      p.to[at.whole * p.ld + at.rest] = sum * p.factor;
+      store(p.to, at.whole * p.ld + at.rest, sum * p.factor);
     }
   }
 }

@@ -50,9 +50,16 @@ extern "C" __global__ void rx_copy_rows_bf16(const uint16_t* from, long ld_from,
   }
 }
 
-// to [rows, columns] of ld = factor times a small matrix that lies in any way, zeros beyond its `height` and `width`.
+// to [rows, columns] of ld = factor times a small matrix that lies in any way, zeros beyond its `height` and `width`; and, where it is given,
+// a matrix [lines, line] of bfloat16 beside or above that, in rows of ld too, all of whole vectors.
 extern "C" __global__ void rx_place_scaled(const float* from, long row_step, long column_step, long height, long width, uint16_t* to, long ld,
-                                           long rows, long columns, float factor) {
+                                           long rows, long columns, float factor, const uint16_t* matrix /* ? */, long ld_matrix, uint16_t* to_matrix,
+                                           long lines, long line) {
+  if (matrix != nullptr)
+    for (long i = thread_index(); i < lines * (line / 8); i += grid_threads()) {
+      const Split at = split(i, line / 8);
+      reinterpret_cast<uint4*>(to_matrix + at.whole * ld)[at.rest] = reinterpret_cast<const uint4*>(matrix + at.whole * ld_matrix)[at.rest];
+    }
   for (long i = thread_index(); i < rows * columns; i += grid_threads()) {
     const Split at = split(i, columns);
     const bool inside = at.whole < height && at.rest < width;

@@ -80,7 +80,7 @@ extern "C" __global__ void rx_adamw(const RxAdamWPiece* pieces, RxAdamWRates r, 
     if (max_norm > 0 && max_norm < norm + 1e-6) r.scale *= static_cast<float>(max_norm / (norm + 1e-6));
   }
   const RxAdamWPiece a = pieces[blockIdx.x];
-  const long fours = in_vectors(a.p, a.g, a.m, a.v) ? a.n / 4 : 0;
+  const long fours = in_vectors(a.p, a.g, a.m, a.v, a.rounded) ? a.n / 4 : 0;
   for (long i = threadIdx.x; i < fours; i += blockDim.x) {
     const float4 g = reinterpret_cast<const float4*>(a.g)[i];
     float4 m = reinterpret_cast<const float4*>(a.m)[i], v = reinterpret_cast<const float4*>(a.v)[i], p = reinterpret_cast<const float4*>(a.p)[i];
@@ -91,8 +91,12 @@ extern "C" __global__ void rx_adamw(const RxAdamWPiece* pieces, RxAdamWRates r, 
     reinterpret_cast<float4*>(a.m)[i] = m;
     reinterpret_cast<float4*>(a.v)[i] = v;
     reinterpret_cast<float4*>(a.p)[i] = p;
+    if (a.rounded != nullptr) store_four(a.rounded + 4 * i, p);
   }
-  for (long i = 4 * fours + threadIdx.x; i < a.n; i += blockDim.x) update(r, a.keep, a.g[i], a.m[i], a.v[i], a.p[i]);
+  for (long i = 4 * fours + threadIdx.x; i < a.n; i += blockDim.x) {
+    update(r, a.keep, a.g[i], a.m[i], a.v[i], a.p[i]);
+    if (a.rounded != nullptr) a.rounded[i] = to_bfloat16(a.p[i]);
+  }
 }
 
 // In double precision: the norm of all gradients decides about clipping.

@@ -12,6 +12,7 @@ struct RxAdamWPiece {
   float* p;
   const float* g;
   float *m, *v;
+  uint16_t* rounded;  // ? the parameter as bfloat16
   long n;
   float keep;  // 1 - rate decay
   float unused;
@@ -37,8 +38,10 @@ struct RxPiece {
 // An adapter's gradients (adapter.cu). dy as bfloat16 in whole vectors of 8, the first at a border of 16 bytes, as is its row's length.
 struct RxAdapterPart {
   const uint16_t* dy;  // [rows, columns]
-  const float *u, *b;  // [rows, rank], [columns, rank]
-  float *du, *db;      // the same shapes
+  Values u;         // [rows, rank]
+  const float* b;   // [columns, rank]
+  Values du;        // as u
+  float* db;        // as b
   long ld_dy, ld_u, ld_du, rows, columns;
   long band, bands;       // rows of a band, and how many there are
   long step_du, step_db;  // from what a slab of columns gives to what the next does, and of bands
@@ -58,7 +61,7 @@ struct RxAdapters {
 // The sum of `count` matrices of n numbers, one after the other, times a factor: `width` numbers a row of `to`.
 struct RxSumPiece {
   const float* parts;
-  float* to;
+  Values to;
   long count, n, width, ld;
   float factor;
   int unused;
@@ -226,7 +229,7 @@ struct RxStateSpace {
   X(copy_columns, Values, long, Values, long, long, long)                                                                   \
   X(narrow_rows, const float*, long, uint16_t*, long, long, long)                                                           \
   X(copy_rows_bf16, const uint16_t*, long, uint16_t*, long, long, long)                                                     \
-  X(place_scaled, const float*, long, long, long, long, uint16_t*, long, long, long, float)                                 \
+  X(place_scaled, const float*, long, long, long, long, uint16_t*, long, long, long, float, const uint16_t*, long, uint16_t*, long, long)                                 \
   X(row_sum, const float*, float*, long, long)                                                                              \
   X(row_arg_max, const float*, int32_t*, long, long)                                                                        \
   X(column_sums, Values, long, float*, long, long, long)                                                                    \

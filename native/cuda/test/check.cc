@@ -653,7 +653,8 @@ void adapters(Both& both) {
     for (auto& byte : stored) byte = static_cast<unsigned char>(below(256));
   }
   const Array w(both, stored.data(), stored.size()), scales(both, floats(std::max(rows, in * out / block + 1), 0.01f, 0.02f)), codes(both, floats(16));
-  const Array u(both, floats(m * rank)), b(both, floats(out * rank)), bias(both, floats(out));
+  const Array b(both, floats(out * rank)), bias(both, floats(out));
+  const Activation u(both, floats(m * rank), rank % 8 == 0 && coin());
   const Activation x(both, floats(m * in)), y(both, Floats(m * out)), again(both, Floats(m * out));
   const Floats more = floats(m * out);
   const Activation for_y(both, more, y.half), for_again(both, more, again.half);
@@ -662,7 +663,7 @@ void adapters(Both& both) {
   twice(both, [&](const Context& c) {
     const GemmOperand base = {w.on(c), columns, beside, kind, kind == GEMM_BFLOAT16 ? nullptr : scales.on(c),
                               kind == GEMM_FOUR_BIT ? codes.on(c) : nullptr, kind == GEMM_FOUR_BIT ? block : 0};
-    const GemmOperand left = x.operand(c, in, 0), of_u = {u.on(c), rank, 0, GEMM_FLOAT32, nullptr, nullptr, 0};
+    const GemmOperand left = x.operand(c, in, 0), of_u = u.operand(c, rank, 0);
     const GemmOperand of_b = {b.on(c), turned ? rank : out, turned, GEMM_FLOAT32, nullptr, nullptr, 0};
     for (const Activation* to : {&y, &again}) {
       const int as_half = to->on(c).half;
@@ -708,13 +709,18 @@ void adapter_grads(Both& both) {
                         std::make_unique<Array>(both, floats(columns * rank))});
   }
   const Floats before = floats(m * ranks);
-  const Array u(both, floats(m * ranks)), du(both, before);
+  // Both lie as float32, or as bfloat16.
+  const bool as_half = coin();
+  const Activation u(both, floats(m * ranks), as_half), du(both, before, as_half);
   const float scaling = coin() ? 1.f : 0.7f;
   const auto grads = [&](const Context& c) {
     std::vector<AdapterGrad> all;
     long first = 0;
     for (const Adapter& a : adapters) {
-      all.push_back({m, a.columns, a.rank, scaling, a.dy->operand(c, a.columns, 0), u.on(c) + first, a.b->on(c), du.on(c) + first, a.db->on(c), ranks});
+      const auto from_first = [&](Values v) {
+        return Values{static_cast<char*>(v.at) + (v.half ? 2 : 4) * first, v.half};
+      };
+      all.push_back({m, a.columns, a.rank, scaling, a.dy->operand(c, a.columns, 0), from_first(u.on(c)), a.b->on(c), from_first(du.on(c)), a.db->on(c), ranks});
       first += a.rank;
     }
     return all;
@@ -724,11 +730,11 @@ void adapter_grads(Both& both) {
   const std::unique_ptr<bool[]> done(new bool[adapters.size()]());
   both.device.adapter_grads(&both.card, on_card.data(), count, done.get());
   // what else would be done: once more, with rows that lie rounded already
-  const std::vector<unsigned char> first_du = du.back();
+  const std::vector<unsigned char> first_du = du.bits();
   const std::unique_ptr<bool[]> again(new bool[adapters.size()]());
   both.device.adapter_grads(&both.card, on_card.data(), count, again.get());
   both.card.bf16 = 0;
-  if (du.back() != first_du) failures++, std::fprintf(stderr, "  adapter_grads: another du the second time\n");
+  if (du.bits() != first_du) failures++, std::fprintf(stderr, "  adapter_grads: another du the second time\n");
   for (long i = 0; i < count; i++) {
     const AdapterGrad& a = here[static_cast<size_t>(i)];
     const bool vectors = a.columns % 8 == 0 || !adapters[static_cast<size_t>(i)].dy->half;
@@ -737,8 +743,8 @@ void adapter_grads(Both& both) {
     if (!done[i]) continue;  // left as it was
     GemmOperand turned = a.dy;
     turned.transposed = 1;
-    const Gemm to_u = {m, a.rank, a.columns, a.dy, {a.b, a.rank, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, a.du, ranks, nullptr, 0, scaling, 0};
-    const Gemm to_b = {a.columns, a.rank, m, turned, {a.u, ranks, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, a.db, a.rank, nullptr, 0, scaling, 0};
+    const Gemm to_u = {m, a.rank, a.columns, a.dy, {a.b, a.rank, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, static_cast<float*>(a.du.at), ranks, nullptr, 0, scaling, 0};
+    const Gemm to_b = {a.columns, a.rank, m, turned, {a.u.at, ranks, 0, GEMM_FLOAT32, nullptr, nullptr, 0}, a.db, a.rank, nullptr, 0, scaling, 0};
     run_gemm(&both.processor, &to_u);
     run_gemm(&both.processor, &to_b);
   }
@@ -1165,15 +1171,28 @@ void updates(Both& both) {
   // A device clips by the norm as it finds it, and writes nothing where there is none.
   const bool clips = coin(), none = below(4) == 0;
   const double max_norm = coin() ? 0 : 0.5 + below(100);
+  // Some have a copy as bfloat16.
+  const auto as_halves = [](const std::vector<unsigned char>& bytes, long n) {
+    const float* const numbers = reinterpret_cast<const float*>(bytes.data());
+    return halves(Floats(numbers, numbers + n));
+  };
+  std::vector<std::unique_ptr<Array>> copies;
+  for (long t = 0; t < count; t++) {
+    const size_t i = static_cast<size_t>(t);
+    const std::vector<uint16_t> bits = as_halves(p[i]->here, sizes[i]);
+    copies.push_back(coin() ? std::make_unique<Array>(both, bits.data(), 2 * bits.size()) : nullptr);
+  }
   const Array norm(both, Floats(1, none ? std::nanf("") : 1.f + static_cast<float>(below(5000))));
   twice(both, [&](const Context& c) {
     std::vector<float*> ps, ms, vs;
     std::vector<const float*> gs;
+    std::vector<uint16_t*> rs;
     for (long t = 0; t < count; t++) {
+      rs.push_back(copies[t] != nullptr ? copies[t]->on<uint16_t>(c) : nullptr);
       ps.push_back(p[t]->on(c)), gs.push_back(g[t]->on(c)), ms.push_back(m[t]->on(c)), vs.push_back(v[t]->on(c));
     }
     c.table->squared_norm(&c, gs.data(), sizes.data(), count, out.on(c));
-    AdamW a = {count, ps.data(), gs.data(), ms.data(), vs.data(), sizes.data(), decay.data(), 1e-3, 0.9, 0.99, 1e-8, 0.7, step, nullptr, 0};
+    AdamW a = {count, ps.data(), gs.data(), ms.data(), vs.data(), sizes.data(), decay.data(), 1e-3, 0.9, 0.99, 1e-8, 0.7, step, nullptr, 0, c.device != nullptr ? rs.data() : nullptr};
     if (clips && c.device != nullptr) a.squared_norm = norm.on(c), a.max_norm = max_norm;
     if (clips && c.device == nullptr) {
       if (none) return;
@@ -1187,6 +1206,10 @@ void updates(Both& both) {
     p[t]->agree("adamw, p", single);
     m[t]->agree("adamw, m", single);
     v[t]->agree("adamw, v", single);
+    if (copies[t] == nullptr) continue;
+    const std::vector<uint16_t> bits = as_halves(p[t]->back(), sizes[t]);
+    std::memcpy(copies[t]->here.data(), bits.data(), 2 * bits.size());
+    copies[t]->agree("adamw, p as bfloat16", 0);
   }
 }
 

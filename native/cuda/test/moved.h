@@ -122,8 +122,10 @@ inline Tally narrow_rows(Grid, const float* from, long, uint16_t* to, long, long
 inline Tally copy_rows_bf16(Grid, const uint16_t* from, long, uint16_t* to, long, long rows, long width) {
   return Count().read(from, 2 * rows * width).write(to, 2 * rows * width);
 }
-inline Tally place_scaled(Grid, const float* from, long, long, long height, long width, uint16_t* to, long, long rows, long columns, float) {
-  return Count().read(from, height * width).write(to, 2 * rows * columns);
+inline Tally place_scaled(Grid, const float* from, long, long, long height, long width, uint16_t* to, long, long rows, long columns, float,
+                          const uint16_t* matrix, long, uint16_t*, long lines, long line) {
+  const long copied = matrix != nullptr ? 2 * lines * line : 0;
+  return Count().read(from, height * width).write(to, 2 * rows * columns).more(copied, copied);
 }
 inline Tally row_sum(Grid, const float* x, float* out, long rows, long columns) { return Count().read(x, rows * columns).write(out, rows); }
 inline Tally row_arg_max(Grid, const float* x, int32_t* out, long rows, long columns) {
@@ -252,7 +254,10 @@ inline Tally squared_norm_parts(Grid g, const RxPiece* pieces, double* sums) {
 inline Tally sum_doubles(Grid, const double* sums, long n, float* out) { return Count().read(sums, 8 * n).write(out, 1); }
 inline Tally adamw(Grid g, const RxAdamWPiece* pieces, RxAdamWRates, const float* squared_norm, double) {
   const long n = numbers_of(g, pieces);
-  return Count().read(pieces, 44 * g.blocks).read(pieces->p, 4 * n).write(pieces->p, 3 * n);
+  long rounded = 0;
+  for (long i = 0; i < g.blocks; i++)
+    if (pieces[i].rounded != nullptr) rounded += 2 * pieces[i].n;
+  return Count().read(pieces, 52 * g.blocks).read(pieces->p, 4 * n).write(pieces->p, 3 * n).more(0, rounded);
 }
 inline Tally adamw_8bit(Grid g, const RxAdamW8bitPiece* pieces, const float* maps, RxAdamWRates) {
   const long n = numbers_of(g, pieces);
@@ -285,7 +290,8 @@ inline Tally adapter_grad(Grid, const RxAdapters& all) {
   for (long i = 0; i < all.count; i++) {
     const RxAdapterPart& p = all.more != nullptr ? all.more[i] : all.few[i];
     const long slabs = parts(p.columns, adapter_columns);
-    count.more(2 * p.rows * parts(p.columns, 8) * 8 + 4 * (p.rows + p.columns) * p.rank, 4 * (slabs * p.rows + p.bands * p.columns) * p.rank);
+    const long each_u = p.u.half ? 2 : 4, each_du = p.du.half ? 2 : 4;
+    count.more(2 * p.rows * parts(p.columns, 8) * 8 + (each_u * p.rows + 4 * p.columns) * p.rank, (each_du * slabs * p.rows + 4 * p.bands * p.columns) * p.rank);
     count.operations(4. * static_cast<double>(p.rows * p.columns) * p.rank);
   }
   return count;
@@ -298,7 +304,7 @@ inline Tally adapter_sums(Grid g, const RxSums& all) {
   if (all.more != nullptr) count.read(all.more, (long)sizeof *all.more * g.rows_of_blocks);
   for (long i = 0; i < g.rows_of_blocks; i++) {
     const RxSumPiece& p = all.more != nullptr ? all.more[i] : all.few[i];
-    count.more(4 * p.n * p.count, 4 * p.n);
+    count.more(4 * p.n * p.count, (p.to.half ? 2 : 4) * p.n);
   }
   return count;
 }

@@ -31,10 +31,12 @@ export const adamW = kernel('RxAdamW', (backend, tensors: ReadonlyArray<TensorIn
   updated.forEach((tensor, i) => {
     const parameter = parameters[i % n];
     if (parameter !== undefined && i >= n) expectSame('a gradient or moment', parameter, tensor);
-    if (i >= n && i < 2 * n) backend.tensor(tensor);
+    if (i < n) backend.updated(tensor);
+    else if (i < 2 * n) backend.tensor(tensor);
     else backend.written(tensor);
   });
   backend.optional(clips ? tensors.at(-1) : undefined).put(maxNorm ?? 0);
+  for (const parameter of parameters) backend.keptCopy(parameter);
   backend.run(backend.op.adamW, attrs.weightDecay);
   return [];
 });

@@ -1,4 +1,5 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { NativeBackend } from '../backend.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
 interface Layout {
@@ -6,6 +7,13 @@ interface Layout {
   readonly scaling: number;
   readonly flows?: boolean;
 }
+
+/**
+ * Whether what adapters of these ranks make of rows lies as bfloat16: on a card, where only products read it that would round it, and rows
+ * of it are whole vectors.
+ */
+const halvedRows = (backend: NativeBackend, ranks: ReadonlyArray<number>): boolean =>
+  backend.onCard && backend.halves && ranks.every((rank) => rank % 8 === 0);
 
 interface Inputs {
   readonly x: TensorInfo;
@@ -25,10 +33,12 @@ export const loraLinear = kernel('RxLoraLinear', (backend, inputs: Inputs, { tra
   expectMatrix('xDropped', xDropped, n, inner);
   expectVector('bias', bias, outer);
   const y = backend.outputAs(flows === true && backend.halves, [n, outer]);
-  const u = backend.output([n, rank]);
+  const u = backend.outputAs(halvedRows(backend, [rank]), [n, rank]);
+  backend.round(a);
+  backend.round(b);
   backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
-  backend.value(x).matrix(w).optional(bias).tensor(a).tensor(b).optionalValue(xDropped).value(y);
-  backend.tensor(u).put(rank).put(0).run(backend.op.loraLinear);
+  backend.value(x).matrix(w).optional(bias).weights(a).weights(b).optionalValue(xDropped).value(y);
+  backend.value(u).put(rank).put(0).run(backend.op.loraLinear);
   return [y, u];
 });
 
@@ -50,9 +60,10 @@ export const loraUp = kernel(
     expectMatrix('w', w, transposed ? inner : outer, transposed ? outer : inner);
     expectVector('bias', bias, outer);
     const y = backend.outputAs(flows === true && backend.halves, [n, outer]);
+    backend.round(b);
     backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
-    backend.value(x).matrix(w).optional(bias).put(0).tensor(b).optionalValue(undefined).value(y);
-    backend.tensor(u).put(ranks).put(first).run(backend.op.loraLinear);
+    backend.value(x).matrix(w).optional(bias).put(0).put(0).put(0).weights(b).optionalValue(undefined).value(y);
+    backend.value(u).put(ranks).put(first).run(backend.op.loraLinear);
     return [y];
   },
 );
@@ -62,14 +73,14 @@ export const loraUpGrad = kernel(
   'RxLoraUpGrad',
   (backend, [u, ...pairs]: readonly [TensorInfo, ...TensorInfo[]], { scaling }: { scaling: ReadonlyArray<number> }) => {
     const [n, ranks] = rowsOf('u', u);
-    const du = backend.output([n, ranks]);
+    const du = backend.outputAs(backend.liesHalved(u), [n, ranks]);
     const adapters = scaling.map((factor, i) => {
       const [dy, b] = pairs.slice(2 * i) as [TensorInfo, TensorInfo];
       const [outer, rank] = rowsOf('b', b);
       expectMatrix('dy', dy, n, outer);
       return { dy, b, outer, rank, factor, dB: backend.output([outer, rank]) };
     });
-    backend.put(n).put(ranks).put(adapters.length).tensor(u).tensor(du);
+    backend.put(n).put(ranks).put(adapters.length).value(u).value(du);
     let first = 0;
     for (const { dy, b, outer, rank, factor, dB } of adapters) {
       backend.put(outer).put(rank).put(factor).put(first).value(dy).tensor(b).tensor(dB);
@@ -112,8 +123,9 @@ export const loraLinearGrad = kernel('RxLoraLinearGrad', (backend, inputs: GradI
   const dA = backend.output([rank, inner]);
   const dB = backend.output([outer, rank]);
   const dxDropped = needInput && dropped ? backend.outputAs(half, [n, inner]) : undefined;
+  backend.round(a);
   backend.put(n).put(inner).put(outer).put(rank).put(Number(transposed)).put(scaling);
-  backend.value(dy).matrix(x).matrix(w).tensor(a).tensor(b).tensor(u);
+  backend.value(dy).matrix(x).matrix(w).weights(a).tensor(b).value(u);
   backend
     .optionalValue(needInput ? accumulate : undefined)
     .optionalValue(dx)
@@ -139,9 +151,10 @@ export const loraDown = kernel(
   (backend, [x, ...as]: readonly [TensorInfo, ...TensorInfo[]], _attrs: object) => {
     const [n, inner] = rowsOf('x', x);
     const ranks = ranksOf(as, inner);
-    const u = backend.output([n, total(ranks)]);
-    backend.put(n).put(inner).put(total(ranks)).put(as.length).value(x).tensor(u);
-    as.forEach((a, i) => backend.put(ranks[i] ?? 0).tensor(a));
+    const u = backend.outputAs(halvedRows(backend, ranks), [n, total(ranks)]);
+    backend.round(...as);
+    backend.put(n).put(inner).put(total(ranks)).put(as.length).value(x).value(u);
+    as.forEach((a, i) => backend.put(ranks[i] ?? 0).weights(a));
     backend.run(backend.op.loraDown);
     return [u];
   },
@@ -160,11 +173,12 @@ export const loraDownGrad = kernel(
     expectMatrix('du', du, n, total(ranks));
     const dx = needInput ? backend.outputAs(flows === true && backend.halves, [n, inner]) : undefined;
     const dAs = ranks.map((rank) => backend.output([rank, inner]));
-    backend.put(n).put(inner).put(total(ranks)).put(as.length).matrix(x).tensor(du).optionalValue(dx);
+    backend.round(...as);
+    backend.put(n).put(inner).put(total(ranks)).put(as.length).matrix(x).value(du).optionalValue(dx);
     as.forEach((a, i) =>
       backend
         .put(ranks[i] ?? 0)
-        .tensor(a)
+        .weights(a)
         .tensor(dAs[i] ?? du),
     );
     backend.run(backend.op.loraDownGrad);
