@@ -378,7 +378,9 @@ export class NativeBackend extends KernelBackend {
   /** The next arguments are where the copy of weights lies, if it is what they are. */
   copyOf(info: TensorInfo): this {
     const { copy } = this.float(info);
-    return copy?.current === true && this.precision === 'bfloat16' ? this.put(copy.of.id).put(copy.first) : this.put(0).put(0);
+    return copy?.current === true && this.precision === 'bfloat16'
+      ? this.put(copy.of.id).put(copy.first)
+      : this.put(0).put(0);
   }
 
   /** The next arguments are weights that are read, and their copy. */

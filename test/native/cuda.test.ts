@@ -19,7 +19,14 @@ import { gatedActivation } from '../../src/model/kernels/gatedActivation.js';
 import { axpy } from '../../src/model/kernels/axpy.js';
 import { keepWhatMakes } from '../../src/model/kernels/hold.js';
 import { linear, linearGradWeight } from '../../src/model/kernels/linear.js';
-import { loraDown, loraDownGrad, loraLinear, loraLinearGrad, loraUp, loraUpGrad } from '../../src/model/kernels/loraLinear.js';
+import {
+  loraDown,
+  loraDownGrad,
+  loraLinear,
+  loraLinearGrad,
+  loraUp,
+  loraUpGrad,
+} from '../../src/model/kernels/loraLinear.js';
 import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { weightOf } from '../../src/model/weights.js';
