@@ -536,6 +536,27 @@ MODELS = {
         query_pre_attn_scalar=256, sliding_window=512, max_position_embeddings=1024, attn_logit_softcapping=None,
         final_logit_softcapping=None, rope_theta=10000.0,
     ),
+    "MiniMaxAI/MiniMax-M2": dict(
+        model_type="minimax_m2", vocab_size=200064, hidden_size=3072, intermediate_size=1536, num_hidden_layers=62,
+        num_attention_heads=48, num_key_value_heads=8, head_dim=128, hidden_act="silu", max_position_embeddings=196608,
+        rms_norm_eps=1e-6, rope_theta=5000000, rotary_dim=64, num_local_experts=256, num_experts_per_tok=8, scoring_func="sigmoid",
+        use_qk_norm=True, output_router_logits=False, router_aux_loss_coef=0.001, router_jitter_noise=0.0, tie_word_embeddings=False,
+    ),
+    "Salesforce/codegen-350M-mono": dict(
+        model_type="codegen", vocab_size=51200, n_positions=2048, n_ctx=2048, n_embd=1024, n_layer=20, n_head=16, n_inner=None,
+        rotary_dim=32, activation_function="gelu_new", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, layer_norm_epsilon=1e-5,
+        tie_word_embeddings=False,
+    ),
+    "facebook/xglm-564M": dict(
+        model_type="xglm", vocab_size=256008, max_position_embeddings=2048, d_model=1024, ffn_dim=4096, num_layers=24,
+        attention_heads=16, activation_function="gelu", dropout=0.1, attention_dropout=0.1, activation_dropout=0, layerdrop=0.0,
+        scale_embedding=True,
+    ),
+    "adept/persimmon-8b-base": dict(
+        model_type="persimmon", vocab_size=262144, hidden_size=4096, intermediate_size=16384, num_hidden_layers=36,
+        num_attention_heads=64, hidden_act="relu2", max_position_embeddings=16384, layer_norm_eps=1e-5, rope_theta=25000.0,
+        partial_rotary_factor=0.5, qk_layernorm=True, tie_word_embeddings=False,
+    ),
     # The text models: what is published has parts for images around them.
     "meta-llama/Llama-4-Scout-17B-16E": llama4(num_local_experts=16, interleave_moe_layer_step=1, use_qk_norm=True),
     "meta-llama/Llama-4-Maverick-17B-128E": llama4(num_local_experts=128, interleave_moe_layer_step=2, use_qk_norm=False),
