@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import type { IO } from 'fp-ts/lib/IO.js';
 import type { Task } from 'fp-ts/lib/Task.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, warning } from '../errors.js';
@@ -307,18 +308,33 @@ export const currentEngine = (): string | undefined => {
   }
 };
 
+/** The precision that a run computes in. */
+export interface PrecisionUsed {
+  readonly precision: Precision;
+  readonly warnings: ReadonlyArray<Warning>;
+  /** Sets it again, should another run, or a model that was loaded, have set another: the engine has one. */
+  readonly engage: IO<void>;
+}
+
 /**
  * The precision of the engine that runs, after `asked` was set on it: bfloat16 on the native engine alone. Absent: as it was.
  */
 export const usePrecision =
-  (asked: Precision | undefined): Task<{ readonly precision: Precision; readonly warnings: ReadonlyArray<Warning> }> =>
+  (asked: Precision | undefined): Task<PrecisionUsed> =>
   async () => {
     const current = currentEngine();
     if (current !== 'native') {
       const ignored = asked === 'bfloat16' ? [precisionIgnored(current ?? 'unknown')] : [];
-      return { precision: 'float32', warnings: ignored };
+      return { precision: 'float32', warnings: ignored, engage: () => undefined };
     }
     const native = await import('../native/register.js');
     if (asked !== undefined) native.setPrecision(asked);
-    return { precision: native.precisionSet(), warnings: [] };
+    const precision = native.precisionSet();
+    return {
+      precision,
+      warnings: [],
+      engage: () => {
+        if (native.precisionSet() !== precision) native.setPrecision(precision);
+      },
+    };
   };

@@ -12,6 +12,7 @@ import type { CausalLM } from '../../src/model/model.js';
 import { setPrecision } from '../../src/native/register.js';
 import type { SftOptions } from '../../src/train/options/config.js';
 import { chooseEngine } from '../../src/train/engine.js';
+import type { Precision } from '../../src/train/engine.js';
 import { loadModel } from '../../src/train/loading/load.js';
 import { saveModel } from '../../src/train/saving/save.js';
 import { completed, sftTrainer } from '../../src/train/trainer.js';
@@ -173,6 +174,29 @@ describeNative('at bfloat16', () => {
     expect(numbersOf(model)['lm_head.weight']?.some((x, i, all) => x !== keeps(all)[i])).toBe(true);
     disposeModel(model);
     expect(nativeBytes()).toBe(before);
+  });
+
+  test('runs at once keep each its own precision, whatever is loaded meanwhile', async () => {
+    const options = (precision: Precision): SftOptions => ({
+      ...common,
+      ...adapter,
+      ...{ precision, gradientAccumulationSteps: 2, perDeviceTrainBatchSize: 1, evalSteps: 1, loggingSteps: 1 },
+    });
+    const told = async (precision: Precision): Promise<ReadonlyArray<number>> => {
+      const model = await tinyModel();
+      const run = sftTrainer({ model, trainDataset: rows, evalDataset: rows.slice(0, 3) }, options(precision));
+      const all: Array<number> = [];
+      run.events.subscribe((event) => {
+        if (event.kind === 'step') all.push(event.step.loss);
+        if (event.kind === 'evaluation') all.push(event.evaluation.loss);
+      });
+      await orThrow(completed(run));
+      disposeModel(model);
+      return all;
+    };
+    const alone = [await told('bfloat16'), await told('float32')];
+    expect(await Promise.all([told('bfloat16'), told('float32')])).toEqual(alone);
+    expect(alone[0]).not.toEqual(alone[1]);
   });
 
   test('precision is told: as asked, as the engine runs, or that it cannot be had', async () => {

@@ -113,6 +113,8 @@ export interface EvaluateOptions {
   readonly labelSmoothing?: number | undefined;
   /** Asks for predictions. Costs the head's product a second time; logits are made at most 256 rows, or 16 MiB, at a time. */
   readonly preprocessLogits?: PreprocessLogits | undefined;
+  /** Called before each pass, as in an update. */
+  readonly engage?: (() => void) | undefined;
 }
 
 /** Weighted sums over trained tokens. */
@@ -234,7 +236,9 @@ const smoothedMean = async (
   model: CausalLM,
   { sequence, targets, weight }: ReturnType<typeof sequenceOf>,
   labelSmoothing: number,
+  engage: EvaluateOptions['engage'],
 ): Promise<number> => {
+  engage?.();
   const output = evaluateLoss(model, sequence, targets, undefined, labelSmoothing);
   const losses = await output.loss.data<'float32'>();
   dispose([output.total, output.loss, output.correct, output.entropy]);
@@ -246,7 +250,7 @@ const evaluateBatch = async (
   rows: ReadonlyArray<Labelled>,
   first: number,
   sums: Sums,
-  { onRow, names, hardest = 10, labelSmoothing = 0, preprocessLogits }: EvaluateOptions,
+  { onRow, names, hardest = 10, labelSmoothing = 0, preprocessLogits, engage }: EvaluateOptions,
 ): Promise<void> => {
   const unpadded = sequenceOf(batchRows()(rows));
   const { sequence, targets, rowOfTarget, tokenOfTarget, weight } = unpadded;
@@ -262,6 +266,7 @@ const evaluateBatch = async (
             const [count = 0] = logits.shape;
             parts.push(preprocessLogits(logits, targets.labels.subarray(from, from + count)));
           };
+    engage?.();
     const output = evaluateLoss(model, sequence, targets, visit);
     const [loss, correct, entropy] = await Promise.all([
       output.loss.data<'float32'>(),
@@ -284,7 +289,7 @@ const evaluateBatch = async (
     const batchLoss =
       labelSmoothing === 0
         ? ofRow.reduce((sum, own) => sum + own.loss, 0) / weight
-        : await smoothedMean(model, unpadded, labelSmoothing);
+        : await smoothedMean(model, unpadded, labelSmoothing, engage);
     const balancing = (output.auxLoss ?? 0) * (model.config.experts?.auxLossCoef ?? 0);
     if (output.auxLoss !== undefined) sums.auxLosses.push(output.auxLoss);
     sums.batchLoss += (batchLoss + balancing) * rows.length;

@@ -115,14 +115,10 @@ const ready = (
         () =>
           remains.weights(model, found.model.weights),
     ),
-    TE.bind('precision', () =>
-      TE.fromTask(async () => {
-        const { precision, warnings } = await usePrecision(decoded.precision)();
-        warnings.forEach(warn);
-        return precision;
-      }),
-    ),
-    TE.tapIO(({ found, model, precision }) => () => {
+    TE.bind('used', () => TE.fromTask(usePrecision(decoded.precision))),
+    TE.let('precision', ({ used }) => used.precision),
+    TE.tapIO(({ found, model, precision, used }) => () => {
+      used.warnings.forEach(warn);
       layOut(model, precision);
       frozenRows(found, model, warn);
       configWarnings(model.config, decoded).forEach(warn);
@@ -134,12 +130,13 @@ const ready = (
     TE.bind('rows', ({ config, data, found }) =>
       rowsOf(setup, { ...decoded, maxLength: config.maxLength }, data, found, warn),
     ),
-    TE.map(({ found, model, data, config, rows }) => ({
+    TE.map(({ found, model, used, data, config, rows }) => ({
       setup,
       config,
       model,
       tokenizer: found.tokenizer,
       trainDataset: data.trainDataset,
+      engage: used.engage,
       ...rows,
       controls,
       emit,

@@ -106,6 +106,7 @@ const sampleSet = (
   const { state, config, plan, tokenizer, logs } = run;
   const { evalSamples, evalSampleTokens: maxNewTokens, evalSampleStop: stop } = config;
   if (evalSamples === 0) return TE.right([]);
+  state.options.engage?.();
   const place = {
     ...(name === '' ? {} : { name }),
     step: state.step,
@@ -149,6 +150,7 @@ const evaluateSet = (run: Run, name: string, set: EvalRows): TaskEither<FatalErr
       hardest: config.evalHardest,
       labelSmoothing: isParity(config) ? config.labelSmoothingFactor : 0,
       preprocessLogits: setup.preprocessLogitsForMetrics,
+      engage: state.options.engage,
     }),
     TE.bindTo('evaluated'),
     TE.bind('own', ({ evaluated }) => ownMetrics(run, evaluated)),

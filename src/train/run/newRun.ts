@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import type { IO } from 'fp-ts/lib/IO.js';
 import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
@@ -61,6 +62,8 @@ export interface Ready {
   readonly trainDataset: Dataset;
   readonly train: TrainRows;
   readonly evaluation: Readonly<Record<string, PreparedSet>>;
+  /** Called before each pass: see `StepOptions`. */
+  readonly engage: IO<void>;
   readonly controls: Controls;
   readonly emit: (event: RunEvent) => void;
 }
@@ -92,7 +95,7 @@ const ownOptimizer = ({ optimizer }: Ready['setup'], plan: Plan, rate: Schedule)
   }
 };
 
-const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan, rate: Schedule): TrainState =>
+const stateOf = ({ setup, config, model, engage, train: { rows } }: Ready, plan: Plan, rate: Schedule): TrainState =>
   initState({
     model,
     optimizer: ownOptimizer(setup, plan, rate) ?? optimizerOf(config, rate),
@@ -107,6 +110,7 @@ const stateOf = ({ setup, config, model, train: { rows } }: Ready, plan: Plan, r
     disableDropout: config.disableDropout,
     nonFinite: config.nonFinite,
     ahead: onCard(),
+    engage,
     epochAfter: (microBatches) => epochAfter(plan, microBatches),
     nameRow: rowNames(rows, plan, config),
   });

@@ -38,6 +38,8 @@ export interface StepOptions {
    * engines on a card, which would idle. Default: false.
    */
   readonly ahead?: boolean | undefined;
+  /** Called before each pass: sets what the engine has one of for all runs at once, its precision. Default: nothing. */
+  readonly engage?: (() => void) | undefined;
   /** How an error calls a row of a micro-batch (both counted from 0 over the run and in the batch). */
   readonly nameRow?: ((microBatch: number, row: number) => string) | undefined;
 }

@@ -99,6 +99,7 @@ const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): Promise<
   const outputs: Array<Passes['outputs'][number]> = [];
   let gradients: Gradients | undefined;
   const pass = (micro: Micro, factor: number): void => {
+    options.engage?.();
     const { gradients: own, ...output } = lossAndGradients(model, micro.sequence, scaleTargets(micro.targets, factor), {
       training: true,
       seed: options.seed ?? 42,
