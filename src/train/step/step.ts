@@ -368,6 +368,9 @@ export const trainStep =
     }
   };
 
-/** Trains on every group of micro-batches, strictly one at a time; the end of the pipeline that begins with `pull(…, gate)`. */
+/**
+ * Trains on every group of micro-batches, strictly one at a time; the end of the pipeline that begins with `pull(…, gate)`. What follows it
+ * runs beside the next update: who wants the weights at rest (an evaluation) joins the update, `drain` of `trainStep` and it.
+ */
 export const step = (state: TrainState, gate?: Gate): OperatorFunction<ReadonlyArray<Batch>, StepResult> =>
   drain((batches, _index, following) => trainStep(state)(batches, following), gate);
