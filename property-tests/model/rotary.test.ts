@@ -3,8 +3,9 @@ import { beforeAll, expect, it } from '@jest/globals';
 import { dispose, setBackend } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import fc from 'fast-check';
-import { inverseFrequencies, rotaryAngles } from '../../src/model/attention/rope.js';
-import type { RopeConfig, RopeScaling } from '../../src/model/attention/rope.js';
+import { inverseFrequencies } from '../../src/model/attention/inverseFrequencies.js';
+import { rotaryAngles } from '../../src/model/attention/rope.js';
+import type { RopeConfig, RopeScaling } from '../../src/model/attention/ropeConfig.js';
 import { tableOf } from '../../src/model/attention/rotaryTable.js';
 
 beforeAll(async () => {

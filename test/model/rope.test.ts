@@ -4,8 +4,10 @@ import { describe, expect, it } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { modelConfig } from '../../src/model/architectures.js';
-import { inverseFrequencies, ropeConfig, rotaryAngles, withRopeScaling } from '../../src/model/attention/rope.js';
-import type { RopeConfig } from '../../src/model/attention/rope.js';
+import { inverseFrequencies } from '../../src/model/attention/inverseFrequencies.js';
+import { rotaryAngles } from '../../src/model/attention/rope.js';
+import { ropeConfig, withRopeScaling } from '../../src/model/attention/ropeConfig.js';
+import type { RopeConfig } from '../../src/model/attention/ropeConfig.js';
 import { orThrow } from './loadModel.js';
 import { makeRaw } from './rawConfigs.js';
 

@@ -16,7 +16,7 @@ import { disposeModel } from '../../src/model/disposeModel.js';
 import { mergeAndUnload, mergeLora } from '../../src/model/adapters/merge.js';
 import { LoraConfig } from '../../src/model/adapters/lora.js';
 import { withVocabSize } from '../../src/model/resizeEmbeddings.js';
-import { withRopeScaling } from '../../src/model/attention/rope.js';
+import { withRopeScaling } from '../../src/model/attention/ropeConfig.js';
 import { startUnderTest } from '../engine.js';
 import { gptqRows, saveGptq } from '../../src/train/saving/gptq.js';
 import { checkVocabulary, load, loadModel, loadParts } from '../../src/train/loading/load.js';

@@ -3,8 +3,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
-import { ropeConfig } from '../attention/rope.js';
-import type { RopeConfig } from '../attention/rope.js';
+import { ropeConfig } from '../attention/ropeConfig.js';
+import type { RopeConfig } from '../attention/ropeConfig.js';
 import { onlyByKind } from '../attention/ropeByKind.js';
 import {
   activation,

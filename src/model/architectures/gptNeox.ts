@@ -5,8 +5,9 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import { ropeConfig, turnsOtherwiseBeyond } from '../attention/rope.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { ropeConfig, turnsOtherwiseBeyond } from '../attention/ropeConfig.js';
+import type { RotaryAngles } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/ropeConfig.js';
 import { rotaryAttention } from '../attention/rotaryAttention.js';
 import {
   activation as activationField,

@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import type { Architecture } from '../architecture.js';
-import type { RopeConfig } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/ropeConfig.js';
 import { decodeFields, onlyAs, optional, positive } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { rotaryBody } from '../layers/blocks.js';

@@ -6,7 +6,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
-import { ropeConfig } from '../attention/rope.js';
+import { ropeConfig } from '../attention/ropeConfig.js';
 import { byKindBody, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
 import type { RopeByKind } from '../attention/ropeByKind.js';
 import { boolean, decodeFields, nonNegative, optional, positive, positiveInteger, unfit } from '../config.js';

@@ -5,7 +5,7 @@ import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { latentSpecs } from '../attention/latentAttention.js';
 import type { LatentSizes } from '../attention/latentAttention.js';
-import { scoreFactor } from '../attention/rope.js';
+import { scoreFactor } from '../attention/ropeConfig.js';
 import { boolean, decodeFields, optional, positiveInteger, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { perLayer } from '../weights.js';

@@ -18,7 +18,7 @@ import type { MixtureConfig, MixtureNames } from './mixture.js';
 import { gatedNames } from '../layers/mlp.js';
 import { bareRmsNorm, perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
-import type { QueryGrowth } from '../attention/rope.js';
+import type { QueryGrowth } from '../attention/ropeConfig.js';
 
 interface Llama4Config extends MixtureConfig {
   /** One a layer: into chunks of how many tokens it cuts a text; 0: it sees all. */

@@ -8,7 +8,7 @@ import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { byKindBody, onlyByKind, ropeByKindFields, ropesOf } from '../attention/ropeByKind.js';
 import type { RopeByKind } from '../attention/ropeByKind.js';
-import { ropeConfig } from '../attention/rope.js';
+import { ropeConfig } from '../attention/ropeConfig.js';
 import { decodeFields, optional, positive, positiveInteger, unfit } from '../config.js';
 import type { RawConfig } from '../config.js';
 import { scaled } from '../layers/scaled.js';

@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { turnsOtherwiseBeyond } from '../attention/rope.js';
+import { turnsOtherwiseBeyond } from '../attention/ropeConfig.js';
 import { boolean, decodeFields, optional } from '../config.js';
 import { rotaryBody, stem } from '../layers/blocks.js';
 import type { Layer } from '../layers/layer.js';

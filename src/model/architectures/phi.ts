@@ -4,8 +4,9 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { Architecture } from '../architecture.js';
-import { ropeConfig } from '../attention/rope.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import { ropeConfig } from '../attention/ropeConfig.js';
+import type { RotaryAngles } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/ropeConfig.js';
 import { rotaryAttention } from '../attention/rotaryAttention.js';
 import {
   activation as activationField,

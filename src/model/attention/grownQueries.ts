@@ -4,7 +4,7 @@ import { holding, identity, inactive, landedOn, passed } from '../layers/layer.j
 import type { Layer } from '../layers/layer.js';
 import type { Pass } from '../pass.js';
 import { growthAt } from './rope.js';
-import type { QueryGrowth } from './rope.js';
+import type { QueryGrowth } from './ropeConfig.js';
 import { timesRows } from '../layers/rowFactors.js';
 
 /** Queries, [N, heads · headDim], times what each counts at its position; without growth as they are. */

@@ -18,7 +18,8 @@ import { linearSpec, rmsNormSpec } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
 import { attention } from './attention.js';
 import { grownQueries } from './grownQueries.js';
-import type { RopeConfig, RotaryAngles } from './rope.js';
+import type { RotaryAngles } from './rope.js';
+import type { RopeConfig } from './ropeConfig.js';
 
 export interface LatentSizes {
   /** Width of the latent that queries come of. Absent: they come of the input. */

@@ -13,8 +13,10 @@ import { holding } from '../layers/layer.js';
 import type { Layer } from '../layers/layer.js';
 import type { Pass } from '../pass.js';
 import type { Sequence } from '../sequence.js';
-import { ropeConfig, rotaryAngles } from './rope.js';
-import type { RopeConfig, RotaryAngles } from './rope.js';
+import { rotaryAngles } from './rope.js';
+import { ropeConfig } from './ropeConfig.js';
+import type { RotaryAngles } from './rope.js';
+import type { RopeConfig } from './ropeConfig.js';
 
 export interface RopeByKind extends LlamaConfig {
   /** How layers that see a window turn; the others turn as `rope` says. */

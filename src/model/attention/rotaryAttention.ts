@@ -7,7 +7,8 @@ import { narrowing } from '../layers/rows.js';
 import type { Pass } from '../pass.js';
 import { attention } from './attention.js';
 import { queryAngles, rotary } from './rope.js';
-import type { RopeConfig, RotaryAngles } from './rope.js';
+import type { RotaryAngles } from './rope.js';
+import type { RopeConfig } from './ropeConfig.js';
 
 /** What `rotaryAttention` reads of a configuration. */
 export interface RotaryShape extends Pick<ModelConfig, 'numLayers' | 'numHeads' | 'numKvHeads' | 'headDim'> {

@@ -11,7 +11,7 @@ import type { Gemma3Config } from '../architectures/gemma3.js';
 import type { LlamaConfig } from '../architectures/llama.js';
 import type { NemotronConfig } from '../architectures/nemotron.js';
 import type { OlmoConfig } from '../architectures/olmo.js';
-import type { RopeConfig } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/ropeConfig.js';
 import type { TensorSpec } from '../weights.js';
 import { asIs, renamed, unsupported, withHead } from './layout.js';
 import type { Arrangement, LayoutOf } from './layout.js';

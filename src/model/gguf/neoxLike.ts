@@ -7,7 +7,7 @@ import type { FalconConfig } from '../architectures/falcon.js';
 import type { GptNeoxConfig } from '../architectures/gptNeox.js';
 import type { StableLmConfig } from '../architectures/stablelm.js';
 import type { Starcoder2Config } from '../architectures/starcoder2.js';
-import type { RopeConfig } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/ropeConfig.js';
 import type { ModelConfig } from '../config.js';
 import type { TensorSpec } from '../weights.js';
 import { asIs, renamed, unsupported, withHead } from './layout.js';

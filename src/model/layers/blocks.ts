@@ -1,7 +1,8 @@
 /** How attention and an MLP make a block, and blocks a body: what the architectures have in common. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { rotaryAngles } from '../attention/rope.js';
-import type { RopeConfig, RotaryAngles } from '../attention/rope.js';
+import type { RotaryAngles } from '../attention/rope.js';
+import type { RopeConfig } from '../attention/ropeConfig.js';
 import type { ModelConfig } from '../config.js';
 import type { Pass } from '../pass.js';
 import { block } from '../pass.js';

@@ -1,6 +1,7 @@
 /** What an architecture of one's own is built from: layers that carry their way back, and how its tensors are described. */
 export { attention } from '../attention/attention.js';
-export { ropeConfig, rotary, rotaryAngles } from '../attention/rope.js';
+export { rotary, rotaryAngles } from '../attention/rope.js';
+export { ropeConfig } from '../attention/ropeConfig.js';
 export { rotaryAttention } from '../attention/rotaryAttention.js';
 export {
   activation as activationName,
@@ -45,14 +46,8 @@ export { narrowing } from './rows.js';
 export { scaled } from './scaled.js';
 
 export type { AttentionShape } from '../attention/attention.js';
-export type {
-  GrowingAngles,
-  QueryGrowth,
-  RopeConfig,
-  RopeDefaults,
-  RopeScaling,
-  RotaryAngles,
-} from '../attention/rope.js';
+export type { GrowingAngles, RotaryAngles } from '../attention/rope.js';
+export type { QueryGrowth, RopeConfig, RopeDefaults, RopeScaling } from '../attention/ropeConfig.js';
 export type { RotaryParts, RotaryShape } from '../attention/rotaryAttention.js';
 export type { DecoderFields, TokenIds } from '../config.js';
 export type { ActivationKind } from '../kernels/activation.js';

@@ -21,7 +21,7 @@ import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { attachSavedLora } from '../../model/adapters/savedAdapter.js';
 import { addSavedAdapter } from '../../model/adapters/adapters.js';
 import { LoraConfig } from '../../model/adapters/lora.js';
-import { withRopeScaling } from '../../model/attention/rope.js';
+import { withRopeScaling } from '../../model/attention/ropeConfig.js';
 import { makeCausalLm, quantizedLm } from '../../model/model.js';
 import { modelConfig } from '../../model/architectures.js';
 import type { CausalLM } from '../../model/model.js';
