@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "../emulate/cuda.h"
@@ -253,11 +254,13 @@ inline Tally squared_norm_parts(Grid g, const RxPiece* pieces, double* sums) {
 }
 inline Tally sum_doubles(Grid, const double* sums, long n, float* out) { return Count().read(sums, 8 * n).write(out, 1); }
 inline Tally adamw(Grid g, const RxAdamWPiece* pieces, RxAdamWRates, const float* squared_norm, double) {
+  // No finite number: nothing is done.
+  if (squared_norm != nullptr && !(*squared_norm < HUGE_VALF)) return Count().read(squared_norm, 1);
   const long n = numbers_of(g, pieces);
   long rounded = 0;
   for (long i = 0; i < g.blocks; i++)
     if (pieces[i].rounded != nullptr) rounded += 2 * pieces[i].n;
-  return Count().read(pieces, 52 * g.blocks).read(pieces->p, 4 * n).write(pieces->p, 3 * n).more(0, rounded);
+  return Count().read(squared_norm, 1).read(pieces, 52 * g.blocks).read(pieces->p, 4 * n).write(pieces->p, 3 * n).more(0, rounded);
 }
 inline Tally adamw_8bit(Grid g, const RxAdamW8bitPiece* pieces, const float* maps, RxAdamWRates) {
   const long n = numbers_of(g, pieces);
