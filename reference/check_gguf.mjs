@@ -126,7 +126,8 @@ for (const dir of process.argv.slice(2).filter((word) => word !== '--lora')) {
     console.log(`${basename(dir)}: refused: ${written.left.details.field}`);
     continue;
   }
-  const warnings = written.right;
+  // What a tokenizer is warned of changes no probabilities.
+  const warnings = written.right.filter(({ code }) => code !== 'W_GGUF_TOKENIZER');
   const adapter = `${file}.lora`;
   let model = lora ? adapted({}) : base;
   const excludeModules = [];

@@ -6,7 +6,9 @@ import { describe, expect, test } from '@jest/globals';
 import { orThrow } from '../../src/errors.js';
 import { encodeQ8 } from '../../src/formats/gguf/blocks.js';
 import { bool, float32, float32s, int32s, string, strings, uint32 } from '../../src/formats/gguf/values.js';
-import { ggufVocabulary, preTokenizerName } from '../../src/formats/gguf/vocabulary.js';
+import { cutsLike } from '../../src/formats/gguf/cuts.js';
+import { ggufVocabulary } from '../../src/formats/gguf/vocabulary.js';
+import type { ModelTokens } from '../../src/formats/gguf/vocabulary.js';
 import { fittingType, writeGguf } from '../../src/formats/gguf/writeGguf.js';
 import { loadTokenizer } from '../../src/formats/tokenizing/loadTokenizer.js';
 import { tokenizerOfFiles } from '../../src/formats/tokenizing/tokenizer.js';
@@ -82,9 +84,16 @@ describe('writing', () => {
     }));
 });
 
+const of = (rows: number, more: Partial<ModelTokens> = {}): ModelTokens => ({
+  rows,
+  endIds: [],
+  architecture: 'llama',
+  ...more,
+});
+
 const values = (tokenizer: Parameters<typeof ggufVocabulary>[0], rowCount: number): Readonly<Record<string, unknown>> =>
   Object.fromEntries(
-    Object.entries(made(ggufVocabulary(tokenizer, rowCount))).map(([key, { value }]) => [
+    Object.entries(made(ggufVocabulary(tokenizer, of(rowCount))).metadata).map(([key, { value }]) => [
       key.replace('tokenizer.ggml.', ''),
       value,
     ]),
@@ -136,6 +145,8 @@ describe('a tokenizer', () => {
   const tekken = String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
   const gpt4o = String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
   const qwen35 = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+  const llama3 = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+  const seed = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+`;
   const deepseek = [
     String.raw`\p{N}{1,3}`,
     '[一-龥぀-ゟ゠-ヿ]+',
@@ -171,19 +182,151 @@ describe('a tokenizer', () => {
     [{ type: 'Sequence', pretokenizers: falcon }, 'falcon'],
     [{ type: 'Sequence', pretokenizers: falcon.slice(1) }, undefined],
     [{ type: 'Sequence', pretokenizers: [...falcon, bytesStep] }, undefined],
+    [cutBy(seed), 'seed-coder'],
+    [cutBy(' ?[^(\\s|[.,!?…。，、।۔،])]+'), 'bloom'],
+    [
+      {
+        type: 'Sequence',
+        pretokenizers: [
+          ...['[\r\n]', '\\s?\\p{L}+', '\\s?\\p{P}+', '[一-龥ࠀ-一가-퟿]+'].map((Regex) => ({
+            type: 'Split',
+            pattern: { Regex },
+            behavior: 'Isolated',
+          })),
+          { type: 'Digits', individual_digits: true },
+          bytesStep,
+        ],
+      },
+      'deepseek-coder',
+    ],
+    // What it finds is left out.
+    [
+      {
+        type: 'Sequence',
+        pretokenizers: [{ type: 'Split', pattern: { Regex: llama3 }, behavior: 'Removed' }, bytesStep],
+      },
+      undefined,
+    ],
   ])('cut by %j is %p', (preTokenizer, name) => {
-    expect(preTokenizerName(preTokenizer)).toBe(name);
+    expect(cutsLike(preTokenizer)[0]?.name).toBe(name);
+  });
+
+  /** A tokenizer of a few letters, with an end. */
+  const few = (json: object, model: object = {}, config: object = { eos_token: '<e>' }) =>
+    made(
+      tokenizerOfFiles({
+        'tokenizer.json': JSON.stringify({
+          pre_tokenizer: { ...bytesStep, use_regex: true },
+          decoder: { type: 'ByteLevel' },
+          added_tokens: [added('<e>', 4)],
+          ...json,
+          model: { type: 'BPE', vocab: { a: 0, b: 1, ab: 2, aba: 3, '<e>': 4 }, merges: ['a b'], ...model },
+        }),
+        'tokenizer_config.json': JSON.stringify(config),
+      }),
+    );
+  const added = (content: string, id: number, more: object = {}): object => ({
+    id,
+    content,
+    special: true,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    ...more,
+  });
+  const toldOf = (tokenizer: Parameters<typeof ggufVocabulary>[0], more: Partial<ModelTokens> = {}) =>
+    made(ggufVocabulary(tokenizer, of(8, more))).warnings.map(({ code, field }) => [code, field]);
+  const preOf = (json: object, model: object): unknown => values(few(json, model), 8)['pre'];
+
+  test('that takes words whole which its merges do not make has a rule that does; where there is none it is told', () => {
+    for (const ignores of [true, false])
+      expect(preOf({ pre_tokenizer: cutBy(llama3) }, { ignore_merges: ignores })).toBe(ignores ? 'llama-bpe' : 'dbrx');
+    const whole = [['W_GGUF_TOKENIZER', 'model.ignore_merges']];
+    expect(toldOf(few({}, { ignore_merges: true }))).toEqual(whole);
+    // Where merges make every word, it makes no difference.
+    expect(toldOf(few({}, { ignore_merges: true, merges: ['a b', 'ab a'] }))).toEqual([]);
+    expect(toldOf(few({ pre_tokenizer: cutBy(seed) }, { ignore_merges: true }))).toEqual(whole);
+    expect(toldOf(few({ pre_tokenizer: cutBy(seed) }))).toEqual([]);
+  });
+
+  test('whose texts llama.cpp changes otherwise is told of, or refused', () => {
+    expect(toldOf(few({ normalizer: { type: 'NFC' } }))).toEqual([['W_GGUF_TOKENIZER', 'normalizer']]);
+    expect(ggufVocabulary(few({ normalizer: { type: 'Lowercase' } }), of(8))).toMatchObject({
+      left: { code: 'E_GGUF_TOKENIZER', details: { field: 'normalizer' } },
+    });
+    expect(toldOf(few({ pre_tokenizer: cutBy(tekken) }, { ignore_merges: true }))).toEqual([
+      ['W_GGUF_TOKENIZER', 'pre_tokenizer'],
+    ]);
+  });
+
+  test('whose added tokens take blanks in is told of, but under the name by which llama.cpp does so', () => {
+    const taking = few({ added_tokens: [added('<e>', 4), added('<u>', 5, { rstrip: true })] });
+    expect(toldOf(taking)).toEqual([['W_GGUF_TOKENIZER', 'added_tokens']]);
+    const tokens = ['<unk>', '<s>', '</s>', '<|endoftext|>', '<|user|>'];
+    const plain = ['<unk>', '<s>', '<|endoftext|>'];
+    const phi3 = few(
+      { added_tokens: tokens.map((token, i) => added(token, 4 + i, { rstrip: !plain.includes(token) })) },
+      {},
+      { eos_token: '</s>' },
+    );
+    expect(toldOf(phi3, { rows: 9 })).toEqual([['W_GGUF_TOKENIZER', 'added_tokens']]);
+    expect(toldOf(phi3, { rows: 9, name: 'My Phi-3' })).toEqual([]);
+    // It would not be opened.
+    expect(made(ggufVocabulary(few({}), of(8, { name: 'my-phi3' })))).toMatchObject({
+      named: false,
+      warnings: [{ code: 'W_GGUF_NAME' }],
+    });
+  });
+
+  test("the ends that llama.cpp does not know by name are told as the end of a text, of a turn and of a message; a model's stand in", () => {
+    const tokens = [added('<e>', 4), added('<|im_end|>', 5), added('<stop>', 6), added('<over>', 7), added('<out>', 8)];
+    const found = (endIds: ReadonlyArray<number>, config?: object) =>
+      made(ggufVocabulary(few({ added_tokens: tokens }, {}, config), of(9, { endIds, bosTokenId: 8 })));
+    const { metadata, warnings } = found([5, 6, 7]);
+    expect(metadata).toMatchObject({
+      'tokenizer.ggml.bos_token_id': { value: 8 },
+      'tokenizer.ggml.eos_token_id': { value: 4 },
+      'tokenizer.ggml.eot_token_id': { value: 6 },
+      'tokenizer.ggml.eom_token_id': { value: 7 },
+    });
+    expect(warnings).toEqual([]);
+    expect(found([6, 7, 8]).warnings).toMatchObject([{ code: 'W_GGUF_TOKENIZER', field: 'eos_token_id' }]);
+    expect(found([6], {}).metadata['tokenizer.ggml.eos_token_id']).toMatchObject({ value: 6 });
+    expect(found([], {}).warnings).toMatchObject([{ code: 'W_GGUF_TOKENIZER', field: 'eos_token' }]);
+    // Rows that the model has not.
+    expect(found([9], {}).metadata).not.toHaveProperty(['tokenizer.ggml.eos_token_id']);
+  });
+
+  test("of SentencePiece's kind is Gemma 4's own in a Gemma 4; other pieces are refused, and a blank at the beginning alone is told", () => {
+    const blanks = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
+    const pieces = (json: object) => few({ normalizer: blanks, pre_tokenizer: null, ...json }, { byte_fallback: true });
+    const gemma = ['<e>', '<|tool_call>'].map((token, i) => added(token, 4 + i));
+    const own = made(ggufVocabulary(pieces({ added_tokens: gemma }), of(6, { architecture: 'gemma4' }))).metadata;
+    expect(own['tokenizer.ggml.model']).toMatchObject({ value: 'gemma4' });
+    expect(own['tokenizer.ggml.merges']).toMatchObject({ value: ['a b'] });
+    expect(own['tokenizer.ggml.token_type']).toMatchObject({ value: [1, 1, 1, 1, 3, 4] });
+    expect(values(pieces({}), 5)['model']).toBe('llama');
+    expect(ggufVocabulary(pieces({ pre_tokenizer: { type: 'Digits', individual_digits: true } }), of(5))).toMatchObject(
+      {
+        left: { details: { field: 'pre_tokenizer' } },
+      },
+    );
+    const first = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first', split: false };
+    expect(toldOf(pieces({ normalizer: null, pre_tokenizer: first }))).toEqual([
+      ['W_GGUF_TOKENIZER', 'pre_tokenizer.prepend_scheme'],
+    ]);
   });
 
   test('that llama.cpp would read otherwise is refused', () => {
     const json = { model: { type: 'WordPiece', vocab: { a: 0, '[UNK]': 1 }, unk_token: '[UNK]' } };
     const words = made(tokenizerOfFiles({ 'tokenizer.json': JSON.stringify(json) }));
-    expect(ggufVocabulary(words, 2)).toMatchObject({
+    expect(ggufVocabulary(words, of(2))).toMatchObject({
       left: { code: 'E_GGUF_TOKENIZER', details: { field: 'model.type' } },
     });
     const metaspace = { model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, pre_tokenizer: { type: 'Whitespace' } };
     const split = made(tokenizerOfFiles({ 'tokenizer.json': JSON.stringify(metaspace) }));
-    expect(ggufVocabulary(split, 1)).toMatchObject({ left: { details: { field: 'pre_tokenizer' } } });
+    expect(ggufVocabulary(split, of(1))).toMatchObject({ left: { details: { field: 'pre_tokenizer' } } });
   });
 });
 

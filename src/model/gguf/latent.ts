@@ -1,6 +1,6 @@
 /**
- * Models of latent attention in GGUF: DeepSeek-V2 and V3, GLM-4.7-Flash and Youtu-LLM, which are DeepSeek-V2 there, and Mistral 4. There
- * all heads read one key, the latent: what makes keys and values of it stands apart, and what makes keys, which queries pass there, turned.
+ * Models of latent attention in GGUF: DeepSeek-V2 and V3, GLM-4.7-Flash and Youtu-LLM, which are DeepSeek-V2 there, Mistral 4, and MiniCPM3.
+ * But for MiniCPM3 all heads read one key there, the latent: what makes keys and values of it stands apart, and what makes keys, which queries pass there, turned.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -9,6 +9,7 @@ import { float32, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { LatentMixtureConfig } from '../architectures/deepseek.js';
 import type { LatentConfig } from '../architectures/latent.js';
+import type { MiniCpmConfig } from '../architectures/minicpm3.js';
 import { latentEps } from '../attention/latentAttention.js';
 import { scoreFactor } from '../attention/ropeConfig.js';
 import type { RopeConfig } from '../attention/ropeConfig.js';
@@ -188,3 +189,45 @@ export const youtuLayout: LayoutOf<LatentConfig> = withLatents(
     }),
   }),
 );
+
+/** Numbers that MiniCPM3 multiplies by there, whatever a file says. */
+const taken = { embedding: 12, depth: 1.4, base: 256 } as const;
+
+const other = (here: number, there: number): boolean => Math.abs(here / there - 1) > 1e-6;
+
+const minicpmRefusal = (config: MiniCpmConfig): FatalError | undefined => {
+  const { embeddingScale, residualMultiplier, logitsScaling, numLayers, hiddenSize, latent } = config;
+  if (latent.queryRank === undefined) return unsupported('q_lora_rank', 'a whole number > 0', null);
+  if (other(embeddingScale, taken.embedding)) return unsupported('scale_emb', String(taken.embedding), embeddingScale);
+  if (other(residualMultiplier * Math.sqrt(numLayers), taken.depth))
+    return unsupported('scale_depth', String(taken.depth), residualMultiplier * Math.sqrt(numLayers));
+  return other(logitsScaling, hiddenSize / taken.base)
+    ? unsupported('dim_model_base', String(taken.base), hiddenSize / logitsScaling)
+    : undefined;
+};
+
+/** There keys and values are made of the latent by one map, and pairs that turn lie half of what turns apart, as here. */
+export const minicpm3Layout: LayoutOf<MiniCpmConfig> = (config, specs) =>
+  pipe(
+    layoutOf<MiniCpmConfig>({
+      name: 'minicpm3',
+      names: { ...names, 'self_attn.kv_b_proj': 'attn_kv_b' },
+      scalings: ['default', 'longrope'],
+      biases: 'none',
+      arrange: (own, called) => arrangementOf({ ...own, latent: { ...own.latent, interleaved: true } }, called),
+      metadata: (own) => ({
+        ...rmsEps('minicpm3')(own),
+        'minicpm3.attention.q_lora_rank': uint32(own.latent.queryRank ?? 0),
+        'minicpm3.attention.kv_lora_rank': uint32(own.latent.kvRank),
+        'minicpm3.attention.value_length': uint32(own.latent.valueDim),
+      }),
+      refusal: minicpmRefusal,
+    })(config, specs),
+    E.map((layout) => ({
+      ...layout,
+      tensors: layout.tensors.map((tensor) => ({
+        ...tensor,
+        fixed: /\.attn_(?:q_a|q_b|kv_a_mqa|kv_b)\.weight$/.test(tensor.name),
+      })),
+    })),
+  );

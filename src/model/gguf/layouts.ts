@@ -13,7 +13,7 @@ import { bambaLayout, falconH1Layout } from './falconH1.js';
 import { gpt2Layout, gptBigcodeLayout } from './gpt2.js';
 import { graniteLayout, graniteMoeLayout } from './granite.js';
 import { lfm2Layout, lfm2MoeLayout, qwen35Layout, qwen35MoeLayout, qwen3NextLayout } from './hybrid.js';
-import { deepseekLayout, mistral4Layout, youtuLayout } from './latent.js';
+import { deepseekLayout, minicpm3Layout, mistral4Layout, youtuLayout } from './latent.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
 import {
   arceeLayout,
@@ -44,9 +44,10 @@ import {
   qwen2MoeLayout,
   qwen3MoeLayout,
 } from './mixture.js';
+import { nemotronHLayout } from './nemotronH.js';
 import { falconLayout, gptNeoxLayout, stableLmLayout, starcoder2Layout } from './neoxLike.js';
 import { phiLayout } from './phi.js';
-import { llamaOrQwenVlLayout } from './qwenVl.js';
+import { llamaOrQwenVlLayout, qwen3VlMoeLayout } from './qwenVl.js';
 import { gemma3nLayout, gemma4Layout } from './sharedKeys.js';
 import { cohere2Layout, exaone4Layout, olmo3Layout } from './sliding.js';
 
@@ -88,9 +89,11 @@ const layouts: Readonly<Record<string, Layout>> = {
   mixtral: closed('mixtral', mixtralLayout),
   qwen2_moe: closed('qwen2_moe', qwen2MoeLayout),
   qwen3_moe: closed('qwen3_moe', qwen3MoeLayout),
+  qwen3_vl_moe: closed('qwen3_vl_moe', qwen3VlMoeLayout),
   olmoe: closed('olmoe', olmoeLayout),
   arcee: closed('arcee', arceeLayout),
   nemotron: closed('nemotron', nemotronLayout),
+  nemotron_h: closed('nemotron_h', nemotronHLayout),
   jais2: closed('jais2', jais2Layout),
   ernie4_5: closed('ernie4_5', ernieLayout),
   seed_oss: closed('seed_oss', seedOssLayout),
@@ -109,6 +112,7 @@ const layouts: Readonly<Record<string, Layout>> = {
   glm4_moe_lite: closed('glm4_moe_lite', deepseekLayout),
   mistral4: closed('mistral4', mistral4Layout),
   youtu: closed('youtu', youtuLayout),
+  minicpm3: closed('minicpm3', minicpm3Layout),
   dots1: closed('dots1', dots1Layout),
   glm4_moe: closed('glm4_moe', glm4MoeLayout),
   ernie4_5_moe: closed('ernie4_5_moe', ernieMoeLayout),
@@ -152,6 +156,7 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   'qwen2_vl',
   'qwen2_5_vl',
   'qwen3_vl',
+  'lfm2_vl',
   'mistral3',
   'llava',
   'idefics3',

@@ -1,12 +1,16 @@
 /** The text models of Qwen-VL in GGUF. */
 import * as t from 'io-ts';
-import { float32, int32s, uint32 } from '../../formats/gguf/values.js';
+import type { FatalError } from '../../errors.js';
+import { int32s, uint32 } from '../../formats/gguf/values.js';
+import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { LlamaConfig } from '../architectures/llama.js';
+import type { MixtureConfig } from '../architectures/mixture.js';
 import type { RawConfig } from '../config.js';
 import { unsupported } from './layout.js';
 import type { LayoutOf } from './layout.js';
-import { layoutOf, llamaLayout } from './llamaLike.js';
+import { layoutOf, llamaLayout, rmsEps } from './llamaLike.js';
 import type { Form } from './llamaLike.js';
+import { mixtureLayout } from './mixture.js';
 
 const recordIn = (raw: RawConfig, field: string): RawConfig => {
   const value = raw[field];
@@ -31,17 +35,27 @@ const deepLayers = (raw: RawConfig): number => {
   return Array.isArray(given) ? given.length : 3;
 };
 
+const sections = (name: string, raw: RawConfig): GgufMetadata => ({
+  [`${name}.rope.dimension_sections`]: int32s([...(sectionsOf(raw) ?? []), 0]),
+});
+
+const deepStack = (name: string, raw: RawConfig): GgufMetadata => ({
+  [`${name}.n_deepstack_layers`]: uint32(deepLayers(raw)),
+});
+
+const sectionsRefusal = ({ raw }: LlamaConfig): FatalError | undefined =>
+  sectionsOf(raw)?.length === 3 ? undefined : unsupported('rope_scaling.mrope_section', '3 whole numbers', null);
+
 const form = (name: string, biases: 'qkv' | 'none'): Form<LlamaConfig> => ({
   name,
   scalings: ['default'],
   biases,
-  metadata: ({ rmsNormEps, raw }) => ({
-    [`${name}.attention.layer_norm_rms_epsilon`]: float32(rmsNormEps),
-    [`${name}.rope.dimension_sections`]: int32s([...(sectionsOf(raw) ?? []), 0]),
-    ...(name === 'qwen3vl' ? { [`${name}.n_deepstack_layers`]: uint32(deepLayers(raw)) } : {}),
+  metadata: (config) => ({
+    ...rmsEps(name)(config),
+    ...sections(name, config.raw),
+    ...(name === 'qwen3vl' ? deepStack(name, config.raw) : {}),
   }),
-  refusal: ({ raw }) =>
-    sectionsOf(raw)?.length === 3 ? undefined : unsupported('rope_scaling.mrope_section', '3 whole numbers', null),
+  refusal: sectionsRefusal,
 });
 
 /** By the type of the text model. */
@@ -56,3 +70,13 @@ export const llamaOrQwenVlLayout: LayoutOf<LlamaConfig> = (config, specs) => {
   const own = forms[config.modelType];
   return (own === undefined ? llamaLayout : layoutOf(own))(config, specs);
 };
+
+export const qwen3VlMoeLayout: LayoutOf<MixtureConfig> = mixtureLayout({
+  name: 'qwen3vlmoe',
+  scalings: ['default'],
+  biases: 'none',
+  normalized: true,
+  ownSize: true,
+  metadata: ({ raw }) => ({ ...sections('qwen3vlmoe', raw), ...deepStack('qwen3vlmoe', raw) }),
+  refusal: sectionsRefusal,
+});

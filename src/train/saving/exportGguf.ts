@@ -12,6 +12,7 @@ import { ggufVocabulary } from '../../formats/gguf/vocabulary.js';
 import { fittingType, writeGguf } from '../../formats/gguf/writeGguf.js';
 import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
+import { endIds } from '../../model/generate.js';
 import type { CausalLM } from '../../model/model.js';
 import { arranged, arrangedShape, asIs } from '../../model/gguf/layout.js';
 import type { GgufLayout, GgufTensor } from '../../model/gguf/layout.js';
@@ -96,7 +97,10 @@ export const exportGguf = (
       ? E.right(undefined)
       : E.left(usage('E_LORA_PRESENT', 'the model carries an adapter', { hint: 'merge it first' })),
     E.bind('layout', () => ggufLayout(model.config, model.weights)),
-    E.bind('vocabulary', () => ggufVocabulary(tokenizer, model.config.vocabSize)),
+    E.bind('vocabulary', ({ layout: { architecture } }) => {
+      const { vocabSize: rows, bosTokenId } = model.config;
+      return ggufVocabulary(tokenizer, { rows, bosTokenId, endIds: endIds(model), architecture, name });
+    }),
     E.bind('tensors', ({ layout }) =>
       E.traverseArray((tensor: GgufTensor) => toWrite(model, outtype, tensor))(layout.tensors),
     ),
@@ -105,7 +109,12 @@ export const exportGguf = (
     TE.tap(({ layout, told, vocabulary, tensors }) =>
       writeGguf(
         file,
-        { ...ggufGeneral('model', layout.architecture, outtype, name), ...layout.metadata, ...told, ...vocabulary },
+        {
+          ...ggufGeneral('model', layout.architecture, outtype, vocabulary.named === false ? undefined : name),
+          ...layout.metadata,
+          ...told,
+          ...vocabulary.metadata,
+        },
         [
           ...tensors,
           ...layout.extra.map(({ name: extra, values }) => ({
@@ -117,5 +126,5 @@ export const exportGguf = (
         ],
       ),
     ),
-    TE.map(({ layout: { warnings } }) => warnings),
+    TE.map(({ layout, vocabulary }) => [...layout.warnings, ...vocabulary.warnings]),
   );
