@@ -109,5 +109,5 @@ test('rows held back are evaluated on, and a resumed run holds back the same', (
     const resumed = await rxtune(...run, ...split, '--max-steps', '2', '--resume-from-checkpoint', 'true');
     expect(resumed).toMatchObject({ code: 0 });
     const both = await rxtune(...run, ...split, '--max-steps', '1', '--eval-dataset', join(shop, 'heldout.jsonl'));
-    expect([both.code, both.err.includes('evalSplit and evalDataset')]).toEqual([2, true]);
+    expect([both.code, both.err.includes('--eval-split and --eval-dataset')]).toEqual([2, true]);
   }));
