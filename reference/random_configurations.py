@@ -256,8 +256,8 @@ def draw(seed, index, parity, architectures=()):
         options["assistant_only_loss"] = True
     if options["loss_type"] == "nll" and rng.random() < 0.25:
         options["label_smoothing_factor"] = rng.choice([0.1, 0.3])
-    if architecture.startswith(("granite_hybrid", "llama4")) and architecture not in BALANCED:
-        # TRL looks for the router that its config.json speaks of.
+    if architecture.startswith(("granite_hybrid", "llama4", "afmoe", "hy_v3", "laguna", "minimax_m2")) and architecture not in BALANCED:
+        # TRL looks for the router that config.json speaks of, where there is none, or balances softmaxes of what is scored by sigmoids.
         options["router_aux_loss_coef"] = 0.0
     if architecture in BALANCED:
         options["router_aux_loss_coef"] = rng.choice([0.0, 0.05, 0.5])
