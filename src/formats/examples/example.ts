@@ -14,6 +14,7 @@
  * weight of its own; rows of ids may have `loss_weights`, one a token.
  */
 import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
 import { dataError } from '../../errors.js';
 import type { DataError, Place } from '../../errors.js';
 import type { Example as ExampleRecord, Message, WeightedSpan } from '../../records.js';
@@ -318,7 +319,7 @@ export const decodeExample = (
   value: unknown,
   place: Place = {},
   options: ExampleOptions = {},
-): Decoded<ExampleRecord> => {
+): Either<DataError, ExampleRecord> => {
   if (typeof value === 'string') return E.right({ kind: 'text', text: value });
   if (!isJsonRecord(value)) {
     return E.left(
