@@ -8,6 +8,7 @@ import * as t from 'io-ts';
 import { usage } from '../errors.js';
 import type { ErrorCode, FatalError } from '../errors.js';
 import { describe, kindOf } from './describe.js';
+import { fieldPath, fieldsOf } from './json/fieldPath.js';
 import { isJsonRecord } from './json/jsonRecord.js';
 import { didYouMean } from './nearest.js';
 
@@ -296,10 +297,7 @@ const placeOf = (problem: Problem): { readonly path: string; readonly expected: 
   const context = cut === -1 ? problem.context : problem.context.slice(0, cut + 1);
   const last = context[context.length - 1];
   return {
-    path: context
-      .map(({ key }) => key)
-      .filter((key) => key !== '')
-      .join('.'),
+    path: fieldPath(fieldsOf(context)),
     expected: last?.type.name ?? '',
     actual: last?.actual,
   };

@@ -4,6 +4,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
+import { fieldPath, fieldsOf } from '../formats/json/fieldPath.js';
 import type { ActivationKind } from './kernels/activation.js';
 
 /** Routed experts, as far as all models that have them say the same. */
@@ -127,25 +128,16 @@ export const activation: t.Type<ActivationKind, string> = new t.Type(
   t.identity,
 );
 
-const isUnion = (entry: t.ContextEntry | undefined): boolean =>
-  entry !== undefined && '_tag' in entry.type && entry.type._tag === 'UnionType';
-
-const isIntersection = (entry: t.ContextEntry | undefined): boolean =>
-  entry !== undefined && '_tag' in entry.type && entry.type._tag === 'IntersectionType';
-
-/** The field that was wrong, the innermost one found; alternatives of a union are no fields. */
+/** The field that was wrong, the innermost one found. */
 const wrongField = (
   errors: t.Errors,
 ): { readonly field: string; readonly expected: string; readonly actual: unknown } => {
   const fields = errors
-    .map(({ context }) => context.filter((_, i) => !isUnion(context[i - 1]) && !isIntersection(context[i - 1])))
+    .map(({ context }) => fieldsOf(context))
     .reduce((deepest, path) => (path.length > deepest.length ? path : deepest), []);
   const last = fields[fields.length - 1];
   return {
-    field: fields
-      .map(({ key }) => key)
-      .filter((key) => key !== '')
-      .join('.'),
+    field: fieldPath(fields),
     expected: last?.type.name ?? '',
     actual: last?.actual,
   };

@@ -1,6 +1,6 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import type { Context, Decoder, Errors } from 'io-ts';
+import type { Decoder, Errors } from 'io-ts';
 import type { OperatorFunction } from 'rxjs';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Place, Warning } from '../errors.js';
@@ -9,6 +9,7 @@ import { describe } from '../formats/describe.js';
 import { isTextual, textOf, weightOf } from '../formats/examples/conversation.js';
 import type { WeightedText } from '../formats/examples/conversation.js';
 import { decodeExample } from '../formats/examples/example.js';
+import { fieldPath, fieldsOf } from '../formats/json/fieldPath.js';
 import { isJsonRecord } from '../formats/json/jsonRecord.js';
 import type { JsonRecord } from '../formats/json/jsonRecord.js';
 import type { Example } from '../records.js';
@@ -21,18 +22,13 @@ export type Decode<A> = (value: unknown, place?: Place) => Either<DataError, A>;
 /** Any io-ts codec, or a function such as `decodeExample`. */
 export type Shape<A> = Decoder<unknown, A> | Decode<A>;
 
-const fieldOf = (context: Context): string =>
-  context
-    .map(({ key }) => key)
-    .filter((key) => key !== '')
-    .join('.');
-
 /** The first fault that io-ts found: the deepest context has the field, what was expected there and what stood there. */
 const firstFault = (errors: Errors, place: Place): DataError => {
   const [fault] = errors;
-  const entry = fault?.context[fault.context.length - 1];
+  const fields = fieldsOf(fault?.context ?? []);
+  const entry = fields[fields.length - 1];
   if (fault === undefined || entry === undefined) return dataError('E_ROW_SHAPE', 'The row has another shape', place);
-  const field = fieldOf(fault.context);
+  const field = fieldPath(fields);
   return dataError(
     'E_ROW_SHAPE',
     fault.message ?? (field === '' ? 'The row has another shape' : `"${field}" is not as it should be`),
@@ -40,7 +36,7 @@ const firstFault = (errors: Errors, place: Place): DataError => {
       ...place,
       ...(field === '' ? {} : { field }),
       expected: entry.type.name,
-      actual: describe(fault.value),
+      actual: describe(entry.actual),
     },
   );
 };

@@ -11,6 +11,7 @@ import { describe } from '../describe.js';
 import { writeTextAtomically } from '../files/atomicFile.js';
 import { fileError } from '../files/byteSource.js';
 import { strictUtf8 } from '../files/utf8.js';
+import { fieldPath, fieldsOf } from './fieldPath.js';
 import { excerptAt, jsonFault, lineAndColumn } from './jsonFault.js';
 import type { JsonFault } from './jsonFault.js';
 import { stringifyExactly } from './writtenNumbers.js';
@@ -83,12 +84,9 @@ export const decodeFrom =
     pipe(
       codec.decode(value),
       E.mapLeft((errors: Errors) => {
-        const context = errors[0]?.context ?? [];
-        const field = context
-          .map(({ key }) => key)
-          .filter((key) => key !== '')
-          .join('.');
-        const last = context[context.length - 1];
+        const fields = fieldsOf(errors[0]?.context ?? []);
+        const field = fieldPath(fields);
+        const last = fields[fields.length - 1];
         return fatal(
           code,
           errors[0]?.message ?? `${field === '' ? 'the content' : `"${field}"`} is not as it should be`,
