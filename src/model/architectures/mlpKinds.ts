@@ -19,8 +19,7 @@ export const routedLayers = (
   pipe(
     decodeFields(fields)(raw),
     E.filterOrElse(
-      ({ mlp_layer_types: kinds, num_hidden_layers: layers }) =>
-        (kinds ?? undefined)?.length === undefined || kinds?.length === layers,
+      ({ mlp_layer_types: kinds, num_hidden_layers: layers }) => (kinds?.length ?? layers) === layers,
       ({ mlp_layer_types: kinds, num_hidden_layers: layers }) =>
         unfit('mlp_layer_types', `${layers} entries, one a layer`, kinds),
     ),
