@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { dispose } from '../../tfjs.js';
 import { clone } from '../kernels/clone.js';
-import { at, inactive, nothing } from '../layers/layer.js';
+import { at, inactive, isTensor, nothing, tensorsOf } from '../layers/layer.js';
 import type { Layer, Value } from '../layers/layer.js';
 import { cutRows, joinRows } from '../layers/putRows.js';
 import type { Pass } from '../pass.js';
@@ -13,10 +13,6 @@ export interface Text {
   readonly cuSeqlens: Int32Array;
   readonly cache?: KvCache | undefined;
 }
-
-const isTensor = (value: Value): value is Tensor => !Array.isArray(value);
-
-const tensorsOf = (value: Value): ReadonlyArray<Tensor> => (isTensor(value) ? [value] : value);
 
 /** Tensors in the form of a value: one alone, or several. */
 const formed = <A extends Value>(like: A, tensors: ReadonlyArray<Tensor>): A =>

@@ -57,7 +57,11 @@ export interface Passed<A, B> {
 /** A function of weights and input that gives its value and the way back. */
 export type Layer<A, B> = (weights: Weights, input: A, wanted: Wanted) => Passed<A, B>;
 
-const isTensor = (value: Value): value is Tensor => !Array.isArray(value);
+/** Whether a value is one tensor, not several. */
+export const isTensor = (value: Value): value is Tensor => !Array.isArray(value);
+
+/** The tensors of a value. */
+export const tensorsOf = (value: Value): ReadonlyArray<Tensor> => (isTensor(value) ? [value] : value);
 
 const disposeValue = (value: Value): void => {
   if (isTensor(value)) value.dispose();

@@ -1,6 +1,6 @@
 /** Several values on their way through layers that read some of them: what flows beside the hidden states. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { at, identity, inactive, landedOn, mergeGradients } from './layer.js';
+import { at, identity, inactive, isTensor, landedOn, mergeGradients, tensorsOf } from './layer.js';
 import type { Gradients, Layer, Passed, Value } from './layer.js';
 
 type Values = ReadonlyArray<Tensor>;
@@ -11,23 +11,19 @@ export interface Wire {
   readonly through: Layer<Values, Values>;
 }
 
-const isOne = (value: Value): value is Tensor => !Array.isArray(value);
-
-const listed = (value: Value): Values => (isOne(value) ? [value] : value);
-
 /** A layer from one tensor or several to one or several, as one between lists. */
 const betweenLists =
   <A extends Value, B extends Value>(readsOne: boolean, layer: Layer<A, B>): Layer<Values, Values> =>
   (weights, input, wanted) => {
     const read = (values: Values): A => (readsOne ? at(values, 0) : values) as A;
     const inner = layer(weights, read(input), wanted);
-    const givesOne = isOne(inner.value);
+    const givesOne = isTensor(inner.value);
     return {
-      value: listed(inner.value),
+      value: tensorsOf(inner.value),
       active: inner.active,
       pullback: (dOutput, onto) => {
         const [gradients, dInput] = inner.pullback((givesOne ? at(dOutput, 0) : dOutput) as B, onto && read(onto));
-        return [gradients, dInput && listed(dInput)];
+        return [gradients, dInput && tensorsOf(dInput)];
       },
       drop: inner.drop,
     };
