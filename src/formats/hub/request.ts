@@ -87,11 +87,36 @@ const unreachable = (what: string, url: string, why: string): FatalError =>
     hint: 'check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses what is in the cache',
   });
 
+/** An address that `fetch` takes: without the name and password that a mirror's may hold. */
+const bare = (address: string): string => {
+  const url = new URL(address);
+  url.username = '';
+  url.password = '';
+  return url.href;
+};
+
+/** Who asks, told to the endpoint alone: the name and password in its address, which are a mirror's, or the token. */
+const authorization = ({ endpoint, token }: HubSettings): Readonly<Record<string, string>> => {
+  const { username, password } = new URL(endpoint);
+  if (username !== '' || password !== '') {
+    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
+  }
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
+};
+
+/** Why `fetch` takes no such request at all (a port that it bars, a header that is none), which no other try mends. */
+const barred = (error: object): string | undefined => {
+  if (!('name' in error) || error.name !== 'TypeError' || codeWithin(error) !== '') return undefined;
+  const { cause } = error as { readonly cause?: { readonly message?: unknown } | null };
+  return typeof cause?.message === 'string' ? cause.message : 'no request can be made of it';
+};
+
 const isRedirect = (status: number): boolean => [301, 302, 303, 307, 308].includes(status);
 
 const followed = async (asked: Asked, settings: HubSettings, signal: AbortSignal): Promise<Response> => {
   const home = new URL(settings.endpoint).origin;
-  let { url } = asked;
+  let url = bare(asked.url);
   for (let hop = 0; hop <= mostRedirects; hop++) {
     const isHome = new URL(url).origin === home;
     const response = await fetch(url, {
@@ -102,7 +127,7 @@ const followed = async (asked: Asked, settings: HubSettings, signal: AbortSignal
         'accept-encoding': 'identity',
         'user-agent': 'rxtune',
         ...asked.headers,
-        ...(isHome && settings.token !== undefined ? { authorization: `Bearer ${settings.token}` } : {}),
+        ...(isHome ? authorization(settings) : {}),
       },
     });
     const location = response.headers.get('location');
@@ -158,6 +183,8 @@ export const requested = async <A>(
         if (code.startsWith('E') && /^(ENOSPC|EDQUOT|EACCES|EPERM|EROFS|EIO)$/.test(code)) throw error;
         why = silence.signal.aborted ? `silent for ${limit / 1000} s` : code === '' ? 'the connection broke' : code;
         if (nobody.has(code)) throw unreachable(now.what, now.url, why);
+        const no = silence.signal.aborted ? undefined : barred(error);
+        if (no !== undefined) throw unreachable(now.what, now.url, no);
       }
     } finally {
       clearTimeout(timer);

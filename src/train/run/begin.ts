@@ -149,6 +149,11 @@ const leftOver = ({ leftOver: rest }: Plan): Warning =>
     hint: "epochRemainder: 'update' makes a smaller update of them",
   });
 
+const eagerAttention: Warning = warning('W_EAGER_ATTENTION', 'attention step by step is many times slower', {
+  field: 'attnImplementation',
+  hint: "leave it out, or say 'fused': the same numbers to rounding, softcapping and sinks too",
+});
+
 /** The run of what is ready: planned, found to fit into memory. */
 const made = (parts: Ready, warn: Warn): Either<FatalError, Run> =>
   pipe(
@@ -156,6 +161,7 @@ const made = (parts: Ready, warn: Warn): Either<FatalError, Run> =>
     E.tap((plan) =>
       E.Functor.map(fitsLoaded(parts.model, parts.train.rows, parts.config), (tight) => {
         if (tight !== undefined) warn(tight);
+        if (parts.config.attnImplementation === 'eager') warn(eagerAttention);
         if (plan.leftOver > 0 && !isParity(parts.config)) warn(leftOver(plan));
       }),
     ),

@@ -349,6 +349,24 @@ describe('who may read', () => {
     expect(cdn.filter(({ headers }) => headers.authorization !== undefined)).toEqual([]);
   });
 
+  test('a mirror opens with the name and password in its address, which no other host is shown', async () => {
+    const server = await serve({ 'models/acme/tiny': tiny });
+    const endpoint = server.endpoint.replace('//', '//me%40home:hf_SECRET@');
+    await found('acme/tiny', { ...settingsFor(server, freshCache(), { token }), endpoint });
+    const shown = (of: string) => server.requests.filter(({ host }) => host === of).map((r) => r.headers.authorization);
+    expect(new Set(shown('hub'))).toEqual(new Set([`Basic ${btoa('me@home:hf_SECRET')}`]));
+    expect(new Set(shown('cdn'))).toEqual(new Set([undefined]));
+  });
+
+  test('an address that no request can be made of is told at once, without what is secret in it', async () => {
+    const server = await serve({});
+    const endpoint = 'http://me:hf_SECRET@127.0.0.1:9';
+    // Tries that never come would keep the test for good.
+    const error = await refused('acme/tiny', { ...settingsFor(server, freshCache()), endpoint, retryMs: 2 ** 30 });
+    expect(render(error)).toMatch(/127\.0\.0\.1:9 .*bad port.*E_HUB_UNREACHABLE/s);
+    expect(render(error)).not.toContain('SECRET');
+  });
+
   test('refusals say what to do, and never the token or a signed address', async () => {
     const server = await serve({
       'models/acme/private': { ...tiny, token: 'hf_other' },
