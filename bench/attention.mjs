@@ -58,9 +58,10 @@ const ours = (documents, count, dtype) => {
   };
   const all = [q, kv, kv, q, heads, q, q, kv, kv].map(take);
   const [inQ, inK, inV, out, lse, dOut, dQ, dK, dV] = all;
-  const shape = [n, heads, kvHeads, headDim, headDim ** -0.5, 0, 0, inQ, q, 0, inK, kv, 0, inV, kv, 0, out, lse];
+  const sizes = [n, heads, kvHeads, headDim, headDim, headDim ** -0.5, 0, 0, 0];
+  const shape = [...sizes, 0, inQ, q, 0, inK, kv, 0, inV, kv, 0, out, lse];
   const run = () => {
-    call(forward, shape, borders);
+    call(forward, [...shape, 0], borders);
     call(backward, [...shape, dOut, dQ, q, 0, dK, kv, 0, dV, kv, 0], borders);
     addon.wait();
   };
