@@ -332,6 +332,42 @@ RX_INLINE void run_micro(const Plan* p, long kp, const Packed* a, const Packed* 
     }
 }
 
+#ifndef PACKS_TILES
+// Whether whole tiles of C are written, and what they are added to read, where they lie.
+RX_INLINE int is_straight(const Way& way) {
+#ifndef WRITES_HALVES
+  if (way.out.half || (way.in.at && way.in.half)) return 0;
+#endif
+  return way.out.column == 1 && (!way.in.at || way.in.column == 1);
+}
+
+// The tiles of m rows from `row` on and columns [column, end), `first` the panel of B of the first. A tile takes a few thousand cycles:
+// what does not change from one to the next is found once.
+RX_INLINE void run_row(const Plan* p, long kp, const Packed* a, const Packed* first, long row, int m, long column, long end, const Way& way,
+                       int straight, float* tile) {
+  const Packed* b = first;
+  long j = column;
+  if (straight) {
+    const Numbers out = numbers_at(way.out, row, column), in = numbers_at(way.in, row, column);
+    char *to = (char*)out.at, *from = (char*)in.at;
+    const long step_out = NR * (out.half ? 2 : 4), step_in = from ? NR * (in.half ? 2 : 4) : 0;
+    const float alpha = p->g.alpha;
+#ifdef WRITES_HALVES
+    const auto run = micro[out.half][m - 1];
+#else
+    const auto run = micro[m - 1];
+#endif
+    for (; j + NR <= end; j += NR, b += NR * kp, to += step_out, from += step_in)
+#ifdef WRITES_HALVES
+      run(kp, a, b, to, out.row, from, in.row, in.half, alpha);
+#else
+      run(kp, a, b, (float*)to, out.row, (const float*)from, in.row, alpha);
+#endif
+  }
+  for (; j < end; j += NR, b += NR * kp) run_micro(p, kp, a, b, 0, row, m, j, (int)least(NR, end - j), way, tile);
+}
+#endif
+
 // Rows a panel of A really holds: panels of equal height, since two of 8 rows run faster than one of 14 and one of 2; but tiles are whole.
 #ifdef PACKS_TILES
 RX_INLINE long panel_rows(long m) { return least(m, MR); }
@@ -370,13 +406,22 @@ RX_STATIC void work_whole(const Plan* p, int id) {
         const Block block = block_of(p, q * p->kc);
         const long kp = block.kp;
         const Way way = way_of(p, j0, block.k0, p->partial + id * p->partial_size);
+#ifndef PACKS_TILES
+        const int straight = is_straight(way);
+#endif
         for (long j1 = 0; j1 < nc; j1 += beside) {
           const long after = least(nc, j1 + beside);
           pack<NR, false>(p, block, j0 + j1, after - j1, unpacked, bp + j1 * kp);
+#ifdef PACKS_TILES
           for (long i = 0; i < panels; i++)
             for (long j = j1; j < after; j += NR)
               run_micro(p, kp, p->packed_a + q * size + i * MR * kp, bp + j * kp, 0, i * height, (int)least(height, g->m - i * height),
                         j0 + j, (int)least(NR, nc - j), way, tile);
+#else
+          for (long i = 0; i < panels; i++)
+            run_row(p, kp, p->packed_a + q * size + i * MR * kp, bp + j1 * kp, i * height, (int)least(height, g->m - i * height), j0 + j1,
+                    j0 + after, way, straight, tile);
+#endif
         }
       }
     }
@@ -446,6 +491,9 @@ RX_STATIC void work_wide(const Plan* p, int id) {
       const long first = panels * rank / ranks * NR, last = least(nc, panels * (rank + 1) / ranks * NR);
       pack<NR, false>(p, block, j0 + first, last - first, unpacked, bp + first * kp);
       const Way way = way_of(p, j0, k0, p->partial + group * p->partial_size);
+#ifndef PACKS_TILES
+      const int straight = is_straight(way);
+#endif
       pool_barrier_wait(&state->barrier);
       // All have left the loop that used the other counter, and none reaches it before the next barrier.
       if (rank == 0) pool_counter_set(&state->next[phase ^ 1], 0);
@@ -457,11 +505,10 @@ RX_STATIC void work_wide(const Plan* p, int id) {
 #ifdef PACKS_TILES
         multiply_block(p, ap, bp, i0, mc, j0, nc, block, way, p->sums + id * SUMS, tile);
 #else
-        for (long j1 = 0; j1 < panels; j1 += BESIDE)
+        for (long j1 = 0; j1 < nc; j1 += BESIDE * NR)
           for (long i = 0; i < mc; i += MR)
-            for (long j = j1; j < least(panels, j1 + BESIDE); j++)
-              run_micro(p, kp, ap + i * kp, bp + j * NR * kp, 0, i0 + i, (int)least(MR, mc - i), j0 + j * NR,
-                        (int)least(NR, nc - j * NR), way, tile);
+            run_row(p, kp, ap + i * kp, bp + j1 * kp, i0 + i, (int)least(MR, mc - i), j0 + j1, j0 + least(nc, j1 + BESIDE * NR), way, straight,
+                    tile);
 #endif
       }
     }
