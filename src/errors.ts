@@ -102,7 +102,17 @@ const place = ({ file, line, field }: Place): string => {
   const where =
     file === undefined ? (line === undefined ? '' : `line ${line}`) : line === undefined ? file : `${file}:${line}`;
   if (field === undefined) return where;
-  return where === '' ? `field "${field}"` : `${where}, field "${field}"`;
+  // What is called by a flag is no field of anything.
+  const named = field.startsWith('--') ? field : `field "${field}"`;
+  return where === '' ? named : `${where}, ${named}`;
+};
+
+/** What of a place its message does not say itself: many begin with the file, and those of a call name the flag. */
+const untold = ({ file, line, field }: Place, message: string): Place => {
+  const atLine = { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) };
+  const isFileTold = file !== undefined && message.startsWith(place(atLine));
+  const isFlagTold = field?.startsWith('--') === true && message.split(' ').includes(field);
+  return { ...(isFileTold ? {} : atLine), ...(field === undefined || isFlagTold ? {} : { field }) };
 };
 
 /** Credentials of an address: what stands before its host, however its slashes have fared as a path. */
@@ -126,10 +136,7 @@ const isOurs = (value: unknown): value is DataError | FatalError | Warning =>
 export const render = (error: unknown): string => {
   if (!isOurs(error)) return withoutSecrets(error instanceof Error ? (error.stack ?? String(error)) : String(error));
   const details: Details = error._tag === 'FatalError' ? error.details : error;
-  // Many messages begin with the file themselves, for those who read the message alone.
-  const { file, line, field } = details;
-  const told = file !== undefined && error.message.startsWith(place({ file, ...(line === undefined ? {} : { line }) }));
-  const where = told ? place(field === undefined ? {} : { field }) : place(details);
+  const where = place(untold(details, error.message));
   const lines = [`${where === '' ? '' : `${where}: `}${error.message} [${error.code}]`];
   if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);
   if (details.actual !== undefined) lines.push(`  actual:   ${details.actual}`);

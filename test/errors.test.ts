@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { left, right } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { dataError, fatal, isFatal, orThrow, render, withoutSecrets } from '../src/errors.js';
+import { dataError, fatal, isFatal, orThrow, render, usage, withoutSecrets } from '../src/errors.js';
 
 test('a message tells the place, what was expected, what was found and what to do', () => {
   const error = dataError('E_FIELD_TYPE', '"text" is a number', {
@@ -31,6 +31,18 @@ test('a file that the message names already is not named twice', () => {
     'a/b.json:3 is cut off [E_X]',
   );
   expect(render(fatal('E_X', 'it is cut off', { file: 'a/b.json' }))).toBe('a/b.json: it is cut off [E_X]');
+});
+
+test('a flag is told as one, and once', () => {
+  expect(render(usage('E_NO_FILE', 'a.json does not exist', { file: 'a.json', field: '--rows' }))).toBe(
+    '--rows: a.json does not exist [E_NO_FILE]',
+  );
+  expect(render(usage('E_OPTIONS', 'option --rows is required', { field: '--rows' }))).toBe(
+    'option --rows is required [E_OPTIONS]',
+  );
+  expect(render(usage('E_OPTIONS', 'option --rows is wrong', { field: '--rows.0.weight' }))).toBe(
+    '--rows.0.weight: option --rows is wrong [E_OPTIONS]',
+  );
 });
 
 test('what was thrown by other code is told with its stack, and whatever is no error as it is', () => {

@@ -32,12 +32,20 @@ export type ExitCode = 0 | 1 | 2;
 
 const quoted = (message: string): string => /'(-{0,2}[^'\s=]*)/.exec(message)?.[1] ?? '';
 
+const isBegunBy =
+  (beginning: string) =>
+  (name: string): boolean =>
+    beginning.length >= 3 && name.startsWith(beginning);
+
 /** Commander's complaint as a typed error with the nearest name. */
 const wrongCall = (complaint: CommanderError, command: Command): FatalError => {
   const name = quoted(complaint.message);
   const help = `rxtune ${command.parent === null ? '' : `${command.name()} `}--help`;
   const meant = (known: ReadonlyArray<string>): string => {
-    const close = nearest(name.replace(/^-+/, ''), known);
+    const bare = name.replace(/^-+/, '');
+    // The beginning of a name, of a word at least, says more than how many letters differ.
+    const close =
+      known.find((one) => one.startsWith(`${bare}-`)) ?? known.find(isBegunBy(bare)) ?? nearest(bare, known);
     return close === undefined ? help : `did you mean ${name.startsWith('-') ? `--${close}` : close}?`;
   };
   switch (complaint.code) {

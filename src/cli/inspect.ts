@@ -35,6 +35,7 @@ import { maxLengthOf } from '../train/preparing/prepare.js';
 import type { Dataset } from '../train/run/run.js';
 import type { CommandLine } from './command.js';
 import { mixedRows, trainDatasetDoc } from './datasets.js';
+import { optionsOf, textInFlags } from './inFlags.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellingHub, tellWarning } from './tell.js';
 import { tokenizerOf } from './tokenizerOf.js';
@@ -120,6 +121,12 @@ const shapeOf = (
         TE.flatMap(({ dir }) => modelConfigIn(dir, config)),
       );
 
+/** The report with its checks in the words of the command line. */
+const inFlags = (report: Preflight, told: (text: string) => string): Preflight => ({
+  ...report,
+  checks: report.checks.map((check) => ({ ...check, title: told(check.title) })),
+});
+
 /** Ids in place of text where there is no tokenizer to tell. */
 const decoder =
   (tokenizer: Tokenizer | undefined) =>
@@ -147,12 +154,13 @@ export const inspectCommand: CommandLine = {
       TE.bind('cost', ({ own, data, config }) => measured(own, data, config)),
       TE.tap(({ shape, config }) => (shape === undefined ? TE.right(undefined) : asked(config))),
       TE.let('memory', ({ shape, config, report }) => memoryOf(shape, report, config)),
-      TE.tap(({ own, tokenizer, report, cost, memory }) =>
+      TE.let('told', () => (text: string) => textInFlags(text, optionsOf(command))),
+      TE.tap(({ own, tokenizer, report, cost, memory, told }) =>
         own.html === undefined
           ? TE.right(undefined)
           : writeTextAtomically(
               own.html,
-              preflightPage(report, {
+              preflightPage(inFlags(report, told), {
                 title: own.trainDataset.join(', '),
                 decode: decoder(tokenizer),
                 padTokenId: tokenizer?.padTokenId,
@@ -163,16 +171,17 @@ export const inspectCommand: CommandLine = {
               }),
             ),
       ),
-      TE.flatMap(({ own, config, tokenizer, report, cost, memory }) => {
+      TE.flatMap(({ own, config, tokenizer, report, cost, memory, told }) => {
         out.write(
           own.json
             ? `${JSON.stringify({ ...encodePreflight(report), ...(cost === undefined ? {} : { contamination: cost }), ...(memory === undefined ? {} : { memory }) })}\n`
-            : preflightText(report, {
+            : preflightText(inFlags(report, told), {
                 colours: colourful(out),
                 decode: decoder(tokenizer),
                 padTokenId: tokenizer?.padTokenId,
                 facts: cost === undefined ? [] : contaminationFacts(cost),
-                memory: memory === undefined ? [] : memoryFacts(memory),
+                memory:
+                  memory === undefined ? [] : memoryFacts(memory).map(([name, value]) => [name, told(value)] as const),
               }),
         );
         const fault = config.strict ? preflightFault(report) : undefined;

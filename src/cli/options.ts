@@ -29,7 +29,9 @@ const asWritten = ({ flags, file, aliases = {} }: Given, error: FatalError): Fat
     file !== undefined && line !== undefined && !Object.hasOwn(flags, option)
       ? { field, file: file.path, line }
       : { field: [`--${kebab(option)}`, ...inner].join('.') };
-  return usage(error.code, error.message, { ...details, ...place });
+  // By the name that was given, not by the one it stands for.
+  const message = error.message.replace(`wrong value for ${named}`, () => `wrong value for ${option}`);
+  return usage(error.code, message, { ...details, ...place });
 };
 
 /** `decode` of what was given. */

@@ -276,9 +276,10 @@ describe('the call', () => {
     [['--lerning-rate', '1'], 'did you mean --learning-rate?'],
     [['--learning_rate', '1'], 'did you mean --learning-rate?'],
     [['--max-setps=3'], 'did you mean --max-steps?'],
-    [['--learning-rate', 'fast'], 'field "--learning-rate"'],
+    [['--out', 'dir'], 'did you mean --output-dir?'],
+    [['--learning-rate', 'fast'], 'rxtune: wrong value for --learning-rate [E_OPTIONS]'],
     [['--packing-strategy', 'best'], 'one of bfd, bfd_split, wrapped'],
-    [['--lora-r', '0'], 'field "--lora-r"'],
+    [['--lora-r', '0'], 'rxtune: wrong value for --lora-r [E_OPTIONS]'],
     [['--fp16'], 'use precision: bfloat16'],
     [['--config', 'no-such.yaml'], 'no-such.yaml'],
   ])('%j', async (flags, told) => {

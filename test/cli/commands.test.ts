@@ -383,7 +383,13 @@ test('inspect tells the memory that a run would need, and what would fit', async
   expect(memory).toMatchObject({ tokens: 64 * 1024, available: 0.2 * 2 ** 30, source: 'maxMemory', fits: false });
   expect(memory.need.peak).toBeGreaterThan(memory.available);
   expect(memory.options).toContain('perDeviceTrainBatchSize 1 with gradientAccumulationSteps 64');
-  expect((await rxtune('inspect', '--model', base, ...large)).out).toContain('does not fit; it would with perDevice');
+  // In the words of this command line.
+  const told = (await rxtune('inspect', '--model', base, ...large)).out;
+  expect(told).toContain(
+    'does not fit; it would with --per-device-train-batch-size 1 with --gradient-accumulation-steps 64',
+  );
+  expect(told).toContain('(--max-memory)');
+  expect(told).toContain('cut to --max-length: ');
   // Without a model there is nothing to estimate.
   expect((await rxtune('inspect', '--tokenizer', base, ...flags)).out).not.toContain('\nMemory\n');
 });

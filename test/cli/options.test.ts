@@ -19,7 +19,7 @@ describe('options of a call', () => {
 
   test('an error names the flag when a flag was wrong', () => {
     expect(decoded({ flags: { maxSteps: 'many' } })).toEqual(
-      E.left(expect.stringMatching(/^field "--max-steps": run: wrong value for maxSteps \[E_OPTIONS\]/)),
+      E.left(expect.stringMatching(/^--max-steps: run: wrong value for maxSteps \[E_OPTIONS\]/)),
     );
   });
 

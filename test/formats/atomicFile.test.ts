@@ -1,7 +1,11 @@
 /** Writing all of it, where the system takes less at a time. */
 import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
-import { writeFully } from '../../src/formats/files/atomicFile.js';
+import * as E from 'fp-ts/lib/Either.js';
+import { render } from '../../src/errors.js';
+import { writeFully, writeTextAtomically } from '../../src/formats/files/atomicFile.js';
+import { inTemporary } from '../cli/rxtune.js';
 
 /** A handle that takes three bytes a call, and what came of it. */
 const slowHandle = (): { readonly handle: FileHandle; readonly calls: Array<readonly [string, number | null]> } => {
@@ -29,3 +33,11 @@ test('every byte is written, each in its place', async () => {
     ['d', 13],
   ]);
 });
+
+test('where a file is to be written a missing directory is told, not a missing file', () =>
+  inTemporary(async (directory) => {
+    const outcome = await writeTextAtomically(join(directory, 'none', 'rows.jsonl'), 'x')();
+    expect(E.isLeft(outcome) && render(outcome.left)).toMatch(
+      /rows\.jsonl cannot be written: there is no directory .*none that takes it \[E_NO_FILE\]$/,
+    );
+  }));

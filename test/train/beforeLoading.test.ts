@@ -114,7 +114,7 @@ describe('on the command line', () => {
 
   // That the directory of the model holds none would be told first, if it were read first.
   test.each<readonly [ReadonlyArray<string>, string, number?]>([
-    [['sft', '--train-dataset', 'no.jsonl'], 'field "--train-dataset": no.jsonl does not exist [E_NO_FILE]'],
+    [['sft', '--train-dataset', 'no.jsonl'], '--train-dataset: no.jsonl does not exist [E_NO_FILE]'],
     [['evaluate', '--eval-dataset', 'no.jsonl'], 'no.jsonl does not exist [E_NO_FILE]'],
     [['quantize', '--output-dir', 'out', '--train-dataset', 'no.jsonl'], 'no.jsonl does not exist [E_NO_FILE]'],
     [['sft', '--train-dataset', here('rows.jsonl'), '--report', here('file/run.html')], '[E_FILE]', 1],

@@ -5,8 +5,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import type { FatalError } from '../../errors.js';
-import { fileError } from './byteSource.js';
+import { usage, type FatalError } from '../../errors.js';
+import { codeOf, fileError } from './byteSource.js';
 
 let made = 0;
 
@@ -114,8 +114,17 @@ export const writeFileAtomically = (
       }
       await draft.publish();
     },
-    (error) => fileError(path, error),
+    (error) => writeError(path, error),
   );
+
+/** Of a file that is yet to be written the directory is what is missing. */
+const writeError = (path: string, error: unknown): FatalError =>
+  codeOf(error) === 'ENOENT'
+    ? usage('E_NO_FILE', `${path} cannot be written: there is no directory ${dirname(path)} that takes it`, {
+        file: path,
+        cause: error,
+      })
+    : fileError(path, error);
 
 /** The same for content that is in memory. */
 export const writeTextAtomically = (path: string, content: string | Uint8Array): TaskEither<FatalError, void> =>

@@ -72,7 +72,9 @@ const defaultSteps = 4_000_000;
 
 const asDataError = (error: unknown, source: string): DataError => {
   if (error instanceof TemplateError) {
-    return dataError(error.code, error.message, error.line === undefined ? {} : { line: error.line });
+    // A row is refused with this: its reader is to look for the fault in the template.
+    const told = error.code === 'E_TEMPLATE_RENDER' ? `the chat template fails: ${error.message}` : error.message;
+    return dataError(error.code, told, error.line === undefined ? {} : { line: error.line });
   }
   if (error instanceof RangeError) {
     return dataError('E_TEMPLATE_LIMIT', 'the template is nested too deeply', {

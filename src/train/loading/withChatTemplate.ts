@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal } from '../../errors.js';
+import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../../formats/files/byteSource.js';
 import { withChatFormat } from '../../formats/tokenizing/addTokens.js';
@@ -40,11 +40,21 @@ export const chatTemplateSource =
     }
   };
 
+/** The fault of a template, with the file it was read from, or as that of the option. */
+const placed =
+  (file: string | undefined) =>
+  ({ code, message, details: { line, ...details } }: FatalError): FatalError =>
+    file === undefined
+      ? usage(code, message, { ...details, field: 'chatTemplate' })
+      : usage(code, message, { ...details, file, ...(line === undefined ? {} : { line }) });
+
 /** The tokenizer with a template given as Jinja source or as a file of it, which is saved with the model too. */
 export const withChatTemplate = (tokenizer: Tokenizer, template: string): TaskEither<FatalError, Tokenizer> =>
   pipe(
     chatTemplateSource(template),
-    TE.flatMapEither((source) => templatedTokenizer(tokenizer, source)),
+    TE.flatMapEither((source) =>
+      E.mapLeft(placed(source === template ? undefined : template))(templatedTokenizer(tokenizer, source)),
+    ),
   );
 
 /** The tokenizer as the options have it, its chat format or template set; a chat format also wants rows in the embedding. */

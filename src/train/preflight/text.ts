@@ -156,7 +156,7 @@ const histogramLines = ({ lengths, maxLength }: Preflight): string => {
   return groups
     .slice(first)
     .map(({ from, to, count }) => {
-      const limit = from <= maxLength && maxLength < to ? ' ← maxLength' : '';
+      const limit = from <= maxLength && maxLength < to ? ' ← the limit' : '';
       const shown = count === 0 ? '' : ` ${number(count)}`;
       return `  ${`${from}–${to - 1}`.padStart(13)} ${'█'.repeat(Math.ceil((32 * count) / most))}${shown}${limit}\n`;
     })
