@@ -366,6 +366,23 @@ RX_INLINE void run_row(const Plan* p, long kp, const Packed* a, const Packed* fi
   }
   for (; j < end; j += NR, b += NR * kp) run_micro(p, kp, a, b, 0, row, m, j, (int)least(NR, end - j), way, tile);
 }
+
+// The same down the rows of a column of tiles, which all meet one panel of B.
+RX_STATIC void run_column(const Plan* p, long kp, const Packed* a, const Packed* b, long row, long rows, long column, int w, const Way& way,
+                          int straight, float* tile) {
+  long i = 0;
+#ifndef WRITES_HALVES
+  if (straight && w == NR) {
+    const Numbers out = numbers_at(way.out, row, column), in = numbers_at(way.in, row, column);
+    float* to = (float*)out.at;
+    const float* from = (const float*)in.at;
+    const long down = MR * out.row, down_in = from ? MR * in.row : 0;
+    const float alpha = p->g.alpha;
+    for (; i + MR <= rows; i += MR, to += down, from += down_in) micro[MR - 1](kp, a + i * kp, b, to, out.row, from, in.row, alpha);
+  }
+#endif
+  for (; i < rows; i += MR) run_row(p, kp, a + i * kp, b, row + i, (int)least(MR, rows - i), column, column + w, way, straight, tile);
+}
 #endif
 
 // Rows a panel of A really holds: panels of equal height, since two of 8 rows run faster than one of 14 and one of 2; but tiles are whole.
@@ -506,9 +523,12 @@ RX_STATIC void work_wide(const Plan* p, int id) {
         multiply_block(p, ap, bp, i0, mc, j0, nc, block, way, p->sums + id * SUMS, tile);
 #else
         for (long j1 = 0; j1 < nc; j1 += BESIDE * NR)
-          for (long i = 0; i < mc; i += MR)
-            run_row(p, kp, ap + i * kp, bp + j1 * kp, i0 + i, (int)least(MR, mc - i), j0 + j1, j0 + least(nc, j1 + BESIDE * NR), way, straight,
-                    tile);
+          if (BESIDE == 1)
+            run_column(p, kp, ap, bp + j1 * kp, i0, mc, j0 + j1, (int)least(NR, nc - j1), way, straight, tile);
+          else
+            for (long i = 0; i < mc; i += MR)
+              run_row(p, kp, ap + i * kp, bp + j1 * kp, i0 + i, (int)least(MR, mc - i), j0 + j1, j0 + least(nc, j1 + BESIDE * NR), way, straight,
+                      tile);
 #endif
       }
     }
