@@ -35,7 +35,7 @@ FILES = {
             " vaultgemma llama4_text"
             " nemotron_h phimoe olmo_hybrid"
             " minimax_m2 solar_open afmoe exaone_moe flex_olmo mellum hy_v3"
-            " cohere2_moe granitemoe_swa mimo_v2_flash laguna persimmon"
+            " cohere2_moe granitemoe_swa mimo_v2_flash laguna persimmon jamba"
         ).split()
     },
     "gpt2": gpt2,
@@ -59,6 +59,7 @@ FILES = {
 FILES["granitemoehybrid"] = dict(sizes, num_local_experts=0, mamba_n_heads=160)
 # Its heads are twice as wide together.
 FILES["mamba2"] = dict(vocab_size=40, hidden_size=4096, num_hidden_layers=2)
+FILES["mamba"] = FILES["falcon_mamba"] = dict(vocab_size=40, hidden_size=24, num_hidden_layers=2)
 FILES["falcon_h1"] = sizes
 FILES["bamba"] = dict(sizes, mamba_n_heads=160)
 # As many heads as these have keys by default, and what they have no default for.

@@ -24,7 +24,8 @@ LEFT_OUT = {
     "biases of gpt-oss with LoRA": "those of experts are a tensor of another name in transformers, which PEFT does not train",
     "smoothed labels beside images and of Mistral 4": "transformers 5.18 does not shift labels of classes that it does not know as causal",
     "the row of Youtu's padding": "transformers 5.18 zeroes it when it loads a model: it begins with zeros",
-    "out_proj of Falcon-H1, Mamba-2 and Nemotron-H": "PEFT refuses to adapt it",
+    "out_proj of Falcon-H1, Mamba, Mamba-2 and Nemotron-H": "PEFT refuses to adapt it",
+    "dt_proj of Mamba and Jamba": "transformers reads its weight past the adapter",
     "draws of Phi-3.5-MoE's router": "transformers draws experts at random where it trains, rxtune never: it does not there",
     "biases beside images with LoRA": "PEFT saves those of the vision tower, too, which rxtune does not load",
     "LoRA of MLPs beside experts": "PEFT 0.21 takes the names for those of the experts' tensors, too, and gate and up together alone",
@@ -53,7 +54,8 @@ PLAIN = [
 ]  # fmt: skip
 RECURRENT = [
     "bamba", "falcon_h1", "falcon_h1_normed", "falcon_h1_normed_first", "granite_hybrid", "granite_hybrid_bounded", "lfm2", "lfm2_biased", "lfm2_moe",
-    "lfm2_moe_plain", "qwen3_5_text", "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text", "mamba2", "mamba2_tied", "nemotron_h",
+    "lfm2_moe_plain", "qwen3_5_text", "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text", "mamba", "mamba_biased", "mamba2",
+    "mamba2_tied", "falcon_mamba", "jamba", "jamba_dense", "nemotron_h",
     "nemotron_h_experts", "nemotron_h_latent", "olmo_hybrid", "olmo_hybrid_unturned", "lfm2_vl", "qwen3_5_image", "qwen3_5_moe_image",
 ]
 # Text models within models that see images.
@@ -63,7 +65,7 @@ SEEING = [
 BALANCED = [
     "mixtral", "qwen2_moe", "qwen2_moe_mixed", "qwen3_moe", "olmoe", "ernie4_5_moe", "gpt_oss", "gpt_oss_balanced", "granitemoe", "granitemoeshared",
     "granite_hybrid_experts", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_moe_image", "qwen3_vl_moe", "phimoe", "phimoe_balanced",
-    "flex_olmo", "granitemoe_swa", "mellum",
+    "flex_olmo", "granitemoe_swa", "jamba", "mellum",
 ]  # fmt: skip
 UNBALANCED = [
     "deepseek_v2", "deepseek_v2_groups", "deepseek_v3", "deepseek_v3_flat", "dots1", "gemma4_experts", "glm4_moe", "glm4_moe_lite", "hunyuan_v1_moe",
@@ -158,8 +160,9 @@ def adapter(rng, model, options, tied, experts):
     maps = [name for name, part in model.named_modules() if isinstance(part, (torch.nn.Linear, Conv1D)) and not (seeing and SIGHT.search(name))]
     linear = sorted({name.rsplit(".", 1)[-1] for name in maps})
     outer = {"lm_head", "embed_out", "gate", "shared_expert_gate", "router", *(["gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"] if experts else [])}
-    falcon = model.config.model_type in ("falcon_h1", "mamba2", "nemotron_h")
+    falcon = model.config.model_type in ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
     outer |= {"out_proj"} if falcon else set()
+    outer |= {"dt_proj"} if model.config.model_type in ("falcon_mamba", "mamba", "jamba") else set()
     inner = [name for name in linear if name not in outer]
     modules = [name for name in maps if name.rsplit(".", 1)[-1] in inner]
     # Those that the first layer has of which any are adapted, whatever layers are asked for.

@@ -37,6 +37,7 @@ from transformers import (
     ExaoneMoeConfig,
     FalconConfig,
     FalconH1Config,
+    FalconMambaConfig,
     FlexOlmoConfig,
     Gemma2Config,
     Gemma3Config,
@@ -68,6 +69,7 @@ from transformers import (
     HyperCLOVAXConfig,
     HYV3Config,
     Jais2Config,
+    JambaConfig,
     LagunaConfig,
     Lfm2Config,
     Lfm2MoeConfig,
@@ -77,6 +79,7 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     Mamba2Config,
+    MambaConfig,
     MellumConfig,
     MiMoV2FlashConfig,
     MiniCPM3Config,
@@ -1059,6 +1062,31 @@ CONFIGS = {
         vocab_size=VOCAB, hidden_size=12, num_hidden_layers=2, num_heads=4, head_dim=6, state_size=5, n_groups=1, chunk_size=4,
         use_bias=True, use_conv_bias=False, tie_word_embeddings=True, bos_token_id=1, eos_token_id=None, pad_token_id=0,
     ),
+    "mamba": MambaConfig(
+        vocab_size=VOCAB, hidden_size=12, num_hidden_layers=2, state_size=5, conv_kernel=3, bos_token_id=1, eos_token_id=None, pad_token_id=0,
+    ),
+    "mamba_biased": MambaConfig(
+        vocab_size=VOCAB, hidden_size=12, num_hidden_layers=2, state_size=4, expand=3, time_step_rank=3, use_bias=True, use_conv_bias=False,
+        tie_word_embeddings=False, bos_token_id=1, eos_token_id=None, pad_token_id=0,
+    ),
+    "falcon_mamba": FalconMambaConfig(
+        vocab_size=VOCAB, hidden_size=18, num_hidden_layers=2, state_size=5, mixer_rms_eps=1e-3, tie_word_embeddings=False, bos_token_id=1,
+        eos_token_id=None, pad_token_id=0,
+    ),
+    "jamba": JambaConfig(
+        **{**common, "num_hidden_layers": 4},
+        attn_layer_period=3,
+        attn_layer_offset=1,
+        num_experts=4,
+        mamba_d_state=5,
+        mamba_d_conv=3,
+        mamba_dt_rank=3,
+        output_router_logits=True,
+    ),
+    "jamba_dense": JambaConfig(
+        **common, attn_layer_period=2, attn_layer_offset=1, num_experts=1, mamba_d_state=4, mamba_proj_bias=True, mamba_conv_bias=False,
+        tie_word_embeddings=True,
+    ),
     "lfm2_vl": Lfm2VlConfig(
         text_config=text(
             model_type="lfm2", block_auto_adjust_ff_dim=False, layer_types=["conv", "full_attention"], **rope("default"),
@@ -1405,7 +1433,7 @@ def sees_padding(config):
     # Padding on the left enters a convolution as the biases of the map before it; Llama 4 counts it among the positions that queries grow by.
     if config.model_type.startswith("llama4"):
         return config.get_text_config().attn_temperature_tuning
-    if config.model_type in ("mamba2", "nemotron_h"):
+    if config.model_type in ("mamba", "mamba2", "falcon_mamba", "nemotron_h"):
         return config.use_bias
     return getattr(config, "mamba_proj_bias", False) or config.model_type == "lfm2" and config.conv_bias
 

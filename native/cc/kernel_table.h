@@ -152,6 +152,23 @@ typedef struct StateSpaceScan {
   Values dy, d_xbc, d_dt;
   float *d_a_log, *d_skip, *d_dt_bias;
 } StateSpaceScan;
+
+// Mamba's scan: see selective_scan.cc. Documents as of Attention.
+typedef struct SelectiveScan {
+  long rows, channels, state_dim;
+  const int32_t* cu_seqlens;  // [documents + 1]
+  long documents;
+  Values x, dt;        // [rows, channels]
+  Values b, c;         // [rows, state_dim]
+  const float* a_log;  // [channels, state_dim]
+  const float* skip;   // [channels]
+  Values y;            // [rows, channels]; selective_scan alone
+  const float* state;  // ? [documents * channels, state_dim]: what documents begin with; selective_scan alone
+  float* last;         // ? likewise: what they end with
+  // selective_scan_grad alone
+  Values dy, d_x, d_dt, d_b, d_c;
+  float *d_a_log, *d_skip;
+} SelectiveScan;
 // Heads of multi-head latent attention: nope_dim entries of queries and keys stay, rope_dim turn, a pair's entries beside each other or
 // half of rope_dim apart.
 typedef struct LatentHeads {
@@ -348,6 +365,10 @@ typedef struct KernelTable {
   // state_space_scan.cc
   void (*state_space_scan)(const Context*, const StateSpaceScan*);
   void (*state_space_scan_grad)(const Context*, const StateSpaceScan*);
+
+  // selective_scan.cc
+  void (*selective_scan)(const Context*, const SelectiveScan*);
+  void (*selective_scan_grad)(const Context*, const SelectiveScan*);
 
   // linear_cross_entropy.cc; a target outside the vocabulary gives NaN
   void (*linear_cross_entropy)(const Context*, const LinearCrossEntropy*);

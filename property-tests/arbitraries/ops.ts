@@ -37,6 +37,7 @@ import { linearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.j
 import { loraLinear, loraLinearGrad } from '../../src/model/kernels/loraLinear.js';
 import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import { rope } from '../../src/model/kernels/rope.js';
+import { selectiveScan, selectiveScanGrad } from '../../src/model/kernels/selectiveScan.js';
 import { stateSpaceScan, stateSpaceScanGrad } from '../../src/model/kernels/stateSpaceScan.js';
 import { xielu, xieluGrad } from '../../src/model/kernels/xielu.js';
 import { random } from '../../src/seed.js';
@@ -493,6 +494,53 @@ const scans = fc
     };
   });
 
+const selectiveScans = fc
+  .record({
+    seed,
+    lengths: fc.array(fc.integer({ min: 0, max: 5 }), { minLength: 1, maxLength: 3 }),
+    channels: size(3),
+    stateDim: size(3),
+  })
+  .filter(({ lengths }) => lengths.some((length) => length > 0))
+  .map(({ seed: s, lengths, channels, stateDim }): OpCall => {
+    const cuSeqlens = bordersOf(lengths);
+    const n = cuSeqlens[lengths.length] ?? 0;
+    const inputsOf = (inputs: ReadonlyArray<Tensor>) => {
+      const [x, dt, b, c, aLog, skip] = inputs as unknown as Six;
+      return { x, dt, b, c, aLog, skip };
+    };
+    return {
+      seed: s,
+      shapes: [[n, channels], [n, channels], [n, stateDim], [n, stateDim], [channels, stateDim], [channels]],
+      forward: (...inputs) => selectiveScan(inputsOf(inputs), { cuSeqlens, keepsState: false }).y,
+      formula: (...inputs) => {
+        // What each earlier token of a document has left: no state is carried.
+        const { x, dt, b, c, aLog, skip } = inputsOf(inputs);
+        const rates = tf.softplus(dt);
+        const at = (of: Tensor, t: number): Tensor => tf.slice(of, [t, 0], [1, -1]);
+        const rowOf = (t: number, from: number): Tensor => {
+          const own = tf.mul(skip, at(x, t));
+          const parts = Array.from({ length: t - from + 1 }, (_, i) => {
+            const passed = tf.sum(tf.slice(rates, [from + i + 1, 0], [t - from - i, channels]), 0);
+            const left = tf.exp(tf.neg(tf.mul(tf.exp(aLog), tf.reshape(passed, [channels, 1]))));
+            const read = tf.matMul(tf.mul(at(b, from + i), at(c, t)), left, false, true);
+            return tf.mul(read, tf.mul(at(rates, from + i), at(x, from + i)));
+          });
+          return tf.addN([own, ...parts]);
+        };
+        const rows = lengths.flatMap((length, d) => {
+          const from = cuSeqlens[d] ?? 0;
+          return Array.from({ length }, (_, i) => rowOf(from + i, from));
+        });
+        return tf.concat(rows, 0);
+      },
+      backward: (dy, ...inputs) => {
+        const { dx, dDt, db, dc, dALog, dSkip } = selectiveScanGrad({ dy, ...inputsOf(inputs) }, { cuSeqlens });
+        return [dx, dDt, db, dc, dALog, dSkip];
+      },
+    };
+  });
+
 const deltaRules = fc
   .record({
     seed,
@@ -901,6 +949,7 @@ export const opCalls = {
   causalConv: convolutions,
   gatedDeltaRule: deltaRules,
   stateSpaceScan: scans,
+  selectiveScan: selectiveScans,
   activation: activations,
   gatedActivation: gatedActivations,
   clampedGate: clampedGates,

@@ -60,6 +60,7 @@ import { RxRmsNorm, RxRmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
 import { RxRope } from '../../src/model/kernels/rope.js';
 import { RxScale } from '../../src/model/kernels/scale.js';
 import { RxSquaredNorm } from '../../src/model/kernels/squaredNorm.js';
+import { RxSelectiveScan, RxSelectiveScanGrad } from '../../src/model/kernels/selectiveScan.js';
 import { RxStateSpaceScan, RxStateSpaceScanGrad } from '../../src/model/kernels/stateSpaceScan.js';
 import { RxXielu, RxXieluGrad } from '../../src/model/kernels/xielu.js';
 import { setPrecision } from '../../src/native/register.js';
@@ -739,6 +740,31 @@ const scanned = fc
     );
   });
 
+const selectivelyScanned = fc
+  .record({ n: size(60), channels: size(40), stateDim: size(20), keepsState: fc.boolean(), seed: seeds })
+  .chain(({ n, channels, stateDim, keepsState, seed }) => {
+    const make = maker(seed);
+    const attrs = { cuSeqlens: borders(n, make) };
+    const inputs = {
+      x: make.values(n, channels),
+      dt: make.values(n, channels),
+      b: make.values(n, stateDim),
+      c: make.values(n, stateDim),
+      aLog: make.values(channels, stateDim),
+      skip: make.values(channels),
+    };
+    const rows = (attrs.cuSeqlens.length - 1) * channels;
+    return fc.constantFrom(
+      trial(
+        RxSelectiveScan,
+        { ...inputs, state: make.maybe(() => make.values(rows, stateDim)) },
+        { ...attrs, keepsState },
+        { tolerance: 1e-4, rough: true },
+      ),
+      trial(RxSelectiveScanGrad, { ...inputs, dy: make.values(n, channels) }, attrs, { tolerance: 1e-4, rough: true }),
+    );
+  });
+
 const elementwise = fc.record({ n: size(40), f: size(100), kind: kinds, seed: seeds }).chain(({ n, f, kind, seed }) => {
   const { values, next } = maker(seed);
   const wide = (): Values => {
@@ -859,6 +885,7 @@ const families: Readonly<Record<string, fc.Arbitrary<Trial>>> = {
   'convolutions over tokens': convolved,
   'the gated delta rule': deltaRuled,
   'state-space scans': scanned,
+  'selective scans': selectivelyScanned,
   'elementwise ops': elementwise,
   columns,
   'updates of weights': updates,

@@ -43,11 +43,13 @@ import { helium } from './architectures/helium.js';
 import { hunyuan } from './architectures/hunyuan.js';
 import { hunyuanMoe } from './architectures/hunyuanMoe.js';
 import { hunyuanV3 } from './architectures/hunyuanV3.js';
+import { jamba } from './architectures/jamba.js';
 import { laguna } from './architectures/laguna.js';
 import { lfm2 } from './architectures/lfm2.js';
 import { lfm2Moe } from './architectures/lfm2Moe.js';
 import { llama, llamaTextTypes } from './architectures/llama.js';
 import { llama4 } from './architectures/llama4.js';
+import { falconMamba, mamba } from './architectures/mamba.js';
 import { mamba2 } from './architectures/mamba2.js';
 import { mellum } from './architectures/mellum.js';
 import { mimoV2Flash } from './architectures/mimoV2Flash.js';
@@ -239,6 +241,9 @@ registerArchitecture(laguna);
 registerArchitecture(codegen);
 registerArchitecture(xglm);
 registerArchitecture(persimmon);
+registerArchitecture(mamba);
+registerArchitecture(falconMamba);
+registerArchitecture(jamba);
 
 /** Model types that can be read. */
 export const knownModelTypes = (): ReadonlyArray<string> => [

@@ -71,6 +71,8 @@ export const operationNames = [
   'gatedDeltaRuleGrad',
   'stateSpaceScan',
   'stateSpaceScanGrad',
+  'selectiveScan',
+  'selectiveScanGrad',
   'linearCrossEntropy',
   'adamW',
   'adamW8bit',

@@ -54,6 +54,7 @@ import { rope } from './kernels/rope.js';
 import { routes, routesGrad } from './kernels/routes.js';
 import { scale } from './kernels/scale.js';
 import { squaredNorm } from './kernels/squaredNorm.js';
+import { selectiveScan, selectiveScanGrad } from './kernels/selectiveScan.js';
 import { stateSpaceScan, stateSpaceScanGrad } from './kernels/stateSpaceScan.js';
 import { xielu, xieluGrad } from './kernels/xielu.js';
 import { noteInTheData } from './notedData.js';
@@ -162,6 +163,8 @@ const named: ReadonlyArray<KernelConfig> = [
   squaredNorm,
   stateSpaceScan,
   stateSpaceScanGrad,
+  selectiveScan,
+  selectiveScanGrad,
   xielu,
   xieluGrad,
 ];

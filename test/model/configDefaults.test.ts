@@ -41,6 +41,8 @@ const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
   glm4_moe_lite: latent,
   minicpm3: latent,
   youtu: latent,
+  mamba: ['in_proj', 'x_proj'],
+  falcon_mamba: ['in_proj', 'x_proj'],
   mamba2: ['in_proj'],
   persimmon: ['query_key_value'],
   qwen3_5_text: ['q_proj', 'v_proj', 'in_proj_qkv'],

@@ -318,7 +318,7 @@ describe('loadModel', () => {
   });
 
   test.each([
-    ['an unknown architecture', { model_type: 'mamba' }, 'E_UNKNOWN_ARCHITECTURE'],
+    ['an unknown architecture', { model_type: 'rwkv' }, 'E_UNKNOWN_ARCHITECTURE'],
     ['a field that is missing', { hidden_size: undefined }, 'E_MODEL_CONFIG'],
     ['more layers than weights', { num_hidden_layers: 3 }, 'E_WEIGHTS_MISSING'],
     ['another width', { intermediate_size: 25 }, 'E_WEIGHTS_SHAPE'],

@@ -11,6 +11,7 @@
 #include "halves.h"
 #include "parallel.h"
 #include "small_products.h"
+#include "softplus.h"
 
 namespace {
 
@@ -101,13 +102,6 @@ float* lay_out_shared(const Context* context, const Scan* scan, const Chunks& ch
              back ? UPPER_RESULT : LOWER_RESULT);
   });
   return base;
-}
-
-// log(1 + e^x), also where e^x is small beside 1.
-RX_INLINE vf softplus(vf x) {
-  const vf small = vexp(-vabs(x)), more = vset(1.f) + small;
-  const vf log = more == vset(1.f) ? small : vlog(more) * (small / (more - vset(1.f)));
-  return log + (x > vset(0.f) ? x : x == x ? vf{} : x);
 }
 
 RX_INLINE float number_at(Values from, long i) { return take(SomeLanes{1}, from, i)[0]; }

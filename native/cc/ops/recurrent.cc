@@ -115,6 +115,56 @@ void stateSpaceScanGrad(Call& call) {
   });
 }
 
+// n, channels, stateDim, x, dt, b, c, aLog, skip
+SelectiveScan selectiveScanCall(Call& call) {
+  SelectiveScan scan = {};
+  scan.rows = call.size(), scan.channels = call.size(), scan.state_dim = call.size();
+  if (scan.channels < 1 || scan.state_dim < 1) throw BadCall("a state of nothing");
+  scan.x = call.values(area(scan.rows, scan.channels));
+  scan.dt = call.values(area(scan.rows, scan.channels));
+  scan.b = call.values(area(scan.rows, scan.state_dim));
+  scan.c = call.values(area(scan.rows, scan.state_dim));
+  scan.a_log = call.tensor(area(scan.channels, scan.state_dim));
+  scan.skip = call.tensor(scan.channels);
+  return scan;
+}
+
+// … y, state?, last?; cuSeqlens
+void selectiveScan(Call& call) {
+  SelectiveScan scan = selectiveScanCall(call);
+  HostArray<int32_t> borders = documents(call, scan.rows);
+  scan.documents = borders.size() - 1;
+  const long state = area(area(scan.documents, scan.channels), scan.state_dim);
+  scan.y = call.values(area(scan.rows, scan.channels));
+  scan.state = call.optional(state);
+  scan.last = call.optional(state);
+  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
+    SelectiveScan run = scan;
+    run.cu_seqlens = borders.data();
+    c->table->selective_scan(c, &run);
+  });
+}
+
+// … dy, dX, dDt, dB, dC, dALog, dSkip; cuSeqlens
+void selectiveScanGrad(Call& call) {
+  SelectiveScan scan = selectiveScanCall(call);
+  HostArray<int32_t> borders = documents(call, scan.rows);
+  scan.documents = borders.size() - 1;
+  const long of_channels = area(scan.rows, scan.channels), of_states = area(scan.rows, scan.state_dim);
+  scan.dy = call.values(of_channels);
+  scan.d_x = call.values(of_channels);
+  scan.d_dt = call.values(of_channels);
+  scan.d_b = call.values(of_states);
+  scan.d_c = call.values(of_states);
+  scan.d_a_log = call.tensor(area(scan.channels, scan.state_dim));
+  scan.d_skip = call.tensor(scan.channels);
+  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
+    SelectiveScan run = scan;
+    run.cu_seqlens = borders.data();
+    c->table->selective_scan_grad(c, &run);
+  });
+}
+
 // n, keyHeads, valueHeads, keyDim, valueDim, eps, qkv, decay, rate
 GatedDeltaRule deltaRuleCall(Call& call, long& n) {
   GatedDeltaRule rule = {};
@@ -166,6 +216,8 @@ void gatedDeltaRuleGrad(Call& call) {
 constexpr Operation list[] = {
     {"stateSpaceScan", stateSpaceScan},
     {"stateSpaceScanGrad", stateSpaceScanGrad},
+    {"selectiveScan", selectiveScan},
+    {"selectiveScanGrad", selectiveScanGrad},
     {"causalConv", causalConv},
     {"causalConvGrad", causalConvGrad},
     {"gatedDeltaRule", gatedDeltaRule},

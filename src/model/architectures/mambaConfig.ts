@@ -1,4 +1,4 @@
-/** Fields of config.json that mixers of Mamba-2 have in Granite 4, Falcon-H1 and Bamba, and what those of others share. */
+/** Fields of config.json that mixers of Mamba-2 have in Granite 4, Falcon-H1 and Bamba, and what those of others and of Mamba share. */
 import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
@@ -16,6 +16,13 @@ export const rateBounds = (given?: t.TypeOf<typeof bounds> | null): Pick<Mamba2S
   const [least, most] = given ?? [0, Infinity];
   return { least, most: typeof most === 'number' ? most : Infinity };
 };
+
+/** Codec of the width of what Mamba's rates are mapped from. */
+export const ranks = t.union([positiveInteger, t.literal('auto')]);
+
+/** The same as a number. Default: a sixteenth of the model's width. */
+export const rankOf = (given: t.TypeOf<typeof ranks> | null | undefined, hiddenSize: number): number =>
+  typeof given === 'number' ? given : Math.ceil(hiddenSize / 16);
 
 export const mambaFields = {
   hidden_size: positiveInteger,
@@ -61,4 +68,4 @@ export const mambaShape = (
 export const onlySilu = <C extends { readonly activation: string }>(config: C): E.Either<FatalError, C> =>
   config.activation === 'silu'
     ? E.right(config)
-    : E.left(unfit('hidden_act', 'silu, as in all mixers of Mamba-2', config.activation));
+    : E.left(unfit('hidden_act', 'silu, as in all mixers of Mamba', config.activation));
