@@ -137,8 +137,12 @@ export const RxSelectiveScanGrad = namedOp(
     let [dA, dSkip] = [zeros([channels, stateDim]), zeros([channels, 1])];
     for (let d = 0; d + 1 < cuSeqlens.length; d++) {
       const [from = 0, to = 0] = cuSeqlens.subarray(d, d + 2);
-      const states: Tensor[] = [zeros([channels, stateDim])];
-      for (let t = from; t < to; t++) states.push(stateAfter(all, t, states[t - from] as Tensor));
+      let h: Tensor = zeros([channels, stateDim]);
+      const states = [h];
+      for (let t = from; t < to; t++) {
+        h = stateAfter(all, t, h);
+        states.push(h);
+      }
       let dAfter: Tensor = zeros([channels, stateDim]);
       const back: typeof tokens = [];
       for (let t = to - 1; t >= from; t--) {

@@ -1,4 +1,4 @@
-import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelConfig, KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import { RxSelectiveScan, RxSelectiveScanGrad } from '../../model/kernels/selectiveScan.js';
 import type { NativeBackend } from '../backend.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
@@ -35,10 +35,8 @@ const besideCard = (
   config: KernelConfig,
 ): KernelConfig => ({
   ...config,
-  kernelFunc: (call) =>
-    (call.backend as NativeBackend).onCard
-      ? [...reference(call.inputs as never, call.attrs as never)]
-      : config.kernelFunc(call),
+  kernelFunc: ((call: { readonly inputs: never; readonly attrs: never; readonly backend: NativeBackend }) =>
+    call.backend.onCard ? [...reference(call.inputs, call.attrs)] : config.kernelFunc(call)) as unknown as KernelFunc,
 });
 
 const scan = kernel(
