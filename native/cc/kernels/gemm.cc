@@ -17,6 +17,8 @@
 #define KC 512
 #define MC 144
 #define NC 2048
+// 4 MB stay in the third-level cache. Few columns of B at a time are slow to pack where its rows run across them.
+#define WHOLE_A (p->b_along ? 1L << 20 : 0L)
 #elif defined(__ARM_NEON)
 #define MR 8
 #define NV 3
