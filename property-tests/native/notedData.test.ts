@@ -1,7 +1,7 @@
 /** What tfjs notes of data is found again wherever it lies. */
 import { expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { NativeData } from '../../src/native/backend.js';
+import { NativeData } from '../../src/native/nativeData.js';
 import { inTheData } from '../../src/native/notedData.js';
 
 type Noted = NonNullable<NativeData['noted']>;

@@ -1,6 +1,7 @@
 /** How a kernel of the native backend is written: check the shapes, take the outputs, put the arguments, run. */
 import type { KernelConfig, KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from './backend.js';
+import { valuesIn } from './values.js';
 
 export const backendName = 'native';
 
@@ -27,11 +28,7 @@ export const kernel = (
 
 const shown = (shape: ReadonlyArray<number>): string => `[${shape.join(', ')}]`;
 
-export const sizeOf = ({ shape }: TensorInfo): number => {
-  let size = 1;
-  for (const length of shape) size *= length;
-  return size;
-};
+export const sizeOf = ({ shape }: TensorInfo): number => valuesIn(shape);
 
 /** Rows and columns of a matrix. */
 export const rowsOf = (what: string, { shape }: TensorInfo): readonly [number, number] => {

@@ -1,6 +1,6 @@
 import { engine } from '../tfjs.js';
-import { NativeData } from './backend.js';
-import type { Noted } from './backend.js';
+import { NativeData } from './nativeData.js';
+import type { Noted } from './nativeData.js';
 
 type NotedData = WeakMap<object, Noted>;
 

@@ -1,5 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { NativeBackend, NativeInfo } from '../backend.js';
+import type { NativeBackend } from '../backend.js';
+import type { NativeInfo } from '../nativeData.js';
 import { expectMatrix, expectVector, kernel, rowsOf } from '../kernel.js';
 
 interface Attrs {

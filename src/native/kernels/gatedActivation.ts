@@ -15,7 +15,7 @@ export const gatedActivation = kernel(
     backend.put(sizeOf(gate)).put(activationNumber(kind)).value(gate).value(up).value(y);
     backend.run(backend.op.gatedActivation);
     // A card computes it in the time that it takes to read and write it; a processor does not.
-    if (half && backend.onCard) backend.madeOf(y, activationNumber(kind), gate, up);
+    if (half && backend.onCard) backend.keeping.madeOf(y, activationNumber(kind), gate, up);
     return [y];
   },
 );

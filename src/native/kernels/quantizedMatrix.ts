@@ -2,5 +2,5 @@ import type { QuantizedLayout } from '../../model/kernels/quantizedMatrix.js';
 import { kernel } from '../kernel.js';
 
 export const quantizedMatrix = kernel('RxQuantizedMatrix', (backend, _inputs: object, layout: QuantizedLayout) => [
-  backend.quantized(layout),
+  backend.storage.quantized(layout),
 ]);
