@@ -83,24 +83,15 @@ export type { CheckpointTensors, ShardOptions } from './formats/tensors/shards.j
 export { readAdapter, writeAdapter } from './formats/checkpoints/adapterFiles.js';
 export type {
   AdapterConfig,
-  AdapterFiles,
   AdapterLora,
   ReadConfig as AdapterConfigRead,
-} from './formats/checkpoints/adapterFiles.js';
+} from './formats/checkpoints/adapterConfig.js';
+export type { AdapterFiles } from './formats/checkpoints/adapterFiles.js';
 export { listCheckpoints, newestCheckpoint } from './formats/checkpoints/checkpoint.js';
 export type { Checkpoint, NewestCheckpoint } from './formats/checkpoints/checkpoint.js';
 export { closed, option, optional, required } from './formats/closed.js';
-export type {
-  Closed,
-  ClosedInput,
-  ClosedValue,
-  Field,
-  FieldKind,
-  Fields,
-  InputOf,
-  OptionCodec,
-  ValueOf,
-} from './formats/closed.js';
+export type { Closed, ClosedInput, ClosedValue, Field, Fields, InputOf, ValueOf } from './formats/closed.js';
+export type { FieldKind, OptionCodec } from './formats/optionCodecs.js';
 export type { ReadOptions } from './formats/files/byteSource.js';
 export type { JsonRecord } from './formats/json/jsonRecord.js';
 export type { CsvOptions } from './formats/datasets/csv.js';

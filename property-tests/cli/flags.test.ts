@@ -7,18 +7,8 @@ import { stringify } from 'yaml';
 import { parseConfig } from '../../src/cli/configFile.js';
 import { addFlags, flagsGiven } from '../../src/cli/flags.js';
 import { camel, kebab } from '../../src/cli/names.js';
-import {
-  boolean,
-  integer,
-  json,
-  list,
-  nullable,
-  number,
-  oneOf,
-  optional,
-  string,
-  type Field,
-} from '../../src/formats/closed.js';
+import { boolean, integer, json, list, nullable, number, oneOf, string } from '../../src/formats/optionCodecs.js';
+import { optional, type Field } from '../../src/formats/closed.js';
 import { SftConfig } from '../../src/train/options/config.js';
 
 /** A word that no flag, list or null reads as anything else. */

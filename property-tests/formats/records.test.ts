@@ -6,15 +6,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import {
-  adapterKey,
-  decodeAdapterConfig,
-  encodeAdapterConfig,
-  nameOfAdapterKey,
-  readAdapter,
-  writeAdapter,
-} from '../../src/formats/checkpoints/adapterFiles.js';
-import type { AdapterConfig } from '../../src/formats/checkpoints/adapterFiles.js';
+import { adapterKey, nameOfAdapterKey } from '../../src/formats/checkpoints/adapterKeys.js';
+import { decodeAdapterConfig, encodeAdapterConfig } from '../../src/formats/checkpoints/adapterConfig.js';
+import { readAdapter, writeAdapter } from '../../src/formats/checkpoints/adapterFiles.js';
+import type { AdapterConfig } from '../../src/formats/checkpoints/adapterConfig.js';
 import { writeTextAtomically } from '../../src/formats/files/atomicFile.js';
 import {
   listCheckpoints,
@@ -24,19 +19,17 @@ import {
 } from '../../src/formats/checkpoints/checkpoint.js';
 import {
   boolean,
-  closed,
-  fieldFromText,
   fraction,
   integer,
   json,
   list,
   nullable,
   oneOf,
-  option,
-  optional,
   positiveInteger,
   string,
-} from '../../src/formats/closed.js';
+} from '../../src/formats/optionCodecs.js';
+import { closed, option, optional } from '../../src/formats/closed.js';
+import { fieldFromText } from '../../src/formats/optionText.js';
 import { verifyDirectory, writeDirectoryAtomically } from '../../src/formats/files/directory.js';
 import { decodeExample, recogniseFormat } from '../../src/formats/examples/example.js';
 import { encodeExample } from '../arbitraries/encodeExample.js';

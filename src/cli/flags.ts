@@ -1,6 +1,7 @@
 /** Command-line flags from records of options, and the options back from the flags. */
 import { Option, type Command } from 'commander';
-import { fieldFromText, type Field, type Fields } from '../formats/closed.js';
+import { fieldFromText } from '../formats/optionText.js';
+import type { Field, Fields } from '../formats/closed.js';
 import { textInFlags } from './inFlags.js';
 import { kebab } from './names.js';
 

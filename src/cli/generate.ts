@@ -8,20 +8,16 @@ import { lastValueFrom, tap } from 'rxjs';
 import { type FatalError, fatalFromData, onlyFatal, usage } from '../errors.js';
 import {
   boolean,
-  closed,
   fraction,
   nonEmptyString,
   nonNegativeInteger,
   nonNegativeNumber,
-  option,
-  optional,
   positiveInteger,
   positiveNumber,
-  required,
   string,
   texts,
-  type ClosedValue,
-} from '../formats/closed.js';
+} from '../formats/optionCodecs.js';
+import { closed, option, optional, required, type ClosedValue } from '../formats/closed.js';
 import { decodeExample } from '../formats/examples/example.js';
 import { readJson } from '../formats/json/json.js';
 import { parseJsonExactly } from '../formats/json/writtenNumbers.js';

@@ -3,16 +3,8 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { type FatalError, usage } from '../errors.js';
-import {
-  boolean,
-  closed,
-  list,
-  nonEmptyString,
-  option,
-  optional,
-  positiveInteger,
-  required,
-} from '../formats/closed.js';
+import { boolean, list, nonEmptyString, positiveInteger } from '../formats/optionCodecs.js';
+import { closed, option, optional, required } from '../formats/closed.js';
 import { writeTextAtomically } from '../formats/files/atomicFile.js';
 import { locateModel } from '../formats/hub/locate.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';

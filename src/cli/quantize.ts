@@ -6,17 +6,14 @@ import { usage } from '../errors.js';
 import type { FatalError } from '../errors.js';
 import {
   boolean,
-  closed,
   list,
   nonEmptyString,
   numberThat,
   oneOf,
-  option,
-  optional,
   positiveInteger,
   positiveNumber,
-  required,
-} from '../formats/closed.js';
+} from '../formats/optionCodecs.js';
+import { closed, option, optional, required } from '../formats/closed.js';
 import { openDataset } from '../formats/datasets/dataset.js';
 import { requireRows } from '../formats/datasets/requireRows.js';
 import type { CausalLM } from '../model/model.js';

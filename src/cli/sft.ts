@@ -3,41 +3,35 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { pipe } from 'fp-ts/lib/function.js';
 import * as T from 'fp-ts/lib/Task.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { fatal, onlyFatal, render, warning, type FatalError } from '../errors.js';
-import {
-  boolean,
-  closed,
-  list,
-  nonEmptyString,
-  numberThat,
-  option,
-  optional,
-  required,
-  type ClosedValue,
-  type Field,
-} from '../formats/closed.js';
-import { makeRejects, reasonsText } from '../streams/rejects.js';
+import { pipe } from 'fp-ts/lib/function.js';
+import { fatal, onlyFatal, render, warning } from '../errors.js';
+import type { FatalError } from '../errors.js';
+import { boolean, list, nonEmptyString, numberThat } from '../formats/optionCodecs.js';
+import { closed, option, optional, required } from '../formats/closed.js';
+import type { ClosedValue, Field } from '../formats/closed.js';
+import { makeRejects } from '../streams/rejects.js';
 import { loadOptionsOf, loadParts } from '../train/loading/load.js';
 import type { LoadedParts } from '../train/loading/load.js';
 import { fitsUnloaded } from '../train/memory/fitMemory.js';
 import type { SftConfig } from '../train/options/config.js';
-import { sourceLines } from '../train/preparing/sourceCounts.js';
-import { serveDashboard, type Dashboard } from '../train/report/dashboard.js';
+import { serveDashboard } from '../train/report/dashboard.js';
+import type { Dashboard } from '../train/report/dashboard.js';
 import { makeRecorder } from '../train/report/recorder.js';
 import type { Recorder } from '../train/report/recorder.js';
 import { beforeLoading } from '../train/run/beforeLoading.js';
 import { leaveFailure } from '../train/run/failure.js';
-import type { Begun, RunSummary, SftSetup } from '../train/run/run.js';
-import { sftTrainer, type SftRun } from '../train/trainer.js';
+import type { RunSummary, SftSetup } from '../train/run/run.js';
+import { sftTrainer } from '../train/trainer.js';
+import type { SftRun } from '../train/trainer.js';
 import type { CommandLine, Terminal } from './command.js';
 import { evalDatasetDoc, mixedRows, setsOf, trainDatasetDoc, weighted } from './datasets.js';
-import { duration, makeProgress, type Progress } from './progress.js';
 import { reportable, writeReport } from './runReport.js';
-import { addSftFlags, decodeSftFlags, type sftOwnNames } from './sftFlags.js';
+import { addSftFlags, decodeSftFlags } from './sftFlags.js';
+import type { sftOwnNames } from './sftFlags.js';
+import { toldAtEnd, watch } from './showRun.js';
 import { onSignals } from './signals.js';
 import { tellingHub, tellLocated, tellRejects, tellWarning } from './tell.js';
 
@@ -61,113 +55,11 @@ const Own = closed('sft', {
   ),
 } satisfies Readonly<Record<(typeof sftOwnNames)[number], Field>>);
 
-const count = (value: number): string => value.toLocaleString('en-US');
-
-const toldAtStart = ({
-  plan,
-  trainSummary,
-  fromCache,
-  resumedAt,
-  trainableParameters,
-  totalParameters,
-}: Begun): string =>
-  [
-    `training ${count(trainableParameters)} of ${count(totalParameters)} parameters`,
-    ...(trainSummary.rows === 0
-      ? []
-      : [
-          `rows: ${count(trainSummary.rows)} from ${count(trainSummary.rowsRead)} read, ` +
-            `${count(trainSummary.rejected)} refused, ${count(trainSummary.truncated)} cut; ` +
-            `${count(trainSummary.trainedTokens)} of ${count(trainSummary.tokens)} tokens trained`,
-          ...(fromCache ? ['rows: prepared before, taken from the cache'] : []),
-          ...sourceLines(trainSummary.perSource).map((line) => `  ${line}`),
-        ]),
-    `steps: ${count(plan.totalSteps)}${resumedAt === 0 ? '' : `, going on after ${count(resumedAt)}`}`,
-    '',
-  ].join('\n');
-
-const toldAtEnd = ({
-  steps,
-  trainLoss,
-  seconds,
-  tokensPerSecond,
-  skippedSteps,
-  rejected,
-  rejectedByReason,
-  ended,
-  outputDir,
-}: RunSummary): string =>
-  [
-    `${ended === 'early' ? 'stopped early' : 'done'}: ${count(steps)} steps in ${duration(seconds)}, ` +
-      `mean loss ${trainLoss.toFixed(4)}, ${count(Math.round(tokensPerSecond))} tokens/s`,
-    ...(skippedSteps === 0 ? [] : [`skipped steps: ${count(skippedSteps)} (loss or gradient not finite)`]),
-    ...(rejected === 0 ? [] : [`refused rows: ${count(rejected)} (${reasonsText(rejectedByReason)})`]),
-    ...(outputDir === undefined ? [] : [`written to ${outputDir}`]),
-    '',
-  ].join('\n');
-
 const interrupted = ({ steps }: RunSummary, outputDir: string | undefined): FatalError =>
   fatal('E_INTERRUPTED', `stopped after step ${steps}${outputDir === undefined ? '' : '; a checkpoint was written'}`, {
     ...(outputDir === undefined
       ? { hint: 'without --output-dir nothing is kept' }
       : { file: outputDir, hint: 'the same command with --resume-from-checkpoint true goes on from here' }),
-  });
-
-/** Shows what the run tells, until it ends. */
-const watch = (run: SftRun, { err }: Terminal): Promise<RunSummary> =>
-  new Promise((resolve, reject) => {
-    let progress: Progress | undefined;
-    let summary: RunSummary | undefined;
-    const note = (text: string): void => (progress === undefined ? void err.write(`${text}\n`) : progress.note(text));
-    run.events.subscribe((event) => {
-      switch (event.kind) {
-        case 'begun':
-          err.write(toldAtStart(event.begun));
-          progress = makeProgress({ total: event.begun.plan.totalSteps, stream: err });
-          return;
-        case 'evaluation': {
-          const { name, step, loss, perplexity, meanTokenAccuracy } = event.evaluation;
-          note(
-            `evaluation${name === undefined ? '' : ` ${name}`} at step ${step}: loss ${loss.toFixed(4)}, ` +
-              `perplexity ${perplexity.toFixed(3)}, token accuracy ${meanTokenAccuracy.toFixed(4)}`,
-          );
-          return;
-        }
-        case 'checkpoint':
-          note(`checkpoint ${event.checkpoint.dir}`);
-          return;
-        case 'warning':
-          tellWarning({ write: (line) => note(line.trimEnd()) })(event.warning);
-          return;
-        case 'finished':
-          summary = event.summary;
-          return;
-        case 'samples': {
-          const { name, step, samples } = event.samples;
-          const stopped = samples.filter((sample) => sample.stopped).length;
-          note(
-            `answers${name === undefined ? '' : ` ${name}`} at step ${step}: ${stopped} of ${samples.length} stopped by themselves, ` +
-              `${samples.filter(({ exact }) => exact).length} as expected`,
-          );
-          return;
-        }
-        case 'step':
-        case 'log':
-          return;
-      }
-    });
-    run.subscribe({
-      next: (step) => progress?.step(step),
-      error: (error: unknown) => {
-        progress?.stop();
-        reject(error instanceof Error ? error : new Error(String(error)));
-      },
-      complete: () => {
-        progress?.stop();
-        if (summary === undefined) reject(new Error('the run ended without a summary'));
-        else resolve(summary);
-      },
-    });
   });
 
 const neverEvaluated = (

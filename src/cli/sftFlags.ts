@@ -5,16 +5,8 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { type FatalError, usage } from '../errors.js';
-import {
-  closed,
-  nonEmptyString,
-  optional,
-  string,
-  type Closed,
-  type ClosedValue,
-  type Field,
-  type Fields,
-} from '../formats/closed.js';
+import { closed, optional, type Closed, type ClosedValue, type Field, type Fields } from '../formats/closed.js';
+import { nonEmptyString, string } from '../formats/optionCodecs.js';
 import { didYouMean } from '../formats/nearest.js';
 import { SftConfig, sftTopicNames, sftTopics } from '../train/options/config.js';
 import { decodeSftConfig } from '../train/options/decodeConfig.js';

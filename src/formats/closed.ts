@@ -5,24 +5,12 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
-import { usage } from '../errors.js';
-import type { ErrorCode, FatalError } from '../errors.js';
-import { describe, kindOf } from './describe.js';
-import { fieldPath, fieldsOf } from './json/fieldPath.js';
+import type { FatalError } from '../errors.js';
 import { isJsonRecord } from './json/jsonRecord.js';
 import { didYouMean } from './nearest.js';
-
-/** How the value of an option is written on a command line. */
-export type FieldKind = 'number' | 'integer' | 'boolean' | 'string' | 'enum' | 'list' | 'texts' | 'json';
-
-/** An io-ts codec that also says how its value is written on a command line. */
-export interface OptionCodec<A> extends t.Type<A, unknown> {
-  readonly kind: FieldKind;
-  /** The values of an `enum`. */
-  readonly values?: ReadonlyArray<string>;
-  /** The element codec of a `list`. */
-  readonly item?: t.Mixed;
-}
+import type { FieldKind, OptionCodec } from './optionCodecs.js';
+import { optionsError } from './optionsError.js';
+import type { Problem } from './optionsError.js';
 
 /** `default`: absent keys get the default; `optional`: they stay absent; `required`: they are refused. */
 type Presence = 'default' | 'optional' | 'required';
@@ -77,113 +65,6 @@ export type ClosedValue<C extends { readonly fields: Fields }> = ValueOf<C['fiel
 /** `type ClosedInput<typeof Options>` is what typed code may pass to `Options.decode`. */
 export type ClosedInput<C extends { readonly fields: Fields }> = InputOf<C['fields']>;
 
-// --- option codecs ---------------------------------------------------------------------------------------------------------
-
-/** A JSON value that passes `is`; `name` is what an error calls the expectation. */
-const primitive = <A extends string | number | boolean>(
-  name: string,
-  kind: FieldKind,
-  is: (u: unknown) => u is A,
-): OptionCodec<A> =>
-  Object.assign(
-    new t.Type<A, unknown>(name, is, (u, context) => (is(u) ? t.success(u) : t.failure(u, context)), t.identity),
-    { kind },
-  );
-
-const numberWhere = (name: string, holds: (x: number) => boolean, kind: 'number' | 'integer' = 'number') =>
-  primitive(name, kind, (u): u is number => typeof u === 'number' && Number.isFinite(u) && holds(u));
-
-export const number = numberWhere('a number', () => true);
-export const positiveNumber = numberWhere('a number > 0', (x) => x > 0);
-export const nonNegativeNumber = numberWhere('a number ≥ 0', (x) => x >= 0);
-/** 0 ≤ x ≤ 1. */
-export const fraction = numberWhere('a number from 0 to 1', (x) => x >= 0 && x <= 1);
-/** 0 ≤ x < 1, as dropout rates and Adam's betas must be. */
-export const properFraction = numberWhere('a number from 0 to below 1', (x) => x >= 0 && x < 1);
-export const integer = numberWhere('a whole number', Number.isSafeInteger, 'integer');
-export const positiveInteger = numberWhere('a whole number ≥ 1', (x) => Number.isSafeInteger(x) && x >= 1, 'integer');
-export const nonNegativeInteger = numberWhere(
-  'a whole number ≥ 0',
-  (x) => Number.isSafeInteger(x) && x >= 0,
-  'integer',
-);
-/** A number with a condition of its own, e.g. `numberThat('-1 or a whole number ≥ 1', (x) => …, 'integer')`. */
-export const numberThat = numberWhere;
-export const string = primitive('a string', 'string', (u): u is string => typeof u === 'string');
-export const nonEmptyString = primitive(
-  'a string that is not empty',
-  'string',
-  (u): u is string => typeof u === 'string' && u !== '',
-);
-export const boolean = primitive('true or false', 'boolean', (u): u is boolean => typeof u === 'boolean');
-
-/** One of a few strings. */
-export const oneOf = <const V extends ReadonlyArray<string>>(...values: V): OptionCodec<V[number]> => {
-  const is = (u: unknown): u is V[number] => typeof u === 'string' && values.includes(u);
-  return Object.assign(primitive(`one of ${values.join(', ')}`, 'enum', is), { values });
-};
-
-/** A list of `item`, or a string or number alone; on a command line a comma-separated list or a repeated flag. */
-export const list = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>> => {
-  const array = t.readonlyArray(item, `a list of: ${item.name}`);
-  return Object.assign(
-    new t.Type<ReadonlyArray<A>, unknown>(
-      array.name,
-      (u): u is ReadonlyArray<A> => array.is(u),
-      (u, context) => array.validate(typeof u === 'string' || typeof u === 'number' ? [u] : u, context),
-      (a) => array.encode(a),
-    ),
-    { kind: 'list' as const, item },
-  );
-};
-
-/** Texts that are not empty, as they stand: on a command line one for each time the flag is given, commas and spaces included. */
-export const texts: OptionCodec<ReadonlyArray<string>> = Object.assign(list(nonEmptyString), {
-  kind: 'texts' as const,
-});
-
-/** The same, where any single element, an object too, may stand for a list of one. */
-export const oneOrMore = <A>(item: t.Type<A, unknown>): OptionCodec<ReadonlyArray<A>> => {
-  const several = list(item);
-  return Object.assign(
-    new t.Type<ReadonlyArray<A>, unknown>(
-      `${item.name}, or several of them`,
-      several.is,
-      (u, context) => several.validate(Array.isArray(u) ? u : [u], context),
-      several.encode,
-    ),
-    { kind: 'list' as const, item },
-  );
-};
-
-/** Any other codec (nested records, unions), written as JSON on a command line. */
-export const json = <A>(codec: t.Type<A, unknown>): OptionCodec<A> =>
-  Object.assign(
-    new t.Type<A, unknown>(
-      codec.name,
-      (u): u is A => codec.is(u),
-      (u, context) => codec.validate(u, context),
-      (a) => codec.encode(a),
-    ),
-    { kind: 'json' as const },
-  );
-
-/** The value of `codec` or `null`, written `null` (or `none`) on a command line. */
-export const nullable = <A>(codec: OptionCodec<A>): OptionCodec<A | null> => {
-  const { kind, values, item } = codec;
-  return Object.assign(
-    new t.Type<A | null, unknown>(
-      `${codec.name}, or null`,
-      (u): u is A | null => u === null || codec.is(u),
-      (u, context) => (u === null ? t.success(null) : codec.validate(u, context)),
-      (a) => (a === null ? null : codec.encode(a)),
-    ),
-    { kind, ...(values === undefined ? {} : { values }), ...(item === undefined ? {} : { item }) },
-  );
-};
-
-// --- fields ----------------------------------------------------------------------------------------------------------------
-
 const isOptionCodec = (codec: t.Mixed): codec is OptionCodec<unknown> => 'kind' in codec;
 
 const kindOfCodec = (codec: t.Mixed): FieldKind => {
@@ -233,106 +114,6 @@ export const optional = <C extends t.Mixed>(codec: C, doc: string): Field<C, 'op
 /** A field that must be given. */
 export const required = <C extends t.Mixed>(codec: C, doc: string): Field<C, 'required'> =>
   fieldOf(codec, 'required', undefined, doc);
-
-/**
- * A flag's text as the value that the field's codec judges: numbers, booleans, lists (JSON or comma-separated) and JSON are
- * read; what cannot be read stays text, so that the codec's error shows what was written.
- */
-export const fieldFromText = ({ kind, itemKind, codec }: Field, text: string): unknown => {
-  const nullAllowed = codec.is(null);
-  if (nullAllowed && /^(null|none)$/i.test(text.trim())) return null;
-  const value = valueFromText(kind, itemKind, text);
-  // Of JSON and plain text, what the field can take: a template may be spelt 42.
-  return kind === 'json' && !codec.is(value) && codec.is(text) ? text : value;
-};
-
-const valueFromText = (kind: FieldKind, itemKind: FieldKind | undefined, text: string): unknown => {
-  const trimmed = text.trim();
-  switch (kind) {
-    case 'number':
-    case 'integer': {
-      const value = Number(trimmed);
-      return trimmed === '' || Number.isNaN(value) ? text : value;
-    }
-    case 'boolean':
-      if (/^(true|yes|on|1)$/i.test(trimmed)) return true;
-      if (/^(false|no|off|0)$/i.test(trimmed)) return false;
-      return text;
-    case 'list':
-      if (trimmed.startsWith('[')) return jsonOrText(trimmed);
-      return trimmed === ''
-        ? []
-        : trimmed.split(',').map((part) => valueFromText(itemKind ?? 'string', undefined, part.trim()));
-    case 'json':
-      return jsonOrText(text);
-    case 'texts':
-      return [text];
-    case 'string':
-    case 'enum':
-      return text;
-  }
-};
-
-const jsonOrText = (text: string): unknown => {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
-};
-
-// --- the record ------------------------------------------------------------------------------------------------------------
-
-interface Problem extends t.ValidationError {
-  readonly hint?: string;
-  /** What a missing option is for: that helps more than its codec's name. */
-  readonly wanted?: string;
-}
-
-const isUnion = (type: t.Decoder<unknown, unknown>): boolean => '_tag' in type && type._tag === 'UnionType';
-
-/** A union fails once per branch; the reader wants one line about the union. */
-const placeOf = (problem: Problem): { readonly path: string; readonly expected: string; readonly actual: unknown } => {
-  const cut = problem.context.findIndex(({ type }) => isUnion(type));
-  const context = cut === -1 ? problem.context : problem.context.slice(0, cut + 1);
-  const last = context[context.length - 1];
-  return {
-    path: fieldPath(fieldsOf(context)),
-    expected: last?.type.name ?? '',
-    actual: last?.actual,
-  };
-};
-
-/** io-ts's errors about options as one `FatalError`: field, expected, actual, and every further fault in the message. */
-const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIONS'): FatalError => {
-  const seen = new Map<
-    string,
-    { message: string; field?: string; expected?: string; actual?: string; hint?: string }
-  >();
-  for (const problem of errors as ReadonlyArray<Problem>) {
-    const { path, expected, actual } = placeOf(problem);
-    if (seen.has(path)) continue;
-    seen.set(path, {
-      message: problem.message ?? (path === '' ? `not a record of options for ${name}` : `wrong value for ${path}`),
-      ...(path === '' ? {} : { field: path }),
-      ...(problem.wanted === undefined ? {} : { expected: problem.wanted }),
-      ...(problem.message === undefined || (problem.hint === undefined && problem.wanted === undefined)
-        ? { expected, actual: actual === undefined ? 'nothing' : `${describe(actual)} (${kindOf(actual)})` }
-        : {}),
-      ...(problem.hint === undefined ? {} : { hint: problem.hint }),
-    });
-  }
-  const [first, ...others] = seen.values();
-  const { message = `wrong options for ${name}`, ...details } = first ?? {};
-  const also = others.map(
-    (other) =>
-      `\n  also ${other.message}` +
-      (other.expected === undefined ? '' : `: expected ${other.expected}`) +
-      (other.actual === undefined ? '' : `, got ${other.actual}`) +
-      (other.hint === undefined ? '' : ` (${other.hint})`),
-  );
-  return usage(code, `${name}: ${message}${also.join('')}`, details);
-};
 
 /**
  * A closed record codec; `listed` says where its options are told, for one of too many to be told in an error.

@@ -5,7 +5,8 @@ import { PassThrough } from 'node:stream';
 import { runCommandLine } from '../../src/cli/command.js';
 import { addFlags } from '../../src/cli/flags.js';
 import { fatal, type FatalError } from '../../src/errors.js';
-import { integer, option } from '../../src/formats/closed.js';
+import { integer } from '../../src/formats/optionCodecs.js';
+import { option } from '../../src/formats/closed.js';
 
 const call = async (
   argv: ReadonlyArray<string>,

@@ -1,18 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { addFlags, flagsGiven } from '../../src/cli/flags.js';
-import {
-  boolean,
-  integer,
-  json,
-  list,
-  nullable,
-  number,
-  oneOf,
-  option,
-  optional,
-  string,
-} from '../../src/formats/closed.js';
+import { boolean, integer, json, list, nullable, number, oneOf, string } from '../../src/formats/optionCodecs.js';
+import { option, optional } from '../../src/formats/closed.js';
 import * as t from 'io-ts';
 
 const fields = {

@@ -3,7 +3,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { parseConfig } from '../../src/cli/configFile.js';
 import { decodeGiven, type Given } from '../../src/cli/options.js';
 import { render } from '../../src/errors.js';
-import { closed, integer, option } from '../../src/formats/closed.js';
+import { closed, option } from '../../src/formats/closed.js';
+import { integer } from '../../src/formats/optionCodecs.js';
 
 const Options = closed('run', { maxSteps: option(integer, 10, 'Updates.'), seed: option(integer, 42, 'Seed.') });
 const file = E.getOrElseW(() => undefined)(parseConfig('run.yaml', 'seed: 1\nmax_steps: 5\n'));

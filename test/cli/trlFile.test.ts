@@ -5,7 +5,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addSftFlags, decodeSftFlags } from '../../src/cli/sftFlags.js';
 import { render } from '../../src/errors.js';
-import { closed, list, nonEmptyString, optional } from '../../src/formats/closed.js';
+import { closed, optional } from '../../src/formats/closed.js';
+import { list, nonEmptyString } from '../../src/formats/optionCodecs.js';
 import { inTemporary } from './rxtune.js';
 
 const Own = closed('sft', {

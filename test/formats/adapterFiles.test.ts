@@ -5,15 +5,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { render } from '../../src/errors.js';
 import type { FatalError } from '../../src/errors.js';
-import {
-  adapterKey,
-  decodeAdapterConfig,
-  encodeAdapterConfig,
-  nameOfAdapterKey,
-  readAdapter,
-  writeAdapter,
-} from '../../src/formats/checkpoints/adapterFiles.js';
-import type { AdapterConfig, ReadConfig } from '../../src/formats/checkpoints/adapterFiles.js';
+import { adapterKey, nameOfAdapterKey } from '../../src/formats/checkpoints/adapterKeys.js';
+import { decodeAdapterConfig, encodeAdapterConfig } from '../../src/formats/checkpoints/adapterConfig.js';
+import { readAdapter, writeAdapter } from '../../src/formats/checkpoints/adapterFiles.js';
+import type { AdapterConfig, ReadConfig } from '../../src/formats/checkpoints/adapterConfig.js';
 import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
 import type { TensorToWrite } from '../../src/formats/tensors/safetensors.js';
 import { sharedPath } from '../shared.js';

@@ -3,20 +3,17 @@ import * as E from 'fp-ts/lib/Either.js';
 import { render } from '../../src/errors.js';
 import {
   boolean,
-  closed,
-  fieldFromText,
   json,
   list,
   nonEmptyString,
   nullable,
   oneOf,
-  option,
-  optional,
   positiveInteger,
   positiveNumber,
-  required,
   string,
-} from '../../src/formats/closed.js';
+} from '../../src/formats/optionCodecs.js';
+import { closed, option, optional, required } from '../../src/formats/closed.js';
+import { fieldFromText } from '../../src/formats/optionText.js';
 import type { ClosedValue } from '../../src/formats/closed.js';
 
 const Lora = closed('LoraOptions', {

@@ -11,8 +11,12 @@ import { weightOf } from '../weights.js';
 import { alreadyThere, replacing, untied, withAdapter } from './carrying.js';
 import { copied } from './copied.js';
 import { adaptedNorms } from './dora.js';
-import { adapterOptions, initialAdapter, namesOf, tokenRowsName } from './lora.js';
-import type { LoraConfig, Target, TokenRows } from './lora.js';
+import { adapterOptions } from './lora.js';
+import { initialAdapter } from './initialAdapter.js';
+import { namesOf, tokenRowsName } from './adapterNames.js';
+import type { LoraConfig } from './lora.js';
+import type { Target } from './targets.js';
+import type { TokenRows } from './tokenRows.js';
 import { adaptedWeight, liesTransposed, namedInside, placesOf } from './places.js';
 import { takeFromBase } from './takeFromBase.js';
 

@@ -13,7 +13,9 @@ import { withNewAdapter } from './adapter.js';
 import { trainedWith } from './carrying.js';
 import { withSavedAdapter } from './savedAdapter.js';
 import { copied } from './copied.js';
-import { adaptersIn, furtherName, isAdapterName, LoraConfig, moduleOf, tablesIn } from './lora.js';
+import { adaptersIn, furtherName, isAdapterName, tablesIn } from './adapterNames.js';
+import { LoraConfig } from './lora.js';
+import { moduleOf } from './moduleNames.js';
 
 /** The name that an adapter has when it was given none. */
 const defaultName = 'default';

@@ -6,8 +6,10 @@ import { architectureOf, bufferNames } from '../architectures.js';
 import type { Weights } from '../layers/layer.js';
 import type { CausalLM } from '../model.js';
 import { copied } from './copied.js';
-import { adaptersIn, isAdapterName, isSavedModule, moduleOf } from './lora.js';
-import type { LoraConfig, Target } from './lora.js';
+import { adaptersIn, isAdapterName } from './adapterNames.js';
+import { isSavedModule, moduleOf } from './moduleNames.js';
+import type { LoraConfig } from './lora.js';
+import type { Target } from './targets.js';
 
 /**
  * Weights that `modulesToSave` needs and a tied model lacks. PEFT trains a copy of the named module, which unties it: the head

@@ -9,7 +9,8 @@ import { concatColumns } from '../kernels/columns.js';
 import { joinRows } from '../layers/putRows.js';
 import type { CausalLM } from '../model.js';
 import { added, adaptersNow, isFree, known } from './adapters.js';
-import { adapterOptions, adaptersIn, namesOf, tablesIn } from './lora.js';
+import { adapterOptions } from './lora.js';
+import { adaptersIn, namesOf, tablesIn } from './adapterNames.js';
 import type { LoraConfig } from './lora.js';
 
 /** How adapters are added up. */

@@ -22,8 +22,11 @@ import { weightOf } from '../weights.js';
 import { adaptedWeight, liesTransposed } from './places.js';
 import { copied } from './copied.js';
 import { adaptedNorms, doraMerged, doraUnmerged } from './dora.js';
-import { adaptersIn, adapterOptions, isAdapterName, namesOf, tablesIn, tokenIndicesOf, tokenRowsName } from './lora.js';
-import type { LoraConfig, Site } from './lora.js';
+import { adaptersIn, isAdapterName, namesOf, tablesIn, tokenRowsName } from './adapterNames.js';
+import { adapterOptions } from './lora.js';
+import { tokenIndicesOf } from './tokenRows.js';
+import type { LoraConfig } from './lora.js';
+import type { Site } from './adapterNames.js';
 import { loraDelta } from './loraDelta.js';
 
 /** Adapters that meet in one module, module by module. */

@@ -9,8 +9,12 @@ import { endInside, nameOutside } from '../imageText.js';
 import type { CausalLM } from '../model.js';
 import { headSpec, weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
-import { isList, isSavedModule, loraTargets, moduleOf, tokenRows } from './lora.js';
-import type { LoraConfig, Target, TokenRows } from './lora.js';
+import { isList, tokenRows } from './tokenRows.js';
+import { isSavedModule, moduleOf } from './moduleNames.js';
+import { loraTargets } from './targets.js';
+import type { LoraConfig } from './lora.js';
+import type { Target } from './targets.js';
+import type { TokenRows } from './tokenRows.js';
 
 /** The model's tensors, its head among them where that is the embedding. */
 const specsOf = ({ config }: CausalLM): ReadonlyArray<TensorSpec> => {

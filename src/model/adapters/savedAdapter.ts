@@ -11,8 +11,11 @@ import type { CausalLM } from '../model.js';
 import { resizeTokenEmbeddings } from '../resizeEmbeddings.js';
 import { weightOf } from '../weights.js';
 import { alreadyThere, replacing, trainedWith, untied, withAdapter } from './carrying.js';
-import { adaptersIn, isAdapterName, moduleOf, namesOf, tablesIn, tokenRowsName } from './lora.js';
-import type { LoraConfig, Target, TokenRows } from './lora.js';
+import { adaptersIn, isAdapterName, namesOf, tablesIn, tokenRowsName } from './adapterNames.js';
+import { moduleOf } from './moduleNames.js';
+import type { LoraConfig } from './lora.js';
+import type { Target } from './targets.js';
+import type { TokenRows } from './tokenRows.js';
 import { adaptedWeight, namedInside, placesOf } from './places.js';
 import { takeFromBase } from './takeFromBase.js';
 

@@ -2,8 +2,11 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { div, mul, sum, tidy } from '../../tfjs.js';
 import { adaptedNorms } from '../adapters/dora.js';
-import { adapterOptions, embeddingAdapterNames, tokenIndicesOf, tokenRowsName } from '../adapters/lora.js';
-import type { AdapterNames, LoraConfig } from '../adapters/lora.js';
+import { adapterOptions } from '../adapters/lora.js';
+import { embeddingAdapterNames, tokenRowsName } from '../adapters/adapterNames.js';
+import { tokenIndicesOf } from '../adapters/tokenRows.js';
+import type { AdapterNames } from '../adapters/adapterNames.js';
+import type { LoraConfig } from '../adapters/lora.js';
 import { clone } from '../kernels/clone.js';
 import { addRows, embedding as embed, embeddingGrad } from '../kernels/embedding.js';
 import { gatherRows } from '../kernels/gatherRows.js';

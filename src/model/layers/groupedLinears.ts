@@ -1,6 +1,7 @@
 /** The linear maps of experts whose rows lie one below the other: a call for all of them, with or without adapters. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { adapterNames, adapterOptions } from '../adapters/lora.js';
+import { adapterNames } from '../adapters/adapterNames.js';
+import { adapterOptions } from '../adapters/lora.js';
 import {
   groupedColumnSum,
   groupedLinear,

@@ -2,7 +2,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { add, div, mul, reshape, sub, sum, tidy } from '../../tfjs.js';
 import { adaptedNorms } from '../adapters/dora.js';
-import { adapterNames, adapterOptions, moduleOf, tokenIndicesOf, tokenRowsName } from '../adapters/lora.js';
+import { adapterNames, tokenRowsName } from '../adapters/adapterNames.js';
+import { adapterOptions } from '../adapters/lora.js';
+import { moduleOf } from '../adapters/moduleNames.js';
+import { tokenIndicesOf } from '../adapters/tokenRows.js';
 import { architectureOf } from '../architectures.js';
 import { clone } from '../kernels/clone.js';
 import { concatColumns, splitColumns } from '../kernels/columns.js';

@@ -4,7 +4,8 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { doraBackward, doraForward, keptTensors } from '../adapters/dora.js';
-import { adapterNames, adapterOptions } from '../adapters/lora.js';
+import { adapterNames } from '../adapters/adapterNames.js';
+import { adapterOptions } from '../adapters/lora.js';
 import { clone } from '../kernels/clone.js';
 import { dropout } from '../kernels/dropout.js';
 import { keep, keepWhatMakes } from '../kernels/hold.js';

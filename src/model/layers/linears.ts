@@ -1,6 +1,7 @@
 /** Several linear maps of one input, such as those to queries, keys and values. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { adapterNames, adapterOptions } from '../adapters/lora.js';
+import { adapterNames } from '../adapters/adapterNames.js';
+import { adapterOptions } from '../adapters/lora.js';
 import { keep } from '../kernels/hold.js';
 import { linearGradInput } from '../kernels/linear.js';
 import { loraDown, loraDownGrad, loraUp, loraUpGrad } from '../kernels/loraLinear.js';

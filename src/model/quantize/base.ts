@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { tensor2d } from '../../tfjs.js';
-import { moduleOf } from '../adapters/lora.js';
+import { moduleOf } from '../adapters/moduleNames.js';
 import { architectureOf } from '../architectures.js';
 import { quantizedMatrix } from '../kernels/quantizedMatrix.js';
 import type { CausalLM } from '../model.js';

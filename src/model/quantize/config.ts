@@ -2,16 +2,8 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import {
-  boolean,
-  closed,
-  list,
-  nonEmptyString,
-  nonNegativeNumber,
-  oneOf,
-  option,
-  optional,
-} from '../../formats/closed.js';
+import { boolean, list, nonEmptyString, nonNegativeNumber, oneOf } from '../../formats/optionCodecs.js';
+import { closed, option, optional } from '../../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
 import { decodeGptq, encodeGptq } from './gptqConfig.js';
 import type { GptqConfig } from './gptqConfig.js';

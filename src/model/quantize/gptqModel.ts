@@ -1,7 +1,7 @@
 /** GPTQ of a whole model: layer after layer, each calibrated on what the quantised layers before it give. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { tensor2d } from '../../tfjs.js';
-import { moduleOf } from '../adapters/lora.js';
+import { moduleOf } from '../adapters/moduleNames.js';
 import { architectureOf } from '../architectures.js';
 import { logitsOf } from '../causalLm.js';
 import { release } from '../kernels/hold.js';

@@ -1,5 +1,5 @@
 /** Adapters that call the head as files do: those of GPT-NeoX that were made with transformers 4, where it was `embed_out`. */
-import type { AdapterLora } from '../../formats/checkpoints/adapterFiles.js';
+import type { AdapterLora } from '../../formats/checkpoints/adapterConfig.js';
 import type { StoredTensor } from '../../formats/tensors/storedTensor.js';
 import { architectureOf } from '../../model/architectures.js';
 import type { ModelConfig } from '../../model/config.js';

@@ -1,5 +1,5 @@
 /** What the forward pass keeps of a token for the way back, read off the names and shapes of a model's tensors: arithmetic only. */
-import { moduleOf } from '../../model/adapters/lora.js';
+import { moduleOf } from '../../model/adapters/moduleNames.js';
 import type { TensorSpec } from '../../model/weights.js';
 
 const floatBytes = 4;

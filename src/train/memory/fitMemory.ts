@@ -8,10 +8,10 @@ import {
   adapterNames,
   embeddingAdapterNames,
   isAdapterName,
-  LoraConfig,
-  loraTargets,
   tokenRowsName,
-} from '../../model/adapters/lora.js';
+} from '../../model/adapters/adapterNames.js';
+import { LoraConfig } from '../../model/adapters/lora.js';
+import { loraTargets } from '../../model/adapters/targets.js';
 import { architectureOf, expectedTensors } from '../../model/architectures.js';
 import type { CausalLM } from '../../model/model.js';
 import type { ModelConfig } from '../../model/config.js';

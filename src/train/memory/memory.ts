@@ -1,7 +1,7 @@
 /** How much memory a run will need at its worst instant, and what of its options to change where that is too much: arithmetic only. */
 import { fatal, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
-import { moduleOf } from '../../model/adapters/lora.js';
+import { moduleOf } from '../../model/adapters/moduleNames.js';
 import { momentShapes } from '../../model/kernels/adamW8bit.js';
 import type { TensorSpec } from '../../model/weights.js';
 import { isEmbedding, min8bitSize } from '../optimizers/adamw8bit.js';

@@ -6,7 +6,6 @@ import * as E from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
 import {
   boolean,
-  closed,
   fraction,
   json,
   nonEmptyString,
@@ -16,13 +15,12 @@ import {
   numberThat,
   oneOf,
   oneOrMore,
-  option,
-  optional,
   positiveInteger,
   positiveNumber,
   properFraction,
   texts,
-} from '../../formats/closed.js';
+} from '../../formats/optionCodecs.js';
+import { closed, option, optional } from '../../formats/closed.js';
 import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
 import { LoraConfig } from '../../model/adapters/lora.js';
 import { QuantizationConfig } from '../../model/quantize/config.js';

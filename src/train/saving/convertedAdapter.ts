@@ -6,7 +6,7 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { StoredTensor, TensorToWrite } from '../../formats/tensors/safetensors.js';
-import { adaptersIn, namesOf } from '../../model/adapters/lora.js';
+import { adaptersIn, namesOf } from '../../model/adapters/adapterNames.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
 import type { CausalLM } from '../../model/model.js';
 import type { Weights } from '../../model/layers/layer.js';

@@ -11,7 +11,7 @@ import { writeInto } from '../../formats/files/directory.js';
 import { writeJson } from '../../formats/json/json.js';
 import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
 import { writeCheckpointTensors } from '../../formats/tensors/shards.js';
-import { moduleOf } from '../../model/adapters/lora.js';
+import { moduleOf } from '../../model/adapters/moduleNames.js';
 import type { CausalLM } from '../../model/model.js';
 import type { GptqOptions } from '../../model/quantize/gptq.js';
 import { encodeGptq } from '../../model/quantize/gptqConfig.js';
