@@ -1,5 +1,5 @@
 /** What is wrong with options, in one error. */
-import * as t from 'io-ts';
+import type * as t from 'io-ts';
 import { usage } from '../errors.js';
 import type { ErrorCode, FatalError } from '../errors.js';
 import { describe, kindOf } from './describe.js';
