@@ -521,7 +521,9 @@ const selectiveScans = fc
         const rowOf = (t: number, from: number): Tensor => {
           const own = tf.mul(skip, at(x, t));
           const parts = Array.from({ length: t - from + 1 }, (_, i) => {
-            const passed = tf.sum(tf.slice(rates, [from + i + 1, 0], [t - from - i, channels]), 0);
+            // Of a sum over no rows wasm makes what lay there.
+            const passed =
+              i === t - from ? tf.zeros([channels]) : tf.sum(tf.slice(rates, [from + i + 1, 0], [t - from - i, -1]), 0);
             const left = tf.exp(tf.neg(tf.mul(tf.exp(aLog), tf.reshape(passed, [channels, 1]))));
             const read = tf.matMul(tf.mul(at(b, from + i), at(c, t)), left, false, true);
             return tf.mul(read, tf.mul(at(rates, from + i), at(x, from + i)));
