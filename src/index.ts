@@ -9,6 +9,8 @@ export { evaluateLoss, logits, lossAndGradients } from './model/causalLm.js';
 export { expectedTensors, modelConfig, registerArchitecture } from './model/architectures.js';
 export type { CausalLM } from './model/model.js';
 export type { LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
+export { byTape } from './model/ownLoss.js';
+export type { ComputeLoss, TargetsPart, TokenLoss, TokenLosses } from './model/ownLoss.js';
 export type { Architecture, FileLayout, JoinedTensor, TokenTables } from './model/architecture.js';
 export type { ExpertLoad, RouterBalance } from './model/experts/balance.js';
 export type { ExpertsConfig, ModelConfig, RawConfig, Within } from './model/config.js';

@@ -7,13 +7,15 @@ import { capped } from './kernels/capped.js';
 import { gatherRows as gather } from './kernels/gatherRows.js';
 import { linear } from './kernels/linear.js';
 import { linearCrossEntropy } from './kernels/linearCrossEntropy.js';
-import type { LinearCrossEntropy } from './kernels/linearCrossEntropy.js';
+import type { LinearCrossEntropy, LinearCrossEntropyInputs } from './kernels/linearCrossEntropy.js';
 import { headOf } from './layers/head.js';
 import type { Head } from './layers/head.js';
 import { compose, mergeGradients, nothing } from './layers/layer.js';
 import type { Gradients, Layer } from './layers/layer.js';
 import { gatherRows } from './layers/rows.js';
 import type { CausalLM } from './model.js';
+import { ownLoss } from './ownLoss.js';
+import type { ComputeLoss } from './ownLoss.js';
 import type { Pass } from './pass.js';
 import type { Sequence, Targets } from './sequence.js';
 
@@ -25,6 +27,8 @@ export interface TrainOptions {
   readonly labelSmoothing?: number | undefined;
   /** `nll` (default): -log p of the target. `dft`: -p·log p, p without a gradient (Wu et al. 2025). */
   readonly variant?: 'nll' | 'dft' | undefined;
+  /** A loss of one's own in their place. */
+  readonly computeLoss?: ComputeLoss | undefined;
   /** Of dropout and noise. */
   readonly seed: number;
   /** Number of the micro-batch: with the seed it determines dropout and NEFTune's noise. */
@@ -135,6 +139,24 @@ const complete = (model: CausalLM, gradients: Gradients): Gradients => {
   return all;
 };
 
+/** The loss that is trained on, and beside one of one's own what is told of every pass. */
+const trained = (
+  inputs: LinearCrossEntropyInputs,
+  batch: { readonly sequence: Sequence; readonly targets: Targets },
+  wanted: { readonly gradient: boolean; readonly needWeight: boolean },
+  { config }: CausalLM,
+  { computeLoss, labelSmoothing = 0, variant = 'nll' }: TrainOptions,
+): LinearCrossEntropy => {
+  const { labels, weights } = batch.targets;
+  const attrs = { targets: labels, weights, softcap: config.logitSoftcap };
+  if (computeLoss === undefined) return linearCrossEntropy(inputs, { ...attrs, ...wanted, labelSmoothing, variant });
+  const own = ownLoss(inputs, { ...batch, ...wanted, softcap: config.logitSoftcap }, computeLoss);
+  const looking = { labelSmoothing: 0, variant: 'nll', gradient: false, needWeight: false } as const;
+  const { total, loss, ...told } = linearCrossEntropy(inputs, { ...attrs, ...looking });
+  for (const tensor of [total, loss]) tensor.dispose();
+  return { ...told, ...own };
+};
+
 /**
  * The loss at the targets and the gradients of `total` for every trainable weight. Logits are made at the targets' rows only, a
  * block at a time. Without targets: total 0 and gradients of zeros, experts that are to be balanced or not. A RangeError for an id
@@ -163,18 +185,16 @@ export const lossAndGradients = (
     begun,
   });
   const needWeight = head.trains || head.trainsBias;
-  const result = linearCrossEntropy(
-    { h: hidden.value, w: head.w, bias: head.bias },
-    {
-      targets: targets.labels,
-      weights: targets.weights,
-      labelSmoothing: options.labelSmoothing ?? 0,
-      softcap: model.config.logitSoftcap,
-      variant: options.variant ?? 'nll',
-      gradient: hidden.active || needWeight,
-      needWeight,
-    },
-  );
+  const wants = { gradient: hidden.active || needWeight, needWeight };
+  let result: LinearCrossEntropy;
+  try {
+    result = trained({ h: hidden.value, w: head.w, bias: head.bias }, { sequence, targets }, wants, model, options);
+  } catch (cause) {
+    hidden.drop();
+    hidden.value.dispose();
+    head.dispose();
+    throw cause;
+  }
   hidden.value.dispose();
   const ofHead = head.gradients(result.dW, result.dBias);
   head.dispose();

@@ -32,6 +32,22 @@ const evaluable = (sets: Sets, { evalStrategy, evalOnStart, evalSplit }: SftConf
   );
 };
 
+/** A loss of one's own is the only one. `E_OPTIONS`. */
+const oneLoss = (
+  { computeLoss }: Pick<SftSetup, 'computeLoss'>,
+  { lossType, labelSmoothingFactor }: SftConfig,
+): Either<FatalError, void> => {
+  const field = lossType === 'dft' ? 'lossType' : labelSmoothingFactor > 0 ? 'labelSmoothingFactor' : undefined;
+  return computeLoss === undefined || field === undefined
+    ? E.right(undefined)
+    : E.left(
+        usage('E_OPTIONS', `${field} describes a loss, and computeLoss is another`, {
+          field,
+          hint: 'leave one of the two out; what the option does can be a part of computeLoss',
+        }),
+      );
+};
+
 /** The output directory, made and found writable; `E_OUTPUT_DIR` otherwise. */
 const writable = (dir: string): TaskEither<FatalError, void> =>
   TE.tryCatch(
@@ -95,13 +111,17 @@ const template = ({ chatTemplate }: SftConfig): TaskEither<FatalError, unknown> 
 
 /**
  * Refuses a run that could not begin, in a moment and with the error it would end in after its model was loaded: data sets that are
- * no rows (`E_OPTIONS`) or not there (the errors of reading them), evaluation of no rows (`E_NO_EVAL_DATASET`) or of two kinds (`E_OPTIONS`), a checkpoint to go
+ * no rows (`E_OPTIONS`) or not there (the errors of reading them), two losses or evaluation of two kinds (`E_OPTIONS`), evaluation of no rows (`E_NO_EVAL_DATASET`), a checkpoint to go
  * on from that is missing (those of `findCheckpoint`), a chat template whose file is not there (`E_NO_FILE`), and last an output
  * directory, which is made, that cannot be written (`E_OUTPUT_DIR`).
  */
-export const beforeLoading = (sets: Sets, config: SftConfig): TaskEither<FatalError, void> =>
+export const beforeLoading = (
+  sets: Sets & Pick<SftSetup, 'computeLoss'>,
+  config: SftConfig,
+): TaskEither<FatalError, void> =>
   pipe(
     TE.fromEither(allRows(sets)),
+    TE.flatMapEither(() => oneLoss(sets, config)),
     TE.flatMapEither(() => evaluable(sets, config)),
     TE.flatMapEither(() => notBothGiven(sets, config)),
     TE.flatMap(() => TE.sequenceSeqArray(datasets(sets))),

@@ -104,6 +104,7 @@ const stateOf = ({ setup, config, model, engage, train: { rows } }: Ready, plan:
     // An update of what is left of an epoch is the mean of the micro-batches it has (transformers 5); before, of as many as others have.
     gradientAccumulationSteps: config.epochRemainder === 'update' ? undefined : config.gradientAccumulationSteps,
     lossType: config.lossType,
+    computeLoss: setup.computeLoss,
     labelSmoothingFactor: config.labelSmoothingFactor,
     neftuneNoiseAlpha: config.neftuneNoiseAlpha,
     gradientCheckpointing: config.gradientCheckpointing,

@@ -11,6 +11,7 @@ import type { Evaluated, HardRow, PreprocessLogits } from '../evaluating/evaluat
 import type { Sample } from '../generating/samples.js';
 import type { RunLogs } from '../logging/log.js';
 import type { LogRow } from '../logging/metrics.js';
+import type { ComputeLoss } from '../../model/ownLoss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import type { Schedule } from '../optimizers/schedule.js';
 import type { SftConfig } from '../options/config.js';
@@ -61,6 +62,12 @@ export interface SftSetup {
    *     optimizer: (plan, schedule) => chain(clipByGlobalNorm(1), lion(), scaleBy(schedule))
    */
   readonly optimizer?: ((plan: Plan, schedule: Schedule) => Optimizer) | undefined;
+  /**
+   * A loss of your own at each trained token, in place of the one that the options describe. Evaluations tell -log p whatever it is.
+   *
+   *     computeLoss: () => byTape((logits, { labels }) => focal(logits, labels))
+   */
+  readonly computeLoss?: ComputeLoss | undefined;
   /**
    * Where refused rows go. Default: counted and left out, up to maxRejectRate; a warning at the end tells how many, and why
    * (`W_ROWS_REFUSED`).

@@ -75,6 +75,7 @@ export const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): P
       checkpointing: options.gradientCheckpointing ?? false,
       labelSmoothing: options.labelSmoothingFactor ?? 0,
       variant: options.lossType === 'dft' ? 'dft' : 'nll',
+      computeLoss: options.computeLoss,
       dropout: !(options.disableDropout ?? false),
       // Of a mean over tokens each micro-batch adds the whole of it, as in transformers; means of micro-batches are divided.
       auxLossFactor: options.lossMean === 'microBatch' ? 1 / (options.gradientAccumulationSteps ?? micros.length) : 1,

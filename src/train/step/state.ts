@@ -1,6 +1,7 @@
 /** `TrainState`: weights, moments, counters. The one mutable thing; only the serial lane writes to it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { CausalLM } from '../../model/model.js';
+import type { ComputeLoss } from '../../model/ownLoss.js';
 import { release } from '../../model/kernels/hold.js';
 import type { Weights } from '../../model/layers/layer.js';
 import { emptyInterval } from '../logging/metrics.js';
@@ -21,6 +22,8 @@ export interface StepOptions {
   readonly gradientAccumulationSteps?: number | undefined;
   /** `nll` (default) and `chunked_nll`, which is the same here: -log p. `dft`: -p·log p, p without a gradient (Wu et al. 2025). */
   readonly lossType?: 'nll' | 'chunked_nll' | 'dft' | undefined;
+  /** A loss of one's own in place of `lossType` and `labelSmoothingFactor`. */
+  readonly computeLoss?: ComputeLoss | undefined;
   /** Share of the loss spread evenly over the vocabulary. Default 0. */
   readonly labelSmoothingFactor?: number | undefined;
   /** Noise on the embeddings, uniform in ± alpha / √(L·C) (Jain et al. 2023). Default: none. */
