@@ -97,6 +97,7 @@ export type Example = TextExample | PromptCompletionExample | ConversationExampl
 
 /** Rendered text and what is known about its characters. Positions are UTF-16 indices into `text`. */
 export interface Formatted {
+  /** What tokens are made of, as the template rendered it. */
   readonly text: string;
   /** False when a template already printed BOS/EOS, or the row must be taken as it is. */
   readonly addSpecialTokens: boolean;
@@ -152,6 +153,7 @@ export interface Labelled extends Row {
 export interface Batch {
   /** [rows, columns] */
   readonly shape: readonly [number, number];
+  /** Row after row, each padded to the same length with `padTokenId`. */
   readonly inputIds: Int32Array;
   /** Unshifted; `ignoreIndex` where nothing is trained, at padding and at the first token of each document. */
   readonly labels: Int32Array;

@@ -118,6 +118,19 @@ describe.each(entries)('%s', (entry) => {
   });
 });
 
+test.each(['SftSetup', 'SftRun', 'StepResult', 'Batch', 'Formatted', 'Tokenized', 'Labelled', 'LogRow', 'Evaluated'])(
+  'every member of %s says what it holds',
+  (record) => {
+    const members = entries
+      .flatMap(exportsOf)
+      .filter(({ name }) => name === record)
+      .flatMap((symbol) => checker.getDeclaredTypeOfSymbol(meant(symbol)).getProperties())
+      .filter((member) => ours(member).length > 0);
+    expect(members.length).toBeGreaterThan(1);
+    expect(members.filter((member) => docOf(member) === '').map(({ name }) => name)).toEqual([]);
+  },
+);
+
 test('every type that the surface names is exported', () => {
   const exported = new Set(entries.flatMap((entry) => [...exportsOf(entry).map(meant), ...told(entry)]));
   const seen = new Set<ts.Symbol>(exported);

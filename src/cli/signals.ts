@@ -8,7 +8,10 @@ export const onSignals = (err: { readonly write: (text: string) => unknown }, st
   const heard = (signal: NodeJS.Signals): void => {
     // A terminal that closes may say so more than once, and nobody is there to mean it.
     if (asked && signal === 'SIGHUP') return;
-    if (asked) process.exit(1);
+    if (asked) {
+      err.write(`\n${signal}: stopped at once; a run goes on from its last checkpoint, if there is one\n`);
+      process.exit(1);
+    }
     asked = true;
     err.write(`\n${signal}: stopping after the running step; once more to stop now\n`);
     stop();

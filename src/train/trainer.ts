@@ -53,11 +53,15 @@ export interface SftRun extends Observable<StepResult>, RunInputs {
   readonly events: Observable<RunEvent>;
   /** Once, when everything is ready: options, plan, model, what became of the rows. */
   readonly begun: Observable<Begun>;
+  /** A row every `loggingSteps` updates: means over those updates. */
   readonly logs: Observable<LogRow>;
+  /** Each evaluation of each set, when `evalStrategy` or `evaluateNow` asks for one. */
   readonly evaluations: Observable<Evaluation>;
   /** What the model says to held-out prompts, with every evaluation when `evalSamples` asks for some. */
   readonly samples: Observable<Samples>;
+  /** Each when it is whole on disk. */
   readonly checkpoints: Observable<CheckpointWritten>;
+  /** What the run goes on after and somebody should know; `render` tells it in words. */
   readonly warnings: Observable<Warning>;
   /** Once, at the end of a run that did not fail. */
   readonly finished: Observable<RunSummary>;
@@ -171,7 +175,7 @@ const evaluateFirst = (run: Run): TaskEither<FatalError, unknown> =>
  *     sftTrainer({ model, tokenizer, trainDataset: jsonl('chats.jsonl') }, { maxLength: 1024, outputDir: './out' })
  *       .subscribe({ next: ({ step, loss }) => console.log(step, loss), error: (fatal) => console.error(render(fatal)) });
  *
- * Unsubscribing ends it where it is and writes nothing; `stop` ends it in order.
+ * Unsubscribing ends it where it is and writes nothing, and so do `take` and `takeWhile`; `stop` ends it in order and writes the model.
  */
 export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun => {
   const controls = makeControls();

@@ -127,6 +127,25 @@ export interface LoadAdapterOptions {
   readonly name?: string | undefined;
 }
 
+const isMisfit = ({ code }: FatalError): boolean => code === 'E_LORA_TARGET' || code === 'E_LORA_WEIGHTS';
+
+/**
+ * What does not fit of an adapter that was saved, with the directory it is in. Its modules are named by its adapter_config.json, not by
+ * the call, so that what is wrong is no option.
+ */
+const misfitIn =
+  (dir: string) =>
+  ({ code, message, cause, details }: FatalError): FatalError => {
+    const { field: _, hint, ...told } = details;
+    const why = code === 'E_LORA_TARGET' ? message.replace('targetModules', 'target_modules') : message;
+    return fatal(code, why, {
+      ...told,
+      file: dir,
+      ...(cause === undefined ? {} : { cause }),
+      hint: `${hint === undefined ? '' : `${hint}; `}was it trained on this model? adapter_config.json names its base model`,
+    });
+  };
+
 /** The model with the PEFT adapter of a directory (or a repository on the Hub), which alone trains (or nothing does, unless `isTrainable`). */
 export const loadAdapter = (
   model: CausalLM,
@@ -135,17 +154,19 @@ export const loadAdapter = (
 ): TaskEither<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
   pipe(
     locateModel(dir, 'adapter', hub),
-    TE.flatMap((located) => readAdapter(located.dir)),
-    TE.bindTo('files'),
+    TE.bindTo('located'),
+    TE.bind('files', ({ located }) => readAdapter(located.dir)),
     TE.let('named', ({ files: { config, tensors } }) => withOwnHead(model.config, config.lora, tensors)),
     TE.bind('spread', ({ named }) => TE.fromEither(spreadOverExperts(model.config, named.lora, named.tensors))),
     TE.bind('lora', ({ spread }) => TE.fromEither(LoraConfig.decode(spread.lora))),
     TE.bind('saved', ({ spread }) => uploaded(Array.from(spread.tensors, ([name, from]) => ({ name, from })))),
-    TE.bind('adapted', ({ lora, saved }) =>
-      TE.fromEither(
+    TE.bind('adapted', ({ lora, saved, located }) =>
+      pipe(
         name === undefined
           ? attachSavedLora(model, lora, saved, { isTrainable })
           : addSavedAdapter(model, name, lora, saved),
+        E.mapLeft((error) => (isMisfit(error) ? misfitIn(located.dir)(error) : error)),
+        TE.fromEither,
       ),
     ),
     TE.map(({ adapted, files }) => ({ model: adapted, warnings: files.warnings })),

@@ -45,6 +45,7 @@ export interface SftSetup {
   readonly datasetNames?: ReadonlyArray<string> | undefined;
   /** Not needed for rows that bring token ids. */
   readonly tokenizer?: Tokenizer | undefined;
+  /** Rows to train on, as they come: `jsonl(file)`, `openDataset(path)`, a list, any iterable; or several to draw from by weight. */
   readonly trainDataset: Dataset | Mixture;
   /** One, or several by name. */
   readonly evalDataset?: Dataset | Readonly<Record<string, Dataset>> | undefined;
