@@ -2,7 +2,7 @@
 import { afterEach, expect, jest, test } from '@jest/globals';
 import { onSignals } from '../../src/cli/signals.js';
 
-afterEach(() => jest.restoreAllMocks());
+afterEach(() => void jest.restoreAllMocks());
 
 test('the second signal ends the process, and says what is left to go on from', () => {
   const exit = jest.spyOn(process, 'exit').mockImplementation((() => undefined) as never);
