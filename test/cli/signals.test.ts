@@ -8,7 +8,10 @@ test('the second signal ends the process, and says what is left to go on from', 
   const exit = jest.spyOn(process, 'exit').mockImplementation((() => undefined) as never);
   const told: Array<string> = [];
   let stops = 0;
-  const release = onSignals({ write: (text) => told.push(text) }, () => void stops++);
+  const stop = (): void => {
+    stops += 1;
+  };
+  const release = onSignals({ write: (text) => told.push(text) }, stop);
   process.emit('SIGINT', 'SIGINT');
   expect([stops, told.length, exit.mock.calls.length]).toEqual([1, 1, 0]);
   process.emit('SIGINT', 'SIGINT');
