@@ -36,12 +36,20 @@ export const temporaryOf = (entry: string): Temporary | undefined => {
   return { name, pid: Number(pid), own, kind: old === undefined ? 'written' : 'replaced' };
 };
 
-/** Makes renames and new names in a directory survive a power cut. Where directories cannot be opened, nothing is done. */
+/** A disk that fails, or is full. Anything else that a directory answers to `sync` means that its system has no such thing. */
+const ofTheDisk = /^(EIO|ENOSPC|EDQUOT)$/;
+
+const tolerated = (error: unknown): undefined => {
+  if (ofTheDisk.test(codeOf(error))) throw error;
+  return undefined;
+};
+
+/** Makes renames and new names in a directory survive a power cut. Where directories cannot be opened or synced, nothing is done. */
 export const syncDirectory = async (dir: string): Promise<void> => {
-  const handle = await open(dir, 'r').catch(() => undefined);
+  const handle = await open(dir, 'r').catch(tolerated);
   if (handle === undefined) return;
   try {
-    await handle.sync().catch(() => undefined);
+    await handle.sync().catch(tolerated);
   } finally {
     await handle.close();
   }

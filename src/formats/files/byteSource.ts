@@ -19,6 +19,16 @@ const defaultChunkBytes = 48 * 1024;
 export const codeOf = (error: unknown): string =>
   typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string' ? error.code : '';
 
+/** What a system error says, without the paths that Node.js puts into it: an error of ours names the place itself. */
+export const saidBySystem = (error: unknown): string => {
+  if (typeof error !== 'object' || error === null || !('message' in error)) return String(error);
+  const pathOf = (key: 'path' | 'dest'): string => (key in error ? ` '${String(Reflect.get(error, key))}'` : '');
+  const [from, to] = [pathOf('path'), pathOf('dest')];
+  return String(error.message)
+    .replace(to === '' ? '' : ` ->${to}`, '')
+    .replace(from, '');
+};
+
 /** What the operating system said about a file, as a typed error. */
 export const fileError = (file: string, error: unknown): FatalError => {
   if (isFatal(error)) return error;
@@ -46,20 +56,13 @@ export const fileError = (file: string, error: unknown): FatalError => {
     case 'EDQUOT':
     case 'EFBIG':
       // EFBIG: a limit on the size of files (ulimit -f).
-      return fatal('E_DISK_FULL', `no space left to write ${file} (${code})`, {
+      return fatal('E_DISK_FULL', `${file}: there is no space left to write it (${code})`, {
         file,
         cause: error,
         hint: 'make room; what was there before is as it was, and a run goes on from its last checkpoint',
       });
     default:
-      return fatal(
-        'E_FILE',
-        `${file}: ${error === null || typeof error !== 'object' || !('message' in error) ? String(error) : String(error.message)}`,
-        {
-          file,
-          cause: error,
-        },
-      );
+      return fatal('E_FILE', `${file}: ${saidBySystem(error)}`, { file, cause: error });
   }
 };
 
@@ -188,6 +191,8 @@ export async function* readBytes(file: string, options: ReadOptions = {}): Async
   } catch (error) {
     throw fileError(file, error);
   } finally {
-    await handle.close();
+    await handle.close().catch((error: unknown) => {
+      throw fileError(file, error);
+    });
   }
 }

@@ -7,7 +7,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
-import { fatal, orThrow } from '../../errors.js';
+import { fatal, isFatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { decodeFrom, jsonText, parseJson, readText, writeJson } from '../json/json.js';
 import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
@@ -83,6 +83,15 @@ const seal = async (dir: string): Promise<void> => {
   await syncDirectory(dir);
 };
 
+/** An error of what is written beside its place, which nobody finds there afterwards: told of the place. */
+const atPlace = (temporary: string, dir: string, error: unknown): unknown => {
+  if (!isFatal(error)) return error;
+  const { code, message, details, kind, cause } = error;
+  const placed = (text: string): string => text.replaceAll(temporary, dir);
+  const file = details.file === undefined ? {} : { file: placed(details.file) };
+  return fatal(code, placed(message), { ...details, ...file, kind, cause });
+};
+
 /**
  * Lets `write` fill a directory beside `dir`, adds the manifest, makes all of it durable and moves it to its place. A failure
  * leaves `dir` as it was; a directory that stood there is replaced. So does a crash, but for the instant between two renames, in
@@ -113,7 +122,7 @@ export const writeDirectoryAtomically = (
       if (replaced) await rm(old, { recursive: true, force: true });
     } catch (error) {
       await rm(temporary, { recursive: true, force: true });
-      throw error;
+      throw atPlace(temporary, dir, error);
     }
     await syncDirectory(dirname(dir));
   });
@@ -224,6 +233,8 @@ export const writeInto = (
       }
       await syncDirectory(dir);
       return files;
+    } catch (error) {
+      throw atPlace(temporary, dir, error);
     } finally {
       await rm(temporary, { recursive: true, force: true });
     }

@@ -39,7 +39,7 @@ export const writeJsonLines = (
   );
 };
 
-/** A log that lines are added to, each with one write: a crash can cut no more than the last line. */
+/** A log that lines are added to, each with one write: a crash can cut no more than the last line, and a disk that fails none. */
 export interface JsonLog {
   readonly append: (value: unknown) => TaskEither<FatalError, void>;
   /** Makes the lines so far survive a power cut. */
@@ -52,18 +52,35 @@ export const openJsonLog = (file: string): TaskEither<FatalError, JsonLog> =>
   TE.tryCatch(
     async () => {
       const handle = await open(file, 'a+');
+      let whole: number;
       try {
         const { size } = await handle.stat();
         const last = new Uint8Array(1);
         if (size > 0) await handle.read(last, 0, 1, size - 1);
-        if (size > 0 && last[0] !== 0x0a) await writeFully(handle, Uint8Array.of(0x0a));
+        const isCut = size > 0 && last[0] !== 0x0a;
+        if (isCut) await writeFully(handle, Uint8Array.of(0x0a));
+        whole = size + Number(isCut);
       } catch (error) {
         await handle.close();
         throw error;
       }
       const wrong = (error: unknown): FatalError => fileError(file, error);
+      /** A line of which a full disk took a part is taken out again; not so where others have written to the file since. */
+      const add = async (line: Uint8Array): Promise<void> => {
+        try {
+          await writeFully(handle, line);
+          whole += line.length;
+        } catch (error) {
+          const size = await handle.stat().then(
+            (found) => found.size,
+            () => whole,
+          );
+          if (size > whole && size < whole + line.length) await handle.truncate(whole).catch(() => undefined);
+          throw error;
+        }
+      };
       return {
-        append: (value) => TE.tryCatch(() => writeFully(handle, new TextEncoder().encode(lineOf(value))), wrong),
+        append: (value) => TE.tryCatch(() => add(new TextEncoder().encode(lineOf(value))), wrong),
         sync: () => TE.tryCatch(() => handle.sync(), wrong),
         close: () => TE.tryCatch(() => handle.close(), wrong),
       };

@@ -6,6 +6,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { codeOf, fileError, saidBySystem } from '../files/byteSource.js';
 import { locateModel } from '../hub/locate.js';
 import type { Located } from '../hub/locate.js';
 import type { HubSettings } from '../hub/settings.js';
@@ -17,16 +18,23 @@ const tokenizerIn =
   (dir: string): TaskEither<FatalError, Tokenizer> =>
   async () => {
     const files: Record<string, string> = {};
+    let path = dir;
     try {
       const present = new Set(await readdir(dir));
-      for (const name of tokenizerFiles) if (present.has(name)) files[name] = await readFile(join(dir, name), 'utf8');
+      for (const name of tokenizerFiles) {
+        path = join(dir, name);
+        if (present.has(name)) files[name] = await readFile(path, 'utf8');
+      }
     } catch (cause) {
+      // Files that are there and cannot be read are not missing: those who do without a tokenizer must not take it so.
       return left(
-        fatal('E_TOKENIZER_MISSING', 'the directory of the tokenizer cannot be read', {
-          file: dir,
-          cause,
-          actual: cause instanceof Error ? cause.message : String(cause),
-        }),
+        path === dir && /^(ENOENT|ENOTDIR)$/.test(codeOf(cause))
+          ? fatal('E_TOKENIZER_MISSING', 'the directory of the tokenizer cannot be read', {
+              file: dir,
+              cause,
+              actual: saidBySystem(cause),
+            })
+          : fileError(path, cause),
       );
     }
     const loaded = tokenizerOfFiles(files);

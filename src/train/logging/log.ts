@@ -8,14 +8,14 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeTextAtomically } from '../../formats/files/atomicFile.js';
-import { codeOf } from '../../formats/files/byteSource.js';
+import { codeOf, saidBySystem } from '../../formats/files/byteSource.js';
 import { openJsonLog } from '../../formats/json/jsonLines.js';
 import type { JsonLog } from '../../formats/json/jsonLines.js';
 
 const failed =
   (file: string) =>
   (cause: unknown): FatalError =>
-    fatal('E_LOG_WRITE', `${file} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    fatal('E_LOG_WRITE', `${file} cannot be written: ${saidBySystem(cause)}`, {
       file,
       cause,
     });

@@ -7,6 +7,7 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeFully } from '../../formats/files/atomicFile.js';
+import { saidBySystem } from '../../formats/files/byteSource.js';
 import { makeDirectory } from '../../formats/files/makeDirectory.js';
 import { eventRecord } from '../../formats/tfEvents.js';
 import type { TfEvent } from '../../formats/tfEvents.js';
@@ -70,14 +71,10 @@ export const tensorBoardLog = ({ dir, now = () => Date.now() }: TensorBoardOptio
     }
   };
   const failed = (cause: unknown): FatalError =>
-    fatal(
-      'E_LOG_WRITE',
-      `TensorBoard's events cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
-      {
-        file: dir,
-        cause,
-      },
-    );
+    fatal('E_LOG_WRITE', `TensorBoard's events cannot be written: ${saidBySystem(cause)}`, {
+      file: dir,
+      cause,
+    });
   const append = (event: Omit<TfEvent, 'wallTime'>): TaskEither<FatalError, void> =>
     TE.tryCatch(async () => {
       if (isClosed) return;

@@ -8,7 +8,7 @@ import { fatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { findDataset } from '../../formats/datasets/presence.js';
 import { describe, kindOf } from '../../formats/describe.js';
-import { codeOf } from '../../formats/files/byteSource.js';
+import { codeOf, saidBySystem } from '../../formats/files/byteSource.js';
 import { makeWritableDirectory } from '../../formats/files/makeDirectory.js';
 import { sourceFailed } from '../../streams/pull.js';
 import { chatTemplateSource } from '../loading/withChatTemplate.js';
@@ -58,11 +58,8 @@ const writable = (dir: string): TaskEither<FatalError, void> =>
         'E_OUTPUT_DIR',
         ['EEXIST', 'ENOTDIR'].includes(codeOf(cause))
           ? `${dir}, or part of its path, is a file and not a directory`
-          : `the output directory cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
-        {
-          file: dir,
-          cause,
-        },
+          : `the output directory cannot be written: ${saidBySystem(cause)}`,
+        { file: dir, cause },
       ),
   );
 

@@ -5,7 +5,7 @@ import { warning } from '../../../errors.js';
 import type { Warning } from '../../../errors.js';
 import { beginFile } from '../../../formats/files/atomicFile.js';
 import type { Draft } from '../../../formats/files/atomicFile.js';
-import { codeOf, fileError } from '../../../formats/files/byteSource.js';
+import { codeOf, saidBySystem } from '../../../formats/files/byteSource.js';
 import { makeDirectory } from '../../../formats/files/makeDirectory.js';
 import type { Labelled } from '../../../records.js';
 import type { Rejects } from '../../../streams/rejects.js';
@@ -47,8 +47,6 @@ const namesOf = ({ nameOf }: Names): ReadonlyArray<string> => {
 const unkept = (message: string, file: string, hint?: string): Warning =>
   warning('W_PREPARED_CACHE', message, { file, ...(hint === undefined ? {} : { hint }) });
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /** The entry of a key; undefined where there is none that is whole. A damaged one is removed, saying so. */
 const found = async (path: string, warn: (warning: Warning) => void): Promise<Entry | undefined> => {
   try {
@@ -60,7 +58,7 @@ const found = async (path: string, warn: (warning: Warning) => void): Promise<En
   } catch (error) {
     // Nothing there, or no directory where it would be.
     if (/^(ENOENT|ENOTDIR)$/.test(codeOf(error))) return undefined;
-    warn(unkept(`rows prepared before cannot be used and are made anew: ${reasonOf(error)}`, path));
+    warn(unkept(`rows prepared before cannot be used and are made anew: ${saidBySystem(error)}`, path));
     await rm(path, { force: true }).catch(() => undefined);
     return undefined;
   }
@@ -94,7 +92,7 @@ const keeper = async (path: string, limit: number, warn: (warning: Warning) => v
     try {
       await act(writer, draft);
     } catch (error) {
-      await giveUp(unkept(`prepared rows cannot be kept: ${fileError(path, error).message}`, path));
+      await giveUp(unkept(`prepared rows cannot be kept: ${saidBySystem(error)}`, path));
     }
   };
   try {
@@ -104,11 +102,7 @@ const keeper = async (path: string, limit: number, warn: (warning: Warning) => v
     writer = entryWriter(draft.handle);
   } catch (error) {
     await giveUp(
-      unkept(
-        `prepared rows cannot be kept: ${fileError(dirname(path), error).message}`,
-        dirname(path),
-        'preparedCache: false keeps none',
-      ),
+      unkept(`prepared rows cannot be kept: ${saidBySystem(error)}`, dirname(path), 'preparedCache: false keeps none'),
     );
   }
   const checkSize = async (): Promise<void> => {
