@@ -69,7 +69,9 @@ describe('a full disk', () => {
         ...['--resume-from-checkpoint', 'true'],
       );
       const full = await rxtune(more, { before });
-      expect(full.err).toMatch(/rxtune: \S*\/checkpoint-3\/\S*: there is no space left to write it [^/]*\[E_DISK_FULL\]/);
+      expect(full.err).toMatch(
+        /rxtune: \S*\/checkpoint-3\/\S*: there is no space left to write it [^/]*\[E_DISK_FULL\]/,
+      );
       expect(full.code).toBe(1);
       const { '/log.jsonl': _log, '/error.json': error, ...rest } = hashes(out);
       expect(error).toBeDefined();
