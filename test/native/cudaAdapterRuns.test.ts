@@ -36,7 +36,7 @@ const prepared = rows.map(({ input_ids: ids }) => ({
   seqLengths: [ids.length],
 }));
 
-const options: SftOptions = { device: 'cuda', precision: 'bfloat16', maxLength: 8, maxSteps: 4 };
+const options: SftOptions = { device: 'cuda', precision: 'bfloat16', maxLength: 8, maxSteps: 3 };
 
 /** An adapter whose rows are whole vectors: others have no copies. */
 const adapter = { r: 8, loraAlpha: 16, targetModules: 'all-linear' } as const;
