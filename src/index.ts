@@ -9,6 +9,7 @@ export { evaluateLoss, logits, lossAndGradients } from './model/causalLm.js';
 export { expectedTensors, modelConfig, registerArchitecture } from './model/architectures.js';
 export type { CausalLM } from './model/model.js';
 export type { LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
+export { atLabels, oneHotLabels } from './model/kernels/atLabels.js';
 export { byTape } from './model/ownLoss.js';
 export type { ComputeLoss, TargetsPart, TokenLoss, TokenLosses } from './model/ownLoss.js';
 export type { Architecture, FileLayout, JoinedTensor, TokenTables } from './model/architecture.js';

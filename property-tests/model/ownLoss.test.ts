@@ -7,6 +7,7 @@ import { lossAndGradients, logits } from '../../src/model/causalLm.js';
 import type { TrainOptions } from '../../src/model/causalLm.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { linearCrossEntropy } from '../../src/model/kernels/linearCrossEntropy.js';
+import { atLabels, oneHotLabels } from '../../src/model/kernels/atLabels.js';
 import { byTape, ownLossInBlocks } from '../../src/model/ownLoss.js';
 import type { ComputeLoss, OwnLoss, TokenLosses } from '../../src/model/ownLoss.js';
 import type { Sequence, Targets } from '../../src/model/sequence.js';
@@ -167,5 +168,31 @@ it('is the built-in loss that it equals, in blocks of any size', () => {
         expect(tf.memory().numTensors).toBe(before);
       },
     ),
+  );
+});
+
+it('entries at labels are what a table of ones and zeros picks, with its gradient; a label outside is refused', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 7 }), fc.nat(), (m, v, seed) => {
+      const before = tf.memory().numTensors;
+      const labels = Int32Array.from({ length: m }, (_, i) => (seed + 3 * i) % v);
+      tf.tidy(() => {
+        const hot = oneHotLabels(labels, v);
+        expect(numbers(hot)).toEqual(
+          Array.from({ length: m * v }, (_, i) => Number(i % v === labels[Math.floor(i / v)])),
+        );
+        const x = tf.tensor2d(values(seed, [m, v]), [m, v]);
+        const dy = tf.tensor1d(values(seed + 1, [m]));
+        const picked = tf.valueAndGrad((of: Tensor) => atLabels(of, labels))(x, dy);
+        near(numbers(picked.value), numbers(tf.sum(tf.mul(x, hot), 1)));
+        near(numbers(picked.grad), numbers(tf.mul(hot, tf.reshape(dy, [m, 1]))));
+        for (const outside of [-1, v]) {
+          const wrong = labels.map((label, i) => (i === m - 1 ? outside : label));
+          expect(() => atLabels(x, wrong)).toThrow(RangeError);
+          expect(() => oneHotLabels(wrong, v)).toThrow(RangeError);
+        }
+      });
+      expect(tf.memory().numTensors).toBe(before);
+    }),
   );
 });

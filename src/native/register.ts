@@ -59,6 +59,8 @@ import { stateSpaceScan, stateSpaceScanGrad } from './kernels/stateSpaceScan.js'
 import { xielu, xieluGrad } from './kernels/xielu.js';
 import { noteInTheData } from './notedData.js';
 import { argMax } from './standard/argMax.js';
+import { max } from './standard/max.js';
+import { softmax } from './standard/softmax.js';
 import { elementwise } from './standard/elementwise.js';
 import { fill } from './standard/fill.js';
 import { expandDims, identity, reshape } from './standard/identity.js';
@@ -200,6 +202,8 @@ const register = (addon: Addon): Registered => {
     expandDims,
     matMul,
     argMax(),
+    max(),
+    softmax(),
     ...reductions(),
     ...fill(),
     ...elementwise(),

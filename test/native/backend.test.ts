@@ -42,7 +42,7 @@ const programs: Readonly<Record<string, () => tf.Tensor | ReadonlyArray<tf.Tenso
   },
   'broadcasting: scalars, rows, columns, middles': () => {
     const x = tf.tensor3d(ramp(2 * 3 * 5), [2, 3, 5]);
-    const shapes = [[], [1], [5], [3, 5], [1, 5], [3, 1], [2, 1, 5], [2, 1, 1], [1, 1, 1]];
+    const shapes = [[], [1], [5], [3, 5], [1, 5], [3, 1], [2, 1, 5], [2, 1, 1], [2, 3, 1], [1, 3, 1], [1, 1, 1]];
     return shapes.flatMap((shape) => {
       const y = tf.tensor(ramp(shape.reduce((a, b) => a * b, 1)), shape);
       return [tf.sub(x, y), tf.div(y, x), tf.mul(y, y)];
@@ -90,6 +90,8 @@ const programs: Readonly<Record<string, () => tf.Tensor | ReadonlyArray<tf.Tenso
       tf.mean(x, [0, 1], true),
       tf.mean(x),
       tf.max(x, 1),
+      tf.max(x, 2),
+      tf.max(x, -1, true),
       tf.cast(tf.argMax(x, 2), 'float32'),
       tf.softmax(x),
       tf.logSoftmax(x),
@@ -121,6 +123,20 @@ const programs: Readonly<Record<string, () => tf.Tensor | ReadonlyArray<tf.Tenso
       tf.cast(tf.oneHot(ids, 4), 'float32'),
       tf.pow(tf.abs(x), 1.5),
     ];
+  },
+  'softmax of awkward rows': () => {
+    const x = tf.tensor2d(
+      [
+        [1, -Infinity, 3],
+        [NaN, 1, 2],
+        [500, 500, -500],
+        [0, -0, 0],
+        [-1e30, 1e30, 0],
+      ].flat(),
+      [5, 3],
+    );
+    const sound = tf.gather(x, [0, 2, 3, 4]);
+    return [x, sound].flatMap((of) => [tf.max(of, 1), tf.softmax(of), tf.logSoftmax(of), tf.softmax(tf.transpose(of))]);
   },
   'gradients through the tape': () => {
     const w = tf.tensor2d(ramp(12), [3, 4]);

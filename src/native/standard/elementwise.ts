@@ -2,6 +2,7 @@
 import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs-core';
 import { tfjs } from '../../tfjs.js';
 import { kernel, sizeOf } from '../kernel.js';
+import { drop, spread } from './spread.js';
 import { viaCpu } from './viaCpu.js';
 
 const {
@@ -38,9 +39,19 @@ const repeating = (shape: ReadonlyArray<number>, full: ReadonlyArray<number>): n
   return trailing.every((length, i) => length === full[full.length - trailing.length + i]) ? size : undefined;
 };
 
+/**
+ * How often each of the elements of `shape` repeats in `full`, one after the other: where its last axes are 1, and those before them
+ * `full`'s. Undefined when they repeat in any other way.
+ */
+const alongRows = (shape: ReadonlyArray<number>, full: ReadonlyArray<number>): number | undefined => {
+  if (shape.length !== full.length) return undefined;
+  const differs = shape.findIndex((length, i) => length !== full[i]);
+  return differs > 0 && shape.slice(differs).every((length) => length === 1) ? product(full.slice(differs)) : undefined;
+};
+
 /** In the order of the engine's numbers. */
-const binaryKernels = [Add, Sub, Multiply, RealDiv, Maximum, Minimum];
-const unaryKernels = [Neg, Exp, Log, Sqrt, Rsqrt, Square, Tanh, Sigmoid, Relu, Abs, Sign];
+export const binaryKernels: ReadonlyArray<string> = [Add, Sub, Multiply, RealDiv, Maximum, Minimum];
+export const unaryKernels: ReadonlyArray<string> = [Neg, Exp, Log, Sqrt, Rsqrt, Square, Tanh, Sigmoid, Relu, Abs, Sign];
 
 const binary = (name: string, number: number): KernelConfig => {
   const other = viaCpu(name);
@@ -48,18 +59,26 @@ const binary = (name: string, number: number): KernelConfig => {
     const { a, b } = inputs;
     const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
     const size = product(shape);
-    const ofA = repeating(a.shape, shape);
-    const ofB = repeating(b.shape, shape);
-    const covered =
-      a.dtype === 'float32' &&
-      b.dtype === 'float32' &&
-      ofA !== undefined &&
-      ofB !== undefined &&
-      (ofA === size || ofB === size);
-    if (!covered) return other(backend, inputs, attrs);
+    const made: TensorInfo[] = [];
+    /** The operand, and after how many of its elements it repeats. */
+    const operand = (x: TensorInfo): readonly [TensorInfo, number | undefined] => {
+      const own = repeating(x.shape, shape);
+      const columns = own === undefined ? alongRows(x.shape, shape) : undefined;
+      if (columns === undefined) return [x, own];
+      const whole = spread(backend, x, columns, shape);
+      made.push(whole);
+      return [whole, size];
+    };
+    if (a.dtype !== 'float32' || b.dtype !== 'float32') return other(backend, inputs, attrs);
+    const [[ofA, everyA], [ofB, everyB]] = [operand(a), operand(b)];
+    if (everyA === undefined || everyB === undefined || (everyA !== size && everyB !== size)) {
+      drop(backend, ...made);
+      return other(backend, inputs, attrs);
+    }
     const out = backend.output(shape);
-    if (size === 0) return out;
-    backend.put(size).put(number).put(ofA).put(ofB).tensor(a).tensor(b).tensor(out).run(backend.op.binary);
+    if (size > 0)
+      backend.put(size).put(number).put(everyA).put(everyB).tensor(ofA).tensor(ofB).tensor(out).run(backend.op.binary);
+    drop(backend, ...made);
     return out;
   });
 };
