@@ -79,6 +79,6 @@ describe('on the command line', () => {
   test('an empty text is refused', async () => {
     const outcome = await rxtune('generate', '--model', base, '--prompt', prompt, '--stop', '');
     expect(outcome).toMatchObject({ code: 2, out: '' });
-    expect(outcome.err).toContain('"--stop.0"');
+    expect(outcome.err).toContain('wrong value for --stop.0');
   });
 });
