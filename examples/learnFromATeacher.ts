@@ -6,7 +6,7 @@ import { jsonl, load, logits, orThrow, sftTrainer, type ComputeLoss } from 'rxtu
 
 const shop = join(import.meta.dirname, 'quickstart');
 const trainDataset = jsonl(join(shop, 'train.jsonl'));
-const options = { assistantOnlyLoss: true, maxLength: 256, perDeviceTrainBatchSize: 16, maxSteps: 60, seed: 7 };
+const options = { assistantOnlyLoss: true, maxLength: 256, perDeviceTrainBatchSize: 16, maxSteps: 50, seed: 7 };
 
 const { model: teacher, tokenizer } = await orThrow(load(join(shop, 'base')));
 const learned = await lastValueFrom(

@@ -651,7 +651,7 @@ const kept = fc
 
 const deltaRuled = fc
   .record({
-    n: size(130),
+    n: size(90),
     keyHeads: size(3),
     group: size(3),
     keyDim: fc.integer({ min: 8, max: 40 }),
@@ -683,7 +683,7 @@ const deltaRuled = fc
 
 const convolved = fc
   .record({
-    n: size(300),
+    n: size(150),
     c: size(150),
     taps: size(6),
     silu: fc.boolean(),

@@ -22,7 +22,7 @@ const says: Readonly<Record<string, RegExp>> = {
   customPipeline: /^(step \d+ {2}loss \d+\.\d{4} {2}\d+ tokens\n){12}$/,
   lawsOfYourData: /^the law holds\n$/,
   lawsOfYourOperator: /^9 laws hold\nrecords in flight\n$/,
-  learnFromATeacher: /^the teacher's loss is 0\.\d+\n(step \d+0 {2}loss \d\.\d{3}\n){6}$/,
+  learnFromATeacher: /^the teacher's loss is 0\.\d+\n(step \d+0 {2}loss \d\.\d{3}\n){5}$/,
   ownArchitecture: /^(step \d+ {2}loss \d+\.\d{4}\n){40}$/,
   stopWhenGood: /^\d+ parameters, at most 100 steps\ngood enough after (\d+) steps: 0\.\d+\nended at step \1\n$/,
   watchARun:
