@@ -2,6 +2,7 @@
 //   node native/test.mjs [name …] [--isa=avx2] [--sanitize=address|thread|undefined] [--bench] [-- arguments of the tests]
 // cc/kernels/<name>_test.cc is compiled once an instruction set and linked with those kernels whose RX_FILL(name) it mentions;
 // cc/<name>_test.cc is linked with the kernels of all instruction sets. --bench takes <name>_bench.cc instead.
+// Tests of an instruction set that this processor lacks are passed over, unless --isa names it: then they are compiled.
 // Without a sanitizer the tests are linked with the very objects that the library is made of.
 // A compiler for another processor will do: CXX=aarch64-linux-gnu-g++ runs the tests in qemu, where that is found.
 import { execFile, spawnSync } from 'node:child_process';
@@ -143,6 +144,8 @@ const needs = (set) =>
     .filter((flag) => /^-m(avx|fma|amx)/.test(flag))
     .map((flag) => flag.slice(2).replace('avx512bf16', 'avx512_bf16').replace('amx-', 'amx_'));
 
+const lackingOf = (set) => needs(set).filter((flag) => !has.has(flag));
+
 let failures = 0;
 const found = [];
 const runOne = async ({ title, test, pairs, set }) => {
@@ -153,7 +156,7 @@ const runOne = async ({ title, test, pairs, set }) => {
     console.log(`${title}: compiled for ${compiler.target}, not run: no emulator of it was found (qemu-user-static)`);
     return;
   }
-  const lacking = needs(set).filter((flag) => !has.has(flag));
+  const lacking = lackingOf(set);
   if (lacking.length > 0) {
     console.log(`${title}: compiled, not run: this processor lacks ${lacking.join(', ')}`);
     return;
@@ -173,7 +176,14 @@ const testsIn = (folder) =>
     .map((file) => join(folder, file));
 const core = ['pool.cc', 'scratch.cc', 'pages.cc'].map((file) => [join(cc, file), 'base']);
 
-const sets = Object.keys(instructionSets).filter((set) => (option('isa') ?? set) === set);
+const passedOver = option('isa') === undefined && runner?.length === 0 ? lackingOf : () => [];
+const sets = Object.keys(instructionSets)
+  .filter((set) => (option('isa') ?? set) === set)
+  .filter((set) => {
+    const lacking = passedOver(set);
+    if (lacking.length > 0) console.log(`tests of ${set}: not run, this processor lacks ${lacking.join(', ')}`);
+    return lacking.length === 0;
+  });
 const ofBf16 = (test) => isBf16(basename(test, suffix));
 /** Attention of bfloat16 operands is x86's alone. */
 const isThere = (test, set) => !(set === 'neonbf16' && basename(test).startsWith('attention'));
