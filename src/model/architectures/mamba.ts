@@ -15,15 +15,10 @@ import {
   positiveInteger,
 } from '../config.js';
 import type { ModelConfig, RawConfig } from '../config.js';
-import { alone, stem } from '../layers/blocks.js';
-import { compose, mapLayers } from '../layers/layer.js';
-import { rmsNorm } from '../layers/norm.js';
-import { narrowing } from '../layers/rows.js';
-import { block } from '../pass.js';
 import { mamba as mixer, mambaSpec } from '../recurrent/mamba.js';
 import type { MambaShape } from '../recurrent/mamba.js';
-import { embeddingSpec, headSpec, perLayer, rmsNormSpec } from '../weights.js';
 import { rankOf, ranks } from './mambaConfig.js';
+import { mixersAlone } from './mixersAlone.js';
 
 export interface MambaConfig extends ModelConfig {
   readonly rmsNormEps: number;
@@ -73,36 +68,14 @@ const configOf =
       })),
     );
 
-const layerAt = (i: number): string => `backbone.layers.${i}`;
-
-const architecture = (name: string, norms: boolean): Architecture<MambaConfig> => ({
-  name,
-  modelTypes: [name],
-  config: configOf(name, norms),
-  tensors: (c) => [
-    embeddingSpec('backbone.embeddings', c.vocabSize, c.hiddenSize),
-    ...perLayer(c.numLayers, (i) => [
-      rmsNormSpec(`${layerAt(i)}.norm`, c.hiddenSize),
-      ...mambaSpec(`${layerAt(i)}.mixer`, c.mamba),
-    ]),
-    rmsNormSpec('backbone.norm_f', c.hiddenSize),
-    ...headSpec(c.tieWordEmbeddings, c.vocabSize, c.hiddenSize),
-  ],
-  basePrefix: 'backbone.',
-  embedding: 'backbone.embeddings',
-  body: (c, pass) =>
-    compose(
-      stem(pass, 'backbone.embeddings'),
-      mapLayers(c.numLayers, (i) => {
-        const normed = rmsNorm(`${layerAt(i)}.norm`, { eps: c.rmsNormEps, offset: 0 });
-        const mixed = mixer(pass, `${layerAt(i)}.mixer`, c.mamba, narrowing(pass, i, c.numLayers));
-        return block(pass, alone({ pass, i, numLayers: c.numLayers }, compose(normed, mixed)));
-      }),
-    ),
-  narrows: true,
-  tail: (c) => rmsNorm('backbone.norm_f', { eps: c.rmsNormEps, offset: 0 }),
-  loraTargets: () => ['in_proj', 'x_proj'],
-});
+const architecture = (name: string, norms: boolean): Architecture<MambaConfig> =>
+  mixersAlone({
+    name,
+    config: configOf(name, norms),
+    spec: (module, { mamba: shape }) => mambaSpec(module, shape),
+    mixer: (pass, module, { mamba: shape }, narrows) => mixer(pass, module, shape, narrows),
+    loraTargets: ['in_proj', 'x_proj'],
+  });
 
 export const mamba = architecture('mamba', false);
 export const falconMamba = architecture('falcon_mamba', true);

@@ -3,7 +3,6 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
-import type { Architecture } from '../architecture.js';
 import {
   boolean,
   decodeFields,
@@ -16,15 +15,10 @@ import {
   unfit,
 } from '../config.js';
 import type { ModelConfig, RawConfig } from '../config.js';
-import { alone, stem } from '../layers/blocks.js';
-import { compose, mapLayers } from '../layers/layer.js';
-import { rmsNorm } from '../layers/norm.js';
-import { narrowing } from '../layers/rows.js';
-import { block } from '../pass.js';
 import { mamba2 as mixer, mamba2Spec } from '../recurrent/mamba2.js';
 import type { Mamba2Shape } from '../recurrent/mamba2.js';
-import { embeddingSpec, headSpec, perLayer, rmsNormSpec } from '../weights.js';
 import { bounds, rateBounds } from './mambaConfig.js';
+import { mixersAlone } from './mixersAlone.js';
 
 export interface Mamba2Config extends ModelConfig {
   readonly rmsNormEps: number;
@@ -94,33 +88,10 @@ const config = (raw: RawConfig, modelType: string): E.Either<FatalError, Mamba2C
     }),
   );
 
-const layerAt = (i: number): string => `backbone.layers.${i}`;
-
-export const mamba2: Architecture<Mamba2Config> = {
+export const mamba2 = mixersAlone<Mamba2Config>({
   name: 'mamba2',
-  modelTypes: ['mamba2'],
   config,
-  tensors: (c) => [
-    embeddingSpec('backbone.embeddings', c.vocabSize, c.hiddenSize),
-    ...perLayer(c.numLayers, (i) => [
-      rmsNormSpec(`${layerAt(i)}.norm`, c.hiddenSize),
-      ...mamba2Spec(`${layerAt(i)}.mixer`, c.mamba),
-    ]),
-    rmsNormSpec('backbone.norm_f', c.hiddenSize),
-    ...headSpec(c.tieWordEmbeddings, c.vocabSize, c.hiddenSize),
-  ],
-  basePrefix: 'backbone.',
-  embedding: 'backbone.embeddings',
-  body: (c, pass) =>
-    compose(
-      stem(pass, 'backbone.embeddings'),
-      mapLayers(c.numLayers, (i) => {
-        const normed = rmsNorm(`${layerAt(i)}.norm`, { eps: c.rmsNormEps, offset: 0 });
-        const mixed = mixer(pass, `${layerAt(i)}.mixer`, c.mamba, narrowing(pass, i, c.numLayers));
-        return block(pass, alone({ pass, i, numLayers: c.numLayers }, compose(normed, mixed)));
-      }),
-    ),
-  narrows: true,
-  tail: (c) => rmsNorm('backbone.norm_f', { eps: c.rmsNormEps, offset: 0 }),
-  loraTargets: () => ['in_proj'],
-};
+  spec: (module, { mamba }) => mamba2Spec(module, mamba),
+  mixer: (pass, module, { mamba }, narrows) => mixer(pass, module, mamba, narrows),
+  loraTargets: ['in_proj'],
+});
