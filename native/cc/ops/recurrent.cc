@@ -3,6 +3,16 @@
 
 namespace {
 
+// Runs a kernel over documents, whose borders live until it has run.
+template <class Over>
+void enqueueOver(Call& call, const Over& over, HostArray<int32_t> borders, void (*KernelTable::*kernel)(const Context*, const Over*)) {
+  call.enqueue([over, kernel, borders = std::move(borders)](const Context* c) {
+    Over run = over;
+    run.cu_seqlens = borders.data();
+    (c->table->*kernel)(c, &run);
+  });
+}
+
 // Borders of documents of n rows: from 0 to n, never falling.
 HostArray<int32_t> documents(Call& call, long n) {
   HostArray<int32_t> borders = call.ints();
@@ -34,11 +44,7 @@ void causalConv(Call& call) {
   conv.y = call.values(n);
   HostArray<int32_t> borders = documents(call, conv.rows);
   conv.documents = borders.size() - 1;
-  call.enqueue([conv, borders = std::move(borders)](const Context* c) {
-    CausalConv run = conv;
-    run.cu_seqlens = borders.data();
-    c->table->causal_conv(c, &run);
-  });
+  enqueueOver(call, conv, std::move(borders), &KernelTable::causal_conv);
 }
 
 // … dy, x, weight, bias?, dx, dWeight?, dBias?; cuSeqlens
@@ -54,11 +60,7 @@ void causalConvGrad(Call& call) {
   conv.d_bias = call.optional(conv.channels);
   HostArray<int32_t> borders = documents(call, conv.rows);
   conv.documents = borders.size() - 1;
-  call.enqueue([conv, borders = std::move(borders)](const Context* c) {
-    CausalConv run = conv;
-    run.cu_seqlens = borders.data();
-    c->table->causal_conv_grad(c, &run);
-  });
+  enqueueOver(call, conv, std::move(borders), &KernelTable::causal_conv_grad);
 }
 
 // Numbers of a row of x, B and C.
@@ -90,11 +92,7 @@ void stateSpaceScan(Call& call) {
   scan.y = call.values(area(scan.rows, area(scan.heads, scan.head_dim)));
   scan.state = call.optional(state);
   scan.last = call.optional(state);
-  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
-    StateSpaceScan run = scan;
-    run.cu_seqlens = borders.data();
-    c->table->state_space_scan(c, &run);
-  });
+  enqueueOver(call, scan, std::move(borders), &KernelTable::state_space_scan);
 }
 
 // … dy, dXbc, dDt, dALog, dSkip, dDtBias; cuSeqlens
@@ -108,11 +106,7 @@ void stateSpaceScanGrad(Call& call) {
   scan.d_a_log = call.tensor(scan.heads);
   scan.d_skip = call.tensor(scan.heads);
   scan.d_dt_bias = call.tensor(scan.heads);
-  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
-    StateSpaceScan run = scan;
-    run.cu_seqlens = borders.data();
-    c->table->state_space_scan_grad(c, &run);
-  });
+  enqueueOver(call, scan, std::move(borders), &KernelTable::state_space_scan_grad);
 }
 
 // n, channels, stateDim, x, dt, b, c, aLog, skip
@@ -138,11 +132,7 @@ void selectiveScan(Call& call) {
   scan.y = call.values(area(scan.rows, scan.channels));
   scan.state = call.optional(state);
   scan.last = call.optional(state);
-  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
-    SelectiveScan run = scan;
-    run.cu_seqlens = borders.data();
-    c->table->selective_scan(c, &run);
-  });
+  enqueueOver(call, scan, std::move(borders), &KernelTable::selective_scan);
 }
 
 // … dy, dX, dDt, dB, dC, dALog, dSkip; cuSeqlens
@@ -158,11 +148,7 @@ void selectiveScanGrad(Call& call) {
   scan.d_c = call.values(of_states);
   scan.d_a_log = call.tensor(area(scan.channels, scan.state_dim));
   scan.d_skip = call.tensor(scan.channels);
-  call.enqueue([scan, borders = std::move(borders)](const Context* c) {
-    SelectiveScan run = scan;
-    run.cu_seqlens = borders.data();
-    c->table->selective_scan_grad(c, &run);
-  });
+  enqueueOver(call, scan, std::move(borders), &KernelTable::selective_scan_grad);
 }
 
 // n, keyHeads, valueHeads, keyDim, valueDim, eps, qkv, decay, rate
@@ -189,11 +175,7 @@ void gatedDeltaRule(Call& call) {
   rule.state = call.optional(states);
   rule.out = call.values(area(n, area(rule.value_heads, rule.value_dim)));
   rule.last_state = call.optional(states);
-  call.enqueue([rule, borders = std::move(borders)](const Context* c) {
-    GatedDeltaRule run = rule;
-    run.cu_seqlens = borders.data();
-    c->table->gated_delta_rule(c, &run);
-  });
+  enqueueOver(call, rule, std::move(borders), &KernelTable::gated_delta_rule);
 }
 
 // … dOut, dQkv, dDecay, dRate; cuSeqlens
@@ -206,11 +188,7 @@ void gatedDeltaRuleGrad(Call& call) {
   rule.d_rate = call.tensor(area(n, rule.value_heads));
   HostArray<int32_t> borders = documents(call, n);
   rule.documents = borders.size() - 1;
-  call.enqueue([rule, borders = std::move(borders)](const Context* c) {
-    GatedDeltaRule run = rule;
-    run.cu_seqlens = borders.data();
-    c->table->gated_delta_rule_grad(c, &run);
-  });
+  enqueueOver(call, rule, std::move(borders), &KernelTable::gated_delta_rule_grad);
 }
 
 constexpr Operation list[] = {
