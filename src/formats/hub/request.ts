@@ -95,11 +95,20 @@ const bare = (address: string): string => {
   return url.href;
 };
 
+/** What percent signs stand for; as it is where one stands for itself. */
+const decoded = (text: string): string => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+};
+
 /** Who asks, told to the endpoint alone: the name and password in its address, which are a mirror's, or the token. */
 const authorization = ({ endpoint, token }: HubSettings): Readonly<Record<string, string>> => {
   const { username, password } = new URL(endpoint);
   if (username !== '' || password !== '') {
-    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    const pair = `${decoded(username)}:${decoded(password)}`;
     return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
   }
   return token === undefined ? {} : { authorization: `Bearer ${token}` };

@@ -351,10 +351,10 @@ describe('who may read', () => {
 
   test('a mirror opens with the name and password in its address, which no other host is shown', async () => {
     const server = await serve({ 'models/acme/tiny': tiny });
-    const endpoint = server.endpoint.replace('//', '//me%40home:hf_SECRET@');
+    const endpoint = server.endpoint.replace('//', '//me%40home:50%off_SECRET@');
     await found('acme/tiny', { ...settingsFor(server, freshCache(), { token }), endpoint });
     const shown = (of: string) => server.requests.filter(({ host }) => host === of).map((r) => r.headers.authorization);
-    expect(new Set(shown('hub'))).toEqual(new Set([`Basic ${btoa('me@home:hf_SECRET')}`]));
+    expect(new Set(shown('hub'))).toEqual(new Set([`Basic ${btoa('me@home:50%off_SECRET')}`]));
     expect(new Set(shown('cdn'))).toEqual(new Set([undefined]));
   });
 
