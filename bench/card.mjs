@@ -9,7 +9,7 @@
  * share. Rates: the bfloat16 product and the copy that were measured on an H100 and an H200, 80 % of the product's (60 % for GPT-2's narrow
  * ones); for attention 300 TFLOP/s, a guess: an H200 reached 370 to 520 forwards; of products with an adapter's rank the bytes count.
  * Nothing overlaps and nothing waits. Scans read and write at the copy's rate, compute at 150 TFLOP/s and take 4 µs a chunk where chunks come
- * one after the other: guesses too.
+ * one after the other; Mamba's raise 3e12 powers a second: guesses too.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -24,7 +24,7 @@ import { flags, here } from './turns.mjs';
 const shapes = { ...plainShapes, ...hybridShapes, ...mixtureShapes };
 const asked = flags({
   lines:
-    'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full,olmoe-7b-lora,olmoe-7b-full,olmoe-7b-experts-lora,qwen3-30b-a3b-lora,qwen3.5-0.8b-lora,qwen3.5-0.8b-full,granite4-350m-lora,granite4-350m-full,youtu-2b-lora,youtu-2b-full',
+    'llama-1.1b-lora,llama-1.1b-qlora,llama-1.1b-full,gpt2-124m-lora,gpt2-124m-full,olmoe-7b-lora,olmoe-7b-full,olmoe-7b-experts-lora,qwen3-30b-a3b-lora,qwen3.5-0.8b-lora,qwen3.5-0.8b-full,granite4-350m-lora,granite4-350m-full,mamba-1.4b-lora,mamba-1.4b-full,youtu-2b-lora,youtu-2b-full',
   seq: 2048,
   batch: 0,
   kernels: false,
@@ -35,6 +35,7 @@ const cards = [
 ];
 const attentionRate = 300e12;
 const scanRate = 150e12;
+const powersPerSecond = 3e12;
 const chunkSeconds = 4e-6;
 const chunkTokens = 64;
 
@@ -83,7 +84,7 @@ const kindOf = (name) =>
           ? 'optimizer'
           : /flash|hopper|attention_(grad|f32|bf16)/.test(name)
             ? 'attention'
-            : /rx_(delta|space)/.test(name)
+            : /rx_(delta|space|selective)/.test(name)
               ? 'scans'
               : 'between';
 const sum = (counts, pick) => Object.entries(counts).reduce((total, [name, count]) => total + pick(name, count), 0);
@@ -91,6 +92,9 @@ const starts = (counts) => sum(counts, (name, [times]) => (name === 'memset' || 
 const bytesOf = (counts, kind) =>
   sum(counts, (name, [, read, written]) => (kindOf(name) === kind ? read + written : 0));
 const operationsOf = (counts, kind) => sum(counts, (name, [, , , done]) => (kindOf(name) === kind ? done : 0));
+
+/** Of what scans compute, the powers of Mamba's, which no tensor core takes. */
+const powersOf = (counts) => sum(counts, (name, [, , , done]) => (/rx_selective/.test(name) ? done : 0));
 
 const rows = [];
 try {
@@ -120,7 +124,8 @@ try {
       productTeraOperations: operationsOf(all, 'products') / 1e12,
       attentionTeraOperations: operationsOf(all, 'attention') / 1e12,
       gigabytes: bytesOf(all, 'between') / 1e9,
-      scanTeraOperations: operationsOf(all, 'scans') / 1e12,
+      scanTeraOperations: (operationsOf(all, 'scans') - powersOf(all)) / 1e12,
+      scanTeraPowers: powersOf(all) / 1e12,
       scanGigabytes: bytesOf(all, 'scans') / 1e9,
       scansOneByOne: sum(all, (kernel, [times]) => (/_scan/.test(kernel) ? times : 0)),
       thinGigabytes: bytesOf(all, 'thin') / 1e9,
@@ -132,6 +137,7 @@ try {
       const attention = (found.attentionTeraOperations * 1e12) / attentionRate;
       const scans =
         (found.scanTeraOperations * 1e12) / scanRate +
+        (found.scanTeraPowers * 1e12) / powersPerSecond +
         (found.scanGigabytes * 1e9) / card.bytes +
         found.scansOneByOne * Math.ceil(asked.seq / chunkTokens) * chunkSeconds;
       const seconds =

@@ -60,6 +60,23 @@ const granite4 = (periods) => ({
   tie_word_embeddings: true,
 });
 
+/** Scans of Mamba in all layers. */
+const mamba = (layers) => ({
+  model_type: 'mamba',
+  hidden_size: 2048,
+  intermediate_size: 4096,
+  num_hidden_layers: layers,
+  state_size: 16,
+  conv_kernel: 4,
+  expand: 2,
+  time_step_rank: 128,
+  use_bias: false,
+  use_conv_bias: true,
+  vocab_size: 50280,
+  layer_norm_epsilon: 1e-5,
+  tie_word_embeddings: true,
+});
+
 /** Youtu-LLM 2B: latent attention in all layers, keys of 192 columns and values of 128. */
 const youtu = (layers) => ({
   model_type: 'youtu',
@@ -91,6 +108,7 @@ const withTensors = (config) => {
 export const models = {
   'qwen3.5-0.8b': (periods) => withTensors(qwen35(periods)),
   'granite4-350m': (periods) => withTensors(granite4(periods)),
+  'mamba-1.4b': (layers) => withTensors(mamba(layers)),
   'youtu-2b': (layers) => withTensors(youtu(layers)),
 };
 
@@ -116,6 +134,13 @@ export const shapes = {
     batch: 4,
     attentionWidth: 768,
     matrixWeights: 4 * (7 * (768 * 3376 + 1536 * 768) + 768 * (2 * 768 + 2 * 256) + 8 * mlp(768, 2048)) + 100352 * 768,
+  },
+  'mamba-1.4b': {
+    layers: 48,
+    vocabulary: 50280,
+    batch: 4,
+    attentionWidth: 0,
+    matrixWeights: 48 * (2048 * 8192 + 4096 * (128 + 32) + 128 * 4096 + 4096 * 2048) + 50280 * 2048,
   },
   'youtu-2b': {
     layers: 32,

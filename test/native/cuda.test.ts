@@ -28,6 +28,7 @@ import {
   loraUpGrad,
 } from '../../src/model/kernels/loraLinear.js';
 import { rmsNorm, rmsNormGrad } from '../../src/model/kernels/rmsNorm.js';
+import { selectiveScan, selectiveScanGrad } from '../../src/model/kernels/selectiveScan.js';
 import type { CausalLM } from '../../src/model/model.js';
 import { weightOf } from '../../src/model/weights.js';
 import type { Precision } from '../../src/native/backend.js';
@@ -232,6 +233,8 @@ whenBuilt('the CUDA device', () => {
       'qwen2_moe_mixed',
       'lfm2',
       'granite_hybrid',
+      'mamba',
+      'falcon_mamba',
       'deepseek_v3',
     ])('gives the loss and the gradients of %s that transformers gives', (name) => {
       const folder = join(root, 'test', 'golden', 'models', name);
@@ -287,6 +290,36 @@ whenBuilt('the CUDA device', () => {
         expect(apartBy(gradients, bfloat16.gradients) / rounding).toBeLessThan(2);
       },
     );
+
+    it('numbers of a state that nothing is added to change no scan, also where it is wider than the kernels take', () => {
+      const [rows, channels, cuSeqlens] = [5, 3, Int32Array.of(0, 2, 5)];
+      const waves = (length: number, by: number): Float32Array =>
+        Float32Array.from({ length }, (_, i) => Math.sin(by * (i + 1)));
+      const scanned = (stateDim: number) => {
+        const filledUp = (from: Float32Array): Tensor =>
+          tensor2d(
+            Array.from(from, (_, i) => i)
+              .filter((i) => i % 2 === 0)
+              .map((i) => [...from.subarray(i, i + 2), ...Array<number>(stateDim - 2).fill(0)]),
+          );
+        const of = {
+          x: reshape(tensor1d(waves(rows * channels, 1)), [rows, channels]),
+          dt: reshape(tensor1d(waves(rows * channels, 2)), [rows, channels]),
+          b: filledUp(waves(2 * rows, 3)),
+          c: filledUp(waves(2 * rows, 4)),
+          aLog: filledUp(waves(2 * channels, 5)),
+          skip: tensor1d(waves(channels, 6)),
+        };
+        const { y } = selectiveScan(of, { cuSeqlens, keepsState: false });
+        const { dx, dDt, ...others } = selectiveScanGrad({ ...of, dy: y }, { cuSeqlens });
+        const numbers = [y, dx, dDt, others.dSkip].flatMap((all) => Array.from(all.dataSync()));
+        dispose([...Object.values(of), y, dx, dDt, ...Object.values(others)]);
+        return numbers;
+      };
+      const narrow = scanned(2);
+      for (const stateDim of [16, 17, 128, 130])
+        scanned(stateDim).forEach((value, i) => expect(value).toBeCloseTo(narrow[i] ?? NaN, 4));
+    });
 
     it('at bfloat16 activations lie in half of the memory, and sums of the stream do not', () => {
       const x = tensor1d(Float32Array.from({ length: 64 * 64 }, (_, i) => Math.sin(i)));

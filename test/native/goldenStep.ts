@@ -90,4 +90,5 @@ export const halvedCases: ReadonlyArray<Case> = [
   ['stablelm_parallel', false, false],
   ['gpt_oss', false, false],
   ['youtu', true, true],
+  ['mamba', true, false],
 ];

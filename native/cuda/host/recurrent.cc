@@ -7,6 +7,7 @@
 
 #include "../../cc/scratch.h"
 #include "../kernels/scan_layout.h"
+#include "../kernels/selective_layout.h"
 #include "cuda_device.h"
 
 namespace cuda {
@@ -275,6 +276,60 @@ void state_space_scan_grad(const Context* context, const StateSpaceScan* scan) {
     device.launch(k::add_parts, {parts_of(a.heads, 32)}, 256, 0, a.sums + i * a.heads, chunks, 3L * a.heads, of_heads[i], 0, a.heads);
 }
 
+// ---- Mamba's scan ----
+
+// Starts the kernels that both ways begin with; `back`: what the way back needs of them lies too.
+RxSelective begun(const Context* context, const SelectiveScan* scan, const Chunks& chunks, bool back) {
+  CudaDevice& device = of(context);
+  if (scan->state_dim > selective_most) throw std::runtime_error("the scan of Mamba: states this wide do not fit this card");
+  RxSelective a = {};
+  a.x = scan->x, a.dt = scan->dt, a.b = scan->b, a.c = scan->c, a.y = scan->y;
+  a.dy = scan->dy, a.d_x = scan->d_x, a.d_dt = scan->d_dt, a.d_b = scan->d_b, a.d_c = scan->d_c;
+  a.a_log = scan->a_log, a.skip = scan->skip, a.d_a_log = scan->d_a_log, a.d_skip = scan->d_skip;
+  // On the way back every document begins with zeros.
+  a.state = back ? nullptr : scan->state, a.last = back ? nullptr : scan->last;
+  a.rows = scan->rows, a.documents = scan->documents, a.channels = scan->channels, a.state_dim = static_cast<int>(scan->state_dim);
+  const int lanes = selective_lanes(a.state_dim);
+  const long width = selective_each * lanes, groups = parts_of(a.channels, selective_channels(lanes)), states = chunks.count() * a.channels * width;
+  a.width = static_cast<int>(width), a.parts = std::min(groups, selective_parts);
+  laid_out(context, [&](Room& room) {
+    room.take(a.states, 4 * states);
+    room.take(a.rates, 4 * chunks.count() * a.channels);
+    if (!back) return;
+    room.take(a.d_states, 4 * states);
+    room.take(a.shared, 4 * a.parts * a.rows * 2 * width);
+  });
+  if (a.rows > 0) a.chunks = device.stage(chunks.list.data(), 2 * chunks.count());
+  a.first_chunk = device.stage(chunks.first.data(), a.documents + 1);
+  const bool wide = lanes == selective_wide;
+  const Grid all = {chunks.count(), groups}, through = {a.documents, parts_of(a.channels * width, 256)};
+  device.launch(wide ? k::selective_ends_128 : k::selective_ends_16, all, selective_threads, 0, a);
+  device.launch(k::selective_join, through, 256, 0, a);
+  if (!back) return a;
+  device.launch(wide ? k::selective_ends_back_128 : k::selective_ends_back_16, all, selective_threads, 0, a);
+  device.launch(k::selective_join_back, through, 256, 0, a);
+  return a;
+}
+
+void selective_scan(const Context* context, const SelectiveScan* scan) {
+  const Chunks chunks(scan->cu_seqlens, scan->documents, selective_chunk);
+  const RxSelective a = begun(context, scan, chunks, false);
+  const int lanes = selective_lanes(a.state_dim);
+  of(context).launch(lanes == selective_wide ? k::selective_out_128 : k::selective_out_16,
+                     {chunks.count(), parts_of(a.channels, selective_channels(lanes))}, selective_threads, 0, a);
+}
+
+void selective_scan_grad(const Context* context, const SelectiveScan* scan) {
+  CudaDevice& device = of(context);
+  const Chunks chunks(scan->cu_seqlens, scan->documents, selective_chunk_back);
+  const RxSelective a = begun(context, scan, chunks, true);
+  const int lanes = selective_lanes(a.state_dim);
+  device.launch(lanes == selective_wide ? k::selective_grad_128 : k::selective_grad_16, {chunks.count(), a.parts}, selective_threads,
+                selective_grad_bytes(lanes), a);
+  device.launch(k::selective_shared, {parts_of(a.rows * 2 * a.state_dim, 256)}, 256, 0, a);
+  device.launch(k::selective_sums, {parts_of(a.channels * (a.state_dim + 1), 256)}, 256, 0, a);
+}
+
 }  // namespace
 
 void fill_recurrent(KernelTable& table) {
@@ -284,6 +339,8 @@ void fill_recurrent(KernelTable& table) {
   table.gated_delta_rule_grad = gated_delta_rule_grad;
   table.state_space_scan = state_space_scan;
   table.state_space_scan_grad = state_space_scan_grad;
+  table.selective_scan = selective_scan;
+  table.selective_scan_grad = selective_scan_grad;
   table.xielu = xielu;
   table.xielu_grad = xielu_grad;
 }

@@ -204,6 +204,21 @@ struct RxStateSpace {
   int unused;
 };
 
+// Of selective.cu; the rest as of SelectiveScan. width: state_dim filled up to whole threads (selective_layout.h).
+struct RxSelective {
+  Values x, dt, b, c, y, dy, d_x, d_dt, d_b, d_c;
+  const float *a_log, *skip;
+  const float* state;
+  float *last, *d_a_log, *d_skip;
+  const int32_t* chunks;       // [chunks, 2]: first row and rows
+  const int32_t* first_chunk;  // [documents + 1]
+  float *states, *d_states;    // [chunks, channels, width]: before a chunk, and the gradient behind it
+  float* rates;                // [chunks, channels]: their sums
+  float* shared;               // [parts, rows, 2, width]: gradients of b and of c
+  long rows, documents, channels, parts;
+  int state_dim, width;
+};
+
 #define RX_CUDA_KERNELS(X)                                                                                                  \
   X(add, Values, Values, Values, long)                                                                                      \
   X(axpy, float*, const float*, float, long)                                                                                \
@@ -335,4 +350,16 @@ struct RxStateSpace {
   X(space_grad_bf16, RxStateSpace)                                                                                          \
   X(space_grad_f32, RxStateSpace)                                                                                           \
   X(space_shared_grad_bf16, RxStateSpace)                                                                                   \
-  X(space_shared_grad_f32, RxStateSpace)
+  X(space_shared_grad_f32, RxStateSpace)                                                                                    \
+  X(selective_ends_16, RxSelective)                                                                                         \
+  X(selective_ends_128, RxSelective)                                                                                        \
+  X(selective_ends_back_16, RxSelective)                                                                                    \
+  X(selective_ends_back_128, RxSelective)                                                                                   \
+  X(selective_join, RxSelective)                                                                                            \
+  X(selective_join_back, RxSelective)                                                                                       \
+  X(selective_out_16, RxSelective)                                                                                          \
+  X(selective_out_128, RxSelective)                                                                                         \
+  X(selective_grad_16, RxSelective)                                                                                         \
+  X(selective_grad_128, RxSelective)                                                                                        \
+  X(selective_shared, RxSelective)                                                                                          \
+  X(selective_sums, RxSelective)

@@ -1474,7 +1474,7 @@ const Check checks[] = {
     {"norms", norms, 1},             {"rope", rope, 1},       {"latent", latent, 1}, {"kept", kept, 1},       {"products", products, 1}, {"refused", refused, 20}, {"plans", plans, 20}, {"sharing", sharing, 1}, {"biases", biases, 1}, {"adapters", adapters, 1}, {"adapter_grads", adapter_grads, 1}, {"groups", groups, 1}, {"group_grads", group_grads, 1},
     {"after_norms", after_norms, 1},
     {"quantized", quantized, 1}, {"attention", attention, 1}, {"ways", ways, 1000}, {"loss", loss, 1},
-    {"convolutions", convolutions, 1}, {"xielus", xielus, 1}, {"delta_rules", delta_rules, 2}, {"state_spaces", state_spaces, 2},
+    {"convolutions", convolutions, 1}, {"xielus", xielus, 1}, {"delta_rules", delta_rules, 2}, {"state_spaces", state_spaces, 2}, {"selective_scans", selective_scans, 2},
     {"updates", updates, 1},         {"updates_8bit", updates_8bit, 1}, {"copies", copies, 20}, {"broken", broken, 20}, {"opened", opened, 20},
 };
 

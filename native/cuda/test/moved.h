@@ -11,6 +11,7 @@
 #include "../kernels/adapter_layout.h"
 #include "../kernels/flash_layout.h"
 #include "../kernels/scan_layout.h"
+#include "../kernels/selective_layout.h"
 #include "../kernels/signatures.h"
 
 namespace moved {
@@ -591,6 +592,57 @@ OF_BOTH(space_out)
 OF_BOTH(space_grad)
 OF_BOTH(space_shared_grad)
 #undef OF_BOTH
+
+struct Selective {
+  const RxSelective& a;
+  long chunks, of_channels, of_states, width;
+  explicit Selective(const RxSelective& a)
+      : a(a), chunks(a.first_chunk[a.documents]), of_channels(a.rows * a.channels), of_states(a.rows * a.state_dim), width(selective_each * selective_lanes(a.state_dim)) {}
+  long states() const { return chunks * a.channels * width; }
+  // Counts the powers that decays are.
+  Count start() const {
+    return Count().read(a.chunks, 8 * chunks).read(a.dt, of_channels).read(a.a_log, a.channels * a.state_dim).operations(static_cast<double>(of_channels * width));
+  }
+};
+inline Tally selective_ends_16(Grid, const RxSelective& a) {
+  const Selective s(a);
+  return s.start().read(a.x, s.of_channels).read(a.b, s.of_states).write(a.states, s.states()).write(a.rates, s.chunks * a.channels);
+}
+inline Tally selective_ends_128(Grid grid, const RxSelective& a) { return selective_ends_16(grid, a); }
+inline Tally selective_ends_back_16(Grid, const RxSelective& a) {
+  const Selective s(a);
+  return s.start().read(a.dy, s.of_channels).read(a.c, s.of_states).write(a.d_states, s.states());
+}
+inline Tally selective_ends_back_128(Grid grid, const RxSelective& a) { return selective_ends_back_16(grid, a); }
+inline Tally selective_joined(const RxSelective& a, float* states) {
+  const Selective s(a);
+  const long own = s.chunks * a.channels * a.state_dim, kept = a.documents * a.channels * a.state_dim;
+  return Count().read(a.first_chunk, 4 * (a.documents + 1)).read(a.state, kept).read(states, own).read(a.rates, s.chunks * a.channels)
+      .read(a.a_log, s.chunks > 0 ? a.channels * a.state_dim : 0).write(states, own).write(a.last, kept);
+}
+inline Tally selective_join(Grid, const RxSelective& a) { return selective_joined(a, a.states); }
+inline Tally selective_join_back(Grid, const RxSelective& a) { return selective_joined(a, a.d_states); }
+inline Tally selective_out_16(Grid, const RxSelective& a) {
+  const Selective s(a);
+  return s.start().read(a.x, s.of_channels).read(a.b, s.of_states).read(a.c, s.of_states).read(a.skip, a.channels).read(a.states, s.states()).write(a.y, s.of_channels);
+}
+inline Tally selective_out_128(Grid grid, const RxSelective& a) { return selective_out_16(grid, a); }
+inline Tally selective_grad_16(Grid, const RxSelective& a) {
+  const Selective s(a);
+  return s.start().read(a.x, s.of_channels).read(a.dy, s.of_channels).read(a.b, s.of_states).read(a.c, s.of_states).read(a.skip, a.channels)
+      .read(a.states, s.states()).read(a.d_states, s.states()).write(a.states, s.states()).write(a.rates, s.chunks * a.channels)
+      .write(a.d_x, s.of_channels).write(a.d_dt, s.of_channels).write(a.shared, a.parts * a.rows * 2 * s.width);
+}
+inline Tally selective_grad_128(Grid grid, const RxSelective& a) { return selective_grad_16(grid, a); }
+inline Tally selective_shared(Grid, const RxSelective& a) {
+  const Selective s(a);
+  return Count().read(a.shared, a.parts * 2 * s.of_states).write(a.d_b, s.of_states).write(a.d_c, s.of_states);
+}
+inline Tally selective_sums(Grid, const RxSelective& a) {
+  const Selective s(a);
+  return Count().more(4, 0).read(a.states, s.chunks * a.channels * a.state_dim).read(a.rates, s.chunks * a.channels)
+      .write(a.d_a_log, a.channels * a.state_dim).write(a.d_skip, a.channels);
+}
 
 inline Tally pack_heads(Grid, Values from, long, uint16_t* to, long rows, int heads, int head_dim, int width) {
   return Count().read(from, rows * heads * head_dim).write(to, 2 * rows * heads * width);

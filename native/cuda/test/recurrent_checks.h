@@ -154,4 +154,44 @@ void state_spaces(Both& both) {
   both.card.bf16 = 0;
 }
 
+void selective_scans(Both& both) {
+  const long channels = below(3) == 0 ? between(1, 700) : between(1, 70), dims[] = {1, 3, 16, 16, 16, 17, 40, 128}, state_dim = dims[below(8)];
+  const std::vector<int32_t> borders = borders_of(between(1, 4), coin() ? 20 : 100);
+  const long rows = borders.back(), documents = static_cast<long>(borders.size()) - 1, states = documents * channels * state_dim;
+  const bool begins = coin(), keeps = coin();
+  const Floats numbers = floats(rows * channels), times = floats(rows * channels, -3, 2), written = floats(rows * state_dim), read = floats(rows * state_dim), slopes = floats(rows * channels);
+  const Array a_log(both, floats(channels * state_dim, -1, 2)), skip(both, floats(channels)), state(both, floats(states));
+  for (const bool as_half : {false, true}) {
+    const Activation x(both, numbers, as_half), dt(both, times, as_half), b(both, written, as_half), c(both, read, as_half), y(both, Floats(rows * channels), as_half);
+    const Activation dy(both, slopes, as_half), d_x(both, Floats(rows * channels), as_half), d_dt(both, Floats(rows * channels), as_half);
+    const Activation d_b(both, Floats(rows * state_dim), as_half), d_c(both, Floats(rows * state_dim), as_half);
+    const Array last(both, floats(states)), d_a_log(both, floats(channels * state_dim)), d_skip(both, floats(channels));
+    const auto filled = [&](const Context& on) {
+      SelectiveScan a = {};
+      a.rows = rows, a.channels = channels, a.state_dim = state_dim, a.cu_seqlens = borders.data(), a.documents = documents;
+      a.x = x.on(on), a.dt = dt.on(on), a.b = b.on(on), a.c = c.on(on), a.a_log = a_log.on(on), a.skip = skip.on(on);
+      a.y = y.on(on), a.state = begins ? state.on(on) : nullptr, a.last = keeps ? last.on(on) : nullptr;
+      a.dy = dy.on(on), a.d_x = d_x.on(on), a.d_dt = d_dt.on(on), a.d_b = d_b.on(on), a.d_c = d_c.on(on), a.d_a_log = d_a_log.on(on), a.d_skip = d_skip.on(on);
+      return a;
+    };
+    const std::string name = "selective scan " + std::to_string(channels) + " x " + std::to_string(state_dim) + ", " + std::to_string(rows) + " rows" + (as_half ? ", bfloat16" : "");
+    twice(both, [&](const Context& on) {
+      const SelectiveScan a = filled(on);
+      on.table->selective_scan(&on, &a);
+    });
+    y.agree(name, single);
+    last.agree(name + ", last state", single);
+    twice(both, [&](const Context& on) {
+      const SelectiveScan a = filled(on);
+      on.table->selective_scan_grad(&on, &a);
+    });
+    d_x.agree(name + ", d_x", single);
+    d_dt.agree(name + ", d_dt", single);
+    d_b.agree(name + ", d_b", single);
+    d_c.agree(name + ", d_c", single);
+    d_a_log.agree(name + ", d_a_log", single);
+    d_skip.agree(name + ", d_skip", single);
+  }
+}
+
 }  // namespace

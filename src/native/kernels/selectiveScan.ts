@@ -29,14 +29,20 @@ const putScan = (backend: NativeBackend, { x, dt, b, c, aLog, skip }: Inputs): v
   backend.value(x).value(dt).value(b).value(c).tensor(aLog).tensor(skip);
 };
 
-/** The kernel, or on a card, which has none of its own, the reference: plain operations there. */
+/** The widest state that a card's kernels take: 128 numbers (native/cuda/kernels/selective_layout.h). Mamba's have 16. */
+const mostOnCard = 128;
+
+/** The kernel, or, of states too wide for that of a card, the reference: plain operations there. */
 const besideCard = (
   { reference }: { readonly reference: (inputs: never, attrs: never) => ReadonlyArray<TensorInfo> },
   config: KernelConfig,
 ): KernelConfig => ({
   ...config,
-  kernelFunc: ((call: { readonly inputs: never; readonly attrs: never; readonly backend: NativeBackend }) =>
-    call.backend.onCard ? [...reference(call.inputs, call.attrs)] : config.kernelFunc(call)) as unknown as KernelFunc,
+  kernelFunc: ((call: { readonly inputs: Inputs; readonly attrs: Attrs; readonly backend: NativeBackend }) => {
+    const [, stateDim] = rowsOf('aLog', call.inputs.aLog);
+    if (!call.backend.onCard || stateDim <= mostOnCard) return config.kernelFunc(call as never);
+    return [...reference(call.inputs as never, call.attrs as never)];
+  }) as unknown as KernelFunc,
 });
 
 const scan = kernel(
