@@ -14,6 +14,8 @@ export interface ConfigFile {
   readonly options: Readonly<Record<string, unknown>>;
   /** Option name → its line in the file. */
   readonly lines: ReadonlyMap<string, number>;
+  /** Option name → the name as the file has it. */
+  readonly written: ReadonlyMap<string, string>;
 }
 
 /** A few lines of names for names would otherwise stand for more than any memory holds. */
@@ -39,29 +41,33 @@ export const parseConfig = (path: string, text: string): Either<FatalError, Conf
     return refused(broken.message.split('\n')[0]?.replace(/ at line.*$/, '') ?? 'not YAML', broken.linePos?.[0].line);
   }
   const { contents } = document;
-  if (contents === null) return E.right({ path, options: {}, lines: new Map() });
+  if (contents === null) return E.right({ path, options: {}, lines: new Map(), written: new Map() });
   if (!isMap(contents)) return refused('not a mapping of options to values', 1);
   const lines = new Map<string, number>();
+  const names = new Map<string, string>();
   const options: Array<[string, unknown]> = [];
   for (const { key } of contents.items) {
     if (!isScalar(key)) return refused('an option name must be plain text');
     const written = String(key.value);
     const name = camel(written);
     const { line } = counter.linePos(key.range?.[0] ?? 0);
-    if (lines.has(name)) return refused(`option "${name}" is given twice`, line);
+    if (lines.has(name)) return refused(`option "${written}" is given twice`, line);
     lines.set(name, line);
+    names.set(name, written);
     options.push([name, values[written]]);
   }
-  return E.right({ path, options: Object.fromEntries(options), lines });
+  return E.right({ path, options: Object.fromEntries(options), lines, written: names });
 };
 
 /** Reads and parses; a file that cannot be read is a wrong call (`E_CONFIG_FILE`). */
 export const readConfig = (path: string): TaskEither<FatalError, ConfigFile> =>
   pipe(
     readText(path),
+    // What cannot be read is named by the message itself.
     TE.mapLeft((cause) =>
-      usage('E_CONFIG_FILE', `the configuration file cannot be read: ${cause.message}`, {
+      usage('E_CONFIG_FILE', cause.message, {
         file: path,
+        hint: 'give a file of options in YAML or JSON',
         cause,
       }),
     ),

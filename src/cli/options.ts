@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { type FatalError, usage } from '../errors.js';
 import type { ConfigFile } from './configFile.js';
+import { errorInFile, type IsOption } from './inFlags.js';
 import { kebab } from './names.js';
 
 export interface Given {
@@ -10,13 +11,15 @@ export interface Given {
   readonly file?: ConfigFile;
   /** Other names of options. */
   readonly aliases?: Readonly<Record<string, string>>;
+  /** Names that a file may spell otherwise, besides those it has. Default: none. */
+  readonly isOption?: IsOption;
 }
 
 /** What was given, a flag before the file. */
 const merged = ({ flags, file }: Given): Readonly<Record<string, unknown>> => ({ ...file?.options, ...flags });
 
 /** Names an option as the caller wrote it: as a flag, or as a line of the configuration file. */
-const asWritten = ({ flags, file, aliases = {} }: Given, error: FatalError): FatalError => {
+const asWritten = ({ flags, file, aliases = {}, isOption = () => false }: Given, error: FatalError): FatalError => {
   const { field, ...details } = error.details;
   if (field === undefined || error.kind !== 'usage') return error;
   const [named = field, ...inner] = field.split('.');
@@ -25,13 +28,12 @@ const asWritten = ({ flags, file, aliases = {} }: Given, error: FatalError): Fat
     ? named
     : (Object.keys(aliases).find((alias) => aliases[alias] === named && given(alias)) ?? named);
   const line = file?.lines.get(option);
-  const place =
-    file !== undefined && line !== undefined && !Object.hasOwn(flags, option)
-      ? { field, file: file.path, line }
-      : { field: [`--${kebab(option)}`, ...inner].join('.') };
   // By the name that was given, not by the one it stands for.
   const message = error.message.replace(`wrong value for ${named}`, () => `wrong value for ${option}`);
-  return usage(error.code, message, { ...details, ...place });
+  if (file === undefined || line === undefined || Object.hasOwn(flags, option))
+    return usage(error.code, message, { ...details, field: [`--${kebab(option)}`, ...inner].join('.') });
+  const inFile = { ...details, field: [option, ...inner].join('.'), file: file.path, line };
+  return errorInFile(usage(error.code, message, inFile), file, isOption);
 };
 
 /** `decode` of what was given. */

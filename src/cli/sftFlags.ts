@@ -69,7 +69,12 @@ const renamed = (file: ConfigFile, own: Fields): ConfigFile => {
     [...entries].flatMap(([name, value]) => {
       return isOthers(name, own) ? [] : [[nameOf(name), value] as const];
     });
-  return { ...file, options: Object.fromEntries(kept(Object.entries(file.options))), lines: new Map(kept(file.lines)) };
+  return {
+    ...file,
+    options: Object.fromEntries(kept(Object.entries(file.options))),
+    lines: new Map(kept(file.lines)),
+    written: new Map(kept(file.written)),
+  };
 };
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
@@ -141,6 +146,7 @@ export const decodeSftFlags = <F extends Fields>(
       (file): Given => ({
         flags,
         aliases: sftAliases,
+        isOption: (name) => known.has(name) || Object.hasOwn(own.fields, name),
         ...(file === undefined ? {} : { file: renamed(file, own.fields) }),
       }),
     ),

@@ -4,17 +4,19 @@ import type { Located } from '../formats/hub/locate.js';
 import type { HubSettings } from '../formats/hub/settings.js';
 import type { Rejects } from '../streams/rejects.js';
 import { SftConfig } from '../train/options/config.js';
-import { warningInFlags } from './inFlags.js';
+import { rejectedInFlags, warningInFlags, type IsOption } from './inFlags.js';
 
 /** Takes whole lines. */
 export interface Line {
   readonly write: (line: string) => unknown;
 }
 
+const isOption: IsOption = (name) => Object.hasOwn(SftConfig.fields, name);
+
 export const tellWarning =
   (err: Line) =>
   (warned: Warning): void => {
-    err.write(`warning: ${render(warningInFlags(warned, (name) => Object.hasOwn(SftConfig.fields, name)))}\n`);
+    err.write(`warning: ${render(warningInFlags(warned, isOption))}\n`);
   };
 
 /** Tells the first `few` refusals of each reason. */
@@ -24,7 +26,7 @@ export const tellRejects = (rejects: Pick<Rejects, 'stream'>, err: Line, few = 3
     const count = (told.get(error.code) ?? 0) + 1;
     told.set(error.code, count);
     const where = error.line === undefined ? `row ${index}: ` : '';
-    if (count <= few) err.write(`rejected: ${where}${render(error)}\n`);
+    if (count <= few) err.write(`rejected: ${where}${render(rejectedInFlags(error, isOption))}\n`);
     if (count === few + 1) err.write(`rejected: further rows with ${error.code} are counted only\n`);
   });
 };

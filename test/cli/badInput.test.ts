@@ -267,7 +267,7 @@ describe('the call', () => {
       return called('sft', '--model', base, '--config', file);
     });
     expect(outcome.err).toMatch(
-      /run\.yaml:2, field "maxStesp": unknown option "maxStesp" \[E_OPTIONS\]\n {2}try: {6}did you mean "maxSteps"\?/,
+      /run\.yaml:2, field "max_stesp": unknown option "max_stesp" \[E_OPTIONS\]\n {2}try: {6}did you mean "max_steps"\?/,
     );
     expect(outcome.code).toBe(2);
   });

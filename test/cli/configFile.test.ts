@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import * as E from 'fp-ts/lib/Either.js';
-import { parseConfig } from '../../src/cli/configFile.js';
+import { parseConfig, readConfig } from '../../src/cli/configFile.js';
 import { render } from '../../src/errors.js';
 
 const optionsOf = (text: string): unknown =>
@@ -40,6 +40,13 @@ describe('a configuration file', () => {
     ['- seed\n', 'run.yaml:1: not a mapping of options to values [E_CONFIG_FILE]'],
   ])('%j is refused', (text, message) => {
     expect(optionsOf(text)).toBe(message);
+  });
+
+  test('a file that is not there is named once', async () => {
+    const missing = await readConfig('missing.yaml')();
+    expect(E.mapLeft(render)(missing)).toEqual(
+      E.left('missing.yaml does not exist [E_CONFIG_FILE]\n  try:      give a file of options in YAML or JSON'),
+    );
   });
 
   test('broken YAML is refused with its line', () => {

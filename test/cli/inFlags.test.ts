@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { errorInFlags, textInFlags, warningInFlags } from '../../src/cli/inFlags.js';
-import { fatal, usage, warning } from '../../src/errors.js';
+import { errorInFlags, rejectedInFlags, textInFlags, warningInFlags } from '../../src/cli/inFlags.js';
+import { dataError, fatal, usage, warning } from '../../src/errors.js';
 
-const options = ['trainDataset', 'maxLength', 'evalStrategy', 'datasetNumProc', 'packing', 'model'];
+const options = ['trainDataset', 'maxLength', 'evalStrategy', 'datasetNumProc', 'packing', 'model', 'bnb4bitQuantType'];
 const isOption = (name: string): boolean => options.includes(name);
 
 describe('a text in the words of a command line', () => {
@@ -13,6 +13,7 @@ describe('a text in the words of a command line', () => {
     ['wrong value for packing', 'wrong value for --packing'],
     ['/data/maxLength/rows.jsonl and maxLength.jsonl stay', '/data/maxLength/rows.jsonl and maxLength.jsonl stay'],
     ['a model and its packing are words, too', 'a model and its packing are words, too'],
+    ['the default of bnb4bitQuantType', 'the default of --bnb-4bit-quant-type'],
     ['unknownOption stays', 'unknownOption stays'],
   ])('%s', (text, told) => {
     expect(textInFlags(text, isOption)).toBe(told);
@@ -43,6 +44,19 @@ describe('an error in the words of a command line', () => {
       cause,
       details: { field: 'model', hint: 'lower --max-length' },
     });
+  });
+
+  test('a refused row keeps its column, and is told which flags would help', () => {
+    const refused = dataError('E_NO', 'no text under packing: datasetNumProc', {
+      field: 'maxLength',
+      hint: 'raise maxLength',
+    });
+    expect(rejectedInFlags(refused, isOption)).toEqual(
+      dataError('E_NO', 'no text under packing: --dataset-num-proc', {
+        field: 'maxLength',
+        hint: 'raise --max-length',
+      }),
+    );
   });
 
   test('so does a warning', () => {

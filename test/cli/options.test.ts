@@ -28,8 +28,30 @@ describe('options of a call', () => {
     const broken = E.getOrElseW(() => undefined)(parseConfig('run.yaml', '# a run\n\nmax_steps: many\n'));
     if (broken === undefined) throw new Error('the file must parse');
     expect(decoded({ flags: {}, file: broken })).toEqual(
-      E.left(expect.stringMatching(/^run\.yaml:3, field "maxSteps": /)),
+      E.left(expect.stringMatching(/^run\.yaml:3, field "max_steps": wrong value for max_steps /)),
     );
     expect(decoded({ flags: { maxSteps: 2 }, file: broken })).toEqual(E.right({ maxSteps: 2, seed: 42 }));
+  });
+
+  const refused = (text: string): unknown => {
+    const wrong = E.getOrElseW(() => undefined)(parseConfig('run.yaml', text));
+    if (wrong === undefined) throw new Error('the file must parse');
+    return decoded({ flags: {}, file: wrong, isOption: (name) => Object.hasOwn(Options.fields, name) });
+  };
+
+  test.each([
+    ['per_epoch: 2\nmaxstep: 3\n', 'max_steps'],
+    ['per-epoch: 2\nmaxstep: 3\n', 'max-steps'],
+    ['maxstep: 3\n', 'maxSteps'],
+  ])('a name that is meant is spelt as the file spells its own: %j', (text, meant) => {
+    expect(refused(text)).toEqual(E.left(expect.stringContaining(`did you mean "${meant}"?`)));
+  });
+
+  test('each further fault of the file has its line', () => {
+    expect(refused('max_steps: many\n\nseed: none\n')).toEqual(
+      E.left(
+        expect.stringMatching(/^run\.yaml:1, field "max_steps": .*\n {2}also line 3: wrong value for seed: expected/),
+      ),
+    );
   });
 });

@@ -66,10 +66,10 @@ test('float32 says nothing beside bf16; what cannot be had is refused with its l
   expect(await decoded('dtype: float32\nbf16: true')).toMatchObject({ config: { precision: 'bfloat16' } });
   expect(await decoded('dtype: float32\nlora_bias: false')).not.toHaveProperty('config.precision', 'float32');
   expect(await decoded('\ndtype: float16')).toMatch(/^run\.yaml:2, field "dtype": .*float32 or bfloat16/s);
-  expect(await decoded('dataset_config: main')).toMatch(/^run\.yaml:1, field "datasetConfig": .*owner\/name/s);
+  expect(await decoded('dataset_config: main')).toMatch(/^run\.yaml:1, field "dataset_config": .*owner\/name/s);
   expect(await decoded('task_type: SEQ_CLS')).toContain('causal');
   expect(await decoded('model: a\nmodel_name_or_path: b')).toMatch(
-    /^run\.yaml:2, field "modelNameOrPath": option "model" is given twice.*another name for it/s,
+    /^run\.yaml:2, field "model_name_or_path": option "model" is given twice.*"model_name_or_path" is another name for it/s,
   );
   expect(await decoded('bf16: false\ndtype: bfloat16')).toContain('given twice');
 });
@@ -87,5 +87,5 @@ test('a file that was written for sft serves a command that reads less of it; wh
     own: { model: 'a', trainDataset: ['b'] },
     config: { seed: 3 },
   });
-  expect(await decoded('eval_datase: c')).toMatch(/^run\.yaml:1, field "evalDatase"/);
+  expect(await decoded('eval_datase: c')).toMatch(/^run\.yaml:1, field "eval_datase": unknown option "eval_datase"/);
 });
