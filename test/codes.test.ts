@@ -72,7 +72,7 @@ describe('codes of the data path', () => {
 
   test('E_PACKING_TOKENIZED: ids where 0.7.10 packs text', async () => {
     expect(await prepared([{ input_ids: [1, 2] }])).toMatchObject({
-      left: { code: 'E_PACKING_EMPTY', details: { actual: '1 rows read; refused: 1 E_PACKING_TOKENIZED' } },
+      left: { code: 'E_PACKING_EMPTY', details: { actual: '1 row read; refused: 1 E_PACKING_TOKENIZED' } },
     });
   });
 

@@ -26,6 +26,7 @@ import { mixedRows, trainDatasetDoc } from './datasets.js';
 import { addSftFlags, decodeSftFlags } from './sftFlags.js';
 import { tellRejects, tellWarning } from './tell.js';
 import { tokenizerOf } from './tokenizerOf.js';
+import { counted } from '../formats/counted.js';
 
 const Own = closed('prepare', {
   trainDataset: required(list(nonEmptyString), trainDatasetDoc),
@@ -103,7 +104,7 @@ const nothingLeft = (
   file: string,
   tokenizer: Tokenizer | undefined,
 ): FatalError =>
-  fatal('E_NO_ROWS', `of ${rowsRead} rows none is left to train on`, {
+  fatal('E_NO_ROWS', `of ${counted(rowsRead, 'row')} none is left to train on`, {
     file,
     ...(tokenizer === undefined
       ? { hint: 'give --tokenizer DIR: without one, rows must hold input_ids' }

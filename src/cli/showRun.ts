@@ -7,6 +7,7 @@ import type { Terminal } from './command.js';
 import { duration, makeProgress } from './progress.js';
 import type { Progress } from './progress.js';
 import { tellWarning } from './tell.js';
+import { counted } from '../formats/counted.js';
 
 const count = (value: number): string => value.toLocaleString('en-US');
 
@@ -45,7 +46,7 @@ export const toldAtEnd = ({
   outputDir,
 }: RunSummary): string =>
   [
-    `${ended === 'early' ? 'stopped early' : 'done'}: ${count(steps)} steps in ${duration(seconds)}, ` +
+    `${ended === 'early' ? 'stopped early' : 'done'}: ${counted(steps, 'step')} in ${duration(seconds)}, ` +
       `mean loss ${trainLoss.toFixed(4)}, ${count(Math.round(tokensPerSecond))} tokens/s`,
     ...(skippedSteps === 0 ? [] : [`skipped steps: ${count(skippedSteps)} (loss or gradient not finite)`]),
     ...(rejected === 0 ? [] : [`refused rows: ${count(rejected)} (${reasonsText(rejectedByReason)})`]),

@@ -6,6 +6,7 @@ import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
 import type { Labelled, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';
 import type { Rejecting } from '../streams/operator.js';
+import { counted } from '../formats/counted.js';
 
 /** What counts as no label. */
 export interface LearnableOptions {
@@ -14,7 +15,7 @@ export interface LearnableOptions {
 }
 
 const noLabels = (length: number): DataError =>
-  dataError('E_NO_LABELS', `No label of this row (${length} tokens) reaches the loss`, {
+  dataError('E_NO_LABELS', `No label of this row (${counted(length, 'token')}) reaches the loss`, {
     expected: 'at least one trained token after the first',
     hint: 'was the answer cut off by maxLength, or does the mask leave nothing to train?',
   });

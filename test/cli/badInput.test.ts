@@ -63,7 +63,7 @@ const called = async (...argv: ReadonlyArray<string>): Promise<Outcome> => {
 describe('rows', () => {
   test('good rows train, so that the cases below fail for their own reason', async () => {
     const outcome = await train(good.join('\n'));
-    expect(outcome.err).toContain('done: 1 steps');
+    expect(outcome.err).toContain('done: 1 step in');
     expect(outcome.code).toBe(0);
     expect(outcome.left).toEqual(expect.arrayContaining(trained));
   });

@@ -9,6 +9,7 @@ import { withoutByteOrderMark } from './lineBlocks.js';
 import type { LineOptions } from './lineBlocks.js';
 import { sourced, sourcedError } from './sourced.js';
 import type { Chunks, Sourced } from './sourced.js';
+import { counted } from '../counted.js';
 
 /** How a CSV file is read. Its first row names the columns. */
 export interface CsvOptions extends LineOptions {
@@ -225,7 +226,7 @@ export async function* csvFromBytes(
               dataError('E_CSV_COLUMNS', 'the row has another number of columns than the header', {
                 file,
                 line,
-                expected: `${header.length} columns (${header.join(', ')})`,
+                expected: `${counted(header.length, 'column')} (${header.join(', ')})`,
                 actual: `${record.length}`,
               }),
             ),

@@ -2,6 +2,7 @@
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Bytes } from '../files/byteSource.js';
+import { counted } from '../counted.js';
 
 /** The bytes of one element, and the 1-based line it starts on. */
 export interface ElementBytes {
@@ -67,7 +68,7 @@ export async function* jsonElements(
   let carriedBytes = 0;
 
   const wrong = (byte: number): FatalError =>
-    fatal('E_INVALID_JSON', `${file}:${line}: the JSON breaks after ${count} rows`, {
+    fatal('E_INVALID_JSON', `${file}:${line}: the JSON breaks after ${counted(count, 'row')}`, {
       file,
       line,
       expected: open.length > 0 ? `"${String.fromCharCode(open[open.length - 1] ?? 0)}"` : expectation[expects],

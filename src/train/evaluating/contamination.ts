@@ -9,6 +9,7 @@ import { packRows } from '../../operators/pack.js';
 import { ignoreIndex } from '../../records.js';
 import type { Labelled } from '../../records.js';
 import { evaluateRows } from './evaluate.js';
+import { counted } from '../../formats/counted.js';
 
 /** What attention across documents of a packed window would cost. */
 export interface Contamination {
@@ -79,5 +80,5 @@ export const contaminationFacts = ({
   ['loss, documents apart', separate.toFixed(4)],
   ['attending to each other', `${joined.toFixed(4)} (${difference < 0 ? '' : '+'}${difference.toFixed(4)})`],
   ['perplexity', `× ${perplexityRatio.toFixed(4)}`],
-  ['measured on', `${documents} documents in ${windows} windows`],
+  ['measured on', `${counted(documents, 'document')} in ${counted(windows, 'window')}`],
 ];

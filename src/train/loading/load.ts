@@ -37,6 +37,7 @@ import { textPartOf } from '../saving/wholeCheckpoint.js';
 import { withOwnHead } from './headNames.js';
 import { planWeights, uploaded } from './loadWeights.js';
 import { spreadOverExperts } from './parameterAdapter.js';
+import { counted } from '../../formats/counted.js';
 
 /** Quantisation is BitsAndBytesConfig's options, camelCased: `loadIn4bit`, `bnb4bitQuantType`, … */
 export interface LoadOptions extends EngineOptions, QuantizationOptions {
@@ -103,10 +104,14 @@ const unexpectedTensors = (dir: string, names: ReadonlyArray<string>): ReadonlyA
   names.length === 0
     ? []
     : [
-        warning('W_UNEXPECTED_TENSORS', `${names.length} tensors of the checkpoint belong to no part of the model`, {
-          file: dir,
-          actual: names.slice(0, 8).join(', '),
-        }),
+        warning(
+          'W_UNEXPECTED_TENSORS',
+          `${counted(names.length, 'tensor')} of the checkpoint ${names.length === 1 ? 'belongs' : 'belong'} to no part of the model`,
+          {
+            file: dir,
+            actual: names.slice(0, 8).join(', '),
+          },
+        ),
       ];
 
 const quantizedAlready = (dir: string): Warning =>

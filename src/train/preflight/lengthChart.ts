@@ -1,6 +1,7 @@
 /** The histogram of row lengths as a picture. */
 import { html, join, nothing, type Markup } from '../report/markup.js';
 import type { Histogram } from './histogram.js';
+import { counted } from '../../formats/counted.js';
 
 const [width, height, left, bottom, right] = [880, 220, 44, 24, 12];
 const number = (value: number): string => value.toLocaleString('en-US');
@@ -16,7 +17,7 @@ export const lengthChart = ({ bins }: Histogram, maxLength: number): Markup => {
   const bars = bins
     .filter(({ count }) => count > 0)
     .map(({ from, to, count }) => {
-      const told = `${from} to ${to - 1} tokens: ${number(count)} rows`;
+      const told = `${from} to ${to - 1} tokens: ${counted(count, 'row')}`;
       const wide = Math.max(1, x(to) - x(from) - 1);
       return html`<rect class="${from >= maxLength ? 'bar cut' : 'bar'}" x="${at(x(from) + 0.5)}" y="${at(y(count))}" width="${at(wide)}" height="${at(floor - y(count))}"><title>${told}</title></rect>`;
     });

@@ -5,6 +5,7 @@ import type { Check } from './checks.js';
 import type { Preflight } from './preflight.js';
 import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';
+import { counted } from '../../formats/counted.js';
 
 /** What the text of a report shows beside it, and how. */
 export interface TextOptions {
@@ -173,17 +174,17 @@ const numbersOf = ({ rowsRead, rows, tokens, trainedTokens, packing, maxLength, 
     ],
     [
       packing.active ? 'packing' : 'if packed',
-      `${number(packing.windows)} windows of ${number(maxLength)}, ${percent(packing.efficiency)} full`,
+      `${counted(packing.windows, 'window')} of ${number(maxLength)}, ${percent(packing.efficiency)} full`,
     ],
     ...(run === undefined
       ? []
       : [
           [
             'run',
-            `${number(run.steps)} steps, ${Number(run.epochs.toFixed(2))} epochs, about ${number(run.tokens)} tokens, ${number(run.trainedTokens)} of them trained`,
+            `${counted(run.steps, 'step')}, ${counted(Number(run.epochs.toFixed(2)), 'epoch')}, about ${number(run.tokens)} tokens, ${number(run.trainedTokens)} of them trained`,
           ] as const,
         ]),
-    ...Object.entries(warnings).map(([code, count]) => [code, `${number(count)} times`] as const),
+    ...Object.entries(warnings).map(([code, count]) => [code, counted(count ?? 0, 'time')] as const),
   ]);
 
 /** A report on a data set as text for a terminal, with its rows token by token. */

@@ -19,6 +19,7 @@ import { countRefused } from './refusals.js';
 import type { RefusedRows } from './refusals.js';
 import { makeRowNames } from './rowNames.js';
 import type { RowNames } from './rowNames.js';
+import { counted } from '../../formats/counted.js';
 
 /** A data set made ready, and what became of its rows. */
 export interface Prepared {
@@ -99,7 +100,7 @@ export const prepareRows = (
           {
             ...(first?.hint === undefined ? {} : { hint: first.hint }),
             expected: 'at least one row with a label that reaches the loss',
-            actual: `${summary.rowsRead} rows read${first === undefined ? '' : `; refused: ${reasonsText(reasons)}`}`,
+            actual: `${counted(summary.rowsRead, 'row')} read${first === undefined ? '' : `; refused: ${reasonsText(reasons)}`}`,
           },
         );
       },

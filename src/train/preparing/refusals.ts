@@ -4,6 +4,7 @@ import { render, warning } from '../../errors.js';
 import type { DataError, ErrorCode, Warning } from '../../errors.js';
 import { reasonsText } from '../../streams/rejects.js';
 import type { RejectCounts, Rejects } from '../../streams/rejects.js';
+import { counted } from '../../formats/counted.js';
 
 /** The rows of one pass over a data set that were refused. */
 export interface RefusedRows {
@@ -74,8 +75,8 @@ export const makeRefusals = (): Refusals => {
       const told = Array.from(sets)
         .filter(([, { rows }]) => rows > 0)
         .map(([name, { rows, read, reasons }]) => {
-          const of = read === undefined ? '' : ` of ${count(read)}`;
-          return `${count(rows)}${of} rows of ${name} (${reasonsText(reasons)})`;
+          const of = read === undefined ? counted(rows, 'row') : `${count(rows)} of ${counted(read, 'row')}`;
+          return `${of} of ${name} (${reasonsText(reasons)})`;
         });
       if (first === undefined) return undefined;
       return warning('W_ROWS_REFUSED', `refused and left out: ${told.join('; ')}`, {

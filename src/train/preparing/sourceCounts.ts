@@ -6,6 +6,7 @@ import { ignoreIndex } from '../../records.js';
 import type { Labelled } from '../../records.js';
 import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
+import { counted } from '../../formats/counted.js';
 
 /** Counted in rows as they were read: cut to maxLength, not yet packed. */
 export interface SourceCounts {
@@ -81,7 +82,7 @@ export const sourceLines = (counts: ReadonlyArray<SourceCounts> = [], most = 12)
     .slice(0, most)
     .map(
       ({ file = 'from no file', rowsRead, rejected, tokens, trainedTokens }) =>
-        `${file}: ${number(rowsRead)} rows, ${number(rejected)} refused, ${number(trainedTokens)} of ${number(tokens)} tokens trained`,
+        `${file}: ${counted(rowsRead, 'row')}, ${number(rejected)} refused, ${number(trainedTokens)} of ${number(tokens)} tokens trained`,
     );
-  return sorted.length > most ? [...named, `and ${number(sorted.length - most)} more files`] : named;
+  return sorted.length > most ? [...named, `and ${counted(sorted.length - most, 'more file')}`] : named;
 };

@@ -5,6 +5,7 @@
  * run in its data is this one number, which is what makes resuming a subtraction.
  */
 import type { SftConfig } from '../options/config.js';
+import { counted } from '../../formats/counted.js';
 
 /** How many updates and micro-batches a run has. */
 export interface Plan {
@@ -66,7 +67,8 @@ const epochShape = (rows: number, config: PlanFields): { readonly microBatches: 
  */
 export const planSteps = (rows: number, config: PlanFields): Plan => {
   const { microBatches, updates } = epochShape(rows, config);
-  if (microBatches === 0) throw new RangeError(`${rows} rows make no batch of ${config.perDeviceTrainBatchSize}`);
+  if (microBatches === 0)
+    throw new RangeError(`${counted(rows, 'row makes', 'rows make')} no batch of ${config.perDeviceTrainBatchSize}`);
   const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * updates);
   const plan = {
     rows,
