@@ -36,8 +36,7 @@ export { random } from './seed.js';
 export type { Random, RandomStream } from './seed.js';
 
 // streams
-/** rxjs's `pipe`, for joining operators into one; the bare name is fp-ts's. */
-export { pipe as compose } from 'rxjs';
+export { compose } from './streams/compose.js';
 export { fromEither } from './streams/fromEither.js';
 export { mapping, windowed } from './streams/operator.js';
 export type { Machine, MappingOptions, Rejecting } from './streams/operator.js';

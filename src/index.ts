@@ -17,7 +17,7 @@ export type { ExpertLoad, RouterBalance } from './model/experts/balance.js';
 export type { ExpertsConfig, ModelConfig, RawConfig, Within } from './model/config.js';
 export type { TextLayout, WholeCheckpoint } from './model/imageText.js';
 // Building blocks of architectures, under a name of their own: `layers.compose` is not the streams' `compose`.
-export * as layers from './model/layers/index.js';
+export { layers } from './model/layers.js';
 export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
 export { attachLora } from './model/adapters/adapter.js';

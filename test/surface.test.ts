@@ -52,13 +52,20 @@ const isNameable = (symbol: ts.Symbol): boolean =>
 
 const docOf = (symbol: ts.Symbol): string => ts.displayPartsToString(symbol.getDocumentationComment(checker));
 
-/** What a name stands for, the parts of a namespace in its place. */
+/** The module that a name stands for, if it stands for one. */
+const moduleOf = (symbol: ts.Symbol): ts.Symbol | undefined => {
+  const module = (symbol.flags & ts.SymbolFlags.Variable) === 0 ? symbol : checker.getTypeOfSymbol(symbol).getSymbol();
+  return module !== undefined && (module.flags & ts.SymbolFlags.ValueModule) !== 0 ? module : undefined;
+};
+
+/** What a name stands for, with the parts of a module. */
 const told = (entry: string): ReadonlyArray<ts.Symbol> =>
   exportsOf(entry)
     .map(meant)
-    .flatMap((symbol) =>
-      (symbol.flags & ts.SymbolFlags.ValueModule) === 0 ? [symbol] : checker.getExportsOfModule(symbol).map(meant),
-    )
+    .flatMap((symbol) => {
+      const module = moduleOf(symbol);
+      return module === undefined ? [symbol] : [symbol, ...checker.getExportsOfModule(module).map(meant)];
+    })
     .filter((symbol) => ours(symbol).length > 0);
 
 /** Options that a function may be called without, each as `Type.option`. */
@@ -130,6 +137,18 @@ test.each(['SftSetup', 'SftRun', 'StepResult', 'Batch', 'Formatted', 'Tokenized'
     expect(members.filter((member) => docOf(member) === '').map(({ name }) => name)).toEqual([]);
   },
 );
+
+test('the types of a module that is a value have names, too', () => {
+  const modules = entries.flatMap(exportsOf).map(meant).filter(moduleOf);
+  expect(modules.map(({ name }) => name)).toEqual(['layers']);
+  for (const symbol of modules) {
+    const names = (of: ReadonlyArray<ts.Symbol>): ReadonlyArray<string> => of.map(({ name }) => name).sort();
+    const types = checker
+      .getExportsOfModule(moduleOf(symbol) ?? symbol)
+      .filter((one) => (meant(one).flags & ts.SymbolFlags.Value) === 0);
+    expect(names(checker.getExportsOfModule(symbol))).toEqual(names(types));
+  }
+});
 
 test('every type that the surface names is exported', () => {
   const exported = new Set(entries.flatMap((entry) => [...exportsOf(entry).map(meant), ...told(entry)]));
