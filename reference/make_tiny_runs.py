@@ -73,13 +73,16 @@ def run(name, directory, data, options, adapter=None):
         loss = 0.0
         for batch in batches:
             inputs = padded(batch)
-            logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+            output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            logits = output.logits
             part = torch.nn.functional.cross_entropy(
                 logits[:, :-1].reshape(-1, logits.shape[-1]).float(),
                 inputs["labels"][:, 1:].reshape(-1),
                 ignore_index=-100,
                 reduction="sum",
             ) / count
+            if getattr(model.config, "output_router_logits", False):
+                part = part + model.config.router_aux_loss_coef * output.aux_loss / every
             part.backward()
             loss += part.item()
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in trained], options["max_grad_norm"])
@@ -117,3 +120,18 @@ run(
     ),
     adapter=dict(r=3, lora_alpha=6, target_modules=["c_attn"], lora_dropout=0.0, fan_in_fan_out=True),
 )
+for name, directory, targets in (
+    ("mamba-lora", "mamba", ["in_proj", "x_proj"]),
+    ("falcon_mamba-lora", "falcon_mamba", ["in_proj", "x_proj"]),
+    ("jamba-lora", "jamba", ["q_proj", "v_proj", "in_proj", "x_proj", "out_proj"]),
+):
+    run(
+        name,
+        directory,
+        rows(4, 9, vocab(directory), 4, 12),
+        dict(
+            max_steps=8, batch_size=3, accumulation=1, learning_rate=1e-2, lr_scheduler_type="linear", warmup_steps=0,
+            weight_decay=0.0, max_grad_norm=1.0,
+        ),
+        adapter=dict(r=3, lora_alpha=6, target_modules=targets, lora_dropout=0.0),
+    )

@@ -54,6 +54,11 @@ CASES = {
     "llama-rows": (
         "llama",
         dict(r=2, target_modules=["q_proj"], trainable_token_indices={"embed_tokens": [5, 38], "lm_head": [4, 5, 39]})),
+    # An out_proj is refused by PEFT, a dt_proj's weight read past its adapter.
+    "mamba": ("mamba", dict(r=2, lora_alpha=3, target_modules=["in_proj", "x_proj", "embeddings"])),
+    "mamba-dora": ("mamba", dict(r=2, use_dora=True, target_modules=["in_proj", "x_proj"], modules_to_save=["embeddings"])),
+    "falcon_mamba": ("falcon_mamba", dict(r=2, lora_alpha=3, target_modules=["in_proj", "x_proj", "lm_head"])),
+    "jamba": ("jamba", dict(r=2, lora_alpha=3, target_modules="all-linear", exclude_modules=["dt_proj", "router"])),
     "gpt_neox-head": ("gpt_neox", dict(r=2, target_modules=["lm_head", "query_key_value"])),
 }
 

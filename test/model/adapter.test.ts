@@ -187,11 +187,27 @@ describe('targets', () => {
     [{ targetModules: 'all-linear', layersToTransform: 1 }, 'layersToTransform'],
     [{ targetModules: 'all-linear', layersPattern: 'layers' }, 'layersPattern'],
     [{ layersPattern: ['layers'], targetModules: ['q_proj'] }, 'give both'],
+    [{ targetModules: ['q_proj', 'input_layernorm'] }, 'names "model.layers.0.input_layernorm", a norm'],
   ])('refuse %j', (options, text) => {
     const result = loraTargets(config(options), expectedTensors(llama), [], 'llama');
     const [message, hint] = E.isLeft(result) ? [result.left.message, result.left.details.hint ?? ''] : ['', ''];
     expect(codeOf(result)).toBe('E_LORA_TARGET');
     expect(`${message} ${hint}`).toContain(text);
+  });
+
+  it('are maps and tables: a list that names a convolution is refused, an expression passes over it', () => {
+    const found = (targetModules: string | ReadonlyArray<string>, excludeModules?: ReadonlyArray<string>) => {
+      const mamba = orThrow(modelConfig(JSON.parse(readFileSync(`${golden('mamba')}/config.json`, 'utf8'))));
+      return loraTargets(config({ targetModules, excludeModules }), expectedTensors(mamba), [], 'mamba');
+    };
+    const refused = found(['in_proj', 'conv1d']);
+    expect(E.isLeft(refused) && refused.left.message).toContain('"backbone.layers.0.mixer.conv1d", a convolution');
+    expect(orThrow(found(['in_proj', 'conv1d'], ['conv1d'])).map(({ module }) => module)).toEqual([
+      'backbone.layers.0.mixer.in_proj',
+      'backbone.layers.1.mixer.in_proj',
+    ]);
+    const all = orThrow(found('.*layers\\.0\\..*')).map(({ module }) => module.replace(/^.*\./, ''));
+    expect(all).toEqual(['in_proj', 'x_proj', 'dt_proj', 'out_proj']);
   });
 
   it('refuse patterns that are no expressions, or that could take for ever', () => {

@@ -1,4 +1,4 @@
-/** Two runs of tiny checkpoints against what transformers, PEFT and torch made of them (reference/make_tiny_runs.py). */
+/** Runs of tiny checkpoints against what transformers, PEFT and torch made of them (reference/make_tiny_runs.py). */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { beforeAll, expect, test } from '@jest/globals';
@@ -37,7 +37,7 @@ beforeAll(async () => {
   await startUnderTest();
 });
 
-test.each(['llama-accumulated', 'gpt2-lora'])('%s', async (name) => {
+test.each(['llama-accumulated', 'gpt2-lora', 'mamba-lora', 'falcon_mamba-lora', 'jamba-lora'])('%s', async (name) => {
   const run = JSON.parse(readFileSync(resolve(golden, 'runs', `${name}.json`), 'utf8')) as TinyRun;
   const { model } = await orThrow(
     loadModel(resolve(golden, 'models', run.model), {

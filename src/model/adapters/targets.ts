@@ -53,8 +53,8 @@ const targetOf = (config: LoraConfig, { name, shape, kind }: TensorSpec): Target
 
 /**
  * The modules that get an adapter, in the checkpoint's order; options name them as they are `called` in the class that transformers
- * opens. `E_LORA_TARGET` when there is none, when an expression is none, or
- * when the options contradict each other.
+ * opens. `E_LORA_TARGET` when there is none, when a list names a norm or a convolution, when an expression is none, or when the options
+ * contradict each other.
  */
 export const loraTargets = (
   config: LoraConfig,
@@ -95,17 +95,22 @@ export const loraTargets = (
     const layer = layerNumber(module, config.layersPattern);
     return layer !== undefined && layers.includes(layer);
   };
-  const candidates = specs.filter(
-    ({ name, kind }) => name.endsWith('.weight') && kind !== 'norm' && kind !== 'convolution',
-  );
+  const weights = specs.filter(({ name }) => name.endsWith('.weight'));
+  const candidates = weights.filter(({ kind }) => kind !== 'norm' && kind !== 'convolution');
   // all-linear leaves out what is no map of a layer: the head, and embeddings.
   const found = candidates
     .filter(({ name, kind, head }) => isTarget(called(moduleOf(name)), head === true || kind === 'embedding'))
     .map((spec) => targetOf(config, spec));
-  if (found.length > 0) return E.right(found);
   const modules = [...new Set(candidates.map(({ name }) => moduleOf(name).replace(/^.*\./, '')))];
-  return refused(
-    `no module of the model matches targetModules ${JSON.stringify(targets)}`,
-    `modules are named ${modules.join(', ')}`,
-  );
+  const hint = `modules are named ${modules.join(', ')}`;
+  // A name in a list is meant; an expression may match more than what takes an adapter.
+  const without = typeof targets === 'string' ? [] : weights.filter((spec) => !candidates.includes(spec));
+  const named = without.find(({ name }) => isTarget(called(moduleOf(name)), false));
+  if (named !== undefined)
+    return refused(
+      `targetModules names "${called(moduleOf(named.name))}", a ${named.kind}, and only maps and tables take an adapter`,
+      hint,
+    );
+  if (found.length > 0) return E.right(found);
+  return refused(`no module of the model matches targetModules ${JSON.stringify(targets)}`, hint);
 };
