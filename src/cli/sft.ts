@@ -72,12 +72,16 @@ type Files = ClosedValue<typeof Own>;
 const titleOf = ({ model, trainDataset }: Files, { runName }: SftConfig): string =>
   runName ?? `${basename(model)} on ${trainDataset.map((file) => basename(file)).join(', ')}`;
 
-/** The report of a run whose model could not be loaded. What is wrong with the report is no news beside that. */
+/** Of a run that failed: what keeps its report from being written, in a line, since the error that counts comes behind it. */
+const untoldReport = (fault: FatalError, { err }: Terminal): void =>
+  void err.write(`no report: ${render(fault).replace(/\n[^]*/, '')}\n`);
+
+/** The report of a run whose model could not be loaded. */
 const unloaded = (
   error: FatalError,
   own: Files,
   config: SftConfig,
-  { err }: Terminal,
+  terminal: Terminal,
 ): TaskEither<FatalError, unknown> => {
   if (own.report === undefined) return TE.right(undefined);
   const recorder = makeRecorder({ title: titleOf(own, config), facts: [['model', own.model]] });
@@ -90,7 +94,7 @@ const unloaded = (
       maxPositions: 1,
       config,
     }),
-    TE.orElseW((fault) => TE.fromIO(() => err.write(`${render(fault)}\n`))),
+    TE.orElseW((fault) => TE.fromIO(() => untoldReport(fault, terminal))),
   );
 };
 
@@ -224,7 +228,7 @@ const trained = (call: Asked, loaded: LoadedParts, terminal: Terminal): TaskEith
   const reportOfFailure = (): TaskEither<FatalError, unknown> =>
     pipe(
       report(),
-      TE.orElseW((fault) => TE.fromIO(() => terminal.err.write(`${render(fault)}\n`))),
+      TE.orElseW((fault) => TE.fromIO(() => untoldReport(fault, terminal))),
     );
   return pipe(
     dashboardOf(call, recorder, terminal),

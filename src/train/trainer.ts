@@ -217,6 +217,8 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
         ).pipe(
           catchError((error: unknown) =>
             defer(() => leaveFailure(run.config.outputDir, error, run.state.step)).pipe(
+              // Who hears of the error finds every file closed.
+              concatMap(() => run.logs.close()),
               concatMap(() => throwError(() => error)),
             ),
           ),
