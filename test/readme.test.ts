@@ -42,10 +42,12 @@ describe('shell snippets', () => {
     expect(calls).toHaveLength(5);
     await inPlace(async (cwd) => {
       for (const call of calls) {
-        const argv = [...call.slice('npx rxtune '.length).matchAll(/"([^"]*)"|(\S+)/g)].map(
-          (match) => match[1] ?? match[2] ?? '',
+        const argv = [...call.slice('npx rxtune '.length).matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+          (match) => match[1] ?? match[2] ?? match[3] ?? '',
         );
-        await node(cwd, built(), ...argv);
+        const { stdout } = await node(cwd, built(), ...argv);
+        // Nobody is shown an empty line.
+        if (argv[0] === 'generate') expect(stdout.trim()).not.toBe('');
       }
       expect(JSON.parse(await readFile(join(cwd, 'out', 'adapter_config.json'), 'utf8'))).toMatchObject({
         r: 16,

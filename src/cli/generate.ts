@@ -4,8 +4,8 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
-import { lastValueFrom, tap } from 'rxjs';
-import { type FatalError, fatalFromData, onlyFatal, usage } from '../errors.js';
+import { lastValueFrom, reduce, tap } from 'rxjs';
+import { type FatalError, fatalFromData, onlyFatal, usage, warning, type Warning } from '../errors.js';
 import {
   boolean,
   fraction,
@@ -19,7 +19,7 @@ import {
 } from '../formats/optionCodecs.js';
 import { closed, option, optional, required, type ClosedValue } from '../formats/closed.js';
 import { decodeExample } from '../formats/examples/example.js';
-import { readJson } from '../formats/json/json.js';
+import { parseJson, readJson } from '../formats/json/json.js';
 import { parseJsonExactly } from '../formats/json/writtenNumbers.js';
 import { QuantizationConfig } from '../model/quantize/config.js';
 import type { Example } from '../records.js';
@@ -40,7 +40,7 @@ const Options = closed('generate', {
   prompt: optional(string, 'Text to continue.'),
   messages: optional(
     nonEmptyString,
-    'JSON file of a conversation to answer: a list of messages, or {"messages": […]}.',
+    'Conversation to answer, as JSON or a file of it: a list of messages, or {"messages": […]}.',
   ),
   maxNewTokens: option(positiveInteger, 256, 'Tokens written at most.'),
   stop: optional(
@@ -64,16 +64,27 @@ const Options = closed('generate', {
 
 type Options = ClosedValue<typeof Options>;
 
-const conversation = (file: string): TaskEither<FatalError, Example> =>
-  pipe(
-    readJson(file, { parse: parseJsonExactly }),
+const ofCall = ({ code, message, details }: FatalError): FatalError => usage(code, message, details);
+
+/** Of JSON as it stands, which begins with a bracket, or of a file. */
+const conversation = (given: string): TaskEither<FatalError, Example> => {
+  const reader = { parse: parseJsonExactly };
+  const isJson = /^\s*[[{]/.test(given);
+  return pipe(
+    isJson ? TE.fromEither(E.mapLeft(ofCall)(parseJson(given, '--messages', reader))) : readJson(given, reader),
     TE.flatMapEither(
       (value): Either<FatalError, Example> =>
         E.mapLeft(fatalFromData)(
-          decodeExample(Array.isArray(value) ? { messages: value as unknown } : value, { file }),
+          decodeExample(Array.isArray(value) ? { messages: value as unknown } : value, isJson ? {} : { file: given }),
         ),
     ),
   );
+};
+
+const nothingWritten = ({ messages }: Options): Warning =>
+  warning('W_NOTHING_WRITTEN', 'the model ended its text at once, and nothing was written', {
+    ...(messages === undefined ? { hint: 'a model that learned conversations is asked with --messages' } : {}),
+  });
 
 const asked = ({ prompt, messages }: Options): TaskEither<FatalError, Example> => {
   if (prompt !== undefined && messages !== undefined) {
@@ -81,7 +92,11 @@ const asked = ({ prompt, messages }: Options): TaskEither<FatalError, Example> =
   }
   if (messages !== undefined) return conversation(messages);
   return prompt === undefined
-    ? TE.left(usage('E_USAGE', 'nothing to continue', { hint: 'give --prompt TEXT or --messages FILE' }))
+    ? TE.left(
+        usage('E_USAGE', 'nothing to continue', {
+          hint: 'give --prompt TEXT, or --messages with JSON or a file of it',
+        }),
+      )
     : TE.right({ kind: 'text', text: prompt });
 };
 
@@ -112,8 +127,13 @@ export const generateCommand: CommandLine = {
           ...(stop === undefined ? {} : { stop }),
         });
         return TE.tryCatch(async () => {
-          await lastValueFrom(text.pipe(tap((piece) => out.write(piece))), { defaultValue: '' });
+          const written = text.pipe(
+            tap((piece) => out.write(piece)),
+            reduce((length, piece) => length + piece.length, 0),
+          );
+          const length = await lastValueFrom(written);
           out.write('\n');
+          if (length === 0) tellWarning(err)(nothingWritten(options));
         }, onlyFatal);
       }),
     ),

@@ -27,9 +27,10 @@ export const textInFlags = (text: string, isOption: IsOption): string =>
     .replace(withValue, (all, name: string) => (isOption(name) ? `--${kebab(name)} ` : all))
     .replace(joined, (name) => (isOption(name) ? `--${kebab(name)}` : name));
 
-const fieldInFlags = (field: string, isOption: IsOption): string => {
+/** No column is called like an option of several words; one of a single word may be, where the call was right. */
+const fieldInFlags = (field: string, isOption: IsOption, isCall: boolean): string => {
   const [name = field, ...inner] = field.split('.');
-  return isOption(name) ? [`--${kebab(name)}`, ...inner].join('.') : field;
+  return isOption(name) && (isCall || name !== name.toLowerCase()) ? [`--${kebab(name)}`, ...inner].join('.') : field;
 };
 
 /**
@@ -38,7 +39,7 @@ const fieldInFlags = (field: string, isOption: IsOption): string => {
  */
 const detailsInFlags = (details: Details, isOption: IsOption, isCall: boolean): Details => ({
   ...details,
-  ...(details.field === undefined || !isCall ? {} : { field: fieldInFlags(details.field, isOption) }),
+  ...(details.field === undefined ? {} : { field: fieldInFlags(details.field, isOption, isCall) }),
   ...(details.expected === undefined ? {} : { expected: textInFlags(details.expected, isOption) }),
   ...(details.hint === undefined ? {} : { hint: textInFlags(details.hint, isOption) }),
 });
@@ -89,8 +90,9 @@ export const errorInFile = (error: FatalError, file: ConfigFile, isOption: IsOpt
 /** The error of a call, told by its flags. */
 export const errorInFlags = (error: FatalError, isOption: IsOption): FatalError => {
   const { code, kind, cause, details } = error;
-  const isCall = kind === 'usage';
-  const isOfFile = isCall && details.line !== undefined;
+  // Nor has a row anything to do with engines.
+  const isCall = kind === 'usage' || code === 'E_ENGINE_UNAVAILABLE';
+  const isOfFile = kind === 'usage' && details.line !== undefined;
   if (isOfFile) return error;
   return fatal(code, textInFlags(error.message.replace(ofRecord, ''), isOption), {
     ...detailsInFlags(details, isOption, isCall),
@@ -104,6 +106,7 @@ export const rejectedInFlags = ({ message, ...error }: DataError, isOption: IsOp
   ...error,
   message: textInFlags(message, isOption),
   ...detailsInFlags(error, isOption, false),
+  ...(error.field === undefined ? {} : { field: error.field }),
 });
 
 /** A warning, told by flags. */

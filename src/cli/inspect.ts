@@ -43,7 +43,7 @@ const Own = closed('inspect', {
   maxRows: optional(positiveInteger, 'Rows read. Default: all.'),
   contamination: optional(
     positiveInteger,
-    'Rows on which the model is measured with documents of a window attending to each other. Needs model.',
+    'Rows on which the model is measured with documents of a window attending to each other. Needs --model.',
   ),
   html: optional(nonEmptyString, 'HTML file to write: the report as one page.'),
   json: option(boolean, false, 'Write the report as JSON.'),

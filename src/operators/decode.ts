@@ -6,6 +6,7 @@ import { dataError, warning } from '../errors.js';
 import type { DataError, Place, Warning } from '../errors.js';
 import { isSourced, placeOf, placeOfRow } from '../formats/datasets/sourced.js';
 import { describe } from '../formats/describe.js';
+import { nearest } from '../formats/nearest.js';
 import { isTextual, textOf, weightOf } from '../formats/examples/conversation.js';
 import type { WeightedText } from '../formats/examples/conversation.js';
 import { decodeExample } from '../formats/examples/example.js';
@@ -82,8 +83,9 @@ export const textField =
   (value, place = {}) => {
     const text = isJsonRecord(value) ? value[field] : undefined;
     if (!isJsonRecord(value) || !isTextual(text)) {
+      const meant = isJsonRecord(value) && text === undefined ? nearest(field, Object.keys(value)) : undefined;
       return left(
-        dataError('E_NO_TEXT_FIELD', `The row has no text in "${field}"`, {
+        dataError('E_NO_TEXT_FIELD', `the row has no text in "${field}"`, {
           ...place,
           field,
           expected: 'a string',
@@ -91,6 +93,7 @@ export const textField =
             isJsonRecord(value) && text === undefined
               ? `columns ${Object.keys(value).join(', ')}`
               : describe(text ?? value),
+          ...(meant === undefined ? {} : { hint: `did you mean "${meant}"?` }),
         }),
       );
     }

@@ -58,7 +58,7 @@ const noTemplate = (tokenizer: FormatOptions['tokenizer']): DataError =>
         expected: 'a tokenizer (tokenizer.json beside the model) or a template, or rows with input_ids',
       })
     : dataError('E_NO_CHAT_TEMPLATE', 'The row is a conversation, but the tokenizer has no chat template', {
-        hint: 'give a chat template, or a formatting function',
+        hint: 'give chatTemplate, or chatFormat: chatml for a base model; or make a text of each row (formattingFunc)',
       });
 
 /** Spans end to end over the whole text: those given, times the row's weight, and the row's weight in between. */

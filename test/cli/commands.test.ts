@@ -277,6 +277,11 @@ describe('generate and evaluate', () => {
         out: '{"item": "shelf", "colour": "grey", "count": 2, "day": "Sunday"}\n',
       });
 
+      expect(await rxtune('generate', ...adapted, '--messages', await readFile(messages, 'utf8'))).toMatchObject({
+        code: 0,
+        out: '{"item": "shelf", "colour": "grey", "count": 2, "day": "Sunday"}\n',
+      });
+
       const perRow = join(directory, 'rows.jsonl');
       const heldout = ['--eval-dataset', join(shop, 'heldout.jsonl'), '--assistant-only-loss', '--per-row', perRow];
       const [before, after] = [
@@ -295,6 +300,27 @@ describe('generate and evaluate', () => {
         5,
       );
     }));
+
+  test('a text that ends before it begins is told of', async () => {
+    const stopped = await rxtune(
+      'generate',
+      '--model',
+      base,
+      '--prompt',
+      '<|im_start|>ledger\nMay: 1 x mug, red, Friday',
+    );
+    expect(stopped).toMatchObject({ code: 0, out: '\n' });
+    expect(stopped.err).toContain(
+      'nothing was written [W_NOTHING_WRITTEN]\n  try:      a model that learned conversations',
+    );
+  });
+
+  test('JSON on the command line that is broken is told with its place', async () => {
+    expect(await rxtune('generate', '--model', base, '--messages', '[{"role": "user"')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--messages:1: not JSON: '),
+    });
+  });
 
   test('a call that asks for nothing, or for two things, is wrong', async () => {
     expect(await rxtune('generate', '--model', base)).toMatchObject({ code: 2, out: '' });

@@ -46,6 +46,15 @@ describe('an error in the words of a command line', () => {
     });
   });
 
+  test('of a run that failed, options of several words are flags, and those of engines', () => {
+    const isKnown = (name: string): boolean => isOption(name) || name === 'engine';
+    const fieldOf = (code: `E_${string}`, field: string) =>
+      errorInFlags(fatal(code, 'no', { field }), isKnown).details.field;
+    expect(fieldOf('E_NO_CHECKPOINT', 'datasetNumProc')).toBe('--dataset-num-proc');
+    expect(fieldOf('E_ENGINE_UNAVAILABLE', 'engine')).toBe('--engine');
+    expect(fieldOf('E_ROW', 'engine')).toBe('engine');
+  });
+
   test('a refused row keeps its column, and is told which flags would help', () => {
     const refused = dataError('E_NO', 'no text under packing: datasetNumProc', {
       field: 'maxLength',

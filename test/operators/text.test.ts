@@ -54,6 +54,7 @@ describe('decode', () => {
     expect(decode(sourced('a.csv', 2, { id: 3 }))).toMatchObject({
       left: { code: 'E_NO_TEXT_FIELD', file: 'a.csv', line: 2, field: 'body', actual: 'columns id' },
     });
+    expect(decode({ bdy: 'a' })).toMatchObject({ left: { hint: 'did you mean "bdy"?' } });
     expect(decode({ body: 3 })).toMatchObject({ left: { code: 'E_NO_TEXT_FIELD', actual: '3' } });
     expect(decode('bare')).toMatchObject({ left: { code: 'E_NO_TEXT_FIELD' } });
   });

@@ -81,6 +81,18 @@ describe('before the model', () => {
     ['a place for checkpoints', {}, { resumeFromCheckpoint: true }, { code: 'E_OPTIONS', field: 'outputDir' }],
     ['a file of a chat template', {}, { chatTemplate: here('no.jinja') }, { code: 'E_NO_FILE', field: 'chatTemplate' }],
     ['a template, not a folder', {}, { chatTemplate: here('half') }, { code: 'E_IS_DIRECTORY', field: 'chatTemplate' }],
+    [
+      'a name that is nearly one of the setup',
+      { peftConfg: { r: 8 } } as Partial<SftSetup>,
+      {},
+      { code: 'E_OPTIONS', field: 'peftConfg' },
+    ],
+    ['an option beside the model', { maxSteps: 3 } as Partial<SftSetup>, {}, { code: 'E_OPTIONS', field: 'maxSteps' }],
+    ['another name of one', { epochs: 3 } as Partial<SftSetup>, {}, { code: 'E_OPTIONS', field: 'epochs' }],
+    ['a model, not what was loaded', { model: { model: {} } as never }, {}, { code: 'E_OPTIONS', field: 'model' }],
+    ['a model, not the task of one', { model: (() => 1) as never }, {}, { code: 'E_OPTIONS', field: 'model' }],
+    ['a list of callbacks', { callbacks: (() => undefined) as never }, {}, { code: 'E_OPTIONS', field: 'callbacks' }],
+    ['a function', { formattingFunc: 'text' as never }, {}, { code: 'E_OPTIONS', field: 'formattingFunc' }],
     ['a place to write', {}, { outputDir: here('file/out') }, { code: 'E_OUTPUT_DIR' }],
   ])('%s', async (_name, setup, options, told) => {
     expect(await ending(setup, options)).toMatchObject({ loaded: false, ...told });
@@ -98,6 +110,11 @@ describe('before the model', () => {
     // @ts-expect-error A path is no data set, though a text may be iterated.
     const typed: Dataset = 'a.jsonl';
     expect(typed).toHaveLength(7);
+  });
+
+  test('what load gives beside model and tokenizer may come along, and so may names unlike any of the setup', async () => {
+    const along = { warnings: [], engine: {}, located: {}, note: 'mine' } as Partial<SftSetup>;
+    expect(await ending(along)).toMatchObject({ loaded: true, code: 'E_MODEL_INIT' });
   });
 
   test('what is there lets the model be loaded', async () => {

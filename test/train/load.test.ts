@@ -53,11 +53,6 @@ const namesIn = (file: string): ReadonlyArray<string> => {
     .sort();
 };
 
-const codeOf = async (dir: string): Promise<string> => {
-  const result = await loadModel(dir)();
-  return E.isLeft(result) ? result.left.code : 'loaded';
-};
-
 describe('loadModel', () => {
   test('what was saved loads as it was', async () => {
     const { model, warnings } = await orThrow(loadModel(llama));
@@ -324,7 +319,10 @@ describe('loadModel', () => {
     ['another width', { intermediate_size: 25 }, 'E_WEIGHTS_SHAPE'],
   ])('%s', async (_, change, code) => {
     const before = memory().numTensors;
-    expect(await codeOf(copyWith(change))).toBe(code);
+    const dir = copyWith(change);
+    const place = expect.objectContaining({ file: expect.stringContaining(dir) });
+    for (const either of [loadModel, loadParts])
+      expect(await either(dir)()).toMatchObject({ left: { code, details: place } });
     expect(memory().numTensors).toBe(before);
   });
 

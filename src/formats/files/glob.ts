@@ -120,7 +120,7 @@ export const expandPattern = async (pattern: string): Promise<ReadonlyArray<stri
       .filter((segment, i, all) => segment !== '**' || all[i - 1] !== '**'),
   );
   if (found.length === 0) {
-    throw usage('E_NO_FILE', `no file matches ${pattern}`, { file: pattern });
+    throw usage('E_NO_FILE', 'no file matches this pattern', { file: pattern });
   }
   return [...new Set(found)];
 };

@@ -216,6 +216,16 @@ const readConfig = (dir: string, reader?: JsonReader): TaskEither<FatalError, un
     TE.orElse((error) => (error.code === 'E_NO_FILE' ? TE.leftTask(() => noModel(dir, error)) : TE.left(error))),
   );
 
+/** A fault of what was read, with where it was read; one of the call, or with a place of its own, as it is. */
+const readIn =
+  (file: string) =>
+  (error: FatalError): FatalError => {
+    const { code, message, details, kind, cause } = error;
+    return kind === 'usage' || details.file !== undefined
+      ? error
+      : fatal(code, message, { ...details, file, kind, cause });
+  };
+
 /** The shape of the model in a directory; undefined where it has no config.json. */
 export const modelConfigIn = (
   dir: string,
@@ -226,6 +236,7 @@ export const modelConfigIn = (
   return pipe(
     readJson(file, configJson),
     TE.flatMapEither((raw) => stretched(raw, ropeScaling)),
+    TE.mapLeft(readIn(file)),
   );
 };
 
@@ -235,6 +246,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     // Strict readers of what is saved tell 0 from 0.0.
     readConfig(dir, configJson),
     TE.flatMapEither((raw) => stretched(raw, options.ropeScaling)),
+    TE.mapLeft(readIn(join(dir, 'config.json'))),
     TE.bindTo('declared'),
     TE.bind('generation', () => readGenerationConfig(dir)),
     TE.bind('wanted', () => TE.fromEither(quantizationWanted(options))),
@@ -247,7 +259,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
     TE.bind('part', ({ declared, numbers }) => textPartOf(declared, dir, numbers)),
     TE.let('config', ({ part }) => part.config),
     TE.bind('planned', ({ part: { config, tensors }, quantization, wanted }) =>
-      planWeights(config, tensors, { stored: quantization, wanted }),
+      TE.mapLeft(readIn(dir))(planWeights(config, tensors, { stored: quantization, wanted })),
     ),
     TE.bind('engine', () => onEngine(options)),
     // Once the engine runs: whether the model fits may be a question to a card.
@@ -331,6 +343,7 @@ const configIn = (dir: string): TaskEither<FatalError, Pick<CausalLM, 'config'>>
   pipe(
     readConfig(dir),
     TE.flatMapEither(modelConfig),
+    TE.mapLeft(readIn(join(dir, 'config.json'))),
     TE.map((config) => ({ config })),
   );
 

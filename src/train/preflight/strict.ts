@@ -24,6 +24,6 @@ export const preflightFault = ({ checks, rows, rowsRead, passed }: Preflight): F
   return fatal('E_PREFLIGHT', `the data set fails its checks${[...lines, ...nothing].join('')}`, {
     ...(first?.file === undefined ? {} : { file: first.file }),
     ...(first?.line === undefined ? {} : { line: first.line }),
-    hint: 'rxtune inspect shows the rows; without strict they are trained on, or left out and counted',
+    hint: 'rxtune inspect shows the rows; without option strict they are trained on, or left out and counted',
   });
 };

@@ -30,6 +30,7 @@ import { makeRemains, weightsBrought, withoutRemains } from './remains.js';
 import type { Remains } from './remains.js';
 import { resume, tidyOutput } from './resume.js';
 import type { Run, RunEvent, SftSetup } from './run.js';
+import { soundSetup } from './soundSetup.js';
 import { frozenRows, loaded, trained } from './trainedModel.js';
 import type { Loaded } from './trainedModel.js';
 
@@ -239,7 +240,8 @@ export const begin = (
   started: (over: () => void) => void = () => undefined,
 ): TaskEither<FatalError, Run> =>
   pipe(
-    TE.fromEither(decodeSftConfig(options)),
+    TE.fromEither(soundSetup(setup)),
+    TE.flatMapEither(() => decodeSftConfig(options)),
     TE.tap((config) => beforeLoading(setup, config)),
     TE.flatMap((config) =>
       pipe(
