@@ -7,7 +7,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { strictUtf8 } from '../files/utf8.js';
+import { pickleReader } from './pickleReader.js';
+import type { PickleReader } from './pickleReader.js';
+import { pickleStack } from './pickleStack.js';
+import type { PickleStack } from './pickleStack.js';
 import { kindOf } from './values.js';
 import type { PickledDict, PickledList, PickledTuple, PickleValue } from './values.js';
 
@@ -26,8 +29,6 @@ export interface Unpickled {
   /** Where the next one begins. */
   readonly end: number;
 }
-
-const mark = Symbol('mark');
 
 /** Opcodes of pickle that are left out on purpose; all others are no opcodes. */
 const leftOut: Readonly<Record<string, string>> = {
@@ -69,179 +70,136 @@ const leftOut: Readonly<Record<string, string>> = {
 /** Lists, tuples and dicts: a state dict has about five a tensor. More are no weights, and would fill the memory. */
 const mostContainers = 2_000_000;
 
-const run = (bytes: Uint8Array, start: number, building: Building): Unpickled => {
-  const { file, hint } = building;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const stack: Array<PickleValue | typeof mark> = [];
-  const memo = new Map<number, PickleValue>();
-  let at = start;
-  const damaged = (what: string): FatalError =>
-    fatal('E_PICKLE_DAMAGED', `${file}: byte ${at} of its pickle ${what}`, {
-      file,
-      hint: 'copy or download the file again: it is damaged',
-    });
-  /** Moves on by so many bytes, and says where they begin. */
-  const take = (length: number): number => {
-    const from = at;
-    if (length > bytes.length - from) {
-      throw fatal('E_PICKLE_TRUNCATED', `${file} ends in the middle of its pickle`, {
-        file,
-        hint: 'copy or download the file again: it is incomplete',
-      });
-    }
-    at += length;
-    return from;
-  };
-  const uint8 = (): number => view.getUint8(take(1));
-  const uint32 = (): number => view.getUint32(take(4), true);
-  const text = (length: number): string => {
-    const from = take(length);
-    const decoded = strictUtf8(bytes.subarray(from, at));
-    if (decoded === undefined) throw damaged('begins no UTF-8');
-    return decoded;
-  };
-  const line = (): string => {
-    const length = bytes.subarray(at).indexOf(0x0a);
-    const read = text(length === -1 ? bytes.length - at + 1 : length);
-    take(1);
-    return read;
-  };
-  const pop = (): PickleValue => {
-    const top = stack.pop();
-    if (top === undefined || top === mark) throw damaged('wants a value that is not there');
-    return top;
-  };
-  const peek = (): PickleValue => {
-    const top = stack.at(-1);
-    if (top === undefined || top === mark) throw damaged('wants a value that is not there');
-    return top;
-  };
-  const popMarked = (): ReadonlyArray<PickleValue> => {
-    const from = stack.lastIndexOf(mark);
-    if (from === -1) throw damaged('wants a mark that is not there');
-    // No mark lies behind the last one.
-    const items = stack.splice(from).slice(1) as Array<PickleValue>;
-    return items;
-  };
-  const string = (): string => {
-    const value = pop();
-    if (typeof value !== 'string') throw damaged(`wants a string, not ${kindOf(value)}`);
-    return value;
-  };
-  const remembered = (index: number): PickleValue => {
-    const value = memo.get(index);
-    if (value === undefined) throw damaged('names a value that is not there');
-    return value;
-  };
-  const fewest = (count: number): ReadonlyArray<PickleValue> => Array.from({ length: count }, pop).reverse();
-  const dictionary = (): PickledDict => {
-    const value = peek();
-    if (value === null || typeof value !== 'object' || value._tag !== 'dict')
-      throw damaged(`wants a dict, not ${kindOf(value)}`);
-    return value;
-  };
-  const setItems = (items: ReadonlyArray<PickleValue>): void => {
-    const { entries } = dictionary();
-    if (items.length % 2 !== 0) throw damaged('has a key without its value');
-    for (let i = 0; i < items.length; i += 2) entries.set(items[i] ?? null, items[i + 1] ?? null);
-  };
-  const append = (items: ReadonlyArray<PickleValue>): void => {
-    const value = peek();
-    if (value === null || typeof value !== 'object' || value._tag !== 'list')
-      throw damaged(`wants a list, not ${kindOf(value)}`);
-    for (const item of items) value.items.push(item);
-  };
-  /** Little-endian two's complement; a number where it is one exactly. */
-  const long = (length: number): number | bigint => {
-    const from = take(length);
-    let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[from + i] ?? 0);
-    const signed = length === 0 ? 0n : BigInt.asIntN(8 * length, value);
-    return Number.isSafeInteger(Number(signed)) ? Number(signed) : signed;
-  };
-  const push = (value: PickleValue): void => {
-    stack.push(value);
-  };
+/** What an opcode reads, takes from the stack and leaves there, by its byte. */
+type Opcodes = Readonly<Record<string, () => void>>;
+
+/** Numbers, texts and words. */
+const plainOpcodes = (reader: PickleReader, { push }: PickleStack): Opcodes => ({
+  N: () => push(null),
+  '\x88': () => push(true),
+  '\x89': () => push(false),
+  J: () => push(reader.int32()),
+  K: () => push(reader.uint8()),
+  M: () => push(reader.uint16()),
+  '\x8a': () => push(reader.long(reader.uint8())),
+  G: () => push(reader.float64()),
+  X: () => push(reader.text(reader.uint32())),
+  '\x8c': () => push(reader.text(reader.uint8())),
+});
+
+/** Lists, tuples and dicts, and what is put into them. */
+const containerOpcodes = (reader: PickleReader, stack: PickleStack, { file, hint }: Building): Opcodes => {
+  const { popSome, popMarked } = stack;
   let containers = 0;
-  const pushContainer = (value: PickledTuple | PickledList | PickledDict): void => {
+  const push = (value: PickledTuple | PickledList | PickledDict): void => {
     if (++containers > mostContainers) {
       throw fatal('E_PICKLE_TOO_LARGE', `${file}: its pickle makes more than ${mostContainers} lists`, { file, hint });
     }
     stack.push(value);
   };
-  const pushTuple = (items: ReadonlyArray<PickleValue>): void => pushContainer({ _tag: 'tuple', items });
-  const reduce = (): void => {
+  const pushTuple = (items: ReadonlyArray<PickleValue>): void => push({ _tag: 'tuple', items });
+  const append = (items: ReadonlyArray<PickleValue>): void => {
+    const list = stack.topList();
+    for (const item of items) list.items.push(item);
+  };
+  const setItems = (items: ReadonlyArray<PickleValue>): void => {
+    const { entries } = stack.topDict();
+    if (items.length % 2 !== 0) throw reader.damaged('has a key without its value');
+    for (let i = 0; i < items.length; i += 2) entries.set(items[i] ?? null, items[i + 1] ?? null);
+  };
+  return {
+    '}': () => push({ _tag: 'dict', entries: new Map() }),
+    ']': () => push({ _tag: 'list', items: [] }),
+    ')': () => pushTuple([]),
+    '(': stack.mark,
+    t: () => pushTuple(popMarked()),
+    '\x85': () => pushTuple(popSome(1)),
+    '\x86': () => pushTuple(popSome(2)),
+    '\x87': () => pushTuple(popSome(3)),
+    s: () => setItems(popSome(2)),
+    u: () => setItems(popMarked()),
+    a: () => append(popSome(1)),
+    e: () => append(popMarked()),
+    // The attributes of an OrderedDict (torch keeps versions there): no tensor is among them.
+    b: () => {
+      stack.pop();
+      stack.topDict();
+    },
+  };
+};
+
+/** Values that are named once and used again. */
+const memoOpcodes = ({ uint8, uint32, damaged }: PickleReader, { push, top }: PickleStack): Opcodes => {
+  const memo = new Map<number, PickleValue>();
+  const remembered = (index: number): PickleValue => {
+    const value = memo.get(index);
+    if (value === undefined) throw damaged('names a value that is not there');
+    return value;
+  };
+  return {
+    q: () => memo.set(uint8(), top()),
+    r: () => memo.set(uint32(), top()),
+    '\x94': () => memo.set(memo.size, top()),
+    h: () => push(remembered(uint8())),
+    j: () => push(remembered(uint32())),
+  };
+};
+
+/** Names of Python's and calls of them, which are only told. */
+const callOpcodes = (reader: PickleReader, { push, pop, popString }: PickleStack, building: Building): Opcodes => ({
+  c: () => {
+    const module = reader.line();
+    push(building.global(module, reader.line()));
+  },
+  '\x93': () => {
+    const name = popString();
+    push(building.global(popString(), name));
+  },
+  R: () => {
     const args = pop();
     const callable = pop();
     if (args === null || typeof args !== 'object' || args._tag !== 'tuple')
-      throw damaged(`wants a tuple, not ${kindOf(args)}`);
+      throw reader.damaged(`wants a tuple, not ${kindOf(args)}`);
     push(building.reduce(callable, args.items));
-  };
-  const opcodes: Readonly<Record<string, () => void>> = {
-    '\x80': () => {
-      const protocol = uint8();
-      if (protocol < 2 || protocol > 4) {
-        throw fatal('E_PICKLE_OPCODE', `${file} is a pickle of protocol ${protocol}`, {
-          file,
-          expected: 'protocol 2, 3 or 4',
-          hint,
-        });
-      }
-    },
-    // The length of a frame says nothing that the opcodes do not.
-    '\x95': () => take(8),
-    N: () => push(null),
-    '\x88': () => push(true),
-    '\x89': () => push(false),
-    J: () => push(view.getInt32(take(4), true)),
-    K: () => push(uint8()),
-    M: () => push(view.getUint16(take(2), true)),
-    '\x8a': () => push(long(uint8())),
-    G: () => push(view.getFloat64(take(8))),
-    X: () => push(text(uint32())),
-    '\x8c': () => push(text(uint8())),
-    '}': () => pushContainer({ _tag: 'dict', entries: new Map() }),
-    ']': () => pushContainer({ _tag: 'list', items: [] }),
-    ')': () => pushTuple([]),
-    '(': () => stack.push(mark),
-    t: () => pushTuple(popMarked()),
-    '\x85': () => pushTuple(fewest(1)),
-    '\x86': () => pushTuple(fewest(2)),
-    '\x87': () => pushTuple(fewest(3)),
-    s: () => setItems(fewest(2)),
-    u: () => setItems(popMarked()),
-    a: () => append(fewest(1)),
-    e: () => append(popMarked()),
-    q: () => memo.set(uint8(), peek()),
-    r: () => memo.set(uint32(), peek()),
-    '\x94': () => memo.set(memo.size, peek()),
-    h: () => push(remembered(uint8())),
-    j: () => push(remembered(uint32())),
-    c: () => {
-      const module = line();
-      push(building.global(module, line()));
-    },
-    '\x93': () => {
-      const name = string();
-      push(building.global(string(), name));
-    },
-    R: reduce,
-    Q: () => push(building.persistent(pop())),
-    // The attributes of an OrderedDict (torch keeps versions there): no tensor is among them.
-    b: () => {
-      pop();
-      dictionary();
-    },
+  },
+  Q: () => push(building.persistent(pop())),
+});
+
+/** What a pickle says of itself. */
+const headerOpcodes = (reader: PickleReader, { file, hint }: Building): Opcodes => ({
+  '\x80': () => {
+    const protocol = reader.uint8();
+    if (protocol < 2 || protocol > 4) {
+      throw fatal('E_PICKLE_OPCODE', `${file} is a pickle of protocol ${protocol}`, {
+        file,
+        expected: 'protocol 2, 3 or 4',
+        hint,
+      });
+    }
+  },
+  // The length of a frame says nothing that the opcodes do not.
+  '\x95': () => reader.skip(8),
+});
+
+const run = (bytes: Uint8Array, start: number, building: Building): Unpickled => {
+  const { file, hint } = building;
+  const reader = pickleReader(file, bytes, start);
+  const stack = pickleStack(reader.damaged);
+  const opcodes: Opcodes = {
+    ...headerOpcodes(reader, building),
+    ...plainOpcodes(reader, stack),
+    ...containerOpcodes(reader, stack, building),
+    ...memoOpcodes(reader, stack),
+    ...callOpcodes(reader, stack, building),
   };
   for (;;) {
-    const from = at;
-    const opcode = String.fromCharCode(uint8());
+    const from = reader.at();
+    const opcode = String.fromCharCode(reader.uint8());
     if (opcode === '.') break;
     const step = opcodes[opcode];
     if (step === undefined) {
-      at = from;
       const name = leftOut[opcode];
-      if (name === undefined) throw damaged('is no opcode');
+      if (name === undefined) throw reader.damaged('is no opcode', from);
       throw fatal('E_PICKLE_OPCODE', `${file}: its pickle makes more than tensors (${name} at byte ${from})`, {
         file,
         expected: 'a dict of tensors, as torch.save(model.state_dict(), …) leaves it',
@@ -250,9 +208,9 @@ const run = (bytes: Uint8Array, start: number, building: Building): Unpickled =>
     }
     step();
   }
-  const value = pop();
-  if (stack.length > 0) throw damaged('ends it too early');
-  return { value, end: at };
+  const value = stack.pop();
+  if (!stack.isEmpty()) throw reader.damaged('ends it too early');
+  return { value, end: reader.at() };
 };
 
 /**
