@@ -86,131 +86,156 @@ const matchAt = (pattern: RegExp, source: string, at: number): string | undefine
   return pattern.exec(source)?.[0];
 };
 
-export const lex = (template: string): ReadonlyArray<Token> => {
-  let source = template.replace(/\r\n?/g, '\n');
-  if (source.endsWith('\n')) source = source.slice(0, -1);
-  const tokens: Token[] = [];
-  let at = 0;
-  let line = 1;
-  // Whether the text at `at` begins a line of the template.
-  let lineStarting = true;
-  const advance = (text: string): void => {
-    at += text.length;
-    for (let i = text.indexOf('\n'); i >= 0; i = text.indexOf('\n', i + 1)) line++;
-  };
-  const syntax = (message: string): TemplateError => new TemplateError('E_TEMPLATE_SYNTAX', message, line);
+/** The template being read. */
+interface Reading {
+  readonly source: string;
+  readonly tokens: Array<Token>;
+  at: number;
+  line: number;
+  /** Whether the text at `at` begins a line of the template. */
+  lineStarting: boolean;
+}
 
-  /** Text before a tag, as the tag's sign and `lstrip_blocks` leave it. */
-  const before = (text: string, sign: string, strips: boolean): string => {
-    if (sign === '-') return text.replace(blanksAtEnd, '');
-    if (sign === '+' || !strips) return text;
-    const lineStart = text.lastIndexOf('\n') + 1;
-    if (lineStart === 0 && !lineStarting) return text;
-    return onlyBlanks.test(text.slice(lineStart)) ? text.slice(0, lineStart) : text;
-  };
+const advance = (reading: Reading, text: string): void => {
+  reading.at += text.length;
+  for (let i = text.indexOf('\n'); i >= 0; i = text.indexOf('\n', i + 1)) reading.line++;
+};
 
-  const inside = (end: RegExp, endType: 'variableEnd' | 'blockEnd', what: string): void => {
-    const open: string[] = [];
-    for (;;) {
-      if (at >= source.length) throw syntax(`the ${what} is never closed`);
-      if (open.length === 0) {
-        const ending = matchAt(end, source, at);
-        if (ending !== undefined) {
-          tokens.push({ type: endType, value: '', line });
-          advance(ending);
-          lineStarting = ending.endsWith('\n');
-          return;
-        }
-      }
-      const blank = matchAt(blanks, source, at);
-      if (blank !== undefined) {
-        advance(blank);
-        continue;
-      }
-      const number = matchAt(float, source, at);
-      if (number !== undefined) {
-        tokens.push({ type: 'float', value: number.replaceAll('_', ''), line });
-        advance(number);
-        continue;
-      }
-      const digits = matchAt(integer, source, at);
-      if (digits !== undefined) {
-        tokens.push({ type: 'integer', value: digits.replaceAll('_', ''), line });
-        advance(digits);
-        continue;
-      }
-      const word = matchAt(name, source, at);
-      if (word !== undefined) {
-        tokens.push({ type: 'name', value: word, line });
-        advance(word);
-        continue;
-      }
-      const quoted = matchAt(string, source, at);
-      if (quoted !== undefined) {
-        tokens.push({ type: 'string', value: unescape(quoted.slice(1, -1), line), line });
-        advance(quoted);
-        continue;
-      }
-      const sign = matchAt(operator, source, at);
-      if (sign === undefined) throw syntax(`unexpected character ${JSON.stringify(source[at])}`);
-      const closes = closing[sign];
-      if (closes !== undefined) {
-        open.push(closes);
-      } else if (sign === ')' || sign === ']' || sign === '}') {
-        const expected = open.pop();
-        if (expected === undefined) throw syntax(`unexpected '${sign}'`);
-        if (expected !== sign) throw syntax(`unexpected '${sign}', expected '${expected}'`);
-      }
-      tokens.push({ type: 'operator', value: sign, line });
-      advance(sign);
+const add = ({ tokens, line }: Reading, type: TokenType, value = ''): void => {
+  tokens.push({ type, value, line });
+};
+
+const syntax = ({ line }: Reading, message: string): TemplateError =>
+  new TemplateError('E_TEMPLATE_SYNTAX', message, line);
+
+/** Text before a tag, as the tag's sign and `lstrip_blocks` leave it. */
+const stripped = (text: string, sign: string, strips: boolean, lineStarting: boolean): string => {
+  if (sign === '-') return text.replace(blanksAtEnd, '');
+  if (sign === '+' || !strips) return text;
+  const lineStart = text.lastIndexOf('\n') + 1;
+  if (lineStart === 0 && !lineStarting) return text;
+  return onlyBlanks.test(text.slice(lineStart)) ? text.slice(0, lineStart) : text;
+};
+
+const data = (reading: Reading, text: string): void => {
+  if (text !== '') add(reading, 'data', text);
+};
+
+const withoutUnderscores = (digits: string): string => digits.replaceAll('_', '');
+
+/** What stands in a tag between blanks, in the order in which it is tried; a sign comes last. */
+const words: ReadonlyArray<readonly [TokenType, RegExp, (text: string, line: number) => string]> = [
+  ['float', float, withoutUnderscores],
+  ['integer', integer, withoutUnderscores],
+  ['name', name, (text) => text],
+  ['string', string, (text, line) => unescape(text.slice(1, -1), line)],
+];
+
+/** Whether a word or number stood here. */
+const word = (reading: Reading): boolean => {
+  for (const [type, pattern, valueOf] of words) {
+    const text = matchAt(pattern, reading.source, reading.at);
+    if (text === undefined) continue;
+    add(reading, type, valueOf(text, reading.line));
+    advance(reading, text);
+    return true;
+  }
+  return false;
+};
+
+/** A sign; `open` are the signs that close the brackets which are open. */
+const sign = (reading: Reading, open: Array<string>): void => {
+  const { source, at } = reading;
+  const text = matchAt(operator, source, at);
+  if (text === undefined) throw syntax(reading, `unexpected character ${JSON.stringify(source[at])}`);
+  const closes = closing[text];
+  if (closes !== undefined) {
+    open.push(closes);
+  } else if (text === ')' || text === ']' || text === '}') {
+    const expected = open.pop();
+    if (expected === undefined) throw syntax(reading, `unexpected '${text}'`);
+    if (expected !== text) throw syntax(reading, `unexpected '${text}', expected '${expected}'`);
+  }
+  add(reading, 'operator', text);
+  advance(reading, text);
+};
+
+interface Tag {
+  readonly begin: TokenType;
+  readonly end: TokenType;
+  readonly ending: RegExp;
+  /** For messages. */
+  readonly what: string;
+}
+
+const expressionTag: Tag = { begin: 'variableBegin', end: 'variableEnd', ending: variableEnd, what: 'expression' };
+const blockTag: Tag = { begin: 'blockBegin', end: 'blockEnd', ending: blockEnd, what: 'block' };
+
+/** A whole tag of tokens, from behind its opening on. */
+const insideTag = (reading: Reading, { end, ending, what }: Tag): void => {
+  const open: Array<string> = [];
+  for (;;) {
+    if (reading.at >= reading.source.length) throw syntax(reading, `the ${what} is never closed`);
+    const ended = open.length === 0 ? matchAt(ending, reading.source, reading.at) : undefined;
+    if (ended !== undefined) {
+      add(reading, end);
+      advance(reading, ended);
+      reading.lineStarting = ended.endsWith('\n');
+      return;
     }
-  };
+    const blank = matchAt(blanks, reading.source, reading.at);
+    if (blank !== undefined) advance(reading, blank);
+    else if (!word(reading)) sign(reading, open);
+  }
+};
 
-  const data = (text: string): void => {
-    if (text !== '') tokens.push({ type: 'data', value: text, line });
-  };
+/** What comes before the pattern's next match, and that. */
+const upTo = (reading: Reading, pattern: RegExp, unclosed: string): readonly [string, RegExpExecArray] => {
+  pattern.lastIndex = reading.at;
+  const ending = pattern.exec(reading.source);
+  if (ending === null) throw syntax(reading, unclosed);
+  return [reading.source.slice(reading.at, ending.index), ending];
+};
 
-  while (at < source.length) {
-    begin.lastIndex = at;
+const rawText = (reading: Reading, opening: string): void => {
+  advance(reading, opening);
+  const [body, ending] = upTo(reading, rawEnd, "'raw' is never closed");
+  data(reading, stripped(body, ending[1] ?? '', true, opening.endsWith('\n')));
+  advance(reading, body + ending[0]);
+  reading.lineStarting = ending[0].endsWith('\n');
+};
+
+const comment = (reading: Reading, opening: string): void => {
+  advance(reading, opening);
+  const [body, ending] = upTo(reading, commentEnd, 'a comment is never closed');
+  advance(reading, body + ending[0]);
+  reading.lineStarting = ending[0].endsWith('\n');
+};
+
+const tag = (reading: Reading, opening: string, kind: Tag): void => {
+  add(reading, kind.begin);
+  advance(reading, opening);
+  insideTag(reading, kind);
+};
+
+export const lex = (template: string): ReadonlyArray<Token> => {
+  const source = template.replace(/\r\n?/g, '\n').replace(/\n$/, '');
+  const reading: Reading = { source, tokens: [], at: 0, line: 1, lineStarting: true };
+  while (reading.at < source.length) {
+    begin.lastIndex = reading.at;
     const found = begin.exec(source);
     if (found === null) {
-      data(source.slice(at));
+      data(reading, source.slice(reading.at));
       break;
     }
-    const tag = found[0];
-    const sign = tag.slice(2);
-    const text = source.slice(at, found.index);
-    data(before(text, sign, !tag.startsWith('{{')));
-    advance(text);
-    const raw = tag.startsWith('{%') ? matchAt(rawBegin, source, at) : undefined;
-    if (raw !== undefined) {
-      advance(raw);
-      rawEnd.lastIndex = at;
-      const ending = rawEnd.exec(source);
-      if (ending === null) throw syntax("'raw' is never closed");
-      const body = source.slice(at, ending.index);
-      lineStarting = raw.endsWith('\n');
-      data(before(body, ending[1] ?? '', true));
-      advance(body);
-      advance(ending[0]);
-      lineStarting = ending[0].endsWith('\n');
-    } else if (tag.startsWith('{#')) {
-      advance(tag);
-      commentEnd.lastIndex = at;
-      const ending = commentEnd.exec(source);
-      if (ending === null) throw syntax('a comment is never closed');
-      advance(source.slice(at, ending.index));
-      advance(ending[0]);
-      lineStarting = ending[0].endsWith('\n');
-    } else if (tag.startsWith('{{')) {
-      tokens.push({ type: 'variableBegin', value: '', line });
-      advance(tag);
-      inside(variableEnd, 'variableEnd', 'expression');
-    } else {
-      tokens.push({ type: 'blockBegin', value: '', line });
-      advance(tag);
-      inside(blockEnd, 'blockEnd', 'block');
-    }
+    const opening = found[0];
+    const text = source.slice(reading.at, found.index);
+    data(reading, stripped(text, opening.slice(2), !opening.startsWith('{{'), reading.lineStarting));
+    advance(reading, text);
+    const raw = opening.startsWith('{%') ? matchAt(rawBegin, source, reading.at) : undefined;
+    if (raw !== undefined) rawText(reading, raw);
+    else if (opening.startsWith('{#')) comment(reading, opening);
+    else tag(reading, opening, opening.startsWith('{{') ? expressionTag : blockTag);
   }
-  return tokens;
+  return reading.tokens;
 };
