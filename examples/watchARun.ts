@@ -7,10 +7,10 @@ const shop = join(import.meta.dirname, 'quickstart');
 const { model, tokenizer } = await orThrow(load(join(shop, 'base')));
 const [trainDataset, evalDataset] = [jsonl(join(shop, 'train.jsonl')), jsonl(join(shop, 'heldout.jsonl'))];
 const run = sftTrainer(
-  { model, tokenizer, trainDataset, evalDataset, peftConfig: { r: 16, targetModules: 'all-linear' } },
+  { model, tokenizer, trainDataset, evalDataset, peftConfig: { r: 8, targetModules: 'all-linear' } },
   {
-    ...{ assistantOnlyLoss: true, maxLength: 256, perDeviceTrainBatchSize: 16, maxSteps: 300 },
-    ...{ learningRate: 2e-2, lrSchedulerType: 'constant', evalSteps: 10, evalSamples: 3 },
+    ...{ assistantOnlyLoss: true, maxLength: 256, perDeviceTrainBatchSize: 8, maxSteps: 300 },
+    ...{ learningRate: 2e-2, lrSchedulerType: 'constant', evalSteps: 20, evalSamples: 3 },
   },
 );
 const fixed = (x: number): string => x.toFixed(3);
@@ -35,18 +35,18 @@ evalLosses
     run.setLearningRate(learningRate / 2);
   });
 
-// Five evaluations that are not clearly better than the best: enough.
+// Three evaluations that are not clearly better than the best: enough.
 evalLosses
   .pipe(
-    scan(({ best, since }, now) => (now < best - 0.02 ? { best: now, since: 0 } : { best, since: since + 1 }), {
+    scan(({ best, since }, now) => (now < best - 0.05 ? { best: now, since: 0 } : { best, since: since + 1 }), {
       best: Infinity,
       since: 0,
     }),
-    filter(({ since }) => since === 5),
+    filter(({ since }) => since === 3),
     take(1),
   )
   .subscribe(({ best }) => {
-    console.log(`little better than ${fixed(best)} in five evaluations`);
+    console.log(`little better than ${fixed(best)} in three evaluations`);
     run.stop();
   });
 

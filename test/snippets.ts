@@ -1,6 +1,5 @@
 /** Snippets of pages, as programs. */
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -26,25 +25,22 @@ interface Output {
 export const node = async (cwd: string, ...argv: ReadonlyArray<string>): Promise<Output> =>
   promisify(execFile)(process.execPath, [...argv], { cwd });
 
-/** What the compiler has to say of the snippets, each a module of its own. `name` keeps apart those that are compiled at once. */
+/**
+ * What the compiler has to say of the snippets, each a module of its own, as "name.ts(line,column): error …". `name` keeps apart
+ * those that are compiled at once.
+ */
 export const complaints = async (name: string, snippets: ReadonlyArray<string>): Promise<ReadonlyArray<string>> => {
   // Within the package, where `from 'rxtune'` means it.
   const directory = join(root, 'test', `.${name}-${process.pid}`);
-  const file = (i: number): string => join(directory, `snippet${i}.ts`);
   await mkdir(directory);
   try {
-    await Promise.all(snippets.map((text, i) => writeFile(file(i), text)));
-    const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => readFileSync(path, 'utf8')) as {
-      readonly config: { readonly compilerOptions: object };
-    };
-    const { options } = ts.convertCompilerOptionsFromJson({ ...config.compilerOptions, paths: {} }, root);
-    const program = ts.createProgram(
-      snippets.map((_, i) => file(i)),
-      options,
-    );
-    return ts
-      .getPreEmitDiagnostics(program)
-      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+    const files = snippets.map((_, i) => `snippet${i}.ts`);
+    await Promise.all(snippets.map((text, i) => writeFile(join(directory, `snippet${i}.ts`), text)));
+    const config = { extends: '../../tsconfig.json', compilerOptions: { paths: {} }, include: [], files };
+    await writeFile(join(directory, 'tsconfig.json'), JSON.stringify(config));
+    const argv = [join(root, 'node_modules', '.bin', 'tsc'), '-p', directory, '--pretty', 'false'];
+    const { status, stdout } = spawnSync(process.execPath, argv, { encoding: 'utf8' });
+    return status === 0 ? [] : stdout.trim().split('\n');
   } finally {
     await rm(directory, { recursive: true });
   }
