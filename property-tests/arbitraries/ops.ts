@@ -436,8 +436,8 @@ const scans = fc
     seed,
     // The last is longer than a chunk.
     lengths: fc.oneof(
-      fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 3 }),
-      fc.constant<ReadonlyArray<number>>([2, 66]),
+      { arbitrary: fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 3 }), weight: 3 },
+      { arbitrary: fc.constant<ReadonlyArray<number>>([2, 66]), weight: 1 },
     ),
     groups: size(2),
     perGroup: size(2),

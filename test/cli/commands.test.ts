@@ -19,6 +19,12 @@ const jsonl = (rows: ReadonlyArray<unknown>): string => rows.map((row) => `${JSO
 const sft = ['sft', '--model', base, '--train-dataset', join(shop, 'train.jsonl'), '--assistant-only-loss'];
 const small = ['--max-length', '256', '--per-device-train-batch-size', '4', '--learning-rate', '1e-3'];
 
+/** The same promise to all who ask. */
+const once = <A>(make: () => Promise<A>): (() => Promise<A>) => {
+  let made: Promise<A> | undefined;
+  return () => (made ??= make());
+};
+
 beforeAll(() => void built());
 
 describe('sft', () => {
@@ -74,11 +80,24 @@ describe('sft', () => {
       });
     }));
 
+  const forty = [...sft, ...small, '--max-steps', '40', '--lora-r', '4'];
+  const weights = 'adapter_model.safetensors';
+  /** What the run of forty steps leaves when nothing stops it. */
+  const uninterrupted = once(() =>
+    inTemporary(async (directory) => {
+      await rxtune(...forty, '--output-dir', directory);
+      return {
+        log: await readFile(join(directory, 'log.jsonl'), 'utf8'),
+        weights: await readFile(join(directory, weights)),
+      };
+    }),
+  );
+
   test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     '%s: a checkpoint, nothing half-written, and the run goes on from there',
     (signal) =>
       inTemporary(async (directory) => {
-        const call = [...sft, ...small, '--max-steps', '40', '--lora-r', '4', '--output-dir', directory];
+        const call = [...forty, '--output-dir', directory];
         const page = join(directory, 'page', 'report.html');
         let asked = false;
         const stopped = await start([...call, '--report', page], (child, err) => {
@@ -102,13 +121,9 @@ describe('sft', () => {
         const log = linesOf(await readFile(join(directory, 'log.jsonl'), 'utf8'));
         expect(log.map(({ step }) => step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
 
-        const whole = join(directory, 'whole');
-        await rxtune(...[...sft, ...small, '--max-steps', '40', '--lora-r', '4', '--output-dir', whole]);
-        expect(await readFile(join(directory, 'log.jsonl'), 'utf8')).toBe(
-          await readFile(join(whole, 'log.jsonl'), 'utf8'),
-        );
-        const weights = 'adapter_model.safetensors';
-        expect((await readFile(join(directory, weights))).equals(await readFile(join(whole, weights)))).toBe(true);
+        const whole = await uninterrupted();
+        expect(await readFile(join(directory, 'log.jsonl'), 'utf8')).toBe(whole.log);
+        expect((await readFile(join(directory, weights))).equals(whole.weights)).toBe(true);
       }),
   );
 
