@@ -63,7 +63,10 @@ const wrongCall = (complaint: CommanderError, command: Command): FatalError => {
     case 'commander.optionMissingArgument':
       return usage('E_USAGE', `option ${name} needs a value`, { hint: help });
     case 'commander.excessArguments':
-      return usage('E_USAGE', 'too many arguments: options are written --name value', { hint: help });
+      return usage('E_USAGE', `too many arguments: ${JSON.stringify(command.args[0] ?? '')} belongs to no option`, {
+        expected: 'options written --name value, several values with commas between them',
+        hint: help,
+      });
     default:
       return usage('E_USAGE', complaint.message.replace(/^error: /, ''), { hint: help });
   }

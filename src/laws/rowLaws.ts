@@ -69,7 +69,7 @@ export const columnsAligned = (
     options,
   );
 
-/** Nothing lost: what comes out are the tokens that went in, each as often; in their order too where `ordered`. */
+/** Nothing lost: what comes out are the tokens that went in, each as often; in their order too where `ordered` (false unless said). */
 export const tokensKept = (
   stage: (rows: ReadonlyArray<ToldRow>) => ReadonlyArray<Row>,
   { ordered = false, ...options }: LawOptions & { readonly ordered?: boolean } = {},

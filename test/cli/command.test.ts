@@ -46,7 +46,7 @@ describe('the command line', () => {
     [['walk', '--max-steps'], 'rxtune: option --max-steps needs a value [E_USAGE]\n  try:      rxtune walk --help\n'],
     [
       ['walk', 'far'],
-      'rxtune: too many arguments: options are written --name value [E_USAGE]\n  try:      rxtune walk --help\n',
+      'rxtune: too many arguments: "far" belongs to no option [E_USAGE]\n  expected: options written --name value, several values with commas between them\n  try:      rxtune walk --help\n',
     ],
   ])('%j is a wrong call: 2', async (argv, err) => {
     expect(await call(argv)).toEqual({ code: 2, out: '', err });

@@ -335,6 +335,8 @@ describe('loadModel', () => {
     };
     expect(await loadModel(nowhere)()).toMatchObject({ left: told });
     for (const either of [loadParts, load]) expect(await either(nowhere)()).toMatchObject({ left: told });
+    for (const nothing of [undefined as never, ''])
+      expect(await load(nothing)()).toMatchObject({ left: { code: 'E_OPTIONS', kind: 'usage' } });
   });
 
   test('a directory that holds an adapter says so, and what it was trained on', async () => {

@@ -3,7 +3,8 @@ import { stat } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { fatal, isFatal } from '../../errors.js';
+import { fatal, isFatal, usage } from '../../errors.js';
+import { kindOf } from '../describe.js';
 import type { FatalError } from '../../errors.js';
 import { fetchModelFiles } from './modelFiles.js';
 import type { ModelPart } from './modelFiles.js';
@@ -45,6 +46,11 @@ export const locateModel = (
   overrides: Partial<HubSettings> = {},
 ): TaskEither<FatalError, Located> =>
   TE.tryCatch(async () => {
+    // What comes from the command line or the environment of a program may not be there.
+    if (typeof (name as unknown) !== 'string' || name === '')
+      throw usage('E_OPTIONS', `${name === '' ? 'an empty text' : kindOf(name)} names no directory`, {
+        expected: `the directory of a ${part}, or its name on the Hub: owner/name`,
+      });
     const forced = name.startsWith('hf://');
     const [id = ''] = name.split('@');
     if (!forced && ((await isThere(name)) || !isRepoId(id))) {
