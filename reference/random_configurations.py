@@ -34,7 +34,7 @@ LEFT_OUT = {
     "Llama 4 with chunked_nll": "TRL 1.13 asks its class for the states below the head, which it has not, and fails: nll",
     "short texts beside long ones under longrope": "transformers turns both by the angles of the longest, rxtune each by its own",
     "long texts of Phi-3.5-MoE": "transformers 5.18 turns them by the short factors, rxtune by the long ones: none is long",
-    "OPT, Falcon, BLOOM, MPT, gpt-oss, Llama 4, Granite 4 and models that see images packed or without padding": "transformers lets documents of these see each other on a CPU",
+    "OPT, Falcon, BLOOM, MPT, XGLM, gpt-oss, Llama 4, Granite 4 and models that see images packed or without padding": "transformers lets documents of these see each other on a CPU",
     "states and convolutions packed or without padding": "transformers lets them run on from document to document on a CPU, here each begins anew",
     "rows and windows without a label": "TRL keeps packed windows of which nothing is trained, rxtune refuses them: left out",
     "Granite, HyperCLOVA X, MiniCPM3 and Falcon-H1 with chunked_nll": "TRL 1.13 forgets logits_scaling and lm_head_multiplier there",
@@ -259,7 +259,7 @@ def draw(seed, index, parity, architectures=()):
         options["assistant_only_loss"] = True
     if options["loss_type"] == "nll" and rng.random() < 0.25:
         options["label_smoothing_factor"] = rng.choice([0.1, 0.3])
-    if architecture.startswith(("granite_hybrid", "llama4", "afmoe", "hy_v3", "laguna", "minimax_m2")) and architecture not in BALANCED:
+    if architecture.startswith(("granite_hybrid", "llama4", "afmoe", "hy_v3", "jamba_dense", "laguna", "minimax_m2")) and architecture not in BALANCED:
         # TRL looks for the router that config.json speaks of, where there is none, or balances softmaxes of what is scored by sigmoids.
         options["router_aux_loss_coef"] = 0.0
     if architecture in BALANCED:
@@ -280,7 +280,7 @@ def draw(seed, index, parity, architectures=()):
         if options.get("router_aux_loss_coef") and options["loss_type"] == "nll":
             config = json.loads((models / architecture / "config.json").read_text())
             options["router_aux_loss_coef"] = config.get("text_config", config)["router_aux_loss_coef"]
-    if architecture.startswith(("opt", "falcon", "bloom", "mpt", "gpt_oss", "granite_hybrid", "llama4")) or architecture in (*RECURRENT, *SEEING, "qwen3_vl_moe"):
+    if architecture.startswith(("opt", "falcon", "bloom", "mpt", "xglm", "gpt_oss", "granite_hybrid", "llama4")) or architecture in (*RECURRENT, *SEEING, "qwen3_vl_moe"):
         options.pop("padding_free", None)
         if options.get("packing"):
             options["packing_strategy"] = "wrapped"

@@ -260,3 +260,18 @@ test('a disk that is full from the middle of a checkpoint on: one error, and eve
     'rxtune: /made/out/checkpoint-1/optimizer.safetensors: there is no space left to write it (ENOSPC) [E_DISK_FULL]',
   ]);
 });
+
+test('a checkpoint that could not be removed is removed by the next run, in the same process too', async () => {
+  const argvOf = (directory: string): ReadonlyArray<string> =>
+    resuming(join(directory, 'out'), '--save-total-limit', '1');
+  const first = made();
+  expect(await called(argvOf(first))).toMatchObject({ code: 0 });
+  const at = disk.calls().findIndex((call) => /^rm .*\.checkpoint-1\..*tmp$/.test(call));
+  expect(at).toBeGreaterThan(0);
+  const files = Object.keys(contents(first));
+  const directory = made();
+  expect(await called(argvOf(directory), { at, code: 'EACCES' })).toMatchObject({ code: 1 });
+  expect(Object.keys(contents(directory)).filter((name) => name.includes('.tmp'))).not.toEqual([]);
+  expect(await called(argvOf(directory))).toMatchObject({ code: 0 });
+  expect(Object.keys(contents(directory))).toEqual(files);
+});

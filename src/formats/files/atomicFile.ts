@@ -19,11 +19,24 @@ const kinds = { written: 'tmp', replaced: 'old.tmp' } as const;
 export const temporaryBeside = (path: string, kind: keyof typeof kinds = 'written'): string =>
   join(dirname(path), `.${basename(path)}.${process.pid}-${token}${made++}.${kinds[kind]}`);
 
+/** Those of this process that it could not remove, and works on no more. */
+const abandoned = new Set<string>();
+
+/** Removes a temporary file or directory. What stays when that fails is nobody's: `removeLeftovers` takes it. */
+export const removeTemporary = async (path: string): Promise<void> => {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    abandoned.add(basename(path));
+    throw error;
+  }
+};
+
 export interface Temporary {
   /** Of the file or directory it was made beside. */
   readonly name: string;
   readonly pid: number;
-  /** Made by this very process. */
+  /** Made by this very process, which may be at work on it. */
   readonly own: boolean;
   readonly kind: keyof typeof kinds;
 }
@@ -32,7 +45,7 @@ export interface Temporary {
 export const temporaryOf = (entry: string): Temporary | undefined => {
   const [, name, pid, rest, old] = /^\.(.+)\.(\d+)-([0-9a-f]+)(\.old)?\.tmp$/.exec(entry) ?? [];
   if (name === undefined || pid === undefined || rest === undefined) return undefined;
-  const own = Number(pid) === process.pid && rest.startsWith(token);
+  const own = Number(pid) === process.pid && rest.startsWith(token) && !abandoned.has(entry);
   return { name, pid: Number(pid), own, kind: old === undefined ? 'written' : 'replaced' };
 };
 
@@ -81,7 +94,7 @@ export const beginFile = async (path: string): Promise<Draft> => {
   const handle = await open(temporary, 'wx');
   const discard = async (): Promise<void> => {
     await handle.close().catch(() => undefined);
-    await rm(temporary, { force: true });
+    await removeTemporary(temporary);
   };
   return {
     handle,

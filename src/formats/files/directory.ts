@@ -10,7 +10,7 @@ import * as t from 'io-ts';
 import { fatal, isFatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { decodeFrom, jsonText, parseJson, readText, writeJson } from '../json/json.js';
-import { syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
+import { removeTemporary, syncDirectory, temporaryBeside, temporaryOf } from './atomicFile.js';
 import type { Temporary } from './atomicFile.js';
 import { codeOf, fileError, readBytes } from './byteSource.js';
 import { makeDirectory } from './makeDirectory.js';
@@ -119,9 +119,9 @@ export const writeDirectoryAtomically = (
         if (replaced) await rename(old, dir);
         throw error;
       }
-      if (replaced) await rm(old, { recursive: true, force: true });
+      if (replaced) await removeTemporary(old);
     } catch (error) {
-      await rm(temporary, { recursive: true, force: true });
+      await removeTemporary(temporary);
       throw atPlace(temporary, dir, error);
     }
     await syncDirectory(dirname(dir));
@@ -207,7 +207,7 @@ export const removeDirectoryAtomically = (dir: string): TaskEither<FatalError, v
   edge(dir, async () => {
     const doomed = temporaryBeside(dir);
     await rename(dir, doomed);
-    await rm(doomed, { recursive: true, force: true });
+    await removeTemporary(doomed);
   });
 
 /**
@@ -236,7 +236,7 @@ export const writeInto = (
     } catch (error) {
       throw atPlace(temporary, dir, error);
     } finally {
-      await rm(temporary, { recursive: true, force: true });
+      await removeTemporary(temporary);
     }
   });
 
