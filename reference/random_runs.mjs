@@ -193,8 +193,8 @@ const compareLogs = (differs, ours, theirs, what, keys) => {
   }
 };
 
-/** Of keys' biases the gradient is nothing but rounding, which Adam makes steps of: what all scores share changes no attention. */
-const meansNothing = /(k_proj|key|c_attn|query_key_value|qkv_proj|attention)\..*bias$/;
+/** Of keys' biases (where they do not turn) the gradient is nothing but rounding, which Adam makes steps of: what all scores share changes no attention. */
+const meansNothing = /(k_proj|k_layernorm|key|c_attn|query_key_value|qkv_proj|attention)\..*bias$/;
 
 /** ‖ours - theirs‖ over ‖theirs - begun‖, all tensors together. */
 const compareWeights = (differs, ours, theirs, begun) => {
