@@ -5,7 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, reduce, tap } from 'rxjs';
-import { type FatalError, fatalFromData, onlyFatal, usage, warning, type Warning } from '../errors.js';
+import { type DataError, type FatalError, fatalFromData, onlyFatal, usage, warning, type Warning } from '../errors.js';
 import {
   boolean,
   fraction,
@@ -64,6 +64,18 @@ const Options = closed('generate', {
 
 type Options = ClosedValue<typeof Options>;
 
+/** A conversation that the model has no template for is asked otherwise than it would be trained on. */
+const unasked = (error: DataError): FatalError =>
+  fatalFromData(
+    error.code === 'E_NO_CHAT_TEMPLATE'
+      ? {
+          ...error,
+          message: 'the tokenizer has no chat template to ask a conversation with',
+          hint: 'put chat_template into tokenizer_config.json beside the model, or give the text itself with --prompt',
+        }
+      : error,
+  );
+
 const ofCall = ({ code, message, details }: FatalError): FatalError => usage(code, message, details);
 
 /** Of JSON as it stands, which begins with a bracket, or of a file. */
@@ -112,7 +124,7 @@ export const generateCommand: CommandLine = {
       ),
       TE.bind('ids', ({ loaded, example }) =>
         TE.fromEither(
-          E.mapLeft(fatalFromData)(promptTokens({ tokenizer: loaded.tokenizer, warn: tellWarning(err) })(example)),
+          E.mapLeft(unasked)(promptTokens({ tokenizer: loaded.tokenizer, warn: tellWarning(err) })(example)),
         ),
       ),
       TE.filterOrElse(

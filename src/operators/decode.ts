@@ -116,6 +116,15 @@ const arityWarning = (formattingFunc: AnyFunction): Warning | undefined =>
  */
 export type FormattingFunc = (row: JsonRecord) => unknown;
 
+/** What the function makes of a row; what it throws says whose fault it is. */
+const calling = (formattingFunc: FormattingFunc, row: JsonRecord): unknown => {
+  try {
+    return formattingFunc(row);
+  } catch (cause) {
+    throw new Error(`formattingFunc failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+};
+
 /**
  * A shape: what `formattingFunc` makes of each row (`formatting_func`). A text keeps the row's own `weight`; rows of token ids pass
  * as they are. `E_FORMATTER_NOT_STRING` where it makes neither a string nor a record.
@@ -133,7 +142,7 @@ export const formattedBy = (
       warn?.(warning('W_FORMATTER_IGNORED', 'The row is tokenised already, so the formatting function is not asked'));
       return decodeExample(row, place);
     }
-    const made = formattingFunc(row);
+    const made = calling(formattingFunc, row);
     if (typeof made === 'string') return textWithWeight({ text: made, weights: [] }, row, place);
     if (isJsonRecord(made)) return decodeExample(made, place);
     return left(

@@ -260,6 +260,15 @@ describe('the call', () => {
     expect(outcome.code).toBe(1);
   });
 
+  test('a conversation for a tokenizer without a template is told with what else can be asked', async () => {
+    const outcome = await withModel(
+      (model) => rm(join(model, 'tokenizer_config.json')),
+      (model) => rxtune('generate', '--model', model, '--messages', '[{"role": "user", "content": "Two red mugs."}]'),
+    );
+    expectTyped(outcome, 'E_NO_CHAT_TEMPLATE');
+    expect(outcome.err).toContain('give the text itself with --prompt');
+  });
+
   test('a misspelt option in a file of options is refused with its line', async () => {
     const outcome = await inTemporary(async (directory) => {
       const file = join(directory, 'run.yaml');

@@ -61,6 +61,10 @@ describe('decode', () => {
 
   it('lets a function make the text, one string a row', () => {
     const decode = decodeRow(formattedBy(({ a }) => (a === 1 ? 'one' : ['a', 'b'])));
+    const fails = (): never => {
+      throw new TypeError('no such column');
+    };
+    expect(() => decodeRow(formattedBy(fails))({ a: 1 })).toThrow('formattingFunc failed: no such column');
     const codes: Array<string> = [];
     formattedBy((_row, ...more: ReadonlyArray<unknown>) => `${more.length}`, { warn: ({ code }) => codes.push(code) });
     const two = (_row: unknown, _more?: unknown): string => 'x';
