@@ -1,7 +1,9 @@
 /** The public surface as an editor shows it: what is exported says what it is, and every type it names can be named. */
 import { describe, expect, test } from '@jest/globals';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
+import { page, referenceOf } from '../docs/reference.mjs';
 import { root } from './cli/rxtune.js';
 
 const sources = join(root, 'src', '/');
@@ -162,4 +164,8 @@ test('every type that the surface names is exported', () => {
   }
   expect(seen.size).toBeGreaterThan(exported.size);
   expect([...hidden]).toEqual([]);
+});
+
+test('the reference is what `npm run docs` writes', () => {
+  expect(readFileSync(page, 'utf8')).toBe(referenceOf(program));
 });

@@ -26,6 +26,8 @@ const {
   threads: 2,
   steps: 64,
 });
+/** As the other side's. */
+const targets = { gpt2: ['c_attn'], mamba: ['in_proj', 'x_proj'] };
 const { model } = await orThrow(loadModel(dir, { engine: 'native', threads, precision }));
 const run = sftTrainer(
   {
@@ -40,7 +42,7 @@ const run = sftTrainer(
     lrSchedulerType: 'constant',
     shuffle: false,
     ...(mode === 'lora'
-      ? { r: 16, loraAlpha: 32, targetModules: model.config.modelType === 'gpt2' ? ['c_attn'] : ['q_proj', 'v_proj'] }
+      ? { r: 16, loraAlpha: 32, targetModules: targets[model.config.modelType] ?? ['q_proj', 'v_proj'] }
       : {}),
   },
 );

@@ -2,8 +2,8 @@
 
 SHAPE: gpt2-124m (768 wide, 12 layers, vocabulary 50257), llama-135m (576 wide, 30 layers, 9/3 heads, 1536 MLP, vocabulary
 49152), qwen3.5-half (Qwen3.5 0.8B with 12 of its 24 layers, 9 of them with the gated delta rule, and a vocabulary of 49152),
-lfm2-350m (LFM2 350M: 10 short convolutions, 6 layers of attention) or granite4-h-350m (Granite 4.0 H 350M: 28 mixers of Mamba-2, 4
-layers of attention). The tokenizer's files, where a folder is given, are laid beside the weights (a .json.gz is unpacked).
+lfm2-350m (LFM2 350M: 10 short convolutions, 6 layers of attention), granite4-h-350m (Granite 4.0 H 350M: 28 mixers of Mamba-2, 4
+layers of attention) or mamba-130m (Mamba 130M: 24 mixers, 1536 channels). The tokenizer's files, where a folder is given, are laid beside the weights (a .json.gz is unpacked).
 """
 import gzip
 import pathlib
@@ -19,6 +19,7 @@ from transformers import (
     Lfm2Config,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
     Qwen3_5TextConfig,
 )
 
@@ -83,6 +84,9 @@ SHAPES = {
             vocab_size=100352,
             tie_word_embeddings=True,
         )
+    ),
+    "mamba-130m": lambda: AutoModelForCausalLM.from_config(
+        MambaConfig(hidden_size=768, num_hidden_layers=24, vocab_size=50280)
     ),
     "llama-small": lambda: LlamaForCausalLM(
         LlamaConfig(

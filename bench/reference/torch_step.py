@@ -4,7 +4,8 @@ python torch_step.py --model DIR --mode full|lora --dtype float32|bfloat16 --bat
 Prints {"ready": true, …}; then, for each line read from standard input, runs one step (forward, loss on every position,
 backward, clip at 1.0, fused AdamW) on the token ids in that line and prints {"seconds", "loss", "peak_bytes"}.
 Attention is SDPA; bfloat16 is autocast over float32 master weights, bfloat16-weights autocast over weights in bfloat16 (trained
-so where they train: no master weights); LoRA is PEFT's, r 16 alpha 32 on q and v (c_attn for GPT-2).
+so where they train: no master weights); LoRA is PEFT's, r 16 alpha 32 on q and v (c_attn for GPT-2, in_proj and
+x_proj for Mamba).
 """
 import argparse
 import json
@@ -13,7 +14,7 @@ import sys
 import time
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", required=True)
@@ -26,11 +27,14 @@ args = parser.parse_args()
 
 torch.set_num_threads(args.threads)
 weights = torch.bfloat16 if args.dtype == "bfloat16-weights" else torch.float32
-model = AutoModelForCausalLM.from_pretrained(args.model, attn_implementation="sdpa", dtype=weights)
+# Transformers refuses SDPA where there is no attention.
+looks_back = AutoConfig.from_pretrained(args.model).model_type != "mamba"
+attention = {"attn_implementation": "sdpa"} if looks_back else {}
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=weights, **attention)
 if args.mode == "lora":
     from peft import LoraConfig, get_peft_model
 
-    targets = ["c_attn"] if model.config.model_type == "gpt2" else ["q_proj", "v_proj"]
+    targets = {"gpt2": ["c_attn"], "mamba": ["in_proj", "x_proj"]}.get(model.config.model_type, ["q_proj", "v_proj"])
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=targets, task_type="CAUSAL_LM"))
 model.train()
 model.config.use_cache = False
