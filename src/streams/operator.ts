@@ -41,7 +41,10 @@ export const placed = (error: DataError, place: Place | undefined): DataError =>
 /** What ends a stage that has no side door: the refusal, and how to go on after such. */
 const unopened = (stage: string, { hint, ...error }: DataError): FatalError => {
   const open = `give stage "${stage}" rejects (makeRejects), and it leaves such records out`;
-  return fatalFromData({ ...error, hint: hint === undefined ? open : `${hint}; or ${open}` });
+  return fatalFromData({
+    ...error,
+    hint: hint === undefined ? open : `${hint}${hint.endsWith('?') ? ' Or' : '; or'} ${open}`,
+  });
 };
 
 /** Sends a refusal where it belongs; true when the stage goes on. */

@@ -360,6 +360,7 @@ describe('rejects', () => {
     for (const [stage, expected] of [
       [odd(), open],
       [odd('double it'), `double it; or ${open}`],
+      [odd('is it half?'), `is it half? Or ${open}`],
     ] as const) {
       const error = await failureOf(pull([1]).pipe(stage));
       expect(isFatal(error) && [error.code, error.details.hint]).toEqual(['E_ODD', expected]);

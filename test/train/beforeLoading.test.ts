@@ -88,6 +88,7 @@ describe('before the model', () => {
       { code: 'E_OPTIONS', field: 'peftConfg' },
     ],
     ['an option beside the model', { maxSteps: 3 } as Partial<SftSetup>, {}, { code: 'E_OPTIONS', field: 'maxSteps' }],
+    ['what belongs beside it', {}, { evalDataset: rows } as SftOptions, { code: 'E_OPTIONS', field: 'evalDataset' }],
     ['another name of one', { epochs: 3 } as Partial<SftSetup>, {}, { code: 'E_OPTIONS', field: 'epochs' }],
     ['a model, not what was loaded', { model: { model: {} } as never }, {}, { code: 'E_OPTIONS', field: 'model' }],
     ['a model, not the task of one', { model: (() => 1) as never }, {}, { code: 'E_OPTIONS', field: 'model' }],

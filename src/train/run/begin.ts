@@ -240,7 +240,7 @@ export const begin = (
   started: (over: () => void) => void = () => undefined,
 ): TaskEither<FatalError, Run> =>
   pipe(
-    TE.fromEither(soundSetup(setup)),
+    TE.fromEither(soundSetup(setup, options)),
     TE.flatMapEither(() => decodeSftConfig(options)),
     TE.tap((config) => beforeLoading(setup, config)),
     TE.flatMap((config) =>

@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
-import type { FatalError } from '../../errors.js';
+import type { Details, FatalError } from '../../errors.js';
 import { describe, kindOf } from '../../formats/describe.js';
 import { nearest } from '../../formats/nearest.js';
 import type { LoadedParts } from '../loading/load.js';
@@ -36,8 +36,8 @@ const ofLoaded: Readonly<Record<Exclude<keyof LoadedParts, keyof SftSetup>, true
   located: true,
 };
 
-const wrong = (field: string, given: unknown, expected: string, hint?: string): FatalError =>
-  usage('E_OPTIONS', `${field} is ${kindOf(given)}, and ${expected} is wanted`, {
+const wrong = (field: string, given: unknown, wanted: string, { expected = wanted, hint }: Details = {}): FatalError =>
+  usage('E_OPTIONS', `${field} is ${kindOf(given)}, and ${wanted} is wanted`, {
     field,
     expected,
     actual: describe(given),
@@ -48,7 +48,7 @@ const wrong = (field: string, given: unknown, expected: string, hint?: string): 
 const unread = (name: string): FatalError | undefined => {
   if (Object.hasOwn(kinds, name) || Object.hasOwn(ofLoaded, name)) return undefined;
   if (Object.hasOwn(SftConfig.fields, name) || Object.hasOwn(sftAliases, name))
-    return usage('E_OPTIONS', `${name} is an option, and stands beside the model`, {
+    return usage('E_OPTIONS', `${name} is an option, and does not stand beside the model`, {
       field: name,
       hint: `the options are the second argument: sftTrainer({ model, … }, { ${name}: … })`,
     });
@@ -58,14 +58,24 @@ const unread = (name: string): FatalError | undefined => {
     : usage('E_OPTIONS', `nothing is called "${name}" here`, { field: name, hint: `did you mean "${meant}"?` });
 };
 
+const misplaced = (name: string): FatalError | undefined =>
+  Object.hasOwn(kinds, name)
+    ? usage('E_OPTIONS', `${name} is no option, and stands beside the model`, {
+        field: name,
+        hint: `it belongs into the first argument: sftTrainer({ model, ${name}: …, … }, options)`,
+      })
+    : undefined;
+
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null;
 
 const wrongModel = (model: unknown): FatalError | undefined => {
   if (model === undefined || typeof model === 'string') return undefined;
   if (isRecord(model) && isRecord(model['config']) && isRecord(model['weights'])) return undefined;
-  const loads = 'const { model, tokenizer } = await orThrow(load(directory))';
-  return wrong('model', model, 'a model, or the directory of one', loads);
+  return wrong('model', model, 'a model', {
+    expected: 'a model, or the directory of one',
+    hint: 'const { model, tokenizer } = await orThrow(load(directory))',
+  });
 };
 
 const wrongKind = ([name, kind]: readonly [string, string], given: unknown): FatalError | undefined => {
@@ -76,12 +86,13 @@ const wrongKind = ([name, kind]: readonly [string, string], given: unknown): Fat
 
 /**
  * Refuses a setup of JavaScript's that would fail far from here, or be passed over in silence: names nearly those that are read,
- * options that stand beside the model, what is no model, list or function where one is due. `E_OPTIONS`.
+ * options that stand beside the model and what stands among the options, what is no model, list or function where one is due. `E_OPTIONS`.
  */
-export const soundSetup = (setup: SftSetup): Either<FatalError, SftSetup> => {
+export const soundSetup = (setup: SftSetup, options: object = {}): Either<FatalError, SftSetup> => {
   const given: Readonly<Record<string, unknown>> = { ...setup };
   const faults = [
     ...Object.keys(given).map(unread),
+    ...Object.keys({ ...options }).map(misplaced),
     wrongModel(given['model']),
     ...Object.entries(kinds).map((entry) => wrongKind(entry, given[entry[0]])),
   ];
