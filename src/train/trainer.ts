@@ -201,7 +201,7 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
       over = end;
       if (left) end();
     };
-    const beginning = begin(setup, options, controls, emit, started)();
+    const beginning = begin({ setup, options, controls, emit, started, now: () => performance.now() })();
     let isTaken = false;
     return from(beginning).pipe(
       concatMap(fromEither),

@@ -20,7 +20,6 @@ import { fewOfEach, maxLengthOf } from '../preparing/prepare.js';
 import { evalSets, preparedSets, trainRows } from '../preparing/prepareRows.js';
 import type { Plan } from '../step/plan.js';
 import { beforeLoading } from './beforeLoading.js';
-import type { Controls } from './controls.js';
 import { forgetFailure, leaveFailure } from './failure.js';
 import { markInUse } from './inUse.js';
 import type { Mark } from './inUse.js';
@@ -29,7 +28,7 @@ import type { Ready } from './newRun.js';
 import { makeRemains, weightsBrought, withoutRemains } from './remains.js';
 import type { Remains } from './remains.js';
 import { resume, tidyOutput } from './resume.js';
-import type { Run, RunEvent, SftSetup } from './run.js';
+import type { Run, SftSetup } from './run.js';
 import { soundSetup } from './soundSetup.js';
 import { frozenRows, loaded, trained } from './trainedModel.js';
 import type { Loaded } from './trainedModel.js';
@@ -93,12 +92,17 @@ const rowsOf = (
   );
 };
 
+/** What a run is begun with. */
+export interface Beginning extends Pick<Ready, 'setup' | 'controls' | 'emit' | 'now'> {
+  readonly options: SftOptions;
+  /** Is given what is to be done when the run is over, however it ends. */
+  readonly started: (over: () => void) => void;
+}
+
 /** Everything that a run is made of, from the call. */
 const ready = (
-  setup: SftSetup,
+  { setup, controls, emit, now }: Beginning,
   decoded: SftConfig,
-  controls: Controls,
-  emit: (event: RunEvent) => void,
   warn: Warn,
   remains: Remains,
 ): TaskEither<FatalError, Ready> =>
@@ -141,6 +145,7 @@ const ready = (
       ...rows,
       controls,
       emit,
+      now,
     })),
   );
 
@@ -181,12 +186,8 @@ const takenUp = (run: Run): TaskEither<FatalError, void> =>
     }),
   );
 
-const begun = (
-  setup: SftSetup,
-  config: SftConfig,
-  controls: Controls,
-  emit: (event: RunEvent) => void,
-): TaskEither<FatalError, Run> => {
+const begun = (beginning: Beginning, config: SftConfig): TaskEither<FatalError, Run> => {
+  const { setup, emit, now } = beginning;
   const warn = fewOfEach((warned: Warning): void => emit({ kind: 'warning', warning: warned }));
   const remains = makeRemains();
   return pipe(
@@ -194,7 +195,7 @@ const begun = (
       if (setup.model !== undefined && setup.modelInit !== undefined)
         warn(warning('W_MODEL_AND_INIT', 'modelInit makes the model; model is not used', { field: 'model' }));
     }),
-    TE.flatMap(() => ready(setup, config, controls, emit, warn, remains)),
+    TE.flatMap(() => ready(beginning, config, warn, remains)),
     TE.bindTo('parts'),
     TE.bind('run', ({ parts }) => TE.fromEither(made(parts, warn))),
     TE.tapIO(
@@ -210,7 +211,7 @@ const begun = (
     ),
     TE.map(({ run }) => ({
       ...run,
-      startedAt: performance.now(),
+      startedAt: now(),
       startStep: run.state.step,
       startTokens: run.state.numTokens,
     })),
@@ -230,16 +231,10 @@ const tidied = ({ outputDir }: SftConfig): TaskEither<FatalError, Mark> =>
 
 /**
  * Options and setup → a run about to make its next update. What fails once the call was found right is left in the output directory.
- * `started` is given what is to be done when the run is over, however it ends.
  */
-export const begin = (
-  setup: SftSetup,
-  options: SftOptions,
-  controls: Controls,
-  emit: (event: RunEvent) => void,
-  started: (over: () => void) => void = () => undefined,
-): TaskEither<FatalError, Run> =>
-  pipe(
+export const begin = (beginning: Beginning): TaskEither<FatalError, Run> => {
+  const { setup, options, emit, started } = beginning;
+  return pipe(
     TE.fromEither(soundSetup(setup, options)),
     TE.flatMapEither(() => decodeSftConfig(options)),
     TE.tap((config) => beforeLoading(setup, config)),
@@ -250,8 +245,9 @@ export const begin = (
           started(() => mark.remove());
           for (const warned of mark.warnings) emit({ kind: 'warning', warning: warned });
         }),
-        TE.flatMap(() => begun(setup, config, controls, emit)),
+        TE.flatMap(() => begun(beginning, config)),
         TE.tapError((error) => TE.fromTask(() => leaveFailure(config.outputDir, error))),
       ),
     ),
   );
+};

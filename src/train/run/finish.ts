@@ -16,8 +16,8 @@ import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
 
 const summaryOf = (run: Run): RunSummary => {
-  const { state, plan, controls, config, refusals, startedAt, startStep, startTokens } = run;
-  const seconds = (performance.now() - startedAt) / 1000;
+  const { state, plan, controls, config, refusals, now, startedAt, startStep, startTokens } = run;
+  const seconds = (now() - startedAt) / 1000;
   const ended = controls.ending();
   const refused = refusals.total();
   return {

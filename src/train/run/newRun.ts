@@ -66,6 +66,8 @@ export interface Ready {
   readonly engage: IO<void>;
   readonly controls: Controls;
   readonly emit: (event: RunEvent) => void;
+  /** Milliseconds on a clock that only goes forward. */
+  readonly now: () => number;
 }
 
 /** Steps of a run over these rows, without end where they are streamed. `E_NO_BATCH` where they fill no update. */
@@ -127,7 +129,7 @@ const refusalsOf = ({ train: { refused, summary }, evaluation }: Ready): Refusal
 
 /** The run before its first update. */
 export const newRun = (ready: Ready, plan: Plan): Run => {
-  const { setup, config, model, tokenizer, trainDataset, train, evaluation, controls, emit } = ready;
+  const { setup, config, model, tokenizer, trainDataset, train, evaluation, controls, emit, now } = ready;
   const rateByHand: RateByHand = { learningRate: undefined };
   return {
     config,
@@ -145,7 +147,8 @@ export const newRun = (ready: Ready, plan: Plan): Run => {
     controls,
     emit,
     logs: logsOf(config),
-    startedAt: performance.now(),
+    now,
+    startedAt: now(),
     startStep: 0,
     startTokens: 0,
   };

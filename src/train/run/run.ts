@@ -244,6 +244,9 @@ export interface Run {
   readonly controls: Controls;
   readonly emit: (event: RunEvent) => void;
   readonly logs: RunLogs;
+  /** Milliseconds on a clock that only goes forward. */
+  readonly now: () => number;
+  /** On that clock. */
   readonly startedAt: number;
   /** State when this process took over. */
   readonly startStep: number;

@@ -22,6 +22,8 @@ import type { Key } from './key.js';
 
 export interface CacheSetup extends Pick<PrepareSetup, 'tokenizer' | 'formattingFunc' | 'names' | 'warn'> {
   readonly rejects: Rejects;
+  /** Default: the machine's. */
+  readonly clock?: (() => Date) | undefined;
 }
 
 export type CacheConfig = PrepareConfig & {
@@ -48,10 +50,10 @@ const unkept = (message: string, file: string, hint?: string): Warning =>
   warning('W_PREPARED_CACHE', message, { file, ...(hint === undefined ? {} : { hint }) });
 
 /** The entry of a key; undefined where there is none that is whole. A damaged one is removed, saying so. */
-const found = async (path: string, warn: (warning: Warning) => void): Promise<Entry | undefined> => {
+const found = async (path: string, warn: (warning: Warning) => void, clock: () => Date): Promise<Entry | undefined> => {
   try {
     const entry = await openEntry(path);
-    const now = new Date();
+    const now = clock();
     // What was used last is removed last.
     await utimes(path, now, now).catch(() => undefined);
     return entry;
@@ -182,7 +184,7 @@ export const throughCache = async (
   const key = config.preparedCache ? await keyOf(dataset, setup, config).catch(() => undefined) : undefined;
   if (key === undefined) return { summary: await make(setup, deliver), fromCache: false };
   const path = entryPath(directory, key.hash);
-  const entry = await found(path, (told) => setup.warn?.(told));
+  const entry = await found(path, (told) => setup.warn?.(told), setup.clock ?? (() => new Date()));
   if (entry !== undefined) return { summary: await delivered(entry, setup, deliver), fromCache: true };
   const limit = config.preparedCacheSize * 2 ** 30;
   return { summary: await made(key, path, setup, limit, deliver, make), fromCache: false };

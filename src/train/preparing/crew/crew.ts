@@ -14,6 +14,8 @@ export interface CrewOptions {
   readonly helpers: number;
   /** At once, or when the work turns out to be long. */
   readonly when: 'atOnce' | 'whenLong';
+  /** Milliseconds on a clock that only goes forward. Default: `performance.now`. */
+  readonly now?: (() => number) | undefined;
 }
 
 /** Work here, in milliseconds, by which what is left is judged; the first block does not count, which warms code and tables up. */
@@ -65,7 +67,11 @@ const canCross = (block: RowBlock): boolean => {
 };
 
 /** Threads that start at once, or when the work turns out to be long. */
-export const makeCrew = (start: StartThread, job: Job, { helpers, when }: CrewOptions): Crew<RowBlock, Outcomes> => {
+export const makeCrew = (
+  start: StartThread,
+  job: Job,
+  { helpers, when, now = () => performance.now() }: CrewOptions,
+): Crew<RowBlock, Outcomes> => {
   /** What the first block took, and when it was done: what the program did before says nothing of the source. */
   let first: (Done & { readonly at: number }) | undefined;
   let done: Done = { wallMs: 0, cpuMs: 0, read: undefined };
@@ -130,10 +136,10 @@ export const makeCrew = (start: StartThread, job: Job, { helpers, when }: CrewOp
     worked: ({ read }, { wallMs, cpuMs }) => {
       if (crew !== undefined) return;
       done = { wallMs: done.wallMs + wallMs, cpuMs: done.cpuMs + cpuMs, read };
-      const now = performance.now();
-      first ??= { ...done, at: now };
+      const at = now();
+      first ??= { ...done, at };
       // A source or a consumer that is slow itself needs no help: most of the time must have gone into the work.
-      if ((done.wallMs - first.wallMs) * 2 >= now - first.at && isLong(first, done)) begin();
+      if ((done.wallMs - first.wallMs) * 2 >= at - first.at && isLong(first, done)) begin();
     },
     close: () => {
       closed = true;
