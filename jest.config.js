@@ -7,6 +7,7 @@ process.env['RXTUNE_CACHE'] ??= join(tmpdir(), `rxtune-tests-${process.pid}`);
 export default {
   globalTeardown: '<rootDir>/test/removeCache.mjs',
   testEnvironment: 'node',
+  testSequencer: '<rootDir>/test/sequencer.mjs',
   roots: ['<rootDir>/test', '<rootDir>/property-tests'],
   testMatch: ['**/*.test.ts'],
   // The card, once chosen, is the whole process's: npm run test:card runs these alone.
