@@ -38,8 +38,8 @@ const firstSentence = (text) => {
   return /^.*?(?:[.:](?= [A-Z`[(])|[.:]$|$)/.exec(line)?.[0].replace(/:$/, '.') ?? line;
 };
 
-/** Parameters and result without the names of modules that they come from. */
-const plain = (text) => text.replace(/import\("[^"]*"\)\./g, '').replace(/\s+/g, ' ');
+/** Parameters and result without the modules that they come from. */
+const plain = (text) => text.replace(/import\("[^"]*"\)\.|\bE\.(?=Either\b)/g, '').replace(/\s+/g, ' ');
 
 const longestSignature = 160;
 
@@ -51,6 +51,7 @@ export const referenceOf = (program) => {
   const meant = (symbol) => ((symbol.flags & ts.SymbolFlags.Alias) === 0 ? symbol : checker.getAliasedSymbol(symbol));
   const docOf = (symbol) => firstSentence(ts.displayPartsToString(symbol.getDocumentationComment(checker)));
 
+  const isOurs = (declaration) => declaration.getSourceFile().fileName.startsWith(sources);
   const exported = new Map(
     entries.flatMap((entry) =>
       checker
@@ -85,7 +86,7 @@ export const referenceOf = (program) => {
       ? checker
           .getDeclaredTypeOfSymbol(symbol)
           .getProperties()
-          .filter(({ name }) => /^[a-z]\w*$/.test(name))
+          .filter(({ name, declarations = [] }) => /^[a-z]\w*$/.test(name) && declarations.every(isOurs))
           .map(({ name, flags }) => `${name}${(flags & ts.SymbolFlags.Optional) === 0 ? '' : '?'}`)
       : [];
   /** The parts of a name that stands for a module. */
