@@ -176,7 +176,7 @@ def adapter(rng, model, options, tied, experts):
         # Llama 3.2 Vision's layer 1 looks at images.
         layers = first if model.config.model_type == "mllama" else rng.choice([first, "[0-9]+"])
         lora["target_modules"] = rf".*(language_model|text_model)\..*\.{layers}\..*({'|'.join(chosen)})"
-    elif form < 0.1 and not experts and not falcon:
+    elif form < 0.1 and not experts and not falcon and "dt_proj" not in linear:
         lora["target_modules"] = "all-linear"
     elif form < 0.2:
         lora["target_modules"] = rf".*\.{first}\..*({'|'.join(chosen)})"
