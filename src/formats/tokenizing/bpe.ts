@@ -169,6 +169,60 @@ const shortWord = 3;
 /** So are words of any kind longer than this. */
 const longWord = 32;
 
+const isWide = (units: Uint16Array, from: number, to: number): boolean => {
+  for (let i = from; i < to; i++) if ((units[i] ?? 0) >= 0x800) return true;
+  return false;
+};
+
+const isAscii = (units: Uint16Array, from: number, to: number): boolean => {
+  let all = 0;
+  for (let i = from; i < to; i++) all |= units[i] ?? 0;
+  return all < 0x80;
+};
+
+/** How many bytes of a text each of `count` tokens covers: dropped ones belong to the token behind them, those at the end to the last. */
+const lengthsWithDropped = (
+  /** Of each byte, whether a token stands for it. */
+  kept: ReadonlyArray<boolean>,
+  count: number,
+  lengthOf: (k: number) => number,
+): ReadonlyArray<number> => {
+  const lengths: Array<number> = [];
+  let at = 0;
+  for (let k = 0; k < count; k++) {
+    let left = lengthOf(k);
+    const start = at;
+    while (at < kept.length && left > 0) if (kept[at++] === true) left--;
+    lengths.push((k === count - 1 ? kept.length : at) - start);
+  }
+  return lengths;
+};
+
+/** Where tokens of so many bytes each (by id) lie in their text; a byte without an id has been dropped. */
+const byteSpans = (byteLength: Int32Array, idOfByte: Int32Array): TokenModel['spans'] => {
+  const complete = idOfByte.every((id) => id >= 0);
+  return ({ units }, from, to, out, first, sink) => {
+    const count = out.length - first;
+    const { data } = out;
+    const lengthOf = (k: number): number => byteLength[data[first + k] ?? 0] ?? 0;
+    if (!complete) {
+      const kept: Array<boolean> = [];
+      eachByte(units, from, to, (byte) => {
+        kept.push((idOfByte[byte] ?? -1) >= 0);
+      });
+      const lengths = lengthsWithDropped(kept, count, lengthOf);
+      walkBytes(units, from, to, count, (k) => lengths[k] ?? 0, sink);
+    } else if (isAscii(units, from, to)) {
+      let at = from;
+      for (let k = first; k < out.length; k++) {
+        const end = at + (byteLength[data[k] ?? 0] ?? 0);
+        sink(at, end);
+        at = end;
+      }
+    } else walkBytes(units, from, to, count, lengthOf, sink);
+  };
+};
+
 /** BPE behind a `ByteLevel` pre-tokeniser: symbols are bytes. Undefined when bytes are missing that would become `unk`. */
 export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel | undefined => {
   const { vocab, ignoreMerges, unkToken } = config;
@@ -243,11 +297,6 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
     encodePart(units, start, to, out);
   };
 
-  const isWide = (units: Uint16Array, from: number, to: number): boolean => {
-    for (let i = from; i < to; i++) if ((units[i] ?? 0) >= 0x800) return true;
-    return false;
-  };
-
   const encode: TokenModel['encode'] = ({ units }, from, to, out) => {
     const hash = words.hash(units, from, to);
     if (words.push(units, from, to, hash, out)) return;
@@ -268,40 +317,7 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
     for (let i = 0; i < count; i++) pushId(out, symbols[i] ?? 0);
   };
 
-  const spans: TokenModel['spans'] = ({ units }, from, to, out, first, sink) => {
-    const count = out.length - first;
-    const { data } = out;
-    if (complete) {
-      let ascii = 0;
-      for (let i = from; i < to; i++) ascii |= units[i] ?? 0;
-      if (ascii < 0x80) {
-        let at = from;
-        for (let k = first; k < out.length; k++) {
-          const end = at + (byteLength[data[k] ?? 0] ?? 0);
-          sink(at, end);
-          at = end;
-        }
-      } else {
-        walkBytes(units, from, to, count, (k) => byteLength[data[first + k] ?? 0] ?? 0, sink);
-      }
-      return;
-    }
-    // Dropped bytes belong to the token behind them (the last one's to the token before).
-    const kept: boolean[] = [];
-    eachByte(units, from, to, (byte) => {
-      kept.push((idOfByte[byte] ?? -1) >= 0);
-    });
-    let at = 0;
-    const lengths: number[] = [];
-    for (let k = 0; k < count; k++) {
-      let left = byteLength[data[first + k] ?? 0] ?? 0;
-      const start = at;
-      while (at < kept.length && left > 0) if (kept[at++] === true) left--;
-      lengths.push((k === count - 1 ? kept.length : at) - start);
-    }
-    walkBytes(units, from, to, count, (k) => lengths[k] ?? 0, sink);
-  };
-  return { encode, spans };
+  return { encode, spans: byteSpans(byteLength, idOfByte) };
 };
 
 /** `<0x41>`, the token of a byte under byte fallback. */
