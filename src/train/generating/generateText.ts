@@ -80,8 +80,10 @@ const stopStrings = ({ stop = [] }: GenerateTextOptions): ReadonlyArray<string> 
 };
 
 /**
- * The text a model continues a prompt with, piece by piece; end-of-sequence and other special tokens are not shown. Texts of one model
- * that are subscribed to at the same time are generated as a batch. Nothing that follows a stop string is ever given. Errors are those of `generateIds`, and a RangeError, thrown at once, for an empty stop string.
+ * The text a model continues a prompt with: a piece a token, empty where the token is not shown (end-of-sequence and other special ones) or
+ * ends within a character, and what is left at the end. Texts of one model that are subscribed to at the same time are generated as a batch.
+ * Nothing that follows a stop string is ever given. Errors are those of `generateIds`, and a RangeError, thrown at once, for an empty stop
+ * string.
  */
 export const generateText = (
   { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },
