@@ -652,8 +652,8 @@ const kept = fc
 const deltaRuled = fc
   .record({
     n: size(90),
-    keyHeads: size(2),
-    group: size(2),
+    keyHeads: size(3),
+    group: size(3),
     keyDim: fc.integer({ min: 8, max: 40 }),
     valueDim: size(40),
     seed: seeds,
@@ -705,8 +705,8 @@ const convolved = fc
 const scanned = fc
   .record({
     n: size(200),
-    groups: size(2),
-    perGroup: size(2),
+    groups: size(3),
+    perGroup: size(3),
     headDim: size(20),
     stateDim: size(20),
     least: fc.constantFrom(0, 0.4),
