@@ -11,8 +11,8 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const sources = join(root, 'src');
 export const page = join(root, 'docs', 'reference.md');
 
-/** Entries in the order in which they are told; of a name in several, the first tells it. */
-const entries = ['data.ts', 'index.ts', 'laws/index.ts'].map((name) => join(sources, name));
+/** What can be imported, in the order in which it is told; of a name in several, the first tells it. */
+export const entries = ['data.ts', 'index.ts', 'laws/index.ts'].map((name) => join(sources, name));
 
 /** Titles of the folders of sources, in order; what stands at their top comes first. */
 const chapters = [
@@ -25,7 +25,8 @@ const chapters = [
   ['laws', 'Laws', 'rxtune/laws'],
 ];
 
-const programOf = () => {
+/** The sources behind the entries, with their types. */
+export const programOf = () => {
   const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path));
   const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
   return ts.createProgram(entries, options);
@@ -45,7 +46,7 @@ const longestSignature = 160;
 
 const typeFlags = ts.TypeFormatFlags.NoTruncation | ts.TypeFormatFlags.UseAliasDefinedOutsideCurrentScope;
 
-/** What the page is to be, of a program with the entries among its roots. */
+/** What the page is to be, of such a program. */
 export const referenceOf = (program) => {
   const checker = program.getTypeChecker();
   const meant = (symbol) => ((symbol.flags & ts.SymbolFlags.Alias) === 0 ? symbol : checker.getAliasedSymbol(symbol));

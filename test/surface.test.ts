@@ -3,16 +3,11 @@ import { describe, expect, test } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
-import { page, referenceOf } from '../docs/reference.mjs';
+import { entries, page, programOf, referenceOf } from '../docs/reference.mjs';
 import { root } from './cli/rxtune.js';
 
 const sources = join(root, 'src', '/');
-const entries = ['index.ts', 'data.ts', 'laws/index.ts'].map((name) => join(sources, name));
-const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path)) as {
-  readonly config: { readonly compilerOptions: object };
-};
-const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
-const program = ts.createProgram(entries, options);
+const program = programOf();
 const checker = program.getTypeChecker();
 
 const meant = (symbol: ts.Symbol): ts.Symbol =>
