@@ -4,6 +4,7 @@
  * it on a card, or on the emulated one that RXTUNE_LIBCUDA names.
  */
 import * as E from 'fp-ts/lib/Either.js';
+import { registerNative } from '../src/native/register.js';
 import { chooseEngine } from '../src/train/engine.js';
 import type { EngineName } from '../src/train/engine.js';
 
@@ -19,9 +20,13 @@ const asked = (): EngineName | undefined => {
 
 const device = process.env['RXTUNE_TEST_DEVICE'] === 'cuda' ? 'cuda' : undefined;
 
+/** Whether the native engine is built here; where it is not, the tests of all others run. */
+const isThere = (name: EngineName): boolean => name !== 'native' || E.isRight(registerNative({ threads: 1 }));
+
+/** RXTUNE_TEST_ENGINE, or else the usual ones. */
 export const enginesUnderTest = (...usual: ReadonlyArray<EngineName>): ReadonlyArray<EngineName> => {
   const one = asked();
-  return one === undefined ? usual : [one];
+  return one === undefined ? usual.filter(isThere) : [one];
 };
 
 /** Starts the engine and makes it current; throws what keeps it from starting. */

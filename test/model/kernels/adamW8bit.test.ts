@@ -6,7 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { adamW8bit, dequantizeMoment, quantizeMoment } from '../../../src/model/kernels/adamW8bit.js';
 import { dynamicMap, unsignedDynamicMap } from '../../../src/model/quantize/dynamicMap.js';
 import { enginesUnderTest, startEngine } from '../../engine.js';
-import { configurations, startNative } from '../../native.js';
+import { configurations, describeNative, startNative } from '../../native.js';
 
 interface Stored {
   readonly p: string;
@@ -102,27 +102,25 @@ describe.each(enginesUnderTest('cpu', 'wasm', 'native'))('on %s', (engine) => {
   test('one update is the published one', agrees);
 });
 
-describe('with every instruction set of the processor', () => {
+describeNative('the native engine', () => {
   afterAll(() => startNative());
 
-  test.each(configurations.map((configuration) => [JSON.stringify(configuration), configuration] as const))(
-    '%s',
-    async (_, configuration) => {
+  for (const configuration of configurations)
+    test(`gives the published update with ${JSON.stringify(configuration)}`, async () => {
       await startNative(configuration);
       agrees();
-    },
-  );
-});
+    });
 
-test('what does not fit is refused, and nothing is written', async () => {
-  await startEngine('native');
-  const [state] = golden.states;
-  if (state === undefined) throw new Error('no golden state');
-  const p = tensor([1, 2, 3]);
-  const wrong = { parameters: [p], mCodes: [p], vCodes: [p], mAbsmax: [p], vAbsmax: [p] };
-  expect(() => adamW8bit(wrong, [p], { ...attrs, step: 1, gradScale: 1 })).toThrow('codes of a moment');
-  const one = tensor([1]);
-  const mixed = { parameters: [p], mCodes: [one], vCodes: [one], mAbsmax: [one], vAbsmax: [one] };
-  expect(() => adamW8bit(mixed, [p], { ...attrs, step: 1, gradScale: 1 })).toThrow('expected int32');
-  expect(Array.from(p.dataSync())).toEqual([1, 2, 3]);
+  test('refuses what does not fit, and writes nothing', async () => {
+    await startEngine('native');
+    const [state] = golden.states;
+    if (state === undefined) throw new Error('no golden state');
+    const p = tensor([1, 2, 3]);
+    const wrong = { parameters: [p], mCodes: [p], vCodes: [p], mAbsmax: [p], vAbsmax: [p] };
+    expect(() => adamW8bit(wrong, [p], { ...attrs, step: 1, gradScale: 1 })).toThrow('codes of a moment');
+    const one = tensor([1]);
+    const mixed = { parameters: [p], mCodes: [one], vCodes: [one], mAbsmax: [one], vAbsmax: [one] };
+    expect(() => adamW8bit(mixed, [p], { ...attrs, step: 1, gradScale: 1 })).toThrow('expected int32');
+    expect(Array.from(p.dataSync())).toEqual([1, 2, 3]);
+  });
 });
