@@ -4,6 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
 import type { Details, FatalError } from '../../errors.js';
 import { describe, kindOf } from '../../formats/describe.js';
+import { isJsonRecord } from '../../formats/json/jsonRecord.js';
 import { nearest } from '../../formats/nearest.js';
 import type { LoadedParts } from '../loading/load.js';
 import { SftConfig } from '../options/config.js';
@@ -66,12 +67,9 @@ const misplaced = (name: string): FatalError | undefined =>
       })
     : undefined;
 
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null;
-
 const wrongModel = (model: unknown): FatalError | undefined => {
   if (model === undefined || typeof model === 'string') return undefined;
-  if (isRecord(model) && isRecord(model['config']) && isRecord(model['weights'])) return undefined;
+  if (isJsonRecord(model) && isJsonRecord(model['config']) && isJsonRecord(model['weights'])) return undefined;
   return wrong('model', model, 'a model', {
     expected: 'a model, or the directory of one',
     hint: 'const { model, tokenizer } = await orThrow(load(directory))',
