@@ -59,7 +59,7 @@ const inFile =
   };
 
 /** What is told of a further option that is wrong. */
-const further = /(?<=\n {2}also )(?:unknown option |option |wrong value for )"?(\w+)/g;
+const further = /(?<=\n {2}also )(?:unknown option |option |wrong value for )?"?(\w+)/g;
 
 /** The error of a file of options, each told by the name that it has there, and by its line. */
 export const errorInFile = (error: FatalError, file: ConfigFile, isOption: IsOption): FatalError => {

@@ -8,6 +8,7 @@ import { type FatalError, usage } from '../errors.js';
 import { closed, optional, type Closed, type ClosedValue, type Field, type Fields } from '../formats/closed.js';
 import { nonEmptyString, string } from '../formats/optionCodecs.js';
 import { didYouMean } from '../formats/nearest.js';
+import { faultsTogether } from '../formats/optionsError.js';
 import { SftConfig, sftTopicNames, sftTopics } from '../train/options/config.js';
 import { decodeSftConfig } from '../train/options/decodeConfig.js';
 import type { SftTopic } from '../train/options/config.js';
@@ -109,20 +110,21 @@ export const addSftFlags = (command: Command, own: Fields, topics: ReadonlyArray
     );
 };
 
-/** A name that only a file can bring: flags have been looked at by then. */
-const unknownOption = (options: Readonly<Record<string, unknown>>, own: Fields): FatalError | undefined => {
+/** Names that only a file can bring: flags have been looked at by then. */
+const unknownOptions = (options: Readonly<Record<string, unknown>>, own: Fields): ReadonlyArray<FatalError> => {
   const names = [...Object.keys(own), ...known.keys(), ...Object.keys(understood)];
-  const wrong = Object.keys(options).find((name) => !names.includes(name));
-  if (wrong === undefined) return undefined;
-  const other = Object.hasOwn(ownAliases, wrong) ? ownAliases[wrong] : undefined;
-  if (other !== undefined && Object.hasOwn(own, other))
-    return usage('E_OPTIONS', `option "${other}" is given twice`, {
-      field: wrong,
-      hint: `"${wrong}" is another name for it`,
+  return Object.keys(options).flatMap((name) => {
+    if (names.includes(name)) return [];
+    const other = Object.hasOwn(ownAliases, name) ? ownAliases[name] : undefined;
+    if (other !== undefined && Object.hasOwn(own, other))
+      return usage('E_OPTIONS', `option "${other}" is given twice`, {
+        field: name,
+        hint: `"${name}" is another name for it`,
+      });
+    return usage('E_OPTIONS', `unknown option "${name}"`, {
+      field: name,
+      hint: didYouMean(name, names, 'the command with --help lists all options'),
     });
-  return usage('E_OPTIONS', `unknown option "${wrong}"`, {
-    field: wrong,
-    hint: didYouMean(wrong, names, 'the command with --help lists all options'),
   });
 };
 
@@ -152,12 +154,16 @@ export const decodeSftFlags = <F extends Fields>(
     ),
     TE.flatMapEither((given) =>
       decodeGiven(given, (options) => {
-        const wrong = unknownOption(options, own.fields);
-        if (wrong !== undefined) return E.left(wrong);
-        const all = Object.entries(options);
+        const unknown = unknownOptions(options, own.fields);
+        const isUnknown = ([name]: readonly [string, unknown]): boolean =>
+          unknown.some(({ details: { field } }) => field === name);
+        const all = Object.entries(options).filter((entry) => !isUnknown(entry));
+        const config = decodeSftConfig(Object.fromEntries(all.filter((entry) => !isOwn(entry))));
+        const [first, ...others] = [...unknown, ...(E.isLeft(config) ? [config.left] : [])];
+        if (first !== undefined) return E.left(faultsTogether(first, others));
         return pipe(
           E.Do,
-          E.bind('config', () => decodeSftConfig(Object.fromEntries(all.filter((entry) => !isOwn(entry))))),
+          E.bind('config', () => config),
           E.bind('own', () => own.decode(Object.fromEntries(all.filter(isOwn)))),
         );
       }),

@@ -21,17 +21,20 @@ export const editDistance = (a: string, b: string): number => {
 /** Case and word separators do not count: `learning_rate`, `learning-rate` and `learningRate` are one name. */
 const folded = (name: string): string => name.replace(/[_\-\s]/g, '').toLowerCase();
 
-/** The known name closest to `name`, or undefined when none is close enough to be meant (about a third of it may differ). */
-export const nearest = (name: string, known: Iterable<string>): string | undefined => {
+/** The known names closest to `name`, the closest first: those close enough to be meant (about a third of it may differ). */
+export const nearestFew = (name: string, known: Iterable<string>, most: number): ReadonlyArray<string> => {
   const wanted = folded(name);
-  let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(wanted.length / 3)) + 1;
-  for (const candidate of known) {
-    const distance = editDistance(wanted, folded(candidate));
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
-  }
-  return best;
+  const bound = Math.max(2, Math.floor(wanted.length / 3));
+  return [...known]
+    .map((one) => ({ one, distance: editDistance(wanted, folded(one)) }))
+    .filter(({ distance }) => distance <= bound)
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, most)
+    .map(({ one }) => one);
 };
+
+/** The known name closest to `name`, or undefined when none is close enough to be meant. */
+export const nearest = (name: string, known: Iterable<string>): string | undefined => nearestFew(name, known, 1)[0];
 
 /** The words of a name: `maxGradNorm` is of max, grad and norm. */
 const words = (name: string): ReadonlyArray<string> =>

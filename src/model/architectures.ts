@@ -4,6 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../errors.js';
+import { nearestFew } from '../formats/nearest.js';
 import { fatal } from '../errors.js';
 import type { Architecture, FileLayout, JoinedTensor, TokenTables } from './architecture.js';
 import { afmoe } from './architectures/afmoe.js';
@@ -260,8 +261,14 @@ const textPart = (text: RawConfig): E.Either<FatalError, ModelConfig> =>
     ),
   );
 
+/** The model types that may have been meant. */
+const likeTypes = (modelType: string): string => {
+  const near = nearestFew(modelType, knownModelTypes(), 4);
+  return near.length === 0 ? '' : `near it are ${near.join(', ')}; `;
+};
+
 /**
- * A config.json as a model's configuration. `E_UNKNOWN_ARCHITECTURE` names the model types there are; `E_MODEL_CONFIG` the field
+ * A config.json as a model's configuration. `E_UNKNOWN_ARCHITECTURE` names the model types nearest to it; `E_MODEL_CONFIG` the field
  * that is missing or wrong.
  */
 export const modelConfig = (raw: unknown): E.Either<FatalError, ModelConfig> =>
@@ -278,9 +285,9 @@ export const modelConfig = (raw: unknown): E.Either<FatalError, ModelConfig> =>
       return E.left(
         fatal('E_UNKNOWN_ARCHITECTURE', `no architecture is known for model type "${modelType}"`, {
           field: 'model_type',
-          expected: `one of ${knownModelTypes().join(', ')}`,
+          expected: 'a model type; docs/models.md lists all',
           actual: modelType,
-          hint: 'registerArchitecture adds one of your own',
+          hint: `${likeTypes(modelType)}registerArchitecture adds one of your own`,
         }),
       );
     }),

@@ -29,10 +29,20 @@ const failure = (result: E.Either<FatalError, unknown>): FatalError => {
 };
 
 describe('config.json', () => {
-  it('of an unknown architecture is refused with the known ones', () => {
-    const error = failure(modelConfig({ model_type: 'bert', hidden_size: 4 }));
+  it('of an unknown architecture is refused with those of like names, and where all are told', () => {
+    const error = failure(modelConfig({ model_type: 'qwen4', hidden_size: 4 }));
     expect(error.code).toBe('E_UNKNOWN_ARCHITECTURE');
-    expect(render(error)).toContain('gemma');
+    expect(error.details).toEqual({
+      field: 'model_type',
+      expected: 'a model type; docs/models.md lists all',
+      actual: 'qwen4',
+      hint: 'near it are qwen2, qwen3; registerArchitecture adds one of your own',
+    });
+    const other = failure(modelConfig({ model_type: 'no_such_thing', hidden_size: 4 }));
+    expect(other.details.hint).toBe('registerArchitecture adds one of your own');
+  });
+
+  it('of the families that all know is known', () => {
     for (const type of [
       'llama',
       'mistral',

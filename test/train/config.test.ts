@@ -91,6 +91,18 @@ describe('other names', () => {
     expect(refusal({ trainSamplingStrategy: 'batch_rebalance' }).message).toContain('is not offered');
   });
 
+  test('what is not offered is told with all else that is wrong', () => {
+    const { code, kind, field, hint, message } = refusal({ fp16: true, mlm: true, learningRate: -1, lerningRate: 1 });
+    expect({ code, kind, field }).toEqual({ code: 'E_OPTIONS', kind: 'usage', field: 'fp16' });
+    expect(hint).toContain('precision: bfloat16');
+    expect(message.split('\n')).toEqual([
+      'option "fp16" is not offered at true',
+      expect.stringMatching(/^ {2}also option "mlm" is not offered at true \(.+\)$/),
+      '  also unknown option "lerningRate" (did you mean "learningRate"?)',
+      expect.stringMatching(/^ {2}also wrong value for learningRate: expected .+, got -1 \(a number\)$/),
+    ]);
+  });
+
   test('all lead to options that are there', () => {
     for (const name of Object.values(sftAliases)) expect(Object.keys(SftConfig.fields)).toContain(name);
   });

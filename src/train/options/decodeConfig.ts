@@ -4,6 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { faultsTogether } from '../../formats/optionsError.js';
 import { SftConfig, sftTopics } from './config.js';
 import { consistent } from './contradictions.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
@@ -40,15 +41,24 @@ const withoutKwargs = (options: unknown): Either<FatalError, unknown> => {
 
 const isOption = (name: string): boolean => Object.hasOwn(SftConfig.fields, name);
 
+const decoded = (options: unknown): Either<FatalError, SftConfig> =>
+  pipe(
+    withoutKwargs(options),
+    E.flatMap((given) => SftConfig.decode(implied(given))),
+  );
+
+/** What is refused by name, and what is wrong with the others, in one error. */
+const underOwnNames = (given: Readonly<Record<string, unknown>>): Either<FatalError, SftConfig> => {
+  const { options, faults } = ownNames(given, isOption);
+  const config = decoded(options);
+  const [first, ...others] = [...faults, ...(E.isLeft(config) ? [config.left] : [])];
+  return first === undefined ? config : E.left(faultsTogether(first, others));
+};
+
 /**
  * Options as `sftTrainer` decodes them: other names that TRL, transformers and PEFT have for them understood, defaults filled in. A
- * usage error, with the field and what to do: `E_OPTIONS` for names and values that are wrong and for options that contradict each
- * other, and codes of their own for a few of these.
+ * usage error, with the field and what to do: `E_OPTIONS` for names and values that are wrong (all of them in one error) and for options
+ * that contradict each other, and codes of their own for a few of these.
  */
 export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig> =>
-  pipe(
-    isRecord(options) ? ownNames(options, isOption) : E.right(options),
-    E.flatMap(withoutKwargs),
-    E.flatMap((given) => SftConfig.decode(implied(given))),
-    E.flatMap(consistent),
-  );
+  pipe(isRecord(options) ? underOwnNames(options) : decoded(options), E.flatMap(consistent));

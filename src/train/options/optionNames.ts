@@ -113,30 +113,38 @@ const otherSchedules: Readonly<Record<string, string>> = {
 const shown = (value: unknown): string =>
   typeof value === 'boolean' || typeof value === 'number' ? ` at ${value}` : '';
 
+/** Options under their own names, and what is refused of those that were given. */
+export interface OwnNames {
+  readonly options: Options;
+  readonly faults: ReadonlyArray<FatalError>;
+}
+
 /**
  * The given options under their own names: aliases resolved, what changes nothing left out, what cannot be had refused. Names that
  * nobody knows stay for the codec to refuse.
  */
-export const ownNames = (options: Options, isOption: (name: string) => boolean): Either<FatalError, Options> => {
+export const ownNames = (given: Options, isOption: (name: string) => boolean): OwnNames => {
   // Not an object built key by key: `__proto__` would become no key of it.
   const result = new Map<string, unknown>();
-  for (const [key, value] of Object.entries(options)) {
+  const faults: Array<FatalError> = [];
+  for (const [key, value] of Object.entries(given)) {
     if (value === undefined) continue;
-    const found = meant(key, value, options, isOption);
-    if (E.isLeft(found)) return found;
+    const found = meant(key, value, given, isOption);
+    if (E.isLeft(found)) {
+      faults.push(found.left);
+      continue;
+    }
     for (const [name, own] of Object.entries(found.right)) {
-      if (result.has(name)) {
-        // torch_dtype: bfloat16 and bf16: true say the same.
-        if (result.get(name) === own) continue;
-        return E.left(
+      // torch_dtype: bfloat16 and bf16: true say the same.
+      if (result.has(name) && result.get(name) !== own)
+        faults.push(
           usage('E_OPTIONS', `option "${name}" is given twice`, {
             field: name,
             hint: `"${key}" is another name for it`,
           }),
         );
-      }
-      result.set(name, own);
+      else result.set(name, own);
     }
   }
-  return E.right(Object.fromEntries(result));
+  return { options: Object.fromEntries(result), faults };
 };
