@@ -36,7 +36,7 @@ describe('config.json', () => {
       field: 'model_type',
       expected: 'a model type; docs/models.md lists all',
       actual: 'qwen4',
-      hint: 'near it are qwen2, qwen3; registerArchitecture adds one of your own',
+      hint: 'near it are qwen2, qwen3, qwen3_5; registerArchitecture adds one of your own',
     });
     const other = failure(modelConfig({ model_type: 'no_such_thing', hidden_size: 4 }));
     expect(other.details.hint).toBe('registerArchitecture adds one of your own');

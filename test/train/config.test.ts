@@ -92,8 +92,8 @@ describe('other names', () => {
   });
 
   test('what is not offered is told with all else that is wrong', () => {
-    const { code, kind, field, hint, message } = refusal({ fp16: true, mlm: true, learningRate: -1, lerningRate: 1 });
-    expect({ code, kind, field }).toEqual({ code: 'E_OPTIONS', kind: 'usage', field: 'fp16' });
+    const { code, hint, message } = refusal({ fp16: true, mlm: true, learningRate: -1, lerningRate: 1 });
+    expect(code).toBe('E_OPTIONS');
     expect(hint).toContain('precision: bfloat16');
     expect(message.split('\n')).toEqual([
       'option "fp16" is not offered at true',
