@@ -1,11 +1,12 @@
 /** Generation as a stream: ids, or the text they make. */
-import { concat, defer, map, of, type Observable } from 'rxjs';
+import { defer, type Observable } from 'rxjs';
 import { fatal, isFatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/model.js';
 import { endIds, generate, type GenerateOptions } from '../../model/generate.js';
 import { pull } from '../../streams/pull.js';
+import { decodePieces } from './decodePieces.js';
 import { specialStops, untilStop } from './stopStrings.js';
 
 /** What generation throws as the error of a stream: a wrong prompt or option is the caller's (`E_GENERATE`). */
@@ -32,35 +33,6 @@ async function* told(ids: AsyncGenerator<number, void, undefined>): AsyncGenerat
  */
 export const generateIds = (model: CausalLM, prompt: Int32Array, options: GenerateOptions = {}): Observable<number> =>
   defer(() => pull(told(generate(model, prompt, options))));
-
-/**
- * The whole text of each prefix of a stream of ids, as pieces: what a further id adds, once no character in it is unfinished.
- * Joined, they are the decoded text of all ids.
- */
-export const decodePieces =
-  (tokenizer: Pick<Tokenizer, 'decode'>) =>
-  (ids: Observable<number>): Observable<string> =>
-    defer(() => {
-      const seen: Array<number> = [];
-      let told = '';
-      const rest = (finished: boolean): string => {
-        const text = tokenizer.decode(seen, { skipSpecialTokens: true });
-        // Bytes of an unfinished character decode to U+FFFD: they wait for the ids to come.
-        const settled = finished ? text : text.replace(/\ufffd+$/, '');
-        const piece = settled.slice(told.length);
-        if (piece !== '') told = settled;
-        return piece;
-      };
-      return concat(
-        ids.pipe(
-          map((id) => {
-            seen.push(id);
-            return rest(false);
-          }),
-        ),
-        defer(() => of(rest(true))),
-      );
-    });
 
 /** How a text is continued, and at which texts it ends. */
 export interface GenerateTextOptions extends GenerateOptions {
