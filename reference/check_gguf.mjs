@@ -121,7 +121,7 @@ for (const dir of process.argv.slice(2).filter((word) => word !== '--lora')) {
     attachLora(base, LoraConfig.decode({ ...options, ...excludeModules }).right, 1).right;
   const spoken = tokenizer ?? toy(base.config.vocabSize);
   const file = join(folder, `${basename(dir)}.gguf`);
-  const written = await exportGguf(file, { model: base, tokenizer: spoken }, { outtype: 'f32' })();
+  const written = await exportGguf(file, base, { tokenizer: spoken, outtype: 'f32' })();
   if (written._tag === 'Left') {
     console.log(`${basename(dir)}: refused: ${written.left.details.field}`);
     continue;

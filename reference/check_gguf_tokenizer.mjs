@@ -154,7 +154,7 @@ for (const dir of process.argv.slice(2).filter((word) => word !== '--texts' && w
   writeModel(own, tokenizer.vocabSize);
   const { model } = await orThrow(loadParts(own));
   const written = join(own, 'model.gguf');
-  const result = await exportGguf(written, { model, tokenizer }, { outtype: 'f32' })();
+  const result = await exportGguf(written, model, { tokenizer, outtype: 'f32' })();
   if (result._tag === 'Left') {
     console.log(`${basename(dir)}: refused: ${result.left.message} (${result.left.details?.field})`);
     continue;

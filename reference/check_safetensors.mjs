@@ -31,7 +31,7 @@ try {
         shape,
         data: () => right(readBytes()),
       })),
-      metadata,
+      { metadata },
     ),
   );
   await right(
@@ -43,7 +43,7 @@ try {
         shape,
         data: () => right(['F32', 'BF16', 'F16'].includes(dtype) ? read() : readBytes()),
       })),
-      metadata,
+      { metadata },
     ),
   );
   writeFileSync(join(dir, 'written.json'), JSON.stringify(['bytes.safetensors', 'floats.safetensors']));

@@ -64,7 +64,7 @@ export type { ColumnReport, ExampleOptions, FormatName, FormatReport } from './f
 export { sourced } from './formats/datasets/sourced.js';
 export type { Sourced, SourcedError, SourcedValue } from './formats/datasets/sourced.js';
 export { locateModel } from './formats/hub/locate.js';
-export type { Located } from './formats/hub/locate.js';
+export type { Located, LocateOptions } from './formats/hub/locate.js';
 export type { HubDownload, HubSettings } from './formats/hub/settings.js';
 export type { DatasetChoice } from './formats/hub/datasetFiles.js';
 export type { ModelPart } from './formats/hub/modelFiles.js';
@@ -76,7 +76,7 @@ export type { Surroundings as TokenizerSurroundings, Tokenizer } from './formats
 export { makeChatTemplate } from './formats/templates/chatTemplate.js';
 export type { ChatTemplate, ChatTemplateOptions, Conversation, Rendered } from './formats/templates/chatTemplate.js';
 export { readSafetensors, writeSafetensors } from './formats/tensors/safetensors.js';
-export type { StoredTensor, TensorData, TensorToWrite } from './formats/tensors/safetensors.js';
+export type { SafetensorsOptions, StoredTensor, TensorData, TensorToWrite } from './formats/tensors/safetensors.js';
 export { readCheckpointTensors, writeCheckpointTensors } from './formats/tensors/shards.js';
 export type { CheckpointTensors, ShardOptions } from './formats/tensors/shards.js';
 export { readAdapter, writeAdapter } from './formats/checkpoints/adapterFiles.js';

@@ -128,11 +128,13 @@ export type {
   RowEvaluation,
 } from './train/evaluating/evaluate.js';
 export { exportGguf } from './train/saving/exportGguf.js';
+export type { ExportGgufOptions } from './train/saving/exportGguf.js';
 export { exportGgufAdapter } from './train/saving/exportGgufAdapter.js';
 export type { GgufOptions } from './train/saving/ggufGeneral.js';
 export { saveAdapters, saveModel } from './train/saving/save.js';
 export type { SaveOptions } from './train/saving/save.js';
 export { gptqRows, saveGptq } from './train/saving/gptq.js';
+export type { GptqRowsOptions } from './train/saving/gptq.js';
 export type { GptqLayer, GptqModel } from './model/quantize/gptqModel.js';
 export type { GptqMatrix, GptqOptions } from './model/quantize/gptq.js';
 export type { GptqConfig, GptqFormat } from './model/quantize/gptqConfig.js';

@@ -407,7 +407,7 @@ describe('laws of adapters', () => {
             { name: `${module}.lora_B.weight`, dtype: 'F32' as const, shape: [4, rank], data: filled(rank * 4) },
             ...(bias ? [{ name: `${module}.bias`, dtype: 'F32' as const, shape: [4], data: filled(4) }] : []),
           ]);
-          await right(writeAdapter(home, config, tensors));
+          await right(writeAdapter(home, { config, tensors }));
           const read = await right(readAdapter(home));
           expect(read.config).toEqual(config);
           expect([...read.tensors.keys()].toSorted()).toEqual(tensors.map(({ name: own }) => own).toSorted());

@@ -71,7 +71,7 @@ describe('laws of safetensors', () => {
     const path = join(dir, 'law.safetensors');
     await fc.assert(
       fc.asyncProperty(tensors(), metadatas, async (all, metadata) => {
-        await right(writeSafetensors(path, all, metadata));
+        await right(writeSafetensors(path, all, { metadata }));
         const read = await right(readSafetensors(path));
         expect(read.metadata).toEqual(metadata);
         expect(await contentOf(read)).toEqual(contentToWrite(all));

@@ -63,7 +63,7 @@ const written = (
               expected: 'tokenizer.json',
             }),
           )
-        : exportGguf(out, { model: whole, tokenizer }, { outtype, name });
+        : exportGguf(out, whole, { tokenizer, outtype, name });
     }),
   );
 };

@@ -109,7 +109,7 @@ const shapeOf = (
   model === undefined
     ? TE.right(undefined)
     : pipe(
-        locateModel(model, 'tokenizer', tellingHub(err)),
+        locateModel(model, { part: 'tokenizer', hub: tellingHub(err) }),
         TE.flatMap(({ dir }) => modelConfigIn(dir, config)),
       );
 

@@ -127,21 +127,30 @@ export const quantizeCommand: CommandLine = {
           : preparing(loaded, { ...config, packing: config.evalPacking ?? config.packing }, err)(apart),
       ),
       TE.let('measure', ({ rows, heldOut, config }) => measuring(rows, heldOut, config)),
-      TE.let('how', ({ own }): GptqOptions => ({ ...own, bits: own.bits === 8 ? 8 : 4 })),
+      TE.let(
+        'how',
+        ({ own: { bits, groupSize, descAct, sym, dampPercent } }): GptqOptions => ({
+          bits: bits === 8 ? 8 : 4,
+          groupSize,
+          descAct,
+          sym,
+          dampPercent,
+        }),
+      ),
       TE.bind('before', ({ loaded: { model }, measure }) => measure(model)),
       TE.bind('quantized', ({ how, loaded, rows }) =>
         TE.fromEither(
-          gptqRows(loaded.model, rows, how, ({ module, error, nearestError }) =>
-            err.write(
-              `${module}: ${((100 * error) / nearestError).toFixed(1)} % of the error of rounding to nearest\n`,
-            ),
-          ),
+          gptqRows(loaded.model, rows, {
+            ...how,
+            onLayer: ({ module, error, nearestError }) =>
+              err.write(
+                `${module}: ${((100 * error) / nearestError).toFixed(1)} % of the error of rounding to nearest\n`,
+              ),
+          }),
         ),
       ),
       TE.bind('after', ({ quantized: { model }, measure }) => measure(model)),
-      TE.tap(({ how, quantized, outputDir, loaded: { tokenizer } }) =>
-        saveGptq(outputDir, quantized, how, { tokenizer }),
-      ),
+      TE.tap(({ quantized, outputDir, loaded: { tokenizer } }) => saveGptq(outputDir, quantized, { tokenizer })),
       TE.let('told', ({ before, after, quantized, rows, heldOut }) => ({
         perplexity_before: before.calibration,
         perplexity_after: after.calibration,

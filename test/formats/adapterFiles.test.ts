@@ -148,7 +148,7 @@ describe('adapter directories', () => {
   it('give back what was written', async () => {
     const home = join(dir, 'adapter');
     mkdirSync(home);
-    await right(writeAdapter(home, config, tensors));
+    await right(writeAdapter(home, { config, tensors }));
     const read = await right(readAdapter(home));
     expect(read.config).toEqual(config);
     for (const { name, shape, data } of tensors) {
@@ -169,7 +169,7 @@ describe('adapter directories', () => {
       [tensor('q.lora_A.weight', [4, 6]), tensor('q.lora_B.weight', [5, 3])],
       [tensor('q.lora_A.weight', [4]), tensor('q.lora_B.weight', [5, 4])],
     ]) {
-      await right(writeAdapter(home, config, wrong));
+      await right(writeAdapter(home, { config, tensors: wrong }));
       expect(await left(readAdapter(home))).toMatchObject({ code: 'E_ADAPTER_WEIGHTS' });
     }
   });
@@ -207,16 +207,15 @@ const reference = sharedPath('data', 'reference', 'peft_state_dict_keys.json');
       const to = join(dir, name.replace('/', '-'));
       mkdirSync(to);
       await right(
-        writeAdapter(
-          to,
-          read.config,
-          Array.from(read.tensors, ([own, { dtype, shape, read: data }]) => ({
+        writeAdapter(to, {
+          config: read.config,
+          tensors: Array.from(read.tensors, ([own, { dtype, shape, read: data }]) => ({
             name: own,
             dtype,
             shape,
             data: () => right(data()),
           })),
-        ),
+        }),
       );
       const weights = (at: string): Buffer => readFileSync(join(at, 'adapter_model.safetensors'));
       expect(weights(to).equals(weights(from))).toBe(true);

@@ -307,7 +307,7 @@ describe('files of the reference implementation', () => {
               shape,
               data: () => right(read()),
             })),
-            metadata,
+            { metadata },
           ),
         );
         expect(readFileSync(copy).equals(readFileSync(path ?? ''))).toBe(true);

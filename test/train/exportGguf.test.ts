@@ -40,7 +40,7 @@ describe('the file of', () => {
       const read = async (way: (model: CausalLM) => CausalLM) => {
         const { model } = await orThrow(loadModel(join(models, name), { loadIn8bit: true }));
         const file = join(directory, 'model.gguf');
-        await orThrow(exportGguf(file, { model: way(model), tokenizer }, { outtype: 'f32', name }));
+        await orThrow(exportGguf(file, way(model), { tokenizer, outtype: 'f32', name }));
         return readGguf(file).tensors;
       };
       expect(await read((model) => model)).toEqual(await read(dequantizeModel));
@@ -203,7 +203,7 @@ describe('the file of', () => {
     await inTemporary(async (directory) => {
       const model = modelOf(raw, 1);
       const file = join(directory, 'model.gguf');
-      expect(await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32', name: 'tiny' }))).toMatchObject([
+      expect(await orThrow(exportGguf(file, model, { tokenizer, outtype: 'f32', name: 'tiny' }))).toMatchObject([
         { field: 'eos_token' },
       ]);
       const { metadata, tensors } = readGguf(file);
@@ -233,7 +233,7 @@ describe('the file of', () => {
       ['final_logit_softcapping', { final_logit_softcapping: null }],
     ] as const) {
       const model = modelOf({ ...raw, ...change }, 1);
-      const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
+      const result = await exportGguf('/nowhere/model.gguf', model, { tokenizer })();
       expect(result).toMatchObject({ left: { code: 'E_GGUF_UNSUPPORTED', details: { field } } });
       dispose(Object.values(model.weights));
     }
@@ -244,7 +244,7 @@ describe('the file of', () => {
       inTemporary(async (directory) => {
         const model = modelOf({ ...raw, vocab_size: 40 }, 1);
         const file = join(directory, 'model.gguf');
-        expect(await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32', name: 'tiny' }))).toMatchObject([
+        expect(await orThrow(exportGguf(file, model, { tokenizer, outtype: 'f32', name: 'tiny' }))).toMatchObject([
           { field: 'eos_token' },
         ]);
         const k = numbers(model, 'model.layers.0.self_attn.k_proj.weight');
@@ -407,7 +407,7 @@ describe('the file of', () => {
       inTemporary(async (directory) => {
         const model = modelOf({ ...raw, vocab_size: 40 }, 1);
         const file = join(directory, 'model.gguf');
-        const result = await exportGguf(file, { model, tokenizer }, { outtype: 'f16' })();
+        const result = await exportGguf(file, model, { tokenizer, outtype: 'f16' })();
         dispose(Object.values(model.weights));
         return result._tag === 'Left' ? result : readGguf(file).metadata;
       });
@@ -454,7 +454,7 @@ describe('the file of', () => {
       ['qwen2_5_vl', 'rope_scaling.mrope_section', {}],
     ] as const) {
       const model = modelOf({ ...configs[name], vocab_size: 40, ...change }, 1);
-      const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
+      const result = await exportGguf('/nowhere/model.gguf', model, { tokenizer })();
       expect(result).toMatchObject({ left: { code: 'E_GGUF_UNSUPPORTED', details: { field } } });
       dispose(Object.values(model.weights));
     }
@@ -472,7 +472,7 @@ describe('the file of', () => {
       const raw = { ...configs['cohere_head_norms'], vocab_size: 40, num_hidden_layers: 64 };
       const model = modelOf(raw, 1);
       const file = join(directory, 'model.gguf');
-      await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f16' }));
+      await orThrow(exportGguf(file, model, { tokenizer, outtype: 'f16' }));
       const { type, values } = readGguf(file).tensors.get('blk.63.attn_q_norm.weight') ?? {};
       expect(type).toBe('f32');
       expect(Array.from(values ?? [])).toEqual(numbers(model, 'model.layers.63.self_attn.q_norm.weight'));
@@ -488,7 +488,7 @@ describe('the file of', () => {
   ): Promise<GgufRead> =>
     inTemporary(async (directory) => {
       const file = join(directory, 'model.gguf');
-      await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f16', name: 'tiny' }));
+      await orThrow(exportGguf(file, model, { tokenizer, outtype: 'f16', name: 'tiny' }));
       const read = readGguf(file);
       for (const layer of [0, 1])
         for (const [here, there] of Object.entries(maps)) {
@@ -828,7 +828,7 @@ describe('refused, and no file is left:', () => {
     inTemporary(async (directory) => {
       const { model } = await orThrow(loadModel(join(models, name)));
       const file = join(directory, 'model.gguf');
-      expect(await exportGguf(file, { model, tokenizer })()).toMatchObject({
+      expect(await exportGguf(file, model, { tokenizer })()).toMatchObject({
         left: { code: 'E_GGUF_UNSUPPORTED', details: { field } },
       });
       expect(existsSync(file)).toBe(false);
@@ -844,7 +844,7 @@ describe('refused, and no file is left:', () => {
     ['qwen3_moe', 'norm_topk_prob', { norm_topk_prob: false }],
   ])('a mixture, %s, for its %s', async (name, field, change) => {
     const model = modelOf({ ...configs[name], vocab_size: 40, ...change }, 1);
-    expect(await exportGguf('/nowhere/model.gguf', { model, tokenizer })()).toMatchObject({
+    expect(await exportGguf('/nowhere/model.gguf', model, { tokenizer })()).toMatchObject({
       left: { code: 'E_GGUF_UNSUPPORTED', details: { field } },
     });
     dispose(Object.values(model.weights));
@@ -854,7 +854,7 @@ describe('refused, and no file is left:', () => {
     inTemporary(async (directory) => {
       const base = (await orThrow(loadModel(join(models, 'llama')))).model;
       const model = made(attachLora(base, made(LoraConfig.decode({})), 1));
-      const result = await exportGguf(join(directory, 'model.gguf'), { model, tokenizer })();
+      const result = await exportGguf(join(directory, 'model.gguf'), model, { tokenizer })();
       expect(result).toMatchObject({ left: { code: 'E_LORA_PRESENT', kind: 'usage' } });
       dispose(Object.values(model.weights));
     }));

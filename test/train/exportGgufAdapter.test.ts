@@ -89,11 +89,11 @@ const withAdapter = (base: Read, halves: Read, alpha: number): ReadonlyMap<strin
 const isWhatMergingMakes = (name: string, base: CausalLM, other: CausalLM): Promise<Read> =>
   inTemporary(async (directory) => {
     const file = (of: string): string => join(directory, `${of}.gguf`);
-    await orThrow(exportGguf(file('base'), { model: base, tokenizer }, { outtype: 'f32' }));
+    await orThrow(exportGguf(file('base'), base, { tokenizer, outtype: 'f32' }));
     await orThrow(exportGgufAdapter(file('adapter'), other, { outtype: 'f32', name }));
     const { model: merged } = made(mergeAndUnload(other));
     used.push(merged);
-    await orThrow(exportGguf(file('merged'), { model: merged, tokenizer }, { outtype: 'f32' }));
+    await orThrow(exportGguf(file('merged'), merged, { tokenizer, outtype: 'f32' }));
     const { metadata, tensors: halves } = readGguf(file('adapter'));
     const { metadata: ofBase, tensors } = readGguf(file('base'));
     expect(metadata).toMatchObject({

@@ -20,7 +20,7 @@ export const exported = (name: string, outtype: 'f32' | 'f16' | 'q8_0', use: Use
   inTemporary(async (directory) => {
     const { model } = await orThrow(loadModel(join(models, name)));
     const file = join(directory, 'model.gguf');
-    const warnings = await orThrow(exportGguf(file, { model, tokenizer }, { outtype, name }));
+    const warnings = await orThrow(exportGguf(file, model, { tokenizer, outtype, name }));
     use(readGguf(file), model);
     dispose(Object.values(model.weights));
     // The tokenizer of letters has no end, nor Phi-3's tokens.
@@ -32,7 +32,7 @@ export const exportedAsMade = (raw: object, use: Use): Promise<void> =>
   inTemporary(async (directory) => {
     const model = modelOf({ ...raw, vocab_size: 40 }, 1);
     const file = join(directory, 'model.gguf');
-    await orThrow(exportGguf(file, { model, tokenizer }, { outtype: 'f32' }));
+    await orThrow(exportGguf(file, model, { tokenizer, outtype: 'f32' }));
     use(readGguf(file), model);
     dispose(Object.values(model.weights));
   });
@@ -40,7 +40,7 @@ export const exportedAsMade = (raw: object, use: Use): Promise<void> =>
 /** What a model of this configuration is refused for. */
 export const refusedAsMade = async (raw: object): Promise<unknown> => {
   const model = modelOf({ ...raw, vocab_size: 40 }, 1);
-  const result = await exportGguf('/nowhere/model.gguf', { model, tokenizer })();
+  const result = await exportGguf('/nowhere/model.gguf', model, { tokenizer })();
   dispose(Object.values(model.weights));
   return result;
 };

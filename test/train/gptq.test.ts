@@ -91,7 +91,7 @@ const quantizedAs = async (name: string, how: Partial<GptqOptions>) => {
   const asked = { ...options, ...how };
   const quantized = await orThrow(() => Promise.resolve(gptqRows(model, rows, asked)));
   const dir = join(root, String(made++));
-  await orThrow(saveGptq(dir, quantized, asked));
+  await orThrow(saveGptq(dir, quantized));
   return { quantized: quantized.model, dir };
 };
 

@@ -100,7 +100,7 @@ describe('loadModel', () => {
     const rows = [{ inputIds: Int32Array.of(1, 2), labels: Int32Array.of(1, 2), seqLengths: [2] }];
     const options = { bits: 4, groupSize: 8, descAct: false, sym: true, dampPercent: 0.01 } as const;
     const packed = join(root, 'packed-floats');
-    await orThrow(saveGptq(packed, eitherOrThrow(gptqRows(await fresh(), rows, options)), options));
+    await orThrow(saveGptq(packed, eitherOrThrow(gptqRows(await fresh(), rows, options))));
     texts.push(readFileSync(join(packed, 'config.json'), 'utf8'));
     for (const text of texts) expect(text).toContain('"router_jitter_noise": 0.0');
     expect(texts).toHaveLength(4);

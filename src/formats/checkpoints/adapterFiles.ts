@@ -120,8 +120,7 @@ export const readAdapter = (dir: string): TaskEither<FatalError, AdapterFiles> =
  */
 export const writeAdapter = (
   dir: string,
-  config: AdapterConfig,
-  tensors: Iterable<TensorToWrite>,
+  { config, tensors }: { readonly config: AdapterConfig; readonly tensors: Iterable<TensorToWrite> },
 ): TaskEither<FatalError, void> => {
   const all = [...tensors];
   const adapted = adaptedModules(all);

@@ -23,6 +23,14 @@ export interface Located {
   readonly fromHub: boolean;
 }
 
+/** What is wanted of a model, and from where. */
+export interface LocateOptions {
+  /** Which files. Default `model`: all that a model is loaded from. */
+  readonly part?: ModelPart | undefined;
+  /** Where the Hub is and its files are kept; what is left out is as the environment says. */
+  readonly hub?: Partial<HubSettings> | undefined;
+}
+
 export const thrownFatal = (cause: unknown): FatalError =>
   isFatal(cause) ? cause : fatal('E_HUB', cause instanceof Error ? cause.message : String(cause), { cause });
 
@@ -42,8 +50,7 @@ const notHere = (name: string, error: FatalError): FatalError =>
  */
 export const locateModel = (
   name: string,
-  part: ModelPart = 'model',
-  overrides: Partial<HubSettings> = {},
+  { part = 'model', hub = {} }: LocateOptions = {},
 ): TaskEither<FatalError, Located> =>
   TE.tryCatch(async () => {
     // What comes from the command line or the environment of a program may not be there.
@@ -59,7 +66,7 @@ export const locateModel = (
     const repo = repoOf('model', forced ? name.slice('hf://'.length).replace(/^models\//, '') : name);
     if (E.isLeft(repo)) throw repo.left;
     try {
-      const snapshot = await openSnapshot(repo.right, hubSettings(process.env, overrides));
+      const snapshot = await openSnapshot(repo.right, hubSettings(process.env, hub));
       const dir = await fetchModelFiles(snapshot, part);
       const told = `${repoTitle(repo.right)} of the Hub, commit ${snapshot.commit}${snapshot.cached ? ', from the cache' : ''}`;
       return { dir, told, fromHub: true };

@@ -136,11 +136,17 @@ const writeTensor = async (handle: FileHandle, file: string, tensor: TensorToWri
 /** `{"format": "pt"}` tells loaders that names and layouts are PyTorch's. */
 const pyTorch = { format: 'pt' };
 
+/** What a file says beside its tensors. */
+export interface SafetensorsOptions {
+  /** Texts that the file keeps beside its tensors. Default: `{ format: 'pt' }`, by which loaders know PyTorch's names and layouts. */
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
+}
+
 /** Writes a safetensors file, whole or not at all; byte for byte what the reference implementation writes for the same tensors. */
 export const writeSafetensors = (
   file: string,
   tensors: Iterable<TensorToWrite>,
-  metadata: Readonly<Record<string, string>> = pyTorch,
+  { metadata = pyTorch }: SafetensorsOptions = {},
 ): TaskEither<FatalError, void> => {
   const ordered = inFileOrder([...tensors]);
   const entries = layOut(file, ordered);

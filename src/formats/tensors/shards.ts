@@ -10,7 +10,7 @@ import type { FatalError } from '../../errors.js';
 import { fileError } from '../files/byteSource.js';
 import { decodeFrom, readJson, writeJson } from '../json/json.js';
 import { byteLengthOf, writeSafetensors } from './safetensors.js';
-import type { StoredTensor, StoredTensors, TensorToWrite } from './safetensors.js';
+import type { SafetensorsOptions, StoredTensor, StoredTensors, TensorToWrite } from './safetensors.js';
 import { readTensorFile } from './tensorFile.js';
 
 const singleFile = 'model.safetensors';
@@ -171,11 +171,9 @@ export const readCheckpointTensors = (path: string): TaskEither<FatalError, Chec
   });
 
 /** How weights are cut into files. */
-export interface ShardOptions {
+export interface ShardOptions extends SafetensorsOptions {
   /** No file gets larger than this, unless one tensor alone is. 5 GB by default, as in transformers. */
   readonly maxShardBytes?: number | undefined;
-  /** Texts for the head of each file. Default: `format: pt`, as transformers wants it. */
-  readonly metadata?: Readonly<Record<string, string>> | undefined;
 }
 
 const isWeightFile = (name: string): boolean =>
@@ -212,7 +210,7 @@ export const writeCheckpointTensors = (
     const parts = shards.length === 0 ? [[]] : shards;
     for (const [i, shard] of parts.entries()) {
       const name = parts.length === 1 ? singleFile : `model-${digits(i + 1)}-of-${digits(parts.length)}.safetensors`;
-      await orThrow(writeSafetensors(join(dir, name), shard, metadata));
+      await orThrow(writeSafetensors(join(dir, name), shard, { metadata }));
       written.push(name);
       for (const tensor of shard) map.set(tensor.name, name);
     }

@@ -52,4 +52,4 @@ export const loadTokenizer = (
   name: string,
   { hub }: { readonly hub?: Partial<HubSettings> | undefined } = {},
 ): TaskEither<FatalError, Tokenizer> =>
-  TE.flatMap(({ dir }: Located) => tokenizerIn(dir))(locateModel(name, 'tokenizer', hub));
+  TE.flatMap(({ dir }: Located) => tokenizerIn(dir))(locateModel(name, { part: 'tokenizer', hub }));

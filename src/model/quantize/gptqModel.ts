@@ -31,6 +31,8 @@ export interface GptqModel {
   readonly model: CausalLM;
   readonly matrices: ReadonlyMap<string, GptqMatrix>;
   readonly layers: ReadonlyArray<GptqLayer>;
+  /** How it was rounded. */
+  readonly options: GptqOptions;
 }
 
 /** Σ x·xᵀ of each module's inputs over the calibration sequences, by module. */
@@ -105,5 +107,5 @@ export const gptqModel = (
       done(told);
     }
   }
-  return { model: current, matrices, layers };
+  return { model: current, matrices, layers, options };
 };

@@ -158,7 +158,7 @@ export const loadAdapter = (
   { isTrainable = true, hub, name }: LoadAdapterOptions = {},
 ): TaskEither<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
   pipe(
-    locateModel(dir, 'adapter', hub),
+    locateModel(dir, { part: 'adapter', hub }),
     TE.bindTo('located'),
     TE.bind('files', ({ located }) => readAdapter(located.dir)),
     TE.let('named', ({ files: { config, tensors } }) => withOwnHead(model.config, config.lora, tensors)),
@@ -302,7 +302,7 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
  */
 export const loadModel = (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>
   pipe(
-    locateModel(name, 'model', options.hub),
+    locateModel(name, { hub: options.hub }),
     TE.flatMap((located) => loadFrom(located, options)),
   );
 
@@ -335,7 +335,7 @@ const tokenizerOfAdapter = ({ adapterDir, hub }: LoadOptions): TaskEither<FatalE
   adapterDir === undefined
     ? TE.right(undefined)
     : pipe(
-        locateModel(adapterDir, 'adapter', hub),
+        locateModel(adapterDir, { part: 'adapter', hub }),
         TE.flatMap(({ dir }) => tokenizerIn(dir)),
       );
 
@@ -381,7 +381,7 @@ const partsFrom = <T extends Tokenizer | undefined>(
  */
 export const loadParts = (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedParts> =>
   pipe(
-    locateModel(name, 'model', options.hub),
+    locateModel(name, { hub: options.hub }),
     TE.flatMap((located) => partsFrom(located, options, tokenizerIn)),
     TE.map(({ tokenizer, ...loaded }) => (tokenizer === undefined ? loaded : { ...loaded, tokenizer })),
   );
@@ -393,7 +393,7 @@ export const loadParts = (name: string, options: LoadOptions = {}): TaskEither<F
  */
 export const load = (name: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
   pipe(
-    locateModel(name, 'model', options.hub),
+    locateModel(name, { hub: options.hub }),
     // One that is missing is told at once, before the model is loaded for nothing.
     TE.flatMap((located) => partsFrom(located, options, loadTokenizer)),
   );

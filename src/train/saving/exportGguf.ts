@@ -82,6 +82,12 @@ const toldOf = (model: CausalLM, { told = [] }: GgufLayout): TaskEither<FatalErr
     TE.map((entries) => Object.fromEntries(entries)),
   );
 
+/** What becomes part of a GGUF file beside the model. */
+export interface ExportGgufOptions extends GgufOptions {
+  /** Its vocabulary, special tokens and chat template stand in the file. */
+  readonly tokenizer: Tokenizer;
+}
+
 /**
  * Writes the model with its tokenizer as a GGUF file (version 3), whole or not at all. Resolves to what llama.cpp does otherwise
  * than this library. `E_GGUF_UNSUPPORTED` for a model that llama.cpp does not run, `E_GGUF_TOKENIZER` for such a tokenizer,
@@ -89,8 +95,8 @@ const toldOf = (model: CausalLM, { told = [] }: GgufLayout): TaskEither<FatalErr
  */
 export const exportGguf = (
   file: string,
-  { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },
-  { outtype = 'f16', name }: GgufOptions = {},
+  model: CausalLM,
+  { tokenizer, outtype = 'f16', name }: ExportGgufOptions,
 ): TaskEither<FatalError, ReadonlyArray<Warning>> =>
   pipe(
     model.lora === undefined

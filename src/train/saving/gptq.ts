@@ -26,6 +26,12 @@ import type { SaveOptions } from './save.js';
 import { toWrite } from './toWrite.js';
 import { wholeFault } from './wholeCheckpoint.js';
 
+/** How GPTQ rounds a model, and who hears of it. */
+export interface GptqRowsOptions extends GptqOptions {
+  /** Called with every module when it is quantised. */
+  readonly onLayer?: ((layer: GptqLayer) => void) | undefined;
+}
+
 /**
  * The model with its linear weights rounded by GPTQ, calibrated on the rows. Consumes the model. `E_QUANTIZED` for one that is
  * quantised already or a part of a checkpoint that holds more, `E_LORA_PRESENT` for one with an adapter, `E_GPTQ` without rows, or when
@@ -34,8 +40,7 @@ import { wholeFault } from './wholeCheckpoint.js';
 export const gptqRows = (
   model: CausalLM,
   rows: ReadonlyArray<Labelled>,
-  options: GptqOptions,
-  done?: (layer: GptqLayer) => void,
+  { onLayer, ...options }: GptqRowsOptions,
 ): Either<FatalError, GptqModel> => {
   if (model.quantized !== undefined) return E.left(usage('E_QUANTIZED', 'the model is quantised already'));
   if (model.lora !== undefined)
@@ -45,7 +50,7 @@ export const gptqRows = (
   if (rows.length === 0)
     return E.left(usage('E_GPTQ', 'there are no rows to calibrate on', { expected: 'at least one' }));
   const sequences = rows.map((row) => sequenceOf(batchRows()([row])).sequence);
-  const quantized = gptqModel(model, sequences, options, done);
+  const quantized = gptqModel(model, sequences, options, onLayer);
   return quantized.layers.length > 0
     ? E.right(quantized)
     : E.left(
@@ -58,8 +63,7 @@ export const gptqRows = (
 /** Writes what AutoGPTQ and transformers load: config.json with `quantization_config`, quantize_config.json, the packed weights. */
 export const saveGptq = (
   dir: string,
-  { model, matrices }: GptqModel,
-  options: GptqOptions,
+  { model, matrices, options }: GptqModel,
   { tokenizer }: Pick<SaveOptions, 'tokenizer'> = {},
 ): TaskEither<FatalError, ReadonlyArray<string>> =>
   writeInto(dir, (temporary) =>

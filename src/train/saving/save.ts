@@ -199,7 +199,7 @@ const writeModel = (
           TE.flatMap((others) => writeCheckpointTensors(dir, [...weightsToWrite(model), ...others])),
           TE.flatMap(() => (model.whole === undefined ? TE.right(undefined) : copyProcessor(model.whole, dir))),
         )
-      : writeAdapter(dir, adapter, adapterToWrite(model));
+      : writeAdapter(dir, { config: adapter, tensors: adapterToWrite(model) });
   return pipe(
     weights,
     TE.flatMap(() => writeTokenizer(dir, tokenizer)),

@@ -60,12 +60,12 @@ const settingsFor = ({ endpoint }: HubServer, cacheDir: string, more: Partial<Hu
 });
 
 const found = async (name: string, settings: HubSettings, part?: ModelPart) => {
-  const result = await locateModel(name, part, settings)();
+  const result = await locateModel(name, { part, hub: settings })();
   if (E.isLeft(result)) throw new Error(render(result.left));
   return result.right;
 };
 const refused = async (name: string, settings: HubSettings, part?: ModelPart) => {
-  const result = await locateModel(name, part, settings)();
+  const result = await locateModel(name, { part, hub: settings })();
   if (E.isRight(result)) throw new Error(`found in ${result.right.dir}`);
   return result.left;
 };
