@@ -54,7 +54,14 @@ const tensorsOf = (file) => {
   return tensors;
 };
 
-const optionsOf = ({ options, order, early, meanOfMeans, parity }) => {
+const optionsOf = ({
+  options,
+  order,
+  early,
+  meanOfMeans,
+  parity,
+  templates: [responseTemplate, instructionTemplate] = [],
+}) => {
   const given = Object.entries(options).filter(([name, value]) => value !== null && name !== 'train_sampling_strategy');
   return {
     ...Object.fromEntries(given.map(([name, value]) => [camel(name), value])),
@@ -65,6 +72,8 @@ const optionsOf = ({ options, order, early, meanOfMeans, parity }) => {
     ...(parity
       ? { parity: 'trl-0.7.10' }
       : { epochRemainder: 'update', promptBorder: 'prompt_ids', ...(meanOfMeans ? { lossMean: 'microBatch' } : {}) }),
+    ...(responseTemplate === undefined ? {} : { responseTemplate }),
+    ...(instructionTemplate === undefined ? {} : { instructionTemplate }),
     preparedCache: false,
     maxMemory: 0,
   };

@@ -1,13 +1,14 @@
 """Whole fine-tuning runs of random configurations with TRL's SFTTrainer, for random_runs.mjs to make again and compare.
 
-    python reference/random_runs.py DIR [--count 50] [--seed 1] [--only 3,17] [--architectures lfm2,bamba] [--parity] [--bfloat16]
+    python reference/random_runs.py DIR [--count 50] [--seed 1] [--only 3,17] [--architectures lfm2,bamba] [--parity [--trl FOLDER]] [--bfloat16]
     node reference/random_runs.mjs DIR
 
 Run i of a seed is a function of both: a tiny random model of some architecture, rows of some kind, options, perhaps an adapter. DIR/i has
 the case, model, adapter and rows that both begin with; DIR/i/theirs what TRL leaves, DIR/i/theirs.json what it told. Order: rows as
 they are given, or rxtune's own order for seed and epoch. Accuracies and entropies are means over tokens, as rxtune has them.
-With --parity the same for `parity: 'trl-0.7.10'`, whose TRL these versions are not: rows are made here by its rules and trained by
-transformers' Trainer, with the mean of micro-batches' means and epochs of whole updates. What is not drawn, and why, stands in
+With --parity the same for `parity: 'trl-0.7.10'`, whose TRL these versions are not: rows are made by its SFTTrainer where --trl names a
+checkout of it (trl_0_7_10.py), else here by its rules, and trained by transformers' Trainer, with the mean of micro-batches' means and
+epochs of whole updates. What is not drawn, and why, stands in
 random_configurations.py. With --bfloat16 models lie in files as bfloat16, and are trained as float32 all the same. Needs trl 1.13, transformers 5.18, peft 0.21 (CPU).
 """
 
@@ -43,6 +44,7 @@ from transformers import (
 )
 from transformers.models.phimoe import modeling_phimoe
 from trl import SFTConfig, SFTTrainer
+from trl_0_7_10 import trl_0_7_10
 
 parser = argparse.ArgumentParser()
 parser.add_argument("out", type=Path)
@@ -51,6 +53,7 @@ parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--only", default="")
 parser.add_argument("--architectures", default="", help="by turns, in place of those drawn")
 parser.add_argument("--parity", action="store_true")
+parser.add_argument("--trl", help="a checkout of TRL 0.7.10")
 parser.add_argument("--bfloat16", action="store_true")
 asked = parser.parse_args()
 
@@ -206,8 +209,11 @@ def learns(row):
     return any(label != -100 and at not in starts for at, label in enumerate(row["labels"]))
 
 
-class Old(Trainer):
-    """What of TRL 0.7.10's trainer is left to transformers: rows in an order both can follow."""
+sft, utils = trl_0_7_10(asked.trl) if asked.trl else (None, None)
+
+
+class Old(Trainer if sft is None else sft.SFTTrainer):
+    """What of TRL 0.7.10's trainer is left to transformers, or that trainer: rows in an order both can follow."""
 
     order = "given"
 
@@ -266,24 +272,49 @@ def plain_rows(rows):
     return [{key: one[key] for key in ("input_ids", "labels", "seq_lengths") if key in one} for one in rows]
 
 
+def collated(trainer, rows):
+    """Rows as the collator labels them, one by one."""
+    made = (trainer.data_collator([row]) for row in rows)
+    return [{"input_ids": one["input_ids"][0].tolist(), "labels": one["labels"][0].tolist()} for one in made]
+
+
 def theirs_of_old(case, directory, model, tokenizer, rows, held_out):
     options = dict(case["options"])
     length, packing = options.pop("max_length"), options.pop("packing", False)
     options.pop("loss_type")
     if "warmup_ratio" in options:
         options["warmup_steps"] = options.pop("warmup_ratio")
-    trained = rows_of_old(rows, tokenizer, length, packing)
-    evaluated = {name: rows_of_old(own, tokenizer, length, packing) for name, own in held_out.items()}
-    trainer = Old(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(directory / "theirs"), report_to="none", use_cpu=True, dataloader_pin_memory=False, disable_tqdm=True, **options
-        ),
-        train_dataset=Dataset.from_list(trained),
-        eval_dataset=None if not evaluated else Dataset.from_list(next(iter(evaluated.values()))),
-        processing_class=tokenizer,
-        data_collator=default_data_collator if packing else DataCollatorForLanguageModeling(tokenizer, mlm=False),
+    args = TrainingArguments(
+        output_dir=str(directory / "theirs"), report_to="none", use_cpu=True, dataloader_pin_memory=False, disable_tqdm=True, **options
     )
+    if sft is None:
+        trained = rows_of_old(rows, tokenizer, length, packing)
+        evaluated = {name: rows_of_old(own, tokenizer, length, packing) for name, own in held_out.items()}
+        trainer = Old(
+            model=model,
+            args=args,
+            train_dataset=Dataset.from_list(trained),
+            eval_dataset=None if not evaluated else Dataset.from_list(next(iter(evaluated.values()))),
+            processing_class=tokenizer,
+            data_collator=default_data_collator if packing else DataCollatorForLanguageModeling(tokenizer, mlm=False),
+        )
+    else:
+        evaluation = None if not held_out else Dataset.from_list(next(iter(held_out.values())))
+        templates = case.get("templates")
+        trainer = Old(
+            model=model,
+            args=args,
+            train_dataset=Dataset.from_list(rows),
+            eval_dataset=evaluation,
+            tokenizer=tokenizer,
+            data_collator=None if templates is None else utils.DataCollatorForCompletionOnlyLM(*templates, tokenizer=tokenizer),
+            dataset_text_field="text" if case["kind"] == "text" else None,
+            max_seq_length=length,
+            packing=packing,
+        )
+        trained, evaluated = collated(trainer, trainer.train_dataset), {}
+        if evaluation is not None:
+            evaluated = {next(iter(held_out)): collated(trainer, trainer.eval_dataset)}
     trainer.order = case["order"]
     trainer.model_accepts_loss_kwargs = False
     trainer.remove_callback(PrinterCallback)
@@ -356,6 +387,10 @@ def ended(trainer, directory):
 def run(seed, index):
     rng, case, rows, held_out = draw(seed, index, asked.parity, [name for name in asked.architectures.split(",") if name])
     directory = asked.out / f"{seed}-{index}"
+    if asked.trl and case["template"] == "chatml" and not case["options"].get("packing") and rng.random() < 0.6:
+        # Of rows of no label alone transformers' mean is no number.
+        case["templates"] = ["<|im_start|>assistant\n"] + (["<|im_start|>user\n"] if rng.random() < 0.5 else [])
+        case["options"]["max_length"] = 200
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     model = make_model(case)

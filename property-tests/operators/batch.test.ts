@@ -7,6 +7,7 @@ import { documentStarts } from '../../src/operators/columns.js';
 import { countLearnable, learnable, learnableRow } from '../../src/operators/learnable.js';
 import { lmLabels, lmLabelsRow } from '../../src/operators/lmLabels.js';
 import { pad as padTo, padRow, positionsOf } from '../../src/operators/pad.js';
+import { cutAsTokenizer } from '../../src/operators/tokenizerCut.js';
 import { truncate, truncateRow } from '../../src/operators/truncate.js';
 import type { Batch, Labelled, Row } from '../../src/records.js';
 import { sequenceOf } from '../../src/train/step/unpad.js';
@@ -242,6 +243,38 @@ describe('truncation', () => {
         for (const maxLength of [undefined, null])
           expect(truncateRow<Labelled>({ maxLength })(row)).toMatchObject({ right: row });
       }),
+    );
+  });
+});
+
+describe('the cut of tokenizers', () => {
+  it('keeps what stands around a text, the rest of it in one piece, and columns in step', () => {
+    const ids = () => fc.array(fc.integer({ min: 200, max: 203 }), { maxLength: 3 });
+    fc.assert(
+      fc.property(
+        labelled(),
+        ids(),
+        ids(),
+        fc.nat(40),
+        fc.constantFrom('left', 'right'),
+        (text, prefix, suffix, maxLength, side) => {
+          const around = (own: ReadonlyArray<number>): Labelled => ({
+            inputIds: Int32Array.from(own),
+            labels: Int32Array.from(own),
+            seqLengths: [own.length],
+          });
+          const row = around([...prefix, ...text.inputIds, ...suffix]);
+          const cut = cutAsTokenizer(row, { maxLength, prefix, suffix, side });
+          expect(cut.inputIds.length).toBe(Math.min(maxLength, row.inputIds.length));
+          expect(cut.labels).toEqual(cut.inputIds);
+          expect(cut.seqLengths.reduce((sum, length) => sum + length, 0)).toBe(cut.inputIds.length);
+          const kept = maxLength - prefix.length - suffix.length;
+          if (row.inputIds.length <= maxLength || kept < 0) return;
+          const end = text.inputIds.length;
+          const part = side === 'right' ? text.inputIds.subarray(0, kept) : text.inputIds.subarray(end - kept);
+          expect([...cut.inputIds]).toEqual([...prefix, ...part, ...suffix]);
+        },
+      ),
     );
   });
 });

@@ -40,3 +40,7 @@ export const learnableRow =
 /** `learnableRow` as a stage: rows that teach nothing leave by the side door. */
 export const learnable = (options: LearnableOptions & Rejecting = {}): OperatorFunction<Labelled, Labelled> =>
   mapping('learnable', learnableRow(options), options);
+
+/** A stage for rows that keep their place in a batch even where they teach nothing, as in 0.7.10: only those of no token are refused. */
+export const withTokens = (options: Rejecting): OperatorFunction<Labelled, Labelled> =>
+  mapping('learnable', (row) => (row.inputIds.length > 0 ? right(row) : left(noLabels(0))), options);

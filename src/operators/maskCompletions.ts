@@ -10,6 +10,8 @@ import type { Rejecting } from '../streams/operator.js';
 import { maskCompletionsParity } from './completionOnlyParity.js';
 import { labelsWithoutPad } from './lmLabels.js';
 import { findIds, responseSpans } from './responses.js';
+import { cutAsTokenizer } from './tokenizerCut.js';
+import type { TokenizerCut } from './tokenizerCut.js';
 
 /** What of a row is trained. */
 export interface MaskCompletionsOptions {
@@ -32,6 +34,8 @@ export interface MaskCompletionsOptions {
   readonly parity?: 'trl-0.7.10' | undefined;
   /** Needed under parity. */
   readonly padTokenId?: number | undefined;
+  /** Under parity: how long a row may be when templates are sought in it. Absent: as long as it is. */
+  readonly cutAt?: TokenizerCut | undefined;
   /** To show a row's text in warnings. */
   readonly tokenizer?: (Pick<Tokenizer, 'decode'> & Partial<Pick<Tokenizer, 'eosTokenId'>>) | undefined;
   /** Told of rows in which a template is not found (`W_RESPONSE_NOT_FOUND`, …). */
@@ -141,7 +145,7 @@ const ignoreWhere = (labels: Int32Array, mask: Uint8Array, ignoreIndex: number):
  */
 export const maskCompletionsRow = (options: MaskCompletionsOptions = {}): Transform<Tokenized, Labelled> => {
   const { completionOnlyLoss, assistantOnlyLoss = false, responseTemplate, instructionTemplate } = options;
-  const { strict = false, parity, padTokenId, tokenizer } = options;
+  const { strict = false, parity, padTokenId, tokenizer, cutAt } = options;
   const ignoreIndex = options.ignoreIndex ?? defaultIgnoreIndex;
   if (
     parity !== undefined &&
@@ -151,7 +155,8 @@ export const maskCompletionsRow = (options: MaskCompletionsOptions = {}): Transf
   ) {
     options.warn?.(padIsEos(padTokenId));
   }
-  return (row) => {
+  return (whole) => {
+    const row = parity === undefined || cutAt === undefined ? whole : cutAsTokenizer(whole, cutAt);
     const { completionMask, assistantMask, givenLabels, ...rest } = row;
     if (responseTemplate?.length === 0 || instructionTemplate?.length === 0) {
       return left(

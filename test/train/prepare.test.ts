@@ -90,6 +90,16 @@ describe('prepareRows', () => {
     expect(summary.packingEfficiency).toBeCloseTo(15 / 16);
   });
 
+  test('under 0.7.10 parity cuts before it masks, and rows without a label stay', async () => {
+    const rows = [{ text: 'Q one A two Q three A four' }, { text: 'no answer' }, { text: '' }, { text: 'Q A x' }];
+    const options = { maxLength: 7, responseTemplate: ' A', datasetTextField: 'text' } as const;
+    const parity = await orThrow(prepareRows(rows, { tokenizer }, configOf({ ...options, parity: 'trl-0.7.10' })));
+    expect(parity.rows.map(shown)).toEqual(['· · · · two Q three', '· · ·', '·', '· · · x']);
+    const byDefault = await orThrow(prepareRows(rows, { tokenizer }, configOf(options)));
+    expect(byDefault.rows.map(shown)).toEqual(['· · · x </s>']);
+    expect(byDefault.summary.rejectedByReason).toEqual({ E_NO_LABELS: 3 });
+  });
+
   test('under 0.7.10 parity packs one stream of tokens and drops its tail', async () => {
     const { rows } = await orThrow(
       prepareRows(

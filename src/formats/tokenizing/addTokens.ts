@@ -4,7 +4,8 @@ import { type FatalError, usage } from '../../errors.js';
 import { fieldsOf } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
 import { chatMl } from '../templates/chatMl.js';
-import { parseJson, tokenizerOfPair } from './specOf.js';
+import { parseJson, surroundedByNames, tokenizerOfPair } from './specOf.js';
+import { surroundOf } from './surround.js';
 import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';
 
 /** What `withAddedTokens` gives a tokenizer; what is left out stays as it is. */
@@ -100,6 +101,37 @@ export const withAddedTokens = (tokenizer: Tokenizer, additions: NewTokens): Eit
   });
 };
 
+/**
+ * What stands around a text written down as it is, where tokenizer_config.json says it by names: tokens of other names do not change
+ * it then, as they do not in a tokenizer of transformers 4.36 until it is loaded again.
+ */
+const withFixedSurround = (tokenizer: Tokenizer): Tokenizer => {
+  const { 'tokenizer.json': json, 'tokenizer_config.json': config, ...others } = tokenizer.files;
+  if (json === undefined || config === undefined) return tokenizer;
+  const parts = fieldsOf(JSON.parse(json));
+  const { add_bos_token: _bos, add_eos_token: _eos, ...settings } = fieldsOf(JSON.parse(config));
+  if (!surroundedByNames(fieldsOf(JSON.parse(config)), parts['post_processor'] ?? null)) return tokenizer;
+  const { prefix, suffix } = surroundOf(tokenizer);
+  const special = (id: number) => ({ SpecialToken: { id: tokenizer.idToToken(id) ?? '', type_id: 0 } });
+  const listed = [...prefix, ...suffix].map((id) => {
+    const token = tokenizer.idToToken(id) ?? '';
+    return [token, { id: token, ids: [id], tokens: [token] }] as const;
+  });
+  const single = [...[...prefix].map(special), { Sequence: { id: 'A', type_id: 0 } }, ...[...suffix].map(special)];
+  const processor = {
+    type: 'TemplateProcessing',
+    single,
+    pair: [...single, { Sequence: { id: 'B', type_id: 1 } }],
+    special_tokens: Object.fromEntries(listed),
+  };
+  const files = {
+    ...others,
+    'tokenizer.json': shown({ ...parts, post_processor: processor }),
+    'tokenizer_config.json': shown(settings),
+  };
+  return { ...tokenizer, files };
+};
+
 /** How `withChatFormat` sets a tokenizer up for conversations. */
 export interface ChatFormat {
   /** Only `chatml`. */
@@ -128,7 +160,7 @@ export const withChatFormat = (tokenizer: Tokenizer, options: ChatFormat = {}): 
   const { bosToken, eosToken, template } = chatMl;
   const distinct = [tokenizer.padToken, tokenizer.eosToken].find((token) => token !== undefined && token !== eosToken);
   const padToken = parity ? eosToken : distinct;
-  return withAddedTokens(tokenizer, {
+  return withAddedTokens(parity ? withFixedSurround(tokenizer) : tokenizer, {
     bosToken,
     eosToken,
     ...(padToken === undefined ? {} : { padToken }),

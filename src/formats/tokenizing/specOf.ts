@@ -89,6 +89,14 @@ const namedTokens = (config: JsonRecord, map: JsonRecord): Readonly<Record<strin
 
 const listedTokens = (value: unknown): ReadonlyArray<unknown> => (Array.isArray(value) ? value : []);
 
+/** Whether tokenizer_config.json says what stands around a text, by the names of special tokens, as Llama's tokenizers do. */
+export const surroundedByNames = (config: JsonRecord, postProcessor: unknown): boolean => {
+  const kind = config['tokenizer_class'];
+  if (typeof kind !== 'string' || !/^(?:Code)?(?:Llama|Gemma)Tokenizer(?:Fast)?$/.test(kind)) return false;
+  if (postProcessor !== null && fieldsOf(postProcessor)['type'] !== 'TemplateProcessing') return false;
+  return typeof config['add_bos_token'] === 'boolean' && typeof config['add_eos_token'] === 'boolean';
+};
+
 /** Where a Llama tokenizer says itself what stands around a text, that holds, whatever tokenizer.json says. */
 const llamaSurround = (
   config: JsonRecord,
@@ -96,17 +104,14 @@ const llamaSurround = (
   idOf: (token: string) => number | undefined,
   original: unknown,
 ): unknown => {
-  const kind = config['tokenizer_class'];
-  if (typeof kind !== 'string' || !/^(?:Code)?(?:Llama|Gemma)Tokenizer(?:Fast)?$/.test(kind)) return original;
-  if (original !== null && fieldsOf(original)['type'] !== 'TemplateProcessing') return original;
+  if (!surroundedByNames(config, original)) return original;
   const { add_bos_token: addBos, add_eos_token: addEos } = config;
-  if (typeof addBos !== 'boolean' || typeof addEos !== 'boolean') return original;
   const item = (name: string): ReadonlyArray<unknown> | undefined => {
     const token = names[name];
     return token === undefined || idOf(token) === undefined ? undefined : [{ SpecialToken: { id: token, type_id: 0 } }];
   };
-  const bos = addBos ? item('bos_token') : [];
-  const eos = addEos ? item('eos_token') : [];
+  const bos = addBos === true ? item('bos_token') : [];
+  const eos = addEos === true ? item('eos_token') : [];
   if (bos === undefined || eos === undefined) return original;
   return { type: 'TemplateProcessing', single: [...bos, { Sequence: { id: 'A', type_id: 0 } }, ...eos] };
 };

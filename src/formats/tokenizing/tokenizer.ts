@@ -54,6 +54,8 @@ export interface Tokenizer {
   readonly modelMaxLength?: number;
   /** As tokenizer_config.json has it; `batch` and `pad` have an option of their own. */
   readonly paddingSide?: 'left' | 'right';
+  /** Which end of a text is cut where the tokenizer cuts, as under 0.7.10 parity. Absent: the right one. */
+  readonly truncationSide?: 'left' | 'right';
   /** Absent where the files give none. */
   readonly chatTemplate?: ChatTemplate;
   /** Which code turns text into ids: our own, or @huggingface/tokenizers for what ours does not cover exactly. */
@@ -171,7 +173,10 @@ const tokenizerOfSpec = (
   };
   const [bos, eos, pad, unk] = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
   const limit = spec.config['model_max_length'];
-  const side = spec.config['padding_side'];
+  const sideOf = (name: string): 'left' | 'right' | undefined => {
+    const side = spec.config[name];
+    return side === 'left' || side === 'right' ? side : undefined;
+  };
   const template = chatTemplateOf(files, spec, clock);
   if (isLeft(template)) return template;
   const tokenizer: Tokenizer = {
@@ -217,7 +222,8 @@ const tokenizerOfSpec = (
       padToken: pad.token,
       unkToken: unk.token,
       modelMaxLength: typeof limit === 'number' && limit < absurdLength ? limit : undefined,
-      paddingSide: side === 'left' || side === 'right' ? side : undefined,
+      paddingSide: sideOf('padding_side'),
+      truncationSide: sideOf('truncation_side'),
       chatTemplate: template.right,
     }),
     path: covered === undefined ? 'reference' : 'own',

@@ -23,6 +23,7 @@ const kinds: { readonly [K in keyof Required<Tokenizer>]: 'made' | 'template' | 
   unkToken: 'plain',
   modelMaxLength: 'plain',
   paddingSide: 'plain',
+  truncationSide: 'plain',
   chatTemplate: 'template',
   path: 'plain',
   files: 'unused',

@@ -8,7 +8,7 @@ import { isSourced } from '../../formats/datasets/sourced.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { decode } from '../../operators/decode.js';
 import { format } from '../../operators/format.js';
-import { countLearnable, learnable } from '../../operators/learnable.js';
+import { countLearnable, learnable, withTokens } from '../../operators/learnable.js';
 import { maskCompletions } from '../../operators/maskCompletions.js';
 import { pack } from '../../operators/pack.js';
 import { packConstantLength } from '../../operators/packConstantLength.js';
@@ -43,9 +43,7 @@ export interface PrepareSetup extends RowPathSetup {
 
 /** The options that `prepare` reads: an `SftConfig` and the length of a row, which a tokenizer may have to tell. */
 export type PrepareConfig = RowPathConfig &
-  Pick<SftConfig, 'packingStrategy' | 'numOfSequences' | 'charsPerToken' | 'appendConcatToken' | 'shuffle' | 'seed'> & {
-    readonly maxLength: number;
-  };
+  Pick<SftConfig, 'packingStrategy' | 'numOfSequences' | 'charsPerToken' | 'appendConcatToken' | 'shuffle' | 'seed'>;
 
 /** What became of a dataset's rows. */
 export interface PrepareSummary {
@@ -219,8 +217,9 @@ export interface InOrder {
 
 export const inOrder = (
   { rejects, tally, names }: Pick<PrepareSetup, 'rejects' | 'tally' | 'names'>,
-  { packing, packingStrategy, maxLength }: Pick<PrepareConfig, 'packing' | 'packingStrategy' | 'maxLength'>,
+  config: Pick<PrepareConfig, 'packing' | 'packingStrategy' | 'maxLength' | 'parity'>,
 ): InOrder => {
+  const { packing, packingStrategy, maxLength } = config;
   const rejecting = rejects === undefined ? {} : { rejects };
   const places = names === undefined ? undefined : placing(names.files, rejecting);
   return {
@@ -236,7 +235,7 @@ export const inOrder = (
       packing
         ? compose(counted<Labelled>(tally?.packed), pack({ maxLength, packingStrategy, ...rejecting }))
         : truncate<Labelled>({ maxLength, ...rejecting }),
-      learnable(rejecting),
+      isParity(config) ? withTokens(rejecting) : learnable(rejecting),
       counted<Labelled>(tally?.prepared),
     ),
   };
@@ -265,7 +264,6 @@ export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFun
       toText,
       mapping('packConstantLength', textOnly(warn), rejecting),
       packConstantLength({ ...constantLength(config, tokenizer), warn }),
-      learnable(rejecting),
       counted<Labelled>(tally?.prepared),
     );
   }

@@ -1,6 +1,8 @@
 /** What `prepare` and `preflight` share: the options of each stage of a row's way, from setup and configuration. */
 import type { Warning } from '../../errors.js';
 import { decodeExample } from '../../formats/examples/example.js';
+import { surroundOf } from '../../formats/tokenizing/surround.js';
+import type { Surround } from '../../formats/tokenizing/surround.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { formattedBy, textField } from '../../operators/decode.js';
 import type { Decode, FormattingFunc } from '../../operators/decode.js';
@@ -8,6 +10,7 @@ import type { FormatOptions } from '../../operators/format.js';
 import type { MaskCompletionsOptions } from '../../operators/maskCompletions.js';
 import { templateIds } from '../../operators/responses.js';
 import type { TokenizeOptions } from '../../operators/tokenize.js';
+import type { TokenizerCut } from '../../operators/tokenizerCut.js';
 import type { Example } from '../../records.js';
 import type { SftConfig } from '../options/config.js';
 import { isParity } from '../options/parity.js';
@@ -32,7 +35,10 @@ export type RowPathConfig = Pick<
   | 'responseTemplate'
   | 'instructionTemplate'
   | 'parity'
->;
+> & {
+  /** Tokens a row, or a window of packed ones. */
+  readonly maxLength: number;
+};
 
 export interface RowPath {
   readonly shape: Decode<Example>;
@@ -48,6 +54,15 @@ const noTokenizer = {
     ids: new Int32Array(0),
     offsets: new Int32Array(0),
   }),
+};
+
+const bare: Surround = { prefix: new Int32Array(0), suffix: new Int32Array(0) };
+
+/** 0.7.10 has its tokenizer cut rows, which are masked afterwards. */
+const cutOf = (tokenizer: Tokenizer | undefined, config: RowPathConfig): TokenizerCut | undefined => {
+  if (tokenizer === undefined || !isParity(config) || config.packing) return undefined;
+  const { prefix, suffix } = config.addSpecialTokens === false ? bare : surroundOf(tokenizer);
+  return { maxLength: config.maxLength, prefix, suffix, side: tokenizer.truncationSide ?? 'right' };
 };
 
 export const rowPath = (
@@ -87,6 +102,7 @@ export const rowPath = (
       instructionTemplate: idsOf(instructionTemplate),
       parity,
       padTokenId: tokenizer?.padTokenId,
+      cutAt: cutOf(tokenizer, config),
       tokenizer,
       warn,
     },

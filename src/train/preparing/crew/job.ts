@@ -23,9 +23,10 @@ export const jobOf = ({ setup, config, tellRoles }: BlockOptions): Job | undefin
   if (formattingFunc !== undefined) return undefined;
   const recipe = tokenizer === undefined ? undefined : recipeOf(tokenizer);
   if (tokenizer !== undefined && recipe === undefined) return undefined;
-  const { datasetTextField, packing, addSpecialTokens, completionOnlyLoss, promptBorder } = config;
+  const { datasetTextField, maxLength, packing, addSpecialTokens, completionOnlyLoss, promptBorder } = config;
   const { assistantOnlyLoss, responseTemplate, instructionTemplate, parity } = config;
   const own: RowPathConfig = {
+    maxLength,
     packing,
     promptBorder,
     assistantOnlyLoss,
