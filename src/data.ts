@@ -119,6 +119,7 @@ export { lmLabels, lmLabelsRow } from './operators/lmLabels.js';
 export type { LmLabelsOptions } from './operators/lmLabels.js';
 export { maskCompletions, maskCompletionsRow } from './operators/maskCompletions.js';
 export type { MaskCompletionsOptions } from './operators/maskCompletions.js';
+export type { TokenizerCut } from './operators/tokenizerCut.js';
 export { pack, packRows } from './operators/pack.js';
 export type { PackOptions, PackingStrategy } from './operators/pack.js';
 export { packConstantLength, packConstantLengthRows } from './operators/packConstantLength.js';
