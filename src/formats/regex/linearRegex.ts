@@ -1,10 +1,11 @@
 /** Regular expressions that come from files and options of others: matched in time that grows with the text, or refused. */
 import { type Either, left, map } from 'fp-ts/lib/Either.js';
 import * as E from 'fp-ts/lib/Either.js';
+import { compileRegex } from './compile.js';
+import { parseRegex } from './parse.js';
 import { isPlain } from './plain.js';
-import { compileRegex } from './program.js';
 import { makeSearch, type Search } from './search.js';
-import { parseRegex, type Syntax } from './syntax.js';
+import type { Syntax } from './syntax.js';
 
 /** Characters of a pattern; the longest in use have a few hundred. */
 const longest = 10_000;
