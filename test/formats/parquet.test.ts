@@ -50,4 +50,16 @@ describe('.parquet', () => {
       });
     }
   });
+
+  it('whose footer lists a column that its schema lacks is refused before any column is read', async () => {
+    const bytes = Uint8Array.from(readFileSync(join(data, 'rows-none.parquet')));
+    // Of the name in the schema alone; and in the first column's page, whose failure nobody would hear of.
+    const name = Buffer.from(bytes).indexOf('input_ids');
+    for (const at of [name, 4, 5, 6, 7, 8, 9]) bytes[at] = 0x7f;
+    const path = fileIn(dir, 'lacking.parquet', bytes);
+    await expect(collected(parquet(path))).rejects.toMatchObject({
+      code: 'E_PARQUET',
+      message: expect.stringContaining('is not in its schema') as string,
+    });
+  });
 });

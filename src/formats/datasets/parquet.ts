@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import type { FileMetaData, SchemaTree } from 'hyparquet';
 import type { FileHandle } from 'node:fs/promises';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
@@ -36,11 +37,36 @@ const sliceOf = async (handle: FileHandle, size: number, start: number, end: num
   return bytes.buffer;
 };
 
+/**
+ * What is wrong with the columns that a footer lists. hyparquet starts to read them before it finds that one is not in the schema, or is
+ * there twice, and nobody would hear of it when the others fail.
+ */
+const columnFault = ({ children }: SchemaTree, { row_groups: groups }: FileMetaData): string | undefined => {
+  const leaves = new Set<string>();
+  const collect = (nodes: ReadonlyArray<SchemaTree>): void => {
+    for (const node of nodes) {
+      if (node.children.length === 0) leaves.add(JSON.stringify(node.path));
+      else collect(node.children);
+    }
+  };
+  collect(children);
+  for (const { columns } of groups) {
+    const seen = new Set<string>();
+    for (const { meta_data: column } of columns) {
+      const path = JSON.stringify(column?.path_in_schema ?? []);
+      if (!leaves.has(path)) return `its footer lists a column ${path} that is not in its schema`;
+      if (seen.has(path)) return `its footer lists the column ${path} twice`;
+      seen.add(path);
+    }
+  }
+  return undefined;
+};
+
 async function* parquetRows(
   file: string,
   { columns }: ParquetOptions,
 ): AsyncGenerator<ReadonlyArray<Sourced>, void, undefined> {
-  const [{ parquetMetadataAsync, parquetReadObjects }, { compressors }] = await Promise.all([
+  const [{ parquetMetadataAsync, parquetReadObjects, parquetSchema }, { compressors }] = await Promise.all([
     import('hyparquet'),
     import('hyparquet-compressors'),
   ]);
@@ -54,6 +80,8 @@ async function* parquetRows(
       slice: (start: number, end = size) => sliceOf(handle, size, start < 0 ? size + start : start, end),
     };
     const metadata = await parquetMetadataAsync(bytes);
+    const fault = columnFault(parquetSchema(metadata), metadata);
+    if (fault !== undefined) throw new RangeError(fault);
     let rowStart = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = rowStart + Number(group.num_rows);
