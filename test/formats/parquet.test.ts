@@ -57,9 +57,8 @@ describe('.parquet', () => {
     const name = Buffer.from(bytes).indexOf('input_ids');
     for (const at of [name, 4, 5, 6, 7, 8, 9]) bytes[at] = 0x7f;
     const path = fileIn(dir, 'lacking.parquet', bytes);
-    await expect(collected(parquet(path))).rejects.toMatchObject({
-      code: 'E_PARQUET',
-      message: expect.stringContaining('is not in its schema') as string,
-    });
+    await expect(collected(parquet(path))).rejects.toThrow(
+      'lists a column ["input_ids","list","element"] that is not in its schema',
+    );
   });
 });
