@@ -3,7 +3,7 @@ const only = (name, from, allowed) => ({
   name,
   severity: 'error',
   from: { path: from },
-  to: { path: '^src/', pathNot: [from, '^src/(records|errors|seed|tfjs|moduleUrl)\\.ts$', ...allowed] },
+  to: { path: '^src/', pathNot: [from, '^src/(records|errors|seed|tfjs|moduleUrl|nearest|faults|checked)\\.ts$', ...allowed] },
 });
 
 module.exports = {
@@ -61,7 +61,7 @@ module.exports = {
       to: {
         path: '^(src|node_modules)/',
         pathNot:
-          '^(src/cli/(commands?|inFlags|names)\\.ts|src/errors\\.ts|src/formats/nearest\\.ts|node_modules/commander/.*)$',
+          '^(src/cli/(commands?|inFlags|names)\\.ts|src/errors\\.ts|src/nearest\\.ts|node_modules/commander/.*)$',
         dependencyTypesNot: ['dynamic-import', 'type-only'],
       },
     },

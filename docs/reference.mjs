@@ -42,7 +42,7 @@ const firstSentence = (text) => {
 /** Parameters and result without the modules that they come from. */
 const plain = (text) => text.replace(/import\("[^"]*"\)\.|\bE\.(?=Either\b)/g, '').replace(/\s+/g, ' ');
 
-const longestSignature = 160;
+const longestSignature = 240;
 
 const typeFlags = ts.TypeFormatFlags.NoTruncation | ts.TypeFormatFlags.UseAliasDefinedOutsideCurrentScope;
 
@@ -53,32 +53,11 @@ export const referenceOf = (program) => {
   const docOf = (symbol) => firstSentence(ts.displayPartsToString(symbol.getDocumentationComment(checker)));
 
   const isOurs = (declaration) => declaration.getSourceFile().fileName.startsWith(sources);
-  const exported = new Map(
-    entries.flatMap((entry) =>
-      checker
-        .getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(entry)))
-        .map((symbol) => [meant(symbol), symbol.name]),
-    ),
-  );
-  /** Names under which the types of a declaration can be imported, where those differ from its own. */
-  const renamed = (node, found = new Map()) => {
-    if (ts.isTypeReferenceNode(node)) {
-      const symbol = checker.getSymbolAtLocation(node.typeName);
-      const name = symbol === undefined ? undefined : exported.get(meant(symbol));
-      if (name !== undefined && name !== node.typeName.getText()) found.set(node.typeName.getText(), name);
-    }
-    ts.forEachChild(node, (child) => void renamed(child, found));
-    return found;
-  };
   /** `(options: PackOptions): …` of a function, nothing of what is none, is overloaded or takes a paragraph. */
   const signatureOf = (symbol, declaration) => {
     const [signature, ...others] = checker.getTypeOfSymbolAtLocation(symbol, declaration).getCallSignatures();
     if (signature === undefined || others.length > 0) return '';
-    const names = renamed(declaration);
-    const text = plain(checker.signatureToString(signature, declaration, typeFlags)).replace(
-      /(?<![.\w])[A-Z]\w*/g,
-      (name) => names.get(name) ?? name,
-    );
+    const text = plain(checker.signatureToString(signature, declaration, typeFlags));
     return text.length <= longestSignature ? text : '';
   };
   /** Names of a record's members, `?` behind those that may be left out. */
@@ -94,7 +73,7 @@ export const referenceOf = (program) => {
   const partsOf = (symbol, declaration) => {
     const module = checker.getTypeOfSymbolAtLocation(symbol, declaration).getSymbol();
     return module !== undefined && (module.flags & ts.SymbolFlags.ValueModule) !== 0
-      ? checker.getExportsOfModule(module).map(meant)
+      ? checker.getExportsOfModule(module)
       : [];
   };
 
@@ -122,7 +101,7 @@ export const referenceOf = (program) => {
     const parts = value ? partsOf(symbol, declaration) : [];
     return [
       `- **\`${name}\`**${signature === '' ? '' : ` \`${signature}\``}${has}: ${doc}`,
-      ...parts.map((part) => `  - \`${name}.${part.name}\`: ${docOf(part)}`),
+      ...parts.map((part) => `  - \`${name}.${part.name}\`: ${docOf(meant(part))}`),
     ].join('\n');
   };
   const chapter = ([folder, title, entry]) => {

@@ -118,7 +118,7 @@ for (const dir of process.argv.slice(2).filter((word) => word !== '--lora')) {
   rounds = true;
   const options = { r: 4, loraAlpha: 8, initLoraWeights: false, targetModules: 'all-linear' };
   const adapted = (excludeModules) =>
-    attachLora(base, LoraConfig.decode({ ...options, ...excludeModules }).right, 1).right;
+    attachLora(base, LoraConfig.decode({ ...options, ...excludeModules }).right, { seed: 1 }).right;
   const spoken = tokenizer ?? toy(base.config.vocabSize);
   const file = join(folder, `${basename(dir)}.gguf`);
   const written = await exportGguf(file, base, { tokenizer: spoken, outtype: 'f32' })();

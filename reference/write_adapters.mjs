@@ -218,7 +218,7 @@ for (const [name, { base, lora, quant, saved, vocab = 40 }] of Object.entries(ca
     await orThrow(saveModel(path, model));
   }
   if (vocab !== 40) model = right(resizeTokenEmbeddings(model, { rows: vocab, init: 'mean' }));
-  model = right(attachLora(model, right(LoraConfig.decode(lora)), 1));
+  model = right(attachLora(model, right(LoraConfig.decode(lora)), { seed: 1 }));
   await train(model, vocab);
   await orThrow(saveModel(dir, model, { baseModelNameOrPath: path }));
   await write(dir, { base: path, quant }, model, vocab);

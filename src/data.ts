@@ -25,7 +25,7 @@ export type {
 export { dataError, fatal, FatalError, isFatal, orThrow, render, warning } from './errors.js';
 export type {
   DataError,
-  Details as ErrorDetails,
+  ErrorDetails,
   ErrorCode,
   FatalDetails,
   Place,
@@ -45,7 +45,7 @@ export type { AsyncMappingOptions } from './streams/asyncMapping.js';
 export { drain } from './streams/drain.js';
 export type { Work } from './streams/drain.js';
 export { makeGate } from './streams/gate.js';
-export type { Gate, Lane, LaneOptions } from './streams/gate.js';
+export type { Gate, GateOptions, Lane, LaneOptions } from './streams/gate.js';
 export { pull } from './streams/pull.js';
 export { makeRejects } from './streams/rejects.js';
 export type { RejectCounts, RejectOptions, Rejected, Rejects } from './streams/rejects.js';
@@ -71,8 +71,9 @@ export type { ModelPart } from './formats/hub/modelFiles.js';
 export { withAddedTokens, withChatFormat } from './formats/tokenizing/addTokens.js';
 export type { ChatFormat, NewTokens } from './formats/tokenizing/addTokens.js';
 export { loadTokenizer } from './formats/tokenizing/loadTokenizer.js';
+export type { LoadTokenizerOptions } from './formats/tokenizing/loadTokenizer.js';
 export { makeTokenizer } from './formats/tokenizing/tokenizer.js';
-export type { Surroundings as TokenizerSurroundings, Tokenizer } from './formats/tokenizing/tokenizer.js';
+export type { TokenizerSurroundings, Tokenizer } from './formats/tokenizing/tokenizer.js';
 export { makeChatTemplate } from './formats/templates/chatTemplate.js';
 export type { ChatTemplate, ChatTemplateOptions, Conversation, Rendered } from './formats/templates/chatTemplate.js';
 export { readSafetensors, writeSafetensors } from './formats/tensors/safetensors.js';
@@ -83,7 +84,7 @@ export { readAdapter, writeAdapter } from './formats/checkpoints/adapterFiles.js
 export type {
   AdapterConfig,
   AdapterLora,
-  ReadConfig as AdapterConfigRead,
+  AdapterConfigRead,
 } from './formats/checkpoints/adapterConfig.js';
 export type { AdapterFiles } from './formats/checkpoints/adapterFiles.js';
 export { listCheckpoints, newestCheckpoint } from './formats/checkpoints/checkpoint.js';
@@ -108,7 +109,7 @@ export type { AccumulateOptions } from './operators/accumulate.js';
 export { batch, batchRows } from './operators/batch.js';
 export type { BatchOptions, BatchStreamOptions } from './operators/batch.js';
 export { decode, decodeRow, formattedBy, textField } from './operators/decode.js';
-export type { Decode, FormattingFunc, Shape } from './operators/decode.js';
+export type { Decode, FormattedByOptions, FormattingFunc, Shape } from './operators/decode.js';
 export { format, formatRow } from './operators/format.js';
 export type { FormatOptions } from './operators/format.js';
 export { groupByLength, groupByLengthRows } from './operators/groupByLength.js';

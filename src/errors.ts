@@ -7,7 +7,7 @@ export interface Place {
 }
 
 /** What an error tells beside its message. */
-export interface Details extends Place {
+export interface ErrorDetails extends Place {
   readonly expected?: string;
   readonly actual?: string;
   /** What the reader can do about it. */
@@ -20,14 +20,14 @@ export type ErrorCode = `E_${string}`;
 export type WarningCode = `W_${string}`;
 
 /** One record refused, by value: it goes to the rejected stream and is counted. */
-export interface DataError extends Details {
+export interface DataError extends ErrorDetails {
   readonly _tag: 'DataError';
   readonly code: ErrorCode;
   readonly message: string;
 }
 
 /** Something the run goes on after but the user should know. */
-export interface Warning extends Details {
+export interface Warning extends ErrorDetails {
   readonly _tag: 'Warning';
   readonly code: WarningCode;
   readonly message: string;
@@ -38,7 +38,7 @@ export interface Warning extends Details {
  *
  *     left(dataError('E_ODD', `${n} is odd`, { expected: 'an even number', hint: 'round it' }))
  */
-export const dataError = (code: ErrorCode, message: string, details: Details = {}): DataError => ({
+export const dataError = (code: ErrorCode, message: string, details: ErrorDetails = {}): DataError => ({
   _tag: 'DataError',
   code,
   message,
@@ -46,7 +46,7 @@ export const dataError = (code: ErrorCode, message: string, details: Details = {
 });
 
 /** A warning as a value, for a `warn` of your own to tell. */
-export const warning = (code: WarningCode, message: string, details: Details = {}): Warning => ({
+export const warning = (code: WarningCode, message: string, details: ErrorDetails = {}): Warning => ({
   _tag: 'Warning',
   code,
   message,
@@ -54,7 +54,7 @@ export const warning = (code: WarningCode, message: string, details: Details = {
 });
 
 /** What a fatal error tells beside its message. */
-export interface FatalDetails extends Details {
+export interface FatalDetails extends ErrorDetails {
   readonly cause?: unknown;
   /** `usage`: the call was wrong (exit code 2); `run`: the run failed (exit code 1). */
   readonly kind?: 'usage' | 'run';
@@ -65,7 +65,7 @@ export class FatalError extends Error {
   readonly _tag = 'FatalError';
   override readonly name = 'FatalError';
   readonly code: ErrorCode;
-  readonly details: Details;
+  readonly details: ErrorDetails;
   readonly kind: 'usage' | 'run';
 
   constructor(code: ErrorCode, message: string, { cause, kind = 'run', ...details }: FatalDetails = {}) {
@@ -135,7 +135,7 @@ const isOurs = (value: unknown): value is DataError | FatalError | Warning =>
  */
 export const render = (error: unknown): string => {
   if (!isOurs(error)) return withoutSecrets(error instanceof Error ? (error.stack ?? String(error)) : String(error));
-  const details: Details = error._tag === 'FatalError' ? error.details : error;
+  const details: ErrorDetails = error._tag === 'FatalError' ? error.details : error;
   const where = place(untold(details, error.message));
   const lines = [`${where === '' ? '' : `${where}: `}${error.message} [${error.code}]`];
   if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);

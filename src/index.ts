@@ -4,11 +4,11 @@
 export * from './data.js';
 
 // model
-export { balancing, makeCausalLm } from './model/model.js';
+export { makeCausalLm, withAuxLossCoef } from './model/model.js';
 export { evaluateLoss, logits, lossAndGradients } from './model/causalLm.js';
 export { expectedTensors, modelConfig, registerArchitecture } from './model/architectures.js';
-export type { CausalLM } from './model/model.js';
-export type { LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
+export type { CausalLM, ModelWithWarnings } from './model/model.js';
+export type { EvaluateLossOptions, LossOutput, TrainOptions, VisitLogits } from './model/causalLm.js';
 export { atLabels, oneHotLabels } from './model/kernels/atLabels.js';
 export { byTape } from './model/ownLoss.js';
 export type { ComputeLoss, TargetsPart, TokenLoss, TokenLosses } from './model/ownLoss.js';
@@ -21,7 +21,9 @@ export { layers } from './model/layers.js';
 export { endIds, generate } from './model/generate.js';
 export type { GenerateOptions } from './model/generate.js';
 export { attachLora } from './model/adapters/adapter.js';
+export type { NewAdapterOptions } from './model/adapters/adapter.js';
 export { attachSavedLora } from './model/adapters/savedAdapter.js';
+export type { SavedAdapterOptions } from './model/adapters/savedAdapter.js';
 export {
   addAdapter,
   addSavedAdapter,
@@ -31,7 +33,7 @@ export {
   setActiveAdapters,
   withoutAdapter,
 } from './model/adapters/adapters.js';
-export type { LoraOptions } from './model/adapters/adapters.js';
+export type { ListedAdapter } from './model/adapters/adapters.js';
 export { combineAdapters } from './model/adapters/combineAdapters.js';
 export type { CombineOptions } from './model/adapters/combineAdapters.js';
 export type { NamedAdapter, NamedAdapters } from './model/model.js';
@@ -39,6 +41,7 @@ export { disposeModel } from './model/disposeModel.js';
 export { mergeAndUnload, mergeLora } from './model/adapters/merge.js';
 export type { Merged, MergeOptions } from './model/adapters/merge.js';
 export { LoraConfig } from './model/adapters/lora.js';
+export type { LoraOptions } from './model/adapters/lora.js';
 export { dequantizeModel, prepareModelForKbitTraining, quantizeModel } from './model/quantize/base.js';
 export { QuantizationConfig } from './model/quantize/config.js';
 export type { QuantizationOptions, StoredQuantization } from './model/quantize/config.js';
@@ -74,7 +77,14 @@ export type {
 } from './train/run/run.js';
 export type { RunInputs, TrainerControl } from './train/run/controls.js';
 export { load, loadAdapter, loadModel, loadParts } from './train/loading/load.js';
-export type { LoadAdapterOptions, Loaded, LoadedModel, LoadedParts, LoadOptions } from './train/loading/load.js';
+export type {
+  LoadAdapterOptions,
+  Loaded,
+  LoadedModel,
+  LoadedParts,
+  LoadOptions,
+  ModelWithTokenizer,
+} from './train/loading/load.js';
 export { chooseEngine, doctor } from './train/engine.js';
 export type {
   Device,
@@ -94,21 +104,21 @@ export type {
   PreflightOptions,
 } from './train/preflight/preflight.js';
 export type { Check, CheckName, FoundRow } from './train/preflight/checks.js';
-export type { Sample as PreflightSample } from './train/preflight/samples.js';
+export type { PreflightSample } from './train/preflight/samples.js';
 export type { RowFormats } from './train/preflight/formatTally.js';
 export { contamination } from './train/evaluating/contamination.js';
 export type { Contamination, ContaminationOptions } from './train/evaluating/contamination.js';
 export { preflightDataset } from './train/preflight/dataset.js';
-export type { DatasetOptions as PreflightDatasetOptions } from './train/preflight/dataset.js';
+export type { PreflightDatasetOptions } from './train/preflight/dataset.js';
 export { preflightFault } from './train/preflight/strict.js';
 export { preflightPage } from './train/preflight/page.js';
-export type { PageOptions as PreflightPageOptions } from './train/preflight/page.js';
+export type { PreflightPageOptions } from './train/preflight/page.js';
 export { preflightText } from './train/preflight/text.js';
-export type { TextOptions as PreflightTextOptions } from './train/preflight/text.js';
+export type { PreflightTextOptions } from './train/preflight/text.js';
 export type { Histogram } from './train/preflight/histogram.js';
 export type { InspectSetup } from './train/preflight/inspectRow.js';
 export { disposeState, initState } from './train/step/state.js';
-export type { Best, StepOptions, TrainState } from './train/step/state.js';
+export type { Best, StateSetup, StepOptions, TrainState } from './train/step/state.js';
 export { step, trainStep } from './train/step/step.js';
 export { sequenceOf } from './train/step/unpad.js';
 export type { Unpadded } from './train/step/unpad.js';
@@ -116,7 +126,7 @@ export { evaluateRows } from './train/evaluating/evaluate.js';
 export { makeRowNames } from './train/preparing/rowNames.js';
 export type { Names, RowNames } from './train/preparing/rowNames.js';
 export { answerRows, questionOf } from './train/generating/samples.js';
-export type { Question, Sample, SampleOptions } from './train/generating/samples.js';
+export type { AnswerRowsOptions, Question, Sample, SampleOptions } from './train/generating/samples.js';
 export type {
   EvaluateOptions,
   Evaluated,
@@ -139,7 +149,7 @@ export type { GptqLayer, GptqModel } from './model/quantize/gptqModel.js';
 export type { GptqMatrix, GptqOptions } from './model/quantize/gptq.js';
 export type { GptqConfig, GptqFormat } from './model/quantize/gptqConfig.js';
 export type { FourBitMatrix, QuantizedBase, QuantizedScales } from './model/quantize/matrix.js';
-export type { Entry as KvCacheEntry, KvCache } from './model/attention/cachedAttention.js';
+export type { KvCacheEntry, KvCache } from './model/attention/cachedAttention.js';
 export type { FurtherAdapter, Pass, Training } from './model/pass.js';
 export type { TensorKind, TensorSpec } from './model/weights.js';
 export { setupChatFormat } from './train/loading/setupChatFormat.js';
@@ -158,10 +168,15 @@ export {
   warmupStableDecay,
 } from './train/optimizers/schedule.js';
 export type {
-  Ending as DecayOptions,
-  Rate as RateOptions,
+  CosineOptions,
+  CosineWithMinimumOptions,
+  DecayOptions,
+  InverseSqrtOptions,
+  PolynomialOptions,
+  RateOptions,
   Schedule,
-  Warming as WarmupOptions,
+  WarmupOptions,
+  WarmupStableDecayOptions,
 } from './train/optimizers/schedule.js';
 export { chain, clipByGlobalNorm, eachParameter, mapGradients, scaleBy } from './train/optimizers/optimizer.js';
 export type {
@@ -202,4 +217,4 @@ export type {
 export type { StepColumns, StepEntry } from './train/report/stepColumns.js';
 export { serveDashboard } from './train/report/dashboard.js';
 export type { Dashboard, DashboardOptions } from './train/report/dashboard.js';
-export type { Interval as LogInterval, LogRow } from './train/logging/metrics.js';
+export type { LogInterval, LogRow } from './train/logging/metrics.js';

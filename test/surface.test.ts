@@ -147,6 +147,26 @@ test('the types of a module that is a value have names, too', () => {
   }
 });
 
+test('the types of a module that is a value say beside it what they say there', () => {
+  const told = (text: string): string => text.replace(/\s+/g, ' ').replace(/[.:]$/, '');
+  for (const symbol of entries.flatMap(exportsOf).map(meant).filter(moduleOf)) {
+    const there = new Map(checker.getExportsOfModule(moduleOf(symbol) ?? symbol).map((one) => [one.name, meant(one)]));
+    for (const type of checker.getExportsOfModule(symbol)) {
+      const own = there.get(type.name);
+      const doc = docOf(type);
+      expect({ name: type.name, doc: doc === '' ? doc : own && told(docOf(own)).slice(0, told(doc).length) }).toEqual({
+        name: type.name,
+        doc: told(doc) === '' ? 'what it is' : told(doc),
+      });
+    }
+  }
+});
+
+test('what is exported is called as where it is declared, or an editor would show a name that nobody can import', () => {
+  const renamed = entries.flatMap(exportsOf).filter((symbol) => meant(symbol).name !== symbol.name);
+  expect(renamed.map(({ name }) => name)).toEqual([]);
+});
+
 test('every type that the surface names is exported', () => {
   const exported = new Set(entries.flatMap((entry) => [...exportsOf(entry).map(meant), ...told(entry)]));
   const seen = new Set<ts.Symbol>(exported);

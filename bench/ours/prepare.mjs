@@ -4,7 +4,16 @@
  */
 import { writeFileSync } from 'node:fs';
 import { lastValueFrom, tap } from 'rxjs';
-import { batch, jsonl, loadTokenizer, makeGate, makeRejects, orThrow, prepareDataset } from '../../dist/index.js';
+import {
+  batch,
+  decodeSftConfig,
+  jsonl,
+  loadTokenizer,
+  makeGate,
+  makeRejects,
+  orThrow,
+  prepareDataset,
+} from '../../dist/index.js';
 import { flags } from '../turns.mjs';
 import { peakBytes } from './turn.mjs';
 
@@ -16,6 +25,14 @@ const {
   procs,
 } = flags({ data: '', tokenizer: '', maxLength: 1024, out: '', procs: 0 });
 const tokenizer = await orThrow(loadTokenizer(dir));
+const config = orThrow(
+  decodeSftConfig({
+    promptBorder: 'prompt_ids',
+    shuffle: false,
+    seed: 0,
+    ...(procs === 0 ? {} : { datasetNumProc: procs }),
+  }),
+);
 const began = performance.now();
 let rows = 0;
 let tokens = 0;
@@ -24,15 +41,7 @@ await lastValueFrom(
   prepareDataset(
     jsonl(data),
     { tokenizer, rejects: makeRejects() },
-    {
-      maxLength,
-      packing: false,
-      packingStrategy: 'bfd',
-      promptBorder: 'prompt_ids',
-      shuffle: false,
-      seed: 0,
-      ...(procs === 0 ? {} : { datasetNumProc: procs }),
-    },
+    { ...config, maxLength },
     { gate: makeGate() },
   ).pipe(
     tap((row) => {

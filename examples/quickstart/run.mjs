@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { lastValueFrom, reduce, take, toArray } from 'rxjs';
 import {
   chooseEngine,
+  decodeSftConfig,
   generateText,
   isFatal,
   jsonl,
@@ -111,8 +112,9 @@ const main = async () => {
   show('after', heldout, after);
 
   await orThrow(saveModel(join(out, 'model'), right(mergeLora(tuned)).unload(), { tokenizer }));
+  const config = orThrow(decodeSftConfig(options));
   const rows = await lastValueFrom(
-    pull(jsonl(train)).pipe(prepare({ tokenizer }, { ...options, maxLength: 256 }), take(3), toArray()),
+    pull(jsonl(train)).pipe(prepare({ tokenizer }, { ...config, maxLength: 256 }), take(3), toArray()),
   );
   const [had, has] = [share(heldout, before), share(heldout, after)].map((value) => value.toFixed(2));
   await writeFile(

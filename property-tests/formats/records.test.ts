@@ -35,7 +35,7 @@ import { decodeExample, recogniseFormat } from '../../src/formats/examples/examp
 import { encodeExample } from '../arbitraries/encodeExample.js';
 import { readJson, writeJson } from '../../src/formats/json/json.js';
 import { jsonFault } from '../../src/formats/json/jsonFault.js';
-import { editDistance, nearest } from '../../src/formats/nearest.js';
+import { editDistance, nearest } from '../../src/nearest.js';
 import { temporaryDirectory } from '../../test/formats/temporary.js';
 import { damages, jsonValues, utf8 } from '../arbitraries/bytes.js';
 import { examples } from '../arbitraries/example.js';

@@ -86,12 +86,12 @@ beforeAll(async () => {
 describe('an adapter', () => {
   law('that is new changes no logit', some, (model, config, { sequence }) => {
     const before = numbers(logits(model, sequence));
-    const attached = right(attachLora(model, config, 7));
+    const attached = right(attachLora(model, config, { seed: 7 }));
     expect(numbers(logits(attached, sequence))).toEqual(before);
   });
 
   law('merged gives the same logits, and taken out again the very weights', some, (model, config, { sequence }) => {
-    const attached = stirred(right(attachLora(model, config, 7)), 5);
+    const attached = stirred(right(attachLora(model, config, { seed: 7 })), 5);
     const weights = Object.fromEntries(
       Object.entries(attached.weights).map(([name, weight]) => [name, numbers(weight)]),
     );
@@ -106,7 +106,7 @@ describe('an adapter', () => {
   });
 
   law('merged in place comes out again within the rounding of two sums', some, (model, config, { sequence }) => {
-    const attached = stirred(right(attachLora(model, config, 7)), 5);
+    const attached = stirred(right(attachLora(model, config, { seed: 7 })), 5);
     const plain = Object.fromEntries(Object.entries(attached.weights).map(([name, weight]) => [name, numbers(weight)]));
     const before = numbers(logits(attached, sequence));
     const merged = right(mergeLora(attached, { inPlace: true }));
@@ -128,7 +128,7 @@ describe('an adapter', () => {
 
   law('merged and unloaded leaves the names of a plain model', some, (model, config, { sequence }) => {
     const names = new Set([...Object.keys(model.weights), 'lm_head.weight']);
-    const attached = stirred(right(attachLora(model, config, 7)), 5);
+    const attached = stirred(right(attachLora(model, config, { seed: 7 })), 5);
     const before = numbers(logits(attached, sequence));
     const unloaded = right(mergeAndUnload(attached)).model;
     expect(unloaded.lora).toBeUndefined();
@@ -137,7 +137,7 @@ describe('an adapter', () => {
   });
 
   law('saved and attached to the base again gives the same logits', some, (model, config, { sequence }) => {
-    const attached = stirred(right(attachLora(model, config, 7)), 5);
+    const attached = stirred(right(attachLora(model, config, { seed: 7 })), 5);
     const saved = adapterTensors(attached);
     const again = right(attachSavedLora(model, config, saved));
     expect(numbers(logits(again, sequence))).toEqual(numbers(logits(attached, sequence)));
@@ -146,7 +146,7 @@ describe('an adapter', () => {
   });
 
   law('trains alone, with what bias and modulesToSave name', some, (model, config, { sequence, targets }) => {
-    const attached = stirred(right(attachLora(model, config, 7)), 5);
+    const attached = stirred(right(attachLora(model, config, { seed: 7 })), 5);
     const { gradients } = lossAndGradients(attached, sequence, targets, { seed: 1, step: 0, training: false });
     expect(Object.keys(gradients).sort()).toEqual([...attached.trainable].sort());
     const modules = new Set(attached.trainable.filter(isAdapterName).map((name) => adaptedModule(name)));
@@ -163,7 +163,7 @@ describe('an adapter', () => {
 
   law('has gradients that agree with finite differences', some, (model, config, { sequence, targets }) => {
     fc.pre(targets.rows.length > 0);
-    const attached = stirred(right(attachLora(model, config, 7)), 5);
+    const attached = stirred(right(attachLora(model, config, { seed: 7 })), 5);
     const options = { seed: 1, step: 0, training: false } as const;
     const { gradients } = lossAndGradients(attached, sequence, targets, options);
     // DoRA's lengths count as constants on the way back: only its magnitudes have the gradient of the value.
@@ -205,7 +205,10 @@ describe('an adapter with dropout', () => {
       fc.property(architectureNames, modelSeeds, some, (architecture, seed, { sequence, targets }) => {
         tf.tidy(() => {
           const config = right(LoraConfig.decode({ targetModules: 'all-linear', loraDropout: 0.5 }));
-          const attached = stirred(right(attachLora(modelOf(configs[architecture] ?? {}, seed), config, 7)), 5);
+          const attached = stirred(
+            right(attachLora(modelOf(configs[architecture] ?? {}, seed), config, { seed: 7 })),
+            5,
+          );
           const options = { seed: 1, step: 4, training: true, dropout: false } as const;
           const kept = lossAndGradients(attached, sequence, targets, options).gradients;
           const again = lossAndGradients(attached, sequence, targets, { ...options, checkpointing: true }).gradients;

@@ -24,7 +24,7 @@ export const pass = (model: CausalLM, rows: Documents, options: TrainOptions) =>
 export const withAdapter = (model: CausalLM, seed: number): CausalLM => {
   const lora = LoraConfig.decode({ r: 3, loraDropout: 0.3, targetModules: 'all-linear', initLoraWeights: false });
   if (isLeft(lora)) throw lora.left;
-  const adapted = attachLora(model, lora.right, seed);
+  const adapted = attachLora(model, lora.right, { seed });
   if (isLeft(adapted)) throw adapted.left;
   return adapted.right;
 };

@@ -43,7 +43,9 @@ describe('back-pressure', () => {
           const watched: Watched = { pulled: 0, closed: false };
           let done = 0;
           let most = 0;
-          const source = sync ? watchedIterable(numbers(count), watched) : pacedIterable(numbers(count), pace, watched);
+          const source = sync
+            ? watchedIterable(numbers(count), watched)
+            : pacedIterable(numbers(count), pace, { watched });
           const out = await lastValueFrom(
             pull(source, gate).pipe(
               mapping('id', (a: number) => E.right(a)),
@@ -214,7 +216,7 @@ describe('back-pressure', () => {
           let started = 0;
           const source = sync
             ? watchedIterable(endlessly([1, 2, 3]), watched)
-            : pacedIterable(endlessly([1, 2, 3]), ['now', 'macrotask'], watched);
+            : pacedIterable(endlessly([1, 2, 3]), ['now', 'macrotask'], { watched });
           const out = await lastValueFrom(
             pull(source, gate).pipe(
               bufferCount(size),

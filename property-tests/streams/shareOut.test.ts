@@ -83,7 +83,7 @@ describe('shareOut', () => {
             },
           };
           const run = async (): Promise<void> => {
-            for await (const result of shareOut(pacedIterable(numbers(count), pace, watched, error), here, () =>
+            for await (const result of shareOut(pacedIterable(numbers(count), pace, { watched, error }), here, () =>
               crewOf(plan, seen),
             )) {
               given.push(itemOf(result));
@@ -106,7 +106,7 @@ describe('shareOut', () => {
         const given: Array<string> = [];
         const here = { inTurn: (item: number) => `here ${item}`, outOfTurn: (item: number) => `here ${item}` };
         const run = async (): Promise<void> => {
-          for await (const result of shareOut(pacedIterable(numbers(count), pace, watched), here, () =>
+          for await (const result of shareOut(pacedIterable(numbers(count), pace, { watched }), here, () =>
             crewOf(plan, seen),
           )) {
             given.push(result);
@@ -128,7 +128,7 @@ describe('shareOut', () => {
         const watched: Watched = { pulled: 0, closed: false };
         const seen: Seen = { away: new Set(), closed: false };
         const here = { inTurn: (item: number) => `here ${item}`, outOfTurn: (item: number) => `here ${item}` };
-        const shared = shareOut(pacedIterable(numbers(100), pace, watched), here, () => crewOf(plan, seen))[
+        const shared = shareOut(pacedIterable(numbers(100), pace, { watched }), here, () => crewOf(plan, seen))[
           Symbol.asyncIterator
         ]();
         for (let i = 0; i < wanted; i++)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { endsUpdate, epochAfter, microBatchesAfter, planSteps, updateSize } from '../../src/train/step/plan.js';
+import type { Plan } from '../../src/train/step/plan.js';
 
 const configs = fc.record({
   rows: fc.integer({ min: 1, max: 60 }),
@@ -54,8 +55,10 @@ const loop = ({
   return { updates, microBatches: totalBatchedSamples };
 };
 
+const planOf = ({ rows, ...config }: Config): Plan => planSteps(rows, config);
+
 const walk = (config: Config): ReadonlyArray<number> => {
-  const plan = planSteps(config.rows, config);
+  const plan = planOf(config);
   const sizes: Array<number> = [];
   let at = 0;
   for (let step = 0; step < plan.totalSteps; step++) {
@@ -84,7 +87,7 @@ describe('planSteps', () => {
     fc.assert(
       fc.property(planned, (given) => {
         const config = { ...given, parity: undefined, epochRemainder: 'carry' as const };
-        const plan = planSteps(config.rows, config);
+        const plan = planOf(config);
         fc.pre(plan.microBatchesPerEpoch > plan.gradientAccumulationSteps);
         expect(walk(config)).toEqual(walk({ ...config, parity: 'trl-0.7.10' }));
       }),
@@ -95,7 +98,7 @@ describe('planSteps', () => {
     fc.assert(
       fc.property(planned, (given) => {
         const config = { ...given, epochRemainder: 'carry' as const };
-        const plan = planSteps(config.rows, config);
+        const plan = planOf(config);
         const m = config.dataloaderDropLast
           ? Math.floor(config.rows / config.perDeviceTrainBatchSize)
           : Math.ceil(config.rows / config.perDeviceTrainBatchSize);
@@ -111,7 +114,7 @@ describe('planSteps', () => {
     fc.assert(
       fc.property(planned, (given) => {
         const config = { ...given, epochRemainder: 'update' as const, maxSteps: -1, numTrainEpochs: 3 as const };
-        const plan = planSteps(config.rows, config);
+        const plan = planOf(config);
         expect(sum(walk(config))).toBe(3 * plan.microBatchesPerEpoch);
         expect(plan.leftOver).toBe(0);
       }),
@@ -121,7 +124,7 @@ describe('planSteps', () => {
   test('counts the micro-batches of any number of updates as walking them does', () => {
     fc.assert(
       fc.property(planned, fc.nat(200), (config, steps) => {
-        const plan = planSteps(config.rows, config);
+        const plan = planOf(config);
         let at = 0;
         for (let step = 0; step < steps; step++) at += updateSize(plan, at);
         expect(microBatchesAfter(plan, steps)).toBe(at);
@@ -135,7 +138,7 @@ describe('planSteps', () => {
       fc.property(planned, (given) => {
         const config = { ...given, maxSteps: 1e9 };
         const before = performance.now();
-        const plan = planSteps(config.rows, config);
+        const plan = planOf(config);
         expect(performance.now() - before).toBeLessThan(50);
         expect(plan).toMatchObject({ totalSteps: 1e9, leftOver: 0 });
         expect(plan.epochs).toBe(Math.ceil(epochAfter(plan, microBatchesAfter(plan, 1e9))));
@@ -173,7 +176,7 @@ describe('planSteps', () => {
     fc.assert(
       fc.property(planned, (given) => {
         const config = { ...given, maxSteps: -1 };
-        const plan = planSteps(config.rows, config);
+        const plan = planOf(config);
         const read = sum(walk(config));
         expect(read + plan.leftOver).toBe(Math.max(read, Math.ceil(config.numTrainEpochs * plan.microBatchesPerEpoch)));
         expect(plan.epochs).toBe(Math.ceil(epochAfter(plan, read)));
@@ -184,7 +187,7 @@ describe('planSteps', () => {
   test('updates found from any boundary are those found from the beginning', () => {
     fc.assert(
       fc.property(planned, fc.nat(30), (config, skipped) => {
-        const plan = planSteps(config.rows, config);
+        const plan = planOf(config);
         let at = 0;
         for (let i = 0; i < skipped; i++) at += updateSize(plan, at);
         expect(at === 0 || endsUpdate(plan, at - 1)).toBe(true);

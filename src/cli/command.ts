@@ -3,7 +3,7 @@ import { Command, type CommanderError } from 'commander';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, type FatalError, isFatal, render, usage } from '../errors.js';
-import { nearest } from '../formats/nearest.js';
+import { nearest } from '../nearest.js';
 import { errorInFlags, optionsOf } from './inFlags.js';
 
 /** Where a command reads and writes. Results go to `out`, everything told to a person to `err`. */

@@ -131,13 +131,12 @@ export const generateCommand: CommandLine = {
         ({ ids }) => ids.length > 0,
         () => usage('E_USAGE', 'the prompt makes no token to start from', { hint: 'give a longer text' }),
       ),
-      TE.flatMap(({ loaded, ids, options: { topK, stop, ...options } }) => {
+      TE.flatMap(({ loaded, ids, options }) => {
         loaded.warnings.forEach(tellWarning(err));
-        const text = generateText(loaded, ids, {
-          ...options,
-          ...(topK === undefined ? {} : { topK }),
-          ...(stop === undefined ? {} : { stop }),
-        });
+        const { maxNewTokens, minNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed } = options;
+        const { stop, includeStop } = options;
+        const drawing = { temperature, topK, topP, minP, repetitionPenalty, seed };
+        const text = generateText(loaded, ids, { maxNewTokens, minNewTokens, ...drawing, stop, includeStop });
         return TE.tryCatch(async () => {
           const written = text.pipe(
             tap((piece) => out.write(piece)),

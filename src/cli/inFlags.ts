@@ -1,6 +1,6 @@
 /** Texts about options in the words of who gave them: a command line, or a file of options. */
 import type { Command } from 'commander';
-import { fatal, usage, warning, type DataError, type Details, type FatalError, type Warning } from '../errors.js';
+import { fatal, usage, warning, type DataError, type ErrorDetails, type FatalError, type Warning } from '../errors.js';
 import type { ConfigFile } from './configFile.js';
 import { kebab } from './names.js';
 
@@ -37,7 +37,7 @@ const fieldInFlags = (field: string, isOption: IsOption, isCall: boolean): strin
  * An error or warning with each option by its flag. A field is one only where the call was wrong: in a row it is a column. What was
  * read in a file of options keeps the names it has there.
  */
-const detailsInFlags = (details: Details, isOption: IsOption, isCall: boolean): Details => ({
+const detailsInFlags = (details: ErrorDetails, isOption: IsOption, isCall: boolean): ErrorDetails => ({
   ...details,
   ...(details.field === undefined ? {} : { field: fieldInFlags(details.field, isOption, isCall) }),
   ...(details.expected === undefined ? {} : { expected: textInFlags(details.expected, isOption) }),

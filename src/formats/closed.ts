@@ -5,9 +5,10 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import * as t from 'io-ts';
+import type { OptionNames } from '../checked.js';
 import type { FatalError } from '../errors.js';
 import { isJsonRecord } from './json/jsonRecord.js';
-import { didYouMean } from './nearest.js';
+import { didYouMean } from '../nearest.js';
 import type { FieldKind, OptionCodec } from './optionCodecs.js';
 import { optionsError } from './optionsError.js';
 import type { Problem } from './optionsError.js';
@@ -45,6 +46,16 @@ export type InputOf<F extends Fields> = {
 } & {
   readonly [K in keyof F as F[K]['presence'] extends 'required' ? never : K]?: t.TypeOf<F[K]['codec']> | undefined;
 };
+
+/** The names of the decoded record, for calls that no compiler has looked at. */
+export const decodedNames = <F extends Fields>(fields: F): OptionNames<ValueOf<F>> =>
+  Object.fromEntries(
+    Object.entries<Field>(fields).map(([name, { presence }]) => [
+      name,
+      presence === 'optional' ? ('optional' as const) : ('required' as const),
+    ]),
+    // A mapped type cannot be followed through entries.
+  ) as OptionNames<ValueOf<F>>;
 
 /** A record of options that refuses names it does not know, with the nearest one. */
 export interface Closed<F extends Fields> {

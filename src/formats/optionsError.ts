@@ -1,7 +1,8 @@
 /** What is wrong with options, in one error. */
 import type * as t from 'io-ts';
 import { usage } from '../errors.js';
-import type { Details, ErrorCode, FatalError } from '../errors.js';
+import type { ErrorCode, FatalError } from '../errors.js';
+import { also } from '../faults.js';
 import { describe, kindOf } from './describe.js';
 import { fieldPath, fieldsOf } from './json/fieldPath.js';
 
@@ -25,13 +26,6 @@ const placeOf = (problem: Problem): { readonly path: string; readonly expected: 
   };
 };
 
-/** A further fault, in the message of the first. */
-const also = ({ message, expected, actual, hint }: Details & { readonly message: string }): string =>
-  `\n  also ${message}` +
-  (expected === undefined ? '' : `: expected ${expected}`) +
-  (actual === undefined ? '' : `, got ${actual}`) +
-  (hint === undefined ? '' : ` (${hint})`);
-
 /** io-ts's errors about options as one `FatalError`: field, expected, actual, and every further fault in the message. */
 export const optionsError = (name: string, errors: t.Errors, code: ErrorCode = 'E_OPTIONS'): FatalError => {
   const seen = new Map<
@@ -54,20 +48,4 @@ export const optionsError = (name: string, errors: t.Errors, code: ErrorCode = '
   const [first, ...others] = seen.values();
   const { message = `wrong options for ${name}`, ...details } = first ?? {};
   return usage(code, `${name}: ${message}${others.map(also).join('')}`, details);
-};
-
-/** Several faults of one call as one error: the first, and every further one in its message. */
-export const faultsTogether = (first: FatalError, others: ReadonlyArray<FatalError>): FatalError => {
-  if (others.length === 0) return first;
-  const further = others.flatMap(({ message, details: { field, ...details } }) => {
-    // An error of several faults has the details of its first.
-    const [own = '', ...rest] = message.replace(/^\w+: /, '').split(/\n(?= {2}also )/);
-    const named = field === undefined || own.split(/[\s":,]+/).includes(field) ? own : `${field}: ${own}`;
-    return [also({ ...details, message: named }), ...rest.map((one) => `\n${one}`)];
-  });
-  const { code, message, cause, details } = first;
-  return usage(code, `${message}${further.join('')}`, {
-    ...details,
-    ...(cause === undefined ? {} : { cause }),
-  });
 };

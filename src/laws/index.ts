@@ -13,10 +13,10 @@ export type { WordTokenizerOptions } from './tokenizers.js';
 export { batches, labelledRows, tokenizedRows } from './rows.js';
 export type { RowOptions } from './rows.js';
 export { beats, endlessly, pacedIterable, pacedObservable, watchedIterable } from './pace.js';
-export type { Beat, Watched } from './pace.js';
+export type { Beat, PaceOptions, Watched } from './pace.js';
 
 // laws
 export { boundedInFlight, operatorLaws, orderKept, rightsOf } from './operatorLaws.js';
 export type { InFlightOptions, MakeOperator, OperatorLawOptions } from './operatorLaws.js';
 export { columnsAligned, promptIsPrefix, promptNeverLabelled, promptTokensArePrefix, tokensKept } from './rowLaws.js';
-export type { PrepareExample, ToldRow } from './rowLaws.js';
+export type { PrepareExample, PromptLawOptions, TokensKeptOptions, ToldRow } from './rowLaws.js';

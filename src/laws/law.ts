@@ -1,6 +1,8 @@
 /** A law: a sentence, and how to hold something against it. For any test runner, or none. */
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
+import { checked, thrown } from '../checked.js';
+import type { OptionNames } from '../checked.js';
 
 /** A sentence and a check, for any test runner. */
 export interface Law {
@@ -18,17 +20,21 @@ export interface LawOptions {
   readonly seed?: number | undefined;
 }
 
+/** Its names, for calls that no compiler has looked at. */
+export const lawOptionNames: OptionNames<LawOptions> = { numRuns: 'optional', seed: 'optional' };
+
 /** A law of your own: a name, and a property of fast-check. */
-export const law = <Ts>(
-  name: string,
-  property: fc.IRawProperty<Ts>,
-  { numRuns = 100, seed }: LawOptions = {},
-): Law => ({
-  name,
-  check: async () => {
-    await fc.assert(property, { numRuns, includeErrorInReport: true, ...(seed === undefined ? {} : { seed }) });
-  },
-});
+export const law = checked(
+  'law',
+  thrown,
+  { 2: lawOptionNames },
+  <Ts>(name: string, property: fc.IRawProperty<Ts>, { numRuns = 100, seed }: LawOptions = {}): Law => ({
+    name,
+    check: async () => {
+      await fc.assert(property, { numRuns, includeErrorInReport: true, ...(seed === undefined ? {} : { seed }) });
+    },
+  }),
+);
 
 /** Plain data, typed arrays by their numbers, readable in a message. */
 const shown = (value: unknown): string =>

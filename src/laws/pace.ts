@@ -1,5 +1,7 @@
 import fc from 'fast-check';
-import { Observable } from 'rxjs';
+import { Observable, throwError } from 'rxjs';
+import { checked, unreadable } from '../checked.js';
+import type { OptionNames } from '../checked.js';
 
 /** What a source waits for before a record: nothing, a microtask, a macrotask, a timer. */
 export type Beat = 'now' | 'microtask' | 'macrotask' | 'timer';
@@ -27,28 +29,43 @@ export interface Watched {
   closed: boolean;
 }
 
+/** What is told of a source at a pace, and how it ends. */
+export interface PaceOptions {
+  /** Where it is told how much was asked of the source, and whether it was closed. */
+  readonly watched?: Watched | undefined;
+  /** What the source ends with; absent: it completes. */
+  readonly error?: Error | undefined;
+}
+
+/** Its names, for calls that no compiler has looked at. */
+const paceOptionNames: OptionNames<PaceOptions> = { watched: 'optional', error: 'optional' };
+
 /** An async iterable of the values at the pace; ends with `error` when one is given. */
-export const pacedIterable = <A>(
-  values: Iterable<A>,
-  pace: ReadonlyArray<Beat>,
-  watched: Watched = { pulled: 0, closed: false },
-  error?: Error,
-): AsyncIterable<A> => ({
-  async *[Symbol.asyncIterator]() {
-    let index = 0;
-    try {
-      for (const value of values) {
-        const beat = beatAt(pace, index++);
-        if (beat !== 'now') await wait(beat);
-        watched.pulled++;
-        yield value;
+export const pacedIterable = checked(
+  'pacedIterable',
+  unreadable,
+  { 2: paceOptionNames },
+  <A>(
+    values: Iterable<A>,
+    pace: ReadonlyArray<Beat>,
+    { watched = { pulled: 0, closed: false }, error }: PaceOptions = {},
+  ): AsyncIterable<A> => ({
+    async *[Symbol.asyncIterator]() {
+      let index = 0;
+      try {
+        for (const value of values) {
+          const beat = beatAt(pace, index++);
+          if (beat !== 'now') await wait(beat);
+          watched.pulled++;
+          yield value;
+        }
+        if (error !== undefined) throw error;
+      } finally {
+        watched.closed = true;
       }
-      if (error !== undefined) throw error;
-    } finally {
-      watched.closed = true;
-    }
-  },
-});
+    },
+  }),
+);
 
 /** A sync iterable that is watched. */
 export const watchedIterable = <A>(values: Iterable<A>, watched: Watched): Iterable<A> => ({
@@ -72,38 +89,42 @@ export const endlessly = <A>(values: ReadonlyArray<A>): Iterable<A> => ({
 });
 
 /** A push source that waits for nobody: emits at its pace, then completes, or errs when an error is given. */
-export const pacedObservable = <A>(
-  values: ReadonlyArray<A>,
-  pace: ReadonlyArray<Beat>,
-  error?: Error,
-  watched: Watched = { pulled: 0, closed: false },
-): Observable<A> =>
-  new Observable((out) => {
-    out.add(() => {
-      watched.closed = true;
-    });
-    const end = (): void => {
-      if (error === undefined) out.complete();
-      else out.error(error);
-    };
-    const from = (start: number): void => {
-      for (let index = start; index < values.length; index++) {
-        if (out.closed) return;
-        const beat = beatAt(pace, index);
-        const emit = (): void => {
-          watched.pulled++;
-          out.next(values[index] as A);
-        };
-        if (beat !== 'now') {
-          void wait(beat).then(() => {
-            emit();
-            from(index + 1);
-          });
-          return;
+export const pacedObservable = checked(
+  'pacedObservable',
+  (fault) => throwError(() => fault),
+  { 2: paceOptionNames },
+  <A>(
+    values: ReadonlyArray<A>,
+    pace: ReadonlyArray<Beat>,
+    { watched = { pulled: 0, closed: false }, error }: PaceOptions = {},
+  ): Observable<A> =>
+    new Observable((out) => {
+      out.add(() => {
+        watched.closed = true;
+      });
+      const end = (): void => {
+        if (error === undefined) out.complete();
+        else out.error(error);
+      };
+      const from = (start: number): void => {
+        for (let index = start; index < values.length; index++) {
+          if (out.closed) return;
+          const beat = beatAt(pace, index);
+          const emit = (): void => {
+            watched.pulled++;
+            out.next(values[index] as A);
+          };
+          if (beat !== 'now') {
+            void wait(beat).then(() => {
+              emit();
+              from(index + 1);
+            });
+            return;
+          }
+          emit();
         }
-        emit();
-      }
-      end();
-    };
-    from(0);
-  });
+        end();
+      };
+      from(0);
+    }),
+);

@@ -4,7 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FatalError } from '../errors.js';
-import { nearestFew } from '../formats/nearest.js';
+import { nearestFew } from '../nearest.js';
 import { fatal } from '../errors.js';
 import type { Architecture, FileLayout, JoinedTensor, TokenTables } from './architecture.js';
 import { afmoe } from './architectures/afmoe.js';

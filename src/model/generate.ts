@@ -1,4 +1,6 @@
 /** Greedy and sampled decoding over a cache of keys and values. */
+import type { OptionNames } from '../checked.js';
+import { checked, unreadable } from '../checked.js';
 import { fatal } from '../errors.js';
 import { generationEosIds } from '../formats/checkpoints/generationConfig.js';
 import { random } from '../seed.js';
@@ -28,6 +30,19 @@ export interface GenerateOptions {
   /** Seed of the draws; default 0. */
   readonly seed?: number | undefined;
 }
+
+/** Its names, for calls that no compiler has looked at. */
+export const generateOptionNames: OptionNames<GenerateOptions> = {
+  maxNewTokens: 'optional',
+  stopIds: 'optional',
+  temperature: 'optional',
+  topK: 'optional',
+  topP: 'optional',
+  minP: 'optional',
+  minNewTokens: 'optional',
+  repetitionPenalty: 'optional',
+  seed: 'optional',
+};
 
 /** The model's own end-of-sequence ids: those of config.json and of generation_config.json. */
 export const endIds = ({ config, generationConfig }: CausalLM): ReadonlyArray<number> => [
@@ -170,14 +185,7 @@ const checkLogits = (logits: Float32Array, token: number): void => {
   });
 };
 
-/**
- * The ids that the model continues the prompt with, one at a time; a stop id is given and ends it. The same options and seed give
- * the same ids. Texts that are generated on the same model at the same time are read in common passes: then a token may differ where two
- * logits nearly tie, for sums of several rows may round otherwise than those of one. A RangeError for an empty prompt, an id outside the
- * vocabulary, more tokens than the model has positions, and numbers out of range;
- * `E_NON_FINITE`, which names the token, where logits are NaN or every id has -Infinity. Weights must stay as they are until it ends.
- */
-export async function* generate(
+async function* continued(
   model: CausalLM,
   promptIds: Int32Array,
   options: GenerateOptions = {},
@@ -219,3 +227,12 @@ export async function* generate(
     emptyKvCache(cache);
   }
 }
+
+/**
+ * The ids that the model continues the prompt with, one at a time; a stop id is given and ends it. The same options and seed give
+ * the same ids. Texts that are generated on the same model at the same time are read in common passes: then a token may differ where two
+ * logits nearly tie, for sums of several rows may round otherwise than those of one. A RangeError for an empty prompt, an id outside the
+ * vocabulary, more tokens than the model has positions, and numbers out of range;
+ * `E_NON_FINITE`, which names the token, where logits are NaN or every id has -Infinity. Weights must stay as they are until it ends.
+ */
+export const generate = checked('generate', unreadable, { 2: generateOptionNames }, continued);

@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js';
-import type { FatalError } from '../errors.js';
+import type { FatalError, Warning } from '../errors.js';
 import type { LoraConfig } from './adapters/lora.js';
 import { bufferNames, matchTensors } from './architectures.js';
 import type { ModelConfig } from './config.js';
@@ -60,19 +60,25 @@ export interface CausalLM {
   readonly eagerAttention?: boolean;
 }
 
+/** A model, and what was to be told of it. */
+export interface ModelWithWarnings {
+  readonly model: CausalLM;
+  readonly warnings: ReadonlyArray<Warning>;
+}
+
 /**
  * The model of a configuration and its weights, all of which train but for buffers. Names may lack the base prefix; what the model has no use
  * for is left out (and stays the caller's). `E_WEIGHTS_MISSING`, `E_WEIGHTS_SHAPE`.
  */
-export const makeCausalLm = (config: ModelConfig, given: Weights): E.Either<FatalError, CausalLM> => {
-  const weights = config.within === undefined ? given : Object.fromEntries(parted(new Map(Object.entries(given))).own);
-  const stored = Object.entries(weights).map(([name, { shape }]) => ({ name, shape }));
+export const makeCausalLm = (config: ModelConfig, weights: Weights): E.Either<FatalError, CausalLM> => {
+  const own = config.within === undefined ? weights : Object.fromEntries(parted(new Map(Object.entries(weights))).own);
+  const stored = Object.entries(own).map(([name, { shape }]) => ({ name, shape }));
   const buffers = bufferNames(config);
   return E.Functor.map(matchTensors(config, stored), ({ tensors }) => ({
     config,
     weights: Object.fromEntries(
       tensors.flatMap(({ stored: key, name }) => {
-        const tensor = weights[key];
+        const tensor = own[key];
         return tensor === undefined ? [] : [[name, tensor] as const];
       }),
     ),
@@ -92,10 +98,10 @@ export const quantizedLm = (config: ModelConfig, weights: Weights, quantized: Qu
 };
 
 /**
- * The same model, whose load-balancing loss counts so much whatever config.json says of it; of a model without routed experts, or
+ * The same model, whose load-balancing loss counts `auxLossCoef` times whatever config.json says of it; of a model without routed experts, or
  * without such a loss, the model.
  */
-export const balancing = (model: CausalLM, auxLossCoef: number): CausalLM => {
+export const withAuxLossCoef = (model: CausalLM, auxLossCoef: number): CausalLM => {
   const { experts, ...config } = model.config;
   return experts === undefined || experts.balanced === false
     ? model

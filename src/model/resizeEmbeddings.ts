@@ -1,6 +1,7 @@
 /** A model with more token rows, or fewer: embedding and head grow together. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
+import { checked } from '../checked.js';
 import type { FatalError } from '../errors.js';
 import { usage } from '../errors.js';
 import { withNumbersOf } from '../formats/json/writtenNumbers.js';
@@ -75,51 +76,53 @@ export const withVocabSize = (config: ModelConfig, vocabSize: number): ModelConf
  * both sizes have stay as they are; of a smaller size the last ones are lost. A tied head stays tied. Takes the weights over: use the
  * result, not the model given. `E_RESIZE` for a size that is none, `E_LORA_PRESENT` where an adapter sits on the model already.
  */
-export const resizeTokenEmbeddings = (
-  model: CausalLM,
-  { rows, init = 'normal', seed = 42 }: ResizeOptions,
-): E.Either<FatalError, CausalLM> => {
-  const { config, weights, lora, adapters } = model;
-  if (!Number.isSafeInteger(rows) || rows < 1)
-    return E.left(
-      usage('E_RESIZE', 'the embedding cannot have that many rows', {
-        expected: 'a whole number ≥ 1',
-        actual: String(rows),
-      }),
-    );
-  if (rows === config.vocabSize) return E.right(model);
-  const [tokenRows] = weights[`${architectureOf(config).embedding}.weight`]?.shape ?? [];
-  if (tokenRows !== config.vocabSize)
-    return E.left(
-      usage('E_RESIZE', 'the embedding has rows of images behind those of the tokens', {
-        expected: `${config.vocabSize} rows`,
-        actual: `${rows} rows`,
-        hint: 'leave its size as it is',
-      }),
-    );
-  if (lora !== undefined || adapters !== undefined)
-    return E.left(
-      usage('E_LORA_PRESENT', 'the embedding of a model with an adapter keeps its size', {
-        expected: `${config.vocabSize} rows`,
-        actual: `${rows} rows`,
-        hint: 'resize the base model first, then put the adapter on',
-      }),
-    );
-  const deviation = initialDeviation(config);
-  const { embedding, tokenTables } = architectureOf(config);
-  const resized: Record<string, Tensor> = { ...weights };
-  const tables = (tokenTables?.modules ?? []).map((module) => `${module}.weight`);
-  [`${embedding}.weight`, 'lm_head.weight', 'lm_head.bias', ...tables].forEach((name, which) => {
-    const old = weights[name];
-    if (old === undefined) return;
-    const { normal } = random(seed, 'init', which, 0x7265);
-    const drawn = name.endsWith('bias') ? (): number => 0 : (): number => deviation * normal();
-    resized[name] = resizedTensor(old, rows, init === 'mean' ? (mean) => mean : drawn);
-  });
-  return E.right({
-    ...model,
-    config: withVocabSize(config, rows),
-    weights: resized,
-    resizedFrom: model.resizedFrom ?? config.vocabSize,
-  });
-};
+export const resizeTokenEmbeddings = checked(
+  'resizeTokenEmbeddings',
+  E.left,
+  { 1: { rows: 'required', init: 'optional', seed: 'optional' } },
+  (model: CausalLM, { rows, init = 'normal', seed = 42 }: ResizeOptions): E.Either<FatalError, CausalLM> => {
+    const { config, weights, lora, adapters } = model;
+    if (!Number.isSafeInteger(rows) || rows < 1)
+      return E.left(
+        usage('E_RESIZE', 'the embedding cannot have that many rows', {
+          expected: 'a whole number ≥ 1',
+          actual: String(rows),
+        }),
+      );
+    if (rows === config.vocabSize) return E.right(model);
+    const [tokenRows] = weights[`${architectureOf(config).embedding}.weight`]?.shape ?? [];
+    if (tokenRows !== config.vocabSize)
+      return E.left(
+        usage('E_RESIZE', 'the embedding has rows of images behind those of the tokens', {
+          expected: `${config.vocabSize} rows`,
+          actual: `${rows} rows`,
+          hint: 'leave its size as it is',
+        }),
+      );
+    if (lora !== undefined || adapters !== undefined)
+      return E.left(
+        usage('E_LORA_PRESENT', 'the embedding of a model with an adapter keeps its size', {
+          expected: `${config.vocabSize} rows`,
+          actual: `${rows} rows`,
+          hint: 'resize the base model first, then put the adapter on',
+        }),
+      );
+    const deviation = initialDeviation(config);
+    const { embedding, tokenTables } = architectureOf(config);
+    const resized: Record<string, Tensor> = { ...weights };
+    const tables = (tokenTables?.modules ?? []).map((module) => `${module}.weight`);
+    [`${embedding}.weight`, 'lm_head.weight', 'lm_head.bias', ...tables].forEach((name, which) => {
+      const old = weights[name];
+      if (old === undefined) return;
+      const { normal } = random(seed, 'init', which, 0x7265);
+      const drawn = name.endsWith('bias') ? (): number => 0 : (): number => deviation * normal();
+      resized[name] = resizedTensor(old, rows, init === 'mean' ? (mean) => mean : drawn);
+    });
+    return E.right({
+      ...model,
+      config: withVocabSize(config, rows),
+      weights: resized,
+      resizedFrom: model.resizedFrom ?? config.vocabSize,
+    });
+  },
+);

@@ -1,5 +1,7 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
+import { amongRun, checked, thrown } from '../checked.js';
+import type { OptionNames } from '../checked.js';
 import { dataError } from '../errors.js';
 import type { DataError } from '../errors.js';
 import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
@@ -26,6 +28,28 @@ export interface BatchOptions {
   /** Leave the first label of each document as it is, as collators do; it reaches no loss either way. */
   readonly keepFirstLabels?: boolean | undefined;
 }
+
+/** How a stream of rows is cut into batches, and how rows are laid side by side in each. */
+export interface BatchStreamOptions extends BatchOptions, Rejecting {
+  /** Rows a batch, 1 or more (else `E_OPTIONS` is thrown). */
+  readonly size: number;
+  /** Leave out a last batch of fewer rows. Default false. */
+  readonly dropLast?: boolean | undefined;
+}
+
+/** Its names, for calls that no compiler has looked at. */
+export const batchStreamOptionNames: OptionNames<BatchStreamOptions> = {
+  size: 'required',
+  dropLast: 'optional',
+  padTokenId: 'optional',
+  ignoreIndex: 'optional',
+  paddingSide: 'optional',
+  padToLength: 'optional',
+  padToMultipleOf: 'optional',
+  paddingFree: 'optional',
+  keepFirstLabels: 'optional',
+  rejects: 'optional',
+};
 
 const roundUp = (length: number, multiple: number): number => Math.ceil(length / multiple) * multiple;
 
@@ -54,51 +78,55 @@ const longestDocument = (rows: ReadonlyArray<Labelled>): number =>
  * before it in the document predicts it; `numItems` counts the labels that are left. A row longer than `padToLength` throws
  * RangeError: the lift refuses it beforehand.
  */
-export const batchRows =
+export const batchRows = checked(
+  'batchRows',
+  thrown,
+  { 0: amongRun({ ...batchStreamOptionNames, size: 'optional' }) },
   (options: BatchOptions = {}) =>
-  (rows: ReadonlyArray<Labelled>): Batch => {
-    const { padTokenId = 0, ignoreIndex = defaultIgnoreIndex, keepFirstLabels = false } = options;
-    const { shape, starts } = layout(rows, options);
-    const [, columns] = shape;
-    const size = shape[0] * columns;
-    const inputIds = new Int32Array(size).fill(padTokenId);
-    const labels = new Int32Array(size).fill(ignoreIndex);
-    const attentionMask = new Int32Array(size);
-    const positionIds = new Int32Array(size);
-    const weighted = rows.some((row) => row.lossWeights !== undefined);
-    const lossWeights = weighted ? new Float32Array(size) : undefined;
-    // 0, 1, 2, … copied for each document: several times faster than a loop over tokens.
-    const ramp = new Int32Array(longestDocument(rows)).map((_, t) => t);
-    let numItems = 0;
-    for (const [i, row] of rows.entries()) {
-      const { length } = row.inputIds;
-      const start = starts[i] ?? 0;
-      if (!fits(row, options)) throw new RangeError(`A row of ${length} tokens does not fit ${columns} columns`);
-      inputIds.set(row.inputIds, start);
-      labels.set(row.labels, start);
-      attentionMask.fill(1, start, start + length);
-      if (lossWeights !== undefined) {
-        if (row.lossWeights === undefined) lossWeights.fill(1, start, start + length);
-        else lossWeights.set(row.lossWeights, start);
+    (rows: ReadonlyArray<Labelled>): Batch => {
+      const { padTokenId = 0, ignoreIndex = defaultIgnoreIndex, keepFirstLabels = false } = options;
+      const { shape, starts } = layout(rows, options);
+      const [, columns] = shape;
+      const size = shape[0] * columns;
+      const inputIds = new Int32Array(size).fill(padTokenId);
+      const labels = new Int32Array(size).fill(ignoreIndex);
+      const attentionMask = new Int32Array(size);
+      const positionIds = new Int32Array(size);
+      const weighted = rows.some((row) => row.lossWeights !== undefined);
+      const lossWeights = weighted ? new Float32Array(size) : undefined;
+      // 0, 1, 2, … copied for each document: several times faster than a loop over tokens.
+      const ramp = new Int32Array(longestDocument(rows)).map((_, t) => t);
+      let numItems = 0;
+      for (const [i, row] of rows.entries()) {
+        const { length } = row.inputIds;
+        const start = starts[i] ?? 0;
+        if (!fits(row, options)) throw new RangeError(`A row of ${length} tokens does not fit ${columns} columns`);
+        inputIds.set(row.inputIds, start);
+        labels.set(row.labels, start);
+        attentionMask.fill(1, start, start + length);
+        if (lossWeights !== undefined) {
+          if (row.lossWeights === undefined) lossWeights.fill(1, start, start + length);
+          else lossWeights.set(row.lossWeights, start);
+        }
+        let at = start;
+        for (const documentLength of row.seqLengths) {
+          positionIds.set(ramp.subarray(0, documentLength), at);
+          if (documentLength > 0 && !keepFirstLabels) labels[at] = ignoreIndex;
+          at += documentLength;
+        }
+        numItems += countLearnable(row.labels, row.seqLengths, ignoreIndex);
       }
-      let at = start;
-      for (const documentLength of row.seqLengths) {
-        positionIds.set(ramp.subarray(0, documentLength), at);
-        if (documentLength > 0 && !keepFirstLabels) labels[at] = ignoreIndex;
-        at += documentLength;
-      }
-      numItems += countLearnable(row.labels, row.seqLengths, ignoreIndex);
-    }
-    return {
-      shape,
-      inputIds,
-      labels,
-      attentionMask,
-      positionIds,
-      ...(lossWeights === undefined ? {} : { lossWeights }),
-      numItems,
-    };
-  };
+      return {
+        shape,
+        inputIds,
+        labels,
+        attentionMask,
+        positionIds,
+        ...(lossWeights === undefined ? {} : { lossWeights }),
+        numItems,
+      };
+    },
+);
 
 const fits = (row: Labelled, { padToLength, paddingFree = false }: BatchOptions): boolean =>
   paddingFree || padToLength === undefined || row.inputIds.length <= padToLength;
@@ -110,36 +138,33 @@ const tooLong = (length: number, padToLength: number): DataError =>
     hint: 'truncate or pack before batching',
   });
 
-/** How a stream of rows is cut into batches, and how rows are laid side by side in each. */
-export interface BatchStreamOptions extends BatchOptions, Rejecting {
-  /** Rows a batch, 1 or more (else `E_OPTIONS` is thrown). */
-  readonly size: number;
-  /** Leave out a last batch of fewer rows. Default false. */
-  readonly dropLast?: boolean | undefined;
-}
-
 /** `size` rows a batch, the last one perhaps fewer. Refuses rows that a fixed length cannot hold (`E_ROW_TOO_LONG`). */
-export const batch = (options: BatchStreamOptions): OperatorFunction<Labelled, Batch> => {
-  wholeNumber('batch', 'size', options.size);
-  return windowed(
-    'batch',
-    () => {
-      const collate = batchRows(options);
-      let held: Array<Labelled> = [];
-      const release = (): ReadonlyArray<Batch> => {
-        const rows = held;
-        held = [];
-        return [collate(rows)];
-      };
-      return {
-        push: (row) => {
-          if (!fits(row, options)) return left(tooLong(row.inputIds.length, options.padToLength ?? 0));
-          held.push(row);
-          return right(held.length < options.size ? [] : release());
-        },
-        flush: () => (held.length === 0 || (options.dropLast ?? false) ? [] : release()),
-      };
-    },
-    options,
-  );
-};
+export const batch = checked(
+  'batch',
+  thrown,
+  { 0: amongRun(batchStreamOptionNames) },
+  (options: BatchStreamOptions): OperatorFunction<Labelled, Batch> => {
+    wholeNumber('batch', 'size', options.size);
+    return windowed(
+      'batch',
+      () => {
+        const collate = batchRows(options);
+        let held: Array<Labelled> = [];
+        const release = (): ReadonlyArray<Batch> => {
+          const rows = held;
+          held = [];
+          return [collate(rows)];
+        };
+        return {
+          push: (row) => {
+            if (!fits(row, options)) return left(tooLong(row.inputIds.length, options.padToLength ?? 0));
+            held.push(row);
+            return right(held.length < options.size ? [] : release());
+          },
+          flush: () => (held.length === 0 || (options.dropLast ?? false) ? [] : release()),
+        };
+      },
+      options,
+    );
+  },
+);

@@ -1,5 +1,7 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
+import { amongRun, checked, thrown } from '../checked.js';
+import type { OptionNames } from '../checked.js';
 import { dataError } from '../errors.js';
 import type { DataError } from '../errors.js';
 import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
@@ -13,6 +15,12 @@ export interface LearnableOptions {
   /** Default -100. */
   readonly ignoreIndex?: number | undefined;
 }
+
+/** Its names, for calls that no compiler has looked at. */
+export const learnableOptionNames: OptionNames<LearnableOptions & Rejecting> = {
+  ignoreIndex: 'optional',
+  rejects: 'optional',
+};
 
 const noLabels = (length: number): DataError =>
   dataError('E_NO_LABELS', `No label of this row (${counted(length, 'token')}) reaches the loss`, {
@@ -32,14 +40,23 @@ export const countLearnable = (labels: Int32Array, seqLengths: ReadonlyArray<num
 };
 
 /** Refuses a row that would cost a forward pass and teach nothing (`E_NO_LABELS`). */
-export const learnableRow =
+export const learnableRow = checked(
+  'learnableRow',
+  thrown,
+  { 0: amongRun(learnableOptionNames) },
   ({ ignoreIndex = defaultIgnoreIndex }: LearnableOptions = {}): Transform<Labelled, Labelled> =>
-  (row) =>
-    countLearnable(row.labels, row.seqLengths, ignoreIndex) > 0 ? right(row) : left(noLabels(row.labels.length));
+    (row) =>
+      countLearnable(row.labels, row.seqLengths, ignoreIndex) > 0 ? right(row) : left(noLabels(row.labels.length)),
+);
 
 /** `learnableRow` as a stage: rows that teach nothing leave by the side door. */
-export const learnable = (options: LearnableOptions & Rejecting = {}): OperatorFunction<Labelled, Labelled> =>
-  mapping('learnable', learnableRow(options), options);
+export const learnable = checked(
+  'learnable',
+  thrown,
+  { 0: amongRun(learnableOptionNames) },
+  (options: LearnableOptions & Rejecting = {}): OperatorFunction<Labelled, Labelled> =>
+    mapping('learnable', learnableRow(options), options),
+);
 
 /** A stage for rows that keep their place in a batch even where they teach nothing, as in 0.7.10: only those of no token are refused. */
 export const withTokens = (options: Rejecting): OperatorFunction<Labelled, Labelled> =>

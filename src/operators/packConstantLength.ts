@@ -1,5 +1,7 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
+import { amongRun, checked, thrown } from '../checked.js';
+import type { OptionNames } from '../checked.js';
 import { warning } from '../errors.js';
 import type { Warning } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
@@ -33,6 +35,21 @@ export interface ConstantLengthOptions {
   /** Hears warnings. */
   readonly warn?: ((warning: Warning) => void) | undefined;
 }
+
+/** Its names, for calls that no compiler has looked at. */
+export const constantLengthOptionNames: OptionNames<ConstantLengthOptions> = {
+  tokenizer: 'required',
+  seqLength: 'optional',
+  numOfSequences: 'optional',
+  charsPerToken: 'optional',
+  eosTokenId: 'optional',
+  appendConcatToken: 'optional',
+  addSpecialTokens: 'optional',
+  shuffle: 'optional',
+  seed: 'optional',
+  documents: 'optional',
+  warn: 'optional',
+};
 
 type Text = string | Pick<Formatted, 'text'>;
 
@@ -129,18 +146,27 @@ const machine = (options: ConstantLengthOptions): Machine<Text, Labelled> => {
 };
 
 /** Texts → windows of exactly `seqLength` tokens, the tail of each buffer dropped. */
-export const packConstantLengthRows =
+export const packConstantLengthRows = checked(
+  'packConstantLengthRows',
+  thrown,
+  { 0: amongRun(constantLengthOptionNames) },
   (options: ConstantLengthOptions) =>
-  (rows: ReadonlyArray<Text>): ReadonlyArray<Labelled> => {
-    const { push, flush } = makeMachine(options)();
-    const windows: Array<Labelled> = [];
-    for (const row of rows) {
-      const released = push(row);
-      if (released._tag === 'Right') for (const window of released.right) windows.push(window);
-    }
-    return [...windows, ...flush()];
-  };
+    (rows: ReadonlyArray<Text>): ReadonlyArray<Labelled> => {
+      const { push, flush } = makeMachine(options)();
+      const windows: Array<Labelled> = [];
+      for (const row of rows) {
+        const released = push(row);
+        if (released._tag === 'Right') for (const window of released.right) windows.push(window);
+      }
+      return [...windows, ...flush()];
+    },
+);
 
 /** The packing of TRL 0.7.10. For its `infinite`, repeat the source before this operator (`restart`). */
-export const packConstantLength = (options: ConstantLengthOptions): OperatorFunction<Text, Labelled> =>
-  windowed('packConstantLength', makeMachine(options));
+export const packConstantLength = checked(
+  'packConstantLength',
+  thrown,
+  { 0: amongRun(constantLengthOptionNames) },
+  (options: ConstantLengthOptions): OperatorFunction<Text, Labelled> =>
+    windowed('packConstantLength', makeMachine(options)),
+);

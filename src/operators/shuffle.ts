@@ -1,5 +1,7 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
+import { amongRun, checked, thrown } from '../checked.js';
+import type { OptionNames } from '../checked.js';
 import { random } from '../seed.js';
 import { windowed } from '../streams/operator.js';
 import type { Machine } from '../streams/operator.js';
@@ -13,6 +15,13 @@ export interface ShuffleOptions {
   /** How many rows wait to be drawn from, 1 or more; absent: all of them, a whole permutation. */
   readonly bufferSize?: number | undefined;
 }
+
+/** Its names, for calls that no compiler has looked at. */
+export const shuffleOptionNames: OptionNames<ShuffleOptions> = {
+  seed: 'required',
+  epoch: 'optional',
+  bufferSize: 'optional',
+};
 
 /** A uniform permutation of 0 … count - 1, determined by seed and counters, the epoch first (Fisher-Yates). */
 export const permutation = (count: number, seed: number, ...counters: ReadonlyArray<number>): Uint32Array => {
@@ -71,18 +80,26 @@ const machine = <A>(options: ShuffleOptions): Machine<A, A> =>
     : buffered(options, Math.max(1, Math.floor(options.bufferSize)));
 
 /** The rows in another order, the same for the same seed, epoch and buffer size. */
-export const shuffleRows =
+export const shuffleRows = checked(
+  'shuffleRows',
+  thrown,
+  { 0: amongRun(shuffleOptionNames) },
   (options: ShuffleOptions) =>
-  <A>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
-    const { push, flush } = machine<A>(options);
-    const out: Array<A> = [];
-    for (const row of rows) {
-      const released = push(row);
-      if (released._tag === 'Right') out.push(...released.right);
-    }
-    return [...out, ...flush()];
-  };
+    <A>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
+      const { push, flush } = machine<A>(options);
+      const out: Array<A> = [];
+      for (const row of rows) {
+        const released = push(row);
+        if (released._tag === 'Right') out.push(...released.right);
+      }
+      return [...out, ...flush()];
+    },
+);
 
 /** Shuffles a stream: the whole of it at its end, or through a buffer as it comes, holding `bufferSize` rows. */
-export const shuffle = <A>(options: ShuffleOptions): OperatorFunction<A, A> =>
-  windowed('shuffle', () => machine<A>(options));
+export const shuffle = checked(
+  'shuffle',
+  thrown,
+  { 0: amongRun(shuffleOptionNames) },
+  <A>(options: ShuffleOptions): OperatorFunction<A, A> => windowed('shuffle', () => machine<A>(options)),
+);

@@ -3,6 +3,7 @@ import { Observable } from 'rxjs';
 import type { OperatorFunction } from 'rxjs';
 import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
+import { gateFault } from './gate.js';
 import type { Gate } from './gate.js';
 import { untilLeft } from './untilLeft.js';
 
@@ -33,6 +34,11 @@ export const drain =
   <A, B>(work: Work<A, B>, gate?: Gate): OperatorFunction<A, B> =>
   (source) =>
     new Observable((out) => {
+      const fault = gateFault('drain', gate);
+      if (fault !== undefined) {
+        out.error(fault);
+        return;
+      }
       const lane = gate?.join();
       const waiting: Array<A> = [];
       let head = 0;

@@ -2,6 +2,7 @@ import { Observable } from 'rxjs';
 import type { Subscriber } from 'rxjs';
 import { fatal, isFatal } from '../errors.js';
 import type { FatalError } from '../errors.js';
+import { gateFault } from './gate.js';
 import type { Gate } from './gate.js';
 import { macrotask } from './macrotask.js';
 import { setOrigin } from './origin.js';
@@ -111,6 +112,8 @@ export const pull = <A>(source: Iterable<A> | AsyncIterable<A>, gate?: Gate): Ob
   new Observable((out) => {
     let iterator: Iterator<A> | AsyncIterator<A>;
     try {
+      const fault = gateFault('pull', gate);
+      if (fault !== undefined) throw fault;
       iterator = iterate(source);
     } catch (cause) {
       out.error(sourceFailed(cause));

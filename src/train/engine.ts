@@ -4,7 +4,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { IO } from 'fp-ts/lib/IO.js';
 import type { Task } from 'fp-ts/lib/Task.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../checked.js';
+import type { OptionNames } from '../checked.js';
 import { fatal, warning } from '../errors.js';
 import type { FatalError, Warning } from '../errors.js';
 import { prepareWasm } from '../model/kernels/wasmBackend.js';
@@ -31,6 +34,14 @@ export interface EngineOptions {
   /** Of the native engine. Absent: float32 when the engine is started, else as it was. */
   readonly precision?: Precision | undefined;
 }
+
+/** Its names, for calls that no compiler has looked at. */
+export const engineOptionNames: OptionNames<EngineOptions> = {
+  engine: 'optional',
+  threads: 'optional',
+  device: 'optional',
+  precision: 'optional',
+};
 
 /** What became of the attempt to start an engine. */
 export interface EngineTried {
@@ -213,33 +224,37 @@ const unavailable = ({ engine, device }: EngineOptions): string =>
  * Starts the engine asked for, or the first that starts of native, tensorflow, wasm, cpu. Left (`E_ENGINE_UNAVAILABLE`): the one
  * asked for does not start, with the reason.
  */
-export const chooseEngine =
+export const chooseEngine = checked(
+  'chooseEngine',
+  TE.left,
+  { 0: engineOptionNames },
   (
     options: EngineOptions = {},
     known: Readonly<Record<EngineName, Starter>> = starters,
   ): TaskEither<FatalError, EngineReport> =>
-  async () => {
-    const tried: Array<EngineTried> = [];
-    for (const engine of options.engine === undefined ? orderOn(options.device) : [options.engine]) {
-      const result = await attempt(engine, options, known);
-      tried.push(result);
-      if (result.started) return E.right(report(options, result, tried));
-    }
-    return E.left(
-      fatal('E_ENGINE_UNAVAILABLE', unavailable(options), {
-        field: options.device === 'cuda' ? 'device' : 'engine',
-        actual: tried.map(({ engine, note }) => `${engine}: ${note}`).join('; '),
-        hint:
-          options.device === 'cuda'
-            ? '`rxtune doctor` says what a card needs; leave the option out to compute on the processor'
-            : options.engine === 'native'
-              ? '`rxtune doctor` says how to get it; leave the option out for the fastest engine there is'
-              : options.engine === 'tensorflow'
-                ? 'npm install @tensorflow/tfjs-node, or leave the option out'
-                : 'leave the option out',
-      }),
-    );
-  };
+    async () => {
+      const tried: Array<EngineTried> = [];
+      for (const engine of options.engine === undefined ? orderOn(options.device) : [options.engine]) {
+        const result = await attempt(engine, options, known);
+        tried.push(result);
+        if (result.started) return E.right(report(options, result, tried));
+      }
+      return E.left(
+        fatal('E_ENGINE_UNAVAILABLE', unavailable(options), {
+          field: options.device === 'cuda' ? 'device' : 'engine',
+          actual: tried.map(({ engine, note }) => `${engine}: ${note}`).join('; '),
+          hint:
+            options.device === 'cuda'
+              ? '`rxtune doctor` says what a card needs; leave the option out to compute on the processor'
+              : options.engine === 'native'
+                ? '`rxtune doctor` says how to get it; leave the option out for the fastest engine there is'
+                : options.engine === 'tensorflow'
+                  ? 'npm install @tensorflow/tfjs-node, or leave the option out'
+                  : 'leave the option out',
+        }),
+      );
+    },
+);
 
 /** What `doctor` found. */
 export interface Doctor {
@@ -254,23 +269,27 @@ export interface Doctor {
 }
 
 /** Tries every engine and says which would run and why. The chosen one is the current backend afterwards. */
-export const doctor =
+export const doctor = checked(
+  'doctor',
+  TE.left,
+  { 0: engineOptionNames },
   (
     options: EngineOptions = {},
     known: Readonly<Record<EngineName, Starter>> = starters,
   ): TaskEither<FatalError, Doctor> =>
-  async () => {
-    const engines: Array<EngineTried> = [];
-    for (const engine of order) engines.push(await attempt(engine, options, known));
-    const chosen = await chooseEngine(options, known)();
-    if (E.isLeft(chosen)) return chosen;
-    return E.right({
-      node: process.version,
-      platform: `${process.platform} ${process.arch}`,
-      engines,
-      chosen: chosen.right,
-    });
-  };
+    async () => {
+      const engines: Array<EngineTried> = [];
+      for (const engine of order) engines.push(await attempt(engine, options, known));
+      const chosen = await chooseEngine(options, known)();
+      if (E.isLeft(chosen)) return chosen;
+      return E.right({
+        node: process.version,
+        platform: `${process.platform} ${process.arch}`,
+        engines,
+        chosen: chosen.right,
+      });
+    },
+);
 
 /** What the native engine runs on here. */
 export interface NativeDetails {

@@ -8,7 +8,7 @@ import type { FatalError } from '../../src/errors.js';
 import { adapterKey, nameOfAdapterKey } from '../../src/formats/checkpoints/adapterKeys.js';
 import { decodeAdapterConfig, encodeAdapterConfig } from '../../src/formats/checkpoints/adapterConfig.js';
 import { readAdapter, writeAdapter } from '../../src/formats/checkpoints/adapterFiles.js';
-import type { AdapterConfig, ReadConfig } from '../../src/formats/checkpoints/adapterConfig.js';
+import type { AdapterConfig, AdapterConfigRead } from '../../src/formats/checkpoints/adapterConfig.js';
 import { writeSafetensors } from '../../src/formats/tensors/safetensors.js';
 import type { TensorToWrite } from '../../src/formats/tensors/safetensors.js';
 import { sharedPath } from '../shared.js';
@@ -26,7 +26,7 @@ const left = async (task: TaskEither<FatalError, unknown>): Promise<FatalError> 
   if (E.isRight(result)) throw new Error('no error');
   return result.left;
 };
-const decoded = (value: unknown): ReadConfig => {
+const decoded = (value: unknown): AdapterConfigRead => {
   const result = decodeAdapterConfig(value);
   if (E.isLeft(result)) throw new Error(render(result.left));
   return result.right;

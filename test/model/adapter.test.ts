@@ -109,7 +109,7 @@ whenThere("PEFT's adapters (skipped without the shared test data)", () => {
 
   it.each(cases)('$title: have the names and shapes that are saved', ({ base, folder, options }) => {
     const saved = savedAdapter(`${reference ?? ''}/${folder}-final/adapter_model.safetensors`);
-    const model = orThrow(attachLora(base(), config(options), 3));
+    const model = orThrow(attachLora(base(), config(options), { seed: 3 }));
     const shapes = (weights: Weights) =>
       Object.fromEntries(Object.entries(weights).map(([name, { shape }]) => [name, shape]));
     expect(shapes(adapterTensors(model))).toEqual(shapes(saved));
@@ -236,7 +236,7 @@ describe('targets', () => {
       r: 2,
       loraAlpha: 4,
     });
-    const attached = orThrow(attachLora(model, options, 1));
+    const attached = orThrow(attachLora(model, options, { seed: 1 }));
     expect(attached.weights['model.layers.1.self_attn.q_proj.lora_A.weight']?.shape).toEqual([3, 16]);
     expect(attached.weights['model.layers.0.self_attn.q_proj.lora_A.weight']?.shape).toEqual([2, 16]);
     dispose(Object.values(attached.weights));
@@ -246,18 +246,18 @@ describe('targets', () => {
 describe('beginnings', () => {
   it('draw A in ± 1/√inputs, or with deviation 1/r, and B zero', () => {
     const model = loadModel(golden('gpt2'));
-    const uniform = orThrow(attachLora(model, config({ r: 4 }), 1));
+    const uniform = orThrow(attachLora(model, config({ r: 4 }), { seed: 1 }));
     const name = 'transformer.h.0.attn.c_attn';
     const a = uniform.weights[`${name}.lora_A.weight`]?.dataSync() ?? [];
     expect(Math.max(...Array.from(a, Math.abs))).toBeLessThanOrEqual(0.25);
     expect(Math.max(...Array.from(a, Math.abs))).toBeGreaterThan(0.2);
     expect(Array.from(uniform.weights[`${name}.lora_B.weight`]?.dataSync() ?? [1]).every((x) => x === 0)).toBe(true);
-    const gaussian = orThrow(attachLora(model, config({ r: 4, initLoraWeights: 'gaussian' }), 1));
+    const gaussian = orThrow(attachLora(model, config({ r: 4, initLoraWeights: 'gaussian' }), { seed: 1 }));
     const drawn = Array.from(gaussian.weights[`${name}.lora_A.weight`]?.dataSync() ?? []);
     const deviation = Math.sqrt(drawn.reduce((sum, x) => sum + x * x, 0) / drawn.length);
     expect(deviation).toBeGreaterThan(0.18);
     expect(deviation).toBeLessThan(0.32);
-    const both = orThrow(attachLora(model, config({ r: 4, initLoraWeights: false }), 1));
+    const both = orThrow(attachLora(model, config({ r: 4, initLoraWeights: false }), { seed: 1 }));
     expect(Array.from(both.weights[`${name}.lora_B.weight`]?.dataSync() ?? []).some((x) => x !== 0)).toBe(true);
   });
 });
@@ -265,17 +265,17 @@ describe('beginnings', () => {
 describe('refusals', () => {
   it('name what does not fit', () => {
     const model = loadModel(golden('llama'));
-    const attached = orThrow(attachLora(model, config({}), 1));
-    expect(codeOf(attachLora(attached, config({}), 1))).toBe('E_LORA_PRESENT');
+    const attached = orThrow(attachLora(model, config({}), { seed: 1 }));
+    expect(codeOf(attachLora(attached, config({}), { seed: 1 }))).toBe('E_LORA_PRESENT');
     expect(codeOf(mergeLora(model))).toBe('E_LORA_ABSENT');
     expect(codeOf(attachSavedLora(model, config({}), {}))).toBe('E_LORA_WEIGHTS');
-    expect(codeOf(attachLora(model, config({ modulesToSave: ['nowhere'] }), 1))).toBe('E_LORA_TARGET');
+    expect(codeOf(attachLora(model, config({ modulesToSave: ['nowhere'] }), { seed: 1 }))).toBe('E_LORA_TARGET');
     const name = 'model.layers.0.self_attn.q_proj.lora_B.weight';
     const wrong = { ...adapterTensors(attached), [name]: tensor2d([[1]]) };
     expect(codeOf(attachSavedLora(model, config({}), wrong))).toBe('E_LORA_WEIGHTS');
     // Its factor would be another: 8 / 8 where it was trained with 8 / 4.
     const four = config({ r: 4, loraAlpha: 8 });
-    const ofFour = adapterTensors(orThrow(attachLora(loadModel(golden('llama')), four, 1)));
+    const ofFour = adapterTensors(orThrow(attachLora(loadModel(golden('llama')), four, { seed: 1 })));
     expect(codeOf(attachSavedLora(model, { ...four, r: 8 }, ofFour))).toBe('E_LORA_WEIGHTS');
     expect(codeOf(attachSavedLora(model, { ...four, rankPattern: { v_proj: 2 } }, ofFour))).toBe('E_LORA_WEIGHTS');
     const nan = tensor2d(new Float32Array(16 * 8).fill(NaN), [16, 8]);
@@ -293,7 +293,7 @@ describe('rows of tokens that train', () => {
     [{ trainableTokenIndices: { lm_head: [3] }, targetModules: ['lm_head'] }, 'has an adapter'],
   ])('refuse %j', (options, text) => {
     const model = loadModel(golden('llama'));
-    const result = attachLora(model, config(options), 1);
+    const result = attachLora(model, config(options), { seed: 1 });
     expect(codeOf(result)).toBe('E_LORA_TARGET');
     expect(E.isLeft(result) ? result.left.message : '').toContain(text);
     dispose(Object.values(model.weights));
@@ -302,7 +302,7 @@ describe('rows of tokens that train', () => {
   it('of a tied head are those of the embedding where the ids are the same', () => {
     const model = loadModel(golden('llama_biased_tied'));
     const rowsOf = (trainableTokenIndices: object): ReadonlyArray<string> => {
-      const { trainable } = orThrow(attachLora(model, config({ trainableTokenIndices }), 1));
+      const { trainable } = orThrow(attachLora(model, config({ trainableTokenIndices }), { seed: 1 }));
       return trainable
         .filter((name) => name.includes('token_adapter'))
         .map((name) => name.replace('.token_adapter.trainable_tokens_delta', ''));
@@ -317,7 +317,7 @@ describe('bias', () => {
   it('all trains what modules call bias, and no dt_bias of layers with states, as PEFT does', () => {
     const model = loadModel(golden('mamba2_tied'));
     expect(Object.keys(model.weights)).toContain('backbone.layers.0.mixer.dt_bias');
-    const { trainable } = orThrow(attachLora(model, config({ bias: 'all', targetModules: ['in_proj'] }), 1));
+    const { trainable } = orThrow(attachLora(model, config({ bias: 'all', targetModules: ['in_proj'] }), { seed: 1 }));
     expect(trainable.filter((name) => name.endsWith('bias'))).toEqual(
       [0, 1].flatMap((i) => ['in_proj', 'out_proj'].map((part) => `backbone.layers.${i}.mixer.${part}.bias`)),
     );
@@ -328,7 +328,7 @@ describe('bias', () => {
 describe('modulesToSave', () => {
   it('names modules by any end of their paths, as PEFT does', () => {
     const model = loadModel(golden('llama'));
-    const { trainable } = orThrow(attachLora(model, config({ modulesToSave: ['norm'] }), 1));
+    const { trainable } = orThrow(attachLora(model, config({ modulesToSave: ['norm'] }), { seed: 1 }));
     expect(trainable.filter((name) => !name.includes('lora_'))).toEqual(
       Object.keys(model.weights).filter((name) => name.endsWith('norm.weight')),
     );
@@ -340,7 +340,7 @@ describe('modulesToSave', () => {
 describe('a tied head in modulesToSave', () => {
   it('parts from the embedding, as in PEFT', () => {
     const model = loadModel(golden('llama_biased_tied'));
-    const attached = orThrow(attachLora(model, config({ modulesToSave: ['lm_head'] }), 1));
+    const attached = orThrow(attachLora(model, config({ modulesToSave: ['lm_head'] }), { seed: 1 }));
     expect(attached.trainable).toContain('lm_head.weight');
     expect(attached.trainable).not.toContain('model.embed_tokens.weight');
     expect(Object.keys(adapterTensors(attached))).toContain('lm_head.weight');
@@ -353,7 +353,7 @@ describe('saved adapters of experts', () => {
   const isExpert = (name: string): boolean => /\.experts\.\d+\./.test(name);
 
   it('are taken without the experts where none is in them, as transformers 5 leaves them out', () => {
-    const whole = orThrow(attachLora(loadModel(golden('qwen2_moe')), lora, 1));
+    const whole = orThrow(attachLora(loadModel(golden('qwen2_moe')), lora, { seed: 1 }));
     const all = adapterTensors(whole);
     const saved = Object.fromEntries(Object.entries(all).filter(([name]) => !isExpert(name)));
     expect(Object.keys(saved).length).toBeGreaterThan(0);
@@ -364,7 +364,7 @@ describe('saved adapters of experts', () => {
   });
 
   it('must be whole where one is', () => {
-    const all = adapterTensors(orThrow(attachLora(loadModel(golden('qwen2_moe')), lora, 1)));
+    const all = adapterTensors(orThrow(attachLora(loadModel(golden('qwen2_moe')), lora, { seed: 1 })));
     const [first] = Object.keys(all).filter(isExpert);
     const { [first ?? '']: _, ...saved } = all;
     expect(codeOf(attachSavedLora(loadModel(golden('qwen2_moe')), lora, saved))).toBe('E_LORA_WEIGHTS');
@@ -376,7 +376,7 @@ describe('saved adapters of experts', () => {
 
 it('an adapter of an embedding that has rows beside those of the vocabulary is attached again', () => {
   const lora = config({ targetModules: ['embed_tokens', 'q_proj'], r: 2 });
-  const saved = adapterTensors(orThrow(attachLora(loadModel(golden('mllama')), lora, 1)));
+  const saved = adapterTensors(orThrow(attachLora(loadModel(golden('mllama')), lora, { seed: 1 })));
   const model = orThrow(attachSavedLora(loadModel(golden('mllama')), lora, saved));
   expect(Object.keys(adapterTensors(model)).sort()).toEqual(Object.keys(saved).sort());
   expect(model.config.vocabSize).toBe(loadModel(golden('mllama')).config.vocabSize);

@@ -848,7 +848,7 @@ describe('buffers', () => {
     expect(model.trainable).toHaveLength(Object.keys(weights).length - config.numLayers);
     expect(model.trainable).not.toContain(buffer);
     const options = { r: 2, targetModules: ['o_proj'], bias: 'all', modulesToSave: ['gate'] };
-    const adapted = orThrow(attachLora(model, orThrow(LoraConfig.decode(options)), 1));
+    const adapted = orThrow(attachLora(model, orThrow(LoraConfig.decode(options)), { seed: 1 }));
     expect(adapted.trainable).toContain('model.layers.0.mlp.gate.weight');
     expect(adapted.trainable).not.toContain(buffer);
     const plain = orThrow(mergeAndUnload(adapted)).model;

@@ -41,7 +41,7 @@ const options: SftOptions = { device: 'cuda', precision: 'bfloat16', maxLength: 
 /** An adapter whose rows are whole vectors: others have no copies. */
 const adapter = { r: 8, loraAlpha: 16, targetModules: 'all-linear' } as const;
 const adapted = async (): Promise<CausalLM> =>
-  orThrow(attachLora(await tinyModel(), orThrow(LoraConfig.decode(adapter)), 3));
+  orThrow(attachLora(await tinyModel(), orThrow(LoraConfig.decode(adapter)), { seed: 3 }));
 
 const adaptersOf = (model: CausalLM): Readonly<Record<string, ReadonlyArray<number>>> =>
   Object.fromEntries(Object.entries(numbersOf(model)).filter(([name]) => isAdapterName(name)));

@@ -24,7 +24,7 @@ const modelOf = (name: string, adapted: boolean): CausalLM => {
   const model = loadModel(join(root, 'test', 'golden', 'models', name));
   if (!adapted) return model;
   const config = orThrow(LoraConfig.decode({ r: 8, loraAlpha: 16, loraDropout: 0.1, targetModules: 'all-linear' }));
-  const attached = orThrow(attachLora(model, config, 3));
+  const attached = orThrow(attachLora(model, config, { seed: 3 }));
   const moved = Object.entries(attached.weights).map(([key, value], seed): [string, Tensor] => {
     if (!key.includes('lora_B')) return [key, value];
     value.dispose();

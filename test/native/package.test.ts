@@ -242,7 +242,7 @@ describe('the published packages', () => {
         const tokenizer = await orThrow(loadTokenizer('rxtune/examples/quickstart/base'));
         const { right: config } = decodeSftConfig({ preparedCache: true, datasetNumProc: 2 });
         const rows = openDataset('rxtune/examples/quickstart/train.jsonl');
-        const { rows: made, fromCache } = await orThrow(prepareRows(rows, { tokenizer }, config));
+        const { rows: made, fromCache } = await orThrow(prepareRows(rows, { tokenizer }, { ...config, maxLength: 512 }));
         console.log(made.length > 0, fromCache, report({ title: 'run' }).includes('new EventSource('));`;
       const prepared = (): string =>
         execFileSync(process.execPath, ['--input-type=module', '-e', program], {

@@ -853,7 +853,7 @@ describe('refused, and no file is left:', () => {
   test('a model whose adapter is not merged', () =>
     inTemporary(async (directory) => {
       const base = (await orThrow(loadModel(join(models, 'llama')))).model;
-      const model = made(attachLora(base, made(LoraConfig.decode({})), 1));
+      const model = made(attachLora(base, made(LoraConfig.decode({})), { seed: 1 }));
       const result = await exportGguf(join(directory, 'model.gguf'), model, { tokenizer })();
       expect(result).toMatchObject({ left: { code: 'E_LORA_PRESENT', kind: 'usage' } });
       dispose(Object.values(model.weights));

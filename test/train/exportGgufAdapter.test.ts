@@ -47,7 +47,7 @@ const adapted = (model: CausalLM, options: object): CausalLM => {
   const { right: config } = LoraConfig.decode({ r: 3, loraAlpha: 5, initLoraWeights: false, ...options }) as {
     readonly right: LoraConfig;
   };
-  return made(attachLora(model, config, 1));
+  return made(attachLora(model, config, { seed: 1 }));
 };
 
 type Read = ReadonlyMap<string, GgufTensorRead>;

@@ -187,7 +187,7 @@ describe('a model of GPTQ weights', () => {
       const { dir } = await quantizedAs('gpt2', { groupSize: 8 });
       const { model } = await orThrow(loadModel(dir));
       const lora = await orThrow(TE.fromEither(LoraConfig.decode({ r: 2, initLoraWeights: false })));
-      const attached = await orThrow(TE.fromEither(attachLora(model, lora, 1)));
+      const attached = await orThrow(TE.fromEither(attachLora(model, lora, { seed: 1 })));
       const expected = logitsOf(attached);
       const near = (of: CausalLM): void =>
         logitsOf(of).forEach((x, i) => expect(Math.abs(x - (expected[i] ?? NaN))).toBeLessThan(1e-5));

@@ -109,7 +109,7 @@ describe.each(['pissa', 'pissa-gpt2', 'olora'].flatMap((name) => engines.map((en
     test('takes the part that PEFT takes, and the model computes what it did', async () => {
       const before = computed(await loaded(recorded.base), recorded.ids);
       const lora = optionsOf(name);
-      const model = right(attachLora(await loaded(recorded.base), lora, 3));
+      const model = right(attachLora(await loaded(recorded.base), lora, { seed: 3 }));
       expect(Object.keys(recorded.parts).length).toBeGreaterThan(0);
       for (const [module, part] of Object.entries(recorded.parts))
         near(partOf(model, lora, module).dataSync(), part, 1e-5);
@@ -122,14 +122,14 @@ describe.each(['pissa', 'pissa-gpt2', 'olora'].flatMap((name) => engines.map((en
     });
 
     test('is saved as a plain adapter of twice the rank, and gone on with to the bit', async () => {
-      const trained = moved(right(attachLora(await loaded(recorded.base), optionsOf(name), 3)));
+      const trained = moved(right(attachLora(await loaded(recorded.base), optionsOf(name), { seed: 3 })));
       const dir = join(root, engine, name);
       await orThrow(saveModel(dir, trained));
       const config = JSON.parse(readFileSync(join(dir, 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
       expect([config['r'], config['init_lora_weights']]).toEqual([2 * recorded.options.r, true]);
       const { model } = await orThrow(loadAdapter(await loaded(recorded.base), dir));
       near(computed(model, recorded.ids), computed(trained, recorded.ids));
-      const resumed = right(attachLora(await loaded(recorded.base), optionsOf(name), 3));
+      const resumed = right(attachLora(await loaded(recorded.base), optionsOf(name), { seed: 3 }));
       await orThrow(restoreWeights(dir, resumed));
       expect(computed(resumed, recorded.ids)).toEqual(computed(trained, recorded.ids));
     });
@@ -141,7 +141,11 @@ describe('a way to begin', () => {
     const [rough, exact] = await Promise.all(
       ['pissa_niter_16', 'pissa'].map(async (initLoraWeights) => {
         const lora = optionsOf('pissa', { initLoraWeights });
-        return partOf(right(attachLora(await loaded('llama'), lora, 3)), lora, 'model.layers.1.mlp.down_proj');
+        return partOf(
+          right(attachLora(await loaded('llama'), lora, { seed: 3 })),
+          lora,
+          'model.layers.1.mlp.down_proj',
+        );
       }),
     );
     near(rough?.dataSync() ?? [], exact?.dataSync() ?? [], 0.05);
@@ -150,7 +154,9 @@ describe('a way to begin', () => {
   test('orthogonal begins with nothing added and both halves filled', async () => {
     const ids = recordedOf('pissa').ids;
     const before = computed(await loaded('llama'), ids);
-    const model = right(attachLora(await loaded('llama'), optionsOf('pissa', { initLoraWeights: 'orthogonal' }), 3));
+    const model = right(
+      attachLora(await loaded('llama'), optionsOf('pissa', { initLoraWeights: 'orthogonal' }), { seed: 3 }),
+    );
     near(computed(model, ids), before, 1e-5);
     const { a, b } = adapterNames('model.layers.0.self_attn.q_proj');
     for (const half of [a, b])
@@ -174,7 +180,7 @@ describe('a way to begin', () => {
 
   test('that is not offered, or that the rank or the base rules out, is refused', async () => {
     const refused = (options: object, model: CausalLM): string =>
-      codeOf(attachLora(model, right(LoraConfig.decode(options)), 1));
+      codeOf(attachLora(model, right(LoraConfig.decode(options)), { seed: 1 }));
     const model = await loaded('llama');
     expect(refused({ initLoraWeights: 'eva' }, model)).toBe('E_LORA_INIT');
     expect(refused({ initLoraWeights: 'orthogonal', r: 3 }, model)).toBe('E_LORA_INIT');

@@ -109,7 +109,7 @@ describe('loadModel', () => {
   test('nor does a head that gets a table of its own forget them', async () => {
     const { model } = await orThrow(loadModel(resolve(golden, 'models', 'granite')));
     const lora = eitherOrThrow(LoraConfig.decode({ targetModules: ['embed_tokens'] }));
-    const { model: merged } = eitherOrThrow(mergeAndUnload(eitherOrThrow(attachLora(model, lora, 1))));
+    const { model: merged } = eitherOrThrow(mergeAndUnload(eitherOrThrow(attachLora(model, lora, { seed: 1 }))));
     expect(merged.config.raw).toMatchObject({ tie_word_embeddings: false });
     expect(stringifyExactly(merged.config.raw, 2)).toContain('"embedding_multiplier": 3.0,');
   });
@@ -297,7 +297,7 @@ describe('loadModel', () => {
 
   test('a head that training parted from the embedding is saved and loaded as its own', async () => {
     const { model: base } = await orThrow(loadModel(resolve(golden, 'models', 'qwen2')));
-    const adapted = attachLora(base, eitherOrThrow(LoraConfig.decode({ modulesToSave: ['lm_head'] })), 1);
+    const adapted = attachLora(base, eitherOrThrow(LoraConfig.decode({ modulesToSave: ['lm_head'] })), { seed: 1 });
     const { model, unload } = eitherOrThrow(mergeLora(eitherOrThrow(adapted)));
     const { 'lm_head.weight': head, ...others } = model.weights;
     const changed = tensor(

@@ -14,7 +14,7 @@ const base = 'examples/quickstart/base';
 const refusal = (change: object): Promise<string> =>
   inTemporary(async (directory) => {
     const { model } = await orThrow(loadModel(base));
-    await orThrow(saveModel(directory, orThrow(attachLora(model, orThrow(LoraConfig.decode({ r: 4 })), 1))));
+    await orThrow(saveModel(directory, orThrow(attachLora(model, orThrow(LoraConfig.decode({ r: 4 })), { seed: 1 }))));
     const file = join(directory, 'adapter_config.json');
     const config = JSON.parse(await readFile(file, 'utf8')) as object;
     await writeFile(file, JSON.stringify({ ...config, ...change }));

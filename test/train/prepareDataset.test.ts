@@ -212,10 +212,10 @@ describe('threads that prepare rows', () => {
 
   whenBuilt('let the process end by itself, left early or not', () => {
     const script = `
-      import { makeRejects, makeTokenizer, orThrow, prepareDataset } from ${JSON.stringify(pathToFileURL(join(root, 'dist/index.js')).href)};
+      import { decodeSftConfig, makeRejects, orThrow, prepareDataset } from ${JSON.stringify(pathToFileURL(join(root, 'dist/index.js')).href)};
       import { lastValueFrom, take, count } from ${JSON.stringify(pathToFileURL(join(root, 'node_modules/rxjs/dist/esm/index.js')).href.replace('dist/esm/', 'dist/cjs/'))};
       const rows = Array.from({ length: 2000 }, (_, i) => ({ input_ids: [i, 1, 2] }));
-      const config = { maxLength: 8, packing: false, packingStrategy: 'bfd', promptBorder: 'offsets', datasetNumProc: 3 };
+      const config = { ...orThrow(decodeSftConfig({ datasetNumProc: 3 })), maxLength: 8 };
       const all = prepareDataset(rows, { rejects: makeRejects() }, config);
       console.log(await lastValueFrom(all.pipe(count())), await lastValueFrom(all.pipe(take(1), count())));
     `;

@@ -221,7 +221,7 @@ test('fewer bits are for adapters: what is quantised is not saved whole', async 
   const options = { bits: 4, groupSize: 8, descAct: false, sym: true, dampPercent: 0.01 } as const;
   const plain = await modelOf(join(models, 'llava'));
   expect(gptqRows(plain, rows, options)).toMatchObject({ left: { code: 'E_QUANTIZED' } });
-  const adapted = eitherOrThrow(attachLora(model, eitherOrThrow(LoraConfig.decode({ r: 2 })), 1));
+  const adapted = eitherOrThrow(attachLora(model, eitherOrThrow(LoraConfig.decode({ r: 2 })), { seed: 1 }));
   const dir = freshDir();
   await orThrow(saveModel(dir, adapted));
   expect(json(join(dir, 'adapter_config.json'))['target_modules']).toContain(
@@ -261,7 +261,7 @@ describe('config.json', () => {
     expect(resized).not.toHaveProperty('vocab_size');
     const lora = eitherOrThrow(LoraConfig.decode({ targetModules: ['q_proj'], modulesToSave: ['lm_head'] }));
     const gemma = await modelOf(join(models, 'gemma3_image'));
-    const { model: merged } = eitherOrThrow(mergeAndUnload(eitherOrThrow(attachLora(gemma, lora, 1))));
+    const { model: merged } = eitherOrThrow(mergeAndUnload(eitherOrThrow(attachLora(gemma, lora, { seed: 1 }))));
     const dir = freshDir();
     await orThrow(saveModel(dir, merged));
     expect([...(await tensorsIn(dir)).keys()]).toContain('language_model.lm_head.weight');
@@ -306,7 +306,7 @@ describe('config.json', () => {
 describe('adapters', () => {
   const attached = async (options: object): Promise<CausalLM> =>
     eitherOrThrow(
-      attachLora(await modelOf(join(models, 'gemma3_image')), eitherOrThrow(LoraConfig.decode(options)), 1),
+      attachLora(await modelOf(join(models, 'gemma3_image')), eitherOrThrow(LoraConfig.decode(options)), { seed: 1 }),
     );
   const modules = ({ trainable }: CausalLM): ReadonlyArray<string> =>
     trainable.flatMap((name) => (name.includes('.lora_A') ? [name.replace(/\.lora_A.*/, '')] : []));

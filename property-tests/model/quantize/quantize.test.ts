@@ -57,7 +57,7 @@ describe('4 bits', () => {
   it('miss no value by more than half of the widest gap between codes', () => {
     fc.assert(
       fc.property(kinds, floats, blockSizes, (kind, values, blockSize) => {
-        const quantized = quantizeFourBit(kind, values, blockSize);
+        const quantized = quantizeFourBit(values, kind, blockSize);
         const back = dequantizeFourBit(quantized);
         back.forEach((x, i) => {
           const top = quantized.absmax[Math.floor(i / blockSize)] ?? NaN;
@@ -70,7 +70,7 @@ describe('4 bits', () => {
   it('take the code that is nearest', () => {
     fc.assert(
       fc.property(kinds, floats, (kind, values) => {
-        const quantized = quantizeFourBit(kind, values);
+        const quantized = quantizeFourBit(values, kind);
         const back = dequantizeFourBit(quantized);
         back.forEach((x, i) => {
           const top = quantized.absmax[Math.floor(i / 64)] ?? NaN;

@@ -149,7 +149,7 @@ const isNeutral = (value: unknown): boolean =>
   (typeof value === 'object' && Object.keys(value).length === 0);
 
 /** An adapter_config.json as it was read, and what is to be told of it. */
-export interface ReadConfig {
+export interface AdapterConfigRead {
   readonly config: AdapterConfig;
   /** One for each key that is not known and not neutral. */
   readonly warnings: ReadonlyArray<Warning>;
@@ -163,7 +163,7 @@ const present = <K extends string, V>(key: K, value: V | null | undefined): Read
 export const decodeAdapterConfig = (
   value: unknown,
   file: string = adapterConfigFile,
-): Either<FatalError, ReadConfig> => {
+): Either<FatalError, AdapterConfigRead> => {
   const raw = t.UnknownRecord.is(value) ? value : {};
   const method = raw['peft_type'];
   if (typeof method === 'string' && method !== 'LORA') {

@@ -6,6 +6,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import { checked } from '../../checked.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeTextAtomically } from '../files/atomicFile.js';
@@ -15,7 +16,7 @@ import { writeSafetensors } from '../tensors/safetensors.js';
 import type { StoredTensor, TensorToWrite } from '../tensors/safetensors.js';
 import { readTensorFile } from '../tensors/tensorFile.js';
 import { adapterConfigFile, decodeAdapterConfig, encodeAdapterConfig } from './adapterConfig.js';
-import type { AdapterConfig, ReadConfig } from './adapterConfig.js';
+import type { AdapterConfig, AdapterConfigRead } from './adapterConfig.js';
 import { adapterKey, nameOfAdapterKey } from './adapterKeys.js';
 
 export const adapterWeightsFile = 'adapter_model.safetensors';
@@ -55,7 +56,7 @@ const checkedPairs = (file: string, tensors: ReadonlyMap<string, StoredTensor>):
 };
 
 /** An adapter directory as it was read. */
-export interface AdapterFiles extends ReadConfig {
+export interface AdapterFiles extends AdapterConfigRead {
   /** By PEFT's names without its prefix: `model.layers.0.self_attn.q_proj.lora_A.weight`. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
@@ -118,23 +119,28 @@ export const readAdapter = (dir: string): TaskEither<FatalError, AdapterFiles> =
  * Writes adapter_config.json and adapter_model.safetensors into `dir`; names of `tensors` lack PEFT's prefix `base_model.model.`,
  * which is put back.
  */
-export const writeAdapter = (
-  dir: string,
-  { config, tensors }: { readonly config: AdapterConfig; readonly tensors: Iterable<TensorToWrite> },
-): TaskEither<FatalError, void> => {
-  const all = [...tensors];
-  const adapted = adaptedModules(all);
-  return pipe(
-    writeSafetensors(
-      join(dir, adapterWeightsFile),
-      all.map((tensor) => ({ ...tensor, name: adapterKey(tensor.name, adapted) })),
-    ),
-    TE.flatMap(() =>
-      // As Python's json.dumps(indent=2, sort_keys=True) ends it: without a line feed.
-      writeTextAtomically(
-        join(dir, adapterConfigFile),
-        jsonText(encodeAdapterConfig(config), { sortKeys: true }).trimEnd(),
+export const writeAdapter = checked(
+  'writeAdapter',
+  TE.left,
+  { 1: { config: 'required', tensors: 'required', warnings: 'beside' } },
+  (
+    dir: string,
+    { config, tensors }: { readonly config: AdapterConfig; readonly tensors: Iterable<TensorToWrite> },
+  ): TaskEither<FatalError, void> => {
+    const all = [...tensors];
+    const adapted = adaptedModules(all);
+    return pipe(
+      writeSafetensors(
+        join(dir, adapterWeightsFile),
+        all.map((tensor) => ({ ...tensor, name: adapterKey(tensor.name, adapted) })),
       ),
-    ),
-  );
-};
+      TE.flatMap(() =>
+        // As Python's json.dumps(indent=2, sort_keys=True) ends it: without a line feed.
+        writeTextAtomically(
+          join(dir, adapterConfigFile),
+          jsonText(encodeAdapterConfig(config), { sortKeys: true }).trimEnd(),
+        ),
+      ),
+    );
+  },
+);

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { isLeft } from 'fp-ts/lib/Either.js';
+import { checked, unreadable } from '../../checked.js';
 import { usage } from '../../errors.js';
 import type { ReadOptions } from '../files/byteSource.js';
 import { isDirectory } from '../files/directory.js';
@@ -7,7 +8,7 @@ import { expandPattern } from '../files/glob.js';
 import { folderFiles, hubFiles, namedSet } from '../hub/dataset.js';
 import type { DataFile, NamedSet } from '../hub/dataset.js';
 import type { DatasetChoice } from '../hub/datasetFiles.js';
-import { hubSettings } from '../hub/settings.js';
+import { hubSettings, hubSettingNames } from '../hub/settings.js';
 import type { HubSettings } from '../hub/settings.js';
 import { identified } from '../identity.js';
 import { arrowChunks } from './arrow.js';
@@ -213,24 +214,42 @@ export const openDatasetChunks = (path: string | ReadonlyArray<string>, options:
  * read come as errors with their place, to be refused by `decode`; a file that cannot be read at all ends the iteration with a
  * `FatalError` (`E_NO_FILE`, `E_UNKNOWN_FORMAT`, E_HUB_…). Each loop reads the files anew.
  */
-export const openDataset = (
-  path: string | ReadonlyArray<string>,
-  options: DatasetOptions = {},
-): AsyncIterable<Sourced> => {
-  let before = false;
-  const find = makeFinder();
-  const patterns = patternsOf(path);
-  const rows = lookedFor(
-    withBlocks(flattened(chunksFound(find, patterns, options)), {
-      [Symbol.asyncIterator]: () => filesInTurn(find, patterns, options, blocksOfFile),
-    }),
-    () => lookFor(find, patterns, { ...options, onLocated: undefined }),
-  );
-  return identified(rows, async () => {
-    const { hub, onLocated, ...reading } = options;
-    // What a name stands for is told once.
-    const found = { ...options, onLocated: before ? undefined : onLocated };
-    before = true;
-    return await filesIdentity(() => located(find, patterns, found), 'dataset', reading)();
-  });
-};
+export const openDataset = checked(
+  'openDataset',
+  unreadable,
+  {
+    1: {
+      format: 'optional',
+      hub: hubSettingNames,
+      onLocated: 'optional',
+      chunkBytes: 'optional',
+      raw: 'optional',
+      maxElementBytes: 'optional',
+      rowsAre: 'optional',
+      keepEmptyLines: 'optional',
+      maxLineBytes: 'optional',
+      delimiter: 'optional',
+      columns: 'optional',
+      config: 'optional',
+      split: 'optional',
+    },
+  },
+  (path: string | ReadonlyArray<string>, options: DatasetOptions = {}): AsyncIterable<Sourced> => {
+    let before = false;
+    const find = makeFinder();
+    const patterns = patternsOf(path);
+    const rows = lookedFor(
+      withBlocks(flattened(chunksFound(find, patterns, options)), {
+        [Symbol.asyncIterator]: () => filesInTurn(find, patterns, options, blocksOfFile),
+      }),
+      () => lookFor(find, patterns, { ...options, onLocated: undefined }),
+    );
+    return identified(rows, async () => {
+      const { hub, onLocated, ...reading } = options;
+      // What a name stands for is told once.
+      const found = { ...options, onLocated: before ? undefined : onLocated };
+      before = true;
+      return await filesIdentity(() => located(find, patterns, found), 'dataset', reading)();
+    });
+  },
+);

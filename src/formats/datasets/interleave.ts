@@ -1,4 +1,5 @@
 /** Several sources mixed into one by chance, as `interleave_datasets` of `datasets` does with probabilities. */
+import { checked, unreadable } from '../../checked.js';
 import { fatal, usage } from '../../errors.js';
 import { random } from '../../seed.js';
 import { identified, madeOf } from '../identity.js';
@@ -114,29 +115,34 @@ const drawing = (weights: ReadonlyArray<number>, seed: number): (() => number) =
  * The rows of several sources, each drawn from a source by chance. The same seed gives the same order every time, so a pass that
  * is read again to the place where a run was left goes on exactly as it would have.
  */
-export const interleave = <A>(
-  sources: ReadonlyArray<MixSource<A>>,
-  { seed, stoppingStrategy = 'first_exhausted' }: InterleaveOptions,
-): AsyncIterable<A> => {
-  const wrong = sources.findIndex(({ weight }) => !(weight > 0 && Number.isFinite(weight)));
-  if (wrong !== -1 || sources.length === 0) {
-    throw usage(
-      'E_MIXTURE',
-      sources.length === 0 ? 'a mixture of no sources' : `the weight of source ${wrong + 1} is no share`,
-      {
-        expected: 'a number above 0',
-        ...(wrong === -1 ? {} : { actual: String(sources[wrong]?.weight) }),
+export const interleave = checked(
+  'interleave',
+  unreadable,
+  { 1: { seed: 'required', stoppingStrategy: 'optional' } },
+  <A>(
+    sources: ReadonlyArray<MixSource<A>>,
+    { seed, stoppingStrategy = 'first_exhausted' }: InterleaveOptions,
+  ): AsyncIterable<A> => {
+    const wrong = sources.findIndex(({ weight }) => !(weight > 0 && Number.isFinite(weight)));
+    if (wrong !== -1 || sources.length === 0) {
+      throw usage(
+        'E_MIXTURE',
+        sources.length === 0 ? 'a mixture of no sources' : `the weight of source ${wrong + 1} is no share`,
+        {
+          expected: 'a number above 0',
+          ...(wrong === -1 ? {} : { actual: String(sources[wrong]?.weight) }),
+        },
+      );
+    }
+    const [parts, weights] = [sources.map(({ rows }) => rows), sources.map(({ weight }) => weight)];
+    return lookedFor(
+      identified(
+        { [Symbol.asyncIterator]: () => interleaved(parts, drawing(weights, seed), stoppingStrategy) },
+        madeOf(parts, (mixed) => ({ mixed, weights, seed, stoppingStrategy })),
+      ),
+      async () => {
+        for (const part of parts) await findDataset(part);
       },
     );
-  }
-  const [parts, weights] = [sources.map(({ rows }) => rows), sources.map(({ weight }) => weight)];
-  return lookedFor(
-    identified(
-      { [Symbol.asyncIterator]: () => interleaved(parts, drawing(weights, seed), stoppingStrategy) },
-      madeOf(parts, (mixed) => ({ mixed, weights, seed, stoppingStrategy })),
-    ),
-    async () => {
-      for (const part of parts) await findDataset(part);
-    },
-  );
-};
+  },
+);

@@ -1,3 +1,4 @@
+import { checked, unreadable } from '../../checked.js';
 import { fatal } from '../../errors.js';
 import { readBytes } from '../files/byteSource.js';
 import type { Bytes, ReadOptions } from '../files/byteSource.js';
@@ -195,7 +196,10 @@ export const jsonArrayChunks = (file: string, options: ReadOptions & ElementOpti
  * The rows of a .json file one by one, each with its line, in memory that does not grow with the file: of a list `[{…}, …]`, of values
  * end to end, or one a line; `.gz` and `.zst` are unpacked. `E_JSON_TOP_LEVEL` for a file that holds anything else.
  */
-export const jsonArray = (
-  file: string,
-  options: ReadOptions & ElementOptions & LineOptions = {},
-): AsyncIterable<Sourced> => rowsOfFile(jsonArrayChunks(file, options), file, 'json', options);
+export const jsonArray = checked(
+  'jsonArray',
+  unreadable,
+  { 1: { chunkBytes: 'optional', raw: 'optional', maxElementBytes: 'optional', maxLineBytes: 'optional' } },
+  (file: string, options: ReadOptions & ElementOptions & LineOptions = {}): AsyncIterable<Sourced> =>
+    rowsOfFile(jsonArrayChunks(file, options), file, 'json', options),
+);

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { checked, unreadable } from '../../checked.js';
 import { readBytes } from '../files/byteSource.js';
 import type { Bytes, ReadOptions } from '../files/byteSource.js';
 import { rowsOfFile } from './fileIdentity.js';
@@ -51,5 +52,10 @@ export const jsonlChunks = (file: string, options: ReadOptions & LineOptions = {
  * The rows of a JSON Lines file one by one, each with its line, in memory that does not grow with the file; `.gz` and `.zst` are
  * unpacked. A line that is no JSON comes as an error (`E_INVALID_JSON`), to be refused by `decode`. Each loop reads the file anew.
  */
-export const jsonl = (file: string, options: ReadOptions & LineOptions = {}): AsyncIterable<Sourced> =>
-  withBlocks(rowsOfFile(jsonlChunks(file, options), file, 'jsonl', options), jsonlBlocks(file, options));
+export const jsonl = checked(
+  'jsonl',
+  unreadable,
+  { 1: { chunkBytes: 'optional', raw: 'optional', maxLineBytes: 'optional' } },
+  (file: string, options: ReadOptions & LineOptions = {}): AsyncIterable<Sourced> =>
+    withBlocks(rowsOfFile(jsonlChunks(file, options), file, 'jsonl', options), jsonlBlocks(file, options)),
+);

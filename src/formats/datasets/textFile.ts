@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { checked, unreadable } from '../../checked.js';
 import { fatal, fatalFromData } from '../../errors.js';
 import { readBytes } from '../files/byteSource.js';
 import type { Bytes, ReadOptions } from '../files/byteSource.js';
@@ -72,5 +73,18 @@ export const textFileChunks = (file: string, options: ReadOptions & TextOptions 
 });
 
 /** The rows `{ text }` of a plain text file one by one, each with its line: a row a line, or the file as one row. */
-export const textFile = (file: string, options: ReadOptions & TextOptions = {}): AsyncIterable<Sourced> =>
-  rowsOfFile(textFileChunks(file, options), file, 'text', options);
+export const textFile = checked(
+  'textFile',
+  unreadable,
+  {
+    1: {
+      chunkBytes: 'optional',
+      raw: 'optional',
+      rowsAre: 'optional',
+      keepEmptyLines: 'optional',
+      maxLineBytes: 'optional',
+    },
+  },
+  (file: string, options: ReadOptions & TextOptions = {}): AsyncIterable<Sourced> =>
+    rowsOfFile(textFileChunks(file, options), file, 'text', options),
+);

@@ -8,7 +8,7 @@ import { describe, kindOf } from '../describe.js';
 import { isJsonRecord } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
 import { parseJsonExactly, withNumbersOf } from '../json/writtenNumbers.js';
-import { nearest } from '../nearest.js';
+import { nearest } from '../../nearest.js';
 
 /** `E_FIELD_TYPE`: a column is there, but of another type. */
 export const wrongType = (field: string, expected: string, value: unknown, place: Place): DataError =>

@@ -15,13 +15,14 @@
  */
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
+import { optionsFault } from '../../checked.js';
 import { dataError } from '../../errors.js';
 import type { DataError, Place } from '../../errors.js';
 import type { Example as ExampleRecord, Message, WeightedSpan } from '../../records.js';
 import { describe, kindOf } from '../describe.js';
 import { isJsonRecord } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
-import { nearest } from '../nearest.js';
+import { nearest } from '../../nearest.js';
 import { alpacaPrompt } from './alpacaPrompt.js';
 import { isTextual, messagesOf, textOf, weightOf, wrongType } from './conversation.js';
 import type { WeightedText } from './conversation.js';
@@ -310,6 +311,8 @@ const unrecognised = (row: JsonRecord, shapes: ReadonlyArray<Shape>, place: Plac
   });
 };
 
+const wrongNames = optionsFault('decodeExample', { datasetTextField: 'optional' });
+
 /**
  * A row as it came → `Example`. Its columns tell the shape, in this order: `input_ids`; `messages` or `conversations`; `prompt` and
  * `completion`; `instruction` and `output`; `question` and `answer`; `text` (docs/data.md has them all). `place` goes into the error:
@@ -320,6 +323,8 @@ export const decodeExample = (
   place: Place = {},
   options: ExampleOptions = {},
 ): Either<DataError, ExampleRecord> => {
+  const fault = wrongNames(options);
+  if (fault !== undefined) return E.left(dataError(fault.code, fault.message, fault.details));
   if (typeof value === 'string') return E.right({ kind: 'text', text: value });
   if (!isJsonRecord(value)) {
     return E.left(

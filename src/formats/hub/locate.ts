@@ -3,13 +3,14 @@ import { stat } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../../checked.js';
 import { fatal, isFatal, usage } from '../../errors.js';
 import { kindOf } from '../describe.js';
 import type { FatalError } from '../../errors.js';
 import { fetchModelFiles } from './modelFiles.js';
 import type { ModelPart } from './modelFiles.js';
 import { isRepoId, repoOf, repoTitle } from './repo.js';
-import { hubSettings } from './settings.js';
+import { hubSettings, hubSettingNames } from './settings.js';
 import type { HubSettings } from './settings.js';
 import { openSnapshot } from './snapshot.js';
 
@@ -48,29 +49,31 @@ const notHere = (name: string, error: FatalError): FatalError =>
  * `owner/name@revision` (`hf://owner/name` asks for it in any case) is downloaded from the Hub into the cache that the Python
  * library uses. A name that can be neither is given back as it is: whoever reads it says what is missing.
  */
-export const locateModel = (
-  name: string,
-  { part = 'model', hub = {} }: LocateOptions = {},
-): TaskEither<FatalError, Located> =>
-  TE.tryCatch(async () => {
-    // What comes from the command line or the environment of a program may not be there.
-    if (typeof (name as unknown) !== 'string' || name === '')
-      throw usage('E_OPTIONS', `${name === '' ? 'an empty text' : kindOf(name)} names no directory`, {
-        expected: `the directory of a ${part}, or its name on the Hub: owner/name`,
-      });
-    const forced = name.startsWith('hf://');
-    const [id = ''] = name.split('@');
-    if (!forced && ((await isThere(name)) || !isRepoId(id))) {
-      return { dir: name, told: `the directory ${name}`, fromHub: false };
-    }
-    const repo = repoOf('model', forced ? name.slice('hf://'.length).replace(/^models\//, '') : name);
-    if (E.isLeft(repo)) throw repo.left;
-    try {
-      const snapshot = await openSnapshot(repo.right, hubSettings(process.env, hub));
-      const dir = await fetchModelFiles(snapshot, part);
-      const told = `${repoTitle(repo.right)} of the Hub, commit ${snapshot.commit}${snapshot.cached ? ', from the cache' : ''}`;
-      return { dir, told, fromHub: true };
-    } catch (error) {
-      throw isFatal(error) && !forced ? notHere(name, error) : error;
-    }
-  }, thrownFatal);
+export const locateModel = checked(
+  'locateModel',
+  TE.left,
+  { 1: { part: 'optional', hub: hubSettingNames } },
+  (name: string, { part = 'model', hub = {} }: LocateOptions = {}): TaskEither<FatalError, Located> =>
+    TE.tryCatch(async () => {
+      // What comes from the command line or the environment of a program may not be there.
+      if (typeof (name as unknown) !== 'string' || name === '')
+        throw usage('E_OPTIONS', `${name === '' ? 'an empty text' : kindOf(name)} names no directory`, {
+          expected: `the directory of a ${part}, or its name on the Hub: owner/name`,
+        });
+      const forced = name.startsWith('hf://');
+      const [id = ''] = name.split('@');
+      if (!forced && ((await isThere(name)) || !isRepoId(id))) {
+        return { dir: name, told: `the directory ${name}`, fromHub: false };
+      }
+      const repo = repoOf('model', forced ? name.slice('hf://'.length).replace(/^models\//, '') : name);
+      if (E.isLeft(repo)) throw repo.left;
+      try {
+        const snapshot = await openSnapshot(repo.right, hubSettings(process.env, hub));
+        const dir = await fetchModelFiles(snapshot, part);
+        const told = `${repoTitle(repo.right)} of the Hub, commit ${snapshot.commit}${snapshot.cached ? ', from the cache' : ''}`;
+        return { dir, told, fromHub: true };
+      } catch (error) {
+        throw isFatal(error) && !forced ? notHere(name, error) : error;
+      }
+    }, thrownFatal),
+);

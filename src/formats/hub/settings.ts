@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import type { OptionNames } from '../../checked.js';
 
 /** A file that is about to be downloaded. */
 export interface HubDownload {
@@ -34,6 +35,17 @@ export interface HubSettings {
   /** Pause before the first of five repeated tries; doubled each time. Default 500 ms. */
   readonly retryMs?: number | undefined;
 }
+
+/** Its names, for calls that no compiler has looked at. */
+export const hubSettingNames: OptionNames<Partial<HubSettings>> = {
+  endpoint: 'optional',
+  cacheDir: 'optional',
+  token: 'optional',
+  offline: 'optional',
+  onDownload: 'optional',
+  silenceMs: 'optional',
+  retryMs: 'optional',
+};
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

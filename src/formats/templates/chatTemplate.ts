@@ -5,6 +5,7 @@
  * generation blocks, `tojson` as `json.dumps`, `raise_exception`, `strftime_now`, special tokens by name.
  */
 import { type Either, isLeft, left, right } from 'fp-ts/lib/Either.js';
+import { checked } from '../../checked.js';
 import { type DataError, dataError } from '../../errors.js';
 import type { Message, Span } from '../../records.js';
 import { identified, lasting } from '../identity.js';
@@ -206,58 +207,60 @@ const templateIdentity = (
     : lasting(() => ({ sources, specialTokens, maxSteps, readsParts }));
 
 /** A Jinja source as a chat template; `E_TEMPLATE_SYNTAX` with the line where it cannot be read. */
-export const makeChatTemplate = (
-  source: string,
-  options: ChatTemplateOptions = {},
-): Either<DataError, ChatTemplate> => {
-  const { specialTokens = {}, clock = () => new Date(), maxSteps = defaultSteps, readsParts = false } = options;
-  let program: Program;
-  try {
-    program = compile(source);
-  } catch (error) {
-    return left(asDataError(error, source));
-  }
-  const runAs = (conversation: Conversation, form: ContentForm): Text =>
-    program.run(variablesOf(conversation, specialTokens, form), { clock, steps: maxSteps });
-  const asText = (text: Text): string => (typeof text === 'string' ? text : text.text);
-  let form: ContentForm | undefined;
-  const run = (conversation: Conversation): Text => {
-    form ??= readsParts ? contentForm((asked, as) => asText(runAs(asked, as))) : 'string';
-    return runAs(conversation, form);
-  };
-  const eosToken = typeof specialTokens['eos_token'] === 'string' ? specialTokens['eos_token'] : '';
-  const prompts = new Map<string, string | undefined>();
-  const promptFor = (conversation: Conversation): string | undefined => {
-    const key = promptKey(conversation.kwargs);
-    if (!prompts.has(key)) {
-      if (prompts.size >= 64) prompts.clear();
-      prompts.set(
-        key,
-        generationPrompt((one) => asText(run(one)), conversation, eosToken),
-      );
-    }
-    return prompts.get(key);
-  };
-  const render: ChatTemplate['render'] = (conversation) => {
+export const makeChatTemplate = checked(
+  'makeChatTemplate',
+  ({ code, message, details }) => left(dataError(code, message, details)),
+  { 1: { specialTokens: 'optional', clock: 'optional', maxSteps: 'optional', readsParts: 'optional' } },
+  (source: string, options: ChatTemplateOptions = {}): Either<DataError, ChatTemplate> => {
+    const { specialTokens = {}, clock = () => new Date(), maxSteps = defaultSteps, readsParts = false } = options;
+    let program: Program;
     try {
-      const text = run(conversation);
-      const provenance = provenanceOf(text);
-      return right({
-        text: asText(text),
-        provenance,
-        assistantSpans: program.marksGeneration
-          ? generatedSpans(text)
-          : assistantSpans(asText(text), provenance, {
-              generationPrompt: promptFor(conversation),
-              eosToken,
-            }),
-      });
+      program = compile(source);
     } catch (error) {
       return left(asDataError(error, source));
     }
-  };
-  return right(identified({ source, render }, templateIdentity([source], { specialTokens, maxSteps, readsParts })));
-};
+    const runAs = (conversation: Conversation, form: ContentForm): Text =>
+      program.run(variablesOf(conversation, specialTokens, form), { clock, steps: maxSteps });
+    const asText = (text: Text): string => (typeof text === 'string' ? text : text.text);
+    let form: ContentForm | undefined;
+    const run = (conversation: Conversation): Text => {
+      form ??= readsParts ? contentForm((asked, as) => asText(runAs(asked, as))) : 'string';
+      return runAs(conversation, form);
+    };
+    const eosToken = typeof specialTokens['eos_token'] === 'string' ? specialTokens['eos_token'] : '';
+    const prompts = new Map<string, string | undefined>();
+    const promptFor = (conversation: Conversation): string | undefined => {
+      const key = promptKey(conversation.kwargs);
+      if (!prompts.has(key)) {
+        if (prompts.size >= 64) prompts.clear();
+        prompts.set(
+          key,
+          generationPrompt((one) => asText(run(one)), conversation, eosToken),
+        );
+      }
+      return prompts.get(key);
+    };
+    const render: ChatTemplate['render'] = (conversation) => {
+      try {
+        const text = run(conversation);
+        const provenance = provenanceOf(text);
+        return right({
+          text: asText(text),
+          provenance,
+          assistantSpans: program.marksGeneration
+            ? generatedSpans(text)
+            : assistantSpans(asText(text), provenance, {
+                generationPrompt: promptFor(conversation),
+                eosToken,
+              }),
+        });
+      } catch (error) {
+        return left(asDataError(error, source));
+      }
+    };
+    return right(identified({ source, render }, templateIdentity([source], { specialTokens, maxSteps, readsParts })));
+  },
+);
 
 /**
  * One template of several by name, as transformers chooses: `tool_use` when there are tools, else `default`. A source that

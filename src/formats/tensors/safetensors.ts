@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../../checked.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeFileAtomically, writeFully } from '../files/atomicFile.js';
@@ -143,16 +144,21 @@ export interface SafetensorsOptions {
 }
 
 /** Writes a safetensors file, whole or not at all; byte for byte what the reference implementation writes for the same tensors. */
-export const writeSafetensors = (
-  file: string,
-  tensors: Iterable<TensorToWrite>,
-  { metadata = pyTorch }: SafetensorsOptions = {},
-): TaskEither<FatalError, void> => {
-  const ordered = inFileOrder([...tensors]);
-  const entries = layOut(file, ordered);
-  if (E.isLeft(entries)) return TE.left(entries.left);
-  return writeFileAtomically(file, async (handle) => {
-    await writeFully(handle, encodeHeader(entries.right, metadata));
-    for (const tensor of ordered) await writeTensor(handle, file, tensor);
-  });
-};
+export const writeSafetensors = checked(
+  'writeSafetensors',
+  TE.left,
+  { 2: { metadata: 'optional' } },
+  (
+    file: string,
+    tensors: Iterable<TensorToWrite>,
+    { metadata = pyTorch }: SafetensorsOptions = {},
+  ): TaskEither<FatalError, void> => {
+    const ordered = inFileOrder([...tensors]);
+    const entries = layOut(file, ordered);
+    if (E.isLeft(entries)) return TE.left(entries.left);
+    return writeFileAtomically(file, async (handle) => {
+      await writeFully(handle, encodeHeader(entries.right, metadata));
+      for (const tensor of ordered) await writeTensor(handle, file, tensor);
+    });
+  },
+);

@@ -5,6 +5,7 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as t from 'io-ts';
+import { checked } from '../../checked.js';
 import { fatal, orThrow } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../files/byteSource.js';
@@ -183,49 +184,54 @@ const isWeightFile = (name: string): boolean =>
  * Writes a model's weights into `dir`: one `model.safetensors`, or shards and their index when they are larger than
  * `maxShardBytes`. Weight files of an earlier save that are no longer part of it are removed last. Resolves to the names written.
  */
-export const writeCheckpointTensors = (
-  dir: string,
-  tensors: Iterable<TensorToWrite>,
-  { maxShardBytes = 5_000_000_000, metadata }: ShardOptions = {},
-): TaskEither<FatalError, ReadonlyArray<string>> =>
-  edge(dir, async () => {
-    const shards: Array<Array<TensorToWrite>> = [];
-    let bytes = 0;
-    let total = 0;
-    for (const tensor of tensors) {
-      const size = byteLengthOf(tensor);
-      const last = shards[shards.length - 1];
-      if (last === undefined || (bytes + size > maxShardBytes && last.length > 0)) {
-        shards.push([tensor]);
-        bytes = size;
-      } else {
-        last.push(tensor);
-        bytes += size;
+export const writeCheckpointTensors = checked(
+  'writeCheckpointTensors',
+  TE.left,
+  { 2: { maxShardBytes: 'optional', metadata: 'optional' } },
+  (
+    dir: string,
+    tensors: Iterable<TensorToWrite>,
+    { maxShardBytes = 5_000_000_000, metadata }: ShardOptions = {},
+  ): TaskEither<FatalError, ReadonlyArray<string>> =>
+    edge(dir, async () => {
+      const shards: Array<Array<TensorToWrite>> = [];
+      let bytes = 0;
+      let total = 0;
+      for (const tensor of tensors) {
+        const size = byteLengthOf(tensor);
+        const last = shards[shards.length - 1];
+        if (last === undefined || (bytes + size > maxShardBytes && last.length > 0)) {
+          shards.push([tensor]);
+          bytes = size;
+        } else {
+          last.push(tensor);
+          bytes += size;
+        }
+        total += size;
       }
-      total += size;
-    }
-    const written: Array<string> = [];
-    const map = new Map<string, string>();
-    const digits = (n: number): string => n.toString().padStart(5, '0');
-    const parts = shards.length === 0 ? [[]] : shards;
-    for (const [i, shard] of parts.entries()) {
-      const name = parts.length === 1 ? singleFile : `model-${digits(i + 1)}-of-${digits(parts.length)}.safetensors`;
-      await orThrow(writeSafetensors(join(dir, name), shard, { metadata }));
-      written.push(name);
-      for (const tensor of shard) map.set(tensor.name, name);
-    }
-    if (parts.length > 1) {
-      await orThrow(
-        writeJson(
-          join(dir, indexFile),
-          { metadata: { total_size: total }, weight_map: Object.fromEntries(map) },
-          { sortKeys: true },
-        ),
-      );
-      written.push(indexFile);
-    }
-    for (const name of await readdir(dir)) {
-      if (isWeightFile(name) && !written.includes(name)) await rm(join(dir, name), { force: true });
-    }
-    return written;
-  });
+      const written: Array<string> = [];
+      const map = new Map<string, string>();
+      const digits = (n: number): string => n.toString().padStart(5, '0');
+      const parts = shards.length === 0 ? [[]] : shards;
+      for (const [i, shard] of parts.entries()) {
+        const name = parts.length === 1 ? singleFile : `model-${digits(i + 1)}-of-${digits(parts.length)}.safetensors`;
+        await orThrow(writeSafetensors(join(dir, name), shard, { metadata }));
+        written.push(name);
+        for (const tensor of shard) map.set(tensor.name, name);
+      }
+      if (parts.length > 1) {
+        await orThrow(
+          writeJson(
+            join(dir, indexFile),
+            { metadata: { total_size: total }, weight_map: Object.fromEntries(map) },
+            { sortKeys: true },
+          ),
+        );
+        written.push(indexFile);
+      }
+      for (const name of await readdir(dir)) {
+        if (isWeightFile(name) && !written.includes(name)) await rm(join(dir, name), { force: true });
+      }
+      return written;
+    }),
+);

@@ -1,5 +1,6 @@
 /** New tokens and a chat format for a tokenizer: its files rewritten, then read again. */
 import { type Either, isLeft, left } from 'fp-ts/lib/Either.js';
+import { checked } from '../../checked.js';
 import { type FatalError, usage } from '../../errors.js';
 import { fieldsOf } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
@@ -32,74 +33,87 @@ const shown = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
  * `vocabSize` on. tokenizer.json (written anew for a vocab.json / merges.txt pair), tokenizer_config.json and
  * special_tokens_map.json are updated; other files stay as they are. `vocabSize` tells how many rows the embeddings need.
  */
-export const withAddedTokens = (tokenizer: Tokenizer, additions: NewTokens): Either<FatalError, Tokenizer> => {
-  const { bosToken, eosToken, padToken, chatTemplate } = additions;
-  const config = parsed(tokenizer, 'tokenizer_config.json');
-  if (isLeft(config)) return config;
-  const map = parsed(tokenizer, 'special_tokens_map.json');
-  if (isLeft(map)) return map;
-  const hasJson = tokenizer.files['tokenizer.json'] !== undefined;
-  const vocab = hasJson ? undefined : parsed(tokenizer, 'vocab.json');
-  if (vocab !== undefined && isLeft(vocab)) return vocab;
-  const json =
-    vocab === undefined
-      ? parsed(tokenizer, 'tokenizer.json')
-      : tokenizerOfPair(vocab.right, tokenizer.files['merges.txt'] ?? '', config.right, map.right);
-  if (isLeft(json)) return json;
+export const withAddedTokens = checked(
+  'withAddedTokens',
+  left,
+  {
+    1: {
+      tokens: 'optional',
+      bosToken: 'optional',
+      eosToken: 'optional',
+      padToken: 'optional',
+      chatTemplate: 'optional',
+    },
+  },
+  (tokenizer: Tokenizer, additions: NewTokens): Either<FatalError, Tokenizer> => {
+    const { bosToken, eosToken, padToken, chatTemplate } = additions;
+    const config = parsed(tokenizer, 'tokenizer_config.json');
+    if (isLeft(config)) return config;
+    const map = parsed(tokenizer, 'special_tokens_map.json');
+    if (isLeft(map)) return map;
+    const hasJson = tokenizer.files['tokenizer.json'] !== undefined;
+    const vocab = hasJson ? undefined : parsed(tokenizer, 'vocab.json');
+    if (vocab !== undefined && isLeft(vocab)) return vocab;
+    const json =
+      vocab === undefined
+        ? parsed(tokenizer, 'tokenizer.json')
+        : tokenizerOfPair(vocab.right, tokenizer.files['merges.txt'] ?? '', config.right, map.right);
+    if (isLeft(json)) return json;
 
-  const wanted = new Set(
-    [...(additions.tokens ?? []), bosToken, eosToken, padToken].filter((token) => token !== undefined),
-  );
-  if (wanted.has('')) return left(usage('E_TOKENIZER_INVALID', 'a new token is empty'));
-  // Ids may have holes, in which a new token may lie as well as behind the last one.
-  let next = tokenizer.vocabSize;
-  const freeId = (): number => {
-    while (tokenizer.idToToken(next) !== undefined) next++;
-    return next++;
-  };
-  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
-  const listed = fieldsOf(json.right)['added_tokens'];
-  const added: unknown[] = Array.isArray(listed) ? [...(listed as ReadonlyArray<unknown>)] : [];
-  const known = new Set(added.map((entry) => fieldsOf(entry)['content']));
-  const decoderTable: Record<string, unknown> = { ...fieldsOf(fieldsOf(config.right)['added_tokens_decoder']) };
-  const extra: string[] = [];
-  for (const content of wanted) {
-    if (known.has(content)) continue;
-    const existing = tokenizer.tokenToId(content);
-    const id = existing ?? freeId();
-    if (existing === undefined) extra.push(content);
-    added.push({ id, content, ...flags });
-    decoderTable[id.toString()] = { content, ...flags };
-  }
-  const additional = (source: JsonRecord): ReadonlyArray<unknown> => {
-    const before = source['additional_special_tokens'];
-    const kept: ReadonlyArray<unknown> = Array.isArray(before) ? before : [];
-    return [...kept, ...extra.filter((token) => !kept.includes(token))];
-  };
-  const names = {
-    ...(bosToken === undefined ? {} : { bos_token: bosToken }),
-    ...(eosToken === undefined ? {} : { eos_token: eosToken }),
-    ...(padToken === undefined ? {} : { pad_token: padToken }),
-  };
-  const updated = (source: JsonRecord): JsonRecord => {
-    const list = additional(source);
-    return { ...source, ...names, ...(list.length === 0 ? {} : { additional_special_tokens: list }) };
-  };
-  const { 'chat_template.jinja': _jinja, 'chat_template.json': _json, ...others } = tokenizer.files;
-  const kept = chatTemplate === undefined ? tokenizer.files : others;
-  return tokenizerOfFiles({
-    ...kept,
-    'tokenizer.json': shown({ ...fieldsOf(json.right), added_tokens: added }),
-    'tokenizer_config.json': shown({
-      ...updated(fieldsOf(config.right)),
-      ...(Object.keys(decoderTable).length === 0 || !('added_tokens_decoder' in fieldsOf(config.right))
-        ? {}
-        : { added_tokens_decoder: decoderTable }),
-      ...(chatTemplate === undefined ? {} : { chat_template: chatTemplate }),
-    }),
-    'special_tokens_map.json': shown(updated(fieldsOf(map.right))),
-  });
-};
+    const wanted = new Set(
+      [...(additions.tokens ?? []), bosToken, eosToken, padToken].filter((token) => token !== undefined),
+    );
+    if (wanted.has('')) return left(usage('E_TOKENIZER_INVALID', 'a new token is empty'));
+    // Ids may have holes, in which a new token may lie as well as behind the last one.
+    let next = tokenizer.vocabSize;
+    const freeId = (): number => {
+      while (tokenizer.idToToken(next) !== undefined) next++;
+      return next++;
+    };
+    const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+    const listed = fieldsOf(json.right)['added_tokens'];
+    const added: unknown[] = Array.isArray(listed) ? [...(listed as ReadonlyArray<unknown>)] : [];
+    const known = new Set(added.map((entry) => fieldsOf(entry)['content']));
+    const decoderTable: Record<string, unknown> = { ...fieldsOf(fieldsOf(config.right)['added_tokens_decoder']) };
+    const extra: string[] = [];
+    for (const content of wanted) {
+      if (known.has(content)) continue;
+      const existing = tokenizer.tokenToId(content);
+      const id = existing ?? freeId();
+      if (existing === undefined) extra.push(content);
+      added.push({ id, content, ...flags });
+      decoderTable[id.toString()] = { content, ...flags };
+    }
+    const additional = (source: JsonRecord): ReadonlyArray<unknown> => {
+      const before = source['additional_special_tokens'];
+      const kept: ReadonlyArray<unknown> = Array.isArray(before) ? before : [];
+      return [...kept, ...extra.filter((token) => !kept.includes(token))];
+    };
+    const names = {
+      ...(bosToken === undefined ? {} : { bos_token: bosToken }),
+      ...(eosToken === undefined ? {} : { eos_token: eosToken }),
+      ...(padToken === undefined ? {} : { pad_token: padToken }),
+    };
+    const updated = (source: JsonRecord): JsonRecord => {
+      const list = additional(source);
+      return { ...source, ...names, ...(list.length === 0 ? {} : { additional_special_tokens: list }) };
+    };
+    const { 'chat_template.jinja': _jinja, 'chat_template.json': _json, ...others } = tokenizer.files;
+    const kept = chatTemplate === undefined ? tokenizer.files : others;
+    return tokenizerOfFiles({
+      ...kept,
+      'tokenizer.json': shown({ ...fieldsOf(json.right), added_tokens: added }),
+      'tokenizer_config.json': shown({
+        ...updated(fieldsOf(config.right)),
+        ...(Object.keys(decoderTable).length === 0 || !('added_tokens_decoder' in fieldsOf(config.right))
+          ? {}
+          : { added_tokens_decoder: decoderTable }),
+        ...(chatTemplate === undefined ? {} : { chat_template: chatTemplate }),
+      }),
+      'special_tokens_map.json': shown(updated(fieldsOf(map.right))),
+    });
+  },
+);
 
 /**
  * What stands around a text written down as it is, where tokenizer_config.json says it by names: tokens of other names do not change
@@ -147,23 +161,30 @@ export interface ChatFormat {
  * The tokenizer half of `setup_chat_format`: ChatML's tokens and template. Error E_UNKNOWN_CHAT_FORMAT. The embeddings must
  * be resized to `vocabSize` rows.
  */
-export const withChatFormat = (tokenizer: Tokenizer, options: ChatFormat = {}): Either<FatalError, Tokenizer> => {
-  const { format = 'chatml', parity = false } = options;
-  if (format !== 'chatml') {
-    return left(
-      usage('E_UNKNOWN_CHAT_FORMAT', `unknown chat format "${format}"`, {
-        expected: 'chatml',
-        actual: format,
-      }),
+export const withChatFormat = checked(
+  'withChatFormat',
+  left,
+  { 1: { format: 'optional', parity: 'optional' } },
+  (tokenizer: Tokenizer, options: ChatFormat = {}): Either<FatalError, Tokenizer> => {
+    const { format = 'chatml', parity = false } = options;
+    if (format !== 'chatml') {
+      return left(
+        usage('E_UNKNOWN_CHAT_FORMAT', `unknown chat format "${format}"`, {
+          expected: 'chatml',
+          actual: format,
+        }),
+      );
+    }
+    const { bosToken, eosToken, template } = chatMl;
+    const distinct = [tokenizer.padToken, tokenizer.eosToken].find(
+      (token) => token !== undefined && token !== eosToken,
     );
-  }
-  const { bosToken, eosToken, template } = chatMl;
-  const distinct = [tokenizer.padToken, tokenizer.eosToken].find((token) => token !== undefined && token !== eosToken);
-  const padToken = parity ? eosToken : distinct;
-  return withAddedTokens(parity ? withFixedSurround(tokenizer) : tokenizer, {
-    bosToken,
-    eosToken,
-    ...(padToken === undefined ? {} : { padToken }),
-    chatTemplate: template,
-  });
-};
+    const padToken = parity ? eosToken : distinct;
+    return withAddedTokens(parity ? withFixedSurround(tokenizer) : tokenizer, {
+      bosToken,
+      eosToken,
+      ...(padToken === undefined ? {} : { padToken }),
+      chatTemplate: template,
+    });
+  },
+);

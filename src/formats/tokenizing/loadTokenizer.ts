@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { isLeft, left } from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../../checked.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { codeOf, fileError, saidBySystem } from '../files/byteSource.js';
@@ -13,6 +14,7 @@ import type { HubSettings } from '../hub/settings.js';
 import { tokenizerFiles } from './fileNames.js';
 import { tokenizerOfFiles } from './tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
+import { hubSettingNames } from '../hub/settings.js';
 
 const tokenizerIn =
   (dir: string): TaskEither<FatalError, Tokenizer> =>
@@ -44,12 +46,20 @@ const tokenizerIn =
     return left(fatal(code, message, { ...details, kind, file, cause: loaded.left.cause }));
   };
 
+/** Where a tokenizer is found. */
+export interface LoadTokenizerOptions {
+  /** Where the Hub is and its files are kept; what is left out is as the environment says. */
+  readonly hub?: Partial<HubSettings> | undefined;
+}
+
 /**
  * The tokenizer of a model directory, or of a name on the Hub (`owner/name`, see `locateModel`). Errors: E_TOKENIZER_MISSING when
  * the directory or the files are not there, E_TOKENIZER_INVALID, E_TOKENIZER_UNSUPPORTED, and those of the Hub (E_HUB_…).
  */
-export const loadTokenizer = (
-  name: string,
-  { hub }: { readonly hub?: Partial<HubSettings> | undefined } = {},
-): TaskEither<FatalError, Tokenizer> =>
-  TE.flatMap(({ dir }: Located) => tokenizerIn(dir))(locateModel(name, { part: 'tokenizer', hub }));
+export const loadTokenizer = checked(
+  'loadTokenizer',
+  TE.left,
+  { 1: { hub: hubSettingNames } },
+  (name: string, { hub }: LoadTokenizerOptions = {}): TaskEither<FatalError, Tokenizer> =>
+    TE.flatMap(({ dir }: Located) => tokenizerIn(dir))(locateModel(name, { part: 'tokenizer', hub })),
+);

@@ -1,5 +1,6 @@
 /** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
 import { type Either, isLeft, left, map, right } from 'fp-ts/lib/Either.js';
+import { checked } from '../../checked.js';
 import { type FatalError, fatal } from '../../errors.js';
 import { madeFrom } from '../identity.js';
 import type { ChatTemplate } from '../templates/chatTemplate.js';
@@ -65,7 +66,7 @@ export interface Tokenizer {
 }
 
 /** What a tokenizer knows beside its files' contents. */
-export interface Surroundings {
+export interface TokenizerSurroundings {
   /** File name → text, for `files` of the tokenizer. */
   readonly files: Readonly<Record<string, string>>;
   /** What `strftime_now` of the chat template reads. Default: the machine's clock. */
@@ -103,7 +104,7 @@ interface Made {
 /** The tokenizer of a spec that these texts gave, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
 const tokenizerOfSpec = (
   spec: TokenizerSpec,
-  { files, clock }: Surroundings,
+  { files, clock }: TokenizerSurroundings,
   texts: () => ReadonlyArray<string>,
   given?: ModelTables,
 ): Either<FatalError, Made> => {
@@ -247,7 +248,11 @@ const withoutTables = ({
 const templateFiles: ReadonlyArray<string> = ['chat_template.jinja', 'chat_template.json'];
 
 /** What another thread makes the same tokenizer of. */
-const recipeFor = (spec: TokenizerSpec, tables: Made['tables'], files: Surroundings['files']): TokenizerRecipe =>
+const recipeFor = (
+  spec: TokenizerSpec,
+  tables: Made['tables'],
+  files: TokenizerSurroundings['files'],
+): TokenizerRecipe =>
   tables === undefined
     ? { files }
     : {
@@ -257,7 +262,7 @@ const recipeFor = (spec: TokenizerSpec, tables: Made['tables'], files: Surroundi
 
 /** The tokenizer of what was made of its files before, and of the files of its templates. */
 export const tokenizerOfTables = (
-  files: Surroundings['files'],
+  files: TokenizerSurroundings['files'],
   { spec, tables }: NonNullable<TokenizerRecipe['made']>,
 ): Either<FatalError, Tokenizer> =>
   map(({ tokenizer }: Made) => tokenizer)(tokenizerOfSpec(spec, { files }, () => [JSON.stringify(spec)], tables));
@@ -266,8 +271,8 @@ export const tokenizerOfTables = (
 const remembered = (
   made: Either<FatalError, Made>,
   spec: TokenizerSpec,
-  files: Surroundings['files'],
-  { clock }: Pick<Surroundings, 'clock'>,
+  files: TokenizerSurroundings['files'],
+  { clock }: Pick<TokenizerSurroundings, 'clock'>,
 ): Either<FatalError, Tokenizer> =>
   map(({ tokenizer, tables }: Made) => {
     if (clock === undefined) rememberRecipe(tokenizer, recipeFor(spec, tables, files));
@@ -278,23 +283,28 @@ const remembered = (
  * A tokenizer from parsed files: tokenizer.json and, when there is one, tokenizer_config.json. Errors: E_TOKENIZER_INVALID
  * for what is broken, E_TOKENIZER_UNSUPPORTED for what would give wrong ids.
  */
-export const makeTokenizer = (
-  tokenizerJson: unknown,
-  tokenizerConfig: unknown = {},
-  options: Partial<Surroundings> = {},
-): Either<FatalError, Tokenizer> => {
-  const spec = specOf({ tokenizer: tokenizerJson, config: tokenizerConfig });
-  if (isLeft(spec)) return spec;
-  const files = options.files ?? {
-    'tokenizer.json': `${JSON.stringify(tokenizerJson)}\n`,
-    'tokenizer_config.json': `${JSON.stringify(tokenizerConfig, null, 2)}\n`,
-  };
-  const texts = (): ReadonlyArray<string> => [JSON.stringify([tokenizerJson, tokenizerConfig])];
-  const made = tokenizerOfSpec(spec.right, { ...options, files }, texts);
-  return options.files === undefined
-    ? remembered(made, spec.right, files, options)
-    : map(({ tokenizer }: Made) => tokenizer)(made);
-};
+export const makeTokenizer = checked(
+  'makeTokenizer',
+  left,
+  { 2: { files: 'optional', clock: 'optional' } },
+  (
+    tokenizerJson: unknown,
+    tokenizerConfig: unknown = {},
+    options: Partial<TokenizerSurroundings> = {},
+  ): Either<FatalError, Tokenizer> => {
+    const spec = specOf({ tokenizer: tokenizerJson, config: tokenizerConfig });
+    if (isLeft(spec)) return spec;
+    const files = options.files ?? {
+      'tokenizer.json': `${JSON.stringify(tokenizerJson)}\n`,
+      'tokenizer_config.json': `${JSON.stringify(tokenizerConfig, null, 2)}\n`,
+    };
+    const texts = (): ReadonlyArray<string> => [JSON.stringify([tokenizerJson, tokenizerConfig])];
+    const made = tokenizerOfSpec(spec.right, { ...options, files }, texts);
+    return options.files === undefined
+      ? remembered(made, spec.right, files, options)
+      : map(({ tokenizer }: Made) => tokenizer)(made);
+  },
+);
 
 const byName = ([a]: readonly [string, string], [b]: readonly [string, string]): number => (a < b ? -1 : 1);
 

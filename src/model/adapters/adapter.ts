@@ -2,6 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import { checked } from '../../checked.js';
 import type { FatalError } from '../../errors.js';
 import { tensor2d } from '../../tfjs.js';
 import { gatherRows } from '../kernels/gatherRows.js';
@@ -11,10 +12,10 @@ import { weightOf } from '../weights.js';
 import { alreadyThere, replacing, untied, withAdapter } from './carrying.js';
 import { copied } from './copied.js';
 import { adaptedNorms } from './dora.js';
-import { adapterOptions } from './lora.js';
+import { adapterOptions, LoraConfig } from './lora.js';
 import { initialAdapter } from './initialAdapter.js';
 import { namesOf, tokenRowsName } from './adapterNames.js';
-import type { LoraConfig } from './lora.js';
+import type { LoraOptions } from './lora.js';
 import type { Target } from './targets.js';
 import type { TokenRows } from './tokenRows.js';
 import { adaptedWeight, liesTransposed, namedInside, placesOf } from './places.js';
@@ -63,11 +64,26 @@ export const withNewAdapter = (model: CausalLM, asked: LoraConfig, seed: number)
   );
 };
 
+/** How a new adapter begins. */
+export interface NewAdapterOptions {
+  /** Seed of what is drawn at random. Default 42. */
+  readonly seed?: number | undefined;
+}
+
 /**
  * The model with a new adapter, which alone trains (with what `bias`, `modulesToSave` and `trainableTokenIndices` name). Takes the
  * base weights over: use the result, not the model given. With `initLoraWeights` pissa or olora the adapter begins with a part of
- * each weight, which the weight then lacks. `E_LORA_TARGET`, `E_LORA_PRESENT`, `E_LORA_INIT` for a way to begin that is not offered or
+ * each weight, which the weight then lacks. `E_OPTIONS`, `E_LORA_TARGET`, `E_LORA_PRESENT`, `E_LORA_INIT` for a way to begin that is not offered or
  * that rank or quantisation rule out.
  */
-export const attachLora = (model: CausalLM, config: LoraConfig, seed: number): E.Either<FatalError, CausalLM> =>
-  E.Functor.map(withNewAdapter(model, config, seed), replacing(model));
+export const attachLora = checked(
+  'attachLora',
+  E.left,
+  { 2: { seed: 'optional' } },
+  (model: CausalLM, options: LoraOptions, { seed = 42 }: NewAdapterOptions = {}): E.Either<FatalError, CausalLM> =>
+    pipe(
+      LoraConfig.decode(options),
+      E.flatMap((config) => withNewAdapter(model, config, seed)),
+      E.map(replacing(model)),
+    ),
+);

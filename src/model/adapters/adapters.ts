@@ -2,19 +2,21 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import { checked } from '../../checked.js';
 import type { FatalError } from '../../errors.js';
 import { fatal, usage } from '../../errors.js';
-import type { ClosedInput } from '../../formats/closed.js';
 import { architectureOf } from '../architectures.js';
 import type { Weights } from '../layers/layer.js';
 import type { CausalLM, NamedAdapter, NamedAdapters } from '../model.js';
 import { weightOf } from '../weights.js';
 import { withNewAdapter } from './adapter.js';
+import type { NewAdapterOptions } from './adapter.js';
 import { trainedWith } from './carrying.js';
 import { withSavedAdapter } from './savedAdapter.js';
 import { copied } from './copied.js';
 import { adaptersIn, furtherName, isAdapterName, tablesIn } from './adapterNames.js';
 import { LoraConfig } from './lora.js';
+import type { LoraOptions } from './lora.js';
 import { moduleOf } from './moduleNames.js';
 
 /** The name that an adapter has when it was given none. */
@@ -135,29 +137,33 @@ const taken = (attached: CausalLM, base: Weights, lora: LoraConfig, copy: (weigh
   };
 };
 
-/** LoraConfig's options as a caller gives them. */
-export type LoraOptions = ClosedInput<typeof LoraConfig>;
-
 /**
  * The model with a new adapter beside those it has; the first one is in use at once, later ones when `setActiveAdapters` says so. What
  * `modulesToSave` and `bias` train is copied, so that the base stays what it was. `name`: letters, digits, _ and -. The adapter that
  * `attachLora` or a loader put on counts as `default`. `E_LORA_NAME`, `E_LORA_TARGET`, `E_OPTIONS`; `E_LORA_BASE` where such an
  * adapter trained weights of the base.
  */
-export const addAdapter = (
-  model: CausalLM,
-  name: string,
-  options: LoraOptions,
-  { seed = 42 }: { readonly seed?: number } = {},
-): E.Either<FatalError, CausalLM> =>
-  pipe(
-    adaptersNow(model),
-    E.bindTo('adapters'),
-    E.tap(({ adapters }) => isFree(name, adapters)),
-    E.bind('lora', () => LoraConfig.decode(options)),
-    E.bind('attached', ({ adapters, lora }) => withNewAdapter(baseOf(model, adapters), lora, seed)),
-    E.map(({ adapters, lora, attached }) => added(model, adapters, name, taken(attached, adapters.base, lora, copied))),
-  );
+export const addAdapter = checked(
+  'addAdapter',
+  E.left,
+  { 3: { seed: 'optional' } },
+  (
+    model: CausalLM,
+    name: string,
+    options: LoraOptions,
+    { seed = 42 }: NewAdapterOptions = {},
+  ): E.Either<FatalError, CausalLM> =>
+    pipe(
+      adaptersNow(model),
+      E.bindTo('adapters'),
+      E.tap(({ adapters }) => isFree(name, adapters)),
+      E.bind('lora', () => LoraConfig.decode(options)),
+      E.bind('attached', ({ adapters, lora }) => withNewAdapter(baseOf(model, adapters), lora, seed)),
+      E.map(({ adapters, lora, attached }) =>
+        added(model, adapters, name, taken(attached, adapters.base, lora, copied)),
+      ),
+    ),
+);
 
 /** Whether two tensors hold the same numbers. */
 const alike = (a: Tensor | undefined, b: Tensor): boolean => {
@@ -173,7 +179,7 @@ const alike = (a: Tensor | undefined, b: Tensor): boolean => {
 export const addSavedAdapter = (
   model: CausalLM,
   name: string,
-  lora: LoraConfig,
+  options: LoraOptions,
   saved: Weights,
 ): E.Either<FatalError, CausalLM> =>
   pipe(
@@ -193,8 +199,9 @@ export const addSavedAdapter = (
             }),
           );
     }),
-    E.bind('attached', ({ adapters }) => withSavedAdapter(baseOf(model, adapters), lora, saved)),
-    E.map(({ adapters, attached }) => {
+    E.bind('lora', () => LoraConfig.decode(options)),
+    E.bind('attached', ({ adapters, lora }) => withSavedAdapter(baseOf(model, adapters), lora, saved)),
+    E.map(({ adapters, attached, lora }) => {
       const adapter = taken(attached, adapters.base, lora, copied);
       const trained = new Set(trainedWith(attached, lora));
       // Tables that PEFT saves with an adapter of them are the base's own.
@@ -256,10 +263,17 @@ export const setActiveAdapters = (
     }),
   );
 
+/** An adapter that a model has. */
+export interface ListedAdapter {
+  readonly name: string;
+  /** Whether it is in use. */
+  readonly active: boolean;
+  /** What it is. */
+  readonly lora: LoraConfig;
+}
+
 /** The adapters of a model, in the order in which they came. */
-export const listAdapters = (
-  model: CausalLM,
-): ReadonlyArray<{ readonly name: string; readonly active: boolean; readonly lora: LoraConfig }> => {
+export const listAdapters = (model: CausalLM): ReadonlyArray<ListedAdapter> => {
   const { adapters, lora } = model;
   if (adapters === undefined) return lora === undefined ? [] : [{ name: defaultName, active: true, lora }];
   return Object.entries(adapters.all).map(([name, own]) => ({

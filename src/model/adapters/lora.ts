@@ -14,7 +14,7 @@ import {
   properFraction,
 } from '../../formats/optionCodecs.js';
 import { closed, option, optional } from '../../formats/closed.js';
-import type { ClosedValue } from '../../formats/closed.js';
+import type { ClosedInput, ClosedValue } from '../../formats/closed.js';
 import { linearRegex, wholeRegex } from '../../formats/regex/linearRegex.js';
 import type { Search } from '../../formats/regex/search.js';
 
@@ -89,6 +89,8 @@ export const LoraConfig = closed('LoraConfig', {
 });
 /** The options of a LoRA adapter as decoded (`LoraConfig.decode`): PEFT's, camelCased, defaults filled in. */
 export type LoraConfig = ClosedValue<typeof LoraConfig>;
+/** LoraConfig's options as a caller gives them: all may be left out. */
+export type LoraOptions = ClosedInput<typeof LoraConfig>;
 
 /** The patterns of an adapter are asked for every module of a model. */
 const compiled = new WeakMap<object, ReadonlyArray<readonly [Search, number]>>();

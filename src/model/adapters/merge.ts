@@ -1,6 +1,7 @@
 /** Adapters merged into the weights, and taken out again. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
+import { checked } from '../../checked.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { fatal, usage, warning } from '../../errors.js';
 import { add, keep, mul, sub, tidy } from '../../tfjs.js';
@@ -12,7 +13,7 @@ import { gatherRows } from '../kernels/gatherRows.js';
 import { release } from '../kernels/hold.js';
 import type { Weights } from '../layers/layer.js';
 import { putRows } from '../layers/putRows.js';
-import type { CausalLM } from '../model.js';
+import type { CausalLM, ModelWithWarnings } from '../model.js';
 import { dequantizedCopy, dequantizeModel, placed } from '../quantize/base.js';
 import { isGptq } from '../quantize/config.js';
 import type { QuantizationConfig } from '../quantize/config.js';
@@ -216,69 +217,72 @@ const unmergeable = (model: CausalLM): FatalError | undefined => {
  * a tied model, the head gets a table of its own.
  * `E_LORA_NOT_FINITE` when the adapter holds a number that is none, `E_LORA_ABSENT` when there is no adapter.
  */
-export const mergeLora = (model: CausalLM, { inPlace = false }: MergeOptions = {}): E.Either<FatalError, Merged> => {
-  const fault = unmergeable(model);
-  if (fault !== undefined) return E.left(fault);
-  const remembered: Remembered = new Map();
-  const own = parted(model);
-  const numbers = isGptqBase(model) ? (inPlace ? dequantizeModel : dequantizedCopy)(model) : model;
-  const given: CausalLM = { ...numbers, weights: { ...numbers.weights, ...own } };
-  const after = moved(given, { way: 'in', inPlace, remembered });
-  const { weights } = after;
-  const forget = (): void => {
-    for (const old of remembered.values()) old.dispose();
-  };
-  /** Tensors of `from` that `others` do not share. */
-  const drop = (from: Weights, ...others: ReadonlyArray<Weights>): void => {
-    const shared = new Set(others.flatMap((each) => Object.values(each)));
-    for (const weight of Object.values(from)) if (!shared.has(weight)) weight.dispose();
-  };
-  // Numbers that were made for the merge alone.
-  if (!inPlace && numbers !== model) drop(numbers.weights, weights, model.weights);
-  const { lora: _lora, adapters, taken = {}, ...base } = numbers;
-  return E.right({
-    model: { ...base, ...after, config: untiedConfig(base.config, weights), trainable: [] },
-    unmerge: () => {
-      if (!inPlace) {
-        drop(own, model.weights);
-        drop(weights, model.weights);
-        return model;
-      }
-      const before = moved({ ...given, ...after }, { way: 'out', inPlace, remembered });
-      forget();
-      const { 'lm_head.weight': head, ...others } = before.weights;
-      if (!('lm_head.weight' in own)) return { ...numbers, ...before };
-      head?.dispose();
-      return { ...numbers, ...before, weights: others };
-    },
-    unload: () => {
-      forget();
-      const plain = withoutAdapter(weights);
-      drop(weights, plain);
-      // In place these were used up already.
-      if (!inPlace) for (const before of [given, model]) drop(before.weights, plain);
-      drop(taken, plain);
-      for (const { weights: own, beside, taken: began = {} } of Object.values(adapters?.all ?? {}))
-        for (const tensors of [own, beside, began]) drop(tensors, plain);
-      const buffers = bufferNames(base.config);
-      const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
-      return {
-        ...base,
-        ...after,
-        config: untiedConfig(base.config, plain),
-        weights: plain,
-        trainable: Object.keys(plain).filter((name) => !isHeld(name) && !buffers.has(name)),
-      };
-    },
-    warnings: rounds(model),
-  });
-};
+export const mergeLora = checked(
+  'mergeLora',
+  E.left,
+  { 1: { inPlace: 'optional' } },
+  (model: CausalLM, { inPlace = false }: MergeOptions = {}): E.Either<FatalError, Merged> => {
+    const fault = unmergeable(model);
+    if (fault !== undefined) return E.left(fault);
+    const remembered: Remembered = new Map();
+    const own = parted(model);
+    const numbers = isGptqBase(model) ? (inPlace ? dequantizeModel : dequantizedCopy)(model) : model;
+    const given: CausalLM = { ...numbers, weights: { ...numbers.weights, ...own } };
+    const after = moved(given, { way: 'in', inPlace, remembered });
+    const { weights } = after;
+    const forget = (): void => {
+      for (const old of remembered.values()) old.dispose();
+    };
+    /** Tensors of `from` that `others` do not share. */
+    const drop = (from: Weights, ...others: ReadonlyArray<Weights>): void => {
+      const shared = new Set(others.flatMap((each) => Object.values(each)));
+      for (const weight of Object.values(from)) if (!shared.has(weight)) weight.dispose();
+    };
+    // Numbers that were made for the merge alone.
+    if (!inPlace && numbers !== model) drop(numbers.weights, weights, model.weights);
+    const { lora: _lora, adapters, taken = {}, ...base } = numbers;
+    return E.right({
+      model: { ...base, ...after, config: untiedConfig(base.config, weights), trainable: [] },
+      unmerge: () => {
+        if (!inPlace) {
+          drop(own, model.weights);
+          drop(weights, model.weights);
+          return model;
+        }
+        const before = moved({ ...given, ...after }, { way: 'out', inPlace, remembered });
+        forget();
+        const { 'lm_head.weight': head, ...others } = before.weights;
+        if (!('lm_head.weight' in own)) return { ...numbers, ...before };
+        head?.dispose();
+        return { ...numbers, ...before, weights: others };
+      },
+      unload: () => {
+        forget();
+        const plain = withoutAdapter(weights);
+        drop(weights, plain);
+        // In place these were used up already.
+        if (!inPlace) for (const before of [given, model]) drop(before.weights, plain);
+        drop(taken, plain);
+        for (const { weights: own, beside, taken: began = {} } of Object.values(adapters?.all ?? {}))
+          for (const tensors of [own, beside, began]) drop(tensors, plain);
+        const buffers = bufferNames(base.config);
+        const isHeld = (name: string): boolean => after.quantized !== undefined && name in after.quantized.scales;
+        return {
+          ...base,
+          ...after,
+          config: untiedConfig(base.config, plain),
+          weights: plain,
+          trainable: Object.keys(plain).filter((name) => !isHeld(name) && !buffers.has(name)),
+        };
+      },
+      warnings: rounds(model),
+    });
+  },
+);
 
 /**
  * The plain model with the adapter's change in its weights, and warnings as of `mergeLora`. Consumes the model given and its
  * adapter; takes no second copy of the weights. `E_LORA_NOT_FINITE`, `E_LORA_ABSENT`.
  */
-export const mergeAndUnload = (
-  model: CausalLM,
-): E.Either<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
+export const mergeAndUnload = (model: CausalLM): E.Either<FatalError, ModelWithWarnings> =>
   E.Functor.map(mergeLora(model, { inPlace: true }), ({ unload, warnings }) => ({ model: unload(), warnings }));

@@ -2,6 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import { checked } from '../../checked.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { architectureOf } from '../architectures.js';
@@ -13,7 +14,8 @@ import { weightOf } from '../weights.js';
 import { alreadyThere, replacing, trainedWith, untied, withAdapter } from './carrying.js';
 import { adaptersIn, isAdapterName, namesOf, tablesIn, tokenRowsName } from './adapterNames.js';
 import { moduleOf } from './moduleNames.js';
-import type { LoraConfig } from './lora.js';
+import { LoraConfig } from './lora.js';
+import type { LoraOptions } from './lora.js';
 import type { Target } from './targets.js';
 import type { TokenRows } from './tokenRows.js';
 import { adaptedWeight, namedInside, placesOf } from './places.js';
@@ -67,17 +69,33 @@ const reachedBy = (saved: Weights, targets: ReadonlyArray<Target>): ReadonlyArra
   return some || others.length === 0 ? targets : others;
 };
 
+/** How a saved adapter is put on. */
+export interface SavedAdapterOptions {
+  /** Whether it trains, and nothing else. Default true; false: nothing trains. */
+  readonly isTrainable?: boolean | undefined;
+}
+
 /**
  * The model with a saved adapter: `saved` holds the tensors of adapter_model.safetensors under their names without
  * `base_model.model.`. Takes what it uses of `saved` into the model and trains it, unless `isTrainable` is false.
- * `E_LORA_WEIGHTS` for an adapter that does not fit, `E_LORA_TARGET`, `E_LORA_PRESENT`.
+ * `E_LORA_WEIGHTS` for an adapter that does not fit, `E_OPTIONS`, `E_LORA_TARGET`, `E_LORA_PRESENT`.
  */
-export const attachSavedLora = (
-  given: CausalLM,
-  config: LoraConfig,
-  saved: Weights,
-  options: { readonly isTrainable?: boolean } = {},
-): E.Either<FatalError, CausalLM> => E.Functor.map(withSavedAdapter(given, config, saved, options), replacing(given));
+export const attachSavedLora = checked(
+  'attachSavedLora',
+  E.left,
+  { 3: { isTrainable: 'optional' } },
+  (
+    model: CausalLM,
+    options: LoraOptions,
+    saved: Weights,
+    { isTrainable = true }: SavedAdapterOptions = {},
+  ): E.Either<FatalError, CausalLM> =>
+    pipe(
+      LoraConfig.decode(options),
+      E.flatMap((config) => withSavedAdapter(model, config, saved, { isTrainable })),
+      E.map(replacing(model)),
+    ),
+);
 
 const misfit = (message: string, expected: string, actual: string): E.Either<FatalError, never> =>
   E.left(fatal('E_LORA_WEIGHTS', message, { expected, actual }));

@@ -17,7 +17,7 @@ import { cutRows, joinRows } from '../layers/putRows.js';
 import type { Pass } from '../pass.js';
 import { weightOf } from '../weights.js';
 import { attendCached, cached, remember } from './cachedAttention.js';
-import type { Entry } from './cachedAttention.js';
+import type { KvCacheEntry } from './cachedAttention.js';
 import { eachText } from './eachText.js';
 import type { Text } from './eachText.js';
 
@@ -58,7 +58,7 @@ const chunksOf = (cuSeqlens: Int32Array, chunk: number): Int32Array => {
 /** `attendCached` where each token sees no further back than its chunk begins. */
 const attendChunk = (
   { q, sinks }: Parameters<typeof attendCached>[0],
-  entry: Entry,
+  entry: KvCacheEntry,
   chunk: number,
   shape: Parameters<typeof attendCached>[2],
 ): Tensor => {

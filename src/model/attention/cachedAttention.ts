@@ -5,7 +5,7 @@ import type { AttentionAttrs, AttentionInputs } from '../kernels/attention.js';
 import { cachedAttention, writeRows } from '../kernels/cachedAttention.js';
 
 /** Keys and values that one layer keeps of the tokens read. */
-export interface Entry {
+export interface KvCacheEntry {
   /** [room, kvHeads · headDim], float32. */
   keys: Tensor;
   /** [room, kvHeads · valueDim], float32. */
@@ -17,7 +17,7 @@ export interface Entry {
 /** What is kept of the tokens read, filled as the model is run over a prompt and then token by token. Its tensors are its own. */
 export interface KvCache {
   /** One entry a layer with attention. */
-  readonly layers: Map<number, Entry>;
+  readonly layers: Map<number, KvCacheEntry>;
   /** By module path: what layers that read earlier tokens otherwise keep of them. */
   readonly states: Map<string, Tensor>;
 }
@@ -53,7 +53,7 @@ const appended = (table: Tensor | undefined, x: Tensor, rows: number): Tensor =>
 };
 
 /** Adds the rows of k [N, kvHeads · headDim] and v [N, kvHeads · valueDim] and returns the layer's entry. Borrows k and v. */
-export const remember = ({ layers }: KvCache, layer: number, k: Tensor, v: Tensor): Entry => {
+export const remember = ({ layers }: KvCache, layer: number, k: Tensor, v: Tensor): KvCacheEntry => {
   const known = layers.get(layer);
   const before = known?.rows ?? 0;
   const entry = {
@@ -66,7 +66,7 @@ export const remember = ({ layers }: KvCache, layer: number, k: Tensor, v: Tenso
 };
 
 /** What is kept of a layer; a RangeError where there is nothing. */
-export const cached = ({ layers }: KvCache, layer: number): Entry => {
+export const cached = ({ layers }: KvCache, layer: number): KvCacheEntry => {
   const entry = layers.get(layer);
   if (entry === undefined) throw new RangeError(`no keys and values of layer ${layer} are kept`);
   return entry;
@@ -75,6 +75,6 @@ export const cached = ({ layers }: KvCache, layer: number): Entry => {
 /** Attention of q [N, heads · headDim], the last N of the rows kept, over all rows kept that each may see: [N, heads · valueDim]. */
 export const attendCached = (
   { q, sinks }: Pick<AttentionInputs, 'q' | 'sinks'>,
-  { keys, values, rows }: Entry,
+  { keys, values, rows }: KvCacheEntry,
   shape: Omit<AttentionAttrs, 'cuSeqlens'>,
 ): Tensor => cachedAttention({ q, keys, values, sinks }, { ...shape, rows });

@@ -11,8 +11,8 @@ import type { CausalLM } from '../model.js';
 import { turned } from '../turned.js';
 import { weightOf } from '../weights.js';
 import type { TensorSpec } from '../weights.js';
-import { quantizationOf } from './config.js';
-import type { QuantizationConfig } from './config.js';
+import { QuantizationConfig, quantizationOf } from './config.js';
+import type { QuantizationOptions } from './config.js';
 import { dequantizeMatrix, layoutOf, quantizeMatrix, scalesOf } from './matrix.js';
 import type { QuantizedMatrix, QuantizedScales } from './matrix.js';
 
@@ -52,11 +52,11 @@ export const placed = (matrix: QuantizedMatrix): Tensor => {
 
 /**
  * The model with its linear weights (all but the head's and `llmInt8SkipModules`) in 8 or 4 bits; they no longer train. Consumes
- * the model given. `E_QUANTIZED` when it is quantised already, `E_OPTIONS` for 4 and 8 bits together.
+ * the model given. `E_QUANTIZED` when it is quantised already, `E_OPTIONS` for options that are wrong, and 4 and 8 bits together.
  */
-export const quantizeModel = (model: CausalLM, options: QuantizationConfig): E.Either<FatalError, CausalLM> =>
+export const quantizeModel = (model: CausalLM, options: QuantizationOptions): E.Either<FatalError, CausalLM> =>
   E.Functor.map(
-    E.Monad.chain(quantizationOf(options), (config) =>
+    E.Monad.chain(E.Monad.chain(QuantizationConfig.decode(options), quantizationOf), (config) =>
       model.quantized === undefined ? E.right(config) : E.left(usage('E_QUANTIZED', 'the model is quantised already')),
     ),
     (config) => {

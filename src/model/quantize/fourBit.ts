@@ -1,8 +1,9 @@
 /** Weights in 4 bits, a scale for every block of them: NF4 and FP4 as bitsandbytes packs them (Dettmers et al. 2023). */
 
+/** Which 16 numbers the codes stand for: those of NormalFloat (`nf4`), or of a float of 4 bits (`fp4`). */
 export type FourBitKind = 'nf4' | 'fp4';
 
-/** value = code(index) · absmax of its block; blocks run over the values in row-major order. */
+/** Values in 4 bits: value = code(index) · absmax of its block; blocks run over the values in row-major order. */
 export interface FourBitBlocks {
   readonly kind: FourBitKind;
   readonly blockSize: number;
@@ -85,8 +86,8 @@ export const fourBitCodesOf = (
   blockSize: number,
 ): Uint8Array => pack(kind, values, absmax, blockSize, isNegative);
 
-/** The nearest code of each value over its block's largest magnitude. `blockSize`: 64 as bitsandbytes has it. */
-export const quantizeFourBit = (kind: FourBitKind, values: Float32Array, blockSize = 64): FourBitBlocks => {
+/** The values in 4 bits: the nearest code of each over its block's largest magnitude. `blockSize`: 64 as bitsandbytes has it. */
+export const quantizeFourBit = (values: Float32Array, kind: FourBitKind, blockSize = 64): FourBitBlocks => {
   const absmax = new Float32Array(Math.ceil(values.length / blockSize));
   for (let i = 0; i < values.length; i++) {
     const block = Math.floor(i / blockSize);

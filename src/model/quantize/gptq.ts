@@ -20,7 +20,7 @@ export interface GptqOptions {
   readonly dampPercent: number;
 }
 
-/** value [o, i] = scale[g, o] · (code[o, i] - zero[g, o]) with g = groupIndex[i]. */
+/** A matrix [O, I] as GPTQ rounded it: value [o, i] = scale[g, o] · (code[o, i] - zero[g, o]) with g = groupIndex[i]. */
 export interface GptqMatrix {
   readonly kind: 'gptq';
   /** [outputs, inputs] */

@@ -1,6 +1,6 @@
 /** Weights in 8 bits a row, as bitsandbytes' LLM.int8 keeps them (Dettmers et al. 2022). */
 
-/** value = codes · scale / 127, row by row. */
+/** Rows in 8 bits: value = code · scale of its row / 127. */
 export interface Int8Rows {
   readonly kind: 'int8';
   /** [rows, columns] = [outputs, inputs] */
@@ -36,7 +36,7 @@ export const int8Codes = (
   return codes;
 };
 
-/** scale = max |w| of the row, code = round(127 · w / scale), half to even. */
+/** The values [rows, columns] in 8 bits, row by row: scale = max |w| of the row, code = round(127 · w / scale), half to even. */
 export const quantizeInt8 = (values: Float32Array, shape: readonly [number, number]): Int8Rows => {
   const [rows, columns] = shape;
   const scale = new Float32Array(rows);

@@ -26,7 +26,7 @@ export interface FourBitMatrix {
 
 export type QuantizedMatrix = Int8Rows | FourBitMatrix | GptqMatrix;
 
-/** All of it but the codes, which lie in the engine: values, divided by the scales, give them back exactly. */
+/** A quantised matrix without its codes, which lie in the engine: values, divided by the scales, give them back exactly. */
 export type QuantizedScales = Omit<Int8Rows, 'codes'> | Omit<FourBitMatrix, 'codes'> | Omit<GptqMatrix, 'codes'>;
 
 /** What is quantised of a model, and how. */
@@ -47,7 +47,7 @@ const blockSize = 64;
 export const quantizeMatrix = (config: QuantizationConfig, values: Float32Array, shape: Shape): QuantizedMatrix => {
   if (config.loadIn8bit) return quantizeInt8(values, shape);
   const kind = config.bnb4bitQuantType;
-  const { codes, absmax } = quantizeFourBit(kind, values, blockSize);
+  const { codes, absmax } = quantizeFourBit(values, kind, blockSize);
   return { kind, shape, blockSize, codes, scale: config.bnb4bitUseDoubleQuant ? nestScales(absmax) : absmax };
 };
 

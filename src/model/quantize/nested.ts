@@ -1,7 +1,7 @@
 /** Double quantisation: the scales of 4-bit blocks kept in 8 bits themselves (QLoRA, section 3). */
 import { dynamicMap, nearestCode } from './dynamicMap.js';
 
-/** scale = map[code] · absmax of its block + offset */
+/** Scales that are in 8 bits themselves: scale = map[code] · absmax of its block + offset. */
 export interface NestedScales {
   readonly codes: Uint8Array;
   /** Largest magnitude of each block of scales, the offset taken off. */
@@ -12,7 +12,7 @@ export interface NestedScales {
   readonly blockSize: number;
 }
 
-/** Subtracts the mean and quantises the rest to 8 bits in blocks of 256. */
+/** The scales in 8 bits: their mean, and what is left without it in blocks of `blockSize` (256). */
 export const nestScales = (scales: Float32Array, blockSize = 256): NestedScales => {
   let sum = 0;
   for (const scale of scales) sum += scale;

@@ -2,6 +2,7 @@
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { amongRun, checked } from '../../checked.js';
 import type { FatalError } from '../../errors.js';
 import type { CausalLM } from '../../model/model.js';
 import { documentStarts } from '../../operators/columns.js';
@@ -43,30 +44,35 @@ export interface ContaminationOptions {
 }
 
 /** Packs the rows (`bfd`) and evaluates the windows both ways. Left (`E_EVALUATE`) when the engine fails. */
-export const contamination = (
-  model: CausalLM,
-  rows: ReadonlyArray<Labelled>,
-  { maxLength, size = 4 }: ContaminationOptions,
-): TaskEither<FatalError, Contamination> => {
-  const windows = packRows<Labelled>({ maxLength })(rows);
-  return pipe(
-    TE.Do,
-    TE.bind('separate', () => evaluateRows(model, windows, { size, hardest: 0 })),
-    TE.bind('joined', () => evaluateRows(model, windows.map(joinedWindow), { size, hardest: 0 })),
-    TE.map(({ separate, joined }) => {
-      const difference = joined.tokenLoss - separate.tokenLoss;
-      return {
-        separate: separate.tokenLoss,
-        joined: joined.tokenLoss,
-        difference,
-        perplexityRatio: Math.exp(difference),
-        windows: windows.length,
-        documents: windows.reduce((sum, { seqLengths }) => sum + seqLengths.length, 0),
-        numTokens: separate.numItems,
-      };
-    }),
-  );
-};
+export const contamination = checked(
+  'contamination',
+  TE.left,
+  { 2: amongRun({ maxLength: 'required', size: 'optional' }) },
+  (
+    model: CausalLM,
+    rows: ReadonlyArray<Labelled>,
+    { maxLength, size = 4 }: ContaminationOptions,
+  ): TaskEither<FatalError, Contamination> => {
+    const windows = packRows<Labelled>({ maxLength })(rows);
+    return pipe(
+      TE.Do,
+      TE.bind('separate', () => evaluateRows(model, windows, { size, hardest: 0 })),
+      TE.bind('joined', () => evaluateRows(model, windows.map(joinedWindow), { size, hardest: 0 })),
+      TE.map(({ separate, joined }) => {
+        const difference = joined.tokenLoss - separate.tokenLoss;
+        return {
+          separate: separate.tokenLoss,
+          joined: joined.tokenLoss,
+          difference,
+          perplexityRatio: Math.exp(difference),
+          windows: windows.length,
+          documents: windows.reduce((sum, { seqLengths }) => sum + seqLengths.length, 0),
+          numTokens: separate.numItems,
+        };
+      }),
+    );
+  },
+);
 
 /** The same for a report. */
 export const contaminationFacts = ({

@@ -1,7 +1,9 @@
 /** Loss, accuracy and entropy of rows under a model that stands still; logits never exist as a whole. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../../checked.js';
 import { fatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { evaluateLoss } from '../../model/causalLm.js';
@@ -239,7 +241,7 @@ const smoothedMean = async (
   engage: EvaluateOptions['engage'],
 ): Promise<number> => {
   engage?.();
-  const output = evaluateLoss(model, sequence, targets, undefined, labelSmoothing);
+  const output = evaluateLoss(model, sequence, targets, { labelSmoothing });
   const losses = await output.loss.data<'float32'>();
   dispose([output.total, output.loss, output.correct, output.entropy]);
   return losses.reduce((sum, loss, i) => sum + loss * (targets.weights[i] ?? 1), 0) / weight;
@@ -267,7 +269,7 @@ const evaluateBatch = async (
             parts.push(preprocessLogits(logits, targets.labels.subarray(from, from + count)));
           };
     engage?.();
-    const output = evaluateLoss(model, sequence, targets, visit);
+    const output = evaluateLoss(model, sequence, targets, { visit });
     const [loss, correct, entropy] = await Promise.all([
       output.loss.data<'float32'>(),
       output.correct.data<'float32'>(),
@@ -336,28 +338,42 @@ const evaluatedOf = (sums: Sums, rows: number, { names, preprocessLogits }: Eval
 };
 
 /** Evaluates rows in batches, one after another. Left (`E_EVALUATE`) when the engine fails. */
-export const evaluateRows =
+export const evaluateRows = checked(
+  'evaluateRows',
+  TE.left,
+  {
+    2: {
+      size: 'optional',
+      onRow: 'optional',
+      names: 'optional',
+      hardest: 'optional',
+      labelSmoothing: 'optional',
+      preprocessLogits: 'optional',
+      engage: 'optional',
+    },
+  },
   (model: CausalLM, rows: ReadonlyArray<Labelled>, options: EvaluateOptions = {}): TaskEither<FatalError, Evaluated> =>
-  async () => {
-    const { size = 8 } = options;
-    const sums: Sums = {
-      all: noSums(),
-      batchLoss: 0,
-      auxLosses: [],
-      entropy: 0,
-      tokens: 0,
-      roles: new Map(),
-      files: new Map(),
-      hardest: [],
-      predicted: [],
-    };
-    try {
-      for (let first = 0; first < rows.length; first += size) {
-        await evaluateBatch(model, rows.slice(first, first + size), first, sums, options);
+    async () => {
+      const { size = 8 } = options;
+      const sums: Sums = {
+        all: noSums(),
+        batchLoss: 0,
+        auxLosses: [],
+        entropy: 0,
+        tokens: 0,
+        roles: new Map(),
+        files: new Map(),
+        hardest: [],
+        predicted: [],
+      };
+      try {
+        for (let first = 0; first < rows.length; first += size) {
+          await evaluateBatch(model, rows.slice(first, first + size), first, sums, options);
+        }
+      } catch (cause) {
+        const message = cause instanceof Error ? cause.message : String(cause);
+        return E.left(fatal('E_EVALUATE', `evaluation failed: ${message}`, { cause }));
       }
-    } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause);
-      return E.left(fatal('E_EVALUATE', `evaluation failed: ${message}`, { cause }));
-    }
-    return E.right(evaluatedOf(sums, rows.length, options));
-  };
+      return E.right(evaluatedOf(sums, rows.length, options));
+    },
+);

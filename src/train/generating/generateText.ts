@@ -1,13 +1,15 @@
 /** Generation as a stream: ids, or the text they make. */
-import { defer, type Observable } from 'rxjs';
+import { defer, type Observable, throwError } from 'rxjs';
+import { among, checked } from '../../checked.js';
 import { fatal, isFatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/model.js';
 import { endIds, generate, type GenerateOptions } from '../../model/generate.js';
 import { pull } from '../../streams/pull.js';
+import type { ModelWithTokenizer } from '../loading/load.js';
 import { decodePieces } from './decodePieces.js';
 import { specialStops, untilStop } from './stopStrings.js';
+import { generateOptionNames } from '../../model/generate.js';
 
 /** What generation throws as the error of a stream: a wrong prompt or option is the caller's (`E_GENERATE`). */
 const generationFailed = (cause: unknown): FatalError =>
@@ -31,8 +33,13 @@ async function* told(ids: AsyncGenerator<number, void, undefined>): AsyncGenerat
  * The ids a model continues a prompt with, each as soon as it is known. Leaving ends the generation. Errors: `E_GENERATE` for a prompt or
  * options that `generate` refuses, and where the engine fails; `E_NON_FINITE` where no token can be chosen.
  */
-export const generateIds = (model: CausalLM, prompt: Int32Array, options: GenerateOptions = {}): Observable<number> =>
-  defer(() => pull(told(generate(model, prompt, options))));
+export const generateIds = checked(
+  'generateIds',
+  (fault) => throwError(() => fault),
+  { 2: generateOptionNames },
+  (model: CausalLM, promptIds: Int32Array, options: GenerateOptions = {}): Observable<number> =>
+    defer(() => pull(told(generate(model, promptIds, options)))),
+);
 
 /** How a text is continued, and at which texts it ends. */
 export interface GenerateTextOptions extends GenerateOptions {
@@ -57,15 +64,23 @@ const stopStrings = ({ stop = [] }: GenerateTextOptions): ReadonlyArray<string> 
  * Nothing that follows a stop string is ever given. Errors are those of `generateIds`, and a RangeError, thrown at once, for an empty stop
  * string.
  */
-export const generateText = (
-  { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },
-  prompt: Int32Array,
-  options: GenerateTextOptions = {},
-): Observable<string> => {
-  const { stop: _stop, includeStop = true, ...decoding } = options;
-  const stop = stopStrings(options);
-  const own = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
-  const stopIds = [...(options.stopIds ?? [...endIds(model), ...own]), ...specialStops(tokenizer, stop)];
-  const pieces = generateIds(model, prompt, { ...decoding, stopIds }).pipe(decodePieces(tokenizer));
-  return stop.length === 0 ? pieces : pieces.pipe(untilStop({ stop, includeStop }));
-};
+export const generateText = checked(
+  'generateText',
+  (fault) => throwError(() => fault),
+  {
+    0: among({ model: 'required', tokenizer: 'required' }),
+    2: { ...generateOptionNames, stop: 'optional', includeStop: 'optional' },
+  },
+  (
+    { model, tokenizer }: ModelWithTokenizer,
+    promptIds: Int32Array,
+    options: GenerateTextOptions = {},
+  ): Observable<string> => {
+    const { stop: _stop, includeStop = true, ...decoding } = options;
+    const stop = stopStrings(options);
+    const own = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
+    const stopIds = [...(options.stopIds ?? [...endIds(model), ...own]), ...specialStops(tokenizer, stop)];
+    const pieces = generateIds(model, promptIds, { ...decoding, stopIds }).pipe(decodePieces(tokenizer));
+    return stop.length === 0 ? pieces : pieces.pipe(untilStop({ stop, includeStop }));
+  },
+);

@@ -1,6 +1,7 @@
 /** Held-out prompts answered greedily, to see what the numbers mean: what the model says, and whether it knows when to stop. */
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { besideLoaded, checked } from '../../checked.js';
 import { fatal, isFatal } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
@@ -124,27 +125,44 @@ const answer = async (
   };
 };
 
+/** How the questions of rows are found and answered. */
+export interface AnswerRowsOptions extends SampleOptions {
+  /** The names behind the numbers of roles: they tell where an answer begins in a row all of which is trained. */
+  readonly names?: RowNames | undefined;
+}
+
 /** Answers to the first `count` questions that the rows hold, one after another. `E_GENERATE` when the engine fails, `E_NON_FINITE` of logits. */
-export const answerRows = (
-  model: CausalLM,
-  rows: ReadonlyArray<Labelled>,
-  count: number,
-  options: SampleOptions & { readonly names?: RowNames | undefined },
-): TaskEither<FatalError, ReadonlyArray<Sample>> =>
-  TE.tryCatch(
-    async () => {
-      const samples: Array<Sample> = [];
-      for (const [index, row] of rows.entries()) {
-        if (samples.length >= count) break;
-        const question = questionOf(row, options.names);
-        if (question !== undefined) samples.push(await answer(model, index, question, options));
-      }
-      return samples;
-    },
-    (cause) =>
-      isFatal(cause)
-        ? cause
-        : fatal('E_GENERATE', `the model could not answer: ${cause instanceof Error ? cause.message : String(cause)}`, {
-            cause,
-          }),
-  );
+export const answerRows = checked(
+  'answerRows',
+  TE.left,
+  {
+    3: { ...besideLoaded, tokenizer: 'optional', maxNewTokens: 'required', stop: 'optional', names: 'optional' },
+  },
+  (
+    model: CausalLM,
+    rows: ReadonlyArray<Labelled>,
+    count: number,
+    options: AnswerRowsOptions,
+  ): TaskEither<FatalError, ReadonlyArray<Sample>> =>
+    TE.tryCatch(
+      async () => {
+        const samples: Array<Sample> = [];
+        for (const [index, row] of rows.entries()) {
+          if (samples.length >= count) break;
+          const question = questionOf(row, options.names);
+          if (question !== undefined) samples.push(await answer(model, index, question, options));
+        }
+        return samples;
+      },
+      (cause) =>
+        isFatal(cause)
+          ? cause
+          : fatal(
+              'E_GENERATE',
+              `the model could not answer: ${cause instanceof Error ? cause.message : String(cause)}`,
+              {
+                cause,
+              },
+            ),
+    ),
+);

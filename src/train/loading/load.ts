@@ -5,6 +5,8 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../../checked.js';
+import type { OptionNames } from '../../checked.js';
 import { fatal, usage, warning } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { adapterConfigFile } from '../../formats/checkpoints/adapterConfig.js';
@@ -25,7 +27,7 @@ import { LoraConfig } from '../../model/adapters/lora.js';
 import { withRopeScaling } from '../../model/attention/ropeConfig.js';
 import { makeCausalLm, quantizedLm } from '../../model/model.js';
 import { modelConfig } from '../../model/architectures.js';
-import type { CausalLM } from '../../model/model.js';
+import type { CausalLM, ModelWithWarnings } from '../../model/model.js';
 import type { ModelConfig, RawConfig } from '../../model/config.js';
 import { inText } from '../../model/imageText.js';
 import { decodeQuantization, QuantizationConfig, quantizationOf } from '../../model/quantize/config.js';
@@ -38,8 +40,12 @@ import { withOwnHead } from './headNames.js';
 import { planWeights, uploaded } from './loadWeights.js';
 import { spreadOverExperts } from './parameterAdapter.js';
 import { counted } from '../../formats/counted.js';
+import { hubSettingNames } from '../../formats/hub/settings.js';
 
-/** Quantisation is BitsAndBytesConfig's options, camelCased: `loadIn4bit`, `bnb4bitQuantType`, … */
+/**
+ * How a model is loaded: with which adapter, on which engine, in how many bits (the options of BitsAndBytesConfig, camelCased:
+ * `loadIn4bit`, `bnb4bitQuantType`, …).
+ */
 export interface LoadOptions extends EngineOptions, QuantizationOptions {
   /** A PEFT adapter to put on the model; it is what trains then. */
   readonly adapterDir?: string | undefined;
@@ -53,6 +59,33 @@ export interface LoadOptions extends EngineOptions, QuantizationOptions {
   readonly ropeScaling?: Readonly<Record<string, unknown>> | undefined;
   /** Asked before the weights are loaded; a Left ends it there. */
   readonly accept?: ((config: ModelConfig) => E.Either<FatalError, unknown>) | undefined;
+}
+
+/** Its names, for calls that no compiler has looked at. */
+export const loadOptionNames: OptionNames<LoadOptions> = {
+  adapterDir: 'optional',
+  isTrainable: 'optional',
+  hub: hubSettingNames,
+  attnImplementation: 'optional',
+  ropeScaling: 'optional',
+  accept: 'optional',
+  engine: 'optional',
+  threads: 'optional',
+  device: 'optional',
+  precision: 'optional',
+  loadIn8bit: 'optional',
+  loadIn4bit: 'optional',
+  llmInt8Threshold: 'optional',
+  llmInt8SkipModules: 'optional',
+  bnb4bitQuantType: 'optional',
+  bnb4bitUseDoubleQuant: 'optional',
+  bnb4bitComputeDtype: 'optional',
+};
+
+/** A model and the tokenizer that belongs to it, as `load` gives them. */
+export interface ModelWithTokenizer {
+  readonly model: CausalLM;
+  readonly tokenizer: Tokenizer;
 }
 
 /** A model, where it was found, and what was to be told of it. */
@@ -95,9 +128,16 @@ export const loadOptionsOf = (options: LoadOptions): LoadOptions => ({
 });
 
 /** Starts an engine unless one runs and nothing else is asked for. */
-const onEngine = (options: EngineOptions): TaskEither<FatalError, EngineReport | undefined> => {
-  const asked = options.engine ?? options.threads ?? options.precision ?? options.device;
-  return asked === undefined && currentEngine() !== undefined ? TE.right(undefined) : chooseEngine(options);
+const onEngine = ({
+  engine,
+  threads,
+  precision,
+  device,
+}: EngineOptions): TaskEither<FatalError, EngineReport | undefined> => {
+  const asked = engine ?? threads ?? precision ?? device;
+  return asked === undefined && currentEngine() !== undefined
+    ? TE.right(undefined)
+    : chooseEngine({ engine, threads, precision, device });
 };
 
 const unexpectedTensors = (dir: string, names: ReadonlyArray<string>): ReadonlyArray<Warning> =>
@@ -152,30 +192,35 @@ const misfitIn =
   };
 
 /** The model with the PEFT adapter of a directory (or a repository on the Hub), which alone trains (or nothing does, unless `isTrainable`). */
-export const loadAdapter = (
-  model: CausalLM,
-  dir: string,
-  { isTrainable = true, hub, name }: LoadAdapterOptions = {},
-): TaskEither<FatalError, { readonly model: CausalLM; readonly warnings: ReadonlyArray<Warning> }> =>
-  pipe(
-    locateModel(dir, { part: 'adapter', hub }),
-    TE.bindTo('located'),
-    TE.bind('files', ({ located }) => readAdapter(located.dir)),
-    TE.let('named', ({ files: { config, tensors } }) => withOwnHead(model.config, config.lora, tensors)),
-    TE.bind('spread', ({ named }) => TE.fromEither(spreadOverExperts(model.config, named.lora, named.tensors))),
-    TE.bind('lora', ({ spread }) => TE.fromEither(LoraConfig.decode(spread.lora))),
-    TE.bind('saved', ({ spread }) => uploaded(Array.from(spread.tensors, ([name, from]) => ({ name, from })))),
-    TE.bind('adapted', ({ lora, saved, located }) =>
-      pipe(
-        name === undefined
-          ? attachSavedLora(model, lora, saved, { isTrainable })
-          : addSavedAdapter(model, name, lora, saved),
-        E.mapLeft((error) => (isMisfit(error) ? misfitIn(located.dir)(error) : error)),
-        TE.fromEither,
+export const loadAdapter = checked(
+  'loadAdapter',
+  TE.left,
+  { 2: { isTrainable: 'optional', hub: hubSettingNames, name: 'optional' } },
+  (
+    model: CausalLM,
+    dir: string,
+    { isTrainable = true, hub, name }: LoadAdapterOptions = {},
+  ): TaskEither<FatalError, ModelWithWarnings> =>
+    pipe(
+      locateModel(dir, { part: 'adapter', hub }),
+      TE.bindTo('located'),
+      TE.bind('files', ({ located }) => readAdapter(located.dir)),
+      TE.let('named', ({ files: { config, tensors } }) => withOwnHead(model.config, config.lora, tensors)),
+      TE.bind('spread', ({ named }) => TE.fromEither(spreadOverExperts(model.config, named.lora, named.tensors))),
+      TE.bind('lora', ({ spread }) => TE.fromEither(LoraConfig.decode(spread.lora))),
+      TE.bind('saved', ({ spread }) => uploaded(Array.from(spread.tensors, ([name, from]) => ({ name, from })))),
+      TE.bind('adapted', ({ lora, saved, located }) =>
+        pipe(
+          name === undefined
+            ? attachSavedLora(model, lora, saved, { isTrainable })
+            : addSavedAdapter(model, name, lora, saved),
+          E.mapLeft((error) => (isMisfit(error) ? misfitIn(located.dir)(error) : error)),
+          TE.fromEither,
+        ),
       ),
+      TE.map(({ adapted, files }) => ({ model: adapted, warnings: files.warnings })),
     ),
-    TE.map(({ adapted, files }) => ({ model: adapted, warnings: files.warnings })),
-  );
+);
 
 /** A config.json with another rotary scaling than its own. `E_OPTIONS` for a model whose positions do not turn. */
 const stretched = (raw: unknown, scaling: LoadOptions['ropeScaling']): E.Either<FatalError, ModelConfig> => {
@@ -300,11 +345,16 @@ const loadFrom = (located: Located, options: LoadOptions): TaskEither<FatalError
  * for those that are quantised, by the options or in the checkpoint. All others train. A name of the Hub (`owner/name`, `owner/name@revision`) is downloaded first, see `locateModel`.
  * Left: what of the directory is missing or wrong, or the engine asked for does not start.
  */
-export const loadModel = (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>
-  pipe(
-    locateModel(name, { hub: options.hub }),
-    TE.flatMap((located) => loadFrom(located, options)),
-  );
+export const loadModel = checked(
+  'loadModel',
+  TE.left,
+  { 1: loadOptionNames },
+  (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedModel> =>
+    pipe(
+      locateModel(name, { hub: options.hub }),
+      TE.flatMap((located) => loadFrom(located, options)),
+    ),
+);
 
 /** The vocabularies fit: every id the tokenizer makes has a row in the embedding. `E_VOCAB_MISMATCH`. */
 export const checkVocabulary = (
@@ -379,21 +429,31 @@ const partsFrom = <T extends Tokenizer | undefined>(
  * Model and tokenizer, the tokenizer absent where the directory has none: rows that bring token ids need none. An adapter's own
  * tokenizer goes before the model's.
  */
-export const loadParts = (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedParts> =>
-  pipe(
-    locateModel(name, { hub: options.hub }),
-    TE.flatMap((located) => partsFrom(located, options, tokenizerIn)),
-    TE.map(({ tokenizer, ...loaded }) => (tokenizer === undefined ? loaded : { ...loaded, tokenizer })),
-  );
+export const loadParts = checked(
+  'loadParts',
+  TE.left,
+  { 1: loadOptionNames },
+  (name: string, options: LoadOptions = {}): TaskEither<FatalError, LoadedParts> =>
+    pipe(
+      locateModel(name, { hub: options.hub }),
+      TE.flatMap((located) => partsFrom(located, options, tokenizerIn)),
+      TE.map(({ tokenizer, ...loaded }) => (tokenizer === undefined ? loaded : { ...loaded, tokenizer })),
+    ),
+);
 
 /**
  * Model and tokenizer of a directory as transformers writes them, or of a name on the Hub.
  *
  *     const { model, tokenizer } = await orThrow(load('./models/Qwen2.5-0.5B'));
  */
-export const load = (name: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
-  pipe(
-    locateModel(name, { hub: options.hub }),
-    // One that is missing is told at once, before the model is loaded for nothing.
-    TE.flatMap((located) => partsFrom(located, options, loadTokenizer)),
-  );
+export const load = checked(
+  'load',
+  TE.left,
+  { 1: loadOptionNames },
+  (name: string, options: LoadOptions = {}): TaskEither<FatalError, Loaded> =>
+    pipe(
+      locateModel(name, { hub: options.hub }),
+      // One that is missing is told at once, before the model is loaded for nothing.
+      TE.flatMap((located) => partsFrom(located, options, loadTokenizer)),
+    ),
+);

@@ -1,6 +1,7 @@
 /** A base model made ready for conversations: ChatML's tokens and template, and embeddings that have rows for them. */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
+import { among, checked } from '../../checked.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { withNumbersOf } from '../../formats/json/writtenNumbers.js';
@@ -10,6 +11,7 @@ import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { CausalLM } from '../../model/model.js';
 import { resizeTokenEmbeddings } from '../../model/resizeEmbeddings.js';
 import type { NewTokenInit } from '../../model/resizeEmbeddings.js';
+import type { ModelWithTokenizer } from './load.js';
 
 /** How a base model is set up for conversations. */
 export interface ChatFormatOptions extends ChatFormat {
@@ -74,22 +76,33 @@ const withTokenIds = (model: CausalLM, { bosTokenId, eosTokenId, padTokenId }: T
  *
  * `E_UNKNOWN_CHAT_FORMAT` for another format than chatml, `E_LORA_PRESENT` where an adapter sits on the model and rows are missing.
  */
-export const setupChatFormat = (
-  { model, tokenizer }: { readonly model: CausalLM; readonly tokenizer: Tokenizer },
-  options: ChatFormatOptions = {},
-): E.Either<FatalError, ChatReady> =>
-  pipe(
-    E.Do,
-    E.bind('ready', () => withChatFormat(tokenizer, options)),
-    E.bind('rows', ({ ready }) => rowsFor(ready, options.resizeToMultipleOf)),
-    E.bind('resized', ({ rows }) =>
-      resizeTokenEmbeddings(model, { rows, init: options.newTokenInit, seed: options.seed }),
-    ),
-    E.map(({ ready, resized }) => ({
-      model: options.parity === true ? resized : withTokenIds(resized, ready),
-      tokenizer: ready,
-      newTokenIds: [ready.bosTokenId, ready.eosTokenId].flatMap((id) =>
-        id === undefined || tokenizer.idToToken(id) !== undefined ? [] : [id],
+export const setupChatFormat = checked(
+  'setupChatFormat',
+  E.left,
+  {
+    0: among({ model: 'required', tokenizer: 'required' }),
+    1: {
+      resizeToMultipleOf: 'optional',
+      newTokenInit: 'optional',
+      seed: 'optional',
+      format: 'optional',
+      parity: 'optional',
+    },
+  },
+  ({ model, tokenizer }: ModelWithTokenizer, options: ChatFormatOptions = {}): E.Either<FatalError, ChatReady> =>
+    pipe(
+      E.Do,
+      E.bind('ready', () => withChatFormat(tokenizer, { format: options.format, parity: options.parity })),
+      E.bind('rows', ({ ready }) => rowsFor(ready, options.resizeToMultipleOf)),
+      E.bind('resized', ({ rows }) =>
+        resizeTokenEmbeddings(model, { rows, init: options.newTokenInit, seed: options.seed }),
       ),
-    })),
-  );
+      E.map(({ ready, resized }) => ({
+        model: options.parity === true ? resized : withTokenIds(resized, ready),
+        tokenizer: ready,
+        newTokenIds: [ready.bosTokenId, ready.eosTokenId].flatMap((id) =>
+          id === undefined || tokenizer.idToToken(id) !== undefined ? [] : [id],
+        ),
+      })),
+    ),
+);

@@ -24,7 +24,7 @@ export interface LogRow {
 }
 
 /** Sums over the updates since the last log row. Plain data: checkpoints hold it. */
-export interface Interval {
+export interface LogInterval {
   readonly steps: number;
   readonly loss: number;
   readonly items: number;
@@ -34,17 +34,17 @@ export interface Interval {
   readonly auxLoss?: number;
 }
 
-export const emptyInterval: Interval = { steps: 0, loss: 0, items: 0, correct: 0, entropy: 0 };
+export const emptyInterval: LogInterval = { steps: 0, loss: 0, items: 0, correct: 0, entropy: 0 };
 
 /** Whether loss and gradients are finite; an update of which they are not moves nothing. */
 export const isSound = ({ loss, gradNorm }: Pick<StepResult, 'loss' | 'gradNorm'>): boolean =>
   Number.isFinite(loss) && Number.isFinite(gradNorm);
 
 /** An update that was left out because it was not finite adds nothing. */
-export const addToInterval = (interval: Interval, result: StepResult): Interval =>
+export const addToInterval = (interval: LogInterval, result: StepResult): LogInterval =>
   isSound(result) ? added(interval, result) : interval;
 
-const added = (interval: Interval, result: StepResult): Interval => ({
+const added = (interval: LogInterval, result: StepResult): LogInterval => ({
   steps: interval.steps + 1,
   loss: interval.loss + result.loss,
   items: interval.items + result.numItems,
@@ -54,7 +54,7 @@ const added = (interval: Interval, result: StepResult): Interval => ({
 });
 
 /** The log row of an interval that ends with `last`. */
-export const rowOf = (interval: Interval, last: StepResult, numTokens: number): LogRow => ({
+export const rowOf = (interval: LogInterval, last: StepResult, numTokens: number): LogRow => ({
   step: last.step,
   epoch: last.epoch,
   loss: interval.steps === 0 ? NaN : interval.loss / interval.steps,

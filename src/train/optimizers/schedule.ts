@@ -2,34 +2,61 @@
  * Learning rates as functions of the number of updates already done: arithmetic only. The shapes and their numbers are those of
  * transformers' `get_scheduler`; with any warm-up the first update therefore uses rate 0.
  */
+import { amongRun, checked, thrown } from '../../checked.js';
 import type { SftConfig } from '../options/config.js';
 
 /** `step` (updates already done, from 0) → the learning rate of the next update. */
 export type Schedule = (step: number) => number;
 
 /** The rate of a schedule. */
-export interface Rate {
+export interface RateOptions {
   /** The peak: what the shape's factor is multiplied with. */
   readonly learningRate: number;
 }
 
 /** A schedule that may begin with a warm-up. */
-export interface Warming extends Rate {
+export interface WarmupOptions extends RateOptions {
   /** Updates over which the rate rises linearly from 0. Default 0. */
   readonly warmupSteps?: number | undefined;
 }
 
 /** A schedule that knows the end of the run. */
-export interface Ending extends Warming {
+export interface DecayOptions extends WarmupOptions {
   /** Updates of the whole run; the shape has come to its end there. */
   readonly totalSteps: number;
+}
+
+/** Cosine waves on the way from the warm-up to the end. */
+export interface CosineOptions extends DecayOptions {
+  /** How many; the schedule tells the default. */
+  readonly cycles?: number | undefined;
+}
+
+/** Cosine waves that do not end at 0. */
+export interface CosineWithMinimumOptions extends CosineOptions {
+  /** The lowest rate. Default 0. */
+  readonly minimum?: number | undefined;
+}
+
+/** A power of what is left of the way. */
+export interface PolynomialOptions extends DecayOptions {
+  /** Default 1: a straight line. */
+  readonly power?: number | undefined;
+  /** The rate at the end. Default 1e-7. */
+  readonly end?: number | undefined;
+}
+
+/** A schedule that falls for ever. */
+export interface InverseSqrtOptions extends WarmupOptions {
+  /** Updates after the warm-up at which the rate has fallen to 1 / √2 of its peak. Default: `warmupSteps`, or 10,000 without a warm-up. */
+  readonly timescale?: number | undefined;
 }
 
 const straight = (along: number): number => along;
 
 const warmed =
   (
-    { learningRate, warmupSteps = 0 }: Warming,
+    { learningRate, warmupSteps = 0 }: WarmupOptions,
     after: (step: number) => number,
     { from = 0, rise = straight }: { readonly from?: number; readonly rise?: (along: number) => number } = {},
   ): Schedule =>
@@ -40,30 +67,49 @@ const warmed =
 const above = (floor: number, factor: number): number => factor * (1 - floor) + floor;
 
 /** A rate as a share of the peak; of a peak of 0 there is none. */
-const shareOf = (rate: number, { learningRate }: Rate): number => (learningRate === 0 ? 0 : rate / learningRate);
+const shareOf = (rate: number, { learningRate }: RateOptions): number => (learningRate === 0 ? 0 : rate / learningRate);
 
 /** Share of the way from the end of the warm-up to the end of the run. */
-const progress = ({ warmupSteps = 0, totalSteps }: Ending, step: number): number =>
+const progress = ({ warmupSteps = 0, totalSteps }: DecayOptions, step: number): number =>
   (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
 
+/** Names that these records share: one record serves several schedules. */
+const rateNames = { learningRate: 'required', warmupSteps: 'beside', totalSteps: 'beside' } as const;
+const warmingNames = { ...rateNames, warmupSteps: 'optional' } as const;
+const endingNames = { ...warmingNames, totalSteps: 'required' } as const;
+
 /** The same rate at every update, without a warm-up (transformers' `constant`). */
-export const constant =
-  ({ learningRate }: Rate): Schedule =>
-  () =>
-    learningRate;
+export const constant = checked(
+  'constant',
+  thrown,
+  { 0: amongRun(rateNames) },
+  ({ learningRate }: RateOptions): Schedule =>
+    () =>
+      learningRate,
+);
 
 /** Rises from 0 over `warmupSteps`, then stays at the peak (transformers' `constant_with_warmup`). */
-export const constantWithWarmup = (options: Warming): Schedule => warmed(options, () => 1);
+export const constantWithWarmup = checked(
+  'constantWithWarmup',
+  thrown,
+  { 0: amongRun(warmingNames) },
+  (options: WarmupOptions): Schedule => warmed(options, () => 1),
+);
 
 /**
  * Falls on a straight line from the peak to 0 at `totalSteps`, after the warm-up: the peak times (totalSteps - step) / (totalSteps -
  * warmupSteps) (transformers' `linear`).
  */
-export const linearDecay = (options: Ending): Schedule =>
-  warmed(options, (step) => {
-    const { totalSteps, warmupSteps = 0 } = options;
-    return Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps));
-  });
+export const linearDecay = checked(
+  'linearDecay',
+  thrown,
+  { 0: amongRun(endingNames) },
+  (options: DecayOptions): Schedule =>
+    warmed(options, (step) => {
+      const { totalSteps, warmupSteps = 0 } = options;
+      return Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps));
+    }),
+);
 
 /** A cosine wave from 1, `cycles` of them on the way from 0 to 1. */
 const wave = (cycles: number, along: number): number => 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * along));
@@ -72,53 +118,90 @@ const wave = (cycles: number, along: number): number => 0.5 * (1 + Math.cos(Math
  * Falls on `cycles` cosine waves; 0.5 (the default) is half a wave, from the peak to 0: the peak times (1 + cos(2π · cycles · p)) / 2 with
  * p the share of the way from the warm-up to `totalSteps` (Loshchilov & Hutter 2017; transformers' `cosine`).
  */
-export const cosineDecay = (options: Ending & { readonly cycles?: number | undefined }): Schedule =>
-  warmed(options, (step) => Math.max(0, wave(options.cycles ?? 0.5, progress(options, step))));
+export const cosineDecay = checked(
+  'cosineDecay',
+  thrown,
+  { 0: amongRun({ ...endingNames, cycles: 'optional' }) },
+  (options: CosineOptions): Schedule =>
+    warmed(options, (step) => Math.max(0, wave(options.cycles ?? 0.5, progress(options, step)))),
+);
 
 /**
  * Half a cosine wave from the peak to 0, begun anew so that there are `cycles` of them (default 1) (Loshchilov & Hutter 2017;
  * transformers' `cosine_with_restarts`).
  */
-export const cosineWithRestarts = (options: Ending & { readonly cycles?: number | undefined }): Schedule =>
-  warmed(options, (step) => {
-    const along = progress(options, step);
-    return along >= 1 ? 0 : Math.max(0, wave(0.5, ((options.cycles ?? 1) * along) % 1));
-  });
+export const cosineWithRestarts = checked(
+  'cosineWithRestarts',
+  thrown,
+  { 0: amongRun({ ...endingNames, cycles: 'optional' }) },
+  (options: CosineOptions): Schedule =>
+    warmed(options, (step) => {
+      const along = progress(options, step);
+      return along >= 1 ? 0 : Math.max(0, wave(0.5, ((options.cycles ?? 1) * along) % 1));
+    }),
+);
 
 /** `cycles` cosine waves (default 0.5) from the peak down to the rate `minimum` (default 0) (transformers' `cosine_with_min_lr`). */
-export const cosineWithMinimum = (
-  options: Ending & { readonly minimum?: number | undefined; readonly cycles?: number | undefined },
-): Schedule => {
-  const { minimum = 0, cycles = 0.5 } = options;
-  const floor = shareOf(minimum, options);
-  return warmed(options, (step) => Math.max(0, above(floor, wave(cycles, progress(options, step)))));
-};
+export const cosineWithMinimum = checked(
+  'cosineWithMinimum',
+  thrown,
+  {
+    0: amongRun({ ...endingNames, minimum: 'optional', cycles: 'optional' }),
+  },
+  (options: CosineWithMinimumOptions): Schedule => {
+    const { minimum = 0, cycles = 0.5 } = options;
+    const floor = shareOf(minimum, options);
+    return warmed(options, (step) => Math.max(0, above(floor, wave(cycles, progress(options, step)))));
+  },
+);
 
 /**
  * Falls from the peak to the rate `end` as (peak - end) · (1 - p)^power + end, with p the share of the way from the warm-up to
  * `totalSteps`, and stays at `end`. Defaults: power 1, end 1e-7 (transformers' `polynomial`).
  */
-export const polynomialDecay = (
-  options: Ending & { readonly power?: number | undefined; readonly end?: number | undefined },
-): Schedule =>
-  warmed(options, (step) => {
-    const { learningRate, totalSteps, power = 1, end = 1e-7 } = options;
-    if (step > totalSteps) return shareOf(end, options);
-    return shareOf((learningRate - end) * (1 - progress(options, step)) ** power + end, options);
-  });
+export const polynomialDecay = checked(
+  'polynomialDecay',
+  thrown,
+  {
+    0: amongRun({ ...endingNames, power: 'optional', end: 'optional' }),
+  },
+  (options: PolynomialOptions): Schedule =>
+    warmed(options, (step) => {
+      const { learningRate, totalSteps, power = 1, end = 1e-7 } = options;
+      if (step > totalSteps) return shareOf(end, options);
+      return shareOf((learningRate - end) * (1 - progress(options, step)) ** power + end, options);
+    }),
+);
 
 /**
  * The peak times 1 / √((step + timescale - warmupSteps) / timescale). Default timescale: the warm-up's length, else 10,000 (transformers'
  * `inverse_sqrt`).
  */
-export const inverseSqrt = (options: Warming & { readonly timescale?: number | undefined }): Schedule => {
-  const { warmupSteps = 0 } = options;
-  const timescale = options.timescale ?? (warmupSteps > 0 ? warmupSteps : 10_000);
-  return warmed(options, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale));
-};
+export const inverseSqrt = checked(
+  'inverseSqrt',
+  thrown,
+  { 0: amongRun({ ...warmingNames, timescale: 'optional' }) },
+  (options: InverseSqrtOptions): Schedule => {
+    const { warmupSteps = 0 } = options;
+    const timescale = options.timescale ?? (warmupSteps > 0 ? warmupSteps : 10_000);
+    return warmed(options, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale));
+  },
+);
 
 type DecayType = NonNullable<SftConfig['lrDecayType']>;
 type WarmupType = NonNullable<SftConfig['lrWarmupType']>;
+
+/** A rise, a peak that is held, and a fall. */
+export interface WarmupStableDecayOptions extends CosineWithMinimumOptions {
+  /** Updates of the fall. */
+  readonly decaySteps: number;
+  /** Updates at the peak. Default: until `decaySteps` are left of the run. */
+  readonly stableSteps?: number | undefined;
+  /** How it rises. Default `linear`. */
+  readonly warmupType?: WarmupType | undefined;
+  /** How it falls. Default `cosine`. */
+  readonly decayType?: DecayType | undefined;
+}
 
 /** How `warmupStableDecay` rises: the share of the rise that is done → a factor from 0 to 1. */
 const rises: Readonly<Record<WarmupType, (along: number) => number>> = {
@@ -140,27 +223,33 @@ const falls: Readonly<Record<DecayType, (along: number, cycles: number) => numbe
  * default the rise is straight, the fall half a cosine wave, and the peak held until `decaySteps` are left of the run (Hu et al. 2024;
  * transformers' `warmup_stable_decay`).
  */
-export const warmupStableDecay = (
-  options: Ending & {
-    readonly decaySteps: number;
-    readonly stableSteps?: number | undefined;
-    readonly minimum?: number | undefined;
-    readonly warmupType?: WarmupType | undefined;
-    readonly decayType?: DecayType | undefined;
-    readonly cycles?: number | undefined;
+export const warmupStableDecay = checked(
+  'warmupStableDecay',
+  thrown,
+  {
+    0: amongRun({
+      ...endingNames,
+      decaySteps: 'required',
+      stableSteps: 'optional',
+      minimum: 'optional',
+      warmupType: 'optional',
+      decayType: 'optional',
+      cycles: 'optional',
+    }),
   },
-): Schedule => {
-  const { totalSteps, warmupSteps = 0, decaySteps, stableSteps, minimum = 0 } = options;
-  const { warmupType = 'linear', decayType = 'cosine', cycles = 0.5 } = options;
-  const held = stableSteps === undefined ? totalSteps - decaySteps : warmupSteps + stableSteps;
-  const floor = shareOf(minimum, options);
-  const after = (step: number): number => {
-    const along = (step - held) / Math.max(1, decaySteps);
-    if (along < 0) return 1;
-    return along >= 1 ? floor : Math.max(0, above(floor, falls[decayType](along, cycles)));
-  };
-  return warmed(options, after, { from: floor, rise: rises[warmupType] });
-};
+  (options: WarmupStableDecayOptions): Schedule => {
+    const { totalSteps, warmupSteps = 0, decaySteps, stableSteps, minimum = 0 } = options;
+    const { warmupType = 'linear', decayType = 'cosine', cycles = 0.5 } = options;
+    const held = stableSteps === undefined ? totalSteps - decaySteps : warmupSteps + stableSteps;
+    const floor = shareOf(minimum, options);
+    const after = (step: number): number => {
+      const along = (step - held) / Math.max(1, decaySteps);
+      if (along < 0) return 1;
+      return along >= 1 ? floor : Math.max(0, above(floor, falls[decayType](along, cycles)));
+    };
+    return warmed(options, after, { from: floor, rise: rises[warmupType] });
+  },
+);
 
 type ScheduleFields = Pick<
   SftConfig,

@@ -4,7 +4,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { faultsTogether } from '../../formats/optionsError.js';
+import { faultsTogether } from '../../faults.js';
 import { SftConfig, sftTopics } from './config.js';
 import { consistent } from './contradictions.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';

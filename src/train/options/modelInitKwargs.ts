@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
-import { didYouMean } from '../../formats/nearest.js';
+import { didYouMean } from '../../nearest.js';
 import { QuantizationConfig } from '../../model/quantize/config.js';
 import { ignoredArguments, loaderArguments, quantisationArguments } from './loaderArguments.js';
 import { attentionNamed, attentions, precisionNamed } from './loaderNames.js';

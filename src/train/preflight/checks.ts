@@ -65,6 +65,9 @@ const defaultLimits: Readonly<Record<CheckName, number>> = {
   truncated: 0.05,
 };
 
+/** The names that limits may have. */
+export const limitNames = Object.fromEntries(Object.keys(defaultLimits).map((name) => [name, 'optional' as const]));
+
 /** The checks that find something in a row. A cut row cannot end with its stop token: it counts as cut. */
 export const findings = (inspection: RowInspection): ReadonlyArray<CheckName> => {
   if ('error' in inspection) return ['refused'];

@@ -1,4 +1,5 @@
 /** The report as one self-contained HTML page: no script, nothing loaded, whatever the data holds escaped. */
+import { checked, thrown } from '../../checked.js';
 import type { FormatReport } from '../../formats/examples/example.js';
 import { sourceLines } from '../preparing/sourceCounts.js';
 import { html, join, nothing, type Markup } from '../report/markup.js';
@@ -11,7 +12,7 @@ import { percent, rowName } from './strict.js';
 import { shownTokens, type ShownToken } from './tokens.js';
 
 /** What the page of a report shows beside it. */
-export interface PageOptions {
+export interface PreflightPageOptions {
   readonly title: string;
   readonly decode: (ids: ReadonlyArray<number>) => string;
   /** Tokens of this id are shown as padding. Default 0. */
@@ -32,7 +33,7 @@ const verdict = ({ passed, checks }: Preflight): Markup => {
   return html`<p class="verdict bad"><b>Not fit to train on.</b> ${why}</p>`;
 };
 
-const factsOf = (report: Preflight, more: PageOptions['facts'] = []): Markup => {
+const factsOf = (report: Preflight, more: PreflightPageOptions['facts'] = []): Markup => {
   const { rowsRead, rows, tokens, trainedTokens, packing, run } = report;
   const facts: ReadonlyArray<readonly [string, string]> = [
     ['rows read', number(rowsRead)],
@@ -132,7 +133,7 @@ const tokensOf = (tokens: ReadonlyArray<ShownToken>): Markup => {
 
 const legend = html`<p class="legend-row"><span class="t trained">trained</span> <span class="t masked">masked</span> <span class="t trained weighted">weighted</span> <span class="t pad">pad</span> <span><i class="border"></i> another document begins</span></p>`;
 
-const samplesOf = ({ samples }: Preflight, { decode, padTokenId = 0 }: PageOptions): Markup => {
+const samplesOf = ({ samples }: Preflight, { decode, padTokenId = 0 }: PreflightPageOptions): Markup => {
   if (samples.length === 0) return nothing;
   const longest = Math.max(...samples.map(({ row }) => row.inputIds.length));
   const articles = samples.map(({ title, row }) => {
@@ -145,7 +146,21 @@ const samplesOf = ({ samples }: Preflight, { decode, padTokenId = 0 }: PageOptio
 };
 
 /** A report on a data set as one HTML page, with its rows token by token; it asks for nothing from outside. */
-export const preflightPage = (report: Preflight, options: PageOptions): string =>
-  html`<!doctype html>
+export const preflightPage = checked(
+  'preflightPage',
+  thrown,
+  {
+    1: {
+      title: 'required',
+      decode: 'required',
+      padTokenId: 'optional',
+      facts: 'optional',
+      colours: 'beside',
+      memory: 'beside',
+    },
+  },
+  (report: Preflight, options: PreflightPageOptions): string =>
+    html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><title>${options.title}</title><style>${{ markup: style }}${pageStyle}</style></head><body><main><h1>${options.title}</h1>${verdict(report)}${factsOf(report, options.facts)}${sourcesOf(report)}${checksOf(report.checks)}${lengthsOf(report)}${formatOf(report)}${warningsOf(report)}${samplesOf(report, options)}</main></body></html>
-`.markup;
+`.markup,
+);

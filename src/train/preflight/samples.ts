@@ -5,7 +5,7 @@ import type { CheckName } from './checks.js';
 import type { RowInspection, RowTaken } from './inspectRow.js';
 
 /** A prepared row, and why it is shown. */
-export interface Sample {
+export interface PreflightSample {
   readonly title: string;
   readonly row: Labelled;
 }
@@ -22,12 +22,12 @@ export interface Samples {
   readonly row: (inspection: RowTaken) => void;
   /** The next windows that rows were packed into. */
   readonly windows: (packed: ReadonlyArray<Labelled>) => void;
-  readonly shown: () => ReadonlyArray<Sample>;
+  readonly shown: () => ReadonlyArray<PreflightSample>;
 }
 
 /** Shows `wanted` rows or windows, beside those of checks. */
 export const makeSamples = (wanted: number): Samples => {
-  const samples: Array<Sample> = [];
+  const samples: Array<PreflightSample> = [];
   const checked = new Set<CheckName>();
   let plain = 0;
   const add = (title: string, row: Labelled): void => {

@@ -2,6 +2,8 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
 import { identity, pipe as compose, tap } from 'rxjs';
+import { among, checked, thrown } from '../../checked.js';
+import type { OptionNames } from '../../checked.js';
 import { dataError, warning } from '../../errors.js';
 import type { ErrorCode, Warning } from '../../errors.js';
 import { isSourced } from '../../formats/datasets/sourced.js';
@@ -22,6 +24,7 @@ import type { Rejecting } from '../../streams/operator.js';
 import type { Rejects } from '../../streams/rejects.js';
 import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
+import { ofRun } from '../options/runNames.js';
 import type { Names, RowNames } from './rowNames.js';
 import { rowPath } from './rowPath.js';
 import type { RowPathConfig, RowPathSetup } from './rowPath.js';
@@ -41,9 +44,39 @@ export interface PrepareSetup extends RowPathSetup {
   readonly names?: RowNames | undefined;
 }
 
+/** Its names, for calls that no compiler has looked at. */
+export const prepareSetupNames: OptionNames<PrepareSetup> = {
+  rejects: 'optional',
+  warn: 'optional',
+  tally: 'optional',
+  names: 'optional',
+  tokenizer: 'optional',
+  formattingFunc: 'optional',
+};
+
 /** The options that `prepare` reads: an `SftConfig` and the length of a row, which a tokenizer may have to tell. */
 export type PrepareConfig = RowPathConfig &
   Pick<SftConfig, 'packingStrategy' | 'numOfSequences' | 'charsPerToken' | 'appendConcatToken' | 'shuffle' | 'seed'>;
+
+/** Its names, for calls that no compiler has looked at. */
+export const prepareConfigNames: OptionNames<PrepareConfig> = {
+  maxLength: 'required',
+  packing: 'required',
+  packingStrategy: 'required',
+  numOfSequences: 'required',
+  charsPerToken: 'required',
+  appendConcatToken: 'required',
+  shuffle: 'required',
+  seed: 'required',
+  promptBorder: 'required',
+  assistantOnlyLoss: 'required',
+  datasetTextField: 'optional',
+  addSpecialTokens: 'optional',
+  completionOnlyLoss: 'optional',
+  responseTemplate: 'optional',
+  instructionTemplate: 'optional',
+  parity: 'optional',
+};
 
 /** What became of a dataset's rows. */
 export interface PrepareSummary {
@@ -245,36 +278,41 @@ export const inOrder = (
  * Rows as they came → labelled rows of at most `maxLength` tokens: decoded, formatted, tokenised, masked, packed or cut, and those
  * without a label refused. All in this thread: see `prepareDataset`.
  */
-export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
-  const { tokenizer, rejects, tally, names } = setup;
-  const rejecting = rejects === undefined ? {} : { rejects };
-  const warn = (warned: Warning): void => {
-    tally?.warned(warned);
-    setup.warn?.(warned);
-  };
-  const path = rowPath(setup, config, warn);
-  const { read, finish } = inOrder(setup, config);
-  const toText = compose(
-    counted<unknown>(read),
-    decode(path.shape, rejecting),
-    format({ ...path.format, tellRoles: names !== undefined, ...rejecting }),
-  );
-  if (config.packing && isParity(config) && tokenizer !== undefined) {
-    return compose(
-      toText,
-      mapping('packConstantLength', textOnly(warn), rejecting),
-      packConstantLength({ ...constantLength(config, tokenizer), warn }),
-      counted<Labelled>(tally?.prepared),
+export const prepare = checked(
+  'prepare',
+  thrown,
+  { 0: among(prepareSetupNames), 1: ofRun(prepareConfigNames) },
+  (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
+    const { tokenizer, rejects, tally, names } = setup;
+    const rejecting = rejects === undefined ? {} : { rejects };
+    const warn = (warned: Warning): void => {
+      tally?.warned(warned);
+      setup.warn?.(warned);
+    };
+    const path = rowPath(setup, config, warn);
+    const { read, finish } = inOrder(setup, config);
+    const toText = compose(
+      counted<unknown>(read),
+      decode(path.shape, rejecting),
+      format({ ...path.format, tellRoles: names !== undefined, ...rejecting }),
     );
-  }
-  return compose(
-    tokenizer === undefined ? compose(toText, mapping('tokenize', tokenizedOnly, rejecting)) : toText,
-    tokenize({ ...path.tokenize, roleNumber: names?.roles.numberOf, ...rejecting }),
-    counted<Tokenized>(tally?.tokenized),
-    maskCompletions({ ...path.mask, ...rejecting }),
-    finish,
-  );
-};
+    if (config.packing && isParity(config) && tokenizer !== undefined) {
+      return compose(
+        toText,
+        mapping('packConstantLength', textOnly(warn), rejecting),
+        packConstantLength({ ...constantLength(config, tokenizer), warn }),
+        counted<Labelled>(tally?.prepared),
+      );
+    }
+    return compose(
+      tokenizer === undefined ? compose(toText, mapping('tokenize', tokenizedOnly, rejecting)) : toText,
+      tokenize({ ...path.tokenize, roleNumber: names?.roles.numberOf, ...rejecting }),
+      counted<Tokenized>(tally?.tokenized),
+      maskCompletions({ ...path.mask, ...rejecting }),
+      finish,
+    );
+  },
+);
 
 /** The first few warnings of each kind go through; the tally has counted them all. */
 export const fewOfEach = (warn: (warning: Warning) => void, few = 3): ((warning: Warning) => void) => {

@@ -1,7 +1,8 @@
 /** A whole data set → rows to train on, on as many cores as pay. */
 import { availableParallelism } from 'node:os';
-import { defer } from 'rxjs';
+import { defer, throwError } from 'rxjs';
 import type { Observable } from 'rxjs';
+import { among, checked } from '../../checked.js';
 import { fatal } from '../../errors.js';
 import type { Warning } from '../../errors.js';
 import { rowBlocks } from '../../formats/datasets/rowBlocks.js';
@@ -15,6 +16,7 @@ import { shareOut } from '../../streams/shareOut.js';
 import type { Here } from '../../streams/shareOut.js';
 import type { SftConfig } from '../options/config.js';
 import { isParity } from '../options/parity.js';
+import { ofRun } from '../options/runNames.js';
 import type { Dataset } from '../run/run.js';
 import { makeCrew } from './crew/crew.js';
 import { jobOf } from './crew/job.js';
@@ -25,7 +27,7 @@ import type { Told } from './crew/replay.js';
 import { startThread } from './crew/threads.js';
 import type { StartThread } from './crew/threads.js';
 import { mostRoles } from './crew/wire.js';
-import { inOrder, prepare } from './prepare.js';
+import { inOrder, prepare, prepareConfigNames, prepareSetupNames } from './prepare.js';
 import type { PrepareConfig, PrepareSetup } from './prepare.js';
 
 /** How the work of `prepareDataset` is shared out. */
@@ -146,9 +148,18 @@ export const prepareInThreads = (
  * make it), and for the packing of 0.7.10. Rows that are objects of a class, or hold some, are prepared in the main thread while the others are not.
  * With a gate, blocks under way are bounded: eight a worker thread, and four. A thread that breaks down ends the stream (`E_WORKER_FAILED`).
  */
-export const prepareDataset = (
-  dataset: Dataset,
-  setup: PrepareSetup,
-  config: PrepareConfig & Pick<SftConfig, 'datasetNumProc'>,
-  options: PrepareDatasetOptions = {},
-): Observable<Labelled> => prepareInThreads(dataset, setup, config, options);
+export const prepareDataset = checked(
+  'prepareDataset',
+  (fault) => throwError(() => fault),
+  {
+    1: among(prepareSetupNames),
+    2: ofRun({ ...prepareConfigNames, datasetNumProc: 'optional' }),
+    3: { gate: 'optional', cores: 'optional', blockRows: 'optional' },
+  },
+  (
+    dataset: Dataset,
+    setup: PrepareSetup,
+    config: PrepareConfig & Pick<SftConfig, 'datasetNumProc'>,
+    options: PrepareDatasetOptions = {},
+  ): Observable<Labelled> => prepareInThreads(dataset, setup, config, options),
+);

@@ -3,13 +3,16 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { lastValueFrom, toArray } from 'rxjs';
+import { among, checked } from '../../checked.js';
 import { fatal, isFatal, render } from '../../errors.js';
 import type { DataError, FatalError, Warning } from '../../errors.js';
+import { decodedNames } from '../../formats/closed.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { Labelled } from '../../records.js';
 import { makeRejects, reasonsText } from '../../streams/rejects.js';
 import { isParity } from '../options/parity.js';
-import type { SftConfig } from '../options/config.js';
+import { ofRun } from '../options/runNames.js';
+import { SftConfig } from '../options/config.js';
 import type { Dataset, SftSetup } from '../run/run.js';
 import { throughCache } from './cache/preparedCache.js';
 import { makeTally } from './prepare.js';
@@ -56,56 +59,70 @@ const firstOf = (first: DataError | undefined): string =>
   first === undefined ? '' : `; the first refused: ${render(first).split('\n')[0] ?? ''}`;
 
 /** A whole dataset made ready and held in memory. `E_NO_ROWS`: nothing is left to train on, with the reasons. */
-export const prepareRows = (
-  dataset: Dataset,
-  setup: PrepareRowsSetup,
-  config: SftConfig & { readonly maxLength: number },
-): TaskEither<FatalError, Prepared> =>
-  pipe(
-    TE.tryCatch(async () => {
-      const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
-      const counting = countRefused(rejects);
-      const frames: Array<ReadonlyArray<Labelled>> = [];
-      const outcome = await throughCache(
-        dataset,
-        { ...setup, rejects },
-        config,
-        (rows) => Promise.resolve(void frames.push(rows)),
-        async (heard, deliver) => {
-          const tally = makeTally(config, heard.rejects);
-          await deliver(await lastValueFrom(prepareDataset(dataset, { ...heard, tally }, config).pipe(toArray())));
-          return tally.summary();
-        },
-      ).finally(counting.stop);
-      const refused = counting.refused();
-      return {
-        rows: frames.length === 1 ? (frames[0] ?? []) : frames.flat(),
-        refused,
-        fromCache: outcome.fromCache,
-        // Data sets may share one side door: its counts are those of all of them.
-        summary: {
-          ...outcome.summary,
-          rejected: refused.rows,
-          rejectedByReason: refused.reasons,
-          fullyMasked: refused.reasons['E_NO_LABELS'] ?? 0,
-        },
-      };
-    }, refused),
-    TE.filterOrElse(
-      ({ rows }) => rows.length > 0,
-      ({ summary, refused: { first, reasons } }) => {
-        return fatal(
-          config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
-          `no row is left${firstOf(first)}`,
-          {
-            ...(first?.hint === undefined ? {} : { hint: first.hint }),
-            expected: 'at least one row with a label that reaches the loss',
-            actual: `${counted(summary.rowsRead, 'row')} read${first === undefined ? '' : `; refused: ${reasonsText(reasons)}`}`,
+export const prepareRows = checked(
+  'prepareRows',
+  TE.left,
+  {
+    1: among({
+      tokenizer: 'optional',
+      warn: 'optional',
+      names: 'optional',
+      formattingFunc: 'optional',
+      rejects: 'optional',
+    }),
+    2: ofRun({ ...decodedNames(SftConfig.fields), maxLength: 'required' }),
+  },
+  (
+    dataset: Dataset,
+    setup: PrepareRowsSetup,
+    config: SftConfig & { readonly maxLength: number },
+  ): TaskEither<FatalError, Prepared> =>
+    pipe(
+      TE.tryCatch(async () => {
+        const rejects = setup.rejects ?? makeRejects({ maxRate: config.maxRejectRate });
+        const counting = countRefused(rejects);
+        const frames: Array<ReadonlyArray<Labelled>> = [];
+        const outcome = await throughCache(
+          dataset,
+          { ...setup, rejects },
+          config,
+          (rows) => Promise.resolve(void frames.push(rows)),
+          async (heard, deliver) => {
+            const tally = makeTally(config, heard.rejects);
+            await deliver(await lastValueFrom(prepareDataset(dataset, { ...heard, tally }, config).pipe(toArray())));
+            return tally.summary();
           },
-        );
-      },
+        ).finally(counting.stop);
+        const refused = counting.refused();
+        return {
+          rows: frames.length === 1 ? (frames[0] ?? []) : frames.flat(),
+          refused,
+          fromCache: outcome.fromCache,
+          // Data sets may share one side door: its counts are those of all of them.
+          summary: {
+            ...outcome.summary,
+            rejected: refused.rows,
+            rejectedByReason: refused.reasons,
+            fullyMasked: refused.reasons['E_NO_LABELS'] ?? 0,
+          },
+        };
+      }, refused),
+      TE.filterOrElse(
+        ({ rows }) => rows.length > 0,
+        ({ summary, refused: { first, reasons } }) => {
+          return fatal(
+            config.packing && isParity(config) ? 'E_PACKING_EMPTY' : 'E_NO_ROWS',
+            `no row is left${firstOf(first)}`,
+            {
+              ...(first?.hint === undefined ? {} : { hint: first.hint }),
+              expected: 'at least one row with a label that reaches the loss',
+              actual: `${counted(summary.rowsRead, 'row')} read${first === undefined ? '' : `; refused: ${reasonsText(reasons)}`}`,
+            },
+          );
+        },
+      ),
     ),
-  );
+);
 
 /** Rows to train on: prepared, or none yet where they are streamed. */
 export type TrainRows = Pick<Prepared, 'summary' | 'fromCache'> & Partial<Pick<Prepared, 'rows' | 'refused'>>;

@@ -8,7 +8,7 @@ import { isParity } from '../options/parity.js';
 import type { SftConfig } from '../options/config.js';
 import { counted } from '../../formats/counted.js';
 
-/** Counted in rows as they were read: cut to maxLength, not yet packed. */
+/** What a file gave, counted in rows as they were read: cut to maxLength, not yet packed. */
 export interface SourceCounts {
   /** Absent for rows that come from no file. */
   readonly file?: string;

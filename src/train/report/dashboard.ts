@@ -6,6 +6,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../../checked.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { contentPolicy, page } from './page.js';
@@ -134,52 +135,54 @@ const listening = (server: Server, port: number): Promise<number> =>
  * Serves the page of a run on 127.0.0.1 until it is closed. It does not keep the process alive. `E_DASHBOARD` when the port cannot be
  * had.
  */
-export const serveDashboard = (
-  recorder: Recorder,
-  { port: wanted = 0, everyMs = 250 }: DashboardOptions = {},
-): TaskEither<FatalError, Dashboard> =>
-  TE.tryCatch(
-    async () => {
-      const secret = randomBytes(24).toString('base64url');
-      const listeners = makeListeners(recorder, everyMs);
-      let port = wanted;
-      const server = createServer((request, response) => {
-        const verdict = verdictOn(request, { port, secret });
-        if ('refuse' in verdict) {
-          response.writeHead(verdict.refuse, { ...common, 'content-type': 'text/plain' }).end('not here\n');
-        } else if (verdict.give === 'events') listeners.add(response);
-        else {
-          const record = recorder.record();
-          response
-            .writeHead(200, {
-              ...common,
-              'content-type': 'text/html; charset=utf-8',
-              'content-security-policy': `${contentPolicy(true)}; frame-ancestors 'none'`,
-            })
-            .end(page(record.title, record, { live: true }));
-        }
-      });
-      port = await listening(server, wanted);
-      server.unref();
-      return {
-        url: `http://127.0.0.1:${port}/${secret}/`,
-        close: async () => {
-          listeners.end();
-          const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-          server.closeIdleConnections();
-          // A page in the background may take its time to read the end.
-          setTimeout(() => server.closeAllConnections(), 500).unref();
-          await closed;
-        },
-      };
-    },
-    (cause) =>
-      usage(
-        'E_DASHBOARD',
-        `the dashboard cannot be served: ${cause instanceof Error ? cause.message : String(cause)}`,
-        {
-          field: 'dashboardPort',
-          cause,
-        },
-      ),
-  );
+export const serveDashboard = checked(
+  'serveDashboard',
+  TE.left,
+  { 1: { port: 'optional', everyMs: 'optional' } },
+  (recorder: Recorder, { port: wanted = 0, everyMs = 250 }: DashboardOptions = {}): TaskEither<FatalError, Dashboard> =>
+    TE.tryCatch(
+      async () => {
+        const secret = randomBytes(24).toString('base64url');
+        const listeners = makeListeners(recorder, everyMs);
+        let port = wanted;
+        const server = createServer((request, response) => {
+          const verdict = verdictOn(request, { port, secret });
+          if ('refuse' in verdict) {
+            response.writeHead(verdict.refuse, { ...common, 'content-type': 'text/plain' }).end('not here\n');
+          } else if (verdict.give === 'events') listeners.add(response);
+          else {
+            const record = recorder.record();
+            response
+              .writeHead(200, {
+                ...common,
+                'content-type': 'text/html; charset=utf-8',
+                'content-security-policy': `${contentPolicy(true)}; frame-ancestors 'none'`,
+              })
+              .end(page(record.title, record, { live: true }));
+          }
+        });
+        port = await listening(server, wanted);
+        server.unref();
+        return {
+          url: `http://127.0.0.1:${port}/${secret}/`,
+          close: async () => {
+            listeners.end();
+            const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+            server.closeIdleConnections();
+            // A page in the background may take its time to read the end.
+            setTimeout(() => server.closeAllConnections(), 500).unref();
+            await closed;
+          },
+        };
+      },
+      (cause) =>
+        usage(
+          'E_DASHBOARD',
+          `the dashboard cannot be served: ${cause instanceof Error ? cause.message : String(cause)}`,
+          {
+            field: 'dashboardPort',
+            cause,
+          },
+        ),
+    ),
+);

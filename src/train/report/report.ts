@@ -1,4 +1,5 @@
 /** One page about a run: pure data in, a self-contained HTML document out. */
+import { checked, thrown } from '../../checked.js';
 import { withoutSecrets } from '../../errors.js';
 import { ignoreIndex, type Labelled, type StepResult } from '../../records.js';
 import { page } from './page.js';
@@ -89,16 +90,23 @@ const recordOf = (title: string, steps: ReadonlyArray<ReportStep>): RunRecord =>
  * held-out prompts over time, the hardest rows, rows with the tokens that reach the loss marked. It asks for nothing from outside,
  * follows the reader's light or dark scheme, and whatever is put into it stays text.
  */
-export const report = ({
-  title: given,
-  record,
-  steps = [],
-  facts: more = [],
-  rows = [],
-  answers = [],
-}: Report): string => {
-  const title = withoutSecrets(given);
-  const facts = more.map(([name, value]) => [name, withoutSecrets(value)] as const);
-  const told = record ?? recordOf(title, steps);
-  return page(title, { ...told, title, facts: [...facts, ...told.facts], rows, answers }, { live: false });
-};
+export const report = checked(
+  'report',
+  thrown,
+  {
+    0: {
+      title: 'required',
+      record: 'optional',
+      steps: 'optional',
+      facts: 'optional',
+      rows: 'optional',
+      answers: 'optional',
+    },
+  },
+  ({ title: given, record, steps = [], facts: more = [], rows = [], answers = [] }: Report): string => {
+    const title = withoutSecrets(given);
+    const facts = more.map(([name, value]) => [name, withoutSecrets(value)] as const);
+    const told = record ?? recordOf(title, steps);
+    return page(title, { ...told, title, facts: [...facts, ...told.facts], rows, answers }, { live: false });
+  },
+);

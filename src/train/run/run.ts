@@ -87,7 +87,7 @@ export interface SftSetup {
 
 type Numbers = Readonly<Record<string, number>>;
 
-/** Numbers by name, at once or later. The run ends where it throws (`E_CALLBACK`) or gives an error. */
+/** Numbers of your own from an evaluation, by name, at once or later. The run ends where it throws (`E_CALLBACK`) or gives an error. */
 export type ComputeMetrics = (
   evaluation: Evaluated,
   model: CausalLM,

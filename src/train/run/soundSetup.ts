@@ -2,10 +2,10 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
-import type { Details, FatalError } from '../../errors.js';
+import type { ErrorDetails, FatalError } from '../../errors.js';
 import { describe, kindOf } from '../../formats/describe.js';
 import { isJsonRecord } from '../../formats/json/jsonRecord.js';
-import { nearest } from '../../formats/nearest.js';
+import { nearest } from '../../nearest.js';
 import type { LoadedParts } from '../loading/load.js';
 import { SftConfig } from '../options/config.js';
 import { sftAliases } from '../options/optionNames.js';
@@ -37,7 +37,12 @@ const ofLoaded: Readonly<Record<Exclude<keyof LoadedParts, keyof SftSetup>, true
   located: true,
 };
 
-const wrong = (field: string, given: unknown, wanted: string, { expected = wanted, hint }: Details = {}): FatalError =>
+const wrong = (
+  field: string,
+  given: unknown,
+  wanted: string,
+  { expected = wanted, hint }: ErrorDetails = {},
+): FatalError =>
   usage('E_OPTIONS', `${field} is ${kindOf(given)}, and ${wanted} is wanted`, {
     field,
     expected,

@@ -10,7 +10,7 @@ import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import { attachLora } from '../../model/adapters/adapter.js';
 import { LoraConfig } from '../../model/adapters/lora.js';
 import { architectureOf } from '../../model/architectures.js';
-import { balancing } from '../../model/model.js';
+import { withAuxLossCoef } from '../../model/model.js';
 import type { CausalLM } from '../../model/model.js';
 import { currentEngine } from '../engine.js';
 import { loadOptionsOf, loadParts } from '../loading/load.js';
@@ -164,7 +164,7 @@ const adapted = (
   const lora = peftConfig === undefined ? E.right(loraOf(config)) : LoraConfig.decode(peftConfig);
   return pipe(
     lora,
-    E.flatMap((found) => (found === undefined ? E.right(model) : attachLora(model, found, config.seed))),
+    E.flatMap((found) => (found === undefined ? E.right(model) : attachLora(model, found, { seed: config.seed }))),
   );
 };
 
@@ -193,5 +193,5 @@ export const trained = (
     adapted(model, setup, config, warn),
     E.flatMap(trainableAsAsked),
     // TRL 0.7.10 has no option for it: config.json's counts.
-    E.map((found) => (isParity(config) ? found : balancing(found, config.routerAuxLossCoef))),
+    E.map((found) => (isParity(config) ? found : withAuxLossCoef(found, config.routerAuxLossCoef))),
   );

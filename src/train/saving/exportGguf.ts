@@ -4,6 +4,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { besideLoaded, checked } from '../../checked.js';
 import { fatal, usage } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import { float32s } from '../../formats/gguf/values.js';
@@ -93,44 +94,49 @@ export interface ExportGgufOptions extends GgufOptions {
  * than this library. `E_GGUF_UNSUPPORTED` for a model that llama.cpp does not run, `E_GGUF_TOKENIZER` for such a tokenizer,
  * `E_LORA_PRESENT` for a model whose adapter has not been merged.
  */
-export const exportGguf = (
-  file: string,
-  model: CausalLM,
-  { tokenizer, outtype = 'f16', name }: ExportGgufOptions,
-): TaskEither<FatalError, ReadonlyArray<Warning>> =>
-  pipe(
-    model.lora === undefined
-      ? E.right(undefined)
-      : E.left(usage('E_LORA_PRESENT', 'the model carries an adapter', { hint: 'merge it first' })),
-    E.bind('layout', () => ggufLayout(model.config, model.weights)),
-    E.bind('vocabulary', ({ layout: { architecture } }) => {
-      const { vocabSize: rows, bosTokenId } = model.config;
-      return ggufVocabulary(tokenizer, { rows, bosTokenId, endIds: endIds(model), architecture, name });
-    }),
-    E.bind('tensors', ({ layout }) =>
-      E.traverseArray((tensor: GgufTensor) => toWrite(model, outtype, tensor))(layout.tensors),
-    ),
-    TE.fromEither,
-    TE.bind('told', ({ layout }) => toldOf(model, layout)),
-    TE.tap(({ layout, told, vocabulary, tensors }) =>
-      writeGguf(
-        file,
-        {
-          ...ggufGeneral('model', layout.architecture, outtype, vocabulary.named === false ? undefined : name),
-          ...layout.metadata,
-          ...told,
-          ...vocabulary.metadata,
-        },
-        [
-          ...tensors,
-          ...layout.extra.map(({ name: extra, values }) => ({
-            name: extra,
-            shape: [values.length],
-            type: 'f32' as const,
-            parts: [() => Promise.resolve(values)],
-          })),
-        ],
+export const exportGguf = checked(
+  'exportGguf',
+  TE.left,
+  { 2: { ...besideLoaded, tokenizer: 'required', outtype: 'optional', name: 'optional' } },
+  (
+    file: string,
+    model: CausalLM,
+    { tokenizer, outtype = 'f16', name }: ExportGgufOptions,
+  ): TaskEither<FatalError, ReadonlyArray<Warning>> =>
+    pipe(
+      model.lora === undefined
+        ? E.right(undefined)
+        : E.left(usage('E_LORA_PRESENT', 'the model carries an adapter', { hint: 'merge it first' })),
+      E.bind('layout', () => ggufLayout(model.config, model.weights)),
+      E.bind('vocabulary', ({ layout: { architecture } }) => {
+        const { vocabSize: rows, bosTokenId } = model.config;
+        return ggufVocabulary(tokenizer, { rows, bosTokenId, endIds: endIds(model), architecture, name });
+      }),
+      E.bind('tensors', ({ layout }) =>
+        E.traverseArray((tensor: GgufTensor) => toWrite(model, outtype, tensor))(layout.tensors),
       ),
+      TE.fromEither,
+      TE.bind('told', ({ layout }) => toldOf(model, layout)),
+      TE.tap(({ layout, told, vocabulary, tensors }) =>
+        writeGguf(
+          file,
+          {
+            ...ggufGeneral('model', layout.architecture, outtype, vocabulary.named === false ? undefined : name),
+            ...layout.metadata,
+            ...told,
+            ...vocabulary.metadata,
+          },
+          [
+            ...tensors,
+            ...layout.extra.map(({ name: extra, values }) => ({
+              name: extra,
+              shape: [values.length],
+              type: 'f32' as const,
+              parts: [() => Promise.resolve(values)],
+            })),
+          ],
+        ),
+      ),
+      TE.map(({ layout, vocabulary }) => [...layout.warnings, ...vocabulary.warnings]),
     ),
-    TE.map(({ layout, vocabulary }) => [...layout.warnings, ...vocabulary.warnings]),
-  );
+);

@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { checked } from '../../checked.js';
 import type { FatalError } from '../../errors.js';
 import { float32, string } from '../../formats/gguf/values.js';
 import type { GgufType } from '../../formats/gguf/values.js';
@@ -38,25 +39,26 @@ const toWrite =
  * `E_LORA_ABSENT` for a model without an adapter, `E_GGUF_UNSUPPORTED` for a model that llama.cpp does not run and for adapters that
  * are more than two halves of a weight: DoRA, `bias`, `modulesToSave`, rows of tokens.
  */
-export const exportGgufAdapter = (
-  file: string,
-  model: CausalLM,
-  { outtype = 'f16', name }: GgufOptions = {},
-): TaskEither<FatalError, void> =>
-  pipe(
-    ggufLayout(model.config, model.weights),
-    E.bindTo('layout'),
-    E.bind('adapter', ({ layout }) => ggufAdapter(model, layout)),
-    TE.fromEither,
-    TE.flatMap(({ layout: { architecture }, adapter: { alpha, halves } }) =>
-      writeGguf(
-        file,
-        {
-          ...ggufGeneral('adapter', architecture, outtype, name),
-          'adapter.type': string('lora'),
-          'adapter.lora.alpha': float32(alpha),
-        },
-        halves.map(toWrite(model, outtype)),
+export const exportGgufAdapter = checked(
+  'exportGgufAdapter',
+  TE.left,
+  { 2: { outtype: 'optional', name: 'optional' } },
+  (file: string, model: CausalLM, { outtype = 'f16', name }: GgufOptions = {}): TaskEither<FatalError, void> =>
+    pipe(
+      ggufLayout(model.config, model.weights),
+      E.bindTo('layout'),
+      E.bind('adapter', ({ layout }) => ggufAdapter(model, layout)),
+      TE.fromEither,
+      TE.flatMap(({ layout: { architecture }, adapter: { alpha, halves } }) =>
+        writeGguf(
+          file,
+          {
+            ...ggufGeneral('adapter', architecture, outtype, name),
+            'adapter.type': string('lora'),
+            'adapter.lora.alpha': float32(alpha),
+          },
+          halves.map(toWrite(model, outtype)),
+        ),
       ),
     ),
-  );
+);

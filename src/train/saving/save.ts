@@ -5,6 +5,8 @@ import { pipe } from 'fp-ts/lib/function.js';
 import * as A from 'fp-ts/lib/ReadonlyArray.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
+import { besideLoaded, checked } from '../../checked.js';
+import type { OptionNames } from '../../checked.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { writeAdapter } from '../../formats/checkpoints/adapterFiles.js';
@@ -157,6 +159,9 @@ export interface SaveOptions {
   readonly baseModelNameOrPath?: string | undefined;
 }
 
+/** Its names, for calls that no compiler has looked at. */
+export const saveOptionNames: OptionNames<SaveOptions> = { tokenizer: 'optional', baseModelNameOrPath: 'optional' };
+
 const adapterToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
   const tensors = adapterTensors(model);
   const all = model.taken === undefined ? toWrite(tensors) : convertedTensors(model, tensors, model.taken);
@@ -208,36 +213,39 @@ const writeModel = (
 
 /**
  * Writes what transformers (or, for an adapter, PEFT) opens: config.json, generation_config.json where the model came with one, and
- * model.safetensors, or the adapter's two files, and the tokenizer's. Other files of the directory stay; each of these appears whole, and none if one cannot be written.
+ * model.safetensors, or the adapter's two files, and the tokenizer's. Other files of the directory stay;
+ * each of these appears whole, and none if one cannot be written. Resolves to the names of the files written.
  */
-export const saveModel = (
-  dir: string,
-  model: CausalLM,
-  options: SaveOptions = {},
-): TaskEither<FatalError, ReadonlyArray<string>> =>
-  writeInto(dir, (temporary) => writeModel(temporary, model, options));
+export const saveModel = checked(
+  'saveModel',
+  TE.left,
+  { 2: { ...besideLoaded, ...saveOptionNames } },
+  (dir: string, model: CausalLM, options: SaveOptions = {}): TaskEither<FatalError, ReadonlyArray<string>> =>
+    writeInto(dir, (temporary) => writeModel(temporary, model, options)),
+);
 
 /**
  * Writes every adapter of a model, in use or not, as PEFT lays out several: the one called `default` into `dir`, each other one into a
- * folder of its name. Resolves to the paths of the files written.
+ * folder of its name. Resolves to the names of the files written, as paths within `dir`.
  */
-export const saveAdapters = (
-  dir: string,
-  model: CausalLM,
-  options: SaveOptions = {},
-): TaskEither<FatalError, ReadonlyArray<string>> =>
-  pipe(
-    listAdapters(model),
-    TE.traverseSeqArray(({ name }) => {
-      const place = name === 'default' ? dir : join(dir, name);
-      return pipe(
-        TE.fromEither(onlyAdapter(model, name)),
-        TE.flatMap((one) => saveModel(place, one, options)),
-        TE.map((files) => files.map((file) => join(place, file))),
-      );
-    }),
-    TE.map((files) => files.flat()),
-  );
+export const saveAdapters = checked(
+  'saveAdapters',
+  TE.left,
+  { 2: { ...besideLoaded, ...saveOptionNames } },
+  (dir: string, model: CausalLM, options: SaveOptions = {}): TaskEither<FatalError, ReadonlyArray<string>> =>
+    pipe(
+      listAdapters(model),
+      TE.traverseSeqArray(({ name }) => {
+        const folder = name === 'default' ? '' : name;
+        return pipe(
+          TE.fromEither(onlyAdapter(model, name)),
+          TE.flatMap((one) => saveModel(join(dir, folder), one, options)),
+          TE.map((files) => files.map((file) => join(folder, file))),
+        );
+      }),
+      TE.map((files) => files.flat()),
+    ),
+);
 
 export const saveOptionsOf = ({ setup, tokenizer }: Run): SaveOptions => {
   const base = setup.modelName ?? (typeof setup.model === 'string' ? setup.model : undefined);

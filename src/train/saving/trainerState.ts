@@ -6,7 +6,7 @@ import * as t from 'io-ts';
 import type { FatalError } from '../../errors.js';
 import { checkpointName } from '../../formats/checkpoints/checkpoint.js';
 import { decodeFrom } from '../../formats/json/json.js';
-import type { Interval } from '../logging/metrics.js';
+import type { LogInterval } from '../logging/metrics.js';
 import type { Run } from '../run/run.js';
 import { epochAfter } from '../step/plan.js';
 import type { Best, TrainState } from '../step/state.js';
@@ -49,12 +49,12 @@ const WithUnit = t.partial({
 const OnDisk = t.intersection([Counted, WithUnit], 'a trainer state');
 type OnDisk = t.TypeOf<typeof OnDisk>;
 
-const encodeInterval = ({ auxLoss, ...sums }: Interval): OnDisk['interval'] => ({
+const encodeInterval = ({ auxLoss, ...sums }: LogInterval): OnDisk['interval'] => ({
   ...sums,
   ...(auxLoss === undefined ? {} : { aux_loss: auxLoss }),
 });
 
-const intervalOf = ({ aux_loss: auxLoss, ...sums }: OnDisk['interval']): Interval => ({
+const intervalOf = ({ aux_loss: auxLoss, ...sums }: OnDisk['interval']): LogInterval => ({
   ...sums,
   ...(auxLoss === undefined ? {} : { auxLoss }),
 });

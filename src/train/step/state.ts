@@ -1,11 +1,12 @@
 /** `TrainState`: weights, moments, counters. The one mutable thing; only the serial lane writes to it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { besideLoaded, checked, thrown } from '../../checked.js';
 import type { CausalLM } from '../../model/model.js';
 import type { ComputeLoss } from '../../model/ownLoss.js';
 import { release } from '../../model/kernels/hold.js';
 import type { Weights } from '../../model/layers/layer.js';
 import { emptyInterval } from '../logging/metrics.js';
-import type { Interval } from '../logging/metrics.js';
+import type { LogInterval } from '../logging/metrics.js';
 import { pick, zip } from '../optimizers/optimizer.js';
 import type { Moments, Optimizer } from '../optimizers/optimizer.js';
 
@@ -69,7 +70,7 @@ export interface TrainState {
   /** Micro-batches without a single supervised token. */
   emptyMicroBatches: number;
   /** Sums since the last log row. */
-  interval: Interval;
+  interval: LogInterval;
   /** Sum of the losses of all updates. */
   totalLoss: number;
   /** The best evaluation so far, when one is looked for. */
@@ -90,39 +91,68 @@ export interface Best {
   readonly dir?: string;
 }
 
+/** What a state begins with. */
+export interface StateSetup extends StepOptions {
+  /** Trained in place. */
+  readonly model: CausalLM;
+  /** As `chain` makes it. */
+  readonly optimizer: Optimizer;
+}
+
 /**
  * The state of a run that has not begun. `model` is trained in place; its moments are made here. Weights that train lie as float32
  * from here on. Throws when nothing of the model is trainable.
  */
-export const initState = ({
-  model,
-  optimizer,
-  ...options
-}: { readonly model: CausalLM; readonly optimizer: Optimizer } & StepOptions): TrainState => {
-  if (model.trainable.length === 0)
-    throw new RangeError(
-      'the model has no trainable weights: addAdapter gives it an adapter to train, setActiveAdapters or isTrainable lets one train',
-    );
-  for (const weight of Object.values(trainableOf(model))) release(weight);
-  return {
-    model,
-    optimizer,
-    options,
-    moments: optimizer.init(trainableOf(model)),
-    begun: undefined,
-    step: 0,
-    microBatches: 0,
-    lastUpdate: 0,
-    numTokens: 0,
-    skippedSteps: 0,
-    emptyMicroBatches: 0,
-    interval: emptyInterval,
-    totalLoss: 0,
-    best: undefined,
-    patience: 0,
-    history: [],
-  };
-};
+export const initState = checked(
+  'initState',
+  thrown,
+  {
+    0: {
+      ...besideLoaded,
+      model: 'required',
+      optimizer: 'required',
+      seed: 'optional',
+      lossMean: 'optional',
+      gradientAccumulationSteps: 'optional',
+      lossType: 'optional',
+      computeLoss: 'optional',
+      labelSmoothingFactor: 'optional',
+      neftuneNoiseAlpha: 'optional',
+      gradientCheckpointing: 'optional',
+      disableDropout: 'optional',
+      nonFinite: 'optional',
+      epochAfter: 'optional',
+      ahead: 'optional',
+      engage: 'optional',
+      nameRow: 'optional',
+    },
+  },
+  ({ model, optimizer, ...options }: StateSetup): TrainState => {
+    if (model.trainable.length === 0)
+      throw new RangeError(
+        'the model has no trainable weights: addAdapter gives it an adapter to train, setActiveAdapters or isTrainable lets one train',
+      );
+    for (const weight of Object.values(trainableOf(model))) release(weight);
+    return {
+      model,
+      optimizer,
+      options,
+      moments: optimizer.init(trainableOf(model)),
+      begun: undefined,
+      step: 0,
+      microBatches: 0,
+      lastUpdate: 0,
+      numTokens: 0,
+      skippedSteps: 0,
+      emptyMicroBatches: 0,
+      interval: emptyInterval,
+      totalLoss: 0,
+      best: undefined,
+      patience: 0,
+      history: [],
+    };
+  },
+);
 
 /** The weights that training moves. */
 export const trainableOf = ({ weights, trainable }: CausalLM): Weights => zip(trainable, pick(weights, trainable));

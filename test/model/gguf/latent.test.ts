@@ -173,7 +173,7 @@ test.each(['q_a_proj', 'q_b_proj', 'kv_a_proj_with_mqa', 'kv_b_proj', 'lm_head']
   async (module) => {
     const model = modelOf({ ...configs['deepseek_v3'], vocab_size: 40, tie_word_embeddings: false }, 1);
     const lora = made(LoraConfig.decode({ targetModules: [module, 'o_proj'], initLoraWeights: false }));
-    const adapted = made(attachLora(model, lora, 1));
+    const adapted = made(attachLora(model, lora, { seed: 1 }));
     expect(await exportGgufAdapter('/nowhere/adapter.gguf', adapted)()).toMatchObject({
       left: { code: 'E_GGUF_UNSUPPORTED', details: { field: expect.stringMatching(new RegExp(`${module}$`)) } },
     });

@@ -36,6 +36,10 @@ export const nearestFew = (name: string, known: Iterable<string>, most: number):
 /** The known name closest to `name`, or undefined when none is close enough to be meant. */
 export const nearest = (name: string, known: Iterable<string>): string | undefined => nearestFew(name, known, 1)[0];
 
+/** Whether a name is a known one but for a slip: one letter, two in the wrong order, or how its words are joined. */
+export const isSlip = (name: string, known: Iterable<string>): boolean =>
+  [...known].some((one) => editDistance(folded(name), folded(one)) <= 1);
+
 /** The words of a name: `maxGradNorm` is of max, grad and norm. */
 const words = (name: string): ReadonlyArray<string> =>
   name
