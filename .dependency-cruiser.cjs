@@ -3,7 +3,10 @@ const only = (name, from, allowed) => ({
   name,
   severity: 'error',
   from: { path: from },
-  to: { path: '^src/', pathNot: [from, '^src/(records|errors|seed|tfjs|moduleUrl|nearest|faults|checked)\\.ts$', ...allowed] },
+  to: {
+    path: '^src/',
+    pathNot: [from, '^src/(records|errors|seed|tfjs|moduleUrl|nearest|faults|checked)\\.ts$', ...allowed],
+  },
 });
 
 module.exports = {
