@@ -71,7 +71,8 @@ describe('a preflight', () => {
         ]);
         const { E_NO_LABELS: masked = 0, ...others } = summary.rejectedByReason;
         expect(report.refusedByReason).toEqual(others);
-        if (!config.packing) expect(count('fullyMasked')).toBe(masked);
+        // Those of 0.7.10 keep their place.
+        if (!config.packing && config.parity === undefined) expect(count('fullyMasked')).toBe(masked);
         // Rows that lack the mask asked for are refused once their length is known there.
         if (!(config.packing && config.parity !== undefined) && others['E_NO_ASSISTANT_MASK'] === undefined) {
           expect(count('truncated')).toBe(summary.truncated);

@@ -69,6 +69,8 @@ describe('checks', () => {
   test('a cut row counts as cut, not as one without a stop', () => {
     const cut = report([{ text: 'a b c d e f g h' }], { maxLength: 4 });
     expect([found(cut, 'truncated'), found(cut, 'stopNotTrained')]).toEqual([[0], []]);
+    const asOf0710 = report([{ text: 'a b c d e f g h' }], { maxLength: 4, parity: 'trl-0.7.10' });
+    expect(found(asOf0710, 'truncated')).toEqual([0]);
     expect(preflightFault(cut)?.message).toContain(
       'truncated: 1 of 1 rows cut to maxLength (100 %, at most 5 %): row 0',
     );

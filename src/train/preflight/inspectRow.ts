@@ -11,7 +11,7 @@ import { countLearnable } from '../../operators/learnable.js';
 import { maskCompletionsRow } from '../../operators/maskCompletions.js';
 import { tokenizeRow } from '../../operators/tokenize.js';
 import { truncateRow } from '../../operators/truncate.js';
-import type { Example, Formatted, Labelled, Message, PreTokenized, Row } from '../../records.js';
+import type { Example, Formatted, Labelled, Message, PreTokenized, Row, Tokenized } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
 import { isParity } from '../options/parity.js';
 import { textOnly } from '../preparing/prepare.js';
@@ -142,11 +142,9 @@ export const inspectRow = (
     };
   };
 
-  const labelled = (formatted: Formatted | PreTokenized): Either<DataError, Labelled> => {
+  const tokens = (formatted: Formatted | PreTokenized): Either<DataError, Tokenized> => {
     const checked = tokenizer === undefined ? tokenizedOnly(formatted) : undefined;
-    if (checked !== undefined && isLeft(checked)) return checked;
-    const tokenized = tokenize(formatted);
-    return isLeft(tokenized) ? tokenized : mask(tokenized.right);
+    return checked !== undefined && isLeft(checked) ? checked : tokenize(formatted);
   };
 
   return (raw, index) => {
@@ -162,9 +160,11 @@ export const inspectRow = (
       const found = text(formatted.right);
       return isLeft(found) ? refused(found.left) : { index, place, warnings: told, kind, text: found.right.text };
     }
-    const whole = labelled(formatted.right);
+    const tokenized = tokens(formatted.right);
+    if (isLeft(tokenized)) return refused(tokenized.left);
+    const length = tokenized.right.inputIds.length;
+    const whole = mask(tokenized.right);
     if (isLeft(whole)) return refused(whole.left);
-    const length = whole.right.inputIds.length;
     const kept = config.packing ? whole : cut(whole.right);
     if (isLeft(kept)) return refused(kept.left);
     const row = kept.right;

@@ -22,7 +22,7 @@ import { histogramOf } from './histogram.js';
 import type { Histogram } from './histogram.js';
 import { inspectRow, isTaken } from './inspectRow.js';
 import type { InspectSetup, RowTaken } from './inspectRow.js';
-import { both, makePacker, noRows, trainedRows } from './rowCounts.js';
+import { both, keptRows, makePacker, noRows } from './rowCounts.js';
 import type { RowCounts } from './rowCounts.js';
 import { makeSamples } from './samples.js';
 import type { PreflightSample } from './samples.js';
@@ -104,7 +104,7 @@ const bufferedRows = (
 ): RowCounts =>
   texts.length === 0 || tokenizer === undefined
     ? noRows
-    : trainedRows(packConstantLengthRows(constantLength(config, tokenizer))(texts));
+    : keptRows(packConstantLengthRows(constantLength(config, tokenizer))(texts), config);
 
 /** The run that the rows make; undefined where they make none. */
 const runOf = ({ rows, tokens, trained }: RowCounts, config: PreflightConfig): Preflight['run'] => {
@@ -146,16 +146,17 @@ export const foldPreflight = checked(
       windows.rows += rows.length;
       windows.tokens += rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
       if (!packing) return;
-      prepared = both(prepared, trainedRows(rows));
+      prepared = both(prepared, keptRows(rows, config));
       samples.windows(rows);
     };
 
     const taken = (inspection: RowTaken): void => {
-      const { row, length, trained } = inspection;
+      const { row, length } = inspection;
       lengths.push(length);
-      if (packing || trained > 0) sources?.kept(row);
-      if (!packing && trained > 0) {
-        prepared = both(prepared, trainedRows([row]));
+      const kept = packing ? noRows : keptRows([row], config);
+      if (packing || kept.rows > 0) sources?.kept(row);
+      if (kept.rows > 0) {
+        prepared = both(prepared, kept);
         samples.row(inspection);
       }
       packed(packer.push(row));

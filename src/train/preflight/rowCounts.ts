@@ -3,6 +3,7 @@ import { countLearnable } from '../../operators/learnable.js';
 import { packRows } from '../../operators/pack.js';
 import type { Labelled } from '../../records.js';
 import { ignoreIndex } from '../../records.js';
+import { isParity } from '../options/parity.js';
 import type { PrepareConfig } from '../preparing/prepare.js';
 
 /** How many of them, and what they hold. */
@@ -28,11 +29,11 @@ const countsOf = ({ inputIds, labels, seqLengths }: Labelled): RowCounts => ({
   trained: countLearnable(labels, seqLengths, ignoreIndex),
 });
 
-/** The rows that something is trained of. */
-export const trainedRows = (rows: ReadonlyArray<Labelled>): RowCounts =>
+/** The rows that a run keeps: those that something is trained of, under 0.7.10 parity those of any tokens. */
+export const keptRows = (rows: ReadonlyArray<Labelled>, config: Pick<PrepareConfig, 'parity'>): RowCounts =>
   rows
     .map(countsOf)
-    .filter(({ trained }) => trained > 0)
+    .filter(({ tokens, trained }) => (isParity(config) ? tokens : trained) > 0)
     .reduce(both, noRows);
 
 /** Packs rows that come one by one. */
