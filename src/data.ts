@@ -86,7 +86,7 @@ export type {
   AdapterLora,
   AdapterConfigRead,
 } from './formats/checkpoints/adapterConfig.js';
-export type { AdapterFiles } from './formats/checkpoints/adapterFiles.js';
+export type { AdapterFiles, AdapterToWrite } from './formats/checkpoints/adapterFiles.js';
 export { listCheckpoints, newestCheckpoint } from './formats/checkpoints/checkpoint.js';
 export type { Checkpoint, NewestCheckpoint } from './formats/checkpoints/checkpoint.js';
 export { closed, option, optional, required } from './formats/closed.js';

@@ -181,6 +181,21 @@ test('every type that the surface names is exported', () => {
   expect([...hidden]).toEqual([]);
 });
 
+test('parameters and results in the reference are of types that can be imported', () => {
+  const elsewhere =
+    /^(?:AsyncGenerator|AsyncIterable|Either|Float32Array|Int32Array|Iterable|MonoTypeOperatorFunction|NoInfer|Observable|OperatorFunction|Partial|Pick|Promise|Readonly|ReadonlyArray|Record|TaskEither|Tensor)$/;
+  const names = new Set(entries.flatMap(exportsOf).map(({ name }) => name));
+  const unknown = [...readFileSync(page, 'utf8').matchAll(/^- \*\*`\w+`\*\* `([^`]+)`/gm)].flatMap(
+    ([, signature = '']) => {
+      const parameters = /^<([^>]*)>/.exec(signature)?.[1]?.split(/[ ,]+/) ?? [];
+      return [...signature.matchAll(/(?<![\w."'])[A-Z]\w+/g)]
+        .map(([name]) => name)
+        .filter((name) => !names.has(name) && !elsewhere.test(name) && !parameters.includes(name));
+    },
+  );
+  expect([...new Set(unknown)]).toEqual([]);
+});
+
 test('the reference is what `npm run docs` writes', () => {
   expect(readFileSync(page, 'utf8')).toBe(referenceOf(program));
 });

@@ -211,7 +211,10 @@ describe('an adapter with dropout', () => {
           );
           const options = { seed: 1, step: 4, training: true, dropout: false } as const;
           const kept = lossAndGradients(attached, sequence, targets, options).gradients;
-          const again = lossAndGradients(attached, sequence, targets, { ...options, checkpointing: true }).gradients;
+          const again = lossAndGradients(attached, sequence, targets, {
+            ...options,
+            gradientCheckpointing: true,
+          }).gradients;
           for (const [name, gradient] of Object.entries(kept))
             near(numbers(again[name] ?? tf.scalar(NaN)), numbers(gradient), 1e-6);
           const still = right(

@@ -139,7 +139,7 @@ describe('a model', () => {
       const { sequence, targets } = laidOut(rows, 0.5);
       const options = { ...plainOptions, training: dropping, neftuneNoiseAlpha: 5 };
       const kept = trained(model, sequence, targets, options);
-      const again = trained(model, sequence, targets, { ...options, checkpointing: true });
+      const again = trained(model, sequence, targets, { ...options, gradientCheckpointing: true });
       expect(again.total).toBe(kept.total);
       sameGradients(again, kept, 1e-6);
     },
@@ -171,7 +171,7 @@ describe('a model', () => {
         labels: Int32Array.from({ length: n }, (_, row) => targets.labels[at.get(row) ?? -1] ?? 0),
         weights: Float32Array.from({ length: n }, (_, row) => (at.has(row) ? 0.5 : 0)),
       };
-      const options = { ...plainOptions, checkpointing };
+      const options = { ...plainOptions, gradientCheckpointing: checkpointing };
       const read = trained(model, sequence, targets, options);
       const all = trained(model, sequence, everywhere, options);
       near([read.total], [all.total], 1e-5);

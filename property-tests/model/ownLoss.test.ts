@@ -28,7 +28,7 @@ const near = (got: ReadonlyArray<number>, expected: ReadonlyArray<number>): void
   got.forEach((x, i) => expect(Math.abs(x - (expected[i] ?? NaN))).toBeLessThanOrEqual(1e-4 * largest));
 };
 
-/** ε of the loss spread over the vocabulary: what `labelSmoothing` is, in tfjs. */
+/** ε of the loss spread over the vocabulary: what `labelSmoothingFactor` is, in tfjs. */
 const smoothed =
   (epsilon: number): ComputeLoss =>
   () =>
@@ -78,7 +78,7 @@ const law = (name: string, holds: (model: CausalLM, batch: Batch) => void): void
 describe('a model', () => {
   for (const epsilon of [0, 0.2])
     law(`trains on a loss of its own as on the one that it equals (smoothing ${epsilon})`, (model, batch) => {
-      const builtIn = trained(model, batch, { labelSmoothing: epsilon });
+      const builtIn = trained(model, batch, { labelSmoothingFactor: epsilon });
       const own = trained(model, batch, { computeLoss: smoothed(epsilon) });
       expect(Object.keys(own)).toEqual(Object.keys(builtIn));
       for (const [key, expected] of Object.entries(builtIn)) near(own[key] ?? [], expected);

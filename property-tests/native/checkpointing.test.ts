@@ -34,7 +34,7 @@ describeNative('gradient checkpointing', () => {
           layOut(model, precision);
           const before = memory().numTensors;
           const options = { seed, step: 1, training, neftuneNoiseAlpha: 5 };
-          expect(pass(model, rows, { ...options, checkpointing: true })).toEqual(pass(model, rows, options));
+          expect(pass(model, rows, { ...options, gradientCheckpointing: true })).toEqual(pass(model, rows, options));
           expect(memory().numTensors).toBe(before);
           dispose(Object.values(model.weights));
         },
@@ -51,7 +51,7 @@ describeNative('gradient checkpointing', () => {
     const peakOf = (checkpointing: boolean): number => {
       const before = (engine().backend.memory() as unknown as { nativeBytes: number }).nativeBytes;
       resetPeak();
-      pass(model, rows, { seed: 1, step: 1, training: true, checkpointing });
+      pass(model, rows, { seed: 1, step: 1, training: true, gradientCheckpointing: checkpointing });
       return (nativeStatistics()?.peakBytes ?? NaN) - before;
     };
     const [kept, again] = [peakOf(false), peakOf(true)];

@@ -142,7 +142,7 @@ describe('evaluation', () => {
         const { predictions, numItems, meanTokenAccuracy } = await orThrow(
           evaluateRows(model, rows, {
             size,
-            preprocessLogits: (logits) => {
+            preprocessLogitsForMetrics: (logits) => {
               const ids = argMax(logits, -1);
               const values = cast(ids, 'float32');
               ids.dispose();
@@ -169,7 +169,11 @@ describe('evaluation', () => {
     const passes = async (preprocessLogits?: PreprocessLogits): Promise<number> => {
       attention.forEach((spy) => spy.mockClear());
       const row = Int32Array.of(1, 2, 3, 4);
-      await orThrow(evaluateRows(model, [{ inputIds: row, labels: row, seqLengths: [4] }], { preprocessLogits }));
+      await orThrow(
+        evaluateRows(model, [{ inputIds: row, labels: row, seqLengths: [4] }], {
+          preprocessLogitsForMetrics: preprocessLogits,
+        }),
+      );
       return attention.reduce((sum, { mock }) => sum + mock.calls.length, 0);
     };
     const alone = await passes();
@@ -186,7 +190,7 @@ describe('evaluation', () => {
     const row = Int32Array.from({ length: 100 }, (_, i) => i % 7);
     const { predictions } = await orThrow(
       evaluateRows(large, [{ inputIds: row, labels: row, seqLengths: [100] }], {
-        preprocessLogits: (logits) => {
+        preprocessLogitsForMetrics: (logits) => {
           blocks.push(logits.size);
           return max(logits, -1);
         },

@@ -23,11 +23,11 @@ import type { Sequence, Targets } from './sequence.js';
 /** How a training pass goes. */
 export interface TrainOptions {
   /** Keep one hidden state a layer and run each layer again on the way back. */
-  readonly checkpointing?: boolean | undefined;
+  readonly gradientCheckpointing?: boolean | undefined;
   /** Share of the loss spread evenly over the vocabulary. Default 0. */
-  readonly labelSmoothing?: number | undefined;
+  readonly labelSmoothingFactor?: number | undefined;
   /** `nll` (default): -log p of the target. `dft`: -p·log p, p without a gradient (Wu et al. 2025). */
-  readonly variant?: 'nll' | 'dft' | undefined;
+  readonly lossType?: 'nll' | 'dft' | undefined;
   /** A loss of one's own in their place. */
   readonly computeLoss?: ComputeLoss | undefined;
   /** Of dropout and noise. */
@@ -74,7 +74,7 @@ const passOf = (model: CausalLM, sequence: Sequence, options?: TrainOptions): Pa
   ...adaptersOf(model),
   eagerAttention: model.eagerAttention,
   quantized: model.quantized,
-  checkpointing: options?.checkpointing,
+  checkpointing: options?.gradientCheckpointing,
   training:
     options?.training === true
       ? {
@@ -146,7 +146,7 @@ const trained = (
   batch: { readonly sequence: Sequence; readonly targets: Targets },
   wanted: { readonly gradient: boolean; readonly needWeight: boolean },
   { config }: CausalLM,
-  { computeLoss, labelSmoothing = 0, variant = 'nll' }: TrainOptions,
+  { computeLoss, labelSmoothingFactor: labelSmoothing = 0, lossType: variant = 'nll' }: TrainOptions,
 ): LinearCrossEntropy => {
   const { labels, weights } = batch.targets;
   const attrs = { targets: labels, weights, softcap: config.logitSoftcap };
@@ -168,9 +168,9 @@ export const lossAndGradients = checked(
   thrown,
   {
     3: {
-      checkpointing: 'optional',
-      labelSmoothing: 'optional',
-      variant: 'optional',
+      gradientCheckpointing: 'optional',
+      labelSmoothingFactor: 'optional',
+      lossType: 'optional',
       computeLoss: 'optional',
       seed: 'required',
       step: 'required',
@@ -259,7 +259,7 @@ export interface EvaluateLossOptions {
   /** Shown the logits at the targets, a few rows at a time. */
   readonly visit?: VisitLogits | undefined;
   /** Share of the probability that is spread over all tokens. Default 0. */
-  readonly labelSmoothing?: number | undefined;
+  readonly labelSmoothingFactor?: number | undefined;
 }
 
 /**
@@ -269,12 +269,12 @@ export interface EvaluateLossOptions {
 export const evaluateLoss = checked(
   'evaluateLoss',
   thrown,
-  { 3: { visit: 'optional', labelSmoothing: 'optional' } },
+  { 3: { visit: 'optional', labelSmoothingFactor: 'optional' } },
   (
     model: CausalLM,
     sequence: Sequence,
     targets: Targets,
-    { visit, labelSmoothing = 0 }: EvaluateLossOptions = {},
+    { visit, labelSmoothingFactor: labelSmoothing = 0 }: EvaluateLossOptions = {},
   ): LossOutput => {
     checkTargets(model, sequence, targets);
     if (targets.rows.length === 0) return noLoss();

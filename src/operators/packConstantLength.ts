@@ -151,7 +151,7 @@ export const packConstantLengthRows = checked(
   thrown,
   { 0: amongRun(constantLengthOptionNames) },
   (options: ConstantLengthOptions) =>
-    (rows: ReadonlyArray<Text>): ReadonlyArray<Labelled> => {
+    (rows: ReadonlyArray<string | Pick<Formatted, 'text'>>): ReadonlyArray<Labelled> => {
       const { push, flush } = makeMachine(options)();
       const windows: Array<Labelled> = [];
       for (const row of rows) {
@@ -167,6 +167,6 @@ export const packConstantLength = checked(
   'packConstantLength',
   thrown,
   { 0: amongRun(constantLengthOptionNames) },
-  (options: ConstantLengthOptions): OperatorFunction<Text, Labelled> =>
+  (options: ConstantLengthOptions): OperatorFunction<string | Pick<Formatted, 'text'>, Labelled> =>
     windowed('packConstantLength', makeMachine(options)),
 );

@@ -103,7 +103,7 @@ describe.each(cases)('$name on $engine', ({ engine, name, golden, packed, expect
     const before = memory().numTensors;
     const { gradients, ...losses } = lossAndGradients(model, packed.sequence, packed.targets, {
       ...options,
-      checkpointing,
+      gradientCheckpointing: checkpointing,
     });
     expect(Object.keys(gradients).sort()).toEqual(expected.map(([key]) => key).sort());
     const unlike = expected.filter(([key, values]) => {

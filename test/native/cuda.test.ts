@@ -253,7 +253,7 @@ whenBuilt('the CUDA device', () => {
       const { numTensors } = memory();
       const output = evaluateLoss(model, sequence, targets);
       expect(Math.abs((output.total.dataSync()[0] ?? NaN) - golden.loss.right)).toBeLessThan(1e-5);
-      const options = { seed: 1, step: 0, training: false, checkpointing: false } as const;
+      const options = { seed: 1, step: 0, training: false, gradientCheckpointing: false } as const;
       const { gradients, ...losses } = lossAndGradients(model, sequence, targets, options);
       // Divided by their largest entry.
       const expected = readTensors(join(folder, 'gradients.safetensors'));

@@ -51,7 +51,7 @@ export const stepAt = (precision: Precision, [name, adapted, checkpointing]: Cas
   const model = modelOf(name, adapted);
   setPrecision(precision);
   try {
-    const options = { seed: 1, step: 0, training: true, checkpointing } as const;
+    const options = { seed: 1, step: 0, training: true, gradientCheckpointing: checkpointing } as const;
     const { gradients, ...losses } = lossAndGradients(model, sequence, targets, options);
     const step = {
       loss: losses.total.dataSync()[0] ?? NaN,

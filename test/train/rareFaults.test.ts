@@ -92,11 +92,13 @@ test('an evaluation, or an answer, that the engine cannot make is an error, not 
   const model = await tinyModel();
   disposeModel(model);
   expect(await evaluateRows(model, prepared)()).toMatchObject({ left: { code: 'E_EVALUATE' } });
-  expect(await answerRows(model, prepared, 1, { maxNewTokens: 2 })()).toMatchObject({ left: { code: 'E_GENERATE' } });
+  expect(await answerRows(model, prepared, { count: 1, maxNewTokens: 2 })()).toMatchObject({
+    left: { code: 'E_GENERATE' },
+  });
   const whole = await tinyModel();
   const norm = whole.weights['model.norm.weight'];
   const damaged = { ...whole, weights: { ...whole.weights, 'model.norm.weight': fill(norm?.shape ?? [], NaN) } };
-  expect(await answerRows(damaged, prepared, 1, { maxNewTokens: 2 })()).toMatchObject({
+  expect(await answerRows(damaged, prepared, { count: 1, maxNewTokens: 2 })()).toMatchObject({
     left: { code: 'E_NON_FINITE' },
   });
   disposeModel(whole);

@@ -115,6 +115,13 @@ export const readAdapter = (dir: string): TaskEither<FatalError, AdapterFiles> =
   );
 };
 
+/** An adapter to be written. */
+export interface AdapterToWrite {
+  readonly config: AdapterConfig;
+  /** Names lack PEFT's prefix `base_model.model.`. */
+  readonly tensors: Iterable<TensorToWrite>;
+}
+
 /**
  * Writes adapter_config.json and adapter_model.safetensors into `dir`; names of `tensors` lack PEFT's prefix `base_model.model.`,
  * which is put back.
@@ -123,10 +130,7 @@ export const writeAdapter = checked(
   'writeAdapter',
   TE.left,
   { 1: { config: 'required', tensors: 'required', warnings: 'beside' } },
-  (
-    dir: string,
-    { config, tensors }: { readonly config: AdapterConfig; readonly tensors: Iterable<TensorToWrite> },
-  ): TaskEither<FatalError, void> => {
+  (dir: string, { config, tensors }: AdapterToWrite): TaskEither<FatalError, void> => {
     const all = [...tensors];
     const adapted = adaptedModules(all);
     return pipe(

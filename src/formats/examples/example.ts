@@ -18,7 +18,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import { optionsFault } from '../../checked.js';
 import { dataError } from '../../errors.js';
 import type { DataError, Place } from '../../errors.js';
-import type { Example as ExampleRecord, Message, WeightedSpan } from '../../records.js';
+import type { Example, Message, WeightedSpan } from '../../records.js';
 import { describe, kindOf } from '../describe.js';
 import { isJsonRecord } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
@@ -47,7 +47,7 @@ export interface ExampleOptions {
 }
 
 /** The example with the row's weight, if it has one. */
-const weighted = <A extends ExampleRecord>(example: Decoded<A>, row: JsonRecord, place: Place): Decoded<A> => {
+const weighted = <A extends Example>(example: Decoded<A>, row: JsonRecord, place: Place): Decoded<A> => {
   if (E.isLeft(example) || !has(row, 'weight')) return example;
   return E.map((weight: number | undefined) => (weight === undefined ? example.right : { ...example.right, weight }))(
     weightOf(row['weight'], 'weight', place),
@@ -168,7 +168,7 @@ interface Shape {
   readonly name: FormatName;
   /** All of them must be there. */
   readonly columns: ReadonlyArray<Column>;
-  readonly decode: Rows<ExampleRecord>;
+  readonly decode: Rows<Example>;
 }
 
 const isText = (value: unknown): boolean => typeof value === 'string';
@@ -251,7 +251,7 @@ export interface FormatReport {
   /** The shape the row is taken for; undefined when no shape's columns are all there. */
   readonly format?: FormatName;
   /** What the row decodes to. */
-  readonly kind?: ExampleRecord['kind'];
+  readonly kind?: Example['kind'];
   /** Why it is refused, though its shape may have been recognised. */
   readonly error?: DataError;
   /** Names of the columns that the row has. */
@@ -322,7 +322,7 @@ export const decodeExample = (
   value: unknown,
   place: Place = {},
   options: ExampleOptions = {},
-): Either<DataError, ExampleRecord> => {
+): Either<DataError, Example> => {
   const fault = wrongNames(options);
   if (fault !== undefined) return E.left(dataError(fault.code, fault.message, fault.details));
   if (typeof value === 'string') return E.right({ kind: 'text', text: value });

@@ -112,9 +112,9 @@ export interface EvaluateOptions {
   /** How many of the hardest rows to tell. Default 10. */
   readonly hardest?: number | undefined;
   /** Share of the loss spread evenly over the vocabulary, in `loss` alone: costs a second pass. Default 0. */
-  readonly labelSmoothing?: number | undefined;
+  readonly labelSmoothingFactor?: number | undefined;
   /** Asks for predictions. Costs the head's product a second time; logits are made at most 256 rows, or 16 MiB, at a time. */
-  readonly preprocessLogits?: PreprocessLogits | undefined;
+  readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
   /** Called before each pass, as in an update. */
   readonly engage?: (() => void) | undefined;
 }
@@ -241,7 +241,7 @@ const smoothedMean = async (
   engage: EvaluateOptions['engage'],
 ): Promise<number> => {
   engage?.();
-  const output = evaluateLoss(model, sequence, targets, { labelSmoothing });
+  const output = evaluateLoss(model, sequence, targets, { labelSmoothingFactor: labelSmoothing });
   const losses = await output.loss.data<'float32'>();
   dispose([output.total, output.loss, output.correct, output.entropy]);
   return losses.reduce((sum, loss, i) => sum + loss * (targets.weights[i] ?? 1), 0) / weight;
@@ -252,7 +252,14 @@ const evaluateBatch = async (
   rows: ReadonlyArray<Labelled>,
   first: number,
   sums: Sums,
-  { onRow, names, hardest = 10, labelSmoothing = 0, preprocessLogits, engage }: EvaluateOptions,
+  {
+    onRow,
+    names,
+    hardest = 10,
+    labelSmoothingFactor: labelSmoothing = 0,
+    preprocessLogitsForMetrics: preprocessLogits,
+    engage,
+  }: EvaluateOptions,
 ): Promise<void> => {
   const unpadded = sequenceOf(batchRows()(rows));
   const { sequence, targets, rowOfTarget, tokenOfTarget, weight } = unpadded;
@@ -317,7 +324,11 @@ const evaluateBatch = async (
   });
 };
 
-const evaluatedOf = (sums: Sums, rows: number, { names, preprocessLogits }: EvaluateOptions): Evaluated => {
+const evaluatedOf = (
+  sums: Sums,
+  rows: number,
+  { names, preprocessLogitsForMetrics: preprocessLogits }: EvaluateOptions,
+): Evaluated => {
   const { loss, perplexity, meanTokenAccuracy, numTokens } = groupOf(sums.all);
   const { auxLosses } = sums;
   return {
@@ -347,8 +358,8 @@ export const evaluateRows = checked(
       onRow: 'optional',
       names: 'optional',
       hardest: 'optional',
-      labelSmoothing: 'optional',
-      preprocessLogits: 'optional',
+      labelSmoothingFactor: 'optional',
+      preprocessLogitsForMetrics: 'optional',
       engage: 'optional',
     },
   },

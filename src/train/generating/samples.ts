@@ -127,6 +127,8 @@ const answer = async (
 
 /** How the questions of rows are found and answered. */
 export interface AnswerRowsOptions extends SampleOptions {
+  /** How many questions are asked, at most. */
+  readonly count: number;
   /** The names behind the numbers of roles: they tell where an answer begins in a row all of which is trained. */
   readonly names?: RowNames | undefined;
 }
@@ -136,19 +138,25 @@ export const answerRows = checked(
   'answerRows',
   TE.left,
   {
-    3: { ...besideLoaded, tokenizer: 'optional', maxNewTokens: 'required', stop: 'optional', names: 'optional' },
+    2: {
+      ...besideLoaded,
+      count: 'required',
+      tokenizer: 'optional',
+      maxNewTokens: 'required',
+      stop: 'optional',
+      names: 'optional',
+    },
   },
   (
     model: CausalLM,
     rows: ReadonlyArray<Labelled>,
-    count: number,
     options: AnswerRowsOptions,
   ): TaskEither<FatalError, ReadonlyArray<Sample>> =>
     TE.tryCatch(
       async () => {
         const samples: Array<Sample> = [];
         for (const [index, row] of rows.entries()) {
-          if (samples.length >= count) break;
+          if (samples.length >= options.count) break;
           const question = questionOf(row, options.names);
           if (question !== undefined) samples.push(await answer(model, index, question, options));
         }

@@ -113,7 +113,7 @@ const sampleSet = (
     epoch: epochAfter(plan, state.microBatches),
   };
   return pipe(
-    answerRows(state.model, rows, evalSamples, { tokenizer, names, maxNewTokens, stop }),
+    answerRows(state.model, rows, { count: evalSamples, tokenizer, names, maxNewTokens, stop }),
     TE.tap((samples) =>
       pipe(
         samples,
@@ -148,8 +148,8 @@ const evaluateSet = (run: Run, name: string, set: EvalRows): TaskEither<FatalErr
       size: config.perDeviceEvalBatchSize,
       names,
       hardest: config.evalHardest,
-      labelSmoothing: isParity(config) ? config.labelSmoothingFactor : 0,
-      preprocessLogits: setup.preprocessLogitsForMetrics,
+      labelSmoothingFactor: isParity(config) ? config.labelSmoothingFactor : 0,
+      preprocessLogitsForMetrics: setup.preprocessLogitsForMetrics,
       engage: state.options.engage,
     }),
     TE.bindTo('evaluated'),

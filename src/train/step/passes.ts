@@ -72,9 +72,9 @@ export const passes = async (state: TrainState, micros: ReadonlyArray<Micro>): P
       training: true,
       seed: options.seed ?? 42,
       step: micro.index,
-      checkpointing: options.gradientCheckpointing ?? false,
-      labelSmoothing: options.labelSmoothingFactor ?? 0,
-      variant: options.lossType === 'dft' ? 'dft' : 'nll',
+      gradientCheckpointing: options.gradientCheckpointing ?? false,
+      labelSmoothingFactor: options.labelSmoothingFactor ?? 0,
+      lossType: options.lossType === 'dft' ? 'dft' : 'nll',
       computeLoss: options.computeLoss,
       dropout: !(options.disableDropout ?? false),
       // Of a mean over tokens each micro-batch adds the whole of it, as in transformers; means of micro-batches are divided.

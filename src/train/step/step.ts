@@ -80,7 +80,10 @@ const update = async (
  */
 export const trainStep =
   (state: TrainState) =>
-  (batches: ReadonlyArray<Batch>, following?: Following): TaskEither<FatalError, StepResult> =>
+  (
+    batches: ReadonlyArray<Batch>,
+    following?: () => ReadonlyArray<Batch> | undefined,
+  ): TaskEither<FatalError, StepResult> =>
   async () => {
     try {
       return E.right(await update(state, batches, following));
