@@ -60,6 +60,17 @@ export const referenceOf = (program) => {
     const text = plain(checker.signatureToString(signature, declaration, typeFlags));
     return text.length <= longestSignature ? text : '';
   };
+  /** Members that were inherited behind its own, as they stand in their files: the checker's order depends on what it was asked before. */
+  const inOrder = (declaration) => {
+    const placeOf = ({ declarations: [own] = [] }) => {
+      const file = own?.getSourceFile();
+      return file === declaration.getSourceFile() ? ['', own?.pos] : [file?.fileName ?? '', own?.pos];
+    };
+    return (a, b) => {
+      const [[fileA, posA], [fileB, posB]] = [placeOf(a), placeOf(b)];
+      return fileA === fileB ? posA - posB : fileA < fileB ? -1 : 1;
+    };
+  };
   /** Names of a record's members, `?` behind those that may be left out. */
   const membersOf = (symbol, declaration) =>
     ts.isInterfaceDeclaration(declaration)
@@ -67,6 +78,7 @@ export const referenceOf = (program) => {
           .getDeclaredTypeOfSymbol(symbol)
           .getProperties()
           .filter(({ name, declarations = [] }) => /^[a-z]\w*$/.test(name) && declarations.every(isOurs))
+          .sort(inOrder(declaration))
           .map(({ name, flags }) => `${name}${(flags & ts.SymbolFlags.Optional) === 0 ? '' : '?'}`)
       : [];
   /** The parts of a name that stands for a module. */

@@ -121,9 +121,18 @@ export const optionsFault = (caller: string, names: Names): ((given: unknown) =>
   };
 };
 
-/** Throws: of a function that answers with what can hold no error. */
-export const thrown = (fault: FatalError): never => {
-  throw fault;
+/**
+ * The options as they are, where they hold no name that is not known and lack none that is needed; else throws `E_OPTIONS` with the name,
+ * the nearest known one and the caller. For functions that answer with what can hold no error; `checked` is for those that can.
+ */
+export const known = <O extends object>(
+  caller: string,
+  names: (OptionNames<O> & Names) | Among<OptionNames<O>>,
+  options: O,
+): O => {
+  const [first, ...others] = lookFor(names as Names | Among<Names>)(caller, '', options);
+  if (first !== undefined) throw faultsTogether(first, others);
+  return options;
 };
 
 /** Rows that cannot be read. */

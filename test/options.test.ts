@@ -255,7 +255,8 @@ describe('a misspelt name is refused', () => {
     const refusal = await refusalOf(() => named(name)(...placed(record, position)));
     expect(refusal?.code).toBe('E_OPTIONS');
     const wrong = Object.keys(record).find((key) => refusal?.message.includes(`"${key}"`)) ?? '';
-    expect(refusal?.message.startsWith(`${name}: `)).toBe(true);
+    // The pure half of a stage calls itself by the stage's name.
+    expect([name, name.replace(/Rows?$/, '')]).toContain(refusal?.message.split(':')[0]);
     expect(refusal?.message).toContain(`unknown option "${wrong}"`);
     expect(`${refusal?.message ?? ''} ${refusal?.hint ?? ''}`).toContain(`did you mean "${meant}"?`);
   });

@@ -1,6 +1,6 @@
 /** Arbitrary conversations and rows as data sets hold them. */
 import fc from 'fast-check';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import type { Example, Message } from '../records.js';
 
@@ -42,41 +42,37 @@ export interface ConversationOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const conversationOptionNames: OptionNames<ConversationOptions> = {
+const conversationOptionNames: OptionNames<ConversationOptions> = {
   system: 'optional',
   tools: 'optional',
   maxTurns: 'optional',
 };
 
 /** Conversations that alternate user and assistant, each ending with the assistant. */
-export const conversations = checked(
-  'conversations',
-  thrown,
-  { 0: conversationOptionNames },
-  ({ system = true, tools = false, maxTurns = 3 }: ConversationOptions = {}): fc.Arbitrary<ReadonlyArray<Message>> => {
-    const turn = (question: string, answer: string): ReadonlyArray<Message> => [
-      { role: 'user', content: question },
-      { role: 'assistant', content: answer },
-    ];
-    const withCalls = fc
-      .tuple(texts(), toolCalls(), texts(), texts())
-      .map(
-        ([question, calls, result, answer]): ReadonlyArray<Message> => [
-          { role: 'user', content: question },
-          { role: 'assistant', content: '', tool_calls: calls },
-          ...calls.map((): Message => ({ role: 'tool', content: result })),
-          { role: 'assistant', content: answer },
-        ],
-      );
-    const exchange = fc.tuple(texts(), texts()).map(([question, answer]) => turn(question, answer));
-    return fc
-      .tuple(
-        system ? fc.option(texts(), { nil: undefined }) : fc.constant(undefined),
-        fc.array(tools ? fc.oneof(exchange, withCalls) : exchange, { minLength: 1, maxLength: maxTurns }),
-      )
-      .map(([first, turns]) => [...(first === undefined ? [] : [{ role: 'system', content: first }]), ...turns.flat()]);
-  },
-);
+export const conversations = (options: ConversationOptions = {}): fc.Arbitrary<ReadonlyArray<Message>> => {
+  const { system = true, tools = false, maxTurns = 3 } = known('conversations', conversationOptionNames, options);
+  const turn = (question: string, answer: string): ReadonlyArray<Message> => [
+    { role: 'user', content: question },
+    { role: 'assistant', content: answer },
+  ];
+  const withCalls = fc
+    .tuple(texts(), toolCalls(), texts(), texts())
+    .map(
+      ([question, calls, result, answer]): ReadonlyArray<Message> => [
+        { role: 'user', content: question },
+        { role: 'assistant', content: '', tool_calls: calls },
+        ...calls.map((): Message => ({ role: 'tool', content: result })),
+        { role: 'assistant', content: answer },
+      ],
+    );
+  const exchange = fc.tuple(texts(), texts()).map(([question, answer]) => turn(question, answer));
+  return fc
+    .tuple(
+      system ? fc.option(texts(), { nil: undefined }) : fc.constant(undefined),
+      fc.array(tools ? fc.oneof(exchange, withCalls) : exchange, { minLength: 1, maxLength: maxTurns }),
+    )
+    .map(([first, turns]) => [...(first === undefined ? [] : [{ role: 'system', content: first }]), ...turns.flat()]);
+};
 
 const weight = (): fc.Arbitrary<{ readonly weight?: number }> =>
   fc
@@ -84,30 +80,25 @@ const weight = (): fc.Arbitrary<{ readonly weight?: number }> =>
     .map((value) => (value === undefined ? {} : { weight: value }));
 
 /** Rows of every shape: text, prompt and completion, conversations, ids; some with a weight. */
-export const examples = checked(
-  'examples',
-  thrown,
-  { 0: conversationOptionNames },
-  (options: ConversationOptions = {}): fc.Arbitrary<Example> =>
-    fc.oneof(
-      fc.tuple(texts(), weight()).map(([text, rest]): Example => ({ kind: 'text', text, ...rest })),
-      fc
-        .tuple(texts(), texts(), weight())
-        .map(([prompt, completion, rest]): Example => ({ kind: 'promptCompletion', prompt, completion, ...rest })),
-      fc.tuple(conversations(options), fc.boolean(), weight()).map(
-        ([messages, split, rest]): Example => ({
-          kind: 'messages',
-          messages,
-          ...(split ? { promptMessages: messages.length - 1 } : {}),
-          ...rest,
-        }),
-      ),
-      fc
-        .array(fc.integer({ min: 0, max: 40 }), { maxLength: 9 })
-        .chain((inputIds) =>
-          fc
-            .boolean()
-            .map((given): Example => ({ kind: 'tokenized', inputIds, ...(given ? { labels: inputIds } : {}) })),
-        ),
+export const examples = (options: ConversationOptions = {}): fc.Arbitrary<Example> => {
+  known('examples', conversationOptionNames, options);
+  return fc.oneof(
+    fc.tuple(texts(), weight()).map(([text, rest]): Example => ({ kind: 'text', text, ...rest })),
+    fc
+      .tuple(texts(), texts(), weight())
+      .map(([prompt, completion, rest]): Example => ({ kind: 'promptCompletion', prompt, completion, ...rest })),
+    fc.tuple(conversations(options), fc.boolean(), weight()).map(
+      ([messages, split, rest]): Example => ({
+        kind: 'messages',
+        messages,
+        ...(split ? { promptMessages: messages.length - 1 } : {}),
+        ...rest,
+      }),
     ),
-);
+    fc
+      .array(fc.integer({ min: 0, max: 40 }), { maxLength: 9 })
+      .chain((inputIds) =>
+        fc.boolean().map((given): Example => ({ kind: 'tokenized', inputIds, ...(given ? { labels: inputIds } : {}) })),
+      ),
+  );
+};

@@ -1,7 +1,7 @@
 /** A law: a sentence, and how to hold something against it. For any test runner, or none. */
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 
 /** A sentence and a check, for any test runner. */
@@ -24,17 +24,15 @@ export interface LawOptions {
 export const lawOptionNames: OptionNames<LawOptions> = { numRuns: 'optional', seed: 'optional' };
 
 /** A law of your own: a name, and a property of fast-check. */
-export const law = checked(
-  'law',
-  thrown,
-  { 2: lawOptionNames },
-  <Ts>(name: string, property: fc.IRawProperty<Ts>, { numRuns = 100, seed }: LawOptions = {}): Law => ({
+export const law = <Ts>(name: string, property: fc.IRawProperty<Ts>, options: LawOptions = {}): Law => {
+  const { numRuns = 100, seed } = known('law', lawOptionNames, options);
+  return {
     name,
     check: async () => {
       await fc.assert(property, { numRuns, includeErrorInReport: true, ...(seed === undefined ? {} : { seed }) });
     },
-  }),
-);
+  };
+};
 
 /** Plain data, typed arrays by their numbers, readable in a message. */
 const shown = (value: unknown): string =>

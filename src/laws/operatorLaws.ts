@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { lastValueFrom, take, toArray } from 'rxjs';
 import type { Observable, OperatorFunction } from 'rxjs';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import type { Transform } from '../records.js';
 import { drain } from '../streams/drain.js';
 import { makeGate } from '../streams/gate.js';
@@ -44,145 +44,146 @@ export const rightsOf =
  * side door that `makeOperator` is given. Lifting equals mapping however the source is paced; empty, single, erring, endless and
  * abandoned sources behave; subscriptions do not share state.
  */
-export const operatorLaws = checked(
-  'operatorLaws',
-  thrown,
-  { 3: { endless: 'optional', oneToOne: 'optional', numRuns: 'optional', seed: 'optional' } },
-  <A, B>(
-    makeOperator: MakeOperator<A, B>,
-    input: fc.Arbitrary<A>,
-    oracle: (inputs: ReadonlyArray<A>) => ReadonlyArray<B>,
-    { endless = true, oneToOne = false, numRuns = 40, seed }: OperatorLawOptions = {},
-  ): ReadonlyArray<Law> => {
-    const inputs = fc.array(input, { maxLength: 24 });
-    const options: LawOptions = { numRuns, seed };
-    return [
-      law(
-        'gives what its pure half gives, however the source is paced',
-        fc.asyncProperty(inputs, beats(), async (values, pace) => {
-          const rejects = openDoor();
-          const pushed = await collect(pacedObservable(values, pace).pipe(makeOperator({ rejects })));
-          same(pushed, oracle(values), 'what came out');
-          if (oneToOne) {
-            same(pushed.length + rejects.counts().rejected, values.length, 'records that came out or were refused');
-          }
-          const pulled = await collect(pull(pacedIterable(values, pace)).pipe(makeOperator({ rejects: openDoor() })));
-          same(pulled, pushed, 'what came of a source that is pulled');
-        }),
-        options,
-      ),
-      law(
-        'completes an empty source',
-        fc.asyncProperty(fc.constant(undefined), async () => {
-          const out = await collect(pacedObservable<A>([], ['now']).pipe(makeOperator({ rejects: openDoor() })));
-          same(out, oracle([]), 'what came of nothing');
-        }),
-        { ...options, numRuns: 1 },
-      ),
-      law(
-        'handles a single record',
-        fc.asyncProperty(fc.tuple(input), async (values) => {
-          const out = await collect(pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() })));
-          same(out, oracle(values), 'what came of one record');
-        }),
-        options,
-      ),
-      law(
-        'passes on the error of its source, after a beginning of what it would have given',
-        fc.asyncProperty(inputs, beats(), async (values, pace) => {
-          const error = new Error('the source broke');
-          const seen: Array<B> = [];
-          const end = await new Promise((resolve) => {
-            pacedObservable(values, pace, { error })
-              .pipe(makeOperator({ rejects: openDoor() }))
-              .subscribe({
-                next: (value) => seen.push(value),
-                error: resolve,
-                complete: () => resolve('completed'),
-              });
-          });
-          hold(end === error, `it ended with ${String(end)}, not with the source's error`);
-          same(seen, oracle(values).slice(0, seen.length), 'what came before the error');
-        }),
-        options,
-      ),
-      law(
-        'leaves its source when it is left',
-        fc.asyncProperty(inputs, beats(), fc.nat(5), async (values, pace, few) => {
-          const expected = oracle(values);
-          fc.pre(expected.length > few);
-          const watched: Watched = { pulled: 0, closed: false };
-          const out = await collect(
-            pacedObservable(values, pace, { watched }).pipe(makeOperator({ rejects: openDoor() }), take(few + 1)),
-          );
-          same(out, expected.slice(0, few + 1), 'what came before it was left');
-          hold(watched.closed, 'the source was not closed');
-        }),
-        options,
-      ),
-      law(
-        'keeps no state between subscriptions',
-        fc.asyncProperty(inputs, async (values) => {
-          const stream = pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() }));
-          const expected = oracle(values);
-          same(await Promise.all([collect(stream), collect(stream)]), [expected, expected], 'two subscriptions');
-        }),
-        options,
-      ),
-      ...(endless
-        ? [
-            law(
-              'stops an endless source',
-              fc.asyncProperty(inputs, fc.integer({ min: 1, max: 6 }), fc.boolean(), async (values, some, sync) => {
-                fc.pre(oracle(values).length > 0);
-                const watched: Watched = { pulled: 0, closed: false };
-                const source = sync
-                  ? watchedIterable(endlessly(values), watched)
-                  : pacedIterable(endlessly(values), ['now', 'microtask'], { watched });
-                const out = await collect(pull(source).pipe(makeOperator({ rejects: openDoor() }), take(some)));
-                same(out.length, some, 'records taken of an endless source');
-                // An async generator closes once what was asked of it has come.
-                await wait('timer');
-                hold(watched.closed, 'the endless source was not closed');
-              }),
-              options,
-            ),
-          ]
-        : []),
-    ];
-  },
-);
+export const operatorLaws = <A, B>(
+  makeOperator: MakeOperator<A, B>,
+  input: fc.Arbitrary<A>,
+  oracle: (inputs: ReadonlyArray<A>) => ReadonlyArray<B>,
+  options: OperatorLawOptions = {},
+): ReadonlyArray<Law> => {
+  const {
+    endless = true,
+    oneToOne = false,
+    numRuns = 40,
+    seed,
+  } = known(
+    'operatorLaws',
+    { endless: 'optional', oneToOne: 'optional', numRuns: 'optional', seed: 'optional' },
+    options,
+  );
+  const inputs = fc.array(input, { maxLength: 24 });
+  const lawOptions: LawOptions = { numRuns, seed };
+  return [
+    law(
+      'gives what its pure half gives, however the source is paced',
+      fc.asyncProperty(inputs, beats(), async (values, pace) => {
+        const rejects = openDoor();
+        const pushed = await collect(pacedObservable(values, pace).pipe(makeOperator({ rejects })));
+        same(pushed, oracle(values), 'what came out');
+        if (oneToOne) {
+          same(pushed.length + rejects.counts().rejected, values.length, 'records that came out or were refused');
+        }
+        const pulled = await collect(pull(pacedIterable(values, pace)).pipe(makeOperator({ rejects: openDoor() })));
+        same(pulled, pushed, 'what came of a source that is pulled');
+      }),
+      lawOptions,
+    ),
+    law(
+      'completes an empty source',
+      fc.asyncProperty(fc.constant(undefined), async () => {
+        const out = await collect(pacedObservable<A>([], ['now']).pipe(makeOperator({ rejects: openDoor() })));
+        same(out, oracle([]), 'what came of nothing');
+      }),
+      { ...lawOptions, numRuns: 1 },
+    ),
+    law(
+      'handles a single record',
+      fc.asyncProperty(fc.tuple(input), async (values) => {
+        const out = await collect(pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() })));
+        same(out, oracle(values), 'what came of one record');
+      }),
+      lawOptions,
+    ),
+    law(
+      'passes on the error of its source, after a beginning of what it would have options',
+      fc.asyncProperty(inputs, beats(), async (values, pace) => {
+        const error = new Error('the source broke');
+        const seen: Array<B> = [];
+        const end = await new Promise((resolve) => {
+          pacedObservable(values, pace, { error })
+            .pipe(makeOperator({ rejects: openDoor() }))
+            .subscribe({
+              next: (value) => seen.push(value),
+              error: resolve,
+              complete: () => resolve('completed'),
+            });
+        });
+        hold(end === error, `it ended with ${String(end)}, not with the source's error`);
+        same(seen, oracle(values).slice(0, seen.length), 'what came before the error');
+      }),
+      lawOptions,
+    ),
+    law(
+      'leaves its source when it is left',
+      fc.asyncProperty(inputs, beats(), fc.nat(5), async (values, pace, few) => {
+        const expected = oracle(values);
+        fc.pre(expected.length > few);
+        const watched: Watched = { pulled: 0, closed: false };
+        const out = await collect(
+          pacedObservable(values, pace, { watched }).pipe(makeOperator({ rejects: openDoor() }), take(few + 1)),
+        );
+        same(out, expected.slice(0, few + 1), 'what came before it was left');
+        hold(watched.closed, 'the source was not closed');
+      }),
+      lawOptions,
+    ),
+    law(
+      'keeps no state between subscriptions',
+      fc.asyncProperty(inputs, async (values) => {
+        const stream = pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() }));
+        const expected = oracle(values);
+        same(await Promise.all([collect(stream), collect(stream)]), [expected, expected], 'two subscriptions');
+      }),
+      lawOptions,
+    ),
+    ...(endless
+      ? [
+          law(
+            'stops an endless source',
+            fc.asyncProperty(inputs, fc.integer({ min: 1, max: 6 }), fc.boolean(), async (values, some, sync) => {
+              fc.pre(oracle(values).length > 0);
+              const watched: Watched = { pulled: 0, closed: false };
+              const source = sync
+                ? watchedIterable(endlessly(values), watched)
+                : pacedIterable(endlessly(values), ['now', 'microtask'], { watched });
+              const out = await collect(pull(source).pipe(makeOperator({ rejects: openDoor() }), take(some)));
+              same(out.length, some, 'records taken of an endless source');
+              // An async generator closes once what was asked of it has come.
+              await wait('timer');
+              hold(watched.closed, 'the endless source was not closed');
+            }),
+            lawOptions,
+          ),
+        ]
+      : []),
+  ];
+};
 
 /** Order kept and nothing lost: what came out and what was refused are the source, each in its order. For one record in, one out. */
-export const orderKept = checked(
-  'orderKept',
-  thrown,
-  { 3: lawOptionNames },
-  <A, B>(
-    makeOperator: MakeOperator<A, B>,
-    input: fc.Arbitrary<A>,
-    /** Of an output, the input it was made of. Give inputs an identity of their own to tell equal ones apart. */
-    inputOf: (output: B) => A,
-    options: LawOptions = {},
-  ): Law =>
-    law(
-      'keeps the order and loses nothing',
-      fc.asyncProperty(fc.array(input, { maxLength: 24 }), beats(), async (values, pace) => {
-        const rejects = openDoor();
-        const refused: Array<number> = [];
-        rejects.stream.subscribe(({ index }) => refused.push(index));
-        const out = await collect(pacedObservable(values, pace).pipe(makeOperator({ rejects })));
-        const gone = new Set(refused);
-        same(
-          out.map(inputOf),
-          values.filter((_, i) => !gone.has(i)),
-          'the records that came out',
-        );
-        same(out.length + refused.length, values.length, 'records that came out or were refused');
-      }),
-      options,
-    ),
-);
+export const orderKept = <A, B>(
+  makeOperator: MakeOperator<A, B>,
+  input: fc.Arbitrary<A>,
+  inputOf: (output: B) => A,
+  options: LawOptions = {},
+): Law => {
+  known('orderKept', lawOptionNames, options);
+  return law(
+    'keeps the order and loses nothing',
+    fc.asyncProperty(fc.array(input, { maxLength: 24 }), beats(), async (values, pace) => {
+      const rejects = openDoor();
+      const refused: Array<number> = [];
+      rejects.stream.subscribe(({ index }) => refused.push(index));
+      const out = await collect(pacedObservable(values, pace).pipe(makeOperator({ rejects })));
+      const gone = new Set(refused);
+      same(
+        out.map(inputOf),
+        values.filter((_, i) => !gone.has(i)),
+        'the records that came out',
+      );
+      same(out.length + refused.length, values.length, 'records that came out or were refused');
+    }),
+    options,
+  );
+};
 
 /** How much an operator may hold, and how hard the law is tried. */
 export interface InFlightOptions extends LawOptions {
@@ -194,49 +195,50 @@ export interface InFlightOptions extends LawOptions {
  * Bounded in flight: between a source that is pulled and a slow end, both on one gate, there are never more records than the gate
  * lets in, a window of the operator for each. `sizeOf` tells how many records an output holds.
  */
-export const boundedInFlight = checked(
-  'boundedInFlight',
-  thrown,
-  { 3: { window: 'optional', numRuns: 'optional', seed: 'optional' } },
-  <A, B>(
-    makeOperator: MakeOperator<A, B>,
-    input: fc.Arbitrary<A>,
-    sizeOf: (output: B) => number,
-    { window = 1, numRuns = 40, seed }: InFlightOptions = {},
-  ): Law =>
-    law(
-      'holds no more records than the gate lets in',
-      fc.asyncProperty(
-        fc.array(input, { maxLength: 40 }),
-        fc.integer({ min: 1, max: 4 }),
-        beats(),
-        async (values, prefetch, pace) => {
-          const gate = makeGate({ prefetch });
-          const rejects = openDoor();
-          const watched: Watched = { pulled: 0, closed: false };
-          let done = 0;
-          let most = 0;
-          const look = (): void => {
-            most = Math.max(most, watched.pulled - done - rejects.counts().rejected);
-          };
-          await lastValueFrom(
-            pull(pacedIterable(values, ['now'], { watched }), gate).pipe(
-              makeOperator({ rejects }),
-              drain(async (output) => {
-                look();
-                for (const beat of pace) await wait(beat);
-                look();
-                done += sizeOf(output);
-              }, gate),
-            ),
-            { defaultValue: undefined },
-          );
-          hold(
-            most <= (prefetch + 1) * window,
-            `${most} records in flight, with room for ${prefetch} windows of ${window}`,
-          );
-        },
-      ),
-      { numRuns, seed },
+export const boundedInFlight = <A, B>(
+  makeOperator: MakeOperator<A, B>,
+  input: fc.Arbitrary<A>,
+  sizeOf: (output: B) => number,
+  options: InFlightOptions = {},
+): Law => {
+  const {
+    window = 1,
+    numRuns = 40,
+    seed,
+  } = known('boundedInFlight', { window: 'optional', numRuns: 'optional', seed: 'optional' }, options);
+  return law(
+    'holds no more records than the gate lets in',
+    fc.asyncProperty(
+      fc.array(input, { maxLength: 40 }),
+      fc.integer({ min: 1, max: 4 }),
+      beats(),
+      async (values, prefetch, pace) => {
+        const gate = makeGate({ prefetch });
+        const rejects = openDoor();
+        const watched: Watched = { pulled: 0, closed: false };
+        let done = 0;
+        let most = 0;
+        const look = (): void => {
+          most = Math.max(most, watched.pulled - done - rejects.counts().rejected);
+        };
+        await lastValueFrom(
+          pull(pacedIterable(values, ['now'], { watched }), gate).pipe(
+            makeOperator({ rejects }),
+            drain(async (output) => {
+              look();
+              for (const beat of pace) await wait(beat);
+              look();
+              done += sizeOf(output);
+            }, gate),
+          ),
+          { defaultValue: undefined },
+        );
+        hold(
+          most <= (prefetch + 1) * window,
+          `${most} records in flight, with room for ${prefetch} windows of ${window}`,
+        );
+      },
     ),
-);
+    { numRuns, seed },
+  );
+};

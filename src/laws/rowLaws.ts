@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { isLeft } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import type { DataError } from '../errors.js';
 import type { ChatTemplate } from '../formats/templates/chatTemplate.js';
 import { promptPrefixFaults } from '../formats/templates/promptPrefix.js';
@@ -38,39 +38,39 @@ const idRows = (): fc.Arbitrary<ReadonlyArray<ReadonlyArray<number>>> =>
   fc.array(fc.array(fc.integer({ min: 0, max: 30 }), { maxLength: 9 }), { maxLength: 12 });
 
 /** Columns aligned: cutting, packing, dropping rows leaves each token its own label, weight and any further column. */
-export const columnsAligned = checked(
-  'columnsAligned',
-  thrown,
-  { 1: lawOptionNames },
-  (stage: (rows: ReadonlyArray<ToldRow>) => ReadonlyArray<ToldRow>, options: LawOptions = {}): Law =>
-    law(
-      'each token keeps its own columns',
-      fc.property(idRows(), (ids) => {
-        for (const row of stage(told(ids))) {
-          const { inputIds, seqLengths, labels, lossWeights, own } = row;
-          const length = inputIds.length;
-          same(
-            seqLengths.reduce((sum, part) => sum + part, 0),
-            length,
-            'tokens of the documents',
-          );
-          same(columnsOf(row).length, 4, 'columns as long as the row');
-          same([...labels], Array.from(inputIds, labelOf), 'labels');
-          same(
-            [...lossWeights],
-            Array.from(inputIds, (id) => id / 4),
-            'weights',
-          );
-          same(
-            [...own],
-            Array.from(inputIds, (id) => 7 * id),
-            'a column of its own',
-          );
-        }
-      }),
-      options,
-    ),
-);
+export const columnsAligned = (
+  stage: (rows: ReadonlyArray<ToldRow>) => ReadonlyArray<ToldRow>,
+  options: LawOptions = {},
+): Law => {
+  known('columnsAligned', lawOptionNames, options);
+  return law(
+    'each token keeps its own columns',
+    fc.property(idRows(), (ids) => {
+      for (const row of stage(told(ids))) {
+        const { inputIds, seqLengths, labels, lossWeights, own } = row;
+        const length = inputIds.length;
+        same(
+          seqLengths.reduce((sum, part) => sum + part, 0),
+          length,
+          'tokens of the documents',
+        );
+        same(columnsOf(row).length, 4, 'columns as long as the row');
+        same([...labels], Array.from(inputIds, labelOf), 'labels');
+        same(
+          [...lossWeights],
+          Array.from(inputIds, (id) => id / 4),
+          'weights',
+        );
+        same(
+          [...own],
+          Array.from(inputIds, (id) => 7 * id),
+          'a column of its own',
+        );
+      }
+    }),
+    options,
+  );
+};
 
 /** What a stage keeps, and how hard the law is tried. */
 export interface TokensKeptOptions extends LawOptions {
@@ -79,26 +79,23 @@ export interface TokensKeptOptions extends LawOptions {
 }
 
 /** Nothing lost: what comes out are the tokens that went in, each as often; in their order too where `ordered` (false unless said). */
-export const tokensKept = checked(
-  'tokensKept',
-  thrown,
-  { 1: { ...lawOptionNames, ordered: 'optional' } },
-  (
-    stage: (rows: ReadonlyArray<ToldRow>) => ReadonlyArray<Row>,
-    { ordered = false, ...options }: TokensKeptOptions = {},
-  ): Law =>
-    law(
-      'no token is lost or doubled',
-      fc.property(idRows(), (ids) => {
-        const before = ids.flat();
-        const after = stage(told(ids)).flatMap(({ inputIds }) => [...inputIds]);
-        const compared = (values: ReadonlyArray<number>): ReadonlyArray<number> =>
-          ordered ? values : [...values].sort((a, b) => a - b);
-        same(compared(after), compared(before), 'tokens');
-      }),
-      options,
-    ),
-);
+export const tokensKept = (
+  stage: (rows: ReadonlyArray<ToldRow>) => ReadonlyArray<Row>,
+  options: TokensKeptOptions = {},
+): Law => {
+  const { ordered = false, ...lawOptions } = known('tokensKept', { ...lawOptionNames, ordered: 'optional' }, options);
+  return law(
+    'no token is lost or doubled',
+    fc.property(idRows(), (ids) => {
+      const before = ids.flat();
+      const after = stage(told(ids)).flatMap(({ inputIds }) => [...inputIds]);
+      const compared = (values: ReadonlyArray<number>): ReadonlyArray<number> =>
+        ordered ? values : [...values].sort((a, b) => a - b);
+      same(compared(after), compared(before), 'tokens');
+    }),
+    lawOptions,
+  );
+};
 
 /** A way of your own from an example to a labelled row. */
 export type PrepareExample = (example: Example) => Either<DataError, Labelled>;
@@ -110,26 +107,26 @@ const trainedText = ({ inputIds, labels }: Labelled, decode: Tokenizer['decode']
  * The prompt never labelled: of a prompt/completion row nothing of the prompt is trained. The prompt spells what no completion
  * holds, so that one letter of it among the trained text breaks the law.
  */
-export const promptNeverLabelled = checked(
-  'promptNeverLabelled',
-  thrown,
-  { 2: lawOptionNames },
-  (prepare: PrepareExample, { decode }: Pick<Tokenizer, 'decode'>, options: LawOptions = {}): Law => {
-    const mark = 'ΩΨ';
-    return law(
-      'no token of a prompt has a label',
-      fc.property(texts(), texts(), (prompt, completion) => {
-        fc.pre(!completion.includes('Ω') && !completion.includes('Ψ'));
-        const spelt = `${prompt} `.replace(/\S/gu, mark);
-        const row = prepare({ kind: 'promptCompletion', prompt: spelt + mark, completion: ` ${completion}` });
-        if (isLeft(row)) return;
-        const text = trainedText(row.right, decode);
-        hold(!/[ΩΨ]/.test(text), `of the prompt is trained: ${JSON.stringify(text)}`);
-      }),
-      options,
-    );
-  },
-);
+export const promptNeverLabelled = (
+  prepare: PrepareExample,
+  tokenizer: Pick<Tokenizer, 'decode'>,
+  options: LawOptions = {},
+): Law => {
+  known('promptNeverLabelled', lawOptionNames, options);
+  const mark = 'ΩΨ';
+  return law(
+    'no token of a prompt has a label',
+    fc.property(texts(), texts(), (prompt, completion) => {
+      fc.pre(!completion.includes('Ω') && !completion.includes('Ψ'));
+      const spelt = `${prompt} `.replace(/\S/gu, mark);
+      const row = prepare({ kind: 'promptCompletion', prompt: spelt + mark, completion: ` ${completion}` });
+      if (isLeft(row)) return;
+      const text = trainedText(row.right, tokenizer.decode);
+      hold(!/[ΩΨ]/.test(text), `of the prompt is trained: ${JSON.stringify(text)}`);
+    }),
+    options,
+  );
+};
 
 /** Which conversations a law of prompts is tried on, and how hard. */
 export interface PromptLawOptions extends LawOptions {
@@ -138,50 +135,47 @@ export interface PromptLawOptions extends LawOptions {
 }
 
 /** The prompt a prefix: at every turn, what the model is asked with is how its training row begins, in text. */
-export const promptIsPrefix = checked(
-  'promptIsPrefix',
-  thrown,
-  { 1: { ...lawOptionNames, conversation: 'optional' } },
-  (template: ChatTemplate, { conversation = conversations(), ...options }: PromptLawOptions = {}): Law =>
-    law(
-      'what is asked at a turn is how the training row begins',
-      fc.property(conversation, (messages) => {
-        const faults = promptPrefixFaults(template, { messages });
-        if (isLeft(faults)) return;
-        const [first] = faults.right;
-        hold(
-          first === undefined,
-          `turn ${first?.message ?? 0} is asked otherwise from character ${first?.at ?? 0} on: ${JSON.stringify(first?.prompt.slice(-80))}`,
-        );
-      }),
-      options,
-    ),
-);
+export const promptIsPrefix = (template: ChatTemplate, options: PromptLawOptions = {}): Law => {
+  const { conversation = conversations(), ...lawOptions } = known(
+    'promptIsPrefix',
+    { ...lawOptionNames, conversation: 'optional' },
+    options,
+  );
+  return law(
+    'what is asked at a turn is how the training row begins',
+    fc.property(conversation, (messages) => {
+      const faults = promptPrefixFaults(template, { messages });
+      if (isLeft(faults)) return;
+      const [first] = faults.right;
+      hold(
+        first === undefined,
+        `turn ${first?.message ?? 0} is asked otherwise from character ${first?.at ?? 0} on: ${JSON.stringify(first?.prompt.slice(-80))}`,
+      );
+    }),
+    lawOptions,
+  );
+};
 
 /** The prompt a prefix, in tokens: `promptTokens` of a conversation without its answer begins the row it is trained as. */
-export const promptTokensArePrefix = checked(
-  'promptTokensArePrefix',
-  thrown,
-  { 2: { ...lawOptionNames, conversation: 'optional' } },
-  (
-    tokenizer: Tokenizer,
-    prepare: PrepareExample,
-    { conversation = conversations(), ...options }: PromptLawOptions = {},
-  ): Law => {
-    const tokensOf = promptTokens({ tokenizer });
-    return law(
-      'the tokens of a prompt are how the training row begins',
-      fc.property(conversation, (messages) => {
-        const asked = tokensOf({ kind: 'messages', messages: messages.slice(0, -1) });
-        const row = prepare({ kind: 'messages', messages });
-        if (isLeft(asked) || isLeft(row)) return;
-        same(
-          [...row.right.inputIds.subarray(0, asked.right.length)],
-          [...asked.right],
-          'the tokens the row begins with',
-        );
-      }),
-      options,
-    );
-  },
-);
+export const promptTokensArePrefix = (
+  tokenizer: Tokenizer,
+  prepare: PrepareExample,
+  options: PromptLawOptions = {},
+): Law => {
+  const { conversation = conversations(), ...lawOptions } = known(
+    'promptTokensArePrefix',
+    { ...lawOptionNames, conversation: 'optional' },
+    options,
+  );
+  const tokensOf = promptTokens({ tokenizer });
+  return law(
+    'the tokens of a prompt are how the training row begins',
+    fc.property(conversation, (messages) => {
+      const asked = tokensOf({ kind: 'messages', messages: messages.slice(0, -1) });
+      const row = prepare({ kind: 'messages', messages });
+      if (isLeft(asked) || isLeft(row)) return;
+      same([...row.right.inputIds.subarray(0, asked.right.length)], [...asked.right], 'the tokens the row begins with');
+    }),
+    lawOptions,
+  );
+};

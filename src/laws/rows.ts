@@ -1,6 +1,6 @@
 /** Arbitrary rows of tokens and batches of them. */
 import fc from 'fast-check';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { batchRows } from '../operators/batch.js';
 import { ignoreIndex as usualIgnoreIndex } from '../records.js';
@@ -19,7 +19,7 @@ export interface RowOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const rowOptionNames: OptionNames<RowOptions> = {
+const rowOptionNames: OptionNames<RowOptions> = {
   maxDocuments: 'optional',
   maxTokens: 'optional',
   vocabSize: 'optional',
@@ -51,69 +51,60 @@ const maybe = <K extends string, A>(name: K, column: fc.Arbitrary<A>): fc.Arbitr
     .map((value): Partial<Record<string, A>> => (value === undefined ? {} : { [name]: value }));
 
 /** Tokenised rows with any of the masks; labels they bring are their ids or ignored (-100). */
-export const tokenizedRows = checked(
-  'tokenizedRows',
-  thrown,
-  { 0: rowOptionNames },
-  (options: RowOptions = {}): fc.Arbitrary<Tokenized> =>
-    documents(options).chain((seqLengths) => {
-      const length = lengthOf(seqLengths);
-      return ids(length, options.vocabSize ?? 31).chain((inputIds) =>
-        fc
-          .tuple(
-            maybe('completionMask', bits(length)),
-            maybe('assistantMask', bits(length)),
-            maybe('lossWeights', floats(length)),
-            maybe(
-              'givenLabels',
-              bits(length).map((keep) => inputIds.map((id, t) => (keep[t] === 1 ? id : usualIgnoreIndex))),
-            ),
-          )
-          .map(([completion, assistant, weights, given]) => ({
-            inputIds,
-            seqLengths,
-            ...completion,
-            ...assistant,
-            ...weights,
-            ...given,
-          })),
-      );
-    }),
-);
-
-/** Rows with labels, ignored ones among them, and sometimes weights. */
-export const labelledRows = checked(
-  'labelledRows',
-  thrown,
-  { 0: rowOptionNames },
-  (options: RowOptions = {}): fc.Arbitrary<Labelled> =>
-    documents(options).chain((seqLengths) => {
-      const length = lengthOf(seqLengths);
-      const { vocabSize = 31, ignoreIndex = usualIgnoreIndex } = options;
-      return fc
-        .tuple(ids(length, vocabSize), bits(length), maybe('lossWeights', floats(length)))
-        .map(([inputIds, keep, weights]) => ({
+export const tokenizedRows = (options: RowOptions = {}): fc.Arbitrary<Tokenized> => {
+  known('tokenizedRows', rowOptionNames, options);
+  return documents(options).chain((seqLengths) => {
+    const length = lengthOf(seqLengths);
+    return ids(length, options.vocabSize ?? 31).chain((inputIds) =>
+      fc
+        .tuple(
+          maybe('completionMask', bits(length)),
+          maybe('assistantMask', bits(length)),
+          maybe('lossWeights', floats(length)),
+          maybe(
+            'givenLabels',
+            bits(length).map((keep) => inputIds.map((id, t) => (keep[t] === 1 ? id : usualIgnoreIndex))),
+          ),
+        )
+        .map(([completion, assistant, weights, given]) => ({
           inputIds,
           seqLengths,
-          labels: inputIds.map((id, t) => (keep[t] === 1 ? id : ignoreIndex)),
+          ...completion,
+          ...assistant,
           ...weights,
-        }));
-    }),
-);
+          ...given,
+        })),
+    );
+  });
+};
+
+/** Rows with labels, ignored ones among them, and sometimes weights. */
+export const labelledRows = (options: RowOptions = {}): fc.Arbitrary<Labelled> => {
+  known('labelledRows', rowOptionNames, options);
+  return documents(options).chain((seqLengths) => {
+    const length = lengthOf(seqLengths);
+    const { vocabSize = 31, ignoreIndex = usualIgnoreIndex } = options;
+    return fc
+      .tuple(ids(length, vocabSize), bits(length), maybe('lossWeights', floats(length)))
+      .map(([inputIds, keep, weights]) => ({
+        inputIds,
+        seqLengths,
+        labels: inputIds.map((id, t) => (keep[t] === 1 ? id : ignoreIndex)),
+        ...weights,
+      }));
+  });
+};
 
 /** Batches of labelled rows, padded on either side with any id of the vocabulary. */
-export const batches = checked(
-  'batches',
-  thrown,
-  { 0: rowOptionNames },
-  (options: RowOptions = {}): fc.Arbitrary<Batch> =>
-    fc
-      .record({
-        rows: fc.array(labelledRows(options), { minLength: 1, maxLength: 5 }),
-        padTokenId: fc.nat((options.vocabSize ?? 31) - 1),
-        paddingSide: fc.constantFrom('left' as const, 'right' as const),
-      })
-      .map(({ rows, ...how }) =>
-        batchRows({ ...how, ...(options.ignoreIndex === undefined ? {} : { ignoreIndex: options.ignoreIndex }) })(rows),
-      ),
-);
+export const batches = (options: RowOptions = {}): fc.Arbitrary<Batch> => {
+  known('batches', rowOptionNames, options);
+  return fc
+    .record({
+      rows: fc.array(labelledRows(options), { minLength: 1, maxLength: 5 }),
+      padTokenId: fc.nat((options.vocabSize ?? 31) - 1),
+      paddingSide: fc.constantFrom('left' as const, 'right' as const),
+    })
+    .map(({ rows, ...how }) =>
+      batchRows({ ...how, ...(options.ignoreIndex === undefined ? {} : { ignoreIndex: options.ignoreIndex }) })(rows),
+    );
+};

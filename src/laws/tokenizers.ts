@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import type { Tokenizer } from '../formats/tokenizing/tokenizer.js';
 
 /** Special tokens of `wordTokenizer` and their ids: odd ones, so that a hard-coded 0 or 2 shows. */
@@ -19,63 +19,63 @@ const marks = /<[^<>\s]+>/y;
 const word = / ?[^\s<]+|\s|</y;
 
 /** A word-level tokenizer: each word with the one space before it is a token, special tokens are cut out first. Learns words as it meets them. */
-export const wordTokenizer = checked(
-  'wordTokenizer',
-  thrown,
-  { 0: { addBos: 'optional', addEos: 'optional', pieceLength: 'optional' } },
-  ({ addBos = false, addEos = false, pieceLength = 100 }: WordTokenizerOptions = {}): Tokenizer => {
-    const ids = new Map<string, number>(Object.entries(specials));
-    const words = new Map<number, string>(Object.entries(specials).map(([text, id]) => [id, text]));
-    const idOf = (text: string): number => {
-      const known = ids.get(text);
-      if (known !== undefined) return known;
-      const id = 20 + ids.size;
-      ids.set(text, id);
-      words.set(id, text);
-      return id;
+export const wordTokenizer = (options: WordTokenizerOptions = {}): Tokenizer => {
+  const {
+    addBos = false,
+    addEos = false,
+    pieceLength = 100,
+  } = known('wordTokenizer', { addBos: 'optional', addEos: 'optional', pieceLength: 'optional' }, options);
+  const ids = new Map<string, number>(Object.entries(specials));
+  const words = new Map<number, string>(Object.entries(specials).map(([text, id]) => [id, text]));
+  const idOf = (text: string): number => {
+    const known = ids.get(text);
+    if (known !== undefined) return known;
+    const id = 20 + ids.size;
+    ids.set(text, id);
+    words.set(id, text);
+    return id;
+  };
+  const encodeWithOffsets: Tokenizer['encodeWithOffsets'] = (text, { addSpecialTokens }) => {
+    const out: Array<number> = [];
+    const offsets: Array<number> = [];
+    const add = (id: number, start: number, end: number): void => {
+      out.push(id);
+      offsets.push(start, end);
     };
-    const encodeWithOffsets: Tokenizer['encodeWithOffsets'] = (text, { addSpecialTokens }) => {
-      const out: Array<number> = [];
-      const offsets: Array<number> = [];
-      const add = (id: number, start: number, end: number): void => {
-        out.push(id);
-        offsets.push(start, end);
-      };
-      if (addSpecialTokens && addBos) add(specials['<s>'], 0, 0);
-      for (let at = 0; at < text.length; ) {
-        marks.lastIndex = at;
-        const mark = marks.exec(text)?.[0];
-        if (mark !== undefined && mark in specials) {
-          add(idOf(mark), at, at + mark.length);
-          at += mark.length;
-          continue;
-        }
-        word.lastIndex = at;
-        const piece = word.exec(text)?.[0].slice(0, pieceLength) ?? text.charAt(at);
-        add(idOf(piece), at, at + piece.length);
-        at += piece.length;
+    if (addSpecialTokens && addBos) add(specials['<s>'], 0, 0);
+    for (let at = 0; at < text.length; ) {
+      marks.lastIndex = at;
+      const mark = marks.exec(text)?.[0];
+      if (mark !== undefined && mark in specials) {
+        add(idOf(mark), at, at + mark.length);
+        at += mark.length;
+        continue;
       }
-      if (addSpecialTokens && addEos) add(specials['</s>'], text.length, text.length);
-      return { ids: Int32Array.from(out), offsets: Int32Array.from(offsets) };
-    };
-    return {
-      encode: (text, options) => encodeWithOffsets(text, options).ids,
-      encodeWithOffsets,
-      decode: (tokens) => Array.from(tokens, (id) => words.get(id) ?? '?').join(''),
-      tokenToId: (token) => ids.get(token),
-      idToToken: (id) => words.get(id),
-      vocabSize: 100_000,
-      bosTokenId: specials['<s>'],
-      eosTokenId: specials['</s>'],
-      padTokenId: specials['<pad>'],
-      bosToken: '<s>',
-      eosToken: '</s>',
-      padToken: '<pad>',
-      path: 'own',
-      files: {},
-    };
-  },
-);
+      word.lastIndex = at;
+      const piece = word.exec(text)?.[0].slice(0, pieceLength) ?? text.charAt(at);
+      add(idOf(piece), at, at + piece.length);
+      at += piece.length;
+    }
+    if (addSpecialTokens && addEos) add(specials['</s>'], text.length, text.length);
+    return { ids: Int32Array.from(out), offsets: Int32Array.from(offsets) };
+  };
+  return {
+    encode: (text, options) => encodeWithOffsets(text, options).ids,
+    encodeWithOffsets,
+    decode: (tokens) => Array.from(tokens, (id) => words.get(id) ?? '?').join(''),
+    tokenToId: (token) => ids.get(token),
+    idToToken: (id) => words.get(id),
+    vocabSize: 100_000,
+    bosTokenId: specials['<s>'],
+    eosTokenId: specials['</s>'],
+    padTokenId: specials['<pad>'],
+    bosToken: '<s>',
+    eosToken: '</s>',
+    padToken: '<pad>',
+    path: 'own',
+    files: {},
+  };
+};
 
 /** Tokenizers of every habit: with BOS, EOS or neither, words in pieces or whole. */
 export const wordTokenizers = (): fc.Arbitrary<Tokenizer> =>

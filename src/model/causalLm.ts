@@ -1,6 +1,6 @@
 /** Loss, gradients and logits of a causal language model over real tokens laid end to end. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import { add, scalar, tensor1d, tensor2d, tidy, zeros } from '../tfjs.js';
 import { architectureOf } from './architectures.js';
 import { balanceLoss, makeBalance } from './experts/balance.js';
@@ -163,11 +163,15 @@ const trained = (
  * block at a time. Without targets: total 0 and gradients of zeros, experts that are to be balanced or not. A RangeError for an id
  * outside the vocabulary or a position outside the model.
  */
-export const lossAndGradients = checked(
-  'lossAndGradients',
-  thrown,
-  {
-    3: {
+export const lossAndGradients = (
+  model: CausalLM,
+  sequence: Sequence,
+  targets: Targets,
+  options: TrainOptions,
+): LossOutput & { readonly gradients: Gradients } => {
+  known(
+    'lossAndGradients',
+    {
       gradientCheckpointing: 'optional',
       labelSmoothingFactor: 'optional',
       lossType: 'optional',
@@ -180,50 +184,44 @@ export const lossAndGradients = checked(
       auxLossFactor: 'optional',
       neftuneNoise: 'optional',
     },
-  },
-  (
-    model: CausalLM,
-    sequence: Sequence,
-    targets: Targets,
-    options: TrainOptions,
-  ): LossOutput & { readonly gradients: Gradients } => {
-    checkTargets(model, sequence, targets);
-    if (targets.rows.length === 0) return { ...noLoss(), gradients: complete(model, {}) };
-    const pass = { ...passOf(model, sequence, options), ...balanced(model, options.auxLossFactor) };
-    const head = headOf(model, pass);
-    const trainable = new Set(model.trainable);
-    const begun = new Map<string, Tensor>();
-    const hidden = trunk(
-      model,
-      pass,
-      head,
-      targets.rows,
-    )(model.weights, sequence, {
-      weight: (name) => trainable.has(name),
-      input: false,
-      begun,
-    });
-    const needWeight = head.trains || head.trainsBias;
-    const wants = { gradient: hidden.active || needWeight, needWeight };
-    let result: LinearCrossEntropy;
-    try {
-      result = trained({ h: hidden.value, w: head.w, bias: head.bias }, { sequence, targets }, wants, model, options);
-    } catch (cause) {
-      hidden.drop();
-      hidden.value.dispose();
-      head.dispose();
-      throw cause;
-    }
+    options,
+  );
+  checkTargets(model, sequence, targets);
+  if (targets.rows.length === 0) return { ...noLoss(), gradients: complete(model, {}) };
+  const pass = { ...passOf(model, sequence, options), ...balanced(model, options.auxLossFactor) };
+  const head = headOf(model, pass);
+  const trainable = new Set(model.trainable);
+  const begun = new Map<string, Tensor>();
+  const hidden = trunk(
+    model,
+    pass,
+    head,
+    targets.rows,
+  )(model.weights, sequence, {
+    weight: (name) => trainable.has(name),
+    input: false,
+    begun,
+  });
+  const needWeight = head.trains || head.trainsBias;
+  const wants = { gradient: hidden.active || needWeight, needWeight };
+  let result: LinearCrossEntropy;
+  try {
+    result = trained({ h: hidden.value, w: head.w, bias: head.bias }, { sequence, targets }, wants, model, options);
+  } catch (cause) {
+    hidden.drop();
     hidden.value.dispose();
-    const ofHead = head.gradients(result.dW, result.dBias);
     head.dispose();
-    if (result.dh === undefined) return { ...outputOf(result, pass), gradients: complete(model, ofHead) };
-    for (const [name, gradient] of Object.entries(ofHead)) begun.set(name, gradient);
-    const [ofTrunk] = hidden.pullback(result.dh);
-    const gradients = begun.size === 0 ? ofTrunk : mergeGradients(Object.fromEntries(begun), ofTrunk);
-    return { ...outputOf(result, pass), gradients: complete(model, gradients) };
-  },
-);
+    throw cause;
+  }
+  hidden.value.dispose();
+  const ofHead = head.gradients(result.dW, result.dBias);
+  head.dispose();
+  if (result.dh === undefined) return { ...outputOf(result, pass), gradients: complete(model, ofHead) };
+  for (const [name, gradient] of Object.entries(ofHead)) begun.set(name, gradient);
+  const [ofTrunk] = hidden.pullback(result.dh);
+  const gradients = begun.size === 0 ? ofTrunk : mergeGradients(Object.fromEntries(begun), ofTrunk);
+  return { ...outputOf(result, pass), gradients: complete(model, gradients) };
+};
 
 /** Logits [M, V] of what the head multiplies, [M, C]. */
 const headLogits = ({ config }: CausalLM, { w, bias }: Head, hidden: Tensor): Tensor =>
@@ -266,39 +264,39 @@ export interface EvaluateLossOptions {
  * The loss at the targets as in evaluation: no dropout, no noise, no smoothing unless asked for, and nothing kept. With `visit`, the
  * logits there are shown to it a few rows at a time, so they never exist as a whole.
  */
-export const evaluateLoss = checked(
-  'evaluateLoss',
-  thrown,
-  { 3: { visit: 'optional', labelSmoothingFactor: 'optional' } },
-  (
-    model: CausalLM,
-    sequence: Sequence,
-    targets: Targets,
-    { visit, labelSmoothingFactor: labelSmoothing = 0 }: EvaluateLossOptions = {},
-  ): LossOutput => {
-    checkTargets(model, sequence, targets);
-    if (targets.rows.length === 0) return noLoss();
-    const pass = { ...passOf(model, sequence), ...balanced(model) };
-    const head = headOf(model, pass);
-    const hidden = trunk(model, pass, head, targets.rows)(model.weights, sequence, nothing);
-    const result = linearCrossEntropy(
-      { h: hidden.value, w: head.w, bias: head.bias },
-      {
-        targets: targets.labels,
-        weights: targets.weights,
-        labelSmoothing,
-        softcap: model.config.logitSoftcap,
-        variant: 'nll',
-        gradient: false,
-        needWeight: false,
-      },
-    );
-    if (visit !== undefined) showLogits(model, head, hidden.value, visit);
-    hidden.value.dispose();
-    head.dispose();
-    return outputOf(result, pass);
-  },
-);
+export const evaluateLoss = (
+  model: CausalLM,
+  sequence: Sequence,
+  targets: Targets,
+  options: EvaluateLossOptions = {},
+): LossOutput => {
+  const { visit, labelSmoothingFactor: labelSmoothing = 0 } = known(
+    'evaluateLoss',
+    { visit: 'optional', labelSmoothingFactor: 'optional' },
+    options,
+  );
+  checkTargets(model, sequence, targets);
+  if (targets.rows.length === 0) return noLoss();
+  const pass = { ...passOf(model, sequence), ...balanced(model) };
+  const head = headOf(model, pass);
+  const hidden = trunk(model, pass, head, targets.rows)(model.weights, sequence, nothing);
+  const result = linearCrossEntropy(
+    { h: hidden.value, w: head.w, bias: head.bias },
+    {
+      targets: targets.labels,
+      weights: targets.weights,
+      labelSmoothing,
+      softcap: model.config.logitSoftcap,
+      variant: 'nll',
+      gradient: false,
+      needWeight: false,
+    },
+  );
+  if (visit !== undefined) showLogits(model, head, hidden.value, visit);
+  hidden.value.dispose();
+  head.dispose();
+  return outputOf(result, pass);
+};
 
 /** Logits of a pass at `rows`, [M, V]: what `logits` and generation share. */
 export const logitsOf = (model: CausalLM, pass: Pass, rows: Int32Array): Tensor => {

@@ -1,6 +1,6 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { dataError } from '../errors.js';
 import type { DataError } from '../errors.js';
@@ -38,7 +38,7 @@ export interface BatchStreamOptions extends BatchOptions, Rejecting {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const batchStreamOptionNames: OptionNames<BatchStreamOptions> = {
+const batchStreamOptionNames: OptionNames<BatchStreamOptions> = {
   size: 'required',
   dropLast: 'optional',
   padTokenId: 'optional',
@@ -78,55 +78,52 @@ const longestDocument = (rows: ReadonlyArray<Labelled>): number =>
  * before it in the document predicts it; `numItems` counts the labels that are left. A row longer than `padToLength` throws
  * RangeError: the lift refuses it beforehand.
  */
-export const batchRows = checked(
-  'batchRows',
-  thrown,
-  { 0: amongRun({ ...batchStreamOptionNames, size: 'optional' }) },
-  (options: BatchOptions = {}) =>
-    (rows: ReadonlyArray<Labelled>): Batch => {
-      const { padTokenId = 0, ignoreIndex = defaultIgnoreIndex, keepFirstLabels = false } = options;
-      const { shape, starts } = layout(rows, options);
-      const [, columns] = shape;
-      const size = shape[0] * columns;
-      const inputIds = new Int32Array(size).fill(padTokenId);
-      const labels = new Int32Array(size).fill(ignoreIndex);
-      const attentionMask = new Int32Array(size);
-      const positionIds = new Int32Array(size);
-      const weighted = rows.some((row) => row.lossWeights !== undefined);
-      const lossWeights = weighted ? new Float32Array(size) : undefined;
-      // 0, 1, 2, … copied for each document: several times faster than a loop over tokens.
-      const ramp = new Int32Array(longestDocument(rows)).map((_, t) => t);
-      let numItems = 0;
-      for (const [i, row] of rows.entries()) {
-        const { length } = row.inputIds;
-        const start = starts[i] ?? 0;
-        if (!fits(row, options)) throw new RangeError(`A row of ${length} tokens does not fit ${columns} columns`);
-        inputIds.set(row.inputIds, start);
-        labels.set(row.labels, start);
-        attentionMask.fill(1, start, start + length);
-        if (lossWeights !== undefined) {
-          if (row.lossWeights === undefined) lossWeights.fill(1, start, start + length);
-          else lossWeights.set(row.lossWeights, start);
-        }
-        let at = start;
-        for (const documentLength of row.seqLengths) {
-          positionIds.set(ramp.subarray(0, documentLength), at);
-          if (documentLength > 0 && !keepFirstLabels) labels[at] = ignoreIndex;
-          at += documentLength;
-        }
-        numItems += countLearnable(row.labels, row.seqLengths, ignoreIndex);
+export const batchRows = (options: BatchOptions = {}): ((rows: ReadonlyArray<Labelled>) => Batch) => {
+  known('batchRows', amongRun({ ...batchStreamOptionNames, size: 'optional' }), options);
+  return (rows) => {
+    const { padTokenId = 0, ignoreIndex = defaultIgnoreIndex, keepFirstLabels = false } = options;
+    const { shape, starts } = layout(rows, options);
+    const [, columns] = shape;
+    const size = shape[0] * columns;
+    const inputIds = new Int32Array(size).fill(padTokenId);
+    const labels = new Int32Array(size).fill(ignoreIndex);
+    const attentionMask = new Int32Array(size);
+    const positionIds = new Int32Array(size);
+    const weighted = rows.some((row) => row.lossWeights !== undefined);
+    const lossWeights = weighted ? new Float32Array(size) : undefined;
+    // 0, 1, 2, … copied for each document: several times faster than a loop over tokens.
+    const ramp = new Int32Array(longestDocument(rows)).map((_, t) => t);
+    let numItems = 0;
+    for (const [i, row] of rows.entries()) {
+      const { length } = row.inputIds;
+      const start = starts[i] ?? 0;
+      if (!fits(row, options)) throw new RangeError(`A row of ${length} tokens does not fit ${columns} columns`);
+      inputIds.set(row.inputIds, start);
+      labels.set(row.labels, start);
+      attentionMask.fill(1, start, start + length);
+      if (lossWeights !== undefined) {
+        if (row.lossWeights === undefined) lossWeights.fill(1, start, start + length);
+        else lossWeights.set(row.lossWeights, start);
       }
-      return {
-        shape,
-        inputIds,
-        labels,
-        attentionMask,
-        positionIds,
-        ...(lossWeights === undefined ? {} : { lossWeights }),
-        numItems,
-      };
-    },
-);
+      let at = start;
+      for (const documentLength of row.seqLengths) {
+        positionIds.set(ramp.subarray(0, documentLength), at);
+        if (documentLength > 0 && !keepFirstLabels) labels[at] = ignoreIndex;
+        at += documentLength;
+      }
+      numItems += countLearnable(row.labels, row.seqLengths, ignoreIndex);
+    }
+    return {
+      shape,
+      inputIds,
+      labels,
+      attentionMask,
+      positionIds,
+      ...(lossWeights === undefined ? {} : { lossWeights }),
+      numItems,
+    };
+  };
+};
 
 const fits = (row: Labelled, { padToLength, paddingFree = false }: BatchOptions): boolean =>
   paddingFree || padToLength === undefined || row.inputIds.length <= padToLength;
@@ -139,32 +136,28 @@ const tooLong = (length: number, padToLength: number): DataError =>
   });
 
 /** `size` rows a batch, the last one perhaps fewer. Refuses rows that a fixed length cannot hold (`E_ROW_TOO_LONG`). */
-export const batch = checked(
-  'batch',
-  thrown,
-  { 0: amongRun(batchStreamOptionNames) },
-  (options: BatchStreamOptions): OperatorFunction<Labelled, Batch> => {
-    wholeNumber('batch', 'size', options.size);
-    return windowed(
-      'batch',
-      () => {
-        const collate = batchRows(options);
-        let held: Array<Labelled> = [];
-        const release = (): ReadonlyArray<Batch> => {
-          const rows = held;
-          held = [];
-          return [collate(rows)];
-        };
-        return {
-          push: (row) => {
-            if (!fits(row, options)) return left(tooLong(row.inputIds.length, options.padToLength ?? 0));
-            held.push(row);
-            return right(held.length < options.size ? [] : release());
-          },
-          flush: () => (held.length === 0 || (options.dropLast ?? false) ? [] : release()),
-        };
-      },
-      options,
-    );
-  },
-);
+export const batch = (options: BatchStreamOptions): OperatorFunction<Labelled, Batch> => {
+  known('batch', amongRun(batchStreamOptionNames), options);
+  wholeNumber('batch', 'size', options.size);
+  return windowed(
+    'batch',
+    () => {
+      const collate = batchRows(options);
+      let held: Array<Labelled> = [];
+      const release = (): ReadonlyArray<Batch> => {
+        const rows = held;
+        held = [];
+        return [collate(rows)];
+      };
+      return {
+        push: (row) => {
+          if (!fits(row, options)) return left(tooLong(row.inputIds.length, options.padToLength ?? 0));
+          held.push(row);
+          return right(held.length < options.size ? [] : release());
+        },
+        flush: () => (held.length === 0 || (options.dropLast ?? false) ? [] : release()),
+      };
+    },
+    options,
+  );
+};

@@ -2,7 +2,7 @@ import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { Decoder, Errors } from 'io-ts';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Place, Warning } from '../errors.js';
 import { isSourced, placeOf, placeOfRow } from '../formats/datasets/sourced.js';
@@ -59,13 +59,10 @@ export const decodeRow = <A>(shape: Shape<A>): ((row: unknown) => Either<DataErr
 };
 
 /** Rows as they came → records. Shape: any io-ts codec, or `decodeExample` for every known data set shape. */
-export const decode = checked(
-  'decode',
-  thrown,
-  { 1: amongRun({ rejects: 'optional' }) },
-  <A>(shape: Shape<A>, options: Rejecting = {}): OperatorFunction<unknown, A> =>
-    mapping('decode', decodeRow(shape), { ...options, placeOf: placeOfRow }),
-);
+export const decode = <A>(shape: Shape<A>, options: Rejecting = {}): OperatorFunction<unknown, A> => {
+  known('decode', amongRun({ rejects: 'optional' }), options);
+  return mapping('decode', decodeRow(shape), { ...options, placeOf: placeOfRow });
+};
 
 /** A text with the row's own `weight`, where it has one. */
 const textWithWeight = (
@@ -141,34 +138,30 @@ export interface FormattedByOptions {
  * A shape: what `formattingFunc` makes of each row (`formatting_func`). A text keeps the row's own `weight`; rows of token ids pass
  * as they are. `E_FORMATTER_NOT_STRING` where it makes neither a string nor a record.
  */
-export const formattedBy = checked(
-  'formattedBy',
-  thrown,
-  { 1: amongRun({ warn: 'optional' }) },
-  (formattingFunc: FormattingFunc, { warn }: FormattedByOptions = {}): Decode<Example> => {
-    const arity = arityWarning(formattingFunc);
-    if (arity !== undefined) warn?.(arity);
-    return (value, place = {}) => {
-      const row = typeof value === 'string' ? { text: value } : value;
-      if (!isJsonRecord(row)) return decodeExample(value, place);
-      if ('input_ids' in row) {
-        warn?.(warning('W_FORMATTER_IGNORED', 'The row is tokenised already, so the formatting function is not asked'));
-        return decodeExample(row, place);
-      }
-      const made = calling(formattingFunc, row);
-      if (typeof made === 'string') return textWithWeight({ text: made, weights: [] }, row, place);
-      if (isJsonRecord(made)) return decodeExample(made, place);
-      return left(
-        dataError(
-          'E_FORMATTER_NOT_STRING',
-          'The formatting function must make a text of a row, or a row of a known shape',
-          {
-            ...place,
-            expected: 'a string, or an object with the columns of a known shape',
-            actual: describe(made),
-          },
-        ),
-      );
-    };
-  },
-);
+export const formattedBy = (formattingFunc: FormattingFunc, options: FormattedByOptions = {}): Decode<Example> => {
+  const { warn } = known('formattedBy', amongRun({ warn: 'optional' }), options);
+  const arity = arityWarning(formattingFunc);
+  if (arity !== undefined) warn?.(arity);
+  return (value, place = {}) => {
+    const row = typeof value === 'string' ? { text: value } : value;
+    if (!isJsonRecord(row)) return decodeExample(value, place);
+    if ('input_ids' in row) {
+      warn?.(warning('W_FORMATTER_IGNORED', 'The row is tokenised already, so the formatting function is not asked'));
+      return decodeExample(row, place);
+    }
+    const made = calling(formattingFunc, row);
+    if (typeof made === 'string') return textWithWeight({ text: made, weights: [] }, row, place);
+    if (isJsonRecord(made)) return decodeExample(made, place);
+    return left(
+      dataError(
+        'E_FORMATTER_NOT_STRING',
+        'The formatting function must make a text of a row, or a row of a known shape',
+        {
+          ...place,
+          expected: 'a string, or an object with the columns of a known shape',
+          actual: describe(made),
+        },
+      ),
+    );
+  };
+};

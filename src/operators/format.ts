@@ -1,7 +1,7 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
@@ -55,7 +55,7 @@ export interface FormatOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const formatOptionNames: OptionNames<FormatOptions & Rejecting> = {
+const formatOptionNames: OptionNames<FormatOptions & Rejecting> = {
   tokenizer: 'optional',
   template: 'optional',
   bosToken: 'optional',
@@ -226,105 +226,96 @@ const asTurns = ({ prompt, completion, textWeights = [] }: PromptCompletionExamp
  * Text of a record and what is known of its characters; a record that brings token ids passes. Refuses conversations without a
  * template (`E_NO_CHAT_TEMPLATE`; `E_NO_TOKENIZER` where there is no tokenizer either), and what the template refuses.
  */
-export const formatRow = checked(
-  'formatRow',
-  thrown,
-  { 0: amongRun(formatOptionNames) },
-  (options: FormatOptions = {}): Transform<Example, Formatted | PreTokenized> => {
-    const { tokenizer, addGenerationPrompt = false, parity, tellRoles = false, warn } = options;
-    const template = options.template ?? tokenizer?.chatTemplate;
-    const bosToken = options.bosToken ?? tokenizer?.bosToken;
-    const eosToken = options.eosToken ?? tokenizer?.eosToken;
-    const appendEos = options.appendEos ?? (parity === undefined && !addGenerationPrompt);
-    let warnedOfEos = false;
+export const formatRow = (options: FormatOptions = {}): Transform<Example, Formatted | PreTokenized> => {
+  known('format', amongRun(formatOptionNames), options);
+  const { tokenizer, addGenerationPrompt = false, parity, tellRoles = false, warn } = options;
+  const template = options.template ?? tokenizer?.chatTemplate;
+  const bosToken = options.bosToken ?? tokenizer?.bosToken;
+  const eosToken = options.eosToken ?? tokenizer?.eosToken;
+  const appendEos = options.appendEos ?? (parity === undefined && !addGenerationPrompt);
+  let warnedOfEos = false;
 
-    const plain = (
-      text: string,
-      { weight, textWeights }: { readonly weight?: number; readonly textWeights?: ReadonlyArray<WeightedSpan> },
-      completionStart?: number,
-    ): Formatted => {
-      if (appendEos && eosToken === undefined && !warnedOfEos) {
-        warnedOfEos = true;
-        warn?.(warning('W_NO_EOS', 'No end-of-sequence token is known, so rows are not closed with one'));
-      }
-      const closed = appendEos && eosToken !== undefined && !text.endsWith(eosToken) ? text + eosToken : text;
-      const hasBos = bosToken !== undefined && bosToken !== '' && closed.startsWith(bosToken);
-      if (hasBos && options.addSpecialTokens === undefined && parity === undefined) {
-        warn?.(
-          warning('W_TEXT_HAS_BOS', 'The text begins with the BOS token, so the tokenizer is not to add another', {
-            actual: JSON.stringify(closed.slice(0, 40)),
-          }),
-        );
-      }
-      return {
-        text: closed,
-        addSpecialTokens: options.addSpecialTokens ?? (parity !== undefined || !hasBos),
-        ...(completionStart === undefined ? {} : { completionStart }),
-        ...spread(closed.length, weight, textWeights),
-        ...(tellRoles && completionStart !== undefined
-          ? {
-              roles: [
-                { start: 0, end: completionStart, role: 'prompt' },
-                { start: completionStart, end: closed.length, role: 'completion' },
-              ],
-            }
-          : {}),
-      };
+  const plain = (
+    text: string,
+    { weight, textWeights }: { readonly weight?: number; readonly textWeights?: ReadonlyArray<WeightedSpan> },
+    completionStart?: number,
+  ): Formatted => {
+    if (appendEos && eosToken === undefined && !warnedOfEos) {
+      warnedOfEos = true;
+      warn?.(warning('W_NO_EOS', 'No end-of-sequence token is known, so rows are not closed with one'));
+    }
+    const closed = appendEos && eosToken !== undefined && !text.endsWith(eosToken) ? text + eosToken : text;
+    const hasBos = bosToken !== undefined && bosToken !== '' && closed.startsWith(bosToken);
+    if (hasBos && options.addSpecialTokens === undefined && parity === undefined) {
+      warn?.(
+        warning('W_TEXT_HAS_BOS', 'The text begins with the BOS token, so the tokenizer is not to add another', {
+          actual: JSON.stringify(closed.slice(0, 40)),
+        }),
+      );
+    }
+    return {
+      text: closed,
+      addSpecialTokens: options.addSpecialTokens ?? (parity !== undefined || !hasBos),
+      ...(completionStart === undefined ? {} : { completionStart }),
+      ...spread(closed.length, weight, textWeights),
+      ...(tellRoles && completionStart !== undefined
+        ? {
+            roles: [
+              { start: 0, end: completionStart, role: 'prompt' },
+              { start: completionStart, end: closed.length, role: 'completion' },
+            ],
+          }
+        : {}),
     };
+  };
 
-    const conversation = (row: ConversationExample): Either<DataError, Formatted> => {
-      if (template === undefined) return left(noTemplate(tokenizer));
-      const { messages, promptMessages = 0, tools, chatTemplateKwargs, weight } = row;
-      const shared = {
-        ...(tools === undefined ? {} : { tools }),
-        ...(chatTemplateKwargs === undefined ? {} : { kwargs: chatTemplateKwargs }),
-      };
-      const whole = template.render({ ...shared, messages, addGenerationPrompt });
-      if (whole._tag === 'Left') return whole;
-      let border: Pick<Formatted, 'completionStart' | 'promptText'> = {};
-      if (promptMessages > 0 && parity === undefined) {
-        const prompt = template.render({
-          ...shared,
-          messages: messages.slice(0, promptMessages),
-          addGenerationPrompt: true,
-        });
-        if (prompt._tag === 'Left') return prompt;
-        border = borderOf(whole.right, prompt.right.text, promptMessages, warn);
-      }
-      return right({
-        text: whole.right.text,
-        addSpecialTokens: options.addSpecialTokens ?? parity !== undefined,
-        assistantSpans: whole.right.assistantSpans,
-        ...border,
-        ...weightsOf(whole.right, messages, weight),
-        ...(tellRoles ? rolesOf(whole.right, messages) : {}),
+  const conversation = (row: ConversationExample): Either<DataError, Formatted> => {
+    if (template === undefined) return left(noTemplate(tokenizer));
+    const { messages, promptMessages = 0, tools, chatTemplateKwargs, weight } = row;
+    const shared = {
+      ...(tools === undefined ? {} : { tools }),
+      ...(chatTemplateKwargs === undefined ? {} : { kwargs: chatTemplateKwargs }),
+    };
+    const whole = template.render({ ...shared, messages, addGenerationPrompt });
+    if (whole._tag === 'Left') return whole;
+    let border: Pick<Formatted, 'completionStart' | 'promptText'> = {};
+    if (promptMessages > 0 && parity === undefined) {
+      const prompt = template.render({
+        ...shared,
+        messages: messages.slice(0, promptMessages),
+        addGenerationPrompt: true,
       });
-    };
+      if (prompt._tag === 'Left') return prompt;
+      border = borderOf(whole.right, prompt.right.text, promptMessages, warn);
+    }
+    return right({
+      text: whole.right.text,
+      addSpecialTokens: options.addSpecialTokens ?? parity !== undefined,
+      assistantSpans: whole.right.assistantSpans,
+      ...border,
+      ...weightsOf(whole.right, messages, weight),
+      ...(tellRoles ? rolesOf(whole.right, messages) : {}),
+    });
+  };
 
-    return (example) => {
-      switch (example.kind) {
-        case 'tokenized':
-          return right(example);
-        case 'text':
-          return right(plain(example.text, example));
-        case 'promptCompletion': {
-          const { prompt, completion, weight } = example;
-          if (parity === undefined) return right(plain(prompt + completion, example, prompt.length));
-          const messages = asTurns(example);
-          return conversation({ kind: 'messages', messages, ...(weight === undefined ? {} : { weight }) });
-        }
-        case 'messages':
-          return conversation(example);
+  return (example) => {
+    switch (example.kind) {
+      case 'tokenized':
+        return right(example);
+      case 'text':
+        return right(plain(example.text, example));
+      case 'promptCompletion': {
+        const { prompt, completion, weight } = example;
+        if (parity === undefined) return right(plain(prompt + completion, example, prompt.length));
+        const messages = asTurns(example);
+        return conversation({ kind: 'messages', messages, ...(weight === undefined ? {} : { weight }) });
       }
-    };
-  },
-);
+      case 'messages':
+        return conversation(example);
+    }
+  };
+};
 
 /** `formatRow` as a stage: decoded rows → text and what is known of its characters. */
-export const format = checked(
-  'format',
-  thrown,
-  { 0: amongRun(formatOptionNames) },
-  (options: FormatOptions & Rejecting = {}): OperatorFunction<Example, Formatted | PreTokenized> =>
-    mapping('format', formatRow(options), options),
-);
+export const format = (options: FormatOptions & Rejecting = {}): OperatorFunction<Example, Formatted | PreTokenized> =>
+  mapping('format', formatRow(options), options);

@@ -1,6 +1,6 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import type { Row } from '../records.js';
 import { windowed } from '../streams/operator.js';
@@ -20,7 +20,7 @@ export interface GroupByLengthOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const groupByLengthOptionNames: OptionNames<GroupByLengthOptions> = {
+const groupByLengthOptionNames: OptionNames<GroupByLengthOptions> = {
   size: 'required',
   seed: 'required',
   epoch: 'optional',
@@ -53,41 +53,35 @@ const grouped = <A extends Row>(rows: ReadonlyArray<A>, size: number, order: Uin
  * a permutation cut into stretches of min(n / (4 size), 50) batches, each sorted by falling length (transformers'
  * `get_length_grouped_indices`).
  */
-export const groupByLengthRows = checked(
-  'groupByLengthRows',
-  thrown,
-  { 0: amongRun(groupByLengthOptionNames) },
-  ({ size, seed, epoch = 0 }: GroupByLengthOptions): (<A extends Row>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) => {
-    wholeNumber('groupByLength', 'size', size);
-    return (rows) => grouped(rows, size, permutation(rows.length, seed, epoch));
-  },
-);
+export const groupByLengthRows = (
+  options: GroupByLengthOptions,
+): (<A extends Row>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) => {
+  const { size, seed, epoch = 0 } = known('groupByLength', amongRun(groupByLengthOptionNames), options);
+  wholeNumber('groupByLength', 'size', size);
+  return (rows) => grouped(rows, size, permutation(rows.length, seed, epoch));
+};
 
 /** `groupByLengthRows` as a stage: waits for the end of the source, or for `bufferSize` rows, and gives them in the new order. */
-export const groupByLength = checked(
-  'groupByLength',
-  thrown,
-  { 0: amongRun(groupByLengthOptionNames) },
-  <A extends Row>(options: GroupByLengthOptions): OperatorFunction<A, A> => {
-    const { size, seed, epoch = 0, bufferSize = Infinity } = options;
-    wholeNumber('groupByLength', 'size', size);
-    return windowed('groupByLength', () => {
-      let held: Array<A> = [];
-      let buffers = 0;
-      const release = (): ReadonlyArray<A> => {
-        const rows = held;
-        held = [];
-        // Each buffer its own order; one that holds the whole source, the order of the pure half.
-        const counters = Number.isFinite(bufferSize) ? [epoch, buffers++] : [epoch];
-        return grouped(rows, size, permutation(rows.length, seed, ...counters));
-      };
-      return {
-        push: (row) => {
-          held.push(row);
-          return right(held.length < bufferSize ? [] : release());
-        },
-        flush: release,
-      };
-    });
-  },
-);
+export const groupByLength = <A extends Row>(options: GroupByLengthOptions): OperatorFunction<A, A> => {
+  const names = amongRun(groupByLengthOptionNames);
+  const { size, seed, epoch = 0, bufferSize = Infinity } = known('groupByLength', names, options);
+  wholeNumber('groupByLength', 'size', size);
+  return windowed('groupByLength', () => {
+    let held: Array<A> = [];
+    let buffers = 0;
+    const release = (): ReadonlyArray<A> => {
+      const rows = held;
+      held = [];
+      // Each buffer its own order; one that holds the whole source, the order of the pure half.
+      const counters = Number.isFinite(bufferSize) ? [epoch, buffers++] : [epoch];
+      return grouped(rows, size, permutation(rows.length, seed, ...counters));
+    };
+    return {
+      push: (row) => {
+        held.push(row);
+        return right(held.length < bufferSize ? [] : release());
+      },
+      flush: release,
+    };
+  });
+};

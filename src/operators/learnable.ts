@@ -1,6 +1,6 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { dataError } from '../errors.js';
 import type { DataError } from '../errors.js';
@@ -17,7 +17,7 @@ export interface LearnableOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const learnableOptionNames: OptionNames<LearnableOptions & Rejecting> = {
+const learnableOptionNames: OptionNames<LearnableOptions & Rejecting> = {
   ignoreIndex: 'optional',
   rejects: 'optional',
 };
@@ -40,23 +40,15 @@ export const countLearnable = (labels: Int32Array, seqLengths: ReadonlyArray<num
 };
 
 /** Refuses a row that would cost a forward pass and teach nothing (`E_NO_LABELS`). */
-export const learnableRow = checked(
-  'learnableRow',
-  thrown,
-  { 0: amongRun(learnableOptionNames) },
-  ({ ignoreIndex = defaultIgnoreIndex }: LearnableOptions = {}): Transform<Labelled, Labelled> =>
-    (row) =>
-      countLearnable(row.labels, row.seqLengths, ignoreIndex) > 0 ? right(row) : left(noLabels(row.labels.length)),
-);
+export const learnableRow = (options: LearnableOptions = {}): Transform<Labelled, Labelled> => {
+  const { ignoreIndex = defaultIgnoreIndex } = known('learnable', amongRun(learnableOptionNames), options);
+  return (row) =>
+    countLearnable(row.labels, row.seqLengths, ignoreIndex) > 0 ? right(row) : left(noLabels(row.labels.length));
+};
 
 /** `learnableRow` as a stage: rows that teach nothing leave by the side door. */
-export const learnable = checked(
-  'learnable',
-  thrown,
-  { 0: amongRun(learnableOptionNames) },
-  (options: LearnableOptions & Rejecting = {}): OperatorFunction<Labelled, Labelled> =>
-    mapping('learnable', learnableRow(options), options),
-);
+export const learnable = (options: LearnableOptions & Rejecting = {}): OperatorFunction<Labelled, Labelled> =>
+  mapping('learnable', learnableRow(options), options);
 
 /** A stage for rows that keep their place in a batch even where they teach nothing, as in 0.7.10: only those of no token are refused. */
 export const withTokens = (options: Rejecting): OperatorFunction<Labelled, Labelled> =>

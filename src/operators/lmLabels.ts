@@ -1,6 +1,6 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { dataError } from '../errors.js';
 import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
@@ -17,7 +17,7 @@ export interface LmLabelsOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const lmLabelsOptionNames: OptionNames<LmLabelsOptions & Rejecting> = {
+const lmLabelsOptionNames: OptionNames<LmLabelsOptions & Rejecting> = {
   padTokenId: 'optional',
   ignoreIndex: 'optional',
   rejects: 'optional',
@@ -31,26 +31,18 @@ export const labelsWithoutPad = (inputIds: Int32Array, padTokenId: number, ignor
  * Labels as transformers' language-modelling collator makes them: a copy of the ids in which EVERY pad id is ignored, so that
  * with pad = eos no end of sequence is ever trained. Labels a row brought are overwritten. No pad token: `E_NO_PAD_TOKEN`.
  */
-export const lmLabelsRow = checked(
-  'lmLabelsRow',
-  thrown,
-  { 0: amongRun(lmLabelsOptionNames) },
-  ({ padTokenId, ignoreIndex = defaultIgnoreIndex }: LmLabelsOptions): Transform<Row, Labelled> =>
-    (row) =>
-      padTokenId === undefined
-        ? left(dataError('E_NO_PAD_TOKEN', 'The tokenizer has no pad token, which the collator of 0.7.10 asks for'))
-        : right({
-            inputIds: row.inputIds,
-            seqLengths: row.seqLengths,
-            labels: labelsWithoutPad(row.inputIds, padTokenId, ignoreIndex),
-          }),
-);
+export const lmLabelsRow = (options: LmLabelsOptions): Transform<Row, Labelled> => {
+  const { padTokenId, ignoreIndex = defaultIgnoreIndex } = known('lmLabels', amongRun(lmLabelsOptionNames), options);
+  return (row) =>
+    padTokenId === undefined
+      ? left(dataError('E_NO_PAD_TOKEN', 'The tokenizer has no pad token, which the collator of 0.7.10 asks for'))
+      : right({
+          inputIds: row.inputIds,
+          seqLengths: row.seqLengths,
+          labels: labelsWithoutPad(row.inputIds, padTokenId, ignoreIndex),
+        });
+};
 
 /** `lmLabelsRow` as a stage: labels as the collator of TRL 0.7.10 makes them; `maskCompletions` is what a new pipeline wants. */
-export const lmLabels = checked(
-  'lmLabels',
-  thrown,
-  { 0: amongRun(lmLabelsOptionNames) },
-  (options: LmLabelsOptions & Rejecting): OperatorFunction<Row, Labelled> =>
-    mapping('lmLabels', lmLabelsRow(options), options),
-);
+export const lmLabels = (options: LmLabelsOptions & Rejecting): OperatorFunction<Row, Labelled> =>
+  mapping('lmLabels', lmLabelsRow(options), options);

@@ -1,6 +1,6 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
@@ -45,7 +45,7 @@ export interface MaskCompletionsOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const maskCompletionsOptionNames: OptionNames<MaskCompletionsOptions & Rejecting> = {
+const maskCompletionsOptionNames: OptionNames<MaskCompletionsOptions & Rejecting> = {
   completionOnlyLoss: 'optional',
   assistantOnlyLoss: 'optional',
   ignoreIndex: 'optional',
@@ -161,68 +161,60 @@ const ignoreWhere = (labels: Int32Array, mask: Uint8Array, ignoreIndex: number):
  * Labels of a row: its ids (or the labels it brought) where every applicable mask allows, `ignoreIndex` elsewhere. A token of
  * loss weight 0 has no label. Refuses rows that lack a mask asked for (`E_NO_COMPLETION_MASK`, `E_NO_ASSISTANT_MASK`).
  */
-export const maskCompletionsRow = checked(
-  'maskCompletionsRow',
-  thrown,
-  { 0: amongRun(maskCompletionsOptionNames) },
-  (options: MaskCompletionsOptions = {}): Transform<Tokenized, Labelled> => {
-    const { completionOnlyLoss, assistantOnlyLoss = false, responseTemplate, instructionTemplate } = options;
-    const { strict = false, parity, padTokenId, tokenizer, cutAt } = options;
-    const ignoreIndex = options.ignoreIndex ?? defaultIgnoreIndex;
-    if (
-      parity !== undefined &&
-      instructionTemplate !== undefined &&
-      padTokenId !== undefined &&
-      padTokenId === tokenizer?.eosTokenId
-    ) {
-      options.warn?.(padIsEos(padTokenId));
+export const maskCompletionsRow = (options: MaskCompletionsOptions = {}): Transform<Tokenized, Labelled> => {
+  known('maskCompletions', amongRun(maskCompletionsOptionNames), options);
+  const { completionOnlyLoss, assistantOnlyLoss = false, responseTemplate, instructionTemplate } = options;
+  const { strict = false, parity, padTokenId, tokenizer, cutAt } = options;
+  const ignoreIndex = options.ignoreIndex ?? defaultIgnoreIndex;
+  if (
+    parity !== undefined &&
+    instructionTemplate !== undefined &&
+    padTokenId !== undefined &&
+    padTokenId === tokenizer?.eosTokenId
+  ) {
+    options.warn?.(padIsEos(padTokenId));
+  }
+  return (whole) => {
+    const row = parity === undefined || cutAt === undefined ? whole : cutAsTokenizer(whole, cutAt);
+    const { completionMask, assistantMask, givenLabels, ...rest } = row;
+    if (responseTemplate?.length === 0 || instructionTemplate?.length === 0) {
+      return left(
+        dataError('E_TEMPLATE_EMPTY', 'A template of no ids is everywhere and nowhere', {
+          expected: 'at least one id',
+        }),
+      );
     }
-    return (whole) => {
-      const row = parity === undefined || cutAt === undefined ? whole : cutAsTokenizer(whole, cutAt);
-      const { completionMask, assistantMask, givenLabels, ...rest } = row;
-      if (responseTemplate?.length === 0 || instructionTemplate?.length === 0) {
+    let labels: Int32Array;
+    if (parity !== undefined) {
+      if (padTokenId === undefined) {
         return left(
-          dataError('E_TEMPLATE_EMPTY', 'A template of no ids is everywhere and nowhere', {
-            expected: 'at least one id',
-          }),
+          dataError('E_NO_PAD_TOKEN', 'The tokenizer has no pad token, which the collators of 0.7.10 ask for'),
         );
       }
-      let labels: Int32Array;
-      if (parity !== undefined) {
-        if (padTokenId === undefined) {
-          return left(
-            dataError('E_NO_PAD_TOKEN', 'The tokenizer has no pad token, which the collators of 0.7.10 ask for'),
-          );
-        }
-        labels = parityLabels(row, padTokenId, ignoreIndex, options);
-      } else {
-        // Whatever a data set wrote to mean "ignored", no negative number is a token.
-        labels = givenLabels?.map((label) => (label < 0 ? ignoreIndex : label)) ?? row.inputIds.slice();
-        if (responseTemplate !== undefined && !maskByTemplates(row, labels, options, ignoreIndex) && strict) {
-          return left(dataError('E_RESPONSE_NOT_FOUND', 'A template is nowhere in this row'));
-        }
+      labels = parityLabels(row, padTokenId, ignoreIndex, options);
+    } else {
+      // Whatever a data set wrote to mean "ignored", no negative number is a token.
+      labels = givenLabels?.map((label) => (label < 0 ? ignoreIndex : label)) ?? row.inputIds.slice();
+      if (responseTemplate !== undefined && !maskByTemplates(row, labels, options, ignoreIndex) && strict) {
+        return left(dataError('E_RESPONSE_NOT_FOUND', 'A template is nowhere in this row'));
       }
-      if (completionOnlyLoss ?? (parity === undefined && completionMask !== undefined)) {
-        if (completionMask !== undefined) ignoreWhere(labels, completionMask, ignoreIndex);
-        else if (givenLabels === undefined && responseTemplate === undefined) return left(noMask('completion'));
-      }
-      if (assistantOnlyLoss) {
-        if (assistantMask !== undefined) ignoreWhere(labels, assistantMask, ignoreIndex);
-        else if (givenLabels === undefined) return left(noMask('assistant'));
-      }
-      if (row.lossWeights !== undefined) {
-        for (let t = 0; t < labels.length; t++) if (row.lossWeights[t] === 0) labels[t] = ignoreIndex;
-      }
-      return right({ ...rest, labels });
-    };
-  },
-);
+    }
+    if (completionOnlyLoss ?? (parity === undefined && completionMask !== undefined)) {
+      if (completionMask !== undefined) ignoreWhere(labels, completionMask, ignoreIndex);
+      else if (givenLabels === undefined && responseTemplate === undefined) return left(noMask('completion'));
+    }
+    if (assistantOnlyLoss) {
+      if (assistantMask !== undefined) ignoreWhere(labels, assistantMask, ignoreIndex);
+      else if (givenLabels === undefined) return left(noMask('assistant'));
+    }
+    if (row.lossWeights !== undefined) {
+      for (let t = 0; t < labels.length; t++) if (row.lossWeights[t] === 0) labels[t] = ignoreIndex;
+    }
+    return right({ ...rest, labels });
+  };
+};
 
 /** `maskCompletionsRow` as a stage: tokens → labels, ignored where nothing is to be trained. `batch` takes no rows without labels. */
-export const maskCompletions = checked(
-  'maskCompletions',
-  thrown,
-  { 0: amongRun(maskCompletionsOptionNames) },
-  (options: MaskCompletionsOptions & Rejecting = {}): OperatorFunction<Tokenized, Labelled> =>
-    mapping('maskCompletions', maskCompletionsRow(options), options),
-);
+export const maskCompletions = (
+  options: MaskCompletionsOptions & Rejecting = {},
+): OperatorFunction<Tokenized, Labelled> => mapping('maskCompletions', maskCompletionsRow(options), options);

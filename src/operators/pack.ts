@@ -1,6 +1,6 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import type { Row } from '../records.js';
 import { windowed } from '../streams/operator.js';
@@ -31,7 +31,7 @@ export interface PackOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const packOptionNames: OptionNames<PackOptions & Rejecting> = {
+const packOptionNames: OptionNames<PackOptions & Rejecting> = {
   maxLength: 'required',
   packingStrategy: 'optional',
   documents: 'optional',
@@ -81,32 +81,24 @@ const asOne = <A extends Row>(row: A): A =>
   row.seqLengths.length === 1 ? row : { ...row, seqLengths: [lengthOf(row)] };
 
 /** Rows → fuller rows of at most `maxLength` tokens. Empty rows vanish. Throws `E_OPTIONS` where nothing fits a window. */
-export const packRows = checked(
-  'packRows',
-  thrown,
-  { 0: amongRun(packOptionNames) },
-  <A extends Row>({
-    maxLength,
-    packingStrategy = 'bfd',
-    documents,
-  }: PackOptions): ((rows: ReadonlyArray<A>) => ReadonlyArray<A>) => {
-    wholeNumber('pack', 'maxLength', maxLength);
-    return (rows) => {
-      const filled = rows.filter((row) => lengthOf(row) > 0);
-      const together = documents === undefined ? packingStrategy === 'wrapped' : documents === 'joined';
-      const packed =
-        packingStrategy === 'wrapped'
-          ? wrapped(filled, maxLength)
-          : fitted(
-              packingStrategy === 'bfd'
-                ? filled.map((row) => (lengthOf(row) > maxLength ? sliceRow(row, 0, maxLength) : row))
-                : filled.flatMap((row) => piecesOf(row, maxLength)),
-              maxLength,
-            );
-      return together ? packed.map(asOne) : packed;
-    };
-  },
-);
+export const packRows = <A extends Row>(options: PackOptions): ((rows: ReadonlyArray<A>) => ReadonlyArray<A>) => {
+  const { maxLength, packingStrategy = 'bfd', documents } = known('pack', amongRun(packOptionNames), options);
+  wholeNumber('pack', 'maxLength', maxLength);
+  return (rows) => {
+    const filled = rows.filter((row) => lengthOf(row) > 0);
+    const together = documents === undefined ? packingStrategy === 'wrapped' : documents === 'joined';
+    const packed =
+      packingStrategy === 'wrapped'
+        ? wrapped(filled, maxLength)
+        : fitted(
+            packingStrategy === 'bfd'
+              ? filled.map((row) => (lengthOf(row) > maxLength ? sliceRow(row, 0, maxLength) : row))
+              : filled.flatMap((row) => piecesOf(row, maxLength)),
+            maxLength,
+          );
+    return together ? packed.map(asOne) : packed;
+  };
+};
 
 const machine = <A extends Row>(
   pack: (rows: ReadonlyArray<A>) => ReadonlyArray<A>,
@@ -128,12 +120,7 @@ const machine = <A extends Row>(
 };
 
 /** Packs before masking or after it: any columns travel with their tokens. Rows are packed `packingWindow` at a time. */
-export const pack = checked(
-  'pack',
-  thrown,
-  { 0: amongRun(packOptionNames) },
-  <A extends Row>(options: PackOptions & Rejecting): OperatorFunction<A, A> => {
-    const packed = packRows<A>(options);
-    return windowed('pack', () => machine(packed, options), options);
-  },
-);
+export const pack = <A extends Row>(options: PackOptions & Rejecting): OperatorFunction<A, A> => {
+  const packed = packRows<A>(options);
+  return windowed('pack', () => machine(packed, options), options);
+};

@@ -1,6 +1,6 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { warning } from '../errors.js';
 import type { Warning } from '../errors.js';
@@ -37,7 +37,7 @@ export interface ConstantLengthOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const constantLengthOptionNames: OptionNames<ConstantLengthOptions> = {
+const constantLengthOptionNames: OptionNames<ConstantLengthOptions> = {
   tokenizer: 'required',
   seqLength: 'optional',
   numOfSequences: 'optional',
@@ -110,7 +110,8 @@ const windowsOf = (texts: ReadonlyArray<string>, options: ConstantLengthOptions)
 };
 
 const makeMachine = (options: ConstantLengthOptions): (() => Machine<Text, Labelled>) => {
-  wholeNumber('packConstantLength', 'seqLength', options.seqLength ?? 1024);
+  const { seqLength = 1024 } = known('packConstantLength', amongRun(constantLengthOptionNames), options);
+  wholeNumber('packConstantLength', 'seqLength', seqLength);
   return () => machine(options);
 };
 
@@ -146,27 +147,22 @@ const machine = (options: ConstantLengthOptions): Machine<Text, Labelled> => {
 };
 
 /** Texts → windows of exactly `seqLength` tokens, the tail of each buffer dropped. */
-export const packConstantLengthRows = checked(
-  'packConstantLengthRows',
-  thrown,
-  { 0: amongRun(constantLengthOptionNames) },
-  (options: ConstantLengthOptions) =>
-    (rows: ReadonlyArray<string | Pick<Formatted, 'text'>>): ReadonlyArray<Labelled> => {
-      const { push, flush } = makeMachine(options)();
-      const windows: Array<Labelled> = [];
-      for (const row of rows) {
-        const released = push(row);
-        if (released._tag === 'Right') for (const window of released.right) windows.push(window);
-      }
-      return [...windows, ...flush()];
-    },
-);
+export const packConstantLengthRows = (
+  options: ConstantLengthOptions,
+): ((rows: ReadonlyArray<string | Pick<Formatted, 'text'>>) => ReadonlyArray<Labelled>) => {
+  const makeOne = makeMachine(options);
+  return (rows) => {
+    const { push, flush } = makeOne();
+    const windows: Array<Labelled> = [];
+    for (const row of rows) {
+      const released = push(row);
+      if (released._tag === 'Right') for (const window of released.right) windows.push(window);
+    }
+    return [...windows, ...flush()];
+  };
+};
 
 /** The packing of TRL 0.7.10. For its `infinite`, repeat the source before this operator (`restart`). */
-export const packConstantLength = checked(
-  'packConstantLength',
-  thrown,
-  { 0: amongRun(constantLengthOptionNames) },
-  (options: ConstantLengthOptions): OperatorFunction<string | Pick<Formatted, 'text'>, Labelled> =>
-    windowed('packConstantLength', makeMachine(options)),
-);
+export const packConstantLength = (
+  options: ConstantLengthOptions,
+): OperatorFunction<string | Pick<Formatted, 'text'>, Labelled> => windowed('packConstantLength', makeMachine(options));

@@ -1,6 +1,6 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { dataError } from '../errors.js';
 import { ignoreIndex as defaultIgnoreIndex } from '../records.js';
@@ -25,7 +25,7 @@ export interface PadOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const padOptionNames: OptionNames<PadOptions & Rejecting> = {
+const padOptionNames: OptionNames<PadOptions & Rejecting> = {
   padTokenId: 'required',
   length: 'optional',
   multipleOf: 'optional',
@@ -51,50 +51,42 @@ export const positionsOf = (seqLengths: ReadonlyArray<number>): Int32Array => {
 };
 
 /** A row of a fixed length, or of the next multiple. Masks and weights are padded with 0. Refuses longer rows (`E_ROW_TOO_LONG`). */
-export const padRow = checked(
-  'padRow',
-  thrown,
-  { 0: amongRun(padOptionNames) },
-  <A extends Row>(options: PadOptions): Transform<A, Padded<A>> =>
-    (row) => {
-      const { padTokenId, multipleOf = 1, paddingSide = 'right', ignoreIndex = defaultIgnoreIndex } = options;
-      const own = row.inputIds.length;
-      const length = Math.ceil((options.length ?? own) / multipleOf) * multipleOf;
-      if (own > length) {
-        return left(
-          dataError('E_ROW_TOO_LONG', `A row of ${own} tokens cannot be padded to ${length}`, {
-            expected: `at most ${length} tokens`,
-            actual: `${own}`,
-            hint: 'truncate before padding',
-          }),
-        );
-      }
-      const offset = paddingSide === 'left' ? length - own : 0;
-      const fills: Readonly<Partial<Record<string, number>>> = {
-        inputIds: padTokenId,
-        labels: ignoreIndex,
-        givenLabels: ignoreIndex,
-      };
-      const padded = (column: Column, fill: number): Column => {
-        const make = column.constructor as new (length: number) => Column;
-        const out = new make(length).fill(fill);
-        out.set(column, offset);
-        return out;
-      };
-      return right({
-        ...row,
-        ...Object.fromEntries(columnsOf(row).map(([name, column]) => [name, padded(column, fills[name] ?? 0)])),
-        attentionMask: new Uint8Array(length).fill(1, offset, offset + own),
-        positionIds: padded(positionsOf(row.seqLengths), 0) as Int32Array,
-      });
-    },
-);
+export const padRow = <A extends Row>(options: PadOptions): Transform<A, Padded<A>> => {
+  known('pad', amongRun(padOptionNames), options);
+  return (row) => {
+    const { padTokenId, multipleOf = 1, paddingSide = 'right', ignoreIndex = defaultIgnoreIndex } = options;
+    const own = row.inputIds.length;
+    const length = Math.ceil((options.length ?? own) / multipleOf) * multipleOf;
+    if (own > length) {
+      return left(
+        dataError('E_ROW_TOO_LONG', `A row of ${own} tokens cannot be padded to ${length}`, {
+          expected: `at most ${length} tokens`,
+          actual: `${own}`,
+          hint: 'truncate before padding',
+        }),
+      );
+    }
+    const offset = paddingSide === 'left' ? length - own : 0;
+    const fills: Readonly<Partial<Record<string, number>>> = {
+      inputIds: padTokenId,
+      labels: ignoreIndex,
+      givenLabels: ignoreIndex,
+    };
+    const padded = (column: Column, fill: number): Column => {
+      const make = column.constructor as new (length: number) => Column;
+      const out = new make(length).fill(fill);
+      out.set(column, offset);
+      return out;
+    };
+    return right({
+      ...row,
+      ...Object.fromEntries(columnsOf(row).map(([name, column]) => [name, padded(column, fills[name] ?? 0)])),
+      attentionMask: new Uint8Array(length).fill(1, offset, offset + own),
+      positionIds: padded(positionsOf(row.seqLengths), 0) as Int32Array,
+    });
+  };
+};
 
 /** `padRow` as a stage: rows of one length. `batch` pads by itself; this is for rows that go elsewhere. */
-export const pad = checked(
-  'pad',
-  thrown,
-  { 0: amongRun(padOptionNames) },
-  <A extends Row>(options: PadOptions & Rejecting): OperatorFunction<A, Padded<A>> =>
-    mapping('pad', padRow<A>(options), options),
-);
+export const pad = <A extends Row>(options: PadOptions & Rejecting): OperatorFunction<A, Padded<A>> =>
+  mapping('pad', padRow<A>(options), options);

@@ -1,6 +1,6 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { random } from '../seed.js';
 import { windowed } from '../streams/operator.js';
@@ -17,7 +17,7 @@ export interface ShuffleOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const shuffleOptionNames: OptionNames<ShuffleOptions> = {
+const shuffleOptionNames: OptionNames<ShuffleOptions> = {
   seed: 'required',
   epoch: 'optional',
   bufferSize: 'optional',
@@ -80,26 +80,21 @@ const machine = <A>(options: ShuffleOptions): Machine<A, A> =>
     : buffered(options, Math.max(1, Math.floor(options.bufferSize)));
 
 /** The rows in another order, the same for the same seed, epoch and buffer size. */
-export const shuffleRows = checked(
-  'shuffleRows',
-  thrown,
-  { 0: amongRun(shuffleOptionNames) },
-  (options: ShuffleOptions) =>
-    <A>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
-      const { push, flush } = machine<A>(options);
-      const out: Array<A> = [];
-      for (const row of rows) {
-        const released = push(row);
-        if (released._tag === 'Right') out.push(...released.right);
-      }
-      return [...out, ...flush()];
-    },
-);
+export const shuffleRows = (options: ShuffleOptions): (<A>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) => {
+  known('shuffle', amongRun(shuffleOptionNames), options);
+  return <A>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
+    const { push, flush } = machine<A>(options);
+    const out: Array<A> = [];
+    for (const row of rows) {
+      const released = push(row);
+      if (released._tag === 'Right') out.push(...released.right);
+    }
+    return [...out, ...flush()];
+  };
+};
 
 /** Shuffles a stream: the whole of it at its end, or through a buffer as it comes, holding `bufferSize` rows. */
-export const shuffle = checked(
-  'shuffle',
-  thrown,
-  { 0: amongRun(shuffleOptionNames) },
-  <A>(options: ShuffleOptions): OperatorFunction<A, A> => windowed('shuffle', () => machine<A>(options)),
-);
+export const shuffle = <A>(options: ShuffleOptions): OperatorFunction<A, A> => {
+  known('shuffle', amongRun(shuffleOptionNames), options);
+  return windowed('shuffle', () => machine<A>(options));
+};

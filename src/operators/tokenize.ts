@@ -1,7 +1,7 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import { dataError, warning } from '../errors.js';
 import type { DataError, Warning } from '../errors.js';
@@ -34,7 +34,7 @@ export interface TokenizeOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const tokenizeOptionNames: OptionNames<TokenizeOptions & Rejecting> = {
+const tokenizeOptionNames: OptionNames<TokenizeOptions & Rejecting> = {
   tokenizer: 'required',
   promptBorder: 'optional',
   responseTemplate: 'optional',
@@ -162,93 +162,84 @@ const byPromptIds = (
  * border, the assistant's when it covers any character of an assistant span. A record that brings ids is checked and passes
  * (`E_LENGTHS_DISAGREE`, `E_TOKEN_ID`, `E_ATTENTION_MASK`, `E_POSITION_IDS`).
  */
-export const tokenizeRow = checked(
-  'tokenizeRow',
-  thrown,
-  { 0: amongRun(tokenizeOptionNames) },
-  (options: TokenizeOptions): Transform<Formatted | PreTokenized, Tokenized> => {
-    const { tokenizer, promptBorder = 'offsets', responseTemplate, instructionTemplate, roleNumber, warn } = options;
-    return (row) => {
-      if ('inputIds' in row) return given(row, tokenizer.vocabSize);
-      const { text, addSpecialTokens, completionStart, assistantSpans, weights, roles } = row;
-      const byOffsets =
-        (completionStart !== undefined && promptBorder === 'offsets') ||
-        assistantSpans !== undefined ||
-        weights !== undefined ||
-        (roles !== undefined && roleNumber !== undefined) ||
-        responseTemplate !== undefined;
-      if (!byOffsets) {
-        const ids = tokenizer.encode(text, { addSpecialTokens });
-        const plain = { inputIds: ids, seqLengths: [ids.length] };
-        return right(
-          completionStart === undefined
-            ? plain
-            : { ...plain, completionMask: byPromptIds(row, completionStart, ids, options) },
-        );
-      }
-      const { ids, offsets } = tokenizer.encodeWithOffsets(text, { addSpecialTokens });
-      let completionMask: Uint8Array | undefined;
-      if (responseTemplate !== undefined) {
-        const responses = findText(text, responseTemplate);
-        const instructions = instructionTemplate === undefined ? undefined : findText(text, instructionTemplate);
-        if (responses.length === 0) warn?.(responseMissing('response', text));
-        if (instructions?.length === 0) warn?.(responseMissing('instruction', text));
-        completionMask = tokensWithin(
-          offsets,
-          responseSpans({
-            responses,
-            responseLength: responseTemplate.length,
-            instructions,
-            instructionLength: instructionTemplate?.length,
-            end: text.length,
-          }),
-        );
-      } else if (completionStart !== undefined) {
-        if (promptBorder === 'prompt_ids') completionMask = byPromptIds(row, completionStart, ids, options);
-        else {
-          const { mask, crossed } = tokensFrom(offsets, completionStart);
-          completionMask = mask;
-          if (crossed) {
-            warn?.(
-              warning(
-                'W_BORDER_INSIDE_TOKEN',
-                'One token covers the end of the prompt and the beginning of the completion; it is not trained',
-                {
-                  actual: describe(text.slice(Math.max(0, completionStart - 20), completionStart + 20)),
-                  hint: 'begin completions with the space, instead of ending prompts with it',
-                },
-              ),
-            );
-          }
+export const tokenizeRow = (options: TokenizeOptions): Transform<Formatted | PreTokenized, Tokenized> => {
+  known('tokenize', amongRun(tokenizeOptionNames), options);
+  const { tokenizer, promptBorder = 'offsets', responseTemplate, instructionTemplate, roleNumber, warn } = options;
+  return (row) => {
+    if ('inputIds' in row) return given(row, tokenizer.vocabSize);
+    const { text, addSpecialTokens, completionStart, assistantSpans, weights, roles } = row;
+    const byOffsets =
+      (completionStart !== undefined && promptBorder === 'offsets') ||
+      assistantSpans !== undefined ||
+      weights !== undefined ||
+      (roles !== undefined && roleNumber !== undefined) ||
+      responseTemplate !== undefined;
+    if (!byOffsets) {
+      const ids = tokenizer.encode(text, { addSpecialTokens });
+      const plain = { inputIds: ids, seqLengths: [ids.length] };
+      return right(
+        completionStart === undefined
+          ? plain
+          : { ...plain, completionMask: byPromptIds(row, completionStart, ids, options) },
+      );
+    }
+    const { ids, offsets } = tokenizer.encodeWithOffsets(text, { addSpecialTokens });
+    let completionMask: Uint8Array | undefined;
+    if (responseTemplate !== undefined) {
+      const responses = findText(text, responseTemplate);
+      const instructions = instructionTemplate === undefined ? undefined : findText(text, instructionTemplate);
+      if (responses.length === 0) warn?.(responseMissing('response', text));
+      if (instructions?.length === 0) warn?.(responseMissing('instruction', text));
+      completionMask = tokensWithin(
+        offsets,
+        responseSpans({
+          responses,
+          responseLength: responseTemplate.length,
+          instructions,
+          instructionLength: instructionTemplate?.length,
+          end: text.length,
+        }),
+      );
+    } else if (completionStart !== undefined) {
+      if (promptBorder === 'prompt_ids') completionMask = byPromptIds(row, completionStart, ids, options);
+      else {
+        const { mask, crossed } = tokensFrom(offsets, completionStart);
+        completionMask = mask;
+        if (crossed) {
+          warn?.(
+            warning(
+              'W_BORDER_INSIDE_TOKEN',
+              'One token covers the end of the prompt and the beginning of the completion; it is not trained',
+              {
+                actual: describe(text.slice(Math.max(0, completionStart - 20), completionStart + 20)),
+                hint: 'begin completions with the space, instead of ending prompts with it',
+              },
+            ),
+          );
         }
       }
-      return right({
-        inputIds: ids,
-        seqLengths: [ids.length],
-        ...(completionMask === undefined ? {} : { completionMask }),
-        ...(assistantSpans === undefined ? {} : { assistantMask: tokensWithin(offsets, assistantSpans) }),
-        ...(weights === undefined ? {} : { lossWeights: weightsAt(offsets, weights) }),
-        ...(roles === undefined || roleNumber === undefined
-          ? {}
-          : {
-              roles: Uint8Array.from(
-                valuesAt(
-                  offsets,
-                  roles.map(({ role, ...span }) => ({ ...span, value: roleNumber(role) })),
-                  0,
-                ),
+    }
+    return right({
+      inputIds: ids,
+      seqLengths: [ids.length],
+      ...(completionMask === undefined ? {} : { completionMask }),
+      ...(assistantSpans === undefined ? {} : { assistantMask: tokensWithin(offsets, assistantSpans) }),
+      ...(weights === undefined ? {} : { lossWeights: weightsAt(offsets, weights) }),
+      ...(roles === undefined || roleNumber === undefined
+        ? {}
+        : {
+            roles: Uint8Array.from(
+              valuesAt(
+                offsets,
+                roles.map(({ role, ...span }) => ({ ...span, value: roleNumber(role) })),
+                0,
               ),
-            }),
-      });
-    };
-  },
-);
+            ),
+          }),
+    });
+  };
+};
 
 /** `tokenizeRow` as a stage: text → token ids, and masks of what is completion or the assistant's. */
-export const tokenize = checked(
-  'tokenize',
-  thrown,
-  { 0: amongRun(tokenizeOptionNames) },
-  (options: TokenizeOptions & Rejecting): OperatorFunction<Formatted | PreTokenized, Tokenized> =>
-    mapping('tokenize', tokenizeRow(options), options),
-);
+export const tokenize = (options: TokenizeOptions & Rejecting): OperatorFunction<Formatted | PreTokenized, Tokenized> =>
+  mapping('tokenize', tokenizeRow(options), options);

@@ -1,6 +1,6 @@
 import { right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
-import { amongRun, checked, thrown } from '../checked.js';
+import { amongRun, known } from '../checked.js';
 import type { OptionNames } from '../checked.js';
 import type { Row, Transform } from '../records.js';
 import { mapping } from '../streams/operator.js';
@@ -17,35 +17,26 @@ export interface TruncateOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const truncateOptionNames: OptionNames<TruncateOptions & Rejecting> = {
+const truncateOptionNames: OptionNames<TruncateOptions & Rejecting> = {
   maxLength: 'optional',
   truncationMode: 'optional',
   rejects: 'optional',
 };
 
 /** At most `maxLength` tokens of a row, all columns cut alike. */
-export const truncateRow = checked(
-  'truncateRow',
-  thrown,
-  { 0: amongRun(truncateOptionNames) },
-  <A extends Row>({ maxLength, truncationMode = 'keep_start' }: TruncateOptions): Transform<A, A> => {
-    if (maxLength === undefined || maxLength === null) return right;
-    wholeNumber('truncate', 'maxLength', maxLength, 0);
-    return (row) => {
-      const { length } = row.inputIds;
-      if (length <= maxLength) return right(row);
-      return right(
-        truncationMode === 'keep_start' ? sliceRow(row, 0, maxLength) : sliceRow(row, length - maxLength, length),
-      );
-    };
-  },
-);
+export const truncateRow = <A extends Row>(options: TruncateOptions): Transform<A, A> => {
+  const { maxLength, truncationMode = 'keep_start' } = known('truncate', amongRun(truncateOptionNames), options);
+  if (maxLength === undefined || maxLength === null) return right;
+  wholeNumber('truncate', 'maxLength', maxLength, 0);
+  return (row) => {
+    const { length } = row.inputIds;
+    if (length <= maxLength) return right(row);
+    return right(
+      truncationMode === 'keep_start' ? sliceRow(row, 0, maxLength) : sliceRow(row, length - maxLength, length),
+    );
+  };
+};
 
 /** `truncateRow` as a stage: rows of at most `maxLength` tokens. */
-export const truncate = checked(
-  'truncate',
-  thrown,
-  { 0: amongRun(truncateOptionNames) },
-  <A extends Row>(options: TruncateOptions & Rejecting): OperatorFunction<A, A> =>
-    mapping('truncate', truncateRow<A>(options), options),
-);
+export const truncate = <A extends Row>(options: TruncateOptions & Rejecting): OperatorFunction<A, A> =>
+  mapping('truncate', truncateRow<A>(options), options);

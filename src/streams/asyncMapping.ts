@@ -2,7 +2,7 @@ import type { Either } from 'fp-ts/lib/Either.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { Observable } from 'rxjs';
 import type { OperatorFunction } from 'rxjs';
-import { among, checked, thrown } from '../checked.js';
+import { among, known } from '../checked.js';
 import { isFatal } from '../errors.js';
 import type { DataError, Place } from '../errors.js';
 import type { Gate } from './gate.js';
@@ -31,84 +31,81 @@ interface Slot<A, B> {
  * go the way of `mapping`; a rejected promise ends the stream (as it is when a FatalError, else as `E_BUG_IN_TRANSFORM`). With
  * the gate at most prefetch windows and concurrency - 1 records more are in flight.
  */
-export const asyncMapping = checked(
-  'asyncMapping',
-  thrown,
-  { 2: among({ concurrency: 'required', gate: 'optional', rejects: 'optional' }) },
-  <A, B>(
-    stage: string,
-    transform: (a: A) => Promise<Either<DataError, B>> | TaskEither<DataError, B>,
-    options: AsyncMappingOptions,
-  ): OperatorFunction<A, B> =>
-    (source) =>
-      new Observable((out) => {
-        const concurrency = Math.max(1, Math.floor(options.concurrency));
-        const lane = options.gate?.join({ limit: concurrency, yields: false });
-        /** Records under way or done and waiting for an earlier one, oldest first; then those not begun. */
-        const under: Array<Slot<A, B>> = [];
-        const waiting: Array<Slot<A, B>> = [];
-        let count = 0;
-        let emitting = false;
-        let ended = false;
+export const asyncMapping = <A, B>(
+  stage: string,
+  transform: (a: A) => Promise<Either<DataError, B>> | TaskEither<DataError, B>,
+  options: AsyncMappingOptions,
+): OperatorFunction<A, B> => {
+  known('asyncMapping', among({ concurrency: 'required', gate: 'optional', rejects: 'optional' }), options);
+  return (source) =>
+    new Observable((out) => {
+      const concurrency = Math.max(1, Math.floor(options.concurrency));
+      const lane = options.gate?.join({ limit: concurrency, yields: false });
+      /** Records under way or done and waiting for an earlier one, oldest first; then those not begun. */
+      const under: Array<Slot<A, B>> = [];
+      const waiting: Array<Slot<A, B>> = [];
+      let count = 0;
+      let emitting = false;
+      let ended = false;
 
-        const work = async (slot: Slot<A, B>): Promise<void> => {
-          try {
-            const task = transform(slot.record);
-            slot.result = await (typeof task === 'function' ? task() : task);
-          } catch (cause) {
-            out.error(isFatal(cause) ? cause : bugIn(stage, slot.index, cause, slot.place));
-            return;
+      const work = async (slot: Slot<A, B>): Promise<void> => {
+        try {
+          const task = transform(slot.record);
+          slot.result = await (typeof task === 'function' ? task() : task);
+        } catch (cause) {
+          out.error(isFatal(cause) ? cause : bugIn(stage, slot.index, cause, slot.place));
+          return;
+        }
+        emit();
+      };
+      const begin = (): void => {
+        while (under.length < concurrency && !out.closed) {
+          const slot = waiting.shift();
+          if (slot === undefined) return;
+          under.push(slot);
+          void work(slot);
+        }
+      };
+      const emit = (): void => {
+        if (emitting) return;
+        emitting = true;
+        while (!out.closed) {
+          const slot = under[0];
+          if (slot?.result === undefined) break;
+          under.shift();
+          const { record, index, place, result } = slot;
+          if (result._tag === 'Left') refuse(stage, index, placed(result.left, place), record, options, out);
+          else {
+            setOrigin(result.right, index, place);
+            out.next(result.right);
           }
+          begin();
+          lane?.leave();
+        }
+        emitting = false;
+        if (ended && under.length + waiting.length === 0 && !out.closed) complete(options, out);
+      };
+
+      out.add(() => {
+        lane?.close();
+        waiting.length = 0;
+        under.length = 0;
+      });
+      untilLeft(source, out).subscribe({
+        next: (record) => {
+          const index = originOf(record) ?? count;
+          const place = placeOfOrigin(record);
+          count++;
+          options.rejects?.saw(stage);
+          lane?.enter();
+          waiting.push({ record, index, place });
+          begin();
+        },
+        error: (error: unknown) => out.error(error),
+        complete: () => {
+          ended = true;
           emit();
-        };
-        const begin = (): void => {
-          while (under.length < concurrency && !out.closed) {
-            const slot = waiting.shift();
-            if (slot === undefined) return;
-            under.push(slot);
-            void work(slot);
-          }
-        };
-        const emit = (): void => {
-          if (emitting) return;
-          emitting = true;
-          while (!out.closed) {
-            const slot = under[0];
-            if (slot?.result === undefined) break;
-            under.shift();
-            const { record, index, place, result } = slot;
-            if (result._tag === 'Left') refuse(stage, index, placed(result.left, place), record, options, out);
-            else {
-              setOrigin(result.right, index, place);
-              out.next(result.right);
-            }
-            begin();
-            lane?.leave();
-          }
-          emitting = false;
-          if (ended && under.length + waiting.length === 0 && !out.closed) complete(options, out);
-        };
-
-        out.add(() => {
-          lane?.close();
-          waiting.length = 0;
-          under.length = 0;
-        });
-        untilLeft(source, out).subscribe({
-          next: (record) => {
-            const index = originOf(record) ?? count;
-            const place = placeOfOrigin(record);
-            count++;
-            options.rejects?.saw(stage);
-            lane?.enter();
-            waiting.push({ record, index, place });
-            begin();
-          },
-          error: (error: unknown) => out.error(error),
-          complete: () => {
-            ended = true;
-            emit();
-          },
-        });
-      }),
-);
+        },
+      });
+    });
+};

@@ -3,7 +3,7 @@
  * and counts into it what waits or runs there; `pull` at the top asks for another record only while every lane has room. Between
  * them everything is synchronous, so the counts are exact.
  */
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import { usage } from '../errors.js';
 import type { FatalError } from '../errors.js';
 
@@ -59,60 +59,56 @@ export interface GateOptions {
  * A gate for one pipeline. With `prefetch` p at most p windows wait or run at the slow end, plus what the last record released;
  * 2 is enough to hide preparation behind a step. Anything below 1 would never open and counts as 1.
  */
-export const makeGate = checked(
-  'makeGate',
-  thrown,
-  { 0: { prefetch: 'optional' } },
-  ({ prefetch = 2 }: GateOptions = {}): Gate => {
-    const atMost = Math.max(1, Math.floor(prefetch));
-    const waiting = new Set<() => void>();
-    let fullLanes = 0;
-    let handed = 0;
-    const wake = (): void => {
-      const resumes = [...waiting];
-      waiting.clear();
-      for (const resume of resumes) resume();
-    };
-    return {
-      prefetch: atMost,
-      isOpen: () => fullLanes === 0,
-      whenOpen: (resume) => {
-        // A fresh function a wait: the same callback may wait twice.
-        const entry = (): void => resume();
-        waiting.add(entry);
-        return () => {
-          waiting.delete(entry);
-        };
-      },
-      join: ({ limit = atMost, yields = true } = {}) => {
-        const room = Math.max(1, Math.floor(limit));
-        let count = 0;
-        let closed = false;
-        const setCount = (next: number): void => {
-          const wasFull = count >= room;
-          count = next;
-          const isFull = count >= room;
-          if (wasFull === isFull) return;
-          fullLanes += isFull ? 1 : -1;
-          if (fullLanes === 0) wake();
-        };
-        return {
-          enter: () => {
-            if (closed) return;
-            if (yields) handed++;
-            setCount(count + 1);
-          },
-          leave: () => {
-            if (!closed && count > 0) setCount(count - 1);
-          },
-          close: () => {
-            if (closed) return;
-            setCount(0);
-            closed = true;
-          },
-        };
-      },
-      handed: () => handed,
-    };
-  },
-);
+export const makeGate = (options: GateOptions = {}): Gate => {
+  const { prefetch = 2 } = known('makeGate', { prefetch: 'optional' }, options);
+  const atMost = Math.max(1, Math.floor(prefetch));
+  const waiting = new Set<() => void>();
+  let fullLanes = 0;
+  let handed = 0;
+  const wake = (): void => {
+    const resumes = [...waiting];
+    waiting.clear();
+    for (const resume of resumes) resume();
+  };
+  return {
+    prefetch: atMost,
+    isOpen: () => fullLanes === 0,
+    whenOpen: (resume) => {
+      // A fresh function a wait: the same callback may wait twice.
+      const entry = (): void => resume();
+      waiting.add(entry);
+      return () => {
+        waiting.delete(entry);
+      };
+    },
+    join: ({ limit = atMost, yields = true } = {}) => {
+      const room = Math.max(1, Math.floor(limit));
+      let count = 0;
+      let closed = false;
+      const setCount = (next: number): void => {
+        const wasFull = count >= room;
+        count = next;
+        const isFull = count >= room;
+        if (wasFull === isFull) return;
+        fullLanes += isFull ? 1 : -1;
+        if (fullLanes === 0) wake();
+      };
+      return {
+        enter: () => {
+          if (closed) return;
+          if (yields) handed++;
+          setCount(count + 1);
+        },
+        leave: () => {
+          if (!closed && count > 0) setCount(count - 1);
+        },
+        close: () => {
+          if (closed) return;
+          setCount(0);
+          closed = true;
+        },
+      };
+    },
+    handed: () => handed,
+  };
+};

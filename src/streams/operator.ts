@@ -1,6 +1,6 @@
 import type { Either } from 'fp-ts/lib/Either.js';
 import { Observable, type OperatorFunction, type Subscriber } from 'rxjs';
-import { among, checked, thrown } from '../checked.js';
+import { among, known } from '../checked.js';
 import { fatal, fatalFromData } from '../errors.js';
 import type { DataError, FatalError, Place } from '../errors.js';
 import type { Transform } from '../records.js';
@@ -71,92 +71,94 @@ export const complete = <B>({ rejects }: Rejecting, out: Subscriber<B>): void =>
 };
 
 /** A pure transform as an operator: one record in, one out, or refused. Errors of the source pass unchanged. */
-export const mapping = checked(
-  'mapping',
-  thrown,
-  { 2: among({ placeOf: 'optional', rejects: 'optional' }) },
-  <A, B>(stage: string, transform: Transform<A, B>, options: MappingOptions<A> = {}): OperatorFunction<A, B> =>
-    (source) =>
-      new Observable((out) => {
-        let count = 0;
-        untilLeft(source, out).subscribe({
-          next: (record) => {
-            const index = originOf(record) ?? count;
-            const place = options.placeOf?.(record) ?? placeOfOrigin(record);
-            count++;
-            options.rejects?.saw(stage);
-            let result: Either<DataError, B>;
-            try {
-              result = transform(record);
-            } catch (cause) {
-              out.error(bugIn(stage, index, cause, place));
-              return;
-            }
-            if (result._tag === 'Left') {
-              refuse(stage, index, placed(result.left, place), record, options, out);
-              return;
-            }
-            setOrigin(result.right, index, place);
-            out.next(result.right);
-          },
-          error: (error: unknown) => out.error(error),
-          complete: () => complete(options, out),
-        });
-      }),
-);
+export const mapping = <A, B>(
+  stage: string,
+  transform: Transform<A, B>,
+  options: MappingOptions<A> = {},
+): OperatorFunction<A, B> => {
+  known('mapping', among({ placeOf: 'optional', rejects: 'optional' }), options);
+  return (source) =>
+    new Observable((out) => {
+      let count = 0;
+      untilLeft(source, out).subscribe({
+        next: (record) => {
+          const index = originOf(record) ?? count;
+          const place = options.placeOf?.(record) ?? placeOfOrigin(record);
+          count++;
+          options.rejects?.saw(stage);
+          let result: Either<DataError, B>;
+          try {
+            result = transform(record);
+          } catch (cause) {
+            out.error(bugIn(stage, index, cause, place));
+            return;
+          }
+          if (result._tag === 'Left') {
+            refuse(stage, index, placed(result.left, place), record, options, out);
+            return;
+          }
+          setOrigin(result.right, index, place);
+          out.next(result.right);
+        },
+        error: (error: unknown) => out.error(error),
+        complete: () => complete(options, out),
+      });
+    });
+};
 
 /** A machine as an operator: n records in, m out. What a machine still holds when the source fails is dropped with it. */
-export const windowed = checked(
-  'windowed',
-  thrown,
-  { 2: among({ rejects: 'optional' }) },
-  <A, B>(stage: string, makeMachine: () => Machine<A, B>, options: Rejecting = {}): OperatorFunction<A, B> =>
-    (source) =>
-      new Observable((out) => {
-        let count = 0;
-        let machine: Machine<A, B>;
-        try {
-          machine = makeMachine();
-        } catch (cause) {
-          out.error(bugIn(stage, count, cause));
-          return;
+export const windowed = <A, B>(
+  stage: string,
+  makeMachine: () => Machine<A, B>,
+  options: Rejecting = {},
+): OperatorFunction<A, B> => {
+  known('windowed', among({ rejects: 'optional' }), options);
+  return (source) =>
+    new Observable((out) => {
+      let count = 0;
+      let machine: Machine<A, B>;
+      try {
+        machine = makeMachine();
+      } catch (cause) {
+        out.error(bugIn(stage, count, cause));
+        return;
+      }
+      const release = (released: ReadonlyArray<B>): void => {
+        for (const record of released) {
+          if (out.closed) return;
+          forgetOrigin();
+          out.next(record);
         }
-        const release = (released: ReadonlyArray<B>): void => {
-          for (const record of released) {
-            if (out.closed) return;
-            forgetOrigin();
-            out.next(record);
+      };
+      untilLeft(source, out).subscribe({
+        next: (record) => {
+          const index = originOf(record) ?? count;
+          const place = placeOfOrigin(record);
+          count++;
+          options.rejects?.saw(stage);
+          let result: Either<DataError, ReadonlyArray<B>>;
+          try {
+            result = machine.push(record);
+          } catch (cause) {
+            out.error(bugIn(stage, index, cause, place));
+            return;
           }
-        };
-        untilLeft(source, out).subscribe({
-          next: (record) => {
-            const index = originOf(record) ?? count;
-            const place = placeOfOrigin(record);
-            count++;
-            options.rejects?.saw(stage);
-            let result: Either<DataError, ReadonlyArray<B>>;
-            try {
-              result = machine.push(record);
-            } catch (cause) {
-              out.error(bugIn(stage, index, cause, place));
-              return;
-            }
-            if (result._tag === 'Left') refuse(stage, index, placed(result.left, place), record, options, out);
-            else release(result.right);
-          },
-          error: (error: unknown) => out.error(error),
-          complete: () => {
-            if (out.closed) return;
-            let rest: ReadonlyArray<B>;
-            try {
-              rest = machine.flush();
-            } catch (cause) {
-              out.error(bugIn(stage, count, cause));
-              return;
-            }
-            release(rest);
-            complete(options, out);
-          },
-        });
-      }),
-);
+          if (result._tag === 'Left') refuse(stage, index, placed(result.left, place), record, options, out);
+          else release(result.right);
+        },
+        error: (error: unknown) => out.error(error),
+        complete: () => {
+          if (out.closed) return;
+          let rest: ReadonlyArray<B>;
+          try {
+            rest = machine.flush();
+          } catch (cause) {
+            out.error(bugIn(stage, count, cause));
+            return;
+          }
+          release(rest);
+          complete(options, out);
+        },
+      });
+    });
+};

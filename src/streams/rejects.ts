@@ -1,6 +1,6 @@
 import { Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { checked, thrown } from '../checked.js';
+import { known } from '../checked.js';
 import { fatal } from '../errors.js';
 import type { DataError, ErrorCode, FatalError } from '../errors.js';
 
@@ -61,58 +61,50 @@ export const reasonsText = (reasons: RejectCounts['byCode']): string =>
     .join(', ');
 
 /** The side door of one run, shared by its stages. Fatal error when refusals are too many: `E_TOO_MANY_REJECTED`. */
-export const makeRejects = checked(
-  'makeRejects',
-  thrown,
-  { 0: { maxRate: 'optional', minSeen: 'optional' } },
-  ({ maxRate = 1, minSeen = 100 }: RejectOptions = {}): Rejects => {
-    const subject = new Subject<Rejected>();
-    const seenBy = new Map<string, number>();
-    const byCode = new Map<ErrorCode, number>();
-    const byStage = new Map<string, number>();
-    let seen = 0;
-    let rejected = 0;
-    let last: Rejected | undefined;
+export const makeRejects = (options: RejectOptions = {}): Rejects => {
+  const { maxRate = 1, minSeen = 100 } = known('makeRejects', { maxRate: 'optional', minSeen: 'optional' }, options);
+  const subject = new Subject<Rejected>();
+  const seenBy = new Map<string, number>();
+  const byCode = new Map<ErrorCode, number>();
+  const byStage = new Map<string, number>();
+  let seen = 0;
+  let rejected = 0;
+  let last: Rejected | undefined;
 
-    const counts = (): RejectCounts => ({
-      seen,
-      rejected,
-      byCode: Object.fromEntries(byCode),
-      byStage: Object.fromEntries(byStage),
+  const counts = (): RejectCounts => ({
+    seen,
+    rejected,
+    byCode: Object.fromEntries(byCode),
+    byStage: Object.fromEntries(byStage),
+  });
+  const judge = (): FatalError | undefined => {
+    if (last === undefined || rejected <= maxRate * seen) return undefined;
+    const { code, message, _tag, ...place } = last.error;
+    return fatal('E_TOO_MANY_REJECTED', `${rejected} of ${seen} records were refused, the last: ${message} [${code}]`, {
+      ...place,
+      expected: `at most ${percent(maxRate)} of the records refused`,
+      actual: `${percent(rejected / seen)}: ${reasonsText(counts().byCode)}`,
     });
-    const judge = (): FatalError | undefined => {
-      if (last === undefined || rejected <= maxRate * seen) return undefined;
-      const { code, message, _tag, ...place } = last.error;
-      return fatal(
-        'E_TOO_MANY_REJECTED',
-        `${rejected} of ${seen} records were refused, the last: ${message} [${code}]`,
-        {
-          ...place,
-          expected: `at most ${percent(maxRate)} of the records refused`,
-          actual: `${percent(rejected / seen)}: ${reasonsText(counts().byCode)}`,
-        },
-      );
-    };
-    return {
-      stream: subject.asObservable(),
-      saw: (stage) => {
-        const count = (seenBy.get(stage) ?? 0) + 1;
-        seenBy.set(stage, count);
-        if (count > seen) seen = count;
-      },
-      reject: (refusal) => {
-        rejected++;
-        byCode.set(refusal.error.code, (byCode.get(refusal.error.code) ?? 0) + 1);
-        byStage.set(refusal.stage, (byStage.get(refusal.stage) ?? 0) + 1);
-        last = refusal;
-        // A reject called by hand, outside any stage, was seen too.
-        if (rejected > seen) seen = rejected;
-        subject.next(refusal);
-        return seen < minSeen ? undefined : judge();
-      },
-      settle: judge,
-      counts,
-      close: () => subject.complete(),
-    };
-  },
-);
+  };
+  return {
+    stream: subject.asObservable(),
+    saw: (stage) => {
+      const count = (seenBy.get(stage) ?? 0) + 1;
+      seenBy.set(stage, count);
+      if (count > seen) seen = count;
+    },
+    reject: (refusal) => {
+      rejected++;
+      byCode.set(refusal.error.code, (byCode.get(refusal.error.code) ?? 0) + 1);
+      byStage.set(refusal.stage, (byStage.get(refusal.stage) ?? 0) + 1);
+      last = refusal;
+      // A reject called by hand, outside any stage, was seen too.
+      if (rejected > seen) seen = rejected;
+      subject.next(refusal);
+      return seen < minSeen ? undefined : judge();
+    },
+    settle: judge,
+    counts,
+    close: () => subject.complete(),
+  };
+};

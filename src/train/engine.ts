@@ -36,7 +36,7 @@ export interface EngineOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const engineOptionNames: OptionNames<EngineOptions> = {
+const engineOptionNames: OptionNames<EngineOptions> = {
   engine: 'optional',
   threads: 'optional',
   device: 'optional',

@@ -2,7 +2,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
-import { among, checked, thrown } from '../../checked.js';
+import { among, known } from '../../checked.js';
 import { warning } from '../../errors.js';
 import type { DataError, Warning } from '../../errors.js';
 import { promptPrefixFaults } from '../../formats/templates/promptPrefix.js';
@@ -47,19 +47,16 @@ const warnOfFaults = (example: Example, { tokenizer, warn }: PromptTokensOptions
  * the assistant's turn, and nothing appended. They are how the row begins that the answered conversation is trained as, wherever
  * the template keeps that promise; `warn` hears where it does not.
  */
-export const promptTokens = checked(
-  'promptTokens',
-  thrown,
-  { 0: among({ tokenizer: 'required', warn: 'optional' }) },
-  (options: PromptTokensOptions) =>
-    (example: Example): Either<DataError, Int32Array> => {
-      const { tokenizer } = options;
-      warnOfFaults(example, options);
-      return pipe(
-        example.kind === 'promptCompletion' ? { kind: 'text' as const, text: example.prompt } : example,
-        formatRow({ tokenizer, appendEos: false, addGenerationPrompt: true }),
-        E.flatMap(tokenizeRow({ tokenizer })),
-        E.map(({ inputIds }) => inputIds),
-      );
-    },
-);
+export const promptTokens = (options: PromptTokensOptions) => {
+  known('promptTokens', among({ tokenizer: 'required', warn: 'optional' }), options);
+  return (example: Example): Either<DataError, Int32Array> => {
+    const { tokenizer } = options;
+    warnOfFaults(example, options);
+    return pipe(
+      example.kind === 'promptCompletion' ? { kind: 'text' as const, text: example.prompt } : example,
+      formatRow({ tokenizer, appendEos: false, addGenerationPrompt: true }),
+      E.flatMap(tokenizeRow({ tokenizer })),
+      E.map(({ inputIds }) => inputIds),
+    );
+  };
+};

@@ -62,7 +62,7 @@ export interface LoadOptions extends EngineOptions, QuantizationOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const loadOptionNames: OptionNames<LoadOptions> = {
+const loadOptionNames: OptionNames<LoadOptions> = {
   adapterDir: 'optional',
   isTrainable: 'optional',
   hub: hubSettingNames,

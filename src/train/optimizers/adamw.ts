@@ -1,4 +1,4 @@
-import { amongRun, checked, thrown } from '../../checked.js';
+import { amongRun, known } from '../../checked.js';
 import { adamW } from '../../model/kernels/adamW.js';
 import { decays, pick, replaced, ruleAt, slotOf } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
@@ -21,55 +21,54 @@ export interface AdamWOptions {
  * AdamW (Loshchilov & Hutter 2019): p ← p·(1 - lr·wd) - lr·m̂ / (√v̂ + ε), moments corrected for their beginning at 0. Defaults are
  * torch's: betas 0.9 and 0.999, ε 1e-8.
  */
-export const adamw = checked(
-  'adamw',
-  thrown,
-  {
-    0: amongRun({
+export const adamw = (options: AdamWOptions = {}): GradientTransform => {
+  const {
+    learningRate,
+    beta1 = 0.9,
+    beta2 = 0.999,
+    epsilon = 1e-8,
+    weightDecay = 0,
+  } = known(
+    'adamw',
+    amongRun({
       learningRate: 'optional',
       beta1: 'optional',
       beta2: 'optional',
       epsilon: 'optional',
       weightDecay: 'optional',
     }),
-  },
-  ({
-    learningRate,
-    beta1 = 0.9,
-    beta2 = 0.999,
-    epsilon = 1e-8,
-    weightDecay = 0,
-  }: AdamWOptions = {}): GradientTransform =>
-    ruleAt(learningRate, {
-      slots: (shape) => ({ m: shape, v: shape }),
-      clips: true,
-      apply: (update, moments) => {
-        const names = Object.keys(update.gradients);
-        const moved = adamW(
-          {
-            parameters: pick(update.parameters, names),
-            m: slotOf(moments, 'm', names),
-            v: slotOf(moments, 'v', names),
-          },
-          pick(update.gradients, names),
-          {
-            learningRate: update.learningRate,
-            beta1,
-            beta2,
-            epsilon,
-            weightDecay: Float32Array.from(names, (name) => (decays(name) ? weightDecay : 0)),
-            step: update.step,
-            gradScale: update.scale,
-          },
-          update.clip,
-        );
-        return {
-          parameters: replaced(update.parameters, names, moved.parameters),
-          moments: {
-            m: replaced(moments['m'] ?? {}, names, moved.m),
-            v: replaced(moments['v'] ?? {}, names, moved.v),
-          },
-        };
-      },
-    }),
-);
+    options,
+  );
+  return ruleAt(learningRate, {
+    slots: (shape) => ({ m: shape, v: shape }),
+    clips: true,
+    apply: (update, moments) => {
+      const names = Object.keys(update.gradients);
+      const moved = adamW(
+        {
+          parameters: pick(update.parameters, names),
+          m: slotOf(moments, 'm', names),
+          v: slotOf(moments, 'v', names),
+        },
+        pick(update.gradients, names),
+        {
+          learningRate: update.learningRate,
+          beta1,
+          beta2,
+          epsilon,
+          weightDecay: Float32Array.from(names, (name) => (decays(name) ? weightDecay : 0)),
+          step: update.step,
+          gradScale: update.scale,
+        },
+        update.clip,
+      );
+      return {
+        parameters: replaced(update.parameters, names, moved.parameters),
+        moments: {
+          m: replaced(moments['m'] ?? {}, names, moved.m),
+          v: replaced(moments['v'] ?? {}, names, moved.v),
+        },
+      };
+    },
+  });
+};

@@ -1,4 +1,4 @@
-import { amongRun, checked, thrown } from '../../checked.js';
+import { amongRun, known } from '../../checked.js';
 import { add, mul, sign, sub } from '../../tfjs.js';
 import { decays, eachParameter, ruleAt } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
@@ -19,26 +19,32 @@ export interface LionOptions {
  * Lion (Chen et al. 2023, algorithm 2): c = β1·m + (1 - β1)·g, p ← p·(1 - lr·wd) - lr·sign(c), m ← β2·m + (1 - β2)·g. Betas 0.9
  * and 0.99 by default; it wants a rate 3 to 10 times smaller than AdamW's.
  */
-export const lion = checked(
-  'lion',
-  thrown,
-  { 0: amongRun({ learningRate: 'optional', beta1: 'optional', beta2: 'optional', weightDecay: 'optional' }) },
-  ({ learningRate, beta1 = 0.9, beta2 = 0.99, weightDecay = 0 }: LionOptions = {}): GradientTransform =>
-    ruleAt(
-      learningRate,
-      eachParameter(
-        (shape) => ({ m: shape }),
-        ({ name, parameter, gradient, slots, update }) => {
-          const rate = update.learningRate;
-          const m = slots('m');
-          const g = mul(gradient, update.scale);
-          const direction = sign(add(mul(m, beta1), mul(g, 1 - beta1)));
-          const shrunk = mul(parameter, 1 - rate * (decays(name) ? weightDecay : 0));
-          return {
-            parameter: sub(shrunk, mul(direction, rate)),
-            slots: { m: add(mul(m, beta2), mul(g, 1 - beta2)) },
-          };
-        },
-      ),
+export const lion = (options: LionOptions = {}): GradientTransform => {
+  const {
+    learningRate,
+    beta1 = 0.9,
+    beta2 = 0.99,
+    weightDecay = 0,
+  } = known(
+    'lion',
+    amongRun({ learningRate: 'optional', beta1: 'optional', beta2: 'optional', weightDecay: 'optional' }),
+    options,
+  );
+  return ruleAt(
+    learningRate,
+    eachParameter(
+      (shape) => ({ m: shape }),
+      ({ name, parameter, gradient, slots, update }) => {
+        const rate = update.learningRate;
+        const m = slots('m');
+        const g = mul(gradient, update.scale);
+        const direction = sign(add(mul(m, beta1), mul(g, 1 - beta1)));
+        const shrunk = mul(parameter, 1 - rate * (decays(name) ? weightDecay : 0));
+        return {
+          parameter: sub(shrunk, mul(direction, rate)),
+          slots: { m: add(mul(m, beta2), mul(g, 1 - beta2)) },
+        };
+      },
     ),
-);
+  );
+};

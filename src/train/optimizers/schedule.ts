@@ -2,7 +2,7 @@
  * Learning rates as functions of the number of updates already done: arithmetic only. The shapes and their numbers are those of
  * transformers' `get_scheduler`; with any warm-up the first update therefore uses rate 0.
  */
-import { amongRun, checked, thrown } from '../../checked.js';
+import { amongRun, known } from '../../checked.js';
 import type { SftConfig } from '../options/config.js';
 
 /** `step` (updates already done, from 0) → the learning rate of the next update. */
@@ -79,37 +79,28 @@ const warmingNames = { ...rateNames, warmupSteps: 'optional' } as const;
 const endingNames = { ...warmingNames, totalSteps: 'required' } as const;
 
 /** The same rate at every update, without a warm-up (transformers' `constant`). */
-export const constant = checked(
-  'constant',
-  thrown,
-  { 0: amongRun(rateNames) },
-  ({ learningRate }: RateOptions): Schedule =>
-    () =>
-      learningRate,
-);
+export const constant = (options: RateOptions): Schedule => {
+  const { learningRate } = known('constant', amongRun(rateNames), options);
+  return () => learningRate;
+};
 
 /** Rises from 0 over `warmupSteps`, then stays at the peak (transformers' `constant_with_warmup`). */
-export const constantWithWarmup = checked(
-  'constantWithWarmup',
-  thrown,
-  { 0: amongRun(warmingNames) },
-  (options: WarmupOptions): Schedule => warmed(options, () => 1),
-);
+export const constantWithWarmup = (options: WarmupOptions): Schedule => {
+  known('constantWithWarmup', amongRun(warmingNames), options);
+  return warmed(options, () => 1);
+};
 
 /**
  * Falls on a straight line from the peak to 0 at `totalSteps`, after the warm-up: the peak times (totalSteps - step) / (totalSteps -
  * warmupSteps) (transformers' `linear`).
  */
-export const linearDecay = checked(
-  'linearDecay',
-  thrown,
-  { 0: amongRun(endingNames) },
-  (options: DecayOptions): Schedule =>
-    warmed(options, (step) => {
-      const { totalSteps, warmupSteps = 0 } = options;
-      return Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps));
-    }),
-);
+export const linearDecay = (options: DecayOptions): Schedule => {
+  known('linearDecay', amongRun(endingNames), options);
+  return warmed(options, (step) => {
+    const { totalSteps, warmupSteps = 0 } = options;
+    return Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps));
+  });
+};
 
 /** A cosine wave from 1, `cycles` of them on the way from 0 to 1. */
 const wave = (cycles: number, along: number): number => 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * along));
@@ -118,75 +109,54 @@ const wave = (cycles: number, along: number): number => 0.5 * (1 + Math.cos(Math
  * Falls on `cycles` cosine waves; 0.5 (the default) is half a wave, from the peak to 0: the peak times (1 + cos(2π · cycles · p)) / 2 with
  * p the share of the way from the warm-up to `totalSteps` (Loshchilov & Hutter 2017; transformers' `cosine`).
  */
-export const cosineDecay = checked(
-  'cosineDecay',
-  thrown,
-  { 0: amongRun({ ...endingNames, cycles: 'optional' }) },
-  (options: CosineOptions): Schedule =>
-    warmed(options, (step) => Math.max(0, wave(options.cycles ?? 0.5, progress(options, step)))),
-);
+export const cosineDecay = (options: CosineOptions): Schedule => {
+  known('cosineDecay', amongRun({ ...endingNames, cycles: 'optional' }), options);
+  return warmed(options, (step) => Math.max(0, wave(options.cycles ?? 0.5, progress(options, step))));
+};
 
 /**
  * Half a cosine wave from the peak to 0, begun anew so that there are `cycles` of them (default 1) (Loshchilov & Hutter 2017;
  * transformers' `cosine_with_restarts`).
  */
-export const cosineWithRestarts = checked(
-  'cosineWithRestarts',
-  thrown,
-  { 0: amongRun({ ...endingNames, cycles: 'optional' }) },
-  (options: CosineOptions): Schedule =>
-    warmed(options, (step) => {
-      const along = progress(options, step);
-      return along >= 1 ? 0 : Math.max(0, wave(0.5, ((options.cycles ?? 1) * along) % 1));
-    }),
-);
+export const cosineWithRestarts = (options: CosineOptions): Schedule => {
+  known('cosineWithRestarts', amongRun({ ...endingNames, cycles: 'optional' }), options);
+  return warmed(options, (step) => {
+    const along = progress(options, step);
+    return along >= 1 ? 0 : Math.max(0, wave(0.5, ((options.cycles ?? 1) * along) % 1));
+  });
+};
 
 /** `cycles` cosine waves (default 0.5) from the peak down to the rate `minimum` (default 0) (transformers' `cosine_with_min_lr`). */
-export const cosineWithMinimum = checked(
-  'cosineWithMinimum',
-  thrown,
-  {
-    0: amongRun({ ...endingNames, minimum: 'optional', cycles: 'optional' }),
-  },
-  (options: CosineWithMinimumOptions): Schedule => {
-    const { minimum = 0, cycles = 0.5 } = options;
-    const floor = shareOf(minimum, options);
-    return warmed(options, (step) => Math.max(0, above(floor, wave(cycles, progress(options, step)))));
-  },
-);
+export const cosineWithMinimum = (options: CosineWithMinimumOptions): Schedule => {
+  known('cosineWithMinimum', amongRun({ ...endingNames, minimum: 'optional', cycles: 'optional' }), options);
+  const { minimum = 0, cycles = 0.5 } = options;
+  const floor = shareOf(minimum, options);
+  return warmed(options, (step) => Math.max(0, above(floor, wave(cycles, progress(options, step)))));
+};
 
 /**
  * Falls from the peak to the rate `end` as (peak - end) · (1 - p)^power + end, with p the share of the way from the warm-up to
  * `totalSteps`, and stays at `end`. Defaults: power 1, end 1e-7 (transformers' `polynomial`).
  */
-export const polynomialDecay = checked(
-  'polynomialDecay',
-  thrown,
-  {
-    0: amongRun({ ...endingNames, power: 'optional', end: 'optional' }),
-  },
-  (options: PolynomialOptions): Schedule =>
-    warmed(options, (step) => {
-      const { learningRate, totalSteps, power = 1, end = 1e-7 } = options;
-      if (step > totalSteps) return shareOf(end, options);
-      return shareOf((learningRate - end) * (1 - progress(options, step)) ** power + end, options);
-    }),
-);
+export const polynomialDecay = (options: PolynomialOptions): Schedule => {
+  known('polynomialDecay', amongRun({ ...endingNames, power: 'optional', end: 'optional' }), options);
+  return warmed(options, (step) => {
+    const { learningRate, totalSteps, power = 1, end = 1e-7 } = options;
+    if (step > totalSteps) return shareOf(end, options);
+    return shareOf((learningRate - end) * (1 - progress(options, step)) ** power + end, options);
+  });
+};
 
 /**
  * The peak times 1 / √((step + timescale - warmupSteps) / timescale). Default timescale: the warm-up's length, else 10,000 (transformers'
  * `inverse_sqrt`).
  */
-export const inverseSqrt = checked(
-  'inverseSqrt',
-  thrown,
-  { 0: amongRun({ ...warmingNames, timescale: 'optional' }) },
-  (options: InverseSqrtOptions): Schedule => {
-    const { warmupSteps = 0 } = options;
-    const timescale = options.timescale ?? (warmupSteps > 0 ? warmupSteps : 10_000);
-    return warmed(options, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale));
-  },
-);
+export const inverseSqrt = (options: InverseSqrtOptions): Schedule => {
+  known('inverseSqrt', amongRun({ ...warmingNames, timescale: 'optional' }), options);
+  const { warmupSteps = 0 } = options;
+  const timescale = options.timescale ?? (warmupSteps > 0 ? warmupSteps : 10_000);
+  return warmed(options, (step) => 1 / Math.sqrt((step + timescale - warmupSteps) / timescale));
+};
 
 type DecayType = NonNullable<SftConfig['lrDecayType']>;
 type WarmupType = NonNullable<SftConfig['lrWarmupType']>;
@@ -223,11 +193,10 @@ const falls: Readonly<Record<DecayType, (along: number, cycles: number) => numbe
  * default the rise is straight, the fall half a cosine wave, and the peak held until `decaySteps` are left of the run (Hu et al. 2024;
  * transformers' `warmup_stable_decay`).
  */
-export const warmupStableDecay = checked(
-  'warmupStableDecay',
-  thrown,
-  {
-    0: amongRun({
+export const warmupStableDecay = (options: WarmupStableDecayOptions): Schedule => {
+  known(
+    'warmupStableDecay',
+    amongRun({
       ...endingNames,
       decaySteps: 'required',
       stableSteps: 'optional',
@@ -236,20 +205,19 @@ export const warmupStableDecay = checked(
       decayType: 'optional',
       cycles: 'optional',
     }),
-  },
-  (options: WarmupStableDecayOptions): Schedule => {
-    const { totalSteps, warmupSteps = 0, decaySteps, stableSteps, minimum = 0 } = options;
-    const { warmupType = 'linear', decayType = 'cosine', cycles = 0.5 } = options;
-    const held = stableSteps === undefined ? totalSteps - decaySteps : warmupSteps + stableSteps;
-    const floor = shareOf(minimum, options);
-    const after = (step: number): number => {
-      const along = (step - held) / Math.max(1, decaySteps);
-      if (along < 0) return 1;
-      return along >= 1 ? floor : Math.max(0, above(floor, falls[decayType](along, cycles)));
-    };
-    return warmed(options, after, { from: floor, rise: rises[warmupType] });
-  },
-);
+    options,
+  );
+  const { totalSteps, warmupSteps = 0, decaySteps, stableSteps, minimum = 0 } = options;
+  const { warmupType = 'linear', decayType = 'cosine', cycles = 0.5 } = options;
+  const held = stableSteps === undefined ? totalSteps - decaySteps : warmupSteps + stableSteps;
+  const floor = shareOf(minimum, options);
+  const after = (step: number): number => {
+    const along = (step - held) / Math.max(1, decaySteps);
+    if (along < 0) return 1;
+    return along >= 1 ? floor : Math.max(0, above(floor, falls[decayType](along, cycles)));
+  };
+  return warmed(options, after, { from: floor, rise: rises[warmupType] });
+};
 
 type ScheduleFields = Pick<
   SftConfig,

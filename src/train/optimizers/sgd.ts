@@ -1,4 +1,4 @@
-import { amongRun, checked, thrown } from '../../checked.js';
+import { amongRun, known } from '../../checked.js';
 import { axpy } from '../../model/kernels/axpy.js';
 import { decays, pick, ruleAt, slotOf, zip } from './optimizer.js';
 import type { GradientTransform } from './optimizer.js';
@@ -14,42 +14,43 @@ export interface SgdOptions {
 }
 
 /** Gradient descent as torch writes it: b ← μ·b + g + wd·p, then p ← p - lr·b. */
-export const sgd = checked(
-  'sgd',
-  thrown,
-  { 0: amongRun({ learningRate: 'optional', momentum: 'optional', weightDecay: 'optional' }) },
-  ({ learningRate, momentum = 0, weightDecay = 0 }: SgdOptions = {}): GradientTransform =>
-    ruleAt(learningRate, {
-      slots: (shape): Readonly<Record<string, ReadonlyArray<number>>> => (momentum === 0 ? {} : { momentum: shape }),
-      apply: (update, moments) => {
-        const names = Object.keys(update.gradients);
-        const gradients = pick(update.gradients, names);
-        const parameters = pick(update.parameters, names);
-        const rate = update.learningRate;
-        const decayOf = (i: number): number => (decays(names[i] ?? '') ? weightDecay : 0);
-        if (momentum === 0) {
-          const moved = parameters.map((parameter, i) => {
-            const gradient = gradients[i];
-            if (gradient === undefined) return parameter;
-            const shrunk = decayOf(i) === 0 ? parameter : axpy(parameter, parameter, -rate * decayOf(i));
-            return axpy(shrunk, gradient, -rate * update.scale);
-          });
-          return { parameters: { ...update.parameters, ...zip(names, moved) }, moments };
-        }
-        const buffers = slotOf(moments, 'momentum', names).map((buffer, i) => {
-          const [gradient, parameter] = [gradients[i], parameters[i]];
-          if (gradient === undefined || parameter === undefined) return buffer;
-          const added = axpy(axpy(buffer, buffer, momentum - 1), gradient, update.scale);
-          return decayOf(i) === 0 ? added : axpy(added, parameter, decayOf(i));
-        });
+export const sgd = (options: SgdOptions = {}): GradientTransform => {
+  const {
+    learningRate,
+    momentum = 0,
+    weightDecay = 0,
+  } = known('sgd', amongRun({ learningRate: 'optional', momentum: 'optional', weightDecay: 'optional' }), options);
+  return ruleAt(learningRate, {
+    slots: (shape): Readonly<Record<string, ReadonlyArray<number>>> => (momentum === 0 ? {} : { momentum: shape }),
+    apply: (update, moments) => {
+      const names = Object.keys(update.gradients);
+      const gradients = pick(update.gradients, names);
+      const parameters = pick(update.parameters, names);
+      const rate = update.learningRate;
+      const decayOf = (i: number): number => (decays(names[i] ?? '') ? weightDecay : 0);
+      if (momentum === 0) {
         const moved = parameters.map((parameter, i) => {
-          const buffer = buffers[i];
-          return buffer === undefined ? parameter : axpy(parameter, buffer, -rate);
+          const gradient = gradients[i];
+          if (gradient === undefined) return parameter;
+          const shrunk = decayOf(i) === 0 ? parameter : axpy(parameter, parameter, -rate * decayOf(i));
+          return axpy(shrunk, gradient, -rate * update.scale);
         });
-        return {
-          parameters: { ...update.parameters, ...zip(names, moved) },
-          moments: { momentum: { ...moments['momentum'], ...zip(names, buffers) } },
-        };
-      },
-    }),
-);
+        return { parameters: { ...update.parameters, ...zip(names, moved) }, moments };
+      }
+      const buffers = slotOf(moments, 'momentum', names).map((buffer, i) => {
+        const [gradient, parameter] = [gradients[i], parameters[i]];
+        if (gradient === undefined || parameter === undefined) return buffer;
+        const added = axpy(axpy(buffer, buffer, momentum - 1), gradient, update.scale);
+        return decayOf(i) === 0 ? added : axpy(added, parameter, decayOf(i));
+      });
+      const moved = parameters.map((parameter, i) => {
+        const buffer = buffers[i];
+        return buffer === undefined ? parameter : axpy(parameter, buffer, -rate);
+      });
+      return {
+        parameters: { ...update.parameters, ...zip(names, moved) },
+        moments: { momentum: { ...moments['momentum'], ...zip(names, buffers) } },
+      };
+    },
+  });
+};

@@ -1,5 +1,5 @@
 /** The report as one self-contained HTML page: no script, nothing loaded, whatever the data holds escaped. */
-import { checked, thrown } from '../../checked.js';
+import { known } from '../../checked.js';
 import type { FormatReport } from '../../formats/examples/example.js';
 import { sourceLines } from '../preparing/sourceCounts.js';
 import { html, join, nothing, type Markup } from '../report/markup.js';
@@ -146,11 +146,10 @@ const samplesOf = ({ samples }: Preflight, { decode, padTokenId = 0 }: Preflight
 };
 
 /** A report on a data set as one HTML page, with its rows token by token; it asks for nothing from outside. */
-export const preflightPage = checked(
-  'preflightPage',
-  thrown,
-  {
-    1: {
+export const preflightPage = (report: Preflight, options: PreflightPageOptions): string => {
+  known(
+    'preflightPage',
+    {
       title: 'required',
       decode: 'required',
       padTokenId: 'optional',
@@ -158,9 +157,9 @@ export const preflightPage = checked(
       colours: 'beside',
       memory: 'beside',
     },
-  },
-  (report: Preflight, options: PreflightPageOptions): string =>
-    html`<!doctype html>
+    options,
+  );
+  return html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><title>${options.title}</title><style>${{ markup: style }}${pageStyle}</style></head><body><main><h1>${options.title}</h1>${verdict(report)}${factsOf(report, options.facts)}${sourcesOf(report)}${checksOf(report.checks)}${lengthsOf(report)}${formatOf(report)}${warningsOf(report)}${samplesOf(report, options)}</main></body></html>
-`.markup,
-);
+`.markup;
+};

@@ -2,7 +2,7 @@
  * Whether a data set is fit to train on, as a value: what its rows were taken for, what becomes of them, what is odd about them,
  * and the run they make. Pure: rows and options in, a report out.
  */
-import { among, checked, thrown } from '../../checked.js';
+import { among, known } from '../../checked.js';
 import type { OptionNames } from '../../checked.js';
 import type { ErrorCode, WarningCode } from '../../errors.js';
 import { packConstantLengthRows } from '../../operators/packConstantLength.js';
@@ -122,102 +122,96 @@ const runOf = ({ rows, tokens, trained }: RowCounts, config: PreflightConfig): P
 const addOne = <K>(counts: Map<K, number>, key: K): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
 
 /** The report on a dataset, made row by row: `push` them, then ask for the `report`. */
-export const foldPreflight = checked(
-  'foldPreflight',
-  thrown,
-  { 0: among(preflightOptionNames), 1: ofRun(preflightConfigNames) },
-  (options: PreflightOptions, config: PreflightConfig): PreflightFold => {
-    const { maxLength, packing } = config;
-    const inspect = inspectRow(options, config);
-    const formats = makeFormatTally(config, options.formattingFunc !== undefined);
-    const sources = makeSourceTally(config);
-    const checks = makeCheckTally(options.limits ?? {});
-    const samples = makeSamples(options.samples ?? 3);
-    const packer = makePacker(config);
-    const reasons = new Map<ErrorCode, number>();
-    const warnings = new Map<WarningCode, number>();
-    const lengths: Array<number> = [];
-    const texts: Array<string> = [];
-    let prepared = noRows;
-    const windows = { rows: 0, tokens: 0 };
-    let rowsRead = 0;
+export const foldPreflight = (options: PreflightOptions, config: PreflightConfig): PreflightFold => {
+  known('foldPreflight', among(preflightOptionNames), options);
+  known('foldPreflight', ofRun(preflightConfigNames), config);
+  const { maxLength, packing } = config;
+  const inspect = inspectRow(options, config);
+  const formats = makeFormatTally(config, options.formattingFunc !== undefined);
+  const sources = makeSourceTally(config);
+  const checks = makeCheckTally(options.limits ?? {});
+  const samples = makeSamples(options.samples ?? 3);
+  const packer = makePacker(config);
+  const reasons = new Map<ErrorCode, number>();
+  const warnings = new Map<WarningCode, number>();
+  const lengths: Array<number> = [];
+  const texts: Array<string> = [];
+  let prepared = noRows;
+  const windows = { rows: 0, tokens: 0 };
+  let rowsRead = 0;
 
-    const packed = (rows: ReadonlyArray<Labelled>): void => {
-      windows.rows += rows.length;
-      windows.tokens += rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
-      if (!packing) return;
-      prepared = both(prepared, keptRows(rows, config));
-      samples.windows(rows);
-    };
+  const packed = (rows: ReadonlyArray<Labelled>): void => {
+    windows.rows += rows.length;
+    windows.tokens += rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
+    if (!packing) return;
+    prepared = both(prepared, keptRows(rows, config));
+    samples.windows(rows);
+  };
 
-    const taken = (inspection: RowTaken): void => {
-      const { row, length } = inspection;
-      lengths.push(length);
-      const kept = packing ? noRows : keptRows([row], config);
-      if (packing || kept.rows > 0) sources?.kept(row);
-      if (kept.rows > 0) {
-        prepared = both(prepared, kept);
-        samples.row(inspection);
-      }
-      packed(packer.push(row));
-    };
+  const taken = (inspection: RowTaken): void => {
+    const { row, length } = inspection;
+    lengths.push(length);
+    const kept = packing ? noRows : keptRows([row], config);
+    if (packing || kept.rows > 0) sources?.kept(row);
+    if (kept.rows > 0) {
+      prepared = both(prepared, kept);
+      samples.row(inspection);
+    }
+    packed(packer.push(row));
+  };
 
-    const push = (raw: unknown): void => {
-      const index = rowsRead++;
-      formats.read(raw);
-      sources?.read(raw);
-      const inspection = inspect(raw, index);
-      const found = findings(inspection);
-      checks.add(inspection, found);
-      for (const code of inspection.warnings) addOne(warnings, code);
-      if ('error' in inspection) addOne(reasons, inspection.error.code);
-      else if (isTaken(inspection)) {
-        samples.found(inspection, found);
-        taken(inspection);
-      } else texts.push(inspection.text);
-    };
+  const push = (raw: unknown): void => {
+    const index = rowsRead++;
+    formats.read(raw);
+    sources?.read(raw);
+    const inspection = inspect(raw, index);
+    const found = findings(inspection);
+    checks.add(inspection, found);
+    for (const code of inspection.warnings) addOne(warnings, code);
+    if ('error' in inspection) addOne(reasons, inspection.error.code);
+    else if (isTaken(inspection)) {
+      samples.found(inspection, found);
+      taken(inspection);
+    } else texts.push(inspection.text);
+  };
 
-    const report = (): Preflight => {
-      packed(packer.release());
-      const fromText = bufferedRows(texts, options, config);
-      const ready = both(prepared, fromText);
-      const inWindows = { rows: windows.rows + fromText.rows, tokens: windows.tokens + fromText.tokens };
-      const answers = checks.checks(rowsRead);
-      const run = runOf(ready, config);
-      return {
-        rowsRead,
-        rows: ready.rows,
-        tokens: ready.tokens,
-        trainedTokens: ready.trained,
-        ...formats.formats(),
-        ...(sources === undefined ? {} : { perSource: sources.counts() }),
-        refusedByReason: Object.fromEntries(reasons),
-        warnings: Object.fromEntries(warnings),
-        checks: answers,
-        passed: ready.rows > 0 && answers.every(({ passed }) => passed),
-        lengths: histogramOf(lengths),
-        maxLength,
-        packing: {
-          active: packing,
-          windows: inWindows.rows,
-          efficiency: inWindows.rows === 0 ? 0 : inWindows.tokens / (inWindows.rows * maxLength),
-        },
-        ...(run === undefined ? {} : { run }),
-        samples: samples.shown(),
-      };
+  const report = (): Preflight => {
+    packed(packer.release());
+    const fromText = bufferedRows(texts, options, config);
+    const ready = both(prepared, fromText);
+    const inWindows = { rows: windows.rows + fromText.rows, tokens: windows.tokens + fromText.tokens };
+    const answers = checks.checks(rowsRead);
+    const run = runOf(ready, config);
+    return {
+      rowsRead,
+      rows: ready.rows,
+      tokens: ready.tokens,
+      trainedTokens: ready.trained,
+      ...formats.formats(),
+      ...(sources === undefined ? {} : { perSource: sources.counts() }),
+      refusedByReason: Object.fromEntries(reasons),
+      warnings: Object.fromEntries(warnings),
+      checks: answers,
+      passed: ready.rows > 0 && answers.every(({ passed }) => passed),
+      lengths: histogramOf(lengths),
+      maxLength,
+      packing: {
+        active: packing,
+        windows: inWindows.rows,
+        efficiency: inWindows.rows === 0 ? 0 : inWindows.tokens / (inWindows.rows * maxLength),
+      },
+      ...(run === undefined ? {} : { run }),
+      samples: samples.shown(),
     };
-    return { push, report };
-  },
-);
+  };
+  return { push, report };
+};
 
 /** The report on a data set whose rows are at hand; `preflightDataset` reads one. */
-export const preflight = checked(
-  'preflight',
-  thrown,
-  { 1: among(preflightOptionNames), 2: ofRun(preflightConfigNames) },
-  (rows: Iterable<unknown>, options: PreflightOptions, config: PreflightConfig): Preflight => {
-    const fold = foldPreflight(options, config);
-    for (const raw of rows) fold.push(raw);
-    return fold.report();
-  },
-);
+export const preflight = (rows: Iterable<unknown>, options: PreflightOptions, config: PreflightConfig): Preflight => {
+  known('preflight', among(preflightOptionNames), options);
+  known('preflight', ofRun(preflightConfigNames), config);
+  const fold = foldPreflight(options, config);
+  for (const raw of rows) fold.push(raw);
+  return fold.report();
+};

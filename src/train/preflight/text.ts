@@ -1,5 +1,5 @@
 /** The report as text for a terminal. */
-import { checked, thrown } from '../../checked.js';
+import { known } from '../../checked.js';
 import type { FormatReport } from '../../formats/examples/example.js';
 import { sourceLines } from '../preparing/sourceCounts.js';
 import type { Check } from './checks.js';
@@ -189,11 +189,16 @@ const numbersOf = ({ rowsRead, rows, tokens, trainedTokens, packing, maxLength, 
   ]);
 
 /** A report on a data set as text for a terminal, with its rows token by token. */
-export const preflightText = checked(
-  'preflightText',
-  thrown,
-  {
-    1: {
+export const preflightText = (report: Preflight, options: PreflightTextOptions): string => {
+  const {
+    colours,
+    decode,
+    padTokenId = 0,
+    facts = [],
+    memory = [],
+  } = known(
+    'preflightText',
+    {
       title: 'beside',
       colours: 'required',
       decode: 'required',
@@ -201,35 +206,34 @@ export const preflightText = checked(
       facts: 'optional',
       memory: 'optional',
     },
-  },
-  (report: Preflight, { colours, decode, padTokenId = 0, facts = [], memory = [] }: PreflightTextOptions): string => {
-    const palette = paletteOf(colours);
-    const { lengths, samples } = report;
-    const longest = Math.max(0, ...samples.map(({ row }) => row.inputIds.length));
-    const title = (text: string): string => `${palette.title(text)}\n`;
-    return [
-      title('Format'),
-      formatLines(report),
-      title('Rows'),
-      checkLines(report.checks, palette),
-      numbersOf(report),
-      ...sourceLines(report.perSource).map((line) => `  ${harmless(line)}\n`),
-      ...(facts.length === 0 ? [] : [title('Contamination'), table(facts)]),
-      ...(memory.length === 0 ? [] : [title('Memory'), table(memory)]),
-      ...(lengths.count === 0
-        ? []
-        : [
-            title(
-              `Lengths: ${number(lengths.shortest)} to ${number(lengths.longest)} tokens, mean ${lengths.mean.toFixed(1)}, median ${lengths.median}, 95 % up to ${lengths.p95}`,
-            ),
-            histogramLines(report),
-          ]),
-      ...samples.map(({ title: name, row }) => {
-        const tokens = shownTokens(row, decode, { padTo: longest, padTokenId });
-        const trained = tokens.filter(({ state }) => state === 'trained').length;
-        return `${palette.title(harmless(name))}: ${trained} of ${row.inputIds.length} tokens trained\n${shownRow(tokens, colours)}\n\n`;
-      }),
-      report.passed ? palette.good('passes\n') : palette.bad('fails\n'),
-    ].join('');
-  },
-);
+    options,
+  );
+  const palette = paletteOf(colours);
+  const { lengths, samples } = report;
+  const longest = Math.max(0, ...samples.map(({ row }) => row.inputIds.length));
+  const title = (text: string): string => `${palette.title(text)}\n`;
+  return [
+    title('Format'),
+    formatLines(report),
+    title('Rows'),
+    checkLines(report.checks, palette),
+    numbersOf(report),
+    ...sourceLines(report.perSource).map((line) => `  ${harmless(line)}\n`),
+    ...(facts.length === 0 ? [] : [title('Contamination'), table(facts)]),
+    ...(memory.length === 0 ? [] : [title('Memory'), table(memory)]),
+    ...(lengths.count === 0
+      ? []
+      : [
+          title(
+            `Lengths: ${number(lengths.shortest)} to ${number(lengths.longest)} tokens, mean ${lengths.mean.toFixed(1)}, median ${lengths.median}, 95 % up to ${lengths.p95}`,
+          ),
+          histogramLines(report),
+        ]),
+    ...samples.map(({ title: name, row }) => {
+      const tokens = shownTokens(row, decode, { padTo: longest, padTokenId });
+      const trained = tokens.filter(({ state }) => state === 'trained').length;
+      return `${palette.title(harmless(name))}: ${trained} of ${row.inputIds.length} tokens trained\n${shownRow(tokens, colours)}\n\n`;
+    }),
+    report.passed ? palette.good('passes\n') : palette.bad('fails\n'),
+  ].join('');
+};

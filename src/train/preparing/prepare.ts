@@ -2,7 +2,7 @@
 import { left, right } from 'fp-ts/lib/Either.js';
 import type { OperatorFunction } from 'rxjs';
 import { identity, pipe as compose, tap } from 'rxjs';
-import { among, checked, thrown } from '../../checked.js';
+import { among, known } from '../../checked.js';
 import type { OptionNames } from '../../checked.js';
 import { dataError, warning } from '../../errors.js';
 import type { ErrorCode, Warning } from '../../errors.js';
@@ -278,41 +278,38 @@ export const inOrder = (
  * Rows as they came → labelled rows of at most `maxLength` tokens: decoded, formatted, tokenised, masked, packed or cut, and those
  * without a label refused. All in this thread: see `prepareDataset`.
  */
-export const prepare = checked(
-  'prepare',
-  thrown,
-  { 0: among(prepareSetupNames), 1: ofRun(prepareConfigNames) },
-  (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
-    const { tokenizer, rejects, tally, names } = setup;
-    const rejecting = rejects === undefined ? {} : { rejects };
-    const warn = (warned: Warning): void => {
-      tally?.warned(warned);
-      setup.warn?.(warned);
-    };
-    const path = rowPath(setup, config, warn);
-    const { read, finish } = inOrder(setup, config);
-    const toText = compose(
-      counted<unknown>(read),
-      decode(path.shape, rejecting),
-      format({ ...path.format, tellRoles: names !== undefined, ...rejecting }),
-    );
-    if (config.packing && isParity(config) && tokenizer !== undefined) {
-      return compose(
-        toText,
-        mapping('packConstantLength', textOnly(warn), rejecting),
-        packConstantLength({ ...constantLength(config, tokenizer), warn }),
-        counted<Labelled>(tally?.prepared),
-      );
-    }
+export const prepare = (setup: PrepareSetup, config: PrepareConfig): OperatorFunction<unknown, Labelled> => {
+  known('prepare', among(prepareSetupNames), setup);
+  known('prepare', ofRun(prepareConfigNames), config);
+  const { tokenizer, rejects, tally, names } = setup;
+  const rejecting = rejects === undefined ? {} : { rejects };
+  const warn = (warned: Warning): void => {
+    tally?.warned(warned);
+    setup.warn?.(warned);
+  };
+  const path = rowPath(setup, config, warn);
+  const { read, finish } = inOrder(setup, config);
+  const toText = compose(
+    counted<unknown>(read),
+    decode(path.shape, rejecting),
+    format({ ...path.format, tellRoles: names !== undefined, ...rejecting }),
+  );
+  if (config.packing && isParity(config) && tokenizer !== undefined) {
     return compose(
-      tokenizer === undefined ? compose(toText, mapping('tokenize', tokenizedOnly, rejecting)) : toText,
-      tokenize({ ...path.tokenize, roleNumber: names?.roles.numberOf, ...rejecting }),
-      counted<Tokenized>(tally?.tokenized),
-      maskCompletions({ ...path.mask, ...rejecting }),
-      finish,
+      toText,
+      mapping('packConstantLength', textOnly(warn), rejecting),
+      packConstantLength({ ...constantLength(config, tokenizer), warn }),
+      counted<Labelled>(tally?.prepared),
     );
-  },
-);
+  }
+  return compose(
+    tokenizer === undefined ? compose(toText, mapping('tokenize', tokenizedOnly, rejecting)) : toText,
+    tokenize({ ...path.tokenize, roleNumber: names?.roles.numberOf, ...rejecting }),
+    counted<Tokenized>(tally?.tokenized),
+    maskCompletions({ ...path.mask, ...rejecting }),
+    finish,
+  );
+};
 
 /** The first few warnings of each kind go through; the tally has counted them all. */
 export const fewOfEach = (warn: (warning: Warning) => void, few = 3): ((warning: Warning) => void) => {

@@ -1,5 +1,5 @@
 /** One page about a run: pure data in, a self-contained HTML document out. */
-import { checked, thrown } from '../../checked.js';
+import { known } from '../../checked.js';
 import { withoutSecrets } from '../../errors.js';
 import { ignoreIndex, type Labelled, type StepResult } from '../../records.js';
 import { page } from './page.js';
@@ -90,11 +90,17 @@ const recordOf = (title: string, steps: ReadonlyArray<ReportStep>): RunRecord =>
  * held-out prompts over time, the hardest rows, rows with the tokens that reach the loss marked. It asks for nothing from outside,
  * follows the reader's light or dark scheme, and whatever is put into it stays text.
  */
-export const report = checked(
-  'report',
-  thrown,
-  {
-    0: {
+export const report = (options: Report): string => {
+  const {
+    title: given,
+    record,
+    steps = [],
+    facts: more = [],
+    rows = [],
+    answers = [],
+  } = known(
+    'report',
+    {
       title: 'required',
       record: 'optional',
       steps: 'optional',
@@ -102,11 +108,10 @@ export const report = checked(
       rows: 'optional',
       answers: 'optional',
     },
-  },
-  ({ title: given, record, steps = [], facts: more = [], rows = [], answers = [] }: Report): string => {
-    const title = withoutSecrets(given);
-    const facts = more.map(([name, value]) => [name, withoutSecrets(value)] as const);
-    const told = record ?? recordOf(title, steps);
-    return page(title, { ...told, title, facts: [...facts, ...told.facts], rows, answers }, { live: false });
-  },
-);
+    options,
+  );
+  const title = withoutSecrets(given);
+  const facts = more.map(([name, value]) => [name, withoutSecrets(value)] as const);
+  const told = record ?? recordOf(title, steps);
+  return page(title, { ...told, title, facts: [...facts, ...told.facts], rows, answers }, { live: false });
+};

@@ -160,7 +160,7 @@ export interface SaveOptions {
 }
 
 /** Its names, for calls that no compiler has looked at. */
-export const saveOptionNames: OptionNames<SaveOptions> = { tokenizer: 'optional', baseModelNameOrPath: 'optional' };
+const saveOptionNames: OptionNames<SaveOptions> = { tokenizer: 'optional', baseModelNameOrPath: 'optional' };
 
 const adapterToWrite = (model: CausalLM): ReadonlyArray<TensorToWrite> => {
   const tensors = adapterTensors(model);

@@ -4,7 +4,7 @@
  * Micro-batches are counted from 0 over the whole run; epoch `e` holds those from `e·M` to `(e + 1)·M - 1`. The position of a
  * run in its data is this one number, which is what makes resuming a subtraction.
  */
-import { checked, thrown } from '../../checked.js';
+import { known } from '../../checked.js';
 import type { OptionNames } from '../../checked.js';
 import type { SftConfig } from '../options/config.js';
 import { ofRun } from '../options/runNames.js';
@@ -81,33 +81,29 @@ const epochShape = (rows: number, config: PlanFields): { readonly microBatches: 
  * The plan of a run over `rows` prepared rows; Infinity for a dataset of unknown length, which needs `maxSteps`. Throws when the
  * rows do not make a single micro-batch.
  */
-export const planSteps = checked(
-  'planSteps',
-  thrown,
-  { 1: ofRun(planFieldNames) },
-  (rows: number, config: PlanFields): Plan => {
-    const { microBatches, updates } = epochShape(rows, config);
-    if (microBatches === 0)
-      throw new RangeError(`${counted(rows, 'row makes', 'rows make')} no batch of ${config.perDeviceTrainBatchSize}`);
-    const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * updates);
-    const plan = {
-      rows,
-      microBatchesPerEpoch: microBatches,
-      updatesPerEpoch: updates,
-      epochs: 0,
-      totalSteps,
-      warmupSteps: warmupStepsOf(config, totalSteps),
-      gradientAccumulationSteps: config.gradientAccumulationSteps,
-      epochRemainder: config.epochRemainder,
-      runningCounter: config.parity === 'trl-0.7.10',
-      leftOver: 0,
-    };
-    const end = microBatchesAfter(plan, totalSteps);
-    const epochs = Math.ceil(end / microBatches);
-    const planned = config.maxSteps > 0 ? end : Math.ceil(config.numTrainEpochs * microBatches);
-    return { ...plan, epochs, leftOver: Math.max(0, planned - end) };
-  },
-);
+export const planSteps = (rows: number, config: PlanFields): Plan => {
+  known('planSteps', ofRun(planFieldNames), config);
+  const { microBatches, updates } = epochShape(rows, config);
+  if (microBatches === 0)
+    throw new RangeError(`${counted(rows, 'row makes', 'rows make')} no batch of ${config.perDeviceTrainBatchSize}`);
+  const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * updates);
+  const plan = {
+    rows,
+    microBatchesPerEpoch: microBatches,
+    updatesPerEpoch: updates,
+    epochs: 0,
+    totalSteps,
+    warmupSteps: warmupStepsOf(config, totalSteps),
+    gradientAccumulationSteps: config.gradientAccumulationSteps,
+    epochRemainder: config.epochRemainder,
+    runningCounter: config.parity === 'trl-0.7.10',
+    leftOver: 0,
+  };
+  const end = microBatchesAfter(plan, totalSteps);
+  const epochs = Math.ceil(end / microBatches);
+  const planned = config.maxSteps > 0 ? end : Math.ceil(config.numTrainEpochs * microBatches);
+  return { ...plan, epochs, leftOver: Math.max(0, planned - end) };
+};
 
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 

@@ -1,6 +1,6 @@
 /** `TrainState`: weights, moments, counters. The one mutable thing; only the serial lane writes to it. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { besideLoaded, checked, thrown } from '../../checked.js';
+import { besideLoaded, known } from '../../checked.js';
 import type { CausalLM } from '../../model/model.js';
 import type { ComputeLoss } from '../../model/ownLoss.js';
 import { release } from '../../model/kernels/hold.js';
@@ -103,11 +103,10 @@ export interface StateSetup extends StepOptions {
  * The state of a run that has not begun. `model` is trained in place; its moments are made here. Weights that train lie as float32
  * from here on. Throws when nothing of the model is trainable.
  */
-export const initState = checked(
-  'initState',
-  thrown,
-  {
-    0: {
+export const initState = (setup: StateSetup): TrainState => {
+  const { model, optimizer, ...options } = known(
+    'initState',
+    {
       ...besideLoaded,
       model: 'required',
       optimizer: 'required',
@@ -126,33 +125,32 @@ export const initState = checked(
       engage: 'optional',
       nameRow: 'optional',
     },
-  },
-  ({ model, optimizer, ...options }: StateSetup): TrainState => {
-    if (model.trainable.length === 0)
-      throw new RangeError(
-        'the model has no trainable weights: addAdapter gives it an adapter to train, setActiveAdapters or isTrainable lets one train',
-      );
-    for (const weight of Object.values(trainableOf(model))) release(weight);
-    return {
-      model,
-      optimizer,
-      options,
-      moments: optimizer.init(trainableOf(model)),
-      begun: undefined,
-      step: 0,
-      microBatches: 0,
-      lastUpdate: 0,
-      numTokens: 0,
-      skippedSteps: 0,
-      emptyMicroBatches: 0,
-      interval: emptyInterval,
-      totalLoss: 0,
-      best: undefined,
-      patience: 0,
-      history: [],
-    };
-  },
-);
+    setup,
+  );
+  if (model.trainable.length === 0)
+    throw new RangeError(
+      'the model has no trainable weights: addAdapter gives it an adapter to train, setActiveAdapters or isTrainable lets one train',
+    );
+  for (const weight of Object.values(trainableOf(model))) release(weight);
+  return {
+    model,
+    optimizer,
+    options,
+    moments: optimizer.init(trainableOf(model)),
+    begun: undefined,
+    step: 0,
+    microBatches: 0,
+    lastUpdate: 0,
+    numTokens: 0,
+    skippedSteps: 0,
+    emptyMicroBatches: 0,
+    interval: emptyInterval,
+    totalLoss: 0,
+    best: undefined,
+    patience: 0,
+    history: [],
+  };
+};
 
 /** The weights that training moves. */
 export const trainableOf = ({ weights, trainable }: CausalLM): Weights => zip(trainable, pick(weights, trainable));
