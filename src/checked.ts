@@ -130,7 +130,7 @@ export const known = <O extends object>(
   names: (OptionNames<O> & Names) | Among<OptionNames<O>>,
   options: O,
 ): O => {
-  const [first, ...others] = lookFor(names as Names | Among<Names>)(caller, '', options);
+  const [first, ...others] = lookFor(names)(caller, '', options);
   if (first !== undefined) throw faultsTogether(first, others);
   return options;
 };
