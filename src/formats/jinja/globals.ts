@@ -1,5 +1,6 @@
 /** Functions that every template can call. */
 import { iterate } from './operations.js';
+import { strftime } from './strftime.js';
 import { fail, TemplateError } from './templateError.js';
 import { isText, plain } from './traced.js';
 import {
@@ -99,105 +100,6 @@ const raise = ([message = '']: ReadonlyArray<Value>): never => {
     'E_TEMPLATE_RAISED',
     isText(message) ? plain(message) : 'the template refused the conversation',
   );
-};
-
-const days = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
-const months = [
-  'January',
-  'February',
-  'March',
-  'April',
-  'May',
-  'June',
-  'July',
-  'August',
-  'September',
-  'October',
-  'November',
-  'December',
-];
-
-/** `strftime` in the C locale and local time. */
-const strftime = (date: Date, format: string): string => {
-  const two = (value: number): string => value.toString().padStart(2, '0');
-  const hour12 = date.getHours() % 12 === 0 ? 12 : date.getHours() % 12;
-  const dayOfYear = (): number =>
-    Math.round(
-      (new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime() -
-        new Date(date.getFullYear(), 0, 1).getTime()) /
-        86_400_000,
-    ) + 1;
-  const field = (letter: string): string | undefined => {
-    switch (letter) {
-      case 'Y':
-        return date.getFullYear().toString();
-      case 'y':
-        return two(date.getFullYear() % 100);
-      case 'm':
-        return two(date.getMonth() + 1);
-      case 'd':
-        return two(date.getDate());
-      case 'e':
-        return date.getDate().toString().padStart(2, ' ');
-      case 'H':
-        return two(date.getHours());
-      case 'I':
-        return two(hour12);
-      case 'M':
-        return two(date.getMinutes());
-      case 'S':
-        return two(date.getSeconds());
-      case 'f':
-        return (date.getMilliseconds() * 1000).toString().padStart(6, '0');
-      case 'p':
-        return date.getHours() < 12 ? 'AM' : 'PM';
-      case 'A':
-        return days[date.getDay()];
-      case 'a':
-        return days[date.getDay()]?.slice(0, 3);
-      case 'B':
-        return months[date.getMonth()];
-      case 'b':
-      case 'h':
-        return months[date.getMonth()]?.slice(0, 3);
-      case 'j':
-        return dayOfYear().toString().padStart(3, '0');
-      case 'w':
-        return date.getDay().toString();
-      case 'u':
-        return (date.getDay() === 0 ? 7 : date.getDay()).toString();
-      case 'F':
-        return strftime(date, '%Y-%m-%d');
-      case 'T':
-        return strftime(date, '%H:%M:%S');
-      case 'D':
-      case 'x':
-        return strftime(date, '%m/%d/%y');
-      case 'R':
-        return strftime(date, '%H:%M');
-      case 'X':
-        return strftime(date, '%H:%M:%S');
-      case 'c':
-        return strftime(date, '%a %b %e %H:%M:%S %Y');
-      case 'z':
-      case 'Z':
-        // A naive datetime has no zone.
-        return '';
-      case 'n':
-        return '\n';
-      case 't':
-        return '\t';
-      case '%':
-        return '%';
-      default:
-        return undefined;
-    }
-  };
-  return format.replace(/%-?([A-Za-z%])/g, (whole, letter: string) => {
-    const text = field(letter);
-    if (text === undefined) return whole;
-    return whole.startsWith('%-') ? text.replace(/^[0 ]+(?=\d)/, '') : text;
-  });
 };
 
 /** Jinja2's globals and transformers' `raise_exception` and `strftime_now`. */

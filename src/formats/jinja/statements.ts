@@ -121,6 +121,75 @@ const withStatement = (c: Cursor, line: number): Statement => {
   return { type: 'with', bindings, body: inner, line };
 };
 
+const macroStatement = (c: Cursor, line: number): Statement => {
+  const name = expectName(c);
+  const declared = parameters(c);
+  const inner = body(c, ['endmacro'], 'macro', line);
+  closeBlock(c, 'endmacro');
+  return { type: 'macro', name, parameters: declared, body: inner, line };
+};
+
+const callStatement = (c: Cursor, line: number): Statement => {
+  const declared = isOperator(c, '(') ? parameters(c) : [];
+  const call = expression(c);
+  if (call.type !== 'call') throw syntax(c, 'expected call', line);
+  const inner = body(c, ['endcall'], 'call', line);
+  closeBlock(c, 'endcall');
+  return { type: 'callBlock', call, parameters: declared, body: inner, line };
+};
+
+const filterStatement = (c: Cursor, line: number): Statement => {
+  const calls = filterCalls(c, true);
+  const inner = body(c, ['endfilter'], 'filter', line);
+  closeBlock(c, 'endfilter');
+  return { type: 'filterBlock', filters: calls, body: inner, line };
+};
+
+const generationStatement = (c: Cursor, line: number): Statement => {
+  const inner = body(c, ['endgeneration'], 'generation', line);
+  closeBlock(c, 'endgeneration');
+  return { type: 'generation', body: inner, line };
+};
+
+const printStatement = (c: Cursor, line: number): ReadonlyArray<Statement> => {
+  const printed: Statement[] = [];
+  do printed.push({ type: 'output', value: expression(c), line });
+  while (skipOperator(c, ','));
+  expectBlockEnd(c);
+  return printed;
+};
+
+const leavingStatement = (c: Cursor, line: number, word: 'break' | 'continue'): Statement => {
+  if (c.loops === 0) throw syntax(c, `'${word}' outside of a loop`, line);
+  expectBlockEnd(c);
+  return { type: word, line };
+};
+
+/** A body in a scope of its own. */
+const scoped = (inner: Body, line: number): Statement => ({ type: 'with', bindings: [], body: inner, line });
+
+/** Whatever it says: text is not HTML here. */
+const autoescapeStatement = (c: Cursor, line: number): Statement => {
+  expression(c);
+  const inner = body(c, ['endautoescape'], 'autoescape', line);
+  closeBlock(c, 'endautoescape');
+  return scoped(inner, line);
+};
+
+/** Nothing can extend the template, so a block stands where it is. */
+const blockStatement = (c: Cursor, line: number): Statement => {
+  const name = expectName(c);
+  while (isType(c, 'name')) c.at++;
+  const inner = body(c, ['endblock'], 'block', line);
+  expectWord(c, 'endblock');
+  if (isWord(c, name)) c.at++;
+  expectBlockEnd(c);
+  return scoped(inner, line);
+};
+
+const unknownStatement = (word: string): string =>
+  statementWords.has(word) ? `'${word}' needs other templates; there are none` : `unknown block '${word}'`;
+
 /** A statement, from the word behind `{%`: most often one, of `print` one an expression. */
 const statement = (c: Cursor): ReadonlyArray<Statement> => {
   const { line } = current(c);
@@ -135,66 +204,25 @@ const statement = (c: Cursor): ReadonlyArray<Statement> => {
       return [setStatement(c, line)];
     case 'with':
       return [withStatement(c, line)];
-    case 'macro': {
-      const name = expectName(c);
-      const declared = parameters(c);
-      const inner = body(c, ['endmacro'], 'macro', line);
-      closeBlock(c, 'endmacro');
-      return [{ type: 'macro', name, parameters: declared, body: inner, line }];
-    }
-    case 'call': {
-      const declared = isOperator(c, '(') ? parameters(c) : [];
-      const call = expression(c);
-      if (call.type !== 'call') throw syntax(c, 'expected call', line);
-      const inner = body(c, ['endcall'], 'call', line);
-      closeBlock(c, 'endcall');
-      return [{ type: 'callBlock', call, parameters: declared, body: inner, line }];
-    }
-    case 'filter': {
-      const calls = filterCalls(c, true);
-      const inner = body(c, ['endfilter'], 'filter', line);
-      closeBlock(c, 'endfilter');
-      return [{ type: 'filterBlock', filters: calls, body: inner, line }];
-    }
-    case 'generation': {
-      const inner = body(c, ['endgeneration'], 'generation', line);
-      closeBlock(c, 'endgeneration');
-      return [{ type: 'generation', body: inner, line }];
-    }
-    case 'print': {
-      const printed: Statement[] = [];
-      do printed.push({ type: 'output', value: expression(c), line });
-      while (skipOperator(c, ','));
-      expectBlockEnd(c);
-      return printed;
-    }
+    case 'macro':
+      return [macroStatement(c, line)];
+    case 'call':
+      return [callStatement(c, line)];
+    case 'filter':
+      return [filterStatement(c, line)];
+    case 'generation':
+      return [generationStatement(c, line)];
+    case 'print':
+      return printStatement(c, line);
     case 'break':
     case 'continue':
-      if (c.loops === 0) throw syntax(c, `'${word}' outside of a loop`, line);
-      expectBlockEnd(c);
-      return [{ type: word, line }];
-    case 'autoescape': {
-      // Whatever it says: text is not HTML here.
-      expression(c);
-      const inner = body(c, ['endautoescape'], 'autoescape', line);
-      closeBlock(c, 'endautoescape');
-      return [{ type: 'with', bindings: [], body: inner, line }];
-    }
-    case 'block': {
-      const name = expectName(c);
-      while (isType(c, 'name')) c.at++;
-      const inner = body(c, ['endblock'], 'block', line);
-      expectWord(c, 'endblock');
-      if (isWord(c, name)) c.at++;
-      expectBlockEnd(c);
-      return [{ type: 'with', bindings: [], body: inner, line }];
-    }
+      return [leavingStatement(c, line, word)];
+    case 'autoescape':
+      return [autoescapeStatement(c, line)];
+    case 'block':
+      return [blockStatement(c, line)];
     default:
-      throw syntax(
-        c,
-        statementWords.has(word) ? `'${word}' needs other templates; there are none` : `unknown block '${word}'`,
-        line,
-      );
+      throw syntax(c, unknownStatement(word), line);
   }
 };
 
