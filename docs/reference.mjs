@@ -57,6 +57,9 @@ export const referenceOf = (program) => {
   const signatureOf = (symbol, declaration) => {
     const [signature, ...others] = checker.getTypeOfSymbolAtLocation(symbol, declaration).getCallSignatures();
     if (signature === undefined || others.length > 0) return '';
+    // What is declared to be of a type says more by its name.
+    if (ts.isVariableDeclaration(declaration) && declaration.type !== undefined)
+      return plain(declaration.type.getText());
     const text = plain(checker.signatureToString(signature, declaration, typeFlags));
     return text.length <= longestSignature ? text : '';
   };
@@ -106,15 +109,20 @@ export const referenceOf = (program) => {
     });
   });
 
-  const line = ({ name, value, doc, declaration, symbol }) => {
+  /** What stands behind a name: parameters and result of a function, the members of a record. */
+  const shapeOf = (symbol, declaration, value) => {
     const signature = value ? signatureOf(symbol, declaration) : '';
     const members = value ? [] : membersOf(symbol, declaration);
     const has = members.length > 0 ? ` (${members.map((member) => `\`${member}\``).join(', ')})` : '';
-    const parts = value ? partsOf(symbol, declaration) : [];
-    return [
-      `- **\`${name}\`**${signature === '' ? '' : ` \`${signature}\``}${has}: ${doc}`,
-      ...parts.map((part) => `  - \`${name}.${part.name}\`: ${docOf(meant(part))}`),
-    ].join('\n');
+    return `${signature === '' ? '' : ` \`${signature}\``}${has}`;
+  };
+  const line = ({ name, value, doc, declaration, symbol }) => {
+    const parts = (value ? partsOf(symbol, declaration) : []).map((part) => {
+      const of = meant(part);
+      const shape = shapeOf(of, of.declarations?.[0] ?? declaration, (of.flags & ts.SymbolFlags.Value) !== 0);
+      return `  - \`${name}.${part.name}\`${shape}: ${docOf(of)}`;
+    });
+    return [`- **\`${name}\`**${shapeOf(symbol, declaration, value)}: ${doc}`, ...parts].join('\n');
   };
   const chapter = ([folder, title, entry]) => {
     const own = told.filter((one) => one.folder === folder).sort((a, b) => a.name.localeCompare(b.name, 'en'));

@@ -55,6 +55,12 @@ const moduleOf = (symbol: ts.Symbol): ts.Symbol | undefined => {
   return module !== undefined && (module.flags & ts.SymbolFlags.ValueModule) !== 0 ? module : undefined;
 };
 
+/** What such a module exports, by the names it has there. */
+const partsOf = (symbol: ts.Symbol): ReadonlyArray<ts.Symbol> => {
+  const module = moduleOf(symbol);
+  return module === undefined ? [] : checker.getExportsOfModule(module);
+};
+
 /** What a name stands for, with the parts of a module. */
 const told = (entry: string): ReadonlyArray<ts.Symbol> =>
   exportsOf(entry)
@@ -184,8 +190,9 @@ test('every type that the surface names is exported', () => {
 test('parameters and results in the reference are of types that can be imported', () => {
   const elsewhere =
     /^(?:AsyncGenerator|AsyncIterable|Either|Float32Array|Int32Array|Iterable|MonoTypeOperatorFunction|NoInfer|Observable|OperatorFunction|Partial|Pick|Promise|Readonly|ReadonlyArray|Record|TaskEither|Tensor)$/;
-  const names = new Set(entries.flatMap(exportsOf).map(({ name }) => name));
-  const unknown = [...readFileSync(page, 'utf8').matchAll(/^- \*\*`\w+`\*\* `([^`]+)`/gm)].flatMap(
+  const parts = entries.flatMap(exportsOf).map(meant).flatMap(partsOf);
+  const names = new Set([...entries.flatMap(exportsOf), ...parts].map(({ name }) => name));
+  const unknown = [...readFileSync(page, 'utf8').matchAll(/^ *- (?:\*\*)?`[\w.]+`(?:\*\*)? `([^`]+)`/gm)].flatMap(
     ([, signature = '']) => {
       const parameters = /^<([^>]*)>/.exec(signature)?.[1]?.split(/[ ,]+/) ?? [];
       return [...signature.matchAll(/(?<![\w."'])[A-Z]\w+/g)]

@@ -15,41 +15,52 @@ import { neftune } from './neftune.js';
 import { layerNorm } from './norm.js';
 import { narrowing } from './rows.js';
 
-/** [N, C] to the same. */
-type Map = Layer<Tensor, Tensor>;
-
 /** What lies where in layer `i` of so many. */
-export interface Place {
+export interface BlockPlace {
   readonly pass: Pass;
+  /** Number of the layer, from 0. */
   readonly i: number;
+  /** Of the model. */
   readonly numLayers: number;
 }
 
 /** h = x + attention(x), then h + mlp(h); each with its norms. */
-export const inTurn = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
-  compose(residual(attention, narrowing(pass, i, numLayers)), residual(mlp));
+export const inTurn = (
+  { pass, i, numLayers }: BlockPlace,
+  attention: Layer<Tensor, Tensor>,
+  mlp: Layer<Tensor, Tensor>,
+): Layer<Tensor, Tensor> => compose(residual(attention, narrowing(pass, i, numLayers)), residual(mlp));
 
 /** x + mixer(x), of a mixer that narrows as attention does; its norm is a part of it. */
-export const alone = ({ pass, i, numLayers }: Place, mixer: Map): Map => residual(mixer, narrowing(pass, i, numLayers));
+export const alone = ({ pass, i, numLayers }: BlockPlace, mixer: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
+  residual(mixer, narrowing(pass, i, numLayers));
 
 /** The same of a mixer that treats every row by itself. */
-export const aloneByRow = ({ pass, i, numLayers }: Place, mixer: Map): Map =>
+export const aloneByRow = ({ pass, i, numLayers }: BlockPlace, mixer: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
   compose(narrowing(pass, i, numLayers), residual(mixer));
 
 /** attention(x) + mlp(x) */
-const both = ({ pass, i, numLayers }: Place, attention: Map, mlp: Map): Map =>
-  compose(fanOut(attention, compose(narrowing(pass, i, numLayers), mlp)), total);
+const both = (
+  { pass, i, numLayers }: BlockPlace,
+  attention: Layer<Tensor, Tensor>,
+  mlp: Layer<Tensor, Tensor>,
+): Layer<Tensor, Tensor> => compose(fanOut(attention, compose(narrowing(pass, i, numLayers), mlp)), total);
 
 /** What stands around attention and MLP where both read the same. */
 export interface SideBySide {
   /** What both read in place of x. Default: x, and they have norms of their own. */
-  readonly norm?: Map;
+  readonly norm?: Layer<Tensor, Tensor>;
   /** What their sum passes before x is added. Default: nothing. */
-  readonly after?: Map;
+  readonly after?: Layer<Tensor, Tensor>;
 }
 
 /** x + attention(x) + mlp(x). */
-export const sideBySide = (place: Place, attention: Map, mlp: Map, { norm, after }: SideBySide = {}): Map => {
+export const sideBySide = (
+  place: BlockPlace,
+  attention: Layer<Tensor, Tensor>,
+  mlp: Layer<Tensor, Tensor>,
+  { norm, after }: SideBySide = {},
+): Layer<Tensor, Tensor> => {
   const sum = both(place, attention, mlp);
   const read = norm === undefined ? sum : compose(norm, sum);
   const whole = after === undefined ? read : compose(read, after);
@@ -69,7 +80,7 @@ export const rotaryBody = (
   { rope, numLayers }: Pick<ModelConfig, 'numLayers'> & { readonly rope: RopeConfig },
   pass: Pass,
   embedded: Layer<Sequence, Tensor>,
-  layer: (angles: RotaryAngles, i: number) => Map,
+  layer: (angles: RotaryAngles, i: number) => Layer<Tensor, Tensor>,
 ): Layer<Sequence, Tensor> =>
   holding(
     (sequence) => rotaryAngles(rope, sequence),
@@ -89,11 +100,11 @@ interface GptConfig extends Pick<ModelConfig, 'numLayers'> {
 export const gptBody = (
   config: GptConfig,
   pass: Pass,
-  attention: (i: number) => Map,
-  mlp: (i: number) => Map,
+  attention: (i: number) => Layer<Tensor, Tensor>,
+  mlp: (i: number) => Layer<Tensor, Tensor>,
 ): Layer<Sequence, Tensor> => {
   const { numLayers, layerNormEps } = config;
-  const normed = (i: number, name: string, layer: Map): Map =>
+  const normed = (i: number, name: string, layer: Layer<Tensor, Tensor>): Layer<Tensor, Tensor> =>
     compose(layerNorm(`transformer.h.${i}.${name}`, layerNormEps), layer);
   return compose(
     fanOut(stem(pass, 'transformer.wte'), positionEmbedding(pass, 'transformer.wpe')),

@@ -58,7 +58,7 @@ export type { RopeAttrs } from '../kernels/rope.js';
 export type { Convolution } from '../recurrent/causalConv.js';
 export type { DeltaShape } from '../recurrent/gatedDeltaRule.js';
 export type { HeadSizes } from '../weights.js';
-export type { Place as BlockPlace, SideBySide } from './blocks.js';
+export type { BlockPlace, SideBySide } from './blocks.js';
 export type { Value } from './layer.js';
 export type { Projection } from './linear.js';
 export type { GatedNames, PlainMlp } from './mlp.js';
