@@ -708,6 +708,68 @@ describe('the file of', () => {
       expect(await refusedAsMade({ ...raw, ...change })).toMatchObject({ left: { details: { field } } });
   });
 
+  test.each([
+    ['mamba', 'mamba', {}, false],
+    ['falcon_mamba', 'mamba', { mixer_rms_eps: 1e-6 }, true],
+  ] as const)('%s has mixers alone, with the rates of decay themselves', async (name, there, change, norms) => {
+    const raw: Readonly<Record<string, unknown>> = { ...configs[name], ...change };
+    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
+      const { hiddenSize } = model.config;
+      expect(metadata).toMatchObject({
+        'general.architecture': there,
+        'mamba.attention.head_count': 0,
+        'mamba.ssm.inner_size': 2 * hiddenSize,
+        'mamba.ssm.state_size': raw['state_size'],
+        'mamba.ssm.dt_b_c_rms': norms,
+      });
+      const logs = numbers(model, 'backbone.layers.1.mixer.A_log');
+      expect(Array.from(tensors.get('blk.1.ssm_a')?.values ?? [])).toEqual(
+        logs.map((log) => Math.fround(-Math.exp(log))),
+      );
+      expect(tensors.get('blk.1.ssm_conv1d.weight')?.shape).toEqual([2 * hiddenSize, raw['conv_kernel'] ?? 4]);
+      for (const [called, here] of [
+        ['token_embd.weight', 'embeddings.weight'],
+        ['blk.1.attn_norm.weight', 'layers.1.norm.weight'],
+        ['blk.1.ssm_x.weight', 'layers.1.mixer.x_proj.weight'],
+        ['blk.1.ssm_dt.bias', 'layers.1.mixer.dt_proj.bias'],
+        ['blk.1.ssm_d', 'layers.1.mixer.D'],
+      ] as const)
+        expect(Array.from(tensors.get(called)?.values ?? [])).toEqual(numbers(model, `backbone.${here}`));
+    });
+    for (const [field, other] of [
+      ['expand', { expand: 3 }],
+      ['use_bias', { use_bias: true }],
+      ['use_conv_bias', { use_conv_bias: false }],
+      ...(norms ? [['mixer_rms_eps', { mixer_rms_eps: 1e-3 }] as const] : []),
+    ] as const)
+      expect(await refusedAsMade({ ...raw, ...other })).toMatchObject({ left: { details: { field } } });
+  });
+
+  test("Jamba's layers without keys mix, and its experts lie together", async () => {
+    const raw = { ...configs['jamba'] };
+    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
+      expect(metadata).toMatchObject({
+        'general.architecture': 'jamba',
+        'jamba.attention.head_count_kv': [0, 1],
+        'jamba.expert_count': 4,
+        'jamba.expert_used_count': 2,
+        'jamba.ssm.time_step_rank': 2,
+      });
+      expect(tensors.get('blk.1.ffn_up_exps.weight')?.shape).toEqual([4, 12, 8]);
+      for (const [called, here] of [
+        ['output_norm.weight', 'final_layernorm.weight'],
+        ['blk.0.ssm_dt_norm.weight', 'layers.0.mamba.dt_layernorm.weight'],
+        ['blk.0.ffn_gate.weight', 'layers.0.feed_forward.gate_proj.weight'],
+        ['blk.1.attn_k.weight', 'layers.1.self_attn.k_proj.weight'],
+        ['blk.1.ffn_gate_inp.weight', 'layers.1.feed_forward.router.weight'],
+      ] as const)
+        expect(Array.from(tensors.get(called)?.values ?? [])).toEqual(numbers(model, `model.${here}`));
+    });
+    expect(await refusedAsMade({ ...raw, mamba_conv_bias: false })).toMatchObject({
+      left: { details: { field: 'mamba_conv_bias' } },
+    });
+  });
+
   test("Qwen3.5's heads of values are those of the key heads by turns, its rates of decay themselves", async () => {
     await exportedAsMade({ ...configs['qwen3_5_moe'], ...byTurns }, ({ metadata, tensors }, model) => {
       expect(metadata).toMatchObject({

@@ -32,6 +32,8 @@ import {
   phi3Layout,
   seedOssLayout,
 } from './llamaLike.js';
+import { jambaLayout } from './jamba.js';
+import { mambaLayout } from './mamba.js';
 import { mamba2Layout } from './mamba2.js';
 import {
   dots1Layout,
@@ -103,6 +105,9 @@ const layouts: Readonly<Record<string, Layout>> = {
   exaone4: closed('exaone4', exaone4Layout),
   olmo3: closed('olmo3', olmo3Layout),
   bloom: closed('bloom', bloomLayout),
+  jamba: closed('jamba', jambaLayout),
+  mamba: closed('mamba', mambaLayout),
+  falcon_mamba: closed('falcon_mamba', mambaLayout),
   mamba2: closed('mamba2', mamba2Layout),
   mpt: closed('mpt', mptLayout),
   gpt_bigcode: closed('gpt_bigcode', gptBigcodeLayout),
