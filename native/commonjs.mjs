@@ -6,7 +6,10 @@ import { basename, dirname, join, relative } from 'node:path';
 import { build } from 'esbuild';
 
 /** Published as ES modules alone, which cannot be required there: what is used of them is taken in, as one file. */
-const used = { hyparquet: ['parquetMetadataAsync', 'parquetReadObjects'], 'hyparquet-compressors': ['compressors'] };
+const used = {
+  hyparquet: ['parquetMetadataAsync', 'parquetReadObjects', 'parquetSchema'],
+  'hyparquet-compressors': ['compressors'],
+};
 
 const parquet = 'parquet.cjs';
 
