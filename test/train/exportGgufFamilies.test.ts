@@ -1,4 +1,4 @@
-/** Nemotron-H, MiniCPM3 and Qwen3-VL with experts as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
+/** Nemotron-H, MiniCPM3, Qwen3-VL with experts, mixtures with windows, MiniMax-M2, GLM as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import { configs, modelOf } from '../../property-tests/arbitraries/models.js';
@@ -129,4 +129,92 @@ test('Qwen3-VL with experts is told of sections of positions and of layers that 
   expect(await refusedAsMade({ ...whole, text_config: fields })).toMatchObject({
     left: { details: { field: 'rope_scaling.mrope_section' } },
   });
+});
+
+describe('mixtures with windows', () => {
+  /** Every fourth of five layers sees all. */
+  const fifth = {
+    num_hidden_layers: 5,
+    layer_types: [1, 2, 3, 4, 5].map((i) => (i % 4 === 0 ? 'full_attention' : 'sliding_attention')),
+    mlp_layer_types: undefined,
+  };
+  const one = { layer_types: Array.from({ length: 5 }, () => 'sliding_attention') };
+  const alike = { rope_theta: 1000, rope_type: 'default' };
+
+  test.each([
+    [
+      'exaone_moe',
+      { ...configs['exaone_moe'], ...fifth },
+      {
+        'exaone-moe.attention.sliding_window': 3,
+        'exaone-moe.leading_dense_block_count': 1,
+        'exaone-moe.expert_gating_func': 2,
+      },
+      [
+        ['blk.1.exp_probs_b.bias', 'layers.1.mlp.e_score_correction_bias'],
+        ['blk.1.ffn_up_shexp.weight', 'layers.1.mlp.shared_experts.up_proj.weight'],
+      ],
+      { layer_types: one },
+    ],
+    [
+      'afmoe',
+      { ...configs['afmoe'], ...fifth, global_attn_every_n_layers: 4, num_dense_layers: 1 },
+      { 'afmoe.attention.sliding_window': 3, 'afmoe.leading_dense_block_count': 1, 'afmoe.expert_weights_norm': true },
+      [
+        ['blk.1.exp_probs_b.bias', 'layers.1.mlp.expert_bias'],
+        ['blk.1.attn_gate.weight', 'layers.1.self_attn.gate_proj.weight'],
+        ['blk.1.post_attention_norm.weight', 'layers.1.post_attention_layernorm.weight'],
+        ['blk.1.ffn_norm.weight', 'layers.1.pre_mlp_layernorm.weight'],
+      ],
+      { layer_types: one, mup_enabled: { mup_enabled: false } },
+    ],
+    [
+      'mellum',
+      {
+        ...configs['mellum'],
+        ...fifth,
+        rope_parameters: { full_attention: { ...alike, rope_type: 'yarn', factor: 4 }, sliding_attention: alike },
+      },
+      { 'mellum.attention.sliding_window': 3, 'mellum.rope.scaling.type': 'yarn', 'mellum.rope.freq_base': 1000 },
+      [['blk.1.attn_q_norm.weight', 'layers.1.self_attn.q_norm.weight']],
+      {
+        layer_types: one,
+        'rope_parameters.sliding_attention.rope_theta': {
+          rope_parameters: { full_attention: alike, sliding_attention: { ...alike, rope_theta: 10 } },
+        },
+      },
+    ],
+  ] as const)('%s', async (_, raw, told, tensors, refused) => {
+    await exportedAsMade(raw, (read, model) => {
+      expect(read.metadata).toMatchObject(told);
+      for (const [called, here] of tensors) expect(there(read, called)).toEqual(numbers(model, `model.${here}`));
+    });
+    await refuses(raw, refused);
+  });
+});
+
+test("MiniMax-M2's corrections are of its routers, which are told to be sigmoids", async () => {
+  await exportedAsMade({ ...configs['minimax_m2'] }, (read, model) => {
+    expect(read.metadata).toMatchObject({
+      'general.architecture': 'minimax-m2',
+      'minimax-m2.expert_gating_func': 2,
+      'minimax-m2.rope.dimension_count': 2,
+    });
+    const moe = 'model.layers.1.block_sparse_moe';
+    expect(there(read, 'blk.1.exp_probs_b.bias')).toEqual(numbers(model, `${moe}.e_score_correction_bias`));
+    expect(there(read, 'blk.1.attn_k_norm.weight')).toEqual(numbers(model, 'model.layers.1.self_attn.k_norm.weight'));
+    expect(there(read, 'blk.1.ffn_gate_exps.weight').slice(0, 12 * 8)).toEqual(
+      numbers(model, `${moe}.experts.0.w1.weight`),
+    );
+  });
+});
+
+test('GLM of 2024 is ChatGLM there, whose heads are as wide as the model together', async () => {
+  const raw = { ...configs['glm'] };
+  await exportedAsMade(raw, (read, model) => {
+    expect(read.metadata).toMatchObject({ 'general.architecture': 'chatglm', 'chatglm.rope.dimension_count': 2 });
+    expect(there(read, 'blk.1.ffn_up.weight')).toEqual(numbers(model, 'model.layers.1.mlp.gate_up_proj.weight'));
+    expect(there(read, 'blk.1.attn_q.bias')).toEqual(numbers(model, 'model.layers.1.self_attn.q_proj.bias'));
+  });
+  await refuses(raw, { head_dim: { head_dim: 8 } });
 });

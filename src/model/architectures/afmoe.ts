@@ -16,7 +16,7 @@ import { llamaStem, windowsByType } from './llama.js';
 import { mixtureArchitecture, mixtureConfig, mixtureTensors } from './mixture.js';
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 
-interface AfmoeConfig extends MixtureConfig {
+export interface AfmoeConfig extends MixtureConfig {
   /** Factor of the embeddings, noise included. */
   readonly embeddingMultiplier: number;
 }

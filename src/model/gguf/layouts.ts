@@ -23,6 +23,7 @@ import {
   gemma3Layout,
   gemmaLayout,
   glm4Layout,
+  glmLayout,
   heliumLayout,
   hunyuanLayout,
   jais2Layout,
@@ -41,6 +42,7 @@ import {
   glm4MoeLayout,
   gptOssLayout,
   hunyuanMoeLayout,
+  minimaxM2Layout,
   mixtralLayout,
   olmoeLayout,
   qwen2MoeLayout,
@@ -52,6 +54,7 @@ import { phiLayout } from './phi.js';
 import { llamaOrQwenVlLayout, qwen3VlMoeLayout } from './qwenVl.js';
 import { gemma3nLayout, gemma4Layout } from './sharedKeys.js';
 import { cohere2Layout, exaone4Layout, olmo3Layout } from './sliding.js';
+import { afmoeLayout, exaoneMoeLayout, mellumLayout } from './slidingMixture.js';
 
 type Layout = (config: ModelConfig, specs: ReadonlyArray<TensorSpec>) => E.Either<FatalError, GgufLayout>;
 
@@ -100,7 +103,12 @@ const layouts: Readonly<Record<string, Layout>> = {
   ernie4_5: closed('ernie4_5', ernieLayout),
   seed_oss: closed('seed_oss', seedOssLayout),
   hunyuan_v1_dense: closed('hunyuan_v1_dense', hunyuanLayout),
+  glm: closed('glm', glmLayout),
   glm4: closed('glm4', glm4Layout),
+  minimax_m2: closed('minimax_m2', minimaxM2Layout),
+  exaone_moe: closed('exaone_moe', exaoneMoeLayout),
+  afmoe: closed('afmoe', afmoeLayout),
+  mellum: closed('mellum', mellumLayout),
   cohere2: closed('cohere2', cohere2Layout),
   exaone4: closed('exaone4', exaone4Layout),
   olmo3: closed('olmo3', olmo3Layout),

@@ -1,6 +1,7 @@
 /**
  * Models of Llama's layout in GGUF: Llama, Mistral, Ministral 3, Qwen2, Qwen3, SmolLM3, Gemma, Gemma 2, Gemma 3, Helium, OLMo, OLMo 2,
- * Cohere, Phi-3, Arcee, Nemotron, Jais 2, Ernie 4.5, Seed-OSS, Hunyuan, GLM-4.
+ * Cohere, Phi-3, Arcee, Nemotron, Jais 2, Ernie 4.5, Seed-OSS, Hunyuan, GLM-4,
+ * GLM.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
@@ -354,4 +355,13 @@ export const glm4Layout: LayoutOf<LlamaConfig> = layoutOf({
   names: { post_self_attn_layernorm: 'post_attention_norm', post_mlp_layernorm: 'post_ffw_norm' },
   scalings: usualScalings,
   biases: 'qkv',
+});
+
+/** There heads are as wide as the model together. */
+export const glmLayout: LayoutOf<LlamaConfig> = layoutOf({
+  name: 'chatglm',
+  scalings: usualScalings,
+  biases: 'qkv',
+  refusal: ({ numHeads, headDim, hiddenSize }) =>
+    numHeads * headDim === hiddenSize ? undefined : unsupported('head_dim', String(hiddenSize / numHeads), headDim),
 });

@@ -1,6 +1,6 @@
 /**
- * Mixtures of experts in GGUF: Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE, gpt-oss, dots.llm1, GLM-4.5, Ernie and Hunyuan with experts. One
- * tensor holds a map of all experts of a layer.
+ * Mixtures of experts in GGUF: Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE, gpt-oss, dots.llm1, GLM-4.5, Ernie and Hunyuan with experts,
+ * MiniMax-M2. One tensor holds a map of all experts of a layer.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -273,4 +273,16 @@ export const hunyuanMoeLayout: LayoutOf<MixtureConfig> = mixtureLayout({
     'self_attn.query_layernorm': 'attn_q_norm',
     'self_attn.key_layernorm': 'attn_k_norm',
   },
+});
+
+/** Corrections lie beside the router's module, not in it. */
+export const minimaxM2Layout: LayoutOf<MixtureConfig> = mixtureLayout({
+  name: 'minimax-m2',
+  scalings: usualScalings,
+  biases: 'none',
+  ownHead: true,
+  normalized: true,
+  routing: true,
+  ownSize: true,
+  alias: (name) => name.replace(/\.block_sparse_moe\.e_score_correction_bias$/, '.mlp.correction.bias'),
 });

@@ -8,9 +8,9 @@ import { unsupported } from './layout.js';
 import type { LayoutOf } from './layout.js';
 import { behind, layoutOf, noBias, rmsEps, usualScalings } from './llamaLike.js';
 
-const windowOf = ({ windows }: LlamaConfig): number => Math.max(0, ...windows);
+export const windowOf = ({ windows }: LlamaConfig): number => Math.max(0, ...windows);
 
-const patternRefusal = (config: LlamaConfig): FatalError | undefined => {
+export const patternRefusal = (config: LlamaConfig): FatalError | undefined => {
   const window = windowOf(config);
   return window > 0 && config.windows.every((own, i) => own === ((i + 1) % 4 === 0 ? 0 : window))
     ? undefined
@@ -59,6 +59,15 @@ export const exaone4Layout: LayoutOf<LlamaConfig> = layoutOf({
 });
 
 /** What slides turns without scaling there, by the same base. */
+export const localRopeRefusal = (config: RopeByKind): FatalError | undefined => {
+  const { rope, localRope } = config;
+  if (localRope.theta !== rope.theta)
+    return unsupported('rope_parameters.sliding_attention.rope_theta', String(rope.theta), localRope.theta);
+  return localRope.scaling.kind === 'default'
+    ? patternRefusal(config)
+    : unsupported('rope_parameters.sliding_attention.rope_type', 'default', localRope.scaling.kind);
+};
+
 export const olmo3Layout: LayoutOf<RopeByKind> = layoutOf({
   name: 'olmo2',
   names: behind,
@@ -70,12 +79,5 @@ export const olmo3Layout: LayoutOf<RopeByKind> = layoutOf({
     ...rmsEps('olmo2')(config),
     'olmo2.attention.sliding_window': uint32(windowOf(config)),
   }),
-  refusal: (config) => {
-    const { rope, localRope } = config;
-    if (localRope.theta !== rope.theta)
-      return unsupported('rope_parameters.sliding_attention.rope_theta', String(rope.theta), localRope.theta);
-    return localRope.scaling.kind === 'default'
-      ? patternRefusal(config)
-      : unsupported('rope_parameters.sliding_attention.rope_type', 'default', localRope.scaling.kind);
-  },
+  refusal: localRopeRefusal,
 });
