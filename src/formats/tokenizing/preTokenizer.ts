@@ -160,6 +160,72 @@ const behaviorOf = (value: unknown, otherwise: Behavior): Behavior | undefined =
   }
 };
 
+type Fields = Record<string, unknown>;
+
+/** What a pre-tokeniser of some kind is: undefined and `refused` as `compilePreTokenizer` has them. */
+type Compiled = PreTokenizer | Refused | undefined;
+
+/** Steps that work on the text, not on bytes. */
+const onText = (...steps: ReadonlyArray<Step>): PreTokenizer => ({ steps, byteLevel: false });
+
+const sequence = (parts: unknown): Compiled => {
+  if (!Array.isArray(parts)) return undefined;
+  const steps: Step[] = [];
+  let byteLevel = false;
+  for (const part of parts as ReadonlyArray<unknown>) {
+    const one = compilePreTokenizer(part);
+    // Steps behind ByteLevel would cut the byte alphabet, not the text.
+    if (one === undefined || byteLevel) return undefined;
+    if ('refused' in one) return one;
+    steps.push(...one.steps);
+    byteLevel = one.byteLevel;
+  }
+  return { steps, byteLevel };
+};
+
+const spaceInFront: Step = {
+  kind: 'edit',
+  edit: (aligned) => (aligned.text.startsWith(' ') ? aligned : prepend(aligned, ' ')),
+};
+
+const byteLevel = (fields: Fields): Compiled => {
+  const steps = fields['add_prefix_space'] === true ? [spaceInFront] : [];
+  if (fields['use_regex'] === false) return { steps, byteLevel: true };
+  const pattern = compilePattern({ Regex: gpt2Pattern });
+  if (pattern === undefined) return undefined;
+  return { steps: [...steps, cutBy(pattern, 'Isolated', false, scanGpt2)], byteLevel: true };
+};
+
+const split = (fields: Fields): Compiled => {
+  const behavior = behaviorOf(fields['behavior'], 'Isolated');
+  if (behavior === 'MergedWithNext' || behavior === 'Contiguous') {
+    return { refused: `Split with behavior "${behavior}"` };
+  }
+  const pattern = compilePattern(fields['pattern']);
+  if (pattern === undefined || behavior === undefined) return undefined;
+  const source = (fields['pattern'] as { readonly Regex?: unknown }).Regex;
+  const scan = typeof source === 'string' ? scannerOf(source) : undefined;
+  return onText(cutBy(pattern, behavior, fields['invert'] === true, scan));
+};
+
+const digits = (fields: Fields): Compiled =>
+  onText(cutBy(plainPattern(fields['individual_digits'] === true ? /\p{N}/gu : /\p{N}+/gu), 'Isolated'));
+
+const punctuation = (fields: Fields): Compiled => {
+  const behavior = behaviorOf(fields['behavior'], 'Isolated');
+  return behavior === undefined ? undefined : onText(cutBy(punctuationPattern, behavior));
+};
+
+const delimiterSplit = (fields: Fields): Compiled => {
+  const pattern = compilePattern({ String: fields['delimiter'] });
+  return pattern === undefined ? undefined : onText(cutBy(pattern, 'Removed'));
+};
+
+const whitespace = (): Compiled => {
+  const pattern = compilePattern({ Regex: String.raw`\w+|[^\w\s]+` });
+  return pattern === undefined ? undefined : onText(cutBy(pattern, 'Removed', true));
+};
+
 /**
  * The steps of a pre-tokeniser; undefined when it is not covered exactly, so that the reference has to run it; `refused`
  * when the reference would run it wrongly.
@@ -167,78 +233,30 @@ const behaviorOf = (value: unknown, otherwise: Behavior): Behavior | undefined =
 export const compilePreTokenizer = (config: unknown): PreTokenizer | Refused | undefined => {
   if (config === null || config === undefined) return { steps: [], byteLevel: false };
   if (typeof config !== 'object') return undefined;
-  const fields = config as Record<string, unknown>;
+  const fields = config as Fields;
   switch (fields['type']) {
-    case 'Sequence': {
-      const parts = fields['pretokenizers'];
-      if (!Array.isArray(parts)) return undefined;
-      const steps: Step[] = [];
-      let byteLevel = false;
-      for (const part of parts as ReadonlyArray<unknown>) {
-        const one = compilePreTokenizer(part);
-        // Steps behind ByteLevel would cut the byte alphabet, not the text.
-        if (one === undefined || byteLevel) return undefined;
-        if ('refused' in one) return one;
-        steps.push(...one.steps);
-        byteLevel = one.byteLevel;
-      }
-      return { steps, byteLevel };
-    }
-    case 'ByteLevel': {
-      const steps: Step[] = [];
-      if (fields['add_prefix_space'] === true) {
-        steps.push({
-          kind: 'edit',
-          edit: (aligned) => (aligned.text.startsWith(' ') ? aligned : prepend(aligned, ' ')),
-        });
-      }
-      if (fields['use_regex'] !== false) {
-        const pattern = compilePattern({ Regex: gpt2Pattern });
-        if (pattern === undefined) return undefined;
-        steps.push(cutBy(pattern, 'Isolated', false, scanGpt2));
-      }
-      return { steps, byteLevel: true };
-    }
-    case 'Split': {
-      const behavior = behaviorOf(fields['behavior'], 'Isolated');
-      if (behavior === 'MergedWithNext' || behavior === 'Contiguous') {
-        return { refused: `Split with behavior "${behavior}"` };
-      }
-      const pattern = compilePattern(fields['pattern']);
-      if (pattern === undefined || behavior === undefined) return undefined;
-      const source = (fields['pattern'] as { readonly Regex?: unknown }).Regex;
-      const scan = typeof source === 'string' ? scannerOf(source) : undefined;
-      return { steps: [cutBy(pattern, behavior, fields['invert'] === true, scan)], byteLevel: false };
-    }
+    case 'Sequence':
+      return sequence(fields['pretokenizers']);
+    case 'ByteLevel':
+      return byteLevel(fields);
+    case 'Split':
+      return split(fields);
     case 'UnicodeScripts':
       return { refused: 'UnicodeScripts' };
     case 'Metaspace':
-      return { steps: metaspace(fields), byteLevel: false };
+      return onText(...metaspace(fields));
     case 'Digits':
-      return {
-        steps: [cutBy(plainPattern(fields['individual_digits'] === true ? /\p{N}/gu : /\p{N}+/gu), 'Isolated')],
-        byteLevel: false,
-      };
-    case 'Punctuation': {
-      const behavior = behaviorOf(fields['behavior'], 'Isolated');
-      if (behavior === undefined) return undefined;
-      return { steps: [cutBy(punctuationPattern, behavior)], byteLevel: false };
-    }
-    case 'CharDelimiterSplit': {
-      const pattern = compilePattern({ String: fields['delimiter'] });
-      return pattern === undefined ? undefined : { steps: [cutBy(pattern, 'Removed')], byteLevel: false };
-    }
+      return digits(fields);
+    case 'Punctuation':
+      return punctuation(fields);
+    case 'CharDelimiterSplit':
+      return delimiterSplit(fields);
     case 'WhitespaceSplit':
-      return { steps: [cutBy(blanksPattern, 'Removed')], byteLevel: false };
-    case 'Whitespace': {
-      const pattern = compilePattern({ Regex: String.raw`\w+|[^\w\s]+` });
-      return pattern === undefined ? undefined : { steps: [cutBy(pattern, 'Removed', true)], byteLevel: false };
-    }
+      return onText(cutBy(blanksPattern, 'Removed'));
+    case 'Whitespace':
+      return whitespace();
     case 'BertPreTokenizer':
-      return {
-        steps: [cutBy(blanksPattern, 'Removed'), cutBy(punctuationPattern, 'Isolated')],
-        byteLevel: false,
-      };
+      return onText(cutBy(blanksPattern, 'Removed'), cutBy(punctuationPattern, 'Isolated'));
     default:
       return undefined;
   }

@@ -1,23 +1,18 @@
 /** Files of a tokenizer → Tokenizer, a small interface over a fast core. */
 import { type Either, isLeft, left, map, right } from 'fp-ts/lib/Either.js';
 import { checked } from '../../checked.js';
-import { type FatalError, fatal } from '../../errors.js';
+import type { FatalError } from '../../errors.js';
 import { madeFrom } from '../identity.js';
 import type { ChatTemplate } from '../templates/chatTemplate.js';
 import { chatTemplateOf } from './chatTemplateOf.js';
-import { makeEncoder } from './encoder.js';
+import { type Coding, codingOf, preTokenizerOf, risksOf, tooRisky } from './coding.js';
 import { compileModel, type ModelTables } from './modelOf.js';
-import { compileNormalizer } from './normalizer.js';
-import { type Risk, risksIn } from './pattern.js';
 import { compilePostProcessor } from './postProcessor.js';
-import { compilePreTokenizer } from './preTokenizer.js';
-import { referenceEncoder } from './reference.js';
 import type { TokenizerSpec } from './spec.js';
 import { specOf, specOfFiles } from './specOf.js';
-import { compileDecoder } from './tokenDecoder.js';
+import { type TokenNames, tokenNames } from './tokenNames.js';
 import { rememberRecipe, type TokenizerRecipe } from './tokenizerRecipe.js';
-import type { Vocabulary } from './vocabulary.js';
-import { wellFormed } from './wellFormed.js';
+import { withSpecialTokens } from './withSpecialTokens.js';
 
 /** Texts to ids and back, as the model's `tokenizer.json` says, with its special tokens and chat template. */
 export interface Tokenizer {
@@ -79,160 +74,96 @@ const present = <A extends object>(fields: { readonly [K in keyof A]: A[K] | und
 
 const absurdLength = 1e29;
 
-const sizeOf = (vocab: Vocabulary, added: ReadonlyMap<string, number>): number => {
-  let size = vocab.size;
-  for (const token of added.keys()) if (vocab.get(token) === undefined) size++;
-  return size;
-};
-
-const tooRisky = ({ field, expression, refused }: Risk): FatalError =>
-  fatal('E_TOKENIZER_UNSUPPORTED', 'a regular expression could take longer than anybody waits on some texts', {
-    file: 'tokenizer.json',
-    field,
-    actual: expression.length > 200 ? `${expression.slice(0, 200)}…` : expression,
-    hint: `our own matcher, whose time grows with the text alone, does not run it: ${
-      refused ?? 'another part of this tokenizer needs @huggingface/tokenizers, which has none'
-    }; use the original tokenizer of the model`,
-  });
-
 interface Made {
   readonly tokenizer: Tokenizer;
   /** Undefined where they are not all that it was made of. */
   readonly tables: ModelTables | undefined;
 }
 
-/** The tokenizer of a spec that these texts gave, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. */
+/** What the files set beside the way of coding. */
+const settingsOf = (
+  { specialTokens, config }: TokenizerSpec,
+  tokenToId: TokenNames['tokenToId'],
+  chatTemplate: ChatTemplate | undefined,
+): Partial<Tokenizer> => {
+  const named = (name: string): { token: string | undefined; id: number | undefined } => {
+    const token = specialTokens[name];
+    return { token, id: token === undefined ? undefined : tokenToId(token) };
+  };
+  const [bos, eos, pad, unk] = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
+  const limit = config['model_max_length'];
+  const sideOf = (name: string): 'left' | 'right' | undefined => {
+    const side = config[name];
+    return side === 'left' || side === 'right' ? side : undefined;
+  };
+  return present<Partial<Tokenizer>>({
+    bosTokenId: bos.id,
+    eosTokenId: eos.id,
+    padTokenId: pad.id,
+    unkTokenId: unk.id,
+    bosToken: bos.token,
+    eosToken: eos.token,
+    padToken: pad.token,
+    unkToken: unk.token,
+    modelMaxLength: typeof limit === 'number' && limit < absurdLength ? limit : undefined,
+    paddingSide: sideOf('padding_side'),
+    truncationSide: sideOf('truncation_side'),
+    chatTemplate,
+  });
+};
+
+/** Unknown ids are passed over. */
+const decodingBy =
+  ({ idToToken, isSpecial }: TokenNames, decodeTokens: Coding['decodeTokens']): Tokenizer['decode'] =>
+  (ids, { skipSpecialTokens = false } = {}) => {
+    const tokens: string[] = [];
+    for (const id of Array.from(ids)) {
+      const token = idToToken(id);
+      if (token !== undefined && !(skipSpecialTokens && isSpecial(id))) tokens.push(token);
+    }
+    return decodeTokens(tokens);
+  };
+
+/**
+ * The tokenizer of a spec that these texts gave, or E_TOKENIZER_INVALID / E_TOKENIZER_UNSUPPORTED. Its functions are made elsewhere:
+ * made here, they would hold on to `spec`, which is all that the files say.
+ */
 const tokenizerOfSpec = (
   spec: TokenizerSpec,
   { files, clock }: TokenizerSurroundings,
   texts: () => ReadonlyArray<string>,
   given?: ModelTables,
 ): Either<FatalError, Made> => {
-  const risks = Object.entries({
-    normalizer: spec.normalizer,
-    pre_tokenizer: spec.preTokenizer,
-    decoder: spec.decoder,
-  }).flatMap(([field, part]) => risksIn(part, field));
+  const risks = risksOf(spec);
   const hopeless = risks.find(({ refused }) => refused !== undefined);
   if (hopeless !== undefined) return left(tooRisky(hopeless));
-  const preTokenizer = compilePreTokenizer(spec.preTokenizer);
-  if (preTokenizer !== undefined && 'refused' in preTokenizer) {
-    return left(
-      fatal('E_TOKENIZER_UNSUPPORTED', `pre-tokenizer ${preTokenizer.refused} would give wrong ids`, {
-        file: 'tokenizer.json',
-        field: 'pre_tokenizer',
-      }),
-    );
-  }
-  const compiled = compileModel(spec.model, preTokenizer?.byteLevel === true, given);
+  const preTokenizer = preTokenizerOf(spec);
+  if (isLeft(preTokenizer)) return preTokenizer;
+  const compiled = compileModel(spec.model, preTokenizer.right?.byteLevel === true, given);
   if (isLeft(compiled)) return compiled;
-  const { vocab, model } = compiled.right;
-  const addedByContent = new Map(spec.addedTokens.map((token) => [token.content, token.id]));
-  const tokenToId = (token: string): number | undefined => addedByContent.get(token) ?? vocab.get(token);
-  const addedById = new Map(spec.addedTokens.map((token) => [token.id, token.content]));
-  const idToToken = (id: number): string | undefined => addedById.get(id) ?? vocab.tokenAt(id);
-  const special = new Set(spec.addedTokens.filter((token) => token.special).map(({ id }) => id));
-
-  const normalize = compileNormalizer(spec.normalizer);
+  const { vocab, model, tables } = compiled.right;
+  const names = tokenNames(spec.addedTokens, vocab);
+  const { tokenToId, idToToken } = names;
   const surround = compilePostProcessor(spec.postProcessor, tokenToId);
-  const covered =
-    model !== undefined && normalize !== undefined && preTokenizer !== undefined && surround !== undefined
-      ? makeEncoder({ addedTokens: spec.addedTokens, normalize, steps: preTokenizer.steps, model })
-      : undefined;
-  const ownDecoder = compileDecoder(spec.decoder);
-  const [risk] = risks;
-  const needsReference = covered === undefined || ownDecoder === undefined;
-  if (needsReference && risk !== undefined) return left(tooRisky(risk));
-  const reference = needsReference ? referenceEncoder(spec) : undefined;
-  if (reference !== undefined && isLeft(reference)) return reference;
-  const encoder = covered ?? reference?.right;
-  if (encoder === undefined || surround === undefined) {
-    return left(
-      fatal('E_TOKENIZER_UNSUPPORTED', 'the post-processor is of an unknown shape', {
-        file: 'tokenizer.json',
-        field: 'post_processor',
-      }),
-    );
-  }
-  const decodeTokens = ownDecoder ?? reference?.right.decode;
-  if (decodeTokens === undefined) {
-    return left(
-      fatal('E_TOKENIZER_UNSUPPORTED', 'the decoder is of an unknown type', {
-        file: 'tokenizer.json',
-        field: 'decoder',
-      }),
-    );
-  }
-  const prefix = Int32Array.from(surround.prefix);
-  const suffix = Int32Array.from(surround.suffix);
-
-  // Not `spec` itself: the functions below would hold on to all that the files say.
-  const { specialTokens } = spec;
-  const named = (name: string): { token: string | undefined; id: number | undefined } => {
-    const token = specialTokens[name];
-    return { token, id: token === undefined ? undefined : tokenToId(token) };
-  };
-  const [bos, eos, pad, unk] = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
-  const limit = spec.config['model_max_length'];
-  const sideOf = (name: string): 'left' | 'right' | undefined => {
-    const side = spec.config[name];
-    return side === 'left' || side === 'right' ? side : undefined;
-  };
+  const coding = codingOf(spec, { preTokenizer: preTokenizer.right, model, surround }, risks);
+  if (isLeft(coding)) return coding;
   const template = chatTemplateOf(files, spec, clock);
   if (isLeft(template)) return template;
+  const { encode, encodeWithOffsets } = withSpecialTokens(coding.right.encoder, coding.right.surround);
+  const decode = decodingBy(names, coding.right.decodeTokens);
+  madeFrom([encode, encodeWithOffsets, decode, tokenToId, idToToken], texts);
   const tokenizer: Tokenizer = {
-    encode: (text, { addSpecialTokens }) => {
-      const ids = encoder.ids(wellFormed(text));
-      if (!addSpecialTokens || prefix.length + suffix.length === 0) return ids;
-      const all = new Int32Array(prefix.length + ids.length + suffix.length);
-      all.set(prefix);
-      all.set(ids, prefix.length);
-      all.set(suffix, prefix.length + ids.length);
-      return all;
-    },
-    encodeWithOffsets: (text, { addSpecialTokens }) => {
-      const found = encoder.idsWithOffsets(wellFormed(text));
-      if (!addSpecialTokens || prefix.length + suffix.length === 0) return found;
-      const ids = new Int32Array(prefix.length + found.ids.length + suffix.length);
-      ids.set(prefix);
-      ids.set(found.ids, prefix.length);
-      ids.set(suffix, prefix.length + found.ids.length);
-      const offsets = new Int32Array(ids.length * 2);
-      offsets.set(found.offsets, prefix.length * 2);
-      offsets.fill(text.length, (prefix.length + found.ids.length) * 2);
-      return { ids, offsets };
-    },
-    decode: (ids, { skipSpecialTokens = false } = {}) => {
-      const tokens: string[] = [];
-      for (const id of Array.from(ids)) {
-        const token = idToToken(id);
-        if (token !== undefined && !(skipSpecialTokens && special.has(id))) tokens.push(token);
-      }
-      return decodeTokens(tokens);
-    },
+    encode,
+    encodeWithOffsets,
+    decode,
     tokenToId,
     idToToken,
-    vocabSize: sizeOf(vocab, addedByContent),
-    ...present<Partial<Tokenizer>>({
-      bosTokenId: bos.id,
-      eosTokenId: eos.id,
-      padTokenId: pad.id,
-      unkTokenId: unk.id,
-      bosToken: bos.token,
-      eosToken: eos.token,
-      padToken: pad.token,
-      unkToken: unk.token,
-      modelMaxLength: typeof limit === 'number' && limit < absurdLength ? limit : undefined,
-      paddingSide: sideOf('padding_side'),
-      truncationSide: sideOf('truncation_side'),
-      chatTemplate: template.right,
-    }),
-    path: covered === undefined ? 'reference' : 'own',
+    vocabSize: names.count,
+    ...settingsOf(spec, tokenToId, template.right),
+    path: coding.right.path,
     files,
   };
-  const { encode, encodeWithOffsets, decode } = tokenizer;
-  madeFrom([encode, encodeWithOffsets, decode, tokenToId, idToToken], texts);
-  return right({ tokenizer, tables: needsReference ? undefined : compiled.right.tables });
+  return right({ tokenizer, tables: coding.right.ownAlone ? tables : undefined });
 };
 
 /** The spec without what the tables say. */

@@ -5,7 +5,6 @@ import { fatal } from '../../errors.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { ModelConfig } from '../config.js';
-import { turned } from '../turned.js';
 import type { TensorSpec } from '../weights.js';
 
 /** Rows that follow each other, and what their numbers are multiplied by. */
@@ -179,94 +178,5 @@ export const arrangedShape = (shape: ReadonlyArray<number>, arrangement: Arrange
       return arrangedShape(arrangedShape(shape, arrangement.first), arrangement.then);
     default:
       return shape;
-  }
-};
-
-/** Values in their new arrangement; shape [rows, columns], or one dimension. */
-export const arranged = (
-  values: Float32Array,
-  shape: ReadonlyArray<number>,
-  arrangement: Arrangement,
-): { readonly values: Float32Array; readonly shape: ReadonlyArray<number> } => {
-  const [rows = 1, columns = 1] = shape;
-  switch (arrangement.kind) {
-    case 'asIs':
-      return { values, shape };
-    case 'rows': {
-      const { order } = arrangement;
-      const width = values.length / rows;
-      const moved = new Float32Array(order.length * width);
-      order.forEach((row, target) => moved.set(values.subarray(row * width, (row + 1) * width), target * width));
-      return { values: moved, shape: arrangedShape(shape, arrangement) };
-    }
-    case 'columns': {
-      const { order } = arrangement;
-      const { length } = order;
-      return { values: values.map((_, i) => values[i - (i % length) + (order[i % length] ?? 0)] ?? 0), shape };
-    }
-    case 'squeezed':
-      return { values, shape: withoutOnes(shape) };
-    case 'shaped':
-      return { values, shape: arrangement.shape };
-    case 'padded': {
-      const longer = new Float32Array((values.length / rows) * arrangement.rows);
-      longer.set(values);
-      return { values: longer, shape: arrangedShape(shape, arrangement) };
-    }
-    case 'scaled': {
-      const width = values.length / rows;
-      const times = new Float32Array(values);
-      let first = 0;
-      for (const run of arrangement.runs) {
-        const end = Math.min(rows, first + run.rows);
-        for (let i = first * width; i < end * width; i++) times[i] = (values[i] ?? 0) * run.by;
-        first = end;
-      }
-      return { values: times, shape };
-    }
-    case 'eachTurned': {
-      const { count } = arrangement;
-      const size = values.length / count;
-      const turnedAll = new Float32Array(values.length);
-      for (let i = 0; i < count; i++)
-        turnedAll.set(turned(values.subarray(i * size, (i + 1) * size), [rows / count, columns]), i * size);
-      return { values: turnedAll, shape: arrangedShape(shape, arrangement) };
-    }
-    case 'decaying':
-      return { values: values.map((value) => -Math.exp(value)), shape };
-    case 'inTurn': {
-      const once = arranged(values, shape, arrangement.first);
-      return arranged(once.values, once.shape, arrangement.then);
-    }
-    case 'offset':
-      return { values: values.map((value) => value + arrangement.by), shape };
-    case 'transposed':
-      return { values: turned(values, [rows, columns]), shape: [columns, rows] };
-    case 'ungrouped': {
-      const { groups, sizes } = arrangement;
-      const ofGroup = sizes.reduce((sum, size) => sum + size, 0);
-      const moved = new Float32Array(values.length);
-      let target = 0;
-      sizes.forEach((size, part) => {
-        const before = sizes.slice(0, part).reduce((sum, other) => sum + other, 0);
-        for (let group = 0; group < groups; group++) {
-          const first = group * ofGroup + before;
-          moved.set(values.subarray(first * columns, (first + size) * columns), target * columns);
-          target += size;
-        }
-      });
-      return { values: moved, shape };
-    }
-    case 'interleaved': {
-      const half = rows / arrangement.heads / 2;
-      const moved = new Float32Array(values.length);
-      for (let row = 0; row < rows; row++) {
-        const head = Math.floor(row / (2 * half));
-        const within = row % (2 * half);
-        const target = head * 2 * half + 2 * (within % half) + Math.floor(within / half);
-        moved.set(values.subarray(row * columns, (row + 1) * columns), target * columns);
-      }
-      return { values: moved, shape };
-    }
   }
 };

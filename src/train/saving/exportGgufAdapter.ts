@@ -12,7 +12,7 @@ import type { GgufTensorToWrite } from '../../formats/gguf/writeGguf.js';
 import type { CausalLM } from '../../model/model.js';
 import { ggufAdapter } from '../../model/gguf/adapter.js';
 import type { GgufHalf } from '../../model/gguf/adapter.js';
-import { arranged } from '../../model/gguf/layout.js';
+import { arranged } from '../../model/gguf/arranged.js';
 import { ggufLayout } from '../../model/gguf/layouts.js';
 import { ggufGeneral } from './ggufGeneral.js';
 import type { GgufOptions } from './ggufGeneral.js';

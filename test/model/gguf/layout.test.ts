@@ -1,6 +1,7 @@
 /** How tensors are rearranged for GGUF. */
 import { expect, test } from '@jest/globals';
-import { arranged, arrangedShape, inTurn, rowsAt, scaled, scaledBy } from '../../../src/model/gguf/layout.js';
+import { arranged } from '../../../src/model/gguf/arranged.js';
+import { arrangedShape, inTurn, rowsAt, scaled, scaledBy } from '../../../src/model/gguf/layout.js';
 
 const three = Float32Array.of(1, 2, 3, 4, 5, 6);
 
