@@ -133,9 +133,22 @@ describe('the largest of normally distributed numbers', () => {
     value.dispose();
   });
 
+  /** How near a number of the rows lies to where its row is cut off: there no difference tells a slope. */
+  const nearest = (rows: Float32Array, share: number): number => {
+    const distances = Array.from(rows, (x, i) => {
+      const first = i - (i % width);
+      const row = rows.slice(first, first + width);
+      const mean = row.reduce((sum, own) => sum + own, 0) / width;
+      const deviation = Math.sqrt(row.reduce((sum, own) => sum + (own - mean) ** 2, 0) / width);
+      return Math.abs(x - mean - normalQuantile(share) * deviation);
+    });
+    return Math.min(...distances);
+  };
+
   it('have gradients that agree with finite differences', () => {
     fc.assert(
       fc.property(shapes, fc.constantFrom(0.2, 0.6, 0.9), ({ n, seed }, share) => {
+        fc.pre(nearest(values(seed, [n, width]), share) > 0.01);
         const input = [random(seed, [n, width])];
         holds(wired(wire(0, gaussianTopK(share))), {}, input, seed);
         tf.dispose(input);
