@@ -1,4 +1,4 @@
-/** Nemotron-H, MiniCPM3, Qwen3-VL with experts, mixtures with windows, MiniMax-M2, GLM as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
+/** Nemotron-H, MiniCPM3, Qwen3-VL with experts, mixtures with windows, MiniMax-M2, GLM, Llama 4 as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
 import { configs, modelOf } from '../../property-tests/arbitraries/models.js';
@@ -217,4 +217,40 @@ test('GLM of 2024 is ChatGLM there, whose heads are as wide as the model togethe
     expect(there(read, 'blk.1.attn_q.bias')).toEqual(numbers(model, 'model.layers.1.self_attn.q_proj.bias'));
   });
   await refuses(raw, { head_dim: { head_dim: 8 } });
+});
+
+test('Llama 4 has experts in turns that are told, and all else as the published models', async () => {
+  const raw = {
+    ...configs['llama4_text'],
+    num_hidden_layers: 5,
+    no_rope_layers: [1, 1, 1, 0, 1],
+    attention_chunk_size: 8192,
+    floor_scale: 8192,
+    moe_layers: [1, 3],
+  };
+  await exportedAsMade(raw, (read, model) => {
+    expect(read.metadata).toMatchObject({
+      'general.architecture': 'llama4',
+      'llama4.interleave_moe_layer_step': 2,
+      'llama4.feed_forward_length': 10,
+      'llama4.expert_feed_forward_length': 12,
+    });
+    const expert = 'model.layers.1.feed_forward.experts.1.down_proj.weight';
+    expect(there(read, 'blk.1.ffn_down_exps.weight').slice(8 * 12)).toEqual(numbers(model, expert));
+    expect(there(read, 'blk.1.ffn_up_shexp.weight')).toEqual(
+      numbers(model, 'model.layers.1.feed_forward.shared_expert.up_proj.weight'),
+    );
+    expect(there(read, 'blk.0.ffn_gate.weight')).toEqual(
+      numbers(model, 'model.layers.0.feed_forward.gate_proj.weight'),
+    );
+    // Pairs lie beside each other here, too.
+    expect(there(read, 'blk.0.attn_q.weight')).toEqual(numbers(model, 'model.layers.0.self_attn.q_proj.weight'));
+  });
+  await refuses(raw, {
+    no_rope_layers: { no_rope_layers: [1, 0, 1, 0, 1] },
+    attention_chunk_size: { attention_chunk_size: 4096 },
+    attn_scale: { attn_scale: 0.2 },
+    use_qk_norm: { use_qk_norm: false },
+    moe_layers: { moe_layers: [0, 1] },
+  });
 });

@@ -20,7 +20,7 @@ import { bareRmsNorm, perHead } from '../layers/norm.js';
 import type { Pass } from '../pass.js';
 import type { QueryGrowth } from '../attention/ropeConfig.js';
 
-interface Llama4Config extends MixtureConfig {
+export interface Llama4Config extends MixtureConfig {
   /** One a layer: into chunks of how many tokens it cuts a text; 0: it sees all. */
   readonly chunks: ReadonlyArray<number>;
   /** Queries and keys that turn are normed behind that. */

@@ -15,6 +15,7 @@ import { graniteLayout, graniteMoeLayout } from './granite.js';
 import { lfm2Layout, lfm2MoeLayout, qwen35Layout, qwen35MoeLayout, qwen3NextLayout } from './hybrid.js';
 import { deepseekLayout, minicpm3Layout, mistral4Layout, youtuLayout } from './latent.js';
 import type { GgufLayout, LayoutOf } from './layout.js';
+import { llama4Layout } from './llama4.js';
 import {
   arceeLayout,
   cohereLayout,
@@ -70,6 +71,7 @@ const closed =
 
 const layouts: Readonly<Record<string, Layout>> = {
   llama: closed('llama', llamaOrQwenVlLayout),
+  llama4: closed('llama4', llama4Layout),
   gemma: closed('gemma', gemmaLayout),
   gemma2: closed('gemma2', gemma2Layout),
   gemma3: closed('gemma3', gemma3Layout),
@@ -140,6 +142,7 @@ const layouts: Readonly<Record<string, Layout>> = {
 /** Types of text models whose architectures bear the name of the whole. */
 const textTypes: Readonly<Record<string, string>> = {
   gemma3: 'gemma3_text',
+  llama4: 'llama4_text',
   gemma3n: 'gemma3n_text',
   gemma4: 'gemma4_text',
   qwen3_5: 'qwen3_5_text',
@@ -165,6 +168,7 @@ export const ggufModelTypes: ReadonlyArray<string> = [
   'gemma4_unified_text',
   'qwen3_5',
   'qwen3_5_moe',
+  'llama4',
   'exaone4_5',
   'qwen2_vl',
   'qwen2_5_vl',
