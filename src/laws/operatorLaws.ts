@@ -39,6 +39,120 @@ export const rightsOf =
       return result._tag === 'Right' ? [result.right] : [];
     });
 
+/** An operator, what goes into it, and what is to come out. */
+interface Subject<A, B> {
+  readonly makeOperator: MakeOperator<A, B>;
+  readonly input: fc.Arbitrary<A>;
+  readonly inputs: fc.Arbitrary<Array<A>>;
+  readonly oracle: (inputs: ReadonlyArray<A>) => ReadonlyArray<B>;
+}
+
+const pacedAlike = <A, B>(
+  { makeOperator, inputs, oracle }: Subject<A, B>,
+  options: LawOptions,
+  oneToOne: boolean,
+): Law =>
+  law(
+    'gives what its pure half gives, however the source is paced',
+    fc.asyncProperty(inputs, beats(), async (values, pace) => {
+      const rejects = openDoor();
+      const pushed = await collect(pacedObservable(values, pace).pipe(makeOperator({ rejects })));
+      same(pushed, oracle(values), 'what came out');
+      if (oneToOne) {
+        same(pushed.length + rejects.counts().rejected, values.length, 'records that came out or were refused');
+      }
+      const pulled = await collect(pull(pacedIterable(values, pace)).pipe(makeOperator({ rejects: openDoor() })));
+      same(pulled, pushed, 'what came of a source that is pulled');
+    }),
+    options,
+  );
+
+const completesEmpty = <A, B>({ makeOperator, oracle }: Subject<A, B>, options: LawOptions): Law =>
+  law(
+    'completes an empty source',
+    fc.asyncProperty(fc.constant(undefined), async () => {
+      const out = await collect(pacedObservable<A>([], ['now']).pipe(makeOperator({ rejects: openDoor() })));
+      same(out, oracle([]), 'what came of nothing');
+    }),
+    options,
+  );
+
+const handlesOne = <A, B>({ makeOperator, input, oracle }: Subject<A, B>, options: LawOptions): Law =>
+  law(
+    'handles a single record',
+    fc.asyncProperty(fc.tuple(input), async (values) => {
+      const out = await collect(pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() })));
+      same(out, oracle(values), 'what came of one record');
+    }),
+    options,
+  );
+
+const passesError = <A, B>({ makeOperator, inputs, oracle }: Subject<A, B>, options: LawOptions): Law =>
+  law(
+    'passes on the error of its source, after a beginning of what it would have given',
+    fc.asyncProperty(inputs, beats(), async (values, pace) => {
+      const error = new Error('the source broke');
+      const seen: Array<B> = [];
+      const end = await new Promise((resolve) => {
+        pacedObservable(values, pace, { error })
+          .pipe(makeOperator({ rejects: openDoor() }))
+          .subscribe({
+            next: (value) => seen.push(value),
+            error: resolve,
+            complete: () => resolve('completed'),
+          });
+      });
+      hold(end === error, `it ended with ${String(end)}, not with the source's error`);
+      same(seen, oracle(values).slice(0, seen.length), 'what came before the error');
+    }),
+    options,
+  );
+
+const leavesSource = <A, B>({ makeOperator, inputs, oracle }: Subject<A, B>, options: LawOptions): Law =>
+  law(
+    'leaves its source when it is left',
+    fc.asyncProperty(inputs, beats(), fc.nat(5), async (values, pace, few) => {
+      const expected = oracle(values);
+      fc.pre(expected.length > few);
+      const watched: Watched = { pulled: 0, closed: false };
+      const out = await collect(
+        pacedObservable(values, pace, { watched }).pipe(makeOperator({ rejects: openDoor() }), take(few + 1)),
+      );
+      same(out, expected.slice(0, few + 1), 'what came before it was left');
+      hold(watched.closed, 'the source was not closed');
+    }),
+    options,
+  );
+
+const keepsNoState = <A, B>({ makeOperator, inputs, oracle }: Subject<A, B>, options: LawOptions): Law =>
+  law(
+    'keeps no state between subscriptions',
+    fc.asyncProperty(inputs, async (values) => {
+      const stream = pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() }));
+      const expected = oracle(values);
+      same(await Promise.all([collect(stream), collect(stream)]), [expected, expected], 'two subscriptions');
+    }),
+    options,
+  );
+
+const stopsEndless = <A, B>({ makeOperator, inputs, oracle }: Subject<A, B>, options: LawOptions): Law =>
+  law(
+    'stops an endless source',
+    fc.asyncProperty(inputs, fc.integer({ min: 1, max: 6 }), fc.boolean(), async (values, some, sync) => {
+      fc.pre(oracle(values).length > 0);
+      const watched: Watched = { pulled: 0, closed: false };
+      const source = sync
+        ? watchedIterable(endlessly(values), watched)
+        : pacedIterable(endlessly(values), ['now', 'microtask'], { watched });
+      const out = await collect(pull(source).pipe(makeOperator({ rejects: openDoor() }), take(some)));
+      same(out.length, some, 'records taken of an endless source');
+      // An async generator closes once what was asked of it has come.
+      await wait('timer');
+      hold(watched.closed, 'the endless source was not closed');
+    }),
+    options,
+  );
+
 /**
  * Holds an operator against its pure half. `oracle` says what the operator makes of a whole source; refused records leave by the
  * side door that `makeOperator` is given. Lifting equals mapping however the source is paced; empty, single, erring, endless and
@@ -60,101 +174,16 @@ export const operatorLaws = <A, B>(
     { endless: 'optional', oneToOne: 'optional', numRuns: 'optional', seed: 'optional' },
     options,
   );
-  const inputs = fc.array(input, { maxLength: 24 });
+  const subject = { makeOperator, input, inputs: fc.array(input, { maxLength: 24 }), oracle };
   const lawOptions: LawOptions = { numRuns, seed };
   return [
-    law(
-      'gives what its pure half gives, however the source is paced',
-      fc.asyncProperty(inputs, beats(), async (values, pace) => {
-        const rejects = openDoor();
-        const pushed = await collect(pacedObservable(values, pace).pipe(makeOperator({ rejects })));
-        same(pushed, oracle(values), 'what came out');
-        if (oneToOne) {
-          same(pushed.length + rejects.counts().rejected, values.length, 'records that came out or were refused');
-        }
-        const pulled = await collect(pull(pacedIterable(values, pace)).pipe(makeOperator({ rejects: openDoor() })));
-        same(pulled, pushed, 'what came of a source that is pulled');
-      }),
-      lawOptions,
-    ),
-    law(
-      'completes an empty source',
-      fc.asyncProperty(fc.constant(undefined), async () => {
-        const out = await collect(pacedObservable<A>([], ['now']).pipe(makeOperator({ rejects: openDoor() })));
-        same(out, oracle([]), 'what came of nothing');
-      }),
-      { ...lawOptions, numRuns: 1 },
-    ),
-    law(
-      'handles a single record',
-      fc.asyncProperty(fc.tuple(input), async (values) => {
-        const out = await collect(pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() })));
-        same(out, oracle(values), 'what came of one record');
-      }),
-      lawOptions,
-    ),
-    law(
-      'passes on the error of its source, after a beginning of what it would have options',
-      fc.asyncProperty(inputs, beats(), async (values, pace) => {
-        const error = new Error('the source broke');
-        const seen: Array<B> = [];
-        const end = await new Promise((resolve) => {
-          pacedObservable(values, pace, { error })
-            .pipe(makeOperator({ rejects: openDoor() }))
-            .subscribe({
-              next: (value) => seen.push(value),
-              error: resolve,
-              complete: () => resolve('completed'),
-            });
-        });
-        hold(end === error, `it ended with ${String(end)}, not with the source's error`);
-        same(seen, oracle(values).slice(0, seen.length), 'what came before the error');
-      }),
-      lawOptions,
-    ),
-    law(
-      'leaves its source when it is left',
-      fc.asyncProperty(inputs, beats(), fc.nat(5), async (values, pace, few) => {
-        const expected = oracle(values);
-        fc.pre(expected.length > few);
-        const watched: Watched = { pulled: 0, closed: false };
-        const out = await collect(
-          pacedObservable(values, pace, { watched }).pipe(makeOperator({ rejects: openDoor() }), take(few + 1)),
-        );
-        same(out, expected.slice(0, few + 1), 'what came before it was left');
-        hold(watched.closed, 'the source was not closed');
-      }),
-      lawOptions,
-    ),
-    law(
-      'keeps no state between subscriptions',
-      fc.asyncProperty(inputs, async (values) => {
-        const stream = pacedObservable(values, ['now']).pipe(makeOperator({ rejects: openDoor() }));
-        const expected = oracle(values);
-        same(await Promise.all([collect(stream), collect(stream)]), [expected, expected], 'two subscriptions');
-      }),
-      lawOptions,
-    ),
-    ...(endless
-      ? [
-          law(
-            'stops an endless source',
-            fc.asyncProperty(inputs, fc.integer({ min: 1, max: 6 }), fc.boolean(), async (values, some, sync) => {
-              fc.pre(oracle(values).length > 0);
-              const watched: Watched = { pulled: 0, closed: false };
-              const source = sync
-                ? watchedIterable(endlessly(values), watched)
-                : pacedIterable(endlessly(values), ['now', 'microtask'], { watched });
-              const out = await collect(pull(source).pipe(makeOperator({ rejects: openDoor() }), take(some)));
-              same(out.length, some, 'records taken of an endless source');
-              // An async generator closes once what was asked of it has come.
-              await wait('timer');
-              hold(watched.closed, 'the endless source was not closed');
-            }),
-            lawOptions,
-          ),
-        ]
-      : []),
+    pacedAlike(subject, lawOptions, oneToOne),
+    completesEmpty(subject, { ...lawOptions, numRuns: 1 }),
+    handlesOne(subject, lawOptions),
+    passesError(subject, lawOptions),
+    leavesSource(subject, lawOptions),
+    keepsNoState(subject, lawOptions),
+    ...(endless ? [stopsEndless(subject, lawOptions)] : []),
   ];
 };
 
