@@ -55,6 +55,77 @@ const isTensor = (value: PickleValue | undefined): value is PickledTensor =>
 const nameOf = (value: PickleValue | undefined): string =>
   typeof value === 'object' && value?._tag === 'global' ? value.name : '';
 
+/** The fault of a part: what it is, what stands there, and what should. */
+type Wrong = (what: string, value: PickleValue | undefined, expected: string) => FatalError;
+
+const wrongIn =
+  (file: string): Wrong =>
+  (what, value, expected) =>
+    fatal('E_PICKLE_TENSOR', `${file}: ${what} is not what torch.save writes`, {
+      file,
+      expected,
+      actual: value === undefined ? 'nothing' : typeof value === 'string' ? quoted(value) : kindOf(value),
+      hint: 'copy or download the file again: it is damaged',
+    });
+
+/** The tensor of the arguments of one of PyTorch's `_rebuild_tensor`s. */
+const tensorOf = (
+  wrong: Wrong,
+  [storage, offset, size, stride]: ReadonlyArray<PickleValue>,
+  dtype: Dtype | undefined = isStorage(storage) ? storage.dtype : undefined,
+): PickledTensor => {
+  if (!isStorage(storage)) throw wrong('the storage of a tensor', storage, 'a storage');
+  if (dtype === undefined) throw wrong('the dtype of a tensor', null, 'a dtype');
+  if (!isCount(offset)) throw wrong('the offset of a tensor', offset, 'a whole number ≥ 0');
+  const [shape, strides] = [countsIn(size), countsIn(stride)];
+  if (shape === undefined) throw wrong('the shape of a tensor', size, 'a tuple of whole numbers ≥ 0');
+  if (strides?.length !== shape.length)
+    throw wrong('the strides of a tensor', stride, `a tuple of ${shape.length} whole numbers ≥ 0`);
+  return { _tag: 'tensor', storage, dtype, offset, shape, strides };
+};
+
+const parameterOf = (wrong: Wrong, [data]: ReadonlyArray<PickleValue>): PickledTensor => {
+  if (!isTensor(data)) throw wrong('the value of a parameter', data, 'a tensor');
+  return data;
+};
+
+/** Made of nothing or, as Python 2 left it, of a list of pairs. */
+const orderedDict = (wrong: Wrong, [pairs]: ReadonlyArray<PickleValue>): PickleValue => {
+  const entries = new Map<PickleValue, PickleValue>();
+  if (typeof pairs === 'object' && pairs?._tag === 'list') {
+    for (const pair of pairs.items) {
+      const isPair = typeof pair === 'object' && pair !== null && (pair._tag === 'list' || pair._tag === 'tuple');
+      if (!isPair || pair.items.length !== 2) throw wrong('an OrderedDict', pair, 'pairs');
+      entries.set(pair.items[0] ?? null, pair.items[1] ?? null);
+    }
+  } else if (pairs !== undefined) throw wrong('an OrderedDict', pairs, 'a list of pairs, or nothing');
+  return { _tag: 'dict', entries };
+};
+
+const callsWith = (wrong: Wrong): Calls => ({
+  'collections.OrderedDict': (args) => orderedDict(wrong, args),
+  'torch._utils._rebuild_tensor': (args) => tensorOf(wrong, args),
+  'torch._utils._rebuild_tensor_v2': (args) => tensorOf(wrong, args),
+  'torch._utils._rebuild_tensor_v3': (args) => tensorOf(wrong, args, dtypes[nameOf(args[6])]),
+  'torch._utils._rebuild_parameter': (args) => parameterOf(wrong, args),
+  'torch._utils._rebuild_parameter_with_state': (args) => parameterOf(wrong, args),
+});
+
+/** The storage that a persistent id describes. */
+const storageOf = (wrong: Wrong, id: PickleValue): PickledStorage => {
+  const items = typeof id === 'object' && id !== null && id._tag === 'tuple' ? id.items : [];
+  const [what, type, key, , count, view] = items;
+  if (what !== 'storage' || typeof key !== 'string' || !isCount(count))
+    throw wrong('a storage', id, "('storage', type, key, location, number of elements)");
+  if (view !== undefined && view !== null) throw wrong('a storage that is part of another', view, 'None');
+  const typeName = nameOf(type);
+  const dtype = Object.hasOwn(storages, typeName) ? storages[typeName] : undefined;
+  if (dtype === undefined && typeName !== untypedStorage)
+    throw wrong('the type of a storage', typeName, Object.keys(storages).join(', '));
+  const byteLength = count * (dtype === undefined ? 1 : bytesOfDtype[dtype]);
+  return { _tag: 'storage', key, byteLength, ...(dtype === undefined ? {} : { dtype }) };
+};
+
 export interface TorchObjects {
   readonly building: Building;
   /** All that the pickle has named, by key. */
@@ -64,49 +135,8 @@ export interface TorchObjects {
 /** What a pickle in `file` is built with. `E_PICKLE_GLOBAL` for a name that is not of tensors, `E_PICKLE_TENSOR` for wrong parts of one. */
 export const torchObjects = (file: string, hint: string): TorchObjects => {
   const found = new Map<string, PickledStorage>();
-  const wrong = (what: string, value: PickleValue | undefined, expected: string): FatalError =>
-    fatal('E_PICKLE_TENSOR', `${file}: ${what} is not what torch.save writes`, {
-      file,
-      expected,
-      actual: value === undefined ? 'nothing' : typeof value === 'string' ? quoted(value) : kindOf(value),
-      hint: 'copy or download the file again: it is damaged',
-    });
-  const tensor = (
-    [storage, offset, size, stride]: ReadonlyArray<PickleValue>,
-    dtype: Dtype | undefined = isStorage(storage) ? storage.dtype : undefined,
-  ): PickledTensor => {
-    if (!isStorage(storage)) throw wrong('the storage of a tensor', storage, 'a storage');
-    if (dtype === undefined) throw wrong('the dtype of a tensor', null, 'a dtype');
-    if (!isCount(offset)) throw wrong('the offset of a tensor', offset, 'a whole number ≥ 0');
-    const [shape, strides] = [countsIn(size), countsIn(stride)];
-    if (shape === undefined) throw wrong('the shape of a tensor', size, 'a tuple of whole numbers ≥ 0');
-    if (strides?.length !== shape.length)
-      throw wrong('the strides of a tensor', stride, `a tuple of ${shape.length} whole numbers ≥ 0`);
-    return { _tag: 'tensor', storage, dtype, offset, shape, strides };
-  };
-  const parameter = ([data]: ReadonlyArray<PickleValue>): PickledTensor => {
-    if (!isTensor(data)) throw wrong('the value of a parameter', data, 'a tensor');
-    return data;
-  };
-  const calls: Calls = {
-    'collections.OrderedDict': ([pairs]) => {
-      const entries = new Map<PickleValue, PickleValue>();
-      // As Python 2 left it: a list of pairs.
-      if (typeof pairs === 'object' && pairs?._tag === 'list') {
-        for (const pair of pairs.items) {
-          const isPair = typeof pair === 'object' && pair !== null && (pair._tag === 'list' || pair._tag === 'tuple');
-          if (!isPair || pair.items.length !== 2) throw wrong('an OrderedDict', pair, 'pairs');
-          entries.set(pair.items[0] ?? null, pair.items[1] ?? null);
-        }
-      } else if (pairs !== undefined) throw wrong('an OrderedDict', pairs, 'a list of pairs, or nothing');
-      return { _tag: 'dict', entries };
-    },
-    'torch._utils._rebuild_tensor': (args) => tensor(args),
-    'torch._utils._rebuild_tensor_v2': (args) => tensor(args),
-    'torch._utils._rebuild_tensor_v3': (args) => tensor(args, dtypes[nameOf(args[6])]),
-    'torch._utils._rebuild_parameter': parameter,
-    'torch._utils._rebuild_parameter_with_state': parameter,
-  };
+  const wrong = wrongIn(file);
+  const calls = callsWith(wrong);
   return {
     storages: found,
     building: {
@@ -132,30 +162,15 @@ export const torchObjects = (file: string, hint: string): TorchObjects => {
         return call(args);
       },
       persistent: (id) => {
-        const items = typeof id === 'object' && id !== null && id._tag === 'tuple' ? id.items : [];
-        const [what, type, key, , count, view] = items;
-        if (what !== 'storage' || typeof key !== 'string' || !isCount(count))
-          throw wrong('a storage', id, "('storage', type, key, location, number of elements)");
-        if (view !== undefined && view !== null) throw wrong('a storage that is part of another', view, 'None');
-        const typeName = nameOf(type);
-        const dtype = Object.hasOwn(storages, typeName) ? storages[typeName] : undefined;
-        if (dtype === undefined && typeName !== untypedStorage)
-          throw wrong('the type of a storage', typeName, Object.keys(storages).join(', '));
-        const byteLength = count * (dtype === undefined ? 1 : bytesOfDtype[dtype]);
-        const earlier = found.get(key);
-        if (earlier !== undefined) {
-          if (earlier.dtype !== dtype || earlier.byteLength !== byteLength)
-            throw wrong('a storage under two types or sizes', key, 'one of each');
-          return earlier;
+        const storage = storageOf(wrong, id);
+        const earlier = found.get(storage.key);
+        if (earlier === undefined) {
+          found.set(storage.key, storage);
+          return storage;
         }
-        const storage: PickledStorage = {
-          _tag: 'storage',
-          key,
-          byteLength,
-          ...(dtype === undefined ? {} : { dtype }),
-        };
-        found.set(key, storage);
-        return storage;
+        if (earlier.dtype !== storage.dtype || earlier.byteLength !== storage.byteLength)
+          throw wrong('a storage under two types or sizes', storage.key, 'one of each');
+        return earlier;
       },
     },
   };
