@@ -5,17 +5,15 @@ import { pipe } from 'fp-ts/lib/function.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { faultsTogether } from '../../faults.js';
+import { isJsonRecord } from '../../formats/json/jsonRecord.js';
 import { SftConfig, sftTopics } from './config.js';
 import { consistent } from './contradictions.js';
 import { fromModelInitKwargs } from './modelInitKwargs.js';
 import { ownNames } from './optionNames.js';
 
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === 'object' && u !== null && !Array.isArray(u);
-
 /** What a reader expects an option to switch on: evalSteps evaluation, any option of the adapter the adapter. */
 const implied = (options: unknown): unknown => {
-  if (!isRecord(options)) return options;
+  if (!isJsonRecord(options)) return options;
   const given = (key: string): boolean => options[key] !== undefined && options[key] !== null;
   return {
     ...(given('evalSteps') ? { evalStrategy: 'steps' } : {}),
@@ -26,7 +24,7 @@ const implied = (options: unknown): unknown => {
 
 /** Loader options under their own names; what is given under both names must not differ. */
 const withoutKwargs = (options: unknown): Either<FatalError, unknown> => {
-  if (!isRecord(options) || !isRecord(options['modelInitKwargs'])) return E.right(options);
+  if (!isJsonRecord(options) || !isJsonRecord(options['modelInitKwargs'])) return E.right(options);
   return E.chain((loading: Readonly<Record<string, unknown>>) => {
     const twice = Object.keys(loading).find(
       (name) => Object.hasOwn(options, name) && JSON.stringify(options[name]) !== JSON.stringify(loading[name]),
@@ -61,4 +59,4 @@ const underOwnNames = (given: Readonly<Record<string, unknown>>): Either<FatalEr
  * that contradict each other, and codes of their own for a few of these.
  */
 export const decodeSftConfig = (options: unknown): Either<FatalError, SftConfig> =>
-  pipe(isRecord(options) ? underOwnNames(options) : decoded(options), E.flatMap(consistent));
+  pipe(isJsonRecord(options) ? underOwnNames(options) : decoded(options), E.flatMap(consistent));

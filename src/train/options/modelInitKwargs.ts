@@ -2,14 +2,13 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
+import { isJsonRecord } from '../../formats/json/jsonRecord.js';
 import { didYouMean } from '../../nearest.js';
 import { QuantizationConfig } from '../../model/quantize/config.js';
 import { ignoredArguments, loaderArguments, quantisationArguments } from './loaderArguments.js';
 import { attentionNamed, attentions, precisionNamed } from './loaderNames.js';
 
 type Options = Readonly<Record<string, unknown>>;
-
-const isRecord = (u: unknown): u is Options => typeof u === 'object' && u !== null && !Array.isArray(u);
 
 /** torch_dtype and torchDtype alike. */
 const camel = (name: string): string => name.replace(/(?<=.)_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
@@ -49,7 +48,7 @@ const oneOption = (name: string, value: unknown): E.Either<FatalError, Options> 
       return E.right(value === null ? {} : { ropeScaling: value });
     case 'quantizationConfig':
       if (value === null) return E.right({});
-      return isRecord(value)
+      return isJsonRecord(value)
         ? all(value, inQuantization)
         : refusal(name, 'quantisation is described by an object', '{ "load_in_4bit": true }');
     default: {
