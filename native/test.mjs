@@ -6,7 +6,7 @@
 // Without a sanitizer the tests are linked with the very objects that the library is made of.
 // A compiler for another processor will do: CXX=aarch64-linux-gnu-g++ runs the tests in qemu, where that is found.
 import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -98,38 +98,53 @@ const ofTests = compiler.target.startsWith('aarch64') ? ['-fno-tree-vectorize'] 
 
 const libraryObject = sanitize === undefined && runner?.length === 0 ? await builtObjects(compiler) : () => undefined;
 
+const folderOf = (set) => {
+  const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}${bench ? '-bench' : ''}`);
+  mkdirSync(folder, { recursive: true });
+  return folder;
+};
+const isFresh = (target, source) =>
+  existsSync(target) && changed(target) >= Math.max(sourceChanged(source), newestHeader);
+const flagsOf = (set) => [
+  ...flags,
+  ...(instructionSets[set] ?? []),
+  `-I${buildFolder}`,
+  `-I${cc}`,
+  `-DRX_ISA=${set}`,
+];
+
+const isKernelTest = (source) => dirname(source) === kernels && source.endsWith(suffix);
+const testHeader = join(kernels, 'test.h');
+const headerOf = (set) => join(folderOf(set), 'test.h');
+/**
+ * Compiles the header of all tests of kernels once an instruction set: it takes longer to read than most of them. Where g++ refuses
+ * what it finds compiled it reads the header itself. clang++ wants other flags for it, and goes without.
+ */
+const precompileHeader = async (set) => {
+  const target = `${headerOf(set)}.gch`;
+  if (isFresh(target, testHeader)) return;
+  writeFileSync(headerOf(set), `#include "${testHeader}"\n`);
+  await call([...flagsOf(set), ...ofTests, '-x', 'c++-header', headerOf(set), '-o', target]);
+};
+const precompiles = !bench && !/clang/.test(compiler.version);
+
 /** The object of a source for an instruction set, compiled when it is older than the source or any header. */
 const objectOf = async (source, set) => {
   const built = libraryObject(source, set);
   if (built !== undefined) return built;
-  const folder = join(buildFolder, `${set}${sanitize === undefined ? '' : `-${sanitize}`}${bench ? '-bench' : ''}`);
-  mkdirSync(folder, { recursive: true });
   // Two folders may have a file of one name.
-  const target = join(folder, relative(here, source).replace(/\.cc$/, '.o').replaceAll(sep, '-'));
-  if (!existsSync(target) || changed(target) < Math.max(sourceChanged(source), newestHeader))
+  const target = join(folderOf(set), relative(here, source).replace(/\.cc$/, '.o').replaceAll(sep, '-'));
+  if (!isFresh(target, source))
     await call([
-      ...flags,
+      ...flagsOf(set),
       ...(source.endsWith('_test.cc') ? ofTests : []),
-      ...(instructionSets[set] ?? []),
-      `-I${buildFolder}`,
-      `-I${cc}`,
-      `-DRX_ISA=${set}`,
+      ...(precompiles && isKernelTest(source) ? ['-include', headerOf(set)] : []),
       '-c',
       source,
       '-o',
       target,
     ]);
   return target;
-};
-const objectsOf = async (pairs) => {
-  const objects = [];
-  await inParallel(
-    pairs.map(([source, set], i) => async () => {
-      objects[i] = await objectOf(source, set);
-    }),
-    2,
-  );
-  return objects;
 };
 
 const has = (() => {
@@ -148,10 +163,15 @@ const lackingOf = (set) => needs(set).filter((flag) => !has.has(flag));
 
 let failures = 0;
 const found = [];
-const runOne = async ({ title, test, pairs, set }) => {
+const linked = async ({ test, pairs, set }) => {
   const object = await objectOf(test, set);
   const program = object.replace(/\.o$/, '');
-  await call([...flags, ...(await objectsOf(pairs)), object, '-o', program]);
+  const objects = [];
+  for (const [source, ofSet] of pairs) objects.push(await objectOf(source, ofSet));
+  await call([...flags, ...objects, object, '-o', program]);
+  return program;
+};
+const runOne = ({ title, set, program }) => {
   if (runner === undefined) {
     console.log(`${title}: compiled for ${compiler.target}, not run: no emulator of it was found (qemu-user-static)`);
     return;
@@ -206,8 +226,16 @@ for (const test of testsIn(cc)) {
   found.push({ title: basename(test, suffix), test, pairs: all, set: 'base' });
 }
 const needed = found.flatMap(({ test, pairs, set }) => [...pairs, [test, set]]);
-await objectsOf([...new Map(needed.map((pair) => [pair.join(' '), pair])).values()]);
-for (const one of found) await runOne(one);
+const headed = precompiles ? [...new Set(found.filter(({ test }) => isKernelTest(test)).map(({ set }) => set))] : [];
+await inParallel(headed.map((set) => () => precompileHeader(set)));
+const distinct = [...new Map(needed.map((pair) => [pair.join(' '), pair])).values()];
+await inParallel(distinct.map(([source, set]) => () => objectOf(source, set)));
+await inParallel(
+  found.map((one) => async () => {
+    one.program = await linked(one);
+  }),
+);
+found.forEach(runOne);
 if (found.length === 0) {
   console.error(`no ${suffix} called ${wanted.join(', ')}`);
   failures++;
