@@ -7,6 +7,7 @@ const longest = [
   'test/model/goldenModels',
   'test/cli/commands',
   'property-tests/native/kernels',
+  'property-tests/native/failingKernels',
   'test/examples/examples',
   'property-tests/model/kernels/gradients',
   'test/native/package',

@@ -3,36 +3,27 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { dispose } from '@tensorflow/tfjs-core';
+import { configs, modelOf } from '../../property-tests/arbitraries/models.js';
 import { orThrow } from '../../src/errors.js';
-import { attachLora } from '../../src/model/adapters/adapter.js';
-import type { CausalLM } from '../../src/model/model.js';
-import { LoraConfig } from '../../src/model/adapters/lora.js';
-import { modelConfig } from '../../src/model/architectures.js';
-import { ggufLayout } from '../../src/model/gguf/layouts.js';
-import { dequantizeModel } from '../../src/model/quantize/base.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../src/formats/tensors/float16.js';
-import { exportGguf } from '../../src/train/saving/exportGguf.js';
+import { attachLora } from '../../src/model/adapters/adapter.js';
+import { LoraConfig } from '../../src/model/adapters/lora.js';
+import type { CausalLM } from '../../src/model/model.js';
+import { dequantizeModel } from '../../src/model/quantize/base.js';
 import { loadModel } from '../../src/train/loading/load.js';
+import { exportGguf } from '../../src/train/saving/exportGguf.js';
 import { built, inTemporary, rxtune } from '../cli/rxtune.js';
 import { startUnderTest } from '../engine.js';
-import { configs, modelOf } from '../../property-tests/arbitraries/models.js';
 import { readGguf } from '../formats/ggufReader.js';
 import type { GgufRead } from '../formats/ggufReader.js';
 import { orThrow as made } from '../model/loadModel.js';
-import { exported, exportedAsMade, numbers, refusedAsMade } from './exportedGguf.js';
+import { exported, exportedAsMade, numbers, origin, refusedAsMade } from './exportedGguf.js';
 import { letters as tokenizer } from './letters.js';
 
 const models = resolve(import.meta.dirname, '..', 'golden', 'models');
 beforeAll(async () => {
   await startUnderTest();
 });
-
-/** Layers of both kinds, of which those of the delta rule have values as wide as their keys. */
-const byTurns = { linear_value_head_dim: 6, layer_types: ['linear_attention', 'full_attention'] };
-
-/** Where number i of a head of `size` comes from: pairs that turn together lie beside each other. */
-const origin = (row: number, size: number): number =>
-  Math.floor(row / size) * size + (row % 2) * (size / 2) + Math.floor((row % size) / 2);
 
 describe('the file of', () => {
   test.each(['gpt2', 'llama'])('a quantised %s has the numbers that its weights stand for', (name) =>
@@ -196,210 +187,6 @@ describe('the file of', () => {
       });
     await exported('gpt_neox', 'f32', ({ metadata }) => expect(metadata['gptneox.use_parallel_residual']).toBe(true));
     await exported('stablelm', 'f32', ({ metadata }) => expect(metadata['stablelm.use_parallel_residual']).toBe(false));
-  });
-
-  test('Gemma 2 has its caps and its window; what llama.cpp takes for granted of it is refused where it is otherwise', async () => {
-    const raw = { ...configs['gemma2'], vocab_size: 40, query_pre_attn_scalar: 4 };
-    await inTemporary(async (directory) => {
-      const model = modelOf(raw, 1);
-      const file = join(directory, 'model.gguf');
-      expect(await orThrow(exportGguf(file, model, { tokenizer, outtype: 'f32', name: 'tiny' }))).toMatchObject([
-        { field: 'eos_token' },
-      ]);
-      const { metadata, tensors } = readGguf(file);
-      expect(metadata).toMatchObject({
-        'general.architecture': 'gemma2',
-        'gemma2.attention.sliding_window': 3,
-        'gemma2.attention.key_length': 4,
-        'gemma2.attn_logit_softcapping': 1.5,
-        'gemma2.final_logit_softcapping': 2,
-      });
-      for (const [there, here] of [
-        ['attn_norm', 'input_layernorm'],
-        ['post_attention_norm', 'post_attention_layernorm'],
-        ['ffn_norm', 'pre_feedforward_layernorm'],
-        ['post_ffw_norm', 'post_feedforward_layernorm'],
-      ] as const)
-        expect(Array.from(tensors.get(`blk.1.${there}.weight`)?.values ?? [])).toEqual(
-          numbers(model, `model.layers.1.${here}.weight`).map((gain) => Math.fround(gain + 1)),
-        );
-      dispose(Object.values(model.weights));
-    });
-    for (const [field, change] of [
-      ['query_pre_attn_scalar', { query_pre_attn_scalar: 3 }],
-      ['query_pre_attn_scalar', { num_hidden_layers: 46, hidden_size: 10 }],
-      ['layer_types', { layer_types: ['full_attention', 'sliding_attention'] }],
-      ['attn_logit_softcapping', { attn_logit_softcapping: null }],
-      ['final_logit_softcapping', { final_logit_softcapping: null }],
-    ] as const) {
-      const model = modelOf({ ...raw, ...change }, 1);
-      const result = await exportGguf('/nowhere/model.gguf', model, { tokenizer })();
-      expect(result).toMatchObject({ left: { code: 'E_GGUF_UNSUPPORTED', details: { field } } });
-      dispose(Object.values(model.weights));
-    }
-  });
-
-  test('Gemma 3 and SmolLM3 of the usual pattern of layers have norms behind their blocks, windows, and pairs beside each other', async () => {
-    const read = (raw: object): Promise<GgufRead> =>
-      inTemporary(async (directory) => {
-        const model = modelOf({ ...raw, vocab_size: 40 }, 1);
-        const file = join(directory, 'model.gguf');
-        expect(await orThrow(exportGguf(file, model, { tokenizer, outtype: 'f32', name: 'tiny' }))).toMatchObject([
-          { field: 'eos_token' },
-        ]);
-        const k = numbers(model, 'model.layers.0.self_attn.k_proj.weight');
-        const found = readGguf(file);
-        const kThere = Array.from(found.tensors.get('blk.0.attn_k.weight')?.values ?? []);
-        const moved = k.map((_, i) => k[origin(Math.floor(i / 8), 4) * 8 + (i % 8)]);
-        expect(kThere).toEqual(found.metadata['general.architecture'] === 'smollm3' ? moved : k);
-        dispose(Object.values(model.weights));
-        return found;
-      });
-    const gemma = { ...configs['gemma3'], num_hidden_layers: 6, sliding_window_pattern: 6, query_pre_attn_scalar: 4 };
-    const { metadata, tensors } = await read(gemma);
-    expect(metadata).toMatchObject({ 'general.architecture': 'gemma3', 'gemma3.attention.sliding_window': 3 });
-    for (const name of ['attn_norm', 'post_attention_norm', 'ffn_norm', 'post_ffw_norm'])
-      expect(tensors.has(`blk.5.${name}.weight`)).toBe(true);
-    await read({ ...configs['smollm3'], num_hidden_layers: 4, no_rope_layer_interval: 4 });
-    for (const [field, change] of [
-      ['query_pre_attn_scalar', { query_pre_attn_scalar: 3 }],
-      ['rope_local_base_freq', { rope_local_base_freq: 500 }],
-    ] as const)
-      expect(await refusedAsMade({ ...gemma, ...change })).toMatchObject({ left: { details: { field } } });
-  });
-
-  test("Gemma 4 is told of layers that slide and that share keys; its experts' factors are factors of what they put out", async () => {
-    const dense = { ...configs['gemma4'], vocab_size_per_layer_input: 40 };
-    await exportedAsMade(dense, ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'general.architecture': 'gemma4',
-        'gemma4.attention.sliding_window': 3,
-        'gemma4.attention.sliding_window_pattern': [1, 0, 1, 0],
-        'gemma4.attention.shared_kv_layers': 2,
-        'gemma4.attention.key_length': 6,
-        'gemma4.attention.key_length_swa': 4,
-        'gemma4.rope.dimension_count': 6,
-        'gemma4.rope.dimension_count_swa': 4,
-        'gemma4.rope.freq_base': 1e6,
-        'gemma4.rope.freq_base_swa': 1e4,
-        'gemma4.embedding_length_per_layer_input': 6,
-      });
-      const width = model.weights['model.layers.0.mlp.gate_proj.weight']?.shape[0] ?? NaN;
-      expect(metadata['gemma4.feed_forward_length']).toEqual([width, width, 2 * width, 2 * width]);
-      // A quarter of three pairs turns: none.
-      expect(Array.from(tensors.get('rope_freqs.weight')?.values ?? [])).toEqual([1e30, 1e30, 1e30].map(Math.fround));
-      expect(tensors.has('blk.1.attn_k.weight')).toBe(true);
-      expect(tensors.has('blk.2.attn_k.weight')).toBe(false);
-      expect(tensors.get('blk.3.layer_output_scale.weight')?.shape).toEqual([1]);
-      for (const [there, here] of [
-        ['per_layer_token_embd', 'model.embed_tokens_per_layer'],
-        ['blk.1.inp_gate', 'model.layers.1.per_layer_input_gate'],
-        ['blk.1.ffn_norm', 'model.layers.1.pre_feedforward_layernorm'],
-      ] as const)
-        expect(Array.from(tensors.get(`${there}.weight`)?.values ?? [])).toEqual(numbers(model, `${here}.weight`));
-    });
-    const mixed = { ...configs['gemma4_experts'], layer_types: ['sliding_attention', 'full_attention'] };
-    await exportedAsMade(mixed, ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'gemma4.expert_count': 3,
-        'gemma4.expert_used_count': 3,
-        'gemma4.expert_feed_forward_length': 6,
-        'gemma4.attention.head_count_kv': [2, 1],
-        'gemma4.final_logit_softcapping': 5,
-      });
-      expect(Array.from(tensors.get('rope_freqs.weight')?.values ?? [])).toEqual(
-        [1, 1e30, 1e30, 1e30].map(Math.fround),
-      );
-      expect(tensors.has('blk.1.attn_v.weight')).toBe(false);
-      expect(tensors.get('blk.1.ffn_gate_exps.weight')?.shape).toEqual([3, 6, 8]);
-      for (const [there, here] of [
-        ['ffn_gate_inp.scale', 'router.scale'],
-        ['ffn_gate_inp.weight', 'router.proj.weight'],
-        ['ffn_down_exps.scale', 'router.per_expert_scale'],
-        ['pre_ffw_norm_2.weight', 'pre_feedforward_layernorm_2.weight'],
-      ] as const)
-        expect(Array.from(tensors.get(`blk.1.${there}`)?.values ?? [])).toEqual(
-          numbers(model, `model.layers.1.${here}`),
-        );
-    });
-    // llama.cpp caps at 30 where it is told nothing.
-    await exportedAsMade({ ...mixed, final_logit_softcapping: null }, ({ metadata }) => {
-      expect(metadata['gemma4.final_logit_softcapping']).toBe(0);
-    });
-    for (const [field, change] of [
-      ['vocab_size_per_layer_input', { vocab_size_per_layer_input: 50 }],
-      ['num_kv_shared_layers', { num_kv_shared_layers: 1 }],
-      ['layer_types', { layer_types: Array(4).fill('full_attention'), num_kv_shared_layers: 0 }],
-    ] as const)
-      expect(await refusedAsMade({ ...dense, ...change })).toMatchObject({ left: { details: { field } } });
-  });
-
-  test("Gemma 3n's streams lie in one tensor, its table of all layers has rows for every token, and unread maps are others' again", async () => {
-    const layers = 25;
-    const raw = {
-      ...configs['gemma3n'],
-      num_hidden_layers: layers,
-      layer_types: Array.from({ length: layers }, (_, i) => (i % 5 === 4 ? 'full_attention' : 'sliding_attention')),
-      num_kv_shared_layers: 5,
-      hidden_size_per_layer_input: 256,
-      vocab_size_per_layer_input: 30,
-      altup_num_inputs: 4,
-      laurel_rank: 64,
-      activation_sparsity_pattern: Array.from({ length: layers }, (_, i) => (i < 10 ? 0.95 : 0)),
-    };
-    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'general.architecture': 'gemma3n',
-        'gemma3n.attention.shared_kv_layers': 5,
-        'gemma3n.rope.freq_base': 1e6,
-        'gemma3n.rope.freq_base_swa': 1e4,
-        'gemma3n.final_logit_softcapping': 30,
-      });
-      const there = (name: string): ReadonlyArray<number> => Array.from(tensors.get(`${name}.weight`)?.values ?? []);
-      expect(tensors.get('altup_proj.weight')?.shape).toEqual([3, 8, 8]);
-      for (const [stack, module] of [
-        ['altup_proj', 'model.altup_projections'],
-        ['altup_unembd_proj', 'model.altup_unembed_projections'],
-      ] as const)
-        expect(there(stack)).toEqual([0, 1, 2].flatMap((j) => numbers(model, `${module}.${j}.weight`)));
-      const table = numbers(model, 'model.embed_tokens_per_layer.weight');
-      expect(tensors.get('per_layer_token_embd.weight')?.shape).toEqual([40, layers * 256]);
-      expect(there('per_layer_token_embd').slice(0, table.length)).toEqual(table);
-      expect(
-        there('per_layer_token_embd')
-          .slice(table.length)
-          .every((value) => value === 0),
-      ).toBe(true);
-      // Layer 21 slides, layer 24 sees all.
-      expect(there('blk.21.attn_k')).toEqual(numbers(model, 'model.layers.18.self_attn.k_proj.weight'));
-      expect(there('blk.24.attn_v')).toEqual(numbers(model, 'model.layers.19.self_attn.v_proj.weight'));
-      for (const [name, module] of [
-        ['altup_correct_coef', 'altup.correction_coefs'],
-        ['altup_router', 'altup.modality_router'],
-        ['laurel_r', 'laurel.linear_right'],
-      ] as const)
-        expect(there(`blk.7.${name}`)).toEqual(numbers(model, `model.layers.7.${module}.weight`));
-      expect(there('blk.7.altup_correct_scale')).toEqual(numbers(model, 'model.layers.7.altup.correct_output_scale'));
-    });
-    for (const [field, change] of [
-      ['altup_num_inputs', { altup_num_inputs: 3 }],
-      ['altup_active_idx', { altup_active_idx: 1 }],
-      ['altup_correct_scale', { altup_correct_scale: false }],
-      ['laurel_rank', { laurel_rank: 3 }],
-      ['hidden_size_per_layer_input', { hidden_size_per_layer_input: 6 }],
-      ['vocab_size_per_layer_input', { vocab_size_per_layer_input: 41 }],
-      ['activation_sparsity_pattern', { activation_sparsity_pattern: Array<number>(layers).fill(0) }],
-      ['intermediate_size', { intermediate_size: Array.from({ length: layers }, (_, i) => (i === 0 ? 4 : 6)) }],
-      [
-        'layer_types',
-        { layer_types: Array.from({ length: layers }, (_, i) => (i % 2 ? 'full_attention' : 'sliding_attention')) },
-      ],
-      ['num_kv_shared_layers', { num_kv_shared_layers: 0 }],
-      ['final_logit_softcapping', { final_logit_softcapping: null }],
-    ] as const)
-      expect(ggufLayout(made(modelConfig({ ...raw, ...change, vocab_size: 40 })), {})).toMatchObject({
-        left: { code: 'E_GGUF_UNSUPPORTED', details: { field } },
-      });
   });
 
   test('models of whose layers every fourth sees all have their windows, in this pattern alone', async () => {
@@ -595,15 +382,6 @@ describe('the file of', () => {
     });
   });
 
-  test('layers of LFM2 that convolve have no keys, and their convolutions are matrices of float32', async () => {
-    await exported('lfm2', 'f16', ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({ 'lfm2.attention.head_count_kv': [0, 2, 0], 'lfm2.shortconv.l_cache': 3 });
-      const convolution = tensors.get('blk.0.shortconv.conv.weight');
-      expect(convolution).toMatchObject({ shape: [16, 3], type: 'f32' });
-      expect(Array.from(convolution?.values ?? [])).toEqual(numbers(model, 'model.layers.0.conv.conv.weight'));
-    });
-  });
-
   test('Ministral 3 is told how its queries grow, and is refused without YaRN', async () => {
     await exportedAsMade(configs['ministral3'] ?? {}, ({ metadata }) =>
       expect(metadata).toMatchObject({
@@ -616,204 +394,6 @@ describe('the file of', () => {
     );
     const plain = { ...configs['ministral3'], rope_parameters: { rope_type: 'default' } };
     expect(await refusedAsMade(plain)).toMatchObject({ left: { details: { field: 'rope_scaling' } } });
-  });
-
-  test("Granite 4's layers that mix have no keys, and its joined maps go as two; without mixers it is Granite there", async () => {
-    const hybrid = { ...configs['granitemoehybrid'], mamba_n_groups: 1 };
-    await exportedAsMade(hybrid, ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'general.architecture': 'granitehybrid',
-        'granitehybrid.attention.head_count_kv': [0, 1],
-        'granitehybrid.rope.scaling.finetuned': false,
-        'granitehybrid.feed_forward_length': 12,
-        'granitehybrid.ssm.conv_kernel': 3,
-        'granitehybrid.ssm.state_size': 3,
-        'granitehybrid.ssm.group_count': 1,
-        'granitehybrid.ssm.time_step_rank': 4,
-        'granitehybrid.ssm.inner_size': 16,
-        'granitehybrid.embedding_scale': 2,
-      });
-      const module = 'model.layers.0.mamba';
-      const rates = tensors.get('blk.0.ssm_a');
-      expect(rates?.shape).toEqual([4, 1]);
-      numbers(model, `${module}.A_log`).forEach((log, i) => expect(rates?.values[i]).toBeCloseTo(-Math.exp(log), 6));
-      expect(tensors.get('blk.0.ssm_d')?.shape).toEqual([4, 1]);
-      expect(tensors.get('blk.0.ssm_norm.weight')?.shape).toEqual([1, 16]);
-      expect(tensors.get('blk.0.ssm_conv1d.weight')?.shape).toEqual([22, 3]);
-      for (const [there, here] of [
-        ['ssm_in.weight', 'in_proj.weight'],
-        ['ssm_dt.bias', 'dt_bias'],
-        ['ssm_out.weight', 'out_proj.weight'],
-      ] as const)
-        expect(Array.from(tensors.get(`blk.0.${there}`)?.values ?? [])).toEqual(numbers(model, `${module}.${here}`));
-      const joined = numbers(model, 'model.layers.1.shared_mlp.input_linear.weight');
-      const half = joined.length / 2;
-      expect(Array.from(tensors.get('blk.1.ffn_gate.weight')?.values ?? [])).toEqual(joined.slice(0, half));
-      expect(Array.from(tensors.get('blk.1.ffn_up.weight')?.values ?? [])).toEqual(joined.slice(half));
-    });
-    await exported('granitemoeshared', 'f32', ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'general.architecture': 'granitemoe',
-        'granitemoe.expert_count': 4,
-        'granitemoe.expert_used_count': 3,
-        'granitemoe.feed_forward_length': 12,
-        'granitemoe.expert_shared_feed_forward_length': 20,
-        'granitemoe.rope.scaling.finetuned': true,
-      });
-      expect(tensors.get('blk.0.ffn_up_shexp.weight')?.shape).toEqual([20, 16]);
-      expect(tensors.get('blk.0.ffn_down_exps.weight')?.shape).toEqual([4, 16, 12]);
-      expect(Array.from(tensors.get('blk.1.ffn_gate_inp.weight')?.values ?? [])).toEqual(
-        numbers(model, 'model.layers.1.block_sparse_moe.router.layer.weight'),
-      );
-    });
-    await exported('granite_hybrid_attention', 'f32', ({ metadata }) =>
-      expect(metadata).toMatchObject({ 'general.architecture': 'granite', 'granite.feed_forward_length': 20 }),
-    );
-    for (const [field, change] of [
-      ['mamba_n_groups', { mamba_n_groups: 2 }],
-      ['mamba_conv_bias', { mamba_conv_bias: false }],
-      ['mamba_proj_bias', { mamba_proj_bias: true }],
-      ['time_step_limit', { time_step_limit: [0.1, 2] }],
-      ['mamba_expand', { mamba_expand: 3, mamba_d_head: 6 }],
-    ] as const)
-      expect(await refusedAsMade({ ...hybrid, ...change })).toMatchObject({ left: { details: { field } } });
-  });
-
-  test('Mamba-2 has mixers alone, of one group under its norm', async () => {
-    const raw = { ...configs['mamba2'], n_groups: 1 };
-    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'general.architecture': 'mamba2',
-        'mamba2.context_length': 1_048_576,
-        'mamba2.attention.head_count': 0,
-        'mamba2.ssm.inner_size': 16,
-        'mamba2.ssm.state_size': 3,
-      });
-      expect(tensors.get('blk.1.ssm_a')?.shape).toEqual([4, 1]);
-      for (const [there, here] of [
-        ['token_embd.weight', 'embeddings.weight'],
-        ['blk.1.attn_norm.weight', 'layers.1.norm.weight'],
-        ['blk.1.ssm_norm.weight', 'layers.1.mixer.norm.weight'],
-        ['blk.1.ssm_conv1d.bias', 'layers.1.mixer.conv1d.bias'],
-        ['blk.1.ssm_d', 'layers.1.mixer.D'],
-      ] as const)
-        expect(Array.from(tensors.get(there)?.values ?? [])).toEqual(numbers(model, `backbone.${here}`));
-    });
-    for (const [field, change] of [
-      ['n_groups', { n_groups: 2 }],
-      ['use_bias', { use_bias: true }],
-      ['use_conv_bias', { use_conv_bias: false }],
-      ['time_step_limit', { time_step_limit: [0.1, 2] }],
-    ] as const)
-      expect(await refusedAsMade({ ...raw, ...change })).toMatchObject({ left: { details: { field } } });
-  });
-
-  test.each([
-    ['mamba', 'mamba', {}, false],
-    ['falcon_mamba', 'mamba', { mixer_rms_eps: 1e-6 }, true],
-  ] as const)('%s has mixers alone, with the rates of decay themselves', async (name, there, change, norms) => {
-    const raw: Readonly<Record<string, unknown>> = { ...configs[name], ...change };
-    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
-      const { hiddenSize } = model.config;
-      expect(metadata).toMatchObject({
-        'general.architecture': there,
-        'mamba.attention.head_count': 0,
-        'mamba.ssm.inner_size': 2 * hiddenSize,
-        'mamba.ssm.state_size': raw['state_size'],
-        'mamba.ssm.dt_b_c_rms': norms,
-      });
-      const logs = numbers(model, 'backbone.layers.1.mixer.A_log');
-      expect(Array.from(tensors.get('blk.1.ssm_a')?.values ?? [])).toEqual(
-        logs.map((log) => Math.fround(-Math.exp(log))),
-      );
-      expect(tensors.get('blk.1.ssm_conv1d.weight')?.shape).toEqual([2 * hiddenSize, raw['conv_kernel'] ?? 4]);
-      for (const [called, here] of [
-        ['token_embd.weight', 'embeddings.weight'],
-        ['blk.1.attn_norm.weight', 'layers.1.norm.weight'],
-        ['blk.1.ssm_x.weight', 'layers.1.mixer.x_proj.weight'],
-        ['blk.1.ssm_dt.bias', 'layers.1.mixer.dt_proj.bias'],
-        ['blk.1.ssm_d', 'layers.1.mixer.D'],
-      ] as const)
-        expect(Array.from(tensors.get(called)?.values ?? [])).toEqual(numbers(model, `backbone.${here}`));
-    });
-    for (const [field, other] of [
-      ['expand', { expand: 3 }],
-      ['use_bias', { use_bias: true }],
-      ['use_conv_bias', { use_conv_bias: false }],
-      ...(norms ? [['mixer_rms_eps', { mixer_rms_eps: 1e-3 }] as const] : []),
-    ] as const)
-      expect(await refusedAsMade({ ...raw, ...other })).toMatchObject({ left: { details: { field } } });
-  });
-
-  test("Jamba's layers without keys mix, and its experts lie together", async () => {
-    const raw = { ...configs['jamba'] };
-    await exportedAsMade(raw, ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'general.architecture': 'jamba',
-        'jamba.attention.head_count_kv': [0, 1],
-        'jamba.expert_count': 4,
-        'jamba.expert_used_count': 2,
-        'jamba.ssm.time_step_rank': 2,
-      });
-      expect(tensors.get('blk.1.ffn_up_exps.weight')?.shape).toEqual([4, 12, 8]);
-      for (const [called, here] of [
-        ['output_norm.weight', 'final_layernorm.weight'],
-        ['blk.0.ssm_dt_norm.weight', 'layers.0.mamba.dt_layernorm.weight'],
-        ['blk.0.ffn_gate.weight', 'layers.0.feed_forward.gate_proj.weight'],
-        ['blk.1.attn_k.weight', 'layers.1.self_attn.k_proj.weight'],
-        ['blk.1.ffn_gate_inp.weight', 'layers.1.feed_forward.router.weight'],
-      ] as const)
-        expect(Array.from(tensors.get(called)?.values ?? [])).toEqual(numbers(model, `model.${here}`));
-    });
-    expect(await refusedAsMade({ ...raw, mamba_conv_bias: false })).toMatchObject({
-      left: { details: { field: 'mamba_conv_bias' } },
-    });
-  });
-
-  test("Qwen3.5's heads of values are those of the key heads by turns, its rates of decay themselves", async () => {
-    await exportedAsMade({ ...configs['qwen3_5_moe'], ...byTurns }, ({ metadata, tensors }, model) => {
-      expect(metadata).toMatchObject({
-        'general.architecture': 'qwen35moe',
-        'qwen35moe.full_attention_interval': 2,
-        'qwen35moe.ssm.group_count': 2,
-        'qwen35moe.ssm.time_step_rank': 4,
-      });
-      const module = 'model.layers.0.linear_attn';
-      const order = [0, 2, 1, 3];
-      const logarithms = numbers(model, `${module}.A_log`);
-      const rates = Array.from(tensors.get('blk.0.ssm_a')?.values ?? []);
-      expect(rates).toHaveLength(4);
-      order.forEach((head, i) => expect(rates[i]).toBeCloseTo(-Math.exp(logarithms[head] ?? NaN), 6));
-      // 12 queries, 12 keys and 4 heads of 6 values, of 8 inputs each.
-      const ours = numbers(model, `${module}.in_proj_qkv.weight`);
-      const theirs = Array.from(tensors.get('blk.0.attn_qkv.weight')?.values ?? []);
-      expect(theirs.slice(0, 24 * 8)).toEqual(ours.slice(0, 24 * 8));
-      const values = (all: ReadonlyArray<number>, head: number) => all.slice((24 + 6 * head) * 8, (30 + 6 * head) * 8);
-      order.forEach((head, i) => expect(values(theirs, i)).toEqual(values(ours, head)));
-      const outputs = numbers(model, `${module}.out_proj.weight`);
-      const turned = Array.from(tensors.get('blk.0.ssm_out.weight')?.values ?? []);
-      order.forEach((head, i) => expect(turned.slice(6 * i, 6 * i + 6)).toEqual(outputs.slice(6 * head, 6 * head + 6)));
-      expect(tensors.get('blk.0.ssm_conv1d.weight')?.shape[0]).toBe(48);
-      const gains = numbers(model, 'model.layers.0.input_layernorm.weight');
-      const norm = Array.from(tensors.get('blk.0.attn_norm.weight')?.values ?? []);
-      gains.forEach((gain, i) => expect(norm[i]).toBeCloseTo(gain + 1, 6));
-      expect(Array.from(tensors.get('blk.0.ssm_norm.weight')?.values ?? [])).toEqual(
-        numbers(model, `${module}.norm.weight`),
-      );
-    });
-  });
-
-  test("Qwen3-Next's joined map goes as two, of all key heads", async () => {
-    await exportedAsMade({ ...configs['qwen3_next'], ...byTurns }, ({ tensors }, model) => {
-      // Of each of two key heads 6 queries, 6 keys, and 2 · 6 values and gates, of 8 inputs each.
-      const joined = numbers(model, 'model.layers.0.linear_attn.in_proj_qkvz.weight');
-      const rows = (first: number, count: number) =>
-        [first, 36 + first].flatMap((at) => joined.slice(at * 8, (at + count) * 8));
-      expect(Array.from(tensors.get('blk.0.attn_qkv.weight')?.values ?? [])).toEqual(
-        [rows(0, 6), rows(6, 6), rows(12, 12)].flat(),
-      );
-      expect(Array.from(tensors.get('blk.0.attn_gate.weight')?.values ?? [])).toEqual(rows(24, 12));
-    });
   });
 
   test("Phi-3's LongRoPE goes as two tensors of factors", async () => {

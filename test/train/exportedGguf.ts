@@ -52,3 +52,7 @@ export const numbers = (model: CausalLM, name: string): ReadonlyArray<number> =>
 /** The numbers of a tensor of the file. */
 export const there = ({ tensors }: GgufRead, name: string): ReadonlyArray<number> =>
   Array.from(tensors.get(name)?.values ?? []);
+
+/** Where number i of a head of `size` comes from: pairs that turn together lie beside each other. */
+export const origin = (row: number, size: number): number =>
+  Math.floor(row / size) * size + (row % 2) * (size / 2) + Math.floor((row % size) / 2);
