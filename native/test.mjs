@@ -105,13 +105,7 @@ const folderOf = (set) => {
 };
 const isFresh = (target, source) =>
   existsSync(target) && changed(target) >= Math.max(sourceChanged(source), newestHeader);
-const flagsOf = (set) => [
-  ...flags,
-  ...(instructionSets[set] ?? []),
-  `-I${buildFolder}`,
-  `-I${cc}`,
-  `-DRX_ISA=${set}`,
-];
+const flagsOf = (set) => [...flags, ...(instructionSets[set] ?? []), `-I${buildFolder}`, `-I${cc}`, `-DRX_ISA=${set}`];
 
 const isKernelTest = (source) => dirname(source) === kernels && source.endsWith(suffix);
 const testHeader = join(kernels, 'test.h');
@@ -229,7 +223,13 @@ const needed = found.flatMap(({ test, pairs, set }) => [...pairs, [test, set]]);
 const headed = precompiles ? [...new Set(found.filter(({ test }) => isKernelTest(test)).map(({ set }) => set))] : [];
 await inParallel(headed.map((set) => () => precompileHeader(set)));
 const distinct = [...new Map(needed.map((pair) => [pair.join(' '), pair])).values()];
-await inParallel(distinct.map(([source, set]) => () => objectOf(source, set)));
+await inParallel(
+  distinct.map(
+    ([source, set]) =>
+      () =>
+        objectOf(source, set),
+  ),
+);
 await inParallel(
   found.map((one) => async () => {
     one.program = await linked(one);
