@@ -66,15 +66,15 @@ const rows = Array.from({ length: 1000 }, (_, i) =>
       },
 );
 
-/** Rows without end; `closed` once nobody wants more of them. */
-const endless = (): { readonly dataset: Dataset; readonly isClosed: () => boolean } => {
+/** Rows without end, of so many words; `closed` once nobody wants more of them. */
+const endless = (words = 1): { readonly dataset: Dataset; readonly isClosed: () => boolean } => {
   let closed = false;
   return {
     isClosed: () => closed,
     dataset: {
       *[Symbol.iterator]() {
         try {
-          for (let i = 0; ; i++) yield { prompt: `${i}`, completion: `${i}` };
+          for (let i = 0; ; i++) yield { text: `${i} `.repeat(words) };
         } finally {
           closed = true;
         }
@@ -176,7 +176,8 @@ describe('threads that prepare rows', () => {
       begun++;
       return { ask: () => undefined, close: () => undefined };
     };
-    const { dataset } = endless();
+    // Long rows: who hands them on is to take little of the time beside the work on them, on a busy machine, too.
+    const { dataset } = endless(400);
     // Ends once they are.
     await lastValueFrom(
       prepared(dataset, {}, { start, cores: 4, gate: makeGate() }).pipe(takeWhile(() => begun === 0)),
