@@ -123,8 +123,9 @@ const withFixedSurround = (tokenizer: Tokenizer): Tokenizer => {
   const { 'tokenizer.json': json, 'tokenizer_config.json': config, ...others } = tokenizer.files;
   if (json === undefined || config === undefined) return tokenizer;
   const parts = fieldsOf(JSON.parse(json));
-  const { add_bos_token: _bos, add_eos_token: _eos, ...settings } = fieldsOf(JSON.parse(config));
-  if (!surroundedByNames(fieldsOf(JSON.parse(config)), parts['post_processor'] ?? null)) return tokenizer;
+  const said = fieldsOf(JSON.parse(config));
+  const { add_bos_token: _bos, add_eos_token: _eos, ...settings } = said;
+  if (!surroundedByNames(said, parts['post_processor'] ?? null)) return tokenizer;
   const { prefix, suffix } = surroundOf(tokenizer);
   const special = (id: number) => ({ SpecialToken: { id: tokenizer.idToToken(id) ?? '', type_id: 0 } });
   const listed = [...prefix, ...suffix].map((id) => {

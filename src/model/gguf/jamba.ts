@@ -3,7 +3,8 @@ import { int32s, uint32 } from '../../formats/gguf/values.js';
 import type { JambaConfig } from '../architectures/jamba.js';
 import type { LayoutOf } from './layout.js';
 import { layoutOf, noBias, rmsEps } from './llamaLike.js';
-import { mambaAlias, mambaArrangement, mambaMetadata, mambaNames, mambaRefusal } from './mambaMixer.js';
+import { mixerAlias } from './mamba2Mixer.js';
+import { mambaArrangement, mambaMetadata, mambaNames, mambaRefusal } from './mambaMixer.js';
 import { withExperts } from './mixture.js';
 
 export const jambaLayout: LayoutOf<JambaConfig> = withExperts(
@@ -19,7 +20,7 @@ export const jambaLayout: LayoutOf<JambaConfig> = withExperts(
       'feed_forward.router': 'ffn_gate_inp',
       'model.final_layernorm': 'output_norm',
     },
-    alias: mambaAlias,
+    alias: mixerAlias,
     arrange: (_, name) => mambaArrangement(name),
     metadata: (config) => {
       const { experts, attends, numKvHeads, mamba } = config;

@@ -20,9 +20,6 @@ export const mambaNames = (module: string): Readonly<Record<string, string>> => 
   [`${module}.out_proj`]: 'ssm_out',
 });
 
-/** Those that bear no name of what they are of a module. */
-export const mambaAlias = (name: string): string => name.replace(/\.(A_log|D)$/, '.$1.alone');
-
 export const mambaArrangement = (name: string): Arrangement | undefined => {
   switch (name.replace(/^blk\.\d+\./, '')) {
     case 'ssm_conv1d.weight':
