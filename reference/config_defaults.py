@@ -71,11 +71,18 @@ for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
 FILES["dots1"] = {**sizes, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
-for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe llama4 qwen3_vl_moe lfm2_vl".split():
+for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe llama4 qwen3_vl_moe lfm2_vl internvl llava_next llava_next_video llava_onevision video_llava vipllava idefics2 aya_vision cohere2_vision ovis2 granite4_vision deepseek_vl glm4v glm46v".split():
     FILES[name] = dict(text_config={})
 
+# These take no text_config without its type.
+for name, kind in dict(video_llama_3="qwen2", minicpmv4_6="qwen3_5_text").items():
+    FILES[name] = dict(text_config=dict(model_type=kind))
+
+# Its default heads divide no default width.
+FILES["glm4v_moe"] = dict(text_config=dict(head_dim=128))
+
 # The same where text_config says of which type it is.
-TEXTS = [("mistral3", "ministral3"), ("mistral3", "mistral4"), ("llava", "mistral"), ("llava", "qwen2"), ("smolvlm", "qwen3"), ("lfm2_vl", "lfm2_moe")]
+TEXTS = [("mistral3", "ministral3"), ("mistral3", "mistral4"), ("llava", "mistral"), ("llava", "qwen2"), ("smolvlm", "qwen3"), ("lfm2_vl", "lfm2_moe"), ("internvl", "qwen3"), ("internvl", "qwen3_moe"), ("internvl", "gpt_oss"), ("llava_next", "granite"), ("aya_vision", "cohere")]
 
 
 def spelt_out(name, given):

@@ -20,15 +20,18 @@ from transformers import (
     ApertusConfig,
     ArceeConfig,
     AXK1Config,
+    AyaVisionConfig,
     BambaConfig,
     BloomConfig,
     CodeGenConfig,
     Cohere2Config,
     Cohere2MoeConfig,
+    Cohere2VisionConfig,
     CohereConfig,
     CwmConfig,
     DeepseekV2Config,
     DeepseekV3Config,
+    DeepseekVLConfig,
     Dots1Config,
     Ernie4_5_MoeConfig,
     Ernie4_5Config,
@@ -41,15 +44,18 @@ from transformers import (
     FlexOlmoConfig,
     Gemma2Config,
     Gemma3Config,
-    Gemma3TextConfig,
     Gemma3nTextConfig,
+    Gemma3TextConfig,
     Gemma4Config,
     Gemma4TextConfig,
     Gemma4UnifiedConfig,
     GemmaConfig,
+    Glm46VConfig,
     Glm4Config,
     Glm4MoeConfig,
     Glm4MoeLiteConfig,
+    Glm4vConfig,
+    Glm4vMoeConfig,
     GlmConfig,
     GPT2Config,
     GPTBigCodeConfig,
@@ -57,6 +63,7 @@ from transformers import (
     GPTNeoConfig,
     GPTNeoXConfig,
     GptOssConfig,
+    Granite4VisionConfig,
     GraniteConfig,
     GraniteMoeConfig,
     GraniteMoeHybridConfig,
@@ -68,6 +75,8 @@ from transformers import (
     HunYuanMoEV1Config,
     HyperCLOVAXConfig,
     HYV3Config,
+    Idefics2Config,
+    InternVLConfig,
     Jais2Config,
     JambaConfig,
     LagunaConfig,
@@ -78,11 +87,15 @@ from transformers import (
     Llama4TextConfig,
     LlamaConfig,
     LlavaConfig,
+    LlavaNextConfig,
+    LlavaNextVideoConfig,
+    LlavaOnevisionConfig,
     Mamba2Config,
     MambaConfig,
     MellumConfig,
     MiMoV2FlashConfig,
     MiniCPM3Config,
+    MiniCPMV4_6Config,
     MiniMaxM2Config,
     MinistralConfig,
     Mistral3Config,
@@ -100,6 +113,7 @@ from transformers import (
     OlmoeConfig,
     OlmoHybridConfig,
     OPTConfig,
+    Ovis2Config,
     PersimmonConfig,
     Phi3Config,
     PhiConfig,
@@ -124,6 +138,9 @@ from transformers import (
     StableLmConfig,
     Starcoder2Config,
     VaultGemmaConfig,
+    VideoLlama3Config,
+    VideoLlavaConfig,
+    VipLlavaConfig,
     XGLMConfig,
     YoutuConfig,
 )
@@ -162,6 +179,17 @@ def siglip(**more):
     return dict(
         hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, **more
     )
+
+
+def siglip_tower():
+    return dict(model_type="siglip_vision_model", vision_use_head=False, **siglip())
+
+
+clip_tower = dict(model_type="clip_vision_model", projection_dim=8, **siglip())
+glm_sight = dict(
+    depth=1, patch_size=4, temporal_patch_size=1, spatial_merge_size=1, hidden_size=8, num_heads=2, intermediate_size=8, out_hidden_size=16,
+    image_size=16,
+)
 
 
 def text(**more):
@@ -510,6 +538,93 @@ CONFIGS = {
         vision_config=dict(model_type="siglip_vision_model", vision_use_head=False, **siglip()),
         image_token_index=39,
         vision_feature_layer=-1,
+    ),
+    "internvl": InternVLConfig(
+        text_config=text(model_type="qwen3", head_dim=8), vision_config=siglip(), tie_word_embeddings=False, image_token_id=39,
+    ),
+    # What Granite divides logits by, and Cohere multiplies them by, is left out within others.
+    "llava_next": LlavaNextConfig(
+        text_config=text(model_type="granite", logits_scaling=4.0, embedding_multiplier=3.0, residual_multiplier=0.7),
+        vision_config=siglip_tower(), image_token_index=39,
+    ),
+    "llava_next_video": LlavaNextVideoConfig(
+        text_config=text(model_type="mistral"), vision_config=clip_tower, image_token_index=39, video_token_index=38,
+    ),
+    "llava_onevision": LlavaOnevisionConfig(
+        text_config=text(model_type="qwen2", tie_word_embeddings=True), vision_config=siglip_tower(), image_token_index=39, video_token_index=38,
+    ),
+    "video_llava": VideoLlavaConfig(
+        text_config=text(model_type="llama"), vision_config=clip_tower, image_token_index=39, video_token_index=38,
+    ),
+    "vipllava": VipLlavaConfig(
+        text_config=text(model_type="llama"), vision_config=clip_tower, image_token_index=39, vision_feature_layers=[-1],
+    ),
+    "idefics2": Idefics2Config(
+        text_config=text(model_type="mistral", sliding_window=4),
+        vision_config=siglip(),
+        perceiver_config=dict(
+            hidden_size=16, resampler_n_latents=2, resampler_depth=1, resampler_n_heads=2, resampler_head_dim=4, num_key_value_heads=1,
+        ),
+        image_token_id=39,
+    ),
+    "aya_vision": AyaVisionConfig(
+        text_config=text(model_type="cohere2", sliding_window=4, layer_types=["sliding_attention", "full_attention"]),
+        vision_config=siglip_tower(), image_token_index=39,
+    ),
+    "cohere2_vision": Cohere2VisionConfig(
+        text_config=text(model_type="cohere2", sliding_window=4, layer_types=["sliding_attention", "full_attention"]),
+        vision_config=siglip_tower(), image_token_id=39, alignment_intermediate_size=24, tie_word_embeddings=False,
+    ),
+    "ovis2": Ovis2Config(
+        text_config=text(model_type="qwen2"),
+        vision_config=dict(hidden_stride=2, num_visual_indicator_tokens=5, vocab_size=20, **siglip()),
+        hidden_size=16,
+        vocab_size=VOCAB,
+        image_token_id=39,
+        visual_indicator_token_ids=[34, 35, 36, 37, 38],
+    ),
+    "granite4_vision": Granite4VisionConfig(
+        text_config=text(logits_scaling=4.0, embedding_multiplier=3.0, residual_multiplier=0.7, attention_multiplier=0.4),
+        vision_config=siglip_tower(),
+        image_token_index=39,
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-1, 0]],
+        spatial_target_layers=[0],
+        qformer_config=dict(
+            model_type="blip_2_qformer", hidden_size=8, num_attention_heads=2, intermediate_size=8, num_hidden_layers=1,
+            encoder_hidden_size=8, use_qformer_text_input=False,
+        ),
+    ),
+    "deepseek_vl": DeepseekVLConfig(text_config=text(model_type="llama"), vision_config=siglip_tower(), image_token_id=39),
+    "video_llama_3": VideoLlama3Config(text_config=text(model_type="qwen2"), vision_config=siglip(), image_token_id=39, video_token_id=38),
+    "minicpmv4_6": MiniCPMV4_6Config(
+        text_config=text(
+            model_type="qwen3_5_text", layer_types=["linear_attention", "full_attention"], **delta_net, **partial(0.25)
+        ),
+        vision_config=siglip(),
+        insert_layer_id=0,
+        image_token_id=39,
+        video_token_id=38,
+    ),
+    "glm4v": Glm4vConfig(
+        text_config=text(rope_parameters=dict(rope_type="default", rope_theta=100.0, partial_rotary_factor=0.5, mrope_section=[1, 0, 0])),
+        vision_config=glm_sight, image_token_id=39, video_token_id=38,
+    ),
+    "glm46v": Glm46VConfig(
+        text_config=text(model_type="glm4v_text", rope_parameters=dict(rope_type="default", rope_theta=100.0, mrope_section=[1, 1, 0])),
+        vision_config=glm_sight, image_token_id=39, video_token_id=38,
+    ),
+    "glm4v_moe": Glm4vMoeConfig(
+        text_config=text(
+            n_routed_experts=6,
+            n_group=2,
+            topk_group=1,
+            moe_intermediate_size=12,
+            num_experts_per_tok=2,
+            routed_scaling_factor=1.5,
+            rope_parameters=dict(rope_type="default", rope_theta=100.0, partial_rotary_factor=0.5, mrope_section=[1, 0, 0]),
+        ),
+        vision_config=glm_sight, image_token_id=39, video_token_id=38,
     ),
     "cohere2": Cohere2Config(
         **{**common, "num_hidden_layers": 3},
@@ -1285,7 +1400,7 @@ CONFIGS |= {
     "persimmon_plain": PersimmonConfig(**many_heads, qk_layernorm=False, hidden_act="gelu", tie_word_embeddings=True),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4", "internvl", "llava_next", "llava_next_video", "llava_onevision", "video_llava", "vipllava", "idefics2", "aya_vision", "cohere2_vision", "ovis2", "granite4_vision", "deepseek_vl", "video_llama_3", "minicpmv4_6", "glm4v", "glm46v", "glm4v_moe"}
 
 
 def text_names(model, tensors):

@@ -11,7 +11,7 @@ import { boolean, decodeFields, optional, tokenIds } from './config.js';
 import type { ModelConfig, RawConfig } from './config.js';
 
 interface Family {
-  /** Type of its text model, whatever `text_config` calls it. */
+  /** Type of its text model, whatever `text_config` calls it. Default: as that says; its logits are what the head says then. */
   readonly text?: string;
   /** The same where `text_config` names none. */
   readonly otherwise?: string;
@@ -44,8 +44,25 @@ const families: Readonly<Record<string, Family>> = {
   qwen3_5_moe: { text: 'qwen3_5_moe_text' },
   lfm2_vl: { otherwise: 'lfm2', tied: true },
   llava: { otherwise: 'llama', tiedByText: true },
+  llava_next: { otherwise: 'llama' },
+  llava_next_video: { otherwise: 'llama', tiedByText: true },
+  llava_onevision: { otherwise: 'qwen2', tiedByText: true },
+  video_llava: { otherwise: 'llama' },
+  vipllava: { otherwise: 'llama' },
+  idefics2: { otherwise: 'mistral', path: 'model.text_model' },
   idefics3: { otherwise: 'llama', path: 'model.text_model' },
   smolvlm: { otherwise: 'llama', path: 'model.text_model' },
+  internvl: { otherwise: 'qwen2', tied: true },
+  ovis2: { otherwise: 'qwen2', tied: true },
+  aya_vision: { otherwise: 'cohere2', tied: true },
+  cohere2_vision: { otherwise: 'cohere2', tied: true },
+  granite4_vision: { text: 'granite4_vision_text' },
+  deepseek_vl: { otherwise: 'llama', tied: true },
+  video_llama_3: { otherwise: 'qwen2', tiedByText: true },
+  minicpmv4_6: { otherwise: 'qwen3_5_text' },
+  glm4v: { text: 'glm4v_text', tiedByText: true },
+  glm46v: { otherwise: 'glm4v_text' },
+  glm4v_moe: { text: 'glm4v_moe_text', tiedByText: true },
 };
 
 /** Model types of such checkpoints. */
@@ -83,6 +100,14 @@ const textSizes: Readonly<Record<string, RawConfig>> = {
   qwen3_vl_moe_text: sizes(151_936, 2048, 5632, 24, 16),
   exaone4: sizes(102_400, 4096, 16_384, 32, 32),
   mllama_text_model: sizes(128_256, 4096, 14_336, 40, 32),
+  qwen3_moe: sizes(151_936, 2048, 6144, 24, 32),
+  gpt_oss: sizes(201_088, 2880, 2880, 36, 64),
+  granite: sizes(32_000, 4096, 11_008, 32, 32),
+  cohere: sizes(256_000, 8192, 22_528, 40, 64),
+  cohere2: sizes(256_000, 8192, 22_528, 40, 64),
+  granite4_vision_text: sizes(32_000, 4096, 11_008, 32, 32),
+  glm4v_text: sizes(151_552, 4096, 13_696, 40, 32),
+  glm4v_moe_text: sizes(151_424, 4096, 10_944, 46, 96),
   qwen3_5_text: sizes(248_320, 4096, 12_288, 32, 16),
   qwen3_5_moe_text: sizes(248_320, 2048, 512, 40, 16),
 };
@@ -94,6 +119,9 @@ const fields = t.type({
   tie_embedding: optional(boolean),
   ...tokenIds,
 });
+
+/** What a text model by itself does to logits behind its head: the whole, whose head is its own, leaves it out. */
+const bareHead: RawConfig = { logit_scale: 1, logits_scaling: 1, final_logit_softcapping: null };
 
 /** Fields of text_config that count here beside those of the text model. */
 const textFields = t.type({ model_type: optional(t.string), tie_word_embeddings: optional(boolean) });
@@ -122,6 +150,7 @@ export const imageTextConfig = (
         ...textSizes[model_type],
         ...text,
         ...given({ bos_token_id, eos_token_id, pad_token_id }),
+        ...(family.text === undefined ? bareHead : {}),
         model_type,
         tie_embedding: undefined,
         tie_word_embeddings:

@@ -47,6 +47,7 @@ const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
   persimmon: ['query_key_value'],
   qwen3_5_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5: ['q_proj', 'v_proj', 'in_proj_qkv'],
+  minicpmv4_6: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5_moe_text: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_5_moe: ['q_proj', 'v_proj', 'in_proj_qkv'],
   qwen3_next: ['q_proj', 'v_proj', 'in_proj_qkvz'],
@@ -61,5 +62,5 @@ test.each(Object.entries(models))('%s', (name, { given, whole, targets }) => {
 
 test('of text models within others are those of their own type', () => {
   for (const { given, whole } of texts) expect(meaning(given)).toEqual(meaning(whole));
-  expect(texts).toHaveLength(6);
+  expect(texts).toHaveLength(11);
 });

@@ -45,6 +45,9 @@ const names = [
   'lfm2_vl',
   'smolvlm',
   'llava',
+  'idefics2',
+  'internvl',
+  'glm4v',
 ];
 
 const root = mkdtempSync(join(tmpdir(), 'rxtune-whole-'));

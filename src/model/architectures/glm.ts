@@ -1,6 +1,6 @@
 /**
  * GLM and GLM-4: Llama whose heads turn in part, in pairs beside each other, with gate and up of one matrix; GLM-4 norms what branches
- * add.
+ * add, as does the text model of GLM-4.1V.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as E from 'fp-ts/lib/Either.js';
@@ -17,32 +17,45 @@ import type { Layer } from '../layers/layer.js';
 import { joinedMlp } from '../layers/mlp.js';
 import type { Pass } from '../pass.js';
 import { linearSpec, perLayer, rmsNormSpec } from '../weights.js';
-import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention } from './llama.js';
-import type { LlamaConfig } from './llama.js';
+import { llama, llamaConfigWith, llamaStem, llamaTensors, norm, selfAttention, textPositions } from './llama.js';
+import type { Family, LlamaConfig } from './llama.js';
 
 const fields = t.type({ attention_bias: optional(boolean) });
 
-const glmConfig = (raw: RawConfig, modelType: string): E.Either<FatalError, LlamaConfig> =>
-  pipe(
-    llamaConfigWith(raw, modelType, {
-      fields,
-      only: { mlp_bias: false },
-      family: {
-        numKvHeads: 2,
-        headDim: 128,
-        maxPositions: 131_072,
-        rmsNormEps: 1.5625e-7,
-        rope: { partial: 0.5 },
-        partial: true,
-      },
-    }),
-    E.map(({ f, config }) => ({
-      ...config,
-      architecture: modelType,
-      qkvBias: f.attention_bias ?? true,
-      outputBias: false,
-    })),
-  );
+const usual: Family = {
+  numKvHeads: 2,
+  headDim: 128,
+  maxPositions: 131_072,
+  rmsNormEps: 1.5625e-7,
+  rope: { partial: 0.5 },
+  partial: true,
+};
+
+/** The text model of GLM-4.1V, whose heads turn as a whole where the file says nothing. */
+const seeing = 'glm4v_text';
+
+const seeingFamily: Family = {
+  numKvHeads: 2,
+  maxPositions: 32_768,
+  rmsNormEps: 1e-5,
+  rope: { scalingNames: textPositions },
+  partial: true,
+};
+
+const glmConfig =
+  (architecture: string) =>
+  (raw: RawConfig, modelType: string): E.Either<FatalError, LlamaConfig> => {
+    const family = modelType === seeing ? seeingFamily : usual;
+    return pipe(
+      llamaConfigWith(raw, modelType, { fields, only: { mlp_bias: false }, family }),
+      E.map(({ f, config }) => ({
+        ...config,
+        architecture,
+        qkvBias: modelType === seeing || (f.attention_bias ?? true),
+        outputBias: false,
+      })),
+    );
+  };
 
 /** Norms behind attention and MLP. */
 const behind = { attention: 'post_self_attn_layernorm', mlp: 'post_mlp_layernorm' } as const;
@@ -65,11 +78,12 @@ const layer = (config: LlamaConfig, pass: Pass, angles: RotaryAngles, i: number)
   );
 };
 
-const glmArchitecture = (name: string): Architecture<LlamaConfig> => ({
+const glmArchitecture = (name: string, textTypes: ReadonlyArray<string> = []): Architecture<LlamaConfig> => ({
   ...llama,
   name,
   modelTypes: [name],
-  config: glmConfig,
+  textTypes,
+  config: glmConfig(name),
   tensors: (config) => [
     ...llamaTensors(config).filter(({ name: own }) => !/\.mlp\.(gate|up)_proj\.weight$/.test(own)),
     ...perLayer(config.numLayers, (i) => [
@@ -84,4 +98,4 @@ const glmArchitecture = (name: string): Architecture<LlamaConfig> => ({
 });
 
 export const glm = glmArchitecture('glm');
-export const glm4 = glmArchitecture('glm4');
+export const glm4 = glmArchitecture('glm4', [seeing]);

@@ -1,6 +1,6 @@
 /**
- * GLM-4.5 to 4.7: GLM's attention, norms on each head of queries and keys in some of them, and DeepSeek-V3's mixture; GLM-4.7-Flash with
- * DeepSeek's latent attention.
+ * GLM-4.5 to 4.7 and the text model of GLM-4.5V: GLM's attention, norms on each head of queries and keys in some of them, and
+ * DeepSeek-V3's mixture; GLM-4.7-Flash with DeepSeek's latent attention.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -8,19 +8,24 @@ import * as t from 'io-ts';
 import { boolean, decodeFields, onlyAs, optional } from '../config.js';
 import { latentMixture, latentMixtureConfig } from './deepseek.js';
 import { correctedNames, groupedFamily } from './groupedRouting.js';
+import { textPositions } from './llama.js';
 import { mixtureArchitecture, mixtureConfig } from './mixture.js';
 import type { MixtureConfig } from './mixture.js';
 import { routedLayers } from './mlpKinds.js';
 
-const normField = t.type({ use_qk_norm: optional(boolean) });
+const fields = t.type({ use_qk_norm: optional(boolean), attention_bias: optional(boolean) });
+
+/** The text model of GLM-4.5V. */
+const seeing = 'glm4v_moe_text';
 
 export const glm4Moe = mixtureArchitecture<MixtureConfig>({
   name: 'glm4_moe',
   modelTypes: ['glm4_moe'],
+  textTypes: [seeing],
   names: correctedNames,
   config: (raw, modelType) =>
     pipe(
-      decodeFields(normField)(raw),
+      decodeFields(fields)(raw),
       E.bindTo('f'),
       E.bind('family', () =>
         groupedFamily(raw, {
@@ -32,9 +37,9 @@ export const glm4Moe = mixtureArchitecture<MixtureConfig>({
           scores: 'sigmoid',
           llama: {
             numKvHeads: 8,
-            maxPositions: 131_072,
+            maxPositions: modelType === seeing ? 65_536 : 131_072,
             rmsNormEps: 1e-5,
-            rope: { partial: 0.5 },
+            rope: { partial: 0.5, scalingNames: textPositions },
             partial: true,
           },
         }),
@@ -43,8 +48,9 @@ export const glm4Moe = mixtureArchitecture<MixtureConfig>({
       E.map(({ f, config }) => ({
         ...config,
         architecture: 'glm4_moe',
+        qkvBias: f.attention_bias ?? modelType === seeing,
         outputBias: false,
-        headNorm: f.use_qk_norm ?? false,
+        headNorm: modelType !== seeing && (f.use_qk_norm ?? false),
       })),
     ),
 });

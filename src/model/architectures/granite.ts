@@ -79,11 +79,15 @@ export const graniteLayer = (
   );
 };
 
+/** The text model of Granite Vision 4, which stands in `text_config` alone. */
+export const graniteTextTypes: ReadonlyArray<string> = ['granite4_vision_text'];
+
 export const granite: Architecture<GraniteConfig> = {
   ...llama,
   name: 'granite',
   modelTypes: ['granite'],
-  config: graniteConfig,
+  config: (raw, modelType) =>
+    E.Functor.map(graniteConfig(raw, modelType), (config) => ({ ...config, architecture: 'granite' })),
   body: (config, pass) =>
     rotaryBody(config, pass, graniteStem(config, pass), (angles, i) => graniteLayer(config, pass, angles, i)),
   tail: (config) => compose(norm(config, 'model.norm'), scaled(1 / config.logitsScaling)),
