@@ -19,7 +19,7 @@ import { mixtureArchitecture, mixtureConfig, routedExperts, usualGate } from './
 import type { MixtureConfig, MixtureNames } from './mixture.js';
 import { routedLayers } from './mlpKinds.js';
 
-interface CohereMoeConfig extends MixtureConfig {
+export interface CohereMoeConfig extends MixtureConfig {
   readonly norms: { readonly kind: 'layer' | 'rms'; readonly eps: number };
   /** What logits are multiplied by. */
   readonly logitScale: number;

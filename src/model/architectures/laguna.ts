@@ -29,7 +29,7 @@ interface LagunaShape {
   readonly gatesHeads: boolean;
 }
 
-type LagunaConfig = MixtureConfig & RopeByKind & LagunaShape;
+export type LagunaConfig = MixtureConfig & RopeByKind & LagunaShape;
 
 /** Routers are linear maps as others. */
 const { precise: _precise, ...names } = correctedNames satisfies MixtureNames;

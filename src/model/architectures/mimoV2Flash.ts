@@ -27,7 +27,7 @@ interface MimoShape {
   readonly valueScale: number;
 }
 
-type MimoConfig = MixtureConfig & RopeByKind & MimoShape;
+export type MimoConfig = MixtureConfig & RopeByKind & MimoShape;
 
 const fields = t.type({
   rope_parameters: ropeByKindFields.rope_parameters,

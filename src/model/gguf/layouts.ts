@@ -56,6 +56,7 @@ import { llamaOrQwenVlLayout, qwen3VlMoeLayout } from './qwenVl.js';
 import { gemma3nLayout, gemma4Layout } from './sharedKeys.js';
 import { cohere2Layout, exaone4Layout, olmo3Layout } from './sliding.js';
 import { afmoeLayout, exaoneMoeLayout, mellumLayout } from './slidingMixture.js';
+import { cohere2MoeLayout, lagunaLayout, mimoLayout } from './toldWindows.js';
 
 type Layout = (config: ModelConfig, specs: ReadonlyArray<TensorSpec>) => E.Either<FatalError, GgufLayout>;
 
@@ -111,6 +112,10 @@ const layouts: Readonly<Record<string, Layout>> = {
   exaone_moe: closed('exaone_moe', exaoneMoeLayout),
   afmoe: closed('afmoe', afmoeLayout),
   mellum: closed('mellum', mellumLayout),
+  cohere2_moe: closed('cohere2_moe', cohere2MoeLayout),
+  laguna: closed('laguna', lagunaLayout),
+  mimo_v2_flash: closed('mimo_v2_flash', mimoLayout),
+  solar_open: closed('solar_open', glm4MoeLayout),
   cohere2: closed('cohere2', cohere2Layout),
   exaone4: closed('exaone4', exaone4Layout),
   olmo3: closed('olmo3', olmo3Layout),
