@@ -22,6 +22,7 @@ from transformers import (
     AXK1Config,
     AyaVisionConfig,
     BambaConfig,
+    BioGptConfig,
     BloomConfig,
     CodeGenConfig,
     Cohere2Config,
@@ -1396,6 +1397,7 @@ CONFIGS |= {
         vocab_size=VOCAB, max_position_embeddings=32, d_model=16, ffn_dim=24, num_layers=2, attention_heads=4, bos_token_id=1,
         eos_token_id=None, pad_token_id=4,
     ),
+    "biogpt": BioGptConfig(**many_heads),
     "persimmon": PersimmonConfig(**many_heads, **partial(0.5)),
     "persimmon_plain": PersimmonConfig(**many_heads, qk_layernorm=False, hidden_act="gelu", tie_word_embeddings=True),
 }

@@ -126,7 +126,7 @@ test.each([
     expect(read.metadata).toMatchObject({ 'general.architecture': architecture, ...told });
     for (const [called, here] of tensors) expect(there(read, called)).toEqual(numbers(model, `model.${here}`));
   });
-  for (const [field, change] of Object.entries(refused))
+  for (const [field, change] of Object.entries<object>(refused))
     expect(await refusedAsMade({ ...raw, ...change })).toMatchObject({ left: { details: { field } } });
 });
 

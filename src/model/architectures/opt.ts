@@ -70,7 +70,7 @@ const decoder = 'model.decoder';
 /** Of all norms. */
 export const optEps = 1e-5;
 /** The position table begins with two rows that no real token uses. */
-const positionOffset = 2;
+export const positionOffset = 2;
 
 /** What a layer reads of a configuration. */
 export type OptLayer = Pick<
