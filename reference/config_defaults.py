@@ -71,7 +71,7 @@ for name in "glm4_moe ernie4_5_moe hunyuan_v1_moe".split():
 FILES["dots1"] = {**sizes, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 # Models that see images too: of their text model the files need say nothing, not even its sizes.
-for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe llama4 qwen3_vl_moe lfm2_vl internvl llava_next llava_next_video llava_onevision video_llava vipllava idefics2 aya_vision cohere2_vision ovis2 granite4_vision deepseek_vl glm4v glm46v".split():
+for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl qwen3_vl llava idefics3 smolvlm exaone4_5 mllama qwen3_5 qwen3_5_moe llama4 qwen3_vl_moe lfm2_vl internvl llava_next llava_next_video llava_onevision video_llava vipllava idefics2 aya_vision cohere2_vision ovis2 granite4_vision deepseek_vl muse_glimmer glm4v glm46v".split():
     FILES[name] = dict(text_config={})
 
 # These take no text_config without its type.

@@ -105,6 +105,7 @@ from transformers import (
     MixtralConfig,
     MllamaConfig,
     MptConfig,
+    MuseGlimmerConfig,
     NanoChatConfig,
     NemotronConfig,
     NemotronHConfig,
@@ -604,6 +605,21 @@ CONFIGS = {
         ),
         vision_config=siglip(),
         insert_layer_id=0,
+        image_token_id=39,
+        video_token_id=38,
+    ),
+    "muse_glimmer": MuseGlimmerConfig(
+        text_config=text(
+            num_hidden_layers=3, head_dim=8, sliding_window=4, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            layer_rope_theta=[100.0, 0, 100.0], rope_parameters=dict(rope_type="default", rope_theta=100.0), final_logit_softcapping=2.0,
+            output_multiplier=0.4, post_norm_eps=0.01,
+        ),
+        vision_config=dict(
+            patch_size=4, pos_emb_height=4, pos_emb_width=4, num_attention_heads=2, num_hidden_layers=1, hidden_size=8,
+            intermediate_size=12, patch_temporal=1, merge_size=1, max_position_embeddings=16, layer_types=["full_attention"],
+        ),
+        projector_hidden_size=12,
+        out_hidden_size=8,
         image_token_id=39,
         video_token_id=38,
     ),
@@ -1402,7 +1418,7 @@ CONFIGS |= {
     "persimmon_plain": PersimmonConfig(**many_heads, qk_layernorm=False, hidden_act="gelu", tie_word_embeddings=True),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4", "internvl", "llava_next", "llava_next_video", "llava_onevision", "video_llava", "vipllava", "idefics2", "aya_vision", "cohere2_vision", "ovis2", "granite4_vision", "deepseek_vl", "video_llama_3", "minicpmv4_6", "glm4v", "glm46v", "glm4v_moe"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4", "internvl", "llava_next", "llava_next_video", "llava_onevision", "video_llava", "vipllava", "idefics2", "aya_vision", "cohere2_vision", "ovis2", "granite4_vision", "deepseek_vl", "video_llama_3", "minicpmv4_6", "glm4v", "glm46v", "glm4v_moe", "muse_glimmer"}
 
 
 def text_names(model, tensors):
@@ -1481,13 +1497,15 @@ def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     # Gains less 1.
     kind = model.config.model_type
-    ahead_of_one = kind.startswith(("gemma", "qwen3_5", "qwen3_next")) and not kind.startswith(("gemma4", "gemma3n"))
+    ahead_of_one = kind.startswith(("gemma", "qwen3_5", "qwen3_next", "muse_glimmer")) and not kind.startswith(("gemma4", "gemma3n"))
     vision = ("vision", "visual", "projector", "connector")
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=generator)
             if "norm" in name or ".ln_" in name:
                 ahead = ahead_of_one and not any(part in name for part in (*vision, "linear_attn"))
+                # Whose last norm is as others'.
+                ahead = ahead and not (kind == "muse_glimmer" and name == "model.language_model.norm.weight")
                 centre = 0.0 if name.endswith("bias") or ahead else 1.0
                 parameter.copy_(centre + 0.2 * noise)
             elif name.endswith("gate_up_proj_bias"):

@@ -156,6 +156,7 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     model_type: 'minicpmv4_6',
     text_config: { ...likeLlama, ...likeDeltaNet, head_dim: 8, layer_types: ['linear_attention', 'full_attention'] },
   },
+  muse_glimmer: { model_type: 'muse_glimmer', text_config: { ...likeLlama, head_dim: 4, sliding_window: 3 } },
   glm4v: { model_type: 'glm4v', text_config: likeLlama },
   glm46v: { model_type: 'glm46v', text_config: likeLlama },
   glm4v_moe: {

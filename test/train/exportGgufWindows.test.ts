@@ -1,4 +1,4 @@
-/** Cohere 2 with experts, MiMo-V2-Flash, Laguna and Solar Open as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
+/** Cohere 2 with experts, MiMo-V2-Flash, Laguna, Solar Open and Muse Glimmer as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
 import { beforeAll, expect, test } from '@jest/globals';
 import { configs } from '../../property-tests/arbitraries/models.js';
 import { startUnderTest } from '../engine.js';
@@ -134,4 +134,29 @@ test('Laguna without windows is told of none', async () => {
   await exportedAsMade({ ...laguna, ...layers(false, false, false) }, ({ metadata }) => {
     expect(Object.keys(metadata).filter((key) => /sliding|swa/.test(key))).toEqual([]);
   });
+});
+
+test("Muse Glimmer's heads have norms whose gains are its factors", async () => {
+  const { text_config: text } = configs['muse_glimmer'] as { readonly text_config: object };
+  const raw = { ...configs['muse_glimmer'], text_config: { ...text, vocab_size: 40 } };
+  await exportedAsMade(raw, (read, model) => {
+    expect(read.metadata).toMatchObject({
+      'general.architecture': 'muse-glimmer',
+      'muse-glimmer.attention.sliding_window': 3,
+      'muse-glimmer.attention.sliding_window_pattern': [1, 0],
+      'muse-glimmer.final_logit_softcapping': 20,
+    });
+    expect(there(read, 'blk.1.attn_q_norm.weight')).toEqual(Array.from({ length: 4 }, () => Math.fround(3.87)));
+    expect(there(read, 'blk.1.attn_k_norm.weight')).toEqual([1, 1, 1, 1]);
+    const gains = numbers(model, 'model.layers.1.post_feedforward_layernorm.weight');
+    expect(there(read, 'blk.1.post_ffw_norm.weight')).toEqual(gains.map((gain) => Math.fround(gain + 1)));
+    expect(there(read, 'output_norm.weight')).toEqual(numbers(model, 'model.norm.weight'));
+  });
+  for (const [field, change] of Object.entries<object>({
+    post_norm_eps: { post_norm_eps: 1e-5 },
+    layer_rope_theta: { layer_rope_theta: [1, 1] },
+  }))
+    expect(await refusedAsMade({ ...raw, text_config: { ...raw.text_config, ...change } })).toMatchObject({
+      left: { details: { field } },
+    });
 });

@@ -49,6 +49,7 @@ import {
   qwen2MoeLayout,
   qwen3MoeLayout,
 } from './mixture.js';
+import { museGlimmerLayout } from './museGlimmer.js';
 import { nemotronHLayout } from './nemotronH.js';
 import { falconLayout, gptNeoxLayout, stableLmLayout, starcoder2Layout } from './neoxLike.js';
 import { phiLayout } from './phi.js';
@@ -112,6 +113,7 @@ const layouts: Readonly<Record<string, Layout>> = {
   exaone_moe: closed('exaone_moe', exaoneMoeLayout),
   afmoe: closed('afmoe', afmoeLayout),
   mellum: closed('mellum', mellumLayout),
+  muse_glimmer: closed('muse_glimmer', museGlimmerLayout),
   cohere2_moe: closed('cohere2_moe', cohere2MoeLayout),
   laguna: closed('laguna', lagunaLayout),
   mimo_v2_flash: closed('mimo_v2_flash', mimoLayout),

@@ -16,7 +16,7 @@ import { windowOf } from './sliding.js';
 const slidesAt = ({ windows }: LlamaConfig): ReadonlyArray<boolean> => windows.map((window) => window > 0);
 
 /** The window, and a 1 for each layer that sees it. */
-const windowMetadata = (name: string, config: LlamaConfig): GgufMetadata => ({
+export const windowMetadata = (name: string, config: LlamaConfig): GgufMetadata => ({
   [`${name}.attention.sliding_window`]: uint32(windowOf(config)),
   [`${name}.attention.sliding_window_pattern`]: int32s(slidesAt(config).map(Number)),
 });
