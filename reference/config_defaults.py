@@ -35,7 +35,7 @@ FILES = {
             " vaultgemma llama4_text"
             " nemotron_h phimoe olmo_hybrid"
             " minimax_m2 solar_open afmoe exaone_moe flex_olmo mellum hy_v3"
-            " cohere2_moe granitemoe_swa mimo_v2_flash laguna persimmon jamba biogpt"
+            " cohere2_moe granitemoe_swa mimo_v2_flash laguna persimmon jamba biogpt doge"
         ).split()
     },
     "gpt2": gpt2,

@@ -33,6 +33,7 @@ from transformers import (
     DeepseekV2Config,
     DeepseekV3Config,
     DeepseekVLConfig,
+    DogeConfig,
     Dots1Config,
     Ernie4_5_MoeConfig,
     Ernie4_5Config,
@@ -1414,6 +1415,8 @@ CONFIGS |= {
         eos_token_id=None, pad_token_id=4,
     ),
     "biogpt": BioGptConfig(**many_heads),
+    "doge": DogeConfig(**common),
+    "doge_biased": DogeConfig(**common, attention_bias=True, mlp_bias=True, sliding_window=4, tie_word_embeddings=True),
     "persimmon": PersimmonConfig(**many_heads, **partial(0.5)),
     "persimmon_plain": PersimmonConfig(**many_heads, qk_layernorm=False, hidden_act="gelu", tie_word_embeddings=True),
 }

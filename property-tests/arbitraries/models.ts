@@ -672,6 +672,7 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     n_group: 1,
     topk_group: 1,
   },
+  doge: { model_type: 'doge', ...likeLlama },
   biogpt: { model_type: 'biogpt', ...likeLlama },
   laguna: {
     model_type: 'laguna',
