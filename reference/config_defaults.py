@@ -35,7 +35,7 @@ FILES = {
             " vaultgemma llama4_text"
             " nemotron_h phimoe olmo_hybrid"
             " minimax_m2 solar_open afmoe exaone_moe flex_olmo mellum hy_v3"
-            " cohere2_moe granitemoe_swa mimo_v2_flash laguna persimmon jamba biogpt doge"
+            " cohere2_moe granitemoe_swa mimo_v2_flash laguna persimmon jamba biogpt doge aria_text"
         ).split()
     },
     "gpt2": gpt2,
@@ -75,7 +75,7 @@ for name in "gemma3 gemma3n gemma4 gemma4_unified mistral3 qwen2_vl qwen2_5_vl q
     FILES[name] = dict(text_config={})
 
 # These take no text_config without its type.
-for name, kind in dict(video_llama_3="qwen2", minicpmv4_6="qwen3_5_text").items():
+for name, kind in dict(video_llama_3="qwen2", minicpmv4_6="qwen3_5_text", aria="aria_text").items():
     FILES[name] = dict(text_config=dict(model_type=kind))
 
 # Its default heads divide no default width.

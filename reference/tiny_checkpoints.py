@@ -19,6 +19,8 @@ from transformers import (
     AfmoeConfig,
     ApertusConfig,
     ArceeConfig,
+    AriaConfig,
+    AriaTextConfig,
     AXK1Config,
     AyaVisionConfig,
     BambaConfig,
@@ -608,6 +610,15 @@ CONFIGS = {
         insert_layer_id=0,
         image_token_id=39,
         video_token_id=38,
+    ),
+    "aria_text": AriaTextConfig(
+        **{**common, "intermediate_size": 12, "num_hidden_layers": 1}, moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1, attention_bias=True,
+    ),
+    "aria_image": AriaConfig(
+        text_config=text(model_type="aria_text", intermediate_size=12, num_hidden_layers=1, moe_num_experts=4, moe_topk=2, moe_num_shared_experts=2),
+        vision_config=dict(model_type="idefics3_vision", **siglip()),
+        projector_patch_to_query_dict={4: 2},
+        image_token_index=39,
     ),
     "muse_glimmer": MuseGlimmerConfig(
         text_config=text(
@@ -1421,7 +1432,7 @@ CONFIGS |= {
     "persimmon_plain": PersimmonConfig(**many_heads, qk_layernorm=False, hidden_act="gelu", tie_word_embeddings=True),
 }
 
-IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4", "internvl", "llava_next", "llava_next_video", "llava_onevision", "video_llava", "vipllava", "idefics2", "aya_vision", "cohere2_vision", "ovis2", "granite4_vision", "deepseek_vl", "video_llama_3", "minicpmv4_6", "glm4v", "glm46v", "glm4v_moe", "muse_glimmer"}
+IMAGE_TEXT = {"gemma3", "gemma4", "gemma4_unified", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava", "exaone4_5", "qwen3_5", "qwen3_5_moe", "mllama", "qwen3_vl_moe", "lfm2_vl", "llama4", "internvl", "llava_next", "llava_next_video", "llava_onevision", "video_llava", "vipllava", "idefics2", "aya_vision", "cohere2_vision", "ovis2", "granite4_vision", "deepseek_vl", "video_llama_3", "minicpmv4_6", "glm4v", "glm46v", "glm4v_moe", "muse_glimmer", "aria"}
 
 
 def text_names(model, tensors):
@@ -1464,7 +1475,7 @@ def experts_apart(model, tensors):
     """
     if model.config.model_type == "gpt_oss":
         return gpt_oss_apart(tensors)
-    if model.config.model_type in ("llama4", "llama4_text"):
+    if model.config.model_type in ("llama4", "llama4_text", "aria", "aria_text"):
         return gpt_oss_apart(tensors, by_turns=False)
     if model.config.model_type == "ernie4_5_moe":
         tensors = {name.replace("gate.moe_statics", "moe_statics"): value for name, value in tensors.items()}

@@ -38,7 +38,7 @@ const logitsOf = async (model) => {
 
 /** Linear maps to adapt. */
 const targetsOf = (name) =>
-  /"(n_routed_experts|num_(local_)?experts)"/.test(readFileSync(join(models, name, 'config.json'), 'utf8'))
+  /"(n_routed_experts|(moe_)?num_(local_)?experts)"/.test(readFileSync(join(models, name, 'config.json'), 'utf8'))
     ? ['q_proj', 'v_proj']
     : 'all-linear';
 

@@ -672,6 +672,11 @@ export const configs: Readonly<Record<string, Readonly<Record<string, unknown>>>
     n_group: 1,
     topk_group: 1,
   },
+  aria_text: { model_type: 'aria_text', ...likeLlama, moe_num_experts: 3, moe_num_shared_experts: 1 },
+  aria: {
+    model_type: 'aria',
+    text_config: { ...likeLlama, moe_num_experts: 3, moe_num_shared_experts: 1 },
+  },
   doge: { model_type: 'doge', ...likeLlama },
   biogpt: { model_type: 'biogpt', ...likeLlama },
   laguna: {

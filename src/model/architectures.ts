@@ -10,6 +10,7 @@ import type { Architecture, FileLayout, JoinedTensor, TokenTables } from './arch
 import { afmoe } from './architectures/afmoe.js';
 import { apertus } from './architectures/apertus.js';
 import { arcee } from './architectures/arcee.js';
+import { aria } from './architectures/aria.js';
 import { axk1 } from './architectures/axk1.js';
 import { biogpt } from './architectures/biogpt.js';
 import { bloom } from './architectures/bloom.js';
@@ -248,6 +249,7 @@ registerArchitecture(persimmon);
 registerArchitecture(biogpt);
 registerArchitecture(museGlimmer);
 registerArchitecture(doge);
+registerArchitecture(aria);
 registerArchitecture(mamba);
 registerArchitecture(falconMamba);
 registerArchitecture(jamba);

@@ -40,6 +40,7 @@ const names = [
   'qwen3_5_image',
   'qwen3_5_moe_image',
   'llama4_image',
+  'aria_image',
   // As its files hold its experts.
   '../packed_experts/qwen3_vl_moe',
   'lfm2_vl',
