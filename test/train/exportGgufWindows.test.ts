@@ -1,4 +1,4 @@
-/** Cohere 2 with experts, MiMo-V2-Flash, Laguna, Solar Open and Muse Glimmer as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
+/** Cohere 2 with experts, MiMo-V2-Flash, Laguna, Solar Open, Hunyuan 3, Granite with windows and Muse Glimmer as GGUF files. What llama.cpp makes of them: reference/check_gguf.mjs. */
 import { beforeAll, expect, test } from '@jest/globals';
 import { configs } from '../../property-tests/arbitraries/models.js';
 import { startUnderTest } from '../engine.js';
@@ -120,6 +120,29 @@ test.each([
     { 'glm4moe.leading_dense_block_count': 0, 'glm4moe.expert_gating_func': 2 },
     [['blk.0.exp_probs_b.bias', 'layers.0.mlp.gate.e_score_correction_bias']],
     {},
+  ],
+  [
+    'hy_v3',
+    { ...configs['hy_v3'], attention_bias: false, mlp_bias: false, num_experts: 4, num_experts_per_tok: 2 },
+    { 'hy_v3.leading_dense_block_count': 1, 'hy_v3.expert_gating_func': 2, 'hy_v3.expert_weights_norm': true },
+    [
+      ['blk.1.exp_probs_b', 'layers.1.mlp.e_score_correction_bias'],
+      ['blk.1.ffn_gate_shexp.weight', 'layers.1.mlp.shared_experts.gate_proj.weight'],
+    ],
+    { mlp_bias: { mlp_bias: true }, num_shared_experts: { num_shared_experts: 0 } },
+  ],
+  [
+    'granite_swa',
+    { ...configs['granite_swa'], ...layers(true, false), layer_rope_theta: [100, 0], embedding_multiplier: 2 },
+    {
+      'granite_swa.attention.sliding_window': 3,
+      'granite_swa.attention.sliding_window_pattern': [1, 0],
+      'granite_swa.attention.rope_pattern': [1, 0],
+      'granite_swa.rope.freq_base': 100,
+      'granite_swa.embedding_scale': 2,
+    },
+    [['blk.1.attn_sinks.weight', 'layers.1.self_attn.sinks']],
+    { layer_rope_theta: { layer_rope_theta: [100, 10] } },
   ],
 ] as const)('%s is told of its layers', async (architecture, raw, told, tensors, refused) => {
   await exportedAsMade(raw, (read, model) => {

@@ -12,7 +12,7 @@ import { mixerAlias, mixerArrangement, mixerMetadata, mixerNames, mixerRefusal, 
 import { withExperts } from './mixture.js';
 
 /** The numbers that are Granite's own. */
-const graniteFactors = (name: string, config: GraniteConfig): GgufMetadata => ({
+export const graniteFactors = (name: string, config: GraniteConfig): GgufMetadata => ({
   ...rmsEps(name)(config),
   [`${name}.attention.scale`]: float32(config.attentionScale),
   [`${name}.embedding_scale`]: float32(config.embeddingMultiplier),

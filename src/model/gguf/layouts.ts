@@ -43,6 +43,7 @@ import {
   glm4MoeLayout,
   gptOssLayout,
   hunyuanMoeLayout,
+  hunyuanV3Layout,
   minimaxM2Layout,
   mixtralLayout,
   olmoeLayout,
@@ -57,7 +58,7 @@ import { llamaOrQwenVlLayout, qwen3VlMoeLayout } from './qwenVl.js';
 import { gemma3nLayout, gemma4Layout } from './sharedKeys.js';
 import { cohere2Layout, exaone4Layout, olmo3Layout } from './sliding.js';
 import { afmoeLayout, exaoneMoeLayout, mellumLayout } from './slidingMixture.js';
-import { cohere2MoeLayout, lagunaLayout, mimoLayout } from './toldWindows.js';
+import { cohere2MoeLayout, graniteSwaLayout, lagunaLayout, mimoLayout } from './toldWindows.js';
 
 type Layout = (config: ModelConfig, specs: ReadonlyArray<TensorSpec>) => E.Either<FatalError, GgufLayout>;
 
@@ -114,6 +115,8 @@ const layouts: Readonly<Record<string, Layout>> = {
   afmoe: closed('afmoe', afmoeLayout),
   mellum: closed('mellum', mellumLayout),
   muse_glimmer: closed('muse_glimmer', museGlimmerLayout),
+  hy_v3: closed('hy_v3', hunyuanV3Layout),
+  granite_swa: closed('granite_swa', graniteSwaLayout),
   cohere2_moe: closed('cohere2_moe', cohere2MoeLayout),
   laguna: closed('laguna', lagunaLayout),
   mimo_v2_flash: closed('mimo_v2_flash', mimoLayout),

@@ -1,6 +1,6 @@
 /**
  * Mixtures of experts in GGUF: Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE, gpt-oss, dots.llm1, GLM-4.5, Ernie and Hunyuan with experts,
- * MiniMax-M2. One tensor holds a map of all experts of a layer.
+ * MiniMax-M2, Hunyuan 3. One tensor holds a map of all experts of a layer.
  */
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -285,4 +285,17 @@ export const minimaxM2Layout: LayoutOf<MixtureConfig> = mixtureLayout({
   routing: true,
   ownSize: true,
   alias: (name) => name.replace(/\.block_sparse_moe\.e_score_correction_bias$/, '.mlp.correction.bias'),
+});
+
+/** Corrections lie beside the router's module, and bear no ending there. */
+export const hunyuanV3Layout: LayoutOf<MixtureConfig> = mixtureLayout({
+  ...corrected,
+  name: 'hy_v3',
+  scalings: usualScalings,
+  biases: 'none',
+  hasShared: true,
+  sharedCount: false,
+  alias: (name) => name.replace(/\.mlp\.e_score_correction_bias$/, '.mlp.correction.alone'),
+  refusal: ({ sharedSize }) =>
+    sharedSize > 0 ? undefined : unsupported('num_shared_experts', 'a whole number > 0', sharedSize),
 });

@@ -1,15 +1,19 @@
-/** Mixtures in GGUF that are told which layers see a window: Cohere 2 with experts, MiMo-V2-Flash, Laguna. */
+/** Models in GGUF that are told which layers see a window: Cohere 2 with experts, MiMo-V2-Flash, Laguna, Granite with windows. */
+import * as E from 'fp-ts/lib/Either.js';
 import type { FatalError } from '../../errors.js';
 import { float32, int32s, string, uint32 } from '../../formats/gguf/values.js';
 import type { GgufMetadata } from '../../formats/gguf/values.js';
 import type { CohereMoeConfig } from '../architectures/cohereMoe.js';
+import type { GraniteConfig } from '../architectures/granite.js';
+import type { Turning } from '../architectures/graniteSwa.js';
 import type { LagunaConfig } from '../architectures/laguna.js';
 import type { LlamaConfig } from '../architectures/llama.js';
 import type { MimoConfig } from '../architectures/mimoV2Flash.js';
 import type { RopeConfig } from '../attention/ropeConfig.js';
+import { graniteFactors } from './granite.js';
 import { unsupported } from './layout.js';
 import type { LayoutOf } from './layout.js';
-import { usualScalings } from './llamaLike.js';
+import { layoutOf, likeLlama, usualScalings } from './llamaLike.js';
 import { corrected, mixtureLayout } from './mixture.js';
 import { windowOf } from './sliding.js';
 
@@ -136,3 +140,29 @@ export const lagunaLayout: LayoutOf<LagunaConfig> = mixtureLayout<LagunaConfig>(
   }),
   refusal: lagunaRefusal,
 });
+
+/** The base of all layers that turn; undefined: they have several. */
+const baseOf = ({ thetas, rope }: Turning & LlamaConfig): number | undefined => {
+  const [base = rope.theta, ...others] = new Set(thetas.filter((theta) => theta > 0));
+  return others.length === 0 ? base : undefined;
+};
+
+const graniteSwaForm = layoutOf<GraniteConfig & Turning>({
+  ...likeLlama,
+  name: 'granite_swa',
+  slides: true,
+  names: { 'self_attn.sinks': 'attn_sinks' },
+  alias: (name) => name.replace(/\.sinks$/, '.sinks.weight'),
+  metadata: (config) => ({
+    ...graniteFactors('granite_swa', config),
+    ...windowMetadata('granite_swa', config),
+    'granite_swa.attention.rope_pattern': int32s(config.thetas.map((theta) => Number(theta > 0))),
+  }),
+});
+
+export const graniteSwaLayout: LayoutOf<GraniteConfig & Turning> = (config, specs) => {
+  const theta = baseOf(config);
+  return theta === undefined
+    ? E.left(unsupported('layer_rope_theta', 'one number > 0, and 0', config.thetas))
+    : graniteSwaForm({ ...config, rope: { ...config.rope, theta } }, specs);
+};
