@@ -6,7 +6,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as t from 'io-ts';
 import type { FileLayout } from '../architecture.js';
-import { decodeFields, optional, positiveInteger } from '../config.js';
+import { decodeFields, optional, positiveInteger, unfit } from '../config.js';
 import { gatedNames } from '../layers/mlp.js';
 import { renamedFiles } from '../stored/renamedFiles.js';
 import { inputsFirstFiles } from './inputsFirstFiles.js';
@@ -51,10 +51,16 @@ export const aria = mixtureArchitecture<MixtureConfig>({
     pipe(
       decodeFields(fields)(raw),
       E.bindTo('f'),
-      E.bind('config', ({ f }) =>
-        mixtureConfig({ ...raw, num_experts: f.moe_num_experts, num_experts_per_tok: f.moe_topk }, modelType, {
-          numExperts: 8,
-          perToken: 2,
+      E.let('numExperts', ({ f }) => f.moe_num_experts ?? 8),
+      E.let('perToken', ({ f }) => f.moe_topk ?? 2),
+      E.filterOrElse(
+        ({ numExperts, perToken }) => perToken <= numExperts,
+        ({ numExperts, perToken }) => unfit('moe_topk', `at most ${numExperts}, the number of experts`, perToken),
+      ),
+      E.bind('config', ({ f, numExperts, perToken }) =>
+        mixtureConfig({ ...raw, num_experts: numExperts, num_experts_per_tok: perToken }, modelType, {
+          numExperts,
+          perToken,
           // A softmax of the chosen alone.
           normalized: true,
           auxLossCoef: 0,
