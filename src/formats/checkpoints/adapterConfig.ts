@@ -88,6 +88,8 @@ const OnDisk = t.intersection(
   'an adapter configuration',
 );
 
+type OnDisk = t.TypeOf<typeof OnDisk>;
+
 /** Keys that are read above, and those that do not touch what a saved adapter computes. */
 const harmless = new Set([
   ...[
@@ -159,14 +161,80 @@ const present = <K extends string, V>(key: K, value: V | null | undefined): Read
   // A computed key loses its literal type.
   (value === null || value === undefined ? {} : { [key]: value }) as Readonly<Partial<Record<K, V>>>;
 
+type Keys = Readonly<Record<string, unknown>>;
+
+/** The kind of an adapter that is no LoRA; undefined for one that is, or that does not say. */
+const otherMethod = ({ peft_type: method }: Keys): string | undefined =>
+  typeof method === 'string' && method !== 'LORA' ? method : undefined;
+
+/** A key whose value changes what the adapter computes into something that this library does not. */
+const unsupportedKey = (raw: Keys): string | undefined => {
+  const { init_lora_weights: init } = raw;
+  if (typeof init === 'string' && rewritesBase.test(init)) return 'init_lora_weights';
+  return [...unsupported].find((key) => !isNeutral(raw[key]));
+};
+
+const notSupported = (file: string, key: string, value: unknown): FatalError =>
+  fatal('E_ADAPTER_UNSUPPORTED', `${file}: ${key} is not supported`, {
+    file,
+    field: key,
+    expected:
+      key === 'init_lora_weights'
+        ? 'an initialisation that leaves the base weights alone, or one that can be repeated: save it with path_initial_model_for_weight_conversion'
+        : 'false or null',
+    actual: describe(value),
+  });
+
+const unknownKeys = (raw: Keys, file: string): ReadonlyArray<Warning> =>
+  Object.keys(raw)
+    .filter((key) => !harmless.has(key) && !unsupported.has(key) && !isNeutral(raw[key]))
+    .map((key) =>
+      warning('W_ADAPTER_KEY', `${file}: the key "${key}" is not known and has no effect here`, {
+        file,
+        field: key,
+        actual: describe(raw[key]),
+      }),
+    );
+
+const initOf = (init: boolean | string | null | undefined): boolean | string =>
+  typeof init === 'string' ? (repeatable.includes(init) ? init : true) : (init ?? true);
+
+const loraOf = (disk: OnDisk): AdapterLora => ({
+  r: disk.r,
+  loraAlpha: disk.lora_alpha ?? 8,
+  loraDropout: disk.lora_dropout ?? 0,
+  bias: disk.bias ?? 'none',
+  fanInFanOut: disk.fan_in_fan_out ?? false,
+  useRslora: disk.use_rslora ?? false,
+  useDora: disk.use_dora ?? false,
+  initLoraWeights: initOf(disk.init_lora_weights),
+  rankPattern: disk.rank_pattern ?? {},
+  alphaPattern: disk.alpha_pattern ?? {},
+  ...present('targetModules', disk.target_modules),
+  ...present('targetParameters', disk.target_parameters),
+  ...present('excludeModules', disk.exclude_modules),
+  ...present('modulesToSave', disk.modules_to_save),
+  ...present('layersToTransform', disk.layers_to_transform),
+  ...present('layersPattern', disk.layers_pattern),
+  ...present('trainableTokenIndices', disk.trainable_token_indices),
+});
+
+const configOf = (disk: OnDisk): AdapterConfig => ({
+  lora: loraOf(disk),
+  ...present('baseModelNameOrPath', disk.base_model_name_or_path),
+  ...present('revision', disk.revision),
+  ...present('taskType', disk.task_type),
+  ...present('autoMapping', disk.auto_mapping),
+});
+
 /** The content of an `adapter_config.json` of any PEFT release. Refuses other methods and what this library cannot compute. */
 export const decodeAdapterConfig = (
   value: unknown,
   file: string = adapterConfigFile,
 ): Either<FatalError, AdapterConfigRead> => {
-  const raw = t.UnknownRecord.is(value) ? value : {};
-  const method = raw['peft_type'];
-  if (typeof method === 'string' && method !== 'LORA') {
+  const raw: Keys = t.UnknownRecord.is(value) ? value : {};
+  const method = otherMethod(raw);
+  if (method !== undefined) {
     return E.left(
       fatal('E_ADAPTER_TYPE', `${file} is of an adapter of another kind`, {
         file,
@@ -176,64 +244,11 @@ export const decodeAdapterConfig = (
       }),
     );
   }
-  const decoded = decodeFrom(OnDisk, file, 'E_ADAPTER_CONFIG')(value);
-  if (E.isLeft(decoded)) return decoded;
-  const disk = decoded.right;
-  const init = disk.init_lora_weights ?? true;
-  const bad =
-    typeof init === 'string' && rewritesBase.test(init)
-      ? 'init_lora_weights'
-      : [...unsupported].find((key) => !isNeutral(raw[key]));
-  if (bad !== undefined) {
-    return E.left(
-      fatal('E_ADAPTER_UNSUPPORTED', `${file}: ${bad} is not supported`, {
-        file,
-        field: bad,
-        expected:
-          bad === 'init_lora_weights'
-            ? 'an initialisation that leaves the base weights alone, or one that can be repeated: save it with path_initial_model_for_weight_conversion'
-            : 'false or null',
-        actual: describe(raw[bad]),
-      }),
-    );
-  }
-  const warnings = Object.keys(raw)
-    .filter((key) => !harmless.has(key) && !unsupported.has(key) && !isNeutral(raw[key]))
-    .map((key) =>
-      warning('W_ADAPTER_KEY', `${file}: the key "${key}" is not known and has no effect here`, {
-        file,
-        field: key,
-        actual: describe(raw[key]),
-      }),
-    );
-  return E.right({
-    warnings,
-    config: {
-      lora: {
-        r: disk.r,
-        loraAlpha: disk.lora_alpha ?? 8,
-        loraDropout: disk.lora_dropout ?? 0,
-        bias: disk.bias ?? 'none',
-        fanInFanOut: disk.fan_in_fan_out ?? false,
-        useRslora: disk.use_rslora ?? false,
-        useDora: disk.use_dora ?? false,
-        initLoraWeights: typeof init === 'boolean' || repeatable.includes(init) ? init : true,
-        rankPattern: disk.rank_pattern ?? {},
-        alphaPattern: disk.alpha_pattern ?? {},
-        ...present('targetModules', disk.target_modules),
-        ...present('targetParameters', disk.target_parameters),
-        ...present('excludeModules', disk.exclude_modules),
-        ...present('modulesToSave', disk.modules_to_save),
-        ...present('layersToTransform', disk.layers_to_transform),
-        ...present('layersPattern', disk.layers_pattern),
-        ...present('trainableTokenIndices', disk.trainable_token_indices),
-      },
-      ...present('baseModelNameOrPath', disk.base_model_name_or_path),
-      ...present('revision', disk.revision),
-      ...present('taskType', disk.task_type),
-      ...present('autoMapping', disk.auto_mapping),
-    },
-  });
+  const disk = decodeFrom(OnDisk, file, 'E_ADAPTER_CONFIG')(value);
+  if (E.isLeft(disk)) return disk;
+  const key = unsupportedKey(raw);
+  if (key !== undefined) return E.left(notSupported(file, key, raw[key]));
+  return E.right({ warnings: unknownKeys(raw, file), config: configOf(disk.right) });
 };
 
 /** The 21 keys that PEFT 0.7.1 knows; a later key only when it is used, since older releases refuse unknown ones. */

@@ -126,81 +126,86 @@ interface Found {
   readonly make: (spec: TensorSpec) => TaskEither<FatalError, Made>;
 }
 
+/** What a checkpoint quantised so holds, its matrices put together of their parts. */
+const partsOf =
+  (stored: StoredQuantization | undefined) =>
+  (plain: ReadonlyMap<string, StoredTensor>): TaskEither<FatalError, StoredParts> =>
+    stored === undefined
+      ? TE.right({ quantized: new Map(), plain })
+      : isGptq(stored)
+        ? TE.fromEither(storedGptq(plain, stored))
+        : storedParts(plain);
+
+/** Each weight of a checkpoint, to be quantised on the way where it is `quantizable` and that is wanted. */
+const foundIn =
+  (
+    specOf: (name: string) => TensorSpec | undefined,
+    wanted: QuantizationConfig | undefined,
+    quantizable: ReadonlySet<string>,
+  ) =>
+  ({ quantized: matrices, plain: tensors }: StoredParts): ReadonlyMap<string, Found> => {
+    const foundMatrix = (name: string, matrix: StoredQuantized): Found => {
+      const [rows, columns] = matrix.shape;
+      return {
+        name,
+        shape: specOf(matrix.name)?.kind === 'conv1d' ? [columns, rows] : [rows, columns],
+        // The head is a product of its own, which reads plain numbers.
+        make: ({ head }) => pipe(matrix.read(), TE.map(head === true ? dequantized : quantized)),
+      };
+    };
+    const foundTensor = (name: string, from: StoredTensor): Found => ({
+      name,
+      shape: from.shape,
+      make: (spec) =>
+        wanted !== undefined && quantizable.has(spec.name) ? quantizing(from, spec, wanted) : plain(from),
+    });
+    return new Map([
+      ...Array.from(matrices, ([name, matrix]) => [name, foundMatrix(name, matrix)] as const),
+      ...Array.from(tensors, ([name, from]) => [name, foundTensor(name, from)] as const),
+    ]);
+  };
+
+const loadedOf = (
+  made: ReadonlyMap<string, Made>,
+  config: StoredQuantization | QuantizationConfig | undefined,
+): LoadedWeights => {
+  const scales = Object.fromEntries(
+    Array.from(made).flatMap(([name, one]) => (one.scales === undefined ? [] : [[name, one.scales] as const])),
+  );
+  return { weights: tensorsOf(made), ...(config === undefined ? {} : { quantized: { config, scales } }) };
+};
+
 /** What a checkpoint holds for the model. `E_WEIGHTS_MISSING`, `E_WEIGHTS_SHAPE`, `E_QUANTIZATION`. */
 export const planWeights = (
   config: ModelConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
   { stored, wanted }: QuantizationAsked,
 ): TaskEither<FatalError, PlannedWeights> => {
-  const { tensors: specs, basePrefix, fileLayout } = architectureOf(config);
+  const architecture = architectureOf(config);
+  const { tensors: specs, basePrefix, fileLayout } = architecture;
   const byName = new Map(specs.map((spec) => [spec.name, spec]));
+  const specOf = (name: string): TensorSpec | undefined => byName.get(name) ?? byName.get(`${basePrefix}${name}`);
   const quantizable = new Set(wanted === undefined ? [] : quantizableTensors(specs, wanted).map(({ name }) => name));
-  const asStored = ({ shape: [rows, columns], name }: StoredQuantized) => {
-    const spec = byName.get(name) ?? byName.get(`${basePrefix}${name}`);
-    return spec?.kind === 'conv1d' ? [columns, rows] : [rows, columns];
-  };
-  const partsOf = (plain: ReadonlyMap<string, StoredTensor>): TaskEither<FatalError, StoredParts> =>
-    stored === undefined
-      ? TE.right({ quantized: new Map(), plain })
-      : isGptq(stored)
-        ? TE.fromEither(storedGptq(plain, stored))
-        : storedParts(plain);
-  const foundIn = (of: StoredParts): ReadonlyMap<string, Found> =>
-    new Map<string, Found>([
-      ...Array.from(
-        of.quantized,
-        ([name, matrix]) =>
-          [
-            name,
-            {
-              name,
-              shape: asStored(matrix),
-              // The head is a product of its own, which reads plain numbers.
-              make: ({ head }: TensorSpec) => pipe(matrix.read(), TE.map(head === true ? dequantized : quantized)),
-            },
-          ] as const,
-      ),
-      ...Array.from(
-        of.plain,
-        ([name, from]) =>
-          [
-            name,
-            {
-              name,
-              shape: from.shape,
-              make: (spec: TensorSpec) =>
-                wanted !== undefined && quantizable.has(spec.name) ? quantizing(from, spec, wanted) : plain(from),
-            },
-          ] as const,
-      ),
-    ]);
   return pipe(
-    TE.fromEither(unpacked(architectureOf(config), tensors)),
+    TE.fromEither(unpacked(architecture, tensors)),
     TE.flatMapEither((all) => fileLayout?.read(all) ?? E.right(all)),
-    TE.flatMap(partsOf),
-    TE.map(foundIn),
+    TE.flatMap(partsOf(stored)),
+    TE.map(foundIn(specOf, wanted, quantizable)),
     TE.bindTo('found'),
     TE.bind('match', ({ found }) => TE.fromEither(matchTensors(config, [...found.values()]))),
-    TE.map(({ found, match }) => ({
-      unexpected: match.unexpected,
-      load: pipe(
-        inTurn(
-          match.tensors.flatMap(({ stored: key, name }) => {
-            const entry = found.get(key);
-            const spec = byName.get(name);
-            return entry === undefined || spec === undefined ? [] : [{ name, make: entry.make(spec) }];
-          }),
+    TE.map(({ found, match }) => {
+      const makings = match.tensors.flatMap(({ stored: key, name }): ReadonlyArray<Making> => {
+        const entry = found.get(key);
+        const spec = byName.get(name);
+        return entry === undefined || spec === undefined ? [] : [{ name, make: entry.make(spec) }];
+      });
+      return {
+        unexpected: match.unexpected,
+        load: pipe(
+          inTurn(makings),
+          TE.map((made) => loadedOf(made, stored ?? wanted)),
         ),
-        TE.map((all) => {
-          const how = stored ?? wanted;
-          const scales = Object.fromEntries(
-            Array.from(all).flatMap(([name, made]) =>
-              made.scales === undefined ? [] : [[name, made.scales] as const],
-            ),
-          );
-          return { weights: tensorsOf(all), ...(how === undefined ? {} : { quantized: { config: how, scales } }) };
-        }),
-      ),
-    })),
+      };
+    }),
   );
 };
