@@ -65,7 +65,7 @@ export { sourced } from './formats/datasets/sourced.js';
 export type { Sourced, SourcedError, SourcedValue } from './formats/datasets/sourced.js';
 export { locateModel } from './formats/hub/locate.js';
 export type { Located, LocateOptions } from './formats/hub/locate.js';
-export type { HubDownload, HubSettings } from './formats/hub/settings.js';
+export type { HubDownload, HubSettings, HubUpload } from './formats/hub/settings.js';
 export type { DatasetChoice } from './formats/hub/datasetFiles.js';
 export type { ModelPart } from './formats/hub/modelFiles.js';
 export { withAddedTokens, withChatFormat } from './formats/tokenizing/addTokens.js';

@@ -63,6 +63,7 @@ export type { SftRun } from './train/trainer.js';
 export type {
   Begun,
   CheckpointWritten,
+  HubPush,
   ComputeMetrics,
   Dataset,
   EpochMark,
@@ -141,6 +142,9 @@ export { exportGguf } from './train/saving/exportGguf.js';
 export type { ExportGgufOptions } from './train/saving/exportGguf.js';
 export { exportGgufAdapter } from './train/saving/exportGgufAdapter.js';
 export type { GgufOptions } from './train/saving/ggufGeneral.js';
+export { pushToHub } from './train/saving/pushToHub.js';
+export type { Pushed, PushOptions } from './train/saving/pushToHub.js';
+export type { HubCommit } from './formats/hub/uploading.js';
 export { saveAdapters, saveModel } from './train/saving/save.js';
 export type { SaveOptions } from './train/saving/save.js';
 export { gptqRows, saveGptq } from './train/saving/gptq.js';

@@ -43,6 +43,11 @@ export const commands: ReadonlyArray<NamedCommand> = [
     load: async () => (await import('./export.js')).exportCommand,
   },
   {
+    name: 'push',
+    summary: 'upload a model or adapter to the Hugging Face Hub',
+    load: async () => (await import('./push.js')).pushCommand,
+  },
+  {
     name: 'doctor',
     summary: 'tell which engines are there, which one would run, and why',
     load: async () => (await import('./doctor.js')).doctorCommand,

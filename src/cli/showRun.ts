@@ -77,6 +77,11 @@ export const watch = (run: SftRun, { err }: Terminal): Promise<RunSummary> =>
         case 'checkpoint':
           note(`checkpoint ${event.checkpoint.dir}`);
           return;
+        case 'pushed': {
+          const { repo, commit, title } = event.pushed;
+          note(`pushed to ${repo}: ${title} (${commit.url})`);
+          return;
+        }
         case 'warning':
           tellWarning({ write: (line) => note(line.trimEnd()) })(event.warning);
           return;

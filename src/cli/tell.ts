@@ -38,10 +38,13 @@ const size = (bytes: number): string =>
       ? `${Math.round(bytes / 1e6)} MB`
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
-/** Says what is downloaded from the Hub. */
+/** Says what is downloaded from the Hub, and uploaded. */
 export const tellingHub = (err: Line): Partial<HubSettings> => ({
   onDownload: ({ repo, path, bytes, from }) => {
     err.write(`downloading ${repo}: ${path}, ${size(bytes)}${from === 0 ? '' : `, of which ${size(from)} are here`}\n`);
+  },
+  onUpload: ({ repo, path, bytes }) => {
+    err.write(`uploading to ${repo}: ${path}, ${size(bytes)}\n`);
   },
 });
 

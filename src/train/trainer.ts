@@ -41,8 +41,17 @@ import { epochsOf } from './run/epochs.js';
 import type { Epochs } from './run/epochs.js';
 import { leaveFailure } from './run/failure.js';
 import { finish } from './run/finish.js';
-import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery } from './run/hooks.js';
-import type { Begun, CheckpointWritten, Evaluation, Run, RunCallback, RunEvent, RunSummary } from './run/run.js';
+import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery, tellPushes } from './run/hooks.js';
+import type {
+  Begun,
+  CheckpointWritten,
+  Evaluation,
+  HubPush,
+  Run,
+  RunCallback,
+  RunEvent,
+  RunSummary,
+} from './run/run.js';
 import type { Samples, SftSetup } from './run/run.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './step/microBatches.js';
 import { trainStep } from './step/step.js';
@@ -61,6 +70,8 @@ export interface SftRun extends Observable<StepResult>, RunInputs {
   readonly samples: Observable<Samples>;
   /** Each when it is whole on disk. */
   readonly checkpoints: Observable<CheckpointWritten>;
+  /** Each commit that `pushToHub` made, told between two updates. */
+  readonly pushes: Observable<HubPush>;
   /** What the run goes on after and somebody should know; `render` tells it in words. */
   readonly warnings: Observable<Warning>;
   /** Once, at the end of a run that did not fail. */
@@ -101,6 +112,7 @@ const goesOn = (run: Run): TaskEither<FatalError, boolean> => {
   const { controls, rateByHand } = run;
   return pipe(
     TE.fromTask(controls.ready),
+    TE.tapIO(() => () => tellPushes(run)),
     TE.tapIO(() => () => {
       const rate = controls.takeLearningRate();
       if (rate !== undefined) rateByHand.learningRate = rate.learningRate;
@@ -250,6 +262,7 @@ export const sftTrainer = (setup: SftSetup, options: SftOptions = {}): SftRun =>
     evaluations: only('evaluation', ({ evaluation }) => evaluation),
     samples: only('samples', ({ samples }) => samples),
     checkpoints: only('checkpoint', ({ checkpoint }) => checkpoint),
+    pushes: only('pushed', ({ pushed }) => pushed),
     warnings: only('warning', ({ warning }) => warning),
     finished: only('finished', ({ summary }) => summary),
   });

@@ -3,6 +3,8 @@ import { withoutSecrets } from '../../errors.js';
 
 export interface ModelCard {
   readonly name: string;
+  /** Where it is uploaded to; who uses it names that. */
+  readonly repoId?: string | undefined;
   /** Name on the Hub, or of a directory. */
   readonly baseModel?: string | undefined;
   /** Whether `baseModel` and these data sets are names on the Hub, which its pages link. */
@@ -55,25 +57,28 @@ const table = (
 const numbers = (values: Readonly<Record<string, number>>): ReadonlyArray<readonly [string, string]> =>
   Object.entries(values).map(([key, value]) => [key, shown(value)] as const);
 
-const python = ({ adapter, name }: ModelCard): ReadonlyArray<string> =>
-  adapter
+/** What one who uses it calls it. */
+const idOf = ({ repoId, name }: ModelCard): string => repoId ?? name;
+
+const python = (card: ModelCard): ReadonlyArray<string> =>
+  card.adapter
     ? [
         'from peft import AutoPeftModelForCausalLM',
         'from transformers import AutoTokenizer',
         '',
-        `model = AutoPeftModelForCausalLM.from_pretrained(${JSON.stringify(name)})`,
-        `tokenizer = AutoTokenizer.from_pretrained(${JSON.stringify(name)})`,
+        `model = AutoPeftModelForCausalLM.from_pretrained(${JSON.stringify(idOf(card))})`,
+        `tokenizer = AutoTokenizer.from_pretrained(${JSON.stringify(idOf(card))})`,
       ]
     : [
         'from transformers import AutoModelForCausalLM, AutoTokenizer',
         '',
-        `model = AutoModelForCausalLM.from_pretrained(${JSON.stringify(name)})`,
-        `tokenizer = AutoTokenizer.from_pretrained(${JSON.stringify(name)})`,
+        `model = AutoModelForCausalLM.from_pretrained(${JSON.stringify(idOf(card))})`,
+        `tokenizer = AutoTokenizer.from_pretrained(${JSON.stringify(idOf(card))})`,
       ];
 
-const command = ({ adapter, name, baseModel, chats }: ModelCard): string =>
-  `rxtune generate --model ${adapter ? (baseModel ?? 'BASE') : name}${adapter ? ` --adapter ${name}` : ''} ` +
-  (chats ? '--messages question.json' : '--prompt "…"');
+const command = (card: ModelCard): string =>
+  `rxtune generate --model ${card.adapter ? (card.baseModel ?? 'BASE') : idOf(card)}${card.adapter ? ` --adapter ${idOf(card)}` : ''} ` +
+  (card.chats ? '--messages question.json' : '--prompt "…"');
 
 /** What it is, in a sentence. */
 const told = ({ adapter, baseModel, quantization, trainableParameters, totalParameters }: ModelCard): string => {

@@ -49,6 +49,10 @@ const contents = async (
   };
 };
 
+/** Files below a directory, as paths relative to it, with `/` between their parts; sorted. */
+export const filesBelow = (dir: string): TaskEither<FatalError, ReadonlyArray<string>> =>
+  edge(dir, async () => (await contents(dir)).files);
+
 const digest = async (file: string): Promise<{ readonly bytes: number; readonly sha256: string }> => {
   const hash = createHash('sha256');
   let bytes = 0;

@@ -1,6 +1,17 @@
 /** Requests to the Hub: redirects, refusals and broken connections, each as a typed error or another try. */
 import { fatal } from '../../errors.js';
 import type { ErrorCode, FatalError } from '../../errors.js';
+import {
+  authorization,
+  bare,
+  barred,
+  codeWithin,
+  isPassing,
+  nobody,
+  pauseBefore,
+  tries,
+  unreachable,
+} from './connection.js';
 import type { HubSettings } from './settings.js';
 
 export interface Asked {
@@ -14,7 +25,6 @@ export interface Asked {
 }
 
 const mostRedirects = 8;
-const tries = 6;
 
 /** What another try may mend. */
 class Again extends Error {
@@ -61,64 +71,8 @@ const refused = (response: Response, { what }: Asked, { token }: HubSettings): E
     );
   }
   if (status === 403) return refusal('E_HUB_DENIED', `${what}: access is refused (HTTP 403, ${said})`, withToken);
-  if (status === 408 || status === 429 || status >= 500) return again(`HTTP ${status}`);
+  if (isPassing(status)) return again(`HTTP ${status}`);
   return refusal('E_HUB_ANSWER', `${what}: the Hub answered HTTP ${status}`, 'is HF_ENDPOINT right?');
-};
-
-/** Codes with which the system says that there is nobody to talk to: trying again at once is of no use. */
-const nobody = new Set(['ENOTFOUND', 'ECONNREFUSED', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH', 'ERR_INVALID_URL']);
-
-const codeWithin = (error: unknown): string => {
-  if (typeof error !== 'object' || error === null) return '';
-  if ('code' in error && typeof error.code === 'string') return error.code;
-  return 'cause' in error ? codeWithin(error.cause) : '';
-};
-
-const hostOf = (url: string): string => {
-  try {
-    return new URL(url).host;
-  } catch {
-    return 'an address that is none';
-  }
-};
-
-const unreachable = (what: string, url: string, why: string): FatalError =>
-  fatal('E_HUB_UNREACHABLE', `${what}: ${hostOf(url)} cannot be reached (${why})`, {
-    hint: 'check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses what is in the cache',
-  });
-
-/** An address that `fetch` takes: without the name and password that a mirror's may hold. */
-const bare = (address: string): string => {
-  const url = new URL(address);
-  url.username = '';
-  url.password = '';
-  return url.href;
-};
-
-/** What percent signs stand for; as it is where one stands for itself. */
-const decoded = (text: string): string => {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-};
-
-/** Who asks, told to the endpoint alone: the name and password in its address, which are a mirror's, or the token. */
-const authorization = ({ endpoint, token }: HubSettings): Readonly<Record<string, string>> => {
-  const { username, password } = new URL(endpoint);
-  if (username !== '' || password !== '') {
-    const pair = `${decoded(username)}:${decoded(password)}`;
-    return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
-  }
-  return token === undefined ? {} : { authorization: `Bearer ${token}` };
-};
-
-/** Why `fetch` takes no such request at all (a port that it bars, a header that is none), which no other try mends. */
-const barred = (error: object): string | undefined => {
-  if (!('name' in error) || error.name !== 'TypeError' || codeWithin(error) !== '') return undefined;
-  const { cause } = error as { readonly cause?: { readonly message?: unknown } | null };
-  return typeof cause?.message === 'string' ? cause.message : 'no request can be made of it';
 };
 
 const isRedirect = (status: number): boolean => [301, 302, 303, 307, 308].includes(status);
@@ -149,8 +103,6 @@ const followed = async (asked: Asked, settings: HubSettings, signal: AbortSignal
   }
   throw fatal('E_HUB_ANSWER', `${asked.what}: the Hub redirects without end`, { hint: 'is HF_ENDPOINT right?' });
 };
-
-const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
 /**
  * `use` of the answer. A connection that breaks or falls silent, in `use` too, is tried again, five times without progress at
@@ -199,6 +151,6 @@ export const requested = async <A>(
       clearTimeout(timer);
     }
     if (++failures >= tries) throw unreachable(now.what, now.url, why);
-    await pause((settings.retryMs ?? 500) * 2 ** (failures - 1));
+    await pauseBefore(failures, settings);
   }
 };

@@ -16,6 +16,16 @@ export interface HubDownload {
   readonly from: number;
 }
 
+/** A file that is about to be uploaded. */
+export interface HubUpload {
+  /** `owner/name`. */
+  readonly repo: string;
+  /** Of the file in the repository. */
+  readonly path: string;
+  /** Size of the file. */
+  readonly bytes: number;
+}
+
 /**
  * What the environment says about the Hub (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`), as values.
  */
@@ -30,6 +40,8 @@ export interface HubSettings {
   readonly offline: boolean;
   /** Told before each download. */
   readonly onDownload?: ((download: HubDownload) => void) | undefined;
+  /** Told before each commit of every file in it. */
+  readonly onUpload?: ((upload: HubUpload) => void) | undefined;
   /** A connection that is silent for so long is given up. Default 30 s. */
   readonly silenceMs?: number | undefined;
   /** Pause before the first of five repeated tries; doubled each time. Default 500 ms. */
@@ -43,6 +55,7 @@ export const hubSettingNames: OptionNames<Partial<HubSettings>> = {
   token: 'optional',
   offline: 'optional',
   onDownload: 'optional',
+  onUpload: 'optional',
   silenceMs: 'optional',
   retryMs: 'optional',
 };

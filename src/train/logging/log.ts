@@ -54,11 +54,12 @@ export const truncateLog =
     }
   };
 
-const files = { log: 'log.jsonl', evaluations: 'evaluations.jsonl', samples: 'samples.jsonl' } as const;
+/** Their names in the output directory. */
+export const logFiles = { log: 'log.jsonl', evaluations: 'evaluations.jsonl', samples: 'samples.jsonl' } as const;
 
 export interface RunLogs {
   /** Adds a line; does nothing where there is no output directory, nor after `close`. */
-  readonly write: (file: keyof typeof files, row: Readonly<Record<string, unknown>>) => TaskEither<FatalError, void>;
+  readonly write: (file: keyof typeof logFiles, row: Readonly<Record<string, unknown>>) => TaskEither<FatalError, void>;
   /** Makes what was written durable: a checkpoint must not survive a power cut that its log lines do not. */
   readonly sync: () => TaskEither<FatalError, void>;
   /** Drops the lines of steps after `step`. */
@@ -88,7 +89,7 @@ export const runLogs = (outputDir: string | undefined): RunLogs => {
       isClosed
         ? TE.right(undefined)
         : pipe(
-            logOf(files[file]),
+            logOf(logFiles[file]),
             TE.flatMap(({ append }) => append(row)),
           ),
     sync: () =>
@@ -104,7 +105,7 @@ export const runLogs = (outputDir: string | undefined): RunLogs => {
       ),
     cut: (step) =>
       pipe(
-        Object.values(files),
+        Object.values(logFiles),
         TE.traverseSeqArray((file) => truncateLog(join(outputDir, file), step)),
         TE.map(() => undefined),
       ),

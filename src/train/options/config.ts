@@ -267,6 +267,30 @@ const watching = {
   ),
   saveSteps: option(interval, 500, 'Updates between checkpoints, or a share of the run.'),
   saveTotalLimit: optional(positiveInteger, 'Checkpoints kept; the best one is kept besides the newest.'),
+  pushToHub: option(
+    boolean,
+    false,
+    'Upload the model to the Hub at the end, and before as hubStrategy says. HF_TOKEN says who uploads.',
+  ),
+  hubModelId: optional(
+    nonEmptyString,
+    "Repository to upload to: owner/name, or the name of one of one's own. Default: the name of outputDir.",
+  ),
+  hubStrategy: option(
+    oneOf('end', 'every_save', 'checkpoint', 'all_checkpoints'),
+    'every_save',
+    'What is uploaded before the end: nothing; the model of each checkpoint; also the newest whole, to go on from; or all of them.',
+  ),
+  hubPrivateRepo: optional(
+    boolean,
+    "Whether a repository made for it is to be seen by nobody else. Default: as its owner's settings have it.",
+  ),
+  hubAlwaysPush: option(
+    boolean,
+    false,
+    'Wait for an upload that is under way when the next is due, instead of passing that one over.',
+  ),
+  hubRevision: optional(nonEmptyString, 'Branch to upload to, made where it is not there. Default: main.'),
   saveOnlyModel: option(boolean, false, 'Leave optimizer state out of checkpoints; they cannot be resumed from.'),
   resumeFromCheckpoint: optional(
     resume,

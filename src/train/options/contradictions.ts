@@ -56,6 +56,11 @@ const reports: Rule = ({ reportTo, loggingDir, outputDir }) =>
     ? wrong('loggingDir', 'reportTo needs a place for its files', 'set loggingDir or outputDir')
     : undefined;
 
+const uploads: Rule = ({ pushToHub, outputDir }) =>
+  pushToHub && outputDir === undefined
+    ? wrong('outputDir', 'pushToHub uploads what is written, and nothing is', 'set outputDir')
+    : undefined;
+
 const schedule: Rule = ({ lrSchedulerType, lrEnd = 1e-7, learningRate }) =>
   lrSchedulerType === 'polynomial' && lrEnd >= learningRate
     ? wrong('lrEnd', 'lrEnd must lie below learningRate', 'lower lrEnd or raise learningRate')
@@ -105,6 +110,7 @@ const rules: ReadonlyArray<Rule> = [
   templates,
   streamed,
   reports,
+  uploads,
   schedule,
   evaluated,
   bestIsSaved,

@@ -42,7 +42,6 @@ const wholeNumber = (reason: string): ForeignArgument => ({
 });
 
 const oneProcess = 'a run is one process, with the threads that `threads` says; there are no ranks to divide it among';
-const upload = 'nothing is uploaded: huggingface-cli upload NAME OUTPUT_DIR';
 const compiled = 'kernels are compiled when the engine is built';
 const told = 'every log row counts the tokens read, the summary tokens a second';
 const loader = 'rows are prepared beside the updates; how many ahead, says prefetch';
@@ -174,16 +173,10 @@ const saving = {
     'the command line leaves a checkpoint on SIGTERM, SIGINT and SIGHUP; in code, stop({ checkpoint: true })',
   ),
   restoreCallbackStatesFromCheckpoint: off('callbacks keep their own state'),
-  pushToHub: off(upload),
-  pushToHubModelId: empty(upload),
-  pushToHubOrganization: empty(upload),
-  pushToHubToken: empty(upload),
-  hubModelId: empty(upload),
-  hubStrategy: only(upload, 'every_save'),
-  hubToken: empty(upload),
-  hubPrivateRepo: off(upload),
-  hubAlwaysPush: off(upload),
-  hubRevision: empty(upload),
+  pushToHubModelId: empty('the name is hubModelId'),
+  pushToHubOrganization: empty('the name is hubModelId: organization/name'),
+  pushToHubToken: empty('a token among options would be written down: HF_TOKEN says it, or hub beside the model'),
+  hubToken: empty('a token among options would be written down: HF_TOKEN says it, or hub beside the model'),
 } as const;
 
 const scripts = {

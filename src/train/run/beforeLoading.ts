@@ -15,6 +15,7 @@ import { chatTemplateSource } from '../loading/withChatTemplate.js';
 import type { SftConfig } from '../options/config.js';
 import { isMixture, notBothGiven } from '../preparing/divide.js';
 import { evalSets, isDataset, ofField, ofSet } from '../preparing/prepareRows.js';
+import { pushable } from './pushing.js';
 import { findCheckpoint } from './resume.js';
 import type { Dataset, SftSetup } from './run.js';
 
@@ -112,11 +113,11 @@ const template = ({ chatTemplate }: SftConfig): TaskEither<FatalError, unknown> 
 /**
  * Refuses a run that could not begin, in a moment and with the error it would end in after its model was loaded: data sets that are
  * no rows (`E_OPTIONS`) or not there (the errors of reading them), two losses or evaluation of two kinds (`E_OPTIONS`), evaluation of no rows (`E_NO_EVAL_DATASET`), a checkpoint to go
- * on from that is missing (those of `findCheckpoint`), a chat template whose file is not there (`E_NO_FILE`), and last an output
- * directory, which is made, that cannot be written (`E_OUTPUT_DIR`).
+ * on from that is missing (those of `findCheckpoint`), a chat template whose file is not there (`E_NO_FILE`), an output
+ * directory, which is made, that cannot be written (`E_OUTPUT_DIR`), and last a Hub that would not be uploaded to (errors of `pushToHub`).
  */
 export const beforeLoading = (
-  sets: Sets & Pick<SftSetup, 'computeLoss'>,
+  sets: Sets & Pick<SftSetup, 'computeLoss' | 'hub'>,
   config: SftConfig,
 ): TaskEither<FatalError, void> =>
   pipe(
@@ -127,5 +128,7 @@ export const beforeLoading = (
     TE.flatMap(() => TE.sequenceSeqArray(datasets(sets))),
     TE.flatMap(() => TE.mapLeft(ofField('resumeFromCheckpoint'))(findCheckpoint(config))),
     TE.flatMap(() => template(config)),
-    TE.flatMap(() => (config.outputDir === undefined ? TE.right(undefined) : writable(config.outputDir))),
+    TE.tap(() => (config.outputDir === undefined ? TE.right(undefined) : writable(config.outputDir))),
+    TE.flatMap(() => pushable(sets, config)),
+    TE.map(() => undefined),
   );

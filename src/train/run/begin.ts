@@ -25,6 +25,7 @@ import { markInUse } from './inUse.js';
 import type { Mark } from './inUse.js';
 import { begunOf, newRun, planned, release } from './newRun.js';
 import type { Ready } from './newRun.js';
+import { makePusher } from './pushing.js';
 import { makeRemains, weightsBrought, withoutRemains } from './remains.js';
 import type { Remains } from './remains.js';
 import { resume, tidyOutput } from './resume.js';
@@ -204,13 +205,15 @@ const begun = (beginning: Beginning, config: SftConfig): TaskEither<FatalError, 
           remains.add(() => release(run)),
     ),
     TE.tap(({ run }) => takenUp(run)),
+    TE.bind('pusher', ({ run }) => makePusher(setup, run.config)),
     TE.tapIO(
       ({ parts, run }) =>
         () =>
           emit({ kind: 'begun', begun: begunOf(run, parts) }),
     ),
-    TE.map(({ run }) => ({
+    TE.map(({ run, pusher }) => ({
       ...run,
+      pusher,
       startedAt: now(),
       startStep: run.state.step,
       startTokens: run.state.numTokens,

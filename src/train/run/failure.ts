@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { isFatal, render, withoutSecrets } from '../../errors.js';
 import { writeTextAtomically } from '../../formats/files/atomicFile.js';
 
-const fileIn = (outputDir: string): string => join(outputDir, 'error.json');
+export const failureFile = 'error.json';
+
+const fileIn = (outputDir: string): string => join(outputDir, failureFile);
 
 /** What of an error goes to disk. `step`: updates done. */
 const told = (error: unknown, step: number): Readonly<Record<string, unknown>> =>

@@ -11,7 +11,7 @@ import { checkpointName, rotateCheckpoints } from '../../formats/checkpoints/che
 import { saveModel, saveOptionsOf } from '../saving/save.js';
 import { cardOf, writeModelCard } from '../saving/writeModelCard.js';
 import { epochAfter } from '../step/plan.js';
-import { saveAsked } from './hooks.js';
+import { saveAsked, tellPushes } from './hooks.js';
 import { restoreWeights } from './resume.js';
 import type { Run, RunSummary } from './run.js';
 
@@ -65,6 +65,15 @@ const keepBestAlone = ({
     ? TE.right(undefined)
     : TE.map(() => undefined)(rotateCheckpoints(outputDir, { limit: 1, best: best.step, written: best.step }));
 
+/** What a run comes to, on the Hub. */
+const pushed = (run: Run, { ended, steps }: RunSummary): TaskEither<FatalError, void> =>
+  pipe(
+    run.pusher?.end({ left: ended === 'left', step: steps }) ?? TE.right(undefined),
+    TE.tapIO(() => () => tellPushes(run)),
+    // What went well before is told of an end that did not.
+    TE.tapError(() => TE.fromIO(() => tellPushes(run))),
+  );
+
 /** Saves the final model, unless the run was left to be resumed, and tells what the run came to. */
 export const finish = (run: Run): TaskEither<FatalError, void> => {
   const { config, setup, state, controls, refusals, emit } = run;
@@ -83,7 +92,7 @@ export const finish = (run: Run): TaskEither<FatalError, void> => {
             TE.tap(() => (found ? keepBestAlone(run) : TE.right(undefined))),
           ),
     ),
-    TE.map(() => undefined),
+    TE.flatMap(() => pushed(run, summary)),
     TE.tapIO(() => () => {
       // Who gave a side door of their own has heard of each.
       const refused = setup.rejects === undefined ? refusals.told() : undefined;

@@ -244,11 +244,20 @@ const saveDue = (run: Run, { step }: StepResult): boolean => {
   return config.saveStrategy === 'steps' && isDue(step, everySteps(config.saveSteps, plan.totalSteps));
 };
 
+/** What transformers calls the commit of a checkpoint. */
+const pushTitle = ({ config, plan, state }: Run): string =>
+  config.saveStrategy === 'epoch'
+    ? `Training in progress, epoch ${Math.floor(epochAfter(plan, state.microBatches))}`
+    : `Training in progress, step ${state.step}`;
+
+/** Tells what has become of uploads since this was last done. */
+export const tellPushes = ({ pusher, emit }: Run): void => pusher?.news().forEach(emit);
+
 const saveNow = (run: Run): TaskEither<FatalError, void> =>
   pipe(
     saveCheckpoint(run),
     TE.tapIO((dir) => () => run.emit({ kind: 'checkpoint', checkpoint: { dir, step: run.state.step } })),
-    TE.map(() => undefined),
+    TE.flatMap((dir) => run.pusher?.checkpoint({ dir, step: run.state.step, title: pushTitle(run) }) ?? done),
   );
 
 /** Writes a checkpoint if one was asked for since the last. */

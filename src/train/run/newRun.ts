@@ -155,7 +155,8 @@ export const newRun = (ready: Ready, plan: Plan): Run => {
 };
 
 /** Frees what a run holds besides its model. */
-export const release = ({ state, logs }: Run): void => {
+export const release = ({ state, logs, pusher }: Run): void => {
+  pusher?.abort();
   disposeState(state);
   void logs.close();
 };

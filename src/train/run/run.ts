@@ -2,6 +2,8 @@
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
+import type { HubSettings } from '../../formats/hub/settings.js';
+import type { HubCommit } from '../../formats/hub/uploading.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
 import type { CausalLM } from '../../model/model.js';
 import type { FormattingFunc } from '../../operators/decode.js';
@@ -21,6 +23,7 @@ import type { RowNames } from '../preparing/rowNames.js';
 import type { Plan } from '../step/plan.js';
 import type { TrainState } from '../step/state.js';
 import type { Controls, RunInputs, TrainerControl } from './controls.js';
+import type { Pusher } from './pushing.js';
 
 /**
  * Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. A path is none, though a text may be
@@ -81,6 +84,11 @@ export interface SftSetup {
   readonly computeMetrics?: ComputeMetrics | undefined;
   /** What metrics need of the logits at trained positions, so that no more than that is kept. Without it there are no predictions. */
   readonly preprocessLogitsForMetrics?: PreprocessLogits | undefined;
+  /**
+   * Where `pushToHub` goes, and with which token; what is left out is as the environment says (`HF_ENDPOINT`, `HF_TOKEN`, …). Nothing of
+   * it is written down.
+   */
+  readonly hub?: Partial<HubSettings> | undefined;
   /** Called with every event, in this order. */
   readonly callbacks?: ReadonlyArray<RunCallback> | undefined;
 }
@@ -134,6 +142,17 @@ export interface Samples {
 export interface CheckpointWritten {
   readonly dir: string;
   /** Updates done. */
+  readonly step: number;
+}
+
+/** A commit on the Hub that a run made. */
+export interface HubPush {
+  /** `owner/name`, with `@branch` where it is not `main`. */
+  readonly repo: string;
+  readonly commit: HubCommit;
+  /** Of the commit. */
+  readonly title: string;
+  /** Updates done when what it holds was written. */
   readonly step: number;
 }
 
@@ -210,6 +229,7 @@ export type RunEvent =
   | { readonly kind: 'evaluation'; readonly evaluation: Evaluation }
   | { readonly kind: 'samples'; readonly samples: Samples }
   | { readonly kind: 'checkpoint'; readonly checkpoint: CheckpointWritten }
+  | { readonly kind: 'pushed'; readonly pushed: HubPush }
   | { readonly kind: 'warning'; readonly warning: Warning }
   | { readonly kind: 'finished'; readonly summary: RunSummary };
 
@@ -244,6 +264,8 @@ export interface Run {
   readonly controls: Controls;
   readonly emit: (event: RunEvent) => void;
   readonly logs: RunLogs;
+  /** Absent where nothing is uploaded. */
+  readonly pusher?: Pusher | undefined;
   /** Milliseconds on a clock that only goes forward. */
   readonly now: () => number;
   /** On that clock. */

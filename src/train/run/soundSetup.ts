@@ -25,6 +25,7 @@ const kinds: Readonly<Record<keyof SftSetup, 'function' | 'list' | 'other'>> = {
   optimizer: 'function',
   computeLoss: 'function',
   rejects: 'other',
+  hub: 'other',
   computeMetrics: 'function',
   preprocessLogitsForMetrics: 'function',
   callbacks: 'list',

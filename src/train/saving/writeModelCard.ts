@@ -32,6 +32,7 @@ const told = (name: string): { readonly name: string; readonly onHub: boolean } 
 /** Options that say where things are or on what they run, not what was done. */
 const untold: ReadonlySet<string> = new Set([
   ...['outputDir', 'resumeFromCheckpoint', 'chatTemplate', 'engine', 'threads', 'maxMemory', 'prefetch'],
+  ...['pushToHub', 'hubModelId', 'hubStrategy', 'hubPrivateRepo', 'hubAlwaysPush', 'hubRevision'],
   ...['datasetNumProc', 'preparedCache', 'preparedCacheSize'],
   ...['loggingSteps', 'loggingStrategy', 'loggingFirstStep', 'saveStrategy', 'saveSteps', 'saveTotalLimit'],
 ]);
@@ -73,6 +74,7 @@ export const cardOf = (run: Run, summary: RunSummary, outputDir: string): ModelC
   const weights = Object.entries(model.weights);
   return {
     name: basename(resolve(outputDir)),
+    repoId: run.pusher?.repoId,
     baseModel: found?.name,
     baseOnHub: found?.onHub ?? false,
     datasets: (setup.datasetNames ?? []).map(told),
