@@ -73,6 +73,7 @@ const misspelt: Readonly<Record<string, readonly [record: object, position: numb
   evaluateLoss: [{ labelSmooting: 0.1 }, 3, 'labelSmoothingFactor'],
   evaluateRows: [{ sise: 4 }, 2, 'size'],
   examples: [{ maxTurn: 1 }, 0, 'maxTurns'],
+  pushToHub: [{ commitMesage: 'm' }, 2, 'commitMessage'],
   exportGguf: [{ tokenizer: {}, outype: 'f16' }, 2, 'outtype'],
   exportGgufAdapter: [{ outype: 'f16' }, 2, 'outtype'],
   foldPreflight: [{ sampels: 3 }, 0, 'samples'],

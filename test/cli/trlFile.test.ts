@@ -94,7 +94,7 @@ test('what is refused of a file is told at once, each with its line', async () =
   const yaml = [
     'learning_rate: -3',
     'fp16: true',
-    'push_to_hub: true',
+    'torch_compile: true',
     'logging_step: 3',
     'optim: galore',
     'model: m',
@@ -104,7 +104,7 @@ test('what is refused of a file is told at once, each with its line', async () =
   expect(told.split('\n').slice(0, -1)).toEqual([
     'run.yaml:4, field "logging_step": unknown option "logging_step"',
     expect.stringMatching(/^ {2}also line 2: option "fp16" is not offered at true \(.*precision: bfloat16\)$/),
-    expect.stringMatching(/^ {2}also line 3: option "push_to_hub" is not offered at true \(nothing is uploaded: /),
+    expect.stringMatching(/^ {2}also line 3: option "torch_compile" is not offered at true \(kernels are /),
     expect.stringMatching(/^ {2}also line 5: optim: optimizer "galore" is not offered \(offered are /),
     expect.stringMatching(
       /^ {2}also line 1: wrong value for learning_rate: expected .*, got -3 \(a number\) \[E_OPTIONS\]$/,

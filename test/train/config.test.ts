@@ -207,6 +207,6 @@ describe('refusals', () => {
   });
 
   test('a refused option that is off is no reason to stop', () => {
-    expect(decoded({ fp16: false, pushToHub: null }).precision).toBeUndefined();
+    expect(decoded({ fp16: false, hubToken: null }).precision).toBeUndefined();
   });
 });

@@ -336,13 +336,30 @@ test('the token goes to the Hub and to nobody else', async () => {
   other.close();
 });
 
-test('rxtune push uploads a directory; without a token it says what is missing', async () => {
+/** A module after which the package that uploads cannot be found, as where it was never installed. */
+const hubLibraryGone = ((): string => {
+  const asModule = (text: string): string => `data:text/javascript,${encodeURIComponent(text)}`;
+  const hook = `export const resolve = (name, context, next) => {
+    if (name === '@huggingface/hub') throw Object.assign(new Error('gone'), { code: 'ERR_MODULE_NOT_FOUND' });
+    return next(name, context);
+  };`;
+  return asModule(`import { register } from 'node:module'; register(${JSON.stringify(asModule(hook))});`);
+})();
+
+test('rxtune push uploads a directory; without a token, or the package, it says what is missing', async () => {
   const dir = filled(model);
   const asked = ['push', '--dir', dir, '--hub-model-id', 'm', '--hub-revision', 'next', '--commit-message', 'By hand'];
   const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: temporary(), HF_HUB_OFFLINE: '', HF_TOKEN: '' };
   const denied = await start(asked, undefined, env);
   expect(denied.code).toBe(2);
   expect(denied.err).toMatch(/E_HUB_TOKEN[^]*HF_TOKEN/);
+  const without = await start(asked, undefined, {
+    ...env,
+    HF_TOKEN: token,
+    NODE_OPTIONS: `--import ${hubLibraryGone}`,
+  });
+  expect(without.code).toBe(2);
+  expect(without.err).toMatch(/E_HUB_PACKAGE[^]*npm install @huggingface\/hub/);
   const { code, err } = await start(asked, undefined, { ...env, HF_TOKEN: token });
   expect({ code, err }).toMatchObject({ code: 0 });
   expect(err).toMatch(/^uploading to ada\/m: model\.safetensors, 3 kB$/m);
