@@ -63,7 +63,6 @@ export type { SftRun } from './train/trainer.js';
 export type {
   Begun,
   CheckpointWritten,
-  HubPush,
   ComputeMetrics,
   Dataset,
   EpochMark,
@@ -144,6 +143,7 @@ export { exportGgufAdapter } from './train/saving/exportGgufAdapter.js';
 export type { GgufOptions } from './train/saving/ggufGeneral.js';
 export { pushToHub } from './train/saving/pushToHub.js';
 export type { Pushed, PushOptions } from './train/saving/pushToHub.js';
+export type { HubPush } from './train/run/pusher.js';
 export type { HubCommit } from './formats/hub/uploading.js';
 export { saveAdapters, saveModel } from './train/saving/save.js';
 export type { SaveOptions } from './train/saving/save.js';

@@ -41,17 +41,9 @@ import { epochsOf } from './run/epochs.js';
 import type { Epochs } from './run/epochs.js';
 import { leaveFailure } from './run/failure.js';
 import { finish } from './run/finish.js';
+import type { HubPush } from './run/pusher.js';
 import { evaluateEvery, evaluateNow, logEvery, saveAsked, saveEvery, tellPushes } from './run/hooks.js';
-import type {
-  Begun,
-  CheckpointWritten,
-  Evaluation,
-  HubPush,
-  Run,
-  RunCallback,
-  RunEvent,
-  RunSummary,
-} from './run/run.js';
+import type { Begun, CheckpointWritten, Evaluation, Run, RunCallback, RunEvent, RunSummary } from './run/run.js';
 import type { Samples, SftSetup } from './run/run.js';
 import { groupUpdates, microBatches, streamedMicroBatches } from './step/microBatches.js';
 import { trainStep } from './step/step.js';

@@ -66,8 +66,15 @@ export const authorization = ({ endpoint, token }: HubSettings): Readonly<Record
 };
 
 /** Why `fetch` takes no such request at all (a port that it bars, a header that is none), which no other try mends. */
-export const barred = (error: object): string | undefined => {
-  if (!('name' in error) || error.name !== 'TypeError' || codeWithin(error) !== '') return undefined;
+export const barred = (error: unknown): string | undefined => {
+  if (
+    typeof error !== 'object' ||
+    error === null ||
+    !('name' in error) ||
+    error.name !== 'TypeError' ||
+    codeWithin(error) !== ''
+  )
+    return undefined;
   const { cause } = error as { readonly cause?: { readonly message?: unknown } | null };
   return typeof cause?.message === 'string' ? cause.message : 'no request can be made of it';
 };

@@ -23,8 +23,6 @@ const addressOf = (input: Parameters<typeof fetch>[0]): string =>
 
 /** Why there was no answer, for the next try; throws where there is to be none. */
 const brokenBy = (error: unknown, what: string, url: string): string => {
-  if (typeof error !== 'object' || error === null) throw error;
-  if ('name' in error && error.name === 'AbortError') throw error;
   const code = codeWithin(error);
   const no = nobody.has(code) ? code : barred(error);
   if (no !== undefined) throw unreachable(what, url, no);
@@ -48,6 +46,7 @@ export const uploadFetch =
         await response.body?.cancel();
         why = `HTTP ${response.status}`;
       } catch (error) {
+        init?.signal?.throwIfAborted();
         why = brokenBy(error, what, url);
       }
       if (failures >= tries) throw unreachable(what, url, why);

@@ -119,7 +119,7 @@ export const repoToWrite = (name: string, settings: HubSettings): TaskEither<Fat
       const what = `an upload to ${repoTitle(repo)}`;
       return TE.tryCatch(() => hub.whoAmI(asking(what, settings)), refusal(what));
     }),
-    TE.map(({ repo, who }) => (repo.id.includes('/') ? repo : { ...repo, id: `${who.name ?? ''}/${repo.id}` })),
+    TE.map(({ repo, who }) => (repo.id.includes('/') ? repo : { ...repo, id: `${who.name}/${repo.id}` })),
     TE.filterOrElse(
       ({ id }) => isRepoId(id),
       ({ id }) => usage('E_HUB_NAME', `${id} is no name on the Hub`, { expected: 'owner/name', actual: id }),
@@ -143,7 +143,7 @@ export const makeRepo = (
     TE.flatMap((hub) =>
       TE.tryCatch(async () => {
         await hub
-          .createRepo({ ...call, ...(isPrivate === undefined ? {} : { private: isPrivate }) })
+          .createRepo({ ...call, ...(isPrivate === undefined ? {} : { visibility: isPrivate ? 'private' : 'public' }) })
           .catch(async (error: unknown) => {
             // A token that may write to this one repository may make none.
             if (!isThere(error) && !(statusOf(error) === 403 && (await hub.repoExists(call)))) throw error;

@@ -1,5 +1,5 @@
 /** What a run uploads to the Hub: its checkpoints while it goes on, as `hubStrategy` says, and what it comes to. */
-import { link, mkdir } from 'node:fs/promises';
+import { copyFile, link, mkdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
@@ -19,45 +19,21 @@ import type { FileToCommit } from '../../formats/hub/uploading.js';
 import type { SftConfig } from '../options/config.js';
 import { modelOfCheckpoint, pushedFiles } from '../saving/pushedFiles.js';
 import { localBase } from '../saving/pushToHub.js';
-import type { HubPush, SftSetup } from './run.js';
+import type { CheckpointToPush, Pusher, PushNews } from './pusher.js';
 
-/** A checkpoint about to be uploaded. */
-interface Waiting {
-  readonly dir: string;
-  readonly step: number;
-  /** What commits are called. */
-  readonly title: string;
-}
-
-type News =
-  | { readonly kind: 'pushed'; readonly pushed: HubPush }
-  | { readonly kind: 'warning'; readonly warning: Warning };
-
-/** The uploads of a run. One at a time: they come beside the updates, which do not wait for them. */
-export interface Pusher {
-  /** `owner/name`. */
-  readonly repoId: string;
-  /**
-   * A checkpoint is whole on disk: its upload begins. While another one is under way it is passed over, as in transformers, unless
-   * `hubAlwaysPush`.
-   */
-  readonly checkpoint: (checkpoint: Waiting) => TaskEither<FatalError, void>;
-  /** Waits for what is under way, and uploads what the run leaves: its output directory, or the checkpoint it is resumed from. */
-  readonly end: (outcome: { readonly left: boolean; readonly step: number }) => TaskEither<FatalError, void>;
-  /** What has become of uploads since this was last asked. */
-  readonly news: () => ReadonlyArray<News>;
-  /** Ends what is under way. What was not committed by then is not there. */
-  readonly abort: () => void;
+/** What a run is given of it. */
+interface HubOfSetup {
+  readonly hub?: Partial<HubSettings> | undefined;
 }
 
 /** The repository that the options name. */
 const repoNamed = ({ hubModelId, hubRevision, outputDir = '.' }: SftConfig): string =>
   `${hubModelId ?? basename(resolve(outputDir))}${hubRevision === undefined ? '' : `@${hubRevision}`}`;
 
-const settingsOf = ({ hub }: Pick<SftSetup, 'hub'>): HubSettings => hubSettings(process.env, hub);
+const settingsOf = ({ hub }: HubOfSetup): HubSettings => hubSettings(process.env, hub);
 
 /** Whether a run that is to upload could. Errors are those of `pushToHub`, before there is anything to upload. */
-export const pushable = (setup: Pick<SftSetup, 'hub'>, config: SftConfig): TaskEither<FatalError, unknown> =>
+export const pushable = (setup: HubOfSetup, config: SftConfig): TaskEither<FatalError, unknown> =>
   config.pushToHub ? repoToWrite(repoNamed(config), settingsOf(setup)) : TE.right(undefined);
 
 /** The same files under another directory, though the first goes: a checkpoint may be the oldest, and removed, while it is uploaded. */
@@ -70,7 +46,7 @@ const linked = (from: string, to: string): TaskEither<FatalError, ReadonlyArray<
           for (const path of paths) {
             const file = join(to, path);
             await mkdir(dirname(file), { recursive: true });
-            await link(join(from, path), file);
+            await link(join(from, path), file).catch(() => copyFile(join(from, path), file));
           }
         },
         (cause) => fileError(from, cause),
@@ -83,7 +59,7 @@ const inFolder = (folder: string, paths: ReadonlyArray<string>, within = ''): Re
 
 /** The commits of a checkpoint that lies in `folder`: the model at the top, and the whole of it in a folder where it is to be gone on from. */
 const commitsOf = (
-  { dir, title }: Waiting,
+  { dir, title }: CheckpointToPush,
   folder: string,
   paths: ReadonlyArray<string>,
   { hubStrategy }: SftConfig,
@@ -110,10 +86,7 @@ const atEnd =
     });
 
 /** The repository made, and what fills it. Undefined where nothing is to be uploaded. */
-export const makePusher = (
-  setup: Pick<SftSetup, 'hub'>,
-  config: SftConfig,
-): TaskEither<FatalError, Pusher | undefined> => {
+export const makePusher = (setup: HubOfSetup, config: SftConfig): TaskEither<FatalError, Pusher | undefined> => {
   const { outputDir } = config;
   if (!config.pushToHub || outputDir === undefined) return TE.right(undefined);
   const settings = settingsOf(setup);
@@ -127,10 +100,10 @@ export const makePusher = (
 const pusherTo = (repo: Repo, outputDir: string, config: SftConfig, settings: HubSettings): Pusher => {
   const { hubStrategy, hubAlwaysPush } = config;
   const leaving = new AbortController();
-  let news: ReadonlyArray<News> = [];
+  let news: ReadonlyArray<PushNews> = [];
   let underWay: Promise<void> | undefined;
   /** The newest checkpoint, while it is on its way to the Hub in no upload. */
-  let passedOver: Waiting | undefined;
+  let passedOver: CheckpointToPush | undefined;
 
   const commit = (title: string, files: ReadonlyArray<FileToCommit>, step: number): TaskEither<FatalError, void> =>
     pipe(
@@ -144,34 +117,39 @@ const pusherTo = (repo: Repo, outputDir: string, config: SftConfig, settings: Hu
     news = [...news, { kind: 'warning', warning: warned }];
   };
 
+  const failed =
+    ({ step }: CheckpointToPush) =>
+    ({ code, message, details }: FatalError): void =>
+      warn(
+        warning('W_HUB_PUSH', `the checkpoint of step ${step} was not uploaded: ${message}`, {
+          ...details,
+          actual: details.actual ?? code,
+        }),
+      );
+
   /** Uploads a checkpoint from a folder of its own, which goes when that is done. */
-  const upload = async (waiting: Waiting, folder: string, paths: ReadonlyArray<string>): Promise<void> => {
-    const commits = commitsOf(waiting, folder, paths, config);
-    const done = await TE.traverseSeqArray((one: (typeof commits)[number]) =>
-      commit(one.title, one.files, waiting.step),
-    )(commits)();
+  const upload = async (waiting: CheckpointToPush, folder: string, paths: ReadonlyArray<string>): Promise<void> => {
+    const done = await pipe(
+      commitsOf(waiting, folder, paths, config),
+      TE.traverseSeqArray(({ title, files }) => commit(title, files, waiting.step)),
+    )();
     await removeTemporary(folder).catch(() => undefined);
-    if (E.isRight(done) || leaving.signal.aborted) return;
-    const { code, message, details } = done.left;
-    warn(
-      warning('W_HUB_PUSH', `the checkpoint of step ${waiting.step} was not uploaded: ${message}`, {
-        ...details,
-        actual: `${details.actual ?? code}`,
-      }),
-    );
+    if (E.isLeft(done) && !leaving.signal.aborted) failed(waiting)(done.left);
   };
 
-  const begin = (waiting: Waiting): TaskEither<FatalError, void> => {
+  /** Begins an upload, unless not even that can be done: then the run goes on without. */
+  const begin = (waiting: CheckpointToPush): TaskEither<FatalError, void> => {
     const folder = temporaryBeside(join(outputDir, 'push'));
     passedOver = undefined;
     return pipe(
       linked(waiting.dir, folder),
-      TE.map((paths) => {
+      TE.match(failed(waiting), (paths) => {
         const running = upload(waiting, folder, paths).finally(() => {
           if (underWay === running) underWay = undefined;
         });
         underWay = running;
       }),
+      TE.fromTask,
     );
   };
 

@@ -3,7 +3,6 @@ import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import type { FatalError, Warning } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizing/tokenizer.js';
 import type { HubSettings } from '../../formats/hub/settings.js';
-import type { HubCommit } from '../../formats/hub/uploading.js';
 import type { LoraConfig } from '../../model/adapters/lora.js';
 import type { CausalLM } from '../../model/model.js';
 import type { FormattingFunc } from '../../operators/decode.js';
@@ -23,7 +22,7 @@ import type { RowNames } from '../preparing/rowNames.js';
 import type { Plan } from '../step/plan.js';
 import type { TrainState } from '../step/state.js';
 import type { Controls, RunInputs, TrainerControl } from './controls.js';
-import type { Pusher } from './pushing.js';
+import type { HubPush, Pusher } from './pusher.js';
 
 /**
  * Rows as they come: records of any shape that `decodeExample` knows, or what a reader here yields. A path is none, though a text may be
@@ -142,17 +141,6 @@ export interface Samples {
 export interface CheckpointWritten {
   readonly dir: string;
   /** Updates done. */
-  readonly step: number;
-}
-
-/** A commit on the Hub that a run made. */
-export interface HubPush {
-  /** `owner/name`, with `@branch` where it is not `main`. */
-  readonly repo: string;
-  readonly commit: HubCommit;
-  /** Of the commit. */
-  readonly title: string;
-  /** Updates done when what it holds was written. */
   readonly step: number;
 }
 

@@ -1,9 +1,9 @@
 /** Which files of a directory that a run wrote go to the Hub. */
 import { stepOfCheckpoint } from '../../formats/checkpoints/checkpoint.js';
+import { optimizerFile, trainerStateFile } from '../../formats/checkpoints/checkpointFiles.js';
 import { manifestFile } from '../../formats/files/directory.js';
 import { logFiles } from '../logging/log.js';
 import { failureFile } from '../run/failure.js';
-import { optimizerFile, trainerStateFile } from './save.js';
 
 /** What is told of a run on this machine: its logs hold rows of the data and what the model said to them. */
 const ofThisMachine: ReadonlySet<string> = new Set([...Object.values(logFiles), failureFile, manifestFile]);

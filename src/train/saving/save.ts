@@ -12,6 +12,7 @@ import type { FatalError } from '../../errors.js';
 import { writeAdapter } from '../../formats/checkpoints/adapterFiles.js';
 import type { AdapterConfig } from '../../formats/checkpoints/adapterConfig.js';
 import { rotateCheckpoints, writeCheckpoint } from '../../formats/checkpoints/checkpoint.js';
+import { optimizerFile, trainerStateFile } from '../../formats/checkpoints/checkpointFiles.js';
 import { generationConfigFile } from '../../formats/checkpoints/generationConfig.js';
 import { writeTextAtomically } from '../../formats/files/atomicFile.js';
 import { writeInto } from '../../formats/files/directory.js';
@@ -42,9 +43,6 @@ import { convertedOptions, convertedTensors } from './convertedAdapter.js';
 import { toWrite } from './toWrite.js';
 import { encodeTrainerState } from './trainerState.js';
 import { copyProcessor, othersToWrite, wholeFault } from './wholeCheckpoint.js';
-
-export const optimizerFile = 'optimizer.safetensors';
-export const trainerStateFile = 'trainer_state.json';
 
 const bytesOf = async (tensor: Tensor): Promise<Uint8Array> => {
   const { buffer, byteOffset, byteLength } = await tensor.data<'int32'>();

@@ -71,6 +71,11 @@ const sha256 = (content: Buffer): string => createHash('sha256').update(content)
 /** What the real one keeps apart by `.gitattributes`. */
 const isLarge = (path: string): boolean => ['.safetensors', '.bin', '.gguf'].includes(extname(path));
 
+interface Answer {
+  readonly status: number;
+  readonly value: object;
+}
+
 interface Entry {
   readonly key: string;
   readonly value: {
@@ -123,7 +128,7 @@ export const writableHub = async ({ users, partBytes }: WritableHubOptions): Pro
         blobs.set(oid, Buffer.concat(told.map(({ etag }) => parts.get(etag) ?? Buffer.alloc(0))));
       } else if (part === undefined) blobs.set(oid, content);
       else {
-        const etag = sha256(Buffer.from(`${path}`));
+        const etag = sha256(Buffer.from(path));
         parts.set(etag, content);
         response.setHeader('etag', etag);
       }
@@ -138,16 +143,18 @@ export const writableHub = async ({ users, partBytes }: WritableHubOptions): Pro
     const href = `${addressOf(store)}/${oid}`;
     if (partBytes === undefined || size <= partBytes) return { actions: { upload: { href } } };
     const count = Math.ceil(size / partBytes);
-    const hrefs = Array.from({ length: count }, (_, i) => [String(i + 1).padStart(5, '0'), `${href}/${i + 1}`]);
+    const hrefs = Array.from({ length: count }, (_, i): [string, string] => [
+      String(i + 1).padStart(5, '0'),
+      `${href}/${i + 1}`,
+    ]);
     return { actions: { upload: { href, header: { chunk_size: String(partBytes), ...Object.fromEntries(hrefs) } } } };
   };
 
   const server = await listen((request, response) => {
     const path = decodeURIComponent(request.url ?? '').replace(/\?.*$/, '');
     requests.push(`${request.method ?? ''} ${path}`);
-    const json = (status: number, value: object): void =>
-      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
-    const answer = (content: Buffer): void => {
+    const json = (status: number, value: object): Answer => ({ status, value });
+    const answer = (content: Buffer): Answer => {
       const user = users[(request.headers.authorization ?? '').replace(/^Bearer /, '')];
       if (user === undefined) return json(401, { error: 'Invalid username or password.' });
       const mayWrite = (id: string): boolean => id.startsWith(`${user}/`);
@@ -217,7 +224,9 @@ export const writableHub = async ({ users, partBytes }: WritableHubOptions): Pro
       return json(200, { success: true, commitOid: oid, commitUrl: `${addressOf(server)}/${id}/commit/${oid}` });
     };
     void bodyOf(request).then((content) => {
-      if (!met(path, request, response)) answer(content);
+      if (met(path, request, response)) return;
+      const { status, value } = answer(content);
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
     });
   });
 
