@@ -1,6 +1,7 @@
-import { sharedMemory } from './sharedMemory.js';
-
 /** Merges of a BPE vocabulary by pair of ids: (left, right) → (rank, merged id). Open addressing over one Int32Array. */
+import { sharedMemory } from './sharedMemory.js';
+import type { Vocabulary } from './vocabulary.js';
+
 export interface MergeTable {
   /** Four integers a slot: left + 1 (0 = empty), right, rank, merged. */
   readonly slots: Int32Array;
@@ -14,7 +15,7 @@ const hash = (left: number, right: number): number => {
 };
 
 /** `merges` holds left, right and merged id of each, in order of rank. */
-export const makeMergeTable = (merges: Int32Array): MergeTable => {
+const makeMergeTable = (merges: Int32Array): MergeTable => {
   const count = merges.length / 3;
   let size = 16;
   while (size < count * 2) size *= 2;
@@ -34,6 +35,25 @@ export const makeMergeTable = (merges: Int32Array): MergeTable => {
     slots[slot * 4 + 3] = merges[rank * 3 + 2] ?? 0;
   }
   return { slots, mask };
+};
+
+/** The table of merges as pairs of tokens, or the first merge whose parts or result the vocabulary lacks. */
+export const mergesOf = (
+  vocab: Vocabulary,
+  merges: ReadonlyArray<readonly [string, string]>,
+): MergeTable | { readonly missing: string } => {
+  const parts = new Int32Array(merges.length * 3);
+  let at = 0;
+  for (const [a, b] of merges) {
+    const left = vocab.get(a);
+    const right = vocab.get(b);
+    const merged = vocab.get(a + b);
+    if (left === undefined || right === undefined || merged === undefined) return { missing: `${a} ${b}` };
+    parts[at++] = left;
+    parts[at++] = right;
+    parts[at++] = merged;
+  }
+  return makeMergeTable(parts);
 };
 
 /** Index into `slots` of the pair's entry, or -1. */

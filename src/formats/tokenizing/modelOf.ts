@@ -1,8 +1,9 @@
 /** The `model` part of tokenizer.json → vocabulary and token model. */
 import { type Either, left, right } from 'fp-ts/lib/Either.js';
 import { type FatalError, fatal } from '../../errors.js';
-import { byteLevelBpe, characterBpe, mergesOf } from './bpe.js';
-import type { MergeTable } from './mergeTable.js';
+import { byteLevelBpe } from './byteLevelBpe.js';
+import { characterBpe } from './characterBpe.js';
+import { type MergeTable, mergesOf } from './mergeTable.js';
 import { isTokenId } from './tokenId.js';
 import type { TokenModel } from './tokenModel.js';
 import { unigram } from './unigram.js';

@@ -1,7 +1,7 @@
 /** Decoders of tokenizer.json: token strings → text, as the `tokenizers` library joins them. */
 import { fieldsOf } from '../json/jsonRecord.js';
-import { bytesOfToken } from './bpe.js';
 import { compilePattern } from './pattern.js';
+import { bytesOfToken } from './tokenBytes.js';
 
 type Chain = (tokens: ReadonlyArray<string>) => ReadonlyArray<string>;
 

@@ -2,7 +2,7 @@
  * Unigram language model: the best path through the pieces of a word (Viterbi), as the `tokenizers` library walks it: of equal
  * scores the earliest start wins, runs of unknown characters are one token.
  */
-import { byteToken } from './bpe.js';
+import { byteToken } from './byteToken.js';
 import { pushId } from './idBuffer.js';
 import { type PieceNode, pieceTrie } from './pieceTrie.js';
 import type { TokenModel } from './tokenModel.js';
