@@ -1,4 +1,5 @@
 /** What a run wrote, on the Hub: by a call, by a run, by the command line. */
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -131,6 +132,19 @@ describe('pushToHub', () => {
     await push('ada/m', filled({ ...model, 'model.safetensors': weights }));
     expect(hub.commits[0]?.files['model.safetensors']?.toString()).toBe(weights);
     expect(hub.requests.filter((asked) => asked === 'PUT blob')).toHaveLength(Math.ceil(weights.length / 1000));
+  });
+
+  test('files go as chunks of content where the Hub asks for them so', async () => {
+    await hub.close();
+    hub = await writableHub({ users: { [token]: 'ada' }, xet: true });
+    const dir = filled(model);
+    const weights = Buffer.concat(
+      Array.from({ length: 6000 }, (_, i) => createHash('sha256').update(String(i)).digest()),
+    );
+    writeFileSync(join(dir, 'model.safetensors'), weights);
+    await push('ada/m', dir);
+    expect(hub.commits[0]?.files['model.safetensors']?.equals(weights)).toBe(true);
+    expect(hub.requests).toEqual(expect.arrayContaining(['POST /v1/xorbs/default/HASH', 'POST /v1/shards']));
   });
 
   test('what may pass is tried again: busy answers and connections that break', async () => {
