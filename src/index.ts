@@ -122,6 +122,8 @@ export type { Best, StateSetup, StepOptions, TrainState } from './train/step/sta
 export { step, trainStep } from './train/step/step.js';
 export { sequenceOf } from './train/step/unpad.js';
 export type { Unpadded } from './train/step/unpad.js';
+export type { GroupEvaluation, Groups } from './train/evaluating/groupSums.js';
+export type { Predictions } from './train/evaluating/predictions.js';
 export { evaluateRows } from './train/evaluating/evaluate.js';
 export { makeRowNames } from './train/preparing/rowNames.js';
 export type { Names, RowNames } from './train/preparing/rowNames.js';
@@ -130,10 +132,7 @@ export type { AnswerRowsOptions, Question, Sample, SampleOptions } from './train
 export type {
   EvaluateOptions,
   Evaluated,
-  GroupEvaluation,
-  Groups,
   HardRow,
-  Predictions,
   PreprocessLogits,
   RowEvaluation,
 } from './train/evaluating/evaluate.js';

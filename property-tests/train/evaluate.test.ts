@@ -10,7 +10,8 @@ import { resizeTokenEmbeddings } from '../../src/model/resizeEmbeddings.js';
 import type { Labelled } from '../../src/records.js';
 import { chooseEngine } from '../../src/train/engine.js';
 import { evaluateRows } from '../../src/train/evaluating/evaluate.js';
-import type { GroupEvaluation, Groups, PreprocessLogits, RowEvaluation } from '../../src/train/evaluating/evaluate.js';
+import type { PreprocessLogits, RowEvaluation } from '../../src/train/evaluating/evaluate.js';
+import type { GroupEvaluation, Groups } from '../../src/train/evaluating/groupSums.js';
 import { makeRowNames } from '../../src/train/preparing/rowNames.js';
 import { disposeModel, tinyModel, tinyRow } from './tiny.js';
 

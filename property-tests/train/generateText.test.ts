@@ -115,7 +115,7 @@ test.each(kinds)('%s: the pieces are those of decoding all ids each time', async
       );
       expect(pieces).toEqual(expected);
     }),
-    { numRuns: 60 },
+    { numRuns: 30 },
   );
 });
 

@@ -35,7 +35,10 @@ describe('noise', () => {
   });
 });
 
-describe.each(Object.entries(configs))('noise of %s', (_, raw) => {
+// A norm is a part of Muse Glimmer's embedding: what is added behind it is no shift of the table.
+const shifting = Object.entries(configs).filter(([name]) => name !== 'muse_glimmer');
+
+describe.each(shifting)('noise of %s', (_, raw) => {
   it('is added to rows of the embedding, before anything else is done to them', () => {
     // A head of its own, that the table may move without it.
     const model = modelOf({ ...raw, tie_word_embeddings: false }, 3);

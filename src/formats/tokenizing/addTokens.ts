@@ -5,7 +5,8 @@ import { type FatalError, usage } from '../../errors.js';
 import { fieldsOf } from '../json/jsonRecord.js';
 import type { JsonRecord } from '../json/jsonRecord.js';
 import { chatMl } from '../templates/chatMl.js';
-import { parseJson, surroundedByNames, tokenizerOfPair } from './specOf.js';
+import { parseJson, surroundedByNames } from './specOf.js';
+import { tokenizerOfPair } from './tokenizerOfPair.js';
 import { surroundOf } from './surround.js';
 import { type Tokenizer, tokenizerOfFiles } from './tokenizer.js';
 

@@ -1,7 +1,8 @@
 /** The numbers of an evaluation under the names that metricForBestModel and logs know. */
 import { basename } from 'node:path';
 import type { Sample } from '../generating/samples.js';
-import type { Evaluated, Groups } from './evaluate.js';
+import type { Evaluated } from './evaluate.js';
+import type { Groups } from './groupSums.js';
 
 /** A name as part of a metric's: letters, digits, dots and dashes stay. */
 const wordOf = (name: string): string => name.replace(/[^\w.-]+/g, '_');

@@ -13,6 +13,11 @@ import type { Labelled } from '../../records.js';
 import { dispose } from '../../tfjs.js';
 import type { RowNames } from '../preparing/rowNames.js';
 import { sequenceOf } from '../step/unpad.js';
+import type { Unpadded } from '../step/unpad.js';
+import { addTo, groupOf, meanLoss, namedGroups, noSums, sumsAt } from './groupSums.js';
+import type { Groups, GroupSums } from './groupSums.js';
+import { joinedPredictions, predictionsOf } from './predictions.js';
+import type { Predictions } from './predictions.js';
 
 /** What a row came to. */
 export interface RowEvaluation {
@@ -34,32 +39,6 @@ export interface RowEvaluation {
 export interface HardRow extends RowEvaluation {
   /** [tokens of the row] Loss in nats, NaN where nothing is trained. */
   readonly tokenLosses: Float32Array;
-}
-
-/** What the trained tokens of one role, or from one file, came to. */
-export interface GroupEvaluation {
-  /** Mean in nats. */
-  readonly loss: number;
-  /** exp(loss) */
-  readonly perplexity: number;
-  /** Share of trained tokens that the model ranked first. */
-  readonly meanTokenAccuracy: number;
-  /** Trained tokens. */
-  readonly numTokens: number;
-}
-
-/** Numbers by role, or by file. */
-export type Groups = Readonly<Record<string, GroupEvaluation>>;
-
-/** What `preprocessLogitsForMetrics` made of the logits, one row a trained token, with what stood there. */
-export interface Predictions {
-  /** [tokens, width], row-major. */
-  readonly values: Float32Array;
-  readonly width: number;
-  /** [tokens] The id that was to be predicted. */
-  readonly labels: Int32Array;
-  /** [tokens] Index of the evaluated row. */
-  readonly rows: Int32Array;
 }
 
 /** The numbers of one evaluation. */
@@ -119,32 +98,6 @@ export interface EvaluateOptions {
   readonly engage?: (() => void) | undefined;
 }
 
-/** Weighted sums over trained tokens. */
-interface GroupSums {
-  loss: number;
-  weight: number;
-  correct: number;
-  items: number;
-}
-
-const noSums = (): GroupSums => ({ loss: 0, weight: 0, correct: 0, items: 0 });
-
-const addTo = (sums: GroupSums, loss: number, weight: number, correct: number): void => {
-  sums.loss += loss * weight;
-  sums.weight += weight;
-  sums.correct += correct;
-  sums.items += 1;
-};
-
-const meanLoss = ({ loss, weight }: GroupSums): number => (weight === 0 ? 0 : loss / weight);
-
-const groupOf = (sums: GroupSums): GroupEvaluation => ({
-  loss: meanLoss(sums),
-  perplexity: Math.exp(meanLoss(sums)),
-  meanTokenAccuracy: sums.items === 0 ? 0 : sums.correct / sums.items,
-  numTokens: sums.items,
-});
-
 interface Sums {
   readonly all: GroupSums;
   batchLoss: number;
@@ -157,25 +110,6 @@ interface Sums {
   hardest: ReadonlyArray<HardRow>;
   readonly predicted: Array<Predictions>;
 }
-
-const sumsAt = (groups: Map<number, GroupSums>, number: number): GroupSums => {
-  const found = groups.get(number) ?? noSums();
-  groups.set(number, found);
-  return found;
-};
-
-/** The groups under their names; tokens of number 0 under `rest`, or left out where there is no such name. */
-const named = (
-  groups: ReadonlyMap<number, GroupSums>,
-  nameOf: (number: number) => string | undefined,
-  rest?: string,
-): Groups =>
-  Object.fromEntries(
-    Array.from(groups).flatMap(([number, sums]): Array<[string, GroupEvaluation]> => {
-      const name = nameOf(number) ?? rest;
-      return name === undefined ? [] : [[name, groupOf(sums)]];
-    }),
-  );
 
 const placeOf = (row: Labelled, names: RowNames | undefined): Pick<RowEvaluation, 'file' | 'line'> => {
   const file = names?.files.nameOf(row.files?.[0] ?? 0);
@@ -196,47 +130,10 @@ const withRow = (
   return place >= most ? hardest : hardest.toSpliced(place, 0, { ...row, tokenLosses: tokenLosses() }).slice(0, most);
 };
 
-/** What was made of the logits, read; disposes it. */
-const predictionsOf = async (
-  parts: ReadonlyArray<Tensor>,
-  { targets, rowOfTarget }: ReturnType<typeof sequenceOf>,
-  first: number,
-): Promise<Predictions> => {
-  const count = targets.rows.length;
-  const width = parts.reduce((sum, { size }) => sum + size, 0) / Math.max(1, count);
-  const values = new Float32Array(count * width);
-  let at = 0;
-  for (const part of parts) {
-    values.set(await part.data(), at);
-    at += part.size;
-    part.dispose();
-  }
-  return { values, width, labels: targets.labels, rows: rowOfTarget.map((row) => first + row) };
-};
-
-const joined = (parts: ReadonlyArray<Predictions>): Predictions => {
-  const width = parts[0]?.width ?? 0;
-  const count = parts.reduce((sum, { labels }) => sum + labels.length, 0);
-  const all = {
-    values: new Float32Array(count * width),
-    width,
-    labels: new Int32Array(count),
-    rows: new Int32Array(count),
-  };
-  let at = 0;
-  for (const { values, labels, rows } of parts) {
-    all.values.set(values, at * width);
-    all.labels.set(labels, at);
-    all.rows.set(rows, at);
-    at += labels.length;
-  }
-  return all;
-};
-
 /** Mean over a batch of its smoothed losses. */
 const smoothedMean = async (
   model: CausalLM,
-  { sequence, targets, weight }: ReturnType<typeof sequenceOf>,
+  { sequence, targets, weight }: Unpadded,
   labelSmoothing: number,
   engage: EvaluateOptions['engage'],
 ): Promise<number> => {
@@ -247,62 +144,100 @@ const smoothedMean = async (
   return losses.reduce((sum, loss, i) => sum + loss * (targets.weights[i] ?? 1), 0) / weight;
 };
 
+/** What a model makes of the trained positions of a batch. */
+interface Judged {
+  /** [m] In nats. */
+  readonly losses: Float32Array;
+  /** [m] 1 where the right token was ranked first. */
+  readonly correct: Float32Array;
+  /** [m] In nats. */
+  readonly entropy: Float32Array;
+  readonly auxLoss?: number | undefined;
+  /** What was made of logits that were asked for; undefined where none were. */
+  readonly predicted: ReadonlyArray<Tensor> | undefined;
+}
+
+const judge = async (
+  model: CausalLM,
+  { sequence, targets }: Unpadded,
+  { preprocessLogitsForMetrics: preprocess, engage }: EvaluateOptions,
+): Promise<Judged> => {
+  const parts: Array<Tensor> = [];
+  const visit =
+    preprocess === undefined
+      ? undefined
+      : (logits: Tensor, from: number): void => {
+          const [count = 0] = logits.shape;
+          parts.push(preprocess(logits, targets.labels.subarray(from, from + count)));
+        };
+  engage?.();
+  const output = evaluateLoss(model, sequence, targets, { visit });
+  const [losses, correct, entropy] = await Promise.all([
+    output.loss.data<'float32'>(),
+    output.correct.data<'float32'>(),
+    output.entropy.data<'float32'>(),
+  ]);
+  dispose([output.total, output.loss, output.correct, output.entropy]);
+  return { losses, correct, entropy, auxLoss: output.auxLoss, predicted: visit === undefined ? undefined : parts };
+};
+
+/** Adds each trained token to the sums of its row, its role, its file, and all. */
+const addTokens = (
+  rows: ReadonlyArray<Labelled>,
+  { targets, rowOfTarget, tokenOfTarget }: Unpadded,
+  { losses, correct, entropy }: Judged,
+  sums: Sums,
+  ofRow: ReadonlyArray<GroupSums>,
+): void => {
+  rowOfTarget.forEach((r, i) => {
+    const row = rows[r];
+    const token = tokenOfTarget[i] ?? 0;
+    const told = [losses[i] ?? 0, targets.weights[i] ?? 1, correct[i] ?? 0] as const;
+    const own = ofRow[r];
+    if (own !== undefined) addTo(own, ...told);
+    if (row?.roles !== undefined) addTo(sumsAt(sums.roles, row.roles[token] ?? 0), ...told);
+    if (row?.files !== undefined) addTo(sumsAt(sums.files, row.files[token] ?? 0), ...told);
+    addTo(sums.all, ...told);
+    sums.entropy += entropy[i] ?? 0;
+  });
+};
+
+/** [tokens] Losses of one row of a batch, NaN where nothing is trained. */
+const lossesOfRow = (
+  row: Labelled,
+  place: number,
+  { rowOfTarget, tokenOfTarget }: Unpadded,
+  losses: Float32Array,
+): Float32Array => {
+  const own = new Float32Array(row.inputIds.length).fill(NaN);
+  rowOfTarget.forEach((r, t) => {
+    if (r === place) own[tokenOfTarget[t] ?? 0] = losses[t] ?? NaN;
+  });
+  return own;
+};
+
 const evaluateBatch = async (
   model: CausalLM,
   rows: ReadonlyArray<Labelled>,
   first: number,
   sums: Sums,
-  {
-    onRow,
-    names,
-    hardest = 10,
-    labelSmoothingFactor: labelSmoothing = 0,
-    preprocessLogitsForMetrics: preprocessLogits,
-    engage,
-  }: EvaluateOptions,
+  options: EvaluateOptions,
 ): Promise<void> => {
+  const { onRow, names, hardest = 10, labelSmoothingFactor: labelSmoothing = 0, engage } = options;
   const unpadded = sequenceOf(batchRows()(rows));
-  const { sequence, targets, rowOfTarget, tokenOfTarget, weight } = unpadded;
-  sums.tokens += sequence.inputIds.length;
+  sums.tokens += unpadded.sequence.inputIds.length;
   const ofRow = rows.map(noSums);
-  let losses: Float32Array = new Float32Array(0);
-  if (targets.rows.length > 0) {
-    const parts: Array<Tensor> = [];
-    const visit =
-      preprocessLogits === undefined
-        ? undefined
-        : (logits: Tensor, from: number): void => {
-            const [count = 0] = logits.shape;
-            parts.push(preprocessLogits(logits, targets.labels.subarray(from, from + count)));
-          };
-    engage?.();
-    const output = evaluateLoss(model, sequence, targets, { visit });
-    const [loss, correct, entropy] = await Promise.all([
-      output.loss.data<'float32'>(),
-      output.correct.data<'float32'>(),
-      output.entropy.data<'float32'>(),
-    ]);
-    dispose([output.total, output.loss, output.correct, output.entropy]);
-    losses = loss;
-    rowOfTarget.forEach((r, i) => {
-      const row = rows[r];
-      const token = tokenOfTarget[i] ?? 0;
-      const told = [loss[i] ?? 0, targets.weights[i] ?? 1, correct[i] ?? 0] as const;
-      const own = ofRow[r];
-      if (own !== undefined) addTo(own, ...told);
-      if (row?.roles !== undefined) addTo(sumsAt(sums.roles, row.roles[token] ?? 0), ...told);
-      if (row?.files !== undefined) addTo(sumsAt(sums.files, row.files[token] ?? 0), ...told);
-      addTo(sums.all, ...told);
-      sums.entropy += entropy[i] ?? 0;
-    });
+  const judged = unpadded.targets.rows.length === 0 ? undefined : await judge(model, unpadded, options);
+  if (judged !== undefined) {
+    addTokens(rows, unpadded, judged, sums, ofRow);
     const batchLoss =
       labelSmoothing === 0
-        ? ofRow.reduce((sum, own) => sum + own.loss, 0) / weight
+        ? ofRow.reduce((sum, own) => sum + own.loss, 0) / unpadded.weight
         : await smoothedMean(model, unpadded, labelSmoothing, engage);
-    const balancing = (output.auxLoss ?? 0) * (model.config.experts?.auxLossCoef ?? 0);
-    if (output.auxLoss !== undefined) sums.auxLosses.push(output.auxLoss);
+    const balancing = (judged.auxLoss ?? 0) * (model.config.experts?.auxLossCoef ?? 0);
+    if (judged.auxLoss !== undefined) sums.auxLosses.push(judged.auxLoss);
     sums.batchLoss += (batchLoss + balancing) * rows.length;
-    if (visit !== undefined) sums.predicted.push(await predictionsOf(parts, unpadded, first));
+    if (judged.predicted !== undefined) sums.predicted.push(await predictionsOf(judged.predicted, unpadded, first));
   }
   rows.forEach((row, i) => {
     const own = ofRow[i] ?? noSums();
@@ -313,13 +248,9 @@ const evaluateBatch = async (
       correct: own.correct,
       ...placeOf(row, names),
     };
-    sums.hardest = withRow(sums.hardest, told, hardest, () => {
-      const own = new Float32Array(row.inputIds.length).fill(NaN);
-      rowOfTarget.forEach((r, t) => {
-        if (r === i) own[tokenOfTarget[t] ?? 0] = losses[t] ?? NaN;
-      });
-      return own;
-    });
+    sums.hardest = withRow(sums.hardest, told, hardest, () =>
+      lossesOfRow(row, i, unpadded, judged?.losses ?? new Float32Array(0)),
+    );
     onRow?.(told);
   });
 };
@@ -341,10 +272,10 @@ const evaluatedOf = (
     rows,
     numItems: numTokens,
     numTokens: sums.tokens,
-    roles: names === undefined ? {} : named(sums.roles, names.roles.nameOf, 'template'),
-    sources: names === undefined ? {} : named(sums.files, names.files.nameOf),
+    roles: names === undefined ? {} : namedGroups(sums.roles, names.roles.nameOf, 'template'),
+    sources: names === undefined ? {} : namedGroups(sums.files, names.files.nameOf),
     hardest: sums.hardest,
-    ...(preprocessLogits === undefined ? {} : { predictions: joined(sums.predicted) }),
+    ...(preprocessLogits === undefined ? {} : { predictions: joinedPredictions(sums.predicted) }),
   };
 };
 

@@ -52,17 +52,20 @@ export interface GenerateTextOptions extends GenerateOptions {
   readonly includeStop?: boolean | undefined;
 }
 
-const stopStrings = ({ stop = [] }: GenerateTextOptions): ReadonlyArray<string> => {
-  const stops = typeof stop === 'string' ? [stop] : stop;
-  if (stops.includes('')) throw new RangeError('stop holds an empty text, expected at least one character');
-  return stops;
-};
+const stopStrings = ({ stop = [] }: GenerateTextOptions): ReadonlyArray<string> =>
+  typeof stop === 'string' ? [stop] : stop;
+
+/** Every text holds it, so that nothing would be given. */
+const emptyStop = usage('E_GENERATE', 'one of the stop strings is empty', {
+  field: 'stop',
+  expected: 'texts of at least one character',
+  actual: '""',
+});
 
 /**
  * The text a model continues a prompt with: a piece a token, empty where the token is not shown (end-of-sequence and other special ones) or
  * ends within a character, and what is left at the end. Texts of one model that are subscribed to at the same time are generated as a batch.
- * Nothing that follows a stop string is ever given. Errors are those of `generateIds`, and a RangeError, thrown at once, for an empty stop
- * string.
+ * Nothing that follows a stop string is ever given. Errors are those of `generateIds`; `E_GENERATE` for an empty stop string, too.
  */
 export const generateText = checked(
   'generateText',
@@ -78,6 +81,7 @@ export const generateText = checked(
   ): Observable<string> => {
     const { stop: _stop, includeStop = true, ...decoding } = options;
     const stop = stopStrings(options);
+    if (stop.includes('')) return throwError(() => emptyStop);
     const own = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
     const stopIds = [...(options.stopIds ?? [...endIds(model), ...own]), ...specialStops(tokenizer, stop)];
     const pieces = generateIds(model, promptIds, { ...decoding, stopIds }).pipe(decodePieces(tokenizer));

@@ -1,7 +1,7 @@
 /** What a run tells, as it stands in its record: pure functions of an event, and of the time where that counts. */
 import { withoutSecrets } from '../../errors.js';
 import type { StepResult } from '../../records.js';
-import type { Groups } from '../evaluating/evaluate.js';
+import type { Groups } from '../evaluating/groupSums.js';
 import { SftConfig } from '../options/config.js';
 import type { Begun, Evaluation, RunSummary } from '../run/run.js';
 import { shownFacts } from './record.js';

@@ -1,13 +1,13 @@
 /** Threads that take blocks of rows: how many, when they begin, what each has to do. */
-import { fatal } from '../../../errors.js';
 import type { FatalError } from '../../../errors.js';
 import type { RowBlock } from '../../../formats/datasets/rowBlocks.js';
 import type { Crew, Took } from '../../../streams/crew.js';
 import type { Job } from './job.js';
 import type { Outcomes } from './outcome.js';
+import { makeMember, queued } from './member.js';
+import type { Member } from './member.js';
 import { isPlain } from './plain.js';
-import type { StartThread, Thread } from './threads.js';
-import { unpackOutcomes } from './wire.js';
+import type { StartThread } from './threads.js';
 
 export interface CrewOptions {
   /** Threads beside this one. */
@@ -37,25 +37,6 @@ const isLong = (first: Done, now: Done): boolean => {
   return now.read !== undefined && share > 0 && cpuMs >= judgedAfterMs && (cpuMs / share) * (1 - now.read) >= worthMs;
 };
 
-/** Blocks that a thread has at once: the one it works on and some for when the main thread is busy. */
-const queued = 4;
-
-interface Pending {
-  readonly block: RowBlock;
-  readonly resolve: (outcomes: Outcomes | undefined) => void;
-  readonly reject: (cause: FatalError) => void;
-}
-
-const broken = (cause: unknown): FatalError =>
-  fatal(
-    'E_WORKER_FAILED',
-    `a thread that prepares rows broke down: ${cause instanceof Error ? cause.message : String(cause)}`,
-    {
-      cause,
-      hint: 'datasetNumProc: 1 prepares them in the main thread',
-    },
-  );
-
 const canCross = (block: RowBlock): boolean => {
   if (block.kind === 'lines') return true;
   try {
@@ -76,57 +57,30 @@ export const makeCrew = (
   let first: (Done & { readonly at: number }) | undefined;
   let done: Done = { wallMs: 0, cpuMs: 0, read: undefined };
   let room = (): void => undefined;
-  let crew: ReadonlyArray<{ readonly thread: Thread; readonly pending: Array<Pending>; ready: boolean }> | undefined;
+  let crew: ReadonlyArray<Member> | undefined;
   let failure: FatalError | undefined;
   let closed = false;
 
   const begin = (): void => {
     if (crew !== undefined || closed) return;
-    crew = Array.from({ length: helpers }, () => {
-      const pending: Array<Pending> = [];
-      const member = {
-        pending,
-        ready: false,
-        thread: start(job, {
-          answered: (answer) => {
-            if (answer.kind === 'ready') {
-              member.ready = true;
-              room();
-              return;
-            }
-            const first = pending.shift();
-            first?.resolve(answer.kind === 'packed' ? unpackOutcomes(first.block, answer.packed) : undefined);
-          },
-          failed: (cause) => {
-            failure ??= broken(cause);
-            for (const one of pending.splice(0)) one.reject(failure);
-            room();
-          },
-        }),
-      };
-      return member;
-    });
+    crew = Array.from({ length: helpers }, () =>
+      makeMember(start, job, {
+        onRoom: () => room(),
+        onFailure: (cause) => {
+          failure ??= cause;
+          room();
+        },
+      }),
+    );
   };
   if (when === 'atOnce') begin();
 
   return {
     take: (block) => {
       if (failure !== undefined) return Promise.reject(failure);
-      const [free] = (crew ?? [])
-        .filter(({ ready, pending }) => ready && pending.length < queued)
-        .sort((a, b) => a.pending.length - b.pending.length);
+      const [free] = (crew ?? []).filter((member) => member.hasRoom()).sort((a, b) => a.blocks() - b.blocks());
       if (free === undefined) return undefined;
-      if (!canCross(block)) return Promise.resolve(undefined);
-      const { thread, pending } = free;
-      return new Promise((resolve, reject) => {
-        try {
-          thread.ask(block);
-          pending.push({ block, resolve, reject });
-        } catch {
-          // Something in it cannot be cloned after all.
-          resolve(undefined);
-        }
-      });
+      return canCross(block) ? free.ask(block) : Promise.resolve(undefined);
     },
     // Twice what the threads hold, so that one that is held up does not hold up the main thread at once.
     ahead: () => (crew === undefined ? 2 : queued * (1 + 2 * crew.length)),
@@ -143,10 +97,7 @@ export const makeCrew = (
     },
     close: () => {
       closed = true;
-      for (const { thread, pending } of crew ?? []) {
-        thread.close();
-        pending.length = 0;
-      }
+      for (const member of crew ?? []) member.close();
     },
   };
 };
