@@ -61,7 +61,14 @@ const references = readdirSync(folder).map((name) => {
   });
   return { name, golden, packed, expected: gradientsOf(join(folder, name)) };
 });
-const cases = engines.flatMap((engine) => references.map((reference) => ({ engine, ...reference })));
+/** The fastest: what asks for much work, and for nothing of an engine that the rest does not, is asked of it alone. */
+const fastest = engines.at(-1);
+// Those that see images have layers that another one has: what differs is how they lie in files.
+const cases = engines.flatMap((engine) =>
+  references
+    .filter(({ name }) => engine === fastest || !name.endsWith('_image'))
+    .map((reference) => ({ engine, ...reference })),
+);
 
 describe.each(cases)('$name on $engine', ({ engine, name, golden, packed, expected }) => {
   let model: CausalLM;
@@ -143,8 +150,8 @@ describe.each(cases)('$name on $engine', ({ engine, name, golden, packed, expect
     expect(memory().numTensors).toBe(before);
   });
 
-  // A step's kernels are the same each time: the slow engine shows in three that it takes them.
-  const steps = engine === 'native' ? golden.losses : golden.losses.slice(0, 3);
+  // A step's kernels are the same each time: the slow engine shows in two that it takes them.
+  const steps = engine === 'native' ? golden.losses : golden.losses.slice(0, 2);
   it(`has the losses of ${steps.length} AdamW steps`, async () => {
     const names = model.trainable;
     const shapes = new Map(expectedTensors(model.config).map((spec) => [spec.name, spec]));

@@ -283,6 +283,18 @@ describe('a run', () => {
     expect(existsSync(join(outputDir, 'model.safetensors'))).toBe(true);
   });
 
+  test('tries a whole checkpoint once more at its end, where its upload failed', async () => {
+    hub.faults.push({ path: /commit/, status: 400, error: 'not now' });
+    const { run: running, events } = await run({ saveSteps: 6, hubStrategy: 'checkpoint' });
+    await lastValueFrom(running);
+    expect(kinds(events)).toContain('W_HUB_PUSH');
+    expect(summaries()).toEqual([
+      'Training in progress, step 6',
+      'Training in progress, step 6, checkpoint',
+      'End of training',
+    ]);
+  });
+
   test('that could not upload does not begin', async () => {
     const outputDir = temporary();
     const { run: unknown, events } = await run(

@@ -102,7 +102,7 @@ const pusherTo = (repo: Repo, outputDir: string, config: SftConfig, settings: Hu
   const leaving = new AbortController();
   let news: ReadonlyArray<PushNews> = [];
   let underWay: Promise<void> | undefined;
-  /** The newest checkpoint, while it is on its way to the Hub in no upload. */
+  /** The newest checkpoint, where it is not on the Hub and in no upload that is under way. */
   let passedOver: CheckpointToPush | undefined;
 
   const commit = (title: string, files: ReadonlyArray<FileToCommit>, step: number): TaskEither<FatalError, void> =>
@@ -134,7 +134,10 @@ const pusherTo = (repo: Repo, outputDir: string, config: SftConfig, settings: Hu
       TE.traverseSeqArray(({ title, files }) => commit(title, files, waiting.step)),
     )();
     await removeTemporary(folder).catch(() => undefined);
-    if (E.isLeft(done) && !leaving.signal.aborted) failed(waiting)(done.left);
+    if (E.isRight(done) || leaving.signal.aborted) return;
+    failed(waiting)(done.left);
+    // Where it is the newest still when the run ends, it is tried once more.
+    passedOver ??= waiting;
   };
 
   /** Begins an upload, unless not even that can be done: then the run goes on without. */
