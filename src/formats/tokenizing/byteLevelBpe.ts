@@ -7,7 +7,7 @@ import { codePointAt } from './codePoints.js';
 import { type IdBuffer, pushId } from './idBuffer.js';
 import { mergeSymbols } from './mergeSymbols.js';
 import type { MergeTable } from './mergeTable.js';
-import { reserve, symbols } from './symbols.js';
+import { lastSymbols, symbolsFor } from './symbols.js';
 import { eachTokenBytes } from './tokenBytes.js';
 import type { TokenModel } from './tokenModel.js';
 import { eachByte, utf8Of } from './utf8Bytes.js';
@@ -46,7 +46,7 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
   };
 
   const merge = (units: Uint16Array, from: number, to: number): number => {
-    reserve((to - from) * 3);
+    const symbols = symbolsFor((to - from) * 3);
     let count = 0;
     let at = from;
     // A byte that the alphabet lacks is dropped, as the library drops it.
@@ -76,6 +76,7 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
     const hash = parts.hash(units, from, to);
     if (parts.push(units, from, to, hash, out)) return;
     const count = merge(units, from, to);
+    const symbols = lastSymbols();
     parts.store(units, from, to, hash, symbols, count);
     for (let i = 0; i < count; i++) pushId(out, symbols[i] ?? 0);
   };
@@ -102,7 +103,7 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
     if (words.push(units, from, to, hash, out)) return;
     const whole = ignoreMerges ? wholeWord(units, from, to) : -1;
     if (whole >= 0) {
-      reserve(1);
+      const symbols = symbolsFor(1);
       symbols[0] = whole;
       words.store(units, from, to, hash, symbols, 1);
       pushId(out, whole);
@@ -113,6 +114,7 @@ export const byteLevelBpe = (config: BpeConfig, table: MergeTable): TokenModel |
       return;
     }
     const count = merge(units, from, to);
+    const symbols = lastSymbols();
     words.store(units, from, to, hash, symbols, count);
     for (let i = 0; i < count; i++) pushId(out, symbols[i] ?? 0);
   };

@@ -7,7 +7,7 @@ import { mergeSymbols } from './mergeSymbols.js';
 import type { MergeTable } from './mergeTable.js';
 import { pairScan } from './pairScan.js';
 import { remembering } from './remembering.js';
-import { reserve, symbols } from './symbols.js';
+import { symbolsFor } from './symbols.js';
 import type { TokenModel } from './tokenModel.js';
 import { eachByte } from './utf8Bytes.js';
 
@@ -43,7 +43,7 @@ export const characterBpe = (config: BpeConfig, table: MergeTable): TokenModel =
   };
 
   const encode = remembering(({ text, units }, from, to) => {
-    reserve((to - from) * 4);
+    const symbols = symbolsFor((to - from) * 4);
     if (ignoreMerges) {
       const whole = vocab.get(text.slice(from, to));
       if (whole !== undefined) {

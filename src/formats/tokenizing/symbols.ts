@@ -1,7 +1,11 @@
 /** The ids of the word at hand: one buffer for all BPE models of a thread, used again for every word. */
-export let symbols = new Int32Array(256);
+let buffer = new Int32Array(256);
 
-/** Makes room for the ids of a word. */
-export const reserve = (count: number): void => {
-  if (symbols.length < count) symbols = new Int32Array(count * 2);
+/** It, with room for so many ids. */
+export const symbolsFor = (count: number): Int32Array => {
+  if (buffer.length < count) buffer = new Int32Array(count * 2);
+  return buffer;
 };
+
+/** It, as the last word left it. */
+export const lastSymbols = (): Int32Array => buffer;
