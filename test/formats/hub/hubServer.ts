@@ -1,13 +1,7 @@
 /** A Hub in small on the loopback: the paths, headers, redirects and refusals of the real one, and faults on demand. */
 import { createHash } from 'node:crypto';
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import { addressOf, closed, listen } from './loopback.js';
 
 export interface HubFile {
   readonly content: Uint8Array;
@@ -61,20 +55,6 @@ export interface HubServer {
   readonly faults: Array<Fault>;
   readonly close: () => Promise<void>;
 }
-
-const listen = (handle: (request: IncomingMessage, response: ServerResponse) => void): Promise<Server> =>
-  new Promise((done) => {
-    const server = createServer(handle);
-    server.listen(0, '127.0.0.1', () => done(server));
-  });
-
-const addressOf = (server: Server): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-
-const closed = (server: Server): Promise<void> =>
-  new Promise((done) => {
-    server.closeAllConnections();
-    server.close(() => done());
-  });
 
 /** `repos` by `models/owner/name` or `datasets/owner/name`. */
 export const hubServer = async (repos: Readonly<Record<string, HubRepo>>): Promise<HubServer> => {

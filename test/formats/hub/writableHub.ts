@@ -1,8 +1,8 @@
 /** A Hub in small on the loopback that takes uploads, by the paths that huggingface_hub and @huggingface/hub use; and faults on demand. */
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { extname } from 'node:path';
+import { addressOf, closed, listen } from './loopback.js';
 
 export interface Commit {
   readonly repo: string;
@@ -53,20 +53,6 @@ const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
   for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
   return Buffer.concat(chunks);
 };
-
-const listen = (handle: (request: IncomingMessage, response: ServerResponse) => void): Promise<Server> =>
-  new Promise((done) => {
-    const server = createServer(handle);
-    server.listen(0, '127.0.0.1', () => done(server));
-  });
-
-const addressOf = (server: Server): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-
-const closed = (server: Server): Promise<void> =>
-  new Promise((done) => {
-    server.closeAllConnections();
-    server.close(() => done());
-  });
 
 const sha256 = (content: Buffer): string => createHash('sha256').update(content).digest('hex');
 
