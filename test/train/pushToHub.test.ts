@@ -176,6 +176,9 @@ describe('pushToHub', () => {
     expect(await refused('ada/m', join(dir, 'none'))).toContain('E_NO_FILE');
     expect(await refused('ada/m', filled({ 'log.jsonl': '' }))).toMatch(/holds nothing to upload[^]*E_NO_FILE/);
     expect(await refused('ada/m', dir, { endpoint: 'http://127.0.0.1:9' })).toContain('E_HUB_UNREACHABLE');
+    expect(await refused('ada/m', dir, { endpoint: 'no address' })).toMatch(
+      /an address that is none[^]*E_HUB_UNREACHABLE/,
+    );
     expect([...hub.repos.keys()]).toEqual([]);
     hub.faults.push({ path: /commit/, status: 400, error: 'Invalid metadata in README.md' });
     const said = await refused('ada/m', dir);

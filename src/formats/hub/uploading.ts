@@ -1,13 +1,15 @@
 /** Repositories on the Hub to write to: made where they are not there, and filled by commits. By the Hub's own library. */
 import { stat } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Either } from 'fp-ts/lib/Either.js';
 import { pipe } from 'fp-ts/lib/function.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import type { TaskEither } from 'fp-ts/lib/TaskEither.js';
 import { fatal, isFatal, usage } from '../../errors.js';
 import type { FatalError } from '../../errors.js';
 import { fileError } from '../files/byteSource.js';
-import { bare } from './connection.js';
+import { authorization, bare, unreachable } from './connection.js';
 import { isRepoId, repoOf, repoTitle } from './repo.js';
 import type { Repo } from './repo.js';
 import type { HubSettings } from './settings.js';
@@ -94,15 +96,20 @@ const asking = (what: string, settings: HubSettings) => ({
   fetch: uploadFetch(what, settings),
 });
 
-const writing = (settings: HubSettings): TaskEither<FatalError, typeof settings> => {
-  if (settings.offline)
-    return TE.left(
-      usage('E_HUB_OFFLINE', 'nothing is uploaded while HF_HUB_OFFLINE forbids requests', { hint: 'unset it' }),
-    );
-  return settings.token === undefined && !/^\w+:\/\/[^/]*@/.test(settings.endpoint)
-    ? TE.left(usage('E_HUB_TOKEN', 'an upload needs a token of the Hub, and there is none', { hint: withToken }))
-    : TE.right(settings);
-};
+/** Whether anything may be written at all, and whether there is somebody who asks: by a token, or by the name in a mirror's address. */
+const writable = (what: string, settings: HubSettings): Either<FatalError, unknown> =>
+  settings.offline
+    ? E.left(usage('E_HUB_OFFLINE', 'nothing is uploaded while HF_HUB_OFFLINE forbids requests', { hint: 'unset it' }))
+    : pipe(
+        E.tryCatch(
+          () => authorization(settings),
+          () => unreachable(what, settings.endpoint, 'ERR_INVALID_URL'),
+        ),
+        E.filterOrElse(
+          (headers) => 'authorization' in headers,
+          () => usage('E_HUB_TOKEN', 'an upload needs a token of the Hub, and there is none', { hint: withToken }),
+        ),
+      );
 
 /**
  * The repository that `name` means to who asks: `owner/name[@branch]`, or a name alone for one of one's own. Finds out whether anything
@@ -112,13 +119,11 @@ const writing = (settings: HubSettings): TaskEither<FatalError, typeof settings>
 export const repoToWrite = (name: string, settings: HubSettings): TaskEither<FatalError, Repo> =>
   pipe(
     TE.fromEither(repoOf('model', name)),
-    TE.tap(() => writing(settings)),
     TE.bindTo('repo'),
+    TE.let('what', ({ repo }) => `an upload to ${repoTitle(repo)}`),
+    TE.tap(({ what }) => TE.fromEither(writable(what, settings))),
     TE.bind('hub', () => library),
-    TE.bind('who', ({ hub, repo }) => {
-      const what = `an upload to ${repoTitle(repo)}`;
-      return TE.tryCatch(() => hub.whoAmI(asking(what, settings)), refusal(what));
-    }),
+    TE.bind('who', ({ hub, what }) => TE.tryCatch(() => hub.whoAmI(asking(what, settings)), refusal(what))),
     TE.map(({ repo, who }) => (repo.id.includes('/') ? repo : { ...repo, id: `${who.name}/${repo.id}` })),
     TE.filterOrElse(
       ({ id }) => isRepoId(id),
